@@ -9,7 +9,7 @@ import type { RunId, TenantId } from "./contracts/ids.ts";
  * | `synapse:orchestrations:<shard>` | zset of ready runs | queue scripts | as long as runs are ready |
  * | `{synapse:orchestrations:<shard>}:*` | the shard's other structures, named in queue/common.lua | queue scripts | until a rebuild |
  * | `{e<i>}:live` | stream of committed entries | workers, edge → relay | MAXLEN ~ 10 000 |
- * | `ctl:<incarnation>` | channel of hints (cancel, drain) and questions | edge → worker | none: a message is received or lost |
+ * | `ctl:<incarnation>` | channel of hints (a run was cancelled, a relative of it has ended, drain) and questions | edge, workers → worker | none: a message is received or lost |
  * | `answer:<question>` | channel of one answer | worker → edge | none |
  */
 export const keys = {

@@ -11,6 +11,7 @@ import { openWorkerRedis } from "./clients/worker-redis.ts";
 import type { Config } from "./config.ts";
 import { openExecution } from "./execution/open-execution.ts";
 import { FleetMember } from "./fleet-member.ts";
+import { childStarts, notifiedOf } from "./fleet/child-starts.ts";
 import { Slots } from "./fleet/slots.ts";
 import { workerTiming } from "./fleet/worker-timing.ts";
 import { publishLive } from "./clients/publish.ts";
@@ -21,7 +22,7 @@ import { healthReader, serveOps } from "./ops/serve-ops.ts";
 import { WorkerStatus } from "./ops/worker-status.ts";
 import { createEgress } from "./outbound/egress-guard.ts";
 import { Sender } from "./webhooks/sender.ts";
-import { wakeOnFlush } from "./webhooks/wake-on-flush.ts";
+import { onFlush } from "./on-flush.ts";
 
 /** Test hooks between a worker and its stores: each function gets the real part and returns the part that the worker uses. */
 export type TestHooks = {
@@ -43,15 +44,25 @@ export async function startWorker(
   const rawStore = hooks.store?.(opened.store) ?? opened.store;
   const egress = createEgress(config.EGRESS_ALLOW);
   const sender = new Sender(rawStore, { egress, masterKey: config.MASTER_KEY ?? null });
-  const store = wakeOnFlush(rawStore, () => sender.wake());
   const artifacts = openObjectStore(config);
   const redis = openWorkerRedis(config, owner);
   const scripts = scriptCommands(redis.commands);
   const queue = new Queue(hooks.commands?.(scripts) ?? scripts, config.QUEUE_SHARDS);
+  const children = childStarts({
+    queue,
+    maxDepth: Math.ceil(config.MAX_GLOBAL_QUEUE_DEPTH / config.QUEUE_SHARDS),
+    isolation: config.ENABLE_TENANT_ISOLATION,
+    hint: redis.hint,
+  });
+  const store = onFlush(rawStore, (committed) => {
+    if (committed.some(({ webhook }) => webhook)) sender.wake();
+    children.notify(notifiedOf(committed));
+  });
   const live = publishLive(redis.commands, config.EVENT_SHARDS);
   const publish = hooks.publish?.(live) ?? live;
   const counters = new Counters();
-  const execution = openExecution({ owner, config, store, artifacts, egress, publish, count: counters });
+  const parts = { owner, config, store, artifacts, egress, publish, children, count: counters };
+  const execution = openExecution(parts);
 
   const slots = new Slots(config.WORKER_CONCURRENCY, config.WORKER_LANES);
   const status = new WorkerStatus(config, slots);

@@ -90,7 +90,7 @@ export async function afterBusy(
 ): Promise<void> {
   try {
     const [underWay] = await readOpenTurns(services.sql, session, 1);
-    const ends = on_busy === "interrupt" || underWay?.status === "paused";
+    const ends = on_busy === "interrupt" || underWay?.asks;
     if (underWay && underWay.run_id !== turn && ends) await cancel(services, tenant, underWay.run_id);
   } catch (error) {
     log.warn("chat.not_interrupted", { session, turn, message: messageOf(error) });

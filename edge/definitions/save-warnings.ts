@@ -4,9 +4,9 @@ import {
   McpListing,
   codeWarnings,
   missingReferences,
+  namedByAgent,
   referencesOf,
   serverIn,
-  toolsOf,
   uncheckedFields,
   unfilledWarnings,
   unfitAgents,
@@ -18,26 +18,32 @@ import type { Agent, Known, Orchestration, Reference } from "../../shared/contra
 import type { Owner } from "../../shared/contracts/tenant.ts";
 import type { FieldError } from "../../shared/errors.ts";
 import { lookUpMcpServers } from "../../shared/store/definitions/mcp-servers.ts";
-import { listIds, lookUpAgents, lookUpTools } from "../../shared/store/definitions/look-up.ts";
+import { listIds, lookUpAgents, lookUpIds } from "../../shared/store/definitions/look-up.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 
 /** For the documentation of routes that save definitions. */
 export const WARNINGS =
-  "`warnings` names agents and tools that are not stored yet, with the nearest stored name, and agents that cannot do what a step asks of them as they are now: they may be saved later, and until then a run fails at the step that needs them. It also names keys of state that code reads and nothing of the definition sets, names in code that nothing defines, integers in code that are read with other digits, texts that look like placeholders and go out as they are written, fields of a step that have no effect together with its others, and fields of forms whose answers are not checked.";
+  "`warnings` names agents, tools and orchestrations that are not stored yet, with the nearest stored name, and agents that cannot do what a step asks of them as they are now: they may be saved later, and until then a run fails at the step that needs them. It also names keys of state that code reads and nothing of the definition sets, names in code that nothing defines, integers in code that are read with other digits, texts that look like placeholders and go out as they are written, fields of a step that have no effect together with its others, and fields of forms whose answers are not checked.";
 
 const MAX_WARNINGS = 50;
 const MAX_SUGGESTED = 500;
 
 /**
  * What a request saves beside the definition in question: `agents` with the fields on which steps depend, the names of `tools`,
- * and those of MCP servers, whose tools are not known yet.
+ * those of MCP servers, whose tools are not known yet, and those of orchestrations.
  */
 export type Planned = {
   agents: Known["agents"];
   tools: ReadonlySet<string>;
   mcpServers: ReadonlySet<string>;
+  orchestrations: ReadonlySet<string>;
 };
-export const NOTHING_PLANNED: Planned = { agents: new Map(), tools: new Set(), mcpServers: new Set() };
+export const NOTHING_PLANNED: Planned = {
+  agents: new Map(),
+  tools: new Set(),
+  mcpServers: new Set(),
+  orchestrations: new Set(),
+};
 
 /** What the owner of an orchestration has to save or change before it can run to its end. */
 export async function orchestrationWarnings(
@@ -60,14 +66,14 @@ export async function orchestrationWarnings(
   ].slice(0, MAX_WARNINGS);
 }
 
-/** Warnings about the tools that an agent names and that are not stored, and about placeholders that nothing fills in. */
+/** Warnings about the tools and orchestrations that an agent names and that are not stored, and about placeholders that nothing fills in. */
 export async function agentWarnings(
   sql: Sql,
   owner: Owner,
   agent: Agent,
   planned: Planned,
 ): Promise<FieldError[]> {
-  const references = toolsOf(agent);
+  const references = namedByAgent(agent);
   const known = await lookUp(sql, owner, references, planned);
   return [...missingReferences(references, known), ...agentUnfilledWarnings(agent)].slice(0, MAX_WARNINGS);
 }
@@ -81,10 +87,11 @@ async function lookUp(
   const named = (kind: Reference["kind"]) => [
     ...new Set(references.filter((r) => r.kind === kind && !planned[kind].has(r.id)).map(({ id }) => id)),
   ];
-  const [agentIds, toolNames] = [named("agents"), named("tools")];
-  const [agents, tools] = await Promise.all([
+  const [agentIds, toolNames, orchestrationIds] = [named("agents"), named("tools"), named("orchestrations")];
+  const [agents, tools, orchestrations] = await Promise.all([
     agentIds.length === 0 ? [] : lookUpAgents(sql, owner, agentIds),
-    toolNames.length === 0 ? [] : lookUpTools(sql, owner, toolNames),
+    toolNames.length === 0 ? [] : lookUpIds(sql, "tools", owner, toolNames),
+    orchestrationIds.length === 0 ? [] : lookUpIds(sql, "orchestrations", owner, orchestrationIds),
   ]);
   const stored = new Set<string>([...tools, ...toolNames.filter(isBuiltIn)]);
   const unknown = toolNames.filter(
@@ -92,11 +99,14 @@ async function lookUp(
   );
   const { offered, unlisted } = await lookUpMcpTools(sql, owner, unknown);
   // Nearly always all are there, and nothing has to be suggested.
-  const [otherAgents, otherTools] = await Promise.all([
+  const [otherAgents, otherTools, otherOrchestrations] = await Promise.all([
     agents.length === agentIds.length ? [] : listIds(sql, "agents", owner, MAX_SUGGESTED),
     unknown.every((name) => offered.has(name) || unlisted(name))
       ? []
       : listIds(sql, "tools", owner, MAX_SUGGESTED),
+    orchestrations.length === orchestrationIds.length
+      ? []
+      : listIds(sql, "orchestrations", owner, MAX_SUGGESTED),
   ]);
   return {
     agents: new Map([...agents.map((agent) => [agent.id, agent] as const), ...planned.agents]),
@@ -104,9 +114,11 @@ async function lookUp(
       ...planned.tools,
       ...toolNames.filter((name) => !unknown.includes(name) || offered.has(name) || unlisted(name)),
     ]),
+    orchestrations: new Set([...planned.orchestrations, ...orchestrations]),
     suggest: {
       agents: [...planned.agents.keys(), ...otherAgents],
       tools: [...planned.tools, ...offered, ...otherTools],
+      orchestrations: [...planned.orchestrations, ...otherOrchestrations],
     },
   };
 }

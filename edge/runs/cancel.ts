@@ -17,6 +17,8 @@ import type { CancelEnd, FamilyMember, CancellableRun } from "../../shared/store
 import { pagesOf } from "../../shared/store/journal/read-journal.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { publish } from "../clients/publish.ts";
+import { jobOf } from "../../shared/queue/job.ts";
+import type { SignalledRun } from "../../shared/store/runs/family.ts";
 import type { Services } from "../services.ts";
 import { wakeNextTurn } from "./wake-turn.ts";
 
@@ -35,8 +37,13 @@ const LARGE_BYTES = 256 * 1024;
  */
 export type Cancellation = "cancelled" | "cancellation_requested" | "finished";
 
-/** What a cancel publishes after its commits: the last entries of the runs that ended, and the owners of running runs. */
-type Committed = { ended: { run: FamilyMember; entry: LiveEntry }[]; owners: Set<string> };
+/** What a cancel publishes after its commits: the last entries of the runs that ended, the owners of running runs, and runs that are due. */
+type Committed = {
+  ended: { run: FamilyMember; entry: LiveEntry }[];
+  owners: Set<string>;
+  /** Relatives of the runs that ended: parents that waited for them. */
+  due: SignalledRun[];
+};
 
 /**
  * Cancels a run and all runs that it started: docs/protocol.md 5.7. Null: the tenant (null: any) has no such run.
@@ -50,7 +57,7 @@ export async function cancel(
   tenant: TenantId | null,
   run: RunId,
 ): Promise<Cancellation | null> {
-  const committed: Committed = { ended: [], owners: new Set() };
+  const committed: Committed = { ended: [], owners: new Set(), due: [] };
   try {
     return await cancelFamily(sql, tenant, run, committed);
   } finally {
@@ -60,7 +67,12 @@ export async function cancel(
       tenant: tenant_id,
     }));
     const entries = committed.ended.map(({ entry }) => entry);
-    const published = Promise.all([publish(config, entries, committed.owners), queue.finish(jobs, "")]);
+    const due = committed.due.map((each) => ({ ...jobOf(each), status: "queued" as const, delayMs: 0 }));
+    const published = Promise.all([
+      publish(config, entries, committed.owners),
+      queue.finish(jobs, ""),
+      queue.enqueue(due),
+    ]);
     waitUntil(published.catch(logNotPublished));
     const sessions = new Set(committed.ended.flatMap(({ run: { chat_session } }) => chat_session ?? []));
     for (const session of sessions) waitUntil(wakeNextTurn({ sql, queue }, session));
@@ -106,7 +118,11 @@ async function cancelBatch(
   const ends = small.length > 0 ? await makeEnds(sql, small) : [];
   const byRun = new Map(runs.map((run) => [run.run_id, run]));
   const endOf = new Map(ends.map((end) => [end.run_id, end]));
-  for (const { run_id, owner, event_seq } of await cancelRuns(sql, running, ends, large)) {
+  for (const { run_id, owner, event_seq, notified } of await cancelRuns(sql, running, ends, large)) {
+    for (const relative of notified ?? []) {
+      if (relative.owner !== null) committed.owners.add(relative.owner);
+      else if (!byRun.has(relative.run_id)) committed.due.push(relative);
+    }
     const [run, end] = [byRun.get(run_id), endOf.get(run_id)];
     cancellations.set(run_id, end ? "cancelled" : "cancellation_requested");
     if (owner !== null) committed.owners.add(owner);

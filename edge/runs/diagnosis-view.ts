@@ -25,7 +25,11 @@ const Blocker = z.discriminatedUnion("kind", [
     of: z.string(),
     wait_id: z.string().exactOptional(),
     path: z.string().exactOptional(),
+    /** The run whose end is the answer. */
+    run_id: z.string().exactOptional(),
   }),
+  /** The tenant's queue has no room for a run that this one is to start. */
+  z.object({ kind: z.literal("queue_room"), orchestration_id: z.string(), path: z.string() }),
 ]);
 export type Blocker = z.infer<typeof Blocker>;
 

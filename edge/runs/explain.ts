@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { workerOf } from "../../shared/contracts/ids.ts";
+import { ParkRecord } from "../../shared/contracts/journal-entry.ts";
 import { pathOfWait } from "../../shared/journal/track.ts";
 import type { RunFacts } from "../../shared/store/runs/run-facts.ts";
 import { RECLAIM_MS, SILENT_AFTER_MS, TAKEOVER_MS } from "../../shared/timing.ts";
@@ -112,8 +113,20 @@ const AWAITED = {
   timer: "its time",
 } as const;
 
+/** The run is to start another one, for which there is no room at present; null: that is not what it waits for. */
+function waitsForRoom({ park: text, waits, wake_at_ms }: RunFacts): Cause | null {
+  const park = text === null || waits.length > 0 ? null : ParkRecord.parse(JSON.parse(text));
+  if (park?.reason !== "room") return null;
+  const { orchestration_id, why, step: path } = park;
+  const again = wake_at_ms === null ? "" : ` It tries again at ${isoTime(wake_at_ms)}.`;
+  const sentence = `The run waits to start a run of ${orchestration_id} (step ${path}): ${why}.${again}`;
+  return { reason: "waiting", sentence, blocked_by: [{ kind: "queue_room", orchestration_id, path }] };
+}
+
 function waiting(facts: RunFacts): Cause {
   const { now_ms, waits, wake_at_ms, last_at_ms } = facts;
+  const room = waitsForRoom(facts);
+  if (room !== null) return room;
   const sinceMs = waits[0]?.opened_at_ms ?? last_at_ms;
   const since = sinceMs === null ? "" : ` since ${isoTime(sinceMs)}`;
   // An escalation wakes the run before the deadline of its question.
@@ -121,7 +134,14 @@ function waiting(facts: RunFacts): Cause {
   const untilMs = deadlines.length > 0 ? Math.min(...deadlines) : wake_at_ms;
   const isOver = untilMs !== null && untilMs <= now_ms;
   const over = isOver ? "; the wait is over, and a worker is about to claim it" : "";
-  const until = untilMs === null || isOver ? over : `, until ${isoTime(untilMs)} at the latest`;
+  // A run that waits for another run without a limit looks again once a day: that is no limit.
+  const isUnlimited =
+    deadlines.length === 0 &&
+    waits.some(({ kind }) => kind === "child") &&
+    untilMs !== null &&
+    untilMs - now_ms > 3_600_000;
+  const until =
+    untilMs === null || isOver || isUnlimited ? over : `, until ${isoTime(untilMs)} at the latest`;
   const how = waits.some(({ kind }) => kind === "human") ? " POST …/resume answers." : "";
   return {
     reason: "waiting",
@@ -145,5 +165,6 @@ function blockerOf(wait: RunFacts["waits"][number]): Blocker {
   if (wait.kind === "timer" && wait.deadline_at_ms !== null) {
     return { kind: "time", until: isoTime(wait.deadline_at_ms), path: pathOfWait(wait) };
   }
-  return { kind: "answer", of: wait.kind, wait_id: wait.wait_id, path: pathOfWait(wait) };
+  const of = { kind: "answer" as const, of: wait.kind, wait_id: wait.wait_id, path: pathOfWait(wait) };
+  return wait.child_run_id === null ? of : { ...of, run_id: wait.child_run_id };
 }

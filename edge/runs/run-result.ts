@@ -7,9 +7,10 @@ import type { ReadStored } from "../../shared/journal/fold.ts";
 import { recordOf } from "../../shared/journal/records.ts";
 import { resultIn } from "../../shared/journal/rewind.ts";
 import { pagesOf, readEntries } from "../../shared/store/journal/read-journal.ts";
-import type { RunRow } from "../../shared/store/runs/read-runs.ts";
+import type { FoundRun, RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { RunView, viewOf } from "./run-view.ts";
+import { readRelated } from "./run-waits.ts";
 
 const StepResult = z.object({
   step_id: z.string(),
@@ -41,12 +42,13 @@ export const RunResult = z
 type RunResult = z.infer<typeof RunResult>;
 
 /** The result of a run. @param row a run that has ended */
-export async function resultOf(sql: Sql, row: RunRow): Promise<RunResult> {
-  const [ended, final_state] = await Promise.all([
+export async function resultOf(sql: Sql, row: FoundRun): Promise<RunResult> {
+  const [ended, final_state, related] = await Promise.all([
     endOf(pagesOf(sql, row.run_id, row.event_seq)),
     finalState(sql, row),
+    readRelated(sql, row),
   ]);
-  return { ...viewOf(row), ...ended, final_state };
+  return { ...viewOf(row, related), ...ended, final_state };
 }
 
 /** The run's output and its results. It holds one page of the journal and no state: that is in the last entry's event. */

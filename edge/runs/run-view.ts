@@ -1,58 +1,19 @@
 import { z } from "zod";
-import { ShownVote } from "../../shared/contracts/approval.ts";
-import type { Decision } from "../../shared/contracts/approval.ts";
-import { FormField } from "../../shared/contracts/definition/human.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import { JsonRecord } from "../../shared/contracts/json.ts";
 import { RunError, RunStatus } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
-import { pathOfWait, stepOfPath } from "../../shared/journal/track.ts";
+import { stepOfPath } from "../../shared/journal/track.ts";
 import { readRun } from "../../shared/store/runs/read-runs.ts";
-import type { RunRow } from "../../shared/store/runs/read-runs.ts";
+import type { FoundRun, RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { isQuestion } from "../../shared/store/runs/open-waits.ts";
-import type { OpenWait, Question } from "../../shared/store/runs/open-waits.ts";
 import { isoTime } from "../http/time.ts";
+import { Child, Waiting, childOf, waitsOf } from "./run-waits.ts";
+import type { Related } from "./run-waits.ts";
 
 const time = z.iso.datetime().nullable();
-
-/** What a run, or a branch of it, waits for. */
-const Waiting = z.discriminatedUnion("reason", [
-  z.object({ reason: z.literal("retry"), until: z.iso.datetime() }),
-  z.object({
-    reason: z.literal("timer"),
-    step_id: z.string(),
-    path: z.string(),
-    since: z.iso.datetime(),
-    until: z.iso.datetime(),
-  }),
-  z.object({
-    reason: z.literal("human"),
-    /** Names the question in an answer. */
-    question_id: z.string(),
-    step_id: z.string(),
-    /** Where the step is: `fanout[1].ask` in a branch or a loop, elsewhere its id. */
-    path: z.string(),
-    prompt: z.string(),
-    fields: z.array(FormField),
-    asked_at: z.iso.datetime(),
-    expires_at: time,
-    /** Who may answer, and who has; null: anyone may, and the first answer counts. */
-    approval: z
-      .object({
-        approvers: z.array(z.string()),
-        /** Null: the first answer of an approver counts. */
-        needed: z.number().int().nullable(),
-        approved: z.number().int(),
-        rejected: z.number().int(),
-        /** How often the question has gone to a further group. */
-        level: z.number().int(),
-        votes: z.array(ShownVote),
-      })
-      .nullable(),
-  }),
-]);
 
 /** A run as clients see it. */
 export const RunView = z
@@ -82,24 +43,33 @@ export const RunView = z
     error: RunError.nullable(),
     /** The first of `waits`. */
     waiting: Waiting.nullable(),
-    /** The open questions, then the timers, the oldest first, 100 at most; or the time of the next try. */
+    /**
+     * The open questions, then the timers, the oldest first, 100 at most; then the children that it waits for; or the time of the
+     * next try.
+     */
     waits: z.array(Waiting),
+    /** The run that has started this one. */
+    parent_run_id: RunId.nullable(),
+    /** The runs that this one has started, the oldest first. */
+    children: z.array(Child),
   })
   .meta({ id: "Run" });
 export type RunView = z.infer<typeof RunView>;
 
-/** A run in a list: without what it waits for. */
-export const RunSummary = RunView.omit({ waiting: true, waits: true }).meta({ id: "RunSummary" });
+/** A run in a list: without what it waits for, and without what it has started. */
+export const RunSummary = RunView.omit({ waiting: true, waits: true, children: true }).meta({
+  id: "RunSummary",
+});
 export type RunSummary = z.infer<typeof RunSummary>;
 
 export function summaryOf(row: RunRow): RunSummary {
-  const { waiting: _waiting, waits: _waits, ...summary } = viewOf(row);
+  const view = viewOf(row, { open: [], children: [] });
+  const { waiting: _waiting, waits: _waits, children: _children, ...summary } = view;
   return { ...summary, waiting_for_human: row.asks };
 }
 
-/** @param open the open questions and timers of the run */
-export function viewOf(row: RunRow, open: readonly OpenWait[] = []): RunView {
-  const waits = waitsOf(row, open);
+export function viewOf(row: RunRow, { open, children }: Related): RunView {
+  const waits = waitsOf(row, open, children);
   return {
     run_id: row.run_id,
     orchestration_id: row.orchestration_id,
@@ -124,59 +94,8 @@ export function viewOf(row: RunRow, open: readonly OpenWait[] = []): RunView {
     error: row.error,
     waiting: waits[0] ?? null,
     waits,
-  };
-}
-
-/**
- * A run that has started (attempt 1 or more) and is queued for a later time waits to try a step once more. While a
- * question or a timer is open this is not shown, because the run may wake for another reason too.
- */
-function waitsOf(row: RunRow, open: readonly OpenWait[]): RunView["waits"] {
-  if (open.length > 0) return open.map(waitOf);
-  const until = isoTime(row.wake_at_ms);
-  if (row.status !== "queued" || row.attempt === 0 || until === null || (row.due_in_ms ?? 0) <= 0) return [];
-  return [{ reason: "retry", until }];
-}
-
-function waitOf(wait: OpenWait): RunView["waits"][number] {
-  const { wait_id, step_id, opened_at_ms } = wait;
-  const path = pathOfWait(wait);
-  if (wait.kind === "timer") {
-    return {
-      reason: "timer",
-      step_id,
-      path,
-      since: isoTime(opened_at_ms),
-      until: isoTime(wait.deadline_at_ms),
-    };
-  }
-  const { prompt, fields, deadline_at_ms } = wait;
-  const asked_at = isoTime(opened_at_ms);
-  const expires_at = isoTime(deadline_at_ms);
-  const approval = approvalOf(wait);
-  return {
-    reason: "human",
-    question_id: wait_id,
-    step_id,
-    path,
-    prompt,
-    fields,
-    asked_at,
-    expires_at,
-    approval,
-  };
-}
-
-function approvalOf({ approvers, approvals_needed: needed, level, votes }: Question) {
-  if (approvers === null) return null;
-  const countOf = (of: Decision): number => votes.filter(({ decision }) => decision === of).length;
-  return {
-    approvers,
-    needed,
-    approved: countOf("approve"),
-    rejected: countOf("reject"),
-    level,
-    votes,
+    parent_run_id: row.parent_run_id,
+    children: children.map(childOf),
   };
 }
 
@@ -192,7 +111,7 @@ export function acceptedOf(run_id: RunId): RunAccepted {
 }
 
 /** The run that a path names. @throws AppError `not_found`, also for a run of another tenant */
-export async function findRun(sql: Sql, principal: Principal, runId: string): Promise<RunRow> {
+export async function findRun(sql: Sql, principal: Principal, runId: string): Promise<FoundRun> {
   const id = RunId.safeParse(runId);
   const row = id.success ? await readRun(sql, principal.tenant, id.data) : null;
   if (!row) throw noRun();

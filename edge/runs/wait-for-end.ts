@@ -2,7 +2,7 @@ import { createMiddleware } from "hono/factory";
 import type { Context } from "hono";
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import type { RunRow } from "../../shared/store/runs/read-runs.ts";
+import type { FoundRun } from "../../shared/store/runs/read-runs.ts";
 import type { ApiEnv } from "../http/api.ts";
 import { requireScope } from "../http/middleware/principal.ts";
 import { preferenceApplied, waitSecondsOf } from "../http/prefer.ts";
@@ -38,7 +38,7 @@ export const waitForEnd = createMiddleware<ApiEnv>(async (c, next) => {
  * The run, once it has ended; null when the time is over or the caller has left. The request is a viewer of the run's stream,
  * which ends with the run; the edge queries Postgres only when that stream has ended.
  */
-async function endedRun(c: Context<ApiEnv>, runId: string, seconds: number): Promise<RunRow | null> {
+async function endedRun(c: Context<ApiEnv>, runId: string, seconds: number): Promise<FoundRun | null> {
   const { sql } = c.get("services");
   const signal = AbortSignal.any([c.req.raw.signal, AbortSignal.timeout(seconds * 1_000)]);
   for (let pauseMs = 0; ; pauseMs = REOPEN_MS) {
@@ -51,7 +51,7 @@ async function endedRun(c: Context<ApiEnv>, runId: string, seconds: number): Pro
 }
 
 /** Resolves when the stream of the run's events has ended, or `signal` is aborted. */
-async function streamEnd(c: Context<ApiEnv>, row: RunRow, signal: AbortSignal): Promise<void> {
+async function streamEnd(c: Context<ApiEnv>, row: FoundRun, signal: AbortSignal): Promise<void> {
   const { run_id: run, tenant_id: tenant, event_seq: after } = row;
   const join = { run, tenant, after, keyId: c.get("principal").key_id, untilMs: null };
   const { body } = await c.get("services").relay(join, signal);

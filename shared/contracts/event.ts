@@ -8,6 +8,7 @@ export const largeTexts = z.registry<{ isLarge: true }>();
 const largeText = () => z.string().register(largeTexts, { isLarge: true });
 
 const StepRef = z.object({ orch_step_id: z.string(), step_name: z.string() });
+const NestedRun = z.object({ nested_run_id: z.string(), nested_orch_id: z.string() });
 const NoFields = z.object({});
 
 /**
@@ -88,7 +89,7 @@ export const eventSchemas = {
   }),
   /** A wait step has begun to wait. */
   timer_started: StepRef.extend({ until: z.iso.datetime() }),
-  /** The run waits for a human or a time in every branch that has not ended, and occupies no worker meanwhile. */
+  /** The run waits for a human, a time or another run in every branch that has not ended, and occupies no worker meanwhile. */
   paused: NoFields,
   /** `answered_by`: null when no answer came in time and the defaults count. */
   human_response: StepRef.extend({
@@ -107,6 +108,13 @@ export const eventSchemas = {
   /** `iteration` counts from 1; `index` in templates from 0. */
   loop_iteration: StepRef.extend({ iteration: z.number().int(), total: z.number().int() }),
   loop_complete: StepRef.extend({ iterations_completed: z.number().int() }),
+  /** The step has started a run, whose events are in a stream of its own. `waits`: the step goes on when that run has ended. */
+  child_started: StepRef.extend({ ...NestedRun.shape, waits: z.boolean() }),
+  child_completed: StepRef.extend({
+    ...NestedRun.shape,
+    status: z.enum(["completed", "failed", "cancelled"]),
+    error: largeText().nullable(),
+  }),
   merge_complete: StepRef.extend({ input_count: z.number().int(), strategy: z.string() }),
   transform_result: StepRef.extend({ result: JsonValue }),
   /** A checkpoint inside a step that has no other event. */

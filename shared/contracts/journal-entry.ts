@@ -136,8 +136,22 @@ const WaitPark = z.object({
   wait_id: z.string(),
 });
 
+/** A visit waits for the ends of children; `wait_id` is the first of their waits. */
+const ChildPark = WaitPark.extend({ reason: z.literal("child") });
+
+/** A visit is to start a child, and the queue of the tenant has no room for it: it tries again after `wait_ms`. */
+const RoomPark = z.object({
+  track: Place,
+  step: z.string(),
+  visit: z.number().int(),
+  reason: z.literal("room"),
+  orchestration_id: z.string(),
+  /** A sentence about the queue, for people. */
+  why: z.string(),
+});
+
 /** What a track waits for. When no track of its run can move, the run gives its slot back. */
-export const ParkRecord = z.discriminatedUnion("reason", [RetryPark, WaitPark]);
+export const ParkRecord = z.discriminatedUnion("reason", [RetryPark, WaitPark, ChildPark, RoomPark]);
 export type ParkRecord = z.infer<typeof ParkRecord>;
 
 /** How a run ended. */

@@ -82,6 +82,7 @@ export function addResult(progress: Progress, checkpoint: Checkpoint): void {
 /** Adds to `progress` that a track waits. `retryInMs`: how much of a retry's wait is left. */
 export function addPark(progress: Progress, record: ParkRecord, retryInMs: number): void {
   const track = trackAt(progress, record.track);
+  if (record.reason === "room") return;
   if (record.reason !== "retry") {
     track.waitId = record.wait_id;
     return;

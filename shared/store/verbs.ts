@@ -16,7 +16,7 @@ import {
 import { readPinnedDefinition } from "./definitions/orchestrations.ts";
 import { StoredDefinition } from "./definitions/stored-definition.ts";
 import { deleteExpired } from "./delete-expired.ts";
-import { flush } from "./journal/flush.ts";
+import { Committed, flush } from "./journal/flush.ts";
 import { NewEntry } from "./journal/new-entry.ts";
 import { findCommitted, readStoredPage } from "./journal/read-journal.ts";
 import { countRuns } from "./metrics/count-runs.ts";
@@ -26,6 +26,8 @@ import { DueRun, ScanBounds, ScanPosition, listDueRuns, readScanBounds } from ".
 import { OverdueRun, listOverdueRuns, reclaimFromSilent, reclaimOverdue } from "./runs/reclaim-runs.ts";
 import { RunSnapshot, readRunSnapshots } from "./runs/run-snapshots.ts";
 import { RunningRun, RunningRunPosition, listOwners, listRunningRuns } from "./runs/running-runs.ts";
+import { SignalledRun } from "./runs/family.ts";
+import { NewChild, ParentFence, StartedChild, cancelChild, startChild } from "./runs/start-child.ts";
 import { countWithoutWakeup } from "./runs/stuck-counts.ts";
 import { Wait, readWaits } from "./runs/waits.ts";
 import type { Sql } from "./sql.ts";
@@ -68,15 +70,6 @@ export type Bind = <Args extends unknown[], Result>(
 const runIds = z.array(RunId).max(1_000);
 const pageSize = z.number().int().min(1).max(1_000);
 const slots = z.number().int().min(1).max(1_000);
-const Committed = z.object({
-  run_id: RunId,
-  event_seq: z.number(),
-  signals: z.number(),
-  cancel: z.boolean(),
-  // An edge of a version before webhooks does not send it.
-  webhook: z.boolean().default(false),
-});
-
 /**
  * Every verb, each written once: everything that a worker needs of Postgres. `bind` decides how a verb reaches Postgres: see
  * state.ts.
@@ -136,6 +129,18 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([RunId, z.array(z.string()).max(100)]),
       result: z.array(Wait),
       run: readWaits,
+    }),
+    startChild: bind({
+      name: "startChild",
+      args: z.tuple([ParentFence, NewChild]),
+      result: StartedChild,
+      run: startChild,
+    }),
+    cancelChild: bind({
+      name: "cancelChild",
+      args: z.tuple([RunId, RunId]),
+      result: SignalledRun.nullable(),
+      run: cancelChild,
     }),
     beat: bind({
       name: "beat",

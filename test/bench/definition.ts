@@ -8,10 +8,10 @@ export const TENANT = TenantId.parse("bench");
 export const STEPS = 5;
 
 /**
- * Orchestrations of five steps: steps without effects, and calls of a tool, each of which waits for the commit before it;
+ * `orch_parent` starts `orch_one` as a child, and has one step after it. Orchestrations of five steps: steps without effects, and calls of a tool, each of which waits for the commit before it;
  * one of two steps without effects, and one of one.
  */
-export type Orchestration = "orch_bench" | "orch_tools" | "orch_two" | "orch_one";
+export type Orchestration = "orch_bench" | "orch_tools" | "orch_two" | "orch_one" | "orch_parent";
 
 /** The bench's tenant, with limits that are never reached, its tool at `toolUrl`, and its orchestrations. */
 export async function makeDefinitions(sql: Sql, toolUrl: string): Promise<void> {
@@ -34,6 +34,12 @@ export async function makeDefinitions(sql: Sql, toolUrl: string): Promise<void> 
   await save(sql, "orch_bench", print);
   await save(sql, "orch_two", print, 2);
   await save(sql, "orch_one", print, 1);
+  await save(
+    sql,
+    "orch_parent",
+    (i) => (i === 1 ? { type: "orchestration", orchestration_id: "orch_one" } : print(i)),
+    2,
+  );
   await save(sql, "orch_tools", () => ({ type: "tool", forced_tool: "nothing" }));
 }
 

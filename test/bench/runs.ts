@@ -41,6 +41,7 @@ export async function benchRuns(stores: Stores, commitMs: number): Promise<Row[]
     await sleep(1_000);
     const silent = await benchKind(stores, worker.pid, "orch_bench");
     const tools = await benchKind(stores, worker.pid, "orch_tools");
+    const wakeUps = await benchWakeUps(stores);
     return [
       {
         what: `durable runs of ${STEPS} steps, 1 worker`,
@@ -59,6 +60,7 @@ export async function benchRuns(stores: Stores, commitMs: number): Promise<Row[]
       { what: `durable runs of ${STEPS} tool calls, 1 worker`, figure: tools.runsPerSecond, unit: "runs/s" },
       { what: "  processor time of the worker", figure: tools.cpuPerStepUs, unit: "us/step" },
       ...latencyRows(`one run of ${STEPS} tool calls alone`, tools.totals),
+      ...latencyRows("child's end to parent's next step", wakeUps, "<= 50"),
     ];
   } finally {
     await worker.stop("SIGTERM");
@@ -165,6 +167,31 @@ async function alone(stores: Stores, of: Orchestration): Promise<{ pickups: numb
     watcher.disconnect();
   }
   return { pickups, totals };
+}
+
+/** From the event of a child's end to that of the result which the parent goes on with, one run after another. Both times are a worker's. */
+async function benchWakeUps(stores: Stores): Promise<number[]> {
+  const watcher = new Redis(stores.redisService.url, { protocol: 2 });
+  const wakeUps: number[] = [];
+  try {
+    for (let i = 0; i < ALONE; i++) {
+      const [run] = await accept(stores.sql, 1, "orch_parent");
+      if (!run) throw new Error("the run was not accepted");
+      const entries = watch(watcher, run);
+      await enqueue(stores.queue, [run]);
+      const wokenAt = timeOf("child_completed", (await entries).map(({ events }) => events).join("\n"));
+      const [end] = await stores.sql<{ events: string }[]>`
+        select j.events from journal j join runs c using (run_id) where c.parent_run_id = ${run} and j.kind = 'end'`;
+      wakeUps.push(wokenAt - timeOf("done", end?.events ?? ""));
+    }
+  } finally {
+    watcher.disconnect();
+  }
+  return wakeUps;
+}
+
+function timeOf(type: string, events: string): number {
+  return Date.parse(new RegExp(`"type":"${type}".*?"ts":"([^"]+)"`).exec(events)?.[1] ?? "");
 }
 
 async function watch(redis: Redis, run: RunId): Promise<LiveEntry[]> {

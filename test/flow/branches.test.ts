@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { Server } from "node:http";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { z } from "zod";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import { portOf } from "../../worker-node/ops/health-server.ts";
 import { until } from "../services/waiting.ts";
@@ -290,6 +291,14 @@ describe("the demo orchestrations", () => {
     expect(topics).toEqual(["tea", "coffee", "water", "milk"]);
     expect(Object(descriptions)).toHaveLength(4);
     for (const topic of ["tea", "coffee", "water", "milk"]) expect(response).toContain(`${topic}: `);
+  });
+
+  // After the one before it, which saves the orchestration that this one runs.
+  test("introduce what another orchestration has written", { timeout: 90_000 }, async () => {
+    const texts = z.object({ descriptions: z.string(), introduction: z.string(), response: z.string() });
+    const { descriptions, introduction, response } = texts.parse(await demo("orch_nested", "tea, coffee"));
+    expect(descriptions).toContain("tea: ");
+    expect(response).toBe(`${introduction}\n\n${descriptions}`);
   });
 });
 

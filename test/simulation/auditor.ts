@@ -144,6 +144,8 @@ function bound(store: Statements): Statements {
     flush: (...args) => store.flush(...args),
     findCommitted: (...args) => store.findCommitted(...args),
     readWaits: (...args) => store.readWaits(...args),
+    startChild: (...args) => store.startChild(...args),
+    cancelChild: (...args) => store.cancelChild(...args),
     beat: (...args) => store.beat(...args),
     readPinnedDefinition: (...args) => store.readPinnedDefinition(...args),
     readDefinition: (...args) => store.readDefinition(...args),

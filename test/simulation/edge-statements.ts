@@ -5,11 +5,12 @@ import type { CancelEnd, CancelledRun } from "../../shared/store/runs/mark-cance
 import type { RewindEntry } from "../../shared/store/runs/requeue-for-retry.ts";
 import type { AnswerOutcome } from "../../shared/store/runs/answer-wait.ts";
 import type { PostgresModel } from "./postgres-model.ts";
+import { notifyFamily } from "./family-model.ts";
 import { checkRow } from "./tables.ts";
 import type { RunRow, TenantRow } from "./tables.ts";
 
 /** How many more queued runs the quota of a tenant allows. */
-function roomOf(postgres: PostgresModel, tenant: TenantId): number {
+export function roomOf(postgres: PostgresModel, tenant: TenantId): number {
   const row = postgres.tables.tenants.get(tenant);
   if (!row || row.max_concurrent_runs === 0) return 0;
   return row.max_queued_runs - postgres.countOf(tenant, "queued");
@@ -71,7 +72,7 @@ export function cancelRuns(
     Object.assign(row, { cancel_requested_at: row.cancel_requested_at ?? now, signals: row.signals + 1 });
     if (!isRunning) Object.assign(row, { status: "queued", wake_at: now });
     const status = isRunning ? ("running" as const) : ("queued" as const);
-    return [{ run_id: run, status, owner: row.owner, event_seq: row.event_seq }];
+    return [{ run_id: run, status, owner: row.owner, event_seq: row.event_seq, notified: null }];
   });
   const ended = ends.flatMap(({ run_id, known_seq, events, events_n, output }): CancelledRun[] => {
     const row = tables.runs.get(run_id);
@@ -88,7 +89,9 @@ export function cancelRuns(
     const { event_seq, attempt } = row;
     const entry = { kind: "end" as const, step_path: null, visit: null, output, events, events_n };
     tables.write({ ...entry, run_id, seq: event_seq, attempt });
-    return [{ run_id, status: "cancelled", owner: null, event_seq }];
+    const relatives = notifyFamily({ tables, now }, row, output);
+    const notified = relatives.length === 0 ? null : relatives;
+    return [{ run_id, status: "cancelled", owner: null, event_seq, notified }];
   });
   return [...marked, ...ended];
 }

@@ -6,7 +6,7 @@ import type { Repairs } from "../../worker-node/reconciler/reconciler-deps.ts";
 import { CHAOS_MS, anyCommand, describe, mayExceedLimits, schedule } from "./commands.ts";
 import type { Command } from "./commands.ts";
 import { START_MS, stubGlobals } from "./clock.ts";
-import { violationsAtRest } from "./invariants.ts";
+import { strayJobs, violationsAtRest } from "./invariants.ts";
 import { traceLogs } from "./traced-log.ts";
 import { orchestrationOf } from "./orchestrations.ts";
 import { Simulation, realParts } from "./simulation.ts";
@@ -100,7 +100,7 @@ function workOf(sim: Simulation): number {
 
 export function isAtRest(sim: Simulation): boolean {
   for (const { status } of sim.postgres.tables.runs.values()) if (!TERMINAL.has(status)) return false;
-  return sim.redis.jobs.length === 0 && sim.alive.every(({ worker }) => worker.active === 0);
+  return strayJobs(sim).length === 0 && sim.alive.every(({ worker }) => worker.active === 0);
 }
 
 /** A history as text, to find its defect: settings, commands, trace and violations. */

@@ -38,6 +38,13 @@ const fork = (id: string, parallel_branches: string[][]) => ({
   parallel_branches,
   next_step_id: "last",
 });
+const nested = (id: string, orchestration_id: string, next: string | null = "last") => ({
+  id,
+  type: "orchestration",
+  orchestration_id,
+  output_key: id,
+  next_step_id: next,
+});
 const llm = {
   id: "write",
   type: "llm",
@@ -175,6 +182,27 @@ export const orchestrations = {
     usage: 0,
     workMs: 40_000,
   },
+  family: {
+    // A child alone, then two beside a call: each may die, park and go on while its parent does. A child may be poisoned.
+    steps: [
+      nested("alone", "talk", "both"),
+      fork("both", [["left"], ["right", "fetch"]]),
+      nested("left", "flaky"),
+      nested("right", "inner", "fetch"),
+      tool("fetch"),
+      print("last"),
+    ],
+    outcomes: ["completed", "child_failed", "child_cancelled"],
+    // Of each child what it has used.
+    usage: 3,
+    workMs: 45_000,
+  },
+  inner: {
+    steps: [nested("deep", "prints"), print("last")],
+    outcomes: ["completed", "child_failed", "child_cancelled"],
+    usage: 1,
+    workMs: 2_000,
+  },
   killer: {
     steps: [print("first", "killer"), tool("killer"), print("last")],
     outcomes: ["poison"],
@@ -204,6 +232,7 @@ export function outputsOf({ steps }: SimOrchestration): Record<string, unknown> 
 }
 
 const outputs = new Map<string, unknown>([
+  ...["alone", "left", "right", "deep"].map((id): [string, unknown] => [id, "printed by last"]),
   ["write", "one two three "],
   ["work", "one two three "],
   ["count", ["printed by count", "printed by count", "printed by count"]],

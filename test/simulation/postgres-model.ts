@@ -18,6 +18,8 @@ import type { DueRun } from "../../shared/store/runs/due-runs.ts";
 import type { StateStore, VerbName } from "../../shared/store/state.ts";
 import { CLAIM_DEADLINE_MS, SCAN_OVERLAP_MS, SILENCE_MARGIN_MS } from "../../shared/timing.ts";
 import type { Wait } from "../../shared/store/runs/waits.ts";
+import { roomOf } from "./edge-statements.ts";
+import { cancelChild, isCancelled, notifyFamily, startChild } from "./family-model.ts";
 import { checkRow, Tables } from "./tables.ts";
 import type { JournalRow, RunRow, TenantRow } from "./tables.ts";
 
@@ -180,13 +182,34 @@ export class PostgresModel implements Statements {
   }
 
   flush(entries: readonly NewEntry[]): Answer<"flush"> {
-    return entries.map(columnsOf).flatMap((entry) => {
+    // Ends first: a park whose relative ends in the same statement has missed a signal.
+    const columns = entries
+      .map(columnsOf)
+      .toSorted((a, b) => Number(b.kind === "end") - Number(a.kind === "end"));
+    const hasEnds = columns.some(({ kind }) => kind === "end");
+    return columns.flatMap((entry) => {
       const row = this.tables.runs.get(entry.run_id);
       if (!row || !this.isFenceOf(row, entry) || !this.mayPark(row, entry)) return [];
       this.#commit(row, entry);
       const { run_id, event_seq, signals } = row;
-      return [{ run_id, event_seq, signals, cancel: row.cancel_requested_at !== null, webhook: false }];
+      const notified = entry.kind === "end" ? notifyFamily(this, row, entry.output) : [];
+      const cancel = row.cancel_requested_at !== null;
+      // As json_agg: no relative is null, and a flush without an end has no such column.
+      const ofEnds = hasEnds ? { notified: notified.length === 0 ? null : notified } : {};
+      return [{ run_id, event_seq, signals, cancel, webhook: false, ...ofEnds }];
     });
+  }
+
+  startChild(parent: Args<"startChild">[0], child: Args<"startChild">[1]): Answer<"startChild"> {
+    const row = this.tables.runs.get(parent.run_id);
+    const hasRoom =
+      child.quota_checked_by === "queue" || (row !== undefined && roomOf(this, row.tenant_id) > 0);
+    const isDefined = this.library.orchestrations.has(child.orchestration_id);
+    return startChild(this, parent, child, { isDefined, hasRoom });
+  }
+
+  cancelChild(parent: RunId, child: RunId): Answer<"cancelChild"> {
+    return cancelChild(this, parent, child);
   }
 
   /** The fence of docs/protocol.md 6. */
@@ -251,14 +274,15 @@ export class PostgresModel implements Statements {
   /** A wait that exists stays as it is, unless it is open and goes to a further group. */
   #openWaits({ run_id, waits }: EntryColumns): void {
     const known = new Map(this.tables.waitsOf(run_id).map((wait) => [wait.wait_id, wait]));
-    for (const { wait_id, kind, deadline_ms, level = 0 } of waits) {
+    for (const { wait_id, kind, deadline_ms, child_run_id, level = 0 } of waits) {
       const wait = known.get(wait_id);
       if (wait) {
         if (wait.answered_by === null) wait.level = Math.max(wait.level, level);
         continue;
       }
       const deadline_at = deadline_ms === null ? null : this.now + deadline_ms;
-      const open = { opened_at: this.now, deadline_at, answer: null, answered_by: null, level };
+      const of = child_run_id === null ? {} : { child_run_id };
+      const open = { opened_at: this.now, deadline_at, answer: null, answered_by: null, level, ...of };
       this.tables.waits.push({ run_id, wait_id, kind, ...open });
     }
   }
@@ -278,7 +302,8 @@ export class PostgresModel implements Statements {
         return {
           wait_id,
           kind,
-          child_run_id: null,
+          child_run_id: wait.child_run_id ?? null,
+          child_usage: this.#usageOf(wait.child_run_id),
           state,
           due_in_ms,
           open_for_ms: now - opened_at,
@@ -291,6 +316,16 @@ export class PostgresModel implements Statements {
         };
       })
       .toSorted((a, b) => order(a.wait_id, b.wait_id));
+  }
+
+  #usageOf(run: RunId | undefined): Wait["child_usage"] {
+    if (run === undefined) return null;
+    const calls = this.tables.usage.filter(({ run_id }) => run_id === run);
+    return {
+      input_tokens: sum(calls.map((call) => call.input_tokens)),
+      output_tokens: sum(calls.map((call) => call.output_tokens)),
+      cost_micro_usd: sum(calls.map((call) => call.cost_micro_usd)),
+    };
   }
 
   /** What closes a wait after its deadline: no answer is accepted any more. */
@@ -548,7 +583,9 @@ export class PostgresModel implements Statements {
       definition_tenant: row.tenant_id,
       definition_version: 1,
       chat_session: null,
-      cancel: row.cancel_requested_at !== null,
+      cancel: isCancelled(this, row),
+      cost_limit_micro_usd: row.cost_limit_micro_usd ?? null,
+      time_limit_ms: row.time_limit_ms ?? null,
       running_for_ms: this.now - (row.started_at ?? this.now) - row.paused_for,
     };
   }

@@ -3,6 +3,8 @@ import { Incarnation, TenantId } from "../../shared/contracts/ids.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { Lane } from "../../shared/contracts/run.ts";
 import { Definitions } from "../../worker-node/execution/definitions.ts";
+import { childStarts, notifiedOf } from "../../worker-node/fleet/child-starts.ts";
+import { onFlush } from "../../worker-node/on-flush.ts";
 import { TrackTurns } from "../../worker-node/execution/track-turns.ts";
 import { Journal } from "../../worker-node/journal/journal.ts";
 import { FleetMember } from "../../worker-node/fleet-member.ts";
@@ -137,11 +139,18 @@ export class Simulation {
   #assemble(process: SimProcess, owner: Incarnation, slot: number): SimWorker {
     const watched = this.auditor.watch(this.postgres);
     const over = storeOverNetwork(this.network, process, this.postgresService, watched);
-    const store = this.#parts.store(over, owner);
+    const statements = this.#parts.store(over, owner);
     const queue = new QueueOverNetwork(this.network, process, this.redisService, this.redis);
     const slots = new Slots(this.#options.slots, Lane.options);
     /** The end of the waits under way. */
     let ending = new AbortController();
+    const children = childStarts({
+      queue,
+      maxDepth: 1_000,
+      isolation: true,
+      hint: (other) => this.sendCancelHint(other),
+    });
+    const store = onFlush(statements, (committed) => children.notify(notifiedOf(committed)));
     const member = new FleetMember({
       owner,
       store,
@@ -173,6 +182,7 @@ export class Simulation {
         sandbox: { of: () => SANDBOX },
         artifacts: null,
         turns: new TrackTurns(2),
+        children,
         count: new Counters(),
         store,
       },

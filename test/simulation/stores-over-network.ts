@@ -27,6 +27,8 @@ export function storeOverNetwork(
     flush: (...args) => call("flush", () => store.flush(...args)),
     findCommitted: (...args) => call("findCommitted", () => store.findCommitted(...args)),
     readWaits: (...args) => call("readWaits", () => store.readWaits(...args)),
+    startChild: (...args) => call("startChild", () => store.startChild(...args)),
+    cancelChild: (...args) => call("cancelChild", () => store.cancelChild(...args)),
     beat: (...args) => call("beat", () => store.beat(...args)),
     readPinnedDefinition: (...args) =>
       call("readPinnedDefinition", () => store.readPinnedDefinition(...args)),

@@ -29,6 +29,12 @@ export type RunRow = Pick<
   step_count: number;
   journal_bytes: number;
   error: string | null;
+  /** Absent: no run has started it. */
+  parent_run_id?: RunId;
+  parent_wait_id?: string | null;
+  depth?: number;
+  cost_limit_micro_usd?: number | null;
+  time_limit_ms?: number | null;
 };
 
 export type JournalRow = Pick<
@@ -64,6 +70,8 @@ export type WaitRow = {
   answer: string | null;
   answered_by: string | null;
   level: number;
+  /** Of a wait for a child. */
+  child_run_id?: RunId;
 };
 
 export class Tables {

@@ -51,7 +51,11 @@ function withEarlier(entry: EntryColumns): EntryColumns[] {
 
 /** A store with the verbs that a journal calls. The other verbs are refused until a test replaces them. */
 export class FakeStore {
-  readonly model = new PostgresModel(() => Date.now(), { orchestrations: new Map(), named: new Map() });
+  readonly model = new PostgresModel(() => Date.now(), {
+    // The orchestrations that runs may start.
+    orchestrations: new Map([["child", "{}"]]),
+    named: new Map(),
+  });
   /** All entries that were committed, in order. */
   readonly entries: EntryColumns[] = [];
   /** Sizes of the batches that were flushed, in order. */
@@ -135,6 +139,9 @@ export class FakeStore {
     findCommitted: (entries) => this.#query(() => this.model.findCommitted(entries)),
     readInput: (run) => this.#query(() => this.model.readInput(run)),
     readStoredPage: (...args) => this.#query(() => this.model.readStoredPage(...args)),
+    readWaits: (...args) => this.#query(() => this.model.readWaits(...args)),
+    startChild: (...args) => this.#query(() => this.model.startChild(...args)),
+    cancelChild: (...args) => this.#query(() => this.model.cancelChild(...args)),
     readRunSnapshots: (runs) => this.#query(() => this.model.readRunSnapshots(runs)),
   };
 

@@ -1,8 +1,12 @@
 import type { StateStore } from "../../shared/store/state.ts";
+import type { ChildStarts } from "../../worker-node/execution/execution-state.ts";
 
 const refuse = async (): Promise<never> => {
   throw new Error("this test did not expect this call");
 };
+
+/** The queue of a worker whose runs start no others. */
+export const noChildren: ChildStarts = { admit: refuse, giveBack: () => {}, notify: () => {} };
 
 /** A store that refuses every call. A test replaces the verbs that it is about. */
 export const refusingStore: StateStore = {
@@ -15,6 +19,8 @@ export const refusingStore: StateStore = {
   flush: refuse,
   findCommitted: refuse,
   readWaits: refuse,
+  startChild: refuse,
+  cancelChild: refuse,
   beat: refuse,
   readPinnedDefinition: refuse,
   readDefinition: refuse,

@@ -28,10 +28,12 @@ export type WorkerRedis = {
   /** Ends the waits under way. What `commands` sends after this call finds no wait of this worker. */
   endWaits(this: void): void;
   /**
-   * Calls `listener` when the reply of the next beat has news for this worker: a cancel of a run, or a drain. A hint may be
-   * lost.
+   * Calls `listener` when the reply of the next beat has news for this worker: a cancel of a run, the end of a relative of a run, or
+   * a drain. A hint may be lost.
    */
   onHint(listener: () => void): void;
+  /** Gives a worker such a hint. */
+  hint(this: void, owner: string): void;
   /** Answers each question after this worker's health with the text that `read` returns. */
   onHealthQuestion(read: () => Promise<string>): void;
   close(): void;
@@ -89,6 +91,7 @@ export function openWorkerRedis(config: Config, owner: Incarnation): WorkerRedis
           .catch((error: unknown) => log.info("worker.health_not_sent", { message: messageOf(error) }));
       });
     },
+    hint: (incarnation) => void commands.publish(keys.control(incarnation), "signal").catch(() => {}),
     close() {
       for (const connection of [commands, control, ...blocking]) connection.disconnect();
     },

@@ -7,6 +7,7 @@ import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Message, StepContext, ToolSpec } from "./ports.ts";
 
 const ToolCall = z.object({ id: z.string(), name: z.string(), args: JsonValue });
+type ToolCall = z.infer<typeof ToolCall>;
 const Appended = z.discriminatedUnion("role", [
   z.object({ role: z.literal("user"), content: z.string() }),
   z.object({
@@ -86,6 +87,29 @@ export class Conversation {
   /** The last message after the opening. */
   get last(): Appended | undefined {
     return this.#appended.at(-1);
+  }
+
+  /** The calls of the last answer that have no result, each with its number in that answer, from 1. */
+  get openCalls(): { call: ToolCall; number: number }[] {
+    const at = this.#appended.findLastIndex(({ role }) => role === "assistant");
+    const answer = this.#appended[at];
+    if (answer?.role !== "assistant") return [];
+    const closed = new Set(
+      this.#appended.slice(at + 1).map((message) => (message.role === "tool" ? message.tool_call_id : "")),
+    );
+    return answer.tool_calls
+      .map((call, index) => ({ call, number: index + 1 }))
+      .filter(({ call }) => !closed.has(call.id));
+  }
+
+  /** Whether there is anything to commit. */
+  get isChanged(): boolean {
+    return this.#uncommitted.length > 0;
+  }
+
+  /** Adds what a run has used that the agent has started. */
+  charge(usage: readonly Usage[]): void {
+    this.#usage.push(...usage);
   }
 
   /** Usage of answers since the last commit. */

@@ -4,14 +4,14 @@ import type { FormField } from "../../shared/contracts/definition/human.ts";
 import type { LeafStep, Step, StepOf } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
-import type { ForkRecord, Usage } from "../../shared/contracts/journal-entry.ts";
+import type { EndRecord, ForkRecord, Usage } from "../../shared/contracts/journal-entry.ts";
 import type { Fork } from "../../shared/journal/track.ts";
 
 /** Runs one step of a type. An error that it throws fails or retries the step; it never returns an error as output. */
 export type Executor<Type extends LeafStep["type"]> = (
   step: StepOf<Type>,
   context: StepContext,
-) => Promise<StepResult | StepWait>;
+) => Promise<StepResult | StepWait | ChildrenWait>;
 
 /** How a step type divides a run into tracks, one for each branch or iteration, and joins them when all have ended. Pure, except for `load`. */
 export type Forker<Type extends "parallel" | "loop"> = {
@@ -59,6 +59,13 @@ export type StepContext = {
   turns: readonly Json[];
   /** The state of the wait that this visit opened; null: it has opened none. */
   reply: Reply | null;
+  /**
+   * Starts a run, once however often the visit is repeated, and says what has become of it.
+   * @throws TerminalError `unknown_orchestration`, `child_depth`, `child_limit` or `child_input_too_large`
+   */
+  child(request: ChildRequest): Promise<ChildReply>;
+  /** Charges usage that the failure of the step, which follows, would lose. */
+  charge(usage: Usage): void;
   /** Publishes events while the step runs: they are committed with the next checkpoint, or within a moment. */
   note(...events: RunEvent[]): void;
   /** Commits a checkpoint inside the step, with the usage so far. Resolves once it is durable. */
@@ -106,6 +113,31 @@ export type StepWait = {
   /** Committed with the park. */
   events: RunEvent[];
 };
+
+/** A run that a step starts. `call`: its place among the calls of the visit; empty: it is the only one. */
+export type ChildRequest = {
+  call: string;
+  orchestrationId: string;
+  message: string;
+  state: JsonObject;
+  /** How long the step waits for its end, from the park on; null: as long as the run may take. */
+  timeoutMs: number | null;
+  /** False: the step goes on at once, and the run by itself. */
+  waits: boolean;
+};
+
+/**
+ * What has become of a run that a step has started. `open`: the step has to wait, for its end or for room in the queue. `started`: nobody waits
+ * for it. `expired`: the time of the wait is over, and the run is cancelled. `openForMs`: time since the wait began.
+ */
+export type ChildReply =
+  | { is: "ended"; runId: string; end: EndRecord; usage: Usage; openForMs: number }
+  | { is: "started"; runId: string }
+  | { is: "expired"; runId: string }
+  | { is: "open" };
+
+/** What a step returns that waits for the children which it has asked for: the run parks, and then the step runs again. */
+export type ChildrenWait = { waitsForChildren: true };
 
 /** What a step returns when it is done. */
 export type StepResult = {

@@ -29,7 +29,7 @@ const SILENT_TOOL: ReadonlySet<string> = new Set(["tool_timeout", "mcp_unreachab
 export type Toolbox = ReadonlyMap<string, { stored: JsonObject; spec: ToolSpec }>;
 
 /** A tool's result, or why there is none where the model can do something about it. */
-type ToolResult = { ok: true; value: Json } | Refused;
+export type ToolResult = { ok: true; value: Json } | Refused;
 type Refused = { ok: false; code: string; reason: string };
 
 /**
@@ -148,9 +148,14 @@ export async function callTool(
         ? refused(`The call was not made: ${wrong.join("; ")}.`)
         : await invoke({ tool: stored, args, by: call.by }, effectKey, context);
   }
-  const preview = clip(textForModel(result), PREVIEW_CHARS - 40);
-  context.note({ type: "tool_result", ...namesOf(step), tool_name: call.name, preview });
+  noteResult(call.name, result, step, context);
   return result;
+}
+
+/** Publishes the result of a call. */
+export function noteResult(tool_name: string, result: ToolResult, step: Step, context: StepContext): void {
+  const preview = clip(textForModel(result), PREVIEW_CHARS - 40);
+  context.note({ type: "tool_result", ...namesOf(step), tool_name, preview });
 }
 
 async function invoke(
@@ -159,6 +164,11 @@ async function invoke(
   context: StepContext,
 ): Promise<ToolResult> {
   try {
+    if (call.tool["tool_type"] === "built_in" && call.tool["name"] === "spawn_run")
+      throw new TerminalError(
+        "bad_tool",
+        "spawn_run is a tool of agents: use a step of type orchestration here",
+      );
     const isProgram = call.tool["tool_type"] === "built_in" && call.tool["name"] === "run_javascript";
     const value = isProgram
       ? await runJavascript(call.args, context)

@@ -81,9 +81,10 @@ async function walkRun(state: ExecutionState, signal: AbortSignal): Promise<Endi
   if (journalTooLarge)
     return run.cancel ? endRun(state, "cancelled") : failRun(state, { ...journalTooLarge, step_id: null });
   const { definition_tenant, orchestration_id, definition_version } = run;
-  const definition = await waitForStore(signal, () =>
+  const pinned = await waitForStore(signal, () =>
     deps.definitions.orchestration(definition_tenant, orchestration_id, definition_version),
   );
+  const definition = withinLimits(pinned, run);
   state.steps = definition.steps;
   const input = await inputOf(run, deps, signal);
   const initial = initialState(definition, input);
@@ -108,6 +109,22 @@ async function walkRun(state: ExecutionState, signal: AbortSignal): Promise<Endi
   } finally {
     limit.clear();
   }
+}
+
+/** The definition with the limits of this run: a child may use no more than its parent had left. */
+function withinLimits(
+  definition: Orchestration,
+  { cost_limit_micro_usd: cost, time_limit_ms: time }: ClaimedRun,
+): Orchestration {
+  const { max_total_cost_usd, timeout_minutes } = definition;
+  return {
+    ...definition,
+    max_total_cost_usd:
+      cost === null || cost === undefined
+        ? max_total_cost_usd
+        : Math.min(cost / 1_000_000, max_total_cost_usd ?? Infinity),
+    timeout_minutes: Math.min(timeout_minutes, (time ?? Infinity) / 60_000),
+  };
 }
 
 async function inputOf(run: ClaimedRun, deps: ExecutionDeps, signal: AbortSignal): Promise<RunInput> {

@@ -5,7 +5,10 @@ import type { ParkRecord, Usage } from "../../shared/contracts/journal-entry.ts"
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import type { Count } from "../../shared/metrics.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
+import type { JobName } from "../../shared/queue/job.ts";
+import type { QuotaCheckedBy } from "../../shared/store/runs/accept-runs.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
+import type { SignalledRun } from "../../shared/store/runs/family.ts";
 import type { NewWait } from "../../shared/store/runs/waits.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { Models, Tools } from "../engine/ports.ts";
@@ -16,6 +19,7 @@ import type { Definitions } from "./definitions.ts";
 import { LargeValues } from "./large-values.ts";
 import type { ObjectStore } from "./object-store.ts";
 import type { StateSize } from "./state-size.ts";
+import type { Track } from "../../shared/journal/track.ts";
 import type { TurnReply } from "./turn-reply.ts";
 import type { TrackTurns } from "./track-turns.ts";
 
@@ -30,15 +34,38 @@ export type ExecutionDeps = {
   artifacts: ObjectStore | null;
   /** The turns of branches and iterations. */
   turns: TrackTurns;
+  children: ChildStarts;
   store: Pick<
     StateStore,
-    "readInput" | "readStoredPage" | "readWaits" | "readChatHistory" | "saveChatSummary" | "readTurnText"
+    | "readInput"
+    | "readStoredPage"
+    | "readWaits"
+    | "readChatHistory"
+    | "saveChatSummary"
+    | "readTurnText"
+    | "startChild"
+    | "cancelChild"
   >;
   /** Counts what the metrics of the fleet show. */
   count: Count;
   /** Throws unless this worker may still move the run. */
   confirm(run: ClaimedRun, signal: AbortSignal): Promise<void>;
 };
+
+/** How executions reach the queue for the runs that they start. */
+export type ChildStarts = {
+  /** Whether a child may be started now, by the limits that hold for every run of the tenant. It never throws. */
+  admit(child: JobName): Promise<ChildAdmission>;
+  /** Gives a place back that no run will take. It returns at once; what is lost lapses. */
+  giveBack(child: JobName): void;
+  /** Enqueues runs that have become due, and tells the workers of those that run. It returns at once; what is lost is repaired. */
+  notify(runs: readonly SignalledRun[]): void;
+};
+
+/** `wait`: there is no room in the queue, or it cannot be asked; `why` is a part of a sentence for people. */
+export type ChildAdmission =
+  | { is: "admitted"; quotaCheckedBy: QuotaCheckedBy }
+  | { is: "wait"; afterMs: number; why: string };
 
 /** How far the execution of a run has come. */
 export type ExecutionState = {
@@ -111,7 +138,7 @@ export type Walk = {
 /** A wait that is too long to hold the run's slot. */
 export type Parked = {
   is: "wait";
-  /** `queued`: until the next try. `paused`: for an answer or a timer, at most until a time. `afterMs`: until that time. */
+  /** `queued`: until the next try. `paused`: for an answer, a timer, a child or room to start one, at most until a time. `afterMs`: until that time. */
   status: "queued" | "paused";
   afterMs: number;
   park: ParkRecord;
@@ -138,3 +165,14 @@ export type Ending =
 export function largeValuesAt({ run, deps }: ExecutionState, place: string): LargeValues {
   return new LargeValues(deps.artifacts, `${run.tenant_id}/${run.run_id}/${place}`);
 }
+
+/** One visit of a step in a track. `large`: where it stores its large values. `signal` also aborts when its track is stopped. */
+export type Visit = {
+  state: ExecutionState;
+  walk: Walk;
+  track: Track;
+  step: Step;
+  visit: number;
+  large: LargeValues;
+  signal: AbortSignal;
+};

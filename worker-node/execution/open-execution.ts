@@ -11,7 +11,7 @@ import type { createEgress } from "../outbound/egress-guard.ts";
 import { McpLister } from "../tools/mcp/lister.ts";
 import { createTools } from "../tools/create-tools.ts";
 import { Definitions } from "./definitions.ts";
-import type { ExecutionDeps } from "./execution-state.ts";
+import type { ChildStarts, ExecutionDeps } from "./execution-state.ts";
 import type { ObjectStore } from "./object-store.ts";
 import { TrackTurns } from "./track-turns.ts";
 
@@ -23,9 +23,10 @@ export function openExecution(parts: {
   artifacts: ObjectStore | null;
   egress: ReturnType<typeof createEgress>;
   publish: (entries: LiveEntry[]) => void;
+  children: ChildStarts;
   count: Count;
 }): { deps: Omit<ExecutionDeps, "confirm">; lister: McpLister; models: string; close(): Promise<void> } {
-  const { owner, config, store, artifacts, egress, publish, count } = parts;
+  const { owner, config, store, artifacts, egress, publish, children, count } = parts;
   const models = createModels(process.env, config.MODEL_TIMEOUT_SECONDS * 1_000);
   const sandbox = createSandbox();
   const tools = createTools({
@@ -44,6 +45,7 @@ export function openExecution(parts: {
     sandbox,
     artifacts,
     turns: new TrackTurns(),
+    children,
     store,
     count,
   };

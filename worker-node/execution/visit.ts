@@ -24,30 +24,23 @@ import { forkerOf, runStep } from "../engine/steps/index.ts";
 import { deadlineOf } from "../journal/run-log.ts";
 import type { Append } from "../journal/run-log.ts";
 import { agentOf, chatOf } from "./chat-context.ts";
+import { spentBy } from "./child-limits.ts";
+import { Children } from "./children.ts";
 import { publishedEvents } from "./published-events.ts";
-import type { ExecutionState, Parked, Walk } from "./execution-state.ts";
+import type { Parked, Visit } from "./execution-state.ts";
 import { loadValue } from "./large-values.ts";
-import type { LargeValues } from "./large-values.ts";
 import { sizeOf } from "./state-size.ts";
 import { Stop, withTimeout, within } from "./stop.ts";
 import { VisitWait } from "./visit-wait.ts";
 import { waitForStore } from "./wait-for-store.ts";
 
-/** The time in which a parallel or loop step must begin: it may load a list. Its `timeout_seconds` counts for all its tracks. */
-const BEGIN_FORK_SECONDS = 300;
+/**
+ * The time in which a step must begin that divides the run, or starts another one: it may load values. The `timeout_seconds` of such a step is
+ * that of its tracks, or of its wait.
+ */
+const BEGIN_SECONDS = 300;
 /** Waits up to this long keep the run's slot; longer ones give it back. */
 export const SHORT_WAIT_MS = 5_000;
-
-/** One visit of a step in a track. `large`: where it stores its large values. `signal` also aborts when its track is stopped. */
-export type Visit = {
-  state: ExecutionState;
-  walk: Walk;
-  track: Track;
-  step: Step;
-  visit: number;
-  large: LargeValues;
-  signal: AbortSignal;
-};
 
 /** The result of a visit: its checkpoint, and the events and charges that are committed with it. */
 export type Result = {
@@ -210,23 +203,28 @@ type Try = {
 async function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
   const { state, step, track, signal } = visit;
   const wait = new VisitWait(visit, thisTry.effectSuffix);
+  const children = new Children(visit);
   // Before the step's timeout begins: a store that is unreachable for long must not use up the step's time.
-  const reply = await wait.reply(state, signal);
+  const reply = startsRuns(step) ? null : await wait.reply(state, signal);
   // After it: the reply says how long the wait has been open until now.
   const began = { at: Date.now(), ms: performance.now() };
-  const limitSeconds = step.timeout_seconds ?? BEGIN_FORK_SECONDS;
+  // The timeout of an orchestration step is that of its wait.
+  const ownSeconds = step.type === "orchestration" ? null : step.timeout_seconds;
+  const limitSeconds = ownSeconds ?? BEGIN_SECONDS;
   const limit = withTimeout(
     signal,
     limitSeconds * 1_000,
     () => new Stop("step_timeout", `the step took longer than its ${limitSeconds} s`),
   );
-  const context = contextOf(visit, thisTry, { signal: limit.signal, reply });
+  const child: StepContext["child"] = (request) => children.reply(request);
+  const context = contextOf(visit, thisTry, { signal: limit.signal, reply, child });
   const run = async (): Promise<() => Promise<Tried>> => {
     if (isFork(step)) {
       const fork = await forkerOf(step).begin(step, context);
       return async () => ({ is: "forked", ...fork });
     }
     const result = await runStep(step, context);
+    if ("waitsForChildren" in result) return async () => children.park(thisTry.unchargedUsage);
     if (!("waitFor" in result)) return () => resultOf(visit, thisTry, result, began);
     const events = result.events.map((event) => inTrack(track, event));
     return () => wait.park({ ...result, events }, visit.large, thisTry.unchargedUsage);
@@ -264,28 +262,32 @@ async function resultOf(
   };
 }
 
+/** Whether a step may start runs and wait for them. The wait for a person is that of other steps. */
+function startsRuns({ type }: Step): boolean {
+  return type === "orchestration" || type === "agent";
+}
+
 /** What the step can reach during this try. */
 function contextOf(
   { state, walk, track, step, visit, signal: trackSignal }: Visit,
   { turns, effectSuffix, usage }: Try,
-  { signal, reply }: Pick<StepContext, "signal" | "reply">,
+  { signal, reply, child }: Pick<StepContext, "signal" | "reply" | "child">,
 ): StepContext {
-  const { run, progress, runLog, deps } = state;
+  const { run, runLog, deps } = state;
   const path = stepPath(track, step.id);
   const { models, tools, sandbox, artifacts, definitions } = deps;
   const { definition, message } = walk;
   const tenant = run.tenant_id;
   const load = (value: Json): Promise<Json> => loadValue(artifacts, value, tenant);
   const checkCost = (): void => {
-    const inVisits = [...state.spending].reduce((sum, visitCost) => sum + visitCost(), 0);
-    const spent = whenSpent(definition, progress.costMicroUsd + inVisits);
+    const spent = whenSpent(definition, spentBy(state));
     if (spent !== null) throw new TerminalError(spent.code, spent.message);
   };
   return {
     message,
     state: track.state,
     load,
-    each: () => eachOf({ definition, root: progress, track, load }),
+    each: () => eachOf({ definition, root: state.progress, track, load }),
     sourceOf: (key) => sourceOf(definition.steps, track, key),
     effectBase: `${run.run_id}:${path}:${visit}`,
     effectSuffix,
@@ -301,6 +303,11 @@ function contextOf(
     mcpServer: (name) => waitForStore(trackSignal, () => definitions.mcpServer(tenant, name)),
     confirm: () => deps.confirm(run, trackSignal),
     checkCost,
+    child: (request) => {
+      checkCost();
+      return child(request);
+    },
+    charge: (call) => void usage.push(call),
     models: {
       generate: async (request) => {
         checkCost();

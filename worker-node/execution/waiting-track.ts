@@ -17,7 +17,17 @@ export type Waiting = {
 
 /** Whether the wait is in the journal already. */
 export function isKnown(track: Track, { park, waits }: Parked): boolean {
-  return park.reason === "retry" ? track.retry?.tries === park.tries : waits.length === 0;
+  switch (park.reason) {
+    case "answer":
+    case "timer":
+      return waits.length === 0;
+    case "child":
+      return track.waitId === park.wait_id && waits.length === 0;
+    case "retry":
+      return track.retry?.tries === park.tries;
+    case "room":
+      return false;
+  }
 }
 
 /**

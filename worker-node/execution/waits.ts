@@ -16,7 +16,8 @@ const PAUSED: RunEvent = { type: "paused" };
 
 /**
  * The tracks of a run that wait. While another track moves, a wait is committed and the run keeps its slot. When no track can
- * move, the run parks until the first of the waits is over. When an answer arrives, each track with a question reads its own.
+ * move, the run parks until the first of the waits is over. When an answer or the end
+ * of a child arrives, each track with a question or a child reads its own.
  *
  * Each track that moves holds a token, which `suspend` gives back for the time of the wait.
  */
@@ -105,7 +106,9 @@ export class Waits {
   async #commit(track: Track, wait: Parked): Promise<boolean> {
     const { runLog, progress } = this.#state;
     const entry = parkEntry(track, wait);
-    const outcome = await runLog.append({ ...entry, status: null, wake_ms: null, signals: wait.signals });
+    // The wait for a child is committed whatever came meanwhile: its end finds the wait, or has inserted it with its answer.
+    const signals = wait.park.reason === "answer" ? wait.signals : null;
+    const outcome = await runLog.append({ ...entry, status: null, wake_ms: null, signals });
     if (outcome.is === "rejected") throw new Error(outcome.message);
     if (outcome.is === "refused") return false;
     addPark(progress, wait.park, 0);
@@ -114,7 +117,8 @@ export class Waits {
 
   #wakeAnswered(): void {
     for (const waiting of this.#waiting) {
-      if (waiting.wait.park.reason === "answer") this.#wake(waiting);
+      const { reason } = waiting.wait.park;
+      if (reason === "answer" || reason === "child") this.#wake(waiting);
     }
   }
 
@@ -172,7 +176,8 @@ export class Waits {
     }
     if (outcome.is === "rejected") throw new Error(outcome.message);
     // Refused: `signals` rose meanwhile. A cancel ends any wait. An answer may have arrived for a question: then the tracks
-    // with questions move again. A timer that no entry has would begin anew, and a retry would lose its tries and charges.
+    // with questions move again. A timer that no entry has would begin anew, a retry would lose its tries and charges, and a
+    // child would be started once more.
     const isLost = !shown.isCommitted && shown.wait.park.reason !== "answer";
     if (isLost && all.length > 1 && !this.#walk.signal.aborted) {
       shown.isCommitted = await this.#commit(shown.track, shown.wait);
@@ -184,7 +189,7 @@ export class Waits {
   #delayMs(all: readonly Waiting[], status: "queued" | "paused", nowMs: number): number {
     const first = Math.min(...all.map((waiting) => leftOf(waiting, nowMs)));
     const leftMs = Math.max(0, this.#walk.endsAtMs - nowMs);
-    // The run's time stands still while it is paused for answers and timers.
+    // The run's time stands still while it is paused for answers, timers and children.
     return Math.ceil(status === "paused" ? first : Math.min(first, leftMs + TIMEOUT_SLACK_MS));
   }
 }

@@ -9,6 +9,7 @@ import type { Services } from "../../services.ts";
 import { NewDefinitionId } from "../definition-request.ts";
 import { definitionToSave } from "../definition-to-save.ts";
 import type { DefinitionToSave } from "../definition-to-save.ts";
+import type { Planned } from "../save-warnings.ts";
 import { KINDS } from "./bundle.ts";
 import type { Entry } from "./bundle.ts";
 import { inGroups } from "./in-groups.ts";
@@ -43,7 +44,8 @@ type Identified = Entry & { id: string; body: Record<string, unknown> };
 
 /**
  * What a sync of these definitions does to each of them. It stores nothing. Definitions of earlier kinds count as stored for the
- * warnings about later ones; those that are refused do not.
+ * warnings about later ones; those that are refused do not. Orchestrations may run each other and agents may run them, so each
+ * that the request names counts as stored: if it is refused, the request's result says so itself.
  */
 export async function planSync(
   services: SyncServices,
@@ -58,12 +60,15 @@ export async function planSync(
     if ("is" in found) outcomes.push(found);
     else identified.push(found);
   }
+  const orchestrations = new Set(
+    identified.filter(({ kind }) => kind === "orchestrations").map(({ id }) => id),
+  );
   for (const kind of KINDS) {
     const ofKind = identified.filter((entry) => entry.kind === kind);
     if (ofKind.length === 0) continue;
     const ids = ofKind.map(({ id }) => id);
     const stored = await readOwnDefinitions(services.sql, kind, owner, ids);
-    const planned = plannedBy(outcomes);
+    const planned = { ...plannedBy(outcomes), orchestrations };
     outcomes.push(
       ...(await inGroups(ofKind, (entry) =>
         judge(services, { owner, isLenient, planned }, entry, stored.get(entry.id) ?? null),
@@ -104,7 +109,7 @@ function identify(entry: Entry, seen: Set<string>): Identified | Refused {
 
 async function judge(
   services: SyncServices,
-  { owner, isLenient, planned }: SyncScope & { planned: ReturnType<typeof plannedBy> },
+  { owner, isLenient, planned }: SyncScope & { planned: Planned },
   { kind, path, id, body: given }: Identified,
   stored: OwnDefinition | null,
 ): Promise<Outcome> {
@@ -145,7 +150,7 @@ export function refused(
   return { is: "refused", kind, path, id, code, errors: shown };
 }
 
-function plannedBy(outcomes: readonly Outcome[]) {
+function plannedBy(outcomes: readonly Outcome[]): Omit<Planned, "orchestrations"> {
   const accepted = outcomes.filter((outcome): outcome is Accepted => outcome.is !== "refused");
   const of = (kind: DefinitionKind) => accepted.filter((one) => one.kind === kind);
   return {

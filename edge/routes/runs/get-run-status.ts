@@ -1,10 +1,10 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { listOpenWaits } from "../../../shared/store/runs/open-waits.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { RunView, findRun, viewOf } from "../../runs/run-view.ts";
+import { readRelated } from "../../runs/run-waits.ts";
 
 const route = createRoute({
   method: "get",
@@ -22,8 +22,6 @@ export function getRunStatus(api: Api): void {
   api.openapi(route, async (c) => {
     const { sql } = c.get("services");
     const row = await findRun(sql, c.get("principal"), c.req.valid("param").run_id);
-    // A question in a branch may be open while other branches move.
-    const waits = row.waits ? await listOpenWaits(sql, row.run_id) : [];
-    return c.json(viewOf(row, waits), 200);
+    return c.json(viewOf(row, await readRelated(sql, row)), 200);
   });
 }

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { FieldError } from "../../errors.ts";
 import { DefinitionId } from "../ids.ts";
 import { limits, orDefault, orNull, required, Strings, text } from "./fields.ts";
 
@@ -19,12 +20,52 @@ export const AgentDocument = z.object({
   model: orNull(z.string().max(limits.nameChars)),
   provider: orNull(z.string().max(limits.nameChars)),
   max_turns: orNull(z.number().int().min(1).max(100)),
+  /** Of an orchestrator: what it runs in place of a conversation with a model. */
+  orchestration_id: orNull(DefinitionId),
+  /** The orchestrations that the agent may start with `spawn_run`. */
+  orchestration_ids: orDefault(z.array(DefinitionId).max(limits.tools).default([])),
 });
 export type AgentDocument = z.infer<typeof AgentDocument>;
 
-/** An agent that the engine can execute: it answers by itself, with the tools that it names. */
-export type Agent = Omit<AgentDocument, "type"> & { type: "conversational" | "code" | "analysis" };
+/** An agent that answers by itself, with the tools that it names. */
+export type ConversationalAgent = Omit<AgentDocument, "type"> & {
+  type: "conversational" | "code" | "analysis";
+};
+/** An agent whose answer is that of a child run. */
+export type Orchestrator = Omit<AgentDocument, "type" | "orchestration_id"> & {
+  type: "orchestrator";
+  orchestration_id: string;
+};
+/** An agent that the engine can execute. */
+export type Agent = ConversationalAgent | Orchestrator;
 
-export function isRunnableAgent(agent: AgentDocument): agent is Agent {
-  return agent.type === "conversational" || agent.type === "code" || agent.type === "analysis";
+/** The agent as the engine executes it; null: its type is not built yet. An orchestrator has its `orchestration_id`: see `agentErrors`. */
+export function runnableAgent(agent: AgentDocument): Agent | null {
+  const { type, orchestration_id } = agent;
+  if (type === "conversational" || type === "code" || type === "analysis") return { ...agent, type };
+  return type === "orchestrator" && orchestration_id !== null ? { ...agent, type, orchestration_id } : null;
+}
+
+/** Fields of an agent that do not fit its type. */
+export function agentErrors({
+  type,
+  orchestration_id,
+  tools,
+  orchestration_ids,
+}: AgentDocument): FieldError[] {
+  const isOrchestrator = type === "orchestrator";
+  const errors: FieldError[] = [];
+  if (isOrchestrator && orchestration_id === null)
+    errors.push({ path: "orchestration_id", message: "is required: an orchestrator must name what it runs" });
+  if (!isOrchestrator && orchestration_id !== null)
+    errors.push({
+      path: "orchestration_id",
+      message: `is read on agents of type orchestrator, and this is of type ${type}`,
+    });
+  if (orchestration_ids.length > 0 && !tools.includes("spawn_run"))
+    errors.push({
+      path: "orchestration_ids",
+      message: "is read by the tool spawn_run, which the agent does not name",
+    });
+  return errors;
 }

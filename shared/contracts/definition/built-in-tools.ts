@@ -37,6 +37,18 @@ export const builtInTools = {
       "Runs a JavaScript program without network, clock and files, and returns the value that it gives to the variable result. The variable input holds the value of input.",
     inputSchema: object({ code: { type: "string" }, input: { description: "Any JSON value" } }, ["code"]),
   },
+  spawn_run: {
+    description:
+      "Starts a run of an orchestration and waits for its end: the answer has its run_id, its status and its output. With wait false it returns the run_id at once, and the run goes on by itself.",
+    inputSchema: object(
+      {
+        orchestration_id: { type: "string" },
+        message: { type: "string", description: "What the run is to do" },
+        wait: { type: "boolean", description: "Default: true" },
+      },
+      ["orchestration_id", "message"],
+    ),
+  },
 } as const satisfies { [name: string]: BuiltInTool };
 
 export type BuiltInName = keyof typeof builtInTools;

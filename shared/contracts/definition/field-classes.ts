@@ -45,6 +45,7 @@ export const fieldClasses = {
     ...all("read", "wait_seconds wait_until"),
     ...all("read", "transform_code if_condition if_true_step_id if_false_step_id"),
     ...all("read", "switch_expression switch_cases switch_default_step_id print_content"),
+    ...all("read", "orchestration_id input child_state on_child_error"),
     cache_responses_enabled: later(false),
     cache_semantic_enabled: later(false),
     cache_response_ttl_seconds: later(3_600),
@@ -58,12 +59,15 @@ export const fieldClasses = {
   humanField: all("read", "key name label type options required placeholder description default min max"),
   escalation: all("read", "after_seconds approvers"),
   agent: {
-    ...all("read", "id name type system_prompt tools model provider max_turns"),
+    ...all(
+      "read",
+      "id name type system_prompt tools model provider max_turns orchestration_id orchestration_ids",
+    ),
     ...all("kept", "description avatar"),
     ...all("record", "version created_at updated_at"),
     // There are no tools but those that an agent names.
     ...all("settled", "skip_default_tools"),
-    ...all(later(), "repos db_configs delegate_agent_ids orchestration_id"),
+    ...all(later(), "repos db_configs delegate_agent_ids"),
   },
   tool: {
     ...all(

@@ -1,4 +1,4 @@
-export type { Agent } from "./agent.ts";
+export type { Agent, ConversationalAgent } from "./agent.ts";
 export { builtInTools, isBuiltIn } from "./built-in-tools.ts";
 export { codeWarnings } from "./code-warnings.ts";
 export { uncheckedFields } from "./forms.ts";
@@ -16,14 +16,14 @@ export {
   parseTool,
 } from "./parse.ts";
 export type { Parsed } from "./parse.ts";
-export { missingReferences, referencesOf, toolsOf, unfitAgents } from "./references.ts";
+export { missingReferences, namedByAgent, referencesOf, unfitAgents } from "./references.ts";
 export type { Known, Reference } from "./references.ts";
 export { unreadWarnings } from "./unread-values.ts";
 export { unsetInputs, unsetReads } from "./state-reads.ts";
 export { branchOfSteps, outermostOf } from "./branches.ts";
 export { layOut } from "./lay-out.ts";
 export { mergedKeys, writersOf } from "./merged-keys.ts";
-export { isFork, pathOfList } from "./step.ts";
+export { isFork, pathInState } from "./step.ts";
 export type { ForkStep, LeafStep, Retry, Step, StepOf } from "./step.ts";
 export { placeholdersOf } from "./template.ts";
 export type { Placeholder } from "./template.ts";

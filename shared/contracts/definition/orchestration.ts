@@ -11,7 +11,7 @@ export const StateField = z.object({
   description: text(limits.descriptionChars),
 });
 
-/** An orchestration as its author writes it, with all 14 types of steps. */
+/** An orchestration as its author writes it, with all 15 types of steps. */
 export const OrchestrationDocument = z.object({
   id: DefinitionId,
   name: required(limits.nameChars, "is required: an orchestration must have a name"),

@@ -1,10 +1,10 @@
-import { AgentDocument, isRunnableAgent } from "./agent.ts";
+import { AgentDocument, agentErrors, runnableAgent } from "./agent.ts";
 import { useSentences } from "../schema-messages.ts";
 import { codeErrors } from "./code.ts";
 import { agentModelErrors, stepModelErrors } from "./models.ts";
 import { approvalErrors } from "./approval-errors.ts";
 import { formErrors, repeatedFormKeys } from "./forms.ts";
-import { impossibleReferences, referencesOf, toolsOf } from "./references.ts";
+import { impossibleReferences, namedByAgent, referencesOf } from "./references.ts";
 import { almostPlaces, validateGraph } from "./graph.ts";
 import { McpServerDocument } from "./mcp-server.ts";
 import { OrchestrationDocument } from "./orchestration.ts";
@@ -73,7 +73,7 @@ function newErrors(document: OrchestrationDocument): FieldError[] {
 export function parseNewAgent(json: unknown): Parsed<Agent> {
   const document = AgentDocument.safeParse(json);
   const more = document.success
-    ? [...agentModelErrors(document.data), ...impossibleReferences(toolsOf(document.data))]
+    ? [...agentModelErrors(document.data), ...impossibleReferences(namedByAgent(document.data))]
     : [];
   return alsoInvalid(parseAgent(json), more);
 }
@@ -82,11 +82,14 @@ export function parseNewAgent(json: unknown): Parsed<Agent> {
 export function parseAgent(json: unknown): Parsed<Agent> {
   const parsed = AgentDocument.safeParse(json);
   if (!parsed.success) return invalid(fieldErrorsOf(parsed.error));
-  const agent = parsed.data;
-  if (!isRunnableAgent(agent)) {
-    return notYet([{ path: "type", message: `agents of type ${agent.type} are not available yet` }]);
+  const errors = agentErrors(parsed.data);
+  if (errors.length > 0) return invalid(errors);
+  const agent = runnableAgent(parsed.data);
+  if (agent === null) {
+    return notYet([{ path: "type", message: `agents of type ${parsed.data.type} are not available yet` }]);
   }
-  const all = agent.tools.indexOf("all");
+  // An orchestrator has no tools of its own, whatever it names: the steps of its orchestration have.
+  const all = agent.type === "orchestrator" ? -1 : agent.tools.indexOf("all");
   if (all >= 0) {
     return notYet([{ path: `tools[${all}]`, message: `"all" is not available yet: list the tools by name` }]);
   }

@@ -7,7 +7,8 @@ import type { AgentDocument } from "./agent.ts";
 import type { Orchestration, OrchestrationDocument } from "./orchestration.ts";
 
 /** A definition that another one names, and the field that names it. `one`: it must be one tool, and not `server__*`. */
-export type Reference = { path: string; kind: "agents" | "tools"; id: string; one?: true };
+export type Reference = { path: string; kind: ReferenceKind; id: string; one?: true };
+type ReferenceKind = "agents" | "tools" | "orchestrations";
 
 /** The stored fields of an agent on which a step depends. */
 type StoredAgent = { tools: readonly string[]; model: string | null; provider: string | null };
@@ -16,23 +17,31 @@ type StoredAgent = { tools: readonly string[]; model: string | null; provider: s
 export type Known = {
   agents: ReadonlyMap<string, StoredAgent>;
   tools: ReadonlySet<string>;
-  suggest: { agents: readonly string[]; tools: readonly string[] };
+  orchestrations: ReadonlySet<string>;
+  suggest: { [Kind in ReferenceKind]: readonly string[] };
 };
 
-/** The agents and tools that the steps of an orchestration name. */
-export function referencesOf({ steps }: Pick<OrchestrationDocument, "steps">): Reference[] {
+/** The agents, the tools and the other orchestrations that the steps of an orchestration name. */
+export function referencesOf({ id, steps }: Pick<OrchestrationDocument, "id" | "steps">): Reference[] {
   return steps.flatMap((step, index): Reference[] => {
     const at = `steps[${index}]`;
     if (step.type === "agent") return [{ path: `${at}.agent_id`, kind: "agents", id: step.agent_id }];
+    if (step.type === "orchestration" && step.orchestration_id !== id)
+      return [{ path: `${at}.orchestration_id`, kind: "orchestrations", id: step.orchestration_id }];
     return step.type === "tool"
       ? [{ path: `${at}.forced_tool`, kind: "tools", id: step.forced_tool, one: true }]
       : [];
   });
 }
 
-/** The tools that an agent names. */
-export function toolsOf({ tools }: AgentDocument): Reference[] {
-  return tools.map((id, index) => ({ path: `tools[${index}]`, kind: "tools", id }));
+/** The tools and orchestrations that an agent names. */
+export function namedByAgent({ tools, orchestration_id, orchestration_ids }: AgentDocument): Reference[] {
+  const runs = orchestration_id === null ? [] : [{ path: "orchestration_id", id: orchestration_id }];
+  const may = orchestration_ids.map((id, index) => ({ path: `orchestration_ids[${index}]`, id }));
+  return [
+    ...tools.map((id, index): Reference => ({ path: `tools[${index}]`, kind: "tools", id })),
+    ...[...runs, ...may].map((named): Reference => ({ ...named, kind: "orchestrations" })),
+  ];
 }
 
 /** Names that no stored definition can ever have. */

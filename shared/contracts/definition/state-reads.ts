@@ -2,7 +2,7 @@ import { suggestions } from "../../nearest-name.ts";
 import { isNode, nodesOf, parseScript } from "./code-nodes.ts";
 import { codeOf, scriptOfCode } from "./code.ts";
 import { setKeys, settableKeys } from "./graph.ts";
-import { pathOfList } from "./step.ts";
+import { pathInState } from "./step.ts";
 import type { FieldError } from "../../errors.ts";
 import type { CodeNode } from "./code-nodes.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
@@ -51,7 +51,7 @@ function neededKeys(step: Step): { field: string; key: string }[] {
     case "merge":
       return step.input_keys.map((key, i) => ({ field: `input_keys[${i}]`, key }));
     case "loop": {
-      const [key] = step.for_each === null ? [] : pathOfList(step.for_each);
+      const [key] = step.for_each === null ? [] : pathInState(step.for_each);
       return key === undefined ? [] : [{ field: "for_each", key }];
     }
     default:

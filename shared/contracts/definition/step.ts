@@ -25,6 +25,15 @@ export const Retry = z
   .refine((retry) => retry.base_seconds <= retry.max_seconds, "base_seconds must be at most max_seconds");
 export type Retry = z.infer<typeof Retry>;
 
+/** A place in state: a key, and a path into its value. */
+const StatePath = z
+  .string()
+  .max(limits.nameChars)
+  .regex(
+    /^(?:state\.)?[A-Za-z_][\w-]*(?:\.[\w-]+)*$/,
+    "must be a key of state, such as state.items or state.answer.items",
+  );
+
 const common = {
   id: DefinitionId,
   name: text(limits.nameChars),
@@ -104,15 +113,7 @@ const steps = {
     type: z.literal("loop"),
     loop_count: orDefault(z.number().int().min(1).max(limits.loopIterations).default(3)),
     /** Where the list is in state whose items get one iteration each; null: `loop_count` iterations. */
-    for_each: orNull(
-      z
-        .string()
-        .max(limits.nameChars)
-        .regex(
-          /^(?:state\.)?[A-Za-z_][\w-]*(?:\.[\w-]+)*$/,
-          "must be a key of state, such as state.items or state.answer.items",
-        ),
-    ),
+    for_each: orNull(StatePath),
     /** The steps of an iteration, in their order. */
     loop_step_ids: orDefault(z.array(DefinitionId).max(limits.steps).default([])),
   }),
@@ -173,6 +174,27 @@ const steps = {
     type: z.literal("print"),
     print_content: required(limits.promptChars, "is required for a print step"),
   }),
+  orchestration: z.object({
+    ...common,
+    type: z.literal("orchestration"),
+    orchestration_id: orDefault(DefinitionId),
+    /** The child's message; empty: the message of this run. */
+    input: text(limits.promptChars),
+    /** The child's state, besides the `input_keys`, which it gets under their own names: from its key to a place in this run's state. */
+    child_state: orDefault(
+      z
+        .record(StateKey, StatePath)
+        .refine(
+          (table) => Object.keys(table).length <= limits.keys,
+          `may have at most ${limits.keys} entries`,
+        )
+        .default({}),
+    ),
+    /** `continue`: a child that fails or is cancelled gives an object with its `error`. */
+    on_child_error: orDefault(z.enum(["fail", "continue"]).default("fail")),
+    /** How long this step waits for the child; null: as long as the child may take. */
+    timeout_seconds: orNull(z.number().int().min(1).max(31_536_000)),
+  }),
   end: z.object({ ...common, type: z.literal("end") }),
 };
 
@@ -203,6 +225,7 @@ export const Step = z.discriminatedUnion("type", [
   steps.if_else,
   steps.switch,
   steps.print,
+  steps.orchestration,
   steps.end,
 ]);
 export type Step = z.infer<typeof Step>;
@@ -213,9 +236,9 @@ export type StepOf<Type extends StepType> = Extract<Step, { type: Type }>;
 /** A step that divides a run into tracks: one for each branch or iteration. */
 export type ForkStep = StepOf<"parallel" | "loop">;
 
-/** The keys that lead to the list of `for_each`, from state on: `state.a.b` and `a.b` are the same. */
-export function pathOfList(forEach: string): string[] {
-  return forEach.replace(/^state\./, "").split(".");
+/** The keys that lead to a place in state: `state.a.b` and `a.b` are the same. */
+export function pathInState(place: string): string[] {
+  return place.replace(/^state\./, "").split(".");
 }
 
 export function isFork(step: Step): step is ForkStep {
@@ -245,6 +268,8 @@ export function templateOf(step: Step): { field: string; template: string } | nu
         : { field: "wait_until", template: step.wait_until ?? "" };
     case "print":
       return { field: "print_content", template: step.print_content };
+    case "orchestration":
+      return { field: "input", template: step.input };
     default:
       return null;
   }

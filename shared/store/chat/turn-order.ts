@@ -1,6 +1,4 @@
-import { z } from "zod";
 import type { RunId, SessionId } from "../../contracts/ids.ts";
-import { RunStatus } from "../../contracts/run.ts";
 import type { DueRun } from "../runs/due-runs.ts";
 import type { Sql } from "../sql.ts";
 
@@ -41,13 +39,14 @@ export async function wakeTurns(sql: Sql, session: SessionId | null): Promise<Du
       floor(extract(epoch from w.queued_at) * 1000)::float8 as queued_at_ms, 0::float8 as late_ms`;
 }
 
-/** A turn that has not ended. */
-const OpenTurn = z.object({ run_id: z.string(), status: RunStatus });
-export type OpenTurn = { run_id: RunId; status: z.infer<typeof OpenTurn>["status"] };
+/** A turn that has not ended. `asks`: it is paused, and a person may answer it. */
+export type OpenTurn = { run_id: RunId; asks: boolean };
 
 /** The open turns of a session, the oldest first: that one is under way, and the others wait for it. */
 export async function readOpenTurns(sql: Sql, session: SessionId, limit: number): Promise<OpenTurn[]> {
   return sql<OpenTurn[]>`
-    select run_id, status from runs
+    select run_id, status = 'paused' and exists (
+      select from waits w where w.run_id = runs.run_id and w.kind = 'human' and w.answered_at is null) as asks
+    from runs
     where chat_session = ${session} and ended_at is null order by right(run_id, 13) limit ${limit}`;
 }

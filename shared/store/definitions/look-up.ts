@@ -28,16 +28,26 @@ export async function lookUpAgents(
   return rows.map((row) => AgentFields.parse(row));
 }
 
-/** Those of `names` that are tools of the owner, or shared ones. */
-export async function lookUpTools(sql: Sql, owner: Owner, names: readonly string[]): Promise<string[]> {
+/** Those of `ids` that are tools, or orchestrations, of the owner, or shared ones. */
+export async function lookUpIds(
+  sql: Sql,
+  kind: "tools" | "orchestrations",
+  owner: Owner,
+  ids: readonly string[],
+): Promise<string[]> {
   const rows = await sql<{ id: string }[]>`
-    select distinct id from tools
-    where tenant_id in (${owner}, ${SHARED}) and id = any(${pgArray(names)}::text[]) and deleted_at is null`;
+    select distinct id from ${sql(kind)}
+    where tenant_id in (${owner}, ${SHARED}) and id = any(${pgArray(ids)}::text[]) and deleted_at is null`;
   return rows.map(({ id }) => id);
 }
 
-/** Ids of agents or tools that the owner may use, the newest first, to suggest one of them. */
-export async function listIds(sql: Sql, kind: Kind, owner: Owner, limit: number): Promise<string[]> {
+/** Ids of definitions that the owner may use, the newest first, to suggest one of them. */
+export async function listIds(
+  sql: Sql,
+  kind: Kind | "orchestrations",
+  owner: Owner,
+  limit: number,
+): Promise<string[]> {
   const rows = await sql<{ id: string }[]>`
     select id from ${sql(kind)} where tenant_id in (${owner}, ${SHARED}) and deleted_at is null
     order by updated_at desc limit ${limit}`;

@@ -1,8 +1,17 @@
+import { z } from "zod";
 import { utf8 } from "../../bytes.ts";
-import type { RunId } from "../../contracts/ids.ts";
+import { RunId } from "../../contracts/ids.ts";
 import { insertReplies } from "../chat/messages.ts";
-import { afterLocks, cancelRequestedAt, endedRelatives, lockFamily, notifyFamily } from "../runs/family.ts";
 import { insertDeadLetters } from "../runs/dead-letters.ts";
+import {
+  SignalledRun,
+  afterLocks,
+  cancelRequestedAt,
+  endedRelatives,
+  lockFamily,
+  notifiedBy,
+  notifyFamily,
+} from "../runs/family.ts";
 import { insertWaits } from "../runs/waits.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
@@ -14,15 +23,18 @@ import type { EarlierResult, NewEntry } from "./new-entry.ts";
 
 /**
  * An entry that was committed. `event_seq`: the number of its last event. `signals`, `cancel`: what the run has received
- * from outside. `webhook`: a delivery is due now.
+ * from outside. `webhook`: a delivery is due now. `notified`: the relatives that its end has made due, or that run now.
  */
-export type Committed = {
-  run_id: RunId;
-  event_seq: number;
-  signals: number;
-  cancel: boolean;
-  webhook: boolean;
-};
+export const Committed = z.object({
+  run_id: RunId,
+  event_seq: z.number(),
+  signals: z.number(),
+  cancel: z.boolean(),
+  // An edge of a version before webhooks does not send it, nor one of a version before children the relatives.
+  webhook: z.boolean().default(false),
+  notified: z.array(SignalledRun).nullish(),
+});
+export type Committed = z.infer<typeof Committed>;
 
 /**
  * Commits entries, at most one of each run with the earlier results of that run, all in one statement. An entry's result,
@@ -74,10 +86,11 @@ export async function flush(sql: Sql, newEntries: readonly NewEntry[]): Promise<
       insert into journal (run_id, seq, events_n, attempt, kind, step_path, visit, output, events)
       ${earlier.length > 0 ? sql`${earlierRows(sql, earlier)} union all` : sql``}
       select run_id, event_seq, events_n, attempt, kind, step_path, visit, nullif(output, ''), events from moved
-    )${chargeUsage(sql, entries)}${insertDeadLetters(sql, entries)}${insertReplies(sql, sql`moved`, repliesOf(entries))}${insertWaits(sql, entries)}${delivers ? deliveriesOf(sql, entries) : sql``}
+    )${chargeUsage(sql, entries)}${insertDeadLetters(sql, entries)}${insertReplies(sql, sql`moved`, repliesOf(entries))}${insertWaits(sql, entries, hasEnds)}${delivers ? deliveriesOf(sql, entries) : sql``}
     select run_id, event_seq, signals, cancel,
       ${delivers ? sql`run_id in (select run_id from deliveries)` : sql`false`} as webhook
-    from moved`;
+      ${hasEnds ? sql`, ${notifiedBy(sql)} as notified` : sql``}
+    from moved m`;
 }
 
 /** Many JSON texts as one, without escaping: JSON writes U+001E as an escape, so it can separate them. */

@@ -1,21 +1,9 @@
 import { z } from "zod";
 import type { Decision, Vote } from "../../contracts/approval.ts";
-import { RunId, TenantId } from "../../contracts/ids.ts";
-import { Lane } from "../../contracts/run.ts";
+import type { RunId, TenantId } from "../../contracts/ids.ts";
 import type { Sql } from "../sql.ts";
-import { signalRun } from "./family.ts";
+import { SignalledRun, signalRun } from "./family.ts";
 import { FieldsText, VotesText } from "./waits.ts";
-
-/** A run whose wait was answered: what the queue needs to enqueue it, and its owner while it is running. */
-const AnsweredRun = z.object({
-  run_id: RunId,
-  tenant_id: TenantId,
-  status: z.enum(["queued", "running"]),
-  owner: z.string().nullable(),
-  lane: Lane,
-  priority: z.number(),
-  queued_at_ms: z.number(),
-});
 
 /** What a wait has been answered, with the fields of its form. */
 const StoredAnswer = z.object({
@@ -30,10 +18,7 @@ const StoredAnswer = z.object({
 type StoredAnswer = z.infer<typeof StoredAnswer>;
 
 /** What became of an answer. `voted`: it is stored, and the question stays open for more approvals. */
-export type AnswerOutcome =
-  | { is: "answered"; run: z.infer<typeof AnsweredRun> }
-  | { is: "voted" }
-  | AnswerRefusal;
+export type AnswerOutcome = { is: "answered"; run: SignalledRun } | { is: "voted" } | AnswerRefusal;
 
 /**
  * Why a wait takes no answer. `taken`: it has the answer `answer` of the key `by` already, or (null) it was closed without one. `voted_before`:
@@ -102,7 +87,7 @@ export async function answerWait(sql: Sql, given: NewAnswer): Promise<AnswerOutc
           floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms
       )
       select a.closed, r.* from answered a left join resumed r using (run_id)`;
-    if (row) return row["closed"] ? { is: "answered", run: AnsweredRun.parse(row) } : { is: "voted" };
+    if (row) return row["closed"] ? { is: "answered", run: SignalledRun.parse(row) } : { is: "voted" };
     const refusal = await readAnswerRefusal(sql, given);
     if (refusal) return refusal;
   }

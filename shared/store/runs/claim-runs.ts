@@ -37,6 +37,9 @@ export const ClaimedRun = z.object({
   cost_micro_usd: z.number(),
   /** The bytes of its journal: see budget.ts. */
   journal_bytes: z.number(),
+  /** Of a child: what its parent had left. An edge of an earlier version does not send them. */
+  cost_limit_micro_usd: z.number().nullish(),
+  time_limit_ms: z.number().nullish(),
 });
 export type ClaimedRun = z.infer<typeof ClaimedRun>;
 
@@ -104,10 +107,15 @@ async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Pr
       crash_count = r.crash_count + c.takeover::int
     from claimable c where r.run_id = c.run_id
     returning r.run_id, r.tenant_id, r.orchestration_id, r.definition_tenant, r.definition_version, r.attempt,
-      r.event_seq, r.signals, r.crash_count, r.cancel_requested_at is not null as cancel, r.lane, r.priority,
+      r.event_seq, r.signals, r.crash_count, r.lane, r.priority,
+      -- A parent that ended at the moment in which it started this run has not seen it. A run that has begun was seen, and one that
+      -- a client retries goes on without its parent.
+      r.cancel_requested_at is not null or r.parent_wait_id is not null and r.event_seq = 0 and exists (
+        select from runs p where p.run_id = r.parent_run_id and p.ended_at is not null) as cancel,
       r.correlation_id, r.chat_session, case when octet_length(r.input) <= ${INLINE_INPUT_BYTES} then r.input end as input, floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms,
       extract(epoch from now() - r.started_at - r.paused_for)::float8 * 1000 as running_for_ms,
-      r.cost_micro_usd::float8 as cost_micro_usd, r.journal_bytes::float8 as journal_bytes`;
+      r.cost_micro_usd::float8 as cost_micro_usd, r.journal_bytes::float8 as journal_bytes,
+      r.cost_limit_micro_usd::float8 as cost_limit_micro_usd, r.time_limit_ms::float8 as time_limit_ms`;
 }
 
 /** The input of a run: JSON text of RunInput; null when there is no such run. */

@@ -1,5 +1,26 @@
+import { z } from "zod";
+import { RunId, TenantId } from "../../contracts/ids.ts";
+import { Lane } from "../../contracts/run.ts";
 import { boundedRows } from "../sql.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
+
+/** A run that has received something from outside: what the queue needs to enqueue it, and its owner while it is running. */
+export const SignalledRun = z.object({
+  run_id: RunId,
+  tenant_id: TenantId,
+  status: z.enum(["queued", "running"]),
+  owner: z.string().nullable(),
+  lane: Lane,
+  priority: z.number(),
+  queued_at_ms: z.number(),
+});
+export type SignalledRun = z.infer<typeof SignalledRun>;
+
+/** A row `r` of runs as a SignalledRun. */
+export function signalledRun(sql: Sql) {
+  return sql`json_build_object('run_id', r.run_id, 'tenant_id', r.tenant_id, 'status', r.status, 'owner', r.owner,
+    'lane', r.lane, 'priority', r.priority, 'queued_at_ms', floor(extract(epoch from r.queued_at) * 1000)::float8)`;
+}
 
 /**
  * What the end of runs means for their relatives, as parts of the statement that ends them: waits for an ended run are
@@ -12,6 +33,8 @@ import type { PendingQuery, Row, Sql } from "../sql.ts";
  *     ended (run_id, output)     the runs that did end, under their conditions and `${afterLocks}`; output: JSON text of EndRecord
  *     relatives (run_id, cancel) made from `endedRelatives`
  *     notifyFamily               defines notified, answered
+ *
+ * `notifiedBy` then names the runs that are due now, for the queue.
  */
 
 /**
@@ -44,7 +67,9 @@ export function lockFamily(sql: Sql, own: PendingQuery<Row[]>) {
       ) c
       union
       select d.run_id, c.run_id, null from ${ending} d cross join lateral (
-        select run_id from runs where parent_run_id = d.run_id and ended_at is null offset 0
+        -- A child for which its parent does not wait outlives it.
+        select run_id from runs
+        where parent_run_id = d.run_id and parent_wait_id is not null and ended_at is null offset 0
       ) c
     ), locked as (
       select r.run_id, r.status
@@ -88,7 +113,7 @@ export function notifyFamily(sql: Sql, changed: PendingQuery<Row[]>) {
       update runs r set ${signalRun(sql)}, cancel_requested_at = ${cancelRequestedAt(sql)}
       from ${boundedRows(sql, openRelatives)} k
       where r.run_id = k.run_id and not exists (select from ${changed} x where x.run_id = k.run_id)
-      returning r.run_id, r.status, r.owner, r.event_seq
+      returning r.run_id, r.status, r.owner, r.event_seq, ${signalledRun(sql)} as signalled
     ), answered as (
       insert into waits (run_id, wait_id, kind, child_run_id, answer, answered_at, answered_by)
       select distinct on (f.relative, f.wait_id)
@@ -99,6 +124,12 @@ export function notifyFamily(sql: Sql, changed: PendingQuery<Row[]>) {
         set answer = excluded.answer, answered_at = excluded.answered_at, answered_by = excluded.answered_by
         where waits.answered_at is null
     )`;
+}
+
+/** The runs that the end of a run `m` has notified, as a JSON list of SignalledRun. */
+export function notifiedBy(sql: Sql) {
+  return sql`(select json_agg(n.signalled) from notified n
+    where n.run_id in (select f.relative from family f where f.run_id = m.run_id))`;
 }
 
 /**

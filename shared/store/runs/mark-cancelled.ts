@@ -6,7 +6,8 @@ import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 import { deliverySnapshot, insertDeliveries } from "../webhooks/insert-deliveries.ts";
 import { insertReplies } from "../chat/messages.ts";
-import { afterLocks, endedRelatives, lockFamily, notifyFamily } from "./family.ts";
+import { afterLocks, endedRelatives, lockFamily, notifiedBy, notifyFamily } from "./family.ts";
+import type { SignalledRun } from "./family.ts";
 
 /** A run that a cancel reaches: the run that the client named, or one of its descendants. */
 export const FamilyMember = z.object({
@@ -84,6 +85,8 @@ export type CancelledRun = {
   status: "running" | "queued" | "cancelled";
   owner: string | null;
   event_seq: number;
+  /** The relatives that its end has made due, or that run now. */
+  notified: SignalledRun[] | null;
 };
 
 /**
@@ -133,9 +136,9 @@ export async function cancelRuns(
       insert into journal (run_id, seq, events_n, attempt, kind, output, events)
       select run_id, event_seq, events_n, attempt, 'end', output, events from ended
     )${insertReplies(sql, sql`ended`, repliesOf(ends))}${insertDeliveries(sql, sql`ended`)}
-    select run_id, status, owner, event_seq from notified join marked using (run_id)
+    select run_id, status, owner, event_seq, null as notified from notified join marked using (run_id)
     union all
-    select run_id, status, owner, event_seq from ended`;
+    select run_id, status, owner, event_seq, ${notifiedBy(sql)} from ended m`;
 }
 
 function repliesOf(ends: readonly CancelEnd[]) {

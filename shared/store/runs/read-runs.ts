@@ -42,19 +42,25 @@ export const RunRow = z.object({
   waits: z.boolean(),
   /** A question of the run is open. */
   asks: z.boolean(),
+  parent_run_id: RunId.nullable(),
 });
 export type RunRow = z.infer<typeof RunRow>;
+
+/** A run that was read by its id. A list of runs does not say whether they have started others: it reads one index alone. */
+const FoundRun = RunRow.extend({ has_children: z.boolean() });
+export type FoundRun = z.infer<typeof FoundRun>;
 
 /**
  * One run of a tenant; null when that tenant has no such run.
  * @param tenant null: any tenant, for a platform key
  */
-export async function readRun(sql: Sql, tenant: TenantId | null, run: RunId): Promise<RunRow | null> {
+export async function readRun(sql: Sql, tenant: TenantId | null, run: RunId): Promise<FoundRun | null> {
   const [row] = await sql`
-    select ${runColumns(sql)}
+    select ${runColumns(sql)},
+      exists (select from runs c where c.parent_run_id = runs.run_id) as has_children
     from runs
     where run_id = ${run} and (${tenant}::text is null or tenant_id = ${tenant})`;
-  return row ? RunRow.parse(row) : null;
+  return row ? FoundRun.parse(row) : null;
 }
 
 /** The columns of a RunRow. */
@@ -71,7 +77,33 @@ export function runColumns(sql: Sql) {
       ended_at is null and exists (
         select from waits w where w.run_id = runs.run_id and w.kind in ('human', 'timer') and w.answered_at is null) as waits,
       ended_at is null and exists (
-        select from waits w where w.run_id = runs.run_id and w.kind = 'human' and w.answered_at is null) as asks`;
+        select from waits w where w.run_id = runs.run_id and w.kind = 'human' and w.answered_at is null) as asks,
+      parent_run_id`;
+}
+
+/** A run that another one has started. */
+const ChildRow = z.object({
+  run_id: RunId,
+  orchestration_id: z.string(),
+  status: RunStatus,
+  /** The path of the parent's step. */
+  step_path: z.string(),
+  /** Null: the parent does not wait for it. */
+  wait_id: z.string().nullable(),
+  queued_at_ms: z.number(),
+});
+export type ChildRow = z.infer<typeof ChildRow>;
+
+/**
+ * The children of a run, the oldest first: MAX_CHILDREN at most. It does not check the tenant: the caller has read the run for its
+ * principal before.
+ */
+export async function listChildren(sql: Sql, parent: RunId): Promise<ChildRow[]> {
+  const rows = await sql`
+    select run_id, orchestration_id, status, coalesce(parent_step_path, '') as step_path, parent_wait_id as wait_id,
+      extract(epoch from queued_at)::float8 * 1000 as queued_at_ms
+    from runs where parent_run_id = ${parent} order by queued_at, run_id`;
+  return rows.map((row) => ChildRow.parse(row));
 }
 
 /** The status of runs and the number of their last committed event: what viewers compare their position with. */

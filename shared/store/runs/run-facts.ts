@@ -48,6 +48,7 @@ export const RunFacts = z.object({
       kind: WaitKind,
       wait_id: z.string(),
       step_id: z.string(),
+      child_run_id: z.string().nullable(),
       opened_at_ms: z.number(),
       deadline_at_ms: ms,
     }),
@@ -108,7 +109,7 @@ export async function readRunFacts(sql: Sql, tenant: TenantId | null, run: RunId
     ) last on true
     cross join lateral (
       select coalesce(json_agg(open order by opened_at_ms, wait_id), '[]') as waits from (
-        select kind, wait_id, step_id, extract(epoch from opened_at)::float8 * 1000 as opened_at_ms,
+        select kind, wait_id, step_id, child_run_id, extract(epoch from opened_at)::float8 * 1000 as opened_at_ms,
           extract(epoch from deadline_at)::float8 * 1000 as deadline_at_ms
         from waits w where w.run_id = r.run_id and w.answered_at is null
         order by opened_at, wait_id limit ${MAX_WAITS}) open

@@ -15,16 +15,17 @@ export type RunStatistics = z.infer<typeof RunStatistics>;
 
 /**
  * Figures of a tenant's runs; null: of all. A day is one of UTC. The cost of a request is bounded: it counts up to a million runs
- * of each status, adds up the latest 100,000 runs of today, and averages the latest 10,000 completed runs.
+ * of each status, adds up the latest 100,000 runs of today, and averages the latest 10,000 completed runs. The total of a run
+ * contains those of the children that it waits for, so these children do not count in a sum of money.
  */
 export async function readRunStatistics(sql: Sql, tenant: TenantId | null): Promise<RunStatistics> {
   const ofTenant = tenant === null ? sql`` : sql`and tenant_id = ${tenant}`;
   const [row] = await sql`
     with today as (
-      select count(*)::int as runs, coalesce(sum(cost_micro_usd), 0)::float8 as cost from (
-        select r.cost_micro_usd from unnest(string_to_array(${RunStatus.options.join(",")}, ',')) s(status)
+      select count(*)::int as runs, coalesce(sum(cost_micro_usd) filter (where parent_wait_id is null), 0)::float8 as cost from (
+        select r.cost_micro_usd, r.parent_wait_id from unnest(string_to_array(${RunStatus.options.join(",")}, ',')) s(status)
         cross join lateral (
-          select cost_micro_usd, queued_at from runs
+          select cost_micro_usd, parent_wait_id, queued_at from runs
           where runs.status = s.status ${ofTenant} and queued_at >= date_trunc('day', now() at time zone 'utc') at time zone 'utc'
           order by queued_at desc limit 100000) r
         order by r.queued_at desc limit 100000) t

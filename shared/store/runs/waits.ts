@@ -32,9 +32,15 @@ export type NewWait = z.infer<typeof NewWait>;
 /**
  * The part of a flush that inserts the waits of its entries: each together with its entry, or not at all. A wait that
  * exists stays unchanged, because an earlier park has opened it, or its answer came before this park. The exception is an open
- * question that goes to a further group.
+ * question that goes to a further group. A wait for a child that ends in this very flush is left to the end, which inserts it
+ * with its answer: one statement cannot write a row twice.
+ * @param hasEnds some of the entries end their run
  */
-export function insertWaits(sql: Sql, entries: readonly { run_id: RunId; waits: readonly NewWait[] }[]) {
+export function insertWaits(
+  sql: Sql,
+  entries: readonly { run_id: RunId; waits: readonly NewWait[] }[],
+  hasEnds: boolean,
+) {
   const waits = entries.flatMap((entry) => entry.waits.map((wait) => ({ run_id: entry.run_id, ...wait })));
   if (waits.length === 0) return sql``;
   return sql`, inserted_waits as (
@@ -53,9 +59,15 @@ export function insertWaits(sql: Sql, entries: readonly { run_id: RunId; waits: 
         ${pgArray(waits.map((w) => w.approvals_needed ?? null))}::int[], ${pgArray(waits.map((w) => w.level ?? null))}::int[]
       ) as w(run_id, wait_id, step_id, kind, prompt, fields, deadline_ms, child_run_id, approvers, approvals_needed, level)
         using (run_id)
+      where ${hasEnds ? isNotAnswered(sql) : sql`true`}
       on conflict (run_id, wait_id) do update set level = excluded.level, approvers = excluded.approvers
         where waits.level < excluded.level and waits.answered_at is null
     )`;
+}
+
+function isNotAnswered(sql: Sql) {
+  return sql`not exists (select from family f join ended d on d.run_id = f.run_id
+        where f.relative = m.run_id and f.wait_id = w.wait_id)`;
 }
 
 /** A prompt as it is stored: JSON text, because a column of text can hold neither U+0000 nor half of a surrogate pair. */
@@ -111,6 +123,10 @@ export const Wait = z.object({
   /** Of a question: how often it has gone to a further group, and its prompt. */
   level: z.number().int().exactOptional(),
   prompt: z.string().exactOptional(),
+  /** What the child has used so far. An edge of an earlier version does not send it. */
+  child_usage: z
+    .object({ input_tokens: z.number(), output_tokens: z.number(), cost_micro_usd: z.number() })
+    .nullish(),
 });
 export type Wait = z.infer<typeof Wait>;
 
@@ -133,7 +149,12 @@ export async function readWaits(sql: Sql, run: RunId, waitIds: readonly string[]
         when answered_by in (${CLOSED_BY.deadline}, ${CLOSED_BY.retry}) then 'expired'
         else 'answered' end as state,
       extract(epoch from deadline_at - now())::float8 * 1000 as due_in_ms,
-      extract(epoch from now() - opened_at)::float8 * 1000 as open_for_ms
+      extract(epoch from now() - opened_at)::float8 * 1000 as open_for_ms,
+      case when child_run_id is not null then (
+        select json_build_object('input_tokens', coalesce(sum(u.input_tokens), 0),
+          'output_tokens', coalesce(sum(u.output_tokens), 0), 'cost_micro_usd', coalesce(sum(u.cost_micro_usd), 0))
+        from usage u where u.run_id = child_run_id
+      ) end as child_usage
     from waits where ${requested} order by wait_id`;
   return rows.map(({ votes, prompt, ...row }) =>
     Wait.parse({ ...row, votes: VotesText.parse(votes), prompt: readPrompt(prompt) }),

@@ -247,6 +247,26 @@ describe("the turns of a session", () => {
     ]);
   });
 
+  // Fails when every pause of a turn counts as a question.
+  test("of which one waits for a run that it has started go on waiting for it after the next message", async () => {
+    const first = await say({ message: "1" });
+    const worker = await FakeWorker.claim(app.stores.sql, first.turn_id);
+    const wait = { wait_id: "chat:1", step_id: "chat", kind: "child", prompt: null, fields: null } as const;
+    await worker.write({
+      kind: "park",
+      step_path: "chat",
+      output: JSON.stringify({ step: "chat", visit: 1, reason: "child", wait_id: "chat:1" }),
+      status: "paused",
+      wake_ms: 60_000,
+      waits: [{ ...wait, deadline_ms: null, child_run_id: RunId.parse("run_2483e1773407_1780499750067") }],
+    });
+    const second = await say({ message: "2", session_id: first.session_id });
+    expect(await bodyOf(await app.call("GET", runPath(first.turn_id, "status")))).toMatchObject({
+      status: "paused",
+    });
+    expect(await claimRuns(app.stores.sql, newIncarnation("w"), [second.turn_id])).toEqual([]);
+  });
+
   test("are not retried: a later turn may have begun", async () => {
     const turn = await say({ message: "1" });
     await (await FakeWorker.claim(app.stores.sql, turn.turn_id)).end("failed");

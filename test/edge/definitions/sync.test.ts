@@ -78,6 +78,21 @@ describe("a bundle of the predecessor", () => {
     expect(row?.["definition"]).not.toContain("a-secret-of-acme");
   });
 
+  // Fails when an agent or an orchestration is said to name an orchestration that the same request brings.
+  test("may have orchestrations that run each other, and agents that run them", async () => {
+    const nested = (id: string, orchestration_id: string) =>
+      exportedOrchestration(id, [exportedStep("sub", "orchestration", { orchestration_id })]);
+    const result = await sync({
+      agents: [exportedAgent("boss", { type: "orchestrator", orchestration_id: "one" })],
+      orchestrations: [nested("one", "two"), nested("two", "nowhere")],
+    });
+    expect(result).toMatchObject({
+      total_synced: 3,
+      errors: [],
+      warnings: [{ id: "two", message: expect.stringContaining('no orchestration "nowhere"') }],
+    });
+  });
+
   test("that is sent again changes nothing, and makes no version", async () => {
     await sync(bundle());
     expect(await sync(bundle())).toMatchObject({

@@ -37,6 +37,9 @@ test("the counts of each lane are those of the runs, and so are the figures", as
   });
   await sql`update runs set started_at = ended_at - interval '3 seconds' where run_id = ${done ?? ""}`;
   await failRun(sql, failed ?? "");
+  // A run that another one waits for has its cost in the total of that one.
+  await sql`update runs set parent_run_id = ${done ?? ""}, parent_wait_id = 'a:1', cost_micro_usd = 700000
+    where run_id = ${failed ?? ""}`;
   await (await FakeWorker.claim(sql, old ?? "")).write(end);
   await sql`update runs set ended_at = now() - interval '25 hours', queued_at = now() - interval '25 hours',
     started_at = now() - interval '25 hours 5 seconds' where run_id = ${old ?? ""}`;

@@ -104,6 +104,23 @@ describe("usage", () => {
     expect(runs).toEqual({ tokens: 60, cost: 6_000 });
   });
 
+  // Fails when the row with which a parent has the use of a child counts beside the calls of the child.
+  test("counts the calls of a child once", async () => {
+    const key = await app.stores.key("family");
+    const [child, parent] = [await startRun(app, { key }), await startRun(app, { key })];
+    for (const [run, provider] of [
+      [child, "openai"],
+      [parent, "child_run"],
+    ] as const) {
+      const worker = await FakeWorker.claim(app.stores.sql, run);
+      await worker.write({ kind: "step", usage: [{ ...CALL, provider, call: "a", model: "one" }] });
+    }
+    const today = new Date().toISOString().slice(0, 10);
+    expect(await readUsage(app.stores.sql, TenantId.parse("family"), today, today)).toMatchObject([
+      { provider: "openai", calls: 1, cost_micro_usd: 1_500 },
+    ]);
+  });
+
   // Workers of the version before write charges during a deployment.
   test("counts the charges of workers that do not write the tenant", async () => {
     const run = await startRun(app, { key: await app.stores.key("older") });

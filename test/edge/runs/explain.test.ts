@@ -72,6 +72,7 @@ const wait = (changes: Partial<RunFacts["waits"][number]> = {}): RunFacts["waits
   kind: "human",
   wait_id: "ask:1",
   step_id: "ask",
+  child_run_id: null,
   opened_at_ms: NOW - 5_000,
   deadline_at_ms: null,
   ...changes,
@@ -271,6 +272,34 @@ describe("the diagnosis of a run", () => {
     );
     expect(why({ attempt: 1, park, waits: [timer], wake_at_ms: NOW + 30_000 })).toMatchObject({
       reason: "retry_wait",
+    });
+  });
+
+  test("names the run that a run waits for, and the room that it waits for to start one", () => {
+    const child = wait({ kind: "child", wait_id: "sub:1", step_id: "sub", child_run_id: "run_2" });
+    const waiting = why({ status: "paused", waits: [child], wake_at_ms: NOW + 86_000_000 });
+    expect(waiting.sentence).toBe(`The run waits for a run that it has started (step sub) since ${at(-5)}.`);
+    expect(waiting.blocked_by).toEqual([
+      { kind: "answer", of: "child", wait_id: "sub:1", path: "sub", run_id: "run_2" },
+    ]);
+    const timer = wait({ kind: "timer", wait_id: "nap:1", step_id: "nap", deadline_at_ms: NOW + 60_000 });
+    const all = why({ status: "paused", waits: [wait(), timer, child], wake_at_ms: NOW + 60_000 });
+    expect(all.sentence).toBe(
+      `The run waits for a person to answer (step ask) and its time (step nap) and a run that it has started (step sub) since ${at(-5)}, until ${at(60)} at the latest. POST …/resume answers.`,
+    );
+    expect(all.blocked_by.map(({ kind }) => kind)).toEqual(["answer", "time", "answer"]);
+    const room = {
+      step: "sub",
+      visit: 1,
+      reason: "room",
+      orchestration_id: "other",
+      why: "the queue is full",
+    };
+    const full = why({ status: "paused", waits: [], park: JSON.stringify(room), wake_at_ms: NOW + 5_000 });
+    expect(full).toMatchObject({
+      reason: "waiting",
+      sentence: `The run waits to start a run of other (step sub): the queue is full. It tries again at ${at(5)}.`,
+      blocked_by: [{ kind: "queue_room", orchestration_id: "other", path: "sub" }],
     });
   });
 

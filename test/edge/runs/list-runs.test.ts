@@ -27,7 +27,12 @@ test("a list has the runs of the key's tenant, as their status shows them, and n
   const other = await startRun(app, { key: two });
   const { data, ids, next_cursor } = await list("", one);
   expect([ids, next_cursor]).toEqual([[second, first], null]);
-  const { waiting: _, waits: __, ...shown } = await bodyOf(await app.call("GET", runPath(first, "status")));
+  const {
+    waiting: _,
+    waits: __,
+    children: ___,
+    ...shown
+  } = await bodyOf(await app.call("GET", runPath(first, "status")));
   expect(data[1]).toEqual(shown);
   expect((await list("tenant_id=two")).ids).toEqual([other]);
   expect((await list("metadata.customer=7", one)).ids).toEqual([first]);

@@ -326,8 +326,21 @@ describe("agents and tools", () => {
     });
   });
 
+  test("an orchestrator names what it runs, and no other agent does", () => {
+    const agent = { id: "a", name: "A", type: "orchestrator", orchestration_id: "o", tools: ["all"] };
+    expect(parseAgent(agent)).toMatchObject({ ok: true, definition: { orchestration_id: "o" } });
+    const wrong: [Fields, string][] = [
+      [{ type: "orchestrator" }, "orchestration_id"],
+      [{ type: "code", orchestration_id: "o" }, "orchestration_id"],
+      [{ type: "code", orchestration_ids: ["o"] }, "orchestration_ids"],
+    ];
+    for (const [fields, path] of wrong) {
+      const parsed = parseAgent({ id: "a", name: "A", ...fields });
+      expect(parsed).toMatchObject({ ok: false, code: "invalid", errors: [{ path }] });
+    }
+  });
+
   test.each([
-    [{ id: "a", name: "A", type: "orchestrator" }, "type"],
     [{ id: "a", name: "A", type: "delegate" }, "type"],
     [{ id: "a", name: "A", tools: ["x", "all"] }, "tools[1]"],
   ])("an agent that needs what is not implemented is not available yet: %j", (json, path) => {
@@ -420,7 +433,6 @@ describe("a field that nothing reads", () => {
     ["agents", { name: "A", delegate_agent_ids: ["b"] }, "delegate_agent_ids"],
     ["agents", { name: "A", db_configs: [{}] }, "db_configs"],
     ["agents", { name: "A", repos: ["repo_1"] }, "repos"],
-    ["agents", { name: "A", orchestration_id: "o" }, "orchestration_id"],
     [
       "orchestrations",
       document([flat("a", "llm", { include_full_history: false })]),

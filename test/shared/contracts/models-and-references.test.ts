@@ -168,7 +168,9 @@ describe("a warning", () => {
     steps: [
       { id: "a", type: "agent", agent_id: "writer", allowed_tools: ["serch", "mail"], next_step_id: "b" },
       { id: "b", type: "agent", agent_id: "gone", next_step_id: "c" },
-      { id: "c", type: "tool", forced_tool: "web_serch" },
+      { id: "c", type: "tool", forced_tool: "web_serch", next_step_id: "d" },
+      { id: "d", type: "orchestration", orchestration_id: "summry", next_step_id: "e" },
+      { id: "e", type: "orchestration", orchestration_id: "o" },
     ],
   });
   if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
@@ -176,7 +178,8 @@ describe("a warning", () => {
   const known: Known = {
     agents: new Map([["writer", { tools: ["search", "mail"], model: "m1", provider: "openai-compatible" }]]),
     tools: new Set(),
-    suggest: { agents: [], tools: ["web_search"] },
+    orchestrations: new Set(),
+    suggest: { agents: [], tools: ["web_search"], orchestrations: ["summary"] },
   };
 
   test("names what is not stored yet, and the nearest stored name", () => {
@@ -185,6 +188,10 @@ describe("a warning", () => {
       {
         path: "steps[2].forced_tool",
         message: 'there is no tool "web_serch" yet: did you mean "web_search"?',
+      },
+      {
+        path: "steps[3].orchestration_id",
+        message: 'there is no orchestration "summry" yet: did you mean "summary"?',
       },
     ]);
   });

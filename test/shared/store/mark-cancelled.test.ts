@@ -39,12 +39,23 @@ test("one statement ends the queued runs of a family and marks the running ones"
   const waiting = await addChild(parent.run_id);
   const cancelled = await cancelRuns(store.sql, [parent.run_id], [cancelEnd(waiting)]);
   expect(cancelled).toEqual([
-    { run_id: parent.run_id, status: "running", owner: parent.owner, event_seq: 0 },
-    { run_id: waiting, status: "cancelled", owner: null, event_seq: 2 },
+    { run_id: parent.run_id, status: "running", owner: parent.owner, event_seq: 0, notified: null },
+    {
+      run_id: waiting,
+      status: "cancelled",
+      owner: null,
+      event_seq: 2,
+      notified: [expect.objectContaining({ run_id: parent.run_id, owner: parent.owner })],
+    },
   ]);
   expect(await store.row(parent.run_id)).toMatchObject({ status: "running", signals: 1 });
   const ended = await store.row(waiting);
-  expect(ended).toMatchObject({ status: "cancelled", wake_at: null, owner: null, event_seq: 2 });
+  expect(ended).toMatchObject({
+    status: "cancelled",
+    wake_at: null,
+    owner: null,
+    event_seq: 2,
+  });
   expect([ended.ended_at, ended.cancel_requested_at].every((time) => time instanceof Date)).toBe(true);
   const entries = await store.sql`select seq, kind, events_n from journal where run_id = ${waiting}`;
   expect([...entries]).toEqual([{ seq: 2, kind: "end", events_n: 2 }]);
@@ -59,7 +70,7 @@ test("runs that are left to a worker become due, with a cancel request, if they 
   ];
   await cancelRuns(store.sql, [], [cancelEnd(ended)]);
   expect(await cancelRuns(store.sql, [], [], [waits, running.run_id, ended])).toEqual([
-    { run_id: waits, status: "queued", owner: null, event_seq: 0 },
+    { run_id: waits, status: "queued", owner: null, event_seq: 0, notified: null },
   ]);
   expect(await store.row(running.run_id)).toMatchObject({ signals: 0, cancel_requested_at: null });
   const claimed = await store.claim(await store.addWorker(), waits);
@@ -132,9 +143,16 @@ test("the cancel of a single run answers its parent's wait and marks its childre
   await flush(store.sql, [parkEntry(parent, [childWait("w1", run)])]);
   const [grandchild, delayed] = [await startChild(store, run, "w1"), await acceptChild(store, run, "w2")];
   await store.sql`update runs set wake_at = now() + interval '1 hour' where run_id = ${delayed}`;
-  expect(await cancelRuns(store.sql, [], [cancelEnd(run)])).toEqual([
-    { run_id: run, status: "cancelled", owner: null, event_seq: 2 },
-  ]);
+  const [cancelled] = await cancelRuns(store.sql, [], [cancelEnd(run)]);
+  expect(cancelled).toMatchObject({ run_id: run, status: "cancelled", owner: null, event_seq: 2 });
+  // The runs that the edge enqueues, or tells their workers of.
+  expect(new Map(cancelled?.notified?.map((each) => [each.run_id, each.status]))).toEqual(
+    new Map([
+      [parent.run_id, "queued"],
+      [grandchild.run_id, "running"],
+      [delayed, "queued"],
+    ]),
+  );
   expect(await readAllWaits(store.sql, parent.run_id)).toMatchObject([
     { state: "answered", answer: "{}", answered_by: run },
   ]);

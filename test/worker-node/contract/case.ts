@@ -1,3 +1,4 @@
+import { z } from "zod";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 
 /** One answer of a model: its text, its calls of tools, or a failure that no retry can change. */
@@ -5,7 +6,7 @@ export type Answer = string | { calls: { name: string; args: JsonObject }[] } | 
 
 /**
  * One promise of a step type: what a run is given, and what it has at its end. A run of the case is executed as a worker executes
- * it; only models, tools and persons are scripted, each by the path of the step that asks.
+ * it; only models, tools, persons and child runs are scripted, each by the path of the step that asks.
  */
 export type Case = {
   that: string;
@@ -21,6 +22,8 @@ export type Case = {
   tools?: { [name: string]: Json | { refuses: string } };
   /** What a person answers to the question of a step; `silent`: nothing, until its time has passed. */
   persons?: { [path: string]: Json | { silent: true } };
+  /** The response of the child that a step starts; `fails`: the child fails with this code. The only orchestration is `child`. */
+  children?: { [path: string]: Json | { fails: string } };
   gives: {
     /** What the steps have written: the final state without what the request gave. */
     state: JsonObject;
@@ -33,6 +36,9 @@ export type Case = {
     error?: { code: string; message: string };
   };
 };
+
+/** A child that fails, and its code. */
+export const Failed = z.object({ fails: z.string() });
 
 /** What a step type is for, in a paragraph of the document, and its promises. */
 export type StepContract = { does: string; cases: Case[] };

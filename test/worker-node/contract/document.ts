@@ -1,10 +1,11 @@
 /** The cases of the contracts as docs/steps.md. */
+import { Failed } from "./case.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
 import type { Answer, Case, StepContract } from "./case.ts";
 
 const HEAD = `# The contract of each step type
 
-Each case is executed by \`test/worker-node/contract/\`, as a worker executes a run; models, tools and persons are scripted. Each is also
+Each case is executed by \`test/worker-node/contract/\`, as a worker executes a run; models, tools, persons and child runs are scripted. Each is also
 executed again from every entry of its journal, as after a crash there: the result is the same, and no call whose outcome was
 committed is made again. This file is written from the cases (\`npm run docs:steps\`): change those.
 
@@ -29,7 +30,7 @@ function sectionOf(one: Case): string {
   ].join("\n\n");
 }
 
-function givenOf({ message, state, agents, tools, model, persons }: Case): string[] {
+function givenOf({ message, state, agents, tools, model, persons, children }: Case): string[] {
   return [
     ...(message === undefined ? [] : [`Message: ${code(message)}`]),
     ...(state === undefined ? [] : [`State of the request: ${code(state)}`]),
@@ -40,6 +41,7 @@ function givenOf({ message, state, agents, tools, model, persons }: Case): strin
       (visit, answers) => `The model answers \`${visit}\`: ${answers.map(answerText).join(", then ")}`,
     ),
     ...entries(persons, (path, answer) => `The person that \`${path}\` asks answers ${code(answer)}`),
+    ...entries(children, (path, answer) => `The child that \`${path}\` starts ${childText(answer)}`),
   ];
 }
 
@@ -63,6 +65,11 @@ function answerText(answer: Answer): string {
   if (typeof answer === "string") return code(answer);
   if ("fails" in answer) return `the failure \`${answer.fails}\``;
   return answer.calls.map(({ name, args }) => `a call of \`${name}\` with ${code(args)}`).join(" and ");
+}
+
+function childText(answer: Json | { fails: string }): string {
+  const failed = Failed.safeParse(answer);
+  return failed.success ? `fails with \`${failed.data.fails}\`` : `responds ${code(answer)}`;
 }
 
 function entries<Value>(

@@ -66,6 +66,26 @@ export const agent: StepContract = {
       gives: { state: { found: "I found nothing." }, calls: ["a:1:model.1", "a:1:tool.1.1", "a:1:model.2"] },
     },
     {
+      that: "runs another orchestration with the tool `spawn_run`, and waits for it without a slot",
+      steps: [{ id: "a", type: "agent", agent_id: "agent_lead", output_key: "found" }],
+      agents: { agent_lead: { tools: ["spawn_run"], orchestration_ids: ["child"] } },
+      model: {
+        a: [
+          { calls: [{ name: "spawn_run", args: { orchestration_id: "child", message: "owls" } }] },
+          "Two owls.",
+        ],
+      },
+      children: { a: "two owls" },
+      gives: { state: { found: "Two owls." }, calls: ["a:1:model.1", "a:1:model.2"] },
+    },
+    {
+      that: "has the response of an orchestration for its answer when the agent is an orchestrator",
+      steps: [{ id: "a", type: "agent", agent_id: "agent_boss", output_key: "found" }],
+      agents: { agent_boss: { type: "orchestrator", orchestration_id: "child" } },
+      children: { a: "two owls" },
+      gives: { state: { found: "two owls" }, calls: [] },
+    },
+    {
       that: "fails when the agent still calls tools after `max_turns` answers",
       steps: [{ id: "a", type: "agent", agent_id: "agent_reader", max_turns: 1 }],
       agents: { agent_reader: { tools: ["search"] } },

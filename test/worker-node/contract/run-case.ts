@@ -1,13 +1,15 @@
 /** Executes a case as workers do: from its beginning, or from any point at which its journal may have been left. */
 import { z } from "zod";
-import type { StoredEntry } from "../../../shared/contracts/journal-entry.ts";
-import type { JsonObject } from "../../../shared/contracts/json.ts";
+import { RunId } from "../../../shared/contracts/ids.ts";
+import type { EndRecord, StoredEntry } from "../../../shared/contracts/journal-entry.ts";
+import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { recordOf } from "../../../shared/journal/records.ts";
 import type { Wait } from "../../../shared/store/runs/waits.ts";
 import type { SharedSandbox } from "../../../worker-node/engine/sandbox.ts";
 import { TerminalError, ToolRejection } from "../../../worker-node/engine/step-errors.ts";
 import type { ModelAnswer } from "../../../worker-node/engine/ports.ts";
 import { ExecutionHarness, steps, usage } from "../execution/execution-harness.ts";
+import { Failed } from "./case.ts";
 import type { Answer, Case } from "./case.ts";
 
 export type Outcome = {
@@ -117,13 +119,15 @@ function modelAnswer(answer: Answer, key: string): ModelAnswer {
   return { text: "", tool_calls, usage };
 }
 
-/** A question that was asked is answered, or its time has passed, as that of a timer. */
+/** A question that was asked is answered, or its time has passed, as that of a timer. A child that was started has ended. */
 function waitOf(one: Case, wait_id: string, journal: readonly StoredEntry[]): Wait | null {
   const isAsked = journal.some(
     ({ kind, output }) => kind === "park" && output?.includes(`"wait_id":"${wait_id}"`),
   );
   if (!isAsked) return null;
-  const path = wait_id.replace(/:1$/, "");
+  const path = wait_id.replace(/:1(:tool\..*)?$/, "");
+  const response = one.children?.[path];
+  if (response !== undefined) return endedChild(wait_id, response);
   const isTimer = one.steps.some(({ id, type }) => id === path && type === "wait");
   const answer = isTimer ? { silent: true } : (one.persons?.[path] ?? null);
   const isSilent = Silent.safeParse(answer).success;
@@ -136,6 +140,31 @@ function waitOf(one: Case, wait_id: string, journal: readonly StoredEntry[]): Wa
     open_for_ms: 1,
     answer: isSilent ? null : JSON.stringify(answer),
     answered_by: isSilent ? null : "key_1",
+  };
+}
+
+const CHILD = RunId.parse("run_2483e1773407_1780499750067");
+
+function endedChild(wait_id: string, response: Json | { fails: string }): Wait {
+  const failed = Failed.safeParse(response);
+  const end: EndRecord = failed.success
+    ? {
+        status: "failed",
+        checkpoint: null,
+        response: null,
+        error: { code: failed.data.fails, message: "the child has failed", step_id: null },
+      }
+    : { status: "completed", checkpoint: null, response, error: null };
+  return {
+    wait_id,
+    kind: "child",
+    child_run_id: CHILD,
+    state: "answered",
+    due_in_ms: null,
+    open_for_ms: 1,
+    answer: JSON.stringify(end),
+    answered_by: CHILD,
+    child_usage: { input_tokens: 1, output_tokens: 1, cost_micro_usd: 1 },
   };
 }
 

@@ -1,5 +1,6 @@
 import type { StepType } from "../../../shared/contracts/definition/step.ts";
 import type { StepContract } from "./case.ts";
+import { orchestration } from "./child-steps.ts";
 import { end, evaluator, ifElse, switchStep } from "./decision-steps.ts";
 import { agent, llm, tool } from "./model-steps.ts";
 import { extractJson, merge, print, transform } from "./state-steps.ts";
@@ -22,4 +23,5 @@ export const contracts: { [Type in StepType]: StepContract } = {
   wait,
   parallel,
   loop,
+  orchestration,
 };

@@ -5,6 +5,8 @@ import type { Usage } from "../../../shared/contracts/journal-entry.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import type {
   Chat,
+  ChildReply,
+  ChildRequest,
   Message,
   ModelAnswer,
   ModelRequest,
@@ -48,6 +50,8 @@ export type FakeContext = {
   toolCalls: { name: string; args: Json; effectKey: string }[];
   noted: RunEvent[];
   committedTurns: { data: Json; usage: readonly Usage[] }[];
+  children: ChildRequest[];
+  charged: Usage[];
 };
 
 /**
@@ -70,6 +74,7 @@ export function fakeContext(given: {
   crashAtTurn?: number;
   reply?: Reply;
   chat?: Chat;
+  child?: (request: ChildRequest) => ChildReply;
 }): FakeContext {
   const answers = [...(given.answers ?? [])];
   const seen: Omit<FakeContext, "context"> = {
@@ -77,6 +82,8 @@ export function fakeContext(given: {
     toolCalls: [],
     noted: [],
     committedTurns: [],
+    children: [],
+    charged: [],
   };
   const unused = async (): Promise<Json> => {
     throw new Error("this test needs no sandbox");
@@ -144,6 +151,11 @@ export function fakeContext(given: {
     signal: new AbortController().signal,
     confirm: given.confirm ?? (async () => {}),
     checkCost: () => {},
+    child: async (request) => {
+      seen.children.push(request);
+      return given.child?.(request) ?? { is: "open" };
+    },
+    charge: (usage) => void seen.charged.push(usage),
   };
   return { ...seen, context };
 }
@@ -153,6 +165,7 @@ const inputSchema = { type: "object", properties: { query: { type: "string" } } 
 /** The result of a step that asks no person. */
 export async function run(...given: Parameters<typeof runStep>): Promise<StepResult> {
   const result = await runStep(...given);
+  if ("waitsForChildren" in result) throw new Error("the step waits for another run");
   if ("waitFor" in result) throw new Error(`the step waits: ${JSON.stringify(result.waitFor)}`);
   return result;
 }

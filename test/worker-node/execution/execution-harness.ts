@@ -1,6 +1,7 @@
 /** One run and the worker that executes it, on a store in memory. Tests set the parts and read what was committed. */
 import { TenantId, newIncarnation } from "../../../shared/contracts/ids.ts";
 import { recordOf } from "../../../shared/journal/records.ts";
+import type { RunId } from "../../../shared/contracts/ids.ts";
 import type { StoredEntry } from "../../../shared/contracts/journal-entry.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
@@ -34,6 +35,7 @@ const notInThisTest = async (): Promise<never> => Promise.reject(new Error("not 
 
 export class ExecutionHarness {
   readonly store = new FakeStore();
+  readonly owner = owner;
   readonly stop = new AbortController();
   /** Model calls, in order. */
   readonly calls: ModelRequest[] = [];
@@ -50,6 +52,12 @@ export class ExecutionHarness {
   callTool: ExecutionDeps["tools"]["call"] = notInThisTest;
   generate: (request: ModelRequest) => Promise<string> = async () => "answer";
   readWaits: ExecutionDeps["store"]["readWaits"] = async () => [];
+  admit: ExecutionDeps["children"]["admit"] = async () => ({ is: "admitted", quotaCheckedBy: "queue" });
+  /** The runs that the queue was told of, in order. */
+  readonly notified: RunId[] = [];
+  /** The places in the queue that were given back. */
+  readonly givenBack: RunId[] = [];
+  onNotified: (run: RunId) => void = () => {};
 
   readChatHistory: ExecutionDeps["store"]["readChatHistory"] = notInThisTest;
   readTurnText: ExecutionDeps["store"]["readTurnText"] = notInThisTest;
@@ -77,6 +85,11 @@ export class ExecutionHarness {
       const entry = { seq, kind, output, run_id: run.run_id, attempt: 1, step_path: null, visit: null };
       this.store.model.tables.write({ ...entry, events: events ?? "", events_n: 1 });
     }
+    return this.resume(run);
+  }
+
+  /** Executes a run that a worker has claimed, from its journal on. */
+  resume(run: ClaimedRun) {
     const deps = this.#deps();
     const runLog = deps.journal.open(run, this.stop);
     return { run, runLog, ending: execute(run, deps, runLog, this.stop.signal) };
@@ -113,6 +126,14 @@ export class ExecutionHarness {
       },
       artifacts: this.artifacts,
       turns: new TrackTurns(),
+      children: {
+        admit: (child) => this.admit(child),
+        giveBack: ({ run }) => void this.givenBack.push(run),
+        notify: (runs) => {
+          this.notified.push(...runs.map(({ run_id }) => run_id));
+          for (const { run_id } of runs) this.onNotified(run_id);
+        },
+      },
       count: new Counters(),
       store: {
         ...store,

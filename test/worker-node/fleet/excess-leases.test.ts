@@ -13,6 +13,7 @@ import { Definitions } from "../../../worker-node/execution/definitions.ts";
 import { Slots } from "../../../worker-node/fleet/slots.ts";
 import { workerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 import { FleetMember } from "../../../worker-node/fleet-member.ts";
+import { noChildren } from "../fakes.ts";
 import { TrackTurns } from "../../../worker-node/execution/track-turns.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import { Counters } from "../../../worker-node/ops/counters.ts";
@@ -78,6 +79,7 @@ function newWorker(): FleetMember {
       artifacts: null,
       turns: new TrackTurns(),
       count: new Counters(),
+      children: noChildren,
       store: state,
     },
   });

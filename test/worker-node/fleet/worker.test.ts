@@ -11,6 +11,7 @@ import type { RunSnapshot } from "../../../shared/store/runs/run-snapshots.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import { Definitions } from "../../../worker-node/execution/definitions.ts";
 import { RetryableError } from "../../../worker-node/engine/step-errors.ts";
+import { noChildren } from "../fakes.ts";
 import { TrackTurns } from "../../../worker-node/execution/track-turns.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import { Heartbeat } from "../../../worker-node/fleet/heartbeat.ts";
@@ -194,6 +195,7 @@ function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void
       artifacts: null,
       turns: new TrackTurns(),
       count: new Counters(),
+      children: noChildren,
       store,
       confirm: async () => {},
     },

@@ -12,7 +12,7 @@ import { refusingStore } from "../fakes.ts";
 import { newRun, openStore } from "../../shared/store/store-fixture.ts";
 import type { Store } from "../../shared/store/store-fixture.ts";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
-import { wakeOnFlush } from "../../../worker-node/webhooks/wake-on-flush.ts";
+import { onFlush } from "../../../worker-node/on-flush.ts";
 import { pace, slowPeer, turn, until } from "../../services/waiting.ts";
 import { WebhookReceiver } from "./webhook-receiver.ts";
 
@@ -380,9 +380,11 @@ describe("a drain of the sender", () => {
   });
 });
 
-test("a flush that commits a delivery wakes the sender, and other flushes do not", async () => {
+test("the listener of a flush learns which entries have made a delivery due", async () => {
   let woken = 0;
-  const state = wakeOnFlush(stateStore(store.sql), () => (woken += 1));
+  const state = onFlush(stateStore(store.sql), (committed) => {
+    woken += committed.filter(({ webhook }) => webhook).length;
+  });
   await state.flush([endEntry(await store.startRun())]);
   expect(woken).toBe(0);
   await state.flush([endEntry(await store.startRun({ webhook_url: receiver.url() }))]);

@@ -7,6 +7,7 @@ import { ifElse } from "./if-else.ts";
 import { llm } from "./llm.ts";
 import { loop } from "./loop.ts";
 import { merge } from "./merge.ts";
+import { orchestration } from "./orchestration.ts";
 import { parallel } from "./parallel.ts";
 import { print } from "./print.ts";
 import { switchStep } from "./switch.ts";
@@ -15,7 +16,7 @@ import { transform } from "./transform.ts";
 import { wait } from "./wait.ts";
 import { isFork } from "../../../shared/contracts/definition/index.ts";
 import type { ForkStep, LeafStep, Step, StepOf } from "../../../shared/contracts/definition/index.ts";
-import type { Executor, Forker, StepContext, StepWait, StepResult } from "../ports.ts";
+import type { ChildrenWait, Executor, Forker, StepContext, StepResult, StepWait } from "../ports.ts";
 
 /**
  * The executor of each step type. To add a type:
@@ -37,6 +38,7 @@ const executors: { [Type in LeafStep["type"]]: Registered<Type> } = {
   human: withEffects(human),
   wait: withEffects(wait),
   print: pure(print),
+  orchestration: withEffects(orchestration),
   end: pure(end),
 };
 
@@ -68,7 +70,7 @@ export function isPure(step: Step): boolean {
 }
 
 /** Runs a step. `judge` decides on what it throws; `toCheckpoint` takes what it returns. */
-export function runStep(step: LeafStep, context: StepContext): Promise<StepResult | StepWait> {
+export function runStep(step: LeafStep, context: StepContext): Promise<StepResult | StepWait | ChildrenWait> {
   return execute(step.type, step, context);
 }
 
@@ -76,6 +78,6 @@ function execute<Type extends LeafStep["type"]>(
   type: Type,
   step: StepOf<Type>,
   context: StepContext,
-): Promise<StepResult | StepWait> {
+): Promise<StepResult | StepWait | ChildrenWait> {
   return executors[type].run(step, context);
 }

@@ -1,5 +1,5 @@
 import { limits } from "../../../shared/contracts/definition/fields.ts";
-import { pathOfList } from "../../../shared/contracts/definition/index.ts";
+import { pathInState } from "../../../shared/contracts/definition/index.ts";
 import { joinedKeys } from "../../../shared/journal/track.ts";
 import { namesOf } from "../events.ts";
 import { outputOf, valueAt } from "../run-state.ts";
@@ -47,7 +47,7 @@ export async function itemsOf(
   { state, load }: Pick<StepContext, "state" | "load">,
 ): Promise<Json[] | null> {
   if (for_each === null) return null;
-  const value = await valueAt(state, pathOfList(for_each), load);
+  const value = await valueAt(state, pathInState(for_each), load);
   if (value === undefined) {
     throw new TerminalError("no_list", `for_each reads ${for_each}, which state does not have`);
   }

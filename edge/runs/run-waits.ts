@@ -1,0 +1,155 @@
+import { z } from "zod";
+import { ShownVote } from "../../shared/contracts/approval.ts";
+import type { Decision } from "../../shared/contracts/approval.ts";
+import { FormField } from "../../shared/contracts/definition/human.ts";
+import { RunId } from "../../shared/contracts/ids.ts";
+import { RunStatus, TERMINAL } from "../../shared/contracts/run.ts";
+import { pathOfWait, stepOfPath } from "../../shared/journal/track.ts";
+import { listOpenWaits } from "../../shared/store/runs/open-waits.ts";
+import type { OpenWait, Question } from "../../shared/store/runs/open-waits.ts";
+import { listChildren } from "../../shared/store/runs/read-runs.ts";
+import type { ChildRow, FoundRun, RunRow } from "../../shared/store/runs/read-runs.ts";
+import type { Sql } from "../../shared/store/sql.ts";
+import { isoTime } from "../http/time.ts";
+
+const time = z.iso.datetime().nullable();
+
+/** What a run, or a branch of it, waits for. */
+export const Waiting = z.discriminatedUnion("reason", [
+  z.object({ reason: z.literal("retry"), until: z.iso.datetime() }),
+  z.object({
+    reason: z.literal("timer"),
+    step_id: z.string(),
+    path: z.string(),
+    since: z.iso.datetime(),
+    until: z.iso.datetime(),
+  }),
+  z.object({
+    reason: z.literal("human"),
+    /** Names the question in an answer. */
+    question_id: z.string(),
+    step_id: z.string(),
+    /** Where the step is: `fanout[1].ask` in a branch or a loop, elsewhere its id. */
+    path: z.string(),
+    prompt: z.string(),
+    fields: z.array(FormField),
+    asked_at: z.iso.datetime(),
+    expires_at: time,
+    /** Who may answer, and who has; null: anyone may, and the first answer counts. */
+    approval: z
+      .object({
+        approvers: z.array(z.string()),
+        /** Null: the first answer of an approver counts. */
+        needed: z.number().int().nullable(),
+        approved: z.number().int(),
+        rejected: z.number().int(),
+        /** How often the question has gone to a further group. */
+        level: z.number().int(),
+        votes: z.array(ShownVote),
+      })
+      .nullable(),
+  }),
+  /** The end of a run that this one has started. */
+  z.object({
+    reason: z.literal("child"),
+    run_id: RunId,
+    orchestration_id: z.string(),
+    step_id: z.string(),
+    path: z.string(),
+  }),
+]);
+
+/** A run that a step has started. */
+export const Child = z.object({
+  run_id: RunId,
+  orchestration_id: z.string(),
+  /** The step of this run, and where it is: `fanout[1].research` in a branch or a loop, elsewhere its id. */
+  step_id: z.string(),
+  path: z.string(),
+  status: RunStatus,
+});
+
+/** What a run waits for beside a next try, and what it has started. */
+export type Related = { open: readonly OpenWait[]; children: readonly ChildRow[] };
+
+/** The open questions and timers of a run, and its children. */
+export async function readRelated(sql: Sql, { run_id, waits, has_children }: FoundRun): Promise<Related> {
+  const [open, children] = await Promise.all([
+    // A question in a branch may be open while other branches move.
+    waits ? listOpenWaits(sql, run_id) : [],
+    has_children ? listChildren(sql, run_id) : [],
+  ]);
+  return { open, children };
+}
+
+/**
+ * A run that has started (attempt 1 or more) and is queued for a later time waits to try a step once more. While a
+ * question, a timer or a child is open this is not shown, because the run may wake for another reason too.
+ */
+export function waitsOf(
+  row: RunRow,
+  open: readonly OpenWait[],
+  children: readonly ChildRow[],
+): z.infer<typeof Waiting>[] {
+  if (TERMINAL.has(row.status)) return [];
+  const awaited = children.filter(({ status, wait_id }) => wait_id !== null && !TERMINAL.has(status));
+  const waits = [
+    ...open.map(waitOf),
+    ...awaited.map((child) => ({ reason: "child" as const, ...placeOf(child) })),
+  ];
+  if (waits.length > 0) return waits;
+  const until = isoTime(row.wake_at_ms);
+  if (row.status !== "queued" || row.attempt === 0 || until === null || (row.due_in_ms ?? 0) <= 0) return [];
+  return [{ reason: "retry", until }];
+}
+
+/** A child as its parent shows it. */
+export function childOf(child: ChildRow): z.infer<typeof Child> {
+  return { ...placeOf(child), status: child.status };
+}
+
+function placeOf({ run_id, orchestration_id, step_path }: ChildRow) {
+  return { run_id, orchestration_id, step_id: stepOfPath(step_path), path: step_path };
+}
+
+function waitOf(wait: OpenWait): z.infer<typeof Waiting> {
+  const { wait_id, step_id, opened_at_ms } = wait;
+  const path = pathOfWait(wait);
+  if (wait.kind === "timer") {
+    return {
+      reason: "timer",
+      step_id,
+      path,
+      since: isoTime(opened_at_ms),
+      until: isoTime(wait.deadline_at_ms),
+    };
+  }
+  const { prompt, fields, deadline_at_ms } = wait;
+  const asked_at = isoTime(opened_at_ms);
+  const expires_at = isoTime(deadline_at_ms);
+  const approval = approvalOf(wait);
+  return {
+    reason: "human",
+    question_id: wait_id,
+    step_id,
+    path,
+    prompt,
+    fields,
+    asked_at,
+    expires_at,
+    approval,
+  };
+}
+
+function approvalOf({ approvers, approvals_needed: needed, level, votes }: Question) {
+  if (approvers === null) return null;
+  const countOf = (of: Decision): number => votes.filter(({ decision }) => decision === of).length;
+  return {
+    approvers,
+    needed,
+    approved: countOf("approve"),
+    rejected: countOf("reject"),
+    level,
+    votes,
+  };
+}

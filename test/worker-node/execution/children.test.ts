@@ -1,0 +1,306 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { EndRecord } from "../../../shared/contracts/journal-entry.ts";
+import type { RunId } from "../../../shared/contracts/ids.ts";
+import type { JsonObject } from "../../../shared/contracts/json.ts";
+import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
+import { childRunId } from "../../../worker-node/execution/start-child.ts";
+import { notifyFamily } from "../../simulation/family-model.ts";
+import { ExecutionHarness, llm, print, steps, usage } from "./execution-harness.ts";
+
+let harness: ExecutionHarness;
+beforeEach(() => {
+  harness = new ExecutionHarness();
+  harness.readWaits = async (...args) => harness.store.model.readWaits(...args);
+  harness.definition = steps(
+    { id: "a", ...nested, output_key: "found", next_step_id: "b" },
+    { id: "b", ...print },
+  );
+});
+afterEach(() => harness.checkEntries());
+
+const nested = { type: "orchestration", orchestration_id: "child" };
+const childrenOf = (run: ClaimedRun) =>
+  [...harness.store.model.tables.runs.values()].filter((row) => row.parent_run_id === run.run_id);
+const entriesOf = (run: ClaimedRun) =>
+  harness.store.entriesOf(run.run_id).filter(({ kind }) => kind !== "note");
+
+/** Ends a child as its worker would. */
+function end(child: RunId, status: EndRecord["status"] = "completed", response = "two owls"): void {
+  const row = harness.store.row(child);
+  Object.assign(row, { status, owner: null, wake_at: null, ended_at: Date.now() });
+  const error = status === "failed" ? { code: "x", message: "broken", step_id: null } : null;
+  notifyFamily(
+    harness.store.model,
+    row,
+    JSON.stringify({ status, checkpoint: null, response, error } satisfies EndRecord),
+  );
+}
+
+/** Another worker claims the run, and executes it from its journal. */
+function beginAgain(run: ClaimedRun, changes: Partial<ClaimedRun> = {}) {
+  const row = harness.store.row(run.run_id);
+  const attempt = row.attempt + 1;
+  Object.assign(row, { status: "running", attempt, owner: harness.owner, paused_at: null });
+  const { event_seq, signals } = row;
+  return harness.resume({ ...run, attempt, event_seq, signals, ...changes });
+}
+
+describe("a run that starts another one", () => {
+  test("parks without a slot until that run has ended, and goes on with its response", async () => {
+    const { run, ending } = harness.begin();
+    expect(await ending).toMatchObject({ is: "parked", status: "paused" });
+    const [child] = childrenOf(run);
+    expect(child).toMatchObject({ status: "queued", orchestration_id: "child", parent_wait_id: "a:1" });
+    expect(entriesOf(run)).toMatchObject([
+      {
+        kind: "park",
+        status: "paused",
+        waits: [{ wait_id: "a:1", kind: "child", child_run_id: child?.run_id }],
+      },
+    ]);
+    expect(harness.notified).toEqual([child?.run_id]);
+    end(childRunId(run.run_id, "a:1"));
+    expect(harness.store.row(run.run_id).status).toBe("queued");
+    expect(await beginAgain(run).ending).toEqual({ is: "ended" });
+    expect(entriesOf(run)[1]?.output).toContain('"found":"two owls"');
+    expect(childrenOf(run)).toHaveLength(1);
+  });
+
+  // Fails when the id of the child is not made from the place that starts it: each crash would start one more.
+  test("and dies before it has parked starts no second one", async () => {
+    harness.store.linkFaults.push({ is: "held", until: new Promise(() => {}) });
+    const { run } = harness.begin();
+    await expect.poll(() => childrenOf(run).length).toBe(1);
+    expect(await beginAgain(run).ending).toMatchObject({ is: "parked" });
+    expect(childrenOf(run)).toHaveLength(1);
+  });
+
+  // Fails when the wait is read before the signals, or the park does not carry them: the run would wait for ever. A beat may
+  // have told the worker of the signal, which the read of the wait came before.
+  test.each([[false], [true]])(
+    "goes on when that run ends before the park (a beat has told of it: %s)",
+    async (told) => {
+      // Its start has been committed at this moment, and the park has not been made.
+      harness.onNotified = (child) => {
+        end(child);
+        if (told) runLog.signals = harness.store.row(run.run_id).signals;
+      };
+      const { run, runLog, ending } = harness.begin();
+      expect(await ending).toEqual({ is: "ended" });
+      expect(harness.store.row(run.run_id).status).toBe("completed");
+      expect(childrenOf(run)).toHaveLength(1);
+    },
+  );
+
+  // Fails when a full queue fails the step, uses up a try, or counts the waiting run as queued.
+  test("waits for room without a slot, a try or a place in the queue, and says why", async () => {
+    harness.definition = steps({ id: "a", ...nested, retry: { attempts: 1 } });
+    const why = "the tenant has 5 runs queued, which is its limit";
+    harness.admit = async () => ({ is: "wait", afterMs: 6_000, why });
+    const { run, ending } = harness.begin();
+    expect(await ending).toEqual({ is: "parked", status: "paused", delayMs: 6_000 });
+    expect(childrenOf(run)).toEqual([]);
+    expect(JSON.parse(entriesOf(run)[0]?.output ?? "")).toMatchObject({
+      reason: "room",
+      orchestration_id: "child",
+      why,
+    });
+    expect(await beginAgain(run).ending).toMatchObject({ is: "parked", status: "paused" });
+    harness.admit = async () => ({ is: "admitted", quotaCheckedBy: "queue" });
+    expect(await beginAgain(run).ending).toMatchObject({ is: "parked" });
+    expect(childrenOf(run)).toHaveLength(1);
+  });
+
+  test("gives it what is left of its money and of its time", async () => {
+    const text = { id: "a", ...llm, output_key: "text", next_step_id: "b" };
+    harness.definition = { ...steps(text, { id: "b", ...nested }), max_total_cost_usd: 0.001 };
+    const { run, ending } = harness.begin({ running_for_ms: 29 * 60_000 });
+    expect(await ending).toMatchObject({ is: "parked" });
+    const [child] = childrenOf(run);
+    expect(child?.cost_limit_micro_usd).toBe(1_000 - usage.cost_micro_usd);
+    expect(child?.time_limit_ms).toBeGreaterThan(0);
+    expect(child?.time_limit_ms).toBeLessThanOrEqual(60_000);
+  });
+
+  test("has the cost of that run in its own, once", async () => {
+    const { run, ending } = harness.begin();
+    await ending;
+    const child = childRunId(run.run_id, "a:1");
+    harness.store.model.tables.usage.push({ ...usage, call: "1", run_id: child, seq: 1 });
+    end(child);
+    await beginAgain(run).ending;
+    const { tokens, cost_micro_usd } = harness.store.row(run.run_id);
+    expect({ tokens, cost_micro_usd }).toEqual({ tokens: 2, cost_micro_usd: usage.cost_micro_usd });
+    expect(harness.store.model.tables.usage.filter(({ run_id }) => run_id === run.run_id)).toMatchObject([
+      { provider: "child_run", model: child },
+    ]);
+  });
+
+  test("whose wait is over cancels that run, and fails", async () => {
+    harness.definition = steps({ id: "a", ...nested, timeout_seconds: 1 });
+    const { run, ending } = harness.begin();
+    expect(await ending).toEqual({ is: "parked", status: "paused", delayMs: 1_000 });
+    for (const wait of harness.store.model.tables.waits) wait.deadline_at = 0;
+    expect(await beginAgain(run).ending).toEqual({ is: "ended" });
+    expect(harness.errorOf(run)).toContain("child_timeout");
+    expect(childrenOf(run)).toMatchObject([{ cancel_requested_at: expect.any(Number) }]);
+    expect(harness.notified).toEqual([childrenOf(run)[0]?.run_id, childrenOf(run)[0]?.run_id]);
+  });
+
+  test.each([
+    ["unknown_orchestration", { orchestration_id: "nothing" }, {}],
+    ["child_depth", {}, { depth: 8 }],
+    ["child_input_too_large", { input_keys: ["user_input"] }, { input: "x".repeat(1_100_000) }],
+  ])("fails with %s, and starts nothing", async (code, fields, changes) => {
+    harness.definition = steps({ id: "a", ...nested, ...fields });
+    const { input, depth } = { input: "hello", depth: 0, ...changes };
+    const { run, ending } = harness.begin({ input: JSON.stringify({ message: input, state: {} }) });
+    harness.store.row(run.run_id).depth = depth;
+    expect(await ending).toEqual({ is: "ended" });
+    expect(harness.errorOf(run)).toContain(code);
+    expect(childrenOf(run)).toEqual([]);
+    // No reservation is left to lapse.
+    expect(harness.givenBack).toHaveLength(code === "child_input_too_large" ? 0 : 1);
+  });
+});
+
+describe("a run in a branch", () => {
+  const fork = (branches: string[][], ...more: JsonObject[]) =>
+    steps({ id: "a", type: "parallel", parallel_branches: branches, output_key: "all" }, ...more);
+
+  // Fails when a child in one branch keeps the slot, or stops the other branch.
+  test("parks that branch alone, and the run when no branch can move", async () => {
+    harness.definition = fork(
+      [["one"], ["two", "three"]],
+      { id: "one", ...nested, output_key: "one" },
+      {
+        id: "two",
+        ...llm,
+        output_key: "two",
+        next_step_id: "three",
+      },
+      { id: "three", ...nested, output_key: "three" },
+    );
+    const { run, ending } = harness.begin();
+    expect(await ending).toMatchObject({ is: "parked", status: "paused" });
+    expect(harness.calls).toHaveLength(1);
+    const ids = ["a[0].one:1", "a[1].three:1"].map((wait) => childRunId(run.run_id, wait));
+    expect(
+      childrenOf(run)
+        .map(({ run_id }) => run_id)
+        .toSorted(),
+    ).toEqual(ids.toSorted());
+    const [one, three] = ids;
+    if (three) end(three, "completed", "3");
+    expect(await beginAgain(run).ending).toMatchObject({ is: "parked", status: "paused" });
+    if (one) end(one, "completed", "1");
+    expect(await beginAgain(run).ending).toEqual({ is: "ended" });
+    expect(harness.eventsOf(run)).toContain('"one":"1"');
+    expect(harness.eventsOf(run)).toContain('"three":"3"');
+    expect(harness.calls).toHaveLength(1);
+  });
+});
+
+describe("an agent that starts two runs in one answer", () => {
+  const spawn = (id: string) => ({
+    id,
+    name: "spawn_run",
+    args: { orchestration_id: "child", message: `work of ${id}` },
+  });
+
+  // Fails when the second wait is not stored because a park of the first one is: `why` would not show it, and its deadline be lost.
+  test("waits for both, also when there was no room for one of them at first, and asks its model once", async () => {
+    harness.named.set("helper", {
+      id: "helper",
+      name: "H",
+      tools: ["spawn_run"],
+      orchestration_ids: ["child"],
+    });
+    harness.definition = steps({ id: "a", type: "agent", agent_id: "helper", output_key: "text" });
+    harness.models = {
+      generate: async ({ messages }) => {
+        const isFirst = messages.at(-1)?.role !== "tool";
+        return {
+          text: isFirst ? "" : "done",
+          tool_calls: isFirst ? [spawn("one"), spawn("two")] : [],
+          usage,
+        };
+      },
+    };
+    const second = "a:1:tool.1.2";
+    harness.admit = async ({ run: child }) =>
+      child === childRunId(run.run_id, second)
+        ? { is: "wait", afterMs: 5_000, why: "full" }
+        : { is: "admitted", quotaCheckedBy: "queue" };
+    const { run, ending } = harness.begin();
+    expect(await ending).toEqual({ is: "parked", status: "paused", delayMs: 5_000 });
+    harness.admit = async () => ({ is: "admitted", quotaCheckedBy: "queue" });
+    expect(await beginAgain(run).ending).toMatchObject({ is: "parked", status: "paused" });
+    const names = ["a:1:tool.1.1", second];
+    expect(harness.store.model.tables.waitsOf(run.run_id).map(({ wait_id }) => wait_id)).toEqual(names);
+    for (const name of names) {
+      end(childRunId(run.run_id, name), "completed", `result of ${name}`);
+      await beginAgain(run).ending;
+    }
+    expect(harness.store.row(run.run_id).status).toBe("completed");
+    expect(harness.calls).toHaveLength(2);
+    expect(JSON.stringify(harness.calls[1]?.messages)).toMatch(
+      /result of a:1:tool.1.1.*result of a:1:tool.1.2/,
+    );
+    expect(childrenOf(run)).toHaveLength(2);
+  });
+});
+
+describe("a retry by a client", () => {
+  const rewind = (run: ClaimedRun) => {
+    const row = harness.store.row(run.run_id);
+    row.event_seq += 1;
+    harness.store.model.tables.write({
+      run_id: run.run_id,
+      seq: row.event_seq,
+      events_n: 1,
+      attempt: row.attempt,
+      kind: "rewind",
+      step_path: null,
+      visit: null,
+      output: JSON.stringify({ keep_seq: row.event_seq - 1 }),
+      events: '{"type":"run_retried","from_step_id":null}',
+    });
+  };
+
+  test("starts a run anew that failed, under an id of its own, and keeps one that completed", async () => {
+    const { run, ending } = harness.begin();
+    await ending;
+    end(childRunId(run.run_id, "a:1"), "failed");
+    expect(await beginAgain(run).ending).toEqual({ is: "ended" });
+    expect(harness.errorOf(run)).toContain("child_failed");
+    rewind(run);
+    Object.assign(harness.store.row(run.run_id), { ended_at: null, wake_at: 0 });
+    expect(await beginAgain(run).ending).toMatchObject({ is: "parked" });
+    expect(childrenOf(run).map(({ parent_wait_id }) => parent_wait_id)).toEqual(["a:1", "a:1:r1"]);
+    end(childRunId(run.run_id, "a:1:r1"));
+    rewind(run);
+    expect(await beginAgain(run).ending).toEqual({ is: "ended" });
+    expect(harness.store.row(run.run_id).status).toBe("completed");
+    expect(childrenOf(run)).toHaveLength(2);
+  });
+});
+
+describe("a child", () => {
+  test("spends no more than its parent had left", async () => {
+    harness.definition = steps(
+      { id: "a", ...llm, output_key: "text", next_step_id: "b" },
+      { id: "b", ...llm, output_key: "more" },
+    );
+    const { run, ending } = harness.begin({ cost_limit_micro_usd: usage.cost_micro_usd });
+    expect(await ending).toEqual({ is: "ended" });
+    expect(harness.errorOf(run)).toContain("max_total_cost");
+    expect(harness.calls).toHaveLength(1);
+  });
+
+  test("has no more time than its parent had left", async () => {
+    const { run, ending } = harness.begin({ time_limit_ms: 60_000, running_for_ms: 60_000 });
+    expect(await ending).toEqual({ is: "ended" });
+    expect(harness.errorOf(run)).toContain("run_timeout");
+  });
+});

@@ -1,0 +1,136 @@
+import type { RunId } from "../../shared/contracts/ids.ts";
+import { EndRecord } from "../../shared/contracts/journal-entry.ts";
+import type { Usage } from "../../shared/contracts/journal-entry.ts";
+import { placeOf, stepPath } from "../../shared/journal/track.ts";
+import type { NewWait, Wait } from "../../shared/store/runs/waits.ts";
+import type { ChildReply, ChildRequest } from "../engine/ports.ts";
+import type { Parked, Visit } from "./execution-state.ts";
+import { childRunId, startChild } from "./start-child.ts";
+import { waitForStore } from "./wait-for-store.ts";
+
+/** The end of a child makes its parent due. A parent looks again by itself after this time. */
+const LOOK_AGAIN_MS = 24 * 3_600_000;
+/** The children that one try of a visit asks for, and the waits for them. docs/protocol.md 5.15. */
+export class Children {
+  readonly #visit: Visit;
+  /** The signals before the first wait is read: a later signal makes Postgres refuse the park that follows from the waits. */
+  readonly #signals: number;
+  readonly #newWaits: NewWait[] = [];
+  /** The names of the waits that are open, and the time to the first deadline. */
+  readonly #open: string[] = [];
+  #dueInMs = LOOK_AGAIN_MS;
+  #noRoom: { orchestration_id: string; why: string } | null = null;
+
+  constructor(visit: Visit) {
+    this.#visit = visit;
+    this.#signals = visit.state.runLog.signals;
+  }
+
+  /** Starts the child unless it exists, and says what has become of it. */
+  async reply(request: ChildRequest): Promise<ChildReply> {
+    const id = this.#waitId(request.call);
+    const run = childRunId(this.#visit.state.run.run_id, id);
+    const wait = request.waits ? await this.#readWait(id, request.call) : null;
+    if (wait !== null) return this.#replyOf(wait, run);
+    const started = await startChild(this.#visit, id, request);
+    if (started.is === "wait") {
+      this.#dueInMs = Math.min(this.#dueInMs, started.afterMs);
+      this.#noRoom = { orchestration_id: request.orchestrationId, why: started.why };
+      return { is: "open" };
+    }
+    if (!request.waits) return { is: "started", runId: run };
+    this.#newWaits.push({
+      wait_id: id,
+      step_id: this.#visit.step.id,
+      kind: "child",
+      prompt: null,
+      fields: null,
+      deadline_ms: request.timeoutMs,
+      child_run_id: run,
+    });
+    return { is: "open" };
+  }
+
+  /** The name of a child's wait, from which the child's id is made: the same after a crash, another one after a client's retry. */
+  #waitId(call: string): string {
+    const { state, track, step, visit } = this.#visit;
+    const { rewinds } = state.progress;
+    const life = rewinds === 0 ? "" : `:r${rewinds}`;
+    return `${stepPath(track, step.id)}:${visit}${call === "" ? "" : `:${call}`}${life}`;
+  }
+
+  /** The wait for a child; null: there is none yet. A child that completed in an earlier life of the run counts. */
+  async #readWait(id: string, call: string): Promise<Wait | null> {
+    const { state, track, signal } = this.#visit;
+    const earlierId = call === "" ? track.waitId : null;
+    const ids = earlierId === null || earlierId === id ? [id] : [id, earlierId];
+    const waits = await waitForStore(signal, () => state.deps.store.readWaits(state.run.run_id, ids));
+    const own = waits.find(({ wait_id }) => wait_id === id);
+    if (own !== undefined) return own;
+    return waits.find((wait) => wait.state === "answered" && endOf(wait).status === "completed") ?? null;
+  }
+
+  async #replyOf(wait: Wait, run: RunId): Promise<ChildReply> {
+    switch (wait.state) {
+      case "open":
+        this.#open.push(wait.wait_id);
+        this.#dueInMs = Math.min(this.#dueInMs, Math.max(0, wait.due_in_ms ?? Infinity));
+        return { is: "open" };
+      case "expired":
+        await this.#cancel(run);
+        return { is: "expired", runId: run };
+      case "answered": {
+        const runId = wait.child_run_id ?? run;
+        const openForMs = Math.max(0, wait.open_for_ms);
+        return { is: "ended", runId, end: endOf(wait), usage: usageOf(runId, wait), openForMs };
+      }
+    }
+  }
+
+  async #cancel(child: RunId): Promise<void> {
+    const { state, signal } = this.#visit;
+    const { deps, run } = state;
+    const cancelled = await waitForStore(signal, () => deps.store.cancelChild(run.run_id, child));
+    if (cancelled) deps.children.notify([cancelled]);
+  }
+
+  /** How the track waits for its children, or for room in the queue. */
+  park(usage: readonly Usage[]): Parked {
+    const { track, step, visit } = this.#visit;
+    const place = { ...placeOf(track), step: step.id, visit };
+    const first = this.#open[0] ?? this.#newWaits[0]?.wait_id;
+    const noRoom = this.#noRoom;
+    const park =
+      first !== undefined || noRoom === null
+        ? { ...place, reason: "child" as const, wait_id: first ?? "" }
+        : { ...place, reason: "room" as const, ...noRoom };
+    const deadlines = this.#newWaits.map(({ deadline_ms }) => deadline_ms ?? Infinity);
+    return {
+      is: "wait",
+      status: "paused",
+      afterMs: Math.ceil(Math.min(this.#dueInMs, ...deadlines)),
+      park,
+      waits: this.#newWaits,
+      signals: this.#signals,
+      events: [],
+      usage,
+    };
+  }
+}
+
+function endOf({ answer }: Wait): EndRecord {
+  return EndRecord.parse(JSON.parse(answer ?? "null"));
+}
+
+/** What a child has used, as one call of its parent: the totals of a run contain those of its children. */
+function usageOf(runId: string, { child_usage }: Wait): Usage {
+  const { input_tokens = 0, output_tokens = 0, cost_micro_usd = 0 } = child_usage ?? {};
+  return {
+    call: `child.${runId}`,
+    provider: "child_run",
+    model: runId,
+    input_tokens,
+    output_tokens,
+    cost_micro_usd,
+  };
+}
