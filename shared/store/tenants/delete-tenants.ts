@@ -54,6 +54,12 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
     ), deleted_tools as (delete from tools where tenant_id in (select tenant_id from deleting) returning 1
     ), deleted_mcp_servers as (
       delete from mcp_servers where tenant_id in (select tenant_id from deleting) returning 1
+    ), doomed_sessions as materialized (
+      select session_id from chat_sessions where tenant_id in (select tenant_id from deleting) limit ${BATCH}
+    ), deleted_messages as (
+      delete from chat_messages where session_id in (select session_id from doomed_sessions)
+    ), deleted_sessions as (
+      delete from chat_sessions where session_id in (select session_id from doomed_sessions) returning 1
     ), deleted_keys as (
       delete from api_keys where tenant_id in (select tenant_id from deleting) returning 1
     ), counted as (
@@ -61,7 +67,7 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
         + (select count(*) from deleted_idempotency_keys) + (select count(*) from deleted_versions)
         + (select count(*) from deleted_orchestrations) + (select count(*) from deleted_agents)
         + (select count(*) from deleted_tools) + (select count(*) from deleted_mcp_servers)
-        + (select count(*) from deleted_keys) as deleted
+        + (select count(*) from deleted_sessions) + (select count(*) from deleted_keys) as deleted
     ), purged as (
       -- The limits of a tenant that is created anew under this id. Its own stay 0 until then.
       update tenants t set purged_at = now(), objects_before = now(), name = '', weight = 1,
