@@ -12,6 +12,7 @@ import type { Config } from "./config.ts";
 import { openExecution } from "./execution/open-execution.ts";
 import { FleetMember } from "./fleet-member.ts";
 import { Slots } from "./fleet/slots.ts";
+import { wakeSuccessors } from "./fleet/wake-successors.ts";
 import { workerTiming } from "./fleet/worker-timing.ts";
 import { publishLive } from "./clients/publish.ts";
 import { portOf } from "./ops/health-server.ts";
@@ -38,11 +39,14 @@ export async function startWorker(
   const rawStore = hooks.store?.(opened.store) ?? opened.store;
   const egress = createEgress(config.EGRESS_ALLOW);
   const sender = new Sender(rawStore, { egress, masterKey: config.MASTER_KEY ?? null });
-  const store = wakeOnFlush(rawStore, () => sender.wake());
   const artifacts = openObjectStore(config);
   const redis = openWorkerRedis(config, owner);
   const scripts = scriptCommands(redis.commands);
   const queue = new Queue(hooks.commands?.(scripts) ?? scripts, config.QUEUE_SHARDS);
+  const store = wakeSuccessors(
+    wakeOnFlush(rawStore, () => sender.wake()),
+    queue,
+  );
   const live = publishLive(redis.commands, config.EVENT_SHARDS);
   const publish = hooks.publish?.(live) ?? live;
   const execution = openExecution({ owner, config, store, artifacts, egress, publish });

@@ -8,8 +8,12 @@ import type { LiveEntry } from "../../shared/events/live.ts";
 import { endEvents } from "../../shared/journal/ending.ts";
 import { fold, initialProgress, initialState } from "../../shared/journal/fold.ts";
 import { log, messageOf } from "../../shared/log.ts";
+import { enqueueDue } from "../../shared/queue/due-jobs.ts";
+import type { JobName } from "../../shared/queue/job.ts";
+import type { Queue } from "../../shared/queue/queue.ts";
 import { cancelRuns, readFamily, readCancellableRuns } from "../../shared/store/runs/mark-cancelled.ts";
 import type { CancelEnd, FamilyMember, CancellableRun } from "../../shared/store/runs/mark-cancelled.ts";
+import { listSuccessors } from "../../shared/store/runs/singletons.ts";
 import { pagesOf } from "../../shared/store/journal/read-journal.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { publish } from "../clients/publish.ts";
@@ -55,9 +59,20 @@ export async function cancel(
       tenant: tenant_id,
     }));
     const entries = committed.ended.map(({ entry }) => entry);
-    const published = Promise.all([publish(config, entries, committed.owners), queue.finish(jobs, "")]);
+    const published = Promise.all([
+      publish(config, entries, committed.owners),
+      queue.finish(jobs, ""),
+      enqueueSuccessors(sql, queue, jobs),
+    ]);
     waitUntil(published.catch(logNotPublished));
   }
+}
+
+/** A run that waited for the singleton key of an ended run is due now. */
+async function enqueueSuccessors(sql: Sql, queue: Queue, ended: readonly JobName[]): Promise<void> {
+  if (ended.length === 0) return;
+  const runs = ended.map(({ run }) => run);
+  await enqueueDue(queue, await listSuccessors(sql, runs));
 }
 
 async function cancelFamily(

@@ -17,6 +17,7 @@ const Blocker = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("worker"), worker_id: z.string(), last_heard_at: z.iso.datetime().nullable() }),
   z.object({ kind: z.literal("queue"), state: z.enum(["away", "rebuilding"]) }),
   z.object({ kind: z.literal("time"), until: z.iso.datetime() }),
+  z.object({ kind: z.literal("run"), run_id: z.string() }),
   /** `path`: the step that waits, `fanout[1].ask` in a branch or a loop. */
   z.object({
     kind: z.literal("answer"),
@@ -38,6 +39,7 @@ export const Diagnosis = z
       "worker_silent",
       "worker_overdue",
       "delayed",
+      "singleton",
       "retry_wait",
       "waiting",
       "tenant_disabled",
@@ -96,7 +98,7 @@ export function diagnosisOf(facts: RunFacts, cause: Cause, isReady: boolean): Di
     position: isReady ? facts.ahead + 1 : null,
     blocked_by,
     since: isoTime(sinceMs),
-    next_wake_at: isoTime(waits ? facts.wake_at_ms : wakesAtMs),
+    next_wake_at: isoTime(waits && facts.key_holder === null ? facts.wake_at_ms : wakesAtMs),
     sentence,
   };
 }

@@ -6,6 +6,7 @@ import type { Blocker, Cause, QueueState } from "./diagnosis-view.ts";
 
 /** Why a queued run is not ready: its start or its next try is later. */
 export function notYetDue(facts: RunFacts): Cause {
+  if (facts.key_holder !== null) return behindHolder(facts.key_holder, facts.queued_at_ms);
   const until = isoTime(facts.wake_at_ms ?? facts.now_ms);
   const blocked_by: Blocker[] = [{ kind: "time", until }];
   const park = facts.park === null ? null : ParkRecord.parse(JSON.parse(facts.park));
@@ -14,6 +15,12 @@ export function notYetDue(facts: RunFacts): Cause {
     return { reason: "delayed", sentence, blocked_by, sinceMs: facts.queued_at_ms };
   }
   return retryWait(park, facts.wake_at_ms ?? facts.now_ms);
+}
+
+/** Another run has the singleton key. */
+function behindHolder(run_id: string, sinceMs: number): Cause {
+  const sentence = `The run starts when ${run_id} has ended, which has the same singleton key.`;
+  return { reason: "singleton", sentence, blocked_by: [{ kind: "run", run_id }], sinceMs };
 }
 
 /** A failed step is tried again at a time. */

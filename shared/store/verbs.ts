@@ -21,6 +21,7 @@ import { DueRun, ScanBounds, ScanPosition, listDueRuns, readScanBounds } from ".
 import { OverdueRun, listOverdueRuns, reclaimFromSilent, reclaimOverdue } from "./runs/reclaim-runs.ts";
 import { RunSnapshot, readRunSnapshots } from "./runs/run-snapshots.ts";
 import { RunningRun, RunningRunPosition, listOwners, listRunningRuns } from "./runs/running-runs.ts";
+import { SingletonRepairs, listSuccessors, repairSingletons } from "./runs/singletons.ts";
 import { countWithoutWakeup } from "./runs/stuck-counts.ts";
 import { Wait, readWaits } from "./runs/waits.ts";
 import type { Sql } from "./sql.ts";
@@ -70,6 +71,8 @@ const Committed = z.object({
   cancel: z.boolean(),
   // An edge of a version before webhooks does not send it.
   webhook: z.boolean().default(false),
+  // Nor one before singleton keys this.
+  frees_key: z.boolean().default(false),
 });
 
 /**
@@ -125,6 +128,18 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([z.array(z.object({ run_id: RunId, seq: z.number().int(), attempt: z.number().int() }))]),
       result: runIds,
       run: findCommitted,
+    }),
+    listSuccessors: bind({
+      name: "listSuccessors",
+      args: z.tuple([runIds]),
+      result: z.array(DueRun),
+      run: listSuccessors,
+    }),
+    repairSingletons: bind({
+      name: "repairSingletons",
+      args: z.tuple([]),
+      result: SingletonRepairs,
+      run: repairSingletons,
     }),
     readWaits: bind({
       name: "readWaits",

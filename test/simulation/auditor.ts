@@ -148,6 +148,8 @@ function bound(store: Statements): Statements {
     readPinnedDefinition: (...args) => store.readPinnedDefinition(...args),
     readDefinition: (...args) => store.readDefinition(...args),
     readMcpServer: (...args) => store.readMcpServer(...args),
+    listSuccessors: (...args) => store.listSuccessors(...args),
+    repairSingletons: (...args) => store.repairSingletons(...args),
     claimMcpListings: (...args) => store.claimMcpListings(...args),
     saveMcpListing: (...args) => store.saveMcpListing(...args),
     takeLock: (...args) => store.takeLock(...args),

@@ -185,7 +185,16 @@ export class PostgresModel implements Statements {
       if (!row || !this.isFenceOf(row, entry) || !this.mayPark(row, entry)) return [];
       this.#commit(row, entry);
       const { run_id, event_seq, signals } = row;
-      return [{ run_id, event_seq, signals, cancel: row.cancel_requested_at !== null, webhook: false }];
+      return [
+        {
+          run_id,
+          event_seq,
+          signals,
+          cancel: row.cancel_requested_at !== null,
+          webhook: false,
+          frees_key: false,
+        },
+      ];
     });
   }
 
@@ -325,6 +334,15 @@ export class PostgresModel implements Statements {
   /** Runs of a simulation have no MCP servers. */
   readMcpServer(): null {
     return null;
+  }
+
+  /** No run of the simulation has a singleton key. */
+  listSuccessors(): [] {
+    return [];
+  }
+
+  repairSingletons(): Answer<"repairSingletons"> {
+    return { handedOver: 0, superseded: 0 };
   }
 
   claimMcpListings(): [] {

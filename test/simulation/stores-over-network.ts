@@ -31,6 +31,8 @@ export function storeOverNetwork(
       call("readPinnedDefinition", () => store.readPinnedDefinition(...args)),
     readDefinition: (...args) => call("readDefinition", () => store.readDefinition(...args)),
     readMcpServer: (...args) => call("readMcpServer", () => store.readMcpServer(...args)),
+    listSuccessors: (...args) => call("listSuccessors", () => store.listSuccessors(...args)),
+    repairSingletons: (...args) => call("repairSingletons", () => store.repairSingletons(...args)),
     claimMcpListings: (...args) => call("claimMcpListings", () => store.claimMcpListings(...args)),
     saveMcpListing: (...args) => call("saveMcpListing", () => store.saveMcpListing(...args)),
     takeLock: (...args) => call("takeLock", () => store.takeLock(...args)),

@@ -19,6 +19,8 @@ export const refusingStore: StateStore = {
   readPinnedDefinition: refuse,
   readDefinition: refuse,
   readMcpServer: refuse,
+  listSuccessors: refuse,
+  repairSingletons: refuse,
   claimMcpListings: refuse,
   saveMcpListing: refuse,
   takeLock: refuse,

@@ -42,6 +42,8 @@ export const RunFacts = z.object({
   /** The last event line of that entry, when it is a `step_retry`: a worker holds the run until the next try. */
   held_retry: z.string().nullable(),
   /** The open waits of the run, the oldest first. */
+  /** The run that has its singleton key, while this run waits for it. */
+  key_holder: z.string().nullable(),
   waits: z.array(
     z.object({ kind: WaitKind, wait_id: z.string(), step_id: z.string(), opened_at_ms: z.number() }),
   ),
@@ -78,6 +80,9 @@ export async function readRunFacts(sql: Sql, tenant: TenantId | null, run: RunId
         select line from (select substring(last.events from '[^\n]*$') as line) l where line like '%"step_retry"%'
       ) end as held_retry,
       q.waits,
+      case when r.singleton_key is not null and r.status = 'queued' and r.wake_at > now() + interval '50 years' then (
+        select h.run_id from singleton_holders h where h.tenant_id = r.tenant_id and h.singleton_key = r.singleton_key
+      ) end as key_holder,
       t.max_concurrent_runs,
       (select count(*)::int from runs o where o.status = 'running' and o.tenant_id = r.tenant_id) as tenant_running,
       case when r.status = 'queued' then (

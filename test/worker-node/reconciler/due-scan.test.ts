@@ -54,7 +54,16 @@ function scanOver(queue: Queue): DueScan {
     listDueRuns: async (after: { at: string }, _until: string, limit: number) =>
       due.filter(({ wake_at }) => wake_at > after.at).slice(0, limit),
   };
-  const repairs = { enqueued: 0, rebuilt: 0, silent: 0, overdue: 0, limits: 0, forgotten: 0, stray: 0 };
+  const repairs = {
+    enqueued: 0,
+    rebuilt: 0,
+    silent: 0,
+    overdue: 0,
+    limits: 0,
+    forgotten: 0,
+    stray: 0,
+    singletons: 0,
+  };
   return new DueScan({
     owner: newIncarnation("w"),
     store,
