@@ -34,9 +34,12 @@ import { retryDeadLetters } from "./routes/operations/retry-dead-letters.ts";
 import { saveTenant } from "./routes/operations/save-tenant.ts";
 import { cancelRun } from "./routes/runs/cancel-run.ts";
 import { cancelRuns } from "./routes/runs/cancel-runs.ts";
+import { createBatch } from "./routes/runs/create-batch.ts";
 import { createRun } from "./routes/runs/create-run.ts";
 import { createStreamToken } from "./routes/runs/create-stream-token.ts";
 import { explainRun } from "./routes/runs/explain-run.ts";
+import { getBatch } from "./routes/runs/get-batch.ts";
+import { getBatchResults } from "./routes/runs/get-batch-results.ts";
 import { getRunResult } from "./routes/runs/get-run-result.ts";
 import { getRunStatus } from "./routes/runs/get-run-status.ts";
 import { listRunEvents } from "./routes/runs/list-run-events.ts";
@@ -92,6 +95,9 @@ function noRoute(app: Api, c: Context<ApiEnv>): Response {
 /** Every route, in the order of the documentation. Each function adds its route to the app. */
 const routes: readonly ((api: Api) => void)[] = [
   createRun,
+  createBatch,
+  getBatch,
+  getBatchResults,
   getRunStatus,
   getRunResult,
   listArtifacts,

@@ -131,7 +131,7 @@ export const RunAccepted = z
     stream_url: z.string(),
     status_url: z.string(),
     /** No run was started: `run_id` is the run that has the singleton key (policy `skip`). */
-    skipped: z.literal(true).exactOptional(),
+    skipped: z.literal(true).optional(),
   })
   .meta({ id: "RunAccepted" });
 export type RunAccepted = z.infer<typeof RunAccepted>;

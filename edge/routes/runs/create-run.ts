@@ -116,7 +116,7 @@ const held = new Map<TenantId, number>();
  * Counts a request's body as held for the tenant of its key, before the body is read. A platform key names the tenant in
  * its body: the handler counts that one with `whileHeld`.
  */
-const holdBody = createMiddleware<ApiEnv>(async (c, next) => {
+export const holdBody = createMiddleware<ApiEnv>(async (c, next) => {
   const { tenant } = c.get("principal");
   return tenant === null ? next() : whileHeld(c, tenant, next);
 });
