@@ -48,6 +48,12 @@ import { retryRun } from "./routes/runs/retry-run.ts";
 import { retryRuns } from "./routes/runs/retry-runs.ts";
 import { streamRun } from "./routes/runs/stream-run.ts";
 import { streamRuns } from "./routes/runs/stream-runs.ts";
+import { deleteSchedule } from "./routes/schedules/delete-schedule.ts";
+import { getSchedule } from "./routes/schedules/get-schedule.ts";
+import { listSchedules } from "./routes/schedules/list-schedules.ts";
+import { pauseSchedule } from "./routes/schedules/pause-schedule.ts";
+import { putSchedule } from "./routes/schedules/put-schedule.ts";
+import { runSchedule } from "./routes/schedules/run-schedule.ts";
 import type { ServicesOf } from "./services.ts";
 
 /** The HTTP API. `servicesOf` opens the services of one request. */
@@ -112,6 +118,13 @@ const routes: readonly ((api: Api) => void)[] = [
   cancelRuns,
   retryRuns,
   streamRuns,
+  listSchedules,
+  getSchedule,
+  putSchedule,
+  deleteSchedule,
+  pauseSchedule("pause"),
+  pauseSchedule("resume"),
+  runSchedule,
   listOrchestrations,
   getOrchestration,
   putOrchestration,

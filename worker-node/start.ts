@@ -19,6 +19,7 @@ import { portOf } from "./ops/health-server.ts";
 import { serveOps } from "./ops/serve-ops.ts";
 import { WorkerStatus } from "./ops/worker-status.ts";
 import { createEgress } from "./outbound/egress-guard.ts";
+import { Scheduler } from "./schedules/scheduler.ts";
 import { Sender } from "./webhooks/sender.ts";
 import { wakeOnFlush } from "./webhooks/wake-on-flush.ts";
 
@@ -61,10 +62,12 @@ export async function startWorker(
     isolation: config.ENABLE_TENANT_ISOLATION,
     report: () => status.forBeat(),
   });
+  const scheduler = new Scheduler({ store, queue, maxQueueDepth: config.MAX_GLOBAL_QUEUE_DEPTH });
   redis.onCancelHint(() => void member.heartbeat.beatAgain());
   const ops = await serveOps({ config, store, redis, artifacts, status, slots, member, sender });
   await member.start();
   execution.lister.start();
+  scheduler.start();
   if (config.WORKER_LANES.includes("webhooks")) sender.start();
   const ready = { worker: config.workerId, incarnation: owner, pid: process.pid, slots: slots.total };
   log.info("worker.ready", { ...ready, health_port: portOf(ops), models: execution.models });
@@ -75,7 +78,7 @@ export async function startWorker(
     void member.heartbeat.beat();
     const graceMs = config.WORKER_DRAIN_SECONDS * 1_000;
     const lists = execution.lister.stop();
-    await Promise.all([member.worker.drain(graceMs), sender.drain(graceMs), lists]);
+    await Promise.all([member.worker.drain(graceMs), sender.drain(graceMs), lists, scheduler.stop()]);
     await member.stop();
     ops.close();
     redis.close();

@@ -1,11 +1,11 @@
 import type { Sql } from "./sql.ts";
 
-/** The most deliveries, and the most idempotency keys, that one call deletes. */
+/** The most rows of each table that one call deletes. */
 const BATCH = 10_000;
 
 /**
  * Retention (docs/protocol.md 7.8). Deletes the rows of workers without a beat for a day, idempotency keys older than
- * 24 hours, and deliveries that have had an outcome for 30 days.
+ * 24 hours, deliveries that have had an outcome for 30 days, and the record of ticks after 7 days.
  * @returns true when more expired rows may be left: at least one table gave a full batch
  */
 export async function deleteExpired(sql: Sql): Promise<boolean> {
@@ -24,8 +24,14 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
         select tenant_id, key from idempotency_keys where created_at < now() - interval '24 hours'
         order by created_at limit ${BATCH})
       returning 1
+    ), deleted_ticks as (
+      delete from schedule_ticks where (tenant_id, schedule_id, tick_at) in (
+        select tenant_id, schedule_id, tick_at from schedule_ticks where recorded_at < now() - interval '7 days'
+        order by recorded_at limit ${BATCH})
+      returning 1
     )
-    select greatest((select count(*) from deleted_deliveries), (select count(*) from deleted_keys))::int
+    select greatest((select count(*) from deleted_deliveries), (select count(*) from deleted_keys),
+      (select count(*) from deleted_ticks))::int
       as largest_batch`;
   return (row?.largest_batch ?? 0) >= BATCH;
 }

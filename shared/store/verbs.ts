@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { Incarnation, RunId, TenantId } from "../contracts/ids.ts";
 import { StoredPage } from "../contracts/journal-entry.ts";
-import { Lane } from "../contracts/run.ts";
+import { Lane, NewRun } from "../contracts/run.ts";
 import { readDefinition } from "./definitions/agents-and-tools.ts";
 import {
   McpListed,
@@ -24,6 +24,14 @@ import { RunningRun, RunningRunPosition, listOwners, listRunningRuns } from "./r
 import { SingletonRepairs, listSuccessors, repairSingletons } from "./runs/singletons.ts";
 import { countWithoutWakeup } from "./runs/stuck-counts.ts";
 import { Wait, readWaits } from "./runs/waits.ts";
+import {
+  ClaimedSchedules,
+  FiredSchedule,
+  TickStart,
+  claimSchedules,
+  saveFired,
+  startTick,
+} from "./schedules/fire-schedules.ts";
 import type { Sql } from "./sql.ts";
 import { ChangedLimits, LimitsPosition, listChangedLimits } from "./tenants/tenant-limits.ts";
 import {
@@ -140,6 +148,24 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([]),
       result: SingletonRepairs,
       run: repairSingletons,
+    }),
+    claimSchedules: bind({
+      name: "claimSchedules",
+      args: z.tuple([z.number().int().min(1).max(100)]),
+      result: ClaimedSchedules,
+      run: claimSchedules,
+    }),
+    startTick: bind({
+      name: "startTick",
+      args: z.tuple([NewRun, z.enum(["queue", "postgres"])]),
+      result: TickStart,
+      run: startTick,
+    }),
+    saveFired: bind({
+      name: "saveFired",
+      args: z.tuple([z.array(FiredSchedule).max(100)]),
+      result: z.null(),
+      run: saveFired,
     }),
     readWaits: bind({
       name: "readWaits",

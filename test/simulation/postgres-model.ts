@@ -345,6 +345,19 @@ export class PostgresModel implements Statements {
     return { handedOver: 0, superseded: 0 };
   }
 
+  /** No tenant of the simulation has a schedule. */
+  claimSchedules(): Answer<"claimSchedules"> {
+    return { schedules: [], now_ms: this.now, next_ms: null };
+  }
+
+  startTick(): Answer<"startTick"> {
+    return { is: "missed", reason: "not_found" };
+  }
+
+  saveFired(): null {
+    return null;
+  }
+
   claimMcpListings(): [] {
     return [];
   }
