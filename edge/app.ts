@@ -54,6 +54,12 @@ import { listSchedules } from "./routes/schedules/list-schedules.ts";
 import { pauseSchedule } from "./routes/schedules/pause-schedule.ts";
 import { putSchedule } from "./routes/schedules/put-schedule.ts";
 import { runSchedule } from "./routes/schedules/run-schedule.ts";
+import { createTrigger } from "./routes/triggers/create-trigger.ts";
+import { deleteTrigger } from "./routes/triggers/delete-trigger.ts";
+import { fireTrigger } from "./routes/triggers/fire-trigger.ts";
+import { getTrigger } from "./routes/triggers/get-trigger.ts";
+import { listTriggers } from "./routes/triggers/list-triggers.ts";
+import { putTrigger } from "./routes/triggers/put-trigger.ts";
 import type { ServicesOf } from "./services.ts";
 
 /** The HTTP API. `servicesOf` opens the services of one request. */
@@ -125,6 +131,12 @@ const routes: readonly ((api: Api) => void)[] = [
   pauseSchedule("pause"),
   pauseSchedule("resume"),
   runSchedule,
+  createTrigger,
+  listTriggers,
+  getTrigger,
+  putTrigger,
+  deleteTrigger,
+  fireTrigger,
   listOrchestrations,
   getOrchestration,
   putOrchestration,
