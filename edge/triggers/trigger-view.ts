@@ -24,11 +24,9 @@ export const TriggerRequest = z
     secret: WebhookSecret.nullish().meta({
       description: "Signs the requests. Absent: a new trigger gets one, an existing one keeps its own",
     }),
-    message_path: plainName(500)
-      .nullish()
-      .meta({
-        description: "Where in the body the run's message is, as `head_commit.message`; absent: `message`",
-      }),
+    message_path: plainName(500).nullish().meta({
+      description: "Where in the body the run's message is, as `head_commit.message`; absent: `message`",
+    }),
     disabled: z.boolean().default(false),
     ...TemplateFields,
   })

@@ -66,7 +66,7 @@ function recentTicks(cron: CronSchedule, first: number, nowMs: number, count: nu
   return ticks.toReversed();
 }
 
-export function missedTick(tick: number, reason: string | null, until: number | null = null): TickRecord {
+function missedTick(tick: number, reason: string | null, until: number | null = null): TickRecord {
   return { tick_ms: tick, outcome: "missed", run_id: null, reason, until_ms: until === tick ? null : until };
 }
 
