@@ -133,6 +133,10 @@ describe("a batch", () => {
 
   test("whose edge died before it had submitted all items says how many are missing", async () => {
     const batch = await post([{}, {}]);
+    for (const item of batch.items) {
+      if ("run_id" in item) await app.call("POST", runPath(item.run_id, "cancel"));
+    }
+    expect(await progress(batch.status_url)).toMatchObject({ runs: { cancelled: 2 }, finished: true });
     await app.stores
       .sql`update batches set total = 5, refused = null, skipped = null where batch_id = ${batch.batch_id}`;
     expect(await progress(batch.status_url)).toMatchObject({ unsubmitted: 3, finished: false });

@@ -5,6 +5,7 @@ import { DefinitionId } from "../../../shared/contracts/ids.ts";
 import type { TenantId } from "../../../shared/contracts/ids.ts";
 import type { Schedule } from "../../../shared/contracts/schedule.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
+import { runOfTick } from "../../../shared/schedules/ticks.ts";
 import {
   deleteSchedule,
   listTicks,
@@ -127,6 +128,13 @@ describe("a tick that is due", () => {
     expect(await runs()).toHaveLength(20);
   });
 
+  test("is started for each of several schedulers that accept its run at the same moment", async () => {
+    const run = await runOfTick(await due(0), Math.floor(Date.now() / 60_000) * 60_000);
+    const starts = await Promise.all(Array.from({ length: 6 }, () => state.startTick(run, "queue")));
+    expect(new Set(starts.map(({ is }) => is))).toEqual(new Set(["started"]));
+    expect(await runs()).toHaveLength(1);
+  });
+
   test("starts one run when its scheduler dies before it has saved that, and another one comes 10 s later", async () => {
     await due(0);
     const dies = { ...state, saveFired: async () => Promise.reject(new Error("killed")) };
@@ -242,11 +250,15 @@ describe("a tick while a run of the schedule goes on", () => {
 test("a schedule that was paused, changed or deleted while its tick was started keeps that change", async () => {
   const paused = await due(0, { id: "paused" });
   await due(0, { id: "deleted" });
+  await due(0, { id: "changed" });
+  const tomorrow = Math.floor(Date.now() / 60_000) * 60_000 + 86_400_000;
   const slow: StateStore = {
     ...state,
     async saveFired(fired) {
       await setPaused(store.sql, paused, null);
       await deleteSchedule(store.sql, acme, "deleted");
+      const changed = await readSchedule(store.sql, acme, "changed");
+      if (changed) await saveSchedule(store.sql, changed, { tick_ms: tomorrow, start_ms: tomorrow });
       return state.saveFired(fired);
     },
   };
@@ -256,4 +268,5 @@ test("a schedule that was paused, changed or deleted while its tick was started 
     next_tick_at_ms: null,
   });
   expect(await readSchedule(store.sql, acme, "deleted")).toBeNull();
+  expect(await readSchedule(store.sql, acme, "changed")).toMatchObject({ next_tick_at_ms: tomorrow });
 });
