@@ -63,9 +63,12 @@ import { retryDeadLetters } from "./routes/operations/retry-dead-letters.ts";
 import { saveTenant } from "./routes/operations/save-tenant.ts";
 import { cancelRun } from "./routes/runs/cancel-run.ts";
 import { cancelRuns } from "./routes/runs/cancel-runs.ts";
+import { createBatch } from "./routes/runs/create-batch.ts";
 import { createRun } from "./routes/runs/create-run.ts";
 import { createStreamToken } from "./routes/runs/create-stream-token.ts";
 import { explainRun } from "./routes/runs/explain-run.ts";
+import { getBatch } from "./routes/runs/get-batch.ts";
+import { getBatchResults } from "./routes/runs/get-batch-results.ts";
 import { getRunResult } from "./routes/runs/get-run-result.ts";
 import { getRunStatus } from "./routes/runs/get-run-status.ts";
 import { listRunEvents } from "./routes/runs/list-run-events.ts";
@@ -75,6 +78,18 @@ import { retryRun } from "./routes/runs/retry-run.ts";
 import { retryRuns } from "./routes/runs/retry-runs.ts";
 import { streamRun } from "./routes/runs/stream-run.ts";
 import { streamRuns } from "./routes/runs/stream-runs.ts";
+import { deleteSchedule } from "./routes/schedules/delete-schedule.ts";
+import { getSchedule } from "./routes/schedules/get-schedule.ts";
+import { listSchedules } from "./routes/schedules/list-schedules.ts";
+import { pauseSchedule } from "./routes/schedules/pause-schedule.ts";
+import { putSchedule } from "./routes/schedules/put-schedule.ts";
+import { runSchedule } from "./routes/schedules/run-schedule.ts";
+import { createTrigger } from "./routes/triggers/create-trigger.ts";
+import { deleteTrigger } from "./routes/triggers/delete-trigger.ts";
+import { fireTrigger } from "./routes/triggers/fire-trigger.ts";
+import { getTrigger } from "./routes/triggers/get-trigger.ts";
+import { listTriggers } from "./routes/triggers/list-triggers.ts";
+import { putTrigger } from "./routes/triggers/put-trigger.ts";
 import type { ServicesOf } from "./services.ts";
 
 /** The HTTP API. `servicesOf` opens the services of one request. */
@@ -132,6 +147,9 @@ const routes: readonly ((api: Api) => void)[] = [
   createRun,
   // Before the routes of orchestrations: no orchestration has the id `runs`.
   listRuns,
+  createBatch,
+  getBatch,
+  getBatchResults,
   getRunStatus,
   getRunResult,
   listArtifacts,
@@ -155,6 +173,19 @@ const routes: readonly ((api: Api) => void)[] = [
   cancelTurn,
   renameSession,
   deleteSession,
+  listSchedules,
+  getSchedule,
+  putSchedule,
+  deleteSchedule,
+  pauseSchedule("pause"),
+  pauseSchedule("resume"),
+  runSchedule,
+  createTrigger,
+  listTriggers,
+  getTrigger,
+  putTrigger,
+  deleteTrigger,
+  fireTrigger,
   listOrchestrations,
   getOrchestration,
   putOrchestration,

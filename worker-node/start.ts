@@ -12,6 +12,7 @@ import type { Config } from "./config.ts";
 import { openExecution } from "./execution/open-execution.ts";
 import { FleetMember } from "./fleet-member.ts";
 import { Slots } from "./fleet/slots.ts";
+import { wakeSuccessors } from "./fleet/wake-successors.ts";
 import { workerTiming } from "./fleet/worker-timing.ts";
 import { publishLive } from "./clients/publish.ts";
 import { CounterReports } from "./ops/counter-reports.ts";
@@ -20,6 +21,7 @@ import { portOf } from "./ops/health-server.ts";
 import { healthReader, serveOps } from "./ops/serve-ops.ts";
 import { WorkerStatus } from "./ops/worker-status.ts";
 import { createEgress } from "./outbound/egress-guard.ts";
+import { Scheduler } from "./schedules/scheduler.ts";
 import { Sender } from "./webhooks/sender.ts";
 import { wakeOnFlush } from "./webhooks/wake-on-flush.ts";
 
@@ -43,11 +45,14 @@ export async function startWorker(
   const rawStore = hooks.store?.(opened.store) ?? opened.store;
   const egress = createEgress(config.EGRESS_ALLOW);
   const sender = new Sender(rawStore, { egress, masterKey: config.MASTER_KEY ?? null });
-  const store = wakeOnFlush(rawStore, () => sender.wake());
   const artifacts = openObjectStore(config);
   const redis = openWorkerRedis(config, owner);
   const scripts = scriptCommands(redis.commands);
   const queue = new Queue(hooks.commands?.(scripts) ?? scripts, config.QUEUE_SHARDS);
+  const store = wakeSuccessors(
+    wakeOnFlush(rawStore, () => sender.wake()),
+    queue,
+  );
   const live = publishLive(redis.commands, config.EVENT_SHARDS);
   const publish = hooks.publish?.(live) ?? live;
   const counters = new Counters();
@@ -65,6 +70,7 @@ export async function startWorker(
     report: () => status.forBeat(),
     onDrain: () => drainRequested.resolve(),
   });
+  const scheduler = new Scheduler({ store, queue, maxQueueDepth: config.MAX_GLOBAL_QUEUE_DEPTH });
   const { repairs } = member.reconciler;
   const reports = new CounterReports({ owner, store, counters, repairs, sent: sender.sent });
   redis.onHint(() => void member.heartbeat.beatAgain());
@@ -74,6 +80,7 @@ export async function startWorker(
   await member.start();
   execution.lister.start();
   reports.start();
+  scheduler.start();
   if (config.WORKER_LANES.includes("webhooks")) sender.start();
   const ready = { worker: config.workerId, incarnation: owner, pid: process.pid, slots: slots.openTotal };
   log.info("worker.ready", { ...ready, health_port: portOf(ops), models: execution.models });
@@ -84,7 +91,7 @@ export async function startWorker(
     void member.heartbeat.beat();
     const graceMs = config.WORKER_DRAIN_SECONDS * 1_000;
     const lists = execution.lister.stop();
-    await Promise.all([member.worker.drain(graceMs), sender.drain(graceMs), lists]);
+    await Promise.all([member.worker.drain(graceMs), sender.drain(graceMs), lists, scheduler.stop()]);
     await member.stop();
     await reports.stop();
     ops.close();

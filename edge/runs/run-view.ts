@@ -8,6 +8,7 @@ import { RunError, RunStatus } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
 import { pathOfWait, stepOfPath } from "../../shared/journal/track.ts";
+import { clientKeyOf } from "../../shared/contracts/singleton-key.ts";
 import { readRun } from "../../shared/store/runs/read-runs.ts";
 import type { RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
@@ -20,6 +21,10 @@ const time = z.iso.datetime().nullable();
 /** What a run, or a branch of it, waits for. */
 const Waiting = z.discriminatedUnion("reason", [
   z.object({ reason: z.literal("retry"), until: z.iso.datetime() }),
+  /** The run has not started: `delay_seconds` or `run_at` says when it does. */
+  z.object({ reason: z.literal("delay"), until: z.iso.datetime() }),
+  /** Another run has its singleton key. */
+  z.object({ reason: z.literal("singleton"), singleton_key: z.string() }),
   z.object({
     reason: z.literal("timer"),
     step_id: z.string(),
@@ -73,6 +78,7 @@ export const RunView = z
     tenant_id: z.string(),
     triggered_by: z.string(),
     correlation_id: z.string(),
+    singleton_key: z.string().nullable(),
     session_id: z.string().nullable(),
     /** As the client gave it. */
     metadata: JsonRecord,
@@ -82,7 +88,7 @@ export const RunView = z
     error: RunError.nullable(),
     /** The first of `waits`. */
     waiting: Waiting.nullable(),
-    /** The open questions, then the timers, the oldest first, 100 at most; or the time of the next try. */
+    /** The open questions, then the timers, the oldest first, 100 at most; or the time of the next try or of the start. */
     waits: z.array(Waiting),
   })
   .meta({ id: "Run" });
@@ -116,6 +122,7 @@ export function viewOf(row: RunRow, open: readonly OpenWait[] = []): RunView {
     tenant_id: row.tenant_id,
     triggered_by: row.triggered_by,
     correlation_id: row.correlation_id,
+    singleton_key: row.singleton_key === null ? null : clientKeyOf(row.singleton_key),
     session_id: row.session_id,
     metadata: JsonRecord.parse(JSON.parse(row.metadata)),
     attempt: row.attempt,
@@ -128,14 +135,18 @@ export function viewOf(row: RunRow, open: readonly OpenWait[] = []): RunView {
 }
 
 /**
- * A run that has started (attempt 1 or more) and is queued for a later time waits to try a step once more. While a
- * question or a timer is open this is not shown, because the run may wake for another reason too.
+ * A run that is queued for a later time waits for its start, or, when it has started (attempt 1 or more), to try a step once
+ * more. While a question or a timer is open this is not shown, because the run may wake for another reason too. A chat turn
+ * that waits for another turn has no time of its own.
  */
 function waitsOf(row: RunRow, open: readonly OpenWait[]): RunView["waits"] {
   if (open.length > 0) return open.map(waitOf);
   const until = isoTime(row.wake_at_ms);
-  if (row.status !== "queued" || row.attempt === 0 || until === null || (row.due_in_ms ?? 0) <= 0) return [];
-  return [{ reason: "retry", until }];
+  if (row.status !== "queued" || until === null || (row.due_in_ms ?? 0) <= 0) return [];
+  if (row.waits_for_key)
+    return [{ reason: "singleton", singleton_key: clientKeyOf(row.singleton_key ?? "") }];
+  if (row.attempt > 0) return [{ reason: "retry", until }];
+  return row.delayed ? [{ reason: "delay", until }] : [];
 }
 
 function waitOf(wait: OpenWait): RunView["waits"][number] {
@@ -182,13 +193,21 @@ function approvalOf({ approvers, approvals_needed: needed, level, votes }: Quest
 
 /** The response for a run that has been queued, by a start or a retry. */
 export const RunAccepted = z
-  .object({ run_id: RunId, status: z.literal("queued"), stream_url: z.string(), status_url: z.string() })
+  .object({
+    run_id: RunId,
+    status: z.enum(["queued", "skipped"]),
+    stream_url: z.string(),
+    status_url: z.string(),
+    /** No run was started: `run_id` is the run that has the singleton key (policy `skip`). */
+    skipped: z.literal(true).optional(),
+  })
   .meta({ id: "RunAccepted" });
 export type RunAccepted = z.infer<typeof RunAccepted>;
 
-export function acceptedOf(run_id: RunId): RunAccepted {
+export function acceptedOf(run_id: RunId, skipped = false): RunAccepted {
   const url = `/api/v2/orchestrations/runs/${run_id}`;
-  return { run_id, status: "queued", stream_url: `${url}/stream`, status_url: `${url}/status` };
+  const urls = { stream_url: `${url}/stream`, status_url: `${url}/status` };
+  return skipped ? { run_id, status: "skipped", ...urls, skipped } : { run_id, status: "queued", ...urls };
 }
 
 /** The run that a path names. @throws AppError `not_found`, also for a run of another tenant */

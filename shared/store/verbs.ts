@@ -2,7 +2,7 @@ import { z } from "zod";
 import { ChatHistory, Summary } from "../contracts/chat.ts";
 import { Incarnation, RunId, SessionId, TenantId } from "../contracts/ids.ts";
 import { StoredPage } from "../contracts/journal-entry.ts";
-import { Lane } from "../contracts/run.ts";
+import { Lane, NewRun } from "../contracts/run.ts";
 import { readChatHistory, readTurnText, saveChatSummary } from "./chat/messages.ts";
 import { wakeTurns } from "./chat/turn-order.ts";
 import { readDefinition } from "./definitions/agents-and-tools.ts";
@@ -26,8 +26,17 @@ import { DueRun, ScanBounds, ScanPosition, listDueRuns, readScanBounds } from ".
 import { OverdueRun, listOverdueRuns, reclaimFromSilent, reclaimOverdue } from "./runs/reclaim-runs.ts";
 import { RunSnapshot, readRunSnapshots } from "./runs/run-snapshots.ts";
 import { RunningRun, RunningRunPosition, listOwners, listRunningRuns } from "./runs/running-runs.ts";
+import { SingletonRepairs, listSuccessors, repairSingletons } from "./runs/singletons.ts";
 import { countWithoutWakeup } from "./runs/stuck-counts.ts";
 import { Wait, readWaits } from "./runs/waits.ts";
+import {
+  ClaimedSchedules,
+  FiredSchedule,
+  TickStart,
+  claimSchedules,
+  saveFired,
+  startTick,
+} from "./schedules/fire-schedules.ts";
 import type { Sql } from "./sql.ts";
 import { ChangedLimits, LimitsPosition, listChangedLimits } from "./tenants/tenant-limits.ts";
 import {
@@ -75,6 +84,8 @@ const Committed = z.object({
   cancel: z.boolean(),
   // An edge of a version before webhooks does not send it.
   webhook: z.boolean().default(false),
+  // Nor one before singleton keys this.
+  frees_key: z.boolean().default(false),
 });
 
 /**
@@ -130,6 +141,36 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([z.array(z.object({ run_id: RunId, seq: z.number().int(), attempt: z.number().int() }))]),
       result: runIds,
       run: findCommitted,
+    }),
+    listSuccessors: bind({
+      name: "listSuccessors",
+      args: z.tuple([runIds]),
+      result: z.array(DueRun),
+      run: listSuccessors,
+    }),
+    repairSingletons: bind({
+      name: "repairSingletons",
+      args: z.tuple([]),
+      result: SingletonRepairs,
+      run: repairSingletons,
+    }),
+    claimSchedules: bind({
+      name: "claimSchedules",
+      args: z.tuple([z.number().int().min(1).max(100)]),
+      result: ClaimedSchedules,
+      run: claimSchedules,
+    }),
+    startTick: bind({
+      name: "startTick",
+      args: z.tuple([NewRun, z.enum(["queue", "postgres"])]),
+      result: TickStart,
+      run: startTick,
+    }),
+    saveFired: bind({
+      name: "saveFired",
+      args: z.tuple([z.array(FiredSchedule).max(100)]),
+      result: z.null(),
+      run: saveFired,
     }),
     readWaits: bind({
       name: "readWaits",

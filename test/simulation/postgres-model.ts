@@ -185,7 +185,16 @@ export class PostgresModel implements Statements {
       if (!row || !this.isFenceOf(row, entry) || !this.mayPark(row, entry)) return [];
       this.#commit(row, entry);
       const { run_id, event_seq, signals } = row;
-      return [{ run_id, event_seq, signals, cancel: row.cancel_requested_at !== null, webhook: false }];
+      return [
+        {
+          run_id,
+          event_seq,
+          signals,
+          cancel: row.cancel_requested_at !== null,
+          webhook: false,
+          frees_key: false,
+        },
+      ];
     });
   }
 
@@ -333,6 +342,28 @@ export class PostgresModel implements Statements {
 
   /** Runs of a simulation have no MCP servers. */
   readMcpServer(): null {
+    return null;
+  }
+
+  /** No run of the simulation has a singleton key. */
+  listSuccessors(): [] {
+    return [];
+  }
+
+  repairSingletons(): Answer<"repairSingletons"> {
+    return { handedOver: 0, superseded: 0 };
+  }
+
+  /** No tenant of the simulation has a schedule. */
+  claimSchedules(): Answer<"claimSchedules"> {
+    return { schedules: [], now_ms: this.now, next_ms: null };
+  }
+
+  startTick(): Answer<"startTick"> {
+    return { is: "missed", reason: "not_found" };
+  }
+
+  saveFired(): null {
     return null;
   }
 

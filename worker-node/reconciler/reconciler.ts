@@ -6,6 +6,7 @@ import { indexShards } from "./rebuild-emptied-redis.ts";
 import { Retention } from "./retention.ts";
 import { RingScan, pushChangedLimits } from "./push-limits.ts";
 import type { RepairDeps, Repairs } from "./reconciler-deps.ts";
+import { repairSingletons } from "./singleton-repair.ts";
 import { StrayScan } from "./stray-scan.ts";
 import { Reclaim } from "./reclaim.ts";
 
@@ -31,6 +32,7 @@ export class Reconciler {
     limits: 0,
     forgotten: 0,
     stray: 0,
+    singletons: 0,
   };
   readonly #deps: RepairDeps;
   readonly #reclaim: Reclaim;
@@ -98,7 +100,10 @@ export class Reconciler {
     let isObserving = false;
     try {
       const isLocked = await this.#takeLock("reconciler", RECONCILER_LOCK_MS);
-      if (isLocked) await this.#reclaim.pass();
+      if (isLocked) {
+        await this.#reclaim.pass();
+        await repairSingletons(this.#deps);
+      }
       isObserving = isLocked;
       return isLocked;
     } finally {

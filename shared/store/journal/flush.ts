@@ -14,7 +14,7 @@ import type { EarlierResult, NewEntry } from "./new-entry.ts";
 
 /**
  * An entry that was committed. `event_seq`: the number of its last event. `signals`, `cancel`: what the run has received
- * from outside. `webhook`: a delivery is due now.
+ * from outside. `webhook`: a delivery is due now. `frees_key`: the run has ended and had a singleton key.
  */
 export type Committed = {
   run_id: RunId;
@@ -22,6 +22,7 @@ export type Committed = {
   signals: number;
   cancel: boolean;
   webhook: boolean;
+  frees_key: boolean;
 };
 
 /**
@@ -75,7 +76,7 @@ export async function flush(sql: Sql, newEntries: readonly NewEntry[]): Promise<
       ${earlier.length > 0 ? sql`${earlierRows(sql, earlier)} union all` : sql``}
       select run_id, event_seq, events_n, attempt, kind, step_path, visit, nullif(output, ''), events from moved
     )${chargeUsage(sql, entries)}${insertDeadLetters(sql, entries)}${insertReplies(sql, sql`moved`, repliesOf(entries))}${insertWaits(sql, entries)}${delivers ? deliveriesOf(sql, entries) : sql``}
-    select run_id, event_seq, signals, cancel,
+    select run_id, event_seq, signals, cancel, frees_key,
       ${delivers ? sql`run_id in (select run_id from deliveries)` : sql`false`} as webhook
     from moved`;
 }
@@ -179,7 +180,7 @@ function move(sql: Sql, part: "all" | "ends" | "others") {
       where r.run_id = e.run_id and r.attempt = e.attempt and r.owner = e.owner and r.event_seq = e.known_seq
         and (e.signals is null or r.signals = e.signals) ${only}
       returning r.run_id, r.event_seq, r.signals, r.cancel_requested_at is not null as cancel, r.attempt,
-        e.events_n, e.earlier_n, e.kind, e.step_path, e.visit, e.output, e.events, ${deliverySnapshot(sql)}`;
+        r.ended_at is not null and r.singleton_key is not null as frees_key, e.events_n, e.earlier_n, e.kind, e.step_path, e.visit, e.output, e.events, ${deliverySnapshot(sql)}`;
 }
 
 function tokensOf({ usage }: EntryColumns): number {

@@ -54,6 +54,24 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
     ), deleted_tools as (delete from tools where tenant_id in (select tenant_id from deleting) returning 1
     ), deleted_mcp_servers as (
       delete from mcp_servers where tenant_id in (select tenant_id from deleting) returning 1
+    ), deleted_holders as (
+      delete from singleton_holders where (tenant_id, singleton_key) in (
+        select tenant_id, singleton_key from singleton_holders
+        where tenant_id in (select tenant_id from deleting) limit ${BATCH})
+      returning 1
+    ), deleted_batches as (
+      delete from batches where batch_id in (
+        select batch_id from batches where tenant_id in (select tenant_id from deleting) limit ${BATCH})
+      returning 1
+    ), deleted_schedules as (
+      delete from schedules where tenant_id in (select tenant_id from deleting) returning 1
+    ), deleted_ticks as (
+      delete from schedule_ticks where (tenant_id, schedule_id, tick_at) in (
+        select tenant_id, schedule_id, tick_at from schedule_ticks
+        where tenant_id in (select tenant_id from deleting) limit ${BATCH})
+      returning 1
+    ), deleted_triggers as (
+      delete from triggers where tenant_id in (select tenant_id from deleting) returning 1
     ), deleted_keys as (
       delete from api_keys where tenant_id in (select tenant_id from deleting) returning 1
     ), counted as (
@@ -61,6 +79,9 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
         + (select count(*) from deleted_idempotency_keys) + (select count(*) from deleted_versions)
         + (select count(*) from deleted_orchestrations) + (select count(*) from deleted_agents)
         + (select count(*) from deleted_tools) + (select count(*) from deleted_mcp_servers)
+        + (select count(*) from deleted_holders)
+        + (select count(*) from deleted_batches) + (select count(*) from deleted_schedules)
+        + (select count(*) from deleted_ticks) + (select count(*) from deleted_triggers)
         + (select count(*) from deleted_keys) as deleted
     ), purged as (
       -- The limits of a tenant that is created anew under this id. Its own stay 0 until then.

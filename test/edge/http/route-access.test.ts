@@ -3,6 +3,7 @@ import { z } from "zod";
 import { newApiKey } from "../../../shared/store/tenants/api-keys.ts";
 import { Scope } from "../../../shared/contracts/tenant.ts";
 import { bodyOf, startApp, startRun, type TestApp } from "../app.ts";
+import { MASTER_KEY } from "../test-stores.ts";
 import { FakeWorker, failRun } from "../fake-workers.ts";
 
 const Operation = z.looseObject({ security: z.array(z.record(z.string(), z.array(z.string()))) });
@@ -16,7 +17,7 @@ let keys: Record<"owner" | "other" | "platform" | "revoked" | "expired", string>
 let ids: Record<string, string>;
 
 beforeAll(async () => {
-  app = await startApp();
+  app = await startApp({ MASTER_KEY });
   const { stores } = app;
   keys = {
     owner: await stores.key("acme"),
@@ -46,6 +47,18 @@ beforeAll(async () => {
     url: "https://example.com/",
   });
   await put("mcp-servers/acme-mcp", { url: "https://example.com/mcp" });
+  await put("schedules/acme-schedule", {
+    orchestration_id: "acme-graph",
+    cron: "0 3 * * *",
+    timezone: "Europe/Berlin",
+  });
+  const post = async (path: string, body: object) => {
+    const answer = await app.call("POST", `/api/v2/${path}`, { key: keys.owner, body });
+    if (!answer.ok) throw new Error(`POST ${path}: ${await answer.text()}`);
+    return bodyOf(answer);
+  };
+  const batch = await post("orchestrations/acme-graph/runs:batch", { items: [{}] });
+  const trigger = await post("triggers", { name: "t", orchestration_id: "acme-graph" });
   const webhook_url = "https://hooks.example.com/";
   const start = () => startRun(app, { key: keys.owner, body: { webhook_url } });
   const failed = await failRun(stores.sql, await start());
@@ -63,6 +76,9 @@ beforeAll(async () => {
     agents: "acme-agent",
     tools: "acme-tool",
     "mcp-servers": "acme-mcp",
+    batches: String(batch.batch_id),
+    schedules: "acme-schedule",
+    triggers: String(trigger.id),
     dlq: `${failed.run}.${failed.seq}`,
     webhooks: delivery?.delivery_id ?? "",
     "api-keys": String((await bodyOf(made)).id),
@@ -82,7 +98,7 @@ afterAll(() => app.stop());
 
 /** The path to something that acme has. */
 function pathOf(template: string): string {
-  return template.replace("{name}", "a~b").replaceAll(/([\w-]+)\/\{(?:id|run_id)\}/g, (_, kind: string) => {
+  return template.replace("{name}", "a~b").replaceAll(/([\w-]+)\/\{(?:id|run_id|batch_id)\}/g, (_, kind: string) => {
     const id = ids[kind];
     if (id === undefined) throw new Error(`there is no ${kind} to try ${template} with: add one here`);
     return `${kind}/${encodeURIComponent(id)}`;
@@ -92,6 +108,7 @@ function pathOf(template: string): string {
 /** The bodies that are valid, so that the look-up of what they are for follows. Elsewhere {} is sent. */
 const BODIES: Record<string, object> = {
   "/api/v2/orchestrations/runs/{run_id}/resume": { response: "yes" },
+  "/api/v2/orchestrations/{id}/runs:batch": { items: [{}] },
 };
 
 const call = ({ method, template }: Route, key: string | null) =>

@@ -47,7 +47,7 @@ describe("a flush", () => {
   test("commits the result, its events and the change of the run together, and returns the run's position", async () => {
     const run = await store.startRun();
     expect(await flush(store.sql, [stepEntry(run)])).toEqual([
-      { run_id: run.run_id, event_seq: 2, signals: 0, cancel: false, webhook: false },
+      { run_id: run.run_id, event_seq: 2, signals: 0, cancel: false, webhook: false, frees_key: false },
     ]);
     expect(await store.row(run.run_id)).toMatchObject({
       status: "running",

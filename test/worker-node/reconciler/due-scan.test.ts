@@ -63,6 +63,7 @@ function scanOver(queue: Queue): DueScan {
     limits: 0,
     forgotten: 0,
     stray: 0,
+    singletons: 0,
   };
   return new DueScan({
     owner: newIncarnation("w"),
