@@ -9,6 +9,7 @@ import { SyncResult, syncResult } from "../../definitions/sync/sync-result.ts";
 import { LENIENT, prefers } from "../../http/prefer.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
+import { audited } from "../../http/middleware/audited.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
 
@@ -25,7 +26,7 @@ const routeAt = (prefix: string) =>
     summary: "Import a bundle of definitions",
     description: DESCRIPTION,
     security: [{ key: ["admin"] }],
-    middleware: [needs("admin"), jsonBody({ schema: SyncRequest })] as const,
+    middleware: [needs("admin"), jsonBody({ schema: SyncRequest }), audited("syncDefinitions")] as const,
     request: {
       // A file of the predecessor is sent as it is, with these in the query.
       query: OwnerQuery.extend({ dry_run: DryRun.optional() }),

@@ -54,6 +54,12 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
     ), deleted_tools as (delete from tools where tenant_id in (select tenant_id from deleting) returning 1
     ), deleted_mcp_servers as (
       delete from mcp_servers where tenant_id in (select tenant_id from deleting) returning 1
+    ), doomed_sessions as materialized (
+      select session_id from chat_sessions where tenant_id in (select tenant_id from deleting) limit ${BATCH}
+    ), deleted_messages as (
+      delete from chat_messages where session_id in (select session_id from doomed_sessions)
+    ), deleted_sessions as (
+      delete from chat_sessions where session_id in (select session_id from doomed_sessions) returning 1
     ), deleted_holders as (
       delete from singleton_holders where (tenant_id, singleton_key) in (
         select tenant_id, singleton_key from singleton_holders
@@ -79,7 +85,7 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
         + (select count(*) from deleted_idempotency_keys) + (select count(*) from deleted_versions)
         + (select count(*) from deleted_orchestrations) + (select count(*) from deleted_agents)
         + (select count(*) from deleted_tools) + (select count(*) from deleted_mcp_servers)
-        + (select count(*) from deleted_holders)
+        + (select count(*) from deleted_sessions) + (select count(*) from deleted_holders)
         + (select count(*) from deleted_batches) + (select count(*) from deleted_schedules)
         + (select count(*) from deleted_ticks) + (select count(*) from deleted_triggers)
         + (select count(*) from deleted_keys) as deleted

@@ -84,6 +84,7 @@ beforeAll(async () => {
     "api-keys": String((await bodyOf(made)).id),
     tenants: "acme",
     workers: "w",
+    chat: await startChat(),
   };
   routes = Object.entries(
     Paths.parse((await bodyOf(await app.call("GET", "/api/v2/openapi.json"))).paths),
@@ -96,19 +97,29 @@ beforeAll(async () => {
 });
 afterAll(() => app.stop());
 
+/** Starts a session of acme's agent. @returns its id */
+async function startChat(): Promise<string> {
+  const body = { message: "hi", agent: "acme-agent" };
+  const answer = await bodyOf(await app.call("POST", "/api/v2/chat", { key: keys.owner, body }));
+  return String(answer.session_id);
+}
+
 /** The path to something that acme has. */
 function pathOf(template: string): string {
-  return template.replace("{name}", "a~b").replaceAll(/([\w-]+)\/\{(?:id|run_id|batch_id)\}/g, (_, kind: string) => {
-    const id = ids[kind];
-    if (id === undefined) throw new Error(`there is no ${kind} to try ${template} with: add one here`);
-    return `${kind}/${encodeURIComponent(id)}`;
-  });
+  return template
+    .replace("{name}", "a~b")
+    .replaceAll(/([\w-]+)\/\{(?:id|run_id|batch_id|session_id)\}/g, (_, kind: string) => {
+      const id = ids[kind];
+      if (id === undefined) throw new Error(`there is no ${kind} to try ${template} with: add one here`);
+      return `${kind}/${encodeURIComponent(id)}`;
+    });
 }
 
 /** The bodies that are valid, so that the look-up of what they are for follows. Elsewhere {} is sent. */
 const BODIES: Record<string, object> = {
   "/api/v2/orchestrations/runs/{run_id}/resume": { response: "yes" },
   "/api/v2/orchestrations/{id}/runs:batch": { items: [{}] },
+  "/api/v2/chat/{session_id}": { title: "Renamed" },
 };
 
 const call = ({ method, template }: Route, key: string | null) =>
@@ -137,7 +148,7 @@ const status = (expected: number) => async (_route: Route, answer: Response) =>
 
 /** What belongs to the operator: a tenant's key is refused, whatever its scopes are. */
 const OF_THE_PLATFORM =
-  /\/scale\/(workers|queue$|config$|test-)|^(GET|POST) .*\/scale\/tenants$|^(PATCH|DELETE) .*\/scale\/tenants\/\{id\}$/;
+  /\/api\/v2\/metrics$|\/scale\/(workers|queue$|config$|test-)|^(GET|POST) .*\/scale\/tenants$|^(PATCH|DELETE) .*\/scale\/tenants\/\{id\}$/;
 const isOfPlatform = ({ method, template }: Route) => OF_THE_PLATFORM.test(`${method} ${template}`);
 
 describe("every route that requires a key", () => {
