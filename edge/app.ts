@@ -34,6 +34,9 @@ import { retryDeadLetters } from "./routes/operations/retry-dead-letters.ts";
 import { saveTenant } from "./routes/operations/save-tenant.ts";
 import { cancelRun } from "./routes/runs/cancel-run.ts";
 import { cancelRuns } from "./routes/runs/cancel-runs.ts";
+import { createUpload, UPLOADS_PATH } from "./routes/uploads/create-upload.ts";
+import { deleteUpload } from "./routes/uploads/delete-upload.ts";
+import { getUpload } from "./routes/uploads/get-upload.ts";
 import { createRun } from "./routes/runs/create-run.ts";
 import { createStreamToken } from "./routes/runs/create-stream-token.ts";
 import { explainRun } from "./routes/runs/explain-run.ts";
@@ -60,7 +63,7 @@ export function createApp(servicesOf: ServicesOf): Api {
   });
   app.use(crossOrigin);
   app.use(knownUrl(app));
-  app.use("/api/*", limitBody(1));
+  app.use("/api/*", limitBody(1, UPLOADS_PATH));
   app.use("/scale/*", limitBody(1));
   app.use("/internal/*", signedHead);
   // A worker's flush has up to 4 MiB, which JSON escapes may double.
@@ -106,6 +109,9 @@ const routes: readonly ((api: Api) => void)[] = [
   cancelRuns,
   retryRuns,
   streamRuns,
+  createUpload,
+  getUpload,
+  deleteUpload,
   listOrchestrations,
   getOrchestration,
   putOrchestration,

@@ -30,6 +30,12 @@ export const Tenant = z.object({
   max_queued_runs: limit,
   requests_per_second: limit,
   weight: z.number().int().min(1).max(1000),
+  /** The most bytes of one upload, and of one file that a tool writes. */
+  max_artifact_bytes: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(5 * 1024 ** 3),
   version: z.coerce.number().int(),
 });
 export type Tenant = z.infer<typeof Tenant>;

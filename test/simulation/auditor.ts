@@ -165,6 +165,10 @@ function bound(store: Statements): Statements {
     saveDeliveryTry: (...args) => store.saveDeliveryTry(...args),
     releaseDeliveries: (...args) => store.releaseDeliveries(...args),
     countDueDeliveries: () => store.countDueDeliveries(),
+    readRunFiles: (...args) => store.readRunFiles(...args),
+    findOrphans: (...args) => store.findOrphans(...args),
+    takeExpiredUploads: () => store.takeExpiredUploads(),
+    forgetUploads: (...args) => store.forgetUploads(...args),
     deleteExpired: () => store.deleteExpired(),
   };
 }

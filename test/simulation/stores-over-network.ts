@@ -48,6 +48,10 @@ export function storeOverNetwork(
     saveDeliveryTry: (...args) => call("saveDeliveryTry", () => store.saveDeliveryTry(...args)),
     releaseDeliveries: (...args) => call("releaseDeliveries", () => store.releaseDeliveries(...args)),
     countDueDeliveries: (...args) => call("countDueDeliveries", () => store.countDueDeliveries(...args)),
+    readRunFiles: (...args) => call("readRunFiles", () => store.readRunFiles(...args)),
+    findOrphans: (...args) => call("findOrphans", () => store.findOrphans(...args)),
+    takeExpiredUploads: (...args) => call("takeExpiredUploads", () => store.takeExpiredUploads(...args)),
+    forgetUploads: (...args) => call("forgetUploads", () => store.forgetUploads(...args)),
     deleteExpired: (...args) => call("deleteExpired", () => store.deleteExpired(...args)),
   };
 }

@@ -7,6 +7,7 @@ import {
   serverIn,
 } from "../../shared/contracts/definition/index.ts";
 import { RetryableError, TerminalError, ToolRejection } from "./step-errors.ts";
+import { listArtifacts, readArtifact, writeArtifact } from "./artifact-tools.ts";
 import { namesOf } from "./events.ts";
 import { runJavascript } from "./run-javascript.ts";
 import { asText } from "./run-state.ts";
@@ -153,16 +154,25 @@ export async function callTool(
   return result;
 }
 
+/** Built-in tools that need nothing but the step's own ports. */
+const engineTools = new Map<string, (args: JsonObject, context: StepContext) => Promise<Json>>([
+  ["run_javascript", runJavascript],
+  ["artifact_write", writeArtifact],
+  ["artifact_read", readArtifact],
+  ["artifact_list", listArtifacts],
+]);
+
 async function invoke(
   { by, ...call }: { tool: JsonObject; args: JsonObject; by: CallBy },
   effectKey: string,
   context: StepContext,
 ): Promise<ToolResult> {
   try {
-    const isProgram = call.tool["tool_type"] === "built_in" && call.tool["name"] === "run_javascript";
-    const value = isProgram
-      ? await runJavascript(call.args, context)
-      : await context.tools.call({ ...call, effectKey, signal: context.signal });
+    const name = call.tool["tool_type"] === "built_in" ? call.tool["name"] : null;
+    const ofEngine = typeof name === "string" ? engineTools.get(name) : undefined;
+    const value = ofEngine
+      ? await ofEngine(call.args, context)
+      : await context.tools.call({ ...call, effectKey, signal: context.signal, files: context.files });
     return { ok: true, value };
   } catch (error) {
     if (by === "agent" && error instanceof RetryableError && SILENT_TOOL.has(error.code)) {

@@ -19,7 +19,7 @@ import type { Result } from "./visit.ts";
 type EndParts = {
   error?: RunError | null;
   /** The last step's result, which nothing has committed yet. The run's progress has it. */
-  last?: Pick<Result, "checkpoint" | "response" | "events" | "usage"> | null;
+  last?: Pick<Result, "checkpoint" | "response" | "events" | "usage" | "artifacts"> | null;
   events?: readonly RunEvent[];
   usage?: readonly Usage[];
   deadLetter?: DeadLetter | null;
@@ -68,6 +68,7 @@ export async function endRun(
       ...(await ifStored(large.storeEvents(closing), closing)),
     ],
     usage: [...(last?.usage ?? []), ...usage, ...state.unchargedUsage],
+    artifacts: last?.artifacts ?? [],
     status,
     error: error === null ? null : JSON.stringify(error),
     dead_letter: deadLetter ?? (error && { ...error, stack: null, tries: 1, first_failed_at: null }),

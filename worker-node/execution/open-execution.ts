@@ -3,6 +3,7 @@ import type { LiveEntry } from "../../shared/events/live.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { Config } from "../config.ts";
 import { createSandbox } from "../engine/sandbox.ts";
+import type { FileStore } from "../files/file-store.ts";
 import { Journal } from "../journal/journal.ts";
 import { createModels } from "../models/create-models.ts";
 import type { createEgress } from "../outbound/egress-guard.ts";
@@ -18,7 +19,7 @@ export function openExecution(parts: {
   owner: Incarnation;
   config: Config;
   store: StateStore;
-  artifacts: ObjectStore | null;
+  artifacts: (ObjectStore & FileStore) | null;
   egress: ReturnType<typeof createEgress>;
   publish: (entries: LiveEntry[]) => void;
 }): { deps: Omit<ExecutionDeps, "confirm">; lister: McpLister; models: string; close(): Promise<void> } {
@@ -40,6 +41,7 @@ export function openExecution(parts: {
     tools,
     sandbox,
     artifacts,
+    files: artifacts,
     turns: new TrackTurns(),
     store,
   };

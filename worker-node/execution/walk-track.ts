@@ -114,7 +114,7 @@ function sizeAfter({ size, progress }: ExecutionState, track: Track, { checkpoin
 /** The result of a visit, with the start of the step that follows, or of the track that begins when this one ends. */
 function stepEntry(
   { track, onEnd }: TrackWalk,
-  { checkpoint, usage, ...result }: Result,
+  { checkpoint, usage, artifacts = [], ...result }: Result,
   todo: Next,
 ): Append {
   const following = todo.do === "step" ? todo.step : null;
@@ -128,6 +128,7 @@ function stepEntry(
     output: writeResult(checkpoint, events),
     events,
     usage,
+    artifacts,
     deadline_ms: deadlineOf(following),
     current_step: following ? stepPath(track, following.id) : path,
   };

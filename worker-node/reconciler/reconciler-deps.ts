@@ -5,12 +5,13 @@ import type { Queue } from "../../shared/queue/queue.ts";
 import type { DueRun } from "../../shared/store/runs/due-runs.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { jobOf } from "../../shared/queue/job.ts";
+import type { FileStore } from "../files/file-store.ts";
 import type { QueueLinks } from "../fleet/queue-links.ts";
 import type { WorkerTiming } from "../fleet/worker-timing.ts";
 
 /** How often this process made each kind of repair. The names are labels of `synapse_repairs_total`. */
 export type Repairs = Record<
-  "enqueued" | "rebuilt" | "silent" | "overdue" | "limits" | "forgotten" | "stray",
+  "enqueued" | "rebuilt" | "silent" | "overdue" | "limits" | "forgotten" | "stray" | "orphans",
   number
 >;
 
@@ -23,6 +24,8 @@ export type RepairDeps = {
   timing: WorkerTiming;
   /** Whether the tenants' `max_*` limits hold in this deployment. */
   isolation: boolean;
+  /** Null: this worker has no object store, and leaves what is in it to others. */
+  files: FileStore | null;
   /** See Heartbeat. */
   announceQueue(): Promise<void>;
   repairs: Repairs;

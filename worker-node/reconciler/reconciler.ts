@@ -2,6 +2,7 @@ import { log, messageOf } from "../../shared/log.ts";
 import { ColdError } from "../../shared/queue/scripts.ts";
 import { RECONCILER_LOCK_MS, RECONCILER_PERIOD_MS } from "../../shared/timing.ts";
 import { DueScan } from "./due-scan.ts";
+import { FileSweep } from "./file-sweep.ts";
 import { indexShards } from "./rebuild.ts";
 import { Retention } from "./retention.ts";
 import { RingScan, pushChangedLimits } from "./push-limits.ts";
@@ -30,10 +31,12 @@ export class Reconciler {
     limits: 0,
     forgotten: 0,
     stray: 0,
+    orphans: 0,
   };
   readonly #deps: RepairDeps;
   readonly #reclaim: Reclaim;
   readonly #retention: Retention;
+  readonly #fileSweep: FileSweep;
   readonly #dueScan: DueScan;
   readonly #ringScan: RingScan;
   readonly #strayScan: StrayScan;
@@ -50,6 +53,7 @@ export class Reconciler {
     this.#deps = { ...deps, repairs: this.repairs };
     this.#reclaim = new Reclaim(this.#deps);
     this.#retention = new Retention(this.#deps);
+    this.#fileSweep = new FileSweep(this.#deps);
     this.#dueScan = new DueScan(this.#deps);
     this.#ringScan = new RingScan(this.#deps);
     this.#strayScan = new StrayScan(this.#deps);
@@ -87,7 +91,9 @@ export class Reconciler {
     const isReconciler = await this.#reclaimRuns();
     await this.#repairQueue();
     // Last: no run waits for it, and its failure must not keep the queue from being repaired.
-    if (isReconciler) await this.#retention.pass();
+    if (!isReconciler) return;
+    await this.#retention.pass();
+    await this.#fileSweep.pass();
   }
 
   /** The repairs that need Postgres alone. @returns false when another worker makes them */

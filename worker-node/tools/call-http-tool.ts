@@ -7,11 +7,14 @@ import { RetryableError, TerminalError, ToolRejection } from "../engine/step-err
 import { send } from "../outbound/request.ts";
 import { retryHintMs } from "../models/retry-hint.ts";
 import { argumentJson } from "./argument-json.ts";
+import { fileOf } from "./file-of-response.ts";
 import { fillUrl } from "./fill-url.ts";
+import type { FileReference } from "../../shared/contracts/artifact.ts";
 import type { Tool } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Egress } from "../outbound/egress-guard.ts";
-import type { OutboundResponse } from "../outbound/request.ts";
+import type { Files } from "../engine/ports.ts";
+import type { OutboundRequest, OutboundResponse } from "../outbound/request.ts";
 
 const MAX_RESPONSE_BYTES = 1024 * 1024;
 const QUOTED_CHARS = 300;
@@ -24,6 +27,9 @@ const READ_CHARS = 10_000;
  * properties there), or the response as text when it is not JSON. GET and DELETE send the arguments that the URL does
  * not use as a query; the other methods send all arguments as a JSON body.
  *
+ * A tool with `response: "artifact"` stores what a success returns as a file of the run, as it arrives and as it is, and returns a
+ * reference to it.
+ *
  * A refusal (4xx) is a ToolRejection that quotes the response. 408, 425, 429, a 403 at a rate limit, 5xx and a lost connection are
  * RetryableErrors. An answer over 1 MiB, or one that cannot be decoded, is a ToolRejection too. 401, 403 and redirects are
  * TerminalErrors: other arguments seldom help. No error contains a secret of the tool, and no answer contains one of its
@@ -32,7 +38,13 @@ const READ_CHARS = 10_000;
 export async function callHttpTool(
   tool: Tool,
   args: JsonObject,
-  call: { egress: Egress; timeoutMs: number; effectKey: string; signal: AbortSignal },
+  call: {
+    egress: Egress;
+    timeoutMs: number;
+    effectKey: string;
+    signal: AbortSignal;
+    files: Pick<Files, "write">;
+  },
 ): Promise<Json> {
   const hasBody = tool.method !== "GET" && tool.method !== "DELETE";
   const headers = {
@@ -45,10 +57,16 @@ export async function callHttpTool(
   const url = fillUrl(tool.url, args, { withQuery: !hasBody });
   const { egress, timeoutMs, signal } = call;
   const limits = { timeoutMs, timeoutCode: "tool_timeout", maxResponseBytes: MAX_RESPONSE_BYTES };
-  const request = { url, method: tool.method, headers, body, ...limits, signal };
+  let file: FileReference | null = null;
+  const sink: OutboundRequest["sink"] = async (bytes, received) => {
+    file = await call.files.write({ ...fileOf(tool, url, received), scope: "run" }, bytes);
+  };
+  const isFile = tool.response === "artifact";
+  const request = { url, method: tool.method, headers, body, ...limits, signal, ...(isFile && { sink }) };
   const response = await send(request, egress).catch((error: unknown) => {
     throw UNUSABLE.has(codeOf(error)) ? unusable(error, tool) : error;
   });
+  if (file !== null) return file;
   if (response.status >= 200 && response.status < 300) {
     const answer = redact(response.body, credentialsOf(tool), MIN_SECRET_CHARS);
     return pickOutput(parseJson(answer) ?? answer, tool);

@@ -25,7 +25,7 @@ export function createTools(deps: McpToolsDeps): Tools & { mcp: McpTools } {
   return {
     mcp,
     toolsOf: ({ server, signal }) => mcp.toolsOf(server, signal),
-    async call({ tool, args, effectKey, signal }) {
+    async call({ tool, args, effectKey, signal, files }) {
       const parsedArgs = JsonRecord.safeParse(args);
       if (!parsedArgs.success) throw new ToolRejection("the arguments must be a JSON object");
       const limits = { egress, timeoutMs, effectKey, signal };
@@ -36,7 +36,7 @@ export function createTools(deps: McpToolsDeps): Tools & { mcp: McpTools } {
       }
       const parsedTool = parseTool(await openSecrets(masterKey, Row.parse(tool), tool));
       if (!parsedTool.ok) throw new TerminalError("bad_tool", "the definition of the tool cannot be used");
-      return callHttpTool(parsedTool.definition, parsedArgs.data, limits);
+      return callHttpTool(parsedTool.definition, parsedArgs.data, { ...limits, files });
     },
   };
 }

@@ -10,13 +10,14 @@ import { serveKnown } from "../unknown-names.ts";
 
 const MIB = 1024 * 1024;
 
-/** Refuses bodies over `mib` MiB, also bodies without a Content-Length. */
-export function limitBody(mib: number) {
+/** Refuses bodies over `mib` MiB, also bodies without a Content-Length. The path `except` has a limit of its own. */
+export function limitBody(mib: number, except?: string) {
   const tooLarge = () => {
     throw new AppError("too_large", `A body may have at most ${mib} MiB.`);
   };
   const counted = bodyLimit({ maxSize: mib * MIB, onError: tooLarge });
   return createMiddleware<ApiEnv>(async (c, next) => {
+    if (c.req.path === except) return next();
     const length = c.req.header("content-length");
     // A body with a Content-Length is not counted: counting turns it into a stream, which costs 12 us.
     if (length === undefined || c.req.header("transfer-encoding") !== undefined) return counted(c, next);

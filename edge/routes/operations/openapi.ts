@@ -83,6 +83,7 @@ const ABOUT = {
   tags: [
     { name: "Runs", description: "Start runs, and what became of them" },
     { name: "Streams", description: "Server-sent events of runs" },
+    { name: "Files", description: "Uploads, which runs take as attachments" },
     { name: "Definitions", description: "Orchestrations, agents and tools" },
     { name: "Webhooks", description: "What receivers of `webhook_url` get" },
     { name: "Operations", description: "Health, tenants, dead letters and webhook deliveries" },

@@ -17,6 +17,7 @@ import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { invalidFields, refusedError } from "../../http/problem.ts";
 import { MAX_WAIT_SECONDS } from "../../http/prefer.ts";
+import { Attachments, attach } from "../../uploads/attach.ts";
 import { RunResult } from "../../runs/run-result.ts";
 import { RunAccepted, acceptedOf } from "../../runs/run-view.ts";
 import { waitForEnd } from "../../runs/wait-for-end.ts";
@@ -24,7 +25,7 @@ import { webhookOf } from "../../runs/webhook-request.ts";
 import type { Services } from "../../services.ts";
 
 /** Fields of the API that are not built yet: they are refused, never accepted and ignored. */
-const NOT_YET = ["delay_seconds", "run_at", "singleton_key", "attachments"] as const;
+const NOT_YET = ["delay_seconds", "run_at", "singleton_key"] as const;
 
 const RunRequest = z
   .looseObject({
@@ -37,6 +38,8 @@ const RunRequest = z
     correlation_id: plainName(200).nullish(),
     webhook_url: WebhookUrl.nullish(),
     webhook_secret: WebhookSecret.nullish(),
+    /** Uploads. State has a reference to each, in this order, as `attachments`. */
+    attachments: Attachments.nullish(),
   })
   .meta({ id: "RunRequest" });
 type RunRequest = z.infer<typeof RunRequest>;
@@ -87,7 +90,7 @@ export function createRun(api: Api): void {
     const principal = c.get("principal");
     const named = request.body.tenant_id ?? undefined;
     const tenant = tenantOf(principal, named, config.DEFAULT_TENANT_ID);
-    const run = await toRun(request, tenant, config);
+    const run = await toRun(request, tenant, c.get("services"));
     const submitted = () => submitUntilRoom(submit, run);
     const result = await (principal.tenant === null ? whileHeld(c, tenant, submitted) : submitted());
     if (result.is === "refused") throw refusedError(result);
@@ -150,10 +153,17 @@ function refuseUnbuilt(body: RunRequest): void {
   });
 }
 
-async function toRun({ id, key, body }: ParsedRequest, tenant: TenantId, config: Config): Promise<NewRun> {
+async function toRun(
+  { id, key, body }: ParsedRequest,
+  tenant: TenantId,
+  { config, sql }: Pick<Services, "config" | "sql">,
+): Promise<NewRun> {
   // The millisecond in the id is from the edge's clock. It is the base of the run's event ids; no time is compared with it.
   const run = newRunId(Date.now());
-  const input: RunInput = { message: body.message, state: body.state ?? {} };
+  const input: RunInput = {
+    message: body.message,
+    state: { ...body.state, ...(await attach(sql, tenant, run, body)) },
+  };
   const metadata = body.metadata ?? {};
   const routing = {
     tenant_id: tenant,

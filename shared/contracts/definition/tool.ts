@@ -41,6 +41,8 @@ const Http = z.object({
   ),
   /** JSON schema of the response. When it has `properties`, all other fields of a response are dropped. */
   outputSchema: orNull(JsonTable),
+  /** `artifact`: a successful response is stored as a file of the run, whatever it is, and the result is a reference to it. */
+  response: orDefault(z.enum(["inline", "artifact"]).default("inline")),
 });
 
 const Python = z.object({ ...common, tool_type: z.literal("python"), code: text(limits.codeChars) });

@@ -2,6 +2,7 @@ import { utf8 } from "../../bytes.ts";
 import type { RunId } from "../../contracts/ids.ts";
 import type { EntryKind, Usage } from "../../contracts/journal-entry.ts";
 import type { RunStatus } from "../../contracts/run.ts";
+import type { NewArtifact } from "../files/new-artifact.ts";
 import { afterLocks, cancelRequestedAt, endedRelatives, lockFamily, notifyFamily } from "../runs/family.ts";
 import { insertWaits } from "../runs/waits.ts";
 import type { NewWait } from "../runs/waits.ts";
@@ -25,7 +26,7 @@ export type Committed = {
 /**
  * Commits entries, at most one of each run with the earlier results of that run, all in one statement. An entry's result,
  * its events, its charges and the change of its run are committed together or not at all; so are its earlier results, the
- * waits that a park opens, the effect of an end on the run's relatives, and the webhook deliveries of both.
+ * rows of files, the waits that a park opens, the effect of an end on the run's relatives, and the webhook deliveries of both.
  *
  * An entry whose fence does not hold is missing in the result; that is not an error. `event_seq` in the fence makes it
  * harmless to repeat a flush: the second time nothing matches.
@@ -72,7 +73,7 @@ export async function flush(sql: Sql, newEntries: readonly NewEntry[]): Promise<
       insert into journal (run_id, seq, events_n, attempt, kind, step_path, visit, output, events)
       ${earlier.length > 0 ? sql`${earlierRows(sql, earlier)} union all` : sql``}
       select run_id, event_seq, events_n, attempt, kind, step_path, visit, nullif(output, ''), events from moved
-    )${chargeUsage(sql, entries)}${insertDeadLetters(sql, entries)}${insertWaits(sql, entries)}${delivers ? deliveriesOf(sql, entries) : sql``}
+    )${chargeUsage(sql, entries)}${insertArtifacts(sql, entries)}${insertDeadLetters(sql, entries)}${insertWaits(sql, entries)}${delivers ? deliveriesOf(sql, entries) : sql``}
     select run_id, event_seq, signals, cancel,
       ${delivers ? sql`run_id in (select run_id from deliveries)` : sql`false`} as webhook
     from moved`;
@@ -127,6 +128,7 @@ export type EntryColumns = Pick<
   /** Committed results: that of this entry, if it has one, and the earlier ones. */
   steps: number;
   usage: readonly Usage[];
+  artifacts: readonly NewArtifact[];
   /** The run's new status; null: it continues to run. */
   status: Exclude<RunStatus, "running"> | null;
   wake_ms: number | null;
@@ -141,6 +143,7 @@ const UNCHANGED_COLUMNS = {
   visit: null,
   output: null,
   usage: [],
+  artifacts: [],
   status: null,
   wake_ms: null,
   signals: null,
@@ -248,7 +251,7 @@ function move(sql: Sql, part: "all" | "ends" | "others") {
       where r.run_id = e.run_id and r.attempt = e.attempt and r.owner = e.owner and r.event_seq = e.known_seq
         and (e.signals is null or r.signals = e.signals) ${only}
       returning r.run_id, r.event_seq, r.signals, r.cancel_requested_at is not null as cancel, r.attempt,
-        e.events_n, e.earlier_n, e.kind, e.step_path, e.visit, e.output, e.events, ${deliverySnapshot(sql)}`;
+        e.events_n, e.earlier_n, e.kind, e.step_path, e.visit, e.output, e.events, r.session_id, ${deliverySnapshot(sql)}`;
 }
 
 /** The CTE `charges`: one row for each model call of the entries. Empty for a flush that charges nothing, as most do. */
@@ -281,6 +284,25 @@ function tokensOf({ usage }: EntryColumns): number {
 
 function costOf({ usage }: EntryColumns): number {
   return sum(usage, (call) => call.cost_micro_usd);
+}
+
+/** The CTE that writes a row for each file of the entries that were committed. */
+function insertArtifacts(sql: Sql, entries: readonly EntryColumns[]) {
+  const rows = entries.flatMap(({ run_id, artifacts }) => artifacts.map((file) => ({ run_id, ...file })));
+  if (rows.length === 0) return sql``;
+  return sql`, inserted_artifacts as (
+      insert into artifacts (run_id, object_key, tenant_id, session_id, name, content_type, bytes, sha256, seq, step_path,
+        visit, attempt)
+      select run_id, a.object_key, m.tenant_id, case when a.scope = 'session' then m.session_id end, a.name, a.content_type,
+        a.bytes, a.sha256, m.event_seq, a.step_path, a.visit, m.attempt
+      from moved m join unnest(
+        ${pgArray(rows.map((a) => a.run_id))}::text[], ${pgArray(rows.map((a) => a.object_key))}::text[],
+        ${pgArray(rows.map((a) => a.scope))}::text[], ${pgArray(rows.map((a) => a.name))}::text[],
+        ${pgArray(rows.map((a) => a.content_type))}::text[], ${pgArray(rows.map((a) => a.bytes))}::bigint[],
+        ${pgArray(rows.map((a) => a.sha256))}::text[], ${pgArray(rows.map((a) => a.step_path))}::text[],
+        ${pgArray(rows.map((a) => a.visit))}::int[]
+      ) as a(run_id, object_key, scope, name, content_type, bytes, sha256, step_path, visit) using (run_id)
+    )`;
 }
 
 /** The CTE that writes one dead letter for each end in failure: it exists if and only if the run has failed. */

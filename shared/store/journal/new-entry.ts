@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { Incarnation, RunId } from "../../contracts/ids.ts";
 import { Usage } from "../../contracts/journal-entry.ts";
+import { NewArtifact } from "../files/new-artifact.ts";
 import { NewWait } from "../runs/waits.ts";
 
 /** Why a run failed for good. `tries` of the step. The stack has places and no texts: a tenant's admin key reads it. */
@@ -27,6 +28,8 @@ const Fence = z.object({
 const Lines = z.object({ events: z.string().min(2), events_n: z.number().int().positive() });
 
 const usage = z.array(Usage).readonly();
+/** The files that the calls of this checkpoint have written. */
+const artifacts = z.array(NewArtifact).readonly().exactOptional();
 /** Time after the commit within which the run must commit its next entry; after it the run counts as stuck. */
 const deadline_ms = z.number().int();
 
@@ -40,6 +43,7 @@ const StepEntry = z.object({
   current_step: z.string().nullable(),
   deadline_ms,
   usage,
+  artifacts,
 });
 
 /** What a visit has reached inside its step. */
@@ -51,6 +55,7 @@ const TurnEntry = z.object({
   output: z.string(),
   deadline_ms,
   usage,
+  artifacts,
 });
 
 /** Events only. `step_path`: the step that runs, null before the first. */
@@ -82,6 +87,7 @@ const EndEntry = z.object({
   /** JSON text of an EndRecord. */
   output: z.string(),
   usage,
+  artifacts,
   status: z.enum(["completed", "failed", "cancelled"]),
   /** JSON text of a RunError when the run fails. */
   error: z.string().nullable(),
@@ -95,7 +101,8 @@ export type EntryContent = z.infer<
 
 /**
  * The result of a visit that is committed in the statement of a later entry of its run, as an entry of its own before that
- * one: the worker executed a step without effects before it sent this result. It charges nothing.
+ * one: the worker executed a step without effects before it sent this result. It charges nothing and has
+ * no files.
  */
 const EarlierResult = StepEntry.pick({ kind: true, step_path: true, visit: true, output: true }).extend(
   Lines.shape,

@@ -40,19 +40,22 @@ export async function saveTenant(
     max_concurrent_runs = null,
     max_queued_runs = null,
     weight = null,
+    max_artifact_bytes: artifact = null,
   } = request;
   const rate = request.requests_per_second ?? null;
   const [row] = await sql`
-    insert into tenants as t (tenant_id, name, max_concurrent_runs, max_queued_runs, requests_per_second, weight)
+    insert into tenants as t (tenant_id, name, max_concurrent_runs, max_queued_runs, requests_per_second, weight,
+      max_artifact_bytes)
     values (${tenant_id}, coalesce(${name}, ''), coalesce(${max_concurrent_runs}::int, 100),
             coalesce(${max_queued_runs}::int, 1000), coalesce(${rate}::int, ${requestsPerSecond}::int),
-            coalesce(${weight}::int, 1))
+            coalesce(${weight}::int, 1), coalesce(${artifact}::bigint, 209715200))
     on conflict (tenant_id) do update set
       name = coalesce(${name}, t.name),
       max_concurrent_runs = coalesce(${max_concurrent_runs}::int, t.max_concurrent_runs),
       max_queued_runs = coalesce(${max_queued_runs}::int, t.max_queued_runs),
       requests_per_second = coalesce(${rate}::int, t.requests_per_second),
       weight = coalesce(${weight}::int, t.weight),
+      max_artifact_bytes = coalesce(${artifact}::bigint, t.max_artifact_bytes),
       version = t.version + 1,
       updated_at = now()
     returning ${columns(sql)}`;
@@ -67,5 +70,6 @@ export async function listTenants(sql: Sql, after: string, limit: number): Promi
 }
 
 function columns(sql: Sql) {
-  return sql`tenant_id, name, max_concurrent_runs, max_queued_runs, requests_per_second, weight, version`;
+  return sql`tenant_id, name, max_concurrent_runs, max_queued_runs, requests_per_second, weight, version,
+    max_artifact_bytes::float8 as max_artifact_bytes`;
 }

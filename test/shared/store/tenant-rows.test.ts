@@ -40,6 +40,7 @@ describe("a tenant", () => {
       max_queued_runs: 0,
       requests_per_second: 1000,
       weight: 3,
+      max_artifact_bytes: 200 * 1024 * 1024,
       version: 2,
     });
     expect(await ensureTenant(sql, id("acme"), 1)).toEqual(changed);

@@ -54,8 +54,18 @@ function scanOver(queue: Queue): DueScan {
     listDueRuns: async (after: { at: string }, _until: string, limit: number) =>
       due.filter(({ wake_at }) => wake_at > after.at).slice(0, limit),
   };
-  const repairs = { enqueued: 0, rebuilt: 0, silent: 0, overdue: 0, limits: 0, forgotten: 0, stray: 0 };
+  const repairs = {
+    enqueued: 0,
+    rebuilt: 0,
+    silent: 0,
+    overdue: 0,
+    limits: 0,
+    forgotten: 0,
+    stray: 0,
+    orphans: 0,
+  };
   return new DueScan({
+    files: null,
     owner: newIncarnation("w"),
     store,
     queue,
