@@ -40,6 +40,7 @@ import { getUpload } from "./routes/uploads/get-upload.ts";
 import { createRun } from "./routes/runs/create-run.ts";
 import { createStreamToken } from "./routes/runs/create-stream-token.ts";
 import { explainRun } from "./routes/runs/explain-run.ts";
+import { getRunLog } from "./routes/runs/get-run-log.ts";
 import { getRunResult } from "./routes/runs/get-run-result.ts";
 import { getRunStatus } from "./routes/runs/get-run-status.ts";
 import { listRunEvents } from "./routes/runs/list-run-events.ts";
@@ -97,6 +98,7 @@ const routes: readonly ((api: Api) => void)[] = [
   createRun,
   getRunStatus,
   getRunResult,
+  getRunLog,
   listArtifacts,
   getArtifact,
   streamRun,
