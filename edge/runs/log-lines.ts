@@ -24,7 +24,7 @@ function textLineOf(json: string): string {
   const { ts, type, run_id: _run, seq: _seq, correlation_id: _id, ...fields } = Event.parse(JSON.parse(json));
   if (type === "llm_delta") return "";
   const { path, orch_step_id, ...rest } = fields;
-  const step = path ?? orch_step_id ?? "-";
+  const step = [path, orch_step_id].find((name) => typeof name === "string") ?? "-";
   const more = Object.keys(rest).length === 0 ? "" : ` ${JSON.stringify(rest)}`;
-  return `${ts} ${type} ${String(step)}${more}\n`;
+  return `${ts} ${type} ${step}${more}\n`;
 }

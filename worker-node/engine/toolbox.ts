@@ -5,6 +5,7 @@ import {
   McpTool,
   parseTool,
   serverIn,
+  sqlArguments,
 } from "../../shared/contracts/definition/index.ts";
 import { RetryableError, TerminalError, ToolRejection } from "./step-errors.ts";
 import { listArtifacts, readArtifact, writeArtifact } from "./artifact-tools.ts";
@@ -106,9 +107,12 @@ function specOf(stored: JsonObject, name: string): ToolSpec {
   };
 }
 
-function parsedTool(stored: JsonObject) {
+/** What a model is told of a saved tool; null: its definition cannot be used. */
+function parsedTool(stored: JsonObject): { description: string; inputSchema: JsonObject } | null {
   const parsed = parseTool(stored);
-  return parsed.ok ? parsed.definition : null;
+  if (!parsed.ok) return null;
+  const { definition } = parsed;
+  return definition.tool_type === "sql" ? { ...definition, inputSchema: sqlArguments } : definition;
 }
 
 export function specsOf(tools: Toolbox): ToolSpec[] {

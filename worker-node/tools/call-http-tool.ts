@@ -10,7 +10,7 @@ import { argumentJson } from "./argument-json.ts";
 import { fileOf } from "./file-of-response.ts";
 import { fillUrl } from "./fill-url.ts";
 import type { FileReference } from "../../shared/contracts/artifact.ts";
-import type { Tool } from "../../shared/contracts/definition/index.ts";
+import type { HttpTool } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Egress } from "../outbound/egress-guard.ts";
 import type { Files } from "../engine/ports.ts";
@@ -36,7 +36,7 @@ const READ_CHARS = 10_000;
  * credentials: a server may quote what it received.
  */
 export async function callHttpTool(
-  tool: Tool,
+  tool: HttpTool,
   args: JsonObject,
   call: {
     egress: Egress;
@@ -81,7 +81,7 @@ function codeOf(error: unknown): string {
   return error instanceof TerminalError ? error.code : "";
 }
 
-function unusable(error: unknown, tool: Tool): ToolRejection {
+function unusable(error: unknown, tool: HttpTool): ToolRejection {
   const hint =
     codeOf(error) === "answer_too_large"
       ? ", which is the limit (1 MiB); arguments that ask for less may help"
@@ -90,7 +90,7 @@ function unusable(error: unknown, tool: Tool): ToolRejection {
   return new ToolRejection(message, { code: codeOf(error), cause: error });
 }
 
-function errorOf({ status, headers, body }: OutboundResponse, tool: Tool): Error {
+function errorOf({ status, headers, body }: OutboundResponse, tool: HttpTool): Error {
   const message = `the tool ${tool.name} answered HTTP ${status}`;
   const isRateLimit = status === 429 || (status === 403 && refusesForNow(headers));
   if (!isRateLimit && (status === 401 || status === 403)) {
@@ -113,7 +113,7 @@ function errorOf({ status, headers, body }: OutboundResponse, tool: Tool): Error
 }
 
 /** The message with the beginning of what the tool answered, without the tool's secrets. */
-function withQuote(message: string, body: string, tool: Tool): string {
+function withQuote(message: string, body: string, tool: HttpTool): string {
   const quoted = redact(body, quotableOf(tool), MIN_SECRET_CHARS).trim().slice(0, QUOTED_CHARS);
   return quoted === "" ? message : `${message}: ${quoted}`;
 }
@@ -128,12 +128,12 @@ function refusesForNow(headers: Readonly<Record<string, string>>): boolean {
 }
 
 /** The tool's secrets and their words. An error text had better lose ordinary words than show a part of a secret. */
-function quotableOf(tool: Tool): string[] {
+function quotableOf(tool: HttpTool): string[] {
   const secrets = Object.values(withoutSecrets(tool).secrets);
   return [...credentialsOf(tool), ...secrets.flatMap((value) => [value, ...value.split(/\s+/)])];
 }
 
-function pickOutput(value: Json, tool: Tool): Json {
+function pickOutput(value: Json, tool: HttpTool): Json {
   const properties = tool.outputSchema?.["properties"];
   if (!isObject(value) || !isObject(properties) || Object.keys(properties).length === 0) return value;
   return Object.fromEntries(Object.entries(value).filter(([key]) => Object.hasOwn(properties, key)));

@@ -10,6 +10,7 @@ import { callHttpTool } from "./call-http-tool.ts";
 import { McpTools } from "./mcp/mcp-tools.ts";
 import type { McpToolsDeps } from "./mcp/mcp-tools.ts";
 import { openSecrets } from "./open-secrets.ts";
+import { querySql } from "./sql/query.ts";
 
 /** The name and the owner of a tool, which its row adds to the definition. */
 const Row = z.object({ name: z.string(), owner: z.string().default(SHARED) });
@@ -36,7 +37,9 @@ export function createTools(deps: McpToolsDeps): Tools & { mcp: McpTools } {
       }
       const parsedTool = parseTool(await openSecrets(masterKey, Row.parse(tool), tool));
       if (!parsedTool.ok) throw new TerminalError("bad_tool", "the definition of the tool cannot be used");
-      return callHttpTool(parsedTool.definition, parsedArgs.data, { ...limits, files });
+      const { definition } = parsedTool;
+      if (definition.tool_type === "sql") return querySql(definition, parsedArgs.data, limits);
+      return callHttpTool(definition, parsedArgs.data, { ...limits, files });
     },
   };
 }

@@ -1,9 +1,9 @@
 import { FileName, MediaType } from "../../shared/contracts/artifact.ts";
-import type { Tool } from "../../shared/contracts/definition/index.ts";
+import type { HttpTool } from "../../shared/contracts/definition/index.ts";
 
 /** The name and type of a response that is stored as a file: as the server says, else by the URL, else by the tool. */
 export function fileOf(
-  tool: Pick<Tool, "name">,
+  tool: Pick<HttpTool, "name">,
   url: URL,
   headers: Readonly<Record<string, string>>,
 ): { name: string; content_type: string } {

@@ -68,7 +68,7 @@ export const fieldClasses = {
   tool: {
     ...all(
       "read",
-      "name description tool_type method url headers public_headers inputSchema outputSchema response code",
+      "name description tool_type method url headers public_headers inputSchema outputSchema response connection code",
     ),
     ...all("kept", "generalName"),
     ...all("record", "id version created_at updated_at"),

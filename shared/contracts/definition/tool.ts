@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { connectionError } from "./sql-tool.ts";
 import { TOOL_NAME } from "./tool-names.ts";
 import { argumentSchemaOf } from "./tool-schema.ts";
 import { JsonTable, limits, orDefault, orNull, Strings, text } from "./fields.ts";
@@ -45,16 +46,31 @@ const Http = z.object({
   response: orDefault(z.enum(["inline", "artifact"]).default("inline")),
 });
 
+const SqlTool = z.object({
+  ...common,
+  tool_type: z.literal("sql"),
+  /** A connection string of PostgreSQL. All of it is secret. */
+  connection: z
+    .string()
+    .max(2_048)
+    .superRefine((connection, context) => {
+      const message = connectionError(connection);
+      if (message !== null) context.addIssue({ code: "custom", message });
+    }),
+});
+
 const Python = z.object({ ...common, tool_type: z.literal("python"), code: text(limits.codeChars) });
 
-export const ToolDocument = z.discriminatedUnion("tool_type", [Http, Python]);
+export const ToolDocument = z.discriminatedUnion("tool_type", [Http, SqlTool, Python]);
 export type ToolDocument = z.infer<typeof ToolDocument>;
 
 /** Each type of tool that can be saved. */
-export const toolSchemas = { http: Http };
+export const toolSchemas = { http: Http, sql: SqlTool };
 
 /** The fields of each type of tool. */
-export const toolShapes = { http: Http.shape, python: Python.shape };
+export const toolShapes = { http: Http.shape, sql: SqlTool.shape, python: Python.shape };
 
+/** A tool that sends a request. */
+export type HttpTool = z.infer<typeof Http>;
 /** A tool that the engine can call. */
-export type Tool = z.infer<typeof Http>;
+export type Tool = HttpTool | z.infer<typeof SqlTool>;
