@@ -8,6 +8,7 @@ import { Journal } from "../journal/journal.ts";
 import { createModels } from "../models/create-models.ts";
 import type { createEgress } from "../outbound/egress-guard.ts";
 import { McpLister } from "../tools/mcp/lister.ts";
+import type { MailSettings } from "../tools/built-in/send-email.ts";
 import { createTools } from "../tools/create-tools.ts";
 import { Definitions } from "./definitions.ts";
 import type { ExecutionDeps } from "./execution-state.ts";
@@ -30,6 +31,7 @@ export function openExecution(parts: {
     egress,
     timeoutMs: config.TOOL_TIMEOUT_SECONDS * 1_000,
     masterKey: config.MASTER_KEY ?? null,
+    mail: mailOf(config),
     saveListing: (found) => store.saveMcpListing(found),
   });
   const lister = new McpLister(store, tools.mcp);
@@ -46,4 +48,8 @@ export function openExecution(parts: {
     store,
   };
   return { deps, lister, models: models.describe(), close: () => sandbox.close() };
+}
+
+function mailOf({ SMTP_URL: url, SMTP_FROM: from }: Config): MailSettings | null {
+  return url === undefined || from === undefined ? null : { url, from };
 }

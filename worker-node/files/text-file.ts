@@ -10,7 +10,7 @@ const TEXT_TYPE =
   /^text\/|^application\/([\w.-]+\+)?(json|xml|yaml)\b|^application\/(javascript|x-ndjson|sql|csv)\b/i;
 
 /** Whether the bytes of a file are text, as far as its type says. */
-export function isTextType(contentType: string): boolean {
+function isTextType(contentType: string): boolean {
   return TEXT_TYPE.test(contentType);
 }
 

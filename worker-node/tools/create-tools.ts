@@ -6,6 +6,8 @@ import { TerminalError, ToolRejection } from "../engine/step-errors.ts";
 import type { Tools } from "../engine/ports.ts";
 import { getDatetime } from "./built-in/get-datetime.ts";
 import { httpRequest } from "./built-in/http-request.ts";
+import { sendEmail } from "./built-in/send-email.ts";
+import type { MailSettings } from "./built-in/send-email.ts";
 import { callHttpTool } from "./call-http-tool.ts";
 import { McpTools } from "./mcp/mcp-tools.ts";
 import type { McpToolsDeps } from "./mcp/mcp-tools.ts";
@@ -18,10 +20,11 @@ const Row = z.object({ name: z.string(), owner: z.string().default(SHARED) });
 /**
  * The engine's tools, behind the egress guard. `timeoutMs` limits one call. The secrets of a tool are opened here, for the
  * call alone: no other part of a worker has them.
- * @param deps `masterKey` null: this worker has none, and cannot call a tool with a sealed secret
+ * @param deps `masterKey` null: this worker has none, and cannot call a tool with a sealed secret. `mail` null or absent: it has no
+ *   mail server
  */
-export function createTools(deps: McpToolsDeps): Tools & { mcp: McpTools } {
-  const { egress, timeoutMs, masterKey } = deps;
+export function createTools(deps: McpToolsDeps & { mail?: MailSettings | null }): Tools & { mcp: McpTools } {
+  const { egress, timeoutMs, masterKey, mail = null } = deps;
   const mcp = new McpTools(deps);
   return {
     mcp,
@@ -34,6 +37,7 @@ export function createTools(deps: McpToolsDeps): Tools & { mcp: McpTools } {
       if (tool["tool_type"] === "built_in") {
         if (tool["name"] === "get_datetime") return getDatetime(parsedArgs.data, new Date());
         if (tool["name"] === "http_request") return httpRequest(parsedArgs.data, limits);
+        if (tool["name"] === "send_email") return sendEmail(mail, parsedArgs.data, limits);
       }
       const parsedTool = parseTool(await openSecrets(masterKey, Row.parse(tool), tool));
       if (!parsedTool.ok) throw new TerminalError("bad_tool", "the definition of the tool cannot be used");

@@ -37,6 +37,21 @@ export const builtInTools = {
       "Runs a JavaScript program without network, clock and files, and returns the value that it gives to the variable result. The variable input holds the value of input.",
     inputSchema: object({ code: { type: "string" }, input: { description: "Any JSON value" } }, ["code"]),
   },
+  send_email: {
+    description:
+      "Sends one mail, as text or HTML, from the sender of this deployment, and returns its message_id and the addresses that were accepted.",
+    inputSchema: object(
+      {
+        to: { type: "array", items: { type: "string" }, description: "Addresses; with cc 50 at most" },
+        cc: { type: "array", items: { type: "string" } },
+        subject: { type: "string" },
+        text: { type: "string" },
+        html: { type: "string" },
+        reply_to: { type: "string" },
+      },
+      ["to", "subject"],
+    ),
+  },
   artifact_write: {
     description:
       "Writes a file and returns a reference to it with its url. A file of the same name is replaced. Give content for text, or content_base64 for bytes.",
