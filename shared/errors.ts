@@ -14,6 +14,7 @@ export const errors = {
   conflict: { status: 409, title: "Another request was first" },
   several_questions: { status: 409, title: "The run waits for several answers" },
   not_waiting: { status: 409, title: "The run is not waiting for an answer" },
+  upload_in_use: { status: 409, title: "A run uses this upload" },
   uploads_full: { status: 409, title: "This tenant has too many unused uploads" },
   length_required: { status: 411, title: "The request needs a Content-Length" },
   too_large: { status: 413, title: "The body is too large" },

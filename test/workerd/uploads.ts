@@ -170,7 +170,10 @@ export function describeUploads(
       expect(final_state).toMatchObject({ attachments: [ref] });
       // The run keeps it.
       const kept = await edgeOf().call("DELETE", ref.url);
-      expect([kept.status, await kept.json()]).toEqual([409, expect.objectContaining({ code: "conflict" })]);
+      expect([kept.status, await kept.json()]).toEqual([
+        409,
+        expect.objectContaining({ code: "upload_in_use" }),
+      ]);
     });
 
     test("that is no text, or has over 1 MiB, fails the template that reads its bytes, and no other step", async () => {

@@ -28,7 +28,7 @@ export function deleteUpload(api: Api): void {
     const deleted = await remove(sql, tenant, c.req.valid("param").id);
     if (deleted === null) throw noUpload();
     if (deleted === "used") {
-      throw new AppError("conflict", "A run uses this upload, so it is kept as long as the run.");
+      throw new AppError("upload_in_use", "A run uses this upload, so it is kept as long as the run.");
     }
     // After the row, never before: the API shows no upload without its bytes. The reconciler deletes what a death leaves here.
     await artifacts.delete(uploadKey(deleted.tenant_id, deleted.upload_id));
