@@ -64,11 +64,15 @@ import { saveTenant } from "./routes/operations/save-tenant.ts";
 import { cancelRun } from "./routes/runs/cancel-run.ts";
 import { cancelRuns } from "./routes/runs/cancel-runs.ts";
 import { createBatch } from "./routes/runs/create-batch.ts";
+import { createUpload, UPLOADS_PATH } from "./routes/uploads/create-upload.ts";
+import { deleteUpload } from "./routes/uploads/delete-upload.ts";
+import { getUpload } from "./routes/uploads/get-upload.ts";
 import { createRun } from "./routes/runs/create-run.ts";
 import { createStreamToken } from "./routes/runs/create-stream-token.ts";
 import { explainRun } from "./routes/runs/explain-run.ts";
 import { getBatch } from "./routes/runs/get-batch.ts";
 import { getBatchResults } from "./routes/runs/get-batch-results.ts";
+import { getRunLog } from "./routes/runs/get-run-log.ts";
 import { getRunResult } from "./routes/runs/get-run-result.ts";
 import { getRunStatus } from "./routes/runs/get-run-status.ts";
 import { listRunEvents } from "./routes/runs/list-run-events.ts";
@@ -105,7 +109,7 @@ export function createApp(servicesOf: ServicesOf): Api {
   });
   app.use(crossOrigin);
   app.use(knownUrl(app));
-  app.use("/api/*", limitBody(1, { "/api/v2/chat": MAX_CHAT_MIB }));
+  app.use("/api/*", limitBody(1, { "/api/v2/chat": MAX_CHAT_MIB, [UPLOADS_PATH]: null }));
   app.use("/scale/*", limitBody(1));
   app.use("/internal/*", signedHead);
   // A worker's flush has up to 4 MiB, which JSON escapes may double.
@@ -152,6 +156,7 @@ const routes: readonly ((api: Api) => void)[] = [
   getBatchResults,
   getRunStatus,
   getRunResult,
+  getRunLog,
   listArtifacts,
   getArtifact,
   streamRun,
@@ -186,6 +191,9 @@ const routes: readonly ((api: Api) => void)[] = [
   putTrigger,
   deleteTrigger,
   fireTrigger,
+  createUpload,
+  getUpload,
+  deleteUpload,
   listOrchestrations,
   getOrchestration,
   putOrchestration,

@@ -1,5 +1,4 @@
 import { z } from "zod";
-import { asksForSomething } from "../../shared/contracts/definition/field-classes.ts";
 import { TenantId, newRunId, plainName, plainText } from "../../shared/contracts/ids.ts";
 import { JsonRecord } from "../../shared/contracts/json.ts";
 import { SingletonPolicy } from "../../shared/contracts/run.ts";
@@ -8,14 +7,10 @@ import { clientSingleton } from "../../shared/contracts/singleton-key.ts";
 import { WebhookSecret, WebhookUrl } from "../../shared/contracts/webhook.ts";
 import { AppError } from "../../shared/errors.ts";
 import type { FieldError } from "../../shared/errors.ts";
-import type { Config } from "../env.ts";
+import type { Services } from "../services.ts";
+import { Attachments, attach } from "../uploads/attach.ts";
 import { fingerprintOf } from "./request-fingerprint.ts";
 import { webhookOf } from "./webhook-request.ts";
-
-/** Fields of the API that are not built yet: they are refused, never accepted and ignored. */
-export const NOT_YET = ["attachments"] as const;
-/** Their values, besides null and empty ones, that ask for what happens anyway. */
-const NO_EFFECT = [0];
 
 /** The latest start of a run that is accepted now. */
 const MAX_DELAY_DAYS = 366;
@@ -32,6 +27,9 @@ export const RunRequest = z
     correlation_id: plainName(200).nullish(),
     webhook_url: WebhookUrl.nullish(),
     webhook_secret: WebhookSecret.nullish(),
+    attachments: Attachments.nullish().meta({
+      description: "Uploads. State has a reference to each, in this order, as `attachments`",
+    }),
     delay_seconds: z
       .number()
       .min(0)
@@ -59,9 +57,8 @@ export type RunRequest = z.infer<typeof RunRequest>;
 /** A run that a client describes. `id`: the orchestration; `key`: the Idempotency-Key. */
 export type ParsedRequest = { id: string; key: string | null; body: RunRequest };
 
-/** @throws AppError `invalid`, `not_yet` for what the schema alone cannot refuse */
+/** @throws AppError `invalid` for what the schema alone cannot refuse */
 export function checkRequest(body: RunRequest): void {
-  refuseUnbuilt(body);
   refuseOtherMessage(body);
   const fields = contradictionsOf(body);
   if (fields.length > 0) throw new AppError("invalid", `Not valid: ${fields[0]?.path}.`, { fields });
@@ -95,30 +92,25 @@ function refuseOtherMessage({ message, state }: RunRequest): void {
   if (fields.length > 0) throw new AppError("invalid", `Not valid: ${fields[0]?.path}.`, { fields });
 }
 
-function refuseUnbuilt(body: RunRequest): void {
-  const unbuilt = NOT_YET.filter((field) => asksForSomething(body[field], NO_EFFECT));
-  if (unbuilt.length === 0) return;
-  throw new AppError("not_yet", `Not available yet: ${unbuilt.join(", ")}.`, {
-    fields: unbuilt.map((path) => ({ path, message: "is not available yet" })),
-  });
-}
-
 /** What distinguishes a run from one of POST /orchestrations/{id}/run. */
 export type RunOrigin = Partial<Pick<NewRun, "triggered_by" | "batch">>;
 
 /**
  * The run that a request describes, as it is submitted.
- * @throws AppError `invalid` for a webhook that cannot be used
+ * @throws AppError `invalid` for a webhook that cannot be used, `not_found` for an attachment that does not exist
  */
 export async function toRun(
   { id, key, body }: ParsedRequest,
   tenant: TenantId,
-  config: Config,
+  { config, sql }: Pick<Services, "config" | "sql">,
   origin: RunOrigin = {},
 ): Promise<NewRun> {
   // The millisecond in the id is from the edge's clock. It is the base of the run's event ids; no time is compared with it.
   const run = newRunId(Date.now());
-  const input: RunInput = { message: body.message, state: body.state ?? {} };
+  const input: RunInput = {
+    message: body.message,
+    state: { ...body.state, ...(await attach(sql, tenant, run, body)) },
+  };
   const metadata = body.metadata ?? {};
   const routing = {
     tenant_id: tenant,

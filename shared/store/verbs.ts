@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { UploadId } from "../contracts/artifact.ts";
 import { ChatHistory, Summary } from "../contracts/chat.ts";
 import { Incarnation, RunId, SessionId, TenantId } from "../contracts/ids.ts";
 import { StoredPage } from "../contracts/journal-entry.ts";
@@ -16,6 +17,9 @@ import {
 import { readPinnedDefinition } from "./definitions/orchestrations.ts";
 import { StoredDefinition } from "./definitions/stored-definition.ts";
 import { deleteExpired } from "./delete-expired.ts";
+import { forgetUploads, takeExpiredUploads } from "./files/expired-uploads.ts";
+import { findOrphans } from "./files/orphans.ts";
+import { RunFileList, readRunFiles } from "./files/run-files.ts";
 import { flush } from "./journal/flush.ts";
 import { NewEntry } from "./journal/new-entry.ts";
 import { findCommitted, readStoredPage } from "./journal/read-journal.ts";
@@ -351,6 +355,30 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([Incarnation, z.array(CounterValue).max(MAX_VALUES)]),
       result: z.null(),
       run: saveCounters,
+    }),
+    readRunFiles: bind({
+      name: "readRunFiles",
+      args: z.tuple([RunId]),
+      result: RunFileList,
+      run: readRunFiles,
+    }),
+    findOrphans: bind({
+      name: "findOrphans",
+      args: z.tuple([z.array(z.string()).max(1_000)]),
+      result: z.array(z.string()),
+      run: findOrphans,
+    }),
+    takeExpiredUploads: bind({
+      name: "takeExpiredUploads",
+      args: z.tuple([]),
+      result: z.array(z.object({ upload_id: z.string(), tenant_id: z.string() })),
+      run: takeExpiredUploads,
+    }),
+    forgetUploads: bind({
+      name: "forgetUploads",
+      args: z.tuple([z.array(UploadId).max(1_000)]),
+      result: z.null(),
+      run: forgetUploads,
     }),
     deleteExpired: bind({
       name: "deleteExpired",

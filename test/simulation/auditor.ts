@@ -176,6 +176,10 @@ function bound(store: Statements): Statements {
     countDueDeliveries: () => store.countDueDeliveries(),
     countRuns: () => store.countRuns(),
     saveCounters: (...args) => store.saveCounters(...args),
+    readRunFiles: (...args) => store.readRunFiles(...args),
+    findOrphans: (...args) => store.findOrphans(...args),
+    takeExpiredUploads: () => store.takeExpiredUploads(),
+    forgetUploads: (...args) => store.forgetUploads(...args),
     deleteExpired: () => store.deleteExpired(),
   };
 }

@@ -528,6 +528,23 @@ export class PostgresModel implements Statements {
   }
 
   /** No history lasts until a retention. */
+  /** The workers of the simulation have no object store. */
+  readRunFiles(): Answer<"readRunFiles"> {
+    return { session_id: null, max_bytes: 0, own_files: 0, own_bytes: 0, files: [] };
+  }
+
+  findOrphans(): [] {
+    return [];
+  }
+
+  takeExpiredUploads(): [] {
+    return [];
+  }
+
+  forgetUploads(): null {
+    return null;
+  }
+
   deleteExpired(): boolean {
     return false;
   }

@@ -60,6 +60,10 @@ export function storeOverNetwork(
     countDueDeliveries: (...args) => call("countDueDeliveries", () => store.countDueDeliveries(...args)),
     countRuns: (...args) => call("countRuns", () => store.countRuns(...args)),
     saveCounters: (...args) => call("saveCounters", () => store.saveCounters(...args)),
+    readRunFiles: (...args) => call("readRunFiles", () => store.readRunFiles(...args)),
+    findOrphans: (...args) => call("findOrphans", () => store.findOrphans(...args)),
+    takeExpiredUploads: (...args) => call("takeExpiredUploads", () => store.takeExpiredUploads(...args)),
+    forgetUploads: (...args) => call("forgetUploads", () => store.forgetUploads(...args)),
     deleteExpired: (...args) => call("deleteExpired", () => store.deleteExpired(...args)),
   };
 }

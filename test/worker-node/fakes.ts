@@ -1,8 +1,12 @@
+import type { Files } from "../../worker-node/engine/ports.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 
 const refuse = async (): Promise<never> => {
   throw new Error("this test did not expect this call");
 };
+
+/** Files that refuse every call. */
+export const refusingFiles: Files = { write: refuse, read: refuse, list: refuse };
 
 /** A store that refuses every call. A test replaces the verbs that it is about. */
 export const refusingStore: StateStore = {
@@ -47,5 +51,9 @@ export const refusingStore: StateStore = {
   countDueDeliveries: refuse,
   countRuns: refuse,
   saveCounters: refuse,
+  readRunFiles: refuse,
+  findOrphans: refuse,
+  takeExpiredUploads: refuse,
+  forgetUploads: refuse,
   deleteExpired: refuse,
 };

@@ -5,8 +5,10 @@ import {
   McpTool,
   parseTool,
   serverIn,
+  sqlArguments,
 } from "../../shared/contracts/definition/index.ts";
 import { RetryableError, TerminalError, ToolRejection } from "./step-errors.ts";
+import { listArtifacts, readArtifact, writeArtifact } from "./artifact-tools.ts";
 import { namesOf } from "./events.ts";
 import { runJavascript } from "./run-javascript.ts";
 import { asText } from "./run-state.ts";
@@ -105,9 +107,12 @@ function specOf(stored: JsonObject, name: string): ToolSpec {
   };
 }
 
-function parsedTool(stored: JsonObject) {
+/** What a model is told of a saved tool; null: its definition cannot be used. */
+function parsedTool(stored: JsonObject): { description: string; inputSchema: JsonObject } | null {
   const parsed = parseTool(stored);
-  return parsed.ok ? parsed.definition : null;
+  if (!parsed.ok) return null;
+  const { definition } = parsed;
+  return definition.tool_type === "sql" ? { ...definition, inputSchema: sqlArguments } : definition;
 }
 
 export function specsOf(tools: Toolbox): ToolSpec[] {
@@ -153,16 +158,25 @@ export async function callTool(
   return result;
 }
 
+/** Built-in tools that need nothing but the step's own ports. */
+const engineTools = new Map<string, (args: JsonObject, context: StepContext) => Promise<Json>>([
+  ["run_javascript", runJavascript],
+  ["artifact_write", writeArtifact],
+  ["artifact_read", readArtifact],
+  ["artifact_list", listArtifacts],
+]);
+
 async function invoke(
   { by, ...call }: { tool: JsonObject; args: JsonObject; by: CallBy },
   effectKey: string,
   context: StepContext,
 ): Promise<ToolResult> {
   try {
-    const isProgram = call.tool["tool_type"] === "built_in" && call.tool["name"] === "run_javascript";
-    const value = isProgram
-      ? await runJavascript(call.args, context)
-      : await context.tools.call({ ...call, effectKey, signal: context.signal });
+    const name = call.tool["tool_type"] === "built_in" ? call.tool["name"] : null;
+    const ofEngine = typeof name === "string" ? engineTools.get(name) : undefined;
+    const value = ofEngine
+      ? await ofEngine(call.args, context)
+      : await context.tools.call({ ...call, effectKey, signal: context.signal, files: context.files });
     return { ok: true, value };
   } catch (error) {
     if (by === "agent" && error instanceof RetryableError && SILENT_TOOL.has(error.code)) {

@@ -10,6 +10,7 @@ import type { NewWait } from "../../shared/store/runs/waits.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { Models, Tools } from "../engine/ports.ts";
 import type { SharedSandbox } from "../engine/sandbox.ts";
+import type { FileStore } from "../files/file-store.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { Append, RunLog } from "../journal/run-log.ts";
 import type { Definitions } from "./definitions.ts";
@@ -28,11 +29,18 @@ export type ExecutionDeps = {
   tools: Tools;
   sandbox: Pick<SharedSandbox, "of">;
   artifacts: ObjectStore | null;
+  files: FileStore | null;
   /** The turns of branches and iterations. */
   turns: TrackTurns;
   store: Pick<
     StateStore,
-    "readInput" | "readStoredPage" | "readWaits" | "readChatHistory" | "saveChatSummary" | "readTurnText"
+    | "readInput"
+    | "readStoredPage"
+    | "readWaits"
+    | "readChatHistory"
+    | "saveChatSummary"
+    | "readTurnText"
+    | "readRunFiles"
   >;
   /** Counts what the metrics of the fleet show. */
   count: Count;

@@ -2,12 +2,22 @@ import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { IndexProgress } from "../../shared/queue/index-progress.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import type { StateStore } from "../../shared/store/state.ts";
+import type { FileStore } from "../files/file-store.ts";
 import type { QueueLinks } from "../fleet/queue-links.ts";
 import type { WorkerTiming } from "../fleet/worker-timing.ts";
 
 /** How often this process made each kind of repair. The names are labels of `synapse_repairs_total`. */
 export type Repairs = Record<
-  "enqueued" | "rebuilt" | "silent" | "overdue" | "turns" | "limits" | "forgotten" | "stray" | "singletons",
+  | "enqueued"
+  | "rebuilt"
+  | "silent"
+  | "overdue"
+  | "turns"
+  | "limits"
+  | "forgotten"
+  | "stray"
+  | "singletons"
+  | "orphans",
   number
 >;
 
@@ -20,6 +30,8 @@ export type RepairDeps = {
   timing: WorkerTiming;
   /** Whether the tenants' `max_*` limits hold in this deployment. */
   isolation: boolean;
+  /** Null: this worker has no object store, and leaves what is in it to others. */
+  files: FileStore | null;
   /** See Heartbeat. */
   announceQueue(): Promise<void>;
   repairs: Repairs;

@@ -2,6 +2,7 @@ import { log, messageOf } from "../../shared/log.ts";
 import { ColdError } from "../../shared/queue/scripts.ts";
 import { RECONCILER_LOCK_MS, RECONCILER_PERIOD_MS } from "../../shared/timing.ts";
 import { DueScan } from "./due-scan.ts";
+import { FileSweep } from "./file-sweep.ts";
 import { indexShards } from "./rebuild-emptied-redis.ts";
 import { Retention } from "./retention.ts";
 import { RingScan, pushChangedLimits } from "./push-limits.ts";
@@ -33,10 +34,12 @@ export class Reconciler {
     forgotten: 0,
     stray: 0,
     singletons: 0,
+    orphans: 0,
   };
   readonly #deps: RepairDeps;
   readonly #reclaim: Reclaim;
   readonly #retention: Retention;
+  readonly #fileSweep: FileSweep;
   readonly #dueScan: DueScan;
   readonly #ringScan: RingScan;
   readonly #strayScan: StrayScan;
@@ -53,6 +56,7 @@ export class Reconciler {
     this.#deps = { ...deps, repairs: this.repairs };
     this.#reclaim = new Reclaim(this.#deps);
     this.#retention = new Retention(this.#deps);
+    this.#fileSweep = new FileSweep(this.#deps);
     this.#dueScan = new DueScan(this.#deps);
     this.#ringScan = new RingScan(this.#deps);
     this.#strayScan = new StrayScan(this.#deps);
@@ -93,6 +97,7 @@ export class Reconciler {
     if (!isReconciler) return;
     if (await this.#deps.store.countRuns()) this.#isPassRequested = true;
     await this.#retention.pass();
+    await this.#fileSweep.pass();
   }
 
   /** The repairs that need Postgres alone. @returns false when another worker makes them */

@@ -68,7 +68,7 @@ export function createBatch(api: Api): void {
       orchestration_id: orchestration,
       total: items.length,
     });
-    const read = await readItems(items, { id: batch_id, orchestration, tenant, key }, config);
+    const read = await readItems(items, { id: batch_id, orchestration, tenant, key }, c.get("services"));
     // All at once: they gather in the intake object, which admits, commits and enqueues up to 128 of them together.
     const answers = await Promise.all(
       read.map(async (item): Promise<ItemAnswer> => {

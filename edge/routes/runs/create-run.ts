@@ -11,7 +11,7 @@ import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { invalidFields, refusedError } from "../../http/problem.ts";
 import { MAX_WAIT_SECONDS } from "../../http/prefer.ts";
 import { cancelSuperseded } from "../../runs/cancel-superseded.ts";
-import { NOT_YET, RunRequest, checkRequest, toRun } from "../../runs/run-request.ts";
+import { RunRequest, checkRequest, toRun } from "../../runs/run-request.ts";
 import type { ParsedRequest } from "../../runs/run-request.ts";
 import { RunResult } from "../../runs/run-result.ts";
 import { RunAccepted, acceptedOf } from "../../runs/run-view.ts";
@@ -50,12 +50,7 @@ const route = createRoute({
 /** Documented like every route, but parsed here: the validators of `api.openapi` cost 50 us, and this is the busiest route. */
 export function createRun(api: Api): void {
   api.openAPIRegistry.registerPath(route);
-  const checks = [
-    needs("runs:write"),
-    waitForEnd,
-    holdBody,
-    jsonBody({ schema: RunRequest, notYet: NOT_YET }),
-  ] as const;
+  const checks = [needs("runs:write"), waitForEnd, holdBody, jsonBody({ schema: RunRequest })] as const;
   api.post(route.getRoutingPath(), ...checks, async (c) => {
     const request = await readRequest(c);
     checkRequest(request.body);
@@ -63,7 +58,7 @@ export function createRun(api: Api): void {
     const principal = c.get("principal");
     const named = request.body.tenant_id ?? undefined;
     const tenant = tenantOf(principal, named, config.DEFAULT_TENANT_ID);
-    const run = await toRun(request, tenant, config);
+    const run = await toRun(request, tenant, c.get("services"));
     const submitted = () => submitUntilRoom(submit, run);
     const result = await (principal.tenant === null ? whileHeld(c, tenant, submitted) : submitted());
     if (result.is === "refused") throw refusedError(result);

@@ -1,6 +1,7 @@
 import { utf8 } from "../../bytes.ts";
 import type { RunId } from "../../contracts/ids.ts";
 import { insertReplies } from "../chat/messages.ts";
+import { insertArtifacts } from "../files/insert-artifacts.ts";
 import { afterLocks, cancelRequestedAt, endedRelatives, lockFamily, notifyFamily } from "../runs/family.ts";
 import { insertDeadLetters } from "../runs/dead-letters.ts";
 import { insertWaits } from "../runs/waits.ts";
@@ -28,7 +29,7 @@ export type Committed = {
 /**
  * Commits entries, at most one of each run with the earlier results of that run, all in one statement. An entry's result,
  * its events, its charges and the change of its run are committed together or not at all; so are its earlier results, the
- * waits that a park opens, the effect of an end on the run's relatives, and the webhook deliveries of both.
+ * rows of files, the waits that a park opens, the effect of an end on the run's relatives, and the webhook deliveries of both.
  *
  * An entry whose fence does not hold is missing in the result; that is not an error. `event_seq` in the fence makes it
  * harmless to repeat a flush: the second time nothing matches.
@@ -75,7 +76,7 @@ export async function flush(sql: Sql, newEntries: readonly NewEntry[]): Promise<
       insert into journal (run_id, seq, events_n, attempt, kind, step_path, visit, output, events)
       ${earlier.length > 0 ? sql`${earlierRows(sql, earlier)} union all` : sql``}
       select run_id, event_seq, events_n, attempt, kind, step_path, visit, nullif(output, ''), events from moved
-    )${chargeUsage(sql, entries)}${insertDeadLetters(sql, entries)}${insertReplies(sql, sql`moved`, repliesOf(entries))}${insertWaits(sql, entries)}${delivers ? deliveriesOf(sql, entries) : sql``}
+    )${chargeUsage(sql, entries)}${insertArtifacts(sql, entries)}${insertDeadLetters(sql, entries)}${insertReplies(sql, sql`moved`, repliesOf(entries))}${insertWaits(sql, entries)}${delivers ? deliveriesOf(sql, entries) : sql``}
     select run_id, event_seq, signals, cancel, frees_key,
       ${delivers ? sql`run_id in (select run_id from deliveries)` : sql`false`} as webhook
     from moved`;
@@ -180,7 +181,7 @@ function move(sql: Sql, part: "all" | "ends" | "others") {
       where r.run_id = e.run_id and r.attempt = e.attempt and r.owner = e.owner and r.event_seq = e.known_seq
         and (e.signals is null or r.signals = e.signals) ${only}
       returning r.run_id, r.event_seq, r.signals, r.cancel_requested_at is not null as cancel, r.attempt,
-        r.ended_at is not null and r.singleton_key is not null as frees_key, e.events_n, e.earlier_n, e.kind, e.step_path, e.visit, e.output, e.events, ${deliverySnapshot(sql)}`;
+        r.ended_at is not null and r.singleton_key is not null as frees_key, e.events_n, e.earlier_n, e.kind, e.step_path, e.visit, e.output, e.events, r.session_id, ${deliverySnapshot(sql)}`;
 }
 
 function tokensOf({ usage }: EntryColumns): number {

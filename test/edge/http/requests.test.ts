@@ -31,11 +31,7 @@ describe("a request with an Idempotency-Key", () => {
       { metadata: { b: { d: 2, c: 1 }, a: 1 } },
     ],
     ["a default written out", { message: "x" }, { message: "x", priority: 0, state: {}, metadata: null }],
-    [
-      "what is not built yet and asks for nothing",
-      { delay_seconds: 0, attachments: [], singleton_key: "" },
-      {},
-    ],
+    ["empty values that ask for nothing", { delay_seconds: 0, attachments: [], singleton_key: "" }, {}],
     [
       "null for an absent field",
       {

@@ -1,5 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
+import { newUploadId } from "../../../shared/contracts/artifact.ts";
+import { TenantId } from "../../../shared/contracts/ids.ts";
+import { beginUpload, completeUpload } from "../../../shared/store/files/uploads.ts";
 import { newApiKey } from "../../../shared/store/tenants/api-keys.ts";
 import { Scope } from "../../../shared/contracts/tenant.ts";
 import { bodyOf, startApp, startRun, type TestApp } from "../app.ts";
@@ -59,6 +62,15 @@ beforeAll(async () => {
   };
   const batch = await post("orchestrations/acme-graph/runs:batch", { items: [{}] });
   const trigger = await post("triggers", { name: "t", orchestration_id: "acme-graph" });
+  const upload_id = newUploadId();
+  await beginUpload(stores.sql, {
+    upload_id,
+    tenant_id: TenantId.parse("acme"),
+    name: "a.txt",
+    content_type: "text/plain",
+    bytes: 1,
+  });
+  await completeUpload(stores.sql, upload_id, "0".repeat(64));
   const webhook_url = "https://hooks.example.com/";
   const start = () => startRun(app, { key: keys.owner, body: { webhook_url } });
   const failed = await failRun(stores.sql, await start());
@@ -79,6 +91,7 @@ beforeAll(async () => {
     batches: String(batch.batch_id),
     schedules: "acme-schedule",
     triggers: String(trigger.id),
+    uploads: upload_id,
     dlq: `${failed.run}.${failed.seq}`,
     webhooks: delivery?.delivery_id ?? "",
     "api-keys": String((await bodyOf(made)).id),
@@ -184,8 +197,8 @@ describe("every route that requires a key", () => {
       if (isOfPlatform(route)) return answer.status === 403 ? RIGHT : answer.status;
       const isNamed = route.template.includes("{") && route.method !== "PUT";
       if (isNamed) return answer.status === 404 ? RIGHT : answer.status;
-      // A list of its own, or a body that is not valid.
-      if (![200, 422].includes(answer.status)) return answer.status;
+      // A list of its own, or a body that is not valid, or an upload without a length.
+      if (![200, 411, 422].includes(answer.status)) return answer.status;
       const isStream = answer.headers.get("content-type") === "text/event-stream";
       // The audit shows globex its own requests, which name what acme has.
       const isOwn = isStream || route.template.endsWith("/scale/audit");
@@ -211,9 +224,10 @@ describe("every route that requires a key", () => {
       const place = `${route.method} ${route.template.replace(/^\/api\/scale/, "/scale")}`;
       const isRepeated = route.method === "DELETE" && deleted.has(place);
       deleted.add(place);
-      // No artifact was written; a worker that owns a run is not removed (409); {} is not what most bodies are (422).
-      const isAbsent = route.template.endsWith("/artifacts/{name}") || isRepeated;
-      const served = code < 400 || [409, 422].includes(code) || (isAbsent && code === 404);
+      // No artifact was written, nor the bytes of the upload; a worker that owns a run is not removed (409); an upload has no
+      // length (411); {} is not what most other bodies are (422).
+      const isAbsent = /\/artifacts\/\{name\}$|^GET .*\/uploads\/\{id\}$/.test(place) || isRepeated;
+      const served = code < 400 || [409, 411, 422].includes(code) || (isAbsent && code === 404);
       const asked = route.template.endsWith("/workers/{id}/health") && code === 504;
       return served || asked ? RIGHT : code;
     });

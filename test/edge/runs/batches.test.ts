@@ -1,6 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { BatchAccepted, BatchView } from "../../../edge/runs/batch-view.ts";
+import { newUploadId } from "../../../shared/contracts/artifact.ts";
+import { TenantId } from "../../../shared/contracts/ids.ts";
+import { beginUpload, completeUpload } from "../../../shared/store/files/uploads.ts";
 import { bodyOf, runPath, startApp, type CallOptions, type TestApp } from "../app.ts";
 import { FakeJournalWriter } from "../test-stores.ts";
 
@@ -59,6 +62,26 @@ describe("a batch", () => {
       const refused = await bodyOf(await app.call("POST", BATCH, { body: { items } }));
       expect(refused).toMatchObject({ status: 422, errors: [{ path: "items" }] });
     }
+  });
+
+  // Fails when a batch drops what POST …/run takes, or one item's upload is looked for once for all of them.
+  test("attaches to each item its own uploads, and refuses alone the item whose upload does not exist", async () => {
+    const [upload_id, missing] = [newUploadId(), newUploadId()];
+    const [tenant_id, facts] = [TenantId.parse("default"), { content_type: "text/plain", bytes: 1 }];
+    await beginUpload(app.stores.sql, { upload_id, tenant_id, name: "a.txt", ...facts });
+    await completeUpload(app.stores.sql, upload_id, "0".repeat(64));
+    const { items } = await post([
+      { attachments: [{ upload_id }] },
+      { attachments: [{ upload_id: missing }] },
+      { message: "no file" },
+    ]);
+    expect(items).toMatchObject([
+      { status: "queued" },
+      { status: "refused", code: "not_found", errors: [{ path: "attachments[0].upload_id" }] },
+      { status: "queued" },
+    ]);
+    const uses = await app.stores.sql`select run_id from upload_uses join runs using (run_id)`;
+    expect(uses).toEqual([{ run_id: items[0]?.status === "queued" ? items[0].run_id : null }]);
   });
 
   test("answers each wrong item for itself, says where and what, and starts the others", async () => {

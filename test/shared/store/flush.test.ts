@@ -82,6 +82,33 @@ describe("a flush", () => {
     expect(written?.n).toBe("0");
   });
 
+  // Fails when the rows of files do not come out of the statement that moves the run.
+  test("commits the files of its calls, of a session under that session, or none of them", async () => {
+    const run = await store.startRun();
+    await store.sql`update runs set session_id = 's' where run_id = ${run.run_id}`;
+    const file = (name: string, scope: "run" | "session") => ({
+      name,
+      scope,
+      content_type: "text/plain",
+      bytes: 1,
+      sha256: "0".repeat(64),
+      object_key: `acme/${run.run_id}/a/1.1/file.00000000.${name}`,
+      step_path: "a",
+      visit: 1,
+    });
+    const artifacts = [file("own", "run"), file("shared", "session")];
+    const rows = () =>
+      store.sql`select name, session_id, seq, attempt from artifacts where run_id = ${run.run_id} order by name`;
+    await flush(store.sql, [stepEntry(run, { artifacts, attempt: run.attempt + 1 })]);
+    expect([...(await rows())]).toEqual([]);
+    await flush(store.sql, [stepEntry(run, { artifacts })]);
+    await flush(store.sql, [stepEntry(run, { artifacts })]);
+    expect([...(await rows())]).toEqual([
+      { name: "own", session_id: null, seq: 2, attempt: 1 },
+      { name: "shared", session_id: "s", seq: 2, attempt: 1 },
+    ]);
+  });
+
   // Fails when `owner` is not in the fence. It stands for the status, because only a running run has an owner.
   test("for a run that was handed back, or has ended, changes nothing", async () => {
     const [handedBack, ended] = [await store.startRun(), await store.startRun()];

@@ -76,6 +76,7 @@ function newWorker(): FleetMember {
       tools: { toolsOf: async () => [], call: refuse },
       sandbox: { of: () => ({ evaluate: refuse, transform: refuse }) },
       artifacts: null,
+      files: null,
       turns: new TrackTurns(),
       count: new Counters(),
       store: state,

@@ -64,8 +64,10 @@ function scanOver(queue: Queue): DueScan {
     forgotten: 0,
     stray: 0,
     singletons: 0,
+    orphans: 0,
   };
   return new DueScan({
+    files: null,
     owner: newIncarnation("w"),
     store,
     queue,
