@@ -63,9 +63,16 @@ import { retryDeadLetters } from "./routes/operations/retry-dead-letters.ts";
 import { saveTenant } from "./routes/operations/save-tenant.ts";
 import { cancelRun } from "./routes/runs/cancel-run.ts";
 import { cancelRuns } from "./routes/runs/cancel-runs.ts";
+import { createBatch } from "./routes/runs/create-batch.ts";
+import { createUpload, UPLOADS_PATH } from "./routes/uploads/create-upload.ts";
+import { deleteUpload } from "./routes/uploads/delete-upload.ts";
+import { getUpload } from "./routes/uploads/get-upload.ts";
 import { createRun } from "./routes/runs/create-run.ts";
 import { createStreamToken } from "./routes/runs/create-stream-token.ts";
 import { explainRun } from "./routes/runs/explain-run.ts";
+import { getBatch } from "./routes/runs/get-batch.ts";
+import { getBatchResults } from "./routes/runs/get-batch-results.ts";
+import { getRunLog } from "./routes/runs/get-run-log.ts";
 import { getRunResult } from "./routes/runs/get-run-result.ts";
 import { getRunStatus } from "./routes/runs/get-run-status.ts";
 import { listRunEvents } from "./routes/runs/list-run-events.ts";
@@ -75,6 +82,18 @@ import { retryRun } from "./routes/runs/retry-run.ts";
 import { retryRuns } from "./routes/runs/retry-runs.ts";
 import { streamRun } from "./routes/runs/stream-run.ts";
 import { streamRuns } from "./routes/runs/stream-runs.ts";
+import { deleteSchedule } from "./routes/schedules/delete-schedule.ts";
+import { getSchedule } from "./routes/schedules/get-schedule.ts";
+import { listSchedules } from "./routes/schedules/list-schedules.ts";
+import { pauseSchedule } from "./routes/schedules/pause-schedule.ts";
+import { putSchedule } from "./routes/schedules/put-schedule.ts";
+import { runSchedule } from "./routes/schedules/run-schedule.ts";
+import { createTrigger } from "./routes/triggers/create-trigger.ts";
+import { deleteTrigger } from "./routes/triggers/delete-trigger.ts";
+import { fireTrigger } from "./routes/triggers/fire-trigger.ts";
+import { getTrigger } from "./routes/triggers/get-trigger.ts";
+import { listTriggers } from "./routes/triggers/list-triggers.ts";
+import { putTrigger } from "./routes/triggers/put-trigger.ts";
 import type { ServicesOf } from "./services.ts";
 
 /** The HTTP API. `servicesOf` opens the services of one request. */
@@ -90,7 +109,7 @@ export function createApp(servicesOf: ServicesOf): Api {
   });
   app.use(crossOrigin);
   app.use(knownUrl(app));
-  app.use("/api/*", limitBody(1, { "/api/v2/chat": MAX_CHAT_MIB }));
+  app.use("/api/*", limitBody(1, { "/api/v2/chat": MAX_CHAT_MIB, [UPLOADS_PATH]: null }));
   app.use("/scale/*", limitBody(1));
   app.use("/internal/*", signedHead);
   // A worker's flush has up to 4 MiB, which JSON escapes may double.
@@ -132,8 +151,12 @@ const routes: readonly ((api: Api) => void)[] = [
   createRun,
   // Before the routes of orchestrations: no orchestration has the id `runs`.
   listRuns,
+  createBatch,
+  getBatch,
+  getBatchResults,
   getRunStatus,
   getRunResult,
+  getRunLog,
   listArtifacts,
   getArtifact,
   streamRun,
@@ -155,6 +178,22 @@ const routes: readonly ((api: Api) => void)[] = [
   cancelTurn,
   renameSession,
   deleteSession,
+  listSchedules,
+  getSchedule,
+  putSchedule,
+  deleteSchedule,
+  pauseSchedule("pause"),
+  pauseSchedule("resume"),
+  runSchedule,
+  createTrigger,
+  listTriggers,
+  getTrigger,
+  putTrigger,
+  deleteTrigger,
+  fireTrigger,
+  createUpload,
+  getUpload,
+  deleteUpload,
   listOrchestrations,
   getOrchestration,
   putOrchestration,

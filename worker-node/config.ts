@@ -56,8 +56,8 @@ const Env = RedisEnv.extend({
   WORKER_HEALTH_PORT: whole("WORKER_HEALTH_PORT", 0, 65_535, 9_000),
   WORKER_LANES: Lanes,
   WORKER_DRAIN_SECONDS: whole("WORKER_DRAIN_SECONDS", 0, 3_600, 30),
-  QUEUE_SHARDS: whole("QUEUE_SHARDS", 1, 256, DEFAULT_SHARDS.queue),
   MAX_GLOBAL_QUEUE_DEPTH: whole("MAX_GLOBAL_QUEUE_DEPTH", 1, 1_000_000_000, 1_000_000),
+  QUEUE_SHARDS: whole("QUEUE_SHARDS", 1, 256, DEFAULT_SHARDS.queue),
   EVENT_SHARDS: whole("EVENT_SHARDS", 1, 1_024, DEFAULT_SHARDS.event),
   ENABLE_TENANT_ISOLATION: z
     .enum(["0", "1"], "ENABLE_TENANT_ISOLATION must be 0 or 1")
@@ -65,6 +65,20 @@ const Env = RedisEnv.extend({
     .transform((value) => value === "1"),
   MODEL_TIMEOUT_SECONDS: whole("MODEL_TIMEOUT_SECONDS", 1, 3_600, 180),
   TOOL_TIMEOUT_SECONDS: whole("TOOL_TIMEOUT_SECONDS", 1, 3_600, 30),
+  SMTP_URL: z
+    .string()
+    .regex(
+      /^smtps?:\/\/\S+$/,
+      "SMTP_URL must be smtp://user:password@host:587 or smtps://user:password@host:465",
+    )
+    .optional(),
+  SMTP_FROM: z
+    .string()
+    .regex(
+      /^(?:[^\r\n<>]*<[^\s<>@]+@[^\s<>@]+>|[^\s<>@]+@[^\s<>@]+)$/,
+      "SMTP_FROM must be an address such as Shop <mail@example.com>",
+    )
+    .optional(),
   METRICS_TOKEN: z.string().optional(),
   EGRESS_ALLOW: EgressAllow,
   MASTER_KEY: masterKey("MASTER_KEY ").optional(),
@@ -75,6 +89,14 @@ const Env = RedisEnv.extend({
       input: value,
       path: ["SCALE_POSTGRES_URL"],
       message: "SCALE_POSTGRES_URL is not set: write postgres://user:password@host:5432/database",
+    });
+  }
+  if ((value.SMTP_URL === undefined) !== (value.SMTP_FROM === undefined)) {
+    issues.push({
+      code: "custom",
+      input: value,
+      path: ["SMTP_FROM"],
+      message: "SMTP_URL and SMTP_FROM belong together: set both, or neither",
     });
   }
   if (value.STATE_URL && !value.STATE_SECRET) {

@@ -48,7 +48,7 @@ export class FleetMember {
     const confirm: ExecutionDeps["confirm"] = (run, signal) => leaseRenewal.confirm(run.run_id, signal);
     this.heartbeat = heartbeat;
     this.leaseRenewal = leaseRenewal;
-    this.reconciler = new Reconciler({ ...deps, links, announceQueue });
+    this.reconciler = new Reconciler({ ...deps, files: deps.execution.files, links, announceQueue });
     const execution = { ...deps.execution, confirm };
     this.worker = new Worker({ ...deps, links, heartbeat, tracked, execution });
   }

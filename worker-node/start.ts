@@ -13,6 +13,7 @@ import { openExecution } from "./execution/open-execution.ts";
 import { FleetMember } from "./fleet-member.ts";
 import { childStarts, notifiedOf } from "./fleet/child-starts.ts";
 import { Slots } from "./fleet/slots.ts";
+import { enqueueSuccessors } from "./fleet/enqueue-successors.ts";
 import { workerTiming } from "./fleet/worker-timing.ts";
 import { publishLive } from "./clients/publish.ts";
 import { CounterReports } from "./ops/counter-reports.ts";
@@ -21,6 +22,7 @@ import { portOf } from "./ops/health-server.ts";
 import { healthReader, serveOps } from "./ops/serve-ops.ts";
 import { WorkerStatus } from "./ops/worker-status.ts";
 import { createEgress } from "./outbound/egress-guard.ts";
+import { Scheduler } from "./schedules/scheduler.ts";
 import { Sender } from "./webhooks/sender.ts";
 import { onFlush } from "./on-flush.ts";
 
@@ -57,6 +59,7 @@ export async function startWorker(
   const store = onFlush(rawStore, (committed) => {
     if (committed.some(({ webhook }) => webhook)) sender.wake();
     children.notify(notifiedOf(committed));
+    enqueueSuccessors(rawStore, queue, committed);
   });
   const live = publishLive(redis.commands, config.EVENT_SHARDS);
   const publish = hooks.publish?.(live) ?? live;
@@ -76,6 +79,7 @@ export async function startWorker(
     report: () => status.forBeat(),
     onDrain: () => drainRequested.resolve(),
   });
+  const scheduler = new Scheduler({ store, queue, maxQueueDepth: config.MAX_GLOBAL_QUEUE_DEPTH });
   const { repairs } = member.reconciler;
   const reports = new CounterReports({ owner, store, counters, repairs, sent: sender.sent });
   redis.onHint(() => void member.heartbeat.beatAgain());
@@ -85,6 +89,7 @@ export async function startWorker(
   await member.start();
   execution.lister.start();
   reports.start();
+  scheduler.start();
   if (config.WORKER_LANES.includes("webhooks")) sender.start();
   const ready = { worker: config.workerId, incarnation: owner, pid: process.pid, slots: slots.openTotal };
   log.info("worker.ready", { ...ready, health_port: portOf(ops), models: execution.models });
@@ -95,7 +100,7 @@ export async function startWorker(
     void member.heartbeat.beat();
     const graceMs = config.WORKER_DRAIN_SECONDS * 1_000;
     const lists = execution.lister.stop();
-    await Promise.all([member.worker.drain(graceMs), sender.drain(graceMs), lists]);
+    await Promise.all([member.worker.drain(graceMs), sender.drain(graceMs), lists, scheduler.stop()]);
     await member.stop();
     await reports.stop();
     ops.close();

@@ -9,6 +9,16 @@ export type ArtifactStore = {
   facts(key: string): Promise<ArtifactFacts | null>;
   /** The bytes of an object, as they arrive: the edge never holds all of them. Null: there is no such object. */
   read(key: string, range: { offset: number; length: number }): Promise<ReadableStream | null>;
+  /**
+   * Stores parts of exactly `length` bytes together under a key that no other object ever has. One part is in memory at a time, and is
+   * not read after the next one was asked for. When the reply is lost, the store is asked whether it has the object.
+   */
+  put(
+    key: string,
+    parts: AsyncIterable<Uint8Array>,
+    object: { length: number; contentType: string },
+  ): Promise<void>;
+  delete(key: string): Promise<void>;
   /** A page of the objects whose keys begin with `prefix`. */
   list(prefix: string, after: string | undefined, limit: number): Promise<ArtifactPage>;
 };
@@ -33,6 +43,22 @@ export function openArtifacts({ ARTIFACTS: bucket }: Env): ArtifactStore {
       // The runtime knows the length of this kind of stream alone; for any other it leaves Content-Length out.
       return object?.body.pipeThrough(new FixedLengthStream(range.length)) ?? null;
     },
+    async put(key, parts, { length, contentType }) {
+      if (bucket === undefined)
+        throw new AppError("not_yet", "This deployment has no object store for files.");
+      const ofLength = new FixedLengthStream(length);
+      const sent = writeAll(ofLength.writable, parts);
+      const stored = bucket.put(key, ofLength.readable, { httpMetadata: { contentType } });
+      const [written, put] = await Promise.allSettled([sent, stored]);
+      // A body that ended early is the client's doing, whatever the store says of it.
+      if (written.status === "rejected" && put.status === "rejected") throw bodyEnded(written.reason);
+      if (put.status === "fulfilled") return;
+      const object = await reached(bucket.head(key));
+      if (object?.size !== length) await reached(Promise.reject(put.reason));
+    },
+    async delete(key) {
+      await reached(bucket?.delete(key) ?? Promise.resolve());
+    },
     async list(prefix, after, limit) {
       if (bucket === undefined) return { objects: [], next: null };
       const page = await reached(
@@ -55,6 +81,22 @@ export function openArtifacts({ ARTIFACTS: bucket }: Env): ArtifactStore {
 
 function typeOf(object: R2Object): string {
   return object.httpMetadata?.contentType ?? JSON_TYPE;
+}
+
+async function writeAll(stream: WritableStream<Uint8Array>, parts: AsyncIterable<Uint8Array>): Promise<void> {
+  const writer = stream.getWriter();
+  try {
+    for await (const part of parts) await writer.write(part);
+    await writer.close();
+  } catch (error) {
+    // Without it the store would wait for the rest for ever.
+    await writer.abort(error).catch(() => {});
+    throw error;
+  }
+}
+
+function bodyEnded(cause: unknown): AppError {
+  return new AppError("bad_request", "The body ended before its Content-Length.", { cause });
 }
 
 /** @throws AppError `artifacts_away` when the object store does not answer */

@@ -6,7 +6,7 @@ import type { MasterKey } from "../../shared/security/seal.ts";
 import { sealSecret, sealedOf, storedText, withoutSealed } from "../../shared/security/sealed-tool.ts";
 
 /** What is saved with secrets: a tool or an MCP server. */
-type WithSecrets = Record<string, unknown> & { url: string; public_headers: string[] };
+type WithSecrets = Record<string, unknown> & { url?: string; public_headers?: string[] };
 
 /** A tool or an MCP server as it may be shown: a mask in place of each secret. */
 export function maskTool(stored: Record<string, unknown>): Record<string, unknown> {
@@ -35,7 +35,7 @@ export async function textToStore(
   const known = stored !== null && originOf(stored["url"]) === originOf(tool.url) ? stored : {};
   const sealed = sealedOf(known) ?? {};
   const open = withoutSecrets(withoutSealed(known)).secrets;
-  const isPublic = new Set(tool.public_headers.map((name) => `headers.${name.toLowerCase()}`));
+  const isPublic = new Set(tool.public_headers?.map((name) => `headers.${name.toLowerCase()}`));
   const wrong: FieldError[] = [];
   const kept: [string, string][] = [];
   for (const [path, value] of Object.entries(secrets)) {

@@ -7,7 +7,11 @@ export async function sign(secret: string | Uint8Array<ArrayBuffer>, text: strin
 }
 
 /** Whether `hex` is the HMAC-SHA256 of the text, compared in constant time. */
-export async function verify(secret: string, text: string, hex: string): Promise<boolean> {
+export async function verify(
+  secret: string | Uint8Array<ArrayBuffer>,
+  text: string,
+  hex: string,
+): Promise<boolean> {
   if (!/^[0-9a-f]{64}$/.test(hex)) return false;
   return crypto.subtle.verify("HMAC", await keyOf(secret), fromHex(hex), utf8(text));
 }

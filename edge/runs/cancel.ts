@@ -12,8 +12,12 @@ import { fold, initialProgress, initialState } from "../../shared/journal/fold.t
 import type { Progress } from "../../shared/journal/fold.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { readTurnText } from "../../shared/store/chat/messages.ts";
+import { enqueueDue } from "../../shared/queue/due-jobs.ts";
+import type { JobName } from "../../shared/queue/job.ts";
+import type { Queue } from "../../shared/queue/queue.ts";
 import { cancelRuns, readFamily, readCancellableRuns } from "../../shared/store/runs/mark-cancelled.ts";
 import type { CancelEnd, FamilyMember, CancellableRun } from "../../shared/store/runs/mark-cancelled.ts";
+import { listSuccessors } from "../../shared/store/runs/singletons.ts";
 import { pagesOf } from "../../shared/store/journal/read-journal.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { publish } from "../clients/publish.ts";
@@ -72,11 +76,19 @@ export async function cancel(
       publish(config, entries, committed.owners),
       queue.finish(jobs, ""),
       queue.enqueue(due),
+      enqueueSuccessors(sql, queue, jobs),
     ]);
     waitUntil(published.catch(logNotPublished));
     const sessions = new Set(committed.ended.flatMap(({ run: { chat_session } }) => chat_session ?? []));
     for (const session of sessions) waitUntil(wakeNextTurn({ sql, queue }, session));
   }
+}
+
+/** A run that waited for the singleton key of an ended run is due now. */
+async function enqueueSuccessors(sql: Sql, queue: Queue, ended: readonly JobName[]): Promise<void> {
+  if (ended.length === 0) return;
+  const runs = ended.map(({ run }) => run);
+  await enqueueDue(queue, await listSuccessors(sql, runs));
 }
 
 async function cancelFamily(

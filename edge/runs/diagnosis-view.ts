@@ -18,6 +18,7 @@ const Blocker = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("worker"), worker_id: z.string(), last_heard_at: z.iso.datetime().nullable() }),
   z.object({ kind: z.literal("queue"), state: z.enum(["away", "rebuilding"]) }),
   z.object({ kind: z.literal("turn"), turn_id: RunId }),
+  z.object({ kind: z.literal("run"), run_id: z.string() }),
   /** `path`: the step that waits, `fanout[1].ask` in a branch or a loop. */
   z.object({ kind: z.literal("time"), until: z.iso.datetime(), path: z.string().exactOptional() }),
   z.object({
@@ -45,6 +46,7 @@ export const Diagnosis = z
       "worker_overdue",
       "earlier_turn",
       "delayed",
+      "singleton",
       "retry_wait",
       "waiting",
       "tenant_disabled",
@@ -103,7 +105,7 @@ export function diagnosisOf(facts: RunFacts, cause: Cause, isReady: boolean): Di
     position: isReady ? facts.ahead + 1 : null,
     blocked_by,
     since: isoTime(sinceMs),
-    next_wake_at: isoTime(waits ? facts.wake_at_ms : wakesAtMs),
+    next_wake_at: isoTime(waits && facts.key_holder === null ? facts.wake_at_ms : wakesAtMs),
     sentence,
   };
 }

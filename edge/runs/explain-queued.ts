@@ -7,6 +7,7 @@ import type { Blocker, Cause, QueueState } from "./diagnosis-view.ts";
 
 /** Why a queued run is not ready: its start or its next try is later. */
 export function notYetDue(facts: RunFacts): Cause {
+  if (facts.key_holder !== null) return behindHolder(facts.key_holder, facts.queued_at_ms);
   const until = isoTime(facts.wake_at_ms ?? facts.now_ms);
   const blocked_by: Blocker[] = [{ kind: "time", until }];
   const retry = retryOf(facts);
@@ -26,6 +27,12 @@ export function notYetDue(facts: RunFacts): Cause {
 export function retryOf({ park }: Pick<RunFacts, "park">): RetryPark | null {
   const record = park === null ? null : ParkRecord.parse(JSON.parse(park));
   return record?.reason === "retry" ? record : null;
+}
+
+/** Another run has the singleton key. */
+function behindHolder(run_id: string, sinceMs: number): Cause {
+  const sentence = `The run starts when ${run_id} has ended, which has the same singleton key.`;
+  return { reason: "singleton", sentence, blocked_by: [{ kind: "run", run_id }], sinceMs };
 }
 
 /** A failed step is tried again at a time. */

@@ -3,9 +3,9 @@ import type { Config } from "../env.ts";
 import { sign } from "../http/hmac.ts";
 
 /**
- * The fingerprint of the run that a request describes, not of its text: the order of keys, defaults that are written out and
- * ignored fields do not change it. It has an HMAC in place of the secret: without MASTER_KEY, guesses of the secret cannot
- * be tested with it.
+ * The fingerprint of the run that a request describes, not of its text: the order of keys, white space, null in place of an
+ * absent field, defaults that are written out and ignored fields do not change it. It has an HMAC in place of the secret:
+ * without MASTER_KEY, guesses of the secret cannot be tested with it.
  */
 export async function fingerprintOf(
   meaning: object,

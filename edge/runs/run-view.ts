@@ -5,6 +5,7 @@ import { RunError, RunStatus } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
 import { stepOfPath } from "../../shared/journal/track.ts";
+import { clientKeyOf } from "../../shared/contracts/singleton-key.ts";
 import { readRun } from "../../shared/store/runs/read-runs.ts";
 import type { FoundRun, RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
@@ -34,6 +35,7 @@ export const RunView = z
     tenant_id: z.string(),
     triggered_by: z.string(),
     correlation_id: z.string(),
+    singleton_key: z.string().nullable(),
     session_id: z.string().nullable(),
     /** As the client gave it. */
     metadata: JsonRecord,
@@ -45,7 +47,7 @@ export const RunView = z
     waiting: Waiting.nullable(),
     /**
      * The open questions, then the timers, the oldest first, 100 at most; then the children that it waits for; or the time of the
-     * next try.
+     * next try or of the start.
      */
     waits: z.array(Waiting),
     /** The run that has started this one. */
@@ -86,6 +88,7 @@ export function viewOf(row: RunRow, { open, children }: Related): RunView {
     tenant_id: row.tenant_id,
     triggered_by: row.triggered_by,
     correlation_id: row.correlation_id,
+    singleton_key: row.singleton_key === null ? null : clientKeyOf(row.singleton_key),
     session_id: row.session_id,
     metadata: JsonRecord.parse(JSON.parse(row.metadata)),
     attempt: row.attempt,
@@ -101,13 +104,21 @@ export function viewOf(row: RunRow, { open, children }: Related): RunView {
 
 /** The response for a run that has been queued, by a start or a retry. */
 export const RunAccepted = z
-  .object({ run_id: RunId, status: z.literal("queued"), stream_url: z.string(), status_url: z.string() })
+  .object({
+    run_id: RunId,
+    status: z.enum(["queued", "skipped"]),
+    stream_url: z.string(),
+    status_url: z.string(),
+    /** No run was started: `run_id` is the run that has the singleton key (policy `skip`). */
+    skipped: z.literal(true).optional(),
+  })
   .meta({ id: "RunAccepted" });
 export type RunAccepted = z.infer<typeof RunAccepted>;
 
-export function acceptedOf(run_id: RunId): RunAccepted {
+export function acceptedOf(run_id: RunId, skipped = false): RunAccepted {
   const url = `/api/v2/orchestrations/runs/${run_id}`;
-  return { run_id, status: "queued", stream_url: `${url}/stream`, status_url: `${url}/status` };
+  const urls = { stream_url: `${url}/stream`, status_url: `${url}/status` };
+  return skipped ? { run_id, status: "skipped", ...urls, skipped } : { run_id, status: "queued", ...urls };
 }
 
 /** The run that a path names. @throws AppError `not_found`, also for a run of another tenant */

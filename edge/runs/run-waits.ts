@@ -4,6 +4,7 @@ import type { Decision } from "../../shared/contracts/approval.ts";
 import { FormField } from "../../shared/contracts/definition/human.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import { RunStatus, TERMINAL } from "../../shared/contracts/run.ts";
+import { clientKeyOf } from "../../shared/contracts/singleton-key.ts";
 import { pathOfWait, stepOfPath } from "../../shared/journal/track.ts";
 import { listOpenWaits } from "../../shared/store/runs/open-waits.ts";
 import type { OpenWait, Question } from "../../shared/store/runs/open-waits.ts";
@@ -17,6 +18,10 @@ const time = z.iso.datetime().nullable();
 /** What a run, or a branch of it, waits for. */
 export const Waiting = z.discriminatedUnion("reason", [
   z.object({ reason: z.literal("retry"), until: z.iso.datetime() }),
+  /** The run has not started: `delay_seconds` or `run_at` says when it does. */
+  z.object({ reason: z.literal("delay"), until: z.iso.datetime() }),
+  /** Another run has its singleton key. */
+  z.object({ reason: z.literal("singleton"), singleton_key: z.string() }),
   z.object({
     reason: z.literal("timer"),
     step_id: z.string(),
@@ -83,8 +88,9 @@ export async function readRelated(sql: Sql, { run_id, waits, has_children }: Fou
 }
 
 /**
- * A run that has started (attempt 1 or more) and is queued for a later time waits to try a step once more. While a
- * question, a timer or a child is open this is not shown, because the run may wake for another reason too.
+ * A run that is queued for a later time waits for its start, or, when it has started (attempt 1 or more), to try a step once
+ * more. While a question, a timer or a child is open this is not shown, because the run may wake for another reason too. A
+ * chat turn that waits for another turn has no time of its own.
  */
 export function waitsOf(
   row: RunRow,
@@ -99,8 +105,11 @@ export function waitsOf(
   ];
   if (waits.length > 0) return waits;
   const until = isoTime(row.wake_at_ms);
-  if (row.status !== "queued" || row.attempt === 0 || until === null || (row.due_in_ms ?? 0) <= 0) return [];
-  return [{ reason: "retry", until }];
+  if (row.status !== "queued" || until === null || (row.due_in_ms ?? 0) <= 0) return [];
+  if (row.waits_for_key)
+    return [{ reason: "singleton", singleton_key: clientKeyOf(row.singleton_key ?? "") }];
+  if (row.attempt > 0) return [{ reason: "retry", until }];
+  return row.delayed ? [{ reason: "delay", until }] : [];
 }
 
 /** A child as its parent shows it. */

@@ -7,6 +7,11 @@ import { readOrchestration } from "../../shared/store/definitions/orchestrations
 import { inHalves } from "../../shared/store/halves.ts";
 import { acceptRuns, findAccepted, findIdempotent } from "../../shared/store/runs/accept-runs.ts";
 import type { AcceptedRuns, QuotaCheckedBy } from "../../shared/store/runs/accept-runs.ts";
+import {
+  findSingletonHolder,
+  freeSkippedKey,
+  saveSkippedAnswer,
+} from "../../shared/store/runs/singletons.ts";
 import { ensureTenant } from "../../shared/store/tenants/tenant-rows.ts";
 import { isDataError, isNotCommitted } from "../../shared/store/unreachable.ts";
 import { toAppError } from "../http/problem.ts";
@@ -17,6 +22,9 @@ export type SubmitDeps = AdmitDeps & {
   /** Keeps the process alive until the work has ended, also after the results are returned. */
   waitUntil(work: Promise<unknown>): void;
 };
+
+/** How often a run is submitted again whose singleton key was freed between its commit and the look-up of the holder. */
+const MAX_RESUBMITS = 3;
 
 type Admissions = ReadonlyMap<RunId, Admission>;
 
@@ -32,9 +40,13 @@ type Outcome = { accepted: AcceptedRuns; failed: Map<RunId, unknown> };
  * that cannot be stored, a look-up that fails) is the result of that run alone, and a committed run is `accepted`
  * whatever becomes of the others.
  */
-export async function submit(deps: SubmitDeps, runs: readonly NewRun[]): Promise<SubmitResult[]> {
+export async function submit(
+  deps: SubmitDeps,
+  runs: readonly NewRun[],
+  resubmits = MAX_RESUBMITS,
+): Promise<SubmitResult[]> {
   try {
-    return await submitBatch(deps, runs);
+    return await submitBatch(deps, runs, resubmits);
   } catch (error) {
     const failed = failedBy(error);
     return runs.map(() => failed);
@@ -49,7 +61,11 @@ export async function submit(deps: SubmitDeps, runs: readonly NewRun[]): Promise
  *
  * @throws only before the commit
  */
-async function submitBatch(deps: SubmitDeps, runs: readonly NewRun[]): Promise<SubmitResult[]> {
+async function submitBatch(
+  deps: SubmitDeps,
+  runs: readonly NewRun[],
+  resubmits: number,
+): Promise<SubmitResult[]> {
   const admissions = await admit(deps, runs);
   const { accepted, failed } = await commitAdmitted(deps, runs, admissions);
   const unused = runs.filter(
@@ -60,7 +76,7 @@ async function submitBatch(deps: SubmitDeps, runs: readonly NewRun[]): Promise<S
   // lapse.
   deps.waitUntil(updateQueue(deps, runs, accepted, unused).catch(logNotEnqueued));
   return Promise.all(
-    runs.map((run) => resultOf(deps, run, { admissions, accepted, failed }).catch(failedBy)),
+    runs.map((run) => resultOf(deps, run, { admissions, accepted, failed, resubmits }).catch(failedBy)),
   );
 }
 
@@ -83,9 +99,17 @@ async function commitAdmitted(
       const admission = admissions.get(run.run_id);
       return admission?.is === "admitted" && admission.quotaCheckedBy === quotaCheckedBy;
     });
-    await commit(deps, some, quotaCheckedBy, admissions, outcome);
+    // One statement takes one singleton key: see acceptRuns.
+    for (const group of Map.groupBy(some, singletonOf).values()) {
+      await commit(deps, group, quotaCheckedBy, admissions, outcome);
+    }
   }
   return outcome;
+}
+
+/** The singleton key of a run; empty: none. */
+function singletonOf({ tenant_id, singleton }: NewRun): string {
+  return singleton ? `${tenant_id}\0${singleton.key}` : "";
 }
 
 /** A commit whose connection broke within this time is tried once more. */
@@ -209,36 +233,81 @@ async function updateQueue(
 async function resultOf(
   deps: SubmitDeps,
   run: NewRun,
-  { admissions, accepted, failed }: Outcome & { admissions: Admissions },
+  { admissions, accepted, failed, resubmits }: Outcome & { admissions: Admissions; resubmits: number },
 ): Promise<SubmitResult> {
   const row = accepted.get(run.run_id);
-  if (row) {
-    const waits = run.turn !== undefined && row.delay_ms > 0;
-    return { is: "accepted", run_id: run.run_id, replayed: false, waits };
-  }
+  if (row) return acceptedAs(run.run_id, { waits: run.turn !== undefined && row.delay_ms > 0 });
   const error = failed.get(run.run_id);
   if (error !== undefined) return failedBy(error);
   const admission = admissions.get(run.run_id);
   if (!admission) throw new Error(`no admission for ${run.run_id}`);
   if (admission.is === "refused") return { is: "refused", ...admission.refusal };
-  const earlier = await findEarlier(deps, run);
+  const earlier = await findEarlier(deps, run, resubmits);
   if (earlier) return earlier;
   const notTaken = run.turn && (await turnRefusal(deps, run.turn, run.run_id));
   if (notTaken) return { is: "refused", ...notTaken };
   if (admission.is === "full") return { is: "refused", ...admission.refusal };
+  const skipped =
+    run.singleton?.policy === "skip" ? await skippedResult(deps, run, admission, resubmits) : null;
+  if (skipped) return skipped;
   return { is: "refused", ...(await whyNotCommitted(deps, run, admission.quotaCheckedBy)) };
 }
 
-/** The result that an earlier request got under the same Idempotency-Key; null: there was none. */
-async function findEarlier(
-  { query }: Pick<AdmitDeps, "query">,
-  { tenant_id, idempotency_key: key, request_hash }: NewRun,
+function acceptedAs(run_id: RunId, { replayed = false, skipped = false, waits = false } = {}): SubmitResult {
+  return { is: "accepted", run_id, replayed, skipped, waits };
+}
+
+/**
+ * The result of a run that was not committed and may have been skipped: the run that has its singleton key. When that run
+ * has ended meanwhile, the key is free, and the run is submitted again. Null: it was not skipped.
+ */
+async function skippedResult(
+  deps: SubmitDeps,
+  run: NewRun,
+  { quotaCheckedBy }: { quotaCheckedBy: QuotaCheckedBy },
+  resubmits: number,
 ): Promise<SubmitResult | null> {
+  const { run_id, tenant_id, orchestration_id, idempotency_key: key, singleton } = run;
+  if (!singleton) return null;
+  const definition = await deps.query((sql) => readOrchestration(sql, tenant_id, orchestration_id));
+  if (definition === null) return null;
+  const answer = await deps.query((sql) => findSingletonHolder(sql, tenant_id, singleton.key));
+  if (answer === null) {
+    if (quotaCheckedBy === "postgres") return null;
+    if (key !== null) await deps.query((sql) => freeSkippedKey(sql, tenant_id, key));
+    return resubmit(deps, run, resubmits);
+  }
+  if (key !== null)
+    await deps.query((sql) => saveSkippedAnswer(sql, tenant_id, key, { run: run_id, answer }));
+  return acceptedAs(answer, { skipped: true });
+}
+
+/** The runs with a singleton key end so fast that none is found when it is looked for. */
+const KEY_IS_BUSY: SubmitResult = {
+  is: "refused",
+  code: "capacity",
+  detail: "The runs with this singleton key change faster than one can be named; try again in a moment.",
+  retryAfterSeconds: 1,
+};
+
+async function resubmit(deps: SubmitDeps, run: NewRun, resubmits: number): Promise<SubmitResult> {
+  if (resubmits <= 0) return KEY_IS_BUSY;
+  const [result = KEY_IS_BUSY] = await submit(deps, [run], resubmits - 1);
+  return result;
+}
+
+/** The result that an earlier request got under the same Idempotency-Key; null: there was none. */
+async function findEarlier(deps: SubmitDeps, run: NewRun, resubmits: number): Promise<SubmitResult | null> {
+  const { run_id, tenant_id, idempotency_key: key, request_hash, singleton } = run;
   if (key === null) return null;
-  const earlier = await query((sql) => findIdempotent(sql, tenant_id, key));
-  if (!earlier) return null;
+  const earlier = await deps.query((sql) => findIdempotent(sql, tenant_id, key));
+  // The key of a run that was skipped names that run until the answer is recorded.
+  if (!earlier || earlier.run_id === run_id) return null;
   if (earlier.request_hash === request_hash) {
-    return { is: "accepted", run_id: earlier.run_id, replayed: true };
+    if (singleton?.policy === "skip" && (await deps.query((sql) => freeSkippedKey(sql, tenant_id, key)))) {
+      return resubmit(deps, run, resubmits);
+    }
+    return acceptedAs(earlier.run_id, { replayed: true, skipped: earlier.skipped });
   }
   const detail = "This Idempotency-Key was used with another request; use a new one for a new request.";
   return { is: "refused", code: "idempotency_conflict", detail };

@@ -1,6 +1,6 @@
 import type { SessionId } from "../../shared/contracts/ids.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import { jobOf } from "../../shared/queue/job.ts";
+import { enqueueDue } from "../../shared/queue/due-jobs.ts";
 import { wakeTurns } from "../../shared/store/chat/turn-order.ts";
 import type { Services } from "../services.ts";
 
@@ -13,10 +13,7 @@ export async function wakeNextTurn(
   session: SessionId,
 ): Promise<void> {
   try {
-    const due = await wakeTurns(sql, session);
-    if (due.length > 0) {
-      await queue.enqueue(due.map((run) => ({ ...jobOf(run), status: run.status, delayMs: 0 })));
-    }
+    await enqueueDue(queue, await wakeTurns(sql, session));
   } catch (error) {
     log.info("chat.turn_not_woken", { session, error: messageOf(error) });
   }

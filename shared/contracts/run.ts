@@ -43,6 +43,13 @@ export const NewTurn = z.object({
 });
 export type NewTurn = z.infer<typeof NewTurn>;
 
+/**
+ * What becomes of a run whose singleton key another run of its tenant has: it is not started (`skip`), it waits for that
+ * run's end (`queue`), or it waits and that run is cancelled (`cancel_previous`).
+ */
+export const SingletonPolicy = z.enum(["skip", "queue", "cancel_previous"]);
+export type SingletonPolicy = z.infer<typeof SingletonPolicy>;
+
 /** A run as the edge submits it: it is admitted, then committed. */
 export const NewRun = z.object({
   run_id: RunId,
@@ -58,6 +65,12 @@ export const NewRun = z.object({
   /** JSON text of the client's metadata. */
   metadata: z.string(),
   delay_ms: z.number().int().nonnegative(),
+  /** The run is not started before this time; with a delay, not before the later of both. Absent: at once. */
+  starts_at: z.iso.datetime().exactOptional(),
+  /** Of the runs of a tenant with this key, one moves at a time. */
+  singleton: z.object({ key: z.string(), policy: SingletonPolicy }).exactOptional(),
+  /** The batch that the run was submitted with, and its place there. */
+  batch: z.object({ id: z.string(), index: z.number().int() }).exactOptional(),
   idempotency_key: z.string().nullable(),
   request_hash: z.string().nullable(),
   /**
@@ -78,11 +91,12 @@ export const MAX_WAITING_BYTES = 16 * 1024 * 1024;
 export type Refusal = { code: ErrorCode; detail: string; retryAfterSeconds?: number };
 
 /**
- * The result of a submit. `replayed`: the run was accepted before, under the same Idempotency-Key. `waits`: the run is a chat
- * turn that begins when the turns before it have ended.
+ * The result of a submit. `replayed`: the run was accepted before, under the same Idempotency-Key. `skipped`: no run was
+ * started, because `run_id` has the singleton key. `waits`: the run is a chat turn that begins when the turns before it have
+ * ended.
  */
 export type SubmitResult =
-  | { is: "accepted"; run_id: RunId; replayed: boolean; waits?: boolean }
+  | { is: "accepted"; run_id: RunId; replayed: boolean; skipped: boolean; waits?: boolean }
   | ({ is: "refused" } & Refusal);
 
 /** The reason of a run's failure, as it is stored. */

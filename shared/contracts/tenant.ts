@@ -30,6 +30,12 @@ export const Tenant = z.object({
   max_queued_runs: limit,
   requests_per_second: limit,
   weight: z.number().int().min(1).max(1000),
+  /** The most bytes of one upload, and of one file that a tool writes. */
+  max_artifact_bytes: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(5 * 1024 ** 3),
   /** It starts no runs. Its limits are those that hold when it is enabled again. */
   disabled: z.boolean(),
   /** Its deletion was requested: it is disabled, its keys are revoked, and what belongs to it is being deleted. */

@@ -2,13 +2,14 @@ import { foldCounters } from "./metrics/counters.ts";
 import type { Sql } from "./sql.ts";
 import { deleteOfTenants } from "./tenants/delete-tenants.ts";
 
-/** The most deliveries, and the most idempotency keys, that one call deletes. */
+/** The most rows of each table that one call deletes. */
 const BATCH = 10_000;
 
 /**
  * Retention (docs/protocol.md 7.8). Deletes the rows of workers without a beat for a day, idempotency keys older than
- * 24 hours, deliveries that have had an outcome for 30 days, audit rows older than a year, chat sessions that were deleted, or
- * never had a turn, for a day, and what belongs to deleted tenants. What deleted workers have counted is kept in the common sums.
+ * 24 hours, deliveries that have had an outcome for 30 days, the record of ticks after 7 days, audit rows older than a year,
+ * chat sessions that were deleted, or never had a turn, for a day, and what belongs to deleted tenants. What deleted workers
+ * have counted is kept in the common sums.
  * @returns true when more expired rows may be left: at least one table gave a full batch
  */
 export async function deleteExpired(sql: Sql): Promise<boolean> {
@@ -41,9 +42,15 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
     ), deleted_messages as (
       -- Those that a turn added while its session was deleted.
       delete from chat_messages m using deleted_sessions d where m.session_id = d.session_id
+    ), deleted_ticks as (
+      delete from schedule_ticks where (tenant_id, schedule_id, tick_at) in (
+        select tenant_id, schedule_id, tick_at from schedule_ticks where recorded_at < now() - interval '7 days'
+        order by recorded_at limit ${BATCH})
+      returning 1
     )
     select greatest((select count(*) from deleted_deliveries), (select count(*) from deleted_keys),
-      (select count(*) from deleted_audit), (select count(*) from deleted_sessions))::int as largest_batch`;
+      (select count(*) from deleted_audit), (select count(*) from deleted_sessions),
+      (select count(*) from deleted_ticks))::int as largest_batch`;
   await foldCounters(sql);
   const hasMoreOfTenants = await deleteOfTenants(sql);
   return hasMoreOfTenants || (row?.largest_batch ?? 0) >= BATCH;

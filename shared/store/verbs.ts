@@ -1,8 +1,9 @@
 import { z } from "zod";
+import { UploadId } from "../contracts/artifact.ts";
 import { ChatHistory, Summary } from "../contracts/chat.ts";
 import { Incarnation, RunId, SessionId, TenantId } from "../contracts/ids.ts";
 import { StoredPage } from "../contracts/journal-entry.ts";
-import { Lane } from "../contracts/run.ts";
+import { Lane, NewRun } from "../contracts/run.ts";
 import { readChatHistory, readTurnText, saveChatSummary } from "./chat/messages.ts";
 import { wakeTurns } from "./chat/turn-order.ts";
 import { readDefinition } from "./definitions/agents-and-tools.ts";
@@ -16,6 +17,9 @@ import {
 import { readPinnedDefinition } from "./definitions/orchestrations.ts";
 import { StoredDefinition } from "./definitions/stored-definition.ts";
 import { deleteExpired } from "./delete-expired.ts";
+import { forgetUploads, takeExpiredUploads } from "./files/expired-uploads.ts";
+import { findOrphans } from "./files/orphans.ts";
+import { RunFileList, readRunFiles } from "./files/run-files.ts";
 import { Committed, flush } from "./journal/flush.ts";
 import { NewEntry } from "./journal/new-entry.ts";
 import { findCommitted, readStoredPage } from "./journal/read-journal.ts";
@@ -28,8 +32,17 @@ import { RunSnapshot, readRunSnapshots } from "./runs/run-snapshots.ts";
 import { RunningRun, RunningRunPosition, listOwners, listRunningRuns } from "./runs/running-runs.ts";
 import { SignalledRun } from "./runs/family.ts";
 import { NewChild, ParentFence, StartedChild, cancelChild, startChild } from "./runs/start-child.ts";
+import { SingletonRepairs, listSuccessors, repairSingletons } from "./runs/singletons.ts";
 import { countWithoutWakeup } from "./runs/stuck-counts.ts";
 import { Wait, readWaits } from "./runs/waits.ts";
+import {
+  ClaimedSchedules,
+  FiredSchedule,
+  TickStart,
+  claimSchedules,
+  saveFired,
+  startTick,
+} from "./schedules/fire-schedules.ts";
 import type { Sql } from "./sql.ts";
 import { ChangedLimits, LimitsPosition, listChangedLimits } from "./tenants/tenant-limits.ts";
 import {
@@ -123,6 +136,36 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([z.array(z.object({ run_id: RunId, seq: z.number().int(), attempt: z.number().int() }))]),
       result: runIds,
       run: findCommitted,
+    }),
+    listSuccessors: bind({
+      name: "listSuccessors",
+      args: z.tuple([runIds]),
+      result: z.array(DueRun),
+      run: listSuccessors,
+    }),
+    repairSingletons: bind({
+      name: "repairSingletons",
+      args: z.tuple([]),
+      result: SingletonRepairs,
+      run: repairSingletons,
+    }),
+    claimSchedules: bind({
+      name: "claimSchedules",
+      args: z.tuple([z.number().int().min(1).max(100)]),
+      result: ClaimedSchedules,
+      run: claimSchedules,
+    }),
+    startTick: bind({
+      name: "startTick",
+      args: z.tuple([NewRun, z.enum(["queue", "postgres"])]),
+      result: TickStart,
+      run: startTick,
+    }),
+    saveFired: bind({
+      name: "saveFired",
+      args: z.tuple([z.array(FiredSchedule).max(100)]),
+      result: z.null(),
+      run: saveFired,
     }),
     readWaits: bind({
       name: "readWaits",
@@ -315,6 +358,30 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([Incarnation, z.array(CounterValue).max(MAX_VALUES)]),
       result: z.null(),
       run: saveCounters,
+    }),
+    readRunFiles: bind({
+      name: "readRunFiles",
+      args: z.tuple([RunId]),
+      result: RunFileList,
+      run: readRunFiles,
+    }),
+    findOrphans: bind({
+      name: "findOrphans",
+      args: z.tuple([z.array(z.string()).max(1_000)]),
+      result: z.array(z.string()),
+      run: findOrphans,
+    }),
+    takeExpiredUploads: bind({
+      name: "takeExpiredUploads",
+      args: z.tuple([]),
+      result: z.array(z.object({ upload_id: z.string(), tenant_id: z.string() })),
+      run: takeExpiredUploads,
+    }),
+    forgetUploads: bind({
+      name: "forgetUploads",
+      args: z.tuple([z.array(UploadId).max(1_000)]),
+      result: z.null(),
+      run: forgetUploads,
     }),
     deleteExpired: bind({
       name: "deleteExpired",

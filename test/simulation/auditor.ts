@@ -150,6 +150,11 @@ function bound(store: Statements): Statements {
     readPinnedDefinition: (...args) => store.readPinnedDefinition(...args),
     readDefinition: (...args) => store.readDefinition(...args),
     readMcpServer: (...args) => store.readMcpServer(...args),
+    listSuccessors: (...args) => store.listSuccessors(...args),
+    repairSingletons: (...args) => store.repairSingletons(...args),
+    claimSchedules: (...args) => store.claimSchedules(...args),
+    startTick: (...args) => store.startTick(...args),
+    saveFired: (...args) => store.saveFired(...args),
     claimMcpListings: (...args) => store.claimMcpListings(...args),
     saveMcpListing: (...args) => store.saveMcpListing(...args),
     readChatHistory: (...args) => store.readChatHistory(...args),
@@ -173,6 +178,10 @@ function bound(store: Statements): Statements {
     countDueDeliveries: () => store.countDueDeliveries(),
     countRuns: () => store.countRuns(),
     saveCounters: (...args) => store.saveCounters(...args),
+    readRunFiles: (...args) => store.readRunFiles(...args),
+    findOrphans: (...args) => store.findOrphans(...args),
+    takeExpiredUploads: () => store.takeExpiredUploads(),
+    forgetUploads: (...args) => store.forgetUploads(...args),
     deleteExpired: () => store.deleteExpired(),
   };
 }

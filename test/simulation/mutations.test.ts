@@ -104,6 +104,7 @@ const unknownIsCommitted: Parts["store"] = (store) => ({
         signals: 0,
         cancel: false,
         webhook: false,
+        frees_key: false,
       })),
     ),
 });

@@ -196,7 +196,7 @@ export class PostgresModel implements Statements {
       const cancel = row.cancel_requested_at !== null;
       // As json_agg: no relative is null, and a flush without an end has no such column.
       const ofEnds = hasEnds ? { notified: notified.length === 0 ? null : notified } : {};
-      return [{ run_id, event_seq, signals, cancel, webhook: false, ...ofEnds }];
+      return [{ run_id, event_seq, signals, cancel, webhook: false, frees_key: false, ...ofEnds }];
     });
   }
 
@@ -371,6 +371,28 @@ export class PostgresModel implements Statements {
     return null;
   }
 
+  /** No run of the simulation has a singleton key. */
+  listSuccessors(): [] {
+    return [];
+  }
+
+  repairSingletons(): Answer<"repairSingletons"> {
+    return { handedOver: 0, superseded: 0 };
+  }
+
+  /** No tenant of the simulation has a schedule. */
+  claimSchedules(): Answer<"claimSchedules"> {
+    return { schedules: [], now_ms: this.now, next_ms: null };
+  }
+
+  startTick(): Answer<"startTick"> {
+    return { is: "missed", reason: "not_found" };
+  }
+
+  saveFired(): null {
+    return null;
+  }
+
   claimMcpListings(): [] {
     return [];
   }
@@ -532,6 +554,23 @@ export class PostgresModel implements Statements {
   }
 
   /** No history lasts until a retention. */
+  /** The workers of the simulation have no object store. */
+  readRunFiles(): Answer<"readRunFiles"> {
+    return { session_id: null, max_bytes: 0, own_files: 0, own_bytes: 0, files: [] };
+  }
+
+  findOrphans(): [] {
+    return [];
+  }
+
+  takeExpiredUploads(): [] {
+    return [];
+  }
+
+  forgetUploads(): null {
+    return null;
+  }
+
   deleteExpired(): boolean {
     return false;
   }

@@ -181,6 +181,7 @@ export class Simulation {
         tools: this.outside.tools,
         sandbox: { of: () => SANDBOX },
         artifacts: null,
+        files: null,
         turns: new TrackTurns(2),
         children,
         count: new Counters(),

@@ -34,6 +34,11 @@ export function storeOverNetwork(
       call("readPinnedDefinition", () => store.readPinnedDefinition(...args)),
     readDefinition: (...args) => call("readDefinition", () => store.readDefinition(...args)),
     readMcpServer: (...args) => call("readMcpServer", () => store.readMcpServer(...args)),
+    listSuccessors: (...args) => call("listSuccessors", () => store.listSuccessors(...args)),
+    repairSingletons: (...args) => call("repairSingletons", () => store.repairSingletons(...args)),
+    claimSchedules: (...args) => call("claimSchedules", () => store.claimSchedules(...args)),
+    startTick: (...args) => call("startTick", () => store.startTick(...args)),
+    saveFired: (...args) => call("saveFired", () => store.saveFired(...args)),
     claimMcpListings: (...args) => call("claimMcpListings", () => store.claimMcpListings(...args)),
     saveMcpListing: (...args) => call("saveMcpListing", () => store.saveMcpListing(...args)),
     readChatHistory: (...args) => call("readChatHistory", () => store.readChatHistory(...args)),
@@ -57,6 +62,10 @@ export function storeOverNetwork(
     countDueDeliveries: (...args) => call("countDueDeliveries", () => store.countDueDeliveries(...args)),
     countRuns: (...args) => call("countRuns", () => store.countRuns(...args)),
     saveCounters: (...args) => call("saveCounters", () => store.saveCounters(...args)),
+    readRunFiles: (...args) => call("readRunFiles", () => store.readRunFiles(...args)),
+    findOrphans: (...args) => call("findOrphans", () => store.findOrphans(...args)),
+    takeExpiredUploads: (...args) => call("takeExpiredUploads", () => store.takeExpiredUploads(...args)),
+    forgetUploads: (...args) => call("forgetUploads", () => store.forgetUploads(...args)),
     deleteExpired: (...args) => call("deleteExpired", () => store.deleteExpired(...args)),
   };
 }

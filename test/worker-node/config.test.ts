@@ -18,10 +18,17 @@ test.each([
   ["MODEL_TIMEOUT_SECONDS", "0.5", "MODEL_TIMEOUT_SECONDS must be a whole number from 1 to 3600"],
   ["WORKER_CONCURRENCY", "many", "WORKER_CONCURRENCY must be a whole number from 1 to 1000"],
   ["WORKER_HEALTH_PORT", "70000", "WORKER_HEALTH_PORT must be a whole number from 0 to 65535"],
+  ["SMTP_URL", "smtp://127.0.0.1", "SMTP_URL and SMTP_FROM belong together: set both, or neither"],
   ["EGRESS_ALLOW", "tools.internal,*.internal", `EGRESS_ALLOW: entry 2 ${EGRESS_SENTENCE}`],
 ])("%s=%s stops the start with one sentence that names it", (name, value, sentence) => {
   const read = () => readConfig({ ...valid, [name]: value });
   expect(read).toThrow(new Error(sentence));
+});
+
+// Fails when a line break in the sender can add a header to each mail.
+test("a sender of mails that is no address stops the start", () => {
+  const read = () => readConfig({ ...valid, SMTP_URL: "smtp://mail", SMTP_FROM: "a@b\r\nBcc: c@d" });
+  expect(read).toThrow(new Error("SMTP_FROM must be an address such as Shop <mail@example.com>"));
 });
 
 test("a valid environment is parsed, with defaults for what is not set", () => {

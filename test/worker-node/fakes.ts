@@ -1,3 +1,4 @@
+import type { Files } from "../../worker-node/engine/ports.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { ChildStarts } from "../../worker-node/execution/execution-state.ts";
 
@@ -7,6 +8,8 @@ const refuse = async (): Promise<never> => {
 
 /** The queue of a worker whose runs start no others. */
 export const noChildren: ChildStarts = { admit: refuse, giveBack: () => {}, notify: () => {} };
+/** Files that refuse every call. */
+export const refusingFiles: Files = { write: refuse, read: refuse, list: refuse };
 
 /** A store that refuses every call. A test replaces the verbs that it is about. */
 export const refusingStore: StateStore = {
@@ -25,6 +28,11 @@ export const refusingStore: StateStore = {
   readPinnedDefinition: refuse,
   readDefinition: refuse,
   readMcpServer: refuse,
+  listSuccessors: refuse,
+  repairSingletons: refuse,
+  claimSchedules: refuse,
+  startTick: refuse,
+  saveFired: refuse,
   claimMcpListings: refuse,
   saveMcpListing: refuse,
   readChatHistory: refuse,
@@ -48,5 +56,9 @@ export const refusingStore: StateStore = {
   countDueDeliveries: refuse,
   countRuns: refuse,
   saveCounters: refuse,
+  readRunFiles: refuse,
+  findOrphans: refuse,
+  takeExpiredUploads: refuse,
+  forgetUploads: refuse,
   deleteExpired: refuse,
 };

@@ -1,4 +1,4 @@
-/** Large values, from a worker through the S3 endpoint of the bucket to the edge's binding of it. */
+/** Large values and files, from a worker through the S3 endpoint of the bucket to the edge's binding of it. */
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { z } from "zod";
 import { createObjectStore } from "../../worker-node/clients/object-store.ts";
@@ -6,6 +6,8 @@ import { spawnWorker } from "../services/worker-process.ts";
 import type { WorkerProcess } from "../services/worker-process.ts";
 import { MASTER_KEY } from "../edge/test-stores.ts";
 import { startEdge, type Edge } from "./edge.ts";
+import { describeFiles, fileDefinitions } from "./files.ts";
+import { attachedDefinitions, describeUploads } from "./uploads.ts";
 
 const BUCKET = "synapse-artifacts";
 const LARGE = "x".repeat(40_000);
@@ -32,6 +34,7 @@ beforeAll(async () => {
     SCALE_POSTGRES_URL: edge.stores.postgresUrl,
     WORKER_HEALTH_PORT: "0",
     MASTER_KEY,
+    EGRESS_ALLOW: "127.0.0.1",
     S3_ENDPOINT: edge.s3.endpoint,
     S3_BUCKET: BUCKET,
     S3_ACCESS_KEY_ID: edge.s3.accessKeyId,
@@ -47,6 +50,10 @@ beforeAll(async () => {
   };
   const body = { name: "Large", entry_step_id: "a", steps: [step] };
   expect((await edge.call("PUT", "/api/v2/orchestrations/orch_large", { body })).status).toBe(200);
+  for (const [id, definition] of Object.entries({ ...attachedDefinitions, ...fileDefinitions })) {
+    const saved = await edge.call("PUT", `/api/v2/orchestrations/${id}`, { body: definition });
+    expect([saved.status, await saved.text()]).toEqual([200, expect.anything()]);
+  }
   const started = await edge.call("POST", "/api/v2/orchestrations/orch_large/run", {
     body: { message: "m", tenant_id: "acme" },
   });
@@ -62,6 +69,21 @@ afterAll(async () => {
   await worker.stop("SIGKILL");
   await edge.stop();
 });
+
+describeUploads(
+  () => edge,
+  async (prefix) => {
+    const keys: string[] = [];
+    for await (const page of artifacts().list(prefix)) keys.push(...page.map(({ key }) => key));
+    return keys;
+  },
+);
+
+describeFiles(
+  () => edge,
+  () => worker,
+  artifacts,
+);
 
 describe("a value over 32 KiB", () => {
   // Fails when a reference in the result has no path that opens it.

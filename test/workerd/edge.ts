@@ -14,6 +14,8 @@ const S3_KEYS = { accessKeyId: "test", secretAccessKey: "test" };
 
 export type Edge = {
   base: string;
+  /** The process of workerd. */
+  pid: number;
   /** The S3 endpoint of the edge's bucket, as workers reach it. */
   s3: { endpoint: string } & typeof S3_KEYS;
   stores: TestStores;
@@ -76,6 +78,7 @@ export async function startEdge(eventShards = 1): Promise<Edge> {
 
   return {
     base,
+    pid: edge.child.pid ?? 0,
     s3: { endpoint: `http://127.0.0.1:${s3Port}/cdn-cgi/local/r2/s3`, ...S3_KEYS },
     stores,
     postgres,

@@ -1,10 +1,14 @@
+import { Readable } from "node:stream";
 import { z } from "zod";
 import type { Config } from "../config.ts";
 import { ObjectStoreError } from "../execution/object-store.ts";
 import type { ObjectStore } from "../execution/object-store.ts";
+import type { FileStore } from "../files/file-store.ts";
 
-/** The limit of one try of a request. A large body goes in parts of 5 MiB, one request each. */
+/** The limit of one try of a request. A large body goes in parts, one request each. */
 const REQUEST_MS = 5_000;
+/** A stream has one part in flight and one that fills. S3 takes 10,000 parts of an object: 80 GiB. */
+const PART_BYTES = 8 * 1024 * 1024;
 
 export type S3Settings = {
   endpoint: string | undefined;
@@ -16,7 +20,7 @@ export type S3Settings = {
 };
 
 /** An object store that can also be checked: `check` rejects when the bucket cannot be reached. */
-export type CheckedObjectStore = ObjectStore & { check(): Promise<void> };
+export type CheckedObjectStore = ObjectStore & FileStore & { check(): Promise<void> };
 
 /** The object store of a worker; null when S3_BUCKET is not set. */
 export function openObjectStore(config: Config): CheckedObjectStore | null {
@@ -34,11 +38,11 @@ export function openObjectStore(config: Config): CheckedObjectStore | null {
 export function createObjectStore(settings: S3Settings): CheckedObjectStore {
   const { endpoint, bucket, region, credentials, requestMs = REQUEST_MS } = settings;
   const load = async () => {
-    const [{ S3Client, GetObjectCommand, HeadBucketCommand }, { Upload }] = await Promise.all([
+    const [s3, { Upload }] = await Promise.all([
       import("@aws-sdk/client-s3"),
       import("@aws-sdk/lib-storage"),
     ]);
-    const client = new S3Client({
+    const client = new s3.S3Client({
       region,
       ...(endpoint && { endpoint, forcePathStyle: true }),
       ...(credentials && { credentials }),
@@ -48,7 +52,7 @@ export function createObjectStore(settings: S3Settings): CheckedObjectStore {
       // By default the SDK only warns of a request that takes longer.
       requestHandler: { connectionTimeout: 3_000, requestTimeout: requestMs, throwOnRequestTimeout: true },
     });
-    return { client, GetObjectCommand, HeadBucketCommand, Upload };
+    return { ...s3, client, Upload };
   };
   let loaded: ReturnType<typeof load> | undefined;
   const sdk = (): ReturnType<typeof load> => (loaded ??= load());
@@ -70,6 +74,61 @@ export function createObjectStore(settings: S3Settings): CheckedObjectStore {
       }
       if (!object.Body) throw new Error(`the object ${key} is empty`);
       return object.Body.transformToString("utf8");
+    },
+    async putStream(key, bytes, contentType) {
+      const { client, Upload, HeadObjectCommand } = await sdk();
+      let passed: number | null = null;
+      const counted = async function* () {
+        let count = 0;
+        for await (const part of bytes) {
+          count += part.byteLength;
+          yield part;
+        }
+        passed = count;
+      };
+      const Body = Readable.from(counted(), { objectMode: false });
+      const params = { Bucket: bucket, Key: key, Body, ContentType: contentType };
+      const upload = new Upload({ client, params, partSize: PART_BYTES, queueSize: 1 });
+      try {
+        await upload.done();
+      } catch (error) {
+        // The reply of the last request may be lost. The SDK then repeats it, and gets NoSuchUpload, although the object is there.
+        if (passed === null) rethrow(error);
+        const object = await client
+          .send(new HeadObjectCommand({ Bucket: bucket, Key: key }))
+          .catch(() => null);
+        if (object?.ContentLength !== passed) rethrow(error);
+      }
+    },
+    async readRange(key, offset, length) {
+      const { client, GetObjectCommand } = await sdk();
+      const Range = `bytes=${offset}-${offset + length - 1}`;
+      const object = await client
+        .send(new GetObjectCommand({ Bucket: bucket, Key: key, Range }))
+        .catch(rethrow);
+      if (!object.Body) throw new Error(`the object ${key} is empty`);
+      return object.Body.transformToByteArray();
+    },
+    async *list(prefix, after) {
+      const { client, ListObjectsV2Command } = await sdk();
+      let StartAfter = after;
+      for (;;) {
+        const page = await client
+          .send(
+            new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, ...(StartAfter && { StartAfter }) }),
+          )
+          .catch(rethrow);
+        const objects = (page.Contents ?? []).flatMap(({ Key: key, Size: size = 0, LastModified: at }) =>
+          key === undefined || at === undefined ? [] : [{ key, size, ageMs: Date.now() - at.getTime() }],
+        );
+        if (objects.length > 0) yield objects;
+        StartAfter = objects.at(-1)?.key;
+        if (!page.IsTruncated || StartAfter === undefined) return;
+      }
+    },
+    async delete(key) {
+      const { client, DeleteObjectCommand } = await sdk();
+      await client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key })).catch(rethrow);
     },
     async check() {
       const { client, HeadBucketCommand } = await sdk();

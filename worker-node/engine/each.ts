@@ -1,6 +1,6 @@
 import { isFork, writersOf } from "../../shared/contracts/definition/index.ts";
 import { trackAt } from "../../shared/journal/track.ts";
-import { valueAt } from "./run-state.ts";
+import { followed } from "./run-state.ts";
 import { itemsOf } from "./steps/loop.ts";
 import type { Orchestration, Step } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
@@ -29,7 +29,7 @@ export async function eachOf({
     if (fork === null || step?.type !== "loop" || index === undefined) continue;
     const item = (await listOf(fork, () => itemsOf(step, { state: above.state, load })))?.[index];
     if (item === undefined) return { index };
-    return { index, item: (await valueAt(item, [], load)) ?? null };
+    return { index, item: (await followed(item, [], load)) ?? null };
   }
   return {};
 }

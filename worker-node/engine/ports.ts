@@ -1,4 +1,5 @@
 import type { AnsweredBy, Vote } from "../../shared/contracts/approval.ts";
+import type { FileReference } from "../../shared/contracts/artifact.ts";
 import type { ChatHistory, Summary } from "../../shared/contracts/chat.ts";
 import type { FormField } from "../../shared/contracts/definition/human.ts";
 import type { LeafStep, Step, StepOf } from "../../shared/contracts/definition/index.ts";
@@ -49,6 +50,7 @@ export type StepContext = {
   load(value: Json): Promise<Json>;
   models: Models;
   tools: Tools;
+  files: Files;
   sandbox: Sandbox;
   agent(id: string): Promise<JsonObject | null>;
   /** The session of a chat turn; null: the run is no chat turn. */
@@ -206,7 +208,14 @@ export type Models = { generate(request: ModelRequest): Promise<ModelAnswer> };
 /** Tool calls. A tool that fails throws, like a model. `toolsOf`: the tools of a stored MCP server. */
 export type Tools = {
   toolsOf(request: { server: JsonObject; signal: AbortSignal }): Promise<JsonObject[]>;
-  call(request: { tool: JsonObject; args: Json; effectKey: string; signal: AbortSignal }): Promise<Json>;
+  /** `files`: where an answer goes that the tool wants as a file. */
+  call(request: {
+    tool: JsonObject;
+    args: Json;
+    effectKey: string;
+    signal: AbortSignal;
+    files: Pick<Files, "write">;
+  }): Promise<Json>;
 };
 
 /** JavaScript in a QuickJS sandbox: no network, no clock, memory and time limits. Errors are TerminalErrors. */
@@ -215,4 +224,33 @@ export type Sandbox = {
   evaluate(expression: string, state: JsonObject, loopVariables?: JsonObject): Promise<Json>;
   /** Runs a program that reads `state` and the names in `loopVariables`, and sets `result`; returns `result`. */
   transform(code: string, state: JsonObject, loopVariables?: JsonObject): Promise<Json>;
+};
+
+/** A file as a tool's answer shows it. */
+export type ShownFile = {
+  name: string;
+  content_type: string;
+  bytes: number;
+  sha256: string;
+  scope: "run" | "session" | "attachment";
+  url: string;
+};
+
+/** The files that a step can reach. All that it writes is committed with its next checkpoint, or not at all. */
+export type Files = {
+  /**
+   * @throws ToolRejection for a file that is too large, one too many, or of a session where there is none; what `bytes` throws; a
+   *   RetryableError or TerminalError of the object store
+   */
+  write(
+    file: { name: string; content_type: string; scope: "run" | "session" },
+    bytes: AsyncIterable<Uint8Array> | Uint8Array,
+  ): Promise<FileReference>;
+  /** A part of the newest file with this name, as text or in base64. @throws ToolRejection when there is no such file */
+  read(
+    name: string,
+    offset: number,
+    length: number,
+  ): Promise<ShownFile & { offset: number; length: number; content?: string; content_base64?: string }>;
+  list(): Promise<ShownFile[]>;
 };

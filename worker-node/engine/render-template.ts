@@ -1,7 +1,7 @@
 import { placeholdersOf } from "../../shared/contracts/definition/index.ts";
 import { TextBudget } from "./bounded-text.ts";
 import { TerminalError } from "./step-errors.ts";
-import { asText, valueAt } from "./run-state.ts";
+import { asText, followed, valueAt } from "./run-state.ts";
 import type { Placeholder } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { StepContext } from "./ports.ts";
@@ -52,7 +52,7 @@ async function textsOf(
     const rootName = nameOf({ ...first, path: first.path.slice(0, 1) });
     if (root.name !== rootName) {
       const of = first.of === "loop" ? values.each : values.state;
-      const value = first.of === "input" ? values.message : await valueAt(of, [key], values.load);
+      const value = first.of === "input" ? values.message : await followed(of, [key], values.load);
       root = { name: rootName, value };
     }
     const value = root.value === undefined ? undefined : await valueAt(root.value, rest, values.load);

@@ -1,24 +1,41 @@
 import type { Step } from "../../shared/contracts/definition/index.ts";
+import { FileReference } from "../../shared/contracts/artifact.ts";
 import { Reference } from "../../shared/contracts/journal-entry.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
-/** The value at `path` inside `value`; undefined where there is none. References on the way are loaded. */
+/**
+ * The value at `path` inside `value`; undefined where there is none. References on the way are loaded. A file at the end of the path
+ * is loaded too, as text; before the end it is its reference, whose fields a path may name.
+ */
 export async function valueAt(
   value: Json,
   path: readonly string[],
   load: (value: Json) => Promise<Json>,
 ): Promise<Json | undefined> {
-  let current: Json | undefined = isReference(value) ? await load(value) : value;
+  const found = await followed(value, path, load);
+  return found !== undefined && isFile(found) ? load(found) : found;
+}
+
+/** As `valueAt`, and a file stays its reference at the end of the path too: for what passes values on and reads no text. */
+export async function followed(
+  value: Json,
+  path: readonly string[],
+  load: (value: Json) => Promise<Json>,
+): Promise<Json | undefined> {
+  let current: Json | undefined = isValue(value) ? await load(value) : value;
   for (const part of path) {
     if (typeof current !== "object" || current === null || !Object.hasOwn(current, part)) return undefined;
     const inner: Json | undefined = Array.isArray(current) ? current[Number(part)] : current[part];
     if (inner === undefined) return undefined;
-    current = isReference(inner) ? await load(inner) : inner;
+    current = isValue(inner) ? await load(inner) : inner;
   }
   return current;
 }
 
-/** State with all its references loaded, also those in lists that loops have made, for code that may read any of it. */
+/**
+ * State with the values of its references, also of those in lists that loops have made, for code that may read any of it. Files stay
+ * references.
+ */
 export async function loadAll(
   state: Readonly<JsonObject>,
   load: (value: Json) => Promise<Json>,
@@ -31,14 +48,23 @@ export async function loadAll(
 }
 
 async function loaded(value: Json, load: (value: Json) => Promise<Json>): Promise<Json> {
-  if (isReference(value)) return load(value);
-  if (!Array.isArray(value) || !value.some(isReference)) return value;
+  if (isValue(value)) return load(value);
+  if (!Array.isArray(value) || !value.some(isValue)) return value;
   // No reference is deeper: a value of a result over 32 KiB is one reference as a whole.
   return Promise.all(value.map((item) => loaded(item, load)));
 }
 
-function isReference(value: Json): boolean {
-  return typeof value === "object" && value !== null && "$ref" in value && Reference.safeParse(value).success;
+/** Whether a value is a reference to a value of a run, and not to a file. */
+function isValue(value: Json): boolean {
+  return hasReference(value) && !isFile(value) && Reference.safeParse(value).success;
+}
+
+function isFile(value: Json): boolean {
+  return hasReference(value) && FileReference.safeParse(value).success;
+}
+
+function hasReference(value: Json): boolean {
+  return typeof value === "object" && value !== null && "$ref" in value;
 }
 
 /** A value as a prompt or a template shows it: text as it is, null as nothing, any other value as JSON. */

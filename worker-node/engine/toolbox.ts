@@ -5,8 +5,10 @@ import {
   McpTool,
   parseTool,
   serverIn,
+  sqlArguments,
 } from "../../shared/contracts/definition/index.ts";
 import { RetryableError, TerminalError, ToolRejection } from "./step-errors.ts";
+import { listArtifacts, readArtifact, writeArtifact } from "./artifact-tools.ts";
 import { namesOf } from "./events.ts";
 import { runJavascript } from "./run-javascript.ts";
 import { asText } from "./run-state.ts";
@@ -105,9 +107,12 @@ function specOf(stored: JsonObject, name: string): ToolSpec {
   };
 }
 
-function parsedTool(stored: JsonObject) {
+/** What a model is told of a saved tool; null: its definition cannot be used. */
+function parsedTool(stored: JsonObject): { description: string; inputSchema: JsonObject } | null {
   const parsed = parseTool(stored);
-  return parsed.ok ? parsed.definition : null;
+  if (!parsed.ok) return null;
+  const { definition } = parsed;
+  return definition.tool_type === "sql" ? { ...definition, inputSchema: sqlArguments } : definition;
 }
 
 export function specsOf(tools: Toolbox): ToolSpec[] {
@@ -157,6 +162,13 @@ export function noteResult(tool_name: string, result: ToolResult, step: Step, co
   const preview = clip(textForModel(result), PREVIEW_CHARS - 40);
   context.note({ type: "tool_result", ...namesOf(step), tool_name, preview });
 }
+/** Built-in tools that need nothing but the step's own ports. */
+const engineTools = new Map<string, (args: JsonObject, context: StepContext) => Promise<Json>>([
+  ["run_javascript", runJavascript],
+  ["artifact_write", writeArtifact],
+  ["artifact_read", readArtifact],
+  ["artifact_list", listArtifacts],
+]);
 
 async function invoke(
   { by, ...call }: { tool: JsonObject; args: JsonObject; by: CallBy },
@@ -164,15 +176,16 @@ async function invoke(
   context: StepContext,
 ): Promise<ToolResult> {
   try {
-    if (call.tool["tool_type"] === "built_in" && call.tool["name"] === "spawn_run")
+    const name = call.tool["tool_type"] === "built_in" ? call.tool["name"] : null;
+    if (name === "spawn_run")
       throw new TerminalError(
         "bad_tool",
         "spawn_run is a tool of agents: use a step of type orchestration here",
       );
-    const isProgram = call.tool["tool_type"] === "built_in" && call.tool["name"] === "run_javascript";
-    const value = isProgram
-      ? await runJavascript(call.args, context)
-      : await context.tools.call({ ...call, effectKey, signal: context.signal });
+    const ofEngine = typeof name === "string" ? engineTools.get(name) : undefined;
+    const value = ofEngine
+      ? await ofEngine(call.args, context)
+      : await context.tools.call({ ...call, effectKey, signal: context.signal, files: context.files });
     return { ok: true, value };
   } catch (error) {
     if (by === "agent" && error instanceof RetryableError && SILENT_TOOL.has(error.code)) {

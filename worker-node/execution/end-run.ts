@@ -20,7 +20,7 @@ import { waitForStore } from "./wait-for-store.ts";
 type EndParts = {
   error?: RunError | null;
   /** The last step's result, which nothing has committed yet. The run's progress has it. */
-  last?: Pick<Result, "checkpoint" | "response" | "events" | "usage"> | null;
+  last?: Pick<Result, "checkpoint" | "response" | "events" | "usage" | "artifacts"> | null;
   events?: readonly RunEvent[];
   usage?: readonly Usage[];
   deadLetter?: DeadLetter | null;
@@ -73,6 +73,7 @@ export async function endRun(
       ...(await ifStored(large.storeEvents(closing), closing)),
     ],
     usage: [...(last?.usage ?? []), ...usage, ...state.unchargedUsage],
+    artifacts: last?.artifacts ?? [],
     status,
     error: error === null ? null : JSON.stringify(error),
     ...(reply && { reply }),

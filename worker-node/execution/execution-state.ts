@@ -13,6 +13,7 @@ import type { NewWait } from "../../shared/store/runs/waits.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { Models, Tools } from "../engine/ports.ts";
 import type { SharedSandbox } from "../engine/sandbox.ts";
+import type { FileStore } from "../files/file-store.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { Append, RunLog } from "../journal/run-log.ts";
 import type { Definitions } from "./definitions.ts";
@@ -32,6 +33,7 @@ export type ExecutionDeps = {
   tools: Tools;
   sandbox: Pick<SharedSandbox, "of">;
   artifacts: ObjectStore | null;
+  files: FileStore | null;
   /** The turns of branches and iterations. */
   turns: TrackTurns;
   children: ChildStarts;
@@ -45,6 +47,7 @@ export type ExecutionDeps = {
     | "readTurnText"
     | "startChild"
     | "cancelChild"
+    | "readRunFiles"
   >;
   /** Counts what the metrics of the fleet show. */
   count: Count;

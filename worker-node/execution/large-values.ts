@@ -1,4 +1,4 @@
-import { artifactUrl } from "../../shared/contracts/artifact.ts";
+import { FileReference, artifactUrl } from "../../shared/contracts/artifact.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
@@ -6,6 +6,7 @@ import { Reference } from "../../shared/contracts/journal-entry.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { LIMITS, getWithin, putWithRetries, withoutStore } from "./object-store.ts";
 import type { Limits, ObjectStore } from "./object-store.ts";
+import { loadText } from "../files/text-file.ts";
 import { within } from "./stop.ts";
 
 /** A value whose JSON is longer goes to the object store; state and events hold a reference to it. */
@@ -21,14 +22,14 @@ const OPTIONAL_PUT_MS = 8_000;
  */
 export class LargeValues {
   readonly #store: ObjectStore | null;
-  readonly #prefix: string;
+  readonly prefix: string;
   readonly #limits: Limits;
   /** Values that were put, by their JSON: the same value in state and in an event is one object. */
   readonly #put = new Map<string, Promise<Reference>>();
 
   constructor(store: ObjectStore | null, prefix: string, limits: Limits = LIMITS) {
     this.#store = store;
-    this.#prefix = prefix;
+    this.prefix = prefix;
     this.#limits = limits;
   }
 
@@ -72,7 +73,7 @@ export class LargeValues {
     const known = this.#put.get(json);
     if (known) return known;
     // In a URL the slashes of a key are `~`.
-    const key = `${this.#prefix}/${encodeURIComponent(name).replaceAll("~", "%7E")}`;
+    const key = `${this.prefix}/${encodeURIComponent(name).replaceAll("~", "%7E")}`;
     const preview = (typeof value === "string" ? value : json).slice(0, PREVIEW_CHARS);
     const url = artifactUrl(key);
     const reference: Reference = {
@@ -118,7 +119,7 @@ export async function ifStored<Values>(small: Promise<Values>, large: Values): P
 /**
  * The value behind a reference of `tenant`, or the value itself. Clients and models write state, so they can forge
  * references: a reference to anything but an object of the tenant's own is an ordinary value.
- * @throws RetryableError `artifacts_away`, TerminalError `artifacts_refused` or `artifact_missing`
+ * @throws RetryableError `artifacts_away`, TerminalError `artifacts_refused`, `artifact_missing`, or `file_not_text` for a file
  */
 export async function loadValue(
   store: ObjectStore | null,
@@ -130,10 +131,21 @@ export async function loadValue(
   if (!reference.success || !isKeyOf(tenant, reference.data.$ref)) return value;
   if (store === null) throw withoutStore();
   const { $ref, size } = reference.data;
+  const file = FileReference.safeParse(value);
+  if (file.success) return loadText(store, file.data, limits);
   const text = await getWithin(store, $ref, size, limits);
   // A forged size would let a state hold more than its budget.
   if (text === null || Buffer.byteLength(text) !== size) return value;
-  return JsonValue.parse(JSON.parse(text));
+  return jsonIn(text) ?? value;
+}
+
+/** The value of a text; undefined: it is no JSON, so a forged reference has led to it. */
+function jsonIn(text: string): Json | undefined {
+  try {
+    return JsonValue.parse(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
 }
 
 /** Checks each part of the key, because some stores read `..` in a key as a path. */

@@ -55,7 +55,7 @@ export async function putWithRetries(
     } catch (error) {
       log.warn("object.put_failed", { key, message: messageOf(error) });
       if (pauseMs === null || limit.aborted || error instanceof ObjectStoreError)
-        throw stepErrorOf(error, "take a value");
+        throw stepErrorOf(error, "take a value over 32 KiB");
       await sleep(pauseMs);
     }
   }
@@ -74,28 +74,33 @@ export async function getWithin(
   try {
     return await within(AbortSignal.timeout(requestMs), store.get(key, maxBytes));
   } catch (error) {
-    throw stepErrorOf(error, "give back a value");
+    throw stepErrorOf(error, "give back a value over 32 KiB");
   }
 }
 
-/** The error of a step that reads a value in the object store, on a worker that has none. Another worker may have one. */
+/** The error of a step that needs the object store, on a worker that has none. Another worker may have one. */
 export function withoutStore(): RetryableError {
-  const message = "a value over 32 KiB is in the object store, and this worker has none: set its S3_BUCKET";
+  const message =
+    "values over 32 KiB and files are in the object store, and this worker has none: set its S3_BUCKET";
   return new RetryableError("artifacts_away", message, { retryAfterMs: AWAY_MS });
 }
 
-/** The error that a step throws. It quotes no text of the store, which may name credentials. */
-function stepErrorOf(error: unknown, todo: string): TerminalError | RetryableError {
+/** The error that a step throws when the object store did not do `todo`. It quotes no text of the store, which may name credentials. */
+export function stepErrorOf(error: unknown, todo: string): TerminalError | RetryableError {
   if (!(error instanceof ObjectStoreError)) {
-    const message = `the object store did not ${todo} over 32 KiB${namedCause(error)}: it is away, or too slow`;
+    const message = `the object store did not ${todo}${namedCause(error)}: it is away, or too slow`;
     return new RetryableError("artifacts_away", message, { cause: error, retryAfterMs: AWAY_MS });
   }
   if (error.why === "missing") {
-    return new TerminalError("artifact_missing", "a value over 32 KiB is not in the object store any more", {
-      cause: error,
-    });
+    return new TerminalError(
+      "artifact_missing",
+      "a value over 32 KiB or a file is not in the object store any more",
+      {
+        cause: error,
+      },
+    );
   }
   const settings = "the worker's S3_ENDPOINT, S3_BUCKET, S3_REGION and keys";
-  const message = `the object store refuses to ${todo} over 32 KiB (${error.message}): are ${settings} right?`;
+  const message = `the object store refuses to ${todo} (${error.message}): are ${settings} right?`;
   return new TerminalError("artifacts_refused", message, { cause: error });
 }

@@ -4,11 +4,13 @@ import type { Count } from "../../shared/metrics.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { Config } from "../config.ts";
 import { createSandbox } from "../engine/sandbox.ts";
+import type { FileStore } from "../files/file-store.ts";
 import { Journal } from "../journal/journal.ts";
 import { countedModels } from "../models/counted-models.ts";
 import { createModels } from "../models/create-models.ts";
 import type { createEgress } from "../outbound/egress-guard.ts";
 import { McpLister } from "../tools/mcp/lister.ts";
+import type { MailSettings } from "../tools/built-in/send-email.ts";
 import { createTools } from "../tools/create-tools.ts";
 import { Definitions } from "./definitions.ts";
 import type { ChildStarts, ExecutionDeps } from "./execution-state.ts";
@@ -20,7 +22,7 @@ export function openExecution(parts: {
   owner: Incarnation;
   config: Config;
   store: StateStore;
-  artifacts: ObjectStore | null;
+  artifacts: (ObjectStore & FileStore) | null;
   egress: ReturnType<typeof createEgress>;
   publish: (entries: LiveEntry[]) => void;
   children: ChildStarts;
@@ -33,6 +35,7 @@ export function openExecution(parts: {
     egress,
     timeoutMs: config.TOOL_TIMEOUT_SECONDS * 1_000,
     masterKey: config.MASTER_KEY ?? null,
+    mail: mailOf(config),
     saveListing: (found) => store.saveMcpListing(found),
   });
   const lister = new McpLister(store, tools.mcp);
@@ -44,10 +47,15 @@ export function openExecution(parts: {
     tools,
     sandbox,
     artifacts,
+    files: artifacts,
     turns: new TrackTurns(),
     children,
     store,
     count,
   };
   return { deps, lister, models: models.describe(), close: () => sandbox.close() };
+}
+
+function mailOf({ SMTP_URL: url, SMTP_FROM: from }: Config): MailSettings | null {
+  return url === undefined || from === undefined ? null : { url, from };
 }

@@ -1,8 +1,12 @@
+import { FileReference } from "../../shared/contracts/artifact.ts";
 import { Reference } from "../../shared/contracts/journal-entry.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Fork, Track } from "../../shared/journal/track.ts";
 
-/** The size of a value as JSON. `bytes` counts a reference as the value behind it, `held` counts the reference alone. */
+/**
+ * The size of a value as JSON. `bytes` counts a reference as the value behind it, `held` counts the reference alone. A reference to
+ * a file counts alone in both: no step loads a file with its state.
+ */
 type Size = { bytes: number; held: number };
 
 /**
@@ -110,6 +114,7 @@ export function sizeOf(value: Json): number {
 function sizesOf(value: Json): Size {
   const held = Buffer.byteLength(JSON.stringify(value));
   if (typeof value === "object" && value !== null && "$ref" in value) {
+    if (FileReference.safeParse(value).success) return { bytes: held, held };
     const reference = Reference.safeParse(value);
     if (reference.success) return { bytes: reference.data.size, held };
   }

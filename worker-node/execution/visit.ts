@@ -16,6 +16,8 @@ import type { Track } from "../../shared/journal/track.ts";
 import { turnOfUsage, usageOfTurn } from "../engine/conversation.ts";
 import { eachOf, sourceOf } from "../engine/each.ts";
 import { inTrack, stepRetry } from "../engine/events.ts";
+import type { NewArtifact } from "../../shared/store/files/new-artifact.ts";
+import { runFiles } from "../files/run-files.ts";
 import { costOf, toCheckpoint, whenSpent } from "../engine/machine.ts";
 import type { ModelAnswer, StepContext, StepResult } from "../engine/ports.ts";
 import { failureOf, judge } from "../engine/retry-policy.ts";
@@ -42,11 +44,13 @@ const BEGIN_SECONDS = 300;
 /** Waits up to this long keep the run's slot; longer ones give it back. */
 export const SHORT_WAIT_MS = 5_000;
 
-/** The result of a visit: its checkpoint, and the events and charges that are committed with it. */
+/** The result of a visit: its checkpoint, and the events, charges and files that are committed with it. */
 export type Result = {
   checkpoint: Checkpoint;
   events: readonly RunEvent[];
   usage: readonly Usage[];
+  /** The files that the visit has written since its last turn. */
+  artifacts?: readonly NewArtifact[];
   response: Json | undefined;
 };
 
@@ -106,7 +110,14 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
     const effectSuffix = suffixOf(state.progress.rewinds, tries.refused);
     try {
       const { count, unchargedUsage } = tries;
-      return await tryStep(visit, { turns, tries: count, effectSuffix, unchargedUsage, usage });
+      return await tryStep(visit, {
+        turns,
+        tries: count,
+        effectSuffix,
+        unchargedUsage,
+        usage,
+        artifacts: [],
+      });
     } catch (error) {
       for (const [i, call] of usage.splice(0).entries()) {
         tries.unchargedUsage.push({ ...call, call: `${inRun}try.${tries.count}.${i + 1}` });
@@ -197,6 +208,8 @@ type Try = {
   unchargedUsage: readonly Usage[];
   /** The model calls of this try that no turn has charged. The try appends to it. */
   usage: Usage[];
+  /** The files of this try that no turn has committed. The try appends to it. */
+  artifacts: NewArtifact[];
 };
 
 /** Tries a step once, within the step's timeout. Throws what the step throws, or a Stop. */
@@ -237,7 +250,7 @@ async function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
 /** The visit's result, with its large values in the object store. `began`: by the wall clock and the monotonic clock. */
 async function resultOf(
   { state, walk, track, step, visit, large }: Visit,
-  { turns, tries, unchargedUsage }: Try,
+  { turns, tries, unchargedUsage, artifacts }: Try,
   result: StepResult,
   began: { at: number; ms: number },
 ): Promise<Tried> {
@@ -259,6 +272,7 @@ async function resultOf(
     response: result.response === undefined ? undefined : await large.storeResponse(result.response),
     events: await large.storeEvents(events.map((event) => inTrack(track, event))),
     usage: [...unchargedUsage, ...result.usage],
+    artifacts,
   };
 }
 
@@ -269,8 +283,8 @@ function startsRuns({ type }: Step): boolean {
 
 /** What the step can reach during this try. */
 function contextOf(
-  { state, walk, track, step, visit, signal: trackSignal }: Visit,
-  { turns, effectSuffix, usage }: Try,
+  { state, walk, track, step, visit, large, signal: trackSignal }: Visit,
+  { turns, effectSuffix, usage, artifacts: written }: Try,
   { signal, reply, child }: Pick<StepContext, "signal" | "reply" | "child">,
 ): StepContext {
   const { run, runLog, deps } = state;
@@ -296,6 +310,7 @@ function contextOf(
     signal,
     sandbox: sandbox.of({ tenant, signal }),
     tools,
+    files: runFiles(deps, run, { prefix: large.prefix, step_path: path, visit }, written, signal),
     // Reads that wait for the store: an unreachable store uses up no try of the step.
     agent: (id) => waitForStore(trackSignal, () => agentOf(definitions, run, id)),
     chat: chatOf(state, walk, trackSignal),
@@ -336,7 +351,9 @@ function contextOf(
       const tooLarge = whenStateTooLarge(what, heldBytes);
       if (tooLarge) throw new TerminalError(tooLarge.code, tooLarge.message);
       const checkpoint = { ...placeOf(track), step: step.id, visit, data };
-      const outcome = await runLog.append(turnEntry(track, step, checkpoint, turnUsage));
+      // A file that a call writes from here on belongs to the next checkpoint.
+      const files = written.splice(0);
+      const outcome = await runLog.append(turnEntry(track, step, checkpoint, turnUsage, files));
       if (outcome.is === "rejected") throw new TerminalError("result_rejected", outcome.message);
       turns.push(data);
       // The turn has charged the calls of the try so far.
@@ -346,8 +363,14 @@ function contextOf(
 }
 
 /** A checkpoint inside a visit of `step`, before its result. */
-function turnEntry(track: Track, step: Step, turn: TurnCheckpoint, usage: readonly Usage[]): Append {
+function turnEntry(
+  track: Track,
+  step: Step,
+  turn: TurnCheckpoint,
+  usage: readonly Usage[],
+  artifacts: readonly NewArtifact[] = [],
+): Append {
   const output = JSON.stringify(turn);
   const [step_path, deadline_ms] = [stepPath(track, step.id), deadlineOf(step)];
-  return { kind: "turn", step_path, visit: turn.visit, output, events: [], usage, deadline_ms };
+  return { kind: "turn", step_path, visit: turn.visit, output, events: [], usage, artifacts, deadline_ms };
 }

@@ -117,7 +117,7 @@ function sizeAfter({ size, progress }: ExecutionState, track: Track, { checkpoin
 /** The result of a visit, with the start of the step that follows, or of the track that begins when this one ends. */
 function stepEntry(
   { track, onEnd }: TrackScope,
-  { checkpoint, usage, ...result }: Result,
+  { checkpoint, usage, artifacts = [], ...result }: Result,
   todo: Next,
 ): Append {
   const following = todo.do === "step" ? todo.step : null;
@@ -131,6 +131,7 @@ function stepEntry(
     output: writeResult(checkpoint, events),
     events,
     usage,
+    artifacts,
     deadline_ms: deadlineOf(following),
     current_step: following ? stepPath(track, following.id) : path,
   };

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import { queueShardOf } from "../../shared/keys.ts";
 import { log, messageOf } from "../../shared/log.ts";
+import { enqueueDue } from "../../shared/queue/due-jobs.ts";
 import { jobOf } from "../../shared/queue/job.ts";
 import type { Job, JobName } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
@@ -124,10 +125,7 @@ export class Executions {
     if (session === null || session === undefined) return;
     const { store, queue } = this.#deps;
     try {
-      const due = await store.wakeTurns(session);
-      if (due.length > 0) {
-        await queue.enqueue(due.map((turn) => ({ ...jobOf(turn), status: turn.status, delayMs: 0 })));
-      }
+      await enqueueDue(queue, await store.wakeTurns(session));
     } catch (error) {
       log.warn("chat.turn_not_woken", { run, message: messageOf(error) });
     }

@@ -78,9 +78,10 @@ function holdsResult({ content }: Appended): boolean {
   return kind === "step" || kind === "turn" || (kind === "end" && content.step_path !== null);
 }
 
-/** Whether an entry can be committed in the statement of the one that follows it: it is a result that charges nothing. */
+/** Whether an entry can be committed in the statement of the one that follows it: it is a result that charges nothing and has no files. */
 function goesBefore({ content, isAlone }: Appended, following: Appended): boolean {
-  const isEarlier = content.kind === "step" && content.usage.length === 0 && !isAlone;
+  const isEarlier =
+    content.kind === "step" && content.usage.length === 0 && !content.artifacts?.length && !isAlone;
   const { kind } = following.content;
   return isEarlier && !following.isAlone && (kind === "step" || kind === "end");
 }

@@ -2,7 +2,7 @@ import http from "node:http";
 import https from "node:https";
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { namedCause } from "./named-cause.ts";
-import { readBody } from "./response-body.ts";
+import { decodedStream, readBody } from "./response-body.ts";
 import type { Egress } from "./egress-guard.ts";
 
 export type OutboundRequest = {
@@ -19,6 +19,11 @@ export type OutboundRequest = {
    * `ignored`: the exchange ends with the response's headers.
    */
   maxResponseBytes: number | "ignored";
+  /**
+   * Where the body of a success goes as it arrives, decoded; then the response has none, and `timeoutMs` limits the wait for the
+   * headers and for each piece of the body. What it throws is thrown.
+   */
+  sink?: (body: AsyncIterable<Uint8Array>, headers: OutboundResponse["headers"]) => Promise<void>;
   signal: AbortSignal;
 };
 
@@ -34,18 +39,56 @@ export type OutboundResponse = { status: number; headers: Readonly<Record<string
 export async function send(request: OutboundRequest, egress: Egress): Promise<OutboundResponse> {
   const { url, timeoutMs, timeoutCode, signal } = request;
   egress.check(url);
-  const timeout = AbortSignal.timeout(timeoutMs);
+  const patience = new Patience(timeoutMs);
   try {
-    return await exchange(request, egress, AbortSignal.any([signal, timeout]));
+    return await exchange(request, egress, AbortSignal.any([signal, patience.signal]), patience);
   } catch (error) {
     signal.throwIfAborted();
-    if (error instanceof TerminalError) throw error;
-    if (timeout.aborted)
+    if (error instanceof TerminalError || error instanceof RetryableError) throw error;
+    if (patience.signal.aborted)
       throw new RetryableError(timeoutCode, `${url.host} did not answer in ${timeoutMs / 1_000} s`, {
         cause: error,
       });
     const message = `${url.host} cannot be reached, or closed the connection${namedCause(error)}`;
     throw new RetryableError("unreachable", message, { cause: error });
+  } finally {
+    patience.end();
+  }
+}
+
+/** Aborts when the other side has been silent for too long. */
+class Patience {
+  readonly #controller = new AbortController();
+  readonly #ms: number;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(ms: number) {
+    this.#ms = ms;
+    this.begin();
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  begin(): void {
+    this.end();
+    this.#timer = setTimeout(() => this.#controller.abort(new Error("no answer in time")), this.#ms);
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+  }
+
+  /** The parts of a body, each in time. The time in which the reader uses a part is its own. */
+  async *timed(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    this.begin();
+    for await (const part of body) {
+      this.end();
+      yield part;
+      this.begin();
+    }
+    this.end();
   }
 }
 
@@ -59,8 +102,9 @@ async function exchange(
   outbound: OutboundRequest,
   egress: Egress,
   limit: AbortSignal,
+  patience: Patience,
 ): Promise<OutboundResponse> {
-  const { url, method, headers, body, maxResponseBytes } = outbound;
+  const { url, method, headers, body, maxResponseBytes, sink } = outbound;
   limit.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<OutboundResponse>();
   const onLimit = (): void => reject(limit.reason);
@@ -78,9 +122,15 @@ async function exchange(
   request.once("response", (response) => {
     // The request may close while its response has not been read to the end.
     request.off("close", onClose);
+    const isSuccess = statusOf(response) < 300;
     if (maxResponseBytes === "ignored") resolve(responseOf(response, ""));
-    else {
-      const isSuccess = statusOf(response) < 300;
+    else if (sink && isSuccess) {
+      const { headers: received } = responseOf(response, "");
+      sink(patience.timed(decodedStream(response)), received).then(
+        () => resolve(responseOf(response, "")),
+        reject,
+      );
+    } else {
       readBody(response, maxResponseBytes).then(
         (text) => resolve(responseOf(response, text)),
         // A refusal says what happened, whatever its body is.

@@ -1,4 +1,6 @@
 import type { IncomingMessage } from "node:http";
+import { pipeline } from "node:stream";
+import type { Readable, Transform } from "node:stream";
 import { promisify } from "node:util";
 import zlib from "node:zlib";
 import { TerminalError } from "../engine/step-errors.ts";
@@ -17,6 +19,14 @@ const DECODERS: { [encoding: string]: Decode } = {
   br: promisify(zlib.brotliDecompress),
   zstd: promisify(zlib.zstdDecompress),
 };
+/** The same for a body that is decoded as it arrives. */
+const STREAMS: { [encoding: string]: () => Transform } = {
+  gzip: () => zlib.createGunzip(),
+  "x-gzip": () => zlib.createGunzip(),
+  deflate: () => zlib.createInflate(),
+  br: () => zlib.createBrotliDecompress(),
+  zstd: () => zlib.createZstdDecompress(),
+};
 /** Not encodings of the body, and servers send them: the body is as it is. */
 const NONE: ReadonlySet<string> = new Set(["", "identity", "none", "utf-8", "utf8"]);
 /** Bytes by which an encoding may make a body longer that does not compress. */
@@ -28,16 +38,45 @@ const OVERHEAD_BYTES = 64 * 1024;
  * what is no text
  */
 export async function readBody(response: IncomingMessage, maxBytes: number): Promise<string> {
-  const encodings = (response.headers["content-encoding"] ?? "")
-    .split(",")
-    .map((name) => name.trim().toLowerCase())
-    .filter((name) => !NONE.has(name));
+  const encodings = encodingsOf(response);
   const isEncoded = encodings.length > 0;
   let body = await readBytes(response, isEncoded ? maxBytes + OVERHEAD_BYTES : maxBytes, maxBytes);
   if (body.byteLength > 0) {
     for (const encoding of encodings.toReversed()) body = await decode(body, encoding, maxBytes);
   }
   return textIn(body, response.headers["content-type"] ?? "");
+}
+
+/** The encodings of a body, in the order in which they were applied. */
+function encodingsOf(response: IncomingMessage): string[] {
+  return (response.headers["content-encoding"] ?? "")
+    .split(",")
+    .map((name) => name.trim().toLowerCase())
+    .filter((name) => !NONE.has(name));
+}
+
+/**
+ * The bytes of a response as they arrive, decoded. The reader limits their number: a small body may hold a gigabyte.
+ * @throws TerminalError `answer_encoding` for an encoding that is not known, or not what was sent
+ */
+export async function* decodedStream(response: IncomingMessage): AsyncGenerator<Uint8Array> {
+  const encodings = encodingsOf(response).toReversed();
+  const decoders = encodings.map((encoding) => {
+    const create = Object.hasOwn(STREAMS, encoding) ? STREAMS[encoding] : undefined;
+    if (create === undefined) throw unknownEncoding(encoding);
+    return create();
+  });
+  if (decoders.length === 0) {
+    yield* response;
+    return;
+  }
+  const chain = decoders.reduce<Readable>((from, decoder) => pipeline(from, decoder, () => {}), response);
+  try {
+    yield* chain;
+  } catch (cause) {
+    if (response.errored) throw response.errored;
+    throw notEncoded(encodings.join(", "), cause);
+  }
 }
 
 /** A text in the charset that its type or its first bytes name, else UTF-8, else what servers wrote before UTF-8. */
@@ -86,22 +125,24 @@ async function readBytes(response: IncomingMessage, limit: number, maxBytes: num
 
 async function decode(body: Uint8Array, encoding: string, maxBytes: number): Promise<Buffer> {
   const decoder = Object.hasOwn(DECODERS, encoding) ? DECODERS[encoding] : undefined;
-  if (decoder === undefined) {
-    throw new TerminalError(
-      "answer_encoding",
-      `the answer has the encoding "${encoding.slice(0, 50)}", which is not known`,
-    );
-  }
+  if (decoder === undefined) throw unknownEncoding(encoding);
   try {
     return await decoder(body, { maxOutputLength: maxBytes });
   } catch (cause) {
     if (cause instanceof RangeError) throw tooLarge(maxBytes);
-    throw new TerminalError(
-      "answer_encoding",
-      `the answer says it is encoded as ${encoding}, and it is not`,
-      { cause },
-    );
+    throw notEncoded(encoding, cause);
   }
+}
+
+function unknownEncoding(encoding: string): TerminalError {
+  const message = `the answer has the encoding "${encoding.slice(0, 50)}", which is not known`;
+  return new TerminalError("answer_encoding", message);
+}
+
+function notEncoded(encoding: string, cause: unknown): TerminalError {
+  return new TerminalError("answer_encoding", `the answer says it is encoded as ${encoding}, and it is not`, {
+    cause,
+  });
 }
 
 function tooLarge(maxBytes: number): TerminalError {

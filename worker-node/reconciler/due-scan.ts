@@ -1,6 +1,7 @@
 import type { KnownScan } from "../../shared/queue/index-progress.ts";
 import type { DueRun, ScanPosition } from "../../shared/store/runs/due-runs.ts";
-import { PAGE, enqueueDue } from "./reconciler-deps.ts";
+import { enqueueDue } from "../../shared/queue/due-jobs.ts";
+import { PAGE } from "./reconciler-deps.ts";
 import type { RepairDeps, Shards } from "./reconciler-deps.ts";
 
 const PASS_MS = 1_000;

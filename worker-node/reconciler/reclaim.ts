@@ -1,5 +1,5 @@
 import { log, messageOf } from "../../shared/log.ts";
-import { readyJobOf, enqueueDue } from "./reconciler-deps.ts";
+import { enqueueDue, readyJobOf } from "../../shared/queue/due-jobs.ts";
 import type { RepairDeps } from "./reconciler-deps.ts";
 import { StallDetector } from "./stall-detector.ts";
 

@@ -2,10 +2,12 @@ import { log, messageOf } from "../../shared/log.ts";
 import { ColdError } from "../../shared/queue/scripts.ts";
 import { RECONCILER_LOCK_MS, RECONCILER_PERIOD_MS } from "../../shared/timing.ts";
 import { DueScan } from "./due-scan.ts";
+import { FileSweep } from "./file-sweep.ts";
 import { indexShards } from "./rebuild-emptied-redis.ts";
 import { Retention } from "./retention.ts";
 import { RingScan, pushChangedLimits } from "./push-limits.ts";
 import type { RepairDeps, Repairs } from "./reconciler-deps.ts";
+import { repairSingletons } from "./singleton-repair.ts";
 import { StrayScan } from "./stray-scan.ts";
 import { Reclaim } from "./reclaim.ts";
 
@@ -31,10 +33,13 @@ export class Reconciler {
     limits: 0,
     forgotten: 0,
     stray: 0,
+    singletons: 0,
+    orphans: 0,
   };
   readonly #deps: RepairDeps;
   readonly #reclaim: Reclaim;
   readonly #retention: Retention;
+  readonly #fileSweep: FileSweep;
   readonly #dueScan: DueScan;
   readonly #ringScan: RingScan;
   readonly #strayScan: StrayScan;
@@ -51,6 +56,7 @@ export class Reconciler {
     this.#deps = { ...deps, repairs: this.repairs };
     this.#reclaim = new Reclaim(this.#deps);
     this.#retention = new Retention(this.#deps);
+    this.#fileSweep = new FileSweep(this.#deps);
     this.#dueScan = new DueScan(this.#deps);
     this.#ringScan = new RingScan(this.#deps);
     this.#strayScan = new StrayScan(this.#deps);
@@ -91,6 +97,7 @@ export class Reconciler {
     if (!isReconciler) return;
     if (await this.#deps.store.countRuns()) this.#isPassRequested = true;
     await this.#retention.pass();
+    await this.#fileSweep.pass();
   }
 
   /** The repairs that need Postgres alone. @returns false when another worker makes them */
@@ -98,7 +105,10 @@ export class Reconciler {
     let isObserving = false;
     try {
       const isLocked = await this.#takeLock("reconciler", RECONCILER_LOCK_MS);
-      if (isLocked) await this.#reclaim.pass();
+      if (isLocked) {
+        await this.#reclaim.pass();
+        await repairSingletons(this.#deps);
+      }
       isObserving = isLocked;
       return isLocked;
     } finally {

@@ -1,6 +1,7 @@
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import type { ScanPosition } from "../../shared/store/runs/due-runs.ts";
-import { PAGE, enqueueDue } from "./reconciler-deps.ts";
+import { enqueueDue } from "../../shared/queue/due-jobs.ts";
+import { PAGE } from "./reconciler-deps.ts";
 import type { RepairDeps, Shards } from "./reconciler-deps.ts";
 
 const HOUR_MS = 3_600_000;

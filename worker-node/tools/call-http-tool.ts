@@ -7,11 +7,14 @@ import { RetryableError, TerminalError, ToolRejection } from "../engine/step-err
 import { send } from "../outbound/request.ts";
 import { retryHintMs } from "../models/retry-hint.ts";
 import { argumentJson } from "./argument-json.ts";
+import { fileOf } from "./file-of-response.ts";
 import { fillUrl } from "./fill-url.ts";
-import type { Tool } from "../../shared/contracts/definition/index.ts";
+import type { FileReference } from "../../shared/contracts/artifact.ts";
+import type { HttpTool } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Egress } from "../outbound/egress-guard.ts";
-import type { OutboundResponse } from "../outbound/request.ts";
+import type { Files } from "../engine/ports.ts";
+import type { OutboundRequest, OutboundResponse } from "../outbound/request.ts";
 
 const MAX_RESPONSE_BYTES = 1024 * 1024;
 const QUOTED_CHARS = 300;
@@ -24,15 +27,24 @@ const READ_CHARS = 10_000;
  * properties there), or the response as text when it is not JSON. GET and DELETE send the arguments that the URL does
  * not use as a query; the other methods send all arguments as a JSON body.
  *
+ * A tool with `response: "artifact"` stores what a success returns as a file of the run, as it arrives and as it is, and returns a
+ * reference to it.
+ *
  * A refusal (4xx) is a ToolRejection that quotes the response. 408, 425, 429, a 403 at a rate limit, 5xx and a lost connection are
  * RetryableErrors. An answer over 1 MiB, or one that cannot be decoded, is a ToolRejection too. 401, 403 and redirects are
  * TerminalErrors: other arguments seldom help. No error contains a secret of the tool, and no answer contains one of its
  * credentials: a server may quote what it received.
  */
 export async function callHttpTool(
-  tool: Tool,
+  tool: HttpTool,
   args: JsonObject,
-  call: { egress: Egress; timeoutMs: number; effectKey: string; signal: AbortSignal },
+  call: {
+    egress: Egress;
+    timeoutMs: number;
+    effectKey: string;
+    signal: AbortSignal;
+    files: Pick<Files, "write">;
+  },
 ): Promise<Json> {
   const hasBody = tool.method !== "GET" && tool.method !== "DELETE";
   const headers = {
@@ -45,10 +57,16 @@ export async function callHttpTool(
   const url = fillUrl(tool.url, args, { withQuery: !hasBody });
   const { egress, timeoutMs, signal } = call;
   const limits = { timeoutMs, timeoutCode: "tool_timeout", maxResponseBytes: MAX_RESPONSE_BYTES };
-  const request = { url, method: tool.method, headers, body, ...limits, signal };
+  let file: FileReference | null = null;
+  const sink: OutboundRequest["sink"] = async (bytes, received) => {
+    file = await call.files.write({ ...fileOf(tool, url, received), scope: "run" }, bytes);
+  };
+  const isFile = tool.response === "artifact";
+  const request = { url, method: tool.method, headers, body, ...limits, signal, ...(isFile && { sink }) };
   const response = await send(request, egress).catch((error: unknown) => {
     throw UNUSABLE.has(codeOf(error)) ? unusable(error, tool) : error;
   });
+  if (file !== null) return file;
   if (response.status >= 200 && response.status < 300) {
     const answer = redact(response.body, credentialsOf(tool), MIN_SECRET_CHARS);
     return pickOutput(parseJson(answer) ?? answer, tool);
@@ -63,7 +81,7 @@ function codeOf(error: unknown): string {
   return error instanceof TerminalError ? error.code : "";
 }
 
-function unusable(error: unknown, tool: Tool): ToolRejection {
+function unusable(error: unknown, tool: HttpTool): ToolRejection {
   const hint =
     codeOf(error) === "answer_too_large"
       ? ", which is the limit (1 MiB); arguments that ask for less may help"
@@ -72,7 +90,7 @@ function unusable(error: unknown, tool: Tool): ToolRejection {
   return new ToolRejection(message, { code: codeOf(error), cause: error });
 }
 
-function errorOf({ status, headers, body }: OutboundResponse, tool: Tool): Error {
+function errorOf({ status, headers, body }: OutboundResponse, tool: HttpTool): Error {
   const message = `the tool ${tool.name} answered HTTP ${status}`;
   const isRateLimit = status === 429 || (status === 403 && refusesForNow(headers));
   if (!isRateLimit && (status === 401 || status === 403)) {
@@ -95,7 +113,7 @@ function errorOf({ status, headers, body }: OutboundResponse, tool: Tool): Error
 }
 
 /** The message with the beginning of what the tool answered, without the tool's secrets. */
-function withQuote(message: string, body: string, tool: Tool): string {
+function withQuote(message: string, body: string, tool: HttpTool): string {
   const quoted = redact(body, quotableOf(tool), MIN_SECRET_CHARS).trim().slice(0, QUOTED_CHARS);
   return quoted === "" ? message : `${message}: ${quoted}`;
 }
@@ -110,12 +128,12 @@ function refusesForNow(headers: Readonly<Record<string, string>>): boolean {
 }
 
 /** The tool's secrets and their words. An error text had better lose ordinary words than show a part of a secret. */
-function quotableOf(tool: Tool): string[] {
+function quotableOf(tool: HttpTool): string[] {
   const secrets = Object.values(withoutSecrets(tool).secrets);
   return [...credentialsOf(tool), ...secrets.flatMap((value) => [value, ...value.split(/\s+/)])];
 }
 
-function pickOutput(value: Json, tool: Tool): Json {
+function pickOutput(value: Json, tool: HttpTool): Json {
   const properties = tool.outputSchema?.["properties"];
   if (!isObject(value) || !isObject(properties) || Object.keys(properties).length === 0) return value;
   return Object.fromEntries(Object.entries(value).filter(([key]) => Object.hasOwn(properties, key)));

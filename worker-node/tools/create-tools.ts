@@ -6,10 +6,13 @@ import { TerminalError, ToolRejection } from "../engine/step-errors.ts";
 import type { Tools } from "../engine/ports.ts";
 import { getDatetime } from "./built-in/get-datetime.ts";
 import { httpRequest } from "./built-in/http-request.ts";
+import { sendEmail } from "./built-in/send-email.ts";
+import type { MailSettings } from "./built-in/send-email.ts";
 import { callHttpTool } from "./call-http-tool.ts";
 import { McpTools } from "./mcp/mcp-tools.ts";
 import type { McpToolsDeps } from "./mcp/mcp-tools.ts";
 import { openSecrets } from "./open-secrets.ts";
+import { querySql } from "./sql/query.ts";
 
 /** The name and the owner of a tool, which its row adds to the definition. */
 const Row = z.object({ name: z.string(), owner: z.string().default(SHARED) });
@@ -17,15 +20,16 @@ const Row = z.object({ name: z.string(), owner: z.string().default(SHARED) });
 /**
  * The engine's tools, behind the egress guard. `timeoutMs` limits one call. The secrets of a tool are opened here, for the
  * call alone: no other part of a worker has them.
- * @param deps `masterKey` null: this worker has none, and cannot call a tool with a sealed secret
+ * @param deps `masterKey` null: this worker has none, and cannot call a tool with a sealed secret. `mail` null or absent: it has no
+ *   mail server
  */
-export function createTools(deps: McpToolsDeps): Tools & { mcp: McpTools } {
-  const { egress, timeoutMs, masterKey } = deps;
+export function createTools(deps: McpToolsDeps & { mail?: MailSettings | null }): Tools & { mcp: McpTools } {
+  const { egress, timeoutMs, masterKey, mail = null } = deps;
   const mcp = new McpTools(deps);
   return {
     mcp,
     toolsOf: ({ server, signal }) => mcp.toolsOf(server, signal),
-    async call({ tool, args, effectKey, signal }) {
+    async call({ tool, args, effectKey, signal, files }) {
       const parsedArgs = JsonRecord.safeParse(args);
       if (!parsedArgs.success) throw new ToolRejection("the arguments must be a JSON object");
       const limits = { egress, timeoutMs, effectKey, signal };
@@ -33,10 +37,13 @@ export function createTools(deps: McpToolsDeps): Tools & { mcp: McpTools } {
       if (tool["tool_type"] === "built_in") {
         if (tool["name"] === "get_datetime") return getDatetime(parsedArgs.data, new Date());
         if (tool["name"] === "http_request") return httpRequest(parsedArgs.data, limits);
+        if (tool["name"] === "send_email") return sendEmail(mail, parsedArgs.data, limits);
       }
       const parsedTool = parseTool(await openSecrets(masterKey, Row.parse(tool), tool));
       if (!parsedTool.ok) throw new TerminalError("bad_tool", "the definition of the tool cannot be used");
-      return callHttpTool(parsedTool.definition, parsedArgs.data, limits);
+      const { definition } = parsedTool;
+      if (definition.tool_type === "sql") return querySql(definition, parsedArgs.data, limits);
+      return callHttpTool(definition, parsedArgs.data, { ...limits, files });
     },
   };
 }

@@ -10,11 +10,19 @@ import { serveKnown } from "../unknown-names.ts";
 
 const MIB = 1024 * 1024;
 
-/** Refuses bodies over `mib` MiB, also bodies without a Content-Length. `larger`: paths with a limit of their own. */
-export function limitBody(mib: number, larger: Readonly<Record<string, number>> = {}) {
-  const others = new Map(Object.entries(larger).map(([path, most]) => [path, limitTo(most)]));
+/**
+ * Refuses bodies over `mib` MiB, also bodies without a Content-Length. `others`: paths with another limit; null: the route
+ * limits its body itself.
+ */
+export function limitBody(mib: number, others: Readonly<Record<string, number | null>> = {}) {
+  const limits = new Map(
+    Object.entries(others).map(([path, most]) => [path, most === null ? null : limitTo(most)]),
+  );
   const usual = limitTo(mib);
-  return createMiddleware<ApiEnv>((c, next) => (others.get(c.req.path) ?? usual)(c, next));
+  return createMiddleware<ApiEnv>((c, next) => {
+    const limit = limits.get(c.req.path);
+    return limit === null ? next() : (limit ?? usual)(c, next);
+  });
 }
 
 function limitTo(mib: number) {

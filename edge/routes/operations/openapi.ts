@@ -103,6 +103,8 @@ const ABOUT = {
     { name: "Runs", description: "Start runs, and what became of them" },
     { name: "Streams", description: "Server-sent events of runs" },
     { name: "Chat", description: "Sessions with an agent: each turn is a run" },
+    { name: "Schedules", description: "Runs that the clock or a signed request starts" },
+    { name: "Files", description: "Uploads, which runs take as attachments" },
     { name: "Definitions", description: "Orchestrations, agents and tools" },
     { name: "Webhooks", description: "What receivers of `webhook_url` get" },
     {

@@ -1,73 +1,67 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { ArtifactName, artifactKey } from "../../../shared/contracts/artifact.ts";
-import { AppError } from "../../../shared/errors.ts";
+import { ArtifactName, FileName, artifactKey, fileNameOfKey } from "../../../shared/contracts/artifact.ts";
+import { findArtifact } from "../../../shared/store/files/artifacts.ts";
+import type { RunRow } from "../../../shared/store/runs/read-runs.ts";
+import type { Sql } from "../../../shared/store/sql.ts";
 import { problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
-import { byteRangeOf } from "../../http/byte-range.ts";
+import { fileResponse, fileResponses, noFile } from "../../http/file-response.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { findRun } from "../../runs/run-view.ts";
 
-const body = { "application/json": { schema: z.unknown() } };
+const body = {
+  "application/json": { schema: z.unknown() },
+  "application/octet-stream": { schema: z.string().meta({ format: "binary" }) },
+};
 
 const route = createRoute({
   method: "get",
   path: "/api/v2/orchestrations/runs/{run_id}/artifacts/{name}",
   operationId: "getRunArtifact",
   tags: ["Runs"],
-  summary: "Open a large value of a run",
+  summary: "Open a large value or a file of a run",
   description:
-    "The value behind a reference, as JSON: the `url` of a reference is this path. `Range` selects one range of its bytes.",
+    "The value behind a reference, as JSON, or a file that a tool has written: the `url` of a reference is this path. A file is " +
+    "also opened by its own name, as the run wrote it last. `Range` selects one range of the bytes.",
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: {
-    params: z.object({ run_id: z.string(), name: ArtifactName }),
+    params: z.object({ run_id: z.string(), name: z.string().max(1_000) }),
     headers: z.object({ range: z.string().optional() }),
   },
   responses: {
-    200: { description: "The JSON of the value", content: body },
-    206: { description: "The bytes that `Range` selects", content: body },
-    416: { description: "The range begins after the end; `Content-Range` has the size" },
+    200: { description: "The JSON of the value, or the file", content: body },
+    ...fileResponses,
     ...problems(404),
   },
 });
 
 export function getArtifact(api: Api): void {
   api.openapi(route, async (c) => {
-    const { sql, artifacts } = c.get("services");
+    const { sql } = c.get("services");
     const { run_id, name } = c.req.valid("param");
     const run = await findRun(sql, c.get("principal"), run_id);
-    const key = artifactKey(run.tenant_id, run.run_id, name);
-    const facts = await artifacts.facts(key);
-    if (facts === null) throw noArtifact();
-    const { size, etag, contentType } = facts;
-    const range = byteRangeOf(c.req.header("range"), size);
-    const headers = {
-      "accept-ranges": "bytes",
-      // A model or a tool wrote the value: no browser may take it for a page of this origin.
-      "content-type": contentType === "application/json" ? contentType : "application/octet-stream",
-      "content-disposition": `attachment; filename="${name.replaceAll(/[^\w.-]/g, "_")}.json"`,
-      "x-content-type-options": "nosniff",
-      "cache-control": "private, no-cache",
-      etag,
-    };
-    if (range === "unsatisfiable") {
-      return new Response(null, { status: 416, headers: { ...headers, "content-range": `bytes */${size}` } });
-    }
-    const { offset, length } = range ?? { offset: 0, length: size };
-    const part = range === null ? {} : { "content-range": `bytes ${offset}-${offset + length - 1}/${size}` };
-    const init = {
-      status: range === null ? 200 : 206,
-      headers: { ...headers, ...part, "content-length": String(length) },
-    };
-    // A HEAD needs no read.
-    if (c.req.raw.method === "HEAD") return new Response(null, init);
-    const bytes = await artifacts.read(key, { offset, length });
-    if (bytes === null) throw noArtifact();
-    return new Response(bytes, init);
+    const key = await keyOf(sql, run, name);
+    return fileResponse(c, key, ({ contentType }) => {
+      const file = fileNameOfKey(key);
+      if (file !== null) return { name: file, contentType };
+      // A value: JSON, whatever the text in it looks like.
+      const isJson = contentType === "application/json";
+      return {
+        name: `${name.replaceAll(/[^\w.-]/g, "_")}.json`,
+        contentType: isJson ? contentType : "application/octet-stream",
+      };
+    });
   });
 }
 
-function noArtifact(): AppError {
-  return new AppError("not_found", "This run has no such artifact.");
+/** The key of the object that a name in a URL means: an object's own name, or the name of a file, whose newest version it means. */
+async function keyOf(sql: Sql, { tenant_id, run_id }: RunRow, name: string): Promise<string> {
+  const own = ArtifactName.safeParse(name);
+  if (own.success && name.includes("~")) return artifactKey(tenant_id, run_id, name);
+  const file = FileName.safeParse(name);
+  const row = file.success ? await findArtifact(sql, run_id, file.data) : null;
+  if (row === null) throw noFile();
+  return row.object_key;
 }

@@ -7,7 +7,10 @@ import {
   artifactName,
   artifactPrefix,
   artifactUrl,
+  isFileKey,
 } from "../../../shared/contracts/artifact.ts";
+import { readArtifacts } from "../../../shared/store/files/artifacts.ts";
+import type { ArtifactRow } from "../../../shared/store/files/artifacts.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
@@ -22,8 +25,10 @@ const route = createRoute({
   path: "/api/v2/orchestrations/runs/{run_id}/artifacts",
   operationId: "listRunArtifacts",
   tags: ["Runs"],
-  summary: "List the large values of a run",
-  description: "Values over 32 KiB, by name, with those of steps that did not commit.",
+  summary: "List the large values and the files of a run",
+  description:
+    "Values over 32 KiB, by name, with those of steps that did not commit; and the files that the run's tools have written, once " +
+    "their calls are committed.",
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: {
@@ -44,12 +49,25 @@ export function listArtifacts(api: Api): void {
     const prefix = artifactPrefix(run.tenant_id, run.run_id);
     const after = cursor === undefined ? undefined : artifactKey(run.tenant_id, run.run_id, cursor);
     const { objects, next } = await artifacts.list(prefix, after, limit);
-    const data = objects.map(({ key, size, contentType }) => ({
-      name: artifactName(key),
-      size,
-      content_type: contentType,
-      url: artifactUrl(key),
-    }));
+    const keys = objects.map(({ key }) => key);
+    const files = keys.some(isFileKey) ? await readArtifacts(sql, run.run_id, keys.filter(isFileKey)) : [];
+    const rows = new Map(files.map((row) => [row.object_key, row]));
+    const data = objects
+      // A file without a row belongs to a call that was not committed.
+      .filter(({ key }) => rows.has(key) || !isFileKey(key))
+      .map(({ key, size, contentType }) => ({
+        name: artifactName(key),
+        size,
+        content_type: contentType,
+        url: artifactUrl(key),
+        ...fileFieldsOf(rows.get(key)),
+      }));
     return c.json({ data, next_cursor: next === null ? null : artifactName(next) }, 200);
   });
+}
+
+function fileFieldsOf(row: ArtifactRow | undefined) {
+  if (row === undefined) return {};
+  const { name: file_name, sha256, scope, step_path, created_at } = row;
+  return { file_name, sha256, scope, step_path, created_at };
 }

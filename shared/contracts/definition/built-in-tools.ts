@@ -49,6 +49,58 @@ export const builtInTools = {
       ["orchestration_id", "message"],
     ),
   },
+  send_email: {
+    description:
+      "Sends one mail, as text or HTML, from the sender of this deployment, and returns its message_id and the addresses that were accepted.",
+    inputSchema: object(
+      {
+        to: { type: "array", items: { type: "string" }, description: "Addresses; with cc 50 at most" },
+        cc: { type: "array", items: { type: "string" } },
+        subject: { type: "string" },
+        text: { type: "string" },
+        html: { type: "string" },
+        reply_to: { type: "string" },
+      },
+      ["to", "subject"],
+    ),
+  },
+  artifact_write: {
+    description:
+      "Writes a file and returns a reference to it with its url. A file of the same name is replaced. Give content for text, or content_base64 for bytes.",
+    inputSchema: object(
+      {
+        name: { type: "string", description: "Such as report.csv; no path" },
+        content: { type: "string" },
+        content_base64: { type: "string" },
+        content_type: {
+          type: "string",
+          description: "Media type. Default: text/plain, or application/octet-stream",
+        },
+        scope: {
+          type: "string",
+          enum: ["run", "session"],
+          description: "session: later runs of the same session can read it too. Default: run",
+        },
+      },
+      ["name"],
+    ),
+  },
+  artifact_read: {
+    description:
+      "Reads a file, or a part of it: text as content, other bytes as content_base64. artifact_list has the names.",
+    inputSchema: object(
+      {
+        name: { type: "string", description: "The name of a file, or the id of an attached upload" },
+        offset: { type: "integer", description: "The first byte. Default: 0" },
+        length: { type: "integer", description: "The most bytes, up to 1048576. Default: 65536" },
+      },
+      ["name"],
+    ),
+  },
+  artifact_list: {
+    description: "The files of this run and of its session, and the uploads that are attached to the run.",
+    inputSchema: object({}, []),
+  },
 } as const satisfies { [name: string]: BuiltInTool };
 
 export type BuiltInName = keyof typeof builtInTools;

@@ -72,7 +72,7 @@ export const fieldClasses = {
   tool: {
     ...all(
       "read",
-      "name description tool_type method url headers public_headers inputSchema outputSchema code",
+      "name description tool_type method url headers public_headers inputSchema outputSchema response connection code",
     ),
     ...all("kept", "generalName"),
     ...all("record", "id version created_at updated_at"),
@@ -96,7 +96,7 @@ export function asksForLater(fieldClass: FieldClass | undefined, value: unknown)
  * Whether the value of a field that is not built yet asks for something. A null or empty value means that the field is
  * absent, and a value of `noEffect` asks for what happens anyway.
  */
-export function asksForSomething(value: unknown, noEffect: readonly unknown[]): boolean {
+function asksForSomething(value: unknown, noEffect: readonly unknown[]): boolean {
   if (value === null || value === "" || value === undefined) return false;
   if (typeof value === "object") return Object.keys(value).length > 0;
   return !noEffect.includes(value);

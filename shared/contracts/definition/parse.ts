@@ -99,23 +99,20 @@ export function parseAgent(json: unknown): Parsed<Agent> {
 /** Parses a tool that is to be saved, as `parseNewOrchestration` does. */
 export function parseNewTool(json: unknown): Parsed<Tool> {
   const parsed = parseTool(json);
-  return parsed.ok
-    ? alsoInvalid(parsed, [
-        ...toolRequestErrors(parsed.definition),
-        ...toolSchemaErrors(parsed.definition.inputSchema),
-      ])
-    : parsed;
+  if (!parsed.ok || parsed.definition.tool_type !== "http") return parsed;
+  const { definition } = parsed;
+  return alsoInvalid(parsed, [...toolRequestErrors(definition), ...toolSchemaErrors(definition.inputSchema)]);
 }
 
 /** Parses a tool. Never throws. */
 export function parseTool(json: unknown): Parsed<Tool> {
   const parsed = ToolDocument.safeParse(json);
   if (!parsed.success) return invalid(fieldErrorsOf(parsed.error));
-  if (parsed.data.tool_type === "http") return { ok: true, definition: parsed.data };
+  if (parsed.data.tool_type !== "python") return { ok: true, definition: parsed.data };
   return notYet([
     {
       path: "tool_type",
-      message: `tools of type ${parsed.data.tool_type} are not available yet: let a tool of type http do the same, or a transform step in JavaScript`,
+      message: `tools of type ${parsed.data.tool_type} are not available yet: let a tool of type http or sql do the same, or a transform step in JavaScript`,
     },
   ]);
 }

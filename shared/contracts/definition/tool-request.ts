@@ -2,7 +2,7 @@ import { suggestions } from "../../nearest-name.ts";
 import { isObject } from "../json.ts";
 import type { FieldError } from "../../errors.ts";
 import type { JsonObject } from "../json.ts";
-import type { Tool } from "./tool.ts";
+import type { HttpTool, Tool } from "./tool.ts";
 
 /** A placeholder of a tool's URL: `{field}`, or `{data.a.b}` with a part of an argument. */
 export const URL_PLACEHOLDER = /\{[ \t]*([A-Za-z_][\w-]*(?:\.[\w-]+)*)[ \t]*\}/g;
@@ -12,7 +12,7 @@ const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const OWN_HEADERS: ReadonlySet<string> = new Set(["content-length", "transfer-encoding", "idempotency-key"]);
 
 /** What is wrong with the URL and the headers of a tool: no call could be made, or another call than the author wrote. */
-export function toolRequestErrors({ url, headers, inputSchema }: Tool): FieldError[] {
+export function toolRequestErrors({ url, headers, inputSchema }: HttpTool): FieldError[] {
   return [...urlErrors(url), ...unknownArguments(url, inputSchema), ...headerErrors(headers)];
 }
 
@@ -41,7 +41,9 @@ function headerWarnings(headers: Readonly<Record<string, string>>): FieldError[]
  * Warnings about a tool: arguments that its URL needs and that a model cannot know of, because `inputSchema` does not require
  * them; and places in its URL and headers in which nothing is filled in.
  */
-export function toolWarnings({ url, headers, inputSchema }: Tool): FieldError[] {
+export function toolWarnings(tool: Tool): FieldError[] {
+  if (tool.tool_type !== "http") return [];
+  const { url, headers, inputSchema } = tool;
   const properties = propertiesOf(inputSchema);
   return [
     ...neededArguments(url, properties, inputSchema),

@@ -9,11 +9,12 @@ const WithSecrets = z.looseObject({
   headers: z.record(z.string(), z.string()).default({}),
   public_headers: z.array(z.string()).default([]),
   oauth: z.looseObject({ client_secret: z.string() }).nullish(),
+  connection: z.string().nullish(),
 });
 
 /**
  * Secrets of a tool, or of an MCP server, by their place in it: `headers.X-Api-Key`, `url?key` (a query value), `url/2` (a part of
- * the path), `oauth.client_secret`.
+ * the path), `oauth.client_secret`, `connection`.
  */
 export type ToolSecrets = Readonly<Record<string, string>>;
 
@@ -90,7 +91,13 @@ function mapValues<Tool extends Record<string, unknown>>(
   tool: Tool,
   change: (at: Place, value: string) => string,
 ): Tool {
-  const { url, headers, oauth } = WithSecrets.parse(tool);
+  const { url, headers, oauth, connection } = WithSecrets.parse(tool);
+  if (tool["tool_type"] === "sql" && typeof connection === "string") {
+    return {
+      ...tool,
+      connection: change({ path: "connection", in: "field", name: "connection" }, connection),
+    };
+  }
   const changed = Object.entries(headers).map(([name, value]) => [
     name,
     change({ path: `headers.${name}`, in: "header", name }, value),

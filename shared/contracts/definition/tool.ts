@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { connectionError } from "./sql-tool.ts";
 import { TOOL_NAME } from "./tool-names.ts";
 import { argumentSchemaOf } from "./tool-schema.ts";
 import { JsonTable, limits, orDefault, orNull, Strings, text } from "./fields.ts";
@@ -41,18 +42,39 @@ const Http = z.object({
   ),
   /** JSON schema of the response. When it has `properties`, all other fields of a response are dropped. */
   outputSchema: orNull(JsonTable),
+  /** `artifact`: a successful response is stored as a file of the run, whatever it is, and the result is a reference to it. */
+  response: orDefault(z.enum(["inline", "artifact"]).default("inline")),
+});
+
+const SqlTool = z.object({
+  ...common,
+  tool_type: z.literal("sql"),
+  /** A connection string of PostgreSQL. All of it is secret. */
+  connection: z
+    .string()
+    .max(2_048)
+    .superRefine((connection, context) => {
+      const message = connectionError(connection);
+      if (message !== null) context.addIssue({ code: "custom", message });
+    }),
 });
 
 const Python = z.object({ ...common, tool_type: z.literal("python"), code: text(limits.codeChars) });
 
-export const ToolDocument = z.discriminatedUnion("tool_type", [Http, Python]);
+export const ToolDocument = z.discriminatedUnion("tool_type", [Http, SqlTool, Python]);
 export type ToolDocument = z.infer<typeof ToolDocument>;
 
 /** Each type of tool that can be saved. */
-export const toolSchemas = { http: Http };
+export const toolSchemas = { http: Http, sql: SqlTool };
 
 /** The fields of each type of tool. The predecessor writes those of both types on a tool in Python. */
-export const toolShapes = { http: Http.shape, python: { ...Http.shape, ...Python.shape } };
+export const toolShapes = {
+  http: Http.shape,
+  sql: SqlTool.shape,
+  python: { ...Http.shape, ...Python.shape },
+};
 
+/** A tool that sends a request. */
+export type HttpTool = z.infer<typeof Http>;
 /** A tool that the engine can call. */
-export type Tool = z.infer<typeof Http>;
+export type Tool = HttpTool | z.infer<typeof SqlTool>;

@@ -1,6 +1,7 @@
 import type { ChatReply } from "../../contracts/chat.ts";
 import type { EntryKind, Usage } from "../../contracts/journal-entry.ts";
 import type { RunStatus } from "../../contracts/run.ts";
+import type { NewArtifact } from "../files/new-artifact.ts";
 import type { NewWait } from "../runs/waits.ts";
 import type { DeadLetter, NewEntry } from "./new-entry.ts";
 
@@ -18,6 +19,7 @@ export type EntryColumns = Pick<
   /** Committed results: that of this entry, if it has one, and the earlier ones. */
   steps: number;
   usage: readonly Usage[];
+  artifacts: readonly NewArtifact[];
   /** The run's new status; null: it continues to run. */
   status: Exclude<RunStatus, "running"> | null;
   wake_ms: number | null;
@@ -33,6 +35,7 @@ const UNCHANGED_COLUMNS = {
   visit: null,
   output: null,
   usage: [],
+  artifacts: [],
   status: null,
   wake_ms: null,
   signals: null,

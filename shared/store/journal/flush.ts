@@ -2,6 +2,7 @@ import { z } from "zod";
 import { utf8 } from "../../bytes.ts";
 import { RunId } from "../../contracts/ids.ts";
 import { insertReplies } from "../chat/messages.ts";
+import { insertArtifacts } from "../files/insert-artifacts.ts";
 import { insertDeadLetters } from "../runs/dead-letters.ts";
 import {
   SignalledRun,
@@ -24,6 +25,7 @@ import type { EarlierResult, NewEntry } from "./new-entry.ts";
 /**
  * An entry that was committed. `event_seq`: the number of its last event. `signals`, `cancel`: what the run has received
  * from outside. `webhook`: a delivery is due now. `notified`: the relatives that its end has made due, or that run now.
+ * `frees_key`: the run has ended and had a singleton key.
  */
 export const Committed = z.object({
   run_id: RunId,
@@ -33,13 +35,15 @@ export const Committed = z.object({
   // An edge of a version before webhooks does not send it, nor one of a version before children the relatives.
   webhook: z.boolean().default(false),
   notified: z.array(SignalledRun).nullish(),
+  // Nor one before singleton keys this.
+  frees_key: z.boolean().default(false),
 });
 export type Committed = z.infer<typeof Committed>;
 
 /**
  * Commits entries, at most one of each run with the earlier results of that run, all in one statement. An entry's result,
  * its events, its charges and the change of its run are committed together or not at all; so are its earlier results, the
- * waits that a park opens, the effect of an end on the run's relatives, and the webhook deliveries of both.
+ * rows of files, the waits that a park opens, the effect of an end on the run's relatives, and the webhook deliveries of both.
  *
  * An entry whose fence does not hold is missing in the result; that is not an error. `event_seq` in the fence makes it
  * harmless to repeat a flush: the second time nothing matches.
@@ -86,8 +90,8 @@ export async function flush(sql: Sql, newEntries: readonly NewEntry[]): Promise<
       insert into journal (run_id, seq, events_n, attempt, kind, step_path, visit, output, events)
       ${earlier.length > 0 ? sql`${earlierRows(sql, earlier)} union all` : sql``}
       select run_id, event_seq, events_n, attempt, kind, step_path, visit, nullif(output, ''), events from moved
-    )${chargeUsage(sql, entries)}${insertDeadLetters(sql, entries)}${insertReplies(sql, sql`moved`, repliesOf(entries))}${insertWaits(sql, entries, hasEnds)}${delivers ? deliveriesOf(sql, entries) : sql``}
-    select run_id, event_seq, signals, cancel,
+    )${chargeUsage(sql, entries)}${insertArtifacts(sql, entries)}${insertDeadLetters(sql, entries)}${insertReplies(sql, sql`moved`, repliesOf(entries))}${insertWaits(sql, entries, hasEnds)}${delivers ? deliveriesOf(sql, entries) : sql``}
+    select run_id, event_seq, signals, cancel, frees_key,
       ${delivers ? sql`run_id in (select run_id from deliveries)` : sql`false`} as webhook
       ${hasEnds ? sql`, ${notifiedBy(sql)} as notified` : sql``}
     from moved m`;
@@ -192,7 +196,7 @@ function move(sql: Sql, part: "all" | "ends" | "others") {
       where r.run_id = e.run_id and r.attempt = e.attempt and r.owner = e.owner and r.event_seq = e.known_seq
         and (e.signals is null or r.signals = e.signals) ${only}
       returning r.run_id, r.event_seq, r.signals, r.cancel_requested_at is not null as cancel, r.attempt,
-        e.events_n, e.earlier_n, e.kind, e.step_path, e.visit, e.output, e.events, ${deliverySnapshot(sql)}`;
+        r.ended_at is not null and r.singleton_key is not null as frees_key, e.events_n, e.earlier_n, e.kind, e.step_path, e.visit, e.output, e.events, r.session_id, ${deliverySnapshot(sql)}`;
 }
 
 function tokensOf({ usage }: EntryColumns): number {

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { ChatReply } from "../../contracts/chat.ts";
 import { Incarnation, RunId } from "../../contracts/ids.ts";
 import { Usage } from "../../contracts/journal-entry.ts";
+import { NewArtifact } from "../files/new-artifact.ts";
 import { NewWait } from "../runs/waits.ts";
 
 /** Why a run failed for good. `tries` of the step. The stack has places and no texts: a tenant's admin key reads it. */
@@ -28,6 +29,8 @@ const Fence = z.object({
 const Lines = z.object({ events: z.string().min(2), events_n: z.number().int().positive() });
 
 const usage = z.array(Usage).readonly();
+/** The files that the calls of this checkpoint have written. */
+const artifacts = z.array(NewArtifact).readonly().exactOptional();
 /** Time after the commit within which the run must commit its next entry; after it the run counts as stuck. */
 const deadline_ms = z.number().int();
 
@@ -41,6 +44,7 @@ const StepEntry = z.object({
   current_step: z.string().nullable(),
   deadline_ms,
   usage,
+  artifacts,
 });
 
 /** What a visit has reached inside its step. */
@@ -52,6 +56,7 @@ const TurnEntry = z.object({
   output: z.string(),
   deadline_ms,
   usage,
+  artifacts,
 });
 
 /** Events only. `step_path`: the step that runs, null before the first. */
@@ -83,6 +88,7 @@ const EndEntry = z.object({
   /** JSON text of an EndRecord. */
   output: z.string(),
   usage,
+  artifacts,
   status: z.enum(["completed", "failed", "cancelled"]),
   /** JSON text of a RunError when the run fails. */
   error: z.string().nullable(),
@@ -98,7 +104,8 @@ export type EntryContent = z.infer<
 
 /**
  * The result of a visit that is committed in the statement of a later entry of its run, as an entry of its own before that
- * one: the worker executed a step without effects before it sent this result. It charges nothing.
+ * one: the worker executed a step without effects before it sent this result. It charges nothing and has
+ * no files.
  */
 const EarlierResult = StepEntry.pick({ kind: true, step_path: true, visit: true, output: true }).extend(
   Lines.shape,

@@ -11,8 +11,9 @@ import type { Sql } from "../sql.ts";
 export type QuotaCheckedBy = "queue" | "postgres";
 
 /**
- * For each accepted run the time at which it was queued, in milliseconds since 1970, its version, and how long it waits at
- * most before it is due.
+ * For each accepted run the time at which it was queued, in milliseconds since 1970, the time until its wake-up, and its
+ * version. A run that waits for its singleton key has a wake-up in a hundred years: the end of the holder brings it forward.
+ * A chat turn that waits for another one has its latest wake-up.
  */
 export type AcceptedRuns = Map<RunId, Omit<AcceptedRow, "run_id">>;
 type AcceptedRow = { run_id: RunId; queued_at_ms: number; definition_version: number; delay_ms: number };
@@ -22,9 +23,10 @@ type AcceptedRow = { run_id: RunId; queued_at_ms: number; definition_version: nu
  * tenant's own, else the shared one).
  *
  * A run that is missing from the result was not accepted: its definition does not exist, or its idempotency key is
- * taken (`findIdempotent` returns the run that has it), or its tenant's queue is full, or it is a chat turn that its session
- * did not take (`whyNotTaken`).
- * @param runs at most one for each idempotency key
+ * taken (`findIdempotent` returns the run that has it), or another run has its singleton key and its policy is `skip`
+ * (`findSingletonHolder`), or its tenant's queue is full, or it is a chat turn that its session did not take (`whyNotTaken`).
+ * @param runs at most one for each idempotency key, and all with a singleton key have the same one: a statement that locks
+ *   several keys could wait for a flush in a circle
  */
 export async function acceptRuns(
   sql: Sql,
@@ -34,9 +36,10 @@ export async function acceptRuns(
   const hasTurns = runs.some(({ turn }) => turn !== undefined);
   const rows = await sql<AcceptedRow[]>`
     with submitted as (
-      select * from json_to_recordset(${JSON.stringify(runs.map(withTurn))}::text::json) as r(
+      select * from json_to_recordset(${JSON.stringify(runs.map(columnsOf))}::text::json) as r(
         run_id text, tenant_id text, orchestration_id text, lane text, priority int, correlation_id text,
-        session_id text, triggered_by text, input text, metadata text, delay_ms float8,
+        session_id text, triggered_by text, input text, metadata text, delay_ms float8, starts_at timestamptz,
+        singleton_key text, singleton_policy text, batch_id text, batch_index int,
         idempotency_key text, request_hash text, webhook_url text, webhook_secret text,
         chat_session text, turn_tenant text, turn_version int, rejects_busy boolean)
     ), admitted as (
@@ -61,30 +64,44 @@ export async function acceptRuns(
     ), accepted as (
     insert into runs (
       run_id, tenant_id, orchestration_id, definition_tenant, definition_version, wake_at, lane, priority,
-      correlation_id, session_id, triggered_by, input, metadata, webhook_url, webhook_secret, chat_session)
+      correlation_id, session_id, triggered_by, input, metadata, webhook_url, webhook_secret, chat_session,
+      starts_at, singleton_key, singleton_policy, batch_id, batch_index)
     select a.run_id, a.tenant_id, a.orchestration_id, p.definition_tenant, p.version,
-      now() + p.delay_ms * interval '1 millisecond', a.lane, a.priority,
+      greatest(now() + p.delay_ms * interval '1 millisecond', a.starts_at), a.lane, a.priority,
       a.correlation_id, a.session_id, a.triggered_by, a.input, a.metadata, a.webhook_url, a.webhook_secret,
-      a.chat_session
+      a.chat_session,
+      case when a.delay_ms > 0 or a.starts_at is not null
+        then greatest(now() + a.delay_ms * interval '1 millisecond', a.starts_at) end,
+      a.singleton_key, a.singleton_policy, a.batch_id, a.batch_index
     from admitted a join pinned p using (run_id)
     where a.idempotency_key is null or exists (select from keyed k where k.run_id = a.run_id)
-    returning run_id, definition_version, ${queuedTimes(sql)}, chat_session, input
+    returning ${acceptedColumns(sql)}, chat_session, input
     )${hasTurns ? insertQuestions(sql) : sql``}
     select run_id, definition_version, queued_at_ms, delay_ms from accepted`;
   return new Map(rows.map(({ run_id, ...accepted }) => [run_id, accepted]));
 }
 
+/** A run as the statement takes it: without nested values. */
+function columnsOf({ singleton, batch, ...run }: NewRun) {
+  return {
+    ...withTurn(run),
+    singleton_key: singleton?.key,
+    singleton_policy: singleton?.policy,
+    batch_id: batch?.id,
+    batch_index: batch?.index,
+  };
+}
+
+function acceptedColumns(sql: Sql) {
+  return sql`run_id, definition_version, floor(extract(epoch from queued_at) * 1000)::float8 as queued_at_ms,
+    greatest(0, extract(epoch from coalesce(wake_at, now()) - now()))::float8 * 1000 as delay_ms`;
+}
+
 /** Those of the runs that are committed, as `acceptRuns` returns them: for a caller that did not get its result. */
 export async function findAccepted(sql: Sql, runs: readonly RunId[]): Promise<AcceptedRuns> {
   const rows = await sql<AcceptedRow[]>`
-    select run_id, definition_version, ${queuedTimes(sql)}
-    from runs where run_id = any(${pgArray(runs)}::text[])`;
+    select ${acceptedColumns(sql)} from runs where run_id = any(${pgArray(runs)}::text[])`;
   return new Map(rows.map(({ run_id, ...accepted }) => [run_id, accepted]));
-}
-
-function queuedTimes(sql: Sql) {
-  return sql`floor(extract(epoch from queued_at) * 1000)::float8 as queued_at_ms,
-      greatest(0, extract(epoch from coalesce(wake_at, now()) - now()))::float8 * 1000 as delay_ms`;
 }
 
 /** As many of each tenant's submitted runs as its queue has room for, in the order of their ids. */
@@ -105,9 +122,12 @@ export async function findIdempotent(
   sql: Sql,
   tenant: TenantId,
   key: string,
-): Promise<{ run_id: RunId; request_hash: string } | null> {
-  const [row] = await sql<{ run_id: RunId; request_hash: string }[]>`
-    select run_id, request_hash from idempotency_keys
+): Promise<IdempotentAnswer | null> {
+  const [row] = await sql<IdempotentAnswer[]>`
+    select run_id, request_hash, skipped from idempotency_keys
     where tenant_id = ${tenant} and key = ${key} and created_at >= now() - interval '24 hours'`;
   return row ?? null;
 }
+
+/** `skipped`: the request started no run, because `run_id` had its singleton key. */
+type IdempotentAnswer = { run_id: RunId; request_hash: string; skipped: boolean };

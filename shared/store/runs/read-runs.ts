@@ -25,6 +25,11 @@ export const RunRow = z.object({
   cost_micro_usd: z.number(),
   correlation_id: z.string(),
   session_id: z.string().nullable(),
+  singleton_key: z.string().nullable(),
+  /** Another run has its singleton key: the run is not started before that one has ended. */
+  waits_for_key: z.boolean(),
+  /** Its request has put its first start off. */
+  delayed: z.boolean(),
   triggered_by: z.string(),
   error: z
     .string()
@@ -67,7 +72,9 @@ export async function readRun(sql: Sql, tenant: TenantId | null, run: RunId): Pr
 export function runColumns(sql: Sql) {
   return sql`run_id, tenant_id, orchestration_id, definition_version, status, attempt, owner, worker_id, event_seq,
       current_step_id, step_count, tokens::float8 as tokens, cost_micro_usd::float8 as cost_micro_usd,
-      correlation_id, session_id, triggered_by, error, metadata,
+      correlation_id, session_id, triggered_by, error, metadata, singleton_key,
+      singleton_key is not null and status = 'queued' and wake_at > now() + interval '50 years' as waits_for_key,
+      attempt = 0 and starts_at is not null as delayed,
       extract(epoch from queued_at)::float8 * 1000 as queued_at_ms,
       extract(epoch from started_at)::float8 * 1000 as started_at_ms,
       extract(epoch from ended_at)::float8 * 1000 as ended_at_ms,

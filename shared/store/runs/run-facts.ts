@@ -43,6 +43,8 @@ export const RunFacts = z.object({
   /** The last event line of that entry, when it is a `step_retry`: a worker holds the run until the next try. */
   held_retry: z.string().nullable(),
   /** The open waits of the run, the oldest first. */
+  /** The run that has its singleton key, while this run waits for it. */
+  key_holder: z.string().nullable(),
   waits: z.array(
     z.object({
       kind: WaitKind,
@@ -90,6 +92,9 @@ export async function readRunFacts(sql: Sql, tenant: TenantId | null, run: RunId
       q.waits,
       (select o.run_id from runs o where o.chat_session = r.chat_session and o.ended_at is null
           and right(o.run_id, 13) < right(r.run_id, 13) order by right(o.run_id, 13) limit 1) as turn_before,
+      case when r.singleton_key is not null and r.status = 'queued' and r.wake_at > now() + interval '50 years' then (
+        select h.run_id from singleton_holders h where h.tenant_id = r.tenant_id and h.singleton_key = r.singleton_key
+      ) end as key_holder,
       t.max_concurrent_runs,
       (select count(*)::int from runs o where o.status = 'running' and o.tenant_id = r.tenant_id) as tenant_running,
       case when r.status = 'queued' then (

@@ -34,6 +34,8 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
     ), deleted_entries as (delete from journal where run_id in (select run_id from doomed)
     ), deleted_waits as (delete from waits where run_id in (select run_id from doomed)
     ), deleted_usage as (delete from usage where run_id in (select run_id from doomed)
+    ), deleted_uses as (delete from upload_uses where run_id in (select run_id from doomed)
+    ), deleted_artifacts as (delete from artifacts where run_id in (select run_id from doomed)
     ), deleted_letters as (delete from dead_letters where run_id in (select run_id from doomed)
     ), deleted_deliveries as (
       delete from webhook_deliveries where delivery_id in (
@@ -60,6 +62,28 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
       delete from chat_messages where session_id in (select session_id from doomed_sessions)
     ), deleted_sessions as (
       delete from chat_sessions where session_id in (select session_id from doomed_sessions) returning 1
+    ), deleted_holders as (
+      delete from singleton_holders where (tenant_id, singleton_key) in (
+        select tenant_id, singleton_key from singleton_holders
+        where tenant_id in (select tenant_id from deleting) limit ${BATCH})
+      returning 1
+    ), deleted_batches as (
+      delete from batches where batch_id in (
+        select batch_id from batches where tenant_id in (select tenant_id from deleting) limit ${BATCH})
+      returning 1
+    ), deleted_schedules as (
+      delete from schedules where tenant_id in (select tenant_id from deleting) returning 1
+    ), deleted_ticks as (
+      delete from schedule_ticks where (tenant_id, schedule_id, tick_at) in (
+        select tenant_id, schedule_id, tick_at from schedule_ticks
+        where tenant_id in (select tenant_id from deleting) limit ${BATCH})
+      returning 1
+    ), deleted_triggers as (
+      delete from triggers where tenant_id in (select tenant_id from deleting) returning 1
+    ), deleted_uploads as (
+      delete from uploads where upload_id in (
+        select upload_id from uploads where tenant_id in (select tenant_id from deleting) limit ${BATCH})
+      returning 1
     ), deleted_keys as (
       delete from api_keys where tenant_id in (select tenant_id from deleting) returning 1
     ), counted as (
@@ -67,10 +91,14 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
         + (select count(*) from deleted_idempotency_keys) + (select count(*) from deleted_versions)
         + (select count(*) from deleted_orchestrations) + (select count(*) from deleted_agents)
         + (select count(*) from deleted_tools) + (select count(*) from deleted_mcp_servers)
-        + (select count(*) from deleted_sessions) + (select count(*) from deleted_keys) as deleted
+        + (select count(*) from deleted_sessions) + (select count(*) from deleted_holders)
+        + (select count(*) from deleted_batches) + (select count(*) from deleted_schedules)
+        + (select count(*) from deleted_ticks) + (select count(*) from deleted_triggers)
+        + (select count(*) from deleted_uploads) + (select count(*) from deleted_keys) as deleted
     ), purged as (
       -- The limits of a tenant that is created anew under this id. Its own stay 0 until then.
       update tenants t set purged_at = now(), objects_before = now(), name = '', weight = 1,
+        max_artifact_bytes = 209715200,
         enabled_concurrent_runs = 100, enabled_queued_runs = 1000
       from counted
       where counted.deleted = 0 and t.deleted_at < now() - interval '1 minute' and t.purged_at is null

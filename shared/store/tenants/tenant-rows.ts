@@ -35,16 +35,22 @@ export async function saveTenant(
   { tenant_id, ...change }: TenantRequest,
   requestsPerSecond: number,
 ): Promise<Tenant | null> {
-  const { name = null, max_concurrent_runs = null, max_queued_runs = null, weight = null } = change;
+  const {
+    name = null,
+    max_concurrent_runs = null,
+    max_queued_runs = null,
+    weight = null,
+    max_artifact_bytes: artifact = null,
+  } = change;
   const concurrent = sql`coalesce(${max_concurrent_runs}::int, 100)`;
   const queued = sql`coalesce(${max_queued_runs}::int, 1000)`;
   const rate = change.requests_per_second ?? null;
   const disabled = change.disabled === true;
   const [row] = await sql`
-    insert into tenants as t (tenant_id, name, requests_per_second, weight, max_concurrent_runs, max_queued_runs,
-      disabled_at, enabled_concurrent_runs, enabled_queued_runs)
+    insert into tenants as t (tenant_id, name, requests_per_second, weight, max_artifact_bytes, max_concurrent_runs,
+      max_queued_runs, disabled_at, enabled_concurrent_runs, enabled_queued_runs)
     values (${tenant_id}, coalesce(${name}, ''), coalesce(${rate}::int, ${requestsPerSecond}::int),
-      coalesce(${weight}::int, 1), ${disabled ? sql`0, 0, now(), ${concurrent}, ${queued}` : sql`${concurrent}, ${queued}, null, null, null`})
+      coalesce(${weight}::int, 1), coalesce(${artifact}::bigint, 209715200), ${disabled ? sql`0, 0, now(), ${concurrent}, ${queued}` : sql`${concurrent}, ${queued}, null, null, null`})
     on conflict (tenant_id) do update set ${changes(sql, change)}, deleted_at = null, purged_at = null,
       requests_per_second = coalesce(${rate}::int,
         case when t.purged_at is null then t.requests_per_second else ${requestsPerSecond}::int end)
@@ -70,6 +76,7 @@ function changes(sql: Sql, change: TenantChange) {
     max_concurrent_runs = null,
     max_queued_runs = null,
     weight = null,
+    max_artifact_bytes: artifact = null,
     disabled = null,
   } = change;
   const isDisabled = sql`coalesce(${disabled}::boolean, t.disabled_at is not null and t.purged_at is null)`;
@@ -77,6 +84,7 @@ function changes(sql: Sql, change: TenantChange) {
   const queued = sql`coalesce(${max_queued_runs}::int, t.enabled_queued_runs, t.max_queued_runs)`;
   return sql`
       name = coalesce(${name}, t.name), weight = coalesce(${weight}::int, t.weight),
+      max_artifact_bytes = coalesce(${artifact}::bigint, t.max_artifact_bytes),
       disabled_at = case when ${isDisabled} then coalesce(t.disabled_at, now()) end,
       max_concurrent_runs = case when ${isDisabled} then 0 else ${concurrent} end,
       max_queued_runs = case when ${isDisabled} then 0 else ${queued} end,
@@ -119,5 +127,6 @@ export async function listTenants(sql: Sql, after: string, limit: number): Promi
 function columns(sql: Sql) {
   return sql`tenant_id, name, coalesce(enabled_concurrent_runs, max_concurrent_runs) as max_concurrent_runs,
     coalesce(enabled_queued_runs, max_queued_runs) as max_queued_runs, requests_per_second, weight,
+    max_artifact_bytes::float8 as max_artifact_bytes,
     disabled_at is not null as disabled, deleted_at is not null as deleting, version`;
 }

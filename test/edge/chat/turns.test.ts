@@ -152,6 +152,9 @@ describe("the turns of a session", () => {
   test("are claimed one after the other, also when a later one is due", async () => {
     const first = await say({ message: "1" });
     const second = await say({ message: "2", session_id: first.session_id });
+    // Its wake-up is a last resort, and no start that a client has put off.
+    const status = await app.call("GET", runPath(second.turn_id, "status"));
+    expect(await bodyOf(status)).toMatchObject({ status: "queued", waiting: null });
     await app.stores.sql`update runs set wake_at = now() where run_id = ${second.turn_id}`;
     const claim = () => claimRuns(app.stores.sql, newIncarnation("w"), [second.turn_id]);
     expect(await claim()).toEqual([]);

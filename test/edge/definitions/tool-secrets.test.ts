@@ -61,6 +61,29 @@ describe("the secrets of a tool", () => {
     expect(await openedOf("sealed")).toMatchObject(tool());
   });
 
+  test("of type sql are its whole connection, which a mask keeps", async () => {
+    const connection = "postgres://reader:top-secret@db.example.com:5432/shop?sslmode=verify-full";
+    const sql = { tool_type: "sql", description: "The shop's orders", connection };
+    expect((await put("orders", sql)).status).toBe(200);
+    expect(await shownOf("orders")).toMatchObject({ tool_type: "sql", connection: MASK });
+    expect(await textOf("orders")).not.toMatch(/secret|reader|example/);
+    const changed = { ...(await shownOf("orders")), description: "changed" };
+    expect((await put("orders", changed)).status).toBe(200);
+    expect(await openedOf("orders")).toMatchObject({ ...sql, description: "changed" });
+    expect((await put("new_orders", { ...sql, connection: MASK })).status).toBe(422);
+  });
+
+  // Fails when the error quotes the connection, or a parameter that is ignored is accepted.
+  test.each(["mysql://u:sesame@h/db", "postgres://h/sesame", "postgres://u:sesame@h/db?options=x", "sesame"])(
+    "of type sql are refused where the connection is none, without its text: %s",
+    async (connection) => {
+      const answer = await put("wrong", { tool_type: "sql", connection });
+      const text = JSON.stringify(await bodyOf(answer));
+      expect([answer.status, text]).toEqual([422, expect.stringContaining('"path":"connection"')]);
+      expect(text).not.toContain("sesame");
+    },
+  );
+
   // Fails when a mask is stored as the value, or when a changed value is not.
   test("stay as they are when the tool is read, changed and sent back", async () => {
     await put("kept", tool());

@@ -42,7 +42,7 @@ describe("a malformed request", () => {
       422,
       "invalid",
     ],
-    ["a delay, which is not available yet", { delay_seconds: 1 }, 422, "not_yet"],
+    ["attachments that are no uploads", { attachments: ["a"] }, 422, "invalid"],
   ])("with %s gets the problem %4$s", async (_what, body, status, code) => {
     expect(await problem("POST", RUN, { body })).toMatchObject({ status, code });
   });

@@ -31,12 +31,24 @@ describe("a request with an Idempotency-Key", () => {
       { metadata: { b: { d: 2, c: 1 }, a: 1 } },
     ],
     ["a default written out", { message: "x" }, { message: "x", priority: 0, state: {}, metadata: null }],
+    ["empty values that ask for nothing", { delay_seconds: 0, attachments: [], singleton_key: "" }, {}],
     [
-      "what is not built yet and asks for nothing",
-      { delay_seconds: 0, attachments: [], singleton_key: "" },
+      "null for an absent field",
+      {
+        priority: null,
+        session_id: null,
+        webhook_url: null,
+        correlation_id: null,
+        run_at: null,
+        singleton_policy: null,
+      },
       {},
     ],
-    ["null for an absent field", { priority: null, session_id: null, webhook_url: null }, {}],
+    [
+      "the same time in another zone",
+      { run_at: "2026-01-01T12:00:00Z" },
+      { run_at: "2026-01-01T14:00:00.000+02:00" },
+    ],
     ["other white space and numbers", '{ "state": {"n": 1.0} }', { state: { n: 1 } }],
   ])("is replayed with %s", async (_what, first, second) => {
     expect(await twice(first, second)).toEqual([202, "true"]);
@@ -51,6 +63,9 @@ describe("a request with an Idempotency-Key", () => {
     ["message", { message: "a" }, { message: "b" }],
     ["order of an array", { state: { a: [1, 2] } }, { state: { a: [2, 1] } }],
     ["priority", { priority: 1 }, { priority: 2 }],
+    ["delay", { delay_seconds: 1 }, { delay_seconds: 2 }],
+    ["singleton key", { singleton_key: "a" }, { singleton_key: "b" }],
+    ["singleton policy", { singleton_key: "c" }, { singleton_key: "c", singleton_policy: "queue" }],
     ["correlation id", { correlation_id: "a" }, {}],
     [
       "secret",

@@ -1,8 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
+import { newUploadId } from "../../../shared/contracts/artifact.ts";
+import { TenantId } from "../../../shared/contracts/ids.ts";
+import { beginUpload, completeUpload } from "../../../shared/store/files/uploads.ts";
 import { newApiKey } from "../../../shared/store/tenants/api-keys.ts";
 import { Scope } from "../../../shared/contracts/tenant.ts";
 import { bodyOf, startApp, startRun, type TestApp } from "../app.ts";
+import { MASTER_KEY } from "../test-stores.ts";
 import { FakeWorker, failRun } from "../fake-workers.ts";
 
 const Operation = z.looseObject({ security: z.array(z.record(z.string(), z.array(z.string()))) });
@@ -16,7 +20,7 @@ let keys: Record<"owner" | "other" | "platform" | "revoked" | "expired", string>
 let ids: Record<string, string>;
 
 beforeAll(async () => {
-  app = await startApp();
+  app = await startApp({ MASTER_KEY });
   const { stores } = app;
   keys = {
     owner: await stores.key("acme"),
@@ -46,6 +50,27 @@ beforeAll(async () => {
     url: "https://example.com/",
   });
   await put("mcp-servers/acme-mcp", { url: "https://example.com/mcp" });
+  await put("schedules/acme-schedule", {
+    orchestration_id: "acme-graph",
+    cron: "0 3 * * *",
+    timezone: "Europe/Berlin",
+  });
+  const post = async (path: string, body: object) => {
+    const answer = await app.call("POST", `/api/v2/${path}`, { key: keys.owner, body });
+    if (!answer.ok) throw new Error(`POST ${path}: ${await answer.text()}`);
+    return bodyOf(answer);
+  };
+  const batch = await post("orchestrations/acme-graph/runs:batch", { items: [{}] });
+  const trigger = await post("triggers", { name: "t", orchestration_id: "acme-graph" });
+  const upload_id = newUploadId();
+  await beginUpload(stores.sql, {
+    upload_id,
+    tenant_id: TenantId.parse("acme"),
+    name: "a.txt",
+    content_type: "text/plain",
+    bytes: 1,
+  });
+  await completeUpload(stores.sql, upload_id, "0".repeat(64));
   const webhook_url = "https://hooks.example.com/";
   const start = () => startRun(app, { key: keys.owner, body: { webhook_url } });
   const failed = await failRun(stores.sql, await start());
@@ -63,6 +88,10 @@ beforeAll(async () => {
     agents: "acme-agent",
     tools: "acme-tool",
     "mcp-servers": "acme-mcp",
+    batches: String(batch.batch_id),
+    schedules: "acme-schedule",
+    triggers: String(trigger.id),
+    uploads: upload_id,
     dlq: `${failed.run}.${failed.seq}`,
     webhooks: delivery?.delivery_id ?? "",
     "api-keys": String((await bodyOf(made)).id),
@@ -92,7 +121,7 @@ async function startChat(): Promise<string> {
 function pathOf(template: string): string {
   return template
     .replace("{name}", "a~b")
-    .replaceAll(/([\w-]+)\/\{(?:id|run_id|session_id)\}/g, (_, kind: string) => {
+    .replaceAll(/([\w-]+)\/\{(?:id|run_id|batch_id|session_id)\}/g, (_, kind: string) => {
       const id = ids[kind];
       if (id === undefined) throw new Error(`there is no ${kind} to try ${template} with: add one here`);
       return `${kind}/${encodeURIComponent(id)}`;
@@ -102,6 +131,7 @@ function pathOf(template: string): string {
 /** The bodies that are valid, so that the look-up of what they are for follows. Elsewhere {} is sent. */
 const BODIES: Record<string, object> = {
   "/api/v2/orchestrations/runs/{run_id}/resume": { response: "yes" },
+  "/api/v2/orchestrations/{id}/runs:batch": { items: [{}] },
   "/api/v2/chat/{session_id}": { title: "Renamed" },
 };
 
@@ -167,8 +197,8 @@ describe("every route that requires a key", () => {
       if (isOfPlatform(route)) return answer.status === 403 ? RIGHT : answer.status;
       const isNamed = route.template.includes("{") && route.method !== "PUT";
       if (isNamed) return answer.status === 404 ? RIGHT : answer.status;
-      // A list of its own, or a body that is not valid.
-      if (![200, 422].includes(answer.status)) return answer.status;
+      // A list of its own, or a body that is not valid, or an upload without a length.
+      if (![200, 411, 422].includes(answer.status)) return answer.status;
       const isStream = answer.headers.get("content-type") === "text/event-stream";
       // The audit shows globex its own requests, which name what acme has.
       const isOwn = isStream || route.template.endsWith("/scale/audit");
@@ -194,9 +224,10 @@ describe("every route that requires a key", () => {
       const place = `${route.method} ${route.template.replace(/^\/api\/scale/, "/scale")}`;
       const isRepeated = route.method === "DELETE" && deleted.has(place);
       deleted.add(place);
-      // No artifact was written; a worker that owns a run is not removed (409); {} is not what most bodies are (422).
-      const isAbsent = route.template.endsWith("/artifacts/{name}") || isRepeated;
-      const served = code < 400 || [409, 422].includes(code) || (isAbsent && code === 404);
+      // No artifact was written, nor the bytes of the upload; a worker that owns a run is not removed (409); an upload has no
+      // length (411); {} is not what most other bodies are (422).
+      const isAbsent = /\/artifacts\/\{name\}$|^GET .*\/uploads\/\{id\}$/.test(place) || isRepeated;
+      const served = code < 400 || [409, 411, 422].includes(code) || (isAbsent && code === 404);
       const asked = route.template.endsWith("/workers/{id}/health") && code === 504;
       return served || asked ? RIGHT : code;
     });

@@ -40,6 +40,7 @@ const ready: RunFacts = {
   last_at_ms: null,
   park: null,
   held_retry: null,
+  key_holder: null,
   waits: [],
   turn_before: null,
   max_concurrent_runs: 5,

@@ -385,3 +385,35 @@ describe("operations", () => {
     expect(answer.headers.get("access-control-allow-headers")).toContain("Last-Event-ID");
   });
 });
+
+describe("GET …/log", () => {
+  const read = async (run: string, query = "", key?: string) =>
+    app.call("GET", runPath(run, `log${query}`), key === undefined ? {} : { key });
+
+  test("has a line for each event that is committed, page by page, without the pieces of model text", async () => {
+    const writer = new FakeJournalWriter(app.stores, await startRun(app));
+    await writer.claim();
+    await writer.write([{ type: "step_start", orch_step_id: "one", step_name: "One", step_type: "print" }]);
+    // More than two pages of the journal, of which the client sees nothing.
+    for (let i = 0; i < 3; i++) await writer.text("x".repeat(200_000));
+    await writer.end();
+    const answer = await read(writer.run);
+    expect(answer.headers.get("content-type")).toBe("text/plain; charset=utf-8");
+    const lines = (await answer.text()).split("\n");
+    expect(lines.map((line) => line.replace(/^\S+Z /, ""))).toEqual([
+      `step_start one {"step_name":"One","step_type":"print"}`,
+      `orchestration_complete - {"status":"completed","final_state":{"a":"1"}}`,
+      "done -",
+      "",
+    ]);
+    const events = (await (await read(writer.run, "?format=ndjson")).text()).trimEnd().split("\n");
+    expect(events.map((line) => JSON.parse(line).seq)).toEqual([1, 2, 3, 4, 5, 6]);
+  });
+
+  test("of a run without events is empty, and another tenant's run has none", async () => {
+    const run = await startRun(app, { body: { message: "hi", tenant_id: "acme" } });
+    expect(await (await read(run)).text()).toBe("");
+    expect((await read(run, "", await app.stores.key("globex"))).status).toBe(404);
+    expect((await read(run, "?format=xml")).status).toBe(422);
+  });
+});

@@ -681,7 +681,8 @@ describe("a new orchestration", () => {
 describe("the inputSchema of a tool", () => {
   const schemaOf = (inputSchema: unknown): unknown => {
     const parsed = parseTool({ name: "t", tool_type: "http", url: "https://example.com/", inputSchema });
-    return parsed.ok ? parsed.definition.inputSchema : parsed.errors;
+    if (!parsed.ok) return parsed.errors;
+    return "inputSchema" in parsed.definition && parsed.definition.inputSchema;
   };
 
   test.each([

@@ -15,7 +15,8 @@ const errorsOf = (fields: Fields) => {
 };
 const schemaOf = (inputSchema: unknown) => {
   const parsed = parseNewTool(tool({ inputSchema }));
-  return parsed.ok ? parsed.definition.inputSchema : parsed.errors;
+  if (!parsed.ok) return parsed.errors;
+  return "inputSchema" in parsed.definition && parsed.definition.inputSchema;
 };
 
 describe("the inputSchema of a tool that is saved", () => {

@@ -199,6 +199,13 @@ const mutations: [what: string, file: string, from: string, to: string][] = [
     "open_of[job.lane] =",
   ],
   ["a claim does not finish ended runs", "claim.lua", "do finish_job(ARGV[i], owner) end", "do end"],
+  ["a job with a later start is ready at once", "enqueue.lua", "now_ms + tonumber(ARGV[i + 5])", "now_ms"],
+  [
+    "a job with a later start does not count as queued",
+    "common.lua",
+    "ready = queued_or_reserved, due = queued_or_reserved,",
+    "ready = queued_or_reserved,",
+  ],
   ["the newest job goes first", "common.lua", '"%015d", job.score', '"%015d", 9e14 - job.score'],
   [
     "a ready job wakes no worker",

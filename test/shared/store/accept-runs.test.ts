@@ -101,7 +101,11 @@ describe("an idempotency key", () => {
     const [first, second] = [keyed("k1"), keyed("k1")];
     expect((await acceptRuns(store.sql, [first])).size).toBe(1);
     expect((await acceptRuns(store.sql, [second])).size).toBe(0);
-    expect(await findIdempotent(store.sql, acme, "k1")).toEqual({ run_id: first.run_id, request_hash: "h" });
+    expect(await findIdempotent(store.sql, acme, "k1")).toEqual({
+      run_id: first.run_id,
+      request_hash: "h",
+      skipped: false,
+    });
     expect(await findIdempotent(store.sql, globex, "k1")).toBeNull();
     expect(
       (await acceptRuns(store.sql, [{ ...keyed("k1"), tenant_id: globex, orchestration_id: "both" }])).size,

@@ -47,7 +47,7 @@ describe("a flush", () => {
   test("commits the result, its events and the change of the run together, and returns the run's position", async () => {
     const run = await store.startRun();
     expect(await flush(store.sql, [stepEntry(run)])).toEqual([
-      { run_id: run.run_id, event_seq: 2, signals: 0, cancel: false, webhook: false },
+      { run_id: run.run_id, event_seq: 2, signals: 0, cancel: false, webhook: false, frees_key: false },
     ]);
     expect(await store.row(run.run_id)).toMatchObject({
       status: "running",
@@ -80,6 +80,33 @@ describe("a flush", () => {
     const [written] = await store.sql`select (select count(*) from journal where run_id = ${entry.run_id})
       + (select count(*) from usage where run_id = ${entry.run_id}) as n`;
     expect(written?.n).toBe("0");
+  });
+
+  // Fails when the rows of files do not come out of the statement that moves the run.
+  test("commits the files of its calls, of a session under that session, or none of them", async () => {
+    const run = await store.startRun();
+    await store.sql`update runs set session_id = 's' where run_id = ${run.run_id}`;
+    const file = (name: string, scope: "run" | "session") => ({
+      name,
+      scope,
+      content_type: "text/plain",
+      bytes: 1,
+      sha256: "0".repeat(64),
+      object_key: `acme/${run.run_id}/a/1.1/file.00000000.${name}`,
+      step_path: "a",
+      visit: 1,
+    });
+    const artifacts = [file("own", "run"), file("shared", "session")];
+    const rows = () =>
+      store.sql`select name, session_id, seq, attempt from artifacts where run_id = ${run.run_id} order by name`;
+    await flush(store.sql, [stepEntry(run, { artifacts, attempt: run.attempt + 1 })]);
+    expect([...(await rows())]).toEqual([]);
+    await flush(store.sql, [stepEntry(run, { artifacts })]);
+    await flush(store.sql, [stepEntry(run, { artifacts })]);
+    expect([...(await rows())]).toEqual([
+      { name: "own", session_id: null, seq: 2, attempt: 1 },
+      { name: "shared", session_id: "s", seq: 2, attempt: 1 },
+    ]);
   });
 
   // Fails when `owner` is not in the fence. It stands for the status, because only a running run has an owner.

@@ -5,6 +5,9 @@ import { newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
 import { cancelRuns } from "../../../shared/store/runs/mark-cancelled.ts";
 import { claimDirectly, claimRuns, handBack } from "../../../shared/store/runs/claim-runs.ts";
 import { readRunSnapshots } from "../../../shared/store/runs/run-snapshots.ts";
+import { takeExpiredUploads } from "../../../shared/store/files/expired-uploads.ts";
+import { findOrphans } from "../../../shared/store/files/orphans.ts";
+import { repairSingletons } from "../../../shared/store/runs/singletons.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
 import { listDueRuns } from "../../../shared/store/runs/due-runs.ts";
 import {
@@ -112,6 +115,16 @@ test.each<[string, (on: Sql) => Promise<unknown>]>([
   ["a page of running runs", (on) => listRunningRuns(on, { owner: "", run_id: "" }, 1_000)],
   ["the list of overdue runs", (on) => listOverdueRuns(on)],
   ["a reclaim from a silent owner", (on) => reclaimFromSilent(on, owner, null)],
+  ["a repair of singleton keys", (on) => repairSingletons(on)],
+  [
+    "a search for objects that nothing refers to",
+    (on) =>
+      findOrphans(
+        on,
+        runIds.map((run) => `acme/${run}/a/1.1/output`),
+      ),
+  ],
+  ["a look at expired uploads", (on) => takeExpiredUploads(on)],
   [
     "a reclaim of overdue runs",
     (on) =>

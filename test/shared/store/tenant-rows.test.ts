@@ -42,6 +42,7 @@ describe("a tenant", () => {
       weight: 3,
       disabled: false,
       deleting: false,
+      max_artifact_bytes: 200 * 1024 * 1024,
       version: 2,
     });
     expect(await ensureTenant(sql, id("acme"), 1)).toEqual(changed);

@@ -1,4 +1,5 @@
 import { createServer } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { expect, test } from "vitest";
 import { createObjectStore } from "../../../worker-node/clients/object-store.ts";
 import { portOf } from "../../../worker-node/ops/health-server.ts";
@@ -31,6 +32,78 @@ test("an object that is larger than its reader allows is not read", async () => 
   await expect.poll(() => wasCut).toBe(true);
   server.closeAllConnections();
   server.close();
+}, 40_000);
+
+/** A store that loses the reply to the last request of an upload, and answers the next one as S3 does. */
+async function forgetfulStore(sizeOf: (received: number) => number) {
+  let received = 0;
+  let completions = 0;
+  const answer = (request: IncomingMessage, response: ServerResponse, bytes: number) => {
+    const url = new URL(request.url ?? "", "http://s3");
+    if (request.method === "HEAD") {
+      const size = sizeOf(received);
+      return response.writeHead(size < 0 ? 404 : 200, { "content-length": Math.max(0, size) }).end();
+    }
+    if (request.method === "PUT") {
+      received += bytes;
+      return response.writeHead(200, { etag: '"e"' }).end();
+    }
+    response.setHeader("content-type", "application/xml");
+    if (url.searchParams.has("uploads")) {
+      return response.end(
+        "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>",
+      );
+    }
+    if (completions++ === 0) return request.socket.destroy();
+    return response.writeHead(404).end("<Error><Code>NoSuchUpload</Code></Error>");
+  };
+  const server = createServer((request, response) => {
+    let bytes = 0;
+    request.on("data", (part: Buffer) => (bytes += part.length));
+    request.on("end", () => answer(request, response, bytes));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const credentials = { accessKeyId: "a", secretAccessKey: "b" };
+  const endpoint = `http://127.0.0.1:${portOf(server)}`;
+  const store = createObjectStore({ endpoint, bucket: "b", region: "auto", credentials });
+  return { store, close: () => (server.closeAllConnections(), server.close()) };
+}
+
+async function* mebibytes(count: number) {
+  for (let i = 0; i < count; i++) yield Buffer.alloc(1024 * 1024);
+}
+
+// Fails when the SDK's NoSuchUpload after a lost reply counts as a failure.
+test("a lost reply to the last request of an upload is settled by asking for the object", async () => {
+  const { store, close } = await forgetfulStore((received) => received);
+  await expect(store.putStream("key", mebibytes(9), "image/png")).resolves.toBeUndefined();
+  close();
+}, 40_000);
+
+test.each([
+  ["is not there", () => -1],
+  ["has another size", () => 5],
+])(
+  "an upload whose object %s after a lost reply has failed",
+  async (_, sizeOf) => {
+    const { store, close } = await forgetfulStore(sizeOf);
+    await expect(store.putStream("key", mebibytes(9), "image/png")).rejects.toMatchObject({
+      message: "HTTP 404, NoSuchUpload",
+    });
+    close();
+  },
+  40_000,
+);
+
+// Fails when the part of a stream that broke is stored as if it were all of it.
+test("a stream that throws leaves no object, and its error is thrown", async () => {
+  const { store, close } = await forgetfulStore(() => 0);
+  const broken = async function* () {
+    yield Buffer.from("x");
+    throw new Error("the source broke");
+  };
+  await expect(store.putStream("key", broken(), "image/png")).rejects.toThrow("the source broke");
+  close();
 }, 40_000);
 
 // Fails when wrong settings look like an outage, or an outage like wrong settings.

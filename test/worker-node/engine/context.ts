@@ -1,4 +1,5 @@
 import { isFork, parseOrchestration } from "../../../shared/contracts/definition/index.ts";
+import { refusingFiles } from "../fakes.ts";
 import type { LeafStep, Orchestration } from "../../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../../shared/contracts/event.ts";
 import type { Usage } from "../../../shared/contracts/journal-entry.ts";
@@ -72,6 +73,7 @@ export function fakeContext(given: {
   transform?: StepContext["sandbox"]["transform"];
   confirm?: () => Promise<void>;
   crashAtTurn?: number;
+  files?: StepContext["files"];
   reply?: Reply;
   chat?: Chat;
   child?: (request: ChildRequest) => ChildReply;
@@ -134,6 +136,7 @@ export function fakeContext(given: {
         return answer(args);
       },
     },
+    files: given.files ?? refusingFiles,
     sandbox: { evaluate: given.evaluate ?? unused, transform: given.transform ?? unused },
     agent: async (id) => given.agents?.[id] ?? null,
     tool: async (name) =>

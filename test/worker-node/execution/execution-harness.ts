@@ -11,6 +11,7 @@ import { execute } from "../../../worker-node/execution/execute.ts";
 import type { ExecutionDeps } from "../../../worker-node/execution/execution-state.ts";
 import { TrackTurns } from "../../../worker-node/execution/track-turns.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
+import type { FileStore } from "../../../worker-node/files/file-store.ts";
 import type { ObjectStore } from "../../../worker-node/execution/object-store.ts";
 import { Counters } from "../../../worker-node/ops/counters.ts";
 import { FakeStore } from "../fake-store.ts";
@@ -41,6 +42,7 @@ export class ExecutionHarness {
   readonly calls: ModelRequest[] = [];
   definition = steps({ id: "a", ...llm, output_key: "text", next_step_id: "b" }, { id: "b", ...print });
   artifacts: ObjectStore | null = null;
+  files: FileStore | null = null;
   readDefinition = async (): Promise<void> => {};
   /** Agents and tools by id. */
   readonly named = new Map<string, JsonObject>();
@@ -125,6 +127,7 @@ export class ExecutionHarness {
         of: () => ({ evaluate: notInThisTest, transform: (code, state) => this.transform(code, state) }),
       },
       artifacts: this.artifacts,
+      files: this.files,
       turns: new TrackTurns(),
       children: {
         admit: (child) => this.admit(child),

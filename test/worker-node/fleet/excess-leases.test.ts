@@ -77,6 +77,7 @@ function newWorker(): FleetMember {
       tools: { toolsOf: async () => [], call: refuse },
       sandbox: { of: () => ({ evaluate: refuse, transform: refuse }) },
       artifacts: null,
+      files: null,
       turns: new TrackTurns(),
       count: new Counters(),
       children: noChildren,

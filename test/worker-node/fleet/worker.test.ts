@@ -193,6 +193,7 @@ function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void
       tools: { toolsOf: async () => [], call: refuse },
       sandbox: { of: () => ({ evaluate: refuse, transform: refuse }) },
       artifacts: null,
+      files: null,
       turns: new TrackTurns(),
       count: new Counters(),
       children: noChildren,

@@ -63,8 +63,11 @@ function scanOver(queue: Queue): DueScan {
     limits: 0,
     forgotten: 0,
     stray: 0,
+    singletons: 0,
+    orphans: 0,
   };
   return new DueScan({
+    files: null,
     owner: newIncarnation("w"),
     store,
     queue,

@@ -3,6 +3,7 @@ import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { createSandbox } from "../../../worker-node/engine/sandbox.ts";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import { getDatetime } from "../../../worker-node/tools/built-in/get-datetime.ts";
+import { refusingFiles } from "../fakes.ts";
 import { createTools } from "../../../worker-node/tools/create-tools.ts";
 import { fakeContext, run, step } from "../engine/context.ts";
 import { listen } from "./mcp/servers.ts";
@@ -26,7 +27,8 @@ function call(name: string, args: JsonObject, allow = "127.0.0.1"): Promise<Json
     saveListing: async () => {},
   });
   const signal = new AbortController().signal;
-  return tools.call({ tool: { tool_type: "built_in", name }, args, effectKey: "run_1:s:1:tool.1", signal });
+  const tool = { tool_type: "built_in", name };
+  return tools.call({ tool, args, effectKey: "run_1:s:1:tool.1", signal, files: refusingFiles });
 }
 
 describe("get_datetime", () => {

@@ -1,0 +1,69 @@
+import type { Context } from "hono";
+import { AppError } from "../../shared/errors.ts";
+import type { ApiEnv } from "./api.ts";
+import { byteRangeOf } from "./byte-range.ts";
+
+/** How a file is offered: `name` is the name of a download. */
+type Offered = { name: string; contentType: string };
+
+/**
+ * The bytes of an object, or the range of them that the request names, as they arrive. They are offered as a download: a model, a
+ * tool or a client wrote them, and no browser may take them for a page of this origin.
+ * @throws AppError `not_found` when there is no such object
+ */
+export async function fileResponse(
+  c: Context<ApiEnv>,
+  key: string,
+  offerOf: (facts: { contentType: string }) => Offered,
+): Promise<Response> {
+  const { artifacts } = c.get("services");
+  const facts = await artifacts.facts(key);
+  if (facts === null) throw noFile();
+  const { size, etag } = facts;
+  const { name, contentType } = offerOf(facts);
+  const range = byteRangeOf(c.req.header("range"), size);
+  const headers = {
+    "accept-ranges": "bytes",
+    "content-type": contentType,
+    "content-disposition": attachment(name),
+    "content-security-policy": "sandbox; default-src 'none'",
+    "x-content-type-options": "nosniff",
+    "cache-control": "private, no-cache",
+    etag,
+  };
+  if (range === "unsatisfiable") {
+    return new Response(null, { status: 416, headers: { ...headers, "content-range": `bytes */${size}` } });
+  }
+  const { offset, length } = range ?? { offset: 0, length: size };
+  const part = range === null ? {} : { "content-range": `bytes ${offset}-${offset + length - 1}/${size}` };
+  const init = {
+    status: range === null ? 200 : 206,
+    headers: { ...headers, ...part, "content-length": String(length) },
+  };
+  // A HEAD needs no read, and an empty object has no range that could be read.
+  if (c.req.raw.method === "HEAD" || length === 0) return new Response(null, init);
+  const bytes = await artifacts.read(key, { offset, length });
+  if (bytes === null) throw noFile();
+  return new Response(bytes, init);
+}
+
+/** RFC 6266: the name in ASCII for every client, and the exact one for those that know `filename*`. */
+function attachment(name: string): string {
+  const ascii = name.replaceAll(/[^\w.-]/g, "_");
+  const exact = encodeURIComponent(name).replaceAll(
+    /['()*]/g,
+    (char) => `%${char.charCodeAt(0).toString(16)}`,
+  );
+  const extended = ascii === name ? "" : `; filename*=UTF-8''${exact}`;
+  return `attachment; filename="${ascii}"${extended}`;
+}
+
+export function noFile(): AppError {
+  return new AppError("not_found", "There is no such file.");
+}
+
+/** The responses of a route that returns a file, for its documentation. */
+export const fileResponses = {
+  206: { description: "The bytes that `Range` selects" },
+  416: { description: "The range begins after the end; `Content-Range` has the size" },
+};

@@ -1,0 +1,123 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { digestOf } from "../../../shared/bytes.ts";
+import { BatchId, MAX_BATCH_ITEMS } from "../../../shared/contracts/batch.ts";
+import { DefinitionId, TenantId, plainName, randomHex } from "../../../shared/contracts/ids.ts";
+import type { SubmitResult } from "../../../shared/contracts/run.ts";
+import { AppError } from "../../../shared/errors.ts";
+import { readOrchestration } from "../../../shared/store/definitions/orchestrations.ts";
+import { insertBatch, saveBatchOutcome } from "../../../shared/store/runs/batches.ts";
+import { json, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { holdBody } from "../../http/held-bodies.ts";
+import { jsonBody } from "../../http/middleware/json-body.ts";
+import { needs, tenantOf } from "../../http/middleware/principal.ts";
+import { readItems } from "../../runs/batch-items.ts";
+import type { BatchItem } from "../../runs/batch-items.ts";
+import { BatchAccepted, batchUrls } from "../../runs/batch-view.ts";
+import type { ItemAnswer } from "../../runs/batch-view.ts";
+import { cancelSuperseded } from "../../runs/cancel-superseded.ts";
+
+const Body = z
+  .object({
+    tenant_id: TenantId.nullish(),
+    items: z
+      .array(z.unknown())
+      .min(1, "must have at least one item")
+      .max(MAX_BATCH_ITEMS, `must have at most ${MAX_BATCH_ITEMS} items`)
+      .meta({ description: "Each item is the body of POST /orchestrations/{id}/run" }),
+  })
+  .meta({ id: "BatchRequest" });
+
+const route = createRoute({
+  method: "post",
+  path: "/api/v2/orchestrations/{id}/runs:batch",
+  operationId: "createBatch",
+  tags: ["Runs"],
+  summary: "Start up to 1,000 runs",
+  description:
+    "Each item is answered for itself: a wrong or refused item keeps no other from starting. With an `Idempotency-Key` the " +
+    "request may be repeated: items that have started a run are answered with it, the others are submitted again.",
+  security: [{ key: ["runs:write"] }],
+  middleware: [needs("runs:write"), holdBody, jsonBody({ schema: Body })] as const,
+  request: {
+    params: z.object({ id: DefinitionId }),
+    headers: z.object({ "idempotency-key": plainName(255).optional() }),
+    body: { required: true, content: { "application/json": { schema: Body } } },
+  },
+  responses: {
+    202: json(BatchAccepted, "The answers of the items"),
+    ...problems(400, 404, 413, 415, 422, 429),
+  },
+});
+
+export function createBatch(api: Api): void {
+  api.openapi(route, async (c) => {
+    const { config, sql, submit } = c.get("services");
+    const { tenant_id, items } = c.req.valid("json");
+    const orchestration = c.req.valid("param").id;
+    const key = c.req.valid("header")["idempotency-key"] ?? null;
+    const tenant = tenantOf(c.get("principal"), tenant_id ?? undefined, config.DEFAULT_TENANT_ID);
+    if ((await readOrchestration(sql, tenant, orchestration)) === null) {
+      throw new AppError("not_found", `There is no orchestration ${orchestration}.`);
+    }
+    const batch_id = await batchIdOf(tenant, orchestration, key);
+    await insertBatch(sql, {
+      batch_id,
+      tenant_id: tenant,
+      orchestration_id: orchestration,
+      total: items.length,
+    });
+    const read = await readItems(items, { id: batch_id, orchestration, tenant, key }, c.get("services"));
+    // All at once: they gather in the intake object, which admits, commits and enqueues up to 128 of them together.
+    const answers = await Promise.all(
+      read.map(async (item): Promise<ItemAnswer> => {
+        if ("error" in item) return refusedItem(item.index, item.error);
+        const result = await submit(item.run).catch(asRefusal);
+        if (result.is === "accepted" && !result.replayed && !result.skipped)
+          cancelSuperseded(c.get("services"), item.run);
+        return answerOf(item, result);
+      }),
+    );
+    const refused = answers.filter((answer) => answer.status === "refused");
+    const skipped = answers.filter((answer) => answer.status === "skipped");
+    await saveBatchOutcome(sql, batch_id, {
+      refused: refused.map(({ index, code, detail }) => ({ index, code, detail })),
+      skipped: skipped.map(({ index, run_id }) => ({ index, run_id })),
+    });
+    const counts = { skipped: skipped.length, refused: refused.length };
+    const accepted = answers.length - skipped.length - refused.length;
+    return c.json({ batch_id, ...batchUrls(batch_id), accepted, ...counts, items: answers }, 202);
+  });
+}
+
+/** The same batch for each request with a key; a new one without. */
+async function batchIdOf(tenant: TenantId, orchestration: string, key: string | null): Promise<BatchId> {
+  if (key === null) return BatchId.parse(`batch_${randomHex(12)}`);
+  const digest = await digestOf("SHA-256", JSON.stringify([tenant, orchestration, key]));
+  return BatchId.parse(`batch_${digest.slice(0, 24)}`);
+}
+
+function answerOf({ index }: BatchItem, result: SubmitResult): ItemAnswer {
+  if (result.is === "accepted") {
+    return { index, status: result.skipped ? "skipped" : "queued", run_id: result.run_id };
+  }
+  return {
+    index,
+    status: "refused",
+    code: result.code,
+    detail: result.detail,
+    ...(result.retryAfterSeconds !== undefined && { retry_after_seconds: result.retryAfterSeconds }),
+  };
+}
+
+function refusedItem(index: number, { code, message, fields }: AppError): ItemAnswer {
+  return { index, status: "refused", code, detail: message, ...(fields && { errors: fields }) };
+}
+
+/** The intake object was moved, or is overloaded: it is unknown whether the item's run was committed. */
+function asRefusal(error: unknown): SubmitResult {
+  if (!(error instanceof AppError)) throw error;
+  const { code, message: detail, retryAfterSeconds } = error;
+  return { is: "refused", code, detail, ...(retryAfterSeconds !== undefined && { retryAfterSeconds }) };
+}

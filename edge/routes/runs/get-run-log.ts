@@ -1,0 +1,77 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { readEntries } from "../../../shared/store/journal/read-journal.ts";
+import type { RunRow } from "../../../shared/store/runs/read-runs.ts";
+import type { Sql } from "../../../shared/store/sql.ts";
+import { problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { needs } from "../../http/middleware/principal.ts";
+import { logLinesOf } from "../../runs/log-lines.ts";
+import type { LogFormat } from "../../runs/log-lines.ts";
+import { findRun } from "../../runs/run-view.ts";
+
+const PAGE_ENTRIES = 500;
+const TYPES: { [format in LogFormat]: string } = {
+  text: "text/plain; charset=utf-8",
+  ndjson: "application/x-ndjson",
+};
+
+const route = createRoute({
+  method: "get",
+  path: "/api/v2/orchestrations/runs/{run_id}/log",
+  operationId: "getRunLog",
+  tags: ["Runs"],
+  summary: "Read the log of a run",
+  description:
+    "What the run has committed so far, a line for each event: its time, its type, the step, and its fields. `text` leaves out the " +
+    "pieces of model text (`llm_delta`); `ndjson` has every event as JSON, the same as its SSE data.",
+  security: [{ key: ["runs:read"] }],
+  middleware: [needs("runs:read")] as const,
+  request: {
+    params: z.object({ run_id: z.string() }),
+    query: z.object({ format: z.enum(["text", "ndjson"]).default("text") }),
+  },
+  responses: {
+    200: {
+      description: "The lines",
+      content: { [TYPES.text]: { schema: z.string() }, [TYPES.ndjson]: { schema: z.string() } },
+    },
+    ...problems(404, 422),
+  },
+});
+
+export function getRunLog(api: Api): void {
+  api.openapi(route, async (c) => {
+    const { sql } = c.get("services");
+    const { format } = c.req.valid("query");
+    const run = await findRun(sql, c.get("principal"), c.req.valid("param").run_id);
+    const headers = {
+      "content-type": TYPES[format],
+      "x-content-type-options": "nosniff",
+      "cache-control": "private, no-cache",
+    };
+    return new Response(linesOf(sql, run, format), { headers });
+  });
+}
+
+/** The lines up to the run's present end at least, one page of the journal at a time, as fast as the client reads. */
+function linesOf(sql: Sql, { run_id, event_seq }: RunRow, format: LogFormat): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  let after = 0;
+  return new ReadableStream(
+    {
+      async pull(controller) {
+        // A stream is asked again only after something was written, so pages without a line are read at once.
+        for (let text = ""; text === "";) {
+          const entries = after < event_seq ? await readEntries(sql, run_id, after, PAGE_ENTRIES) : [];
+          const last = entries.at(-1);
+          if (last === undefined) return controller.close();
+          after = last.seq;
+          text = entries.map((entry) => logLinesOf(run_id, entry, format)).join("");
+          if (text !== "") controller.enqueue(encoder.encode(text));
+        }
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}

@@ -1,0 +1,116 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { digestOf } from "../../../shared/bytes.ts";
+import { newRunId } from "../../../shared/contracts/ids.ts";
+import { JsonValue } from "../../../shared/contracts/json.ts";
+import type { NewRun } from "../../../shared/contracts/run.ts";
+import { RunTemplate } from "../../../shared/contracts/schedule.ts";
+import { AppError } from "../../../shared/errors.ts";
+import { sealedPlace, unseal } from "../../../shared/security/seal.ts";
+import { forgetOlderKey } from "../../../shared/store/triggers/trigger-rows.ts";
+import type { Trigger } from "../../../shared/store/triggers/trigger-rows.ts";
+import { json, problemsAlone } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { jsonBody } from "../../http/middleware/json-body.ts";
+import { invalidFields, refusedError } from "../../http/problem.ts";
+import { RunAccepted, acceptedOf } from "../../runs/run-view.ts";
+import { verifyDelivery } from "../../triggers/trigger-signature.ts";
+import type { Delivery } from "../../triggers/trigger-signature.ts";
+import { SECRET_FIELD, findTrigger } from "../../triggers/trigger-view.ts";
+
+/** For this time a second request with the same body starts no second run, if its sender signs neither an id nor a time. */
+const REPLAY_SECONDS = 600;
+
+const route = createRoute({
+  method: "post",
+  path: "/api/v2/triggers/{id}/fire",
+  operationId: "fireTrigger",
+  tags: ["Schedules"],
+  summary: "Start a run by a signed request",
+  description:
+    "No API key: the body is signed with the trigger's secret, as GitHub does it (`X-Hub-Signature-256`) or by Standard " +
+    "Webhooks. The body becomes `state.trigger`. A request that comes again starts no second run and is answered with " +
+    "`Idempotent-Replayed: true`: by its `webhook-id` for 24 hours, else by its body for 10 minutes.",
+  security: [],
+  request: {
+    params: z.object({ id: z.string() }),
+    body: { required: true, content: { "application/json": { schema: JsonValue } } },
+  },
+  responses: {
+    202: json(RunAccepted, "Accepted"),
+    ...problemsAlone(400, 401, 404, 409, 413, 415, 422, 429, 500, 503),
+  },
+});
+
+/** Documented like every route, but parsed here: the signature is checked before the body is read as anything. */
+export function fireTrigger(api: Api): void {
+  api.openAPIRegistry.registerPath(route);
+  api.post(route.getRoutingPath(), async (c) => {
+    const services = c.get("services");
+    const { sql, config } = services;
+    const trigger = await findTrigger(sql, null, c.req.param("id") ?? "");
+    services.takeTurnsOf(trigger.tenant_id);
+    if (!config.MASTER_KEY) throw new AppError("internal", "This installation has no MASTER_KEY.");
+    const secret = await unseal(
+      config.MASTER_KEY,
+      trigger.secret,
+      sealedPlace(trigger.trigger_id, SECRET_FIELD),
+    );
+    const text = await c.req.text();
+    const delivery = await verifyDelivery(c.req.raw.headers, text, secret);
+    if (trigger.disabled) throw new AppError("conflict", "This trigger is disabled.");
+    let body: unknown = null;
+    await jsonBody()(c, async () => {
+      body = await c.req.json();
+    });
+    const read = JsonValue.safeParse(body);
+    if (!read.success) throw invalidFields(read.error);
+    const run = await runOf(trigger, delivery, text, body);
+    if (!delivery.isSigned && run.idempotency_key !== null)
+      await forgetOlderKey(sql, trigger.tenant_id, run.idempotency_key, REPLAY_SECONDS);
+    const result = await services.submit(run);
+    if (result.is === "refused") throw refusedError(result);
+    if (result.replayed) c.header("Idempotent-Replayed", "true");
+    return c.json(acceptedOf(result.run_id), 202);
+  });
+}
+
+/** Separates the parts of the idempotency key. No key of a client has a control character, so none is the same. */
+const SEPARATOR = "\u0001";
+
+async function runOf(trigger: Trigger, delivery: Delivery, text: string, body: unknown): Promise<NewRun> {
+  const { tenant_id, orchestration_id, request, message_path } = trigger;
+  const run_id = newRunId(Date.now());
+  const template = RunTemplate.parse(JSON.parse(request));
+  const message = message_path === null ? template.message : messageAt(body, message_path);
+  return {
+    run_id,
+    tenant_id,
+    orchestration_id,
+    lane: "default",
+    priority: template.priority,
+    correlation_id: run_id,
+    session_id: template.session_id,
+    triggered_by: "webhook",
+    input: JSON.stringify({ message, state: { ...template.state, trigger: body } }),
+    metadata: JSON.stringify(template.metadata),
+    delay_ms: 0,
+    idempotency_key: ["trigger", trigger.trigger_id, delivery.id].join(SEPARATOR),
+    request_hash: await digestOf("SHA-256", text),
+    webhook_url: template.webhook_url,
+    webhook_secret: null,
+  };
+}
+
+/** The text at a path of the body; what is no text is its JSON. @throws AppError `invalid`: there is nothing */
+function messageAt(body: unknown, path: string): string {
+  let value = body;
+  for (const part of path.split(".")) {
+    const isRecord = typeof value === "object" && value !== null && Object.hasOwn(value, part);
+    value = isRecord ? Reflect.get(Object(value), part) : undefined;
+  }
+  if (typeof value === "string") return value;
+  if (value !== undefined) return JSON.stringify(value);
+  const message = "is not in the body, and the trigger takes the run's message from it";
+  throw new AppError("invalid", `Not valid: ${path} ${message}.`, { fields: [{ path, message }] });
+}

@@ -1,0 +1,54 @@
+import { digestOf, toHex } from "../../shared/bytes.ts";
+import { signingKey } from "../../shared/contracts/webhook.ts";
+import { AppError } from "../../shared/errors.ts";
+import { verify } from "../http/hmac.ts";
+
+/** How far the clock of a sender may be from the edge's: the tolerance of Standard Webhooks. */
+const MAX_SKEW_MS = 5 * 60_000;
+
+/**
+ * A delivery whose signature is valid. `id` names it: a second one with the same id starts no second run. `isSigned`: the
+ * sender signed the id and the time; else it is a digest of the body, because GitHub signs neither.
+ */
+export type Delivery = { id: string; isSigned: boolean };
+
+/**
+ * Checks the signature of a trigger's request, by Standard Webhooks (`webhook-id`, `webhook-timestamp`,
+ * `webhook-signature`) or as GitHub signs (`X-Hub-Signature-256`).
+ * @throws AppError `unauthorized`
+ */
+export async function verifyDelivery(headers: Headers, body: string, secret: string): Promise<Delivery> {
+  const signature = headers.get("webhook-signature");
+  const delivery =
+    signature === null ? await byGitHub(headers, body, secret) : await byStandard(headers, body, secret);
+  if (delivery) return delivery;
+  throw new AppError(
+    "unauthorized",
+    "The request is not signed with this trigger's secret: send X-Hub-Signature-256 as GitHub does, or the three " +
+      "headers of Standard Webhooks with a time of the last 5 minutes.",
+  );
+}
+
+async function byGitHub(headers: Headers, body: string, secret: string): Promise<Delivery | null> {
+  const hex = /^sha256=([0-9a-f]{64})$/.exec(headers.get("x-hub-signature-256") ?? "")?.[1];
+  if (hex === undefined || !(await verify(secret, body, hex))) return null;
+  return { id: await digestOf("SHA-256", body), isSigned: false };
+}
+
+async function byStandard(headers: Headers, body: string, secret: string): Promise<Delivery | null> {
+  const [id, at] = [headers.get("webhook-id") ?? "", headers.get("webhook-timestamp") ?? ""];
+  const key = signingKey(secret);
+  if (!/^[\x21-\x7e]{1,200}$/.test(id) || !/^\d{1,12}$/.test(at) || key === null) return null;
+  if (Math.abs(Date.now() - Number(at) * 1_000) > MAX_SKEW_MS) return null;
+  for (const part of (headers.get("webhook-signature") ?? "").split(" ").slice(0, 10)) {
+    const hex = part.startsWith("v1,") ? hexOf(part.slice(3)) : null;
+    if (hex !== null && (await verify(key, `${id}.${at}.${body}`, hex))) return { id, isSigned: true };
+  }
+  return null;
+}
+
+/** The hex digits of a signature in base64; null: it is none. */
+function hexOf(base64: string): string | null {
+  if (!/^[A-Za-z0-9+/]{43}=$/.test(base64)) return null;
+  return toHex(Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)));
+}

@@ -1,0 +1,131 @@
+import { z } from "zod";
+import { DefinitionId, TenantId, plainName, plainText, randomHex } from "../../shared/contracts/ids.ts";
+import { JsonRecord } from "../../shared/contracts/json.ts";
+import { RunTemplate } from "../../shared/contracts/schedule.ts";
+import { WebhookSecret } from "../../shared/contracts/webhook.ts";
+import { AppError } from "../../shared/errors.ts";
+import { sealedPlace, seal } from "../../shared/security/seal.ts";
+import { readOrchestration } from "../../shared/store/definitions/orchestrations.ts";
+import { TriggerId, readTrigger } from "../../shared/store/triggers/trigger-rows.ts";
+import type { SavedTrigger, Trigger } from "../../shared/store/triggers/trigger-rows.ts";
+import type { Sql } from "../../shared/store/sql.ts";
+import type { Config } from "../env.ts";
+import { isoTime } from "../http/time.ts";
+import { TemplateFields, templateOf } from "../schedules/run-template.ts";
+
+/** The field of a trigger for which its secret is sealed. */
+export const SECRET_FIELD = "secret";
+
+export const TriggerRequest = z
+  .object({
+    tenant_id: TenantId.nullish(),
+    orchestration_id: DefinitionId,
+    name: plainText(200).default(""),
+    secret: WebhookSecret.nullish().meta({
+      description: "Signs the requests. Absent: a new trigger gets one, an existing one keeps its own",
+    }),
+    message_path: plainName(500).nullish().meta({
+      description: "Where in the body the run's message is, as `head_commit.message`; absent: `message`",
+    }),
+    disabled: z.boolean().default(false),
+    ...TemplateFields,
+  })
+  .meta({ id: "TriggerRequest" });
+type TriggerRequest = z.infer<typeof TriggerRequest>;
+
+export const TriggerView = z
+  .object({
+    id: TriggerId,
+    tenant_id: z.string(),
+    orchestration_id: z.string(),
+    name: z.string(),
+    /** The path that takes the signed requests. */
+    url: z.string(),
+    message_path: z.string().nullable(),
+    disabled: z.boolean(),
+    message: z.string(),
+    state: JsonRecord,
+    metadata: JsonRecord,
+    priority: z.number().int(),
+    session_id: z.string().nullable(),
+    webhook_url: z.string().nullable(),
+    created_at: z.iso.datetime(),
+    updated_at: z.iso.datetime(),
+  })
+  .meta({ id: "Trigger" });
+
+/** The secret is shown in this answer alone. */
+export const TriggerCreated = z
+  .object({ ...TriggerView.shape, secret: z.string() })
+  .meta({ id: "TriggerCreated" });
+
+export function viewOfTrigger(trigger: Trigger): z.infer<typeof TriggerView> {
+  const { trigger_id, request, secret: _secret, created_at_ms, updated_at_ms, ...shown } = trigger;
+  return {
+    id: trigger_id,
+    ...shown,
+    url: `/api/v2/triggers/${trigger_id}/fire`,
+    ...RunTemplate.parse(JSON.parse(request)),
+    created_at: isoTime(created_at_ms),
+    updated_at: isoTime(updated_at_ms),
+  };
+}
+
+export function newTriggerId(): TriggerId {
+  return TriggerId.parse(`trg_${randomHex(16)}`);
+}
+
+/** A secret as Standard Webhooks write it. */
+export function newSecret(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(32));
+  return `whsec_${btoa(String.fromCharCode(...bytes))}`;
+}
+
+/**
+ * The trigger of a request, as it is stored.
+ * @param sealed the secret that it keeps when the request has none
+ * @throws AppError `not_found` for an unknown orchestration, `invalid`
+ */
+export async function triggerOf(
+  { sql, config }: { sql: Sql; config: Config },
+  { trigger_id, tenant_id }: Pick<SavedTrigger, "trigger_id" | "tenant_id">,
+  body: TriggerRequest,
+  sealed: string | null,
+): Promise<SavedTrigger> {
+  const { orchestration_id, name, secret, message_path, disabled, tenant_id: _named, ...fields } = body;
+  if ((await readOrchestration(sql, tenant_id, orchestration_id)) === null) {
+    throw new AppError("not_found", `There is no orchestration ${orchestration_id}.`);
+  }
+  const request = JSON.stringify(await templateOf(fields, config));
+  const kept = secret === null || secret === undefined ? sealed : await sealFor(trigger_id, secret, config);
+  if (kept === null) throw new Error("a new trigger has no secret");
+  const path = message_path ?? null;
+  return {
+    trigger_id,
+    tenant_id,
+    orchestration_id,
+    name,
+    secret: kept,
+    request,
+    message_path: path,
+    disabled,
+  };
+}
+
+function sealFor(trigger: TriggerId, secret: string, { MASTER_KEY }: Config): Promise<string> {
+  if (MASTER_KEY) return seal(MASTER_KEY, secret, sealedPlace(trigger, SECRET_FIELD));
+  const message = "cannot be stored: this installation has no MASTER_KEY";
+  throw new AppError("invalid", `Not valid: secret ${message}.`, { fields: [{ path: "secret", message }] });
+}
+
+/** The trigger of a path. @param tenant null: any @throws AppError `not_found` */
+export async function findTrigger(sql: Sql, tenant: TenantId | null, id: string): Promise<Trigger> {
+  const known = TriggerId.safeParse(id);
+  const trigger = known.success ? await readTrigger(sql, tenant, known.data) : null;
+  if (!trigger) throw noTrigger();
+  return trigger;
+}
+
+export function noTrigger(): AppError {
+  return new AppError("not_found", "There is no such trigger.");
+}

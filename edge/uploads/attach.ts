@@ -1,0 +1,64 @@
+import { z } from "zod";
+import { UploadId, fileReference, uploadKey, uploadsNamedIn } from "../../shared/contracts/artifact.ts";
+import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
+import type { JsonObject } from "../../shared/contracts/json.ts";
+import { AppError } from "../../shared/errors.ts";
+import { nameUploads } from "../../shared/store/files/uploads.ts";
+import type { Sql } from "../../shared/store/sql.ts";
+
+const MAX_ATTACHMENTS = 100;
+
+/** The uploads that a request gives to a run. */
+export const Attachments = z.array(z.strictObject({ upload_id: UploadId })).max(MAX_ATTACHMENTS);
+
+type Request = {
+  message: string;
+  state?: JsonObject | null | undefined;
+  attachments?: z.infer<typeof Attachments> | null | undefined;
+};
+
+/**
+ * Keeps the uploads that a request names, for as long as its run exists, and returns what state has of its attachments. An upload
+ * that is named in the message or in state is kept as well. If the run is not accepted after all, they are kept for a day.
+ * @throws AppError `not_found` for an attachment that is no upload of this tenant, `invalid`
+ */
+export async function attach(sql: Sql, tenant: TenantId, run: RunId, request: Request): Promise<JsonObject> {
+  const { message, state, attachments } = request;
+  const attached = attachments ?? [];
+  if (attached.length > 0 && state && Object.hasOwn(state, "attachments")) {
+    const fields = [
+      { path: "state.attachments", message: "is where the run has its attachments: send it there" },
+    ];
+    throw new AppError("invalid", "Not valid: state.attachments.", { fields });
+  }
+  const named = namedIn(message, state ?? {});
+  const ids = [...new Set([...attached.map(({ upload_id }) => upload_id), ...named])];
+  if (ids.length === 0) return {};
+  const found = new Map(
+    (await nameUploads(sql, tenant, run, ids)).map((upload) => [upload.upload_id, upload]),
+  );
+  const missing = attached.flatMap(({ upload_id }, i) => (found.has(upload_id) ? [] : [{ upload_id, i }]));
+  if (missing.length > 0) {
+    const fields = missing.map(({ i }) => ({
+      path: `attachments[${i}].upload_id`,
+      message: "does not exist",
+    }));
+    throw new AppError("not_found", `There is no upload ${missing[0]?.upload_id}.`, { fields });
+  }
+  if (attached.length === 0) return {};
+  const references = attached.flatMap(({ upload_id }) => {
+    const upload = found.get(upload_id);
+    return upload === undefined ? [] : [fileReference(uploadKey(tenant, upload_id), upload)];
+  });
+  return { attachments: references };
+}
+
+/** Most requests name none, and need no second text of their state: nothing else in it begins like the id of an upload. */
+function namedIn(message: string, state: JsonObject): UploadId[] {
+  const ids = uploadsNamedIn(`${message}\n${Object.keys(state).length === 0 ? "" : JSON.stringify(state)}`);
+  if (ids.length <= MAX_ATTACHMENTS) return ids;
+  throw new AppError(
+    "invalid",
+    `A run can name ${MAX_ATTACHMENTS} uploads, and this one names ${ids.length}.`,
+  );
+}

@@ -1,0 +1,63 @@
+import { toHex } from "../../shared/bytes.ts";
+import { uploadKey } from "../../shared/contracts/artifact.ts";
+import { AppError } from "../../shared/errors.ts";
+import { beginUpload, completeUpload } from "../../shared/store/files/uploads.ts";
+import type { NewUpload, Upload, UploadRoom } from "../../shared/store/files/uploads.ts";
+import type { Services } from "../services.ts";
+
+/** What a tenant may keep in uploads that no run has named. Several uploads at once may pass it by one each. */
+const MAX_UNNAMED = 1_000;
+const MAX_UNNAMED_BYTES = 10 * 1024 ** 3;
+
+/** @throws AppError `uploads_full` */
+export function refuseWithoutRoom({ unnamed, unnamedBytes }: UploadRoom, length: number): void {
+  if (unnamed < MAX_UNNAMED && unnamedBytes + length <= MAX_UNNAMED_BYTES) return;
+  throw new AppError(
+    "uploads_full",
+    "This tenant has 1,000 uploads, or 10 GiB of them, that no run has named: delete some, or wait until they are a day old.",
+  );
+}
+
+/**
+ * Stores the body of an upload as it arrives. Its row comes first and is completed after the last byte, so a death in between leaves
+ * an upload that nobody sees, and that the reconciler deletes after a day (docs/protocol.md 7.13).
+ * @throws AppError `bad_request` for a body that ends early, `artifacts_away`
+ */
+export async function storeUpload(
+  { sql, artifacts }: Pick<Services, "sql" | "artifacts">,
+  upload: NewUpload,
+  body: ReadableStream | null,
+): Promise<Upload> {
+  const { upload_id, tenant_id, bytes: length, content_type: contentType } = upload;
+  await beginUpload(sql, upload);
+  const digest = new crypto.DigestStream("SHA-256");
+  const parts = partsOf(body, digest.getWriter());
+  await artifacts.put(uploadKey(tenant_id, upload_id), parts, { length, contentType });
+  const sha256 = toHex(new Uint8Array(await digest.digest));
+  if (await completeUpload(sql, upload_id, sha256)) return { ...upload, sha256 };
+  throw new AppError("conflict", "The upload took longer than a day, and has been deleted: send it again.");
+}
+
+/** As they arrive, parts have 4 KiB: each costs a turn of JavaScript, so an upload would take four times as long. */
+const PART_BYTES = 256 * 1024;
+
+/** The parts of a body, each of them hashed. All of them share one buffer: a part is valid until the next one is asked for. */
+async function* partsOf(
+  body: ReadableStream | null,
+  hash: WritableStreamDefaultWriter<BufferSource>,
+): AsyncGenerator<Uint8Array> {
+  if (body !== null) {
+    const reader = body.getReader({ mode: "byob" });
+    let buffer = new ArrayBuffer(PART_BYTES);
+    for (;;) {
+      const { value, done } = await reader.readAtLeast(PART_BYTES, new Uint8Array(buffer));
+      if (value !== undefined && value.byteLength > 0) {
+        await hash.write(value);
+        yield value;
+      }
+      if (done || value === undefined) break;
+      ({ buffer } = value);
+    }
+  }
+  await hash.close();
+}

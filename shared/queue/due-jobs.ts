@@ -1,0 +1,26 @@
+import type { RunId, TenantId } from "../contracts/ids.ts";
+import type { Lane } from "../contracts/run.ts";
+import { jobOf } from "./job.ts";
+import type { Job, JobWait } from "./job.ts";
+import type { Queue } from "./queue.ts";
+
+/** A queued or paused run whose wake-up has passed. */
+type DueRun = {
+  run_id: RunId;
+  tenant_id: TenantId;
+  lane: Lane;
+  priority: number;
+  queued_at_ms: number;
+  status: JobWait["status"];
+};
+
+/** Enqueues runs that are due. @returns how many of them the queue did not know */
+export async function enqueueDue(queue: Queue, runs: readonly DueRun[]): Promise<number> {
+  if (runs.length === 0) return 0;
+  return queue.enqueue(runs.map(readyJobOf));
+}
+
+/** The job of a run that is due: ready at once. */
+export function readyJobOf(run: DueRun): Job & JobWait {
+  return { ...jobOf(run), status: run.status, delayMs: 0 };
+}

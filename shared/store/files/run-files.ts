@@ -1,0 +1,62 @@
+import { z } from "zod";
+import { FileFacts } from "../../contracts/artifact.ts";
+import type { RunId } from "../../contracts/ids.ts";
+import type { Sql } from "../sql.ts";
+
+/** A file that a run can read. */
+export const FileEntry = FileFacts.extend({
+  object_key: z.string(),
+  scope: z.enum(["run", "session", "attachment"]),
+});
+export type FileEntry = z.infer<typeof FileEntry>;
+
+/** The files that a run can read, and what it may still write. */
+export const RunFileList = z.object({
+  session_id: z.string().nullable(),
+  /** The most bytes of one file of its tenant. */
+  max_bytes: z.number(),
+  own_files: z.number(),
+  own_bytes: z.number(),
+  files: z.array(FileEntry),
+});
+export type RunFileList = z.infer<typeof RunFileList>;
+
+/** The most files of a session, and the most attachments, that a run sees. */
+const MAX_OTHERS = 1_000;
+
+/**
+ * Of files with the same name a run sees the newest of its own, else the newest of its session; after these come its attachments.
+ * Files of other runs are visible once they are committed.
+ */
+export async function readRunFiles(sql: Sql, run: RunId): Promise<RunFileList> {
+  const [row] = await sql`
+    with r as (
+      select run_id, tenant_id, session_id from runs where run_id = ${run}
+    ), own as (
+      select * from artifacts where run_id = ${run}
+    ), visible as (
+      select 1 as place, name, seq::float8 as age, object_key, content_type, bytes, sha256,
+        case when session_id is null then 'run' else 'session' end as scope from own
+      union all
+      select * from (
+        select distinct on (a.name) 2, a.name, 0::float8, a.object_key, a.content_type, a.bytes, a.sha256, 'session'
+        from artifacts a join r on a.tenant_id = r.tenant_id and a.session_id = r.session_id
+        where a.run_id <> r.run_id
+        order by a.name, a.created_at desc limit ${MAX_OTHERS}) of_session
+    ), newest as (
+      select distinct on (name) name, object_key, content_type, bytes, sha256, scope from visible
+      order by name, place, age desc, object_key
+    ), attached as (
+      select u.name, u.tenant_id || '/uploads/' || u.upload_id as object_key, u.content_type, u.bytes, u.sha256,
+        'attachment' as scope
+      from upload_uses s join uploads u using (upload_id) join r on r.run_id = s.run_id and r.tenant_id = u.tenant_id
+      order by u.name, u.upload_id limit ${MAX_OTHERS}
+    )
+    select (select session_id from r) as session_id,
+      coalesce((select max_artifact_bytes from tenants join r using (tenant_id)), 209715200)::float8 as max_bytes,
+      (select count(*) from own)::int as own_files,
+      (select coalesce(sum(bytes), 0) from own)::float8 as own_bytes,
+      coalesce((select json_agg(f order by f.scope = 'attachment', f.name) from (
+        select * from newest union all select * from attached) f), '[]')::text as files`;
+  return RunFileList.parse({ ...row, files: JSON.parse(String(row?.files)) });
+}

@@ -1,0 +1,79 @@
+import { z } from "zod";
+import { BatchId, RefusedItem, SkippedItem } from "../../contracts/batch.ts";
+import { RunId } from "../../contracts/ids.ts";
+import type { TenantId } from "../../contracts/ids.ts";
+import { RunStatus } from "../../contracts/run.ts";
+import type { Sql } from "../sql.ts";
+
+/** Begins a batch, before its items are submitted. A batch that a request with the same Idempotency-Key began stays as it is. */
+export async function insertBatch(
+  sql: Sql,
+  batch: { batch_id: BatchId; tenant_id: TenantId; orchestration_id: string; total: number },
+): Promise<void> {
+  await sql`
+    insert into batches (batch_id, tenant_id, orchestration_id, total)
+    values (${batch.batch_id}, ${batch.tenant_id}, ${batch.orchestration_id}, ${batch.total})
+    on conflict (batch_id) do nothing`;
+}
+
+/** Records which items started no run, once all were submitted. */
+export async function saveBatchOutcome(
+  sql: Sql,
+  batch: BatchId,
+  { refused, skipped }: { refused: readonly RefusedItem[]; skipped: readonly SkippedItem[] },
+): Promise<void> {
+  await sql`
+    update batches set refused = ${JSON.stringify(refused)}, skipped = ${JSON.stringify(skipped)}
+    where batch_id = ${batch}`;
+}
+
+const jsonText = <Item extends z.ZodType>(item: Item) =>
+  z
+    .string()
+    .nullable()
+    .transform((text) => (text === null ? null : z.array(item).parse(JSON.parse(text))));
+
+/** `refused` and `skipped` are null until all items were submitted; for ever, if the edge died before that. */
+const BatchRow = z.object({
+  batch_id: BatchId,
+  tenant_id: z.string(),
+  orchestration_id: z.string(),
+  total: z.number(),
+  created_at_ms: z.number(),
+  refused: jsonText(RefusedItem),
+  skipped: jsonText(SkippedItem),
+});
+export type BatchRow = z.infer<typeof BatchRow>;
+
+/** A batch; null when the tenant (null: any) has no such batch. */
+export async function readBatch(sql: Sql, tenant: TenantId | null, batch: BatchId): Promise<BatchRow | null> {
+  const [row] = await sql`
+    select batch_id, tenant_id, orchestration_id, total, refused, skipped,
+      extract(epoch from created_at)::float8 * 1000 as created_at_ms
+    from batches where batch_id = ${batch} and (${tenant}::text is null or tenant_id = ${tenant})`;
+  return row ? BatchRow.parse(row) : null;
+}
+
+const StatusCount = z.object({ status: RunStatus, n: z.number() });
+
+/** How many of a batch's runs have each status. */
+export async function countBatchRuns(sql: Sql, batch: BatchId): Promise<z.infer<typeof StatusCount>[]> {
+  const rows = await sql`
+    select status, count(*)::int as n from runs where batch_id = ${batch} group by status`;
+  return rows.map((row) => StatusCount.parse(row));
+}
+
+const BatchRun = z.object({ run_id: RunId, batch_index: z.number() });
+
+/** The runs of a batch after an index, in the order of its items. */
+export async function listBatchRuns(
+  sql: Sql,
+  batch: BatchId,
+  afterIndex: number,
+  limit: number,
+): Promise<z.infer<typeof BatchRun>[]> {
+  const rows = await sql`
+    select run_id, batch_index from runs
+    where batch_id = ${batch} and batch_index > ${afterIndex} order by batch_index limit ${limit}`;
+  return rows.map((row) => BatchRun.parse(row));
+}

@@ -1,0 +1,183 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { BatchAccepted, BatchView } from "../../../edge/runs/batch-view.ts";
+import { newUploadId } from "../../../shared/contracts/artifact.ts";
+import { TenantId } from "../../../shared/contracts/ids.ts";
+import { beginUpload, completeUpload } from "../../../shared/store/files/uploads.ts";
+import { bodyOf, runPath, startApp, type CallOptions, type TestApp } from "../app.ts";
+import { FakeJournalWriter } from "../test-stores.ts";
+
+let app: TestApp;
+beforeAll(async () => {
+  app = await startApp();
+});
+afterAll(() => app.stop());
+
+const BATCH = "/api/v2/orchestrations/orch_smoke/runs:batch";
+const post = async (items: unknown[], options: CallOptions = {}, more = {}) => {
+  const response = await app.call("POST", BATCH, { body: { items, ...more }, ...options });
+  expect(response.status).toBe(202);
+  return BatchAccepted.parse(await response.json());
+};
+const progress = async (url: string) => BatchView.parse(await (await app.call("GET", url)).json());
+const statuses = (batch: z.infer<typeof BatchAccepted>) => batch.items.map(({ status }) => status);
+
+const Line = z.looseObject({ index: z.number(), run_id: z.string(), status: z.string() });
+const linesOf = async (url: string) => {
+  const response = await app.call("GET", url);
+  expect(response.headers.get("content-type")).toMatch("application/x-ndjson");
+  const text = await response.text();
+  return text
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => Line.parse(JSON.parse(line)));
+};
+
+describe("a batch", () => {
+  test("starts each item as a run of its own, in one answer, and keeps the items' fields", async () => {
+    const batch = await post([{ message: "a", priority: 3 }, { message: "b", metadata: { n: 2 } }, {}]);
+    expect(batch).toMatchObject({ accepted: 3, refused: 0, skipped: 0 });
+    const ids = batch.items.flatMap((item) => (item.status === "queued" ? [item.run_id] : []));
+    expect(new Set(ids).size).toBe(3);
+    expect(await bodyOf(await app.call("GET", runPath(ids[1] ?? "", "status")))).toMatchObject({
+      status: "queued",
+      metadata: { n: 2 },
+      triggered_by: "api",
+    });
+    await app.settled();
+    const jobs = (await app.stores.queue.list(0, "0", 1000)).jobs.map(({ run }) => String(run));
+    expect(jobs).toEqual(expect.arrayContaining(ids));
+  });
+
+  test("of 1,000 items is accepted whole; one of 1,001 or of none is refused", async () => {
+    await app.call("POST", "/scale/tenants", { body: { tenant_id: "big", requests_per_second: 5000 } });
+    const batch = await post(
+      Array.from({ length: 1000 }, (_, i) => ({ message: String(i) })),
+      {},
+      { tenant_id: "big" },
+    );
+    expect(batch).toMatchObject({ accepted: 1000, refused: 0 });
+    expect(batch.items.map(({ index }) => index)).toEqual(Array.from({ length: 1000 }, (_, i) => i));
+    for (const items of [[], Array.from({ length: 1001 }, () => ({}))]) {
+      const refused = await bodyOf(await app.call("POST", BATCH, { body: { items } }));
+      expect(refused).toMatchObject({ status: 422, errors: [{ path: "items" }] });
+    }
+  });
+
+  // Fails when a batch drops what POST …/run takes, or one item's upload is looked for once for all of them.
+  test("attaches to each item its own uploads, and refuses alone the item whose upload does not exist", async () => {
+    const [upload_id, missing] = [newUploadId(), newUploadId()];
+    const [tenant_id, facts] = [TenantId.parse("default"), { content_type: "text/plain", bytes: 1 }];
+    await beginUpload(app.stores.sql, { upload_id, tenant_id, name: "a.txt", ...facts });
+    await completeUpload(app.stores.sql, upload_id, "0".repeat(64));
+    const { items } = await post([
+      { attachments: [{ upload_id }] },
+      { attachments: [{ upload_id: missing }] },
+      { message: "no file" },
+    ]);
+    expect(items).toMatchObject([
+      { status: "queued" },
+      { status: "refused", code: "not_found", errors: [{ path: "attachments[0].upload_id" }] },
+      { status: "queued" },
+    ]);
+    const uses = await app.stores.sql`select run_id from upload_uses join runs using (run_id)`;
+    expect(uses).toEqual([{ run_id: items[0]?.status === "queued" ? items[0].run_id : null }]);
+  });
+
+  test("answers each wrong item for itself, says where and what, and starts the others", async () => {
+    const batch = await post([
+      { message: "ok" },
+      { message: 5 },
+      { mesage: "typo" },
+      "no object",
+      { tenant_id: "other" },
+      { delay_seconds: 1, run_at: "2026-01-01T00:00:00Z" },
+      { webhook_url: "http://127.0.0.1/" },
+    ]);
+    expect(statuses(batch)).toEqual(["queued", ...Array.from({ length: 6 }, () => "refused")]);
+    expect(batch.items[2]).toMatchObject({ code: "invalid", errors: [{ path: "mesage" }] });
+    expect(batch.items[4]).toMatchObject({ errors: [{ path: "tenant_id" }] });
+    expect(await progress(batch.status_url)).toMatchObject({
+      total: 7,
+      runs: { queued: 1 },
+      refused: [1, 2, 3, 4, 5, 6].map((index) => ({ index, code: "invalid" })),
+    });
+  });
+
+  test("stops at the tenant's quota: the items beyond it are refused, and never more are queued", async () => {
+    await app.call("POST", "/scale/tenants", { body: { tenant_id: "quota", max_queued_runs: 3 } });
+    const batch = await post(
+      Array.from({ length: 5 }, () => ({})),
+      {},
+      { tenant_id: "quota" },
+    );
+    expect(batch).toMatchObject({ accepted: 3, refused: 2 });
+    expect(batch.items.filter(({ status }) => status === "refused")).toMatchObject([
+      { code: "queue_full", retry_after_seconds: 5 },
+      { code: "queue_full" },
+    ]);
+  });
+
+  test("that is sent twice with an Idempotency-Key starts each item once; another item under the key is a conflict", async () => {
+    const options = { headers: { "idempotency-key": "batch-1" } };
+    const [first, second] = await Promise.all([
+      post([{ message: "a" }, { message: "b" }], options),
+      post([{ message: "a" }, { message: "b" }], options),
+    ]);
+    expect(second.batch_id).toBe(first.batch_id);
+    expect(second.items).toEqual(first.items);
+    const other = await post([{ message: "a" }, { message: "c" }], options);
+    expect(statuses(other)).toEqual(["queued", "refused"]);
+    expect(other.items[1]).toMatchObject({ code: "idempotency_conflict" });
+  });
+
+  test("names the run of an item that was skipped for its singleton key", async () => {
+    const batch = await post([{ singleton_key: "one" }, { singleton_key: "one" }]);
+    expect(batch).toMatchObject({ accepted: 1, skipped: 1 });
+    const [a, b] = batch.items.map((item) => ("run_id" in item ? item.run_id : null));
+    expect(a).toBe(b);
+    expect(await progress(batch.status_url)).toMatchObject({ unsubmitted: 0, finished: false });
+  });
+
+  test("of an unknown orchestration is 404", async () => {
+    const response = await app.call("POST", "/api/v2/orchestrations/nowhere/runs:batch", {
+      body: { items: [{}] },
+    });
+    expect(response.status).toBe(404);
+  });
+
+  test("does not exist for another tenant", async () => {
+    const batch = await post([{}], {}, { tenant_id: "mine" });
+    const key = await app.stores.key("theirs");
+    for (const url of [batch.status_url, batch.results_url]) {
+      expect((await app.call("GET", url, { key })).status).toBe(404);
+    }
+  });
+
+  test("whose edge died before it had submitted all items says how many are missing", async () => {
+    const batch = await post([{}, {}]);
+    for (const item of batch.items) {
+      if ("run_id" in item) await app.call("POST", runPath(item.run_id, "cancel"));
+    }
+    expect(await progress(batch.status_url)).toMatchObject({ runs: { cancelled: 2 }, finished: true });
+    await app.stores
+      .sql`update batches set total = 5, refused = null, skipped = null where batch_id = ${batch.batch_id}`;
+    expect(await progress(batch.status_url)).toMatchObject({ unsubmitted: 3, finished: false });
+  });
+});
+
+test("the results are one line for each run in the order of the items, with what is known of runs that go on", async () => {
+  const batch = await post([{}, {}, { message: 1 }]);
+  const [first = "", second = ""] = batch.items.flatMap((item) => ("run_id" in item ? [item.run_id] : []));
+  const writer = new FakeJournalWriter(app.stores, first);
+  await writer.claim();
+  await writer.write([{ type: "done" }], { ends: true });
+  expect(await linesOf(batch.results_url)).toMatchObject([
+    { index: 0, run_id: first, status: "completed", output: "ok", final_state: {} },
+    { index: 1, run_id: second, status: "queued" },
+  ]);
+  expect(await progress(batch.status_url)).toMatchObject({
+    runs: { completed: 1, queued: 1 },
+    finished: false,
+  });
+});

@@ -1,0 +1,200 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { RunAccepted } from "../../../edge/runs/run-view.ts";
+import { RunId } from "../../../shared/contracts/ids.ts";
+import { listSuccessors, repairSingletons } from "../../../shared/store/runs/singletons.ts";
+import { until } from "../../services/waiting.ts";
+import { bodyOf, RUN, runPath, startApp, type TestApp } from "../app.ts";
+import { FakeJournalWriter } from "../test-stores.ts";
+
+let app: TestApp;
+beforeAll(async () => {
+  app = await startApp();
+});
+afterAll(() => app.stop());
+
+type Policy = "skip" | "queue" | "cancel_previous";
+const post = async (singleton_key: string, singleton_policy: Policy, more = {}, headers = {}) => {
+  const body = { singleton_key, singleton_policy, ...more };
+  const response = await app.call("POST", RUN, { body, headers });
+  expect(response.status).toBe(202);
+  return { ...RunAccepted.parse(await response.json()), headers: response.headers };
+};
+const status = async (run: string) => bodyOf(await app.call("GET", runPath(run, "status")));
+const living = async (key: string) =>
+  app.stores.sql`select run_id from runs where singleton_key = ${`key:${key}`} and ended_at is null`;
+const isDue = async (run: string) => {
+  const [row] = await app.stores.sql`select wake_at <= now() as due from runs where run_id = ${run}`;
+  return row?.due;
+};
+
+/** Ends a run as its worker does. */
+async function end(run: string): Promise<void> {
+  const writer = new FakeJournalWriter(app.stores, run);
+  await writer.claim();
+  await writer.write([{ type: "done" }], { ends: true });
+}
+
+describe("runs with one singleton key and the policy skip", () => {
+  test("of 50 at once are one run: all answers name it, and 49 say that they were skipped", async () => {
+    const answers = await Promise.all(Array.from({ length: 50 }, () => post("fifty", "skip")));
+    expect(new Set(answers.map(({ run_id }) => run_id)).size).toBe(1);
+    expect(answers.filter(({ status: of, skipped }) => of === "skipped" && skipped)).toHaveLength(49);
+    expect(await living("fifty")).toHaveLength(1);
+    await app.settled();
+    const stats = await app.stores.queue.stats(0);
+    expect(stats.reserved).toBe(0);
+  });
+
+  test("start again when the run with the key has ended", async () => {
+    const first = await post("again", "skip");
+    await end(first.run_id);
+    const second = await post("again", "skip");
+    expect(second).toMatchObject({ status: "queued" });
+    expect(second.run_id).not.toBe(first.run_id);
+  });
+
+  test("of two tenants do not concern each other", async () => {
+    const first = await post("shared", "skip", { tenant_id: "one" });
+    const second = await post("shared", "skip", { tenant_id: "two" });
+    expect(second.run_id).not.toBe(first.run_id);
+    expect(second.skipped).toBeUndefined();
+  });
+
+  test("repeat a skipped answer under the same Idempotency-Key, also when the edge died before it recorded the answer", async () => {
+    const first = await post("replay", "skip");
+    const key = { "idempotency-key": "replay-1" };
+    const skipped = await post("replay", "skip", {}, key);
+    expect(skipped).toMatchObject({ run_id: first.run_id, skipped: true });
+    const replayed = await post("replay", "skip", {}, key);
+    expect(replayed).toMatchObject({ run_id: first.run_id, skipped: true });
+    expect(replayed.headers.get("idempotent-replayed")).toBe("true");
+    await app.stores.sql`
+      update idempotency_keys set run_id = 'run_0123456789ab_1780499750067', skipped = false where key = 'replay-1'`;
+    expect(await post("replay", "skip", {}, key)).toMatchObject({ run_id: first.run_id, skipped: true });
+  });
+
+  test("are 404 for an unknown orchestration, also while the key is taken", async () => {
+    await post("unknown", "skip");
+    const body = { singleton_key: "unknown" };
+    const response = await app.call("POST", "/api/v2/orchestrations/nowhere/run", { body });
+    expect(response.status).toBe(404);
+  });
+});
+
+describe("a run with the policy queue", () => {
+  test("waits for the run with the key, says so, and is due when that one has ended; then the next", async () => {
+    const first = await post("line", "queue");
+    const [second, third] = [await post("line", "queue"), await post("line", "queue")];
+    expect(await status(second.run_id)).toMatchObject({
+      status: "queued",
+      singleton_key: "line",
+      waiting: { reason: "singleton", singleton_key: "line" },
+    });
+    expect(await bodyOf(await app.call("GET", runPath(second.run_id, "why")))).toMatchObject({
+      reason: "singleton",
+      blocked_by: [{ kind: "run", run_id: first.run_id }],
+      next_wake_at: null,
+    });
+    await end(first.run_id);
+    expect([await isDue(second.run_id), await isDue(third.run_id)]).toEqual([true, false]);
+    const successors = await listSuccessors(app.stores.sql, [RunId.parse(first.run_id)]);
+    expect(successors.map(({ run_id }) => run_id)).toEqual([second.run_id]);
+    await end(second.run_id);
+    expect(await isDue(third.run_id)).toBe(true);
+  });
+
+  test("keeps its own later start when it gets the key", async () => {
+    const first = await post("both", "queue");
+    const second = await post("both", "queue", { delay_seconds: 3600 });
+    await end(first.run_id);
+    expect(await isDue(second.run_id)).toBe(false);
+    expect(await status(second.run_id)).toMatchObject({ waiting: { reason: "delay" } });
+  });
+
+  test("that is cancelled while it waits leaves the key where it is, and the cancel of the holder enqueues the next", async () => {
+    const first = await post("cancel", "queue");
+    const [second, third] = [await post("cancel", "queue"), await post("cancel", "queue")];
+    await app.call("POST", runPath(second.run_id, "cancel"));
+    expect(await isDue(third.run_id)).toBe(false);
+    await app.call("POST", runPath(first.run_id, "cancel"));
+    await app.settled();
+    expect(await isDue(third.run_id)).toBe(true);
+    const room = { shard: 0, slots: 1000, lanes: { default: 1000 } };
+    const claimed = await app.stores.queue.claim({ ...room, owner: "w", leaseMs: 1, ended: [] });
+    expect(claimed.runs.map(({ run }) => String(run))).toContain(third.run_id);
+  });
+
+  test("waits for an accept that is not committed yet, and an end sees each run that was accepted before it", async () => {
+    const first = await post("race", "queue");
+    const second = RunId.parse("run_00000000race_1780499750067".replace("race", "aaaa"));
+    const accepted = app.stores.sql.begin(async (sql) => {
+      await sql`
+        insert into runs (run_id, tenant_id, orchestration_id, definition_tenant, definition_version, wake_at,
+          correlation_id, input, singleton_key, singleton_policy)
+        select ${second}, tenant_id, orchestration_id, definition_tenant, definition_version, now(), 'c', input,
+          singleton_key, singleton_policy from runs where run_id = ${first.run_id}`;
+      ending = end(first.run_id);
+      await until("the end waits for the key", async () => {
+        const rows = await app.stores.sql`
+          select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`;
+        return rows.length > 0;
+      });
+    });
+    let ending: Promise<void> | undefined;
+    await accepted;
+    await ending;
+    expect(await isDue(second)).toBe(true);
+  });
+
+  test("that is retried waits for the key that another run has taken meanwhile", async () => {
+    const first = await post("retry", "queue");
+    await app.call("POST", runPath(first.run_id, "cancel"));
+    const second = await post("retry", "queue");
+    expect((await app.call("POST", runPath(first.run_id, "retry"))).status).toBe(202);
+    expect(await isDue(first.run_id)).toBe(false);
+    await end(second.run_id);
+    expect(await isDue(first.run_id)).toBe(true);
+  });
+});
+
+describe("a run with the policy cancel_previous", () => {
+  test("cancels the runs with the key that were before it, and is due when they have ended", async () => {
+    const [first, second] = [await post("newest", "queue"), await post("newest", "queue")];
+    const third = await post("newest", "cancel_previous");
+    await app.settled();
+    expect(await status(first.run_id)).toMatchObject({ status: "cancelled" });
+    expect(await status(second.run_id)).toMatchObject({ status: "cancelled" });
+    expect(await isDue(third.run_id)).toBe(true);
+  });
+
+  test("has the runs before it marked by the reconciler when the edge died after the commit", async () => {
+    const first = await post("repair", "queue");
+    const second = await post("repair", "queue");
+    await app.stores
+      .sql`update runs set singleton_policy = 'cancel_previous' where run_id = ${second.run_id}`;
+    expect(await repairSingletons(app.stores.sql)).toMatchObject({ superseded: 1 });
+    expect(await repairSingletons(app.stores.sql)).toMatchObject({ superseded: 0 });
+    const [row] = await app.stores.sql`
+      select cancel_requested_at is not null as cancel from runs where run_id = ${first.run_id}`;
+    expect(row?.cancel).toBe(true);
+  });
+});
+
+test("a key without a living holder is handed over by the reconciler, and a living holder keeps it", async () => {
+  const first = await post("lost", "queue");
+  const second = await post("lost", "queue");
+  await app.stores.sql`update singleton_holders set run_id = 'run_0' where run_id = ${first.run_id}`;
+  await end(first.run_id);
+  await app.stores.sql`update runs set wake_at = waits_for_key() where run_id = ${second.run_id}`;
+  await app.stores.sql`update singleton_holders set run_id = 'run_0' where singleton_key = 'key:lost'`;
+  expect((await repairSingletons(app.stores.sql)).handedOver).toBe(1);
+  expect(await isDue(second.run_id)).toBe(true);
+  expect((await repairSingletons(app.stores.sql)).handedOver).toBe(0);
+});
+
+test("singleton_policy without a key, or an unknown one, is refused", async () => {
+  for (const body of [{ singleton_policy: "queue" }, { singleton_key: "k", singleton_policy: "later" }]) {
+    const problem = await bodyOf(await app.call("POST", RUN, { body }));
+    expect(problem).toMatchObject({ status: 422, errors: [{ path: "singleton_policy" }] });
+  }
+});

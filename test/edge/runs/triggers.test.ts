@@ -1,0 +1,157 @@
+import { createHmac } from "node:crypto";
+import { Webhook } from "standardwebhooks";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { RunInput } from "../../../shared/contracts/run.ts";
+import { bodyOf, runPath, startApp, type CallOptions, type TestApp } from "../app.ts";
+import { MASTER_KEY } from "../test-stores.ts";
+
+let app: TestApp;
+beforeAll(async () => {
+  app = await startApp({ MASTER_KEY });
+});
+afterAll(() => app.stop());
+
+const TRIGGERS = "/api/v2/triggers";
+type Created = { id: string; url: string; secret: string };
+const create = async (body: object = {}, options: CallOptions = {}): Promise<Created> => {
+  const sent = { orchestration_id: "orch_smoke", ...body };
+  const response = await app.call("POST", TRIGGERS, { body: sent, ...options });
+  expect(response.status).toBe(201);
+  const { id, url, secret } = await bodyOf(response);
+  return { id: String(id), url: String(url), secret: String(secret) };
+};
+
+const post = (url: string, text: string, headers: Record<string, string>) =>
+  app.call("POST", url, { key: null, body: text, headers });
+const gitHub = (secret: string, text: string) => ({
+  "x-hub-signature-256": `sha256=${createHmac("sha256", secret).update(text).digest("hex")}`,
+});
+const standard = (secret: string, id: string, text: string, at = new Date()) => ({
+  "webhook-id": id,
+  "webhook-timestamp": String(Math.floor(at.getTime() / 1000)),
+  "webhook-signature": new Webhook(secret).sign(id, at, text),
+});
+const inputOf = async (run: unknown) => {
+  const [row] = await app.stores.sql<
+    { input: string }[]
+  >`select input from runs where run_id = ${String(run)}`;
+  return RunInput.parse(JSON.parse(row?.input ?? ""));
+};
+
+describe("a trigger", () => {
+  test("shows its secret once, and no other answer or row has it", async () => {
+    const { id, secret } = await create({ name: "push", message: "hi" });
+    expect(secret).toMatch(/^whsec_/);
+    const shown = await (await app.call("GET", `${TRIGGERS}/${id}`)).text();
+    const listed = await (await app.call("GET", TRIGGERS)).text();
+    const [row] = await app.stores.sql`select secret from triggers where trigger_id = ${id}`;
+    for (const text of [shown, listed, String(row?.secret)]) expect(text).not.toContain(secret);
+    expect(listed).toContain(id);
+  });
+
+  test("is replaced with its URL and secret kept, disabled, and deleted", async () => {
+    const { id, url, secret } = await create();
+    const put = (body: object) =>
+      app.call("PUT", `${TRIGGERS}/${id}`, { body: { orchestration_id: "orch_smoke", ...body } });
+    expect(await bodyOf(await put({ name: "b" }))).toMatchObject({ id, name: "b", url });
+    expect((await post(url, '{"n":1}', gitHub(secret, '{"n":1}'))).status).toBe(202);
+    await put({ disabled: true });
+    expect((await post(url, '{"n":2}', gitHub(secret, '{"n":2}'))).status).toBe(409);
+    await put({ secret: "another secret" });
+    expect((await post(url, '{"n":3}', gitHub(secret, '{"n":3}'))).status).toBe(401);
+    expect((await post(url, '{"n":3}', gitHub("another secret", '{"n":3}'))).status).toBe(202);
+    expect((await app.call("DELETE", `${TRIGGERS}/${id}`)).status).toBe(204);
+    expect((await post(url, "{}", gitHub(secret, "{}"))).status).toBe(404);
+  });
+
+  test("does not exist for another tenant, and needs the scope and an orchestration that exists", async () => {
+    const { id } = await create({ tenant_id: "one" });
+    const key = await app.stores.key("two");
+    expect((await app.call("GET", `${TRIGGERS}/${id}`, { key })).status).toBe(404);
+    expect((await app.call("DELETE", `${TRIGGERS}/${id}`, { key })).status).toBe(404);
+    const body = { orchestration_id: "orch_smoke" };
+    expect((await app.call("PUT", `${TRIGGERS}/${id}`, { key, body })).status).toBe(404);
+    const reader = await app.stores.key("one", ["runs:read"]);
+    expect((await app.call("POST", TRIGGERS, { key: reader, body })).status).toBe(403);
+    const unknown = { orchestration_id: "nowhere" };
+    expect((await app.call("POST", TRIGGERS, { body: unknown })).status).toBe(404);
+  });
+});
+
+describe("a signed request", () => {
+  const text = JSON.stringify({ head_commit: { message: "fix" }, n: 1 });
+
+  test.each(["as GitHub signs", "by Standard Webhooks"])(
+    "%s starts a run with the body as state.trigger",
+    async (how) => {
+      const { url, secret } = await create({
+        message_path: "head_commit.message",
+        state: { a: 1 },
+        tenant_id: "hooks",
+      });
+      const headers = how === "as GitHub signs" ? gitHub(secret, text) : standard(secret, "msg_1", text);
+      const response = await post(url, text, headers);
+      expect(response.status).toBe(202);
+      const { run_id } = await bodyOf(response);
+      expect(await inputOf(run_id)).toEqual({ message: "fix", state: { a: 1, trigger: JSON.parse(text) } });
+      expect(await bodyOf(await app.call("GET", runPath(String(run_id), "status")))).toMatchObject({
+        triggered_by: "webhook",
+        tenant_id: "hooks",
+      });
+    },
+  );
+
+  test("that comes again starts no second run: by its id, also in a new signature; as GitHub signs by its body, for ten minutes", async () => {
+    const { url, secret } = await create();
+    const first = await bodyOf(await post(url, text, standard(secret, "msg_2", text)));
+    const later = new Date(Date.now() + 1_000);
+    const again = await post(url, text, standard(secret, "msg_2", text, later));
+    expect(again.headers.get("idempotent-replayed")).toBe("true");
+    expect((await bodyOf(again)).run_id).toBe(first.run_id);
+    expect((await bodyOf(await post(url, text, standard(secret, "msg_3", text)))).run_id).not.toBe(
+      first.run_id,
+    );
+    const github = await bodyOf(await post(url, text, gitHub(secret, text)));
+    expect((await bodyOf(await post(url, text, gitHub(secret, text)))).run_id).toBe(github.run_id);
+    await app.stores
+      .sql`update idempotency_keys set created_at = now() - interval '11 minutes' where run_id = ${String(github.run_id)}`;
+    expect((await bodyOf(await post(url, text, gitHub(secret, text)))).run_id).not.toBe(github.run_id);
+  });
+
+  test("is refused with another body, secret, trigger or time, and without a signature", async () => {
+    const { url, secret } = await create();
+    const other = await create();
+    const old = new Date(Date.now() - 6 * 60_000);
+    const refused = [
+      post(url, `${text} `, gitHub(secret, text)),
+      post(url, text, gitHub("no secret at all", text)),
+      post(other.url, text, gitHub(secret, text)),
+      post(url, text, standard(secret, "msg_4", text, old)),
+      post(url, text, { ...standard(secret, "msg_5", text), "webhook-id": "msg_6" }),
+      post(url, text, {}),
+    ];
+    for (const response of await Promise.all(refused)) expect(response.status).toBe(401);
+  });
+
+  test("with a body that is no JSON, or without the message, gets an error that says so", async () => {
+    const { url, secret } = await create({ message_path: "a.b" });
+    const broken = await bodyOf(await post(url, "{", gitHub(secret, "{")));
+    expect(broken).toMatchObject({ status: 400, code: "malformed_json" });
+    const missing = await bodyOf(await post(url, '{"a":{}}', gitHub(secret, '{"a":{}}')));
+    expect(missing).toMatchObject({ status: 422, errors: [{ path: "a.b" }] });
+  });
+
+  test("passes the tenant's admission: with a full queue it is a 429", async () => {
+    await app.call("POST", "/scale/tenants", { body: { tenant_id: "full", max_queued_runs: 0 } });
+    const { url, secret } = await create({ tenant_id: "full" });
+    const response = await post(url, text, gitHub(secret, text));
+    expect([response.status, response.headers.has("retry-after")]).toEqual([429, true]);
+  });
+});
+
+test("without a MASTER_KEY a trigger is refused: its secret could not be stored", async () => {
+  const bare = await startApp();
+  const refused = await bare.call("POST", TRIGGERS, { body: { orchestration_id: "orch_smoke" } });
+  expect(await bodyOf(refused)).toMatchObject({ status: 422, errors: [{ path: "secret" }] });
+  await bare.stop();
+});

@@ -1,0 +1,97 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { newUploadId } from "../../../shared/contracts/artifact.ts";
+import type { UploadId } from "../../../shared/contracts/artifact.ts";
+import { forgetUploads, takeExpiredUploads } from "../../../shared/store/files/expired-uploads.ts";
+import {
+  beginUpload,
+  completeUpload,
+  deleteUpload,
+  nameUploads,
+  readUpload,
+} from "../../../shared/store/files/uploads.ts";
+import { acme, globex, newRun, openStore, type Store } from "./store-fixture.ts";
+
+let store: Store;
+beforeAll(async () => {
+  store = await openStore();
+});
+afterAll(() => store.close());
+
+async function upload(): Promise<UploadId> {
+  const upload_id = newUploadId();
+  await beginUpload(store.sql, {
+    upload_id,
+    tenant_id: acme,
+    name: "a",
+    content_type: "text/plain",
+    bytes: 1,
+  });
+  await completeUpload(store.sql, upload_id, "0".repeat(64));
+  return upload_id;
+}
+const expire = (id: UploadId) =>
+  store.sql`update uploads set kept_until = now() - interval '1 second', named_at = named_at - interval '2 days' where upload_id = ${id}`;
+
+/** Names an upload for a run in an open transaction, begins `remove`, and commits when that waits for the row. */
+async function whileNaming<Result>(id: UploadId, remove: () => Promise<Result>): Promise<Result> {
+  const naming = await store.sql.reserve();
+  try {
+    await naming`begin`;
+    expect(await nameUploads(naming, acme, newRun().run_id, [id])).toHaveLength(1);
+    const removed = remove();
+    const waits = () => store.sql`
+      select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+    await expect.poll(async () => (await waits()).length).toBe(1);
+    await naming`commit`;
+    return await removed;
+  } finally {
+    naming.release();
+  }
+}
+
+describe("an upload", () => {
+  test("is seen once its bytes are stored, by its tenant alone", async () => {
+    const upload_id = newUploadId();
+    const row = { upload_id, tenant_id: acme, name: "a", content_type: "text/plain", bytes: 1 };
+    await beginUpload(store.sql, row);
+    expect(await readUpload(store.sql, acme, upload_id)).toBeNull();
+    expect(await nameUploads(store.sql, acme, newRun().run_id, [upload_id])).toEqual([]);
+    expect(await completeUpload(store.sql, upload_id, "0".repeat(64))).toBe(true);
+    expect(await readUpload(store.sql, acme, upload_id)).toMatchObject(row);
+    expect(await readUpload(store.sql, globex, upload_id)).toBeNull();
+    expect(await nameUploads(store.sql, globex, newRun().run_id, [upload_id])).toEqual([]);
+  });
+
+  // Fails when the deletion decides on what it read before it waited for the row.
+  test("that a run names at the moment of its deletion is kept, by the reconciler and for a client", async () => {
+    const [expired, deleted] = [await upload(), await upload()];
+    await expire(expired);
+    expect(await whileNaming(expired, () => takeExpiredUploads(store.sql))).toEqual([]);
+    expect(await whileNaming(deleted, () => deleteUpload(store.sql, acme, deleted))).toBe("used");
+    for (const id of [expired, deleted]) expect(await readUpload(store.sql, acme, id)).not.toBeNull();
+  });
+
+  // Fails when a death between the deletion of the object and of the row leaves one of them for ever.
+  test("that was taken and not forgotten is taken again, and nobody sees it meanwhile", async () => {
+    const id = await upload();
+    await expire(id);
+    const taken = [{ upload_id: id, tenant_id: acme }];
+    expect(await takeExpiredUploads(store.sql)).toEqual(taken);
+    expect(await readUpload(store.sql, acme, id)).toBeNull();
+    expect(await takeExpiredUploads(store.sql)).toEqual([]);
+    await expire(id);
+    expect(await takeExpiredUploads(store.sql)).toEqual(taken);
+    await forgetUploads(store.sql, [id]);
+    await expire(id);
+    expect(await takeExpiredUploads(store.sql)).toEqual([]);
+  });
+
+  test("that a run uses is never taken, and one whose run was not accepted is", async () => {
+    const [used, unused] = [await upload(), await upload()];
+    await nameUploads(store.sql, acme, await store.accept(), [used]);
+    await nameUploads(store.sql, acme, newRun().run_id, [unused]);
+    for (const id of [used, unused]) await expire(id);
+    expect(await takeExpiredUploads(store.sql)).toEqual([{ upload_id: unused, tenant_id: acme }]);
+    expect(await deleteUpload(store.sql, acme, used)).toBe("used");
+  });
+});

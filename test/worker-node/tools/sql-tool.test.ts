@@ -1,0 +1,142 @@
+import net from "node:net";
+import postgres from "postgres";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { JsonObject } from "../../../shared/contracts/json.ts";
+import { z } from "zod";
+import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
+import { querySql } from "../../../worker-node/tools/sql/query.ts";
+import { freshDatabase } from "../../services/services.ts";
+
+let connection: string;
+let admin: postgres.Sql;
+beforeAll(async () => {
+  const url = new URL(await freshDatabase());
+  // A Unix socket in the query, or another parameter, is no part of what a tool may say.
+  url.search = "";
+  connection = url.href;
+  admin = postgres(connection, { max: 1 });
+  await admin`create table facts (id int primary key, what text)`;
+  await admin`insert into facts select i, 'fact ' || i from generate_series(1, 3) i`;
+  await admin`create function write_fact() returns int language sql as $$ insert into facts values (99, 'written') returning id $$`;
+});
+afterAll(() => admin.end());
+
+const query = (
+  sql: string,
+  params: unknown[] = [],
+  {
+    at = connection,
+    allow = "127.0.0.1,localhost",
+    timeoutMs = 5_000,
+    signal = new AbortController().signal,
+  } = {},
+) => {
+  const args: JsonObject = JSON.parse(JSON.stringify({ sql, params }));
+  return querySql({ name: "facts", connection: at }, args, {
+    egress: createEgress(allow),
+    timeoutMs,
+    signal,
+  });
+};
+
+describe("a tool of type sql", () => {
+  test("returns the rows of a statement with values, as JSON that loses nothing", async () => {
+    expect(await query("select id, what from facts where id >= $1 order by id", [2])).toEqual({
+      rows: [
+        { id: 2, what: "fact 2" },
+        { id: 3, what: "fact 3" },
+      ],
+      row_count: 2,
+      truncated: false,
+    });
+    const values = `select 9007199254740993::bigint as big, 'NaN'::float8 as nan, '2026-01-02 03:04:05.123456'::timestamp as at,
+      '\\x00ff'::bytea as bytes, '{"n": 12345678901234567890}'::json as json, null as nothing, $1::text as text, $2::bool as yes`;
+    expect(await query(values, ["'; drop table facts; --", false])).toMatchObject({
+      rows: [
+        {
+          big: "9007199254740993",
+          nan: "NaN",
+          at: "2026-01-02 03:04:05.123456",
+          bytes: "\\x00ff",
+          json: { n: "12345678901234567890" },
+          nothing: null,
+          text: "'; drop table facts; --",
+          yes: false,
+        },
+      ],
+    });
+  });
+
+  // Fails when the transaction is writable, can be made so, or can be ended by the statement.
+  test.each([
+    "insert into facts values (7, 'x')",
+    "select write_fact()",
+    "with w as (insert into facts values (7, 'x') returning id) select * from w",
+    "commit; insert into facts values (7, 'x')",
+    "set transaction read write",
+    "do $$ begin perform set_config('transaction_read_only', 'off', true); insert into facts values (7, 'x'); end $$",
+  ])("cannot write: %s", async (sql) => {
+    await expect(query(sql)).rejects.toMatchObject({ name: "ToolRejection", code: "tool_rejected" });
+    expect(await admin`select count(*)::int as n from facts`).toMatchObject([{ n: 3 }]);
+  });
+
+  test("returns at most 1,000 rows and 1 MiB, and says that it was cut", async () => {
+    expect(await query("select i from generate_series(1, 1000) i")).toMatchObject({
+      row_count: 1_000,
+      truncated: false,
+    });
+    expect(await query("select i from generate_series(1, 100000) i")).toMatchObject({
+      row_count: 1_000,
+      truncated: true,
+    });
+    expect(await query("select repeat('x', 300000) as x from generate_series(1, 9)")).toMatchObject({
+      row_count: 3,
+      truncated: true,
+    });
+  });
+
+  // Fails when the driver holds a row of any size: one row may have a gigabyte.
+  test("gives up a result whose rows are larger than a worker may hold", async () => {
+    const huge = "select repeat('x', 200000000)";
+    await expect(query(huge)).rejects.toMatchObject({ code: "answer_too_large" });
+  });
+
+  test("tells the model what is wrong with its statement, and nothing of the connection", async () => {
+    await expect(query("select nothing from facts")).rejects.toMatchObject({
+      name: "ToolRejection",
+      message: 'column "nothing" does not exist (SQLSTATE 42703)',
+    });
+  });
+
+  test("ends a statement at its limit, at the server too", async () => {
+    const slow = "select pg_sleep(60), 'the slow one'";
+    await expect(query(slow, [], { timeoutMs: 200 })).rejects.toMatchObject({
+      name: "RetryableError",
+      code: "tool_timeout",
+    });
+    const active = () =>
+      admin`select count(*)::int as n from pg_stat_activity where query = ${slow} and state = 'active'`;
+    await expect.poll(async () => (await active())[0]?.["n"]).toBe(0);
+  });
+
+  test("reaches no address that the egress guard refuses", async () => {
+    await expect(query("select 1", [], { allow: "" })).rejects.toMatchObject({ code: "egress_blocked" });
+    const metadata = "postgres://u:p@169.254.169.254/db";
+    await expect(query("select 1", [], { at: metadata })).rejects.toMatchObject({ code: "egress_blocked" });
+  });
+
+  test("tries again what may pass, and fails at what does not, without a word of its password", async () => {
+    const wrong = new URL(connection);
+    wrong.pathname = "/nowhere";
+    wrong.password = "sesame";
+    const refused = query("select 1", [], { at: wrong.href });
+    await expect(refused).rejects.toMatchObject({ name: "TerminalError", code: "tool_unauthorized" });
+    await expect(refused).rejects.not.toThrow("sesame");
+    const server = net.createServer((socket) => socket.destroy());
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = z.object({ port: z.number() }).parse(server.address());
+    const closing = query("select 1", [], { at: `postgres://u:sesame@127.0.0.1:${port}/db` });
+    await expect(closing).rejects.toMatchObject({ name: "RetryableError", code: "unreachable" });
+    server.close();
+  });
+});

@@ -1,0 +1,71 @@
+import { UploadId, uploadKey } from "../../shared/contracts/artifact.ts";
+import type { FileStore } from "../files/file-store.ts";
+import type { RepairDeps } from "./reconciler-deps.ts";
+
+/** An object is looked up at this age: it is far beyond every step's time, and beyond every difference of two clocks. */
+const SAFE_AGE_MS = 24 * 3_600_000;
+const FIRST_MS = 60_000;
+const PERIOD_MS = 6 * 3_600_000;
+/** Deletions at once. */
+const WIDTH = 16;
+
+/**
+ * docs/protocol.md 7.13. Guarantee: the object store keeps nothing that no row of Postgres refers to. In each pass it deletes uploads
+ * that are due; every six hours it reads all keys of the bucket, a page in a pass, and deletes the objects of calls that were never
+ * committed. It never deletes an object of a run or an upload that this database does not know: the bucket may serve another one too.
+ */
+export class FileSweep {
+  readonly #deps: Pick<RepairDeps, "store" | "files" | "repairs">;
+  #pages: AsyncIterator<Page> | null = null;
+  #nextMs = performance.now() + FIRST_MS;
+
+  constructor(deps: Pick<RepairDeps, "store" | "files" | "repairs">) {
+    this.#deps = deps;
+  }
+
+  async pass(): Promise<void> {
+    const { files } = this.#deps;
+    if (files === null) return;
+    await this.#deleteExpired(files);
+    if (this.#pages === null && performance.now() < this.#nextMs) return;
+    this.#pages ??= files.list("")[Symbol.asyncIterator]();
+    const page = await this.#pages.next().catch((error: unknown) => {
+      // The next pass begins a new reading.
+      this.#pages = null;
+      throw error;
+    });
+    if (page.done) {
+      this.#pages = null;
+      this.#nextMs = performance.now() + PERIOD_MS;
+    } else await this.#deleteOrphans(files, page.value);
+  }
+
+  async #deleteExpired(files: FileStore): Promise<void> {
+    const { store } = this.#deps;
+    const expired = await store.takeExpiredUploads();
+    if (expired.length === 0) return;
+    const uploads = expired.map(({ tenant_id, upload_id }) => ({ tenant_id, id: UploadId.parse(upload_id) }));
+    await this.#delete(
+      files,
+      uploads.map(({ tenant_id, id }) => uploadKey(tenant_id, id)),
+    );
+    // The objects first: a death here repeats their deletion.
+    await store.forgetUploads(uploads.map(({ id }) => id));
+  }
+
+  async #deleteOrphans(files: FileStore, page: Page): Promise<void> {
+    const old = page.flatMap(({ key, ageMs }) => (ageMs > SAFE_AGE_MS ? [key] : []));
+    if (old.length === 0) return;
+    const orphans = await this.#deps.store.findOrphans(old);
+    await this.#delete(files, orphans);
+    this.#deps.repairs.orphans += orphans.length;
+  }
+
+  async #delete(files: FileStore, keys: readonly string[]): Promise<void> {
+    for (let start = 0; start < keys.length; start += WIDTH) {
+      await Promise.all(keys.slice(start, start + WIDTH).map((key) => files.delete(key)));
+    }
+  }
+}
+
+type Page = { key: string; ageMs: number }[];

@@ -1,0 +1,187 @@
+import postgres from "postgres";
+import { z } from "zod";
+import { parseConnection } from "../../../shared/contracts/definition/sql-tool.ts";
+import type { SqlConnection } from "../../../shared/contracts/definition/sql-tool.ts";
+import { JsonValue } from "../../../shared/contracts/json.ts";
+import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import { parseJson } from "../../engine/parse-json.ts";
+import { RetryableError, TerminalError, ToolRejection } from "../../engine/step-errors.ts";
+import type { Egress } from "../../outbound/egress-guard.ts";
+import { connectTo, once } from "./socket.ts";
+import type { Connected } from "./socket.ts";
+
+const MAX_ROWS = 1_000;
+const BATCH_ROWS = 50;
+const MAX_RESULT_BYTES = 1024 * 1024;
+const MAX_SQL_CHARS = 100_000;
+const MAX_PARAMS = 100;
+
+const Arguments = z.object({
+  sql: z.string().min(1).max(MAX_SQL_CHARS),
+  params: z
+    .array(z.union([z.string(), z.number(), z.boolean(), z.null()]))
+    .max(MAX_PARAMS)
+    .nullish(),
+});
+
+/**
+ * Runs one statement of a tool of type `sql`, in a transaction that only reads, on a connection of its own behind the egress guard.
+ * A result of more than 1,000 rows or 1 MiB is cut after a row, and says so (`truncated`).
+ * @param call `timeoutMs` limits the statement at the server, and with a second more the whole call
+ * @throws ToolRejection for what the statement has caused; TerminalError `tool_unauthorized`, `egress_blocked`, `bad_tool`; RetryableError
+ *   `tool_timeout`, `unreachable`. No error quotes the connection.
+ */
+export async function querySql(
+  tool: { name: string; connection: string },
+  args: JsonObject,
+  { egress, timeoutMs, signal }: { egress: Egress; timeoutMs: number; signal: AbortSignal },
+): Promise<Json> {
+  const parsed = Arguments.safeParse(args);
+  if (!parsed.success) throw new ToolRejection(z.prettifyError(parsed.error));
+  const connection = parseConnection(tool.connection);
+  if ("error" in connection) {
+    throw new TerminalError("bad_tool", `the connection of the tool ${tool.name} ${connection.error}`);
+  }
+  const limit = AbortSignal.timeout(timeoutMs + 1_000);
+  const either = AbortSignal.any([signal, limit]);
+  let connected: Connected | null = null;
+  let client: ReturnType<typeof open> | null = null;
+  try {
+    connected = await connectTo(connection, egress, either);
+    client = open(connection, connected);
+    const { sql, params } = parsed.data;
+    return await Promise.race([read(client, sql, params ?? [], timeoutMs), connected.lost, rejected(either)]);
+  } catch (error) {
+    signal.throwIfAborted();
+    if (limit.aborted) {
+      throw new RetryableError("tool_timeout", `the tool ${tool.name} did not answer in time`, {
+        cause: error,
+      });
+    }
+    throw errorOf(error, tool.name);
+  } finally {
+    // Without a wait for what is under way: the server gives it up at its own limit.
+    void client?.end({ timeout: 0 });
+    connected?.close();
+  }
+}
+
+/** The text of a value as Postgres writes it, where JSON or JavaScript would change it. */
+const asWritten = (from: number[]) => ({
+  to: from[0] ?? 0,
+  from,
+  serialize: String,
+  parse: (text: string) => text,
+});
+
+function open({ host, port, tls, ...login }: SqlConnection, { socket }: Connected) {
+  const verified = { servername: host, rejectUnauthorized: tls === "verify-full" };
+  // A variable: the driver takes `socket`, and its types do not know it.
+  const options = {
+    ...login,
+    host,
+    port,
+    max: 1,
+    prepare: false,
+    fetch_types: false,
+    ssl: tls === "disable" ? false : tls === "prefer" ? ("prefer" as const) : verified,
+    socket: once(socket),
+    connection: { application_name: "synapse-edge" },
+    onnotice: () => {},
+    types: {
+      dates: asWritten([1184, 1082, 1114]),
+      bytes: asWritten([17]),
+      json: {
+        to: 3802,
+        from: [114, 3802],
+        serialize: JSON.stringify,
+        parse: (text: string) => parseJson(text) ?? text,
+      },
+      numbers: {
+        to: 701,
+        from: [21, 23, 26, 700, 701],
+        serialize: String,
+        parse: (text: string) => (Number.isFinite(Number(text)) ? Number(text) : text),
+      },
+    },
+  };
+  return postgres(options);
+}
+
+async function read(
+  client: ReturnType<typeof open>,
+  text: string,
+  params: readonly (string | number | boolean | null)[],
+  timeoutMs: number,
+): Promise<Json> {
+  const rows: Json[] = [];
+  let bytes = 0;
+  let truncated = false;
+  await client.begin("read only", async (sql) => {
+    // Besides the limit, this query keeps the statement from making the transaction writable: that must come before any query.
+    await sql`select set_config('statement_timeout', ${String(timeoutMs)}, true)`;
+    // A cursor uses the extended protocol, which takes one statement: of several, one could end the transaction.
+    const statement = sql.unsafe(text, [...params]);
+    for await (const batch of statement.cursor(BATCH_ROWS)) {
+      for (const row of batch) {
+        const value = JsonValue.parse(Object.fromEntries(Object.entries(row)));
+        bytes += Buffer.byteLength(JSON.stringify(value));
+        truncated = rows.length >= MAX_ROWS || bytes > MAX_RESULT_BYTES;
+        if (truncated) return;
+        rows.push(value);
+      }
+    }
+  });
+  return { rows, row_count: rows.length, truncated };
+}
+
+async function rejected(signal: AbortSignal): Promise<never> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  if (signal.aborted) reject(signal.reason);
+  return promise;
+}
+
+const PostgresError = z.object({ name: z.literal("PostgresError"), code: z.string(), message: z.string() });
+
+/** What a failure of the database, or of the way to it, means for the step. */
+function errorOf(error: unknown, name: string): Error {
+  if (error instanceof TerminalError || error instanceof RetryableError) return error;
+  const parsed = PostgresError.safeParse(error);
+  if (!parsed.success) {
+    return new RetryableError(
+      "unreachable",
+      `the database of ${name} cannot be reached, or closed the connection`,
+      {
+        cause: error,
+      },
+    );
+  }
+  const { code, message } = parsed.data;
+  if (code === "57014") {
+    return new RetryableError("tool_timeout", `the statement took longer than the limit of ${name}`, {
+      cause: error,
+    });
+  }
+  // Invalid authorization, and a database that does not exist.
+  if (code.startsWith("28") || code === "3D000") {
+    return new TerminalError(
+      "tool_unauthorized",
+      `the database of ${name} refuses its connection (SQLSTATE ${code})`,
+      {
+        cause: error,
+      },
+    );
+  }
+  // Connection failures, no resources, shutdown.
+  if (/^(08|53|57|58)/.test(code)) {
+    return new RetryableError(
+      "tool_unavailable",
+      `the database of ${name} is not available now (SQLSTATE ${code})`,
+      {
+        cause: error,
+      },
+    );
+  }
+  return new ToolRejection(`${message} (SQLSTATE ${code})`, { cause: error });
+}

@@ -1,0 +1,55 @@
+import net from "node:net";
+import type { Egress } from "../../outbound/egress-guard.ts";
+import { ToolRejection } from "../../engine/step-errors.ts";
+
+/** The most bytes that a database may send in one call. The driver holds a row until it is complete, and a row may have a gigabyte. */
+const MAX_RECEIVED_BYTES = 16 * 1024 * 1024;
+const LOOK_MS = 20;
+
+/** A connection for one call. `lost` rejects when it is closed, or when the other side has sent more than 16 MiB. */
+export type Connected = { socket: net.Socket; lost: Promise<never>; close(): void };
+
+/**
+ * Connects to a database that the egress guard allows.
+ * @throws TerminalError `egress_blocked`; the error of the connection, or the reason of `signal`
+ */
+export async function connectTo(
+  { host, port }: { host: string; port: number },
+  egress: Egress,
+  signal: AbortSignal,
+): Promise<Connected> {
+  egress.check(new URL(`http://${net.isIPv6(host) ? `[${host}]` : host}:${port}`));
+  const socket = net.connect({ host, port, lookup: egress.lookup(signal), signal });
+  await new Promise<void>((resolve, reject) => {
+    socket.once("connect", resolve);
+    socket.once("error", reject);
+  });
+  const { promise: lost, reject } = Promise.withResolvers<never>();
+  lost.catch(() => {});
+  // It is looked at, because the driver removes all listeners of a socket on which it speaks TLS.
+  const look = setInterval(() => {
+    if (socket.bytesRead > MAX_RECEIVED_BYTES) {
+      const message = `the result is larger than ${MAX_RECEIVED_BYTES} bytes: ask for less`;
+      reject(new ToolRejection(message, { code: "answer_too_large" }));
+      close();
+    } else if (socket.destroyed) {
+      reject(new Error("the connection was closed"));
+      close();
+    }
+  }, LOOK_MS);
+  const close = (): void => {
+    clearInterval(look);
+    socket.destroy();
+  };
+  return { socket, lost, close };
+}
+
+/** The driver connects again when a connection is lost. A call has one connection. */
+export function once(socket: net.Socket): () => net.Socket {
+  let isTaken = false;
+  return () => {
+    if (isTaken) throw new Error("the connection was closed");
+    isTaken = true;
+    return socket;
+  };
+}
