@@ -37,6 +37,11 @@ describe("compose.yaml", () => {
     expect(() => readCompose(others)).toThrow(`${name}: see the README`);
   });
 
+  test("gets each of these from the README's commands", () => {
+    const names = /^for NAME in (.+); do$/m.exec(read("README.md"))?.[1]?.split(" ");
+    expect(names?.toSorted()).toEqual(Object.keys(secrets).toSorted());
+  });
+
   test("gives its programs only variables that the README explains", () => {
     const { services } = readCompose(secrets);
     const programs = [services.worker, services.edge, services["redis-rest"]];
