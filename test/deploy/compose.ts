@@ -10,7 +10,6 @@ const Service = z.looseObject({
   environment: z.record(z.string(), z.string()).default({}),
   healthcheck: z.object({ test: z.array(z.string()) }).loose(),
 });
-export type ComposeService = z.infer<typeof Service>;
 
 /** A value for each variable that `.env` must have. */
 export const secrets: Record<string, string> = {
