@@ -1,5 +1,5 @@
 # One image for the worker, the REST front of Redis and the self-hosted edge: the command chooses. Its files are those of
-# `npm run pack:worker`, which the tests run; the image itself has not been built here.
+# `npm run pack:worker`, which the tests run; its commands were run without Docker, the image itself has not been built here.
 FROM node:24.21.0-bookworm-slim AS build
 WORKDIR /source
 COPY package.json package-lock.json ./
@@ -18,5 +18,6 @@ WORKDIR /app/programs
 ENTRYPOINT ["node", "--enable-source-maps", "--max-semi-space-size=4", "--disable-warning=ExperimentalWarning"]
 CMD ["worker.mjs"]
 EXPOSE 9000 8079 8123
+# The worker's. compose.yaml has those of the others; without Compose they are given with `docker run --health-cmd`.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
   CMD ["node", "healthcheck.mjs", "http://127.0.0.1:9000/readyz"]

@@ -53,6 +53,14 @@ describe("compose.yaml", () => {
   });
 });
 
+test("the image runs as a user without rights, and has the worker's health check of compose.yaml", () => {
+  const dockerfile = read("Dockerfile");
+  expect(/^USER (.+)$/m.exec(dockerfile)?.[1]).toBe("node");
+  const check = /^HEALTHCHECK [\s\S]*?CMD (\[.+\])$/m.exec(dockerfile)?.[1] ?? "null";
+  const [, ...ofWorker] = readCompose(secrets).services.worker?.healthcheck.test ?? [];
+  expect(JSON.parse(check)).toEqual(ofWorker);
+});
+
 const schemas: Record<string, (document: unknown) => boolean> = {
   "apps/v1 Deployment": deployment,
   "policy/v1 PodDisruptionBudget": disruptionBudget,
