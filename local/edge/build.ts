@@ -53,6 +53,11 @@ export const edgeSources: EdgeSources = {
 export async function buildEdge(folder: string, sources: EdgeSources = edgeSources): Promise<EdgeBuild> {
   const { config, folders } = sources;
   if (!isNewerThan(optionsFile(folder), [config, ...folders])) await runBuild(folder, sources);
+  return readEdgeBuild(folder);
+}
+
+/** The build in `folder`, as it is. */
+export function readEdgeBuild(folder: string): EdgeBuild {
   const options = WorkerOptions.parse(JSON.parse(readFileSync(optionsFile(folder), "utf8")));
   return { script: join(folder, "main.js"), options };
 }
@@ -68,8 +73,10 @@ export const wranglerEnvironment = {
   NO_COLOR: "1",
 };
 
-/** wrangler itself: the wrapper that npm links as `wrangler` does not forward signals. */
-export const wranglerFile = createRequire(import.meta.url).resolve("wrangler");
+/** wrangler itself: the wrapper that npm links as `wrangler` does not forward signals. An image has no wrangler. */
+export function wranglerFile(): string {
+  return createRequire(import.meta.url).resolve("wrangler");
+}
 
 async function runBuild(folder: string, { config }: EdgeSources): Promise<void> {
   const command = nodeProgram("local/edge/build.ts", wranglerEnvironment);
@@ -80,14 +87,14 @@ async function runBuild(folder: string, { config }: EdgeSources): Promise<void> 
   if (code !== 0) throw new Error(`The edge could not be built:\n${output.join("")}`);
 }
 
-function optionsFile(folder: string): string {
+export function optionsFile(folder: string): string {
   return join(folder, "options.json");
 }
 
 async function makeBuild(config: string, folder: string): Promise<void> {
   const bundling = spawn(
     process.execPath,
-    [wranglerFile, "deploy", "--dry-run", "--outdir", folder, "--config", config],
+    [wranglerFile(), "deploy", "--dry-run", "--outdir", folder, "--config", config],
     { stdio: "inherit" },
   );
   const ended = once(bundling, "exit");

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { wranglerEnvironment, wranglerFile, type EdgeBuild } from "./build.ts";
-import { openPostgresRoute } from "./postgres-tls.ts";
+import { openPostgresRoute } from "./postgres-route.ts";
 import { simulatorFolders } from "./simulators.ts";
 import { durableObjectsFolder, edgeName, workerdConfig, type EdgeSettings } from "./workerd-config.ts";
 import type { Command } from "../processes/child.ts";
@@ -43,7 +43,7 @@ export async function startEdgeProcess(
 }
 
 /**
- * The command that serves the edges on 127.0.0.1, after its configuration was written to the data folder: only its
+ * The command that serves the edges, after its configuration was written to the data folder: only its
  * owner may read the file, which holds the secrets.
  * @param postgres the address at which workerd reaches the database of `settings.postgresUrl`
  * @returns `lastSocket`: all edges listen when workerd has logged the event `listen` of this socket
@@ -88,7 +88,7 @@ export async function startWranglerDev(
   const program = startProgram("edge", {
     command: process.execPath,
     args: [
-      wranglerFile,
+      wranglerFile(),
       ...args,
       ...variables,
       "--show-interactive-dev-session=false",

@@ -1,5 +1,5 @@
 /**
- * The configuration of workerd for `npm start`: several Workers of one process, each an isolate with its own port.
+ * The configuration of workerd for `npm start` and for the image: several Workers of one process, each an isolate with its own port.
  *
  * All edges are in one process, because two processes that share an R2 folder lose writes (44 of 200 concurrent
  * PUTs were lost).
@@ -22,6 +22,8 @@ import {
 export const EdgeSettings = z.object({
   /** The data folder of R2, rate limits and Durable Objects. */
   data: z.string(),
+  /** The address on which the edges and the S3 endpoint listen; without it 127.0.0.1. */
+  host: z.string().optional(),
   /** One edge listens on each. */
   ports: z.array(z.int().positive()).min(1),
   s3Port: z.int().positive(),
@@ -47,8 +49,8 @@ export function workerdConfig(build: EdgeBuild, settings: EdgeSettings, postgres
       ...(bucket ? [s3Service(bucket.id, settings.s3)] : []),
     ],
     sockets: [
-      ...(bucket ? [socket("s3", settings.s3Port, "r2:s3")] : []),
-      ...ports.map((port, index) => socket(edgeName(index), port, edgeName(index))),
+      ...(bucket ? [socket(settings, "s3", settings.s3Port, "r2:s3")] : []),
+      ...ports.map((port, index) => socket(settings, edgeName(index), port, edgeName(index))),
     ],
     extensions: simulatorExtensions,
   };
@@ -132,8 +134,8 @@ function hyperdrive(name: string, postgresUrl: string): Capnp {
   };
 }
 
-function socket(name: string, port: number, service: string): Capnp {
-  return { name, address: `127.0.0.1:${port}`, service: { name: service }, http: {} };
+function socket({ host = "127.0.0.1" }: EdgeSettings, name: string, port: number, service: string): Capnp {
+  return { name, address: `${host}:${port}`, service: { name: service }, http: {} };
 }
 
 /** The authorities that Node trusts, which a machine without a store of certificates lacks, and NODE_EXTRA_CA_CERTS. */

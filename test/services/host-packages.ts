@@ -6,6 +6,8 @@ import { existsSync } from "node:fs";
 const packages = {
   chromium: ["/usr/bin/chromium"],
   pgbouncer: ["/usr/sbin/pgbouncer"],
+  // For promtool.
+  prometheus: ["/usr/bin/promtool"],
   // Older than the Postgres from npm, which accepts statements that older ones do not.
   postgresql: ["13", "14", "15", "16", "17"].map((major) => `/usr/lib/postgresql/${major}/bin/postgres`),
 };

@@ -8,7 +8,11 @@ try {
   log.info("redis_rest.listening", { port: front.port });
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.once(signal, () => {
-      void front.stop().then(() => log.info("redis_rest.stopped"));
+      void front.stop().then(() => {
+        log.info("redis_rest.stopped");
+        // pm2 runs code of its own in this process, whose open channel would keep the process alive.
+        process.exit(0);
+      });
     });
   }
 } catch (error) {

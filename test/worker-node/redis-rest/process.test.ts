@@ -9,8 +9,15 @@ import { z } from "zod";
 
 const main = new URL("../../../worker-node/redis-rest/main.ts", import.meta.url).pathname;
 
+/** Code of a process manager in the process, with something of its own that is open: pm2 has its channel. */
+const keptAlive =
+  "data:text/javascript,import{createServer}from'node:net';createServer().listen(0,'127.0.0.1')";
+
 function start(env: Record<string, string>) {
-  const child = spawn(process.execPath, [main], { env, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, ["--import", keptAlive, main], {
+    env,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   return { child, nextLine: async () => JSON.parse(String((await lines.next()).value)) as unknown };
 }

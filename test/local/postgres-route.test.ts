@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import postgres from "postgres";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
-import { openPostgresRoute } from "../../local/edge/postgres-tls.ts";
+import { openPostgresRoute } from "../../local/edge/postgres-route.ts";
 import type { OwnService } from "../../local/processes/child.ts";
 import { startPostgres } from "../../local/stores/postgres.ts";
 import { freshDatabase } from "../services/services.ts";
@@ -79,9 +79,20 @@ describe("the edge's way to Postgres", () => {
     await expect(isEncrypted(`${plain}?sslmode=require`)).rejects.toThrow("the server has no TLS");
   });
 
-  test("without sslmode is the server itself", async () => {
-    const route = await openPostgresRoute(new URL("postgres://user:password@db.example.com/orders"));
-    expect(route.address).toBe("db.example.com:5432");
+  test("without sslmode is the server itself when the URL has its address", async () => {
+    const route = await openPostgresRoute(new URL("postgres://user:password@192.0.2.7/orders"));
+    expect(route.address).toBe("192.0.2.7:5432");
+  });
+
+  // workerd would resolve the name once, and then look for a database that has moved at its old address for ever.
+  test("without sslmode resolves a server's name anew for each connection, and is plain", async () => {
+    const target = new URL(await freshDatabase());
+    target.hostname = "localhost";
+    const route = await openPostgresRoute(target);
+    onTestFinished(() => route.close());
+    expect(route.address).toMatch(/^127\.0\.0\.1:\d+$/);
+    expect(route.address).not.toBe(`127.0.0.1:${target.port}`);
+    expect(await isEncrypted(target.href)).toBe(false);
   });
 
   test("with a misspelled sslmode is an error that lists the right ones", async () => {

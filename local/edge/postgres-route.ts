@@ -1,9 +1,9 @@
 /**
- * TLS between the edge and a Postgres whose URL asks for it.
+ * The edge's way to Postgres.
  *
- * workerd's Hyperdrive binding speaks plain TCP. This proxy on 127.0.0.1 takes its connections and continues each of
- * them with TLS, which Postgres starts after a request of its own (SSLRequest, "SSL Session Encryption" in chapter
- * 54.2.11 of its manual).
+ * workerd's Hyperdrive binding speaks plain TCP, and resolves a name once, at its start. This proxy on 127.0.0.1 takes its
+ * connections, resolves the server's name for each, and continues them with TLS when the URL asks for it. Postgres starts
+ * TLS after a request of its own (SSLRequest, "SSL Session Encryption" in chapter 54.2.11 of its manual).
  */
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
@@ -21,7 +21,8 @@ export type PostgresRoute = { address: string; close(): void };
 
 /**
  * The route to the database of `url`. Its `sslmode` has libpq's meanings, except that absent means `disable`:
- * - `disable`: the server itself. All others: a proxy that speaks TLS to the server.
+ * - `disable`: the server itself when the URL has its address, else a proxy: a server that moved would never be found again.
+ *   All others: a proxy that speaks TLS to the server.
  * - `prefer`: without TLS when the server has none. `require`: TLS, and no check of the certificate.
  * - `verify-ca`: the proxy checks the certificate's authority. `verify-full`: also its name.
  *
@@ -32,15 +33,15 @@ export async function openPostgresRoute(url: URL): Promise<PostgresRoute> {
   const host = url.hostname.replace(/^\[|\]$/g, "");
   const port = Number(url.port || 5432);
   const mode = modeOf(url);
-  if (mode === "disable") return { address: `${url.hostname}:${port}`, close() {} };
+  if (mode === "disable" && isIP(host) !== 0) return { address: `${url.hostname}:${port}`, close() {} };
 
   const tls = tlsOptionsOf(mode, host, url.searchParams.get("sslrootcert"));
   const clients = new Set<Socket>();
   const server = createServer((client) => {
     clients.add(client);
     client.once("close", () => clients.delete(client));
-    secureConnection(client, { host, port }, mode, tls).catch((error: unknown) => {
-      console.error(`edge | no TLS connection to Postgres at ${host}:${port}: ${String(error)}`);
+    joinWithServer(client, { host, port }, mode, tls).catch((error: unknown) => {
+      console.error(`edge | no connection to Postgres at ${host}:${port}: ${String(error)}`);
     });
   });
   await once(server.listen(0, "127.0.0.1"), "listening");
@@ -78,7 +79,7 @@ function tlsOptionsOf(mode: Mode, host: string, rootCertificate: string | null):
  * Joins `client` with the server, until one of them ends. When there is no connection to the server, the client gets
  * Postgres' own message for that: a driver connects again and again to a server that only closes.
  */
-async function secureConnection(
+async function joinWithServer(
   client: Socket,
   { host, port }: { host: string; port: number },
   mode: Mode,
@@ -92,17 +93,17 @@ async function secureConnection(
   try {
     const signal = AbortSignal.timeout(HANDSHAKE_MS);
     await once(plain, "connect", { signal });
-    plain.write(SSL_REQUEST);
-    const answer = await answerOf(plain, signal);
+    if (mode !== "disable") plain.write(SSL_REQUEST);
+    const answer = mode === "disable" ? "N" : await answerOf(plain, signal);
     if (answer === "S") {
       const secure = connectTls({ ...tls, socket: plain });
       await once(secure, "secureConnect", { signal });
       server = secure;
-    } else if (mode !== "prefer") throw new Error("the server has no TLS");
+    } else if (mode !== "prefer" && mode !== "disable") throw new Error("the server has no TLS");
   } catch (error) {
     plain.on("error", () => {});
     plain.destroy();
-    client.end(fatalError(`no TLS connection to Postgres: ${String(error)}`));
+    client.end(fatalError(`no connection to Postgres: ${String(error)}`));
     throw error;
   }
   // Either side may reset its connection at any time; the other one is then closed too.

@@ -1,0 +1,38 @@
+/** Copies installed packages into the file tree of an image. */
+import { cpSync, existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { projectFolder } from "../processes/programs.ts";
+
+const Manifest = z.object({
+  dependencies: z.record(z.string(), z.string()).default({}),
+  optionalDependencies: z.record(z.string(), z.string()).default({}),
+});
+
+/**
+ * Copies the package and the packages that it depends on, without optional ones.
+ * @param only parts of the package to copy, and none of its dependencies; without it all of both
+ */
+export function copyPackage(name: string, tree: string, only?: string[]): void {
+  const source = join(projectFolder, "node_modules", name);
+  const target = join(tree, "node_modules", name);
+  if (only !== undefined) {
+    for (const part of only) cpSync(join(source, part), join(target, part), { recursive: true });
+    return;
+  }
+  if (existsSync(target)) return;
+  cpSync(source, target, { recursive: true });
+  for (const dependency of Object.keys(manifestOf(name).dependencies)) copyPackage(dependency, tree);
+}
+
+/** The installed ones of the package's optional dependencies: those for this platform. */
+export function optionalPackages(name: string): string[] {
+  return Object.keys(manifestOf(name).optionalDependencies).filter((each) =>
+    existsSync(join(projectFolder, "node_modules", each)),
+  );
+}
+
+function manifestOf(name: string): z.infer<typeof Manifest> {
+  const file = join(projectFolder, "node_modules", name, "package.json");
+  return Manifest.parse(JSON.parse(readFileSync(file, "utf8")));
+}
