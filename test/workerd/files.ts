@@ -115,7 +115,7 @@ export function describeFiles(
   });
 
   describe("an HTTP tool with response: artifact", () => {
-    const size = 64 * MIB;
+    const size = 192 * MIB;
     let server: Server;
     beforeAll(async () => {
       server = createServer((request, response) => {
@@ -181,13 +181,14 @@ export function describeFiles(
       for (const { run_id } of results) expect(await artifactsOf(run_id)).toEqual([]);
     });
 
-    // Fails when the worker holds an answer: its memory would grow by 64 MiB at least, beside the parts on their way.
-    test("passes 64 MiB on without having them in memory", async () => {
+    // Fails when the worker holds an answer: its memory would grow by 192 MiB. The parts on their way and what is not collected
+    // yet take 60 to 110 MiB, whatever the size.
+    test("passes 192 MiB on without having them in memory", async () => {
       await fetchFile("report.pdf");
       const before = memoryOf(workerOf().pid);
       const { output } = await fetchFile("image");
       expect(output).toMatchObject({ size, content_type: "image/png", name: "image" });
-      expect(memoryOf(workerOf().pid, "VmHWM") - before).toBeLessThan(80 * MIB);
+      expect(memoryOf(workerOf().pid, "VmHWM") - before).toBeLessThan(170 * MIB);
     });
   });
 
