@@ -16,6 +16,12 @@ import { listDefinitions } from "./routes/definitions/list-definitions.ts";
 import { listOrchestrations } from "./routes/definitions/list-orchestrations.ts";
 import { putDefinition } from "./routes/definitions/put-definition.ts";
 import { putOrchestration } from "./routes/definitions/put-orchestration.ts";
+import { deleteBudget } from "./routes/money/delete-budget.ts";
+import { deleteModelPrice } from "./routes/money/delete-model-price.ts";
+import { listBudgets } from "./routes/money/list-budgets.ts";
+import { listModels } from "./routes/money/list-models.ts";
+import { saveBudget } from "./routes/money/save-budget.ts";
+import { saveModelPrice } from "./routes/money/save-model-price.ts";
 import { callState } from "./routes/internal/call-state.ts";
 import { deleteDeadLetter } from "./routes/operations/delete-dead-letter.ts";
 import { getArtifact } from "./routes/runs/get-artifact.ts";
@@ -131,6 +137,7 @@ const routes: readonly ((api: Api) => void)[] = [
   getDefinition("mcp_servers"),
   putDefinition("mcp_servers"),
   deleteDefinition("mcp_servers"),
+  listModels,
   getQueueStats,
   getMetrics,
   listWorkers,
@@ -147,6 +154,11 @@ const routes: readonly ((api: Api) => void)[] = [
     deleteDeadLetter(prefix),
     listDeliveries(prefix),
     redeliver(prefix),
+    listBudgets(prefix),
+    saveBudget(prefix),
+    deleteBudget(prefix),
+    saveModelPrice(prefix),
+    deleteModelPrice(prefix),
   ]),
   callState,
   health,

@@ -23,6 +23,8 @@ const Blocker = z.discriminatedUnion("kind", [
     of: z.string(),
     wait_id: z.string().exactOptional(),
     path: z.string().exactOptional(),
+    /** Of a wait for a budget. */
+    budget_id: z.string().exactOptional(),
   }),
 ]);
 export type Blocker = z.infer<typeof Blocker>;

@@ -1,6 +1,8 @@
 import { z } from "zod";
 import { workerOf } from "../../shared/contracts/ids.ts";
+import { BudgetWait } from "../../shared/contracts/budget.ts";
 import { pathOfWait } from "../../shared/journal/track.ts";
+import { readPrompt } from "../../shared/store/runs/waits.ts";
 import type { RunFacts } from "../../shared/store/runs/run-facts.ts";
 import { RECLAIM_MS, SILENT_AFTER_MS, TAKEOVER_MS } from "../../shared/timing.ts";
 import { isoTime } from "../http/time.ts";
@@ -120,7 +122,7 @@ function paused(facts: RunFacts): Cause {
   const until = wake_at_ms === null || isOver ? over : `, until ${isoTime(wake_at_ms)} at the latest`;
   const paths = waits.map(pathOfWait);
   const step = paths.length === 0 ? "" : ` (${paths.length === 1 ? "step" : "steps"} ${paths.join(", ")})`;
-  const how = of === "human" ? " POST …/resume answers." : "";
+  const how = of === "human" ? " POST …/resume answers." : of === "budget" ? howToRaise(waits[0]) : "";
   return {
     reason: "waiting",
     sentence: `The run waits for ${AWAITED[of]}${step}${since}${until}.${how}`,
@@ -130,5 +132,19 @@ function paused(facts: RunFacts): Cause {
 }
 
 function blockerOf(wait: RunFacts["waits"][number]): Blocker {
-  return { kind: "answer", of: wait.kind, wait_id: wait.wait_id, path: pathOfWait(wait) };
+  const budget_id = budgetOf(wait);
+  const blocker = { kind: "answer" as const, of: wait.kind, wait_id: wait.wait_id, path: pathOfWait(wait) };
+  return budget_id === null ? blocker : { ...blocker, budget_id };
+}
+
+/** The budget that a wait is for; null: it is for something else. */
+function budgetOf({ for_budget }: RunFacts["waits"][number]): string | null {
+  return for_budget ? BudgetWait.parse(JSON.parse(for_budget)).budget_id : null;
+}
+
+function howToRaise(wait: RunFacts["waits"][number] | undefined): string {
+  const budget = wait ? budgetOf(wait) : null;
+  if (!wait?.why || budget === null) return "";
+  const why = readPrompt(wait.why);
+  return ` ${why.charAt(0).toUpperCase()}${why.slice(1)}. PUT /scale/budgets/${budget} with a higher limit_usd lets it go on.`;
 }

@@ -23,6 +23,8 @@ const StepResult = z.object({
   tries: z.number().int(),
   tokens_used: z.number().int(),
   cost_usd: z.number(),
+  /** Its tokens and cost are estimated: a provider did not report them. */
+  usage_estimated: z.boolean(),
 });
 
 /** What became of a run that has ended. */
@@ -86,5 +88,6 @@ function stepOf(result: Checkpoint, path: string): z.infer<typeof StepResult> {
     tries: result.tries,
     tokens_used: result.tokens,
     cost_usd: result.cost_micro_usd / 1_000_000,
+    usage_estimated: result.estimated ?? false,
   };
 }

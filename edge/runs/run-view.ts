@@ -7,6 +7,7 @@ import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
 import { pathOfWait, stepOfPath } from "../../shared/journal/track.ts";
 import { readRun } from "../../shared/store/runs/read-runs.ts";
+import type { OpenBudgetWait } from "../../shared/store/money/budget-waits.ts";
 import type { RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import type { Question } from "../../shared/store/runs/answer-wait.ts";
@@ -29,6 +30,16 @@ const Waiting = z.discriminatedUnion("reason", [
     asked_at: z.iso.datetime(),
     expires_at: time,
   }),
+  z.object({
+    reason: z.literal("budget"),
+    budget_id: z.string(),
+    step_id: z.string(),
+    path: z.string(),
+    sentence: z.string(),
+    since: z.iso.datetime(),
+    /** When the run tries again by itself; null: another part of it moves. */
+    until: time,
+  }),
 ]);
 
 /** A run as clients see it. */
@@ -44,6 +55,8 @@ export const RunView = z
     worker_id: z.string().nullable(),
     total_cost_usd: z.number(),
     total_tokens_used: z.number().int(),
+    /** A provider did not report the tokens of a call: its part of both totals is estimated. */
+    usage_estimated: z.boolean(),
     started_at: time,
     ended_at: time,
     queued_at: z.iso.datetime(),
@@ -59,15 +72,22 @@ export const RunView = z
     error: RunError.nullable(),
     /** The first of `waits`. */
     waiting: Waiting.nullable(),
-    /** The open questions, the oldest first, 100 at most; or the time of the next try. */
+    /** The open questions and then the waits for budgets, the oldest first, 100 of each at most; or the time of the next try. */
     waits: z.array(Waiting),
   })
   .meta({ id: "Run" });
 export type RunView = z.infer<typeof RunView>;
 
-/** @param questions the open questions of the run */
-export function viewOf(row: RunRow, questions: readonly Question[] = []): RunView {
-  const waits = waitsOf(row, questions);
+/**
+ * @param questions the open questions of the run
+ * @param budgets its open waits for budgets
+ */
+export function viewOf(
+  row: RunRow,
+  questions: readonly Question[] = [],
+  budgets: readonly OpenBudgetWait[] = [],
+): RunView {
+  const waits = waitsOf(row, questions, budgets);
   return {
     run_id: row.run_id,
     orchestration_id: row.orchestration_id,
@@ -78,6 +98,7 @@ export function viewOf(row: RunRow, questions: readonly Question[] = []): RunVie
     worker_id: row.worker_id,
     total_cost_usd: row.cost_micro_usd / 1_000_000,
     total_tokens_used: row.tokens,
+    usage_estimated: row.usage_estimated,
     started_at: isoTime(row.started_at_ms),
     ended_at: isoTime(row.ended_at_ms),
     queued_at: isoTime(row.queued_at_ms),
@@ -99,8 +120,14 @@ export function viewOf(row: RunRow, questions: readonly Question[] = []): RunVie
  * A run that has started (attempt 1 or more) and is queued for a later time waits to try a step once more. While a
  * question is open this is not shown, because the run may wake for another reason too.
  */
-function waitsOf(row: RunRow, questions: readonly Question[]): RunView["waits"] {
-  if (questions.length > 0) return questions.map(waitOf);
+function waitsOf(
+  row: RunRow,
+  questions: readonly Question[],
+  budgets: readonly OpenBudgetWait[],
+): RunView["waits"] {
+  if (questions.length + budgets.length > 0) {
+    return [...questions.map(waitOf), ...budgets.map((wait) => budgetWaitOf(wait, row))];
+  }
   const until = isoTime(row.wake_at_ms);
   if (row.status !== "queued" || row.attempt === 0 || until === null || (row.due_in_ms ?? 0) <= 0) return [];
   return [{ reason: "retry", until }];
@@ -112,6 +139,21 @@ function waitOf(question: Question): RunView["waits"][number] {
   const expires_at = isoTime(deadline_at_ms);
   const path = pathOfWait(question);
   return { reason: "human", question_id: wait_id, step_id, path, prompt, fields, asked_at, expires_at };
+}
+
+function budgetWaitOf(wait: OpenBudgetWait, row: RunRow): RunView["waits"][number] {
+  const { step_id, sentence, fields, opened_at_ms } = wait;
+  const until = row.status === "paused" ? isoTime(row.wake_at_ms) : null;
+  const since = isoTime(opened_at_ms);
+  return {
+    reason: "budget",
+    budget_id: fields.budget_id,
+    step_id,
+    path: pathOfWait(wait),
+    sentence,
+    since,
+    until,
+  };
 }
 
 /** The response for a run that has been queued, by a start or a retry. */

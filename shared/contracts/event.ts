@@ -58,7 +58,15 @@ export const eventSchemas = {
     agent_context: JsonValue,
     expires_at: z.string(),
   }),
-  /** The run waits for a human in every branch that has not ended, and occupies no worker meanwhile. */
+  /** A budget has no room for a model call of the step: the run waits for it, or the call uses a cheaper model. */
+  budget_reached: StepRef.extend({
+    budget_id: z.string(),
+    action: z.enum(["pause", "downgrade"]),
+    message: z.string(),
+    /** The model that the call uses instead; null: the run waits. */
+    model: z.string().nullable(),
+  }),
+  /** The run waits for a human, or for a budget, in every branch that has not ended, and occupies no worker meanwhile. */
   paused: NoFields,
   human_response: StepRef.extend({ response: JsonValue }),
   loop_limit_reached: z.object({

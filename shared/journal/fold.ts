@@ -86,9 +86,15 @@ export function addPark(progress: Progress, record: ParkRecord, retryInMs: numbe
     track.questionId = record.wait_id;
     return;
   }
+  progress.costMicroUsd += record.cost_micro_usd;
+  if (record.reason === "budget") {
+    track.budgetWait = record.wait_id;
+    track.retry = record.retry;
+    track.retryInMs = 0;
+    return;
+  }
   track.retry = record;
   track.retryInMs = retryInMs;
-  progress.costMicroUsd += record.cost_micro_usd;
 }
 
 /** Reads the page of a journal that begins after an entry's number, 0 for the first page. */
@@ -162,17 +168,17 @@ function rewindOf(stored: StoredEntry): Rewind[] {
 }
 
 /**
- * Rewinds are counted, so no rewind cuts another. Parks for a retry are cut, because tries start from 1 again. An end below
+ * Rewinds are counted, so no rewind cuts another. Parks for a retry or a budget are cut, because tries start from 1 again. An end below
  * `keep_seq` stays for the result that it carries.
  */
 function cuts({ seq, keepSeq }: Rewind, entry: StoredEntry): boolean {
-  return entry.seq < seq && entry.kind !== "rewind" && (entry.seq > keepSeq || isRetry(entry));
+  return entry.seq < seq && entry.kind !== "rewind" && (entry.seq > keepSeq || isPassing(entry));
 }
 
-function isRetry(stored: StoredEntry): boolean {
+function isPassing(stored: StoredEntry): boolean {
   if (stored.kind !== "park") return false;
   const entry = recordOf(stored);
-  return entry.kind === "park" && entry.record.reason === "retry";
+  return entry.kind === "park" && entry.record.reason !== "answer";
 }
 
 /** State as clients see it: without the engine's own keys, which begin with `_`. */

@@ -7,9 +7,9 @@ export type VerbName = keyof StateStore;
 
 /**
  * Where the edge serves the verbs. The number rises with each change of a verb's arguments or results that the other side would
- * misread: workers then wait for edges that know it (404), and no edge drops what it does not know. 2: earlier results.
+ * misread: workers then wait for edges that know it (404), and no edge drops what it does not know. 2: earlier results. 3: wasted and estimated usage, and reservations in budgets.
  */
-export const STATE_PATH = "/internal/state/2";
+export const STATE_PATH = "/internal/state/3";
 
 /** Executes a query: it chooses the connection and the time limit. */
 export type RunQuery = <Result>(query: (sql: Sql) => Promise<Result>) => Promise<Result>;

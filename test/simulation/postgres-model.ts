@@ -313,9 +313,27 @@ export class PostgresModel implements Statements {
         attempt,
         signals,
         cancel: cancel_requested_at !== null,
+        has_budget: false,
       }),
     );
     return { silences, owned };
+  }
+
+  /** Runs of a simulation have no budgets. */
+  reserveInBudgets(): Answer<"reserveInBudgets"> {
+    return { outcome: "free" };
+  }
+
+  releaseReservation(): null {
+    return null;
+  }
+
+  wakeBudgetWaits(): Answer<"wakeBudgetWaits"> {
+    return [];
+  }
+
+  readModelPrices(): Answer<"readModelPrices"> {
+    return [];
   }
 
   readPinnedDefinition(_tenant: string, id: string, _version: number): string | null {
@@ -518,6 +536,7 @@ export class PostgresModel implements Statements {
       crash_count,
       cost_micro_usd,
       journal_bytes,
+      has_budget: false,
       orchestration_id: row.orchestration_id,
       definition_tenant: row.tenant_id,
       definition_version: 1,

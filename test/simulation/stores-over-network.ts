@@ -27,6 +27,10 @@ export function storeOverNetwork(
     flush: (...args) => call("flush", () => store.flush(...args)),
     findCommitted: (...args) => call("findCommitted", () => store.findCommitted(...args)),
     readWaits: (...args) => call("readWaits", () => store.readWaits(...args)),
+    reserveInBudgets: (...args) => call("reserveInBudgets", () => store.reserveInBudgets(...args)),
+    releaseReservation: (...args) => call("releaseReservation", () => store.releaseReservation(...args)),
+    wakeBudgetWaits: (...args) => call("wakeBudgetWaits", () => store.wakeBudgetWaits(...args)),
+    readModelPrices: (...args) => call("readModelPrices", () => store.readModelPrices(...args)),
     beat: (...args) => call("beat", () => store.beat(...args)),
     readPinnedDefinition: (...args) =>
       call("readPinnedDefinition", () => store.readPinnedDefinition(...args)),

@@ -100,7 +100,7 @@ export class FakeStore {
       silent_after: Infinity,
     });
     const { attempt, event_seq, signals, correlation_id, journal_bytes } = row;
-    return { run_id, attempt, event_seq, signals, correlation_id, journal_bytes };
+    return { run_id, attempt, event_seq, signals, correlation_id, journal_bytes, has_budget: false };
   }
 
   /** The entries of a run that were committed, in order. */
@@ -133,6 +133,7 @@ export class FakeStore {
       return committed;
     },
     findCommitted: (entries) => this.#query(() => this.model.findCommitted(entries)),
+    readModelPrices: async () => [],
     readInput: (run) => this.#query(() => this.model.readInput(run)),
     readStoredPage: (...args) => this.#query(() => this.model.readStoredPage(...args)),
     readRunSnapshots: (runs) => this.#query(() => this.model.readRunSnapshots(runs)),

@@ -1,3 +1,4 @@
+import { Prices } from "../../worker-node/models/prices.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 
 const refuse = async (): Promise<never> => {
@@ -15,6 +16,10 @@ export const refusingStore: StateStore = {
   flush: refuse,
   findCommitted: refuse,
   readWaits: refuse,
+  reserveInBudgets: refuse,
+  releaseReservation: refuse,
+  wakeBudgetWaits: refuse,
+  readModelPrices: refuse,
   beat: refuse,
   readPinnedDefinition: refuse,
   readDefinition: refuse,
@@ -40,3 +45,11 @@ export const refusingStore: StateStore = {
   saveCounters: refuse,
   deleteExpired: refuse,
 };
+
+/** The built-in prices; steps without a model call the demo model. */
+export function builtInPrices(): Prices {
+  return new Prices(
+    async () => [],
+    () => "demo/fast",
+  );
+}

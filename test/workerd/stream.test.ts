@@ -276,7 +276,7 @@ describe("the internal route", () => {
     at = Math.floor(Date.now() / 1000),
   ) => {
     const sign = (text: string) => createHmac("sha256", secret).update(text).digest("hex");
-    const where = `/internal/state/2/${verb}`;
+    const where = `/internal/state/3/${verb}`;
     const [h1, v1] = [sign(`${at}.${where}.${Buffer.byteLength(body)}`), sign(`${at}.${verb}.${body}`)];
     const headers = {
       "content-type": "application/json",
@@ -296,7 +296,7 @@ describe("the internal route", () => {
     expect(
       (await callState("takeLock", body, STATE_SECRET, Math.floor(Date.now() / 1000) - 120)).status,
     ).toBe(401);
-    expect((await fetch(`${edge.base}/internal/state/2/takeLock`, { method: "POST", body })).status).toBe(
+    expect((await fetch(`${edge.base}/internal/state/3/takeLock`, { method: "POST", body })).status).toBe(
       401,
     );
     expect((await callState("dropEverything", "[]")).status).toBe(404);

@@ -130,6 +130,7 @@ export function endOfTrack(
     tokens: usage.reduce((sum, call) => sum + call.input_tokens + call.output_tokens, 0),
     cost_micro_usd: costOf(usage),
     effects: [...effects],
+    ...(usage.some((call) => call.estimated) ? { estimated: true as const } : {}),
   };
 }
 

@@ -10,11 +10,13 @@ import type { NewWait } from "../../shared/store/runs/waits.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { Models, Tools } from "../engine/ports.ts";
 import type { SharedSandbox } from "../engine/sandbox.ts";
+import type { Prices } from "../models/prices.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { Append, RunLog } from "../journal/run-log.ts";
 import type { Definitions } from "./definitions.ts";
 import { LargeValues } from "./large-values.ts";
 import type { ObjectStore } from "./object-store.ts";
+import type { RunLimit } from "./run-limit.ts";
 import type { StateSize } from "./state-size.ts";
 import type { TrackTurns } from "./track-turns.ts";
 
@@ -24,12 +26,16 @@ export type ExecutionDeps = {
   journal: Journal;
   definitions: Definitions;
   models: Models;
+  prices: Pick<Prices, "refresh" | "quote" | "errorOf">;
   tools: Tools;
   sandbox: Pick<SharedSandbox, "of">;
   artifacts: ObjectStore | null;
   /** The turns of branches and iterations. */
   turns: TrackTurns;
-  store: Pick<StateStore, "readInput" | "readStoredPage" | "readWaits">;
+  store: Pick<
+    StateStore,
+    "readInput" | "readStoredPage" | "readWaits" | "reserveInBudgets" | "releaseReservation"
+  >;
   /** Counts what the metrics of the fleet show. */
   count: Count;
   /** Throws unless this worker may still move the run. */
@@ -60,6 +66,10 @@ export type ExecutionState = {
   readonly unchargedUsage: Usage[];
   /** For each visit under way, a function that returns what it has cost so far and no result has reported. */
   readonly spending: Set<() => number>;
+  /** The run's own money limit, with the calls under way. */
+  readonly runLimit: RunLimit;
+  /** How many reservations this execution has asked for: each has a name of its own. */
+  reservations: number;
   /** Events for the run's next entry, which may be its end. */
   pendingEvents: readonly RunEvent[];
 };

@@ -10,19 +10,22 @@ import type {
   Usage,
 } from "../../shared/contracts/journal-entry.ts";
 import type { Json } from "../../shared/contracts/json.ts";
+import type { BudgetWait } from "../../shared/contracts/budget.ts";
 import { whenStateTooLarge } from "../../shared/journal/budget.ts";
 import { placeOf, stepPath } from "../../shared/journal/track.ts";
 import type { Track } from "../../shared/journal/track.ts";
 import { turnOfUsage, usageOfTurn } from "../engine/conversation.ts";
 import { eachOf, sourceOf } from "../engine/each.ts";
-import { inTrack, stepRetry } from "../engine/events.ts";
+import { inTrack, namesOf, stepRetry } from "../engine/events.ts";
 import { costOf, toCheckpoint, whenSpent } from "../engine/machine.ts";
-import type { ModelAnswer, StepContext, StepResult } from "../engine/ports.ts";
+import type { StepContext, StepResult } from "../engine/ports.ts";
 import { failureOf, judge } from "../engine/retry-policy.ts";
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { forkerOf, runStep } from "../engine/steps/index.ts";
 import { deadlineOf } from "../journal/run-log.ts";
 import type { Append } from "../journal/run-log.ts";
+import { BudgetPause } from "./budgets.ts";
+import { paidModels } from "./paid-models.ts";
 import { publishedEvents } from "./published-events.ts";
 import type { ExecutionState, Parked, Walk } from "./execution-state.ts";
 import { loadValue } from "./large-values.ts";
@@ -34,6 +37,8 @@ import { waitForStore } from "./wait-for-store.ts";
 
 /** The time in which a parallel or loop step must begin: it may load a list. Its `timeout_seconds` counts for all its tracks. */
 const BEGIN_FORK_SECONDS = 300;
+/** A run that waits for a budget without a next period looks again after this time: nothing else but a raise would wake it. */
+const BUDGET_RECHECK_MS = 7 * 24 * 3_600_000;
 /** Waits up to this long keep the run's slot; longer ones give it back. */
 export const SHORT_WAIT_MS = 5_000;
 
@@ -113,13 +118,16 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
       const { count, unchargedUsage } = tries;
       return await tryStep(visit, { turns, tries: count, effectSuffix, unchargedUsage, usage });
     } catch (error) {
+      // A stop cuts the calls of the try off, or makes their answers useless. Failed tries are charged like others.
+      const wasted = signal.aborted || error instanceof Stop ? { wasted: true as const } : {};
       for (const [i, call] of usage.splice(0).entries()) {
-        tries.unchargedUsage.push({ ...call, call: `${inRun}try.${tries.count}.${i + 1}` });
+        tries.unchargedUsage.push({ ...call, call: `${inRun}try.${tries.count}.${i + 1}`, ...wasted });
       }
       if (signal.aborted) {
         await chargeStopped(visit, tries.unchargedUsage);
         throw signal.reason;
       }
+      if (error instanceof BudgetPause) return waitForBudget(visit, tries, error);
       const { code } = error instanceof Stop ? { code: error.why } : failureOf(error);
       state.deps.count.add("synapse_step_failures_total", { step_type: visit.step.type, code });
       const decided = afterFailure(visit, tries, error);
@@ -146,6 +154,58 @@ function triesBefore(retry: RetryPark | null): Tries {
     refused: retry?.answered ?? 0,
     firstFailedAt: retry?.first_failed_at ?? null,
     unchargedUsage: [],
+  };
+}
+
+/** A budget has no room for a call of the try, which does not count as failed: the track waits for the budget. */
+function waitForBudget(
+  { state, track, step, visit }: Visit,
+  { count, refused: answered, firstFailedAt, unchargedUsage: usage }: Tries,
+  { refused, signals, message }: BudgetPause,
+): Parked {
+  const { budget_id, version, rolls_in_ms } = refused;
+  const place = { ...placeOf(track), step: step.id, visit };
+  const wait_id = `${stepPath(track, step.id)}:${visit}:budget:${state.runLog.knownSeq}`;
+  const failed = { code: "budget_exceeded", message };
+  const tried =
+    count === 1 || firstFailedAt === null
+      ? null
+      : { ...place, reason: "retry" as const, tries: count - 1, answered, error: failed };
+  return {
+    is: "wait",
+    status: "paused",
+    afterMs: rolls_in_ms ?? BUDGET_RECHECK_MS,
+    park: {
+      ...place,
+      reason: "budget",
+      wait_id,
+      budget_id,
+      cost_micro_usd: costOf(usage),
+      retry: tried && { ...tried, cost_micro_usd: 0, first_failed_at: firstFailedAt ?? "", wait_ms: 0 },
+    },
+    waits: [
+      {
+        wait_id,
+        step_id: step.id,
+        kind: "budget",
+        prompt: message,
+        fields: JSON.stringify({ budget_id, version } satisfies BudgetWait),
+        deadline_ms: null,
+        child_run_id: null,
+      },
+    ],
+    signals,
+    events: [
+      inTrack(track, {
+        type: "budget_reached",
+        ...namesOf(step),
+        budget_id,
+        action: "pause",
+        message,
+        model: null,
+      }),
+    ],
+    usage,
   };
 }
 
@@ -262,20 +322,22 @@ async function resultOf(
 
 /** What the step can reach during this try. */
 function contextOf(
-  { state, walk, track, step, visit, signal: trackSignal }: Visit,
+  visit: Visit,
   { turns, effectSuffix, usage }: Try,
   { signal, reply }: Pick<StepContext, "signal" | "reply">,
 ): StepContext {
+  const { state, walk, track, step, signal: trackSignal } = visit;
   const { run, progress, runLog, deps } = state;
   const path = stepPath(track, step.id);
-  const { models, tools, sandbox, artifacts, definitions } = deps;
+  const { tools, sandbox, artifacts, definitions } = deps;
   const { definition, message } = walk;
   const tenant = run.tenant_id;
   const load = (value: Json): Promise<Json> => loadValue(artifacts, value, tenant);
-  const checkCost = (): void => {
-    const inVisits = [...state.spending].reduce((sum, visitCost) => sum + visitCost(), 0);
-    const spent = whenSpent(definition, progress.costMicroUsd + inVisits);
-    if (spent !== null) throw new TerminalError(spent.code, spent.message);
+  const spent = (): number => {
+    const cost = [...state.spending].reduce((sum, visitCost) => sum + visitCost(), progress.costMicroUsd);
+    const reached = whenSpent(definition, cost);
+    if (reached !== null) throw new TerminalError(reached.code, reached.message);
+    return cost;
   };
   return {
     message,
@@ -283,7 +345,7 @@ function contextOf(
     load,
     each: () => eachOf({ definition, root: progress, track, load }),
     sourceOf: (key) => sourceOf(definition.steps, track, key),
-    effectBase: `${run.run_id}:${path}:${visit}`,
+    effectBase: `${run.run_id}:${path}:${visit.visit}`,
     effectSuffix,
     turns: [...turns],
     reply,
@@ -295,21 +357,8 @@ function contextOf(
     tool: (name) => waitForStore(trackSignal, () => definitions.named("tools", tenant, name)),
     mcpServer: (name) => waitForStore(trackSignal, () => definitions.mcpServer(tenant, name)),
     confirm: () => deps.confirm(run, trackSignal),
-    checkCost,
-    models: {
-      generate: async (request) => {
-        checkCost();
-        // Each call has one element of `usage`: its last report counts, also when the call fails.
-        const at = usage.length;
-        const onUsage = (reported: ModelAnswer["usage"]): void => {
-          usage[at] = { call: request.effectKey, ...reported };
-        };
-        const mustHavePrice = definition.max_total_cost_usd !== null;
-        const answer = await models.generate({ ...request, mustHavePrice, onUsage });
-        onUsage(answer.usage);
-        return answer;
-      },
-    },
+    checkCost: () => void spent(),
+    models: paidModels(visit, { usage, signal, spent }),
     // After its timeout a try may still note events: they are dropped.
     note: (...events) => {
       if (!signal.aborted) runLog.note(events.map((event) => inTrack(track, event)).flatMap(publishedEvents));
@@ -320,7 +369,7 @@ function contextOf(
       const what = `the state of the run with the turns of step "${step.id}"`;
       const tooLarge = whenStateTooLarge(what, heldBytes);
       if (tooLarge) throw new TerminalError(tooLarge.code, tooLarge.message);
-      const checkpoint = { ...placeOf(track), step: step.id, visit, data };
+      const checkpoint = { ...placeOf(track), step: step.id, visit: visit.visit, data };
       const outcome = await runLog.append(turnEntry(track, step, checkpoint, turnUsage));
       if (outcome.is === "rejected") throw new TerminalError("result_rejected", outcome.message);
       turns.push(data);

@@ -16,7 +16,8 @@ const PAUSED: RunEvent = { type: "paused" };
 
 /**
  * The tracks of a run that wait. While another track moves, a wait is committed and the run keeps its slot. When no track can
- * move, the run parks until the first of the waits is over. When an answer arrives, each track with a question reads its own.
+ * move, the run parks until the first of the waits is over. When an answer arrives, each track with a question reads its own, and
+ * each that waits for a budget tries its call again.
  *
  * Each track that moves holds a token, which `suspend` gives back for the time of the wait.
  */
@@ -112,7 +113,7 @@ export class Waits {
 
   #wakeAnswered(): void {
     for (const waiting of this.#waiting) {
-      if (waiting.wait.park.reason === "answer") this.#wake(waiting);
+      if (waiting.wait.park.reason !== "retry") this.#wake(waiting);
     }
   }
 
@@ -169,10 +170,11 @@ export class Waits {
       return;
     }
     if (outcome.is === "rejected") throw new Error(outcome.message);
-    // Refused: `signals` rose meanwhile. A cancel ends any wait. An answer may have arrived for a question: then the tracks
-    // with questions move again, and the tries and charges of a retry that no entry has must not be lost.
-    const isLost = !shown.isCommitted && shown.wait.park.reason === "retry";
-    if (isLost && all.length > 1 && !this.#walk.signal.aborted) {
+    // Refused: `signals` rose meanwhile. A cancel ends any wait. An answer may have arrived for a question, or a budget was
+    // raised: then the tracks that wait for one move again, and tries and charges that no entry has must not be lost.
+    const { reason } = shown.wait.park;
+    const isLost = !shown.isCommitted && (reason === "budget" || (reason === "retry" && all.length > 1));
+    if (isLost && !this.#walk.signal.aborted) {
       await this.#commit(shown.track, shown.wait);
       shown.isCommitted = true;
     }

@@ -12,6 +12,7 @@ import {
   ownerOf,
   withId,
 } from "../../definitions/definition-request.ts";
+import { moneyRules } from "../../definitions/money-rules.ts";
 import { orchestrationWarnings, WARNINGS } from "../../definitions/save-warnings.ts";
 import { SavedDefinition } from "../../definitions/definition-view.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
@@ -39,11 +40,14 @@ export function putOrchestration(api: Api): void {
     const { id } = c.req.valid("param");
     const owner = ownerOf(c.get("principal"), c.req.valid("query").tenant_id);
     const body = withId(c.req.valid("json"), id);
-    const definition = requireDefinition(c, "orchestrations", body, parseNewOrchestration);
+    const { sql } = c.get("services");
+    const money = await moneyRules(sql, owner, id);
+    const definition = requireDefinition(c, "orchestrations", body, (json) =>
+      parseNewOrchestration(json, money),
+    );
     const { name, description } = definition;
     const row = { id, name, description, definition: JSON.stringify(definition) };
-    const { sql } = c.get("services");
-    const warnings = [...unreadTurns(body), ...(await orchestrationWarnings(sql, owner, definition))];
+    const warnings = [...unreadTurns(body), ...(await orchestrationWarnings(sql, owner, definition, money))];
     const version = await saveOrchestration(sql, owner, row);
     return c.json({ id, version, tenant_id: owner === "" ? null : owner, warnings }, 200);
   });

@@ -9,7 +9,7 @@ import { notSigned, readSignature } from "../../http/middleware/signed-head.ts";
 import { invalidFields } from "../../http/problem.ts";
 
 /**
- * Runs a verb of the store for workers that cannot reach Postgres directly: `POST /internal/state/2/<verb>` with the
+ * Runs a verb of the store for workers that cannot reach Postgres directly: `POST /internal/state/3/<verb>` with the
  * verb's arguments, through Hyperdrive. Head and body are signed: `X-Synapse-Signature: t=<unix seconds>,h1=<HMAC-SHA256
  * of "<t>.<path>.<content length>">,v1=<HMAC-SHA256 of "<t>.<verb>.<body>">`. `signedHead` has verified `h1` before the
  * body is read. Every verb is a statement that may be repeated, so a replay does no harm.

@@ -85,6 +85,7 @@ const ABOUT = {
     { name: "Streams", description: "Server-sent events of runs" },
     { name: "Definitions", description: "Orchestrations, agents and tools" },
     { name: "Webhooks", description: "What receivers of `webhook_url` get" },
+    { name: "Money", description: "Prices of models, and budgets" },
     { name: "Operations", description: "Health, tenants, dead letters and webhook deliveries" },
   ],
 };

@@ -1,6 +1,7 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { listOpenQuestions } from "../../../shared/store/runs/answer-wait.ts";
+import { listBudgetWaits } from "../../../shared/store/money/budget-waits.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
@@ -24,6 +25,7 @@ export function getRunStatus(api: Api): void {
     const row = await findRun(sql, c.get("principal"), c.req.valid("param").run_id);
     // A question in a branch may be open while other branches move.
     const questions = row.asks ? await listOpenQuestions(sql, row.run_id) : [];
-    return c.json(viewOf(row, questions), 200);
+    const budgets = row.waits_for_budget ? await listBudgetWaits(sql, row.run_id) : [];
+    return c.json(viewOf(row, questions, budgets), 200);
   });
 }

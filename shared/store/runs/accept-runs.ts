@@ -29,7 +29,7 @@ export async function acceptRuns(
     with submitted as (
       select * from json_to_recordset(${JSON.stringify(runs)}::text::json) as r(
         run_id text, tenant_id text, orchestration_id text, lane text, priority int, correlation_id text,
-        session_id text, triggered_by text, input text, metadata text, delay_ms float8,
+        session_id text, triggered_by text, input text, metadata text, end_user text, delay_ms float8,
         idempotency_key text, request_hash text, webhook_url text, webhook_secret text)
     ), admitted as (
       ${quotaCheckedBy === "postgres" ? withinQuota(sql) : sql`select * from submitted`}
@@ -51,10 +51,10 @@ export async function acceptRuns(
     )
     insert into runs (
       run_id, tenant_id, orchestration_id, definition_tenant, definition_version, wake_at, lane, priority,
-      correlation_id, session_id, triggered_by, input, metadata, webhook_url, webhook_secret)
+      correlation_id, session_id, triggered_by, input, metadata, end_user, webhook_url, webhook_secret)
     select a.run_id, a.tenant_id, a.orchestration_id, p.definition_tenant, p.version,
       now() + a.delay_ms * interval '1 millisecond', a.lane, a.priority,
-      a.correlation_id, a.session_id, a.triggered_by, a.input, a.metadata, a.webhook_url, a.webhook_secret
+      a.correlation_id, a.session_id, a.triggered_by, a.input, a.metadata, a.end_user, a.webhook_url, a.webhook_secret
     from admitted a join pinned p using (run_id)
     where a.idempotency_key is null or exists (select from keyed k where k.run_id = a.run_id)
     returning run_id, definition_version, floor(extract(epoch from queued_at) * 1000)::float8 as queued_at_ms`;

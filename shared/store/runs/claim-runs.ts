@@ -34,6 +34,8 @@ export const ClaimedRun = z.object({
   cost_micro_usd: z.number(),
   /** The bytes of its journal: see budget.ts. */
   journal_bytes: z.number(),
+  /** A budget applies to the run. An edge of a version without budgets does not say it. */
+  has_budget: z.boolean().default(false),
 });
 export type ClaimedRun = z.infer<typeof ClaimedRun>;
 
@@ -102,7 +104,8 @@ async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Pr
       r.event_seq, r.signals, r.crash_count, r.cancel_requested_at is not null as cancel, r.lane, r.priority,
       r.correlation_id, case when octet_length(r.input) <= ${INLINE_INPUT_BYTES} then r.input end as input, floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms,
       extract(epoch from now() - r.started_at - r.paused_for)::float8 * 1000 as running_for_ms,
-      r.cost_micro_usd::float8 as cost_micro_usd, r.journal_bytes::float8 as journal_bytes`;
+      r.cost_micro_usd::float8 as cost_micro_usd, r.journal_bytes::float8 as journal_bytes,
+      has_budget(r.tenant_id, r.orchestration_id, r.end_user) as has_budget`;
 }
 
 /** The input of a run: JSON text of RunInput; null when there is no such run. */

@@ -40,6 +40,10 @@ const RunRow = z.object({
   cancel_requested: z.boolean(),
   /** A question of the run is open. */
   asks: z.boolean(),
+  /** A branch of the run waits for a budget. */
+  waits_for_budget: z.boolean(),
+  /** Tokens and cost of some of its model calls are estimated, because the provider did not report them. */
+  usage_estimated: z.boolean(),
 });
 export type RunRow = z.infer<typeof RunRow>;
 
@@ -59,7 +63,10 @@ export async function readRun(sql: Sql, tenant: TenantId | null, run: RunId): Pr
       extract(epoch from wake_at - now())::float8 * 1000 as due_in_ms,
       cancel_requested_at is not null as cancel_requested,
       ended_at is null and exists (
-        select from waits w where w.run_id = runs.run_id and w.kind = 'human' and w.answered_at is null) as asks
+        select from waits w where w.run_id = runs.run_id and w.kind = 'human' and w.answered_at is null) as asks,
+      ended_at is null and exists (
+        select from waits w where w.run_id = runs.run_id and w.kind = 'budget' and w.answered_at is null) as waits_for_budget,
+      exists (select from usage u where u.run_id = runs.run_id and u.estimated) as usage_estimated
     from runs
     where run_id = ${run} and (${tenant}::text is null or tenant_id = ${tenant})`;
   return row ? RunRow.parse(row) : null;

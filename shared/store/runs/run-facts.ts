@@ -43,7 +43,15 @@ export const RunFacts = z.object({
   held_retry: z.string().nullable(),
   /** The open waits of the run, the oldest first. */
   waits: z.array(
-    z.object({ kind: WaitKind, wait_id: z.string(), step_id: z.string(), opened_at_ms: z.number() }),
+    z.object({
+      kind: WaitKind,
+      wait_id: z.string(),
+      step_id: z.string(),
+      opened_at_ms: z.number(),
+      /** Of a wait for a budget: which one, and why. JSON texts. */
+      for_budget: z.string().nullish(),
+      why: z.string().nullish(),
+    }),
   ),
   max_concurrent_runs: z.number(),
   tenant_running: z.number(),
@@ -97,7 +105,8 @@ export async function readRunFacts(sql: Sql, tenant: TenantId | null, run: RunId
     ) last on true
     cross join lateral (
       select coalesce(json_agg(open order by opened_at_ms, wait_id), '[]') as waits from (
-        select kind, wait_id, step_id, extract(epoch from opened_at)::float8 * 1000 as opened_at_ms
+        select kind, wait_id, step_id, extract(epoch from opened_at)::float8 * 1000 as opened_at_ms,
+          case when kind = 'budget' then fields end as for_budget, case when kind = 'budget' then prompt end as why
         from waits w where w.run_id = r.run_id and w.answered_at is null
         order by opened_at, wait_id limit ${MAX_WAITS}) open
     ) q

@@ -59,7 +59,7 @@ describe("a request to the internal route without a worker's signature", () => {
       body,
       duplex: "half",
     };
-    const answer = await app.app.request("/internal/state/2/flush", init, app.stores.vars, {
+    const answer = await app.app.request("/internal/state/3/flush", init, app.stores.vars, {
       waitUntil() {},
       passThroughOnException() {},
       props: {},

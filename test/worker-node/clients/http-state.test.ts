@@ -41,7 +41,7 @@ const failure = async (): Promise<unknown> =>
 
 test("a verb is a signed POST of its arguments", async () => {
   expect(await store().readRunSnapshots([])).toEqual([]);
-  expect(requests).toMatchObject([{ url: "/internal/state/2/readRunSnapshots", body: "[[]]" }]);
+  expect(requests).toMatchObject([{ url: "/internal/state/3/readRunSnapshots", body: "[[]]" }]);
   expect(requests[0]?.signature).toMatch(/^t=[0-9]+,h1=[0-9a-f]{64},v1=[0-9a-f]{64}$/);
 });
 

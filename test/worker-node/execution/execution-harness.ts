@@ -12,6 +12,7 @@ import { TrackTurns } from "../../../worker-node/execution/track-turns.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import type { ObjectStore } from "../../../worker-node/execution/object-store.ts";
 import { Counters } from "../../../worker-node/ops/counters.ts";
+import { builtInPrices } from "../fakes.ts";
 import { FakeStore } from "../fake-store.ts";
 
 export const print = { type: "print", print_content: "text" };
@@ -48,6 +49,10 @@ export class ExecutionHarness {
   callTool: ExecutionDeps["tools"]["call"] = notInThisTest;
   generate: (request: ModelRequest) => Promise<string> = async () => "answer";
   readWaits: ExecutionDeps["store"]["readWaits"] = async () => [];
+  prices: ExecutionDeps["prices"] = builtInPrices();
+  /** The budgets of the run. */
+  reserveInBudgets: ExecutionDeps["store"]["reserveInBudgets"] = async () => ({ outcome: "free" });
+  releaseReservation: ExecutionDeps["store"]["releaseReservation"] = async () => null;
 
   /** @param journal what the run has committed before */
   begin(changes: Partial<ClaimedRun> = {}, journal: readonly StoredEntry[] = []) {
@@ -102,6 +107,7 @@ export class ExecutionHarness {
           return { text: await this.generate(request), tool_calls: [], usage };
         },
       },
+      prices: this.prices,
       tools: { toolsOf: async () => [], call: (request) => this.callTool(request) },
       sandbox: {
         of: () => ({ evaluate: notInThisTest, transform: (code, state) => this.transform(code, state) }),
@@ -109,7 +115,12 @@ export class ExecutionHarness {
       artifacts: this.artifacts,
       turns: new TrackTurns(),
       count: new Counters(),
-      store: { ...store, readWaits: (id, names) => this.readWaits(id, names) },
+      store: {
+        ...store,
+        readWaits: (id, names) => this.readWaits(id, names),
+        reserveInBudgets: (call) => this.reserveInBudgets(call),
+        releaseReservation: (call) => this.releaseReservation(call),
+      },
       confirm: async () => {},
     };
   }

@@ -83,6 +83,8 @@ function openLeaseRenewal(timing: WorkerTiming = workerTiming) {
   });
   const leaseRenewal = new LeaseRenewal({ owner, queue, links, timing, tracked, heartbeat });
   const signals: { signals: number; cancel: boolean }[] = [];
+  /** Whether a budget applies, as each beat has told. */
+  const budgets: boolean[] = [];
   const superseded: RunId[] = [];
   const track = (attempt = 1): RunId => {
     const run = newRunId(Date.now());
@@ -93,11 +95,12 @@ function openLeaseRenewal(timing: WorkerTiming = workerTiming) {
       sinceMs: performance.now(),
       supersede: () => superseded.push(run),
       onSignal: (signal) => signals.push(signal),
+      onBudget: (has) => budgets.push(has),
     });
     return run;
   };
   const stores = { replies, handedBack, restored, released, coldShards, beats: () => beats };
-  return { ...stores, leaseRenewal, heartbeat, tracked, links, signals, superseded, track };
+  return { ...stores, leaseRenewal, heartbeat, tracked, links, signals, budgets, superseded, track };
 }
 
 const owned = (run_id: RunId, changes: Partial<OwnedRun> = {}): OwnedRun => ({
@@ -105,6 +108,7 @@ const owned = (run_id: RunId, changes: Partial<OwnedRun> = {}): OwnedRun => ({
   attempt: 1,
   signals: 0,
   cancel: false,
+  has_budget: false,
   ...changes,
 });
 

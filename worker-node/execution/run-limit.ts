@@ -1,0 +1,55 @@
+import { within } from "./stop.ts";
+
+/** A call that is under way. `used`: what it has cost so far, which the run's cost contains already. */
+type OpenCall = { granted: number; used(): number };
+
+/** What a call needs of the run's own money limit. Money in micro-dollars. */
+type Wanted = {
+  /** Null: the run has no limit. */
+  limit: number | null;
+  least: number;
+  most: number;
+  /** What the run has cost so far, the calls under way included. @throws when the limit is reached */
+  spent(): number;
+  used(): number;
+  signal: AbortSignal;
+};
+
+/**
+ * The money limit of one run, `max_total_cost_usd`. The worst case of each call is reserved in it, in memory: one worker
+ * moves a run. So branches that call models at the same time pass the limit by no more than one call would.
+ */
+export class RunLimit {
+  readonly #open = new Set<OpenCall>();
+  #ended = Promise.withResolvers<void>();
+
+  /**
+   * Waits until the call fits beside those under way. A call that is alone may begin while anything is left: the limit may be
+   * lower than the worst case of one call.
+   * @throws what `spent` throws, or the reason of `signal`
+   */
+  async reserve(wanted: Wanted): Promise<{ granted: number; end(): void }> {
+    const { limit, least, most, spent, used, signal } = wanted;
+    for (;;) {
+      const cost = spent();
+      if (limit === null) return { granted: most, end: () => {} };
+      const reserved = [...this.#open].reduce(
+        (sum, call) => sum + Math.max(0, call.granted - call.used()),
+        0,
+      );
+      const left = limit - cost - reserved;
+      if (left >= least || this.#open.size === 0) {
+        const call = { granted: Math.max(least, Math.min(most, left)), used };
+        this.#open.add(call);
+        return { granted: call.granted, end: () => this.#end(call) };
+      }
+      await within(signal, this.#ended.promise);
+    }
+  }
+
+  #end(call: OpenCall): void {
+    this.#open.delete(call);
+    this.#ended.resolve();
+    this.#ended = Promise.withResolvers();
+  }
+}
