@@ -82,15 +82,15 @@ $$;
 
 -- Reserves a model call in all budgets of its run at once, or in none of them. `outcome`:
 -- `fenced`: the run is not this owner's under this attempt any more. `free`: no budget applies.
--- `reserved`: `granted` is reserved in each budget: at most p_most, at least p_least, and what every budget has left.
+-- `reserved`: its worst case, p_cost, is reserved in each budget.
 -- `busy`: it does not fit beside what other calls have reserved; when those are charged it may.
 -- `refused`: it does not fit into what the named budget has left, whatever other calls cost.
 --
 -- Volatile, with several queries: the locks of the first come before the snapshot in which the later ones count.
 create function reserve_in_budgets(
-  p_run text, p_attempt integer, p_owner text, p_call text, p_wait text, p_least bigint, p_most bigint
+  p_run text, p_attempt integer, p_owner text, p_call text, p_wait text, p_cost bigint
 ) returns table (
-  outcome text, granted bigint, budget_id text, version bigint, at_limit text, downgrade_model text,
+  outcome text, budget_id text, version bigint, at_limit text, downgrade_model text,
   limit_micro_usd bigint, spent_micro_usd bigint, rolls_in_ms double precision
 )
 language plpgsql volatile as $$
@@ -104,14 +104,14 @@ begin
     into v_tenant, v_scopes
     from runs r where r.run_id = p_run and r.attempt = p_attempt and r.owner = p_owner;
   if not found then
-    return query select 'fenced', 0::bigint, null::text, null::bigint, null::text, null::text, null::bigint, null::bigint, null::float8;
+    return query select 'fenced', null::text, null::bigint, null::text, null::text, null::bigint, null::bigint, null::float8;
     return;
   end if;
 
   perform from budgets b where b.tenant_id = v_tenant and b.scope = any(v_scopes)
     order by b.budget_id collate "C" for update;
   if not found then
-    return query select 'free', p_most, null::text, null::bigint, null::text, null::text, null::bigint, null::bigint, null::float8;
+    return query select 'free', null::text, null::bigint, null::text, null::text, null::bigint, null::bigint, null::float8;
     return;
   end if;
 
@@ -136,12 +136,12 @@ begin
 
   -- Of several budgets that refuse the call, one that fails the run counts before one that pauses it.
   return query
-    select 'refused', 0::bigint, b.budget_id, b.version, b.at_limit, b.downgrade_model, b.limit_micro_usd, b.spent_micro_usd,
+    select 'refused', b.budget_id, b.version, b.at_limit, b.downgrade_model, b.limit_micro_usd, b.spent_micro_usd,
       case b.period when 'total' then null
         else extract(epoch from ((b.period_start at time zone 'UTC') + ('1 ' || b.period)::interval) at time zone 'UTC' - now())::float8
           * 1000 end
     from budgets b
-    where b.tenant_id = v_tenant and b.scope = any(v_scopes) and b.limit_micro_usd - b.spent_micro_usd < p_least
+    where b.tenant_id = v_tenant and b.scope = any(v_scopes) and b.limit_micro_usd - b.spent_micro_usd < p_cost
     order by array_position(array['fail', 'pause', 'downgrade'], b.at_limit), b.budget_id limit 1;
   if found then
     return;
@@ -153,15 +153,15 @@ begin
         and not (c.run_id = p_run and c.call = p_call)), 0))
     into v_left
     from budgets b where b.tenant_id = v_tenant and b.scope = any(v_scopes);
-  if v_left < p_least then
-    return query select 'busy', 0::bigint, null::text, null::bigint, null::text, null::text, null::bigint, null::bigint, null::float8;
+  if v_left < p_cost then
+    return query select 'busy', null::text, null::bigint, null::text, null::text, null::bigint, null::bigint, null::float8;
     return;
   end if;
 
   insert into budget_calls (run_id, call, tenant_id, budget_id, period_start, attempt, micro_usd)
-  select p_run, p_call, b.tenant_id, b.budget_id, b.period_start, p_attempt, least(p_most, v_left)
+  select p_run, p_call, b.tenant_id, b.budget_id, b.period_start, p_attempt, p_cost
   from budgets b where b.tenant_id = v_tenant and b.scope = any(v_scopes)
   on conflict (run_id, call, tenant_id, budget_id) do update
     set attempt = excluded.attempt, micro_usd = excluded.micro_usd, period_start = excluded.period_start;
-  return query select 'reserved', least(p_most, v_left), null::text, null::bigint, null::text, null::text, null::bigint, null::bigint, null::float8;
+  return query select 'reserved', null::text, null::bigint, null::text, null::text, null::bigint, null::bigint, null::float8;
 end $$;

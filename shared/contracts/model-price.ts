@@ -18,16 +18,18 @@ export const ModelPrice = z.object({
   model: z
     .string()
     .max(200)
-    .regex(/^[^\s\p{Cc}]+$/u, "must be the name of a model, without spaces")
     .refine(
-      (name) => parseModelName(name) !== null,
-      "names no model: write provider/model, or a name that determines its provider",
+      (name) => parseModelName(name) !== null && !/[\s\p{Cc}]/u.test(name),
+      "names no model: write provider/model, or a name that determines its provider, without spaces",
     ),
   input_usd_per_million: usdPerMillion,
   /** Input that the provider found in its prompt cache; null: at the price of other input. */
   cached_input_usd_per_million: usdPerMillion.nullable().default(null),
   output_usd_per_million: usdPerMillion,
-  /** The most tokens of one answer, which a budget reserves; null: as the built-in table says. */
+  /**
+   * The most tokens of one answer, which a limit on money reserves, and which calls under such a limit ask for at most. Null: as
+   * the built-in table says.
+   */
   max_output_tokens: z.number().int().min(1).max(10_000_000).nullable().default(null),
 });
 export type ModelPrice = z.infer<typeof ModelPrice>;
@@ -52,6 +54,7 @@ export function replacedPrices(prices: readonly ModelPrice[]): ReplacedPrices {
             ? {}
             : { cached_input: price.cached_input_usd_per_million }),
           ...(maxOutput === undefined ? {} : { max_output: maxOutput }),
+          isCapped: price.max_output_tokens !== null,
         },
       ];
     }),

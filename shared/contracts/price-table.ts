@@ -1,4 +1,11 @@
-export type Price = { input: number; cached_input?: number; output: number; max_output?: number };
+export type Price = {
+  input: number;
+  cached_input?: number;
+  output: number;
+  max_output?: number;
+  /** The operator has set `max_output`: under a limit on money, calls ask for no more. */
+  isCapped?: boolean;
+};
 
 /**
  * Prices in USD for a million tokens, as providers list them. The same number is the price of one token in micro-dollars.

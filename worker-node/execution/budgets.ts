@@ -5,6 +5,7 @@ import { inTrack, namesOf } from "../engine/events.ts";
 import type { ModelRequest } from "../engine/ports.ts";
 import { TerminalError } from "../engine/step-errors.ts";
 import type { Quote } from "../models/prices.ts";
+import { ReservationTurns } from "./reservation-turns.ts";
 import { Stop } from "./stop.ts";
 import type { Visit } from "./visit.ts";
 import { waitForStore } from "./wait-for-store.ts";
@@ -12,6 +13,9 @@ import { waitForStore } from "./wait-for-store.ts";
 /** The pauses between two tries to reserve a call while others have reserved what is left. */
 const FIRST_PAUSE_MS = 100;
 const LAST_PAUSE_MS = 1_000;
+
+/** Of this process, which is one worker. */
+const turns = new ReservationTurns();
 
 type Refused = Extract<Reservation, { outcome: "refused" }>;
 
@@ -30,19 +34,17 @@ export class BudgetPause extends Error {
 }
 
 /** A call that has its place in the budgets. `reserved`: the name of its reservation; null: no budget applies. */
-export type Admitted = { request: ModelRequest; quote: Quote; granted: number; reserved: string | null };
+export type Admitted = { request: ModelRequest; quote: Quote; reserved: string | null };
 
 /**
  * Reserves a model call in the budgets of its run, and waits while others have reserved what is left. At a limit it does what the
  * budget says: it throws, or it takes the cheaper model that the budget names, once for each budget.
- * @param most what may be reserved at most
  * @throws TerminalError `budget_exceeded`; BudgetPause; Stop `superseded`
  */
 export async function reserveCall(
   visit: Visit,
   request: ModelRequest,
   quote: Quote,
-  most: number,
   signal: AbortSignal,
 ): Promise<Admitted> {
   const { state, track, step } = visit;
@@ -54,22 +56,25 @@ export async function reserveCall(
     // A name of its own for each call: a repeated statement reserves once, and a repeated call is charged beside the first one.
     const call = `${request.effectKey}#${run.attempt}.${++state.reservations}`;
     const { signals } = runLog;
-    const { least } = current.quote;
+    const { cost } = current.quote;
     const wanted = {
       run_id: run.run_id,
       attempt: run.attempt,
       owner: deps.owner,
       call,
       wait_id: track.budgetWait,
-      least,
-      most: Math.max(least, Math.min(most, current.quote.most)),
+      cost,
     };
-    const reply = await waitForStore(signal, () => deps.store.reserveInBudgets(wanted));
+    const reserve = (): Promise<Reservation> => {
+      signal.throwIfAborted();
+      return deps.store.reserveInBudgets(wanted);
+    };
+    const reply = await waitForStore(signal, () => turns.take(run.tenant_id, reserve));
     switch (reply.outcome) {
       case "free":
-        return { ...current, granted: wanted.most, reserved: null };
+        return { ...current, reserved: null };
       case "reserved":
-        return { ...current, granted: reply.granted, reserved: call };
+        return { ...current, reserved: call };
       case "fenced":
         throw new Stop("superseded", "another worker moves the run now");
       case "busy":
@@ -77,7 +82,7 @@ export async function reserveCall(
         pauseMs = Math.min(2 * pauseMs, LAST_PAUSE_MS);
         break;
       case "refused": {
-        const message = sentenceOf(reply, least);
+        const message = sentenceOf(reply, cost);
         if (reply.at_limit === "pause") throw new BudgetPause(reply, signals, message);
         const { budget_id, downgrade_model: model } = reply;
         if (model === null || downgraded.has(budget_id)) throw new TerminalError("budget_exceeded", message);
@@ -104,10 +109,10 @@ export function releaseCall({ state: { run, deps } }: Visit, call: string): void
   });
 }
 
-function sentenceOf({ budget_id, limit_micro_usd, spent_micro_usd }: Refused, least: number): string {
+function sentenceOf({ budget_id, limit_micro_usd, spent_micro_usd }: Refused, cost: number): string {
   const usd = (microUsd: number): string => String(microUsd / 1e6);
   return (
     `budget "${budget_id}" has no room for the model call: ${usd(spent_micro_usd)} of ${usd(limit_micro_usd)} USD are spent, ` +
-    `and the call needs ${usd(least)} USD at least`
+    `and the call may cost ${usd(cost)} USD`
   );
 }

@@ -4,7 +4,7 @@ import type { Orchestration } from "../../shared/contracts/definition/index.ts";
 import { modelOf } from "../../shared/contracts/model-name.ts";
 import { RunInput } from "../../shared/contracts/run.ts";
 import type { RunError } from "../../shared/contracts/run.ts";
-import { whenJournalTooLarge, whenStateTooLarge } from "../../shared/journal/budget.ts";
+import { whenJournalTooLarge, whenStateTooLarge } from "../../shared/journal/size-limits.ts";
 import { initialProgress, initialState } from "../../shared/journal/fold.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";

@@ -1,8 +1,6 @@
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import type { ModelAnswer, ModelRequest, Models } from "../engine/ports.ts";
-import { TerminalError } from "../engine/step-errors.ts";
 import { releaseCall, reserveCall } from "./budgets.ts";
-import type { Admitted } from "./budgets.ts";
 import type { Visit } from "./visit.ts";
 
 /** The usage of the calls of one try, and how the try's calls are stopped and checked. */
@@ -33,42 +31,21 @@ export function paidModels(visit: Visit, thisTry: TryOf): Models {
       if (!mustHavePrice || quote === null) return metered({ ...request, mustHavePrice });
       let used = 0;
       const limit = maxUsd === null ? null : maxUsd * 1e6;
-      const share = await runLimit.reserve({ limit, ...quote, spent, used: () => used, signal });
+      const end = await runLimit.reserve({ limit, cost: quote.cost, spent, used: () => used, signal });
       try {
-        const free: Admitted = { request, quote, granted: share.granted, reserved: null };
-        const admitted = runLog.hasBudget
-          ? await reserveCall(visit, request, quote, share.granted, signal)
-          : free;
-        return await capped(admitted, (cost) => {
+        const { reserved, ...admitted } = runLog.hasBudget
+          ? await reserveCall(visit, request, quote, signal)
+          : { request, quote, reserved: null };
+        const { maxOutputTokens } = admitted.quote;
+        const capped = maxOutputTokens === undefined ? {} : { maxOutputTokens };
+        return await metered({ ...admitted.request, mustHavePrice, ...capped }, reserved, (cost) => {
           used = cost;
         });
       } finally {
-        share.end();
+        end();
       }
     },
   };
-
-  /** Makes the call, with an answer that is no longer than what was granted pays for. */
-  async function capped(
-    { request, quote, granted, reserved }: Admitted,
-    onCost: (microUsd: number) => void,
-  ): Promise<ModelAnswer> {
-    const maxOutputTokens = quote.maxOutputTokens(granted);
-    const paid = {
-      ...request,
-      mustHavePrice: true,
-      ...(maxOutputTokens === undefined ? {} : { maxOutputTokens }),
-    };
-    try {
-      return await metered(paid, reserved, onCost);
-    } catch (error) {
-      const isCut = error instanceof TerminalError && error.code === "output_limit";
-      if (!isCut || granted >= quote.most) throw error;
-      const code = reserved === null ? "max_total_cost" : "budget_exceeded";
-      const message = `the answer was cut off after ${maxOutputTokens} tokens: the limit on money has no more left`;
-      throw new TerminalError(code, message, { cause: error });
-    }
-  }
 
   async function metered(
     request: ModelRequest,

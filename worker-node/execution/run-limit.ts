@@ -1,14 +1,14 @@
 import { within } from "./stop.ts";
 
 /** A call that is under way. `used`: what it has cost so far, which the run's cost contains already. */
-type OpenCall = { granted: number; used(): number };
+type OpenCall = { cost: number; used(): number };
 
 /** What a call needs of the run's own money limit. Money in micro-dollars. */
 type Wanted = {
   /** Null: the run has no limit. */
   limit: number | null;
-  least: number;
-  most: number;
+  /** Its worst case. */
+  cost: number;
   /** What the run has cost so far, the calls under way included. @throws when the limit is reached */
   spent(): number;
   used(): number;
@@ -26,25 +26,20 @@ export class RunLimit {
   /**
    * Waits until the call fits beside those under way. A call that is alone may begin while anything is left: the limit may be
    * lower than the worst case of one call.
+   * @returns a function that ends the reservation
    * @throws what `spent` throws, or the reason of `signal`
    */
-  async reserve(wanted: Wanted): Promise<{ granted: number; end(): void }> {
-    const { limit, least, most, spent, used, signal } = wanted;
+  async reserve({ limit, cost, spent, used, signal }: Wanted): Promise<() => void> {
+    if (limit === null) return () => {};
     for (;;) {
-      const cost = spent();
-      if (limit === null) return { granted: most, end: () => {} };
-      const reserved = [...this.#open].reduce(
-        (sum, call) => sum + Math.max(0, call.granted - call.used()),
-        0,
-      );
-      const left = limit - cost - reserved;
-      if (left >= least || this.#open.size === 0) {
-        const call = { granted: Math.max(least, Math.min(most, left)), used };
-        this.#open.add(call);
-        return { granted: call.granted, end: () => this.#end(call) };
-      }
+      const soFar = spent();
+      const reserved = [...this.#open].reduce((sum, call) => sum + Math.max(0, call.cost - call.used()), 0);
+      if (this.#open.size === 0 || soFar + reserved + cost <= limit) break;
       await within(signal, this.#ended.promise);
     }
+    const call = { cost, used };
+    this.#open.add(call);
+    return () => this.#end(call);
   }
 
   #end(call: OpenCall): void {

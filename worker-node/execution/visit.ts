@@ -11,7 +11,7 @@ import type {
 } from "../../shared/contracts/journal-entry.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import type { BudgetWait } from "../../shared/contracts/budget.ts";
-import { whenStateTooLarge } from "../../shared/journal/budget.ts";
+import { whenStateTooLarge } from "../../shared/journal/size-limits.ts";
 import { placeOf, stepPath } from "../../shared/journal/track.ts";
 import type { Track } from "../../shared/journal/track.ts";
 import { turnOfUsage, usageOfTurn } from "../engine/conversation.ts";

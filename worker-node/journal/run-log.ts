@@ -2,7 +2,7 @@ import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
-import { whenJournalTooLarge } from "../../shared/journal/budget.ts";
+import { whenJournalTooLarge } from "../../shared/journal/size-limits.ts";
 import { writeLine } from "../../shared/events/lines.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { eventsOf, writtenBy } from "../../shared/store/journal/new-entry.ts";

@@ -10,18 +10,14 @@ const FRESH_MS = 2_000;
 const STALE_MS = 4_000;
 /** A token has at least three bytes of text in nearly every language, so this estimate is rarely too low. */
 const BYTES_PER_TOKEN = 3;
-/** A call that may write less than this is not worth its input. */
-const LEAST_OUTPUT = 1_024;
 /** The longest answer of a model whose own limit nobody has told. */
 const UNKNOWN_MAX_OUTPUT = 32_768;
 
-/** What a model call may cost, in micro-dollars. `least`: with the shortest answer that is worth it. `most`: the worst case. */
-export type Quote = {
-  least: number;
-  most: number;
-  /** The most tokens of an answer that `microUsd` pays for; undefined: as many as the model can write. */
-  maxOutputTokens(microUsd: number): number | undefined;
-};
+/**
+ * What a model call may cost at most, in micro-dollars. `maxOutputTokens`: the most tokens that the call must ask for, where the
+ * operator has set them.
+ */
+export type Quote = { cost: number; maxOutputTokens?: number };
 
 /** The prices of models, with those that the operator has replaced. A change acts within 5 s while Postgres answers. */
 export class Prices {
@@ -74,14 +70,9 @@ export class Prices {
     if (price === undefined) return null;
     const input = (sentSize(request, Buffer.byteLength) / BYTES_PER_TOKEN) * price.input;
     const maxOutput = price.max_output ?? UNKNOWN_MAX_OUTPUT;
-    const most = Math.ceil(input + maxOutput * price.output);
     return {
-      least: Math.ceil(input + Math.min(LEAST_OUTPUT, maxOutput) * price.output),
-      most,
-      maxOutputTokens: (microUsd) => {
-        if (price.output === 0 || (microUsd >= most && price.max_output !== undefined)) return undefined;
-        return Math.min(maxOutput, Math.floor((microUsd - input) / price.output));
-      },
+      cost: Math.ceil(input + maxOutput * price.output),
+      ...(price.isCapped === true ? { maxOutputTokens: maxOutput } : {}),
     };
   }
 }

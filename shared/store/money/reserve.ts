@@ -3,8 +3,6 @@ import { AtLimit } from "../../contracts/budget.ts";
 import { Incarnation, RunId } from "../../contracts/ids.ts";
 import type { Sql } from "../sql.ts";
 
-const microUsd = z.number().int().nonnegative();
-
 /** A model call that is about to be made. Money in micro-dollars. */
 export const CallToReserve = z.object({
   run_id: RunId,
@@ -14,20 +12,18 @@ export const CallToReserve = z.object({
   call: z.string(),
   /** The wait for a budget that the visit has had; it is closed. */
   wait_id: z.string().nullable(),
-  /** The least that makes the call worth making, and its worst case. */
-  least: microUsd,
-  most: microUsd,
+  /** Its worst case. */
+  cost: z.number().int().nonnegative(),
 });
 export type CallToReserve = z.infer<typeof CallToReserve>;
 
 /**
- * What became of a reservation. `reserved`: `granted` is reserved in every budget of the run. `free`: no budget applies.
+ * What became of a reservation. `reserved`: the cost is reserved in every budget of the run. `free`: no budget applies.
  * `busy`: it does not fit beside what other calls have reserved; later it may. `refused`: the named budget has no room for it.
  * `fenced`: another worker moves the run.
  */
 export const Reservation = z.discriminatedUnion("outcome", [
-  z.object({ outcome: z.literal("reserved"), granted: microUsd }),
-  z.object({ outcome: z.enum(["free", "busy", "fenced"]) }),
+  z.object({ outcome: z.enum(["reserved", "free", "busy", "fenced"]) }),
   z.object({
     outcome: z.literal("refused"),
     budget_id: z.string(),
@@ -48,11 +44,11 @@ export type Reservation = z.infer<typeof Reservation>;
  * the same call reserves nothing more.
  */
 export async function reserveInBudgets(sql: Sql, call: CallToReserve): Promise<Reservation> {
-  const { run_id, attempt, owner, wait_id, least, most } = call;
+  const { run_id, attempt, owner, wait_id, cost } = call;
   const [row] = await sql`
-    select outcome, granted::float8 as granted, budget_id, version::float8 as version, at_limit, downgrade_model,
+    select outcome, budget_id, version::float8 as version, at_limit, downgrade_model,
       limit_micro_usd::float8 as limit_micro_usd, spent_micro_usd::float8 as spent_micro_usd, rolls_in_ms
-    from reserve_in_budgets(${run_id}, ${attempt}, ${owner}, ${call.call}, ${wait_id}, ${least}, ${most})`;
+    from reserve_in_budgets(${run_id}, ${attempt}, ${owner}, ${call.call}, ${wait_id}, ${cost})`;
   return Reservation.parse(row);
 }
 

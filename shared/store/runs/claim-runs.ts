@@ -32,7 +32,7 @@ export const ClaimedRun = z.object({
   /** Time since its first claim, less the time that it was paused. */
   running_for_ms: z.number(),
   cost_micro_usd: z.number(),
-  /** The bytes of its journal: see budget.ts. */
+  /** The bytes of its journal: see size-limits.ts. */
   journal_bytes: z.number(),
   /** A budget applies to the run. An edge of a version without budgets does not say it. */
   has_budget: z.boolean().default(false),

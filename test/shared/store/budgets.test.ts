@@ -35,9 +35,9 @@ const save = (id: string, limit_usd: number, changes: Partial<BudgetRequest> = {
     downgrade_model: null,
     ...changes,
   });
-const reserve = (run: Run, most: number, { least = most, call = newCall() } = {}): Promise<Reservation> => {
+const reserve = (run: Run, cost: number, { call = newCall() } = {}): Promise<Reservation> => {
   const { run_id, attempt, owner } = run;
-  return reserveInBudgets(store.sql, { run_id, attempt, owner, call, wait_id: null, least, most });
+  return reserveInBudgets(store.sql, { run_id, attempt, owner, call, wait_id: null, cost });
 };
 const charge = (cost_micro_usd: number, reserved: string): Usage => ({
   call: reserved,
@@ -75,12 +75,11 @@ describe("a budget", () => {
   test("counts the real cost of a call from the commit that charges it, and gives the rest back", async () => {
     await save("month", 1);
     const run = await store.startRun();
-    expect(await reserve(run, 900_000, { call: "one" })).toEqual({ outcome: "reserved", granted: 900_000 });
+    expect(await reserve(run, 900_000, { call: "one" })).toEqual({ outcome: "reserved" });
     expect(await reserve(run, 900_000)).toEqual({ outcome: "busy" });
     await commit(run, [charge(200_000, "one")]);
     expect(await moneyOf("month")).toEqual({ spent: 0.2, reserved: 0, left: 0.8 });
-    const more = await reserve(run, 900_000, { least: 100_000, call: "two" });
-    expect(more).toEqual({ outcome: "reserved", granted: 800_000 });
+    expect(await reserve(run, 800_000, { call: "two" })).toEqual({ outcome: "reserved" });
     expect(await moneyOf("month")).toEqual({ spent: 0.2, reserved: 0.8, left: 0 });
   });
 
@@ -164,7 +163,7 @@ describe("a budget", () => {
       downgrade_model: null,
     });
     const run = await store.startRun({ end_user: "ada" });
-    expect(await reserve(run, 600_000, { least: 1 })).toEqual({ outcome: "reserved", granted: 500_000 });
+    expect(await reserve(run, 500_000)).toEqual({ outcome: "reserved" });
     expect(await moneyOf("orch")).toMatchObject({ reserved: 0.5 });
     expect(await moneyOf("ada")).toMatchObject({ reserved: 0.5 });
     expect([await moneyOf("other"), await moneyOf("bob"), await moneyOf("globex", globex)]).toMatchObject([
@@ -276,7 +275,7 @@ describe("a run that waits for a budget", () => {
     const again = { ...(await store.claim(run.owner, run.run_id)), owner: run.owner };
     const { run_id, attempt, owner } = again;
     const wait_id = `a:1:budget:${run.event_seq}`;
-    const call = { run_id, attempt, owner, call: newCall(), wait_id, least: 1, most: 1 };
+    const call = { run_id, attempt, owner, call: newCall(), wait_id, cost: 1 };
     expect(await reserveInBudgets(store.sql, call)).toMatchObject({ outcome: "refused" });
     expect(await openWaits(run)).toBe(0);
   });
