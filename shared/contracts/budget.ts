@@ -22,7 +22,7 @@ const isScope = (scope: string): boolean => {
 export const BudgetId = DefinitionId.max(100);
 
 /** Whose money a budget limits: of all runs of a tenant, of the runs of one orchestration, or of one end user (`metadata.user`). */
-export const BudgetScope = z
+const BudgetScope = z
   .string()
   .max(300)
   .refine(isScope, "must be tenant, orchestration:<id> or user:<metadata.user>");
@@ -31,7 +31,7 @@ export const BudgetScope = z
 export const AtLimit = z.enum(["fail", "pause", "downgrade"]);
 
 /** Days and months are those of UTC. */
-export const BudgetPeriod = z.enum(["day", "month", "total"]);
+const BudgetPeriod = z.enum(["day", "month", "total"]);
 
 /** USD with six decimals at most: micro-dollars are the smallest unit. */
 const usd = z.number().min(0).max(1_000_000_000);

@@ -142,7 +142,7 @@ const AnswerPark = z.object({
 });
 
 /** A budget refused a model call of the visit, and a person may raise it; `wait_id` names the wait among the run's waits. */
-export const BudgetPark = z.object({
+const BudgetPark = z.object({
   track: Place,
   step: z.string(),
   visit: z.number().int(),
@@ -154,7 +154,6 @@ export const BudgetPark = z.object({
   /** The failed tries of the visit before this one; null: there are none. */
   retry: RetryPark.nullable(),
 });
-export type BudgetPark = z.infer<typeof BudgetPark>;
 
 /** What a track waits for. When no track of its run can move, the run gives its slot back. */
 export const ParkRecord = z.discriminatedUnion("reason", [RetryPark, AnswerPark, BudgetPark]);

@@ -7,7 +7,7 @@ import { TerminalError } from "../engine/step-errors.ts";
 import type { Quote } from "../models/prices.ts";
 import { ReservationTurns } from "./reservation-turns.ts";
 import { Stop } from "./stop.ts";
-import type { Visit } from "./visit.ts";
+import type { PaidVisit } from "./execution-state.ts";
 import { waitForStore } from "./wait-for-store.ts";
 
 /** The pauses between two tries to reserve a call while others have reserved what is left. */
@@ -42,7 +42,7 @@ export type Admitted = { request: ModelRequest; quote: Quote; reserved: string |
  * @throws TerminalError `budget_exceeded`; BudgetPause; Stop `superseded`
  */
 export async function reserveCall(
-  visit: Visit,
+  visit: PaidVisit,
   request: ModelRequest,
   quote: Quote,
   signal: AbortSignal,
@@ -95,7 +95,7 @@ export async function reserveCall(
   }
 }
 
-function cheaper({ state }: Visit, request: ModelRequest): Pick<Admitted, "request" | "quote"> {
+function cheaper({ state }: PaidVisit, request: ModelRequest): Pick<Admitted, "request" | "quote"> {
   const quote = state.deps.prices.quote(request);
   if (quote !== null) return { request, quote };
   const message = state.deps.prices.errorOf(request.model) ?? `"${request.model}" names no model`;
@@ -103,7 +103,7 @@ function cheaper({ state }: Visit, request: ModelRequest): Pick<Admitted, "reque
 }
 
 /** Gives a reservation back. A failure costs little: it lapses when the run ends, waits, or is claimed again. */
-export function releaseCall({ state: { run, deps } }: Visit, call: string): void {
+export function releaseCall({ state: { run, deps } }: PaidVisit, call: string): void {
   deps.store.releaseReservation({ run_id: run.run_id, call }).catch((error: unknown) => {
     log.warn("budget.not_released", { run: run.run_id, message: messageOf(error) });
   });

@@ -5,6 +5,7 @@ import type { ParkRecord, Usage } from "../../shared/contracts/journal-entry.ts"
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import type { Count } from "../../shared/metrics.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
+import type { Track } from "../../shared/journal/track.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { NewWait } from "../../shared/store/runs/waits.ts";
 import type { StateStore } from "../../shared/store/state.ts";
@@ -109,6 +110,9 @@ export type Walk = {
   /** Stops all tracks of the run. */
   abort(reason: unknown): void;
 };
+
+/** A visit of a step whose model calls are paid for. */
+export type PaidVisit = { state: ExecutionState; walk: Walk; track: Track; step: Step; visit: number };
 
 /** A wait that is too long to hold the run's slot. */
 export type Parked = {

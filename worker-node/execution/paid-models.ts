@@ -1,7 +1,7 @@
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import type { ModelAnswer, ModelRequest, Models } from "../engine/ports.ts";
 import { releaseCall, reserveCall } from "./budgets.ts";
-import type { Visit } from "./visit.ts";
+import type { PaidVisit } from "./execution-state.ts";
 
 /** The usage of the calls of one try, and how the try's calls are stopped and checked. */
 type TryOf = {
@@ -16,7 +16,7 @@ type TryOf = {
  * The models as a step calls them. Under a limit on money the worst case of each call is reserved before it, in the run's
  * own limit and in all budgets that apply, and the charge of the call takes its place: docs/protocol.md 5.10.
  */
-export function paidModels(visit: Visit, thisTry: TryOf): Models {
+export function paidModels(visit: PaidVisit, thisTry: TryOf): Models {
   const { state, walk } = visit;
   const { deps, runLog, runLimit } = state;
   const { usage, signal, spent } = thisTry;

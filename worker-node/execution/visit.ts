@@ -10,13 +10,12 @@ import type {
   Usage,
 } from "../../shared/contracts/journal-entry.ts";
 import type { Json } from "../../shared/contracts/json.ts";
-import type { BudgetWait } from "../../shared/contracts/budget.ts";
 import { whenStateTooLarge } from "../../shared/journal/size-limits.ts";
 import { placeOf, stepPath } from "../../shared/journal/track.ts";
 import type { Track } from "../../shared/journal/track.ts";
 import { turnOfUsage, usageOfTurn } from "../engine/conversation.ts";
 import { eachOf, sourceOf } from "../engine/each.ts";
-import { inTrack, namesOf, stepRetry } from "../engine/events.ts";
+import { inTrack, stepRetry } from "../engine/events.ts";
 import { costOf, toCheckpoint, whenSpent } from "../engine/machine.ts";
 import type { StepContext, StepResult } from "../engine/ports.ts";
 import { failureOf, judge } from "../engine/retry-policy.ts";
@@ -26,6 +25,7 @@ import { deadlineOf } from "../journal/run-log.ts";
 import type { Append } from "../journal/run-log.ts";
 import { BudgetPause } from "./budgets.ts";
 import { paidModels } from "./paid-models.ts";
+import { waitForBudget } from "./wait-for-budget.ts";
 import { publishedEvents } from "./published-events.ts";
 import type { ExecutionState, Parked, Walk } from "./execution-state.ts";
 import { loadValue } from "./large-values.ts";
@@ -37,8 +37,6 @@ import { waitForStore } from "./wait-for-store.ts";
 
 /** The time in which a parallel or loop step must begin: it may load a list. Its `timeout_seconds` counts for all its tracks. */
 const BEGIN_FORK_SECONDS = 300;
-/** A run that waits for a budget without a next period looks again after this time: nothing else but a raise would wake it. */
-const BUDGET_RECHECK_MS = 7 * 24 * 3_600_000;
 /** Waits up to this long keep the run's slot; longer ones give it back. */
 export const SHORT_WAIT_MS = 5_000;
 
@@ -154,58 +152,6 @@ function triesBefore(retry: RetryPark | null): Tries {
     refused: retry?.answered ?? 0,
     firstFailedAt: retry?.first_failed_at ?? null,
     unchargedUsage: [],
-  };
-}
-
-/** A budget has no room for a call of the try, which does not count as failed: the track waits for the budget. */
-function waitForBudget(
-  { state, track, step, visit }: Visit,
-  { count, refused: answered, firstFailedAt, unchargedUsage: usage }: Tries,
-  { refused, signals, message }: BudgetPause,
-): Parked {
-  const { budget_id, version, rolls_in_ms } = refused;
-  const place = { ...placeOf(track), step: step.id, visit };
-  const wait_id = `${stepPath(track, step.id)}:${visit}:budget:${state.runLog.knownSeq}`;
-  const failed = { code: "budget_exceeded", message };
-  const tried =
-    count === 1 || firstFailedAt === null
-      ? null
-      : { ...place, reason: "retry" as const, tries: count - 1, answered, error: failed };
-  return {
-    is: "wait",
-    status: "paused",
-    afterMs: rolls_in_ms ?? BUDGET_RECHECK_MS,
-    park: {
-      ...place,
-      reason: "budget",
-      wait_id,
-      budget_id,
-      cost_micro_usd: costOf(usage),
-      retry: tried && { ...tried, cost_micro_usd: 0, first_failed_at: firstFailedAt ?? "", wait_ms: 0 },
-    },
-    waits: [
-      {
-        wait_id,
-        step_id: step.id,
-        kind: "budget",
-        prompt: message,
-        fields: JSON.stringify({ budget_id, version } satisfies BudgetWait),
-        deadline_ms: null,
-        child_run_id: null,
-      },
-    ],
-    signals,
-    events: [
-      inTrack(track, {
-        type: "budget_reached",
-        ...namesOf(step),
-        budget_id,
-        action: "pause",
-        message,
-        model: null,
-      }),
-    ],
-    usage,
   };
 }
 

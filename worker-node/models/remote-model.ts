@@ -5,20 +5,15 @@ import { emptyReport } from "./provider-report.ts";
 import type { ProviderReport } from "./provider-report.ts";
 import { usageOf } from "./call-usage.ts";
 import { streamAnswer } from "./stream-answer.ts";
-import type { RemoteModelName } from "./stream-answer.ts";
+import type { RemoteModelName, StreamDeps } from "./stream-answer.ts";
 import type { ModelAnswer, ModelRequest } from "../engine/ports.ts";
-import type { ModelEnv } from "./providers.ts";
-import type { ReplacedPrices } from "../../shared/contracts/model-price.ts";
 
 /** What the model calls of a worker share. */
-export type RemoteDeps = {
-  env: ModelEnv;
+export type RemoteDeps = StreamDeps & {
   /** A provider that sends nothing for so long has failed. */
   silenceMs: number;
   /** Models whose server refuses a forced tool choice and takes the same request without. */
   withoutToolChoice: Set<string>;
-  /** The prices that the operator has set. */
-  replaced(): ReplacedPrices;
 };
 
 /** Models of one worker whose servers refuse a tool choice. The names come from definitions, so their number is bounded. */

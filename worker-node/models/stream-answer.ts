@@ -10,10 +10,14 @@ import type { ToolSet } from "ai";
 import { usageOf } from "./call-usage.ts";
 import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
 import type { AnswerPiece } from "./thoughts.ts";
-import type { RemoteDeps } from "./remote-model.ts";
+import type { ModelEnv } from "./providers.ts";
+import type { ReplacedPrices } from "../../shared/contracts/model-price.ts";
 import type { ProviderReport } from "./provider-report.ts";
 
 export type RemoteModelName = Parameters<typeof openModel>[1];
+
+/** The settings of the providers, and the prices that the operator has set. */
+export type StreamDeps = { env: ModelEnv; replaced(): ReplacedPrices };
 
 /** Imports the SDK at the first model call, and disables its warnings on the console: the log has one line format. */
 async function loadSdk(): Promise<typeof import("ai")> {
@@ -27,7 +31,7 @@ async function loadSdk(): Promise<typeof import("ai")> {
  * @throws the provider's error, or the error of an incomplete answer
  */
 export async function streamAnswer(
-  { env, replaced }: Pick<RemoteDeps, "env" | "replaced">,
+  { env, replaced }: StreamDeps,
   name: RemoteModelName,
   request: ModelRequest,
   report: ProviderReport,

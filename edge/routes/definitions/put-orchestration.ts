@@ -42,8 +42,8 @@ export function putOrchestration(api: Api): void {
     const body = withId(c.req.valid("json"), id);
     const { sql } = c.get("services");
     const money = await moneyRules(sql, owner, id);
-    const definition = requireDefinition(c, "orchestrations", body, (json) =>
-      parseNewOrchestration(json, money),
+    const definition = requireDefinition(c, "orchestrations", body, (document) =>
+      parseNewOrchestration(document, money),
     );
     const { name, description } = definition;
     const row = { id, name, description, definition: JSON.stringify(definition) };
