@@ -108,6 +108,7 @@ begin
     return;
   end if;
 
+  -- In the order of their ids, so that two calls with several budgets in common do not deadlock.
   perform from budgets b where b.tenant_id = v_tenant and b.scope = any(v_scopes)
     order by b.budget_id collate "C" for update;
   if not found then

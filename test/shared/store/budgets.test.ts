@@ -9,6 +9,7 @@ import { releaseReservation, reserveInBudgets } from "../../../shared/store/mone
 import type { Reservation } from "../../../shared/store/money/reserve.ts";
 import { handBack } from "../../../shared/store/runs/claim-runs.ts";
 import { beat } from "../../../shared/store/workers/beats.ts";
+import { until } from "../../services/waiting.ts";
 import { acme, globex, onlineBeat, openStore, stepEntry } from "./store-fixture.ts";
 import type { Store } from "./store-fixture.ts";
 
@@ -70,6 +71,26 @@ describe("a budget", () => {
     const count = (outcome: string) => outcomes.filter((reply) => reply.outcome === outcome).length;
     expect([count("reserved"), count("busy")]).toEqual([10, 40]);
     expect(await moneyOf("month")).toEqual({ spent: 0, reserved: 1, left: 0 });
+  });
+
+  // Fails when the count is made without the lock, or in a snapshot from before it.
+  test("counts what a reservation that is not committed yet takes: the next one waits for its commit", async () => {
+    await save("month", 1);
+    const [first, second] = [await store.startRun(), await store.startRun()];
+    const holder = await store.sql.reserve();
+    await holder`begin`;
+    const { run_id, attempt, owner } = first;
+    const call = { run_id, attempt, owner, call: newCall(), wait_id: null, cost: 950_000 };
+    expect(await reserveInBudgets(holder, call)).toEqual({ outcome: "reserved" });
+    const waiting = reserve(second, 100_000);
+    await until("the second reservation waits for the lock", async () => {
+      const { count } = await store.sql`
+        select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+      return count > 0;
+    });
+    await holder`commit`;
+    holder.release();
+    expect(await waiting).toEqual({ outcome: "busy" });
   });
 
   test("counts the real cost of a call from the commit that charges it, and gives the rest back", async () => {
