@@ -57,6 +57,8 @@ export const NewRun = z.object({
   input: z.string(),
   /** JSON text of the client's metadata. */
   metadata: z.string(),
+  /** `metadata.user`, where a budget can name it. */
+  end_user: z.string().nullable(),
   delay_ms: z.number().int().nonnegative(),
   idempotency_key: z.string().nullable(),
   request_hash: z.string().nullable(),

@@ -1,3 +1,4 @@
+import { Prices } from "../../worker-node/models/prices.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { ChildStarts } from "../../worker-node/execution/execution-state.ts";
 
@@ -21,6 +22,10 @@ export const refusingStore: StateStore = {
   readWaits: refuse,
   startChild: refuse,
   cancelChild: refuse,
+  reserveInBudgets: refuse,
+  releaseReservation: refuse,
+  wakeBudgetWaits: refuse,
+  readModelPrices: refuse,
   beat: refuse,
   readPinnedDefinition: refuse,
   readDefinition: refuse,
@@ -50,3 +55,11 @@ export const refusingStore: StateStore = {
   saveCounters: refuse,
   deleteExpired: refuse,
 };
+
+/** The built-in prices; steps without a model call the demo model. */
+export function builtInPrices(): Prices {
+  return new Prices(
+    async () => [],
+    () => "demo/fast",
+  );
+}

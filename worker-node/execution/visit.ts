@@ -10,22 +10,25 @@ import type {
   Usage,
 } from "../../shared/contracts/journal-entry.ts";
 import type { Json } from "../../shared/contracts/json.ts";
-import { whenStateTooLarge } from "../../shared/journal/budget.ts";
+import { whenStateTooLarge } from "../../shared/journal/size-limits.ts";
 import { placeOf, stepPath } from "../../shared/journal/track.ts";
 import type { Track } from "../../shared/journal/track.ts";
 import { turnOfUsage, usageOfTurn } from "../engine/conversation.ts";
 import { eachOf, sourceOf } from "../engine/each.ts";
 import { inTrack, stepRetry } from "../engine/events.ts";
 import { costOf, toCheckpoint, whenSpent } from "../engine/machine.ts";
-import type { ModelAnswer, StepContext, StepResult } from "../engine/ports.ts";
+import type { StepContext, StepResult } from "../engine/ports.ts";
 import { failureOf, judge } from "../engine/retry-policy.ts";
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { forkerOf, runStep } from "../engine/steps/index.ts";
 import { deadlineOf } from "../journal/run-log.ts";
 import type { Append } from "../journal/run-log.ts";
+import { BudgetPause } from "./budgets.ts";
 import { agentOf, chatOf } from "./chat-context.ts";
 import { spentBy } from "./child-limits.ts";
 import { Children } from "./children.ts";
+import { paidModels } from "./paid-models.ts";
+import { waitForBudget } from "./wait-for-budget.ts";
 import { publishedEvents } from "./published-events.ts";
 import type { Parked, Visit } from "./execution-state.ts";
 import { loadValue } from "./large-values.ts";
@@ -108,13 +111,16 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
       const { count, unchargedUsage } = tries;
       return await tryStep(visit, { turns, tries: count, effectSuffix, unchargedUsage, usage });
     } catch (error) {
+      // A stop cuts the calls of the try off, or makes their answers useless. Failed tries are charged like others.
+      const wasted = signal.aborted || error instanceof Stop ? { wasted: true as const } : {};
       for (const [i, call] of usage.splice(0).entries()) {
-        tries.unchargedUsage.push({ ...call, call: `${inRun}try.${tries.count}.${i + 1}` });
+        tries.unchargedUsage.push({ ...call, call: `${inRun}try.${tries.count}.${i + 1}`, ...wasted });
       }
       if (signal.aborted) {
         await chargeStopped(visit, tries.unchargedUsage);
         throw signal.reason;
       }
+      if (error instanceof BudgetPause) return waitForBudget(visit, tries, error);
       const { code } = error instanceof Stop ? { code: error.why } : failureOf(error);
       state.deps.count.add("synapse_step_failures_total", { step_type: visit.step.type, code });
       const decided = afterFailure(visit, tries, error);
@@ -269,19 +275,22 @@ function startsRuns({ type }: Step): boolean {
 
 /** What the step can reach during this try. */
 function contextOf(
-  { state, walk, track, step, visit, signal: trackSignal }: Visit,
+  visit: Visit,
   { turns, effectSuffix, usage }: Try,
   { signal, reply, child }: Pick<StepContext, "signal" | "reply" | "child">,
 ): StepContext {
+  const { state, walk, track, step, signal: trackSignal } = visit;
   const { run, runLog, deps } = state;
   const path = stepPath(track, step.id);
-  const { models, tools, sandbox, artifacts, definitions } = deps;
+  const { tools, sandbox, artifacts, definitions } = deps;
   const { definition, message } = walk;
   const tenant = run.tenant_id;
   const load = (value: Json): Promise<Json> => loadValue(artifacts, value, tenant);
-  const checkCost = (): void => {
-    const spent = whenSpent(definition, spentBy(state));
-    if (spent !== null) throw new TerminalError(spent.code, spent.message);
+  const spent = (): number => {
+    const cost = spentBy(state);
+    const reached = whenSpent(definition, cost);
+    if (reached !== null) throw new TerminalError(reached.code, reached.message);
+    return cost;
   };
   return {
     message,
@@ -289,7 +298,7 @@ function contextOf(
     load,
     each: () => eachOf({ definition, root: state.progress, track, load }),
     sourceOf: (key) => sourceOf(definition.steps, track, key),
-    effectBase: `${run.run_id}:${path}:${visit}`,
+    effectBase: `${run.run_id}:${path}:${visit.visit}`,
     effectSuffix,
     turns: [...turns],
     reply,
@@ -302,26 +311,13 @@ function contextOf(
     tool: (name) => waitForStore(trackSignal, () => definitions.named("tools", tenant, name)),
     mcpServer: (name) => waitForStore(trackSignal, () => definitions.mcpServer(tenant, name)),
     confirm: () => deps.confirm(run, trackSignal),
-    checkCost,
+    checkCost: () => void spent(),
     child: (request) => {
-      checkCost();
+      spent();
       return child(request);
     },
     charge: (call) => void usage.push(call),
-    models: {
-      generate: async (request) => {
-        checkCost();
-        // Each call has one element of `usage`: its last report counts, also when the call fails.
-        const at = usage.length;
-        const onUsage = (reported: ModelAnswer["usage"]): void => {
-          usage[at] = { call: request.effectKey, ...reported };
-        };
-        const mustHavePrice = definition.max_total_cost_usd !== null;
-        const answer = await models.generate({ ...request, mustHavePrice, onUsage });
-        onUsage(answer.usage);
-        return answer;
-      },
-    },
+    models: paidModels(visit, { usage, signal, spent }),
     // After its timeout a try may still note events: they are dropped.
     note: (...events) => {
       if (signal.aborted) return;
@@ -335,7 +331,7 @@ function contextOf(
       const what = `the state of the run with the turns of step "${step.id}"`;
       const tooLarge = whenStateTooLarge(what, heldBytes);
       if (tooLarge) throw new TerminalError(tooLarge.code, tooLarge.message);
-      const checkpoint = { ...placeOf(track), step: step.id, visit, data };
+      const checkpoint = { ...placeOf(track), step: step.id, visit: visit.visit, data };
       const outcome = await runLog.append(turnEntry(track, step, checkpoint, turnUsage));
       if (outcome.is === "rejected") throw new TerminalError("result_rejected", outcome.message);
       turns.push(data);

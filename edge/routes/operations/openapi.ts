@@ -105,6 +105,7 @@ const ABOUT = {
     { name: "Chat", description: "Sessions with an agent: each turn is a run" },
     { name: "Definitions", description: "Orchestrations, agents and tools" },
     { name: "Webhooks", description: "What receivers of `webhook_url` get" },
+    { name: "Money", description: "Prices of models, and budgets" },
     {
       name: "Operations",
       description: "Health, tenants, keys, the audit, workers, dead letters and webhook deliveries",

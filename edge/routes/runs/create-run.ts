@@ -2,6 +2,7 @@ import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { z } from "zod";
 import { asksForSomething } from "../../../shared/contracts/definition/field-classes.ts";
+import { endUserOf } from "../../../shared/contracts/budget.ts";
 import { DefinitionId, TenantId, newRunId, plainName } from "../../../shared/contracts/ids.ts";
 import { JsonRecord } from "../../../shared/contracts/json.ts";
 import type { NewRun, RunInput } from "../../../shared/contracts/run.ts";
@@ -154,6 +155,7 @@ async function toRun({ id, key, body }: ParsedRequest, tenant: TenantId, config:
     triggered_by: "api",
     input: JSON.stringify(input),
     metadata: JSON.stringify(metadata),
+    end_user: endUserOf(metadata),
     idempotency_key: key,
     request_hash: key === null ? null : await fingerprintOf(meaning, body.webhook_secret ?? null, config),
     ...webhook,

@@ -34,6 +34,7 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
     ), deleted_entries as (delete from journal where run_id in (select run_id from doomed)
     ), deleted_waits as (delete from waits where run_id in (select run_id from doomed)
     ), deleted_usage as (delete from usage where run_id in (select run_id from doomed)
+    ), deleted_budget_calls as (delete from budget_calls where run_id in (select run_id from doomed)
     ), deleted_letters as (delete from dead_letters where run_id in (select run_id from doomed)
     ), deleted_deliveries as (
       delete from webhook_deliveries where delivery_id in (
@@ -60,6 +61,8 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
       delete from chat_messages where session_id in (select session_id from doomed_sessions)
     ), deleted_sessions as (
       delete from chat_sessions where session_id in (select session_id from doomed_sessions) returning 1
+    ), deleted_budgets as (
+      delete from budgets where tenant_id in (select tenant_id from deleting) returning 1
     ), deleted_keys as (
       delete from api_keys where tenant_id in (select tenant_id from deleting) returning 1
     ), counted as (
@@ -67,7 +70,8 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
         + (select count(*) from deleted_idempotency_keys) + (select count(*) from deleted_versions)
         + (select count(*) from deleted_orchestrations) + (select count(*) from deleted_agents)
         + (select count(*) from deleted_tools) + (select count(*) from deleted_mcp_servers)
-        + (select count(*) from deleted_sessions) + (select count(*) from deleted_keys) as deleted
+        + (select count(*) from deleted_sessions) + (select count(*) from deleted_budgets)
+        + (select count(*) from deleted_keys) as deleted
     ), purged as (
       -- The limits of a tenant that is created anew under this id. Its own stay 0 until then.
       update tenants t set purged_at = now(), objects_before = now(), name = '', weight = 1,
