@@ -27,6 +27,12 @@ import { listSessions } from "./routes/chat/list-sessions.ts";
 import { renameSession } from "./routes/chat/rename-session.ts";
 import { streamSession } from "./routes/chat/stream-session.ts";
 import { syncBundle } from "./routes/definitions/sync-definitions.ts";
+import { deleteBudget } from "./routes/money/delete-budget.ts";
+import { deleteModelPrice } from "./routes/money/delete-model-price.ts";
+import { listBudgets } from "./routes/money/list-budgets.ts";
+import { listModels } from "./routes/money/list-models.ts";
+import { saveBudget } from "./routes/money/save-budget.ts";
+import { saveModelPrice } from "./routes/money/save-model-price.ts";
 import { callState } from "./routes/internal/call-state.ts";
 import { changeTenant } from "./routes/operations/change-tenant.ts";
 import { createApiKey } from "./routes/operations/create-api-key.ts";
@@ -210,6 +216,7 @@ const routes: readonly ((api: Api) => void)[] = [
   getDefinition("mcp_servers"),
   putDefinition("mcp_servers"),
   deleteDefinition("mcp_servers"),
+  listModels,
   getQueueStats,
   getMetrics,
   listWorkers,
@@ -246,6 +253,11 @@ const routes: readonly ((api: Api) => void)[] = [
     redeliver(prefix),
     syncBundle(prefix),
     getSyncStatus(prefix),
+    listBudgets(prefix),
+    saveBudget(prefix),
+    deleteBudget(prefix),
+    saveModelPrice(prefix),
+    deleteModelPrice(prefix),
   ]),
   callState,
   health,

@@ -1,3 +1,4 @@
+import { endUserOf } from "../../shared/contracts/budget.ts";
 import { newRunId } from "../../shared/contracts/ids.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { NewRun, SubmitResult } from "../../shared/contracts/run.ts";
@@ -66,6 +67,7 @@ async function toRun(
     triggered_by: "api",
     input: JSON.stringify({ message, state: {}, ...(images.length > 0 && { images }) }),
     metadata: JSON.stringify(metadata ?? {}),
+    end_user: endUserOf(metadata ?? {}),
     idempotency_key: key,
     request_hash: key === null ? null : await fingerprintOf(meaning, webhook_secret ?? null, config),
     ...webhook,

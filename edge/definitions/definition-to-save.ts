@@ -16,6 +16,7 @@ import type { Services } from "../services.ts";
 import { checkDefinition, withId } from "./check-definition.ts";
 import { isMasked, textToStore } from "./masked-tool.ts";
 import { serverWarnings } from "./mcp-server-view.ts";
+import { moneyRules } from "./money-rules.ts";
 import { NOTHING_PLANNED, agentWarnings, orchestrationWarnings } from "./save-warnings.ts";
 import type { Planned } from "./save-warnings.ts";
 
@@ -46,9 +47,14 @@ export function definitionToSave(
 }
 
 const readOrchestration: Reader = async ({ sql }, { id, owner, body, isLenient, planned }) => {
-  const orchestration = checkDefinition("orchestrations", withId(body, id), parseNewOrchestration, isLenient);
+  const money = await moneyRules(sql, owner, id);
+  const parse = (json: unknown) => parseNewOrchestration(json, money);
+  const orchestration = checkDefinition("orchestrations", withId(body, id), parse, isLenient);
   const { name, description } = orchestration;
-  const stored = await orchestrationWarnings(sql, owner, orchestration, planned ?? NOTHING_PLANNED);
+  const stored = await orchestrationWarnings(sql, owner, orchestration, {
+    planned: planned ?? NOTHING_PLANNED,
+    money,
+  });
   return {
     row: { id, name, description, definition: JSON.stringify(orchestration) },
     warnings: [...unreadTurns(body), ...stored],

@@ -14,7 +14,13 @@ import {
   unsetInputs,
   unsetReads,
 } from "../../shared/contracts/definition/index.ts";
-import type { Agent, Known, Orchestration, Reference } from "../../shared/contracts/definition/index.ts";
+import type {
+  Agent,
+  Known,
+  MoneyRules,
+  Orchestration,
+  Reference,
+} from "../../shared/contracts/definition/index.ts";
 import type { Owner } from "../../shared/contracts/tenant.ts";
 import type { FieldError } from "../../shared/errors.ts";
 import { lookUpMcpServers } from "../../shared/store/definitions/mcp-servers.ts";
@@ -50,13 +56,13 @@ export async function orchestrationWarnings(
   sql: Sql,
   owner: Owner,
   orchestration: Orchestration,
-  planned: Planned,
+  { planned, money }: { planned: Planned; money: MoneyRules },
 ): Promise<FieldError[]> {
   const references = referencesOf(orchestration);
   const known = await lookUp(sql, owner, references, planned);
   return [
     ...missingReferences(references, known),
-    ...unfitAgents(orchestration, known),
+    ...unfitAgents(orchestration, known, money),
     ...codeWarnings(orchestration),
     ...unsetReads(orchestration),
     ...unsetInputs(orchestration),

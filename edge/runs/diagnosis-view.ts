@@ -28,6 +28,8 @@ const Blocker = z.discriminatedUnion("kind", [
     path: z.string().exactOptional(),
     /** The run whose end is the answer. */
     run_id: z.string().exactOptional(),
+    /** Of a wait for a budget. */
+    budget_id: z.string().exactOptional(),
   }),
   /** The tenant's queue has no room for a run that this one is to start. */
   z.object({ kind: z.literal("queue_room"), orchestration_id: z.string(), path: z.string() }),

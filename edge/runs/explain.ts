@@ -1,7 +1,9 @@
 import { z } from "zod";
 import { workerOf } from "../../shared/contracts/ids.ts";
+import { BudgetWait } from "../../shared/contracts/budget.ts";
 import { ParkRecord } from "../../shared/contracts/journal-entry.ts";
 import { pathOfWait } from "../../shared/journal/track.ts";
+import { readPrompt } from "../../shared/store/runs/waits.ts";
 import type { RunFacts } from "../../shared/store/runs/run-facts.ts";
 import { RECLAIM_MS, SILENT_AFTER_MS, TAKEOVER_MS } from "../../shared/timing.ts";
 import { isoTime } from "../http/time.ts";
@@ -142,7 +144,8 @@ function waiting(facts: RunFacts): Cause {
     untilMs - now_ms > 3_600_000;
   const until =
     untilMs === null || isOver || isUnlimited ? over : `, until ${isoTime(untilMs)} at the latest`;
-  const how = waits.some(({ kind }) => kind === "human") ? " POST …/resume answers." : "";
+  const answers = waits.some(({ kind }) => kind === "human") ? " POST …/resume answers." : "";
+  const how = answers + howToRaise(waits.find(({ kind }) => kind === "budget"));
   return {
     reason: "waiting",
     sentence: `The run waits for ${awaited(waits)}${since}${until}.${how}`,
@@ -165,6 +168,20 @@ function blockerOf(wait: RunFacts["waits"][number]): Blocker {
   if (wait.kind === "timer" && wait.deadline_at_ms !== null) {
     return { kind: "time", until: isoTime(wait.deadline_at_ms), path: pathOfWait(wait) };
   }
+  const budget_id = budgetOf(wait);
   const of = { kind: "answer" as const, of: wait.kind, wait_id: wait.wait_id, path: pathOfWait(wait) };
+  if (budget_id !== null) return { ...of, budget_id };
   return wait.child_run_id === null ? of : { ...of, run_id: wait.child_run_id };
+}
+
+/** The budget that a wait is for; null: it is for something else. */
+function budgetOf({ for_budget }: RunFacts["waits"][number]): string | null {
+  return for_budget ? BudgetWait.parse(JSON.parse(for_budget)).budget_id : null;
+}
+
+function howToRaise(wait: RunFacts["waits"][number] | undefined): string {
+  const budget = wait ? budgetOf(wait) : null;
+  if (!wait?.why || budget === null) return "";
+  const why = readPrompt(wait.why);
+  return ` ${why.charAt(0).toUpperCase()}${why.slice(1)}. PUT /scale/budgets/${budget} with a higher limit_usd lets it go on.`;
 }

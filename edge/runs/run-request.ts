@@ -1,3 +1,4 @@
+import { endUserOf } from "../../shared/contracts/budget.ts";
 import { z } from "zod";
 import { TenantId, newRunId, plainName, plainText } from "../../shared/contracts/ids.ts";
 import { JsonRecord } from "../../shared/contracts/json.ts";
@@ -140,6 +141,7 @@ export async function toRun(
     ...origin,
     input: JSON.stringify(input),
     metadata: JSON.stringify(metadata),
+    end_user: endUserOf(metadata),
     idempotency_key: key,
     request_hash: key === null ? null : await fingerprintOf(meaning, body.webhook_secret ?? null, config),
     ...webhook,

@@ -27,6 +27,8 @@ const StepResult = z.object({
   cost_usd: z.number(),
   /** Of a human step: the source of its answer. Null: no answer came in time. */
   answered_by: AnsweredBy.nullable().exactOptional(),
+  /** Its tokens and cost are estimated: a provider did not report them. */
+  usage_estimated: z.boolean(),
 });
 
 /** What became of a run that has ended. */
@@ -92,5 +94,6 @@ function stepOf(result: Checkpoint, path: string): z.infer<typeof StepResult> {
     tokens_used: result.tokens,
     cost_usd: result.cost_micro_usd / 1_000_000,
     ...(result.answered_by !== undefined && { answered_by: result.answered_by }),
+    usage_estimated: result.estimated ?? false,
   };
 }

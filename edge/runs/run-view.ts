@@ -29,6 +29,8 @@ export const RunView = z
     worker_id: z.string().nullable(),
     total_cost_usd: z.number(),
     total_tokens_used: z.number().int(),
+    /** A provider did not report the tokens of a call: its part of both totals is estimated. */
+    usage_estimated: z.boolean(),
     started_at: time,
     ended_at: time,
     queued_at: z.iso.datetime(),
@@ -46,8 +48,8 @@ export const RunView = z
     /** The first of `waits`. */
     waiting: Waiting.nullable(),
     /**
-     * The open questions, then the timers, the oldest first, 100 at most; then the children that it waits for; or the time of the
-     * next try or of the start.
+     * The open questions, then the timers, then the waits for budgets, the oldest first, 100 at most; then the children that it
+     * waits for; or the time of the next try or of the start.
      */
     waits: z.array(Waiting),
     /** The run that has started this one. */
@@ -82,6 +84,7 @@ export function viewOf(row: RunRow, { open, children }: Related): RunView {
     worker_id: row.worker_id,
     total_cost_usd: row.cost_micro_usd / 1_000_000,
     total_tokens_used: row.tokens,
+    usage_estimated: row.usage_estimated,
     started_at: isoTime(row.started_at_ms),
     ended_at: isoTime(row.ended_at_ms),
     queued_at: isoTime(row.queued_at_ms),

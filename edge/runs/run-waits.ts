@@ -54,6 +54,16 @@ export const Waiting = z.discriminatedUnion("reason", [
       })
       .nullable(),
   }),
+  z.object({
+    reason: z.literal("budget"),
+    budget_id: z.string(),
+    step_id: z.string(),
+    path: z.string(),
+    sentence: z.string(),
+    since: z.iso.datetime(),
+    /** When the run tries again by itself; null: another part of it moves. */
+    until: time,
+  }),
   /** The end of a run that this one has started. */
   z.object({
     reason: z.literal("child"),
@@ -77,10 +87,10 @@ export const Child = z.object({
 /** What a run waits for beside a next try, and what it has started. */
 export type Related = { open: readonly OpenWait[]; children: readonly ChildRow[] };
 
-/** The open questions and timers of a run, and its children. */
+/** The open questions, timers and waits for budgets of a run, and its children. */
 export async function readRelated(sql: Sql, { run_id, waits, has_children }: FoundRun): Promise<Related> {
   const [open, children] = await Promise.all([
-    // A question in a branch may be open while other branches move.
+    // A wait of a branch may be open while other branches move.
     waits ? listOpenWaits(sql, run_id) : [],
     has_children ? listChildren(sql, run_id) : [],
   ]);
@@ -89,7 +99,7 @@ export async function readRelated(sql: Sql, { run_id, waits, has_children }: Fou
 
 /**
  * A run that is queued for a later time waits for its start, or, when it has started (attempt 1 or more), to try a step once
- * more. While a question, a timer or a child is open this is not shown, because the run may wake for another reason too. A
+ * more. While a question, a timer, a wait for a budget or a child is open this is not shown, because the run may wake for another reason too. A
  * chat turn that waits for another turn has no time of its own.
  */
 export function waitsOf(
@@ -100,7 +110,7 @@ export function waitsOf(
   if (TERMINAL.has(row.status)) return [];
   const awaited = children.filter(({ status, wait_id }) => wait_id !== null && !TERMINAL.has(status));
   const waits = [
-    ...open.map(waitOf),
+    ...open.map((wait) => waitOf(wait, row)),
     ...awaited.map((child) => ({ reason: "child" as const, ...placeOf(child) })),
   ];
   if (waits.length > 0) return waits;
@@ -121,7 +131,7 @@ function placeOf({ run_id, orchestration_id, step_path }: ChildRow) {
   return { run_id, orchestration_id, step_id: stepOfPath(step_path), path: step_path };
 }
 
-function waitOf(wait: OpenWait): z.infer<typeof Waiting> {
+function waitOf(wait: OpenWait, row: RunRow): z.infer<typeof Waiting> {
   const { wait_id, step_id, opened_at_ms } = wait;
   const path = pathOfWait(wait);
   if (wait.kind === "timer") {
@@ -131,6 +141,17 @@ function waitOf(wait: OpenWait): z.infer<typeof Waiting> {
       path,
       since: isoTime(opened_at_ms),
       until: isoTime(wait.deadline_at_ms),
+    };
+  }
+  if (wait.kind === "budget") {
+    return {
+      reason: "budget",
+      budget_id: wait.fields.budget_id,
+      step_id,
+      path,
+      sentence: wait.prompt,
+      since: isoTime(opened_at_ms),
+      until: row.status === "paused" ? isoTime(row.wake_at_ms) : null,
     };
   }
   const { prompt, fields, deadline_at_ms } = wait;

@@ -89,7 +89,18 @@ export const eventSchemas = {
   }),
   /** A wait step has begun to wait. */
   timer_started: StepRef.extend({ until: z.iso.datetime() }),
-  /** The run waits for a human, a time or another run in every branch that has not ended, and occupies no worker meanwhile. */
+  /** A budget has no room for a model call of the step: the run waits for it, or the call uses a cheaper model. */
+  budget_reached: StepRef.extend({
+    budget_id: z.string(),
+    action: z.enum(["pause", "downgrade"]),
+    message: z.string(),
+    /** The model that the call uses instead; null: the run waits. */
+    model: z.string().nullable(),
+  }),
+  /**
+   * The run waits for a human, a time, another run or a budget in every branch that has not ended, and occupies no worker
+   * meanwhile.
+   */
   paused: NoFields,
   /** `answered_by`: null when no answer came in time and the defaults count. */
   human_response: StepRef.extend({

@@ -46,6 +46,12 @@ export const Usage = z.object({
   input_tokens: TokenCount,
   output_tokens: TokenCount,
   cost_micro_usd: z.number().transform((cost) => Math.max(0, Math.ceil(cost))),
+  /** The provider did not report the tokens: they are estimated by the length of the texts. */
+  estimated: z.literal(true).exactOptional(),
+  /** A cancel, a timeout or a drain cut the call off, or made its answer useless. */
+  wasted: z.literal(true).exactOptional(),
+  /** The name under which the call is reserved in budgets: its charge takes the place of the reservation. */
+  reserved: z.string().exactOptional(),
 });
 export type Usage = z.infer<typeof Usage>;
 
@@ -76,6 +82,8 @@ export const Checkpoint = z.object({
   answered_by: AnsweredBy.nullable().exactOptional(),
   /** The effect keys of this visit's calls to the outside: `run:step path:visit:call[:try]`. */
   effects: z.array(z.string()),
+  /** Tokens and cost of some of its model calls are estimated. */
+  estimated: z.literal(true).exactOptional(),
   /** The visit and its track have failed; the other tracks of the fork go on (`on_branch_error` is `collect`). */
   error: z.object({ code: z.string(), message: z.string() }).exactOptional(),
 });
@@ -150,8 +158,28 @@ const RoomPark = z.object({
   why: z.string(),
 });
 
+/** A budget refused a model call of the visit, and a person may raise it; `wait_id` names the wait among the run's waits. */
+const BudgetPark = z.object({
+  track: Place,
+  step: z.string(),
+  visit: z.number().int(),
+  reason: z.literal("budget"),
+  wait_id: z.string(),
+  budget_id: z.string(),
+  /** The cost of the visit's calls that this entry charges. */
+  cost_micro_usd: z.number(),
+  /** The failed tries of the visit before this one; null: there are none. */
+  retry: RetryPark.nullable(),
+});
+
 /** What a track waits for. When no track of its run can move, the run gives its slot back. */
-export const ParkRecord = z.discriminatedUnion("reason", [RetryPark, WaitPark, ChildPark, RoomPark]);
+export const ParkRecord = z.discriminatedUnion("reason", [
+  RetryPark,
+  WaitPark,
+  ChildPark,
+  RoomPark,
+  BudgetPark,
+]);
 export type ParkRecord = z.infer<typeof ParkRecord>;
 
 /** How a run ended. */

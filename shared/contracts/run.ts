@@ -64,6 +64,8 @@ export const NewRun = z.object({
   input: z.string(),
   /** JSON text of the client's metadata. */
   metadata: z.string(),
+  /** `metadata.user`, where a budget can name it. */
+  end_user: z.string().nullable(),
   delay_ms: z.number().int().nonnegative(),
   /** The run is not started before this time; with a delay, not before the later of both. Absent: at once. */
   starts_at: z.iso.datetime().exactOptional(),

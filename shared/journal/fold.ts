@@ -82,14 +82,26 @@ export function addResult(progress: Progress, checkpoint: Checkpoint): void {
 /** Adds to `progress` that a track waits. `retryInMs`: how much of a retry's wait is left. */
 export function addPark(progress: Progress, record: ParkRecord, retryInMs: number): void {
   const track = trackAt(progress, record.track);
-  if (record.reason === "room") return;
-  if (record.reason !== "retry") {
-    track.waitId = record.wait_id;
-    return;
+  switch (record.reason) {
+    case "answer":
+    case "timer":
+    case "child":
+      track.waitId = record.wait_id;
+      break;
+    case "room":
+      break;
+    case "budget":
+      progress.costMicroUsd += record.cost_micro_usd;
+      track.budgetWait = record.wait_id;
+      track.retry = record.retry;
+      track.retryInMs = 0;
+      break;
+    case "retry":
+      progress.costMicroUsd += record.cost_micro_usd;
+      track.retry = record;
+      track.retryInMs = retryInMs;
+      break;
   }
-  track.retry = record;
-  track.retryInMs = retryInMs;
-  progress.costMicroUsd += record.cost_micro_usd;
 }
 
 /** Reads the page of a journal that begins after an entry's number, 0 for the first page. */
@@ -163,17 +175,17 @@ function rewindOf(stored: StoredEntry): Rewind[] {
 }
 
 /**
- * Rewinds are counted, so no rewind cuts another. Parks for a retry are cut, because tries start from 1 again. An end below
- * `keep_seq` stays for the result that it carries.
+ * Rewinds are counted, so no rewind cuts another. Parks for a retry or a budget are cut, because tries start from 1 again. An
+ * end below `keep_seq` stays for the result that it carries.
  */
 function cuts({ seq, keepSeq }: Rewind, entry: StoredEntry): boolean {
-  return entry.seq < seq && entry.kind !== "rewind" && (entry.seq > keepSeq || isRetry(entry));
+  return entry.seq < seq && entry.kind !== "rewind" && (entry.seq > keepSeq || isPassing(entry));
 }
 
-function isRetry(stored: StoredEntry): boolean {
+function isPassing(stored: StoredEntry): boolean {
   if (stored.kind !== "park") return false;
   const entry = recordOf(stored);
-  return entry.kind === "park" && entry.record.reason === "retry";
+  return entry.kind === "park" && (entry.record.reason === "retry" || entry.record.reason === "budget");
 }
 
 /** State as clients see it: without the engine's own keys, which begin with `_`. */

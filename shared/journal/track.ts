@@ -26,6 +26,8 @@ export type Track = {
   retryInMs: number;
   /** The `wait_id` of the last wait that the current visit opened, in this life of the run or an earlier one. */
   waitId: string | null;
+  /** The `wait_id` with which the current visit last waited for a budget. */
+  budgetWait: string | null;
   /** The key that its last step with an `output_key` has written. */
   lastKey: string | null;
   /** The keys whose value is a list with an item for each branch of a parallel step, and the id of that step. */
@@ -71,6 +73,7 @@ function newTrack(place: readonly number[], path: string, state: JsonObject): Tr
     retry: null,
     retryInMs: 0,
     waitId: null,
+    budgetWait: null,
     lastKey: null,
     merged: new Map(),
     fork: null,
@@ -147,6 +150,7 @@ export function applyToTrack(root: Track, checkpoint: Checkpoint): void {
   track.turns = [];
   track.retry = null;
   track.waitId = null;
+  track.budgetWait = null;
   for (const key of Object.keys(written)) track.merged.delete(key);
   for (const key of track.fork?.merged ?? []) {
     if (Object.hasOwn(joined, key) && !Object.hasOwn(set, key)) track.merged.set(key, step);

@@ -1,3 +1,4 @@
+import { endUserOf } from "../contracts/budget.ts";
 import { digestOf } from "../bytes.ts";
 import { RunId, shardOf } from "../contracts/ids.ts";
 import { RunTemplate } from "../contracts/schedule.ts";
@@ -94,6 +95,7 @@ export async function runOfTick(
     triggered_by: "cron",
     input: JSON.stringify({ message: template.message, state }),
     metadata: JSON.stringify(template.metadata),
+    end_user: endUserOf(template.metadata),
     delay_ms: 0,
     singleton: { key: scheduleSingleton(id), policy: overlap },
     idempotency_key: null,

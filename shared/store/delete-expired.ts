@@ -8,7 +8,8 @@ const BATCH = 10_000;
 /**
  * Retention (docs/protocol.md 7.8). Deletes the rows of workers without a beat for a day, idempotency keys older than
  * 24 hours, deliveries that have had an outcome for 30 days, the record of ticks after 7 days, audit rows older than a year,
- * chat sessions that were deleted, or never had a turn, for a day, and what belongs to deleted tenants. What deleted workers
+ * chat sessions that were deleted, or never had a turn, for a day, model calls of budgets that were deleted
+ * meanwhile, and what belongs to deleted tenants. What deleted workers
  * have counted is kept in the common sums.
  * @returns true when more expired rows may be left: at least one table gave a full batch
  */
@@ -17,6 +18,9 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
     with deleted_workers as (
       delete from workers w where beat_at < now() - interval '1 day'
         and not exists (select from runs r where r.owner = w.incarnation and r.status = 'running')
+    ), deleted_calls as (
+      delete from budget_calls c where not exists (
+        select from budgets b where b.tenant_id = c.tenant_id and b.budget_id = c.budget_id)
     ), deleted_deliveries as (
       delete from webhook_deliveries where delivery_id in (
         select delivery_id from webhook_deliveries

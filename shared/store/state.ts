@@ -7,8 +7,8 @@ export type VerbName = keyof StateStore;
 
 /**
  * Where the edge serves the verbs. The number rises with each change of a verb's arguments or results that the other side would
- * misread: workers then wait for edges that know it (404), and no edge drops what it does not know. 2: earlier results; 3: the
- * sessions and replies of chat turns.
+ * misread: workers then wait for edges that know it (404), and no edge drops what it does not know. 2: earlier results; 3: chat
+ * turns, child runs, files, wasted and estimated usage, and reservations in budgets.
  */
 export const STATE_PATH = "/internal/state/3";
 

@@ -23,6 +23,10 @@ import { RunFileList, readRunFiles } from "./files/run-files.ts";
 import { Committed, flush } from "./journal/flush.ts";
 import { NewEntry } from "./journal/new-entry.ts";
 import { findCommitted, readStoredPage } from "./journal/read-journal.ts";
+import { ModelPrice } from "../contracts/model-price.ts";
+import { WokenRun, wakeBudgetWaits } from "./money/budget-waits.ts";
+import { readModelPrices } from "./money/model-prices.ts";
+import { CallToReserve, Reservation, releaseReservation, reserveInBudgets } from "./money/reserve.ts";
 import { countRuns } from "./metrics/count-runs.ts";
 import { CounterValue, MAX_VALUES, saveCounters } from "./metrics/counters.ts";
 import { ClaimedRun, claimDirectly, claimRuns, handBack, readInput } from "./runs/claim-runs.ts";
@@ -184,6 +188,30 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([RunId, RunId]),
       result: SignalledRun.nullable(),
       run: cancelChild,
+    }),
+    reserveInBudgets: bind({
+      name: "reserveInBudgets",
+      args: z.tuple([CallToReserve]),
+      result: Reservation,
+      run: reserveInBudgets,
+    }),
+    releaseReservation: bind({
+      name: "releaseReservation",
+      args: z.tuple([CallToReserve.pick({ run_id: true, call: true })]),
+      result: z.null(),
+      run: releaseReservation,
+    }),
+    wakeBudgetWaits: bind({
+      name: "wakeBudgetWaits",
+      args: z.tuple([]),
+      result: z.array(WokenRun),
+      run: wakeBudgetWaits,
+    }),
+    readModelPrices: bind({
+      name: "readModelPrices",
+      args: z.tuple([]),
+      result: z.array(ModelPrice),
+      run: readModelPrices,
     }),
     beat: bind({
       name: "beat",

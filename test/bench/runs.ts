@@ -109,6 +109,7 @@ export async function acceptBenchRuns(
         triggered_by: "api",
         input: JSON.stringify({ message: "bench", state: {} }),
         metadata: "{}",
+        end_user: null,
         delay_ms: 0,
         idempotency_key: null,
         request_hash: null,

@@ -89,6 +89,7 @@ export async function startFleet(timing: Timing = "short") {
           triggered_by: "api",
           input: JSON.stringify({ message, state: {} }),
           metadata: "{}",
+          end_user: null,
           delay_ms: 0,
           idempotency_key: null,
           request_hash: null,

@@ -69,6 +69,7 @@ export class FakeEdge {
       triggered_by: "api",
       input: '{"message":"hello","state":{}}',
       metadata: "{}",
+      end_user: null,
       delay_ms: 0,
       idempotency_key: null,
       request_hash: null,

@@ -83,7 +83,7 @@ const beatIgnored: Parts["store"] = (store) => {
     claim: async (owner, runs, ...silences) => {
       const got = await store.claim(owner, runs, ...silences);
       for (const { run_id, attempt, signals } of got)
-        claimed.set(run_id, { run_id, attempt, signals, cancel: false });
+        claimed.set(run_id, { run_id, attempt, signals, cancel: false, has_budget: false });
       return got;
     },
     beat: async (self) => {

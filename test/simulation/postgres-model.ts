@@ -325,6 +325,7 @@ export class PostgresModel implements Statements {
       input_tokens: sum(calls.map((call) => call.input_tokens)),
       output_tokens: sum(calls.map((call) => call.output_tokens)),
       cost_micro_usd: sum(calls.map((call) => call.cost_micro_usd)),
+      estimated: calls.some((call) => call.estimated),
     };
   }
 
@@ -357,9 +358,27 @@ export class PostgresModel implements Statements {
         attempt,
         signals,
         cancel: cancel_requested_at !== null,
+        has_budget: false,
       }),
     );
     return { silences, drain: false, owned };
+  }
+
+  /** Runs of a simulation have no budgets. */
+  reserveInBudgets(): Answer<"reserveInBudgets"> {
+    return { outcome: "free" };
+  }
+
+  releaseReservation(): null {
+    return null;
+  }
+
+  wakeBudgetWaits(): Answer<"wakeBudgetWaits"> {
+    return [];
+  }
+
+  readModelPrices(): Answer<"readModelPrices"> {
+    return [];
   }
 
   readPinnedDefinition(_tenant: string, id: string, _version: number): string | null {
@@ -618,6 +637,7 @@ export class PostgresModel implements Statements {
       crash_count,
       cost_micro_usd,
       journal_bytes,
+      has_budget: false,
       orchestration_id: row.orchestration_id,
       definition_tenant: row.tenant_id,
       definition_version: 1,

@@ -5,6 +5,7 @@ import { Lane } from "../../shared/contracts/run.ts";
 import { Definitions } from "../../worker-node/execution/definitions.ts";
 import { childStarts, notifiedOf } from "../../worker-node/fleet/child-starts.ts";
 import { onFlush } from "../../worker-node/on-flush.ts";
+import { Prices } from "../../worker-node/models/prices.ts";
 import { TrackTurns } from "../../worker-node/execution/track-turns.ts";
 import { Journal } from "../../worker-node/journal/journal.ts";
 import { FleetMember } from "../../worker-node/fleet-member.ts";
@@ -178,6 +179,10 @@ export class Simulation {
         journal: new Journal(owner, store, (entries) => this.auditor.published(entries)),
         definitions: new Definitions(store),
         models: this.outside.models,
+        prices: new Prices(
+          () => store.readModelPrices(),
+          () => "demo/fast",
+        ),
         tools: this.outside.tools,
         sandbox: { of: () => SANDBOX },
         artifacts: null,

@@ -29,6 +29,10 @@ export function storeOverNetwork(
     readWaits: (...args) => call("readWaits", () => store.readWaits(...args)),
     startChild: (...args) => call("startChild", () => store.startChild(...args)),
     cancelChild: (...args) => call("cancelChild", () => store.cancelChild(...args)),
+    reserveInBudgets: (...args) => call("reserveInBudgets", () => store.reserveInBudgets(...args)),
+    releaseReservation: (...args) => call("releaseReservation", () => store.releaseReservation(...args)),
+    wakeBudgetWaits: (...args) => call("wakeBudgetWaits", () => store.wakeBudgetWaits(...args)),
+    readModelPrices: (...args) => call("readModelPrices", () => store.readModelPrices(...args)),
     beat: (...args) => call("beat", () => store.beat(...args)),
     readPinnedDefinition: (...args) =>
       call("readPinnedDefinition", () => store.readPinnedDefinition(...args)),

@@ -104,7 +104,7 @@ export class FakeStore {
       silent_after: Infinity,
     });
     const { attempt, event_seq, signals, correlation_id, journal_bytes } = row;
-    return { run_id, attempt, event_seq, signals, correlation_id, journal_bytes };
+    return { run_id, attempt, event_seq, signals, correlation_id, journal_bytes, has_budget: false };
   }
 
   /** The entries of a run that were committed, in order. */
@@ -137,6 +137,7 @@ export class FakeStore {
       return committed;
     },
     findCommitted: (entries) => this.#query(() => this.model.findCommitted(entries)),
+    readModelPrices: async () => [],
     readInput: (run) => this.#query(() => this.model.readInput(run)),
     readStoredPage: (...args) => this.#query(() => this.model.readStoredPage(...args)),
     readWaits: (...args) => this.#query(() => this.model.readWaits(...args)),

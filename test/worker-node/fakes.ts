@@ -1,4 +1,5 @@
 import type { Files } from "../../worker-node/engine/ports.ts";
+import { Prices } from "../../worker-node/models/prices.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { ChildStarts } from "../../worker-node/execution/execution-state.ts";
 
@@ -24,6 +25,10 @@ export const refusingStore: StateStore = {
   readWaits: refuse,
   startChild: refuse,
   cancelChild: refuse,
+  reserveInBudgets: refuse,
+  releaseReservation: refuse,
+  wakeBudgetWaits: refuse,
+  readModelPrices: refuse,
   beat: refuse,
   readPinnedDefinition: refuse,
   readDefinition: refuse,
@@ -62,3 +67,11 @@ export const refusingStore: StateStore = {
   forgetUploads: refuse,
   deleteExpired: refuse,
 };
+
+/** The built-in prices; steps without a model call the demo model. */
+export function builtInPrices(): Prices {
+  return new Prices(
+    async () => [],
+    () => "demo/fast",
+  );
+}

@@ -131,6 +131,7 @@ export function endOfTrack(
     cost_micro_usd: costOf(usage),
     effects: [...effects],
     ...(answeredBy !== undefined && { answered_by: answeredBy }),
+    ...(usage.some((call) => call.estimated) ? { estimated: true as const } : {}),
   };
 }
 

@@ -188,10 +188,12 @@ export type ModelRequest = {
   onText(text: string): void;
   /** Called when the text so far turns out to be no part of the answer: it was thought aloud. */
   onRestart?(): void;
-  /** Called with what the call has used so far, also when it fails later. The last time counts. */
-  onUsage?(usage: ModelAnswer["usage"]): void;
+  /** Called with what the call has used so far, also when it fails later. The last time counts. Null: it has used nothing. */
+  onUsage?(usage: ModelAnswer["usage"] | null): void;
   /** A limit on money holds: refuse a model without a known price. */
   mustHavePrice?: boolean;
+  /** The most tokens of the answer, where less than the model's own limit is paid for. */
+  maxOutputTokens?: number;
 };
 
 /** `parts`: what the provider wants back with the next request, if it is more than text and calls. Steps only carry it. */

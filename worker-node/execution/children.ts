@@ -122,9 +122,12 @@ function endOf({ answer }: Wait): EndRecord {
   return EndRecord.parse(JSON.parse(answer ?? "null"));
 }
 
-/** What a child has used, as one call of its parent: the totals of a run contain those of its children. */
+/**
+ * What a child has used, as one call of its parent: the totals of a run contain those of its children. It has no reservation,
+ * because the child's own calls are charged to the budgets.
+ */
 function usageOf(runId: string, { child_usage }: Wait): Usage {
-  const { input_tokens = 0, output_tokens = 0, cost_micro_usd = 0 } = child_usage ?? {};
+  const { input_tokens = 0, output_tokens = 0, cost_micro_usd = 0, estimated = false } = child_usage ?? {};
   return {
     call: `child.${runId}`,
     provider: "child_run",
@@ -132,5 +135,6 @@ function usageOf(runId: string, { child_usage }: Wait): Usage {
     input_tokens,
     output_tokens,
     cost_micro_usd,
+    ...(estimated && { estimated: true as const }),
   };
 }

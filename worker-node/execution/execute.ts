@@ -1,8 +1,10 @@
 import { workerOf } from "../../shared/contracts/ids.ts";
 import { layOut } from "../../shared/contracts/definition/index.ts";
 import type { Orchestration } from "../../shared/contracts/definition/index.ts";
+import { modelOf } from "../../shared/contracts/model-name.ts";
 import { RunInput } from "../../shared/contracts/run.ts";
-import { whenJournalTooLarge, whenStateTooLarge } from "../../shared/journal/budget.ts";
+import type { RunError } from "../../shared/contracts/run.ts";
+import { whenJournalTooLarge, whenStateTooLarge } from "../../shared/journal/size-limits.ts";
 import { initialProgress, initialState } from "../../shared/journal/fold.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
@@ -14,6 +16,7 @@ import type { Ending, ExecutionDeps, ExecutionState, Walk } from "./execution-st
 import { ifStored } from "./large-values.ts";
 import { readProgress } from "./read-progress.ts";
 import { TurnReply } from "./turn-reply.ts";
+import { RunLimit } from "./run-limit.ts";
 import { StateSize } from "./state-size.ts";
 import { Stop, withTimeout } from "./stop.ts";
 import { waitForStore } from "./wait-for-store.ts";
@@ -49,6 +52,8 @@ export async function execute(
     rejected: null,
     size: new StateSize(onStateHeld),
     reply: run.chat_session ? new TurnReply(run.run_id, run.chat_session) : null,
+    runLimit: new RunLimit(),
+    reservations: 0,
     // This event is noted only when the first step begins, so that its entry has the deadline of the step.
     pendingEvents: [{ type: "worker_picked_up", worker_id: workerOf(deps.owner), attempt: run.attempt }],
   };
@@ -93,6 +98,8 @@ async function walkRun(state: ExecutionState, signal: AbortSignal): Promise<Endi
   if (state.reply) state.reply.turns = state.progress.turns;
   state.size.reset(state.progress);
   if (run.cancel) return endRun(state, "cancelled");
+  const unpriced = run.event_seq === 0 ? await unpricedStep(state, definition) : null;
+  if (unpriced) return failRun(state, unpriced);
 
   const timeLeftMs = definition.timeout_minutes * 60_000 - run.running_for_ms;
   const endsAtMs = performance.now() + timeLeftMs;
@@ -125,6 +132,23 @@ function withinLimits(
         : Math.min(cost / 1_000_000, max_total_cost_usd ?? Infinity),
     timeout_minutes: Math.min(timeout_minutes, (time ?? Infinity) / 60_000),
   };
+}
+
+/** The first step whose model has no known price, although a limit on money holds: the run does not begin. */
+async function unpricedStep(
+  { run, deps }: ExecutionState,
+  { max_total_cost_usd, steps }: Orchestration,
+): Promise<RunError | null> {
+  if (max_total_cost_usd === null && !run.has_budget) return null;
+  await deps.prices.refresh();
+  for (const step of steps) {
+    const named = "model" in step ? modelOf(step.model) : null;
+    // An agent has a model of its own, and a step of another type that names no model may call none.
+    if (named === null && step.type !== "llm" && step.type !== "evaluator") continue;
+    const message = deps.prices.errorOf(named);
+    if (message !== null) return { code: "model_without_price", message, step_id: step.id };
+  }
+  return null;
 }
 
 async function inputOf(run: ClaimedRun, deps: ExecutionDeps, signal: AbortSignal): Promise<RunInput> {

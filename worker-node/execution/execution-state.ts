@@ -5,6 +5,7 @@ import type { ParkRecord, Usage } from "../../shared/contracts/journal-entry.ts"
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import type { Count } from "../../shared/metrics.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
+import type { Track } from "../../shared/journal/track.ts";
 import type { JobName } from "../../shared/queue/job.ts";
 import type { QuotaCheckedBy } from "../../shared/store/runs/accept-runs.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
@@ -14,13 +15,14 @@ import type { StateStore } from "../../shared/store/state.ts";
 import type { Models, Tools } from "../engine/ports.ts";
 import type { SharedSandbox } from "../engine/sandbox.ts";
 import type { FileStore } from "../files/file-store.ts";
+import type { Prices } from "../models/prices.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { Append, RunLog } from "../journal/run-log.ts";
 import type { Definitions } from "./definitions.ts";
 import { LargeValues } from "./large-values.ts";
 import type { ObjectStore } from "./object-store.ts";
+import type { RunLimit } from "./run-limit.ts";
 import type { StateSize } from "./state-size.ts";
-import type { Track } from "../../shared/journal/track.ts";
 import type { TurnReply } from "./turn-reply.ts";
 import type { TrackTurns } from "./track-turns.ts";
 
@@ -30,6 +32,7 @@ export type ExecutionDeps = {
   journal: Journal;
   definitions: Definitions;
   models: Models;
+  prices: Pick<Prices, "refresh" | "quote" | "errorOf">;
   tools: Tools;
   sandbox: Pick<SharedSandbox, "of">;
   artifacts: ObjectStore | null;
@@ -48,6 +51,8 @@ export type ExecutionDeps = {
     | "startChild"
     | "cancelChild"
     | "readRunFiles"
+    | "reserveInBudgets"
+    | "releaseReservation"
   >;
   /** Counts what the metrics of the fleet show. */
   count: Count;
@@ -96,6 +101,10 @@ export type ExecutionState = {
   readonly spending: Set<() => number>;
   /** Of a chat turn: its answer so far. */
   readonly reply: TurnReply | null;
+  /** The run's own money limit, with the calls under way. */
+  readonly runLimit: RunLimit;
+  /** How many reservations this execution has asked for: each has a name of its own. */
+  reservations: number;
   /** Events for the run's next entry, which may be its end. */
   pendingEvents: readonly RunEvent[];
 };
@@ -137,6 +146,9 @@ export type Walk = {
   /** Stops all tracks of the run. */
   abort(reason: unknown): void;
 };
+
+/** A visit of a step whose model calls are paid for. */
+export type PaidVisit = { state: ExecutionState; walk: Walk; track: Track; step: Step; visit: number };
 
 /** A wait that is too long to hold the run's slot. */
 export type Parked = {

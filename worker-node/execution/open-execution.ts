@@ -8,6 +8,7 @@ import type { FileStore } from "../files/file-store.ts";
 import { Journal } from "../journal/journal.ts";
 import { countedModels } from "../models/counted-models.ts";
 import { createModels } from "../models/create-models.ts";
+import { Prices } from "../models/prices.ts";
 import type { createEgress } from "../outbound/egress-guard.ts";
 import { McpLister } from "../tools/mcp/lister.ts";
 import type { MailSettings } from "../tools/built-in/send-email.ts";
@@ -29,7 +30,11 @@ export function openExecution(parts: {
   count: Count;
 }): { deps: Omit<ExecutionDeps, "confirm">; lister: McpLister; models: string; close(): Promise<void> } {
   const { owner, config, store, artifacts, egress, publish, children, count } = parts;
-  const models = createModels(process.env, config.MODEL_TIMEOUT_SECONDS * 1_000);
+  const prices: Prices = new Prices(
+    () => store.readModelPrices(),
+    () => models.defaultModel,
+  );
+  const models = createModels(process.env, config.MODEL_TIMEOUT_SECONDS * 1_000, () => prices.replaced);
   const sandbox = createSandbox();
   const tools = createTools({
     egress,
@@ -44,6 +49,7 @@ export function openExecution(parts: {
     journal: new Journal(owner, store, publish),
     definitions: new Definitions(store),
     models: countedModels(models, count),
+    prices,
     tools,
     sandbox,
     artifacts,

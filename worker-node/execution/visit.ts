@@ -10,7 +10,7 @@ import type {
   Usage,
 } from "../../shared/contracts/journal-entry.ts";
 import type { Json } from "../../shared/contracts/json.ts";
-import { whenStateTooLarge } from "../../shared/journal/budget.ts";
+import { whenStateTooLarge } from "../../shared/journal/size-limits.ts";
 import { placeOf, stepPath } from "../../shared/journal/track.ts";
 import type { Track } from "../../shared/journal/track.ts";
 import { turnOfUsage, usageOfTurn } from "../engine/conversation.ts";
@@ -19,15 +19,18 @@ import { inTrack, stepRetry } from "../engine/events.ts";
 import type { NewArtifact } from "../../shared/store/files/new-artifact.ts";
 import { runFiles } from "../files/run-files.ts";
 import { costOf, toCheckpoint, whenSpent } from "../engine/machine.ts";
-import type { ModelAnswer, StepContext, StepResult } from "../engine/ports.ts";
+import type { StepContext, StepResult } from "../engine/ports.ts";
 import { failureOf, judge } from "../engine/retry-policy.ts";
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { forkerOf, runStep } from "../engine/steps/index.ts";
 import { deadlineOf } from "../journal/run-log.ts";
 import type { Append } from "../journal/run-log.ts";
+import { BudgetPause } from "./budgets.ts";
 import { agentOf, chatOf } from "./chat-context.ts";
 import { spentBy } from "./child-limits.ts";
 import { Children } from "./children.ts";
+import { paidModels } from "./paid-models.ts";
+import { waitForBudget } from "./wait-for-budget.ts";
 import { publishedEvents } from "./published-events.ts";
 import type { Parked, Visit } from "./execution-state.ts";
 import { loadValue } from "./large-values.ts";
@@ -119,13 +122,16 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
         artifacts: [],
       });
     } catch (error) {
+      // A stop cuts the calls of the try off, or makes their answers useless. Failed tries are charged like others.
+      const wasted = signal.aborted || error instanceof Stop ? { wasted: true as const } : {};
       for (const [i, call] of usage.splice(0).entries()) {
-        tries.unchargedUsage.push({ ...call, call: `${inRun}try.${tries.count}.${i + 1}` });
+        tries.unchargedUsage.push({ ...call, call: `${inRun}try.${tries.count}.${i + 1}`, ...wasted });
       }
       if (signal.aborted) {
         await chargeStopped(visit, tries.unchargedUsage);
         throw signal.reason;
       }
+      if (error instanceof BudgetPause) return waitForBudget(visit, tries, error);
       const { code } = error instanceof Stop ? { code: error.why } : failureOf(error);
       state.deps.count.add("synapse_step_failures_total", { step_type: visit.step.type, code });
       const decided = afterFailure(visit, tries, error);
@@ -283,19 +289,22 @@ function startsRuns({ type }: Step): boolean {
 
 /** What the step can reach during this try. */
 function contextOf(
-  { state, walk, track, step, visit, large, signal: trackSignal }: Visit,
+  visit: Visit,
   { turns, effectSuffix, usage, artifacts: written }: Try,
   { signal, reply, child }: Pick<StepContext, "signal" | "reply" | "child">,
 ): StepContext {
+  const { state, walk, track, step, large, signal: trackSignal } = visit;
   const { run, runLog, deps } = state;
   const path = stepPath(track, step.id);
-  const { models, tools, sandbox, artifacts, definitions } = deps;
+  const { tools, sandbox, artifacts, definitions } = deps;
   const { definition, message } = walk;
   const tenant = run.tenant_id;
   const load = (value: Json): Promise<Json> => loadValue(artifacts, value, tenant);
-  const checkCost = (): void => {
-    const spent = whenSpent(definition, spentBy(state));
-    if (spent !== null) throw new TerminalError(spent.code, spent.message);
+  const spent = (): number => {
+    const cost = spentBy(state);
+    const reached = whenSpent(definition, cost);
+    if (reached !== null) throw new TerminalError(reached.code, reached.message);
+    return cost;
   };
   return {
     message,
@@ -303,40 +312,33 @@ function contextOf(
     load,
     each: () => eachOf({ definition, root: state.progress, track, load }),
     sourceOf: (key) => sourceOf(definition.steps, track, key),
-    effectBase: `${run.run_id}:${path}:${visit}`,
+    effectBase: `${run.run_id}:${path}:${visit.visit}`,
     effectSuffix,
     turns: [...turns],
     reply,
     signal,
     sandbox: sandbox.of({ tenant, signal }),
     tools,
-    files: runFiles(deps, run, { prefix: large.prefix, step_path: path, visit }, written, signal),
+    files: runFiles(
+      deps,
+      run,
+      { prefix: large.prefix, step_path: path, visit: visit.visit },
+      written,
+      signal,
+    ),
     // Reads that wait for the store: an unreachable store uses up no try of the step.
     agent: (id) => waitForStore(trackSignal, () => agentOf(definitions, run, id)),
     chat: chatOf(state, walk, trackSignal),
     tool: (name) => waitForStore(trackSignal, () => definitions.named("tools", tenant, name)),
     mcpServer: (name) => waitForStore(trackSignal, () => definitions.mcpServer(tenant, name)),
     confirm: () => deps.confirm(run, trackSignal),
-    checkCost,
+    checkCost: () => void spent(),
     child: (request) => {
-      checkCost();
+      spent();
       return child(request);
     },
     charge: (call) => void usage.push(call),
-    models: {
-      generate: async (request) => {
-        checkCost();
-        // Each call has one element of `usage`: its last report counts, also when the call fails.
-        const at = usage.length;
-        const onUsage = (reported: ModelAnswer["usage"]): void => {
-          usage[at] = { call: request.effectKey, ...reported };
-        };
-        const mustHavePrice = definition.max_total_cost_usd !== null;
-        const answer = await models.generate({ ...request, mustHavePrice, onUsage });
-        onUsage(answer.usage);
-        return answer;
-      },
-    },
+    models: paidModels(visit, { usage, signal, spent }),
     // After its timeout a try may still note events: they are dropped.
     note: (...events) => {
       if (signal.aborted) return;
@@ -350,7 +352,7 @@ function contextOf(
       const what = `the state of the run with the turns of step "${step.id}"`;
       const tooLarge = whenStateTooLarge(what, heldBytes);
       if (tooLarge) throw new TerminalError(tooLarge.code, tooLarge.message);
-      const checkpoint = { ...placeOf(track), step: step.id, visit, data };
+      const checkpoint = { ...placeOf(track), step: step.id, visit: visit.visit, data };
       // A file that a call writes from here on belongs to the next checkpoint.
       const files = written.splice(0);
       const outcome = await runLog.append(turnEntry(track, step, checkpoint, turnUsage, files));

@@ -1,3 +1,4 @@
+import type { ParkRecord } from "../../shared/contracts/journal-entry.ts";
 import { stepPath } from "../../shared/journal/track.ts";
 import type { Track } from "../../shared/journal/track.ts";
 import { deadlineOf } from "../journal/run-log.ts";
@@ -23,6 +24,8 @@ export function isKnown(track: Track, { park, waits }: Parked): boolean {
       return waits.length === 0;
     case "child":
       return track.waitId === park.wait_id && waits.length === 0;
+    case "budget":
+      return track.budgetWait === park.wait_id;
     case "retry":
       return track.retry?.tries === park.tries;
     case "room":
@@ -42,8 +45,21 @@ export function leftOf({ wait, sinceMs }: Waiting, nowMs: number): number {
 export function repeated(waiting: Waiting, nowMs: number): Parked {
   const { wait } = waiting;
   const wait_ms = leftOf(waiting, nowMs);
-  const park = wait.park.reason === "retry" ? { ...wait.park, cost_micro_usd: 0, wait_ms } : wait.park;
-  return { ...wait, park, waits: [], events: [], usage: [] };
+  return { ...wait, park: parkAgain(wait.park, wait_ms), waits: [], events: [], usage: [] };
+}
+
+function parkAgain(park: ParkRecord, wait_ms: number): ParkRecord {
+  switch (park.reason) {
+    case "answer":
+    case "timer":
+    case "child":
+    case "room":
+      return park;
+    case "budget":
+      return { ...park, cost_micro_usd: 0 };
+    case "retry":
+      return { ...park, cost_micro_usd: 0, wait_ms };
+  }
 }
 
 export function parkEntry(track: Track, { park, waits, events, usage }: Parked) {

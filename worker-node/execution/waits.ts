@@ -16,8 +16,8 @@ const PAUSED: RunEvent = { type: "paused" };
 
 /**
  * The tracks of a run that wait. While another track moves, a wait is committed and the run keeps its slot. When no track can
- * move, the run parks until the first of the waits is over. When an answer or the end
- * of a child arrives, each track with a question or a child reads its own.
+ * move, the run parks until the first of the waits is over. When an answer or the end of a child arrives, each track with a
+ * question or a child reads its own, and each that waits for a budget tries its call again.
  *
  * Each track that moves holds a token, which `suspend` gives back for the time of the wait.
  */
@@ -118,7 +118,7 @@ export class Waits {
   #wakeAnswered(): void {
     for (const waiting of this.#waiting) {
       const { reason } = waiting.wait.park;
-      if (reason === "answer" || reason === "child") this.#wake(waiting);
+      if (reason === "answer" || reason === "child" || reason === "budget") this.#wake(waiting);
     }
   }
 
@@ -175,11 +175,12 @@ export class Waits {
       return;
     }
     if (outcome.is === "rejected") throw new Error(outcome.message);
-    // Refused: `signals` rose meanwhile. A cancel ends any wait. An answer may have arrived for a question: then the tracks
-    // with questions move again. A timer that no entry has would begin anew, a retry would lose its tries and charges, and a
-    // child would be started once more.
-    const isLost = !shown.isCommitted && shown.wait.park.reason !== "answer";
-    if (isLost && all.length > 1 && !this.#walk.signal.aborted) {
+    // Refused: `signals` rose meanwhile. A cancel ends any wait. An answer may have arrived for a question, or a budget was
+    // raised: then the tracks that wait for one move again. A timer that no entry has would begin anew, a retry would lose its
+    // tries and charges, a child would be started once more, and a wait for a budget would lose its tries and charges.
+    const { reason } = shown.wait.park;
+    const isLost = !shown.isCommitted && (reason === "budget" || (reason !== "answer" && all.length > 1));
+    if (isLost && !this.#walk.signal.aborted) {
       shown.isCommitted = await this.#commit(shown.track, shown.wait);
     }
     this.#parking = null;

@@ -1,6 +1,6 @@
 import { isFork } from "../../shared/contracts/definition/index.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
-import { whenStateTooLarge } from "../../shared/journal/budget.ts";
+import { whenStateTooLarge } from "../../shared/journal/size-limits.ts";
 import { addResult } from "../../shared/journal/fold.ts";
 import { writeResult } from "../../shared/journal/records.ts";
 import { joinedKeys, stepPath, trackAt } from "../../shared/journal/track.ts";

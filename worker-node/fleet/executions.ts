@@ -100,6 +100,9 @@ export class Executions {
         runLog.signals = signals;
         if (cancel) stop.abort(new Stop("cancel", "the run was cancelled"));
       },
+      onBudget: (has) => {
+        runLog.hasBudget = has;
+      },
     });
     slots.take(run, claimed.tenant_id, claimed.lane);
     const holdState = (bytes: number): void => slots.holdState(run, bytes);

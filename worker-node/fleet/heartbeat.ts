@@ -157,6 +157,7 @@ export class Heartbeat {
       if (!named) gone.push(run.job);
       if (named?.attempt !== run.attempt) tracked.supersede(run);
       else if (named.signals !== run.signals || named.cancel) run.onSignal(named);
+      if (named) run.onBudget(named.has_budget);
     }
     return gone;
   }

@@ -2,7 +2,7 @@ import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
-import { whenJournalTooLarge } from "../../shared/journal/budget.ts";
+import { whenJournalTooLarge } from "../../shared/journal/size-limits.ts";
 import { writeLine } from "../../shared/events/lines.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { eventsOf, writtenBy } from "../../shared/store/journal/new-entry.ts";
@@ -21,7 +21,7 @@ const DEADLINE_SLACK_MS = 30_000;
 /** What the log needs to know of its run: the fence, and what the run had when this worker claimed it. */
 export type LoggedRun = Pick<
   ClaimedRun,
-  "run_id" | "attempt" | "event_seq" | "signals" | "correlation_id" | "journal_bytes"
+  "run_id" | "attempt" | "event_seq" | "signals" | "correlation_id" | "journal_bytes" | "has_budget"
 >;
 
 /** An entry as an execution appends it: the run log adds the fence and writes the events as lines. */
@@ -58,6 +58,8 @@ export class RunLog {
   #knownSeq: number;
   #journalBytes: number;
   #signals: number;
+  /** A budget applies to the run, as far as this worker knows. */
+  hasBudget: boolean;
   #onSignals = (): void => {};
 
   constructor(run: LoggedRun, parts: LogParts) {
@@ -66,6 +68,7 @@ export class RunLog {
     this.#knownSeq = run.event_seq;
     this.#journalBytes = run.journal_bytes;
     this.#signals = run.signals;
+    this.hasBudget = run.has_budget;
     this.#pending = new PendingEvents(() => parts.schedule(this), parts.lastFlushMs);
   }
 

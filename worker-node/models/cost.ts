@@ -1,4 +1,5 @@
 import { priceOf } from "../../shared/contracts/model-price.ts";
+import type { ReplacedPrices } from "../../shared/contracts/model-price.ts";
 import type { ModelName } from "../../shared/contracts/model-name.ts";
 
 export type Tokens = { input: number; cachedInput: number; output: number };
@@ -7,8 +8,8 @@ export type Tokens = { input: number; cachedInput: number; output: number };
  * The cost of a call in micro-dollars, rounded up once for the whole call. A model without a known price costs 0: a price
  * is not guessed. `tokens.input` includes `tokens.cachedInput`.
  */
-export function costMicroUsd(name: ModelName, tokens: Tokens): number {
-  const price = priceOf(name);
+export function costMicroUsd(name: ModelName, tokens: Tokens, replaced?: ReplacedPrices): number {
+  const price = priceOf(name, replaced);
   if (price === undefined) return 0;
   const uncachedInput = Math.max(0, tokens.input - tokens.cachedInput);
   const cost =

@@ -1,5 +1,6 @@
 import { parseModelName, unknownModel } from "../../shared/contracts/model-name.ts";
 import { priceError } from "../../shared/contracts/model-price.ts";
+import type { ReplacedPrices } from "../../shared/contracts/model-price.ts";
 import { TerminalError } from "../engine/step-errors.ts";
 import { generateDemo } from "./demo-model.ts";
 import { defaultModelOf } from "./providers.ts";
@@ -11,13 +12,15 @@ import type { ModelEnv } from "./providers.ts";
  * The models that a worker with this environment can call. It never throws: a missing API key is an error of the step
  * that names the model. `defaultModel` serves the steps that name no model; `describe` is a sentence about it for logs.
  * @param silenceMs a call fails when its provider sends nothing for this time
+ * @param replaced the prices that the operator has set
  */
 export function createModels(
   env: ModelEnv,
   silenceMs: number,
+  replaced: () => ReplacedPrices = () => new Map(),
 ): Models & { defaultModel: string; describe(): string } {
   const defaultModel = defaultModelOf(env);
-  const deps = { env, silenceMs, withoutToolChoice: new Set<string>() };
+  const deps = { env, silenceMs, withoutToolChoice: new Set<string>(), replaced };
   return {
     defaultModel,
     describe: () =>
@@ -28,10 +31,10 @@ export function createModels(
       const requested = request.model ?? defaultModel;
       const name = parseModelName(requested);
       if (name === null) throw new TerminalError("unknown_model", unknownModel(requested));
-      const noPrice = request.mustHavePrice === true ? priceError(requested, name) : null;
+      const noPrice = request.mustHavePrice === true ? priceError(requested, name, replaced()) : null;
       if (noPrice !== null) throw new TerminalError("model_without_price", noPrice);
       const { provider, model } = name;
-      if (provider === "demo") return generateDemo(model, request);
+      if (provider === "demo") return generateDemo(model, request, replaced());
       return generateRemote(deps, { provider, model }, request);
     },
   };

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { TerminalError } from "../engine/step-errors.ts";
 import { costMicroUsd } from "./cost.ts";
+import type { ReplacedPrices } from "../../shared/contracts/model-price.ts";
 import { isObject } from "../../shared/contracts/json.ts";
 import { estimatedTokens } from "./token-count.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
@@ -24,7 +25,11 @@ const LABEL = "[demo model]";
  * about its task.
  * @throws TerminalError `unknown_model` for another name
  */
-export async function generateDemo(model: string, request: ModelRequest): Promise<ModelAnswer> {
+export async function generateDemo(
+  model: string,
+  request: ModelRequest,
+  replaced?: ReplacedPrices,
+): Promise<ModelAnswer> {
   const paceMs = PACE_MS_BY_MODEL.get(model);
   if (paceMs === undefined) {
     const known = [...PACE_MS_BY_MODEL.keys()].map((name) => `demo/${name}`).join(", ");
@@ -32,31 +37,39 @@ export async function generateDemo(model: string, request: ModelRequest): Promis
   }
   const call = nextToolCall(request);
   const text = call === null ? writeText(request.messages) : "";
-  await (call === null ? stream(text, paceMs, request) : pause(paceMs * 4, request.signal));
-  const input = request.messages.map((message) => message.content).join(" ");
-  const tokens = {
-    input: estimatedTokens(input),
-    cachedInput: 0,
-    output: estimatedTokens(text) + (call === null ? 0 : 20),
+  const input = estimatedTokens(request.messages.map((message) => message.content).join(" ").length);
+  const usageOf = (output: number): ModelAnswer["usage"] => {
+    const tokens = { input, cachedInput: 0, output };
+    const cost_micro_usd = costMicroUsd({ provider: "demo", model }, tokens, replaced);
+    return { provider: "demo", model, input_tokens: input, output_tokens: output, cost_micro_usd };
   };
-  return {
-    text,
-    tool_calls: call === null ? [] : [call],
-    usage: {
-      provider: "demo",
-      model,
-      input_tokens: tokens.input,
-      output_tokens: tokens.output,
-      cost_micro_usd: costMicroUsd({ provider: "demo", model }, tokens),
-    },
-  };
+  request.onUsage?.(usageOf(0));
+  await (call === null
+    ? stream(text, paceMs, request, (chars) => request.onUsage?.(usageOf(estimatedTokens(chars))))
+    : pause(paceMs * 4, request.signal));
+  const usage = usageOf(estimatedTokens(text.length) + (call === null ? 0 : 20));
+  if (usage.output_tokens > (request.maxOutputTokens ?? Infinity)) {
+    request.onUsage?.(usage);
+    throw new TerminalError("output_limit", `demo/${model}: the answer was cut off at the output limit`);
+  }
+  return { text, tool_calls: call === null ? [] : [call], usage };
 }
 
-async function stream(text: string, paceMs: number, { signal, onText }: ModelRequest): Promise<void> {
+/** `onWritten` gets the characters that are written so far. */
+async function stream(
+  text: string,
+  paceMs: number,
+  { signal, onText }: ModelRequest,
+  onWritten: (chars: number) => void,
+): Promise<void> {
   const words = text.split(/(?<=\s)/);
+  let chars = 0;
   for (let at = 0; at < words.length; at += WORDS_PER_PIECE) {
     await pause(paceMs, signal);
-    onText(words.slice(at, at + WORDS_PER_PIECE).join(""));
+    const piece = words.slice(at, at + WORDS_PER_PIECE).join("");
+    chars += piece.length;
+    onWritten(chars);
+    onText(piece);
   }
 }
 

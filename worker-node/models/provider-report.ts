@@ -25,6 +25,8 @@ export type ProviderReport = {
   counts: JsonObject;
   /** What `counts` say. */
   tokens: Tokens | undefined;
+  /** How many characters of an answer have come: of texts, thoughts and calls. */
+  writtenChars: number;
   /** Anthropic's blocks that have begun, by index: does the SDK know of them? */
   blocks: Map<number, boolean>;
   /** The items of the content, where the provider writes it as a list. */
@@ -65,6 +67,7 @@ export function emptyReport(tools: readonly string[]): ProviderReport {
     problem: undefined,
     counts: {},
     tokens: undefined,
+    writtenChars: 0,
     blocks: new Map(),
     content: [],
     opaque: {},

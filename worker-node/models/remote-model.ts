@@ -2,14 +2,14 @@ import { RetryableError } from "../engine/step-errors.ts";
 import { withTimeout, within } from "../execution/stop.ts";
 import { modelError, refusesToolChoice } from "./model-error.ts";
 import { emptyReport } from "./provider-report.ts";
-import { streamAnswer, usageOf } from "./stream-answer.ts";
-import type { RemoteModelName } from "./stream-answer.ts";
+import type { ProviderReport } from "./provider-report.ts";
+import { usageOf } from "./call-usage.ts";
+import { streamAnswer } from "./stream-answer.ts";
+import type { RemoteModelName, StreamDeps } from "./stream-answer.ts";
 import type { ModelAnswer, ModelRequest } from "../engine/ports.ts";
-import type { ModelEnv } from "./providers.ts";
 
 /** What the model calls of a worker share. */
-export type RemoteDeps = {
-  env: ModelEnv;
+export type RemoteDeps = StreamDeps & {
   /** A provider that sends nothing for so long has failed. */
   silenceMs: number;
   /** Models whose server refuses a forced tool choice and takes the same request without. */
@@ -41,8 +41,8 @@ export async function generateRemote(
   const unforced = { ...request, toolChoice: "auto" as const };
   if (deps.withoutToolChoice.has(label)) return requestOnce(deps, name, unforced);
   let ofRefusal = NO_USAGE;
-  const onUsage = (usage: CallUsage): void => {
-    ofRefusal = usage;
+  const onUsage = (usage: CallUsage | null): void => {
+    ofRefusal = usage ?? NO_USAGE;
     request.onUsage?.(usage);
   };
   try {
@@ -53,7 +53,11 @@ export async function generateRemote(
       ...unforced,
       // Another body needs another key.
       effectKey: `${request.effectKey}.auto`,
-      onUsage: (usage) => request.onUsage?.(sumOf(usage, ofRefusal)),
+      onUsage: (usage) => {
+        if (usage !== null) request.onUsage?.(sumOf(usage, ofRefusal));
+        // The second request has used nothing, and the first one may have.
+        else if (!("provider" in ofRefusal)) request.onUsage?.(null);
+      },
     });
     const answer = await again.catch((error: unknown) => {
       throw request.signal.aborted ? error : refusal;
@@ -64,8 +68,8 @@ export async function generateRemote(
 }
 
 type CallUsage = ModelAnswer["usage"];
-type Counts = Pick<CallUsage, "input_tokens" | "output_tokens" | "cost_micro_usd">;
-const NO_USAGE: Counts = { input_tokens: 0, output_tokens: 0, cost_micro_usd: 0 };
+type Counts = Pick<CallUsage, "input_tokens" | "output_tokens" | "cost_micro_usd" | "estimated">;
+const NO_USAGE: Counts | CallUsage = { input_tokens: 0, output_tokens: 0, cost_micro_usd: 0 };
 
 /** The usage of two requests that are one call of a step. */
 function sumOf(usage: CallUsage, more: Counts): CallUsage {
@@ -74,15 +78,17 @@ function sumOf(usage: CallUsage, more: Counts): CallUsage {
     input_tokens: usage.input_tokens + more.input_tokens,
     output_tokens: usage.output_tokens + more.output_tokens,
     cost_micro_usd: usage.cost_micro_usd + more.cost_micro_usd,
+    ...(more.estimated ? { estimated: true } : {}),
   };
 }
 
 /** Makes one request. A provider that sends nothing for `silenceMs` fails it. */
 async function requestOnce(
-  { env, silenceMs }: RemoteDeps,
+  deps: RemoteDeps,
   name: RemoteModelName,
   request: ModelRequest,
 ): Promise<ModelAnswer> {
+  const { silenceMs } = deps;
   const label = `${name.provider}/${name.model}`;
   const report = emptyReport(request.tools.map((tool) => tool.name));
   const limit = withTimeout(request.signal, silenceMs, () => {
@@ -90,18 +96,29 @@ async function requestOnce(
     return new RetryableError("model_timeout", message);
   });
   const { signal } = limit;
-  // With every byte, so that the reported usage is charged also when the call fails later.
+  const tellUsage = (): void => request.onUsage?.(usageOf(name, report, request, deps.replaced()));
+  // With every byte, so that what is known is charged also when the call is cut off later.
   const onBytes = (): void => {
     limit.restart();
-    if (report.tokens !== undefined) request.onUsage?.(usageOf(name, report));
+    tellUsage();
   };
   try {
     signal.throwIfAborted();
-    return await within(signal, streamAnswer(env, name, { ...request, signal }, report, onBytes));
+    // From here on the provider may have read the request, whenever the call is cut off.
+    tellUsage();
+    const answer = await within(signal, streamAnswer(deps, name, { ...request, signal }, report, onBytes));
+    tellUsage();
+    return answer;
   } catch (error) {
+    if (usedNothing(report) && !signal.aborted) request.onUsage?.(null);
+    else tellUsage();
     throw modelError(error, label, signal);
   } finally {
-    if (report.tokens !== undefined) request.onUsage?.(usageOf(name, report));
     limit.clear();
   }
+}
+
+/** The provider refused the request, or was not reached. */
+function usedNothing({ tokens, begun, error, writtenChars }: ProviderReport): boolean {
+  return tokens === undefined && (!begun || (error !== undefined && writtenChars === 0));
 }

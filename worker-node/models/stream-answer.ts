@@ -1,6 +1,5 @@
 import { argumentsOf } from "../engine/tool-arguments.ts";
 import { PartCollector } from "./answer-parts.ts";
-import { costMicroUsd } from "./cost.ts";
 import { isToolChoiceViolation } from "./model-error.ts";
 import { openModel } from "./providers.ts";
 import { refuseIncomplete } from "./refuse-incomplete.ts";
@@ -8,15 +7,17 @@ import { toSdkMessages } from "./sdk-messages.ts";
 import { Thoughts } from "./thoughts.ts";
 import { toolNameOf } from "./tool-name.ts";
 import type { ToolSet } from "ai";
-import { estimatedTokens } from "./token-count.ts";
-import type { Tokens } from "./cost.ts";
+import { usageOf } from "./call-usage.ts";
 import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
-import type { ModelName } from "../../shared/contracts/model-name.ts";
 import type { AnswerPiece } from "./thoughts.ts";
 import type { ModelEnv } from "./providers.ts";
+import type { ReplacedPrices } from "../../shared/contracts/model-price.ts";
 import type { ProviderReport } from "./provider-report.ts";
 
 export type RemoteModelName = Parameters<typeof openModel>[1];
+
+/** The settings of the providers, and the prices that the operator has set. */
+export type StreamDeps = { env: ModelEnv; replaced(): ReplacedPrices };
 
 /** Imports the SDK at the first model call, and disables its warnings on the console: the log has one line format. */
 async function loadSdk(): Promise<typeof import("ai")> {
@@ -30,7 +31,7 @@ async function loadSdk(): Promise<typeof import("ai")> {
  * @throws the provider's error, or the error of an incomplete answer
  */
 export async function streamAnswer(
-  env: ModelEnv,
+  { env, replaced }: StreamDeps,
   name: RemoteModelName,
   request: ModelRequest,
   report: ProviderReport,
@@ -46,6 +47,7 @@ export async function streamAnswer(
     ...(request.tools.length > 0 ? { toolChoice: request.toolChoice } : {}),
     headers: { "Idempotency-Key": request.effectKey },
     maxRetries: 0,
+    ...(request.maxOutputTokens === undefined ? {} : { maxOutputTokens: request.maxOutputTokens }),
     abortSignal: request.signal,
     // The stream delivers errors too; the default handler would print them.
     onError: () => {},
@@ -75,10 +77,12 @@ export async function streamAnswer(
           break;
         case "text-delta":
           parts.text("text", part.id, part.text, part.providerMetadata);
+          report.writtenChars += part.text.length;
           publish(thoughts.push(part.text));
           break;
         case "reasoning-delta":
           parts.text("reasoning", part.id, part.text, part.providerMetadata);
+          report.writtenChars += part.text.length;
           break;
         case "text-end":
         case "reasoning-end":
@@ -86,6 +90,7 @@ export async function streamAnswer(
           break;
         case "tool-input-delta":
           written.set(part.id, (written.get(part.id) ?? "") + part.delta);
+          report.writtenChars += part.delta.length;
           break;
         case "tool-call": {
           const id = unusedId(part.toolCallId, ids);
@@ -112,23 +117,9 @@ export async function streamAnswer(
   }
   refuseIncomplete(name, report, calls, failure);
   publish(thoughts.end());
-  // A limit on money must hold for a provider that reports no tokens as well.
-  if (request.mustHavePrice === true) report.tokens ??= estimated(request, text, calls);
-  const answer = { text, tool_calls: calls, usage: usageOf(name, report) };
+  const answer = { text, tool_calls: calls, usage: usageOf(name, report, request, replaced()) };
   const opaque = parts.parts(report.opaque, answer.text);
   return opaque === undefined ? answer : { ...answer, parts: opaque };
-}
-
-/** The tokens of a call by the length of its texts. */
-function estimated(request: ModelRequest, text: string, calls: readonly ToolCall[]): Tokens {
-  // Providers count an image by its size in pixels, not by its bytes.
-  const messages = request.messages.map((message) => ({ ...message, images: undefined }));
-  const sent = JSON.stringify([messages, request.tools]);
-  return {
-    input: estimatedTokens(sent),
-    cachedInput: 0,
-    output: estimatedTokens(text + (calls.length === 0 ? "" : JSON.stringify(calls))),
-  };
 }
 
 function callIdsOf(message: Message): string[] {
@@ -144,18 +135,6 @@ function unusedId(id: string, ids: Set<string>): string {
   for (let n = 2; ids.has(unused); n++) unused = `${id}_${n}`;
   ids.add(unused);
   return unused;
-}
-
-/** The usage of a call, as far as the provider has reported it. */
-export function usageOf(name: ModelName, { tokens }: ProviderReport): ModelAnswer["usage"] {
-  const counted = tokens ?? { input: 0, cachedInput: 0, output: 0 };
-  return {
-    provider: name.provider,
-    model: name.model,
-    input_tokens: counted.input,
-    output_tokens: counted.output,
-    cost_micro_usd: costMicroUsd(name, counted),
-  };
 }
 
 function toSdkTool(sdk: typeof import("ai"), spec: ToolSpec): ToolSet[string] {

@@ -7,6 +7,6 @@ export function tokenCount(report: Json | undefined): number {
 }
 
 /** The usual estimate: four characters a token. */
-export function estimatedTokens(text: string): number {
-  return Math.ceil(text.length / 4);
+export function estimatedTokens(chars: number): number {
+  return Math.ceil(chars / 4);
 }

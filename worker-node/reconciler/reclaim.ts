@@ -1,12 +1,13 @@
 import { log, messageOf } from "../../shared/log.ts";
 import { enqueueDue, readyJobOf } from "../../shared/queue/due-jobs.ts";
+import { jobOf } from "../../shared/queue/job.ts";
 import type { RepairDeps } from "./reconciler-deps.ts";
 import { StallDetector } from "./stall-detector.ts";
 
 /**
- * docs/protocol.md 7.3, 7.4 and 7.10. Guarantee: a run is queued again 30 s after its worker fell silent, or 30 s after its
- * deadline when its worker beats but does not move it; a chat turn is due once the turns before it have ended. Needs Postgres
- * alone, so it goes on while Redis is unreachable.
+ * docs/protocol.md 7.3, 7.4, 7.10 and 5.10. Guarantee: a run is queued again 30 s after its worker fell silent, or 30 s after its
+ * deadline when its worker beats but does not move it; a chat turn is due once the turns before it have ended, and a run that
+ * waits for a budget once that budget has changed. Needs Postgres alone, so it goes on while Redis is unreachable.
  */
 export class Reclaim {
   readonly #deps: RepairDeps;
@@ -29,6 +30,17 @@ export class Reclaim {
     await this.#reclaimFromSilent();
     await this.#reclaimOverdue();
     await this.#wakeTurns();
+    await this.#wakeBudgetWaits();
+  }
+
+  /** Runs that wait for a budget which has changed: the edge wakes them after a change, unless it dies or they park later. */
+  async #wakeBudgetWaits(): Promise<void> {
+    const { store, queue } = this.#deps;
+    const woken = await store.wakeBudgetWaits();
+    const queued = woken.filter(({ status }) => status === "queued");
+    if (queued.length === 0) return;
+    const jobs = queued.map((run) => ({ ...jobOf(run), status: "queued" as const, delayMs: 0 }));
+    await this.#notifyQueue(queue.enqueue(jobs));
   }
 
   async #reclaimFromSilent(): Promise<void> {

@@ -107,6 +107,7 @@ const ABOUT = {
     { name: "Files", description: "Uploads, which runs take as attachments" },
     { name: "Definitions", description: "Orchestrations, agents and tools" },
     { name: "Webhooks", description: "What receivers of `webhook_url` get" },
+    { name: "Money", description: "Prices of models, and budgets" },
     {
       name: "Operations",
       description: "Health, tenants, keys, the audit, workers, dead letters and webhook deliveries",

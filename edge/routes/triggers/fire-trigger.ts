@@ -1,3 +1,4 @@
+import { endUserOf } from "../../../shared/contracts/budget.ts";
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { digestOf } from "../../../shared/bytes.ts";
@@ -94,6 +95,7 @@ async function runOf(trigger: Trigger, delivery: Delivery, text: string, body: u
     triggered_by: "webhook",
     input: JSON.stringify({ message, state: { ...template.state, trigger: body } }),
     metadata: JSON.stringify(template.metadata),
+    end_user: endUserOf(template.metadata),
     delay_ms: 0,
     idempotency_key: ["trigger", trigger.trigger_id, delivery.id].join(SEPARATOR),
     request_hash: await digestOf("SHA-256", text),

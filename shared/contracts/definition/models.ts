@@ -1,14 +1,22 @@
 import { modelOf, parseModelName, unknownModel } from "../model-name.ts";
 import { priceError } from "../model-price.ts";
+import type { ReplacedPrices } from "../model-price.ts";
 import type { FieldError } from "../../errors.ts";
 import type { AgentDocument } from "./agent.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
 
+/** What a save knows of money besides the definition: the operator's prices, and whether a budget applies to its runs. */
+export type MoneyRules = { replaced?: ReplacedPrices; hasBudget?: boolean };
+
 /** Models of steps that no worker can ever call, or that a limit on money excludes. */
-export function stepModelErrors({ steps, max_total_cost_usd }: OrchestrationDocument): FieldError[] {
+export function stepModelErrors(
+  { steps, max_total_cost_usd }: OrchestrationDocument,
+  { replaced, hasBudget = false }: MoneyRules = {},
+): FieldError[] {
+  const isLimited = max_total_cost_usd !== null || hasBudget;
   return steps.flatMap((step, index) => {
     const requested = "model" in step ? modelOf(step.model) : null;
-    const message = requested === null ? null : modelError(requested, max_total_cost_usd !== null);
+    const message = requested === null ? null : modelError(requested, isLimited, replaced);
     return message === null ? [] : [{ path: `steps[${index}].model`, message }];
   });
 }
@@ -26,10 +34,10 @@ export function agentModelErrors({ model, provider }: AgentDocument): FieldError
 }
 
 /** @param isLimited a limit on money holds, so that the model's price must be known */
-export function modelError(requested: string, isLimited: boolean): string | null {
+export function modelError(requested: string, isLimited: boolean, replaced?: ReplacedPrices): string | null {
   if (/[\s\p{Cc}]/u.test(requested))
     return `${JSON.stringify(requested)} names no model: a name has no spaces`;
   const name = parseModelName(requested);
   if (name === null) return unknownModel(requested);
-  return isLimited ? priceError(requested, name) : null;
+  return isLimited ? priceError(requested, name, replaced) : null;
 }

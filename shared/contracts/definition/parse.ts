@@ -2,6 +2,7 @@ import { AgentDocument, agentErrors, runnableAgent } from "./agent.ts";
 import { useSentences } from "../schema-messages.ts";
 import { codeErrors } from "./code.ts";
 import { agentModelErrors, stepModelErrors } from "./models.ts";
+import type { MoneyRules } from "./models.ts";
 import { approvalErrors } from "./approval-errors.ts";
 import { formErrors, repeatedFormKeys } from "./forms.ts";
 import { impossibleReferences, namedByAgent, referencesOf } from "./references.ts";
@@ -46,21 +47,21 @@ export function parseOrchestration(json: unknown): Parsed<Orchestration> {
  * Parses an orchestration that is to be saved. It must be executable, and every part of it must have the effect that it
  * names. These further rules hold for a save alone: versions that were saved before a rule existed are executed as they are.
  */
-export function parseNewOrchestration(json: unknown): Parsed<Orchestration> {
+export function parseNewOrchestration(json: unknown, money: MoneyRules = {}): Parsed<Orchestration> {
   const document = OrchestrationDocument.safeParse(json);
   const parsed = parseOrchestration(json);
-  const more = document.success ? newErrors(document.data) : [];
+  const more = document.success ? newErrors(document.data, money) : [];
   if (parsed.ok) more.push(...stepsWithoutEnd(parsed.definition.steps));
   if (more.length > 0) return alsoInvalid(parsed, more);
   const isScheduled = parsed.ok && parsed.definition.trigger === "scheduled";
   return isScheduled ? notYet([{ path: "trigger", message: "schedules are not available yet" }]) : parsed;
 }
 
-function newErrors(document: OrchestrationDocument): FieldError[] {
+function newErrors(document: OrchestrationDocument, money: MoneyRules): FieldError[] {
   return [
     ...almostPlaces(document),
     ...codeErrors(document),
-    ...stepModelErrors(document),
+    ...stepModelErrors(document, money),
     ...unreadValues(document),
     ...impossibleReferences(referencesOf(document)),
     ...repeatedFormKeys(document),

@@ -1,6 +1,7 @@
 import { suggestions } from "../../nearest-name.ts";
 import { modelOf } from "../model-name.ts";
 import { modelError } from "./models.ts";
+import type { MoneyRules } from "./models.ts";
 import { coversTool, isToolPattern, TOOL_NAME } from "./tool-names.ts";
 import type { FieldError } from "../../errors.ts";
 import type { AgentDocument } from "./agent.ts";
@@ -63,9 +64,13 @@ export function missingReferences(references: readonly Reference[], known: Known
 }
 
 /** Warnings about agents that exist and cannot do what a step asks of them as they are stored now. */
-export function unfitAgents(orchestration: Orchestration, known: Known): FieldError[] {
+export function unfitAgents(
+  orchestration: Orchestration,
+  known: Known,
+  { replaced, hasBudget = false }: MoneyRules = {},
+): FieldError[] {
   const suggest = suggestions();
-  const isLimited = orchestration.max_total_cost_usd !== null;
+  const isLimited = orchestration.max_total_cost_usd !== null || hasBudget;
   return orchestration.steps.flatMap((step, index) => {
     const agent = step.type === "agent" ? known.agents.get(step.agent_id) : undefined;
     if (agent === undefined || step.type !== "agent") return [];
@@ -77,7 +82,7 @@ export function unfitAgents(orchestration: Orchestration, known: Known): FieldEr
         message: `the agent "${step.agent_id}" has no tool "${name}"${suggest(name, agent.tools)}`,
       }));
     const requested = modelOf(step.model) === null ? modelOf(agent.model, agent.provider) : null;
-    const message = requested === null ? null : modelError(requested, isLimited);
+    const message = requested === null ? null : modelError(requested, isLimited, replaced);
     return message === null
       ? unknownTools
       : [...unknownTools, { path: `steps[${index}].agent_id`, message: `its agent's model ${message}` }];

@@ -38,7 +38,7 @@ export async function acceptRuns(
     with submitted as (
       select * from json_to_recordset(${JSON.stringify(runs.map(columnsOf))}::text::json) as r(
         run_id text, tenant_id text, orchestration_id text, lane text, priority int, correlation_id text,
-        session_id text, triggered_by text, input text, metadata text, delay_ms float8, starts_at timestamptz,
+        session_id text, triggered_by text, input text, metadata text, end_user text, delay_ms float8, starts_at timestamptz,
         singleton_key text, singleton_policy text, batch_id text, batch_index int,
         idempotency_key text, request_hash text, webhook_url text, webhook_secret text,
         chat_session text, turn_tenant text, turn_version int, rejects_busy boolean)
@@ -64,11 +64,11 @@ export async function acceptRuns(
     ), accepted as (
     insert into runs (
       run_id, tenant_id, orchestration_id, definition_tenant, definition_version, wake_at, lane, priority,
-      correlation_id, session_id, triggered_by, input, metadata, webhook_url, webhook_secret, chat_session,
-      starts_at, singleton_key, singleton_policy, batch_id, batch_index)
+      correlation_id, session_id, triggered_by, input, metadata, end_user, webhook_url, webhook_secret,
+      chat_session, starts_at, singleton_key, singleton_policy, batch_id, batch_index)
     select a.run_id, a.tenant_id, a.orchestration_id, p.definition_tenant, p.version,
       greatest(now() + p.delay_ms * interval '1 millisecond', a.starts_at), a.lane, a.priority,
-      a.correlation_id, a.session_id, a.triggered_by, a.input, a.metadata, a.webhook_url, a.webhook_secret,
+      a.correlation_id, a.session_id, a.triggered_by, a.input, a.metadata, a.end_user, a.webhook_url, a.webhook_secret,
       a.chat_session,
       case when a.delay_ms > 0 or a.starts_at is not null
         then greatest(now() + a.delay_ms * interval '1 millisecond', a.starts_at) end,

@@ -35,11 +35,13 @@ export const ClaimedRun = z.object({
   /** Time since its first claim, less the time that it was paused. */
   running_for_ms: z.number(),
   cost_micro_usd: z.number(),
-  /** The bytes of its journal: see budget.ts. */
+  /** The bytes of its journal: see size-limits.ts. */
   journal_bytes: z.number(),
   /** Of a child: what its parent had left. An edge of an earlier version does not send them. */
   cost_limit_micro_usd: z.number().nullish(),
   time_limit_ms: z.number().nullish(),
+  /** A budget applies to the run. An edge of a version without budgets does not say it. */
+  has_budget: z.boolean().default(false),
 });
 export type ClaimedRun = z.infer<typeof ClaimedRun>;
 
@@ -115,7 +117,8 @@ async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Pr
       r.correlation_id, r.chat_session, case when octet_length(r.input) <= ${INLINE_INPUT_BYTES} then r.input end as input, floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms,
       extract(epoch from now() - r.started_at - r.paused_for)::float8 * 1000 as running_for_ms,
       r.cost_micro_usd::float8 as cost_micro_usd, r.journal_bytes::float8 as journal_bytes,
-      r.cost_limit_micro_usd::float8 as cost_limit_micro_usd, r.time_limit_ms::float8 as time_limit_ms`;
+      r.cost_limit_micro_usd::float8 as cost_limit_micro_usd, r.time_limit_ms::float8 as time_limit_ms,
+      has_budget(r.tenant_id, r.orchestration_id, r.end_user) as has_budget`;
 }
 
 /** The input of a run: JSON text of RunInput; null when there is no such run. */

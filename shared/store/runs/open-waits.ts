@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { ShownVote } from "../../contracts/approval.ts";
+import { BudgetWait } from "../../contracts/budget.ts";
 import type { RunId } from "../../contracts/ids.ts";
 import type { Sql } from "../sql.ts";
 import { FieldsText, readPrompt } from "./waits.ts";
@@ -27,13 +28,24 @@ export type Question = z.infer<typeof Question>;
 /** A timer as the API shows it. */
 const Timer = z.object({ ...common, kind: z.literal("timer"), deadline_at_ms: z.number() });
 
+/** A wait for a budget as the API shows it. `prompt`: a sentence about what the budget has left. */
+const BudgetPause = z.object({
+  ...common,
+  kind: z.literal("budget"),
+  prompt: z.string().transform(readPrompt),
+  fields: z
+    .string()
+    .transform((text) => JSON.parse(text))
+    .pipe(BudgetWait),
+});
+
 /** What a run waits for, as the API shows it. */
-const OpenWait = z.discriminatedUnion("kind", [Question, Timer]);
+const OpenWait = z.discriminatedUnion("kind", [Question, Timer, BudgetPause]);
 export type OpenWait = z.infer<typeof OpenWait>;
 
 /**
- * The open questions and timers of a run: questions before timers, the oldest first, 100 at most. It does not check the
- * tenant: the caller has read the run for its principal before.
+ * The open questions, timers and waits for budgets of a run, in this order, the oldest first, 100 at most. It does not check
+ * the tenant: the caller has read the run for its principal before.
  */
 export async function listOpenWaits(sql: Sql, run: RunId): Promise<OpenWait[]> {
   const rows = await sql`
@@ -42,8 +54,8 @@ export async function listOpenWaits(sql: Sql, run: RunId): Promise<OpenWait[]> {
       extract(epoch from w.opened_at)::float8 * 1000 as opened_at_ms,
       extract(epoch from w.deadline_at)::float8 * 1000 as deadline_at_ms
     from waits w join runs r using (run_id)
-    where w.run_id = ${run} and w.kind in ('human', 'timer') and w.answered_at is null and r.ended_at is null
-    order by w.kind = 'human' desc, w.opened_at, w.wait_id limit 100`;
+    where w.run_id = ${run} and w.kind in ('human', 'timer', 'budget') and w.answered_at is null and r.ended_at is null
+    order by array_position(array['human', 'timer', 'budget'], w.kind), w.opened_at, w.wait_id limit 100`;
   return rows.map((row) => OpenWait.parse(row));
 }
 

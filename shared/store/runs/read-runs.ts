@@ -43,10 +43,12 @@ export const RunRow = z.object({
   /** Time to its wake-up: negative when that has passed, null when the run has ended. */
   due_in_ms: z.number().nullable(),
   cancel_requested: z.boolean(),
-  /** A question or a timer of the run is open. */
+  /** A question, a timer or a wait for a budget of the run is open. */
   waits: z.boolean(),
   /** A question of the run is open. */
   asks: z.boolean(),
+  /** Tokens and cost of some of its model calls are estimated, because the provider did not report them. */
+  usage_estimated: z.boolean(),
   parent_run_id: RunId.nullable(),
 });
 export type RunRow = z.infer<typeof RunRow>;
@@ -82,9 +84,10 @@ export function runColumns(sql: Sql) {
       extract(epoch from wake_at - now())::float8 * 1000 as due_in_ms,
       cancel_requested_at is not null as cancel_requested,
       ended_at is null and exists (
-        select from waits w where w.run_id = runs.run_id and w.kind in ('human', 'timer') and w.answered_at is null) as waits,
+        select from waits w where w.run_id = runs.run_id and w.kind in ('human', 'timer', 'budget') and w.answered_at is null) as waits,
       ended_at is null and exists (
         select from waits w where w.run_id = runs.run_id and w.kind = 'human' and w.answered_at is null) as asks,
+      exists (select from usage u where u.run_id = runs.run_id and u.estimated) as usage_estimated,
       parent_run_id`;
 }
 

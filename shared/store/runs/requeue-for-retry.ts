@@ -77,9 +77,9 @@ export async function retryRun(
       insert into journal (run_id, seq, events_n, attempt, kind, output, events)
       select run_id, event_seq, 1, attempt, 'rewind', ${output}, ${event} from requeued
     ), closed_waits as (
-      -- The next life asks open questions again, and goes on with what is left of its timers.
+      -- The next life asks open questions again, goes on with what is left of its timers, and reserves its calls again.
       update waits w set answered_at = now(), answered_by = ${CLOSED_BY.retry} from requeued q
-      where w.run_id = q.run_id and w.kind in ('human', 'timer') and w.answered_at is null
+      where w.run_id = q.run_id and w.kind in ('human', 'timer', 'budget') and w.answered_at is null
     ), resolved as (
       update dead_letters d set resolved_at = now() from requeued q
       where d.run_id = q.run_id and d.resolved_at is null

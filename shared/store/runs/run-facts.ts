@@ -53,6 +53,9 @@ export const RunFacts = z.object({
       child_run_id: z.string().nullable(),
       opened_at_ms: z.number(),
       deadline_at_ms: ms,
+      /** Of a wait for a budget: which one, and why. JSON texts. */
+      for_budget: z.string().nullish(),
+      why: z.string().nullish(),
     }),
   ),
   /** Of a chat turn: the first turn of its session that has not ended, if that is an earlier one. */
@@ -115,7 +118,8 @@ export async function readRunFacts(sql: Sql, tenant: TenantId | null, run: RunId
     cross join lateral (
       select coalesce(json_agg(open order by opened_at_ms, wait_id), '[]') as waits from (
         select kind, wait_id, step_id, child_run_id, extract(epoch from opened_at)::float8 * 1000 as opened_at_ms,
-          extract(epoch from deadline_at)::float8 * 1000 as deadline_at_ms
+          extract(epoch from deadline_at)::float8 * 1000 as deadline_at_ms,
+          case when kind = 'budget' then fields end as for_budget, case when kind = 'budget' then prompt end as why
         from waits w where w.run_id = r.run_id and w.answered_at is null
         order by opened_at, wait_id limit ${MAX_WAITS}) open
     ) q

@@ -76,10 +76,10 @@ export async function startChild(sql: Sql, parent: ParentFence, child: NewChild)
     ), inserted as (
       insert into runs (
         run_id, tenant_id, orchestration_id, definition_tenant, definition_version, wake_at, lane, priority,
-        correlation_id, session_id, triggered_by, input, metadata, parent_run_id, parent_wait_id, parent_step_path,
+        correlation_id, session_id, triggered_by, input, metadata, end_user, parent_run_id, parent_wait_id, parent_step_path,
         depth, cost_limit_micro_usd, time_limit_ms)
       select ${child.run_id}, p.tenant_id, ${child.orchestration_id}, d.definition_tenant, d.version, now(), p.lane,
-        p.priority, p.correlation_id, p.session_id, 'system', ${child.input}, p.metadata, p.run_id, ${child.wait_id},
+        p.priority, p.correlation_id, p.session_id, 'system', ${child.input}, p.metadata, p.end_user, p.run_id, ${child.wait_id},
         ${child.step_path}, p.depth + 1, ${child.cost_limit_micro_usd}::bigint, ${child.time_limit_ms}::bigint
       from parent p cross join pinned d cross join siblings s cross join room
       where p.depth < ${MAX_DEPTH} and s.n < ${MAX_CHILDREN} and room.n > 0

@@ -125,7 +125,12 @@ export const Wait = z.object({
   prompt: z.string().exactOptional(),
   /** What the child has used so far. An edge of an earlier version does not send it. */
   child_usage: z
-    .object({ input_tokens: z.number(), output_tokens: z.number(), cost_micro_usd: z.number() })
+    .object({
+      input_tokens: z.number(),
+      output_tokens: z.number(),
+      cost_micro_usd: z.number(),
+      estimated: z.boolean(),
+    })
     .nullish(),
 });
 export type Wait = z.infer<typeof Wait>;
@@ -152,7 +157,8 @@ export async function readWaits(sql: Sql, run: RunId, waitIds: readonly string[]
       extract(epoch from now() - opened_at)::float8 * 1000 as open_for_ms,
       case when child_run_id is not null then (
         select json_build_object('input_tokens', coalesce(sum(u.input_tokens), 0),
-          'output_tokens', coalesce(sum(u.output_tokens), 0), 'cost_micro_usd', coalesce(sum(u.cost_micro_usd), 0))
+          'output_tokens', coalesce(sum(u.output_tokens), 0), 'cost_micro_usd', coalesce(sum(u.cost_micro_usd), 0),
+          'estimated', coalesce(bool_or(u.estimated), false))
         from usage u where u.run_id = child_run_id
       ) end as child_usage
     from waits where ${requested} order by wait_id`;

@@ -36,6 +36,7 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
     ), deleted_usage as (delete from usage where run_id in (select run_id from doomed)
     ), deleted_uses as (delete from upload_uses where run_id in (select run_id from doomed)
     ), deleted_artifacts as (delete from artifacts where run_id in (select run_id from doomed)
+    ), deleted_budget_calls as (delete from budget_calls where run_id in (select run_id from doomed)
     ), deleted_letters as (delete from dead_letters where run_id in (select run_id from doomed)
     ), deleted_deliveries as (
       delete from webhook_deliveries where delivery_id in (
@@ -84,6 +85,8 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
       delete from uploads where upload_id in (
         select upload_id from uploads where tenant_id in (select tenant_id from deleting) limit ${BATCH})
       returning 1
+    ), deleted_budgets as (
+      delete from budgets where tenant_id in (select tenant_id from deleting) returning 1
     ), deleted_keys as (
       delete from api_keys where tenant_id in (select tenant_id from deleting) returning 1
     ), counted as (
@@ -94,7 +97,8 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
         + (select count(*) from deleted_sessions) + (select count(*) from deleted_holders)
         + (select count(*) from deleted_batches) + (select count(*) from deleted_schedules)
         + (select count(*) from deleted_ticks) + (select count(*) from deleted_triggers)
-        + (select count(*) from deleted_uploads) + (select count(*) from deleted_keys) as deleted
+        + (select count(*) from deleted_uploads) + (select count(*) from deleted_budgets)
+        + (select count(*) from deleted_keys) as deleted
     ), purged as (
       -- The limits of a tenant that is created anew under this id. Its own stay 0 until then.
       update tenants t set purged_at = now(), objects_before = now(), name = '', weight = 1,

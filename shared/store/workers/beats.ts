@@ -32,6 +32,8 @@ export const OwnedRun = z.object({
   attempt: z.number(),
   signals: z.number(),
   cancel: z.boolean(),
+  /** A budget applies to the run. An edge of a version without budgets does not say it. */
+  has_budget: z.boolean().default(false),
 });
 export type OwnedRun = z.infer<typeof OwnedRun>;
 
@@ -65,7 +67,7 @@ export async function beat(sql: Sql, worker: Beat): Promise<BeatReply> {
     )
     select silences, drain, (
       select coalesce(json_agg(json_build_object('run_id', run_id, 'attempt', attempt, 'signals', signals,
-        'cancel', cancel_requested_at is not null)), '[]')
+        'cancel', cancel_requested_at is not null, 'has_budget', has_budget(tenant_id, orchestration_id, end_user))), '[]')
       from runs where owner = ${worker.incarnation} and status = 'running') as owned
     from beaten`;
   return BeatReply.parse(row);

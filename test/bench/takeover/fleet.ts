@@ -116,6 +116,7 @@ async function accept(sql: Sql, runs: readonly RunId[]): Promise<void> {
       triggered_by: "api",
       input: JSON.stringify({ message: "takeover", state: {} }),
       metadata: "{}",
+      end_user: null,
       delay_ms: 0,
       idempotency_key: null,
       request_hash: null,

@@ -49,6 +49,10 @@ beforeAll(async () => {
     method: "GET",
     url: "https://example.com/",
   });
+  await app.call("PUT", "/scale/budgets/acme-budget", {
+    key: keys.owner,
+    body: { scope: "tenant", limit_usd: 1 },
+  });
   await put("mcp-servers/acme-mcp", { url: "https://example.com/mcp" });
   await put("schedules/acme-schedule", {
     orchestration_id: "acme-graph",
@@ -92,6 +96,7 @@ beforeAll(async () => {
     schedules: "acme-schedule",
     triggers: String(trigger.id),
     uploads: upload_id,
+    budgets: "acme-budget",
     dlq: `${failed.run}.${failed.seq}`,
     webhooks: delivery?.delivery_id ?? "",
     "api-keys": String((await bodyOf(made)).id),
@@ -161,7 +166,7 @@ const status = (expected: number) => async (_route: Route, answer: Response) =>
 
 /** What belongs to the operator: a tenant's key is refused, whatever its scopes are. */
 const OF_THE_PLATFORM =
-  /\/api\/v2\/metrics$|\/scale\/(workers|queue$|config$|test-)|^(GET|POST) .*\/scale\/tenants$|^(PATCH|DELETE) .*\/scale\/tenants\/\{id\}$/;
+  /\/api\/v2\/metrics$|\/scale\/(workers|queue$|config$|test-|model-prices$)|^(GET|POST) .*\/scale\/tenants$|^(PATCH|DELETE) .*\/scale\/tenants\/\{id\}$/;
 const isOfPlatform = ({ method, template }: Route) => OF_THE_PLATFORM.test(`${method} ${template}`);
 
 describe("every route that requires a key", () => {

@@ -28,6 +28,7 @@ function newRun(tenant: string, more: Partial<NewRun> = {}): NewRun {
     triggered_by: "api",
     input: '{"message":"","state":{}}',
     metadata: "{}",
+    end_user: null,
     delay_ms: 0,
     idempotency_key: null,
     request_hash: null,

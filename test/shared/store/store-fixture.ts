@@ -110,6 +110,7 @@ export function newRun(changes: Partial<NewRun> = {}): NewRun {
     triggered_by: "api",
     input: JSON.stringify({ message: "hello", state: {} }),
     metadata: "{}",
+    end_user: null,
     delay_ms: 0,
     idempotency_key: null,
     request_hash: null,

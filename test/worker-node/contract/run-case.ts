@@ -164,7 +164,7 @@ function endedChild(wait_id: string, response: Json | { fails: string }): Wait {
     open_for_ms: 1,
     answer: JSON.stringify(end),
     answered_by: CHILD,
-    child_usage: { input_tokens: 1, output_tokens: 1, cost_micro_usd: 1 },
+    child_usage: { input_tokens: 1, output_tokens: 1, cost_micro_usd: 1, estimated: false },
   };
 }
 

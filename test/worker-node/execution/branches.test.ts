@@ -243,7 +243,8 @@ describe("a branch that fails", () => {
 test("what a failed try has cost counts for other branches while the next try waits", async () => {
   harness.definition = {
     ...steps(fanout([["x", "z"], ["y"]]), llm("x"), llm("z"), llm("y")),
-    max_total_cost_usd: 0.0001,
+    // Room for the worst case of both calls at once.
+    max_total_cost_usd: 0.1,
   };
   const hasFailed = Promise.withResolvers<void>();
   harness.models = {
@@ -252,7 +253,7 @@ test("what a failed try has cost counts for other branches while the next try wa
         await hasFailed.promise;
         return { text: "text", tool_calls: [], usage: { ...usage, cost_micro_usd: 0 } };
       }
-      onUsage?.({ ...usage, cost_micro_usd: 100 });
+      onUsage?.({ ...usage, cost_micro_usd: 100_000 });
       setImmediate(hasFailed.resolve);
       throw new RetryableError("busy", "come back later", { retryAfterMs: 4_000 });
     },

@@ -14,6 +14,7 @@ import { Journal } from "../../../worker-node/journal/journal.ts";
 import type { FileStore } from "../../../worker-node/files/file-store.ts";
 import type { ObjectStore } from "../../../worker-node/execution/object-store.ts";
 import { Counters } from "../../../worker-node/ops/counters.ts";
+import { builtInPrices } from "../fakes.ts";
 import { FakeStore } from "../fake-store.ts";
 
 export const print = { type: "print", print_content: "text" };
@@ -63,6 +64,10 @@ export class ExecutionHarness {
 
   readChatHistory: ExecutionDeps["store"]["readChatHistory"] = notInThisTest;
   readTurnText: ExecutionDeps["store"]["readTurnText"] = notInThisTest;
+  prices: ExecutionDeps["prices"] = builtInPrices();
+  /** The budgets of the run. */
+  reserveInBudgets: ExecutionDeps["store"]["reserveInBudgets"] = async () => ({ outcome: "free" });
+  releaseReservation: ExecutionDeps["store"]["releaseReservation"] = async () => null;
 
   /** @param journal what the run has committed before */
   begin(changes: Partial<ClaimedRun> = {}, journal: readonly StoredEntry[] = []) {
@@ -122,6 +127,7 @@ export class ExecutionHarness {
           return { text: await this.generate(request), tool_calls: [], usage };
         },
       },
+      prices: this.prices,
       tools: { toolsOf: async () => [], call: (request) => this.callTool(request) },
       sandbox: this.sandbox ?? {
         of: () => ({ evaluate: notInThisTest, transform: (code, state) => this.transform(code, state) }),
@@ -143,6 +149,8 @@ export class ExecutionHarness {
         readWaits: (id, names) => this.readWaits(id, names),
         readChatHistory: (id, before) => this.readChatHistory(id, before),
         readTurnText: (run) => this.readTurnText(run),
+        reserveInBudgets: (call) => this.reserveInBudgets(call),
+        releaseReservation: (call) => this.releaseReservation(call),
       },
       confirm: async () => {},
     };

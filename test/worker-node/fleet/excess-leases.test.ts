@@ -1,4 +1,5 @@
 /** A tenant with more leases than slots, on real stores: docs/protocol.md 5.2 and 10. */
+import { builtInPrices } from "../fakes.ts";
 import { Redis } from "ioredis";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Service } from "../../../local/processes/child.ts";
@@ -74,6 +75,7 @@ function newWorker(): FleetMember {
       journal: new Journal(owner, state, () => {}),
       definitions: new Definitions(state),
       models: { generate: ({ signal }) => silentPeer(signal) },
+      prices: builtInPrices(),
       tools: { toolsOf: async () => [], call: refuse },
       sandbox: { of: () => ({ evaluate: refuse, transform: refuse }) },
       artifacts: null,

@@ -88,6 +88,8 @@ function openLeaseRenewal(timing: WorkerTiming = workerTiming) {
   });
   const leaseRenewal = new LeaseRenewal({ owner, queue, links, timing, tracked, heartbeat });
   const signals: { signals: number; cancel: boolean }[] = [];
+  /** Whether a budget applies, as each beat has told. */
+  const budgets: boolean[] = [];
   const superseded: RunId[] = [];
   const track = (attempt = 1): RunId => {
     const run = newRunId(Date.now());
@@ -98,6 +100,7 @@ function openLeaseRenewal(timing: WorkerTiming = workerTiming) {
       sinceMs: performance.now(),
       supersede: () => superseded.push(run),
       onSignal: (signal) => signals.push(signal),
+      onBudget: (has) => budgets.push(has),
     });
     return run;
   };
@@ -110,7 +113,7 @@ function openLeaseRenewal(timing: WorkerTiming = workerTiming) {
     beats: () => beats,
     drains: () => drains,
   };
-  return { ...stores, leaseRenewal, heartbeat, tracked, links, signals, superseded, track };
+  return { ...stores, leaseRenewal, heartbeat, tracked, links, signals, budgets, superseded, track };
 }
 
 test("a beat whose reply asks the worker to drain says so", async () => {
@@ -127,6 +130,7 @@ const owned = (run_id: RunId, changes: Partial<OwnedRun> = {}): OwnedRun => ({
   attempt: 1,
   signals: 0,
   cancel: false,
+  has_budget: false,
   ...changes,
 });
 

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { builtInPrices } from "../fakes.ts";
 import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import type { Lane } from "../../../shared/contracts/run.ts";
@@ -191,6 +192,7 @@ function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void
         },
       },
       tools: { toolsOf: async () => [], call: refuse },
+      prices: builtInPrices(),
       sandbox: { of: () => ({ evaluate: refuse, transform: refuse }) },
       artifacts: null,
       files: null,

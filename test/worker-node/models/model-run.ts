@@ -37,6 +37,9 @@ export type RunResult = {
   message: string;
   tokens: number;
   costMicroUsd: number;
+  /** Some of its charges are marked as estimated; so is its result. */
+  isEstimated: boolean;
+  isResultEstimated: boolean;
   /** Codes of `step_retry` events, in order. */
   retries: string[];
   /** The step's text as a viewer joins it, while the run goes on and at its end. */
@@ -98,6 +101,8 @@ export async function runStep(
     message: end?.error?.message ?? "",
     tokens: row.tokens,
     costMicroUsd: row.cost_micro_usd,
+    isEstimated: entries.some(({ usage }) => usage.some((call) => call.estimated)),
+    isResultEstimated: end?.checkpoint?.estimated ?? false,
     retries: events.map((line) => /"code":"(\w+)"/.exec(line)?.[1] ?? ""),
     text: addDeltas(lines.map((line) => TextEvent.parse(JSON.parse(line)))).get("a"),
     toolCalls,

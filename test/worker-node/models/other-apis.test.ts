@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { aProvider, ag1, runStep } from "./model-run.ts";
-import { event, oc, text } from "./provider-server.ts";
+import { counts, event, oc, text } from "./provider-server.ts";
 import type { Answer } from "./provider-server.ts";
 
 // Servers that answer OpenAI's URL in the shape of another API: Ollama's own, or OpenAI's Responses.
@@ -77,8 +77,8 @@ test.each([
     ),
   ],
 ])("%s call is made once", async (_, stream) => {
-  const result = await runStep(server, ag1, [stream, text("fine")]);
-  expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }], retries: [], tokens: 5 });
+  const result = await runStep(server, ag1, [stream, text("fine", counts(0, 1))]);
+  expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }], retries: [], tokens: 5 + 1 });
 });
 
 const incomplete = (reason: string) => ({ status: "incomplete", incomplete_details: { reason } });

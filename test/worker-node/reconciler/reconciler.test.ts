@@ -88,6 +88,26 @@ test("a run whose edge died after the commit is enqueued", async () => {
   expect(await claim()).toEqual([run]);
 });
 
+// Fails when only the edge that raised the budget wakes the run: it may die, or look before the run has parked.
+test("a run that waits for a budget is queued by the next pass after the budget has changed", async () => {
+  await pass();
+  await store.sql`
+    insert into budgets (tenant_id, budget_id, scope, period, limit_micro_usd, at_limit, period_start)
+    values (${acme}, 'month', 'tenant', 'month', 0, 'pause', budget_period_start('month'))`;
+  const run = await store.startRun();
+  const fields = JSON.stringify({ budget_id: "month", version: 1 });
+  const wait = { wait_id: "w", step_id: "a", kind: "budget" as const, prompt: null, fields };
+  const waits = [{ ...wait, deadline_ms: null, child_run_id: null }];
+  const park = { kind: "park" as const, status: "paused" as const, wake_ms: 3_600_000, waits };
+  await flush(store.sql, [stepEntry(run, park)]);
+  await pass();
+  expect((await store.row(run.run_id))["status"]).toBe("paused");
+  await store.sql`update budgets set limit_micro_usd = 1000000, version = version + 1`;
+  await pass();
+  expect((await store.row(run.run_id))["status"]).toBe("queued");
+  expect(await claim()).toEqual([run.run_id]);
+});
+
 // Fails when retention comes before the repair of the queue, or does not go on until no expired rows are left.
 test("a run is enqueued although retention fails; retention is tried again until no expired rows are left", async () => {
   let deletions = 0;

@@ -1,4 +1,4 @@
-/** What a run may hold: shared/journal/budget.ts. */
+/** What a run may hold: shared/journal/size-limits.ts. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { StoredEntry } from "../../../shared/contracts/journal-entry.ts";
 import { fold } from "../../../shared/journal/fold.ts";

@@ -1,0 +1,38 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { Budget } from "../../../shared/contracts/budget.ts";
+import { TenantId } from "../../../shared/contracts/ids.ts";
+import { readBudgets } from "../../../shared/store/money/budget-rows.ts";
+import { json, operationIdAt, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
+import { PageQuery, linkNext } from "../../http/paging.ts";
+
+const routeAt = (prefix: string) =>
+  createRoute({
+    method: "get",
+    path: `${prefix}/budgets`,
+    operationId: operationIdAt(prefix, "listBudgets"),
+    tags: ["Money"],
+    summary: "List budgets",
+    description:
+      "Each with what is spent and reserved in its current period. A tenant's key gets only its tenant's budgets. The header `Link` has the next page.",
+    security: [{ key: ["admin"] }],
+    middleware: [needs("admin")] as const,
+    request: { query: PageQuery.extend({ tenant_id: TenantId.optional() }) },
+    responses: { 200: json(z.array(Budget.meta({ id: "Budget" })), "The budgets"), ...problems(422) },
+  });
+
+export const listBudgets = (prefix: string) => (api: Api) => {
+  api.openapi(routeAt(prefix), async (c) => {
+    const { cursor: after, limit, tenant_id } = c.req.valid("query");
+    const tenant = tenantFilterOf(c.get("principal"), tenant_id);
+    const budgets = await readBudgets(c.get("services").sql, { tenant, after, limit });
+    linkNext(
+      c,
+      limit,
+      budgets.map((budget) => `${budget.tenant_id}:${budget.id}`),
+    );
+    return c.json(budgets, 200);
+  });
+};

@@ -1,0 +1,33 @@
+import { ModelPrice } from "../../contracts/model-price.ts";
+import type { Sql } from "../sql.ts";
+
+/** The most prices that an operator may set: every worker holds all of them. */
+export const MAX_PRICES = 1_000;
+
+/** All prices that the operator has set, by model. */
+export async function readModelPrices(sql: Sql): Promise<ModelPrice[]> {
+  const rows = await sql`
+    select model, input_price as input_usd_per_million, cached_input_price as cached_input_usd_per_million,
+      output_price as output_usd_per_million, max_output_tokens
+    from model_prices order by model limit ${MAX_PRICES}`;
+  return rows.map((row) => ModelPrice.parse(row));
+}
+
+/** Sets the price of a model. @returns false when MAX_PRICES other models have one */
+export async function saveModelPrice(sql: Sql, price: ModelPrice): Promise<boolean> {
+  const rows = await sql`
+    insert into model_prices (model, input_price, cached_input_price, output_price, max_output_tokens)
+    select ${price.model}, ${price.input_usd_per_million}::float8, ${price.cached_input_usd_per_million}::float8,
+      ${price.output_usd_per_million}::float8, ${price.max_output_tokens}::int
+    where (select count(*) from model_prices where model <> ${price.model}) < ${MAX_PRICES}
+    on conflict (model) do update set input_price = excluded.input_price, cached_input_price = excluded.cached_input_price,
+      output_price = excluded.output_price, max_output_tokens = excluded.max_output_tokens, updated_at = now()
+    returning 1`;
+  return rows.length > 0;
+}
+
+/** Removes the operator's price of a model. @returns false when there is none */
+export async function deleteModelPrice(sql: Sql, model: string): Promise<boolean> {
+  const rows = await sql`delete from model_prices where model = ${model} returning 1`;
+  return rows.length > 0;
+}

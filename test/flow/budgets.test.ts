@@ -1,0 +1,59 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { bodyOf, runPath } from "../edge/app.ts";
+import { startApi, untilEnd } from "./api.ts";
+import type { FlowApi } from "./api.ts";
+
+let api: FlowApi;
+beforeAll(async () => {
+  api = await startApi();
+  await api.define("orchestrations", "spends", {
+    name: "spends",
+    entry_step_id: "a",
+    steps: [
+      {
+        id: "a",
+        type: "llm",
+        model: "demo/fast",
+        prompt_template: "Write about 2000 words",
+        output_key: "text",
+      },
+    ],
+  });
+  await Promise.all([api.startWorker("a"), api.startWorker("b")]);
+});
+afterAll(() => api.stop());
+
+const put = (limit_usd: number) =>
+  api.call("PUT", "/scale/budgets/month", { body: { scope: "tenant", limit_usd, at_limit: "pause" } });
+const money = async () => {
+  const [budget] = JSON.parse(await (await api.call("GET", "/scale/budgets")).text());
+  return budget;
+};
+
+// Fails when two workers spend the same money, when a run at the limit does not park, or when a raise does not wake it.
+test("runs of two workers spend no more than their budget, wait at its limit, and go on when it is raised", async () => {
+  const limit = 0.03;
+  await put(limit);
+  const runs = await Promise.all(Array.from({ length: 12 }, () => api.start("spends")));
+  const statuses = await Promise.all(runs.map((run) => api.until(run, ["completed", "paused"])));
+  const completed = statuses.filter((status) => status === "completed").length;
+  const before = await money();
+  // A call costs about 0.005 USD, and its worst case is 0.008.
+  expect(completed).toBeGreaterThan(2);
+  expect(completed).toBeLessThan(7);
+  expect(before).toMatchObject({ reserved_usd: 0 });
+  expect(before.spent_usd).toBeLessThanOrEqual(limit);
+
+  await put(1);
+  expect(new Set(await Promise.all(runs.map((run) => untilEnd(api, run))))).toEqual(new Set(["completed"]));
+  const results = await Promise.all(
+    runs.map(async (run) => bodyOf(await api.call("GET", runPath(run, "result")))),
+  );
+  const costs = results.map(({ total_cost_usd }) => Number(total_cost_usd));
+  const after = await money();
+  expect(after.spent_usd).toBeCloseTo(
+    costs.reduce((sum, cost) => sum + cost, 0),
+    6,
+  );
+  expect(after.reserved_usd).toBe(0);
+});

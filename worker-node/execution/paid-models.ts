@@ -1,0 +1,75 @@
+import type { Usage } from "../../shared/contracts/journal-entry.ts";
+import type { ModelAnswer, ModelRequest, Models } from "../engine/ports.ts";
+import { releaseCall, reserveCall } from "./budgets.ts";
+import type { PaidVisit } from "./execution-state.ts";
+
+/** The usage of the calls of one try, and how the try's calls are stopped and checked. */
+type TryOf = {
+  /** Each call has at most one element, its last report, also when the call fails. */
+  usage: Usage[];
+  signal: AbortSignal;
+  /** The cost of the run so far. @throws TerminalError when the run's own limit is reached */
+  spent(): number;
+};
+
+/**
+ * The models as a step calls them. Under a limit on money the worst case of each call is reserved before it, in the run's
+ * own limit and in all budgets that apply, and the charge of the call takes its place: docs/protocol.md 5.10.
+ */
+export function paidModels(visit: PaidVisit, thisTry: TryOf): Models {
+  const { state, walk } = visit;
+  const { deps, runLog, runLimit } = state;
+  const { usage, signal, spent } = thisTry;
+  const maxUsd = walk.definition.max_total_cost_usd;
+  return {
+    generate: async (request) => {
+      spent();
+      await deps.prices.refresh();
+      const quote = deps.prices.quote(request);
+      // Without a price the models refuse the call by name.
+      const mustHavePrice = maxUsd !== null || runLog.hasBudget;
+      if (!mustHavePrice || quote === null) return metered({ ...request, mustHavePrice });
+      let used = 0;
+      const limit = maxUsd === null ? null : maxUsd * 1e6;
+      const end = await runLimit.reserve({ limit, cost: quote.cost, spent, used: () => used, signal });
+      try {
+        const { reserved, ...admitted } = runLog.hasBudget
+          ? await reserveCall(visit, request, quote, signal)
+          : { request, quote, reserved: null };
+        const { maxOutputTokens } = admitted.quote;
+        const capped = maxOutputTokens === undefined ? {} : { maxOutputTokens };
+        return await metered({ ...admitted.request, mustHavePrice, ...capped }, reserved, (cost) => {
+          used = cost;
+        });
+      } finally {
+        end();
+      }
+    },
+  };
+
+  async function metered(
+    request: ModelRequest,
+    reserved: string | null = null,
+    onCost: (microUsd: number) => void = () => {},
+  ): Promise<ModelAnswer> {
+    const named = reserved === null ? {} : { reserved };
+    let reported: Usage | null = null;
+    const onUsage = (told: ModelAnswer["usage"] | null): void => {
+      const at = reported === null ? -1 : usage.indexOf(reported);
+      const next = told === null ? null : { call: request.effectKey, ...told, ...named };
+      // A report that comes after the try has ended, and its usage is charged, is too late.
+      if (reported !== null && at < 0) return;
+      usage.splice(at < 0 ? usage.length : at, at < 0 ? 0 : 1, ...(next === null ? [] : [next]));
+      reported = next;
+      onCost(next?.cost_micro_usd ?? 0);
+    };
+    try {
+      const answer = await deps.models.generate({ ...request, onUsage });
+      onUsage(answer.usage);
+      return { ...answer, usage: { ...answer.usage, ...named } };
+    } catch (error) {
+      if (reserved !== null && reported === null) releaseCall(visit, reserved);
+      throw error;
+    }
+  }
+}

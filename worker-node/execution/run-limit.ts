@@ -1,0 +1,50 @@
+import { within } from "./stop.ts";
+
+/** A call that is under way. `used`: what it has cost so far, which the run's cost contains already. */
+type OpenCall = { cost: number; used(): number };
+
+/** What a call needs of the run's own money limit. Money in micro-dollars. */
+type Wanted = {
+  /** Null: the run has no limit. */
+  limit: number | null;
+  /** Its worst case. */
+  cost: number;
+  /** What the run has cost so far, the calls under way included. @throws when the limit is reached */
+  spent(): number;
+  used(): number;
+  signal: AbortSignal;
+};
+
+/**
+ * The money limit of one run, `max_total_cost_usd`. The worst case of each call is reserved in it, in memory: one worker
+ * moves a run. So branches that call models at the same time pass the limit by no more than one call would.
+ */
+export class RunLimit {
+  readonly #open = new Set<OpenCall>();
+  #ended = Promise.withResolvers<void>();
+
+  /**
+   * Waits until the call fits beside those under way. A call that is alone may begin while anything is left: the limit may be
+   * lower than the worst case of one call.
+   * @returns a function that ends the reservation
+   * @throws what `spent` throws, or the reason of `signal`
+   */
+  async reserve({ limit, cost, spent, used, signal }: Wanted): Promise<() => void> {
+    if (limit === null) return () => {};
+    for (;;) {
+      const soFar = spent();
+      const reserved = [...this.#open].reduce((sum, call) => sum + Math.max(0, call.cost - call.used()), 0);
+      if (this.#open.size === 0 || soFar + reserved + cost <= limit) break;
+      await within(signal, this.#ended.promise);
+    }
+    const call = { cost, used };
+    this.#open.add(call);
+    return () => this.#end(call);
+  }
+
+  #end(call: OpenCall): void {
+    this.#open.delete(call);
+    this.#ended.resolve();
+    this.#ended = Promise.withResolvers();
+  }
+}

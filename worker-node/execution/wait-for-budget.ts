@@ -1,0 +1,71 @@
+import type { BudgetWait } from "../../shared/contracts/budget.ts";
+import type { Usage } from "../../shared/contracts/journal-entry.ts";
+import { placeOf, stepPath } from "../../shared/journal/track.ts";
+import { inTrack, namesOf } from "../engine/events.ts";
+import { costOf } from "../engine/machine.ts";
+import type { BudgetPause } from "./budgets.ts";
+import type { PaidVisit, Parked } from "./execution-state.ts";
+
+/** A run that waits for a budget without a next period looks again after this time: nothing else but a raise would wake it. */
+const BUDGET_RECHECK_MS = 7 * 24 * 3_600_000;
+
+/** The tries of a visit, the current one included, and the model calls that are not charged yet. */
+type TriesSoFar = {
+  count: number;
+  /** How many tries ended in a refusal by the other side. */
+  refused: number;
+  firstFailedAt: string | null;
+  unchargedUsage: readonly Usage[];
+};
+
+/** A budget has no room for a call of the try, which does not count as failed: the track waits for the budget. */
+export function waitForBudget(
+  { state, track, step, visit }: PaidVisit,
+  { count, refused: answered, firstFailedAt, unchargedUsage: usage }: TriesSoFar,
+  { refused, signals, message }: BudgetPause,
+): Parked {
+  const { budget_id, version, rolls_in_ms } = refused;
+  const place = { ...placeOf(track), step: step.id, visit };
+  const wait_id = `${stepPath(track, step.id)}:${visit}:budget:${state.runLog.knownSeq}`;
+  const failed = { code: "budget_exceeded", message };
+  const tried =
+    count === 1 || firstFailedAt === null
+      ? null
+      : { ...place, reason: "retry" as const, tries: count - 1, answered, error: failed };
+  return {
+    is: "wait",
+    status: "paused",
+    afterMs: rolls_in_ms ?? BUDGET_RECHECK_MS,
+    park: {
+      ...place,
+      reason: "budget",
+      wait_id,
+      budget_id,
+      cost_micro_usd: costOf(usage),
+      retry: tried && { ...tried, cost_micro_usd: 0, first_failed_at: firstFailedAt ?? "", wait_ms: 0 },
+    },
+    waits: [
+      {
+        wait_id,
+        step_id: step.id,
+        kind: "budget",
+        prompt: message,
+        fields: JSON.stringify({ budget_id, version } satisfies BudgetWait),
+        deadline_ms: null,
+        child_run_id: null,
+      },
+    ],
+    signals,
+    events: [
+      inTrack(track, {
+        type: "budget_reached",
+        ...namesOf(step),
+        budget_id,
+        action: "pause",
+        message,
+        model: null,
+      }),
+    ],
+    usage,
+  };
+}

@@ -1,0 +1,51 @@
+import { costMicroUsd } from "./cost.ts";
+import { estimatedTokens } from "./token-count.ts";
+import type { Tokens } from "./cost.ts";
+import type { ProviderReport } from "./provider-report.ts";
+import type { ModelAnswer, ModelRequest } from "../engine/ports.ts";
+import type { ModelName } from "../../shared/contracts/model-name.ts";
+import type { ReplacedPrices } from "../../shared/contracts/model-price.ts";
+
+/**
+ * The usage of a call so far: as the provider has reported it, else estimated by the length of what was sent and has come,
+ * and marked. What a provider does not say is unknown, and never 0.
+ */
+export function usageOf(
+  name: ModelName,
+  report: Pick<ProviderReport, "tokens" | "writtenChars">,
+  request: Pick<ModelRequest, "messages" | "tools">,
+  replaced: ReplacedPrices,
+): ModelAnswer["usage"] {
+  // A report of no tokens at all is none: some servers write zeros, or words, for what they do not count.
+  const told =
+    report.tokens !== undefined && report.tokens.input + report.tokens.output > 0 ? report.tokens : null;
+  const tokens = told ?? estimated(request, report.writtenChars);
+  return {
+    provider: name.provider,
+    model: name.model,
+    input_tokens: tokens.input,
+    output_tokens: tokens.output,
+    cost_micro_usd: costMicroUsd(name, tokens, replaced),
+    ...(told === null ? { estimated: true as const } : {}),
+  };
+}
+
+function estimated(request: Pick<ModelRequest, "messages" | "tools">, writtenChars: number): Tokens {
+  return {
+    input: estimatedTokens(sentSize(request, (text) => text.length)),
+    cachedInput: 0,
+    output: estimatedTokens(writtenChars),
+  };
+}
+
+/** The size of what a model reads of a request. No text of a message is copied for it: a conversation may have 16 MiB. */
+export function sentSize(
+  { messages, tools }: Pick<ModelRequest, "messages" | "tools">,
+  sizeOf: (text: string) => number,
+): number {
+  const ofMessages = messages.reduce((sum, message) => {
+    const calls = message.role === "assistant" ? (message.tool_calls ?? []) : [];
+    return sum + sizeOf(message.content) + (calls.length === 0 ? 0 : sizeOf(JSON.stringify(calls)));
+  }, 0);
+  return ofMessages + (tools.length === 0 ? 0 : sizeOf(JSON.stringify(tools)));
+}
