@@ -75,6 +75,13 @@ import { retryRun } from "./routes/runs/retry-run.ts";
 import { retryRuns } from "./routes/runs/retry-runs.ts";
 import { streamRun } from "./routes/runs/stream-run.ts";
 import { streamRuns } from "./routes/runs/stream-runs.ts";
+import { deleteEndpoint } from "./routes/webhooks/delete-endpoint.ts";
+import { enableEndpoint } from "./routes/webhooks/enable-endpoint.ts";
+import { getEndpoint } from "./routes/webhooks/get-endpoint.ts";
+import { listEndpoints } from "./routes/webhooks/list-endpoints.ts";
+import { putEndpoint } from "./routes/webhooks/put-endpoint.ts";
+import { rotateSecret } from "./routes/webhooks/rotate-secret.ts";
+import { testEndpoint } from "./routes/webhooks/test-endpoint.ts";
 import type { ServicesOf } from "./services.ts";
 
 /** The HTTP API. `servicesOf` opens the services of one request. */
@@ -171,6 +178,13 @@ const routes: readonly ((api: Api) => void)[] = [
   getDefinition("mcp_servers"),
   putDefinition("mcp_servers"),
   deleteDefinition("mcp_servers"),
+  listEndpoints,
+  getEndpoint,
+  putEndpoint,
+  deleteEndpoint,
+  rotateSecret,
+  enableEndpoint,
+  testEndpoint,
   getQueueStats,
   getMetrics,
   listWorkers,

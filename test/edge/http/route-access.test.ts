@@ -4,6 +4,7 @@ import { newApiKey } from "../../../shared/store/tenants/api-keys.ts";
 import { Scope } from "../../../shared/contracts/tenant.ts";
 import { bodyOf, startApp, startRun, type TestApp } from "../app.ts";
 import { FakeWorker, failRun } from "../fake-workers.ts";
+import { MASTER_KEY } from "../test-stores.ts";
 
 const Operation = z.looseObject({ security: z.array(z.record(z.string(), z.array(z.string()))) });
 const Paths = z.record(z.string(), z.record(z.string(), Operation));
@@ -16,7 +17,7 @@ let keys: Record<"owner" | "other" | "platform" | "revoked" | "expired", string>
 let ids: Record<string, string>;
 
 beforeAll(async () => {
-  app = await startApp();
+  app = await startApp({ MASTER_KEY });
   const { stores } = app;
   keys = {
     owner: await stores.key("acme"),
@@ -46,10 +47,13 @@ beforeAll(async () => {
     url: "https://example.com/",
   });
   await put("mcp-servers/acme-mcp", { url: "https://example.com/mcp" });
+  await put("webhook-endpoints/acme-hook", { url: "https://hooks.example.com/" });
   const webhook_url = "https://hooks.example.com/";
   const start = () => startRun(app, { key: keys.owner, body: { webhook_url } });
   const failed = await failRun(stores.sql, await start());
-  const [delivery] = await stores.sql<{ delivery_id: string }[]>`select delivery_id from webhook_deliveries`;
+  const [delivery] = await stores.sql<
+    { delivery_id: string }[]
+  >`select delivery_id from webhook_deliveries where endpoint_id is null`;
   const made = await app.call("POST", "/scale/api-keys", {
     key: keys.owner,
     body: { name: "n", scopes: ["runs:read"] },
@@ -64,6 +68,7 @@ beforeAll(async () => {
     tools: "acme-tool",
     "mcp-servers": "acme-mcp",
     dlq: `${failed.run}.${failed.seq}`,
+    "webhook-endpoints": "acme-hook",
     webhooks: delivery?.delivery_id ?? "",
     "api-keys": String((await bodyOf(made)).id),
     tenants: "acme",
@@ -197,8 +202,10 @@ describe("every route that requires a key", () => {
       // No artifact was written; a worker that owns a run is not removed (409); {} is not what most bodies are (422).
       const isAbsent = route.template.endsWith("/artifacts/{name}") || isRepeated;
       const served = code < 400 || [409, 422].includes(code) || (isAbsent && code === 404);
+      // No worker answers, or sends the test of an endpoint.
       const asked = route.template.endsWith("/workers/{id}/health") && code === 504;
-      return served || asked ? RIGHT : code;
+      const tested = route.template.endsWith("/webhook-endpoints/{id}/test") && code === 503;
+      return served || asked || tested ? RIGHT : code;
     });
   });
 });
