@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { SessionId } from "../../../shared/contracts/ids.ts";
+import { SessionId, newRunId } from "../../../shared/contracts/ids.ts";
 import type { TenantId } from "../../../shared/contracts/ids.ts";
 import { EndpointEvent, MAX_ENDPOINTS } from "../../../shared/contracts/webhook-endpoint.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
@@ -11,6 +11,7 @@ import { redeliver } from "../../../shared/store/webhooks/delivery-rows.ts";
 import {
   deleteEndpoint,
   enableEndpoint,
+  insertTestDelivery,
   readEndpoint,
   rotateSecret,
   saveEndpoint,
@@ -233,6 +234,17 @@ describe("an endpoint", () => {
     expect(due).toHaveLength(3);
     expect(await audited()).toHaveLength(1);
     await store.sql`truncate audit`;
+  });
+
+  test("is not failing because of a test, which is tried once", async () => {
+    await save("e");
+    expect(await insertTestDelivery(store.sql, acme, "none", newRunId(Date.now()))).toBeNull();
+    const id = await insertTestDelivery(store.sql, acme, "e", newRunId(Date.now()));
+    const [due] = await claim();
+    expect(due).toMatchObject({ delivery_id: id, type: "webhook.test", url: URL_A, secret: "v1.sealed" });
+    const failed = { outcome: null, retry_ms: 1, status: 500, error: "no" };
+    expect(await saveDeliveryTry(store.sql, { delivery_id: id ?? "", tries: 1, ...failed })).toBe("expired");
+    expect(await readEndpoint(store.sql, acme, "e")).toMatchObject({ failing_since_ms: null });
   });
 
   test("is not disabled when a success came in between, nor for what this installation could not sign", async () => {
