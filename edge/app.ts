@@ -100,6 +100,13 @@ import { fireTrigger } from "./routes/triggers/fire-trigger.ts";
 import { getTrigger } from "./routes/triggers/get-trigger.ts";
 import { listTriggers } from "./routes/triggers/list-triggers.ts";
 import { putTrigger } from "./routes/triggers/put-trigger.ts";
+import { deleteEndpoint } from "./routes/webhooks/delete-endpoint.ts";
+import { enableEndpoint } from "./routes/webhooks/enable-endpoint.ts";
+import { getEndpoint } from "./routes/webhooks/get-endpoint.ts";
+import { listEndpoints } from "./routes/webhooks/list-endpoints.ts";
+import { putEndpoint } from "./routes/webhooks/put-endpoint.ts";
+import { rotateSecret } from "./routes/webhooks/rotate-secret.ts";
+import { testEndpoint } from "./routes/webhooks/test-endpoint.ts";
 import type { ServicesOf } from "./services.ts";
 
 /** The HTTP API. `servicesOf` opens the services of one request. */
@@ -217,6 +224,13 @@ const routes: readonly ((api: Api) => void)[] = [
   putDefinition("mcp_servers"),
   deleteDefinition("mcp_servers"),
   listModels,
+  listEndpoints,
+  getEndpoint,
+  putEndpoint,
+  deleteEndpoint,
+  rotateSecret,
+  enableEndpoint,
+  testEndpoint,
   getQueueStats,
   getMetrics,
   listWorkers,

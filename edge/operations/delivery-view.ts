@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { RunId } from "../../shared/contracts/ids.ts";
-import { DeliveryOutcome, DeliveryType } from "../../shared/contracts/webhook.ts";
+import { DeliveryOutcome, DeliveryType, TEST_TYPE } from "../../shared/contracts/webhook.ts";
 import type { DeliveryRow } from "../../shared/store/webhooks/delivery-rows.ts";
 import { isoTime } from "../http/time.ts";
 
@@ -9,10 +9,13 @@ export const Delivery = z
   .object({
     /** Also the `webhook-id` header of its requests. */
     id: z.string(),
-    run_id: RunId,
+    /** Null: the test of an endpoint. */
+    run_id: RunId.nullable(),
     tenant_id: z.string(),
-    orchestration_id: z.string(),
+    orchestration_id: z.string().nullable(),
     type: DeliveryType,
+    /** Null: the webhook of the run itself. */
+    endpoint_id: z.string().nullable(),
     url: z.string(),
     signed: z.boolean(),
     outcome: z.enum([...DeliveryOutcome.options, "pending"]),
@@ -29,12 +32,14 @@ export const Delivery = z
   .meta({ id: "Delivery" });
 
 export function deliveryOf(row: DeliveryRow): z.infer<typeof Delivery> {
+  const isTest = row.type === TEST_TYPE;
   return {
     id: row.delivery_id,
-    run_id: row.run_id,
+    run_id: isTest ? null : row.run_id,
     tenant_id: row.tenant_id,
-    orchestration_id: row.orchestration_id,
+    orchestration_id: isTest ? null : row.orchestration_id,
     type: row.type,
+    endpoint_id: row.endpoint_id,
     url: withoutQuery(row.url),
     signed: row.signed,
     outcome: row.outcome ?? "pending",

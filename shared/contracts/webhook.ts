@@ -24,7 +24,7 @@ export const WebhookUrl = z
   });
 
 /** With this prefix Standard Webhooks write a secret: base64 of its bytes follows (standardwebhooks.com). */
-const ENCODED = "whsec_";
+export const ENCODED = "whsec_";
 
 /** The secret that signs a webhook's requests: any text, or `whsec_` and the base64 of the key. */
 export const WebhookSecret = z
@@ -50,14 +50,21 @@ export function signingKey(secret: string): Uint8Array<ArrayBuffer> | null {
 /** The field of a run for which its secret is sealed: see `sealedPlace`. */
 export const SECRET_FIELD = "webhook_secret";
 
-/** What a delivery reports: how a run ended, or that it waits for a human. */
-export const DeliveryType = z.enum(["run.completed", "run.failed", "run.cancelled", "run.waiting"]);
+/** What is reported of a run: how it ended, or that it waits for a human. */
+export const RunReport = z.enum(["run.completed", "run.failed", "run.cancelled", "run.waiting"]);
+export type RunReport = z.infer<typeof RunReport>;
+
+/** The type of the delivery that tests an endpoint: it has no run. */
+export const TEST_TYPE = "webhook.test";
+
+/** What a delivery reports. Of a chat turn it is stored as of any other run. */
+export const DeliveryType = z.enum([...RunReport.options, TEST_TYPE]);
 export type DeliveryType = z.infer<typeof DeliveryType>;
 
 /** The body of a delivery, as receivers get it. Values over 32 KiB are references. */
 export const WebhookBody = z
   .object({
-    type: DeliveryType,
+    type: RunReport,
     run_id: z.string(),
     orchestration_id: z.string(),
     tenant_id: z.string(),
@@ -98,15 +105,35 @@ export const ChatWebhookBody = z
   })
   .meta({ id: "ChatWebhookBody" });
 
+/** The body of the delivery that tests an endpoint. */
+export const TestWebhookBody = z
+  .object({
+    type: z.literal(TEST_TYPE),
+    endpoint_id: z.string(),
+    tenant_id: z.string(),
+    requested_at: z.iso.datetime(),
+  })
+  .meta({ id: "TestWebhookBody" });
+
+/** The id of a webhook endpoint, chosen by its tenant. It is part of signed ids, so it holds no dot. */
+export const EndpointId = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/,
+    "must be 1 to 64 letters, digits or _ - and begin with a letter or digit",
+  );
+
 /** How a delivery ended: the receiver took it, refused it for good, or did not take it for 24 hours. */
 export const DeliveryOutcome = z.enum(["delivered", "rejected", "expired"]);
 export type DeliveryOutcome = z.infer<typeof DeliveryOutcome>;
 
 /**
  * The id of a delivery, which is the `webhook-id` of all its requests: `whd_<12 hex>_<base>_<seq>`, from the run's
- * id and the entry's `seq`.
+ * id and the entry's `seq`; then, for a delivery to an endpoint, `_<the endpoint's id>`.
  */
-export const DeliveryId = z.string().regex(/^whd_[0-9a-f]{12}_[0-9]{13}_[0-9]{1,9}$/);
+export const DeliveryId = z
+  .string()
+  .regex(/^whd_[0-9a-f]{12}_[0-9]{13}_[0-9]{1,9}(_[A-Za-z0-9][A-Za-z0-9_-]{0,63})?$/);
 
 function urlError(text: string): string | null {
   // A URL parser drops line breaks and spaces, and reports nothing.

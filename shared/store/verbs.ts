@@ -55,7 +55,6 @@ import {
   DueDelivery,
   Receiver,
   claimDeliveries,
-  readEvents,
 } from "./webhooks/claim-deliveries.ts";
 import {
   DeliveryState,
@@ -64,6 +63,7 @@ import {
   releaseDeliveries,
   saveDeliveryTry,
 } from "./webhooks/delivery-outcomes.ts";
+import { readEvents } from "./webhooks/read-events.ts";
 import { Beat, BeatReply, OwnedRun, beat } from "./workers/beats.ts";
 import { takeLock } from "./workers/locks.ts";
 

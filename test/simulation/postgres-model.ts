@@ -544,7 +544,7 @@ export class PostgresModel implements Statements {
 
   /** No run of the simulation has a webhook: deliveries are not part of the core. */
   claimDeliveries(): Answer<"claimDeliveries"> {
-    return { deliveries: [], after: null, missed: 0, expired: 0 };
+    return { deliveries: [], after: null, missed: 0, expired: 0, withdrawn: 0 };
   }
 
   readEvents(): null {

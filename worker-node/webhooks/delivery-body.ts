@@ -2,6 +2,7 @@ import { z } from "zod";
 import { ToolCalls } from "../../shared/contracts/chat.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import { RunError } from "../../shared/contracts/run.ts";
+import { TEST_TYPE } from "../../shared/contracts/webhook.ts";
 import type { DueDelivery } from "../../shared/store/webhooks/claim-deliveries.ts";
 
 const questionFields = {
@@ -38,6 +39,7 @@ type QuestionEvent = Extract<DeliverySnapshot, { type: "human_input_required" | 
  * @param events the event lines of the delivery's journal entry; null when they are too long, or the entry is deleted
  */
 export function bodyOf(delivery: DueDelivery, events: string | null): string {
+  if (delivery.type === TEST_TYPE) return testBodyOf(delivery);
   if (delivery.turn !== null) return turnBodyOf(delivery, delivery.turn, events);
   const { type, run_id, orchestration_id, tenant_id, status, error } = delivery;
   const snapshot = (events?.split("\n") ?? []).flatMap((line): DeliverySnapshot[] => {
@@ -69,6 +71,11 @@ export function bodyOf(delivery: DueDelivery, events: string | null): string {
     ...(events === null && { truncated: true }),
     ...(isWaiting && { waiting: question ? waitingOf(question) : null }),
   });
+}
+
+/** The body of the test of an endpoint. `started_at` is the time of the request for it. */
+function testBodyOf({ endpoint_id, tenant_id, started_at_ms }: DueDelivery): string {
+  return JSON.stringify({ type: TEST_TYPE, endpoint_id, tenant_id, requested_at: isoTimeOf(started_at_ms) });
 }
 
 /** What the delivery of a chat turn quotes of its session. The texts are null when the session has been deleted. */

@@ -1,4 +1,5 @@
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
+import { endpointPlace } from "../../shared/contracts/webhook-endpoint.ts";
 import { SealError, sealedPlace, unseal } from "../../shared/security/seal.ts";
 import type { MasterKey } from "../../shared/security/seal.ts";
 import type { DueDelivery } from "../../shared/store/webhooks/claim-deliveries.ts";
@@ -25,13 +26,13 @@ export async function postDelivery(
 ): Promise<Verdict> {
   const { delivery_id, failures } = delivery;
   try {
-    const secret = await secretOf(delivery, masterKey);
+    const secrets = await secretsOf(delivery, masterKey);
     const body = bodyOf(delivery, events);
     const response = await send(
       {
         url: new URL(delivery.url),
         method: "POST",
-        headers: headersOf(delivery_id, body, secret, new Date()),
+        headers: headersOf(delivery_id, body, secrets, new Date()),
         body,
         timeoutMs: WEBHOOK_REQUEST_MS,
         timeoutCode: "webhook_timeout",
@@ -48,15 +49,16 @@ export async function postDelivery(
 }
 
 /**
- * A delivery with a secret is never sent unsigned. A worker that cannot open the secret fails the try, and the delivery
- * is tried again until it expires.
+ * The secrets that sign a delivery, the current one first. A delivery with a secret is never sent unsigned: a worker that
+ * cannot open the secret fails the try, and the delivery is tried again until it expires.
  */
-async function secretOf(
-  { run_id, secret }: DueDelivery,
-  masterKey: MasterKey | null,
-): Promise<string | null> {
-  if (secret === null) return null;
+async function secretsOf(delivery: DueDelivery, masterKey: MasterKey | null): Promise<string[]> {
+  const { run_id, tenant_id, endpoint_id, secret, previous_secret } = delivery;
+  const sealed = [secret, previous_secret].filter((each) => each !== null);
+  if (sealed.length === 0) return [];
   if (!masterKey)
     throw new SealError("webhook_unsigned: this worker has no MASTER_KEY to open the secret with");
-  return unseal(masterKey, secret, sealedPlace(run_id, SECRET_FIELD));
+  const place =
+    endpoint_id === null ? sealedPlace(run_id, SECRET_FIELD) : endpointPlace(tenant_id, endpoint_id);
+  return Promise.all(sealed.map((each) => unseal(masterKey, each, place)));
 }

@@ -89,8 +89,9 @@ export class Sender {
       this.#claimFailed = false;
       this.#cursor = claimed.after;
       this.sent.expired += claimed.expired;
+      this.sent.rejected += claimed.withdrawn;
       for (const delivery of claimed.deliveries) this.#begin(delivery, claimedMs);
-      if (claimed.deliveries.length > 0 || claimed.expired > 0) continue;
+      if (claimed.deliveries.length + claimed.expired + claimed.withdrawn > 0) continue;
       emptyClaims += 1;
       // Other claimers had locked the deliveries that this claim chose; more may be due behind them at the same place.
       if (claimed.missed > 0) {

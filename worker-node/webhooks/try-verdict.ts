@@ -1,4 +1,5 @@
 import { messageOf } from "../../shared/log.ts";
+import { SealError } from "../../shared/security/seal.ts";
 import type { TryResult } from "../../shared/store/webhooks/delivery-outcomes.ts";
 import type { OutboundResponse } from "../outbound/request.ts";
 import { WEBHOOK_REQUEST_MS } from "../../shared/timing.ts";
@@ -13,7 +14,7 @@ const NOT_FOUND_FAILURES = 8;
 const MAX_RETRY_AFTER_MS = 86_400_000;
 
 /** `outcome` null: the delivery is tried again after `retry_ms`. */
-export type Verdict = Pick<TryResult, "outcome" | "retry_ms" | "status" | "error">;
+export type Verdict = Pick<TryResult, "outcome" | "retry_ms" | "status" | "error" | "sender_failed">;
 
 /**
  * The verdict on a delivery whose receiver responded.
@@ -45,7 +46,9 @@ export function judgeFailure(error: unknown, failures: number, random: () => num
   if (error instanceof TerminalError) {
     return { outcome: "rejected", retry_ms: 0, status: null, error: `${error.code}: ${error.message}` };
   }
-  return { outcome: null, retry_ms: backoffMs(failures, random), status: null, error: describeError(error) };
+  const retry = { outcome: null, retry_ms: backoffMs(failures, random), status: null };
+  if (error instanceof SealError) return { ...retry, error: error.message, sender_failed: true };
+  return { ...retry, error: describeError(error) };
 }
 
 function describeError(error: unknown): string {

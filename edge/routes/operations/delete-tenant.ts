@@ -17,7 +17,7 @@ const routeAt = (prefix: string) =>
     summary: "Delete a tenant and all that belongs to it",
     description:
       "At once the tenant is disabled and its keys are revoked. Its runs (running ones are stopped), definitions, keys, " +
-      "deliveries, charges and artifacts are deleted in the background, which begins within five minutes; until then " +
+      "webhook endpoints, deliveries, charges and artifacts are deleted in the background, which begins within five minutes; until then " +
       "`GET` shows `deleting`. Its id is not created by a run that names it; `POST …/tenants` creates it anew.",
     security: [{ key: ["admin"] }],
     middleware: [needsPlatform("admin"), audited("deleteTenant")] as const,

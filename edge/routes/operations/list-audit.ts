@@ -39,7 +39,8 @@ const routeAt = (prefix: string) =>
     summary: "List the changes that administrators made",
     description:
       "The newest first: each request with the scope `admin` that changes something, also a refused one, with the HTTP status of its " +
-      "response. A tenant's key gets the changes that concern its tenant. Rows are kept for a year.",
+      "response; and, by the key `system`, each webhook endpoint that its failures disabled (`disableFailingWebhookEndpoint`). " +
+      "A tenant's key gets the changes that concern its tenant. Rows are kept for a year.",
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,
     request: { query: PageQuery.extend({ tenant_id: TenantId.optional() }) },

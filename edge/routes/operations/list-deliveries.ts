@@ -1,7 +1,7 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
-import { DeliveryId, DeliveryOutcome } from "../../../shared/contracts/webhook.ts";
+import { DeliveryId, DeliveryOutcome, DeliveryType, EndpointId } from "../../../shared/contracts/webhook.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { listDeliveries as list } from "../../../shared/store/webhooks/delivery-rows.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
@@ -9,11 +9,16 @@ import type { Api } from "../../http/api.ts";
 import { Delivery, deliveryOf } from "../../operations/delivery-view.ts";
 import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
 import { PageQuery, linkNext } from "../../http/paging.ts";
+import { invalidField } from "../../runs/webhook-request.ts";
 
 const Selection = z.object({
   tenant_id: TenantId.optional(),
   run_id: RunId.optional(),
   outcome: z.enum([...DeliveryOutcome.options, "pending"]).optional(),
+  type: DeliveryType.optional().meta({ description: "Deliveries about chat turns have the type of a run" }),
+  endpoint_id: EndpointId.optional().meta({
+    description: "Of one tenant: a platform key names `tenant_id` too",
+  }),
 });
 
 const routeAt = (prefix: string) =>
@@ -24,7 +29,7 @@ const routeAt = (prefix: string) =>
     tags: ["Operations"],
     summary: "List webhook deliveries",
     description:
-      "The messages about the ends and pauses of runs, sent or pending, the newest first. The header `Link` has the " +
+      "The messages about the ends and pauses of runs, and the tests of endpoints, sent or pending, the newest first. The header `Link` has the " +
       "next page. A tenant's key gets only its tenant's deliveries.",
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,
@@ -34,11 +39,15 @@ const routeAt = (prefix: string) =>
 
 export const listDeliveries = (prefix: string) => (api: Api) => {
   api.openapi(routeAt(prefix), async (c) => {
-    const { cursor, limit, tenant_id, run_id = null, outcome = null } = c.req.valid("query");
+    const { cursor, limit, tenant_id, run_id = null, outcome = null, ...more } = c.req.valid("query");
     const tenant = tenantFilterOf(c.get("principal"), tenant_id);
+    const { type = null, endpoint_id: endpoint = null } = more;
+    if (endpoint !== null && tenant === null) {
+      throw invalidField("endpoint_id", "is the id of a tenant's endpoint: name the tenant in tenant_id");
+    }
     const rows = await list(
       c.get("services").sql,
-      { tenant, run: run_id, outcome },
+      { tenant, run: run_id, outcome, type, endpoint },
       readCursor(cursor),
       limit,
     );

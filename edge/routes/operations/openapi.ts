@@ -1,6 +1,12 @@
 import { definitionComponents } from "../../../shared/contracts/definition/definition-components.ts";
 import { eventComponents } from "../../../shared/contracts/event-components.ts";
-import { ChatWebhookBody, DeliveryType, WebhookBody } from "../../../shared/contracts/webhook.ts";
+import {
+  ChatWebhookBody,
+  RunReport,
+  TEST_TYPE,
+  TestWebhookBody,
+  WebhookBody,
+} from "../../../shared/contracts/webhook.ts";
 import type { Api } from "../../http/api.ts";
 
 /** The component that describes the body of a PUT. Definitions have a parser of their own, which names every field. */
@@ -26,8 +32,9 @@ export function openapi(api: Api): void {
   for (const [name, schema] of Object.entries(definitionComponents())) {
     api.openAPIRegistry.registerComponent("schemas", name, schema);
   }
-  for (const type of DeliveryType.options) addWebhook(api, type);
+  for (const type of RunReport.options) addWebhook(api, type);
   for (const status of ["completed", "failed", "cancelled"]) addChatWebhook(api, status);
+  addTestWebhook(api);
   // Made once in an isolate: it takes some 20 ms of processor time, and the route needs no key.
   let document: string | undefined;
   api.get("/api/v2/openapi.json", (c) => {
@@ -36,7 +43,7 @@ export function openapi(api: Api): void {
   });
 }
 
-function addWebhook(api: Api, type: DeliveryType): void {
+function addWebhook(api: Api, type: RunReport): void {
   const ending = type.slice("run.".length);
   api.openAPIRegistry.registerWebhook({
     method: "post",
@@ -65,8 +72,22 @@ function addChatWebhook(api: Api, status: string): void {
   });
 }
 
+function addTestWebhook(api: Api): void {
+  api.openAPIRegistry.registerWebhook({
+    method: "post",
+    path: TEST_TYPE,
+    operationId: "onWebhookTest",
+    tags: ["Webhooks"],
+    summary: "The test of an endpoint, sent once",
+    description: ABOUT_WEBHOOKS,
+    security: [],
+    request: { body: { required: true, content: { "application/json": { schema: TestWebhookBody } } } },
+    responses: WEBHOOK_RESPONSES,
+  });
+}
+
 const ABOUT_WEBHOOKS =
-  "Signed as Standard Webhooks do and in `X-Synapse-Signature`, where the run has a secret.";
+  "Signed as Standard Webhooks do and in `X-Synapse-Signature`, where the run has a secret, and always to an endpoint.";
 const WEBHOOK_RESPONSES = {
   "2XX": { description: "The delivery is taken" },
   "4XX": { description: "404, 408 and 429 are tried again; any other is final" },
@@ -106,7 +127,7 @@ const ABOUT = {
     { name: "Schedules", description: "Runs that the clock or a signed request starts" },
     { name: "Files", description: "Uploads, which runs take as attachments" },
     { name: "Definitions", description: "Orchestrations, agents and tools" },
-    { name: "Webhooks", description: "What receivers of `webhook_url` get" },
+    { name: "Webhooks", description: "Endpoints of a tenant, and what receivers get" },
     { name: "Money", description: "Prices of models, and budgets" },
     {
       name: "Operations",

@@ -42,6 +42,8 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
       delete from webhook_deliveries where delivery_id in (
         select delivery_id from webhook_deliveries where tenant_id in (select tenant_id from deleting) limit ${BATCH})
       returning 1
+    ), deleted_endpoints as (
+      delete from webhook_endpoints where tenant_id in (select tenant_id from deleting) returning 1
     ), deleted_idempotency_keys as (
       delete from idempotency_keys where (tenant_id, key) in (
         select tenant_id, key from idempotency_keys where tenant_id in (select tenant_id from deleting) limit ${BATCH})
@@ -91,6 +93,7 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
       delete from api_keys where tenant_id in (select tenant_id from deleting) returning 1
     ), counted as (
       select (select count(*) from deleted_runs) + (select count(*) from deleted_deliveries)
+        + (select count(*) from deleted_endpoints)
         + (select count(*) from deleted_idempotency_keys) + (select count(*) from deleted_versions)
         + (select count(*) from deleted_orchestrations) + (select count(*) from deleted_agents)
         + (select count(*) from deleted_tools) + (select count(*) from deleted_mcp_servers)

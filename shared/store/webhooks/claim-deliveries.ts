@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { RunId } from "../../contracts/ids.ts";
-import { DeliveryId, DeliveryType } from "../../contracts/webhook.ts";
+import { DeliveryId, DeliveryType, EndpointId, TEST_TYPE } from "../../contracts/webhook.ts";
 import { WEBHOOK_LEASE_MS } from "../../timing.ts";
 import { turnOfDelivery } from "../chat/messages.ts";
 import { pgArray } from "../sql.ts";
@@ -33,8 +33,12 @@ export const DueDelivery = Receiver.extend({
   orchestration_id: z.string(),
   type: DeliveryType,
   url: z.string(),
-  /** Sealed for its run. */
+  /** The endpoint that it goes to; null: the webhook of its run. */
+  endpoint_id: EndpointId.nullable().default(null),
+  /** Sealed for its run, or for its endpoint: that one's secret of now. */
   secret: z.string().nullable(),
+  /** The endpoint's secret before a rotation, as long as it signs too. */
+  previous_secret: z.string().nullable().default(null),
   status: z.string(),
   tokens: z.number(),
   cost_micro_usd: z.number(),
@@ -64,6 +68,8 @@ export const ClaimedDeliveries = z.object({
   missed: z.number(),
   /** The number of due deliveries that were closed as expired: see `claimDeliveries`. */
   expired: z.number(),
+  /** The number of due deliveries that were closed because their endpoint is disabled or was deleted. */
+  withdrawn: z.number().default(0),
 });
 export type ClaimedDeliveries = z.infer<typeof ClaimedDeliveries>;
 
@@ -73,6 +79,9 @@ export type ClaimedDeliveries = z.infer<typeof ClaimedDeliveries>;
  *
  * A delivery that was tried and whose `expires_at` passed an hour ago is closed as expired, whatever the
  * result of its last try. Otherwise it would be sent again and again for as long as results cannot be written.
+ *
+ * A delivery to an endpoint goes to its URL of now. When the endpoint is disabled or was deleted, the delivery is closed as
+ * rejected; only a test goes to a disabled endpoint.
  *
  * Cost: O(receivers with pending deliveries), not O(deliveries), and next to nothing when none is due.
  * @param busy the worker's open requests: receivers and tenants at their maximum are left out
@@ -130,31 +139,42 @@ export async function claimDeliveries(
     ), chosen as (
       select delivery_id from with_turn where tenant_place <= ${MAX_PER_TENANT} order by place, next_at limit ${slots}
     ), unlocked as (
-      select delivery_id, tries > 0 and expires_at < now() - interval '1 hour' as has_expired from webhook_deliveries
+      select delivery_id, tries > 0 and expires_at < now() - interval '1 hour' as has_expired,
+        endpoint_id is not null and not exists (
+          select from webhook_endpoints e where e.tenant_id = d.tenant_id and e.endpoint_id = d.endpoint_id
+            and (e.disabled_at is null or d.type = ${TEST_TYPE})) as is_withdrawn
+      from webhook_deliveries d
       where delivery_id = any(array(select delivery_id from chosen)) and done_at is null and next_at <= now()
-      for update skip locked
-    ), expired as (
-      update webhook_deliveries d set sending = false, next_at = null, done_at = now(), outcome = 'expired',
-        last_error = coalesce(d.last_error, 'no outcome of a try was ever written')
-      from unlocked u where d.delivery_id = u.delivery_id and u.has_expired
+      for update of d skip locked
+    ), closed as (
+      update webhook_deliveries d set sending = false, next_at = null, done_at = now(),
+        outcome = case when u.is_withdrawn then 'rejected' else 'expired' end,
+        last_error = case when u.is_withdrawn then 'the webhook endpoint is disabled or was deleted'
+          else coalesce(d.last_error, 'no outcome of a try was ever written') end
+      from unlocked u where d.delivery_id = u.delivery_id and (u.has_expired or u.is_withdrawn)
     ), claimed as (
       update webhook_deliveries d set tries = d.tries + 1, sending = true,
-        next_at = now() + ${WEBHOOK_LEASE_MS} * interval '1 millisecond'
-      from unlocked u where d.delivery_id = u.delivery_id and not u.has_expired
+        next_at = now() + ${WEBHOOK_LEASE_MS} * interval '1 millisecond',
+        url = coalesce((select e.url from webhook_endpoints e
+          where e.tenant_id = d.tenant_id and e.endpoint_id = d.endpoint_id), d.url)
+      from unlocked u where d.delivery_id = u.delivery_id and not u.has_expired and not u.is_withdrawn
       returning d.*
     )
     select last.tenant_id as last_tenant, last.host as last_host,
       ((select count(*) from chosen) - (select count(*) from unlocked))::int as missed,
-      (select count(*) from unlocked where has_expired)::int as expired,
+      (select count(*) from unlocked where has_expired and not is_withdrawn)::int as expired,
+      (select count(*) from unlocked where is_withdrawn)::int as withdrawn,
       c.delivery_id, c.run_id, c.seq, c.tenant_id, c.host,
-      c.orchestration_id, c.type, c.url, c.secret, c.status, c.tokens::float8 as tokens,
+      c.orchestration_id, c.type, c.url, c.endpoint_id, coalesce(e.secret, c.secret) as secret,
+      case when e.previous_until > now() then e.previous_secret end as previous_secret, c.status, c.tokens::float8 as tokens,
       c.cost_micro_usd::float8 as cost_micro_usd, c.error, c.tries, c.failures,
       (select metadata from runs r where r.run_id = c.run_id) as metadata, ${turnOfDelivery(sql)},
       extract(epoch from c.started_at)::float8 * 1000 as started_at_ms,
       extract(epoch from c.ended_at)::float8 * 1000 as ended_at_ms
     from (select) one
     left join (select tenant_id, host from receivers where place = ${RECEIVERS_PER_CLAIM}) last on true
-    left join claimed c on true`;
+    left join claimed c on true
+    left join webhook_endpoints e on e.tenant_id = c.tenant_id and e.endpoint_id = c.endpoint_id`;
   const [first] = rows;
   const last = Receiver.safeParse({ tenant_id: first?.["last_tenant"], host: first?.["last_host"] });
   return {
@@ -162,6 +182,7 @@ export async function claimDeliveries(
     after: last.data ?? null,
     missed: Number(first?.["missed"] ?? 0),
     expired: Number(first?.["expired"] ?? 0),
+    withdrawn: Number(first?.["withdrawn"] ?? 0),
   };
 }
 
@@ -169,17 +190,4 @@ function fullTenants(busy: readonly BusyReceiver[]): string[] {
   const openRequests = new Map<string, number>();
   for (const { tenant_id, n } of busy) openRequests.set(tenant_id, (openRequests.get(tenant_id) ?? 0) + n);
   return [...openRequests].flatMap(([tenant, n]) => (n >= MAX_PER_TENANT ? [tenant] : []));
-}
-
-/** Longer event lines are not read for a delivery. A worker sends 64 at once, and holds each body a few times. */
-const MAX_EVENT_BYTES = 1024 * 1024;
-
-/**
- * The event lines of a journal entry; null when they have more than 1 MiB, or the entry has been deleted. They are read for
- * one delivery when it is sent: a claim that returned them for 64 deliveries could be of any length.
- */
-export async function readEvents(sql: Sql, run: RunId, seq: number): Promise<string | null> {
-  const [row] = await sql<{ events: string }[]>`
-    select events from journal where run_id = ${run} and seq = ${seq} and octet_length(events) <= ${MAX_EVENT_BYTES}`;
-  return row?.events ?? null;
 }

@@ -11,6 +11,7 @@ const DeliveryRow = z.object({
   tenant_id: z.string(),
   orchestration_id: z.string(),
   type: DeliveryType,
+  endpoint_id: z.string().nullable(),
   url: z.string(),
   signed: z.boolean(),
   outcome: DeliveryOutcome.nullable(),
@@ -25,7 +26,7 @@ const DeliveryRow = z.object({
 export type DeliveryRow = z.infer<typeof DeliveryRow>;
 
 const columns = (sql: Sql) => sql`
-  delivery_id, run_id, tenant_id, orchestration_id, type, url, secret is not null as signed, outcome, tries,
+  delivery_id, run_id, tenant_id, orchestration_id, type, endpoint_id, url, secret is not null as signed, outcome, tries,
   last_status, last_error,
   extract(epoch from created_at)::float8 * 1000 as created_at_ms,
   extract(epoch from next_at)::float8 * 1000 as next_at_ms,
@@ -37,6 +38,9 @@ export type DeliveryFilter = {
   tenant: TenantId | null;
   run: RunId | null;
   outcome: DeliveryOutcome | "pending" | null;
+  type: DeliveryType | null;
+  /** Of `tenant`. */
+  endpoint: string | null;
 };
 
 /** Conditions with literals. With a parameter Postgres cannot see which of its partial indexes fits. */
@@ -53,7 +57,7 @@ const hasOutcome = (sql: Sql) => ({
  */
 export async function listDeliveries(
   sql: Sql,
-  { tenant, run, outcome }: DeliveryFilter,
+  { tenant, run, outcome, type, endpoint }: DeliveryFilter,
   before: string | null,
   limit: number,
 ): Promise<DeliveryRow[]> {
@@ -64,6 +68,8 @@ export async function listDeliveries(
     where true
       ${tenant === null ? sql`` : sql`and tenant_id = ${tenant}`}
       ${run === null ? sql`` : sql`and run_id = ${run}`}
+      ${type === null ? sql`` : sql`and type = ${type}`}
+      ${endpoint === null ? sql`` : sql`and endpoint_id = ${endpoint}`}
       ${outcome === null ? sql`` : hasOutcome(sql)[outcome]}
       ${
         before === null
@@ -75,8 +81,21 @@ export async function listDeliveries(
   return rows.map((row) => DeliveryRow.parse(row));
 }
 
+/** A delivery; null: that tenant has none with this id. @param tenant null: any tenant, for a platform key */
+export async function readDelivery(
+  sql: Sql,
+  tenant: TenantId | null,
+  id: string,
+): Promise<DeliveryRow | null> {
+  const [row] = await sql`
+    select ${columns(sql)} from webhook_deliveries
+    where delivery_id = ${id} and (${tenant}::text is null or tenant_id = ${tenant})`;
+  return row ? DeliveryRow.parse(row) : null;
+}
+
 /**
- * Makes a delivery due again, for another 24 hours. Null when that tenant has no such delivery.
+ * Makes a delivery due again, for another 24 hours. Null when that tenant has no such delivery, or it
+ * goes to an endpoint that is disabled or was deleted.
  *
  * A delivery that is being sent at this moment is sent once more: the new value of `tries` fences the sender, so its
  * result is not saved.
@@ -84,9 +103,12 @@ export async function listDeliveries(
  */
 export async function redeliver(sql: Sql, tenant: TenantId | null, id: string): Promise<DeliveryRow | null> {
   const [row] = await sql`
-    update webhook_deliveries set outcome = null, done_at = null, failures = 0,
+    update webhook_deliveries d set outcome = null, done_at = null, failures = 0,
       expires_at = now() + interval '24 hours', next_at = now(), sending = false, tries = tries + 1
     where delivery_id = ${id} and (${tenant}::text is null or tenant_id = ${tenant})
+      and (endpoint_id is null or exists (
+        select from webhook_endpoints e
+        where e.tenant_id = d.tenant_id and e.endpoint_id = d.endpoint_id and e.disabled_at is null))
     returning ${columns(sql)}`;
   return row ? DeliveryRow.parse(row) : null;
 }

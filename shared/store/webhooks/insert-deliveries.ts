@@ -1,16 +1,18 @@
 import type { RunId } from "../../contracts/ids.ts";
+import { MAX_ENDPOINTS } from "../../contracts/webhook-endpoint.ts";
 import { pgArray } from "../sql.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
 
 /** The columns that a delivery copies from its run's row `r`: for the `returning` of the statement that changes the run. */
 export function deliverySnapshot(sql: Sql) {
   return sql`r.status, r.tenant_id, r.orchestration_id, r.tokens, r.cost_micro_usd, r.started_at, r.ended_at,
-        r.error, r.webhook_url, r.webhook_secret`;
+        r.error, r.webhook_url, r.webhook_secret, r.chat_session`;
 }
 
 /**
- * The part of a statement that inserts a delivery for each run with a webhook that the statement ends, or parks for a
- * human: the delivery exists if and only if the entry does.
+ * The part of a statement that inserts the deliveries of each run that the statement ends, or parks for a human: one for the
+ * run's own webhook, and one for each enabled endpoint of its tenant that asks for this event. They exist if and only if the
+ * entry does.
  * @param changed the name of the CTE that has changed runs: `run_id`, `event_seq` and `deliverySnapshot`
  * @param withQuestion those of them that wait for a human now
  */
@@ -20,14 +22,22 @@ export function insertDeliveries(
   withQuestion: readonly RunId[] = [],
 ) {
   return sql`, deliveries as (
-      insert into webhook_deliveries (delivery_id, run_id, seq, tenant_id, orchestration_id, type, url, secret, status,
-        tokens, cost_micro_usd, started_at, ended_at, error)
-      select 'whd_' || substr(c.run_id, 5) || '_' || c.event_seq, c.run_id, c.event_seq, c.tenant_id, c.orchestration_id,
-        'run.' || case when c.ended_at is null then 'waiting' else c.status end,
-        c.webhook_url, c.webhook_secret, c.status, c.tokens, c.cost_micro_usd, c.started_at, c.ended_at, c.error
-      from ${changed} c
-      where c.webhook_url is not null
-        and (c.ended_at is not null or c.run_id = any(${pgArray(withQuestion)}::text[]))
+      insert into webhook_deliveries (delivery_id, run_id, seq, tenant_id, orchestration_id, type, endpoint_id, url, secret,
+        status, tokens, cost_micro_usd, started_at, ended_at, error)
+      select 'whd_' || substr(c.run_id, 5) || '_' || c.event_seq || coalesce('_' || t.endpoint_id, ''), c.run_id, c.event_seq,
+        c.tenant_id, c.orchestration_id, 'run.' || c.report, t.endpoint_id, t.url, t.secret, c.status, c.tokens,
+        c.cost_micro_usd, c.started_at, c.ended_at, c.error
+      from (
+        select *, case when ended_at is null then 'waiting' else status end as report from ${changed}
+        where ended_at is not null or run_id = any(${pgArray(withQuestion)}::text[])
+      ) c cross join lateral (
+        select null::text as endpoint_id, c.webhook_url as url, c.webhook_secret as secret where c.webhook_url is not null
+        union all
+        (select e.endpoint_id, e.url, e.secret from webhook_endpoints e
+        where e.tenant_id = c.tenant_id and e.disabled_at is null
+          and case when c.chat_session is null then 'run.' else 'chat.' end || c.report = any(e.events)
+        order by e.endpoint_id limit ${MAX_ENDPOINTS})
+      ) t
       returning run_id
     )`;
 }

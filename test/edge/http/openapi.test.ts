@@ -77,6 +77,7 @@ test("every reference leads to a component; each type of step is one, with its t
     "chat.completed",
     "chat.failed",
     "chat.cancelled",
+    "webhook.test",
   ]);
 });
 

@@ -6,8 +6,8 @@ import { beginUpload, completeUpload } from "../../../shared/store/files/uploads
 import { newApiKey } from "../../../shared/store/tenants/api-keys.ts";
 import { Scope } from "../../../shared/contracts/tenant.ts";
 import { bodyOf, startApp, startRun, type TestApp } from "../app.ts";
-import { MASTER_KEY } from "../test-stores.ts";
 import { FakeWorker, failRun } from "../fake-workers.ts";
+import { MASTER_KEY } from "../test-stores.ts";
 
 const Operation = z.looseObject({ security: z.array(z.record(z.string(), z.array(z.string()))) });
 const Paths = z.record(z.string(), z.record(z.string(), Operation));
@@ -75,10 +75,13 @@ beforeAll(async () => {
     bytes: 1,
   });
   await completeUpload(stores.sql, upload_id, "0".repeat(64));
+  await put("webhook-endpoints/acme-hook", { url: "https://hooks.example.com/" });
   const webhook_url = "https://hooks.example.com/";
   const start = () => startRun(app, { key: keys.owner, body: { webhook_url } });
   const failed = await failRun(stores.sql, await start());
-  const [delivery] = await stores.sql<{ delivery_id: string }[]>`select delivery_id from webhook_deliveries`;
+  const [delivery] = await stores.sql<
+    { delivery_id: string }[]
+  >`select delivery_id from webhook_deliveries where endpoint_id is null`;
   const made = await app.call("POST", "/scale/api-keys", {
     key: keys.owner,
     body: { name: "n", scopes: ["runs:read"] },
@@ -98,6 +101,7 @@ beforeAll(async () => {
     uploads: upload_id,
     budgets: "acme-budget",
     dlq: `${failed.run}.${failed.seq}`,
+    "webhook-endpoints": "acme-hook",
     webhooks: delivery?.delivery_id ?? "",
     "api-keys": String((await bodyOf(made)).id),
     tenants: "acme",
@@ -233,8 +237,10 @@ describe("every route that requires a key", () => {
       // length (411); {} is not what most other bodies are (422).
       const isAbsent = /\/artifacts\/\{name\}$|^GET .*\/uploads\/\{id\}$/.test(place) || isRepeated;
       const served = code < 400 || [409, 411, 422].includes(code) || (isAbsent && code === 404);
+      // No worker answers, or sends the test of an endpoint.
       const asked = route.template.endsWith("/workers/{id}/health") && code === 504;
-      return served || asked ? RIGHT : code;
+      const tested = route.template.endsWith("/webhook-endpoints/{id}/test") && code === 503;
+      return served || asked || tested ? RIGHT : code;
     });
   });
 });

@@ -167,6 +167,9 @@ describe("a tenant that is deleted", () => {
       200,
     );
     expect((await app.call("PUT", "/api/v2/agents/a", { key, body: { name: "A" } })).status).toBe(200);
+    await app.stores.sql`
+      insert into webhook_endpoints (tenant_id, endpoint_id, url, events, secret, disable_after_days)
+      values ('gone', 'hook', 'https://hooks.example.com/', '{run.failed}', 'v1.sealed', 5)`;
     const start = async () => {
       const webhook_url = "https://hooks.example.com/";
       return startRun(app, {

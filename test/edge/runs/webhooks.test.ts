@@ -202,6 +202,7 @@ describe("deliveries", () => {
           tenant_id: "listed",
           orchestration_id: "orch_smoke",
           type: "run.completed",
+          endpoint_id: null,
           url: "https://hooks.example.com/take?…",
           signed: true,
           outcome: "pending",

@@ -6,7 +6,8 @@ import { flush } from "../../../shared/store/journal/flush.ts";
 import type { EntryColumns } from "../../../shared/store/journal/entry-columns.ts";
 import { deleteExpired } from "../../../shared/store/delete-expired.ts";
 import { retryRun } from "../../../shared/store/runs/requeue-for-retry.ts";
-import { claimDeliveries, readEvents } from "../../../shared/store/webhooks/claim-deliveries.ts";
+import { claimDeliveries } from "../../../shared/store/webhooks/claim-deliveries.ts";
+import { readEvents } from "../../../shared/store/webhooks/read-events.ts";
 import {
   countDueDeliveries,
   releaseDeliveries,

@@ -26,6 +26,8 @@ const failed: DueDelivery = {
   type: "run.failed",
   url: "https://h/",
   secret: null,
+  endpoint_id: null,
+  previous_secret: null,
   status: "failed",
   tokens: 12,
   cost_micro_usd: 3_500,

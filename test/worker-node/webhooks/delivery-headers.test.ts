@@ -6,7 +6,7 @@ import { headersOf } from "../../../worker-node/webhooks/delivery-headers.ts";
 
 const body = '{"type":"run.completed"}';
 const NOW = new Date();
-const signed = (secret: string) => headersOf("whd_1", body, secret, NOW);
+const signed = (secret: string) => headersOf("whd_1", body, [secret], NOW);
 
 describe("a secret as Standard Webhooks write it", () => {
   const secret = `whsec_${Buffer.from("0123456789abcdefghijklmn").toString("base64")}`;

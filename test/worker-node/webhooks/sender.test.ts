@@ -172,7 +172,7 @@ test("a worker without a master key leaves deliveries with a secret to others, a
 });
 
 describe("a pass of the sender", () => {
-  const emptyClaim = { deliveries: [], after: null, missed: 0, expired: 0 };
+  const emptyClaim = { deliveries: [], after: null, missed: 0, expired: 0, withdrawn: 0 };
   const lastReceiver = { tenant_id: "acme", host: "h" };
   const claimsOf = async (n: number, ...results: ClaimedDeliveries[]) => {
     const cursors: (Receiver | null)[] = [];

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { SealError } from "../../../shared/security/seal.ts";
 import { RetryableError, TerminalError } from "../../../worker-node/engine/step-errors.ts";
 import { judgeResponse, judgeFailure } from "../../../worker-node/webhooks/try-verdict.ts";
 
@@ -78,4 +79,16 @@ test("the error of a try without a response names its cause: the limit, the conn
     outcome: "rejected",
     error: "egress_blocked: h is not public",
   });
+});
+
+// Fails when a wrong MASTER_KEY counts as a failure of every receiver, whose endpoints it would disable.
+test("a secret that cannot be opened fails the try, and says nothing about the receiver", () => {
+  expect(judgeFailure(new SealError("sealed under another key"), 0, middle)).toEqual({
+    outcome: null,
+    retry_ms: 2_000,
+    status: null,
+    error: "sealed under another key",
+    sender_failed: true,
+  });
+  expect(judgeFailure(new RetryableError("unreachable", "h"), 0, middle)).not.toHaveProperty("sender_failed");
 });

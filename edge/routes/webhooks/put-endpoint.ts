@@ -1,0 +1,68 @@
+import { createRoute } from "@hono/zod-openapi";
+import {
+  EndpointRequest,
+  MAX_ENDPOINTS,
+  newWebhookSecret,
+} from "../../../shared/contracts/webhook-endpoint.ts";
+import { AppError } from "../../../shared/errors.ts";
+import { saveEndpoint } from "../../../shared/store/webhooks/endpoints.ts";
+import { OwnerQuery } from "../../definitions/definition-request.ts";
+import { json, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { audited } from "../../http/middleware/audited.ts";
+import { jsonBody } from "../../http/middleware/json-body.ts";
+import { needs } from "../../http/middleware/principal.ts";
+import { receiverUrl } from "../../runs/webhook-request.ts";
+import { EndpointParams, endpointTenantOf, sealForEndpoint } from "../../webhooks/endpoint-request.ts";
+import { EndpointWithSecret, endpointOf } from "../../webhooks/endpoint-view.ts";
+
+const route = createRoute({
+  method: "put",
+  path: "/api/v2/webhook-endpoints/{id}",
+  operationId: "putWebhookEndpoint",
+  tags: ["Webhooks"],
+  summary: "Create a webhook endpoint, or replace it",
+  description:
+    "Every run and every chat turn of the tenant whose end or pause is in `events` is sent to each of its enabled endpoints, " +
+    "besides to the `webhook_url` of the run. Without a `secret` a new endpoint gets one, which this response alone shows; " +
+    "when that response was lost, rotate it. A `secret` for an endpoint that has one takes its place at once. Another `url` " +
+    `also gets the deliveries that are pending. A tenant has ${MAX_ENDPOINTS} endpoints.`,
+  security: [{ key: ["admin"] }],
+  middleware: [needs("admin"), jsonBody({ schema: EndpointRequest }), audited("putWebhookEndpoint")] as const,
+  request: {
+    params: EndpointParams,
+    query: OwnerQuery,
+    body: { required: true, content: { "application/json": { schema: EndpointRequest } } },
+  },
+  responses: {
+    200: json(EndpointWithSecret, "Replaced"),
+    201: json(EndpointWithSecret, "Created"),
+    ...problems(400, 409, 413, 415, 422),
+  },
+});
+
+export function putEndpoint(api: Api): void {
+  api.openapi(route, async (c) => {
+    const { id } = c.req.valid("param");
+    const { url, secret, enabled = null, ...rest } = c.req.valid("json");
+    const tenant = endpointTenantOf(c, c.req.valid("query").tenant_id);
+    const { sql, config } = c.get("services");
+    const made = newWebhookSecret();
+    const sealed = await sealForEndpoint(secret ?? made, tenant, id, config);
+    const saved = await saveEndpoint(sql, tenant, id, {
+      ...rest,
+      url: receiverUrl(url, "url", config),
+      enabled,
+      secret: secret === undefined ? null : sealed,
+      new_secret: sealed,
+    });
+    if (!saved) {
+      throw new AppError(
+        "conflict",
+        `The tenant has ${MAX_ENDPOINTS} webhook endpoints, which is the most: delete one first.`,
+      );
+    }
+    const shown = saved.created && secret === undefined ? { secret: made } : {};
+    return c.json({ ...endpointOf(saved.row), ...shown }, saved.created ? 201 : 200);
+  });
+}

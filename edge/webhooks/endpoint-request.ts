@@ -1,0 +1,35 @@
+import type { Context } from "hono";
+import { z } from "zod";
+import type { TenantId } from "../../shared/contracts/ids.ts";
+import { EndpointId } from "../../shared/contracts/webhook.ts";
+import { endpointPlace } from "../../shared/contracts/webhook-endpoint.ts";
+import { seal } from "../../shared/security/seal.ts";
+import type { Config } from "../env.ts";
+import type { ApiEnv } from "../http/api.ts";
+import { tenantOf } from "../http/middleware/principal.ts";
+import { invalidField } from "../runs/webhook-request.ts";
+
+export const EndpointParams = z.object({ id: EndpointId });
+
+/** The tenant of the endpoint that a request is about; the audit gets it too. */
+export function endpointTenantOf(c: Context<ApiEnv>, named: TenantId | undefined): TenantId {
+  const tenant = tenantOf(c.get("principal"), named, c.get("services").config.DEFAULT_TENANT_ID);
+  c.set("audit", { target: c.req.param("id") ?? null, tenant });
+  return tenant;
+}
+
+/** Seals a secret for its endpoint alone. @throws AppError `invalid` without MASTER_KEY */
+export async function sealForEndpoint(
+  secret: string,
+  tenant: TenantId,
+  id: string,
+  { MASTER_KEY }: Config,
+): Promise<string> {
+  if (!MASTER_KEY) {
+    throw invalidField(
+      "secret",
+      "cannot be stored: this installation has no MASTER_KEY, and every delivery to an endpoint is signed",
+    );
+  }
+  return seal(MASTER_KEY, secret, endpointPlace(tenant, id));
+}

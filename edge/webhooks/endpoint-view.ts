@@ -1,0 +1,58 @@
+import { z } from "zod";
+import { EndpointEvent } from "../../shared/contracts/webhook-endpoint.ts";
+import { AppError } from "../../shared/errors.ts";
+import type { EndpointRow } from "../../shared/store/webhooks/endpoints.ts";
+import { isoTime } from "../http/time.ts";
+
+/** A webhook endpoint as its tenant sees it: without its secrets. */
+export const Endpoint = z
+  .object({
+    id: z.string(),
+    tenant_id: z.string(),
+    url: z.string(),
+    description: z.string(),
+    events: z.array(EndpointEvent),
+    enabled: z.boolean(),
+    disable_after_days: z.number().int(),
+    /** When the first delivery failed since the last one that succeeded. */
+    failing_since: z.iso.datetime().nullable(),
+    disabled_at: z.iso.datetime().nullable(),
+    /** `failing`: by its failures; the audit has it as `disableFailingWebhookEndpoint`. */
+    disabled_reason: z.enum(["requested", "failing"]).nullable(),
+    /** The secret before the last rotation signs too until this time. Null: there is one secret. */
+    previous_secret_until: z.iso.datetime().nullable(),
+    created_at: z.iso.datetime(),
+    updated_at: z.iso.datetime(),
+  })
+  .meta({ id: "WebhookEndpoint" });
+
+/** An endpoint in the only response that shows its secret. */
+export const EndpointWithSecret = Endpoint.extend({
+  secret: z.string().optional().meta({
+    description: "Only when this request made it: it is shown once",
+  }),
+}).meta({ id: "WebhookEndpointWithSecret" });
+
+export function endpointOf(row: EndpointRow): z.infer<typeof Endpoint> {
+  const { previous_until_ms } = row;
+  const overlaps = previous_until_ms !== null && previous_until_ms > Date.now();
+  return {
+    id: row.endpoint_id,
+    tenant_id: row.tenant_id,
+    url: row.url,
+    description: row.description,
+    events: row.events,
+    enabled: row.disabled_at_ms === null,
+    disable_after_days: row.disable_after_days,
+    failing_since: isoTime(row.failing_since_ms),
+    disabled_at: isoTime(row.disabled_at_ms),
+    disabled_reason: row.disabled_reason,
+    previous_secret_until: overlaps ? isoTime(previous_until_ms) : null,
+    created_at: isoTime(row.created_at_ms),
+    updated_at: isoTime(row.updated_at_ms),
+  };
+}
+
+export function noEndpoint(id: string): AppError {
+  return new AppError("not_found", `There is no webhook endpoint ${id}.`);
+}
