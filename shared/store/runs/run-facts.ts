@@ -54,6 +54,8 @@ export const RunFacts = z.object({
   ),
   /** Of a chat turn: the first turn of its session that has not ended, if that is an earlier one. */
   turn_before: RunId.nullable(),
+  tenant_disabled: z.boolean(),
+  /** The limit that holds: 0 while the tenant is disabled. */
   max_concurrent_runs: z.number(),
   tenant_running: z.number(),
   /** Due runs of its tenant and lane that are claimed before it. */
@@ -89,7 +91,7 @@ export async function readRunFacts(sql: Sql, tenant: TenantId | null, run: RunId
       q.waits,
       (select o.run_id from runs o where o.chat_session = r.chat_session and o.ended_at is null
           and right(o.run_id, 13) < right(r.run_id, 13) order by right(o.run_id, 13) limit 1) as turn_before,
-      t.max_concurrent_runs,
+      t.disabled_at is not null as tenant_disabled, t.max_concurrent_runs,
       (select count(*)::int from runs o where o.status = 'running' and o.tenant_id = r.tenant_id) as tenant_running,
       case when r.status = 'queued' then (
         select count(*)::int from (

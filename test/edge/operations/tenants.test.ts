@@ -27,8 +27,11 @@ describe("a tenant that is disabled", () => {
     expect(await bodyOf(off)).toMatchObject({ disabled: true, max_concurrent_runs: 7, max_queued_runs: 9 });
     const refused = await app.call("POST", RUN, { key, body: {} });
     expect([refused.status, (await bodyOf(refused)).code]).toEqual([429, "tenant_disabled"]);
-    // What it has can be read.
+    // What it has can be read, and says why it does not move.
     expect((await app.call("GET", runPath(first, "status"), { key })).status).toBe(200);
+    expect((await bodyOf(await app.call("GET", runPath(first, "why"), { key }))).sentence).toBe(
+      "Tenant paused is disabled: its queued runs start when it is enabled again.",
+    );
     await app.call("PATCH", `${T}/paused`, { body: { max_queued_runs: 3 } });
     expect((await app.call("POST", RUN, { key, body: {} })).status).toBe(429);
     await app.call("PATCH", `/api/scale/tenants/paused`, { body: { disabled: false } });
