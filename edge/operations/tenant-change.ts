@@ -3,6 +3,7 @@ import type { Principal, Tenant } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
 import { log } from "../../shared/log.ts";
 import { limitsOf } from "../../shared/store/tenants/tenant-limits.ts";
+import { ensureTenant } from "../../shared/store/tenants/tenant-rows.ts";
 import type { Services } from "../services.ts";
 
 /** Pushes a tenant's limits to the queue: after the commit, so that the queue never has limits that Postgres does not have. */
@@ -21,6 +22,15 @@ export function noTenant(): AppError {
 
 export function tenantIsBeingDeleted(): AppError {
   return new AppError("conflict", "This tenant is being deleted; it can be created anew when that is done.");
+}
+
+/**
+ * Creates the tenant with the defaults if it does not exist, before something is saved for it.
+ * @throws AppError `conflict` while it is being deleted: what is saved for it now would be deleted with it
+ */
+export async function requireTenant({ sql, config }: Services, tenant: TenantId): Promise<void> {
+  if ((await ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS)).deleting)
+    throw tenantIsBeingDeleted();
 }
 
 /** @throws AppError `not_found` for a tenant that this key may not see */

@@ -144,6 +144,14 @@ async function tablesWith(tenant: string, runs: readonly string[]): Promise<stri
   return [...found].toSorted();
 }
 
+test("a definition that a platform key saves for an unknown tenant creates the tenant, and one that is refused does not", async () => {
+  const put = async (tenant: string, body: object) =>
+    (await app.call("PUT", `/api/v2/agents/a?tenant_id=${tenant}`, { body })).status;
+  expect([await put("fresh", { name: "A" }), await put("typo", { nmae: "A" })]).toEqual([200, 422]);
+  expect(await read("fresh")).toMatchObject({ tenant_id: "fresh", max_queued_runs: 1_000 });
+  expect((await app.call("GET", `${T}/typo`)).status).toBe(404);
+});
+
 describe("a tenant that is deleted", () => {
   test("loses its keys at once, and then, in batches, all that belongs to it, and no other tenant anything", async () => {
     await save({ tenant_id: "gone", name: "Gone" });
@@ -180,6 +188,17 @@ describe("a tenant that is deleted", () => {
     }
     const refused = await app.call("POST", RUN, { body: { tenant_id: "gone" } });
     expect((await bodyOf(refused)).code).toBe("tenant_disabled");
+    // What would be deleted with it is not saved.
+    for (const [method, path, body] of [
+      ["PUT", "/api/v2/agents/helper", { name: "Helper" }],
+      ["PUT", "/api/v2/orchestrations/orch_d", definition],
+      ["POST", "/scale/sync", { agents: [{ id: "helper", name: "Helper" }] }],
+    ] as const) {
+      expect([path, (await app.call(method, `${path}?tenant_id=gone`, { body })).status]).toEqual([
+        path,
+        409,
+      ]);
+    }
 
     // Half of it is deleted when a process dies; another one goes on.
     while (await deleteOfTenants(app.stores.sql));
