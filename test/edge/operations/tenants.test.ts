@@ -127,6 +127,14 @@ describe("usage", () => {
       expect([answer.status, (await bodyOf(answer)).errors]).toMatchObject([422, [{ path: "from" }]]);
     },
   );
+
+  test("of a date that does not exist is refused with the form of a right one", async () => {
+    await save({ tenant_id: "spender" });
+    const answer = await app.call("GET", `${T}/spender/usage?to=2026-13-45`);
+    expect((await bodyOf(answer)).errors).toEqual([
+      { path: "to", message: "must be a date such as 2026-06-04" },
+    ]);
+  });
 });
 
 /** The tables with rows of a tenant, or of runs of it. */
