@@ -86,6 +86,8 @@ test("without flags the URL and the key are those of the environment, else those
     key: "sk-local",
     isDryRun: false,
   });
+  const other = folderOf({ "dev.json": { api_base: "http://localhost:9000", api_key: "sk-other" } });
+  expect(options(["dir", "--data", other])).toMatchObject({ url: "http://localhost:9000", key: "sk-other" });
   const env = { SYNAPSE_URL: "https://api.example.com", SYNAPSE_API_KEY: "sk-env" };
   expect(options(["dir"], env)).toMatchObject({ url: "https://api.example.com", key: "sk-env" });
   const flags = [
