@@ -29,7 +29,7 @@ export function ownerOf(principal: Principal, named: TenantId | undefined): Owne
 
 /**
  * Makes sure that an owner exists before a definition is saved for it: what a tenant owns is deleted with it.
- * @throws AppError `conflict` while the tenant is being deleted
+ * @throws AppError `conflict` for a tenant that was deleted
  */
 export async function requireOwner(services: Services, owner: Owner): Promise<void> {
   if (owner !== SHARED) await requireTenant(services, owner);

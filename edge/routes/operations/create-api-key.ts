@@ -77,7 +77,7 @@ function ownerOf(
   throw new AppError("invalid", "Not valid: tenant_id.", { fields: [{ path: "tenant_id", message }] });
 }
 
-/** @throws AppError `conflict` for a tenant that is being deleted, or has too many keys */
+/** @throws AppError `conflict` for a tenant that was deleted, or has too many keys */
 async function requireRoom(services: Services, tenant: TenantId | null): Promise<void> {
   if (tenant !== null) await requireTenant(services, tenant);
   if ((await countValidKeys(services.sql, tenant)) < MAX_KEYS) return;

@@ -225,6 +225,11 @@ describe("a tenant that is deleted", () => {
     const listed = Tenants.parse(await (await app.call("GET", T)).json());
     expect(listed.map(({ tenant_id }) => tenant_id)).not.toContain("gone");
     expect((await app.call("DELETE", `${T}/gone`)).status).toBe(404);
+    const unborn = await app.call("PUT", "/api/v2/agents/a?tenant_id=gone", { body: { name: "A" } });
+    expect([unborn.status, (await bodyOf(unborn)).detail]).toEqual([
+      409,
+      "This tenant was deleted. POST /scale/tenants creates it anew, as soon as nothing is left of it and GET answers 404.",
+    ]);
     expect((await save({ tenant_id: "gone", max_queued_runs: 5 })).status).toBe(201);
     expect(await read("gone")).toMatchObject({
       name: "",
