@@ -149,7 +149,10 @@ function noRoute(app: Api, c: Context<ApiEnv>): Response {
     app.router.match(method, c.req.path)[0].some(([[, route]]) => route.method === method),
   );
   if (methods.length === 0) {
-    return problemResponse(new AppError("not_found", "There is no such path."), c.get("requestId"));
+    return problemResponse(
+      new AppError("not_found", "There is no such path: see /docs."),
+      c.get("requestId"),
+    );
   }
   const error = new AppError("method_not_allowed", `This path takes ${methods.join(", ")}.`);
   const response = problemResponse(error, c.get("requestId"));

@@ -54,11 +54,9 @@ const count = (low: number, high: number) => {
 const onOff = z.enum(["0", "1"], "must be 0 or 1");
 const secret = z.string().min(16, "must be at least 16 characters long");
 
-/** The variables and secrets of the Worker. */
-const Config = z.object({
-  UPSTASH_REDIS_REST_URL: z.url("must be the http(s) address of Upstash or of redis-rest"),
+/** What `wrangler secret put` stores. The API masks all of them. */
+const Secrets = z.object({
   UPSTASH_REDIS_REST_TOKEN: z.string().min(1),
-  REDIS_URL: z.string().regex(/^rediss?:\/\//, "must begin with redis:// or rediss://"),
   STREAM_TOKEN_SECRET: secret,
   /** Absent: the workers reach Postgres directly, and /internal does not exist. */
   STATE_SECRET: secret.optional(),
@@ -66,6 +64,12 @@ const Config = z.object({
   METRICS_TOKEN: secret.optional(),
   /** Absent: requests with a secret to seal are refused. */
   MASTER_KEY: masterKey().optional(),
+});
+
+/** The variables and secrets of the Worker. */
+const Config = Secrets.extend({
+  UPSTASH_REDIS_REST_URL: z.url("must be the http(s) address of Upstash or of redis-rest"),
+  REDIS_URL: z.string().regex(/^rediss?:\/\//, "must begin with redis:// or rediss://"),
   /** Private hosts and networks to which webhooks may nevertheless be sent. The workers must have the same value. */
   EGRESS_ALLOW: z
     .string()
@@ -98,6 +102,9 @@ export type Config = z.infer<typeof Config>;
 
 /** The names of all variables and secrets. */
 export const variableNames = Config.keyof().options;
+
+/** Those of them whose value the API never shows. */
+export const secretNames: ReadonlySet<string> = new Set(Secrets.keyof().options);
 
 const parsed = new WeakMap<object, Config>();
 

@@ -67,5 +67,6 @@ export class FleetMember {
     await this.reconciler.stop();
     this.heartbeat.stop();
     this.leaseRenewal.stop();
+    await this.heartbeat.leave();
   }
 }

@@ -14,12 +14,25 @@ const Message = z
   .refine((text) => !text.includes("\0"), "must not contain the character U+0000")
   .refine((text) => text.isWellFormed(), "must not contain half of a surrogate pair");
 
+/** What the base64 of an image of each type begins with: the signature of its format. */
+const SIGNATURES = { png: "iVBORw0KGg", jpeg: "/9j/", gif: "R0lGOD", webp: "UklGR" };
+
+/** An image under the type that it has: a provider refuses the whole turn for any other. */
 const Image = z
   .string()
-  .regex(
-    /^data:image\/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}$/,
-    "must be a data URI of a PNG, JPEG, GIF or WebP image: data:image/png;base64,…",
-  );
+  .regex(/^data:image\/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}$/, {
+    error: "must be a data URI of a PNG, JPEG, GIF or WebP image: data:image/png;base64,…",
+    abort: true,
+  })
+  .superRefine((uri, context) => {
+    const [named = "", data = ""] = uri.slice("data:image/".length).split(";base64,");
+    const [type] = Object.entries(SIGNATURES).find(([, signature]) => data.startsWith(signature)) ?? [];
+    if (type === named) return;
+    const message = type
+      ? `holds an image of another type: send it as data:image/${type};base64,…`
+      : "holds no PNG, JPEG, GIF or WebP image";
+    context.addIssue({ code: "custom", message });
+  });
 
 /** The body of a request for a turn. */
 export const ChatRequest = z

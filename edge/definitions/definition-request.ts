@@ -6,6 +6,8 @@ import type { Owner, Principal } from "../../shared/contracts/tenant.ts";
 import type { ApiEnv } from "../http/api.ts";
 import { LENIENT, prefers } from "../http/prefer.ts";
 import { tenantFilterOf } from "../http/middleware/principal.ts";
+import { requireTenant } from "../operations/tenant-change.ts";
+import type { Services } from "../services.ts";
 import { definitionToSave } from "./definition-to-save.ts";
 import type { DefinitionToSave } from "./definition-to-save.ts";
 import type { DefinitionKind } from "../../shared/contracts/definition/index.ts";
@@ -23,6 +25,14 @@ export const NewDefinitionId = DefinitionId.refine((id) => id !== "runs", "is re
 /** The owner of what a request writes: the key's tenant or the named one. A platform key that names none writes shared definitions. */
 export function ownerOf(principal: Principal, named: TenantId | undefined): Owner {
   return tenantFilterOf(principal, named) ?? SHARED;
+}
+
+/**
+ * Makes sure that an owner exists before a definition is saved for it: what a tenant owns is deleted with it.
+ * @throws AppError `conflict` for a tenant that was deleted
+ */
+export async function requireOwner(services: Services, owner: Owner): Promise<void> {
+  if (owner !== SHARED) await requireTenant(services, owner);
 }
 
 /**

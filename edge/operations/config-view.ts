@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { MASK } from "../../shared/contracts/definition/tool-secrets.ts";
-import { variableNames } from "../env.ts";
+import { secretNames, variableNames } from "../env.ts";
 import type { Config } from "../env.ts";
 
 /** A variable of the edge, as operators see it. */
@@ -18,12 +18,6 @@ export const ConfigView = z
 
 type Name = keyof Config;
 
-const SECRETS: ReadonlySet<Name> = new Set([
-  "UPSTASH_REDIS_REST_TOKEN",
-  "STREAM_TOKEN_SECRET",
-  "STATE_SECRET",
-  "MASTER_KEY",
-]);
 /** Their addresses are shown, with their credentials masked. They are kept as secrets too. */
 const CONNECTIONS: ReadonlySet<Name> = new Set(["REDIS_URL", "UPSTASH_REDIS_REST_URL"]);
 
@@ -33,7 +27,7 @@ export function configOf(env: object, config: Config): z.infer<typeof ConfigView
   return variableNames.map((name) => {
     const raw = given.get(name);
     const effective = typeof raw === "string" ? raw : textOf(config[name]);
-    const secret = SECRETS.has(name);
+    const secret = secretNames.has(name);
     return {
       name,
       value:

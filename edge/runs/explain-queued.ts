@@ -49,7 +49,7 @@ export function retryWait(
 export function ready(facts: RunFacts, queue: QueueState, isolation: boolean): Cause {
   const { ahead } = facts;
   const runsAhead: Blocker[] = ahead > 0 ? [{ kind: "runs_ahead", count: ahead }] : [];
-  const cause = (isolation ? tenantDisabled(facts) : null) ??
+  const cause = tenantDisabled(facts, isolation) ??
     noWorker(facts, runsAhead) ??
     (isolation ? tenantLimit(facts, runsAhead) : null) ??
     queueNotUp(queue, runsAhead) ??
@@ -61,10 +61,13 @@ export function ready(facts: RunFacts, queue: QueueState, isolation: boolean): C
   return { ...cause, sinceMs: facts.queued_at_ms };
 }
 
-function tenantDisabled(facts: RunFacts): Cause | null {
-  const { tenant_id, tenant_running: running, max_concurrent_runs: limit } = facts;
-  if (limit > 0) return null;
-  const sentence = `Tenant ${tenant_id} may not run anything: its max_concurrent_runs is 0.`;
+/** A disabled tenant stays so where tenants are not isolated. */
+function tenantDisabled(facts: RunFacts, isolation: boolean): Cause | null {
+  const { tenant_id, tenant_disabled, tenant_running: running, max_concurrent_runs: limit } = facts;
+  if (!tenant_disabled && (limit > 0 || !isolation)) return null;
+  const sentence = tenant_disabled
+    ? `Tenant ${tenant_id} is disabled: its queued runs start when it is enabled again.`
+    : `Tenant ${tenant_id} may not run anything: its max_concurrent_runs is 0.`;
   const blocked_by: Blocker[] = [{ kind: "tenant_limit", running, limit }];
   return { reason: "tenant_disabled", sentence, blocked_by };
 }

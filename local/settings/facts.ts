@@ -41,6 +41,7 @@ synapse-edge is running. Ctrl-C stops it; all data is kept.
 
   API base      ${facts.api_base}${moreEdges}
   API key       ${facts.api_key}
+  Reference     ${facts.api_base}/docs
   Models        ${facts.models}
   Workers       ${facts.workers.map(({ name, health_url }) => `${name} ${health_url}`).join("  ")}
 

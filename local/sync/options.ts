@@ -5,9 +5,9 @@ import { parseArgs } from "node:util";
 import { z } from "zod";
 import { defaultDataFolder } from "../settings/options.ts";
 
-const usage = `Usage: npm run sync -- DIR|FILE [--url http://127.0.0.1:8123] [--key sk-syn-…] [--tenant acme] [--dry-run] [--lenient] [--delete agents/agent_old]
+const usage = `Usage: npm run sync -- DIR|FILE [--url http://127.0.0.1:8123] [--key sk-syn-…] [--tenant acme] [--dry-run] [--lenient] [--delete agents/agent_old] [--data DIR]
 DIR has the folders tools, mcp_servers, agents and orchestrations with one JSON file a definition, and bundles of the predecessor.
-Without --url and --key: SYNAPSE_URL and SYNAPSE_API_KEY, else those of npm start in .synapse/dev.json.
+Without --url and --key: SYNAPSE_URL and SYNAPSE_API_KEY, else those of npm start in .synapse/dev.json; --data names its data folder as in npm start.
 --lenient ignores fields that nothing reads. --delete may be given several times. Nothing else is deleted.`;
 
 const Facts = z.object({ api_base: z.string(), api_key: z.string() });
@@ -33,6 +33,7 @@ export function readSyncOptions(
     url: text,
     key: text,
     tenant: text,
+    data: text,
     "dry-run": { type: "boolean" },
     lenient: { type: "boolean" },
     delete: { type: "string", multiple: true },
@@ -43,7 +44,7 @@ export function readSyncOptions(
   if (more.length > 0 || (source === null && deletions.length === 0)) throw new Error(usage);
   const url = values.url ?? env.SYNAPSE_URL;
   const key = values.key ?? env.SYNAPSE_API_KEY;
-  const facts = url === undefined || key === undefined ? factsIn(dataFolder) : null;
+  const facts = url === undefined || key === undefined ? factsIn(values.data ?? dataFolder) : null;
   // The key of this machine's system is sent to that system alone.
   if (url !== undefined && key === undefined && url !== facts?.api_base)
     throw new Error(`--key is missing.\n${usage}`);

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { KINDS, MAX_ENTRIES } from "../../edge/definitions/sync/bundle.ts";
 import { SyncResult } from "../../edge/definitions/sync/sync-result.ts";
+import { namedCause } from "../../worker-node/outbound/named-cause.ts";
 import type { SourceEntry } from "./read-source.ts";
 
 /** Less than the 1 MiB of a body. A definition that is larger is sent alone, and refused by name. */
@@ -81,6 +82,9 @@ async function post({ url, key, tenant }: Target, body: object, isLenient: boole
     },
     body: JSON.stringify(body),
     signal: AbortSignal.timeout(60_000),
+  }).catch((error: unknown) => {
+    const why = `POST ${address.href} got no answer${namedCause(error)}`;
+    throw new Error(`${why}: is the system running, and is its address right?`, { cause: error });
   });
   const text = await answer.text();
   if (!answer.ok) throw new Error(`POST ${address.href} answered ${answer.status}: ${text}`);

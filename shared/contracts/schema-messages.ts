@@ -35,6 +35,7 @@ function sentenceOf(issue: z.core.$ZodRawIssue): string | undefined {
     case "invalid_union":
       return unionSentence(issue);
     case "invalid_format":
+      if (issue.format === "date") return "must be a date such as 2026-06-04";
       return issue.format === "datetime" ? "must be a time such as 2026-06-04T09:15:30Z" : undefined;
     default:
       return undefined;

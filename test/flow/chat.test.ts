@@ -144,7 +144,7 @@ test("the webhook of a turn carries its session, its answer and its cost", async
 
 // Fails when the images are not in the turn's input, or not sent with its message; or all turns send them.
 test("images go to the model with their message, and later turns name them", async () => {
-  const image = `data:image/png;base64,${Buffer.from("png").toString("base64")}`;
+  const image = `data:image/png;base64,${Buffer.from("89504e470d0a1a0a00", "hex").toString("base64")}`;
   const first = await chat.say({ message: "what is it?", agent: "helper", images: [image, image] });
   await untilEnd(chat.api, first.turn_id);
   const sent = chat.provider.requests.at(-1)?.body.messages.at(-1);

@@ -35,5 +35,11 @@ test("a worker answers for its health through Redis, and ends when it is asked t
     else leaver.process.once("exit", resolve);
   });
   expect(code).toBe(0);
+  // Its row says at once that it ended in order, and can be removed.
+  const left = await (await api.call("GET", "/scale/workers")).json();
+  expect(left).toContainEqual(
+    expect.objectContaining({ worker_id: "leaver", status: "offline", active_jobs: 0 }),
+  );
+  expect((await api.call("DELETE", "/scale/workers/leaver")).status).toBe(200);
   expect(await untilEnd(api, await api.start("orch_smoke", { message: "hi" }))).toBe("completed");
 });

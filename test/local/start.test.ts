@@ -112,6 +112,12 @@ test("the printed lines work as pasted", { timeout: 180_000 }, async () => {
   const shell = spawnSync("bash", ["-c", pasted.join("\n")], { encoding: "utf8", timeout: 120_000 });
   expect(shell.stdout).toContain('"type":"done"');
   expect(shell.stdout).toContain('"status":"completed"');
+  const reference =
+    lines
+      .find((line) => line.includes("Reference"))
+      ?.split(" ")
+      .at(-1) ?? "";
+  expect([reference, (await fetch(reference)).status]).toEqual([`http://localhost:${port}/docs`, 200]);
 });
 
 test("dev.json and secrets.json are readable by their owner only", () => {

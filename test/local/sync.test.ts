@@ -2,8 +2,10 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
+import { freePort } from "../../local/processes/free-ports.ts";
 import { readSyncOptions } from "../../local/sync/options.ts";
 import { readSource } from "../../local/sync/read-source.ts";
+import { sendDefinitions } from "../../local/sync/send.ts";
 
 function folderOf(files: { [path: string]: unknown }): string {
   const folder = mkdtempSync(join(tmpdir(), "synapse-sync-"));
@@ -86,6 +88,8 @@ test("without flags the URL and the key are those of the environment, else those
     key: "sk-local",
     isDryRun: false,
   });
+  const other = folderOf({ "dev.json": { api_base: "http://localhost:9000", api_key: "sk-other" } });
+  expect(options(["dir", "--data", other])).toMatchObject({ url: "http://localhost:9000", key: "sk-other" });
   const env = { SYNAPSE_URL: "https://api.example.com", SYNAPSE_API_KEY: "sk-env" };
   expect(options(["dir"], env)).toMatchObject({ url: "https://api.example.com", key: "sk-env" });
   const flags = [
@@ -108,6 +112,16 @@ test("without flags the URL and the key are those of the environment, else those
     source: null,
     deletions: ["agents/a", "tools/b"],
   });
+});
+
+test("a system that does not answer is named, with the reason", async () => {
+  const url = `http://127.0.0.1:${await freePort(0)}`;
+  const target = { url, key: "sk-canary", tenant: undefined };
+  const entries = [{ kind: "agents" as const, at: "a.json", json: { id: "a", name: "A" } }];
+  const sent = sendDefinitions(target, entries, { dry_run: false, delete: [], isLenient: false });
+  await expect(sent).rejects.toThrow(
+    `POST ${url}/scale/sync got no answer (ECONNREFUSED): is the system running, and is its address right?`,
+  );
 });
 
 // Fails when the key of this machine's system is sent to another server.

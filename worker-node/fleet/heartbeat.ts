@@ -74,6 +74,19 @@ export class Heartbeat {
     clearInterval(this.#timer);
   }
 
+  /**
+   * Reports, after the last beat, that this worker is offline: operators see that it ended in order, and no worker counts on its
+   * link to the queue any more. Never throws: a worker that cannot report it is shown as silent, and after 90 s as offline.
+   */
+  async leave(): Promise<void> {
+    await this.#beating;
+    try {
+      await this.#deps.store.beat({ ...this.#compose(), status: "offline", redis_ok: false });
+    } catch (error) {
+      log.warn("worker.beat_failed", { message: messageOf(error) });
+    }
+  }
+
   /** The last beat named the run as this worker's. */
   owns(run: RunId): boolean {
     return this.#owned.has(run);

@@ -10,6 +10,7 @@ import {
   requireDefinition,
   UNKNOWN_FIELDS,
   ownerOf,
+  requireOwner,
 } from "../../definitions/definition-request.ts";
 import { WARNINGS } from "../../definitions/save-warnings.ts";
 import { SavedDefinition } from "../../definitions/definition-view.ts";
@@ -43,7 +44,7 @@ const routeOf = (kind: Kind) =>
         content: { "application/json": { schema: z.record(z.string(), z.unknown()) } },
       },
     },
-    responses: { 200: json(SavedDefinition, "Saved"), ...problems(400, 413, 415, 422) },
+    responses: { 200: json(SavedDefinition, "Saved"), ...problems(400, 409, 413, 415, 422) },
   });
 
 export const putDefinition = (kind: Kind) => (api: Api) => {
@@ -51,7 +52,9 @@ export const putDefinition = (kind: Kind) => (api: Api) => {
     const { id } = c.req.valid("param");
     const owner = ownerOf(c.get("principal"), c.req.valid("query").tenant_id);
     const { row, warnings } = await requireDefinition(c, kind, { id, owner, body: c.req.valid("json") });
-    const version = await saveDefinition(c.get("services").sql, kind, owner, row);
+    const services = c.get("services");
+    await requireOwner(services, owner);
+    const version = await saveDefinition(services.sql, kind, owner, row);
     return c.json({ id, version, tenant_id: owner === "" ? null : owner, warnings }, 200);
   });
 };

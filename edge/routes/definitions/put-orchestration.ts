@@ -9,6 +9,7 @@ import {
   requireDefinition,
   UNKNOWN_FIELDS,
   ownerOf,
+  requireOwner,
 } from "../../definitions/definition-request.ts";
 import { WARNINGS } from "../../definitions/save-warnings.ts";
 import { SavedDefinition } from "../../definitions/definition-view.ts";
@@ -29,7 +30,7 @@ const route = createRoute({
     query: OwnerQuery,
     body: { required: true, content: { "application/json": { schema: z.record(z.string(), z.unknown()) } } },
   },
-  responses: { 200: json(SavedDefinition, "Saved"), ...problems(400, 413, 415, 422) },
+  responses: { 200: json(SavedDefinition, "Saved"), ...problems(400, 409, 413, 415, 422) },
 });
 
 export function putOrchestration(api: Api): void {
@@ -38,7 +39,9 @@ export function putOrchestration(api: Api): void {
     const owner = ownerOf(c.get("principal"), c.req.valid("query").tenant_id);
     const body = c.req.valid("json");
     const { row, warnings } = await requireDefinition(c, "orchestrations", { id, owner, body });
-    const version = await saveOrchestration(c.get("services").sql, owner, row);
+    const services = c.get("services");
+    await requireOwner(services, owner);
+    const version = await saveOrchestration(services.sql, owner, row);
     return c.json({ id, version, tenant_id: owner === "" ? null : owner, warnings }, 200);
   });
 }

@@ -2,7 +2,7 @@ import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { AppError } from "../../../shared/errors.ts";
 import { log } from "../../../shared/log.ts";
-import { OwnerQuery, ownerOf } from "../../definitions/definition-request.ts";
+import { OwnerQuery, ownerOf, requireOwner } from "../../definitions/definition-request.ts";
 import { MAX_ENTRIES, SyncRequest, requestErrors } from "../../definitions/sync/bundle.ts";
 import { syncDefinitions } from "../../definitions/sync/sync-definitions.ts";
 import { SyncResult, syncResult } from "../../definitions/sync/sync-result.ts";
@@ -32,7 +32,10 @@ const routeAt = (prefix: string) =>
       query: OwnerQuery.extend({ dry_run: DryRun.optional() }),
       body: { required: true, content: { "application/json": { schema: SyncRequest } } },
     },
-    responses: { 200: json(SyncResult, "What was saved, and what was not"), ...problems(400, 413, 415, 422) },
+    responses: {
+      200: json(SyncResult, "What was saved, and what was not"),
+      ...problems(400, 409, 413, 415, 422),
+    },
   });
 
 export const syncBundle = (prefix: string) => (api: Api) => {
@@ -41,10 +44,12 @@ export const syncBundle = (prefix: string) => (api: Api) => {
     const query = c.req.valid("query");
     const fields = requestErrors(request);
     if (fields.length > 0) throw new AppError("invalid", "Not valid: the body.", { fields });
-    const owner = ownerOf(c.get("principal"), query.tenant_id ?? request.tenant_id);
     const isLenient = prefers(c, LENIENT);
     const isDryRun = query.dry_run ?? request.dry_run ?? false;
-    const outcomes = await syncDefinitions(c.get("services"), { owner, isLenient }, request, isDryRun);
+    const services = c.get("services");
+    const owner = ownerOf(c.get("principal"), query.tenant_id ?? request.tenant_id);
+    if (!isDryRun) await requireOwner(services, owner);
+    const outcomes = await syncDefinitions(services, { owner, isLenient }, request, isDryRun);
     if (isLenient) c.header("Preference-Applied", LENIENT);
     const result = syncResult(outcomes, isDryRun, new Date());
     const { total_synced, details } = result;

@@ -8,7 +8,7 @@ import type { Api } from "../../http/api.ts";
 import { audited } from "../../http/middleware/audited.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needsPlatform } from "../../http/middleware/principal.ts";
-import { noTenant, pushLimits, tenantIsBeingDeleted } from "../../operations/tenant-change.ts";
+import { noTenant, pushLimits, tenantIsDeleted } from "../../operations/tenant-change.ts";
 
 const Request = TenantChange.meta({ id: "TenantChange" });
 
@@ -41,7 +41,7 @@ export const changeTenant = (prefix: string) => (api: Api) => {
     const { id } = c.req.valid("param");
     c.set("audit", { target: id, tenant: id });
     const tenant = await change(services.sql, id, c.req.valid("json"));
-    if (!tenant) throw (await findTenant(services.sql, id)) ? tenantIsBeingDeleted() : noTenant();
+    if (!tenant) throw (await findTenant(services.sql, id)) ? tenantIsDeleted() : noTenant();
     await pushLimits(services, tenant);
     return c.json(tenant, 200);
   });

@@ -5,14 +5,13 @@ import { Scope } from "../../../shared/contracts/tenant.ts";
 import type { Principal } from "../../../shared/contracts/tenant.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { countValidKeys, newApiKey, readApiKey, saveApiKey } from "../../../shared/store/tenants/api-keys.ts";
-import { ensureTenant } from "../../../shared/store/tenants/tenant-rows.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { audited } from "../../http/middleware/audited.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
 import { NewApiKey, keyViewOf, noKey, requireScopes } from "../../operations/api-key-view.ts";
-import { tenantIsBeingDeleted } from "../../operations/tenant-change.ts";
+import { requireTenant } from "../../operations/tenant-change.ts";
 import type { Services } from "../../services.ts";
 
 /** The most valid keys of a tenant, and of the platform. */
@@ -78,12 +77,10 @@ function ownerOf(
   throw new AppError("invalid", "Not valid: tenant_id.", { fields: [{ path: "tenant_id", message }] });
 }
 
-/** @throws AppError `conflict` for a tenant that is being deleted, or has too many keys */
-async function requireRoom({ sql, config }: Services, tenant: TenantId | null): Promise<void> {
-  if (tenant !== null && (await ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS)).deleting) {
-    throw tenantIsBeingDeleted();
-  }
-  if ((await countValidKeys(sql, tenant)) < MAX_KEYS) return;
+/** @throws AppError `conflict` for a tenant that was deleted, or has too many keys */
+async function requireRoom(services: Services, tenant: TenantId | null): Promise<void> {
+  if (tenant !== null) await requireTenant(services, tenant);
+  if ((await countValidKeys(services.sql, tenant)) < MAX_KEYS) return;
   throw new AppError("conflict", `There are ${MAX_KEYS} valid keys already; revoke some of them first.`);
 }
 

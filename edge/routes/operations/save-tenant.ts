@@ -8,7 +8,7 @@ import type { Api } from "../../http/api.ts";
 import { audited } from "../../http/middleware/audited.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needsPlatform } from "../../http/middleware/principal.ts";
-import { pushLimits, tenantIsBeingDeleted } from "../../operations/tenant-change.ts";
+import { pushLimits, tenantIsDeleted } from "../../operations/tenant-change.ts";
 
 const routeAt = (prefix: string) =>
   createRoute({
@@ -40,7 +40,7 @@ export const saveTenant = (prefix: string) => (api: Api) => {
     const request = c.req.valid("json");
     c.set("audit", { target: request.tenant_id, tenant: request.tenant_id });
     const tenant = await save(services.sql, request, services.config.RATE_LIMIT_PER_TENANT_RPS);
-    if (!tenant) throw tenantIsBeingDeleted();
+    if (!tenant) throw tenantIsDeleted();
     await pushLimits(services, tenant);
     return c.json({ status: "created" as const, tenant_id: tenant.tenant_id }, 201);
   });

@@ -60,6 +60,8 @@ export const RunFacts = z.object({
   ),
   /** Of a chat turn: the first turn of its session that has not ended, if that is an earlier one. */
   turn_before: RunId.nullable(),
+  tenant_disabled: z.boolean(),
+  /** The limit that holds: 0 while the tenant is disabled. */
   max_concurrent_runs: z.number(),
   tenant_running: z.number(),
   /** Due runs of its tenant and lane that are claimed before it. */
@@ -98,7 +100,7 @@ export async function readRunFacts(sql: Sql, tenant: TenantId | null, run: RunId
       case when r.singleton_key is not null and r.status = 'queued' and r.wake_at > now() + interval '50 years' then (
         select h.run_id from singleton_holders h where h.tenant_id = r.tenant_id and h.singleton_key = r.singleton_key
       ) end as key_holder,
-      t.max_concurrent_runs,
+      t.disabled_at is not null as tenant_disabled, t.max_concurrent_runs,
       (select count(*)::int from runs o where o.status = 'running' and o.tenant_id = r.tenant_id) as tenant_running,
       case when r.status = 'queued' then (
         select count(*)::int from (

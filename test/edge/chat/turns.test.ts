@@ -9,7 +9,8 @@ import type { CallOptions, TestApp } from "../app.ts";
 import { FakeWorker, eventTypesOf } from "../fake-workers.ts";
 
 const MIB = 1024 * 1024;
-const PNG = `data:image/png;base64,${Buffer.from("png").toString("base64")}`;
+const PNG_SIGNATURE = Buffer.from("89504e470d0a1a0a00", "hex").toString("base64");
+const PNG = `data:image/png;base64,${PNG_SIGNATURE}`;
 const Turn = z.object({ session_id: SessionId, turn_id: RunId, status: z.string() }).loose();
 
 let app: TestApp;
@@ -119,8 +120,27 @@ describe("a chat turn", () => {
     }
   });
 
+  test("has each image under the type that its bytes have, and the error says which that is", async () => {
+    const bytesOf = {
+      png: "89504e470d0a1a0a",
+      jpeg: "ffd8ffe0",
+      gif: "474946383961",
+      webp: "524946460000000057454250",
+    };
+    for (const [type, hex] of Object.entries(bytesOf)) {
+      const data = Buffer.from(`${hex}00`, "hex").toString("base64");
+      const uri = (named: string) => ({ message: "hi", images: [`data:image/${named};base64,${data}`] });
+      expect([type, (await post(uri(type))).status]).toEqual([type, 202]);
+      const refused = await bodyOf(await post(uri(type === "png" ? "gif" : "png")));
+      const message = `holds an image of another type: send it as data:image/${type};base64,…`;
+      expect(refused.errors).toEqual([{ path: "images[0]", message }]);
+    }
+    const none = await bodyOf(await post({ message: "hi", images: ["data:image/png;base64,AAAA"] }));
+    expect(none.errors).toEqual([{ path: "images[0]", message: "holds no PNG, JPEG, GIF or WebP image" }]);
+  });
+
   test("may have images of 10 MiB together, and any other body 1 MiB", async () => {
-    const image = (bytes: number) => `data:image/png;base64,${"A".repeat(bytes)}`;
+    const image = (bytes: number) => `${PNG}${"A".repeat(bytes)}`;
     expect((await post({ agent: "helper", message: "", images: [image(4 * MIB)] })).status).toBe(202);
     expect((await post({ message: "", images: [image(11 * MIB)] })).status).toBe(413);
     const run = { message: "a".repeat(MIB) };

@@ -8,6 +8,7 @@ import { FakeWorker, failRun } from "../fake-workers.ts";
 const SECRETS = {
   MASTER_KEY: "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
   STATE_SECRET: "canary-of-the-state-route",
+  METRICS_TOKEN: "canary-of-the-scraper",
 };
 
 let app: TestApp;

@@ -27,8 +27,11 @@ describe("a tenant that is disabled", () => {
     expect(await bodyOf(off)).toMatchObject({ disabled: true, max_concurrent_runs: 7, max_queued_runs: 9 });
     const refused = await app.call("POST", RUN, { key, body: {} });
     expect([refused.status, (await bodyOf(refused)).code]).toEqual([429, "tenant_disabled"]);
-    // What it has can be read.
+    // What it has can be read, and says why it does not move.
     expect((await app.call("GET", runPath(first, "status"), { key })).status).toBe(200);
+    expect((await bodyOf(await app.call("GET", runPath(first, "why"), { key }))).sentence).toBe(
+      "Tenant paused is disabled: its queued runs start when it is enabled again.",
+    );
     await app.call("PATCH", `${T}/paused`, { body: { max_queued_runs: 3 } });
     expect((await app.call("POST", RUN, { key, body: {} })).status).toBe(429);
     await app.call("PATCH", `/api/scale/tenants/paused`, { body: { disabled: false } });
@@ -141,6 +144,14 @@ describe("usage", () => {
       expect([answer.status, (await bodyOf(answer)).errors]).toMatchObject([422, [{ path: "from" }]]);
     },
   );
+
+  test("of a date that does not exist is refused with the form of a right one", async () => {
+    await save({ tenant_id: "spender" });
+    const answer = await app.call("GET", `${T}/spender/usage?to=2026-13-45`);
+    expect((await bodyOf(answer)).errors).toEqual([
+      { path: "to", message: "must be a date such as 2026-06-04" },
+    ]);
+  });
 });
 
 /** The tables with rows of a tenant, or of runs of it. */
@@ -157,6 +168,14 @@ async function tablesWith(tenant: string, runs: readonly string[]): Promise<stri
   }
   return [...found].toSorted();
 }
+
+test("a definition that a platform key saves for an unknown tenant creates the tenant, and one that is refused does not", async () => {
+  const put = async (tenant: string, body: object) =>
+    (await app.call("PUT", `/api/v2/agents/a?tenant_id=${tenant}`, { body })).status;
+  expect([await put("fresh", { name: "A" }), await put("typo", { nmae: "A" })]).toEqual([200, 422]);
+  expect(await read("fresh")).toMatchObject({ tenant_id: "fresh", max_queued_runs: 1_000 });
+  expect((await app.call("GET", `${T}/typo`)).status).toBe(404);
+});
 
 describe("a tenant that is deleted", () => {
   test("loses its keys at once, and then, in batches, all that belongs to it, and no other tenant anything", async () => {
@@ -197,6 +216,17 @@ describe("a tenant that is deleted", () => {
     }
     const refused = await app.call("POST", RUN, { body: { tenant_id: "gone" } });
     expect((await bodyOf(refused)).code).toBe("tenant_disabled");
+    // What would be deleted with it is not saved.
+    for (const [method, path, body] of [
+      ["PUT", "/api/v2/agents/helper", { name: "Helper" }],
+      ["PUT", "/api/v2/orchestrations/orch_d", definition],
+      ["POST", "/scale/sync", { agents: [{ id: "helper", name: "Helper" }] }],
+    ] as const) {
+      expect([path, (await app.call(method, `${path}?tenant_id=gone`, { body })).status]).toEqual([
+        path,
+        409,
+      ]);
+    }
 
     // Half of it is deleted when a process dies; another one goes on.
     while (await deleteOfTenants(app.stores.sql));
@@ -215,6 +245,11 @@ describe("a tenant that is deleted", () => {
     const listed = Tenants.parse(await (await app.call("GET", T)).json());
     expect(listed.map(({ tenant_id }) => tenant_id)).not.toContain("gone");
     expect((await app.call("DELETE", `${T}/gone`)).status).toBe(404);
+    const unborn = await app.call("PUT", "/api/v2/agents/a?tenant_id=gone", { body: { name: "A" } });
+    expect([unborn.status, (await bodyOf(unborn)).detail]).toEqual([
+      409,
+      "This tenant was deleted. POST /scale/tenants creates it anew, as soon as nothing is left of it and GET answers 404.",
+    ]);
     expect((await save({ tenant_id: "gone", max_queued_runs: 5 })).status).toBe(201);
     expect(await read("gone")).toMatchObject({
       name: "",

@@ -43,6 +43,7 @@ const ready: RunFacts = {
   key_holder: null,
   waits: [],
   turn_before: null,
+  tenant_disabled: false,
   max_concurrent_runs: 5,
   tenant_running: 0,
   ahead: 0,
@@ -146,8 +147,22 @@ describe("the diagnosis of a run", () => {
     );
   });
 
-  test("names a disabled tenant, taken slots, and runs ahead", () => {
-    expect(why({ max_concurrent_runs: 0 }).reason).toBe("tenant_disabled");
+  test("names a disabled tenant, whose limit is not the cause, also where tenants are not isolated", () => {
+    const disabled = { tenant_disabled: true, max_concurrent_runs: 0, tenant_running: 2 };
+    for (const isolation of [true, false]) {
+      expect(explain({ ...ready, ...disabled }, "up", isolation)).toMatchObject({
+        reason: "tenant_disabled",
+        sentence: "Tenant acme is disabled: its queued runs start when it is enabled again.",
+      });
+    }
+    expect(why({ max_concurrent_runs: 0 })).toMatchObject({
+      reason: "tenant_disabled",
+      sentence: "Tenant acme may not run anything: its max_concurrent_runs is 0.",
+    });
+    expect(explain({ ...ready, max_concurrent_runs: 0 }, "up", false).reason).toBe("starting");
+  });
+
+  test("names taken slots, and runs ahead", () => {
     expect(why({ slots_taken: 20 }).reason).toBe("workers_busy");
     expect(why({ ahead: 2 })).toMatchObject({ reason: "behind_others", position: 3 });
   });

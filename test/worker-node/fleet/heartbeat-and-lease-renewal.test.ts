@@ -6,7 +6,7 @@ import { Queue } from "../../../shared/queue/queue.ts";
 import type { LeasesToRestore, RenewRequest } from "../../../shared/queue/queue.ts";
 import type { Job } from "../../../shared/queue/job.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
-import type { OwnedRun } from "../../../shared/store/workers/beats.ts";
+import type { Beat, OwnedRun } from "../../../shared/store/workers/beats.ts";
 import { Heartbeat } from "../../../worker-node/fleet/heartbeat.ts";
 import { LeaseRenewal } from "../../../worker-node/fleet/lease-renewal.ts";
 import { QueueLinks } from "../../../worker-node/fleet/queue-links.ts";
@@ -34,11 +34,13 @@ function openLeaseRenewal(timing: WorkerTiming = workerTiming) {
   const released: RunId[] = [];
   const coldShards: number[] = [];
   let beats = 0;
+  let lastBeat: Beat | undefined;
   let drains = 0;
   const store: StateStore = {
     ...refusingStore,
-    async beat() {
+    async beat(beat) {
       beats += 1;
+      lastBeat = beat;
       if (replies.isPostgresUnreachable) throw new Error("connection refused");
       return { silences: replies.silences, drain: replies.drain, owned: replies.owned };
     },
@@ -111,10 +113,20 @@ function openLeaseRenewal(timing: WorkerTiming = workerTiming) {
     released,
     coldShards,
     beats: () => beats,
+    lastBeat: () => lastBeat,
     drains: () => drains,
   };
   return { ...stores, leaseRenewal, heartbeat, tracked, links, signals, budgets, superseded, track };
 }
+
+test("a worker that ends says that it is offline and does not use the queue, and ends without Postgres too", async () => {
+  const { replies, heartbeat, lastBeat, beats } = openLeaseRenewal();
+  await heartbeat.leave();
+  expect(lastBeat()).toMatchObject({ incarnation: owner, status: "offline", redis_ok: false });
+  replies.isPostgresUnreachable = true;
+  await heartbeat.leave();
+  expect(beats()).toBe(2);
+});
 
 test("a beat whose reply asks the worker to drain says so", async () => {
   const { replies, heartbeat, drains } = openLeaseRenewal();
