@@ -6,7 +6,7 @@ import type { Owner, Principal } from "../../shared/contracts/tenant.ts";
 import type { ApiEnv } from "../http/api.ts";
 import { LENIENT, prefers } from "../http/prefer.ts";
 import { tenantFilterOf } from "../http/middleware/principal.ts";
-import { requireTenant } from "../operations/tenant-change.ts";
+import { requireTenant } from "../http/require-tenant.ts";
 import type { Services } from "../services.ts";
 import { definitionToSave } from "./definition-to-save.ts";
 import type { DefinitionToSave } from "./definition-to-save.ts";

@@ -3,7 +3,6 @@ import type { Principal, Tenant } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
 import { log } from "../../shared/log.ts";
 import { limitsOf } from "../../shared/store/tenants/tenant-limits.ts";
-import { ensureTenant } from "../../shared/store/tenants/tenant-rows.ts";
 import type { Services } from "../services.ts";
 
 /** Pushes a tenant's limits to the queue: after the commit, so that the queue never has limits that Postgres does not have. */
@@ -18,22 +17,6 @@ export async function pushLimits({ queue, config }: Services, tenant: Tenant): P
 
 export function noTenant(): AppError {
   return new AppError("not_found", "There is no such tenant.");
-}
-
-/** The answer while a tenant is being deleted, and after it until an administrator creates it anew. */
-export function tenantIsDeleted(): AppError {
-  return new AppError(
-    "conflict",
-    "This tenant was deleted. POST /scale/tenants creates it anew, as soon as nothing is left of it and GET answers 404.",
-  );
-}
-
-/**
- * Creates the tenant with the defaults if it does not exist, before something is saved for it.
- * @throws AppError `conflict` for a deleted tenant: what is saved for it now would be deleted with it
- */
-export async function requireTenant({ sql, config }: Services, tenant: TenantId): Promise<void> {
-  if ((await ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS)).deleting) throw tenantIsDeleted();
 }
 
 /** @throws AppError `not_found` for a tenant that this key may not see */

@@ -11,7 +11,7 @@ import { audited } from "../../http/middleware/audited.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
 import { NewApiKey, keyViewOf, noKey, requireScopes } from "../../operations/api-key-view.ts";
-import { requireTenant } from "../../operations/tenant-change.ts";
+import { requireTenant } from "../../http/require-tenant.ts";
 import type { Services } from "../../services.ts";
 
 /** The most valid keys of a tenant, and of the platform. */

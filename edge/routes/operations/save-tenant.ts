@@ -8,7 +8,8 @@ import type { Api } from "../../http/api.ts";
 import { audited } from "../../http/middleware/audited.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needsPlatform } from "../../http/middleware/principal.ts";
-import { pushLimits, tenantIsDeleted } from "../../operations/tenant-change.ts";
+import { tenantIsDeleted } from "../../http/require-tenant.ts";
+import { pushLimits } from "../../operations/tenant-change.ts";
 
 const routeAt = (prefix: string) =>
   createRoute({
