@@ -5,8 +5,8 @@ import {
   codeWarnings,
   missingReferences,
   referencesOf,
+  referencesOfAgent,
   serverIn,
-  toolsOf,
   uncheckedFields,
   unfilledWarnings,
   unfitAgents,
@@ -60,14 +60,14 @@ export async function orchestrationWarnings(
   ].slice(0, MAX_WARNINGS);
 }
 
-/** Warnings about the tools that an agent names and that are not stored, and about placeholders that nothing fills in. */
+/** Warnings about the tools and agents that an agent names and that are not stored, and about placeholders that nothing fills in. */
 export async function agentWarnings(
   sql: Sql,
   owner: Owner,
   agent: Agent,
   planned: Planned,
 ): Promise<FieldError[]> {
-  const references = toolsOf(agent);
+  const references = referencesOfAgent(agent);
   const known = await lookUp(sql, owner, references, planned);
   return [...missingReferences(references, known), ...agentUnfilledWarnings(agent)].slice(0, MAX_WARNINGS);
 }

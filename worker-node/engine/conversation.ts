@@ -1,36 +1,12 @@
-import { z } from "zod";
-import { Usage } from "../../shared/contracts/journal-entry.ts";
-import { JsonValue } from "../../shared/contracts/json.ts";
-import { RetryableError } from "./step-errors.ts";
+import { inCallOrder, Turn } from "./conversation-turns.ts";
+import { RetryableError, TerminalError } from "./step-errors.ts";
+import type { Usage } from "../../shared/contracts/journal-entry.ts";
+import type { Appended } from "./conversation-turns.ts";
 import type { AnswerText } from "./deltas.ts";
-import type { Json } from "../../shared/contracts/json.ts";
-import type { Message, StepContext, ToolSpec } from "./ports.ts";
+import type { Message, StepContext, ToolCall, ToolSpec } from "./ports.ts";
 
-const ToolCall = z.object({ id: z.string(), name: z.string(), args: JsonValue });
-const Appended = z.discriminatedUnion("role", [
-  z.object({ role: z.literal("user"), content: z.string() }),
-  z.object({
-    role: z.literal("assistant"),
-    content: z.string(),
-    tool_calls: z.array(ToolCall),
-    parts: JsonValue.default(null),
-  }),
-  z.object({ role: z.literal("tool"), tool_call_id: z.string(), tool_name: z.string(), content: z.string() }),
-]);
-type Appended = z.infer<typeof Appended>;
-
-/** What one turn adds to a conversation: the `data` of the turn's checkpoint. */
-const Turn = z.object({ messages: z.array(Appended), usage: z.array(Usage), effects: z.array(z.string()) });
-
-/** The usage in a turn's `data`. The turn has charged it; the step's checkpoint adds it to its totals. */
-export function usageOfTurn(data: Json): Usage[] {
-  return Turn.parse(data).usage;
-}
-
-/** The `data` of a turn that adds nothing to a conversation but what its calls used. */
-export function turnOfUsage(usage: readonly Usage[]): Json {
-  return Turn.parse({ messages: [], usage, effects: [] });
-}
+/** Answers of models in one visit, those of delegated tasks included. */
+const MAX_ANSWERS = 500;
 
 /**
  * The text of an answer that has no tool calls.
@@ -50,13 +26,22 @@ export type ModelCall = {
   text?: AnswerText;
 };
 
+/** A model's answer in a conversation. */
+export type Answer = Extract<Appended, { role: "assistant" }>;
+
+/** A tool call of the last answer that has no result yet. `at`: its name in effect keys, as `tool.2.1`. */
+export type OpenCall = ToolCall & { at: string };
+
 /** The effect key of a call, from its name inside the visit. After a crash the same call has the same key. */
 export function effectKey(context: StepContext, call: string): string {
   return `${context.effectBase}:${call}${context.effectSuffix}`;
 }
 
+/** The turns of all conversations of a visit, in the order of their commits, and the call that one of them belongs to. */
+type Place = { turns: Turn[]; in: string | null };
+
 /**
- * A step's conversation with a model. After a crash it continues from its last commit, not from its beginning.
+ * A conversation of a step with a model. After a crash it continues from its last commit, not from its beginning.
  *
  * The messages of `opening` are composed again in each execution. The messages after them come from the committed turns, so
  * a committed answer is never requested, or paid for, again.
@@ -64,18 +49,29 @@ export function effectKey(context: StepContext, call: string): string {
 export class Conversation {
   readonly #context: StepContext;
   readonly #opening: readonly Message[];
+  readonly #place: Place;
   readonly #appended: Appended[];
-  readonly #effects: string[];
+  #repairs: number;
   #uncommitted: Appended[] = [];
   #newEffects: string[] = [];
   #usage: Usage[] = [];
 
-  constructor(context: StepContext, opening: readonly Message[]) {
-    const turns = context.turns.map((data) => Turn.parse(data));
+  constructor(
+    context: StepContext,
+    opening: readonly Message[],
+    place: Place = { turns: context.turns.map((data) => Turn.parse(data)), in: null },
+  ) {
+    const own = place.turns.filter((turn) => (turn.in ?? null) === place.in);
     this.#context = context;
     this.#opening = opening;
-    this.#appended = turns.flatMap((turn) => turn.messages);
-    this.#effects = turns.flatMap((turn) => turn.effects);
+    this.#place = place;
+    this.#appended = own.flatMap((turn) => turn.messages);
+    this.#repairs = own.filter((turn) => turn.repair).length;
+  }
+
+  /** The conversation about a task that a tool call of this one delegates. Its turns are committed in the same visit. */
+  ofTask(at: string, context: StepContext, opening: readonly Message[]): Conversation {
+    return new Conversation(context, opening, { turns: this.#place.turns, in: at });
   }
 
   /** How many answers the model has given, in all executions of the visit. */
@@ -83,9 +79,25 @@ export class Conversation {
     return this.#appended.filter((message) => message.role === "assistant").length;
   }
 
+  /** How many answers were corrected because they did not fit the step's `output_schema`. */
+  get repairCount(): number {
+    return this.#repairs;
+  }
+
   /** The last message after the opening. */
   get last(): Appended | undefined {
     return this.#appended.at(-1);
+  }
+
+  /** The tool calls of the last answer that have no result yet. */
+  get openCalls(): OpenCall[] {
+    const answer = this.#appended.findLast((message) => message.role === "assistant");
+    if (answer === undefined) return [];
+    const done = new Set(this.#appended.flatMap((m) => (m.role === "tool" ? [m.tool_call_id] : [])));
+    const turn = this.answerCount;
+    return answer.tool_calls
+      .map((call, i) => ({ ...call, at: this.#nameOf(`tool.${turn}.${i + 1}`) }))
+      .filter(({ id }) => !done.has(id));
   }
 
   /** Usage of answers since the last commit. */
@@ -93,8 +105,9 @@ export class Conversation {
     return this.#usage;
   }
 
+  /** The effect keys of the visit so far. */
   get effects(): readonly string[] {
-    return [...this.#effects, ...this.#newEffects];
+    return [...this.#place.turns.flatMap((turn) => turn.effects), ...this.#newEffects];
   }
 
   add(message: Appended): void {
@@ -104,32 +117,32 @@ export class Conversation {
 
   /** Gives every tool call of the last answer the same result: providers refuse a conversation with an open call. */
   closeCalls(content: string): void {
-    const last = this.last;
-    if (last?.role !== "assistant") return;
-    for (const call of last.tool_calls) {
+    for (const call of this.openCalls) {
       this.add({ role: "tool", tool_call_id: call.id, tool_name: call.name, content });
     }
   }
 
   /** The effect key of a call, which becomes an effect of the step. Throws unless this worker may still move the run. */
   async effect(call: string): Promise<string> {
-    await this.#context.confirm();
-    const key = effectKey(this.#context, call);
+    const key = await this.confirmedKey(call);
     this.#newEffects.push(key);
     return key;
   }
 
+  /** The effect key of a call whose result `commitResult` commits. Throws unless this worker may still move the run. */
+  async confirmedKey(call: string): Promise<string> {
+    await this.#context.confirm();
+    return effectKey(this.#context, call);
+  }
+
   /** Calls the model and adds its answer. */
-  async callModel({
-    model,
-    tools,
-    toolChoice,
-    text: published,
-  }: ModelCall): Promise<Extract<Appended, { role: "assistant" }>> {
-    const call = `model.${this.answerCount + 1}`;
+  async callModel({ model, tools, toolChoice, text: published }: ModelCall): Promise<Answer> {
+    if (this.#place.turns.reduce((sum, turn) => sum + turn.usage.length, 0) >= MAX_ANSWERS)
+      throw new TerminalError("max_turns", `the step has had ${MAX_ANSWERS} answers, and is not done`);
+    const call = this.#nameOf(`model.${this.answerCount + 1}`);
     const answer = await this.#context.models.generate({
       model,
-      messages: [...this.#opening, ...this.#appended],
+      messages: [...this.#opening, ...inCallOrder(this.#appended)],
       tools,
       toolChoice,
       effectKey: await this.effect(call),
@@ -145,14 +158,41 @@ export class Conversation {
     return message;
   }
 
-  /** Commits the messages since the last commit, with their usage and effects, as a turn. */
-  async commit(): Promise<void> {
-    // What could not be read back would stop the run for ever, so it is not written.
-    const data = Turn.parse({ messages: this.#uncommitted, usage: this.#usage, effects: this.#newEffects });
-    await this.#context.turn(data, this.#usage);
-    this.#effects.push(...this.#newEffects);
+  /**
+   * Commits the messages since the last commit, with their usage and effects, as a turn.
+   * @param more `repair`: the turn corrects an answer
+   */
+  async commit(more: { repair?: true } = {}): Promise<void> {
+    await this.#append({
+      messages: this.#uncommitted,
+      usage: this.#usage,
+      effects: this.#newEffects,
+      ...more,
+    });
+    if (more.repair) this.#repairs += 1;
     this.#uncommitted = [];
     this.#newEffects = [];
     this.#usage = [];
+  }
+
+  /**
+   * Adds and commits the result of one tool call. Results of calls that were made at the same time may come in any order:
+   * the model gets them in the order of the calls.
+   */
+  async commitResult({ id, name }: OpenCall, content: string, effects: readonly string[]): Promise<void> {
+    const message = { role: "tool" as const, tool_call_id: id, tool_name: name, content };
+    await this.#append({ messages: [message], usage: [], effects: [...effects] });
+    this.#appended.push(message);
+  }
+
+  async #append(turn: Turn): Promise<void> {
+    // What could not be read back would stop the run for ever, so it is not written.
+    const data = Turn.parse(this.#place.in === null ? turn : { ...turn, in: this.#place.in });
+    await this.#context.turn(data, turn.usage);
+    this.#place.turns.push(data);
+  }
+
+  #nameOf(call: string): string {
+    return this.#place.in === null ? call : `${this.#place.in}.${call}`;
   }
 }

@@ -13,7 +13,7 @@ import type { Json } from "../../shared/contracts/json.ts";
 import { whenStateTooLarge } from "../../shared/journal/budget.ts";
 import { placeOf, stepPath } from "../../shared/journal/track.ts";
 import type { Track } from "../../shared/journal/track.ts";
-import { turnOfUsage, usageOfTurn } from "../engine/conversation.ts";
+import { effectsOfTurn, turnOfUsage, usageOfTurn } from "../engine/conversation-turns.ts";
 import { eachOf, sourceOf } from "../engine/each.ts";
 import { inTrack, stepRetry } from "../engine/events.ts";
 import { costOf, toCheckpoint, whenSpent } from "../engine/machine.ts";
@@ -90,9 +90,9 @@ export async function visitStep(visit: Visit): Promise<Visited> {
   const { state, track } = visit;
   const turns = [...track.turns];
   const tries = triesBefore(track.retry);
-  /** The model calls of the current try. */
-  const usage: Usage[] = [];
-  const spent = (): number => costOf([...turns.flatMap(usageOfTurn), ...tries.unchargedUsage, ...usage]);
+  const usage: TryUsage = new Map();
+  const spent = (): number =>
+    costOf([...turns.flatMap(usageOfTurn), ...tries.unchargedUsage, ...usage.values()]);
   // Also while the next try waits: other branches must not spend what this one has.
   state.spending.add(spent);
   try {
@@ -102,7 +102,7 @@ export async function visitStep(visit: Visit): Promise<Visited> {
   }
 }
 
-async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage: Usage[]): Promise<Visited> {
+async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage: TryUsage): Promise<Visited> {
   const { state, track, signal } = visit;
   const path = stepPath(track, visit.step.id);
   const inRun = track.path === "" ? "" : `${path}:`;
@@ -113,9 +113,10 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
       const { count, unchargedUsage } = tries;
       return await tryStep(visit, { turns, tries: count, effectSuffix, unchargedUsage, usage });
     } catch (error) {
-      for (const [i, call] of usage.splice(0).entries()) {
+      for (const [i, call] of [...usage.values()].entries()) {
         tries.unchargedUsage.push({ ...call, call: `${inRun}try.${tries.count}.${i + 1}` });
       }
+      usage.clear();
       if (signal.aborted) {
         await chargeStopped(visit, tries.unchargedUsage);
         throw signal.reason;
@@ -187,6 +188,9 @@ function afterFailure(
   return { is: "wait", status: "queued", afterMs, park, waits: [], signals: null, events: [event], usage };
 }
 
+/** The model calls of a try that no turn has charged, by their effect keys. Agents may make several at the same time. */
+type TryUsage = Map<string, Usage>;
+
 /** The suffix of effect keys: after a client's retry of the run, and after a refusal, a call gets a new key. */
 function suffixOf(rewinds: number, refused: number): string {
   return `${rewinds === 0 ? "" : `:r${rewinds}`}${refused === 0 ? "" : `:${refused}`}`;
@@ -200,8 +204,7 @@ type Try = {
   effectSuffix: string;
   /** The model calls of earlier tries that are not charged yet. */
   unchargedUsage: readonly Usage[];
-  /** The model calls of this try that no turn has charged. The try appends to it. */
-  usage: Usage[];
+  usage: TryUsage;
 };
 
 /** Tries a step once, within the step's timeout. Throws what the step throws, or a Stop. */
@@ -271,6 +274,8 @@ function contextOf(
   const { models, tools, sandbox, artifacts, definitions } = deps;
   const { definition, message } = walk;
   const tenant = run.tenant_id;
+  /** Turns on their way: an agent commits the results of calls that it made at the same time. */
+  const pending = new Set<Json>();
   const load = (value: Json): Promise<Json> => loadValue(artifacts, value, tenant);
   const checkCost = (): void => {
     const inVisits = [...state.spending].reduce((sum, visitCost) => sum + visitCost(), 0);
@@ -299,10 +304,9 @@ function contextOf(
     models: {
       generate: async (request) => {
         checkCost();
-        // Each call has one element of `usage`: its last report counts, also when the call fails.
-        const at = usage.length;
+        // The last report of a call counts, also when the call fails.
         const onUsage = (reported: ModelAnswer["usage"]): void => {
-          usage[at] = { call: request.effectKey, ...reported };
+          usage.set(request.effectKey, { call: request.effectKey, ...reported });
         };
         const mustHavePrice = definition.max_total_cost_usd !== null;
         const answer = await models.generate({ ...request, mustHavePrice, onUsage });
@@ -316,16 +320,20 @@ function contextOf(
     },
     turn: async (data, turnUsage) => {
       signal.throwIfAborted();
-      const heldBytes = [...turns, data].reduce<number>((sum, turn) => sum + sizeOf(turn), state.size.bytes);
+      const heldBytes = [...turns, ...pending, data].reduce<number>(
+        (sum, turn) => sum + sizeOf(turn),
+        state.size.bytes,
+      );
       const what = `the state of the run with the turns of step "${step.id}"`;
       const tooLarge = whenStateTooLarge(what, heldBytes);
       if (tooLarge) throw new TerminalError(tooLarge.code, tooLarge.message);
       const checkpoint = { ...placeOf(track), step: step.id, visit, data };
-      const outcome = await runLog.append(turnEntry(track, step, checkpoint, turnUsage));
+      pending.add(data);
+      const entry = turnEntry(track, step, checkpoint, turnUsage);
+      const outcome = await runLog.append(entry).finally(() => pending.delete(data));
       if (outcome.is === "rejected") throw new TerminalError("result_rejected", outcome.message);
       turns.push(data);
-      // The turn has charged the calls of the try so far.
-      usage.length = 0;
+      for (const key of effectsOfTurn(data)) usage.delete(key);
     },
   };
 }

@@ -19,12 +19,19 @@ export const AgentDocument = z.object({
   model: orNull(z.string().max(limits.nameChars)),
   provider: orNull(z.string().max(limits.nameChars)),
   max_turns: orNull(z.number().int().min(1).max(100)),
+  /** The agents to which this one may give tasks. */
+  delegate_agent_ids: orDefault(z.array(DefinitionId).max(limits.delegates).default([])),
 });
 export type AgentDocument = z.infer<typeof AgentDocument>;
 
-/** An agent that the engine can execute: it answers by itself, with the tools that it names. */
-export type Agent = Omit<AgentDocument, "type"> & { type: "conversational" | "code" | "analysis" };
+/** The tool by which an agent gives a task to another one. */
+export const DELEGATE_TOOL = "delegate_to_agent";
+
+/** An agent that the engine can execute: it answers by itself, with the tools and the agents that it names. */
+export type Agent = Omit<AgentDocument, "type"> & {
+  type: "conversational" | "code" | "analysis" | "delegate";
+};
 
 export function isRunnableAgent(agent: AgentDocument): agent is Agent {
-  return agent.type === "conversational" || agent.type === "code" || agent.type === "analysis";
+  return agent.type !== "orchestrator" && agent.type !== "builder";
 }

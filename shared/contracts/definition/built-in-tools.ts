@@ -1,7 +1,12 @@
 import type { JsonObject } from "../json.ts";
 
 /** A tool that every tenant has without saving it. */
-export type BuiltInTool = { description: string; inputSchema: JsonObject };
+export type BuiltInTool = {
+  description: string;
+  inputSchema: JsonObject;
+  /** Several calls of one answer may be made at the same time. */
+  parallel: boolean;
+};
 
 const object = (properties: JsonObject, required: string[]): JsonObject => ({
   type: "object",
@@ -14,6 +19,7 @@ const object = (properties: JsonObject, required: string[]): JsonObject => ({
 export const builtInTools = {
   get_datetime: {
     description: "The current date and time in a time zone.",
+    parallel: true,
     inputSchema: object(
       { timezone: { type: "string", description: "IANA name, such as Europe/Berlin. Default: UTC" } },
       [],
@@ -22,6 +28,7 @@ export const builtInTools = {
   http_request: {
     description:
       "Sends one HTTP request and returns its status, content type and body. Redirects are not followed: the answer has their location.",
+    parallel: false,
     inputSchema: object(
       {
         url: { type: "string", description: "http or https" },
@@ -35,6 +42,7 @@ export const builtInTools = {
   run_javascript: {
     description:
       "Runs a JavaScript program without network, clock and files, and returns the value that it gives to the variable result. The variable input holds the value of input.",
+    parallel: true,
     inputSchema: object({ code: { type: "string" }, input: { description: "Any JSON value" } }, ["code"]),
   },
 } as const satisfies { [name: string]: BuiltInTool };

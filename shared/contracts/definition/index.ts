@@ -1,3 +1,4 @@
+export { DELEGATE_TOOL } from "./agent.ts";
 export type { Agent } from "./agent.ts";
 export { builtInTools, isBuiltIn } from "./built-in-tools.ts";
 export { codeWarnings } from "./code-warnings.ts";
@@ -5,6 +6,7 @@ export { uncheckedFields } from "./forms.ts";
 export { McpListing, McpTool } from "./mcp-server.ts";
 export type { ListedTool, McpServer } from "./mcp-server.ts";
 export type { Orchestration } from "./orchestration.ts";
+export { ANSWER_TOOL, answerArguments } from "./output-schema.ts";
 export {
   parseAgent,
   parseMcpServer,
@@ -16,7 +18,7 @@ export {
   parseTool,
 } from "./parse.ts";
 export type { Parsed } from "./parse.ts";
-export { missingReferences, referencesOf, toolsOf, unfitAgents } from "./references.ts";
+export { missingReferences, referencesOf, referencesOfAgent, unfitAgents } from "./references.ts";
 export type { Known, Reference } from "./references.ts";
 export { unreadWarnings } from "./unread-values.ts";
 export { unsetInputs, unsetReads } from "./state-reads.ts";
@@ -28,6 +30,7 @@ export type { ForkStep, LeafStep, Retry, Step, StepOf } from "./step.ts";
 export { placeholdersOf } from "./template.ts";
 export type { Placeholder } from "./template.ts";
 export { isAllOfServer, serverIn, toolsInBoth } from "./tool-names.ts";
+export { targetOf } from "./tool-schema.ts";
 export { toolWarnings, URL_PLACEHOLDER } from "./tool-request.ts";
 export type { Tool } from "./tool.ts";
 export { agentUnfilledWarnings, unfilledWarnings } from "./unfilled-warnings.ts";

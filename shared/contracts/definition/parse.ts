@@ -1,12 +1,13 @@
-import { AgentDocument, isRunnableAgent } from "./agent.ts";
+import { AgentDocument, DELEGATE_TOOL, isRunnableAgent } from "./agent.ts";
 import { useSentences } from "../schema-messages.ts";
 import { codeErrors } from "./code.ts";
 import { agentModelErrors, stepModelErrors } from "./models.ts";
 import { repeatedFormKeys } from "./forms.ts";
-import { impossibleReferences, referencesOf, toolsOf } from "./references.ts";
+import { impossibleReferences, referencesOf, referencesOfAgent } from "./references.ts";
 import { almostPlaces, validateGraph } from "./graph.ts";
 import { McpServerDocument } from "./mcp-server.ts";
 import { OrchestrationDocument } from "./orchestration.ts";
+import { ANSWER_TOOL, outputSchemaErrors } from "./output-schema.ts";
 import { headerErrors, toolRequestErrors } from "./tool-request.ts";
 import { toolSchemaErrors } from "./tool-schema-errors.ts";
 import { ToolDocument } from "./tool.ts";
@@ -61,6 +62,7 @@ function newErrors(document: OrchestrationDocument): FieldError[] {
     ...codeErrors(document),
     ...stepModelErrors(document),
     ...unreadValues(document),
+    ...outputSchemaErrors(document),
     ...impossibleReferences(referencesOf(document)),
     ...repeatedFormKeys(document),
   ];
@@ -70,9 +72,18 @@ function newErrors(document: OrchestrationDocument): FieldError[] {
 export function parseNewAgent(json: unknown): Parsed<Agent> {
   const document = AgentDocument.safeParse(json);
   const more = document.success
-    ? [...agentModelErrors(document.data), ...impossibleReferences(toolsOf(document.data))]
+    ? [
+        ...agentModelErrors(document.data),
+        ...impossibleReferences(referencesOfAgent(document.data)),
+        ...delegatesToItself(document.data),
+      ]
     : [];
   return alsoInvalid(parseAgent(json), more);
+}
+
+function delegatesToItself({ id, delegate_agent_ids: delegates }: AgentDocument): FieldError[] {
+  const at = delegates.indexOf(id);
+  return at < 0 ? [] : [{ path: `delegate_agent_ids[${at}]`, message: "an agent cannot delegate to itself" }];
 }
 
 /** Parses an agent. Never throws. */
@@ -87,6 +98,10 @@ export function parseAgent(json: unknown): Parsed<Agent> {
   if (all >= 0) {
     return notYet([{ path: `tools[${all}]`, message: `"all" is not available yet: list the tools by name` }]);
   }
+  if (agent.type === "delegate" && agent.delegate_agent_ids.length === 0) {
+    const message = "an empty list, for all agents, is not available yet: list the agents by their ids";
+    return notYet([{ path: "delegate_agent_ids", message }]);
+  }
   return { ok: true, definition: agent };
 }
 
@@ -95,10 +110,18 @@ export function parseNewTool(json: unknown): Parsed<Tool> {
   const parsed = parseTool(json);
   return parsed.ok
     ? alsoInvalid(parsed, [
+        ...reservedNames(parsed.definition),
         ...toolRequestErrors(parsed.definition),
         ...toolSchemaErrors(parsed.definition.inputSchema),
       ])
     : parsed;
+}
+
+/** A tool under one of these names could never be called: the engine's own tool comes before it. */
+function reservedNames({ name }: Tool): FieldError[] {
+  return name === DELEGATE_TOOL || name === ANSWER_TOOL
+    ? [{ path: "name", message: `"${name}" is the name of a tool of the engine: choose another one` }]
+    : [];
 }
 
 /** Parses a tool. Never throws. */

@@ -2,6 +2,7 @@ import { suggestions } from "../../nearest-name.ts";
 import { modelOf } from "../model-name.ts";
 import { modelError } from "./models.ts";
 import { coversTool, isToolPattern, TOOL_NAME } from "./tool-names.ts";
+import { DELEGATE_TOOL } from "./agent.ts";
 import type { FieldError } from "../../errors.ts";
 import type { AgentDocument } from "./agent.ts";
 import type { Orchestration, OrchestrationDocument } from "./orchestration.ts";
@@ -30,9 +31,12 @@ export function referencesOf({ steps }: Pick<OrchestrationDocument, "steps">): R
   });
 }
 
-/** The tools that an agent names. */
-export function toolsOf({ tools }: AgentDocument): Reference[] {
-  return tools.map((id, index) => ({ path: `tools[${index}]`, kind: "tools", id }));
+/** The tools and agents that an agent names. */
+export function referencesOfAgent({ tools, delegate_agent_ids: delegates }: AgentDocument): Reference[] {
+  return [
+    ...tools.map((id, index) => ({ path: `tools[${index}]`, kind: "tools" as const, id })),
+    ...delegates.map((id, index) => ({ path: `delegate_agent_ids[${index}]`, kind: "agents" as const, id })),
+  ];
 }
 
 /** Names that no stored definition can ever have. */
@@ -62,7 +66,11 @@ export function unfitAgents(orchestration: Orchestration, known: Known): FieldEr
     if (agent === undefined || step.type !== "agent") return [];
     const unknownTools = (step.allowed_tools ?? [])
       .map((name, i) => ({ name, path: `steps[${index}].allowed_tools[${i}]` }))
-      .filter(({ name }) => !agent.tools.some((tool) => coversTool(tool, name) || coversTool(name, tool)))
+      .filter(
+        ({ name }) =>
+          name !== DELEGATE_TOOL &&
+          !agent.tools.some((tool) => coversTool(tool, name) || coversTool(name, tool)),
+      )
       .map(({ name, path }) => ({
         path,
         message: `the agent "${step.agent_id}" has no tool "${name}"${suggest(name, agent.tools)}`,

@@ -41,6 +41,8 @@ const Http = z.object({
   ),
   /** JSON schema of the response. When it has `properties`, all other fields of a response are dropped. */
   outputSchema: orNull(JsonTable),
+  /** Several calls that an agent makes in one answer are sent at the same time. */
+  parallel: orDefault(z.boolean().default(false)),
 });
 
 const Python = z.object({ ...common, tool_type: z.literal("python"), code: text(limits.codeChars) });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { usageOfTurn } from "../../../worker-node/engine/conversation.ts";
+import { usageOfTurn } from "../../../worker-node/engine/conversation-turns.ts";
 import { RetryableError, TerminalError, ToolRejection } from "../../../worker-node/engine/step-errors.ts";
 import { run, step, fakeContext } from "./context.ts";
 import type { Json } from "../../../shared/contracts/json.ts";

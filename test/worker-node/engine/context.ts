@@ -60,7 +60,9 @@ export function fakeContext(given: {
   message?: string;
   answers?: FakeAnswer[];
   agents?: { [id: string]: JsonObject };
-  tools?: { [name: string]: (args: Json) => Json };
+  tools?: { [name: string]: (args: Json) => Json | Promise<Json> };
+  /** The tools whose definitions have `parallel: true`. */
+  parallel?: string[];
   turns?: Json[];
   blobs?: { [ref: string]: Json };
   evaluate?: StepContext["sandbox"]["evaluate"];
@@ -130,7 +132,13 @@ export function fakeContext(given: {
     tool: async (name) =>
       given.tools?.[name] === undefined
         ? null
-        : { name, tool_type: "http", url: "https://example.com/", inputSchema },
+        : {
+            name,
+            tool_type: "http",
+            url: "https://example.com/",
+            inputSchema,
+            parallel: given.parallel?.includes(name) ?? false,
+          },
     turns: given.turns ?? [],
     reply: given.reply ?? null,
     note: (...events) => void seen.noted.push(...events),

@@ -1,102 +1,57 @@
-import { parseAgent, toolsInBoth } from "../../../shared/contracts/definition/index.ts";
+import { DELEGATE_TOOL, toolsInBoth } from "../../../shared/contracts/definition/index.ts";
 import { modelOf } from "../../../shared/contracts/model-name.ts";
-import { Conversation, textOf } from "../conversation.ts";
-import { deltas } from "../deltas.ts";
-import { TerminalError } from "../step-errors.ts";
+import { workOn } from "../agent-work.ts";
+import { Conversation } from "../conversation.ts";
+import { delegateTools, loadAgent, openingOf } from "../delegation.ts";
 import { namesOf } from "../events.ts";
+import { oneAtATime } from "../one-at-a-time.ts";
 import { composePrompt } from "../prompt.ts";
-import { callTool, openToolbox, specsOf, textForModel } from "../toolbox.ts";
 import { outputOf } from "../run-state.ts";
+import { answerTool } from "../structured-output.ts";
+import { openToolbox } from "../toolbox.ts";
 import type { Agent, StepOf } from "../../../shared/contracts/definition/index.ts";
-import type { Executor, StepContext, StepResult, ToolCall } from "../ports.ts";
-import type { Toolbox } from "../toolbox.ts";
+import type { Executor } from "../ports.ts";
+import type { OfferedTool } from "../toolbox.ts";
 
 /**
- * Lets an agent work on the task with its tools until it answers without a tool call.
- *
- * Each answer with tool calls, and each round of tool calls, is committed before the next one begins. After a crash or a
- * retry the step therefore continues in the middle. A round that was interrupted is repeated as a whole, under the same
- * effect keys. The step fails when the agent still calls tools after `max_turns` answers: the smaller one of the step's and
- * the agent's own.
+ * Lets an agent work on the task with its tools, and with the agents to which it may delegate, until it answers. See `workOn`
+ * for what is committed on the way. The agent has as many turns as the smaller `max_turns` allows: the step's or its own.
  */
 export const agent: Executor<"agent"> = async (step, context) => {
   const definition = await loadAgent(step.agent_id, context);
-  const toolbox = await openToolbox(allowed(definition, step), context);
-  const conversation = new Conversation(context, [
-    ...(definition.system_prompt === ""
-      ? []
-      : [{ role: "system" as const, content: definition.system_prompt }]),
-    { role: "user", content: await composePrompt(step, step.prompt_template, context) },
-  ]);
-  const maxTurns = Math.min(step.max_turns, definition.max_turns ?? step.max_turns);
-  const model = modelOf(step.model) ?? modelOf(definition.model, definition.provider);
-  for (;;) {
-    if (conversation.last?.role === "assistant") {
-      // The agent needs another answer after its tools.
-      context.checkCost();
-      await callTools(conversation, conversation.last.tool_calls, toolbox, step, context);
-      continue;
-    }
-    if (conversation.answerCount >= maxTurns) {
-      throw new TerminalError("max_turns", `the agent has not answered in ${maxTurns} turns`);
-    }
-    const answer = await conversation.callModel({
-      model,
-      tools: specsOf(toolbox),
-      toolChoice: "auto",
-      text: deltas(step, context),
-    });
-    if (answer.tool_calls.length === 0) return result(textOf(answer), conversation, step);
-    if (answer.content.trim() !== "") {
-      context.note({
-        type: "llm_thought",
-        ...namesOf(step),
-        thought: answer.content,
-        turn: conversation.answerCount,
-      });
-    }
-    await conversation.commit();
-  }
-};
-
-/** Makes all calls of one answer, in their order. */
-async function callTools(
-  conversation: Conversation,
-  calls: readonly ToolCall[],
-  toolbox: Toolbox,
-  step: StepOf<"agent">,
-  context: StepContext,
-): Promise<void> {
-  const turn = conversation.answerCount;
-  for (const [index, call] of calls.entries()) {
-    const key = await conversation.effect(`tool.${turn}.${index + 1}`);
-    const content = textForModel(await callTool({ ...call, by: "agent" }, toolbox, key, step, context));
-    conversation.add({ role: "tool", tool_call_id: call.id, tool_name: call.name, content });
-  }
-  await conversation.commit();
-}
-
-function result(text: string, conversation: Conversation, step: StepOf<"agent">): StepResult {
+  const task = await composePrompt(step, step.prompt_template, context);
+  const conversation = new Conversation(context, openingOf(definition, task));
+  const work = {
+    step,
+    context,
+    conversation,
+    model: modelOf(step.model) ?? modelOf(definition.model, definition.provider),
+    maxTurns: Math.min(step.max_turns, definition.max_turns ?? step.max_turns),
+    schema: step.output_schema,
+    isDelegated: false,
+    alone: oneAtATime(),
+  };
+  const ofEngine: OfferedTool[] = [
+    ...(mayDelegate(step) ? await delegateTools(definition, 0, work) : []),
+    ...(step.output_schema === null ? [] : [answerTool(step.output_schema)]),
+  ];
+  const toolbox = await openToolbox(allowed(definition, step), context, ofEngine);
+  const response = await workOn({ ...work, toolbox });
   return {
-    set: outputOf(step, text),
-    events: [
-      { type: "final", response: text, intent: "agent", data: null, tool_name: null, ...namesOf(step) },
-    ],
+    set: outputOf(step, response),
+    events: [{ type: "final", response, intent: "agent", data: null, tool_name: null, ...namesOf(step) }],
     usage: conversation.usage,
-    response: text,
+    response,
     effects: conversation.effects,
   };
-}
-
-async function loadAgent(id: string, context: StepContext): Promise<Agent> {
-  const stored = await context.agent(id);
-  if (stored === null) throw new TerminalError("unknown_agent", `there is no agent "${id}"`);
-  const parsed = parseAgent(stored);
-  if (parsed.ok) return parsed.definition;
-  throw new TerminalError("bad_agent", `the definition of the agent "${id}" cannot be used`);
-}
+};
 
 /** The agent's tools, restricted by the step. A step cannot give an agent a tool that it does not have. */
 function allowed({ tools }: Agent, { allowed_tools }: StepOf<"agent">): readonly string[] {
   return allowed_tools === null ? tools : toolsInBoth(tools, allowed_tools);
+}
+
+/** The delegates have tools of their own, so a step that restricts the agent's tools must allow delegation by name. */
+function mayDelegate({ allowed_tools }: StepOf<"agent">): boolean {
+  return allowed_tools === null || allowed_tools.includes(DELEGATE_TOOL);
 }

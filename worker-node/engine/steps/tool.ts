@@ -7,7 +7,8 @@ import { findJson } from "../find-json.ts";
 import { composePrompt } from "../prompt.ts";
 import { asText, outputOf, valueAt } from "../run-state.ts";
 import { argumentsInCall } from "../tool-arguments.ts";
-import { callTool, openToolbox, specsOf, textForModel } from "../toolbox.ts";
+import { callTool, textForModel } from "../call-tool.ts";
+import { openToolbox, specsOf } from "../toolbox.ts";
 import type { StepOf } from "../../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import type { Executor, StepContext, StepResult, ToolCall, ToolSpec } from "../ports.ts";
@@ -28,15 +29,13 @@ export const tool: Executor<"tool"> = async (step, context) => {
 
 async function byState(toolbox: Toolbox, step: StepOf<"tool">, context: StepContext): Promise<StepResult> {
   const args = await argsFromState(specsOf(toolbox)[0], step, context);
-  await context.confirm();
   const key = effectKey(context, "tool.1");
-  const answer = await callTool(
-    { id: "1", name: step.forced_tool, args, by: "state" },
-    toolbox,
-    key,
-    step,
-    context,
-  );
+  const effect = async (): Promise<string> => {
+    await context.confirm();
+    return key;
+  };
+  const call = { id: "1", name: step.forced_tool, args, by: "state" as const, at: "tool.1", effect };
+  const answer = await callTool(call, toolbox, step, context);
   if (!answer.ok) throw new TerminalError(answer.code, answer.reason);
   return result(answer.value, step, { usage: [], effects: [key] });
 }
@@ -98,8 +97,9 @@ async function byModel(toolbox: Toolbox, step: StepOf<"tool">, context: StepCont
         `Call the tool ${step.forced_tool}, or answer with JSON that holds its arguments alone.`,
       );
     } else {
-      const key = await conversation.effect(`tool.${conversation.answerCount}`);
-      const answer = await callTool({ ...call, by: "model" }, toolbox, key, step, context);
+      const at = `tool.${conversation.answerCount}`;
+      const effect = () => conversation.effect(at);
+      const answer = await callTool({ ...call, by: "model", at, effect }, toolbox, step, context);
       if (answer.ok) return result(answer.value, step, conversation);
       correct(conversation, textForModel(answer));
     }

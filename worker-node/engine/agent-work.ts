@@ -1,0 +1,121 @@
+import { callTool, textForModel } from "./call-tool.ts";
+import { textOf } from "./conversation.ts";
+import { deltas } from "./deltas.ts";
+import { namesOf } from "./events.ts";
+import { TerminalError } from "./step-errors.ts";
+import { isFinal, takeOutput } from "./structured-output.ts";
+import { specsOf } from "./toolbox.ts";
+import type { StepOf } from "../../shared/contracts/definition/index.ts";
+import type { Json, JsonObject } from "../../shared/contracts/json.ts";
+import type { Conversation, OpenCall } from "./conversation.ts";
+import type { StepContext } from "./ports.ts";
+import type { Toolbox } from "./toolbox.ts";
+
+/** The most calls of one answer that are made at the same time. */
+const CALLS_AT_ONCE = 8;
+
+/** What an agent works with. */
+export type AgentWork = {
+  step: StepOf<"agent">;
+  context: StepContext;
+  conversation: Conversation;
+  toolbox: Toolbox;
+  model: string | null;
+  maxTurns: number;
+  /** The step's `output_schema`; null: the answer is text. */
+  schema: JsonObject | null;
+  /** Another agent has given the task. The text is not streamed then: it is no part of the step's answer. */
+  isDelegated: boolean;
+  /** Makes a call beside which no other such call of the visit is made. */
+  alone<Value>(call: () => Promise<Value>): Promise<Value>;
+};
+
+/**
+ * Lets an agent work until it answers without a call of its tools, and returns the answer.
+ *
+ * Each answer with tool calls, and each result of a call, is committed before the next answer is requested. After a crash or
+ * a retry the agent therefore continues in the middle: a call that has no result yet is made again, under the same effect key.
+ * @throws TerminalError `max_turns` when the agent still calls tools after `maxTurns` answers
+ */
+export async function workOn(work: AgentWork): Promise<Json> {
+  const { step, context, conversation, toolbox, schema, model, maxTurns, isDelegated } = work;
+  for (;;) {
+    const { openCalls, last } = conversation;
+    if (openCalls.length > 0) {
+      // The agent needs another answer after its tools.
+      context.checkCost();
+      await makeCalls(openCalls, work);
+      continue;
+    }
+    // The answer to a delegated task that was committed before a crash.
+    if (last?.role === "assistant") return textOf(last);
+    if (conversation.answerCount >= maxTurns + conversation.repairCount) {
+      throw new TerminalError("max_turns", `the agent has not answered in ${maxTurns} turns`);
+    }
+    const answer = await conversation.callModel({
+      model,
+      tools: specsOf(toolbox),
+      toolChoice: "auto",
+      ...(isDelegated ? {} : { text: deltas(step, context) }),
+    });
+    if (schema !== null && isFinal(answer)) {
+      const output = await takeOutput(answer, conversation, schema, context.sandbox);
+      if (output !== null) return output.value;
+      continue;
+    }
+    if (answer.tool_calls.length === 0) {
+      const text = textOf(answer);
+      // The result of the call that gave the task is another entry.
+      if (isDelegated) await conversation.commit();
+      return text;
+    }
+    if (answer.content.trim() !== "") {
+      const turn = conversation.answerCount;
+      context.note({ type: "llm_thought", ...namesOf(step), thought: answer.content, turn });
+    }
+    await conversation.commit();
+  }
+}
+
+/**
+ * Makes calls of one answer in their order, those of parallel tools beside each other. A call that fails does not cost the
+ * others their results: they are awaited and committed first.
+ */
+async function makeCalls(calls: readonly OpenCall[], work: AgentWork): Promise<void> {
+  for (const group of inGroups(calls, work.toolbox)) {
+    const outcomes = await Promise.allSettled(group.map((call) => makeCall(call, work)));
+    const failed = outcomes.find((outcome) => outcome.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
+  }
+}
+
+/** Calls that may be made at the same time: neighbours in their order whose tools are parallel. */
+function inGroups(calls: readonly OpenCall[], toolbox: Toolbox): OpenCall[][] {
+  const groups: OpenCall[][] = [];
+  let open: OpenCall[] | null = null;
+  for (const call of calls) {
+    const isParallel = toolbox.get(call.name)?.parallel ?? false;
+    if (isParallel && open !== null && open.length < CALLS_AT_ONCE) {
+      open.push(call);
+      continue;
+    }
+    const group = [call];
+    groups.push(group);
+    open = isParallel ? group : null;
+  }
+  return groups;
+}
+
+async function makeCall(open: OpenCall, work: AgentWork): Promise<void> {
+  const { step, context, conversation, toolbox, alone } = work;
+  const effects: string[] = [];
+  const effect = async (): Promise<string> => {
+    const key = await conversation.confirmedKey(open.at);
+    effects.push(key);
+    return key;
+  };
+  const make = () => callTool({ ...open, by: "agent", effect }, toolbox, step, context);
+  const isParallel = toolbox.get(open.name)?.parallel ?? false;
+  const content = textForModel(await (isParallel ? make() : alone(make)));
+  await conversation.commitResult(open, content, effects);
+}
