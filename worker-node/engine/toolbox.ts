@@ -45,7 +45,7 @@ export async function openToolbox(
   for (const name of names) {
     const own = isAllOfServer(name) ? null : ((await context.tool(name)) ?? builtIn(name));
     for (const stored of own === null ? await fromServer(name, servers, context) : [own]) {
-      const tool = offered(stored, name, context);
+      const tool = offeredTool(stored, name, context);
       tools.set(tool.spec.name, tool);
     }
   }
@@ -83,7 +83,7 @@ async function toolsOfServer(server: string, name: string, context: StepContext)
   throw new TerminalError("unknown_tool", `there is no tool "${name}", and no MCP server "${server}"`);
 }
 
-function offered(stored: JsonObject, name: string, context: StepContext): OfferedTool {
+function offeredTool(stored: JsonObject, name: string, context: StepContext): OfferedTool {
   const call = async ({ args, effect }: Performed): Promise<Json> =>
     context.tools.call({ tool: stored, args, effectKey: await effect(), signal: context.signal });
   if (stored["tool_type"] === "built_in" && isBuiltIn(name)) {

@@ -54,8 +54,7 @@ function keywordErrors(schema: Json, at: string): FieldError[] {
 
 function isPattern(text: string): boolean {
   try {
-    new RegExp(text, "u");
-    return true;
+    return new RegExp(text, "u").unicode;
   } catch {
     return false;
   }

@@ -1,3 +1,4 @@
+import { z } from "zod";
 import { describe, expect, test } from "vitest";
 import { RetryableError, TerminalError } from "../../../worker-node/engine/step-errors.ts";
 import { fakeContext, run, step } from "./context.ts";
@@ -20,7 +21,7 @@ function heldTool() {
   };
   const asked: string[] = [];
   const answer = (args: Json): Promise<Json> => {
-    const query = typeof args === "object" && args !== null && "query" in args ? String(args["query"]) : "";
+    const { query } = z.object({ query: z.string() }).parse(args);
     asked.push(query);
     return of(query).promise;
   };
