@@ -37,6 +37,13 @@ export const eventSchemas = {
   llm_delta: z.object({ orch_step_id: z.string(), text: z.string(), first: z.literal(true).exactOptional() }),
   /** What an agent says before it calls tools. A long thought is divided: its parts have the same `turn`. */
   llm_thought: StepRef.extend({ thought: z.string(), turn: z.number().int(), ...Delegated }),
+  /** The oldest `message_count` messages of an agent's conversation were replaced by a summary. */
+  context_compacted: StepRef.extend({
+    message_count: z.number().int(),
+    chars_before: z.number().int(),
+    chars_after: z.number().int(),
+    ...Delegated,
+  }),
   tool_execution: StepRef.extend({ tool_name: z.string(), args: JsonValue, ...Delegated }),
   tool_result: StepRef.extend({ tool_name: z.string(), preview: z.string(), ...Delegated }),
   routing_decision: StepRef.extend({

@@ -1,3 +1,4 @@
+import { compact } from "./compaction.ts";
 import { callTool, textForModel } from "./call-tool.ts";
 import { textOf } from "./conversation.ts";
 import { deltas } from "./deltas.ts";
@@ -22,6 +23,8 @@ export type AgentWork = {
   toolbox: Toolbox;
   model: string | null;
   maxTurns: number;
+  /** The conversation is made shorter beyond so many characters. */
+  compactAtChars: number;
   /** The step's `output_schema`; null: the answer is text. */
   schema: JsonObject | null;
   /** Another agent has given the task. The text is not streamed then: it is no part of the step's answer. */
@@ -52,6 +55,7 @@ export async function workOn(work: AgentWork): Promise<Json> {
     if (conversation.answerCount >= maxTurns + conversation.repairCount) {
       throw new TerminalError("max_turns", `the agent has not answered in ${maxTurns} turns`);
     }
+    await compact(work);
     const answer = await conversation.callModel({
       model,
       tools: specsOf(toolbox),

@@ -26,8 +26,11 @@ export const Turn = z.object({
   in: z.string().exactOptional(),
   /** The turn corrects an answer that does not fit the step's `output_schema`. */
   repair: z.literal(true).exactOptional(),
+  /** A text that the model gets in place of the conversation's first `until` messages after the opening. */
+  summary: z.object({ text: z.string(), until: z.number().int().positive() }).exactOptional(),
 });
 export type Turn = z.infer<typeof Turn>;
+export type Summary = NonNullable<Turn["summary"]>;
 
 /** The usage in a turn's `data`. The turn has charged it; the step's checkpoint adds it to its totals. */
 export function usageOfTurn(data: Json): Usage[] {

@@ -1,7 +1,7 @@
 import { inCallOrder, Turn } from "./conversation-turns.ts";
 import { RetryableError, TerminalError } from "./step-errors.ts";
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
-import type { Appended } from "./conversation-turns.ts";
+import type { Appended, Summary } from "./conversation-turns.ts";
 import type { AnswerText } from "./deltas.ts";
 import type { Message, StepContext, ToolCall, ToolSpec } from "./ports.ts";
 
@@ -52,6 +52,7 @@ export class Conversation {
   readonly #place: Place;
   readonly #appended: Appended[];
   #repairs: number;
+  #summary: Summary | null;
   #uncommitted: Appended[] = [];
   #newEffects: string[] = [];
   #usage: Usage[] = [];
@@ -67,6 +68,7 @@ export class Conversation {
     this.#place = place;
     this.#appended = own.flatMap((turn) => turn.messages);
     this.#repairs = own.filter((turn) => turn.repair).length;
+    this.#summary = own.findLast((turn) => turn.summary !== undefined)?.summary ?? null;
   }
 
   /** The conversation about a task that a tool call of this one delegates. Its turns are committed in the same visit. */
@@ -82,6 +84,12 @@ export class Conversation {
   /** How many answers were corrected because they did not fit the step's `output_schema`. */
   get repairCount(): number {
     return this.#repairs;
+  }
+
+  /** What the model gets: the opening, a summary of the oldest messages or null, and the messages after these. */
+  get parts(): { opening: readonly Message[]; summary: Summary | null; recent: Appended[] } {
+    const recent = inCallOrder(this.#appended.slice(this.#summary?.until ?? 0));
+    return { opening: this.#opening, summary: this.#summary, recent };
   }
 
   /** The last message after the opening. */
@@ -136,13 +144,33 @@ export class Conversation {
   }
 
   /** Calls the model and adds its answer. */
-  async callModel({ model, tools, toolChoice, text: published }: ModelCall): Promise<Answer> {
+  async callModel(modelCall: ModelCall): Promise<Answer> {
+    const { opening, summary, recent } = this.parts;
+    const about = summary === null ? [] : [{ role: "user" as const, content: summary.text }];
+    const messages = [...opening, ...about, ...recent];
+    const message = await this.#generate(`model.${this.answerCount + 1}`, messages, modelCall);
+    this.add(message);
+    return message;
+  }
+
+  /** Calls a model about the conversation, outside of it. */
+  async callForSummary(model: string | null, messages: readonly Message[]): Promise<string> {
+    const number = this.#place.turns.filter(({ summary }) => summary !== undefined).length + 1;
+    const modelCall = { model, tools: [], toolChoice: "auto" as const };
+    return textOf(await this.#generate(`summary.${number}`, messages, modelCall));
+  }
+
+  async #generate(
+    named: string,
+    messages: readonly Message[],
+    { model, tools, toolChoice, text: published }: ModelCall,
+  ): Promise<Answer> {
     if (this.#place.turns.reduce((sum, turn) => sum + turn.usage.length, 0) >= MAX_ANSWERS)
       throw new TerminalError("max_turns", `the step has had ${MAX_ANSWERS} answers, and is not done`);
-    const call = this.#nameOf(`model.${this.answerCount + 1}`);
+    const call = this.#nameOf(named);
     const answer = await this.#context.models.generate({
       model,
-      messages: [...this.#opening, ...inCallOrder(this.#appended)],
+      messages,
       tools,
       toolChoice,
       effectKey: await this.effect(call),
@@ -152,17 +180,15 @@ export class Conversation {
     });
     published?.flush();
     const { text, tool_calls, parts = null } = answer;
-    const message = { role: "assistant" as const, content: text, tool_calls, parts };
-    this.add(message);
     this.#usage.push({ call, ...answer.usage });
-    return message;
+    return { role: "assistant", content: text, tool_calls, parts };
   }
 
   /**
    * Commits the messages since the last commit, with their usage and effects, as a turn.
-   * @param more `repair`: the turn corrects an answer
+   * @param more `repair`: the turn corrects an answer. `summary`: it stands for the oldest messages from now on
    */
-  async commit(more: { repair?: true } = {}): Promise<void> {
+  async commit(more: Pick<Turn, "repair" | "summary"> = {}): Promise<void> {
     await this.#append({
       messages: this.#uncommitted,
       usage: this.#usage,
@@ -170,6 +196,7 @@ export class Conversation {
       ...more,
     });
     if (more.repair) this.#repairs += 1;
+    this.#summary = more.summary ?? this.#summary;
     this.#uncommitted = [];
     this.#newEffects = [];
     this.#usage = [];

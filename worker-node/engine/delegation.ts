@@ -1,5 +1,6 @@
 import { DELEGATE_TOOL, parseAgent } from "../../shared/contracts/definition/index.ts";
 import { modelOf } from "../../shared/contracts/model-name.ts";
+import { compactAtChars } from "../../shared/contracts/model-window.ts";
 import { TerminalError, ToolRejection } from "./step-errors.ts";
 import { openToolbox } from "./toolbox.ts";
 import { workOn } from "./agent-work.ts";
@@ -85,11 +86,13 @@ async function answerOf(
   above: Omit<AgentWork, "toolbox">,
 ): Promise<Json> {
   const context = asDelegate(above.context, from, delegate);
+  const model = modelOf(delegate.model, delegate.provider) ?? above.model;
   const work = {
     ...above,
     context,
     conversation: above.conversation.ofTask(at, context, openingOf(delegate, task)),
-    model: modelOf(delegate.model, delegate.provider) ?? above.model,
+    model,
+    compactAtChars: delegate.compact_at_chars ?? compactAtChars(model),
     maxTurns: delegate.max_turns ?? above.step.max_turns,
     schema: null,
     isDelegated: true,
@@ -113,6 +116,7 @@ function asDelegate(context: StepContext, from: Agent, delegate: Agent): StepCon
   const named = (event: RunEvent): RunEvent => {
     switch (event.type) {
       // The names of a delegate further below stay.
+      case "context_compacted":
       case "llm_thought":
       case "tool_execution":
       case "tool_result":

@@ -19,6 +19,8 @@ export const AgentDocument = z.object({
   model: orNull(z.string().max(limits.nameChars)),
   provider: orNull(z.string().max(limits.nameChars)),
   max_turns: orNull(z.number().int().min(1).max(100)),
+  /** Characters of a conversation beyond which its oldest messages become a summary; null: by the model. */
+  compact_at_chars: orNull(z.number().int().min(10_000).max(10_000_000)),
   /** The agents to which this one may give tasks. */
   delegate_agent_ids: orDefault(z.array(DefinitionId).max(limits.delegates).default([])),
 });

@@ -58,7 +58,10 @@ export const fieldClasses = {
     default: later(false),
   },
   agent: {
-    ...all("read", "id name type system_prompt tools model provider max_turns delegate_agent_ids"),
+    ...all(
+      "read",
+      "id name type system_prompt tools model provider max_turns delegate_agent_ids compact_at_chars",
+    ),
     ...all("kept", "description avatar"),
     ...all("record", "version created_at updated_at"),
     // There are no tools but those that an agent names.

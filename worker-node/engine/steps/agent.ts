@@ -1,5 +1,6 @@
 import { DELEGATE_TOOL, toolsInBoth } from "../../../shared/contracts/definition/index.ts";
 import { modelOf } from "../../../shared/contracts/model-name.ts";
+import { compactAtChars } from "../../../shared/contracts/model-window.ts";
 import { workOn } from "../agent-work.ts";
 import { Conversation } from "../conversation.ts";
 import { delegateTools, loadAgent, openingOf } from "../delegation.ts";
@@ -21,11 +22,13 @@ export const agent: Executor<"agent"> = async (step, context) => {
   const definition = await loadAgent(step.agent_id, context);
   const task = await composePrompt(step, step.prompt_template, context);
   const conversation = new Conversation(context, openingOf(definition, task));
+  const model = modelOf(step.model) ?? modelOf(definition.model, definition.provider);
   const work = {
     step,
     context,
     conversation,
-    model: modelOf(step.model) ?? modelOf(definition.model, definition.provider),
+    model,
+    compactAtChars: definition.compact_at_chars ?? compactAtChars(model),
     maxTurns: Math.min(step.max_turns, definition.max_turns ?? step.max_turns),
     schema: step.output_schema,
     isDelegated: false,
