@@ -57,11 +57,24 @@ describe("a conversation beyond its limit", () => {
     expect(afterIt?.messages[1]?.content).toContain("It is all about q1.");
     // The next summary is made of the one before, too.
     expect(fake.modelCalls[6]?.messages.at(-1)?.content).toContain("It is all about q1.");
+    const last = fake.modelCalls.at(-1)?.messages.flatMap((m) => (m.role === "tool" ? [m.tool_call_id] : []));
+    expect(last).toEqual(["a5", "b5"]);
     expect(fake.modelCalls.every(isWhole)).toBe(true);
     expect(fake.noted.filter(({ type }) => type === "context_compacted")).toMatchObject([
       { message_count: 6, chars_before: expect.any(Number) },
       { message_count: 6 },
     ]);
+  });
+
+  test("keeps no result whose call is in the summary, although the result alone would have room", async () => {
+    const uneven = {
+      search: (args: Json): Json => "x".repeat(/"q\d/.test(JSON.stringify(args)) ? 2_200 : 50),
+    };
+    const given = [search(1), search(2), search(3), search(4), "It is about q1.", "Done."];
+    const fake = fakeContext({ agents, tools: uneven, answers: given });
+    await run(step(fields), fake.context);
+    expect(fake.modelCalls.at(-1)?.effectKey).toBe("run_1:s:1:model.5");
+    expect(fake.modelCalls.every(isWhole)).toBe(true);
   });
 
   test("is summarized once, also when a crash comes after the summary", async () => {
