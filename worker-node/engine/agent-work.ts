@@ -1,14 +1,15 @@
 import { compact } from "./compaction.ts";
-import { callTool, textForModel } from "./call-tool.ts";
+import { callTool, isUnknown, textForModel } from "./call-tool.ts";
 import { textOf } from "./conversation.ts";
 import { deltas } from "./deltas.ts";
 import { namesOf } from "./events.ts";
-import { TerminalError } from "./step-errors.ts";
+import { RetryableError, TerminalError } from "./step-errors.ts";
 import { isFinal, takeOutput } from "./structured-output.ts";
 import { specsOf } from "./toolbox.ts";
 import type { StepOf } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
-import type { Conversation, OpenCall } from "./conversation.ts";
+import type { Conversation } from "./conversation.ts";
+import type { OpenCall } from "./open-calls.ts";
 import type { StepContext } from "./ports.ts";
 import type { Toolbox } from "./toolbox.ts";
 
@@ -83,14 +84,20 @@ export async function workOn(work: AgentWork): Promise<Json> {
 
 /**
  * Makes calls of one answer in their order, those of parallel tools beside each other. A call that fails does not cost the
- * others their results: they are awaited and committed first.
+ * others their results: they are awaited and committed first. Of several failures the first is thrown, but none that is a
+ * refusal beside one whose outcome is unknown: after a refusal all calls get new keys, and that call must keep its key.
  */
 async function makeCalls(calls: readonly OpenCall[], work: AgentWork): Promise<void> {
   for (const group of inGroups(calls, work.toolbox)) {
     const outcomes = await Promise.allSettled(group.map((call) => makeCall(call, work)));
-    const failed = outcomes.find((outcome) => outcome.status === "rejected");
+    const failures = outcomes.filter((outcome) => outcome.status === "rejected");
+    const failed = failures.find(({ reason }) => !isRefusal(reason)) ?? failures[0];
     if (failed !== undefined) throw failed.reason;
   }
+}
+
+function isRefusal(reason: unknown): boolean {
+  return reason instanceof RetryableError && reason.answered;
 }
 
 /** Calls that may be made at the same time: neighbours in their order whose tools are parallel. */
@@ -118,8 +125,14 @@ async function makeCall(open: OpenCall, work: AgentWork): Promise<void> {
     effects.push(key);
     return key;
   };
-  const make = () => callTool({ ...open, by: "agent", effect }, toolbox, step, context);
+  const begin = async (): Promise<{ key: string; wasBegun: boolean }> => {
+    const begun = await conversation.begin(open.at);
+    effects.push(begun.key);
+    return begun;
+  };
+  const make = () => callTool({ ...open, by: "agent", effect, begin }, toolbox, step, context);
   const isParallel = toolbox.get(open.name)?.parallel ?? false;
-  const content = textForModel(await (isParallel ? make() : alone(make)));
-  await conversation.commitResult(open, content, effects);
+  const result = await (isParallel ? make() : alone(make));
+  const content = textForModel(result);
+  await conversation.commitResult(open, { content, isUnknown: isUnknown(result), effects });
 }

@@ -6,7 +6,8 @@ import { argumentErrors, argumentsOf, missingArguments } from "./tool-arguments.
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import type { StepContext, ToolCall } from "./ports.ts";
-import type { OfferedTool, Performed, Toolbox } from "./toolbox.ts";
+import type { OfferedTool, Performed } from "./offered-tool.ts";
+import type { Toolbox } from "./toolbox.ts";
 
 const PREVIEW_CHARS = 500;
 /** Characters of a tool's result that a model gets; a note says how many are left out. */
@@ -35,7 +36,7 @@ type CallBy = "agent" | "model" | "state";
  * other failure is thrown.
  */
 export async function callTool(
-  call: ToolCall & { by: CallBy; at: string; effect(): Promise<string> },
+  call: ToolCall & { by: CallBy } & Omit<Performed, "args">,
   tools: Toolbox,
   step: Step,
   context: StepContext,
@@ -58,7 +59,7 @@ export async function callTool(
     result =
       wrong.length > 0
         ? refused(`The call was not made: ${wrong.join("; ")}.`)
-        : await perform(tool, { args, at: call.at, effect: call.effect }, call.by);
+        : await perform(tool, { ...call, args }, call.by);
   }
   const preview = clip(textForModel(result), PREVIEW_CHARS - 40);
   context.note({ type: "tool_result", ...namesOf(step), tool_name: call.name, preview });
@@ -88,6 +89,11 @@ async function perform(tool: OfferedTool, call: Performed, by: CallBy): Promise<
 
 function refused(reason: string, code = "tool_rejected"): Refused {
   return { ok: false, code, reason };
+}
+
+/** Whether a call without a result may have happened all the same. */
+export function isUnknown(result: ToolResult): boolean {
+  return !result.ok && SILENT_TOOL.has(result.code);
 }
 
 /** A tool's result as a model reads it. */

@@ -16,6 +16,8 @@ const Appended = z.discriminatedUnion("role", [
 ]);
 /** A message after the opening of a conversation. */
 export type Appended = z.infer<typeof Appended>;
+/** A model's answer. */
+export type Answer = Extract<Appended, { role: "assistant" }>;
 
 /** What one turn adds to a conversation: the `data` of the turn's checkpoint. */
 export const Turn = z.object({
@@ -26,6 +28,10 @@ export const Turn = z.object({
   in: z.string().exactOptional(),
   /** The turn corrects an answer that does not fit the step's `output_schema`. */
   repair: z.literal(true).exactOptional(),
+  /** The effect key of a call of a tool with `reconcile`, which is made after this turn. */
+  begun: z.string().exactOptional(),
+  /** The name of the call whose result the turn holds, if it may have happened or not. */
+  unknown: z.string().exactOptional(),
   /** A text that the model gets in place of the conversation's first `until` messages after the opening. */
   summary: z.object({ text: z.string(), until: z.number().int().positive() }).exactOptional(),
 });

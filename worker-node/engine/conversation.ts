@@ -1,9 +1,11 @@
 import { inCallOrder, Turn } from "./conversation-turns.ts";
+import { openCallsOf } from "./open-calls.ts";
 import { RetryableError, TerminalError } from "./step-errors.ts";
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
-import type { Appended, Summary } from "./conversation-turns.ts";
+import type { Answer, Appended, Summary } from "./conversation-turns.ts";
 import type { AnswerText } from "./deltas.ts";
-import type { Message, StepContext, ToolCall, ToolSpec } from "./ports.ts";
+import type { OpenCall } from "./open-calls.ts";
+import type { Message, StepContext, ToolSpec } from "./ports.ts";
 
 /** Answers of models in one visit, those of delegated tasks included. */
 const MAX_ANSWERS = 500;
@@ -26,14 +28,8 @@ export type ModelCall = {
   text?: AnswerText;
 };
 
-/** A model's answer in a conversation. */
-export type Answer = Extract<Appended, { role: "assistant" }>;
-
-/** A tool call of the last answer that has no result yet. `at`: its name in effect keys, as `tool.2.1`. */
-export type OpenCall = ToolCall & { at: string };
-
 /** The effect key of a call, from its name inside the visit. After a crash the same call has the same key. */
-export function effectKey(context: StepContext, call: string): string {
+function effectKey(context: StepContext, call: string): string {
   return `${context.effectBase}:${call}${context.effectSuffix}`;
 }
 
@@ -53,6 +49,8 @@ export class Conversation {
   readonly #appended: Appended[];
   #repairs: number;
   #summary: Summary | null;
+  /** The names of calls whose outcome is unknown, by the ids of the tool calls. */
+  readonly #unknown = new Map<string, string>();
   #uncommitted: Appended[] = [];
   #newEffects: string[] = [];
   #usage: Usage[] = [];
@@ -68,6 +66,7 @@ export class Conversation {
     this.#place = place;
     this.#appended = own.flatMap((turn) => turn.messages);
     this.#repairs = own.filter((turn) => turn.repair).length;
+    for (const { messages, unknown } of own) this.#noteUnknown(messages, unknown);
     this.#summary = own.findLast((turn) => turn.summary !== undefined)?.summary ?? null;
   }
 
@@ -97,15 +96,12 @@ export class Conversation {
     return this.#appended.at(-1);
   }
 
-  /** The tool calls of the last answer that have no result yet. */
+  /**
+   * The tool calls of the last answer that have no result yet. A call that the model repeats, because it may have happened or
+   * not, keeps its name and so its effect key: a destination that knows the key does not act twice.
+   */
   get openCalls(): OpenCall[] {
-    const answer = this.#appended.findLast((message) => message.role === "assistant");
-    if (answer === undefined) return [];
-    const done = new Set(this.#appended.flatMap((m) => (m.role === "tool" ? [m.tool_call_id] : [])));
-    const turn = this.answerCount;
-    return answer.tool_calls
-      .map((call, i) => ({ ...call, at: this.#nameOf(`tool.${turn}.${i + 1}`) }))
-      .filter(({ id }) => !done.has(id));
+    return openCallsOf(this.#appended, this.#unknown, (call) => this.#nameOf(call));
   }
 
   /** Usage of answers since the last commit. */
@@ -206,10 +202,34 @@ export class Conversation {
    * Adds and commits the result of one tool call. Results of calls that were made at the same time may come in any order:
    * the model gets them in the order of the calls.
    */
-  async commitResult({ id, name }: OpenCall, content: string, effects: readonly string[]): Promise<void> {
+  async commitResult(
+    { id, name, at }: OpenCall,
+    { content, isUnknown, effects }: { content: string; isUnknown: boolean; effects: readonly string[] },
+  ): Promise<void> {
     const message = { role: "tool" as const, tool_call_id: id, tool_name: name, content };
-    await this.#append({ messages: [message], usage: [], effects: [...effects] });
+    const turn = { messages: [message], usage: [], effects: [...effects] };
+    await this.#append(isUnknown ? { ...turn, unknown: at } : turn);
     this.#appended.push(message);
+    this.#noteUnknown([message], isUnknown ? at : undefined);
+  }
+
+  /**
+   * The effect key of a call whose beginning is committed before it is made. `wasBegun`: an earlier execution has committed it,
+   * and the call may have happened or not.
+   */
+  async begin(at: string): Promise<{ key: string; wasBegun: boolean }> {
+    const key = await this.confirmedKey(at);
+    const wasBegun = this.#place.turns.some(({ begun }) => begun === key);
+    if (!wasBegun) await this.#append({ messages: [], usage: [], effects: [], begun: key });
+    return { key, wasBegun };
+  }
+
+  #noteUnknown(messages: readonly Appended[], at: string | undefined): void {
+    for (const message of messages) {
+      if (message.role !== "tool") continue;
+      if (at === undefined) this.#unknown.delete(message.tool_call_id);
+      else this.#unknown.set(message.tool_call_id, at);
+    }
   }
 
   async #append(turn: Turn): Promise<void> {

@@ -10,7 +10,7 @@ import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import type { AgentWork } from "./agent-work.ts";
 import type { Message, StepContext } from "./ports.ts";
-import type { OfferedTool } from "./toolbox.ts";
+import type { OfferedTool } from "./offered-tool.ts";
 
 /** How often a task may be handed on: the step's agent, its delegates, theirs, and theirs again. */
 const MAX_DEPTH = 3;

@@ -35,8 +35,12 @@ export class RetryableError extends Error {
  * step, like any TerminalError.
  */
 export class ToolRejection extends TerminalError {
-  constructor(message: string, options: { cause?: unknown; code?: string } = {}) {
+  /** Of a refusal by HTTP. */
+  readonly status: number | undefined;
+
+  constructor(message: string, options: { cause?: unknown; code?: string; status?: number } = {}) {
     super(options.code ?? "tool_rejected", message, options);
     this.name = "ToolRejection";
+    this.status = options.status;
   }
 }

@@ -6,9 +6,10 @@ import { schemaFaults, SchemaTooComplex } from "./schema-check.ts";
 import { TerminalError, ToolRejection } from "./step-errors.ts";
 import { argumentsInCall, argumentsOf } from "./tool-arguments.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
-import type { Answer, Conversation } from "./conversation.ts";
+import type { Conversation } from "./conversation.ts";
+import type { Answer } from "./conversation-turns.ts";
 import type { Sandbox } from "./ports.ts";
-import type { OfferedTool } from "./toolbox.ts";
+import type { OfferedTool } from "./offered-tool.ts";
 
 /** Answers that do not fit the schema and are corrected; the next one fails the step. */
 const MAX_REPAIRS = 1;

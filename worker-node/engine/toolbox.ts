@@ -6,22 +6,12 @@ import {
   parseTool,
   serverIn,
 } from "../../shared/contracts/definition/index.ts";
+import { reconciling } from "./reconcile.ts";
 import { runJavascript } from "./run-javascript.ts";
 import { TerminalError } from "./step-errors.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
+import type { OfferedTool, Performed } from "./offered-tool.ts";
 import type { StepContext, ToolSpec } from "./ports.ts";
-
-/** One call of a tool: `at` is its name in the visit, as `tool.2.1`, and `effect` gives the key of a call to the outside. */
-export type Performed = { args: JsonObject; at: string; effect(): Promise<string> };
-
-/** A tool that a step may use. */
-export type OfferedTool = {
-  /** What a model sees of it. */
-  spec: ToolSpec;
-  /** Several calls of one answer may be made at the same time. */
-  parallel: boolean;
-  perform(call: Performed): Promise<Json>;
-};
 
 /** The tools that a step may use, by name. */
 export type Toolbox = ReadonlyMap<string, OfferedTool>;
@@ -105,8 +95,12 @@ function offeredTool(stored: JsonObject, name: string, context: StepContext): Of
   }
   const parsed = parseTool(stored);
   if (!parsed.ok) throw new TerminalError("bad_tool", `the definition of the tool "${name}" cannot be used`);
-  const { description, inputSchema, parallel } = parsed.definition;
-  return { spec: { name, description, parameters: inputSchema }, parallel, perform: call };
+  const { description, inputSchema, parallel, reconcile } = parsed.definition;
+  return {
+    spec: { name, description, parameters: inputSchema },
+    parallel,
+    perform: reconcile === null ? call : reconciling(stored, reconcile, context),
+  };
 }
 
 export function specsOf(tools: Toolbox): ToolSpec[] {

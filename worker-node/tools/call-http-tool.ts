@@ -91,7 +91,7 @@ function errorOf({ status, headers, body }: OutboundResponse, tool: Tool): Error
       answered: true,
     });
   }
-  return new ToolRejection(withQuote(message, body, tool));
+  return new ToolRejection(withQuote(message, body, tool), { status });
 }
 
 /** The message with the beginning of what the tool answered, without the tool's secrets. */

@@ -71,11 +71,12 @@ export const fieldClasses = {
   tool: {
     ...all(
       "read",
-      "name description tool_type method url headers public_headers inputSchema outputSchema parallel code",
+      "name description tool_type method url headers public_headers inputSchema outputSchema parallel reconcile code",
     ),
     ...all("kept", "generalName"),
     ...all("record", "id version created_at updated_at"),
   },
+  reconcile: all("read", "method url found"),
   mcpServer: {
     ...all("read", "name description server_type url headers public_headers token oauth"),
     ...all("kept", "label"),

@@ -31,7 +31,7 @@ export { placeholdersOf } from "./template.ts";
 export type { Placeholder } from "./template.ts";
 export { isAllOfServer, serverIn, toolsInBoth } from "./tool-names.ts";
 export { targetOf } from "./tool-schema.ts";
-export { toolWarnings, URL_PLACEHOLDER } from "./tool-request.ts";
+export { argumentsOfUrl, EFFECT_KEY, toolWarnings, URL_PLACEHOLDER } from "./tool-request.ts";
 export type { Tool } from "./tool.ts";
 export { agentUnfilledWarnings, unfilledWarnings } from "./unfilled-warnings.ts";
 export { laterFields, unknownFields, unreadTurns } from "./unknown-fields.ts";

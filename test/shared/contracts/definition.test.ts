@@ -14,7 +14,7 @@ import { HumanFieldRecord } from "../../../shared/contracts/definition/human.ts"
 import { McpServerDocument, OAuthClient } from "../../../shared/contracts/definition/mcp-server.ts";
 import { OrchestrationDocument, StateField } from "../../../shared/contracts/definition/orchestration.ts";
 import { Retry, stepShapes } from "../../../shared/contracts/definition/step.ts";
-import { toolShapes } from "../../../shared/contracts/definition/tool.ts";
+import { Reconcile, toolShapes } from "../../../shared/contracts/definition/tool.ts";
 import { cpuMs } from "../../services/cpu-time.ts";
 
 type Fields = { [key: string]: unknown };
@@ -533,6 +533,7 @@ describe("a field that nothing reads", () => {
       humanField: [HumanFieldRecord.shape],
       agent: [AgentDocument.shape],
       tool: Object.values(toolShapes),
+      reconcile: [Reconcile.shape],
       mcpServer: [McpServerDocument.shape],
       oauthClient: [OAuthClient.shape],
     };

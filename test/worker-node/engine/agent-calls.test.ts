@@ -69,6 +69,16 @@ describe("the calls of one answer", () => {
     expect(await result).toMatchObject({ response: "ok" });
   });
 
+  test("are made when their ids are those of an earlier answer's calls", async () => {
+    const { context, toolCalls } = fakeContext({
+      agents,
+      tools: { search: () => "found", save: () => null },
+      answers: [callsOf("search"), callsOf("search"), "ok"],
+    });
+    expect(await run(step(fields), context)).toMatchObject({ response: "ok" });
+    expect(toolCalls.map(({ effectKey }) => effectKey)).toEqual(["run_1:s:1:tool.1.1", "run_1:s:1:tool.2.1"]);
+  });
+
   test("beyond eight at a time wait for those before them", async () => {
     const tool = heldTool();
     const { context } = fakeContext({
@@ -114,6 +124,21 @@ describe("the calls of one answer", () => {
       '{"query":"q3"}',
     ]);
     expect(new Set(result.effects).size).toBe(5);
+  });
+
+  // Fails when a call that may have happened is made again under another key, because another call was refused.
+  test("end with the failure whose outcome is unknown, and not with a refusal", async () => {
+    const failing = (args: Json): Json => {
+      const isFirst = JSON.stringify(args).includes("q1");
+      throw new RetryableError(isFirst ? "tool_unavailable" : "unreachable", "no", { answered: isFirst });
+    };
+    const { context } = fakeContext({
+      agents,
+      tools: { search: failing, save: () => null },
+      parallel: ["search"],
+      answers: [callsOf("search", "search")],
+    });
+    await expect(run(step(fields), context)).rejects.toMatchObject({ code: "unreachable" });
   });
 
   // Fails when the step is tried again while a call of its last try is still under way.

@@ -12,7 +12,7 @@ import { answerTool } from "../structured-output.ts";
 import { openToolbox } from "../toolbox.ts";
 import type { Agent, StepOf } from "../../../shared/contracts/definition/index.ts";
 import type { Executor } from "../ports.ts";
-import type { OfferedTool } from "../toolbox.ts";
+import type { OfferedTool } from "../offered-tool.ts";
 
 /**
  * Lets an agent work on the task with its tools, and with the agents to which it may delegate, until it answers. See `workOn`
