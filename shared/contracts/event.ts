@@ -9,6 +9,12 @@ const largeText = () => z.string().register(largeTexts, { isLarge: true });
 
 const StepRef = z.object({ orch_step_id: z.string(), step_name: z.string() });
 const NestedRun = z.object({ nested_run_id: z.string(), nested_orch_id: z.string() });
+/** Of an agent to which another one has given a task: both agents. Absent for the step's own agent. */
+const Delegated = {
+  delegate_from: z.string().exactOptional(),
+  delegate_agent_id: z.string().exactOptional(),
+  delegate_agent_name: z.string().exactOptional(),
+};
 const NoFields = z.object({});
 
 /**
@@ -34,15 +40,22 @@ export const eventSchemas = {
   /** A piece of a model's text. `first`: it begins an answer. `DELTA_RULE` says how the pieces are joined. */
   llm_delta: z.object({ orch_step_id: z.string(), text: z.string(), first: z.literal(true).exactOptional() }),
   /** What an agent says before it calls tools. A long thought is divided: its parts have the same `turn`. */
-  llm_thought: StepRef.extend({ thought: z.string(), turn: z.number().int() }),
+  llm_thought: StepRef.extend({ thought: z.string(), turn: z.number().int(), ...Delegated }),
   /** The oldest messages of a chat's history were summarized: the model gets the summary in their place from here on. */
   history_compacted: StepRef.extend({
     messages: z.number().int(),
     chars_before: z.number().int(),
     chars_after: z.number().int(),
   }),
-  tool_execution: StepRef.extend({ tool_name: z.string(), args: JsonValue }),
-  tool_result: StepRef.extend({ tool_name: z.string(), preview: z.string() }),
+  /** The oldest `message_count` messages of an agent's conversation were replaced by a summary. */
+  context_compacted: StepRef.extend({
+    message_count: z.number().int(),
+    chars_before: z.number().int(),
+    chars_after: z.number().int(),
+    ...Delegated,
+  }),
+  tool_execution: StepRef.extend({ tool_name: z.string(), args: JsonValue, ...Delegated }),
+  tool_result: StepRef.extend({ tool_name: z.string(), preview: z.string(), ...Delegated }),
   routing_decision: StepRef.extend({
     decision: z.string(),
     target_step_id: z.string().nullable(),

@@ -1,8 +1,7 @@
-import { z } from "zod";
-import { Summary } from "../../shared/contracts/chat.ts";
-import type { ChatHistory } from "../../shared/contracts/chat.ts";
+import type { ChatHistory, Summary } from "../../shared/contracts/chat.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
-import { effectKey, textOf, turnOfUsage } from "./conversation.ts";
+import { effectKey, textOf } from "./conversation.ts";
+import { Turn, turnOfUsage } from "./conversation-turns.ts";
 import { namesOf } from "./events.ts";
 import type { Chat, Message, StepContext } from "./ports.ts";
 
@@ -56,7 +55,7 @@ async function compacted(
   const old = tooOld(history.messages);
   const last = old.at(-1);
   if (last === undefined) return history;
-  const committed = context.turns.flatMap((data) => SummaryTurn.safeParse(data).data?.summary ?? [])[0];
+  const committed = context.turns.flatMap((data) => Turn.parse(data).history_summary ?? [])[0];
   const summary = committed ?? (await summarize({ step, context, model }, history.summary, old, last.base));
   await chat.saveSummary(summary);
   return { summary, messages: history.messages.filter(({ base }) => base > summary.covers) };
@@ -77,9 +76,6 @@ function tooOld(messages: readonly HistoryMessage[]): HistoryMessage[] {
 function charsOf(messages: readonly { content: string }[]): number {
   return messages.reduce((sum, { content }) => sum + content.length, 0);
 }
-
-/** A committed turn of the step that holds a summary. */
-const SummaryTurn = z.object({ summary: Summary });
 
 async function summarize(
   { step, context, model }: Pick<Opening, "step" | "context" | "model">,
@@ -111,7 +107,7 @@ async function summarize(
     chars_before: charsOf(old),
     chars_after: summary.content.length,
   });
-  await context.turn({ ...turnOfUsage(usage, [key]), summary }, usage);
+  await context.turn({ ...turnOfUsage(usage, [key]), history_summary: summary }, usage);
   return summary;
 }
 

@@ -1,37 +1,14 @@
-import { z } from "zod";
-import { Usage } from "../../shared/contracts/journal-entry.ts";
-import { JsonValue } from "../../shared/contracts/json.ts";
-import { RetryableError } from "./step-errors.ts";
+import { inCallOrder, Turn } from "./conversation-turns.ts";
+import { openCallsOf } from "./open-calls.ts";
+import { RetryableError, TerminalError } from "./step-errors.ts";
+import type { Usage } from "../../shared/contracts/journal-entry.ts";
+import type { Answer, Appended, Summary } from "./conversation-turns.ts";
 import type { AnswerText } from "./deltas.ts";
-import type { Json, JsonObject } from "../../shared/contracts/json.ts";
-import type { Message, StepContext, ToolSpec } from "./ports.ts";
+import type { OpenCall } from "./open-calls.ts";
+import type { CallFiles, Message, StepContext, ToolSpec } from "./ports.ts";
 
-const ToolCall = z.object({ id: z.string(), name: z.string(), args: JsonValue });
-type ToolCall = z.infer<typeof ToolCall>;
-const Appended = z.discriminatedUnion("role", [
-  z.object({ role: z.literal("user"), content: z.string() }),
-  z.object({
-    role: z.literal("assistant"),
-    content: z.string(),
-    tool_calls: z.array(ToolCall),
-    parts: JsonValue.default(null),
-  }),
-  z.object({ role: z.literal("tool"), tool_call_id: z.string(), tool_name: z.string(), content: z.string() }),
-]);
-type Appended = z.infer<typeof Appended>;
-
-/** What one turn adds to a conversation: the `data` of the turn's checkpoint. */
-const Turn = z.object({ messages: z.array(Appended), usage: z.array(Usage), effects: z.array(z.string()) });
-
-/** The usage in a turn's `data`. The turn has charged it; the step's checkpoint adds it to its totals. */
-export function usageOfTurn(data: Json): Usage[] {
-  return Turn.parse(data).usage;
-}
-
-/** The `data` of a turn that adds nothing to a conversation but what its calls used, and their effect keys. */
-export function turnOfUsage(usage: readonly Usage[], effects: readonly string[] = []): JsonObject {
-  return Turn.parse({ messages: [], usage, effects });
-}
+/** Answers of models in one visit, those of delegated tasks included. */
+const MAX_ANSWERS = 500;
 
 /**
  * The text of an answer that has no tool calls.
@@ -56,8 +33,20 @@ export function effectKey(context: StepContext, call: string): string {
   return `${context.effectBase}:${call}${context.effectSuffix}`;
 }
 
+/** What came of a tool call. `files`: those that it has written; they are committed with its result. */
+type CallOutcome = {
+  content: string;
+  isUnknown: boolean;
+  effects: readonly string[];
+  usage: readonly Usage[];
+  files: CallFiles;
+};
+
+/** The turns of all conversations of a visit, in the order of their commits, and the call that one of them belongs to. */
+type Place = { turns: Turn[]; in: string | null };
+
 /**
- * A step's conversation with a model. After a crash it continues from its last commit, not from its beginning.
+ * A conversation of a step with a model. After a crash it continues from its last commit, not from its beginning.
  *
  * The messages of `opening` are composed again in each execution. The messages after them come from the committed turns, so
  * a committed answer is never requested, or paid for, again.
@@ -65,18 +54,39 @@ export function effectKey(context: StepContext, call: string): string {
 export class Conversation {
   readonly #context: StepContext;
   readonly #opening: readonly Message[];
+  readonly #place: Place;
   readonly #appended: Appended[];
-  readonly #effects: string[];
+  #repairs: number;
+  #summary: Summary | null;
+  /** The names of calls whose outcome is unknown, by the ids of the tool calls. */
+  readonly #unknown = new Map<string, string>();
   #uncommitted: Appended[] = [];
   #newEffects: string[] = [];
   #usage: Usage[] = [];
 
-  constructor(context: StepContext, opening: readonly Message[]) {
-    const turns = context.turns.map((data) => Turn.parse(data));
+  constructor(
+    context: StepContext,
+    opening: readonly Message[],
+    place: Place = { turns: context.turns.map((data) => Turn.parse(data)), in: null },
+  ) {
+    const own = place.turns.filter((turn) => (turn.in ?? null) === place.in);
     this.#context = context;
     this.#opening = opening;
-    this.#appended = turns.flatMap((turn) => turn.messages);
-    this.#effects = turns.flatMap((turn) => turn.effects);
+    this.#place = place;
+    this.#appended = own.flatMap((turn) => turn.messages);
+    this.#repairs = own.filter((turn) => turn.repair).length;
+    for (const { messages, unknown } of own) this.#noteUnknown(messages, unknown);
+    this.#summary = own.findLast((turn) => turn.summary !== undefined)?.summary ?? null;
+  }
+
+  /** The conversation about a task that a tool call of this one delegates. Its turns are committed in the same visit. */
+  ofTask(at: string, context: StepContext, opening: readonly Message[]): Conversation {
+    return new Conversation(context, opening, { turns: this.#place.turns, in: at });
+  }
+
+  /** Whether a delegate has begun the task that the call of this name gives it. */
+  hasBegunTask(at: string): boolean {
+    return this.#place.turns.some((turn) => turn.in === at);
   }
 
   /** How many answers the model has given, in all executions of the visit. */
@@ -84,41 +94,43 @@ export class Conversation {
     return this.#appended.filter((message) => message.role === "assistant").length;
   }
 
+  /** How many answers were corrected because they did not fit the step's `output_schema`. */
+  get repairCount(): number {
+    return this.#repairs;
+  }
+
+  /** What the model gets: the opening, a summary of the oldest messages or null, and the messages after these. */
+  get parts(): { opening: readonly Message[]; summary: Summary | null; recent: Appended[] } {
+    const recent = inCallOrder(this.#appended.slice(this.#summary?.until ?? 0));
+    return { opening: this.#opening, summary: this.#summary, recent };
+  }
+
   /** The last message after the opening. */
   get last(): Appended | undefined {
     return this.#appended.at(-1);
   }
 
-  /** The calls of the last answer that have no result, each with its number in that answer, from 1. */
-  get openCalls(): { call: ToolCall; number: number }[] {
-    const at = this.#appended.findLastIndex(({ role }) => role === "assistant");
-    const answer = this.#appended[at];
-    if (answer?.role !== "assistant") return [];
-    const closed = new Set(
-      this.#appended.slice(at + 1).map((message) => (message.role === "tool" ? message.tool_call_id : "")),
-    );
-    return answer.tool_calls
-      .map((call, index) => ({ call, number: index + 1 }))
-      .filter(({ call }) => !closed.has(call.id));
+  /**
+   * The tool calls of the last answer that have no result yet. A call that the model repeats, because it may have happened or
+   * not, keeps its name and so its effect key: a destination that knows the key does not act twice.
+   */
+  get openCalls(): OpenCall[] {
+    return openCallsOf(this.#appended, this.#unknown, (call) => this.#nameOf(call));
   }
 
-  /** Whether there is anything to commit. */
-  get isChanged(): boolean {
-    return this.#uncommitted.length > 0;
+  /** Adds what a run has used that the step has started. */
+  charge(usage: Usage): void {
+    this.#usage.push(usage);
   }
 
-  /** Adds what a run has used that the agent has started. */
-  charge(usage: readonly Usage[]): void {
-    this.#usage.push(...usage);
-  }
-
-  /** Usage of answers since the last commit. */
+  /** Usage since the last commit. */
   get usage(): readonly Usage[] {
     return this.#usage;
   }
 
+  /** The effect keys of the visit so far. */
   get effects(): readonly string[] {
-    return [...this.#effects, ...this.#newEffects];
+    return [...this.#place.turns.flatMap((turn) => turn.effects), ...this.#newEffects];
   }
 
   add(message: Appended): void {
@@ -128,32 +140,52 @@ export class Conversation {
 
   /** Gives every tool call of the last answer the same result: providers refuse a conversation with an open call. */
   closeCalls(content: string): void {
-    const last = this.last;
-    if (last?.role !== "assistant") return;
-    for (const call of last.tool_calls) {
+    for (const call of this.openCalls) {
       this.add({ role: "tool", tool_call_id: call.id, tool_name: call.name, content });
     }
   }
 
   /** The effect key of a call, which becomes an effect of the step. Throws unless this worker may still move the run. */
   async effect(call: string): Promise<string> {
-    await this.#context.confirm();
-    const key = effectKey(this.#context, call);
+    const key = await this.confirmedKey(call);
     this.#newEffects.push(key);
     return key;
   }
 
+  /** The effect key of a call whose result `commitResult` commits. Throws unless this worker may still move the run. */
+  async confirmedKey(call: string): Promise<string> {
+    await this.#context.confirm();
+    return effectKey(this.#context, call);
+  }
+
   /** Calls the model and adds its answer. */
-  async callModel({
-    model,
-    tools,
-    toolChoice,
-    text: published,
-  }: ModelCall): Promise<Extract<Appended, { role: "assistant" }>> {
-    const call = `model.${this.answerCount + 1}`;
+  async callModel(modelCall: ModelCall): Promise<Answer> {
+    const { opening, summary, recent } = this.parts;
+    const about = summary === null ? [] : [{ role: "user" as const, content: summary.text }];
+    const messages = [...opening, ...about, ...recent];
+    const message = await this.#generate(`model.${this.answerCount + 1}`, messages, modelCall);
+    this.add(message);
+    return message;
+  }
+
+  /** Calls a model about the conversation, outside of it. */
+  async callForSummary(model: string | null, messages: readonly Message[]): Promise<string> {
+    const number = this.#place.turns.filter(({ summary }) => summary !== undefined).length + 1;
+    const modelCall = { model, tools: [], toolChoice: "auto" as const };
+    return textOf(await this.#generate(`summary.${number}`, messages, modelCall));
+  }
+
+  async #generate(
+    named: string,
+    messages: readonly Message[],
+    { model, tools, toolChoice, text: published }: ModelCall,
+  ): Promise<Answer> {
+    if (this.#place.turns.reduce((sum, turn) => sum + turn.usage.length, 0) >= MAX_ANSWERS)
+      throw new TerminalError("max_turns", `the step has had ${MAX_ANSWERS} answers, and is not done`);
+    const call = this.#nameOf(named);
     const answer = await this.#context.models.generate({
       model,
-      messages: [...this.#opening, ...this.#appended],
+      messages,
       tools,
       toolChoice,
       effectKey: await this.effect(call),
@@ -163,20 +195,70 @@ export class Conversation {
     });
     published?.flush();
     const { text, tool_calls, parts = null } = answer;
-    const message = { role: "assistant" as const, content: text, tool_calls, parts };
-    this.add(message);
     this.#usage.push({ call, ...answer.usage });
-    return message;
+    return { role: "assistant", content: text, tool_calls, parts };
   }
 
-  /** Commits the messages since the last commit, with their usage and effects, as a turn. */
-  async commit(): Promise<void> {
-    // What could not be read back would stop the run for ever, so it is not written.
-    const data = Turn.parse({ messages: this.#uncommitted, usage: this.#usage, effects: this.#newEffects });
-    await this.#context.turn(data, this.#usage);
-    this.#effects.push(...this.#newEffects);
+  /**
+   * Commits the messages since the last commit, with their usage and effects, as a turn.
+   * @param more `repair`: the turn corrects an answer. `summary`: it stands for the oldest messages from now on
+   */
+  async commit(more: Pick<Turn, "repair" | "summary"> = {}): Promise<void> {
+    await this.#append({
+      messages: this.#uncommitted,
+      usage: this.#usage,
+      effects: this.#newEffects,
+      ...more,
+    });
+    if (more.repair) this.#repairs += 1;
+    this.#summary = more.summary ?? this.#summary;
     this.#uncommitted = [];
     this.#newEffects = [];
     this.#usage = [];
+  }
+
+  /**
+   * Adds and commits the result of one tool call. Results of calls that were made at the same time may come in any order:
+   * the model gets them in the order of the calls.
+   */
+  async commitResult(
+    { id, name, at }: OpenCall,
+    { content, isUnknown, effects, usage, files }: CallOutcome,
+  ): Promise<void> {
+    const message = { role: "tool" as const, tool_call_id: id, tool_name: name, content };
+    const turn = { messages: [message], usage: [...usage], effects: [...effects] };
+    await this.#append(isUnknown ? { ...turn, unknown: at } : turn, files);
+    this.#appended.push(message);
+    this.#noteUnknown([message], isUnknown ? at : undefined);
+  }
+
+  /**
+   * The effect key of a call whose beginning is committed before it is made. `wasBegun`: an earlier execution has committed it,
+   * and the call may have happened or not.
+   */
+  async begin(at: string): Promise<{ key: string; wasBegun: boolean }> {
+    const key = await this.confirmedKey(at);
+    const wasBegun = this.#place.turns.some(({ begun }) => begun === key);
+    if (!wasBegun) await this.#append({ messages: [], usage: [], effects: [], begun: key });
+    return { key, wasBegun };
+  }
+
+  #noteUnknown(messages: readonly Appended[], at: string | undefined): void {
+    for (const message of messages) {
+      if (message.role !== "tool") continue;
+      if (at === undefined) this.#unknown.delete(message.tool_call_id);
+      else this.#unknown.set(message.tool_call_id, at);
+    }
+  }
+
+  async #append(turn: Turn, files?: CallFiles): Promise<void> {
+    // What could not be read back would stop the run for ever, so it is not written.
+    const data = Turn.parse(this.#place.in === null ? turn : { ...turn, in: this.#place.in });
+    await this.#context.turn(data, turn.usage, files);
+    this.#place.turns.push(data);
+  }
+
+  #nameOf(call: string): string {
+    return this.#place.in === null ? call : `${this.#place.in}.${call}`;
   }
 }

@@ -6,6 +6,7 @@ import type { LeafStep, Step, StepOf } from "../../shared/contracts/definition/i
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { EndRecord, ForkRecord, Usage } from "../../shared/contracts/journal-entry.ts";
+import type { NewArtifact } from "../../shared/store/files/new-artifact.ts";
 import type { Fork } from "../../shared/journal/track.ts";
 
 /** Runs one step of a type. An error that it throws fails or retries the step; it never returns an error as output. */
@@ -51,6 +52,8 @@ export type StepContext = {
   models: Models;
   tools: Tools;
   files: Files;
+  /** The files that one tool call can reach: those that it writes are committed by the turn that is given them. */
+  filesOfCall(): CallFiles;
   sandbox: Sandbox;
   agent(id: string): Promise<JsonObject | null>;
   /** The session of a chat turn; null: the run is no chat turn. */
@@ -70,8 +73,11 @@ export type StepContext = {
   charge(usage: Usage): void;
   /** Publishes events while the step runs: they are committed with the next checkpoint, or within a moment. */
   note(...events: RunEvent[]): void;
-  /** Commits a checkpoint inside the step, with the usage so far. Resolves once it is durable. */
-  turn(data: Json, usage: readonly Usage[]): Promise<void>;
+  /**
+   * Commits a checkpoint inside the step, with the usage so far, and with the files of a call; without `files`, with those that
+   * the step itself has written. Resolves once it is durable.
+   */
+  turn(data: Json, usage: readonly Usage[], files?: CallFiles): Promise<void>;
   /** Aborted on cancel, on a timeout, and when another worker moves the run. Every call to the outside takes it. */
   signal: AbortSignal;
   /** To be called before each call to the outside. Throws unless this worker may still move the run. */
@@ -256,3 +262,9 @@ export type Files = {
   ): Promise<ShownFile & { offset: number; length: number; content?: string; content_base64?: string }>;
   list(): Promise<ShownFile[]>;
 };
+
+/**
+ * The files of one tool call. Calls that are made at the same time have each their own, so that none is committed with the result of
+ * another call.
+ */
+export type CallFiles = Files & { readonly written: readonly NewArtifact[] };

@@ -9,6 +9,9 @@ export class TerminalError extends Error {
   }
 }
 
+/** No failure: a call of an agent has to wait for a run that it has started. The step parks, and the call is made again after the wait. */
+export class ChildIsOpen extends Error {}
+
 /** Another try may succeed. The step's retry policy decides; the wait is at least `retryAfterMs` if the other side named it. */
 export class RetryableError extends Error {
   readonly code: string;
@@ -35,8 +38,12 @@ export class RetryableError extends Error {
  * step, like any TerminalError.
  */
 export class ToolRejection extends TerminalError {
-  constructor(message: string, options: { cause?: unknown; code?: string } = {}) {
+  /** Of a refusal by HTTP. */
+  readonly status: number | undefined;
+
+  constructor(message: string, options: { cause?: unknown; code?: string; status?: number } = {}) {
     super(options.code ?? "tool_rejected", message, options);
     this.name = "ToolRejection";
+    this.status = options.status;
   }
 }

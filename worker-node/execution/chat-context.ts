@@ -1,4 +1,5 @@
 import { baseOf } from "../../shared/contracts/ids.ts";
+import { turnDefinitionId } from "../../shared/contracts/chat.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { StepContext } from "../engine/ports.ts";
@@ -24,10 +25,10 @@ export function chatOf(
   };
 }
 
-/** The agent of a step: a chat turn has the version that it is pinned to, any other run the newest. */
+/** The agent of a step: a chat turn has the version of its own agent that it is pinned to. Any other agent is the newest. */
 export function agentOf(definitions: Definitions, run: ClaimedRun, id: string): Promise<JsonObject | null> {
   const { definition_tenant, orchestration_id, definition_version, tenant_id } = run;
-  return run.chat_session
+  return run.chat_session && orchestration_id === turnDefinitionId(id)
     ? definitions.agentOfTurn(definition_tenant, orchestration_id, definition_version)
     : definitions.named("agents", tenant_id, id);
 }

@@ -5,8 +5,8 @@ import type { PaidVisit } from "./execution-state.ts";
 
 /** The usage of the calls of one try, and how the try's calls are stopped and checked. */
 type TryOf = {
-  /** Each call has at most one element, its last report, also when the call fails. */
-  usage: Usage[];
+  /** By the effect key of each call its last report, also when the call fails. */
+  usage: Map<string, Usage>;
   signal: AbortSignal;
   /** The cost of the run so far. @throws TerminalError when the run's own limit is reached */
   spent(): number;
@@ -55,11 +55,12 @@ export function paidModels(visit: PaidVisit, thisTry: TryOf): Models {
     const named = reserved === null ? {} : { reserved };
     let reported: Usage | null = null;
     const onUsage = (told: ModelAnswer["usage"] | null): void => {
-      const at = reported === null ? -1 : usage.indexOf(reported);
-      const next = told === null ? null : { call: request.effectKey, ...told, ...named };
+      const call = request.effectKey;
+      const next = told === null ? null : { call, ...told, ...named };
       // A report that comes after the try has ended, and its usage is charged, is too late.
-      if (reported !== null && at < 0) return;
-      usage.splice(at < 0 ? usage.length : at, at < 0 ? 0 : 1, ...(next === null ? [] : [next]));
+      if (reported !== null && usage.get(call) !== reported) return;
+      if (next === null) usage.delete(call);
+      else usage.set(call, next);
       reported = next;
       onCost(next?.cost_micro_usd ?? 0);
     };

@@ -13,7 +13,7 @@ import type { Json } from "../../shared/contracts/json.ts";
 import { whenStateTooLarge } from "../../shared/journal/size-limits.ts";
 import { placeOf, stepPath } from "../../shared/journal/track.ts";
 import type { Track } from "../../shared/journal/track.ts";
-import { turnOfUsage, usageOfTurn } from "../engine/conversation.ts";
+import { effectsOfTurn, turnOfUsage, usageOfTurn } from "../engine/conversation-turns.ts";
 import { eachOf, sourceOf } from "../engine/each.ts";
 import { inTrack, stepRetry } from "../engine/events.ts";
 import type { NewArtifact } from "../../shared/store/files/new-artifact.ts";
@@ -92,9 +92,9 @@ export async function visitStep(visit: Visit): Promise<Visited> {
   const turns = [...track.turns];
   if (state.reply) state.reply.turns = turns;
   const tries = triesBefore(track.retry);
-  /** The model calls of the current try. */
-  const usage: Usage[] = [];
-  const spent = (): number => costOf([...turns.flatMap(usageOfTurn), ...tries.unchargedUsage, ...usage]);
+  const usage: TryUsage = new Map();
+  const spent = (): number =>
+    costOf([...turns.flatMap(usageOfTurn), ...tries.unchargedUsage, ...usage.values()]);
   // Also while the next try waits: other branches must not spend what this one has.
   state.spending.add(spent);
   try {
@@ -104,7 +104,7 @@ export async function visitStep(visit: Visit): Promise<Visited> {
   }
 }
 
-async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage: Usage[]): Promise<Visited> {
+async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage: TryUsage): Promise<Visited> {
   const { state, track, signal } = visit;
   const path = stepPath(track, visit.step.id);
   const inRun = track.path === "" ? "" : `${path}:`;
@@ -124,9 +124,10 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
     } catch (error) {
       // A stop cuts the calls of the try off, or makes their answers useless. Failed tries are charged like others.
       const wasted = signal.aborted || error instanceof Stop ? { wasted: true as const } : {};
-      for (const [i, call] of usage.splice(0).entries()) {
+      for (const [i, call] of [...usage.values()].entries()) {
         tries.unchargedUsage.push({ ...call, call: `${inRun}try.${tries.count}.${i + 1}`, ...wasted });
       }
+      usage.clear();
       if (signal.aborted) {
         await chargeStopped(visit, tries.unchargedUsage);
         throw signal.reason;
@@ -199,6 +200,12 @@ function afterFailure(
   return { is: "wait", status: "queued", afterMs, park, waits: [], signals: null, events: [event], usage };
 }
 
+/**
+ * The usage of a try that no turn has charged: of model calls by their effect keys, and of runs. Agents may make several calls
+ * at the same time.
+ */
+type TryUsage = Map<string, Usage>;
+
 /** The suffix of effect keys: after a client's retry of the run, and after a refusal, a call gets a new key. */
 function suffixOf(rewinds: number, refused: number): string {
   return `${rewinds === 0 ? "" : `:r${rewinds}`}${refused === 0 ? "" : `:${refused}`}`;
@@ -212,8 +219,7 @@ type Try = {
   effectSuffix: string;
   /** The model calls of earlier tries that are not charged yet. */
   unchargedUsage: readonly Usage[];
-  /** The model calls of this try that no turn has charged. The try appends to it. */
-  usage: Usage[];
+  usage: TryUsage;
   /** The files of this try that no turn has committed. The try appends to it. */
   artifacts: NewArtifact[];
 };
@@ -299,7 +305,10 @@ function contextOf(
   const { tools, sandbox, artifacts, definitions } = deps;
   const { definition, message } = walk;
   const tenant = run.tenant_id;
+  /** Turns on their way: an agent commits the results of calls that it made at the same time. */
+  const pending = new Set<Json>();
   const load = (value: Json): Promise<Json> => loadValue(artifacts, value, tenant);
+  const at = { prefix: large.prefix, step_path: path, visit: visit.visit };
   const spent = (): number => {
     const cost = spentBy(state);
     const reached = whenSpent(definition, cost);
@@ -319,13 +328,11 @@ function contextOf(
     signal,
     sandbox: sandbox.of({ tenant, signal }),
     tools,
-    files: runFiles(
-      deps,
-      run,
-      { prefix: large.prefix, step_path: path, visit: visit.visit },
-      written,
-      signal,
-    ),
+    files: runFiles(deps, run, at, written, signal),
+    filesOfCall: () => {
+      const own: NewArtifact[] = [];
+      return { ...runFiles(deps, run, at, own, signal), written: own };
+    },
     // Reads that wait for the store: an unreachable store uses up no try of the step.
     agent: (id) => waitForStore(trackSignal, () => agentOf(definitions, run, id)),
     chat: chatOf(state, walk, trackSignal),
@@ -337,7 +344,7 @@ function contextOf(
       spent();
       return child(request);
     },
-    charge: (call) => void usage.push(call),
+    charge: (used) => void usage.set(used.call, used),
     models: paidModels(visit, { usage, signal, spent }),
     // After its timeout a try may still note events: they are dropped.
     note: (...events) => {
@@ -346,20 +353,24 @@ function contextOf(
       state.reply?.hear(published);
       runLog.note(published);
     },
-    turn: async (data, turnUsage) => {
+    turn: async (data, turnUsage, ofCall) => {
       signal.throwIfAborted();
-      const heldBytes = [...turns, data].reduce<number>((sum, turn) => sum + sizeOf(turn), state.size.bytes);
+      const heldBytes = [...turns, ...pending, data].reduce<number>(
+        (sum, turn) => sum + sizeOf(turn),
+        state.size.bytes,
+      );
       const what = `the state of the run with the turns of step "${step.id}"`;
       const tooLarge = whenStateTooLarge(what, heldBytes);
       if (tooLarge) throw new TerminalError(tooLarge.code, tooLarge.message);
       const checkpoint = { ...placeOf(track), step: step.id, visit: visit.visit, data };
       // A file that a call writes from here on belongs to the next checkpoint.
-      const files = written.splice(0);
-      const outcome = await runLog.append(turnEntry(track, step, checkpoint, turnUsage, files));
+      const files = ofCall?.written ?? written.splice(0);
+      pending.add(data);
+      const entry = turnEntry(track, step, checkpoint, turnUsage, files);
+      const outcome = await runLog.append(entry).finally(() => pending.delete(data));
       if (outcome.is === "rejected") throw new TerminalError("result_rejected", outcome.message);
       turns.push(data);
-      // The turn has charged the calls of the try so far.
-      usage.length = 0;
+      for (const key of effectsOfTurn(data)) usage.delete(key);
     },
   };
 }

@@ -109,7 +109,7 @@ function errorOf({ status, headers, body }: OutboundResponse, tool: HttpTool): E
       answered: true,
     });
   }
-  return new ToolRejection(withQuote(message, body, tool));
+  return new ToolRejection(withQuote(message, body, tool), { status });
 }
 
 /** The message with the beginning of what the tool answered, without the tool's secrets. */

@@ -24,12 +24,19 @@ export const AgentDocument = z.object({
   orchestration_id: orNull(DefinitionId),
   /** The orchestrations that the agent may start with `spawn_run`. */
   orchestration_ids: orDefault(z.array(DefinitionId).max(limits.tools).default([])),
+  /** Characters of a conversation beyond which its oldest messages become a summary; null: by the model. */
+  compact_at_chars: orNull(z.number().int().min(10_000).max(10_000_000)),
+  /** The agents to which this one may give tasks. */
+  delegate_agent_ids: orDefault(z.array(DefinitionId).max(limits.delegates).default([])),
 });
 export type AgentDocument = z.infer<typeof AgentDocument>;
 
-/** An agent that answers by itself, with the tools that it names. */
+/** The tool by which an agent gives a task to another one. */
+export const DELEGATE_TOOL = "delegate_to_agent";
+
+/** An agent that answers by itself, with the tools and the agents that it names. */
 export type ConversationalAgent = Omit<AgentDocument, "type"> & {
-  type: "conversational" | "code" | "analysis";
+  type: "conversational" | "code" | "analysis" | "delegate";
 };
 /** An agent whose answer is that of a child run. */
 export type Orchestrator = Omit<AgentDocument, "type" | "orchestration_id"> & {
@@ -42,8 +49,9 @@ export type Agent = ConversationalAgent | Orchestrator;
 /** The agent as the engine executes it; null: its type is not built yet. An orchestrator has its `orchestration_id`: see `agentErrors`. */
 export function runnableAgent(agent: AgentDocument): Agent | null {
   const { type, orchestration_id } = agent;
-  if (type === "conversational" || type === "code" || type === "analysis") return { ...agent, type };
-  return type === "orchestrator" && orchestration_id !== null ? { ...agent, type, orchestration_id } : null;
+  if (type === "builder") return null;
+  if (type !== "orchestrator") return { ...agent, type };
+  return orchestration_id === null ? null : { ...agent, type, orchestration_id };
 }
 
 /** Fields of an agent that do not fit its type. */

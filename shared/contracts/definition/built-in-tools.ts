@@ -1,7 +1,12 @@
 import type { JsonObject } from "../json.ts";
 
 /** A tool that every tenant has without saving it. */
-export type BuiltInTool = { description: string; inputSchema: JsonObject };
+export type BuiltInTool = {
+  description: string;
+  inputSchema: JsonObject;
+  /** Several calls of one answer may be made at the same time. */
+  parallel: boolean;
+};
 
 const object = (properties: JsonObject, required: string[]): JsonObject => ({
   type: "object",
@@ -14,6 +19,7 @@ const object = (properties: JsonObject, required: string[]): JsonObject => ({
 export const builtInTools = {
   get_datetime: {
     description: "The current date and time in a time zone.",
+    parallel: true,
     inputSchema: object(
       { timezone: { type: "string", description: "IANA name, such as Europe/Berlin. Default: UTC" } },
       [],
@@ -22,6 +28,7 @@ export const builtInTools = {
   http_request: {
     description:
       "Sends one HTTP request and returns its status, content type and body. Redirects are not followed: the answer has their location.",
+    parallel: false,
     inputSchema: object(
       {
         url: { type: "string", description: "http or https" },
@@ -35,11 +42,13 @@ export const builtInTools = {
   run_javascript: {
     description:
       "Runs a JavaScript program without network, clock and files, and returns the value that it gives to the variable result. The variable input holds the value of input.",
+    parallel: true,
     inputSchema: object({ code: { type: "string" }, input: { description: "Any JSON value" } }, ["code"]),
   },
   spawn_run: {
     description:
       "Starts a run of an orchestration and waits for its end: the answer has its run_id, its status and its output. With wait false it returns the run_id at once, and the run goes on by itself.",
+    parallel: false,
     inputSchema: object(
       {
         orchestration_id: { type: "string" },
@@ -52,6 +61,7 @@ export const builtInTools = {
   send_email: {
     description:
       "Sends one mail, as text or HTML, from the sender of this deployment, and returns its message_id and the addresses that were accepted.",
+    parallel: false,
     inputSchema: object(
       {
         to: { type: "array", items: { type: "string" }, description: "Addresses; with cc 50 at most" },
@@ -67,6 +77,7 @@ export const builtInTools = {
   artifact_write: {
     description:
       "Writes a file and returns a reference to it with its url. A file of the same name is replaced. Give content for text, or content_base64 for bytes.",
+    parallel: false,
     inputSchema: object(
       {
         name: { type: "string", description: "Such as report.csv; no path" },
@@ -88,6 +99,7 @@ export const builtInTools = {
   artifact_read: {
     description:
       "Reads a file, or a part of it: text as content, other bytes as content_base64. artifact_list has the names.",
+    parallel: true,
     inputSchema: object(
       {
         name: { type: "string", description: "The name of a file, or the id of an attached upload" },
@@ -99,6 +111,7 @@ export const builtInTools = {
   },
   artifact_list: {
     description: "The files of this run and of its session, and the uploads that are attached to the run.",
+    parallel: true,
     inputSchema: object({}, []),
   },
 } as const satisfies { [name: string]: BuiltInTool };

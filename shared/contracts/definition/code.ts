@@ -39,6 +39,13 @@ export function codeErrors({ steps }: OrchestrationDocument): FieldError[] {
   });
 }
 
+/** Why a text is no expression that the sandbox can evaluate; null: it is one. */
+export function expressionError(text: string): string | null {
+  const code = { field: "", text, isExpression: true };
+  const fault = limitError(code) === null ? faultOf(scriptOf(text).script) : null;
+  return limitError(code) ?? (fault === null ? unlikeError(code) : `has a syntax error: ${fault.message}`);
+}
+
 function limitError({ text, isExpression }: Code): string | null {
   if (isExpression && text.length > MAX_EXPRESSION_CHARS) {
     return `must be at most ${MAX_EXPRESSION_CHARS} characters: use a transform step for more`;

@@ -34,7 +34,7 @@ export const fieldClasses = {
   step: {
     ...all("kept", "position_x position_y"),
     ...all("read", "id name type input_keys output_key next_step_id max_iterations timeout_seconds retry"),
-    ...all("read", "prompt_template model agent_id max_turns allowed_tools forced_tool"),
+    ...all("read", "prompt_template model agent_id max_turns allowed_tools forced_tool output_schema"),
     ...all("read", "evaluator_prompt route_map route_descriptions default_route"),
     ...all(
       "read",
@@ -61,22 +61,23 @@ export const fieldClasses = {
   agent: {
     ...all(
       "read",
-      "id name type system_prompt tools model provider max_turns orchestration_id orchestration_ids",
+      "id name type system_prompt tools model provider max_turns orchestration_id orchestration_ids delegate_agent_ids compact_at_chars",
     ),
     ...all("kept", "description avatar"),
     ...all("record", "version created_at updated_at"),
     // There are no tools but those that an agent names.
     ...all("settled", "skip_default_tools"),
-    ...all(later(), "repos db_configs delegate_agent_ids"),
+    ...all(later(), "repos db_configs"),
   },
   tool: {
     ...all(
       "read",
-      "name description tool_type method url headers public_headers inputSchema outputSchema response connection code",
+      "name description tool_type method url headers public_headers inputSchema outputSchema response parallel reconcile connection code",
     ),
     ...all("kept", "generalName"),
     ...all("record", "id version created_at updated_at"),
   },
+  reconcile: all("read", "method url found"),
   mcpServer: {
     ...all("read", "name description server_type url headers public_headers token oauth"),
     ...all("kept", "label"),

@@ -15,7 +15,10 @@ export const limits = {
   routes: 50,
   keys: 100,
   schemaKeys: 200,
+  /** JSON of an `output_schema`. */
+  schemaChars: 32_768,
   tools: 100,
+  delegates: 20,
   /** `max_iterations` of a step. */
   maxIterations: 1_000,
   /** Iterations of a loop step: rounds, or items of its list. */

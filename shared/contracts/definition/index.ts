@@ -1,3 +1,4 @@
+export { DELEGATE_TOOL } from "./agent.ts";
 export type { Agent, ConversationalAgent } from "./agent.ts";
 export { builtInTools, isBuiltIn } from "./built-in-tools.ts";
 export { codeWarnings } from "./code-warnings.ts";
@@ -5,6 +6,7 @@ export { uncheckedFields } from "./forms.ts";
 export { McpListing, McpTool } from "./mcp-server.ts";
 export type { ListedTool, McpServer } from "./mcp-server.ts";
 export type { Orchestration } from "./orchestration.ts";
+export { ANSWER_TOOL, answerArguments } from "./output-schema.ts";
 export {
   parseAgent,
   parseMcpServer,
@@ -28,7 +30,8 @@ export type { ForkStep, LeafStep, Retry, Step, StepOf } from "./step.ts";
 export { placeholdersOf } from "./template.ts";
 export type { Placeholder } from "./template.ts";
 export { isAllOfServer, serverIn, toolsInBoth } from "./tool-names.ts";
-export { toolWarnings, URL_PLACEHOLDER } from "./tool-request.ts";
+export { targetOf } from "./tool-schema.ts";
+export { argumentsOfUrl, EFFECT_KEY, toolWarnings, URL_PLACEHOLDER } from "./tool-request.ts";
 export { sqlArguments } from "./sql-tool.ts";
 export type { HttpTool } from "./tool.ts";
 export { agentUnfilledWarnings, unfilledWarnings } from "./unfilled-warnings.ts";

@@ -1,4 +1,4 @@
-import { AgentDocument, agentErrors, runnableAgent } from "./agent.ts";
+import { AgentDocument, agentErrors, DELEGATE_TOOL, runnableAgent } from "./agent.ts";
 import { useSentences } from "../schema-messages.ts";
 import { codeErrors } from "./code.ts";
 import { agentModelErrors, stepModelErrors } from "./models.ts";
@@ -9,6 +9,7 @@ import { impossibleReferences, namedByAgent, referencesOf } from "./references.t
 import { almostPlaces, validateGraph } from "./graph.ts";
 import { McpServerDocument } from "./mcp-server.ts";
 import { OrchestrationDocument } from "./orchestration.ts";
+import { ANSWER_TOOL, outputSchemaErrors } from "./output-schema.ts";
 import { headerErrors, toolRequestErrors } from "./tool-request.ts";
 import { toolSchemaErrors } from "./tool-schema-errors.ts";
 import { ToolDocument } from "./tool.ts";
@@ -63,6 +64,7 @@ function newErrors(document: OrchestrationDocument, money: MoneyRules): FieldErr
     ...codeErrors(document),
     ...stepModelErrors(document, money),
     ...unreadValues(document),
+    ...outputSchemaErrors(document),
     ...impossibleReferences(referencesOf(document)),
     ...repeatedFormKeys(document),
     ...formErrors(document),
@@ -74,9 +76,18 @@ function newErrors(document: OrchestrationDocument, money: MoneyRules): FieldErr
 export function parseNewAgent(json: unknown): Parsed<Agent> {
   const document = AgentDocument.safeParse(json);
   const more = document.success
-    ? [...agentModelErrors(document.data), ...impossibleReferences(namedByAgent(document.data))]
+    ? [
+        ...agentModelErrors(document.data),
+        ...impossibleReferences(namedByAgent(document.data)),
+        ...delegatesToItself(document.data),
+      ]
     : [];
   return alsoInvalid(parseAgent(json), more);
+}
+
+function delegatesToItself({ id, delegate_agent_ids: delegates }: AgentDocument): FieldError[] {
+  const at = delegates.indexOf(id);
+  return at < 0 ? [] : [{ path: `delegate_agent_ids[${at}]`, message: "an agent cannot delegate to itself" }];
 }
 
 /** Parses an agent. Never throws. */
@@ -94,15 +105,30 @@ export function parseAgent(json: unknown): Parsed<Agent> {
   if (all >= 0) {
     return notYet([{ path: `tools[${all}]`, message: `"all" is not available yet: list the tools by name` }]);
   }
+  if (agent.type === "delegate" && agent.delegate_agent_ids.length === 0) {
+    const message = "an empty list, for all agents, is not available yet: list the agents by their ids";
+    return notYet([{ path: "delegate_agent_ids", message }]);
+  }
   return { ok: true, definition: agent };
 }
 
 /** Parses a tool that is to be saved, as `parseNewOrchestration` does. */
 export function parseNewTool(json: unknown): Parsed<Tool> {
   const parsed = parseTool(json);
-  if (!parsed.ok || parsed.definition.tool_type !== "http") return parsed;
+  if (!parsed.ok) return parsed;
   const { definition } = parsed;
-  return alsoInvalid(parsed, [...toolRequestErrors(definition), ...toolSchemaErrors(definition.inputSchema)]);
+  const ofHttp =
+    definition.tool_type === "http"
+      ? [...toolRequestErrors(definition), ...toolSchemaErrors(definition.inputSchema)]
+      : [];
+  return alsoInvalid(parsed, [...reservedNames(definition), ...ofHttp]);
+}
+
+/** A tool under one of these names could never be called: the engine's own tool comes before it. */
+function reservedNames({ name }: Tool): FieldError[] {
+  return name === DELEGATE_TOOL || name === ANSWER_TOOL
+    ? [{ path: "name", message: `"${name}" is the name of a tool of the engine: choose another one` }]
+    : [];
 }
 
 /** Parses a tool. Never throws. */

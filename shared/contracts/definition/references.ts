@@ -3,6 +3,7 @@ import { modelOf } from "../model-name.ts";
 import { modelError } from "./models.ts";
 import type { MoneyRules } from "./models.ts";
 import { coversTool, isToolPattern, TOOL_NAME } from "./tool-names.ts";
+import { DELEGATE_TOOL } from "./agent.ts";
 import type { FieldError } from "../../errors.ts";
 import type { AgentDocument } from "./agent.ts";
 import type { Orchestration, OrchestrationDocument } from "./orchestration.ts";
@@ -35,12 +36,22 @@ export function referencesOf({ id, steps }: Pick<OrchestrationDocument, "id" | "
   });
 }
 
-/** The tools and orchestrations that an agent names. */
-export function namedByAgent({ tools, orchestration_id, orchestration_ids }: AgentDocument): Reference[] {
+/** The tools, agents and orchestrations that an agent names. */
+export function namedByAgent({
+  tools,
+  delegate_agent_ids: delegates,
+  orchestration_id,
+  orchestration_ids,
+}: AgentDocument): Reference[] {
   const runs = orchestration_id === null ? [] : [{ path: "orchestration_id", id: orchestration_id }];
   const may = orchestration_ids.map((id, index) => ({ path: `orchestration_ids[${index}]`, id }));
   return [
     ...tools.map((id, index): Reference => ({ path: `tools[${index}]`, kind: "tools", id })),
+    ...delegates.map((id, index): Reference => ({
+      path: `delegate_agent_ids[${index}]`,
+      kind: "agents",
+      id,
+    })),
     ...[...runs, ...may].map((named): Reference => ({ ...named, kind: "orchestrations" })),
   ];
 }
@@ -76,7 +87,11 @@ export function unfitAgents(
     if (agent === undefined || step.type !== "agent") return [];
     const unknownTools = (step.allowed_tools ?? [])
       .map((name, i) => ({ name, path: `steps[${index}].allowed_tools[${i}]` }))
-      .filter(({ name }) => !agent.tools.some((tool) => coversTool(tool, name) || coversTool(name, tool)))
+      .filter(
+        ({ name }) =>
+          name !== DELEGATE_TOOL &&
+          !agent.tools.some((tool) => coversTool(tool, name) || coversTool(name, tool)),
+      )
       .map(({ name, path }) => ({
         path,
         message: `the agent "${step.agent_id}" has no tool "${name}"${suggest(name, agent.tools)}`,

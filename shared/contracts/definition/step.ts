@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { DefinitionId } from "../ids.ts";
 import {
+  JsonTable,
   Keys,
   limits,
   orDefault,
@@ -12,6 +13,7 @@ import {
   text,
 } from "./fields.ts";
 import { Escalation, HumanField, People } from "./human.ts";
+import { mendedSchema } from "./tool-schema.ts";
 
 /**
  * How many tries a failing step has, and the time between them: exponential from `base_seconds`, with full jitter.
@@ -56,6 +58,17 @@ const prompted = {
   model: orNull(z.string().max(limits.nameChars)),
 };
 
+/** The fields of steps whose answer may have a form. */
+const structured = {
+  /** JSON schema of the answer, which is then its value and not a text; null: the answer is text. */
+  output_schema: orNull(
+    JsonTable.refine(
+      (schema) => JSON.stringify(schema).length <= limits.schemaChars,
+      `must be at most ${limits.schemaChars} characters of JSON`,
+    ).transform(mendedSchema),
+  ),
+};
+
 /** The fields of all steps that divide a run into several tracks. */
 const forking = {
   /** The step's own limit; the time in which the run is paused does not count. Null: only the run's limit holds. */
@@ -70,13 +83,14 @@ const steps = {
   agent: z.object({
     ...common,
     ...prompted,
+    ...structured,
     type: z.literal("agent"),
     agent_id: orDefault(DefinitionId),
     max_turns: orDefault(z.number().int().min(1).max(100).default(15)),
     /** A part of the agent's own list; null: the whole list. */
     allowed_tools: orNull(z.array(z.string()).max(limits.tools)),
   }),
-  llm: z.object({ ...common, ...prompted, type: z.literal("llm") }),
+  llm: z.object({ ...common, ...prompted, ...structured, type: z.literal("llm") }),
   tool: z.object({
     ...common,
     ...prompted,

@@ -1,7 +1,9 @@
 import { suggestions } from "../../nearest-name.ts";
 import { isObject } from "../json.ts";
+import { expressionError } from "./code.ts";
+import { withoutSecrets } from "./tool-secrets.ts";
 import type { FieldError } from "../../errors.ts";
-import type { JsonObject } from "../json.ts";
+import type { Json, JsonObject } from "../json.ts";
 import type { HttpTool, Tool } from "./tool.ts";
 
 /** A placeholder of a tool's URL: `{field}`, or `{data.a.b}` with a part of an argument. */
@@ -12,8 +14,42 @@ const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const OWN_HEADERS: ReadonlySet<string> = new Set(["content-length", "transfer-encoding", "idempotency-key"]);
 
 /** What is wrong with the URL and the headers of a tool: no call could be made, or another call than the author wrote. */
-export function toolRequestErrors({ url, headers, inputSchema }: HttpTool): FieldError[] {
-  return [...urlErrors(url), ...unknownArguments(url, inputSchema), ...headerErrors(headers)];
+export function toolRequestErrors(tool: HttpTool): FieldError[] {
+  const { url, headers, inputSchema } = tool;
+  return [
+    ...urlErrors(url),
+    ...unknownArguments(url, inputSchema),
+    ...headerErrors(headers),
+    ...reconcileErrors(tool),
+  ];
+}
+
+/** The placeholder of `reconcile.url` for the key of the call that is asked for. */
+export const EFFECT_KEY = "effect_key";
+
+/** What is wrong with the request that asks whether a call has happened. Its secrets are the tool's headers, and no others. */
+function reconcileErrors({ url, reconcile, inputSchema }: HttpTool): FieldError[] {
+  if (reconcile === null) return [];
+  const at = "reconcile.url";
+  const properties = { ...tableOf(inputSchema["properties"]), [EFFECT_KEY]: {} };
+  const errors = [
+    ...urlErrors(reconcile.url),
+    ...unknownArguments(reconcile.url, { ...inputSchema, properties }),
+  ].map(({ message }) => ({ path: at, message }));
+  if (originOf(reconcile.url) !== originOf(url))
+    errors.push({ path: at, message: "must have the scheme, the host and the port of the tool's url" });
+  if (Object.keys(withoutSecrets({ url: reconcile.url }).secrets).length > 0)
+    errors.push({ path: at, message: "must hold no secret: the request has the tool's headers" });
+  const message = expressionError(reconcile.found);
+  return message === null ? errors : [...errors, { path: "reconcile.found", message }];
+}
+
+function originOf(url: string): string | undefined {
+  return URL.parse(url.replaceAll(URL_PLACEHOLDER, "x"))?.origin;
+}
+
+function tableOf(value: Json | undefined): JsonObject {
+  return isObject(value) ? value : {};
 }
 
 /** Warnings about the placeholders of other systems in a URL: `/:id` and `<id>` for an argument. */
@@ -94,6 +130,11 @@ function unknownArguments(url: string, schema: JsonObject): FieldError[] {
       path: "url",
       message: `{${name}} is none of the properties of inputSchema${suggest(name, properties)}`,
     }));
+}
+
+/** The names of the arguments that a URL reads, of all arguments of a call. */
+export function argumentsOfUrl(url: string, args: JsonObject): string[] {
+  return argumentsIn(url, Object.keys(args));
 }
 
 /** The arguments that a URL reads. `data` stands for the object of all arguments, unless an argument has that name. */

@@ -56,8 +56,20 @@ const FORMS: { [form: string]: { is(value: Json): boolean; keywords: readonly st
  * fail with `model_bad_request`. Paths begin with `inputSchema`.
  */
 export function toolSchemaErrors(schema: JsonObject): FieldError[] {
-  const errors: FieldError[] = [];
   const at = "inputSchema";
+  return [...topErrors(schema, at), ...schemaErrors(schema, at)].slice(0, MAX_ERRORS);
+}
+
+/** What is wrong in a schema wherever it stands. Paths begin with `at`. */
+export function schemaErrors(schema: JsonObject, at: string): FieldError[] {
+  const errors: FieldError[] = [];
+  check(schema, at, { root: schema, suggest: suggestions(), errors });
+  return errors.slice(0, MAX_ERRORS);
+}
+
+/** What providers refuse at the top of a tool's schema alone. */
+export function topErrors(schema: JsonObject, at: string): FieldError[] {
+  const errors: FieldError[] = [];
   for (const keyword of NOT_AT_THE_TOP.filter((name) => Object.hasOwn(schema, name))) {
     const message = "cannot stand at the top of a tool's schema: providers refuse it. Put it into a property";
     errors.push({ path: `${at}.${keyword}`, message });
@@ -68,8 +80,7 @@ export function toolSchemaErrors(schema: JsonObject): FieldError[] {
     const message = "the name of an argument must be 1 to 64 letters, digits, _ . or -";
     errors.push({ path: `${at}.properties.${name}`, message });
   }
-  check(schema, at, { root: schema, suggest: suggestions(), errors });
-  return errors.slice(0, MAX_ERRORS);
+  return errors;
 }
 
 type Checked = { root: JsonObject; suggest: Suggest; errors: FieldError[] };
@@ -95,7 +106,8 @@ function check(schema: JsonObject, path: string, checked: Checked): void {
   }
 }
 
-function innerSchemas(schema: JsonObject, path: string): [Json, string][] {
+/** The schemas directly inside of a schema, with their paths. */
+export function innerSchemas(schema: JsonObject, path: string): [Json, string][] {
   const found: [Json, string][] = [];
   for (const keyword of INNER.one) {
     const value = schema[keyword];

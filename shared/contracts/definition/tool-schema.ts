@@ -24,6 +24,12 @@ export function argumentSchemaOf(given: JsonObject): { schema: JsonObject } | { 
   return { schema: mended({ ...rest, required, type: "object", properties }) };
 }
 
+/** A schema with the repairs of `argumentSchemaOf`, of any type. */
+export function mendedSchema(given: JsonObject): JsonObject {
+  const { $schema: _, ...rest } = inlined(given);
+  return mended(rest);
+}
+
 /** A schema that is only a reference to one of its own definitions, as generators write it, is that definition. */
 function inlined(schema: JsonObject): JsonObject {
   const { $ref, ...rest } = schema;

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { connectionError } from "./sql-tool.ts";
 import { TOOL_NAME } from "./tool-names.ts";
 import { argumentSchemaOf } from "./tool-schema.ts";
-import { JsonTable, limits, orDefault, orNull, Strings, text } from "./fields.ts";
+import { JsonTable, limits, orDefault, orNull, required, Strings, text } from "./fields.ts";
 
 const ToolName = z
   .string()
@@ -22,6 +22,15 @@ const Url = z
     /^https?:\/\/[^\s{}/@][^\s{}/@]*(?:\/|\?|$)/,
     "must begin with http:// or https:// and a host that has no placeholder, user or password",
   );
+
+/** How a tool is asked, after a crash, whether a call with an unknown outcome has happened. */
+export const Reconcile = z.object({
+  method: orDefault(z.enum(["GET", "POST"]).default("GET")),
+  /** On the host of the tool's URL, whose headers it gets; also with the placeholder `{effect_key}`. */
+  url: Url,
+  /** An expression over `answer`. False or null: the call has not happened. True: the answer is its result. Else the value is. */
+  found: required(limits.codeChars, "is required: it says whether the call has happened"),
+});
 
 const Http = z.object({
   ...common,
@@ -44,6 +53,9 @@ const Http = z.object({
   outputSchema: orNull(JsonTable),
   /** `artifact`: a successful response is stored as a file of the run, whatever it is, and the result is a reference to it. */
   response: orDefault(z.enum(["inline", "artifact"]).default("inline")),
+  /** Several calls that an agent makes in one answer are sent at the same time. */
+  parallel: orDefault(z.boolean().default(false)),
+  reconcile: orNull(Reconcile),
 });
 
 const SqlTool = z.object({

@@ -49,7 +49,11 @@ const kinds: { [Kind in DefinitionKind]: Fields } = {
   mcp_servers: fields("MCP server", fieldClasses.mcpServer, {
     inner: { oauth: { of: fields("OAuth client", fieldClasses.oauthClient), each: "value" } },
   }),
-  tools: fields("tool", fieldClasses.tool, { typeIn: "tool_type", byType: byType(toolShapes) }),
+  tools: fields("tool", fieldClasses.tool, {
+    typeIn: "tool_type",
+    byType: byType(toolShapes),
+    inner: { reconcile: { of: fields("reconcile", fieldClasses.reconcile), each: "value" } },
+  }),
 };
 
 /** The most fields that are reported: a body of another kind may have a hundred thousand. */

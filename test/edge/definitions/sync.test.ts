@@ -203,7 +203,7 @@ describe("a definition of a bundle that cannot be saved", () => {
           path: "mcp_servers[0].server_type",
           message: expect.stringContaining("gateway"),
         }),
-        ofKind({ id: "agent_boss", code: "not_yet", path: "agents[0].type" }),
+        ofKind({ id: "agent_boss", code: "not_yet", path: "agents[0].delegate_agent_ids" }),
         ofKind({
           id: "agent_cli",
           code: "invalid",

@@ -14,7 +14,7 @@ import { Escalation, HumanFieldRecord } from "../../../shared/contracts/definiti
 import { McpServerDocument, OAuthClient } from "../../../shared/contracts/definition/mcp-server.ts";
 import { OrchestrationDocument, StateField } from "../../../shared/contracts/definition/orchestration.ts";
 import { Retry, stepShapes } from "../../../shared/contracts/definition/step.ts";
-import { toolShapes } from "../../../shared/contracts/definition/tool.ts";
+import { Reconcile, toolShapes } from "../../../shared/contracts/definition/tool.ts";
 import { cpuMs } from "../../services/cpu-time.ts";
 
 type Fields = { [key: string]: unknown };
@@ -341,7 +341,7 @@ describe("agents and tools", () => {
   });
 
   test.each([
-    [{ id: "a", name: "A", type: "delegate" }, "type"],
+    [{ id: "a", name: "A", type: "delegate" }, "delegate_agent_ids"],
     [{ id: "a", name: "A", tools: ["x", "all"] }, "tools[1]"],
   ])("an agent that needs what is not implemented is not available yet: %j", (json, path) => {
     expect(parseAgent(json)).toMatchObject({ ok: false, code: "not_yet", errors: [{ path }] });
@@ -430,7 +430,6 @@ describe("a field that nothing reads", () => {
   });
 
   test.each<["orchestrations" | "agents", Fields, string]>([
-    ["agents", { name: "A", delegate_agent_ids: ["b"] }, "delegate_agent_ids"],
     ["agents", { name: "A", db_configs: [{}] }, "db_configs"],
     ["agents", { name: "A", repos: ["repo_1"] }, "repos"],
     [
@@ -461,7 +460,7 @@ describe("a field that nothing reads", () => {
   ])("of %s and is not built yet is reported, unless it is empty or switched off: %j", (kind, json, path) => {
     expect(unknownFields(kind, json)).toEqual([]);
     expect(laterFields(kind, json)).toEqual([{ path, message: "is not available yet" }]);
-    const empty = { delegate_agent_ids: [], db_configs: [], orchestration_id: null };
+    const empty = { db_configs: [], orchestration_id: null };
     expect(laterFields("agents", empty)).toEqual([]);
     const off = document([flat("a", "llm", { cache_responses_enabled: false })]);
     expect(laterFields("orchestrations", off)).toEqual([]);
@@ -540,6 +539,7 @@ describe("a field that nothing reads", () => {
       escalation: [Escalation.shape],
       agent: [AgentDocument.shape],
       tool: Object.values(toolShapes),
+      reconcile: [Reconcile.shape],
       mcpServer: [McpServerDocument.shape],
       oauthClient: [OAuthClient.shape],
     };

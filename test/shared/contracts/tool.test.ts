@@ -242,3 +242,39 @@ describe("a header of a tool", () => {
     expect(errorsOf({ headers: { "X-Filter": '{"a": {"b": 1}} {}', "x-key": "schlüssel" } })).toEqual([]);
   });
 });
+
+describe("the reconcile of a tool that is saved", () => {
+  const inputSchema = {
+    type: "object",
+    properties: { order: { type: "string" } },
+    additionalProperties: false,
+  };
+  const reconcile = {
+    url: "https://example.com/orders/{order}?key={effect_key}",
+    found: "answer.items[0] ?? false",
+  };
+
+  test("is a GET on the tool's host, with its arguments and the effect key", () => {
+    expect(parseNewTool(tool({ inputSchema, reconcile }))).toMatchObject({
+      ok: true,
+      definition: { reconcile: { method: "GET" } },
+    });
+  });
+
+  test.each<[string, Fields, string, string]>([
+    [
+      "would send the tool's headers elsewhere",
+      { url: "https://other.example.com/" },
+      "url",
+      "must have the scheme",
+    ],
+    ["names an argument that no call has", { url: "https://example.com/{oder}" }, "url", "{oder} is none of"],
+    ["holds a secret", { url: "https://example.com/?api_key=abc" }, "url", "must hold no secret"],
+    ["is no expression", { found: "answer.(" }, "found", "has a syntax error"],
+    ["says nothing", { found: " " }, "found", "is required"],
+  ])("that %s is refused with its path", (_, more, field, message) => {
+    expect(errorsOf({ inputSchema, reconcile: { ...reconcile, ...more } })).toEqual([
+      { path: `reconcile.${field}`, message: expect.stringContaining(message) },
+    ]);
+  });
+});

@@ -15,11 +15,16 @@ export type Case = {
   /** The request's message and state. */
   message?: string;
   state?: JsonObject;
-  /** The answers by the path of the step, in the order of its calls; those of a second visit are below `step#2`. */
+  /**
+   * The answers by the path of the step, in the order of its calls; those of a second visit are below `step#2`, those of an agent
+   * that was given a task below the call that gave it: `a/tool.1.1`.
+   */
   model?: { [visit: string]: Answer[] };
   agents?: { [id: string]: JsonObject };
   /** What each tool answers; `refuses`: with HTTP 400 and this reason. */
   tools?: { [name: string]: Json | { refuses: string } };
+  /** The tools whose calls may be made at the same time. */
+  parallel?: string[];
   /** What a person answers to the question of a step; `silent`: nothing, until its time has passed. */
   persons?: { [path: string]: Json | { silent: true } };
   /** The response of the child that a step starts; `fails`: the child fails with this code. The only orchestration is `child`. */

@@ -30,12 +30,15 @@ function sectionOf(one: Case): string {
   ].join("\n\n");
 }
 
-function givenOf({ message, state, agents, tools, model, persons, children }: Case): string[] {
+function givenOf({ message, state, agents, tools, parallel, model, persons, children }: Case): string[] {
   return [
     ...(message === undefined ? [] : [`Message: ${code(message)}`]),
     ...(state === undefined ? [] : [`State of the request: ${code(state)}`]),
     ...entries(agents, (id, agent) => `Agent \`${id}\`: ${code(agent)}`),
-    ...entries(tools, (name, answer) => `Tool \`${name}\` answers ${code(answer)}`),
+    ...entries(tools, (name, answer) => {
+      const how = parallel?.includes(name) ? " (`parallel: true`)" : "";
+      return `Tool \`${name}\`${how} answers ${code(answer)}`;
+    }),
     ...entries(
       model,
       (visit, answers) => `The model answers \`${visit}\`: ${answers.map(answerText).join(", then ")}`,

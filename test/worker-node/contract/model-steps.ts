@@ -1,6 +1,17 @@
 /** The contracts of the steps that call a model or a tool. */
+import type { JsonObject } from "../../../shared/contracts/json.ts";
 import type { StepContract } from "./case.ts";
 
+const answer = (args: JsonObject) => ({ calls: [{ name: "final_answer", args }] });
+const delegate = (agent_id: string, task: string) => ({
+  name: "delegate_to_agent",
+  args: { agent_id, task },
+});
+const person = {
+  type: "object",
+  properties: { name: { type: "string" }, age: { type: "integer", minimum: 0 } },
+  required: ["name", "age"],
+};
 const search = (query: string) => ({ calls: [{ name: "search", args: { query } }] });
 
 export const llm: StepContract = {
@@ -31,6 +42,27 @@ export const llm: StepContract = {
       },
     },
     {
+      that: "has a value of its `output_schema` as its answer: the model gets the faults of an answer that does not fit, once",
+      steps: [{ id: "a", type: "llm", prompt_template: "Who?", output_key: "who", output_schema: person }],
+      model: { a: [answer({ name: "Ada", age: -1 }), answer({ name: "Ada", age: 36 })] },
+      gives: {
+        state: { who: { name: "Ada", age: 36 } },
+        events: ["step_start", "final", "step_complete"],
+        calls: ["a:1:model.1", "a:1:model.2"],
+        checkpoints: 2,
+      },
+    },
+    {
+      that: "fails when the second answer does not fit its `output_schema` either",
+      steps: [{ id: "a", type: "llm", prompt_template: "Who?", output_key: "who", output_schema: person }],
+      model: { a: ["I do not know.", answer({ name: "Ada" })] },
+      gives: {
+        state: {},
+        calls: ["a:1:model.1", "a:1:model.2"],
+        error: { code: "output_invalid", message: "the answer does not fit output_schema: age is missing" },
+      },
+    },
+    {
       that: "fails when the prompt needs a key that state does not have",
       steps: [{ id: "a", type: "llm", prompt_template: "Greet {state.name}", input_keys: ["name"] }],
       gives: {
@@ -55,6 +87,70 @@ export const agent: StepContract = {
         state: { found: "Two hits." },
         checkpoints: 5,
         calls: ["a:1:model.1", "a:1:tool.1.1", "a:1:model.2", "a:1:tool.2.1", "a:1:model.3"],
+      },
+    },
+    {
+      that: "makes the calls of one answer at the same time where the tool is parallel, and commits each result by itself",
+      steps: [{ id: "a", type: "agent", agent_id: "agent_reader", output_key: "found" }],
+      agents: { agent_reader: { tools: ["search"] } },
+      tools: { search: { hits: 2 } },
+      parallel: ["search"],
+      model: {
+        a: [
+          { calls: [...search("tea").calls, ...search("milk").calls, ...search("sugar").calls] },
+          "Six hits.",
+        ],
+      },
+      gives: {
+        state: { found: "Six hits." },
+        checkpoints: 5,
+        calls: ["a:1:model.1", "a:1:tool.1.1", "a:1:tool.1.2", "a:1:tool.1.3", "a:1:model.2"],
+      },
+    },
+    {
+      that: "lets the agent give tasks to the agents of its `delegate_agent_ids`, whose turns are checkpoints too",
+      steps: [{ id: "a", type: "agent", agent_id: "agent_lead", output_key: "report" }],
+      agents: {
+        agent_lead: { delegate_agent_ids: ["agent_reader"] },
+        agent_reader: { tools: ["search"] },
+      },
+      tools: { search: { hits: 2 } },
+      model: {
+        a: [{ calls: [delegate("agent_reader", "Count tea")] }, "There are two."],
+        "a/tool.1.1": [search("tea"), "Two hits."],
+      },
+      gives: {
+        state: { report: "There are two." },
+        events: [
+          "step_start",
+          "tool_execution",
+          "tool_execution",
+          "tool_result",
+          "tool_result",
+          "final",
+          "step_complete",
+        ],
+        checkpoints: 6,
+        calls: [
+          "a:1:model.1",
+          "a:1:tool.1.1.model.1",
+          "a:1:tool.1.1.tool.1.1",
+          "a:1:tool.1.1.model.2",
+          "a:1:model.2",
+        ],
+      },
+    },
+    {
+      that: "has a value of its `output_schema` as its answer, which the agent gives when its tools have answered",
+      steps: [{ id: "a", type: "agent", agent_id: "agent_reader", output_key: "who", output_schema: person }],
+      agents: { agent_reader: { tools: ["search"] } },
+      tools: { search: { hits: 2 } },
+      model: {
+        a: [search("Ada"), answer({ name: "Ada", age: "36" }), answer({ name: "Ada", age: 36 })],
+      },
+      gives: {
+        state: { who: { name: "Ada", age: 36 } },
+        calls: ["a:1:model.1", "a:1:tool.1.1", "a:1:model.2", "a:1:model.3"],
       },
     },
     {

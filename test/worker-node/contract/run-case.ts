@@ -72,7 +72,8 @@ function harnessOf(
   harness.sandbox = sandbox;
   for (const [id, agent] of Object.entries(one.agents ?? {}))
     harness.named.set(id, { id, name: id, ...agent });
-  for (const name of Object.keys(one.tools ?? {})) harness.named.set(name, toolOf(name));
+  for (const name of Object.keys(one.tools ?? {}))
+    harness.named.set(name, toolOf(name, one.parallel?.includes(name) ?? false));
   harness.models = {
     generate: async ({ effectKey }) => {
       const key = withoutRun(effectKey);
@@ -92,8 +93,9 @@ function harnessOf(
   return harness;
 }
 
-const toolOf = (name: string): JsonObject => ({
+const toolOf = (name: string, parallel: boolean): JsonObject => ({
   name,
+  parallel,
   tool_type: "http",
   description: "",
   url: "https://tools.example.com/",
@@ -104,8 +106,10 @@ const toolOf = (name: string): JsonObject => ({
 const withoutRun = (effectKey: string): string => effectKey.split(":").slice(1).join(":");
 
 function answerFor(one: Case, key: string): Answer {
-  const [, path = "", visit = "", n = ""] = /^(.*):(\d+):model\.(\d+)/.exec(key) ?? [];
-  const name = visit === "1" ? path : `${path}#${visit}`;
+  const [, path = "", visit = "", task, n = ""] =
+    /^(.*?):(\d+):(?:(tool\..*)\.)?model\.(\d+)/.exec(key) ?? [];
+  const ofVisit = visit === "1" ? path : `${path}#${visit}`;
+  const name = task === undefined ? ofVisit : `${ofVisit}/${task}`;
   const answer = one.model?.[name]?.[Number(n) - 1];
   if (answer === undefined)
     throw new TerminalError("not_scripted", `${key} is called, and the case has no answer`);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { usageOfTurn } from "../../../worker-node/engine/conversation.ts";
+import { usageOfTurn } from "../../../worker-node/engine/conversation-turns.ts";
 import { RetryableError, TerminalError, ToolRejection } from "../../../worker-node/engine/step-errors.ts";
 import { run, step, fakeContext } from "./context.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
@@ -220,7 +220,8 @@ describe("an agent", () => {
     expect(reply?.content).not.toContain("host.internal");
     expect(fake.toolCalls.map(({ effectKey }) => effectKey)).toEqual([
       "run_1:s:1:tool.1.1",
-      "run_1:s:1:tool.2.1",
+      // The model repeats the call: a tool that has carried it out knows the key.
+      "run_1:s:1:tool.1.1",
     ]);
     expect(fake.noted).toContainEqual(
       expect.objectContaining({ type: "tool_result", preview: expect.stringContaining("in time") }),

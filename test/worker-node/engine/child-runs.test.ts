@@ -148,7 +148,18 @@ describe("the tool spawn_run of an agent", () => {
     });
     await run(ask, context);
     expect(children).toEqual([]);
-    expect(JSON.stringify(modelCalls[1]?.messages)).toContain("it may start research, summary");
+    expect(JSON.stringify(modelCalls[1]?.messages)).toContain("must be one of");
+    expect(modelCalls[1]?.messages.at(-1)?.content).toContain('["research","summary"]');
+  });
+
+  test("of an agent without orchestration_ids starts nothing, and the model gets the reason", async () => {
+    const { context, modelCalls, children } = fakeContext({
+      agents: { helper: { id: "helper", name: "H", tools: ["spawn_run"] } },
+      answers: [{ calls: [research] }, "done"],
+    });
+    await run(ask, context);
+    expect(children).toEqual([]);
+    expect(modelCalls[1]?.messages.at(-1)?.content).toContain("orchestration_ids are empty");
   });
 
   // Fails when the results of the other calls of the round are not committed before the wait: they would be made again.

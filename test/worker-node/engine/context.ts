@@ -66,7 +66,9 @@ export function fakeContext(given: {
   message?: string;
   answers?: FakeAnswer[];
   agents?: { [id: string]: JsonObject };
-  tools?: { [name: string]: (args: Json) => Json };
+  tools?: { [name: string]: (args: Json) => Json | Promise<Json> };
+  /** The tools whose definitions have `parallel: true`. */
+  parallel?: string[];
   turns?: Json[];
   blobs?: { [ref: string]: Json };
   evaluate?: StepContext["sandbox"]["evaluate"];
@@ -137,12 +139,19 @@ export function fakeContext(given: {
       },
     },
     files: given.files ?? refusingFiles,
+    filesOfCall: () => ({ ...(given.files ?? refusingFiles), written: [] }),
     sandbox: { evaluate: given.evaluate ?? unused, transform: given.transform ?? unused },
     agent: async (id) => given.agents?.[id] ?? null,
     tool: async (name) =>
       given.tools?.[name] === undefined
         ? null
-        : { name, tool_type: "http", url: "https://example.com/", inputSchema },
+        : {
+            name,
+            tool_type: "http",
+            url: "https://example.com/",
+            inputSchema,
+            parallel: given.parallel?.includes(name) ?? false,
+          },
     chat: given.chat ?? null,
     turns: given.turns ?? [],
     reply: given.reply ?? null,

@@ -4,9 +4,10 @@ import { newSessionId } from "../../../shared/contracts/ids.ts";
 import { JsonRecord } from "../../../shared/contracts/json.ts";
 import type { StoredEntry } from "../../../shared/contracts/journal-entry.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
+import type { ModelAnswer } from "../../../worker-node/engine/ports.ts";
 import { Stop } from "../../../worker-node/execution/stop.ts";
 import { silentPeer, slowPeer } from "../../services/waiting.ts";
-import { ExecutionHarness } from "./execution-harness.ts";
+import { ExecutionHarness, usage } from "./execution-harness.ts";
 
 const session = newSessionId();
 const turn = { chat_session: session, orchestration_id: "chat:helper" };
@@ -52,6 +53,27 @@ describe("the execution of a chat turn", () => {
       tool_calls: [{ tool: "look", args: { at: "x" } }],
       cut: false,
     });
+  });
+
+  // Fails when every agent that a turn reads is taken for the one of its version.
+  test("gives a task to the newest version of another agent", async () => {
+    const delegating = { id: "helper", name: "Helper", tools: [], delegate_agent_ids: ["other"] };
+    harness.definition = JsonRecord.parse(JSON.parse(turnDefinition("helper", "Helper", delegating)));
+    harness.named.set("other", { id: "other", name: "Other", system_prompt: "As other." });
+    const answers: ModelAnswer[] = [
+      {
+        text: "",
+        tool_calls: [{ id: "1", name: "delegate_to_agent", args: { agent_id: "other", task: "Do it" } }],
+        usage,
+      },
+      { text: "done", tool_calls: [], usage },
+      { text: "It is done.", tool_calls: [], usage },
+    ];
+    harness.models = { generate: async () => answers.shift() ?? silentPeer(harness.stop.signal) };
+    const { run, ending } = harness.begin(turn);
+    await ending;
+    expect(harness.calls[1]?.messages).toMatchObject([{ content: "As other." }, { content: "Do it" }]);
+    expect(replyOf(run)?.content).toBe("It is done.");
   });
 
   // Fails when a large answer is a reference in the history: its object lives as long as the run.

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { EndRecord, Usage } from "../../../shared/contracts/journal-entry.ts";
-import { usageOfTurn } from "../../../worker-node/engine/conversation.ts";
+import { usageOfTurn } from "../../../worker-node/engine/conversation-turns.ts";
 import { Stop } from "../../../worker-node/execution/stop.ts";
 import { ExecutionHarness, steps } from "../execution/execution-harness.ts";
 import { aProvider, ag1, evaluator, llm1, runStep } from "./model-run.ts";

@@ -1,16 +1,18 @@
 import { TextBudget } from "../bounded-text.ts";
 import { modelOf } from "../../../shared/contracts/model-name.ts";
-import { Conversation, effectKey } from "../conversation.ts";
+import { Conversation } from "../conversation.ts";
 import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
 import { findJson } from "../find-json.ts";
 import { composePrompt } from "../prompt.ts";
 import { asText, outputOf, valueAt } from "../run-state.ts";
 import { argumentsInCall } from "../tool-arguments.ts";
-import { callTool, openToolbox, specsOf, textForModel } from "../toolbox.ts";
+import { callTool, textForModel } from "../call-tool.ts";
+import { openToolbox, specsOf } from "../toolbox.ts";
 import type { StepOf } from "../../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import type { Executor, StepContext, StepResult, ToolCall, ToolSpec } from "../ports.ts";
+import type { Performed } from "../offered-tool.ts";
 import type { Toolbox } from "../toolbox.ts";
 
 /** Answers that a model may give until the tool accepts its arguments. */
@@ -28,17 +30,16 @@ export const tool: Executor<"tool"> = async (step, context) => {
 
 async function byState(toolbox: Toolbox, step: StepOf<"tool">, context: StepContext): Promise<StepResult> {
   const args = await argsFromState(specsOf(toolbox)[0], step, context);
-  await context.confirm();
-  const key = effectKey(context, "tool.1");
+  const conversation = new Conversation(context, []);
+  const call = { id: "1", name: step.forced_tool, args, by: "state" as const };
   const answer = await callTool(
-    { id: "1", name: step.forced_tool, args, by: "state" },
+    { ...call, ...placed("tool.1", conversation, context) },
     toolbox,
-    key,
     step,
     context,
   );
   if (!answer.ok) throw new TerminalError(answer.code, answer.reason);
-  return result(answer.value, step, { usage: [], effects: [key] });
+  return result(answer.value, step, conversation);
 }
 
 async function argsFromState(
@@ -98,13 +99,28 @@ async function byModel(toolbox: Toolbox, step: StepOf<"tool">, context: StepCont
         `Call the tool ${step.forced_tool}, or answer with JSON that holds its arguments alone.`,
       );
     } else {
-      const key = await conversation.effect(`tool.${conversation.answerCount}`);
-      const answer = await callTool({ ...call, by: "model" }, toolbox, key, step, context);
+      const at = placed(`tool.${conversation.answerCount}`, conversation, context);
+      const answer = await callTool({ ...call, by: "model", ...at }, toolbox, step, context);
       if (answer.ok) return result(answer.value, step, conversation);
       correct(conversation, textForModel(answer));
     }
     await conversation.commit();
   }
+}
+
+/** The call of this name in the conversation, which becomes an effect of the step. */
+function placed(at: string, conversation: Conversation, { files }: StepContext): Omit<Performed, "args"> {
+  return {
+    at,
+    effect: () => conversation.effect(at),
+    begin: async () => {
+      const begun = await conversation.begin(at);
+      await conversation.effect(at);
+      return begun;
+    },
+    charge: (usage) => conversation.charge(usage),
+    files,
+  };
 }
 
 function correct(conversation: Conversation, content: string): void {

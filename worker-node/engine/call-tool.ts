@@ -1,0 +1,111 @@
+import { namesOf } from "./events.ts";
+import { clip } from "./prompt.ts";
+import { asText } from "./run-state.ts";
+import { RetryableError, TerminalError, ToolRejection } from "./step-errors.ts";
+import { argumentErrors, argumentsOf, missingArguments } from "./tool-arguments.ts";
+import type { Step } from "../../shared/contracts/definition/index.ts";
+import type { Json } from "../../shared/contracts/json.ts";
+import type { StepContext, ToolCall } from "./ports.ts";
+import type { OfferedTool, Performed } from "./offered-tool.ts";
+import type { Toolbox } from "./toolbox.ts";
+
+const PREVIEW_CHARS = 500;
+/** Characters of a tool's result that a model gets; a note says how many are left out. */
+const RESULT_CHARS = 100_000;
+
+/** Codes of answers that the tool's definition has caused, and not the call. */
+const WRONG_TOOL: ReadonlySet<string> = new Set(["tool_unauthorized", "tool_redirected"]);
+/** Codes of a call without an answer, which an agent hears of: it may do without this tool. */
+const SILENT_TOOL: ReadonlySet<string> = new Set(["tool_timeout", "mcp_unreachable"]);
+
+/** A tool's result, or why there is none where the model can do something about it. */
+type ToolResult = { ok: true; value: Json } | Refused;
+type Refused = { ok: false; code: string; reason: string };
+
+/**
+ * The origin of a call: an agent, which can react to its failure; a model that filled in the arguments of a tool step; or the
+ * run's state.
+ */
+type CallBy = "agent" | "model" | "state";
+
+/**
+ * Makes one tool call and publishes it. A call of a tool that the model does not have, with arguments that the tool's
+ * schema does not allow, that the tool refuses, or whose answer cannot be used, returns the reason for the model. So does an
+ * agent's call that the tool did not answer in time, or whose answer means that the tool's own headers or address are wrong: the
+ * agent may go on without the tool. In a tool step a timeout is tried again, as its `retry` says, and the others fail the step. Any
+ * other failure is thrown.
+ * @param call `isBegun`: an earlier execution has published that the call is made
+ * @throws ChildIsOpen when the step has to wait for a run that the call has started
+ */
+export async function callTool(
+  call: ToolCall & { by: CallBy; isBegun?: boolean } & Omit<Performed, "args">,
+  tools: Toolbox,
+  step: Step,
+  context: StepContext,
+): Promise<ToolResult> {
+  const tool = tools.get(call.name);
+  const args = argumentsOf(call.args);
+  const execution = {
+    type: "tool_execution" as const,
+    ...namesOf(step),
+    tool_name: call.name,
+    args: args ?? call.args,
+  };
+  const notedLast = tool?.mayWait ? [execution] : [];
+  if (!tool?.mayWait && !call.isBegun) context.note(execution);
+  let result: ToolResult;
+  if (tool === undefined) {
+    const names = [...tools.keys()].join(", ") || "none";
+    result = refused(`There is no tool "${call.name}" for you here. Your tools: ${names}.`);
+  } else if (args === null)
+    result = refused("The call was not made: the arguments must be one JSON object, at most 64 levels deep.");
+  else {
+    const { parameters } = tool.spec;
+    const wrong =
+      call.by === "state"
+        ? missingArguments(args, parameters).map((name) => `the argument ${name} is missing`)
+        : argumentErrors(args, parameters);
+    result =
+      wrong.length > 0
+        ? refused(`The call was not made: ${wrong.join("; ")}.`)
+        : await perform(tool, { ...call, args }, call.by);
+  }
+  const preview = clip(textForModel(result), PREVIEW_CHARS - 40);
+  context.note(...notedLast, { type: "tool_result", ...namesOf(step), tool_name: call.name, preview });
+  return result;
+}
+
+async function perform(tool: OfferedTool, call: Performed, by: CallBy): Promise<ToolResult> {
+  try {
+    return { ok: true, value: await tool.perform(call) };
+  } catch (error) {
+    if (by === "agent" && error instanceof RetryableError && SILENT_TOOL.has(error.code)) {
+      const why = error.code === "tool_timeout" ? "the tool did not answer in time" : error.message;
+      const note = "It may have been carried out all the same.";
+      return refused(`The call has no result: ${why}. ${note}`, error.code);
+    }
+    if (by === "agent" && error instanceof TerminalError && WRONG_TOOL.has(error.code)) {
+      return refused(
+        `The call has no result, and other arguments may not help: ${error.message}`,
+        error.code,
+      );
+    }
+    if (!(error instanceof ToolRejection)) throw error;
+    const what = error.code === "tool_rejected" ? "The tool refused the call" : "The call has no result";
+    return refused(`${what}: ${error.message}`, error.code);
+  }
+}
+
+function refused(reason: string, code = "tool_rejected"): Refused {
+  return { ok: false, code, reason };
+}
+
+/** Whether a call without a result may have happened all the same. */
+export function isUnknown(result: ToolResult): boolean {
+  return !result.ok && SILENT_TOOL.has(result.code);
+}
+
+/** A tool's result as a model reads it. */
+export function textForModel(result: ToolResult): string {
+  return result.ok ? clip(asText(result.value), RESULT_CHARS) : result.reason;
+}

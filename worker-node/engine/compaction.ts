@@ -1,0 +1,97 @@
+import { namesOf } from "./events.ts";
+import { clip } from "./prompt.ts";
+import type { Step } from "../../shared/contracts/definition/index.ts";
+import type { Conversation } from "./conversation.ts";
+import type { Appended } from "./conversation-turns.ts";
+import type { Message, StepContext } from "./ports.ts";
+
+/** The part of the limit that the newest messages may keep. */
+const KEPT_SHARE = 0.3;
+/** The part of the limit that a summary must at least replace. */
+const WORTH_SHARE = 0.2;
+/** The part of the limit that one message may have in the text to be summarized. */
+const MESSAGE_SHARE = 0.1;
+
+const SYSTEM =
+  "An agent works on the task below, and its conversation has become too long. Summarize what it has done and found, so that it " +
+  "can go on without the conversation: facts, names, numbers and addresses exactly, decisions with their reasons, what " +
+  "was tried in vain, and what is left to do. Write the summary alone.";
+const HEADING = "## Summary of your work on this task so far";
+
+type Compacting = {
+  step: Step;
+  context: StepContext;
+  conversation: Conversation;
+  model: string | null;
+  compactAtChars: number;
+};
+
+/**
+ * Replaces the oldest messages of a conversation that has passed its limit by a summary, which the same model makes. The
+ * summary is a checkpoint, so a crash does not pay it twice. The opening stays, and an answer and the results of its tool calls
+ * stay together. A conversation of one answer cannot be made shorter.
+ */
+export async function compact({
+  step,
+  context,
+  conversation,
+  model,
+  compactAtChars,
+}: Compacting): Promise<void> {
+  const { opening, summary, recent } = conversation.parts;
+  const before = charsOf(opening) + (summary?.text.length ?? 0) + charsOf(recent);
+  if (before <= compactAtChars) return;
+  const count = oldestOf(recent, compactAtChars * KEPT_SHARE);
+  // A long opening stays as it is: a summary of little more would be paid for at each turn.
+  if (charsOf(recent.slice(0, count)) < compactAtChars * WORTH_SHARE) return;
+  const old = recent.slice(0, count).map((message) => textOf(message, compactAtChars * MESSAGE_SHARE));
+  // What is before it in the opening is the history of a chat.
+  const task = opening.findLast(({ role }) => role === "user")?.content ?? "";
+  const about = [task, ...(summary === null ? [] : [summary.text]), ...old].join("\n\n");
+  const text = await conversation.callForSummary(model, [
+    { role: "system", content: SYSTEM },
+    { role: "user", content: clip(about, compactAtChars) },
+  ]);
+  const after = charsOf(opening) + text.length + charsOf(recent.slice(count));
+  context.note({
+    type: "context_compacted",
+    ...namesOf(step),
+    message_count: count,
+    chars_before: before,
+    chars_after: after,
+  });
+  await conversation.commit({
+    summary: { text: `${HEADING}\n${text}`, until: (summary?.until ?? 0) + count },
+  });
+}
+
+/** How many of the oldest messages have to go, so that at most `keptChars` stay, or the last answer with its results alone. */
+function oldestOf(messages: readonly Appended[], keptChars: number): number {
+  let chars = 0;
+  let first = messages.findLastIndex(({ role }) => role === "assistant");
+  for (let at = messages.length - 1; at > 0; at--) {
+    const message = messages[at];
+    if (message === undefined) break;
+    chars += charsOf([message]);
+    // Nothing before an answer belongs to it.
+    if (message.role === "assistant" && chars <= keptChars) first = Math.min(first, at);
+  }
+  return Math.max(0, first);
+}
+
+function charsOf(messages: readonly Message[]): number {
+  return messages.reduce((sum, message) => sum + JSON.stringify(withoutImages(message)).length, 0);
+}
+
+function withoutImages(message: Message): Message {
+  return message.role === "user" ? { role: "user", content: message.content } : message;
+}
+
+function textOf(message: Appended, chars: number): string {
+  const calls =
+    message.role === "assistant"
+      ? message.tool_calls.map(({ name, args }) => `${name}(${JSON.stringify(args)})`)
+      : [];
+  const who = message.role === "tool" ? `Result of ${message.tool_name}` : `The ${message.role}`;
+  return clip([`### ${who}`, message.content, ...calls].join("\n"), chars);
+}

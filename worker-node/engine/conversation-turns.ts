@@ -1,0 +1,81 @@
+import { z } from "zod";
+import { Summary as HistorySummary } from "../../shared/contracts/chat.ts";
+import { Usage } from "../../shared/contracts/journal-entry.ts";
+import { JsonValue } from "../../shared/contracts/json.ts";
+import type { Json } from "../../shared/contracts/json.ts";
+
+const ToolCall = z.object({ id: z.string(), name: z.string(), args: JsonValue });
+const Appended = z.discriminatedUnion("role", [
+  z.object({ role: z.literal("user"), content: z.string() }),
+  z.object({
+    role: z.literal("assistant"),
+    content: z.string(),
+    tool_calls: z.array(ToolCall),
+    parts: JsonValue.default(null),
+  }),
+  z.object({ role: z.literal("tool"), tool_call_id: z.string(), tool_name: z.string(), content: z.string() }),
+]);
+/** A message after the opening of a conversation. */
+export type Appended = z.infer<typeof Appended>;
+/** A model's answer. */
+export type Answer = Extract<Appended, { role: "assistant" }>;
+
+/** What one turn adds to a conversation: the `data` of the turn's checkpoint. */
+export const Turn = z.object({
+  messages: z.array(Appended),
+  usage: z.array(Usage),
+  effects: z.array(z.string()),
+  /** The tool call by which an agent delegated the task of this conversation. Absent in the step's own conversation. */
+  in: z.string().exactOptional(),
+  /** The turn corrects an answer that does not fit the step's `output_schema`. */
+  repair: z.literal(true).exactOptional(),
+  /** The effect key of a call of a tool with `reconcile`, which is made after this turn. */
+  begun: z.string().exactOptional(),
+  /** The name of the call whose result the turn holds, if it may have happened or not. */
+  unknown: z.string().exactOptional(),
+  /** A text that the model gets in place of the conversation's first `until` messages after the opening. */
+  summary: z.object({ text: z.string(), until: z.number().int().positive() }).exactOptional(),
+  /** Of a chat turn: what the model gets in place of the oldest messages of the session's history. */
+  history_summary: HistorySummary.exactOptional(),
+});
+export type Turn = z.infer<typeof Turn>;
+export type Summary = NonNullable<Turn["summary"]>;
+
+/** The usage in a turn's `data`. The turn has charged it; the step's checkpoint adds it to its totals. */
+export function usageOfTurn(data: Json): Usage[] {
+  return Turn.parse(data).usage;
+}
+
+/** The effect keys of the calls whose outcome a turn's `data` holds. */
+export function effectsOfTurn(data: Json): string[] {
+  return Turn.parse(data).effects;
+}
+
+/** The `data` of a turn that adds nothing to a conversation but what its calls used, and their effect keys. */
+export function turnOfUsage(usage: readonly Usage[], effects: readonly string[] = []): Turn {
+  return Turn.parse({ messages: [], usage, effects });
+}
+
+/** Messages with the results of each answer's tool calls in the order of the calls: they are committed as they arrive. */
+export function inCallOrder(messages: readonly Appended[]): Appended[] {
+  const ordered: Appended[] = [];
+  let results: Extract<Appended, { role: "tool" }>[] = [];
+  let calls: string[] = [];
+  const place = (): void => {
+    ordered.push(
+      ...results.toSorted((a, b) => calls.indexOf(a.tool_call_id) - calls.indexOf(b.tool_call_id)),
+    );
+    results = [];
+  };
+  for (const message of messages) {
+    if (message.role === "tool") {
+      results.push(message);
+      continue;
+    }
+    place();
+    ordered.push(message);
+    if (message.role === "assistant") calls = message.tool_calls.map(({ id }) => id);
+  }
+  place();
+  return ordered;
+}

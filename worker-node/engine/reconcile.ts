@@ -1,0 +1,79 @@
+import { argumentsOfUrl, EFFECT_KEY } from "../../shared/contracts/definition/index.ts";
+import { isObject } from "../../shared/contracts/json.ts";
+import { RetryableError, TerminalError, ToolRejection } from "./step-errors.ts";
+import type { HttpTool } from "../../shared/contracts/definition/index.ts";
+import type { Json, JsonObject } from "../../shared/contracts/json.ts";
+import type { Files, StepContext } from "./ports.ts";
+import type { OfferedTool } from "./offered-tool.ts";
+
+type Reconcile = NonNullable<HttpTool["reconcile"]>;
+
+/**
+ * Calls of a tool that can be asked whether a call has happened. The beginning of each call is committed before the call. When
+ * an earlier execution had begun it, the tool is asked first: what it has found is the result, and the call is not made.
+ *
+ * HTTP 404 means that it has not happened. Any other refusal leaves that unknown, so the step fails and nothing is called.
+ */
+export function reconciling(
+  stored: JsonObject,
+  reconcile: Reconcile,
+  context: StepContext,
+): OfferedTool["perform"] {
+  return async ({ args, begin, files }) => {
+    const { key, wasBegun } = await begin();
+    if (wasBegun) {
+      const found = await lookUp(stored, reconcile, { args, key, files }, context);
+      if (found !== null) return found;
+    }
+    return context.tools.call({ tool: stored, args, effectKey: key, signal: context.signal, files });
+  };
+}
+
+/** The result of a call that has happened; null: it has not. */
+async function lookUp(
+  stored: JsonObject,
+  { method, url, found }: Reconcile,
+  { args, key, files }: { args: JsonObject; key: string; files: Files },
+  context: StepContext,
+): Promise<Json> {
+  const all = { ...args, [EFFECT_KEY]: key };
+  const named = new Set(argumentsOfUrl(url, all));
+  const ofUrl = Object.entries(all).filter(([name]) => named.has(name));
+  const sealed = Object.entries(isObject(stored["sealed"]) ? stored["sealed"] : {});
+  const tool = {
+    ...stored,
+    method,
+    url,
+    outputSchema: null,
+    // `found` reads the answer.
+    response: "inline",
+    reconcile: null,
+    // Of the tool's secrets the request has those of its headers alone. The others have their places in another URL.
+    sealed: Object.fromEntries(sealed.filter(([place]) => place.startsWith("headers."))),
+  };
+  const request = {
+    tool,
+    args: method === "GET" ? Object.fromEntries(ofUrl) : all,
+    effectKey: `${key}.reconcile`,
+    signal: context.signal,
+    files,
+  };
+  try {
+    const answer = await context.tools.call(request);
+    const value = await context.sandbox.evaluate(found, {}, { answer });
+    return value === true ? answer : value === false ? null : value;
+  } catch (error) {
+    if (error instanceof ToolRejection && error.status === 404) return null;
+    if (error instanceof RetryableError) {
+      // The question was refused, and not the call: the call keeps its key, under which it was begun.
+      const { code, message, retryAfterMs } = error;
+      throw new RetryableError(code, message, { cause: error, retryAfterMs });
+    }
+    if (!(error instanceof TerminalError)) throw error;
+    throw new TerminalError(
+      "reconcile_failed",
+      `a call may have happened, and its tool did not say whether: ${error.message}`,
+      { cause: error },
+    );
+  }
+}

@@ -1,0 +1,119 @@
+import { ANSWER_TOOL, answerArguments } from "../../shared/contracts/definition/index.ts";
+import { isObject } from "../../shared/contracts/json.ts";
+import { textOf } from "./conversation.ts";
+import { findJson } from "./find-json.ts";
+import { schemaFaults, SchemaTooComplex } from "./schema-check.ts";
+import { TerminalError, ToolRejection } from "./step-errors.ts";
+import { argumentsInCall, argumentsOf } from "./tool-arguments.ts";
+import type { Json, JsonObject } from "../../shared/contracts/json.ts";
+import type { Conversation } from "./conversation.ts";
+import type { Answer } from "./conversation-turns.ts";
+import type { Sandbox } from "./ports.ts";
+import type { OfferedTool } from "./offered-tool.ts";
+
+/** Answers that do not fit the schema and are corrected; the next one fails the step. */
+const MAX_REPAIRS = 1;
+/** The results of patterns may lead to further patterns. */
+const MAX_PATTERN_ROUNDS = 10;
+
+/**
+ * The tool by which a model answers in the form of `schema`. All providers take it, while each of them takes another part of
+ * JSON Schema for answers of its own kind. It is never performed beside other calls: their results could change the answer.
+ */
+export function answerTool(schema: JsonObject): OfferedTool {
+  const { parameters } = answerArguments(schema);
+  return {
+    spec: { name: ANSWER_TOOL, description: "Gives your final answer. Call it once, alone.", parameters },
+    parallel: true,
+    async perform() {
+      throw new ToolRejection(
+        `the answer was not taken: call ${ANSWER_TOOL} alone, when you have the results of all other calls`,
+      );
+    },
+  };
+}
+
+/** Whether an answer is meant as the final one: it calls no other tool. */
+export function isFinal({ tool_calls }: Answer): boolean {
+  return tool_calls.every(({ name }) => name === ANSWER_TOOL);
+}
+
+/**
+ * The value in a final answer of a model. An answer that does not fit the schema gets the faults as its correction, once:
+ * then the turn is committed, and null means that the model has to be called again.
+ * @throws TerminalError `output_invalid` when the corrected answer does not fit either
+ */
+export async function takeOutput(
+  answer: Answer,
+  conversation: Conversation,
+  schema: JsonObject,
+  sandbox: Sandbox,
+): Promise<{ value: Json } | null> {
+  const found = valueIn(answer, answerArguments(schema).isInside);
+  const faults = "fault" in found ? [found.fault] : await faultsOf(found.value, schema, sandbox);
+  if ("value" in found && faults.length === 0) return found;
+  const what = faults.join("; ");
+  if (conversation.repairCount >= MAX_REPAIRS) {
+    throw new TerminalError("output_invalid", `the answer does not fit output_schema: ${what}`);
+  }
+  const correction = `The answer was not taken: ${what}. Give the whole answer again, by a call of ${ANSWER_TOOL}.`;
+  if (answer.tool_calls.length > 0) conversation.closeCalls(correction);
+  else conversation.add({ role: "user", content: correction });
+  await conversation.commit({ repair: true });
+  return null;
+}
+
+function valueIn(answer: Answer, isInside: boolean): { value: Json } | { fault: string } {
+  const [call, ...others] = answer.tool_calls;
+  if (others.length > 0) return { fault: `${ANSWER_TOOL} was called ${answer.tool_calls.length} times` };
+  if (call !== undefined) {
+    const args = argumentsOf(call.args);
+    if (args === null) return { fault: "the arguments must be one JSON object, at most 64 levels deep" };
+    if (!isInside) return { value: args };
+    const { value } = args;
+    return value === undefined ? { fault: "the argument value is missing" } : { value };
+  }
+  const [written, ...more] = findJson(textOf(answer));
+  if (written === undefined || more.length > 0)
+    return { fault: `the text holds ${more.length === 0 ? "no JSON" : "more than one JSON value"}` };
+  const value = argumentsInCall(written, ANSWER_TOOL) ?? written;
+  const isWrapped = isInside && isObject(value) && Object.keys(value).join() === "value";
+  return { value: isWrapped ? (value["value"] ?? null) : value };
+}
+
+/**
+ * What is wrong with a value by a schema. Patterns are read in the sandbox, which ends one that takes too long: each round
+ * checks the value with the results that are known, and takes the others for a match.
+ */
+async function faultsOf(value: Json, schema: JsonObject, sandbox: Sandbox): Promise<string[]> {
+  const known = new Map<string, boolean>();
+  const keyOf = (pattern: string, text: string): string => JSON.stringify([pattern, text]);
+  try {
+    for (let round = 1; round <= MAX_PATTERN_ROUNDS; round++) {
+      const asked = new Map<string, [string, string]>();
+      const faults = schemaFaults(value, schema, (pattern, text) => {
+        const key = keyOf(pattern, text);
+        const result = known.get(key);
+        if (result === undefined) asked.set(key, [pattern, text]);
+        return result ?? true;
+      });
+      if (asked.size === 0) return faults;
+      const results = await sandbox.transform(MATCH_ALL, {}, { pairs: [...asked.values()] });
+      for (const [i, key] of [...asked.keys()].entries())
+        known.set(key, Array.isArray(results) && results[i] === true);
+    }
+  } catch (error) {
+    if (error instanceof SchemaTooComplex) throw unchecked("the check takes too many steps", error);
+    if (error instanceof TerminalError) throw unchecked("its patterns cannot be read in time", error);
+    throw error;
+  }
+  throw unchecked(`its patterns depend on each other over ${MAX_PATTERN_ROUNDS} rounds`);
+}
+
+const MATCH_ALL = "result = pairs.map(([pattern, text]) => new RegExp(pattern, 'u').test(text));";
+
+function unchecked(why: string, cause?: unknown): TerminalError {
+  return new TerminalError("output_invalid", `the answer cannot be checked by output_schema: ${why}`, {
+    cause,
+  });
+}
