@@ -41,7 +41,7 @@ export type StepContext = {
   /** State as committed. `load` reads its references. A step never changes state: it returns `set`. */
   state: Readonly<JsonObject>;
   /** What code and templates of a step in a loop also see: `index`, and with `for_each` the `item`. Empty outside of loops. */
-  each(): Promise<JsonObject>;
+  loopVariables(): Promise<JsonObject>;
   /**
    * How a merge names the source of a key of state: `Draft (draft_a)`, the step that writes it, or the key itself. A key that
    * several branches have written has the source of each branch's value; null: the branch does not write it.

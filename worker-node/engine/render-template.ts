@@ -6,7 +6,7 @@ import type { Placeholder } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { StepContext } from "./ports.ts";
 
-type Values = Pick<StepContext, "state" | "message" | "load" | "each">;
+type Values = Pick<StepContext, "state" | "message" | "load" | "loopVariables">;
 
 /**
  * `template` with `{input}` (the run's message), `{state.a.b}`, and in a loop `{index}` and `{item.a}` replaced: text as it is, other values as JSON.
@@ -16,9 +16,9 @@ type Values = Pick<StepContext, "state" | "message" | "load" | "each">;
  * when the result would be longer than 1 MiB, before anything of that length is made.
  */
 export async function renderTemplate(template: string, values: Values): Promise<string> {
-  const each = await values.each();
-  const placeholders = placeholdersOf(template, Object.keys(each).length > 0);
-  const texts = await textsOf(template, placeholders, { ...values, each });
+  const loopVariables = await values.loopVariables();
+  const placeholders = placeholdersOf(template, Object.keys(loopVariables).length > 0);
+  const texts = await textsOf(template, placeholders, { ...values, loopVariables });
   const [first, ...literals] = literalsOf(template, placeholders);
   const rest = literals.map((literal, i) => {
     const placeholder = placeholders[i];
@@ -37,7 +37,7 @@ function literalsOf(template: string, placeholders: readonly Placeholder[]): str
 async function textsOf(
   template: string,
   placeholders: readonly Placeholder[],
-  values: Omit<Values, "each"> & { each: JsonObject },
+  values: Omit<Values, "loopVariables"> & { loopVariables: JsonObject },
 ): Promise<Map<string, string>> {
   const budget = new TextBudget("the rendered template");
   budget.add(literalsOf(template, placeholders).join(""));
@@ -51,7 +51,7 @@ async function textsOf(
     const [key = "", ...rest] = first.path;
     const rootName = nameOf({ ...first, path: first.path.slice(0, 1) });
     if (root.name !== rootName) {
-      const of = first.of === "loop" ? values.each : values.state;
+      const of = first.of === "loop" ? values.loopVariables : values.state;
       const value = first.of === "input" ? values.message : await followed(of, [key], values.load);
       root = { name: rootName, value };
     }

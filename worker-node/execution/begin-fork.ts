@@ -17,7 +17,7 @@ export function beginFork(at: TrackScope, step: ForkStep, visit: number, forked:
   const { state, track } = at;
   const { in: kind, count } = forked;
   const run_ms = runMs(at);
-  const merged = mergedKeys(step, at.walk.definition.steps);
+  const merged = mergedKeys(step, at.scope.definition.steps);
   const began = { in: kind, count, began_at: new Date().toISOString(), run_ms };
   const record = merged.length === 0 ? began : { ...began, merged };
   const turn = { ...placeOf(track), step: step.id, visit, data: null, fork: record };
@@ -46,8 +46,8 @@ function forkOf({ fork, path }: Track): Fork {
 }
 
 /** How long the run has run, without pauses. */
-export function runMs({ walk }: TrackScope): number {
-  return Math.max(0, walk.definition.timeout_minutes * 60_000 - (walk.endsAtMs - performance.now()));
+export function runMs({ scope }: TrackScope): number {
+  return Math.max(0, scope.definition.timeout_minutes * 60_000 - (scope.endsAtMs - performance.now()));
 }
 
 /** How many tracks of a fork move at the same time. */
@@ -57,13 +57,13 @@ export function limitOf(step: ForkStep, { count }: Fork): number {
 
 /** The events with which a track begins. */
 export function beginTrack(
-  { state, walk, track }: TrackScope,
+  { state, scope, track }: TrackScope,
   step: ForkStep,
   fork: Fork,
   index: number,
 ): RunEvent[] {
   const child = getOrCreateTrack(track, index);
-  const todo = next(walk.definition, state.progress, child);
+  const todo = next(scope.definition, state.progress, child);
   const begun = inTrack(track, forkerOf(step).track(step, index, fork));
   return todo.do === "step" ? [begun, stepStart(todo.step, child)] : [begun];
 }

@@ -4,13 +4,13 @@ import type { JsonObject } from "../../shared/contracts/json.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { StepContext } from "../engine/ports.ts";
 import type { Definitions } from "./definitions.ts";
-import type { ExecutionState, Walk } from "./execution-state.ts";
+import type { ExecutionState, RunScope } from "./execution-state.ts";
 import { waitForStore } from "./wait-for-store.ts";
 
 /** What the step of a chat turn reaches of its session; null: the run is no chat turn. */
 export function chatOf(
   { run, deps }: ExecutionState,
-  { images }: Walk,
+  { images }: RunScope,
   signal: AbortSignal,
 ): StepContext["chat"] {
   const { chat_session: session, run_id } = run;

@@ -4,7 +4,7 @@ import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import { placeOf, stepPath } from "../../shared/journal/track.ts";
 import type { NewWait, Wait } from "../../shared/store/runs/waits.ts";
 import type { ChildReply, ChildRequest } from "../engine/ports.ts";
-import type { Parked, Visit } from "./execution-state.ts";
+import type { LongWait, Visit } from "./execution-state.ts";
 import { childRunId, startChild } from "./start-child.ts";
 import { waitForStore } from "./wait-for-store.ts";
 
@@ -95,7 +95,7 @@ export class Children {
   }
 
   /** How the track waits for its children, or for room in the queue. */
-  park(usage: readonly Usage[]): Parked {
+  park(usage: readonly Usage[]): LongWait {
     const { track, step, visit } = this.#visit;
     const place = { ...placeOf(track), step: step.id, visit };
     const first = this.#open[0] ?? this.#newWaits[0]?.wait_id;

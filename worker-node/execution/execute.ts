@@ -12,7 +12,7 @@ import { failureOf } from "../engine/retry-policy.ts";
 import type { RunLog } from "../journal/run-log.ts";
 import { endRun, failRejected, failRun, failStep, stepIdOf } from "./end-run.ts";
 import { confirmResults, largeValuesAt } from "./execution-state.ts";
-import type { Ending, ExecutionDeps, ExecutionState, Walk } from "./execution-state.ts";
+import type { Ending, ExecutionDeps, ExecutionState, RunScope } from "./execution-state.ts";
 import { ifStored } from "./large-values.ts";
 import { readProgress } from "./read-progress.ts";
 import { TurnReply } from "./turn-reply.ts";
@@ -111,8 +111,8 @@ async function walkRun(state: ExecutionState, signal: AbortSignal): Promise<Endi
   try {
     const { signal: ofRun, abort } = limit;
     const { message, images = [] } = input;
-    const walk = { definition: layOut(definition), message, images, endsAtMs, signal: ofRun, abort };
-    return await walkSteps(state, walk);
+    const scope = { definition: layOut(definition), message, images, endsAtMs, signal: ofRun, abort };
+    return await walkSteps(state, scope);
   } finally {
     limit.clear();
   }
@@ -157,14 +157,14 @@ async function inputOf(run: ClaimedRun, deps: ExecutionDeps, signal: AbortSignal
 }
 
 /** Moves the run's own track to its end, and the tracks into which its steps divide it. */
-async function walkSteps(state: ExecutionState, walk: Walk): Promise<Ending> {
+async function walkSteps(state: ExecutionState, scope: RunScope): Promise<Ending> {
   const tooLarge = whenStateTooLarge("the state that the run has before its next step", state.size.bytes);
   if (tooLarge) return failRun(state, { ...tooLarge, step_id: null });
-  noteBeginning(state, walk.definition);
-  const waits = new Waits(state, walk);
+  noteBeginning(state, scope.definition);
+  const waits = new Waits(state, scope);
   const restarts = state.run.event_seq === state.progress.rewoundAt;
   const track = state.progress;
-  const own = { state, walk, waits, track, signal: walk.signal, restarts, onEnd: () => [] };
+  const own = { state, scope, waits, track, signal: scope.signal, restarts, onEnd: () => [] };
   try {
     const end = await walkTrack(own);
     if (end.is === "failed") return await failStep(state, end.path, end.error, end);

@@ -134,7 +134,7 @@ export async function confirmResults(state: ExecutionState): Promise<RejectedRes
 }
 
 /** What all steps of a run have in common. `signal` also aborts when the run's time is over. */
-export type Walk = {
+export type RunScope = {
   definition: Orchestration;
   /** The message that started the run. */
   message: string;
@@ -148,10 +148,10 @@ export type Walk = {
 };
 
 /** A visit of a step whose model calls are paid for. */
-export type PaidVisit = { state: ExecutionState; walk: Walk; track: Track; step: Step; visit: number };
+export type PaidVisit = { state: ExecutionState; scope: RunScope; track: Track; step: Step; visit: number };
 
 /** A wait that is too long to hold the run's slot. */
-export type Parked = {
+export type LongWait = {
   is: "wait";
   /** `queued`: until the next try. `paused`: for an answer, a timer, a child or room to start one, at most until a time. `afterMs`: until that time. */
   status: "queued" | "paused";
@@ -184,7 +184,7 @@ export function largeValuesAt({ run, deps }: ExecutionState, place: string): Lar
 /** One visit of a step in a track. `large`: where it stores its large values. `signal` also aborts when its track is stopped. */
 export type Visit = {
   state: ExecutionState;
-  walk: Walk;
+  scope: RunScope;
   track: Track;
   step: Step;
   visit: number;

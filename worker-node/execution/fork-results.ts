@@ -44,11 +44,11 @@ export function commitFailure(
 
 /** The result of a fork whose tracks have all ended. */
 export async function joined(
-  { state, walk, track }: TrackScope,
+  { state, scope, track }: TrackScope,
   step: ForkStep,
   fork: Fork,
 ): Promise<{ is: "result" } & Result> {
-  const { definition } = walk;
+  const { definition } = scope;
   const { visit } = fork;
   const large = largeValuesAt(
     state,

@@ -17,10 +17,10 @@ type TryOf = {
  * own limit and in all budgets that apply, and the charge of the call takes its place: docs/protocol.md 5.10.
  */
 export function paidModels(visit: PaidVisit, thisTry: TryOf): Models {
-  const { state, walk } = visit;
+  const { state, scope } = visit;
   const { deps, runLog, runLimit } = state;
   const { usage, signal, spent } = thisTry;
-  const maxUsd = walk.definition.max_total_cost_usd;
+  const maxUsd = scope.definition.max_total_cost_usd;
   return {
     generate: async (request) => {
       spent();

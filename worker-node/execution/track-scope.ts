@@ -3,14 +3,14 @@ import type { RunEvent } from "../../shared/contracts/event.ts";
 import { stepPath } from "../../shared/journal/track.ts";
 import type { Track } from "../../shared/journal/track.ts";
 import type { Next } from "../engine/machine.ts";
-import type { ExecutionState, RejectedResult, Walk } from "./execution-state.ts";
+import type { ExecutionState, RejectedResult, RunScope } from "./execution-state.ts";
 import type { FailedVisit, Result } from "./visit.ts";
 import type { Waits } from "./waits.ts";
 
 /** What the walk of one track has: what all steps of its run have in common, the track, and what surrounds it. */
 export type TrackScope = {
   state: ExecutionState;
-  walk: Walk;
+  scope: RunScope;
   waits: Waits;
   track: Track;
   /** Aborted when the run stops, or the fork that the track is in. */

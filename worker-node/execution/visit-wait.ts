@@ -6,7 +6,7 @@ import { placeOf, stepPath } from "../../shared/journal/track.ts";
 import type { Track } from "../../shared/journal/track.ts";
 import type { NewWait, Wait } from "../../shared/store/runs/waits.ts";
 import type { NewStepWait, Reply, StepWait } from "../engine/ports.ts";
-import type { ExecutionState, Parked } from "./execution-state.ts";
+import type { ExecutionState, LongWait } from "./execution-state.ts";
 import type { LargeValues } from "./large-values.ts";
 import { waitForStore } from "./wait-for-store.ts";
 
@@ -69,7 +69,7 @@ export class VisitWait {
     { waitFor, againInMs = Infinity, events }: StepWait,
     large: LargeValues,
     usage: readonly Usage[],
-  ): Promise<Parked> {
+  ): Promise<LongWait> {
     const named = events.map((event) =>
       event.type === "human_input_required" || event.type === "human_escalated"
         ? { ...event, question_id: this.#id }

@@ -14,7 +14,7 @@ import { whenStateTooLarge } from "../../shared/journal/size-limits.ts";
 import { placeOf, stepPath } from "../../shared/journal/track.ts";
 import type { Track } from "../../shared/journal/track.ts";
 import { effectsOfTurn, turnOfUsage, usageOfTurn } from "../engine/conversation-turns.ts";
-import { eachOf, sourceOf } from "../engine/each.ts";
+import { loopVariablesOf, sourceOf } from "../engine/loop-variables.ts";
 import { inTrack, stepRetry } from "../engine/events.ts";
 import type { NewArtifact } from "../../shared/store/files/new-artifact.ts";
 import { runFiles } from "../files/run-files.ts";
@@ -32,7 +32,7 @@ import { Children } from "./children.ts";
 import { paidModels } from "./paid-models.ts";
 import { waitForBudget } from "./wait-for-budget.ts";
 import { publishedEvents } from "./published-events.ts";
-import type { Parked, Visit } from "./execution-state.ts";
+import type { LongWait, Visit } from "./execution-state.ts";
 import { loadValue } from "./large-values.ts";
 import { sizeOf } from "./state-size.ts";
 import { Stop, withTimeout, within } from "./stop.ts";
@@ -58,7 +58,7 @@ export type Result = {
 };
 
 /** How a try that did not fail ended. */
-type Tried = ({ is: "result" } & Result) | Forked | Parked;
+type Tried = ({ is: "result" } & Result) | Forked | LongWait;
 
 /** The visit divides its track. */
 export type Forked = { is: "forked"; in: ForkRecord["in"]; count: number; events: readonly RunEvent[] };
@@ -164,7 +164,7 @@ function triesBefore(retry: RetryPark | null): Tries {
 
 /** Decides on a failed try: the visit fails, parks, or is tried again after a wait that keeps the slot. */
 function afterFailure(
-  { state, walk, track, step, visit }: Visit,
+  { state, scope, track, step, visit }: Visit,
   tries: Tries,
   error: unknown,
 ): Visited | { is: "retry"; afterMs: number } {
@@ -174,7 +174,7 @@ function afterFailure(
   const verdict =
     error instanceof Stop
       ? { do: "fail" as const }
-      : judge(error, count, step.retry, { random: Math.random, leftMs: walk.endsAtMs - performance.now() });
+      : judge(error, count, step.retry, { random: Math.random, leftMs: scope.endsAtMs - performance.now() });
   if (verdict.do === "fail") {
     return { is: "failed", error: failure, tries: count, firstFailedAt, cause: error, usage };
   }
@@ -261,14 +261,14 @@ async function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
 
 /** The visit's result, with its large values in the object store. `began`: by the wall clock and the monotonic clock. */
 async function resultOf(
-  { state, walk, track, step, visit, large }: Visit,
+  { state, scope, track, step, visit, large }: Visit,
   { turns, tries, unchargedUsage, artifacts }: Try,
   result: StepResult,
   began: { at: number; ms: number },
 ): Promise<Tried> {
   const { waitedMs = 0 } = result;
   state.reply?.answer(result.response);
-  const place = { definition: walk.definition, track, step, visit };
+  const place = { definition: scope.definition, track, step, visit };
   const stored = { ...result, set: await large.storeValues(result.set) };
   const durationMs = waitedMs + performance.now() - began.ms;
   state.deps.count.observe("synapse_step_duration_seconds", { step_type: step.type }, durationMs / 1_000);
@@ -299,11 +299,11 @@ function contextOf(
   { turns, effectSuffix, usage, artifacts: written }: Try,
   { signal, reply, child }: Pick<StepContext, "signal" | "reply" | "child">,
 ): StepContext {
-  const { state, walk, track, step, large, signal: trackSignal } = visit;
+  const { state, scope, track, step, large, signal: trackSignal } = visit;
   const { run, runLog, deps } = state;
   const path = stepPath(track, step.id);
   const { tools, sandbox, artifacts, definitions } = deps;
-  const { definition, message } = walk;
+  const { definition, message } = scope;
   const tenant = run.tenant_id;
   /** Turns on their way: an agent commits the results of calls that it made at the same time. */
   const pending = new Set<Json>();
@@ -319,7 +319,7 @@ function contextOf(
     message,
     state: track.state,
     load,
-    each: () => eachOf({ definition, root: state.progress, track, load }),
+    loopVariables: () => loopVariablesOf({ definition, root: state.progress, track, load }),
     sourceOf: (key) => sourceOf(definition.steps, track, key),
     effectBase: `${run.run_id}:${path}:${visit.visit}`,
     effectSuffix,
@@ -335,7 +335,7 @@ function contextOf(
     },
     // Reads that wait for the store: an unreachable store uses up no try of the step.
     agent: (id) => waitForStore(trackSignal, () => agentOf(definitions, run, id)),
-    chat: chatOf(state, walk, trackSignal),
+    chat: chatOf(state, scope, trackSignal),
     tool: (name) => waitForStore(trackSignal, () => definitions.named("tools", tenant, name)),
     mcpServer: (name) => waitForStore(trackSignal, () => definitions.mcpServer(tenant, name)),
     confirm: () => deps.confirm(run, trackSignal),

@@ -4,7 +4,7 @@ import { placeOf, stepPath } from "../../shared/journal/track.ts";
 import { inTrack, namesOf } from "../engine/events.ts";
 import { costOf } from "../engine/machine.ts";
 import type { BudgetPause } from "./budgets.ts";
-import type { PaidVisit, Parked } from "./execution-state.ts";
+import type { PaidVisit, LongWait } from "./execution-state.ts";
 
 /** A run that waits for a budget without a next period looks again after this time: nothing else but a raise would wake it. */
 const BUDGET_RECHECK_MS = 7 * 24 * 3_600_000;
@@ -23,7 +23,7 @@ export function waitForBudget(
   { state, track, step, visit }: PaidVisit,
   { count, refused: answered, firstFailedAt, unchargedUsage: usage }: TriesSoFar,
   { refused, signals, message }: BudgetPause,
-): Parked {
+): LongWait {
   const { budget_id, version, rolls_in_ms } = refused;
   const place = { ...placeOf(track), step: step.id, visit };
   const wait_id = `${stepPath(track, step.id)}:${visit}:budget:${state.runLog.knownSeq}`;

@@ -3,12 +3,12 @@ import { stepPath } from "../../shared/journal/track.ts";
 import type { Track } from "../../shared/journal/track.ts";
 import { deadlineOf } from "../journal/run-log.ts";
 import type { Append } from "../journal/run-log.ts";
-import type { Parked } from "./execution-state.ts";
+import type { LongWait } from "./execution-state.ts";
 
 /** A track that waits in memory. `isCommitted`: a park of it is in the journal, so another one adds nothing. */
 export type Waiting = {
   track: Track;
-  wait: Parked;
+  wait: LongWait;
   isCommitted: boolean;
   /** When the wait began, by this process's monotonic clock. */
   sinceMs: number;
@@ -17,7 +17,7 @@ export type Waiting = {
 };
 
 /** Whether the wait is in the journal already. */
-export function isKnown(track: Track, { park, waits }: Parked): boolean {
+export function isKnown(track: Track, { park, waits }: LongWait): boolean {
   switch (park.reason) {
     case "answer":
     case "timer":
@@ -42,7 +42,7 @@ export function leftOf({ wait, sinceMs }: Waiting, nowMs: number): number {
 }
 
 /** The park of a track again, with what is left of its wait. Its charges, question and events are left out: they are committed. */
-export function repeated(waiting: Waiting, nowMs: number): Parked {
+export function repeated(waiting: Waiting, nowMs: number): LongWait {
   const { wait } = waiting;
   const wait_ms = leftOf(waiting, nowMs);
   return { ...wait, park: parkAgain(wait.park, wait_ms), waits: [], events: [], usage: [] };
@@ -62,7 +62,7 @@ function parkAgain(park: ParkRecord, wait_ms: number): ParkRecord {
   }
 }
 
-export function parkEntry(track: Track, { park, waits, events, usage }: Parked) {
+export function parkEntry(track: Track, { park, waits, events, usage }: LongWait) {
   return {
     kind: "park",
     step_path: stepPath(track, park.step),

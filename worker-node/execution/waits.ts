@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { addPark } from "../../shared/journal/fold.ts";
 import type { Track } from "../../shared/journal/track.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
-import type { Ending, ExecutionState, Parked, Walk } from "./execution-state.ts";
+import type { Ending, ExecutionState, LongWait, RunScope } from "./execution-state.ts";
 import { SHORT_WAIT_MS } from "./visit.ts";
 import { isKnown, leftOf, parkEntry, repeated } from "./waiting-track.ts";
 import type { Waiting } from "./waiting-track.ts";
@@ -23,15 +23,15 @@ const PAUSED: RunEvent = { type: "paused" };
  */
 export class Waits {
   readonly #state: ExecutionState;
-  readonly #walk: Walk;
+  readonly #scope: RunScope;
   readonly #waiting = new Set<Waiting>();
   #moving = 1;
   #parking: Promise<void> | null = null;
   #parked: Ending | null = null;
 
-  constructor(state: ExecutionState, walk: Walk) {
+  constructor(state: ExecutionState, scope: RunScope) {
     this.#state = state;
-    this.#walk = walk;
+    this.#scope = scope;
     state.runLog.onSignals(() => this.#wakeAnswered());
   }
 
@@ -56,7 +56,7 @@ export class Waits {
    * Waits until the track may go on: its time has come, or more signals have.
    * @throws the reason of `signal`, also when the run has parked
    */
-  async suspend(track: Track, wait: Parked, signal: AbortSignal): Promise<void> {
+  async suspend(track: Track, wait: LongWait, signal: AbortSignal): Promise<void> {
     let isCommitted = isKnown(track, wait);
     if (!isCommitted && this.#moving > 1) isCommitted = await this.#commit(track, wait);
     signal.throwIfAborted();
@@ -103,7 +103,7 @@ export class Waits {
    * Commits the wait of one track while others move.
    * @returns false: a question that goes to a further group may have been answered meanwhile
    */
-  async #commit(track: Track, wait: Parked): Promise<boolean> {
+  async #commit(track: Track, wait: LongWait): Promise<boolean> {
     const { runLog, progress } = this.#state;
     const entry = parkEntry(track, wait);
     // The wait for a child is committed whatever came meanwhile: its end finds the wait, or has inserted it with its answer.
@@ -139,9 +139,9 @@ export class Waits {
   }
 
   #parkIfStill(nowMs: number): void {
-    if (this.#moving > 0 || this.#waiting.size === 0 || this.#parking || this.#walk.signal.aborted) return;
+    if (this.#moving > 0 || this.#waiting.size === 0 || this.#parking || this.#scope.signal.aborted) return;
     this.#parking = this.#park(nowMs)
-      .catch((error: unknown) => this.#walk.abort(error))
+      .catch((error: unknown) => this.#scope.abort(error))
       .finally(() => {
         this.#parking = null;
         this.#parkIfStill(performance.now());
@@ -171,7 +171,7 @@ export class Waits {
     });
     if (outcome.is === "committed") {
       this.#parked = { is: "parked", status, delayMs };
-      this.#walk.abort(new Error("the run has parked"));
+      this.#scope.abort(new Error("the run has parked"));
       return;
     }
     if (outcome.is === "rejected") throw new Error(outcome.message);
@@ -180,7 +180,7 @@ export class Waits {
     // tries and charges, a child would be started once more, and a wait for a budget would lose its tries and charges.
     const { reason } = shown.wait.park;
     const isLost = !shown.isCommitted && (reason === "budget" || (reason !== "answer" && all.length > 1));
-    if (isLost && !this.#walk.signal.aborted) {
+    if (isLost && !this.#scope.signal.aborted) {
       shown.isCommitted = await this.#commit(shown.track, shown.wait);
     }
     this.#parking = null;
@@ -189,7 +189,7 @@ export class Waits {
 
   #delayMs(all: readonly Waiting[], status: "queued" | "paused", nowMs: number): number {
     const first = Math.min(...all.map((waiting) => leftOf(waiting, nowMs)));
-    const leftMs = Math.max(0, this.#walk.endsAtMs - nowMs);
+    const leftMs = Math.max(0, this.#scope.endsAtMs - nowMs);
     // The run's time stands still while it is paused for answers, timers and children.
     return Math.ceil(status === "paused" ? first : Math.min(first, leftMs + TIMEOUT_SLACK_MS));
   }

@@ -28,9 +28,9 @@ const MAX_UNCONFIRMED = 32;
 
 /** Moves a track from step to step and through its waits, to its end. */
 export async function walkTrack(at: TrackScope): Promise<TrackEnd> {
-  const { state, track, walk, waits, signal } = at;
+  const { state, track, scope, waits, signal } = at;
   await waits.restOfRetry(track, signal);
-  let todo = next(walk.definition, state.progress, track);
+  let todo = next(scope.definition, state.progress, track);
   if (at.restarts && todo.do === "step" && !track.fork) state.runLog.note([stepStart(todo.step, track)]);
   while (todo.do === "step") {
     const { step, visit } = todo;
@@ -49,12 +49,12 @@ export async function walkTrack(at: TrackScope): Promise<TrackEnd> {
     );
     if (tooLarge) return { ...failureOf(track, step, visit, tooLarge), usage: visited.usage, isOfRun: true };
     addResult(state.progress, visited.checkpoint);
-    todo = next(walk.definition, state.progress, track);
+    todo = next(scope.definition, state.progress, track);
     if (todo.do === "end" && track.place.length === 0) return { is: "ended", todo, last: visited };
     appendUnconfirmed(state, stepPath(track, step.id), stepEntry(at, visited, todo));
   }
   if (todo.status === "completed" || track.place.length === 0) return { is: "ended", todo, last: null };
-  const step = walk.definition.steps.find(({ id }) => id === track.next) ?? at.walk.definition.steps[0];
+  const step = scope.definition.steps.find(({ id }) => id === track.next) ?? at.scope.definition.steps[0];
   if (step === undefined) throw new Error(todo.error.message);
   const visit = (track.visits.get(step.id) ?? 0) + 1;
   const failure = failureOf(track, step, visit, todo.error);
@@ -65,13 +65,13 @@ type Visited = ({ is: "result" } & Result) | Extract<TrackEnd, { is: "failed" }>
 
 /** Visits a step until it has a result, has failed, or has waited. After a wait the track decides anew what it does next. */
 async function visitOnce(at: TrackScope, step: Step, visit: number): Promise<Visited> {
-  const { state, walk, track, signal } = at;
+  const { state, scope, track, signal } = at;
   if (isFork(step) && track.fork) return walkFork(at, step, track.fork, walkTrack);
   const path = stepPath(track, step.id);
   const large = largeValuesAt(state, `${encodeURIComponent(path)}/${visit}.${state.run.attempt}`);
   const end = await turnOf(at, step);
   state.runLog.begin(path, step);
-  const visited = await visitStep({ state, walk, track, step, visit, large, signal }).finally(() => {
+  const visited = await visitStep({ state, scope, track, step, visit, large, signal }).finally(() => {
     state.runLog.leave(path);
     end();
   });

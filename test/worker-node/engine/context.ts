@@ -61,7 +61,7 @@ export type FakeContext = {
  */
 export function fakeContext(given: {
   state?: JsonObject;
-  each?: JsonObject;
+  loopVariables?: JsonObject;
   sources?: { [key: string]: string | (string | null)[] };
   message?: string;
   answers?: FakeAnswer[];
@@ -118,7 +118,7 @@ export function fakeContext(given: {
     effectSuffix: "",
     message: given.message ?? "the message",
     state: given.state ?? {},
-    each: async () => given.each ?? {},
+    loopVariables: async () => given.loopVariables ?? {},
     sourceOf: (key) => given.sources?.[key] ?? key,
     load: async (value) => {
       const ref =

@@ -11,7 +11,7 @@ export const ifElse: Executor<"if_else"> = async (step, context) => {
   const value = await context.sandbox.evaluate(
     step.if_condition,
     await loadAll(context.state, context.load),
-    await context.each(),
+    await context.loopVariables(),
   );
   const decision = isTrue(value);
   const branch = decision ? step.if_true_step_id : step.if_false_step_id;

@@ -16,7 +16,7 @@ export const switchStep: Executor<"switch"> = async (step, context) => {
   const value = await context.sandbox.evaluate(
     step.switch_expression,
     await loadAll(context.state, context.load),
-    await context.each(),
+    await context.loopVariables(),
   );
   const name = caseName(value, step.switch_cases);
   const matched = Object.hasOwn(step.switch_cases, name) ? name : null;

@@ -7,7 +7,7 @@ export const transform: Executor<"transform"> = async (step, context) => {
   const result = await context.sandbox.transform(
     step.transform_code,
     await loadAll(context.state, context.load),
-    await context.each(),
+    await context.loopVariables(),
   );
   return {
     set: outputOf(step, result),

@@ -10,7 +10,7 @@ import type { Fork, Track } from "../../shared/journal/track.ts";
 const items = new WeakMap<Fork, Promise<Json[] | null>>();
 
 /** What the steps of a track see besides state: the `index` of the innermost loop around it, and with `for_each` the `item`. */
-export async function eachOf({
+export async function loopVariablesOf({
   definition,
   root,
   track,
