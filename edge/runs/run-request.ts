@@ -103,14 +103,15 @@ export type RunOrigin = Partial<Pick<NewRun, "triggered_by" | "batch">>;
 export async function toRun(
   { id, key, body }: ParsedRequest,
   tenant: TenantId,
-  { config, sql }: Pick<Services, "config" | "sql">,
+  services: Pick<Services, "config" | "sql">,
   origin: RunOrigin = {},
 ): Promise<NewRun> {
+  const { config } = services;
   // The millisecond in the id is from the edge's clock. It is the base of the run's event ids; no time is compared with it.
   const run = newRunId(Date.now());
   const input: RunInput = {
     message: body.message,
-    state: { ...body.state, ...(await attach(sql, tenant, run, body)) },
+    state: { ...body.state, ...(await attach(services, tenant, run, body)) },
   };
   const metadata = body.metadata ?? {};
   const routing = {

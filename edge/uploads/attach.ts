@@ -4,7 +4,7 @@ import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import { AppError } from "../../shared/errors.ts";
 import { nameUploads } from "../../shared/store/files/uploads.ts";
-import type { Sql } from "../../shared/store/sql.ts";
+import type { Services } from "../services.ts";
 
 const MAX_ATTACHMENTS = 100;
 
@@ -22,7 +22,12 @@ type Request = {
  * that is named in the message or in state is kept as well. If the run is not accepted after all, they are kept for a day.
  * @throws AppError `not_found` for an attachment that is no upload of this tenant, `invalid`
  */
-export async function attach(sql: Sql, tenant: TenantId, run: RunId, request: Request): Promise<JsonObject> {
+export async function attach(
+  services: Pick<Services, "sql">,
+  tenant: TenantId,
+  run: RunId,
+  request: Request,
+): Promise<JsonObject> {
   const { message, state, attachments } = request;
   const attached = attachments ?? [];
   if (attached.length > 0 && state && Object.hasOwn(state, "attachments")) {
@@ -35,7 +40,7 @@ export async function attach(sql: Sql, tenant: TenantId, run: RunId, request: Re
   const ids = [...new Set([...attached.map(({ upload_id }) => upload_id), ...named])];
   if (ids.length === 0) return {};
   const found = new Map(
-    (await nameUploads(sql, tenant, run, ids)).map((upload) => [upload.upload_id, upload]),
+    (await nameUploads(services.sql, tenant, run, ids)).map((upload) => [upload.upload_id, upload]),
   );
   const missing = attached.flatMap(({ upload_id }, i) => (found.has(upload_id) ? [] : [{ upload_id, i }]));
   if (missing.length > 0) {

@@ -27,8 +27,9 @@ export async function saveCounters(
   const rows = JSON.stringify(values.slice(0, MAX_VALUES));
   await sql`
     insert into metric_counters (source, series, labels, value)
-    select ${source}, series, labels, value
+    select ${source}, series, labels, sum(value)
     from jsonb_to_recordset(${rows}::text::jsonb) as reported (series text, labels jsonb, value float8)
+    group by series, labels
     on conflict (source, series, labels) do update set value = greatest(metric_counters.value, excluded.value)`;
   return null;
 }

@@ -121,7 +121,8 @@ describe("what workers count", () => {
   test("has printable labels, whatever a definition named its model", async () => {
     const counters = new Counters();
     counters.add("synapse_model_cost_usd_total", { provider: "openai", model: "a\u0000\ud800é" }, 0.5);
+    counters.add("synapse_model_cost_usd_total", { provider: "openai", model: "a?é?" }, 0.25);
     await saveCounters(store.sql, await store.addWorker(), counters.list());
-    expect(await values("synapse_model_cost_usd_total")).toEqual({ "a??? openai": 0.5 });
+    expect(await values("synapse_model_cost_usd_total")).toEqual({ "a??? openai": 0.75 });
   });
 });
