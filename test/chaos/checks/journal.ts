@@ -150,11 +150,11 @@ export function eachVisitHasOneResult(evidence: Evidence): Violation[] {
   });
 }
 
-/** docs/protocol.md 14.3: the cost of a run is the sum of its calls, each charged once; each result counts once. */
+/** docs/protocol.md 14.3: the cost of a run is the sum of its calls, each charged once, wasted or not; each result counts once. */
 export function chargesAreUsage(evidence: Evidence): Violation[] {
   const usage = Map.groupBy(evidence.usage, ({ run_id }) => run_id);
   return forEachRun(evidence, (run, entries) => {
-    const calls = (usage.get(run.run_id) ?? []).filter(({ kind }) => kind === "charged");
+    const calls = usage.get(run.run_id) ?? [];
     const tokens = calls.reduce((sum, call) => sum + call.tokens, 0);
     const cost = calls.reduce((sum, call) => sum + call.cost_micro_usd, 0);
     const steps = entries.filter((entry) => checkpointOf(entry) !== null).length;
