@@ -6,7 +6,7 @@ import { scripts } from "../../shared/queue/scripts.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { readConfig } from "../../worker-node/config.ts";
 import { startWorker } from "../../worker-node/start.ts";
-import type { TestHooks } from "../../worker-node/start.ts";
+import type { TestHooks } from "../../worker-node/open-worker.ts";
 import { POINTS_FOLDER, takePoint } from "./points.ts";
 import type { WorkerPoint } from "./points.ts";
 

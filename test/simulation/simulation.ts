@@ -4,7 +4,7 @@ import type { RunId } from "../../shared/contracts/ids.ts";
 import { Lane } from "../../shared/contracts/run.ts";
 import { Definitions } from "../../worker-node/execution/definitions.ts";
 import { childStarts, notifiedOf } from "../../worker-node/fleet/child-starts.ts";
-import { onFlush } from "../../worker-node/on-flush.ts";
+import { onFlush } from "../../worker-node/fleet/on-flush.ts";
 import { Prices } from "../../worker-node/models/prices.ts";
 import { TrackTurns } from "../../worker-node/execution/track-turns.ts";
 import { Journal } from "../../worker-node/journal/journal.ts";

@@ -12,7 +12,7 @@ import { refusingStore } from "../fakes.ts";
 import { newRun, openStore } from "../../shared/store/store-fixture.ts";
 import type { Store } from "../../shared/store/store-fixture.ts";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
-import { onFlush } from "../../../worker-node/on-flush.ts";
+import { onFlush } from "../../../worker-node/fleet/on-flush.ts";
 import { pace, slowPeer, turn, until } from "../../services/waiting.ts";
 import { WebhookReceiver } from "./webhook-receiver.ts";
 

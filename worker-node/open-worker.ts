@@ -1,0 +1,59 @@
+import { newIncarnation } from "../shared/contracts/ids.ts";
+import type { LiveEntry } from "../shared/events/live.ts";
+import { Queue } from "../shared/queue/queue.ts";
+import type { RedisCommands } from "../shared/queue/scripts.ts";
+import type { StateStore } from "../shared/store/state.ts";
+import { openObjectStore } from "./clients/object-store.ts";
+import { openStore } from "./clients/open-store.ts";
+import { publishLive } from "./clients/publish.ts";
+import { scriptCommands } from "./clients/redis.ts";
+import { openWorkerRedis } from "./clients/worker-redis.ts";
+import type { Config } from "./config.ts";
+import { openExecution } from "./execution/open-execution.ts";
+import { childStarts, notifiedOf } from "./fleet/child-starts.ts";
+import { enqueueSuccessors } from "./fleet/enqueue-successors.ts";
+import { onFlush } from "./fleet/on-flush.ts";
+import { Counters } from "./ops/counters.ts";
+import { createEgress } from "./outbound/egress-guard.ts";
+import { Sender } from "./webhooks/sender.ts";
+
+/** Test hooks between a worker and its stores: each function gets the real part and returns the part that the worker uses. */
+export type TestHooks = {
+  store?(store: StateStore): StateStore;
+  commands?(commands: RedisCommands): RedisCommands;
+  publish?(publish: (entries: LiveEntry[]) => void): (entries: LiveEntry[]) => void;
+};
+
+/** Opens the stores of a worker, and what executes runs on them. Nothing runs yet. `close`: after everything has stopped. */
+export async function openWorker(config: Config, hooks: TestHooks) {
+  const owner = newIncarnation(config.workerId);
+  const opened = await openStore(config);
+  const rawStore = hooks.store?.(opened.store) ?? opened.store;
+  const egress = createEgress(config.EGRESS_ALLOW);
+  const sender = new Sender(rawStore, { egress, masterKey: config.MASTER_KEY ?? null });
+  const artifacts = openObjectStore(config);
+  const redis = openWorkerRedis(config, owner);
+  const scripts = scriptCommands(redis.commands);
+  const queue = new Queue(hooks.commands?.(scripts) ?? scripts, config.QUEUE_SHARDS);
+  const children = childStarts({
+    queue,
+    maxDepth: Math.ceil(config.MAX_GLOBAL_QUEUE_DEPTH / config.QUEUE_SHARDS),
+    isolation: config.ENABLE_TENANT_ISOLATION,
+    hint: redis.hint,
+  });
+  const store = onFlush(rawStore, (committed) => {
+    if (committed.some(({ webhook }) => webhook)) sender.wake();
+    children.notify(notifiedOf(committed));
+    enqueueSuccessors(rawStore, queue, committed);
+  });
+  const live = publishLive(redis.commands, config.EVENT_SHARDS);
+  const publish = hooks.publish?.(live) ?? live;
+  const counters = new Counters();
+  const parts = { owner, config, store, artifacts, egress, publish, children, count: counters };
+  const execution = openExecution(parts);
+  const close = async (): Promise<void> => {
+    redis.close();
+    await Promise.all([execution.close(), opened.close()]);
+  };
+  return { owner, store, queue, redis, artifacts, sender, counters, execution, close };
+}
