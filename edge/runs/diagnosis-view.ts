@@ -20,16 +20,16 @@ const Blocker = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("turn"), turn_id: RunId }),
   z.object({ kind: z.literal("run"), run_id: z.string() }),
   /** `path`: the step that waits, `fanout[1].ask` in a branch or a loop. */
-  z.object({ kind: z.literal("time"), until: z.iso.datetime(), path: z.string().exactOptional() }),
+  z.object({ kind: z.literal("time"), until: z.iso.datetime(), path: z.string().optional() }),
   z.object({
     kind: z.literal("answer"),
     of: z.string(),
-    wait_id: z.string().exactOptional(),
-    path: z.string().exactOptional(),
+    wait_id: z.string().optional(),
+    path: z.string().optional(),
     /** The run whose end is the answer. */
-    run_id: z.string().exactOptional(),
+    run_id: z.string().optional(),
     /** Of a wait for a budget. */
-    budget_id: z.string().exactOptional(),
+    budget_id: z.string().optional(),
   }),
   /** The tenant's queue has no room for a run that this one is to start. */
   z.object({ kind: z.literal("queue_room"), orchestration_id: z.string(), path: z.string() }),

@@ -26,7 +26,7 @@ const StepResult = z.object({
   tokens_used: z.number().int(),
   cost_usd: z.number(),
   /** Of a human step: the source of its answer. Null: no answer came in time. */
-  answered_by: AnsweredBy.nullable().exactOptional(),
+  answered_by: AnsweredBy.nullable().optional(),
   /** Its tokens and cost are estimated: a provider did not report them. */
   usage_estimated: z.boolean(),
 });

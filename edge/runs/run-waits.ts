@@ -15,6 +15,15 @@ import { isoTime } from "../http/time.ts";
 
 const time = z.iso.datetime().nullable();
 
+/** A field of a form in the API's document, whose generator takes `exactOptional` for required. */
+const ShownField = FormField.partial({
+  placeholder: true,
+  description: true,
+  default: true,
+  min: true,
+  max: true,
+});
+
 /** What a run, or a branch of it, waits for. */
 export const Waiting = z.discriminatedUnion("reason", [
   z.object({ reason: z.literal("retry"), until: z.iso.datetime() }),
@@ -37,7 +46,7 @@ export const Waiting = z.discriminatedUnion("reason", [
     /** Where the step is: `fanout[1].ask` in a branch or a loop, elsewhere its id. */
     path: z.string(),
     prompt: z.string(),
-    fields: z.array(FormField),
+    fields: z.array(ShownField),
     asked_at: z.iso.datetime(),
     expires_at: time,
     /** Who may answer, and who has; null: anyone may, and the first answer counts. */

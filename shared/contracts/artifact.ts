@@ -73,12 +73,12 @@ export const Artifact = z
     content_type: z.string(),
     url: z.string(),
     /** The name of a file that a tool has written; the other fields below are of files too. */
-    file_name: z.string().exactOptional(),
-    sha256: z.string().exactOptional(),
+    file_name: z.string().optional(),
+    sha256: z.string().optional(),
     /** `session`: later runs of the same session read it too. */
-    scope: z.enum(["run", "session"]).exactOptional(),
-    step_path: z.string().exactOptional(),
-    created_at: z.string().exactOptional(),
+    scope: z.enum(["run", "session"]).optional(),
+    step_path: z.string().optional(),
+    created_at: z.string().optional(),
   })
   .meta({ id: "Artifact" });
 export type Artifact = z.infer<typeof Artifact>;

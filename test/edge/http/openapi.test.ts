@@ -166,3 +166,26 @@ test("the schema of an orchestration takes what the API takes", async () => {
   expect(schema.safeParse({ ...stored, name: null }).success).toBe(false);
   expect(schema.safeParse({ ...stored, steps: [{ id: "a", type: "magic" }] }).success).toBe(false);
 });
+
+// Fails when the generator takes a field that answers may leave out for a required one: clients would refuse those answers.
+test("a field that an answer may leave out is not required", () => {
+  const required = new Map<string, Set<string>>();
+  const visit = (value: unknown): void => {
+    if (typeof value !== "object" || value === null) return;
+    const object = z.looseObject({
+      properties: z.record(z.string(), z.unknown()),
+      required: z.array(z.string()),
+    });
+    const parsed = object.safeParse(value);
+    if (parsed.success) {
+      const names = Object.keys(parsed.data.properties).toSorted().join(" ");
+      required.set(names, new Set(parsed.data.required));
+    }
+    for (const inner of Object.values(value)) visit(inner);
+  };
+  visit(document);
+  expect(required.get("kind path until")).toEqual(new Set(["kind", "until"]));
+  const field = "default description key label max min options placeholder required type";
+  expect(required.get(field)).toEqual(new Set(["key", "label", "type", "options", "required"]));
+  expect(required.get("budget_id kind of path run_id wait_id")).toEqual(new Set(["kind", "of"]));
+});
