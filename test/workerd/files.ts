@@ -12,6 +12,7 @@ import { portOf } from "../../worker-node/ops/health-server.ts";
 import type { WorkerProcess } from "../services/worker-process.ts";
 import type { Edge } from "./edge.ts";
 import { memoryOf, runOf } from "./uploads.ts";
+import { noRepairs } from "../../worker-node/reconciler/reconciler-deps.ts";
 
 const MIB = 1024 * 1024;
 const Reference = z.looseObject({ $ref: z.string(), url: z.string(), name: z.string(), sha256: z.string() });
@@ -207,18 +208,7 @@ export function describeFiles(
     };
     const sweep = async (files: FileStore) => {
       vi.useFakeTimers({ toFake: ["performance"] });
-      const repairs = {
-        enqueued: 0,
-        rebuilt: 0,
-        silent: 0,
-        overdue: 0,
-        turns: 0,
-        limits: 0,
-        forgotten: 0,
-        stray: 0,
-        singletons: 0,
-        orphans: 0,
-      };
+      const repairs = noRepairs();
       const fileSweep = new FileSweep({ store: stateStore(edgeOf().stores.sql), files, repairs });
       vi.advanceTimersByTime(61_000);
       await fileSweep.pass().finally(() => vi.useRealTimers());

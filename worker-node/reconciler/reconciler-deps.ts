@@ -21,6 +21,22 @@ export type Repairs = Record<
   number
 >;
 
+/** The counts of a process that has just started. */
+export function noRepairs(): Repairs {
+  return {
+    enqueued: 0,
+    rebuilt: 0,
+    silent: 0,
+    overdue: 0,
+    turns: 0,
+    limits: 0,
+    forgotten: 0,
+    stray: 0,
+    singletons: 0,
+    orphans: 0,
+  };
+}
+
 /** What the repairs share. */
 export type RepairDeps = {
   owner: Incarnation;

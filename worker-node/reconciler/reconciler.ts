@@ -6,6 +6,7 @@ import { FileSweep } from "./file-sweep.ts";
 import { indexShards } from "./rebuild-emptied-redis.ts";
 import { Retention } from "./retention.ts";
 import { RingScan, pushChangedLimits } from "./push-limits.ts";
+import { noRepairs } from "./reconciler-deps.ts";
 import type { RepairDeps, Repairs } from "./reconciler-deps.ts";
 import { repairSingletons } from "./singleton-repair.ts";
 import { StrayScan } from "./stray-scan.ts";
@@ -24,18 +25,7 @@ const DEFER_MS = RECONCILER_PERIOD_MS / 2;
  * Redis, so that another worker can try.
  */
 export class Reconciler {
-  readonly repairs: Repairs = {
-    enqueued: 0,
-    rebuilt: 0,
-    silent: 0,
-    overdue: 0,
-    turns: 0,
-    limits: 0,
-    forgotten: 0,
-    stray: 0,
-    singletons: 0,
-    orphans: 0,
-  };
+  readonly repairs: Repairs = noRepairs();
   readonly #deps: RepairDeps;
   readonly #reclaim: Reclaim;
   readonly #retention: Retention;

@@ -9,6 +9,7 @@ import { QueueLinks } from "../../../worker-node/fleet/queue-links.ts";
 import { workerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 import { DueScan } from "../../../worker-node/reconciler/due-scan.ts";
 import { refusingStore } from "../fakes.ts";
+import { noRepairs } from "../../../worker-node/reconciler/reconciler-deps.ts";
 
 const begun: IndexProgress = { epoch: "0", scanned: "", uptoMs: 1_000, quotaReady: false, limitsUptoMs: 0 };
 
@@ -54,18 +55,7 @@ function scanOver(queue: Queue): DueScan {
     listDueRuns: async (after: { at: string }, _until: string, limit: number) =>
       due.filter(({ wake_at }) => wake_at > after.at).slice(0, limit),
   };
-  const repairs = {
-    enqueued: 0,
-    rebuilt: 0,
-    silent: 0,
-    overdue: 0,
-    turns: 0,
-    limits: 0,
-    forgotten: 0,
-    stray: 0,
-    singletons: 0,
-    orphans: 0,
-  };
+  const repairs = noRepairs();
   return new DueScan({
     files: null,
     owner: newIncarnation("w"),
