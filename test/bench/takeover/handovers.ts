@@ -6,6 +6,7 @@ import type { BenchFleet } from "./fleet.ts";
 const RUNS = 5;
 const SAMPLE_MS = 5;
 const PATIENCE_MS = 60_000;
+const PROGRESS_EVERY = 10;
 
 /**
  * Ends a worker with runs, `times` times, while another worker is idle: it is the next one to be ended.
@@ -29,6 +30,8 @@ export async function measureHandovers(
     waitsMs.push(...(await untilClaimed(fleet, runs, 2)).map((atMs) => atMs - endedMs));
     await ended;
     owner = next;
+    // A measurement takes minutes: a handover about 8 s.
+    if (time % PROGRESS_EVERY === 0) console.log(`${signal}: ${time} of ${times}`);
   }
   await owner.stop("SIGKILL");
   // The next measurement begins without runs.

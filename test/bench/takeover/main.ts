@@ -1,6 +1,6 @@
 /**
  * `npm run bench:takeover`: how long runs wait until another worker has claimed them, after a `kill -9` and after a SIGTERM of
- * their worker. It fails when a takeover breaks its bound.
+ * their worker. It fails when a takeover breaks its bound. 50 kills and 25 signals take about ten minutes.
  *
  * `npm run bench:takeover -- --minutes 10`: instead, the takeovers of living workers on a busy machine. It fails when there
  * is one. `--busy` is the number of processes that only calculate, `--kills` the number of kills.
