@@ -23,6 +23,16 @@ export function utf8(text: string): Uint8Array<ArrayBuffer> {
   return new Uint8Array(encoder.encode(text));
 }
 
+/** Texts up to this length are measured in a buffer that is kept. A character has up to 3 bytes for each of its UTF-16 units. */
+const MEASURED_CHARS = 8 * 1024;
+const measured = new Uint8Array(3 * MEASURED_CHARS);
+
+/** How many bytes a text has in UTF-8. */
+export function utf8Length(text: string): number {
+  if (text.length > MEASURED_CHARS) return encoder.encode(text).length;
+  return encoder.encodeInto(text, measured).written;
+}
+
 /** The digest of a text in UTF-8, as hex digits. */
 export async function digestOf(algorithm: "SHA-1" | "SHA-256", text: string): Promise<string> {
   return toHex(new Uint8Array(await crypto.subtle.digest(algorithm, utf8(text))));

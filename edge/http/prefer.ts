@@ -32,9 +32,9 @@ export function waitSecondsOf(c: Context<ApiEnv>): number | null {
 }
 
 function preferencesOf(c: Context<ApiEnv>): string[] {
-  return (c.req.header("prefer") ?? "")
-    .split(",")
-    .map((one) => one.replace(/;.*/s, "").replaceAll(/[\s"]/g, "").toLowerCase());
+  const preferences = c.req.header("prefer");
+  if (preferences === undefined) return [];
+  return preferences.split(",").map((one) => one.replace(/;.*/s, "").replaceAll(/[\s"]/g, "").toLowerCase());
 }
 
 /** Says in the response that a preference was honoured, beside those that it names already. */

@@ -7,6 +7,7 @@ import { AppError } from "../../shared/errors.ts";
 import { stepOfPath } from "../../shared/journal/track.ts";
 import { clientKeyOf } from "../../shared/contracts/singleton-key.ts";
 import { readRun } from "../../shared/store/runs/read-runs.ts";
+import type { ListedRun } from "../../shared/store/runs/list-runs.ts";
 import type { FoundRun, RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { isQuestion } from "../../shared/store/runs/open-waits.ts";
@@ -66,7 +67,7 @@ export const RunSummary = RunView.omit({ waiting: true, waits: true, children: t
 });
 export type RunSummary = z.infer<typeof RunSummary>;
 
-export function summaryOf(row: RunRow): RunSummary {
+export function summaryOf(row: ListedRun): RunSummary {
   const view = viewOf(row, { open: [], children: [] });
   const { waiting: _waiting, waits: _waits, children: _children, ...summary } = view;
   return { ...summary, waiting_for_human: row.asks };

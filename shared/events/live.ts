@@ -1,7 +1,6 @@
+import { utf8Length } from "../bytes.ts";
 import { RunId } from "../contracts/ids.ts";
 import type { EntryLines } from "./lines.ts";
-
-const encoder = new TextEncoder();
 
 /** A committed entry as it is published to viewers. `last`: the entry ended its run. */
 export type LiveEntry = EntryLines & { run: RunId; last: boolean };
@@ -20,7 +19,7 @@ const MAX_EVENT_BYTES = 64 * 1024;
  * others sooner, and the stream needs no count of its bytes.
  */
 export function xaddArgs(key: string, entry: LiveEntry): string[] {
-  const bytes = encoder.encode(entry.events).length;
+  const bytes = utf8Length(entry.events);
   // An entry without events leaves a gap for every viewer that does not have them yet: the viewer reads the journal.
   const { events, events_n } = bytes > MAX_EVENT_BYTES ? { events: "", events_n: 0 } : entry;
   const keep = Math.min(KEEP_ENTRIES, Math.ceil(KEEP_BYTES / Math.min(bytes, MAX_EVENT_BYTES)));

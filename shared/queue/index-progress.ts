@@ -19,9 +19,10 @@ export type IndexProgress = {
 /** The epoch and position of a scan, as the reconciler expects them. If the shard has others, it may have lost enqueued jobs. */
 export type KnownScan = Pick<IndexProgress, "epoch" | "scanned">;
 
+const Fields = z.array(z.coerce.string());
+
 export function readProgress(reply: unknown): IndexProgress {
-  const fields = z.array(z.coerce.string()).parse(reply);
-  const [epoch = "", scanned = "", upto = "", quotaReady, limitsUpto = ""] = fields;
+  const [epoch = "", scanned = "", upto = "", quotaReady, limitsUpto = ""] = Fields.parse(reply);
   return {
     epoch,
     scanned,

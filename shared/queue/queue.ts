@@ -21,6 +21,13 @@ import type { QueueVerdict } from "./verdict.ts";
 
 export type RenewRequest = { shard: number; owner: string; leaseMs: number; runs: readonly RunId[] };
 
+// Made once: a schema costs more to make than a reply to parse.
+const Text = z.string();
+const Texts = z.array(Text);
+const Counts = z.array(z.coerce.number());
+const RenewReply = z.tuple([z.array(RunId), z.array(RunId)]);
+const ListReply = z.array(z.coerce.string());
+
 /** `lostLeases`: another worker has the lease. `unknownLeases`: no worker has one. */
 export type Renewal = { lostLeases: RunId[]; unknownLeases: RunId[] };
 
@@ -60,7 +67,7 @@ export class Queue {
     const args = [String(maxDepth), String(RESERVATION_MS), ...names];
     const reply = await this.#scripts.runOrCold(shard, scripts.admit, args);
     if (reply === "cold") return requests.map(() => ({ ok: false, reason: "cold" }));
-    return z.array(z.string()).parse(reply).map(readVerdict);
+    return Texts.parse(reply).map(readVerdict);
   }
 
   /**
@@ -69,7 +76,7 @@ export class Queue {
    */
   async enqueue(jobs: readonly (Job & JobWait)[]): Promise<number> {
     const replies = await this.#scripts.runPerShard(jobs, scripts.enqueue, [], waitingJobArgs);
-    const unknown = z.array(z.coerce.number()).parse(replies);
+    const unknown = Counts.parse(replies);
     return unknown.reduce((sum, count) => sum + count, 0);
   }
 
@@ -84,7 +91,7 @@ export class Queue {
    */
   async renew({ shard, owner, leaseMs, runs }: RenewRequest): Promise<Renewal> {
     const reply = await this.#scripts.run(shard, scripts.renew, [owner, String(leaseMs), ...runs]);
-    const [lostLeases, unknownLeases] = z.tuple([z.array(RunId), z.array(RunId)]).parse(reply);
+    const [lostLeases, unknownLeases] = RenewReply.parse(reply);
     return { lostLeases, unknownLeases };
   }
 
@@ -124,13 +131,13 @@ export class Queue {
    */
   async repairRing(page: { shard: number; lane: Lane; after: string; count: number }): Promise<string> {
     const args = [page.lane, page.after, String(page.count)];
-    return z.string().parse(await this.#scripts.run(page.shard, scripts.repairRing, args));
+    return Text.parse(await this.#scripts.run(page.shard, scripts.repairRing, args));
   }
 
   /** A page of a shard's jobs, in any state. @returns the next cursor, "0" at the end */
   async list(shard: number, cursor: string, count: number): Promise<{ cursor: string; jobs: JobName[] }> {
     const reply = await this.#scripts.run(shard, scripts.list, [cursor, String(count)]);
-    const [next = "0", ...names] = z.array(z.coerce.string()).parse(reply);
+    const [next = "0", ...names] = ListReply.parse(reply);
     return { cursor: next, jobs: readJobNames(names) };
   }
 
@@ -148,7 +155,7 @@ export class Queue {
    * @returns the epoch of the index to come; null: the shard has an index, and nothing was deleted
    */
   async reset(shard: number): Promise<string | null> {
-    const epoch = z.string().parse(await this.#scripts.runOrCold(shard, scripts.reset, []));
+    const epoch = Text.parse(await this.#scripts.runOrCold(shard, scripts.reset, []));
     return epoch === "known" ? null : epoch;
   }
 

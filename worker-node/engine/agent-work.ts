@@ -1,6 +1,6 @@
 import { compact } from "./compaction.ts";
 import { callTool, isUnknown, textForModel } from "./call-tool.ts";
-import { textOf } from "./conversation.ts";
+import { textOf } from "./model-call.ts";
 import { deltas } from "./deltas.ts";
 import { namesOf } from "./events.ts";
 import { ChildIsOpen, RetryableError, TerminalError } from "./step-errors.ts";

@@ -1,6 +1,6 @@
 import type { ChatHistory, Summary } from "../../shared/contracts/chat.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
-import { effectKey, textOf } from "./conversation.ts";
+import { effectKey, textOf } from "./model-call.ts";
 import { Turn, turnOfUsage } from "./conversation-turns.ts";
 import { namesOf } from "./events.ts";
 import type { Chat, Message, StepContext } from "./ports.ts";

@@ -1,37 +1,11 @@
 import { inCallOrder, Turn } from "./conversation-turns.ts";
 import { openCallsOf } from "./open-calls.ts";
-import { RetryableError, TerminalError } from "./step-errors.ts";
+import { effectKey, requestAnswer, textOf } from "./model-call.ts";
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import type { Answer, Appended, Summary } from "./conversation-turns.ts";
-import type { AnswerText } from "./deltas.ts";
 import type { OpenCall } from "./open-calls.ts";
-import type { CallFiles, Message, StepContext, ToolSpec } from "./ports.ts";
-
-/** Answers of models in one visit, those of delegated tasks included. */
-const MAX_ANSWERS = 500;
-
-/**
- * The text of an answer that has no tool calls.
- * @throws RetryableError `empty_answer`: a model that had nothing to say often has at the next try
- */
-export function textOf({ content }: { content: string }): string {
-  if (content.trim() !== "") return content;
-  // The answer was definite: the next call is another one.
-  throw new RetryableError("empty_answer", "the model answered with no text", { answered: true });
-}
-
-/** How to call a model: its name, the tools it gets, and what publishes its text as it arrives. */
-export type ModelCall = {
-  model: string | null;
-  tools: readonly ToolSpec[];
-  toolChoice: "auto" | "required";
-  text?: AnswerText;
-};
-
-/** The effect key of a call, from its name inside the visit. After a crash the same call has the same key. */
-export function effectKey(context: StepContext, call: string): string {
-  return `${context.effectBase}:${call}${context.effectSuffix}`;
-}
+import type { ModelCall } from "./model-call.ts";
+import type { CallFiles, Message, StepContext } from "./ports.ts";
 
 /** What came of a tool call. `files`: those that it has written; they are committed with its result. */
 type CallOutcome = {
@@ -175,28 +149,14 @@ export class Conversation {
     return textOf(await this.#generate(`summary.${number}`, messages, modelCall));
   }
 
-  async #generate(
-    named: string,
-    messages: readonly Message[],
-    { model, tools, toolChoice, text: published }: ModelCall,
-  ): Promise<Answer> {
-    if (this.#place.turns.reduce((sum, turn) => sum + turn.usage.length, 0) >= MAX_ANSWERS)
-      throw new TerminalError("max_turns", `the step has had ${MAX_ANSWERS} answers, and is not done`);
+  async #generate(named: string, messages: readonly Message[], modelCall: ModelCall): Promise<Answer> {
+    const answers = this.#place.turns.reduce((sum, turn) => sum + turn.usage.length, 0);
     const call = this.#nameOf(named);
-    const answer = await this.#context.models.generate({
-      model,
-      messages,
-      tools,
-      toolChoice,
-      effectKey: await this.effect(call),
-      signal: this.#context.signal,
-      onText: (piece) => published?.push(piece),
-      onRestart: () => published?.restart(),
-    });
-    published?.flush();
-    const { text, tool_calls, parts = null } = answer;
-    this.#usage.push({ call, ...answer.usage });
-    return { role: "assistant", content: text, tool_calls, parts };
+    const { answer, usage } = await requestAnswer(this.#context, answers, messages, modelCall, () =>
+      this.effect(call),
+    );
+    this.#usage.push({ call, ...usage });
+    return answer;
   }
 
   /**

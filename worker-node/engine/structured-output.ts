@@ -1,6 +1,6 @@
 import { ANSWER_TOOL, answerArguments } from "../../shared/contracts/definition/index.ts";
 import { isObject } from "../../shared/contracts/json.ts";
-import { textOf } from "./conversation.ts";
+import { textOf } from "./model-call.ts";
 import { findJson } from "./find-json.ts";
 import { schemaFaults, SchemaTooComplex } from "./schema-check.ts";
 import { TerminalError, ToolRejection } from "./step-errors.ts";

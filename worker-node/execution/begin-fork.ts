@@ -9,7 +9,7 @@ import { next } from "../engine/machine.ts";
 import { forkerOf } from "../engine/steps/index.ts";
 import { deadlineOf } from "../journal/run-log.ts";
 import { appendUnconfirmed } from "./execution-state.ts";
-import type { Forked } from "./visit.ts";
+import type { Forked } from "./visit-result.ts";
 import type { TrackScope } from "./track-scope.ts";
 
 /** Begins a visit of a parallel or loop step: commits the fork, with the first events of the tracks that begin with it. */

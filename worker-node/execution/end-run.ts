@@ -13,7 +13,7 @@ import type { Ended, ExecutionState, RejectedResult } from "./execution-state.ts
 import { operatorTrace, traceOf } from "./failure-trace.ts";
 import { ifStored } from "./large-values.ts";
 import { readProgress } from "./read-progress.ts";
-import type { Result } from "./visit.ts";
+import type { Result } from "./visit-result.ts";
 import { waitForStore } from "./wait-for-store.ts";
 
 /** What a run ends with besides its status. */

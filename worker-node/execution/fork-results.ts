@@ -10,7 +10,7 @@ import { forkerOf } from "../engine/steps/index.ts";
 import { deadlineOf } from "../journal/run-log.ts";
 import { appendUnconfirmed, largeValuesAt } from "./execution-state.ts";
 import { ifStored } from "./large-values.ts";
-import type { Result } from "./visit.ts";
+import type { Result } from "./visit-result.ts";
 import type { TrackFailure, TrackScope } from "./track-scope.ts";
 
 /** Commits that a track has failed, while the others go on. */

@@ -4,7 +4,7 @@ import { stepPath } from "../../shared/journal/track.ts";
 import type { Track } from "../../shared/journal/track.ts";
 import type { Next } from "../engine/machine.ts";
 import type { ExecutionState, RejectedResult, RunScope } from "./execution-state.ts";
-import type { FailedVisit, Result } from "./visit.ts";
+import type { FailedVisit, Result } from "./visit-result.ts";
 import type { Waits } from "./waits.ts";
 
 /** What the walk of one track has: what all steps of its run have in common, the track, and what surrounds it. */

@@ -3,7 +3,7 @@ import { addPark } from "../../shared/journal/fold.ts";
 import type { Track } from "../../shared/journal/track.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Ending, ExecutionState, LongWait, RunScope } from "./execution-state.ts";
-import { SHORT_WAIT_MS } from "./visit.ts";
+import { SHORT_WAIT_MS } from "./failed-try.ts";
 import { isKnown, leftOf, parkEntry, repeated } from "./waiting-track.ts";
 import type { Waiting } from "./waiting-track.ts";
 

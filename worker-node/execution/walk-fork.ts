@@ -5,7 +5,7 @@ import type { Fork, Track } from "../../shared/journal/track.ts";
 import { beginTrack, limitOf, runMs } from "./begin-fork.ts";
 import { commitFailure, joined } from "./fork-results.ts";
 import { Stop, withTimeout } from "./stop.ts";
-import type { Result } from "./visit.ts";
+import type { Result } from "./visit-result.ts";
 import { failureOf } from "./track-scope.ts";
 import type { TrackEnd, TrackFailure, TrackScope } from "./track-scope.ts";
 

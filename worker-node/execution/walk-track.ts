@@ -14,7 +14,7 @@ import type { Append } from "../journal/run-log.ts";
 import { appendUnconfirmed, confirmResults, largeValuesAt } from "./execution-state.ts";
 import type { ExecutionState } from "./execution-state.ts";
 import { visitStep } from "./visit.ts";
-import type { Result } from "./visit.ts";
+import type { Result } from "./visit-result.ts";
 import { failureOf, ResultRejected } from "./track-scope.ts";
 import type { TrackEnd, TrackScope } from "./track-scope.ts";
 import { beginFork } from "./begin-fork.ts";

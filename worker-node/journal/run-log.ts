@@ -3,7 +3,7 @@ import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import { whenJournalTooLarge } from "../../shared/journal/size-limits.ts";
-import { writeLine } from "../../shared/events/lines.ts";
+import { writeLines } from "../../shared/events/lines.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { eventsOf, writtenBy } from "../../shared/store/journal/new-entry.ts";
 import type { EntryContent, NewEntry } from "../../shared/store/journal/new-entry.ts";
@@ -268,7 +268,7 @@ export class RunLog {
   }
 
   #write(events: readonly RunEvent[]): string[] {
-    return events.map((event) => writeLine(event, new Date(), this.#run.correlation_id));
+    return writeLines(events, new Date(), this.#run.correlation_id);
   }
 }
 

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { utf8 } from "../../bytes.ts";
+import { utf8Length } from "../../bytes.ts";
 import { RunId } from "../../contracts/ids.ts";
 import { insertReplies } from "../chat/messages.ts";
 import { insertArtifacts } from "../files/insert-artifacts.ts";
@@ -126,7 +126,7 @@ function earlierRows(sql: Sql, rows: readonly EarlierRow[]) {
       ) as w(run_id, upto, events_n, step_path, visit, output, events) using (run_id)`;
 }
 
-const bytesOf = ({ output, events }: EarlierResult): number => utf8(output).length + utf8(events).length;
+const bytesOf = ({ output, events }: EarlierResult): number => utf8Length(output) + utf8Length(events);
 
 function sum<Item>(items: readonly Item[], read: (item: Item) => number): number {
   return items.reduce((total, item) => total + read(item), 0);

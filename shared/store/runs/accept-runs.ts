@@ -93,8 +93,8 @@ function columnsOf({ singleton, batch, ...run }: NewRun) {
 }
 
 function acceptedColumns(sql: Sql) {
-  return sql`run_id, definition_version, floor(extract(epoch from queued_at) * 1000)::float8 as queued_at_ms,
-    greatest(0, extract(epoch from coalesce(wake_at, now()) - now()))::float8 * 1000 as delay_ms`;
+  return sql`run_id, definition_version, round(date_part('epoch', date_trunc('milliseconds', queued_at)) * 1000) as queued_at_ms,
+    greatest(0, date_part('epoch', coalesce(wake_at, now()) - now())) * 1000 as delay_ms`;
 }
 
 /** Those of the runs that are committed, as `acceptRuns` returns them: for a caller that did not get its result. */

@@ -114,11 +114,12 @@ async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Pr
       -- a client retries goes on without its parent.
       r.cancel_requested_at is not null or r.parent_wait_id is not null and r.event_seq = 0 and exists (
         select from runs p where p.run_id = r.parent_run_id and p.ended_at is not null) as cancel,
-      r.correlation_id, r.chat_session, case when octet_length(r.input) <= ${INLINE_INPUT_BYTES} then r.input end as input, floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms,
-      extract(epoch from now() - r.started_at - r.paused_for)::float8 * 1000 as running_for_ms,
+      r.correlation_id, r.chat_session, case when octet_length(r.input) <= ${INLINE_INPUT_BYTES} then r.input end as input, round(date_part('epoch', date_trunc('milliseconds', r.queued_at)) * 1000) as queued_at_ms,
+      date_part('epoch', now() - r.started_at - r.paused_for) * 1000 as running_for_ms,
       r.cost_micro_usd::float8 as cost_micro_usd, r.journal_bytes::float8 as journal_bytes,
       r.cost_limit_micro_usd::float8 as cost_limit_micro_usd, r.time_limit_ms::float8 as time_limit_ms,
-      has_budget(r.tenant_id, r.orchestration_id, r.end_user) as has_budget`;
+      -- Without any budget the function is not called: it takes an eighth of the time of a claim.
+      exists (select from budgets) and has_budget(r.tenant_id, r.orchestration_id, r.end_user) as has_budget`;
 }
 
 /** The input of a run: JSON text of RunInput; null when there is no such run. */

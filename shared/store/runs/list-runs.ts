@@ -22,7 +22,7 @@ export type RunListFilter = {
 export type RunListPosition = { queuedAtUs: number; run_id: string };
 
 /** `next`: where the next page begins; null: this is the last page. */
-export type RunListPage = { runs: RunRow[]; next: RunListPosition | null };
+export type RunListPage = { runs: ListedRun[]; next: RunListPosition | null };
 
 /**
  * How many of the newest runs one page examines when it has a filter that no index serves. Such a page may have fewer runs
@@ -54,7 +54,7 @@ export async function listRuns(
   const [first] = rows;
   if (!first) return { runs: [], next: null };
   const { oldest_us, oldest_run, examined, matched } = Examined.parse(first);
-  const page = rows.filter((row) => row["run_id"] !== null).map((row) => Listed.parse(row));
+  const page = rows.filter((row) => row["run_id"] !== null).map((row) => ListedRun.parse(row));
   const runs = page.filter((run) => hasMetadata(run.metadata, filter.metadata));
   const last = page.at(-1);
   if (last && page.length < (matched ?? 0)) {
@@ -64,7 +64,9 @@ export async function listRuns(
   return { runs, next: isCut ? { queuedAtUs: oldest_us, run_id: oldest_run } : null };
 }
 
-const Listed = RunRow.extend({ queued_at_us: z.number() });
+/** `asks`: a question of the run is open. */
+const ListedRun = RunRow.extend({ queued_at_us: z.number(), asks: z.boolean() });
+export type ListedRun = z.infer<typeof ListedRun>;
 
 /**
  * The statement of a page. Its inner limits are literals: for an unknown limit the planner expects a tenth of the table,
@@ -91,6 +93,8 @@ export function listStatement(
         sum(shown_bytes) over (${order}) - shown_bytes as bytes_before
       from (
         select ${runColumns(sql)}, ${microseconds(sql, sql`queued_at`)} as queued_at_us, queued_at,
+          ended_at is null and exists (
+            select from waits w where w.run_id = runs.run_id and w.kind = 'human' and w.answered_at is null) as asks,
           octet_length(metadata) + coalesce(octet_length(error), 0) as shown_bytes
         from examined e
         -- The limit makes the planner look each run up by its key.

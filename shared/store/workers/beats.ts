@@ -67,7 +67,7 @@ export async function beat(sql: Sql, worker: Beat): Promise<BeatReply> {
     )
     select silences, drain, (
       select coalesce(json_agg(json_build_object('run_id', run_id, 'attempt', attempt, 'signals', signals,
-        'cancel', cancel_requested_at is not null, 'has_budget', has_budget(tenant_id, orchestration_id, end_user))), '[]')
+        'cancel', cancel_requested_at is not null, 'has_budget', exists (select from budgets) and has_budget(tenant_id, orchestration_id, end_user))), '[]')
       from runs where owner = ${worker.incarnation} and status = 'running') as owned
     from beaten`;
   return BeatReply.parse(row);

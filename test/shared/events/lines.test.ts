@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { RunId } from "../../../shared/contracts/ids.ts";
-import { eventId, frames, readPosition, writeLine } from "../../../shared/events/lines.ts";
+import { eventId, frames, readPosition, writeLine, writeLines } from "../../../shared/events/lines.ts";
 import { readLive, xaddArgs } from "../../../shared/events/live.ts";
 
 const run = RunId.parse("run_2483e1773407_1780499750067");
@@ -20,6 +20,20 @@ describe("an event", () => {
         correlation_id: "c",
       });
     }
+  });
+
+  test("is the same line when it is written with others", () => {
+    const events = [
+      { type: "checkpoint" as const },
+      { type: "llm_delta" as const, orch_step_id: "a", text: "}" },
+    ];
+    const ts = new Date("2026-06-04T09:15:30.123Z");
+    expect(writeLines(events, ts, 'c"\n')).toEqual(events.map((event) => writeLine(event, ts, 'c"\n')));
+    expect(JSON.parse(writeLines(events, ts, 'c"\n')[1] ?? "")).toEqual({
+      ...events[1],
+      ts: ts.toISOString(),
+      correlation_id: 'c"\n',
+    });
   });
 
   test("has an id of its run's base and its number", () => {

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { BudgetRequest } from "../../../shared/contracts/budget.ts";
 import type { Usage } from "../../../shared/contracts/journal-entry.ts";
+import { readRun } from "../../../shared/store/runs/read-runs.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
 import { deleteBudget, readBudgets, saveBudget } from "../../../shared/store/money/budget-rows.ts";
 import { wakeBudgetWaits } from "../../../shared/store/money/budget-waits.ts";
@@ -327,6 +328,25 @@ describe("a run that waits for a budget", () => {
     expect(await reserveInBudgets(store.sql, call)).toMatchObject({ outcome: "refused" });
     expect(await openWaits(run)).toBe(0);
   });
+});
+
+// Fails when only the flush of a new worker marks the run: a worker of an earlier version inserts the row alone.
+test("a run says that its usage is estimated from the first estimated call on, and not before", async () => {
+  const run = await store.startRun();
+  const other = await store.startRun();
+  const call = { provider: "demo", model: "demo/fast", input_tokens: 1, output_tokens: 1, cost_micro_usd: 1 };
+  const isEstimated = async () => (await readRun(store.sql, null, run.run_id))?.usage_estimated;
+
+  await flush(store.sql, [stepEntry(run, { usage: [{ ...call, call: "a" }] })]);
+  expect(await isEstimated()).toBe(false);
+
+  const estimated = { ...call, call: "b", estimated: true as const };
+  await flush(store.sql, [stepEntry(run, { known_seq: 2, usage: [estimated] }), stepEntry(other)]);
+  expect(await isEstimated()).toBe(true);
+  expect((await readRun(store.sql, null, other.run_id))?.usage_estimated).toBe(false);
+
+  const [end] = await flush(store.sql, [stepEntry(run, { known_seq: 4, kind: "end", status: "completed" })]);
+  expect(end?.event_seq).toBe(6);
 });
 
 test("usage rows say what is wasted and what is estimated", async () => {

@@ -1,6 +1,7 @@
 import { ANSWER_TOOL } from "../../../shared/contracts/definition/index.ts";
 import { modelOf } from "../../../shared/contracts/model-name.ts";
-import { Conversation, textOf } from "../conversation.ts";
+import { Conversation } from "../conversation.ts";
+import { textOf } from "../model-call.ts";
 import { deltas } from "../deltas.ts";
 import { namesOf } from "../events.ts";
 import { composePrompt } from "../prompt.ts";

@@ -1,0 +1,144 @@
+import type { RunId } from "../../shared/contracts/ids.ts";
+import type { NewRun, NewTurn, Refusal, SubmitResult } from "../../shared/contracts/run.ts";
+import { log, messageOf } from "../../shared/log.ts";
+import { whyNotTaken } from "../../shared/store/chat/accept-turns.ts";
+import { readOrchestration } from "../../shared/store/definitions/orchestrations.ts";
+import { findIdempotent } from "../../shared/store/runs/accept-runs.ts";
+import type { QuotaCheckedBy } from "../../shared/store/runs/accept-runs.ts";
+import {
+  findSingletonHolder,
+  freeSkippedKey,
+  saveSkippedAnswer,
+} from "../../shared/store/runs/singletons.ts";
+import { isDataError } from "../../shared/store/unreachable.ts";
+import { toAppError } from "../http/problem.ts";
+import { refusedByPostgres } from "./admit.ts";
+import type { AdmitDeps } from "./admit.ts";
+import type { Admissions, Outcome } from "./commit-admitted.ts";
+
+export type ResultDeps = AdmitDeps & {
+  /** Submits a run again whose key became free after its statement. */
+  resubmit(run: NewRun): Promise<SubmitResult>;
+};
+
+/**
+ * The result of one run of a batch, of which `outcome` is known. A run that was not committed gets the result of the run
+ * that has its key, or the reason.
+ * @throws what a look-up throws, before anything about the run has changed
+ */
+export async function resultOf(
+  deps: ResultDeps,
+  run: NewRun,
+  { admissions, accepted, failed }: Outcome & { admissions: Admissions },
+): Promise<SubmitResult> {
+  const row = accepted.get(run.run_id);
+  if (row) return acceptedAs(run.run_id, { waits: run.turn !== undefined && row.delay_ms > 0 });
+  const error = failed.get(run.run_id);
+  if (error !== undefined) return failedBy(error);
+  const admission = admissions.get(run.run_id);
+  if (!admission) throw new Error(`no admission for ${run.run_id}`);
+  if (admission.is === "refused") return { is: "refused", ...admission.refusal };
+  const earlier = await findEarlier(deps, run);
+  if (earlier) return earlier;
+  const notTaken = run.turn && (await turnRefusal(deps, run.turn, run.run_id));
+  if (notTaken) return { is: "refused", ...notTaken };
+  if (admission.is === "full") return { is: "refused", ...admission.refusal };
+  const skipped = run.singleton?.policy === "skip" ? await skippedResult(deps, run, admission) : null;
+  if (skipped) return skipped;
+  return { is: "refused", ...(await whyNotCommitted(deps, run, admission.quotaCheckedBy)) };
+}
+
+function acceptedAs(run_id: RunId, { replayed = false, skipped = false, waits = false } = {}): SubmitResult {
+  return { is: "accepted", run_id, replayed, skipped, waits };
+}
+
+/**
+ * The result of a run that was not committed and may have been skipped: the run that has its singleton key. When that run
+ * has ended meanwhile, the key is free, and the run is submitted again. Null: it was not skipped.
+ */
+async function skippedResult(
+  deps: ResultDeps,
+  run: NewRun,
+  { quotaCheckedBy }: { quotaCheckedBy: QuotaCheckedBy },
+): Promise<SubmitResult | null> {
+  const { run_id, tenant_id, orchestration_id, idempotency_key: key, singleton } = run;
+  if (!singleton) return null;
+  const definition = await deps.query((sql) => readOrchestration(sql, tenant_id, orchestration_id));
+  if (definition === null) return null;
+  const answer = await deps.query((sql) => findSingletonHolder(sql, tenant_id, singleton.key));
+  if (answer === null) {
+    if (quotaCheckedBy === "postgres") return null;
+    if (key !== null) await deps.query((sql) => freeSkippedKey(sql, tenant_id, key));
+    return deps.resubmit(run);
+  }
+  if (key !== null)
+    await deps.query((sql) => saveSkippedAnswer(sql, tenant_id, key, { run: run_id, answer }));
+  return acceptedAs(answer, { skipped: true });
+}
+
+/** The result that an earlier request got under the same Idempotency-Key; null: there was none. */
+async function findEarlier(deps: ResultDeps, run: NewRun): Promise<SubmitResult | null> {
+  const { run_id, tenant_id, idempotency_key: key, request_hash, singleton } = run;
+  if (key === null) return null;
+  const earlier = await deps.query((sql) => findIdempotent(sql, tenant_id, key));
+  // The key of a run that was skipped names that run until the answer is recorded.
+  if (!earlier || earlier.run_id === run_id) return null;
+  if (earlier.request_hash === request_hash) {
+    if (singleton?.policy === "skip" && (await deps.query((sql) => freeSkippedKey(sql, tenant_id, key)))) {
+      return deps.resubmit(run);
+    }
+    return acceptedAs(earlier.run_id, { replayed: true, skipped: earlier.skipped });
+  }
+  const detail = "This Idempotency-Key was used with another request; use a new one for a new request.";
+  return { is: "refused", code: "idempotency_conflict", detail };
+}
+
+/** Why the statement did not commit an admitted run: it has no definition, or there is no room by the count of Postgres. */
+async function whyNotCommitted(
+  deps: ResultDeps,
+  run: NewRun,
+  quotaCheckedBy: QuotaCheckedBy,
+): Promise<Refusal> {
+  const unknown: Refusal = {
+    code: "not_found",
+    detail: `There is no orchestration ${run.orchestration_id}.`,
+  };
+  if (quotaCheckedBy === "queue") return unknown;
+  if (run.turn) return refusedByPostgres(deps, run.tenant_id);
+  const { tenant_id, orchestration_id } = run;
+  const definition = await deps.query((sql) => readOrchestration(sql, tenant_id, orchestration_id));
+  return definition === null ? unknown : refusedByPostgres(deps, tenant_id);
+}
+
+/** Why the session of a chat turn did not take it; null: the session had no reason. */
+async function turnRefusal(
+  { query }: Pick<AdmitDeps, "query">,
+  { session, rejects_busy }: NewTurn,
+  run: RunId,
+): Promise<Refusal | null> {
+  const why = await query((sql) => whyNotTaken(sql, session, run, rejects_busy));
+  if (why === null) return null;
+  const refusals: Record<typeof why, Refusal> = {
+    unknown: { code: "not_found", detail: "There is no such session." },
+    busy: { code: "session_busy", detail: "A turn of this session has not ended, and on_busy is reject." },
+    outrun: { code: "conflict", detail: "Other turns of the session were first; try again." },
+  };
+  return refusals[why];
+}
+
+/** The result of a run whose submission failed. A committed run never gets it. */
+export function failedBy(error: unknown): SubmitResult {
+  if (isDataError(error)) log.warn("submit.run_not_storable", { error: messageOf(error) });
+  const { code, message, retryAfterSeconds } = toAppError(error);
+  if (code === "internal") log.error("submit.failed", { error: stackOf(error) });
+  return {
+    is: "refused",
+    code,
+    detail: message,
+    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
+  };
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

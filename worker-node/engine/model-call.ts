@@ -1,0 +1,64 @@
+import { RetryableError, TerminalError } from "./step-errors.ts";
+import type { Answer } from "./conversation-turns.ts";
+import type { AnswerText } from "./deltas.ts";
+import type { Message, ModelAnswer, StepContext, ToolSpec } from "./ports.ts";
+
+/** Answers of models in one visit, those of delegated tasks included. */
+const MAX_ANSWERS = 500;
+
+/**
+ * The text of an answer that has no tool calls.
+ * @throws RetryableError `empty_answer`: a model that had nothing to say often has at the next try
+ */
+export function textOf({ content }: { content: string }): string {
+  if (content.trim() !== "") return content;
+  // The answer was definite: the next call is another one.
+  throw new RetryableError("empty_answer", "the model answered with no text", { answered: true });
+}
+
+/** How to call a model: its name, the tools it gets, and what publishes its text as it arrives. */
+export type ModelCall = {
+  model: string | null;
+  tools: readonly ToolSpec[];
+  toolChoice: "auto" | "required";
+  text?: AnswerText;
+};
+
+/** The effect key of a call, from its name inside the visit. After a crash the same call has the same key. */
+export function effectKey(context: StepContext, call: string): string {
+  return `${context.effectBase}:${call}${context.effectSuffix}`;
+}
+
+/**
+ * Requests an answer to messages, and publishes its text as it arrives.
+ * @param answers how many answers the visit has committed
+ * @param effect records the call as an effect and returns its key. It throws unless this worker may still move the run
+ * @throws TerminalError `max_turns` when the visit has had too many answers
+ */
+export async function requestAnswer(
+  context: StepContext,
+  answers: number,
+  messages: readonly Message[],
+  { model, tools, toolChoice, text: published }: ModelCall,
+  effect: () => Promise<string>,
+): Promise<{ answer: Answer; usage: ModelAnswer["usage"] }> {
+  if (answers >= MAX_ANSWERS)
+    throw new TerminalError("max_turns", `the step has had ${MAX_ANSWERS} answers, and is not done`);
+  const {
+    text,
+    tool_calls,
+    parts = null,
+    usage,
+  } = await context.models.generate({
+    model,
+    messages,
+    tools,
+    toolChoice,
+    effectKey: await effect(),
+    signal: context.signal,
+    onText: (piece) => published?.push(piece),
+    onRestart: () => published?.restart(),
+  });
+  published?.flush();
+  return { answer: { role: "assistant", content: text, tool_calls, parts }, usage };
+}

@@ -1,0 +1,71 @@
+import type { RetryPark, Usage } from "../../shared/contracts/journal-entry.ts";
+import { placeOf } from "../../shared/journal/track.ts";
+import { inTrack, stepRetry } from "../engine/events.ts";
+import { costOf } from "../engine/machine.ts";
+import { failureOf, judge } from "../engine/retry-policy.ts";
+import { RetryableError } from "../engine/step-errors.ts";
+import { publishedEvents } from "./published-events.ts";
+import type { Visit } from "./execution-state.ts";
+import { Stop } from "./stop.ts";
+import type { Visited } from "./visit-result.ts";
+
+/** Waits up to this long keep the run's slot; longer ones give it back. */
+export const SHORT_WAIT_MS = 5_000;
+
+/** The tries of a visit so far. */
+export type Tries = {
+  count: number;
+  /** How many tries ended in a refusal by the other side. */
+  refused: number;
+  firstFailedAt: string | null;
+  /** Model calls of failed tries: they cost money, so they are charged with whatever is committed next. */
+  unchargedUsage: Usage[];
+};
+
+/** The tries of earlier executions, from the park in which the visit waited for its next try. */
+export function triesBefore(retry: RetryPark | null): Tries {
+  return {
+    count: retry?.tries ?? 0,
+    refused: retry?.answered ?? 0,
+    firstFailedAt: retry?.first_failed_at ?? null,
+    unchargedUsage: [],
+  };
+}
+
+/** Decides on a failed try: the visit fails, parks, or is tried again after a wait that keeps the slot. */
+export function afterFailure(
+  { state, scope, track, step, visit }: Visit,
+  tries: Tries,
+  error: unknown,
+): Visited | { is: "retry"; afterMs: number } {
+  const firstFailedAt = (tries.firstFailedAt ??= new Date().toISOString());
+  const { count, unchargedUsage: usage } = tries;
+  const failure = error instanceof Stop ? { code: error.why, message: error.message } : failureOf(error);
+  const verdict =
+    error instanceof Stop
+      ? { do: "fail" as const }
+      : judge(error, count, step.retry, { random: Math.random, leftMs: scope.endsAtMs - performance.now() });
+  if (verdict.do === "fail") {
+    return { is: "failed", error: failure, tries: count, firstFailedAt, cause: error, usage };
+  }
+  if (error instanceof RetryableError && error.answered) tries.refused += 1;
+  const { afterMs } = verdict;
+  const event = inTrack(track, stepRetry(step, failure, count, afterMs));
+  if (afterMs <= SHORT_WAIT_MS) {
+    state.runLog.note(publishedEvents(event));
+    return { is: "retry", afterMs };
+  }
+  const park: RetryPark = {
+    ...placeOf(track),
+    step: step.id,
+    visit,
+    reason: "retry",
+    tries: count,
+    answered: tries.refused,
+    error: failure,
+    cost_micro_usd: costOf(usage),
+    first_failed_at: firstFailedAt,
+    wait_ms: afterMs,
+  };
+  return { is: "wait", status: "queued", afterMs, park, waits: [], signals: null, events: [event], usage };
+}

@@ -1,0 +1,138 @@
+import type { Step } from "../../shared/contracts/definition/index.ts";
+import type { TurnCheckpoint, Usage } from "../../shared/contracts/journal-entry.ts";
+import type { Json } from "../../shared/contracts/json.ts";
+import { whenStateTooLarge } from "../../shared/journal/size-limits.ts";
+import { placeOf, stepPath } from "../../shared/journal/track.ts";
+import type { Track } from "../../shared/journal/track.ts";
+import { effectsOfTurn } from "../engine/conversation-turns.ts";
+import { loopVariablesOf, sourceOf } from "../engine/loop-variables.ts";
+import { inTrack } from "../engine/events.ts";
+import type { NewArtifact } from "../../shared/store/files/new-artifact.ts";
+import { runFiles } from "../files/run-files.ts";
+import { whenSpent } from "../engine/machine.ts";
+import type { StepContext } from "../engine/ports.ts";
+import { TerminalError } from "../engine/step-errors.ts";
+import { deadlineOf } from "../journal/run-log.ts";
+import type { Append } from "../journal/run-log.ts";
+import { agentOf, chatOf } from "./chat-context.ts";
+import { spentBy } from "./child-limits.ts";
+import { paidModels } from "./paid-models.ts";
+import { publishedEvents } from "./published-events.ts";
+import type { Visit } from "./execution-state.ts";
+import { loadValue } from "./large-values.ts";
+import { sizeOf } from "./state-size.ts";
+import { waitForStore } from "./wait-for-store.ts";
+
+/**
+ * The usage of a try that no turn has charged: of model calls by their effect keys, and of runs. Agents may make several calls
+ * at the same time.
+ */
+export type TryUsage = Map<string, Usage>;
+
+/** One try of a visit. It appends its turns to `turns`. */
+export type Try = {
+  turns: Json[];
+  /** The number of this try, from 1. */
+  tries: number;
+  effectSuffix: string;
+  /** The model calls of earlier tries that are not charged yet. */
+  unchargedUsage: readonly Usage[];
+  usage: TryUsage;
+  /** The files of this try that no turn has committed. The try appends to it. */
+  artifacts: NewArtifact[];
+};
+
+/** What the step can reach during this try. */
+export function contextOf(
+  visit: Visit,
+  { turns, effectSuffix, usage, artifacts: written }: Try,
+  { signal, reply, child }: Pick<StepContext, "signal" | "reply" | "child">,
+): StepContext {
+  const { state, scope, track, step, large, signal: trackSignal } = visit;
+  const { run, runLog, deps } = state;
+  const path = stepPath(track, step.id);
+  const { tools, sandbox, artifacts, definitions } = deps;
+  const { definition, message } = scope;
+  const tenant = run.tenant_id;
+  /** Turns on their way: an agent commits the results of calls that it made at the same time. */
+  const pending = new Set<Json>();
+  const load = (value: Json): Promise<Json> => loadValue(artifacts, value, tenant);
+  const at = { prefix: large.prefix, step_path: path, visit: visit.visit };
+  const spent = (): number => {
+    const cost = spentBy(state);
+    const reached = whenSpent(definition, cost);
+    if (reached !== null) throw new TerminalError(reached.code, reached.message);
+    return cost;
+  };
+  return {
+    message,
+    state: track.state,
+    load,
+    loopVariables: () => loopVariablesOf({ definition, root: state.progress, track, load }),
+    sourceOf: (key) => sourceOf(definition.steps, track, key),
+    effectBase: `${run.run_id}:${path}:${visit.visit}`,
+    effectSuffix,
+    turns: [...turns],
+    reply,
+    signal,
+    sandbox: sandbox.of({ tenant, signal }),
+    tools,
+    files: runFiles(deps, run, at, written, signal),
+    filesOfCall: () => {
+      const own: NewArtifact[] = [];
+      return { ...runFiles(deps, run, at, own, signal), written: own };
+    },
+    // Reads that wait for the store: an unreachable store uses up no try of the step.
+    agent: (id) => waitForStore(trackSignal, () => agentOf(definitions, run, id)),
+    chat: chatOf(state, scope, trackSignal),
+    tool: (name) => waitForStore(trackSignal, () => definitions.named("tools", tenant, name)),
+    mcpServer: (name) => waitForStore(trackSignal, () => definitions.mcpServer(tenant, name)),
+    confirm: () => deps.confirm(run, trackSignal),
+    checkCost: () => void spent(),
+    child: (request) => {
+      spent();
+      return child(request);
+    },
+    charge: (used) => void usage.set(used.call, used),
+    models: paidModels(visit, { usage, signal, spent }),
+    // After its timeout a try may still note events: they are dropped.
+    note: (...events) => {
+      if (signal.aborted) return;
+      const published = events.map((event) => inTrack(track, event)).flatMap(publishedEvents);
+      state.reply?.hear(published);
+      runLog.note(published);
+    },
+    turn: async (data, turnUsage, ofCall) => {
+      signal.throwIfAborted();
+      const heldBytes = [...turns, ...pending, data].reduce<number>(
+        (sum, turn) => sum + sizeOf(turn),
+        state.size.bytes,
+      );
+      const what = `the state of the run with the turns of step "${step.id}"`;
+      const tooLarge = whenStateTooLarge(what, heldBytes);
+      if (tooLarge) throw new TerminalError(tooLarge.code, tooLarge.message);
+      const checkpoint = { ...placeOf(track), step: step.id, visit: visit.visit, data };
+      // A file that a call writes from here on belongs to the next checkpoint.
+      const files = ofCall?.written ?? written.splice(0);
+      pending.add(data);
+      const entry = turnEntry(track, step, checkpoint, turnUsage, files);
+      const outcome = await runLog.append(entry).finally(() => pending.delete(data));
+      if (outcome.is === "rejected") throw new TerminalError("result_rejected", outcome.message);
+      turns.push(data);
+      for (const key of effectsOfTurn(data)) usage.delete(key);
+    },
+  };
+}
+
+/** A checkpoint inside a visit of `step`, before its result. */
+export function turnEntry(
+  track: Track,
+  step: Step,
+  turn: TurnCheckpoint,
+  usage: readonly Usage[],
+  artifacts: readonly NewArtifact[] = [],
+): Append {
+  const output = JSON.stringify(turn);
+  const [step_path, deadline_ms] = [stepPath(track, step.id), deadlineOf(step)];
+  return { kind: "turn", step_path, visit: turn.visit, output, events: [], usage, artifacts, deadline_ms };
+}

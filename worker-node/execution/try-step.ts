@@ -1,0 +1,89 @@
+import { isFork } from "../../shared/contracts/definition/index.ts";
+import type { Step } from "../../shared/contracts/definition/index.ts";
+import { usageOfTurn } from "../engine/conversation-turns.ts";
+import { inTrack } from "../engine/events.ts";
+import { toCheckpoint } from "../engine/machine.ts";
+import type { StepContext, StepResult } from "../engine/ports.ts";
+import { forkerOf, runStep } from "../engine/steps/index.ts";
+import { Children } from "./children.ts";
+import type { Visit } from "./execution-state.ts";
+import { Stop, withTimeout, within } from "./stop.ts";
+import { VisitWait } from "./visit-wait.ts";
+import { contextOf } from "./step-context.ts";
+import type { Try } from "./step-context.ts";
+import type { Tried } from "./visit-result.ts";
+
+/**
+ * The time in which a step must begin that divides the run, or starts another one: it may load values. The `timeout_seconds` of such a step is
+ * that of its tracks, or of its wait.
+ */
+const BEGIN_SECONDS = 300;
+
+/** Tries a step once, within the step's timeout. Throws what the step throws, or a Stop. */
+export async function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
+  const { state, step, track, signal } = visit;
+  const wait = new VisitWait(visit, thisTry.effectSuffix);
+  const children = new Children(visit);
+  // Before the step's timeout begins: a store that is unreachable for long must not use up the step's time.
+  const reply = startsRuns(step) ? null : await wait.reply(state, signal);
+  // After it: the reply says how long the wait has been open until now.
+  const began = { at: Date.now(), ms: performance.now() };
+  // The timeout of an orchestration step is that of its wait.
+  const ownSeconds = step.type === "orchestration" ? null : step.timeout_seconds;
+  const limitSeconds = ownSeconds ?? BEGIN_SECONDS;
+  const limit = withTimeout(
+    signal,
+    limitSeconds * 1_000,
+    () => new Stop("step_timeout", `the step took longer than its ${limitSeconds} s`),
+  );
+  const child: StepContext["child"] = (request) => children.reply(request);
+  const context = contextOf(visit, thisTry, { signal: limit.signal, reply, child });
+  const run = async (): Promise<() => Promise<Tried>> => {
+    if (isFork(step)) {
+      const fork = await forkerOf(step).begin(step, context);
+      return async () => ({ is: "forked", ...fork });
+    }
+    const result = await runStep(step, context);
+    if ("waitsForChildren" in result) return async () => children.park(thisTry.unchargedUsage);
+    if (!("waitFor" in result)) return () => resultOf(visit, thisTry, result, began);
+    const events = result.events.map((event) => inTrack(track, event));
+    return () => wait.park({ ...result, events }, visit.large, thisTry.unchargedUsage);
+  };
+  const store = await within(limit.signal, run()).finally(() => limit.clear());
+  // Its puts have a limit of their own: a slow object store must not fail a step whose result was in time.
+  return await within(signal, store());
+}
+
+/** The visit's result, with its large values in the object store. `began`: by the wall clock and the monotonic clock. */
+async function resultOf(
+  { state, scope, track, step, visit, large }: Visit,
+  { turns, tries, unchargedUsage, artifacts }: Try,
+  result: StepResult,
+  began: { at: number; ms: number },
+): Promise<Tried> {
+  const { waitedMs = 0 } = result;
+  state.reply?.answer(result.response);
+  const place = { definition: scope.definition, track, step, visit };
+  const stored = { ...result, set: await large.storeValues(result.set) };
+  const durationMs = waitedMs + performance.now() - began.ms;
+  state.deps.count.observe("synapse_step_duration_seconds", { step_type: step.type }, durationMs / 1_000);
+  const { checkpoint, events } = toCheckpoint(place, stored, {
+    startedAt: new Date(began.at - waitedMs).toISOString(),
+    durationMs,
+    tries,
+    earlierUsage: [...turns.flatMap(usageOfTurn), ...unchargedUsage],
+  });
+  return {
+    is: "result",
+    checkpoint,
+    response: result.response === undefined ? undefined : await large.storeResponse(result.response),
+    events: await large.storeEvents(events.map((event) => inTrack(track, event))),
+    usage: [...unchargedUsage, ...result.usage],
+    artifacts,
+  };
+}
+
+/** Whether a step may start runs and wait for them. The wait for a person is that of other steps. */
+function startsRuns({ type }: Step): boolean {
+  return type === "orchestration" || type === "agent";
+}
