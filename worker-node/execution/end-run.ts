@@ -50,6 +50,8 @@ export async function endRun(
   const { run, steps, pendingEvents, runLog } = state;
   const { error = null, last = null, events = [], usage = [], deadLetter = null } = parts;
   const { progress } = state;
+  state.span?.set({ "synapse.run.status": status });
+  if (error !== null) state.span?.fail(error);
   const response =
     status === "completed"
       ? finalResponse(progress, last?.response)

@@ -35,6 +35,7 @@ import { publishedEvents } from "./published-events.ts";
 import type { LongWait, Visit } from "./execution-state.ts";
 import { loadValue } from "./large-values.ts";
 import { sizeOf } from "./state-size.ts";
+import { inStepSpan } from "./step-span.ts";
 import { Stop, withTimeout, within } from "./stop.ts";
 import { VisitWait } from "./visit-wait.ts";
 import { waitForStore } from "./wait-for-store.ts";
@@ -225,7 +226,11 @@ type Try = {
 };
 
 /** Tries a step once, within the step's timeout. Throws what the step throws, or a Stop. */
-async function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
+function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
+  return inStepSpan(visit, thisTry.tries, (span) => tryInSpan({ ...visit, span }, thisTry));
+}
+
+async function tryInSpan(visit: Visit, thisTry: Try): Promise<Tried> {
   const { state, step, track, signal } = visit;
   const wait = new VisitWait(visit, thisTry.effectSuffix);
   const children = new Children(visit);
@@ -315,6 +320,7 @@ function contextOf(
     if (reached !== null) throw new TerminalError(reached.code, reached.message);
     return cost;
   };
+  const models = paidModels(visit, { usage, signal, spent });
   return {
     message,
     state: track.state,
@@ -327,7 +333,7 @@ function contextOf(
     reply,
     signal,
     sandbox: sandbox.of({ tenant, signal }),
-    tools,
+    tools: visit.span && deps.tracing ? deps.tracing.tools(tools, visit.span) : tools,
     files: runFiles(deps, run, at, written, signal),
     filesOfCall: () => {
       const own: NewArtifact[] = [];
@@ -345,7 +351,7 @@ function contextOf(
       return child(request);
     },
     charge: (used) => void usage.set(used.call, used),
-    models: paidModels(visit, { usage, signal, spent }),
+    models: visit.span && deps.tracing ? deps.tracing.models(models, visit.span) : models,
     // After its timeout a try may still note events: they are dropped.
     note: (...events) => {
       if (signal.aborted) return;
