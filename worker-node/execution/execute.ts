@@ -6,7 +6,7 @@ import { RunInput } from "../../shared/contracts/run.ts";
 import type { RunError } from "../../shared/contracts/run.ts";
 import { whenJournalTooLarge, whenStateTooLarge } from "../../shared/journal/size-limits.ts";
 import { initialProgress, initialState } from "../../shared/journal/fold.ts";
-import { log, messageOf } from "../../shared/log.ts";
+import { aboutRun, log, messageOf } from "../../shared/log.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import { failureOf } from "../engine/retry-policy.ts";
 import type { RunLog } from "../journal/run-log.ts";
@@ -63,7 +63,11 @@ export async function execute(
     const ending = await walkRun(state, signal).catch((error: unknown) => {
       const reason: unknown = signal.aborted ? signal.reason : error;
       if (reason instanceof Stop) return onStop(state, reason);
-      log.error("run.execution_failed", { run: run.run_id, attempt: run.attempt, message: messageOf(error) });
+      log.error("run.execution_failed", {
+        ...aboutRun(run),
+        attempt: run.attempt,
+        message: messageOf(error),
+      });
       return failRun(state, { ...failureOf(error), step_id: stepIdOf(runLog.currentStep) }, { cause: error });
     });
     span?.set({ "synapse.run.ending": ending.is });

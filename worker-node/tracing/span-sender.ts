@@ -42,7 +42,7 @@ export class SpanSender {
     await Promise.race([this.#sending, sleep(CLOSE_MS)]);
     const lost = this.buffer.size + this.buffer.takeDropped();
     if (lost > 0) log.warn("trace.spans_lost", { spans: lost });
-    await Promise.race([this.#export.close(), sleep(CLOSING_RETRY_MS)]);
+    this.#export.close();
   }
 
   async #sendAll(): Promise<void> {

@@ -1,5 +1,6 @@
 /** A collector of traces in the test's process: OTLP over HTTP in JSON, as edges send it, and over gRPC, as workers do. */
 import { createServer } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Metadata, Server, ServerCredentials, status } from "@grpc/grpc-js";
 import { until } from "../waiting.ts";
@@ -23,20 +24,20 @@ export async function startCollector() {
     return true;
   };
 
-  const http = createServer(async (request, response) => {
-    const chunks: Buffer[] = [];
-    for await (const chunk of request) chunks.push(Buffer.from(chunk));
+  const http = createServer((request, response) => {
+    void read(request).then((text) => answer(text, request, response));
+  });
+  const answer = (text: string, request: IncomingMessage, response: ServerResponse): void => {
     if (isBusy()) {
       response.writeHead(503, { "retry-after": busy.retryAfter }).end();
       return;
     }
-    const text = Buffer.concat(chunks).toString("utf8");
     bodies.push(text);
     spans.push(...spansOfJson(text));
     response
       .writeHead(request.url === "/v1/traces" ? 200 : 404, { "content-type": "application/json" })
       .end("{}");
-  });
+  };
   await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
 
   const grpc = new Server();
@@ -100,4 +101,10 @@ export async function startCollector() {
 function portOf(address: AddressInfo | string | null): number {
   if (address === null || typeof address === "string") throw new Error("no port");
   return address.port;
+}
+
+async function read(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(Buffer.from(chunk));
+  return Buffer.concat(chunks).toString("utf8");
 }
