@@ -7,6 +7,7 @@ import { limitBody } from "./http/middleware/json-body.ts";
 import { knownUrl } from "./http/middleware/known-url.ts";
 import { requestId } from "./http/middleware/request-id.ts";
 import { signedHead } from "./http/middleware/signed-head.ts";
+import { traced } from "./http/middleware/traced.ts";
 import { problemResponse } from "./http/problem.ts";
 import { deleteDefinition } from "./routes/definitions/delete-definition.ts";
 import { deleteOrchestration } from "./routes/definitions/delete-orchestration.ts";
@@ -113,6 +114,7 @@ import type { ServicesOf } from "./services.ts";
 export function createApp(servicesOf: ServicesOf): Api {
   const app = newApi();
   app.use(requestId);
+  app.use(traced);
   app.use(async (c, next) => {
     c.set(
       "services",

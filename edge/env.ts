@@ -52,6 +52,9 @@ const count = (low: number, high: number) => {
     .refine((value) => Number.isInteger(value) && value >= low && value <= high, sentence);
 };
 const onOff = z.enum(["0", "1"], "must be 0 or 1");
+const collector = z
+  .url({ protocol: /^https?$/, error: "must be an http or https URL" })
+  .refine((text) => new URL(text).username === "", "must have no user and password");
 const secret = z.string().min(16, "must be at least 16 characters long");
 
 /** What `wrangler secret put` stores. The API masks all of them. */
@@ -91,6 +94,10 @@ const Config = Secrets.extend({
   /** 0 behind a PgBouncer before 1.21, which loses named statements. Miniflare's Hyperdrive drops `?prepare=false`. */
   PREPARE_STATEMENTS: onOff.default("1").transform((value) => value === "1"),
   RATE_LIMIT_PER_TENANT_RPS: count(1, 1_000_000_000).default(1000),
+  /** The collector of traces, as workers reach it by gRPC. Absent, like the next: this edge traces nothing. */
+  OTLP_ENDPOINT: collector.optional(),
+  /** The same collector by HTTP, without `/v1/traces`. Absent: OTLP_ENDPOINT, with port 4318 in place of 4317. */
+  OTLP_HTTP_ENDPOINT: collector.optional(),
   MAX_GLOBAL_QUEUE_DEPTH: count(1, 1_000_000_000).default(1_000_000),
   /** Origins from which a browser may call, separated by commas; `*`: any. */
   CORS_ORIGINS: z

@@ -16,6 +16,7 @@ import { readConfig } from "./env.ts";
 import type { Config, Env } from "./env.ts";
 import type { FeedJoin, RunJoin } from "./streaming/viewer-join.ts";
 import { noSeat } from "./streaming/seats.ts";
+import { currentTraceparent } from "./tracing/current-span.ts";
 
 /** The stores and Durable Objects that the routes use, for one request. */
 export type Services = {
@@ -75,7 +76,7 @@ export function openServices(env: Env, waitUntil: Services["waitUntil"]): Servic
     queue: queueOf(config),
     artifacts: openArtifacts(env),
     waitUntil,
-    submit: (run) => submitToIntake(env, config, run, waitUntil),
+    submit: (run) => submitToIntake(env, config, { ...run, traceparent: currentTraceparent() }, waitUntil),
     async relay(join, signal) {
       const shard = eventShardOf(join.run, config.EVENT_SHARDS);
       return streamOf(env.RELAY.getByName(`e${shard}`), { ...join, shard }, signal);

@@ -1,3 +1,5 @@
+import { traceIdOf } from "./tracing/span.ts";
+
 /** What varies in an event: names, numbers, never a secret, a prompt or a payload. */
 export type LogFields = Record<string, string | number | boolean | null | undefined>;
 
@@ -45,6 +47,19 @@ export const log = {
   /** Writes the pending lines: before a process ends. */
   flush,
 };
+
+/**
+ * The fields of every line about a run: its id, its tenant and, as far as it is known, its trace. A run without a trace has no
+ * `trace_id`.
+ */
+export function aboutRun(run: {
+  run_id: string;
+  tenant_id: string;
+  traceparent?: string | null | undefined;
+}) {
+  const { run_id, tenant_id, traceparent } = run;
+  return { run: run_id, tenant: tenant_id, trace_id: traceIdOf(traceparent) };
+}
 
 /** The words of an error for a log line, without its stack. */
 export function messageOf(error: unknown): string {

@@ -80,6 +80,12 @@ const Env = RedisEnv.extend({
     )
     .optional(),
   METRICS_TOKEN: z.string().optional(),
+  OTLP_ENDPOINT: url("OTLP_ENDPOINT", "http://collector:4317").optional(),
+  /** Whether spans hold what models and tools are sent and say. */
+  OTLP_CONTENT: z
+    .enum(["on", "off"], "OTLP_CONTENT must be on or off")
+    .default("off")
+    .transform((value) => value === "on"),
   EGRESS_ALLOW: EgressAllow,
   MASTER_KEY: masterKey("MASTER_KEY ").optional(),
 }).check(({ value, issues }) => {

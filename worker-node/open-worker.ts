@@ -15,6 +15,7 @@ import { enqueueSuccessors } from "./fleet/enqueue-successors.ts";
 import { onFlush } from "./fleet/on-flush.ts";
 import { Counters } from "./ops/counters.ts";
 import { createEgress } from "./outbound/egress-guard.ts";
+import { openTracing } from "./tracing/tracing.ts";
 import { Sender } from "./webhooks/sender.ts";
 
 /** Test hooks between a worker and its stores: each function gets the real part and returns the part that the worker uses. */
@@ -27,13 +28,15 @@ export type TestHooks = {
 /** Opens the stores of a worker, and what executes runs on them. Nothing runs yet. `close`: after everything has stopped. */
 export async function openWorker(config: Config, hooks: TestHooks) {
   const owner = newIncarnation(config.workerId);
-  const opened = await openStore(config);
+  const tracing = await openTracing(config, owner);
+  const opened = await openStore(config, tracing);
   const rawStore = hooks.store?.(opened.store) ?? opened.store;
   const egress = createEgress(config.EGRESS_ALLOW);
-  const sender = new Sender(rawStore, { egress, masterKey: config.MASTER_KEY ?? null });
+  const tracer = tracing?.tracer ?? null;
+  const sender = new Sender(rawStore, { egress, masterKey: config.MASTER_KEY ?? null, tracer });
   const artifacts = openObjectStore(config);
   const redis = openWorkerRedis(config, owner);
-  const scripts = scriptCommands(redis.commands);
+  const scripts = scriptCommands(redis.commands, tracing);
   const queue = new Queue(hooks.commands?.(scripts) ?? scripts, config.QUEUE_SHARDS);
   const children = childStarts({
     queue,
@@ -46,14 +49,15 @@ export async function openWorker(config: Config, hooks: TestHooks) {
     children.notify(notifiedOf(committed));
     enqueueSuccessors(rawStore, queue, committed);
   });
-  const live = publishLive(redis.commands, config.EVENT_SHARDS);
+  const live = publishLive(redis.commands, config.EVENT_SHARDS, tracing);
   const publish = hooks.publish?.(live) ?? live;
   const counters = new Counters();
-  const parts = { owner, config, store, artifacts, egress, publish, children, count: counters };
+  const parts = { owner, config, store, artifacts, egress, publish, children, count: counters, tracing };
   const execution = openExecution(parts);
   const close = async (): Promise<void> => {
     redis.close();
     await Promise.all([execution.close(), opened.close()]);
+    await tracing?.close();
   };
-  return { owner, store, queue, redis, artifacts, sender, counters, execution, close };
+  return { owner, store, queue, redis, artifacts, sender, counters, execution, tracer, close };
 }

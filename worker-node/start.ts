@@ -20,7 +20,7 @@ export async function startWorker(
   hooks: TestHooks = {},
 ): Promise<{ drain(): Promise<void>; drainRequested: Promise<void> }> {
   const opened = await openWorker(config, hooks);
-  const { owner, store, queue, redis, artifacts, sender, counters, execution } = opened;
+  const { owner, store, queue, redis, artifacts, sender, counters, execution, tracer } = opened;
   const slots = new Slots(config.WORKER_CONCURRENCY, config.WORKER_LANES);
   const status = new WorkerStatus(config, slots);
   const drainRequested = Promise.withResolvers<void>();
@@ -33,7 +33,7 @@ export async function startWorker(
     report: () => status.forBeat(),
     onDrain: () => drainRequested.resolve(),
   });
-  const scheduler = new Scheduler({ store, queue, maxQueueDepth: config.MAX_GLOBAL_QUEUE_DEPTH });
+  const scheduler = new Scheduler({ store, queue, maxQueueDepth: config.MAX_GLOBAL_QUEUE_DEPTH, tracer });
   const { repairs } = member.reconciler;
   const reports = new CounterReports({ owner, store, counters, repairs, sent: sender.sent });
   redis.onHint(() => void member.heartbeat.beatAgain());

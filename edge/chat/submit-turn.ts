@@ -95,7 +95,7 @@ export async function afterBusy(
     const ends = on_busy === "interrupt" || underWay?.asks;
     if (underWay && underWay.run_id !== turn && ends) await cancel(services, tenant, underWay.run_id);
   } catch (error) {
-    log.warn("chat.not_interrupted", { session, turn, message: messageOf(error) });
+    log.warn("chat.not_interrupted", { run: turn, tenant, session, message: messageOf(error) });
   }
   services.waitUntil(wakeNextTurn(services, session));
 }

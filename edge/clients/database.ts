@@ -5,6 +5,7 @@ import type { Row, Sql } from "../../shared/store/sql.ts";
 import { Combiner } from "./combiner.ts";
 import type { DatabaseObject, Env, LateReply, StatementCall, StatementReply } from "../env.ts";
 import type { Sized } from "./fair-queue.ts";
+import { inSqlSpan } from "./sql-span.ts";
 
 /** The driver's error, which the object that executed the statement sent as data. */
 class DatabaseError extends Error {
@@ -34,13 +35,15 @@ export function sharedDatabase(
   waitUntil: (work: Promise<unknown>) => void,
 ): Sql {
   const object = () => env.DATABASE.getByName(pool);
-  return remoteSql(async (text, values) => {
-    const statement = { text, values, tenant };
-    const sent = isRead(text) ? read(pool, object, statement, waitUntil) : object().execute(statement);
-    const reply = await orMoved(sent);
-    if (!reply.ok) throw errorOf(reply);
-    return Object.assign<Row[], { count: number }>(reply.rows, { count: reply.count });
-  });
+  return remoteSql((text, values) =>
+    inSqlSpan(text, async () => {
+      const statement = { text, values, tenant };
+      const sent = isRead(text) ? read(pool, object, statement, waitUntil) : object().execute(statement);
+      const reply = await orMoved(sent);
+      if (!reply.ok) throw errorOf(reply);
+      return Object.assign<Row[], { count: number }>(reply.rows, { count: reply.count });
+    }),
+  );
 }
 
 /**

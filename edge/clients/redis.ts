@@ -2,7 +2,9 @@ import { Redis } from "@upstash/redis/cloudflare";
 import { AppError } from "../../shared/errors.ts";
 import type { RedisCommands } from "../../shared/queue/scripts.ts";
 import { REDIS_REQUEST_MS } from "../../shared/timing.ts";
+import { redisAttributes } from "../../shared/tracing/store-attributes.ts";
 import type { Config } from "../env.ts";
+import { inChildSpan } from "../tracing/current-span.ts";
 
 /** Error replies of a reachable Redis: the fault is in the edge's request, or in its configuration. */
 const OUR_FAULT = /\b(NOSCRIPT|WRONGTYPE|CROSSSLOT|SHARDS|ERR (?!redis is not reachable|max))/;
@@ -29,9 +31,14 @@ export function restCommands(config: Config): RedisCommands {
   });
   const send = failFast();
   return {
-    evalsha: (sha, keys, args) => send(() => redis.evalsha(sha, keys, args)),
-    eval: (script, keys, args) => send(() => redis.eval(script, keys, args)),
+    evalsha: (sha, keys, args, verb) => inRedisSpan(verb, () => send(() => redis.evalsha(sha, keys, args))),
+    eval: (script, keys, args, verb) => inRedisSpan(verb, () => send(() => redis.eval(script, keys, args))),
   };
+}
+
+/** A verb of the queue, in a span of its own. The span holds no argument. */
+function inRedisSpan(verb: string, work: () => Promise<unknown>): Promise<unknown> {
+  return inChildSpan(`redis ${verb}`, { kind: "client", attributes: redisAttributes(verb) }, work);
 }
 
 /** Sends a command. Fails at once when another command has timed out less than FAIL_FAST_MS ago. */

@@ -9,6 +9,8 @@ import { submit } from "../runs/submit.ts";
 import type { SubmitDeps } from "../runs/submit.ts";
 import { FairQueue } from "../clients/fair-queue.ts";
 import type { Sized } from "../clients/fair-queue.ts";
+import { inQuerySpan } from "../clients/sql-span.ts";
+import { inBatchSpans } from "./traced-batch.ts";
 import { sizeClassOf, sizeOf } from "./submit-to-intake.ts";
 import type { SizeClass } from "./submit-to-intake.ts";
 
@@ -28,7 +30,7 @@ export class IntakeShard extends DurableObject<Env> implements IntakeObject {
     const deps: SubmitDeps = {
       config,
       queue,
-      query: (run) => database.query(run),
+      query: (run) => database.query((sql) => inQuerySpan(sql, run)),
       waitUntil: (work) => ctx.waitUntil(work),
     };
     this.#batchers = { small: batchSubmits(deps), large: batchSubmits(deps) };
@@ -55,7 +57,9 @@ const OVERLOADED: SubmitResult = {
  * It stores nothing: when its process ends, the requests in flight fail as they would without it.
  */
 export function batchSubmits(deps: SubmitDeps): Batcher<NewRun, SubmitResult> {
-  return new Batcher({ handle: (runs) => submit(deps, runs), sizeOf, overflow: OVERLOADED });
+  const handle = (runs: readonly NewRun[]) =>
+    inBatchSpans(deps.config, runs, deps.waitUntil, (some) => submit(deps, some));
+  return new Batcher({ handle, sizeOf, overflow: OVERLOADED });
 }
 
 type Pending<Item, Result> = Sized & {

@@ -1,6 +1,6 @@
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { NewRun, NewTurn, Refusal, SubmitResult } from "../../shared/contracts/run.ts";
-import { log, messageOf } from "../../shared/log.ts";
+import { aboutRun, log, messageOf } from "../../shared/log.ts";
 import { whyNotTaken } from "../../shared/store/chat/accept-turns.ts";
 import { readOrchestration } from "../../shared/store/definitions/orchestrations.ts";
 import { findIdempotent } from "../../shared/store/runs/accept-runs.ts";
@@ -34,7 +34,7 @@ export async function resultOf(
   const row = accepted.get(run.run_id);
   if (row) return acceptedAs(run.run_id, { waits: run.turn !== undefined && row.delay_ms > 0 });
   const error = failed.get(run.run_id);
-  if (error !== undefined) return failedBy(error);
+  if (error !== undefined) return failedBy(run, error);
   const admission = admissions.get(run.run_id);
   if (!admission) throw new Error(`no admission for ${run.run_id}`);
   if (admission.is === "refused") return { is: "refused", ...admission.refusal };
@@ -127,10 +127,10 @@ async function turnRefusal(
 }
 
 /** The result of a run whose submission failed. A committed run never gets it. */
-export function failedBy(error: unknown): SubmitResult {
-  if (isDataError(error)) log.warn("submit.run_not_storable", { error: messageOf(error) });
+export function failedBy(run: NewRun, error: unknown): SubmitResult {
+  if (isDataError(error)) log.warn("submit.run_not_storable", { ...aboutRun(run), error: messageOf(error) });
   const { code, message, retryAfterSeconds } = toAppError(error);
-  if (code === "internal") log.error("submit.failed", { error: stackOf(error) });
+  if (code === "internal") log.error("submit.failed", { ...aboutRun(run), error: stackOf(error) });
   return {
     is: "refused",
     code,

@@ -28,8 +28,7 @@ export async function submit(
   try {
     return await submitBatch(deps, runs, resubmits);
   } catch (error) {
-    const failed = failedBy(error);
-    return runs.map(() => failed);
+    return runs.map((run) => failedBy(run, error));
   }
 }
 
@@ -57,7 +56,11 @@ async function submitBatch(
   deps.waitUntil(updateQueue(deps, runs, accepted, unused).catch(logNotEnqueued));
   const resultDeps = { ...deps, resubmit: (run: NewRun) => resubmit(deps, run, resubmits) };
   return Promise.all(
-    runs.map((run) => resultOf(resultDeps, run, { admissions, accepted, failed }).catch(failedBy)),
+    runs.map((run) =>
+      resultOf(resultDeps, run, { admissions, accepted, failed }).catch((error: unknown) =>
+        failedBy(run, error),
+      ),
+    ),
   );
 }
 

@@ -62,7 +62,7 @@ async function streamEnd(c: Context<ApiEnv>, row: FoundRun, signal: AbortSignal)
     for (let read = await reader?.read(); read?.done === false; read = await reader?.read());
   } catch (error) {
     if (signal.aborted) return;
-    log.warn("run.wait_stream_failed", { run, message: messageOf(error) });
+    log.warn("run.wait_stream_failed", { run, tenant, message: messageOf(error) });
   } finally {
     signal.removeEventListener("abort", stop);
   }

@@ -81,6 +81,8 @@ export const NewRun = z.object({
    */
   webhook_url: z.string().nullable(),
   webhook_secret: z.string().nullable(),
+  /** The context of the request that starts the run, as W3C writes it. Absent or null: there is none. */
+  traceparent: z.string().max(55).nullish(),
   /** Absent: the run is no chat turn. */
   turn: NewTurn.exactOptional(),
 });

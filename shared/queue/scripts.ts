@@ -21,11 +21,12 @@ import stats from "./stats.lua" with { type: "text" };
  * workers' TCP client both serve it.
  */
 export type RedisCommands = {
-  evalsha(sha: string, keys: string[], args: string[]): Promise<unknown>;
-  eval(script: string, keys: string[], args: string[]): Promise<unknown>;
+  /** `verb`: the verb of the queue whose script this is. */
+  evalsha(sha: string, keys: string[], args: string[], verb: string): Promise<unknown>;
+  eval(script: string, keys: string[], args: string[], verb: string): Promise<unknown>;
 };
 
-type Script = { source: string; sha: Promise<string> };
+type Script = { verb: string; source: string; sha: Promise<string> };
 
 /**
  * One script for each verb of the queue: common.lua followed by the verb's file. A full Redis must refuse new runs (`admit`)
@@ -33,24 +34,24 @@ type Script = { source: string; sha: Promise<string> };
  * enqueued would wait for as long as Redis is full.
  */
 export const scripts = {
-  admit: defineScript(admit, { whenFull: false }),
-  enqueue: defineScript(enqueue),
-  claim: defineScript(claim),
-  renew: defineScript(renew),
-  restoreLeases: defineScript(restoreLeases),
-  release: defineScript(release),
-  finish: defineScript(finish),
-  pushLimits: defineScript(pushLimits),
-  stats: defineScript(stats),
-  repairRing: defineScript(repairRing),
-  list: defineScript(list),
-  reset: defineScript(reset),
-  index: defineScript(index),
+  admit: defineScript("admit", admit, { whenFull: false }),
+  enqueue: defineScript("enqueue", enqueue),
+  claim: defineScript("claim", claim),
+  renew: defineScript("renew", renew),
+  restoreLeases: defineScript("restoreLeases", restoreLeases),
+  release: defineScript("release", release),
+  finish: defineScript("finish", finish),
+  pushLimits: defineScript("pushLimits", pushLimits),
+  stats: defineScript("stats", stats),
+  repairRing: defineScript("repairRing", repairRing),
+  list: defineScript("list", list),
+  reset: defineScript("reset", reset),
+  index: defineScript("index", index),
 };
 
-function defineScript(verb: string, { whenFull } = { whenFull: true }): Script {
-  const source = `#!lua${whenFull ? " flags=allow-oom" : ""}\n${common}\n${verb}`;
-  return { source, sha: digestOf("SHA-1", source) };
+function defineScript(verb: string, text: string, { whenFull } = { whenFull: true }): Script {
+  const source = `#!lua${whenFull ? " flags=allow-oom" : ""}\n${common}\n${text}`;
+  return { verb, source, sha: digestOf("SHA-1", source) };
 }
 
 /** The shard's Redis has no index: it is new, was emptied, or lost a key. The reconciler has to rebuild it. */
@@ -86,10 +87,10 @@ export class ShardScripts {
     const ofShard = [keys.ready(shard)];
     const all = [...args, String(this.shards)];
     try {
-      return await this.#redis.evalsha(await script.sha, ofShard, all);
+      return await this.#redis.evalsha(await script.sha, ofShard, all, script.verb);
     } catch (error) {
       if (!(error instanceof Error) || !error.message.includes("NOSCRIPT")) throw error;
-      return await this.#redis.eval(script.source, ofShard, all);
+      return await this.#redis.eval(script.source, ofShard, all, script.verb);
     }
   }
 

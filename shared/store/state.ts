@@ -12,15 +12,18 @@ export type VerbName = keyof StateStore;
  */
 export const STATE_PATH = "/internal/state/3";
 
-/** Executes a query: it chooses the connection and the time limit. */
-export type RunQuery = <Result>(query: (sql: Sql) => Promise<Result>) => Promise<Result>;
+/** Executes the query of a verb: it chooses the connection and the time limit. */
+export type RunQuery = <Result>(
+  query: (sql: Sql) => Promise<Result>,
+  verb: { name: string; args: readonly unknown[] },
+) => Promise<Result>;
 
 /** The store in Postgres, with the caller's own choice of connection and time limit for each query. */
 export function stateStoreBy(runQuery: RunQuery): StateStore {
   return bindVerbs(
-    ({ run }) =>
+    ({ name, run }) =>
       (...args) =>
-        runQuery((sql) => run(sql, ...args)),
+        runQuery((sql) => run(sql, ...args), { name, args }),
   );
 }
 

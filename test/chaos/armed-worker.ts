@@ -90,10 +90,10 @@ const hooks: TestHooks = {
       return reply;
     };
     const armed: RedisCommands = {
-      evalsha: async (sha, keys, args) =>
-        around(new Map(await shas).get(sha), args, () => commands.evalsha(sha, keys, args)),
-      eval: (script, keys, args) =>
-        around(bySource.get(script), args, () => commands.eval(script, keys, args)),
+      evalsha: async (sha, keys, args, verb) =>
+        around(new Map(await shas).get(sha), args, () => commands.evalsha(sha, keys, args, verb)),
+      eval: (script, keys, args, verb) =>
+        around(bySource.get(script), args, () => commands.eval(script, keys, args, verb)),
     };
     return armed;
   },

@@ -43,9 +43,12 @@ export const apiTest = base.extend<{ api: FlowApi }>({
   },
 });
 
-/** `database`: as for `startTestStores`. */
-export async function startApi(database?: Promise<string>): Promise<FlowApi> {
-  const app = await startApp({ MASTER_KEY, EGRESS_ALLOW: "127.0.0.1" }, database);
+/** `database`: as for `startTestStores`. `vars`: variables of the edge. */
+export async function startApi(
+  database?: Promise<string>,
+  vars: Record<string, string> = {},
+): Promise<FlowApi> {
+  const app = await startApp({ MASTER_KEY, EGRESS_ALLOW: "127.0.0.1", ...vars }, database);
   const workers: WorkerProcess[] = [];
   return {
     ...app,

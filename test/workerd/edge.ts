@@ -35,12 +35,13 @@ export type Edge = {
   stop(): Promise<void>;
 };
 
-export async function startEdge(eventShards = 1): Promise<Edge> {
+export async function startEdge(eventShards = 1, more: Record<string, string> = {}): Promise<Edge> {
   const stores = await startTestStores(eventShards);
   const [postgres, redis] = [proxyOf(stores.postgresUrl), proxyOf(stores.service.url)];
   const vars = {
     ...stores.vars,
     MASTER_KEY,
+    ...more,
     REDIS_URL: `redis://127.0.0.1:${await redis.listen()}`,
   };
   const postgresUrl = new URL(stores.postgresUrl);

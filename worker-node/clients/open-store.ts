@@ -6,6 +6,7 @@ import type { Config } from "../config.ts";
 import { edgeStateStore } from "./http-state.ts";
 import { postgresStateStore } from "./postgres-state.ts";
 import { isUnreachable } from "./sqlstate.ts";
+import type { Tracing } from "../tracing/tracing.ts";
 
 /** The pause between two tries to reach Postgres. */
 const PAUSE_MS = 2_000;
@@ -15,13 +16,16 @@ const PAUSE_MS = 2_000;
  * as long as Postgres is unreachable, as a running worker does.
  * @throws Error when Postgres answers and refuses the connection or the migration
  */
-export async function openStore(config: Config): Promise<{ store: StateStore; close(): Promise<void> }> {
+export async function openStore(
+  config: Config,
+  tracing: Tracing | null,
+): Promise<{ store: StateStore; close(): Promise<void> }> {
   if (config.STATE_URL && config.STATE_SECRET) {
-    return { store: edgeStateStore(config.STATE_URL, config.STATE_SECRET), close: async () => {} };
+    return { store: edgeStateStore(config.STATE_URL, config.STATE_SECRET, tracing), close: async () => {} };
   }
   const url = config.SCALE_POSTGRES_URL ?? "";
   await migrateOnceReached(config.SCALE_POSTGRES_DIRECT_URL ?? url);
-  return postgresStateStore(url, config.workerId);
+  return postgresStateStore(url, config.workerId, { tracing });
 }
 
 async function migrateOnceReached(url: string): Promise<void> {

@@ -5,6 +5,7 @@ import type { Sql } from "../../shared/store/sql.ts";
 import { stateStoreBy } from "../../shared/store/state.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { POSTGRES_SILENT_MS } from "../../shared/timing.ts";
+import type { Tracing } from "../tracing/tracing.ts";
 
 const CONNECTIONS = 6;
 
@@ -18,12 +19,12 @@ const CONNECTIONS = 6;
 export function postgresStateStore(
   url: string,
   name: string,
-  answerMs = POSTGRES_SILENT_MS,
+  { answerMs = POSTGRES_SILENT_MS, tracing = null }: { answerMs?: number; tracing?: Tracing | null } = {},
 ): { store: StateStore; close(): Promise<void> } {
   const open = (): Sql =>
     postgres(url, { ...connectionOptions, max: CONNECTIONS, connection: { application_name: name } });
   let pool = open();
-  const store = stateStoreBy(async (statement) => {
+  const execute = async <Result>(statement: (sql: Sql) => Promise<Result>): Promise<Result> => {
     const used = pool;
     const timer = setTimeout(() => {
       if (pool === used) {
@@ -38,6 +39,11 @@ export function postgresStateStore(
     } finally {
       clearTimeout(timer);
     }
-  });
+  };
+  const store = stateStoreBy((statement, { name: operation, args }) =>
+    tracing === null
+      ? execute(statement)
+      : tracing.inStoreSpan({ store: "postgres", operation, args }, () => execute(statement)),
+  );
   return { store, close: () => pool.end({ timeout: 2 }) };
 }

@@ -1,5 +1,6 @@
 import { Cluster, Redis, type RedisOptions } from "ioredis";
 import type { RedisCommands } from "../../shared/queue/scripts.ts";
+import type { Tracing } from "../tracing/tracing.ts";
 import type { RedisTarget } from "./redis-url.ts";
 
 /** What one connection needs beyond the target; the rest is decided here. */
@@ -66,9 +67,13 @@ export function connectRedis(target: RedisTarget, options: ConnectOptions = {}):
 }
 
 /** Runs the queue's scripts over a client. */
-export function scriptCommands(redis: Redis | Cluster): RedisCommands {
+export function scriptCommands(redis: Redis | Cluster, tracing: Tracing | null = null): RedisCommands {
+  const traced = (operation: string, args: string[], work: () => Promise<unknown>): Promise<unknown> =>
+    tracing === null ? work() : tracing.inStoreSpan({ store: "redis", operation, args }, work);
   return {
-    evalsha: (sha, keys, args) => redis.evalsha(sha, keys.length, ...keys, ...args),
-    eval: (script, keys, args) => redis.eval(script, keys.length, ...keys, ...args),
+    evalsha: (sha, keys, args, verb) =>
+      traced(verb, args, () => redis.evalsha(sha, keys.length, ...keys, ...args)),
+    eval: (script, keys, args, verb) =>
+      traced(verb, args, () => redis.eval(script, keys.length, ...keys, ...args)),
   };
 }

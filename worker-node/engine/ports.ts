@@ -223,6 +223,8 @@ export type Tools = {
     effectKey: string;
     signal: AbortSignal;
     files: Pick<Files, "write">;
+    /** The context that the tool gets, where it is called by HTTP. */
+    traceparent?: string;
   }): Promise<Json>;
 };
 

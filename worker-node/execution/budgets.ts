@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Reservation } from "../../shared/store/money/reserve.ts";
-import { log, messageOf } from "../../shared/log.ts";
+import { aboutRun, log, messageOf } from "../../shared/log.ts";
 import { inTrack, namesOf } from "../engine/events.ts";
 import type { ModelRequest } from "../engine/ports.ts";
 import { TerminalError } from "../engine/step-errors.ts";
@@ -105,7 +105,7 @@ function cheaper({ state }: PaidVisit, request: ModelRequest): Pick<Admitted, "r
 /** Gives a reservation back. A failure costs little: it lapses when the run ends, waits, or is claimed again. */
 export function releaseCall({ state: { run, deps } }: PaidVisit, call: string): void {
   deps.store.releaseReservation({ run_id: run.run_id, call }).catch((error: unknown) => {
-    log.warn("budget.not_released", { run: run.run_id, message: messageOf(error) });
+    log.warn("budget.not_released", { ...aboutRun(run), message: messageOf(error) });
   });
 }
 

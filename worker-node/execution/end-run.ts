@@ -4,7 +4,7 @@ import type { RunError } from "../../shared/contracts/run.ts";
 import { endEvents } from "../../shared/journal/ending.ts";
 import { initialProgress } from "../../shared/journal/fold.ts";
 import { stepOfPath } from "../../shared/journal/track.ts";
-import { log } from "../../shared/log.ts";
+import { aboutRun, log } from "../../shared/log.ts";
 import type { DeadLetter } from "../../shared/store/journal/new-entry.ts";
 import { stepError } from "../engine/events.ts";
 import { finalResponse } from "../engine/machine.ts";
@@ -50,6 +50,8 @@ export async function endRun(
   const { run, steps, pendingEvents, runLog } = state;
   const { error = null, last = null, events = [], usage = [], deadLetter = null } = parts;
   const { progress } = state;
+  state.span?.set({ "synapse.run.status": status });
+  if (error !== null) state.span?.fail(error);
   const response =
     status === "completed"
       ? finalResponse(progress, last?.response)
@@ -105,7 +107,8 @@ export async function failRun(
   const { events = [], usage = [], tries = 1, firstFailedAt = null, cause } = more;
   if (cause !== undefined) {
     const { code, step_id: step } = error;
-    log.warn("run.failed", { run: state.run.run_id, step, code, trace: operatorTrace(cause, process.env) });
+    const stack = operatorTrace(cause, process.env);
+    log.warn("run.failed", { ...aboutRun(state.run), step, code, stack });
   }
   const deadLetter = { ...error, stack: traceOf(cause), tries, first_failed_at: firstFailedAt };
   return endRun(state, "failed", { error, deadLetter, events, usage });

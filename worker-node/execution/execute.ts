@@ -6,7 +6,7 @@ import { RunInput } from "../../shared/contracts/run.ts";
 import type { RunError } from "../../shared/contracts/run.ts";
 import { whenJournalTooLarge, whenStateTooLarge } from "../../shared/journal/size-limits.ts";
 import { initialProgress, initialState } from "../../shared/journal/fold.ts";
-import { log, messageOf } from "../../shared/log.ts";
+import { aboutRun, log, messageOf } from "../../shared/log.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import { failureOf } from "../engine/retry-policy.ts";
 import type { RunLog } from "../journal/run-log.ts";
@@ -39,10 +39,12 @@ export async function execute(
   signal: AbortSignal,
   onStateHeld?: (bytes: number) => void,
 ): Promise<Ending> {
+  const span = deps.tracing?.beginExecution(run) ?? null;
   const state: ExecutionState = {
     run,
     runLog,
     deps,
+    span,
     steps: [],
     unchargedUsage: [],
     spending: new Set(),
@@ -58,17 +60,25 @@ export async function execute(
     pendingEvents: [{ type: "worker_picked_up", worker_id: workerOf(deps.owner), attempt: run.attempt }],
   };
   try {
-    return await walkRun(state, signal).catch((error: unknown) => {
+    const ending = await walkRun(state, signal).catch((error: unknown) => {
       const reason: unknown = signal.aborted ? signal.reason : error;
       if (reason instanceof Stop) return onStop(state, reason);
-      log.error("run.execution_failed", { run: run.run_id, attempt: run.attempt, message: messageOf(error) });
+      log.error("run.execution_failed", {
+        ...aboutRun(run),
+        attempt: run.attempt,
+        message: messageOf(error),
+      });
       return failRun(state, { ...failureOf(error), step_id: stepIdOf(runLog.currentStep) }, { cause: error });
     });
+    span?.set({ "synapse.run.ending": ending.is });
+    return ending;
   } catch (error) {
     // The end after a cancel or a timeout may be fenced too.
     if (error instanceof Stop && error.why === "superseded") return { is: "dropped" };
+    span?.fail(error);
     throw error;
   } finally {
+    span?.end();
     runLog.close();
   }
 }

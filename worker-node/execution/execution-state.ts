@@ -12,6 +12,8 @@ import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { SignalledRun } from "../../shared/store/runs/family.ts";
 import type { NewWait } from "../../shared/store/runs/waits.ts";
 import type { StateStore } from "../../shared/store/state.ts";
+import type { Span } from "../../shared/tracing/span.ts";
+import type { Tracing } from "../tracing/tracing.ts";
 import type { Models, Tools } from "../engine/ports.ts";
 import type { SharedSandbox } from "../engine/sandbox.ts";
 import type { FileStore } from "../files/file-store.ts";
@@ -56,6 +58,8 @@ export type ExecutionDeps = {
   >;
   /** Counts what the metrics of the fleet show. */
   count: Count;
+  /** Absent: this worker does not trace. */
+  tracing?: Tracing;
   /** Throws unless this worker may still move the run. */
   confirm(run: ClaimedRun, signal: AbortSignal): Promise<void>;
 };
@@ -80,6 +84,8 @@ export type ExecutionState = {
   readonly run: ClaimedRun;
   readonly runLog: RunLog;
   readonly deps: ExecutionDeps;
+  /** The span of the execution; null: this worker does not trace. */
+  readonly span: Span | null;
   /** The steps of the run's definition; none until that has been read. */
   steps: readonly Step[];
   /** The state before the first step. */
@@ -190,4 +196,6 @@ export type Visit = {
   visit: number;
   large: LargeValues;
   signal: AbortSignal;
+  /** The span of the try under way; absent or null: none. */
+  span?: Span | null;
 };

@@ -13,6 +13,7 @@ import type { createEgress } from "../outbound/egress-guard.ts";
 import { McpLister } from "../tools/mcp/lister.ts";
 import type { MailSettings } from "../tools/built-in/send-email.ts";
 import { createTools } from "../tools/create-tools.ts";
+import type { Tracing } from "../tracing/tracing.ts";
 import { Definitions } from "./definitions.ts";
 import type { ChildStarts, ExecutionDeps } from "./execution-state.ts";
 import type { ObjectStore } from "./object-store.ts";
@@ -28,8 +29,9 @@ export function openExecution(parts: {
   publish: (entries: LiveEntry[]) => void;
   children: ChildStarts;
   count: Count;
+  tracing: Tracing | null;
 }): { deps: Omit<ExecutionDeps, "confirm">; lister: McpLister; models: string; close(): Promise<void> } {
-  const { owner, config, store, artifacts, egress, publish, children, count } = parts;
+  const { owner, config, store, artifacts, egress, publish, children, count, tracing } = parts;
   const prices: Prices = new Prices(
     () => store.readModelPrices(),
     () => models.defaultModel,
@@ -58,6 +60,7 @@ export function openExecution(parts: {
     children,
     store,
     count,
+    ...(tracing && { tracing }),
   };
   return { deps, lister, models: models.describe(), close: () => sandbox.close() };
 }

@@ -49,6 +49,7 @@ export async function startChild(visit: Visit, waitId: string, request: ChildReq
     step_path: stepPath(track, step.id),
     ...limitsOfChild(visit),
     quota_checked_by: admission.quotaCheckedBy,
+    ...(visit.span && { traceparent: visit.span.traceparent }),
   };
   const parent = { run_id: run.run_id, owner: deps.owner, attempt: run.attempt };
   const started = await waitForStore(signal, () => deps.store.startChild(parent, child));

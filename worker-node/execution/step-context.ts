@@ -64,6 +64,7 @@ export function contextOf(
     if (reached !== null) throw new TerminalError(reached.code, reached.message);
     return cost;
   };
+  const models = paidModels(visit, { usage, signal, spent });
   return {
     message,
     state: track.state,
@@ -76,7 +77,7 @@ export function contextOf(
     reply,
     signal,
     sandbox: sandbox.of({ tenant, signal }),
-    tools,
+    tools: visit.span && deps.tracing ? deps.tracing.tools(tools, visit.span) : tools,
     files: runFiles(deps, run, at, written, signal),
     filesOfCall: () => {
       const own: NewArtifact[] = [];
@@ -94,7 +95,7 @@ export function contextOf(
       return child(request);
     },
     charge: (used) => void usage.set(used.call, used),
-    models: paidModels(visit, { usage, signal, spent }),
+    models: visit.span && deps.tracing ? deps.tracing.models(models, visit.span) : models,
     // After its timeout a try may still note events: they are dropped.
     note: (...events) => {
       if (signal.aborted) return;

@@ -7,6 +7,7 @@ import type { StepContext, StepResult } from "../engine/ports.ts";
 import { forkerOf, runStep } from "../engine/steps/index.ts";
 import { Children } from "./children.ts";
 import type { Visit } from "./execution-state.ts";
+import { inStepSpan } from "./step-span.ts";
 import { Stop, withTimeout, within } from "./stop.ts";
 import { VisitWait } from "./visit-wait.ts";
 import { contextOf } from "./step-context.ts";
@@ -20,7 +21,11 @@ import type { Tried } from "./visit-result.ts";
 const BEGIN_SECONDS = 300;
 
 /** Tries a step once, within the step's timeout. Throws what the step throws, or a Stop. */
-export async function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
+export function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
+  return inStepSpan(visit, thisTry.tries, (span) => tryInSpan({ ...visit, span }, thisTry));
+}
+
+async function tryInSpan(visit: Visit, thisTry: Try): Promise<Tried> {
   const { state, step, track, signal } = visit;
   const wait = new VisitWait(visit, thisTry.effectSuffix);
   const children = new Children(visit);

@@ -23,7 +23,7 @@ export function childStarts({ queue, maxDepth, isolation, hint }: ChildStartsDep
         const [verdict] = await queue.admit([child], maxDepth);
         return admissionOf(verdict, isolation);
       } catch (error) {
-        log.info("child.not_admitted", { run: child.run, message: messageOf(error) });
+        log.info("child.not_admitted", { run: child.run, tenant: child.tenant, message: messageOf(error) });
         return waitFor(5_000, "the queue cannot be reached");
       }
     },

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import { queueShardOf } from "../../shared/keys.ts";
-import { log, messageOf } from "../../shared/log.ts";
+import { aboutRun, log, messageOf } from "../../shared/log.ts";
+import type { LogFields } from "../../shared/log.ts";
 import { enqueueDue } from "../../shared/queue/due-jobs.ts";
 import { jobOf } from "../../shared/queue/job.ts";
 import type { Job, JobName } from "../../shared/queue/job.ts";
@@ -21,7 +22,7 @@ const MAX_RUNS_PER_CALL = 1_000;
 /** The most runs that are kept for a shard. More than one call's worth gather only while the queue is unreachable. */
 const MAX_RUNS_PER_SHARD = 20_000;
 
-type Execution = { job: Job; attempt: number; stop: AbortController; done: Promise<void> };
+type Execution = { about: LogFields; job: Job; attempt: number; stop: AbortController; done: Promise<void> };
 
 export type ExecutionsDeps = {
   owner: Incarnation;
@@ -52,7 +53,7 @@ export class Executions {
     if (!this.#isDraining) {
       for (const run of claimed) this.#begin(run);
     } else if (claimed.length > 0) {
-      const runs = claimed.map((run) => ({ job: jobOf(run), attempt: run.attempt }));
+      const runs = claimed.map((run) => ({ about: aboutRun(run), job: jobOf(run), attempt: run.attempt }));
       await handBack(this.#deps, runs);
     }
   }
@@ -89,7 +90,8 @@ export class Executions {
     const stop = new AbortController();
     const runLog = execution.journal.open(claimed, stop);
     const job = jobOf(claimed);
-    log.info("run.claimed", { run, attempt, tenant: claimed.tenant_id });
+    const about = aboutRun(claimed);
+    log.info("run.claimed", { ...about, attempt });
     tracked.track({
       job,
       attempt,
@@ -108,29 +110,30 @@ export class Executions {
     const holdState = (bytes: number): void => slots.holdState(run, bytes);
     const done = execute(claimed, execution, runLog, stop.signal, holdState)
       .then((ending) => {
-        log.info("run.execution_ended", { run, attempt, ending: ending.is });
+        log.info("run.execution_ended", { ...about, attempt, ending: ending.is });
         // Untracked before the queue is updated: a renewal in between would take the lease again.
         tracked.untrack(run);
         return this.#deps.ended.onEnd(job, ending);
       })
       .then(() => this.#wakeNextTurn(claimed))
-      .catch((error: unknown) => log.error("run.ending_failed", { run, message: messageOf(error) }))
+      .catch((error: unknown) => log.error("run.ending_failed", { ...about, message: messageOf(error) }))
       .finally(() => {
         tracked.untrack(run);
         this.#executions.delete(run);
         slots.release(run);
       });
-    this.#executions.set(run, { job, attempt, stop, done });
+    this.#executions.set(run, { about, job, attempt, stop, done });
   }
 
   /** After a chat turn: the next turn of its session is ready at once. The reconciler finds what this leaves (protocol 7.10). */
-  async #wakeNextTurn({ chat_session: session, run_id: run }: ClaimedRun): Promise<void> {
+  async #wakeNextTurn(claimed: ClaimedRun): Promise<void> {
+    const { chat_session: session } = claimed;
     if (session === null || session === undefined) return;
     const { store, queue } = this.#deps;
     try {
       await enqueueDue(queue, await store.wakeTurns(session));
     } catch (error) {
-      log.warn("chat.turn_not_woken", { run, message: messageOf(error) });
+      log.warn("chat.turn_not_woken", { ...aboutRun(claimed), message: messageOf(error) });
     }
   }
 }
@@ -142,17 +145,17 @@ export class Executions {
  */
 async function handBack(
   { owner, store, queue, tracked }: ExecutionsDeps,
-  runs: readonly { job: Job; attempt: number }[],
+  runs: readonly Pick<Execution, "about" | "job" | "attempt">[],
 ): Promise<void> {
   try {
     const fences = runs.map(({ job, attempt }) => ({ run_id: job.run, attempt }));
     const returned = new Set(await store.handBack(owner, fences));
     // From here on another worker may have their leases. The lease of a run whose step is slow to stop must not be renewed.
     for (const run of returned) tracked.untrack(run);
-    const jobs = runs.filter(({ job }) => returned.has(job.run)).map(({ job }) => job);
-    const ready = jobs.map((job) => ({ ...job, status: "queued" as const, delayMs: 0 }));
+    const handedBack = runs.filter(({ job }) => returned.has(job.run));
+    const ready = handedBack.map(({ job }) => ({ ...job, status: "queued" as const, delayMs: 0 }));
     await queue.release(ready, owner);
-    for (const run of returned) log.info("run.handed_back", { run, reason: "drain" });
+    for (const { about } of handedBack) log.info("run.handed_back", { ...about, reason: "drain" });
   } catch (error) {
     log.warn("run.hand_back_failed", { message: messageOf(error) });
   }
@@ -189,7 +192,7 @@ export class EndedRuns {
       const parked = { ...job, status: ending.status, delayMs: ending.delayMs };
       await queue.release([parked], owner).catch((error: unknown) => {
         // Its lease lapses, and the reconciler enqueues the run when it is due.
-        log.warn("run.release_failed", { run: job.run, message: messageOf(error) });
+        log.warn("run.release_failed", { run: job.run, tenant: job.tenant, message: messageOf(error) });
       });
     }
   }

@@ -1,4 +1,4 @@
-import { parseRetryAfterMs } from "../outbound/retry-after.ts";
+import { parseRetryAfterMs } from "../../shared/retry-after.ts";
 import { isObject } from "../../shared/contracts/json.ts";
 import { listOf, textOf } from "./json-fields.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";

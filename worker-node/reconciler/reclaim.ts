@@ -1,4 +1,4 @@
-import { log, messageOf } from "../../shared/log.ts";
+import { aboutRun, log, messageOf } from "../../shared/log.ts";
 import { enqueueDue, readyJobOf } from "../../shared/queue/due-jobs.ts";
 import { jobOf } from "../../shared/queue/job.ts";
 import type { RepairDeps } from "./reconciler-deps.ts";
@@ -67,7 +67,7 @@ export class Reclaim {
     if (stuck.length === 0) return;
     const runs = await store.reclaimOverdue(stuck);
     repairs.overdue += runs.length;
-    for (const run of runs) log.warn("reconciler.run_overdue", { run: run.run_id });
+    for (const run of runs) log.warn("reconciler.run_overdue", aboutRun(run));
     await this.#notifyQueue(enqueueDue(this.#deps.queue, runs));
   }
 

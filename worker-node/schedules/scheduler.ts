@@ -9,6 +9,8 @@ import type { QueueVerdict } from "../../shared/queue/verdict.ts";
 import { dueTicks, runOfTick, startOf } from "../../shared/schedules/ticks.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { FiredSchedule } from "../../shared/store/schedules/fire-schedules.ts";
+import { inSpan } from "../../shared/tracing/span.ts";
+import type { Tracer } from "../../shared/tracing/span.ts";
 
 /** A schedule that was saved a moment ago is seen after this time. */
 const PASS_MS = 1_000;
@@ -17,7 +19,7 @@ const REFUSED_MS = 2_000;
 /** Schedules that one pass claims at once. */
 const PAGE = 100;
 
-type SchedulerDeps = { store: StateStore; queue: Queue; maxQueueDepth: number };
+type SchedulerDeps = { store: StateStore; queue: Queue; maxQueueDepth: number; tracer?: Tracer | null };
 
 /**
  * Starts the runs of schedules (docs/protocol.md 5.18). Every worker has one: a claim in Postgres gives each due schedule to
@@ -78,7 +80,7 @@ export class Scheduler {
     const { start, missed, next } = dueTicks(schedule, nowMs);
     const ticks: TickRecord[] = [...missed];
     for (const tick of start) {
-      const outcome = await this.#start(await runOfTick(schedule, tick));
+      const outcome = await this.#startInSpan(await runOfTick(schedule, tick));
       if (outcome.is === "refused") {
         log.info("schedule.tick_refused", { tenant: tenant_id, schedule: id, reason: outcome.reason });
         const retry = { next_tick_ms: tick, try_ms: nowMs + REFUSED_MS, refused: outcome.reason };
@@ -90,6 +92,20 @@ export class Scheduler {
     if (missed.length > 0) log.warn("schedule.ticks_missed", { tenant: tenant_id, schedule: id });
     const try_ms = next === null ? null : startOf(schedule, next);
     return { tenant_id, id, version, ticks, next_tick_ms: next, try_ms, refused: null };
+  }
+
+  /** The trace of the run begins with its tick. */
+  #startInSpan(run: NewRun): Promise<Outcome> {
+    const { run_id, tenant_id, orchestration_id } = run;
+    const attributes = {
+      "synapse.run.id": run_id,
+      "synapse.tenant.id": tenant_id,
+      "synapse.orchestration.id": orchestration_id,
+    };
+    const options = { kind: "producer" as const, parent: null, attributes };
+    return inSpan(this.#deps.tracer ?? null, "schedule tick", options, (span) =>
+      this.#start({ ...run, traceparent: span?.traceparent ?? null }),
+    );
   }
 
   /** Passes a tick's run through the admission of all runs (docs/protocol.md 5.1), and enqueues it. */

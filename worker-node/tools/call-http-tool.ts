@@ -44,12 +44,14 @@ export async function callHttpTool(
     effectKey: string;
     signal: AbortSignal;
     files: Pick<Files, "write">;
+    traceparent?: string;
   },
 ): Promise<Json> {
   const hasBody = tool.method !== "GET" && tool.method !== "DELETE";
   const headers = {
     accept: "application/json, text/*;q=0.9, */*;q=0.1",
     ...(hasBody ? { "content-type": "application/json" } : {}),
+    ...(call.traceparent !== undefined && { traceparent: call.traceparent }),
     ...tool.headers,
     "Idempotency-Key": call.effectKey,
   };

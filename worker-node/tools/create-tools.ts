@@ -29,11 +29,17 @@ export function createTools(deps: McpToolsDeps & { mail?: MailSettings | null })
   return {
     mcp,
     toolsOf: ({ server, signal }) => mcp.toolsOf(server, signal),
-    async call({ tool, args, effectKey, signal, files }) {
+    async call({ tool, args, effectKey, signal, files, traceparent }) {
       const parsedArgs = JsonRecord.safeParse(args);
       if (!parsedArgs.success) throw new ToolRejection("the arguments must be a JSON object");
-      const limits = { egress, timeoutMs, effectKey, signal };
-      if (tool["tool_type"] === "mcp") return mcp.call(tool, parsedArgs.data, effectKey, signal);
+      const limits = {
+        egress,
+        timeoutMs,
+        effectKey,
+        signal,
+        ...(traceparent !== undefined && { traceparent }),
+      };
+      if (tool["tool_type"] === "mcp") return mcp.call(tool, parsedArgs.data, limits);
       if (tool["tool_type"] === "built_in") {
         if (tool["name"] === "get_datetime") return getDatetime(parsedArgs.data, new Date());
         if (tool["name"] === "http_request") return httpRequest(parsedArgs.data, limits);

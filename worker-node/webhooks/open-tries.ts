@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { log, messageOf } from "../../shared/log.ts";
+import { aboutRun, log, messageOf } from "../../shared/log.ts";
 import { WEBHOOK_LEASE_MS, WEBHOOK_REQUEST_MS } from "../../shared/timing.ts";
 import type { BusyReceiver, DueDelivery } from "../../shared/store/webhooks/claim-deliveries.ts";
 import type { DeliveryState, TryResult } from "../../shared/store/webhooks/delivery-outcomes.ts";
@@ -47,7 +47,11 @@ export class OpenTries {
     const key = `${delivery.delivery_id} ${delivery.tries}`;
     const done = this.#try(delivery, claimedMs)
       .catch((error: unknown) => {
-        log.error("webhook.failed", { delivery: delivery.delivery_id, message: messageOf(error) });
+        log.error("webhook.failed", {
+          delivery: delivery.delivery_id,
+          ...aboutRun(delivery),
+          message: messageOf(error),
+        });
       })
       .finally(() => {
         this.#open.delete(key);
@@ -92,7 +96,7 @@ export class OpenTries {
       const { status, error } = verdict;
       log.info("webhook.sent", {
         delivery: delivery_id,
-        run: run_id,
+        ...aboutRun(delivery),
         try: tries,
         state,
         status,

@@ -4,6 +4,8 @@ import { SealError, sealedPlace, unseal } from "../../shared/security/seal.ts";
 import type { MasterKey } from "../../shared/security/seal.ts";
 import type { DueDelivery } from "../../shared/store/webhooks/claim-deliveries.ts";
 import { WEBHOOK_REQUEST_MS } from "../../shared/timing.ts";
+import { inSpan } from "../../shared/tracing/span.ts";
+import type { Tracer } from "../../shared/tracing/span.ts";
 import type { Egress } from "../outbound/egress-guard.ts";
 import { send } from "../outbound/request.ts";
 import { bodyOf } from "./delivery-body.ts";
@@ -12,7 +14,7 @@ import { judgeFailure, judgeResponse } from "./try-verdict.ts";
 import type { Verdict } from "./try-verdict.ts";
 
 /** `masterKey` opens the secrets of webhooks. Null: this worker has none, and cannot send a delivery with a secret. */
-export type WebhookDeps = { egress: Egress; masterKey: MasterKey | null };
+export type WebhookDeps = { egress: Egress; masterKey: MasterKey | null; tracer?: Tracer | null };
 
 /**
  * Sends a delivery once. Every failure is a verdict; only an abort of `signal` throws, with its reason.
@@ -21,8 +23,32 @@ export type WebhookDeps = { egress: Egress; masterKey: MasterKey | null };
 export async function postDelivery(
   delivery: DueDelivery,
   events: string | null,
+  deps: WebhookDeps,
+  signal: AbortSignal,
+): Promise<Verdict> {
+  const { type, host, run_id, tenant_id, tries, traceparent: parent } = delivery;
+  const attributes = {
+    "http.request.method": "POST",
+    "server.address": host,
+    "synapse.webhook.type": type,
+    "synapse.webhook.try": tries,
+    "synapse.run.id": run_id,
+    "synapse.tenant.id": tenant_id,
+  };
+  return inSpan(deps.tracer ?? null, "POST", { kind: "client", parent, attributes }, async (span) => {
+    const verdict = await postInSpan(delivery, events, deps, signal, span?.traceparent);
+    if (verdict.status !== null) span?.set({ "http.response.status_code": verdict.status });
+    if (verdict.outcome !== "delivered") span?.fail({ code: verdict.status ?? "no_answer" });
+    return verdict;
+  });
+}
+
+async function postInSpan(
+  delivery: DueDelivery,
+  events: string | null,
   { egress, masterKey }: WebhookDeps,
   signal: AbortSignal,
+  traceparent: string | undefined,
 ): Promise<Verdict> {
   const { delivery_id, failures } = delivery;
   try {
@@ -32,7 +58,10 @@ export async function postDelivery(
       {
         url: new URL(delivery.url),
         method: "POST",
-        headers: headersOf(delivery_id, body, secrets, new Date()),
+        headers: {
+          ...headersOf(delivery_id, body, secrets, new Date()),
+          ...(traceparent !== undefined && { traceparent }),
+        },
         body,
         timeoutMs: WEBHOOK_REQUEST_MS,
         timeoutCode: "webhook_timeout",

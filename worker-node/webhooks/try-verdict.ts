@@ -4,7 +4,7 @@ import type { TryResult } from "../../shared/store/webhooks/delivery-outcomes.ts
 import type { OutboundResponse } from "../outbound/request.ts";
 import { WEBHOOK_REQUEST_MS } from "../../shared/timing.ts";
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
-import { parseRetryAfterMs } from "../outbound/retry-after.ts";
+import { parseRetryAfterMs } from "../../shared/retry-after.ts";
 
 const FIRST_BACKOFF_MS = 2_000;
 const MAX_BACKOFF_MS = 3_600_000;

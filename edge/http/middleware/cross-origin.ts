@@ -4,10 +4,10 @@ import { createMiddleware } from "hono/factory";
 import type { ApiEnv } from "../api.ts";
 
 const EXPOSED =
-  "X-Request-Id,Retry-After,Idempotent-Replayed,Link,Preference-Applied,Accept-Ranges,Content-Range,Content-Disposition,ETag";
+  "X-Request-Id,Retry-After,Idempotent-Replayed,Link,Preference-Applied,Accept-Ranges,Content-Range,Content-Disposition,ETag,traceparent";
 
 const ALLOWED_HEADERS =
-  "Authorization,Content-Type,Idempotency-Key,Last-Event-ID,Prefer,X-Request-Id,Cache-Control";
+  "Authorization,Content-Type,Idempotency-Key,Last-Event-ID,Prefer,X-Request-Id,Cache-Control,traceparent";
 
 const preflight = cors({
   origin: (origin, c: Context<ApiEnv>) => allowedOrigin(origin, c.get("services").config.CORS_ORIGINS),

@@ -42,6 +42,8 @@ export const ClaimedRun = z.object({
   time_limit_ms: z.number().nullish(),
   /** A budget applies to the run. An edge of a version without budgets does not say it. */
   has_budget: z.boolean().default(false),
+  /** The context in which the run was started. Absent or null: it has none. */
+  traceparent: z.string().nullish(),
 });
 export type ClaimedRun = z.infer<typeof ClaimedRun>;
 
@@ -119,7 +121,8 @@ async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Pr
       r.cost_micro_usd::float8 as cost_micro_usd, r.journal_bytes::float8 as journal_bytes,
       r.cost_limit_micro_usd::float8 as cost_limit_micro_usd, r.time_limit_ms::float8 as time_limit_ms,
       -- Without any budget the function is not called: it takes an eighth of the time of a claim.
-      exists (select from budgets) and has_budget(r.tenant_id, r.orchestration_id, r.end_user) as has_budget`;
+      exists (select from budgets) and has_budget(r.tenant_id, r.orchestration_id, r.end_user) as has_budget,
+      r.traceparent`;
 }
 
 /** The input of a run: JSON text of RunInput; null when there is no such run. */

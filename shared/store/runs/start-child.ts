@@ -24,6 +24,8 @@ export const NewChild = z.object({
   time_limit_ms: z.number().int().nullable(),
   /** As in `acceptRuns`: with `postgres` the statement itself checks that the tenant's queue has room. */
   quota_checked_by: z.enum(["queue", "postgres"]),
+  /** The context of the step that starts it; null or absent: that of the parent. */
+  traceparent: z.string().max(55).nullish(),
 });
 export type NewChild = z.infer<typeof NewChild>;
 
@@ -77,10 +79,11 @@ export async function startChild(sql: Sql, parent: ParentFence, child: NewChild)
       insert into runs (
         run_id, tenant_id, orchestration_id, definition_tenant, definition_version, wake_at, lane, priority,
         correlation_id, session_id, triggered_by, input, metadata, end_user, parent_run_id, parent_wait_id, parent_step_path,
-        depth, cost_limit_micro_usd, time_limit_ms)
+        depth, cost_limit_micro_usd, time_limit_ms, traceparent)
       select ${child.run_id}, p.tenant_id, ${child.orchestration_id}, d.definition_tenant, d.version, now(), p.lane,
         p.priority, p.correlation_id, p.session_id, 'system', ${child.input}, p.metadata, p.end_user, p.run_id, ${child.wait_id},
-        ${child.step_path}, p.depth + 1, ${child.cost_limit_micro_usd}::bigint, ${child.time_limit_ms}::bigint
+        ${child.step_path}, p.depth + 1, ${child.cost_limit_micro_usd}::bigint, ${child.time_limit_ms}::bigint,
+        coalesce(${child.traceparent ?? null}::text, p.traceparent)
       from parent p cross join pinned d cross join siblings s cross join room
       where p.depth < ${MAX_DEPTH} and s.n < ${MAX_CHILDREN} and room.n > 0
       on conflict (run_id) do nothing

@@ -48,6 +48,8 @@ export const DueDelivery = Receiver.extend({
   error: z.string().nullable(),
   /** JSON text of the client's metadata; null when the run has been deleted, or the edge is older than this field. */
   metadata: z.string().nullable().default(null),
+  /** The context in which its run was started; null: it has none, or has been deleted. */
+  traceparent: z.string().nullable().default(null),
   /** Of a chat turn: JSON text of its session and its reply. */
   turn: z.string().nullable().default(null),
   /**
@@ -168,13 +170,14 @@ export async function claimDeliveries(
       c.orchestration_id, c.type, c.url, c.endpoint_id, coalesce(e.secret, c.secret) as secret,
       case when e.previous_until > now() then e.previous_secret end as previous_secret, c.status, c.tokens::float8 as tokens,
       c.cost_micro_usd::float8 as cost_micro_usd, c.error, c.tries, c.failures,
-      (select metadata from runs r where r.run_id = c.run_id) as metadata, ${turnOfDelivery(sql)},
+      r.metadata, r.traceparent, ${turnOfDelivery(sql)},
       extract(epoch from c.started_at)::float8 * 1000 as started_at_ms,
       extract(epoch from c.ended_at)::float8 * 1000 as ended_at_ms
     from (select) one
     left join (select tenant_id, host from receivers where place = ${RECEIVERS_PER_CLAIM}) last on true
     left join claimed c on true
-    left join webhook_endpoints e on e.tenant_id = c.tenant_id and e.endpoint_id = c.endpoint_id`;
+    left join webhook_endpoints e on e.tenant_id = c.tenant_id and e.endpoint_id = c.endpoint_id
+    left join runs r on r.run_id = c.run_id`;
   const [first] = rows;
   const last = Receiver.safeParse({ tenant_id: first?.["last_tenant"], host: first?.["last_host"] });
   return {

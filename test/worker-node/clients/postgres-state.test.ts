@@ -42,7 +42,7 @@ async function linkTo(url: string) {
 // Fails when the pool is kept although a statement got no reply.
 test("after a statement without a reply, the next one uses new connections", async () => {
   const link = await linkTo(await freshDatabase());
-  const { store, close } = postgresStateStore(link.url, "test", 1_000);
+  const { store, close } = postgresStateStore(link.url, "test", { answerMs: 1_000 });
   try {
     expect(await store.listOwners()).toEqual([]);
     link.swallow(true);

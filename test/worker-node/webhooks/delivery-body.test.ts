@@ -36,6 +36,7 @@ const failed: DueDelivery = {
   error: '{"code":"boom","message":"it broke","step_id":"two"}',
   metadata: '{"order":1,"lone \\udfff":"nul \\u0000"}',
   turn: null,
+  traceparent: null,
   tries: 1,
   failures: 0,
 };

@@ -16,14 +16,21 @@ const Arguments = z.object({
 });
 
 /** Limits and identity of one call. */
-type Call = { egress: Egress; timeoutMs: number; effectKey: string; signal: AbortSignal };
+type Call = {
+  egress: Egress;
+  timeoutMs: number;
+  effectKey: string;
+  signal: AbortSignal;
+  traceparent?: string;
+};
 
 /**
  * The built-in tool `http_request`. The model has chosen the address, so everything that this address does is told to the model: each
  * status is a result, and an address that is refused or cannot be reached is a ToolRejection.
  * @throws ToolRejection; RetryableError `tool_timeout`
  */
-export async function httpRequest(args: JsonObject, { egress, effectKey, ...limits }: Call): Promise<Json> {
+export async function httpRequest(args: JsonObject, call: Call): Promise<Json> {
+  const { egress, effectKey, traceparent, ...limits } = call;
   const parsed = Arguments.safeParse(args);
   if (!parsed.success) throw new ToolRejection(z.prettifyError(parsed.error));
   const { url: address, method: named, headers: given, body = null } = parsed.data;
@@ -35,7 +42,8 @@ export async function httpRequest(args: JsonObject, { egress, effectKey, ...limi
     throw new ToolRejection("the URL must have no user or password");
   const isRead = method === "GET" || method === "HEAD";
   if (isRead && body !== null) throw new ToolRejection(`a ${method} request has no body`);
-  const headers = { ...given, ...(!isRead && { "Idempotency-Key": effectKey }) };
+  const context = traceparent === undefined ? {} : { traceparent };
+  const headers = { ...context, ...given, ...(!isRead && { "Idempotency-Key": effectKey }) };
   const request = {
     url,
     method,

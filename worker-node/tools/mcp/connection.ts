@@ -17,7 +17,14 @@ type Transport = StreamableHTTPClientTransport | SSEClientTransport;
 export type Connection = { client: Client; signal: AbortSignal; timeoutMs: number };
 
 /** How to reach a server. `timeoutMs` is the time of the whole connection. */
-export type ServerAccess = { server: McpServer; egress: Egress; timeoutMs: number; signal: AbortSignal };
+export type ServerAccess = {
+  server: McpServer;
+  egress: Egress;
+  timeoutMs: number;
+  signal: AbortSignal;
+  /** The context that the server gets with every request; absent: none. */
+  traceparent?: string;
+};
 
 /**
  * Connects to an MCP server, uses the connection once, and ends it.
@@ -40,7 +47,7 @@ export async function withServer<Result>(
   const limit = AbortSignal.any([signal, timeout]);
   for (let isRepeated = false; ; isRepeated = true) {
     const exchange = guardedFetch(egress, MAX_BYTES, limit);
-    const opened = new OpenedConnection(server, exchange);
+    const opened = new OpenedConnection(server, exchange, access.traceparent);
     try {
       return await endedBy(limit, opened.run({ timeoutMs, limit }, use));
     } catch (error) {
@@ -58,13 +65,15 @@ export async function withServer<Result>(
 class OpenedConnection {
   readonly #server: McpServer;
   readonly #exchange: GuardedFetch;
+  readonly #context: Readonly<Record<string, string>>;
   #client: Client | null = null;
   #transport: Transport | null = null;
   #isConnected = false;
 
-  constructor(server: McpServer, exchange: GuardedFetch) {
+  constructor(server: McpServer, exchange: GuardedFetch, traceparent: string | undefined) {
     this.#server = server;
     this.#exchange = exchange;
+    this.#context = traceparent === undefined ? {} : { traceparent };
   }
 
   async run<Result>(
@@ -136,7 +145,7 @@ class OpenedConnection {
     };
     return {
       fetch: (url: string | URL, init: RequestInit = {}) => this.#fetch(new URL(url), init),
-      requestInit: { headers },
+      requestInit: { headers: { ...this.#context, ...headers } },
       ...(credentials && { authProvider: new ClientCredentialsProvider(credentials) }),
     };
   }

@@ -21,6 +21,9 @@ const MAX_RENEWALS = 8;
 const Stored = z.looseObject({ name: z.string(), owner: z.string(), version: z.number().int() });
 const Known = z.object({ listing: z.string().nullable(), age_ms: z.number().nullable() });
 
+/** Identity and limits of one call. */
+type McpCall = { effectKey: string; signal: AbortSignal; traceparent?: string };
+
 export type McpToolsDeps = {
   egress: Egress;
   timeoutMs: number;
@@ -54,11 +57,18 @@ export class McpTools {
   }
 
   /** Calls a tool of `toolsOf`. @throws as `withServer` */
-  async call(tool: JsonObject, args: JsonObject, effectKey: string, signal: AbortSignal): Promise<Json> {
+  async call(tool: JsonObject, args: JsonObject, call: McpCall): Promise<Json> {
+    const { effectKey, signal, traceparent } = call;
     const parsed = McpTool.parse(tool);
     const server = await this.#opened(parsed.server);
     const { callMcpTool } = await import("./call-tool.ts");
-    return callMcpTool(parsed, args, effectKey, this.#access(server, signal));
+    const access = this.#access(server, signal);
+    return callMcpTool(
+      parsed,
+      args,
+      effectKey,
+      traceparent === undefined ? access : { ...access, traceparent },
+    );
   }
 
   /** Lists the tools of a stored server, and saves them, or why they cannot be listed. @throws as `withServer` */

@@ -40,7 +40,7 @@ function at(url: string, more: { allow?: string; timeoutMs?: number; server?: Js
       inputSchema: { type: "object" },
       server: stored,
     };
-    return tools.call(tool, args, "run_1:s:1:tool.1", never);
+    return tools.call(tool, args, { effectKey: "run_1:s:1:tool.1", signal: never });
   };
   return { saved, list, call };
 }

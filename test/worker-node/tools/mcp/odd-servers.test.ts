@@ -31,7 +31,7 @@ function at(url: string, more: JsonObject = {}) {
     list: async () => McpListing.parse(await tools.list(server, never)),
     call: (args: JsonObject = {}, inputSchema: JsonObject = { type: "object" }): Promise<Json> => {
       const tool = { tool_type: "mcp", name: "srv__t", tool: "t", description: "", inputSchema, server };
-      return tools.call(tool, args, "key", never);
+      return tools.call(tool, args, { effectKey: "key", signal: never });
     },
   };
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { parseRetryAfterMs } from "../../../worker-node/outbound/retry-after.ts";
+import { parseRetryAfterMs } from "../../shared/retry-after.ts";
 
 test.each([
   [{ "retry-after": "7" }, 7_000],

@@ -1,0 +1,62 @@
+import {
+  ATTR_HTTP_REQUEST_METHOD,
+  ATTR_HTTP_RESPONSE_STATUS_CODE,
+} from "@opentelemetry/semantic-conventions";
+import { ATTR_HTTP_ROUTE, ATTR_URL_PATH } from "@opentelemetry/semantic-conventions";
+import type { Context, Next } from "hono";
+import { createMiddleware } from "hono/factory";
+import { routePath } from "hono/route";
+import { readTraceparent } from "../../../shared/tracing/traceparent.ts";
+import { readConfig } from "../../env.ts";
+import { asCurrentSpan } from "../../tracing/current-span.ts";
+import { tracingOf } from "../../tracing/edge-tracing.ts";
+import type { EdgeTracing } from "../../tracing/edge-tracing.ts";
+import type { ApiEnv } from "../api.ts";
+
+/** Probes say nothing, and workers trace their own calls. */
+const UNTRACED = /^\/(livez$|readyz$|health$|internal\/)/;
+
+/**
+ * Makes a span of each request, a child of the client's `traceparent` if it has a valid one, and returns the span's own.
+ *
+ * Without tracing a client's context is passed on to the runs that the request starts and returned as it is: a worker may trace.
+ */
+export const traced = createMiddleware<ApiEnv>(async (c, next) => {
+  const parent = readTraceparent(c.req.header("traceparent"));
+  const tracing = UNTRACED.test(c.req.path) ? null : await tracingOf(readConfig(c.env));
+  if (tracing !== null) return inRequestSpan(c, next, tracing, parent);
+  if (parent === null) return next();
+  await asCurrentSpan({ tracer: null, traceparent: parent }, next);
+  c.res.headers.set("traceparent", parent);
+});
+
+async function inRequestSpan(
+  c: Context<ApiEnv>,
+  next: Next,
+  { tracer, flush }: EdgeTracing,
+  parent: string | null,
+): Promise<void> {
+  const { method, path } = c.req;
+  const attributes = {
+    [ATTR_HTTP_REQUEST_METHOD]: method,
+    // Without the query, which may hold a token.
+    [ATTR_URL_PATH]: path,
+    "synapse.request_id": c.get("requestId"),
+  };
+  const span = tracer.start(method, { kind: "server", parent, attributes });
+  try {
+    await asCurrentSpan({ tracer, traceparent: span.traceparent }, next);
+    const { status, headers } = c.res;
+    headers.set("traceparent", span.traceparent);
+    const route = routePath(c, -1);
+    if (route.startsWith("/") && !route.includes("*")) {
+      span.rename(`${method} ${route}`);
+      span.set({ [ATTR_HTTP_ROUTE]: route });
+    }
+    span.set({ [ATTR_HTTP_RESPONSE_STATUS_CODE]: status });
+    if (status >= 500) span.fail(c.error ?? { code: status });
+  } finally {
+    span.end();
+    flush((work) => c.executionCtx.waitUntil(work));
+  }
+}

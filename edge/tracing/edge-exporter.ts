@@ -1,0 +1,97 @@
+import { JsonTraceSerializer } from "@opentelemetry/otlp-transformer";
+import { log } from "../../shared/log.ts";
+import { parseRetryAfterMs } from "../../shared/retry-after.ts";
+import { waitBeforeRetryMs } from "../../shared/tracing/export-outcome.ts";
+import type { ExportOutcome } from "../../shared/tracing/export-outcome.ts";
+import { SpanBuffer } from "../../shared/tracing/span-buffer.ts";
+import type { SpanBatch } from "../../shared/tracing/span-buffer.ts";
+
+/** Spans of requests that end within this time are sent together. */
+const GATHER_MS = 500;
+/** A platform ends what a request left behind after 30 s. */
+const FLUSH_MS = 20_000;
+const REQUEST_MS = 10_000;
+/** The statuses of OTLP over HTTP after which a batch is sent again. */
+const BUSY: ReadonlySet<number> = new Set([429, 502, 503, 504]);
+
+/**
+ * Sends the spans of an isolate by OTLP over HTTP, as JSON.
+ *
+ * A connection belongs to the request that opened it, so one request at a time sends for all, after its response. Spans that a busy
+ * collector did not take within 20 s wait for a later request. They are lost with the isolate.
+ */
+export class EdgeExporter {
+  readonly buffer = new SpanBuffer();
+  readonly #url: string;
+  /** Until then a request sends, unless the runtime has ended it. */
+  #sendingUntilMs = 0;
+  /** The collector takes nothing before this time. */
+  #busyUntilMs = 0;
+  #failures = 0;
+
+  constructor(endpoint: string) {
+    this.#url = new URL("v1/traces", endpoint.endsWith("/") ? endpoint : `${endpoint}/`).href;
+  }
+
+  /** Lets this request send what has ended, unless another one sends. `waitUntil` keeps it alive. */
+  flush(waitUntil: (work: Promise<unknown>) => void): void {
+    const nowMs = Date.now();
+    if (this.buffer.size === 0 || nowMs < this.#sendingUntilMs || nowMs + FLUSH_MS < this.#busyUntilMs)
+      return;
+    this.#sendingUntilMs = nowMs + FLUSH_MS + REQUEST_MS;
+    waitUntil(this.#sendAll(nowMs + FLUSH_MS).finally(() => (this.#sendingUntilMs = 0)));
+  }
+
+  async #sendAll(deadlineMs: number): Promise<void> {
+    await pause(GATHER_MS);
+    while (this.buffer.size > 0) {
+      const waitMs = this.#busyUntilMs - Date.now();
+      if (Date.now() + Math.max(0, waitMs) > deadlineMs) return;
+      if (waitMs > 0) await pause(waitMs);
+      await this.#sendOne();
+    }
+    const dropped = this.buffer.takeDropped();
+    if (dropped > 0) log.warn("trace.spans_dropped", { spans: dropped });
+  }
+
+  async #sendOne(): Promise<void> {
+    const batch = this.buffer.take();
+    const outcome = await this.#post(batch);
+    if (outcome.is === "busy") {
+      this.#failures += 1;
+      this.buffer.putBack(batch);
+      this.#busyUntilMs = Date.now() + waitBeforeRetryMs(outcome.retryAfterMs, this.#failures, Math.random);
+      if (this.#failures === 1) log.warn("trace.collector_busy", { why: outcome.why });
+      return;
+    }
+    this.#failures = 0;
+    if (outcome.is === "refused") log.warn("trace.spans_refused", { spans: batch.length, why: outcome.why });
+  }
+
+  async #post(batch: SpanBatch): Promise<ExportOutcome> {
+    const body = JsonTraceSerializer.serializeRequest(batch.map(({ span }) => span));
+    if (!body) return { is: "refused", why: "the spans have no text" };
+    try {
+      const response = await fetch(this.#url, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body,
+        redirect: "manual",
+        signal: AbortSignal.timeout(REQUEST_MS),
+      });
+      await response.body?.cancel();
+      if (response.ok) return { is: "sent" };
+      const why = `the collector answered HTTP ${response.status}`;
+      if (!BUSY.has(response.status)) return { is: "refused", why };
+      const headers = Object.fromEntries(response.headers);
+      return { is: "busy", retryAfterMs: parseRetryAfterMs(headers, Date.now()) ?? null, why };
+    } catch {
+      // The error may quote the address.
+      return { is: "busy", retryAfterMs: null, why: "the collector cannot be reached" };
+    }
+  }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

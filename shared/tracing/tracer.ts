@@ -1,0 +1,113 @@
+import { ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
+import type { Context, Link } from "@opentelemetry/api";
+import { parseTraceParent } from "@opentelemetry/core";
+import { resourceFromAttributes } from "@opentelemetry/resources";
+import { RandomIdGenerator, TracerProvider } from "@opentelemetry/sdk-trace";
+import type { IdGenerator, SpanProcessor } from "@opentelemetry/sdk-trace";
+import type { Attributes, Span, SpanOptions, Tracer } from "./span.ts";
+import { traceparentOf } from "./traceparent.ts";
+
+const kinds = {
+  server: SpanKind.SERVER,
+  client: SpanKind.CLIENT,
+  producer: SpanKind.PRODUCER,
+  consumer: SpanKind.CONSUMER,
+  internal: SpanKind.INTERNAL,
+} as const;
+
+/** What one span may hold. Longer texts are cut, further attributes and links are counted as dropped. */
+const LIMITS = { attributeCountLimit: 64, linkCountLimit: 64, attributeValueLengthLimit: 64 * 1024 };
+
+/**
+ * A tracer of OpenTelemetry's SDK. A span of a sampled parent is recorded, as is a span without a parent.
+ *
+ * This module and what it imports are loaded only where tracing is on.
+ * @param resource the attributes of the process: `service.name` and others
+ * @param processor gets each span that has ended
+ */
+export function openTracer(resource: Attributes, processor: SpanProcessor): Tracer {
+  const ids = new GivenIds();
+  const provider = new TracerProvider({
+    resource: resourceFromAttributes(copyOf(resource)),
+    idGenerator: ids,
+    spanLimits: LIMITS,
+    spanProcessors: [processor],
+  });
+  const tracer = provider.getTracer("synapse-edge");
+  return {
+    start(name, options) {
+      const { kind, parent, attributes = {}, links = [], startMs } = options;
+      const started = ids.giving(options.ids, () =>
+        tracer.startSpan(
+          name,
+          {
+            kind: kinds[kind],
+            attributes: copyOf(attributes),
+            links: links.flatMap(linkTo),
+            ...(startMs !== undefined && { startTime: startMs }),
+          },
+          contextOf(parent),
+        ),
+      );
+      return {
+        traceparent: traceparentOf(started.spanContext()),
+        rename: (other) => void started.updateName(other),
+        set: (more) => void started.setAttributes(copyOf(more)),
+        fail(error) {
+          started.setAttribute("error.type", errorTypeOf(error));
+          started.setStatus({ code: SpanStatusCode.ERROR });
+        },
+        end: () => started.end(),
+      } satisfies Span;
+    },
+  };
+}
+
+function contextOf(traceparent: string | null): Context {
+  const parent = traceparent === null ? null : parseTraceParent(traceparent);
+  return parent === null ? ROOT_CONTEXT : trace.setSpanContext(ROOT_CONTEXT, { ...parent, isRemote: true });
+}
+
+function linkTo(traceparent: string): Link[] {
+  const context = parseTraceParent(traceparent);
+  return context === null ? [] : [{ context: { ...context, isRemote: true } }];
+}
+
+/** The SDK's type wants arrays that it may change. */
+function copyOf(attributes: Attributes) {
+  return Object.fromEntries(
+    Object.entries(attributes).map(([name, value]) => [name, typeof value === "object" ? [...value] : value]),
+  );
+}
+
+/** The code of an error of ours, the SQLSTATE or errno of another, else its class. None of them quotes anything. */
+function errorTypeOf(error: unknown): string {
+  if (typeof error !== "object" || error === null) return "_OTHER";
+  if ("code" in error && (typeof error.code === "string" || typeof error.code === "number"))
+    return String(error.code);
+  if ("why" in error && typeof error.why === "string") return error.why;
+  return error instanceof Error ? error.name : "_OTHER";
+}
+
+/** Random ids, or those that the span which starts is to have. */
+class GivenIds implements IdGenerator {
+  readonly #random = new RandomIdGenerator();
+  #given: SpanOptions["ids"];
+
+  giving<Started>(given: SpanOptions["ids"], start: () => Started): Started {
+    this.#given = given;
+    try {
+      return start();
+    } finally {
+      this.#given = undefined;
+    }
+  }
+
+  generateTraceId(): string {
+    return this.#given?.traceId ?? this.#random.generateTraceId();
+  }
+
+  generateSpanId(): string {
+    return this.#given?.spanId ?? this.#random.generateSpanId();
+  }
+}

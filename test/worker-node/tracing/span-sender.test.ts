@@ -1,0 +1,76 @@
+import { createServer } from "node:net";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { openGrpcExport } from "../../../worker-node/tracing/grpc-export.ts";
+import { SpanSender } from "../../../worker-node/tracing/span-sender.ts";
+import { startCollector } from "../../services/otlp/collector.ts";
+import type { Collector } from "../../services/otlp/collector.ts";
+import { endSpans } from "../../services/otlp/spans.ts";
+import { until } from "../../services/waiting.ts";
+
+let collector: Collector;
+let sender: SpanSender;
+beforeEach(async () => {
+  collector = await startCollector();
+  sender = new SpanSender(openGrpcExport(collector.grpcUrl));
+  sender.start();
+});
+afterEach(async () => {
+  await sender.close();
+  collector.stop();
+});
+
+const names = () => collector.spans.map(({ name }) => name);
+
+// Fails when UNAVAILABLE loses the batch, or sends it twice after it was taken.
+test("a collector that answers UNAVAILABLE gets every span once, in order, when it takes them again", async () => {
+  collector.busy.times = 2;
+  endSpans(sender.buffer, 700);
+  await until("all spans have arrived", () => collector.spans.length >= 700);
+  expect(collector.busy.refused).toBe(2);
+  expect(names()).toEqual(Array.from({ length: 700 }, (_, n) => `span ${n}`));
+});
+
+// Fails when close() does not wait for the export under way, or sleeps the rest of the second first.
+test("a sender that is closed has sent what it had", async () => {
+  endSpans(sender.buffer, 3);
+  await sender.close();
+  expect(names()).toEqual(["span 0", "span 1", "span 2"]);
+});
+
+test("a sender that is closed while the collector is busy tries again until it takes them", async () => {
+  collector.busy.times = 3;
+  endSpans(sender.buffer, 3);
+  await sender.close();
+  expect(collector.busy.refused).toBe(3);
+  expect(names()).toHaveLength(3);
+});
+
+test("a batch that the collector will never take is given up, and the next one is sent", async () => {
+  const outcomes = ["refused", "sent"] as const;
+  const sent: string[] = [];
+  let call = 0;
+  const other = new SpanSender({
+    send: (batch) => {
+      const is = outcomes[call++] ?? "sent";
+      if (is === "sent") sent.push(...batch.map(({ span }) => span.name));
+      return Promise.resolve(is === "sent" ? { is } : { is, why: "INVALID_ARGUMENT" });
+    },
+    close() {},
+  });
+  endSpans(other.buffer, 600);
+  other.start();
+  await other.close();
+  expect(sent).toHaveLength(600 - 512);
+});
+
+test("a collector that never answers does not keep a worker from stopping", async () => {
+  const mute = createServer(() => {});
+  await new Promise<void>((resolve) => mute.listen(0, "127.0.0.1", resolve));
+  const address = mute.address();
+  if (address === null || typeof address === "string") throw new Error("no port");
+  const other = new SpanSender(openGrpcExport(`http://127.0.0.1:${address.port}`));
+  other.start();
+  endSpans(other.buffer, 1);
+  await other.close();
+  mute.close();
+});

@@ -1,0 +1,84 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { log } from "../../shared/log.ts";
+import { waitBeforeRetryMs } from "../../shared/tracing/export-outcome.ts";
+import { SpanBuffer } from "../../shared/tracing/span-buffer.ts";
+import type { Export } from "./grpc-export.ts";
+
+/** A span waits for others this long, unless a batch is full before. */
+const GATHER_MS = 1_000;
+/** A worker that stops sends for this long at most. */
+const CLOSE_MS = 3_000;
+/** While it stops, it tries a busy collector again after this time at the latest. */
+const CLOSING_RETRY_MS = 250;
+
+/**
+ * Sends a worker's spans, one batch at a time. A batch that a busy collector did not take is sent again until it does; until then
+ * later spans wait in the bounded buffer.
+ */
+export class SpanSender {
+  readonly buffer: SpanBuffer;
+  readonly #export: Export;
+  /** Aborted when the worker stops: it ends the pauses. */
+  readonly #closing = new AbortController();
+  #deadlineMs = Infinity;
+  #batchFull = Promise.withResolvers<void>();
+  #sending: Promise<void> = Promise.resolve();
+
+  constructor(exported: Export) {
+    this.#export = exported;
+    this.buffer = new SpanBuffer(() => {
+      if (this.buffer.hasFullBatch) this.#batchFull.resolve();
+    });
+  }
+
+  start(): void {
+    this.#sending = this.#sendAll();
+  }
+
+  /** Sends what has ended, as far as the collector takes it in time. */
+  async close(): Promise<void> {
+    this.#deadlineMs = performance.now() + CLOSE_MS;
+    this.#closing.abort();
+    await Promise.race([this.#sending, sleep(CLOSE_MS)]);
+    const lost = this.buffer.size + this.buffer.takeDropped();
+    if (lost > 0) log.warn("trace.spans_lost", { spans: lost });
+    this.#export.close();
+  }
+
+  async #sendAll(): Promise<void> {
+    for (let failures = 0; !this.#isOver();) {
+      if (failures === 0) await Promise.race([this.#pause(GATHER_MS), this.#batchFull.promise]);
+      this.#batchFull = Promise.withResolvers();
+      const batch = this.buffer.take();
+      if (batch.length === 0) continue;
+      const outcome = await this.#export.send(batch);
+      if (outcome.is === "busy") {
+        failures += 1;
+        this.buffer.putBack(batch);
+        if (failures === 1) log.warn("trace.collector_busy", { why: outcome.why });
+        await this.#pauseBusy(waitBeforeRetryMs(outcome.retryAfterMs, failures, Math.random));
+        continue;
+      }
+      failures = 0;
+      if (outcome.is === "refused")
+        log.warn("trace.spans_refused", { spans: batch.length, why: outcome.why });
+      const dropped = this.buffer.takeDropped();
+      if (dropped > 0) log.warn("trace.spans_dropped", { spans: dropped });
+    }
+  }
+
+  #isOver(): boolean {
+    const isClosing = this.#closing.signal.aborted;
+    return isClosing && (this.buffer.size === 0 || performance.now() >= this.#deadlineMs);
+  }
+
+  async #pauseBusy(ms: number): Promise<void> {
+    await this.#pause(ms);
+    if (this.#closing.signal.aborted) await sleep(Math.min(ms, CLOSING_RETRY_MS));
+  }
+
+  /** Ends early when the worker stops. */
+  async #pause(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.#closing.signal }).catch(() => {});
+  }
+}
