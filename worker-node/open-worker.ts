@@ -30,8 +30,9 @@ export async function openWorker(config: Config, hooks: TestHooks) {
   const opened = await openStore(config);
   const rawStore = hooks.store?.(opened.store) ?? opened.store;
   const egress = createEgress(config.EGRESS_ALLOW);
-  const sender = new Sender(rawStore, { egress, masterKey: config.MASTER_KEY ?? null });
   const artifacts = openObjectStore(config);
+  const readArchive = artifacts?.readRange ?? noArchive;
+  const sender = new Sender(rawStore, { egress, masterKey: config.MASTER_KEY ?? null, readArchive });
   const redis = openWorkerRedis(config, owner);
   const scripts = scriptCommands(redis.commands);
   const queue = new Queue(hooks.commands?.(scripts) ?? scripts, config.QUEUE_SHARDS);
@@ -56,4 +57,9 @@ export async function openWorker(config: Config, hooks: TestHooks) {
     await Promise.all([execution.close(), opened.close()]);
   };
   return { owner, store, queue, redis, artifacts, sender, counters, execution, close };
+}
+
+/** @throws Error: a worker without an object store leaves a delivery of an archived run to a worker that has one */
+async function noArchive(): Promise<never> {
+  throw new Error("S3_BUCKET is not set: this worker cannot read archived journals");
 }

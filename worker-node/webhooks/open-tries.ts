@@ -1,4 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { archivedEvents } from "../../shared/archive/read-archive.ts";
+import type { RunId } from "../../shared/contracts/ids.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { WEBHOOK_LEASE_MS, WEBHOOK_REQUEST_MS } from "../../shared/timing.ts";
 import type { BusyReceiver, DueDelivery } from "../../shared/store/webhooks/claim-deliveries.ts";
@@ -81,7 +83,7 @@ export class OpenTries {
   async #try(delivery: DueDelivery, claimedMs: number): Promise<void> {
     const { delivery_id, run_id, seq, tries } = delivery;
     try {
-      const events = await this.#store.readEvents(run_id, seq);
+      const events = (await this.#store.readEvents(run_id, seq)) ?? (await this.#archivedEvents(run_id, seq));
       const startedMs = performance.now();
       // This process was suspended after the claim: the lease may lapse during the request, and another worker may send
       // the same delivery.
@@ -103,6 +105,12 @@ export class OpenTries {
       if (!this.#stop.signal.aborted) throw error;
       this.#interrupted.push(delivery);
     }
+  }
+
+  /** The events of an entry that is not in Postgres: a delivery that is sent again may be older than its run's journal there. */
+  async #archivedEvents(run: RunId, seq: number): Promise<string | null> {
+    const place = await this.#store.readArchivePlace(run);
+    return place === null ? null : archivedEvents(this.#deps.readArchive, place, seq);
   }
 
   async #save(result: TryResult): Promise<DeliveryState> {

@@ -1,3 +1,4 @@
+import type { ReadRange } from "../../shared/archive/read-archive.ts";
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
 import { endpointPlace } from "../../shared/contracts/webhook-endpoint.ts";
 import { SealError, sealedPlace, unseal } from "../../shared/security/seal.ts";
@@ -11,8 +12,11 @@ import { headersOf } from "./delivery-headers.ts";
 import { judgeFailure, judgeResponse } from "./try-verdict.ts";
 import type { Verdict } from "./try-verdict.ts";
 
-/** `masterKey` opens the secrets of webhooks. Null: this worker has none, and cannot send a delivery with a secret. */
-export type WebhookDeps = { egress: Egress; masterKey: MasterKey | null };
+/**
+ * `masterKey` opens the secrets of webhooks. Null: this worker has none, and cannot send a delivery with a secret. `readArchive` reads
+ * archived journals.
+ */
+export type WebhookDeps = { egress: Egress; masterKey: MasterKey | null; readArchive: ReadRange };
 
 /**
  * Sends a delivery once. Every failure is a verdict; only an abort of `signal` throws, with its reason.
@@ -21,7 +25,7 @@ export type WebhookDeps = { egress: Egress; masterKey: MasterKey | null };
 export async function postDelivery(
   delivery: DueDelivery,
   events: string | null,
-  { egress, masterKey }: WebhookDeps,
+  { egress, masterKey }: Pick<WebhookDeps, "egress" | "masterKey">,
   signal: AbortSignal,
 ): Promise<Verdict> {
   const { delivery_id, failures } = delivery;
