@@ -34,12 +34,12 @@ create table journals_to_archive (
   primary key (tenant_id, ended_at, run_id)
 );
 
--- How far ended runs are in `journals_to_archive`, in the order of (ended_at, run_id). Nothing is archived in the first day:
+-- How far ended runs are in `journals_to_archive`: the last one, in the order of (ended_at, run_id). Nothing is archived in the first day:
 -- an edge of the version before cannot read the archive.
 create table archive_progress (
-  only_row   boolean primary key default true check (only_row),
-  begins_at  timestamptz not null default now() + interval '1 day',
-  ended_at   timestamptz not null default '-infinity',
-  run_id     text not null default ''
+  only_row       boolean primary key default true check (only_row),
+  begins_at      timestamptz not null default now() + interval '1 day',
+  last_ended_at  timestamptz not null default '-infinity',
+  last_run       text not null default ''
 );
 insert into archive_progress default values;

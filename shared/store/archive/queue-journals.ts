@@ -16,18 +16,18 @@ const QUEUED_RUNS = 2_000;
 export async function queueEndedRuns(sql: Sql): Promise<boolean> {
   const [row] = await sql<{ found: number }[]>`
     with span as materialized (
-      select ended_at, run_id from archive_progress where begins_at <= now() for update
+      select last_ended_at, last_run from archive_progress where begins_at <= now() for update
     ), page as materialized (
       select r.ended_at, r.run_id, r.tenant_id, r.event_seq from runs r
-      where r.ended_at >= (select ended_at from span) and r.ended_at < now() - interval '25 hours'
-        and (r.ended_at, r.run_id) > (select ended_at, run_id from span)
+      where r.ended_at >= (select last_ended_at from span) and r.ended_at < now() - interval '25 hours'
+        and (r.ended_at, r.run_id) > (select last_ended_at, last_run from span)
       order by r.ended_at, r.run_id limit ${QUEUED_RUNS}
     ), queued as (
       insert into journals_to_archive (tenant_id, ended_at, run_id)
       select tenant_id, ended_at, run_id from page where event_seq > 0
       on conflict do nothing
     ), moved as (
-      update archive_progress p set ended_at = l.ended_at, run_id = l.run_id
+      update archive_progress p set last_ended_at = l.ended_at, last_run = l.run_id
       from (select ended_at, run_id from page order by ended_at desc, run_id desc limit 1) l
     )
     select count(*)::int as found from page`;
