@@ -35,5 +35,13 @@ export function utf8Length(text: string): number {
 
 /** The digest of a text in UTF-8, as hex digits. */
 export async function digestOf(algorithm: "SHA-1" | "SHA-256", text: string): Promise<string> {
-  return toHex(new Uint8Array(await crypto.subtle.digest(algorithm, utf8(text))));
+  return digestOfBytes(algorithm, utf8(text));
+}
+
+/** The digest of bytes, as hex digits. */
+export async function digestOfBytes(
+  algorithm: "SHA-1" | "SHA-256",
+  bytes: Uint8Array<ArrayBuffer>,
+): Promise<string> {
+  return toHex(new Uint8Array(await crypto.subtle.digest(algorithm, bytes)));
 }

@@ -33,8 +33,9 @@ export async function openWorker(config: Config, hooks: TestHooks) {
   const rawStore = hooks.store?.(opened.store) ?? opened.store;
   const egress = createEgress(config.EGRESS_ALLOW);
   const tracer = tracing?.tracer ?? null;
-  const sender = new Sender(rawStore, { egress, masterKey: config.MASTER_KEY ?? null, tracer });
   const artifacts = openObjectStore(config);
+  const readArchive = artifacts?.readRange ?? noArchive;
+  const sender = new Sender(rawStore, { egress, masterKey: config.MASTER_KEY ?? null, readArchive, tracer });
   const redis = openWorkerRedis(config, owner);
   const scripts = scriptCommands(redis.commands, tracing);
   const queue = new Queue(hooks.commands?.(scripts) ?? scripts, config.QUEUE_SHARDS);
@@ -60,4 +61,9 @@ export async function openWorker(config: Config, hooks: TestHooks) {
     await tracing?.close();
   };
   return { owner, store, queue, redis, artifacts, sender, counters, execution, tracer, close };
+}
+
+/** @throws Error: a worker without an object store leaves a delivery of an archived run to a worker that has one */
+async function noArchive(): Promise<never> {
+  throw new Error("S3_BUCKET is not set: this worker cannot read archived journals");
 }

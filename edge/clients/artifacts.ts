@@ -9,6 +9,8 @@ export type ArtifactStore = {
   facts(key: string): Promise<ArtifactFacts | null>;
   /** The bytes of an object, as they arrive: the edge never holds all of them. Null: there is no such object. */
   read(key: string, range: { offset: number; length: number }): Promise<ReadableStream | null>;
+  /** A short range of an object that exists. @throws AppError `artifacts_away`; Error when there is no such object */
+  readBytes(this: void, key: string, offset: number, length: number): Promise<Uint8Array>;
   /**
    * Stores parts of exactly `length` bytes together under a key that no other object ever has. One part is in memory at a time, and is
    * not read after the next one was asked for. When the reply is lost, the store is asked whether it has the object.
@@ -42,6 +44,12 @@ export function openArtifacts({ ARTIFACTS: bucket }: Env): ArtifactStore {
       const object = bucket === undefined ? null : await reached(bucket.get(key, { range }));
       // The runtime knows the length of this kind of stream alone; for any other it leaves Content-Length out.
       return object?.body.pipeThrough(new FixedLengthStream(range.length)) ?? null;
+    },
+    async readBytes(key, offset, length) {
+      if (bucket === undefined) throw away(new Error("this edge has no binding ARTIFACTS"));
+      const object = await reached(bucket.get(key, { range: { offset, length } }));
+      if (object === null) throw new Error(`the object store has no object ${key}`);
+      return new Uint8Array(await reached(object.arrayBuffer()));
     },
     async put(key, parts, { length, contentType }) {
       if (bucket === undefined)
@@ -104,9 +112,13 @@ async function reached<Result>(answer: Promise<Result>): Promise<Result> {
   try {
     return await answer;
   } catch (cause) {
-    throw new AppError("artifacts_away", "The object store cannot be reached; try again in a moment.", {
-      cause,
-      retryAfterSeconds: 2,
-    });
+    throw away(cause);
   }
+}
+
+function away(cause: unknown): AppError {
+  return new AppError("artifacts_away", "The object store cannot be reached; try again in a moment.", {
+    cause,
+    retryAfterSeconds: 2,
+  });
 }

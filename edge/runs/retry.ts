@@ -22,14 +22,17 @@ import { refusedError } from "../http/problem.ts";
 import type { Services } from "../services.ts";
 import { admit, refusedByPostgres } from "./admit.ts";
 import type { AdmitDeps } from "./admit.ts";
+import { restoreJournal } from "./run-journal.ts";
 import { noRun } from "./run-view.ts";
 
 /**
  * Queues a failed or cancelled run again: docs/protocol.md 5.8. It passes the same limits as a new run and keeps all
  * results (with `fromStep`: the results before that step's latest visit). Its events continue the same log.
  *
+ * The journal of an archived run is brought back to Postgres first.
+ *
  * @throws AppError `not_found`; `run_not_finished`; `run_finished` for a run that completed; `conflict` when another
- *   request was first; `invalid` for a step that the run cannot go back to; the refusals of `admit`
+ *   request was first; `invalid` for a step that the run cannot go back to; `artifacts_away`; the refusals of `admit`
  */
 export async function retry(
   services: Services,
@@ -41,6 +44,7 @@ export async function retry(
   const run = await readRetriableRun(sql, tenant, runId);
   if (!run) throw noRun();
   requireRetriable(run);
+  await restoreJournal(services, runId);
   const keep_seq = fromStep === null ? run.event_seq : await keepUntil(sql, run, fromStep);
 
   const admitDeps: AdmitDeps = { config, queue, query: (use) => use(sql) };

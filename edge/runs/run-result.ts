@@ -6,9 +6,9 @@ import { countedEntries } from "../../shared/journal/fold.ts";
 import type { ReadStored } from "../../shared/journal/fold.ts";
 import { recordOf } from "../../shared/journal/records.ts";
 import { resultIn } from "../../shared/journal/rewind.ts";
-import { pagesOf, readEntries } from "../../shared/store/journal/read-journal.ts";
 import type { FoundRun, RunRow } from "../../shared/store/runs/read-runs.ts";
-import type { Sql } from "../../shared/store/sql.ts";
+import { pagesOfRun, readRunEntries } from "./run-journal.ts";
+import type { JournalStores } from "./run-journal.ts";
 import { RunView, viewOf } from "./run-view.ts";
 import { readRelated } from "./run-waits.ts";
 
@@ -43,12 +43,12 @@ export const RunResult = z
   .meta({ id: "RunResult" });
 type RunResult = z.infer<typeof RunResult>;
 
-/** The result of a run. @param row a run that has ended */
-export async function resultOf(sql: Sql, row: FoundRun): Promise<RunResult> {
+/** The result of a run. @param row a run that has ended. @throws AppError `artifacts_away` for an archived run */
+export async function resultOf(stores: JournalStores, row: FoundRun): Promise<RunResult> {
   const [ended, final_state, related] = await Promise.all([
-    endOf(pagesOf(sql, row.run_id, row.event_seq)),
-    finalState(sql, row),
-    readRelated(sql, row),
+    endOf(pagesOfRun(stores, row.run_id, row.event_seq)),
+    finalState(stores, row),
+    readRelated(stores.sql, row),
   ]);
   return { ...viewOf(row, related), ...ended, final_state };
 }
@@ -71,8 +71,8 @@ const Complete = z.object({
 });
 
 /** The state at the end, from the event of the last entry: only this event also holds the state that the run started with. */
-async function finalState(sql: Sql, row: RunRow) {
-  const [last] = await readEntries(sql, row.run_id, row.event_seq - 1, 1);
+async function finalState(stores: JournalStores, row: RunRow) {
+  const [last] = await readRunEntries(stores, row.run_id, row.event_seq - 1, 1);
   for (const line of last?.events.split("\n") ?? []) {
     const complete = Complete.safeParse(JSON.parse(line));
     if (complete.success) return complete.data.final_state;

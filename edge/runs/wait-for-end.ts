@@ -27,7 +27,7 @@ export const waitForEnd = createMiddleware<ApiEnv>(async (c, next) => {
   try {
     const { run_id } = RunAccepted.parse(await c.res.clone().json());
     const ended = await endedRun(c, run_id, seconds);
-    if (ended !== null) c.res = Response.json(await resultOf(c.get("services").sql, ended));
+    if (ended !== null) c.res = Response.json(await resultOf(c.get("services"), ended));
     preferenceApplied(c.res.headers, `wait=${seconds}`);
   } catch (error) {
     log.warn("run.wait_failed", { request: c.get("requestId"), message: messageOf(error) });

@@ -5,10 +5,13 @@ import { readLive } from "../../shared/events/live.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { keys } from "../../shared/keys.ts";
 import { log } from "../../shared/log.ts";
-import { readPage } from "../../shared/store/journal/read-journal.ts";
+import { entriesFrom } from "../../shared/archive/read-archive.ts";
+import { VIEWER_PAGE, readEntries } from "../../shared/store/journal/read-journal.ts";
 import { readPositions } from "../../shared/store/runs/read-runs.ts";
+import type { Sql } from "../../shared/store/sql.ts";
 import { findValidKeys } from "../../shared/store/tenants/api-keys.ts";
 import { POSTGRES_READ_MS, LIVE_BLOCK_MS, LIVE_DEAD_MS } from "../../shared/timing.ts";
+import { openArtifacts } from "../clients/artifacts.ts";
 import { DatabasePool } from "../clients/database-pool.ts";
 import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
@@ -58,8 +61,13 @@ export class RelayShard extends DurableObject<Env> {
 
   #open(shard: number): ActiveRelay {
     const database = new DatabasePool(this.env, MAX_CONNECTIONS, POSTGRES_READ_MS);
+    const { readBytes } = openArtifacts(this.env);
     const relay = new Relay({
-      page: (run, after, tenant) => database.query((sql) => readPage(sql, run, after), { tenant, bytes: 0 }),
+      async page(run, after, tenant) {
+        const read = (sql: Sql) => readEntries(sql, run, after, VIEWER_PAGE);
+        const found = await database.query(read, { tenant, bytes: 0 });
+        return entriesFrom(readBytes, found, after, VIEWER_PAGE);
+      },
       positions: (runs, tenant = "") =>
         database.query((sql) => readPositions(sql, runs), { tenant, bytes: 0 }),
     });

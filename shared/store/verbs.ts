@@ -4,6 +4,20 @@ import { ChatHistory, Summary } from "../contracts/chat.ts";
 import { Incarnation, RunId, SessionId, TenantId } from "../contracts/ids.ts";
 import { StoredPage } from "../contracts/journal-entry.ts";
 import { Lane, NewRun } from "../contracts/run.ts";
+import { ArchivePlace } from "../archive/read-archive.ts";
+import {
+  JournalPosition,
+  JournalRow,
+  StoredSegment,
+  UnusedSegment,
+  forgetSegments,
+  postponeJournals,
+  readArchivePlace,
+  readJournals,
+  recordSegment,
+  takeUnusedSegments,
+} from "./archive/archive-journals.ts";
+import { JournalBatch, claimJournals, queueEndedRuns } from "./archive/queue-journals.ts";
 import { readChatHistory, readTurnText, saveChatSummary } from "./chat/messages.ts";
 import { wakeTurns } from "./chat/turn-order.ts";
 import { readDefinition } from "./definitions/agents-and-tools.ts";
@@ -410,6 +424,54 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([z.array(UploadId).max(1_000)]),
       result: z.null(),
       run: forgetUploads,
+    }),
+    queueEndedRuns: bind({
+      name: "queueEndedRuns",
+      args: z.tuple([]),
+      result: z.boolean(),
+      run: queueEndedRuns,
+    }),
+    claimJournals: bind({
+      name: "claimJournals",
+      args: z.tuple([z.string()]),
+      result: JournalBatch.nullable(),
+      run: claimJournals,
+    }),
+    readJournals: bind({
+      name: "readJournals",
+      args: z.tuple([runIds, JournalPosition]),
+      result: z.array(JournalRow),
+      run: readJournals,
+    }),
+    recordSegment: bind({
+      name: "recordSegment",
+      args: z.tuple([StoredSegment]),
+      result: z.number(),
+      run: recordSegment,
+    }),
+    postponeJournals: bind({
+      name: "postponeJournals",
+      args: z.tuple([runIds]),
+      result: z.null(),
+      run: postponeJournals,
+    }),
+    readArchivePlace: bind({
+      name: "readArchivePlace",
+      args: z.tuple([RunId]),
+      result: ArchivePlace.nullable(),
+      run: readArchivePlace,
+    }),
+    takeUnusedSegments: bind({
+      name: "takeUnusedSegments",
+      args: z.tuple([]),
+      result: z.array(UnusedSegment),
+      run: takeUnusedSegments,
+    }),
+    forgetSegments: bind({
+      name: "forgetSegments",
+      args: z.tuple([z.array(z.string()).max(1_000)]),
+      result: z.null(),
+      run: forgetSegments,
     }),
     deleteExpired: bind({
       name: "deleteExpired",

@@ -6,6 +6,8 @@ import { batchSubmits } from "../../edge/intake/shard.ts";
 import { queueOf } from "../../edge/runs/admit.ts";
 import { openServices } from "../../edge/services.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
+import { AppError } from "../../shared/errors.ts";
+import { MemoryBucket } from "../services/memory-bucket.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
 import { TestFeeds, TestRelay } from "./test-relay.ts";
 import { SMOKE, startTestStores, type TestStores } from "./test-stores.ts";
@@ -19,6 +21,8 @@ export type CallOptions = {
 
 export type TestApp = {
   stores: TestStores;
+  /** The bucket of archived journals. */
+  bucket: MemoryBucket;
   platformKey: string;
   app: ReturnType<typeof createApp>;
   call(method: string, path: string, options?: CallOptions): Promise<Response>;
@@ -35,17 +39,27 @@ export async function startApp(
   const stores = await startTestStores(1, database);
   const platformKey = await stores.key(null);
   const pending: Promise<unknown>[] = [];
-  const relays = new TestRelay(stores.sql);
+  const bucket = new MemoryBucket();
+  const readBytes = (...range: Parameters<typeof bucket.readRange>) =>
+    bucket.readRange(...range).catch((cause: unknown) => {
+      throw new AppError("artifacts_away", "The object store cannot be reached.", {
+        cause,
+        retryAfterSeconds: 2,
+      });
+    });
+  const relays = new TestRelay(stores.sql, readBytes);
   const feeds = new TestFeeds(stores.sql);
   // One pool instead of a connection for each request: unlike workerd, Node does not close it with the request.
-  const app = createApp((env, waitUntil) =>
-    Object.defineProperties(openServices(env, waitUntil), {
+  const app = createApp((env, waitUntil) => {
+    const services = openServices(env, waitUntil);
+    return Object.defineProperties(services, {
       sql: { value: stores.sql },
+      artifacts: { value: { ...services.artifacts, readBytes } },
       relay: { value: relays.open },
       feed: { value: feeds.open },
       stateSql: { value: stores.sql },
-    }),
-  );
+    });
+  });
   const variables = { ...stores.vars, ...vars };
   const config = readConfig(variables);
   const intake = batchSubmits({
@@ -84,6 +98,7 @@ export async function startApp(
   if (!saved.ok) throw new Error(`PUT returned ${saved.status}: ${await saved.text()}`);
   return {
     stores,
+    bucket,
     platformKey,
     app,
     call,

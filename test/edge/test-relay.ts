@@ -8,7 +8,13 @@ import { ViewerAdmission } from "../../edge/streaming/viewer-admission.ts";
 import { Relay, RELAY_TIMING } from "../../edge/streaming/relay.ts";
 import type { FeedReader } from "../../edge/streaming/feed-reads.ts";
 import { TenantFeed } from "../../edge/streaming/tenant-feed.ts";
-import { journalClock, readPage, readTenantEntries } from "../../shared/store/journal/read-journal.ts";
+import { entriesFrom, type ReadRange } from "../../shared/archive/read-archive.ts";
+import {
+  journalClock,
+  readEntries,
+  readTenantEntries,
+  VIEWER_PAGE,
+} from "../../shared/store/journal/read-journal.ts";
 import { readPositions } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { findValidKeys } from "../../shared/store/tenants/api-keys.ts";
@@ -18,9 +24,11 @@ export class TestRelay {
   readonly #admission: ViewerAdmission;
   readonly #timer: NodeJS.Timeout;
 
-  constructor(sql: Sql) {
+  constructor(sql: Sql, readArchive: ReadRange) {
     this.#relay = new Relay({
-      page: (run, after) => readPage(sql, run, after),
+      async page(run, after) {
+        return entriesFrom(readArchive, await readEntries(sql, run, after, VIEWER_PAGE), after, VIEWER_PAGE);
+      },
       positions: (runs) => readPositions(sql, runs),
     });
     this.#admission = new ViewerAdmission(RUN_SEATS, (keyIds) => findValidKeys(sql, keyIds));

@@ -5,7 +5,7 @@ import { Relay, RELAY_TIMING } from "../../edge/streaming/relay.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import { keys } from "../../shared/keys.ts";
-import { readPage } from "../../shared/store/journal/read-journal.ts";
+import { viewerPage } from "../services/journal-pages.ts";
 import { readPositions } from "../../shared/store/runs/read-runs.ts";
 import { bodyOf, runPath, startApp } from "../edge/app.ts";
 import type { TestApp } from "../edge/app.ts";
@@ -101,7 +101,7 @@ export class RelayViewers {
 
   constructor({ stores: { sql, service } }: FlowApi) {
     this.#relay = new Relay({
-      page: (run, after) => readPage(sql, run, after),
+      page: (run, after) => viewerPage(sql, run, after),
       positions: (runs) => readPositions(sql, runs),
     });
     this.#feed = new LiveFeed(service.url, keys.live(0), {

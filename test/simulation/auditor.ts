@@ -186,6 +186,14 @@ function bound(store: Statements): Statements {
     findOrphans: (...args) => store.findOrphans(...args),
     takeExpiredUploads: () => store.takeExpiredUploads(),
     forgetUploads: (...args) => store.forgetUploads(...args),
+    queueEndedRuns: (...args) => store.queueEndedRuns(...args),
+    claimJournals: (...args) => store.claimJournals(...args),
+    readJournals: (...args) => store.readJournals(...args),
+    recordSegment: (...args) => store.recordSegment(...args),
+    postponeJournals: (...args) => store.postponeJournals(...args),
+    readArchivePlace: (...args) => store.readArchivePlace(...args),
+    takeUnusedSegments: (...args) => store.takeUnusedSegments(...args),
+    forgetSegments: (...args) => store.forgetSegments(...args),
     deleteExpired: () => store.deleteExpired(),
   };
 }

@@ -590,6 +590,39 @@ export class PostgresModel implements Statements {
     return null;
   }
 
+  // Nothing is archived in the time of a simulation.
+  queueEndedRuns(): boolean {
+    return false;
+  }
+
+  claimJournals(): null {
+    return null;
+  }
+
+  readJournals(): [] {
+    return [];
+  }
+
+  recordSegment(): number {
+    return 0;
+  }
+
+  postponeJournals(): null {
+    return null;
+  }
+
+  readArchivePlace(): null {
+    return null;
+  }
+
+  takeUnusedSegments(): [] {
+    return [];
+  }
+
+  forgetSegments(): null {
+    return null;
+  }
+
   deleteExpired(): boolean {
     return false;
   }

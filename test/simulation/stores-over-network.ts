@@ -70,6 +70,14 @@ export function storeOverNetwork(
     findOrphans: (...args) => call("findOrphans", () => store.findOrphans(...args)),
     takeExpiredUploads: (...args) => call("takeExpiredUploads", () => store.takeExpiredUploads(...args)),
     forgetUploads: (...args) => call("forgetUploads", () => store.forgetUploads(...args)),
+    queueEndedRuns: (...args) => call("queueEndedRuns", () => store.queueEndedRuns(...args)),
+    claimJournals: (...args) => call("claimJournals", () => store.claimJournals(...args)),
+    readJournals: (...args) => call("readJournals", () => store.readJournals(...args)),
+    recordSegment: (...args) => call("recordSegment", () => store.recordSegment(...args)),
+    postponeJournals: (...args) => call("postponeJournals", () => store.postponeJournals(...args)),
+    readArchivePlace: (...args) => call("readArchivePlace", () => store.readArchivePlace(...args)),
+    takeUnusedSegments: (...args) => call("takeUnusedSegments", () => store.takeUnusedSegments(...args)),
+    forgetSegments: (...args) => call("forgetSegments", () => store.forgetSegments(...args)),
     deleteExpired: (...args) => call("deleteExpired", () => store.deleteExpired(...args)),
   };
 }

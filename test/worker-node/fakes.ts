@@ -65,6 +65,14 @@ export const refusingStore: StateStore = {
   findOrphans: refuse,
   takeExpiredUploads: refuse,
   forgetUploads: refuse,
+  queueEndedRuns: refuse,
+  claimJournals: refuse,
+  readJournals: refuse,
+  recordSegment: refuse,
+  postponeJournals: refuse,
+  readArchivePlace: refuse,
+  takeUnusedSegments: refuse,
+  forgetSegments: refuse,
   deleteExpired: refuse,
 };
 

@@ -17,7 +17,8 @@ export type Repairs = Record<
   | "forgotten"
   | "stray"
   | "singletons"
-  | "orphans",
+  | "orphans"
+  | "archived",
   number
 >;
 
@@ -34,6 +35,7 @@ export function noRepairs(): Repairs {
     stray: 0,
     singletons: 0,
     orphans: 0,
+    archived: 0,
   };
 }
 

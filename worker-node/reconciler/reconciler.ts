@@ -3,6 +3,7 @@ import { ColdError } from "../../shared/queue/scripts.ts";
 import { RECONCILER_LOCK_MS, RECONCILER_PERIOD_MS } from "../../shared/timing.ts";
 import { DueScan } from "./due-scan.ts";
 import { FileSweep } from "./file-sweep.ts";
+import { JournalArchive } from "./journal-archive.ts";
 import { indexShards } from "./rebuild-emptied-redis.ts";
 import { Retention } from "./retention.ts";
 import { RingScan, pushChangedLimits } from "./push-limits.ts";
@@ -30,6 +31,7 @@ export class Reconciler {
   readonly #reclaim: Reclaim;
   readonly #retention: Retention;
   readonly #fileSweep: FileSweep;
+  readonly #journalArchive: JournalArchive;
   readonly #dueScan: DueScan;
   readonly #ringScan: RingScan;
   readonly #strayScan: StrayScan;
@@ -47,6 +49,7 @@ export class Reconciler {
     this.#reclaim = new Reclaim(this.#deps);
     this.#retention = new Retention(this.#deps);
     this.#fileSweep = new FileSweep(this.#deps);
+    this.#journalArchive = new JournalArchive(this.#deps);
     this.#dueScan = new DueScan(this.#deps);
     this.#ringScan = new RingScan(this.#deps);
     this.#strayScan = new StrayScan(this.#deps);
@@ -88,6 +91,7 @@ export class Reconciler {
     if (await this.#deps.store.countRuns()) this.#isPassRequested = true;
     await this.#retention.pass();
     await this.#fileSweep.pass();
+    if (await this.#journalArchive.pass()) this.#isPassRequested = true;
   }
 
   /** The repairs that need Postgres alone. @returns false when another worker makes them */

@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { aboutRun, log, messageOf } from "../../shared/log.ts";
+import { archivedEvents } from "../../shared/archive/read-archive.ts";
+import type { RunId } from "../../shared/contracts/ids.ts";
 import { WEBHOOK_LEASE_MS, WEBHOOK_REQUEST_MS } from "../../shared/timing.ts";
 import type { BusyReceiver, DueDelivery } from "../../shared/store/webhooks/claim-deliveries.ts";
 import type { DeliveryState, TryResult } from "../../shared/store/webhooks/delivery-outcomes.ts";
@@ -85,7 +87,7 @@ export class OpenTries {
   async #try(delivery: DueDelivery, claimedMs: number): Promise<void> {
     const { delivery_id, run_id, seq, tries } = delivery;
     try {
-      const events = await this.#store.readEvents(run_id, seq);
+      const events = (await this.#store.readEvents(run_id, seq)) ?? (await this.#archivedEvents(run_id, seq));
       const startedMs = performance.now();
       // This process was suspended after the claim: the lease may lapse during the request, and another worker may send
       // the same delivery.
@@ -107,6 +109,12 @@ export class OpenTries {
       if (!this.#stop.signal.aborted) throw error;
       this.#interrupted.push(delivery);
     }
+  }
+
+  /** The events of an entry that is not in Postgres: a delivery that is sent again may be older than its run's journal there. */
+  async #archivedEvents(run: RunId, seq: number): Promise<string | null> {
+    const place = await this.#store.readArchivePlace(run);
+    return place === null ? null : archivedEvents(this.#deps.readArchive, place, seq);
   }
 
   async #save(result: TryResult): Promise<DeliveryState> {

@@ -1,3 +1,4 @@
+import type { ReadRange } from "../../shared/archive/read-archive.ts";
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
 import { endpointPlace } from "../../shared/contracts/webhook-endpoint.ts";
 import { SealError, sealedPlace, unseal } from "../../shared/security/seal.ts";
@@ -13,8 +14,11 @@ import { headersOf } from "./delivery-headers.ts";
 import { judgeFailure, judgeResponse } from "./try-verdict.ts";
 import type { Verdict } from "./try-verdict.ts";
 
-/** `masterKey` opens the secrets of webhooks. Null: this worker has none, and cannot send a delivery with a secret. */
-export type WebhookDeps = { egress: Egress; masterKey: MasterKey | null; tracer?: Tracer | null };
+/**
+ * `masterKey` opens the secrets of webhooks. Null: this worker has none, and cannot send a delivery with a secret. `readArchive` reads
+ * archived journals.
+ */
+export type WebhookDeps = { egress: Egress; masterKey: MasterKey | null; readArchive: ReadRange; tracer?: Tracer | null };
 
 /**
  * Sends a delivery once. Every failure is a verdict; only an abort of `signal` throws, with its reason.
@@ -23,7 +27,7 @@ export type WebhookDeps = { egress: Egress; masterKey: MasterKey | null; tracer?
 export async function postDelivery(
   delivery: DueDelivery,
   events: string | null,
-  deps: WebhookDeps,
+  deps: Omit<WebhookDeps, "readArchive">,
   signal: AbortSignal,
 ): Promise<Verdict> {
   const { type, host, run_id, tenant_id, tries, traceparent: parent } = delivery;
@@ -46,7 +50,7 @@ export async function postDelivery(
 async function postInSpan(
   delivery: DueDelivery,
   events: string | null,
-  { egress, masterKey }: WebhookDeps,
+  { egress, masterKey }: Pick<WebhookDeps, "egress" | "masterKey">,
   signal: AbortSignal,
   traceparent: string | undefined,
 ): Promise<Verdict> {

@@ -4,7 +4,7 @@ import { SessionId } from "../../../shared/contracts/ids.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { DELTA_RULE } from "../../../shared/events/delta-text.ts";
 import { parseEventId } from "../../../shared/events/lines.ts";
-import { readTurnEntries } from "../../../shared/store/chat/turns.ts";
+import { readTurns } from "../../chat/read-turns.ts";
 import { findSession, SESSION_PATH, SessionParams } from "../../chat/session-view.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
@@ -44,15 +44,19 @@ const FIRST: Place = { base: "", seq: 0 };
 
 export function listSessionEvents(api: Api): void {
   api.openapi(route, async (c) => {
-    const { sql } = c.get("services");
+    const services = c.get("services");
     const { start, end, cursor, limit } = c.req.valid("query");
-    const { session_id } = await findSession(sql, c.get("principal"), c.req.valid("param").session_id);
+    const { session_id } = await findSession(
+      services.sql,
+      c.get("principal"),
+      c.req.valid("param").session_id,
+    );
     const from = start === "-" ? FIRST : placeOf(start);
     const after =
       cursor === undefined ? { base: from.base, seq: Math.max(0, from.seq - 1) } : placeOf(cursor);
     const last = end === "+" ? null : placeOf(end);
     const eventsAfter = async (place: Place, entries: number): Promise<ListedEvent[]> => {
-      const page = await readTurnEntries(sql, session_id, place, entries);
+      const page = await readTurns(services, session_id, place, entries);
       return page.flatMap((entry) => eventsOf(entry.run_id, entry)).filter(isWithin(place, last));
     };
     // An entry has at least one event, so `limit` entries are enough.

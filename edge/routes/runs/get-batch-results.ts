@@ -6,11 +6,11 @@ import { TERMINAL } from "../../../shared/contracts/run.ts";
 import { log, messageOf } from "../../../shared/log.ts";
 import { listBatchRuns } from "../../../shared/store/runs/batches.ts";
 import { readRun } from "../../../shared/store/runs/read-runs.ts";
-import type { Sql } from "../../../shared/store/sql.ts";
 import { problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { findBatch } from "../../runs/batch-view.ts";
+import type { JournalStores } from "../../runs/run-journal.ts";
 import { resultOf } from "../../runs/run-result.ts";
 
 /** The runs that are read ahead of the client. Their results are read one by one, so one of them is held. */
@@ -38,28 +38,28 @@ const route = createRoute({
 export function getBatchResults(api: Api): void {
   api.openAPIRegistry.registerPath(route);
   api.get(route.getRoutingPath(), needs("runs:read"), async (c) => {
-    const { sql } = c.get("services");
-    const { batch_id } = await findBatch(sql, c.get("principal"), c.req.param("batch_id") ?? "");
+    const services = c.get("services");
+    const { batch_id } = await findBatch(services.sql, c.get("principal"), c.req.param("batch_id") ?? "");
     const headers = { "content-type": "application/x-ndjson; charset=utf-8" };
-    return new Response(streamOf(linesOf(sql, batch_id)), { headers });
+    return new Response(streamOf(linesOf(services, batch_id)), { headers });
   });
 }
 
-async function* linesOf(sql: Sql, batch: BatchId): AsyncGenerator<string> {
+async function* linesOf(stores: JournalStores, batch: BatchId): AsyncGenerator<string> {
   let after = -1;
   for (;;) {
-    const page = await listBatchRuns(sql, batch, after, PAGE);
-    for (const { run_id, batch_index } of page) yield await lineOf(sql, run_id, batch_index);
+    const page = await listBatchRuns(stores.sql, batch, after, PAGE);
+    for (const { run_id, batch_index } of page) yield await lineOf(stores, run_id, batch_index);
     const last = page.at(-1);
     if (!last || page.length < PAGE) return;
     after = last.batch_index;
   }
 }
 
-async function lineOf(sql: Sql, run: RunId, index: number): Promise<string> {
-  const row = await readRun(sql, null, run);
+async function lineOf(stores: JournalStores, run: RunId, index: number): Promise<string> {
+  const row = await readRun(stores.sql, null, run);
   if (!row) return "";
-  const shown = TERMINAL.has(row.status) ? await resultOf(sql, row) : { run_id: run, status: row.status };
+  const shown = TERMINAL.has(row.status) ? await resultOf(stores, row) : { run_id: run, status: row.status };
   return `${JSON.stringify({ index, ...shown })}\n`;
 }
 

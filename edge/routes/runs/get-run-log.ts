@@ -1,13 +1,14 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { readEntries } from "../../../shared/store/journal/read-journal.ts";
+import type { EntryLines } from "../../../shared/events/lines.ts";
 import type { RunRow } from "../../../shared/store/runs/read-runs.ts";
-import type { Sql } from "../../../shared/store/sql.ts";
 import { problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { logLinesOf } from "../../runs/log-lines.ts";
 import type { LogFormat } from "../../runs/log-lines.ts";
+import { readRunEntries } from "../../runs/run-journal.ts";
+import type { JournalStores } from "../../runs/run-journal.ts";
 import { findRun } from "../../runs/run-view.ts";
 
 const PAGE_ENTRIES = 500;
@@ -42,28 +43,39 @@ const route = createRoute({
 
 export function getRunLog(api: Api): void {
   api.openapi(route, async (c) => {
-    const { sql } = c.get("services");
+    const services = c.get("services");
     const { format } = c.req.valid("query");
-    const run = await findRun(sql, c.get("principal"), c.req.valid("param").run_id);
+    const run = await findRun(services.sql, c.get("principal"), c.req.valid("param").run_id);
     const headers = {
       "content-type": TYPES[format],
       "x-content-type-options": "nosniff",
       "cache-control": "private, no-cache",
     };
-    return new Response(linesOf(sql, run, format), { headers });
+    // Read before the response begins: the archive may be away, and then this is a 503.
+    const first = await readRunEntries(services, run.run_id, 0, PAGE_ENTRIES);
+    return new Response(linesOf(services, run, format, first), { headers });
   });
 }
 
 /** The lines up to the run's present end at least, one page of the journal at a time, as fast as the client reads. */
-function linesOf(sql: Sql, { run_id, event_seq }: RunRow, format: LogFormat): ReadableStream<Uint8Array> {
+function linesOf(
+  stores: JournalStores,
+  { run_id, event_seq }: RunRow,
+  format: LogFormat,
+  first: EntryLines[],
+): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   let after = 0;
+  const read = async (): Promise<EntryLines[]> => {
+    if (after === 0) return first;
+    return after < event_seq ? readRunEntries(stores, run_id, after, PAGE_ENTRIES) : [];
+  };
   return new ReadableStream(
     {
       async pull(controller) {
         // A stream is asked again only after something was written, so pages without a line are read at once.
         for (let text = ""; text === "";) {
-          const entries = after < event_seq ? await readEntries(sql, run_id, after, PAGE_ENTRIES) : [];
+          const entries = await read();
           const last = entries.at(-1);
           if (last === undefined) return controller.close();
           after = last.seq;

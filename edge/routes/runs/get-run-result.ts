@@ -24,11 +24,11 @@ const route = createRoute({
 
 export function getRunResult(api: Api): void {
   api.openapi(route, async (c) => {
-    const { sql } = c.get("services");
-    const row = await findRun(sql, c.get("principal"), c.req.valid("param").run_id);
+    const services = c.get("services");
+    const row = await findRun(services.sql, c.get("principal"), c.req.valid("param").run_id);
     if (!TERMINAL.has(row.status)) {
       throw new AppError("run_not_finished", `The run is ${row.status}; its stream ends with the run.`);
     }
-    return c.json(await resultOf(sql, row), 200);
+    return c.json(await resultOf(services, row), 200);
   });
 }

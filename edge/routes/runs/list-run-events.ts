@@ -4,11 +4,12 @@ import type { RunId } from "../../../shared/contracts/ids.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { DELTA_RULE } from "../../../shared/events/delta-text.ts";
 import { readPosition } from "../../../shared/events/lines.ts";
-import { readEntries } from "../../../shared/store/journal/read-journal.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { eventsOf, ListedEvents } from "../../runs/listed-events.ts";
+import { readRunEntries } from "../../runs/run-journal.ts";
+import type { JournalStores } from "../../runs/run-journal.ts";
 import { findRun } from "../../runs/run-view.ts";
 
 const Events = z.object({ run_id: z.string(), ...ListedEvents.shape }).meta({ id: "Events" });
@@ -39,14 +40,14 @@ const route = createRoute({
 
 export function listRunEvents(api: Api): void {
   api.openapi(route, async (c) => {
-    const { sql } = c.get("services");
+    const services = c.get("services");
     const { start, end, cursor, limit } = c.req.valid("query");
-    const row = await findRun(sql, c.get("principal"), c.req.valid("param").run_id);
+    const row = await findRun(services.sql, c.get("principal"), c.req.valid("param").run_id);
     const run = row.run_id;
     const after =
       cursor === undefined ? (start === "-" ? 0 : numberOf(run, start) - 1) : numberOf(run, cursor);
     const last = end === "+" ? row.event_seq : Math.min(numberOf(run, end), row.event_seq);
-    const events = await readEvents(sql, run, Math.max(0, after), last, limit);
+    const events = await readEvents(services, run, Math.max(0, after), last, limit);
     const lastEvent = events.at(-1);
     const more = lastEvent !== undefined && lastEvent.event.seq < last;
     return c.json(
@@ -68,14 +69,8 @@ function numberOf(run: RunId, id: string): number {
  * Up to `limit` events, numbers `after` + 1 to `last`; fewer when they are large. An entry has at least one event, so `limit`
  * entries are enough.
  */
-async function readEvents(
-  sql: Parameters<typeof readEntries>[0],
-  run: RunId,
-  after: number,
-  last: number,
-  limit: number,
-) {
-  const entries = await readEntries(sql, run, after, limit);
+async function readEvents(stores: JournalStores, run: RunId, after: number, last: number, limit: number) {
+  const entries = await readRunEntries(stores, run, after, limit);
   return entries
     .flatMap((entry) => eventsOf(run, entry))
     .filter(({ event }) => event.seq > after && event.seq <= last)

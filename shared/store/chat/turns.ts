@@ -1,8 +1,10 @@
 import { z } from "zod";
-import { RunId, SessionId } from "../../contracts/ids.ts";
+import { ArchivePlace } from "../../archive/read-archive.ts";
+import { RunId, SessionId, baseOf } from "../../contracts/ids.ts";
 import type { RunToWatch } from "../runs/read-runs.ts";
 import { readRunsToWatch } from "../runs/read-runs.ts";
 import type { EntryLines } from "../../events/lines.ts";
+import { placeJson } from "../archive/archive-journals.ts";
 import type { Sql } from "../sql.ts";
 
 /** The session that a run is a turn of; null: the run is no chat turn. */
@@ -37,23 +39,41 @@ const TurnEntry = z.object({ run_id: RunId, seq: z.number(), events_n: z.number(
 export type TurnEntry = EntryLines & { run_id: RunId };
 
 /** The bytes after which a page takes no further entry. */
-const PAGE_BYTES = 256 * 1024;
+export const TURN_PAGE_BYTES = 256 * 1024;
 
-/** Event lines of the turns of a session, in order, after event number `seq` of the turn with this base. */
+/** A page of the turns of a session; `archived`: the page is in this journal, after this number of its events. */
+export type TurnPage = { entries: TurnEntry[] } | { archived: ArchivePlace; after: number };
+
+/**
+ * Event lines of the turns of a session, in order, after event number `seq` of the turn with this base. Empty: there are none. A page
+ * ends before a turn whose journal is in the archive.
+ */
 export async function readTurnEntries(
   sql: Sql,
   session: SessionId,
   after: { base: string; seq: number },
   limit: number,
-): Promise<TurnEntry[]> {
+): Promise<TurnPage> {
+  const follows = sql`r.chat_session = ${session} and right(r.run_id, 13) >= ${after.base}`;
   const rows = await sql`
-    select run_id, seq, events_n, events from (
+    (select run_id, seq, events_n, events, null::json as place from (
       select *, sum(octet_length(events)) over (order by base, seq) - octet_length(events) as bytes_before from (
         select j.run_id, j.seq, j.events_n, j.events, right(r.run_id, 13) as base
         from runs r join journal j using (run_id)
-        where r.chat_session = ${session} and right(r.run_id, 13) >= ${after.base}
-          and (right(r.run_id, 13), j.seq) > (${after.base}, ${after.seq}::int)
+        where ${follows} and (right(r.run_id, 13), j.seq) > (${after.base}, ${after.seq}::int) and r.archive_segment is null
         order by right(r.run_id, 13), j.seq limit ${limit}) j) page
-    where bytes_before < ${PAGE_BYTES} order by base, seq`;
-  return rows.map((row) => TurnEntry.parse(row));
+    where bytes_before < ${TURN_PAGE_BYTES} order by base, seq)
+    union all
+    (select run_id, 0, 0, '', ${placeJson(sql)} from runs r
+    where ${follows} and (right(r.run_id, 13), r.event_seq) > (${after.base}, ${after.seq}::int)
+      and r.archive_segment is not null
+    order by right(r.run_id, 13) limit 1)`;
+  const place = rows.at(-1)?.["place"] ?? null;
+  const entries = rows.flatMap((row) => (row["place"] === null ? [TurnEntry.parse(row)] : []));
+  if (place === null) return { entries };
+  const archived = ArchivePlace.parse(place);
+  const base = baseOf(archived.run_id);
+  const before = entries.filter(({ run_id }) => baseOf(run_id) < base);
+  if (before.length > 0) return { entries: before };
+  return { archived, after: base === after.base ? after.seq : 0 };
 }

@@ -20,7 +20,8 @@ type Parts = {
 /**
  * Of objects that were stored long ago, those that nothing refers to: a file without a row, and a value of a visit, or of an end,
  * whose attempt has committed no entry there. An object of the attempt that moves its run now is none: that attempt may still commit
- * it. An object of a run that does not exist is none either: it may belong to another database.
+ * it. An object of a run that does not exist is none either: it may belong to another database. Nor is one of a run whose journal is
+ * in the archive: this statement does not see its entries.
  */
 export async function findOrphans(sql: Sql, keys: readonly string[]): Promise<string[]> {
   const parts = keys.flatMap((key) => partsOf(key) ?? []);
@@ -33,7 +34,7 @@ export async function findOrphans(sql: Sql, keys: readonly string[]): Promise<st
       ${column((p) => p.attempt)}::int[]
     ) as k(key, tenant, run, is_file, step_path, visit, attempt)
     join runs r on r.run_id = k.run and r.tenant_id = k.tenant
-    where not (r.owner is not null and r.attempt = k.attempt) and case
+    where not (r.owner is not null and r.attempt = k.attempt) and r.archive_segment is null and case
       when k.is_file = 1 then not exists (select from artifacts a where a.run_id = k.run and a.object_key = k.key)
       else not exists (
         select from journal j where j.run_id = k.run and j.attempt = k.attempt

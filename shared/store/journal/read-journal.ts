@@ -4,6 +4,8 @@ import type { StoredEntry, StoredPage } from "../../contracts/journal-entry.ts";
 import type { ReadStored } from "../../journal/fold.ts";
 import { REFERS_TO_EVENTS } from "../../journal/records.ts";
 import type { EntryLines } from "../../events/lines.ts";
+import { ArchivePlace } from "../../archive/read-archive.ts";
+import { placeJson } from "../archive/archive-journals.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
@@ -61,33 +63,41 @@ export function pagesOf(sql: Sql, run: RunId, upto: number): ReadStored {
   return (after) => readStoredPage(sql, run, after, upto);
 }
 
-/** The most entries of a page, and the bytes after which a page of each kind takes no further entry. */
+/** The most entries of a page, and the bytes after which it takes no further entry. */
+export type PageSize = { entries: number; bytes: number };
+
 const PAGE_ENTRIES = 500;
-const VIEWER_PAGE_BYTES = 64 * 1024;
 const FEED_PAGE_BYTES = 256 * 1024;
 const CLIENT_PAGE_BYTES = 256 * 1024;
+/** A page for viewers. */
+export const VIEWER_PAGE: PageSize = { entries: PAGE_ENTRIES, bytes: 64 * 1024 };
 
-/** A page of event lines for viewers: entries with events after number `afterSeq`, in order; empty: there are none. */
-export function readPage(sql: Sql, run: RunId, afterSeq: number): Promise<EntryLines[]> {
-  return readEntries(sql, run, afterSeq, PAGE_ENTRIES, VIEWER_PAGE_BYTES);
+/** A page for a client that asked for `limit` entries. */
+export function clientPage(limit: number): PageSize {
+  return { entries: limit, bytes: CLIENT_PAGE_BYTES };
 }
 
 /**
- * Event lines for a client: at most `limit` entries with events after number `afterSeq`, in order, and none after 256 KiB;
- * empty: there are none.
+ * A page of event lines: entries with events after number `after`, in order; empty: there are none. If the journal is in the
+ * archive and has such entries, its place there: `entriesFrom` reads them.
  */
 export async function readEntries(
   sql: Sql,
   run: RunId,
-  afterSeq: number,
-  limit: number,
-  maxBytes = CLIENT_PAGE_BYTES,
-): Promise<EntryLines[]> {
-  return sql<EntryLines[]>`
-    select seq, events_n, events from (
+  after: number,
+  size: PageSize,
+): Promise<EntryLines[] | ArchivePlace> {
+  const rows = await sql<(EntryLines & { place: unknown })[]>`
+    (select seq, events_n, events, null::json as place from (
       select seq, events_n, events, sum(octet_length(events)) over (order by seq) - octet_length(events) as bytes_before
-      from journal where run_id = ${run} and seq > ${afterSeq} order by seq limit ${limit}) page
-    where bytes_before < ${maxBytes} order by seq`;
+      from journal where run_id = ${run} and seq > ${after} order by seq limit ${size.entries}) page
+    where bytes_before < ${size.bytes} order by seq)
+    union all
+    (select null, null, null, ${placeJson(sql)} from runs
+    where run_id = ${run} and archive_segment is not null and event_seq > ${after})`;
+  const place = rows.at(-1)?.place ?? null;
+  if (place !== null) return ArchivePlace.parse(place);
+  return rows.map(({ seq, events_n, events }) => ({ seq, events_n, events }));
 }
 
 /** An entry with its run, and its time by Postgres' clock in microseconds since 1970. */

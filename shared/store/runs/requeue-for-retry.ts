@@ -71,7 +71,7 @@ export async function retryRun(
         error = null, crash_count = 0, cancel_requested_at = null, event_seq = event_seq + 1,
         journal_bytes = journal_bytes + octet_length(${event}::text) + octet_length(${output}::text)
       where run_id = ${run_id} and tenant_id = ${tenant_id} and status in ('failed', 'cancelled')
-        and event_seq = ${known_seq} and (select n from room) > 0
+        and event_seq = ${known_seq} and archive_segment is null and (select n from room) > 0
       returning run_id, event_seq, attempt, floor(extract(epoch from queued_at) * 1000)::float8 as queued_at_ms
     ), written as (
       insert into journal (run_id, seq, events_n, attempt, kind, output, events)

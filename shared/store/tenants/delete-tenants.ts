@@ -89,6 +89,16 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
       returning 1
     ), deleted_budgets as (
       delete from budgets where tenant_id in (select tenant_id from deleting) returning 1
+    ), deleted_segments as (
+      -- Their objects are below the tenant's prefix.
+      delete from journal_segments where segment_id in (
+        select segment_id from journal_segments where tenant_id in (select tenant_id from deleting) limit ${BATCH})
+      returning 1
+    ), dequeued_journals as (
+      delete from journals_to_archive where (tenant_id, ended_at, run_id) in (
+        select tenant_id, ended_at, run_id from journals_to_archive
+        where tenant_id in (select tenant_id from deleting) limit ${BATCH})
+      returning 1
     ), deleted_keys as (
       delete from api_keys where tenant_id in (select tenant_id from deleting) returning 1
     ), counted as (
@@ -101,6 +111,7 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
         + (select count(*) from deleted_batches) + (select count(*) from deleted_schedules)
         + (select count(*) from deleted_ticks) + (select count(*) from deleted_triggers)
         + (select count(*) from deleted_uploads) + (select count(*) from deleted_budgets)
+        + (select count(*) from deleted_segments) + (select count(*) from dequeued_journals)
         + (select count(*) from deleted_keys) as deleted
     ), purged as (
       -- The limits of a tenant that is created anew under this id. Its own stay 0 until then.

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TenantId, newRunId } from "../../../shared/contracts/ids.ts";
 import { fold } from "../../../shared/journal/fold.ts";
-import { pagesOf, readPage } from "../../../shared/store/journal/read-journal.ts";
+import { pagesOf } from "../../../shared/store/journal/read-journal.ts";
+import { viewerPage } from "../../services/journal-pages.ts";
 import { readPositions } from "../../../shared/store/runs/read-runs.ts";
 import { Relay } from "../../../edge/streaming/relay.ts";
 import { Viewer } from "../../services/viewer.ts";
@@ -210,7 +211,7 @@ test("a viewer that reads past the `done` before a retry gets all events, up to 
   const { run } = await failRun(sql, await newRun());
   await retry(run);
   const relay = new Relay({
-    page: (id, after) => readPage(sql, id, after),
+    page: (id, after) => viewerPage(sql, id, after),
     positions: (ids) => readPositions(sql, ids),
   });
   const { body } = relay.join({ run, tenant: "", after: 0 }, new AbortController().signal, () => {});

@@ -1,3 +1,4 @@
+import { noArchive } from "../../services/journal-pages.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Webhook as StandardWebhook } from "standardwebhooks";
 import { Webhook as SvixWebhook } from "svix";
@@ -19,6 +20,7 @@ beforeAll(async () => {
   app = await startApp({ MASTER_KEY, EGRESS_ALLOW: "127.0.0.1" });
   receiver = await WebhookReceiver.listen();
   sender = new Sender(stateStore(app.stores.sql), {
+    readArchive: noArchive,
     egress: createEgress("127.0.0.1"),
     masterKey: masterKey().parse(MASTER_KEY),
   });

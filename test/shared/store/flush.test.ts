@@ -2,12 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
 import { handBack } from "../../../shared/store/runs/claim-runs.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
-import {
-  findCommitted,
-  readEntries,
-  readPage,
-  readStoredPage,
-} from "../../../shared/store/journal/read-journal.ts";
+import { findCommitted, readStoredPage } from "../../../shared/store/journal/read-journal.ts";
+import { entriesAfter, viewerPage } from "../../services/journal-pages.ts";
 import type { NewEntry } from "../../../shared/store/journal/new-entry.ts";
 import { stepEntry, openStore } from "./store-fixture.ts";
 import type { Store } from "./store-fixture.ts";
@@ -38,9 +34,9 @@ test("a page of event lines has at most 64 KiB for viewers, 256 KiB for clients,
     ]);
   }
   const numbers = (entries: readonly { seq: number }[]) => entries.map(({ seq }) => seq);
-  expect(numbers(await readPage(store.sql, run.run_id, 0))).toEqual([1, 2]);
-  expect(numbers(await readEntries(store.sql, run.run_id, 2, 1_000))).toEqual([3, 4, 5, 6, 7, 8, 9]);
-  expect(numbers(await readEntries(store.sql, run.run_id, 0, 2))).toEqual([1, 2]);
+  expect(numbers(await viewerPage(store.sql, run.run_id, 0))).toEqual([1, 2]);
+  expect(numbers(await entriesAfter(store.sql, run.run_id, 2, 1_000))).toEqual([3, 4, 5, 6, 7, 8, 9]);
+  expect(numbers(await entriesAfter(store.sql, run.run_id, 0, 2))).toEqual([1, 2]);
 });
 
 describe("a flush", () => {
@@ -55,7 +51,7 @@ describe("a flush", () => {
       step_count: 1,
       current_step_id: "b",
     });
-    expect(await readEntries(store.sql, run.run_id, 0, 10)).toEqual([
+    expect(await entriesAfter(store.sql, run.run_id, 0, 10)).toEqual([
       { seq: 2, events_n: 2, events: stepEntry(run).events },
     ]);
     expect(await readStoredPage(store.sql, run.run_id, 0, 2)).toEqual({
@@ -134,7 +130,7 @@ describe("a flush", () => {
     const run = await store.startRun();
     const results = await Promise.all(Array.from({ length: 6 }, () => flush(store.sql, [stepEntry(run)])));
     expect(results.flat()).toHaveLength(1);
-    expect(await readEntries(store.sql, run.run_id, 0, 10)).toHaveLength(1);
+    expect(await entriesAfter(store.sql, run.run_id, 0, 10)).toHaveLength(1);
   });
 
   test("commits the entries whose fence holds, and leaves out the others", async () => {

@@ -1,3 +1,4 @@
+import { noArchive } from "../../services/journal-pages.ts";
 import type { ServerResponse } from "node:http";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { SECRET_FIELD } from "../../../shared/contracts/webhook.ts";
@@ -49,7 +50,11 @@ function startSender({
   masterKey: signingKey = key,
   state = stateStore(store.sql),
 }: { allow?: string; masterKey?: typeof key | null; state?: StateStore } = {}): Sender {
-  const sender = new Sender(state, { egress: createEgress(allow), masterKey: signingKey });
+  const sender = new Sender(state, {
+    egress: createEgress(allow),
+    masterKey: signingKey,
+    readArchive: noArchive,
+  });
   senders.push(sender);
   sender.start();
   return sender;
