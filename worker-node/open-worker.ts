@@ -12,6 +12,7 @@ import type { Config } from "./config.ts";
 import { openExecution } from "./execution/open-execution.ts";
 import { childStarts, notifiedOf } from "./fleet/child-starts.ts";
 import { enqueueSuccessors } from "./fleet/enqueue-successors.ts";
+import { LiveLaneSettings } from "./fleet/live-lane-settings.ts";
 import { onFlush } from "./fleet/on-flush.ts";
 import { Counters } from "./ops/counters.ts";
 import { createEgress } from "./outbound/egress-guard.ts";
@@ -30,7 +31,9 @@ export async function openWorker(config: Config, hooks: TestHooks) {
   const opened = await openStore(config);
   const rawStore = hooks.store?.(opened.store) ?? opened.store;
   const egress = createEgress(config.EGRESS_ALLOW);
-  const sender = new Sender(rawStore, { egress, masterKey: config.MASTER_KEY ?? null });
+  const laneSettings = new LiveLaneSettings();
+  const masterKey = config.MASTER_KEY ?? null;
+  const sender = new Sender(rawStore, { egress, masterKey, laneSettings: laneSettings.of });
   const artifacts = openObjectStore(config);
   const redis = openWorkerRedis(config, owner);
   const scripts = scriptCommands(redis.commands);
@@ -55,5 +58,5 @@ export async function openWorker(config: Config, hooks: TestHooks) {
     redis.close();
     await Promise.all([execution.close(), opened.close()]);
   };
-  return { owner, store, queue, redis, artifacts, sender, counters, execution, close };
+  return { owner, store, queue, redis, artifacts, sender, laneSettings, counters, execution, close };
 }

@@ -4,6 +4,7 @@ import { ChatHistory, Summary } from "../contracts/chat.ts";
 import { Incarnation, RunId, SessionId, TenantId } from "../contracts/ids.ts";
 import { StoredPage } from "../contracts/journal-entry.ts";
 import { Lane, NewRun } from "../contracts/run.ts";
+import { LaneToStart, StartsTaken, takeStarts } from "./lanes/lane-starts.ts";
 import { readChatHistory, readTurnText, saveChatSummary } from "./chat/messages.ts";
 import { wakeTurns } from "./chat/turn-order.ts";
 import { readDefinition } from "./definitions/agents-and-tools.ts";
@@ -29,7 +30,14 @@ import { readModelPrices } from "./money/model-prices.ts";
 import { CallToReserve, Reservation, releaseReservation, reserveInBudgets } from "./money/reserve.ts";
 import { countRuns } from "./metrics/count-runs.ts";
 import { CounterValue, MAX_VALUES, saveCounters } from "./metrics/counters.ts";
-import { ClaimedRun, claimDirectly, claimRuns, handBack, readInput } from "./runs/claim-runs.ts";
+import {
+  ClaimedRun,
+  RunToHandBack,
+  claimDirectly,
+  claimRuns,
+  handBack,
+  readInput,
+} from "./runs/claim-runs.ts";
 import { DueRun, ScanBounds, ScanPosition, listDueRuns, readScanBounds } from "./runs/due-runs.ts";
 import { OverdueRun, listOverdueRuns, reclaimFromSilent, reclaimOverdue } from "./runs/reclaim-runs.ts";
 import { RunSnapshot, readRunSnapshots } from "./runs/run-snapshots.ts";
@@ -125,7 +133,7 @@ export function bindVerbs(bind: Bind) {
     }),
     handBack: bind({
       name: "handBack",
-      args: z.tuple([Incarnation, z.array(z.object({ run_id: RunId, attempt: z.number().int() }))]),
+      args: z.tuple([Incarnation, z.array(RunToHandBack)]),
       result: runIds,
       run: handBack,
     }),
@@ -324,6 +332,12 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([z.array(OverdueRun).max(1_000)]),
       result: z.array(DueRun),
       run: reclaimOverdue,
+    }),
+    takeStarts: bind({
+      name: "takeStarts",
+      args: z.tuple([LaneToStart]),
+      result: StartsTaken,
+      run: takeStarts,
     }),
     listChangedLimits: bind({
       name: "listChangedLimits",

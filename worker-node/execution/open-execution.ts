@@ -28,7 +28,12 @@ export function openExecution(parts: {
   publish: (entries: LiveEntry[]) => void;
   children: ChildStarts;
   count: Count;
-}): { deps: Omit<ExecutionDeps, "confirm">; lister: McpLister; models: string; close(): Promise<void> } {
+}): {
+  deps: Omit<ExecutionDeps, "confirm" | "laneSettings">;
+  lister: McpLister;
+  models: string;
+  close(): Promise<void>;
+} {
   const { owner, config, store, artifacts, egress, publish, children, count } = parts;
   const prices: Prices = new Prices(
     () => store.readModelPrices(),

@@ -1,18 +1,18 @@
+import type { LaneSettingsOf } from "../../shared/contracts/lane-settings.ts";
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
 import { endpointPlace } from "../../shared/contracts/webhook-endpoint.ts";
 import { SealError, sealedPlace, unseal } from "../../shared/security/seal.ts";
 import type { MasterKey } from "../../shared/security/seal.ts";
 import type { DueDelivery } from "../../shared/store/webhooks/claim-deliveries.ts";
-import { WEBHOOK_REQUEST_MS } from "../../shared/timing.ts";
 import type { Egress } from "../outbound/egress-guard.ts";
 import { send } from "../outbound/request.ts";
 import { bodyOf } from "./delivery-body.ts";
 import { headersOf } from "./delivery-headers.ts";
-import { judgeFailure, judgeResponse } from "./try-verdict.ts";
+import { judgeFailure, judgeResponse, timeoutMsOf } from "./try-verdict.ts";
 import type { Verdict } from "./try-verdict.ts";
 
 /** `masterKey` opens the secrets of webhooks. Null: this worker has none, and cannot send a delivery with a secret. */
-export type WebhookDeps = { egress: Egress; masterKey: MasterKey | null };
+export type WebhookDeps = { egress: Egress; masterKey: MasterKey | null; laneSettings: LaneSettingsOf };
 
 /**
  * Sends a delivery once. Every failure is a verdict; only an abort of `signal` throws, with its reason.
@@ -21,10 +21,11 @@ export type WebhookDeps = { egress: Egress; masterKey: MasterKey | null };
 export async function postDelivery(
   delivery: DueDelivery,
   events: string | null,
-  { egress, masterKey }: WebhookDeps,
+  { egress, masterKey, laneSettings }: WebhookDeps,
   signal: AbortSignal,
 ): Promise<Verdict> {
   const { delivery_id, failures } = delivery;
+  const lane = laneSettings("webhooks");
   try {
     const secrets = await secretsOf(delivery, masterKey);
     const body = bodyOf(delivery, events);
@@ -34,17 +35,17 @@ export async function postDelivery(
         method: "POST",
         headers: headersOf(delivery_id, body, secrets, new Date()),
         body,
-        timeoutMs: WEBHOOK_REQUEST_MS,
+        timeoutMs: timeoutMsOf(lane),
         timeoutCode: "webhook_timeout",
         maxResponseBytes: "ignored",
         signal,
       },
       egress,
     );
-    return judgeResponse(response, failures, Math.random);
+    return judgeResponse(response, failures, Math.random, lane);
   } catch (error) {
     signal.throwIfAborted();
-    return judgeFailure(error, failures, Math.random);
+    return judgeFailure(error, failures, Math.random, lane);
   }
 }
 

@@ -1,5 +1,7 @@
 import type { ServerResponse } from "node:http";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { LANE_DEFAULTS } from "../../../shared/contracts/lane-settings.ts";
+import type { LaneSettings } from "../../../shared/contracts/lane-settings.ts";
 import { SECRET_FIELD } from "../../../shared/contracts/webhook.ts";
 import { masterKey, sealedPlace, seal } from "../../../shared/security/seal.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
@@ -48,8 +50,15 @@ function startSender({
   allow = "127.0.0.1",
   masterKey: signingKey = key,
   state = stateStore(store.sql),
-}: { allow?: string; masterKey?: typeof key | null; state?: StateStore } = {}): Sender {
-  const sender = new Sender(state, { egress: createEgress(allow), masterKey: signingKey });
+  lane = {},
+}: {
+  allow?: string;
+  masterKey?: typeof key | null;
+  state?: StateStore;
+  lane?: Partial<LaneSettings>;
+} = {}): Sender {
+  const laneSettings = () => ({ ...LANE_DEFAULTS.webhooks, ...lane });
+  const sender = new Sender(state, { egress: createEgress(allow), masterKey: signingKey, laneSettings });
   senders.push(sender);
   sender.start();
   return sender;
