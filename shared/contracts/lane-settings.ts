@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { WEBHOOK_REQUEST_MS } from "../timing.ts";
+import { isRunLane } from "./run.ts";
 import type { Lane } from "./run.ts";
 
 /** How a lane works. A field that is null sets no bound. */
@@ -16,7 +17,7 @@ export type LaneSettings = {
   first_backoff_seconds: number;
   /** Of a run: the most time that it may take. Of a delivery: of one try. */
   timeout_seconds: number | null;
-  /** How long what has succeeded is kept, and how much of it. */
+  /** How long what has succeeded is kept, and how much of it of each tenant. */
   keep_completed_seconds: number | null;
   keep_completed_count: number | null;
   /** The same for what has failed. */
@@ -107,11 +108,46 @@ export const LaneChange = z.object({
   first_backoff_seconds: seconds(0, 3_600),
   timeout_seconds: seconds(0.1, YEAR_SECONDS),
   keep_completed_seconds: whole(0, 10 * YEAR_SECONDS),
-  keep_completed_count: whole(0, 1_000_000_000),
+  keep_completed_count: whole(0, 10_000),
   keep_failed_seconds: whole(0, 10 * YEAR_SECONDS),
-  keep_failed_count: whole(0, 1_000_000_000),
+  keep_failed_count: whole(0, 10_000),
 });
 export type LaneChange = z.infer<typeof LaneChange>;
+
+const OF_RUNS: readonly LaneSetting[] = [
+  "weight",
+  "slots",
+  "starts_per_second",
+  "attempts",
+  "first_backoff_seconds",
+  "timeout_seconds",
+];
+const OF_DELIVERIES: readonly LaneSetting[] = [
+  ...OF_RUNS.filter((name) => name !== "weight"),
+  "keep_completed_seconds",
+  "keep_completed_count",
+  "keep_failed_seconds",
+  "keep_failed_count",
+];
+
+/** The settings that a lane has: deliveries take no turns with runs, and how long runs are kept is no setting of a lane. */
+export function settingsOf(lane: Lane): readonly LaneSetting[] {
+  return isRunLane(lane) ? OF_RUNS : OF_DELIVERIES;
+}
+
+/** Why a lane cannot have these settings; empty: it can. */
+export function laneChangeErrors(lane: Lane, change: LaneChange): { path: string; message: string }[] {
+  const known: readonly string[] = settingsOf(lane);
+  const unknown = Object.keys(change).filter((name) => !known.includes(name));
+  const missing = unknown.map((path) => ({
+    path,
+    message: `the lane ${lane} has no such setting: it has ${known.join(", ")}`,
+  }));
+  const most = LANE_DEFAULTS.webhooks.timeout_seconds ?? Infinity;
+  const isTooLong = lane === "webhooks" && (change.timeout_seconds ?? 0) > most;
+  const message = `must be at most ${most} for the lane webhooks: its deliveries are leased for twice as long`;
+  return isTooLong ? [...missing, { path: "timeout_seconds", message }] : missing;
+}
 
 const setting = z.number().exactOptional();
 /**

@@ -16,6 +16,10 @@ export type Lane = z.infer<typeof Lane>;
 export const RunLane = Lane.extract(["interactive", "default", "bulk"]);
 export type RunLane = z.infer<typeof RunLane>;
 
+export function isRunLane(lane: Lane): lane is RunLane {
+  return RunLane.safeParse(lane).success;
+}
+
 /** The input of a run as it is stored: the part of the request that a worker needs. */
 export const RunInput = z.object({
   message: z.string(),

@@ -1,5 +1,6 @@
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
-import { Lane } from "../../shared/contracts/run.ts";
+import { RunLane, isRunLane } from "../../shared/contracts/run.ts";
+import type { Lane } from "../../shared/contracts/run.ts";
 import { LANE_SHARES } from "../../shared/contracts/lane-settings.ts";
 import type { HeldRuns, Room } from "../../shared/queue/claim.ts";
 import { LiveLaneSettings } from "./live-lane-settings.ts";
@@ -119,7 +120,7 @@ export class Slots {
       openLanes[lane] = (openLanes[lane] ?? 0) - 1;
       lanes[lane] = (lanes[lane] ?? 0) - 1;
     }
-    const rules = Object.fromEntries(Lane.options.map((lane) => [lane, this.laneSettings.of(lane)]));
+    const rules = Object.fromEntries(RunLane.options.map((lane) => [lane, this.laneSettings.of(lane)]));
     return { slots, lanes, shares: { open, openLanes, held: this.#heldRuns() }, rules };
   }
 
@@ -140,7 +141,8 @@ export class Slots {
    */
   #slotsOf(lane: Lane): [open: number, all: number] {
     const { slots } = this.laneSettings.of(lane);
-    if (slots !== null) return [slots, slots];
+    // In the lanes of mails and deliveries the number is that of their senders.
+    if (slots !== null && isRunLane(lane)) return [slots, slots];
     const share = this.lanes.length === 1 ? 1 : LANE_SHARES[lane];
     const open = Math.max(1, Math.floor(this.openTotal * share));
     return [open, ALL_SLOTS * open];
