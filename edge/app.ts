@@ -35,6 +35,7 @@ import { listModels } from "./routes/money/list-models.ts";
 import { saveBudget } from "./routes/money/save-budget.ts";
 import { saveModelPrice } from "./routes/money/save-model-price.ts";
 import { callState } from "./routes/internal/call-state.ts";
+import { changeLane } from "./routes/operations/change-lane.ts";
 import { changeTenant } from "./routes/operations/change-tenant.ts";
 import { createApiKey } from "./routes/operations/create-api-key.ts";
 import { deleteTenant } from "./routes/operations/delete-tenant.ts";
@@ -257,6 +258,7 @@ const routes: readonly ((api: Api) => void)[] = [
     drainWorker(prefix),
     removeWorker(prefix),
     getQueue(prefix),
+    changeLane(prefix),
     getAnalytics(prefix),
     getConfig(prefix),
     testStoreAt(prefix, "redis"),

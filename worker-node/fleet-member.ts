@@ -25,7 +25,7 @@ export type FleetMemberDeps = {
   onDrain?: () => void;
   waitForWork: ClaimLoopDeps["waitForWork"];
   endWaits: ClaimLoopDeps["endWaits"];
-  execution: Omit<ExecutionDeps, "confirm">;
+  execution: Omit<ExecutionDeps, "confirm" | "laneSettings">;
 };
 
 /**
@@ -42,14 +42,15 @@ export class FleetMember {
   constructor(deps: FleetMemberDeps) {
     const links = new QueueLinks(deps.queue.shards, deps.timing);
     const tracked = new TrackedRuns();
-    const heartbeat = new Heartbeat({ ...deps, links, tracked });
+    const { laneSettings } = deps.slots;
+    const heartbeat = new Heartbeat({ ...deps, links, tracked, laneSettings });
     const leaseRenewal = new LeaseRenewal({ ...deps, links, tracked, heartbeat });
     const announceQueue = () => heartbeat.announceQueue();
     const confirm: ExecutionDeps["confirm"] = (run, signal) => leaseRenewal.confirm(run.run_id, signal);
     this.heartbeat = heartbeat;
     this.leaseRenewal = leaseRenewal;
     this.reconciler = new Reconciler({ ...deps, files: deps.execution.files, links, announceQueue });
-    const execution = { ...deps.execution, confirm };
+    const execution = { ...deps.execution, confirm, laneSettings: laneSettings.of };
     this.worker = new Worker({ ...deps, links, heartbeat, tracked, execution });
   }
 

@@ -12,6 +12,7 @@ import type { Config } from "./config.ts";
 import { openExecution } from "./execution/open-execution.ts";
 import { childStarts, notifiedOf } from "./fleet/child-starts.ts";
 import { enqueueSuccessors } from "./fleet/enqueue-successors.ts";
+import { LiveLaneSettings } from "./fleet/live-lane-settings.ts";
 import { onFlush } from "./fleet/on-flush.ts";
 import { Counters } from "./ops/counters.ts";
 import { createEgress } from "./outbound/egress-guard.ts";
@@ -32,10 +33,18 @@ export async function openWorker(config: Config, hooks: TestHooks) {
   const opened = await openStore(config, tracing);
   const rawStore = hooks.store?.(opened.store) ?? opened.store;
   const egress = createEgress(config.EGRESS_ALLOW);
+  const laneSettings = new LiveLaneSettings();
+  const masterKey = config.MASTER_KEY ?? null;
   const tracer = tracing?.tracer ?? null;
   const artifacts = openObjectStore(config);
   const readArchive = artifacts?.readRange ?? noArchive;
-  const sender = new Sender(rawStore, { egress, masterKey: config.MASTER_KEY ?? null, readArchive, tracer });
+  const sender = new Sender(rawStore, {
+    egress,
+    masterKey,
+    readArchive,
+    laneSettings: laneSettings.of,
+    tracer,
+  });
   const redis = openWorkerRedis(config, owner);
   const scripts = scriptCommands(redis.commands, tracing);
   const queue = new Queue(hooks.commands?.(scripts) ?? scripts, config.QUEUE_SHARDS);
@@ -60,7 +69,7 @@ export async function openWorker(config: Config, hooks: TestHooks) {
     await Promise.all([execution.close(), opened.close()]);
     await tracing?.close();
   };
-  return { owner, store, queue, redis, artifacts, sender, counters, execution, tracer, close };
+  return { owner, store, queue, redis, artifacts, sender, laneSettings, counters, execution, tracer, close };
 }
 
 /** @throws Error: a worker without an object store leaves a delivery of an archived run to a worker that has one */

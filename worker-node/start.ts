@@ -21,7 +21,7 @@ export async function startWorker(
 ): Promise<{ drain(): Promise<void>; drainRequested: Promise<void> }> {
   const opened = await openWorker(config, hooks);
   const { owner, store, queue, redis, artifacts, sender, counters, execution, tracer } = opened;
-  const slots = new Slots(config.WORKER_CONCURRENCY, config.WORKER_LANES);
+  const slots = new Slots(config.WORKER_CONCURRENCY, config.WORKER_LANES, opened.laneSettings);
   const status = new WorkerStatus(config, slots);
   const drainRequested = Promise.withResolvers<void>();
   const shared = { owner, store, queue, slots, waitForWork: redis.waitForWork, endWaits: redis.endWaits };

@@ -2,7 +2,7 @@ import { endUserOf } from "../../shared/contracts/budget.ts";
 import { z } from "zod";
 import { TenantId, newRunId, plainName, plainText } from "../../shared/contracts/ids.ts";
 import { JsonRecord } from "../../shared/contracts/json.ts";
-import { SingletonPolicy } from "../../shared/contracts/run.ts";
+import { RunLane, SingletonPolicy } from "../../shared/contracts/run.ts";
 import type { NewRun, RunInput } from "../../shared/contracts/run.ts";
 import { clientSingleton } from "../../shared/contracts/singleton-key.ts";
 import { WebhookSecret, WebhookUrl } from "../../shared/contracts/webhook.ts";
@@ -23,6 +23,11 @@ export const RunRequest = z
     tenant_id: TenantId.nullish(),
     session_id: plainName(200).nullish(),
     priority: z.number().int().min(0).max(10).nullish(),
+    lane: RunLane.nullish().meta({
+      description:
+        "`interactive` for a run that a person waits for, `bulk` for one that may take long; default: `default`, and `bulk` in " +
+        "a batch. Runs of different lanes do not wait for each other; `GET /scale/queue` has their settings",
+    }),
     metadata: JsonRecord.nullish(),
     state: JsonRecord.nullish(),
     correlation_id: plainName(200).nullish(),
@@ -117,7 +122,7 @@ export async function toRun(
   const routing = {
     tenant_id: tenant,
     orchestration_id: id,
-    lane: "default" as const,
+    lane: body.lane ?? (origin.batch ? "bulk" : "default"),
     priority: body.priority ?? 0,
     session_id: body.session_id ?? null,
     delay_ms: Math.round((body.delay_seconds ?? 0) * 1_000),

@@ -12,17 +12,13 @@ export const TERMINAL: ReadonlySet<RunStatus> = new Set(["completed", "failed", 
 export const Lane = z.enum(["interactive", "default", "bulk", "mail", "webhooks"]);
 export type Lane = z.infer<typeof Lane>;
 
-/**
- * How lanes share a worker. When several lanes have ready jobs, they take turns in proportion to `weight`. `share` is
- * the part of a worker's slots that one lane may hold, so that slow bulk work never fills a worker.
- */
-export const LANES = {
-  interactive: { weight: 8, share: 1 },
-  default: { weight: 4, share: 1 },
-  bulk: { weight: 1, share: 0.5 },
-  mail: { weight: 2, share: 0.5 },
-  webhooks: { weight: 2, share: 0.5 },
-} as const satisfies Record<Lane, { weight: number; share: number }>;
+/** The lanes that a client may choose for a run. In the others workers send mails and webhook deliveries. */
+export const RunLane = Lane.extract(["interactive", "default", "bulk"]);
+export type RunLane = z.infer<typeof RunLane>;
+
+export function isRunLane(lane: Lane): lane is RunLane {
+  return RunLane.safeParse(lane).success;
+}
 
 /** The input of a run as it is stored: the part of the request that a worker needs. */
 export const RunInput = z.object({

@@ -15,9 +15,15 @@
 -- free (the dynamic threshold of switches whose ports share one buffer: Choudhury and Hahne, 1998). The same holds inside a lane.
 -- A tenant at its share is passed over: it keeps its place in the ring and the start of its turn.
 --
+-- A lane with a rate starts no more jobs than that, over all workers: each ready job that is leased takes one start out of the
+-- lane's token bucket. A lapsed lease takes none, because its job has started. A bucket that Redis does not know is empty, so a
+-- Redis that was emptied delays a lane by one start, and never lets it pass its rate. While a lane may start nothing, one
+-- worker at a time claims again when the next start is due (`next_ms`), and no marker wakes the others.
+--
 -- KEYS  ready
 -- ARGV  owner, lease_ms, slots, open, n_ended, the ended runs, n_held, then tenant, lane, count of the runs that the worker
---       holds, then lane, cap, open, weight of each lane
+--       holds, then lane, cap, open, weight, rate, burst of each lane: the rate in millionths of a start in a second (0: none),
+--       the burst in billionths of a start
 -- ->    next_ms (until the next due job or lapse, at most 60 000), n_ready (how many jobs remain ready), the runs of
 --       excess leases, then run, tenant of each claimed job; or "cold"
 
@@ -54,10 +60,11 @@ if not is_all_ready then
   end
 end
 
-local caps, open_of, weights = {}, {}, {}
-for i = lanes_at, #ARGV, 4 do
-  local lane = ARGV[i]
+local caps, open_of, weights, rates, bursts = {}, {}, {}, {}, {}
+for i = lanes_at, #ARGV, 6 do
+  local lane, rate = ARGV[i], tonumber(ARGV[i + 4])
   caps[lane], open_of[lane], weights[lane] = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
+  if rate > 0 then rates[lane], bursts[lane] = rate, tonumber(ARGV[i + 5]) end
 end
 
 -- How many runs of a tenant the worker holds, and how many of them in a lane.
@@ -125,6 +132,26 @@ if n_ready > 0 then
 end
 local function may_have_ready(lane) return n_ready > 0 and first_lane <= lane and lane <= last_lane end
 
+-- The buckets of lanes with a rate that this call has read. `tokens`: what the lane may start, in billionths of a start, so that
+-- it is an integer; `asked_ms`: when the worker claims again that was asked last.
+local START = 1000000000
+local buckets, changed = {}, {}
+local function bucket_of(lane)
+  if buckets[lane] then return buckets[lane] end
+  local tokens, at_ms, asked_ms = string.match(redis.call("HGET", lane_starts, lane) or "", "^(%d+) (%d+) (%d+)$")
+  if not tokens then tokens, at_ms, asked_ms, changed[lane] = 0, now_ms, 0, true end
+  -- A time in the future is of before the clock was set back.
+  local since_ms = now_ms - tonumber(at_ms)
+  if since_ms < 0 then since_ms, changed[lane] = 0, true end
+  buckets[lane] = { tokens = math.min(bursts[lane], tonumber(tokens) + since_ms * rates[lane]), asked_ms = tonumber(asked_ms) }
+  return buckets[lane]
+end
+local function may_start(lane) return not rates[lane] or bucket_of(lane).tokens >= START end
+local function take_start(lane)
+  if not rates[lane] then return end
+  buckets[lane].tokens, changed[lane] = buckets[lane].tokens - START, true
+end
+
 -- The fields to write into `virtual_times`.
 local times = {}
 -- The first tenant of each lane's ring that may have a slot and the start of its turn, in the lanes that this worker serves.
@@ -132,7 +159,7 @@ local times = {}
 local heads, passed = {}, {}
 local function read_head(lane)
   heads[lane] = nil
-  while slots > 0 and caps[lane] > 0 do
+  while slots > 0 and caps[lane] > 0 and may_start(lane) do
     local at = integer_text(passed[lane] or 0)
     local tenant, start = unpack(redis.call("ZRANGE", ring(lane), at, at, "WITHSCORES"))
     if not tenant then return end
@@ -194,6 +221,7 @@ while slots > 0 do
   job.owner = owner
   -- If the tenant stays in the ring, its next turn comes after those of the others.
   move(job, "leased", now_ms + lease_ms, exact_text(next_start))
+  take_start(lane)
   add_to_reply(job)
   -- The served tenant may have left this ring or, without a free slot, all rings: also one in which it was passed over.
   if not has_free_slot(tenant) then passed = {} end
@@ -213,16 +241,37 @@ for field, value in pairs(times) do
 end
 if #time_fields > 0 then redis.call("HSET", virtual_times, unpack(time_fields)) end
 
+-- Returns whether a worker claims again when the lane's next start is due: this one, if it has room, unless another one was asked
+-- and its time is still to come. A time of before the clock was set back is further away than any start.
+local MIN_PAUSE_MS = 20
+local function is_next_claim_arranged(lane)
+  local bucket = buckets[lane]
+  local next_ms = now_ms + math.max(MIN_PAUSE_MS, math.ceil((START - bucket.tokens) / rates[lane]))
+  if bucket.asked_ms > now_ms and bucket.asked_ms <= next_ms then return true end
+  if (caps[lane] or 0) <= 0 or slots <= 0 then return false end
+  bucket.asked_ms, changed[lane] = next_ms, true
+  lower_next(next_ms)
+  return true
+end
+
 -- Wake another worker for the jobs that remain: one with an open slot, and one with spare slots only if this worker took jobs
 -- in spare slots or has no slot left. A worker whose spare slots are for none of the remaining tenants wakes no other
 -- one like it: they would wake each other without end.
 if n_ready > 0 then
   for _, lane in ipairs(LANES) do
     if may_have_ready(lane) and redis.call("ZCARD", ring(lane)) > 0 then
-      push_marker(wake(lane))
-      if took_spare or slots <= 0 then push_marker(wake_spare(lane)) end
+      if may_start(lane) or not is_next_claim_arranged(lane) then
+        push_marker(wake(lane))
+        if took_spare or slots <= 0 then push_marker(wake_spare(lane)) end
+      end
     end
   end
+end
+
+for lane in pairs(changed) do
+  local bucket = buckets[lane]
+  local fields = { integer_text(bucket.tokens), integer_text(now_ms), integer_text(bucket.asked_ms) }
+  redis.call("HSET", lane_starts, lane, table.concat(fields, " "))
 end
 
 if has_lapsed then

@@ -1,7 +1,9 @@
 import { z } from "zod";
 import { RunId } from "../contracts/ids.ts";
 import type { TenantId } from "../contracts/ids.ts";
-import { LANES, Lane } from "../contracts/run.ts";
+import { LANE_DEFAULTS, burstOf } from "../contracts/lane-settings.ts";
+import type { LaneSettings } from "../contracts/lane-settings.ts";
+import { Lane } from "../contracts/run.ts";
 import { readJobNames } from "./job.ts";
 import type { JobName } from "./job.ts";
 
@@ -14,8 +16,19 @@ export type HeldRuns = { tenant: TenantId; lane: Lane; count: number };
  */
 export type Shares = { open: number; openLanes: Partial<Record<Lane, number>>; held: readonly HeldRuns[] };
 
-/** `slots`: how many jobs a worker may take; `lanes`: how many of each lane; `shares`: of which tenants. */
-export type Room = { slots: number; lanes: Partial<Record<Lane, number>>; shares?: Shares };
+/** The settings of a lane that decide which jobs a claim takes. */
+export type LaneRule = Pick<LaneSettings, "weight" | "starts_per_second">;
+
+/**
+ * `slots`: how many jobs a worker may take; `lanes`: how many of each lane; `shares`: of which tenants; `rules`: those of the lanes.
+ * Without them lanes have their default weights and no rates.
+ */
+export type Room = {
+  slots: number;
+  lanes: Partial<Record<Lane, number>>;
+  shares?: Shares;
+  rules?: Partial<Record<Lane, LaneRule>>;
+};
 
 /** `ended`: runs of the worker that have ended. Without `shares` all slots are open. */
 export type ClaimRequest = Room & {
@@ -37,10 +50,18 @@ export type Claim = { runs: JobName[]; excess: RunId[]; nextMs: number; stillRea
 
 const ClaimReply = z.tuple([z.number(), z.number(), z.array(RunId)]).rest(z.string());
 
-/** The arguments of claim.lua. */
-export function claimArgs({ owner, leaseMs, slots, lanes, shares, ended }: ClaimRequest): string[] {
+/**
+ * The arguments of claim.lua. A tenant's jobs are on one shard, so each of `shards` shards has an equal part of a lane's rate and burst.
+ */
+export function claimArgs(request: ClaimRequest, shards: number): string[] {
+  const { owner, leaseMs, slots, lanes, shares, ended, rules } = request;
   const { open, openLanes, held } = shares ?? { open: slots, openLanes: lanes, held: [] };
-  const lanesWithRoom = Lane.options.filter((lane) => (lanes[lane] ?? 0) > 0);
+  const ruleOf = (lane: Lane): LaneRule =>
+    rules?.[lane] ?? { weight: LANE_DEFAULTS[lane].weight, starts_per_second: null };
+  // A lane with a rate is named without room too: the claim wakes no worker for it while it may start nothing.
+  const named = Lane.options.filter(
+    (lane) => (lanes[lane] ?? 0) > 0 || ruleOf(lane).starts_per_second !== null,
+  );
   return [
     owner,
     String(leaseMs),
@@ -50,13 +71,21 @@ export function claimArgs({ owner, leaseMs, slots, lanes, shares, ended }: Claim
     ...ended,
     String(held.length),
     ...held.flatMap(({ tenant, lane, count }) => [tenant, lane, String(count)]),
-    ...lanesWithRoom.flatMap((lane) => [
+    ...named.flatMap((lane) => [
       lane,
-      String(lanes[lane] ?? 0),
+      String(Math.max(0, lanes[lane] ?? 0)),
       String(openLanes[lane] ?? 0),
-      String(LANES[lane].weight),
+      String(ruleOf(lane).weight),
+      ...rateArgs(ruleOf(lane), shards),
     ]),
   ];
+}
+
+/** The rate in millionths of a start in a second, and the burst in billionths of a start; 0 and 0: there is no rate. */
+function rateArgs({ starts_per_second: rate }: LaneRule, shards: number): [rate: string, burst: string] {
+  if (rate === null) return ["0", "0"];
+  const ofShard = rate / shards;
+  return [String(Math.max(1, Math.floor(ofShard * 1e6))), String(Math.floor(burstOf(ofShard) * 1e9))];
 }
 
 /** Reads the reply of claim.lua. */

@@ -17,7 +17,7 @@ local ready = KEYS[1]
 local tag = "{" .. ready .. "}:"
 local index, jobs, reserved, due, timer = tag .. "index", tag .. "jobs", tag .. "reserved", tag .. "due", tag .. "timer"
 local leases, active, queued_or_reserved = tag .. "leases", tag .. "active", tag .. "queued_or_reserved"
-local limits, virtual_times = tag .. "limits", tag .. "virtual_times"
+local limits, virtual_times, lane_starts = tag .. "limits", tag .. "virtual_times", tag .. "lane_starts"
 local LANES = { "interactive", "default", "bulk", "mail", "webhooks" }
 local function ring(lane) return tag .. "ring:" .. lane end
 local function wake(lane) return tag .. "wake:" .. lane end

@@ -82,7 +82,7 @@ export class Queue {
 
   /** Finishes `ended`, then leases up to `slots` jobs to `owner`: lapsed leases first, then the tenants in turn. */
   async claim(request: ClaimRequest): Promise<Claim> {
-    return readClaim(await this.#scripts.run(request.shard, scripts.claim, claimArgs(request)));
+    return readClaim(await this.#scripts.run(request.shard, scripts.claim, claimArgs(request, this.shards)));
   }
 
   /**

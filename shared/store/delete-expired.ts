@@ -1,13 +1,14 @@
 import { foldCounters } from "./metrics/counters.ts";
 import type { Sql } from "./sql.ts";
 import { deleteOfTenants } from "./tenants/delete-tenants.ts";
+import { deleteDeliveries } from "./webhooks/delete-deliveries.ts";
 
 /** The most rows of each table that one call deletes. */
 const BATCH = 10_000;
 
 /**
  * Retention (docs/protocol.md 7.8). Deletes the rows of workers without a beat for a day, idempotency keys older than
- * 24 hours, deliveries that have had an outcome for 30 days, the record of ticks after 7 days, audit rows older than a year,
+ * 24 hours, deliveries that the lane `webhooks` keeps no longer, the record of ticks after 7 days, audit rows older than a year,
  * chat sessions that were deleted, or never had a turn, for a day, model calls of budgets that were deleted
  * meanwhile, and what belongs to deleted tenants. What deleted workers
  * have counted is kept in the common sums.
@@ -21,12 +22,6 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
     ), deleted_calls as (
       delete from budget_calls c where not exists (
         select from budgets b where b.tenant_id = c.tenant_id and b.budget_id = c.budget_id)
-    ), deleted_deliveries as (
-      delete from webhook_deliveries where delivery_id in (
-        select delivery_id from webhook_deliveries
-        where created_at < now() - interval '30 days' and done_at < now() - interval '30 days'
-        order by created_at limit ${BATCH})
-      returning 1
     ), deleted_keys as (
       delete from idempotency_keys where (tenant_id, key) in (
         select tenant_id, key from idempotency_keys where created_at < now() - interval '24 hours'
@@ -52,10 +47,10 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
         order by recorded_at limit ${BATCH})
       returning 1
     )
-    select greatest((select count(*) from deleted_deliveries), (select count(*) from deleted_keys),
-      (select count(*) from deleted_audit), (select count(*) from deleted_sessions),
+    select greatest((select count(*) from deleted_keys), (select count(*) from deleted_audit), (select count(*) from deleted_sessions),
       (select count(*) from deleted_ticks))::int as largest_batch`;
   await foldCounters(sql);
   const hasMoreOfTenants = await deleteOfTenants(sql);
-  return hasMoreOfTenants || (row?.largest_batch ?? 0) >= BATCH;
+  const hasMoreDeliveries = await deleteDeliveries(sql);
+  return hasMoreOfTenants || hasMoreDeliveries || (row?.largest_batch ?? 0) >= BATCH;
 }

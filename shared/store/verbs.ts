@@ -18,6 +18,7 @@ import {
   takeUnusedSegments,
 } from "./archive/archive-journals.ts";
 import { JournalBatch, claimJournals, queueEndedRuns } from "./archive/queue-journals.ts";
+import { LaneToStart, StartsTaken, takeStarts } from "./lanes/lane-starts.ts";
 import { readChatHistory, readTurnText, saveChatSummary } from "./chat/messages.ts";
 import { wakeTurns } from "./chat/turn-order.ts";
 import { readDefinition } from "./definitions/agents-and-tools.ts";
@@ -43,7 +44,14 @@ import { readModelPrices } from "./money/model-prices.ts";
 import { CallToReserve, Reservation, releaseReservation, reserveInBudgets } from "./money/reserve.ts";
 import { countRuns } from "./metrics/count-runs.ts";
 import { CounterValue, MAX_VALUES, saveCounters } from "./metrics/counters.ts";
-import { ClaimedRun, claimDirectly, claimRuns, handBack, readInput } from "./runs/claim-runs.ts";
+import {
+  ClaimedRun,
+  RunToHandBack,
+  claimDirectly,
+  claimRuns,
+  handBack,
+  readInput,
+} from "./runs/claim-runs.ts";
 import { DueRun, ScanBounds, ScanPosition, listDueRuns, readScanBounds } from "./runs/due-runs.ts";
 import { OverdueRun, listOverdueRuns, reclaimFromSilent, reclaimOverdue } from "./runs/reclaim-runs.ts";
 import { RunSnapshot, readRunSnapshots } from "./runs/run-snapshots.ts";
@@ -139,7 +147,7 @@ export function bindVerbs(bind: Bind) {
     }),
     handBack: bind({
       name: "handBack",
-      args: z.tuple([Incarnation, z.array(z.object({ run_id: RunId, attempt: z.number().int() }))]),
+      args: z.tuple([Incarnation, z.array(RunToHandBack)]),
       result: runIds,
       run: handBack,
     }),
@@ -338,6 +346,12 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([z.array(OverdueRun).max(1_000)]),
       result: z.array(DueRun),
       run: reclaimOverdue,
+    }),
+    takeStarts: bind({
+      name: "takeStarts",
+      args: z.tuple([LaneToStart]),
+      result: StartsTaken,
+      run: takeStarts,
     }),
     listChangedLimits: bind({
       name: "listChangedLimits",

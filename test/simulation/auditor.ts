@@ -149,6 +149,7 @@ function bound(store: Statements): Statements {
     reserveInBudgets: (...args) => store.reserveInBudgets(...args),
     releaseReservation: (...args) => store.releaseReservation(...args),
     wakeBudgetWaits: () => store.wakeBudgetWaits(),
+    takeStarts: (...args) => store.takeStarts(...args),
     readModelPrices: () => store.readModelPrices(),
     beat: (...args) => store.beat(...args),
     readPinnedDefinition: (...args) => store.readPinnedDefinition(...args),

@@ -9,7 +9,7 @@ import type { StoredPage } from "../../shared/contracts/journal-entry.ts";
 import { columnsOf } from "../../shared/store/journal/entry-columns.ts";
 import type { EntryColumns } from "../../shared/store/journal/entry-columns.ts";
 import type { NewEntry } from "../../shared/store/journal/new-entry.ts";
-import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
+import type { ClaimedRun, RunToHandBack } from "../../shared/store/runs/claim-runs.ts";
 import type { RunSnapshot } from "../../shared/store/runs/run-snapshots.ts";
 import type { RunningRun } from "../../shared/store/runs/running-runs.ts";
 import type { OverdueRun } from "../../shared/store/runs/reclaim-runs.ts";
@@ -69,7 +69,7 @@ export class PostgresModel implements Statements {
         crash_count: row.crash_count + (takeover ? 1 : 0),
       });
       checkRow(row);
-      claimed.push(this.#claimedOf(row));
+      claimed.push({ ...this.#claimedOf(row), takeover });
     }
     return claimed;
   }
@@ -172,11 +172,12 @@ export class PostgresModel implements Statements {
     }));
   }
 
-  handBack(owner: string, runs: readonly { run_id: RunId; attempt: number }[]): RunId[] {
-    return runs.flatMap(({ run_id, attempt }) => {
+  handBack(owner: string, runs: readonly RunToHandBack[]): RunId[] {
+    return runs.flatMap(({ run_id, attempt, delay_ms = 0 }) => {
       const row = this.tables.runs.get(run_id);
       if (!row || row.attempt !== attempt || row.owner !== owner || row.status !== "running") return [];
       this.#requeue(row, 0);
+      row.wake_at = this.now + delay_ms;
       return [run_id];
     });
   }
@@ -379,6 +380,10 @@ export class PostgresModel implements Statements {
 
   readModelPrices(): Answer<"readModelPrices"> {
     return [];
+  }
+
+  takeStarts(): Answer<"takeStarts"> {
+    throw new Error("no lane of the simulation has a rate");
   }
 
   readPinnedDefinition(_tenant: string, id: string, _version: number): string | null {
@@ -657,7 +662,7 @@ export class PostgresModel implements Statements {
     return { ...nameOf(row), status, wake_at: text(wake_at), late_ms: this.now - wake_at };
   }
 
-  #claimedOf(row: RunRow): ClaimedRun {
+  #claimedOf(row: RunRow): Omit<ClaimedRun, "takeover"> {
     const { correlation_id, attempt, event_seq, signals, crash_count, cost_micro_usd, journal_bytes } = row;
     return {
       ...nameOf(row),

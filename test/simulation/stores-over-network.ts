@@ -32,6 +32,7 @@ export function storeOverNetwork(
     reserveInBudgets: (...args) => call("reserveInBudgets", () => store.reserveInBudgets(...args)),
     releaseReservation: (...args) => call("releaseReservation", () => store.releaseReservation(...args)),
     wakeBudgetWaits: (...args) => call("wakeBudgetWaits", () => store.wakeBudgetWaits(...args)),
+    takeStarts: (...args) => call("takeStarts", () => store.takeStarts(...args)),
     readModelPrices: (...args) => call("readModelPrices", () => store.readModelPrices(...args)),
     beat: (...args) => call("beat", () => store.beat(...args)),
     readPinnedDefinition: (...args) =>

@@ -45,6 +45,7 @@ export const refusingStore: StateStore = {
   readTurnText: refuse,
   wakeTurns: refuse,
   takeLock: refuse,
+  takeStarts: refuse,
   readScanBounds: refuse,
   listDueRuns: refuse,
   listRunningRuns: refuse,

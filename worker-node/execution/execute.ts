@@ -24,9 +24,6 @@ import { ResultRejected } from "./track-scope.ts";
 import { Waits } from "./waits.ts";
 import { walkTrack } from "./walk-track.ts";
 
-/** Crashes without a checkpoint between them after which a run is not executed again. */
-const POISON_CRASHES = 3;
-
 /**
  * Executes a run from where its journal ends to its end, or to where it has to wait. `signal` is aborted with a Stop when
  * something outside stops the execution; `Stop` says what each reason causes. `onStateHeld` gets the bytes of state that the
@@ -86,9 +83,9 @@ export async function execute(
 /** Moves a run from step to step, until it ends or parks. */
 async function walkRun(state: ExecutionState, signal: AbortSignal): Promise<Ending> {
   const { run, deps } = state;
-  // Checked before the definition, the input and the journal are read: a value that crashed three workers must not crash a
-  // fourth.
-  if (run.crash_count >= POISON_CRASHES) {
+  const { attempts, timeout_seconds } = deps.laneSettings(run.lane);
+  // Checked before the definition, the input and the journal are read: a value that crashed as many workers must not crash another.
+  if (attempts !== null && run.crash_count >= attempts) {
     const message = `${run.crash_count} workers died while they executed this run, without a checkpoint between`;
     return failRun(state, { code: "poison", message, step_id: null });
   }
@@ -99,7 +96,7 @@ async function walkRun(state: ExecutionState, signal: AbortSignal): Promise<Endi
   const pinned = await waitForStore(signal, () =>
     deps.definitions.orchestration(definition_tenant, orchestration_id, definition_version),
   );
-  const definition = withinLimits(pinned, run);
+  const definition = withinLimits(pinned, run, timeout_seconds);
   state.steps = definition.steps;
   const input = await inputOf(run, deps, signal);
   const initial = initialState(definition, input);
@@ -128,10 +125,14 @@ async function walkRun(state: ExecutionState, signal: AbortSignal): Promise<Endi
   }
 }
 
-/** The definition with the limits of this run: a child may use no more than its parent had left. */
+/**
+ * The definition with the limits of this run: a child may use no more than its parent had left, and no run more than its lane's
+ * `timeout_seconds`.
+ */
 function withinLimits(
   definition: Orchestration,
   { cost_limit_micro_usd: cost, time_limit_ms: time }: ClaimedRun,
+  laneSeconds: number | null,
 ): Orchestration {
   const { max_total_cost_usd, timeout_minutes } = definition;
   return {
@@ -140,7 +141,7 @@ function withinLimits(
       cost === null || cost === undefined
         ? max_total_cost_usd
         : Math.min(cost / 1_000_000, max_total_cost_usd ?? Infinity),
-    timeout_minutes: Math.min(timeout_minutes, (time ?? Infinity) / 60_000),
+    timeout_minutes: Math.min(timeout_minutes, (time ?? Infinity) / 60_000, (laneSeconds ?? Infinity) / 60),
   };
 }
 

@@ -3,6 +3,7 @@ import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { ParkRecord, Usage } from "../../shared/contracts/journal-entry.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
+import type { LaneSettingsOf } from "../../shared/contracts/lane-settings.ts";
 import type { Count } from "../../shared/metrics.ts";
 import type { Progress } from "../../shared/journal/fold.ts";
 import type { Track } from "../../shared/journal/track.ts";
@@ -60,6 +61,7 @@ export type ExecutionDeps = {
   count: Count;
   /** Absent: this worker does not trace. */
   tracing?: Tracing;
+  laneSettings: LaneSettingsOf;
   /** Throws unless this worker may still move the run. */
   confirm(run: ClaimedRun, signal: AbortSignal): Promise<void>;
 };

@@ -30,7 +30,12 @@ export function openExecution(parts: {
   children: ChildStarts;
   count: Count;
   tracing: Tracing | null;
-}): { deps: Omit<ExecutionDeps, "confirm">; lister: McpLister; models: string; close(): Promise<void> } {
+}): {
+  deps: Omit<ExecutionDeps, "confirm" | "laneSettings">;
+  lister: McpLister;
+  models: string;
+  close(): Promise<void>;
+} {
   const { owner, config, store, artifacts, egress, publish, children, count, tracing } = parts;
   const prices: Prices = new Prices(
     () => store.readModelPrices(),

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
+import { backoffOf } from "../../shared/contracts/lane-settings.ts";
 import { queueShardOf } from "../../shared/keys.ts";
 import { aboutRun, log, messageOf } from "../../shared/log.ts";
 import type { LogFields } from "../../shared/log.ts";
@@ -48,14 +49,28 @@ export class Executions {
     return this.#executions.has(run);
   }
 
-  /** Executes runs that were just claimed. While the worker drains, hands them back at once. */
+  /**
+   * Executes runs that were just claimed. While the worker drains, hands them back at once. A run whose worker has died waits first,
+   * if its lane has a backoff.
+   */
   async begin(claimed: readonly ClaimedRun[]): Promise<void> {
-    if (!this.#isDraining) {
-      for (const run of claimed) this.#begin(run);
-    } else if (claimed.length > 0) {
-      const runs = claimed.map((run) => ({ about: aboutRun(run), job: jobOf(run), attempt: run.attempt }));
-      await handBack(this.#deps, runs);
+    const returned: HandedBack[] = [];
+    for (const run of claimed) {
+      const delayMs = this.#isDraining ? 0 : this.#backoffMs(run);
+      if (this.#isDraining)
+        returned.push({ about: aboutRun(run), job: jobOf(run), attempt: run.attempt, delayMs, reason: "drain" });
+      else if (delayMs > 0)
+        returned.push({ about: aboutRun(run), job: jobOf(run), attempt: run.attempt, delayMs, reason: "crash" });
+      else this.#begin(run);
     }
+    if (returned.length > 0) await handBack(this.#deps, returned);
+  }
+
+  /** 0 also for a run that is to end now: it was cancelled, or has no further try. */
+  #backoffMs({ lane, takeover, crash_count, cancel }: ClaimedRun): number {
+    const { attempts, first_backoff_seconds } = this.#deps.execution.laneSettings(lane);
+    if (!takeover || cancel || (attempts !== null && crash_count >= attempts)) return 0;
+    return backoffOf(first_backoff_seconds, crash_count);
   }
 
   /**
@@ -77,7 +92,8 @@ export class Executions {
     const unfinished = [...this.#executions.values()];
     for (const { stop } of unfinished) stop.abort(new Stop("drain", "the worker is shutting down"));
     await Promise.race([this.#allDone(), sleep(STOP_MS)]);
-    if (unfinished.length > 0) await handBack(this.#deps, unfinished);
+    const returned = unfinished.map((each) => ({ ...each, delayMs: 0, reason: "drain" as const }));
+    if (returned.length > 0) await handBack(this.#deps, returned);
   }
 
   async #allDone(): Promise<void> {
@@ -138,24 +154,27 @@ export class Executions {
   }
 }
 
+/** A run that goes back to the queue. `delayMs`: when it is due again. */
+type HandedBack = { about: LogFields; job: Job; attempt: number; delayMs: number; reason: "drain" | "crash" };
+
 /**
  * Returns runs that this worker will not finish: Postgres queues them again, then the queue ends their leases. Another
- * worker can claim them at once, and no crash is counted. Never throws: the beats of this process end soon, and then
+ * worker can claim them when they are due, and no crash is counted. Never throws: the beats of this process end soon, and then
  * other workers take over what could not be handed back.
  */
 async function handBack(
   { owner, store, queue, tracked }: ExecutionsDeps,
-  runs: readonly Pick<Execution, "about" | "job" | "attempt">[],
+  runs: readonly HandedBack[],
 ): Promise<void> {
   try {
-    const fences = runs.map(({ job, attempt }) => ({ run_id: job.run, attempt }));
+    const fences = runs.map(({ job, attempt, delayMs }) => ({ run_id: job.run, attempt, delay_ms: delayMs }));
     const returned = new Set(await store.handBack(owner, fences));
     // From here on another worker may have their leases. The lease of a run whose step is slow to stop must not be renewed.
     for (const run of returned) tracked.untrack(run);
-    const handedBack = runs.filter(({ job }) => returned.has(job.run));
-    const ready = handedBack.map(({ job }) => ({ ...job, status: "queued" as const, delayMs: 0 }));
-    await queue.release(ready, owner);
-    for (const { about } of handedBack) log.info("run.handed_back", { ...about, reason: "drain" });
+    const released = runs.filter(({ job }) => returned.has(job.run));
+    const waiting = released.map(({ job, delayMs }) => ({ ...job, status: "queued" as const, delayMs }));
+    await queue.release(waiting, owner);
+    for (const { about, reason } of released) log.info("run.handed_back", { ...about, reason });
   } catch (error) {
     log.warn("run.hand_back_failed", { message: messageOf(error) });
   }

@@ -4,6 +4,7 @@ import type { Job } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { Beat, BeatReply, OwnedRun } from "../../shared/store/workers/beats.ts";
+import type { LiveLaneSettings } from "./live-lane-settings.ts";
 import type { QueueLinks } from "./queue-links.ts";
 import type { TrackedRuns } from "./tracked-runs.ts";
 import type { WorkerTiming } from "./worker-timing.ts";
@@ -18,6 +19,8 @@ export type HeartbeatDeps = {
   links: QueueLinks;
   timing: WorkerTiming;
   tracked: TrackedRuns;
+  /** Gets the settings of lanes from each reply. */
+  laneSettings: Pick<LiveLaneSettings, "replace">;
   report: () => WorkerReport;
   /** Called after each beat whose reply asks this worker to drain. */
   onDrain?: () => void;
@@ -142,6 +145,7 @@ export class Heartbeat {
     links.reportPostgres(true);
     const { owned } = reply;
     if (reply.drain) this.#deps.onDrain?.();
+    if (reply.lanes) this.#deps.laneSettings.replace(reply.lanes);
     this.#areSilencesCounted = reply.silences !== null;
     const isFirst = this.#confirmedMs === -Infinity;
     const wasSilent = !isFirst && sentMs - this.#confirmedMs > this.#deps.timing.freshConfirmationMs;

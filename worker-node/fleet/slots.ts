@@ -1,7 +1,9 @@
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
+import { RunLane, isRunLane } from "../../shared/contracts/run.ts";
 import type { Lane } from "../../shared/contracts/run.ts";
-import { LANES } from "../../shared/contracts/run.ts";
+import { LANE_SHARES } from "../../shared/contracts/lane-settings.ts";
 import type { HeldRuns, Room } from "../../shared/queue/claim.ts";
+import { LiveLaneSettings } from "./live-lane-settings.ts";
 
 /**
  * A worker has this many times WORKER_CONCURRENCY slots. Any tenant may take an open slot, and `openTotal` of them are open; the
@@ -17,6 +19,7 @@ const ALL_SLOTS = 2;
  */
 const STATE_BYTES = 256 * 1024 * 1024;
 
+type LaneSlots = Partial<Record<Lane, number>>;
 type Held = { tenant: TenantId; lane: Lane; stateBytes: number };
 
 /** The markers to wait for: of lanes with an open slot, and of lanes that have only spare slots. */
@@ -27,6 +30,7 @@ export class Slots {
   /** WORKER_CONCURRENCY: how many slots are open, which is what a tenant that is alone may hold. */
   readonly openTotal: number;
   readonly lanes: readonly Lane[];
+  readonly laneSettings: LiveLaneSettings;
   readonly #held = new Map<RunId, Held>();
   #stateBytes = 0;
   /** Slots that claims under way may fill. */
@@ -34,9 +38,11 @@ export class Slots {
   #freed = Promise.withResolvers<void>();
   #released = Promise.withResolvers<void>();
 
-  constructor(openTotal: number, lanes: readonly Lane[]) {
+  constructor(openTotal: number, lanes: readonly Lane[], laneSettings = new LiveLaneSettings()) {
     this.openTotal = openTotal;
     this.lanes = lanes;
+    this.laneSettings = laneSettings;
+    laneSettings.onChange(() => this.wakeWaiting());
   }
 
   get active(): number {
@@ -107,13 +113,15 @@ export class Slots {
   room(): Required<Room> {
     const slots = this.free;
     const open = this.#hasMuchState ? 0 : Math.max(0, slots - (this.total - this.openTotal));
-    const openLanes = lanesOf(this.lanes, this.openTotal);
-    const lanes = Object.fromEntries(this.lanes.map((lane) => [lane, ALL_SLOTS * (openLanes[lane] ?? 0)]));
+    const openLanes: LaneSlots = {};
+    const lanes: LaneSlots = {};
+    for (const lane of this.lanes) [openLanes[lane], lanes[lane]] = this.#slotsOf(lane);
     for (const { lane } of this.#held.values()) {
       openLanes[lane] = (openLanes[lane] ?? 0) - 1;
       lanes[lane] = (lanes[lane] ?? 0) - 1;
     }
-    return { slots, lanes, shares: { open, openLanes, held: this.#heldRuns() } };
+    const rules = Object.fromEntries(RunLane.options.map((lane) => [lane, this.laneSettings.of(lane)]));
+    return { slots, lanes, shares: { open, openLanes, held: this.#heldRuns() }, rules };
   }
 
   /** The markers to wait for. Those of lanes that are full here are left out: they are for other workers. */
@@ -125,6 +133,19 @@ export class Slots {
       open: this.lanes.filter(isOpen),
       spare: this.lanes.filter((lane) => hasRoom(lane) && !isOpen(lane)),
     };
+  }
+
+  /**
+   * How many slots of the worker a lane may hold: open ones, and all of them. A number that an operator has set is the most, for any
+   * tenant. Otherwise each open slot has a spare one beside it, as in the whole worker; the only lane of a worker has all slots.
+   */
+  #slotsOf(lane: Lane): [open: number, all: number] {
+    const { slots } = this.laneSettings.of(lane);
+    // In the lanes of mails and deliveries the number is that of their senders.
+    if (slots !== null && isRunLane(lane)) return [slots, slots];
+    const share = this.lanes.length === 1 ? 1 : LANE_SHARES[lane];
+    const open = Math.max(1, Math.floor(this.openTotal * share));
+    return [open, ALL_SLOTS * open];
   }
 
   get #hasMuchState(): boolean {
@@ -145,10 +166,4 @@ export class Slots {
       }));
     });
   }
-}
-
-/** How many open slots each lane has in a worker with `slots` open slots. The only lane of a worker gets all of them. */
-function lanesOf(lanes: readonly Lane[], slots: number): Partial<Record<Lane, number>> {
-  const share = (lane: Lane) => (lanes.length === 1 ? 1 : LANES[lane].share);
-  return Object.fromEntries(lanes.map((lane) => [lane, Math.max(1, Math.floor(slots * share(lane)))]));
 }

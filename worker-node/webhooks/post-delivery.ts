@@ -1,24 +1,24 @@
 import type { ReadRange } from "../../shared/archive/read-archive.ts";
+import type { LaneSettingsOf } from "../../shared/contracts/lane-settings.ts";
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
 import { endpointPlace } from "../../shared/contracts/webhook-endpoint.ts";
 import { SealError, sealedPlace, unseal } from "../../shared/security/seal.ts";
 import type { MasterKey } from "../../shared/security/seal.ts";
 import type { DueDelivery } from "../../shared/store/webhooks/claim-deliveries.ts";
-import { WEBHOOK_REQUEST_MS } from "../../shared/timing.ts";
 import { inSpan } from "../../shared/tracing/span.ts";
 import type { Tracer } from "../../shared/tracing/span.ts";
 import type { Egress } from "../outbound/egress-guard.ts";
 import { send } from "../outbound/request.ts";
 import { bodyOf } from "./delivery-body.ts";
 import { headersOf } from "./delivery-headers.ts";
-import { judgeFailure, judgeResponse } from "./try-verdict.ts";
+import { judgeFailure, judgeResponse, timeoutMsOf } from "./try-verdict.ts";
 import type { Verdict } from "./try-verdict.ts";
 
 /**
  * `masterKey` opens the secrets of webhooks. Null: this worker has none, and cannot send a delivery with a secret. `readArchive` reads
  * archived journals.
  */
-export type WebhookDeps = { egress: Egress; masterKey: MasterKey | null; readArchive: ReadRange; tracer?: Tracer | null };
+export type WebhookDeps = { egress: Egress; masterKey: MasterKey | null; readArchive: ReadRange; laneSettings: LaneSettingsOf; tracer?: Tracer | null };
 
 /**
  * Sends a delivery once. Every failure is a verdict; only an abort of `signal` throws, with its reason.
@@ -50,11 +50,12 @@ export async function postDelivery(
 async function postInSpan(
   delivery: DueDelivery,
   events: string | null,
-  { egress, masterKey }: Pick<WebhookDeps, "egress" | "masterKey">,
+  { egress, masterKey, laneSettings }: Pick<WebhookDeps, "egress" | "masterKey" | "laneSettings">,
   signal: AbortSignal,
   traceparent: string | undefined,
 ): Promise<Verdict> {
   const { delivery_id, failures } = delivery;
+  const lane = laneSettings("webhooks");
   try {
     const secrets = await secretsOf(delivery, masterKey);
     const body = bodyOf(delivery, events);
@@ -67,17 +68,17 @@ async function postInSpan(
           ...(traceparent !== undefined && { traceparent }),
         },
         body,
-        timeoutMs: WEBHOOK_REQUEST_MS,
+        timeoutMs: timeoutMsOf(lane),
         timeoutCode: "webhook_timeout",
         maxResponseBytes: "ignored",
         signal,
       },
       egress,
     );
-    return judgeResponse(response, failures, Math.random);
+    return judgeResponse(response, failures, Math.random, lane);
   } catch (error) {
     signal.throwIfAborted();
-    return judgeFailure(error, failures, Math.random);
+    return judgeFailure(error, failures, Math.random, lane);
   }
 }
 

@@ -3,12 +3,16 @@ import { log, messageOf } from "../../shared/log.ts";
 import type { DueDelivery, Receiver } from "../../shared/store/webhooks/claim-deliveries.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { WEBHOOK_PASS_MS } from "../../shared/timing.ts";
+import type { LaneSettingsOf } from "../../shared/contracts/lane-settings.ts";
+import { LaneStarts } from "../outbound/lane-starts.ts";
 import { OpenTries } from "./open-tries.ts";
 import type { OutcomeCounts } from "./open-tries.ts";
 import type { WebhookDeps } from "./post-delivery.ts";
 
-/** Requests that this worker has open at once. The claim limits the share of each receiver and each tenant. */
-const SLOTS = 64;
+/** The most deliveries of one claim. The claim limits the share of each receiver and each tenant. */
+const MAX_PER_CLAIM = 100;
+/** The shortest wait for the next start of a lane with a rate. */
+const MIN_START_WAIT_MS = 20;
 /** The most claims without a delivery in one pass. Every request that ends causes a pass, and there may be many receivers. */
 const MAX_EMPTY_CLAIMS = 3;
 /** The pause in which another worker's claim commits and releases its locks. */
@@ -19,16 +23,20 @@ const LOCKED_PAUSE_MS = 20;
  * worker that dies loses none. A request whose outcome was not written is sent again, with the same `webhook-id`.
  *
  * A pass claims deliveries when `wake` is called, when a request has ended, and every 5 s for deliveries that other
- * workers did not finish. The requests use none of the worker's slots for runs.
+ * workers did not finish. The requests use none of the worker's slots for runs: the settings of the lane `webhooks` say how many
+ * are open at once, and how many all workers together begin in a second.
  */
 export class Sender {
   readonly sent: OutcomeCounts = { delivered: 0, rejected: 0, expired: 0, retried: 0 };
   readonly #store: StateStore;
   readonly #canSign: boolean;
   readonly #tries: OpenTries;
+  readonly #settings: LaneSettingsOf;
+  readonly #starts: LaneStarts;
   /** Deliveries of a claim that ended after the drain began: they are not sent. */
   readonly #unsent: DueDelivery[] = [];
   #timer: NodeJS.Timeout | undefined;
+  #nextStart: NodeJS.Timeout | undefined;
   #claiming = false;
   #pass: Promise<void> | null = null;
   #passRequested = false;
@@ -39,6 +47,8 @@ export class Sender {
   constructor(store: StateStore, deps: WebhookDeps) {
     this.#store = store;
     this.#canSign = deps.masterKey !== null;
+    this.#settings = deps.laneSettings;
+    this.#starts = new LaneStarts("webhooks", store, deps.laneSettings);
     this.#tries = new OpenTries(store, deps, this.sent, () => this.wake());
   }
 
@@ -69,6 +79,7 @@ export class Sender {
   async drain(graceMs: number): Promise<void> {
     this.#claiming = false;
     clearInterval(this.#timer);
+    clearTimeout(this.#nextStart);
     await this.#pass;
     const interrupted = await this.#tries.drain(graceMs);
     await this.#release([...this.#unsent, ...interrupted]);
@@ -80,17 +91,20 @@ export class Sender {
    */
   async #runPass(): Promise<void> {
     for (let emptyClaims = 0; emptyClaims < MAX_EMPTY_CLAIMS;) {
-      const free = SLOTS - this.#tries.size;
+      const free = Math.min(MAX_PER_CLAIM, (this.#settings("webhooks").slots ?? Infinity) - this.#tries.size);
       if (!this.#claiming || free <= 0) return;
+      const { granted, nextMs } = await this.#starts.take(free);
+      if (granted === 0) return this.#wakeAfter(nextMs);
       const claimedMs = performance.now();
       const from = this.#cursor;
       const busy = this.#tries.busyReceivers();
-      const claimed = await this.#store.claimDeliveries(free, busy, from, this.#canSign);
+      const claimed = await this.#store.claimDeliveries(granted, busy, from, this.#canSign);
       this.#claimFailed = false;
       this.#cursor = claimed.after;
       this.sent.expired += claimed.expired;
       this.sent.rejected += claimed.withdrawn;
       for (const delivery of claimed.deliveries) this.#begin(delivery, claimedMs);
+      await this.#starts.giveBack(granted - claimed.deliveries.length);
       if (claimed.deliveries.length + claimed.expired + claimed.withdrawn > 0) continue;
       emptyClaims += 1;
       // Other claimers had locked the deliveries that this claim chose; more may be due behind them at the same place.
@@ -99,6 +113,11 @@ export class Sender {
         await sleep(LOCKED_PAUSE_MS);
       } else if (from === null && claimed.after === null) return;
     }
+  }
+
+  #wakeAfter(ms: number): void {
+    clearTimeout(this.#nextStart);
+    if (this.#claiming) this.#nextStart = setTimeout(() => this.wake(), Math.max(MIN_START_WAIT_MS, ms));
   }
 
   #begin(delivery: DueDelivery, claimedMs: number): void {

@@ -23,6 +23,8 @@ export const ClaimedRun = z.object({
   event_seq: z.number(),
   signals: z.number(),
   crash_count: z.number(),
+  /** This claim counted a crash: its owner was silent. An edge of an earlier version does not say it. */
+  takeover: z.boolean().default(false),
   cancel: z.boolean(),
   lane: Lane,
   priority: z.number(),
@@ -111,7 +113,7 @@ async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Pr
       crash_count = r.crash_count + c.takeover::int
     from claimable c where r.run_id = c.run_id
     returning r.run_id, r.tenant_id, r.orchestration_id, r.definition_tenant, r.definition_version, r.attempt,
-      r.event_seq, r.signals, r.crash_count, r.lane, r.priority,
+      r.event_seq, r.signals, r.crash_count, c.takeover, r.lane, r.priority,
       -- A parent that ended at the moment in which it started this run has not seen it. A run that has begun was seen, and one that
       -- a client retries goes on without its parent.
       r.cancel_requested_at is not null or r.parent_wait_id is not null and r.event_seq = 0 and exists (
@@ -131,20 +133,24 @@ export async function readInput(sql: Sql, run: RunId): Promise<string | null> {
   return row?.input ?? null;
 }
 
+/** A run that a worker gives back. `delay_ms`: it is due again after this time; absent: at once. */
+export const RunToHandBack = z.object({
+  run_id: RunId,
+  attempt: z.number().int(),
+  delay_ms: z.number().nonnegative().exactOptional(),
+});
+export type RunToHandBack = z.infer<typeof RunToHandBack>;
+
 /**
  * Queues runs again that `owner` owns under these attempts and does not execute (any more). It does not count as a
  * crash.
  * @returns the runs that were handed back
  */
-export async function handBack(
-  sql: Sql,
-  owner: string,
-  runs: readonly { run_id: RunId; attempt: number }[],
-): Promise<RunId[]> {
+export async function handBack(sql: Sql, owner: string, runs: readonly RunToHandBack[]): Promise<RunId[]> {
   const rows = await sql<{ run_id: RunId }[]>`
-    update runs r set status = 'queued', owner = null, wake_at = now()
-    from unnest(${pgArray(runs.map((r) => r.run_id))}::text[], ${pgArray(runs.map((r) => r.attempt))}::int[])
-      as owned(run_id, attempt)
+    update runs r set status = 'queued', owner = null, wake_at = now() + owned.delay_ms * interval '1 millisecond'
+    from unnest(${pgArray(runs.map((r) => r.run_id))}::text[], ${pgArray(runs.map((r) => r.attempt))}::int[],
+      ${pgArray(runs.map((r) => r.delay_ms ?? 0))}::float8[]) as owned(run_id, attempt, delay_ms)
     where r.run_id = owned.run_id and r.attempt = owned.attempt and r.owner = ${owner} and r.status = 'running'
     returning r.run_id`;
   return rows.map((row) => row.run_id);

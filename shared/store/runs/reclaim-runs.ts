@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { RunId } from "../../contracts/ids.ts";
+import { MAX_BACKOFF_MS } from "../../contracts/lane-settings.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 import type { DueRun } from "./due-runs.ts";
@@ -22,7 +23,7 @@ export async function reclaimFromSilent(
           and w.beat_at is distinct from ${observedBeat}::text::timestamptz)
       limit 1000 for update skip locked
     )
-    update runs r set status = 'queued', owner = null, wake_at = now(), crash_count = crash_count + 1
+    update runs r set status = 'queued', owner = null, wake_at = now() + ${backoff(sql)}, crash_count = crash_count + 1
     from abandoned a where r.run_id = a.run_id and r.owner = ${owner}
     returning r.run_id, r.tenant_id, r.lane, r.priority, r.status, r.wake_at::text as wake_at,
       floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms, 0::float8 as late_ms`;
@@ -50,7 +51,7 @@ export async function listOverdueRuns(sql: Sql): Promise<OverdueRun[]> {
 /** Reclaims overdue runs that have not changed since they were observed (docs/protocol.md 7.4). */
 export async function reclaimOverdue(sql: Sql, observed: readonly OverdueRun[]): Promise<DueRun[]> {
   return sql<DueRun[]>`
-    update runs r set status = 'queued', owner = null, wake_at = now(), crash_count = crash_count + 1
+    update runs r set status = 'queued', owner = null, wake_at = now() + ${backoff(sql)}, crash_count = crash_count + 1
     from unnest(
       ${pgArray(observed.map((o) => o.run_id))}::text[], ${pgArray(observed.map((o) => o.attempt))}::int[],
       ${pgArray(observed.map((o) => o.event_seq))}::int[], ${pgArray(observed.map((o) => o.deadline_at))}::timestamptz[]
@@ -59,4 +60,11 @@ export async function reclaimOverdue(sql: Sql, observed: readonly OverdueRun[]):
       and r.deadline_at = o.deadline_at
     returning r.run_id, r.tenant_id, r.lane, r.priority, r.status, r.wake_at::text as wake_at,
       floor(extract(epoch from r.queued_at) * 1000)::float8 as queued_at_ms, 0::float8 as late_ms`;
+}
+
+/** How long a reclaimed run waits before its next try: as its lane says, like `backoffOf`. No lane of runs has a backoff by default. */
+function backoff(sql: Sql) {
+  return sql`coalesce((
+      select least(${MAX_BACKOFF_MS}, (l.settings->>'first_backoff_seconds')::float8 * 1000 * 2 ^ least(r.crash_count, 20))
+      from lanes l where l.lane = r.lane), 0) * interval '1 millisecond'`;
 }

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { Incarnation, RunId } from "../../contracts/ids.ts";
+import { ChangedLanes } from "../../contracts/lane-settings.ts";
 import { Lane } from "../../contracts/run.ts";
 import { SILENCE_MARGIN_MS } from "../../timing.ts";
 import { pgArray } from "../sql.ts";
@@ -40,18 +41,20 @@ export type OwnedRun = z.infer<typeof OwnedRun>;
 /**
  * The reply to a beat. `owned`: all running runs that the worker owns; it must stop an execution of a run that is not among
  * them. `silences`: how often it was silent so far, which its next claims name. Null: an edge of a version that does not
- * count them. `drain`: an operator has asked the worker to drain.
+ * count them. `drain`: an operator has asked the worker to drain. `lanes`: the settings of lanes that operators have changed; an
+ * edge of an earlier version sends none.
  */
 export const BeatReply = z.object({
   silences: z.number().int().nullable(),
   drain: z.boolean().default(false),
+  lanes: ChangedLanes.exactOptional(),
   owned: z.array(OwnedRun),
 });
 export type BeatReply = z.infer<typeof BeatReply>;
 
 /** A worker's sign of life (docs/protocol.md 5.3). */
 export async function beat(sql: Sql, worker: Beat): Promise<BeatReply> {
-  const [row] = await sql<BeatReply[]>`
+  const [row] = await sql`
     with beaten as (
       insert into workers (incarnation, worker_id, hostname, address, status, lanes, slots, active,
         loop_lag_ms, redis_ok, silent_after, pid)
@@ -65,7 +68,7 @@ export async function beat(sql: Sql, worker: Beat): Promise<BeatReply> {
           + (workers.beat_at + workers.silent_after < clock_timestamp() + ${SILENCE_MARGIN_MS} * interval '1 millisecond')::int
       returning silences, drain_requested_at is not null as drain
     )
-    select silences, drain, (
+    select silences, drain, (select coalesce(json_object_agg(lane, settings), '{}') from lanes) as lanes, (
       select coalesce(json_agg(json_build_object('run_id', run_id, 'attempt', attempt, 'signals', signals,
         'cancel', cancel_requested_at is not null, 'has_budget', exists (select from budgets) and has_budget(tenant_id, orchestration_id, end_user))), '[]')
       from runs where owner = ${worker.incarnation} and status = 'running') as owned

@@ -130,6 +130,7 @@ async function startChat(): Promise<string> {
 function pathOf(template: string): string {
   return template
     .replace("{name}", "a~b")
+    .replace("{lane}", "bulk")
     .replaceAll(/([\w-]+)\/\{(?:id|run_id|batch_id|session_id)\}/g, (_, kind: string) => {
       const id = ids[kind];
       if (id === undefined) throw new Error(`there is no ${kind} to try ${template} with: add one here`);
@@ -170,7 +171,7 @@ const status = (expected: number) => async (_route: Route, answer: Response) =>
 
 /** What belongs to the operator: a tenant's key is refused, whatever its scopes are. */
 const OF_THE_PLATFORM =
-  /\/api\/v2\/metrics$|\/scale\/(workers|queue$|config$|test-|model-prices$)|^(GET|POST) .*\/scale\/tenants$|^(PATCH|DELETE) .*\/scale\/tenants\/\{id\}$/;
+  /\/api\/v2\/metrics$|\/scale\/(workers|queue|config$|test-|model-prices$)|^(GET|POST) .*\/scale\/tenants$|^(PATCH|DELETE) .*\/scale\/tenants\/\{id\}$/;
 const isOfPlatform = ({ method, template }: Route) => OF_THE_PLATFORM.test(`${method} ${template}`);
 
 describe("every route that requires a key", () => {

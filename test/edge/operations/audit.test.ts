@@ -130,10 +130,14 @@ test("every route with the scope admin that changes something is recorded", asyn
     const [, kind = ""] = /scale\/([^/]+)/.exec(path) ?? [];
     const body = method === "DELETE" ? undefined : {};
     const headers = { "x-request-id": crypto.randomUUID() };
-    const answer = await app.call(method, path.replace("{id}", ids[kind] ?? "some-id"), {
-      headers,
-      ...(body && { body }),
-    });
+    const answer = await app.call(
+      method,
+      path.replace("{lane}", "bulk").replace("{id}", ids[kind] ?? "some-id"),
+      {
+        headers,
+        ...(body && { body }),
+      },
+    );
     await app.settled();
     const rows = await app.stores.sql<{ action: string; status: number }[]>`
       select action, status from audit where request_id = ${answer.headers.get("x-request-id") ?? ""}`;

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Webhook as StandardWebhook } from "standardwebhooks";
 import { Webhook as SvixWebhook } from "svix";
 import { z } from "zod";
+import { LANE_DEFAULTS } from "../../../shared/contracts/lane-settings.ts";
 import { masterKey } from "../../../shared/security/seal.ts";
 import { stateStore } from "../../../shared/store/state.ts";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
@@ -23,6 +24,7 @@ beforeAll(async () => {
     readArchive: noArchive,
     egress: createEgress("127.0.0.1"),
     masterKey: masterKey().parse(MASTER_KEY),
+    laneSettings: (lane) => LANE_DEFAULTS[lane],
   });
   sender.start();
 });

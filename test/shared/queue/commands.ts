@@ -3,7 +3,7 @@ import fc from "fast-check";
 import type { Lane } from "../../../shared/contracts/run.ts";
 import type { Job, JobWait } from "../../../shared/queue/job.ts";
 import type { Limits } from "../../../shared/queue/limits.ts";
-import type { Shares } from "../../../shared/queue/claim.ts";
+import type { LaneRule, Shares } from "../../../shared/queue/claim.ts";
 import { job, limits, START_MS, tenant } from "./fixture.ts";
 
 const TENANTS = ["acme", "beta", "gamma"] as const;
@@ -46,6 +46,13 @@ const shares: fc.Arbitrary<Shares> = fc.record({
   ),
 });
 
+/** Rates that the steps of the clock meet, also in the middle of a start. Most claims have none. */
+const rule: fc.Arbitrary<LaneRule> = fc.record({
+  weight: fc.integer({ min: 1, max: 4 }),
+  starts_per_second: fc.constantFrom(null, null, 0.5, 3, 100),
+});
+const rules = fc.record({ interactive: rule, default: rule, bulk: rule });
+
 const someLimits: fc.Arbitrary<Limits> = fc
   .record({
     of: fc.constantFrom(...TENANTS),
@@ -72,6 +79,7 @@ export const command = fc.oneof(
       slots: fc.integer({ min: 0, max: 6 }),
       lanes: fc.record({ interactive: fc.nat(3), default: fc.nat(4), bulk: fc.nat(3) }),
       shares: fc.option(shares, { nil: undefined }),
+      rules,
       ended: fc.array(number, { maxLength: 2 }),
     }),
   },

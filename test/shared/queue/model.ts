@@ -5,12 +5,13 @@
  * a claimed job was one of those that may be claimed (fairness.test.ts checks the turns).
  */
 import type { RunId, TenantId } from "../../../shared/contracts/ids.ts";
-import type { Lane } from "../../../shared/contracts/run.ts";
+import { Lane } from "../../../shared/contracts/run.ts";
 import type { Job, JobWait } from "../../../shared/queue/job.ts";
 import type { Limits } from "../../../shared/queue/limits.ts";
 import type { LeasesToRestore, RenewRequest, Renewal } from "../../../shared/queue/queue.ts";
 import type { Claim, ClaimRequest } from "../../../shared/queue/claim.ts";
 import type { QueueVerdict } from "../../../shared/queue/verdict.ts";
+import { LaneStarts } from "./lane-starts.ts";
 import { WorkerRoom } from "./shares.ts";
 
 export type State = "reserved" | "ready" | "due" | "timer" | "leased";
@@ -29,6 +30,7 @@ export class Model {
   readonly jobs = new Map<RunId, Entry>();
   readonly limits = new Map<TenantId, Limits>();
   readonly buckets = new Map<TenantId, { milliTokens: number; atMs: number }>();
+  readonly laneStarts = new LaneStarts();
 
   constructor(nowMs: number) {
     this.nowMs = nowMs;
@@ -164,6 +166,8 @@ export class Model {
       if (entry.atMs <= this.nowMs) this.#put(entry, "ready", this.nowMs);
     }
     const left = new WorkerRoom(room);
+    const starts = this.laneStarts.claim(this.nowMs, room.rules ?? {});
+    const lanesBetween = this.#lanesBetween();
     const lapsedLeases = this.list("leased").filter(({ atMs }) => atMs <= this.nowMs);
     const taken = reply.runs.map(({ run, tenant }) => {
       const entry = this.jobs.get(run);
@@ -183,10 +187,13 @@ export class Model {
       take(oldest);
       taken.shift();
     }
+    for (const lane of lanesBetween) if (left.hasRoom(lane)) starts.mayStart(lane);
     for (const entry of taken) {
       if (this.#firstReady(entry.tenant, entry.lane) !== entry)
         throw new Error(`${entry.run} is not the first of its tenant and lane`);
       if (!this.hasSlot(entry.tenant)) throw new Error(`${entry.tenant} has no slot for ${entry.run}`);
+      if (!starts.mayStart(entry.lane)) throw new Error(`${entry.run} passes the rate of ${entry.lane}`);
+      starts.take(entry.lane);
       take(entry);
     }
     const hasExcess = ({ tenant }: Entry): boolean =>
@@ -199,11 +206,28 @@ export class Model {
       throw new Error(
         `the excess leases are ${named(reply.excess)}, not ${named(excess.map(({ run }) => run))}`,
       );
-    const more = this.list("ready").find((entry) => left.mayTake(entry) && this.hasSlot(entry.tenant));
+    const more = this.list("ready").find(
+      (entry) => left.mayTake(entry) && this.hasSlot(entry.tenant) && starts.mayStart(entry.lane),
+    );
     if (more) throw new Error(`${more.run} was not claimed, although a slot is free`);
     const stillReady = this.list("ready").length;
     if (reply.stillReady !== stillReady) throw new Error(`${reply.stillReady} are ready, not ${stillReady}`);
-    if (reply.nextMs !== this.#nextMs()) throw new Error(`next_ms is ${reply.nextMs}, not ${this.#nextMs()}`);
+    const waiting = lanesBetween.filter((lane) =>
+      this.list("ready").some((entry) => entry.lane === lane && this.hasSlot(entry.tenant)),
+    );
+    const nextMs = Math.min(
+      this.#nextMs(),
+      ...waiting.map((lane) => starts.comeBack(lane, left.hasRoom(lane))),
+    );
+    if (reply.nextMs !== nextMs) throw new Error(`next_ms is ${reply.nextMs}, not ${nextMs}`);
+  }
+
+  /** The lanes, in the order of their names, from the first with a ready job to the last. */
+  #lanesBetween(): Lane[] {
+    const ready = this.list("ready").map(({ lane }) => lane);
+    const [first, last] = [ready.toSorted().at(0), ready.toSorted().at(-1)];
+    if (first === undefined || last === undefined) return [];
+    return Lane.options.filter((lane) => first <= lane && lane <= last);
   }
 
   #firstReady(tenant: TenantId, lane: Lane): Entry | undefined {

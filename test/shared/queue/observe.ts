@@ -9,15 +9,19 @@ export type Content = Record<string, Record<string, string | number> | string[]>
 export async function observe(t: TestQueue): Promise<Content> {
   const zsets = ["reserved", "due", "timer", "leases"];
   const lists = ["ready", "active", "queued_or_reserved", ...Lane.options.map((lane) => `ring:${lane}`)];
-  const pipeline = t.redis.pipeline().hgetall(t.key("jobs")).hgetall(t.key("limits"));
+  const pipeline = t.redis
+    .pipeline()
+    .hgetall(t.key("jobs"))
+    .hgetall(t.key("limits"))
+    .hgetall(t.key("lane_starts"));
   for (const name of zsets) pipeline.zrange(t.key(name), "0", "-1", "WITHSCORES");
   for (const name of lists) pipeline.zrange(t.key(name), "0", "-1");
   const replies = (await pipeline.exec())?.map(([error, reply]) => {
     if (error) throw error;
     return reply;
   });
-  const [jobs, limits, ...rest] = replies ?? [];
-  const content: Content = { jobs: readHash(jobs), limits: readHash(limits) };
+  const [jobs, limits, starts, ...rest] = replies ?? [];
+  const content: Content = { jobs: readHash(jobs), limits: readHash(limits), lane_starts: readHash(starts) };
   zsets.forEach((name, i) => (content[name] = readScores(rest[i])));
   lists.forEach((name, i) => (content[name] = readList(rest[zsets.length + i]).toSorted()));
   return content;
@@ -55,6 +59,12 @@ export function expected(model: Model): Content {
           ].join(" "),
         ];
       }),
+    ),
+    lane_starts: Object.fromEntries(
+      Array.from(model.laneStarts.buckets, ([lane, { tokens, atMs, askedMs }]) => [
+        lane,
+        [tokens, atMs, askedMs].join(" "),
+      ]),
     ),
     ready: model
       .list("ready")

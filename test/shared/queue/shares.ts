@@ -18,10 +18,15 @@ export class WorkerRoom {
     for (const { tenant, lane, count } of shares.held) this.#hold(tenant, lane, count);
   }
 
+  /** Whether the worker has a slot for the lane. */
+  hasRoom(lane: Lane): boolean {
+    return this.#slots > 0 && (this.#lanes[lane] ?? 0) > 0;
+  }
+
   /** Whether the worker may take one more job of the tenant in the lane. */
   mayTake({ tenant, lane }: { tenant: TenantId; lane: Lane }): boolean {
     const left = this.#lanes[lane] ?? 0;
-    if (this.#slots <= 0 || left <= 0) return false;
+    if (!this.hasRoom(lane)) return false;
     const isBelowShare = this.#open > 0 || this.#heldOf(tenant) < this.#slots;
     const isBelowShareOfLane = (this.#openLanes[lane] ?? 0) > 0 || this.#heldOf(`${lane}\0${tenant}`) < left;
     return isBelowShare && isBelowShareOfLane;

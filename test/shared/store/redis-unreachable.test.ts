@@ -9,6 +9,7 @@ import { stateStore } from "../../../shared/store/state.ts";
 import { until } from "../../services/waiting.ts";
 import { onlineBeat, newRun, openStore } from "./store-fixture.ts";
 import type { Store } from "./store-fixture.ts";
+import { LiveLaneSettings } from "../../../worker-node/fleet/live-lane-settings.ts";
 import { Heartbeat } from "../../../worker-node/fleet/heartbeat.ts";
 import { QueueLinks } from "../../../worker-node/fleet/queue-links.ts";
 import { TrackedRuns } from "../../../worker-node/fleet/tracked-runs.ts";
@@ -156,7 +157,8 @@ describe("a direct claim", () => {
     const state = stateStore(store.sql);
     const links = new QueueLinks(1, workerTiming);
     const tracked = new TrackedRuns();
-    const fleet = { links, tracked, timing: workerTiming };
+    const laneSettings = new LiveLaneSettings();
+    const fleet = { links, tracked, laneSettings, timing: workerTiming };
     const heartbeat = new Heartbeat({ ...fleet, owner: found, store: state, queue, report });
     let announced = Promise.resolve();
     await store.sql.begin(async (tx) => {

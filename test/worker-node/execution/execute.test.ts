@@ -5,6 +5,7 @@ import { ExecutionHarness, llm, print, steps, usage } from "./execution-harness.
 import { SqlError } from "../fake-store.ts";
 import { silentPeer, slowPeer } from "../../services/waiting.ts";
 import { ObjectStoreError } from "../../../worker-node/execution/object-store.ts";
+import { LANE_DEFAULTS } from "../../../shared/contracts/lane-settings.ts";
 import type { ObjectStore } from "../../../worker-node/execution/object-store.ts";
 
 let harness: ExecutionHarness;
@@ -96,6 +97,26 @@ describe("an execution", () => {
     harness.store.row(run.run_id).attempt += 1;
     harness.stop.abort(new Stop("cancel", "cancelled"));
     expect(await ending).toEqual({ is: "dropped" });
+  });
+});
+
+describe("the settings of a run's lane", () => {
+  test("decide after how many crashes it fails", async () => {
+    harness.laneSettings = (lane) => ({ ...LANE_DEFAULTS[lane], attempts: lane === "bulk" ? 5 : 1 });
+    const [goesOn, failed] = [
+      harness.begin({ crash_count: 4, lane: "bulk" }),
+      harness.begin({ crash_count: 1 }),
+    ];
+    expect(await goesOn.ending).toEqual({ is: "ended" });
+    await failed.ending;
+    expect(harness.errorOf(failed.run)).toContain("poison");
+  });
+
+  test("decide how long it may take, if its orchestration does not allow less", async () => {
+    harness.laneSettings = (lane) => ({ ...LANE_DEFAULTS[lane], timeout_seconds: 30 });
+    const { run, ending } = harness.begin({ running_for_ms: 30_001 });
+    await ending;
+    expect(harness.errorOf(run)).toContain("took longer than its 0.5 minutes");
   });
 });
 

@@ -1,5 +1,6 @@
 /** One run and the worker that executes it, on a store in memory. Tests set the parts and read what was committed. */
 import { TenantId, newIncarnation } from "../../../shared/contracts/ids.ts";
+import { LANE_DEFAULTS } from "../../../shared/contracts/lane-settings.ts";
 import { recordOf } from "../../../shared/journal/records.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import type { StoredEntry } from "../../../shared/contracts/journal-entry.ts";
@@ -37,6 +38,7 @@ const notInThisTest = async (): Promise<never> => Promise.reject(new Error("not 
 
 export class ExecutionHarness {
   readonly store = new FakeStore();
+  laneSettings: ExecutionDeps["laneSettings"] = (lane) => LANE_DEFAULTS[lane];
   readonly owner = owner;
   readonly stop = new AbortController();
   /** Model calls, in order. */
@@ -78,6 +80,7 @@ export class ExecutionHarness {
       definition_tenant: "acme",
       definition_version: 1,
       crash_count: 0,
+      takeover: false,
       cancel: false,
       lane: "default",
       priority: 0,
@@ -118,6 +121,7 @@ export class ExecutionHarness {
     };
     return {
       owner,
+      laneSettings: (lane) => this.laneSettings(lane),
       journal: new Journal(owner, store, () => {}),
       definitions: new Definitions(store),
       models: {

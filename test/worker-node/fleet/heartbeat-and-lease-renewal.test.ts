@@ -7,6 +7,7 @@ import type { LeasesToRestore, RenewRequest } from "../../../shared/queue/queue.
 import type { Job } from "../../../shared/queue/job.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import type { Beat, OwnedRun } from "../../../shared/store/workers/beats.ts";
+import { LiveLaneSettings } from "../../../worker-node/fleet/live-lane-settings.ts";
 import { Heartbeat } from "../../../worker-node/fleet/heartbeat.ts";
 import { LeaseRenewal } from "../../../worker-node/fleet/lease-renewal.ts";
 import { QueueLinks } from "../../../worker-node/fleet/queue-links.ts";
@@ -67,6 +68,7 @@ function openLeaseRenewal(timing: WorkerTiming = workerTiming) {
   links.onCold((shard) => coldShards.push(shard));
   const queue = new FakeQueue({ evalsha: refuse, eval: refuse }, 1);
   const tracked = new TrackedRuns();
+  const laneSettings = new LiveLaneSettings();
   const heartbeat = new Heartbeat({
     owner,
     store,
@@ -74,6 +76,7 @@ function openLeaseRenewal(timing: WorkerTiming = workerTiming) {
     links,
     timing,
     tracked,
+    laneSettings,
     onDrain: () => {
       drains += 1;
     },

@@ -87,6 +87,40 @@ describe("the slots of a worker", () => {
   });
 });
 
+describe("the slots that an operator has set for a lane", () => {
+  test("are the most that the worker takes of it, of all tenants together, and the other lanes have the rest", () => {
+    slots.laneSettings.replace({ bulk: { slots: 3 } });
+    expect(takeAll(greedy, "bulk")).toHaveLength(3);
+    expect(mayTake(quiet, "bulk")).toBe(false);
+    expect(slots.markers()).toEqual({
+      open: Lane.options.filter((lane) => lane !== "bulk"),
+      spare: [],
+    });
+    expect(takeAll(greedy)).toHaveLength(7);
+  });
+
+  test("act on the next claim when they change; runs beyond a lower number go on", async () => {
+    const runs = takeAll(greedy, "bulk");
+    const { released } = slots;
+    slots.laneSettings.replace({ bulk: { slots: 2 } });
+    await released;
+    for (const run of runs.slice(0, 3)) slots.release(run);
+    expect(mayTake(quiet, "bulk")).toBe(false);
+    slots.release(runs[3] ?? newRunId(Date.now()));
+    expect(mayTake(quiet, "bulk")).toBe(true);
+    slots.laneSettings.replace({});
+    expect(takeAll(greedy, "bulk")).toHaveLength(4);
+  });
+
+  test("are claimed with the lane's weight and rate", () => {
+    slots.laneSettings.replace({ default: { weight: 7, starts_per_second: 2 } });
+    expect(slots.room().rules).toMatchObject({
+      default: { weight: 7, starts_per_second: 2 },
+      bulk: { weight: 1, starts_per_second: null },
+    });
+  });
+});
+
 describe("the state that a worker holds", () => {
   test("keeps a tenant that holds much of it from another run, and no other tenant", () => {
     const [first] = takeAll(greedy).map((run, at) => {

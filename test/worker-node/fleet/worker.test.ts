@@ -160,7 +160,16 @@ function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void
     loop_lag_ms: 0,
   });
   const tracked = new TrackedRuns();
-  heartbeat = new Heartbeat({ owner, store, queue, links, timing, tracked, report });
+  heartbeat = new Heartbeat({
+    owner,
+    store,
+    queue,
+    links,
+    timing,
+    tracked,
+    report,
+    laneSettings: slots.laneSettings,
+  });
   queue.isTracked = (run) => tracked.get(run) !== undefined;
   const refuse = async (): Promise<never> => Promise.reject(new Error("not in this test"));
   worker = new Worker({
@@ -183,6 +192,7 @@ function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void
     endWaits: () => wake(),
     execution: {
       owner,
+      laneSettings: slots.laneSettings.of,
       journal: new Journal(owner, store, () => {}),
       definitions: new Definitions(store),
       models: {
@@ -239,6 +249,7 @@ function claimable(): ClaimedRun {
     definition_tenant: "acme",
     definition_version: 1,
     crash_count: 0,
+    takeover: false,
     cancel: false,
     lane: "default",
     priority: 0,

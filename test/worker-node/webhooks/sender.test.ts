@@ -1,6 +1,8 @@
 import { noArchive } from "../../services/journal-pages.ts";
 import type { ServerResponse } from "node:http";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { LANE_DEFAULTS } from "../../../shared/contracts/lane-settings.ts";
+import type { LaneSettings } from "../../../shared/contracts/lane-settings.ts";
 import { SECRET_FIELD } from "../../../shared/contracts/webhook.ts";
 import { masterKey, sealedPlace, seal } from "../../../shared/security/seal.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
@@ -49,11 +51,19 @@ function startSender({
   allow = "127.0.0.1",
   masterKey: signingKey = key,
   state = stateStore(store.sql),
-}: { allow?: string; masterKey?: typeof key | null; state?: StateStore } = {}): Sender {
+  lane = {},
+}: {
+  allow?: string;
+  masterKey?: typeof key | null;
+  state?: StateStore;
+  lane?: Partial<LaneSettings>;
+} = {}): Sender {
+  const laneSettings = () => ({ ...LANE_DEFAULTS.webhooks, ...lane });
   const sender = new Sender(state, {
     egress: createEgress(allow),
     masterKey: signingKey,
     readArchive: noArchive,
+    laneSettings,
   });
   senders.push(sender);
   sender.start();
@@ -394,4 +404,55 @@ test("the listener of a flush learns which entries have made a delivery due", as
   expect(woken).toBe(0);
   await state.flush([endEntry(await store.startRun({ webhook_url: receiver.url() }))]);
   expect(woken).toBe(1);
+});
+
+describe("the settings of the lane `webhooks`", () => {
+  test("bound how many requests a worker has open", async () => {
+    const open: ServerResponse[] = [];
+    receiver.respond = (response) => void open.push(response);
+    for (let n = 0; n < 5; n++) await makeDue();
+    startSender({ lane: { slots: 2 } });
+    for (let ended = 0; ended < 3; ended++) {
+      await expect.poll(() => open.length).toBe(2);
+      expect(receiver.requests).toHaveLength(2 + ended);
+      open.shift()?.end();
+    }
+    await expect.poll(() => receiver.requests.length).toBe(5);
+    for (const response of open) response.end();
+  });
+
+  // Fails when a worker counts its own starts alone.
+  test("bound how many requests all workers together begin in a second", async () => {
+    await store.sql`truncate lane_starts`;
+    const begunMs: number[] = [];
+    receiver.respond = (response) => {
+      begunMs.push(performance.now());
+      response.end();
+    };
+    for (let n = 0; n < 12; n++) await makeDue();
+    for (let n = 0; n < 3; n++) startSender({ lane: { starts_per_second: 20 } });
+    await expect.poll(() => begunMs.length, { timeout: 20_000 }).toBe(12);
+    // Five at once at most, and a twentieth of a second for each further one. What the claims last makes the time longer only.
+    const tookMs = (begunMs.at(-1) ?? 0) - (begunMs[0] ?? 0);
+    expect(tookMs).toBeGreaterThan(((12 - 5) * 1_000) / 20 - 100);
+  });
+
+  test("end a delivery after its attempts", async () => {
+    receiver.respond = (response) => response.writeHead(503).end();
+    await makeDue();
+    startSender({ lane: { attempts: 1 } });
+    expect(await firstOutcome()).toMatchObject({
+      outcome: "rejected",
+      last_error: "the receiver answered HTTP 503; it was try 1 of 1, as the lane webhooks allows",
+    });
+  });
+
+  test("decide how long a receiver has, and how long the first wait is", async () => {
+    receiver.respond = () => {};
+    await makeDue();
+    startSender({ lane: { timeout_seconds: 0.2, first_backoff_seconds: 600 } });
+    const row = await firstOutcome();
+    expect(row).toMatchObject({ outcome: null, last_error: "webhook_timeout: no answer within 0.2 s" });
+    expect(Number(row?.["next_at"]) - Date.now()).toBeGreaterThan(400_000);
+  });
 });
