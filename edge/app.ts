@@ -5,6 +5,7 @@ import type { Api, ApiEnv } from "./http/api.ts";
 import { crossOrigin } from "./http/middleware/cross-origin.ts";
 import { limitBody } from "./http/middleware/json-body.ts";
 import { knownUrl } from "./http/middleware/known-url.ts";
+import { rateLimitFields } from "./http/middleware/rate-limit-fields.ts";
 import { requestId } from "./http/middleware/request-id.ts";
 import { signedHead } from "./http/middleware/signed-head.ts";
 import { problemResponse } from "./http/problem.ts";
@@ -121,6 +122,7 @@ export function createApp(servicesOf: ServicesOf): Api {
     await next();
   });
   app.use(crossOrigin);
+  app.use(rateLimitFields);
   app.use(knownUrl(app));
   app.use("/api/*", limitBody(1, { "/api/v2/chat": MAX_CHAT_MIB, [UPLOADS_PATH]: null }));
   app.use("/scale/*", limitBody(1));

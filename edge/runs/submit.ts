@@ -221,7 +221,7 @@ async function updateQueue(
     return [{ ...job, status: "queued" as const, delayMs: row.delay_ms }];
   });
   const names = unused.map((run) => ({ run: run.run_id, tenant: run.tenant_id }));
-  const update = () => Promise.all([queue.enqueue(jobs), queue.finish(names, "")]);
+  const update = () => Promise.all([queue.enqueue(jobs), queue.giveBack(names)]);
   try {
     await update();
   } catch {
@@ -236,7 +236,12 @@ async function resultOf(
   { admissions, accepted, failed, resubmits }: Outcome & { admissions: Admissions; resubmits: number },
 ): Promise<SubmitResult> {
   const row = accepted.get(run.run_id);
-  if (row) return acceptedAs(run.run_id, { waits: run.turn !== undefined && row.delay_ms > 0 });
+  if (row) {
+    const admission = admissions.get(run.run_id);
+    const quota = admission?.is === "admitted" ? admission.quota : undefined;
+    const waits = run.turn !== undefined && row.delay_ms > 0;
+    return { ...acceptedAs(run.run_id, { waits }), ...(quota && { quota }) };
+  }
   const error = failed.get(run.run_id);
   if (error !== undefined) return failedBy(error);
   const admission = admissions.get(run.run_id);

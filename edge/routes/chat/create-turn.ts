@@ -63,6 +63,7 @@ export function createTurn(api: Api): void {
     const submitted = () => submitTurn(services, opening, body, key);
     const result = await (principal.tenant === null ? whileHeld(c, opening.tenant, submitted) : submitted());
     if (result.is === "refused") throw refusedError(result);
+    if (result.quota) c.set("quota", result.quota);
     if (result.replayed) c.header("Idempotent-Replayed", "true");
     if (result.waits) await afterBusy(services, opening, result.run_id, body);
     const session = result.replayed ? await sessionOfTurn(services.sql, result.run_id) : opening.session;

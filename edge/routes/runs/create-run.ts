@@ -62,6 +62,7 @@ export function createRun(api: Api): void {
     const submitted = () => submitUntilRoom(submit, run);
     const result = await (principal.tenant === null ? whileHeld(c, tenant, submitted) : submitted());
     if (result.is === "refused") throw refusedError(result);
+    if (result.quota) c.set("quota", result.quota);
     if (result.replayed) c.header("Idempotent-Replayed", "true");
     else if (!result.skipped) cancelSuperseded(c.get("services"), run);
     return c.json(acceptedOf(result.run_id, result.skipped), 202);

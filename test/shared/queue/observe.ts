@@ -9,15 +9,23 @@ export type Content = Record<string, Record<string, string | number> | string[]>
 export async function observe(t: TestQueue): Promise<Content> {
   const zsets = ["reserved", "due", "timer", "leases"];
   const lists = ["ready", "active", "queued_or_reserved", ...Lane.options.map((lane) => `ring:${lane}`)];
-  const pipeline = t.redis.pipeline().hgetall(t.key("jobs")).hgetall(t.key("limits"));
+  const pipeline = t.redis
+    .pipeline()
+    .hgetall(t.key("jobs"))
+    .hgetall(t.key("limits"))
+    .hgetall(t.key("minutes"));
   for (const name of zsets) pipeline.zrange(t.key(name), "0", "-1", "WITHSCORES");
   for (const name of lists) pipeline.zrange(t.key(name), "0", "-1");
   const replies = (await pipeline.exec())?.map(([error, reply]) => {
     if (error) throw error;
     return reply;
   });
-  const [jobs, limits, ...rest] = replies ?? [];
-  const content: Content = { jobs: readHash(jobs), limits: readHash(limits) };
+  const [jobs, limits, minutes, ...rest] = replies ?? [];
+  const content: Content = {
+    jobs: readHash(jobs),
+    limits: readHash(limits),
+    minutes: readMinutes(minutes, t.clock.nowMs),
+  };
   zsets.forEach((name, i) => (content[name] = readScores(rest[i])));
   lists.forEach((name, i) => (content[name] = readList(rest[zsets.length + i]).toSorted()));
   return content;
@@ -56,6 +64,12 @@ export function expected(model: Model): Content {
         ];
       }),
     ),
+    minutes: Object.fromEntries(
+      Array.from(model.limits, ([tenant, { runsPerMinute }]) => [
+        tenant,
+        [runsPerMinute, model.startsOf(tenant).join(",")].join(" "),
+      ]),
+    ),
     ready: model
       .list("ready")
       .map(({ lane, tenant, score, run }) => [lane, tenant, String(score).padStart(15, "0"), run].join("\0"))
@@ -86,6 +100,22 @@ function readList(reply: unknown): string[] {
 
 function readHash(reply: unknown): Record<string, string> {
   return Object.fromEntries(Object.entries(reply ?? {}).map(([field, value]) => [field, String(value)]));
+}
+
+/** The starts that count at this time, one second for each: a script forgets the others when it writes the next one. */
+function readMinutes(reply: unknown, nowMs: number): Record<string, string> {
+  const first = Math.floor(nowMs / 1000) - 60;
+  const starts = (text: string): string[] =>
+    Array.from(text.matchAll(/(\d+):(\d+)/g), ([, second = "", count]) =>
+      Array.from({ length: Number(count) }, () => second),
+    ).flat();
+  return Object.fromEntries(
+    Object.entries(readHash(reply)).map(([tenant, raw]) => {
+      const [most, text = ""] = raw.split(" ");
+      const counted = starts(text).filter((second) => Number(second) >= first);
+      return [tenant, [most, counted.join(",")].join(" ")];
+    }),
+  );
 }
 
 function readScores(reply: unknown): Record<string, number> {
