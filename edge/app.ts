@@ -35,6 +35,7 @@ import { listModels } from "./routes/money/list-models.ts";
 import { saveBudget } from "./routes/money/save-budget.ts";
 import { saveModelPrice } from "./routes/money/save-model-price.ts";
 import { callState } from "./routes/internal/call-state.ts";
+import { changeConfig } from "./routes/operations/change-config.ts";
 import { changeTenant } from "./routes/operations/change-tenant.ts";
 import { createApiKey } from "./routes/operations/create-api-key.ts";
 import { deleteTenant } from "./routes/operations/delete-tenant.ts";
@@ -259,6 +260,8 @@ const routes: readonly ((api: Api) => void)[] = [
     getQueue(prefix),
     getAnalytics(prefix),
     getConfig(prefix),
+    changeConfig(prefix, "put"),
+    changeConfig(prefix, "patch"),
     testStoreAt(prefix, "redis"),
     testStoreAt(prefix, "postgres"),
     testS3At(prefix),

@@ -4,8 +4,10 @@ import { createApp } from "../../edge/app.ts";
 import { readConfig } from "../../edge/env.ts";
 import { batchSubmits } from "../../edge/intake/shard.ts";
 import { queueOf } from "../../edge/runs/admit.ts";
+import { liveValuesOf } from "../../edge/clients/live-values.ts";
 import { openServices } from "../../edge/services.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
+import type { TenantId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
 import { TestFeeds, TestRelay } from "./test-relay.ts";
 import { SMOKE, startTestStores, type TestStores } from "./test-stores.ts";
@@ -41,6 +43,10 @@ export async function startApp(
   const app = createApp((env, waitUntil) =>
     Object.defineProperties(openServices(env, waitUntil), {
       sql: { value: stores.sql },
+      refreshLiveValues: {
+        value: (tenant: TenantId | null) =>
+          liveValuesOf(readConfig(env)).refresh((run) => run(stores.sql), tenant, waitUntil),
+      },
       relay: { value: relays.open },
       feed: { value: feeds.open },
       stateSql: { value: stores.sql },

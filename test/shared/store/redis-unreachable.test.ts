@@ -51,7 +51,7 @@ describe("an accept whose quota Postgres checks", () => {
       );
     const sizes = (await accept()).reduce((sum, rows) => sum + rows.size, 0);
     expect(sizes).toBe(3);
-    await store.sql`update runs set status = 'cancelled', ended_at = now() where tenant_id = ${tenant_id}`;
+    await store.sql`update runs set status = 'cancelled', ended_at = now(), wake_at = null where tenant_id = ${tenant_id}`;
     expect((await accept()).reduce((sum, rows) => sum + rows.size, 0)).toBe(0);
     await store.sql`update runs set queued_at = now() - interval '62 s' where tenant_id = ${tenant_id}`;
     expect((await accept()).reduce((sum, rows) => sum + rows.size, 0)).toBe(3);
