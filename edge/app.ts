@@ -5,6 +5,7 @@ import type { Api, ApiEnv } from "./http/api.ts";
 import { crossOrigin } from "./http/middleware/cross-origin.ts";
 import { limitBody } from "./http/middleware/json-body.ts";
 import { knownUrl } from "./http/middleware/known-url.ts";
+import { rateLimitFields } from "./http/middleware/rate-limit-fields.ts";
 import { requestId } from "./http/middleware/request-id.ts";
 import { signedHead } from "./http/middleware/signed-head.ts";
 import { traced } from "./http/middleware/traced.ts";
@@ -36,6 +37,7 @@ import { saveBudget } from "./routes/money/save-budget.ts";
 import { saveModelPrice } from "./routes/money/save-model-price.ts";
 import { callState } from "./routes/internal/call-state.ts";
 import { changeLane } from "./routes/operations/change-lane.ts";
+import { changeConfig } from "./routes/operations/change-config.ts";
 import { changeTenant } from "./routes/operations/change-tenant.ts";
 import { createApiKey } from "./routes/operations/create-api-key.ts";
 import { deleteTenant } from "./routes/operations/delete-tenant.ts";
@@ -124,6 +126,7 @@ export function createApp(servicesOf: ServicesOf): Api {
     await next();
   });
   app.use(crossOrigin);
+  app.use(rateLimitFields);
   app.use(knownUrl(app));
   app.use("/api/*", limitBody(1, { "/api/v2/chat": MAX_CHAT_MIB, [UPLOADS_PATH]: null }));
   app.use("/scale/*", limitBody(1));
@@ -261,6 +264,8 @@ const routes: readonly ((api: Api) => void)[] = [
     changeLane(prefix),
     getAnalytics(prefix),
     getConfig(prefix),
+    changeConfig(prefix, "put"),
+    changeConfig(prefix, "patch"),
     testStoreAt(prefix, "redis"),
     testStoreAt(prefix, "postgres"),
     testS3At(prefix),

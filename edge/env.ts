@@ -5,6 +5,8 @@ import { egressPolicyOf } from "../shared/security/egress-policy.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
 import { messageOf } from "../shared/log.ts";
 import type { Row } from "../shared/store/sql.ts";
+import { onOff, secretText, settingSchemas, wholeNumber } from "../shared/contracts/setting.ts";
+import type { SettingName } from "../shared/contracts/setting.ts";
 import { masterKey } from "../shared/security/seal.ts";
 
 /** The intake of a queue shard, as the stateless part of the edge calls it. */
@@ -45,26 +47,18 @@ export type Env = {
   KEY_LOOKUPS?: RateLimit;
 };
 
-const count = (low: number, high: number) => {
-  const sentence = `must be a whole number from ${low} to ${high}`;
-  return z.coerce
-    .number(sentence)
-    .refine((value) => Number.isInteger(value) && value >= low && value <= high, sentence);
-};
-const onOff = z.enum(["0", "1"], "must be 0 or 1");
 const collector = z
   .url({ protocol: /^https?$/, error: "must be an http or https URL" })
   .refine((text) => new URL(text).username === "", "must have no user and password");
-const secret = z.string().min(16, "must be at least 16 characters long");
 
 /** What `wrangler secret put` stores. The API masks all of them. */
 const Secrets = z.object({
   UPSTASH_REDIS_REST_TOKEN: z.string().min(1),
-  STREAM_TOKEN_SECRET: secret,
+  STREAM_TOKEN_SECRET: secretText,
   /** Absent: the workers reach Postgres directly, and /internal does not exist. */
-  STATE_SECRET: secret.optional(),
+  STATE_SECRET: secretText.optional(),
   /** A scraper may send it instead of an API key, for the metrics alone. */
-  METRICS_TOKEN: secret.optional(),
+  METRICS_TOKEN: settingSchemas.METRICS_TOKEN.optional(),
   /** Absent: requests with a secret to seal are refused. */
   MASTER_KEY: masterKey().optional(),
 });
@@ -85,25 +79,24 @@ const Config = Secrets.extend({
         return z.NEVER;
       }
     }),
-  QUEUE_SHARDS: count(1, 256).default(DEFAULT_SHARDS.queue),
-  EVENT_SHARDS: count(1, 1024).default(DEFAULT_SHARDS.event),
+  QUEUE_SHARDS: wholeNumber(1, 256).default(DEFAULT_SHARDS.queue),
+  EVENT_SHARDS: wholeNumber(1, 1024).default(DEFAULT_SHARDS.event),
   DEFAULT_TENANT_ID: TenantId.default(TenantId.parse("default")),
-  ENABLE_TENANT_ISOLATION: onOff.default("1").transform((value) => value === "1"),
+  ENABLE_TENANT_ISOLATION: onOff.default(true),
   /** 1: while Redis is unreachable or being rebuilt, Postgres checks the quotas of new runs; 0: new runs are refused. */
-  ACCEPT_WHEN_REDIS_DOWN: onOff.default("1").transform((value) => value === "1"),
+  ACCEPT_WHEN_REDIS_DOWN: onOff.default(true),
   /** 0 behind a PgBouncer before 1.21, which loses named statements. Miniflare's Hyperdrive drops `?prepare=false`. */
-  PREPARE_STATEMENTS: onOff.default("1").transform((value) => value === "1"),
-  RATE_LIMIT_PER_TENANT_RPS: count(1, 1_000_000_000).default(1000),
+  PREPARE_STATEMENTS: onOff.default(true),
   /** The collector of traces, as workers reach it by gRPC. Absent, like the next: this edge traces nothing. */
   OTLP_ENDPOINT: collector.optional(),
   /** The same collector by HTTP, without `/v1/traces`. Absent: OTLP_ENDPOINT, with port 4318 in place of 4317. */
   OTLP_HTTP_ENDPOINT: collector.optional(),
-  MAX_GLOBAL_QUEUE_DEPTH: count(1, 1_000_000_000).default(1_000_000),
+  /** 0: a request that starts a run is answered when the run has ended (docs/protocol.md 5.24). */
+  SCALE_MODE: settingSchemas.SCALE_MODE.default(true),
+  RATE_LIMIT_PER_TENANT_RPS: settingSchemas.RATE_LIMIT_PER_TENANT_RPS.default(1000),
+  MAX_GLOBAL_QUEUE_DEPTH: settingSchemas.MAX_GLOBAL_QUEUE_DEPTH.default(1_000_000),
   /** Origins from which a browser may call, separated by commas; `*`: any. */
-  CORS_ORIGINS: z
-    .string()
-    .default("*")
-    .transform((list) => list.split(",").map((origin) => origin.trim())),
+  CORS_ORIGINS: settingSchemas.CORS_ORIGINS.default(["*"]),
 });
 export type Config = z.infer<typeof Config>;
 
@@ -129,4 +122,24 @@ export function readConfig(env: object): Config {
   }
   parsed.set(env, result.data);
   return result.data;
+}
+
+const Settings = Config.pick({
+  SCALE_MODE: true,
+  RATE_LIMIT_PER_TENANT_RPS: true,
+  MAX_GLOBAL_QUEUE_DEPTH: true,
+  CORS_ORIGINS: true,
+  METRICS_TOKEN: true,
+}).partial();
+
+/** The variables with settings in place of those that are set. @param settings texts that their schemas accept */
+export function withSettings(config: Config, settings: Partial<Record<SettingName, string>>): Config {
+  return Object.keys(settings).length === 0
+    ? config
+    : { ...config, ...definedOf(Settings.parse(settings), settings) };
+}
+
+/** A partial schema still gives an absent variable its default: only what is set replaces the variable. */
+function definedOf(parsed: z.infer<typeof Settings>, settings: object): Partial<Config> {
+  return Object.fromEntries(Object.entries(parsed).filter(([name]) => name in settings));
 }

@@ -1,3 +1,5 @@
+import type { TenantId } from "../shared/contracts/ids.ts";
+import type { EdgeLimits } from "../shared/store/settings.ts";
 import type { NewRun, SubmitResult } from "../shared/contracts/run.ts";
 import { log } from "../shared/log.ts";
 import { eventShardOf } from "../shared/keys.ts";
@@ -8,6 +10,8 @@ import { askHealth } from "./clients/ask-worker.ts";
 import type { WorkerHealth } from "./clients/ask-worker.ts";
 import { publish } from "./clients/publish.ts";
 import { tryPostgres, tryRedis } from "./clients/try-store.ts";
+import { liveValuesOf } from "./clients/live-values.ts";
+import { RequestRates } from "./http/request-rate.ts";
 import { sharedDatabase } from "./clients/database.ts";
 import { submitToIntake } from "./intake/submit-to-intake.ts";
 import { queueOf } from "./runs/admit.ts";
@@ -20,6 +24,7 @@ import { currentTraceparent } from "./tracing/current-span.ts";
 
 /** The stores and Durable Objects that the routes use, for one request. */
 export type Services = {
+  /** The variables, with the settings in place of those that are set. */
   config: Config;
   sql: Sql;
   /** From this call on the request's statements take the turns of this caller: a tenant, or a platform key. */
@@ -49,6 +54,13 @@ export type Services = {
   /** Connects to another store than this edge's own. @throws Error when it cannot be used */
   tryRedis(url: string): Promise<void>;
   tryPostgres(url: string): Promise<void>;
+  /** Reads settings and the limits of this tenant (null: none) again, if they are due. Call it before they are used. */
+  refreshLiveValues(tenant: TenantId | null): Promise<void>;
+  /** Call it after a change: the next request of this isolate reads the values again. */
+  expireLiveValues(): void;
+  /** The limits of a tenant that the edge enforces itself; null: they are not known. */
+  edgeLimitsOf(tenant: TenantId): EdgeLimits | null;
+  requestRates: RequestRates;
   /** False when this address has sent too many keys that this isolate has not cached. */
   mayLookUpKey(address: string): Promise<boolean>;
 };
@@ -56,14 +68,34 @@ export type Services = {
 /** The name under which a statement takes turns before its caller is known: the look-ups of keys have turns of their own. */
 const LOOK_UPS = "";
 
+const rates = new WeakMap<Config, RequestRates>();
+
+/** The counts of an isolate. */
+function requestRatesOf(base: Config): RequestRates {
+  const known = rates.get(base);
+  if (known) return known;
+  const fresh = new RequestRates();
+  rates.set(base, fresh);
+  return fresh;
+}
+
 export type ServicesOf = (env: Env, waitUntil: Services["waitUntil"]) => Services;
 
 /** The services of a request on the platform itself. */
 export function openServices(env: Env, waitUntil: Services["waitUntil"]): Services {
-  const config = readConfig(env);
+  const base = readConfig(env);
+  const live = liveValuesOf(base);
   let turns = LOOK_UPS;
+  const refresh = (tenant: TenantId | null): Promise<void> =>
+    live.refresh((run) => run(sharedDatabase(env, "api", LOOK_UPS, waitUntil)), tenant, waitUntil);
+  const maxStreamsOf = async (tenant: TenantId): Promise<number | null> => {
+    await refresh(tenant);
+    return live.limitsOf(tenant)?.max_open_streams ?? null;
+  };
   return {
-    config,
+    get config() {
+      return live.config;
+    },
     get sql() {
       return sharedDatabase(env, "api", turns, waitUntil);
     },
@@ -73,38 +105,50 @@ export function openServices(env: Env, waitUntil: Services["waitUntil"]): Servic
     takeTurnsOf(caller) {
       turns = caller;
     },
-    queue: queueOf(config),
+    queue: queueOf(base),
     artifacts: openArtifacts(env),
     waitUntil,
-    submit: (run) => submitToIntake(env, config, { ...run, traceparent: currentTraceparent() }, waitUntil),
+    submit: (run) => submitToIntake(env, base, { ...run, traceparent: currentTraceparent() }, waitUntil),
     async relay(join, signal) {
-      const shard = eventShardOf(join.run, config.EVENT_SHARDS);
-      return streamOf(env.RELAY.getByName(`e${shard}`), { ...join, shard }, signal);
+      const shard = eventShardOf(join.run, base.EVENT_SHARDS);
+      const maxStreams = await maxStreamsOf(join.tenant);
+      return streamOf(env.RELAY.getByName(`e${shard}`), { ...join, shard, maxStreams }, signal);
     },
-    feed(join, signal) {
+    async feed(join, signal) {
       // Not the name of a tenant: the feed of all tenants.
       const name = join.tenant ?? "*";
-      return streamOf(env.FEED.getByName(name), join, signal);
+      const maxStreams = join.tenant === null ? null : await maxStreamsOf(join.tenant);
+      return streamOf(env.FEED.getByName(name), { ...join, maxStreams }, signal);
     },
-    askHealth: (incarnation, ms) => askHealth(config, incarnation, ms),
+    askHealth: (incarnation, ms) => askHealth(base, incarnation, ms),
     async hintWorkers(incarnations) {
-      await publish(config, [], incarnations).catch(() => {
+      await publish(base, [], incarnations).catch(() => {
         log.info("workers.not_hinted", { workers: incarnations.length });
       });
     },
     tryRedis,
     tryPostgres,
+    refreshLiveValues: refresh,
+    expireLiveValues: () => live.expire(),
+    edgeLimitsOf: (tenant) => live.limitsOf(tenant),
+    requestRates: requestRatesOf(base),
     async mayLookUpKey(address) {
       return env.KEY_LOOKUPS ? (await env.KEY_LOOKUPS.limit({ key: address })).success : true;
     },
   };
 }
 
+type StreamLimit = { maxStreams: number | null };
+
 /** A stream of a Durable Object. @throws AppError `too_many_streams` */
-async function streamOf(object: DurableObjectStub, join: object, signal: AbortSignal): Promise<Response> {
+async function streamOf(
+  object: DurableObjectStub,
+  join: (RunJoin & StreamLimit & { shard: number }) | (FeedJoin & StreamLimit),
+  signal: AbortSignal,
+): Promise<Response> {
   const url = `https://object/?join=${encodeURIComponent(JSON.stringify(join))}`;
   const response = await object.fetch(url, { signal });
-  if (response.status === 429) throw noSeat();
+  if (response.status === 429) throw noSeat(join.maxStreams);
   // The headers of a fetched response are immutable, those of a copy are not.
   return new Response(response.body, response);
 }

@@ -1,3 +1,5 @@
+import type { QuotaState } from "./contracts/quota.ts";
+
 /** The code of every error that a client can get, with its HTTP status and the title of its problem response. */
 export const errors = {
   malformed_json: { status: 400, title: "The body is not JSON" },
@@ -60,17 +62,25 @@ export class AppError extends Error {
   readonly code: ErrorCode;
   readonly fields: FieldError[] | undefined;
   readonly retryAfterSeconds: number | undefined;
+  /** The limits that have nothing left. */
+  readonly quota: readonly QuotaState[];
 
   constructor(
     code: ErrorCode,
     detail: string,
-    more: { fields?: FieldError[]; retryAfterSeconds?: number; cause?: unknown } = {},
+    more: {
+      fields?: FieldError[];
+      retryAfterSeconds?: number;
+      quota?: readonly QuotaState[];
+      cause?: unknown;
+    } = {},
   ) {
     super(detail, { cause: more.cause });
     this.name = "AppError";
     this.code = code;
     this.fields = more.fields;
     this.retryAfterSeconds = more.retryAfterSeconds;
+    this.quota = more.quota ?? [];
   }
 
   get status(): number {

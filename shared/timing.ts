@@ -156,6 +156,12 @@ export const ACCEPT_MS = 2_000;
  */
 export const RESERVATION_MS = 30_000;
 
+/**
+ * Settings, and the limits that the edge enforces itself, are at most this old when they are used. Shorter than the 5 s in which
+ * a change acts.
+ */
+export const LIVE_VALUES_MS = 4_000;
+
 // --- The reconciler: docs/protocol.md 7
 
 /** A reconciler makes a pass this often. */

@@ -1,4 +1,5 @@
 import { OpenAPIHono } from "@hono/zod-openapi";
+import type { QuotaState } from "../../shared/contracts/quota.ts";
 import { AppError } from "../../shared/errors.ts";
 import type { TenantId } from "../../shared/contracts/ids.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
@@ -14,6 +15,8 @@ export type Variables = {
   requestId: string;
   services: Services;
   principal: Principal;
+  /** What a tenant has left of its limits, as the response states it. */
+  quota?: readonly QuotaState[];
   /** Set by the handlers of routes that are audited. */
   audit?: AuditFacts;
 };

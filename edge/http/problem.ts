@@ -5,6 +5,7 @@ import type { ErrorCode } from "../../shared/errors.ts";
 import type { Refusal } from "../../shared/contracts/run.ts";
 import { useSentences } from "../../shared/contracts/schema-messages.ts";
 import { log } from "../../shared/log.ts";
+import { setRateLimit } from "./rate-limit.ts";
 import { isDataError, isDatabaseBusy, isDatabaseUnreachable } from "../../shared/store/unreachable.ts";
 
 useSentences();
@@ -39,8 +40,18 @@ export function problemResponse(thrown: unknown, requestId: string): Response {
   };
   const headers = new Headers({ "content-type": "application/problem+json" });
   if (error.status === 401) headers.set("www-authenticate", "Bearer");
-  if (error.retryAfterSeconds !== undefined) headers.set("retry-after", String(error.retryAfterSeconds));
+  if (error.status === 429 || error.status === 503) setLimits(headers, error);
   return new Response(JSON.stringify(body), { status: error.status, headers });
+}
+
+/** How long a client should wait where nothing better is known. */
+const RETRY_AFTER_SECONDS = 2;
+
+/** A refusal that passes says when to try again, and which limit has nothing left: the service itself, if it is none of the tenant's. */
+function setLimits(headers: Headers, { retryAfterSeconds = RETRY_AFTER_SECONDS, quota }: AppError): void {
+  headers.set("retry-after", String(retryAfterSeconds));
+  const times = { windowSeconds: retryAfterSeconds, resetSeconds: retryAfterSeconds };
+  setRateLimit(headers, quota.length > 0 ? quota : [{ name: "service", limit: 0, left: 0, ...times }]);
 }
 
 /** The error that the client gets for anything thrown. */
@@ -80,8 +91,11 @@ function sentenceOf(status: number): string {
 }
 
 /** The error for a refused run. */
-export function refusedError({ code, detail, retryAfterSeconds }: Refusal): AppError {
-  return new AppError(code, detail, retryAfterSeconds === undefined ? {} : { retryAfterSeconds });
+export function refusedError({ code, detail, retryAfterSeconds, quota }: Refusal): AppError {
+  return new AppError(code, detail, {
+    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
+    ...(quota && { quota }),
+  });
 }
 
 /** The error for fields that a schema refused. A `path` has the form `steps[2].id`. */

@@ -2,6 +2,7 @@ import { DurableObject } from "cloudflare:workers";
 import type { NewRun, SubmitResult } from "../../shared/contracts/run.ts";
 import { ACCEPT_MS } from "../../shared/timing.ts";
 import { DatabasePool } from "../clients/database-pool.ts";
+import { liveValuesOf } from "../clients/live-values.ts";
 import { queueOf } from "../runs/admit.ts";
 import { readConfig } from "../env.ts";
 import type { Env, IntakeObject } from "../env.ts";
@@ -20,15 +21,25 @@ const CONNECTIONS = 3;
 /** The intake of one queue shard. It stores nothing; it has what a request cannot have: lasting connections to Postgres. */
 export class IntakeShard extends DurableObject<Env> implements IntakeObject {
   readonly #batchers: Record<SizeClass, Batcher<NewRun, SubmitResult>>;
+  readonly #refresh: () => Promise<void>;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
-    const config = readConfig(env);
+    const base = readConfig(env);
+    const live = liveValuesOf(base);
     const database = new DatabasePool(env, CONNECTIONS, ACCEPT_MS);
-    const queue = queueOf(config);
-    if (config.ACCEPT_WHEN_REDIS_DOWN) queue.invalidateAllCounts();
+    const queue = queueOf(base);
+    if (base.ACCEPT_WHEN_REDIS_DOWN) queue.invalidateAllCounts();
+    this.#refresh = () =>
+      live.refresh(
+        (run) => database.query(run),
+        null,
+        (work) => ctx.waitUntil(work),
+      );
     const deps: SubmitDeps = {
-      config,
+      get config() {
+        return live.config;
+      },
       queue,
       query: (run) => database.query((sql) => inQuerySpan(sql, run)),
       waitUntil: (work) => ctx.waitUntil(work),
@@ -37,7 +48,8 @@ export class IntakeShard extends DurableObject<Env> implements IntakeObject {
   }
 
   /** The stateless part of the edge calls it over RPC. The results are in the order of the runs. */
-  submit(runs: NewRun[]): Promise<SubmitResult[]> {
+  async submit(runs: NewRun[]): Promise<SubmitResult[]> {
+    await this.#refresh();
     return Promise.all(runs.map((run) => this.#batchers[sizeClassOf(run)].add(run)));
   }
 }

@@ -1,6 +1,8 @@
 import { z } from "zod";
 import { MASK } from "../../shared/contracts/definition/tool-secrets.ts";
-import { secretNames, variableNames } from "../env.ts";
+import { SettingName } from "../../shared/contracts/setting.ts";
+import type { StoredSetting } from "../../shared/contracts/setting.ts";
+import { readConfig, secretNames, variableNames } from "../env.ts";
 import type { Config } from "../env.ts";
 
 /** A variable of the edge, as operators see it. */
@@ -9,7 +11,8 @@ export const ConfigView = z
     name: z.string(),
     /** Null: it is not set. Secrets are masked; of URLs, credentials and query. */
     value: z.string().nullable(),
-    origin: z.enum(["environment", "default", "unset"]),
+    /** `setting`: it was set by PUT or PATCH. */
+    origin: z.enum(["setting", "environment", "default", "unset"]),
     secret: z.boolean(),
     /** What changes it. */
     change: z.string(),
@@ -22,10 +25,13 @@ type Name = keyof Config;
 const CONNECTIONS: ReadonlySet<Name> = new Set(["REDIS_URL", "UPSTASH_REDIS_REST_URL"]);
 
 /** Every variable of this edge with its effective value. `env`: what the platform gives the Worker. */
-export function configOf(env: object, config: Config): z.infer<typeof ConfigView>[] {
+export function configOf(env: object, settings: readonly StoredSetting[]): z.infer<typeof ConfigView>[] {
+  const config = readConfig(env);
   const given = new Map<string, unknown>(Object.entries(env));
+  const set = new Map(settings.map(({ name, value }) => [name, value]));
   return variableNames.map((name) => {
-    const raw = given.get(name);
+    const setting = set.get(name);
+    const raw = setting ?? given.get(name);
     const effective = typeof raw === "string" ? raw : textOf(config[name]);
     const secret = secretNames.has(name);
     return {
@@ -38,14 +44,29 @@ export function configOf(env: object, config: Config): z.infer<typeof ConfigView
             : CONNECTIONS.has(name)
               ? withoutCredentials(effective)
               : effective,
-      origin: typeof raw === "string" ? "environment" : effective === null ? "unset" : "default",
+      origin: originOf(setting, raw, effective),
       secret,
-      change:
-        secret || name === "REDIS_URL"
+      change: isSetting(name)
+        ? `PATCH /scale/config {${JSON.stringify(name)}: …}`
+        : secret || name === "REDIS_URL"
           ? `npx wrangler secret put ${name}`
           : `set ${name} under [vars] in wrangler.toml, then npx wrangler deploy`,
     };
   });
+}
+
+function isSetting(name: string): boolean {
+  return SettingName.safeParse(name).success;
+}
+
+function originOf(
+  setting: string | undefined,
+  raw: unknown,
+  effective: string | null,
+): z.infer<typeof ConfigView>["origin"] {
+  if (setting !== undefined) return "setting";
+  if (typeof raw === "string") return "environment";
+  return effective === null ? "unset" : "default";
 }
 
 /** A default in the form in which the variable is written. */

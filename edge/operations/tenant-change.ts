@@ -5,8 +5,12 @@ import { log } from "../../shared/log.ts";
 import { limitsOf } from "../../shared/store/tenants/tenant-limits.ts";
 import type { Services } from "../services.ts";
 
-/** Pushes a tenant's limits to the queue: after the commit, so that the queue never has limits that Postgres does not have. */
-export async function pushLimits({ queue, config }: Services, tenant: Tenant): Promise<void> {
+/** Makes this edge read a tenant's limits again, and pushes them to the queue: after the commit, so that the queue never has limits that Postgres does not have. */
+export async function pushLimits(
+  { queue, config, expireLiveValues }: Services,
+  tenant: Tenant,
+): Promise<void> {
+  expireLiveValues();
   try {
     await queue.pushLimits([limitsOf(tenant, config.ENABLE_TENANT_ISOLATION)]);
   } catch {

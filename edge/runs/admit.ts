@@ -1,4 +1,6 @@
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
+import { queuedState, quotaStates, requestsState, runsState } from "../../shared/contracts/quota.ts";
+import type { QuotaState } from "../../shared/contracts/quota.ts";
 import type { Refusal } from "../../shared/contracts/run.ts";
 import { AppError } from "../../shared/errors.ts";
 import type { ErrorCode } from "../../shared/errors.ts";
@@ -6,13 +8,19 @@ import { queueShardOf } from "../../shared/keys.ts";
 import type { JobName } from "../../shared/queue/job.ts";
 import { Queue } from "../../shared/queue/queue.ts";
 import type { QueueVerdict } from "../../shared/queue/verdict.ts";
+import { NO_LIMIT } from "../../shared/queue/limits.ts";
 import { ColdError } from "../../shared/queue/scripts.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { ensureTenant } from "../../shared/store/tenants/tenant-rows.ts";
-import { limitsOf } from "../../shared/store/tenants/tenant-limits.ts";
+import { countMinuteStarts, limitsOf } from "../../shared/store/tenants/tenant-limits.ts";
 import type { Config } from "../env.ts";
 import { restCommands } from "../clients/redis.ts";
 import { toAppError } from "../http/problem.ts";
+
+/** How long a client of a full queue should wait: an estimate, because an end of a run comes at any time. */
+const QUEUE_RETRY_SECONDS = 5;
+/** The same for a minute that Postgres has counted: it does not say when its oldest run is forgotten. */
+const MINUTE_RETRY_MS = 10_000;
 
 export type AdmitDeps = {
   config: Config;
@@ -35,7 +43,13 @@ export type NamedRun = { run_id: RunId; tenant_id: TenantId };
  * `reserved`: the queue has a reservation for the run, which lapses after 30 s.
  */
 export type Admission =
-  | { is: "admitted"; quotaCheckedBy: "queue" | "postgres"; reserved: boolean }
+  | {
+      is: "admitted";
+      quotaCheckedBy: "queue" | "postgres";
+      reserved: boolean;
+      /** What the tenant has left; absent where the queue has not counted. */
+      quota?: readonly QuotaState[];
+    }
   | { is: "full"; refusal: Refusal; reserved: false }
   | { is: "refused"; refusal: Refusal; reserved: boolean };
 
@@ -125,13 +139,18 @@ function isUnknownTenant(verdict: Verdict | undefined): boolean {
 
 function admissionOf(config: Config, { tenant_id }: NamedRun, verdict: Verdict | undefined): Admission {
   if (verdict === undefined) throw new Error("the queue returned no verdict on a run");
-  if (verdict?.ok) return { is: "admitted", quotaCheckedBy: "queue", reserved: true };
+  if (verdict?.ok) {
+    const quota = verdict.quota === null ? {} : { quota: quotaStates(verdict.quota) };
+    return { is: "admitted", quotaCheckedBy: "queue", reserved: true, ...quota };
+  }
   switch (verdict?.reason) {
     case "rate": {
-      const seconds = Math.max(1, Math.ceil(verdict.retryMs / 1000));
-      const detail = `Tenant ${tenant_id} sends more requests a second than it may.`;
-      return { is: "refused", refusal: refusal("rate_limited", seconds, detail), reserved: false };
+      const detail = `Tenant ${tenant_id} sends more than ${verdict.limit} requests a second, which is its limit.`;
+      const quota = requestsState(verdict.limit, 0, verdict.retryMs);
+      return { is: "refused", refusal: refusalBy(quota, "rate_limited", detail), reserved: false };
     }
+    case "minute":
+      return { is: "full", refusal: minuteFull(tenant_id, verdict.limit, verdict.retryMs), reserved: false };
     case "queued":
       return { is: "full", refusal: queueFull(tenant_id, verdict.limit), reserved: false };
     case "disabled":
@@ -173,15 +192,29 @@ function queueAway(why: "cold" | "rebuilding" | "unknown" | "unreachable"): Refu
 /** Why Postgres, when it checked the quota itself, did not commit a run of this tenant. */
 export async function refusedByPostgres({ config, query }: AdmitDeps, tenant: TenantId): Promise<Refusal> {
   const row = await query((sql) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS));
-  return row.max_concurrent_runs === 0 ? disabled(tenant) : queueFull(tenant, row.max_queued_runs);
+  if (row.disabled || row.max_concurrent_runs === 0) return disabled(tenant);
+  const { runs_per_minute: limit } = row;
+  const isMinuteFull = limit < NO_LIMIT && (await query((sql) => countMinuteStarts(sql, tenant))) >= limit;
+  return isMinuteFull ? minuteFull(tenant, limit, MINUTE_RETRY_MS) : queueFull(tenant, row.max_queued_runs);
 }
 
 function queueFull(tenant: TenantId, limit: number): Refusal {
-  return refusal("queue_full", 5, `Tenant ${tenant} has ${limit} runs queued, which is its limit.`);
+  const detail = `Tenant ${tenant} has ${limit} runs queued, which is its limit.`;
+  return refusalBy(queuedState(limit, 0, QUEUE_RETRY_SECONDS), "queue_full", detail);
+}
+
+function minuteFull(tenant: TenantId, limit: number, retryMs: number): Refusal {
+  const detail = `Tenant ${tenant} has started ${limit} runs in the last minute, which is its limit.`;
+  return refusalBy(runsState(limit, 0, retryMs), "rate_limited", detail);
 }
 
 function disabled(tenant: TenantId): Refusal {
   return refusal("tenant_disabled", 60, `Tenant ${tenant} may not start runs.`);
+}
+
+/** The refusal by a limit of the tenant that has nothing left. */
+function refusalBy(state: QuotaState, code: ErrorCode, detail: string): Refusal {
+  return { ...refusal(code, state.resetSeconds ?? 1, detail), quota: [state] };
 }
 
 /** `retryAfterSeconds` is exact where the queue knows the time, else an estimate. */

@@ -3,7 +3,8 @@ import type { RunId } from "../../shared/contracts/ids.ts";
 import { eventId, eventJson } from "../../shared/events/lines.ts";
 import type { EntryLines } from "../../shared/events/lines.ts";
 
-const Event = z
+/** An event as clients see it. */
+export const Event = z
   .looseObject({ type: z.string(), run_id: z.string(), seq: z.number().int(), ts: z.string() })
   .meta({ id: "Event" });
 

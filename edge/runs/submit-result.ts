@@ -32,7 +32,12 @@ export async function resultOf(
   { admissions, accepted, failed }: Outcome & { admissions: Admissions },
 ): Promise<SubmitResult> {
   const row = accepted.get(run.run_id);
-  if (row) return acceptedAs(run.run_id, { waits: run.turn !== undefined && row.delay_ms > 0 });
+  if (row) {
+    const admission = admissions.get(run.run_id);
+    const quota = admission?.is === "admitted" ? admission.quota : undefined;
+    const waits = run.turn !== undefined && row.delay_ms > 0;
+    return { ...acceptedAs(run.run_id, { waits }), ...(quota && { quota }) };
+  }
   const error = failed.get(run.run_id);
   if (error !== undefined) return failedBy(run, error);
   const admission = admissions.get(run.run_id);

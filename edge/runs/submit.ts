@@ -95,7 +95,7 @@ async function updateQueue(
     return [{ ...job, status: "queued" as const, delayMs: row.delay_ms }];
   });
   const names = unused.map((run) => ({ run: run.run_id, tenant: run.tenant_id }));
-  const update = () => Promise.all([queue.enqueue(jobs), queue.finish(names, "")]);
+  const update = () => Promise.all([queue.enqueue(jobs), queue.giveBack(names)]);
   try {
     await update();
   } catch {

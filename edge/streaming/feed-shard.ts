@@ -32,14 +32,19 @@ export class FeedShard extends DurableObject<Env> {
   /** Replies 429 to a viewer for which there is no seat. @throws the driver's errors while Postgres is unreachable */
   override async fetch(request: Request): Promise<Response> {
     const join = new URL(request.url).searchParams.get("join") ?? "";
-    const { tenant, keyId, lastUs } = FeedJoin.parse(JSON.parse(join));
+    const { tenant, keyId, lastUs, maxStreams } = FeedJoin.parse(JSON.parse(join));
     const opening = (this.#active ??= this.#open(tenant));
     const active = await opening.catch((error: unknown) => {
       if (this.#active === opening) this.#active = null;
       throw error;
     });
     return active.admission.open(
-      { seat: { tenant: tenant ?? "", keyId, stream: "feed" }, untilMs: null, signal: request.signal },
+      {
+        seat: { tenant: tenant ?? "", keyId, stream: "feed" },
+        maxStreams,
+        untilMs: null,
+        signal: request.signal,
+      },
       (signal, onClosed) => active.feed.join(lastUs, signal, onClosed),
       () => {
         if (active.admission.viewers > 0 || this.#active !== opening) return;

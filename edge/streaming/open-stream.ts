@@ -8,7 +8,7 @@ import { readRunsToWatch } from "../../shared/store/runs/read-runs.ts";
 import type { RunToWatch } from "../../shared/store/runs/read-runs.ts";
 import { findValidKeys } from "../../shared/store/tenants/api-keys.ts";
 import type { ApiEnv } from "../http/api.ts";
-import { addressOf, bearerKey, principalOf, requireScope } from "../http/middleware/principal.ts";
+import { bearerKey, principalOf, requireScope } from "../http/middleware/principal.ts";
 import { toAppError } from "../http/problem.ts";
 import { findSession, noSession } from "../chat/session-view.ts";
 import { noRun } from "../runs/run-view.ts";
@@ -97,7 +97,7 @@ async function readAll(
  */
 export async function viewerPrincipal(c: Context<ApiEnv>, tokens: readonly string[]): Promise<Principal> {
   const [inQuery] = hasKeyInHeader(c) ? [] : tokens;
-  const principal = await principalOf(c.get("services"), inQuery ?? bearerKey(c), addressOf(c));
+  const principal = await principalOf(c, inQuery ?? bearerKey(c));
   requireScope(principal, "runs:read");
   return principal;
 }

@@ -50,10 +50,10 @@ export class RelayShard extends DurableObject<Env> {
   /** Replies 429 to a viewer for which there is no seat. */
   override async fetch(request: Request): Promise<Response> {
     const join = new URL(request.url).searchParams.get("join") ?? "";
-    const { shard, run, after, tenant, keyId, untilMs } = JoinRequest.parse(JSON.parse(join));
+    const { shard, run, after, tenant, keyId, untilMs, maxStreams } = JoinRequest.parse(JSON.parse(join));
     const active = (this.#active ??= this.#open(shard));
     return active.admission.open(
-      { seat: { tenant, keyId, stream: run }, untilMs, signal: request.signal },
+      { seat: { tenant, keyId, stream: run }, maxStreams, untilMs, signal: request.signal },
       (signal, onClosed) => active.relay.join({ run, tenant, after }, signal, onClosed),
       () => this.#closeIfEmpty(active),
     );

@@ -12,11 +12,15 @@ export const RUN_SEATS = { all: 2_000, tenant: 1_000, key: 750, stream: 500 };
 const RETRY_AFTER_SECONDS = 10;
 
 /** The error of a viewer for which there is no seat: a 429. */
-export function noSeat(): AppError {
+export function noSeat(maxStreams: number | null): AppError {
+  const state = { name: "streams", windowSeconds: null, left: 0, resetSeconds: RETRY_AFTER_SECONDS } as const;
   return new AppError(
     "too_many_streams",
     "This tenant or this key has too many open streams. Close some, or watch several runs in one stream.",
-    { retryAfterSeconds: RETRY_AFTER_SECONDS },
+    {
+      retryAfterSeconds: RETRY_AFTER_SECONDS,
+      quota: [{ ...state, limit: maxStreams ?? RUN_SEATS.tenant }],
+    },
   );
 }
 
@@ -48,10 +52,11 @@ export class Seats {
     return this.#taken;
   }
 
-  take(seat: Seat): SeatVerdict {
+  /** @param ofTenant the most seats of this tenant, where it is less than for any tenant */
+  take(seat: Seat, ofTenant = Infinity): SeatVerdict {
     const { all, tenant, key, stream } = this.#limits;
     const used = <Name>(counts: Map<Name, number>, name: Name) => counts.get(name) ?? 0;
-    if (used(this.#tenants, seat.tenant) >= tenant) return "refused";
+    if (used(this.#tenants, seat.tenant) >= Math.min(tenant, ofTenant)) return "refused";
     if (used(this.#keys, keyOf(seat)) >= key || used(this.#streams, streamOf(seat)) >= stream)
       return "refused";
     if (this.#taken >= all) return "full";

@@ -4,7 +4,13 @@ import type { Seat, SeatLimits } from "./seats.ts";
 import { SSE_HEADERS } from "./sse-writer.ts";
 
 /** A viewer that asks for a stream. `untilMs`: when its stream token expires; null: it has none. */
-type Newcomer = { seat: Seat; untilMs: number | null; signal: AbortSignal };
+type Newcomer = {
+  seat: Seat;
+  /** The most seats of its tenant; null: as many as any tenant may take. */
+  maxStreams: number | null;
+  untilMs: number | null;
+  signal: AbortSignal;
+};
 
 /** The stream to a viewer, and what ends it. */
 type OpenStream = { body: ReadableStream<Uint8Array>; close(): void };
@@ -35,8 +41,8 @@ export class ViewerAdmission {
    * The stream of a viewer for which there is a seat; else 429. `onClosed` is called after the seat is free again. The object
    * ends the stream by its `close`, because an AbortController for each viewer, joined with its request's, takes 2 KiB.
    */
-  open({ seat, untilMs, signal }: Newcomer, start: Start, onClosed = () => {}): Response {
-    if (!this.#takeSeat(seat)) return new Response(null, { status: 429 });
+  open({ seat, maxStreams, untilMs, signal }: Newcomer, start: Start, onClosed = () => {}): Response {
+    if (!this.#takeSeat(seat, maxStreams ?? Infinity)) return new Response(null, { status: 429 });
     // `stream` exists when this is called: by a tick, or when a newcomer gets this viewer's seat.
     const end = () => stream.close();
     const ofTenant = this.#ends.get(seat.tenant) ?? new Set();
@@ -57,9 +63,10 @@ export class ViewerAdmission {
     return this.#keys.tick();
   }
 
-  #takeSeat(seat: Seat): boolean {
-    const verdict = this.#seats.take(seat);
-    if (verdict === "full" && this.#yieldSeat(seat.tenant)) return this.#seats.take(seat) === "taken";
+  #takeSeat(seat: Seat, ofTenant: number): boolean {
+    const verdict = this.#seats.take(seat, ofTenant);
+    if (verdict === "full" && this.#yieldSeat(seat.tenant))
+      return this.#seats.take(seat, ofTenant) === "taken";
     return verdict === "taken";
   }
 

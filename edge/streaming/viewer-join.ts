@@ -6,12 +6,20 @@ const Grant = z.object({ keyId: z.string(), untilMs: z.number().nullable() });
 export type Grant = z.infer<typeof Grant>;
 
 /** A viewer of the events of a run after number `after`. The edge sends it to the relay, which does not authorise. */
-export const RunJoin = Grant.extend({ run: RunId, after: z.number().int(), tenant: z.string() });
-export type RunJoin = z.infer<typeof RunJoin>;
+export const RunJoin = Grant.extend({
+  run: RunId,
+  after: z.number().int(),
+  tenant: TenantId,
+  /** The limit of open streams of the tenant; null: it is not known. */
+  maxStreams: z.number().int().nullable().default(null),
+});
+/** The edge adds the limit. */
+export type RunJoin = Omit<z.infer<typeof RunJoin>, "maxStreams">;
 
 /** A viewer of a feed: of a tenant, or of all tenants if `tenant` is null. `lastUs`: the id of its last event. */
 export const FeedJoin = Grant.omit({ untilMs: true }).extend({
   tenant: TenantId.nullable(),
   lastUs: z.number().nullable(),
+  maxStreams: RunJoin.shape.maxStreams,
 });
-export type FeedJoin = z.infer<typeof FeedJoin>;
+export type FeedJoin = Omit<z.infer<typeof FeedJoin>, "maxStreams">;

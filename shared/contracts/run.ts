@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { DefinitionId, RunId, SessionId, TenantId } from "./ids.ts";
 import { JsonRecord } from "./json.ts";
+import type { QuotaState } from "./quota.ts";
 import type { ErrorCode } from "../errors.ts";
 
 export const RunStatus = z.enum(["queued", "running", "paused", "completed", "failed", "cancelled"]);
@@ -88,7 +89,13 @@ export type NewRun = z.infer<typeof NewRun>;
 export const MAX_WAITING_BYTES = 16 * 1024 * 1024;
 
 /** Why a run is not accepted, as data: an AppError would lose its class in the RPC reply of the intake object. */
-export type Refusal = { code: ErrorCode; detail: string; retryAfterSeconds?: number };
+export type Refusal = {
+  code: ErrorCode;
+  detail: string;
+  retryAfterSeconds?: number;
+  /** The limits that have nothing left. */
+  quota?: readonly QuotaState[];
+};
 
 /**
  * The result of a submit. `replayed`: the run was accepted before, under the same Idempotency-Key. `skipped`: no run was
@@ -96,7 +103,15 @@ export type Refusal = { code: ErrorCode; detail: string; retryAfterSeconds?: num
  * ended.
  */
 export type SubmitResult =
-  | { is: "accepted"; run_id: RunId; replayed: boolean; skipped: boolean; waits?: boolean }
+  | {
+      is: "accepted";
+      run_id: RunId;
+      replayed: boolean;
+      skipped: boolean;
+      waits?: boolean;
+      /** What the tenant had left when the run was admitted. */
+      quota?: readonly QuotaState[];
+    }
   | ({ is: "refused" } & Refusal);
 
 /** The reason of a run's failure, as it is stored. */

@@ -29,6 +29,8 @@ export const Tenant = z.object({
   max_concurrent_runs: limit,
   max_queued_runs: limit,
   requests_per_second: limit,
+  /** The most runs that start in any 60 s; 1,000,000,000: no limit. */
+  runs_per_minute: limit,
   weight: z.number().int().min(1).max(1000),
   /** The most bytes of one upload, and of one file that a tool writes. */
   max_artifact_bytes: z.coerce
@@ -36,6 +38,14 @@ export const Tenant = z.object({
     .int()
     .min(0)
     .max(5 * 1024 ** 3),
+  /** The most bytes of all its uploads and the files of its runs together. */
+  max_stored_bytes: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(2 ** 50),
+  /** The most streams that are open at once; a stream of n runs counts n times. */
+  max_open_streams: z.number().int().min(0).max(1_000),
   /** It starts no runs. Its limits are those that hold when it is enabled again. */
   disabled: z.boolean(),
   /** Its deletion was requested: it is disabled, its keys are revoked, and what belongs to it is being deleted. */

@@ -17,7 +17,8 @@ local ready = KEYS[1]
 local tag = "{" .. ready .. "}:"
 local index, jobs, reserved, due, timer = tag .. "index", tag .. "jobs", tag .. "reserved", tag .. "due", tag .. "timer"
 local leases, active, queued_or_reserved = tag .. "leases", tag .. "active", tag .. "queued_or_reserved"
-local limits, virtual_times, lane_starts = tag .. "limits", tag .. "virtual_times", tag .. "lane_starts"
+local limits, virtual_times = tag .. "limits", tag .. "virtual_times"
+local minutes, lane_starts = tag .. "minutes", tag .. "lane_starts"
 local LANES = { "interactive", "default", "bulk", "mail", "webhooks" }
 local function ring(lane) return tag .. "ring:" .. lane end
 local function wake(lane) return tag .. "wake:" .. lane end
@@ -96,6 +97,32 @@ local function write_limits(tenant, limit)
   for i, number in ipairs(numbers) do numbers[i] = integer_text(number) end
   redis.call("HSET", limits, tenant, table.concat(numbers, " "))
   limits_cache[tenant] = limit
+end
+
+-- The runs that a tenant may start in a minute, and those of the last minute: a list of { second, count }, oldest first. It
+-- has a key of its own, because scripts of earlier versions read and write `limits`. A tenant without an entry has no such
+-- limit: only a version that knows this key can have set one.
+local NO_LIMIT = 1000000000
+local MINUTE_SECONDS = 60
+local function read_minute(tenant)
+  local most, text = string.match(redis.call("HGET", minutes, tenant) or "", "^(%d+) (.*)$")
+  if not most then return { most = NO_LIMIT, admitted = {}, is_new = true } end
+  local minute = { most = tonumber(most), admitted = {} }
+  -- A second counts until 60 whole seconds lie between it and now. So no 60 s have more runs than `most`, and a run is
+  -- forgotten after 61 s at the latest.
+  local first_second = math.floor(now_ms / 1000) - MINUTE_SECONDS
+  for second, count in string.gmatch(text, "(%d+):(%d+)") do
+    if tonumber(second) >= first_second then
+      minute.admitted[#minute.admitted + 1] = { tonumber(second), tonumber(count) }
+    end
+  end
+  return minute
+end
+
+local function write_minute(tenant, minute)
+  local parts = {}
+  for i, entry in ipairs(minute.admitted) do parts[i] = integer_text(entry[1]) .. ":" .. integer_text(entry[2]) end
+  redis.call("HSET", minutes, tenant, integer_text(minute.most) .. " " .. table.concat(parts, ","))
 end
 
 local function counted(key, tenant)
@@ -246,7 +273,7 @@ local function bring_forward(job, lane, score, status, at_ms)
 end
 
 -- What the index says of the shard, read by `check_index`.
-local is_quota_ready, tenants_of_index, checked_ms
+local is_quota_ready, tenants_of_index, minutes_of_index, checked_ms
 
 -- How many reservations `check_sizes` has found; nil: it has not compared in this call.
 local n_reserved
@@ -255,8 +282,8 @@ local n_reserved
 -- with another number of shards: it would put tenants on shards where other callers do not look for them.
 local function check_index()
   local shards, quota_ready
-  shards, quota_ready, tenants_of_index, checked_ms =
-    unpack(redis.call("HMGET", index, "shards", "quota_ready", "tenants", "checked_ms"))
+  shards, quota_ready, tenants_of_index, minutes_of_index, checked_ms =
+    unpack(redis.call("HMGET", index, "shards", "quota_ready", "tenants", "minutes", "checked_ms"))
   is_quota_ready = quota_ready == "1"
   if not shards then return "cold" end
   if shards ~= caller_shards then
@@ -287,6 +314,8 @@ local function check_sizes()
     and size(active) == n_leases
     and size(queued_or_reserved) == n_queued_or_reserved
     and redis.call("HLEN", limits) == tonumber(tenants_of_index)
+    -- An index that an earlier version has begun does not count these.
+    and (not minutes_of_index or redis.call("HLEN", minutes) == tonumber(minutes_of_index))
   if not is_complete then return drop_index() end
   redis.call("HSET", index, "checked_ms", integer_text(now_ms))
 end

@@ -21,7 +21,7 @@ local refusal = check_index()
 -- the rebuild has restored are missing too.
 if refusal == "cold" and ARGV[1] == "begin" and redis.call("HGET", index, "epoch") == ARGV[2] then
   redis.call("HSET", index, "scanned", "", "upto", "-inf", "quota_ready", "0",
-    "limits_upto", "-inf", "shards", caller_shards, "tenants", redis.call("HLEN", limits))
+    "limits_upto", "-inf", "shards", caller_shards, "tenants", redis.call("HLEN", limits), "minutes", redis.call("HLEN", minutes))
 elseif refusal then
   return refusal
 end

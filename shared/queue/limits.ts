@@ -1,5 +1,8 @@
 import type { TenantId } from "../contracts/ids.ts";
 
+/** More than any tenant reaches: a limit of this value is none. queue/common.lua has the same number. */
+export const NO_LIMIT = 1_000_000_000;
+
 /** What a tenant may use, as the queue enforces it. A lower `version` never replaces a higher one. */
 export type Limits = {
   tenant: TenantId;
@@ -8,13 +11,15 @@ export type Limits = {
   maxConcurrentRuns: number;
   maxQueuedRuns: number;
   requestsPerSecond: number;
+  /** `NO_LIMIT` and more: the queue does not count them. */
+  runsPerMinute: number;
   /** The tenant's part of the claims, relative to the weights of other tenants. */
   weight: number;
 };
 
 /** Limits as the script takes them. */
 export function limitsArgs(limits: Limits): string[] {
-  const { version, maxConcurrentRuns, maxQueuedRuns, requestsPerSecond, weight } = limits;
-  const numbers = [version, maxConcurrentRuns, maxQueuedRuns, requestsPerSecond, weight];
+  const { version, maxConcurrentRuns, maxQueuedRuns, requestsPerSecond, weight, runsPerMinute } = limits;
+  const numbers = [version, maxConcurrentRuns, maxQueuedRuns, requestsPerSecond, weight, runsPerMinute];
   return [limits.tenant, ...numbers.map(String)];
 }

@@ -120,6 +120,11 @@ export class Queue {
     await this.#scripts.runPerShard(jobs, scripts.finish, [owner], (job) => [job.run]);
   }
 
+  /** Gives back the reservations of runs that were not committed, with their starts in the tenants' minutes. */
+  async giveBack(runs: readonly JobName[]): Promise<void> {
+    await this.#scripts.runPerShard(runs, scripts.giveBack, [], ({ run }) => [run]);
+  }
+
   /** Stores the limits of tenants; an older version changes nothing. Acts on a cold shard too. */
   async pushLimits(limits: readonly Limits[]): Promise<void> {
     await this.#scripts.runPerShard(limits, scripts.pushLimits, [], limitsArgs);

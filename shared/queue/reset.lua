@@ -13,7 +13,7 @@
 local refusal = check_index()
 if refusal ~= "cold" then return refusal or "known" end
 redis.call("UNLINK", ready, index, jobs, reserved, due, timer, leases, active, queued_or_reserved, limits,
-  virtual_times)
+  virtual_times, minutes)
 for _, lane in ipairs(LANES) do redis.call("UNLINK", ring(lane), wake(lane), wake_spare(lane)) end
 local epoch = time[1] .. "." .. time[2]
 redis.call("HSET", index, "epoch", epoch)

@@ -6,6 +6,7 @@ import claim from "./claim.lua" with { type: "text" };
 import common from "./common.lua" with { type: "text" };
 import enqueue from "./enqueue.lua" with { type: "text" };
 import finish from "./finish.lua" with { type: "text" };
+import giveBack from "./give-back.lua" with { type: "text" };
 import index from "./index.lua" with { type: "text" };
 import list from "./list.lua" with { type: "text" };
 import pushLimits from "./push-limits.lua" with { type: "text" };
@@ -41,6 +42,7 @@ export const scripts = {
   restoreLeases: defineScript("restoreLeases", restoreLeases),
   release: defineScript("release", release),
   finish: defineScript("finish", finish),
+  giveBack: defineScript("giveBack", giveBack),
   pushLimits: defineScript("pushLimits", pushLimits),
   stats: defineScript("stats", stats),
   repairRing: defineScript("repairRing", repairRing),

@@ -4,10 +4,12 @@ import { createApp } from "../../edge/app.ts";
 import { readConfig } from "../../edge/env.ts";
 import { batchSubmits } from "../../edge/intake/shard.ts";
 import { queueOf } from "../../edge/runs/admit.ts";
+import { liveValuesOf } from "../../edge/clients/live-values.ts";
 import { openServices } from "../../edge/services.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import { AppError } from "../../shared/errors.ts";
 import { MemoryBucket } from "../services/memory-bucket.ts";
+import type { TenantId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
 import { TestFeeds, TestRelay } from "./test-relay.ts";
 import { SMOKE, startTestStores, type TestStores } from "./test-stores.ts";
@@ -55,6 +57,10 @@ export async function startApp(
     return Object.defineProperties(services, {
       sql: { value: stores.sql },
       artifacts: { value: { ...services.artifacts, readBytes } },
+      refreshLiveValues: {
+        value: (tenant: TenantId | null) =>
+          liveValuesOf(readConfig(env)).refresh((run) => run(stores.sql), tenant, waitUntil),
+      },
       relay: { value: relays.open },
       feed: { value: feeds.open },
       stateSql: { value: stores.sql },

@@ -42,11 +42,11 @@ export class TestRelay {
     { run, after, tenant, keyId, untilMs }: RunJoin,
     signal: AbortSignal,
   ): Promise<Response> => {
-    const newcomer = { seat: { tenant, keyId, stream: run }, untilMs, signal };
+    const newcomer = { seat: { tenant, keyId, stream: run }, maxStreams: null, untilMs, signal };
     const response = this.#admission.open(newcomer, (ends, onClosed) =>
       this.#relay.join({ run, tenant, after }, ends, onClosed),
     );
-    if (response.status === 429) throw noSeat();
+    if (response.status === 429) throw noSeat(null);
     return response;
   };
 
@@ -70,7 +70,12 @@ export class TestFeeds {
     const opening = this.#feeds.get(name) ?? this.#begin(tenant);
     this.#feeds.set(name, opening);
     const { feed, admission } = await opening;
-    const newcomer = { seat: { tenant: name, keyId, stream: "feed" }, untilMs: null, signal };
+    const newcomer = {
+      seat: { tenant: name, keyId, stream: "feed" },
+      maxStreams: null,
+      untilMs: null,
+      signal,
+    };
     const response = admission.open(
       newcomer,
       (ends, onClosed) => feed.join(lastUs, ends, onClosed),
@@ -78,7 +83,7 @@ export class TestFeeds {
         if (admission.viewers === 0) this.#feeds.delete(name);
       },
     );
-    if (response.status === 429) throw noSeat();
+    if (response.status === 429) throw noSeat(null);
     return response;
   };
 

@@ -6,6 +6,7 @@ import type { NewRun } from "../../shared/contracts/run.ts";
 import { writeLine } from "../../shared/events/lines.ts";
 import { endEvents } from "../../shared/journal/ending.ts";
 import { initialProgress } from "../../shared/journal/fold.ts";
+import { NO_LIMIT } from "../../shared/queue/limits.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import { jobOf } from "../../shared/queue/job.ts";
 import type { CancelEnd } from "../../shared/store/runs/mark-cancelled.ts";
@@ -83,7 +84,7 @@ export class FakeEdge {
   async accept(process: SimProcess, queue: Queue, run: NewRun): Promise<void> {
     this.#admitted += 1;
     const isAccepted = await this.#commit(process, queue, run).finally(() => (this.#admitted -= 1));
-    if (!isAccepted) return queue.finish([{ run: run.run_id, tenant: run.tenant_id }], "");
+    if (!isAccepted) return queue.giveBack([{ run: run.run_id, tenant: run.tenant_id }]);
     this.accepted.add(run.run_id);
     const job = jobOf({ ...run, queued_at_ms: this.#sim.clock.nowMs });
     await queue.enqueue([{ ...job, status: "queued", delayMs: run.delay_ms }]);
@@ -217,6 +218,7 @@ export class FakeEdge {
           maxQueuedRuns: this.#queued,
           requestsPerSecond: 1_000,
           weight: 1,
+          runsPerMinute: NO_LIMIT,
         },
       ]);
     });

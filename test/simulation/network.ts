@@ -25,6 +25,7 @@ export type FaultKind = (typeof FAULTS)[number];
 
 /** The verbs of the queue, as faults name them. */
 export type QueueVerb =
+  | "giveBack"
   | "admit"
   | "enqueue"
   | "claimJobs"

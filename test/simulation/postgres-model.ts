@@ -13,6 +13,7 @@ import type { ClaimedRun, RunToHandBack } from "../../shared/store/runs/claim-ru
 import type { RunSnapshot } from "../../shared/store/runs/run-snapshots.ts";
 import type { RunningRun } from "../../shared/store/runs/running-runs.ts";
 import type { OverdueRun } from "../../shared/store/runs/reclaim-runs.ts";
+import { NO_LIMIT } from "../../shared/queue/limits.ts";
 import type { ChangedLimits } from "../../shared/store/tenants/tenant-limits.ts";
 import type { DueRun } from "../../shared/store/runs/due-runs.ts";
 import type { StateStore, VerbName } from "../../shared/store/state.ts";
@@ -704,6 +705,7 @@ function limitsOf(row: TenantRow): ChangedLimits {
     maxQueuedRuns: row.max_queued_runs,
     requestsPerSecond: 1_000,
     weight: 1,
+    runsPerMinute: NO_LIMIT,
     disabled: false,
     updated_at: text(row.updated_at),
   };

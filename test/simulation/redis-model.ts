@@ -184,6 +184,10 @@ export class RedisModel {
     this.#mark(Lane.options);
   }
 
+  giveBack(runs: readonly RunId[]): void {
+    this.#warm().giveBack(runs);
+  }
+
   pushLimits(limits: readonly Limits[]): void {
     this.#any().pushLimits(limits);
     this.#mark(Lane.options);

@@ -119,6 +119,10 @@ export class QueueOverNetwork extends Queue {
     const runs = jobs.map(({ run }): RunId => run);
     if (runs.length > 0) await this.#call("finish", () => this.#redis.finish(runs, owner));
   }
+  override async giveBack(jobs: Parameters<Queue["giveBack"]>[0]) {
+    const runs = jobs.map(({ run }): RunId => run);
+    if (runs.length > 0) await this.#call("giveBack", () => this.#redis.giveBack(runs));
+  }
   override async pushLimits(limits: Parameters<Queue["pushLimits"]>[0]) {
     if (limits.length > 0) await this.#call("pushLimits", () => this.#redis.pushLimits(limits));
   }

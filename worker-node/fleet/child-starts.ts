@@ -7,7 +7,7 @@ import type { SignalledRun } from "../../shared/store/runs/family.ts";
 import type { ChildAdmission, ChildStarts } from "../execution/execution-state.ts";
 
 type ChildStartsDeps = {
-  queue: Pick<Queue, "admit" | "enqueue" | "finish">;
+  queue: Pick<Queue, "admit" | "enqueue" | "giveBack">;
   /** The most runs that one shard of the queue may hold. */
   maxDepth: number;
   isolation: boolean;
@@ -28,7 +28,7 @@ export function childStarts({ queue, maxDepth, isolation, hint }: ChildStartsDep
       }
     },
     giveBack(child) {
-      queue.finish([child], "").catch(logNotTold);
+      queue.giveBack([child]).catch(logNotTold);
     },
     notify(runs) {
       const due = runs.filter(({ status }) => status === "queued");
@@ -51,6 +51,8 @@ function admissionOf(verdict: QueueVerdict | undefined, isolation: boolean): Chi
       return { is: "admitted", quotaCheckedBy: isolation ? "postgres" : "queue" };
     case "rate":
       return waitFor(Math.max(1_000, verdict.retryMs), "the tenant starts more runs a second than it may");
+    case "minute":
+      return waitFor(Math.max(1_000, verdict.retryMs), "the tenant starts more runs a minute than it may");
     case "queued":
       return waitFor(5_000, `the tenant has ${verdict.limit} runs queued, which is its limit`);
     case "depth":

@@ -120,7 +120,7 @@ export class Scheduler {
     if (!isReserved) this.#miscounted.add(shard);
     const result = await store.startTick(run, isCounted ? "queue" : "postgres");
     if (result.is !== "started") {
-      if (isReserved) await this.#tellQueue(queue.finish([{ run: run.run_id, tenant: run.tenant_id }], ""));
+      if (isReserved) await this.#tellQueue(queue.giveBack([{ run: run.run_id, tenant: run.tenant_id }]));
       if (result.is === "refused") return result;
       if (result.is === "missed") return { is: "missed", run_id: null, reason: result.reason };
       return { is: "skipped", run_id: result.run_id, reason: "overlap" };
@@ -166,6 +166,7 @@ function refusalOf(verdict: QueueVerdict | null): string | null {
   if (verdict === null || verdict.ok) return null;
   switch (verdict.reason) {
     case "rate":
+    case "minute":
       return "rate_limited";
     case "queued":
       return "queue_full";

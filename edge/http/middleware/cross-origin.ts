@@ -4,7 +4,7 @@ import { createMiddleware } from "hono/factory";
 import type { ApiEnv } from "../api.ts";
 
 const EXPOSED =
-  "X-Request-Id,Retry-After,Idempotent-Replayed,Link,Preference-Applied,Accept-Ranges,Content-Range,Content-Disposition,ETag,traceparent";
+  "X-Request-Id,Retry-After,RateLimit,RateLimit-Policy,Idempotent-Replayed,Link,Preference-Applied,Accept-Ranges,Content-Range,Content-Disposition,ETag,traceparent";
 
 const ALLOWED_HEADERS =
   "Authorization,Content-Type,Idempotency-Key,Last-Event-ID,Prefer,X-Request-Id,Cache-Control,traceparent";

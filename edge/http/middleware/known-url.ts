@@ -5,7 +5,7 @@ import { z } from "zod";
 import { AppError } from "../../../shared/errors.ts";
 import type { Api, ApiEnv } from "../api.ts";
 import { serveKnown } from "../unknown-names.ts";
-import { addressOf, bearerKey, principalOf } from "./principal.ts";
+import { bearerKey, principalOf } from "./principal.ts";
 
 /**
  * Refuses a URL of which a part would be ignored, or could not be stored.
@@ -34,7 +34,7 @@ export function knownUrl(api: Api) {
       return known.includes(pattern) && !lists.has(pattern) && (values[name]?.length ?? 0) > 1;
     });
     if (needsKey && (repeated.length > 0 || !names.every((name) => known.includes(name)))) {
-      await principalOf(c.get("services"), bearerKey(c), addressOf(c));
+      await principalOf(c, bearerKey(c));
     }
     if (repeated.length > 0) throw repeatedNames(repeated);
     return serveKnown(c, next, { names, known, noun: "query parameter" });

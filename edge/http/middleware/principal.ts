@@ -21,7 +21,7 @@ const cache = new Map<string, { principal: Principal; until: number; refreshAt: 
 /** Requires a key with `scope`, and puts its principal into the context. */
 export function needs(scope: Scope) {
   return createMiddleware<ApiEnv>(async (c, next) => {
-    const principal = await principalOf(c.get("services"), bearerKey(c), addressOf(c));
+    const principal = await principalOf(c, bearerKey(c));
     requireScope(principal, scope);
     c.set("principal", principal);
     await next();
@@ -31,7 +31,7 @@ export function needs(scope: Scope) {
 /** Requires a platform key with `scope`: for routes that concern all tenants. */
 export function needsPlatform(scope: Scope) {
   return createMiddleware<ApiEnv>(async (c, next) => {
-    const principal = await principalOf(c.get("services"), bearerKey(c), addressOf(c));
+    const principal = await principalOf(c, bearerKey(c));
     requireScope(principal, scope);
     if (principal.tenant !== null)
       throw new AppError("forbidden", "This requires a platform key; this key belongs to a tenant.");
@@ -55,11 +55,20 @@ export function bearerKey(c: Context<ApiEnv>): string {
   return key;
 }
 
-/** The principal of a key. @throws AppError `unauthorized` for a key that is unknown, revoked or expired */
-export async function principalOf(services: Services, key: string, address: string): Promise<Principal> {
-  const principal = await cachedPrincipal(services, key, address);
-  services.takeTurnsOf(principal.tenant ?? principal.key_id);
-  keyUsed(services, principal.key_id);
+/**
+ * The principal of a key. Each request of a tenant's key is counted here, once, and sees settings that are up to date.
+ * @throws AppError `unauthorized` for a key that is unknown, revoked or expired; `rate_limited` beyond the tenant's rate
+ */
+export async function principalOf(c: Context<ApiEnv>, key: string): Promise<Principal> {
+  const services = c.get("services");
+  const principal = await cachedPrincipal(services, key, addressOf(c));
+  const { tenant, key_id } = principal;
+  await services.refreshLiveValues(tenant);
+  services.takeTurnsOf(tenant ?? key_id);
+  const limits = tenant === null || c.get("quota") !== undefined ? null : services.edgeLimitsOf(tenant);
+  if (limits !== null)
+    c.set("quota", [services.requestRates.take(limits.tenant_id, limits.requests_per_second)]);
+  keyUsed(services, key_id);
   return principal;
 }
 
@@ -102,7 +111,7 @@ async function mayLookUp(services: Services, key: string, address: string): Prom
   return !ApiKey.safeParse(key).success || services.mayLookUpKey(address);
 }
 
-export function addressOf(c: Context<ApiEnv>): string {
+function addressOf(c: Context<ApiEnv>): string {
   return c.req.header("cf-connecting-ip") ?? "unknown";
 }
 

@@ -11,6 +11,9 @@ import type { Api } from "../../http/api.ts";
 import { holdBody, whileHeld } from "../../http/held-bodies.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
+import { HeldResult, requireWorker } from "../../runs/hold-until-end.ts";
+import { RunResult } from "../../runs/run-result.ts";
+import { waitForEnd } from "../../runs/wait-for-end.ts";
 import { refusedError } from "../../http/problem.ts";
 
 /** The most MiB of a request: the images are in it. */
@@ -26,6 +29,8 @@ const TurnAccepted = z
   })
   .meta({ id: "ChatTurn" });
 
+const TurnResult = RunResult.extend({ turn_id: RunId }).meta({ id: "ChatTurnResult" });
+
 const route = createRoute({
   method: "post",
   path: "/api/v2/chat",
@@ -37,18 +42,27 @@ const route = createRoute({
     "the message is in the history, and the turn will reach an end. A turn is a run in the lane `interactive`: all routes of " +
     "runs take its `turn_id`. The turns of a session run one after the other. While one has not ended, `on_busy` decides: " +
     "`enqueue` (default) waits for it; `interrupt` cancels the turn that is under way, which keeps its text so far; " +
-    "`reject` is a 409. A turn that waits for a person is cancelled by the next message.",
+    "`reject` is a 409. A turn that waits for a person is cancelled by the next message. `Prefer: wait=N` and scale mode off act " +
+    "as for `POST /orchestrations/{id}/run`: the result then has the `turn_id` too.",
   security: [{ key: ["runs:write"] }],
   middleware: [
     needs("runs:write"),
+    waitForEnd,
     holdBody,
     jsonBody({ schema: ChatRequest, notYet: ["attachments"] }),
   ] as const,
   request: {
-    headers: z.object({ "idempotency-key": plainName(255).optional() }),
+    headers: z.object({
+      "idempotency-key": plainName(255).optional(),
+      prefer: z.string().optional().meta({ description: "`wait=N`, `handling=lenient`, or both" }),
+    }),
     body: { required: true, content: { "application/json": { schema: ChatRequest } } },
   },
-  responses: { 202: json(TurnAccepted, "Accepted"), ...problems(400, 404, 409, 413, 415, 422, 429) },
+  responses: {
+    200: json(z.union([TurnResult, HeldResult]), "The turn has ended while the request waited"),
+    202: json(TurnAccepted, "Accepted"),
+    ...problems(400, 404, 409, 413, 415, 422, 429),
+  },
 });
 
 export function createTurn(api: Api): void {
@@ -59,10 +73,12 @@ export function createTurn(api: Api): void {
     const principal = c.get("principal");
     const owner = tenantFilterOf(principal, body.tenant_id ?? undefined);
     const opening = await openingOf(services.sql, owner, services.config.DEFAULT_TENANT_ID, body);
+    await requireWorker(services, "interactive");
     const key = c.req.valid("header")["idempotency-key"] ?? null;
     const submitted = () => submitTurn(services, opening, body, key);
     const result = await (principal.tenant === null ? whileHeld(c, opening.tenant, submitted) : submitted());
     if (result.is === "refused") throw refusedError(result);
+    if (result.quota) c.set("quota", result.quota);
     if (result.replayed) c.header("Idempotent-Replayed", "true");
     if (result.waits) await afterBusy(services, opening, result.run_id, body);
     const session = result.replayed ? await sessionOfTurn(services.sql, result.run_id) : opening.session;

@@ -1,5 +1,6 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
+import { readSettings } from "../../../shared/store/settings.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needsPlatform } from "../../http/middleware/principal.ts";
@@ -11,9 +12,9 @@ const routeAt = (prefix: string) =>
     path: `${prefix}/config`,
     operationId: operationIdAt(prefix, "getConfig"),
     tags: ["Operations"],
-    summary: "Read the variables of this edge",
+    summary: "Read the variables and settings of this edge",
     description:
-      "Each with its effective value, where it comes from, and what changes it. Secrets are masked. Postgres is the binding HYPERDRIVE, whose " +
+      "Each with its effective value, where it comes from, and what changes it: PATCH, for those that act while the system runs. Secrets are masked. Postgres is the binding HYPERDRIVE, whose " +
       "address an edge does not know; workers have variables of their own.",
     security: [{ key: ["admin"] }],
     middleware: [needsPlatform("admin")] as const,
@@ -21,5 +22,7 @@ const routeAt = (prefix: string) =>
   });
 
 export const getConfig = (prefix: string) => (api: Api) => {
-  api.openapi(routeAt(prefix), (c) => c.json(configOf(c.env, c.get("services").config), 200));
+  api.openapi(routeAt(prefix), async (c) =>
+    c.json(configOf(c.env, await readSettings(c.get("services").sql)), 200),
+  );
 };

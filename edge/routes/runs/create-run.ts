@@ -13,6 +13,7 @@ import { MAX_WAIT_SECONDS } from "../../http/prefer.ts";
 import { cancelSuperseded } from "../../runs/cancel-superseded.ts";
 import { RunRequest, checkRequest, toRun } from "../../runs/run-request.ts";
 import type { ParsedRequest } from "../../runs/run-request.ts";
+import { HeldResult, requireWorker } from "../../runs/hold-until-end.ts";
 import { RunResult } from "../../runs/run-result.ts";
 import { RunAccepted, acceptedOf } from "../../runs/run-view.ts";
 import { submitUntilRoom } from "../../runs/submit-until-room.ts";
@@ -31,7 +32,8 @@ const route = createRoute({
     "After a 202 the run is committed and will reach an end. With `Prefer: wait=N` the answer comes when the run has ended, " +
     `with 200 and its result, or after N seconds (at most ${MAX_WAIT_SECONDS}) with the 202; \`Preference-Applied\` has the ` +
     "preferences that were honoured. A request that waits takes a seat of the run's viewers; without a free seat the 202 " +
-    "comes at once, without that header.",
+    "comes at once, without that header. With scale mode off (`PATCH /scale/config`) the answer is always the 200, however " +
+    "long the run takes: white space comes every 15 s before the JSON, which then has the `events` too, and the key needs `runs:read`.",
   security: [{ key: ["runs:write"] }],
   request: {
     params: Params,
@@ -41,7 +43,7 @@ const route = createRoute({
     body: { required: true, content: { "application/json": { schema: RunRequest } } },
   },
   responses: {
-    200: json(RunResult, "The run has ended while the request waited"),
+    200: json(z.union([RunResult, HeldResult]), "The run has ended while the request waited"),
     202: json(RunAccepted, "Accepted"),
     ...problems(400, 404, 409, 413, 415, 422, 429),
   },
@@ -59,9 +61,11 @@ export function createRun(api: Api): void {
     const named = request.body.tenant_id ?? undefined;
     const tenant = tenantOf(principal, named, config.DEFAULT_TENANT_ID);
     const run = await toRun(request, tenant, c.get("services"));
+    await requireWorker(c.get("services"), run.lane);
     const submitted = () => submitUntilRoom(submit, run);
     const result = await (principal.tenant === null ? whileHeld(c, tenant, submitted) : submitted());
     if (result.is === "refused") throw refusedError(result);
+    if (result.quota) c.set("quota", result.quota);
     if (result.replayed) c.header("Idempotent-Replayed", "true");
     else if (!result.skipped) cancelSuperseded(c.get("services"), run);
     return c.json(acceptedOf(result.run_id, result.skipped), 202);

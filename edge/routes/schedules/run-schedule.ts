@@ -39,6 +39,7 @@ export function runSchedule(api: Api): void {
     const run = { ...ofTick, run_id, correlation_id: run_id, triggered_by: "manual" as const };
     const result = await services.submit(run);
     if (result.is === "refused") throw refusedError(result);
+    if (result.quota) c.set("quota", result.quota);
     if (!result.skipped) cancelSuperseded(services, run);
     const outcome = result.skipped ? ("skipped" as const) : ("started" as const);
     const tick = { tick_ms: nowMs, outcome, run_id: result.run_id, reason: "manual", until_ms: null };

@@ -71,6 +71,7 @@ export function fireTrigger(api: Api): void {
       await forgetOlderKey(sql, trigger.tenant_id, run.idempotency_key, REPLAY_SECONDS);
     const result = await services.submit(run);
     if (result.is === "refused") throw refusedError(result);
+    if (result.quota) c.set("quota", result.quota);
     if (result.replayed) c.header("Idempotent-Replayed", "true");
     return c.json(acceptedOf(result.run_id), 202);
   });

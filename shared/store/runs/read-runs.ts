@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { RunId } from "../../contracts/ids.ts";
-import type { TenantId } from "../../contracts/ids.ts";
+import { RunId, TenantId } from "../../contracts/ids.ts";
+
 import { RunError, RunStatus } from "../../contracts/run.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
@@ -10,7 +10,7 @@ const ms = z.number().nullable();
 /** A run as the API shows it. Times in milliseconds since 1970, money in micro-dollars. */
 export const RunRow = z.object({
   run_id: RunId,
-  tenant_id: z.string(),
+  tenant_id: TenantId,
   orchestration_id: z.string(),
   definition_version: z.number(),
   status: RunStatus,

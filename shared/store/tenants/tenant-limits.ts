@@ -1,11 +1,9 @@
 import { z } from "zod";
 import { TenantId } from "../../contracts/ids.ts";
 import type { Tenant } from "../../contracts/tenant.ts";
+import { NO_LIMIT } from "../../queue/limits.ts";
 import type { Limits } from "../../queue/limits.ts";
 import type { Sql } from "../sql.ts";
-
-/** More than any tenant reaches: the maxima that the queue gets where tenants are not isolated. */
-const UNLIMITED = 1_000_000_000;
 
 /**
  * A tenant's limits as the queue takes them: 0 for a disabled tenant. `isolation` false (ENABLE_TENANT_ISOLATION=0) lifts the
@@ -21,14 +19,15 @@ export function limitsOf(tenant: Tenant, isolation: boolean): Limits {
     maxQueuedRuns: disabled ? 0 : tenant.max_queued_runs,
     requestsPerSecond: tenant.requests_per_second,
     weight: tenant.weight,
+    runsPerMinute: tenant.runs_per_minute,
   };
   return isolation ? limits : withoutMaxima(limits);
 }
 
-/** The limits of a tenant that is not isolated: only its rate and its weight hold, unless it is disabled. */
+/** The limits of a tenant that is not isolated: only its rates and its weight hold, unless it is disabled. */
 export function withoutMaxima<Of extends Limits & { disabled: boolean }>(limits: Of): Of {
   if (limits.disabled) return limits;
-  return { ...limits, maxConcurrentRuns: UNLIMITED, maxQueuedRuns: UNLIMITED };
+  return { ...limits, maxConcurrentRuns: NO_LIMIT, maxQueuedRuns: NO_LIMIT };
 }
 
 /** A tenant's limits as the queue takes them, and the time of their last change as text. */
@@ -39,11 +38,19 @@ export const ChangedLimits = z.object({
   maxQueuedRuns: z.number(),
   requestsPerSecond: z.number(),
   weight: z.number(),
+  /** An edge of an earlier version does not say it. */
+  runsPerMinute: z.number().default(NO_LIMIT),
   updated_at: z.string(),
   /** An edge of a version that disables no tenants does not say it. */
   disabled: z.boolean().default(false),
 });
 export type ChangedLimits = z.infer<typeof ChangedLimits>;
+
+/** The runs that the tenant has started in the last minute, as Postgres counts them while the queue does not. */
+export async function countMinuteStarts(sql: Sql, tenant: TenantId): Promise<number> {
+  const [row] = await sql<{ n: number }[]>`select minute_starts(${tenant})::float8 as n`;
+  return row?.n ?? 0;
+}
 
 /** A position among changed limits: a Postgres time as text (`-infinity` is one) and a tenant id. */
 export const LimitsPosition = z.object({ at: z.string(), tenant: z.string() });
@@ -58,6 +65,7 @@ export async function listChangedLimits(
   return sql<ChangedLimits[]>`
     select tenant_id as tenant, version::float8 as version, max_concurrent_runs as "maxConcurrentRuns",
       max_queued_runs as "maxQueuedRuns", requests_per_second as "requestsPerSecond", weight,
+      runs_per_minute as "runsPerMinute",
       updated_at::text as updated_at, disabled_at is not null as disabled
     from tenants t where (updated_at, tenant_id) > (${after.at}::text::timestamptz, ${after.tenant})
     order by t.updated_at, t.tenant_id limit ${limit}`;

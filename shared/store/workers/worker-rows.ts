@@ -81,6 +81,13 @@ function shownWorkers(sql: Sql): PendingQuery<Row[]> {
       end as status) shown`;
 }
 
+/** Whether a worker claims runs of this lane. */
+export async function hasWorkerFor(sql: Sql, lane: Lane): Promise<boolean> {
+  const [row] = await sql<{ has: boolean }[]>`
+    select exists (select from (${activeWorkers(sql)}) w where ${lane} = any(w.lanes)) as has`;
+  return row?.has === true;
+}
+
 /** A select of the workers that claim runs: those that are neither silent nor draining. */
 export function activeWorkers(sql: Sql): PendingQuery<Row[]> {
   return sql`

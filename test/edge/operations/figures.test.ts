@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
-import { readConfig } from "../../../edge/env.ts";
 import { configOf } from "../../../edge/operations/config-view.ts";
 import { bodyOf, startApp, startRun, type TestApp } from "../app.ts";
 import { FakeWorker, failRun } from "../fake-workers.ts";
@@ -115,7 +114,7 @@ test("the configuration has each variable with its value and origin, and no secr
 test("the configuration shows a connection without its credentials", async () => {
   const url = "rediss://user:canary-password@redis.example.com:6379/0?token=canary-token";
   const env = { ...app.stores.vars, REDIS_URL: url };
-  const shown = configOf(env, readConfig(env)).find(({ name }) => name === "REDIS_URL");
+  const shown = configOf(env, []).find(({ name }) => name === "REDIS_URL");
   expect(shown?.value).toBe("rediss://********@redis.example.com:6379/0");
 });
 

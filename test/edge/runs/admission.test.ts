@@ -60,6 +60,43 @@ describe("a tenant's limits", () => {
     expect(await bodyOf(refused[0] ?? new Response("{}"))).toMatchObject({ code: "rate_limited" });
   });
 
+  test("50 clients start exactly runs_per_minute runs; the refusal says when the minute has room, and a run that was not committed gives its start back", async () => {
+    await limit("minute", { runs_per_minute: 23 });
+    const missing = await app.call("POST", "/api/v2/orchestrations/orch_none/run", {
+      body: { message: "hi", tenant_id: "minute" },
+    });
+    expect(missing.status).toBe(404);
+    await app.settled();
+    const answers = await flood("minute");
+    expect(answers.filter((answer) => answer.status === 202)).toHaveLength(23);
+    const refused = answers.filter((answer) => answer.status === 429);
+    expect(refused).toHaveLength(177);
+    for (const answer of refused) {
+      const seconds = Number(answer.headers.get("retry-after"));
+      expect(seconds).toBeGreaterThan(30);
+      expect(seconds).toBeLessThanOrEqual(61);
+      expect(answer.headers.get("ratelimit-policy")).toBe('"runs";q=23;qu="runs";w=60');
+      expect(answer.headers.get("ratelimit")).toBe(`"runs";r=0;t=${seconds}`);
+    }
+  });
+
+  test("a 202 has what is left of each limit, and a 503 says when to try again", async () => {
+    await limit("told", { runs_per_minute: 9, max_queued_runs: 5, requests_per_second: 100 });
+    const answer = await post("told");
+    expect(answer.headers.get("ratelimit-policy")).toBe(
+      '"requests";q=100;w=1, "queued";q=5;qu="queued-runs", "runs";q=9;qu="runs";w=60',
+    );
+    expect(answer.headers.get("ratelimit")).toMatch(
+      /^"requests";r=99;t=1, "queued";r=4, "runs";r=8;t=6[01]$/,
+    );
+    const away = await app.stores.withoutRedis(() => post("told"));
+    expect([away.status, away.headers.get("retry-after"), away.headers.get("ratelimit")]).toEqual([
+      503,
+      "2",
+      '"service";r=0;t=2',
+    ]);
+  });
+
   test("a tenant with a limit of 0 starts no run, and a raised limit takes effect at once", async () => {
     await limit("off", { max_queued_runs: 0 });
     expect((await post("off")).status).toBe(429);

@@ -44,7 +44,7 @@ describe("admission of viewers", () => {
   function open(admission: ViewerAdmission, tenant: string) {
     const viewer = { status: 0, ended: false };
     viewer.status = admission.open(
-      { seat: seat(tenant), untilMs: null, signal: new AbortController().signal },
+      { seat: seat(tenant), maxStreams: null, untilMs: null, signal: new AbortController().signal },
       (_, onClosed) => ({
         body: new ReadableStream(),
         close() {

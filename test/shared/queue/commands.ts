@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import type { Lane } from "../../../shared/contracts/run.ts";
 import type { Job, JobWait } from "../../../shared/queue/job.ts";
+import { NO_LIMIT } from "../../../shared/queue/limits.ts";
 import type { Limits } from "../../../shared/queue/limits.ts";
 import type { LaneRule, Shares } from "../../../shared/queue/claim.ts";
 import { job, limits, START_MS, tenant } from "./fixture.ts";
@@ -60,6 +61,7 @@ const someLimits: fc.Arbitrary<Limits> = fc
     maxConcurrentRuns: fc.constantFrom(0, 1, 2, 2, 9),
     maxQueuedRuns: fc.integer({ min: 0, max: 5 }),
     requestsPerSecond: fc.constantFrom(1, 2, 3, 50),
+    runsPerMinute: fc.constantFrom(0, 1, 3, 5, NO_LIMIT),
     weight: fc.integer({ min: 1, max: 4 }),
   })
   .map(({ of, ...rest }) => limits(of, rest));
@@ -100,6 +102,7 @@ export const command = fc.oneof(
     weight: 4,
     arbitrary: fc.record({ do: fc.constant("finish"), owner: fc.oneof(worker, fc.constant("")), numbers }),
   },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("giveBack"), numbers }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("pushLimits"), limits: someLimits }) },
   {
     weight: 4,

@@ -5,6 +5,7 @@ import { keys } from "../../../shared/keys.ts";
 import type { Service } from "../../../local/processes/child.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
 import type { Job, JobWait } from "../../../shared/queue/job.ts";
+import { NO_LIMIT } from "../../../shared/queue/limits.ts";
 import type { Limits } from "../../../shared/queue/limits.ts";
 import { startRedis } from "../../services/services.ts";
 import { makeQuotaReady } from "./rebuild-shard.ts";
@@ -47,6 +48,7 @@ export function limits(of: string, changes: Partial<Limits> = {}): Limits {
     maxQueuedRuns: 100_000,
     requestsPerSecond: 1_000_000,
     weight: 1,
+    runsPerMinute: NO_LIMIT,
     ...changes,
   };
 }

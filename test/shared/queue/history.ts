@@ -26,7 +26,7 @@ export class History {
 
   async begin(): Promise<void> {
     const first = [
-      limits("acme", { maxConcurrentRuns: 2, maxQueuedRuns: 4, requestsPerSecond: 2 }),
+      limits("acme", { maxConcurrentRuns: 2, maxQueuedRuns: 4, requestsPerSecond: 2, runsPerMinute: 5 }),
       limits("beta"),
     ];
     await this.#t.begin(...first);
@@ -89,6 +89,10 @@ export class History {
       case "finish":
         return await this.#unlessCold(queue.finish(jobs(command.numbers), command.owner), () =>
           model.finish(command.numbers.map(runOf), command.owner),
+        );
+      case "giveBack":
+        return await this.#unlessCold(queue.giveBack(jobs(command.numbers)), () =>
+          model.giveBack(command.numbers.map(runOf)),
         );
       case "pushLimits":
         await queue.pushLimits([command.limits]);

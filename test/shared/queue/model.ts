@@ -7,10 +7,11 @@
 import type { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { Lane } from "../../../shared/contracts/run.ts";
 import type { Job, JobWait } from "../../../shared/queue/job.ts";
+import { NO_LIMIT } from "../../../shared/queue/limits.ts";
 import type { Limits } from "../../../shared/queue/limits.ts";
 import type { LeasesToRestore, RenewRequest, Renewal } from "../../../shared/queue/queue.ts";
 import type { Claim, ClaimRequest } from "../../../shared/queue/claim.ts";
-import type { QueueVerdict } from "../../../shared/queue/verdict.ts";
+import type { Quota, QueueVerdict } from "../../../shared/queue/verdict.ts";
 import { LaneStarts } from "./lane-starts.ts";
 import { WorkerRoom } from "./shares.ts";
 
@@ -31,6 +32,9 @@ export class Model {
   readonly limits = new Map<TenantId, Limits>();
   readonly buckets = new Map<TenantId, { milliTokens: number; atMs: number }>();
   readonly laneStarts = new LaneStarts();
+
+  /** When runs were admitted, by tenant with a limit of runs a minute: the seconds, one for each run. */
+  readonly starts = new Map<TenantId, number[]>();
 
   constructor(nowMs: number) {
     this.nowMs = nowMs;
@@ -56,7 +60,7 @@ export class Model {
 
   reset(epoch: string): void {
     this.epoch = epoch;
-    for (const part of [this.jobs, this.limits, this.buckets]) part.clear();
+    for (const part of [this.jobs, this.limits, this.buckets, this.starts]) part.clear();
   }
 
   admit(requests: readonly { run: RunId; tenant: TenantId }[], maxDepth: number): QueueVerdict[] {
@@ -67,8 +71,8 @@ export class Model {
   }
 
   #admit(run: RunId, tenant: TenantId, maxDepth: number, quotaReady: boolean): QueueVerdict {
-    const admitted: QueueVerdict = quotaReady ? { ok: true } : { ok: false, reason: "rebuilding" };
-    if (this.jobs.has(run)) return admitted;
+    const rebuilding: QueueVerdict = { ok: false, reason: "rebuilding" };
+    if (this.jobs.has(run)) return quotaReady ? { ok: true, quota: null } : rebuilding;
     const limit = this.limits.get(tenant);
     if (!limit) return { ok: false, reason: "unknown" };
     if (limit.maxConcurrentRuns === 0) return { ok: false, reason: "disabled" };
@@ -77,17 +81,53 @@ export class Model {
     const refilled = bucket.milliTokens + (this.nowMs - bucket.atMs) * perSecond;
     const milliTokens = Math.min(1000 * perSecond, refilled);
     if (milliTokens < 1000) {
-      return { ok: false, reason: "rate", retryMs: Math.ceil((1000 - milliTokens) / perSecond) };
+      const retryMs = Math.ceil((1000 - milliTokens) / perSecond);
+      return { ok: false, reason: "rate", limit: perSecond, retryMs };
     }
     if (quotaReady && this.list("reserved", "ready", "due").length >= maxDepth)
       return { ok: false, reason: "depth" };
     if (quotaReady && this.countOf(tenant, "reserved", "ready", "due") >= limit.maxQueuedRuns) {
       return { ok: false, reason: "queued", limit: limit.maxQueuedRuns };
     }
+    const { runsPerMinute } = limit;
+    const forgottenMs = (second = 0) => (second + 61) * 1000 - this.nowMs;
+    const before = this.startsOf(tenant);
+    if (before.length >= runsPerMinute) {
+      const retryMs = runsPerMinute === 0 ? 60_000 : forgottenMs(before.at(-runsPerMinute));
+      return { ok: false, reason: "minute", limit: runsPerMinute, retryMs };
+    }
     this.buckets.set(tenant, { milliTokens: milliTokens - 1000, atMs: this.nowMs });
+    const starts = runsPerMinute < NO_LIMIT ? [...before, Math.floor(this.nowMs / 1000)] : before;
+    this.starts.set(tenant, starts);
     const reserved = { run, tenant, lane: "default", score: this.nowMs } as const;
     this.#put(reserved, "reserved", this.nowMs + 30_000);
-    return admitted;
+    if (!quotaReady) return rebuilding;
+    const places = limit.maxQueuedRuns - this.countOf(tenant, "reserved", "ready", "due");
+    const left = runsPerMinute - starts.length;
+    const quota: Quota = {
+      requests: { perSecond, left: Math.floor((milliTokens - 1000) / 1000) },
+      queued: { limit: limit.maxQueuedRuns, left: places },
+      runs:
+        runsPerMinute < NO_LIMIT ? { perMinute: runsPerMinute, left, resetMs: forgottenMs(starts[0]) } : null,
+    };
+    return { ok: true, quota };
+  }
+
+  /** The seconds in which runs of the tenant were admitted and that its minute still counts. */
+  startsOf(tenant: TenantId): number[] {
+    const first = Math.floor(this.nowMs / 1000) - 60;
+    return (this.starts.get(tenant) ?? []).filter((second) => second >= first);
+  }
+
+  giveBack(runs: readonly RunId[]): void {
+    for (const run of runs) {
+      const entry = this.jobs.get(run);
+      if (entry?.state !== "reserved") continue;
+      this.jobs.delete(run);
+      const starts = this.startsOf(entry.tenant);
+      const place = starts.indexOf(Math.floor(entry.score / 1000));
+      this.starts.set(entry.tenant, place < 0 ? starts : starts.toSpliced(place, 1));
+    }
   }
 
   enqueue(jobs: readonly (Job & JobWait)[]): void {

@@ -246,6 +246,21 @@ const mutations: [what: string, file: string, from: string, to: string][] = [
     "n_queued_or_reserved = n_queued_or_reserved + change",
     "",
   ],
+  ["a tenant's minute has no limit", "admit.lua", "if minute.total >= minute.most then", "if false then"],
+  [
+    "a minute forgets too early",
+    "common.lua",
+    "math.floor(now_ms / 1000) - MINUTE_SECONDS",
+    "math.floor(now_ms / 1000) - 30",
+  ],
+  ["a minute never forgets", "common.lua", "if tonumber(second) >= first_second then", "if true then"],
+  [
+    "limits that are pushed again empty the minute",
+    "push-limits.lua",
+    "minute.most = tonumber(per_minute)",
+    "minute = { most = tonumber(per_minute), admitted = {} }",
+  ],
+  ["a start that is given back still counts", "give-back.lua", "entry[2] = entry[2] - 1", ""],
   ["tokens that an admit spent are not written", "admit.lua", "write_limits(tenant, limit)", ""],
   [
     "a claim that moves jobs does not count them",

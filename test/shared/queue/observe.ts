@@ -13,15 +13,21 @@ export async function observe(t: TestQueue): Promise<Content> {
     .pipeline()
     .hgetall(t.key("jobs"))
     .hgetall(t.key("limits"))
-    .hgetall(t.key("lane_starts"));
+    .hgetall(t.key("lane_starts"))
+    .hgetall(t.key("minutes"));
   for (const name of zsets) pipeline.zrange(t.key(name), "0", "-1", "WITHSCORES");
   for (const name of lists) pipeline.zrange(t.key(name), "0", "-1");
   const replies = (await pipeline.exec())?.map(([error, reply]) => {
     if (error) throw error;
     return reply;
   });
-  const [jobs, limits, starts, ...rest] = replies ?? [];
-  const content: Content = { jobs: readHash(jobs), limits: readHash(limits), lane_starts: readHash(starts) };
+  const [jobs, limits, starts, minutes, ...rest] = replies ?? [];
+  const content: Content = {
+    jobs: readHash(jobs),
+    limits: readHash(limits),
+    lane_starts: readHash(starts),
+    minutes: readMinutes(minutes, t.clock.nowMs),
+  };
   zsets.forEach((name, i) => (content[name] = readScores(rest[i])));
   lists.forEach((name, i) => (content[name] = readList(rest[zsets.length + i]).toSorted()));
   return content;
@@ -66,6 +72,12 @@ export function expected(model: Model): Content {
         [tokens, atMs, askedMs].join(" "),
       ]),
     ),
+    minutes: Object.fromEntries(
+      Array.from(model.limits, ([tenant, { runsPerMinute }]) => [
+        tenant,
+        [runsPerMinute, model.startsOf(tenant).join(",")].join(" "),
+      ]),
+    ),
     ready: model
       .list("ready")
       .map(({ lane, tenant, score, run }) => [lane, tenant, String(score).padStart(15, "0"), run].join("\0"))
@@ -96,6 +108,22 @@ function readList(reply: unknown): string[] {
 
 function readHash(reply: unknown): Record<string, string> {
   return Object.fromEntries(Object.entries(reply ?? {}).map(([field, value]) => [field, String(value)]));
+}
+
+/** The starts that count at this time, one second for each: a script forgets the others when it writes the next one. */
+function readMinutes(reply: unknown, nowMs: number): Record<string, string> {
+  const first = Math.floor(nowMs / 1000) - 60;
+  const starts = (text: string): string[] =>
+    Array.from(text.matchAll(/(\d+):(\d+)/g), ([, second = "", count]) =>
+      Array.from({ length: Number(count) }, () => second),
+    ).flat();
+  return Object.fromEntries(
+    Object.entries(readHash(reply)).map(([tenant, raw]) => {
+      const [most, text = ""] = raw.split(" ");
+      const counted = starts(text).filter((second) => Number(second) >= first);
+      return [tenant, [most, counted.join(",")].join(" ")];
+    }),
+  );
 }
 
 function readScores(reply: unknown): Record<string, number> {

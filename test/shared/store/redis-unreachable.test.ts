@@ -43,6 +43,21 @@ describe("an accept whose quota Postgres checks", () => {
     expect(row?.n).toBe(10);
   });
 
+  test("never exceeds runs_per_minute, and counts the runs of the last minute alone", async () => {
+    const tenant_id = await addTenant("minute", {});
+    await store.sql`update tenants set runs_per_minute = 3 where tenant_id = ${tenant_id}`;
+    const accept = () =>
+      Promise.all(
+        Array.from({ length: 8 }, () => acceptRuns(store.sql, [newRun({ tenant_id })], "postgres")),
+      );
+    const sizes = (await accept()).reduce((sum, rows) => sum + rows.size, 0);
+    expect(sizes).toBe(3);
+    await store.sql`update runs set status = 'cancelled', ended_at = now(), wake_at = null where tenant_id = ${tenant_id}`;
+    expect((await accept()).reduce((sum, rows) => sum + rows.size, 0)).toBe(0);
+    await store.sql`update runs set queued_at = now() - interval '62 s' where tenant_id = ${tenant_id}`;
+    expect((await accept()).reduce((sum, rows) => sum + rows.size, 0)).toBe(3);
+  });
+
   test("takes concurrent batches of many tenants in any order", async () => {
     const tenants = await Promise.all(Array.from({ length: 40 }, (_, i) => addTenant(`mix-${i}`, {})));
     const batches = Array.from({ length: 80 }, (_, i) => {

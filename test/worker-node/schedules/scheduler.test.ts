@@ -4,6 +4,7 @@ import type { Service } from "../../../local/processes/child.ts";
 import { DefinitionId } from "../../../shared/contracts/ids.ts";
 import type { TenantId } from "../../../shared/contracts/ids.ts";
 import type { Schedule } from "../../../shared/contracts/schedule.ts";
+import { NO_LIMIT } from "../../../shared/queue/limits.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
 import { runOfTick } from "../../../shared/schedules/ticks.ts";
 import {
@@ -55,6 +56,7 @@ const limit = async (queued: number) => {
     maxConcurrentRuns: 100,
     maxQueuedRuns: queued,
     requestsPerSecond: 10_000,
+    runsPerMinute: NO_LIMIT,
     weight: 1,
   }));
   await queue.pushLimits(tenants);

@@ -1,0 +1,47 @@
+import { createRoute } from "@hono/zod-openapi";
+import { z } from "zod";
+import { readSettings, saveSettings } from "../../../shared/store/settings.ts";
+import { json, operationIdAt, problems } from "../../http/api.ts";
+import type { Api } from "../../http/api.ts";
+import { audited } from "../../http/middleware/audited.ts";
+import { jsonBody } from "../../http/middleware/json-body.ts";
+import { needsPlatform } from "../../http/middleware/principal.ts";
+import { ConfigView, configOf } from "../../operations/config-view.ts";
+import { SettingsChange, storedSettings } from "../../operations/settings-request.ts";
+
+const NAMES = { put: "saveConfig", patch: "changeConfig" } as const;
+
+const routeAt = (prefix: string, method: "put" | "patch") =>
+  createRoute({
+    method,
+    path: `${prefix}/config`,
+    operationId: operationIdAt(prefix, NAMES[method]),
+    tags: ["Operations"],
+    summary: "Change settings while the system runs",
+    description:
+      "A setting has precedence over the variable of the same name. Settings that the request does not name stay; null removes " +
+      "one, and its variable holds again. A change acts on all edges and workers within 5 s. All of the change is saved, or " +
+      "none of it. PUT and PATCH do the same.",
+    security: [{ key: ["admin"] }],
+    middleware: [
+      needsPlatform("admin"),
+      jsonBody({ schema: SettingsChange }),
+      audited(NAMES[method]),
+    ] as const,
+    request: { body: { required: true, content: { "application/json": { schema: SettingsChange } } } },
+    responses: {
+      200: json(z.array(ConfigView), "The variables and settings after the change"),
+      ...problems(400, 413, 415, 422),
+    },
+  });
+
+export const changeConfig = (prefix: string, method: "put" | "patch") => (api: Api) => {
+  api.openapi(routeAt(prefix, method), async (c) => {
+    const { sql, config, expireLiveValues } = c.get("services");
+    const change = c.req.valid("json");
+    c.set("audit", { target: Object.keys(change).join(" "), tenant: null });
+    await saveSettings(sql, await storedSettings(change, config.MASTER_KEY), c.get("principal").key_id);
+    expireLiveValues();
+    return c.json(configOf(c.env, await readSettings(sql)), 200);
+  });
+};

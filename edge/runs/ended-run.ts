@@ -1,0 +1,48 @@
+import type { Context } from "hono";
+import { TERMINAL } from "../../shared/contracts/run.ts";
+import { log, messageOf } from "../../shared/log.ts";
+import type { FoundRun } from "../../shared/store/runs/read-runs.ts";
+import type { ApiEnv } from "../http/api.ts";
+import { pause } from "../streaming/pause.ts";
+import { findRun } from "./run-view.ts";
+
+/** The pause before the run's stream is opened again when it ended before the run did. Every stream sends its viewers the same `retry:`. */
+const REOPEN_MS = 1_000;
+
+/**
+ * The run, once it has ended; null when `signal` is aborted: the time is over or the caller has left. The request is a viewer of the
+ * run's stream, which ends with the run; the edge queries Postgres only when that stream has ended.
+ * @throws AppError `too_many_streams` when no seat is free
+ */
+export async function endedRun(
+  c: Context<ApiEnv>,
+  runId: string,
+  signal: AbortSignal,
+): Promise<FoundRun | null> {
+  const { sql } = c.get("services");
+  for (let pauseMs = 0; ; pauseMs = REOPEN_MS) {
+    const row = await findRun(sql, c.get("principal"), runId);
+    if (TERMINAL.has(row.status)) return row;
+    if (signal.aborted) return null;
+    if (pauseMs > 0) await pause(pauseMs, signal);
+    await streamEnd(c, row, signal);
+  }
+}
+
+/** Resolves when the stream of the run's events has ended, or `signal` is aborted. */
+async function streamEnd(c: Context<ApiEnv>, row: FoundRun, signal: AbortSignal): Promise<void> {
+  const { run_id: run, tenant_id: tenant, event_seq: after } = row;
+  const join = { run, tenant, after, keyId: c.get("principal").key_id, untilMs: null };
+  const { body } = await c.get("services").relay(join, signal);
+  const reader = body?.getReader();
+  const stop = (): void => void reader?.cancel();
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    for (let read = await reader?.read(); read?.done === false; read = await reader?.read());
+  } catch (error) {
+    if (signal.aborted) return;
+    log.warn("run.wait_stream_failed", { run, tenant, message: messageOf(error) });
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
+}

@@ -1,0 +1,38 @@
+import type { Quota } from "../queue/verdict.ts";
+
+/**
+ * One of a tenant's limits and what is left of it, as responses state it. `windowSeconds` null: the limit is of what exists at
+ * once. `resetSeconds` null: it is unknown when there is more.
+ */
+export type QuotaState = {
+  name: "requests" | "runs" | "queued" | "streams" | "service";
+  limit: number;
+  windowSeconds: number | null;
+  left: number;
+  resetSeconds: number | null;
+};
+
+/** The state of each limit that the queue has checked. */
+export function quotaStates({ requests, queued, runs }: Quota): QuotaState[] {
+  const states = [requestsState(requests.perSecond, requests.left), queuedState(queued.limit, queued.left)];
+  return runs === null ? states : [...states, runsState(runs.perMinute, runs.left, runs.resetMs)];
+}
+
+/** The requests of a second. A bucket of them is full again after a second. */
+export function requestsState(limit: number, left: number, retryMs = 1_000): QuotaState {
+  return { name: "requests", limit, windowSeconds: 1, left, resetSeconds: wholeSeconds(retryMs) };
+}
+
+/** The runs that start in a minute. `resetMs`: until there is room for one more. */
+export function runsState(limit: number, left: number, resetMs: number): QuotaState {
+  return { name: "runs", limit, windowSeconds: 60, left, resetSeconds: wholeSeconds(resetMs) };
+}
+
+/** The runs that are queued. */
+export function queuedState(limit: number, left: number, resetSeconds: number | null = null): QuotaState {
+  return { name: "queued", limit, windowSeconds: null, left, resetSeconds };
+}
+
+function wholeSeconds(ms: number): number {
+  return Math.max(1, Math.ceil(ms / 1_000));
+}

@@ -1,0 +1,165 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { z } from "zod";
+import { LiveValues } from "../../../edge/clients/live-values.ts";
+import { readConfig } from "../../../edge/env.ts";
+import { saveSettings } from "../../../shared/store/settings.ts";
+import { TenantId } from "../../../shared/contracts/ids.ts";
+import { LIVE_VALUES_MS } from "../../../shared/timing.ts";
+import { bodyOf, startApp, type TestApp } from "../app.ts";
+import { MASTER_KEY } from "../test-stores.ts";
+
+let app: TestApp;
+beforeAll(async () => {
+  app = await startApp({ MASTER_KEY });
+});
+afterAll(() => app.stop());
+afterEach(() => app.stores.sql`delete from settings`);
+
+const Shown = z.array(z.looseObject({ name: z.string(), value: z.string().nullable(), origin: z.string() }));
+const patch = (body: object, key?: string) =>
+  app.call("PATCH", "/scale/config", { body, ...(key !== undefined && { key }) });
+const shown = async (name: string) => {
+  const all = Shown.parse(await (await app.call("GET", "/scale/config")).json());
+  return all.find((each) => each.name === name);
+};
+
+describe("a change of settings", () => {
+  test("is shown with its origin, and null gives the variable back; fields that are not named stay", async () => {
+    expect((await patch({ MAX_GLOBAL_QUEUE_DEPTH: 7, CORS_ORIGINS: ["https://a.example"] })).status).toBe(
+      200,
+    );
+    expect(await shown("MAX_GLOBAL_QUEUE_DEPTH")).toMatchObject({ value: "7", origin: "setting" });
+    const put = await app.call("PUT", "/api/scale/config", { body: { MAX_GLOBAL_QUEUE_DEPTH: null } });
+    expect(put.status).toBe(200);
+    expect(await shown("MAX_GLOBAL_QUEUE_DEPTH")).toMatchObject({ value: "1000000", origin: "default" });
+    expect(await shown("CORS_ORIGINS")).toMatchObject({ value: "https://a.example", origin: "setting" });
+  });
+
+  test("acts on this edge at once", async () => {
+    await patch({ CORS_ORIGINS: ["https://a.example"] });
+    await app.call("GET", "/scale/config");
+    const origin = async (of: string) =>
+      (await app.call("GET", "/scale/config", { headers: { origin: of } })).headers.get(
+        "access-control-allow-origin",
+      );
+    expect([await origin("https://a.example"), await origin("https://b.example")]).toEqual([
+      "https://a.example",
+      null,
+    ]);
+  });
+
+  test("seals a secret, never shows it, and uses it", async () => {
+    const token = "canary-metrics-token";
+    const saved = await patch({ METRICS_TOKEN: token });
+    expect(await saved.text()).not.toContain(token);
+    expect(await shown("METRICS_TOKEN")).toMatchObject({ value: "********", origin: "setting" });
+    const [row] = await app.stores.sql`select value from settings where name = 'METRICS_TOKEN'`;
+    expect(String(row?.value)).toMatch(/^v1\./);
+    await app.call("GET", "/scale/config");
+    expect((await app.call("GET", "/api/v2/metrics", { key: token })).status).toBe(200);
+  });
+
+  test.each([
+    [{ MAX_GLOBAL_QUEUE_DEPT: 1 }, "MAX_GLOBAL_QUEUE_DEPT", /MAX_GLOBAL_QUEUE_DEPTH/],
+    [{ REDIS_URL: "redis://x" }, "REDIS_URL", /./],
+    [{ SCALE_MODE: "off" }, "SCALE_MODE", /boolean|true or false/],
+    [{ MAX_GLOBAL_QUEUE_DEPTH: 0 }, "MAX_GLOBAL_QUEUE_DEPTH", /1/],
+    [{ CORS_ORIGINS: ["https://a.example/path"] }, "CORS_ORIGINS[0]", /origin/],
+    [{ METRICS_TOKEN: "short" }, "METRICS_TOKEN", /16/],
+    [{}, "", /at least one/],
+  ])("that is wrong says where and why, and saves nothing: %j", async (body, path, message) => {
+    const answer = await patch({ ...body });
+    expect(answer.status).toBe(422);
+    expect((await bodyOf(answer)).errors).toEqual([{ path, message: expect.stringMatching(message) }]);
+    expect(await app.stores.sql`select from settings`).toHaveLength(0);
+  });
+
+  test("needs a platform key, and is recorded with the names of the settings and without values", async () => {
+    const tenant = await app.stores.key("acme");
+    expect((await patch({ MAX_GLOBAL_QUEUE_DEPTH: 3 }, tenant)).status).toBe(403);
+    await patch({ MAX_GLOBAL_QUEUE_DEPTH: 3, METRICS_TOKEN: "canary-metrics-token" });
+    await app.settled();
+    const audit = await (await app.call("GET", "/scale/audit")).text();
+    expect(audit).toContain('"target":"MAX_GLOBAL_QUEUE_DEPTH METRICS_TOKEN"');
+    expect(audit).not.toContain("canary");
+  });
+
+  test("of a secret needs MASTER_KEY", async () => {
+    const without = await startApp();
+    try {
+      const answer = await without.call("PATCH", "/scale/config", {
+        body: { METRICS_TOKEN: "canary-metrics-token" },
+      });
+      expect([answer.status, await answer.text()]).toEqual([422, expect.stringContaining("MASTER_KEY")]);
+    } finally {
+      await without.stop();
+    }
+  });
+});
+
+describe("the values of another edge", () => {
+  const acme = TenantId.parse("acme");
+  let live: LiveValues;
+  let reads: number;
+  let later: Promise<unknown>[];
+  const refresh = () =>
+    live.refresh(
+      (run) => {
+        reads++;
+        return run(app.stores.sql);
+      },
+      acme,
+      (work) => void later.push(work),
+    );
+  beforeEach(async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    live = new LiveValues(readConfig({ ...app.stores.vars, MASTER_KEY }));
+    [reads, later] = [0, []];
+    await app.stores.sql`insert into tenants (tenant_id) values ('acme') on conflict do nothing`;
+    await refresh();
+  });
+  afterEach(() => void vi.useRealTimers());
+
+  test("are never older than 4 s when a request uses them, also after a silence", async () => {
+    await saveSettings(app.stores.sql, [{ name: "MAX_GLOBAL_QUEUE_DEPTH", value: "5" }], "k");
+    await app.stores.sql`update tenants set requests_per_second = 3 where tenant_id = 'acme'`;
+    vi.setSystemTime(Date.now() + LIVE_VALUES_MS);
+    await refresh();
+    expect(live.config.MAX_GLOBAL_QUEUE_DEPTH).toBe(5);
+    expect(live.limitsOf(acme)).toMatchObject({ requests_per_second: 3 });
+    expect(later).toHaveLength(0);
+  });
+
+  test("are read after a response while requests come, once in 2 s", async () => {
+    await saveSettings(app.stores.sql, [{ name: "MAX_GLOBAL_QUEUE_DEPTH", value: "6" }], "k");
+    vi.setSystemTime(Date.now() + LIVE_VALUES_MS / 2);
+    for (let i = 0; i < 100; i++) await refresh();
+    expect([reads, later.length]).toEqual([2, 1]);
+    await Promise.all(later);
+    expect(live.config.MAX_GLOBAL_QUEUE_DEPTH).toBe(6);
+  });
+
+  test("stay as they are while Postgres is away, and requests do not each wait for it", async () => {
+    let tries = 0;
+    const away = () =>
+      live.refresh(
+        () => Promise.reject(new Error(`away ${++tries}`)),
+        acme,
+        () => {},
+      );
+    vi.setSystemTime(Date.now() + LIVE_VALUES_MS);
+    for (let i = 0; i < 100; i++) await away();
+    expect(tries).toBe(1);
+    expect(live.limitsOf(acme)).not.toBeNull();
+  });
+
+  test("leave out a setting that this version cannot use", async () => {
+    await saveSettings(app.stores.sql, [{ name: "MAX_GLOBAL_QUEUE_DEPTH", value: "many" }], "k");
+    await saveSettings(app.stores.sql, [{ name: "METRICS_TOKEN", value: "v1.AAAA" }], "k");
+    await saveSettings(app.stores.sql, [{ name: "OF_A_LATER_VERSION", value: "1" }], "k");
+    vi.setSystemTime(Date.now() + LIVE_VALUES_MS);
+    await refresh();
+    expect(live.config).toMatchObject({ MAX_GLOBAL_QUEUE_DEPTH: 1_000_000, SCALE_MODE: true });
+    expect(live.config.METRICS_TOKEN).toBeUndefined();
+  });
+});
