@@ -7,7 +7,9 @@ import {
   TestWebhookBody,
   WebhookBody,
 } from "../../../shared/contracts/webhook.ts";
+import { JsonRecord } from "../../../shared/contracts/json.ts";
 import type { Api } from "../../http/api.ts";
+import { completeDocument } from "../../http/openapi/complete-document.ts";
 
 /** The component that describes the body of a PUT. Definitions have a parser of their own, which names every field. */
 const BODIES: { [path: string]: string } = {
@@ -106,7 +108,7 @@ function documentOf(api: Api) {
     ...document.components,
     schemas: { ...document.components?.schemas, ...eventComponents() },
   };
-  return document;
+  return completeDocument(JsonRecord.parse(JSON.parse(JSON.stringify(document))));
 }
 
 const ABOUT = {

@@ -14,6 +14,8 @@ const OPTIONS = {
   ...inPlace(({ zodSchema, jsonSchema }) => {
     const meaning = nullMeanings.get(zodSchema)?.nullMeans;
     if (meaning === "end") jsonSchema.description = "With null or an empty text the run ends there";
+    // Of "any value or null" only "any value" says something.
+    if (jsonSchema.anyOf?.some(isEmpty)) delete jsonSchema.anyOf;
     if (meaning === "absent") jsonSchema.description = "Null and an empty text mean that it is not set";
     if (meaning !== "default" || !z.safeParse(zodSchema, null).success) return;
     const { default: value, ...given } = jsonSchema;
@@ -23,6 +25,10 @@ const OPTIONS = {
   }),
   io: "input",
 } as const;
+
+function isEmpty(schema: object): boolean {
+  return Object.keys(schema).length === 0;
+}
 
 /**
  * The JSON schemas of definitions as a request may hold them, for the API's document: each type of step and tool is a

@@ -1,21 +1,31 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
+import { createConfig, lintFromString } from "@redocly/openapi-core";
+import { errors } from "../../../shared/errors.ts";
 import { eventSchemas } from "../../../shared/contracts/event.ts";
 import { bodyOf, RUN, runPath, startApp, startRun, type TestApp } from "../app.ts";
 
-const Content = z.object({ content: z.record(z.string(), z.object({ schema: z.unknown() })).optional() });
+const Media = z.looseObject({ schema: z.unknown(), example: z.unknown().optional(), examples: z.unknown().optional() });
+const Content = z.object({
+  content: z.record(z.string(), Media).optional(),
+  $ref: z.string().optional(),
+});
 const Operation = z.object({
   operationId: z.string(),
   tags: z.array(z.string()).min(1),
   summary: z.string(),
   security: z.array(z.unknown()),
+  requestBody: Content.optional(),
   responses: z.record(z.string(), Content),
 });
 const Document = z.object({
   tags: z.array(z.object({ name: z.string() })),
   paths: z.record(z.string(), z.record(z.string(), Operation)),
   webhooks: z.record(z.string(), z.record(z.string(), Operation)),
-  components: z.object({ schemas: z.record(z.string(), z.record(z.string(), z.unknown())) }),
+  components: z.object({
+    schemas: z.record(z.string(), z.record(z.string(), z.unknown())),
+    responses: z.record(z.string(), Content),
+  }),
 });
 
 let app: TestApp;
@@ -61,10 +71,10 @@ test("every pattern is a regular expression of ECMAScript without flags", () => 
 });
 
 test("every reference leads to a component; each type of step is one, with its type as the discriminator", () => {
-  const names = Array.from(text.matchAll(/"\$ref":"([^"]*)"/g), ([, ref = ""]) => ref);
+  const names = Array.from(text.matchAll(/"\$ref":"(#[^"]*)"/g), ([, ref = ""]) => ref);
   for (const ref of names) {
-    expect(ref).toMatch(/^#\/components\/schemas\//);
-    expect(document.components.schemas).toHaveProperty(ref.slice("#/components/schemas/".length));
+    const [, kind = "", name = ""] = /^#\/components\/(schemas|responses)\/([^/]+)$/.exec(ref) ?? [];
+    expect(z.record(z.string(), z.unknown()).parse(document.components)[kind]).toHaveProperty(name);
   }
   expect(document.components.schemas["Step"]).toMatchObject({
     discriminator: { propertyName: "type", mapping: { if_else: "#/components/schemas/IfElseStep" } },
@@ -81,9 +91,46 @@ test("every reference leads to a component; each type of step is one, with its t
   ]);
 });
 
+// Fails when the linter finds anything: an example that its schema refuses, a parameter that no path has, a component without use.
+test("the document passes the strictest rules of a linter", async () => {
+  const config = await createConfig({ extends: ["recommended-strict"] });
+  const found = await lintFromString({ source: text, absoluteRef: "openapi.json", config });
+  expect(found.map(({ ruleId, message, location }) => [ruleId, message, location[0]?.pointer])).toEqual([]);
+}, 120_000);
+
+/** Whether a reader of the document sees what a body looks like. */
+function hasExample(media: z.infer<typeof Media>): boolean {
+  const { success, data } = z.object({ $ref: z.string() }).safeParse(media.schema);
+  if (!success) return media.example !== undefined || media.examples !== undefined;
+  return "examples" in (document.components.schemas[data.$ref.slice("#/components/schemas/".length)] ?? {});
+}
+
+test("every body has an example, and every code of a problem too", () => {
+  for (const { operationId, requestBody, responses } of operations()) {
+    const bodies = [requestBody, ...Object.values(responses)].flatMap((each) =>
+      Object.entries(each?.content ?? {}),
+    );
+    for (const [type, media] of bodies)
+      expect([operationId, type, hasExample(media)]).toEqual([operationId, type, true]);
+  }
+  for (const [code, { status }] of Object.entries(errors)) {
+    // No operation of the document answers 405: it is the answer to a method that a path does not have.
+    if (code === "method_not_allowed") continue;
+    const [media] = Object.values(document.components.responses[`Problem${status}`]?.content ?? {});
+    expect(media?.examples).toHaveProperty(code);
+  }
+});
+
+/** The response that an operation documents for a status. */
+function responseOf(path: string, method: string, status: number): z.infer<typeof Content> {
+  const response = document.paths[path]?.[method]?.responses[String(status)] ?? {};
+  const shared = response.$ref?.slice("#/components/responses/".length);
+  return shared === undefined ? response : (document.components.responses[shared] ?? {});
+}
+
 /** The document's schema of an answer, as zod reads it. */
 function schemaOf(path: string, method: string, status: number): z.ZodType {
-  const content = document.paths[path]?.[method]?.responses[String(status)]?.content ?? {};
+  const { content = {} } = responseOf(path, method, status);
   const [{ schema } = { schema: undefined }] = Object.values(content);
   if (schema === undefined) throw new Error(`${method} ${path} documents no body of a ${status}`);
   const local = JSON.stringify({ ...Object(schema), $defs: document.components.schemas });
@@ -148,7 +195,9 @@ test("every event that a stream can carry is a component, and the routes of even
   });
   const stream = { schema: { $ref: "#/components/schemas/EventStream" } };
   for (const path of ["/api/v2/orchestrations/runs/{run_id}/stream", "/api/v2/events/stream"]) {
-    expect(document.paths[path]?.["get"]?.responses["200"]?.content).toEqual({ "text/event-stream": stream });
+    expect(document.paths[path]?.["get"]?.responses["200"]?.content).toMatchObject({
+      "text/event-stream": stream,
+    });
   }
   expect(schemas["EventStream"]).toMatchObject({ contentSchema: { $ref: "#/components/schemas/Event" } });
   expect(JSON.stringify(schemas["Events"])).toContain('"event":{"$ref":"#/components/schemas/Event"}');

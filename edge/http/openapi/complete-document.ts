@@ -1,0 +1,96 @@
+import { errors } from "../../../shared/errors.ts";
+import { isObject } from "../../../shared/contracts/json.ts";
+import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import { exampleOf, referredName } from "./example-of.ts";
+import { MEDIA } from "./example-values.ts";
+
+/**
+ * The document that the routes make, with what each of them would have to repeat: an example of every body and parameter, and one
+ * response for each status of a problem, with an example of each of its codes.
+ * @param generated a copy of the generator's document as JSON; it is changed in place
+ */
+export function completeDocument(generated: JsonObject): JsonObject {
+  const components = objectIn(generated, "components");
+  const schemas = objectIn(components, "schemas");
+  for (const [name, schema] of Object.entries(schemas)) {
+    if (isObject(schema)) schema["examples"] = [exampleOf({ $ref: `#/${name}` }, schemas, name)];
+  }
+  const problems: JsonObject = {};
+  for (const operation of operationsOf(generated)) {
+    for (const parameter of listIn(operation, "parameters")) {
+      if (isObject(parameter) && parameter["schema"] !== undefined)
+        parameter["example"] = exampleOf(parameter["schema"], schemas, String(parameter["name"]));
+    }
+    addExamples(operation["requestBody"], schemas);
+    const responses = objectIn(operation, "responses");
+    for (const [status, response] of Object.entries(responses)) {
+      if (!isProblem(response)) {
+        addExamples(response, schemas);
+        continue;
+      }
+      problems[`Problem${status}`] ??= problemResponse(Number(status));
+      responses[status] = { $ref: `#/components/responses/Problem${status}` };
+    }
+  }
+  components["responses"] = problems;
+  return generated;
+}
+
+/** Of a schema that is a component the component has the example. */
+function addExamples(body: Json | undefined, schemas: JsonObject): void {
+  for (const [type, media] of Object.entries(isObject(body) ? objectIn(body, "content") : {})) {
+    if (!isObject(media) || referredName(media["schema"]) !== null) continue;
+    const [name = ""] = type.split(";");
+    media["example"] = MEDIA[name] ?? exampleOf(media["schema"], schemas, "");
+  }
+}
+
+/** A response with each code of a status, as `shared/errors.ts` has them. */
+function problemResponse(status: number): JsonObject {
+  const codes = Object.entries(errors).filter(([, error]) => error.status === status);
+  const examples = codes.map(([code, { title }]) => [code, exampleProblem(status, code, title)] as const);
+  return {
+    description: codes.map(([code, { title }]) => `\`${code}\`: ${title}`).join("  \n"),
+    content: {
+      "application/problem+json": {
+        schema: { $ref: "#/components/schemas/Problem" },
+        examples: Object.fromEntries(examples),
+      },
+    },
+  };
+}
+
+function exampleProblem(status: number, code: string, title: string): JsonObject {
+  const value: JsonObject = {
+    type: `urn:synapse:problem:${code}`,
+    title,
+    status,
+    detail: `${title}.`,
+    code,
+    request_id: "req_7c1f0e9a5b3d4286",
+  };
+  if (code === "invalid") value["errors"] = [{ path: "priority", message: "must be at most 10" }];
+  return { summary: title, value };
+}
+
+function isProblem(response: Json | undefined): boolean {
+  return isObject(response) && objectIn(response, "content")["application/problem+json"] !== undefined;
+}
+
+function operationsOf(document: JsonObject): JsonObject[] {
+  return [document["paths"], document["webhooks"]].flatMap((table) =>
+    Object.values(isObject(table) ? table : {}).flatMap((path) =>
+      Object.values(isObject(path) ? path : {}).filter((operation) => isObject(operation)),
+    ),
+  );
+}
+
+function objectIn(parent: JsonObject, name: string): JsonObject {
+  const value = parent[name];
+  return isObject(value) ? value : {};
+}
+
+function listIn(parent: JsonObject, name: string): Json[] {
+  const value = parent[name];
+  return Array.isArray(value) ? value : [];
+}

@@ -1,0 +1,143 @@
+/**
+ * Examples of the API's document, made from its schemas: a field that is added has one without a second place to write it,
+ * and none can disagree with its schema.
+ */
+import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import { isObject } from "../../../shared/contracts/json.ts";
+import { ANY, COMPONENTS, FIELDS, TEXTS } from "./example-values.ts";
+
+/** Where the maker of an example is: `open` are the components around it, whose optional parts are left out inside. */
+type Place = { schemas: JsonObject; name: string; open: readonly string[] };
+
+/**
+ * An example for a schema of the document.
+ * @param name the field or parameter that it is for: fields of one name look alike everywhere
+ * @throws Error for a text with a pattern that no example matches: add one to example-values.ts
+ */
+export function exampleOf(schema: Json | undefined, schemas: JsonObject, name: string): Json {
+  return make(schema, { schemas, name, open: [] });
+}
+
+/** The name of the component that a schema refers to; null: it is no reference. */
+export function referredName(schema: Json | undefined): string | null {
+  const ref = isObject(schema) ? schema["$ref"] : undefined;
+  return typeof ref === "string" ? ref.slice(ref.lastIndexOf("/") + 1) : null;
+}
+
+function make(schema: Json | undefined, place: Place): Json {
+  if (!isObject(schema)) return null;
+  const component = referredName(schema);
+  if (component !== null) return ofComponent(component, place);
+  if (schema["const"] !== undefined) return schema["const"];
+  const [given] = listOf(schema["examples"]);
+  if (given !== undefined) return given;
+  const branches = [...listOf(schema["anyOf"]), ...listOf(schema["oneOf"])];
+  const branch = branches.find((each) => !isObject(each) || each["type"] !== "null");
+  if (branch !== undefined) return make(branch, place);
+  const known = (FIELDS[place.name] ?? []).find((value) => fits(value, schema));
+  if (known !== undefined) return known;
+  const [allowed] = listOf(schema["enum"]);
+  if (allowed !== undefined) return allowed;
+  const parts = listOf(schema["allOf"]);
+  if (parts.length > 0) return make(parts[0], place);
+  return ofType(schema, place);
+}
+
+/** The examples of components, each made once for a document. */
+const made = new WeakMap<JsonObject, Map<string, Json>>();
+
+function ofComponent(component: string, place: Place): Json {
+  const written = COMPONENTS[component];
+  if (written !== undefined) return written;
+  const known = made.get(place.schemas)?.get(component);
+  if (known !== undefined) return known;
+  const example = make(place.schemas[component], { ...place, open: [...place.open, component] });
+  if (!made.has(place.schemas)) made.set(place.schemas, new Map());
+  made.get(place.schemas)?.set(component, example);
+  return example;
+}
+
+function ofType(schema: JsonObject, place: Place): Json {
+  switch (typesOf(schema)[0]) {
+    case "object":
+      return ofObject(schema, place);
+    case "array":
+      return [make(schema["items"], place)];
+    case "string":
+      return ofText(schema, place.name);
+    case "integer":
+    case "number":
+      return numberOf(schema);
+    case "boolean":
+      return schema["default"] ?? false;
+    case "null":
+      return null;
+    default:
+      return ANY;
+  }
+}
+
+function ofObject(schema: JsonObject, place: Place): JsonObject {
+  const properties = isObject(schema["properties"]) ? schema["properties"] : {};
+  const required = listOf(schema["required"]);
+  const shown = Object.entries(properties).filter(
+    ([name, property]) => required.includes(name) || !place.open.includes(referredName(property) ?? ""),
+  );
+  return Object.fromEntries(shown.map(([name, property]) => [name, make(property, { ...place, name })]));
+}
+
+function ofText(schema: JsonObject, name: string): string {
+  const text = TEXTS.find((value) => fits(value, schema));
+  if (text === undefined) throw new Error(`no example fits ${name}: ${JSON.stringify(schema)}`);
+  return text;
+}
+
+function numberOf(schema: JsonObject): number {
+  const { minimum = 0, exclusiveMinimum } = schema;
+  if (typeof schema["default"] === "number") return schema["default"];
+  return typeof exclusiveMinimum === "number" ? exclusiveMinimum + 1 : Number(minimum);
+}
+
+/** Whether a value is valid, as far as texts and numbers go. */
+function fits(value: Json, schema: JsonObject): boolean {
+  const types = typesOf(schema);
+  if (
+    types.length > 0 &&
+    !types.includes(typeOf(value)) &&
+    !(types.includes("number") && typeOf(value) === "integer")
+  )
+    return false;
+  const allowed = listOf(schema["enum"]);
+  if (allowed.length > 0 && !allowed.includes(value)) return false;
+  if (typeof value === "number")
+    return value >= Number(schema["minimum"] ?? -Infinity) && value <= Number(schema["maximum"] ?? Infinity);
+  if (typeof value !== "string")
+    return !isObject(value) && !Array.isArray(value)
+      ? true
+      : schema["properties"] === undefined && schema["items"] === undefined;
+  const { pattern, minLength = 0, format } = schema;
+  if (value.length < Number(minLength)) return false;
+  if (typeof pattern === "string" && !new RegExp(pattern, "u").test(value)) return false;
+  return typeof format !== "string" || FORMATS[format]?.test(value) !== false;
+}
+
+const FORMATS: Record<string, RegExp> = {
+  "date-time": /^\d{4}-\d\d-\d\dT[\d:.]+Z$/,
+  date: /^\d{4}-\d\d-\d\d$/,
+};
+
+function typesOf(schema: JsonObject): Json[] {
+  const { type } = schema;
+  return type === undefined ? [] : Array.isArray(type) ? type : [type];
+}
+
+function typeOf(value: Json): string {
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "array";
+  if (typeof value === "number") return Number.isInteger(value) ? "integer" : "number";
+  return typeof value;
+}
+
+function listOf(value: Json | undefined): Json[] {
+  return Array.isArray(value) ? value : [];
+}
