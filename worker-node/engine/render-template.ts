@@ -1,9 +1,9 @@
-import { placeholdersOf } from "../../shared/contracts/definition/index.ts";
 import { TextBudget } from "./bounded-text.ts";
 import { TerminalError } from "./step-errors.ts";
+import { parseTemplate } from "./parse-template.ts";
 import { asText, followed, valueAt } from "./run-state.ts";
-import type { Placeholder } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
+import type { ParsedTemplate } from "./parse-template.ts";
 import type { StepContext } from "./ports.ts";
 
 type Values = Pick<StepContext, "state" | "message" | "load" | "loopVariables">;
@@ -17,39 +17,24 @@ type Values = Pick<StepContext, "state" | "message" | "load" | "loopVariables">;
  */
 export async function renderTemplate(template: string, values: Values): Promise<string> {
   const loopVariables = await values.loopVariables();
-  const placeholders = placeholdersOf(template, Object.keys(loopVariables).length > 0);
-  const texts = await textsOf(template, placeholders, { ...values, loopVariables });
-  const [first, ...literals] = literalsOf(template, placeholders);
-  const rest = literals.map((literal, i) => {
-    const placeholder = placeholders[i];
-    return placeholder === undefined ? literal : `${texts.get(nameOf(placeholder)) ?? ""}${literal}`;
-  });
-  return [first, ...rest].join("");
-}
-
-/** The text before, between and after the placeholders. */
-function literalsOf(template: string, placeholders: readonly Placeholder[]): string[] {
-  const ends = [0, ...placeholders.map(({ to }) => to)];
-  return ends.map((end, i) => template.slice(end, placeholders[i]?.from));
+  const parsed = parseTemplate(template, Object.keys(loopVariables).length > 0);
+  const { literals, names } = parsed;
+  const texts = await textsOf(parsed, { ...values, loopVariables });
+  return literals.map((literal, i) => `${literal}${texts.get(names[i] ?? "") ?? ""}`).join("");
 }
 
 /** The text of each distinct placeholder. All of them together, as often as they are used, fit into 1 MiB. */
 async function textsOf(
-  template: string,
-  placeholders: readonly Placeholder[],
+  { template, literals, distinct }: ParsedTemplate,
   values: Omit<Values, "loopVariables"> & { loopVariables: JsonObject },
 ): Promise<Map<string, string>> {
   const budget = new TextBudget("the rendered template");
-  budget.add(literalsOf(template, placeholders).join(""));
-  const uses = Map.groupBy(placeholders, nameOf);
+  for (const literal of literals) budget.add(literal);
   const texts = new Map<string, string>();
   // Placeholders of one key come one after another, so that a large value is loaded once and held alone.
   let root: { name: string; value: Json | undefined } = { name: "input", value: values.message };
-  for (const name of [...uses.keys()].toSorted()) {
-    const [first, ...more] = uses.get(name) ?? [];
-    if (first === undefined) continue;
+  for (const { name, rootName, first, times } of distinct) {
     const [key = "", ...rest] = first.path;
-    const rootName = nameOf({ ...first, path: first.path.slice(0, 1) });
     if (root.name !== rootName) {
       const of = first.of === "loop" ? values.loopVariables : values.state;
       const value = first.of === "input" ? values.message : await followed(of, [key], values.load);
@@ -61,14 +46,10 @@ async function textsOf(
       const where = first.of === "loop" ? "this iteration" : "state";
       throw new TerminalError("template", `the template reads ${place}, which ${where} does not have`);
     }
-    budget.expect(value, 1 + more.length);
+    budget.expect(value, times);
     const text = asText(value);
-    budget.add(text, 1 + more.length);
+    budget.add(text, times);
     texts.set(name, text);
   }
   return texts;
-}
-
-function nameOf({ of, path }: Pick<Placeholder, "of" | "path">): string {
-  return [of, ...path].join(".");
 }
