@@ -12,7 +12,9 @@
 --
 -- No tenant keeps another one from starting, however long its runs last. Any tenant may take one of the worker's `open` slots;
 -- of the others, the spare ones, a tenant may take one more only while it holds fewer runs in this worker than slots are
--- free (the dynamic threshold of switches whose ports share one buffer: Choudhury and Hahne, 1998). The same holds inside a lane.
+-- free (the dynamic threshold of switches whose ports share one buffer: Choudhury and Hahne, 1998), and stays within its weight's
+-- part of as many slots as are open in an idle worker. So the turns alone decide who gets what is left of these, and weights hold
+-- however full the worker is. The first run of a tenant is within its part. The same holds inside a lane.
 -- A tenant at its share is passed over: it keeps its place in the ring and the start of its turn.
 --
 -- A lane with a rate starts no more jobs than that, over all workers: each ready job that is leased takes one start out of the
@@ -21,8 +23,8 @@
 -- worker at a time claims again when the next start is due (`next_ms`), and no marker wakes the others.
 --
 -- KEYS  ready
--- ARGV  owner, lease_ms, slots, open, n_ended, the ended runs, n_held, then tenant, lane, count of the runs that the worker
---       holds, then lane, cap, open, weight, rate, burst of each lane: the rate in millionths of a start in a second (0: none),
+-- ARGV  owner, lease_ms, slots, open, open_total, n_ended, the ended runs, n_held, then tenant, lane, count of the runs that the worker
+--       holds, then lane, cap, open, open_total, weight, rate, burst of each lane: the rate in millionths of a start in a second (0: none),
 --       the burst in billionths of a start
 -- ->    next_ms (until the next due job or lapse, at most 60 000), n_ready (how many jobs remain ready), the runs of
 --       excess leases, then run, tenant of each claimed job; or "cold"
@@ -30,16 +32,16 @@
 local refusal = check_index() or check_sizes()
 if refusal then return refusal end
 local owner, lease_ms, slots, open = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local n_ended = tonumber(ARGV[5])
-local n_held = tonumber(ARGV[6 + n_ended])
-local held_at = 7 + n_ended
+local open_total, n_ended = tonumber(ARGV[5]), tonumber(ARGV[6])
+local n_held = tonumber(ARGV[7 + n_ended])
+local held_at = 8 + n_ended
 local lanes_at = held_at + 3 * n_held
 
 local MAX_DUE = 100
 -- High enough that lapsed jobs of lanes without a worker do not hide those that this worker may take.
 local MAX_LAPSED = 5000
 
-for i = 6, 5 + n_ended do finish_job(ARGV[i], owner) end
+for i = 7, 6 + n_ended do finish_job(ARGV[i], owner) end
 
 -- `move` keeps this count. When all jobs are ready, none waits for a time: one size takes the place of four searches.
 n_ready = redis.call("ZCARD", ready)
@@ -60,27 +62,44 @@ if not is_all_ready then
   end
 end
 
-local caps, open_of, weights, rates, bursts = {}, {}, {}, {}, {}
-for i = lanes_at, #ARGV, 6 do
-  local lane, rate = ARGV[i], tonumber(ARGV[i + 4])
-  caps[lane], open_of[lane], weights[lane] = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
-  if rate > 0 then rates[lane], bursts[lane] = rate, tonumber(ARGV[i + 5]) end
+local caps, open_of, open_total_of, weights, rates, bursts = {}, {}, {}, {}, {}, {}
+for i = lanes_at, #ARGV, 7 do
+  local lane, rate = ARGV[i], tonumber(ARGV[i + 5])
+  caps[lane], open_of[lane], open_total_of[lane] = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
+  weights[lane] = tonumber(ARGV[i + 4])
+  if rate > 0 then rates[lane], bursts[lane] = rate, tonumber(ARGV[i + 6]) end
 end
 
--- How many runs of a tenant the worker holds, and how many of them in a lane.
-local held = {}
+-- How many runs of each tenant the worker holds: in all lanes, which is under "", and in each lane.
+local held = { [""] = {} }
 local function hold(tenant, lane, count)
-  local place = lane .. "\0" .. tenant
-  held[tenant], held[place] = (held[tenant] or 0) + count, (held[place] or 0) + count
+  held[lane] = held[lane] or {}
+  for _, place in ipairs({ "", lane }) do held[place][tenant] = (held[place][tenant] or 0) + count end
 end
 for i = held_at, lanes_at - 1, 3 do hold(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])) end
 
+local function weight_of(tenant)
+  local limit = limits_of(tenant)
+  return limit and limit.weight or 1
+end
+
+-- Whether one more run of the tenant is within its share of a place's slots: of the worker's, or of a lane's.
+local function is_within_share(tenant, place, n_free, n_open_total)
+  local of_place = held[place] or {}
+  local own = of_place[tenant] or 0
+  if own == 0 then return true end
+  if own >= n_free then return false end
+  local sum = 0
+  for other in pairs(of_place) do sum = sum + weight_of(other) end
+  return (own + 1) * sum <= n_open_total * weight_of(tenant)
+end
+
 -- Whether the worker may take one more run of the tenant in the lane. What is false stays false during this call: slots only
--- become fewer, and runs more.
+-- become fewer, and runs and the tenants that hold one more.
 local function may_take(tenant, lane)
   return slots > 0 and (caps[lane] or 0) > 0
-    and (open > 0 or (held[tenant] or 0) < slots)
-    and (open_of[lane] > 0 or (held[lane .. "\0" .. tenant] or 0) < caps[lane])
+    and (open > 0 or is_within_share(tenant, "", slots, open_total))
+    and (open_of[lane] > 0 or is_within_share(tenant, lane, caps[lane], open_total_of[lane]))
 end
 
 local excess = {}

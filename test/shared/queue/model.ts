@@ -205,7 +205,7 @@ export class Model {
     for (const entry of this.list("due", "timer")) {
       if (entry.atMs <= this.nowMs) this.#put(entry, "ready", this.nowMs);
     }
-    const left = new WorkerRoom(room);
+    const left = new WorkerRoom(room, (tenant) => this.limits.get(tenant)?.weight ?? 1);
     const starts = this.laneStarts.claim(this.nowMs, room.rules ?? {});
     const lanesBetween = this.#lanesBetween();
     const lapsedLeases = this.list("leased").filter(({ atMs }) => atMs <= this.nowMs);

@@ -162,12 +162,36 @@ const mutations: [what: string, file: string, from: string, to: string][] = [
     "if may_take(job.tenant, job.lane) then job",
     "if slots > 0 and (caps[job.lane] or 0) > 0 then job",
   ],
-  ["tenants pass their share", "claim.lua", "and (open > 0 or (held[tenant] or 0) < slots)", ""],
+  [
+    "tenants pass their share",
+    "claim.lua",
+    'and (open > 0 or is_within_share(tenant, "", slots, open_total))',
+    "",
+  ],
   [
     "tenants pass their share of a lane",
     "claim.lua",
-    'and (open_of[lane] > 0 or (held[lane .. "\\0" .. tenant] or 0) < caps[lane])',
+    "and (open_of[lane] > 0 or is_within_share(tenant, lane, caps[lane], open_total_of[lane]))",
     "",
+  ],
+  [
+    "tenants take as much as is free, whatever their weights are",
+    "claim.lua",
+    "(own + 1) * sum <= n_open_total * weight_of(tenant)",
+    "true",
+  ],
+  [
+    "tenants take all of their part, whatever is free",
+    "claim.lua",
+    "if own >= n_free then return false end",
+    "",
+  ],
+  ["a tenant without a run has no right to one", "claim.lua", "if own == 0 then return true end", ""],
+  [
+    "the weights of other tenants do not count for the shares of a worker",
+    "claim.lua",
+    "sum = sum + weight_of(other)",
+    "sum = sum + 1",
   ],
   [
     "the runs that a worker holds already count for no tenant",

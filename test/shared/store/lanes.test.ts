@@ -61,8 +61,6 @@ describe("the starts of a lane that Postgres hands out", () => {
       const [row] = await store.sql`select starts from lane_starts where lane = 'mail'`;
       expect(Number(row?.["starts"])).toBeLessThanOrEqual(10);
       await store.sql`update lane_starts set starts = 0, at = clock_timestamp()`;
-      const [again] = await Promise.all([take(0, 40)]);
-      expect(again.granted).toBe(0);
     }
   });
 

@@ -1,0 +1,125 @@
+/**
+ * `npm run bench:fairness`: what a tenant notices of another one's flood, and how exact weights are. The workers here claim from
+ * a real queue with the slots of real workers, wait on its markers, and hold each run for a time; nothing else is executed,
+ * so the figures are those of the queue.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Redis } from "ioredis";
+import { inMemory, startRedis } from "../../local/stores/redis.ts";
+import { Queue } from "../../shared/queue/queue.ts";
+import { scriptCommands } from "../../worker-node/clients/redis.ts";
+import { job, limits } from "../shared/queue/fixture.ts";
+import { makeQuotaReady } from "../shared/queue/rebuild-shard.ts";
+import { QueueWorker } from "./queue-worker.ts";
+import { quantile } from "./stats.ts";
+
+const FLOOD = 100_000;
+const PICKUPS = 400;
+const PICKUP_EVERY_MS = 25;
+/** The most that the p99 of a quiet tenant's pickup may rise, and the most that shares may differ from weights. */
+const MOST_RISE_MS = 50;
+const MOST_ERROR = 0.05;
+
+const dir = mkdtempSync(join(tmpdir(), "synapse-fairness-"));
+const service = await startRedis({ dir, args: inMemory });
+const redis = new Redis(service.url, { protocol: 2 });
+const queue = new Queue(scriptCommands(redis), 1);
+let nextJob = 0;
+
+try {
+  const alone = await pickups([]);
+  report("pickup of a quiet tenant, alone", alone);
+  const one = await pickups(["flood"]);
+  report(`beside ${FLOOD} jobs of one tenant`, one);
+  check("rise of its p99", p99(one) - p99(alone), MOST_RISE_MS, "ms");
+  for (const [what, weights] of [
+    ["weights 1:3", [1, 3]],
+    ["weights 1:1:3:5", [1, 1, 3, 5]],
+  ] as const) {
+    const started = await shares(weights);
+    const [least = NaN, ...others] = started.map((n, i) => n / (weights[i] ?? 1));
+    const error = Math.max(...others.map((share) => Math.abs(share / least - 1)));
+    console.log(
+      `${what}: ${started.join(":")} started, which is 1:${(started.at(-1) ?? 0) / (started[0] ?? 1)}`,
+    );
+    check(`error of ${what}`, error, MOST_ERROR, "");
+  }
+} finally {
+  redis.disconnect();
+  await service.stop();
+  rmSync(dir, { recursive: true, force: true });
+}
+
+async function begin(tenants: Record<string, number>): Promise<void> {
+  await redis.flushall();
+  await makeQuotaReady(queue, 0, Date.now());
+  await queue.pushLimits(
+    Object.entries(tenants).map(([name, weight]) => limits(name, { weight, maxConcurrentRuns: 1_000_000 })),
+  );
+}
+
+async function flood(tenant: string, count: number): Promise<void> {
+  for (let n = 0; n < count; n += 1_000)
+    await queue.enqueue(Array.from({ length: 1_000 }, () => job((nextJob += 1), tenant)));
+}
+
+/** The pickups of a quiet tenant's jobs beside floods, in milliseconds from the enqueue to the claim's reply. */
+async function pickups(floods: readonly string[]): Promise<number[]> {
+  await begin(Object.fromEntries(["quiet", ...floods].map((name) => [name, 1])));
+  for (const name of floods) await flood(name, FLOOD);
+  const sentMs = new Map<string, number>();
+  const samples: number[] = [];
+  const workers = [0, 1].map(
+    (n) =>
+      new QueueWorker(`w${n}`, queue, service.url, ({ run }) => {
+        const sent = sentMs.get(run);
+        if (sent !== undefined) samples.push(performance.now() - sent);
+      }),
+  );
+  await sleep(500);
+  for (let n = 0; n < PICKUPS; n += 1) {
+    const each = job((nextJob += 1), "quiet");
+    sentMs.set(each.run, performance.now());
+    await queue.enqueue([each]);
+    await sleep(PICKUP_EVERY_MS);
+  }
+  await sleep(3_000);
+  await Promise.all(workers.map((worker) => worker.stop()));
+  if (samples.length < PICKUPS) throw new Error(`${samples.length} of ${PICKUPS} jobs were claimed`);
+  return samples;
+}
+
+/** How many jobs of each tenant start while all of them have a backlog. */
+async function shares(weights: readonly number[]): Promise<number[]> {
+  const names = weights.map((_, i) => `tenant-${i}`);
+  await begin(Object.fromEntries(names.map((name, i) => [name, weights[i] ?? 1])));
+  for (const name of names) await flood(name, 20_000);
+  const started = new Map<string, number>(names.map((name) => [name, 0]));
+  const workers = [0, 1].map(
+    (n) =>
+      new QueueWorker(`w${n}`, queue, service.url, ({ tenant }) => {
+        started.set(tenant, (started.get(tenant) ?? 0) + 1);
+      }),
+  );
+  await sleep(8_000);
+  await Promise.all(workers.map((worker) => worker.stop()));
+  return [...started.values()];
+}
+
+function p99(samples: readonly number[]): number {
+  return quantile(samples, 0.99);
+}
+
+function report(what: string, samples: readonly number[]): void {
+  console.log(`${what}: p50 ${quantile(samples, 0.5).toFixed(1)} ms, p99 ${p99(samples).toFixed(1)} ms`);
+}
+
+function check(what: string, figure: number, most: number, unit: string): void {
+  console.log(`${what}: ${figure.toFixed(3)} ${unit} (at most ${most})`);
+  if (figure <= most) return;
+  console.error(`broken: ${what} is ${figure.toFixed(3)}, and may be at most ${most}`);
+  process.exitCode = 1;
+}
