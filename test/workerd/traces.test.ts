@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { startCollector } from "../services/otlp/collector.ts";
 import type { Collector } from "../services/otlp/collector.ts";
 import { startEdge } from "./edge.ts";
+import type { ReceivedSpan } from "../services/otlp/received-span.ts";
 import type { Edge } from "./edge.ts";
 
 let collector: Collector;
@@ -44,9 +45,10 @@ test("a POST is a trace of the request, its statements, the batch in the intake 
     attributes: { "db.system.name": "postgresql" },
   });
   await edge.call("GET", `/api/v2/orchestrations/runs?metadata.k=${key}`);
-  await collector.span("the list", ({ name }) => name === "GET /api/v2/orchestrations/runs");
-  const list = await collector.span("its statement", ({ name }) => name === "postgres SELECT runs");
-  expect(list.parentSpanId).not.toBe("");
+  const list = await collector.span("the list", ({ name }) => name === "GET /api/v2/orchestrations/runs");
+  const isStatement = ({ name, parentSpanId }: ReceivedSpan) =>
+    name.startsWith("postgres SELECT") && parentSpanId === list.spanId;
+  expect(await collector.span("its statement", isStatement)).toMatchObject({ traceId: list.traceId });
   expect(collector.bodies.join("\n")).not.toMatch(/canary/);
   expect(collector.bodies.join("\n")).not.toContain(edge.platformKey);
 });
