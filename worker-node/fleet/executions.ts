@@ -58,9 +58,21 @@ export class Executions {
     for (const run of claimed) {
       const delayMs = this.#isDraining ? 0 : this.#backoffMs(run);
       if (this.#isDraining)
-        returned.push({ about: aboutRun(run), job: jobOf(run), attempt: run.attempt, delayMs, reason: "drain" });
+        returned.push({
+          about: aboutRun(run),
+          job: jobOf(run),
+          attempt: run.attempt,
+          delayMs,
+          reason: "drain",
+        });
       else if (delayMs > 0)
-        returned.push({ about: aboutRun(run), job: jobOf(run), attempt: run.attempt, delayMs, reason: "crash" });
+        returned.push({
+          about: aboutRun(run),
+          job: jobOf(run),
+          attempt: run.attempt,
+          delayMs,
+          reason: "crash",
+        });
       else this.#begin(run);
     }
     if (returned.length > 0) await handBack(this.#deps, returned);

@@ -18,7 +18,13 @@ import type { Verdict } from "./try-verdict.ts";
  * `masterKey` opens the secrets of webhooks. Null: this worker has none, and cannot send a delivery with a secret. `readArchive` reads
  * archived journals.
  */
-export type WebhookDeps = { egress: Egress; masterKey: MasterKey | null; readArchive: ReadRange; laneSettings: LaneSettingsOf; tracer?: Tracer | null };
+export type WebhookDeps = {
+  egress: Egress;
+  masterKey: MasterKey | null;
+  readArchive: ReadRange;
+  laneSettings: LaneSettingsOf;
+  tracer?: Tracer | null;
+};
 
 /**
  * Sends a delivery once. Every failure is a verdict; only an abort of `signal` throws, with its reason.
