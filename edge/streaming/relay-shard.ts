@@ -12,7 +12,7 @@ import { POSTGRES_READ_MS, LIVE_BLOCK_MS, LIVE_DEAD_MS } from "../../shared/timi
 import { DatabasePool } from "../clients/database-pool.ts";
 import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
-import { pause } from "./pause.ts";
+import { pause } from "../clients/pause.ts";
 import { RELAY_TIMING, Relay } from "./relay.ts";
 import { RunJoin } from "./viewer-join.ts";
 import { RUN_SEATS } from "./seats.ts";
