@@ -168,6 +168,11 @@ function noRoute(app: Api, c: Context<ApiEnv>): Response {
   return response;
 }
 
+/** Clients look for the documentation beside the API's document. */
+function redirectToDocs(api: Api): void {
+  api.get("/api/v2/docs", (c) => c.redirect("/docs"));
+}
+
 /** Every route, in the order of the documentation. Each function adds its route to the app. */
 const routes: readonly ((api: Api) => void)[] = [
   createRun,
@@ -288,4 +293,5 @@ const routes: readonly ((api: Api) => void)[] = [
   callState,
   health,
   openapi,
+  redirectToDocs,
 ];

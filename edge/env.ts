@@ -140,6 +140,6 @@ export function withSettings(config: Config, settings: Partial<Record<SettingNam
 }
 
 /** A partial schema still gives an absent variable its default: only what is set replaces the variable. */
-function definedOf(parsed: z.infer<typeof Settings>, settings: object): Partial<Config> {
-  return Object.fromEntries(Object.entries(parsed).filter(([name]) => name in settings));
+function definedOf(values: z.infer<typeof Settings>, settings: object): Partial<Config> {
+  return Object.fromEntries(Object.entries(values).filter(([name]) => name in settings));
 }

@@ -3,9 +3,7 @@
 -- 1000000000 is no limit, as it is in the queue.
 alter table tenants
   add column runs_per_minute integer not null default 1000000000,
-  add column max_open_streams integer not null default 1000,
-  -- Of all its uploads and the files of its runs together. The default is 1 PiB.
-  add column max_stored_bytes bigint not null default 1125899906842624;
+  add column max_open_streams integer not null default 1000;
 
 -- A setting has precedence over the variable of the same name. A secret is sealed with MASTER_KEY for its name.
 create table settings (

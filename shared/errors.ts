@@ -14,6 +14,7 @@ export const errors = {
   run_not_finished: { status: 409, title: "The run has not finished yet" },
   run_finished: { status: 409, title: "The run has already finished" },
   conflict: { status: 409, title: "Another request was first" },
+  tenant_deleted: { status: 409, title: "The tenant was deleted" },
   several_questions: { status: 409, title: "The run waits for several answers" },
   session_busy: { status: 409, title: "A turn of this session has not ended" },
   not_waiting: { status: 409, title: "The run is not waiting for an answer" },
@@ -50,11 +51,30 @@ export function pathText(path: readonly PropertyKey[]): string {
   }, "");
 }
 
-/** The wrong fields that zod reports. */
-export function fieldErrorsOf(error: {
-  readonly issues: readonly { readonly path: readonly PropertyKey[]; readonly message: string }[];
-}): FieldError[] {
-  return error.issues.map(({ path, message }) => ({ path: pathText(path), message }));
+type Issue = {
+  readonly path: readonly PropertyKey[];
+  readonly message: string;
+  readonly code?: string;
+  readonly maximum?: number | bigint;
+  readonly minimum?: number | bigint;
+};
+
+/**
+ * The wrong fields that zod reports. Of several bounds that a number has passed, which a whole number has besides its own, the
+ * narrowest is named.
+ */
+export function fieldErrorsOf(error: { readonly issues: readonly Issue[] }): FieldError[] {
+  const isWider = (issue: Issue) =>
+    error.issues.some((other) => pathText(other.path) === pathText(issue.path) && isNarrower(other, issue));
+  return error.issues
+    .filter((issue) => !isWider(issue))
+    .map(({ path, message }) => ({ path: pathText(path), message }));
+}
+
+function isNarrower(one: Issue, other: Issue): boolean {
+  if (one.code !== other.code) return false;
+  if (one.code === "too_big") return (one.maximum ?? Infinity) < (other.maximum ?? Infinity);
+  return one.code === "too_small" && (one.minimum ?? -Infinity) > (other.minimum ?? -Infinity);
 }
 
 /** An error for the caller: a code of the table and a sentence that says what is wrong and how to put it right. */

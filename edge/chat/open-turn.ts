@@ -47,7 +47,7 @@ export async function openingOf(
     tenant,
     agent,
     title: titleOf(asked.message),
-    definition: await definitionOf(sql, tenant, agent),
+    definition: await definitionOf(sql, tenant, agent, known !== null),
   };
 }
 
@@ -58,8 +58,17 @@ async function sessionOf(sql: Sql, tenant: TenantId | null, id: SessionId) {
 }
 
 /** The newest version of the agent, as the definition of a turn. */
-async function definitionOf(sql: Sql, tenant: TenantId, id: string): Promise<Opening["definition"]> {
+async function definitionOf(
+  sql: Sql,
+  tenant: TenantId,
+  id: string,
+  ofSession: boolean,
+): Promise<Opening["definition"]> {
   const stored = await readDefinition(sql, "agents", tenant, id);
+  if (!stored && ofSession) {
+    const detail = `The agent ${id} of this session was deleted. Save it again, or begin a session with another agent.`;
+    throw new AppError("not_found", detail);
+  }
   if (!stored) throw new AppError("not_found", `There is no agent ${id}.`);
   const json = JsonValue.parse(JSON.parse(stored.definition));
   const parsed = parseAgent(json);

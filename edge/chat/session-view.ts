@@ -51,8 +51,7 @@ export async function findSession(
   principal: Pick<Principal, "tenant">,
   id: string,
 ): Promise<SessionRow> {
-  const session = SessionId.safeParse(id);
-  const row = session.success ? await readSession(sql, principal.tenant, session.data) : null;
+  const row = await readSession(sql, principal.tenant, sessionIdOf(id));
   if (!row) throw noSession();
   return row;
 }
@@ -60,7 +59,10 @@ export async function findSession(
 /** The id in a path. @throws AppError `not_found` for an id that no session can have */
 export function sessionIdOf(id: string): SessionId {
   const session = SessionId.safeParse(id);
-  if (!session.success) throw noSession();
+  if (!session.success) {
+    const form = session.error.issues[0]?.message ?? "has another form";
+    throw new AppError("not_found", `There is no such session: a session id ${form}.`);
+  }
   return session.data;
 }
 

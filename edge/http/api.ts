@@ -1,6 +1,7 @@
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { QuotaState } from "../../shared/contracts/quota.ts";
-import { AppError } from "../../shared/errors.ts";
+import type { z } from "zod";
+import { AppError, fieldErrorsOf } from "../../shared/errors.ts";
 import type { TenantId } from "../../shared/contracts/ids.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import type { Env } from "../env.ts";
@@ -32,11 +33,18 @@ export function newApi(): Api {
       if (result.success) return;
       // No resource has a malformed id, so it is a 404. Only PUT, which would create this id, returns the rule for ids.
       if (result.target === "param" && c.req.method !== "PUT") {
-        throw new AppError("not_found", "The resource does not exist.");
+        throw malformedId(result.error);
       }
       throw invalidFields(result.error);
     },
   });
+}
+
+/** The error for an id in a path that nothing can have: it says what an id looks like. */
+export function malformedId(error: { issues: readonly z.core.$ZodIssue[] }): AppError {
+  const [field] = fieldErrorsOf(error);
+  const why = field === undefined ? "" : `: ${field.path} ${field.message}`;
+  return new AppError("not_found", `There is no such resource${why}.`);
 }
 
 /** The problem responses of a route that needs a key, for its documentation. */

@@ -6,14 +6,14 @@ import type { Services } from "../services.ts";
 /** The answer while a tenant is being deleted, and after it until an administrator creates it anew. */
 export function tenantIsDeleted(): AppError {
   return new AppError(
-    "conflict",
+    "tenant_deleted",
     "This tenant was deleted. POST /scale/tenants creates it anew, as soon as nothing is left of it and GET answers 404.",
   );
 }
 
 /**
  * Creates the tenant with the defaults if it does not exist, before something is saved for it.
- * @throws AppError `conflict` for a deleted tenant: what is saved for it now would be deleted with it
+ * @throws AppError `tenant_deleted` for a deleted tenant: what is saved for it now would be deleted with it
  */
 export async function requireTenant({ sql, config }: Services, tenant: TenantId): Promise<void> {
   if ((await ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS)).deleting) throw tenantIsDeleted();

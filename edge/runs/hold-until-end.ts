@@ -11,7 +11,7 @@ import { hasWorkerFor } from "../../shared/store/workers/worker-rows.ts";
 import type { ApiEnv } from "../http/api.ts";
 import { toAppError } from "../http/problem.ts";
 import type { Services } from "../services.ts";
-import { pause } from "../streaming/pause.ts";
+import { pause } from "../clients/pause.ts";
 import { Event, eventsOf } from "./listed-events.ts";
 import { RunResult, resultOf } from "./run-result.ts";
 import { endedRun } from "./ended-run.ts";
@@ -24,10 +24,12 @@ const RETRY_MS = 1_000;
 const PAGE_ENTRIES = 200;
 
 /** What a held request is answered with. */
-export const HeldResult = RunResult.extend({
-  turn_id: z.string().optional().meta({ description: "Of a chat turn: the same as `run_id`" }),
-  events: z.array(Event).meta({ description: "All events of the run, as its stream has them" }),
-}).meta({ id: "HeldResult" });
+export const HeldResult = RunResult.and(
+  z.object({
+    turn_id: z.string().optional().meta({ description: "Of a chat turn: the same as `run_id`" }),
+    events: z.array(Event).meta({ description: "All events of the run, as its stream has them" }),
+  }),
+).meta({ id: "HeldResult" });
 
 /**
  * With scale mode off no request starts a run that no worker would take: the caller waits for its end. Call it before the run is

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { DefinitionId, RunId, TenantId, plainName } from "../../shared/contracts/ids.ts";
+import { ClientTime } from "../../shared/contracts/time.ts";
 import { RunStatus } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
@@ -11,7 +12,7 @@ import { tenantFilterOf } from "../http/middleware/principal.ts";
 import { summaryOf } from "./run-view.ts";
 import type { RunSummary } from "./run-view.ts";
 
-const time = z.iso.datetime({ offset: true }).optional();
+const time = ClientTime.optional();
 
 const statusName = RunStatus.options.join("|");
 

@@ -128,7 +128,12 @@ export function acceptedOf(run_id: RunId, skipped = false): RunAccepted {
 /** The run that a path names. @throws AppError `not_found`, also for a run of another tenant */
 export async function findRun(sql: Sql, principal: Principal, runId: string): Promise<FoundRun> {
   const id = RunId.safeParse(runId);
-  const row = id.success ? await readRun(sql, principal.tenant, id.data) : null;
+  if (!id.success)
+    throw new AppError(
+      "not_found",
+      `There is no such run: a run id ${id.error.issues[0]?.message ?? "has another form"}.`,
+    );
+  const row = await readRun(sql, principal.tenant, id.data);
   if (!row) throw noRun();
   return row;
 }

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { DefinitionId, TenantId } from "../../shared/contracts/ids.ts";
+import { ClientTime } from "../../shared/contracts/time.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { RunStatus } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
@@ -16,8 +17,8 @@ export const RunSelection = z.object({
   tenant_id: TenantId.optional(),
   orchestration_id: DefinitionId.optional(),
   /** Bounds of `queued_at`: at `since` or later, and before `until`. */
-  since: z.iso.datetime({ offset: true }).optional(),
-  until: z.iso.datetime({ offset: true }).optional(),
+  since: ClientTime.optional(),
+  until: ClientTime.optional(),
   all: z.boolean().default(false),
 });
 export type RunSelection = z.infer<typeof RunSelection>;

@@ -16,7 +16,7 @@ export const secretText = z.string().min(16, "must be at least 16 characters lon
 
 /**
  * The variables that operators may also set while the system runs, as text: a setting has precedence over the variable of the
- * same name (docs/protocol.md 5.24). Edges and workers read them every few seconds.
+ * same name (docs/protocol.md 5.24). Edges read them every few seconds; workers have their environment alone.
  */
 export const settingSchemas = {
   SCALE_MODE: onOff,

@@ -38,12 +38,6 @@ export const Tenant = z.object({
     .int()
     .min(0)
     .max(5 * 1024 ** 3),
-  /** The most bytes of all its uploads and the files of its runs together. */
-  max_stored_bytes: z.coerce
-    .number()
-    .int()
-    .min(0)
-    .max(2 ** 50),
   /** The most streams that are open at once; a stream of n runs counts n times. */
   max_open_streams: z.number().int().min(0).max(1_000),
   /** It starts no runs. Its limits are those that hold when it is enabled again. */

@@ -29,7 +29,7 @@ const TurnAccepted = z
   })
   .meta({ id: "ChatTurn" });
 
-const TurnResult = RunResult.extend({ turn_id: RunId }).meta({ id: "ChatTurnResult" });
+const TurnResult = RunResult.and(z.object({ turn_id: RunId })).meta({ id: "ChatTurnResult" });
 
 const route = createRoute({
   method: "post",

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { TenantId, plainName } from "../../../shared/contracts/ids.ts";
 import { Scope } from "../../../shared/contracts/tenant.ts";
 import type { Principal } from "../../../shared/contracts/tenant.ts";
+import { ClientTime } from "../../../shared/contracts/time.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { countValidKeys, newApiKey, readApiKey, saveApiKey } from "../../../shared/store/tenants/api-keys.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
@@ -23,7 +24,7 @@ const Request = z
     tenant_id: TenantId.optional(),
     platform: z.boolean().default(false).meta({ description: "A key that may name any tenant" }),
     scopes: z.array(Scope).min(1).max(Scope.options.length),
-    expires_at: z.iso.datetime({ offset: true }).optional(),
+    expires_at: ClientTime.optional(),
   })
   .meta({ id: "ApiKeyRequest" });
 

@@ -1,6 +1,7 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { TenantId } from "../../../shared/contracts/ids.ts";
+import { ClientDay } from "../../../shared/contracts/time.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { findTenant } from "../../../shared/store/tenants/tenant-rows.ts";
 import { readUsage } from "../../../shared/store/tenants/usage.ts";
@@ -47,7 +48,7 @@ const routeAt = (prefix: string) =>
     middleware: [needs("admin")] as const,
     request: {
       params: z.object({ id: TenantId }),
-      query: z.object({ from: z.iso.date().optional(), to: z.iso.date().optional() }),
+      query: z.object({ from: ClientDay.optional(), to: ClientDay.optional() }),
     },
     responses: { 200: json(UsageOfTenant, "The usage"), ...problems(404, 422) },
   });

@@ -2,8 +2,7 @@ import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { z } from "zod";
 import { DefinitionId, plainName } from "../../../shared/contracts/ids.ts";
-import { AppError } from "../../../shared/errors.ts";
-import { json, problems } from "../../http/api.ts";
+import { json, malformedId, problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
 import { holdBody, whileHeld } from "../../http/held-bodies.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
@@ -75,7 +74,7 @@ export function createRun(api: Api): void {
 /** @throws AppError `not_found` for an id that no orchestration can have, `malformed_json`, `invalid` */
 async function readRequest(c: Context<ApiEnv>): Promise<ParsedRequest> {
   const params = Params.safeParse(c.req.param());
-  if (!params.success) throw new AppError("not_found", "The resource does not exist.");
+  if (!params.success) throw malformedId(params.error);
   const headers = Headers.safeParse({ "idempotency-key": c.req.header("idempotency-key") });
   if (!headers.success) throw invalidFields(headers.error);
   const body = RunRequest.safeParse(await c.req.json());

@@ -48,13 +48,12 @@ export async function saveTenant(
   const disabled = change.disabled === true;
   const [row] = await sql`
     insert into tenants as t (tenant_id, name, requests_per_second, weight, max_artifact_bytes, runs_per_minute,
-      max_open_streams, max_stored_bytes, max_concurrent_runs, max_queued_runs, disabled_at, enabled_concurrent_runs,
+      max_open_streams, max_concurrent_runs, max_queued_runs, disabled_at, enabled_concurrent_runs,
       enabled_queued_runs)
     values (${tenant_id}, coalesce(${name}, ''), coalesce(${rate}::int, ${requestsPerSecond}::int),
       coalesce(${weight}::int, 1), coalesce(${artifact}::bigint, 209715200),
       coalesce(${change.runs_per_minute ?? null}::int, 1000000000),
       coalesce(${change.max_open_streams ?? null}::int, 1000),
-      coalesce(${change.max_stored_bytes ?? null}::bigint, 1125899906842624),
       ${disabled ? sql`0, 0, now(), ${concurrent}, ${queued}` : sql`${concurrent}, ${queued}, null, null, null`})
     on conflict (tenant_id) do update set ${changes(sql, change)}, deleted_at = null, purged_at = null,
       requests_per_second = coalesce(${rate}::int,
@@ -84,7 +83,6 @@ function changes(sql: Sql, change: TenantChange) {
     max_artifact_bytes: artifact = null,
     runs_per_minute = null,
     max_open_streams = null,
-    max_stored_bytes = null,
     disabled = null,
   } = change;
   const isDisabled = sql`coalesce(${disabled}::boolean, t.disabled_at is not null and t.purged_at is null)`;
@@ -95,7 +93,6 @@ function changes(sql: Sql, change: TenantChange) {
       max_artifact_bytes = coalesce(${artifact}::bigint, t.max_artifact_bytes),
       runs_per_minute = coalesce(${runs_per_minute}::int, t.runs_per_minute),
       max_open_streams = coalesce(${max_open_streams}::int, t.max_open_streams),
-      max_stored_bytes = coalesce(${max_stored_bytes}::bigint, t.max_stored_bytes),
       disabled_at = case when ${isDisabled} then coalesce(t.disabled_at, now()) end,
       max_concurrent_runs = case when ${isDisabled} then 0 else ${concurrent} end,
       max_queued_runs = case when ${isDisabled} then 0 else ${queued} end,
@@ -139,5 +136,5 @@ function columns(sql: Sql) {
   return sql`tenant_id, name, coalesce(enabled_concurrent_runs, max_concurrent_runs) as max_concurrent_runs,
     coalesce(enabled_queued_runs, max_queued_runs) as max_queued_runs, requests_per_second, weight,
     max_artifact_bytes::float8 as max_artifact_bytes, runs_per_minute, max_open_streams,
-    max_stored_bytes::float8 as max_stored_bytes, disabled_at is not null as disabled, deleted_at is not null as deleting, version`;
+    disabled_at is not null as disabled, deleted_at is not null as deleting, version`;
 }

@@ -99,6 +99,32 @@ describe("a chat turn", () => {
     expect(await failsWith(other)).toEqual([422, "invalid"]);
   });
 
+  test("with Prefer: wait has the result when it ends in time, else the 202", async () => {
+    const late = await post({ message: "hi", agent: "helper" }, { headers: { prefer: "wait=0" } });
+    expect([late.status, late.headers.get("preference-applied")]).toEqual([202, "wait=0"]);
+    const held = post(
+      { message: "hi", agent: "helper", correlation_id: "held" },
+      { headers: { prefer: "wait=60" } },
+    );
+    const find = () => app.stores.sql`select run_id from runs where correlation_id = 'held'`;
+    await expect.poll(async () => (await find()).length).toBe(1);
+    const turn = RunId.parse((await find())[0]?.["run_id"]);
+    await app.call("POST", runPath(turn, "cancel"));
+    expect((await held).status).toBe(200);
+    expect(await bodyOf(await held)).toMatchObject({ run_id: turn, turn_id: turn, status: "cancelled" });
+    const wrong = await post({ message: "hi", agent: "helper" }, { headers: { prefer: "wait=99" } });
+    expect(await failsWith(wrong)).toEqual([422, "invalid"]);
+  });
+
+  test("of a session whose agent was deleted says so", async () => {
+    await app.call("PUT", "/api/v2/agents/brief", { body: { name: "Brief", system_prompt: "help" } });
+    const { session_id } = await say({ message: "hi", agent: "brief" });
+    await app.call("DELETE", "/api/v2/agents/brief");
+    const next = await post({ message: "and?", session_id });
+    expect(next.status).toBe(404);
+    expect((await bodyOf(next))["detail"]).toMatch(/agent brief of this session was deleted/);
+  });
+
   test("is refused with the field that is wrong", async () => {
     const wrong: [JsonObject, string][] = [
       [{}, "message"],

@@ -224,7 +224,7 @@ describe("the body of a request", () => {
 });
 
 test("a path that does not exist is a 404 that names the reference, also with no key", async () => {
-  for (const path of ["/", "/api/v2/docs", "/api/v3/chat"]) {
+  for (const path of ["/", "/api/v2/doc", "/api/v3/chat"]) {
     const answer = await app.call("GET", path, { key: "" });
     expect([answer.status, (await bodyOf(answer)).detail]).toEqual([
       404,

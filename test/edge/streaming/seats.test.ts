@@ -40,6 +40,16 @@ describe("the seats of an object", () => {
   });
 });
 
+test("50 viewers at once take exactly a tenant's own limit of seats, and each seat comes back", () => {
+  const seats = new Seats({ all: 100, tenant: 60, key: 60, stream: 60 });
+  const takeAll = () =>
+    Array.from({ length: 50 }, (_, i) => seats.take({ tenant: "acme", keyId: "k", stream: `r${i}` }, 7));
+  expect(takeAll().filter((verdict) => verdict === "taken")).toHaveLength(7);
+  expect(seats.take({ tenant: "other", keyId: "k", stream: "r" })).toBe("taken");
+  for (let i = 0; i < 7; i++) seats.release({ tenant: "acme", keyId: "k", stream: `r${i}` });
+  expect(takeAll().filter((verdict) => verdict === "taken")).toHaveLength(7);
+});
+
 describe("admission of viewers", () => {
   function open(admission: ViewerAdmission, tenant: string) {
     const viewer = { status: 0, ended: false };

@@ -43,7 +43,6 @@ describe("a tenant", () => {
       disabled: false,
       deleting: false,
       max_artifact_bytes: 200 * 1024 * 1024,
-      max_stored_bytes: 2 ** 50,
       max_open_streams: 1000,
       runs_per_minute: 1_000_000_000,
       version: 2,
