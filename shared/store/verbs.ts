@@ -9,9 +9,12 @@ import { wakeTurns } from "./chat/turn-order.ts";
 import { readDefinition } from "./definitions/agents-and-tools.ts";
 import {
   McpListed,
+  McpServerName,
+  McpServerVersion,
   StoredMcpServer,
   claimMcpListings,
   readMcpServer,
+  readMcpVersions,
   saveMcpListing,
 } from "./definitions/mcp-servers.ts";
 import { readPinnedDefinition } from "./definitions/orchestrations.ts";
@@ -240,6 +243,12 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([TenantId, z.string()]),
       result: StoredMcpServer.nullable(),
       run: readMcpServer,
+    }),
+    readMcpVersions: bind({
+      name: "readMcpVersions",
+      args: z.tuple([z.array(McpServerName).max(500)]),
+      result: z.array(McpServerVersion),
+      run: readMcpVersions,
     }),
     claimMcpListings: bind({
       name: "claimMcpListings",

@@ -159,6 +159,7 @@ function bound(store: Statements): Statements {
     claimSchedules: (...args) => store.claimSchedules(...args),
     startTick: (...args) => store.startTick(...args),
     saveFired: (...args) => store.saveFired(...args),
+    readMcpVersions: (...args) => store.readMcpVersions(...args),
     claimMcpListings: (...args) => store.claimMcpListings(...args),
     saveMcpListing: (...args) => store.saveMcpListing(...args),
     readChatHistory: (...args) => store.readChatHistory(...args),

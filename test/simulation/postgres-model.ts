@@ -412,6 +412,10 @@ export class PostgresModel implements Statements {
     return null;
   }
 
+  readMcpVersions(): [] {
+    return [];
+  }
+
   claimMcpListings(): [] {
     return [];
   }

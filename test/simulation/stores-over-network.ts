@@ -43,6 +43,7 @@ export function storeOverNetwork(
     claimSchedules: (...args) => call("claimSchedules", () => store.claimSchedules(...args)),
     startTick: (...args) => call("startTick", () => store.startTick(...args)),
     saveFired: (...args) => call("saveFired", () => store.saveFired(...args)),
+    readMcpVersions: (...args) => call("readMcpVersions", () => store.readMcpVersions(...args)),
     claimMcpListings: (...args) => call("claimMcpListings", () => store.claimMcpListings(...args)),
     saveMcpListing: (...args) => call("saveMcpListing", () => store.saveMcpListing(...args)),
     readChatHistory: (...args) => call("readChatHistory", () => store.readChatHistory(...args)),

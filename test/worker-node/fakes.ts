@@ -38,6 +38,7 @@ export const refusingStore: StateStore = {
   claimSchedules: refuse,
   startTick: refuse,
   saveFired: refuse,
+  readMcpVersions: refuse,
   claimMcpListings: refuse,
   saveMcpListing: refuse,
   readChatHistory: refuse,

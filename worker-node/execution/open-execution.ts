@@ -41,7 +41,7 @@ export function openExecution(parts: {
     timeoutMs: config.TOOL_TIMEOUT_SECONDS * 1_000,
     masterKey: config.MASTER_KEY ?? null,
     mail: mailOf(config),
-    saveListing: (found) => store.saveMcpListing(found),
+    store,
   });
   const lister = new McpLister(store, tools.mcp);
   const deps = {
@@ -59,7 +59,10 @@ export function openExecution(parts: {
     store,
     count,
   };
-  return { deps, lister, models: models.describe(), close: () => sandbox.close() };
+  const close = async (): Promise<void> => {
+    await Promise.all([sandbox.close(), tools.mcp.close()]);
+  };
+  return { deps, lister, models: models.describe(), close };
 }
 
 function mailOf({ SMTP_URL: url, SMTP_FROM: from }: Config): MailSettings | null {

@@ -16,6 +16,7 @@ import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import { createTools } from "../../../worker-node/tools/create-tools.ts";
 import { fakeContext } from "../engine/context.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import { refusingStore } from "../fakes.ts";
 
 const folder = new URL("../../../local/demo/definitions/", import.meta.url);
 
@@ -69,7 +70,7 @@ async function runDemo(id: string, answers: Json[] = []): Promise<{ steps: strin
           egress: createEgress("127.0.0.1"),
           timeoutMs: 5_000,
           masterKey: null,
-          saveListing: async () => {},
+          store: refusingStore,
         }),
         sandbox: sandbox.of({ tenant: "demo", signal: new AbortController().signal }),
         agent: async (name) => agents?.get(name) ?? null,

@@ -7,8 +7,7 @@ import { redact } from "../../../shared/security/redact.ts";
 import { parseJson } from "../../engine/parse-json.ts";
 import { ToolRejection } from "../../engine/step-errors.ts";
 import { argumentJson } from "../argument-json.ts";
-import { withServer } from "./connection.ts";
-import type { ServerAccess } from "./connection.ts";
+import type { ReachedServer } from "./sessions.ts";
 import { quote } from "./server-error.ts";
 
 /** The field of a call's metadata in which the server gets the effect key: two calls with one key are one call, made twice. */
@@ -22,13 +21,13 @@ type Content = { type: string; [field: string]: unknown };
  * is named in the text and not kept. An answer with `isError` is a ToolRejection that quotes it.
  *
  * The structured content is not held against the tool's `outputSchema`: two versions of the library's validator disagree on what fits.
- * @throws as `withServer`
+ * @throws as `Sessions.use`
  */
 export async function callMcpTool(
   tool: McpTool,
   args: JsonObject,
   effectKey: string,
-  access: ServerAccess,
+  { access, sessions }: ReachedServer,
 ): Promise<Json> {
   const request = {
     name: tool.tool,
@@ -37,7 +36,7 @@ export async function callMcpTool(
   };
   // Without the definition, the client could not send the headers that protocol 2026-07-28 derives from arguments.
   const toolDefinition = { name: tool.tool, inputSchema: { ...tool.inputSchema, type: "object" as const } };
-  const result = await withServer(access, ({ client, signal, timeoutMs }) =>
+  const result = await sessions.use(access, ({ client, signal, timeoutMs }) =>
     client.callTool(request, { signal, timeout: timeoutMs, toolDefinition }),
   );
   const text = textOf(result.content);

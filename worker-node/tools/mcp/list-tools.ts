@@ -2,8 +2,7 @@ import { createHash } from "node:crypto";
 import { argumentSchemaOf } from "../../../shared/contracts/definition/tool-schema.ts";
 import type { ListedTool, McpListing } from "../../../shared/contracts/definition/index.ts";
 import { JsonRecord } from "../../../shared/contracts/json.ts";
-import { withServer } from "./connection.ts";
-import type { ServerAccess } from "./connection.ts";
+import type { ReachedServer } from "./sessions.ts";
 
 /** The most tools that a server may offer. Providers take at most 128 in a request, with all other tools. */
 const MAX_TOOLS = 200;
@@ -14,10 +13,10 @@ const MAX_NAME_CHARS = 64;
 /**
  * The tools of a server, all pages, under the names by which agents and models call them. A tool that no model can be offered is left
  * out with its reason; the others stay.
- * @throws as `withServer`
+ * @throws as `Sessions.use`
  */
-export async function listTools(access: ServerAccess): Promise<McpListing> {
-  const { tools } = await withServer(access, ({ client, signal, timeoutMs }) =>
+export async function listTools({ access, sessions }: ReachedServer): Promise<McpListing> {
+  const { tools } = await sessions.use(access, ({ client, signal, timeoutMs }) =>
     client.listTools(undefined, { signal, timeout: timeoutMs }),
   );
   const listing: McpListing = { tools: [], left_out: [] };

@@ -69,7 +69,8 @@ export function errorOfServer(server: McpServer, error: unknown, exchange: Guard
     const message = `${name} cannot be reached, or closed the connection${namedCause(cause)}`;
     return new RetryableError("mcp_unreachable", message, { cause });
   }
-  if (status >= 400) return new ToolRejection(`${name} answered HTTP ${status}: ${said}`, { cause: error });
+  if (status >= 400)
+    return new ToolRejection(`${name} answered HTTP ${status}: ${said}`, { cause: error, status });
   return new ToolRejection(`the answer of ${name} is no MCP: ${said}`, { code: "mcp_answer", cause: error });
 }
 
