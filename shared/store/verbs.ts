@@ -17,6 +17,13 @@ import {
   readMcpVersions,
   saveMcpListing,
 } from "./definitions/mcp-servers.ts";
+import {
+  EndedMcpTask,
+  McpTaskRow,
+  claimEndedMcpTasks,
+  forgetMcpTask,
+  saveMcpTask,
+} from "./definitions/mcp-tasks.ts";
 import { readPinnedDefinition } from "./definitions/orchestrations.ts";
 import { StoredDefinition } from "./definitions/stored-definition.ts";
 import { deleteExpired } from "./delete-expired.ts";
@@ -261,6 +268,24 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([McpListed]),
       result: z.null(),
       run: saveMcpListing,
+    }),
+    saveMcpTask: bind({
+      name: "saveMcpTask",
+      args: z.tuple([McpTaskRow]),
+      result: z.null(),
+      run: saveMcpTask,
+    }),
+    forgetMcpTask: bind({
+      name: "forgetMcpTask",
+      args: z.tuple([RunId, z.string()]),
+      result: z.null(),
+      run: forgetMcpTask,
+    }),
+    claimEndedMcpTasks: bind({
+      name: "claimEndedMcpTasks",
+      args: z.tuple([]),
+      result: z.array(EndedMcpTask),
+      run: claimEndedMcpTasks,
     }),
     readChatHistory: bind({
       name: "readChatHistory",

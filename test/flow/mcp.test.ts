@@ -24,6 +24,8 @@ const orchestration = {
       type: "agent",
       agent_id: "agent_calc",
       prompt_template: "Use your tools",
+      // The others ask a person.
+      allowed_tools: ["calc__add", "calc__fail"],
       output_key: "text",
     },
   ],

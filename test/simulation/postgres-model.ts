@@ -424,6 +424,18 @@ export class PostgresModel implements Statements {
     return null;
   }
 
+  saveMcpTask(): null {
+    return null;
+  }
+
+  forgetMcpTask(): null {
+    return null;
+  }
+
+  claimEndedMcpTasks(): [] {
+    return [];
+  }
+
   readDefinition(kind: Kind, _tenant: string, id: string): Answer<"readDefinition"> {
     const definition = this.library.named.get(`${kind} ${id}`);
     return definition === undefined ? null : { owner: "", version: 1, definition };

@@ -10,7 +10,7 @@ import { countedModels } from "../models/counted-models.ts";
 import { createModels } from "../models/create-models.ts";
 import { Prices } from "../models/prices.ts";
 import type { createEgress } from "../outbound/egress-guard.ts";
-import { McpLister } from "../tools/mcp/lister.ts";
+import { McpUpkeep } from "../tools/mcp/upkeep.ts";
 import type { MailSettings } from "../tools/built-in/send-email.ts";
 import { createTools } from "../tools/create-tools.ts";
 import { Definitions } from "./definitions.ts";
@@ -28,7 +28,7 @@ export function openExecution(parts: {
   publish: (entries: LiveEntry[]) => void;
   children: ChildStarts;
   count: Count;
-}): { deps: Omit<ExecutionDeps, "confirm">; lister: McpLister; models: string; close(): Promise<void> } {
+}): { deps: Omit<ExecutionDeps, "confirm">; mcp: McpUpkeep; models: string; close(): Promise<void> } {
   const { owner, config, store, artifacts, egress, publish, children, count } = parts;
   const prices: Prices = new Prices(
     () => store.readModelPrices(),
@@ -43,7 +43,7 @@ export function openExecution(parts: {
     mail: mailOf(config),
     store,
   });
-  const lister = new McpLister(store, tools.mcp);
+  const mcp = new McpUpkeep(store, tools.mcp);
   const deps = {
     owner,
     journal: new Journal(owner, store, publish),
@@ -62,7 +62,7 @@ export function openExecution(parts: {
   const close = async (): Promise<void> => {
     await Promise.all([sandbox.close(), tools.mcp.close()]);
   };
-  return { deps, lister, models: models.describe(), close };
+  return { deps, mcp, models: models.describe(), close };
 }
 
 function mailOf({ SMTP_URL: url, SMTP_FROM: from }: Config): MailSettings | null {

@@ -28,7 +28,7 @@ import type { Append } from "../journal/run-log.ts";
 import { BudgetPause } from "./budgets.ts";
 import { agentOf, chatOf } from "./chat-context.ts";
 import { spentBy } from "./child-limits.ts";
-import { Children } from "./children.ts";
+import { CallWaits } from "./call-waits.ts";
 import { paidModels } from "./paid-models.ts";
 import { waitForBudget } from "./wait-for-budget.ts";
 import { publishedEvents } from "./published-events.ts";
@@ -228,9 +228,9 @@ type Try = {
 async function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
   const { state, step, track, signal } = visit;
   const wait = new VisitWait(visit, thisTry.effectSuffix);
-  const children = new Children(visit);
+  const calls = new CallWaits(visit);
   // Before the step's timeout begins: a store that is unreachable for long must not use up the step's time.
-  const reply = startsRuns(step) ? null : await wait.reply(state, signal);
+  const reply = waitsInCalls(step) ? null : await wait.reply(state, signal);
   // After it: the reply says how long the wait has been open until now.
   const began = { at: Date.now(), ms: performance.now() };
   // The timeout of an orchestration step is that of its wait.
@@ -241,15 +241,14 @@ async function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
     limitSeconds * 1_000,
     () => new Stop("step_timeout", `the step took longer than its ${limitSeconds} s`),
   );
-  const child: StepContext["child"] = (request) => children.reply(request);
-  const context = contextOf(visit, thisTry, { signal: limit.signal, reply, child });
+  const context = contextOf(visit, thisTry, { signal: limit.signal, reply, calls });
   const run = async (): Promise<() => Promise<Tried>> => {
     if (isFork(step)) {
       const fork = await forkerOf(step).begin(step, context);
       return async () => ({ is: "forked", ...fork });
     }
     const result = await runStep(step, context);
-    if ("waitsForChildren" in result) return async () => children.park(thisTry.unchargedUsage);
+    if ("waitsForCalls" in result) return async () => calls.park(thisTry.unchargedUsage);
     if (!("waitFor" in result)) return () => resultOf(visit, thisTry, result, began);
     const events = result.events.map((event) => inTrack(track, event));
     return () => wait.park({ ...result, events }, visit.large, thisTry.unchargedUsage);
@@ -288,16 +287,16 @@ async function resultOf(
   };
 }
 
-/** Whether a step may start runs and wait for them. The wait for a person is that of other steps. */
-function startsRuns({ type }: Step): boolean {
-  return type === "orchestration" || type === "agent";
+/** Whether the waits of a step are those of its calls. Other steps have one wait for each visit. */
+function waitsInCalls({ type }: Step): boolean {
+  return type === "orchestration" || type === "agent" || type === "tool";
 }
 
 /** What the step can reach during this try. */
 function contextOf(
   visit: Visit,
   { turns, effectSuffix, usage, artifacts: written }: Try,
-  { signal, reply, child }: Pick<StepContext, "signal" | "reply" | "child">,
+  { signal, reply, calls }: Pick<StepContext, "signal" | "reply"> & { calls: CallWaits },
 ): StepContext {
   const { state, scope, track, step, large, signal: trackSignal } = visit;
   const { run, runLog, deps } = state;
@@ -316,6 +315,7 @@ function contextOf(
     return cost;
   };
   return {
+    runId: run.run_id,
     message,
     state: track.state,
     load,
@@ -342,8 +342,10 @@ function contextOf(
     checkCost: () => void spent(),
     child: (request) => {
       spent();
-      return child(request);
+      return calls.child(request);
     },
+    ask: (question) => calls.ask(question),
+    pause: (call, ms) => calls.pause(call, ms, signal),
     charge: (used) => void usage.set(used.call, used),
     models: paidModels(visit, { usage, signal, spent }),
     // After its timeout a try may still note events: they are dropped.

@@ -29,11 +29,11 @@ export function createTools(deps: McpToolsDeps & { mail?: MailSettings | null })
   return {
     mcp,
     toolsOf: ({ server, signal }) => mcp.toolsOf(server, signal),
+    callMcp: (request) => mcp.call(request),
     async call({ tool, args, effectKey, signal, files }) {
       const parsedArgs = JsonRecord.safeParse(args);
       if (!parsedArgs.success) throw new ToolRejection("the arguments must be a JSON object");
       const limits = { egress, timeoutMs, effectKey, signal };
-      if (tool["tool_type"] === "mcp") return mcp.call(tool, parsedArgs.data, effectKey, signal);
       if (tool["tool_type"] === "built_in") {
         if (tool["name"] === "get_datetime") return getDatetime(parsedArgs.data, new Date());
         if (tool["name"] === "http_request") return httpRequest(parsedArgs.data, limits);

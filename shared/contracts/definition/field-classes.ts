@@ -79,7 +79,10 @@ export const fieldClasses = {
   },
   reconcile: all("read", "method url found"),
   mcpServer: {
-    ...all("read", "name description server_type url headers public_headers token oauth"),
+    ...all(
+      "read",
+      "name description server_type url headers public_headers token oauth wait_timeout_seconds",
+    ),
     ...all("kept", "label"),
     ...all("record", "id version created_at updated_at listing status"),
     enabled: later(true),

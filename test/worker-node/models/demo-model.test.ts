@@ -80,7 +80,7 @@ async function runDemo(id: string, answers: Json[] = []): Promise<{ steps: strin
             ? { is: "answered", answer: answers.shift() ?? null, by, votes: [], openForMs: 0 }
             : null,
       });
-      if ("waitFor" in result || "waitsForChildren" in result) throw new Error(`${now.step.id} waits`);
+      if ("waitFor" in result || "waitsForCalls" in result) throw new Error(`${now.step.id} waits`);
       const timing = { startedAt: "2026-01-01T00:00:00.000Z", durationMs: 1, tries: 1, earlierUsage: [] };
       addResult(
         progress,

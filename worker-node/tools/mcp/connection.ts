@@ -1,12 +1,13 @@
 import { Client, ProtocolError, SSEClientTransport } from "@modelcontextprotocol/client";
 import { SdkHttpError, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
-import type { AuthProvider } from "@modelcontextprotocol/client";
+import type { AuthProvider, JSONRPCMessage } from "@modelcontextprotocol/client";
 import type { McpServer } from "../../../shared/contracts/definition/index.ts";
 import { log, messageOf } from "../../../shared/log.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
 import { guardedFetch } from "../../outbound/guarded-fetch.ts";
 import type { GuardedFetch } from "../../outbound/guarded-fetch.ts";
 import { endedBy } from "./ended-by.ts";
+import { withTaskAsResult } from "./protocol.ts";
 
 /** Bytes of the notices of one connection: they say that the tools have changed, and nothing else is read of them. */
 const MAX_NOTICE_BYTES = 256 * 1024;
@@ -18,15 +19,26 @@ const GOODBYE_MS = 1_000;
  */
 const CLIENT = { name: "synapse-edge", version: "1" };
 
+/** The only older protocol with tasks, for which sessions are left open. */
+const OLDER_PROTOCOL = "2025-11-25";
+
 type Transport = StreamableHTTPClientTransport | SSEClientTransport;
 /** A connected client, for one use: `signal` and `timeoutMs` limit the use. */
-export type Connected = { client: Client; signal: AbortSignal; timeoutMs: number };
+export type Connected = {
+  client: Client;
+  signal: AbortSignal;
+  timeoutMs: number;
+  /** Leaves the session open when the connection is closed, for another connection. @returns its id; null: there is none */
+  leaveOpen(): string | null;
+};
 /** One use of a connection: its exchanges, and its limits. */
 export type Use = { exchange: GuardedFetch; signal: AbortSignal; timeoutMs: number };
 
 export type ConnectionDeps = {
   server: McpServer;
   egress: Egress;
+  /** The session of protocol 2025-11-25 that the connection goes on with; null: it begins its own. */
+  session: string | null;
   /** Gives the tokens of a server behind OAuth. */
   auth: AuthProvider | null;
   /** Several calls may use the connection, so it hears the server's notices. */
@@ -51,6 +63,7 @@ export class ServerConnection {
   #client: Client | null = null;
   #transport: Transport | null = null;
   #isConnected = false;
+  #isLeftOpen = false;
   readonly bornMs = performance.now();
 
   constructor(deps: ConnectionDeps) {
@@ -66,12 +79,13 @@ export class ServerConnection {
     this.#exchange = exchange;
     if (!this.#isConnected) await this.#open({ timeout: timeoutMs, signal });
     if (this.#client === null) throw new Error("there is no client");
-    return await use({ client: this.#client, signal, timeoutMs });
+    return await use({ client: this.#client, signal, timeoutMs, leaveOpen: () => this.#leaveOpen() });
   }
 
   /** Whether another call may use the connection. The stream of the older transport breaks without a word, so it serves one call. */
   get isReusable(): boolean {
     const hasStream = this.#transport instanceof SSEClientTransport;
+    if (this.#isLeftOpen) return false;
     return this.#isConnected && !hasStream && this.#notices.failure === null && !this.#closing.signal.aborted;
   }
 
@@ -91,13 +105,22 @@ export class ServerConnection {
   /** Ends the session, where there is one, and the connection. What the server says to it changes nothing. */
   async close(): Promise<void> {
     const transport = this.#transport;
-    if (transport instanceof StreamableHTTPClientTransport && transport.sessionId !== undefined) {
+    const hasSession =
+      transport instanceof StreamableHTTPClientTransport && transport.sessionId !== undefined;
+    if (hasSession && !this.#isLeftOpen) {
       const limit = AbortSignal.timeout(GOODBYE_MS);
       this.#exchange = guardedFetch(this.#deps.egress, MAX_NOTICE_BYTES, limit);
       await endedBy(limit, transport.terminateSession()).catch(() => {});
     }
     this.#closing.abort(new Error("the connection is closed"));
     await this.#client?.close().catch(() => {});
+  }
+
+  #leaveOpen(): string | null {
+    this.#isLeftOpen = true;
+    return this.#transport instanceof StreamableHTTPClientTransport
+      ? (this.#transport.sessionId ?? null)
+      : null;
   }
 
   async #open(options: { timeout: number; signal: AbortSignal }): Promise<void> {
@@ -114,13 +137,15 @@ export class ServerConnection {
   async #connect(transport: Transport, options: { timeout: number; signal: AbortSignal }): Promise<void> {
     await this.#client?.close().catch(() => {}); // a client connects once
     const client = new Client(CLIENT, {
-      versionNegotiation: { mode: "auto" },
+      versionNegotiation: { mode: this.#deps.session === null ? "auto" : "legacy" },
       inputRequired: { autoFulfill: false },
     });
     client.setNotificationHandler("notifications/tools/list_changed", () => this.#deps.onToolsChanged());
     this.#client = client;
     this.#transport = transport;
     await client.connect(transport, options);
+    const deliver = transport.onmessage;
+    transport.onmessage = (message: JSONRPCMessage) => deliver?.(withTaskAsResult(message));
   }
 
   /** Protocol 2026-07-28 sends notices to clients that ask for them; older servers send them unasked. */
@@ -149,8 +174,9 @@ export class ServerConnection {
   }
 
   #options() {
-    const { server, auth } = this.#deps;
+    const { server, auth, session: sessionId } = this.#deps;
     return {
+      ...(sessionId !== null && { sessionId, protocolVersion: OLDER_PROTOCOL }),
       fetch: (url: string | URL, init: RequestInit = {}) => this.#fetch(new URL(url), init),
       requestInit: { headers: server.headers },
       ...(auth && { authProvider: auth }),

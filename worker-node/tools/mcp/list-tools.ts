@@ -21,8 +21,9 @@ export async function listTools({ access, sessions }: ReachedServer): Promise<Mc
   );
   const listing: McpListing = { tools: [], left_out: [] };
   const names = new Set<string>();
-  for (const { name: tool, description = "", inputSchema } of tools) {
-    const listed = listedTool(access.server.name, { tool, description, inputSchema });
+  for (const { name: tool, description = "", inputSchema, execution } of tools) {
+    const takesTasks = execution?.taskSupport === "required" || execution?.taskSupport === "optional";
+    const listed = listedTool(access.server.name, { tool, description, inputSchema, takesTasks });
     const reason =
       "reason" in listed
         ? listed.reason
@@ -41,17 +42,23 @@ export async function listTools({ access, sessions }: ReachedServer): Promise<Mc
   return listing;
 }
 
-type Offered = { tool: string; description: string; inputSchema: unknown };
+type Offered = { tool: string; description: string; inputSchema: unknown; takesTasks: boolean };
 
 function listedTool(
   server: string,
-  { tool, description, inputSchema }: Offered,
+  { tool, description, inputSchema, takesTasks }: Offered,
 ): ListedTool | { reason: string } {
   const given = JsonRecord.safeParse(inputSchema);
   if (!given.success) return { reason: "its inputSchema is no JSON object, or too deep" };
   const schema = argumentSchemaOf(given.data);
   if ("error" in schema) return { reason: `its inputSchema ${schema.error}` };
-  const listed = { name: toolName(server, tool, false), tool, description, inputSchema: schema.schema };
+  const listed = {
+    name: toolName(server, tool, false),
+    tool,
+    description,
+    inputSchema: schema.schema,
+    ...(takesTasks && { takes_tasks: true as const }),
+  };
   const chars = JSON.stringify(listed).length;
   return chars > MAX_TOOL_CHARS
     ? { reason: `it has ${chars} characters, and may have ${MAX_TOOL_CHARS}` }

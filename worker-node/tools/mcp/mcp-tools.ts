@@ -2,15 +2,17 @@ import { z } from "zod";
 import { McpListing, McpTool, parseMcpServer } from "../../../shared/contracts/definition/index.ts";
 import type { McpServer } from "../../../shared/contracts/definition/index.ts";
 import { JsonRecord } from "../../../shared/contracts/json.ts";
-import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import type { JsonObject } from "../../../shared/contracts/json.ts";
 import { log, messageOf } from "../../../shared/log.ts";
 import { sealedNameOfServer } from "../../../shared/security/sealed-tool.ts";
 import type { MasterKey } from "../../../shared/security/seal.ts";
 import type { McpListed } from "../../../shared/store/definitions/mcp-servers.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import { TerminalError, ToolRejection } from "../../engine/step-errors.ts";
+import type { McpOutcome, McpRequest, McpTask } from "../../engine/mcp-pending.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
 import { openSecrets } from "../open-secrets.ts";
+import { hasTask, RegisteredTasks } from "./registered-tasks.ts";
 import { Sessions } from "./sessions.ts";
 import type { ServerAccess } from "./sessions.ts";
 
@@ -35,18 +37,20 @@ export type McpToolsDeps = {
   egress: Egress;
   timeoutMs: number;
   masterKey: MasterKey | null;
-  store: Pick<StateStore, "readMcpVersions" | "saveMcpListing">;
+  store: Pick<StateStore, "readMcpVersions" | "saveMcpListing" | "saveMcpTask" | "forgetMcpTask">;
 };
 
 /** The tools of MCP servers. */
 export class McpTools {
   readonly #deps: McpToolsDeps;
   readonly sessions: Sessions;
+  readonly #tasks: RegisteredTasks;
   readonly #renewals = new Map<string, Promise<void>>();
 
   constructor(deps: McpToolsDeps) {
     this.#deps = deps;
     this.sessions = new Sessions(deps.egress, deps.store);
+    this.#tasks = new RegisteredTasks(deps.store);
   }
 
   /**
@@ -62,28 +66,47 @@ export class McpTools {
   }
 
   /**
-   * Calls a tool of `toolsOf`.
+   * Calls a tool of `toolsOf`, or goes on with a call that has waited.
    * @throws as `Sessions.use`; a ToolRejection `tool_vanished` for a tool that the server no longer has
    */
-  async call(tool: JsonObject, args: JsonObject, effectKey: string, signal: AbortSignal): Promise<Json> {
-    const parsed = McpTool.parse(tool);
-    const stored = JsonRecord.parse(parsed.server);
-    const access = await this.#access(stored, signal, true);
+  async call(request: McpRequest): Promise<McpOutcome> {
+    const { signal, pending } = request;
+    const tool = McpTool.parse(request.tool);
+    const stored = JsonRecord.parse(tool.server);
+    const session = pending?.task?.session ?? null;
+    const access = await this.#access(stored, signal, { keeps: session === null, session });
+    const reached = { access, sessions: this.sessions };
+    if (pending !== null && hasTask(pending)) return this.#tasks.goOn(pending, request, reached);
+    const args = JsonRecord.safeParse(request.args);
+    if (!args.success) throw new ToolRejection("the arguments must be a JSON object");
     const { callMcpTool } = await import("./call-tool.ts");
     try {
-      return await callMcpTool(parsed, args, effectKey, { access, sessions: this.sessions });
+      const outcome = await callMcpTool(tool, { ...request, args: args.data }, reached);
+      await this.#tasks.register(outcome, request, reached);
+      return outcome;
     } catch (error) {
       const isOfServer = error instanceof ToolRejection && error.status === undefined;
-      if (isOfServer && NO_TOOL.test(error.message)) await this.#requireTool(parsed, stored, signal);
+      if (isOfServer && NO_TOOL.test(error.message)) await this.#requireTool(tool, stored, signal);
       throw error;
     }
+  }
+
+  /** Cancels a task of a run that has ended. @throws as `Sessions.use` */
+  async cancelTask(
+    stored: JsonObject,
+    { id, session }: Pick<McpTask, "id" | "session">,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { cancelTask } = await import("./tasks.ts");
+    const access = await this.#access(stored, signal, { keeps: false, session });
+    await cancelTask(id, { access, sessions: this.sessions });
   }
 
   /** Lists the tools of a stored server, and saves them, or why they cannot be listed. @throws as `Sessions.use` */
   async list(stored: JsonObject, signal: AbortSignal): Promise<McpListing> {
     const { listTools } = await import("./list-tools.ts");
     try {
-      const access = await this.#access(stored, signal, false);
+      const access = await this.#access(stored, signal, { keeps: false, session: null });
       const listing = await listTools({ access, sessions: this.sessions });
       await this.#save(stored, { listing: JSON.stringify(listing), error: null });
       return listing;
@@ -127,14 +150,18 @@ export class McpTools {
     });
   }
 
-  async #access(stored: JsonObject, signal: AbortSignal, keeps: boolean): Promise<ServerAccess> {
+  async #access(
+    stored: JsonObject,
+    signal: AbortSignal,
+    connection: Pick<ServerAccess, "keeps" | "session">,
+  ): Promise<ServerAccess> {
     const { owner, name, version, tenant = owner } = Stored.parse(stored);
     return {
       server: await this.#opened(stored, { owner, name }),
       used: { tenant, owner, name, version },
       timeoutMs: this.#deps.timeoutMs,
       signal,
-      keeps,
+      ...connection,
       onToolsChanged: () => this.#renew(stored),
     };
   }

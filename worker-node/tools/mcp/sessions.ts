@@ -26,6 +26,8 @@ export type ServerAccess = {
   timeoutMs: number;
   signal: AbortSignal;
   keeps: boolean;
+  /** A session that an earlier connection has left open; null: any will do. */
+  session: string | null;
   onToolsChanged(): void;
 };
 /** A server, and the connections by which a worker reaches it. */
@@ -66,7 +68,7 @@ export class Sessions {
     const limit = AbortSignal.any([signal, timeout]);
     for (let isRepeated = false; ; isRepeated = true) {
       const exchange = guardedFetch(this.#egress, MAX_BYTES, limit);
-      const kept = isRepeated ? null : this.#idle.take(access.used);
+      const kept = isRepeated || access.session !== null ? null : this.#idle.take(access.used);
       const connection = kept ?? (await this.#connection(access));
       let isInOrder = false;
       try {
@@ -111,16 +113,12 @@ export class Sessions {
     await this.#idle.closeOf(isOver);
   }
 
-  async #connection({
-    server,
-    used,
-    keeps: isKept,
-    onToolsChanged,
-  }: ServerAccess): Promise<ServerConnection> {
+  async #connection(access: ServerAccess): Promise<ServerConnection> {
+    const { server, used, session, keeps: isKept, onToolsChanged } = access;
     const { ServerConnection: Connection } = await library();
     const tokens = server.oauth === null ? null : await this.#tokensOf(server.oauth, used);
     const auth = tokens?.forConnection() ?? null;
-    return new Connection({ server, egress: this.#egress, auth, isKept, onToolsChanged });
+    return new Connection({ server, egress: this.#egress, auth, session, isKept, onToolsChanged });
   }
 
   async #tokensOf(oauth: NonNullable<McpServer["oauth"]>, used: UsedServer): Promise<OAuthTokens> {

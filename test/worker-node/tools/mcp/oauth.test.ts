@@ -3,6 +3,7 @@ import { McpListing } from "../../../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../../../shared/contracts/json.ts";
 import { createEgress } from "../../../../worker-node/outbound/egress-guard.ts";
 import { McpTools } from "../../../../worker-node/tools/mcp/mcp-tools.ts";
+import { valueOf } from "./call.ts";
 import { refusingStore } from "../../fakes.ts";
 import { forward, guardedServer } from "./guarded-server.ts";
 import { listen, newServer, writeJson } from "./servers.ts";
@@ -34,7 +35,7 @@ function at(url: string, more: JsonObject = {}) {
     list: async () => McpListing.parse(await tools.list(server, never)),
     add: (): Promise<Json> => {
       const tool = { tool_type: "mcp", name: "srv__add", tool: "add", description: "", server };
-      return tools.call({ ...tool, inputSchema: { type: "object" } }, { a: 2, b: 3 }, "key", never);
+      return valueOf(tools, { ...tool, inputSchema: { type: "object" } }, { a: 2, b: 3 });
     },
   };
 }

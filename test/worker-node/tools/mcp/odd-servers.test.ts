@@ -4,6 +4,7 @@ import { McpListing } from "../../../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../../../shared/contracts/json.ts";
 import { createEgress } from "../../../../worker-node/outbound/egress-guard.ts";
 import { McpTools } from "../../../../worker-node/tools/mcp/mcp-tools.ts";
+import { valueOf } from "./call.ts";
 import { refusingStore } from "../../fakes.ts";
 import { rawServer, writeJson } from "./servers.ts";
 import type { TestServer } from "./servers.ts";
@@ -31,7 +32,7 @@ function at(url: string, more: JsonObject = {}) {
     list: async () => McpListing.parse(await tools.list(server, never)),
     call: (args: JsonObject = {}, inputSchema: JsonObject = { type: "object" }): Promise<Json> => {
       const tool = { tool_type: "mcp", name: "srv__t", tool: "t", description: "", inputSchema, server };
-      return tools.call(tool, args, "key", never);
+      return valueOf(tools, tool, args);
     },
   };
 }
@@ -85,7 +86,7 @@ describe("the answer of a call", () => {
     expect(await at(server.url).call()).toBe("one\n[image image/png: not kept]\ntwo\n[resource file:///b]");
   });
 
-  test("that asks for input, as a server of another protocol may, is told to the model by name", async () => {
+  test("that asks for input, as a server of protocol 2026-07-28 may and this one not, is told to the model", async () => {
     const server = await answering({ resultType: "input_required", inputRequests: {} });
     await expect(at(server.url).call()).rejects.toMatchObject({ name: "ToolRejection" });
   });

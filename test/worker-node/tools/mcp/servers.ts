@@ -66,13 +66,14 @@ export async function newServer(): Promise<
       isError: true,
     }));
     server.registerTool("a.dotted.name", { inputSchema: z.object({}) }, async () => text("plain text"));
-    server.registerTool("ask", { inputSchema: z.object({}) }, async () =>
-      inputRequired({
-        inputRequests: {
-          sure: inputRequired.elicit({ message: "Sure?", requestedSchema: z.object({ yes: z.boolean() }) }),
-        },
-      }),
-    );
+    server.registerTool("ask", { inputSchema: z.object({}) }, async (_, context) => {
+      seen.push(context.mcpReq._meta);
+      const { inputResponses, requestState } = context.mcpReq;
+      if (inputResponses !== undefined) return text(JSON.stringify([inputResponses, requestState()]));
+      const requestedSchema = z.object({ yes: z.boolean() });
+      const sure = inputRequired.elicit({ message: "Sure?", requestedSchema });
+      return inputRequired({ inputRequests: { sure }, requestState: "round-1" });
+    });
     return server;
   });
   const server = await listen((request, response) => void respond(request, response));
@@ -179,7 +180,7 @@ function withTools(): OldServer {
   return server;
 }
 
-async function bodyOf(request: IncomingMessage): Promise<unknown> {
+export async function bodyOf(request: IncomingMessage): Promise<unknown> {
   const body = await textOf(request);
   return body === "" ? undefined : JSON.parse(body);
 }

@@ -5,6 +5,7 @@ import type { Json, JsonObject } from "../../../../shared/contracts/json.ts";
 import type { McpListed, McpServerVersion } from "../../../../shared/store/definitions/mcp-servers.ts";
 import { createEgress } from "../../../../worker-node/outbound/egress-guard.ts";
 import { McpTools } from "../../../../worker-node/tools/mcp/mcp-tools.ts";
+import { valueOf } from "./call.ts";
 import { until } from "../../../services/waiting.ts";
 import { refusingStore } from "../../fakes.ts";
 import { newServer, oldServer } from "./servers.ts";
@@ -39,11 +40,10 @@ function worker(rows: McpServerVersion[] = []) {
     },
   });
   open.push(tools);
-  const never = new AbortController().signal;
   const call = (url: string, name: string, args: JsonObject = {}, more: JsonObject = {}): Promise<Json> => {
     const server = { name: "srv", server_type: "remote", url, owner: "acme", version: 1, ...more };
     const tool = { tool_type: "mcp", name: `srv__${name}`, tool: name, description: "", server };
-    return tools.call({ ...tool, inputSchema: { type: "object" } }, args, "key", never);
+    return valueOf(tools, { ...tool, inputSchema: { type: "object" } }, args);
   };
   const add = (url: string, more: JsonObject = {}) => call(url, "add", { a: 2, b: 3 }, more);
   const listedTools = () =>
