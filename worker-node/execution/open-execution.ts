@@ -40,6 +40,7 @@ export function openExecution(parts: {
     egress,
     timeoutMs: config.TOOL_TIMEOUT_SECONDS * 1_000,
     masterKey: config.MASTER_KEY ?? null,
+    stdio: config.MCP_STDIO_ALLOW,
     mail: mailOf(config),
     store,
   });

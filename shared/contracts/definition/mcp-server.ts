@@ -29,6 +29,8 @@ export const McpServerDocument = z.object({
   description: text(limits.descriptionChars),
   server_type: orDefault(z.enum(["remote", "stdio"]).default("remote")),
   url: text(2_048),
+  /** Of a server of type stdio: the name of an entry of the operator's MCP_STDIO_ALLOW, which holds the command. */
+  command: text(100),
   headers: orDefault(z.record(z.string().max(200), z.string().max(8_192)).default({})),
   /** Headers whose values are no secrets: the values of all others are sealed, and masked in answers. */
   public_headers: Strings(limits.keys),
@@ -43,7 +45,7 @@ export const McpServerDocument = z.object({
 export type McpServerDocument = z.infer<typeof McpServerDocument>;
 
 /** An MCP server that a worker can reach. */
-export type McpServer = Omit<McpServerDocument, "server_type" | "token"> & { server_type: "remote" };
+export type McpServer = Omit<McpServerDocument, "token">;
 
 /** A tool of an MCP server: `name` is the name by which agents, steps and models call it, `tool` the server's own. */
 const ListedTool = z.object({

@@ -1,5 +1,6 @@
 import { Client, ProtocolError, SSEClientTransport } from "@modelcontextprotocol/client";
 import { SdkHttpError, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
+import type { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import type { AuthProvider, JSONRPCMessage } from "@modelcontextprotocol/client";
 import type { McpServer } from "../../../shared/contracts/definition/index.ts";
 import { log, messageOf } from "../../../shared/log.ts";
@@ -7,6 +8,8 @@ import type { Egress } from "../../outbound/egress-guard.ts";
 import { guardedFetch } from "../../outbound/guarded-fetch.ts";
 import type { GuardedFetch } from "../../outbound/guarded-fetch.ts";
 import { endedBy } from "./ended-by.ts";
+import { stdioTransport } from "./stdio.ts";
+import type { StdioCommands } from "./stdio.ts";
 import { withTaskAsResult } from "./protocol.ts";
 
 /** Bytes of the notices of one connection: they say that the tools have changed, and nothing else is read of them. */
@@ -22,7 +25,7 @@ const CLIENT = { name: "synapse-edge", version: "1" };
 /** The only older protocol with tasks, for which sessions are left open. */
 const OLDER_PROTOCOL = "2025-11-25";
 
-type Transport = StreamableHTTPClientTransport | SSEClientTransport;
+type Transport = StreamableHTTPClientTransport | SSEClientTransport | StdioClientTransport;
 /** A connected client, for one use: `signal` and `timeoutMs` limit the use. */
 export type Connected = {
   client: Client;
@@ -37,6 +40,7 @@ export type Use = { exchange: GuardedFetch; signal: AbortSignal; timeoutMs: numb
 export type ConnectionDeps = {
   server: McpServer;
   egress: Egress;
+  stdio: StdioCommands;
   /** The session of protocol 2025-11-25 that the connection goes on with; null: it begins its own. */
   session: string | null;
   /** Gives the tokens of a server behind OAuth. */
@@ -64,6 +68,8 @@ export class ServerConnection {
   #transport: Transport | null = null;
   #isConnected = false;
   #isLeftOpen = false;
+  /** The process of the server has ended. */
+  #isOver = false;
   readonly bornMs = performance.now();
 
   constructor(deps: ConnectionDeps) {
@@ -85,7 +91,7 @@ export class ServerConnection {
   /** Whether another call may use the connection. The stream of the older transport breaks without a word, so it serves one call. */
   get isReusable(): boolean {
     const hasStream = this.#transport instanceof SSEClientTransport;
-    if (this.#isLeftOpen) return false;
+    if (this.#isLeftOpen || this.#isOver) return false;
     return this.#isConnected && !hasStream && this.#notices.failure === null && !this.#closing.signal.aborted;
   }
 
@@ -124,8 +130,10 @@ export class ServerConnection {
   }
 
   async #open(options: { timeout: number; signal: AbortSignal }): Promise<void> {
+    const { server, stdio } = this.#deps;
     try {
-      await this.#connect(new StreamableHTTPClientTransport(this.#url, this.#options()), options);
+      if (server.server_type === "stdio") await this.#connect(stdioTransport(server, stdio), options);
+      else await this.#connect(new StreamableHTTPClientTransport(this.#url, this.#options()), options);
     } catch (error) {
       if (!refusesPost(error)) throw error;
       await this.#connect(new SSEClientTransport(this.#url, this.#options()), options);
@@ -141,6 +149,7 @@ export class ServerConnection {
       inputRequired: { autoFulfill: false },
     });
     client.setNotificationHandler("notifications/tools/list_changed", () => this.#deps.onToolsChanged());
+    client.onclose = () => (this.#isOver = this.#client === client);
     this.#client = client;
     this.#transport = transport;
     await client.connect(transport, options);

@@ -15,7 +15,12 @@ type Idle = { used: UsedServer; connection: ServerConnection; sinceMs: number };
 
 /** The connections that no call uses at present, those that are idle for the longest time first. */
 export class IdleConnections {
+  readonly #onClosed: (connection: ServerConnection) => void;
   #idle: Idle[] = [];
+
+  constructor(onClosed: (connection: ServerConnection) => void) {
+    this.#onClosed = onClosed;
+  }
 
   /** The connection that was used last by this tenant with this version of the row, for one call; null: there is none. */
   take(used: UsedServer): ServerConnection | null {
@@ -27,7 +32,11 @@ export class IdleConnections {
 
   /** Keeps a connection, in the place of the oldest one when there are too many. */
   async keep(used: UsedServer, connection: ServerConnection, nowMs: number): Promise<void> {
-    if (nowMs - connection.bornMs > MAX_AGE_MS) return connection.close();
+    if (nowMs - connection.bornMs > MAX_AGE_MS) {
+      await connection.close();
+      this.#onClosed(connection);
+      return;
+    }
     this.#idle.push({ used, connection, sinceMs: nowMs });
     const ofTenant = this.#idle.filter((idle) => idle.used.tenant === used.tenant);
     const oldest =
@@ -52,7 +61,9 @@ export class IdleConnections {
   async #closeIf(isOver: (idle: Idle) => boolean): Promise<void> {
     const over = this.#idle.filter(isOver);
     this.#idle = this.#idle.filter((idle) => !over.includes(idle));
-    await Promise.all(over.map(({ connection }) => connection.close()));
+    await Promise.all(
+      over.map(({ connection }) => connection.close().finally(() => this.#onClosed(connection))),
+    );
   }
 }
 

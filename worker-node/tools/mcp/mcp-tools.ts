@@ -13,6 +13,7 @@ import type { McpOutcome, McpRequest, McpTask } from "../../engine/mcp-pending.t
 import type { Egress } from "../../outbound/egress-guard.ts";
 import { openSecrets } from "../open-secrets.ts";
 import { hasTask, RegisteredTasks } from "./registered-tasks.ts";
+import type { StdioCommands } from "./stdio.ts";
 import { Sessions } from "./sessions.ts";
 import type { ServerAccess } from "./sessions.ts";
 
@@ -37,6 +38,8 @@ export type McpToolsDeps = {
   egress: Egress;
   timeoutMs: number;
   masterKey: MasterKey | null;
+  /** The commands of servers of type stdio, by their names in definitions; absent: there are none. */
+  stdio?: StdioCommands;
   store: Pick<StateStore, "readMcpVersions" | "saveMcpListing" | "saveMcpTask" | "forgetMcpTask">;
 };
 
@@ -49,7 +52,7 @@ export class McpTools {
 
   constructor(deps: McpToolsDeps) {
     this.#deps = deps;
-    this.sessions = new Sessions(deps.egress, deps.store);
+    this.sessions = new Sessions(deps.egress, deps.store, deps.stdio);
     this.#tasks = new RegisteredTasks(deps.store);
   }
 

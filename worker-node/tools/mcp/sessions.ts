@@ -4,15 +4,20 @@ import type { StateStore } from "../../../shared/store/state.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
 import { guardedFetch } from "../../outbound/guarded-fetch.ts";
 import type { Connected, ServerConnection } from "./connection.ts";
+import { RetryableError } from "../../engine/step-errors.ts";
 import { endedBy } from "./ended-by.ts";
 import { IdleConnections } from "./idle-connections.ts";
 import type { UsedServer } from "./idle-connections.ts";
+import type { StdioCommands } from "./stdio.ts";
 import type { OAuthTokens } from "./oauth-tokens.ts";
 
 /** Bytes of all bodies of one call. */
 const MAX_BYTES = 1024 * 1024;
 /** How often the rows of the servers are compared with the connections that are kept, and idle connections are closed. */
 const CHECK_MS = 10_000;
+/** The most processes of servers of type stdio, idle ones included, and how long a call waits when all are at work. */
+const MAX_PROCESSES = 8;
+const BUSY_MS = 2_000;
 /** The most servers whose access tokens are kept. */
 const MAX_TOKENS = 256;
 
@@ -43,12 +48,15 @@ export type ReachedServer = { access: ServerAccess; sessions: Sessions };
 export class Sessions {
   readonly #egress: Egress;
   readonly #store: Pick<StateStore, "readMcpVersions">;
-  readonly #idle = new IdleConnections();
+  readonly #stdio: StdioCommands;
+  readonly #processes = new Set<ServerConnection>();
+  readonly #idle = new IdleConnections((connection) => this.#processes.delete(connection));
   readonly #tokens = new Map<string, { used: UsedServer; tokens: OAuthTokens }>();
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
-  constructor(egress: Egress, store: Pick<StateStore, "readMcpVersions">) {
+  constructor(egress: Egress, store: Pick<StateStore, "readMcpVersions">, stdio: StdioCommands = {}) {
+    this.#stdio = stdio;
     this.#egress = egress;
     this.#store = store;
   }
@@ -69,7 +77,8 @@ export class Sessions {
     for (let isRepeated = false; ; isRepeated = true) {
       const exchange = guardedFetch(this.#egress, MAX_BYTES, limit);
       const kept = isRepeated || access.session !== null ? null : this.#idle.take(access.used);
-      const connection = kept ?? (await this.#connection(access));
+      if (kept?.isReusable === false) await this.#end(kept);
+      const connection = kept?.isReusable === true ? kept : await this.#connection(access);
       let isInOrder = false;
       try {
         const result = await endedBy(limit, connection.run({ exchange, signal: limit, timeoutMs }, use));
@@ -118,7 +127,23 @@ export class Sessions {
     const { ServerConnection: Connection } = await library();
     const tokens = server.oauth === null ? null : await this.#tokensOf(server.oauth, used);
     const auth = tokens?.forConnection() ?? null;
-    return new Connection({ server, egress: this.#egress, auth, session, isKept, onToolsChanged });
+    const isProcess = server.server_type === "stdio";
+    if (isProcess && this.#processes.size >= MAX_PROCESSES) await this.#idle.closeOf(() => true);
+    if (isProcess && this.#processes.size >= MAX_PROCESSES) {
+      const message = `the worker has ${MAX_PROCESSES} processes of MCP servers, which are all at work`;
+      throw new RetryableError("tool_unavailable", message, { retryAfterMs: BUSY_MS, answered: true });
+    }
+    const connection = new Connection({
+      server,
+      egress: this.#egress,
+      stdio: this.#stdio,
+      auth,
+      session,
+      isKept,
+      onToolsChanged,
+    });
+    if (isProcess) this.#processes.add(connection);
+    return connection;
   }
 
   async #tokensOf(oauth: NonNullable<McpServer["oauth"]>, used: UsedServer): Promise<OAuthTokens> {
@@ -139,9 +164,14 @@ export class Sessions {
     connection: ServerConnection,
     isInOrder: boolean,
   ): Promise<void> {
-    if (!keeps || !isInOrder || !connection.isReusable || this.#isClosed) return connection.close();
+    if (!keeps || !isInOrder || !connection.isReusable || this.#isClosed) return this.#end(connection);
     await this.#idle.keep(used, connection, performance.now());
     this.#startChecks();
+  }
+
+  async #end(connection: ServerConnection): Promise<void> {
+    await connection.close();
+    this.#processes.delete(connection);
   }
 
   #startChecks(): void {
