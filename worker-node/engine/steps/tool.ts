@@ -25,8 +25,8 @@ const MAX_ANSWERS = 3;
 export const tool: Executor<"tool"> = async (step, context) => {
   const toolbox = await openToolbox([step.forced_tool], step, context);
   const isByModel = step.prompt_template.trim() !== "" || modelOf(step.model) !== null;
-  const result = isByModel ? byModel(toolbox, step, context) : byState(toolbox, step, context);
-  return result.catch((error: unknown) => {
+  const called = isByModel ? byModel(toolbox, step, context) : byState(toolbox, step, context);
+  return called.catch((error: unknown) => {
     if (error instanceof CallIsOpen) return { waitsForCalls: true };
     throw error;
   });

@@ -149,11 +149,13 @@ export class ServerConnection {
       inputRequired: { autoFulfill: false },
     });
     client.setNotificationHandler("notifications/tools/list_changed", () => this.#deps.onToolsChanged());
+    // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the library has callbacks, and no events
     client.onclose = () => (this.#isOver = this.#client === client);
     this.#client = client;
     this.#transport = transport;
     await client.connect(transport, options);
     const deliver = transport.onmessage;
+    // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the library has callbacks, and no events
     transport.onmessage = (message: JSONRPCMessage) => deliver?.(withTaskAsResult(message));
   }
 

@@ -124,7 +124,7 @@ export class Sessions {
 
   async #connection(access: ServerAccess): Promise<ServerConnection> {
     const { server, used, session, keeps: isKept, onToolsChanged } = access;
-    const { ServerConnection: Connection } = await library();
+    const { Connection } = await library();
     const tokens = server.oauth === null ? null : await this.#tokensOf(server.oauth, used);
     const auth = tokens?.forConnection() ?? null;
     const isProcess = server.server_type === "stdio";
@@ -147,7 +147,7 @@ export class Sessions {
   }
 
   async #tokensOf(oauth: NonNullable<McpServer["oauth"]>, used: UsedServer): Promise<OAuthTokens> {
-    const { OAuthTokens: Tokens } = await library();
+    const { Tokens } = await library();
     const row = rowOf(used);
     const known = this.#tokens.get(row);
     if (known !== undefined) return known.tokens;
@@ -185,12 +185,10 @@ export class Sessions {
 
 /** The client library takes 14 MiB of memory, which a worker without MCP servers does not need. */
 async function library() {
-  const [connection, errors, tokens] = await Promise.all([
-    import("./connection.ts"),
-    import("./server-error.ts"),
-    import("./oauth-tokens.ts"),
-  ]);
-  return { ...connection, ...errors, ...tokens };
+  const { ServerConnection: Connection, isAnswer } = await import("./connection.ts");
+  const { errorOfServer, notInTime } = await import("./server-error.ts");
+  const { OAuthTokens: Tokens } = await import("./oauth-tokens.ts");
+  return { Connection, isAnswer, errorOfServer, notInTime, Tokens };
 }
 
 /** The version of a row, which several tenants may use. */
