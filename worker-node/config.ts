@@ -24,6 +24,9 @@ const Lanes = z
   .pipe(z.array(z.enum(Lane.options, `WORKER_LANES must be names out of ${Lane.options.join(", ")}`)).min(1))
   .default([...Lane.options]);
 
+const STDIO_SENTENCE =
+  'MCP_STDIO_ALLOW must be JSON with a command line for each name, like {"files": ["npx", "-y", "some-mcp-server"]}';
+
 const EgressAllow = z
   .string()
   .default("")
@@ -34,6 +37,20 @@ const EgressAllow = z
       issues.push({ code: "custom", input: value, message: `EGRESS_ALLOW: ${messageOf(error)}` });
     }
   });
+
+/** Command lines by their names: `{"files": ["npx", "-y", "@modelcontextprotocol/server-filesystem", "/srv"]}`. */
+const StdioCommands = z
+  .string()
+  .default("{}")
+  .transform((text, context): unknown => {
+    try {
+      return JSON.parse(text);
+    } catch {
+      context.addIssue({ code: "custom", message: STDIO_SENTENCE });
+      return z.NEVER;
+    }
+  })
+  .pipe(z.record(z.string().regex(/^[A-Za-z0-9_-]{1,100}$/), z.array(z.string()).min(1), STDIO_SENTENCE));
 
 const Env = RedisEnv.extend({
   SCALE_POSTGRES_URL: url("SCALE_POSTGRES_URL", "postgres://user:password@host:5432/database").optional(),
@@ -79,6 +96,7 @@ const Env = RedisEnv.extend({
       "SMTP_FROM must be an address such as Shop <mail@example.com>",
     )
     .optional(),
+  MCP_STDIO_ALLOW: StdioCommands,
   METRICS_TOKEN: z.string().optional(),
   OTLP_ENDPOINT: url("OTLP_ENDPOINT", "http://collector:4317").optional(),
   /** Whether spans hold what models and tools are sent and say. */

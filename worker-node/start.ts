@@ -41,7 +41,7 @@ export async function startWorker(
   redis.onHealthQuestion(async () => JSON.stringify(await health()));
   const ops = await serveOps({ config, store, health, slots, member, sender });
   await member.start();
-  for (const part of [execution.lister, reports, scheduler]) part.start();
+  for (const part of [execution.mcp, reports, scheduler]) part.start();
   if (config.WORKER_LANES.includes("webhooks")) sender.start();
   const ready = { worker: config.workerId, incarnation: owner, pid: process.pid, slots: slots.openTotal };
   log.info("worker.ready", { ...ready, health_port: portOf(ops), models: execution.models });
@@ -51,8 +51,8 @@ export async function startWorker(
     log.info("worker.drain_started", { active: slots.active, seconds: config.WORKER_DRAIN_SECONDS });
     void member.heartbeat.beat();
     const graceMs = config.WORKER_DRAIN_SECONDS * 1_000;
-    const lists = execution.lister.stop();
-    await Promise.all([member.worker.drain(graceMs), sender.drain(graceMs), lists, scheduler.stop()]);
+    const upkeep = execution.mcp.stop();
+    await Promise.all([member.worker.drain(graceMs), sender.drain(graceMs), upkeep, scheduler.stop()]);
     await member.stop();
     await reports.stop();
     ops.close();

@@ -7,7 +7,9 @@ import {
   unreadTurns,
 } from "../../shared/contracts/definition/index.ts";
 import type { DefinitionKind } from "../../shared/contracts/definition/index.ts";
+import { SHARED } from "../../shared/contracts/tenant.ts";
 import type { Owner } from "../../shared/contracts/tenant.ts";
+import { AppError } from "../../shared/errors.ts";
 import type { FieldError } from "../../shared/errors.ts";
 import { readStoredTool, sealedNameOfServer } from "../../shared/security/sealed-tool.ts";
 import { readOwnDefinition } from "../../shared/store/definitions/agents-and-tools.ts";
@@ -83,6 +85,13 @@ const readTool: Reader = async ({ sql, config }, { id, owner, body, isLenient })
 /** The id of an MCP server is its name. Its secrets are kept as those of a tool are. */
 const readServer: Reader = async ({ sql, config }, { id, owner, body, isLenient }) => {
   const server = checkDefinition("mcp_servers", withId(body, id, "name"), parseNewMcpServer, isLenient);
+  if (server.server_type === "stdio" && owner !== SHARED) {
+    const message =
+      "stdio is for servers that a platform key saves for all tenants: it starts a process on the workers";
+    throw new AppError("invalid", `Not valid: server_type ${message}.`, {
+      fields: [{ path: "server_type", message }],
+    });
+  }
   const stored = isMasked(server) ? await readOwnDefinition(sql, "mcp_servers", owner, id) : null;
   const known = stored === null ? null : readStoredTool(stored);
   const sealedAs = { owner, name: sealedNameOfServer(id) };

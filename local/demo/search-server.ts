@@ -1,13 +1,15 @@
 import { createServer } from "node:http";
+import { respondAsLibrary } from "./library-server.ts";
 import type { AddressInfo } from "node:net";
 
 /**
- * Starts the server of the demo tool `web_search`. It returns the same made-up results to every search, and each
+ * Starts the server of the demo tool `web_search`, and at `/mcp` the MCP server `library`. The tool returns the same made-up results to every search, and each
  * result says that it is demo data. Only `npm start` uses it. It listens on loopback; `port` 0 takes a free port.
  */
 export async function startSearchServer(port: number): Promise<{ url: string; stop(): Promise<void> }> {
   const server = createServer((request, response) => {
     const url = new URL(request.url ?? "/", "http://localhost");
+    if (url.pathname === "/mcp") return void respondAsLibrary(request, response);
     const query = url.searchParams.get("query");
     if (url.pathname !== "/search" || query === null) {
       response.writeHead(400, { "content-type": "application/json" });

@@ -62,10 +62,14 @@ export async function seedDefinitions(
 }
 
 /**
- * The search server has a new port, because another program took the old one: tools that name the old URL get the
+ * The search server has a new port, because another program took the old one: tools and MCP servers that name the old URL get the
  * new one.
  */
 async function moveSearchTools(sql: Sql, { url, lastUrl }: Search): Promise<void> {
+  await sql`
+    update mcp_servers set definition = replace(definition, ${`"${lastUrl}/mcp"`}, ${`"${url}/mcp"`}), version = version + 1,
+      updated_at = now()
+    where tenant_id = ${SHARED} and deleted_at is null and strpos(definition, ${`"${lastUrl}/mcp"`}) > 0`;
   const [from, to] = [`"${lastUrl}/search"`, `"${url}/search"`];
   await sql`
     update tools set definition = replace(definition, ${from}, ${to}), version = version + 1, updated_at = now()

@@ -144,7 +144,10 @@ const WaitPark = z.object({
   wait_id: z.string(),
 });
 
-/** A visit waits for the ends of children; `wait_id` is the first of their waits. */
+/**
+ * Calls of a visit wait, for the ends of children, for persons or for times; `wait_id` is the first of their waits. A call that waits for a time
+ * alone has no row.
+ */
 const ChildPark = WaitPark.extend({ reason: z.literal("child") });
 
 /** A visit is to start a child, and the queue of the tenant has no room for it: it tries again after `wait_ms`. */

@@ -24,11 +24,21 @@ import { wakeTurns } from "./chat/turn-order.ts";
 import { readDefinition } from "./definitions/agents-and-tools.ts";
 import {
   McpListed,
+  McpServerName,
+  McpServerVersion,
   StoredMcpServer,
   claimMcpListings,
   readMcpServer,
+  readMcpVersions,
   saveMcpListing,
 } from "./definitions/mcp-servers.ts";
+import {
+  EndedMcpTask,
+  McpTaskRow,
+  claimEndedMcpTasks,
+  forgetMcpTask,
+  saveMcpTask,
+} from "./definitions/mcp-tasks.ts";
 import { readPinnedDefinition } from "./definitions/orchestrations.ts";
 import { StoredDefinition } from "./definitions/stored-definition.ts";
 import { deleteExpired } from "./delete-expired.ts";
@@ -263,6 +273,12 @@ export function bindVerbs(bind: Bind) {
       result: StoredMcpServer.nullable(),
       run: readMcpServer,
     }),
+    readMcpVersions: bind({
+      name: "readMcpVersions",
+      args: z.tuple([z.array(McpServerName).max(500)]),
+      result: z.array(McpServerVersion),
+      run: readMcpVersions,
+    }),
     claimMcpListings: bind({
       name: "claimMcpListings",
       args: z.tuple([z.number().int().min(1).max(100)]),
@@ -274,6 +290,24 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([McpListed]),
       result: z.null(),
       run: saveMcpListing,
+    }),
+    saveMcpTask: bind({
+      name: "saveMcpTask",
+      args: z.tuple([McpTaskRow]),
+      result: z.null(),
+      run: saveMcpTask,
+    }),
+    forgetMcpTask: bind({
+      name: "forgetMcpTask",
+      args: z.tuple([RunId, z.string()]),
+      result: z.null(),
+      run: forgetMcpTask,
+    }),
+    claimEndedMcpTasks: bind({
+      name: "claimEndedMcpTasks",
+      args: z.tuple([]),
+      result: z.array(EndedMcpTask),
+      run: claimEndedMcpTasks,
     }),
     readChatHistory: bind({
       name: "readChatHistory",

@@ -24,6 +24,8 @@ const orchestration = {
       type: "agent",
       agent_id: "agent_calc",
       prompt_template: "Use your tools",
+      // The others ask a person.
+      allowed_tools: ["calc__add", "calc__fail"],
       output_key: "text",
     },
   ],
@@ -33,6 +35,7 @@ const agentOnly = { ...orchestration, entry_step_id: "ask", steps: orchestration
 // Fails when a saved server is not listed by a worker, when its tools reach no step, or when a dead server stops an agent.
 apiTest(
   "an MCP server's tools are listed, called by steps and agents, and a dead server costs its calls alone",
+  { timeout: 120_000 },
   async ({ api }) => {
     const server = await newServer();
     try {

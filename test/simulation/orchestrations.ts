@@ -268,6 +268,9 @@ export class FakeModelsAndTools {
 
   readonly tools: Tools = {
     toolsOf: async () => [],
+    async callMcp() {
+      throw new Error("runs of a simulation have no MCP servers");
+    },
     call: async ({ tool: { name }, effectKey, signal }) => {
       const call = this.#count(effectKey);
       await sleep(name === "slow" ? 8_000 : 300, undefined, { signal });

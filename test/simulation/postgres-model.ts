@@ -418,12 +418,28 @@ export class PostgresModel implements Statements {
     return null;
   }
 
+  readMcpVersions(): [] {
+    return [];
+  }
+
   claimMcpListings(): [] {
     return [];
   }
 
   saveMcpListing(): null {
     return null;
+  }
+
+  saveMcpTask(): null {
+    return null;
+  }
+
+  forgetMcpTask(): null {
+    return null;
+  }
+
+  claimEndedMcpTasks(): [] {
+    return [];
   }
 
   readDefinition(kind: Kind, _tenant: string, id: string): Answer<"readDefinition"> {

@@ -3,13 +3,14 @@ import { callTool, isUnknown, textForModel } from "./call-tool.ts";
 import { textOf } from "./model-call.ts";
 import { deltas } from "./deltas.ts";
 import { namesOf } from "./events.ts";
-import { ChildIsOpen, RetryableError, TerminalError } from "./step-errors.ts";
+import { CallIsOpen, RetryableError, TerminalError } from "./step-errors.ts";
 import { isFinal, takeOutput } from "./structured-output.ts";
 import { specsOf } from "./toolbox.ts";
 import type { StepOf } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import type { Conversation } from "./conversation.ts";
+import type { McpPending } from "./mcp-pending.ts";
 import type { OpenCall } from "./open-calls.ts";
 import type { StepContext } from "./ports.ts";
 import type { Toolbox } from "./toolbox.ts";
@@ -40,7 +41,7 @@ export type AgentWork = {
  *
  * Each answer with tool calls, and each result of a call, is committed before the next answer is requested. After a crash or
  * a retry the agent therefore continues in the middle: a call that has no result yet is made again, under the same effect key.
- * @throws ChildIsOpen when the step has to wait for a run that a call has started: the other calls of the answer have their results
+ * @throws CallIsOpen when the step has to wait for what a call has begun: the other calls of the answer have their results
  * @throws TerminalError `max_turns` when the agent still calls tools after `maxTurns` answers
  */
 export async function workOn(work: AgentWork): Promise<Json> {
@@ -88,17 +89,17 @@ export async function workOn(work: AgentWork): Promise<Json> {
  * Makes calls of one answer in their order, those of parallel tools beside each other. A call that fails does not cost the
  * others their results: they are awaited and committed first. Of several failures the first is thrown, but none that is a
  * refusal beside one whose outcome is unknown: after a refusal all calls get new keys, and that call must keep its key.
- * A call that has to wait for a run keeps none of the others from its result.
+ * A call that has to wait keeps none of the others from its result.
  */
 async function makeCalls(calls: readonly OpenCall[], work: AgentWork): Promise<void> {
-  let open: ChildIsOpen | undefined;
+  let open: CallIsOpen | undefined;
   for (const group of inGroups(calls, work.toolbox)) {
     const outcomes = await Promise.allSettled(group.map((call) => makeCall(call, work)));
     const reasons = outcomes.flatMap((outcome): unknown[] =>
       outcome.status === "rejected" ? [outcome.reason] : [],
     );
-    open ??= reasons.find((reason) => reason instanceof ChildIsOpen);
-    const failures = reasons.filter((reason) => !(reason instanceof ChildIsOpen));
+    open ??= reasons.find((reason) => reason instanceof CallIsOpen);
+    const failures = reasons.filter((reason) => !(reason instanceof CallIsOpen));
     if (failures.length > 0) throw failures.find((reason) => !isRefusal(reason)) ?? failures[0];
   }
   if (open !== undefined) throw open;
@@ -140,9 +141,21 @@ async function makeCall(open: OpenCall, work: AgentWork): Promise<void> {
     effects.push(begun.key);
     return begun;
   };
-  const isBegun = conversation.hasBegunTask(open.at);
+  const isBegun = conversation.isBegun(open.at);
+  const pending = (key: string) => conversation.pending(key);
+  const commitPending = (waiting: McpPending) => conversation.commitPending(waiting);
   const charge = (used: Usage): void => void usage.push(used);
-  const call = { ...open, by: "agent" as const, isBegun, effect, begin, charge, files };
+  const call = {
+    ...open,
+    by: "agent" as const,
+    isBegun,
+    effect,
+    begin,
+    charge,
+    pending,
+    commitPending,
+    files,
+  };
   const make = () => callTool(call, toolbox, step, context);
   const isParallel = toolbox.get(open.name)?.parallel ?? false;
   const result = await (isParallel ? make() : alone(make));

@@ -35,7 +35,7 @@ type CallBy = "agent" | "model" | "state";
  * agent may go on without the tool. In a tool step a timeout is tried again, as its `retry` says, and the others fail the step. Any
  * other failure is thrown.
  * @param call `isBegun`: an earlier execution has published that the call is made
- * @throws ChildIsOpen when the step has to wait for a run that the call has started
+ * @throws CallIsOpen when the step has to wait for what the call has begun
  */
 export async function callTool(
   call: ToolCall & { by: CallBy; isBegun?: boolean } & Omit<Performed, "args">,

@@ -3,7 +3,7 @@ import type { Json } from "../../shared/contracts/json.ts";
 import { namesOf } from "./events.ts";
 import { outputOf } from "./run-state.ts";
 import { TerminalError } from "./step-errors.ts";
-import type { ChildReply, ChildRequest, ChildrenWait, StepContext, StepResult } from "./ports.ts";
+import type { ChildReply, ChildRequest, CallsWait, StepContext, StepResult } from "./ports.ts";
 
 type Ended = Extract<ChildReply, { is: "ended" }>;
 
@@ -27,9 +27,9 @@ export async function childResult(
   request: Omit<ChildRequest, "call" | "waits">,
   onError: "fail" | "continue",
   context: StepContext,
-): Promise<StepResult | ChildrenWait> {
+): Promise<StepResult | CallsWait> {
   const reply = await context.child({ ...request, call: "", waits: true });
-  if (reply.is === "open" || reply.is === "started") return { waitsForChildren: true };
+  if (reply.is === "open" || reply.is === "started") return { waitsForCalls: true };
   if (reply.is === "expired") {
     const message = `the run ${reply.runId} has not ended in ${(request.timeoutMs ?? 0) / 1_000} s, and is cancelled`;
     return failed(step, { code: "child_timeout", message }, reply.runId, onError);

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { McpPending } from "./mcp-pending.ts";
 import { Summary as HistorySummary } from "../../shared/contracts/chat.ts";
 import { Usage } from "../../shared/contracts/journal-entry.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
@@ -31,6 +32,8 @@ export const Turn = z.object({
   repair: z.literal(true).exactOptional(),
   /** The effect key of a call of a tool with `reconcile`, which is made after this turn. */
   begun: z.string().exactOptional(),
+  /** What a call of an MCP tool waits for, which was made before this turn. */
+  pending: McpPending.exactOptional(),
   /** The name of the call whose result the turn holds, if it may have happened or not. */
   unknown: z.string().exactOptional(),
   /** A text that the model gets in place of the conversation's first `until` messages after the opening. */

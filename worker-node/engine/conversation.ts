@@ -3,6 +3,7 @@ import { openCallsOf } from "./open-calls.ts";
 import { effectKey, requestAnswer, textOf } from "./model-call.ts";
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import type { Answer, Appended, Summary } from "./conversation-turns.ts";
+import type { McpPending } from "./mcp-pending.ts";
 import type { OpenCall } from "./open-calls.ts";
 import type { ModelCall } from "./model-call.ts";
 import type { CallFiles, Message, StepContext } from "./ports.ts";
@@ -61,6 +62,21 @@ export class Conversation {
   /** Whether a delegate has begun the task that the call of this name gives it. */
   hasBegunTask(at: string): boolean {
     return this.#place.turns.some((turn) => turn.in === at);
+  }
+
+  /** What a call of an MCP tool waits for, by its effect key; null: nothing that is committed. */
+  pending(key: string): McpPending | null {
+    return this.#place.turns.findLast((turn) => turn.pending?.key === key)?.pending ?? null;
+  }
+
+  /** Whether an earlier execution has published that the call is made. */
+  isBegun(at: string): boolean {
+    return this.hasBegunTask(at) || this.pending(effectKey(this.#context, at)) !== null;
+  }
+
+  /** Commits what a call waits for, before anything waits for it. */
+  async commitPending(pending: McpPending): Promise<void> {
+    await this.#append({ messages: [], usage: [], effects: [], pending });
   }
 
   /** How many answers the model has given, in all executions of the visit. */

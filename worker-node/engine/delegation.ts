@@ -107,7 +107,7 @@ async function answerOf(
     schema: null,
     isDelegated: true,
   };
-  const toolbox = await openToolbox(delegate.tools, context, {
+  const toolbox = await openToolbox(delegate.tools, work.step, context, {
     first: await delegateTools(delegate, depth, work),
     spawn: spawnTool(delegate, work.step, context),
   });

@@ -1,5 +1,6 @@
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
+import type { McpPending } from "./mcp-pending.ts";
 import type { Files, ToolSpec } from "./ports.ts";
 
 /** One call of a tool. */
@@ -11,6 +12,10 @@ export type Performed = {
   effect(): Promise<string>;
   /** The same, when the beginning of the call is committed. `wasBegun`: it was committed before, so the call may have happened. */
   begin(): Promise<{ key: string; wasBegun: boolean }>;
+  /** What an earlier execution left of the call with this effect key, if it waits for something. */
+  pending(key: string): McpPending | null;
+  /** Commits what the call waits for. */
+  commitPending(pending: McpPending): Promise<void>;
   /** Adds what a run has used that the call has started. */
   charge(usage: Usage): void;
   /** The files that the call can reach. Those that it writes are committed with its result. */
@@ -25,6 +30,6 @@ export type OfferedTool = {
   parallel: boolean;
   /** The call may have to wait for a run: it is published when it has a result, because it is made again after the wait. */
   mayWait?: true;
-  /** @throws ChildIsOpen when the step has to wait for a run that the call has started */
+  /** @throws CallIsOpen when the step has to wait for what the call has begun */
   perform(call: Performed): Promise<Json>;
 };

@@ -4,16 +4,18 @@ import type { ChatHistory, Summary } from "../../shared/contracts/chat.ts";
 import type { FormField } from "../../shared/contracts/definition/human.ts";
 import type { LeafStep, Step, StepOf } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
+import type { RunId } from "../../shared/contracts/ids.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { EndRecord, ForkRecord, Usage } from "../../shared/contracts/journal-entry.ts";
 import type { NewArtifact } from "../../shared/store/files/new-artifact.ts";
+import type { McpOutcome, McpRequest } from "./mcp-pending.ts";
 import type { Fork } from "../../shared/journal/track.ts";
 
 /** Runs one step of a type. An error that it throws fails or retries the step; it never returns an error as output. */
 export type Executor<Type extends LeafStep["type"]> = (
   step: StepOf<Type>,
   context: StepContext,
-) => Promise<StepResult | StepWait | ChildrenWait>;
+) => Promise<StepResult | StepWait | CallsWait>;
 
 /** How a step type divides a run into tracks, one for each branch or iteration, and joins them when all have ended. Pure, except for `load`. */
 export type Forker<Type extends "parallel" | "loop"> = {
@@ -30,6 +32,7 @@ export type Forker<Type extends "parallel" | "loop"> = {
 
 /** Everything that a step can reach while it runs. The engine uses nothing else: no clock, no network, no store. */
 export type StepContext = {
+  runId: RunId;
   /** `run:step path:visit`: the beginning of every effect key. */
   effectBase: string;
   /**
@@ -69,6 +72,13 @@ export type StepContext = {
    * @throws TerminalError `unknown_orchestration`, `child_depth`, `child_limit` or `child_input_too_large`
    */
   child(request: ChildRequest): Promise<ChildReply>;
+  /** Asks a person for a call of the visit, once however often the visit is repeated, and says what has become of the question. */
+  ask(question: CallQuestion): Promise<CallAnswer>;
+  /**
+   * Lets time pass for a call. Short waits keep the slot; false: the call has to wait for longer, so the step must, and is executed
+   * again then, or earlier for another reason.
+   */
+  pause(call: string, ms: number): Promise<boolean>;
   /** Charges usage that the failure of the step, which follows, would lose. */
   charge(usage: Usage): void;
   /** Publishes events while the step runs: they are committed with the next checkpoint, or within a moment. */
@@ -144,8 +154,23 @@ export type ChildReply =
   | { is: "expired"; runId: string }
   | { is: "open" };
 
-/** What a step returns that waits for the children which it has asked for: the run parks, and then the step runs again. */
-export type ChildrenWait = { waitsForChildren: true };
+/** A question that a call asks a person. `call`: its name in the visit. `event`: what clients learn of it, without its id. */
+export type CallQuestion = {
+  call: string;
+  prompt: string;
+  fields: readonly FormField[];
+  timeoutMs: number;
+  event: Extract<RunEvent, { type: "human_input_required" }>;
+};
+
+/** What has become of a question of a call. `expired`: no answer came in time. */
+export type CallAnswer =
+  | { is: "open" }
+  | { is: "expired" }
+  | { is: "answered"; answer: Json; by: AnsweredBy };
+
+/** What a step returns whose calls have to wait, for runs, persons or times: the run parks, and then the step runs again. */
+export type CallsWait = { waitsForCalls: true };
 
 /** What a step returns when it is done. */
 export type StepResult = {
@@ -226,6 +251,8 @@ export type Tools = {
     /** The context that the tool gets, where it is called by HTTP. */
     traceparent?: string;
   }): Promise<Json>;
+  /** Calls a tool of an MCP server, or goes on with a call that has waited. */
+  callMcp(request: McpRequest): Promise<McpOutcome>;
 };
 
 /** JavaScript in a QuickJS sandbox: no network, no clock, memory and time limits. Errors are TerminalErrors. */

@@ -5,7 +5,7 @@ import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import { childError, completedEvent } from "./child-result.ts";
 import type { OfferedTool, Performed } from "./offered-tool.ts";
 import type { ChildReply, StepContext } from "./ports.ts";
-import { ChildIsOpen, TerminalError, ToolRejection } from "./step-errors.ts";
+import { CallIsOpen, TerminalError, ToolRejection } from "./step-errors.ts";
 
 /** The most characters of a message that a model may write. */
 const MAX_MESSAGE_CHARS = 200_000;
@@ -42,7 +42,7 @@ export function spawnTool(
       if (!(error instanceof TerminalError && REFUSALS.has(error.code))) throw error;
       throw new ToolRejection(`no run was started: ${error.message}`, { code: error.code, cause: error });
     });
-    if (reply.is === "open") throw new ChildIsOpen();
+    if (reply.is === "open") throw new CallIsOpen();
     if (reply.is === "ended") {
       context.note(completedEvent(step, orchestrationId, reply));
       charge(reply.usage);

@@ -9,8 +9,11 @@ export class TerminalError extends Error {
   }
 }
 
-/** No failure: a call of an agent has to wait for a run that it has started. The step parks, and the call is made again after the wait. */
-export class ChildIsOpen extends Error {}
+/**
+ * No failure: a call has to wait, for a run that it has started, a person's answer, or a task of an MCP server. The step parks, and the call
+ * goes on after the wait.
+ */
+export class CallIsOpen extends Error {}
 
 /** Another try may succeed. The step's retry policy decides; the wait is at least `retryAfterMs` if the other side named it. */
 export class RetryableError extends Error {

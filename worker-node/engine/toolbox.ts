@@ -7,11 +7,13 @@ import {
   serverIn,
   sqlArguments,
 } from "../../shared/contracts/definition/index.ts";
+import { mcpCalls } from "./mcp-call.ts";
 import { listArtifacts, readArtifact, writeArtifact } from "./artifact-tools.ts";
 import { reconciling } from "./reconcile.ts";
 import { runJavascript } from "./run-javascript.ts";
 import { TerminalError } from "./step-errors.ts";
 import type { BuiltInName } from "../../shared/contracts/definition/built-in-tools.ts";
+import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { OfferedTool, Performed } from "./offered-tool.ts";
 import type { StepContext, ToolSpec } from "./ports.ts";
@@ -32,6 +34,7 @@ const MAX_TOOLS = 128;
  */
 export async function openToolbox(
   names: readonly string[],
+  step: Step,
   context: StepContext,
   { first = [], spawn }: { first?: readonly OfferedTool[]; spawn?: OfferedTool } = {},
 ): Promise<Toolbox> {
@@ -41,7 +44,7 @@ export async function openToolbox(
     const own = isAllOfServer(name) ? null : ((await context.tool(name)) ?? builtIn(name));
     for (const stored of own === null ? await fromServer(name, servers, context) : [own]) {
       const isSpawn = stored["tool_type"] === "built_in" && name === SPAWN;
-      const tool = isSpawn && spawn !== undefined ? spawn : offeredTool(stored, name, context);
+      const tool = isSpawn && spawn !== undefined ? spawn : offeredTool(stored, name, step, context);
       tools.set(tool.spec.name, tool);
     }
   }
@@ -79,7 +82,7 @@ async function toolsOfServer(server: string, name: string, context: StepContext)
   throw new TerminalError("unknown_tool", `there is no tool "${name}", and no MCP server "${server}"`);
 }
 
-function offeredTool(stored: JsonObject, name: string, context: StepContext): OfferedTool {
+function offeredTool(stored: JsonObject, name: string, step: Step, context: StepContext): OfferedTool {
   const { signal } = context;
   const call = async ({ args, effect, files }: Performed): Promise<Json> =>
     context.tools.call({ tool: stored, args, effectKey: await effect(), signal, files });
@@ -99,7 +102,8 @@ function offeredTool(stored: JsonObject, name: string, context: StepContext): Of
   const listed = McpTool.safeParse(stored);
   if (listed.success) {
     const { name: ownName, description, inputSchema } = listed.data;
-    return { spec: { name: ownName, description, parameters: inputSchema }, parallel: false, perform: call };
+    const spec = { name: ownName, description, parameters: inputSchema };
+    return { spec, parallel: false, perform: mcpCalls(stored, step, context) };
   }
   const parsed = parseTool(stored);
   if (!parsed.ok) throw new TerminalError("bad_tool", `the definition of the tool "${name}" cannot be used`);

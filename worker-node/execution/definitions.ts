@@ -82,12 +82,12 @@ export class Definitions {
     return isObject(json) ? { ...json, owner: stored.owner } : null;
   }
 
-  /** The current definition of an MCP server, as `named` finds it, with the version and the known tools of its row. */
+  /** The current definition of an MCP server, as `named` finds it, with the version and the known tools of its row, and the tenant. */
   async mcpServer(tenant: TenantId, name: string): Promise<JsonObject | null> {
     const stored = await this.#store.readMcpServer(tenant, name);
     if (stored === null) return null;
     const { id: _id, definition, ...row } = stored;
     const json = JsonValue.parse(JSON.parse(definition));
-    return isObject(json) ? { ...json, name, ...row } : null;
+    return isObject(json) ? { ...json, name, ...row, tenant } : null;
   }
 }

@@ -10,7 +10,7 @@ import { countedModels } from "../models/counted-models.ts";
 import { createModels } from "../models/create-models.ts";
 import { Prices } from "../models/prices.ts";
 import type { createEgress } from "../outbound/egress-guard.ts";
-import { McpLister } from "../tools/mcp/lister.ts";
+import { McpUpkeep } from "../tools/mcp/upkeep.ts";
 import type { MailSettings } from "../tools/built-in/send-email.ts";
 import { createTools } from "../tools/create-tools.ts";
 import type { Tracing } from "../tracing/tracing.ts";
@@ -32,7 +32,7 @@ export function openExecution(parts: {
   tracing: Tracing | null;
 }): {
   deps: Omit<ExecutionDeps, "confirm" | "laneSettings">;
-  lister: McpLister;
+  mcp: McpUpkeep;
   models: string;
   close(): Promise<void>;
 } {
@@ -47,10 +47,11 @@ export function openExecution(parts: {
     egress,
     timeoutMs: config.TOOL_TIMEOUT_SECONDS * 1_000,
     masterKey: config.MASTER_KEY ?? null,
+    stdio: config.MCP_STDIO_ALLOW,
     mail: mailOf(config),
-    saveListing: (found) => store.saveMcpListing(found),
+    store,
   });
-  const lister = new McpLister(store, tools.mcp);
+  const mcp = new McpUpkeep(store, tools.mcp);
   const deps = {
     owner,
     journal: new Journal(owner, store, publish),
@@ -67,7 +68,10 @@ export function openExecution(parts: {
     count,
     ...(tracing && { tracing }),
   };
-  return { deps, lister, models: models.describe(), close: () => sandbox.close() };
+  const close = async (): Promise<void> => {
+    await Promise.all([sandbox.close(), tools.mcp.close()]);
+  };
+  return { deps, mcp, models: models.describe(), close };
 }
 
 function mailOf({ SMTP_URL: url, SMTP_FROM: from }: Config): MailSettings | null {

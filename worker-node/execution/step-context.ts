@@ -15,6 +15,7 @@ import { TerminalError } from "../engine/step-errors.ts";
 import { deadlineOf } from "../journal/run-log.ts";
 import type { Append } from "../journal/run-log.ts";
 import { agentOf, chatOf } from "./chat-context.ts";
+import type { CallWaits } from "./call-waits.ts";
 import { spentBy } from "./child-limits.ts";
 import { paidModels } from "./paid-models.ts";
 import { publishedEvents } from "./published-events.ts";
@@ -46,7 +47,7 @@ export type Try = {
 export function contextOf(
   visit: Visit,
   { turns, effectSuffix, usage, artifacts: written }: Try,
-  { signal, reply, child }: Pick<StepContext, "signal" | "reply" | "child">,
+  { signal, reply, calls }: Pick<StepContext, "signal" | "reply"> & { calls: CallWaits },
 ): StepContext {
   const { state, scope, track, step, large, signal: trackSignal } = visit;
   const { run, runLog, deps } = state;
@@ -66,6 +67,7 @@ export function contextOf(
   };
   const models = paidModels(visit, { usage, signal, spent });
   return {
+    runId: run.run_id,
     message,
     state: track.state,
     load,
@@ -92,8 +94,10 @@ export function contextOf(
     checkCost: () => void spent(),
     child: (request) => {
       spent();
-      return child(request);
+      return calls.child(request);
     },
+    ask: (question) => calls.ask(question),
+    pause: (call, ms) => calls.pause(call, ms, signal),
     charge: (used) => void usage.set(used.call, used),
     models: visit.span && deps.tracing ? deps.tracing.models(models, visit.span) : models,
     // After its timeout a try may still note events: they are dropped.

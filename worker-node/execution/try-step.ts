@@ -3,9 +3,9 @@ import type { Step } from "../../shared/contracts/definition/index.ts";
 import { usageOfTurn } from "../engine/conversation-turns.ts";
 import { inTrack } from "../engine/events.ts";
 import { toCheckpoint } from "../engine/machine.ts";
-import type { StepContext, StepResult } from "../engine/ports.ts";
+import type { StepResult } from "../engine/ports.ts";
 import { forkerOf, runStep } from "../engine/steps/index.ts";
-import { Children } from "./children.ts";
+import { CallWaits } from "./call-waits.ts";
 import type { Visit } from "./execution-state.ts";
 import { inStepSpan } from "./step-span.ts";
 import { Stop, withTimeout, within } from "./stop.ts";
@@ -28,9 +28,9 @@ export function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
 async function tryInSpan(visit: Visit, thisTry: Try): Promise<Tried> {
   const { state, step, track, signal } = visit;
   const wait = new VisitWait(visit, thisTry.effectSuffix);
-  const children = new Children(visit);
+  const calls = new CallWaits(visit);
   // Before the step's timeout begins: a store that is unreachable for long must not use up the step's time.
-  const reply = startsRuns(step) ? null : await wait.reply(state, signal);
+  const reply = waitsInCalls(step) ? null : await wait.reply(state, signal);
   // After it: the reply says how long the wait has been open until now.
   const began = { at: Date.now(), ms: performance.now() };
   // The timeout of an orchestration step is that of its wait.
@@ -41,15 +41,14 @@ async function tryInSpan(visit: Visit, thisTry: Try): Promise<Tried> {
     limitSeconds * 1_000,
     () => new Stop("step_timeout", `the step took longer than its ${limitSeconds} s`),
   );
-  const child: StepContext["child"] = (request) => children.reply(request);
-  const context = contextOf(visit, thisTry, { signal: limit.signal, reply, child });
+  const context = contextOf(visit, thisTry, { signal: limit.signal, reply, calls });
   const run = async (): Promise<() => Promise<Tried>> => {
     if (isFork(step)) {
       const fork = await forkerOf(step).begin(step, context);
       return async () => ({ is: "forked", ...fork });
     }
     const result = await runStep(step, context);
-    if ("waitsForChildren" in result) return async () => children.park(thisTry.unchargedUsage);
+    if ("waitsForCalls" in result) return async () => calls.park(thisTry.unchargedUsage);
     if (!("waitFor" in result)) return () => resultOf(visit, thisTry, result, began);
     const events = result.events.map((event) => inTrack(track, event));
     return () => wait.park({ ...result, events }, visit.large, thisTry.unchargedUsage);
@@ -88,7 +87,7 @@ async function resultOf(
   };
 }
 
-/** Whether a step may start runs and wait for them. The wait for a person is that of other steps. */
-function startsRuns({ type }: Step): boolean {
-  return type === "orchestration" || type === "agent";
+/** Whether the waits of a step are those of its calls. Other steps have one wait for each visit. */
+function waitsInCalls({ type }: Step): boolean {
+  return type === "orchestration" || type === "agent" || type === "tool";
 }

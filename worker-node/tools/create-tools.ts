@@ -29,6 +29,7 @@ export function createTools(deps: McpToolsDeps & { mail?: MailSettings | null })
   return {
     mcp,
     toolsOf: ({ server, signal }) => mcp.toolsOf(server, signal),
+    callMcp: (request) => mcp.call(request),
     async call({ tool, args, effectKey, signal, files, traceparent }) {
       const parsedArgs = JsonRecord.safeParse(args);
       if (!parsedArgs.success) throw new ToolRejection("the arguments must be a JSON object");
@@ -39,7 +40,6 @@ export function createTools(deps: McpToolsDeps & { mail?: MailSettings | null })
         signal,
         ...(traceparent !== undefined && { traceparent }),
       };
-      if (tool["tool_type"] === "mcp") return mcp.call(tool, parsedArgs.data, limits);
       if (tool["tool_type"] === "built_in") {
         if (tool["name"] === "get_datetime") return getDatetime(parsedArgs.data, new Date());
         if (tool["name"] === "http_request") return httpRequest(parsedArgs.data, limits);

@@ -6,14 +6,14 @@
  * - `record`: what the predecessor, or our own answer, wrote about the definition. It is accepted and not kept.
  * - `settled`: a setting of the predecessor that has no effect here, whatever its value is. It is accepted and not kept.
  * - `later`: it would change a run and is not built yet. It is refused with `not_yet`, unless it is empty or has a value of
- *   `noEffect`, which asks for what the engine does anyway.
+ *   `noEffect`, which asks for what the engine does anyway. `instead`: what to write in its place.
  */
 export type FieldClass =
   | "read"
   | "kept"
   | "record"
   | "settled"
-  | { later: true; noEffect: readonly unknown[] };
+  | { later: true; noEffect: readonly unknown[]; instead?: string };
 
 type Table = { readonly [field: string]: FieldClass };
 
@@ -21,6 +21,9 @@ const all = (fieldClass: FieldClass, fields: string): Table =>
   Object.fromEntries(fields.split(" ").map((field) => [field, fieldClass]));
 
 const later = (...noEffect: readonly unknown[]): FieldClass => ({ later: true, noEffect });
+
+const STDIO_INSTEAD =
+  "name an entry of the operator's MCP_STDIO_ALLOW as command, which holds the whole command line, or start it behind a gateway that speaks Streamable HTTP, and save the URL of that as a server of type remote";
 
 export const fieldClasses = {
   orchestration: {
@@ -79,11 +82,14 @@ export const fieldClasses = {
   },
   reconcile: all("read", "method url found"),
   mcpServer: {
-    ...all("read", "name description server_type url headers public_headers token oauth"),
+    ...all(
+      "read",
+      "name description server_type url command headers public_headers token oauth wait_timeout_seconds",
+    ),
     ...all("kept", "label"),
     ...all("record", "id version created_at updated_at listing status"),
     enabled: later(true),
-    ...all(later(), "command args env"),
+    ...all({ later: true, noEffect: [], instead: STDIO_INSTEAD }, "args env"),
   },
   oauthClient: all("read", "issuer client_id client_secret scope"),
 } satisfies { [record: string]: Table };

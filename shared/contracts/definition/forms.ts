@@ -53,10 +53,11 @@ export function uncheckedFields({ steps }: Pick<OrchestrationDocument, "steps">)
       : [],
   );
   return forms.flatMap(({ field: { type, options }, path }) => {
-    if (type === "select" && options === null) {
+    const chooses = type === "select" || type === "multiselect";
+    if (chooses && options === null) {
       return [{ path: `${path}.options`, message: "is absent, so that any text is an answer" }];
     }
-    if (type !== "select" && options !== null && CHECKED.includes(type)) {
+    if (!chooses && options !== null && CHECKED.includes(type)) {
       return [{ path: `${path}.options`, message: `are not checked for type ${type}: write select` }];
     }
     return CHECKED.includes(type)

@@ -16,7 +16,7 @@ export const TEXT: ReadonlySet<string> = new Set([
   "datetime",
 ]);
 /** The types of fields whose answers are checked. */
-export const CHECKED = [...TEXT, "number", "integer", "boolean", "checkbox", "select"];
+export const CHECKED = [...TEXT, "number", "integer", "boolean", "checkbox", "select", "multiselect"];
 
 /** One field of a form that a human fills in, as clients get it. */
 export const FormField = z
@@ -24,8 +24,8 @@ export const FormField = z
     key: z.string(),
     label: z.string(),
     /**
-     * `text` and its variants, `number`, `integer`, `boolean`, `checkbox` and `select` (one of `options`) are
-     * checked, the formats of `email`, `url`, `date` and `datetime` too; values of any other type are not.
+     * `text` and its variants, `number`, `integer`, `boolean`, `checkbox`, `select` (one of `options`) and `multiselect` (a list
+     * of them) are checked, the formats of `email`, `url`, `date` and `datetime` too; values of any other type are not.
      */
     type: z.string(),
     options: z.array(z.string()).nullable(),
@@ -104,11 +104,17 @@ export function withDefaults(fields: readonly FormField[], answer: JsonObject): 
  * that no field names are accepted: existing clients send more than the form asks for.
  */
 export function answerErrors(fields: readonly FormField[], answer: JsonObject): FieldError[] {
-  return fields.flatMap((field) => {
-    const value = valueOf(field, answer);
-    const message = isAbsent(value) ? (field.required ? "is required" : null) : valueError(field, value);
-    return message === null ? [] : [{ path: `response.${field.key}`, message }];
-  });
+  const refuses = fields.some(
+    (field) => field.type === "accept_or_decline" && valueOf(field, answer) === "decline",
+  );
+  // A person who refuses to answer fills in nothing.
+  return refuses
+    ? []
+    : fields.flatMap((field) => {
+        const value = valueOf(field, answer);
+        const message = isAbsent(value) ? (field.required ? "is required" : null) : valueError(field, value);
+        return message === null ? [] : [{ path: `response.${field.key}`, message }];
+      });
 }
 
 function valueOf({ key }: FormField, answer: JsonObject): Json {
@@ -132,11 +138,18 @@ export function valueError(field: FormField, value: Json): string | null {
     case "boolean":
     case "checkbox":
       return typeof value === "boolean" ? null : "must be true or false";
+    case "accept_or_decline":
     case "select":
       if (options === null) return typeof value === "string" ? null : "must be text";
       return typeof value === "string" && options.includes(value)
         ? null
         : `must be one of ${options.join(", ")}`;
+    case "multiselect": {
+      const isList = Array.isArray(value) && value.every((item) => typeof item === "string");
+      if (!isList) return "must be a list of texts";
+      const isKnown = options === null || value.every((item) => options.includes(item));
+      return isKnown ? null : `must be a list of ${options.join(", ")}`;
+    }
     default:
       if (!TEXT.has(type)) return null;
       if (typeof value !== "string") return "must be text";

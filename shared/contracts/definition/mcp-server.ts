@@ -12,6 +12,9 @@ const ServerName = z
     "must be 1 to 32 letters, digits, _ or -, begin with a letter, and have no __ and no _ at its end",
   );
 
+/** A day. */
+const DEFAULT_WAIT_SECONDS = 86_400;
+
 /** Credentials of the OAuth grant `client_credentials`. They go to this issuer and to no other that the server may name. */
 export const OAuthClient = z.object({
   issuer: z.url({ protocol: /^https?$/, error: "must be the http or https URL of the authorization server" }),
@@ -26,17 +29,23 @@ export const McpServerDocument = z.object({
   description: text(limits.descriptionChars),
   server_type: orDefault(z.enum(["remote", "stdio"]).default("remote")),
   url: text(2_048),
+  /** Of a server of type stdio: the name of an entry of the operator's MCP_STDIO_ALLOW, which holds the command. */
+  command: text(100),
   headers: orDefault(z.record(z.string().max(200), z.string().max(8_192)).default({})),
   /** Headers whose values are no secrets: the values of all others are sealed, and masked in answers. */
   public_headers: Strings(limits.keys),
   /** A short form of the header `Authorization: Bearer <token>`, as which it is kept. */
   token: text(8_192),
   oauth: orNull(OAuthClient),
+  /** How long a call may wait for a person's answer, or for the task that the server has made of it. */
+  wait_timeout_seconds: orDefault(
+    z.number().int().min(1).max(limits.waitSeconds).default(DEFAULT_WAIT_SECONDS),
+  ),
 });
 export type McpServerDocument = z.infer<typeof McpServerDocument>;
 
 /** An MCP server that a worker can reach. */
-export type McpServer = Omit<McpServerDocument, "server_type" | "token"> & { server_type: "remote" };
+export type McpServer = Omit<McpServerDocument, "token">;
 
 /** A tool of an MCP server: `name` is the name by which agents, steps and models call it, `tool` the server's own. */
 const ListedTool = z.object({
@@ -44,6 +53,8 @@ const ListedTool = z.object({
   tool: z.string(),
   description: z.string(),
   inputSchema: JsonTable,
+  /** The server may make a task of a call (protocol 2025-11-25; later ones do so by themselves). */
+  takes_tasks: z.literal(true).exactOptional(),
 });
 export type ListedTool = z.infer<typeof ListedTool>;
 
@@ -57,6 +68,11 @@ export type McpListing = z.infer<typeof McpListing>;
 /** A tool of an MCP server, with everything that a call needs. `server` is the definition as it is stored, with sealed secrets. */
 export const McpTool = ListedTool.extend({
   tool_type: z.literal("mcp"),
-  server: z.looseObject({ name: z.string(), owner: z.string() }),
+  server: z.looseObject({
+    name: z.string(),
+    owner: z.string(),
+    /** A server that was saved by an earlier version has none. */
+    wait_timeout_seconds: z.number().default(DEFAULT_WAIT_SECONDS),
+  }),
 });
 export type McpTool = z.infer<typeof McpTool>;

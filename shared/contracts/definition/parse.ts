@@ -156,13 +156,13 @@ export function parseMcpServer(json: unknown): Parsed<McpServer> {
   if (!parsed.success) return invalid(fieldErrorsOf(parsed.error));
   const { token, server_type, ...server } = parsed.data;
   if (server_type === "stdio") {
-    const message =
-      "servers of type stdio are not available yet: start its command behind a gateway that speaks Streamable HTTP, and save the URL of that as a server of type remote";
-    return notYet([{ path: "server_type", message }]);
+    const wrong = stdioErrors(parsed.data);
+    return wrong.length > 0 ? invalid(wrong) : { ok: true, definition: { ...server, server_type } };
   }
   const hasHeader = Object.keys(server.headers).some((name) => name.toLowerCase() === "authorization");
   const errors = [
     ...urlErrors(server.url),
+    ...(server.command === "" ? [] : [{ path: "command", message: "is for servers of type stdio" }]),
     ...(token !== "" && hasHeader
       ? [
           {
@@ -183,6 +183,19 @@ export function parseMcpServer(json: unknown): Parsed<McpServer> {
   if (errors.length > 0) return invalid(errors);
   const headers = token === "" ? server.headers : { ...server.headers, Authorization: `Bearer ${token}` };
   return { ok: true, definition: { ...server, server_type, headers } };
+}
+
+/** The operator's command has all that such a server needs: what a client could add would be executed on the worker's machine. */
+function stdioErrors({ url, token, oauth, headers, command }: McpServerDocument): FieldError[] {
+  const unread = Object.entries({ url, token, oauth: oauth ?? "", headers: Object.keys(headers).join("") });
+  return [
+    ...(/^[A-Za-z0-9_-]+$/.test(command)
+      ? []
+      : [{ path: "command", message: "must be the name of an entry of the operator's MCP_STDIO_ALLOW" }]),
+    ...unread.flatMap(([path, value]) =>
+      value === "" ? [] : [{ path, message: "is for servers of type remote" }],
+    ),
+  ];
 }
 
 function urlErrors(url: string): FieldError[] {

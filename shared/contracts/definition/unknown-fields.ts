@@ -70,9 +70,12 @@ export function unknownFields(kind: DefinitionKind, json: unknown): FieldError[]
 
 /** The fields of a definition that ask for what is not built yet. */
 export function laterFields(kind: DefinitionKind, json: unknown): FieldError[] {
-  return collect(json, kinds[kind], (name, value, { classes }) =>
-    asksForLater(classOf(classes, name), value) ? "is not available yet" : null,
-  );
+  return collect(json, kinds[kind], (name, value, { classes }) => {
+    const fieldClass = classOf(classes, name);
+    if (!asksForLater(fieldClass, value)) return null;
+    const instead = typeof fieldClass === "object" ? fieldClass.instead : undefined;
+    return `is not available yet${instead === undefined ? "" : `: ${instead}`}`;
+  });
 }
 
 /** A warning for each `max_turns` of a step without turns: the predecessor writes it on steps of all types. */

@@ -28,6 +28,24 @@ export async function readMcpServer(sql: Sql, tenant: TenantId, id: string): Pro
   return row ? StoredMcpServer.parse(row) : null;
 }
 
+/** An MCP server by the owner of its row. */
+export const McpServerName = z.object({ owner: z.string(), id: z.string() });
+export type McpServerName = z.infer<typeof McpServerName>;
+
+/** The current version of an MCP server. */
+export const McpServerVersion = McpServerName.extend({ version: z.number().int() });
+export type McpServerVersion = z.infer<typeof McpServerVersion>;
+
+/** The current versions of those of the servers that exist, by which a worker learns which of its connections are over. */
+export async function readMcpVersions(sql: Sql, servers: McpServerName[]): Promise<McpServerVersion[]> {
+  return await sql<McpServerVersion[]>`
+    select m.tenant_id as owner, m.id, m.version
+    from unnest(
+      ${pgArray(servers.map(({ owner }) => owner))}::text[], ${pgArray(servers.map(({ id }) => id))}::text[]
+    ) as named(tenant_id, id)
+    join mcp_servers m using (tenant_id, id) where m.deleted_at is null`;
+}
+
 /**
  * Takes MCP servers whose current version no worker has tried to list. Another worker may take them a minute later: the one that
  * took them may have died.

@@ -36,6 +36,7 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
     ), deleted_usage as (delete from usage where run_id in (select run_id from doomed)
     ), deleted_uses as (delete from upload_uses where run_id in (select run_id from doomed)
     ), deleted_artifacts as (delete from artifacts where run_id in (select run_id from doomed)
+    ), deleted_mcp_tasks as (delete from mcp_tasks where run_id in (select run_id from doomed)
     ), deleted_budget_calls as (delete from budget_calls where run_id in (select run_id from doomed)
     ), deleted_letters as (delete from dead_letters where run_id in (select run_id from doomed)
     ), deleted_deliveries as (

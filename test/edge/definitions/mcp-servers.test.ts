@@ -104,7 +104,9 @@ describe("an MCP server", () => {
     ],
     [{ url, headers: { "a b": "x" } }, "headers.a b"],
     [{ url, urll: "x" }, "urll"],
-    [{ server_type: "stdio", command: "npx" }, "server_type"],
+    [{ server_type: "stdio", command: "npx -y server" }, "command"],
+    [{ server_type: "stdio", command: "files", url }, "url"],
+    [{ url, command: "files" }, "command"],
     [{ url, enabled: false }, "enabled"],
   ])("is refused when it is %j, by the path of the field", async (body, path) => {
     const answer = await put("wrong", body);

@@ -200,7 +200,7 @@ describe("a definition of a bundle that cannot be saved", () => {
         ofKind({
           id: "git",
           code: "not_yet",
-          path: "mcp_servers[0].server_type",
+          path: "mcp_servers[0].args",
           message: expect.stringContaining("gateway"),
         }),
         ofKind({ id: "agent_boss", code: "not_yet", path: "agents[0].delegate_agent_ids" }),

@@ -31,7 +31,7 @@ describe("an orchestration step", () => {
   test("starts a run with the message of its own run, unless it has an input", async () => {
     const state = { topic: "owls", plan: { steps: [{ name: "one" }] }, other: 1 };
     const plain = fakeContext({ message: "hello", state });
-    expect(await runStep(nested(), plain.context)).toEqual({ waitsForChildren: true });
+    expect(await runStep(nested(), plain.context)).toEqual({ waitsForCalls: true });
     expect(plain.children).toEqual([
       { call: "", orchestrationId: "research", message: "hello", state: {}, timeoutMs: null, waits: true },
     ]);
@@ -118,7 +118,7 @@ describe("an orchestrator agent", () => {
 
   test("has its orchestration do the composed task, and calls no model", async () => {
     const waiting = fakeContext({ agents, message: "owls" });
-    expect(await runStep(ask, waiting.context)).toEqual({ waitsForChildren: true });
+    expect(await runStep(ask, waiting.context)).toEqual({ waitsForCalls: true });
     expect(waiting.children).toMatchObject([{ call: "", orchestrationId: "research", waits: true }]);
     expect(waiting.children[0]?.message).toContain("Find owls");
     expect(waiting.modelCalls).toEqual([]);
@@ -167,7 +167,7 @@ describe("the tool spawn_run of an agent", () => {
     const tools = { note: () => "noted" };
     const calls = [research, { name: "note", args: {} }];
     const first = fakeContext({ agents, tools, answers: [{ calls }] });
-    expect(await runStep(ask, first.context)).toEqual({ waitsForChildren: true });
+    expect(await runStep(ask, first.context)).toEqual({ waitsForCalls: true });
     expect(first.children).toMatchObject([
       { call: "tool.1.1", orchestrationId: "research", message: "owls", waits: true },
     ]);

@@ -1,4 +1,5 @@
 import { isFork, parseOrchestration } from "../../../shared/contracts/definition/index.ts";
+import { RunId } from "../../../shared/contracts/ids.ts";
 import { refusingFiles } from "../fakes.ts";
 import type { LeafStep, Orchestration } from "../../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../../shared/contracts/event.ts";
@@ -79,6 +80,9 @@ export function fakeContext(given: {
   reply?: Reply;
   chat?: Chat;
   child?: (request: ChildRequest) => ChildReply;
+  callMcp?: StepContext["tools"]["callMcp"];
+  ask?: StepContext["ask"];
+  pause?: StepContext["pause"];
 }): FakeContext {
   const answers = [...(given.answers ?? [])];
   const seen: Omit<FakeContext, "context"> = {
@@ -113,7 +117,16 @@ export function fakeContext(given: {
     const { text = "", parts } = next;
     return { text, tool_calls: calls, usage, ...(parts === undefined ? {} : { parts }) };
   };
+  const call: StepContext["tools"]["call"] = async ({ tool, args, effectKey }) => {
+    const { name } = tool;
+    if (typeof name !== "string") throw new Error("a tool without a name");
+    seen.toolCalls.push({ name, args, effectKey });
+    const answer = given.tools?.[name];
+    if (answer === undefined) throw new Error("no such tool in this test");
+    return answer(args);
+  };
   const context: StepContext = {
+    runId: RunId.parse("run_2483e1773407_1780499750067"),
     effectBase: "run_1:s:1",
     effectSuffix: "",
     message: given.message ?? "the message",
@@ -129,14 +142,10 @@ export function fakeContext(given: {
     mcpServer: async () => null,
     tools: {
       toolsOf: async () => [],
-      async call({ tool, args, effectKey }) {
-        const { name } = tool;
-        if (typeof name !== "string") throw new Error("a tool without a name");
-        seen.toolCalls.push({ name, args, effectKey });
-        const answer = given.tools?.[name];
-        if (answer === undefined) throw new Error("no such tool in this test");
-        return answer(args);
-      },
+      call,
+      callMcp:
+        given.callMcp ??
+        (async (request) => ({ is: "result", value: await call({ ...request, files: refusingFiles }) })),
     },
     files: given.files ?? refusingFiles,
     filesOfCall: () => ({ ...(given.files ?? refusingFiles), written: [] }),
@@ -167,6 +176,8 @@ export function fakeContext(given: {
       seen.children.push(request);
       return given.child?.(request) ?? { is: "open" };
     },
+    ask: given.ask ?? (async () => ({ is: "open" })),
+    pause: given.pause ?? (async () => false),
     charge: (usage) => void seen.charged.push(usage),
   };
   return { ...seen, context };
@@ -177,7 +188,7 @@ const inputSchema = { type: "object", properties: { query: { type: "string" } } 
 /** The result of a step that asks no person. */
 export async function run(...given: Parameters<typeof runStep>): Promise<StepResult> {
   const result = await runStep(...given);
-  if ("waitsForChildren" in result) throw new Error("the step waits for another run");
+  if ("waitsForCalls" in result) throw new Error("the step waits for another run");
   if ("waitFor" in result) throw new Error(`the step waits: ${JSON.stringify(result.waitFor)}`);
   return result;
 }

@@ -186,7 +186,7 @@ describe("a task that an agent gives to another one", () => {
     const spawn = { name: "spawn_run", args: { orchestration_id: "research", message: "owls" } };
     const round = { calls: [spawn, { name: "search", args: { query: "q" } }] };
     const first = fakeContext({ agents: spawning, tools, answers: [delegate("reader"), round] });
-    expect(await runStep(step(fields), first.context)).toEqual({ waitsForChildren: true });
+    expect(await runStep(step(fields), first.context)).toEqual({ waitsForCalls: true });
     expect(first.children).toMatchObject([{ call: "tool.1.1.tool.1.1", orchestrationId: "research" }]);
     expect(first.toolCalls).toMatchObject([{ name: "search" }]);
 

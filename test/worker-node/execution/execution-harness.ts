@@ -55,6 +55,8 @@ export class ExecutionHarness {
   sandbox: ExecutionDeps["sandbox"] | null = null;
   transform: (code: string, state: JsonObject) => Promise<Json> = notInThisTest;
   callTool: ExecutionDeps["tools"]["call"] = notInThisTest;
+  callMcp: ExecutionDeps["tools"]["callMcp"] = notInThisTest;
+  toolsOf: ExecutionDeps["tools"]["toolsOf"] = async () => [];
   generate: (request: ModelRequest) => Promise<string> = async () => "answer";
   readWaits: ExecutionDeps["store"]["readWaits"] = async () => [];
   admit: ExecutionDeps["children"]["admit"] = async () => ({ is: "admitted", quotaCheckedBy: "queue" });
@@ -132,7 +134,11 @@ export class ExecutionHarness {
         },
       },
       prices: this.prices,
-      tools: { toolsOf: async () => [], call: (request) => this.callTool(request) },
+      tools: {
+        toolsOf: (request) => this.toolsOf(request),
+        call: (request) => this.callTool(request),
+        callMcp: (request) => this.callMcp(request),
+      },
       sandbox: this.sandbox ?? {
         of: () => ({ evaluate: notInThisTest, transform: (code, state) => this.transform(code, state) }),
       },

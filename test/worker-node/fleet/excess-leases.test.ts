@@ -76,7 +76,7 @@ function newWorker(): FleetMember {
       definitions: new Definitions(state),
       models: { generate: ({ signal }) => silentPeer(signal) },
       prices: builtInPrices(),
-      tools: { toolsOf: async () => [], call: refuse },
+      tools: { toolsOf: async () => [], call: refuse, callMcp: refuse },
       sandbox: { of: () => ({ evaluate: refuse, transform: refuse }) },
       artifacts: null,
       files: null,

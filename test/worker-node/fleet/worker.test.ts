@@ -201,7 +201,7 @@ function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void
           return { text: await step(signal), tool_calls: [], usage };
         },
       },
-      tools: { toolsOf: async () => [], call: refuse },
+      tools: { toolsOf: async () => [], call: refuse, callMcp: refuse },
       prices: builtInPrices(),
       sandbox: { of: () => ({ evaluate: refuse, transform: refuse }) },
       artifacts: null,

@@ -16,6 +16,7 @@ import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import { createTools } from "../../../worker-node/tools/create-tools.ts";
 import { fakeContext } from "../engine/context.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import { refusingStore } from "../fakes.ts";
 
 const folder = new URL("../../../local/demo/definitions/", import.meta.url);
 
@@ -69,7 +70,7 @@ async function runDemo(id: string, answers: Json[] = []): Promise<{ steps: strin
           egress: createEgress("127.0.0.1"),
           timeoutMs: 5_000,
           masterKey: null,
-          saveListing: async () => {},
+          store: refusingStore,
         }),
         sandbox: sandbox.of({ tenant: "demo", signal: new AbortController().signal }),
         agent: async (name) => agents?.get(name) ?? null,
@@ -79,7 +80,7 @@ async function runDemo(id: string, answers: Json[] = []): Promise<{ steps: strin
             ? { is: "answered", answer: answers.shift() ?? null, by, votes: [], openForMs: 0 }
             : null,
       });
-      if ("waitFor" in result || "waitsForChildren" in result) throw new Error(`${now.step.id} waits`);
+      if ("waitFor" in result || "waitsForCalls" in result) throw new Error(`${now.step.id} waits`);
       const timing = { startedAt: "2026-01-01T00:00:00.000Z", durationMs: 1, tries: 1, earlierUsage: [] };
       addResult(
         progress,

@@ -6,7 +6,7 @@ import zlib from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startSearchServer } from "../../../local/demo/search-server.ts";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
-import { refusingFiles } from "../fakes.ts";
+import { refusingFiles, refusingStore } from "../fakes.ts";
 import { createTools } from "../../../worker-node/tools/create-tools.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
 import { cpuMs } from "../../services/cpu-time.ts";
@@ -55,7 +55,7 @@ function call(
     egress: createEgress(allow),
     timeoutMs: timeoutMs,
     masterKey: null,
-    saveListing: async () => {},
+    store: refusingStore,
   }).call({
     tool: stored,
     args,

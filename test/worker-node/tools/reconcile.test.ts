@@ -11,6 +11,7 @@ import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import { createTools } from "../../../worker-node/tools/create-tools.ts";
 import { fakeContext, run, step } from "../engine/context.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import { refusingStore } from "../fakes.ts";
 
 let server: Server;
 let base: string;
@@ -66,7 +67,7 @@ test("a payment whose answer was lost is found by its key, with the tool's seale
     egress: createEgress("127.0.0.1"),
     timeoutMs: 5_000,
     masterKey,
-    saveListing: async () => {},
+    store: refusingStore,
   });
   const { evaluate } = sandbox.of({ tenant: TenantId.parse("acme"), signal: new AbortController().signal });
   const pay = { type: "tool", forced_tool: "pay", input_keys: ["amount", "to"], output_key: "out" };

@@ -5,7 +5,7 @@ import { z } from "zod";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import { createTools } from "../../../worker-node/tools/create-tools.ts";
-import { refusingFiles } from "../fakes.ts";
+import { refusingFiles, refusingStore } from "../fakes.ts";
 
 /** What the mail server does: the reply to a command, `drop`, which closes the connection, or `silence`. `dot`: the end of the message. */
 let replies: { [command: string]: string };
@@ -59,7 +59,7 @@ function send(
     timeoutMs,
     masterKey: null,
     mail: settings,
-    saveListing: async () => {},
+    store: refusingStore,
   }).call({
     tool: { tool_type: "built_in", name: "send_email" },
     args,
@@ -151,7 +151,7 @@ describe("send_email", () => {
       egress: createEgress(""),
       timeoutMs: 1_000,
       masterKey: null,
-      saveListing: async () => {},
+      store: refusingStore,
     });
     const call = {
       tool: { tool_type: "built_in", name: "send_email" },

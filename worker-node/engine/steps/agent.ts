@@ -11,7 +11,7 @@ import { oneAtATime } from "../one-at-a-time.ts";
 import { composePrompt } from "../prompt.ts";
 import { outputOf } from "../run-state.ts";
 import { spawnTool } from "../spawn-run.ts";
-import { ChildIsOpen } from "../step-errors.ts";
+import { CallIsOpen } from "../step-errors.ts";
 import { answerTool } from "../structured-output.ts";
 import { openToolbox } from "../toolbox.ts";
 import type { ConversationalAgent, StepOf } from "../../../shared/contracts/definition/index.ts";
@@ -23,13 +23,13 @@ import type { OfferedTool } from "../offered-tool.ts";
  * for what is committed on the way. The agent has as many turns as the smaller `max_turns` allows: the step's or its own. An
  * orchestrator has its orchestration do the task, as a run of its own.
  *
- * When runs that an answer has started are still going on, the results of its other calls are committed and the step waits.
+ * When calls of an answer have to wait (for runs, persons or tasks), the results of its other calls are committed and the step waits.
  */
 export const agent: Executor<"agent"> = async (step, context) => {
   const definition = await loadAgent(step.agent_id, context);
   if (definition.type !== "orchestrator") {
     return converse(definition, step, context).catch((error: unknown) => {
-      if (error instanceof ChildIsOpen) return { waitsForChildren: true };
+      if (error instanceof CallIsOpen) return { waitsForCalls: true };
       throw error;
     });
   }
@@ -65,7 +65,7 @@ async function converse(
     ...(mayDelegate(step) ? await delegateTools(definition, 0, work) : []),
     ...(step.output_schema === null ? [] : [answerTool(step.output_schema)]),
   ];
-  const toolbox = await openToolbox(allowed(definition, step), context, {
+  const toolbox = await openToolbox(allowed(definition, step), step, context, {
     first,
     spawn: spawnTool(definition, step, context),
   });

@@ -16,7 +16,7 @@ import { transform } from "./transform.ts";
 import { wait } from "./wait.ts";
 import { isFork } from "../../../shared/contracts/definition/index.ts";
 import type { ForkStep, LeafStep, Step, StepOf } from "../../../shared/contracts/definition/index.ts";
-import type { ChildrenWait, Executor, Forker, StepContext, StepResult, StepWait } from "../ports.ts";
+import type { CallsWait, Executor, Forker, StepContext, StepResult, StepWait } from "../ports.ts";
 
 /**
  * The executor of each step type. To add a type:
@@ -70,7 +70,7 @@ export function isPure(step: Step): boolean {
 }
 
 /** Runs a step. `judge` decides on what it throws; `toCheckpoint` takes what it returns. */
-export function runStep(step: LeafStep, context: StepContext): Promise<StepResult | StepWait | ChildrenWait> {
+export function runStep(step: LeafStep, context: StepContext): Promise<StepResult | StepWait | CallsWait> {
   return execute(step.type, step, context);
 }
 
@@ -78,6 +78,6 @@ function execute<Type extends LeafStep["type"]>(
   type: Type,
   step: StepOf<Type>,
   context: StepContext,
-): Promise<StepResult | StepWait | ChildrenWait> {
+): Promise<StepResult | StepWait | CallsWait> {
   return executors[type].run(step, context);
 }

@@ -1,7 +1,7 @@
 import { TextBudget } from "../bounded-text.ts";
 import { modelOf } from "../../../shared/contracts/model-name.ts";
 import { Conversation } from "../conversation.ts";
-import { TerminalError } from "../step-errors.ts";
+import { CallIsOpen, TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
 import { findJson } from "../find-json.ts";
 import { composePrompt } from "../prompt.ts";
@@ -23,15 +23,20 @@ const MAX_ANSWERS = 3;
  * arguments are the values of `input_keys` by name; without input keys, a tool with one argument gets the run's message.
  */
 export const tool: Executor<"tool"> = async (step, context) => {
-  const toolbox = await openToolbox([step.forced_tool], context);
+  const toolbox = await openToolbox([step.forced_tool], step, context);
   const isByModel = step.prompt_template.trim() !== "" || modelOf(step.model) !== null;
-  return isByModel ? byModel(toolbox, step, context) : byState(toolbox, step, context);
+  const called = isByModel ? byModel(toolbox, step, context) : byState(toolbox, step, context);
+  return called.catch((error: unknown) => {
+    if (error instanceof CallIsOpen) return { waitsForCalls: true };
+    throw error;
+  });
 };
 
 async function byState(toolbox: Toolbox, step: StepOf<"tool">, context: StepContext): Promise<StepResult> {
   const args = await argsFromState(specsOf(toolbox)[0], step, context);
   const conversation = new Conversation(context, []);
-  const call = { id: "1", name: step.forced_tool, args, by: "state" as const };
+  const isBegun = conversation.isBegun("tool.1");
+  const call = { id: "1", name: step.forced_tool, args, by: "state" as const, isBegun };
   const answer = await callTool(
     { ...call, ...placed("tool.1", conversation, context) },
     toolbox,
@@ -99,7 +104,8 @@ async function byModel(toolbox: Toolbox, step: StepOf<"tool">, context: StepCont
         `Call the tool ${step.forced_tool}, or answer with JSON that holds its arguments alone.`,
       );
     } else {
-      const at = placed(`tool.${conversation.answerCount}`, conversation, context);
+      const name = `tool.${conversation.answerCount}`;
+      const at = { ...placed(name, conversation, context), isBegun: conversation.isBegun(name) };
       const answer = await callTool({ ...call, by: "model", ...at }, toolbox, step, context);
       if (answer.ok) return result(answer.value, step, conversation);
       correct(conversation, textForModel(answer));
@@ -119,6 +125,8 @@ function placed(at: string, conversation: Conversation, { files }: StepContext):
       return begun;
     },
     charge: (usage) => conversation.charge(usage),
+    pending: (key) => conversation.pending(key),
+    commitPending: (pending) => conversation.commitPending(pending),
     files,
   };
 }

@@ -1,55 +1,88 @@
-import { credentialsOf } from "../../../shared/contracts/definition/tool-secrets.ts";
+import { isInputRequiredResult } from "@modelcontextprotocol/client";
+import type { CallToolResult } from "@modelcontextprotocol/client";
+import { z } from "zod";
 import { isLongInteger } from "../../../shared/contracts/long-integers.ts";
 import { JsonValue } from "../../../shared/contracts/json.ts";
-import type { McpServer, McpTool } from "../../../shared/contracts/definition/index.ts";
-import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
-import { redact } from "../../../shared/security/redact.ts";
-import { parseJson } from "../../engine/parse-json.ts";
+import type { McpTool } from "../../../shared/contracts/definition/index.ts";
+import type { JsonObject } from "../../../shared/contracts/json.ts";
 import { ToolRejection } from "../../engine/step-errors.ts";
+import type { McpOutcome, McpRequest } from "../../engine/mcp-pending.ts";
 import { argumentJson } from "../argument-json.ts";
-import { withServer } from "./connection.ts";
-import type { ServerAccess } from "./connection.ts";
-import { quote } from "./server-error.ts";
+import type { Connected } from "./connection.ts";
+import { questionsOf, requireRound } from "./questions.ts";
+import { CreatedTask, isModern, metaOf, newTask, taskOf } from "./protocol.ts";
+import { valueOfResult } from "./result-text.ts";
+import type { ReachedServer } from "./sessions.ts";
+import { waitForTask } from "./tasks.ts";
 
 /** The field of a call's metadata in which the server gets the effect key: two calls with one key are one call, made twice. */
 const EFFECT_KEY = "synapse-edge/idempotency-key";
-const MIN_SECRET_CHARS = 4;
-
-type Content = { type: string; [field: string]: unknown };
+/** A server that asks for nothing but another request gets it after this time, and after twice as long each further time. */
+const ASKED_AGAIN_MS = 1_000;
+const MAX_ASKED_AGAIN_MS = 60_000;
 
 /**
- * Calls a tool of an MCP server and returns its structured content, else the JSON of its text, else the text. Content that is no text
- * is named in the text and not kept. An answer with `isError` is a ToolRejection that quotes it.
+ * Calls a tool of an MCP server, or repeats the call with the answers to the server's questions.
  *
- * The structured content is not held against the tool's `outputSchema`: two versions of the library's validator disagree on what fits.
- * @throws as `withServer`
+ * A server of protocol 2026-07-28 may ask a person something (the outcome has the questions) or make a task of the call. One of protocol
+ * 2025-11-25 makes a task where its tool says that it can; its questions come over a connection that would have to stay open for as
+ * long as a person takes, so it hears that this client cannot ask, and its error is told to the model.
+ * @throws as `Sessions.use`; a ToolRejection for a result with `isError`, and for questions that cannot be asked
  */
 export async function callMcpTool(
   tool: McpTool,
-  args: JsonObject,
-  effectKey: string,
-  access: ServerAccess,
-): Promise<Json> {
-  const request = {
-    name: tool.tool,
-    arguments: sendableArguments(args, tool),
-    _meta: { [EFFECT_KEY]: effectKey },
-  };
-  // Without the definition, the client could not send the headers that protocol 2026-07-28 derives from arguments.
-  const toolDefinition = { name: tool.tool, inputSchema: { ...tool.inputSchema, type: "object" as const } };
-  const result = await withServer(access, ({ client, signal, timeoutMs }) =>
-    client.callTool(request, { signal, timeout: timeoutMs, toolDefinition }),
-  );
-  const text = textOf(result.content);
-  if (result.isError === true) throw new ToolRejection(quote(access.server, text) || "it did not say why");
-  if (result.structuredContent === undefined) return withoutCredentials(text, access.server);
-  return withoutCredentials(JSON.stringify(result.structuredContent), access.server);
+  request: McpRequest & { args: JsonObject },
+  { access, sessions }: ReachedServer,
+): Promise<McpOutcome> {
+  const { pending, answers, effectKey: key } = request;
+  const retried = pending === null ? {} : retryOf(pending.state, answers);
+  const params = { name: tool.tool, arguments: sendableArguments(request.args, tool), ...retried };
+  const answer = await sessions.use(access, (connected) => send(tool, key, params, connected));
+  const round = (pending?.round ?? 0) + 1;
+  if (answer.is === "task")
+    return waitForTask({ key, round, state: null, questions: [], task: answer.task }, { isNew: true });
+  const { result } = answer;
+  if (!isInputRequiredResult(result)) return { is: "result", value: valueOfResult(result, access.server) };
+  requireRound(round, access.server);
+  const questions = questionsOf(result.inputRequests ?? {}, access.server);
+  const state = result.requestState ?? null;
+  const afterMs = Math.min(MAX_ASKED_AGAIN_MS, ASKED_AGAIN_MS * 2 ** (round - 1));
+  return { is: "waits", pending: { key, round, state, questions, task: null }, isNew: true, afterMs };
 }
 
-/** A server may quote what it received. */
-function withoutCredentials(text: string, server: McpServer): Json {
-  const answer = redact(text, credentialsOf(server), MIN_SECRET_CHARS);
-  return parseJson(answer) ?? answer;
+/** What a repeated call has besides: the answers, and what the server wants back. */
+function retryOf(state: string | null, answers: McpRequest["answers"]) {
+  return {
+    ...(Object.keys(answers).length > 0 && { inputResponses: answers }),
+    ...(state !== null && { requestState: state }),
+  };
+}
+
+type Answer = { is: "result"; result: CallToolResult } | { is: "task"; task: ReturnType<typeof newTask> };
+
+async function send(
+  tool: McpTool,
+  key: string,
+  params: { name: string; arguments: JsonObject },
+  { client, signal, timeoutMs: timeout, leaveOpen }: Connected,
+): Promise<Answer> {
+  const sent = { ...params, _meta: metaOf(client, { [EFFECT_KEY]: key }) };
+  const options = { signal, timeout };
+  if (isModern(client)) {
+    // Without the definition, the client could not send the headers that protocol 2026-07-28 derives from arguments.
+    const toolDefinition = { name: tool.tool, inputSchema: { ...tool.inputSchema, type: "object" as const } };
+    const result = await client.callTool(sent, { ...options, toolDefinition, allowInputRequired: true });
+    const task = taskOf(result);
+    return task === null
+      ? { is: "result", result }
+      : { is: "task", task: newTask(task, { protocol: "2026-07-28", session: null }, Date.now()) };
+  }
+  const takesTasks =
+    tool.takes_tasks === true && client.getServerCapabilities()?.tasks?.requests?.tools?.call !== undefined;
+  if (!takesTasks) return { is: "result", result: await client.callTool(sent, options) };
+  const asTask = { method: "tools/call" as const, params: { ...sent, task: {} } };
+  const { task } = CreatedTask.parse(await client.request(asTask, z.looseObject({}), options));
+  return { is: "task", task: newTask(task, { protocol: "2025-11-25", session: leaveOpen() }, Date.now()) };
 }
 
 /** The library writes the request, and JavaScript has no number for an integer beyond 2^53. */
@@ -62,22 +95,4 @@ function sendableArguments(args: JsonObject, tool: McpTool): JsonObject {
     }
   }
   return sent;
-}
-
-function textOf(content: readonly Content[]): string {
-  return content.map((part) => textOfPart(part)).join("\n");
-}
-
-function textOfPart(part: Content): string {
-  if (part.type === "text" && typeof part["text"] === "string") return part["text"];
-  if (part.type === "resource_link") return `[resource ${String(part["uri"])}]`;
-  if (part.type === "resource") return textOfResource(part["resource"]);
-  const kind = typeof part["mimeType"] === "string" ? ` ${part["mimeType"]}` : "";
-  return `[${part.type}${kind}: not kept]`;
-}
-
-function textOfResource(resource: unknown): string {
-  if (typeof resource !== "object" || resource === null) return "[resource: not kept]";
-  if ("text" in resource && typeof resource.text === "string") return resource.text;
-  return `[resource ${"uri" in resource ? String(resource.uri) : ""}: not kept]`;
 }

@@ -1,165 +1,228 @@
-import { Client, ClientCredentialsProvider, SSEClientTransport } from "@modelcontextprotocol/client";
+import { Client, ProtocolError, SSEClientTransport } from "@modelcontextprotocol/client";
 import { SdkHttpError, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
+import type { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
+import type { AuthProvider, JSONRPCMessage } from "@modelcontextprotocol/client";
 import type { McpServer } from "../../../shared/contracts/definition/index.ts";
+import { log, messageOf } from "../../../shared/log.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
 import { guardedFetch } from "../../outbound/guarded-fetch.ts";
 import type { GuardedFetch } from "../../outbound/guarded-fetch.ts";
-import { errorOfServer, notInTime } from "./server-error.ts";
+import { endedBy } from "./ended-by.ts";
+import { stdioTransport } from "./stdio.ts";
+import type { StdioCommands } from "./stdio.ts";
+import { withTaskAsResult } from "./protocol.ts";
 
-/** Bytes of all bodies of one connection. */
-const MAX_BYTES = 1024 * 1024;
+/** Bytes of the notices of one connection: they say that the tools have changed, and nothing else is read of them. */
+const MAX_NOTICE_BYTES = 256 * 1024;
 /** The time in which a server may be told that its session is over. */
 const GOODBYE_MS = 1_000;
-/** A client that declares no capabilities: a server's requests for samples, roots or answers of people get an error, not silence. */
+/**
+ * A client that declares no capabilities when it connects: an older server that asks for samples, roots or answers of people gets an
+ * error, not silence. Protocol 2026-07-28 declares capabilities with each request.
+ */
 const CLIENT = { name: "synapse-edge", version: "1" };
 
-type Transport = StreamableHTTPClientTransport | SSEClientTransport;
-export type Connection = { client: Client; signal: AbortSignal; timeoutMs: number };
+/** The only older protocol with tasks, for which sessions are left open. */
+const OLDER_PROTOCOL = "2025-11-25";
 
-/** How to reach a server. `timeoutMs` is the time of the whole connection. */
-export type ServerAccess = {
+type Transport = StreamableHTTPClientTransport | SSEClientTransport | StdioClientTransport;
+/** A connected client, for one use: `signal` and `timeoutMs` limit the use. */
+export type Connected = {
+  client: Client;
+  signal: AbortSignal;
+  timeoutMs: number;
+  /** Leaves the session open when the connection is closed, for another connection. @returns its id; null: there is none */
+  leaveOpen(): string | null;
+};
+/** One use of a connection: its exchanges, and its limits. */
+export type Use = {
+  exchange: GuardedFetch;
+  signal: AbortSignal;
+  timeoutMs: number;
+  /** The context that the server gets with every request; absent: none. */
+  traceparent?: string | undefined;
+};
+
+export type ConnectionDeps = {
   server: McpServer;
   egress: Egress;
-  timeoutMs: number;
-  signal: AbortSignal;
-  /** The context that the server gets with every request; absent: none. */
-  traceparent?: string;
+  stdio: StdioCommands;
+  /** The session of protocol 2025-11-25 that the connection goes on with; null: it begins its own. */
+  session: string | null;
+  /** Gives the tokens of a server behind OAuth. */
+  auth: AuthProvider | null;
+  /** Several calls may use the connection, so it hears the server's notices. */
+  isKept: boolean;
+  /** Called when the server says that its tools have changed. */
+  onToolsChanged(): void;
 };
 
 /**
- * Connects to an MCP server, uses the connection once, and ends it.
+ * A connection to an MCP server, which one call at a time uses: so the bytes, the time and the failures of each exchange are those of
+ * one call. It connects at its first use.
  *
- * Protocol 2026-07-28 has no sessions. A server that does not know it gets `initialize`, and a session of its own for this use: so a
- * server that has lost its sessions loses none of ours, except one that begins when it restarts, which is begun anew once. A server that
- * refuses the POST of the protocol gets the older transport, SSE.
- *
- * The client library waits for polling servers and for streams that were cut much longer than a call may take, so the time limit is
- * ours: it ends the connection whatever the library does.
- * @throws RetryableError, TerminalError and ToolRejection as errorOfServer says; an abort of `signal` throws its reason
+ * Protocol 2026-07-28 has no sessions. A server that does not know it gets `initialize`, and the connection has a session. A server
+ * that refuses the POST of the protocol gets the older transport, SSE.
  */
-export async function withServer<Result>(
-  access: ServerAccess,
-  use: (connection: Connection) => Promise<Result>,
-): Promise<Result> {
-  const { server, egress, timeoutMs, signal } = access;
-  signal.throwIfAborted();
-  const timeout = AbortSignal.timeout(timeoutMs);
-  const limit = AbortSignal.any([signal, timeout]);
-  for (let isRepeated = false; ; isRepeated = true) {
-    const exchange = guardedFetch(egress, MAX_BYTES, limit);
-    const opened = new OpenedConnection(server, exchange, access.traceparent);
-    try {
-      return await endedBy(limit, opened.run({ timeoutMs, limit }, use));
-    } catch (error) {
-      signal.throwIfAborted();
-      if (timeout.aborted) throw notInTime(server, timeoutMs, error);
-      // The request was refused before it was read: a second one carries out nothing twice.
-      if (!isRepeated && opened.hasLostSession(error)) continue;
-      throw errorOfServer(server, error, exchange);
-    } finally {
-      await opened.close();
-    }
-  }
-}
-
-class OpenedConnection {
-  readonly #server: McpServer;
-  readonly #exchange: GuardedFetch;
-  readonly #context: Readonly<Record<string, string>>;
+export class ServerConnection {
+  readonly #deps: ConnectionDeps;
+  readonly #closing = new AbortController();
+  /** The exchanges of the server's notices, which belong to no call. */
+  readonly #notices: GuardedFetch;
+  #exchange: GuardedFetch;
+  #traceparent: string | undefined;
   #client: Client | null = null;
   #transport: Transport | null = null;
   #isConnected = false;
+  #isLeftOpen = false;
+  /** The process of the server has ended. */
+  #isOver = false;
+  readonly bornMs = performance.now();
 
-  constructor(server: McpServer, exchange: GuardedFetch, traceparent: string | undefined) {
-    this.#server = server;
-    this.#exchange = exchange;
-    this.#context = traceparent === undefined ? {} : { traceparent };
+  constructor(deps: ConnectionDeps) {
+    this.#deps = deps;
+    this.#notices = guardedFetch(deps.egress, MAX_NOTICE_BYTES, this.#closing.signal);
+    this.#exchange = this.#notices;
   }
 
   async run<Result>(
-    { timeoutMs, limit }: { timeoutMs: number; limit: AbortSignal },
-    use: (connection: Connection) => Promise<Result>,
+    { exchange, signal, timeoutMs, traceparent }: Use,
+    use: (connected: Connected) => Promise<Result>,
   ): Promise<Result> {
-    const options = { timeout: timeoutMs, signal: limit };
-    try {
-      await this.#connect(new StreamableHTTPClientTransport(this.#url, this.#options()), options);
-    } catch (error) {
-      if (!this.#refusesPost(error)) throw error;
-      await this.#connect(new SSEClientTransport(this.#url, this.#options()), options);
-    }
+    this.#exchange = exchange;
+    this.#traceparent = traceparent;
+    if (!this.#isConnected) await this.#open({ timeout: timeoutMs, signal });
     if (this.#client === null) throw new Error("there is no client");
-    this.#isConnected = true;
-    return await use({ client: this.#client, signal: limit, timeoutMs });
+    return await use({ client: this.#client, signal, timeoutMs, leaveOpen: () => this.#leaveOpen() });
   }
 
-  /** A server with sessions answers 404 to a session that it does not have; the library reports the status alone. */
-  hasLostSession(error: unknown): boolean {
+  /** Whether another call may use the connection. The stream of the older transport breaks without a word, so it serves one call. */
+  get isReusable(): boolean {
+    const hasStream = this.#transport instanceof SSEClientTransport;
+    if (this.#isLeftOpen || this.#isOver) return false;
+    return this.#isConnected && !hasStream && this.#notices.failure === null && !this.#closing.signal.aborted;
+  }
+
+  /**
+   * Whether the server has lost the session of the connection: it answers 404, and some answer 400 to a session of an earlier life. The
+   * request was refused before it was read, so a second one carries out nothing twice.
+   */
+  hasLostSession(error: unknown, isReused: boolean): boolean {
     const hadSession =
       this.#transport instanceof StreamableHTTPClientTransport && this.#transport.sessionId !== undefined;
-    return this.#isConnected && hadSession && error instanceof SdkHttpError && error.status === 404;
+    const statuses = isReused ? [400, 404] : [404];
+    return (
+      this.#isConnected && hadSession && error instanceof SdkHttpError && statuses.includes(error.status)
+    );
   }
 
   /** Ends the session, where there is one, and the connection. What the server says to it changes nothing. */
   async close(): Promise<void> {
     const transport = this.#transport;
-    if (transport instanceof StreamableHTTPClientTransport && transport.sessionId !== undefined) {
-      await endedBy(AbortSignal.timeout(GOODBYE_MS), transport.terminateSession()).catch(() => {});
+    const hasSession =
+      transport instanceof StreamableHTTPClientTransport && transport.sessionId !== undefined;
+    if (hasSession && !this.#isLeftOpen) {
+      const limit = AbortSignal.timeout(GOODBYE_MS);
+      this.#exchange = guardedFetch(this.#deps.egress, MAX_NOTICE_BYTES, limit);
+      await endedBy(limit, transport.terminateSession()).catch(() => {});
     }
+    this.#closing.abort(new Error("the connection is closed"));
     await this.#client?.close().catch(() => {});
+  }
+
+  #leaveOpen(): string | null {
+    this.#isLeftOpen = true;
+    return this.#transport instanceof StreamableHTTPClientTransport
+      ? (this.#transport.sessionId ?? null)
+      : null;
+  }
+
+  async #open(options: { timeout: number; signal: AbortSignal }): Promise<void> {
+    const { server, stdio } = this.#deps;
+    try {
+      if (server.server_type === "stdio") await this.#connect(stdioTransport(server, stdio), options);
+      else await this.#connect(new StreamableHTTPClientTransport(this.#url, this.#options()), options);
+    } catch (error) {
+      if (!refusesPost(error)) throw error;
+      await this.#connect(new SSEClientTransport(this.#url, this.#options()), options);
+    }
+    this.#isConnected = true;
+    if (this.#deps.isKept) this.#listen();
   }
 
   async #connect(transport: Transport, options: { timeout: number; signal: AbortSignal }): Promise<void> {
     await this.#client?.close().catch(() => {}); // a client connects once
-    this.#client = new Client(CLIENT, {
-      versionNegotiation: { mode: "auto" },
+    const client = new Client(CLIENT, {
+      versionNegotiation: { mode: this.#deps.session === null ? "auto" : "legacy" },
       inputRequired: { autoFulfill: false },
     });
+    client.setNotificationHandler("notifications/tools/list_changed", () => this.#deps.onToolsChanged());
+    // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the library has callbacks, and no events
+    client.onclose = () => (this.#isOver = this.#client === client);
+    this.#client = client;
     this.#transport = transport;
-    await this.#client.connect(transport, options);
+    await client.connect(transport, options);
+    const deliver = transport.onmessage;
+    // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the library has callbacks, and no events
+    transport.onmessage = (message: JSONRPCMessage) => deliver?.(withTaskAsResult(message));
   }
 
-  /** Servers that only know the older transport answer a POST to their address with one of these. */
-  #refusesPost(error: unknown): boolean {
-    return error instanceof SdkHttpError && [400, 404, 405].includes(error.status);
+  /** Protocol 2026-07-28 sends notices to clients that ask for them; older servers send them unasked. */
+  #listen(): void {
+    const client = this.#client;
+    if (client?.getProtocolEra() !== "modern" || !client.getServerCapabilities()?.tools?.listChanged) return;
+    // Without notices a listing is renewed by its age.
+    client
+      .listen({ toolsListChanged: true })
+      .catch((error: unknown) =>
+        log.info("mcp.no_notices", { server: this.#deps.server.name, message: messageOf(error) }),
+      );
   }
 
   get #url(): URL {
-    return new URL(this.#server.url);
+    return new URL(this.#deps.server.url);
   }
 
   /** The server's headers go to the server alone: the library would send them to an authorization server too. */
   #fetch(url: URL, init: RequestInit): Promise<Response> {
-    if (url.origin === this.#url.origin) return this.#exchange.fetch(url, init);
     const headers = new Headers(init.headers);
-    for (const name of Object.keys(this.#server.headers)) headers.delete(name);
-    return this.#exchange.fetch(url, { ...init, headers });
+    if (isForNotices(init, headers)) return this.#send(this.#notices, url, init, headers);
+    const context = this.#traceparent;
+    if (context !== undefined && !headers.has("traceparent")) headers.set("traceparent", context);
+    return this.#send(this.#exchange, url, init, headers);
+  }
+
+  #send(exchange: GuardedFetch, url: URL, init: RequestInit, headers: Headers): Promise<Response> {
+    if (url.origin === this.#url.origin) return exchange.fetch(url, { ...init, headers });
+    headers.delete("traceparent");
+    for (const name of Object.keys(this.#deps.server.headers)) headers.delete(name);
+    return exchange.fetch(url, { ...init, headers });
   }
 
   #options() {
-    const { headers, oauth } = this.#server;
-    const credentials = oauth && {
-      clientId: oauth.client_id,
-      clientSecret: oauth.client_secret,
-      expectedIssuer: oauth.issuer,
-      ...(oauth.scope !== "" && { scope: oauth.scope }),
-    };
+    const { server, auth, session: sessionId } = this.#deps;
     return {
+      ...(sessionId !== null && { sessionId, protocolVersion: OLDER_PROTOCOL }),
       fetch: (url: string | URL, init: RequestInit = {}) => this.#fetch(new URL(url), init),
-      requestInit: { headers: { ...this.#context, ...headers } },
-      ...(credentials && { authProvider: new ClientCredentialsProvider(credentials) }),
+      requestInit: { headers: server.headers },
+      ...(auth && { authProvider: auth }),
     };
   }
 }
 
-/** The promise, or the reason of `limit` when that ends first. */
-async function endedBy<Result>(limit: AbortSignal, promise: Promise<Result>): Promise<Result> {
-  const { promise: ended, reject } = Promise.withResolvers<never>();
-  const onEnd = (): void => reject(limit.reason);
-  limit.addEventListener("abort", onEnd, { once: true });
-  promise.catch(() => {}); // it may fail after the limit
-  try {
-    return await Promise.race([promise, ended]);
-  } finally {
-    limit.removeEventListener("abort", onEnd);
-  }
+/** The server has understood the request and refuses it: the connection is in order. */
+export function isAnswer(error: unknown): boolean {
+  return error instanceof ProtocolError;
+}
+
+/** Servers that only know the older transport answer a POST to their address with one of these. */
+function refusesPost(error: unknown): boolean {
+  return error instanceof SdkHttpError && [400, 404, 405].includes(error.status);
+}
+
+/** Whether a request opens a stream that outlives the call during which it is sent. */
+function isForNotices({ method = "GET" }: RequestInit, headers: Headers): boolean {
+  if (headers.get("mcp-method") === "subscriptions/listen") return true;
+  const resumes = headers.has("last-event-id");
+  return method === "GET" && headers.has("mcp-session-id") && !resumes;
 }

@@ -2,8 +2,7 @@ import { createHash } from "node:crypto";
 import { argumentSchemaOf } from "../../../shared/contracts/definition/tool-schema.ts";
 import type { ListedTool, McpListing } from "../../../shared/contracts/definition/index.ts";
 import { JsonRecord } from "../../../shared/contracts/json.ts";
-import { withServer } from "./connection.ts";
-import type { ServerAccess } from "./connection.ts";
+import type { ReachedServer } from "./sessions.ts";
 
 /** The most tools that a server may offer. Providers take at most 128 in a request, with all other tools. */
 const MAX_TOOLS = 200;
@@ -14,16 +13,17 @@ const MAX_NAME_CHARS = 64;
 /**
  * The tools of a server, all pages, under the names by which agents and models call them. A tool that no model can be offered is left
  * out with its reason; the others stay.
- * @throws as `withServer`
+ * @throws as `Sessions.use`
  */
-export async function listTools(access: ServerAccess): Promise<McpListing> {
-  const { tools } = await withServer(access, ({ client, signal, timeoutMs }) =>
+export async function listTools({ access, sessions }: ReachedServer): Promise<McpListing> {
+  const { tools } = await sessions.use(access, ({ client, signal, timeoutMs }) =>
     client.listTools(undefined, { signal, timeout: timeoutMs }),
   );
   const listing: McpListing = { tools: [], left_out: [] };
   const names = new Set<string>();
-  for (const { name: tool, description = "", inputSchema } of tools) {
-    const listed = listedTool(access.server.name, { tool, description, inputSchema });
+  for (const { name: tool, description = "", inputSchema, execution } of tools) {
+    const takesTasks = execution?.taskSupport === "required" || execution?.taskSupport === "optional";
+    const listed = listedTool(access.server.name, { tool, description, inputSchema, takesTasks });
     const reason =
       "reason" in listed
         ? listed.reason
@@ -42,17 +42,23 @@ export async function listTools(access: ServerAccess): Promise<McpListing> {
   return listing;
 }
 
-type Offered = { tool: string; description: string; inputSchema: unknown };
+type Offered = { tool: string; description: string; inputSchema: unknown; takesTasks: boolean };
 
 function listedTool(
   server: string,
-  { tool, description, inputSchema }: Offered,
+  { tool, description, inputSchema, takesTasks }: Offered,
 ): ListedTool | { reason: string } {
   const given = JsonRecord.safeParse(inputSchema);
   if (!given.success) return { reason: "its inputSchema is no JSON object, or too deep" };
   const schema = argumentSchemaOf(given.data);
   if ("error" in schema) return { reason: `its inputSchema ${schema.error}` };
-  const listed = { name: toolName(server, tool, false), tool, description, inputSchema: schema.schema };
+  const listed = {
+    name: toolName(server, tool, false),
+    tool,
+    description,
+    inputSchema: schema.schema,
+    ...(takesTasks && { takes_tasks: true as const }),
+  };
   const chars = JSON.stringify(listed).length;
   return chars > MAX_TOOL_CHARS
     ? { reason: `it has ${chars} characters, and may have ${MAX_TOOL_CHARS}` }

@@ -2,46 +2,58 @@ import { z } from "zod";
 import { McpListing, McpTool, parseMcpServer } from "../../../shared/contracts/definition/index.ts";
 import type { McpServer } from "../../../shared/contracts/definition/index.ts";
 import { JsonRecord } from "../../../shared/contracts/json.ts";
-import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import type { JsonObject } from "../../../shared/contracts/json.ts";
 import { log, messageOf } from "../../../shared/log.ts";
 import { sealedNameOfServer } from "../../../shared/security/sealed-tool.ts";
 import type { MasterKey } from "../../../shared/security/seal.ts";
 import type { McpListed } from "../../../shared/store/definitions/mcp-servers.ts";
-import { TerminalError } from "../../engine/step-errors.ts";
+import type { StateStore } from "../../../shared/store/state.ts";
+import { TerminalError, ToolRejection } from "../../engine/step-errors.ts";
+import type { McpOutcome, McpRequest, McpTask } from "../../engine/mcp-pending.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
 import { openSecrets } from "../open-secrets.ts";
-import type { ServerAccess } from "./connection.ts";
+import { hasTask, RegisteredTasks } from "./registered-tasks.ts";
+import type { StdioCommands } from "./stdio.ts";
+import { Sessions } from "./sessions.ts";
+import type { ServerAccess } from "./sessions.ts";
 
 /** A listing that is older is used, and renewed for the next step that needs the server. */
 const FRESH_MS = 5 * 60_000;
 /** The most renewals at once: a step never waits for one. */
 const MAX_RENEWALS = 8;
+/** How servers say that they do not have a tool. Each of them has its own words. */
+const NO_TOOL = /not found|unknown tool|no such tool|does not exist|disabled/i;
 
-/** The definition as it is stored, its row, and what is known of its tools. */
-const Stored = z.looseObject({ name: z.string(), owner: z.string(), version: z.number().int() });
+/** The definition as it is stored, and its row. `tenant`: the one that uses it; absent: a worker lists the tools for its owner. */
+const Stored = z.looseObject({
+  name: z.string(),
+  owner: z.string(),
+  version: z.number().int(),
+  tenant: z.string().optional(),
+});
+/** What is known of its tools. */
 const Known = z.object({ listing: z.string().nullable(), age_ms: z.number().nullable() });
-
-/** Identity and limits of one call. */
-type McpCall = { effectKey: string; signal: AbortSignal; traceparent?: string };
 
 export type McpToolsDeps = {
   egress: Egress;
   timeoutMs: number;
   masterKey: MasterKey | null;
-  saveListing(found: McpListed): Promise<unknown>;
+  /** The commands of servers of type stdio, by their names in definitions; absent: there are none. */
+  stdio?: StdioCommands;
+  store: Pick<StateStore, "readMcpVersions" | "saveMcpListing" | "saveMcpTask" | "forgetMcpTask">;
 };
 
-/**
- * The tools of MCP servers. Each use of a server is a connection of its own, which no other run shares.
- *
- * The client library is imported at the first use: a worker without MCP servers saves 14 MiB.
- */
+/** The tools of MCP servers. */
 export class McpTools {
   readonly #deps: McpToolsDeps;
+  readonly sessions: Sessions;
+  readonly #tasks: RegisteredTasks;
   readonly #renewals = new Map<string, Promise<void>>();
 
   constructor(deps: McpToolsDeps) {
     this.#deps = deps;
+    this.sessions = new Sessions(deps.egress, deps.store, deps.stdio);
+    this.#tasks = new RegisteredTasks(deps.store);
   }
 
   /**
@@ -56,26 +68,49 @@ export class McpTools {
     return toolsIn(McpListing.parse(JSON.parse(listing)), stored);
   }
 
-  /** Calls a tool of `toolsOf`. @throws as `withServer` */
-  async call(tool: JsonObject, args: JsonObject, call: McpCall): Promise<Json> {
-    const { effectKey, signal, traceparent } = call;
-    const parsed = McpTool.parse(tool);
-    const server = await this.#opened(parsed.server);
+  /**
+   * Calls a tool of `toolsOf`, or goes on with a call that has waited.
+   * @throws as `Sessions.use`; a ToolRejection `tool_vanished` for a tool that the server no longer has
+   */
+  async call(request: McpRequest): Promise<McpOutcome> {
+    const { signal, pending, traceparent } = request;
+    const tool = McpTool.parse(request.tool);
+    const stored = JsonRecord.parse(tool.server);
+    const session = pending?.task?.session ?? null;
+    const access = await this.#access(stored, signal, { keeps: session === null, session, traceparent });
+    const reached = { access, sessions: this.sessions };
+    if (pending !== null && hasTask(pending)) return this.#tasks.goOn(pending, request, reached);
+    const args = JsonRecord.safeParse(request.args);
+    if (!args.success) throw new ToolRejection("the arguments must be a JSON object");
     const { callMcpTool } = await import("./call-tool.ts");
-    const access = this.#access(server, signal);
-    return callMcpTool(
-      parsed,
-      args,
-      effectKey,
-      traceparent === undefined ? access : { ...access, traceparent },
-    );
+    try {
+      const outcome = await callMcpTool(tool, { ...request, args: args.data }, reached);
+      await this.#tasks.register(outcome, request, reached);
+      return outcome;
+    } catch (error) {
+      const isOfServer = error instanceof ToolRejection && error.status === undefined;
+      if (isOfServer && NO_TOOL.test(error.message)) await this.#requireTool(tool, stored, signal);
+      throw error;
+    }
   }
 
-  /** Lists the tools of a stored server, and saves them, or why they cannot be listed. @throws as `withServer` */
+  /** Cancels a task of a run that has ended. @throws as `Sessions.use` */
+  async cancelTask(
+    stored: JsonObject,
+    { id, session }: Pick<McpTask, "id" | "session">,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { cancelTask } = await import("./tasks.ts");
+    const access = await this.#access(stored, signal, { keeps: false, session });
+    await cancelTask(id, { access, sessions: this.sessions });
+  }
+
+  /** Lists the tools of a stored server, and saves them, or why they cannot be listed. @throws as `Sessions.use` */
   async list(stored: JsonObject, signal: AbortSignal): Promise<McpListing> {
     const { listTools } = await import("./list-tools.ts");
     try {
-      const listing = await listTools(this.#access(await this.#opened(stored), signal));
+      const access = await this.#access(stored, signal, { keeps: false, session: null });
+      const listing = await listTools({ access, sessions: this.sessions });
       await this.#save(stored, { listing: JSON.stringify(listing), error: null });
       return listing;
     } catch (error) {
@@ -83,6 +118,20 @@ export class McpTools {
       await this.#save(stored, { listing: null, error: messageOf(error) });
       throw error;
     }
+  }
+
+  /** After the last call. */
+  async close(): Promise<void> {
+    await this.sessions.close();
+  }
+
+  /** Tells a refusal of a call from a tool that is gone. The new listing is saved, so the next step is not offered the tool. */
+  async #requireTool({ tool, server }: McpTool, stored: JsonObject, signal: AbortSignal): Promise<void> {
+    const { tools, left_out } = await this.list(stored, signal);
+    if ([...tools, ...left_out].some((listed) => listed.tool === tool)) return;
+    throw new ToolRejection(`the MCP server ${server.name} no longer has the tool ${tool}`, {
+      code: "tool_vanished",
+    });
   }
 
   #renew(stored: JsonObject): void {
@@ -99,22 +148,32 @@ export class McpTools {
   /** A listing that cannot be saved is made again: it is no reason to fail the step that has it. */
   async #save(stored: JsonObject, found: Pick<McpListed, "listing" | "error">): Promise<void> {
     const { owner, name, version } = Stored.parse(stored);
-    await this.#deps.saveListing({ owner, id: name, version, ...found }).catch((error: unknown) => {
+    await this.#deps.store.saveMcpListing({ owner, id: name, version, ...found }).catch((error: unknown) => {
       log.warn("mcp.save_failed", { server: name, message: messageOf(error) });
     });
   }
 
-  async #opened(stored: Record<string, unknown>): Promise<McpServer> {
-    const { owner, name } = z.looseObject({ owner: z.string(), name: z.string() }).parse(stored);
+  async #access(
+    stored: JsonObject,
+    signal: AbortSignal,
+    connection: Pick<ServerAccess, "keeps" | "session" | "traceparent">,
+  ): Promise<ServerAccess> {
+    const { owner, name, version, tenant = owner } = Stored.parse(stored);
+    return {
+      server: await this.#opened(stored, { owner, name }),
+      used: { tenant, owner, name, version },
+      timeoutMs: this.#deps.timeoutMs,
+      signal,
+      ...connection,
+      onToolsChanged: () => this.#renew(stored),
+    };
+  }
+
+  async #opened(stored: JsonObject, { owner, name }: { owner: string; name: string }): Promise<McpServer> {
     const sealedAs = { owner, name: sealedNameOfServer(name) };
     const parsed = parseMcpServer(await openSecrets(this.#deps.masterKey, sealedAs, stored));
     if (parsed.ok) return parsed.definition;
     throw new TerminalError("bad_tool", `the definition of the MCP server ${name} cannot be used`);
-  }
-
-  #access(server: McpServer, signal: AbortSignal): ServerAccess {
-    const { egress, timeoutMs } = this.#deps;
-    return { server, egress, timeoutMs, signal };
   }
 }
 

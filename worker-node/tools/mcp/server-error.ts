@@ -48,6 +48,11 @@ export function errorOfServer(server: McpServer, error: unknown, exchange: Guard
   }
   // A protocol error is an answer to the request, whatever the status of an earlier exchange was.
   if (error instanceof ProtocolError) return new ToolRejection(`${name}: ${said}`, { cause: error });
+  if (error instanceof TerminalError) return error;
+  if (server.server_type === "stdio") {
+    const message = `the process of ${name} cannot be started, or has ended: ${said}`;
+    return new RetryableError("mcp_unreachable", message, { cause: error });
+  }
   const refusal = exchange.refusal;
   const status = refusal?.status ?? 0;
   if (error instanceof UnauthorizedError || status === 401 || status === 403) {
@@ -69,7 +74,8 @@ export function errorOfServer(server: McpServer, error: unknown, exchange: Guard
     const message = `${name} cannot be reached, or closed the connection${namedCause(cause)}`;
     return new RetryableError("mcp_unreachable", message, { cause });
   }
-  if (status >= 400) return new ToolRejection(`${name} answered HTTP ${status}: ${said}`, { cause: error });
+  if (status >= 400)
+    return new ToolRejection(`${name} answered HTTP ${status}: ${said}`, { cause: error, status });
   return new ToolRejection(`the answer of ${name} is no MCP: ${said}`, { code: "mcp_answer", cause: error });
 }
 

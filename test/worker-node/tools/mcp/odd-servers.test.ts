@@ -1,11 +1,12 @@
-import { createServer } from "node:http";
 import zlib from "node:zlib";
 import { afterEach, describe, expect, test } from "vitest";
 import { McpListing } from "../../../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../../../shared/contracts/json.ts";
 import { createEgress } from "../../../../worker-node/outbound/egress-guard.ts";
 import { McpTools } from "../../../../worker-node/tools/mcp/mcp-tools.ts";
-import { listen, newServer, rawServer, writeJson } from "./servers.ts";
+import { valueOf } from "./call.ts";
+import { refusingStore } from "../../fakes.ts";
+import { rawServer, writeJson } from "./servers.ts";
 import type { TestServer } from "./servers.ts";
 
 const open: TestServer[] = [];
@@ -23,7 +24,7 @@ function at(url: string, more: JsonObject = {}) {
     egress: createEgress("127.0.0.1"),
     timeoutMs: 10_000,
     masterKey: null,
-    saveListing: async () => {},
+    store: refusingStore,
   });
   const server = { name: "srv", server_type: "remote", url, owner: "acme", version: 1, ...more };
   const never = new AbortController().signal;
@@ -31,7 +32,7 @@ function at(url: string, more: JsonObject = {}) {
     list: async () => McpListing.parse(await tools.list(server, never)),
     call: (args: JsonObject = {}, inputSchema: JsonObject = { type: "object" }): Promise<Json> => {
       const tool = { tool_type: "mcp", name: "srv__t", tool: "t", description: "", inputSchema, server };
-      return tools.call(tool, args, { effectKey: "key", signal: never });
+      return valueOf(tools, tool, args);
     },
   };
 }
@@ -85,7 +86,7 @@ describe("the answer of a call", () => {
     expect(await at(server.url).call()).toBe("one\n[image image/png: not kept]\ntwo\n[resource file:///b]");
   });
 
-  test("that asks for input, as a server of another protocol may, is told to the model by name", async () => {
+  test("that asks for input, as a server of protocol 2026-07-28 may and this one not, is told to the model", async () => {
     const server = await answering({ resultType: "input_required", inputRequests: {} });
     await expect(at(server.url).call()).rejects.toMatchObject({ name: "ToolRejection" });
   });
@@ -129,120 +130,3 @@ describe("the answer of a call", () => {
     expect(server.received).toEqual([]);
   });
 });
-
-describe("a server behind OAuth", () => {
-  /** An issuer and a server that takes its token alone. `tokens`: how often one was asked for. */
-  async function guarded(secret: string) {
-    const inner = await started(newServer());
-    const asked: string[] = [];
-    const server = await started(
-      listen((request, response) => {
-        const send = (status: number, body: object, headers = {}): void => {
-          response
-            .writeHead(status, { "content-type": "application/json", ...headers })
-            .end(JSON.stringify(body));
-        };
-        const origin = `http://${request.headers.host}`;
-        if (request.url?.startsWith("/.well-known/oauth-protected-resource")) {
-          return send(200, { resource: `${origin}/mcp`, authorization_servers: [origin] });
-        }
-        if (request.url?.startsWith("/.well-known/")) {
-          return send(200, {
-            issuer: origin,
-            authorization_endpoint: `${origin}/authorize`,
-            token_endpoint: `${origin}/token`,
-            response_types_supported: ["code"],
-            token_endpoint_auth_methods_supported: ["client_secret_basic"],
-          });
-        }
-        if (request.url === "/token") {
-          asked.push(request.headers.authorization ?? "");
-          const isRight = request.headers.authorization === `Basic ${btoa(`me:${secret}`)}`;
-          return isRight
-            ? send(200, { access_token: "token-1", token_type: "Bearer" })
-            : send(401, { error: "invalid_client" });
-        }
-        if (request.headers.authorization !== "Bearer token-1") {
-          return send(
-            401,
-            {},
-            {
-              "www-authenticate": `Bearer resource_metadata="${origin}/.well-known/oauth-protected-resource/mcp"`,
-            },
-          );
-        }
-        forward(request, response, inner.url);
-      }),
-    );
-    return { server, asked, issuer: new URL(server.url).origin };
-  }
-
-  test("gets a token of the client's credentials", async () => {
-    const { server, issuer, asked } = await guarded("sesame-1234");
-    const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
-    expect((await at(server.url, { oauth }).list()).tools.map(({ name }) => name)).toContain("srv__add");
-    expect(asked).toHaveLength(1);
-  });
-
-  // Fails when the library's requests to an authorization server carry what the tenant has given for the MCP server.
-  test("at another address does not send the server's headers to the authorization server", async () => {
-    const { server, issuer, asked } = await guarded("sesame-1234");
-    const front = await started(
-      listen((request, response) => {
-        if (request.headers.authorization === "Bearer token-1") return forward(request, response, server.url);
-        const origin = `http://${request.headers.host}`;
-        if (request.url?.startsWith("/.well-known/oauth-protected-resource")) {
-          return writeJson(response, { resource: `${origin}/mcp`, authorization_servers: [issuer] });
-        }
-        const metadata = `${origin}/.well-known/oauth-protected-resource/mcp`;
-        response.writeHead(401, { "www-authenticate": `Bearer resource_metadata="${metadata}"` }).end();
-      }),
-    );
-    const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
-    await at(front.url, { oauth, headers: { "X-Key": "team-secret-1" } }).list();
-    expect(asked).toHaveLength(1);
-    expect(front.received.every(({ headers }) => headers["x-key"] === "team-secret-1")).toBe(true);
-    const toIssuer = server.received.filter(({ url }) => url !== "/mcp");
-    expect(toIssuer.map(({ url }) => url)).toContain("/token");
-    expect(toIssuer.filter(({ headers }) => headers["x-key"] !== undefined)).toEqual([]);
-  });
-
-  test("of another issuer never gets the credentials, and wrong ones are told without their secret", async () => {
-    const { server, asked, issuer } = await guarded("sesame-1234");
-    const elsewhere = {
-      issuer: "https://auth.example.com",
-      client_id: "me",
-      client_secret: "sesame-1234",
-      scope: "",
-    };
-    await expect(at(server.url, { oauth: elsewhere }).list()).rejects.toThrow();
-    expect(asked).toEqual([]);
-    const wrong = { issuer, client_id: "me", client_secret: "wrong-secret-1", scope: "" };
-    const error: unknown = await at(server.url, { oauth: wrong })
-      .list()
-      .catch((caught: unknown) => caught);
-    expect(error).toMatchObject({ name: "TerminalError", code: "tool_unauthorized" });
-    expect(String(error)).not.toContain("wrong-secret");
-  });
-});
-
-/** Passes a request on to another server of the test. */
-function forward(
-  ...[request, response, url]: [...Parameters<Parameters<typeof createServer>[1] & object>, string]
-): void {
-  void (async () => {
-    let body = "";
-    for await (const chunk of request) body += String(chunk);
-    const headers = new Headers(
-      Object.entries(request.headers).map(([name, value]) => [name, String(value)]),
-    );
-    for (const name of ["host", "connection", "content-length", "transfer-encoding"]) headers.delete(name);
-    const answer = await fetch(url, {
-      method: request.method ?? "GET",
-      headers,
-      ...(body !== "" && { body }),
-    });
-    response.writeHead(answer.status, { "content-type": answer.headers.get("content-type") ?? "" });
-    response.end(await answer.text());
-  })();
-}

@@ -37,11 +37,18 @@ export async function listen(respond: RequestListener): Promise<TestServer> {
 const addends = { a: z.number(), b: z.number() };
 const text = (value: string) => ({ content: [{ type: "text" as const, text: value }] });
 
-/** A server of protocol 2026-07-28, without sessions. `seen`: the metadata of each call. */
-export async function newServer(): Promise<TestServer & { seen: unknown[] }> {
+/**
+ * A server of protocol 2026-07-28, without sessions. `seen`: the metadata of each call. `change`: what each request finds registered beside
+ * the server's tools from now on, of which clients get a notice.
+ */
+export async function newServer(): Promise<
+  TestServer & { seen: unknown[]; change(register: (server: McpServer) => void): void }
+> {
   const seen: unknown[] = [];
+  let more: (server: McpServer) => void = () => {};
   const handler = createMcpHandler(() => {
     const server = new McpServer({ name: "new", version: "1" });
+    more(server);
     server.registerTool(
       "add",
       {
@@ -59,13 +66,14 @@ export async function newServer(): Promise<TestServer & { seen: unknown[] }> {
       isError: true,
     }));
     server.registerTool("a.dotted.name", { inputSchema: z.object({}) }, async () => text("plain text"));
-    server.registerTool("ask", { inputSchema: z.object({}) }, async () =>
-      inputRequired({
-        inputRequests: {
-          sure: inputRequired.elicit({ message: "Sure?", requestedSchema: z.object({ yes: z.boolean() }) }),
-        },
-      }),
-    );
+    server.registerTool("ask", { inputSchema: z.object({}) }, async (_, context) => {
+      seen.push(context.mcpReq._meta);
+      const { inputResponses, requestState } = context.mcpReq;
+      if (inputResponses !== undefined) return text(JSON.stringify([inputResponses, requestState()]));
+      const requestedSchema = z.object({ yes: z.boolean() });
+      const sure = inputRequired.elicit({ message: "Sure?", requestedSchema });
+      return inputRequired({ inputRequests: { sure }, requestState: "round-1" });
+    });
     return server;
   });
   const server = await listen((request, response) => void respond(request, response));
@@ -79,17 +87,33 @@ export async function newServer(): Promise<TestServer & { seen: unknown[] }> {
       new Request(server.url, { method, headers, ...(body !== "" && { body }) }),
     );
     response.writeHead(answer.status, Object.fromEntries(answer.headers));
-    response.end(await answer.text());
+    response.flushHeaders();
+    for await (const chunk of answer.body ?? []) response.write(chunk);
+    response.end();
   };
-  return { ...server, seen };
+  const change = (register: (server: McpServer) => void): void => {
+    more = register;
+    handler.notify.toolsChanged();
+  };
+  return { ...server, seen, change };
 }
 
-/** A server of protocol 2025-11-25 with sessions. `forget` loses all sessions, as a restart does. */
+/**
+ * A server of protocol 2025-11-25 with sessions. `forgetAfter`: methods at which the session is lost, as by a restart. `begun`: the ids of all
+ * sessions. `servers`: what serves each of them.
+ */
 export async function oldServer(): Promise<
-  TestServer & { sessions: Map<string, unknown>; forgetAfter: Set<string> }
+  TestServer & {
+    sessions: Map<string, unknown>;
+    forgetAfter: Set<string>;
+    begun: string[];
+    servers: OldServer[];
+  }
 > {
   const sessions = new Map<string, StreamableHTTPServerTransport>();
   const forgetAfter = new Set<string>();
+  const begun: string[] = [];
+  const servers: OldServer[] = [];
   const server = await listen((request, response) => void respond(request, response));
   const respond = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const id = request.headers["mcp-session-id"];
@@ -108,15 +132,20 @@ export async function oldServer(): Promise<
         );
       return;
     }
+    const own = withTools();
     const transport = new StreamableHTTPServerTransport({
       sessionIdGenerator: () => randomUUID(),
-      onsessioninitialized: (session) => void sessions.set(session, transport),
+      onsessioninitialized: (session) => {
+        sessions.set(session, transport);
+        begun.push(session);
+        servers.push(own);
+      },
       onsessionclosed: (session) => void sessions.delete(session),
     });
-    await withTools().connect(transport);
+    await own.connect(transport);
     await transport.handleRequest(request, response, body);
   };
-  return { ...server, sessions, forgetAfter };
+  return { ...server, sessions, forgetAfter, begun, servers };
 }
 
 /** A server that knows the oldest transport alone: a stream by GET, and messages by POST to another path. */
@@ -151,7 +180,7 @@ function withTools(): OldServer {
   return server;
 }
 
-async function bodyOf(request: IncomingMessage): Promise<unknown> {
+export async function bodyOf(request: IncomingMessage): Promise<unknown> {
   const body = await textOf(request);
   return body === "" ? undefined : JSON.parse(body);
 }

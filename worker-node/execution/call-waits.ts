@@ -1,21 +1,35 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { EndRecord } from "../../shared/contracts/journal-entry.ts";
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import { placeOf, stepPath } from "../../shared/journal/track.ts";
 import type { NewWait, Wait } from "../../shared/store/runs/waits.ts";
-import type { ChildReply, ChildRequest } from "../engine/ports.ts";
+import { JsonValue } from "../../shared/contracts/json.ts";
+import { inTrack } from "../engine/events.ts";
+import type { CallAnswer, CallQuestion, ChildReply, ChildRequest } from "../engine/ports.ts";
 import type { LongWait, Visit } from "./execution-state.ts";
 import { childRunId, startChild } from "./start-child.ts";
 import { waitForStore } from "./wait-for-store.ts";
 
 /** The end of a child makes its parent due. A parent looks again by itself after this time. */
 const LOOK_AGAIN_MS = 24 * 3_600_000;
-/** The children that one try of a visit asks for, and the waits for them. docs/protocol.md 5.15. */
-export class Children {
+/** Pauses of one try together that keep the slot: as long as a retry's. */
+const SHORT_PAUSES_MS = 5_000;
+
+/**
+ * What the calls of one try of a visit wait for: children (docs/protocol.md 5.15), and the persons and tasks of MCP servers
+ * (5.27). When the step returns that it waits, its track parks for all of them.
+ */
+export class CallWaits {
   readonly #visit: Visit;
   /** The signals before the first wait is read: a later signal makes Postgres refuse the park that follows from the waits. */
   readonly #signals: number;
   readonly #newWaits: NewWait[] = [];
+  readonly #events: RunEvent[] = [];
+  /** The name of a call that waits for a time alone. */
+  #paused: string | null = null;
+  #pausedMs = 0;
   /** The names of the waits that are open, and the time to the first deadline. */
   readonly #open: string[] = [];
   #dueInMs = LOOK_AGAIN_MS;
@@ -27,7 +41,7 @@ export class Children {
   }
 
   /** Starts the child unless it exists, and says what has become of it. */
-  async reply(request: ChildRequest): Promise<ChildReply> {
+  async child(request: ChildRequest): Promise<ChildReply> {
     const id = this.#waitId(request.call);
     const run = childRunId(this.#visit.state.run.run_id, id);
     const wait = request.waits ? await this.#readWait(id, request.call) : null;
@@ -51,7 +65,47 @@ export class Children {
     return { is: "open" };
   }
 
-  /** The name of a child's wait, from which the child's id is made: the same after a crash, another one after a client's retry. */
+  /** Opens the question unless it is there, and says what has become of it. */
+  async ask({ call, prompt, fields, timeoutMs, event }: CallQuestion): Promise<CallAnswer> {
+    const { state, step, track, signal } = this.#visit;
+    const id = this.#waitId(call);
+    const [wait] = await waitForStore(signal, () => state.deps.store.readWaits(state.run.run_id, [id]));
+    if (wait === undefined) {
+      this.#newWaits.push({
+        wait_id: id,
+        step_id: step.id,
+        kind: "human",
+        prompt,
+        fields: JSON.stringify(fields),
+        deadline_ms: timeoutMs,
+        child_run_id: null,
+      });
+      this.#events.push(inTrack(track, { ...event, question_id: id }));
+      return { is: "open" };
+    }
+    if (wait.state === "expired") return { is: "expired" };
+    if (wait.state === "answered") {
+      const by = { key_id: wait.answered_by ?? "", person: wait.person ?? null };
+      return { is: "answered", answer: JsonValue.parse(JSON.parse(wait.answer ?? "null")), by };
+    }
+    this.#open.push(id);
+    this.#dueInMs = Math.min(this.#dueInMs, Math.max(0, wait.due_in_ms ?? Infinity));
+    return { is: "open" };
+  }
+
+  /** Waits here, if the pauses of the try are short together; else the park ends with the pause, and false is returned. */
+  async pause(call: string, ms: number, signal: AbortSignal): Promise<boolean> {
+    if (this.#pausedMs + ms > SHORT_PAUSES_MS) {
+      this.#paused ??= this.#waitId(call);
+      this.#dueInMs = Math.min(this.#dueInMs, ms);
+      return false;
+    }
+    this.#pausedMs += ms;
+    await sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted());
+    return true;
+  }
+
+  /** The name of a wait; for a child's, from which the child's id is made: the same after a crash, another one after a client's retry. */
   #waitId(call: string): string {
     const { state, track, step, visit } = this.#visit;
     const { rewinds } = state.progress;
@@ -94,11 +148,11 @@ export class Children {
     if (cancelled) deps.children.notify([cancelled]);
   }
 
-  /** How the track waits for its children, or for room in the queue. */
+  /** How the track waits for its calls, or for room in the queue. */
   park(usage: readonly Usage[]): LongWait {
     const { track, step, visit } = this.#visit;
     const place = { ...placeOf(track), step: step.id, visit };
-    const first = this.#open[0] ?? this.#newWaits[0]?.wait_id;
+    const first = this.#open[0] ?? this.#newWaits[0]?.wait_id ?? this.#paused ?? undefined;
     const noRoom = this.#noRoom;
     const park =
       first !== undefined || noRoom === null
@@ -112,7 +166,7 @@ export class Children {
       park,
       waits: this.#newWaits,
       signals: this.#signals,
-      events: [],
+      events: this.#events,
       usage,
     };
   }

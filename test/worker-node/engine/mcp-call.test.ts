@@ -1,0 +1,163 @@
+import { describe, expect, test } from "vitest";
+import type { JsonObject } from "../../../shared/contracts/json.ts";
+import { formOf, answerOf } from "../../../worker-node/engine/elicitation.ts";
+import type { McpOutcome, McpPending, McpRequest } from "../../../worker-node/engine/mcp-pending.ts";
+import { RetryableError } from "../../../worker-node/engine/step-errors.ts";
+import { runStep } from "../../../worker-node/engine/steps/index.ts";
+import { fakeContext, run, step } from "./context.ts";
+
+const toolStep = step({ type: "tool", forced_tool: "srv__ask", output_key: "out" });
+const key = "run_1:s:1:tool.1";
+const schema = { type: "object", properties: { yes: { type: "boolean" } }, required: ["yes"] };
+const asking: McpPending = {
+  key,
+  round: 1,
+  state: "s1",
+  questions: [{ name: "sure", message: "Sure?", schema }],
+  task: null,
+};
+const stored: JsonObject = {
+  tool_type: "mcp",
+  name: "srv__ask",
+  tool: "ask",
+  description: "",
+  inputSchema: { type: "object", properties: {} },
+  server: { name: "srv", owner: "acme" },
+};
+
+/** A tool step whose server answers its calls in order. `requests`: what it got. */
+function server(outcomes: (McpOutcome | Error)[], more: Parameters<typeof fakeContext>[0] = {}) {
+  const requests: McpRequest[] = [];
+  const fake = fakeContext({
+    ...more,
+    callMcp: async (request) => {
+      requests.push(request);
+      const next = outcomes.shift();
+      if (next === undefined) throw new Error("the server is called more often than the test expects");
+      if (next instanceof Error) throw next;
+      return next;
+    },
+  });
+  const context = { ...fake.context, tool: async () => null, mcpServer: async () => ({ name: "srv" }) };
+  return {
+    ...fake,
+    requests,
+    context: { ...context, tools: { ...context.tools, toolsOf: async () => [stored] } },
+  };
+}
+const waits = (pending: McpPending, isNew = true): McpOutcome => ({
+  is: "waits",
+  pending,
+  isNew,
+  afterMs: 7_000,
+});
+const by = { key_id: "key_1", person: "ann" };
+
+describe("a call of an MCP tool that asks a person", () => {
+  // Fails when the question is opened before what continues the call is durable.
+  test("commits what it waits for before it opens the question, and then waits", async () => {
+    const order: string[] = [];
+    const first = server([waits(asking)], { ask: async () => (order.push("ask"), { is: "open" }) });
+    const turn = first.context.turn;
+    const context = {
+      ...first.context,
+      turn: async (...given: Parameters<typeof turn>) => (order.push("turn"), turn(...given)),
+    };
+    expect(await runStep(toolStep, context)).toEqual({ waitsForCalls: true });
+    expect(order).toEqual(["turn", "ask"]);
+    expect(first.committedTurns).toMatchObject([{ data: { pending: asking } }]);
+  });
+
+  test("is made again under its key after a crash before that commit", async () => {
+    const crashed = server([waits(asking)], { crashAtTurn: 1, ask: async () => expect.unreachable() });
+    await expect(runStep(toolStep, crashed.context)).rejects.toThrow("crash");
+    const again = server([waits(asking)]);
+    await runStep(toolStep, again.context);
+    const keys = [...crashed.requests, ...again.requests].map(({ effectKey }) => effectKey);
+    expect(keys).toEqual([key, key]);
+  });
+
+  test("goes on with the answer, in the same call, and says who answered", async () => {
+    const turns = [{ messages: [], usage: [], effects: [], pending: asking }];
+    const ask = async () => ({ is: "answered" as const, answer: { yes: true, mcp_action: "accept" }, by });
+    const resumed = server([{ is: "result", value: "done" }], { turns, ask });
+    expect(await run(toolStep, resumed.context)).toMatchObject({ set: { out: "done" } });
+    expect(resumed.requests).toMatchObject([
+      { effectKey: key, pending: asking, answers: { sure: { action: "accept", content: { yes: true } } } },
+    ]);
+    expect(resumed.noted).toMatchObject([
+      { type: "human_response", answered_by: by },
+      { type: "tool_result" },
+    ]);
+  });
+
+  test("without an answer in time says so to the server", async () => {
+    const turns = [{ messages: [], usage: [], effects: [], pending: asking }];
+    const expired = server([{ is: "result", value: "without" }], {
+      turns,
+      ask: async () => ({ is: "expired" }),
+    });
+    await run(toolStep, expired.context);
+    expect(expired.requests).toMatchObject([{ answers: { sure: { action: "cancel" } } }]);
+  });
+
+  // Fails when a refusal gives the call a new key: the person's answer would be lost, and the question asked again.
+  test("keeps its key when the server refuses the answer for a moment", async () => {
+    const turns = [{ messages: [], usage: [], effects: [], pending: asking }];
+    const ask = async () => ({ is: "answered" as const, answer: { yes: true }, by });
+    const busy = new RetryableError("tool_unavailable", "busy", { answered: true, retryAfterMs: 5 });
+    const refused = server([busy], { turns, ask });
+    await expect(runStep(toolStep, refused.context)).rejects.toMatchObject({
+      answered: false,
+      retryAfterMs: 5,
+    });
+    await expect(runStep(toolStep, server([busy]).context)).rejects.toMatchObject({ answered: true });
+  });
+});
+
+test("a call of which the server makes a task pauses, and is polled without another commit", async () => {
+  const task = {
+    id: "t",
+    protocol: "2026-07-28" as const,
+    session: null,
+    poll_ms: null,
+    began_at_ms: 0,
+    answered: [],
+  };
+  const pending = { ...asking, questions: [], task };
+  const paused: number[] = [];
+  const pause = async (_: string, ms: number) => paused.push(ms) < 2;
+  const polled = server([waits(pending), waits(pending, false)], { pause });
+  expect(await runStep(toolStep, polled.context)).toEqual({ waitsForCalls: true });
+  expect(paused).toEqual([7_000, 7_000]);
+  expect(polled.committedTurns).toHaveLength(1);
+});
+
+describe("the form of an MCP server's question", () => {
+  test("has the types, choices and bounds of its schema", () => {
+    const properties = {
+      mail: { type: "string", format: "email", title: "Mail", maxLength: 50 },
+      age: { type: "integer", minimum: 18 },
+      size: { type: "string", enum: ["s", "m"], default: "m" },
+      titled: { type: "string", oneOf: [{ const: "a", title: "A" }] },
+      many: { type: "array", items: { type: "string", enum: ["x", "y"] } },
+    };
+    expect(formOf({ type: "object", properties, required: ["mail"] })).toMatchObject([
+      { key: "mail", label: "Mail", type: "email", required: true, max: 50 },
+      { key: "age", type: "integer", required: false, min: 18 },
+      { key: "size", type: "select", options: ["s", "m"], default: "m" },
+      { key: "titled", type: "select", options: ["a"] },
+      { key: "many", type: "multiselect", options: ["x", "y"] },
+      { key: "mcp_action", type: "accept_or_decline", default: "accept" },
+    ]);
+  });
+
+  test("is refused when no form can have it, and its answer has what was filled in alone", () => {
+    expect(() => formOf({ properties: { deep: { type: "object" } } })).toThrow("deep");
+    expect(() => formOf({ properties: { mcp_action: { type: "string" } } })).toThrow("mcp_action");
+    const given = { yes: true, other: 1, empty: "", mcp_action: "accept" };
+    const asked = { properties: { yes: { type: "boolean" }, empty: { type: "string" } } };
+    expect(answerOf(asked, given)).toEqual({ action: "accept", content: { yes: true } });
+    expect(answerOf(asked, { mcp_action: "decline" })).toEqual({ action: "decline" });
+  });
+});

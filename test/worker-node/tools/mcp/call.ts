@@ -1,0 +1,23 @@
+import { RunId } from "../../../../shared/contracts/ids.ts";
+import type { Json, JsonObject } from "../../../../shared/contracts/json.ts";
+import type { McpTools } from "../../../../worker-node/tools/mcp/mcp-tools.ts";
+
+/** The effect key of a test's calls. */
+const KEY = "run_1:s:1:tool.1";
+
+/** The value of a call that neither asks nor becomes a task. */
+export async function valueOf(tools: McpTools, tool: JsonObject, args: JsonObject): Promise<Json> {
+  const signal = new AbortController().signal;
+  const request = {
+    runId: RunId.parse("run_2483e1773407_1780499750067"),
+    tool,
+    args,
+    effectKey: KEY,
+    signal,
+    pending: null,
+    answers: {},
+  };
+  const outcome = await tools.call(request);
+  if (outcome.is === "result") return outcome.value;
+  throw new Error(`the call waits: ${JSON.stringify(outcome.pending)}`);
+}

@@ -1,0 +1,130 @@
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { McpListing } from "../../../../shared/contracts/definition/index.ts";
+import type { Json, JsonObject } from "../../../../shared/contracts/json.ts";
+import { createEgress } from "../../../../worker-node/outbound/egress-guard.ts";
+import { McpTools } from "../../../../worker-node/tools/mcp/mcp-tools.ts";
+import { valueOf } from "./call.ts";
+import { refusingStore } from "../../fakes.ts";
+import { forward, guardedServer } from "./guarded-server.ts";
+import { listen, newServer, writeJson } from "./servers.ts";
+
+const open: { close(): Promise<void> }[] = [];
+afterEach(async () => {
+  vi.restoreAllMocks();
+  for (const one of open.splice(0).toReversed()) await one.close();
+});
+async function started<Server extends { close(): Promise<void> }>(
+  starting: Promise<Server>,
+): Promise<Server> {
+  const server = await starting;
+  open.push(server);
+  return server;
+}
+
+function at(url: string, more: JsonObject = {}) {
+  const tools = new McpTools({
+    egress: createEgress("127.0.0.1"),
+    timeoutMs: 10_000,
+    masterKey: null,
+    store: refusingStore,
+  });
+  open.push(tools);
+  const server = { name: "srv", server_type: "remote", url, owner: "acme", version: 1, ...more };
+  const never = new AbortController().signal;
+  return {
+    list: async () => McpListing.parse(await tools.list(server, never)),
+    add: (): Promise<Json> => {
+      const tool = { tool_type: "mcp", name: "srv__add", tool: "add", description: "", server };
+      return valueOf(tools, { ...tool, inputSchema: { type: "object" } }, { a: 2, b: 3 });
+    },
+  };
+}
+
+describe("a server behind OAuth", () => {
+  async function guarded(secret: string, expiresIn?: number) {
+    const inner = await started(newServer());
+    const server = await started(guardedServer(inner.url, secret, expiresIn));
+    return { server, asked: server.asked, issuer: server.issuer };
+  }
+  test("gets a token of the client's credentials", async () => {
+    const { server, issuer, asked } = await guarded("sesame-1234");
+    const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
+    expect((await at(server.url, { oauth }).list()).tools.map(({ name }) => name)).toContain("srv__add");
+    expect(asked).toHaveLength(1);
+  });
+
+  // Fails when the library's requests to an authorization server carry what the tenant has given for the MCP server.
+  test("at another address does not send the server's headers to the authorization server", async () => {
+    const { server, issuer, asked } = await guarded("sesame-1234");
+    const front = await started(
+      listen((request, response) => {
+        if (request.headers.authorization === "Bearer token-1") return forward(request, response, server.url);
+        const origin = `http://${request.headers.host}`;
+        if (request.url?.startsWith("/.well-known/oauth-protected-resource")) {
+          return writeJson(response, { resource: `${origin}/mcp`, authorization_servers: [issuer] });
+        }
+        const metadata = `${origin}/.well-known/oauth-protected-resource/mcp`;
+        response.writeHead(401, { "www-authenticate": `Bearer resource_metadata="${metadata}"` }).end();
+      }),
+    );
+    const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
+    await at(front.url, { oauth, headers: { "X-Key": "team-secret-1" } }).list();
+    expect(asked).toHaveLength(1);
+    expect(front.received.every(({ headers }) => headers["x-key"] === "team-secret-1")).toBe(true);
+    const toIssuer = server.received.filter(({ url }) => url !== "/mcp");
+    expect(toIssuer.map(({ url }) => url)).toContain("/token");
+    expect(toIssuer.filter(({ headers }) => headers["x-key"] !== undefined)).toEqual([]);
+  });
+
+  test("of another issuer never gets the credentials, and wrong ones are told without their secret", async () => {
+    const { server, asked, issuer } = await guarded("sesame-1234");
+    const elsewhere = {
+      issuer: "https://auth.example.com",
+      client_id: "me",
+      client_secret: "sesame-1234",
+      scope: "",
+    };
+    await expect(at(server.url, { oauth: elsewhere }).list()).rejects.toThrow();
+    expect(asked).toEqual([]);
+    const wrong = { issuer, client_id: "me", client_secret: "wrong-secret-1", scope: "" };
+    const error: unknown = await at(server.url, { oauth: wrong })
+      .list()
+      .catch((caught: unknown) => caught);
+    expect(error).toMatchObject({ name: "TerminalError", code: "tool_unauthorized" });
+    expect(String(error)).not.toContain("wrong-secret");
+  });
+
+  // Fails when each connection asks for a token of its own, or when calls at the same time do.
+  test("gives one token for all calls, beside and after each other", async () => {
+    const { server, issuer, asked } = await guarded("sesame-1234", 3_600);
+    const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
+    const { add } = at(server.url, { oauth });
+    const three = [{ sum: 5 }, { sum: 5 }, { sum: 5 }];
+    expect(await Promise.all([add(), add(), add()])).toEqual(three);
+    expect(await Promise.all([add(), add(), add()])).toEqual(three);
+    expect(asked).toHaveLength(1);
+  });
+
+  test("is asked for another token when it refuses the one that it gave", async () => {
+    const { server, issuer, asked } = await guarded("sesame-1234", 3_600);
+    const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
+    const { add } = at(server.url, { oauth });
+    await add();
+    server.revoke();
+    expect(await Promise.all([add(), add()])).toEqual([{ sum: 5 }, { sum: 5 }]);
+    expect(asked).toHaveLength(2);
+  });
+
+  test("is asked for another token shortly before the end of the one that it gave", async () => {
+    const { server, issuer, asked } = await guarded("sesame-1234", 60);
+    const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
+    const { add } = at(server.url, { oauth });
+    await add();
+    await add();
+    expect(asked).toHaveLength(1);
+    const now = performance.now();
+    vi.spyOn(performance, "now").mockReturnValue(now + 31_000);
+    await add();
+    expect(asked).toHaveLength(2);
+  });
+});

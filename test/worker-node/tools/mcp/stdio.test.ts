@@ -1,0 +1,78 @@
+import { fileURLToPath } from "node:url";
+import { afterEach, expect, test } from "vitest";
+import { z } from "zod";
+import type { JsonObject } from "../../../../shared/contracts/json.ts";
+import { createEgress } from "../../../../worker-node/outbound/egress-guard.ts";
+import { McpTools } from "../../../../worker-node/tools/mcp/mcp-tools.ts";
+import { until } from "../../../services/waiting.ts";
+import { refusingStore } from "../../fakes.ts";
+import { valueOf } from "./call.ts";
+
+const script = fileURLToPath(new URL("stdio-server.mjs", import.meta.url));
+const Who = z.object({ pid: z.number(), env: z.array(z.string()) });
+
+const open: McpTools[] = [];
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((tools) => tools.close()));
+});
+
+function worker() {
+  const tools = new McpTools({
+    egress: createEgress(""),
+    timeoutMs: 20_000,
+    masterKey: null,
+    stdio: { who: [process.execPath, script], broken: ["/no/such/command"] },
+    store: refusingStore,
+  });
+  open.push(tools);
+  const call = (name: string, more: JsonObject = {}) => {
+    const server = {
+      name: "srv",
+      server_type: "stdio",
+      command: "who",
+      owner: "_shared",
+      version: 1,
+      ...more,
+    };
+    const tool = { tool_type: "mcp", name: `srv__${name}`, tool: name, description: "", server };
+    return valueOf(tools, { ...tool, inputSchema: { type: "object" } }, {});
+  };
+  const who = async (more: JsonObject = {}) => Who.parse(await call("who", more));
+  return { tools, call, who };
+}
+
+const lives = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+};
+
+test("a server of type stdio is one process of a tenant's calls, without the worker's environment, until the worker ends", async () => {
+  const { tools, who } = worker();
+  const first = await who();
+  expect((await who()).pid).toBe(first.pid);
+  expect((await who({ tenant: "globex" })).pid).not.toBe(first.pid);
+  // Vitest sets it, as an operator sets secrets.
+  expect(process.env["VITEST"]).toBeDefined();
+  expect(first.env).not.toContain("VITEST");
+  await tools.close();
+  await until("the process has ended", () => !lives(first.pid));
+});
+
+test("a process that has ended is started anew, and one that cannot be started costs its calls alone", async () => {
+  const { call, who } = worker();
+  const first = await who();
+  await expect(call("die")).rejects.toMatchObject({ name: "RetryableError", code: "mcp_unreachable" });
+  expect((await who()).pid).not.toBe(first.pid);
+  await expect(who({ command: "broken", version: 2 })).rejects.toMatchObject({ code: "mcp_unreachable" });
+});
+
+// Fails when a definition can name a command that the operator has not allowed.
+test("no command but the operator's is started", async () => {
+  const { who } = worker();
+  for (const command of ["sh", "constructor", "__proto__", ""]) {
+    await expect(who({ command, version: 2 })).rejects.toMatchObject({ name: "TerminalError" });
+  }
+});

@@ -1,0 +1,96 @@
+import { McpTool } from "../../shared/contracts/definition/index.ts";
+import type { Step } from "../../shared/contracts/definition/index.ts";
+import { JsonValue } from "../../shared/contracts/json.ts";
+import type { JsonObject } from "../../shared/contracts/json.ts";
+import { answerOf, formOf } from "./elicitation.ts";
+import { namesOf } from "./events.ts";
+import { clip } from "./prompt.ts";
+import { CallIsOpen, RetryableError, TerminalError } from "./step-errors.ts";
+import type { McpAnswer, McpOutcome, McpPending, McpQuestion } from "./mcp-pending.ts";
+import type { OfferedTool, Performed } from "./offered-tool.ts";
+import type { StepContext } from "./ports.ts";
+
+const MESSAGE_CHARS = 10_000;
+
+/**
+ * Calls of a tool of an MCP server. A server may ask a person something before it answers, or make a task of the call: what the call waits
+ * for is committed, the step parks, and the call goes on where it was. Before the first commit, the call is repeated under its key.
+ */
+export function mcpCalls(stored: JsonObject, step: Step, context: StepContext): OfferedTool["perform"] {
+  const parsed = McpTool.safeParse(stored);
+  return async (call) => {
+    if (!parsed.success) throw new TerminalError("bad_tool", "the definition of the tool cannot be used");
+    const effectKey = await call.effect();
+    let pending = call.pending(effectKey);
+    for (;;) {
+      const answers =
+        pending === null ? {} : await answersOf(pending, { call, tool: parsed.data, step, context });
+      const request = { runId: context.runId, tool: stored, args: call.args, effectKey, pending, answers };
+      const outcome = await goOn(pending, () =>
+        context.tools.callMcp({ ...request, signal: context.signal }),
+      );
+      if (outcome.is === "result") return outcome.value;
+      pending = outcome.pending;
+      if (outcome.isNew) await call.commitPending(pending);
+      if (pending.questions.length > 0) continue;
+      if (!(await context.pause(call.at, outcome.afterMs))) throw new CallIsOpen();
+    }
+  };
+}
+
+/** A refusal of what continues a call is none of the call: the call keeps its key, under which it waits. */
+async function goOn(pending: McpPending | null, run: () => Promise<McpOutcome>): Promise<McpOutcome> {
+  try {
+    return await run();
+  } catch (error) {
+    if (pending === null || !(error instanceof RetryableError)) throw error;
+    const { code, message, retryAfterMs } = error;
+    throw new RetryableError(code, message, { cause: error, retryAfterMs });
+  }
+}
+
+type Asking = { call: Performed; tool: McpTool; step: Step; context: StepContext };
+
+/** The answers to all questions of a round. @throws CallIsOpen while one of them is open */
+async function answersOf(
+  { questions, round }: McpPending,
+  asking: Asking,
+): Promise<Readonly<Record<string, McpAnswer>>> {
+  const given: [string, McpAnswer | null][] = [];
+  for (const [i, question] of questions.entries()) {
+    given.push([question.name, await ask(question, `${asking.call.at}.ask.${round}.${i + 1}`, asking)]);
+  }
+  return Object.fromEntries(
+    given.map(([name, answer]) => {
+      if (answer === null) throw new CallIsOpen();
+      return [name, answer];
+    }),
+  );
+}
+
+/** A person's answer; null: there is none yet. A question without an answer in time is cancelled, as MCP has it. */
+async function ask(
+  { message, schema }: McpQuestion,
+  named: string,
+  { tool, step, context }: Asking,
+): Promise<McpAnswer | null> {
+  const { server, tool: tool_name } = tool;
+  const prompt = clip(`${server.name} (${tool_name}): ${message}`, MESSAGE_CHARS);
+  const timeoutMs = server.wait_timeout_seconds * 1_000;
+  const fields = formOf(schema);
+  const event = {
+    type: "human_input_required" as const,
+    ...namesOf(step),
+    prompt,
+    fields: JsonValue.parse(fields),
+    channel_id: null,
+    agent_context: { mcp_server: server.name, tool_name },
+    expires_at: new Date(Date.now() + timeoutMs).toISOString(),
+  };
+  const reply = await context.ask({ call: named, prompt, fields, timeoutMs, event });
+  if (reply.is === "open") return null;
+  if (reply.is === "expired") return { action: "cancel" };
+  const response = reply.answer;
+  context.note({ type: "human_response", ...namesOf(step), response, answered_by: reply.by });
+  return answerOf(schema, response);
+}

@@ -1,0 +1,70 @@
+import { auth, ClientCredentialsProvider, extractWWWAuthenticateParams } from "@modelcontextprotocol/client";
+import type { AuthProvider } from "@modelcontextprotocol/client";
+import type { McpServer } from "../../../shared/contracts/definition/index.ts";
+
+/** A server's 401, and the means to get another token. */
+type UnauthorizedContext = Parameters<NonNullable<AuthProvider["onUnauthorized"]>>[0];
+
+/** A token is not used in the last part of its life: the request may take as long. */
+const MARGIN_MS = 30_000;
+/** A token without `expires_in` is used for this long, unless the server refuses it before. */
+const UNKNOWN_LIFE_MS = 30 * 60_000;
+
+/**
+ * The access tokens of one version of a server that is behind OAuth (`client_credentials`), in the memory of this worker alone. All
+ * connections to the server share a token until shortly before its end, and wait for one request for the next. A call whose token is
+ * refused is repeated once with another one.
+ */
+export class OAuthTokens {
+  readonly #provider: ClientCredentialsProvider;
+  #token: { value: string; endsAtMs: number } | null = null;
+  #pending: Promise<void> | null = null;
+
+  constructor({ client_id, client_secret, issuer, scope }: NonNullable<McpServer["oauth"]>) {
+    this.#provider = new ClientCredentialsProvider({
+      clientId: client_id,
+      clientSecret: client_secret,
+      expectedIssuer: issuer,
+      ...(scope !== "" && { scope }),
+    });
+  }
+
+  /** What one connection asks for its tokens. */
+  forConnection(): AuthProvider {
+    let sent: string | undefined;
+    return {
+      token: async () => (sent = this.#current()),
+      onUnauthorized: async (refusal) => {
+        // Another connection may have got a new token meanwhile.
+        if (this.#current() === sent) await this.#renew(sent, refusal);
+      },
+    };
+  }
+
+  #current(): string | undefined {
+    if (this.#token === null || this.#token.endsAtMs - MARGIN_MS <= performance.now()) return undefined;
+    return this.#token.value;
+  }
+
+  /** A request for a token ends with the call that makes it; then a call that waited for it makes its own. */
+  async #renew(refused: string | undefined, refusal: UnauthorizedContext): Promise<void> {
+    await this.#pending?.catch(() => {});
+    if (this.#current() !== refused) return;
+    this.#pending ??= this.#request(refusal).finally(() => (this.#pending = null));
+    await this.#pending;
+  }
+
+  async #request({ response, serverUrl, fetchFn }: UnauthorizedContext): Promise<void> {
+    const { resourceMetadataUrl, scope } = extractWWWAuthenticateParams(response);
+    await auth(this.#provider, {
+      serverUrl,
+      fetchFn,
+      ...(resourceMetadataUrl !== undefined && { resourceMetadataUrl }),
+      ...(scope !== undefined && { scope }),
+    });
+    const tokens = this.#provider.tokens();
+    if (tokens === undefined) return;
+    const lifeMs = tokens.expires_in === undefined ? UNKNOWN_LIFE_MS : tokens.expires_in * 1_000;
+    this.#token = { value: tokens.access_token, endsAtMs: performance.now() + lifeMs };
+  }
+}

@@ -1,0 +1,56 @@
+import { z } from "zod";
+import { JsonRecord } from "../../../shared/contracts/json.ts";
+import type { McpServer } from "../../../shared/contracts/definition/index.ts";
+import { formOf } from "../../engine/elicitation.ts";
+import type { McpQuestion } from "../../engine/mcp-pending.ts";
+import { ToolRejection } from "../../engine/step-errors.ts";
+import { withoutCredentials } from "./result-text.ts";
+
+/** The most rounds of questions of one call, and the most questions of one round. */
+const MAX_ROUNDS = 10;
+const MAX_QUESTIONS = 8;
+/** Characters of the questions of one round, as JSON. */
+const MAX_CHARS = 65_536;
+
+const Elicitation = z.object({
+  method: z.literal("elicitation/create"),
+  params: z.object({
+    mode: z.literal("form").optional(),
+    message: z.string(),
+    requestedSchema: JsonRecord,
+  }),
+});
+
+/** @throws ToolRejection `mcp_input_required` for a call that asks without end */
+export function requireRound(round: number, { name }: McpServer): void {
+  if (round > MAX_ROUNDS) throw refusal(name, `it has asked ${MAX_ROUNDS} times, and asks again`);
+}
+
+/**
+ * The questions that a server asks a person, without its credentials.
+ * @throws ToolRejection `mcp_input_required` for what is no form (samples of a model, roots, pages to visit) or too large
+ */
+export function questionsOf(requests: Record<string, unknown>, server: McpServer): McpQuestion[] {
+  const { name: of } = server;
+  const named = Object.entries(requests);
+  if (named.length > MAX_QUESTIONS) {
+    throw refusal(of, `it asks ${named.length} questions at once, and may ask ${MAX_QUESTIONS}`);
+  }
+  const questions = named.map(([name, request]) => {
+    const parsed = Elicitation.safeParse(request);
+    if (!parsed.success) throw refusal(of, "it asks for something else than a form that a person fills in");
+    const { message, requestedSchema: schema } = parsed.data.params;
+    formOf(schema);
+    return { name, message: withoutCredentials(message, server), schema };
+  });
+  const chars = JSON.stringify(questions).length;
+  if (chars > MAX_CHARS)
+    throw refusal(of, `its questions have ${chars} characters, and may have ${MAX_CHARS}`);
+  return questions;
+}
+
+function refusal(name: string, why: string): ToolRejection {
+  return new ToolRejection(`the MCP server ${name} asks for input that cannot be given: ${why}`, {
+    code: "mcp_input_required",
+  });
+}

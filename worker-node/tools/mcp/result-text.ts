@@ -1,0 +1,48 @@
+import type { CallToolResult } from "@modelcontextprotocol/client";
+import { credentialsOf } from "../../../shared/contracts/definition/tool-secrets.ts";
+import type { McpServer } from "../../../shared/contracts/definition/index.ts";
+import type { Json } from "../../../shared/contracts/json.ts";
+import { redact } from "../../../shared/security/redact.ts";
+import { parseJson } from "../../engine/parse-json.ts";
+import { ToolRejection } from "../../engine/step-errors.ts";
+import { quote } from "./server-error.ts";
+
+const MIN_SECRET_CHARS = 4;
+
+type Content = { type: string; [field: string]: unknown };
+
+/**
+ * The value of a tool's result: its structured content, else the JSON of its text, else the text. Content that is no text is named in
+ * the text and not kept.
+ *
+ * The structured content is not held against the tool's `outputSchema`: two versions of the library's validator disagree on what fits.
+ * @throws ToolRejection that quotes a result with `isError`
+ */
+export function valueOfResult(result: CallToolResult, server: McpServer): Json {
+  const text = result.content.map((part) => textOfPart(part)).join("\n");
+  if (result.isError === true) throw new ToolRejection(quote(server, text) || "it did not say why");
+  const answer = withoutCredentials(
+    result.structuredContent === undefined ? text : JSON.stringify(result.structuredContent),
+    server,
+  );
+  return parseJson(answer) ?? answer;
+}
+
+/** A server may quote what it received. */
+export function withoutCredentials(text: string, server: McpServer): string {
+  return redact(text, credentialsOf(server), MIN_SECRET_CHARS);
+}
+
+function textOfPart(part: Content): string {
+  if (part.type === "text" && typeof part["text"] === "string") return part["text"];
+  if (part.type === "resource_link") return `[resource ${String(part["uri"])}]`;
+  if (part.type === "resource") return textOfResource(part["resource"]);
+  const kind = typeof part["mimeType"] === "string" ? ` ${part["mimeType"]}` : "";
+  return `[${part.type}${kind}: not kept]`;
+}
+
+function textOfResource(resource: unknown): string {
+  if (typeof resource !== "object" || resource === null) return "[resource: not kept]";
+  if ("text" in resource && typeof resource.text === "string") return resource.text;
+  return `[resource ${"uri" in resource ? String(resource.uri) : ""}: not kept]`;
+}

@@ -1,0 +1,199 @@
+import type { McpServer } from "../../../shared/contracts/definition/index.ts";
+import { log, messageOf } from "../../../shared/log.ts";
+import type { StateStore } from "../../../shared/store/state.ts";
+import type { Egress } from "../../outbound/egress-guard.ts";
+import { guardedFetch } from "../../outbound/guarded-fetch.ts";
+import type { Connected, ServerConnection } from "./connection.ts";
+import { RetryableError } from "../../engine/step-errors.ts";
+import { endedBy } from "./ended-by.ts";
+import { IdleConnections } from "./idle-connections.ts";
+import type { UsedServer } from "./idle-connections.ts";
+import type { StdioCommands } from "./stdio.ts";
+import type { OAuthTokens } from "./oauth-tokens.ts";
+
+/** Bytes of all bodies of one call. */
+const MAX_BYTES = 1024 * 1024;
+/** How often the rows of the servers are compared with the connections that are kept, and idle connections are closed. */
+const CHECK_MS = 10_000;
+/** The most processes of servers of type stdio, idle ones included, and how long a call waits when all are at work. */
+const MAX_PROCESSES = 8;
+const BUSY_MS = 2_000;
+/** The most servers whose access tokens are kept. */
+const MAX_TOKENS = 256;
+
+/**
+ * How to reach a server. `keeps`: the connection may be kept for the next call. `onToolsChanged`: called when the server says that its
+ * tools have changed, for as long as the connection lasts.
+ */
+export type ServerAccess = {
+  server: McpServer;
+  used: UsedServer;
+  timeoutMs: number;
+  signal: AbortSignal;
+  keeps: boolean;
+  /** A session that an earlier connection has left open; null: any will do. */
+  session: string | null;
+  onToolsChanged(): void;
+  /** The context that the server gets with every request; absent: none. */
+  traceparent?: string | undefined;
+};
+/** A server, and the connections by which a worker reaches it. */
+export type ReachedServer = { access: ServerAccess; sessions: Sessions };
+
+/**
+ * The connections of a worker to MCP servers, so that a call does not begin a session anew. One call at a time uses a connection, and
+ * the calls of one tenant with one version of one row share none with others: a server may keep what it likes in a session.
+ *
+ * An idle connection is closed after a minute, and by the next check when its row has changed or is gone, which is CHECK_MS later at
+ * most.
+ */
+export class Sessions {
+  readonly #egress: Egress;
+  readonly #store: Pick<StateStore, "readMcpVersions">;
+  readonly #stdio: StdioCommands;
+  readonly #processes = new Set<ServerConnection>();
+  readonly #idle = new IdleConnections((connection) => this.#processes.delete(connection));
+  readonly #tokens = new Map<string, { used: UsedServer; tokens: OAuthTokens }>();
+  #timer: NodeJS.Timeout | undefined;
+  #isClosed = false;
+
+  constructor(egress: Egress, store: Pick<StateStore, "readMcpVersions">, stdio: StdioCommands = {}) {
+    this.#stdio = stdio;
+    this.#egress = egress;
+    this.#store = store;
+  }
+
+  /**
+   * Uses a server once. A server that has lost the session of the connection gets a new one, once.
+   *
+   * The client library waits for polling servers and for streams that were cut much longer than a call may take, so the time limit is
+   * ours: it ends the connection whatever the library does.
+   * @throws RetryableError, TerminalError and ToolRejection as errorOfServer says; an abort of `signal` throws its reason
+   */
+  async use<Result>(access: ServerAccess, use: (connected: Connected) => Promise<Result>): Promise<Result> {
+    const { server, timeoutMs, signal, traceparent } = access;
+    signal.throwIfAborted();
+    const { isAnswer, errorOfServer, notInTime } = await library();
+    const timeout = AbortSignal.timeout(timeoutMs);
+    const limit = AbortSignal.any([signal, timeout]);
+    for (let isRepeated = false; ; isRepeated = true) {
+      const exchange = guardedFetch(this.#egress, MAX_BYTES, limit);
+      const kept = isRepeated || access.session !== null ? null : this.#idle.take(access.used);
+      if (kept?.isReusable === false) await this.#end(kept);
+      const connection = kept?.isReusable === true ? kept : await this.#connection(access);
+      let isInOrder = false;
+      try {
+        const result = await endedBy(limit, connection.run({ exchange, signal: limit, timeoutMs, traceparent }, use));
+        isInOrder = true;
+        return result;
+      } catch (error) {
+        isInOrder = isAnswer(error);
+        signal.throwIfAborted();
+        if (timeout.aborted) throw notInTime(server, timeoutMs, error);
+        if (!isRepeated && connection.hasLostSession(error, kept !== null)) continue;
+        throw errorOfServer(server, error, exchange);
+      } finally {
+        await this.#release(access, connection, isInOrder);
+      }
+    }
+  }
+
+  /** Closes idle connections; those in use are closed after their calls. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    clearInterval(this.#timer);
+    await this.#idle.closeOf(() => true);
+  }
+
+  /** Closes what is idle for long, and what belongs to a row that has changed or is gone. */
+  async check(): Promise<void> {
+    await this.#idle.closeOld(performance.now());
+    const used = [...this.#idle.used, ...[...this.#tokens.values()].map((known) => known.used)];
+    const names = new Map(
+      used.map(({ owner, name }) => [JSON.stringify([owner, name]), { owner, id: name }]),
+    );
+    if (names.size === 0) {
+      clearInterval(this.#timer);
+      this.#timer = undefined;
+      return;
+    }
+    const versions = await this.#store.readMcpVersions([...names.values()]);
+    const current = new Set(versions.map(({ owner, id, version }) => rowOf({ owner, name: id, version })));
+    const isOver = (one: UsedServer): boolean => !current.has(rowOf(one));
+    for (const [row, known] of this.#tokens) if (isOver(known.used)) this.#tokens.delete(row);
+    await this.#idle.closeOf(isOver);
+  }
+
+  async #connection(access: ServerAccess): Promise<ServerConnection> {
+    const { server, used, session, keeps: isKept, onToolsChanged } = access;
+    const { Connection } = await library();
+    const tokens = server.oauth === null ? null : await this.#tokensOf(server.oauth, used);
+    const auth = tokens?.forConnection() ?? null;
+    const isProcess = server.server_type === "stdio";
+    if (isProcess && this.#processes.size >= MAX_PROCESSES) await this.#idle.closeOf(() => true);
+    if (isProcess && this.#processes.size >= MAX_PROCESSES) {
+      const message = `the worker has ${MAX_PROCESSES} processes of MCP servers, which are all at work`;
+      throw new RetryableError("tool_unavailable", message, { retryAfterMs: BUSY_MS, answered: true });
+    }
+    const connection = new Connection({
+      server,
+      egress: this.#egress,
+      stdio: this.#stdio,
+      auth,
+      session,
+      isKept,
+      onToolsChanged,
+    });
+    if (isProcess) this.#processes.add(connection);
+    return connection;
+  }
+
+  async #tokensOf(oauth: NonNullable<McpServer["oauth"]>, used: UsedServer): Promise<OAuthTokens> {
+    const { Tokens } = await library();
+    const row = rowOf(used);
+    const known = this.#tokens.get(row);
+    if (known !== undefined) return known.tokens;
+    const tokens = new Tokens(oauth);
+    const [oldest] = this.#tokens.keys();
+    if (this.#tokens.size >= MAX_TOKENS && oldest !== undefined) this.#tokens.delete(oldest);
+    this.#tokens.set(row, { used, tokens });
+    this.#startChecks();
+    return tokens;
+  }
+
+  async #release(
+    { used, keeps }: ServerAccess,
+    connection: ServerConnection,
+    isInOrder: boolean,
+  ): Promise<void> {
+    if (!keeps || !isInOrder || !connection.isReusable || this.#isClosed) return this.#end(connection);
+    await this.#idle.keep(used, connection, performance.now());
+    this.#startChecks();
+  }
+
+  async #end(connection: ServerConnection): Promise<void> {
+    await connection.close();
+    this.#processes.delete(connection);
+  }
+
+  #startChecks(): void {
+    if (this.#isClosed) return;
+    this.#timer ??= setInterval(() => {
+      // While the store is away, no row changes either.
+      this.check().catch((error: unknown) => log.warn("mcp.check_failed", { message: messageOf(error) }));
+    }, CHECK_MS).unref();
+  }
+}
+
+/** The client library takes 14 MiB of memory, which a worker without MCP servers does not need. */
+async function library() {
+  const { ServerConnection: Connection, isAnswer } = await import("./connection.ts");
+  const { errorOfServer, notInTime } = await import("./server-error.ts");
+  const { OAuthTokens: Tokens } = await import("./oauth-tokens.ts");
+  return { Connection, isAnswer, errorOfServer, notInTime, Tokens };
+}
+
+/** The version of a row, which several tenants may use. */
+function rowOf({ owner, name, version }: Omit<UsedServer, "tenant">): string {
+  return JSON.stringify([owner, name, version]);
+}

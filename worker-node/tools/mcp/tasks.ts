@@ -1,0 +1,126 @@
+import { z } from "zod";
+import type { CallToolResult } from "@modelcontextprotocol/client";
+import type { McpServer } from "../../../shared/contracts/definition/index.ts";
+import type { McpOutcome, McpPending, McpRequest, McpTask } from "../../engine/mcp-pending.ts";
+import { ToolRejection } from "../../engine/step-errors.ts";
+import type { Connected } from "./connection.ts";
+import { asToolResult, metaOf, TaskState } from "./protocol.ts";
+import { questionsOf, requireRound } from "./questions.ts";
+import { valueOfResult } from "./result-text.ts";
+import type { ReachedServer, ServerAccess } from "./sessions.ts";
+import { quote } from "./server-error.ts";
+
+/** The pause between two polls: what the server wants within these bounds, and a tenth of the task's age. */
+const MIN_POLL_MS = 500;
+const MAX_POLL_MS = 60_000;
+const DEFAULT_POLL_MS = 1_000;
+
+/** The state of a task that has not ended yet, or its result. */
+type Polled = { is: "state"; state: TaskState } | { is: "result"; result: CallToolResult };
+/** A pending call that has a task. */
+export type PendingTask = McpPending & { task: McpTask };
+
+export function pollAfterMs({ poll_ms, began_at_ms }: McpTask, nowMs: number): number {
+  const ageMs = Math.max(0, nowMs - began_at_ms);
+  return Math.min(MAX_POLL_MS, Math.max(MIN_POLL_MS, poll_ms ?? DEFAULT_POLL_MS, ageMs / 10));
+}
+
+/** The outcome of a call whose task goes on. */
+export function waitForTask(pending: PendingTask, { isNew }: { isNew: boolean }): McpOutcome {
+  return { is: "waits", pending, isNew, afterMs: pollAfterMs(pending.task, Date.now()) };
+}
+
+/**
+ * Asks once what has become of the task of a call, after the answers to its questions are given.
+ * @throws as `Sessions.use`; a ToolRejection when the task has failed or was cancelled, or asks for input that cannot be given
+ */
+export async function goOnWithTask(
+  pending: PendingTask,
+  answers: McpRequest["answers"],
+  { access, sessions }: ReachedServer,
+): Promise<McpOutcome> {
+  const { task } = pending;
+  const given = Object.keys(answers);
+  const polled = await sessions.use(access, (connected) => poll(task, answers, connected));
+  if (polled.is === "result") return { is: "result", value: valueOfResult(polled.result, access.server) };
+  const { state } = polled;
+  const after: PendingTask = {
+    ...pending,
+    questions: [],
+    task: { ...task, answered: [...task.answered, ...given] },
+  };
+  const asked = Object.entries(state.inputRequests ?? {}).filter(
+    ([name]) => !after.task.answered.includes(name),
+  );
+  switch (state.status) {
+    case "working":
+      return waitForTask(after, { isNew: given.length > 0 });
+    case "input_required": {
+      if (task.protocol === "2025-11-25") throw cannotAsk(access);
+      if (asked.length === 0) return waitForTask(after, { isNew: given.length > 0 });
+      const round = pending.round + 1;
+      requireRound(round, access.server);
+      const questions = questionsOf(Object.fromEntries(asked), access.server);
+      return waitForTask({ ...after, round, questions }, { isNew: true });
+    }
+    default:
+      throw endedBadly(state, access.server);
+  }
+}
+
+async function poll(
+  task: McpTask,
+  answers: McpRequest["answers"],
+  { client, signal, timeoutMs: timeout, leaveOpen }: Connected,
+): Promise<Polled> {
+  const options = { signal, timeout };
+  const params = { taskId: task.id, _meta: metaOf(client) };
+  const anything = z.looseObject({});
+  if (Object.keys(answers).length > 0) {
+    const update = { method: "tasks/update", params: { ...params, inputResponses: answers } };
+    await client.request(update, anything, options);
+  }
+  const state = await client.request({ method: "tasks/get", params }, TaskState, options);
+  if (state.status === "working" && task.session !== null) leaveOpen();
+  if (state.status !== "completed") return { is: "state", state };
+  const result =
+    task.protocol === "2026-07-28"
+      ? state.result
+      : await client.request({ method: "tasks/result", params }, anything, options);
+  return { is: "result", result: asToolResult(result) };
+}
+
+/** Tells a server that nobody waits for a task any more. Whether it stops is its matter. @throws as `Sessions.use` */
+export async function cancelTask(id: string, { access, sessions }: ReachedServer): Promise<void> {
+  await sessions.use(access, ({ client, signal, timeoutMs: timeout }) => {
+    const params = { taskId: id, _meta: metaOf(client) };
+    return client.request({ method: "tasks/cancel", params }, z.looseObject({}), { signal, timeout });
+  });
+}
+
+/** Whether a task has been waited for as long as its server's definition allows. */
+export function isOverdue(
+  { began_at_ms }: McpTask,
+  { wait_timeout_seconds }: McpServer,
+  nowMs: number,
+): boolean {
+  return nowMs - began_at_ms > wait_timeout_seconds * 1_000;
+}
+
+function cannotAsk({ server }: ServerAccess): ToolRejection {
+  const message = `the task of the MCP server ${server.name} asks for input of a person, which needs protocol 2026-07-28`;
+  return new ToolRejection(message, { code: "mcp_input_required" });
+}
+
+function endedBadly({ status, statusMessage, error }: TaskState, server: McpServer): ToolRejection {
+  const said = quote(server, error?.message ?? statusMessage ?? "");
+  const what =
+    status === "cancelled"
+      ? "was cancelled by the server"
+      : status === "failed"
+        ? "failed"
+        : `is ${quote(server, status)}`;
+  return new ToolRejection(
+    `the task of the MCP server ${server.name} ${what}${said === "" ? "" : `: ${said}`}`,
+  );
+}
