@@ -48,7 +48,8 @@ async function inRequestSpan(
     await asCurrentSpan({ tracer, traceparent: span.traceparent }, next);
     const { status, headers } = c.res;
     headers.set("traceparent", span.traceparent);
-    const route = routePath(c, -1);
+    // Of the handler that was executed last: another route may match the path too.
+    const route = routePath(c);
     if (route.startsWith("/") && !route.includes("*")) {
       span.rename(`${method} ${route}`);
       span.set({ [ATTR_HTTP_ROUTE]: route });
