@@ -1,3 +1,4 @@
+import { masterKeysOf } from "../shared/security/master-keys.ts";
 import { newIncarnation } from "../shared/contracts/ids.ts";
 import type { LiveEntry } from "../shared/events/live.ts";
 import { Queue } from "../shared/queue/queue.ts";
@@ -30,7 +31,7 @@ export async function openWorker(config: Config, hooks: TestHooks) {
   const opened = await openStore(config);
   const rawStore = hooks.store?.(opened.store) ?? opened.store;
   const egress = createEgress(config.EGRESS_ALLOW);
-  const sender = new Sender(rawStore, { egress, masterKey: config.MASTER_KEY ?? null });
+  const sender = new Sender(rawStore, { egress, masterKey: masterKeysOf(config) ?? null });
   const artifacts = openObjectStore(config);
   const redis = openWorkerRedis(config, owner);
   const scripts = scriptCommands(redis.commands);

@@ -186,6 +186,9 @@ function bound(store: Statements): Statements {
     findOrphans: (...args) => store.findOrphans(...args),
     takeExpiredUploads: () => store.takeExpiredUploads(),
     forgetUploads: (...args) => store.forgetUploads(...args),
+    readSealed: (...args) => store.readSealed(...args),
+    replaceSealed: (...args) => store.replaceSealed(...args),
+    saveKeyUses: (...args) => store.saveKeyUses(...args),
     deleteExpired: () => store.deleteExpired(),
   };
 }

@@ -590,6 +590,19 @@ export class PostgresModel implements Statements {
     return null;
   }
 
+  /** No run of the model has a secret. */
+  readSealed(_after: unknown): Answer<"readSealed"> {
+    return { rows: [], next: null };
+  }
+
+  replaceSealed(..._rows: unknown[]): number {
+    return 0;
+  }
+
+  saveKeyUses(..._uses: unknown[]): null {
+    return null;
+  }
+
   deleteExpired(): boolean {
     return false;
   }

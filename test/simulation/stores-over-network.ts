@@ -70,6 +70,9 @@ export function storeOverNetwork(
     findOrphans: (...args) => call("findOrphans", () => store.findOrphans(...args)),
     takeExpiredUploads: (...args) => call("takeExpiredUploads", () => store.takeExpiredUploads(...args)),
     forgetUploads: (...args) => call("forgetUploads", () => store.forgetUploads(...args)),
+    readSealed: (...args) => call("readSealed", () => store.readSealed(...args)),
+    replaceSealed: (...args) => call("replaceSealed", () => store.replaceSealed(...args)),
+    saveKeyUses: (...args) => call("saveKeyUses", () => store.saveKeyUses(...args)),
     deleteExpired: (...args) => call("deleteExpired", () => store.deleteExpired(...args)),
   };
 }

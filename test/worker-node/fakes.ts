@@ -65,6 +65,9 @@ export const refusingStore: StateStore = {
   findOrphans: refuse,
   takeExpiredUploads: refuse,
   forgetUploads: refuse,
+  readSealed: refuse,
+  replaceSealed: refuse,
+  saveKeyUses: refuse,
   deleteExpired: refuse,
 };
 

@@ -1,5 +1,6 @@
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { IndexProgress } from "../../shared/queue/index-progress.ts";
+import type { MasterKeys } from "../../shared/security/master-keys.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { FileStore } from "../files/file-store.ts";
@@ -17,7 +18,8 @@ export type Repairs = Record<
   | "forgotten"
   | "stray"
   | "singletons"
-  | "orphans",
+  | "orphans"
+  | "resealed",
   number
 >;
 
@@ -34,6 +36,7 @@ export function noRepairs(): Repairs {
     stray: 0,
     singletons: 0,
     orphans: 0,
+    resealed: 0,
   };
 }
 
@@ -48,6 +51,8 @@ export type RepairDeps = {
   isolation: boolean;
   /** Null: this worker has no object store, and leaves what is in it to others. */
   files: FileStore | null;
+  /** The keys of MASTER_KEYS. Absent or null: this worker does not have that variable, and leaves sealed values as they are. */
+  masterKeys?: MasterKeys | null;
   /** See Heartbeat. */
   announceQueue(): Promise<void>;
   repairs: Repairs;

@@ -1,7 +1,7 @@
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
 import { endpointPlace } from "../../shared/contracts/webhook-endpoint.ts";
 import { SealError, sealedPlace, unseal } from "../../shared/security/seal.ts";
-import type { MasterKey } from "../../shared/security/seal.ts";
+import type { MasterKeys } from "../../shared/security/master-keys.ts";
 import type { DueDelivery } from "../../shared/store/webhooks/claim-deliveries.ts";
 import { WEBHOOK_REQUEST_MS } from "../../shared/timing.ts";
 import type { Egress } from "../outbound/egress-guard.ts";
@@ -12,7 +12,7 @@ import { judgeFailure, judgeResponse } from "./try-verdict.ts";
 import type { Verdict } from "./try-verdict.ts";
 
 /** `masterKey` opens the secrets of webhooks. Null: this worker has none, and cannot send a delivery with a secret. */
-export type WebhookDeps = { egress: Egress; masterKey: MasterKey | null };
+export type WebhookDeps = { egress: Egress; masterKey: MasterKeys | null };
 
 /**
  * Sends a delivery once. Every failure is a verdict; only an abort of `signal` throws, with its reason.
@@ -52,7 +52,7 @@ export async function postDelivery(
  * The secrets that sign a delivery, the current one first. A delivery with a secret is never sent unsigned: a worker that
  * cannot open the secret fails the try, and the delivery is tried again until it expires.
  */
-async function secretsOf(delivery: DueDelivery, masterKey: MasterKey | null): Promise<string[]> {
+async function secretsOf(delivery: DueDelivery, masterKey: MasterKeys | null): Promise<string[]> {
   const { run_id, tenant_id, endpoint_id, secret, previous_secret } = delivery;
   const sealed = [secret, previous_secret].filter((each) => each !== null);
   if (sealed.length === 0) return [];

@@ -48,7 +48,7 @@ const route = createRoute({
     headers: z.object({ "idempotency-key": plainName(255).optional() }),
     body: { required: true, content: { "application/json": { schema: ChatRequest } } },
   },
-  responses: { 202: json(TurnAccepted, "Accepted"), ...problems(400, 404, 409, 413, 415, 422, 429) },
+  responses: { 202: json(TurnAccepted, "Accepted"), ...problems(400, 404, 409, 413, 415, 429) },
 });
 
 export function createTurn(api: Api): void {

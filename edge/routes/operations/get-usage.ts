@@ -49,7 +49,7 @@ const routeAt = (prefix: string) =>
       params: z.object({ id: TenantId }),
       query: z.object({ from: z.iso.date().optional(), to: z.iso.date().optional() }),
     },
-    responses: { 200: json(UsageOfTenant, "The usage"), ...problems(404, 422) },
+    responses: { 200: json(UsageOfTenant, "The usage"), ...problems(404) },
   });
 
 export const getUsage = (prefix: string) => (api: Api) => {

@@ -5,7 +5,11 @@ import { errors } from "../../../shared/errors.ts";
 import { eventSchemas } from "../../../shared/contracts/event.ts";
 import { bodyOf, RUN, runPath, startApp, startRun, type TestApp } from "../app.ts";
 
-const Media = z.looseObject({ schema: z.unknown(), example: z.unknown().optional(), examples: z.unknown().optional() });
+const Media = z.looseObject({
+  schema: z.unknown(),
+  example: z.unknown().optional(),
+  examples: z.unknown().optional(),
+});
 const Content = z.object({
   content: z.record(z.string(), Media).optional(),
   $ref: z.string().optional(),

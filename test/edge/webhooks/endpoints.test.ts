@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Webhook as StandardWebhook } from "standardwebhooks";
 import { Webhook as SvixWebhook } from "svix";
 import { z } from "zod";
-import { masterKey } from "../../../shared/security/seal.ts";
+import { masterKey } from "../../../shared/security/master-keys.ts";
 import { stateStore } from "../../../shared/store/state.ts";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import { Sender } from "../../../worker-node/webhooks/sender.ts";

@@ -5,7 +5,7 @@ import { JsonRecord } from "../../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { log, messageOf } from "../../../shared/log.ts";
 import { sealedNameOfServer } from "../../../shared/security/sealed-tool.ts";
-import type { MasterKey } from "../../../shared/security/seal.ts";
+import type { MasterKeys } from "../../../shared/security/master-keys.ts";
 import type { McpListed } from "../../../shared/store/definitions/mcp-servers.ts";
 import { TerminalError } from "../../engine/step-errors.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
@@ -24,7 +24,7 @@ const Known = z.object({ listing: z.string().nullable(), age_ms: z.number().null
 export type McpToolsDeps = {
   egress: Egress;
   timeoutMs: number;
-  masterKey: MasterKey | null;
+  masterKey: MasterKeys | null;
   saveListing(found: McpListed): Promise<unknown>;
 };
 
