@@ -16,6 +16,7 @@ import { getDefinition } from "./routes/definitions/get-definition.ts";
 import { getOrchestration } from "./routes/definitions/get-orchestration.ts";
 import { getSyncStatus } from "./routes/definitions/get-sync-status.ts";
 import { listDefinitions } from "./routes/definitions/list-definitions.ts";
+import { listMasterKeys } from "./routes/operations/list-master-keys.ts";
 import { listOrchestrations } from "./routes/definitions/list-orchestrations.ts";
 import { putDefinition } from "./routes/definitions/put-definition.ts";
 import { putOrchestration } from "./routes/definitions/put-orchestration.ts";
@@ -271,6 +272,7 @@ const routes: readonly ((api: Api) => void)[] = [
     getConfig(prefix),
     changeConfig(prefix, "put"),
     changeConfig(prefix, "patch"),
+    listMasterKeys(prefix),
     testStoreAt(prefix, "redis"),
     testStoreAt(prefix, "postgres"),
     testS3At(prefix),

@@ -7,7 +7,7 @@ import { messageOf } from "../shared/log.ts";
 import type { Row } from "../shared/store/sql.ts";
 import { onOff, secretText, settingSchemas, wholeNumber } from "../shared/contracts/setting.ts";
 import type { SettingName } from "../shared/contracts/setting.ts";
-import { masterKey } from "../shared/security/seal.ts";
+import { bothSet, masterKey, masterKeys } from "../shared/security/master-keys.ts";
 
 /** The intake of a queue shard, as the stateless part of the edge calls it. */
 export type IntakeObject = Rpc.DurableObjectBranded & { submit(runs: NewRun[]): Promise<SubmitResult[]> };
@@ -61,6 +61,8 @@ const Secrets = z.object({
   METRICS_TOKEN: settingSchemas.METRICS_TOKEN.optional(),
   /** Absent: requests with a secret to seal are refused. */
   MASTER_KEY: masterKey().optional(),
+  /** Several keys, `id:key,id:key`, of which the first seals: in place of MASTER_KEY, to rotate it. */
+  MASTER_KEYS: masterKeys().optional(),
 });
 
 /** The variables and secrets of the Worker. */
@@ -120,6 +122,8 @@ export function readConfig(env: object): Config {
     const wrong = result.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
     throw new Error(`The Worker's variables are not right. ${wrong.join("; ")}.`);
   }
+  const both = bothSet(result.data);
+  if (both !== null) throw new Error(`The Worker's variables are not right. ${both}.`);
   parsed.set(env, result.data);
   return result.data;
 }

@@ -4,7 +4,7 @@ import { Lane } from "../shared/contracts/run.ts";
 import { egressPolicyOf } from "../shared/security/egress-policy.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
 import { messageOf } from "../shared/log.ts";
-import { masterKey } from "../shared/security/seal.ts";
+import { bothSet, masterKey, masterKeys } from "../shared/security/master-keys.ts";
 import { RedisEnv } from "./clients/redis-url.ts";
 
 const whole = (name: string, min: number, max: number, fallback: number) => {
@@ -106,6 +106,7 @@ const Env = RedisEnv.extend({
     .transform((value) => value === "on"),
   EGRESS_ALLOW: EgressAllow,
   MASTER_KEY: masterKey("MASTER_KEY ").optional(),
+  MASTER_KEYS: masterKeys("MASTER_KEYS ").optional(),
 }).check(({ value, issues }) => {
   if (!value.SCALE_POSTGRES_URL && !value.STATE_URL) {
     issues.push({
@@ -123,6 +124,8 @@ const Env = RedisEnv.extend({
       message: "SMTP_URL and SMTP_FROM belong together: set both, or neither",
     });
   }
+  const both = bothSet(value);
+  if (both !== null) issues.push({ code: "custom", input: value, path: ["MASTER_KEYS"], message: both });
   if (value.STATE_URL && !value.STATE_SECRET) {
     issues.push({
       code: "custom",

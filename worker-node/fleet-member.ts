@@ -1,5 +1,6 @@
 import type { Incarnation } from "../shared/contracts/ids.ts";
 import type { Queue } from "../shared/queue/queue.ts";
+import type { MasterKeys } from "../shared/security/master-keys.ts";
 import type { StateStore } from "../shared/store/state.ts";
 import type { ExecutionDeps } from "./execution/execution-state.ts";
 import type { ClaimLoopDeps } from "./fleet/claim-loop.ts";
@@ -26,6 +27,8 @@ export type FleetMemberDeps = {
   waitForWork: ClaimLoopDeps["waitForWork"];
   endWaits: ClaimLoopDeps["endWaits"];
   execution: Omit<ExecutionDeps, "confirm" | "laneSettings">;
+  /** See RepairDeps. */
+  masterKeys: MasterKeys | null;
 };
 
 /**

@@ -1,3 +1,4 @@
+import { masterKeysOf } from "../shared/security/master-keys.ts";
 import { newIncarnation } from "../shared/contracts/ids.ts";
 import type { LiveEntry } from "../shared/events/live.ts";
 import { Queue } from "../shared/queue/queue.ts";
@@ -34,7 +35,7 @@ export async function openWorker(config: Config, hooks: TestHooks) {
   const rawStore = hooks.store?.(opened.store) ?? opened.store;
   const egress = createEgress(config.EGRESS_ALLOW);
   const laneSettings = new LiveLaneSettings();
-  const masterKey = config.MASTER_KEY ?? null;
+  const masterKey = masterKeysOf(config) ?? null;
   const tracer = tracing?.tracer ?? null;
   const artifacts = openObjectStore(config);
   const readArchive = artifacts?.readRange ?? noArchive;

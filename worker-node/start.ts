@@ -29,6 +29,7 @@ export async function startWorker(
     ...shared,
     execution: execution.deps,
     timing: workerTiming,
+    masterKeys: config.MASTER_KEYS ?? null,
     isolation: config.ENABLE_TENANT_ISOLATION,
     report: () => status.forBeat(),
     onDrain: () => drainRequested.resolve(),

@@ -1,5 +1,6 @@
 import type { TenantId } from "../../shared/contracts/ids.ts";
 import { log, messageOf } from "../../shared/log.ts";
+import { masterKeysOf } from "../../shared/security/master-keys.ts";
 import { openSettings } from "../../shared/security/open-settings.ts";
 import { readLiveValues } from "../../shared/store/settings.ts";
 import type { EdgeLimits } from "../../shared/store/settings.ts";
@@ -88,7 +89,7 @@ export class LiveValues {
         if (beganMs >= readMs)
           this.#remember(id, { limits: limits.get(id) ?? null, readMs: beganMs, usedMs });
       }
-      const opened = await openSettings(settings, this.#base.MASTER_KEY);
+      const opened = await openSettings(settings, masterKeysOf(this.#base));
       if (beganMs < this.#readMs) return;
       this.#readMs = beganMs;
       this.#config = withSettings(this.#base, opened);

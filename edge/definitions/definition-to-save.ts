@@ -1,3 +1,4 @@
+import { masterKeysOf } from "../../shared/security/master-keys.ts";
 import {
   parseNewAgent,
   parseNewMcpServer,
@@ -77,7 +78,7 @@ const readTool: Reader = async ({ sql, config }, { id, owner, body, isLenient })
   const tool = checkDefinition("tools", withId(body, id, "name"), parseNewTool, isLenient);
   const stored = isMasked(tool) ? await readOwnDefinition(sql, "tools", owner, id) : null;
   const known = stored === null ? null : readStoredTool(stored);
-  const definition = await textToStore(tool, { owner, name: id }, known, config.MASTER_KEY);
+  const definition = await textToStore(tool, { owner, name: id }, known, masterKeysOf(config));
   const { name, description } = tool;
   return { row: { id, name, description, definition }, warnings: toolWarnings(tool) };
 };
@@ -95,7 +96,7 @@ const readServer: Reader = async ({ sql, config }, { id, owner, body, isLenient 
   const stored = isMasked(server) ? await readOwnDefinition(sql, "mcp_servers", owner, id) : null;
   const known = stored === null ? null : readStoredTool(stored);
   const sealedAs = { owner, name: sealedNameOfServer(id) };
-  const definition = await textToStore(server, sealedAs, known, config.MASTER_KEY);
+  const definition = await textToStore(server, sealedAs, known, masterKeysOf(config));
   const { label, description } = server;
   return { row: { id, name: label ?? id, description, definition }, warnings: serverWarnings(server) };
 };

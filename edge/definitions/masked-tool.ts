@@ -2,7 +2,7 @@ import { MASK, withoutSecrets } from "../../shared/contracts/definition/tool-sec
 import type { Owner } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
 import type { FieldError } from "../../shared/errors.ts";
-import type { MasterKey } from "../../shared/security/seal.ts";
+import type { MasterKeys } from "../../shared/security/master-keys.ts";
 import { sealSecret, sealedOf, storedText, withoutSealed } from "../../shared/security/sealed-tool.ts";
 
 /** What is saved with secrets: a tool or an MCP server. */
@@ -29,7 +29,7 @@ export async function textToStore(
   tool: WithSecrets,
   sealedAs: { owner: Owner; name: string },
   stored: Record<string, unknown> | null,
-  key: MasterKey | undefined,
+  key: MasterKeys | undefined,
 ): Promise<string> {
   const { shown, secrets } = withoutSecrets(tool);
   const known = stored !== null && originOf(stored["url"]) === originOf(tool.url) ? stored : {};

@@ -47,9 +47,12 @@ export function malformedId(error: { issues: readonly z.core.$ZodIssue[] }): App
   return new AppError("not_found", `There is no such resource${why}.`);
 }
 
-/** The problem responses of a route that needs a key, for its documentation. */
+/**
+ * The problem responses of a route that needs a key, for its documentation. 422 is one of each: a query parameter that the route
+ * does not have is refused.
+ */
 export function problems(...statuses: number[]) {
-  return problemsAlone(401, 403, 500, 503, ...statuses);
+  return problemsAlone(401, 403, 422, 500, 503, ...statuses);
 }
 
 /** These problem responses and no others, for the documentation of a route. */

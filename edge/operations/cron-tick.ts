@@ -1,3 +1,4 @@
+import { masterKeysOf } from "../../shared/security/master-keys.ts";
 import { openDatabase } from "../clients/postgres.ts";
 import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
@@ -7,9 +8,9 @@ import { sealTools } from "./seal-tools.ts";
 
 /** The edge's own work, every 15 minutes. Each part is bounded and goes on in the next tick. */
 export async function cronTick(env: Env): Promise<void> {
-  const { MASTER_KEY } = readConfig(env);
+  const keys = masterKeysOf(readConfig(env));
   const sql = openDatabase(env, 1);
   await deleteExpiredIdempotencyKeys(sql);
   await deleteObjectsOfTenants(sql, env.ARTIFACTS);
-  if (MASTER_KEY) await sealTools(sql, MASTER_KEY);
+  if (keys) await sealTools(sql, keys);
 }

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { withoutSecrets } from "../../shared/contracts/definition/tool-secrets.ts";
 import { log } from "../../shared/log.ts";
-import type { MasterKey } from "../../shared/security/seal.ts";
+import type { MasterKeys } from "../../shared/security/master-keys.ts";
 import { SEALED_TEXT, readStoredTool, sealSecret, storedText } from "../../shared/security/sealed-tool.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 
@@ -16,7 +16,7 @@ const Row = z.object({ owner: z.string(), id: z.string(), definition: z.string()
  * The edge does it, and not a worker at its start: workers are deployed first, and then every worker can open them. A tool
  * that is saved meanwhile stays as it was saved.
  */
-export async function sealTools(sql: Sql, key: MasterKey): Promise<void> {
+export async function sealTools(sql: Sql, key: MasterKeys): Promise<void> {
   const rows = await sql`
     select tenant_id as owner, id, definition from tools
     where not starts_with(definition, ${SEALED_TEXT}) order by tenant_id, id limit ${PAGE}`;

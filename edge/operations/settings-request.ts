@@ -3,7 +3,7 @@ import { SECRET_SETTINGS, secretText, settingPlace } from "../../shared/contract
 import type { SettingName } from "../../shared/contracts/setting.ts";
 import { AppError } from "../../shared/errors.ts";
 import { seal } from "../../shared/security/seal.ts";
-import type { MasterKey } from "../../shared/security/seal.ts";
+import type { MasterKeys } from "../../shared/security/master-keys.ts";
 
 const most = z.number().int().min(1).max(1_000_000_000);
 
@@ -47,7 +47,7 @@ export type SettingsChange = z.infer<typeof SettingsChange>;
 /** The change as it is stored. @throws AppError `invalid` for a secret without MASTER_KEY */
 export async function storedSettings(
   change: SettingsChange,
-  key: MasterKey | undefined,
+  key: MasterKeys | undefined,
 ): Promise<{ name: string; value: string | null }[]> {
   const stored: { name: string; value: string | null }[] = [];
   for (const [name, value] of Object.entries(change)) {
@@ -65,7 +65,7 @@ function textOf(value: boolean | number | string | string[]): string {
   return Array.isArray(value) ? value.join(",") : String(value);
 }
 
-function sealed(name: string, text: string, key: MasterKey | undefined): Promise<string> {
+function sealed(name: string, text: string, key: MasterKeys | undefined): Promise<string> {
   if (key !== undefined) return seal(key, text, settingPlace(name));
   const message = "is a secret, and this edge has no MASTER_KEY to seal it: set MASTER_KEY first";
   throw new AppError("invalid", `Not valid: ${name}.`, { fields: [{ path: name, message }] });

@@ -1,3 +1,4 @@
+import { fingerprintKeyOf, masterKeysOf } from "../../shared/security/master-keys.ts";
 import { digestOf } from "../../shared/bytes.ts";
 import type { Config } from "../env.ts";
 import { sign } from "../http/hmac.ts";
@@ -7,12 +8,9 @@ import { sign } from "../http/hmac.ts";
  * absent field, defaults that are written out and ignored fields do not change it. It has an HMAC in place of the secret:
  * without MASTER_KEY, guesses of the secret cannot be tested with it.
  */
-export async function fingerprintOf(
-  meaning: object,
-  secret: string | null,
-  { MASTER_KEY }: Config,
-): Promise<string> {
-  const sealed = MASTER_KEY && secret !== null ? await sign(MASTER_KEY, secret) : secret;
+export async function fingerprintOf(meaning: object, secret: string | null, config: Config): Promise<string> {
+  const keys = masterKeysOf(config);
+  const sealed = keys && secret !== null ? await sign(fingerprintKeyOf(keys), secret) : secret;
   return digestOf("SHA-256", JSON.stringify({ ...meaning, secret: sealed }, sortedKeys));
 }
 

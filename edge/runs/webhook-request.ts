@@ -1,3 +1,4 @@
+import { masterKeysOf } from "../../shared/security/master-keys.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
@@ -24,7 +25,8 @@ export async function webhookOf(
   }
   const url = receiverUrl(webhook_url, "webhook_url", config);
   if (secret === null) return { webhook_url: url, webhook_secret: null };
-  if (!config.MASTER_KEY) {
+  const keys = masterKeysOf(config);
+  if (!keys) {
     throw invalidField(
       "webhook_secret",
       "cannot be stored: this installation has no MASTER_KEY. Without a secret the webhook is sent unsigned",
@@ -32,7 +34,7 @@ export async function webhookOf(
   }
   return {
     webhook_url: url,
-    webhook_secret: await seal(config.MASTER_KEY, secret, sealedPlace(run, SECRET_FIELD)),
+    webhook_secret: await seal(keys, secret, sealedPlace(run, SECRET_FIELD)),
   };
 }
 

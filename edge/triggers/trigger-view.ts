@@ -1,20 +1,18 @@
+import { masterKeysOf } from "../../shared/security/master-keys.ts";
 import { z } from "zod";
 import { DefinitionId, TenantId, plainName, plainText, randomHex } from "../../shared/contracts/ids.ts";
 import { JsonRecord } from "../../shared/contracts/json.ts";
 import { RunTemplate } from "../../shared/contracts/schedule.ts";
 import { WebhookSecret } from "../../shared/contracts/webhook.ts";
 import { AppError } from "../../shared/errors.ts";
-import { sealedPlace, seal } from "../../shared/security/seal.ts";
+import { seal } from "../../shared/security/seal.ts";
 import { readOrchestration } from "../../shared/store/definitions/orchestrations.ts";
-import { TriggerId, readTrigger } from "../../shared/store/triggers/trigger-rows.ts";
+import { TriggerId, readTrigger, triggerPlace } from "../../shared/store/triggers/trigger-rows.ts";
 import type { SavedTrigger, Trigger } from "../../shared/store/triggers/trigger-rows.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import type { Config } from "../env.ts";
 import { isoTime } from "../http/time.ts";
 import { TemplateFields, templateOf } from "../schedules/run-template.ts";
-
-/** The field of a trigger for which its secret is sealed. */
-export const SECRET_FIELD = "secret";
 
 export const TriggerRequest = z
   .object({
@@ -112,8 +110,9 @@ export async function triggerOf(
   };
 }
 
-function sealFor(trigger: TriggerId, secret: string, { MASTER_KEY }: Config): Promise<string> {
-  if (MASTER_KEY) return seal(MASTER_KEY, secret, sealedPlace(trigger, SECRET_FIELD));
+function sealFor(trigger: TriggerId, secret: string, config: Config): Promise<string> {
+  const keys = masterKeysOf(config);
+  if (keys) return seal(keys, secret, triggerPlace(trigger));
   const message = "cannot be stored: this installation has no MASTER_KEY";
   throw new AppError("invalid", `Not valid: secret ${message}.`, { fields: [{ path: "secret", message }] });
 }

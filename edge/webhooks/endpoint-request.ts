@@ -1,3 +1,4 @@
+import { masterKeysOf } from "../../shared/security/master-keys.ts";
 import type { Context } from "hono";
 import { z } from "zod";
 import type { TenantId } from "../../shared/contracts/ids.ts";
@@ -23,13 +24,14 @@ export async function sealForEndpoint(
   secret: string,
   tenant: TenantId,
   id: string,
-  { MASTER_KEY }: Config,
+  config: Config,
 ): Promise<string> {
-  if (!MASTER_KEY) {
+  const keys = masterKeysOf(config);
+  if (!keys) {
     throw invalidField(
       "secret",
       "cannot be stored: this installation has no MASTER_KEY, and every delivery to an endpoint is signed",
     );
   }
-  return seal(MASTER_KEY, secret, endpointPlace(tenant, id));
+  return seal(keys, secret, endpointPlace(tenant, id));
 }

@@ -57,4 +57,4 @@ export const JsonRecord = z
       if (message !== null) context.addIssue({ code: "custom", path: [key], message });
     }
   })
-  .meta({ id: "JsonObject", type: "object" });
+  .meta({ id: "JsonObject", type: "object", additionalProperties: {} });

@@ -2,7 +2,7 @@ import { SECRET_SETTINGS, SettingName, settingPlace, settingSchemas } from "../c
 import type { StoredSetting } from "../contracts/setting.ts";
 import { log, messageOf } from "../log.ts";
 import { unseal } from "./seal.ts";
-import type { MasterKey } from "./seal.ts";
+import type { MasterKeys } from "./master-keys.ts";
 
 /**
  * The texts of the settings that this process can use. It leaves out and logs a setting of another version, and a secret that its
@@ -10,7 +10,7 @@ import type { MasterKey } from "./seal.ts";
  */
 export async function openSettings(
   stored: readonly StoredSetting[],
-  key: MasterKey | undefined,
+  key: MasterKeys | undefined,
 ): Promise<Partial<Record<SettingName, string>>> {
   const opened: Partial<Record<SettingName, string>> = {};
   for (const { name: text, value } of stored) {
@@ -27,7 +27,7 @@ export async function openSettings(
   return opened;
 }
 
-function openSecret(name: SettingName, value: string, key: MasterKey | undefined): Promise<string> {
+function openSecret(name: SettingName, value: string, key: MasterKeys | undefined): Promise<string> {
   if (key === undefined) throw new Error("MASTER_KEY is not set, so a sealed setting cannot be opened");
   return unseal(key, value, settingPlace(name));
 }

@@ -1,27 +1,15 @@
-import { z } from "zod";
-import { fromHex, utf8 } from "../bytes.ts";
+import { utf8 } from "../bytes.ts";
+import { DEFAULT_KEY_ID, bytesOfBase64 } from "./master-keys.ts";
+import type { MasterKeys } from "./master-keys.ts";
 
 /** AES-256-GCM. A random nonce of 12 bytes precedes the sealed bytes. */
 const ALGORITHM = "AES-GCM";
-const KEY_BYTES = 32;
 const NONCE_BYTES = 12;
 
-/** The first characters of a sealed value: they name its format, so that a second format can be added. */
-const VERSION = "v1.";
-
-/** The key that seals secrets: MASTER_KEY, 32 bytes. */
-export type MasterKey = Uint8Array<ArrayBuffer>;
-
-/** The schema of MASTER_KEY as text. @param name begins the error text */
-export function masterKey(name = "") {
-  return z.string().transform((text, context): MasterKey => {
-    const key = /^[0-9a-f]{64}$/i.test(text) ? fromHex(text) : fromBase64(text);
-    if (key?.length === KEY_BYTES) return key;
-    const message = `${name}must be 32 bytes, as 64 hex digits or as base64: openssl rand -base64 32`;
-    context.addIssue({ code: "custom", message });
-    return z.NEVER;
-  });
-}
+/** A value that was sealed under the key `default`: the only form before there were several keys. */
+const V1 = "v1.";
+/** `v2.<id of the key>.<sealed bytes>`. */
+const V2 = /^v2\.([a-z0-9-]{1,32})\.(.*)$/;
 
 /** A value cannot be opened: it was sealed under another key or for another place, or it is no sealed value. */
 export class SealError extends Error {
@@ -35,23 +23,33 @@ export class SealError extends Error {
  * Seals a text: it opens only with the same key, and only for the same place.
  * @param place where the value belongs, by `sealedPlace`. A value that is moved to another row does not open.
  */
-export async function seal(key: MasterKey, text: string, place: string): Promise<string> {
+export async function seal({ writer, keys }: MasterKeys, text: string, place: string): Promise<string> {
+  const key = keys.get(writer);
+  if (!key) throw new Error(`there is no master key ${writer}`);
   const nonce = crypto.getRandomValues(new Uint8Array(NONCE_BYTES));
-  const sealed = await crypto.subtle.encrypt(paramsOf(nonce, place), await keyOf(key), utf8(text));
-  return VERSION + toBase64([...nonce, ...new Uint8Array(sealed)]);
+  const sealed = await crypto.subtle.encrypt(paramsOf(nonce, place), await cryptoKeyOf(key), utf8(text));
+  const prefix = writer === DEFAULT_KEY_ID ? V1 : `v2.${writer}.`;
+  return prefix + toBase64([...nonce, ...new Uint8Array(sealed)]);
 }
 
 /** Returns the text that was sealed for this place. @throws SealError, which quotes nothing of the text */
-export async function unseal(key: MasterKey, sealed: string, place: string): Promise<string> {
-  const bytes = sealed.startsWith(VERSION) ? fromBase64(sealed.slice(VERSION.length)) : null;
-  if (!bytes) throw new SealError("this is not a sealed value");
+export async function unseal({ keys }: MasterKeys, sealed: string, place: string): Promise<string> {
+  const { id, bytes } = partsOf(sealed);
+  const key = keys.get(id);
+  if (!key)
+    throw new SealError(`the value was sealed under the master key ${id}, which is not in MASTER_KEYS here`);
   const [nonce, rest] = [bytes.subarray(0, NONCE_BYTES), bytes.subarray(NONCE_BYTES)];
   try {
-    const text = await crypto.subtle.decrypt(paramsOf(nonce, place), await keyOf(key), rest);
+    const text = await crypto.subtle.decrypt(paramsOf(nonce, place), await cryptoKeyOf(key), rest);
     return new TextDecoder().decode(text);
   } catch (cause) {
     throw new SealError("the value was sealed under another MASTER_KEY, or for another place", { cause });
   }
+}
+
+/** The id of the key that sealed a value. @throws SealError */
+export function keyIdOf(sealed: string): string {
+  return partsOf(sealed).id;
 }
 
 /** The place of a sealed value: a field of the object with this id. */
@@ -59,22 +57,23 @@ export function sealedPlace(id: string, field: string): string {
   return `${id}/${field}`;
 }
 
-function paramsOf(iv: MasterKey, place: string) {
+/** @throws SealError for what is no sealed value */
+function partsOf(sealed: string): { id: string; bytes: Uint8Array<ArrayBuffer> } {
+  const [, id = DEFAULT_KEY_ID, text = sealed.startsWith(V1) ? sealed.slice(V1.length) : null] =
+    V2.exec(sealed) ?? [];
+  const bytes = text === null ? null : bytesOfBase64(text);
+  if (!bytes) throw new SealError("this is not a sealed value");
+  return { id, bytes };
+}
+
+function paramsOf(iv: Uint8Array<ArrayBuffer>, place: string) {
   return { name: ALGORITHM, iv, additionalData: utf8(place) };
 }
 
-function keyOf(key: MasterKey): Promise<CryptoKey> {
+function cryptoKeyOf(key: Uint8Array<ArrayBuffer>): Promise<CryptoKey> {
   return crypto.subtle.importKey("raw", key, ALGORITHM, false, ["encrypt", "decrypt"]);
 }
 
 function toBase64(bytes: readonly number[]): string {
   return btoa(bytes.map((byte) => String.fromCharCode(byte)).join(""));
-}
-
-function fromBase64(text: string): Uint8Array<ArrayBuffer> | null {
-  try {
-    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-  } catch {
-    return null;
-  }
 }

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { withSecrets } from "../contracts/definition/tool-secrets.ts";
 import { sealedPlace, SealError, seal, unseal } from "./seal.ts";
-import type { MasterKey } from "./seal.ts";
+import type { MasterKeys } from "./master-keys.ts";
 
 /**
  * A tool as it is stored: masks in place of its secrets, and in `sealed` the sealed secret of each masked place. A tool
@@ -35,12 +35,17 @@ export function withoutSealed(stored: Record<string, unknown>): Record<string, u
 
 /** Seals one secret of a tool. It opens only in the same place of this owner's tool. */
 export function sealSecret(
-  key: MasterKey,
+  key: MasterKeys,
   { owner, name }: { owner: string; name: string },
   path: string,
   secret: string,
 ): Promise<string> {
-  return seal(key, secret, sealedPlace(`tool/${owner}/${name}`, path));
+  return seal(key, secret, toolPlace({ owner, name }, path));
+}
+
+/** The place of a secret of a tool. */
+export function toolPlace({ owner, name }: { owner: string; name: string }, path: string): string {
+  return sealedPlace(`tool/${owner}/${name}`, path);
 }
 
 /** The name under which the secrets of an MCP server are sealed. No tool can have it. */
@@ -54,13 +59,13 @@ export function sealedNameOfServer(server: string): string {
  * @throws SealError, which quotes no secret
  */
 export async function openTool(
-  key: MasterKey | null,
+  key: MasterKeys | null,
   { owner, name }: { owner: string; name: string },
   stored: Record<string, unknown>,
 ): Promise<Record<string, unknown>> {
   const opened = Object.entries(sealedOf(stored) ?? {}).map(async ([path, sealed]) => {
     if (!key) throw new SealError("this worker has no MASTER_KEY to open the secrets of the tool with");
-    return [path, await unseal(key, sealed, sealedPlace(`tool/${owner}/${name}`, path))] as const;
+    return [path, await unseal(key, sealed, toolPlace({ owner, name }, path))] as const;
   });
   return withSecrets(withoutSealed(stored), Object.fromEntries(await Promise.all(opened)));
 }

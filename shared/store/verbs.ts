@@ -79,6 +79,16 @@ import {
   saveFired,
   startTick,
 } from "./schedules/fire-schedules.ts";
+import {
+  KeyUse,
+  ResealedRow,
+  SealedColumn,
+  SealedPage,
+  SealedPosition,
+  readSealed,
+  replaceSealed,
+  saveKeyUses,
+} from "./sealed/sealed-values.ts";
 import type { Sql } from "./sql.ts";
 import { ChangedLimits, LimitsPosition, listChangedLimits } from "./tenants/tenant-limits.ts";
 import {
@@ -472,6 +482,24 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([z.array(UploadId).max(1_000)]),
       result: z.null(),
       run: forgetUploads,
+    }),
+    readSealed: bind({
+      name: "readSealed",
+      args: z.tuple([SealedPosition]),
+      result: SealedPage,
+      run: readSealed,
+    }),
+    replaceSealed: bind({
+      name: "replaceSealed",
+      args: z.tuple([SealedColumn, z.array(ResealedRow).max(1_000)]),
+      result: z.number().int(),
+      run: replaceSealed,
+    }),
+    saveKeyUses: bind({
+      name: "saveKeyUses",
+      args: z.tuple([z.array(KeyUse).max(1_000), z.number()]),
+      result: z.null(),
+      run: saveKeyUses,
     }),
     queueEndedRuns: bind({
       name: "queueEndedRuns",

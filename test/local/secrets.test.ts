@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { openSecrets } from "../../local/settings/secrets.ts";
-import { masterKey } from "../../shared/security/seal.ts";
+import { masterKey } from "../../shared/security/master-keys.ts";
 
 let folder: string;
 beforeEach(() => {

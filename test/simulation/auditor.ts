@@ -199,6 +199,9 @@ function bound(store: Statements): Statements {
     readArchivePlace: (...args) => store.readArchivePlace(...args),
     takeUnusedSegments: (...args) => store.takeUnusedSegments(...args),
     forgetSegments: (...args) => store.forgetSegments(...args),
+    readSealed: (...args) => store.readSealed(...args),
+    replaceSealed: (...args) => store.replaceSealed(...args),
+    saveKeyUses: (...args) => store.saveKeyUses(...args),
     deleteExpired: () => store.deleteExpired(),
   };
 }

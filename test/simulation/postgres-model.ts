@@ -612,6 +612,19 @@ export class PostgresModel implements Statements {
     return null;
   }
 
+  /** No run of the model has a secret. */
+  readSealed(_after: unknown): Answer<"readSealed"> {
+    return { rows: [], next: null };
+  }
+
+  replaceSealed(..._rows: unknown[]): number {
+    return 0;
+  }
+
+  saveKeyUses(..._uses: unknown[]): null {
+    return null;
+  }
+
   // Nothing is archived in the time of a simulation.
   queueEndedRuns(): boolean {
     return false;

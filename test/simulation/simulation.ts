@@ -158,6 +158,7 @@ export class Simulation {
       queue,
       slots,
       timing: workerTiming,
+      masterKeys: null,
       isolation: true,
       report: () => ({
         worker_id: `w${slot}`,

@@ -83,6 +83,9 @@ export function storeOverNetwork(
     readArchivePlace: (...args) => call("readArchivePlace", () => store.readArchivePlace(...args)),
     takeUnusedSegments: (...args) => call("takeUnusedSegments", () => store.takeUnusedSegments(...args)),
     forgetSegments: (...args) => call("forgetSegments", () => store.forgetSegments(...args)),
+    readSealed: (...args) => call("readSealed", () => store.readSealed(...args)),
+    replaceSealed: (...args) => call("replaceSealed", () => store.replaceSealed(...args)),
+    saveKeyUses: (...args) => call("saveKeyUses", () => store.saveKeyUses(...args)),
     deleteExpired: (...args) => call("deleteExpired", () => store.deleteExpired(...args)),
   };
 }

@@ -78,6 +78,9 @@ export const refusingStore: StateStore = {
   readArchivePlace: refuse,
   takeUnusedSegments: refuse,
   forgetSegments: refuse,
+  readSealed: refuse,
+  replaceSealed: refuse,
+  saveKeyUses: refuse,
   deleteExpired: refuse,
 };
 

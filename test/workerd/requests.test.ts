@@ -2,7 +2,8 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
-import { masterKey, sealedPlace, unseal } from "../../shared/security/seal.ts";
+import { masterKey } from "../../shared/security/master-keys.ts";
+import { sealedPlace, unseal } from "../../shared/security/seal.ts";
 import { pgArray } from "../../shared/store/sql.ts";
 import { MASTER_KEY } from "../edge/test-stores.ts";
 import { pace } from "../services/waiting.ts";

@@ -1,3 +1,4 @@
+import { masterKeysOf } from "../../shared/security/master-keys.ts";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import type { Count } from "../../shared/metrics.ts";
@@ -46,7 +47,7 @@ export function openExecution(parts: {
   const tools = createTools({
     egress,
     timeoutMs: config.TOOL_TIMEOUT_SECONDS * 1_000,
-    masterKey: config.MASTER_KEY ?? null,
+    masterKey: masterKeysOf(config) ?? null,
     stdio: config.MCP_STDIO_ALLOW,
     mail: mailOf(config),
     store,

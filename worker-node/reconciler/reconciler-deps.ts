@@ -1,5 +1,6 @@
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { IndexProgress } from "../../shared/queue/index-progress.ts";
+import type { MasterKeys } from "../../shared/security/master-keys.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { FileStore } from "../files/file-store.ts";
@@ -18,7 +19,8 @@ export type Repairs = Record<
   | "stray"
   | "singletons"
   | "orphans"
-  | "archived",
+  | "archived"
+  | "resealed",
   number
 >;
 
@@ -36,6 +38,7 @@ export function noRepairs(): Repairs {
     singletons: 0,
     orphans: 0,
     archived: 0,
+    resealed: 0,
   };
 }
 
@@ -50,6 +53,8 @@ export type RepairDeps = {
   isolation: boolean;
   /** Null: this worker has no object store, and leaves what is in it to others. */
   files: FileStore | null;
+  /** The keys of MASTER_KEYS. Absent or null: this worker does not have that variable, and leaves sealed values as they are. */
+  masterKeys?: MasterKeys | null;
   /** See Heartbeat. */
   announceQueue(): Promise<void>;
   repairs: Repairs;

@@ -10,6 +10,7 @@ import { RingScan, pushChangedLimits } from "./push-limits.ts";
 import { noRepairs } from "./reconciler-deps.ts";
 import type { RepairDeps, Repairs } from "./reconciler-deps.ts";
 import { repairSingletons } from "./singleton-repair.ts";
+import { Reseal } from "./reseal.ts";
 import { StrayScan } from "./stray-scan.ts";
 import { Reclaim } from "./reclaim.ts";
 
@@ -32,6 +33,7 @@ export class Reconciler {
   readonly #retention: Retention;
   readonly #fileSweep: FileSweep;
   readonly #journalArchive: JournalArchive;
+  readonly #reseal: Reseal;
   readonly #dueScan: DueScan;
   readonly #ringScan: RingScan;
   readonly #strayScan: StrayScan;
@@ -50,6 +52,7 @@ export class Reconciler {
     this.#retention = new Retention(this.#deps);
     this.#fileSweep = new FileSweep(this.#deps);
     this.#journalArchive = new JournalArchive(this.#deps);
+    this.#reseal = new Reseal(this.#deps);
     this.#dueScan = new DueScan(this.#deps);
     this.#ringScan = new RingScan(this.#deps);
     this.#strayScan = new StrayScan(this.#deps);
@@ -87,11 +90,15 @@ export class Reconciler {
     const isReconciler = await this.#reclaimRuns();
     await this.#repairQueue();
     // Last: no run waits for them, and their failure must not keep the queue from being repaired.
-    if (!isReconciler) return;
+    if (!isReconciler) {
+      this.#reseal.reset();
+      return;
+    }
     if (await this.#deps.store.countRuns()) this.#isPassRequested = true;
     await this.#retention.pass();
     await this.#fileSweep.pass();
     if (await this.#journalArchive.pass()) this.#isPassRequested = true;
+    if (await this.#reseal.pass()) this.#isPassRequested = true;
   }
 
   /** The repairs that need Postgres alone. @returns false when another worker makes them */

@@ -1,5 +1,5 @@
 import { SealError } from "../../shared/security/seal.ts";
-import type { MasterKey } from "../../shared/security/seal.ts";
+import type { MasterKeys } from "../../shared/security/master-keys.ts";
 import { openTool } from "../../shared/security/sealed-tool.ts";
 import { RetryableError } from "../engine/step-errors.ts";
 
@@ -9,7 +9,7 @@ import { RetryableError } from "../engine/step-errors.ts";
  * @throws RetryableError `tool_sealed`: another try may run on a worker that has the right key
  */
 export async function openSecrets(
-  masterKey: MasterKey | null,
+  masterKey: MasterKeys | null,
   sealedAs: { owner: string; name: string },
   stored: Record<string, unknown>,
 ): Promise<Record<string, unknown>> {

@@ -3,7 +3,7 @@ import type { LaneSettingsOf } from "../../shared/contracts/lane-settings.ts";
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
 import { endpointPlace } from "../../shared/contracts/webhook-endpoint.ts";
 import { SealError, sealedPlace, unseal } from "../../shared/security/seal.ts";
-import type { MasterKey } from "../../shared/security/seal.ts";
+import type { MasterKeys } from "../../shared/security/master-keys.ts";
 import type { DueDelivery } from "../../shared/store/webhooks/claim-deliveries.ts";
 import { inSpan } from "../../shared/tracing/span.ts";
 import type { Tracer } from "../../shared/tracing/span.ts";
@@ -20,7 +20,7 @@ import type { Verdict } from "./try-verdict.ts";
  */
 export type WebhookDeps = {
   egress: Egress;
-  masterKey: MasterKey | null;
+  masterKey: MasterKeys | null;
   readArchive: ReadRange;
   laneSettings: LaneSettingsOf;
   tracer?: Tracer | null;
@@ -92,7 +92,7 @@ async function postInSpan(
  * The secrets that sign a delivery, the current one first. A delivery with a secret is never sent unsigned: a worker that
  * cannot open the secret fails the try, and the delivery is tried again until it expires.
  */
-async function secretsOf(delivery: DueDelivery, masterKey: MasterKey | null): Promise<string[]> {
+async function secretsOf(delivery: DueDelivery, masterKey: MasterKeys | null): Promise<string[]> {
   const { run_id, tenant_id, endpoint_id, secret, previous_secret } = delivery;
   const sealed = [secret, previous_secret].filter((each) => each !== null);
   if (sealed.length === 0) return [];

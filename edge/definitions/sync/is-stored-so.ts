@@ -1,3 +1,4 @@
+import { masterKeysOf } from "../../../shared/security/master-keys.ts";
 import type { DefinitionKind } from "../../../shared/contracts/definition/index.ts";
 import type { Owner } from "../../../shared/contracts/tenant.ts";
 import { SealError } from "../../../shared/security/seal.ts";
@@ -20,7 +21,7 @@ export async function isStoredSo(
   if (kind !== "tools" && kind !== "mcp_servers") return false;
   const sealedAs = { owner, name: kind === "tools" ? id : sealedNameOfServer(id) };
   const open = async (definition: string): Promise<string> =>
-    JSON.stringify(await openTool(config.MASTER_KEY ?? null, sealedAs, readStoredTool(definition)));
+    JSON.stringify(await openTool(masterKeysOf(config) ?? null, sealedAs, readStoredTool(definition)));
   try {
     return (await open(stored.definition)) === (await open(text));
   } catch (error) {

@@ -6,10 +6,11 @@ import { MEDIA } from "./example-values.ts";
 
 /**
  * The document that the routes make, with what each of them would have to repeat: an example of every body and parameter, and one
- * response for each status of a problem, with an example of each of its codes.
+ * response for each status of a problem, with an example of each of its codes. Where the API takes null, the document says so.
  * @param generated a copy of the generator's document as JSON; it is changed in place
  */
 export function completeDocument(generated: JsonObject): JsonObject {
+  takeNull(generated);
   const components = objectIn(generated, "components");
   const schemas = objectIn(components, "schemas");
   for (const [name, schema] of Object.entries(schemas)) {
@@ -18,8 +19,10 @@ export function completeDocument(generated: JsonObject): JsonObject {
   const problems: JsonObject = {};
   for (const operation of operationsOf(generated)) {
     for (const parameter of listIn(operation, "parameters")) {
-      if (isObject(parameter) && parameter["schema"] !== undefined)
-        parameter["example"] = exampleOf(parameter["schema"], schemas, String(parameter["name"]));
+      if (!isObject(parameter)) continue;
+      const { name, schema } = parameter;
+      if (typeof name === "string" && schema !== undefined)
+        parameter["example"] = exampleOf(schema, schemas, name);
     }
     addExamples(operation["requestBody"], schemas);
     const responses = objectIn(operation, "responses");
@@ -34,6 +37,21 @@ export function completeDocument(generated: JsonObject): JsonObject {
   }
   components["responses"] = problems;
   return generated;
+}
+
+/**
+ * The generator writes a reference or null as "all of: the reference, an object or null", and no null is what is referred to. Here
+ * it becomes "any of: the reference, null".
+ */
+function takeNull(value: Json | undefined): void {
+  if (Array.isArray(value)) value.forEach(takeNull);
+  if (!isObject(value)) return;
+  const [reference, type] = listIn(value, "allOf");
+  if (reference !== undefined && isObject(type) && listIn(type, "type").includes("null")) {
+    delete value["allOf"];
+    value["anyOf"] = [reference, { type: "null" }];
+  }
+  Object.values(value).forEach(takeNull);
 }
 
 /** Of a schema that is a component the component has the example. */

@@ -61,7 +61,7 @@ const route = createRoute({
   responses: {
     200: json(z.union([TurnResult, HeldResult]), "The turn has ended while the request waited"),
     202: json(TurnAccepted, "Accepted"),
-    ...problems(400, 404, 409, 413, 415, 422, 429),
+    ...problems(400, 404, 409, 413, 415, 429),
   },
 });
 

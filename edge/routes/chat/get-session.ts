@@ -52,7 +52,7 @@ const route = createRoute({
     params: SessionParams,
     query: PageQuery.extend({ limit: z.coerce.number().int().min(1).max(200).default(100) }),
   },
-  responses: { 200: json(SessionWithMessages, "The session"), ...problems(400, 404, 422) },
+  responses: { 200: json(SessionWithMessages, "The session"), ...problems(400, 404) },
 });
 
 export function getSession(api: Api): void {

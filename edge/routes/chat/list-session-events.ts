@@ -35,7 +35,7 @@ const route = createRoute({
       limit: z.coerce.number().int().min(1).max(1000).default(200),
     }),
   },
-  responses: { 200: json(Events, "The events"), ...problems(400, 404, 422) },
+  responses: { 200: json(Events, "The events"), ...problems(400, 404) },
 });
 
 /** A place among the events of a session. */

@@ -27,7 +27,7 @@ const route = createRoute({
       z.object({ data: z.array(SessionView), next_cursor: z.string().nullable() }),
       "A page of sessions",
     ),
-    ...problems(400, 422),
+    ...problems(400),
   },
 });
 

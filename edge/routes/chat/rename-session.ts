@@ -31,7 +31,7 @@ const route = createRoute({
     params: SessionParams,
     body: { required: true, content: { "application/json": { schema: Changes } } },
   },
-  responses: { 200: json(SessionView, "The session"), ...problems(400, 404, 413, 415, 422) },
+  responses: { 200: json(SessionView, "The session"), ...problems(400, 404, 413, 415) },
 });
 
 export function renameSession(api: Api): void {

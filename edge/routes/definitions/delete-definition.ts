@@ -19,7 +19,7 @@ const routeOf = (kind: Kind) =>
     security: [{ key: ["definitions:write"] }],
     middleware: [needs("definitions:write")] as const,
     request: { params: z.object({ id: z.string() }), query: OwnerQuery },
-    responses: { 204: { description: "Deleted" }, ...problems(404, 422) },
+    responses: { 204: { description: "Deleted" }, ...problems(404) },
   });
 
 export const deleteDefinition = (kind: Kind) => (api: Api) => {

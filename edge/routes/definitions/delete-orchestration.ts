@@ -17,7 +17,7 @@ const route = createRoute({
   security: [{ key: ["definitions:write"] }],
   middleware: [needs("definitions:write")] as const,
   request: { params: z.object({ id: z.string() }), query: OwnerQuery },
-  responses: { 204: { description: "Deleted" }, ...problems(404, 422) },
+  responses: { 204: { description: "Deleted" }, ...problems(404) },
 });
 
 export function deleteOrchestration(api: Api): void {

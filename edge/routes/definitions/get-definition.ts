@@ -22,7 +22,7 @@ const routeOf = (kind: Kind) =>
     security: [{ key: ["runs:read"] }],
     middleware: [needs("runs:read")] as const,
     request: { params: z.object({ id: z.string() }), query: OwnerQuery },
-    responses: { 200: json(Definition, "The definition, with its version"), ...problems(404, 422) },
+    responses: { 200: json(Definition, "The definition, with its version"), ...problems(404) },
   });
 
 export const getDefinition = (kind: Kind) => (api: Api) => {

@@ -22,7 +22,7 @@ const route = createRoute({
     params: z.object({ id: z.string() }),
     query: OwnerQuery.extend({ version: z.coerce.number().int().positive().max(MAX_VERSION).optional() }),
   },
-  responses: { 200: json(Definition, "The definition, with its version"), ...problems(404, 422) },
+  responses: { 200: json(Definition, "The definition, with its version"), ...problems(404) },
 });
 
 export function getOrchestration(api: Api): void {

@@ -32,7 +32,7 @@ const routeAt = (prefix: string) =>
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,
     request: { query: OwnerQuery },
-    responses: { 200: json(SyncStatus, "The counts"), ...problems(422) },
+    responses: { 200: json(SyncStatus, "The counts"), ...problems() },
   });
 
 export const getSyncStatus = (prefix: string) => (api: Api) => {

@@ -21,7 +21,7 @@ const routeOf = (kind: Kind) =>
     security: [{ key: ["runs:read"] }],
     middleware: [needs("runs:read")] as const,
     request: { query: OwnerQuery.extend(PageQuery.shape) },
-    responses: { 200: json(z.array(Summary), `The ${kindNames[kind].many}`), ...problems(422) },
+    responses: { 200: json(z.array(Summary), `The ${kindNames[kind].many}`), ...problems() },
   });
 
 export const listDefinitions = (kind: Kind) => (api: Api) => {

@@ -18,7 +18,7 @@ const route = createRoute({
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: { query: OwnerQuery.extend(PageQuery.shape) },
-  responses: { 200: json(z.array(Summary), "The orchestrations"), ...problems(422) },
+  responses: { 200: json(z.array(Summary), "The orchestrations"), ...problems() },
 });
 
 export function listOrchestrations(api: Api): void {

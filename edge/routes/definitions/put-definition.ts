@@ -44,7 +44,7 @@ const routeOf = (kind: Kind) =>
         content: { "application/json": { schema: z.record(z.string(), z.unknown()) } },
       },
     },
-    responses: { 200: json(SavedDefinition, "Saved"), ...problems(400, 409, 413, 415, 422) },
+    responses: { 200: json(SavedDefinition, "Saved"), ...problems(400, 404, 409, 413, 415) },
   });
 
 export const putDefinition = (kind: Kind) => (api: Api) => {

@@ -30,7 +30,7 @@ const route = createRoute({
     query: OwnerQuery,
     body: { required: true, content: { "application/json": { schema: z.record(z.string(), z.unknown()) } } },
   },
-  responses: { 200: json(SavedDefinition, "Saved"), ...problems(400, 409, 413, 415, 422) },
+  responses: { 200: json(SavedDefinition, "Saved"), ...problems(400, 404, 409, 413, 415) },
 });
 
 export function putOrchestration(api: Api): void {

@@ -34,7 +34,7 @@ const routeAt = (prefix: string) =>
     },
     responses: {
       200: json(SyncResult, "What was saved, and what was not"),
-      ...problems(400, 409, 413, 415, 422),
+      ...problems(400, 409, 413, 415),
     },
   });
 

@@ -24,7 +24,7 @@ const routeAt = (prefix: string) =>
       params: z.object({ id: BudgetId }),
       query: z.object({ tenant_id: TenantId.optional() }),
     },
-    responses: { 204: { description: "Deleted" }, ...problems(404, 422) },
+    responses: { 204: { description: "Deleted" }, ...problems(404) },
   });
 
 export const deleteBudget = (prefix: string) => (api: Api) => {

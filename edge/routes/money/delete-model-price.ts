@@ -18,7 +18,7 @@ const routeAt = (prefix: string) =>
     security: [{ key: ["admin"] }],
     middleware: [needsPlatform("admin"), audited("deleteModelPrice")] as const,
     request: { query: z.object({ model: z.string().min(1).max(200) }) },
-    responses: { 204: { description: "Removed" }, ...problems(404, 422) },
+    responses: { 204: { description: "Removed" }, ...problems(404) },
   });
 
 export const deleteModelPrice = (prefix: string) => (api: Api) => {

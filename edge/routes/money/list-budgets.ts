@@ -20,7 +20,7 @@ const routeAt = (prefix: string) =>
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,
     request: { query: PageQuery.extend({ tenant_id: TenantId.optional() }) },
-    responses: { 200: json(z.array(Budget.meta({ id: "Budget" })), "The budgets"), ...problems(422) },
+    responses: { 200: json(z.array(Budget.meta({ id: "Budget" })), "The budgets"), ...problems() },
   });
 
 export const listBudgets = (prefix: string) => (api: Api) => {

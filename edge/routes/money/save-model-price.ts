@@ -29,7 +29,7 @@ const routeAt = (prefix: string) =>
         content: { "application/json": { schema: ModelPrice.meta({ id: "ModelPrice" }) } },
       },
     },
-    responses: { 200: json(ModelPrice.meta({ id: "ModelPrice" }), "Saved"), ...problems(400, 413, 415, 422) },
+    responses: { 200: json(ModelPrice.meta({ id: "ModelPrice" }), "Saved"), ...problems(400, 413, 415) },
   });
 
 export const saveModelPrice = (prefix: string) => (api: Api) => {

@@ -1,5 +1,6 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
+import { masterKeysOf } from "../../../shared/security/master-keys.ts";
 import { readSettings, saveSettings } from "../../../shared/store/settings.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
@@ -40,7 +41,7 @@ export const changeConfig = (prefix: string, method: "put" | "patch") => (api: A
     const { sql, config, expireLiveValues } = c.get("services");
     const change = c.req.valid("json");
     c.set("audit", { target: Object.keys(change).join(" "), tenant: null });
-    await saveSettings(sql, await storedSettings(change, config.MASTER_KEY), c.get("principal").key_id);
+    await saveSettings(sql, await storedSettings(change, masterKeysOf(config)), c.get("principal").key_id);
     expireLiveValues();
     return c.json(configOf(c.env, await readSettings(sql)), 200);
   });

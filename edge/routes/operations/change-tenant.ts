@@ -33,7 +33,7 @@ const routeAt = (prefix: string) =>
       params: z.object({ id: TenantId }),
       body: { required: true, content: { "application/json": { schema: Request } } },
     },
-    responses: { 200: json(Tenant, "The changed tenant"), ...problems(400, 404, 409, 413, 415, 422) },
+    responses: { 200: json(Tenant, "The changed tenant"), ...problems(400, 404, 409, 413, 415) },
   });
 
 export const changeTenant = (prefix: string) => (api: Api) => {

@@ -41,7 +41,7 @@ const routeAt = (prefix: string) =>
     security: [{ key: ["admin"] }],
     middleware: [needs("admin"), jsonBody({ schema: Request }), audited("createApiKey")] as const,
     request: { body: { required: true, content: { "application/json": { schema: Request } } } },
-    responses: { 201: json(NewApiKey, "The key"), ...problems(400, 409, 413, 415, 422) },
+    responses: { 201: json(NewApiKey, "The key"), ...problems(400, 409, 413, 415) },
   });
 
 export const createApiKey = (prefix: string) => (api: Api) => {

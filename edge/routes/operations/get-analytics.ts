@@ -38,7 +38,7 @@ const routeAt = (prefix: string) =>
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,
     request: { query: z.object({ tenant_id: TenantId.optional() }) },
-    responses: { 200: json(Analytics, "The figures"), ...problems(422) },
+    responses: { 200: json(Analytics, "The figures"), ...problems() },
   });
 
 export const getAnalytics = (prefix: string) => (api: Api) => {

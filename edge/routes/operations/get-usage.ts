@@ -50,7 +50,7 @@ const routeAt = (prefix: string) =>
       params: z.object({ id: TenantId }),
       query: z.object({ from: ClientDay.optional(), to: ClientDay.optional() }),
     },
-    responses: { 200: json(UsageOfTenant, "The usage"), ...problems(404, 422) },
+    responses: { 200: json(UsageOfTenant, "The usage"), ...problems(404) },
   });
 
 export const getUsage = (prefix: string) => (api: Api) => {

@@ -25,7 +25,7 @@ const routeAt = (prefix: string) =>
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,
     request: { query: PageQuery.extend({ tenant_id: TenantId.optional() }) },
-    responses: { 200: json(ApiKeyList, "The keys"), ...problems(400, 422) },
+    responses: { 200: json(ApiKeyList, "The keys"), ...problems(400) },
   });
 
 export const listApiKeys = (prefix: string) => (api: Api) => {

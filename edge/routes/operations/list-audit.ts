@@ -44,7 +44,7 @@ const routeAt = (prefix: string) =>
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,
     request: { query: PageQuery.extend({ tenant_id: TenantId.optional() }) },
-    responses: { 200: json(AuditList, "The changes"), ...problems(400, 422) },
+    responses: { 200: json(AuditList, "The changes"), ...problems(400) },
   });
 
 export const listAudit = (prefix: string) => (api: Api) => {

@@ -28,7 +28,7 @@ const routeAt = (prefix: string) =>
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,
     request: { query: PageQuery.extend(DeadLetterSelection.shape) },
-    responses: { 200: json(z.array(DeadLetter), "The dead letters"), ...problems(400, 422) },
+    responses: { 200: json(z.array(DeadLetter), "The dead letters"), ...problems(400) },
   });
 
 export const listDeadLetters = (prefix: string) => (api: Api) => {

@@ -34,7 +34,7 @@ const routeAt = (prefix: string) =>
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,
     request: { query: PageQuery.extend(Selection.shape) },
-    responses: { 200: json(z.array(Delivery), "The deliveries"), ...problems(400, 422) },
+    responses: { 200: json(z.array(Delivery), "The deliveries"), ...problems(400) },
   });
 
 export const listDeliveries = (prefix: string) => (api: Api) => {

@@ -18,7 +18,7 @@ const routeAt = (prefix: string) =>
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,
     request: { query: RunListQuery },
-    responses: { 200: json(z.array(RunSummary), "The runs"), ...problems(400, 422) },
+    responses: { 200: json(z.array(RunSummary), "The runs"), ...problems(400) },
   });
 
 export const listRunsAt = (prefix: string) => (api: Api) => {

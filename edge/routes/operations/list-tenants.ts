@@ -18,7 +18,7 @@ const routeAt = (prefix: string) =>
     security: [{ key: ["admin"] }],
     middleware: [needsPlatform("admin")] as const,
     request: { query: PageQuery },
-    responses: { 200: json(z.array(Tenant), "The tenants"), ...problems(422) },
+    responses: { 200: json(z.array(Tenant), "The tenants"), ...problems() },
   });
 
 export const listTenants = (prefix: string) => (api: Api) => {

@@ -43,7 +43,7 @@ const routeAt = (prefix: string) =>
     security: [{ key: ["admin"] }],
     middleware: [needs("admin"), jsonBody({ schema: Request }), audited("retryDeadLetters")] as const,
     request: { body: { required: true, content: { "application/json": { schema: Request } } } },
-    responses: { 200: json(BulkResult, "The result of each"), ...problems(400, 413, 415, 422) },
+    responses: { 200: json(BulkResult, "The result of each"), ...problems(400, 413, 415) },
   });
 
 export const retryDeadLetters = (prefix: string) => (api: Api) => {

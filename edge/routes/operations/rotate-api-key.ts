@@ -41,7 +41,7 @@ const routeAt = (prefix: string) =>
       params: z.object({ id: KeyId }),
       body: { content: { "application/json": { schema: Request } } },
     },
-    responses: { 201: json(NewApiKey, "The new key"), ...problems(400, 404, 409, 413, 415, 422) },
+    responses: { 201: json(NewApiKey, "The new key"), ...problems(400, 404, 409, 413, 415) },
   });
 
 export const rotateApiKey = (prefix: string) => (api: Api) => {

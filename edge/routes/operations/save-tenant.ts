@@ -31,7 +31,7 @@ const routeAt = (prefix: string) =>
     },
     responses: {
       201: json(z.object({ status: z.literal("created"), tenant_id: TenantId }), "Saved"),
-      ...problems(400, 409, 413, 415, 422),
+      ...problems(400, 409, 413, 415),
     },
   });
 

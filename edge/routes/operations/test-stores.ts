@@ -46,7 +46,7 @@ const routeAt = (prefix: string, name: keyof typeof TESTS) => {
     security: [{ key: ["admin"] }],
     middleware: [needsPlatform("admin"), jsonBody({ schema, optional: true }), audited(operation)] as const,
     request: { body: { content: { "application/json": { schema } } } },
-    responses: { 200: json(StoreTest, "The outcome"), ...problems(400, 413, 415, 422) },
+    responses: { 200: json(StoreTest, "The outcome"), ...problems(400, 413, 415) },
   });
 };
 
@@ -89,7 +89,7 @@ const s3RouteAt = (prefix: string) =>
       audited("testS3"),
     ] as const,
     request: { body: { content: { "application/json": { schema: S3Request } } } },
-    responses: { 200: json(StoreTest, "The outcome"), ...problems(400, 413, 415, 422) },
+    responses: { 200: json(StoreTest, "The outcome"), ...problems(400, 413, 415) },
   });
 
 export const testS3At = (prefix: string) => (api: Api) => {

@@ -47,7 +47,7 @@ const route = createRoute({
   },
   responses: {
     202: json(BatchAccepted, "The answers of the items"),
-    ...problems(400, 404, 413, 415, 422, 429),
+    ...problems(400, 404, 413, 415, 429),
   },
 });
 

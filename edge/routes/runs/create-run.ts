@@ -44,7 +44,7 @@ const route = createRoute({
   responses: {
     200: json(z.union([RunResult, HeldResult]), "The run has ended while the request waited"),
     202: json(RunAccepted, "Accepted"),
-    ...problems(400, 404, 409, 413, 415, 422, 429),
+    ...problems(400, 404, 409, 413, 415, 429),
   },
 });
 

@@ -37,7 +37,7 @@ const route = createRoute({
       description: "The lines",
       content: { [TYPES.text]: { schema: z.string() }, [TYPES.ndjson]: { schema: z.string() } },
     },
-    ...problems(404, 422),
+    ...problems(404),
   },
 });
 

@@ -38,7 +38,7 @@ const route = createRoute({
       cursor: ArtifactName.optional(),
     }),
   },
-  responses: { 200: json(Artifacts, "The values"), ...problems(404, 422) },
+  responses: { 200: json(Artifacts, "The values"), ...problems(404) },
 });
 
 export function listArtifacts(api: Api): void {

@@ -25,7 +25,7 @@ const route = createRoute({
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: { query: RunListQuery },
-  responses: { 200: json(RunList, "The runs"), ...problems(400, 422) },
+  responses: { 200: json(RunList, "The runs"), ...problems(400) },
 });
 
 export function listRuns(api: Api): void {

@@ -53,7 +53,7 @@ const route = createRoute({
     params: z.object({ run_id: RunId }),
     body: { required: true, content: { "application/json": { schema: ResumeRequest } } },
   },
-  responses: { 202: json(Resuming, "Answered"), ...problems(400, 404, 409, 413, 415, 422) },
+  responses: { 202: json(Resuming, "Answered"), ...problems(400, 404, 409, 413, 415) },
 });
 
 export function resumeRun(api: Api): void {

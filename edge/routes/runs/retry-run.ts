@@ -26,7 +26,7 @@ const route = createRoute({
     params: z.object({ run_id: RunId }),
     body: { content: { "application/json": { schema: RetryRequest } } },
   },
-  responses: { 202: json(RunAccepted, "Queued again"), ...problems(400, 404, 409, 413, 415, 422, 429) },
+  responses: { 202: json(RunAccepted, "Queued again"), ...problems(400, 404, 409, 413, 415, 429) },
 });
 
 export function retryRun(api: Api): void {

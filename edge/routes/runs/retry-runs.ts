@@ -29,7 +29,7 @@ const route = createRoute({
   security: [{ key: ["runs:write"] }],
   middleware: [needs("runs:write"), jsonBody({ schema: Request })] as const,
   request: { body: { required: true, content: { "application/json": { schema: Request } } } },
-  responses: { 200: json(BulkResult, "The result of each run"), ...problems(400, 413, 415, 422) },
+  responses: { 200: json(BulkResult, "The result of each run"), ...problems(400, 413, 415) },
 });
 
 export function retryRuns(api: Api): void {

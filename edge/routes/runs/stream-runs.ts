@@ -50,7 +50,7 @@ const route = createRoute({
   responses: {
     200: { description: "The stream of events", content: { "text/event-stream": { schema: EventStream } } },
     204: { description: "All runs have ended, and no event follows this id" },
-    ...problems(400, 404, 422, 429),
+    ...problems(400, 404, 429),
   },
 });
 

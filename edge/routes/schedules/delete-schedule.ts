@@ -16,7 +16,7 @@ const route = createRoute({
   security: [{ key: ["runs:write"] }],
   middleware: [needs("runs:write")] as const,
   request: { params: z.object({ id: z.string() }), query: TenantQuery },
-  responses: { 204: { description: "Deleted" }, ...problems(404, 422) },
+  responses: { 204: { description: "Deleted" }, ...problems(404) },
 });
 
 export function deleteSchedule(api: Api): void {

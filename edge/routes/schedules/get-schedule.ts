@@ -24,7 +24,7 @@ const route = createRoute({
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: { params: z.object({ id: z.string() }), query: TenantQuery },
-  responses: { 200: json(ScheduleDetails, "The schedule"), ...problems(404, 422) },
+  responses: { 200: json(ScheduleDetails, "The schedule"), ...problems(404) },
 });
 
 export function getSchedule(api: Api): void {

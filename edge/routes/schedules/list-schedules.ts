@@ -21,7 +21,7 @@ const route = createRoute({
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: { query: TenantQuery.extend(PageQuery.shape) },
-  responses: { 200: json(Schedules, "The schedules"), ...problems(422) },
+  responses: { 200: json(Schedules, "The schedules"), ...problems() },
 });
 
 export function listSchedules(api: Api): void {

@@ -28,7 +28,7 @@ const routeOf = (verb: "pause" | "resume") =>
     security: [{ key: ["runs:write"] }],
     middleware: [needs("runs:write")] as const,
     request: { params: z.object({ id: z.string() }), query: TenantQuery },
-    responses: { 200: json(ScheduleView, "The schedule"), ...problems(404, 409, 422) },
+    responses: { 200: json(ScheduleView, "The schedule"), ...problems(404, 409) },
   });
 
 export const pauseSchedule = (verb: "pause" | "resume") => (api: Api) => {

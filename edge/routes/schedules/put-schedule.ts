@@ -35,7 +35,7 @@ const route = createRoute({
     params: z.object({ id: DefinitionId }),
     body: { required: true, content: { "application/json": { schema: ScheduleRequest } } },
   },
-  responses: { 200: json(ScheduleView, "The schedule"), ...problems(400, 404, 409, 413, 415, 422) },
+  responses: { 200: json(ScheduleView, "The schedule"), ...problems(400, 404, 409, 413, 415) },
 });
 
 export function putSchedule(api: Api): void {

@@ -27,7 +27,7 @@ const route = createRoute({
   security: [{ key: ["runs:write"] }],
   middleware: [needs("runs:write"), jsonBody({ schema: TriggerRequest })] as const,
   request: { body: { required: true, content: { "application/json": { schema: TriggerRequest } } } },
-  responses: { 201: json(TriggerCreated, "The trigger"), ...problems(400, 404, 409, 413, 415, 422) },
+  responses: { 201: json(TriggerCreated, "The trigger"), ...problems(400, 404, 409, 413, 415) },
 });
 
 export function createTrigger(api: Api): void {

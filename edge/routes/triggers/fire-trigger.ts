@@ -1,3 +1,4 @@
+import { masterKeysOf } from "../../../shared/security/master-keys.ts";
 import { endUserOf } from "../../../shared/contracts/budget.ts";
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
@@ -7,8 +8,8 @@ import { JsonValue } from "../../../shared/contracts/json.ts";
 import type { NewRun } from "../../../shared/contracts/run.ts";
 import { RunTemplate } from "../../../shared/contracts/schedule.ts";
 import { AppError } from "../../../shared/errors.ts";
-import { sealedPlace, unseal } from "../../../shared/security/seal.ts";
-import { forgetOlderKey } from "../../../shared/store/triggers/trigger-rows.ts";
+import { unseal } from "../../../shared/security/seal.ts";
+import { forgetOlderKey, triggerPlace } from "../../../shared/store/triggers/trigger-rows.ts";
 import type { Trigger } from "../../../shared/store/triggers/trigger-rows.ts";
 import { json, problemsAlone } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
@@ -17,7 +18,7 @@ import { invalidFields, refusedError } from "../../http/problem.ts";
 import { RunAccepted, acceptedOf } from "../../runs/run-view.ts";
 import { verifyDelivery } from "../../triggers/trigger-signature.ts";
 import type { Delivery } from "../../triggers/trigger-signature.ts";
-import { SECRET_FIELD, findTrigger } from "../../triggers/trigger-view.ts";
+import { findTrigger } from "../../triggers/trigger-view.ts";
 
 /** For this time a second request with the same body starts no second run, if its sender signs neither an id nor a time. */
 const REPLAY_SECONDS = 600;
@@ -51,12 +52,9 @@ export function fireTrigger(api: Api): void {
     const { sql, config } = services;
     const trigger = await findTrigger(sql, null, c.req.param("id") ?? "");
     services.takeTurnsOf(trigger.tenant_id);
-    if (!config.MASTER_KEY) throw new AppError("internal", "This installation has no MASTER_KEY.");
-    const secret = await unseal(
-      config.MASTER_KEY,
-      trigger.secret,
-      sealedPlace(trigger.trigger_id, SECRET_FIELD),
-    );
+    const keys = masterKeysOf(config);
+    if (!keys) throw new AppError("internal", "This installation has no MASTER_KEY.");
+    const secret = await unseal(keys, trigger.secret, triggerPlace(trigger.trigger_id));
     const text = await c.req.text();
     const delivery = await verifyDelivery(c.req.raw.headers, text, secret);
     if (trigger.disabled) throw new AppError("conflict", "This trigger is disabled.");

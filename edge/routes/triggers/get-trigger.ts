@@ -15,7 +15,7 @@ const route = createRoute({
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: { params: z.object({ id: z.string() }), query: TenantQuery },
-  responses: { 200: json(TriggerView, "The trigger, without its secret"), ...problems(404, 422) },
+  responses: { 200: json(TriggerView, "The trigger, without its secret"), ...problems(404) },
 });
 
 export function getTrigger(api: Api): void {

@@ -22,7 +22,7 @@ const route = createRoute({
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: { query: TenantQuery.extend(PageQuery.shape) },
-  responses: { 200: json(Triggers, "The triggers"), ...problems(422) },
+  responses: { 200: json(Triggers, "The triggers"), ...problems() },
 });
 
 export function listTriggers(api: Api): void {

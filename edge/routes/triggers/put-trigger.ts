@@ -28,7 +28,7 @@ const route = createRoute({
     params: z.object({ id: z.string() }),
     body: { required: true, content: { "application/json": { schema: TriggerRequest } } },
   },
-  responses: { 200: json(TriggerView, "The trigger"), ...problems(400, 404, 413, 415, 422) },
+  responses: { 200: json(TriggerView, "The trigger"), ...problems(400, 404, 413, 415) },
 });
 
 export function putTrigger(api: Api): void {

@@ -34,7 +34,7 @@ const route = createRoute({
       content: { "application/octet-stream": { schema: z.string().meta({ format: "binary" }) } },
     },
   },
-  responses: { 201: json(UploadView, "Stored"), ...problems(400, 409, 411, 413, 415, 422) },
+  responses: { 201: json(UploadView, "Stored"), ...problems(400, 409, 411, 413, 415) },
 });
 
 export function createUpload(api: Api): void {

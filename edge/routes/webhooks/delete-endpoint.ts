@@ -18,7 +18,7 @@ const route = createRoute({
   security: [{ key: ["admin"] }],
   middleware: [needs("admin"), audited("deleteWebhookEndpoint")] as const,
   request: { params: EndpointParams, query: OwnerQuery },
-  responses: { 204: { description: "Deleted" }, ...problems(404, 422) },
+  responses: { 204: { description: "Deleted" }, ...problems(404) },
 });
 
 export function deleteEndpoint(api: Api): void {

@@ -20,7 +20,7 @@ const route = createRoute({
   security: [{ key: ["admin"] }],
   middleware: [needs("admin"), audited("enableWebhookEndpoint")] as const,
   request: { params: EndpointParams, query: OwnerQuery },
-  responses: { 200: json(Endpoint, "The endpoint"), ...problems(404, 422) },
+  responses: { 200: json(Endpoint, "The endpoint"), ...problems(404) },
 });
 
 export function enableEndpoint(api: Api): void {

@@ -17,7 +17,7 @@ const route = createRoute({
   security: [{ key: ["admin"] }],
   middleware: [needs("admin")] as const,
   request: { params: EndpointParams, query: OwnerQuery },
-  responses: { 200: json(Endpoint, "The endpoint"), ...problems(404, 422) },
+  responses: { 200: json(Endpoint, "The endpoint"), ...problems(404) },
 });
 
 export function getEndpoint(api: Api): void {

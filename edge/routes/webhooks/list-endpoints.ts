@@ -20,7 +20,7 @@ const route = createRoute({
   security: [{ key: ["admin"] }],
   middleware: [needs("admin")] as const,
   request: { query: OwnerQuery.extend(PageQuery.shape) },
-  responses: { 200: json(z.array(Endpoint), "The endpoints"), ...problems(422) },
+  responses: { 200: json(z.array(Endpoint), "The endpoints"), ...problems() },
 });
 
 export function listEndpoints(api: Api): void {

@@ -37,7 +37,7 @@ const route = createRoute({
   responses: {
     200: json(EndpointWithSecret, "Replaced"),
     201: json(EndpointWithSecret, "Created"),
-    ...problems(400, 409, 413, 415, 422),
+    ...problems(400, 404, 409, 413, 415),
   },
 });
 

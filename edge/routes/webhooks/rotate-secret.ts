@@ -52,7 +52,7 @@ const route = createRoute({
   },
   responses: {
     200: json(EndpointWithSecret, "The endpoint, with its secret when this request made it"),
-    ...problems(400, 404, 409, 413, 415, 422),
+    ...problems(400, 404, 409, 413, 415),
   },
 });
 

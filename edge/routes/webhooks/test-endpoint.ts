@@ -35,7 +35,7 @@ const route = createRoute({
   security: [{ key: ["admin"] }],
   middleware: [needs("admin"), audited("testWebhookEndpoint")] as const,
   request: { params: EndpointParams, query: OwnerQuery },
-  responses: { 200: json(Delivery, "The delivery"), ...problems(404, 422) },
+  responses: { 200: json(Delivery, "The delivery"), ...problems(404) },
 });
 
 export function testEndpoint(api: Api): void {

@@ -1,3 +1,4 @@
+import { sealedPlace } from "../../security/seal.ts";
 import { z } from "zod";
 import { DefinitionId, TenantId } from "../../contracts/ids.ts";
 import { MAX_PER_TENANT } from "../../contracts/schedule.ts";
@@ -9,6 +10,11 @@ export const TriggerId = z
   .regex(/^trg_[0-9a-f]{32}$/)
   .brand("TriggerId");
 export type TriggerId = z.infer<typeof TriggerId>;
+
+/** The place for which the secret of a trigger is sealed. */
+export function triggerPlace(trigger: string): string {
+  return sealedPlace(trigger, "secret");
+}
 
 /** A trigger as it is stored. Times in milliseconds since 1970. */
 const Trigger = z.object({

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
-import { masterKey } from "../../../shared/security/seal.ts";
+import { masterKey } from "../../../shared/security/master-keys.ts";
 import { openTool, sealedNameOfServer } from "../../../shared/security/sealed-tool.ts";
 import {
   claimMcpListings,

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { sealTools } from "../../../edge/operations/seal-tools.ts";
-import { masterKey } from "../../../shared/security/seal.ts";
+import { masterKey } from "../../../shared/security/master-keys.ts";
 import { openTool } from "../../../shared/security/sealed-tool.ts";
 import { bodyOf, startApp } from "../app.ts";
 import type { TestApp } from "../app.ts";

@@ -4,7 +4,7 @@ import { Webhook as StandardWebhook } from "standardwebhooks";
 import { Webhook as SvixWebhook } from "svix";
 import { z } from "zod";
 import { LANE_DEFAULTS } from "../../../shared/contracts/lane-settings.ts";
-import { masterKey } from "../../../shared/security/seal.ts";
+import { masterKey } from "../../../shared/security/master-keys.ts";
 import { stateStore } from "../../../shared/store/state.ts";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import { Sender } from "../../../worker-node/webhooks/sender.ts";

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { SealError, masterKey, sealedPlace, seal, unseal } from "../../../shared/security/seal.ts";
+import { masterKey } from "../../../shared/security/master-keys.ts";
+import { SealError, sealedPlace, seal, unseal } from "../../../shared/security/seal.ts";
 
 const HEX = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const key = masterKey().parse(HEX);

@@ -54,6 +54,7 @@ function newWorker(): FleetMember {
   const member = new FleetMember({
     owner,
     store: state,
+    masterKeys: null,
     queue,
     slots,
     timing: workerTiming,

@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { MASK } from "../../../shared/contracts/definition/tool-secrets.ts";
 import { TenantId } from "../../../shared/contracts/ids.ts";
+import { masterKeys } from "../../../shared/security/master-keys.ts";
 import { sealSecret } from "../../../shared/security/sealed-tool.ts";
 import { createSandbox } from "../../../worker-node/engine/sandbox.ts";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
@@ -48,7 +49,7 @@ afterAll(async () => {
 });
 
 test("a payment whose answer was lost is found by its key, with the tool's sealed header, and not made again", async () => {
-  const masterKey = new Uint8Array(32);
+  const masterKey = masterKeys().parse(`default:${"0".repeat(64)}`);
   const sealedAs = { owner: "acme", name: "pay" };
   const stored: JsonObject = {
     sealed: {

@@ -4,7 +4,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi 
 import { LANE_DEFAULTS } from "../../../shared/contracts/lane-settings.ts";
 import type { LaneSettings } from "../../../shared/contracts/lane-settings.ts";
 import { SECRET_FIELD } from "../../../shared/contracts/webhook.ts";
-import { masterKey, sealedPlace, seal } from "../../../shared/security/seal.ts";
+import { masterKey } from "../../../shared/security/master-keys.ts";
+import { sealedPlace, seal } from "../../../shared/security/seal.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
 import type { ClaimedDeliveries, Receiver } from "../../../shared/store/webhooks/claim-deliveries.ts";
 import { stateStore } from "../../../shared/store/state.ts";

@@ -5,7 +5,7 @@ import { JsonRecord } from "../../../shared/contracts/json.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
 import { log, messageOf } from "../../../shared/log.ts";
 import { sealedNameOfServer } from "../../../shared/security/sealed-tool.ts";
-import type { MasterKey } from "../../../shared/security/seal.ts";
+import type { MasterKeys } from "../../../shared/security/master-keys.ts";
 import type { McpListed } from "../../../shared/store/definitions/mcp-servers.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import { TerminalError, ToolRejection } from "../../engine/step-errors.ts";
@@ -37,7 +37,7 @@ const Known = z.object({ listing: z.string().nullable(), age_ms: z.number().null
 export type McpToolsDeps = {
   egress: Egress;
   timeoutMs: number;
-  masterKey: MasterKey | null;
+  masterKey: MasterKeys | null;
   /** The commands of servers of type stdio, by their names in definitions; absent: there are none. */
   stdio?: StdioCommands;
   store: Pick<StateStore, "readMcpVersions" | "saveMcpListing" | "saveMcpTask" | "forgetMcpTask">;
