@@ -50,6 +50,8 @@ export const Usage = z.object({
   estimated: z.literal(true).exactOptional(),
   /** A cancel, a timeout or a drain cut the call off, or made its answer useless. */
   wasted: z.literal(true).exactOptional(),
+  /** The answer was kept from an earlier call: nothing was called, and nothing is paid. */
+  cached: z.literal(true).exactOptional(),
   /** The name under which the call is reserved in budgets: its charge takes the place of the reservation. */
   reserved: z.string().exactOptional(),
 });

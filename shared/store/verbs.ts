@@ -25,6 +25,14 @@ import { NewEntry } from "./journal/new-entry.ts";
 import { findCommitted, readStoredPage } from "./journal/read-journal.ts";
 import { ModelPrice } from "../contracts/model-price.ts";
 import { WokenRun, wakeBudgetWaits } from "./money/budget-waits.ts";
+import {
+  AnswerToKeep,
+  AnswerWanted,
+  KeptAnswer,
+  MAX_KEPT_AT_ONCE,
+  keepAnswers,
+  readKeptAnswer,
+} from "./money/kept-answers.ts";
 import { readModelPrices } from "./money/model-prices.ts";
 import { CallToReserve, Reservation, releaseReservation, reserveInBudgets } from "./money/reserve.ts";
 import { countRuns } from "./metrics/count-runs.ts";
@@ -212,6 +220,18 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([]),
       result: z.array(ModelPrice),
       run: readModelPrices,
+    }),
+    readKeptAnswer: bind({
+      name: "readKeptAnswer",
+      args: z.tuple([AnswerWanted]),
+      result: KeptAnswer.nullable(),
+      run: readKeptAnswer,
+    }),
+    keepAnswers: bind({
+      name: "keepAnswers",
+      args: z.tuple([z.array(AnswerToKeep).max(MAX_KEPT_AT_ONCE)]),
+      result: z.null(),
+      run: keepAnswers,
     }),
     beat: bind({
       name: "beat",

@@ -149,6 +149,8 @@ function bound(store: Statements): Statements {
     reserveInBudgets: (...args) => store.reserveInBudgets(...args),
     releaseReservation: (...args) => store.releaseReservation(...args),
     wakeBudgetWaits: () => store.wakeBudgetWaits(),
+    readKeptAnswer: (...args) => store.readKeptAnswer(...args),
+    keepAnswers: (...args) => store.keepAnswers(...args),
     readModelPrices: () => store.readModelPrices(),
     beat: (...args) => store.beat(...args),
     readPinnedDefinition: (...args) => store.readPinnedDefinition(...args),

@@ -377,6 +377,15 @@ export class PostgresModel implements Statements {
     return [];
   }
 
+  /** No step of the simulation keeps answers. */
+  readKeptAnswer(): Answer<"readKeptAnswer"> {
+    return null;
+  }
+
+  keepAnswers(): null {
+    return null;
+  }
+
   readModelPrices(): Answer<"readModelPrices"> {
     return [];
   }

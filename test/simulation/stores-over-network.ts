@@ -32,6 +32,8 @@ export function storeOverNetwork(
     reserveInBudgets: (...args) => call("reserveInBudgets", () => store.reserveInBudgets(...args)),
     releaseReservation: (...args) => call("releaseReservation", () => store.releaseReservation(...args)),
     wakeBudgetWaits: (...args) => call("wakeBudgetWaits", () => store.wakeBudgetWaits(...args)),
+    readKeptAnswer: (...args) => call("readKeptAnswer", () => store.readKeptAnswer(...args)),
+    keepAnswers: (...args) => call("keepAnswers", () => store.keepAnswers(...args)),
     readModelPrices: (...args) => call("readModelPrices", () => store.readModelPrices(...args)),
     beat: (...args) => call("beat", () => store.beat(...args)),
     readPinnedDefinition: (...args) =>

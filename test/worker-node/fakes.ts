@@ -29,6 +29,8 @@ export const refusingStore: StateStore = {
   releaseReservation: refuse,
   wakeBudgetWaits: refuse,
   readModelPrices: refuse,
+  readKeptAnswer: refuse,
+  keepAnswers: refuse,
   beat: refuse,
   readPinnedDefinition: refuse,
   readDefinition: refuse,

@@ -32,7 +32,7 @@ export type ExecutionDeps = {
   journal: Journal;
   definitions: Definitions;
   models: Models;
-  prices: Pick<Prices, "refresh" | "quote" | "errorOf">;
+  prices: Pick<Prices, "refresh" | "quote" | "errorOf" | "nameOf">;
   tools: Tools;
   sandbox: Pick<SharedSandbox, "of">;
   artifacts: ObjectStore | null;
@@ -53,6 +53,8 @@ export type ExecutionDeps = {
     | "readRunFiles"
     | "reserveInBudgets"
     | "releaseReservation"
+    | "readKeptAnswer"
+    | "keepAnswers"
   >;
   /** Counts what the metrics of the fleet show. */
   count: Count;

@@ -16,6 +16,7 @@ import type { Track } from "../../shared/journal/track.ts";
 import { effectsOfTurn, turnOfUsage, usageOfTurn } from "../engine/conversation-turns.ts";
 import { loopVariablesOf, sourceOf } from "../engine/loop-variables.ts";
 import { inTrack, stepRetry } from "../engine/events.ts";
+import type { AnswerToKeep } from "../../shared/store/money/kept-answers.ts";
 import type { NewArtifact } from "../../shared/store/files/new-artifact.ts";
 import { runFiles } from "../files/run-files.ts";
 import { costOf, toCheckpoint, whenSpent } from "../engine/machine.ts";
@@ -29,6 +30,7 @@ import { BudgetPause } from "./budgets.ts";
 import { agentOf, chatOf } from "./chat-context.ts";
 import { spentBy } from "./child-limits.ts";
 import { Children } from "./children.ts";
+import { keepAnswers, withKeptAnswers } from "./kept-answers.ts";
 import { paidModels } from "./paid-models.ts";
 import { waitForBudget } from "./wait-for-budget.ts";
 import { publishedEvents } from "./published-events.ts";
@@ -120,6 +122,7 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
         unchargedUsage,
         usage,
         artifacts: [],
+        answers: [],
       });
     } catch (error) {
       // A stop cuts the calls of the try off, or makes their answers useless. Failed tries are charged like others.
@@ -222,6 +225,8 @@ type Try = {
   usage: TryUsage;
   /** The files of this try that no turn has committed. The try appends to it. */
   artifacts: NewArtifact[];
+  /** The answers of models that are kept when the step has its result. */
+  answers: AnswerToKeep[];
 };
 
 /** Tries a step once, within the step's timeout. Throws what the step throws, or a Stop. */
@@ -262,12 +267,13 @@ async function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
 /** The visit's result, with its large values in the object store. `began`: by the wall clock and the monotonic clock. */
 async function resultOf(
   { state, scope, track, step, visit, large }: Visit,
-  { turns, tries, unchargedUsage, artifacts }: Try,
+  { turns, tries, unchargedUsage, artifacts, answers }: Try,
   result: StepResult,
   began: { at: number; ms: number },
 ): Promise<Tried> {
   const { waitedMs = 0 } = result;
   state.reply?.answer(result.response);
+  keepAnswers(state, answers);
   const place = { definition: scope.definition, track, step, visit };
   const stored = { ...result, set: await large.storeValues(result.set) };
   const durationMs = waitedMs + performance.now() - began.ms;
@@ -296,7 +302,7 @@ function startsRuns({ type }: Step): boolean {
 /** What the step can reach during this try. */
 function contextOf(
   visit: Visit,
-  { turns, effectSuffix, usage, artifacts: written }: Try,
+  { turns, tries, effectSuffix, usage, artifacts: written, answers: given }: Try,
   { signal, reply, child }: Pick<StepContext, "signal" | "reply" | "child">,
 ): StepContext {
   const { state, scope, track, step, large, signal: trackSignal } = visit;
@@ -345,7 +351,11 @@ function contextOf(
       return child(request);
     },
     charge: (used) => void usage.set(used.call, used),
-    models: paidModels(visit, { usage, signal, spent }),
+    models: withKeptAnswers(
+      visit,
+      { mayTake: tries === 1 && state.progress.rewinds === 0, given, signal },
+      paidModels(visit, { usage, signal, spent }),
+    ),
     // After its timeout a try may still note events: they are dropped.
     note: (...events) => {
       if (signal.aborted) return;

@@ -1,5 +1,6 @@
 import { modelOf, parseModelName } from "../../shared/contracts/model-name.ts";
 import { priceError, priceOf, replacedPrices } from "../../shared/contracts/model-price.ts";
+import type { ModelName } from "../../shared/contracts/model-name.ts";
 import type { ModelPrice, ReplacedPrices } from "../../shared/contracts/model-price.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import type { ModelRequest } from "../engine/ports.ts";
@@ -56,6 +57,11 @@ export class Prices {
       log.warn("prices.read_failed", { message: messageOf(error) });
     }
     this.#readAtMs = startedMs;
+  }
+
+  /** The provider and the model that are called for this name (null: the default one); null: it names none. */
+  nameOf(model: string | null): ModelName | null {
+    return parseModelName(modelOf(model) ?? this.#defaultModel());
   }
 
   /** Why a limit on money refuses this model (null: the default one): it has no known price. Null: it has one, or names no model. */

@@ -89,6 +89,8 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
       returning 1
     ), deleted_budgets as (
       delete from budgets where tenant_id in (select tenant_id from deleting) returning 1
+    ), deleted_answers as (
+      delete from kept_answers where tenant_id in (select tenant_id from deleting) returning 1
     ), deleted_keys as (
       delete from api_keys where tenant_id in (select tenant_id from deleting) returning 1
     ), counted as (
@@ -101,7 +103,7 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
         + (select count(*) from deleted_batches) + (select count(*) from deleted_schedules)
         + (select count(*) from deleted_ticks) + (select count(*) from deleted_triggers)
         + (select count(*) from deleted_uploads) + (select count(*) from deleted_budgets)
-        + (select count(*) from deleted_keys) as deleted
+        + (select count(*) from deleted_answers) + (select count(*) from deleted_keys) as deleted
     ), purged as (
       -- The limits of a tenant that is created anew under this id. Its own stay 0 until then.
       update tenants t set purged_at = now(), objects_before = now(), name = '', weight = 1,
