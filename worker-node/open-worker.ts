@@ -1,5 +1,6 @@
 import { newIncarnation } from "../shared/contracts/ids.ts";
 import type { LiveEntry } from "../shared/events/live.ts";
+import { ProviderCalls } from "../shared/providers/provider-calls.ts";
 import { Queue } from "../shared/queue/queue.ts";
 import type { RedisCommands } from "../shared/queue/scripts.ts";
 import type { StateStore } from "../shared/store/state.ts";
@@ -34,7 +35,9 @@ export async function openWorker(config: Config, hooks: TestHooks) {
   const artifacts = openObjectStore(config);
   const redis = openWorkerRedis(config, owner);
   const scripts = scriptCommands(redis.commands);
-  const queue = new Queue(hooks.commands?.(scripts) ?? scripts, config.QUEUE_SHARDS);
+  const commands = hooks.commands?.(scripts) ?? scripts;
+  const queue = new Queue(commands, config.QUEUE_SHARDS);
+  const providerCalls = new ProviderCalls(commands);
   const children = childStarts({
     queue,
     maxDepth: Math.ceil(config.MAX_GLOBAL_QUEUE_DEPTH / config.QUEUE_SHARDS),
@@ -49,7 +52,17 @@ export async function openWorker(config: Config, hooks: TestHooks) {
   const live = publishLive(redis.commands, config.EVENT_SHARDS);
   const publish = hooks.publish?.(live) ?? live;
   const counters = new Counters();
-  const parts = { owner, config, store, artifacts, egress, publish, children, count: counters };
+  const parts = {
+    owner,
+    config,
+    store,
+    artifacts,
+    egress,
+    publish,
+    children,
+    providerCalls,
+    count: counters,
+  };
   const execution = openExecution(parts);
   const close = async (): Promise<void> => {
     redis.close();

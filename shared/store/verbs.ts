@@ -33,6 +33,8 @@ import {
   keepAnswers,
   readKeptAnswer,
 } from "./money/kept-answers.ts";
+import { ProviderLimit } from "../contracts/provider-limit.ts";
+import { readProviderLimits } from "./money/provider-limits.ts";
 import { readModelPrices } from "./money/model-prices.ts";
 import { CallToReserve, Reservation, releaseReservation, reserveInBudgets } from "./money/reserve.ts";
 import { countRuns } from "./metrics/count-runs.ts";
@@ -220,6 +222,12 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([]),
       result: z.array(ModelPrice),
       run: readModelPrices,
+    }),
+    readProviderLimits: bind({
+      name: "readProviderLimits",
+      args: z.tuple([]),
+      result: z.array(ProviderLimit),
+      run: readProviderLimits,
     }),
     readKeptAnswer: bind({
       name: "readKeptAnswer",

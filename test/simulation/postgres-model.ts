@@ -386,6 +386,10 @@ export class PostgresModel implements Statements {
     return null;
   }
 
+  readProviderLimits(): Answer<"readProviderLimits"> {
+    return [];
+  }
+
   readModelPrices(): Answer<"readModelPrices"> {
     return [];
   }

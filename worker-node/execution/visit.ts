@@ -23,6 +23,7 @@ import { costOf, toCheckpoint, whenSpent } from "../engine/machine.ts";
 import type { StepContext, StepResult } from "../engine/ports.ts";
 import { failureOf, judge } from "../engine/retry-policy.ts";
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
+import { ProviderWait } from "../models/provider-wait.ts";
 import { forkerOf, runStep } from "../engine/steps/index.ts";
 import { deadlineOf } from "../journal/run-log.ts";
 import type { Append } from "../journal/run-log.ts";
@@ -33,6 +34,7 @@ import { Children } from "./children.ts";
 import { keepAnswers, withKeptAnswers } from "./kept-answers.ts";
 import { paidModels } from "./paid-models.ts";
 import { waitForBudget } from "./wait-for-budget.ts";
+import { waitForProvider } from "./wait-for-provider.ts";
 import { publishedEvents } from "./published-events.ts";
 import type { LongWait, Visit } from "./execution-state.ts";
 import { loadValue } from "./large-values.ts";
@@ -136,6 +138,7 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
         throw signal.reason;
       }
       if (error instanceof BudgetPause) return waitForBudget(visit, tries, error);
+      if (error instanceof ProviderWait) return waitForProvider(visit, tries, error);
       const { code } = error instanceof Stop ? { code: error.why } : failureOf(error);
       state.deps.count.add("synapse_step_failures_total", { step_type: visit.step.type, code });
       const decided = afterFailure(visit, tries, error);
