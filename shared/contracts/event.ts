@@ -41,6 +41,8 @@ export const eventSchemas = {
   llm_delta: z.object({ orch_step_id: z.string(), text: z.string(), first: z.literal(true).exactOptional() }),
   /** What an agent says before it calls tools. A long thought is divided: its parts have the same `turn`. */
   llm_thought: StepRef.extend({ thought: z.string(), turn: z.number().int(), ...Delegated }),
+  /** A crash has cut off the model's answer, which begins anew. `wasted_usd`: what the cut call cost, as it is estimated. */
+  llm_restart: StepRef.extend({ model: z.string(), wasted_usd: z.number() }),
   /** A model call of the step waits for its provider: a limit, or the circuit breaker, which `code` says. It is no failure. */
   provider_wait: StepRef.extend({
     model: z.string(),

@@ -20,6 +20,7 @@ import { deleteExpired } from "./delete-expired.ts";
 import { forgetUploads, takeExpiredUploads } from "./files/expired-uploads.ts";
 import { findOrphans } from "./files/orphans.ts";
 import { RunFileList, readRunFiles } from "./files/run-files.ts";
+import { readCutText } from "./journal/cut-text.ts";
 import { Committed, flush } from "./journal/flush.ts";
 import { NewEntry } from "./journal/new-entry.ts";
 import { findCommitted, readStoredPage } from "./journal/read-journal.ts";
@@ -222,6 +223,12 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([]),
       result: z.array(ModelPrice),
       run: readModelPrices,
+    }),
+    readCutText: bind({
+      name: "readCutText",
+      args: z.tuple([RunId, z.number().int(), z.string()]),
+      result: z.string(),
+      run: readCutText,
     }),
     readProviderLimits: bind({
       name: "readProviderLimits",

@@ -2,9 +2,11 @@
 import { createServer } from "node:http";
 import type { ServerResponse } from "node:http";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
 import { bodyOf, runPath } from "../edge/app.ts";
-import { text } from "../worker-node/models/provider-server.ts";
-import { startApi } from "./api.ts";
+import { chunk, text } from "../worker-node/models/provider-server.ts";
+import { addDeltas, onlyText } from "../../shared/events/delta-text.ts";
+import { startApi, untilEnd } from "./api.ts";
 import type { FlowApi } from "./api.ts";
 
 let api: FlowApi;
@@ -70,4 +72,36 @@ test("workers together make no more calls than the operator allows; the runs tha
   );
   expect(all).toHaveLength(6);
   expect(most).toBe(2);
+});
+
+// Fails when what a killed worker had paid for is charged by nobody, or when viewers join the old text and the new one.
+test("after a kill -9 in the middle of an answer the call is made again, and its text and its waste say so", async () => {
+  const half = "Half of a long answer. ".repeat(20);
+  const ask = async (run: string, what: string) => bodyOf(await api.call("GET", runPath(run, what)));
+  const run = await api.start("calls");
+  await expect.poll(() => open.length, { timeout: 20_000 }).toBe(1);
+  open[0]?.write(chunk({ content: half }));
+  const Events = z.object({ events: z.array(z.object({ event: z.looseObject({ type: z.string() }) })) });
+  const events = async () =>
+    Events.parse(await ask(run, "events?limit=200")).events.map(({ event }) => event);
+  await expect
+    .poll(async () => (await events()).map(({ type }) => type), { timeout: 20_000 })
+    .toContain("llm_delta");
+  const Owner = z.object({ worker_id: z.string() });
+  const { worker_id } = Owner.parse((await events()).find(({ type }) => type === "worker_picked_up"));
+  const at = worker_id === "a" ? 0 : 1;
+  open.length = 0;
+  await api.workers[at]?.stop("SIGKILL");
+  await expect.poll(() => open.length, { timeout: 30_000 }).toBe(1);
+  answerAll();
+  expect(await untilEnd(api, run)).toBe("completed");
+  const all = await events();
+  expect(all.map(({ type }) => type)).toContain("llm_restart");
+  expect(onlyText(addDeltas(all))).toBe("fine");
+  const rows = await api.stores.sql`
+    select kind, estimated, output_tokens from usage where run_id = ${run} order by kind`;
+  expect(rows).toMatchObject([
+    { kind: "charged" },
+    { kind: "wasted", estimated: true, output_tokens: half.length / 4 },
+  ]);
 });

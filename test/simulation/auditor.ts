@@ -151,6 +151,7 @@ function bound(store: Statements): Statements {
     wakeBudgetWaits: () => store.wakeBudgetWaits(),
     readKeptAnswer: (...args) => store.readKeptAnswer(...args),
     keepAnswers: (...args) => store.keepAnswers(...args),
+    readCutText: (...args) => store.readCutText(...args),
     readProviderLimits: () => store.readProviderLimits(),
     readModelPrices: () => store.readModelPrices(),
     beat: (...args) => store.beat(...args),

@@ -386,6 +386,11 @@ export class PostgresModel implements Statements {
     return null;
   }
 
+  /** The models of a simulation stream no text. */
+  readCutText(): string {
+    return "";
+  }
+
   readProviderLimits(): Answer<"readProviderLimits"> {
     return [];
   }

@@ -34,6 +34,7 @@ export function storeOverNetwork(
     wakeBudgetWaits: (...args) => call("wakeBudgetWaits", () => store.wakeBudgetWaits(...args)),
     readKeptAnswer: (...args) => call("readKeptAnswer", () => store.readKeptAnswer(...args)),
     keepAnswers: (...args) => call("keepAnswers", () => store.keepAnswers(...args)),
+    readCutText: (...args) => call("readCutText", () => store.readCutText(...args)),
     readProviderLimits: (...args) => call("readProviderLimits", () => store.readProviderLimits(...args)),
     readModelPrices: (...args) => call("readModelPrices", () => store.readModelPrices(...args)),
     beat: (...args) => call("beat", () => store.beat(...args)),

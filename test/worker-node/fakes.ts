@@ -29,6 +29,7 @@ export const refusingStore: StateStore = {
   releaseReservation: refuse,
   wakeBudgetWaits: refuse,
   readModelPrices: refuse,
+  readCutText: refuse,
   readProviderLimits: refuse,
   readKeptAnswer: refuse,
   keepAnswers: refuse,

@@ -192,6 +192,7 @@ export class Conversation {
       signal: this.#context.signal,
       onText: (piece) => published?.push(piece),
       onRestart: () => published?.restart(),
+      onContinue: () => published?.continue(),
     });
     published?.flush();
     const { text, tool_calls, parts = null } = answer;

@@ -195,6 +195,8 @@ export type ModelRequest = {
   onText(text: string): void;
   /** Called when the text so far turns out to be no part of the answer: it was thought aloud. */
   onRestart?(): void;
+  /** Called when the text that follows goes on with what an earlier execution has published. */
+  onContinue?(): void;
   /** Called with what the call has used so far, also when it fails later. The last time counts. Null: it has used nothing. */
   onUsage?(usage: ModelAnswer["usage"] | null): void;
   /** The tenant that it is for: calls to a provider take turns by tenant. */

@@ -30,6 +30,7 @@ import type { Append } from "../journal/run-log.ts";
 import { BudgetPause } from "./budgets.ts";
 import { agentOf, chatOf } from "./chat-context.ts";
 import { spentBy } from "./child-limits.ts";
+import { afterCrash } from "./cut-calls.ts";
 import { Children } from "./children.ts";
 import { keepAnswers, withKeptAnswers } from "./kept-answers.ts";
 import { paidModels } from "./paid-models.ts";
@@ -223,8 +224,8 @@ type Try = {
   /** The number of this try, from 1. */
   tries: number;
   effectSuffix: string;
-  /** The model calls of earlier tries that are not charged yet. */
-  unchargedUsage: readonly Usage[];
+  /** The model calls of earlier tries, and of a crashed execution, that are not charged yet. The try appends the latter. */
+  unchargedUsage: Usage[];
   usage: TryUsage;
   /** The files of this try that no turn has committed. The try appends to it. */
   artifacts: NewArtifact[];
@@ -305,7 +306,7 @@ function startsRuns({ type }: Step): boolean {
 /** What the step can reach during this try. */
 function contextOf(
   visit: Visit,
-  { turns, tries, effectSuffix, usage, artifacts: written, answers: given }: Try,
+  { turns, tries, effectSuffix, unchargedUsage, usage, artifacts: written, answers: given }: Try,
   { signal, reply, child }: Pick<StepContext, "signal" | "reply" | "child">,
 ): StepContext {
   const { state, scope, track, step, large, signal: trackSignal } = visit;
@@ -357,7 +358,11 @@ function contextOf(
     models: withKeptAnswers(
       visit,
       { mayTake: tries === 1 && state.progress.rewinds === 0, given, signal },
-      paidModels(visit, { usage, signal, spent }),
+      afterCrash(
+        visit,
+        { signal, charge: (cut) => void unchargedUsage.push(cut) },
+        paidModels(visit, { usage, signal, spent }),
+      ),
     ),
     // After its timeout a try may still note events: they are dropped.
     note: (...events) => {
