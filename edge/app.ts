@@ -31,6 +31,9 @@ import { renameSession } from "./routes/chat/rename-session.ts";
 import { streamSession } from "./routes/chat/stream-session.ts";
 import { syncBundle } from "./routes/definitions/sync-definitions.ts";
 import { deleteBudget } from "./routes/money/delete-budget.ts";
+import { deleteProviderLimit } from "./routes/money/delete-provider-limit.ts";
+import { listProviderLimits } from "./routes/money/list-provider-limits.ts";
+import { saveProviderLimit } from "./routes/money/save-provider-limit.ts";
 import { deleteModelPrice } from "./routes/money/delete-model-price.ts";
 import { listBudgets } from "./routes/money/list-budgets.ts";
 import { listModels } from "./routes/money/list-models.ts";
@@ -291,6 +294,9 @@ const routes: readonly ((api: Api) => void)[] = [
     deleteBudget(prefix),
     saveModelPrice(prefix),
     deleteModelPrice(prefix),
+    listProviderLimits(prefix),
+    saveProviderLimit(prefix),
+    deleteProviderLimit(prefix),
   ]),
   callState,
   health,

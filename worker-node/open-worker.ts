@@ -1,6 +1,7 @@
 import { masterKeysOf } from "../shared/security/master-keys.ts";
 import { newIncarnation } from "../shared/contracts/ids.ts";
 import type { LiveEntry } from "../shared/events/live.ts";
+import { ProviderCalls } from "../shared/providers/provider-calls.ts";
 import { Queue } from "../shared/queue/queue.ts";
 import type { RedisCommands } from "../shared/queue/scripts.ts";
 import type { StateStore } from "../shared/store/state.ts";
@@ -48,7 +49,9 @@ export async function openWorker(config: Config, hooks: TestHooks) {
   });
   const redis = openWorkerRedis(config, owner);
   const scripts = scriptCommands(redis.commands, tracing);
-  const queue = new Queue(hooks.commands?.(scripts) ?? scripts, config.QUEUE_SHARDS);
+  const commands = hooks.commands?.(scripts) ?? scripts;
+  const queue = new Queue(commands, config.QUEUE_SHARDS);
+  const providerCalls = new ProviderCalls(commands);
   const children = childStarts({
     queue,
     maxDepth: Math.ceil(config.MAX_GLOBAL_QUEUE_DEPTH / config.QUEUE_SHARDS),
@@ -63,7 +66,18 @@ export async function openWorker(config: Config, hooks: TestHooks) {
   const live = publishLive(redis.commands, config.EVENT_SHARDS, tracing);
   const publish = hooks.publish?.(live) ?? live;
   const counters = new Counters();
-  const parts = { owner, config, store, artifacts, egress, publish, children, count: counters, tracing };
+  const parts = {
+    owner,
+    config,
+    store,
+    artifacts,
+    egress,
+    publish,
+    children,
+    providerCalls,
+    count: counters,
+    tracing,
+  };
   const execution = openExecution(parts);
   const close = async (): Promise<void> => {
     redis.close();

@@ -31,6 +31,8 @@ const Blocker = z.discriminatedUnion("kind", [
     /** Of a wait for a budget. */
     budget_id: z.string().optional(),
   }),
+  /** What all workers together may ask of the provider of this model is used up, or it has failed several times in a row. */
+  z.object({ kind: z.literal("provider"), model: z.string(), until: z.iso.datetime() }),
   /** The tenant's queue has no room for a run that this one is to start. */
   z.object({ kind: z.literal("queue_room"), orchestration_id: z.string(), path: z.string() }),
 ]);
@@ -50,6 +52,8 @@ export const Diagnosis = z
       "delayed",
       "singleton",
       "retry_wait",
+      "provider_limit",
+      "provider_open",
       "waiting",
       "tenant_disabled",
       "no_worker",

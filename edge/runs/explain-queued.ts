@@ -20,7 +20,17 @@ export function notYetDue(facts: RunFacts): Cause {
     const sentence = `The run starts at ${until}.`;
     return { reason: "delayed", sentence, blocked_by, sinceMs: facts.queued_at_ms };
   }
-  return retryWait(retry, facts.wake_at_ms ?? facts.now_ms);
+  return providerWait(retry, until) ?? retryWait(retry, facts.wake_at_ms ?? facts.now_ms);
+}
+
+/** A model call of the step waits for its provider; null: the step is tried again. */
+function providerWait({ step, error, provider }: RetryPark, until: string): Cause | null {
+  if (provider === undefined) return null;
+  return {
+    reason: error.code === "provider_open" ? "provider_open" : "provider_limit",
+    sentence: `Step ${step} waits to call ${error.message}. It asks again at ${until}.`,
+    blocked_by: [{ kind: "provider", model: provider.model, until }],
+  };
 }
 
 /** The wait for the next try of a step with which the run has parked; null: it has parked for another reason, or not at all. */

@@ -41,6 +41,17 @@ export const eventSchemas = {
   llm_delta: z.object({ orch_step_id: z.string(), text: z.string(), first: z.literal(true).exactOptional() }),
   /** What an agent says before it calls tools. A long thought is divided: its parts have the same `turn`. */
   llm_thought: StepRef.extend({ thought: z.string(), turn: z.number().int(), ...Delegated }),
+  /** A crash has cut off the model's answer, which begins anew. `wasted_usd`: what the cut call cost, as it is estimated. */
+  llm_restart: StepRef.extend({ model: z.string(), wasted_usd: z.number() }),
+  /** A model call of the step waits for its provider: a limit, or the circuit breaker, which `code` says. It is no failure. */
+  provider_wait: StepRef.extend({
+    model: z.string(),
+    code: z.enum(["provider_limit", "provider_open"]),
+    message: z.string(),
+    retry_in_seconds: z.number(),
+  }),
+  /** A model's answer was kept from an earlier call with the same request: nothing is called, or paid. */
+  llm_cached: StepRef.extend({ model: z.string(), age_seconds: z.number() }),
   /** The oldest messages of a chat's history were summarized: the model gets the summary in their place from here on. */
   history_compacted: StepRef.extend({
     messages: z.number().int(),

@@ -50,6 +50,8 @@ export const Usage = z.object({
   estimated: z.literal(true).exactOptional(),
   /** A cancel, a timeout or a drain cut the call off, or made its answer useless. */
   wasted: z.literal(true).exactOptional(),
+  /** The answer was kept from an earlier call: nothing was called, and nothing is paid. */
+  cached: z.literal(true).exactOptional(),
   /** The name under which the call is reserved in budgets: its charge takes the place of the reservation. */
   reserved: z.string().exactOptional(),
 });
@@ -116,7 +118,10 @@ export const TurnCheckpoint = z.object({
 });
 export type TurnCheckpoint = z.infer<typeof TurnCheckpoint>;
 
-/** A try of a visit failed, and the next one waits for its time. */
+/**
+ * A try of a visit failed, and the next one waits for its time; or a model call of the visit waits for its provider, which is no
+ * failure. Both are one record, because workers of an earlier version know only the first, and do the same with it.
+ */
 export const RetryPark = z.object({
   track: Place,
   step: z.string(),
@@ -132,6 +137,8 @@ export const RetryPark = z.object({
   first_failed_at: z.string(),
   /** How long the next try waits, from the commit of this entry on. */
   wait_ms: z.number().nonnegative().default(0),
+  /** Of a wait for a provider, which `error` names: the model, and the number of this wait in the visit. */
+  provider: z.object({ model: z.string(), waits: z.number().int().positive() }).exactOptional(),
 });
 export type RetryPark = z.infer<typeof RetryPark>;
 

@@ -4,7 +4,7 @@
  * same step in two branches or iterations that stream at once has two texts.
  */
 export const DELTA_RULE =
-  "The text of a step is its `llm_delta`s joined from the latest one with `first: true` on; its `step_retry` empties it. " +
+  "The text of a step is its `llm_delta`s joined from the latest one with `first: true` on; its `step_retry` and `llm_restart` empty it. " +
   "In a branch or a loop a step is named by its `path`, elsewhere by its `orch_step_id`.";
 
 /** An event as a client gets it, as far as text is concerned. */
@@ -27,7 +27,7 @@ export function addDeltas(
 ): Map<string, string> {
   const joined = new Map(texts);
   for (const { type, orch_step_id = "", path: step = orch_step_id, text = "", first = false } of events) {
-    if (type === "step_retry") joined.delete(step);
+    if (type === "step_retry" || type === "llm_restart") joined.delete(step);
     if (type === "llm_delta") joined.set(step, (first ? "" : (joined.get(step) ?? "")) + text);
   }
   return joined;

@@ -27,7 +27,7 @@ export type RedisCommands = {
   eval(script: string, keys: string[], args: string[], verb: string): Promise<unknown>;
 };
 
-type Script = { verb: string; source: string; sha: Promise<string> };
+export type Script = { verb: string; source: string; sha: Promise<string> };
 
 /**
  * One script for each verb of the queue: common.lua followed by the verb's file. A full Redis must refuse new runs (`admit`)
@@ -52,8 +52,27 @@ export const scripts = {
 };
 
 function defineScript(verb: string, text: string, { whenFull } = { whenFull: true }): Script {
-  const source = `#!lua${whenFull ? " flags=allow-oom" : ""}\n${common}\n${text}`;
+  return scriptOf(verb, `#!lua${whenFull ? " flags=allow-oom" : ""}\n${common}\n${text}`);
+}
+
+/** @param verb the name of the script in spans */
+export function scriptOf(verb: string, source: string): Script {
   return { verb, source, sha: digestOf("SHA-1", source) };
+}
+
+/** Runs a script by its digest, or by its text when this Redis does not know it yet. */
+export async function runScript(
+  redis: RedisCommands,
+  script: Script,
+  ofScript: string[],
+  args: string[],
+): Promise<unknown> {
+  try {
+    return await redis.evalsha(await script.sha, ofScript, args, script.verb);
+  } catch (error) {
+    if (!(error instanceof Error) || !error.message.includes("NOSCRIPT")) throw error;
+    return await redis.eval(script.source, ofScript, args, script.verb);
+  }
 }
 
 /** The shard's Redis has no index: it is new, was emptied, or lost a key. The reconciler has to rebuild it. */
@@ -84,16 +103,9 @@ export class ShardScripts {
     return reply;
   }
 
-  /** Runs a script by its digest, or by its text when this Redis does not know it yet. @returns "cold" when the shard is cold */
+  /** @returns "cold" when the shard is cold */
   async runOrCold(shard: number, script: Script, args: readonly string[]): Promise<unknown> {
-    const ofShard = [keys.ready(shard)];
-    const all = [...args, String(this.shards)];
-    try {
-      return await this.#redis.evalsha(await script.sha, ofShard, all, script.verb);
-    } catch (error) {
-      if (!(error instanceof Error) || !error.message.includes("NOSCRIPT")) throw error;
-      return await this.#redis.eval(script.source, ofShard, all, script.verb);
-    }
+    return runScript(this.#redis, script, [keys.ready(shard)], [...args, String(this.shards)]);
   }
 
   /**

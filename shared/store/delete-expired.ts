@@ -9,7 +9,7 @@ const BATCH = 10_000;
 /**
  * Retention (docs/protocol.md 7.8). Deletes the rows of workers without a beat for a day, idempotency keys older than
  * 24 hours, deliveries that the lane `webhooks` keeps no longer, the record of ticks after 7 days, audit rows older than a year,
- * chat sessions that were deleted, or never had a turn, for a day, model calls of budgets that were deleted
+ * answers of models that were kept for their time, chat sessions that were deleted, or never had a turn, for a day, model calls of budgets that were deleted
  * meanwhile, and what belongs to deleted tenants. What deleted workers
  * have counted is kept in the common sums.
  * @returns true when more expired rows may be left: at least one table gave a full batch
@@ -41,6 +41,10 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
     ), deleted_messages as (
       -- Those that a turn added while its session was deleted.
       delete from chat_messages m using deleted_sessions d where m.session_id = d.session_id
+    ), deleted_answers as (
+      delete from kept_answers where (tenant_id, request_hash) in (
+        select tenant_id, request_hash from kept_answers where expires_at < now() order by expires_at limit ${BATCH})
+      returning 1
     ), deleted_ticks as (
       delete from schedule_ticks where (tenant_id, schedule_id, tick_at) in (
         select tenant_id, schedule_id, tick_at from schedule_ticks where recorded_at < now() - interval '7 days'
@@ -48,7 +52,7 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
       returning 1
     )
     select greatest((select count(*) from deleted_keys), (select count(*) from deleted_audit), (select count(*) from deleted_sessions),
-      (select count(*) from deleted_ticks))::int as largest_batch`;
+      (select count(*) from deleted_ticks), (select count(*) from deleted_answers))::int as largest_batch`;
   await foldCounters(sql);
   const hasMoreOfTenants = await deleteOfTenants(sql);
   const hasMoreDeliveries = await deleteDeliveries(sql);

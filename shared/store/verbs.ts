@@ -45,11 +45,22 @@ import { deleteExpired } from "./delete-expired.ts";
 import { forgetUploads, takeExpiredUploads } from "./files/expired-uploads.ts";
 import { findOrphans } from "./files/orphans.ts";
 import { RunFileList, readRunFiles } from "./files/run-files.ts";
+import { readCutText } from "./journal/cut-text.ts";
 import { Committed, flush } from "./journal/flush.ts";
 import { NewEntry } from "./journal/new-entry.ts";
 import { findCommitted, readStoredPage } from "./journal/read-journal.ts";
 import { ModelPrice } from "../contracts/model-price.ts";
 import { WokenRun, wakeBudgetWaits } from "./money/budget-waits.ts";
+import {
+  AnswerToKeep,
+  AnswerWanted,
+  KeptAnswer,
+  MAX_KEPT_AT_ONCE,
+  keepAnswers,
+  readKeptAnswer,
+} from "./money/kept-answers.ts";
+import { ProviderLimit } from "../contracts/provider-limit.ts";
+import { readProviderLimits } from "./money/provider-limits.ts";
 import { readModelPrices } from "./money/model-prices.ts";
 import { CallToReserve, Reservation, releaseReservation, reserveInBudgets } from "./money/reserve.ts";
 import { countRuns } from "./metrics/count-runs.ts";
@@ -254,6 +265,30 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([]),
       result: z.array(ModelPrice),
       run: readModelPrices,
+    }),
+    readCutText: bind({
+      name: "readCutText",
+      args: z.tuple([RunId, z.number().int(), z.string()]),
+      result: z.string(),
+      run: readCutText,
+    }),
+    readProviderLimits: bind({
+      name: "readProviderLimits",
+      args: z.tuple([]),
+      result: z.array(ProviderLimit),
+      run: readProviderLimits,
+    }),
+    readKeptAnswer: bind({
+      name: "readKeptAnswer",
+      args: z.tuple([AnswerWanted]),
+      result: KeptAnswer.nullable(),
+      run: readKeptAnswer,
+    }),
+    keepAnswers: bind({
+      name: "keepAnswers",
+      args: z.tuple([z.array(AnswerToKeep).max(MAX_KEPT_AT_ONCE)]),
+      result: z.null(),
+      run: keepAnswers,
     }),
     beat: bind({
       name: "beat",

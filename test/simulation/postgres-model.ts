@@ -379,6 +379,24 @@ export class PostgresModel implements Statements {
     return [];
   }
 
+  /** No step of the simulation keeps answers. */
+  readKeptAnswer(): Answer<"readKeptAnswer"> {
+    return null;
+  }
+
+  keepAnswers(): null {
+    return null;
+  }
+
+  /** The models of a simulation stream no text. */
+  readCutText(): string {
+    return "";
+  }
+
+  readProviderLimits(): Answer<"readProviderLimits"> {
+    return [];
+  }
+
   readModelPrices(): Answer<"readModelPrices"> {
     return [];
   }

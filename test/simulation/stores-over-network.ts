@@ -33,6 +33,10 @@ export function storeOverNetwork(
     releaseReservation: (...args) => call("releaseReservation", () => store.releaseReservation(...args)),
     wakeBudgetWaits: (...args) => call("wakeBudgetWaits", () => store.wakeBudgetWaits(...args)),
     takeStarts: (...args) => call("takeStarts", () => store.takeStarts(...args)),
+    readKeptAnswer: (...args) => call("readKeptAnswer", () => store.readKeptAnswer(...args)),
+    keepAnswers: (...args) => call("keepAnswers", () => store.keepAnswers(...args)),
+    readCutText: (...args) => call("readCutText", () => store.readCutText(...args)),
+    readProviderLimits: (...args) => call("readProviderLimits", () => store.readProviderLimits(...args)),
     readModelPrices: (...args) => call("readModelPrices", () => store.readModelPrices(...args)),
     beat: (...args) => call("beat", () => store.beat(...args)),
     readPinnedDefinition: (...args) =>

@@ -5,7 +5,7 @@ import { Usage } from "../../shared/contracts/journal-entry.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 
-const ToolCall = z.object({ id: z.string(), name: z.string(), args: JsonValue });
+export const ToolCall = z.object({ id: z.string(), name: z.string(), args: JsonValue });
 const Appended = z.discriminatedUnion("role", [
   z.object({ role: z.literal("user"), content: z.string() }),
   z.object({

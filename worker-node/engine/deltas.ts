@@ -4,12 +4,12 @@ import type { StepContext } from "./ports.ts";
 /** At most 20 deltas a second for a step. */
 const INTERVAL_MS = 50;
 
-export type AnswerText = { push(text: string): void; restart(): void; flush(): void };
+export type AnswerText = { push(text: string): void; restart(): void; continue(): void; flush(): void };
 
 /**
  * Publishes the text of one answer of a model as `llm_delta` events: make a new one for each call, because the first event
  * says that the text starts over. Pieces that arrive faster than 20 a second are joined; `flush` publishes the rest when the
- * answer is complete. After `restart` the text starts over, as it does with a new answer. It needs no timer: the pieces of a
+ * answer is complete. After `restart` the text starts over, as it does with a new answer; after `continue` it does not. It needs no timer: the pieces of a
  * slow model never wait.
  */
 export function deltas(step: Step, context: StepContext): AnswerText {
@@ -29,6 +29,9 @@ export function deltas(step: Step, context: StepContext): AnswerText {
     restart() {
       pending = "";
       isFirst = true;
+    },
+    continue() {
+      isFirst = false;
     },
     push(text) {
       pending += text;

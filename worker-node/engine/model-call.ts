@@ -58,6 +58,7 @@ export async function requestAnswer(
     signal: context.signal,
     onText: (piece) => published?.push(piece),
     onRestart: () => published?.restart(),
+    onContinue: () => published?.continue(),
   });
   published?.flush();
   return { answer: { role: "assistant", content: text, tool_calls, parts }, usage };

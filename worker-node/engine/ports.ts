@@ -5,6 +5,7 @@ import type { FormField } from "../../shared/contracts/definition/human.ts";
 import type { LeafStep, Step, StepOf } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
+import type { TenantId } from "../../shared/contracts/ids.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { EndRecord, ForkRecord, Usage } from "../../shared/contracts/journal-entry.ts";
 import type { NewArtifact } from "../../shared/store/files/new-artifact.ts";
@@ -219,8 +220,12 @@ export type ModelRequest = {
   onText(text: string): void;
   /** Called when the text so far turns out to be no part of the answer: it was thought aloud. */
   onRestart?(): void;
+  /** Called when the text that follows goes on with what an earlier execution has published. */
+  onContinue?(): void;
   /** Called with what the call has used so far, also when it fails later. The last time counts. Null: it has used nothing. */
   onUsage?(usage: ModelAnswer["usage"] | null): void;
+  /** The tenant that it is for: calls to a provider take turns by tenant. */
+  tenant?: TenantId;
   /** A limit on money holds: refuse a model without a known price. */
   mustHavePrice?: boolean;
   /** The most tokens of the answer, where less than the model's own limit is paid for. */

@@ -52,6 +52,7 @@ export async function execute(
     size: new StateSize(onStateHeld),
     reply: run.chat_session ? new TurnReply(run.run_id, run.chat_session) : null,
     runLimit: new RunLimit(),
+    resumed: new Set(),
     reservations: 0,
     // This event is noted only when the first step begins, so that its entry has the deadline of the step.
     pendingEvents: [{ type: "worker_picked_up", worker_id: workerOf(deps.owner), attempt: run.attempt }],

@@ -35,7 +35,7 @@ export type ExecutionDeps = {
   journal: Journal;
   definitions: Definitions;
   models: Models;
-  prices: Pick<Prices, "refresh" | "quote" | "errorOf">;
+  prices: Pick<Prices, "refresh" | "quote" | "errorOf" | "nameOf" | "replaced">;
   tools: Tools;
   sandbox: Pick<SharedSandbox, "of">;
   artifacts: ObjectStore | null;
@@ -56,6 +56,9 @@ export type ExecutionDeps = {
     | "readRunFiles"
     | "reserveInBudgets"
     | "releaseReservation"
+    | "readCutText"
+    | "readKeptAnswer"
+    | "keepAnswers"
   >;
   /** Counts what the metrics of the fleet show. */
   count: Count;
@@ -111,6 +114,8 @@ export type ExecutionState = {
   readonly reply: TurnReply | null;
   /** The run's own money limit, with the calls under way. */
   readonly runLimit: RunLimit;
+  /** The paths of steps that have gone on after the crash of the attempt before. */
+  readonly resumed: Set<string>;
   /** How many reservations this execution has asked for: each has a name of its own. */
   reservations: number;
   /** Events for the run's next entry, which may be its end. */

@@ -2,6 +2,7 @@ import { masterKeysOf } from "../../shared/security/master-keys.ts";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import type { Count } from "../../shared/metrics.ts";
+import type { ProviderCalls } from "../../shared/providers/provider-calls.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { Config } from "../config.ts";
 import { createSandbox } from "../engine/sandbox.ts";
@@ -9,6 +10,7 @@ import type { FileStore } from "../files/file-store.ts";
 import { Journal } from "../journal/journal.ts";
 import { countedModels } from "../models/counted-models.ts";
 import { createModels } from "../models/create-models.ts";
+import { ProviderGate } from "../models/provider-gate.ts";
 import { Prices } from "../models/prices.ts";
 import type { createEgress } from "../outbound/egress-guard.ts";
 import { McpUpkeep } from "../tools/mcp/upkeep.ts";
@@ -29,6 +31,7 @@ export function openExecution(parts: {
   egress: ReturnType<typeof createEgress>;
   publish: (entries: LiveEntry[]) => void;
   children: ChildStarts;
+  providerCalls: ProviderCalls;
   count: Count;
   tracing: Tracing | null;
 }): {
@@ -42,7 +45,9 @@ export function openExecution(parts: {
     () => store.readModelPrices(),
     () => models.defaultModel,
   );
-  const models = createModels(process.env, config.MODEL_TIMEOUT_SECONDS * 1_000, () => prices.replaced);
+  const gate = new ProviderGate(parts.providerCalls, () => store.readProviderLimits());
+  const silenceMs = config.MODEL_TIMEOUT_SECONDS * 1_000;
+  const models = createModels(process.env, silenceMs, () => prices.replaced, gate);
   const sandbox = createSandbox();
   const tools = createTools({
     egress,

@@ -65,7 +65,7 @@ export function paidModels(visit: PaidVisit, thisTry: TryOf): Models {
       onCost(next?.cost_micro_usd ?? 0);
     };
     try {
-      const answer = await deps.models.generate({ ...request, onUsage });
+      const answer = await deps.models.generate({ ...request, tenant: state.run.tenant_id, onUsage });
       onUsage(answer.usage);
       return { ...answer, usage: { ...answer.usage, ...named } };
     } catch (error) {

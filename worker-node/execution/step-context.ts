@@ -7,6 +7,7 @@ import type { Track } from "../../shared/journal/track.ts";
 import { effectsOfTurn } from "../engine/conversation-turns.ts";
 import { loopVariablesOf, sourceOf } from "../engine/loop-variables.ts";
 import { inTrack } from "../engine/events.ts";
+import type { AnswerToKeep } from "../../shared/store/money/kept-answers.ts";
 import type { NewArtifact } from "../../shared/store/files/new-artifact.ts";
 import { runFiles } from "../files/run-files.ts";
 import { whenSpent } from "../engine/machine.ts";
@@ -17,6 +18,8 @@ import type { Append } from "../journal/run-log.ts";
 import { agentOf, chatOf } from "./chat-context.ts";
 import type { CallWaits } from "./call-waits.ts";
 import { spentBy } from "./child-limits.ts";
+import { afterCrash } from "./cut-calls.ts";
+import { withKeptAnswers } from "./kept-answers.ts";
 import { paidModels } from "./paid-models.ts";
 import { publishedEvents } from "./published-events.ts";
 import type { Visit } from "./execution-state.ts";
@@ -36,17 +39,19 @@ export type Try = {
   /** The number of this try, from 1. */
   tries: number;
   effectSuffix: string;
-  /** The model calls of earlier tries that are not charged yet. */
-  unchargedUsage: readonly Usage[];
+  /** The model calls of earlier tries, and of a crashed execution, that are not charged yet. The try appends the latter. */
+  unchargedUsage: Usage[];
   usage: TryUsage;
   /** The files of this try that no turn has committed. The try appends to it. */
   artifacts: NewArtifact[];
+  /** The answers of models that are kept when the step has its result. */
+  answers: AnswerToKeep[];
 };
 
 /** What the step can reach during this try. */
 export function contextOf(
   visit: Visit,
-  { turns, effectSuffix, usage, artifacts: written }: Try,
+  { turns, tries, effectSuffix, unchargedUsage, usage, artifacts: written, answers: given }: Try,
   { signal, reply, calls }: Pick<StepContext, "signal" | "reply"> & { calls: CallWaits },
 ): StepContext {
   const { state, scope, track, step, large, signal: trackSignal } = visit;
@@ -65,7 +70,15 @@ export function contextOf(
     if (reached !== null) throw new TerminalError(reached.code, reached.message);
     return cost;
   };
-  const models = paidModels(visit, { usage, signal, spent });
+  const models = withKeptAnswers(
+    visit,
+    { mayTake: tries === 1 && state.progress.rewinds === 0, given, signal },
+    afterCrash(
+      visit,
+      { signal, charge: (cut) => void unchargedUsage.push(cut) },
+      paidModels(visit, { usage, signal, spent }),
+    ),
+  );
   return {
     runId: run.run_id,
     message,

@@ -5,6 +5,7 @@ import { inTrack } from "../engine/events.ts";
 import { toCheckpoint } from "../engine/machine.ts";
 import type { StepResult } from "../engine/ports.ts";
 import { forkerOf, runStep } from "../engine/steps/index.ts";
+import { keepAnswers } from "./kept-answers.ts";
 import { CallWaits } from "./call-waits.ts";
 import type { Visit } from "./execution-state.ts";
 import { inStepSpan } from "./step-span.ts";
@@ -61,12 +62,13 @@ async function tryInSpan(visit: Visit, thisTry: Try): Promise<Tried> {
 /** The visit's result, with its large values in the object store. `began`: by the wall clock and the monotonic clock. */
 async function resultOf(
   { state, scope, track, step, visit, large }: Visit,
-  { turns, tries, unchargedUsage, artifacts }: Try,
+  { turns, tries, unchargedUsage, artifacts, answers }: Try,
   result: StepResult,
   began: { at: number; ms: number },
 ): Promise<Tried> {
   const { waitedMs = 0 } = result;
   state.reply?.answer(result.response);
+  keepAnswers(state, answers);
   const place = { definition: scope.definition, track, step, visit };
   const stored = { ...result, set: await large.storeValues(result.set) };
   const durationMs = waitedMs + performance.now() - began.ms;

@@ -5,8 +5,10 @@ import { placeOf, stepPath } from "../../shared/journal/track.ts";
 import { turnOfUsage, usageOfTurn } from "../engine/conversation-turns.ts";
 import { costOf } from "../engine/machine.ts";
 import { failureOf } from "../engine/retry-policy.ts";
+import { ProviderWait } from "../models/provider-wait.ts";
 import { BudgetPause } from "./budgets.ts";
 import { waitForBudget } from "./wait-for-budget.ts";
+import { waitForProvider } from "./wait-for-provider.ts";
 import type { Visit } from "./execution-state.ts";
 import { Stop } from "./stop.ts";
 import { afterFailure, triesBefore } from "./failed-try.ts";
@@ -50,6 +52,7 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
         unchargedUsage,
         usage,
         artifacts: [],
+        answers: [],
       });
     } catch (error) {
       // A stop cuts the calls of the try off, or makes their answers useless. Failed tries are charged like others.
@@ -63,6 +66,8 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
         throw signal.reason;
       }
       if (error instanceof BudgetPause) return waitForBudget(visit, tries, error);
+      if (error instanceof ProviderWait) return waitForProvider(visit, tries, error);
+      if (error instanceof ProviderWait) return waitForProvider(visit, tries, error);
       const { code } = error instanceof Stop ? { code: error.why } : failureOf(error);
       state.deps.count.add("synapse_step_failures_total", { step_type: visit.step.type, code });
       const decided = afterFailure(visit, tries, error);

@@ -27,7 +27,7 @@ export function isKnown(track: Track, { park, waits }: LongWait): boolean {
     case "budget":
       return track.budgetWait === park.wait_id;
     case "retry":
-      return track.retry?.tries === park.tries;
+      return track.retry?.tries === park.tries && track.retry.provider?.waits === park.provider?.waits;
     case "room":
       return false;
   }

@@ -6,6 +6,7 @@ import { generateDemo } from "./demo-model.ts";
 import { defaultModelOf } from "./providers.ts";
 import { generateRemote } from "./remote-model.ts";
 import type { Models } from "../engine/ports.ts";
+import type { ProviderGate } from "./provider-gate.ts";
 import type { ModelEnv } from "./providers.ts";
 
 /**
@@ -13,11 +14,13 @@ import type { ModelEnv } from "./providers.ts";
  * that names the model. `defaultModel` serves the steps that name no model; `describe` is a sentence about it for logs.
  * @param silenceMs a call fails when its provider sends nothing for this time
  * @param replaced the prices that the operator has set
+ * @param gate lets calls to providers begin; null: each begins at once
  */
 export function createModels(
   env: ModelEnv,
   silenceMs: number,
   replaced: () => ReplacedPrices = () => new Map(),
+  gate: ProviderGate | null = null,
 ): Models & { defaultModel: string; describe(): string } {
   const defaultModel = defaultModelOf(env);
   const deps = { env, silenceMs, withoutToolChoice: new Set<string>(), replaced };
@@ -35,7 +38,9 @@ export function createModels(
       if (noPrice !== null) throw new TerminalError("model_without_price", noPrice);
       const { provider, model } = name;
       if (provider === "demo") return generateDemo(model, request, replaced());
-      return generateRemote(deps, { provider, model }, request);
+      const remote = { provider, model };
+      if (gate === null) return generateRemote(deps, remote, request);
+      return gate.pass(remote, request, (passed) => generateRemote(deps, remote, passed));
     },
   };
 }

@@ -1,13 +1,11 @@
 import { modelOf, parseModelName } from "../../shared/contracts/model-name.ts";
 import { priceError, priceOf, replacedPrices } from "../../shared/contracts/model-price.ts";
+import type { ModelName } from "../../shared/contracts/model-name.ts";
 import type { ModelPrice, ReplacedPrices } from "../../shared/contracts/model-price.ts";
-import { log, messageOf } from "../../shared/log.ts";
 import type { ModelRequest } from "../engine/ports.ts";
 import { sentSize } from "./call-usage.ts";
+import { FreshCopy } from "./fresh-copy.ts";
 
-/** Prices of this age are read again while calls go on with them; calls wait for a read of older ones. */
-const FRESH_MS = 2_000;
-const STALE_MS = 4_000;
 /** A token has at least three bytes of text in nearly every language, so this estimate is rarely too low. */
 const BYTES_PER_TOKEN = 3;
 /** Providers count an image by its size in pixels. Few models count more tokens for one. */
@@ -23,52 +21,39 @@ export type Quote = { cost: number; maxOutputTokens?: number };
 
 /** The prices of models, with those that the operator has replaced. A change acts within 5 s while Postgres answers. */
 export class Prices {
-  readonly #read: () => Promise<ModelPrice[]>;
+  readonly #copy: FreshCopy<ReplacedPrices>;
   readonly #defaultModel: () => string;
-  #replaced: ReplacedPrices = new Map();
-  #readAtMs = -Infinity;
-  #reading: Promise<void> | null = null;
 
   constructor(read: () => Promise<ModelPrice[]>, defaultModel: () => string) {
-    this.#read = read;
+    this.#copy = new FreshCopy("prices", new Map(), async () => replacedPrices(await read()));
     this.#defaultModel = defaultModel;
   }
 
   get replaced(): ReplacedPrices {
-    return this.#replaced;
+    return this.#copy.value;
   }
 
   /** Reads the prices again when they are old. Never throws: without Postgres the last known prices hold. */
-  async refresh(): Promise<void> {
-    const ageMs = performance.now() - this.#readAtMs;
-    if (ageMs < FRESH_MS) return;
-    this.#reading ??= this.#readOnce().finally(() => {
-      this.#reading = null;
-    });
-    if (ageMs >= STALE_MS) await this.#reading;
+  refresh(): Promise<void> {
+    return this.#copy.refresh();
   }
 
-  async #readOnce(): Promise<void> {
-    const startedMs = performance.now();
-    try {
-      this.#replaced = replacedPrices(await this.#read());
-    } catch (error) {
-      log.warn("prices.read_failed", { message: messageOf(error) });
-    }
-    this.#readAtMs = startedMs;
+  /** The provider and the model that are called for this name (null: the default one); null: it names none. */
+  nameOf(model: string | null): ModelName | null {
+    return parseModelName(modelOf(model) ?? this.#defaultModel());
   }
 
   /** Why a limit on money refuses this model (null: the default one): it has no known price. Null: it has one, or names no model. */
   errorOf(model: string | null): string | null {
     const requested = modelOf(model) ?? this.#defaultModel();
     const name = parseModelName(requested);
-    return name === null ? null : priceError(requested, name, this.#replaced);
+    return name === null ? null : priceError(requested, name, this.replaced);
   }
 
   /** What a call may cost; null: its model has no known price. */
   quote(request: Pick<ModelRequest, "model" | "messages" | "tools">): Quote | null {
     const name = parseModelName(request.model ?? this.#defaultModel());
-    const price = name === null ? undefined : priceOf(name, this.#replaced);
+    const price = name === null ? undefined : priceOf(name, this.replaced);
     if (price === undefined) return null;
     const textTokens = sentSize(request, Buffer.byteLength) / BYTES_PER_TOKEN;
     const input = (textTokens + countImages(request) * IMAGE_TOKENS) * price.input;

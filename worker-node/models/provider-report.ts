@@ -1,12 +1,15 @@
 import { isObject } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Tokens } from "./cost.ts";
+import type { LimitsLeft } from "./limits-left.ts";
 
 /**
  * What a provider has reported in the stream of one answer, read from its bytes: the SDK drops or renames much of it, and all
  * of it when a stream breaks.
  */
 export type ProviderReport = {
+  /** What is left of the provider's limits. */
+  left: LimitsLeft | undefined;
   /** The provider has begun to answer. */
   begun: boolean;
   /** An event of an answer has come. */
@@ -58,6 +61,7 @@ export type OpenCall = {
 /** @param tools the names of the tools that the model is offered */
 export function emptyReport(tools: readonly string[]): ProviderReport {
   return {
+    left: undefined,
     begun: false,
     hasEvents: false,
     error: undefined,

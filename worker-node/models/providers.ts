@@ -3,6 +3,7 @@ import { TerminalError } from "../engine/step-errors.ts";
 import { anthropicFormat } from "./formats/anthropic.ts";
 import { googleFormat } from "./formats/google.ts";
 import { openaiFormat } from "./formats/openai.ts";
+import { limitsLeftOf } from "./limits-left.ts";
 import { readResponse } from "./read-response.ts";
 import type { ModelName, Provider } from "../../shared/contracts/model-name.ts";
 import type { Format, ProviderReport } from "./provider-report.ts";
@@ -112,6 +113,7 @@ export function openModel(
   return openers[provider](env, model, async (address, init) => {
     // A redirect is an answer: the prompt and the key, which some providers want in headers of their own, go nowhere else.
     const response = await fetch(address, { ...init, redirect: "manual" });
+    report.left = limitsLeftOf(response.headers, Date.now());
     return readResponse(response, formats[provider], report, onBytes);
   });
 }

@@ -1,5 +1,6 @@
 import { RetryableError } from "../engine/step-errors.ts";
 import { withTimeout, within } from "../execution/stop.ts";
+import type { LimitsLeft } from "./limits-left.ts";
 import { modelError, refusesToolChoice } from "./model-error.ts";
 import { emptyReport } from "./provider-report.ts";
 import type { ProviderReport } from "./provider-report.ts";
@@ -15,6 +16,9 @@ export type RemoteDeps = StreamDeps & {
   /** Models whose server refuses a forced tool choice and takes the same request without. */
   withoutToolChoice: Set<string>;
 };
+
+/** `onLeft` gets what is left of the provider's limits, if the provider says it. */
+export type RemoteRequest = ModelRequest & { onLeft?(left: LimitsLeft): void };
 
 /** Models of one worker whose servers refuse a tool choice. The names come from definitions, so their number is bounded. */
 const MAX_REMEMBERED = 1_000;
@@ -33,7 +37,7 @@ const MAX_REMEMBERED = 1_000;
 export async function generateRemote(
   deps: RemoteDeps,
   name: RemoteModelName,
-  request: ModelRequest,
+  request: RemoteRequest,
 ): Promise<ModelAnswer> {
   const label = `${name.provider}/${name.model}`;
   if (request.toolChoice !== "required" || request.tools.length === 0)
@@ -86,7 +90,7 @@ function sumOf(usage: CallUsage, more: Counts): CallUsage {
 async function requestOnce(
   deps: RemoteDeps,
   name: RemoteModelName,
-  request: ModelRequest,
+  request: RemoteRequest,
 ): Promise<ModelAnswer> {
   const { silenceMs } = deps;
   const label = `${name.provider}/${name.model}`;
@@ -115,6 +119,7 @@ async function requestOnce(
     throw modelError(error, label, signal);
   } finally {
     limit.clear();
+    if (report.left !== undefined) request.onLeft?.(report.left);
   }
 }
 

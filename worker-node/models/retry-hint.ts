@@ -175,8 +175,8 @@ function textFields(quoted: JsonObject): Record<string, string> {
   );
 }
 
-/** A number is seconds to wait, or a time in seconds or milliseconds since 1970, as its size says. */
-function resetMs(value: string, nowMs: number): number | undefined {
+/** The time until a reset. A number is seconds to wait, or a time in seconds or milliseconds since 1970, as its size says. */
+export function resetMs(value: string, nowMs: number): number | undefined {
   const number = Number(value);
   if (number >= 1e12) return Math.max(0, number - nowMs);
   if (number >= 1e9) return Math.max(0, number * 1_000 - nowMs);

@@ -49,9 +49,8 @@ export const fieldClasses = {
     ...all("read", "transform_code if_condition if_true_step_id if_false_step_id"),
     ...all("read", "switch_expression switch_cases switch_default_step_id print_content"),
     ...all("read", "orchestration_id input child_state on_child_error"),
-    cache_responses_enabled: later(false),
+    ...all("read", "cache_responses_enabled cache_response_ttl_seconds"),
     cache_semantic_enabled: later(false),
-    cache_response_ttl_seconds: later(3_600),
     cache_response_threshold: later(0.95),
     // The predecessor does not cache the calls of tools either.
     ...all("settled", "cache_tools_enabled"),

@@ -31,6 +31,8 @@ export const limits = {
   /** Persons of one group of approvers, and groups to which a question goes after the first. */
   approvers: 50,
   escalations: 5,
+  /** The oldest answer of a model that a step may take: 30 days. */
+  cacheSeconds: 2_592_000,
   /** The longest wait for a time or for an answer: a year. */
   waitSeconds: 31_536_000,
 } as const;

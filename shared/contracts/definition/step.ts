@@ -69,6 +69,13 @@ const structured = {
   ),
 };
 
+/** The fields of steps whose model calls may take the answer of an earlier call of the tenant with the same request. */
+const cached = {
+  cache_responses_enabled: orDefault(z.boolean().default(false)),
+  /** How old such an answer may be. */
+  cache_response_ttl_seconds: orDefault(z.number().int().min(1).max(limits.cacheSeconds).default(3_600)),
+};
+
 /** The fields of all steps that divide a run into several tracks. */
 const forking = {
   /** The step's own limit; the time in which the run is paused does not count. Null: only the run's limit holds. */
@@ -84,13 +91,14 @@ const steps = {
     ...common,
     ...prompted,
     ...structured,
+    ...cached,
     type: z.literal("agent"),
     agent_id: orDefault(DefinitionId),
     max_turns: orDefault(z.number().int().min(1).max(100).default(15)),
     /** A part of the agent's own list; null: the whole list. */
     allowed_tools: orNull(z.array(z.string()).max(limits.tools)),
   }),
-  llm: z.object({ ...common, ...prompted, ...structured, type: z.literal("llm") }),
+  llm: z.object({ ...common, ...prompted, ...structured, ...cached, type: z.literal("llm") }),
   tool: z.object({
     ...common,
     ...prompted,
@@ -99,6 +107,7 @@ const steps = {
   }),
   evaluator: z.object({
     ...common,
+    ...cached,
     type: z.literal("evaluator"),
     model: prompted.model,
     evaluator_prompt: text(limits.promptChars),

@@ -17,8 +17,9 @@ export function usageRows(sql: Sql, entries: Charging) {
         ${pgArray(rows.map((u) => u.cost_micro_usd))}::bigint[],
         ${pgArray(rows.map((u) => (u.wasted ? "wasted" : "charged")))}::text[],
         ${pgArray(rows.map((u) => (u.estimated ? 1 : 0)))}::int[],
+        ${pgArray(rows.map((u) => (u.cached ? 1 : 0)))}::int[],
         ${pgArray(rows.map((u) => u.reserved ?? null))}::text[]
-      ) as u(run_id, call, provider, model, input_tokens, output_tokens, cost, kind, estimated, reserved)
+      ) as u(run_id, call, provider, model, input_tokens, output_tokens, cost, kind, estimated, cached, reserved)
     )`;
 }
 
@@ -30,9 +31,10 @@ export function chargeUsage(sql: Sql, entries: Charging) {
   if (entries.every(({ usage }) => usage.length === 0)) return sql``;
   return sql`, charged as (
       insert into usage (
-        run_id, seq, tenant_id, call, kind, provider, model, input_tokens, output_tokens, cost_micro_usd, estimated)
+        run_id, seq, tenant_id, call, kind, provider, model, input_tokens, output_tokens, cost_micro_usd, estimated,
+        cached)
       select run_id, m.event_seq, m.tenant_id, u.call, u.kind, u.provider, u.model, u.input_tokens, u.output_tokens, u.cost,
-        u.estimated = 1
+        u.estimated = 1, u.cached = 1
       from moved m join charges u using (run_id)
     )${entries.some(({ usage }) => usage.some(isReserved)) ? settled(sql) : sql``}`;
 }

@@ -100,6 +100,8 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
         select tenant_id, ended_at, run_id from journals_to_archive
         where tenant_id in (select tenant_id from deleting) limit ${BATCH})
       returning 1
+    ), deleted_answers as (
+      delete from kept_answers where tenant_id in (select tenant_id from deleting) returning 1
     ), deleted_keys as (
       delete from api_keys where tenant_id in (select tenant_id from deleting) returning 1
     ), counted as (
@@ -113,7 +115,7 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
         + (select count(*) from deleted_ticks) + (select count(*) from deleted_triggers)
         + (select count(*) from deleted_uploads) + (select count(*) from deleted_budgets)
         + (select count(*) from deleted_segments) + (select count(*) from dequeued_journals)
-        + (select count(*) from deleted_keys) as deleted
+        + (select count(*) from deleted_answers) + (select count(*) from deleted_keys) as deleted
     ), purged as (
       -- The limits of a tenant that is created anew under this id. Its own stay 0 until then.
       update tenants t set purged_at = now(), objects_before = now(), name = '', weight = 1,

@@ -171,7 +171,7 @@ const status = (expected: number) => async (_route: Route, answer: Response) =>
 
 /** What belongs to the operator: a tenant's key is refused, whatever its scopes are. */
 const OF_THE_PLATFORM =
-  /\/api\/v2\/metrics$|\/scale\/(workers|queue|config$|master-keys$|test-|model-prices$)|^(GET|POST) .*\/scale\/tenants$|^(PATCH|DELETE) .*\/scale\/tenants\/\{id\}$/;
+  /\/api\/v2\/metrics$|\/scale\/(workers|queue|config$|master-keys$|test-|model-prices$|provider-limits$)|^(GET|POST) .*\/scale\/tenants$|^(PATCH|DELETE) .*\/scale\/tenants\/\{id\}$/;
 const isOfPlatform = ({ method, template }: Route) => OF_THE_PLATFORM.test(`${method} ${template}`);
 
 describe("every route that requires a key", () => {

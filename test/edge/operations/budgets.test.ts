@@ -285,6 +285,41 @@ describe("GET /api/v2/models", () => {
   });
 });
 
+describe("/scale/provider-limits", () => {
+  const limit = { max_concurrent: 2, requests_per_minute: 60, tokens_per_minute: null };
+  const setLimit = (model: string, more: object = {}) =>
+    app.call("PUT", "/scale/provider-limits", { body: { model, ...limit, ...more } });
+  const limits = async () => (await app.call("GET", "/scale/provider-limits")).json();
+
+  test("sets, shows and removes what all workers together may ask of a model, under the model's full name", async () => {
+    expect(await bodyOf(await setLimit("gpt-5"))).toEqual({ model: "openai/gpt-5", ...limit });
+    await setLimit("anthropic/*", { tokens_per_minute: 1_000, max_concurrent: null });
+    await setLimit("openai/gpt-5", { max_concurrent: 3 });
+    expect(await limits()).toEqual([
+      { model: "anthropic/*", max_concurrent: null, requests_per_minute: 60, tokens_per_minute: 1_000 },
+      { model: "openai/gpt-5", ...limit, max_concurrent: 3 },
+    ]);
+    const remove = (model: string) => app.call("DELETE", `/scale/provider-limits?model=${model}`);
+    expect((await remove("gpt-5")).status).toBe(204);
+    expect((await remove("openai/gpt-5")).status).toBe(404);
+    expect((await remove("anthropic/*")).status).toBe(204);
+  });
+
+  test.each([
+    ["demo/fast", {}, "model"],
+    ["no such", {}, "model"],
+    ["gpt-5", { max_concurrent: 0 }, "max_concurrent"],
+    ["gpt-5", { requests_per_minute: 1.5 }, "requests_per_minute"],
+  ])("refuses %s with %j", async (model, more, path) => {
+    const answer = await setLimit(model, more);
+    expect([answer.status, await bodyOf(answer)]).toMatchObject([422, { errors: [{ path }] }]);
+  });
+
+  test("belongs to the operator", async () => {
+    expect((await app.call("GET", "/scale/provider-limits", { key: ofAcme })).status).toBe(403);
+  });
+});
+
 // Fails when `metadata.user` is not what budgets of users are compared with, or when a strange one refuses the run.
 test.each([
   ["ada@example.com", "ada@example.com"],

@@ -439,11 +439,6 @@ describe("a field that nothing reads", () => {
     ],
     [
       "orchestrations",
-      document([flat("a", "llm", { cache_response_ttl_seconds: 60 })]),
-      "steps[0].cache_response_ttl_seconds",
-    ],
-    [
-      "orchestrations",
       document([flat("a", "llm", { cache_response_threshold: 0.5 })]),
       "steps[0].cache_response_threshold",
     ],
@@ -454,15 +449,15 @@ describe("a field that nothing reads", () => {
     ],
     [
       "orchestrations",
-      document([flat("a", "llm", { cache_responses_enabled: true })]),
-      "steps[0].cache_responses_enabled",
+      document([flat("a", "llm", { cache_semantic_enabled: true })]),
+      "steps[0].cache_semantic_enabled",
     ],
   ])("of %s and is not built yet is reported, unless it is empty or switched off: %j", (kind, json, path) => {
     expect(unknownFields(kind, json)).toEqual([]);
     expect(laterFields(kind, json)).toEqual([{ path, message: "is not available yet" }]);
     const empty = { db_configs: [], orchestration_id: null };
     expect(laterFields("agents", empty)).toEqual([]);
-    const off = document([flat("a", "llm", { cache_responses_enabled: false })]);
+    const off = document([flat("a", "llm", { cache_semantic_enabled: false })]);
     expect(laterFields("orchestrations", off)).toEqual([]);
   });
 

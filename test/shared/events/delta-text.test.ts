@@ -55,6 +55,17 @@ const histories: [string, Parameters<typeof addDeltas>[0], Record<string, string
     ],
     { "each[0].a": "p12", "each[1].a": "r" },
   ],
+  [
+    "a takeover after which the text begins anew",
+    [first("Here is "), pickedUp, event("llm_restart"), first("The "), more("plan")],
+    { a: "The plan" },
+  ],
+  [
+    "a takeover after which the model goes on with its text",
+    [first("Here is "), pickedUp, more("the plan")],
+    { a: "Here is the plan" },
+  ],
+  ["an answer without text after a takeover", [first("Here"), pickedUp, event("llm_restart")], {}],
   ["a retry that answers without text", [first("Here"), event("step_retry"), event("tool_execution")], {}],
 ];
 

@@ -71,6 +71,10 @@ export class ExecutionHarness {
   prices: ExecutionDeps["prices"] = builtInPrices();
   /** The budgets of the run. */
   reserveInBudgets: ExecutionDeps["store"]["reserveInBudgets"] = async () => ({ outcome: "free" });
+  /** The event lines of a crashed attempt after the last checkpoint. */
+  cutText = "";
+  /** The kept answers, by the hash of their request. */
+  readonly kept = new Map<string, string>();
   releaseReservation: ExecutionDeps["store"]["releaseReservation"] = async () => null;
 
   /** @param journal what the run has committed before */
@@ -161,6 +165,16 @@ export class ExecutionHarness {
         readTurnText: (run) => this.readTurnText(run),
         reserveInBudgets: (call) => this.reserveInBudgets(call),
         releaseReservation: (call) => this.releaseReservation(call),
+        readCutText: async () => this.cutText,
+        readKeptAnswer: async ({ tenant_id, request_hash }) => {
+          const answer = this.kept.get(`${tenant_id} ${request_hash}`);
+          return answer === undefined ? null : { answer, age_ms: 5_000 };
+        },
+        keepAnswers: async (answers) => {
+          for (const { tenant_id, request_hash, answer } of answers)
+            this.kept.set(`${tenant_id} ${request_hash}`, answer);
+          return null;
+        },
       },
       confirm: async () => {},
     };

@@ -3,6 +3,7 @@ import { createServer } from "node:http";
 import type { ServerResponse } from "node:http";
 import { z } from "zod";
 import { slowPeer } from "../../services/waiting.ts";
+import type { ProviderGate } from "../../../worker-node/models/provider-gate.ts";
 import { createModels } from "../../../worker-node/models/create-models.ts";
 
 const RequestBody = z.looseObject({
@@ -61,7 +62,7 @@ export class ProviderServer {
   }
 
   /** The models of a worker that finds every provider here. */
-  models(silenceMs = 10_000): ReturnType<typeof createModels> {
+  models(silenceMs = 10_000, gate: ProviderGate | null = null): ReturnType<typeof createModels> {
     const { url } = this;
     return createModels(
       {
@@ -76,6 +77,8 @@ export class ProviderServer {
         DEFAULT_MODEL: oc,
       },
       silenceMs,
+      () => new Map(),
+      gate,
     );
   }
 }

@@ -1,0 +1,206 @@
+/** Model calls over HTTP within what all workers together may ask of a provider: docs/protocol.md 5.25. */
+import { Redis } from "ioredis";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import type { Service } from "../../../local/processes/child.ts";
+import { TenantId } from "../../../shared/contracts/ids.ts";
+import type { ProviderLimit } from "../../../shared/contracts/provider-limit.ts";
+import { keys } from "../../../shared/keys.ts";
+import { ProviderCalls } from "../../../shared/providers/provider-calls.ts";
+import { scriptCommands } from "../../../worker-node/clients/redis.ts";
+import { ProviderGate } from "../../../worker-node/models/provider-gate.ts";
+import { ExecutionHarness } from "../execution/execution-harness.ts";
+import { startRedis } from "../../services/services.ts";
+import { an, cut, oc, ProviderServer, refusal, text, whole } from "./provider-server.ts";
+import type { Answer } from "./provider-server.ts";
+
+const server = new ProviderServer();
+let service: Service;
+let redis: Redis;
+let limits: ProviderLimit[];
+beforeAll(async () => {
+  service = await startRedis();
+  redis = new Redis(service.url, { protocol: 2, maxRetriesPerRequest: 0, enableOfflineQueue: false });
+  redis.on("error", () => {});
+  await new Promise((resolve) => redis.once("ready", resolve));
+  await server.start();
+});
+afterAll(async () => {
+  server.stop();
+  redis.disconnect();
+  await service.stop();
+});
+beforeEach(async () => {
+  limits = [];
+  await redis.flushall();
+});
+
+const limit = (changes: Partial<ProviderLimit>): ProviderLimit => ({
+  model: oc,
+  max_concurrent: null,
+  requests_per_minute: null,
+  tokens_per_minute: null,
+  ...changes,
+});
+const gate = (commands = redis) =>
+  new ProviderGate(new ProviderCalls(scriptCommands(commands)), async () => limits);
+/** A call of a worker with this gate. */
+const call = (effectKey: string, { model = oc, of = gate(), signal = new AbortController().signal } = {}) =>
+  server.models(10_000, of).generate({
+    model,
+    messages: [{ role: "user", content: "go" }],
+    tools: [],
+    toolChoice: "auto",
+    effectKey,
+    tenant: TenantId.parse("acme"),
+    signal,
+    onText: () => {},
+  });
+const waits = (code: string) => ({ name: "ProviderWait", code });
+const stateOf = (model: string) => {
+  const [provider = "", name = ""] = model.split("/");
+  return redis.hgetall(`{${keys.providerCalls(provider, name)}}:state`);
+};
+
+/** An answer that ends when the test says so. */
+function held(): { answer: Answer; finish(): void; begun: Promise<void> } {
+  const { promise: finished, resolve: finish } = Promise.withResolvers<void>();
+  const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
+  const answer: Answer = (response) => {
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    begin();
+    void finished.then(() => response.end(text("late")));
+  };
+  return { answer, finish, begun };
+}
+
+describe("a call", () => {
+  test("of another worker waits while the model has its max_concurrent calls, and is not sent", async () => {
+    limits = [limit({ model: "openai-compatible/*", max_concurrent: 1 })];
+    const first = held();
+    server.reset(first.answer, text());
+    const answer = call("one");
+    await first.begun;
+    await expect(call("two")).rejects.toMatchObject(waits("provider_limit"));
+    expect(server.requests).toHaveLength(1);
+    first.finish();
+    await answer;
+    await expect.poll(() => redis.zcard(keys.providerCalls("openai-compatible", "m1"))).toBe(0);
+    expect(await call("two")).toMatchObject({ text: "fine" });
+  });
+
+  test("that is cancelled gives its place back", async () => {
+    limits = [limit({ max_concurrent: 1 })];
+    const first = held();
+    server.reset(first.answer, text());
+    const stop = new AbortController();
+    const answer = call("one", { signal: stop.signal });
+    await first.begun;
+    stop.abort(new Error("cancelled"));
+    await expect(answer).rejects.toThrow("cancelled");
+    await expect.poll(() => redis.zcard(keys.providerCalls("openai-compatible", "m1"))).toBe(0);
+  });
+
+  test("after one that was refused waits as long as the provider asked, in each worker", async () => {
+    server.reset(refusal(429, { error: { message: "slow down" } }, { "retry-after": "30" }));
+    await expect(call("one")).rejects.toMatchObject({ code: "model_rate_limited" });
+    await expect.poll(() => stateOf(oc)).toHaveProperty("closed_until_ms");
+    await expect(call("two")).rejects.toMatchObject(waits("provider_limit"));
+    expect(server.requests).toHaveLength(1);
+  });
+
+  test.each<[string, string, Record<string, string>]>([
+    ["OpenAI's", oc, { "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m30s" }],
+    [
+      "Anthropic's",
+      an,
+      {
+        "anthropic-ratelimit-requests-remaining": "0",
+        "anthropic-ratelimit-requests-reset": new Date(Date.now() + 90_000).toISOString(),
+      },
+    ],
+  ])("waits when %s headers say that nothing is left", async (_whose, model, headers) => {
+    server.reset((response) => {
+      response.writeHead(200, { "content-type": "text/event-stream", ...headers });
+      response.end(whole(model, "fine"));
+    });
+    await call("one", { model });
+    await expect.poll(() => stateOf(model)).toHaveProperty("left_requests");
+    await expect(call("two", { model })).rejects.toMatchObject(waits("provider_limit"));
+  });
+
+  test("waits while the breaker is open, after failures of any kind that say that the provider is down", async () => {
+    server.reset(
+      refusal(503, "no"),
+      cut("data: {}\n\n"),
+      refusal(500, "no"),
+      refusal(529, "no"),
+      refusal(502, "no"),
+    );
+    for (const key of ["1", "2", "3", "4", "5"]) {
+      await expect(call(key)).rejects.toMatchObject({ name: "RetryableError" });
+      await expect.poll(async () => (await stateOf(oc))["failures"]).toBe(`${key}.000`);
+    }
+    await expect(call("6")).rejects.toMatchObject(waits("provider_open"));
+    expect(server.requests).toHaveLength(5);
+  });
+
+  test("that the provider refuses for what it asks is no failure of the provider", async () => {
+    server.reset(refusal(400, { error: { message: "bad" } }));
+    for (const key of ["1", "2", "3", "4", "5", "6"])
+      await expect(call(key)).rejects.toMatchObject({ name: "TerminalError" });
+    expect(server.requests).toHaveLength(6);
+  });
+
+  // Fails when a lost Redis stops model calls.
+  test("is made while Redis cannot be asked", async () => {
+    limits = [limit({ max_concurrent: 1 })];
+    const away = new Redis("redis://127.0.0.1:1", { maxRetriesPerRequest: 0, enableOfflineQueue: false });
+    away.on("error", () => {});
+    server.reset(text());
+    const answers = await Promise.all([call("one", { of: gate(away) }), call("two", { of: gate(away) })]);
+    away.disconnect();
+    expect(answers).toMatchObject([{ text: "fine" }, { text: "fine" }]);
+  });
+});
+
+test("a run whose call must wait parks without its slot and without a failed try, and says why and until when", async () => {
+  limits = [limit({ requests_per_minute: 1 })];
+  server.reset(text());
+  await call("another");
+  const harness = new ExecutionHarness();
+  harness.models = server.models(10_000, gate());
+  const retry = { attempts: 1 };
+  harness.definition = {
+    id: "orch",
+    name: "Orch",
+    entry_step_id: "a",
+    steps: [{ id: "a", type: "llm", model: oc, prompt_template: "go", retry }],
+  };
+  const { run, ending } = harness.begin();
+  expect(await ending).toMatchObject({ is: "parked", status: "queued" });
+  harness.checkEntries();
+  const park = harness.store.entriesOf(run.run_id).at(-1);
+  expect(park).toMatchObject({ kind: "park", usage: [] });
+  expect(JSON.parse(park?.output ?? "")).toMatchObject({
+    reason: "retry",
+    tries: 0,
+    error: { code: "provider_limit" },
+    provider: { model: oc, waits: 1 },
+  });
+  expect(park?.events).toContain('"type":"provider_wait"');
+  expect(server.requests).toHaveLength(1);
+
+  // When it may go on it has all its tries, and its call the same key.
+  limits = [];
+  harness.models = server.models(10_000, gate());
+  await redis.flushall();
+  const next = new ExecutionHarness();
+  next.models = harness.models;
+  next.definition = harness.definition;
+  const { event_seq: seq } = harness.store.row(run.run_id);
+  const output = park?.output ?? null;
+  const again = next.begin({ event_seq: seq }, [{ seq, kind: "park", output, age_ms: 70_000 }]);
+  await again.ending;
+  expect(next.store.row(again.run.run_id).status).toBe("completed");
+  expect(next.calls[0]?.effectKey).toBe(`${again.run.run_id}:a:1:model.1`);
+});

@@ -1,0 +1,149 @@
+import type { ModelName } from "../../shared/contracts/model-name.ts";
+import type { ProviderLimit } from "../../shared/contracts/provider-limit.ts";
+import { log, messageOf } from "../../shared/log.ts";
+import type { Allowed, Outcome, ProviderCall, ProviderCalls } from "../../shared/providers/provider-calls.ts";
+import type { ModelAnswer, ModelRequest } from "../engine/ports.ts";
+import { RetryableError, TerminalError } from "../engine/step-errors.ts";
+import { sentSize } from "./call-usage.ts";
+import { FreshCopy } from "./fresh-copy.ts";
+import type { LimitsLeft } from "./limits-left.ts";
+import { ProviderWait } from "./provider-wait.ts";
+import type { RemoteRequest } from "./remote-model.ts";
+import { estimatedTokens } from "./token-count.ts";
+
+/** A call of a worker that has died counts for so long. */
+const LEASE_MS = 30_000;
+const RENEW_MS = 10_000;
+
+/** The provider did not answer, or not to the end. */
+const FAILURES: ReadonlySet<string> = new Set([
+  "model_unavailable",
+  "model_unreachable",
+  "model_timeout",
+  "model_cut",
+]);
+
+const NOTHING_LEFT_OUT: LimitsLeft = { requests: undefined, tokens: undefined };
+
+/**
+ * Lets the model calls of this worker begin within what all workers together may ask of a provider: docs/protocol.md 5.25. While
+ * Redis cannot be asked, calls begin without it.
+ */
+export class ProviderGate {
+  readonly #calls: ProviderCalls;
+  readonly #limits: FreshCopy<ReadonlyMap<string, Allowed>>;
+  /** The calls under way whose leases are renewed. */
+  readonly #held = new Set<ProviderCall>();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(calls: ProviderCalls, read: () => Promise<ProviderLimit[]>) {
+    this.#calls = calls;
+    this.#limits = new FreshCopy("provider_limits", new Map(), async () => allowedByModel(await read()));
+  }
+
+  /**
+   * Makes a call when it may begin.
+   * @throws ProviderWait; else what `make` throws
+   */
+  async pass(
+    name: ModelName,
+    request: ModelRequest,
+    make: (request: RemoteRequest) => Promise<ModelAnswer>,
+  ): Promise<ModelAnswer> {
+    const { tenant, effectKey } = request;
+    if (tenant === undefined) return make(request);
+    await this.#limits.refresh();
+    const allowed = allowedOf(this.#limits.value, name);
+    const call = { name, tenant, call: effectKey };
+    const tokens = estimatedTokens(sentSize(request, (text) => text.length));
+    const matters = await this.#begin(call, allowed, tokens);
+    if (matters) this.#hold(call);
+    const beganMs = performance.now();
+    let left = NOTHING_LEFT_OUT;
+    const onLeft = (said: LimitsLeft): void => {
+      left = said;
+    };
+    const settle = (outcome: Pick<Outcome, "is"> & Partial<Outcome>): void => {
+      this.#held.delete(call);
+      const isKnown = outcome.is === "answered" && !matters;
+      if (isKnown && left.requests === undefined && left.tokens === undefined) return;
+      const heldMs = performance.now() - beganMs;
+      const all = { heldMs, moreTokens: 0, waitMs: undefined, left, ...outcome };
+      this.#calls.settle(call, allowed, all).catch(logged("provider.not_settled"));
+    };
+    try {
+      const answer = await make({ ...request, onLeft });
+      const { input_tokens, output_tokens } = answer.usage;
+      settle({ is: "answered", moreTokens: input_tokens + output_tokens - tokens });
+      return answer;
+    } catch (error) {
+      settle(outcomeOf(error, request.signal));
+      throw error;
+    }
+  }
+
+  /** @returns whether the outcome matters, whatever it is */
+  async #begin(call: ProviderCall, allowed: Allowed, tokens: number): Promise<boolean> {
+    let admission;
+    try {
+      admission = await this.#calls.acquire(call, allowed, tokens, LEASE_MS);
+    } catch (error) {
+      logged("provider.not_asked")(error);
+      return false;
+    }
+    if (admission.is === "begun") return admission.matters;
+    throw new ProviderWait(admission.why, call.name, admission.afterMs);
+  }
+
+  #hold(call: ProviderCall): void {
+    this.#held.add(call);
+    this.#timer ??= setInterval(() => this.#renew(), RENEW_MS).unref();
+  }
+
+  #renew(): void {
+    if (this.#held.size === 0) {
+      clearInterval(this.#timer);
+      this.#timer = undefined;
+      return;
+    }
+    const byModel = Map.groupBy(this.#held, ({ name }) => `${name.provider}/${name.model}`);
+    for (const held of byModel.values()) {
+      this.#calls.renew(held, LEASE_MS).catch(logged("provider.not_renewed"));
+    }
+  }
+}
+
+function allowedByModel(limits: readonly ProviderLimit[]): ReadonlyMap<string, Allowed> {
+  return new Map(
+    limits.map(({ model, max_concurrent, requests_per_minute, tokens_per_minute }) => [
+      model,
+      {
+        concurrent: max_concurrent ?? 0,
+        requests: requests_per_minute ?? 0,
+        tokens: tokens_per_minute ?? 0,
+      },
+    ]),
+  );
+}
+
+function allowedOf(limits: ReadonlyMap<string, Allowed>, { provider, model }: ModelName): Allowed {
+  const unlimited = { concurrent: 0, requests: 0, tokens: 0 };
+  return limits.get(`${provider}/${model}`) ?? limits.get(`${provider}/*`) ?? unlimited;
+}
+
+/** What the failure of a call says about its provider. */
+function outcomeOf(error: unknown, signal: AbortSignal): Pick<Outcome, "is" | "waitMs"> {
+  const says = (is: Outcome["is"], waitMs?: number) => ({ is, waitMs });
+  if (signal.aborted) return says("unknown");
+  if (error instanceof RetryableError) {
+    if (error.code === "model_rate_limited") return says("limited", error.retryAfterMs);
+    return says(FAILURES.has(error.code) ? "failed" : "answered");
+  }
+  return says(
+    error instanceof TerminalError && error.code !== "model_not_configured" ? "answered" : "unknown",
+  );
+}
+
+function logged(event: string): (error: unknown) => void {
+  return (error) => log.warn(event, { message: messageOf(error) });
+}
