@@ -1,5 +1,6 @@
 import { foldCounters } from "./metrics/counters.ts";
 import type { Sql } from "./sql.ts";
+import { applyRetention } from "./tenants/retention.ts";
 import { deleteOfTenants } from "./tenants/delete-tenants.ts";
 
 /** The most rows of each table that one call deletes. */
@@ -9,7 +10,7 @@ const BATCH = 10_000;
  * Retention (docs/protocol.md 7.8). Deletes the rows of workers without a beat for a day, idempotency keys older than
  * 24 hours, deliveries that have had an outcome for 30 days, the record of ticks after 7 days, audit rows older than a year,
  * chat sessions that were deleted, or never had a turn, for a day, model calls of budgets that were deleted
- * meanwhile, and what belongs to deleted tenants. What deleted workers
+ * meanwhile, the record of deleted runs after 7 days, what belongs to deleted tenants, and what tenants keep for a time of their own. What deleted workers
  * have counted is kept in the common sums.
  * @returns true when more expired rows may be left: at least one table gave a full batch
  */
@@ -23,8 +24,9 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
         select from budgets b where b.tenant_id = c.tenant_id and b.budget_id = c.budget_id)
     ), deleted_deliveries as (
       delete from webhook_deliveries where delivery_id in (
-        select delivery_id from webhook_deliveries
+        select delivery_id from webhook_deliveries d
         where created_at < now() - interval '30 days' and done_at < now() - interval '30 days'
+          and not exists (select from tenants t where t.tenant_id = d.tenant_id and t.retention ? 'deliveries_days')
         order by created_at limit ${BATCH})
       returning 1
     ), deleted_keys as (
@@ -43,6 +45,11 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
         (select session_id from chat_sessions
          where newest_base = '' and created_at < now() - interval '1 day' limit ${BATCH}))
       returning session_id
+    ), forgotten_runs as (
+      -- The sweep of the bucket has passed several times, and deleted their objects.
+      delete from deleted_runs where run_id in (
+        select run_id from deleted_runs where deleted_at < now() - interval '7 days' order by deleted_at limit ${BATCH})
+      returning 1
     ), deleted_messages as (
       -- Those that a turn added while its session was deleted.
       delete from chat_messages m using deleted_sessions d where m.session_id = d.session_id
@@ -54,8 +61,9 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
     )
     select greatest((select count(*) from deleted_deliveries), (select count(*) from deleted_keys),
       (select count(*) from deleted_audit), (select count(*) from deleted_sessions),
-      (select count(*) from deleted_ticks))::int as largest_batch`;
+      (select count(*) from deleted_ticks), (select count(*) from forgotten_runs))::int as largest_batch`;
   await foldCounters(sql);
   const hasMoreOfTenants = await deleteOfTenants(sql);
-  return hasMoreOfTenants || (row?.largest_batch ?? 0) >= BATCH;
+  const hasMoreOfPolicies = await applyRetention(sql);
+  return hasMoreOfTenants || hasMoreOfPolicies || (row?.largest_batch ?? 0) >= BATCH;
 }

@@ -75,7 +75,9 @@ afterAll(async () => {
 // Fails when the part that the worker puts over S3 is not what the edge reads through its binding, or the relay reads Postgres alone.
 test("an archived run has the same stream, log and result, and a retry brings its journal back", async () => {
   const { sql } = edge.stores;
-  const steps = [{ id: "a", name: "A", type: "transform", transform_code: "result = null.x", output_key: "x" }];
+  const steps = [
+    { id: "a", name: "A", type: "transform", transform_code: "result = null.x", output_key: "x" },
+  ];
   const body = { name: "Failing", entry_step_id: "a", steps };
   expect((await edge.call("PUT", "/api/v2/orchestrations/orch_failing", { body })).status).toBe(200);
   const started = await edge.call("POST", "/api/v2/orchestrations/orch_failing/run", {
