@@ -127,9 +127,10 @@ test("deliveries_days holds in place of 30 days, for longer and for shorter", as
   await keep({ deliveries_days: 7 });
   await keep({ deliveries_days: 90 }, globex);
   await deleteExpired(store.sql);
-  const left =
-    await store.sql`select delivery_id from webhook_deliveries order by created_at desc, delivery_id`;
-  expect(left.map((row) => row["delivery_id"])).toEqual(["acme-6", "globex-6", "globex-8", "globex-31"]);
+  const left = await store.sql`select delivery_id from webhook_deliveries`;
+  expect(new Set(left.map((row) => row["delivery_id"]))).toEqual(
+    new Set(["acme-6", "globex-6", "globex-8", "globex-31"]),
+  );
 });
 
 // Fails when a version is deleted that a run would need for its retry.
