@@ -1,3 +1,4 @@
+import { pgArray } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { stateStore } from "../../shared/store/state.ts";
 import { JournalArchive } from "../../worker-node/reconciler/journal-archive.ts";
@@ -55,6 +56,6 @@ async function bytesOf(sql: Sql): Promise<number> {
   ];
   for (const table of tables) await sql`vacuum (full, analyze) ${sql(table)}`;
   const [row = { bytes: 0 }] = await sql<{ bytes: number }[]>`
-    select sum(pg_total_relation_size(name::regclass))::float8 as bytes from unnest(${sql.array(tables, 1009)}::text[]) as name`;
+    select sum(pg_total_relation_size(name::regclass))::float8 as bytes from unnest(${pgArray(tables)}::text[]) as name`;
   return row.bytes;
 }
