@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { TenantId, plainText } from "./ids.ts";
+import { Retention, RetentionChange } from "./retention.ts";
 
 /** What an API key allows. */
 export const Scope = z.enum(["runs:write", "runs:read", "definitions:write", "admin"]);
@@ -44,13 +45,14 @@ export const Tenant = z.object({
   disabled: z.boolean(),
   /** Its deletion was requested: it is disabled, its keys are revoked, and what belongs to it is being deleted. */
   deleting: z.boolean(),
+  retention: Retention,
   version: z.coerce.number().int(),
 });
 export type Tenant = z.infer<typeof Tenant>;
 
 /** A change of a tenant. Absent fields keep their values. */
 export const TenantChange = Tenant.omit({ version: true, tenant_id: true, deleting: true })
-  .extend({ name: plainText(200) })
+  .extend({ name: plainText(200), retention: RetentionChange })
   .partial();
 export type TenantChange = z.infer<typeof TenantChange>;
 

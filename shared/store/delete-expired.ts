@@ -1,5 +1,6 @@
 import { foldCounters } from "./metrics/counters.ts";
 import type { Sql } from "./sql.ts";
+import { applyRetention } from "./tenants/retention.ts";
 import { deleteOfTenants } from "./tenants/delete-tenants.ts";
 import { deleteDeliveries } from "./webhooks/delete-deliveries.ts";
 
@@ -10,7 +11,7 @@ const BATCH = 10_000;
  * Retention (docs/protocol.md 7.8). Deletes the rows of workers without a beat for a day, idempotency keys older than
  * 24 hours, deliveries that the lane `webhooks` keeps no longer, the record of ticks after 7 days, audit rows older than a year,
  * answers of models that were kept for their time, chat sessions that were deleted, or never had a turn, for a day, model calls of budgets that were deleted
- * meanwhile, and what belongs to deleted tenants. What deleted workers
+ * meanwhile, the record of deleted runs after 7 days, what belongs to deleted tenants, and what tenants keep for a time of their own. What deleted workers
  * have counted is kept in the common sums.
  * @returns true when more expired rows may be left: at least one table gave a full batch
  */
@@ -38,6 +39,11 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
         (select session_id from chat_sessions
          where newest_base = '' and created_at < now() - interval '1 day' limit ${BATCH}))
       returning session_id
+    ), forgotten_runs as (
+      -- The sweep of the bucket has passed several times, and deleted their objects.
+      delete from deleted_runs where run_id in (
+        select run_id from deleted_runs where deleted_at < now() - interval '7 days' order by deleted_at limit ${BATCH})
+      returning 1
     ), deleted_messages as (
       -- Those that a turn added while its session was deleted.
       delete from chat_messages m using deleted_sessions d where m.session_id = d.session_id
@@ -52,9 +58,10 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
       returning 1
     )
     select greatest((select count(*) from deleted_keys), (select count(*) from deleted_audit), (select count(*) from deleted_sessions),
-      (select count(*) from deleted_ticks), (select count(*) from deleted_answers))::int as largest_batch`;
+      (select count(*) from deleted_ticks), (select count(*) from deleted_answers), (select count(*) from forgotten_runs))::int as largest_batch`;
   await foldCounters(sql);
   const hasMoreOfTenants = await deleteOfTenants(sql);
   const hasMoreDeliveries = await deleteDeliveries(sql);
-  return hasMoreOfTenants || hasMoreDeliveries || (row?.largest_batch ?? 0) >= BATCH;
+  const hasMoreOfPolicies = await applyRetention(sql);
+  return hasMoreOfTenants || hasMoreDeliveries || hasMoreOfPolicies || (row?.largest_batch ?? 0) >= BATCH;
 }

@@ -43,6 +43,7 @@ import { readPinnedDefinition } from "./definitions/orchestrations.ts";
 import { StoredDefinition } from "./definitions/stored-definition.ts";
 import { deleteExpired } from "./delete-expired.ts";
 import { forgetUploads, takeExpiredUploads } from "./files/expired-uploads.ts";
+import { takeExpiredObjects } from "./files/expired-objects.ts";
 import { findOrphans } from "./files/orphans.ts";
 import { RunFileList, readRunFiles } from "./files/run-files.ts";
 import { readCutText } from "./journal/cut-text.ts";
@@ -505,6 +506,12 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([z.array(z.string()).max(1_000)]),
       result: z.array(z.string()),
       run: findOrphans,
+    }),
+    takeExpiredObjects: bind({
+      name: "takeExpiredObjects",
+      args: z.tuple([z.array(z.string()).max(1_000)]),
+      result: z.array(z.string()),
+      run: takeExpiredObjects,
     }),
     takeExpiredUploads: bind({
       name: "takeExpiredUploads",

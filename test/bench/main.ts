@@ -14,6 +14,7 @@ import { connectionOptions } from "../../shared/store/sql.ts";
 import { migrate } from "../../worker-node/clients/migrations.ts";
 import { scriptCommands } from "../../worker-node/clients/redis.ts";
 import { portOf } from "../../worker-node/ops/health-server.ts";
+import { benchArchive } from "./archive.ts";
 import { benchBareWorker } from "./bare-worker.ts";
 import { benchCounts } from "./counts.ts";
 import { makeDefinitions } from "./definition.ts";
@@ -45,6 +46,7 @@ async function bench(): Promise<Row[]> {
     const stores = { sql, redis, queue, postgres: postgresService, redisService };
     const floor = await floors(sql, redis);
     const runs = await benchRuns(stores, floor.commitMs);
+    const archive = await benchArchive(sql);
     const rest = await benchRedisRest(redis, redisService);
     const bareWorker = await benchBareWorker();
     const herd = await benchColdHerd(dir, stores);
@@ -54,6 +56,7 @@ async function bench(): Promise<Row[]> {
       return [
         ...floor.rows,
         ...runs,
+        ...archive,
         ...rest,
         ...bareWorker,
         ...(await benchRequests(edge)),

@@ -193,6 +193,7 @@ function bound(store: Statements): Statements {
     saveCounters: (...args) => store.saveCounters(...args),
     readRunFiles: (...args) => store.readRunFiles(...args),
     findOrphans: (...args) => store.findOrphans(...args),
+    takeExpiredObjects: (...args) => store.takeExpiredObjects(...args),
     takeExpiredUploads: () => store.takeExpiredUploads(),
     forgetUploads: (...args) => store.forgetUploads(...args),
     queueEndedRuns: (...args) => store.queueEndedRuns(...args),

@@ -643,6 +643,10 @@ export class PostgresModel implements Statements {
     return null;
   }
 
+  takeExpiredObjects(): [] {
+    return [];
+  }
+
   // Nothing is archived in the time of a simulation.
   queueEndedRuns(): boolean {
     return false;

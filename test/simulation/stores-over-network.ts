@@ -77,6 +77,7 @@ export function storeOverNetwork(
     saveCounters: (...args) => call("saveCounters", () => store.saveCounters(...args)),
     readRunFiles: (...args) => call("readRunFiles", () => store.readRunFiles(...args)),
     findOrphans: (...args) => call("findOrphans", () => store.findOrphans(...args)),
+    takeExpiredObjects: (...args) => call("takeExpiredObjects", () => store.takeExpiredObjects(...args)),
     takeExpiredUploads: (...args) => call("takeExpiredUploads", () => store.takeExpiredUploads(...args)),
     forgetUploads: (...args) => call("forgetUploads", () => store.forgetUploads(...args)),
     queueEndedRuns: (...args) => call("queueEndedRuns", () => store.queueEndedRuns(...args)),

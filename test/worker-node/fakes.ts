@@ -72,6 +72,7 @@ export const refusingStore: StateStore = {
   saveCounters: refuse,
   readRunFiles: refuse,
   findOrphans: refuse,
+  takeExpiredObjects: refuse,
   takeExpiredUploads: refuse,
   forgetUploads: refuse,
   queueEndedRuns: refuse,

@@ -67,7 +67,6 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
       }
       if (error instanceof BudgetPause) return waitForBudget(visit, tries, error);
       if (error instanceof ProviderWait) return waitForProvider(visit, tries, error);
-      if (error instanceof ProviderWait) return waitForProvider(visit, tries, error);
       const { code } = error instanceof Stop ? { code: error.why } : failureOf(error);
       state.deps.count.add("synapse_step_failures_total", { step_type: visit.step.type, code });
       const decided = afterFailure(visit, tries, error);

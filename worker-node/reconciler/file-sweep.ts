@@ -12,7 +12,7 @@ const WIDTH = 16;
 /**
  * docs/protocol.md 7.13. Guarantee: the object store keeps nothing that no row of Postgres refers to. In each pass it deletes uploads
  * that are due; every six hours it reads all keys of the bucket, a page in a pass, and deletes the objects of calls that were never
- * committed. It never deletes an object of a run or an upload that this database does not know: the bucket may serve another one too.
+ * committed, of runs that retention has deleted, and those that are older than their tenant keeps them. It never deletes an object of a run or an upload that this database does not know: the bucket may serve another one too.
  */
 export class FileSweep {
   readonly #deps: Pick<RepairDeps, "store" | "files" | "repairs">;
@@ -56,6 +56,7 @@ export class FileSweep {
   async #deleteOrphans(files: FileStore, page: Page): Promise<void> {
     const old = page.flatMap(({ key, ageMs }) => (ageMs > SAFE_AGE_MS ? [key] : []));
     if (old.length === 0) return;
+    await this.#delete(files, await this.#deps.store.takeExpiredObjects(old));
     const orphans = await this.#deps.store.findOrphans(old);
     await this.#delete(files, orphans);
     this.#deps.repairs.orphans += orphans.length;

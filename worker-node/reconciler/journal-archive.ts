@@ -18,12 +18,14 @@ const SLICE_MS = 2_000;
  */
 export class JournalArchive {
   readonly #deps: Pick<RepairDeps, "store" | "files" | "repairs">;
-  #nextMs = performance.now() + FIRST_MS;
+  #nextMs: number;
   /** The tenant whose journals were archived last: tenants take turns. */
   #after = "";
 
-  constructor(deps: Pick<RepairDeps, "store" | "files" | "repairs">) {
+  /** @param firstMs when the first pass may begin, from now */
+  constructor(deps: Pick<RepairDeps, "store" | "files" | "repairs">, firstMs = FIRST_MS) {
     this.#deps = deps;
+    this.#nextMs = performance.now() + firstMs;
   }
 
   /** @returns true when journals are left that can be archived now */

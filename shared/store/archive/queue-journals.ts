@@ -98,5 +98,5 @@ export async function claimJournals(sql: Sql, after: string): Promise<JournalBat
 
 /** The journals of a tenant `t` are archived whose runs ended before this time. */
 function endedBefore(sql: Sql) {
-  return sql`now() - interval '25 hours'`;
+  return sql`now() - coalesce((t.retention->>'journal_days')::int, 1) * interval '1 day' - interval '1 hour'`;
 }

@@ -1,4 +1,5 @@
 import type { Sql } from "../sql.ts";
+import { deleteRuns } from "./delete-runs.ts";
 
 /** The most runs, and the most rows of each other table, that one call deletes. */
 const BATCH = 1_000;
@@ -30,15 +31,11 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
       select run_id from (
         select run_id, sum(journal_bytes) over (order by run_id) - journal_bytes as bytes_before from locked
       ) r where bytes_before < ${BATCH_BYTES} limit ${BATCH}
-    ), deleted_runs as (delete from runs where run_id in (select run_id from doomed) returning 1
-    ), deleted_entries as (delete from journal where run_id in (select run_id from doomed)
-    ), deleted_waits as (delete from waits where run_id in (select run_id from doomed)
-    ), deleted_usage as (delete from usage where run_id in (select run_id from doomed)
-    ), deleted_uses as (delete from upload_uses where run_id in (select run_id from doomed)
-    ), deleted_artifacts as (delete from artifacts where run_id in (select run_id from doomed)
-    ), deleted_mcp_tasks as (delete from mcp_tasks where run_id in (select run_id from doomed)
-    ), deleted_budget_calls as (delete from budget_calls where run_id in (select run_id from doomed)
-    ), deleted_letters as (delete from dead_letters where run_id in (select run_id from doomed)
+    ), ${deleteRuns(sql)}, deleted_usage as (delete from usage where run_id in (select run_id from doomed)
+    ), forgotten_runs as (
+      delete from deleted_runs where run_id in (
+        select run_id from deleted_runs where tenant_id in (select tenant_id from deleting) limit ${BATCH})
+      returning 1
     ), deleted_deliveries as (
       delete from webhook_deliveries where delivery_id in (
         select delivery_id from webhook_deliveries where tenant_id in (select tenant_id from deleting) limit ${BATCH})
@@ -105,7 +102,7 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
     ), deleted_keys as (
       delete from api_keys where tenant_id in (select tenant_id from deleting) returning 1
     ), counted as (
-      select (select count(*) from deleted_runs) + (select count(*) from deleted_deliveries)
+      select (select count(*) from deleted_runs_rows) + (select count(*) from forgotten_runs) + (select count(*) from deleted_deliveries)
         + (select count(*) from deleted_endpoints)
         + (select count(*) from deleted_idempotency_keys) + (select count(*) from deleted_versions)
         + (select count(*) from deleted_orchestrations) + (select count(*) from deleted_agents)
@@ -118,7 +115,7 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
         + (select count(*) from deleted_answers) + (select count(*) from deleted_keys) as deleted
     ), purged as (
       -- The limits of a tenant that is created anew under this id. Its own stay 0 until then.
-      update tenants t set purged_at = now(), objects_before = now(), name = '', weight = 1,
+      update tenants t set purged_at = now(), objects_before = now(), name = '', weight = 1, retention = '{}',
         max_artifact_bytes = 209715200, runs_per_minute = default, max_open_streams = default,
         enabled_concurrent_runs = 100, enabled_queued_runs = 1000
       from counted

@@ -1,5 +1,6 @@
 import type { TenantId } from "../../contracts/ids.ts";
 import { Tenant } from "../../contracts/tenant.ts";
+import { NO_RETENTION } from "../../contracts/retention.ts";
 import type { TenantChange, TenantRequest } from "../../contracts/tenant.ts";
 import type { Sql } from "../sql.ts";
 
@@ -49,12 +50,13 @@ export async function saveTenant(
   const [row] = await sql`
     insert into tenants as t (tenant_id, name, requests_per_second, weight, max_artifact_bytes, runs_per_minute,
       max_open_streams, max_concurrent_runs, max_queued_runs, disabled_at, enabled_concurrent_runs,
-      enabled_queued_runs)
+      enabled_queued_runs, retention)
     values (${tenant_id}, coalesce(${name}, ''), coalesce(${rate}::int, ${requestsPerSecond}::int),
       coalesce(${weight}::int, 1), coalesce(${artifact}::bigint, 209715200),
       coalesce(${change.runs_per_minute ?? null}::int, 1000000000),
       coalesce(${change.max_open_streams ?? null}::int, 1000),
-      ${disabled ? sql`0, 0, now(), ${concurrent}, ${queued}` : sql`${concurrent}, ${queued}, null, null, null`})
+      ${disabled ? sql`0, 0, now(), ${concurrent}, ${queued}` : sql`${concurrent}, ${queued}, null, null, null`},
+      jsonb_strip_nulls(${JSON.stringify(change.retention ?? {})}::text::jsonb))
     on conflict (tenant_id) do update set ${changes(sql, change)}, deleted_at = null, purged_at = null,
       requests_per_second = coalesce(${rate}::int,
         case when t.purged_at is null then t.requests_per_second else ${requestsPerSecond}::int end)
@@ -85,6 +87,7 @@ function changes(sql: Sql, change: TenantChange) {
     max_open_streams = null,
     disabled = null,
   } = change;
+  const retention = JSON.stringify(change.retention ?? {});
   const isDisabled = sql`coalesce(${disabled}::boolean, t.disabled_at is not null and t.purged_at is null)`;
   const concurrent = sql`coalesce(${max_concurrent_runs}::int, t.enabled_concurrent_runs, t.max_concurrent_runs)`;
   const queued = sql`coalesce(${max_queued_runs}::int, t.enabled_queued_runs, t.max_queued_runs)`;
@@ -93,6 +96,7 @@ function changes(sql: Sql, change: TenantChange) {
       max_artifact_bytes = coalesce(${artifact}::bigint, t.max_artifact_bytes),
       runs_per_minute = coalesce(${runs_per_minute}::int, t.runs_per_minute),
       max_open_streams = coalesce(${max_open_streams}::int, t.max_open_streams),
+      retention = jsonb_strip_nulls(t.retention || ${retention}::text::jsonb), retained_at = null,
       disabled_at = case when ${isDisabled} then coalesce(t.disabled_at, now()) end,
       max_concurrent_runs = case when ${isDisabled} then 0 else ${concurrent} end,
       max_queued_runs = case when ${isDisabled} then 0 else ${queued} end,
@@ -136,5 +140,5 @@ function columns(sql: Sql) {
   return sql`tenant_id, name, coalesce(enabled_concurrent_runs, max_concurrent_runs) as max_concurrent_runs,
     coalesce(enabled_queued_runs, max_queued_runs) as max_queued_runs, requests_per_second, weight,
     max_artifact_bytes::float8 as max_artifact_bytes, runs_per_minute, max_open_streams,
-    disabled_at is not null as disabled, deleted_at is not null as deleting, version`;
+    ${NO_RETENTION}::text::jsonb || retention as retention, disabled_at is not null as disabled, deleted_at is not null as deleting, version`;
 }

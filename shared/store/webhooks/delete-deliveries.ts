@@ -7,7 +7,7 @@ const BATCH = 10_000;
 
 /**
  * Deletes deliveries that had their outcome longer ago than the lane `webhooks` keeps them, and of each tenant those beyond the number
- * that it keeps: the oldest ones. A tenant's deliveries never take the place of another one's.
+ * that it keeps: the oldest ones. A tenant with a policy for its deliveries has its own time. A tenant's deliveries never take the place of another one's.
  * @returns true when more may be left
  */
 export async function deleteDeliveries(sql: Sql): Promise<boolean> {
@@ -25,9 +25,10 @@ async function deleteOld(sql: Sql, outcome: PendingQuery<Row[]>, seconds: number
   if (seconds === null) return 0;
   const { count } = await sql`
     delete from webhook_deliveries where delivery_id in (
-      select delivery_id from webhook_deliveries
+      select delivery_id from webhook_deliveries d
       where created_at < now() - ${seconds} * interval '1 second' and done_at < now() - ${seconds} * interval '1 second'
         and outcome ${outcome}
+        and not exists (select from tenants t where t.tenant_id = d.tenant_id and t.retention ? 'deliveries_days')
       order by created_at limit ${BATCH})`;
   return count;
 }

@@ -265,10 +265,10 @@ describe("a tenant that is deleted", () => {
 
   // Fails when a migration adds a table and its rows outlive their tenant.
   test("loses its rows in every table that names a tenant or a run", async () => {
-    const statement = await readFile(
-      new URL("../../../shared/store/tenants/delete-tenants.ts", import.meta.url),
-      "utf8",
+    const sources = ["delete-tenants", "delete-runs"].map((name) =>
+      readFile(new URL(`../../../shared/store/tenants/${name}.ts`, import.meta.url), "utf8"),
     );
+    const statement = (await Promise.all(sources)).join("\n");
     const tables = await app.stores.sql<{ table_name: string }[]>`
       select distinct table_name from information_schema.columns
       where table_schema = 'public' and column_name in ('tenant_id', 'run_id') order by 1`;

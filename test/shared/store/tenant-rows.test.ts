@@ -1,4 +1,5 @@
 import postgres from "postgres";
+import { NO_RETENTION } from "../../../shared/contracts/retention.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import { connectionOptions, type Sql } from "../../../shared/store/sql.ts";
@@ -45,6 +46,7 @@ describe("a tenant", () => {
       max_artifact_bytes: 200 * 1024 * 1024,
       max_open_streams: 1000,
       runs_per_minute: 1_000_000_000,
+      retention: JSON.parse(NO_RETENTION),
       version: 2,
     });
     expect(await ensureTenant(sql, id("acme"), 1)).toEqual(changed);

@@ -83,7 +83,10 @@ export class Sessions {
       const connection = kept?.isReusable === true ? kept : await this.#connection(access);
       let isInOrder = false;
       try {
-        const result = await endedBy(limit, connection.run({ exchange, signal: limit, timeoutMs, traceparent }, use));
+        const result = await endedBy(
+          limit,
+          connection.run({ exchange, signal: limit, timeoutMs, traceparent }, use),
+        );
         isInOrder = true;
         return result;
       } catch (error) {

@@ -1,0 +1,17 @@
+import type { Sql } from "../sql.ts";
+
+/**
+ * The CTEs that delete the runs of the CTE `doomed` with what belongs to them alone; `deleted_runs_rows` has a row for each. Not their
+ * usage, which invoices are built from, nor their deliveries and objects.
+ */
+export function deleteRuns(sql: Sql) {
+  return sql`deleted_runs_rows as (delete from runs where run_id in (select run_id from doomed) returning 1
+    ), deleted_entries as (delete from journal where run_id in (select run_id from doomed)
+    ), deleted_waits as (delete from waits where run_id in (select run_id from doomed)
+    ), deleted_uses as (delete from upload_uses where run_id in (select run_id from doomed)
+    ), deleted_artifacts as (delete from artifacts where run_id in (select run_id from doomed)
+    ), deleted_mcp_tasks as (delete from mcp_tasks where run_id in (select run_id from doomed)
+    ), deleted_budget_calls as (delete from budget_calls where run_id in (select run_id from doomed)
+    ), deleted_letters as (delete from dead_letters where run_id in (select run_id from doomed)
+    )`;
+}
