@@ -3,7 +3,7 @@ import { TERMINAL } from "../../shared/contracts/run.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import type { FoundRun } from "../../shared/store/runs/read-runs.ts";
 import type { ApiEnv } from "../http/api.ts";
-import { pause } from "../clients/pause.ts";
+import { pause } from "../http/pause.ts";
 import { findRun } from "./run-view.ts";
 
 /** The pause before the run's stream is opened again when it ended before the run did. Every stream sends its viewers the same `retry:`. */

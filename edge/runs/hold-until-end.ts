@@ -11,7 +11,7 @@ import { hasWorkerFor } from "../../shared/store/workers/worker-rows.ts";
 import type { ApiEnv } from "../http/api.ts";
 import { toAppError } from "../http/problem.ts";
 import type { Services } from "../services.ts";
-import { pause } from "../clients/pause.ts";
+import { pause } from "../http/pause.ts";
 import { Event, eventsOf } from "./listed-events.ts";
 import { RunResult, resultOf } from "./run-result.ts";
 import { endedRun } from "./ended-run.ts";

@@ -1,5 +1,5 @@
 import type { FeedPage, FeedPlace, TimedEntry } from "../../shared/store/journal/read-journal.ts";
-import { pause } from "../clients/pause.ts";
+import { pause } from "../http/pause.ts";
 
 /** One query covers at most this much time, in microseconds, so that a page of a long past does not sort everything after it. */
 const SLICE_US = 15_000_000;

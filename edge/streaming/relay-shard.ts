@@ -15,7 +15,7 @@ import { openArtifacts } from "../clients/artifacts.ts";
 import { DatabasePool } from "../clients/database-pool.ts";
 import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
-import { pause } from "../clients/pause.ts";
+import { pause } from "../http/pause.ts";
 import { RELAY_TIMING, Relay } from "./relay.ts";
 import { RunJoin } from "./viewer-join.ts";
 import { RUN_SEATS } from "./seats.ts";

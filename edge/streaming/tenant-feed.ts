@@ -6,7 +6,7 @@ import { log } from "../../shared/log.ts";
 import { FeedLog } from "./feed-log.ts";
 import { FeedReads } from "./feed-reads.ts";
 import type { FeedReader } from "./feed-reads.ts";
-import { pause } from "../clients/pause.ts";
+import { pause } from "../http/pause.ts";
 import { SseWriter } from "./sse-writer.ts";
 
 /** Times of this file are microseconds of Postgres' clock. */

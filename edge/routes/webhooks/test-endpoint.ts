@@ -13,7 +13,7 @@ import type { Api } from "../../http/api.ts";
 import { audited } from "../../http/middleware/audited.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { Delivery, deliveryOf } from "../../operations/delivery-view.ts";
-import { pause } from "../../clients/pause.ts";
+import { pause } from "../../http/pause.ts";
 import { EndpointParams, endpointTenantOf } from "../../webhooks/endpoint-request.ts";
 import { noEndpoint } from "../../webhooks/endpoint-view.ts";
 
