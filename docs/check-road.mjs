@@ -1,11 +1,11 @@
-// Fails when the README's road of a run names something that is not a file, is longer than a reader can follow, or states
+// Fails when the road of a run in docs/architecture.md names something that is not a file, is longer than a reader can follow, or states
 // another number of files than it names. Part of `npm run lint`.
 import { existsSync, readFileSync, statSync } from "node:fs";
 
 const MAX_FILES = 40;
 
-const readme = readFileSync("README.md", "utf8");
-const [, road = ""] = /### The road of a run\n([^]*?)\n#+ /.exec(readme) ?? [];
+const document = readFileSync("docs/architecture.md", "utf8");
+const [, road = ""] = /## The road of a run\n([^]*?)(?:\n#+ |$)/.exec(document) ?? [];
 const cells = Array.from(road.matchAll(/^\| \d+ \| (.*?) \|/gm), ([, cell]) => cell);
 const files = new Set(cells.flatMap((cell) => Array.from(cell.matchAll(/`(.+?)`/g), ([, path]) => path)));
 const stated = Number(/: (\d+) files\./.exec(road)?.[1]);
@@ -16,5 +16,5 @@ const wrong = Array.from(files)
 if (files.size > MAX_FILES) wrong.push(`it has ${files.size} files; at most ${MAX_FILES} are allowed`);
 if (stated !== files.size) wrong.push(`it states ${stated} files and names ${files.size}`);
 
-for (const line of wrong) console.error(`README.md, the road of a run: ${line}`);
+for (const line of wrong) console.error(`docs/architecture.md, the road of a run: ${line}`);
 if (wrong.length > 0) process.exit(1);

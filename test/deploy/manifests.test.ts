@@ -34,19 +34,19 @@ describe("compose.yaml", () => {
 
   test.each(Object.keys(secrets))("does not start without %s", (name) => {
     const { [name]: _left, ...others } = secrets;
-    expect(() => readCompose(others)).toThrow(`${name}: see the README`);
+    expect(() => readCompose(others)).toThrow(`${name}: see docs/operations.md`);
   });
 
-  test("gets each of these from the README's commands", () => {
-    const names = /^for NAME in (.+); do$/m.exec(read("README.md"))?.[1]?.split(" ");
+  test("gets each of these from the commands of docs/operations.md", () => {
+    const names = /^for NAME in (.+); do$/m.exec(read("docs/operations.md"))?.[1]?.split(" ");
     expect(names?.toSorted()).toEqual(Object.keys(secrets).toSorted());
   });
 
-  test("gives its programs only variables that the README explains", () => {
+  test("gives its programs only variables that docs/operations.md explains", () => {
     const { services } = readCompose(secrets);
     const programs = [services.worker, services.edge, services["redis-rest"]];
     const names = programs.flatMap((service) => Object.keys(service?.environment ?? {}));
-    const known = /^## Configuration$([\s\S]*?)^## /m.exec(read("README.md"))?.[1] ?? "";
+    const known = /^## Configuration$([\s\S]*?)^## /m.exec(read("docs/operations.md"))?.[1] ?? "";
     const explained = (name: string) => known.includes(name.replace("UPSTASH_REDIS_REST_TOKEN", "…_TOKEN"));
     expect(names.length).toBeGreaterThan(20);
     expect(names.filter((name) => !explained(name))).toEqual([]);

@@ -80,7 +80,7 @@ describe("the text of a step", () => {
   });
 });
 
-test("the rule stands in the README", async () => {
-  const readme = await readFile(new URL("../../../README.md", import.meta.url), "utf8");
-  expect(readme.replaceAll(/\s+/g, " ")).toContain(DELTA_RULE);
+test("the rule stands in the document of the API", async () => {
+  const document = await readFile(new URL("../../../docs/api.md", import.meta.url), "utf8");
+  expect(document.replaceAll(/\s+/g, " ")).toContain(DELTA_RULE);
 });
