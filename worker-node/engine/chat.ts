@@ -20,8 +20,8 @@ type Opening = { step: Step; context: StepContext; chat: Chat; model: string | n
 type HistoryMessage = ChatHistory["messages"][number];
 
 /**
- * The messages with which a chat turn begins: the agent's instructions with the summary of what was long ago, the history, and
- * what the user says now. A long history is compacted first, so that the cost of a turn does not grow with its session.
+ * The messages with which a chat turn begins: the agent's instructions with the summary of the oldest messages, the other
+ * messages of the history, and the user's message. A long history is compacted first, so that the cost of a turn does not grow with its session.
  */
 export async function openChat(opening: Opening): Promise<Message[]> {
   const { context, chat, systemPrompt } = opening;

@@ -56,7 +56,7 @@ export type StepContext = {
   models: Models;
   tools: Tools;
   files: Files;
-  /** The files that one tool call can reach: those that it writes are committed by the turn that is given them. */
+  /** The files that one tool call can reach: those that it writes are committed by the turn that gets them. */
   filesOfCall(): CallFiles;
   sandbox: Sandbox;
   agent(id: string): Promise<JsonObject | null>;

@@ -73,9 +73,9 @@ export type ExecutionDeps = {
 export type ChildStarts = {
   /** Whether a child may be started now, by the limits that hold for every run of the tenant. It never throws. */
   admit(child: JobName): Promise<ChildAdmission>;
-  /** Gives a place back that no run will take. It returns at once; what is lost lapses. */
+  /** Gives a place back that no run will take. It returns at once; when the call fails, the place lapses. */
   giveBack(child: JobName): void;
-  /** Enqueues runs that have become due, and tells the workers of those that run. It returns at once; what is lost is repaired. */
+  /** Enqueues runs that have become due, and sends a hint to the workers of those that run. It returns at once; the reconciler repairs a failure. */
   notify(runs: readonly SignalledRun[]): void;
 };
 

@@ -50,7 +50,11 @@ export async function querySql(
     connected = await connectTo(connection, egress, either);
     client = open(connection, connected);
     const { sql, params } = parsed.data;
-    return await Promise.race([read(client, sql, params ?? [], timeoutMs), connected.lost, rejected(either)]);
+    return await Promise.race([
+      read(client, sql, params ?? [], timeoutMs),
+      connected.failure,
+      rejected(either),
+    ]);
   } catch (error) {
     signal.throwIfAborted();
     if (limit.aborted) {
