@@ -81,8 +81,9 @@ async function toRun(
 }
 
 /**
- * After the accept of a turn that waits: ends the turn under way if it is to be interrupted, or waits for a person, who speaks
- * now. The turn is accepted, so a failure here is no failure of the request: then the turn waits for the other one.
+ * After the accept of a turn that waits: cancels the turn under way if the request asks for that, and a turn that waits for a
+ * person, because this message comes in place of the answer. The turn is accepted, so a failure here is no failure of the
+ * request: then the turn waits for the other one.
  */
 export async function afterBusy(
   services: Services,

@@ -30,7 +30,7 @@ export const RunInput = z.object({
 });
 export type RunInput = z.infer<typeof RunInput>;
 
-/** What makes a run a turn of a chat session. Its definition is a version that the edge has stored: see chat/definition.ts. */
+/** What makes a run a turn of a chat session. Its definition is a version that the edge has stored: see `turnDefinition`. */
 export const NewTurn = z.object({
   session: SessionId,
   definition_tenant: z.string(),

@@ -13,7 +13,7 @@
 -- No tenant keeps another one from starting, however long its runs last. Any tenant may take one of the worker's `open` slots;
 -- of the others, the spare ones, a tenant may take one more only while it holds fewer runs in this worker than slots are
 -- free (the dynamic threshold of switches whose ports share one buffer: Choudhury and Hahne, 1998), and stays within its weight's
--- part of as many slots as are open in an idle worker. So the turns alone decide who gets what is left of these, and weights hold
+-- part of as many slots as are open in an idle worker. So the turns alone decide which tenant gets what is left of these, and weights hold
 -- however full the worker is. The first run of a tenant is within its part. The same holds inside a lane.
 -- A tenant at its share is passed over: it keeps its place in the ring and the start of its turn.
 --

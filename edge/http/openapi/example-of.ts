@@ -29,8 +29,8 @@ function make(schema: Json | undefined, place: Place): Json {
   const component = referredName(schema);
   if (component !== null) return ofComponent(component, place);
   if (schema["const"] !== undefined) return schema["const"];
-  const [given] = listOf(schema["examples"]);
-  if (given !== undefined) return given;
+  const [written] = listOf(schema["examples"]);
+  if (written !== undefined) return written;
   const branches = [...listOf(schema["anyOf"]), ...listOf(schema["oneOf"])];
   const branch = branches.find((each) => !isObject(each) || each["type"] !== "null");
   if (branch !== undefined) return make(branch, place);

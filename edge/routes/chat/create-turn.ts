@@ -36,7 +36,7 @@ const route = createRoute({
   path: "/api/v2/chat",
   operationId: "createChatTurn",
   tags: ["Chat"],
-  summary: "Say something to an agent",
+  summary: "Send a message to an agent",
   description:
     "Without `session_id` a new session begins, with the agent `agent` or, without one, the first agent by name. After a 202 " +
     "the message is in the history, and the turn will reach an end. A turn is a run in the lane `interactive`: all routes of " +
