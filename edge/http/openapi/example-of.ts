@@ -3,7 +3,7 @@
  * and none can disagree with its schema.
  */
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
-import { isObject } from "../../../shared/contracts/json.ts";
+import { isObject, listOf } from "../../../shared/contracts/json.ts";
 import { ANY, COMPONENTS, FIELDS, TEXTS } from "./example-values.ts";
 
 /** Where the maker of an example is: `open` are the components around it, whose optional parts are left out inside. */
@@ -136,8 +136,4 @@ function typeOf(value: Json): string {
   if (Array.isArray(value)) return "array";
   if (typeof value === "number") return Number.isInteger(value) ? "integer" : "number";
   return typeof value;
-}
-
-function listOf(value: Json | undefined): Json[] {
-  return Array.isArray(value) ? value : [];
 }
