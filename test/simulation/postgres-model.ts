@@ -362,7 +362,7 @@ export class PostgresModel implements Statements {
         has_budget: false,
       }),
     );
-    return { silences, drain: false, owned };
+    return { silences, drain: false, lanes: {}, owned };
   }
 
   /** Runs of a simulation have no budgets. */
