@@ -39,8 +39,13 @@ function make(schema: Json | undefined, place: Place): Json {
   const [allowed] = listOf(schema["enum"]);
   if (allowed !== undefined) return allowed;
   const parts = listOf(schema["allOf"]);
-  if (parts.length > 0) return make(parts[0], place);
+  if (parts.length > 0) return joined(parts.map((part) => make(part, place)));
   return ofType(schema, place);
+}
+
+/** An example for all parts at once. Only objects are put together; of anything else the parts say the same. */
+function joined([first = null, ...others]: Json[]): Json {
+  return others.reduce((all, part) => (isObject(all) && isObject(part) ? { ...all, ...part } : all), first);
 }
 
 /** The examples of components, each made once for a document. */
