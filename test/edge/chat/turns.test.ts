@@ -134,7 +134,7 @@ describe("a chat turn", () => {
       [{ message: "hi", images: ["https://example.com/a.png"] }, "images[0]"],
       [{ message: "hi", images: ["data:image/svg+xml;base64,AAAA"] }, "images[0]"],
       [{ message: "hi", on_busy: "wait" }, "on_busy"],
-      [{ message: "hi", attachments: ["a"] }, "attachments"],
+      [{ message: "hi", attachments: ["a"] }, "attachments[0]"],
       [{ message: "hi", tenant: "acme" }, "tenant"],
     ];
     for (const [body, path] of wrong) {
