@@ -97,9 +97,14 @@ export type StepContext = {
   checkCost(): void;
 };
 
+/** A file attached to a chat message: its text, or a data URI of the image. */
+export type AttachedFile = { file: FileReference } & ({ text: string } | { image: string });
+
 /** What a chat turn knows of its session. `images`: of its message, as data URIs. The history ends before the turn and never changes. */
 export type Chat = {
   images: readonly string[];
+  /** The files that are attached to its message. */
+  attached(): Promise<AttachedFile[]>;
   history(): Promise<ChatHistory>;
   /** Stores a summary for later turns. Of two summaries of one turn the first stays. */
   saveSummary(summary: Summary): Promise<void>;

@@ -1,3 +1,4 @@
+import type { FileReference } from "../../shared/contracts/artifact.ts";
 import type { Orchestration, Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
@@ -153,6 +154,8 @@ export type RunScope = {
   message: string;
   /** The images of a chat turn's message, as data URIs. */
   images: readonly string[];
+  /** The files attached to a chat turn's message. */
+  attachments: readonly FileReference[];
   /** When the run's time is over, by this process's monotonic clock. */
   endsAtMs: number;
   signal: AbortSignal;
