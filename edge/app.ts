@@ -65,6 +65,7 @@ import { listArtifacts } from "./routes/runs/list-artifacts.ts";
 import { listDeadLetters } from "./routes/operations/list-dead-letters.ts";
 import { listRunsAt } from "./routes/operations/list-runs.ts";
 import { listDeliveries } from "./routes/operations/list-deliveries.ts";
+import { listMails } from "./routes/operations/list-mails.ts";
 import { listTenants } from "./routes/operations/list-tenants.ts";
 import { drainWorker } from "./routes/operations/drain-worker.ts";
 import { getWorkerHealth } from "./routes/operations/get-worker-health.ts";
@@ -286,6 +287,7 @@ const routes: readonly ((api: Api) => void)[] = [
     deleteDeadLetter(prefix),
     listRunsAt(prefix),
     listDeliveries(prefix),
+    listMails(prefix),
     redeliver(prefix),
     syncBundle(prefix),
     getSyncStatus(prefix),

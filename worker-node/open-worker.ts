@@ -19,6 +19,9 @@ import { onFlush } from "./fleet/on-flush.ts";
 import { Counters } from "./ops/counters.ts";
 import { createEgress } from "./outbound/egress-guard.ts";
 import { openTracing } from "./tracing/tracing.ts";
+import { MailSender } from "./mail/mail-sender.ts";
+import type { MailSettings } from "./mail/send-mail.ts";
+import type { NewMail } from "../shared/contracts/mail.ts";
 import { Sender } from "./webhooks/sender.ts";
 
 /** Test hooks between a worker and its stores: each function gets the real part and returns the part that the worker uses. */
@@ -47,6 +50,9 @@ export async function openWorker(config: Config, hooks: TestHooks) {
     laneSettings: laneSettings.of,
     tracer,
   });
+  const mailSettings = mailOf(config);
+  const mailSender =
+    mailSettings && new MailSender({ store: rawStore, laneSettings: laneSettings.of, settings: mailSettings });
   const redis = openWorkerRedis(config, owner);
   const scripts = scriptCommands(redis.commands, tracing);
   const commands = hooks.commands?.(scripts) ?? scripts;
@@ -77,6 +83,14 @@ export async function openWorker(config: Config, hooks: TestHooks) {
     providerCalls,
     count: counters,
     tracing,
+    mail: mailSettings && {
+      from: mailSettings.from,
+      queue: async (mail: NewMail) => {
+        const isQueued = await store.queueMail(mail);
+        mailSender?.wake();
+        return isQueued;
+      },
+    },
   };
   const execution = openExecution(parts);
   const close = async (): Promise<void> => {
@@ -84,7 +98,13 @@ export async function openWorker(config: Config, hooks: TestHooks) {
     await Promise.all([execution.close(), opened.close()]);
     await tracing?.close();
   };
-  return { owner, store, queue, redis, artifacts, sender, laneSettings, counters, execution, tracer, close };
+  const shared = { owner, store, queue, redis, artifacts, laneSettings, counters, execution, tracer };
+  return { ...shared, sender, mailSender, close };
+}
+
+/** Null: this worker has no mail server. */
+function mailOf({ SMTP_URL: url, SMTP_FROM: from }: Config): MailSettings | null {
+  return url === undefined || from === undefined ? null : { url, from };
 }
 
 /** @throws Error: a worker without an object store leaves a delivery of an archived run to a worker that has one */

@@ -20,7 +20,7 @@ export async function startWorker(
   hooks: TestHooks = {},
 ): Promise<{ drain(): Promise<void>; drainRequested: Promise<void> }> {
   const opened = await openWorker(config, hooks);
-  const { owner, store, queue, redis, artifacts, sender, counters, execution, tracer } = opened;
+  const { owner, store, queue, redis, artifacts, sender, mailSender, counters, execution, tracer } = opened;
   const slots = new Slots(config.WORKER_CONCURRENCY, config.WORKER_LANES, opened.laneSettings);
   const status = new WorkerStatus(config, slots);
   const drainRequested = Promise.withResolvers<void>();
@@ -44,6 +44,7 @@ export async function startWorker(
   await member.start();
   for (const part of [execution.mcp, reports, scheduler]) part.start();
   if (config.WORKER_LANES.includes("webhooks")) sender.start();
+  if (config.WORKER_LANES.includes("mail")) mailSender?.start();
   const ready = { worker: config.workerId, incarnation: owner, pid: process.pid, slots: slots.openTotal };
   log.info("worker.ready", { ...ready, health_port: portOf(ops), models: execution.models });
 
@@ -53,7 +54,8 @@ export async function startWorker(
     void member.heartbeat.beat();
     const graceMs = config.WORKER_DRAIN_SECONDS * 1_000;
     const upkeep = execution.mcp.stop();
-    await Promise.all([member.worker.drain(graceMs), sender.drain(graceMs), upkeep, scheduler.stop()]);
+    const senders = [sender.drain(graceMs), mailSender?.drain(graceMs)];
+    await Promise.all([member.worker.drain(graceMs), ...senders, upkeep, scheduler.stop()]);
     await member.stop();
     await reports.stop();
     ops.close();

@@ -2,6 +2,7 @@ import { foldCounters } from "./metrics/counters.ts";
 import type { Sql } from "./sql.ts";
 import { applyRetention } from "./tenants/retention.ts";
 import { deleteOfTenants } from "./tenants/delete-tenants.ts";
+import { deleteMails } from "./mails/delete-mails.ts";
 import { deleteDeliveries } from "./webhooks/delete-deliveries.ts";
 
 /** The most rows of each table that one call deletes. */
@@ -9,7 +10,7 @@ const BATCH = 10_000;
 
 /**
  * Retention (docs/protocol.md 7.8). Deletes the rows of workers without a beat for a day, idempotency keys older than
- * 24 hours, deliveries that the lane `webhooks` keeps no longer, the record of ticks after 7 days, audit rows older than a year,
+ * 24 hours, deliveries and mails that the lanes `webhooks` and `mail` keep no longer, the record of ticks after 7 days, audit rows older than a year,
  * answers of models that were kept for their time, chat sessions that were deleted, or never had a turn, for a day, model calls of budgets that were deleted
  * meanwhile, the record of deleted runs after 7 days, what belongs to deleted tenants, and what tenants keep for a time of their own. What deleted workers
  * have counted is kept in the common sums.
@@ -62,6 +63,8 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
   await foldCounters(sql);
   const hasMoreOfTenants = await deleteOfTenants(sql);
   const hasMoreDeliveries = await deleteDeliveries(sql);
+  const hasMoreMails = await deleteMails(sql);
   const hasMoreOfPolicies = await applyRetention(sql);
-  return hasMoreOfTenants || hasMoreDeliveries || hasMoreOfPolicies || (row?.largest_batch ?? 0) >= BATCH;
+  const hasMore = [hasMoreOfTenants, hasMoreDeliveries, hasMoreMails, hasMoreOfPolicies].includes(true);
+  return hasMore || (row?.largest_batch ?? 0) >= BATCH;
 }

@@ -117,6 +117,10 @@ import {
   releaseDeliveries,
   saveDeliveryTry,
 } from "./webhooks/delivery-outcomes.ts";
+import { NewMail } from "../contracts/mail.ts";
+import { ClaimedMails, MailClaim, claimMails } from "./mails/claim-mails.ts";
+import { queueMail } from "./mails/queue-mail.ts";
+import { MailState, MailTry, saveMailTry } from "./mails/save-mail-try.ts";
 import { readEvents } from "./webhooks/read-events.ts";
 import { Beat, BeatReply, OwnedRun, beat } from "./workers/beats.ts";
 import { takeLock } from "./workers/locks.ts";
@@ -476,6 +480,19 @@ export function bindVerbs(bind: Bind) {
         await releaseDeliveries(sql, claimed);
         return null;
       },
+    }),
+    queueMail: bind({ name: "queueMail", args: z.tuple([NewMail]), result: z.boolean(), run: queueMail }),
+    claimMails: bind({
+      name: "claimMails",
+      args: z.tuple([MailClaim]),
+      result: ClaimedMails,
+      run: claimMails,
+    }),
+    saveMailTry: bind({
+      name: "saveMailTry",
+      args: z.tuple([MailTry]),
+      result: MailState,
+      run: saveMailTry,
     }),
     countDueDeliveries: bind({
       name: "countDueDeliveries",

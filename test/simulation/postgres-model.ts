@@ -599,6 +599,19 @@ export class PostgresModel implements Statements {
     return null;
   }
 
+  /** No run of the simulation sends a mail. */
+  queueMail(): Answer<"queueMail"> {
+    return false;
+  }
+
+  claimMails(): Answer<"claimMails"> {
+    return { mails: [], after: "" };
+  }
+
+  saveMailTry(): Answer<"saveMailTry"> {
+    return "superseded";
+  }
+
   countDueDeliveries(): Answer<"countDueDeliveries"> {
     return { due: 0, overdue: 0 };
   }

@@ -14,7 +14,7 @@ import { ProviderGate } from "../models/provider-gate.ts";
 import { Prices } from "../models/prices.ts";
 import type { createEgress } from "../outbound/egress-guard.ts";
 import { McpUpkeep } from "../tools/mcp/upkeep.ts";
-import type { MailSettings } from "../tools/built-in/send-email.ts";
+import type { Outbox } from "../tools/built-in/send-email.ts";
 import { createTools } from "../tools/create-tools.ts";
 import type { Tracing } from "../tracing/tracing.ts";
 import { Definitions } from "./definitions.ts";
@@ -34,6 +34,7 @@ export function openExecution(parts: {
   providerCalls: ProviderCalls;
   count: Count;
   tracing: Tracing | null;
+  mail: Outbox | null;
 }): {
   deps: Omit<ExecutionDeps, "confirm" | "laneSettings">;
   mcp: McpUpkeep;
@@ -54,7 +55,7 @@ export function openExecution(parts: {
     timeoutMs: config.TOOL_TIMEOUT_SECONDS * 1_000,
     masterKey: masterKeysOf(config) ?? null,
     stdio: config.MCP_STDIO_ALLOW,
-    mail: mailOf(config),
+    mail: parts.mail,
     store,
   });
   const mcp = new McpUpkeep(store, tools.mcp);
@@ -78,8 +79,4 @@ export function openExecution(parts: {
     await Promise.all([sandbox.close(), tools.mcp.close()]);
   };
   return { deps, mcp, models: models.describe(), close };
-}
-
-function mailOf({ SMTP_URL: url, SMTP_FROM: from }: Config): MailSettings | null {
-  return url === undefined || from === undefined ? null : { url, from };
 }

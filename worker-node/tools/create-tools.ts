@@ -7,7 +7,7 @@ import type { Tools } from "../engine/ports.ts";
 import { getDatetime } from "./built-in/get-datetime.ts";
 import { httpRequest } from "./built-in/http-request.ts";
 import { sendEmail } from "./built-in/send-email.ts";
-import type { MailSettings } from "./built-in/send-email.ts";
+import type { Outbox } from "./built-in/send-email.ts";
 import { callHttpTool } from "./call-http-tool.ts";
 import { McpTools } from "./mcp/mcp-tools.ts";
 import type { McpToolsDeps } from "./mcp/mcp-tools.ts";
@@ -23,7 +23,7 @@ const Row = z.object({ name: z.string(), owner: z.string().default(SHARED) });
  * @param deps `masterKey` null: this worker has none, and cannot call a tool with a sealed secret. `mail` null or absent: it has no
  *   mail server
  */
-export function createTools(deps: McpToolsDeps & { mail?: MailSettings | null }): Tools & { mcp: McpTools } {
+export function createTools(deps: McpToolsDeps & { mail?: Outbox | null }): Tools & { mcp: McpTools } {
   const { egress, timeoutMs, masterKey, mail = null } = deps;
   const mcp = new McpTools(deps);
   return {
@@ -43,7 +43,7 @@ export function createTools(deps: McpToolsDeps & { mail?: MailSettings | null })
       if (tool["tool_type"] === "built_in") {
         if (tool["name"] === "get_datetime") return getDatetime(parsedArgs.data, new Date());
         if (tool["name"] === "http_request") return httpRequest(parsedArgs.data, limits);
-        if (tool["name"] === "send_email") return sendEmail(mail, parsedArgs.data, limits);
+        if (tool["name"] === "send_email") return sendEmail(mail, parsedArgs.data, effectKey);
       }
       const parsedTool = parseTool(await openSecrets(masterKey, Row.parse(tool), tool));
       if (!parsedTool.ok) throw new TerminalError("bad_tool", "the definition of the tool cannot be used");

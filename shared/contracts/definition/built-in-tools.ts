@@ -60,7 +60,7 @@ export const builtInTools = {
   },
   send_email: {
     description:
-      "Sends one mail, as text or HTML, from the sender of this deployment, and returns its message_id and the addresses that were accepted.",
+      "Queues one mail, as text or HTML, from the sender of this deployment, and returns its message_id. It is sent at once, or at send_at.",
     parallel: false,
     inputSchema: object(
       {
@@ -70,6 +70,8 @@ export const builtInTools = {
         text: { type: "string" },
         html: { type: "string" },
         reply_to: { type: "string" },
+        priority: { type: "integer", description: "0 to 10; higher ones are sent first. Default: 0" },
+        send_at: { type: "string", description: "RFC 3339 time before which it is not sent" },
       },
       ["to", "subject"],
     ),

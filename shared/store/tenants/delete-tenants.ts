@@ -40,6 +40,10 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
       delete from webhook_deliveries where delivery_id in (
         select delivery_id from webhook_deliveries where tenant_id in (select tenant_id from deleting) limit ${BATCH})
       returning 1
+    ), deleted_mails as (
+      delete from mails where message_id in (
+        select message_id from mails where tenant_id in (select tenant_id from deleting) limit ${BATCH})
+      returning 1
     ), deleted_endpoints as (
       delete from webhook_endpoints where tenant_id in (select tenant_id from deleting) returning 1
     ), deleted_idempotency_keys as (
@@ -103,7 +107,7 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
       delete from api_keys where tenant_id in (select tenant_id from deleting) returning 1
     ), counted as (
       select (select count(*) from deleted_runs_rows) + (select count(*) from forgotten_runs) + (select count(*) from deleted_deliveries)
-        + (select count(*) from deleted_endpoints)
+        + (select count(*) from deleted_endpoints) + (select count(*) from deleted_mails)
         + (select count(*) from deleted_idempotency_keys) + (select count(*) from deleted_versions)
         + (select count(*) from deleted_orchestrations) + (select count(*) from deleted_agents)
         + (select count(*) from deleted_tools) + (select count(*) from deleted_mcp_servers)

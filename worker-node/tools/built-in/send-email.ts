@@ -1,14 +1,18 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
+import { RunId } from "../../../shared/contracts/ids.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import { MAX_PENDING_MAILS, MAX_SEND_AT_DAYS } from "../../../shared/contracts/mail.ts";
+import type { NewMail } from "../../../shared/contracts/mail.ts";
 import { messageOf } from "../../../shared/log.ts";
-import { RetryableError, TerminalError, ToolRejection } from "../../engine/step-errors.ts";
+import { RetryableError, ToolRejection } from "../../engine/step-errors.ts";
 
-/** The mail server of this deployment, and the sender of all mails. */
-export type MailSettings = { url: string; from: string };
+/** Where mails are queued. `from`: the sender of all mails. `queue` resolves to false when too many wait. */
+export type Outbox = { from: string; queue(mail: NewMail): Promise<boolean> };
 
 const MAX_RECIPIENTS = 50;
 const MAX_BODY_CHARS = 1024 * 1024;
+const DAY_MS = 86_400_000;
 const Address = z.email("must be an address such as ann@example.com").max(320);
 const Addresses = z.union([Address.transform((one) => [one]), z.array(Address)]);
 const body = z.string().max(MAX_BODY_CHARS).nullish();
@@ -24,133 +28,54 @@ const Mail = z
     text: body,
     html: body,
     reply_to: Address.nullish(),
+    priority: z.number().int().min(0).max(10).nullish(),
+    send_at: z.iso.datetime({ offset: true }).nullish(),
   })
   .refine(({ text, html }) => (text ?? html ?? "") !== "", { error: "needs text or html" })
   .refine(({ to, cc }) => to.length > 0 && to.length + (cc ?? []).length <= MAX_RECIPIENTS, {
     error: `takes 1 to ${MAX_RECIPIENTS} recipients`,
+  })
+  .refine(({ send_at }) => Date.parse(send_at ?? "") - Date.now() <= MAX_SEND_AT_DAYS * DAY_MS || !send_at, {
+    path: ["send_at"],
+    error: `must be at most ${MAX_SEND_AT_DAYS} days from now`,
   });
 
 /**
- * The built-in tool `send_email`. The same call has the same Message-ID after a crash, so that a mail that is sent twice is known
- * as one.
- *
- * After the whole message was sent, a connection that is lost leaves its outcome unknown: the server may have taken it. It is not sent
- * again.
- * @param settings null: this worker has no mail server
- * @throws ToolRejection for wrong arguments and what the server refuses; TerminalError `email_unknown`, `smtp_unauthorized`;
- *   RetryableError `email_deferred`, `unreachable`, `tool_timeout`, `smtp_missing`. No error quotes the settings.
+ * The built-in tool `send_email`: queues one mail. Its Message-ID follows from the effect key, so a call that is repeated after a crash
+ * queues nothing again.
+ * @param outbox null: this worker has no mail server
+ * @throws ToolRejection for wrong arguments and a full queue; RetryableError `smtp_missing`, `mail_not_queued`
  */
-export async function sendEmail(
-  settings: MailSettings | null,
-  args: JsonObject,
-  call: { effectKey: string; timeoutMs: number; signal: AbortSignal },
-): Promise<Json> {
+export async function sendEmail(outbox: Outbox | null, args: JsonObject, effectKey: string): Promise<Json> {
   const parsed = Mail.safeParse(args);
   if (!parsed.success) throw new ToolRejection(z.prettifyError(parsed.error));
-  if (settings === null) {
+  if (outbox === null) {
     throw new RetryableError(
       "smtp_missing",
       "this worker has no mail server: set its SMTP_URL and SMTP_FROM",
     );
   }
-  const { to, cc, subject, text, html, reply_to } = parsed.data;
-  const timeout = AbortSignal.timeout(call.timeoutMs);
-  const progress = { isSent: false };
-  const transport = await openTransport(settings, call.timeoutMs, progress);
-  try {
-    const info = await transport.sendMail({
-      from: settings.from,
-      to,
-      cc: cc ?? [],
-      subject,
-      ...(reply_to && { replyTo: reply_to }),
-      ...(text && { text }),
-      ...(html && { html }),
-      messageId: messageIdOf(call.effectKey, settings.from),
-      signal: AbortSignal.any([call.signal, timeout]),
-    });
-    return {
-      message_id: info.messageId,
-      accepted: info.accepted.map(addressOf),
-      rejected: info.rejected.map(addressOf),
-    };
-  } catch (error) {
-    // A step that was stopped reports that, and tries nothing again by itself.
-    call.signal.throwIfAborted();
-    throw errorOf(error, progress.isSent, timeout.aborted);
-  } finally {
-    transport.close();
-  }
-}
-
-/** The package is loaded with the first mail. `progress`: whether the whole message has been sent. */
-async function openTransport({ url }: MailSettings, timeoutMs: number, progress: { isSent: boolean }) {
-  const { createTransport } = await import("nodemailer");
-  const ignore = (): void => {};
-  // What the package says of its own progress: it logs a message when its last byte was sent, before the server's reply.
-  const info = (entry: unknown): void => {
-    if (SentMessage.safeParse(entry).success) progress.isSent = true;
+  const { to, cc, subject, text, html, reply_to, priority, send_at } = parsed.data;
+  const mail: NewMail = {
+    message_id: messageIdOf(effectKey, outbox.from),
+    // An effect key begins with the run.
+    run_id: RunId.parse(effectKey.split(":")[0]),
+    priority: priority ?? 0,
+    send_at: send_at ? new Date(send_at).toISOString() : null,
+    content: { to, cc: cc ?? [], subject, text: text || null, html: html || null, reply_to: reply_to ?? null },
   };
-  const logger = {
-    level: ignore,
-    trace: ignore,
-    debug: ignore,
-    info,
-    warn: ignore,
-    error: ignore,
-    fatal: ignore,
-  };
-  return createTransport({
-    url,
-    logger,
-    connectionTimeout: timeoutMs,
-    greetingTimeout: timeoutMs,
-    socketTimeout: timeoutMs,
-    disableFileAccess: true,
-    disableUrlAccess: true,
+  const isQueued = await outbox.queue(mail).catch((error: unknown) => {
+    const message = `the mail could not be queued: ${messageOf(error)}`;
+    throw new RetryableError("mail_not_queued", message, { cause: error });
   });
+  if (!isQueued) {
+    const message = `${MAX_PENDING_MAILS} mails of this tenant wait to be sent already`;
+    throw new ToolRejection(message, { code: "mail_queue_full" });
+  }
+  return { message_id: mail.message_id, status: "queued", send_at: mail.send_at };
 }
-
-const SentMessage = z.object({ tnx: z.literal("message"), inByteCount: z.number() });
 
 function messageIdOf(effectKey: string, from: string): string {
   const domain = /@([^\s<>@]+)>?\s*$/.exec(from)?.[1] ?? "localhost";
   return `<${createHash("sha256").update(effectKey).digest("hex").slice(0, 40)}@${domain}>`;
-}
-
-function addressOf(address: string | { address: string }): string {
-  return typeof address === "string" ? address : address.address;
-}
-
-const SmtpError = z.object({ code: z.string().optional(), responseCode: z.number().optional() });
-
-function errorOf(error: unknown, isSent: boolean, isLate: boolean): Error {
-  const { code, responseCode } = SmtpError.catch({}).parse(error);
-  const cause = { cause: error };
-  if (responseCode === undefined && isSent) {
-    const message =
-      "whether the mail was sent is not known: the connection was lost before the server's answer. It is not sent again";
-    return new TerminalError("email_unknown", message, cause);
-  }
-  if (isLate || code === "ETIMEDOUT")
-    return new RetryableError("tool_timeout", "the mail server did not answer in time", cause);
-  if (code === "EAUTH" || code === "ETLS") {
-    return new TerminalError(
-      "smtp_unauthorized",
-      "the mail server does not accept the settings of SMTP_URL",
-      cause,
-    );
-  }
-  if (responseCode !== undefined && responseCode >= 500) {
-    return new ToolRejection(`the mail server refused the mail: ${messageOf(error).slice(0, 300)}`, cause);
-  }
-  if (responseCode !== undefined) {
-    const message = `the mail server does not take the mail now (${responseCode})`;
-    return new RetryableError("email_deferred", message, { ...cause, answered: true });
-  }
-  return new RetryableError(
-    "unreachable",
-    "the mail server cannot be reached, or closed the connection",
-    cause,
-  );
 }

@@ -1,0 +1,72 @@
+import { z } from "zod";
+import { RunId } from "../../contracts/ids.ts";
+import { MailContent } from "../../contracts/mail.ts";
+import type { Sql } from "../sql.ts";
+
+/** The most tenants that one claim examines. */
+const TENANTS_PER_CLAIM = 200;
+
+const LOST = "the worker that was sending it died, so whether it was sent is not known: it is not sent again";
+
+/** `slots`: the most mails. `after`: the tenant after which to go on. `leaseMs`: the time in which the outcome must be saved. */
+export const MailClaim = z.object({
+  slots: z.number().int().min(1).max(1_000),
+  after: z.string(),
+  leaseMs: z.number().positive().max(3_600_000),
+});
+export type MailClaim = z.infer<typeof MailClaim>;
+
+/** A mail to be sent now. `tries`: the number of this claim, the fence. `failures`: its failed tries. */
+export const DueMail = z.object({
+  message_id: z.string(),
+  tenant_id: z.string(),
+  run_id: RunId,
+  tries: z.number().int(),
+  failures: z.number().int(),
+  content: MailContent,
+});
+export type DueMail = z.infer<typeof DueMail>;
+
+/** `after`: the last tenant that was examined, when there are more of them; empty: there are none. */
+export const ClaimedMails = z.object({ mails: z.array(DueMail), after: z.string() });
+export type ClaimedMails = z.infer<typeof ClaimedMails>;
+
+/**
+ * Claims due mails: the first ones of each tenant, then the second ones, and so on, where a mail that is being sent counts too. A
+ * tenant's mails come by their priority. A mail whose lease has lapsed is closed as unknown. docs/protocol.md 5.28.
+ */
+export async function claimMails(sql: Sql, { slots, after, leaseMs }: MailClaim): Promise<ClaimedMails> {
+  const [row] = await sql`
+    with recursive lapsed as (
+      update mails set outcome = 'unknown', done_at = now(), next_at = null, sending = false, last_error = ${LOST}
+      where done_at is null and sending and next_at <= now()
+    ), examined as (
+      (select tenant_id, 1 as n from mails where done_at is null and tenant_id > ${after} order by tenant_id limit 1)
+      union all
+      select (select m.tenant_id from mails m where m.done_at is null and m.tenant_id > e.tenant_id
+        order by m.tenant_id limit 1), e.n + 1
+      from examined e where e.tenant_id is not null and e.n < ${TENANTS_PER_CLAIM}
+    ), due as (
+      select m.message_id, m.place + (
+        select count(*) from mails b where b.tenant_id = e.tenant_id and b.done_at is null and b.sending) as place
+      from examined e cross join lateral (
+        select message_id, row_number() over (order by priority desc, next_at) as place
+        from mails w where w.tenant_id = e.tenant_id and w.done_at is null and not w.sending and w.next_at <= now()
+        order by priority desc, next_at limit ${slots}
+      ) m
+    ), chosen as (
+      select message_id from due order by place, random() limit ${slots}
+    ), locked as (
+      select message_id from mails where message_id in (select message_id from chosen)
+        and done_at is null and not sending and next_at <= now() for update skip locked
+    ), claimed as (
+      update mails m set tries = m.tries + 1, sending = true,
+        next_at = now() + ${leaseMs}::float8 * interval '1 millisecond'
+      from locked l where m.message_id = l.message_id
+      returning m.message_id, m.tenant_id, m.run_id, m.tries, m.failures, m.content
+    )
+    select coalesce((select json_agg(c) from claimed c), '[]')::text as mails,
+      coalesce((select max(tenant_id) from examined where n = ${TENANTS_PER_CLAIM}), '') as after`;
+  const Rows = z.array(DueMail.extend({ content: z.string().transform((text) => MailContent.parse(JSON.parse(text))) }));
+  return { mails: Rows.parse(JSON.parse(String(row?.["mails"]))), after: String(row?.["after"]) };
+}

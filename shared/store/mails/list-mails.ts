@@ -1,0 +1,60 @@
+import { z } from "zod";
+import { RunId } from "../../contracts/ids.ts";
+import type { TenantId } from "../../contracts/ids.ts";
+import { MailOutcome } from "../../contracts/mail.ts";
+import type { Sql } from "../sql.ts";
+
+const ms = z.number().nullable();
+
+/** A mail as operators see it: its texts are left out. */
+const MailRow = z.object({
+  message_id: z.string(),
+  tenant_id: z.string(),
+  run_id: RunId,
+  priority: z.number(),
+  recipients: z.string().transform((text) => z.array(z.string()).parse(JSON.parse(text))),
+  subject: z.string(),
+  outcome: MailOutcome.nullable(),
+  failures: z.number(),
+  last_error: z.string().nullable(),
+  refused: z
+    .string()
+    .nullable()
+    .transform((text) => (text === null ? [] : z.array(z.string()).parse(JSON.parse(text)))),
+  created_at_ms: z.number(),
+  next_at_ms: ms,
+  done_at_ms: ms,
+});
+export type MailRow = z.infer<typeof MailRow>;
+
+export type MailFilter = {
+  /** Null: of any tenant, for a platform key. */
+  tenant: TenantId | null;
+  run: RunId | null;
+  outcome: MailOutcome | "pending" | null;
+};
+
+/** A page of mails, the newest first. @param before the `message_id` of the last mail of the page before; null: from the newest on */
+export async function listMails(
+  sql: Sql,
+  { tenant, run, outcome }: MailFilter,
+  before: string | null,
+  limit: number,
+): Promise<MailRow[]> {
+  const rows = await sql`
+    select message_id, tenant_id, run_id, priority, outcome, failures, last_error, refused,
+      content::json ->> 'to' as recipients, content::json ->> 'subject' as subject,
+      extract(epoch from created_at)::float8 * 1000 as created_at_ms,
+      extract(epoch from next_at)::float8 * 1000 as next_at_ms, extract(epoch from done_at)::float8 * 1000 as done_at_ms
+    from mails where true
+      ${tenant === null ? sql`` : sql`and tenant_id = ${tenant}`}
+      ${run === null ? sql`` : sql`and run_id = ${run}`}
+      ${outcome === null ? sql`` : sql`and coalesce(outcome, 'pending') = ${outcome}`}
+      ${
+        before === null
+          ? sql``
+          : sql`and (created_at, message_id) < (select b.created_at, b.message_id from mails b where b.message_id = ${before})`
+      }
+    order by created_at desc, message_id desc limit ${limit}`;
+  return rows.map((row) => MailRow.parse(row));
+}

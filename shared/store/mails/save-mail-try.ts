@@ -1,0 +1,34 @@
+import { z } from "zod";
+import { MailOutcome } from "../../contracts/mail.ts";
+import type { Sql } from "../sql.ts";
+
+/** The result of one try. `outcome` null: the mail is due again in `retry_ms`. `failed` false: nothing was tried. */
+export const MailTry = z.object({
+  message_id: z.string(),
+  /** The number of the claim: the fence. */
+  tries: z.number().int(),
+  outcome: MailOutcome.nullable(),
+  failed: z.boolean(),
+  retry_ms: z.number().min(0).max(86_400_000),
+  error: z.string().nullable(),
+  refused: z.array(z.string()),
+});
+export type MailTry = z.infer<typeof MailTry>;
+
+/** A mail after a try. `superseded`: the fence does not hold, because its lease has lapsed. */
+export const MailState = z.enum([...MailOutcome.options, "pending", "superseded"]);
+export type MailState = z.infer<typeof MailState>;
+
+/** Saves the result of a try, unless its lease has lapsed meanwhile and the mail was closed. */
+export async function saveMailTry(sql: Sql, result: MailTry): Promise<MailState> {
+  const { message_id, tries, outcome, failed, retry_ms, error, refused } = result;
+  const [row] = await sql<{ outcome: MailOutcome | null }[]>`
+    update mails set sending = false, outcome = ${outcome}, failures = failures + ${failed ? 1 : 0},
+      last_error = ${error?.replaceAll("\0", "\uFFFD") ?? null},
+      refused = ${refused.length === 0 ? null : JSON.stringify(refused)},
+      done_at = case when ${outcome}::text is not null then now() end,
+      next_at = case when ${outcome}::text is null then now() + ${retry_ms}::float8 * interval '1 millisecond' end
+    where message_id = ${message_id} and tries = ${tries} and sending and done_at is null
+    returning outcome`;
+  return row ? (row.outcome ?? "pending") : "superseded";
+}

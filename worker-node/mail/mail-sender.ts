@@ -1,0 +1,143 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { LaneSettingsOf } from "../../shared/contracts/lane-settings.ts";
+import { aboutRun, log, messageOf } from "../../shared/log.ts";
+import type { DueMail } from "../../shared/store/mails/claim-mails.ts";
+import type { MailState, MailTry } from "../../shared/store/mails/save-mail-try.ts";
+import type { StateStore } from "../../shared/store/state.ts";
+import { WEBHOOK_PASS_MS } from "../../shared/timing.ts";
+import { LaneStarts } from "../outbound/lane-starts.ts";
+import { sendMail, timeoutMsOf } from "./send-mail.ts";
+import type { MailSettings } from "./send-mail.ts";
+
+/** The slots of a worker where the lane sets none. */
+const DEFAULT_SLOTS = 5;
+/** The shortest wait for the next start of the lane. */
+const MIN_START_WAIT_MS = 20;
+/** Pauses before an outcome is written again. */
+const SAVE_PAUSES_MS = [200, 1_000, 3_000];
+/** What a lease has beyond the time of a try: to write its outcome. A lease that lapses makes the outcome unknown. */
+const LEASE_SLACK_MS = 30_000;
+/** How long an aborted try may take to end. */
+const ABORT_GRACE_MS = 2_000;
+
+type MailSenderDeps = {
+  store: Pick<StateStore, "claimMails" | "saveMailTry" | "takeStarts">;
+  laneSettings: LaneSettingsOf;
+  settings: MailSettings;
+};
+
+/**
+ * Sends the due mails: docs/protocol.md 5.28. Postgres chooses them and leases them to this worker. The settings of the lane `mail` say
+ * how many are open at once, and how many all workers together begin in a second.
+ */
+export class MailSender {
+  readonly #deps: MailSenderDeps;
+  readonly #starts: LaneStarts;
+  readonly #open = new Set<Promise<void>>();
+  readonly #stop = new AbortController();
+  #timer: NodeJS.Timeout | undefined;
+  #nextStart: NodeJS.Timeout | undefined;
+  #claiming = false;
+  #pass: Promise<void> | null = null;
+  #passRequested = false;
+  /** The tenant after which the next claim begins; empty: it begins with the first. */
+  #after = "";
+
+  constructor(deps: MailSenderDeps) {
+    this.#deps = deps;
+    this.#starts = new LaneStarts("mail", deps.store, deps.laneSettings);
+  }
+
+  start(): void {
+    this.#claiming = true;
+    this.#timer = setInterval(() => this.wake(), WEBHOOK_PASS_MS);
+    this.wake();
+  }
+
+  /** Starts a pass, now or after the one under way. */
+  wake(): void {
+    if (!this.#claiming) return;
+    if (this.#pass) {
+      this.#passRequested = true;
+      return;
+    }
+    this.#pass = this.#runPass()
+      .catch((error: unknown) => log.warn("mail.claim_failed", { message: messageOf(error) }))
+      .finally(() => {
+        this.#pass = null;
+        if (!this.#passRequested) return;
+        this.#passRequested = false;
+        this.wake();
+      });
+  }
+
+  /** Claims no more, gives open tries `graceMs` to end, and stops the rest: what was not sent is due again at once. */
+  async drain(graceMs: number): Promise<void> {
+    this.#claiming = false;
+    clearInterval(this.#timer);
+    clearTimeout(this.#nextStart);
+    await this.#pass;
+    await Promise.race([Promise.all(this.#open), sleep(graceMs)]);
+    this.#stop.abort();
+    await Promise.race([Promise.all(this.#open), sleep(ABORT_GRACE_MS)]);
+  }
+
+  async #runPass(): Promise<void> {
+    while (this.#claiming) {
+      const lane = this.#deps.laneSettings("mail");
+      const free = (lane.slots ?? DEFAULT_SLOTS) - this.#open.size;
+      if (free <= 0) return;
+      const { granted, nextMs } = await this.#starts.take(free);
+      if (granted === 0) return this.#wakeAfter(nextMs);
+      const leaseMs = timeoutMsOf(lane) + LEASE_SLACK_MS;
+      const from = this.#after;
+      const claimed = await this.#deps.store.claimMails({ slots: granted, after: from, leaseMs });
+      this.#after = claimed.after;
+      for (const mail of claimed.mails) this.#begin(mail);
+      await this.#starts.giveBack(granted - claimed.mails.length);
+      if (claimed.mails.length === 0 && from === "" && claimed.after === "") return;
+    }
+  }
+
+  #wakeAfter(ms: number): void {
+    clearTimeout(this.#nextStart);
+    if (this.#claiming) this.#nextStart = setTimeout(() => this.wake(), Math.max(MIN_START_WAIT_MS, ms));
+  }
+
+  #begin(mail: DueMail): void {
+    const done = this.#try(mail)
+      .catch((error: unknown) => {
+        // Its lease lapses.
+        log.error("mail.failed", { mail: mail.message_id, ...aboutRun(mail), message: messageOf(error) });
+      })
+      .finally(() => {
+        this.#open.delete(done);
+        this.wake();
+      });
+    this.#open.add(done);
+  }
+
+  async #try(mail: DueMail): Promise<void> {
+    const { settings, laneSettings } = this.#deps;
+    const { message_id, tries } = mail;
+    const startedMs = performance.now();
+    const verdict = await sendMail(settings, mail, this.#stop.signal, laneSettings("mail"));
+    const state = await this.#save({ message_id, tries, ...verdict });
+    const took_ms = Math.round(performance.now() - startedMs);
+    const what = { mail: message_id, ...aboutRun(mail), try: tries, state, took_ms, error: verdict.error };
+    if (state === "unknown") log.warn("mail.sent", what);
+    else log.info("mail.sent", what);
+  }
+
+  async #save(result: MailTry): Promise<MailState> {
+    for (const pauseMs of SAVE_PAUSES_MS) {
+      try {
+        return await this.#deps.store.saveMailTry(result);
+      } catch (error) {
+        log.warn("mail.outcome_delayed", { mail: result.message_id, message: messageOf(error) });
+        await sleep(pauseMs);
+      }
+    }
+    return this.#deps.store.saveMailTry(result);
+  }
+}

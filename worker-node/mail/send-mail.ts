@@ -1,0 +1,119 @@
+import { z } from "zod";
+import { LANE_DEFAULTS, backoffOf } from "../../shared/contracts/lane-settings.ts";
+import type { LaneSettings } from "../../shared/contracts/lane-settings.ts";
+import { messageOf } from "../../shared/log.ts";
+import type { DueMail } from "../../shared/store/mails/claim-mails.ts";
+import type { MailTry } from "../../shared/store/mails/save-mail-try.ts";
+
+/** The mail server of this deployment, and the sender of all mails. */
+export type MailSettings = { url: string; from: string };
+
+/** What the lane of mails says of its tries. */
+type TryRules = Pick<LaneSettings, "attempts" | "first_backoff_seconds" | "timeout_seconds">;
+
+/** What has become of a mail that was tried. */
+export type MailVerdict = Pick<MailTry, "outcome" | "failed" | "retry_ms" | "error" | "refused">;
+
+/** The longest time of one try, whatever the lane says: a claim is leased for longer. */
+const MAX_TIMEOUT_MS = 300_000;
+
+/** How long one try may take. */
+export function timeoutMsOf({ timeout_seconds: seconds }: Pick<TryRules, "timeout_seconds">): number {
+  return Math.min(MAX_TIMEOUT_MS, (seconds ?? Infinity) * 1_000);
+}
+
+/**
+ * Sends a mail once. Every failure is a verdict. After the whole message was sent, a connection that is lost leaves the outcome
+ * unknown: the server may have taken it, and it is not sent again. No error quotes the settings.
+ * @param signal of a worker that stops: what was not sent yet is due again at once
+ */
+export async function sendMail(
+  settings: MailSettings,
+  { message_id, content, failures }: DueMail,
+  signal: AbortSignal,
+  rules: TryRules = LANE_DEFAULTS.mail,
+): Promise<MailVerdict> {
+  const timeoutMs = timeoutMsOf(rules);
+  const timeout = AbortSignal.timeout(timeoutMs);
+  const progress = { isSent: false };
+  const transport = await openTransport(settings, timeoutMs, progress);
+  try {
+    const { to, cc, subject, text, html, reply_to } = content;
+    const info = await transport.sendMail({
+      ...{ from: settings.from, to, cc, subject, messageId: message_id },
+      ...(reply_to !== null && { replyTo: reply_to }),
+      ...(text !== null && { text }),
+      ...(html !== null && { html }),
+      signal: AbortSignal.any([signal, timeout]),
+    });
+    return { outcome: "sent", failed: false, retry_ms: 0, error: null, refused: info.rejected };
+  } catch (error) {
+    const closed = { failed: true, retry_ms: 0, refused: [] };
+    const found = faultOf(error, progress.isSent, timeout.aborted);
+    if (found.outcome !== null) return { ...closed, ...found };
+    if (signal.aborted) return { ...closed, outcome: null, failed: false, error: "the worker was stopped" };
+    const attempts = rules.attempts ?? Infinity;
+    if (failures + 1 >= attempts) {
+      const last = `${found.error}; it was try ${failures + 1} of ${attempts}, as the lane mail allows`;
+      return { ...closed, outcome: "rejected", error: last };
+    }
+    return { ...closed, ...found, retry_ms: backoffOf(rules.first_backoff_seconds, failures + 1) };
+  } finally {
+    transport.close();
+  }
+}
+
+/** The package is loaded with the first mail. `progress`: whether the whole message has been sent. */
+async function openTransport({ url }: MailSettings, timeoutMs: number, progress: { isSent: boolean }) {
+  const { createTransport } = await import("nodemailer");
+  const ignore = (): void => {};
+  // What the package says of its own progress: it logs a message when its last byte was sent, before the server's reply.
+  const info = (entry: unknown): void => {
+    if (SentMessage.safeParse(entry).success) progress.isSent = true;
+  };
+  const logger = {
+    level: ignore,
+    trace: ignore,
+    debug: ignore,
+    info,
+    warn: ignore,
+    error: ignore,
+    fatal: ignore,
+  };
+  return createTransport({
+    url,
+    logger,
+    connectionTimeout: timeoutMs,
+    greetingTimeout: timeoutMs,
+    socketTimeout: timeoutMs,
+    disableFileAccess: true,
+    disableUrlAccess: true,
+  });
+}
+
+const SentMessage = z.object({ tnx: z.literal("message"), inByteCount: z.number() });
+const SmtpError = z.object({ code: z.string().optional(), responseCode: z.number().optional() });
+
+/** `outcome` null: another try may succeed. */
+function faultOf(error: unknown, isSent: boolean, isLate: boolean): Pick<MailVerdict, "outcome" | "error"> {
+  const { code, responseCode } = SmtpError.catch({}).parse(error);
+  if (responseCode === undefined && isSent) {
+    return {
+      outcome: "unknown",
+      error: "email_unknown: the connection was lost after the end of the message, before the server's answer",
+    };
+  }
+  if (isLate || code === "ETIMEDOUT")
+    return { outcome: null, error: "email_timeout: the mail server did not answer in time" };
+  if (code === "EAUTH" || code === "ETLS") {
+    const message = "smtp_unauthorized: the mail server does not accept the settings of SMTP_URL";
+    return { outcome: null, error: message };
+  }
+  if (responseCode !== undefined && responseCode >= 500)
+    return { outcome: "rejected", error: `email_refused: ${messageOf(error).slice(0, 300)}` };
+  if (responseCode !== undefined) {
+    const message = `email_deferred: the mail server does not take the mail now (${responseCode})`;
+    return { outcome: null, error: message };
+  }
+  return { outcome: null, error: "unreachable: the mail server cannot be reached, or closed the connection" };
+}
