@@ -1,13 +1,13 @@
 /** Longer names are not compared, so that a long name costs no time. */
 const MAX_CHARS = 60;
 
-/** The one of `names` that is spelled most like `given`: letter case, `_`, `-` and spaces do not matter. */
+/** The one of `names` that is spelled most like `written`: letter case, `_`, `-` and spaces do not matter. */
 export function nearestName(
-  given: string,
+  written: string,
   names: Iterable<string>,
 ): { name: string; distance: number } | null {
-  if (given.length > MAX_CHARS) return null;
-  const letters = lettersOf(given);
+  if (written.length > MAX_CHARS) return null;
+  const letters = lettersOf(written);
   let nearest: { name: string; distance: number } | null = null;
   for (const name of names) {
     const distance = editDistance(letters, lettersOf(name));
@@ -19,24 +19,24 @@ export function nearestName(
 /** A name that differs in more than this share of its letters is no misspelling. */
 const MAX_SHARE = 0.35;
 
-/** The known name of which `given` is a misspelling or a part (`tenant` of `tenant_id`); null: none is near enough. */
-export function likelyName(given: string, known: readonly string[]): string | null {
-  const nearest = nearestName(given, known);
+/** The known name of which `written` is a misspelling or a part (`tenant` of `tenant_id`); null: none is near enough. */
+export function likelyName(written: string, known: readonly string[]): string | null {
+  const nearest = nearestName(written, known);
   if (nearest === null || nearest.distance === 0) return nearest?.name ?? null;
-  const extended = known.find((name) => name.startsWith(`${given}_`) || given.startsWith(`${name}_`));
+  const extended = known.find((name) => name.startsWith(`${written}_`) || written.startsWith(`${name}_`));
   if (extended !== undefined) return extended;
   return nearest.distance <= Math.max(1, nearest.name.length * MAX_SHARE) ? nearest.name : null;
 }
 
 /** Makes the end of an error text, `: did you mean "…"?`, or nothing when no known name is near. */
-export type Suggest = (given: string, known: readonly string[]) => string;
+export type Suggest = (written: string, known: readonly string[]) => string;
 
 /** Suggestions for the first `times` names: a definition may have ten thousand wrong ones, and each is compared with all. */
 export function suggestions(times = 8): Suggest {
   let left = times;
-  return (given, known) => {
+  return (written, known) => {
     left -= 1;
-    const nearest = left < 0 ? null : likelyName(given, known);
+    const nearest = left < 0 ? null : likelyName(written, known);
     return nearest === null ? "" : `: did you mean "${nearest}"?`;
   };
 }

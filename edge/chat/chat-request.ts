@@ -1,10 +1,10 @@
 import { z } from "zod";
+import { ATTACHED, imageTypeOf } from "../../shared/contracts/attached-file.ts";
 import { DefinitionId, TenantId, plainName } from "../../shared/contracts/ids.ts";
 import { JsonRecord } from "../../shared/contracts/json.ts";
 import { WebhookSecret, WebhookUrl } from "../../shared/contracts/webhook.ts";
-import { AppError } from "../../shared/errors.ts";
+import { Attachments } from "../uploads/attach.ts";
 
-const MAX_IMAGES = 5;
 const MAX_MESSAGE_CHARS = 256 * 1024;
 
 /** Postgres stores neither in a text. */
@@ -13,9 +13,6 @@ const Message = z
   .max(MAX_MESSAGE_CHARS)
   .refine((text) => !text.includes("\0"), "must not contain the character U+0000")
   .refine((text) => text.isWellFormed(), "must not contain half of a surrogate pair");
-
-/** What the base64 of an image of each type begins with: the signature of its format. */
-const SIGNATURES = { png: "iVBORw0KGg", jpeg: "/9j/", gif: "R0lGOD", webp: "UklGR" };
 
 /** An image under the type that it has: a provider refuses the whole turn for any other. */
 const Image = z
@@ -26,7 +23,7 @@ const Image = z
   })
   .superRefine((uri, context) => {
     const [named = "", data = ""] = uri.slice("data:image/".length).split(";base64,");
-    const [type] = Object.entries(SIGNATURES).find(([, signature]) => data.startsWith(signature)) ?? [];
+    const type = imageTypeOf(data);
     if (type === named) return;
     const message = type
       ? `holds an image of another type: send it as data:image/${type};base64,…`
@@ -40,7 +37,8 @@ export const ChatRequest = z
     message: Message,
     agent: DefinitionId.nullish(),
     session_id: z.string().nullish(),
-    images: z.array(Image).max(MAX_IMAGES, `may have at most ${MAX_IMAGES} images`).nullish(),
+    images: z.array(Image).max(ATTACHED.images, `may have at most ${ATTACHED.images} images`).nullish(),
+    attachments: Attachments.max(ATTACHED.files, `may have at most ${ATTACHED.files} files`).nullish(),
     priority: z.number().int().min(0).max(10).nullish(),
     tenant_id: TenantId.nullish(),
     webhook_url: WebhookUrl.nullish(),
@@ -49,18 +47,10 @@ export const ChatRequest = z
     correlation_id: plainName(200).nullish(),
     on_busy: z.enum(["enqueue", "reject", "interrupt"]).nullish(),
   })
-  .refine(({ message, images }) => message.trim() !== "" || (images ?? []).length > 0, {
-    path: ["message"],
-    message: "must not be empty without images",
-  })
+  .refine(
+    ({ message, images, attachments }) =>
+      message.trim() !== "" || (images ?? []).length > 0 || (attachments ?? []).length > 0,
+    { path: ["message"], message: "must not be empty without images or attachments" },
+  )
   .meta({ id: "ChatRequest" });
 export type ChatRequest = z.infer<typeof ChatRequest>;
-
-/** @throws AppError `not_yet`: attachments are refused, and never accepted and ignored */
-export function refuseAttachments(attachments: unknown): void {
-  if (attachments === undefined || attachments === null) return;
-  if (Array.isArray(attachments) && attachments.length === 0) return;
-  throw new AppError("not_yet", "Not available yet: attachments.", {
-    fields: [{ path: "attachments", message: "is not available yet" }],
-  });
-}

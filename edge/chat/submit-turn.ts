@@ -1,17 +1,17 @@
 import { endUserOf } from "../../shared/contracts/budget.ts";
 import { newRunId } from "../../shared/contracts/ids.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
-import type { NewRun, SubmitResult } from "../../shared/contracts/run.ts";
+import type { NewRun, RunInput, SubmitResult } from "../../shared/contracts/run.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { reserveBase } from "../../shared/store/chat/sessions.ts";
 import { readOpenTurns } from "../../shared/store/chat/turn-order.ts";
-import type { Config } from "../env.ts";
 import { cancel } from "../runs/cancel.ts";
 import { fingerprintOf } from "../runs/request-fingerprint.ts";
 import { submitUntilRoom } from "../runs/submit-until-room.ts";
 import { wakeNextTurn } from "../runs/wake-turn.ts";
 import { webhookOf } from "../runs/webhook-request.ts";
 import type { Services } from "../services.ts";
+import { filesOfTurn } from "./attached-files.ts";
 import type { ChatRequest } from "./chat-request.ts";
 import type { Opening } from "./open-turn.ts";
 import { noSession } from "./session-view.ts";
@@ -21,7 +21,7 @@ const MAX_OUTRUN = 20;
 
 /**
  * Submits a turn under a base of its own, as a run (docs/protocol.md 5.14).
- * @throws AppError `not_found` when the session has been deleted meanwhile
+ * @throws AppError `not_found` when the session has been deleted meanwhile, or for an attachment that does not exist; `invalid`
  */
 export async function submitTurn(
   services: Services,
@@ -32,22 +32,24 @@ export async function submitTurn(
   for (let outrun = 0; ; outrun++) {
     const base = await reserveBase(services.sql, { ...opening, base: String(Date.now()) });
     if (base === null) throw noSession();
-    const run = await toRun(opening, base, body, key, services.config);
+    const run = await toRun(services, opening, base, body, key);
     const result = await submitUntilRoom(services.submit, run);
     if (result.is !== "refused" || result.code !== "conflict" || outrun === MAX_OUTRUN) return result;
   }
 }
 
 async function toRun(
+  services: Pick<Services, "config" | "sql">,
   { session, tenant, definition }: Opening,
   base: string,
   body: ChatRequest,
   key: string | null,
-  config: Config,
 ): Promise<NewRun> {
   const run = newRunId(Number(base));
   const { message, webhook_secret } = body;
   const images = body.images ?? [];
+  const { config } = services;
+  const files = await filesOfTurn(services, tenant, run, body);
   const webhook = await webhookOf(body, run, config);
   const routing = {
     tenant_id: tenant,
@@ -56,8 +58,17 @@ async function toRun(
     priority: body.priority ?? 0,
     delay_ms: 0,
   };
-  const { agent, session_id, metadata, correlation_id, on_busy } = body;
-  const asked = { agent, session_id, message, images, metadata, correlation_id, on_busy };
+  const { agent, session_id, attachments, metadata, correlation_id, on_busy } = body;
+  const asked = {
+    ...{ agent, session_id, message, images, metadata, correlation_id, on_busy },
+    ...(files.length > 0 && { attachments }),
+  };
+  const input: RunInput = {
+    message,
+    state: {},
+    ...(images.length > 0 && { images }),
+    ...(files.length > 0 && { attachments: files }),
+  };
   const meaning = { tenant, priority: routing.priority, ...asked, url: webhook.webhook_url };
   return {
     ...routing,
@@ -65,7 +76,7 @@ async function toRun(
     session_id: session,
     correlation_id: correlation_id ?? run,
     triggered_by: "api",
-    input: JSON.stringify({ message, state: {}, ...(images.length > 0 && { images }) }),
+    input: JSON.stringify(input),
     metadata: JSON.stringify(metadata ?? {}),
     end_user: endUserOf(metadata ?? {}),
     idempotency_key: key,
@@ -81,8 +92,9 @@ async function toRun(
 }
 
 /**
- * After the accept of a turn that waits: ends the turn under way if it is to be interrupted, or waits for a person, who speaks
- * now. The turn is accepted, so a failure here is no failure of the request: then the turn waits for the other one.
+ * After the accept of a turn that waits: cancels the turn under way if the request asks for that, and a turn that waits for a
+ * person, because this message comes in place of the answer. The turn is accepted, so a failure here is no failure of the
+ * request: then the turn waits for the other one.
  */
 export async function afterBusy(
   services: Services,

@@ -13,7 +13,7 @@ export type ArtifactStore = {
   readBytes(this: void, key: string, offset: number, length: number): Promise<Uint8Array>;
   /**
    * Stores parts of exactly `length` bytes together under a key that no other object ever has. One part is in memory at a time, and is
-   * not read after the next one was asked for. When the reply is lost, the store is asked whether it has the object.
+   * not read after the next one was requested. When no reply comes, a look-up shows whether the store has the object.
    */
   put(
     key: string,

@@ -38,10 +38,10 @@ export async function askHealth(
     const stream = await send(config, `subscribe/${keys.answer(question)}`, signal);
     for await (const message of messagesOf(stream)) {
       if (message.startsWith("subscribe,")) {
-        const asked = ["publish", keys.control(incarnation), healthQuestion(question)].map(
+        const command = ["publish", keys.control(incarnation), healthQuestion(question)].map(
           encodeURIComponent,
         );
-        await (await send(config, asked.join("/"), signal)).text();
+        await (await send(config, command.join("/"), signal)).text();
       } else if (message.startsWith("message,")) {
         return WorkerHealth.parse(JSON.parse(message.slice(`message,${keys.answer(question)},`.length)));
       }

@@ -23,7 +23,7 @@ const COLLECT_MS = 10_000;
 /**
  * Executes the statements of requests on connections that stay open. A request cannot use a connection that another request
  * opened, and to open one costs both sides more than most statements do. However many requests there
- * are, at most `CONNECTIONS` are open; the other statements wait. Tenants take turns: `tenant` names whose turn a
+ * are, at most `CONNECTIONS` are open; the other statements wait. Tenants take turns: `tenant` names the tenant whose turn a
  * statement takes.
  */
 export class DatabaseShard extends DurableObject<Env> implements DatabaseObject {

@@ -58,7 +58,7 @@ export class LiveValues {
 
   /**
    * Reads the values again when they are due. Call it before they are used.
-   * @param tenant whose limits the request needs; null: none
+   * @param tenant the tenant whose limits the request needs; null: none
    */
   async refresh(
     query: Query,

@@ -24,7 +24,7 @@ import { NOTHING_PLANNED, agentWarnings, orchestrationWarnings } from "./save-wa
 import type { Planned } from "./save-warnings.ts";
 
 /** `planned`: definitions that the same request saves, so that no warning says that they are missing. */
-type Given = {
+type DefinitionRequest = {
   id: string;
   owner: Owner;
   body: Record<string, unknown>;
@@ -35,7 +35,10 @@ type Given = {
 /** A definition as it is to be stored, and the warnings about it. */
 export type DefinitionToSave = { row: NewDefinition & { description: string }; warnings: FieldError[] };
 
-type Reader = (services: Pick<Services, "sql" | "config">, given: Given) => Promise<DefinitionToSave>;
+type Reader = (
+  services: Pick<Services, "sql" | "config">,
+  request: DefinitionRequest,
+) => Promise<DefinitionToSave>;
 
 /**
  * Checks a definition as every save does, and seals its secrets. It stores nothing.
@@ -44,9 +47,9 @@ type Reader = (services: Pick<Services, "sql" | "config">, given: Given) => Prom
 export function definitionToSave(
   services: Pick<Services, "sql" | "config">,
   kind: DefinitionKind,
-  given: Given,
+  request: DefinitionRequest,
 ): Promise<DefinitionToSave> {
-  return readers[kind](services, given);
+  return readers[kind](services, request);
 }
 
 const readOrchestration: Reader = async ({ sql }, { id, owner, body, isLenient, planned }) => {

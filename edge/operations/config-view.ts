@@ -27,11 +27,11 @@ const CONNECTIONS: ReadonlySet<Name> = new Set(["REDIS_URL", "UPSTASH_REDIS_REST
 /** Every variable of this edge with its effective value. `env`: what the platform gives the Worker. */
 export function configOf(env: object, settings: readonly StoredSetting[]): z.infer<typeof ConfigView>[] {
   const config = readConfig(env);
-  const given = new Map<string, unknown>(Object.entries(env));
+  const variables = new Map<string, unknown>(Object.entries(env));
   const set = new Map(settings.map(({ name, value }) => [name, value]));
   return variableNames.map((name) => {
     const setting = set.get(name);
-    const raw = setting ?? given.get(name);
+    const raw = setting ?? variables.get(name);
     const effective = typeof raw === "string" ? raw : textOf(config[name]);
     const secret = secretNames.has(name);
     return {

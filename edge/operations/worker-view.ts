@@ -27,7 +27,7 @@ export const WorkerView = z
   })
   .meta({ id: "Worker" });
 
-/** No worker is without an MCP server that others have: each use is a connection of its own. */
+/** A field of the predecessor's workers. Here every server of a definition may be used by every worker, so none is disabled. */
 const NONE: string[] = [];
 
 export function workerViewOf(row: WorkerRow, { tenant }: Principal): z.infer<typeof WorkerView> {

@@ -6,6 +6,7 @@ import type { NewRun } from "../../shared/contracts/run.ts";
 import { likelyName } from "../../shared/nearest-name.ts";
 import type { Services } from "../services.ts";
 import { invalidFields, toAppError } from "../http/problem.ts";
+import { idempotencyKeyOf } from "./idempotency-key.ts";
 import { RunRequest, checkRequest, toRun } from "./run-request.ts";
 
 /** An item of a batch: the run that it describes, or why it describes none. */
@@ -30,9 +31,6 @@ export function readItems(
   );
 }
 
-/** Separates the parts of an item's idempotency key. No key of a client has a control character, so none is the same. */
-const SEPARATOR = "\u0001";
-
 async function readItem(
   item: unknown,
   index: number,
@@ -45,7 +43,7 @@ async function readItem(
   const fields = [...unknownFields(body), ...otherTenant(body, batch.tenant)];
   if (fields.length > 0) throw new AppError("invalid", `Not valid: ${fields[0]?.path}.`, { fields });
   checkRequest(body);
-  const key = batch.key === null ? null : ["batch", batch.key, index].join(SEPARATOR);
+  const key = batch.key === null ? null : idempotencyKeyOf("batch", batch.key, index);
   const request = { id: batch.orchestration, key, body };
   return toRun(request, batch.tenant, services, { batch: { id: batch.id, index } });
 }

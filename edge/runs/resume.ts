@@ -21,7 +21,7 @@ import { findRun } from "./run-view.ts";
 /** The question that a request answers: by id, by step, or (both null) the only open question of the run. */
 export type QuestionRef = { questionId: string | null; stepId: string | null };
 
-/** `person`: who answers, as the client names them; null: the client names nobody. */
+/** `person`: the person who answers, as the client names them; null: the client names none. */
 export type Answer = { runId: RunId; to: QuestionRef; response: JsonObject; person: string | null };
 
 /**
@@ -43,11 +43,11 @@ export async function answer(
 ): Promise<{ replayed: boolean; waits: boolean }> {
   const run = await findRun(sql, principal, runId);
   const question = await findQuestion(sql, run, to, person);
-  const given = { by: principal.key_id, person };
+  const source = { by: principal.key_id, person };
   const filled = withDefaults("fields" in question ? question.fields : [], response);
-  if (!("wait_id" in question)) return replayed(question, to, { ...given, answer: JSON.stringify(filled) });
+  if (!("wait_id" in question)) return replayed(question, to, { ...source, answer: JSON.stringify(filled) });
   const { answer: text, decision } = requireFit(question, filled, person);
-  const answered = { ...given, answer: text };
+  const answered = { ...source, answer: text };
   const outcome = await answerWait(sql, {
     ...answered,
     tenant: principal.tenant,
@@ -136,22 +136,22 @@ function approverErrors(approvers: readonly string[] | null, person: string | nu
   return [{ path: "answered_by", message: `${problem} must be one of ${approvers.join(", ")}` }];
 }
 
-type Given = { by: string; person: string | null; answer: string };
+type SourcedAnswer = { by: string; person: string | null; answer: string };
 
 /** The outcome of an answer that was not stored now. @throws AppError unless the very same answer was stored before */
 function replayed(
   refusal: AnswerRefusal,
   { questionId }: QuestionRef,
-  given: Given,
+  answered: SourcedAnswer,
 ): { replayed: true; waits: boolean } {
-  if (questionId !== null && wasStored(refusal, given)) {
+  if (questionId !== null && wasStored(refusal, answered)) {
     return { replayed: true, waits: refusal.is === "voted_before" };
   }
-  throw notAnswered(refusal, given.person);
+  throw notAnswered(refusal, answered.person);
 }
 
 /** Whether the stored answer, or a stored vote, is this one: the same text by the same key and person. */
-function wasStored(refusal: AnswerRefusal, { by, person, answer: text }: Given): boolean {
+function wasStored(refusal: AnswerRefusal, { by, person, answer: text }: SourcedAnswer): boolean {
   if (refusal.is !== "taken" && refusal.is !== "voted_before") return false;
   const { votes } = refusal;
   if (votes.length > 0) {

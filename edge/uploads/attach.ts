@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { UploadId, fileReference, uploadKey, uploadsNamedIn } from "../../shared/contracts/artifact.ts";
+import type { FileReference } from "../../shared/contracts/artifact.ts";
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import { AppError } from "../../shared/errors.ts";
@@ -8,8 +9,10 @@ import type { Services } from "../services.ts";
 
 const MAX_ATTACHMENTS = 100;
 
+const Attachment = z.strictObject({ upload_id: UploadId });
+
 /** The uploads that a request gives to a run. */
-export const Attachments = z.array(z.strictObject({ upload_id: UploadId })).max(MAX_ATTACHMENTS);
+export const Attachments = z.array(Attachment).max(MAX_ATTACHMENTS);
 
 type Request = {
   message: string;
@@ -28,17 +31,31 @@ export async function attach(
   run: RunId,
   request: Request,
 ): Promise<JsonObject> {
-  const { message, state, attachments } = request;
-  const attached = attachments ?? [];
-  if (attached.length > 0 && state && Object.hasOwn(state, "attachments")) {
+  const { state, attachments } = request;
+  if ((attachments ?? []).length > 0 && state && Object.hasOwn(state, "attachments")) {
     const fields = [
       { path: "state.attachments", message: "is where the run has its attachments: send it there" },
     ];
     throw new AppError("invalid", "Not valid: state.attachments.", { fields });
   }
+  const references = await referencesOf(services, tenant, run, request);
+  return references.length === 0 ? {} : { attachments: references };
+}
+
+/**
+ * References to the attachments of a request, in their order. It and the uploads that the message or state name are kept.
+ * @throws AppError `not_found` for an attachment that is no upload of this tenant, `invalid`
+ */
+export async function referencesOf(
+  services: Pick<Services, "sql">,
+  tenant: TenantId,
+  run: RunId,
+  { message, state, attachments }: Request,
+): Promise<FileReference[]> {
+  const attached = attachments ?? [];
   const named = namedIn(message, state ?? {});
   const ids = [...new Set([...attached.map(({ upload_id }) => upload_id), ...named])];
-  if (ids.length === 0) return {};
+  if (ids.length === 0) return [];
   const found = new Map(
     (await nameUploads(services.sql, tenant, run, ids)).map((upload) => [upload.upload_id, upload]),
   );
@@ -50,12 +67,10 @@ export async function attach(
     }));
     throw new AppError("not_found", `There is no upload ${missing[0]?.upload_id}.`, { fields });
   }
-  if (attached.length === 0) return {};
-  const references = attached.flatMap(({ upload_id }) => {
+  return attached.flatMap(({ upload_id }) => {
     const upload = found.get(upload_id);
     return upload === undefined ? [] : [fileReference(uploadKey(tenant, upload_id), upload)];
   });
-  return { attachments: references };
 }
 
 /** Most requests name none, and need no second text of their state: nothing else in it begins like the id of an upload. */

@@ -32,7 +32,7 @@ export function mediaTypeOf(header: Header): string {
   if (/^multipart\//i.test(type)) {
     throw unsupported("Send the bytes of the file as the body, not a form: its name goes into ?name=.");
   }
-  // What curl names when it is told nothing; no client uploads a form's fields as a file.
+  // The type that curl sends by default; no client uploads a form's fields as a file.
   if (/^application\/x-www-form-urlencoded\b/i.test(type)) return BYTES;
   const parsed = MediaType.safeParse(type);
   if (parsed.success) return parsed.data;

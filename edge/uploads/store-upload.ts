@@ -20,7 +20,7 @@ export function refuseWithoutRoom({ unnamed, unnamedBytes }: UploadRoom, length:
 
 /**
  * Stores the body of an upload as it arrives. Its row comes first and is completed after the last byte, so a death in between leaves
- * an upload that nobody sees, and that the reconciler deletes after a day (docs/protocol.md 7.13).
+ * an upload that no request finds, and that the reconciler deletes after a day (docs/protocol.md 7.13).
  * @throws AppError `bad_request` for a body that ends early, `artifacts_away`
  */
 export async function storeUpload(

@@ -4,7 +4,7 @@ import { z } from "zod";
 export const Decision = z.enum(["approve", "reject"]);
 export type Decision = z.infer<typeof Decision>;
 
-/** The key that an answer came with, and the person whom the client named. */
+/** The key that an answer came with, and the person that the client named. */
 export const AnsweredBy = z.object({ key_id: z.string(), person: z.string().nullable() });
 export type AnsweredBy = z.infer<typeof AnsweredBy>;
 

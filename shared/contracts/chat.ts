@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { FileReference } from "./artifact.ts";
 import { SessionId } from "./ids.ts";
 import { JsonValue } from "./json.ts";
 import type { Json, JsonObject } from "./json.ts";
@@ -67,6 +68,7 @@ export const ChatHistory = z.object({
       role: z.enum(["user", "assistant"]),
       content: z.string(),
       images: z.number().int(),
+      attachments: z.array(FileReference).exactOptional(),
     }),
   ),
 });

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { FileReference } from "./artifact.ts";
 import { DefinitionId, RunId, SessionId, TenantId } from "./ids.ts";
 import { JsonRecord } from "./json.ts";
 import type { QuotaState } from "./quota.ts";
@@ -27,10 +28,12 @@ export const RunInput = z.object({
   state: JsonRecord,
   /** The images of a chat turn's message, as data URIs. */
   images: z.array(z.string()).exactOptional(),
+  /** The files attached to a chat turn's message. Another run has its attachments in state. */
+  attachments: z.array(FileReference).exactOptional(),
 });
 export type RunInput = z.infer<typeof RunInput>;
 
-/** What makes a run a turn of a chat session. Its definition is a version that the edge has stored: see chat/definition.ts. */
+/** What makes a run a turn of a chat session. Its definition is a version that the edge has stored: see `turnDefinition`. */
 export const NewTurn = z.object({
   session: SessionId,
   definition_tenant: z.string(),

@@ -45,14 +45,14 @@ function sentenceOf(issue: z.core.$ZodRawIssue): string | undefined {
 /** A union by the value of one field, such as the `type` of a step. */
 function unionSentence({ discriminator, options, input }: z.core.$ZodRawIssue): string | undefined {
   if (typeof discriminator !== "string" || !Array.isArray(options)) return undefined;
-  const given =
+  const value =
     typeof input === "object" && input !== null ? new Map(Object.entries(input)).get(discriminator) : input;
-  return oneOf(given, options.map(String));
+  return oneOf(value, options.map(String));
 }
 
-function oneOf(given: unknown, values: readonly string[]): string {
-  if (given === undefined || given === null) return `is required: one of ${values.join(", ")}`;
-  const nearest = typeof given === "string" ? likelyName(given, values) : null;
+function oneOf(value: unknown, values: readonly string[]): string {
+  if (value === undefined || value === null) return `is required: one of ${values.join(", ")}`;
+  const nearest = typeof value === "string" ? likelyName(value, values) : null;
   return nearest === null
     ? `must be one of ${values.join(", ")}`
     : `must be one of ${values.join(", ")}: did you mean "${nearest}"?`;

@@ -77,7 +77,7 @@ if said_ms > 0 then return refuse("limit", said_ms + before * turn_ms) end
 local free, wait_ms = math.huge, 0
 if max_concurrent > 0 then
   free = max_concurrent - redis.call("ZCARD", calls)
-  -- Nobody knows when a call ends. A tenant's first waiting call looks often enough to keep its claim.
+  -- The end of a call is not known in advance. A tenant's first waiting call looks often enough to keep its claim.
   if free <= 0 then wait_ms = SOON_MS end
 end
 local request_bucket, token_bucket, needed

@@ -13,7 +13,7 @@
 -- No tenant keeps another one from starting, however long its runs last. Any tenant may take one of the worker's `open` slots;
 -- of the others, the spare ones, a tenant may take one more only while it holds fewer runs in this worker than slots are
 -- free (the dynamic threshold of switches whose ports share one buffer: Choudhury and Hahne, 1998), and stays within its weight's
--- part of as many slots as are open in an idle worker. So the turns alone decide who gets what is left of these, and weights hold
+-- part of as many slots as are open in an idle worker. So the turns alone decide which tenant gets what is left of these, and weights hold
 -- however full the worker is. The first run of a tenant is within its part. The same holds inside a lane.
 -- A tenant at its share is passed over: it keeps its place in the ring and the start of its turn.
 --
@@ -84,22 +84,24 @@ local function weight_of(tenant)
 end
 
 -- Whether one more run of the tenant is within its share of a place's slots: of the worker's, or of a lane's.
-local function is_within_share(tenant, place, n_free, n_open_total)
+local function is_within_share(tenant, place, n_free, n_open_total, has_begun)
   local of_place = held[place] or {}
   local own = of_place[tenant] or 0
   if own == 0 then return true end
   if own >= n_free then return false end
+  if has_begun then return true end
   local sum = 0
   for other in pairs(of_place) do sum = sum + weight_of(other) end
   return (own + 1) * sum <= n_open_total * weight_of(tenant)
 end
 
 -- Whether the worker may take one more run of the tenant in the lane. What is false stays false during this call: slots only
--- become fewer, and runs and the tenants that hold one more.
-local function may_take(tenant, lane)
+-- become fewer, and runs and the tenants that hold one more. `has_begun`: the run has a lapsed lease. It uses its tenant's slot already and
+-- must not wait for a turn, so its tenant's part does not count.
+local function may_take(tenant, lane, has_begun)
   return slots > 0 and (caps[lane] or 0) > 0
-    and (open > 0 or is_within_share(tenant, "", slots, open_total))
-    and (open_of[lane] > 0 or is_within_share(tenant, lane, caps[lane], open_total_of[lane]))
+    and (open > 0 or is_within_share(tenant, "", slots, open_total, has_begun))
+    and (open_of[lane] > 0 or is_within_share(tenant, lane, caps[lane], open_total_of[lane], has_begun))
 end
 
 local excess = {}
@@ -127,7 +129,7 @@ if has_lapsed then
     if slots <= 0 then break end
     local job = read_job(run)
     if not job then return drop_index() end
-    if may_take(job.tenant, job.lane) then
+    if may_take(job.tenant, job.lane, true) then
       -- The new holder reads Postgres anew, so an enqueue that came during the old lease is obsolete.
       job.owner, job.requeue_at_ms = owner, nil
       write_job(job)

@@ -21,7 +21,8 @@ export type KnownScan = Pick<IndexProgress, "epoch" | "scanned">;
 
 const Fields = z.array(z.coerce.string());
 
-export function readProgress(reply: unknown): IndexProgress {
+/** Reads the reply of index.lua. */
+export function readIndexProgress(reply: unknown): IndexProgress {
   const [epoch = "", scanned = "", upto = "", quotaReady, limitsUpto = ""] = Fields.parse(reply);
   return {
     epoch,

@@ -5,7 +5,7 @@ import type { Lane } from "../contracts/run.ts";
 import { queueShardOf } from "../keys.ts";
 import { claimArgs, readClaim } from "./claim.ts";
 import type { Claim, ClaimRequest } from "./claim.ts";
-import { readProgress } from "./index-progress.ts";
+import { readIndexProgress } from "./index-progress.ts";
 import type { IndexProgress, KnownScan } from "./index-progress.ts";
 import { jobArgs, readJobNames, waitingJobArgs } from "./job.ts";
 import type { Job, JobName, JobWait } from "./job.ts";
@@ -179,7 +179,7 @@ export class Queue {
   }
 
   async readIndex(shard: number): Promise<IndexProgress> {
-    return readProgress(await this.#scripts.run(shard, scripts.index, []));
+    return readIndexProgress(await this.#scripts.run(shard, scripts.index, []));
   }
 
   /**

@@ -45,10 +45,11 @@ export function dueTicks(schedule: Schedule, nowMs: number): DueTicks {
   const late = candidates.filter((tick) => nowMs - startOf(schedule, tick) > ON_TIME_MS);
   const caughtUp = schedule.catch_up === 0 ? [] : late.slice(-schedule.catch_up);
   const start = [...caughtUp, ...candidates.slice(late.length)];
-  const lost = isRefused ? nextTick(cron, first) : first;
-  const lastLost = previousTick(cron, start[0] ?? next ?? nowMs);
-  if (lost !== null && lastLost !== null && lost <= lastLost && lost < (start[0] ?? Infinity)) {
-    missed.push(missedTick(lost, "outage", lastLost));
+  const firstMissed = isRefused ? nextTick(cron, first) : first;
+  const lastMissed = previousTick(cron, start[0] ?? next ?? nowMs);
+  const isMissed = firstMissed !== null && firstMissed < (start[0] ?? Infinity);
+  if (isMissed && lastMissed !== null && firstMissed <= lastMissed) {
+    missed.push(missedTick(firstMissed, "outage", lastMissed));
   }
   return { start, missed, next };
 }

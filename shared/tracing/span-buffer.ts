@@ -4,7 +4,7 @@ import type { ReadableSpan, SpanProcessor } from "@opentelemetry/sdk-trace";
 const MAX_SPANS = 20_000;
 const MAX_BYTES = 16 * 1024 * 1024;
 
-/** The bounds of one request to the collector, which takes 4 MiB by gRPC unless it is told otherwise. */
+/** The bounds of one request to the collector, which by default takes 4 MiB by gRPC. */
 const MAX_BATCH_SPANS = 512;
 const MAX_BATCH_BYTES = 1024 * 1024;
 

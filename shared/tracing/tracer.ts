@@ -26,7 +26,7 @@ const LIMITS = { attributeCountLimit: 64, linkCountLimit: 64, attributeValueLeng
  * @param processor gets each span that has ended
  */
 export function openTracer(resource: Attributes, processor: SpanProcessor): Tracer {
-  const ids = new GivenIds();
+  const ids = new ChosenIds();
   const provider = new TracerProvider({
     resource: resourceFromAttributes(copyOf(resource)),
     idGenerator: ids,
@@ -37,7 +37,7 @@ export function openTracer(resource: Attributes, processor: SpanProcessor): Trac
   return {
     start(name, options) {
       const { kind, parent, attributes = {}, links = [], startMs } = options;
-      const started = ids.giving(options.ids, () =>
+      const started = ids.choose(options.ids, () =>
         tracer.startSpan(
           name,
           {
@@ -89,25 +89,25 @@ function errorTypeOf(error: unknown): string {
   return error instanceof Error ? error.name : "_OTHER";
 }
 
-/** Random ids, or those that the span which starts is to have. */
-class GivenIds implements IdGenerator {
+/** The source of ids: random ones, or those that the options of a span name. */
+class ChosenIds implements IdGenerator {
   readonly #random = new RandomIdGenerator();
-  #given: SpanOptions["ids"];
+  #chosen: SpanOptions["ids"];
 
-  giving<Started>(given: SpanOptions["ids"], start: () => Started): Started {
-    this.#given = given;
+  choose<Started>(ids: SpanOptions["ids"], start: () => Started): Started {
+    this.#chosen = ids;
     try {
       return start();
     } finally {
-      this.#given = undefined;
+      this.#chosen = undefined;
     }
   }
 
   generateTraceId(): string {
-    return this.#given?.traceId ?? this.#random.generateTraceId();
+    return this.#chosen?.traceId ?? this.#random.generateTraceId();
   }
 
   generateSpanId(): string {
-    return this.#given?.spanId ?? this.#random.generateSpanId();
+    return this.#chosen?.spanId ?? this.#random.generateSpanId();
   }
 }

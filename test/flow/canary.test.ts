@@ -1,4 +1,4 @@
-/** Secrets that a client or an operator gives, planted as canaries and looked for wherever data comes to rest or goes out. */
+/** Secrets of tools and runs, planted as canaries and looked for wherever data comes to rest or goes out. */
 import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
@@ -6,6 +6,7 @@ import type { JsonObject } from "../../shared/contracts/json.ts";
 import { runPath } from "../edge/app.ts";
 import { startApi, untilEnd } from "./api.ts";
 import type { FlowApi } from "./api.ts";
+import { edgeLog, everyKey, everyRow, leaksOf } from "./canaries.ts";
 
 const CANARIES = {
   header: "canary-header-2f1c9d77aa",
@@ -20,7 +21,7 @@ let api: FlowApi;
 let server: Server;
 let base = "";
 const received: { path: string; headers: IncomingMessage["headers"] }[] = [];
-const edgeLines: string[] = [];
+let edgeLines: string[] = [];
 
 /** Quotes the request in every answer, as some servers do. */
 function answer(request: IncomingMessage, response: ServerResponse): void {
@@ -45,13 +46,7 @@ const toolOf = (status: number): JsonObject => ({
 const STATUSES = [200, 400, 401, 503];
 
 beforeAll(async () => {
-  for (const level of ["log", "error", "warn", "info"] as const) {
-    const write = console[level].bind(console);
-    vi.spyOn(console, level).mockImplementation((...parts: unknown[]) => {
-      edgeLines.push(parts.map(String).join(" "));
-      write(...parts);
-    });
-  }
+  edgeLines = edgeLog();
   server = createServer(answer);
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address = server.address();
@@ -125,42 +120,12 @@ test("a secret is in no answer, event, log line, key of Redis or column of Postg
     answers: answers.join("\n"),
     worker: JSON.stringify(api.workers.map(({ lines }) => lines)),
     edge: edgeLines.join("\n"),
-    redis: JSON.stringify(await everyKey()),
-    postgres: JSON.stringify(await everyRow()),
+    redis: await everyKey(api),
+    postgres: await everyRow(api),
   };
-  const found = Object.entries(places).flatMap(([place, text]) =>
-    [...Object.entries(CANARIES), ["platform key", api.platformKey] as const]
-      .filter(([, canary]) => text.includes(canary))
-      .map(
-        ([name, canary]) =>
-          `${place} has ${name}: ${text.slice(Math.max(0, text.indexOf(canary) - 200), text.indexOf(canary) + 60)}`,
-      ),
-  );
-  expect(found).toEqual([]);
+  expect(leaksOf(places, { ...CANARIES, platformKey: api.platformKey })).toEqual([]);
   // The search finds texts that are known to be in each place.
   expect(places.postgres).toContain("quotes its request");
   expect(places.redis).toContain("synapse:orchestrations");
   expect(places.worker).toContain("run.execution_ended");
 });
-
-async function everyRow(): Promise<unknown[]> {
-  const { sql } = api.stores;
-  const tables = await sql<{ name: string }[]>`
-    select table_name as name from information_schema.tables where table_schema = 'public' and table_type = 'BASE TABLE'`;
-  const rows = await Promise.all(tables.map(({ name }) => sql`select t::text as row from ${sql(name)} t`));
-  return rows.flat();
-}
-
-async function everyKey(): Promise<unknown[]> {
-  const { redis } = api.stores;
-  const read: { [type: string]: (key: string) => Promise<unknown> } = {
-    string: (key) => redis.get(key),
-    hash: (key) => redis.hgetall(key),
-    list: (key) => redis.lrange(key, 0, -1),
-    set: (key) => redis.smembers(key),
-    zset: (key) => redis.zrange(key, "0", "-1"),
-    stream: (key) => redis.xrange(key, "-", "+"),
-  };
-  const keys = await redis.keys("*");
-  return Promise.all(keys.map(async (key) => [key, await read[await redis.type(key)]?.(key)]));
-}

@@ -134,7 +134,7 @@ describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
   });
 
   // Fails when a group is not told, or told twice, or the votes of several persons are not one answer.
-  test("that nobody has answered goes to the next group, and needs the approvals of two persons", async () => {
+  test("that is not answered goes to the next group, and needs the approvals of two persons", async () => {
     const receiver = await WebhookReceiver.listen();
     const run = await api.start("panel", { webhook_url: receiver.url() });
     const bodies = (await receiver.waitForRequests(2)).map(({ body }) => JSON.parse(body));
@@ -178,7 +178,7 @@ describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
     receiver.close();
   });
 
-  test("that nobody has answered in time goes on with its defaults", async () => {
+  test("that is not answered in time goes on with its defaults", async () => {
     const run = await api.start("defaults");
     expect(await untilEnd(api, run)).toBe("completed");
     const result = await resultOf(run);

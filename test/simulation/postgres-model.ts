@@ -372,7 +372,7 @@ export class PostgresModel implements Statements {
         has_budget: false,
       }),
     );
-    return { silences, drain: false, owned };
+    return { silences, drain: false, lanes: {}, owned };
   }
 
   /** Runs of a simulation have no budgets. */
@@ -741,6 +741,7 @@ export class PostgresModel implements Statements {
       definition_tenant: row.tenant_id,
       definition_version: 1,
       chat_session: null,
+      traceparent: null,
       cancel: isCancelled(this, row),
       cost_limit_micro_usd: row.cost_limit_micro_usd ?? null,
       time_limit_ms: row.time_limit_ms ?? null,

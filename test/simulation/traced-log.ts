@@ -1,4 +1,5 @@
 /** Replaces shared/log.ts: the log becomes part of the trace of a history. */
+import { vi } from "vitest";
 import { currentProcess } from "./clock.ts";
 import type { Simulation } from "./simulation.ts";
 
@@ -11,12 +12,11 @@ export function traceLogs(of: Simulation): void {
 
 function write(event: string, fields: object = {}): void {
   // A stack names the lines of the test too, and is not the same each time.
-  const { trace: _, ...same } = { trace: "", ...fields };
+  const { stack: _, ...same } = { stack: "", ...fields };
   if (sim?.onEvent) sim.trace(`${currentProcess().name} ${event} ${JSON.stringify(same)}`);
 }
 
 export const log = { info: write, warn: write, error: write, flush: () => {} };
 
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
+export const { aboutRun, messageOf } =
+  await vi.importActual<typeof import("../../shared/log.ts")>("../../shared/log.ts");

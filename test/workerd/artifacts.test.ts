@@ -7,6 +7,8 @@ import { ageEnd, archivePass } from "../services/archive.ts";
 import { spawnWorker } from "../services/worker-process.ts";
 import type { WorkerProcess } from "../services/worker-process.ts";
 import { MASTER_KEY } from "../edge/test-stores.ts";
+import { ProviderServer } from "../worker-node/models/provider-server.ts";
+import { describeChatFiles } from "./chat-files.ts";
 import { startEdge, type Edge } from "./edge.ts";
 import { describeFiles, fileDefinitions } from "./files.ts";
 import { attachedDefinitions, describeUploads } from "./uploads.ts";
@@ -14,6 +16,7 @@ import { attachedDefinitions, describeUploads } from "./uploads.ts";
 const BUCKET = "synapse-artifacts";
 const LARGE = "x".repeat(40_000);
 
+const provider = new ProviderServer();
 let edge: Edge;
 let worker: WorkerProcess;
 let run: string;
@@ -31,12 +34,14 @@ const artifacts = () => {
 
 beforeAll(async () => {
   edge = await startEdge();
+  await provider.start();
   worker = spawnWorker("a", {
     REDIS_URL: edge.stores.service.url,
     SCALE_POSTGRES_URL: edge.stores.postgresUrl,
     WORKER_HEALTH_PORT: "0",
     MASTER_KEY,
     EGRESS_ALLOW: "127.0.0.1",
+    OPENAI_COMPATIBLE_BASE_URL: `${provider.url}/v1`,
     S3_ENDPOINT: edge.s3.endpoint,
     S3_BUCKET: BUCKET,
     S3_ACCESS_KEY_ID: edge.s3.accessKeyId,
@@ -70,6 +75,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await worker.stop("SIGKILL");
   await edge.stop();
+  await provider.stop();
 });
 
 // Fails when the part that the worker puts over S3 is not what the edge reads through its binding, or the relay reads Postgres alone.
@@ -122,6 +128,8 @@ describeUploads(
     return keys;
   },
 );
+
+describeChatFiles(() => edge, provider);
 
 describeFiles(
   () => edge,

@@ -29,7 +29,7 @@ const Flags = z
   // A platform key opens every tenant, so a forgotten flag must not make one.
   .refine(({ tenant, platform }) => platform === (tenant === undefined), {
     path: ["tenant"],
-    message: "or --platform must be given, and not both",
+    message: "or --platform is required, and not both",
   });
 
 /** @throws Error with a sentence for each wrong flag, and the usage */

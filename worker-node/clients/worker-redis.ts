@@ -85,7 +85,7 @@ export function openWorkerRedis(config: Config, owner: Incarnation): WorkerRedis
       control.on("message", (_channel, message) => {
         const question = healthQuestionOf(message);
         if (question === null) return;
-        // The asker waits for a time only, so an answer that cannot be sent needs no other.
+        // The edge waits for a few seconds and then replies 504, so an answer that cannot be sent is not repeated.
         void read()
           .then((text) => commands.publish(keys.answer(question), text))
           .catch((error: unknown) => log.info("worker.health_not_sent", { message: messageOf(error) }));

@@ -15,7 +15,7 @@ const RESULT_CHARS = 100_000;
 
 /** Codes of answers that the tool's definition has caused, and not the call. */
 const WRONG_TOOL: ReadonlySet<string> = new Set(["tool_unauthorized", "tool_redirected"]);
-/** Codes of a call without an answer, which an agent hears of: it may do without this tool. */
+/** Codes of a call without an answer that are reported to an agent: it may go on without this tool. */
 const SILENT_TOOL: ReadonlySet<string> = new Set(["tool_timeout", "mcp_unreachable"]);
 
 /** A tool's result, or why there is none where the model can do something about it. */

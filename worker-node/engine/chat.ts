@@ -3,6 +3,7 @@ import type { Step } from "../../shared/contracts/definition/index.ts";
 import { effectKey, textOf } from "./model-call.ts";
 import { Turn, turnOfUsage } from "./conversation-turns.ts";
 import { namesOf } from "./events.ts";
+import { filesIn, toMessage, withTexts } from "./chat-files.ts";
 import type { Chat, Message, StepContext } from "./ports.ts";
 
 /** A history with more messages or characters is compacted. */
@@ -20,12 +21,14 @@ type Opening = { step: Step; context: StepContext; chat: Chat; model: string | n
 type HistoryMessage = ChatHistory["messages"][number];
 
 /**
- * The messages with which a chat turn begins: the agent's instructions with the summary of what was long ago, the history, and
- * what the user says now. A long history is compacted first, so that the cost of a turn does not grow with its session.
+ * The messages with which a chat turn begins: the agent's instructions with the summary of the oldest messages, the other
+ * messages of the history, and the user's message. A long history is compacted first, so that the cost of a turn does not grow with its session.
  */
 export async function openChat(opening: Opening): Promise<Message[]> {
   const { context, chat, systemPrompt } = opening;
   const { summary, messages } = await compacted(opening, await chat.history());
+  const attached = await chat.attached();
+  const images = [...chat.images, ...attached.flatMap((each) => ("image" in each ? [each.image] : []))];
   const instructions = [
     systemPrompt,
     ...(summary === null ? [] : [`## Earlier in this conversation\n${summary.content}`]),
@@ -33,18 +36,13 @@ export async function openChat(opening: Opening): Promise<Message[]> {
   return [
     ...systemMessage(instructions.filter((text) => text !== "").join("\n\n")),
     ...messages.map(toMessage),
-    { role: "user", content: context.message, ...(chat.images.length > 0 && { images: chat.images }) },
+    { role: "user", content: withTexts(context.message, attached), ...(images.length > 0 && { images }) },
   ];
 }
 
 /** A system message; none for an empty text. */
 export function systemMessage(content: string): Message[] {
   return content === "" ? [] : [{ role: "system", content }];
-}
-
-/** Images of earlier turns are named, and not sent again. */
-function toMessage({ role, content, images }: HistoryMessage): Message {
-  return { role, content: images === 0 ? content : `${content}\n[with ${images} image(s), not shown again]` };
 }
 
 /** The history with its oldest turns replaced by a summary, if it is long. The summary is made once, also after a crash. */
@@ -98,7 +96,8 @@ async function summarize(
     // The summary is not part of the answer.
     onText: () => {},
   });
-  const summary = { content: textOf({ content: answer.text }).slice(0, SUMMARY_CHARS), covers };
+  const content = textOf({ content: answer.text }).slice(0, SUMMARY_CHARS) + filesIn(earlier, old);
+  const summary = { content, covers };
   const usage = [{ call: "summary", ...answer.usage }];
   context.note({
     type: "history_compacted",
@@ -119,5 +118,5 @@ const INSTRUCTIONS =
 
 function transcriptOf(earlier: Summary | null, old: readonly HistoryMessage[]): string {
   const before = earlier === null ? [] : [`Summary of what was before:\n${earlier.content}`];
-  return [...before, ...old.map(({ role, content }) => `${role}: ${content}`)].join("\n\n");
+  return [...before, ...old.map(toMessage).map(({ role, content }) => `${role}: ${content}`)].join("\n\n");
 }

@@ -92,6 +92,6 @@ function textOf(message: Appended, chars: number): string {
     message.role === "assistant"
       ? message.tool_calls.map(({ name, args }) => `${name}(${JSON.stringify(args)})`)
       : [];
-  const who = message.role === "tool" ? `Result of ${message.tool_name}` : `The ${message.role}`;
-  return clip([`### ${who}`, message.content, ...calls].join("\n"), chars);
+  const author = message.role === "tool" ? `Result of ${message.tool_name}` : `The ${message.role}`;
+  return clip([`### ${author}`, message.content, ...calls].join("\n"), chars);
 }

@@ -89,7 +89,7 @@ export async function delegateTools(
 /** What one agent gives to another one. `at`: the name of the tool call by which it does. */
 type Task = { from: ConversationalAgent; task: string; at: string; depth: number };
 
-/** Lets a delegate do its task. An agent that reaches its `max_turns` has no answer, and the agent above it hears of that. */
+/** Lets a delegate do its task. An agent that reaches its `max_turns` has no answer, which is reported to the agent above it. */
 async function answerOf(
   delegate: ConversationalAgent,
   { from, task, at, depth }: Task,

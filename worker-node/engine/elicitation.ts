@@ -45,11 +45,11 @@ export function answerOf(schema: JsonObject, answer: Json): McpAnswer {
   if (answer[ACTION] === "decline") return { action: "decline" };
   const { properties } = schema;
   const names = isObject(properties) ? Object.keys(properties) : [];
-  const given = names.flatMap((name): [string, Json][] => {
+  const filledIn = names.flatMap((name): [string, Json][] => {
     const value = answer[name];
     return value === undefined || value === null || value === "" ? [] : [[name, value]];
   });
-  return { action: "accept", content: Object.fromEntries(given) };
+  return { action: "accept", content: Object.fromEntries(filledIn) };
 }
 
 function fieldOf(key: string, property: Json, required: boolean): FormField {

@@ -38,7 +38,7 @@ export function mcpCalls(stored: JsonObject, step: Step, context: StepContext): 
   };
 }
 
-/** A refusal of what continues a call is none of the call: the call keeps its key, under which it waits. */
+/** The error of a refused continuation. The call itself was not refused: it keeps its key, under which it waits. */
 async function goOn(pending: McpPending | null, run: () => Promise<McpOutcome>): Promise<McpOutcome> {
   try {
     return await run();
@@ -56,12 +56,12 @@ async function answersOf(
   { questions, round }: McpPending,
   asking: Asking,
 ): Promise<Readonly<Record<string, McpAnswer>>> {
-  const given: [string, McpAnswer | null][] = [];
+  const answers: [string, McpAnswer | null][] = [];
   for (const [i, question] of questions.entries()) {
-    given.push([question.name, await ask(question, `${asking.call.at}.ask.${round}.${i + 1}`, asking)]);
+    answers.push([question.name, await ask(question, `${asking.call.at}.ask.${round}.${i + 1}`, asking)]);
   }
   return Object.fromEntries(
-    given.map(([name, answer]) => {
+    answers.map(([name, answer]) => {
       if (answer === null) throw new CallIsOpen();
       return [name, answer];
     }),

@@ -29,7 +29,7 @@ export function openCallsOf(
 
 /**
  * The name of the newest earlier call of this tool with these arguments, if its outcome is unknown. One call of an answer can
- * repeat it: another one with the same arguments is meant as another call.
+ * repeat it: a further one with the same arguments is a call of its own.
  */
 function repeated(
   call: ToolCall,

@@ -56,7 +56,7 @@ export type StepContext = {
   models: Models;
   tools: Tools;
   files: Files;
-  /** The files that one tool call can reach: those that it writes are committed by the turn that is given them. */
+  /** The files that one tool call can reach: those that it writes are committed by the turn that gets them. */
   filesOfCall(): CallFiles;
   sandbox: Sandbox;
   agent(id: string): Promise<JsonObject | null>;
@@ -97,9 +97,14 @@ export type StepContext = {
   checkCost(): void;
 };
 
+/** A file attached to a chat message: its text, or a data URI of the image. */
+export type AttachedFile = { file: FileReference } & ({ text: string } | { image: string });
+
 /** What a chat turn knows of its session. `images`: of its message, as data URIs. The history ends before the turn and never changes. */
 export type Chat = {
   images: readonly string[];
+  /** The files that are attached to its message. */
+  attached(): Promise<AttachedFile[]>;
   history(): Promise<ChatHistory>;
   /** Stores a summary for later turns. Of two summaries of one turn the first stays. */
   saveSummary(summary: Summary): Promise<void>;

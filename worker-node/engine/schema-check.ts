@@ -1,16 +1,6 @@
 import { targetOf } from "../../shared/contracts/definition/index.ts";
-import { isObject } from "../../shared/contracts/json.ts";
-import {
-  below,
-  between,
-  hasType,
-  listOf,
-  name,
-  nearest,
-  ofNumber,
-  tableOf,
-  typeOf,
-} from "./schema-faults.ts";
+import { isObject, listOf, objectOf } from "../../shared/contracts/json.ts";
+import { below, between, hasType, name, nearest, ofNumber, typeOf } from "./schema-faults.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
 /** Whether a text fits a pattern. */
@@ -123,8 +113,8 @@ class SchemaCheck {
   #ofObject(value: JsonObject, schema: JsonObject, at: string, inner: Inner): string[] {
     const { minProperties, maxProperties, propertyNames, additionalProperties } = schema;
     const names = Object.keys(value);
-    const properties = tableOf(schema["properties"]);
-    const patterns = Object.entries(tableOf(schema["patternProperties"]));
+    const properties = objectOf(schema["properties"]);
+    const patterns = Object.entries(objectOf(schema["patternProperties"]));
     const faults = between(
       names.length,
       minProperties,
@@ -140,10 +130,10 @@ class SchemaCheck {
       }
     };
     demand(schema["required"]);
-    for (const [field, required] of Object.entries(tableOf(schema["dependentRequired"]))) {
+    for (const [field, required] of Object.entries(objectOf(schema["dependentRequired"]))) {
       if (Object.hasOwn(value, field)) demand(required);
     }
-    for (const [field, form] of Object.entries(tableOf(schema["dependentSchemas"]))) {
+    for (const [field, form] of Object.entries(objectOf(schema["dependentSchemas"]))) {
       if (Object.hasOwn(value, field)) faults.push(...inner(form));
     }
     for (const [field, item] of Object.entries(value)) {

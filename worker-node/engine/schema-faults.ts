@@ -1,6 +1,5 @@
 /** The parts of a schema's check that look at one value alone, and the sentences of faults. */
 import { isLongInteger } from "../../shared/contracts/long-integers.ts";
-import { isObject } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
 export function ofNumber(value: number, schema: JsonObject, at: string): string[] {
@@ -44,7 +43,5 @@ export function typeOf(value: Json): string {
   return value === null ? "null" : Array.isArray(value) ? "array" : typeof value;
 }
 
-export const listOf = (value: Json | undefined): Json[] => (Array.isArray(value) ? value : []);
-export const tableOf = (value: Json | undefined): JsonObject => (isObject(value) ? value : {});
 export const name = (at: string): string => (at === "" ? "the answer" : at);
 export const below = (at: string, field: string): string => (at === "" ? field : `${at}.${field}`);

@@ -33,7 +33,7 @@ export function answerTool(schema: JsonObject): OfferedTool {
   };
 }
 
-/** Whether an answer is meant as the final one: it calls no other tool. */
+/** Whether an answer is the final one: it calls no other tool. */
 export function isFinal({ tool_calls }: Answer): boolean {
   return tool_calls.every(({ name }) => name === ANSWER_TOOL);
 }

@@ -2,6 +2,7 @@ import { isLongInteger } from "../../shared/contracts/long-integers.ts";
 import { jsonValuesIn } from "./json-values.ts";
 import { isObject } from "../../shared/contracts/json.ts";
 import { parseJson } from "./parse-json.ts";
+import { typeOf } from "./schema-faults.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
 /** The most errors of one call that the reply to the model lists: the model mends them all at once, or the first few. */
@@ -135,10 +136,6 @@ function hasType(value: Json, type: string): boolean {
     default:
       return true;
   }
-}
-
-function typeOf(value: Json): string {
-  return value === null ? "null" : Array.isArray(value) ? "array" : typeof value;
 }
 
 function isSame(a: Json, b: Json): boolean {

@@ -60,7 +60,7 @@ function builtIn(name: string): JsonObject | null {
   return isBuiltIn(name) ? { tool_type: "built_in", name } : null;
 }
 
-/** The tools of MCP servers that a name means. `servers`: the tools of those that were read already. */
+/** The tools of MCP servers that a name stands for. `servers`: the tools of those that were read already. */
 async function fromServer(
   name: string,
   servers: Map<string, Promise<JsonObject[]>>,
@@ -71,8 +71,8 @@ async function fromServer(
   const listed = servers.get(server) ?? toolsOfServer(server, name, context);
   servers.set(server, listed);
   const offered = await listed;
-  const meant = isAllOfServer(name) ? offered : offered.filter((tool) => tool["name"] === name);
-  if (meant.length > 0 || isAllOfServer(name)) return meant;
+  const named = isAllOfServer(name) ? offered : offered.filter((tool) => tool["name"] === name);
+  if (named.length > 0 || isAllOfServer(name)) return named;
   throw new TerminalError("unknown_tool", `the MCP server "${server}" has no tool "${name}"`);
 }
 

@@ -19,7 +19,7 @@ const turns = new ReservationTurns();
 
 type Refused = Extract<Reservation, { outcome: "refused" }>;
 
-/** A budget has no room for a model call, and the run waits until somebody raises it or its next period begins. */
+/** A budget has no room for a model call, and the run waits until it is raised or its next period begins. */
 export class BudgetPause extends Error {
   readonly refused: Refused;
   /** The run's signals before the budget was read: a raise since then refuses the park. */

@@ -3,6 +3,7 @@ import { turnDefinitionId } from "../../shared/contracts/chat.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { StepContext } from "../engine/ports.ts";
+import { loadAttached } from "../files/attached-file.ts";
 import type { Definitions } from "./definitions.ts";
 import type { ExecutionState, RunScope } from "./execution-state.ts";
 import { waitForStore } from "./wait-for-store.ts";
@@ -10,7 +11,7 @@ import { waitForStore } from "./wait-for-store.ts";
 /** What the step of a chat turn reaches of its session; null: the run is no chat turn. */
 export function chatOf(
   { run, deps }: ExecutionState,
-  { images }: RunScope,
+  { images, attachments }: RunScope,
   signal: AbortSignal,
 ): StepContext["chat"] {
   const { chat_session: session, run_id } = run;
@@ -18,6 +19,7 @@ export function chatOf(
   const base = baseOf(run_id);
   return {
     images,
+    attached: () => Promise.all(attachments.map((file) => loadAttached(deps.files, file))),
     history: () => waitForStore(signal, () => deps.store.readChatHistory(session, base)),
     saveSummary: async (summary) => {
       await waitForStore(signal, () => deps.store.saveChatSummary(session, base, summary));

@@ -80,9 +80,9 @@ export function afterCrash(
         if (!(error instanceof TerminalError && error.code === "model_bad_request")) throw error;
       }
     }
-    const lost = cutUsage(last, texts.length, true);
-    charge(lost);
-    const { provider, model, cost_micro_usd } = lost;
+    const wasted = cutUsage(last, texts.length, true);
+    charge(wasted);
+    const { provider, model, cost_micro_usd } = wasted;
     const cost = { model: `${provider}/${model}`, wasted_usd: cost_micro_usd / 1e6 };
     runLog.note([inTrack(track, { type: "llm_restart", ...namesOf(step), ...cost })]);
     return models.generate(request);

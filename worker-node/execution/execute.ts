@@ -118,8 +118,9 @@ async function walkRun(state: ExecutionState, signal: AbortSignal): Promise<Endi
   );
   try {
     const { signal: ofRun, abort } = limit;
-    const { message, images = [] } = input;
-    const scope = { definition: layOut(definition), message, images, endsAtMs, signal: ofRun, abort };
+    const { message, images = [], attachments = [] } = input;
+    const said = { message, images, attachments };
+    const scope = { definition: layOut(definition), ...said, endsAtMs, signal: ofRun, abort };
     return await walkSteps(state, scope);
   } finally {
     limit.clear();

@@ -1,3 +1,4 @@
+import type { FileReference } from "../../shared/contracts/artifact.ts";
 import type { Orchestration, Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
@@ -73,9 +74,9 @@ export type ExecutionDeps = {
 export type ChildStarts = {
   /** Whether a child may be started now, by the limits that hold for every run of the tenant. It never throws. */
   admit(child: JobName): Promise<ChildAdmission>;
-  /** Gives a place back that no run will take. It returns at once; what is lost lapses. */
+  /** Gives a place back that no run will take. It returns at once; when the call fails, the place lapses. */
   giveBack(child: JobName): void;
-  /** Enqueues runs that have become due, and tells the workers of those that run. It returns at once; what is lost is repaired. */
+  /** Enqueues runs that have become due, and sends a hint to the workers of those that run. It returns at once; the reconciler repairs a failure. */
   notify(runs: readonly SignalledRun[]): void;
 };
 
@@ -153,6 +154,8 @@ export type RunScope = {
   message: string;
   /** The images of a chat turn's message, as data URIs. */
   images: readonly string[];
+  /** The files attached to a chat turn's message. */
+  attachments: readonly FileReference[];
   /** When the run's time is over, by this process's monotonic clock. */
   endsAtMs: number;
   signal: AbortSignal;

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { decoded } from "../../shared/contracts/definition/tool-secrets.ts";
 import { redact } from "../../shared/security/redact.ts";
 
 /** The folder of this program, as it stands in stacks. */
@@ -22,15 +23,20 @@ export function traceOf(error: unknown): string | null {
 
 /**
  * All that is known of a failure, for the log of its worker: the stacks of the error and its causes with their texts.
- * @param env secrets in these variables are replaced: a provider may quote the API key that it refuses
+ * @param env secrets in these variables are replaced: a provider may quote the API key that it refuses, a mail server the login
  */
 export function operatorTrace(error: unknown, env: Record<string, string | undefined>): string {
   const texts =
     error instanceof Error ? chainOf(error).map((each) => each.stack ?? each.message) : [String(error)];
-  const secrets = Object.entries(env)
-    .filter(([name]) => /KEY|TOKEN|SECRET|PASSWORD/.test(name))
-    .flatMap(([, value]) => value ?? []);
+  const secrets = Object.entries(env).flatMap(([name, value]) => secretsIn(name, value ?? ""));
   return redact(texts.join("\ncaused by "), secrets, MIN_SECRET_CHARS).slice(0, MAX_LOGGED_CHARS);
+}
+
+/** The secrets of a variable: its value, or the passwords of the URLs in it, as they stand there and as servers get them. */
+function secretsIn(name: string, value: string): string[] {
+  if (/KEY|TOKEN|SECRET|PASSWORD/.test(name)) return [value];
+  const passwords = [...value.matchAll(/:\/\/[^\s/@:]*:([^\s/@]+)@/g)].map(([, password = ""]) => password);
+  return passwords.flatMap((password) => [password, decoded(password)]);
 }
 
 function chainOf(error: Error): Error[] {

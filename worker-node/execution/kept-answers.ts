@@ -19,8 +19,8 @@ const Kept = z.object({
   parts: JsonValue.exactOptional(),
 });
 
-/** How a try uses kept answers. `given`: the answers of the try, which are kept when the step has accepted them. */
-type Use = { mayTake: boolean; given: AnswerToKeep[]; signal: AbortSignal };
+/** How a try uses kept answers. `answers`: those of the try, which are kept when the step has accepted them. */
+type Use = { mayTake: boolean; answers: AnswerToKeep[]; signal: AbortSignal };
 
 /** How old an answer may be that a call of the step takes; null: the step keeps no answers. */
 function ttlOf(step: Step): number | null {
@@ -30,10 +30,10 @@ function ttlOf(step: Step): number | null {
 
 /**
  * The models of a step with `cache_responses_enabled`: a call takes the answer that was kept from an earlier call of the tenant
- * with the same request (docs/protocol.md 5.26). It costs nothing, so no limit on money is asked. A try after a failed one takes
+ * with the same request (docs/protocol.md 5.26). It costs nothing, so no limit on money is checked. A try after a failed one takes
  * none: what failed may have been the answer.
  */
-export function withKeptAnswers(visit: PaidVisit, { mayTake, given, signal }: Use, models: Models): Models {
+export function withKeptAnswers(visit: PaidVisit, { mayTake, answers, signal }: Use, models: Models): Models {
   const { state, track, step } = visit;
   const { run, deps, runLog } = state;
   const ttl_seconds = ttlOf(step);
@@ -53,16 +53,16 @@ export function withKeptAnswers(visit: PaidVisit, { mayTake, given, signal }: Us
       }
       const answer = await models.generate(request);
       const toKeep = answerToKeep(answer, name);
-      if (toKeep !== null && given.length < MAX_KEPT_AT_ONCE) given.push({ ...wanted, answer: toKeep });
+      if (toKeep !== null && answers.length < MAX_KEPT_AT_ONCE) answers.push({ ...wanted, answer: toKeep });
       return answer;
     },
   };
 }
 
 /** Keeps the answers that a step has accepted. The step does not wait for it, and an answer that is not kept is paid for again. */
-export function keepAnswers({ run, deps }: PaidVisit["state"], given: readonly AnswerToKeep[]): void {
-  if (given.length === 0) return;
-  deps.store.keepAnswers([...given]).catch((error: unknown) => {
+export function keepAnswers({ run, deps }: PaidVisit["state"], answers: readonly AnswerToKeep[]): void {
+  if (answers.length === 0) return;
+  deps.store.keepAnswers([...answers]).catch((error: unknown) => {
     log.warn("model.answers_not_kept", { run: run.run_id, message: messageOf(error) });
   });
 }

@@ -54,9 +54,9 @@ export function paidModels(visit: PaidVisit, thisTry: TryOf): Models {
   ): Promise<ModelAnswer> {
     const named = reserved === null ? {} : { reserved };
     let reported: Usage | null = null;
-    const onUsage = (told: ModelAnswer["usage"] | null): void => {
+    const onUsage = (report: ModelAnswer["usage"] | null): void => {
       const call = request.effectKey;
-      const next = told === null ? null : { call, ...told, ...named };
+      const next = report === null ? null : { call, ...report, ...named };
       // A report that comes after the try has ended, and its usage is charged, is too late.
       if (reported !== null && usage.get(call) !== reported) return;
       if (next === null) usage.delete(call);

@@ -51,7 +51,7 @@ export type Try = {
 /** What the step can reach during this try. */
 export function contextOf(
   visit: Visit,
-  { turns, tries, effectSuffix, unchargedUsage, usage, artifacts: written, answers: given }: Try,
+  { turns, tries, effectSuffix, unchargedUsage, usage, artifacts: written, answers }: Try,
   { signal, reply, calls }: Pick<StepContext, "signal" | "reply"> & { calls: CallWaits },
 ): StepContext {
   const { state, scope, track, step, large, signal: trackSignal } = visit;
@@ -72,7 +72,7 @@ export function contextOf(
   };
   const models = withKeptAnswers(
     visit,
-    { mayTake: tries === 1 && state.progress.rewinds === 0, given, signal },
+    { mayTake: tries === 1 && state.progress.rewinds === 0, answers, signal },
     afterCrash(
       visit,
       { signal, charge: (cut) => void unchargedUsage.push(cut) },
@@ -117,7 +117,7 @@ export function contextOf(
     note: (...events) => {
       if (signal.aborted) return;
       const published = events.map((event) => inTrack(track, event)).flatMap(publishedEvents);
-      state.reply?.hear(published);
+      state.reply?.addEvents(published);
       runLog.note(published);
     },
     turn: async (data, turnUsage, ofCall) => {

@@ -22,8 +22,8 @@ export class TurnReply {
     this.#session = session;
   }
 
-  /** Events of the step, as viewers get them. */
-  hear(events: readonly RunEvent[]): void {
+  /** Adds events of the step, as viewers get them. */
+  addEvents(events: readonly RunEvent[]): void {
     this.#texts = addDeltas(events, this.#texts);
   }
 
@@ -34,16 +34,16 @@ export class TurnReply {
 
   /**
    * The row of the history. A turn that did not complete keeps the text that viewers saw before it was cut: of this
-   * execution, or of an earlier one that this execution did not come to repeat. Null: there is nothing to keep.
+   * execution or, if this one has sent no text, of an earlier one. Null: there is nothing to keep.
    */
   async row(isCompleted: boolean, readText: ReadText): Promise<ChatReply | null> {
     const tool_calls = callsOfTurns(this.turns);
-    const heard = onlyText(this.#texts);
+    const shown = onlyText(this.#texts);
     if (isCompleted) {
-      const text = typeof this.#answer === "string" ? this.#answer : JSON.stringify(this.#answer ?? heard);
+      const text = typeof this.#answer === "string" ? this.#answer : JSON.stringify(this.#answer ?? shown);
       return { session: this.#session, content: text, tool_calls, cut: false };
     }
-    const content = heard === "" ? await readText(this.#run) : heard;
+    const content = shown === "" ? await readText(this.#run) : shown;
     if (content === "" && tool_calls.length === 0) return null;
     return { session: this.#session, content, tool_calls, cut: true };
   }

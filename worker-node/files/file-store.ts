@@ -1,8 +1,8 @@
 /** Where files are stored: the object store, as streams. Errors as those of `ObjectStore`. */
 export type FileStore = {
   /**
-   * Stores bytes as they arrive, a few MiB in memory at a time, under a key that no other object ever has. When the reply of the
-   * last request is lost, the store is asked whether it has the object. An error that `bytes` throws is thrown, and leaves no object.
+   * Stores bytes as they arrive, a few MiB in memory at a time, under a key that no other object ever has. When no reply to the
+   * last request comes, a look-up shows whether the store has the object. An error that `bytes` throws is thrown, and leaves no object.
    */
   putStream(key: string, bytes: AsyncIterable<Uint8Array>, contentType: string): Promise<void>;
   /** Bytes of an object, `length` at most. */

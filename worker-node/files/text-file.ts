@@ -1,18 +1,11 @@
 import type { FileFacts, FileReference } from "../../shared/contracts/artifact.ts";
+import { isTextType } from "../../shared/contracts/attached-file.ts";
 import { TerminalError } from "../engine/step-errors.ts";
 import { getWithin } from "../execution/object-store.ts";
 import type { Limits, ObjectStore } from "../execution/object-store.ts";
 
 /** The most bytes of a file that a template, a prompt or a tool's answer has as text. */
 export const MAX_TEXT_BYTES = 1024 * 1024;
-
-const TEXT_TYPE =
-  /^text\/|^application\/([\w.-]+\+)?(json|xml|yaml)\b|^application\/(javascript|x-ndjson|sql|csv)\b/i;
-
-/** Whether the bytes of a file are text, as far as its type says. */
-function isTextType(contentType: string): boolean {
-  return TEXT_TYPE.test(contentType);
-}
 
 /**
  * The text of a file. A client may have forged the reference: what it says of the file is compared with what the store has.

@@ -11,7 +11,7 @@ type ChildStartsDeps = {
   /** The most runs that one shard of the queue may hold. */
   maxDepth: number;
   isolation: boolean;
-  /** Tells a worker that one of its runs has received something. The message may be lost. */
+  /** Sends a worker the hint that one of its runs has received something. The hint may be lost. */
   hint(owner: string): void;
 };
 
@@ -72,7 +72,7 @@ function waitFor(leastMs: number, why: string): ChildAdmission {
 
 function logNotTold(error: unknown): void {
   // The reconciler enqueues runs that are due in Postgres, and reservations lapse.
-  log.info("child.queue_not_told", { message: messageOf(error) });
+  log.info("child.queue_not_updated", { message: messageOf(error) });
 }
 
 /** The runs that committed entries have notified, each once. */

@@ -199,13 +199,13 @@ export class Heartbeat {
       const known = this.#strays.get(run_id);
       return known?.attempt === attempt ? known.sinceMs : sentMs;
     };
-    const lost = strays.filter((run) => sentMs - sinceOf(run) >= timing.strayMs);
+    const lasting = strays.filter((run) => sentMs - sinceOf(run) >= timing.strayMs);
     this.#strays = new Map(
       strays.map((run) => [run.run_id, { attempt: run.attempt, sinceMs: sinceOf(run) }]),
     );
-    if (lost.length === 0) return;
+    if (lasting.length === 0) return;
     try {
-      const returned = await store.handBack(owner, lost);
+      const returned = await store.handBack(owner, lasting);
       for (const run of returned) {
         log.warn("run.handed_back", { run, reason: "the reply of its claim was lost" });
       }

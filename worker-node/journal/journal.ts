@@ -2,7 +2,7 @@ import { setImmediate, setTimeout as sleep } from "node:timers/promises";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import { eventsOf, writtenBy } from "../../shared/store/journal/new-entry.ts";
+import { eventCountOf, writtenBy } from "../../shared/store/journal/new-entry.ts";
 import type { NewEntry } from "../../shared/store/journal/new-entry.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { judgeStatement } from "../clients/sqlstate.ts";
@@ -198,5 +198,5 @@ async function resolveOutcomes(
 /** Where the journal has the entry, if it was committed. */
 function entryKeyOf(entry: NewEntry) {
   const { run_id, known_seq, attempt } = entry;
-  return { run_id, seq: known_seq + eventsOf(entry), attempt };
+  return { run_id, seq: known_seq + eventCountOf(entry), attempt };
 }

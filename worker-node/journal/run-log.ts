@@ -5,7 +5,7 @@ import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import { whenJournalTooLarge } from "../../shared/journal/size-limits.ts";
 import { writeLines } from "../../shared/events/lines.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
-import { eventsOf, writtenBy } from "../../shared/store/journal/new-entry.ts";
+import { eventCountOf, writtenBy } from "../../shared/store/journal/new-entry.ts";
 import type { EntryContent, NewEntry } from "../../shared/store/journal/new-entry.ts";
 import { Stop } from "../execution/stop.ts";
 import { EntryQueue, earlierResults, linesOf } from "./entry-queue.ts";
@@ -229,7 +229,7 @@ export class RunLog {
       run: entry.run_id,
       seq: this.#knownSeq,
       events,
-      events_n: eventsOf(entry),
+      events_n: eventCountOf(entry),
       last: entry.kind === "end",
     };
   }

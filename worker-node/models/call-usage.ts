@@ -17,16 +17,16 @@ export function usageOf(
   replaced: ReplacedPrices,
 ): ModelAnswer["usage"] {
   // A report of no tokens at all is none: some servers write zeros, or words, for what they do not count.
-  const told =
+  const reported =
     report.tokens !== undefined && report.tokens.input + report.tokens.output > 0 ? report.tokens : null;
-  const tokens = told ?? estimated(request, report.writtenChars);
+  const tokens = reported ?? estimated(request, report.writtenChars);
   return {
     provider: name.provider,
     model: name.model,
     input_tokens: tokens.input,
     output_tokens: tokens.output,
     cost_micro_usd: costMicroUsd(name, tokens, replaced),
-    ...(told === null ? { estimated: true as const } : {}),
+    ...(reported === null ? { estimated: true as const } : {}),
   };
 }
 

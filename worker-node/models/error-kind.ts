@@ -1,5 +1,5 @@
 /**
- * What an error of a provider is about. `length`: the request is too long. `address`: the server is not the one that is meant.
+ * What an error of a provider is about. `length`: the request is too long. `address`: the base URL leads to another server.
  * `unreadable`: the model wrote something that its own server cannot read, and may
  * write another text at the next try.
  */

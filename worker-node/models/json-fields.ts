@@ -1,15 +1,4 @@
-import { isObject } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
-
-/** `value` if it is an object, else an empty one. */
-export function objectOf(value: Json | undefined): JsonObject {
-  return isObject(value) ? value : {};
-}
-
-/** `value` if it is a list, else an empty one. */
-export function listOf(value: Json | undefined): Json[] {
-  return Array.isArray(value) ? value : [];
-}
 
 /** `value` if it is text that is not empty. */
 export function textOf(value: Json | undefined): string | undefined {

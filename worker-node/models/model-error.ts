@@ -3,7 +3,7 @@ import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { namedCause } from "../outbound/named-cause.ts";
 import { EventReader } from "./event-stream.ts";
 import { parseJson } from "../engine/parse-json.ts";
-import { mayRefuseToolChoice, stepErrorOf } from "./provider-error.ts";
+import { mayRefuseToolChoice, stepErrorOfProvider } from "./provider-error.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import type { ProviderError } from "./provider-error.ts";
 
@@ -52,7 +52,7 @@ export function modelError(error: unknown, model: string, signal: AbortSignal): 
   if (signal.aborted) return signal.reason;
   if (error instanceof TerminalError || error instanceof RetryableError) return error;
   const provider = providerErrorOf(error);
-  if (provider !== null) return stepErrorOf(provider, model, error);
+  if (provider !== null) return stepErrorOfProvider(provider, model, error);
   const message = `${model}: the connection to the provider failed${namedCause(error)}`;
   return new RetryableError("model_unreachable", message, { cause: error });
 }

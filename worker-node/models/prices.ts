@@ -10,7 +10,7 @@ import { FreshCopy } from "./fresh-copy.ts";
 const BYTES_PER_TOKEN = 3;
 /** Providers count an image by its size in pixels. Few models count more tokens for one. */
 const IMAGE_TOKENS = 5_000;
-/** The longest answer of a model whose own limit nobody has told. */
+/** The longest answer of a model without a known limit of its own. */
 const UNKNOWN_MAX_OUTPUT = 32_768;
 
 /**

@@ -1,8 +1,8 @@
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { kindOfError, toWord } from "./error-kind.ts";
-import { isObject } from "../../shared/contracts/json.ts";
+import { isObject, listOf } from "../../shared/contracts/json.ts";
 import { parseJson } from "../engine/parse-json.ts";
-import { listOf, textOf } from "./json-fields.ts";
+import { textOf } from "./json-fields.ts";
 import { retryHintMs } from "./retry-hint.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { ErrorKind } from "./error-kind.ts";
@@ -41,7 +41,7 @@ const TERMINAL: { [kind in Exclude<ErrorKind, keyof typeof RETRIED>]: { code: st
 };
 
 /** The error that the step throws. The provider's own text is left out: it may quote an API key or a prompt. */
-export function stepErrorOf(
+export function stepErrorOfProvider(
   error: ProviderError,
   model: string,
   cause: unknown,

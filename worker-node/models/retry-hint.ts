@@ -1,6 +1,6 @@
 import { parseRetryAfterMs } from "../../shared/retry-after.ts";
-import { isObject } from "../../shared/contracts/json.ts";
-import { listOf, textOf } from "./json-fields.ts";
+import { isObject, listOf } from "../../shared/contracts/json.ts";
+import { textOf } from "./json-fields.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
 type Refusal = {

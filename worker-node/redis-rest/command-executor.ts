@@ -15,7 +15,7 @@ export type Executed = { command: RestCommand | null; reply: unknown };
  *
  * @throws RestError 400 for a refused command or an error of Redis; 503 without a reply within the command timeout
  */
-export async function execute(
+export async function executeCommand(
   redis: Redis | Cluster,
   command: RestCommand,
   check: CommandCheck,
@@ -63,7 +63,7 @@ async function executeRow(redis: Redis | Cluster, row: unknown, check: CommandCh
   let command: RestCommand | null = null;
   try {
     command = toCommand(row);
-    return { command, reply: await execute(redis, command, check) };
+    return { command, reply: await executeCommand(redis, command, check) };
   } catch (error) {
     return { command, reply: toRestError(error) };
   }

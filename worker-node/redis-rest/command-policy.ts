@@ -53,4 +53,4 @@ function hasBlockOption(args: RestCommand["args"]): boolean {
   return false;
 }
 
-const upper = (arg: string | Buffer | undefined) => arg?.toString().toUpperCase() ?? "";
+export const upper = (arg: string | Buffer | undefined) => arg?.toString().toUpperCase() ?? "";

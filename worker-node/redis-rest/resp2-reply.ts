@@ -4,6 +4,7 @@
  * The client library does not distinguish a status from a string, nor an absent array from an absent string. The command
  * determines which of them a reply is: this file has the commands with statuses and absent arrays.
  */
+import { upper } from "./command-policy.ts";
 import type { RestCommand } from "./command-policy.ts";
 
 /** Commands whose string replies are statuses. Their other replies (integers, null) have their own types. */
@@ -70,4 +71,3 @@ function encode(reply: unknown, absent: string): Buffer {
 }
 
 const OK = Buffer.from("OK");
-const upper = (arg: string | Buffer | undefined) => arg?.toString().toUpperCase() ?? "";

@@ -14,7 +14,12 @@ import type { Cluster, Redis } from "ioredis";
 import { readBody } from "./read-body.ts";
 import { jsonError, jsonResult, type Encoding } from "./reply-encoding.ts";
 import { resp2Reply } from "./resp2-reply.ts";
-import { execute, executePipeline, executeTransaction, type CommandCheck } from "./command-executor.ts";
+import {
+  executeCommand,
+  executePipeline,
+  executeTransaction,
+  type CommandCheck,
+} from "./command-executor.ts";
 import { commandFromBody, commandFromPath, pathSegments, rowsFromBody } from "./command-parser.ts";
 import { checkCommand } from "./command-policy.ts";
 import { crossOrigin } from "./cross-origin.ts";
@@ -112,10 +117,10 @@ async function respond(
   const command = segments.length === 0 ? commandFromBody(body) : commandFromPath(segments, body, query);
   const check = await checkOf(access, readOnly, [[command.name]]);
   if (encoding !== "resp2") {
-    const text = jsonResult(await execute(deps.redis, command, check), encoding);
+    const text = jsonResult(await executeCommand(deps.redis, command, check), encoding);
     return send(res, 200, "application/json", text, syncToken);
   }
-  const reply = await execute(deps.redis, command, check).catch(toRestError);
+  const reply = await executeCommand(deps.redis, command, check).catch(toRestError);
   const status = reply instanceof RestError ? reply.status : 200;
   send(res, status, "application/octet-stream", resp2Reply(reply, command), syncToken);
 }

@@ -152,7 +152,7 @@ export class Scheduler {
   /** The run is committed or will never be: what the queue misses is repaired by the reconciler. */
   async #tellQueue(update: Promise<unknown>): Promise<void> {
     await update.catch((error: unknown) =>
-      log.info("schedule.queue_not_told", { message: messageOf(error) }),
+      log.info("schedule.queue_not_updated", { message: messageOf(error) }),
     );
   }
 }

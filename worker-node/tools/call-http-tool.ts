@@ -18,7 +18,6 @@ import type { OutboundRequest, OutboundResponse } from "../outbound/request.ts";
 
 const MAX_RESPONSE_BYTES = 1024 * 1024;
 const QUOTED_CHARS = 300;
-const MIN_SECRET_CHARS = 4;
 /** Characters of a refusal in which a time to come again is looked for. */
 const READ_CHARS = 10_000;
 
@@ -70,7 +69,7 @@ export async function callHttpTool(
   });
   if (file !== null) return file;
   if (response.status >= 200 && response.status < 300) {
-    const answer = redact(response.body, credentialsOf(tool), MIN_SECRET_CHARS);
+    const answer = redact(response.body, credentialsOf(tool));
     return pickOutput(parseJson(answer) ?? answer, tool);
   }
   throw errorOf(response, tool);
@@ -116,7 +115,7 @@ function errorOf({ status, headers, body }: OutboundResponse, tool: HttpTool): E
 
 /** The message with the beginning of what the tool answered, without the tool's secrets. */
 function withQuote(message: string, body: string, tool: HttpTool): string {
-  const quoted = redact(body, quotableOf(tool), MIN_SECRET_CHARS).trim().slice(0, QUOTED_CHARS);
+  const quoted = redact(body, quotableOf(tool)).trim().slice(0, QUOTED_CHARS);
   return quoted === "" ? message : `${message}: ${quoted}`;
 }
 

@@ -21,18 +21,18 @@ export function contentText(messages: readonly ContentMessage[]): string {
 }
 
 export function textPart(text: string): Part {
-  return { type: "text", content: shortened(text) };
+  return { type: "text", content: cutText(text) };
 }
 
 export function toolCallPart({ id, name, args }: ToolCall): Part {
-  return { type: "tool_call", id, name, arguments: shortened(JSON.stringify(args)) };
+  return { type: "tool_call", id, name, arguments: cutText(JSON.stringify(args)) };
 }
 
 export function toolResultPart(id: string, content: string): Part {
-  return { type: "tool_call_response", id, response: shortened(content) };
+  return { type: "tool_call_response", id, response: cutText(content) };
 }
 
 /** Without its end, if it is too long. */
-export function shortened(text: string): string {
+export function cutText(text: string): string {
   return text.length <= MAX_TEXT_CHARS ? text : `${text.slice(0, MAX_TEXT_CHARS)}…`;
 }

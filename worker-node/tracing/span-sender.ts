@@ -40,8 +40,8 @@ export class SpanSender {
     this.#deadlineMs = performance.now() + CLOSE_MS;
     this.#closing.abort();
     await Promise.race([this.#sending, sleep(CLOSE_MS)]);
-    const lost = this.buffer.size + this.buffer.takeDropped();
-    if (lost > 0) log.warn("trace.spans_lost", { spans: lost });
+    const unsent = this.buffer.size + this.buffer.takeDropped();
+    if (unsent > 0) log.warn("trace.spans_unsent", { spans: unsent });
     this.#export.close();
   }
 

@@ -9,7 +9,7 @@ import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import { inSpan } from "../../shared/tracing/span.ts";
 import type { Attributes } from "../../shared/tracing/span.ts";
 import type { Tools } from "../engine/ports.ts";
-import { shortened } from "./content.ts";
+import { cutText } from "./content.ts";
 import type { CallsOf } from "./traced-models.ts";
 
 /** The same tools, with a span for each call by the conventions for generative AI. The call carries the span's context to the tool. */
@@ -24,12 +24,12 @@ export function tracedTools(tools: Tools, { tracer, parent, hasContent }: CallsO
       [ATTR_GEN_AI_OPERATION_NAME]: "execute_tool",
       [ATTR_GEN_AI_TOOL_NAME]: name,
       [ATTR_GEN_AI_TOOL_TYPE]: type,
-      ...(hasContent && { [ATTR_GEN_AI_TOOL_CALL_ARGUMENTS]: shortened(JSON.stringify(args)) }),
+      ...(hasContent && { [ATTR_GEN_AI_TOOL_CALL_ARGUMENTS]: cutText(JSON.stringify(args)) }),
     };
     const options = { kind: "internal" as const, parent: parent.traceparent, attributes };
     return inSpan(tracer, `execute_tool ${name}`, options, async (span) => {
       const result = await call(span === null ? {} : { traceparent: span.traceparent });
-      if (hasContent) span?.set({ [ATTR_GEN_AI_TOOL_CALL_RESULT]: shortened(JSON.stringify(result)) });
+      if (hasContent) span?.set({ [ATTR_GEN_AI_TOOL_CALL_RESULT]: cutText(JSON.stringify(result)) });
       return result;
     });
   };

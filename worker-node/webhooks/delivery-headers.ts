@@ -6,7 +6,7 @@ import { signingKey } from "../../shared/contracts/webhook.ts";
 /**
  * The headers of a webhook request: the id and the time of Standard Webhooks (standardwebhooks.com). With a secret they
  * also hold the signature of Standard Webhooks and `X-Synapse-Signature: sha256=<hex HMAC-SHA256(secret, body)>`. The
- * key of the second is the UTF-8 text of the secret as it was given; that of the first is the same, or what a `whsec_…`
+ * key of the second is the UTF-8 text of the secret as the client sent it; that of the first is the same, or what a `whsec_…`
  * secret stands for.
  *
  * After a rotation there are two secrets. Standard Webhooks have a signature of each, separated by a space, so that a receiver
@@ -35,7 +35,7 @@ export function headersOf(
 }
 
 /**
- * The key is given as bytes: from a string the library would take only the low byte of each character. What does not decode was
+ * The key is passed as bytes: from a string the library would take only the low byte of each character. What does not decode was
  * refused when the secret was stored; a secret of an earlier version signs as it did then.
  */
 function standardWebhook(secret: string): Webhook {

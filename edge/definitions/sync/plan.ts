@@ -110,10 +110,10 @@ function identify(entry: Entry, seen: Set<string>): Identified | Refused {
 async function judge(
   services: SyncServices,
   { owner, isLenient, planned }: SyncScope & { planned: Planned },
-  { kind, path, id, body: given }: Identified,
+  { kind, path, id, body: bundled }: Identified,
   stored: OwnDefinition | null,
 ): Promise<Outcome> {
-  const { body, warnings, renamed } = importedBody(kind, given);
+  const { body, warnings, renamed } = importedBody(kind, bundled);
   try {
     const read = await definitionToSave(services, kind, { id, owner, body, isLenient, planned });
     const isSame = await isStoredSo(services, { kind, owner, id }, stored, read.row.definition);

@@ -13,7 +13,7 @@ import { bearerKey, principalOf } from "./principal.ts";
  * - Query parameters that the route does not document: a client that writes `tenant` for `tenant_id` must not get the
  *   rows of all tenants. Every route is checked here, also one without a query. A caller without a valid key gets 401
  *   from a route that takes nothing but a key, whatever its query is.
- * - A parameter that is given twice, where one value is read: the other would be ignored.
+ * - A parameter that is sent twice, where one value is read: the other would be ignored.
  * - U+0000, which no name can have and no column of Postgres can hold: a path with it names nothing (404), a query with
  *   it is not valid (422). Halves of surrogate pairs have no percent-encoding.
  */
@@ -42,7 +42,7 @@ export function knownUrl(api: Api) {
 }
 
 /**
- * `known`: the names in its query; `lists`: those that may be given more than once. `needsKey`: it accepts an API key and no
+ * `known`: the names in its query; `lists`: those that may be sent more than once. `needsKey`: it accepts an API key and no
  * other permission.
  */
 type DocumentedRoute = { known: readonly string[]; lists: ReadonlySet<string>; needsKey: boolean };
@@ -55,7 +55,7 @@ function patternOf(name: string, known: readonly string[]): string {
 }
 
 function repeatedNames(names: readonly string[]): AppError {
-  const message = "is given more than once, and one value is read: send it once";
+  const message = "is sent more than once, and one value is read: send it once";
   const fields = names.map((path) => ({ path, message }));
   return new AppError("invalid", `Not valid: ${names.join(", ")}.`, { fields });
 }

@@ -3,7 +3,7 @@
  * and none can disagree with its schema.
  */
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
-import { isObject } from "../../../shared/contracts/json.ts";
+import { isObject, listOf } from "../../../shared/contracts/json.ts";
 import { ANY, COMPONENTS, FIELDS, TEXTS } from "./example-values.ts";
 
 /** Where the maker of an example is: `open` are the components around it, whose optional parts are left out inside. */
@@ -29,8 +29,8 @@ function make(schema: Json | undefined, place: Place): Json {
   const component = referredName(schema);
   if (component !== null) return ofComponent(component, place);
   if (schema["const"] !== undefined) return schema["const"];
-  const [given] = listOf(schema["examples"]);
-  if (given !== undefined) return given;
+  const [written] = listOf(schema["examples"]);
+  if (written !== undefined) return written;
   const branches = [...listOf(schema["anyOf"]), ...listOf(schema["oneOf"])];
   const branch = branches.find((each) => !isObject(each) || each["type"] !== "null");
   if (branch !== undefined) return make(branch, place);
@@ -39,8 +39,13 @@ function make(schema: Json | undefined, place: Place): Json {
   const [allowed] = listOf(schema["enum"]);
   if (allowed !== undefined) return allowed;
   const parts = listOf(schema["allOf"]);
-  if (parts.length > 0) return make(parts[0], place);
+  if (parts.length > 0) return joined(parts.map((part) => make(part, place)));
   return ofType(schema, place);
+}
+
+/** An example for all parts at once. Only objects are put together; of anything else the parts say the same. */
+function joined([first = null, ...others]: Json[]): Json {
+  return others.reduce((all, part) => (isObject(all) && isObject(part) ? { ...all, ...part } : all), first);
 }
 
 /** The examples of components, each made once for a document. */
@@ -136,8 +141,4 @@ function typeOf(value: Json): string {
   if (Array.isArray(value)) return "array";
   if (typeof value === "number") return Number.isInteger(value) ? "integer" : "number";
   return typeof value;
-}
-
-function listOf(value: Json | undefined): Json[] {
-  return Array.isArray(value) ? value : [];
 }

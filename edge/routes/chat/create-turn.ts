@@ -2,7 +2,7 @@ import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { RunId, SessionId, plainName } from "../../../shared/contracts/ids.ts";
 import { sessionOfTurn } from "../../../shared/store/chat/turns.ts";
-import { ChatRequest, refuseAttachments } from "../../chat/chat-request.ts";
+import { ChatRequest } from "../../chat/chat-request.ts";
 import { openingOf } from "../../chat/open-turn.ts";
 import { noSession } from "../../chat/session-view.ts";
 import { afterBusy, submitTurn } from "../../chat/submit-turn.ts";
@@ -36,21 +36,17 @@ const route = createRoute({
   path: "/api/v2/chat",
   operationId: "createChatTurn",
   tags: ["Chat"],
-  summary: "Say something to an agent",
+  summary: "Send a message to an agent",
   description:
     "Without `session_id` a new session begins, with the agent `agent` or, without one, the first agent by name. After a 202 " +
     "the message is in the history, and the turn will reach an end. A turn is a run in the lane `interactive`: all routes of " +
     "runs take its `turn_id`. The turns of a session run one after the other. While one has not ended, `on_busy` decides: " +
     "`enqueue` (default) waits for it; `interrupt` cancels the turn that is under way, which keeps its text so far; " +
     "`reject` is a 409. A turn that waits for a person is cancelled by the next message. `Prefer: wait=N` and scale mode off act " +
-    "as for `POST /orchestrations/{id}/run`: the result then has the `turn_id` too.",
+    "as for `POST /orchestrations/{id}/run`: the result then has the `turn_id` too. " +
+    "`attachments` are uploads: the model gets text, JSON and the like as text, and PNG, JPEG, GIF and WebP as images; others are a 422.",
   security: [{ key: ["runs:write"] }],
-  middleware: [
-    needs("runs:write"),
-    waitForEnd,
-    holdBody,
-    jsonBody({ schema: ChatRequest, notYet: ["attachments"] }),
-  ] as const,
+  middleware: [needs("runs:write"), waitForEnd, holdBody, jsonBody({ schema: ChatRequest })] as const,
   request: {
     headers: z.object({
       "idempotency-key": plainName(255).optional(),
@@ -69,7 +65,6 @@ export function createTurn(api: Api): void {
   api.openapi(route, async (c) => {
     const services = c.get("services");
     const body = c.req.valid("json");
-    refuseAttachments(body["attachments"]);
     const principal = c.get("principal");
     const owner = tenantFilterOf(principal, body.tenant_id ?? undefined);
     const opening = await openingOf(services.sql, owner, services.config.DEFAULT_TENANT_ID, body);

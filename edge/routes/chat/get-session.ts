@@ -1,5 +1,6 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
+import { FileReference } from "../../../shared/contracts/artifact.ts";
 import { ToolCalls } from "../../../shared/contracts/chat.ts";
 import { RunId } from "../../../shared/contracts/ids.ts";
 import { AppError } from "../../../shared/errors.ts";
@@ -26,6 +27,8 @@ const Message = z
     at: z.iso.datetime(),
     /** Of a user's message: how many images it had. */
     images: z.number().int(),
+    /** Of a user's message: its files. Each `url` opens one with a key that may read the session. */
+    attachments: z.array(FileReference),
     tool_calls: ToolCalls,
     /** The turn ended before its answer did, by a cancel or a failure: this is the text so far. */
     cut: z.boolean(),
@@ -75,11 +78,12 @@ function messageOf({
   run_id,
   at_ms,
   images,
+  attachments,
   tool_calls,
   cut,
 }: MessageRow): z.infer<typeof Message> {
   const role = n === 0 ? "user" : "assistant";
-  return { role, content, turn_id: run_id, at: isoTime(at_ms), images, tool_calls, cut };
+  return { role, content, turn_id: run_id, at: isoTime(at_ms), images, attachments, tool_calls, cut };
 }
 
 /** @throws AppError `bad_cursor` */

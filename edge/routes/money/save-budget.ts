@@ -1,7 +1,7 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { Budget, BudgetId, BudgetRequest } from "../../../shared/contracts/budget.ts";
-import { modelError } from "../../../shared/contracts/definition/index.ts";
+import { modelErrorText } from "../../../shared/contracts/definition/index.ts";
 import { replacedPrices } from "../../../shared/contracts/model-price.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { MAX_BUDGETS, saveBudget as save } from "../../../shared/store/money/budget-rows.ts";
@@ -67,5 +67,5 @@ async function downgradeError(
   if (at_limit !== "downgrade")
     return downgrade_model === null ? null : "is read together with at_limit downgrade only";
   if (downgrade_model === null) return "is required with at_limit downgrade: name the cheaper model";
-  return modelError(downgrade_model, true, replacedPrices(await readModelPrices(sql)));
+  return modelErrorText(downgrade_model, true, replacedPrices(await readModelPrices(sql)));
 }

@@ -74,7 +74,7 @@ function ownerOf(
     throw new AppError("forbidden", "This key belongs to a tenant: it cannot make keys of the platform.");
   }
   if (platform === (tenant === null)) return tenant;
-  const message = "or platform: true must be given, and not both";
+  const message = "or platform: true is required, and not both";
   throw new AppError("invalid", "Not valid: tenant_id.", { fields: [{ path: "tenant_id", message }] });
 }
 

@@ -27,7 +27,7 @@ const routeAt = (prefix: string) =>
     security: [{ key: ["admin"] }],
     middleware: [needsPlatform("admin"), audited("drainWorker")] as const,
     request: { params: WorkerName },
-    responses: { 202: json(Draining, "The worker is told within a second"), ...problems(404, 409) },
+    responses: { 202: json(Draining, "The worker reads the request within a second"), ...problems(404, 409) },
   });
 
 export const drainWorker = (prefix: string) => (api: Api) => {

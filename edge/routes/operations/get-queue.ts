@@ -18,7 +18,7 @@ const QueueOfLanes = z
     queued: count,
     active: count,
     failed: count,
-    /** Dead letters that nobody has retried or dismissed. */
+    /** Dead letters that were neither retried nor dismissed. */
     dlq_count: count,
     lanes: z.record(
       Lane,

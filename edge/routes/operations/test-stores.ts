@@ -54,9 +54,9 @@ export const testStoreAt = (prefix: string, name: keyof typeof TESTS) => (api: A
   const { schema, protocols, own, other } = TESTS[name];
   api.openapi(routeAt(prefix, name), async (c) => {
     const services = c.get("services");
-    const [[field, given] = ["", undefined]] = Object.entries(schema.parse(c.req.valid("json") ?? {}));
-    if (given === undefined) return c.json(await testStore(() => own(services)), 200);
-    const target = allowedTarget(services.config, given, protocols, field);
+    const [[field, url] = ["", undefined]] = Object.entries(schema.parse(c.req.valid("json") ?? {}));
+    if (url === undefined) return c.json(await testStore(() => own(services)), 200);
+    const target = allowedTarget(services.config, url, protocols, field);
     return c.json(await testStore(() => other(services, target)), 200);
   });
 };
@@ -95,9 +95,9 @@ const s3RouteAt = (prefix: string) =>
 export const testS3At = (prefix: string) => (api: Api) => {
   api.openapi(s3RouteAt(prefix), async (c) => {
     const { artifacts } = c.get("services");
-    const given: object = c.req.header("content-type") === undefined ? {} : await c.req.json();
-    const asked = Object.keys(given).filter((name) => OTHER_S3.includes(name));
-    const fields = asked.map((path) => ({ path, message: "is not available yet" }));
+    const body: object = c.req.header("content-type") === undefined ? {} : await c.req.json();
+    const other = Object.keys(body).filter((name) => OTHER_S3.includes(name));
+    const fields = other.map((path) => ({ path, message: "is not available yet" }));
     if (fields.length > 0)
       throw new AppError("not_yet", "Only the bucket of this edge can be tested yet.", { fields });
     return c.json(await testStore(() => artifacts.list("", undefined, 1)), 200);

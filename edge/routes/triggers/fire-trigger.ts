@@ -15,6 +15,7 @@ import { json, problemsAlone } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { invalidFields, refusedError } from "../../http/problem.ts";
+import { idempotencyKeyOf } from "../../runs/idempotency-key.ts";
 import { RunAccepted, acceptedOf } from "../../runs/run-view.ts";
 import { verifyDelivery } from "../../triggers/trigger-signature.ts";
 import type { Delivery } from "../../triggers/trigger-signature.ts";
@@ -75,9 +76,6 @@ export function fireTrigger(api: Api): void {
   });
 }
 
-/** Separates the parts of the idempotency key. No key of a client has a control character, so none is the same. */
-const SEPARATOR = "\u0001";
-
 async function runOf(trigger: Trigger, delivery: Delivery, text: string, body: unknown): Promise<NewRun> {
   const { tenant_id, orchestration_id, request, message_path } = trigger;
   const run_id = newRunId(Date.now());
@@ -96,7 +94,7 @@ async function runOf(trigger: Trigger, delivery: Delivery, text: string, body: u
     metadata: JSON.stringify(template.metadata),
     end_user: endUserOf(template.metadata),
     delay_ms: 0,
-    idempotency_key: ["trigger", trigger.trigger_id, delivery.id].join(SEPARATOR),
+    idempotency_key: idempotencyKeyOf("trigger", trigger.trigger_id, delivery.id),
     request_hash: await digestOf("SHA-256", text),
     webhook_url: template.webhook_url,
     webhook_secret: null,

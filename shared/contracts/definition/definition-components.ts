@@ -18,9 +18,9 @@ const OPTIONS = {
     if (jsonSchema.anyOf?.some(isEmpty)) delete jsonSchema.anyOf;
     if (meaning === "absent") jsonSchema.description = "Null and an empty text mean that it is not set";
     if (meaning !== "default" || !z.safeParse(zodSchema, null).success) return;
-    const { default: value, ...given } = jsonSchema;
-    for (const key of Object.keys(given)) delete jsonSchema[key];
-    Object.assign(jsonSchema, { anyOf: [given, { type: "null" }], description: "Null means the default" });
+    const { default: value, ...rest } = jsonSchema;
+    for (const key of Object.keys(rest)) delete jsonSchema[key];
+    Object.assign(jsonSchema, { anyOf: [rest, { type: "null" }], description: "Null means the default" });
     if (value !== undefined) jsonSchema.default = value;
   }),
   io: "input",
@@ -86,4 +86,4 @@ function schemaOf(
   };
 }
 
-const KEPT = "For editors and people: kept, and given back as it was saved. No run reads it";
+const KEPT = "For editors and people: kept, and returned as it was saved. No run reads it";

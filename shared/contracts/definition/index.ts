@@ -37,5 +37,5 @@ export type { HttpTool } from "./tool.ts";
 export { agentUnfilledWarnings, unfilledWarnings } from "./unfilled-warnings.ts";
 export { laterFields, unknownFields, unreadTurns } from "./unknown-fields.ts";
 export type { DefinitionKind } from "./unknown-fields.ts";
-export { modelError } from "./models.ts";
+export { modelErrorText } from "./models.ts";
 export type { MoneyRules } from "./models.ts";

@@ -16,7 +16,7 @@ export function stepModelErrors(
   const isLimited = max_total_cost_usd !== null || hasBudget;
   return steps.flatMap((step, index) => {
     const requested = "model" in step ? modelOf(step.model) : null;
-    const message = requested === null ? null : modelError(requested, isLimited, replaced);
+    const message = requested === null ? null : modelErrorText(requested, isLimited, replaced);
     return message === null ? [] : [{ path: `steps[${index}].model`, message }];
   });
 }
@@ -29,12 +29,16 @@ export function agentModelErrors({ model, provider }: AgentDocument): FieldError
     return provider === null ? [] : [{ path: "provider", message }];
   }
   const isProviderUnknown = provider !== null && parseModelName(`${provider}/m`) === null;
-  const message = modelError(requested, false);
+  const message = modelErrorText(requested, false);
   return message === null ? [] : [{ path: isProviderUnknown ? "provider" : "model", message }];
 }
 
 /** @param isLimited a limit on money holds, so that the model's price must be known */
-export function modelError(requested: string, isLimited: boolean, replaced?: ReplacedPrices): string | null {
+export function modelErrorText(
+  requested: string,
+  isLimited: boolean,
+  replaced?: ReplacedPrices,
+): string | null {
   if (/[\s\p{Cc}]/u.test(requested))
     return `${JSON.stringify(requested)} names no model: a name has no spaces`;
   const name = parseModelName(requested);

@@ -1,6 +1,6 @@
 import { suggestions } from "../../nearest-name.ts";
 import { modelOf } from "../model-name.ts";
-import { modelError } from "./models.ts";
+import { modelErrorText } from "./models.ts";
 import type { MoneyRules } from "./models.ts";
 import { coversTool, isToolPattern, TOOL_NAME } from "./tool-names.ts";
 import { DELEGATE_TOOL } from "./agent.ts";
@@ -97,7 +97,7 @@ export function unfitAgents(
         message: `the agent "${step.agent_id}" has no tool "${name}"${suggest(name, agent.tools)}`,
       }));
     const requested = modelOf(step.model) === null ? modelOf(agent.model, agent.provider) : null;
-    const message = requested === null ? null : modelError(requested, isLimited, replaced);
+    const message = requested === null ? null : modelErrorText(requested, isLimited, replaced);
     return message === null
       ? unknownTools
       : [...unknownTools, { path: `steps[${index}].agent_id`, message: `its agent's model ${message}` }];

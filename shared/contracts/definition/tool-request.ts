@@ -1,9 +1,9 @@
 import { suggestions } from "../../nearest-name.ts";
-import { isObject } from "../json.ts";
+import { isObject, objectOf } from "../json.ts";
 import { expressionError } from "./code.ts";
 import { withoutSecrets } from "./tool-secrets.ts";
 import type { FieldError } from "../../errors.ts";
-import type { Json, JsonObject } from "../json.ts";
+import type { JsonObject } from "../json.ts";
 import type { HttpTool, Tool } from "./tool.ts";
 
 /** A placeholder of a tool's URL: `{field}`, or `{data.a.b}` with a part of an argument. */
@@ -31,7 +31,7 @@ export const EFFECT_KEY = "effect_key";
 function reconcileErrors({ url, reconcile, inputSchema }: HttpTool): FieldError[] {
   if (reconcile === null) return [];
   const at = "reconcile.url";
-  const properties = { ...tableOf(inputSchema["properties"]), [EFFECT_KEY]: {} };
+  const properties = { ...objectOf(inputSchema["properties"]), [EFFECT_KEY]: {} };
   const errors = [
     ...urlErrors(reconcile.url),
     ...unknownArguments(reconcile.url, { ...inputSchema, properties }),
@@ -46,10 +46,6 @@ function reconcileErrors({ url, reconcile, inputSchema }: HttpTool): FieldError[
 
 function originOf(url: string): string | undefined {
   return URL.parse(url.replaceAll(URL_PLACEHOLDER, "x"))?.origin;
-}
-
-function tableOf(value: Json | undefined): JsonObject {
-  return isObject(value) ? value : {};
 }
 
 /** Warnings about the placeholders of other systems in a URL: `/:id` and `<id>` for an argument. */

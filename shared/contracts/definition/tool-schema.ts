@@ -7,8 +7,8 @@ import type { Json, JsonObject } from "../json.ts";
  * or absent beside `properties`, `items` or texts to choose from, a list without `items`, `required: true` at a property, and
  * the older forms of limits and tuples.
  */
-export function argumentSchemaOf(given: JsonObject): { schema: JsonObject } | { error: string } {
-  const schema = inlined(given);
+export function argumentSchemaOf(inputSchema: JsonObject): { schema: JsonObject } | { error: string } {
+  const schema = inlined(inputSchema);
   const type =
     typeof schema["type"] === "string" ? schema["type"].toLowerCase() : (schema["type"] ?? "object");
   if (type !== "object" && !(Array.isArray(type) && type.includes("object"))) {
@@ -25,8 +25,8 @@ export function argumentSchemaOf(given: JsonObject): { schema: JsonObject } | { 
 }
 
 /** A schema with the repairs of `argumentSchemaOf`, of any type. */
-export function mendedSchema(given: JsonObject): JsonObject {
-  const { $schema: _, ...rest } = inlined(given);
+export function mendedSchema(schema: JsonObject): JsonObject {
+  const { $schema: _, ...rest } = inlined(schema);
   return mended(rest);
 }
 

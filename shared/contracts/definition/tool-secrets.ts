@@ -134,7 +134,8 @@ function nameOf(path: string): string {
   return path.replace(/^(headers\.|url\?|url\/|oauth\.)/, "");
 }
 
-function decoded(value: string): string {
+/** A part of a URL without its percent-encoding; the part itself when that is broken. */
+export function decoded(value: string): string {
   try {
     return decodeURIComponent(value);
   } catch {

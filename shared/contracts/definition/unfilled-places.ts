@@ -72,7 +72,7 @@ function halfFilled(place: string, before = "", after = ""): UnfilledPlace | nul
   if (before !== "$") return null;
   return {
     place: `$${place}`,
-    fault: `leaves a $ before the value: write ${place}, unless the $ is meant`,
+    fault: `leaves a $ before the value: write ${place}, unless the $ belongs to the text`,
     key: null,
   };
 }

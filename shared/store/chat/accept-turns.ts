@@ -40,9 +40,9 @@ export function pinnedTurns(sql: Sql) {
 /** The CTE that writes what the user said in the `accepted` turns into the history. */
 export function insertQuestions(sql: Sql) {
   return sql`, questions as (
-      insert into chat_messages (session_id, base, n, content, images)
+      insert into chat_messages (session_id, base, n, content, images, attachments)
       select chat_session, right(run_id, 13), 0, input::json ->> 'message',
-        coalesce(json_array_length(input::json -> 'images'), 0)
+        coalesce(json_array_length(input::json -> 'images'), 0), input::json ->> 'attachments'
       from accepted where chat_session is not null
     )`;
 }

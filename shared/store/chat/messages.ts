@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { FileReference } from "../../contracts/artifact.ts";
 import { RunId } from "../../contracts/ids.ts";
 import type { SessionId } from "../../contracts/ids.ts";
 import { ToolCalls } from "../../contracts/chat.ts";
@@ -7,39 +8,50 @@ import { addDeltas, onlyText } from "../../events/delta-text.ts";
 import { pgArray } from "../sql.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
 
+/** The column of references to attached files. */
+const Attached = z.string().transform((text) => z.array(FileReference).parse(JSON.parse(text)));
+
 /** A turn reads at most so many messages, and so many characters of each. */
 const MAX_MESSAGES = 200;
 const MAX_CHARS = 20_000;
 
+type HistoryRow = {
+  n: number;
+  base: string;
+  content: string;
+  images: number;
+  attachments: string | null;
+  covers: string | null;
+};
+
 /** The history before a turn, as its model gets it: the newest summary, and the newest messages that it does not cover. */
 export async function readChatHistory(sql: Sql, session: SessionId, before: string): Promise<ChatHistory> {
-  const rows = await sql<
-    { n: number; base: string; content: string; images: number; covers: string | null }[]
-  >`
+  const rows = await sql<HistoryRow[]>`
     with summary as (
-      select base, n, content, images, covers from chat_messages
+      select base, n, content, images, attachments, covers from chat_messages
       where session_id = ${session} and n = 1 and base < ${before} order by base desc limit 1
     ), messages as (
-      select base, n, images, null as covers, case when length(content) <= ${MAX_CHARS}::int then content
+      select base, n, images, attachments, null as covers, case when length(content) <= ${MAX_CHARS}::int then content
         else left(content, ${MAX_CHARS}::int) || ' […]' end as content
       from chat_messages
       where session_id = ${session} and n <> 1 and base < ${before}
         and base > coalesce((select covers from summary), '')
       order by base desc, n desc limit ${MAX_MESSAGES}
     )
-    select * from (select base, n, content, images, covers from summary
-    union all select base, n, content, images, covers from messages) history
+    select * from (select base, n, content, images, attachments, covers from summary
+    union all select base, n, content, images, attachments, covers from messages) history
     order by base, n`;
   const summary = rows.find(({ n }) => n === 1);
   return {
     summary: summary ? { content: summary.content, covers: summary.covers ?? summary.base } : null,
     messages: rows
       .filter(({ n }) => n !== 1)
-      .map(({ base, n, content, images }) => ({
+      .map(({ base, n, content, images, attachments }) => ({
         base,
         role: n === 0 ? "user" : "assistant",
         content,
         images,
+        ...(attachments !== null && { attachments: Attached.parse(attachments) }),
       })),
   };
 }
@@ -114,6 +126,7 @@ const MessageRow = z.object({
   run_id: RunId,
   content: z.string(),
   images: z.number(),
+  attachments: Attached.nullable().transform((references) => references ?? []),
   tool_calls: z
     .string()
     .nullable()
@@ -137,7 +150,7 @@ export async function readMessages(
   limit: number,
 ): Promise<MessageRow[]> {
   const rows = await sql`
-    select m.base, m.n, m.content, m.images, m.tool_calls, m.cut, extract(epoch from m.at)::float8 * 1000 as at_ms,
+    select m.base, m.n, m.content, m.images, m.attachments, m.tool_calls, m.cut, extract(epoch from m.at)::float8 * 1000 as at_ms,
       r.run_id
     from (
       select *, sum(octet_length(content)) over (order by base desc, n desc) - octet_length(content) as bytes_before

@@ -10,7 +10,7 @@ const PAGE = 100;
 
 /**
  * Uploads whose objects are to be deleted now: those that no run uses after their time, also those whose bytes never arrived, and
- * those that a client has deleted. Nobody sees them from here on. If their objects are not deleted, they come again a minute later. An
+ * those that a client has deleted. No request finds them from here on. If their objects are not deleted, they come again a minute later. An
  * upload that a run uses is looked at again after a month.
  */
 export async function takeExpiredUploads(sql: Sql): Promise<ExpiredUpload[]> {

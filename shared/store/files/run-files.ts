@@ -25,13 +25,14 @@ export type RunFileList = z.infer<typeof RunFileList>;
 const MAX_OTHERS = 1_000;
 
 /**
- * Of files with the same name a run sees the newest of its own, else the newest of its session; after these come its attachments.
+ * Of files with the same name a run sees the newest of its own, else the newest of its session; after these come its attachments, and in a
+ * chat those of all turns of its session.
  * Files of other runs are visible once they are committed.
  */
 export async function readRunFiles(sql: Sql, run: RunId): Promise<RunFileList> {
   const [row] = await sql`
     with r as (
-      select run_id, tenant_id, session_id from runs where run_id = ${run}
+      select run_id, tenant_id, session_id, chat_session from runs where run_id = ${run}
     ), own as (
       select * from artifacts where run_id = ${run}
     ), visible as (
@@ -49,7 +50,12 @@ export async function readRunFiles(sql: Sql, run: RunId): Promise<RunFileList> {
     ), attached as (
       select u.name, u.tenant_id || '/uploads/' || u.upload_id as object_key, u.content_type, u.bytes, u.sha256,
         'attachment' as scope
-      from upload_uses s join uploads u using (upload_id) join r on r.run_id = s.run_id and r.tenant_id = u.tenant_id
+      from (
+        select upload_id from upload_uses where run_id = ${run}
+        union
+        select upload_id from r join runs turn on turn.chat_session = r.chat_session
+          join upload_uses s on s.run_id = turn.run_id
+      ) used join uploads u using (upload_id) join r on r.tenant_id = u.tenant_id
       order by u.name, u.upload_id limit ${MAX_OTHERS}
     )
     select (select session_id from r) as session_id,

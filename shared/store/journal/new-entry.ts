@@ -133,6 +133,6 @@ export function writtenBy(entry: NewEntry): Pick<EarlierResult, "output" | "even
 }
 
 /** How many events a flush of `entry` writes. */
-export function eventsOf(entry: NewEntry): number {
+export function eventCountOf(entry: NewEntry): number {
   return writtenBy(entry).reduce((sum, { events_n }) => sum + events_n, 0);
 }

@@ -25,7 +25,7 @@ export type AnswerToKeep = z.infer<typeof AnswerToKeep>;
 export const AnswerWanted = AnswerToKeep.pick({ tenant_id: true, request_hash: true, ttl_seconds: true });
 export type AnswerWanted = z.infer<typeof AnswerWanted>;
 
-/** An answer that was kept. `age_ms`: the time since it was given. */
+/** An answer that was kept. `age_ms`: the time since it was stored. */
 export const KeptAnswer = z.object({ answer: z.string(), age_ms: z.number() });
 export type KeptAnswer = z.infer<typeof KeptAnswer>;
 

@@ -38,7 +38,7 @@ export type NewAnswer = {
   answer: string;
   /** The source of the answer, for people: the id of a key. */
   by: string;
-  /** The person whom the client names; absent: none. */
+  /** The person that the client names; absent: none. */
   person?: string | null;
   /** The vote of that person, to a question that needs approvals. */
   decision?: Decision | null;
@@ -52,8 +52,8 @@ export type NewAnswer = {
  * can no longer be reached, closes the question. Two votes change the same row one after the other, and the second
  * reads what the first has written; so exactly one closes it.
  */
-export async function answerWait(sql: Sql, given: NewAnswer): Promise<AnswerOutcome> {
-  const { tenant, run, waitId, answer, by, person = null, decision = null } = given;
+export async function answerWait(sql: Sql, newAnswer: NewAnswer): Promise<AnswerOutcome> {
+  const { tenant, run, waitId, answer, by, person = null, decision = null } = newAnswer;
   const closes = sql`(w.approvals_needed is null or 1 + (
           select count(*) from jsonb_array_elements(w.votes) v where v->>'decision' = ${decision}
         ) >= case ${decision}::text
@@ -88,7 +88,7 @@ export async function answerWait(sql: Sql, given: NewAnswer): Promise<AnswerOutc
       )
       select a.closed, r.* from answered a left join resumed r using (run_id)`;
     if (row) return row["closed"] ? { is: "answered", run: SignalledRun.parse(row) } : { is: "voted" };
-    const refusal = await readAnswerRefusal(sql, given);
+    const refusal = await readAnswerRefusal(sql, newAnswer);
     if (refusal) return refusal;
   }
   return { is: "unknown" };

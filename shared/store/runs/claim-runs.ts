@@ -23,7 +23,7 @@ export const ClaimedRun = z.object({
   event_seq: z.number(),
   signals: z.number(),
   crash_count: z.number(),
-  /** This claim counted a crash: its owner was silent. An edge of an earlier version does not say it. */
+  /** This claim counted a crash: its owner was silent. An edge of an earlier version does not send it. */
   takeover: z.boolean().default(false),
   cancel: z.boolean(),
   lane: Lane,
@@ -42,7 +42,7 @@ export const ClaimedRun = z.object({
   /** Of a child: what its parent had left. An edge of an earlier version does not send them. */
   cost_limit_micro_usd: z.number().nullish(),
   time_limit_ms: z.number().nullish(),
-  /** A budget applies to the run. An edge of a version without budgets does not say it. */
+  /** A budget applies to the run. An edge of a version without budgets does not send it. */
   has_budget: z.boolean().default(false),
   /** The context in which the run was started. Absent or null: it has none. */
   traceparent: z.string().nullish(),

@@ -15,7 +15,7 @@ export const RunSnapshot = z.object({
   queued_at_ms: z.number(),
   owner: z.string().nullable(),
   owner_silent: z.boolean(),
-  /** The time until its owner is silent, if the owner does not beat. An edge of an earlier version does not say it. */
+  /** The time until its owner is silent, if the owner does not beat. An edge of an earlier version does not send it. */
   silent_in_ms: z.number().default(SILENT_AFTER_MS),
   attempt: z.number(),
   signals: z.number(),

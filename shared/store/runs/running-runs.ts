@@ -14,7 +14,7 @@ export const RunningRun = z.object({
   owner: z.string(),
   /** Its owner is silent: any worker may claim it now. */
   owner_silent: z.boolean(),
-  /** The time until its owner is silent, if the owner does not beat. An edge of an earlier version does not say it. */
+  /** The time until its owner is silent, if the owner does not beat. An edge of an earlier version does not send it. */
   silent_in_ms: z.number().default(SILENT_AFTER_MS),
 });
 export type RunningRun = z.infer<typeof RunningRun>;

@@ -165,7 +165,7 @@ export async function markKeysUsed(sql: Sql, keyIds: readonly string[]): Promise
 
 /**
  * Revokes a key. Processes that have cached its principal refuse it within 30 s, and open streams end within 30 s.
- * @param tenant whose key it must be; null: any tenant's, or the platform's
+ * @param tenant the tenant that the key must belong to; null: any tenant, or the platform
  * @returns false when there is no such key, or it is revoked already
  */
 export async function revokeApiKey(

@@ -38,10 +38,10 @@ export const ChangedLimits = z.object({
   maxQueuedRuns: z.number(),
   requestsPerSecond: z.number(),
   weight: z.number(),
-  /** An edge of an earlier version does not say it. */
+  /** An edge of an earlier version does not send it. */
   runsPerMinute: z.number().default(NO_LIMIT),
   updated_at: z.string(),
-  /** An edge of a version that disables no tenants does not say it. */
+  /** An edge of a version that disables no tenants does not send it. */
   disabled: z.boolean().default(false),
 });
 export type ChangedLimits = z.infer<typeof ChangedLimits>;

@@ -12,7 +12,7 @@ export const Beat = z.object({
   worker_id: z.string(),
   hostname: z.string(),
   address: z.string(),
-  /** Its process on its host. A worker of an earlier version does not say it. */
+  /** Its process on its host. A worker of an earlier version does not send it. */
   pid: z.number().int().optional(),
   status: z.enum(["online", "draining", "offline"]),
   /** The lanes whose runs it claims. */
@@ -22,7 +22,7 @@ export const Beat = z.object({
   loop_lag_ms: z.number().int(),
   /** Whether it can reach the queue. */
   redis_ok: z.boolean(),
-  /** After how long without a beat it is silent. A worker of a version that does not say it beats every 5 s. */
+  /** After how long without a beat it is silent. A worker of a version that does not send it beats every 5 s. */
   silent_after_ms: z.number().int().default(12_000),
 });
 export type Beat = z.infer<typeof Beat>;
@@ -33,7 +33,7 @@ export const OwnedRun = z.object({
   attempt: z.number(),
   signals: z.number(),
   cancel: z.boolean(),
-  /** A budget applies to the run. An edge of a version without budgets does not say it. */
+  /** A budget applies to the run. An edge of a version without budgets does not send it. */
   has_budget: z.boolean().default(false),
 });
 export type OwnedRun = z.infer<typeof OwnedRun>;

@@ -134,7 +134,7 @@ describe("a chat turn", () => {
       [{ message: "hi", images: ["https://example.com/a.png"] }, "images[0]"],
       [{ message: "hi", images: ["data:image/svg+xml;base64,AAAA"] }, "images[0]"],
       [{ message: "hi", on_busy: "wait" }, "on_busy"],
-      [{ message: "hi", attachments: ["a"] }, "attachments"],
+      [{ message: "hi", attachments: ["a"] }, "attachments[0]"],
       [{ message: "hi", tenant: "acme" }, "tenant"],
     ];
     for (const [body, path] of wrong) {
@@ -190,6 +190,72 @@ describe("a chat turn", () => {
     const { session_id } = await say({ message: "1" }, { key });
     await say({ message: "2", session_id }, { key });
     expect(await failsWith(await post({ message: "3", session_id }, { key }))).toEqual([429, "queue_full"]);
+  });
+});
+
+describe("the attachments of a chat turn", () => {
+  let uploads = 0;
+  /** A complete upload of a tenant, as its row. */
+  async function uploaded(tenant: string, content_type: string, bytes = 3): Promise<string> {
+    const id = `upload_${String((uploads += 1)).padStart(24, "0")}`;
+    await app.stores.sql`
+      insert into uploads (upload_id, tenant_id, name, content_type, bytes, sha256, stored_at)
+      values (${id}, ${tenant}, 'file', ${content_type}, ${bytes}, ${"0".repeat(64)}, now())`;
+    return id;
+  }
+  const refusedWith = async (ids: string[], images: string[] = []) => {
+    const attachments = ids.map((upload_id) => ({ upload_id }));
+    const refused = await post({ agent: "acmes", message: "hi", images, attachments }, { key: acme });
+    const { errors } = z
+      .object({ errors: z.array(z.object({ path: z.string(), message: z.string() })).default([]) })
+      .parse(await refused.json());
+    return [refused.status, errors[0]?.path, errors[0]?.message];
+  };
+
+  // Fails when the references are not in the history, or the run does not keep its uploads.
+  test("are in the history with the URLs that open them, and are kept with the turn", async () => {
+    const id = await uploaded("acme", "application/json; charset=utf-8");
+    const body = { message: "", agent: "acmes", attachments: [{ upload_id: id }] };
+    const turn = await say(body, { key: acme });
+    const { messages } = z
+      .looseObject({ messages: z.array(z.looseObject({})) })
+      .parse(await bodyOf(await get(turn.session_id, "status", { key: acme })));
+    const url = `/api/v2/uploads/${id}`;
+    expect(messages[0]).toMatchObject({ content: "", attachments: [{ name: "file", size: 3, url }] });
+    const deleted = await app.call("DELETE", url, { key: acme });
+    expect(deleted.status).toBe(409);
+    const [run] = await app.stores.sql`select input from runs where run_id = ${turn.turn_id}`;
+    expect(JSON.parse(String(run?.["input"]))).toMatchObject({ attachments: [{ url }], state: {} });
+  });
+
+  test("of another tenant do not exist", async () => {
+    const id = await uploaded("globex", "text/plain");
+    expect(await refusedWith([id])).toEqual([404, "attachments[0].upload_id", "does not exist"]);
+  });
+
+  test("are refused when no model takes them, or they are more than a message may have", async () => {
+    const MIB_OF_TEXT = await uploaded("acme", "text/csv", MIB + 1);
+    expect(await refusedWith([MIB_OF_TEXT])).toEqual([
+      422,
+      "attachments[0].upload_id",
+      "has 1048577 bytes, and a text file of a chat may have 1048576",
+    ]);
+    const pdf = await uploaded("acme", "application/pdf");
+    expect(await refusedWith([pdf])).toEqual([
+      422,
+      "attachments[0].upload_id",
+      expect.stringMatching(/^is of the type application\/pdf, which a chat cannot show to a model/),
+    ]);
+    const images = await Promise.all([0, 1].map(() => uploaded("acme", "image/png", 4 * MIB)));
+    expect(await refusedWith(images)).toEqual([422, "attachments", expect.stringContaining("8388608 bytes")]);
+    const small = await uploaded("acme", "image/png");
+    const inline = Array.from({ length: 5 }, () => PNG);
+    expect(await refusedWith([small], inline)).toEqual([422, "attachments", expect.stringContaining("5 images")]);
+    expect(await refusedWith(Array.from({ length: 11 }, () => small))).toEqual([
+      422,
+      "attachments",
+      "may have at most 10 files",
+    ]);
   });
 });
 

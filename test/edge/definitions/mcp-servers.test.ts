@@ -171,7 +171,7 @@ describe("the listing of an MCP server", () => {
     });
   });
 
-  test("tells the author of an agent which tools there are", async () => {
+  test("gives the author of an agent a warning for each tool that it does not have", async () => {
     await put("gh", { url });
     const agent = (tools: string[]) => app.call("PUT", "/api/v2/agents/a", { body: { name: "A", tools } });
     const warningsOf = async (tools: string[]) => (await bodyOf(await agent(tools)))["warnings"];

@@ -417,9 +417,12 @@ describe("a request", () => {
       { path: "delete[0]", message: expect.stringContaining("agents/agent_old") },
     ],
     [{ agents: [], version: "2.0" }, { path: "version" }],
-  ])("that cannot be meant is refused as a whole: %.40j", async (body, error) => {
-    expect(await sync(body)).toMatchObject({ status: 422, code: "invalid", errors: [error] });
-  });
+  ])(
+    "that has nothing to do, too much, or a wrong field is refused as a whole: %.40j",
+    async (body, error) => {
+      expect(await sync(body)).toMatchObject({ status: 422, code: "invalid", errors: [error] });
+    },
+  );
 
   test("at the predecessor's path is served too", async () => {
     const answer = await app.call("POST", "/api/scale/sync", { key: acme, body: bundle() });

@@ -111,7 +111,7 @@ describe("an unknown query parameter", () => {
   });
 });
 
-describe("a query parameter that is given twice", () => {
+describe("a query parameter that is sent twice", () => {
   /** Those of streams: a list of tokens, and a position of which the last one counts. */
   const LISTS = /^(?:token|last-?_?event-?_?id)$/i;
 
@@ -124,7 +124,7 @@ describe("a query parameter that is given twice", () => {
     const answer = await app.call(method, `${path}?${name}=1&${name}=1`);
     expect([answer.status, await errorsOf(answer)]).toEqual([
       422,
-      [{ path: name, message: "is given more than once, and one value is read: send it once" }],
+      [{ path: name, message: "is sent more than once, and one value is read: send it once" }],
     ]);
   });
 

@@ -19,7 +19,7 @@ const save = (body: object) => app.call("POST", T, { body });
 const read = async (id: string) => bodyOf(await app.call("GET", `${T}/${id}`));
 
 describe("a tenant that is disabled", () => {
-  test("starts no runs until it is enabled again, with the limits that it had or was given meanwhile", async () => {
+  test("starts no runs until it is enabled again, with the limits that it had or that were changed meanwhile", async () => {
     await save({ tenant_id: "paused", max_concurrent_runs: 7, max_queued_runs: 9 });
     const key = await app.stores.key("paused");
     const first = await startRun(app, { key });

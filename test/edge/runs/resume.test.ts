@@ -259,7 +259,7 @@ describe("a question with approvers", () => {
   const vote = (run: string, answered_by: string | undefined, decision = "approve", more: object = {}) =>
     resume(run, { response: { decision }, ...(answered_by && { answered_by }), ...more });
 
-  test("shows who may answer, who has, and how many approvals are missing", async () => {
+  test("shows its approvers, the votes so far, and how many approvals are missing", async () => {
     const { run } = await ask();
     const first = await vote(run, "bob");
     expect([first.status, await first.json()]).toMatchObject([202, { run_id: run, status: "waiting" }]);
@@ -326,7 +326,7 @@ describe("a question with approvers", () => {
     expect((await vote(run, "cat", "approve", named)).status).toBe(409);
   });
 
-  test("and without a number takes the first answer, and records who gave it", async () => {
+  test("and without a number takes the first answer, and records its person", async () => {
     const { run } = await runWithQuestions(["ask"], {}, { approvers: ["ann", "bob"] });
     expect((await vote(run, "eve")).status).toBe(422);
     expect((await vote(run, "bob")).status).toBe(202);

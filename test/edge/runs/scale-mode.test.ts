@@ -137,7 +137,7 @@ describe("with scale mode off", () => {
     expect((await app.call("POST", RUN, { key, body: { message: "hi" } })).status).toBe(403);
   });
 
-  test("runs of before go on, and a start after it is switched on is a 202 again", async () => {
+  test("runs that were started before go on, and a start after it is switched on is a 202 again", async () => {
     await workerOnline();
     const { answer, run } = await post();
     await switchTo(true);

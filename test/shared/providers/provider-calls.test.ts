@@ -129,7 +129,7 @@ describe("of several tenants", () => {
     expect(begun.slice(0, 6).filter((tenant) => tenant === "globex")).toHaveLength(3);
   });
 
-  test("one that waits alone has the next place; a call that does not come keeps it from nobody", async () => {
+  test("one that waits alone has the next place; a call that does not come blocks no other", async () => {
     allowed = { ...allowed, concurrent: 1 };
     await ask("a");
     await ask("b", { tenant: "globex" });

@@ -214,17 +214,17 @@ export class Model {
       if (!entry || entry.tenant !== tenant) throw new Error(`claimed ${run} of ${tenant}, which is unknown`);
       return entry;
     });
-    const take = (entry: Entry): void => {
-      if (!left.mayTake(entry))
+    const take = (entry: Entry, hasBegun = false): void => {
+      if (!left.mayTake(entry, hasBegun))
         throw new Error(`claimed ${entry.run} beyond the slots, the cap of its lane or its tenant's share`);
       left.take(entry);
       this.#put(entry, "leased", this.nowMs + leaseMs, owner);
     };
     for (const oldest of lapsedLeases.toSorted(byTime)) {
       const next = taken[0];
-      if (!left.mayTake(oldest)) continue;
+      if (!left.mayTake(oldest, true)) continue;
       if (next !== oldest) throw new Error(`the lapsed lease of ${oldest.run} did not come first`);
-      take(oldest);
+      take(oldest, true);
       taken.shift();
     }
     for (const lane of lanesBetween) if (left.hasRoom(lane)) starts.mayStart(lane);

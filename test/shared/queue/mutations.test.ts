@@ -153,25 +153,25 @@ const mutations: [what: string, file: string, from: string, to: string][] = [
   [
     "lapsed leases exceed the caps of lanes",
     "claim.lua",
-    "if may_take(job.tenant, job.lane) then job",
+    "if may_take(job.tenant, job.lane, true) then job",
     "if slots > 0 and caps[job.lane] then job",
   ],
   [
     "lapsed leases pass their tenant's share",
     "claim.lua",
-    "if may_take(job.tenant, job.lane) then job",
+    "if may_take(job.tenant, job.lane, true) then job",
     "if slots > 0 and (caps[job.lane] or 0) > 0 then job",
   ],
   [
     "tenants pass their share",
     "claim.lua",
-    'and (open > 0 or is_within_share(tenant, "", slots, open_total))',
+    'and (open > 0 or is_within_share(tenant, "", slots, open_total, has_begun))',
     "",
   ],
   [
     "tenants pass their share of a lane",
     "claim.lua",
-    "and (open_of[lane] > 0 or is_within_share(tenant, lane, caps[lane], open_total_of[lane]))",
+    "and (open_of[lane] > 0 or is_within_share(tenant, lane, caps[lane], open_total_of[lane], has_begun))",
     "",
   ],
   [

@@ -32,14 +32,16 @@ export class WorkerRoom {
   }
 
   /** Whether the worker may take one more job of the tenant in the lane. */
-  mayTake({ tenant, lane }: { tenant: TenantId; lane: Lane }): boolean {
+  mayTake({ tenant, lane }: { tenant: TenantId; lane: Lane }, hasBegun = false): boolean {
     const left = this.#lanes[lane] ?? 0;
     if (!this.hasRoom(lane)) return false;
     const ofLane = this.#held.filter((held) => held.lane === lane);
-    const isBelowShare = this.#open > 0 || this.#isWithin(tenant, this.#held, this.#slots, this.#openTotal);
+    const isBelowShare =
+      this.#open > 0 ||
+      this.#isWithin(tenant, this.#held, this.#slots, hasBegun ? Infinity : this.#openTotal);
     const isBelowShareOfLane =
       (this.#openLanes[lane] ?? 0) > 0 ||
-      this.#isWithin(tenant, ofLane, left, this.#openLaneTotals[lane] ?? 0);
+      this.#isWithin(tenant, ofLane, left, hasBegun ? Infinity : (this.#openLaneTotals[lane] ?? 0));
     return isBelowShare && isBelowShareOfLane;
   }
 

@@ -89,7 +89,7 @@ describe("the statement that ends or pauses a run", () => {
     expect(await deliveries()).toHaveLength(2);
   });
 
-  test("tells the worker of a delivery when the run has no webhook of its own, and of none for a mere step", async () => {
+  test("reports a delivery to the worker also when the run has no webhook of its own, and none for a step", async () => {
     await save("all");
     const [ends, steps] = [await store.startRun(), await store.startRun()];
     const committed = await flush(store.sql, [endEntry(ends), stepEntry(steps)]);

@@ -50,7 +50,7 @@ describe("the starts of a lane that Postgres hands out", () => {
   });
 
   // Fails when the row is read without its lock.
-  test("are never given twice, however many workers ask at once", async () => {
+  test("are granted once, however many workers ask at once", async () => {
     await take(0, 40);
     for (let round = 0; round < 10; round += 1) {
       await pass(10);
@@ -64,7 +64,7 @@ describe("the starts of a lane that Postgres hands out", () => {
     }
   });
 
-  test("that are given back may be taken by another worker, and never pass the bucket", async () => {
+  test("that are returned may be taken by another worker, and never pass the bucket", async () => {
     await take(0);
     await pass(60);
     expect((await take(2)).granted).toBe(2);

@@ -165,7 +165,7 @@ describe("the end of a child", () => {
     ]);
   });
 
-  test("names its parent, which is due now, for the queue, and tells what it has used", async () => {
+  test("names its parent, which is due now, for the queue, and reports its usage", async () => {
     const parent = await store.startRun();
     const child = await startedChild(parent);
     await flush(store.sql, [parkEntry(parent, [childWait("a:1", child.run_id)])]);

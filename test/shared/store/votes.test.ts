@@ -68,7 +68,7 @@ describe("a question that needs two of three approvals", () => {
     expect(await outcomes(all.run_id, ["bob", "reject"])).toEqual(["answered"]);
   });
 
-  test("takes one vote of each person, of nobody else, and none without a decision", async () => {
+  test("takes one vote of each approver, none of other persons, and none without a decision", async () => {
     const { run_id } = await asking();
     await vote(run_id, "ann", "approve");
     expect(await vote(run_id, "ann", "reject")).toMatchObject({

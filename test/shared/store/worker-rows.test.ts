@@ -27,7 +27,12 @@ test("a beat returns the running runs that its worker owns, and no others", asyn
     signals: 2,
     cancel: true,
   });
-  expect(await beat(store.sql, onlineBeat(ended.owner))).toEqual({ silences: 0, drain: false, owned: [] });
+  expect(await beat(store.sql, onlineBeat(ended.owner))).toEqual({
+    silences: 0,
+    drain: false,
+    lanes: {},
+    owned: [],
+  });
 });
 
 // Fails when a silence is not counted, or a beat in time counts as one.

@@ -43,8 +43,8 @@ test.each([
 
 // Fails when a forgotten flag makes a key to all tenants.
 test.each([
-  ["--name ops", "--tenant or --platform must be given"],
-  ["--name ops --tenant acme --platform", "--tenant or --platform must be given, and not both"],
+  ["--name ops", "--tenant or --platform is required"],
+  ["--name ops --tenant acme --platform", "--tenant or --platform is required, and not both"],
   ["--tenant acme", "--name is missing"],
   ["--tenant a/b --name ops", "--tenant must be 1 to 64 letters"],
   ["--tenant acme --name ops --scopes all", "--scopes must be names out of runs:write"],

@@ -74,7 +74,7 @@ async function* mebibytes(count: number) {
 }
 
 // Fails when the SDK's NoSuchUpload after a lost reply counts as a failure.
-test("a lost reply to the last request of an upload is settled by asking for the object", async () => {
+test("a lost reply to the last request of an upload is resolved by a look-up of the object", async () => {
   const { store, close } = await forgetfulStore((received) => received);
   await expect(store.putStream("key", mebibytes(9), "image/png")).resolves.toBeUndefined();
   close();

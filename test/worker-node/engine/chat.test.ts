@@ -21,6 +21,7 @@ function chatOf(messages: ChatHistory["messages"], summary: Summary | null = nul
   const saved: Summary[] = [];
   const chat: Chat = {
     images: [],
+    attached: async () => [],
     history: async () => ({ summary, messages }),
     saveSummary: async (made) => void saved.push(made),
   };
@@ -71,6 +72,30 @@ describe("a chat turn", () => {
     expect(saved).toEqual([{ content: "They met.", covers: old.at(-1)?.base }]);
     expect(committedTurns).toMatchObject([{ usage: [{ call: "summary" }] }]);
     expect(noted).toMatchObject([{ type: "history_compacted", messages: old.length }, { type: "llm_delta" }]);
+  });
+
+  // Fails when the files of a message are not sent, or cut without a word; or a summary loses the ids with which they are read.
+  test("sends the texts of its files, a bounded part of each, and a summary names all files that it replaces", async () => {
+    const file = (name: string) => ({
+      ...{ $ref: `acme/uploads/upload_${name}`, name, size: 3, content_type: "text/csv" },
+      ...{ sha256: "", preview: "", url: "" },
+    });
+    const [first, ...rest] = historyOf(40);
+    if (first === undefined) throw new Error("the history has messages");
+    const before = `old\n\nFiles that the user attached:\n- "z" (text/csv, upload_z)`;
+    const { chat, saved } = chatOf([{ ...first, attachments: [file("a")] }, ...rest], {
+      content: before,
+      covers: "1",
+    });
+    chat.attached = async () => [{ file: file("b"), text: "x".repeat(60_000) }];
+    const { context, modelCalls } = fakeContext({ agents, chat, message: "now", answers: ["They met.", "ok"] });
+    await run(step(fields), context);
+    const named = `They met.\n\nFiles that the user attached:\n- "z" (text/csv, upload_z)\n- "a" (text/csv, upload_a)`;
+    expect(saved.map(({ content }) => content)).toEqual([named]);
+    expect(modelCalls[1]?.messages[0]?.content).toContain(named);
+    expect(modelCalls[1]?.messages.at(-1)?.content).toBe(
+      `now\n\n## Attached file "b" (text/csv, upload_b)\n${"x".repeat(50_000)}\n[10000 characters left out]`,
+    );
   });
 
   // Fails when a summary is requested, and paid for, again after a crash; or a crash before its store loses it.

@@ -184,7 +184,7 @@ describe("the tool spawn_run of an agent", () => {
     expect(second.committedTurns[0]?.usage).toContainEqual(usage);
   });
 
-  test("gives a failed run to the model as a result, and the id alone of a run that nobody waits for", async () => {
+  test("gives a failed run to the model as a result, and the id alone of a run that is not waited for", async () => {
     const failing = fakeContext({
       agents,
       tools: { note: () => null },

@@ -121,6 +121,7 @@ describe("a conversation beyond its limit", () => {
   test("is not beyond it because of the images of a chat message", async () => {
     const chat = {
       images: [`data:image/png;base64,${"A".repeat(20_000)}`],
+      attached: async () => [],
       history: async () => ({ summary: null, messages: [] }),
       saveSummary: async () => {},
     };

@@ -114,7 +114,7 @@ describe("a task that an agent gives to another one", () => {
     }
   });
 
-  test("of which the agent makes no end in its turns is reported to the agent above it, which goes on", async () => {
+  test("that the agent does not finish in its max_turns is reported to the agent above it, which goes on", async () => {
     const fake = fakeContext({ agents, tools, answers: [delegate("reader"), search, search, "Nothing."] });
     expect((await run(step(fields), fake.context)).response).toBe("Nothing.");
     expect(fake.modelCalls.at(-1)?.messages.at(-1)?.content).toContain("has not answered in 2 turns");
@@ -141,7 +141,7 @@ describe("a task that an agent gives to another one", () => {
     expect(offered).toEqual([["delegate_to_agent"], ["delegate_to_agent"], ["delegate_to_agent"], []]);
   });
 
-  test("needs the step's leave when the step restricts the tools", async () => {
+  test("is possible only by name where the step restricts the tools", async () => {
     const restricted = fakeContext({ agents, tools, answers: ["ok"] });
     await run(step({ ...fields, allowed_tools: ["save"] }), restricted.context);
     expect(restricted.modelCalls[0]?.tools).toEqual(["save"]);

@@ -97,7 +97,7 @@ describe("a human step whose question expires", () => {
   const after = (changes: object) =>
     run(step({ ...fields, ...changes }), fakeContext({ state, reply: expired }).context);
 
-  test("with defaults goes on with them, and says that nobody has answered", async () => {
+  test("with defaults goes on with them, and records that no person has answered", async () => {
     const human_fields = [{ key: "note", default: "none" }, { key: "other" }];
     const result = await after({ on_timeout: "default", human_fields, output_key: "verdict" });
     const response = { note: "none" };

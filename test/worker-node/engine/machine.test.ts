@@ -135,7 +135,7 @@ describe("a run", () => {
     expect(visited.checkpoint.next).toBe("b");
   });
 
-  test("whose cycle is used up and leads nowhere else fails: its limit is not its goal", () => {
+  test("whose cycle has reached its limit and has no way out fails", () => {
     const steps = [
       print("a", { next_step_id: "b", max_iterations: 2 }),
       print("b", { next_step_id: "a", max_iterations: 2 }),

@@ -77,7 +77,7 @@ describe("a call of an MCP tool that asks a person", () => {
     expect(keys).toEqual([key, key]);
   });
 
-  test("goes on with the answer, in the same call, and says who answered", async () => {
+  test("goes on with the answer, in the same call, and reports the person who answered", async () => {
     const turns = [{ messages: [], usage: [], effects: [], pending: asking }];
     const ask = async () => ({ is: "answered" as const, answer: { yes: true, mcp_action: "accept" }, by });
     const resumed = server([{ is: "result", value: "done" }], { turns, ask });
@@ -91,7 +91,7 @@ describe("a call of an MCP tool that asks a person", () => {
     ]);
   });
 
-  test("without an answer in time says so to the server", async () => {
+  test("without an answer in time sends the server a cancel", async () => {
     const turns = [{ messages: [], usage: [], effects: [], pending: asking }];
     const expired = server([{ is: "result", value: "without" }], {
       turns,

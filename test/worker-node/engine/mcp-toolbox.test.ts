@@ -85,7 +85,7 @@ describe("an agent with tools of an MCP server", () => {
     });
   });
 
-  test("hears that the server cannot be reached, and goes on", async () => {
+  test("gets the reason when the server cannot be reached, and goes on", async () => {
     const unreachable = (): never => {
       throw new RetryableError("mcp_unreachable", "the MCP server gh cannot be reached");
     };

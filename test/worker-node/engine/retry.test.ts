@@ -33,7 +33,7 @@ describe("a failed step", () => {
   });
 });
 
-test("an error that is not meant for clients does not show its message to them", () => {
+test("clients do not see the message of an internal error", () => {
   expect(failureOf(new TerminalError("no_json", "there is none"))).toEqual({
     code: "no_json",
     message: "there is none",

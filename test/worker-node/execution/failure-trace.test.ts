@@ -22,3 +22,16 @@ test("the trace for operators has the texts, without the process's own secrets",
   const trace = operatorTrace(failure, { OPENAI_API_KEY: "sk-live-12345678", HOME: "https://10.1.2.3" });
   expect(trace).toContain("caused by Error: refused *** by https://10.1.2.3/v1");
 });
+
+// Fails when the passwords of SMTP_URL or REDIS_URL are taken for harmless because their names are.
+test("the trace for operators has no password of a URL in the environment, however a server quotes it", () => {
+  const quoted = new Error(
+    "535 no: mailer p@ss-word-1 (p%40ss-word-1); AUTH second-password at relay.example",
+  );
+  const env = {
+    SMTP_URL: "smtp://mailer:p%40ss-word-1@relay.example:587",
+    REDIS_URL: "redis+cluster://a:6379,redis://u:second-password@b:6379",
+  };
+  const trace = operatorTrace(quoted, env);
+  expect(trace).toContain("535 no: mailer *** (***); AUTH *** at relay.example");
+});

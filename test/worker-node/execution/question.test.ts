@@ -145,7 +145,7 @@ describe("a question", () => {
       harness.definition = steps({ id: "a", ...escalating, next_step_id: "b" }, { id: "b", ...print });
     });
 
-    test("wakes its run before the deadline, and tells the group with the park that stores its level", async () => {
+    test("wakes its run before the deadline, and notifies the group with the park that stores its level", async () => {
       const first = harness.begin();
       expect(await first.ending).toMatchObject({ is: "parked", delayMs: 30_000 });
       expect(entriesOf(first.run)).toMatchObject([{ waits: [{ approvers: ["ann"], deadline_ms: 60_000 }] }]);
@@ -159,7 +159,7 @@ describe("a question", () => {
     });
 
     // Fails when the group is told again after a crash: the level that the wait has is what was committed.
-    test("is not told to it again", async () => {
+    test("notifies it once", async () => {
       harness.readWaits = async () => [{ ...waiting, level: 1 }];
       const { run, ending } = beginAgain();
       expect(await ending).toEqual({ is: "parked", status: "paused", delayMs: 20_000 });

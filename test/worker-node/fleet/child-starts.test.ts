@@ -97,7 +97,7 @@ test("runs that have become due are enqueued whatever the quota is, and the owne
   await expect.poll(async () => (await t.queue.stats(0)).ready).toBe(1);
 });
 
-test("a run that several ends of one flush have notified is told of once", () => {
+test("a run that several ends of one flush have notified is reported once", () => {
   const committed = [
     { notified: [signalled(1)] },
     { notified: null },

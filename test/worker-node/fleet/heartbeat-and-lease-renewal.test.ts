@@ -131,7 +131,7 @@ test("a worker that ends says that it is offline and does not use the queue, and
   expect(beats()).toBe(2);
 });
 
-test("a beat whose reply asks the worker to drain says so", async () => {
+test("a beat whose reply asks the worker to drain calls its listener once", async () => {
   const { replies, heartbeat, drains } = openLeaseRenewal();
   await heartbeat.beat();
   expect(drains()).toBe(0);
@@ -270,7 +270,7 @@ describe("a beat", () => {
 describe("a renewal", () => {
   // Fails when a lost lease stops the execution by itself: another worker that claims the job in Redis does not get the run
   // from Postgres while this worker beats. Fails also when the worker asks Postgres only with its next beat.
-  test("that finds leases lost makes the worker beat at once, and stops the runs that Postgres does not name", async () => {
+  test("whose reply has lost leases makes the worker beat at once, and stops the runs that Postgres does not name", async () => {
     const { leaseRenewal, replies, track, superseded, beats } = openLeaseRenewal();
     const [kept, taken] = [track(), track()];
     replies.owned = [owned(kept)];

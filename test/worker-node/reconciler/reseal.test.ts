@@ -62,7 +62,8 @@ test("every secret comes under the key that seals now, opens with it alone, and 
     url: "https://example.com/mcp",
     headers: { Authorization: "Bearer x" },
   });
-  await ok("PATCH", "/scale/config", { METRICS_TOKEN: "the secret of the scrapers", SCALE_MODE: true });
+  const settings = { METRICS_TOKEN: "the secret of the scrapers", SCALE_MODE: true };
+  expect((await old.call("PATCH", "/scale/config", { body: settings })).status).toBe(200);
   // A delivery of the run and one of the endpoint, as their ends copy them.
   await sql`
     insert into webhook_deliveries (delivery_id, run_id, seq, tenant_id, orchestration_id, type, endpoint_id, url, secret, status,

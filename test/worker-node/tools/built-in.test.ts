@@ -34,7 +34,7 @@ function call(name: string, args: JsonObject, allow = "127.0.0.1"): Promise<Json
 describe("get_datetime", () => {
   const now = new Date("2026-07-01T22:30:05.999Z");
 
-  test("tells date, time and weekday of a zone, with its offset", () => {
+  test("returns date, time and weekday of a zone, with its offset", () => {
     expect(getDatetime({ timezone: "Asia/Kolkata" }, now)).toEqual({
       iso: "2026-07-02T04:00:05+05:30",
       date: "2026-07-02",
@@ -89,7 +89,7 @@ describe("http_request", () => {
     await expect(call("http_request", args, "")).rejects.toMatchObject({ name: "ToolRejection", code });
   });
 
-  test("to an address where nothing listens is told to the model", async () => {
+  test("to an address where nothing listens is reported to the model", async () => {
     const server = await listen(() => {});
     await server.close();
     await expect(call("http_request", { url: server.url })).rejects.toMatchObject({
@@ -99,7 +99,7 @@ describe("http_request", () => {
   });
 });
 
-test("an agent runs JavaScript in the sandbox, and hears what is wrong with its program", async () => {
+test("an agent runs JavaScript in the sandbox, and gets the error of its program", async () => {
   const sandbox = createSandbox();
   try {
     const signal = new AbortController().signal;

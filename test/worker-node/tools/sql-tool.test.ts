@@ -101,7 +101,7 @@ describe("a tool of type sql", () => {
     await expect(query(huge)).rejects.toMatchObject({ code: "answer_too_large" });
   });
 
-  test("tells the model what is wrong with its statement, and nothing of the connection", async () => {
+  test("reports a wrong statement to the model, and nothing of the connection", async () => {
     await expect(query("select nothing from facts")).rejects.toMatchObject({
       name: "ToolRejection",
       message: 'column "nothing" does not exist (SQLSTATE 42703)',

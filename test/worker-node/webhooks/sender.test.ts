@@ -349,7 +349,7 @@ test("a try whose outcome was not written is repeated with the same webhook-id a
 }, 20_000);
 
 // Fails when a claimed delivery is sent however long ago the claim was.
-test("a worker that stood still after its claim does not send a delivery whose lease may lapse", async () => {
+test("a worker that was suspended after its claim does not send a delivery whose lease may lapse", async () => {
   const state = stateStore(store.sql);
   const clock = vi.spyOn(performance, "now");
   const suspended = observed({

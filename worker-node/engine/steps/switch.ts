@@ -9,8 +9,8 @@ const SHOWN_CHARS = 100;
 
 /**
  * Chooses the case that equals the value of `switch_expression` as text, else the default; a switch without any cases goes
- * to `next_step_id` when it has no default. A target that is written as null ends the run. A value that nothing has a
- * target for fails the step with `no_route`.
+ * to `next_step_id` when it has no default. A target that is written as null ends the run. A value without a
+ * target fails the step with `no_route`.
  */
 export const switchStep: Executor<"switch"> = async (step, context) => {
   const value = await context.sandbox.evaluate(

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
-import { isObject } from "../../../shared/contracts/json.ts";
+import { isObject, listOf, objectOf } from "../../../shared/contracts/json.ts";
 import { errorOfEvent } from "./event-error.ts";
-import { listOf, objectOf, textOf, without } from "../json-fields.ts";
+import { textOf, without } from "../json-fields.ts";
 import { tokenCount } from "../token-count.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
 import type { Tokens } from "../cost.ts";

@@ -1,5 +1,5 @@
-import { isObject } from "../../../shared/contracts/json.ts";
-import { objectOf, textOf, without } from "../json-fields.ts";
+import { isObject, objectOf } from "../../../shared/contracts/json.ts";
+import { textOf, without } from "../json-fields.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 
 /**

@@ -1,6 +1,6 @@
-import { isObject } from "../../../shared/contracts/json.ts";
+import { isObject, listOf, objectOf } from "../../../shared/contracts/json.ts";
 import { errorOfEvent } from "./event-error.ts";
-import { listOf, objectOf, textOf, without } from "../json-fields.ts";
+import { textOf, without } from "../json-fields.ts";
 import { tokenCount } from "../token-count.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { noteCounts } from "../provider-report.ts";

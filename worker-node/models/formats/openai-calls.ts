@@ -1,6 +1,6 @@
-import { isObject } from "../../../shared/contracts/json.ts";
+import { isObject, listOf } from "../../../shared/contracts/json.ts";
 import { parseJson } from "../../engine/parse-json.ts";
-import { listOf, textOf } from "../json-fields.ts";
+import { textOf } from "../json-fields.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import type { OpenCall, ProviderReport } from "../provider-report.ts";
 

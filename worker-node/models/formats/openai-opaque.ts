@@ -1,5 +1,5 @@
-import { isObject } from "../../../shared/contracts/json.ts";
-import { listOf, textOf } from "../json-fields.ts";
+import { isObject, listOf } from "../../../shared/contracts/json.ts";
+import { textOf } from "../json-fields.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import type { ProviderReport } from "../provider-report.ts";
 

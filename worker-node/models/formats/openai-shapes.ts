@@ -1,6 +1,6 @@
-import { isObject } from "../../../shared/contracts/json.ts";
+import { isObject, listOf, objectOf } from "../../../shared/contracts/json.ts";
 import { isFilled } from "./event-error.ts";
-import { listOf, objectOf, textOf } from "../json-fields.ts";
+import { textOf } from "../json-fields.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
 import type { ProviderReport } from "../provider-report.ts";
 

@@ -25,7 +25,7 @@ type Call = {
 };
 
 /**
- * The built-in tool `http_request`. The model has chosen the address, so everything that this address does is told to the model: each
+ * The built-in tool `http_request`. The model has chosen the address, so everything that this address does is reported to the model: each
  * status is a result, and an address that is refused or cannot be reached is a ToolRejection.
  * @throws ToolRejection; RetryableError `tool_timeout`
  */
@@ -33,17 +33,17 @@ export async function httpRequest(args: JsonObject, call: Call): Promise<Json> {
   const { egress, effectKey, traceparent, ...limits } = call;
   const parsed = Arguments.safeParse(args);
   if (!parsed.success) throw new ToolRejection(z.prettifyError(parsed.error));
-  const { url: address, method: named, headers: given, body = null } = parsed.data;
+  const { url: address, method: named, headers: ofModel, body = null } = parsed.data;
   const url = new URL(address);
   const method = named ?? "GET";
-  const [wrong] = headerErrors(given ?? {});
+  const [wrong] = headerErrors(ofModel ?? {});
   if (wrong !== undefined) throw new ToolRejection(`${wrong.path} ${wrong.message}`);
   if (url.username !== "" || url.password !== "")
     throw new ToolRejection("the URL must have no user or password");
   const isRead = method === "GET" || method === "HEAD";
   if (isRead && body !== null) throw new ToolRejection(`a ${method} request has no body`);
   const context = traceparent === undefined ? {} : { traceparent };
-  const headers = { ...context, ...given, ...(!isRead && { "Idempotency-Key": effectKey }) };
+  const headers = { ...context, ...ofModel, ...(!isRead && { "Idempotency-Key": effectKey }) };
   const request = {
     url,
     method,
@@ -53,7 +53,7 @@ export async function httpRequest(args: JsonObject, call: Call): Promise<Json> {
     timeoutCode: "tool_timeout",
     maxResponseBytes: MAX_RESPONSE_BYTES,
   };
-  return resultOf(await send(request, egress).catch(toldToModel));
+  return resultOf(await send(request, egress).catch(reportToModel));
 }
 
 function resultOf({ status, headers, body }: OutboundResponse): Json {
@@ -65,7 +65,7 @@ function resultOf({ status, headers, body }: OutboundResponse): Json {
   };
 }
 
-function toldToModel(error: unknown): never {
+function reportToModel(error: unknown): never {
   const isOfAddress =
     error instanceof TerminalError || (error instanceof RetryableError && error.code === "unreachable");
   if (!isOfAddress) throw error;

@@ -26,7 +26,7 @@ const MAX_ASKED_AGAIN_MS = 60_000;
  *
  * A server of protocol 2026-07-28 may ask a person something (the outcome has the questions) or make a task of the call. One of protocol
  * 2025-11-25 makes a task where its tool says that it can; its questions come over a connection that would have to stay open for as
- * long as a person takes, so it hears that this client cannot ask, and its error is told to the model.
+ * long as a person takes, so this client declares no questions to it, and the server's error is reported to the model.
  * @throws as `Sessions.use`; a ToolRejection for a result with `isError`, and for questions that cannot be asked
  */
 export async function callMcpTool(

@@ -14,7 +14,7 @@ import { withTaskAsResult } from "./protocol.ts";
 
 /** Bytes of the notices of one connection: they say that the tools have changed, and nothing else is read of them. */
 const MAX_NOTICE_BYTES = 256 * 1024;
-/** The time in which a server may be told that its session is over. */
+/** The limit of the request that ends a session at its server. */
 const GOODBYE_MS = 1_000;
 /**
  * A client that declares no capabilities when it connects: an older server that asks for samples, roots or answers of people gets an
@@ -51,7 +51,7 @@ export type ConnectionDeps = {
   session: string | null;
   /** Gives the tokens of a server behind OAuth. */
   auth: AuthProvider | null;
-  /** Several calls may use the connection, so it hears the server's notices. */
+  /** Further calls will use the connection, so it receives the server's notices. */
   isKept: boolean;
   /** Called when the server says that its tools have changed. */
   onToolsChanged(): void;

@@ -125,7 +125,7 @@ export class McpTools {
     await this.sessions.close();
   }
 
-  /** Tells a refusal of a call from a tool that is gone. The new listing is saved, so the next step is not offered the tool. */
+  /** Distinguishes a refused call from a tool that is gone. The new listing is saved, so the next step is not offered the tool. */
   async #requireTool({ tool, server }: McpTool, stored: JsonObject, signal: AbortSignal): Promise<void> {
     const { tools, left_out } = await this.list(stored, signal);
     if ([...tools, ...left_out].some((listed) => listed.tool === tool)) return;

@@ -50,7 +50,7 @@ export function questionsOf(requests: Record<string, unknown>, server: McpServer
 }
 
 function refusal(name: string, why: string): ToolRejection {
-  return new ToolRejection(`the MCP server ${name} asks for input that cannot be given: ${why}`, {
+  return new ToolRejection(`the MCP server ${name} asks for input that no run can give: ${why}`, {
     code: "mcp_input_required",
   });
 }

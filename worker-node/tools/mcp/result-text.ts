@@ -7,8 +7,6 @@ import { parseJson } from "../../engine/parse-json.ts";
 import { ToolRejection } from "../../engine/step-errors.ts";
 import { quote } from "./server-error.ts";
 
-const MIN_SECRET_CHARS = 4;
-
 type Content = { type: string; [field: string]: unknown };
 
 /**
@@ -30,7 +28,7 @@ export function valueOfResult(result: CallToolResult, server: McpServer): Json {
 
 /** A server may quote what it received. */
 export function withoutCredentials(text: string, server: McpServer): string {
-  return redact(text, credentialsOf(server), MIN_SECRET_CHARS);
+  return redact(text, credentialsOf(server));
 }
 
 function textOfPart(part: Content): string {

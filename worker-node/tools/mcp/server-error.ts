@@ -15,7 +15,6 @@ import type { GuardedFetch } from "../../outbound/guarded-fetch.ts";
 import { namedCause } from "../../outbound/named-cause.ts";
 
 const QUOTED_CHARS = 300;
-const MIN_SECRET_CHARS = 4;
 
 /** The server did not answer in the time of a call. */
 export function notInTime({ name }: McpServer, timeoutMs: number, cause: unknown): RetryableError {
@@ -89,5 +88,5 @@ function needsMore(error: unknown): boolean {
 export function quote(server: McpServer, text: string): string {
   const secrets = Object.values(withoutSecrets(server).secrets);
   const words = secrets.flatMap((secret) => [secret, ...secret.split(/\s+/)]);
-  return redact(text, words, MIN_SECRET_CHARS).trim().slice(0, QUOTED_CHARS);
+  return redact(text, words).trim().slice(0, QUOTED_CHARS);
 }

@@ -31,7 +31,7 @@ export function waitForTask(pending: PendingTask, { isNew }: { isNew: boolean })
 }
 
 /**
- * Asks once what has become of the task of a call, after the answers to its questions are given.
+ * Polls the task of a call once, after the answers to its questions were sent.
  * @throws as `Sessions.use`; a ToolRejection when the task has failed or was cancelled, or asks for input that cannot be given
  */
 export async function goOnWithTask(
@@ -40,24 +40,24 @@ export async function goOnWithTask(
   { access, sessions }: ReachedServer,
 ): Promise<McpOutcome> {
   const { task } = pending;
-  const given = Object.keys(answers);
+  const answered = Object.keys(answers);
   const polled = await sessions.use(access, (connected) => poll(task, answers, connected));
   if (polled.is === "result") return { is: "result", value: valueOfResult(polled.result, access.server) };
   const { state } = polled;
   const after: PendingTask = {
     ...pending,
     questions: [],
-    task: { ...task, answered: [...task.answered, ...given] },
+    task: { ...task, answered: [...task.answered, ...answered] },
   };
   const asked = Object.entries(state.inputRequests ?? {}).filter(
     ([name]) => !after.task.answered.includes(name),
   );
   switch (state.status) {
     case "working":
-      return waitForTask(after, { isNew: given.length > 0 });
+      return waitForTask(after, { isNew: answered.length > 0 });
     case "input_required": {
       if (task.protocol === "2025-11-25") throw cannotAsk(access);
-      if (asked.length === 0) return waitForTask(after, { isNew: given.length > 0 });
+      if (asked.length === 0) return waitForTask(after, { isNew: answered.length > 0 });
       const round = pending.round + 1;
       requireRound(round, access.server);
       const questions = questionsOf(Object.fromEntries(asked), access.server);
@@ -90,7 +90,7 @@ async function poll(
   return { is: "result", result: asToolResult(result) };
 }
 
-/** Tells a server that nobody waits for a task any more. Whether it stops is its matter. @throws as `Sessions.use` */
+/** Cancels a task at its server, because no call waits for it any more. The server decides whether it stops. @throws as `Sessions.use` */
 export async function cancelTask(id: string, { access, sessions }: ReachedServer): Promise<void> {
   await sessions.use(access, ({ client, signal, timeoutMs: timeout }) => {
     const params = { taskId: id, _meta: metaOf(client) };

@@ -9,7 +9,7 @@ import type { McpTools } from "./mcp-tools.ts";
 const PASS_MS = 5_000;
 /** Servers that this worker lists at once. */
 const SLOTS = 4;
-/** A server that cannot be told so often is told no more. */
+/** A task whose cancel has failed so often at its server is forgotten. */
 const MAX_TRIES = 5;
 
 type Store = Pick<StateStore, "claimMcpListings" | "claimEndedMcpTasks" | "forgetMcpTask">;
@@ -17,7 +17,7 @@ type Store = Pick<StateStore, "claimMcpListings" | "claimEndedMcpTasks" | "forge
 /**
  * What workers do with MCP servers beside the calls of runs. They list the tools of servers that were saved, so that their authors see
  * them, or what is wrong, before a run needs them: the edge cannot judge the address to which a name leads. And they cancel the tasks of
- * runs that have ended, by a client's cancel or otherwise. What a worker that dies has taken is taken by another.
+ * runs that have ended, by a client's cancel or otherwise. What a worker that dies has taken, another worker takes.
  */
 export class McpUpkeep {
   readonly #store: Store;

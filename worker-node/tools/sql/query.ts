@@ -50,7 +50,11 @@ export async function querySql(
     connected = await connectTo(connection, egress, either);
     client = open(connection, connected);
     const { sql, params } = parsed.data;
-    return await Promise.race([read(client, sql, params ?? [], timeoutMs), connected.lost, rejected(either)]);
+    return await Promise.race([
+      read(client, sql, params ?? [], timeoutMs),
+      connected.failure,
+      rejected(either),
+    ]);
   } catch (error) {
     signal.throwIfAborted();
     if (limit.aborted) {
@@ -163,14 +167,12 @@ function errorOf(error: unknown, name: string): Error {
       cause: error,
     });
   }
-  // Invalid authorization, and a database that does not exist.
+  // Invalid authorization, and a database that does not exist. Here and below without the cause, which a worker logs: the
+  // server's sentence names the user or the database, and all of the connection is secret.
   if (code.startsWith("28") || code === "3D000") {
     return new TerminalError(
       "tool_unauthorized",
       `the database of ${name} refuses its connection (SQLSTATE ${code})`,
-      {
-        cause: error,
-      },
     );
   }
   // Connection failures, no resources, shutdown.
@@ -178,9 +180,6 @@ function errorOf(error: unknown, name: string): Error {
     return new RetryableError(
       "tool_unavailable",
       `the database of ${name} is not available now (SQLSTATE ${code})`,
-      {
-        cause: error,
-      },
     );
   }
   return new ToolRejection(`${message} (SQLSTATE ${code})`, { cause: error });

@@ -6,8 +6,8 @@ import { ToolRejection } from "../../engine/step-errors.ts";
 const MAX_RECEIVED_BYTES = 16 * 1024 * 1024;
 const LOOK_MS = 20;
 
-/** A connection for one call. `lost` rejects when it is closed, or when the other side has sent more than 16 MiB. */
-export type Connected = { socket: net.Socket; lost: Promise<never>; close(): void };
+/** A connection for one call. `failure` rejects when it is closed, or when the other side has sent more than 16 MiB. */
+export type Connected = { socket: net.Socket; failure: Promise<never>; close(): void };
 
 /**
  * Connects to a database that the egress guard allows.
@@ -24,9 +24,9 @@ export async function connectTo(
     socket.once("connect", resolve);
     socket.once("error", reject);
   });
-  const { promise: lost, reject } = Promise.withResolvers<never>();
-  lost.catch(() => {});
-  // It is looked at, because the driver removes all listeners of a socket on which it speaks TLS.
+  const { promise: failure, reject } = Promise.withResolvers<never>();
+  failure.catch(() => {});
+  // A timer checks the socket, because the driver removes all listeners of a socket on which it speaks TLS.
   const look = setInterval(() => {
     if (socket.bytesRead > MAX_RECEIVED_BYTES) {
       const message = `the result is larger than ${MAX_RECEIVED_BYTES} bytes: ask for less`;
@@ -41,7 +41,7 @@ export async function connectTo(
     clearInterval(look);
     socket.destroy();
   };
-  return { socket, lost, close };
+  return { socket, failure, close };
 }
 
 /** The driver connects again when a connection is lost. A call has one connection. */

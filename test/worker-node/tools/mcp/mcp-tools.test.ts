@@ -187,7 +187,7 @@ describe("a server that cannot be used", () => {
     });
   });
 
-  test("because it answers too much is told to the model", async () => {
+  test("because it answers too much is reported to the model", async () => {
     const server = await started(
       listen(
         (_, response) =>
@@ -200,7 +200,7 @@ describe("a server that cannot be used", () => {
     });
   });
 
-  test("because it answers what is no MCP is told to the model", async () => {
+  test("because it answers what is no MCP is reported to the model", async () => {
     const server = await started(
       listen(
         (_, response) => void response.writeHead(200, { "content-type": "text/html" }).end("<p>sesame</p>"),

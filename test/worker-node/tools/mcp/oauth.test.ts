@@ -76,7 +76,7 @@ describe("a server behind OAuth", () => {
     expect(toIssuer.filter(({ headers }) => headers["x-key"] !== undefined)).toEqual([]);
   });
 
-  test("of another issuer never gets the credentials, and wrong ones are told without their secret", async () => {
+  test("of another issuer never gets the credentials, and the error of wrong ones has no secret", async () => {
     const { server, asked, issuer } = await guarded("sesame-1234");
     const elsewhere = {
       issuer: "https://auth.example.com",

@@ -86,7 +86,7 @@ describe("the answer of a call", () => {
     expect(await at(server.url).call()).toBe("one\n[image image/png: not kept]\ntwo\n[resource file:///b]");
   });
 
-  test("that asks for input, as a server of protocol 2026-07-28 may and this one not, is told to the model", async () => {
+  test("that asks for input, as a server of protocol 2026-07-28 may and this one not, is reported to the model", async () => {
     const server = await answering({ resultType: "input_required", inputRequests: {} });
     await expect(at(server.url).call()).rejects.toMatchObject({ name: "ToolRejection" });
   });

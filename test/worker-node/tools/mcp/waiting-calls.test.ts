@@ -86,7 +86,7 @@ describe("a call in which a server of protocol 2026-07-28 asks a person", () => 
     expect(server.seen).toMatchObject([{ [key]: "key" }, { [key]: "key" }]);
   });
 
-  test("without end is told to the model", async () => {
+  test("without end is reported to the model", async () => {
     const server = await started(newServer());
     const { call, waiting } = worker(server.url);
     const pending = await waiting("ask");
@@ -188,7 +188,7 @@ describe("a call of which a server makes a task", () => {
   });
 });
 
-test("an older server that cannot make tasks is called as ever", async () => {
+test("an older server that cannot make tasks is called without one", async () => {
   const server = await started(
     rawServer({ "tools/call": ({ task }) => ({ content: [{ type: "text", text: String(task) }] }) }),
   );

@@ -1,0 +1,7 @@
+/** Separates the parts of a key. No key of a client has a control character, so no client can send the same key. */
+const SEPARATOR = "\u0001";
+
+/** The idempotency key of a run that the edge starts by itself: for a trigger's request, or an item of a batch. */
+export function idempotencyKeyOf(kind: "batch" | "trigger", ...parts: readonly (string | number)[]): string {
+  return [kind, ...parts].join(SEPARATOR);
+}

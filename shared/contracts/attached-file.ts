@@ -1,0 +1,35 @@
+/** What a message of a chat may have of attached files: text files are sent as text, and images as images. */
+export const ATTACHED = {
+  files: 10,
+  /** Of the images of the request and the attached ones together. */
+  images: 5,
+  /** Of all attached images. Base64 makes 10 MB of it, which providers still take. */
+  imageBytes: 7 * 1024 * 1024,
+  /** Of one text file. */
+  textBytes: 1024 * 1024,
+} as const;
+
+const IMAGE_TYPE = /^image\/(?:png|jpeg|gif|webp)$/i;
+const TEXT_TYPE =
+  /^text\/|^application\/([\w.-]+\+)?(json|xml|yaml)\b|^application\/(javascript|x-ndjson|sql|csv)\b/i;
+
+/** Whether the bytes of a file are text, as far as its type says. */
+export function isTextType(contentType: string): boolean {
+  return TEXT_TYPE.test(contentType);
+}
+
+/** Whether a file is of one of the types that models take as images, as far as its type says. */
+export function isImageType(contentType: string): boolean {
+  return IMAGE_TYPE.test(contentType);
+}
+
+/** What the base64 of an image of each type begins with: the signature of its format. */
+const SIGNATURES = { png: "iVBORw0KGg", jpeg: "/9j/", gif: "R0lGOD", webp: "UklGR" };
+
+/** The type that the bytes of an image have, such as `png`; null: they are no image that models take. */
+export function imageTypeOf(base64: string): keyof typeof SIGNATURES | null {
+  if (base64.startsWith(SIGNATURES.png)) return "png";
+  if (base64.startsWith(SIGNATURES.jpeg)) return "jpeg";
+  if (base64.startsWith(SIGNATURES.gif)) return "gif";
+  return base64.startsWith(SIGNATURES.webp) ? "webp" : null;
+}
