@@ -96,6 +96,8 @@ function soundEvidence(): Evidence {
         tokens: 12,
         cost_micro_usd: 7,
         correlation_id: "r1",
+        parent_run_id: null,
+        parent_wait_id: null,
         error: null,
         cancel_requested: false,
         webhook: true,
@@ -137,7 +139,42 @@ function soundEvidence(): Evidence {
 
 test("evidence without a defect breaks no promise", () => {
   expect(check(soundEvidence())).toEqual([]);
+  const evidence = soundEvidence();
+  addChild(evidence);
+  expect(check(evidence)).toEqual([]);
 });
+
+const CHILD = "run_000000000002_1700000000000";
+
+/** A child of the run, which has completed and used 5 tokens. */
+function addChild(e: Evidence): void {
+  const events = [event("worker_picked_up", { worker_id: "a", attempt: 1 }), event("done")];
+  const end = { kind: "end", run_id: CHILD, output: ended("completed") } as const;
+  e.journal.push(entry(2, events, end));
+  e.runs.push({
+    ...only(e.runs),
+    run_id: CHILD,
+    parent_run_id: RUN,
+    parent_wait_id: "nested:1",
+    attempt: 1,
+    event_seq: 2,
+    step_count: 0,
+    tokens: 5,
+    cost_micro_usd: 3,
+    webhook: false,
+  });
+  e.usage.push({ run_id: CHILD, seq: 2, call: "model.1", kind: "charged", tokens: 5, cost_micro_usd: 3 });
+  e.usage.push({
+    run_id: RUN,
+    seq: 2,
+    call: `child.${CHILD}`,
+    kind: "charged",
+    tokens: 5,
+    cost_micro_usd: 3,
+  });
+  only(e.runs).tokens += 5;
+  only(e.runs).cost_micro_usd += 3;
+}
 
 /** The one element of a list that a test damages. */
 function only<Item>(items: readonly Item[], at = 0): Item {
@@ -247,6 +284,54 @@ const damages: Damage[] = [
   ],
   ["charges are usage", "a result was not counted", (e) => (only(e.runs).step_count = 1)],
   ["charges are usage", "a charge belongs to no entry", (e) => (only(e.usage).seq = 5)],
+  [
+    "a child is started once",
+    "a wait started two children",
+    (e) => {
+      addChild(e);
+      e.runs.push({ ...only(e.runs, -1), run_id: CHILD.replace("2_", "3_") });
+    },
+  ],
+  [
+    "a child is started once",
+    "the parent of a child does not exist",
+    (e) => {
+      addChild(e);
+      only(e.runs, -1).parent_run_id = "run_gone";
+    },
+  ],
+  [
+    "the usage of a child is in that of its parent",
+    "a child is charged twice",
+    (e) => {
+      addChild(e);
+      e.usage.push(only(e.usage, -1));
+    },
+  ],
+  [
+    "the usage of a child is in that of its parent",
+    "a child is charged not at all",
+    (e) => {
+      addChild(e);
+      e.usage.pop();
+    },
+  ],
+  [
+    "the usage of a child is in that of its parent",
+    "the parent paid for less than the child used",
+    (e) => {
+      addChild(e);
+      only(e.usage, -1).tokens = 4;
+    },
+  ],
+  [
+    "a parent waits for its children",
+    "a parent has completed before its child",
+    (e) => {
+      addChild(e);
+      only(e.runs, -1).status = "running";
+    },
+  ],
   [
     "viewers receive the journal",
     "a viewer received an event twice",

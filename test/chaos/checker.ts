@@ -5,6 +5,11 @@ import {
   everyHumanResultHasAnAnswer,
 } from "./checks/answers.ts";
 import {
+  childrenAreChargedOnce,
+  childrenEndBeforeTheirParents,
+  eachWaitStartsOneChild,
+} from "./checks/children.ts";
+import {
   everyLifeEndsOnce,
   eachVisitHasOneResult,
   journalsAreGapFree,
@@ -43,6 +48,9 @@ const checks: readonly ((evidence: Evidence) => Violation[])[] = [
   everyLifeEndsOnce,
   eachVisitHasOneResult,
   chargesAreUsage,
+  eachWaitStartsOneChild,
+  childrenAreChargedOnce,
+  childrenEndBeforeTheirParents,
   viewersReceiveTheJournal,
   noFrameComesBeforeItsCommit,
   callsAreRepeatedOnlyAfterACrash,

@@ -33,6 +33,17 @@ export const toolAt = (url: string): JsonObject => ({
   inputSchema: { type: "object", properties: { text: { type: "string" } }, required: ["text"] },
 });
 
+const nested = (id: string, orchestration_id: string): Step => ({
+  id,
+  type: "orchestration",
+  orchestration_id,
+  input: "{input}",
+  output_key: id,
+  // A child may be poisoned, and a cancel of the parent cancels it.
+  on_child_error: "continue",
+  timeout_seconds: 600,
+});
+
 /** Name → steps; the first one is the entry step. */
 const steps: Record<string, Step[]> = {
   chaos_print: [print("one", "two"), print("two", "three"), print("three")],
@@ -131,6 +142,51 @@ const steps: Record<string, Step[]> = {
     { ...print("after", "again"), max_iterations: 2 },
     // The limits of the other steps end the loop, and the run goes to no other step then.
     { id: "again", type: "if_else", if_condition: "true", if_true_step_id: "ask", next_step_id: null },
+  ],
+  chaos_fan: [
+    {
+      id: "fan",
+      type: "parallel",
+      // A model and a tool, a loop, and a retry that parks: each branch dies and goes on by itself.
+      parallel_branches: [["write", "note"], ["rounds"], ["ask"]],
+      timeout_seconds: 600,
+      output_key: "all",
+      next_step_id: "after",
+    },
+    {
+      id: "write",
+      type: "llm",
+      model: model("gpt-4.1-mini"),
+      prompt_template: "Write about {input}",
+      retry: quick,
+      output_key: "text",
+    },
+    { id: "note", type: "tool", forced_tool: "note_down", retry: quick, output_key: "noted" },
+    { id: "rounds", type: "loop", loop_count: 3, loop_step_ids: ["tick", "call"], timeout_seconds: 600 },
+    print("tick"),
+    { id: "call", type: "tool", forced_tool: "note_down", retry: quick, output_key: "called" },
+    {
+      id: "ask",
+      type: "llm",
+      model: model("o4-mini"),
+      prompt_template: "Later about {input}",
+      retry: { ...quick, attempts: 8 },
+      output_key: "later",
+    },
+    print("after"),
+  ],
+  chaos_family: [
+    {
+      id: "both",
+      type: "parallel",
+      parallel_branches: [["left"], ["right", "note"]],
+      timeout_seconds: 600,
+      next_step_id: "after",
+    },
+    nested("left", "chaos_llm"),
+    nested("right", "chaos_agent"),
+    { id: "note", type: "tool", forced_tool: "note_down", retry: quick, output_key: "noted" },
+    print("after"),
   ],
   chaos_fails: [
     print("before", "never"),

@@ -60,6 +60,9 @@ export const RunRow = z.object({
   tokens: z.coerce.number(),
   cost_micro_usd: z.coerce.number(),
   correlation_id: z.string(),
+  /** The run that started it, and the wait with which that one waits for it; null: a client started it. */
+  parent_run_id: z.string().nullable(),
+  parent_wait_id: z.string().nullable(),
   error: z.string().nullable(),
   cancel_requested: z.boolean(),
   webhook: z.boolean(),
@@ -147,7 +150,7 @@ export type Tables = Pick<Evidence, "runs" | "journal" | "usage" | "deadLetters"
 export async function readTables(sql: Sql): Promise<Tables> {
   const runs = await sql`
     select run_id, tenant_id, orchestration_id, status, attempt, event_seq, crash_count, step_count, tokens,
-      cost_micro_usd, correlation_id, error, cancel_requested_at is not null as cancel_requested, webhook_url is not null as webhook,
+      cost_micro_usd, correlation_id, parent_run_id, parent_wait_id, error, cancel_requested_at is not null as cancel_requested, webhook_url is not null as webhook,
       extract(epoch from queued_at)::float8 * 1000 as queued_ms
     from runs order by run_id`;
   const journal = await sql`

@@ -2,7 +2,9 @@
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
+import { stepOfPath } from "../../shared/journal/track.ts";
 import { SILENT_AFTER_MS } from "../../shared/timing.ts";
+import { orchestrationOf, stepBefore } from "./orchestrations.ts";
 import { PostgresModel } from "./postgres-model.ts";
 import type { Answer, Args, Statements } from "./postgres-model.ts";
 import type { RunRow } from "./tables.ts";
@@ -109,6 +111,21 @@ export class Auditor {
         this.#record(`${run} published the events up to ${seq} before they were committed`);
       }
     }
+  }
+
+  /** A call to the outside is made only after the result before it is committed: a crash cannot undo what the call follows from. */
+  called(effectKey: string): void {
+    const [, run = "", path = ""] = /^([^:]*):([^:]*):/.exec(effectKey) ?? [];
+    const row = [...this.#postgres.tables.runs.values()].find(({ run_id }) => run_id === run);
+    if (row === undefined) return this.#record(`${effectKey} is a call of no run`);
+    const step = stepOfPath(path);
+    const before = stepBefore(orchestrationOf(row.orchestration_id), step);
+    if (before === null) return;
+    const due = `${path.slice(0, path.length - step.length)}${before}`;
+    const isCommitted = this.#postgres.tables
+      .entriesOf(row.run_id)
+      .some(({ kind, step_path }) => kind === "step" && step_path === due);
+    if (!isCommitted) this.#record(`${effectKey} was called before the result of ${due} was committed`);
   }
 
   offered(runs: readonly RunId[]): void {

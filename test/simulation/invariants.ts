@@ -16,20 +16,12 @@ export async function violationsAtRest(sim: Simulation): Promise<string[]> {
   for (const run of sim.edge.accepted)
     if (!tables.runs.has(run)) found.push(`${run} was accepted and has no row`);
   for (const row of tables.runs.values()) {
-    for (const check of [
-      checkEnd,
-      checkTiles,
-      checkResults,
-      checkUsage,
-      checkLetters,
-      checkEscalations,
-      checkOutcome,
-    ]) {
-      const violations = await check(row, tables);
-      found.push(
-        ...violations.map((what) => `${row.run_id} (${row.orchestration_id}, ${row.status}): ${what}`),
-      );
-    }
+    const violations = await journalViolations(row, tables);
+    for (const check of [checkUsage, checkEscalations, checkOutcome])
+      violations.push(...(await check(row, tables)));
+    found.push(
+      ...violations.map((what) => `${row.run_id} (${row.orchestration_id}, ${row.status}): ${what}`),
+    );
   }
   for (const [question, by] of sim.edge.answered) {
     const wait = tables.waits.find(({ run_id, wait_id }) => `${run_id} ${wait_id}` === question);
@@ -42,6 +34,18 @@ export async function violationsAtRest(sim: Simulation): Promise<string[]> {
     if (!process.dead && worker.active > 0) found.push(`${owner} still executes ${worker.active} runs`);
   }
   return found;
+}
+
+/** What is wrong with the journal of a run at rest, whatever its orchestration. */
+export async function journalViolations(row: RunRow, tables: Tables): Promise<string[]> {
+  const results = await checkResults(row, tables);
+  return [
+    ...checkEnd(row, tables),
+    ...checkTiles(row, tables),
+    ...results,
+    ...checkCharges(row, tables),
+    ...checkLetters(row, tables),
+  ];
 }
 
 /**
@@ -101,13 +105,15 @@ function checkTiles(row: RunRow, tables: Tables): string[] {
 /** 14.3: one result for each visit of a step in each track. */
 async function checkResults(row: RunRow, tables: Tables): Promise<string[]> {
   const seen = new Set<string>();
+  const rows = new Map(tables.entriesOf(row.run_id).map((entry) => [entry.seq, entry]));
   const counted = await countedOf(row, tables);
-  return counted.flatMap(({ kind, output }) => {
+  return counted.flatMap(({ seq, kind, output }) => {
     if (output === null || (kind !== "step" && kind !== "end")) return [];
     const json: unknown = JSON.parse(output);
     const checkpoint = kind === "step" ? Checkpoint.parse(json) : EndRecord.parse(json).checkpoint;
-    const key = checkpoint && `${checkpoint.track?.join() ?? ""} ${checkpoint.step} ${checkpoint.visit}`;
-    if (key === null) return [];
+    if (checkpoint === null) return [];
+    // The path names the visit of each step around this one; the record has only the place of the track.
+    const key = `${rows.get(seq)?.step_path ?? ""}:${checkpoint.visit}`;
     const again = seen.has(key) ? [`two results of ${key}`] : [];
     seen.add(key);
     return again;
@@ -121,16 +127,22 @@ async function countedOf({ run_id }: RunRow, tables: Tables): Promise<StoredEntr
   return counted;
 }
 
-/** 14.3: charges equal the usage, and no response of a model is charged twice. */
-function checkUsage(row: RunRow, tables: Tables): string[] {
+/** 14.3: charges equal the usage. */
+function checkCharges(row: RunRow, tables: Tables): string[] {
   const calls = tables.usage.filter(({ run_id }) => run_id === row.run_id);
   const tokens = calls.reduce((sum, call) => sum + call.input_tokens + call.output_tokens, 0);
   const cost = calls.reduce((sum, call) => sum + call.cost_micro_usd, 0);
-  const wrong =
-    tokens !== row.tokens || cost !== row.cost_micro_usd ? [`its totals are not the sum of its usage`] : [];
+  return tokens !== row.tokens || cost !== row.cost_micro_usd
+    ? [`its totals are not the sum of its usage`]
+    : [];
+}
+
+/** 14.3: no response of a model is charged twice. */
+function checkUsage(row: RunRow, tables: Tables): string[] {
+  const calls = tables.usage.filter(({ run_id }) => run_id === row.run_id);
   const { usage } = orchestrationOf(row.orchestration_id);
   const isTooMuch = calls.length > usage || (row.status === "completed" && calls.length !== usage);
-  return isTooMuch ? [...wrong, `${calls.length} calls are charged, not ${usage}`] : wrong;
+  return isTooMuch ? [`${calls.length} calls are charged, not ${usage}`] : [];
 }
 
 /** 14.8: one unresolved dead letter for a failed run, none for other runs. */

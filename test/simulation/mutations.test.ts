@@ -4,13 +4,19 @@
  */
 import fc from "fast-check";
 import { afterAll, expect, test, vi } from "vitest";
+import { newRunId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import type { OwnedRun } from "../../shared/store/workers/beats.ts";
+import { Journal } from "../../worker-node/journal/journal.ts";
+import type { RunLog } from "../../worker-node/journal/run-log.ts";
 import {
+  BranchesMixedUp,
   DeadlineLeavesQuestionOpen,
   EventSeqNotInFence,
+  ParentNotSignalled,
+  ParentWokenAfterItsEnd,
   ScanWithoutOverlap,
   SilencesNotCompared,
   TakesOverFromLiveOwners,
@@ -74,6 +80,28 @@ class EnqueuesFirst extends FakeEdge {
     await super.accept(process, queue, run);
   }
 }
+
+/** Results count as committed when they are appended: a step with effects does not wait for those before it. */
+class ResultsNotAwaited extends Journal {
+  override open(...args: Parameters<Journal["open"]>): RunLog {
+    const log = super.open(...args);
+    const append = log.append.bind(log);
+    log.append = (entry) => {
+      const appended = append(entry);
+      if (entry.kind !== "step") return appended;
+      // A fenced entry stops the execution as before.
+      appended.catch(() => {});
+      return Promise.resolve({ is: "committed", signals: log.signals, cancel: false });
+    };
+    return log;
+  }
+}
+
+/** A child gets another id each time that its parent comes to the step that starts it. */
+const childIdsDrawn: Parts["store"] = (store) => ({
+  ...store,
+  startChild: (parent, child) => store.startChild(parent, { ...child, run_id: newRunId(Date.now()) }),
+});
 
 /** A worker that ignores the reply of its beat, and keeps every run that it has claimed. */
 const beatIgnored: Parts["store"] = (store) => {
@@ -195,6 +223,20 @@ const leaseOfADeadClaimer = scene(
   ],
   { slots: 1, limit: 1 },
 );
+const kills = (min: number, max: number) =>
+  [0, 1].map((nth) => between(min, max).map((atMs): Command => ({ do: "kill", atMs, nth })));
+/** Workers die while the branches of a run are under way. */
+const branchesGoOn = scene([submit("fan", 6_000, 6_010), ...kills(6_300, 12_000), ...kills(6_300, 12_000)]);
+/** Workers die while the children of a run are started, and flushes fail. */
+const childrenGoOn = scene([
+  submit("family", 6_000, 6_010),
+  ...kills(6_000, 9_000),
+  trap("w", "flush", "fail", 0),
+]);
+const familyIsCancelled = scene([
+  submit("family", 6_000, 6_010),
+  between(6_200, 12_000).map((atMs): Command => ({ do: "cancel", atMs, nth: 0 })),
+]);
 const accepted = scene([
   trap("edge", "accept", "slow", 4_000),
   trap("edge", "enqueue", "fail", 0),
@@ -255,6 +297,31 @@ const mutations: [what: string, parts: Partial<Parts>, scenes: fc.Arbitrary<Hist
   ],
   ["a run is enqueued before its commit", { edge: EnqueuesFirst }, anyHistory, /does not exist/],
   ["the reply of the beat is ignored", { store: beatIgnored }, anyHistory, /has not ended|still executes/],
+  [
+    "a call does not wait for the result before it",
+    { journal: ResultsNotAwaited },
+    scene([submit("long"), submit("fan"), trap("w", "flush", "slow", 900)]),
+    /was called before the result of/,
+  ],
+  [
+    "a branch goes on with the entries of another one",
+    { postgres: BranchesMixedUp },
+    branchesGoOn,
+    /two results of|its steps wrote|failed as/,
+  ],
+  ["a child is started again by the next worker", { store: childIdsDrawn }, childrenGoOn, /is no only child/],
+  [
+    "the end of a child leaves its parent asleep",
+    { postgres: ParentNotSignalled },
+    scene([submit("family")]),
+    /has not ended/,
+  ],
+  [
+    "a parent that has ended is woken",
+    { postgres: ParentWokenAfterItsEnd },
+    familyIsCancelled,
+    /ended it, and \w+ follows/,
+  ],
   [
     "an unknown outcome counts as a commit",
     { store: unknownIsCommitted },

@@ -1,4 +1,5 @@
 /** The orchestrations of the simulation with their models and tools, and the outcomes that each may have. */
+import { z } from "zod";
 import { RetryableError, TerminalError } from "../../worker-node/engine/step-errors.ts";
 import type { Models, Tools } from "../../worker-node/engine/ports.ts";
 import { currentProcess } from "./clock.ts";
@@ -219,6 +220,18 @@ export function orchestrationOf(id: string): SimOrchestration {
   return found[1];
 }
 
+/** The step without whose result a step of the same track is not executed; null: it is the first one, or several lead to it. */
+export function stepBefore({ steps }: SimOrchestration, id: string): string | null {
+  const lists = steps.flatMap((step) => Branches.parse(step).parallel_branches);
+  const list = lists.find((ids) => ids.includes(id));
+  if (list !== undefined) return list[list.indexOf(id) - 1] ?? null;
+  const sources = steps.map((step) => Edge.parse(step)).filter(({ next_step_id }) => next_step_id === id);
+  return sources.length === 1 ? (sources[0]?.id ?? null) : null;
+}
+
+const Branches = z.looseObject({ parallel_branches: z.array(z.array(z.string())).default([]) });
+const Edge = z.looseObject({ id: z.string(), next_step_id: z.string().nullish() });
+
 /** The state that the steps of a completed run have written, without the answers of clients. */
 export function outputsOf({ steps }: SimOrchestration): Record<string, unknown> {
   const decided = steps.flatMap((step) =>
@@ -265,6 +278,8 @@ export const library: Library = {
 /** Models and tools. They count the calls of each step of a run over all workers. */
 export class FakeModelsAndTools {
   readonly #calls = new Map<string, number>();
+  /** Called with the effect key of each call when it arrives. */
+  onCall: (effectKey: string) => void = () => {};
 
   readonly tools: Tools = {
     toolsOf: async () => [],
@@ -272,6 +287,7 @@ export class FakeModelsAndTools {
       throw new Error("runs of a simulation have no MCP servers");
     },
     call: async ({ tool: { name }, effectKey, signal }) => {
+      this.onCall(effectKey);
       const call = this.#count(effectKey);
       await sleep(name === "slow" ? 8_000 : 300, undefined, { signal });
       switch (name) {
@@ -299,7 +315,8 @@ export class FakeModelsAndTools {
   };
 
   readonly models: Models = {
-    generate: async ({ messages, tools, signal, onText }) => {
+    generate: async ({ messages, tools, effectKey, signal, onText }) => {
+      this.onCall(effectKey);
       const asks = tools.length > 0 && !messages.some(({ role }) => role === "tool");
       const usage = { provider: "sim", model: "m", input_tokens: 10, output_tokens: 5, cost_micro_usd: 7 };
       if (asks) {

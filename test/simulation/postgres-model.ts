@@ -194,12 +194,21 @@ export class PostgresModel implements Statements {
       if (!row || !this.isFenceOf(row, entry) || !this.mayPark(row, entry)) return [];
       this.#commit(row, entry);
       const { run_id, event_seq, signals } = row;
-      const notified = entry.kind === "end" ? notifyFamily(this, row, entry.output) : [];
+      const notified = entry.kind === "end" ? this.notifyFamily(row, entry.output) : [];
       const cancel = row.cancel_requested_at !== null;
       // As json_agg: no relative is null, and a flush without an end has no such column.
       const ofEnds = hasEnds ? { notified: notified.length === 0 ? null : notified } : {};
       return [{ run_id, event_seq, signals, cancel, webhook: false, frees_key: false, ...ofEnds }];
     });
+  }
+
+  parentOf({ parent_run_id }: RunRow): RunRow | undefined {
+    return parent_run_id === undefined ? undefined : this.tables.runs.get(parent_run_id);
+  }
+
+  /** A run has ended: its relatives are signalled in the same statement. */
+  notifyFamily(ended: RunRow, output: string | null): ReturnType<typeof notifyFamily> {
+    return notifyFamily(this, ended, output);
   }
 
   startChild(parent: Args<"startChild">[0], child: Args<"startChild">[1]): Answer<"startChild"> {

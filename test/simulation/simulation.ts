@@ -43,6 +43,7 @@ export type Parts = {
   postgres: typeof PostgresModel;
   redis: typeof RedisModel;
   edge: typeof FakeEdge;
+  journal: typeof Journal;
   /** Wraps the store of a worker. */
   store(store: StateStore, owner: Incarnation): StateStore;
 };
@@ -51,6 +52,7 @@ export const realParts: Parts = {
   postgres: PostgresModel,
   redis: RedisModel,
   edge: FakeEdge,
+  journal: Journal,
   store: (store) => store,
 };
 
@@ -106,6 +108,7 @@ export class Simulation {
     );
     const limits = { running: options.limit, queued: options.queued };
     this.auditor = new Auditor(this.postgres, options.limitsHold ? limits : null);
+    this.outside.onCall = (effectKey) => this.auditor.called(effectKey);
     this.edge = new parts.edge(this, options.queued);
     for (const tenant of TENANTS) {
       saveTenant(this.postgres, tenant, {
@@ -177,7 +180,7 @@ export class Simulation {
       },
       execution: {
         owner,
-        journal: new Journal(owner, store, (entries) => this.auditor.published(entries)),
+        journal: new this.#parts.journal(owner, store, (entries) => this.auditor.published(entries)),
         definitions: new Definitions(store),
         models: this.outside.models,
         prices: new Prices(

@@ -141,7 +141,7 @@ export function eachVisitHasOneResult(evidence: Evidence): Violation[] {
       }
       const checkpoint = checkpointOf(entry);
       if (!checkpoint) continue;
-      const name = `${checkpoint.step} visit ${checkpoint.visit}`;
+      const name = `${entry.step_path ?? checkpoint.step} visit ${checkpoint.visit}`;
       if (results.some((result) => result.name === name))
         found.push(broken("a step's result is committed once", `${name} again at ${entry.seq}`, run.run_id));
       results.push({ seq: entry.seq, name });

@@ -7,7 +7,7 @@ import type { Violation } from "./violation.ts";
 /**
  * docs/protocol.md 12. A definite response (`answered`, `refused`) ends that try of the call. Only a claim that finds no
  * committed result repeats the call. So a key has at most one definite response per claim, and a claim after a park does
- * not count: a park keeps the responses before it.
+ * not count: a park keeps the responses before it. In a run with branches a park keeps those of one branch, so each claim counts.
  */
 export function callsAreRepeatedOnlyAfterACrash({ calls, runs, journal }: Evidence): Violation[] {
   const byId = new Map(runs.map((run) => [run.run_id, run]));
@@ -15,11 +15,17 @@ export function callsAreRepeatedOnlyAfterACrash({ calls, runs, journal }: Eviden
     journal.filter(({ kind }) => kind === "park"),
     ({ run_id }) => run_id,
   );
+  const branched = new Set(
+    journal.filter(({ step_path }) => step_path?.includes("[")).map(({ run_id }) => run_id),
+  );
   return [...calls].flatMap(([key, { answered, refused }]) => {
     const run = byId.get(key.split(":")[0] ?? "");
     const promise = "calls outside carry stable keys";
     if (!run) return [broken(promise, `"${key}" belongs to no run`)];
-    const resumed = (parks.get(run.run_id) ?? []).filter(({ attempt }) => attempt < run.attempt);
+    const inBranches = branched.has(run.run_id);
+    const resumed = inBranches
+      ? []
+      : (parks.get(run.run_id) ?? []).filter(({ attempt }) => attempt < run.attempt);
     const claims = run.attempt - resumed.length;
     if (answered + refused <= claims) return [];
     return [

@@ -19,7 +19,9 @@ export function everyAcceptedRunEnds({ requests, runs }: Evidence): Violation[] 
 
 /** docs/protocol.md 12: a key stands for one run, also for repeated requests; a request without a key makes at most one run. */
 export function eachRequestMakesOneRun({ requests, runs, keys }: Evidence): Violation[] {
-  const byRequest = Map.groupBy(runs, ({ correlation_id }) => correlation_id);
+  // A child has the correlation id of the run that started it.
+  const started = runs.filter(({ parent_run_id }) => parent_run_id === null);
+  const byRequest = Map.groupBy(started, ({ correlation_id }) => correlation_id);
   const byKey = new Map(keys.map(({ tenant_id, key, run_id }) => [`${tenant_id} ${key}`, run_id]));
   const known = new Set(requests.map(({ id }) => id));
   const found: Violation[] = [];

@@ -37,7 +37,7 @@ const owner = newIncarnation("w");
 const notInThisTest = async (): Promise<never> => Promise.reject(new Error("not in this test"));
 
 export class ExecutionHarness {
-  readonly store = new FakeStore();
+  readonly store: FakeStore;
   laneSettings: ExecutionDeps["laneSettings"] = (lane) => LANE_DEFAULTS[lane];
   readonly owner = owner;
   readonly stop = new AbortController();
@@ -76,6 +76,11 @@ export class ExecutionHarness {
   /** The kept answers, by the hash of their request. */
   readonly kept = new Map<string, string>();
   releaseReservation: ExecutionDeps["store"]["releaseReservation"] = async () => null;
+
+  /** @param store that of an earlier worker, whose runs this one continues */
+  constructor(store = new FakeStore()) {
+    this.store = store;
+  }
 
   /** @param journal what the run has committed before */
   begin(changes: Partial<ClaimedRun> = {}, journal: readonly StoredEntry[] = []) {

@@ -1,0 +1,19 @@
+import { afterAll, beforeAll, test, vi } from "vitest";
+import { createSandbox } from "../../../worker-node/engine/sandbox.ts";
+import { checkDefinitions } from "./check-definitions.ts";
+
+const sandbox = createSandbox();
+// Steps and runs fail on purpose, and both are logged.
+beforeAll(() => void vi.spyOn(console, "error").mockImplementation(() => {}));
+afterAll(async () => {
+  vi.restoreAllMocks();
+  await sandbox.close();
+});
+
+/** random-definitions.deep.test.ts takes 3,000. */
+const DEFINITIONS = 100;
+
+// Fails when a fault changes the outcome of a run, repeats a committed call, starts a child twice, or leaves a run forgotten.
+test("any valid definition has under any faults the outcome that it has without them", async () => {
+  await checkDefinitions(DEFINITIONS, sandbox);
+}, 240_000);
