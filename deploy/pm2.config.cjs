@@ -1,5 +1,5 @@
 // Workers and the REST front of Redis on one machine without containers: `npm run pack:worker`, then
-// `pm2 start deploy/pm2.config.cjs` in an environment with the variables of the README's "Configuration".
+// `pm2 start deploy/pm2.config.cjs` in an environment with the variables of docs/operations.md, "Configuration".
 const { join } = require("node:path");
 
 const cwd = join(__dirname, "../dist/image/programs");

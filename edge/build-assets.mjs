@@ -17,7 +17,11 @@ const documents = [
   { name: "README.md", path: join(project, "README.md") },
   ...pages.map((name) => ({ name, path: join(project, "docs", name) })),
 ];
-for (const { name, path } of documents) copyFileSync(path, join(assets, "docs", name));
+// All documents are in one folder there, so the links between the README and the others are shorter.
+for (const { name, path } of documents) {
+  const text = readFileSync(path, "utf8").replaceAll(/\]\((?:docs\/|\.\.\/(?=README))/g, "](");
+  writeFileSync(join(assets, "docs", name), text);
+}
 
 const links = documents.map(({ name, path }) => {
   const title = /^# (.+)$/m.exec(readFileSync(path, "utf8"))?.[1] ?? name;

@@ -19,7 +19,10 @@ export function listingView(found: McpListingState | null) {
   };
 }
 
-/** What the author of an MCP server should look at. The edge reaches no server: a worker lists the tools, and its guard judges the address. */
+/**
+ * What the author of an MCP server should look at. The edge reaches no server: a worker lists the tools, and its guard judges
+ * the address.
+ */
 export function serverWarnings({ url, server_type }: McpServer): FieldError[] {
   const message =
     "was not called yet: a worker lists the server's tools within seconds, and GET shows them, or why it cannot, in listing";

@@ -72,7 +72,10 @@ export async function orchestrationWarnings(
   ].slice(0, MAX_WARNINGS);
 }
 
-/** Warnings about the tools, agents and orchestrations that an agent names and that are not stored, and about placeholders that nothing fills in. */
+/**
+ * Warnings about the tools, agents and orchestrations that an agent names and that are not stored, and about placeholders that
+ * nothing fills in.
+ */
 export async function agentWarnings(
   sql: Sql,
   owner: Owner,

@@ -5,7 +5,10 @@ import { log } from "../../shared/log.ts";
 import { limitsOf } from "../../shared/store/tenants/tenant-limits.ts";
 import type { Services } from "../services.ts";
 
-/** Makes this edge read a tenant's limits again, and pushes them to the queue: after the commit, so that the queue never has limits that Postgres does not have. */
+/**
+ * Makes this edge read a tenant's limits again, and pushes them to the queue: after the commit, so that the queue never has
+ * limits that Postgres does not have.
+ */
 export async function pushLimits(
   { queue, config, expireLiveValues }: Services,
   tenant: Tenant,

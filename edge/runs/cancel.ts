@@ -41,7 +41,10 @@ const LARGE_BYTES = 256 * 1024;
  */
 export type Cancellation = "cancelled" | "cancellation_requested" | "finished";
 
-/** What a cancel publishes after its commits: the last entries of the runs that ended, the owners of running runs, and runs that are due. */
+/**
+ * What a cancel publishes after its commits: the last entries of the runs that ended, the owners of running runs, and runs
+ * that are due.
+ */
 type Committed = {
   ended: { run: FamilyMember; entry: LiveEntry }[];
   owners: Set<string>;

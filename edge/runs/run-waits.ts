@@ -108,8 +108,8 @@ export async function readRelated(sql: Sql, { run_id, waits, has_children }: Fou
 
 /**
  * A run that is queued for a later time waits for its start, or, when it has started (attempt 1 or more), to try a step once
- * more. While a question, a timer, a wait for a budget or a child is open this is not shown, because the run may wake for another reason too. A
- * chat turn that waits for another turn has no time of its own.
+ * more. While a question, a timer, a wait for a budget or a child is open this is not shown, because the run may wake for
+ * another reason too. A chat turn that waits for another turn has no time of its own.
  */
 export function waitsOf(
   row: RunRow,

@@ -1,6 +1,9 @@
 /** The text form of a Cap'n Proto value, in which `workerd serve` reads its configuration. */
 
-/** The content of a file, which workerd reads. A relative path starts at the configuration's folder, an absolute one at the folder of `-I`. */
+/**
+ * The content of a file, which workerd reads. A relative path starts at the configuration's folder, an absolute one at the
+ * folder of `-I`.
+ */
 export class Embed {
   readonly path: string;
 

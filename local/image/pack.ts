@@ -1,6 +1,7 @@
 /**
- * `npm run pack:worker`: the file tree of the image, which the Dockerfile copies. It holds bundles of the programs, the packages that cannot
- * be bundled, the edge's build and the files that they read. Any user may run it from a file system that is read-only.
+ * `npm run pack:worker`: the file tree of the image, which the Dockerfile copies. It holds bundles of the programs, the
+ * packages that cannot be bundled, the edge's build and the files that they read. Any user may run it from a file system that
+ * is read-only.
  */
 import { chmodSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";

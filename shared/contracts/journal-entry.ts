@@ -152,8 +152,8 @@ const WaitPark = z.object({
 });
 
 /**
- * Calls of a visit wait, for the ends of children, for persons or for times; `wait_id` is the first of their waits. A call that waits for a time
- * alone has no row.
+ * Calls of a visit wait, for the ends of children, for persons or for times; `wait_id` is the first of their waits. A call
+ * that waits for a time alone has no row.
  */
 const ChildPark = WaitPark.extend({ reason: z.literal("child") });
 

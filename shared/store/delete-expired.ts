@@ -9,11 +9,13 @@ import { deleteDeliveries } from "./webhooks/delete-deliveries.ts";
 const BATCH = 10_000;
 
 /**
- * Retention (docs/protocol.md 7.8). Deletes the rows of workers without a beat for a day, idempotency keys older than
- * 24 hours, deliveries and mails that the lanes `webhooks` and `mail` keep no longer, the record of ticks after 7 days, audit rows older than a year,
- * answers of models that were kept for their time, chat sessions that were deleted, or never had a turn, for a day, model calls of budgets that were deleted
- * meanwhile, the record of deleted runs after 7 days, what belongs to deleted tenants, and what tenants keep for a time of their own. What deleted workers
- * have counted is kept in the common sums.
+ * Retention (docs/protocol.md 7.8). Deletes
+ * - after a day: rows of workers without a beat, idempotency keys, chat sessions that were deleted or never had a turn
+ * - after 7 days: the records of ticks and of deleted runs; after a year: audit rows
+ * - deliveries and mails that the lanes `webhooks` and `mail` keep no longer, and kept answers of models after their time
+ * - model calls of deleted budgets, what belongs to deleted tenants, and what tenants keep for a time of their own
+ *
+ * What deleted workers have counted is kept in the common sums.
  * @returns true when more expired rows may be left: at least one table gave a full batch
  */
 export async function deleteExpired(sql: Sql): Promise<boolean> {

@@ -23,12 +23,16 @@ test("the page /docs needs nothing from another server", async () => {
   for (const address of [...local, "/api/v2/openapi.json"]) expect((await get(address)).status).toBe(200);
 });
 
-test("every document that llms.txt names is served as Markdown", async () => {
+test("every document that llms.txt names is served as Markdown, and its links to others lead there", async () => {
   const { text } = await get("/llms.txt");
   const paths = [...text.matchAll(/\]\((\/docs\/[^)]+)\)/g)].map(([, path = ""]) => path);
   expect(paths).toContain("/docs/protocol.md");
   for (const path of paths) {
-    expect(await get(path)).toMatchObject({ status: 200, type: "text/markdown; charset=utf-8" });
+    const page = await get(path);
+    expect(page).toMatchObject({ status: 200, type: "text/markdown; charset=utf-8" });
+    for (const [, target = ""] of page.text.matchAll(/\]\(([^)#:\s]+\.md)(?:#[^)]*)?\)/g)) {
+      expect(paths).toContain(new URL(target, `http://edge${path}`).pathname);
+    }
   }
 });
 

@@ -16,7 +16,10 @@ export function judgeStatement(error: unknown): "retry" | "slow" | "data" {
 /** Node's errors for a text or a buffer that is longer than a process can hold. A text that is too long is a RangeError too. */
 const TOO_LONG = /^ERR_(STRING_TOO_LONG|BUFFER_TOO_LARGE|OUT_OF_RANGE)$/;
 
-/** True when Postgres was not reached or not ready (08 connection, 53 resources, 57 starting or stopping); false when it refused the statement. */
+/**
+ * True when Postgres was not reached or not ready (08 connection, 53 resources, 57 starting or stopping); false when it
+ * refused the statement.
+ */
 export function isUnreachable(error: unknown): boolean {
   const code = codeOf(error);
   const isSqlState = /^[0-9A-Z]{5}$/.test(code);

@@ -22,7 +22,8 @@ type HistoryMessage = ChatHistory["messages"][number];
 
 /**
  * The messages with which a chat turn begins: the agent's instructions with the summary of the oldest messages, the other
- * messages of the history, and the user's message. A long history is compacted first, so that the cost of a turn does not grow with its session.
+ * messages of the history, and the user's message. A long history is compacted first, so that the cost of a turn does not grow
+ * with its session.
  */
 export async function openChat(opening: Opening): Promise<Message[]> {
   const { context, chat, systemPrompt } = opening;

@@ -21,7 +21,10 @@ function verb(status: "failed" | "cancelled"): string {
   return status === "failed" ? "failed" : "was cancelled";
 }
 
-/** The result of a step whose result is that of one child, or its wait. @throws TerminalError what `child` throws, and the child's failure */
+/**
+ * The result of a step whose result is that of one child, or its wait. @throws TerminalError what `child` throws, and the
+ * child's failure
+ */
 export async function childResult(
   step: Step,
   request: Omit<ChildRequest, "call" | "waits">,

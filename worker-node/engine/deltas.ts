@@ -9,8 +9,8 @@ export type AnswerText = { push(text: string): void; restart(): void; continue()
 /**
  * Publishes the text of one answer of a model as `llm_delta` events: make a new one for each call, because the first event
  * says that the text starts over. Pieces that arrive faster than 20 a second are joined; `flush` publishes the rest when the
- * answer is complete. After `restart` the text starts over, as it does with a new answer; after `continue` it does not. It needs no timer: the pieces of a
- * slow model never wait.
+ * answer is complete. After `restart` the text starts over, as it does with a new answer; after `continue` it does not. It
+ * needs no timer: the pieces of a slow model never wait.
  */
 export function deltas(step: Step, context: StepContext): AnswerText {
   let pending = "";

@@ -56,8 +56,8 @@ export type McpRequest = {
 };
 
 /**
- * How a call of an MCP tool went on. `waits`: for the questions of `pending`, and if it has none for `afterMs`. `isNew`: it is to be committed
- * before anything waits for it.
+ * How a call of an MCP tool went on. `waits`: for the questions of `pending`, and if it has none for `afterMs`. `isNew`: it is
+ * to be committed before anything waits for it.
  */
 export type McpOutcome =
   | { is: "result"; value: Json }

@@ -18,7 +18,10 @@ export type Executor<Type extends LeafStep["type"]> = (
   context: StepContext,
 ) => Promise<StepResult | StepWait | CallsWait>;
 
-/** How a step type divides a run into tracks, one for each branch or iteration, and joins them when all have ended. Pure, except for `load`. */
+/**
+ * How a step type divides a run into tracks, one for each branch or iteration, and joins them when all have ended. Pure,
+ * except for `load`.
+ */
 export type Forker<Type extends "parallel" | "loop"> = {
   /** The tracks of a visit, with the events of its beginning. @throws TerminalError when the step cannot begin */
   begin(
@@ -112,7 +115,8 @@ export type Chat = {
 
 /**
  * The state of a visit's question or timer. `openForMs`: time since it was opened. `expired`: its time is over, and no answer
- * came. `level`: how often the question has gone to a further group. `closed`: a client's retry of the run closed it `leftMs` before its time; the visit opens another.
+ * came. `level`: how often the question has gone to a further group. `closed`: a client's retry of the run closed it `leftMs`
+ * before its time; the visit opens another.
  */
 export type Reply =
   | { is: "answered"; answer: Json; by: AnsweredBy; votes: readonly Vote[]; openForMs: number }
@@ -151,8 +155,9 @@ export type ChildRequest = {
 };
 
 /**
- * What has become of a run that a step has started. `open`: the step has to wait, for its end or for room in the queue. `started`: nobody waits
- * for it. `expired`: the time of the wait is over, and the run is cancelled. `openForMs`: time since the wait began.
+ * What has become of a run that a step has started. `open`: the step has to wait, for its end or for room in the queue.
+ * `started`: nobody waits for it. `expired`: the time of the wait is over, and the run is cancelled. `openForMs`: time since
+ * the wait began.
  */
 export type ChildReply =
   | { is: "ended"; runId: string; end: EndRecord; usage: Usage; openForMs: number }

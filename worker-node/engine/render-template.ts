@@ -9,11 +9,11 @@ import type { StepContext } from "./ports.ts";
 type Values = Pick<StepContext, "state" | "message" | "load" | "loopVariables">;
 
 /**
- * `template` with `{input}` (the run's message), `{state.a.b}`, and in a loop `{index}` and `{item.a}` replaced: text as it is, other values as JSON.
- * Replacements are not searched again, so a value cannot refer to another one.
+ * `template` with `{input}` (the run's message), `{state.a.b}`, and in a loop `{index}` and `{item.a}` replaced: text as it
+ * is, other values as JSON. Replacements are not searched again, so a value cannot refer to another one.
  *
- * Throws the TerminalError `template` when state has no such key (a prompt with a gap is worse than a failed step), and
- * when the result would be longer than 1 MiB, before anything of that length is made.
+ * Throws the TerminalError `template` when state has no such key (a prompt with a gap is worse than a failed step), and when
+ * the result would be longer than 1 MiB, before anything of that length is made.
  */
 export async function renderTemplate(template: string, values: Values): Promise<string> {
   const loopVariables = await values.loopVariables();

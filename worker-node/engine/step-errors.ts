@@ -10,8 +10,8 @@ export class TerminalError extends Error {
 }
 
 /**
- * No failure: a call has to wait, for a run that it has started, a person's answer, or a task of an MCP server. The step parks, and the call
- * goes on after the wait.
+ * No failure: a call has to wait, for a run that it has started, a person's answer, or a task of an MCP server. The step
+ * parks, and the call goes on after the wait.
  */
 export class CallIsOpen extends Error {}
 

@@ -76,7 +76,10 @@ export type ChildStarts = {
   admit(child: JobName): Promise<ChildAdmission>;
   /** Gives a place back that no run will take. It returns at once; when the call fails, the place lapses. */
   giveBack(child: JobName): void;
-  /** Enqueues runs that have become due, and sends a hint to the workers of those that run. It returns at once; the reconciler repairs a failure. */
+  /**
+   * Enqueues runs that have become due, and sends a hint to the workers of those that run. It returns at once; the reconciler
+   * repairs a failure.
+   */
   notify(runs: readonly SignalledRun[]): void;
 };
 
@@ -169,7 +172,10 @@ export type PaidVisit = { state: ExecutionState; scope: RunScope; track: Track; 
 /** A wait that is too long to hold the run's slot. */
 export type LongWait = {
   is: "wait";
-  /** `queued`: until the next try. `paused`: for an answer, a timer, a child or room to start one, at most until a time. `afterMs`: until that time. */
+  /**
+   * `queued`: until the next try. `paused`: for an answer, a timer, a child or room to start one, at most until a time.
+   * `afterMs`: until that time.
+   */
   status: "queued" | "paused";
   afterMs: number;
   park: ParkRecord;

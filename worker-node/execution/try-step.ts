@@ -16,8 +16,8 @@ import type { Try } from "./step-context.ts";
 import type { Tried } from "./visit-result.ts";
 
 /**
- * The time in which a step must begin that divides the run, or starts another one: it may load values. The `timeout_seconds` of such a step is
- * that of its tracks, or of its wait.
+ * The time in which a step must begin that divides the run, or starts another one: it may load values. The `timeout_seconds`
+ * of such a step is that of its tracks, or of its wait.
  */
 const BEGIN_SECONDS = 300;
 

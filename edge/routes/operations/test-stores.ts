@@ -54,9 +54,9 @@ export const testStoreAt = (prefix: string, name: keyof typeof TESTS) => (api: A
   const { schema, protocols, own, other } = TESTS[name];
   api.openapi(routeAt(prefix, name), async (c) => {
     const services = c.get("services");
-    const [[field, url] = ["", undefined]] = Object.entries(schema.parse(c.req.valid("json") ?? {}));
-    if (url === undefined) return c.json(await testStore(() => own(services)), 200);
-    const target = allowedTarget(services.config, url, protocols, field);
+    const [[field, address] = ["", undefined]] = Object.entries(schema.parse(c.req.valid("json") ?? {}));
+    if (address === undefined) return c.json(await testStore(() => own(services)), 200);
+    const target = allowedTarget(services.config, address, protocols, field);
     return c.json(await testStore(() => other(services, target)), 200);
   });
 };

@@ -27,7 +27,10 @@ export function writersOf(fork: ForkStep, key: string, steps: readonly Step[]): 
   );
 }
 
-/** The steps of a branch that write a key, those of branches inside it included. `depth` bounds the search when two steps are in branches of each other. */
+/**
+ * The steps of a branch that write a key, those of branches inside it included. `depth` bounds the search when two steps are
+ * in branches of each other.
+ */
 export function writersIn(branch: Branch, steps: readonly Step[], depth = 0): Writer[] {
   if (depth > limits.nesting) return [];
   return branch.steps.flatMap((id) => {

@@ -1,9 +1,9 @@
 import { nearestName } from "../../nearest-name.ts";
 
 /**
- * A placeholder in a template: `{input}` with an empty path, `{state.a.b}` with the path `["a", "b"]`, and in a loop
- * `{index}` and `{item.a}`, whose paths begin with their own name (`of` is `loop`). Spaces inside the braces do not matter. Other braces are
- * plain text.
+ * A placeholder in a template: `{input}` with an empty path, `{state.a.b}` with the path `["a", "b"]`, and in a loop `{index}`
+ * and `{item.a}`, whose paths begin with their own name (`of` is `loop`). Spaces inside the braces do not matter. Other braces
+ * are plain text.
  */
 export type Placeholder = {
   from: number;

@@ -40,8 +40,8 @@ export async function forgetMcpTask(sql: Sql, run: RunId, task: string): Promise
 }
 
 /**
- * Takes tasks whose runs have ended, so that a worker cancels them. A task of a live run is looked at again half a minute later, and so is one
- * that is taken: the worker that took it may have died. Of two callers one gets a task.
+ * Takes tasks whose runs have ended, so that a worker cancels them. A task of a live run is looked at again half a minute
+ * later, and so is one that is taken: the worker that took it may have died. Of two callers one gets a task.
  */
 export async function claimEndedMcpTasks(sql: Sql): Promise<EndedMcpTask[]> {
   const rows = await sql`

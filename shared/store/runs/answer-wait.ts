@@ -21,8 +21,8 @@ type StoredAnswer = z.infer<typeof StoredAnswer>;
 export type AnswerOutcome = { is: "answered"; run: SignalledRun } | { is: "voted" } | AnswerRefusal;
 
 /**
- * Why a wait takes no answer. `taken`: it has the answer `answer` of the key `by` already, or (null) it was closed without one. `voted_before`:
- * this person has answered already. `ended`: the run has ended. `unknown`: the tenant has no such wait.
+ * Why a wait takes no answer. `taken`: it has the answer `answer` of the key `by` already, or (null) it was closed without
+ * one. `voted_before`: this person has answered already. `ended`: the run has ended. `unknown`: the tenant has no such wait.
  */
 export type AnswerRefusal =
   | ({ is: "taken" } & Omit<StoredAnswer, "ended" | "taken">)

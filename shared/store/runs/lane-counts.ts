@@ -2,7 +2,10 @@ import { z } from "zod";
 import { Lane } from "../../contracts/run.ts";
 import type { Sql } from "../sql.ts";
 
-/** The runs of a lane, or the deliveries of the lane `webhooks`. `waiting`: queued and due; `delayed`: queued for later; ended ones: of the last 24 hours. */
+/**
+ * The runs of a lane, or the deliveries of the lane `webhooks`. `waiting`: queued and due; `delayed`: queued for later; ended
+ * ones: of the last 24 hours.
+ */
 const LaneCounts = z.object({
   lane: Lane,
   waiting: z.number(),

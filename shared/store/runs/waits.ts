@@ -117,7 +117,10 @@ export const Wait = z.object({
   answer: z.string().nullable(),
   /** For people: the id of a key, or of the run whose end is the answer. */
   answered_by: z.string().nullable(),
-  /** Of a question: the person who answered, as the client names them. An edge of an earlier version sends neither it nor the fields below. */
+  /**
+   * Of a question: the person who answered, as the client names them. An edge of an earlier version sends neither it nor the
+   * fields below.
+   */
   person: z.string().nullable().exactOptional(),
   votes: z.array(Vote).exactOptional(),
   /** Of a question: how often it has gone to a further group, and its prompt. */

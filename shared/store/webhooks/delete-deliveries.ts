@@ -6,8 +6,9 @@ import type { PendingQuery, Row, Sql } from "../sql.ts";
 const BATCH = 10_000;
 
 /**
- * Deletes deliveries that had their outcome longer ago than the lane `webhooks` keeps them, and of each tenant those beyond the number
- * that it keeps: the oldest ones. A tenant with a policy for its deliveries has its own time. A tenant's deliveries never take the place of another one's.
+ * Deletes deliveries that had their outcome longer ago than the lane `webhooks` keeps them, and of each tenant those beyond
+ * the number that it keeps: the oldest ones. A tenant with a policy for its deliveries has its own time. A tenant's deliveries
+ * never take the place of another one's.
  * @returns true when more may be left
  */
 export async function deleteDeliveries(sql: Sql): Promise<boolean> {

@@ -3,7 +3,10 @@ import { textOf } from "../json-fields.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import type { ProviderReport } from "../provider-report.ts";
 
-/** Notes the items of the content. Mistral writes thoughts as items, and takes them back in no other field: then the whole list goes back. */
+/**
+ * Notes the items of the content. Mistral writes thoughts as items, and takes them back in no other field: then the whole list
+ * goes back.
+ */
 export function noteItems(items: readonly JsonObject[], report: ProviderReport): void {
   for (const item of items) report.content = joined(report.content, item);
   if (items.some((item) => item["type"] !== "text") || report.opaque["content"] !== undefined)
