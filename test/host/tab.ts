@@ -1,6 +1,6 @@
 /** A page in Debian's Chromium that watches a run with `EventSource`, and the HTTP connections of that page. */
 import { createServer } from "node:http";
-import { chromium, type Browser, type Response } from "playwright-core";
+import { chromium, type Browser, type Page, type Response } from "playwright-core";
 import { z } from "zod";
 
 /**
@@ -13,7 +13,7 @@ export type Seen = z.infer<typeof Seen>;
 /** One request of the browser and the status of its response. `after` is its Last-Event-ID. */
 export type Connection = { status: number; after: string | undefined };
 
-const page = `<!doctype html><title>viewer</title><script>
+const PAGE = `<!doctype html><title>viewer</title><script>
   const seen = { ids: [], data: [], state: 0 };
   let source;
   function watch(url, closeOnDone) {
@@ -29,7 +29,7 @@ const page = `<!doctype html><title>viewer</title><script>
 
 export class Tabs {
   readonly #browser: Browser;
-  readonly #server = createServer((_, response) => response.end(page));
+  readonly #server = createServer((_, response) => response.end(PAGE));
   #address = "";
 
   private constructor(browser: Browser) {
@@ -53,17 +53,26 @@ export class Tabs {
 
   /** A new tab that watches `url`; with `closeOnDone` it closes its EventSource at the event `done`. */
   async watch(url: string, closeOnDone = false): Promise<Tab> {
-    const tab = await this.#browser.newPage();
+    const { page, connections } = await this.#open();
+    await page.evaluate(`watch(${JSON.stringify(url)}, ${closeOnDone})`);
+    return { look: async () => Seen.parse(await page.evaluate("look()")), connections };
+  }
+
+  /** A new tab that executes `script`, as a page of a product would that is not on the API's origin. */
+  async execute(script: string): Promise<{ page: Page } & Pick<Tab, "connections">> {
+    const tab = await this.#open();
+    await tab.page.addScriptTag({ content: script });
+    return tab;
+  }
+
+  async #open(): Promise<{ page: Page } & Pick<Tab, "connections">> {
+    const page = await this.#browser.newPage();
     const connections: Promise<Connection>[] = [];
-    tab.on("response", (answer) => {
+    page.on("response", (answer) => {
       if (answer.request().resourceType() === "eventsource") connections.push(connectionOf(answer));
     });
-    await tab.goto(this.#address);
-    await tab.evaluate(`watch(${JSON.stringify(url)}, ${closeOnDone})`);
-    return {
-      look: async () => Seen.parse(await tab.evaluate("look()")),
-      connections: () => Promise.all(connections),
-    };
+    await page.goto(this.#address);
+    return { page, connections: () => Promise.all(connections) };
   }
 
   async close(): Promise<void> {

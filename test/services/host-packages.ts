@@ -8,6 +8,8 @@ const packages = {
   pgbouncer: ["/usr/sbin/pgbouncer"],
   // For promtool.
   prometheus: ["/usr/bin/promtool"],
+  // The HTTP client of the documentation's Python snippet.
+  "python3-httpx": ["/usr/lib/python3/dist-packages/httpx/__init__.py"],
   // Older than the Postgres from npm, which accepts statements that older ones do not.
   postgresql: ["13", "14", "15", "16", "17"].map((major) => `/usr/lib/postgresql/${major}/bin/postgres`),
 };
