@@ -18,9 +18,9 @@ export function chatOf(
   const base = baseOf(run_id);
   return {
     images,
-    history: () => waitForStore(signal, () => deps.store.readChatHistory(session, base)),
+    history: () => waitForStore(run, signal, () => deps.store.readChatHistory(session, base)),
     saveSummary: async (summary) => {
-      await waitForStore(signal, () => deps.store.saveChatSummary(session, base, summary));
+      await waitForStore(run, signal, () => deps.store.saveChatSummary(session, base, summary));
     },
   };
 }

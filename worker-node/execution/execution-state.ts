@@ -71,8 +71,11 @@ export type ExecutionDeps = {
 
 /** How executions reach the queue for the runs that they start. */
 export type ChildStarts = {
-  /** Whether a child may be started now, by the limits that hold for every run of the tenant. It never throws. */
-  admit(child: JobName): Promise<ChildAdmission>;
+  /**
+   * Whether a child may be started now, by the limits that hold for every run of the tenant. It never throws. `traceparent`: that of
+   * the run that starts it.
+   */
+  admit(child: JobName, traceparent?: string | null): Promise<ChildAdmission>;
   /** Gives a place back that no run will take. It returns at once; what is lost lapses. */
   giveBack(child: JobName): void;
   /** Enqueues runs that have become due, and tells the workers of those that run. It returns at once; what is lost is repaired. */
