@@ -48,15 +48,18 @@ export const log = {
   flush,
 };
 
+/** What a log line says of its run. `tenant_id` absent: an edge of an earlier version has not sent it. */
+export type AboutRun = {
+  run_id: string;
+  tenant_id?: string | undefined;
+  traceparent?: string | null | undefined;
+};
+
 /**
  * The fields of every line about a run: its id, its tenant and, as far as it is known, its trace. A run without a trace has no
  * `trace_id`.
  */
-export function aboutRun(run: {
-  run_id: string;
-  tenant_id: string;
-  traceparent?: string | null | undefined;
-}) {
+export function aboutRun(run: AboutRun) {
   const { run_id, tenant_id, traceparent } = run;
   return { run: run_id, tenant: tenant_id, trace_id: traceIdOf(traceparent) };
 }

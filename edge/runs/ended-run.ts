@@ -1,6 +1,7 @@
 import type { Context } from "hono";
 import { TERMINAL } from "../../shared/contracts/run.ts";
-import { log, messageOf } from "../../shared/log.ts";
+import { aboutRun, log, messageOf } from "../../shared/log.ts";
+import { currentTraceparent } from "../tracing/current-span.ts";
 import type { FoundRun } from "../../shared/store/runs/read-runs.ts";
 import type { ApiEnv } from "../http/api.ts";
 import { pause } from "../http/pause.ts";
@@ -41,7 +42,9 @@ async function streamEnd(c: Context<ApiEnv>, row: FoundRun, signal: AbortSignal)
     for (let read = await reader?.read(); read?.done === false; read = await reader?.read());
   } catch (error) {
     if (signal.aborted) return;
-    log.warn("run.wait_stream_failed", { run, tenant, message: messageOf(error) });
+    // The trace of the request that waits: that of the run too, if the request has started it.
+    const about = aboutRun({ run_id: run, tenant_id: tenant, traceparent: currentTraceparent() });
+    log.warn("run.wait_stream_failed", { ...about, message: messageOf(error) });
   } finally {
     signal.removeEventListener("abort", stop);
   }

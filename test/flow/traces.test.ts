@@ -2,6 +2,7 @@
 import { createServer } from "node:http";
 import type { IncomingHttpHeaders, Server } from "node:http";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import { bodyOf, runPath } from "../edge/app.ts";
 import { startCollector } from "../services/otlp/collector.ts";
@@ -50,8 +51,8 @@ afterAll(async () => {
   server.close();
 });
 
-const startWorker = (id: string) =>
-  api.startWorker(id, { EGRESS_ALLOW: "127.0.0.1", OTLP_ENDPOINT: collector.grpcUrl });
+const startWorker = (id: string, env: Record<string, string> = {}) =>
+  api.startWorker(id, { EGRESS_ALLOW: "127.0.0.1", OTLP_ENDPOINT: collector.grpcUrl, ...env });
 
 /** Starts a run of these steps with the client's context. @returns its id, and the context of the response */
 async function start(id: string, steps: JsonObject[], body: JsonObject = {}) {
@@ -226,4 +227,41 @@ test("a takeover is linked to the execution of the worker that died", async () =
     { traceId: CLIENT.traceId, spanId: expect.stringMatching(/^[0-9a-f]{16}$/) },
   ]);
   expect(second?.links[0]?.spanId).not.toBe(second?.spanId);
+});
+
+// Fails when content needs more than the switch, or when the switch opens more than the calls' own spans.
+test("with OTLP_CONTENT=on the spans of calls, and no others, hold what was sent and said", async () => {
+  await Promise.all(api.workers.map((worker) => worker.stop("SIGTERM")));
+  await startWorker("content", { OTLP_CONTENT: "on" });
+  const { run } = await start(
+    "orch_content",
+    [
+      { id: "a", name: "A", type: "tool", forced_tool: "lookup", output_key: "x", next_step_id: "b" },
+      { id: "b", name: "B", type: "llm", model: "demo/fast", prompt_template: "canary-of-the-prompt" },
+    ],
+    { message: "canary-of-the-message" },
+  );
+  expect(await untilEnd(api, run)).toBe("completed");
+  const [execution] = await untilExecutions(run, 1);
+  const call = (name: string) =>
+    collector.span(name, (span) => span.name === name && JSON.stringify(span.attributes).includes("canary"));
+  expect((await call("execute_tool lookup")).attributes).toMatchObject({
+    "gen_ai.tool.call.arguments": "{}",
+    "gen_ai.tool.call.result": '{"found":"canary-of-the-answer"}',
+  });
+  const chat = (await call("chat fast")).attributes;
+  const Messages = z.array(
+    z.object({ role: z.string(), parts: z.array(z.looseObject({ type: z.string() })) }),
+  );
+  const messagesOf = (name: string) => Messages.parse(JSON.parse(String(chat[name])));
+  expect(messagesOf("gen_ai.input.messages").at(-1)?.parts).toContainEqual({
+    type: "text",
+    content: expect.stringContaining("canary-of-the-prompt"),
+  });
+  expect(messagesOf("gen_ai.output.messages")).toMatchObject([
+    { role: "assistant", parts: [{ type: "text" }] },
+  ]);
+  const others = collector.spans.filter(({ name }) => !/^(execute_tool|chat) /.test(name));
+  expect(others).toContainEqual(execution);
+  expect(JSON.stringify(others)).not.toMatch(/canary/);
 });

@@ -7,6 +7,8 @@ import { z } from "zod";
 import { projectFolder, type Program } from "../../local/processes/programs.ts";
 import { series } from "../../shared/metrics.ts";
 import { secrets } from "../deploy/compose.ts";
+import { startCollector } from "../services/otlp/collector.ts";
+import type { Collector } from "../services/otlp/collector.ts";
 import { startRedis } from "../services/services.ts";
 import { until } from "../services/waiting.ts";
 import { startDebianPostgres } from "./debian-postgres.ts";
@@ -16,6 +18,7 @@ import { startDeployedPgBouncer } from "./pgbouncer.ts";
 const ends: (() => Promise<unknown> | void)[] = [];
 const programs = new Map<ProgramName, Program>();
 let image: Image;
+let collector: Collector;
 
 /** The stores of compose.yaml, with its users and passwords. */
 async function startStores(): Promise<{ redis: number; postgres: number; pgbouncer: number }> {
@@ -53,7 +56,11 @@ beforeAll(async () => {
   const [packed, stores] = await Promise.all([packBesideDevVars(), startStores()]);
   image = packed;
   ends.push(() => image.remove());
-  await image.connect(stores);
+  collector = await startCollector();
+  ends.push(() => collector.stop());
+  const portOf = (url: string) => Number(new URL(url).port);
+  const { grpcUrl, httpUrl } = collector;
+  await image.connect({ ...stores, otlpGrpc: portOf(grpcUrl), otlpHttp: portOf(httpUrl) });
 }, 120_000);
 afterAll(async () => {
   await Promise.all([...programs.values()].map((program) => program.stop()));
@@ -126,6 +133,15 @@ test("a run completes with sandboxed code and a large value, which the edge read
   );
   const artifacts = await request("GET", `${path}/artifacts`, key);
   expect(await artifacts.text()).toContain("100002");
+});
+
+// The image has a package of its own beside the bundles for what cannot be bundled: a module that is missing there ends in no span.
+test("worker and edge of the image send the spans of that run to the collector", async () => {
+  const sent = (name: string) => collector.span(name, (span) => span.name === name);
+  const request = await sent("POST /api/v2/orchestrations/:id/run");
+  const step = await sent("step large");
+  expect(step.traceId).toBe(request.traceId);
+  expect(step.service).not.toBe(request.service);
 });
 
 test("each series that the alerts, the dashboard and the autoscaler name is in the metrics of edge or worker", async () => {

@@ -17,8 +17,21 @@ import type { Command } from "../../local/processes/child.ts";
 /** `output`: what the program wrote to its standard output. */
 export type Ended = { code: unknown; output: string; errors: string };
 
-/** The stores' ports by the names that compose.yaml gives them. */
-export type StorePorts = { redis: number; postgres: number; pgbouncer: number };
+/** The ports of stores by the names that compose.yaml gives them, and those of a collector of traces. */
+export type Ports = {
+  redis: number;
+  postgres: number;
+  pgbouncer: number;
+  otlpGrpc: number;
+  otlpHttp: number;
+};
+
+/** What `.env` has. */
+const environment = {
+  ...secrets,
+  OTLP_ENDPOINT: "http://collector:4317",
+  OTLP_HTTP_ENDPOINT: "http://collector:4318",
+};
 
 /** The log event with which each program says that it is ready. */
 const ready = { worker: "worker.ready", "redis-rest": "redis_rest.listening", edge: "edge.listening" };
@@ -47,7 +60,7 @@ export class Image {
   }
 
   /** Decides the address of each service. */
-  async connect(stores: StorePorts): Promise<void> {
+  async connect(ports: Ports): Promise<void> {
     const own = [
       ["worker", 9000],
       ["redis-rest", 8079],
@@ -61,10 +74,12 @@ export class Image {
       this.#addresses.push([String(port), String(free)]);
     }
     this.#addresses.push(
-      ["redis:6379", `127.0.0.1:${stores.redis}`],
-      ["postgres:5432", `127.0.0.1:${stores.postgres}`],
+      ["redis:6379", `127.0.0.1:${ports.redis}`],
+      ["postgres:5432", `127.0.0.1:${ports.postgres}`],
       // Debian's PgBouncer is older than the one of compose.yaml, and keeps no named statements.
-      ["pgbouncer:6432/synapse", `127.0.0.1:${stores.pgbouncer}/synapse?prepare=false`],
+      ["pgbouncer:6432/synapse", `127.0.0.1:${ports.pgbouncer}/synapse?prepare=false`],
+      ["collector:4317", `127.0.0.1:${ports.otlpGrpc}`],
+      ["collector:4318", `127.0.0.1:${ports.otlpHttp}`],
     );
   }
 
@@ -94,7 +109,7 @@ export class Image {
   }
 
   #service(name: ProgramName) {
-    const service = readCompose(secrets).services[name];
+    const service = readCompose(environment).services[name];
     if (!service) throw new Error(`compose.yaml has no service ${name}`);
     return service;
   }

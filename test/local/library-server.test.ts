@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { createEgress } from "../../worker-node/outbound/egress-guard.ts";
 import { McpTools } from "../../worker-node/tools/mcp/mcp-tools.ts";
 import { startSearchServer } from "../../local/demo/search-server.ts";
-import { RunId } from "../../shared/contracts/ids.ts";
+import { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import { refusingStore } from "../worker-node/fakes.ts";
 
 test("the demo's MCP server finds books, and asks a person before it reserves one", async () => {
@@ -24,6 +24,7 @@ test("the demo's MCP server finds books, and asks a person before it reserves on
     const call = (tool: string, args: Record<string, string>) =>
       tools.call({
         runId: RunId.parse("run_2483e1773407_1780499750067"),
+        tenantId: TenantId.parse("acme"),
         tool: {
           tool_type: "mcp",
           name: tool,

@@ -103,8 +103,17 @@ export class FakeStore {
       silences: 0,
       silent_after: Infinity,
     });
-    const { attempt, event_seq, signals, correlation_id, journal_bytes } = row;
-    return { run_id, attempt, event_seq, signals, correlation_id, journal_bytes, has_budget: false };
+    const { tenant_id, attempt, event_seq, signals, correlation_id, journal_bytes } = row;
+    return {
+      run_id,
+      tenant_id,
+      attempt,
+      event_seq,
+      signals,
+      correlation_id,
+      journal_bytes,
+      has_budget: false,
+    };
   }
 
   /** The entries of a run that were committed, in order. */

@@ -25,7 +25,8 @@ export function mcpCalls(stored: JsonObject, step: Step, context: StepContext): 
     for (;;) {
       const answers =
         pending === null ? {} : await answersOf(pending, { call, tool: parsed.data, step, context });
-      const request = { runId: context.runId, tool: stored, args: call.args, effectKey, pending, answers };
+      const { runId, tenantId } = context;
+      const request = { runId, tenantId, tool: stored, args: call.args, effectKey, pending, answers };
       const outcome = await goOn(pending, () =>
         context.tools.callMcp({ ...request, signal: context.signal }),
       );

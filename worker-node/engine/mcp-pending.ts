@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { RunId } from "../../shared/contracts/ids.ts";
+import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import { JsonRecord } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
@@ -45,6 +45,8 @@ export type McpAnswer = { action: "accept" | "decline" | "cancel"; content?: Jso
  */
 export type McpRequest = {
   runId: RunId;
+  /** For log lines: the run's. */
+  tenantId: TenantId;
   tool: JsonObject;
   args: Json;
   effectKey: string;

@@ -4,8 +4,7 @@ import type { ChatHistory, Summary } from "../../shared/contracts/chat.ts";
 import type { FormField } from "../../shared/contracts/definition/human.ts";
 import type { LeafStep, Step, StepOf } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
-import type { RunId } from "../../shared/contracts/ids.ts";
-import type { TenantId } from "../../shared/contracts/ids.ts";
+import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { EndRecord, ForkRecord, Usage } from "../../shared/contracts/journal-entry.ts";
 import type { NewArtifact } from "../../shared/store/files/new-artifact.ts";
@@ -37,6 +36,7 @@ export type Forker<Type extends "parallel" | "loop"> = {
 /** Everything that a step can reach while it runs. The engine uses nothing else: no clock, no network, no store. */
 export type StepContext = {
   runId: RunId;
+  tenantId: TenantId;
   /** `run:step path:visit`: the beginning of every effect key. */
   effectBase: string;
   /**

@@ -69,7 +69,7 @@ export async function reserveCall(
       signal.throwIfAborted();
       return deps.store.reserveInBudgets(wanted);
     };
-    const reply = await waitForStore(signal, () => turns.take(run.tenant_id, reserve));
+    const reply = await waitForStore(run, signal, () => turns.take(run.tenant_id, reserve));
     switch (reply.outcome) {
       case "free":
         return { ...current, reserved: null };

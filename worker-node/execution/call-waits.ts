@@ -69,7 +69,9 @@ export class CallWaits {
   async ask({ call, prompt, fields, timeoutMs, event }: CallQuestion): Promise<CallAnswer> {
     const { state, step, track, signal } = this.#visit;
     const id = this.#waitId(call);
-    const [wait] = await waitForStore(signal, () => state.deps.store.readWaits(state.run.run_id, [id]));
+    const [wait] = await waitForStore(state.run, signal, () =>
+      state.deps.store.readWaits(state.run.run_id, [id]),
+    );
     if (wait === undefined) {
       this.#newWaits.push({
         wait_id: id,
@@ -118,7 +120,9 @@ export class CallWaits {
     const { state, track, signal } = this.#visit;
     const earlierId = call === "" ? track.waitId : null;
     const ids = earlierId === null || earlierId === id ? [id] : [id, earlierId];
-    const waits = await waitForStore(signal, () => state.deps.store.readWaits(state.run.run_id, ids));
+    const waits = await waitForStore(state.run, signal, () =>
+      state.deps.store.readWaits(state.run.run_id, ids),
+    );
     const own = waits.find(({ wait_id }) => wait_id === id);
     if (own !== undefined) return own;
     return waits.find((wait) => wait.state === "answered" && endOf(wait).status === "completed") ?? null;
@@ -144,7 +148,7 @@ export class CallWaits {
   async #cancel(child: RunId): Promise<void> {
     const { state, signal } = this.#visit;
     const { deps, run } = state;
-    const cancelled = await waitForStore(signal, () => deps.store.cancelChild(run.run_id, child));
+    const cancelled = await waitForStore(run, signal, () => deps.store.cancelChild(run.run_id, child));
     if (cancelled) deps.children.notify([cancelled]);
   }
 

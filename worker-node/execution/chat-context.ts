@@ -20,9 +20,9 @@ export function chatOf(
   return {
     images,
     attached: () => Promise.all(attachments.map((file) => loadAttached(deps.files, file))),
-    history: () => waitForStore(signal, () => deps.store.readChatHistory(session, base)),
+    history: () => waitForStore(run, signal, () => deps.store.readChatHistory(session, base)),
     saveSummary: async (summary) => {
-      await waitForStore(signal, () => deps.store.saveChatSummary(session, base, summary));
+      await waitForStore(run, signal, () => deps.store.saveChatSummary(session, base, summary));
     },
   };
 }

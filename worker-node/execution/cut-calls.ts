@@ -55,7 +55,7 @@ export function afterCrash(
     const name = deps.prices.nameOf(request.model);
     if (name === null || state.resumed.has(path)) return models.generate(request);
     const read = () => deps.store.readCutText(run.run_id, run.attempt, path);
-    const texts = cutTextsOf(await waitForStore(signal, read), path);
+    const texts = cutTextsOf(await waitForStore(run, signal, read), path);
     state.resumed.add(path);
     const last = texts.at(-1);
     if (last === undefined) return models.generate(request);

@@ -60,7 +60,7 @@ export async function endRun(
   const large = largeValuesAt(state, `end.${run.attempt}`);
   // Beyond any limit of the run: without its answer the history would be wrong for ever.
   const reply = await state.reply?.row(status === "completed", (of) =>
-    waitForStore(new AbortController().signal, () => state.deps.store.readTurnText(of)),
+    waitForStore(run, new AbortController().signal, () => state.deps.store.readTurnText(of)),
   );
   const closing = endEvents({ run_id: run.run_id, steps }, record, progress);
   const outcome = await runLog.append({

@@ -94,7 +94,7 @@ async function walkRun(state: ExecutionState, signal: AbortSignal): Promise<Endi
   if (journalTooLarge)
     return run.cancel ? endRun(state, "cancelled") : failRun(state, { ...journalTooLarge, step_id: null });
   const { definition_tenant, orchestration_id, definition_version } = run;
-  const pinned = await waitForStore(signal, () =>
+  const pinned = await waitForStore(run, signal, () =>
     deps.definitions.orchestration(definition_tenant, orchestration_id, definition_version),
   );
   const definition = withinLimits(pinned, run, timeout_seconds);
@@ -165,7 +165,7 @@ async function unpricedStep(
 }
 
 async function inputOf(run: ClaimedRun, deps: ExecutionDeps, signal: AbortSignal): Promise<RunInput> {
-  const text = run.input ?? (await waitForStore(signal, () => deps.store.readInput(run.run_id)));
+  const text = run.input ?? (await waitForStore(run, signal, () => deps.store.readInput(run.run_id)));
   return RunInput.parse(JSON.parse(text ?? "null"));
 }
 

@@ -72,8 +72,11 @@ export type ExecutionDeps = {
 
 /** How executions reach the queue for the runs that they start. */
 export type ChildStarts = {
-  /** Whether a child may be started now, by the limits that hold for every run of the tenant. It never throws. */
-  admit(child: JobName): Promise<ChildAdmission>;
+  /**
+   * Whether a child may be started now, by the limits that hold for every run of the tenant. It never throws. `traceparent`: that of
+   * the run that starts it.
+   */
+  admit(child: JobName, traceparent?: string | null): Promise<ChildAdmission>;
   /** Gives a place back that no run will take. It returns at once; when the call fails, the place lapses. */
   giveBack(child: JobName): void;
   /**

@@ -44,7 +44,7 @@ export function withKeptAnswers(visit: PaidVisit, { mayTake, answers, signal }: 
       if (name === null) return models.generate(request);
       const request_hash = await hashOf(name, request);
       const wanted = { tenant_id: run.tenant_id, request_hash, ttl_seconds };
-      const kept = mayTake ? await waitForStore(signal, () => deps.store.readKeptAnswer(wanted)) : null;
+      const kept = mayTake ? await waitForStore(run, signal, () => deps.store.readKeptAnswer(wanted)) : null;
       if (kept !== null) {
         const model = `${name.provider}/${name.model}`;
         const age_seconds = Math.round(kept.age_ms / 1_000);

@@ -8,7 +8,7 @@ export async function readProgress(state: ExecutionState, signal: AbortSignal): 
   const { run, deps, initial, runLog } = state;
   const upto = runLog.knownSeq;
   const read = (after: number) =>
-    waitForStore(signal, () => deps.store.readStoredPage(run.run_id, after, upto));
+    waitForStore(run, signal, () => deps.store.readStoredPage(run.run_id, after, upto));
   state.progress =
     upto === 0
       ? initialProgress(initial)

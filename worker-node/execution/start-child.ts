@@ -38,7 +38,7 @@ export async function startChild(visit: Visit, waitId: string, request: ChildReq
   await deps.confirm(run, signal);
   const run_id = childRunId(run.run_id, waitId);
   const name = { run: run_id, tenant: run.tenant_id };
-  const admission = await deps.children.admit(name);
+  const admission = await deps.children.admit(name, run.traceparent);
   signal.throwIfAborted();
   if (admission.is === "wait") return admission;
   const child: NewChild = {
@@ -52,7 +52,7 @@ export async function startChild(visit: Visit, waitId: string, request: ChildReq
     ...(visit.span && { traceparent: visit.span.traceparent }),
   };
   const parent = { run_id: run.run_id, owner: deps.owner, attempt: run.attempt };
-  const started = await waitForStore(signal, () => deps.store.startChild(parent, child));
+  const started = await waitForStore(run, signal, () => deps.store.startChild(parent, child));
   if (started.is !== "started") deps.children.giveBack(name);
   switch (started.is) {
     case "started":

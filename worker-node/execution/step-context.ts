@@ -81,6 +81,7 @@ export function contextOf(
   );
   return {
     runId: run.run_id,
+    tenantId: tenant,
     message,
     state: track.state,
     load,
@@ -99,10 +100,10 @@ export function contextOf(
       return { ...runFiles(deps, run, at, own, signal), written: own };
     },
     // Reads that wait for the store: an unreachable store uses up no try of the step.
-    agent: (id) => waitForStore(trackSignal, () => agentOf(definitions, run, id)),
+    agent: (id) => waitForStore(run, trackSignal, () => agentOf(definitions, run, id)),
     chat: chatOf(state, scope, trackSignal),
-    tool: (name) => waitForStore(trackSignal, () => definitions.named("tools", tenant, name)),
-    mcpServer: (name) => waitForStore(trackSignal, () => definitions.mcpServer(tenant, name)),
+    tool: (name) => waitForStore(run, trackSignal, () => definitions.named("tools", tenant, name)),
+    mcpServer: (name) => waitForStore(run, trackSignal, () => definitions.mcpServer(tenant, name)),
     confirm: () => deps.confirm(run, trackSignal),
     checkCost: () => void spent(),
     child: (request) => {

@@ -120,7 +120,7 @@ async function readThrough(
   signal: AbortSignal,
 ): Promise<Wait | undefined> {
   for (;;) {
-    const [wait] = await waitForStore(signal, () => deps.store.readWaits(run.run_id, [id]));
+    const [wait] = await waitForStore(run, signal, () => deps.store.readWaits(run.run_id, [id]));
     const restMs = wait?.kind === "timer" && wait.state === "open" ? wait.due_in_ms : null;
     if (restMs === null || restMs > REST_MS) return wait;
     const ms = Math.ceil(Math.max(1, restMs));

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { log, messageOf } from "../../shared/log.ts";
+import { aboutRun, log, messageOf } from "../../shared/log.ts";
+import type { AboutRun } from "../../shared/log.ts";
 import { TerminalError } from "../engine/step-errors.ts";
 import { judgeStatement } from "../clients/sqlstate.ts";
 import { within } from "./stop.ts";
@@ -12,6 +13,7 @@ const PAUSE_MS = 500;
  * @throws TerminalError `unreadable` when the stored text itself is the reason that it cannot be read
  */
 export async function waitForStore<Answer>(
+  run: AboutRun,
   signal: AbortSignal,
   read: () => Promise<Answer>,
 ): Promise<Answer> {
@@ -21,7 +23,7 @@ export async function waitForStore<Answer>(
     } catch (error) {
       if (signal.aborted || error instanceof TerminalError) throw error;
       if (judgeStatement(error) === "data") throw unreadable(error);
-      log.warn("run.store_read_failed", { message: messageOf(error) });
+      log.warn("run.store_read_failed", { ...aboutRun(run), message: messageOf(error) });
       await within(signal, sleep(PAUSE_MS));
     }
   }

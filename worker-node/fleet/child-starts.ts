@@ -1,4 +1,4 @@
-import { log, messageOf } from "../../shared/log.ts";
+import { aboutRun, log, messageOf } from "../../shared/log.ts";
 import { jobOf } from "../../shared/queue/job.ts";
 import type { JobName } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
@@ -18,12 +18,13 @@ type ChildStartsDeps = {
 /** The queue for runs that other runs start or wait for: the admission of docs/protocol.md 5.1, and the wake-ups of 5.15. */
 export function childStarts({ queue, maxDepth, isolation, hint }: ChildStartsDeps): ChildStarts {
   return {
-    async admit(child: JobName) {
+    async admit({ run, tenant }: JobName, traceparent) {
       try {
-        const [verdict] = await queue.admit([child], maxDepth);
+        const [verdict] = await queue.admit([{ run, tenant }], maxDepth);
         return admissionOf(verdict, isolation);
       } catch (error) {
-        log.info("child.not_admitted", { run: child.run, tenant: child.tenant, message: messageOf(error) });
+        const about = aboutRun({ run_id: run, tenant_id: tenant, traceparent });
+        log.info("child.not_admitted", { ...about, message: messageOf(error) });
         return waitFor(5_000, "the queue cannot be reached");
       }
     },

@@ -141,7 +141,7 @@ export class Executions {
         log.info("run.execution_ended", { ...about, attempt, ending: ending.is });
         // Untracked before the queue is updated: a renewal in between would take the lease again.
         tracked.untrack(run);
-        return this.#deps.ended.onEnd(job, ending);
+        return this.#deps.ended.onEnd(job, ending, about);
       })
       .then(() => this.#wakeNextTurn(claimed))
       .catch((error: unknown) => log.error("run.ending_failed", { ...about, message: messageOf(error) }))
@@ -188,7 +188,7 @@ async function handBack(
     await queue.release(waiting, owner);
     for (const { about, reason } of released) log.info("run.handed_back", { ...about, reason });
   } catch (error) {
-    log.warn("run.hand_back_failed", { message: messageOf(error) });
+    for (const { about } of runs) log.warn("run.hand_back_failed", { ...about, message: messageOf(error) });
   }
 }
 
@@ -212,8 +212,8 @@ export class EndedRuns {
     this.#deps = deps;
   }
 
-  /** Finishes or releases the job of a run after its execution. The run's lease is not renewed any more. */
-  async onEnd(job: Job, ending: Ending): Promise<void> {
+  /** Finishes or releases the job of a run after its execution. The run's lease is not renewed any more. `about`: the run, for log lines. */
+  async onEnd(job: Job, ending: Ending, about: LogFields): Promise<void> {
     const { owner, queue } = this.#deps;
     const shard = queueShardOf(job.tenant, queue.shards);
     if (ending.is === "ended") {
@@ -223,7 +223,7 @@ export class EndedRuns {
       const parked = { ...job, status: ending.status, delayMs: ending.delayMs };
       await queue.release([parked], owner).catch((error: unknown) => {
         // Its lease lapses, and the reconciler enqueues the run when it is due.
-        log.warn("run.release_failed", { run: job.run, tenant: job.tenant, message: messageOf(error) });
+        log.warn("run.release_failed", { ...about, message: messageOf(error) });
       });
     }
   }

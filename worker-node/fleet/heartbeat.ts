@@ -1,5 +1,5 @@
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
-import { log, messageOf } from "../../shared/log.ts";
+import { aboutRun, log, messageOf } from "../../shared/log.ts";
 import type { Job } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import type { StateStore } from "../../shared/store/state.ts";
@@ -205,12 +205,13 @@ export class Heartbeat {
     );
     if (lasting.length === 0) return;
     try {
-      const returned = await store.handBack(owner, lasting);
-      for (const run of returned) {
-        log.warn("run.handed_back", { run, reason: "the reply of its claim was lost" });
+      const returned = new Set(await store.handBack(owner, lasting));
+      for (const run of lasting.filter(({ run_id }) => returned.has(run_id))) {
+        log.warn("run.handed_back", { ...aboutRun(run), reason: "the reply of its claim was lost" });
       }
     } catch (error) {
-      log.warn("run.hand_back_failed", { message: messageOf(error) });
+      for (const run of lasting)
+        log.warn("run.hand_back_failed", { ...aboutRun(run), message: messageOf(error) });
     }
   }
 }

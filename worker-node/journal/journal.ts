@@ -158,7 +158,7 @@ export class Journal {
   async #halve(batch: InFlight[], error: unknown, wasTried: boolean): Promise<void> {
     const [only] = batch;
     if (batch.length === 1 && only) {
-      log.error("journal.entry_rejected", { run: only.entry.run_id, message: messageOf(error) });
+      log.error("journal.entry_rejected", { ...only.log.about, message: messageOf(error) });
       this.#finish(only, { is: "rejected", message: "the step's result cannot be stored" });
       return;
     }

@@ -3,6 +3,8 @@ import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import { whenJournalTooLarge } from "../../shared/journal/size-limits.ts";
+import { aboutRun } from "../../shared/log.ts";
+import type { LogFields } from "../../shared/log.ts";
 import { writeLines } from "../../shared/events/lines.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { eventCountOf, writtenBy } from "../../shared/store/journal/new-entry.ts";
@@ -21,7 +23,15 @@ const DEADLINE_SLACK_MS = 30_000;
 /** What the log needs to know of its run: the fence, and what the run had when this worker claimed it. */
 export type LoggedRun = Pick<
   ClaimedRun,
-  "run_id" | "attempt" | "event_seq" | "signals" | "correlation_id" | "journal_bytes" | "has_budget"
+  | "run_id"
+  | "tenant_id"
+  | "traceparent"
+  | "attempt"
+  | "event_seq"
+  | "signals"
+  | "correlation_id"
+  | "journal_bytes"
+  | "has_budget"
 >;
 
 /** An entry as an execution appends it: the run log adds the fence and writes the events as lines. */
@@ -74,6 +84,11 @@ export class RunLog {
 
   get run(): RunId {
     return this.#run.run_id;
+  }
+
+  /** Its run, for log lines. */
+  get about(): LogFields {
+    return aboutRun(this.#run);
   }
 
   /** The number of the last committed event. */

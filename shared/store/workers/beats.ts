@@ -35,6 +35,9 @@ export const OwnedRun = z.object({
   cancel: z.boolean(),
   /** A budget applies to the run. An edge of a version without budgets does not send it. */
   has_budget: z.boolean().default(false),
+  /** For log lines. An edge of an earlier version does not say them. */
+  tenant_id: z.string().exactOptional(),
+  traceparent: z.string().nullable().exactOptional(),
 });
 export type OwnedRun = z.infer<typeof OwnedRun>;
 
@@ -70,6 +73,7 @@ export async function beat(sql: Sql, worker: Beat): Promise<BeatReply> {
     )
     select silences, drain, (select coalesce(json_object_agg(lane, settings), '{}') from lanes) as lanes, (
       select coalesce(json_agg(json_build_object('run_id', run_id, 'attempt', attempt, 'signals', signals,
+        'tenant_id', tenant_id, 'traceparent', traceparent,
         'cancel', cancel_requested_at is not null, 'has_budget', exists (select from budgets) and has_budget(tenant_id, orchestration_id, end_user))), '[]')
       from runs where owner = ${worker.incarnation} and status = 'running') as owned
     from beaten`;

@@ -1,5 +1,5 @@
 import { isFork, parseOrchestration } from "../../../shared/contracts/definition/index.ts";
-import { RunId } from "../../../shared/contracts/ids.ts";
+import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { refusingFiles } from "../fakes.ts";
 import type { LeafStep, Orchestration } from "../../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../../shared/contracts/event.ts";
@@ -127,6 +127,7 @@ export function fakeContext(given: {
   };
   const context: StepContext = {
     runId: RunId.parse("run_2483e1773407_1780499750067"),
+    tenantId: TenantId.parse("acme"),
     effectBase: "run_1:s:1",
     effectSuffix: "",
     message: given.message ?? "the message",

@@ -229,7 +229,9 @@ describe("a beat", () => {
   test("hands back a run that all beats of `strayMs` name and that is not executed here", async () => {
     const { heartbeat, replies, handedBack } = openLeaseRenewal();
     const run = newRunId(Date.now());
-    replies.owned = [owned(run)];
+    const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    replies.owned = [owned(run, { tenant_id: "acme", traceparent })];
+    const logged = vi.spyOn(console, "error").mockImplementation(() => {});
     await heartbeat.beat();
     await vi.advanceTimersByTimeAsync(workerTiming.strayMs - 1);
     await heartbeat.beat();
@@ -237,6 +239,9 @@ describe("a beat", () => {
     await vi.advanceTimersByTimeAsync(1);
     await heartbeat.beat();
     expect(handedBack).toEqual([run]);
+    const about = `"run":"${run}","tenant":"acme","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736"`;
+    expect(logged).toHaveBeenCalledWith(expect.stringMatching(`"event":"run.handed_back",${about}`));
+    logged.mockRestore();
   });
 
   // Fails when strays are compared by run alone: the second attempt was named once.

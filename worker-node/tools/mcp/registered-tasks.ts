@@ -1,3 +1,4 @@
+import type { AboutRun } from "../../../shared/log.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import type { McpOutcome, McpPending, McpRequest } from "../../engine/mcp-pending.ts";
 import { ToolRejection } from "../../engine/step-errors.ts";
@@ -18,16 +19,12 @@ export class RegisteredTasks {
     this.#store = store;
   }
 
-  async register(
-    { is, ...outcome }: McpOutcome,
-    { runId, signal }: McpRequest,
-    to: ReachedServer,
-  ): Promise<void> {
+  async register({ is, ...outcome }: McpOutcome, request: McpRequest, to: ReachedServer): Promise<void> {
     const task = is === "waits" && "pending" in outcome ? outcome.pending.task : null;
     if (task === null) return;
     const { owner, name: server_id } = to.access.used;
-    const row = { run_id: runId, task_id: task.id, session_id: task.session, owner, server_id };
-    await waitForStore(signal, () => this.#store.saveMcpTask(row));
+    const row = { run_id: request.runId, task_id: task.id, session_id: task.session, owner, server_id };
+    await waitForStore(aboutCall(request), request.signal, () => this.#store.saveMcpTask(row));
   }
 
   /** Polls the task of a call once. A task that takes too long is cancelled. @throws as `goOnWithTask`, and `mcp_task_timeout` */
@@ -35,7 +32,8 @@ export class RegisteredTasks {
     const { cancelTask, goOnWithTask, isOverdue } = await import("./tasks.ts");
     const { server } = reached.access;
     const { id } = pending.task;
-    const forget = () => waitForStore(request.signal, () => this.#store.forgetMcpTask(request.runId, id));
+    const forget = () =>
+      waitForStore(aboutCall(request), request.signal, () => this.#store.forgetMcpTask(request.runId, id));
     if (isOverdue(pending.task, server, Date.now())) {
       await cancelTask(id, reached);
       await forget();
@@ -52,6 +50,10 @@ export class RegisteredTasks {
       throw error;
     }
   }
+}
+
+function aboutCall({ runId, tenantId, traceparent }: McpRequest): AboutRun {
+  return { run_id: runId, tenant_id: tenantId, traceparent };
 }
 
 export function hasTask(pending: McpPending): pending is PendingTask {

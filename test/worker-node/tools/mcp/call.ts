@@ -1,4 +1,4 @@
-import { RunId } from "../../../../shared/contracts/ids.ts";
+import { RunId, TenantId } from "../../../../shared/contracts/ids.ts";
 import type { Json, JsonObject } from "../../../../shared/contracts/json.ts";
 import type { McpTools } from "../../../../worker-node/tools/mcp/mcp-tools.ts";
 
@@ -10,6 +10,7 @@ export async function valueOf(tools: McpTools, tool: JsonObject, args: JsonObjec
   const signal = new AbortController().signal;
   const request = {
     runId: RunId.parse("run_2483e1773407_1780499750067"),
+    tenantId: TenantId.parse("acme"),
     tool,
     args,
     effectKey: KEY,

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from "vitest";
-import { RunId } from "../../../../shared/contracts/ids.ts";
+import { RunId, TenantId } from "../../../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../../../shared/contracts/json.ts";
 import type { McpTaskRow } from "../../../../shared/store/definitions/mcp-tasks.ts";
 import type { McpAnswer, McpOutcome, McpPending } from "../../../../worker-node/engine/mcp-pending.ts";
@@ -51,6 +51,7 @@ function worker(url: string, more: JsonObject = {}) {
     const tool = { tool_type: "mcp", name: `srv__${name}`, tool: name, description: "", server };
     return tools.call({
       runId: RunId.parse("run_2483e1773407_1780499750067"),
+      tenantId: TenantId.parse("acme"),
       tool: { ...tool, inputSchema: { type: "object" }, takes_tasks: true },
       args: {},
       effectKey: "key",
