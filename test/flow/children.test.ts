@@ -104,7 +104,7 @@ const untilChild = async (run: string): Promise<string> => {
 };
 const resume = (run: string) =>
   api.call("POST", runPath(run, "resume"), { body: { response: { text: "yes" } } });
-/** While `act` runs no reconciler repairs the queue: what becomes due is found because the queue was told of it. */
+/** While `act` runs no reconciler repairs the queue: what becomes due is found because the queue got its job. */
 async function withoutRepairs(act: () => Promise<void>): Promise<void> {
   const { sql } = api.stores;
   const hold = (seconds: number) =>
@@ -126,7 +126,7 @@ async function threeGenerations(): Promise<[string, string, string]> {
 }
 
 describe("an orchestration step", { timeout: 60_000 }, () => {
-  // Fails when the end of the child is not told to the queue.
+  // Fails when the end of the child does not enqueue its parent.
   test("runs another orchestration as a run of its own, and goes on with its output without a repair", async () => {
     const run = await api.start("parent", { message: "hello", metadata: { user: "u1" } });
     await withoutRepairs(async () => expect(await untilEnd(api, run, 40_000)).toBe("completed"));
@@ -248,7 +248,7 @@ describe("a cancel", { timeout: 60_000 }, () => {
   });
 });
 
-// Fails when a child passes no admission, its refusal fails the parent, or the parent is not told why it waits.
+// Fails when a child passes no admission, its refusal fails the parent, or the status of the parent does not say why it waits.
 test(
   "a child waits for room in its tenant's queue, and its parent says so",
   { timeout: 60_000 },

@@ -133,15 +133,15 @@ describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
     expect(Object(step).duration_seconds).toBeGreaterThan(3_600);
   });
 
-  // Fails when a group is not told, or told twice, or the votes of several persons are not one answer.
+  // Fails when a group gets no delivery, or two, or the votes of several persons are not one answer.
   test("that is not answered goes to the next group, and needs the approvals of two persons", async () => {
     const receiver = await WebhookReceiver.listen();
     const run = await api.start("panel", { webhook_url: receiver.url() });
     const bodies = (await receiver.waitForRequests(2)).map(({ body }) => JSON.parse(body));
     // Deliveries may overtake each other.
-    const told = bodies.toSorted((a, b) => (a.waiting.level ?? 0) - (b.waiting.level ?? 0));
+    const inOrder = bodies.toSorted((a, b) => (a.waiting.level ?? 0) - (b.waiting.level ?? 0));
     const asked = { question_id: "ask:1", step_id: "ask", prompt: "Publish the text?", approvals_needed: 2 };
-    expect(told).toMatchObject([
+    expect(inOrder).toMatchObject([
       { type: "run.waiting", run_id: run, waiting: { ...asked, approvers: ["ann", "bob"] } },
       { type: "run.waiting", run_id: run, waiting: { ...asked, approvers: ["cat"], level: 1 } },
     ]);

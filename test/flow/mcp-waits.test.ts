@@ -89,7 +89,7 @@ apiTest(
   },
 );
 
-// Fails when the task is not in the journal before it is waited for, or when its run's end reaches nobody.
+// Fails when the task is not in the journal before it is waited for, or when its server does not learn of the run's end.
 apiTest(
   "a task of an MCP server is polled by any worker, its call is made once, and it is cancelled with its run",
   { timeout: 120_000 },

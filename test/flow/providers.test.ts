@@ -74,7 +74,7 @@ test("workers together make no more calls than the operator allows; the runs tha
   expect(most).toBe(2);
 });
 
-// Fails when what a killed worker had paid for is charged by nobody, or when viewers join the old text and the new one.
+// Fails when what a killed worker had paid for is not charged, or when viewers join the old text and the new one.
 test("after a kill -9 in the middle of an answer the call is made again: its text begins anew, and the cut call is charged as wasted", async () => {
   const half = "Half of a long answer. ".repeat(20);
   const ask = async (run: string, what: string) => bodyOf(await api.call("GET", runPath(run, what)));

@@ -14,8 +14,8 @@ test.each([
   ["webhookUrl", "webhook_url"],
   ["meta_data", "metadata"],
   ["sate", "state"],
-])("%s was meant to be %s", (name, meant) => {
-  expect(likelyName(name, FIELDS)).toBe(meant);
+])("%s is nearest to %s", (name, nearest) => {
+  expect(likelyName(name, FIELDS)).toBe(nearest);
 });
 
 test.each(["colour", "x", "", "timeout", "x".repeat(1_000_000)])("no field is near another name", (name) => {

@@ -16,7 +16,7 @@ const Stuck = z.object({
   /** Lanes with due runs and without a worker that serves the lane. */
   no_worker: z.array(z.object({ lane: Lane, runs: z.number().int() })),
   /** Webhook deliveries that have been due for a minute, and that no worker sends. */
-  untold: z.number().int(),
+  undelivered: z.number().int(),
 });
 
 const Health = z
@@ -90,7 +90,7 @@ function canServe({ pg_connected, redis_connected }: Health, config: Config): bo
 /** Whether a count needs attention. `unclaimed` is not one of them: it may be a backlog. */
 function isStuck(stuck: z.infer<typeof Stuck> | null): boolean {
   if (stuck === null) return false;
-  return stuck.overdue + stuck.owner_silent + stuck.no_worker.length + stuck.untold > 0;
+  return stuck.overdue + stuck.owner_silent + stuck.no_worker.length + stuck.undelivered > 0;
 }
 
 /** Callers without a key ask as often as they like: the stores are queried once in this time. */

@@ -16,7 +16,7 @@ export type StuckCounts = {
    */
   no_worker: { lane: Lane; runs: number }[];
   /** Deliveries that have been due for more than 60 s: no worker sends them. */
-  untold: number;
+  undelivered: number;
 };
 
 /** Counts by the partial indexes on running and due runs: the cost does not grow with the backlog. */
@@ -40,7 +40,7 @@ export async function readStuckCounts(sql: Sql): Promise<StuckCounts> {
         group by due.lane) d) as no_worker,
       (select count(*)::int from (
         select from webhook_deliveries where done_at is null and next_at < now() - interval '60 seconds'
-        limit 1000) e) as untold`;
+        limit 1000) e) as undelivered`;
   if (!row) throw new Error("a select without from returned no row");
   return row;
 }

@@ -274,7 +274,7 @@ describe("the turns of a session", () => {
     expect(await claim()).toHaveLength(1);
   });
 
-  // Fails when nobody looks after a crash between the end of a turn and the wake-up of the next one.
+  // Fails when no process looks after a crash between the end of a turn and the wake-up of the next one.
   test("are woken by the reconciler's statement when the end of the turn before them woke nothing", async () => {
     const first = await say({ message: "1" });
     const second = await say({ message: "2", session_id: first.session_id });

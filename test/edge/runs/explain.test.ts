@@ -459,7 +459,13 @@ test("/health counts the work that does not progress, without a key", async () =
       passSecond();
       return z.looseObject({}).parse((await bodyOf(await app.call("GET", "/health", { key: null }))).stuck);
     };
-    expect(await stuck()).toEqual({ overdue: 0, owner_silent: 0, unclaimed: 0, no_worker: [], untold: 0 });
+    expect(await stuck()).toEqual({
+      overdue: 0,
+      owner_silent: 0,
+      unclaimed: 0,
+      no_worker: [],
+      undelivered: 0,
+    });
     const [overdue, silent] = [
       await FakeWorker.claim(sql, await startRun(app)),
       await FakeWorker.claim(sql, await startRun(app)),
@@ -468,7 +474,13 @@ test("/health counts the work that does not progress, without a key", async () =
     await sql`update runs set deadline_at = now() - interval '61 seconds' where run_id = ${overdue.run}`;
     await sql`update workers set beat_at = now() - interval '61 seconds' where incarnation = ${silent.owner}`;
     await sql`update runs set wake_at = now() - interval '61 seconds' where run_id = ${unclaimed}`;
-    expect(await stuck()).toEqual({ overdue: 1, owner_silent: 1, unclaimed: 1, no_worker: [], untold: 0 });
+    expect(await stuck()).toEqual({
+      overdue: 1,
+      owner_silent: 1,
+      unclaimed: 1,
+      no_worker: [],
+      undelivered: 0,
+    });
     // Fails when silent or draining workers serve a lane, or runs that are not due count.
     const [later, mail] = [await startRun(app), await startRun(app)];
     await sql`update runs set wake_at = now() + interval '1 hour' where run_id = ${later}`;
@@ -488,7 +500,7 @@ test("/health counts the work that does not progress, without a key", async () =
         case when done_at is not null then 'delivered' end
       from (values (1, now() - interval '61 seconds', null), (2, now() - interval '50 seconds', null), (3, null, now()))
         as v(seq, next_at, done_at)`;
-    expect((await stuck()).untold).toBe(1);
+    expect((await stuck()).undelivered).toBe(1);
   } finally {
     await app.stop();
   }
@@ -519,7 +531,7 @@ test("/health is degraded while work is stuck; /readyz depends on the stores onl
         sql`update runs set owner = ${worker.owner} where run_id = ${worker.run}`,
       ],
       no_worker: [sql`update workers set lanes = '{mail}'`, sql`update workers set lanes = '{default}'`],
-      untold: [
+      undelivered: [
         sql`
           insert into webhook_deliveries (delivery_id, run_id, seq, tenant_id, orchestration_id, type, url, status, tokens,
             cost_micro_usd, next_at)

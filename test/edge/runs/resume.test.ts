@@ -282,7 +282,7 @@ describe("a question with approvers", () => {
     expect(await statusOf(run)).toMatchObject({ status: "queued", waiting: null });
   });
 
-  // Fails when an answer of nobody, of a stranger, or without a decision counts.
+  // Fails when an answer without a person, of a stranger, or without a decision counts.
   test.each([
     [{}, "answered_by", "is required for this question: it must be one of ann, bob, cat"],
     [

@@ -362,7 +362,7 @@ describe("operations", () => {
       status: "ok",
       pg_connected: true,
       redis_connected: true,
-      stuck: { overdue: 0, owner_silent: 0, unclaimed: 0, no_worker: [], untold: 0 },
+      stuck: { overdue: 0, owner_silent: 0, unclaimed: 0, no_worker: [], undelivered: 0 },
     });
     expect((await app.call("GET", "/readyz", { key: null })).status).toBe(200);
     expect((await app.call("GET", "/livez", { key: null })).status).toBe(200);

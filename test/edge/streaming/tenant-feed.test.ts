@@ -151,7 +151,7 @@ describe("a tenant's feed", () => {
     ["an id of a run's own stream", "1780499750067-3"],
     ["too long", "12345678901234567"],
     ["more than a day old", microseconds(Date.now() - 25 * 3600_000)],
-  ])("refuses an id that no feed has given: %s", async (_, id) => {
+  ])("refuses an id that no feed has sent: %s", async (_, id) => {
     const answer = await app.call("GET", FEED, { headers: { "last-event-id": id } });
     expect([answer.status, (await bodyOf(answer)).code]).toEqual([400, "bad_event_id"]);
   });

@@ -18,7 +18,7 @@ const end = { id: "late", type: "end" };
 const group = (after_seconds: number, ...approvers: string[]) => ({ after_seconds, approvers });
 
 describe("a human step", () => {
-  // Fails when a question that nobody could answer, or that no time could end, is saved.
+  // Fails when a question that no person could answer, or that no time could end, is saved.
   test.each([
     [{ approvals_needed: 2, approvers: ["ann"] }, "approvals_needed: is 2, and approvers has 1 names"],
     [{ approvals_needed: 1 }, "approvals_needed: is 1, and approvers has 0 names"],

@@ -698,8 +698,8 @@ describe("the inputSchema of a tool", () => {
       { type: "object", properties: { q: { type: "string" } }, required: ["q"], additionalProperties: false },
       { type: "object", properties: { q: { type: "string" } }, required: ["q"], additionalProperties: false },
     ],
-  ])("%j becomes what all providers take", (given, schema) => {
-    expect(schemaOf(given)).toEqual(schema);
+  ])("%j becomes what all providers take", (written, schema) => {
+    expect(schemaOf(written)).toEqual(schema);
   });
 
   test.each([
@@ -708,7 +708,7 @@ describe("the inputSchema of a tool", () => {
     { properties: [] },
     { required: "q" },
     { required: [1] },
-  ])("%j is refused", (given) => {
-    expect(schemaOf(given)).toMatchObject([{ path: "inputSchema" }]);
+  ])("%j is refused", (written) => {
+    expect(schemaOf(written)).toMatchObject([{ path: "inputSchema" }]);
   });
 });

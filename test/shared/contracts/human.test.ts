@@ -45,7 +45,7 @@ test.each([
   );
 });
 
-// Fails when a default replaces a value that was given, also false and 0.
+// Fails when a default replaces a value that was sent, also false and 0.
 test("an answer has the defaults of the fields that it leaves out", () => {
   const fields = [
     field({ key: "a", type: "number", default: 5 }),

@@ -69,8 +69,8 @@ describe("the inputSchema of a tool that is saved", () => {
         required: ["q"],
       },
     ],
-  ])("is mended where it can only mean one thing: %s", (_, given, schema) => {
-    expect(schemaOf(given)).toEqual(schema);
+  ])("is mended where it can only mean one thing: %s", (_, written, schema) => {
+    expect(schemaOf(written)).toEqual(schema);
     // A repaired schema that is saved again does not change.
     expect(schemaOf(schema)).toEqual(schema);
   });

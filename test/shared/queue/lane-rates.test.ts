@@ -129,7 +129,7 @@ describe("the start rate of a lane", () => {
     t.clock.nowMs += 101;
     expect(await claim("second")).toMatchObject({ runs: [0], nextMs: 99 });
     await t.redis.del(t.key("wake:bulk"));
-    // A worker without room leaves it to one that has room: it pushes a marker when nobody is to come.
+    // A worker without room leaves it to one that has room: it pushes a marker when no worker is to come.
     t.clock.nowMs += 99;
     await claim("third", TEN_PER_SECOND, 1);
     t.clock.nowMs += 1;

@@ -147,7 +147,7 @@ test("of the entries of a life only the end and parks for a human insert a deliv
   ]);
 });
 
-// Fails when the group of an escalation is not told, or is told in a statement of its own.
+// Fails when the group of an escalation gets no delivery, or one that a statement of its own inserts.
 test("the park with which a question goes to a further group inserts a delivery of its own", async () => {
   const run = await startRun();
   const asked = { approvers: ["ann"], deadline_ms: 60_000 };

@@ -42,7 +42,7 @@ const waitRows = (run: RunId) =>
     from waits where run_id = ${run} order by wait_id`.then((rows) => rows.map((row) => ({ ...row })));
 
 describe("a child's end", () => {
-  // Fails when the answer is not in the statement of the end, or is given again for a fenced entry.
+  // Fails when the answer is not in the statement of the end, or is written again for a fenced entry.
   test("answers its parent's wait and makes the parent due, once, however often the flush is repeated", async () => {
     const { parent, children } = await pausedParent(["w1"]);
     const child = first(children);

@@ -31,8 +31,8 @@ function isWhole({ messages }: FakeContext["modelCalls"][number]): boolean {
   const made = messages.flatMap((m) =>
     m.role === "assistant" ? (m.tool_calls ?? []).map(({ id }) => id) : [],
   );
-  const given = messages.flatMap((m) => (m.role === "tool" ? [m.tool_call_id] : []));
-  return made.join() === given.join();
+  const results = messages.flatMap((m) => (m.role === "tool" ? [m.tool_call_id] : []));
+  return made.join() === results.join();
 }
 
 describe("a conversation beyond its limit", () => {
@@ -70,8 +70,8 @@ describe("a conversation beyond its limit", () => {
     const uneven = {
       search: (args: Json): Json => "x".repeat(/"q\d/.test(JSON.stringify(args)) ? 2_200 : 50),
     };
-    const given = [search(1), search(2), search(3), search(4), "It is about q1.", "Done."];
-    const fake = fakeContext({ agents, tools: uneven, answers: given });
+    const replies = [search(1), search(2), search(3), search(4), "It is about q1.", "Done."];
+    const fake = fakeContext({ agents, tools: uneven, answers: replies });
     await run(step(fields), fake.context);
     expect(fake.modelCalls.at(-1)?.effectKey).toBe("run_1:s:1:model.5");
     expect(fake.modelCalls.every(isWhole)).toBe(true);

@@ -60,7 +60,7 @@ export type FakeContext = {
  * The context of one step. The model gives `answers` in order and fails after the last; tools answer by name. A turn's
  * data goes through JSON, as in a journal.
  */
-export function fakeContext(given: {
+export function fakeContext(options: {
   state?: JsonObject;
   loopVariables?: JsonObject;
   sources?: { [key: string]: string | (string | null)[] };
@@ -84,7 +84,7 @@ export function fakeContext(given: {
   ask?: StepContext["ask"];
   pause?: StepContext["pause"];
 }): FakeContext {
-  const answers = [...(given.answers ?? [])];
+  const answers = [...(options.answers ?? [])];
   const seen: Omit<FakeContext, "context"> = {
     modelCalls: [],
     toolCalls: [],
@@ -121,7 +121,7 @@ export function fakeContext(given: {
     const { name } = tool;
     if (typeof name !== "string") throw new Error("a tool without a name");
     seen.toolCalls.push({ name, args, effectKey });
-    const answer = given.tools?.[name];
+    const answer = options.tools?.[name];
     if (answer === undefined) throw new Error("no such tool in this test");
     return answer(args);
   };
@@ -130,14 +130,14 @@ export function fakeContext(given: {
     tenantId: TenantId.parse("acme"),
     effectBase: "run_1:s:1",
     effectSuffix: "",
-    message: given.message ?? "the message",
-    state: given.state ?? {},
-    loopVariables: async () => given.loopVariables ?? {},
-    sourceOf: (key) => given.sources?.[key] ?? key,
+    message: options.message ?? "the message",
+    state: options.state ?? {},
+    loopVariables: async () => options.loopVariables ?? {},
+    sourceOf: (key) => options.sources?.[key] ?? key,
     load: async (value) => {
       const ref =
         typeof value === "object" && value !== null && !Array.isArray(value) ? value["$ref"] : undefined;
-      return typeof ref === "string" ? (given.blobs?.[ref] ?? null) : value;
+      return typeof ref === "string" ? (options.blobs?.[ref] ?? null) : value;
     },
     models: { generate },
     mcpServer: async () => null,
@@ -145,40 +145,40 @@ export function fakeContext(given: {
       toolsOf: async () => [],
       call,
       callMcp:
-        given.callMcp ??
+        options.callMcp ??
         (async (request) => ({ is: "result", value: await call({ ...request, files: refusingFiles }) })),
     },
-    files: given.files ?? refusingFiles,
-    filesOfCall: () => ({ ...(given.files ?? refusingFiles), written: [] }),
-    sandbox: { evaluate: given.evaluate ?? unused, transform: given.transform ?? unused },
-    agent: async (id) => given.agents?.[id] ?? null,
+    files: options.files ?? refusingFiles,
+    filesOfCall: () => ({ ...(options.files ?? refusingFiles), written: [] }),
+    sandbox: { evaluate: options.evaluate ?? unused, transform: options.transform ?? unused },
+    agent: async (id) => options.agents?.[id] ?? null,
     tool: async (name) =>
-      given.tools?.[name] === undefined
+      options.tools?.[name] === undefined
         ? null
         : {
             name,
             tool_type: "http",
             url: "https://example.com/",
             inputSchema,
-            parallel: given.parallel?.includes(name) ?? false,
+            parallel: options.parallel?.includes(name) ?? false,
           },
-    chat: given.chat ?? null,
-    turns: given.turns ?? [],
-    reply: given.reply ?? null,
+    chat: options.chat ?? null,
+    turns: options.turns ?? [],
+    reply: options.reply ?? null,
     note: (...events) => void seen.noted.push(...events),
     async turn(data, usage) {
-      if (seen.committedTurns.length + 1 === given.crashAtTurn) throw new Error("crash");
+      if (seen.committedTurns.length + 1 === options.crashAtTurn) throw new Error("crash");
       seen.committedTurns.push({ data: JSON.parse(JSON.stringify(data)), usage: [...usage] });
     },
     signal: new AbortController().signal,
-    confirm: given.confirm ?? (async () => {}),
+    confirm: options.confirm ?? (async () => {}),
     checkCost: () => {},
     child: async (request) => {
       seen.children.push(request);
-      return given.child?.(request) ?? { is: "open" };
+      return options.child?.(request) ?? { is: "open" };
     },
-    ask: given.ask ?? (async () => ({ is: "open" })),
-    pause: given.pause ?? (async () => false),
+    ask: options.ask ?? (async () => ({ is: "open" })),
+    pause: options.pause ?? (async () => false),
     charge: (usage) => void seen.charged.push(usage),
   };
   return { ...seen, context };
@@ -187,8 +187,8 @@ export function fakeContext(given: {
 const inputSchema = { type: "object", properties: { query: { type: "string" } } };
 
 /** The result of a step that asks no person. */
-export async function run(...given: Parameters<typeof runStep>): Promise<StepResult> {
-  const result = await runStep(...given);
+export async function run(...options: Parameters<typeof runStep>): Promise<StepResult> {
+  const result = await runStep(...options);
   if ("waitsForCalls" in result) throw new Error("the step waits for another run");
   if ("waitFor" in result) throw new Error(`the step waits: ${JSON.stringify(result.waitFor)}`);
   return result;

@@ -166,7 +166,7 @@ describe("a human step with approvers", () => {
     expect(await open(70_000, 2)).toEqual({ waitFor: null, events: [] });
   });
 
-  // Fails when the prompt is rendered again, the deadline begins anew, or those who were asked first may no longer answer.
+  // Fails when the prompt is rendered again, the deadline begins anew, or the first group may no longer answer.
   test("asks the next group when its time has come, each group once", async () => {
     expect(await open(30_000, 0)).toMatchObject({
       waitFor: { approvers: ["ann", "bob"], level: 1, timeoutMs: 60_000, prompt: "as it was rendered" },

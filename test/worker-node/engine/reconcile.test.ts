@@ -19,11 +19,11 @@ const agentStep = { type: "agent", agent_id: "a", output_key: "out" };
 /** A step with the tool. `bank` answers calls and questions, which have `effect_key` among their arguments. */
 function paying(
   fields: JsonObject,
-  given: Parameters<typeof fakeContext>[0] & { bank: (args: JsonObject) => Json },
+  options: Parameters<typeof fakeContext>[0] & { bank: (args: JsonObject) => Json },
 ) {
   const tools = {
     pay: (args: Json) =>
-      given.bank(typeof args === "object" && args !== null && !Array.isArray(args) ? args : {}),
+      options.bank(typeof args === "object" && args !== null && !Array.isArray(args) ? args : {}),
   };
   const evaluate = async (_: string, __: JsonObject, variables: JsonObject = {}): Promise<Json> => {
     const { answer } = variables;
@@ -32,7 +32,7 @@ function paying(
       : false;
   };
   const agents = { a: { id: "a", name: "A", tools: ["pay"] } };
-  const fake = fakeContext({ state: { amount: 5 }, agents, evaluate, ...given, tools });
+  const fake = fakeContext({ state: { amount: 5 }, agents, evaluate, ...options, tools });
   const context = { ...fake.context, tool: async () => stored };
   return { ...fake, result: run(step(fields), context) };
 }
