@@ -9,6 +9,7 @@ import type { ArtifactStore } from "./clients/artifacts.ts";
 import { askHealth } from "./clients/ask-worker.ts";
 import type { WorkerHealth } from "./clients/ask-worker.ts";
 import { publish } from "./clients/publish.ts";
+import { tryS3 } from "./clients/try-s3.ts";
 import { tryPostgres, tryRedis } from "./clients/try-store.ts";
 import { liveValuesOf } from "./clients/live-values.ts";
 import { RequestRates } from "./http/request-rate.ts";
@@ -54,6 +55,7 @@ export type Services = {
   /** Connects to another store than this edge's own. @throws Error when it cannot be used */
   tryRedis(url: string): Promise<void>;
   tryPostgres(url: string): Promise<void>;
+  tryS3: typeof tryS3;
   /** Reads settings and the limits of this tenant (null: none) again, if they are due. Call it before they are used. */
   refreshLiveValues(tenant: TenantId | null): Promise<void>;
   /** Call it after a change: the next request of this isolate reads the values again. */
@@ -128,6 +130,7 @@ export function openServices(env: Env, waitUntil: Services["waitUntil"]): Servic
     },
     tryRedis,
     tryPostgres,
+    tryS3,
     refreshLiveValues: refresh,
     expireLiveValues: () => live.expire(),
     edgeLimitsOf: (tenant) => live.limitsOf(tenant),

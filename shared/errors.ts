@@ -107,3 +107,8 @@ export class AppError extends Error {
     return errors[this.code].status;
   }
 }
+
+/** The error of one field of a request. */
+export function invalidField(path: string, message: string): AppError {
+  return new AppError("invalid", `${path} ${message}.`, { fields: [{ path, message }] });
+}

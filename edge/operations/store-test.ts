@@ -8,13 +8,16 @@ export const StoreTest = z
   .meta({ id: "StoreTest" });
 export type StoreTest = z.infer<typeof StoreTest>;
 
-/** Runs a test of a store. */
-export async function testStore(connect: () => Promise<unknown>): Promise<StoreTest> {
+/** Runs a test of a store. @param refusalOf what an error of this kind of store means; null: an error of any store */
+export async function testStore(
+  connect: () => Promise<unknown>,
+  refusalOf: (error: unknown) => string | null = () => null,
+): Promise<StoreTest> {
   try {
     await connect();
     return { status: "ok", message: "The store replied." };
   } catch (error) {
-    return { status: "error", message: reasonOf(error) };
+    return { status: "error", message: refusalOf(error) ?? reasonOf(error) };
   }
 }
 
@@ -24,6 +27,8 @@ const REASONS: [RegExp, string][] = [
   [/database .* does not exist|3D000/i, "The store has no such database."],
   [/ENOTFOUND|EAI_AGAIN|resolve/i, "The name of the host cannot be resolved."],
   [/ECONNREFUSED|refused/i, "The host refused the connection."],
+  // In workerd a socket says no more.
+  [/cannot connect/i, "The host cannot be reached: its name is unknown, or nothing listens on this port."],
   [/time|did not reply/i, "The store did not reply in time."],
   [/certificate|TLS|SSL/i, "The connection could not be encrypted."],
 ];

@@ -3,7 +3,7 @@ import type { RunId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
 import { isBadPort } from "../../shared/security/egress-policy.ts";
-import { AppError } from "../../shared/errors.ts";
+import { invalidField } from "../../shared/errors.ts";
 import { sealedPlace, seal } from "../../shared/security/seal.ts";
 import type { Config } from "../env.ts";
 
@@ -54,9 +54,4 @@ export function receiverUrl(text: string, field: string, { EGRESS_ALLOW }: Confi
     throw invalidField(field, "is not a public address, and EGRESS_ALLOW does not name it");
   }
   return url.href;
-}
-
-/** The error of one field of a request. */
-export function invalidField(path: string, message: string): AppError {
-  return new AppError("invalid", `${path} ${message}.`, { fields: [{ path, message }] });
 }

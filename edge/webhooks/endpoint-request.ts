@@ -8,7 +8,7 @@ import { seal } from "../../shared/security/seal.ts";
 import type { Config } from "../env.ts";
 import type { ApiEnv } from "../http/api.ts";
 import { tenantOf } from "../http/middleware/principal.ts";
-import { invalidField } from "../runs/webhook-request.ts";
+import { invalidField } from "../../shared/errors.ts";
 
 export const EndpointParams = z.object({ id: EndpointId });
 

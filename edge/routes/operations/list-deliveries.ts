@@ -2,14 +2,13 @@ import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { DeliveryId, DeliveryOutcome, DeliveryType, EndpointId } from "../../../shared/contracts/webhook.ts";
-import { AppError } from "../../../shared/errors.ts";
+import { AppError, invalidField } from "../../../shared/errors.ts";
 import { listDeliveries as list } from "../../../shared/store/webhooks/delivery-rows.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { Delivery, deliveryOf } from "../../operations/delivery-view.ts";
 import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
 import { PageQuery, linkNext } from "../../http/paging.ts";
-import { invalidField } from "../../runs/webhook-request.ts";
 
 const Selection = z.object({
   tenant_id: TenantId.optional(),

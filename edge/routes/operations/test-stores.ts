@@ -1,6 +1,5 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { AppError } from "../../../shared/errors.ts";
 import { ColdError } from "../../../shared/queue/scripts.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
@@ -58,48 +57,5 @@ export const testStoreAt = (prefix: string, name: keyof typeof TESTS) => (api: A
     if (address === undefined) return c.json(await testStore(() => own(services)), 200);
     const target = allowedTarget(services.config, address, protocols, field);
     return c.json(await testStore(() => other(services, target)), 200);
-  });
-};
-
-/** The edge reaches its bucket by a binding; it cannot try another one yet. */
-const OTHER_S3 = [
-  "s3_bucket",
-  "s3_region",
-  "s3_prefix",
-  "s3_access_key_id",
-  "s3_secret_access_key",
-  "s3_endpoint_url",
-];
-
-const S3Request = z.object({}).meta({ id: "TestS3" });
-
-const s3RouteAt = (prefix: string) =>
-  createRoute({
-    method: "post",
-    path: `${prefix}/test-s3`,
-    operationId: operationIdAt(prefix, "testS3"),
-    tags: ["Operations"],
-    summary: "Test whether this edge can use its object store",
-    description:
-      "Lists one object of the bucket behind the binding ARTIFACTS. Another store cannot be tested yet (422 `not_yet`).",
-    security: [{ key: ["admin"] }],
-    middleware: [
-      needsPlatform("admin"),
-      jsonBody({ schema: S3Request, notYet: OTHER_S3, optional: true }),
-      audited("testS3"),
-    ] as const,
-    request: { body: { content: { "application/json": { schema: S3Request } } } },
-    responses: { 200: json(StoreTest, "The outcome"), ...problems(400, 413, 415) },
-  });
-
-export const testS3At = (prefix: string) => (api: Api) => {
-  api.openapi(s3RouteAt(prefix), async (c) => {
-    const { artifacts } = c.get("services");
-    const body: object = c.req.header("content-type") === undefined ? {} : await c.req.json();
-    const other = Object.keys(body).filter((name) => OTHER_S3.includes(name));
-    const fields = other.map((path) => ({ path, message: "is not available yet" }));
-    if (fields.length > 0)
-      throw new AppError("not_yet", "Only the bucket of this edge can be tested yet.", { fields });
-    return c.json(await testStore(() => artifacts.list("", undefined, 1)), 200);
   });
 };

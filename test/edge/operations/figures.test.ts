@@ -158,11 +158,6 @@ describe("a test of a store", () => {
     expect((await run(name, body)).status).toBe(status);
   });
 
-  test("of another object store is not available yet, and says so", async () => {
-    const { status, body } = await run("s3", { s3_bucket: "other" });
-    expect([status, body.code, body.errors]).toMatchObject([422, "not_yet", [{ path: "s3_bucket" }]]);
-  });
-
   test("is for operators", async () => {
     const key = await app.stores.key("acme");
     for (const name of ["redis", "postgres", "s3"]) {
