@@ -52,7 +52,8 @@ export async function openWorker(config: Config, hooks: TestHooks) {
   });
   const mailSettings = mailOf(config);
   const mailSender =
-    mailSettings && new MailSender({ store: rawStore, laneSettings: laneSettings.of, settings: mailSettings });
+    mailSettings &&
+    new MailSender({ store: rawStore, laneSettings: laneSettings.of, settings: mailSettings });
   const redis = openWorkerRedis(config, owner);
   const scripts = scriptCommands(redis.commands, tracing);
   const commands = hooks.commands?.(scripts) ?? scripts;

@@ -61,7 +61,9 @@ export function describeChatFiles(edgeOf: () => Edge, provider: ProviderServer):
         },
       ]);
       const { messages } = await sessionOf(session_id);
-      const opened = messages[0]?.attachments.map(async ({ url }) => (await edgeOf().call("GET", url)).text());
+      const opened = messages[0]?.attachments.map(async ({ url }) =>
+        (await edgeOf().call("GET", url)).text(),
+      );
       expect((await Promise.all(opened ?? []))[0]).toBe("äöü");
       expect(messages.map((message) => message.attachments.length)).toEqual([2, 0]);
 

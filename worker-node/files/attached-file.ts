@@ -18,7 +18,9 @@ export async function loadAttached(
   const bytes = await store
     .readRange(file.$ref, 0, file.size)
     .catch((error: unknown) => Promise.reject(stepErrorOf(error, "give back a file")));
-  return isImageType(file.content_type) ? { file, image: imageOf(file, bytes) } : { file, text: textOf(file, bytes) };
+  return isImageType(file.content_type)
+    ? { file, image: imageOf(file, bytes) }
+    : { file, text: textOf(file, bytes) };
 }
 
 function imageOf({ name }: FileReference, bytes: Uint8Array): string {

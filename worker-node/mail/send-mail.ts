@@ -100,7 +100,8 @@ function faultOf(error: unknown, isSent: boolean, isLate: boolean): Pick<MailVer
   if (responseCode === undefined && isSent) {
     return {
       outcome: "unknown",
-      error: "email_unknown: the connection was lost after the end of the message, before the server's answer",
+      error:
+        "email_unknown: the connection was lost after the end of the message, before the server's answer",
     };
   }
   if (isLate || code === "ETIMEDOUT")

@@ -58,7 +58,10 @@ export const fieldClasses = {
     include_full_history: later(true),
   },
   retry: all("read", "attempts base_seconds max_seconds"),
-  humanField: all("read", "key name label type options required placeholder description default min max"),
+  humanField: all(
+    "read",
+    "key name label type options required placeholder description default min max pattern",
+  ),
   escalation: all("read", "after_seconds approvers"),
   agent: {
     ...all(

@@ -1,3 +1,4 @@
+import { patternError } from "./form-pattern.ts";
 import { CHECKED, TEXT, valueError } from "./human.ts";
 import type { FieldError } from "../../errors.ts";
 import type { FormField } from "./human.ts";
@@ -34,12 +35,16 @@ export function formErrors({ steps }: Pick<OrchestrationDocument, "steps">): Fie
 }
 
 function fieldErrors(field: FormField): FieldError[] {
-  const { type, min, max } = field;
+  const { type, min, max, pattern } = field;
   const hasBounds = TEXT.has(type) || type === "number" || type === "integer";
   if (min !== undefined && !hasBounds) return [{ path: "min", message: `has no effect for type ${type}` }];
   if (max !== undefined && !hasBounds) return [{ path: "max", message: `has no effect for type ${type}` }];
   if (min !== undefined && max !== undefined && min > max) {
     return [{ path: "max", message: `must be at least min, which is ${min}` }];
+  }
+  if (pattern !== undefined) {
+    const wrong = TEXT.has(type) ? patternError(pattern) : `has no effect for type ${type}`;
+    if (wrong !== null) return [{ path: "pattern", message: wrong }];
   }
   const message = field.default === undefined ? null : valueError(field, field.default);
   return message === null ? [] : [{ path: "default", message }];

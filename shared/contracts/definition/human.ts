@@ -4,6 +4,7 @@ import { plainName } from "../ids.ts";
 import { JsonValue } from "../json.ts";
 import type { Json, JsonObject } from "../json.ts";
 import { limits, orDefault, orNull } from "./fields.ts";
+import { MAX_PATTERN_CHARS, fitsPattern } from "./form-pattern.ts";
 
 /** The types of fields whose values are texts. */
 export const TEXT: ReadonlySet<string> = new Set([
@@ -37,6 +38,8 @@ export const FormField = z
     /** The smallest and the largest number; of a text the fewest and the most characters. */
     min: z.number().exactOptional(),
     max: z.number().exactOptional(),
+    /** Of a text: what the whole of it must look like. */
+    pattern: z.string().exactOptional(),
   })
   .meta({ id: "FormField" });
 export type FormField = z.infer<typeof FormField>;
@@ -68,6 +71,7 @@ export const HumanFieldRecord = z.object({
   default: orNull(JsonValue),
   min: orNull(z.number()),
   max: orNull(z.number()),
+  pattern: orNull(z.string().max(MAX_PATTERN_CHARS)),
 });
 
 export const HumanField = HumanFieldRecord.transform((field, context): FormField => {
@@ -76,7 +80,7 @@ export const HumanField = HumanFieldRecord.transform((field, context): FormField
     context.addIssue({ code: "custom", message: "a field must have a key (or a name)" });
     return z.NEVER;
   }
-  const { type, options, required, placeholder, description, min, max } = field;
+  const { type, options, required, placeholder, description, min, max, pattern } = field;
   return {
     key,
     label: field.label ?? key,
@@ -88,6 +92,7 @@ export const HumanField = HumanFieldRecord.transform((field, context): FormField
     ...(field.default !== null && { default: field.default }),
     ...(min !== null && { min }),
     ...(max !== null && { max }),
+    ...(pattern !== null && { pattern }),
   };
 });
 
@@ -153,13 +158,19 @@ export function valueError(field: FormField, value: Json): string | null {
     default:
       if (!TEXT.has(type)) return null;
       if (typeof value !== "string") return "must be text";
-      return formatError(type, value) ?? boundError(field, value.length, " characters");
+      return (
+        formatError(type, value) ?? boundError(field, value.length, " characters") ?? misfit(field, value)
+      );
   }
 }
 
 function boundError({ min, max }: FormField, size: number, unit: string): string | null {
   if (min !== undefined && size < min) return `must be at least ${min}${unit}`;
   return max !== undefined && size > max ? `must be at most ${max}${unit}` : null;
+}
+
+function misfit({ pattern }: FormField, value: string): string | null {
+  return pattern === undefined || fitsPattern(pattern, value) ? null : `must fit the pattern ${pattern}`;
 }
 
 const FORMATS: { [type: string]: { schema: z.ZodType; message: string } } = {

@@ -67,6 +67,8 @@ export async function claimMails(sql: Sql, { slots, after, leaseMs }: MailClaim)
     )
     select coalesce((select json_agg(c) from claimed c), '[]')::text as mails,
       coalesce((select max(tenant_id) from examined where n = ${TENANTS_PER_CLAIM}), '') as after`;
-  const Rows = z.array(DueMail.extend({ content: z.string().transform((text) => MailContent.parse(JSON.parse(text))) }));
+  const Rows = z.array(
+    DueMail.extend({ content: z.string().transform((text) => MailContent.parse(JSON.parse(text))) }),
+  );
   return { mails: Rows.parse(JSON.parse(String(row?.["mails"]))), after: String(row?.["after"]) };
 }

@@ -250,7 +250,11 @@ describe("the attachments of a chat turn", () => {
     expect(await refusedWith(images)).toEqual([422, "attachments", expect.stringContaining("8388608 bytes")]);
     const small = await uploaded("acme", "image/png");
     const inline = Array.from({ length: 5 }, () => PNG);
-    expect(await refusedWith([small], inline)).toEqual([422, "attachments", expect.stringContaining("5 images")]);
+    expect(await refusedWith([small], inline)).toEqual([
+      422,
+      "attachments",
+      expect.stringContaining("5 images"),
+    ]);
     expect(await refusedWith(Array.from({ length: 11 }, () => small))).toEqual([
       422,
       "attachments",

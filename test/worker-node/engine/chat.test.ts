@@ -88,7 +88,12 @@ describe("a chat turn", () => {
       covers: "1",
     });
     chat.attached = async () => [{ file: file("b"), text: "x".repeat(60_000) }];
-    const { context, modelCalls } = fakeContext({ agents, chat, message: "now", answers: ["They met.", "ok"] });
+    const { context, modelCalls } = fakeContext({
+      agents,
+      chat,
+      message: "now",
+      answers: ["They met.", "ok"],
+    });
     await run(step(fields), context);
     const named = `They met.\n\nFiles that the user attached:\n- "z" (text/csv, upload_z)\n- "a" (text/csv, upload_a)`;
     expect(saved.map(({ content }) => content)).toEqual([named]);

@@ -1,15 +1,14 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { LANE_DEFAULTS } from "../../../shared/contracts/lane-settings.ts";
 import type { LaneSettings } from "../../../shared/contracts/lane-settings.ts";
-import { TenantId } from "../../../shared/contracts/ids.ts";
-import type { RunId } from "../../../shared/contracts/ids.ts";
+import type { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { claimMails } from "../../../shared/store/mails/claim-mails.ts";
 import { deleteMails } from "../../../shared/store/mails/delete-mails.ts";
 import { queueMail } from "../../../shared/store/mails/queue-mail.ts";
 import { saveMailTry } from "../../../shared/store/mails/save-mail-try.ts";
 import { stateStore } from "../../../shared/store/state.ts";
 import { MailSender } from "../../../worker-node/mail/mail-sender.ts";
-import { newRun, openStore } from "../../shared/store/store-fixture.ts";
+import { acme, globex, newRun, openStore, saveEmptyOrchestration } from "../../shared/store/store-fixture.ts";
 import type { Store } from "../../shared/store/store-fixture.ts";
 import { MailServer } from "./mail-server.ts";
 
@@ -19,6 +18,7 @@ let senders: MailSender[] = [];
 let queued = 0;
 beforeAll(async () => {
   store = await openStore();
+  await saveEmptyOrchestration(store.sql, globex, "orch");
   await server.start();
 }, 60_000);
 afterAll(async () => {
@@ -34,14 +34,24 @@ afterEach(async () => {
   await Promise.all(senders.map((sender) => sender.drain(0)));
 });
 
-async function runOf(tenant: string): Promise<RunId> {
-  return (await store.startRun(newRun({ tenant_id: TenantId.parse(tenant) }))).run_id;
+async function runOf(tenant_id: TenantId): Promise<RunId> {
+  return (await store.startRun(newRun({ tenant_id }))).run_id;
 }
 
 /** Queues a mail, and returns its id. */
-async function queue(run_id: RunId, { to = ["ann@example.com"], priority = 0, send_at = null as string | null } = {}) {
+async function queue(
+  run_id: RunId,
+  { to = ["ann@example.com"], priority = 0, send_at = null as string | null } = {},
+) {
   const message_id = `<m${(queued += 1)}@example.org>`;
-  const content = { to, cc: [], subject: "Hello", text: "Line one\n.\nLine three", html: null, reply_to: null };
+  const content = {
+    to,
+    cc: [],
+    subject: "Hello",
+    text: "Line one\n.\nLine three",
+    html: null,
+    reply_to: null,
+  };
   expect(await queueMail(store.sql, { message_id, run_id, priority, send_at, content })).toBe(true);
   return message_id;
 }
@@ -68,7 +78,7 @@ const claim = (slots = 10, after = "") => claimMails(store.sql, { slots, after, 
 
 describe("the sender of mails", () => {
   test("sends a due mail from the sender of the deployment, once, and not one that is for later", async () => {
-    const run = await runOf("acme");
+    const run = await runOf(acme);
     const later = await queue(run, { send_at: new Date(Date.now() + 3_600_000).toISOString() });
     const id = await queue(run, { to: ["ann@example.com", "bob@example.com"] });
     startSender();
@@ -83,7 +93,7 @@ describe("the sender of mails", () => {
   // Fails when a mail that the server may have taken is sent again.
   test("does not repeat a mail whose connection was lost after the final dot: it is unknown", async () => {
     server.replies = { dot: "drop" };
-    const id = await queue(await runOf("acme"));
+    const id = await queue(await runOf(acme));
     startSender();
     await untilRow(id, { outcome: "unknown", last_error: expect.stringContaining("email_unknown") });
     expect(server.messages).toHaveLength(1);
@@ -97,9 +107,14 @@ describe("the sender of mails", () => {
     ["password is refused", { EHLO: "250-hi\r\n250 AUTH PLAIN", AUTH: "535 no" }, "smtp_unauthorized"],
   ])("tries again after 60 s when the %s, without the password in the error", async (_, replies, error) => {
     server.replies = replies;
-    const id = await queue(await runOf("acme"));
+    const id = await queue(await runOf(acme));
     startSender();
-    await untilRow(id, { outcome: null, failures: 1, sending: false, last_error: expect.stringContaining(error) });
+    await untilRow(id, {
+      outcome: null,
+      failures: 1,
+      sending: false,
+      last_error: expect.stringContaining(error),
+    });
     const mail = await row(id);
     expect(mail?.["due_in"]).toBeGreaterThan(50);
     expect(JSON.stringify(mail)).not.toContain("sesame");
@@ -107,10 +122,14 @@ describe("the sender of mails", () => {
 
   test("gives up after the attempts of its lane, and at once when the server refuses it for good", async () => {
     server.replies = { RCPT: "451 later" };
-    const run = await runOf("acme");
+    const run = await runOf(acme);
     const id = await queue(run);
     startSender({ attempts: 2, first_backoff_seconds: 0 });
-    await untilRow(id, { outcome: "rejected", failures: 2, last_error: expect.stringContaining("try 2 of 2") });
+    await untilRow(id, {
+      outcome: "rejected",
+      failures: 2,
+      last_error: expect.stringContaining("try 2 of 2"),
+    });
     server.replies = { RCPT: "550 no such user" };
     const refused = await queue(run);
     senders[0]?.wake();
@@ -120,7 +139,7 @@ describe("the sender of mails", () => {
   // Fails when a stopped worker leaves a mail in its lease: it would become unknown, although nothing was sent.
   test("gives back what it has not sent when it is stopped", async () => {
     server.replies = { greeting: "silence" };
-    const id = await queue(await runOf("acme"));
+    const id = await queue(await runOf(acme));
     const sender = startSender();
     await untilRow(id, { sending: true });
     await sender.drain(0);
@@ -131,29 +150,29 @@ describe("the sender of mails", () => {
 
 describe("a queued mail", () => {
   test("is one however often its call is repeated, and of another tenant's run belongs to that tenant", async () => {
-    const run = await runOf("acme");
+    const run = await runOf(acme);
     const mail = {
       ...{ message_id: "<same@example.org>", run_id: run, priority: 0, send_at: null },
       content: { to: ["a@example.com"], cc: [], subject: "s", text: "a\0b", html: null, reply_to: null },
     };
     expect(await queueMail(store.sql, mail)).toBe(true);
     expect(await queueMail(store.sql, mail)).toBe(true);
-    expect(await store.sql`select tenant_id from mails`).toEqual([{ tenant_id: "acme" }]);
+    expect(await store.sql`select tenant_id from mails`).toEqual([{ tenant_id: acme }]);
   });
 
   // Fails when a tenant with many mails takes all slots, or the priority counts among tenants.
   test("is claimed with tenants in turn, and within a tenant by priority", async () => {
-    const [acme, globex] = [await runOf("acme"), await runOf("globex")];
-    const low = await Promise.all(Array.from({ length: 5 }, () => queue(acme, { priority: 5 })));
-    const high = await queue(acme, { priority: 9 });
-    const other = await queue(globex);
+    const [ofAcme, ofGlobex] = [await runOf(acme), await runOf(globex)];
+    const low = await Promise.all(Array.from({ length: 5 }, () => queue(ofAcme, { priority: 5 })));
+    const high = await queue(ofAcme, { priority: 9 });
+    const other = await queue(ofGlobex);
     const first = (await claim(2)).mails.map(({ message_id }) => message_id);
     expect(first.toSorted()).toEqual([high, other].toSorted());
     expect(low).toContain((await claim(1)).mails[0]?.message_id);
   });
 
   test("is claimed by one of two claims at once", async () => {
-    const run = await runOf("acme");
+    const run = await runOf(acme);
     await Promise.all(Array.from({ length: 10 }, () => queue(run)));
     const claims = await Promise.all([claim(), claim(), claim()]);
     const ids = claims.flatMap(({ mails }) => mails.map(({ message_id }) => message_id));
@@ -162,17 +181,19 @@ describe("a queued mail", () => {
 
   // Fails when a worker that died while it sent makes the mail due again, or its late result replaces the outcome.
   test("of a worker that died while it sent is unknown, and is not sent again", async () => {
-    const id = await queue(await runOf("acme"));
+    const id = await queue(await runOf(acme));
     const [mail] = (await claim()).mails;
     await store.sql`update mails set next_at = now() - interval '1 second'`;
     expect((await claim()).mails).toEqual([]);
     expect(await row(id)).toMatchObject({ outcome: "unknown", last_error: expect.stringContaining("died") });
     const late = { outcome: null, failed: true, retry_ms: 0, error: null, refused: [] };
-    expect(await saveMailTry(store.sql, { message_id: id, tries: mail?.tries ?? 0, ...late })).toBe("superseded");
+    expect(await saveMailTry(store.sql, { message_id: id, tries: mail?.tries ?? 0, ...late })).toBe(
+      "superseded",
+    );
   });
 
   test("is deleted when its lane keeps it no longer: sent ones after a day, others after seven", async () => {
-    const run = await runOf("acme");
+    const run = await runOf(acme);
     const [sent, rejected, pending] = [await queue(run), await queue(run), await queue(run)];
     await store.sql`
       update mails set outcome = case when message_id = ${sent} then 'sent' else 'rejected' end, next_at = null, done_at = now() - interval '2 days',

@@ -47,7 +47,13 @@ function send(
 describe("send_email", () => {
   test("queues one mail for its run, and returns its id at once", async () => {
     const send_at = new Date(Date.now() + 60_000).toISOString();
-    const sent = await send({ ...mail, to: "ann@example.com", cc: ["bob@example.com"], priority: 7, send_at });
+    const sent = await send({
+      ...mail,
+      to: "ann@example.com",
+      cc: ["bob@example.com"],
+      priority: 7,
+      send_at,
+    });
     const message_id = expect.stringMatching(/^<[0-9a-f]{40}@example\.org>$/);
     expect(sent).toEqual({ message_id, status: "queued", send_at });
     const content = {

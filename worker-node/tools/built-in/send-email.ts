@@ -62,7 +62,14 @@ export async function sendEmail(outbox: Outbox | null, args: JsonObject, effectK
     run_id: RunId.parse(effectKey.split(":")[0]),
     priority: priority ?? 0,
     send_at: send_at ? new Date(send_at).toISOString() : null,
-    content: { to, cc: cc ?? [], subject, text: text || null, html: html || null, reply_to: reply_to ?? null },
+    content: {
+      to,
+      cc: cc ?? [],
+      subject,
+      text: text || null,
+      html: html || null,
+      reply_to: reply_to ?? null,
+    },
   };
   const isQueued = await outbox.queue(mail).catch((error: unknown) => {
     const message = `the mail could not be queued: ${messageOf(error)}`;
