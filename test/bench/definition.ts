@@ -11,7 +11,14 @@ export const STEPS = 5;
  * `orch_parent` starts `orch_one` as a child, and has one step after it. Orchestrations of five steps: steps without effects, and calls of a tool, each of which waits for the commit before it;
  * one of two steps without effects, and one of one.
  */
-export type Orchestration = "orch_bench" | "orch_tools" | "orch_two" | "orch_one" | "orch_parent";
+export type Orchestration =
+  | "orch_bench"
+  | "orch_tools"
+  | "orch_two"
+  | "orch_one"
+  | "orch_parent"
+  | "orch_rounds"
+  | "orch_asks";
 
 /** The bench's tenant, with limits that are never reached, its tool at `toolUrl`, and its orchestrations. */
 export async function makeDefinitions(sql: Sql, toolUrl: string): Promise<void> {
@@ -43,27 +50,41 @@ export async function makeDefinitions(sql: Sql, toolUrl: string): Promise<void> 
   await save(sql, "orch_tools", () => ({ type: "tool", forced_tool: "nothing" }));
 }
 
+/** `orch_rounds` from now on: a loop of as many rounds, each of one step without effects. */
+export async function makeRounds(sql: Sql, loop_count: number): Promise<void> {
+  const loop = { id: "s1", type: "loop", loop_count, loop_step_ids: ["round"], timeout_seconds: 3_600 };
+  const round = { id: "round", type: "print", print_content: "round {index}", output_key: "round" };
+  await saveSteps(sql, "orch_rounds", [loop, round], { max_total_turns: 100_000 });
+}
+
+/** `orch_asks`: a question without an answer. */
+export async function makeQuestion(sql: Sql): Promise<void> {
+  const asks = { id: "s1", type: "human", human_prompt: "Go on?", human_timeout_seconds: 86_400 };
+  await saveSteps(sql, "orch_asks", [asks]);
+}
+
 async function save(
   sql: Sql,
   id: Orchestration,
   stepOf: (i: number) => JsonObject,
   count = STEPS,
 ): Promise<void> {
-  await saveOrchestration(sql, TENANT, {
-    id,
-    name: "Bench",
-    description: "",
-    definition: JSON.stringify({
-      id,
-      name: "Bench",
-      entry_step_id: "s1",
-      steps: Array.from({ length: count }, (_, i) => ({
-        id: `s${i + 1}`,
-        name: `Step ${i + 1}`,
-        ...stepOf(i + 1),
-        output_key: `o${i + 1}`,
-        next_step_id: i + 1 < count ? `s${i + 2}` : null,
-      })),
-    }),
-  });
+  const steps = Array.from({ length: count }, (_, i) => ({
+    id: `s${i + 1}`,
+    name: `Step ${i + 1}`,
+    ...stepOf(i + 1),
+    output_key: `o${i + 1}`,
+    next_step_id: i + 1 < count ? `s${i + 2}` : null,
+  }));
+  await saveSteps(sql, id, steps);
+}
+
+async function saveSteps(
+  sql: Sql,
+  id: Orchestration,
+  steps: JsonObject[],
+  more: JsonObject = {},
+): Promise<void> {
+  const definition = JSON.stringify({ id, name: "Bench", entry_step_id: "s1", steps, ...more });
+  await saveOrchestration(sql, TENANT, { id, name: "Bench", description: "", definition });
 }

@@ -23,6 +23,7 @@ import { benchEvents } from "./events.ts";
 import { compareWith } from "./compare.ts";
 import { benchColdHerd } from "./cold-herd.ts";
 import { floors } from "./floors.ts";
+import { benchLongRuns } from "./long-runs.ts";
 import { benchRedisRest } from "./redis-rest.ts";
 import { benchRequests, benchStatus } from "./requests.ts";
 import { benchRuns } from "./runs.ts";
@@ -46,6 +47,7 @@ async function bench(): Promise<Row[]> {
     const stores = { sql, redis, queue, postgres: postgresService, redisService };
     const floor = await floors(sql, redis);
     const runs = await benchRuns(stores, floor.commitMs);
+    const longRuns = await benchLongRuns(stores);
     const archive = await benchArchive(sql);
     const rest = await benchRedisRest(redis, redisService);
     const bareWorker = await benchBareWorker();
@@ -56,6 +58,7 @@ async function bench(): Promise<Row[]> {
       return [
         ...floor.rows,
         ...runs,
+        ...longRuns,
         ...archive,
         ...rest,
         ...bareWorker,

@@ -21,7 +21,7 @@ import type { Row } from "./stats.ts";
 const RUNS = 2_000;
 const ALONE = 200;
 
-type Stores = { sql: Sql; queue: Queue; postgres: Service; redisService: Service };
+export type Stores = { sql: Sql; queue: Queue; postgres: Service; redisService: Service };
 
 /**
  * Durable runs of five steps: many at once, then one at a time, with the pickup of each. Once with steps that call nothing,
@@ -83,7 +83,8 @@ async function benchKind(stores: Stores, pid: number, of: Orchestration) {
   return { runsPerSecond: RUNS / seconds, cpuPerStepUs, ...(await alone(stores, of)) };
 }
 
-async function accept(sql: Sql, count: number, of: Orchestration): Promise<RunId[]> {
+/** Accepts runs of one of the bench's orchestrations, and does not enqueue them. @returns their ids */
+export async function accept(sql: Sql, count: number, of: Orchestration): Promise<RunId[]> {
   const runs = Array.from({ length: count }, () => newRunId(Date.now() - randomInt(1_000)));
   await acceptBenchRuns(sql, runs, of);
   return runs;
@@ -120,7 +121,7 @@ export async function acceptBenchRuns(
   }
 }
 
-async function enqueue(queue: Queue, runs: readonly RunId[]): Promise<void> {
+export async function enqueue(queue: Queue, runs: readonly RunId[]): Promise<void> {
   for (let at = 0; at < runs.length; at += 500) {
     const jobs = runs.slice(at, at + 500).map((run) => ({
       run,
@@ -134,12 +135,14 @@ async function enqueue(queue: Queue, runs: readonly RunId[]): Promise<void> {
   }
 }
 
-async function countEnded(sql: Sql): Promise<number> {
+/** How many runs have ended. */
+export async function countEnded(sql: Sql): Promise<number> {
   const [row] = await sql<{ n: number }[]>`select count(*)::int as n from runs where ended_at is not null`;
   return row?.n ?? 0;
 }
 
-async function untilEnded(sql: Sql, count: number): Promise<void> {
+/** Waits until as many runs have ended. */
+export async function untilEnded(sql: Sql, count: number): Promise<void> {
   for (let tries = 0; tries < 6_000; tries++) {
     if ((await countEnded(sql)) >= count) return;
     await sleep(10);

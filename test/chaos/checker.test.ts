@@ -102,6 +102,8 @@ function soundEvidence(): Evidence {
         cancel_requested: false,
         webhook: true,
         queued_ms: 0,
+        ended_ms: 0,
+        chat_session: null,
       },
     ],
     acceptedAnswers: [{ run: RUN, question: "after:1", signed: "answer-1" }],
@@ -122,6 +124,7 @@ function soundEvidence(): Evidence {
     journal,
     usage: [{ run_id: RUN, seq: 2, call: "model.1", kind: "charged", tokens: 12, cost_micro_usd: 7 }],
     deadLetters: [{ run_id: RUN, seq: 3, code: "x", resolved: true }],
+    messages: [],
     keys: [{ tenant_id: "acme", key: "k1", run_id: RUN }],
     redis: { sizes: { limits: 1, tags: 3, index: 5, jobs: 0 }, tenants: 1, foreign: [] },
     viewings: [
@@ -141,10 +144,26 @@ test("evidence without a defect breaks no promise", () => {
   expect(check(soundEvidence())).toEqual([]);
   const evidence = soundEvidence();
   addChild(evidence);
+  addTurn(evidence, 5);
+  addTurn(evidence, 6);
   expect(check(evidence)).toEqual([]);
 });
 
 const CHILD = "run_000000000002_1700000000000";
+
+/** Turn `n` of a chat session, which has completed. */
+function addTurn(e: Evidence, n: number): void {
+  const run = `run_00000000000${n}_170000000000${n}`;
+  const events = [event("worker_picked_up", { worker_id: "a", attempt: 1, n }), event("done", { n })];
+  e.journal.push(entry(2, events, { kind: "end", run_id: run, output: ended("completed") }));
+  const own = { run_id: run, chat_session: "s1", ended_ms: n, correlation_id: `r${n}` };
+  const none = { event_seq: 2, attempt: 1, step_count: 0, tokens: 0, cost_micro_usd: 0, webhook: false };
+  e.runs.push({ ...only(e.runs), ...own, ...none });
+  const request = { id: `r${n}`, orchestration: "chat", key: null, accepted: [run], retried: 0 };
+  e.requests.push({ ...only(e.requests), ...request });
+  const row = { session_id: "s1", base: run.slice(-13), cut: false };
+  e.messages.push({ ...row, n: 0, content: `r${n}` }, { ...row, n: 2, content: "noted" });
+}
 
 /** A child of the run, which has completed and used 5 tokens. */
 function addChild(e: Evidence): void {
@@ -284,6 +303,39 @@ const damages: Damage[] = [
   ],
   ["charges are usage", "a result was not counted", (e) => (only(e.runs).step_count = 1)],
   ["charges are usage", "a charge belongs to no entry", (e) => (only(e.usage).seq = 5)],
+  [
+    "a chat history is whole",
+    "an accepted message is missing",
+    (e) => {
+      addTurn(e, 5);
+      e.messages.shift();
+    },
+  ],
+  [
+    "a chat history is whole",
+    "a completed turn has no answer",
+    (e) => {
+      addTurn(e, 5);
+      e.messages.pop();
+    },
+  ],
+  [
+    "a chat history is whole",
+    "an accepted turn belongs to no session",
+    (e) => {
+      addTurn(e, 5);
+      only(e.runs, -1).chat_session = null;
+    },
+  ],
+  [
+    "turns run one after the other",
+    "a turn ended before the one before it",
+    (e) => {
+      addTurn(e, 5);
+      addTurn(e, 6);
+      only(e.runs, -1).ended_ms = 4;
+    },
+  ],
   [
     "a child is started once",
     "a wait started two children",

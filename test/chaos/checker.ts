@@ -4,6 +4,7 @@ import {
   everyAcceptedAnswerCounts,
   everyHumanResultHasAnAnswer,
 } from "./checks/answers.ts";
+import { everyTurnIsInItsHistory, turnsEndInOrder } from "./checks/chat.ts";
 import {
   childrenAreChargedOnce,
   childrenEndBeforeTheirParents,
@@ -51,6 +52,8 @@ const checks: readonly ((evidence: Evidence) => Violation[])[] = [
   eachWaitStartsOneChild,
   childrenAreChargedOnce,
   childrenEndBeforeTheirParents,
+  everyTurnIsInItsHistory,
+  turnsEndInOrder,
   viewersReceiveTheJournal,
   noFrameComesBeforeItsCommit,
   callsAreRepeatedOnlyAfterACrash,

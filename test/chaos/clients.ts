@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import type { ApiResponse, Api } from "./api.ts";
-import { orchestrationNames } from "./definitions.ts";
+import { CHAT, workNames } from "./definitions.ts";
 import type { UnexpectedResponse, Request, AcceptedAnswer } from "./evidence.ts";
 import type { Random } from "./random.ts";
 import { flood, small, tenants } from "./tenants.ts";
@@ -14,6 +14,8 @@ const PERIOD_MS = 420;
 const BURST_EVERY_MS = 17_000;
 const BURST = 25;
 const TRIES = 12;
+/** Each tenant has as many chat sessions, so that turns wait for each other. */
+const SESSIONS = 2;
 
 /** The orchestration with a question. Clients answer its newest runs; the others reach their deadline. */
 const QUESTION_ORCHESTRATION = "chaos_asks";
@@ -22,7 +24,12 @@ const NEWEST = 6;
 /** The webhook of a run. */
 export type Webhook = { webhook_url: string; webhook_secret: string };
 
-const Accepted = z.object({ run_id: z.string() });
+const Accepted = z.union([
+  z.object({ run_id: z.string() }),
+  z
+    .object({ turn_id: z.string(), session_id: z.string() })
+    .transform(({ turn_id, session_id }) => ({ run_id: turn_id, session_id })),
+]);
 const Cancelled = z.object({ status: z.string() });
 const Status = z.object({
   status: z.string(),
@@ -46,6 +53,8 @@ export class Clients {
   readonly #onAccepted: (run: string) => void;
   readonly #underWay = new Set<Promise<void>>();
   #undrawn: string[] = [];
+  /** The chat sessions of each tenant. */
+  readonly #sessions = new Map<string, string[]>();
   #isSending = true;
   #made = 0;
   #answers = 0;
@@ -106,8 +115,8 @@ export class Clients {
 
   /** Draws every orchestration once before any of them again, so that runs of each kind are frequent. */
   #drawOrchestration(): string {
-    if (this.#undrawn.length === 0) this.#undrawn = this.#random.shuffle(orchestrationNames);
-    return this.#undrawn.pop() ?? this.#random.pick(orchestrationNames);
+    if (this.#undrawn.length === 0) this.#undrawn = this.#random.shuffle(workNames);
+    return this.#undrawn.pop() ?? this.#random.pick(workNames);
   }
 
   async #post(request: Request): Promise<void> {
@@ -115,8 +124,9 @@ export class Clients {
     const headers = key === null ? {} : { "idempotency-key": key };
     const webhook = request.webhook ? this.#webhook : {};
     const body = { message: id, tenant_id: tenant, correlation_id: id, priority, ...webhook };
+    const { path, more } = this.#targetOf(orchestration, tenant);
     for (let tries = 0; tries < TRIES; tries++) {
-      const answer = await this.#call("POST", `/api/v2/orchestrations/${orchestration}/run`, body, headers);
+      const answer = await this.#call("POST", path, { ...body, ...more }, headers);
       if (answer.status === 202) return this.#recordAccepted(request, answer);
       if (answer.status === 0 || answer.status >= 500) request.unknown = true;
       // Without a key a second POST would make a second run.
@@ -124,6 +134,14 @@ export class Clients {
       const afterMs = Number(answer.headers.get("retry-after") ?? 1) * 1_000;
       await sleep(Math.min(afterMs, 3_000) + this.#random.between(0, 500));
     }
+  }
+
+  #targetOf(orchestration: string, tenant: string): { path: string; more: object } {
+    if (orchestration !== CHAT) return { path: `/api/v2/orchestrations/${orchestration}/run`, more: {} };
+    const sessions = this.#sessions.get(tenant) ?? [];
+    const more =
+      sessions.length < SESSIONS ? { agent: "agent_noter" } : { session_id: this.#random.pick(sessions) };
+    return { path: "/api/v2/chat", more };
   }
 
   async #call(
@@ -141,7 +159,12 @@ export class Clients {
   }
 
   #recordAccepted(request: Request, { body }: ApiResponse): void {
-    const { run_id } = Accepted.parse(body);
+    const accepted = Accepted.parse(body);
+    const { run_id } = accepted;
+    if ("session_id" in accepted) {
+      const known = this.#sessions.get(request.tenant) ?? [];
+      this.#sessions.set(request.tenant, [...new Set([...known, accepted.session_id])]);
+    }
     if (request.accepted.length === 0) this.#onAccepted(run_id);
     request.accepted.push(run_id);
   }

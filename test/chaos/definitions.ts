@@ -14,7 +14,7 @@ const print = (id: string, next?: string): Step => ({
 
 const quick = { attempts: 6, base_seconds: 0.2, max_seconds: 2 };
 
-export const agent: JsonObject = {
+const noter: JsonObject = {
   id: "agent_noter",
   name: "Noter",
   type: "conversational",
@@ -22,6 +22,15 @@ export const agent: JsonObject = {
   system_prompt: "Note it down, then say so.",
   model: model("gpt-4.1-mini"),
 };
+
+/** The agents: one with a tool of HTTP, one with a tool of an MCP server. */
+export const agents: (JsonObject & { id: string })[] = [
+  { ...noter, id: "agent_noter" },
+  { ...noter, id: "agent_mcp", tools: ["notes__note"] },
+];
+
+/** What a client does that sends a message to a chat session instead of starting an orchestration. */
+export const CHAT = "chat";
 
 export const toolAt = (url: string): JsonObject => ({
   name: "note_down",
@@ -147,8 +156,8 @@ const steps: Record<string, Step[]> = {
     {
       id: "fan",
       type: "parallel",
-      // A model and a tool, a loop, and a retry that parks: each branch dies and goes on by itself.
-      parallel_branches: [["write", "note"], ["rounds"], ["ask"]],
+      // A model and a tool, a loop with calls, and a timer that parks: each branch dies and goes on by itself.
+      parallel_branches: [["write", "note"], ["rounds"], ["nap", "later"]],
       timeout_seconds: 600,
       output_key: "all",
       next_step_id: "after",
@@ -165,14 +174,8 @@ const steps: Record<string, Step[]> = {
     { id: "rounds", type: "loop", loop_count: 3, loop_step_ids: ["tick", "call"], timeout_seconds: 600 },
     print("tick"),
     { id: "call", type: "tool", forced_tool: "note_down", retry: quick, output_key: "called" },
-    {
-      id: "ask",
-      type: "llm",
-      model: model("o4-mini"),
-      prompt_template: "Later about {input}",
-      retry: { ...quick, attempts: 8 },
-      output_key: "later",
-    },
+    { id: "nap", type: "wait", wait_seconds: 7 },
+    { id: "later", type: "tool", forced_tool: "note_down", retry: quick, output_key: "later" },
     print("after"),
   ],
   chaos_family: [
@@ -188,6 +191,26 @@ const steps: Record<string, Step[]> = {
     { id: "note", type: "tool", forced_tool: "note_down", retry: quick, output_key: "noted" },
     print("after"),
   ],
+  chaos_mcp: [
+    {
+      id: "both",
+      type: "parallel",
+      parallel_branches: [["noted"], ["work"]],
+      timeout_seconds: 600,
+      next_step_id: "after",
+    },
+    { id: "noted", type: "tool", forced_tool: "notes__note", retry: quick, output_key: "noted" },
+    {
+      id: "work",
+      type: "agent",
+      agent_id: "agent_mcp",
+      prompt_template: "Work on {input}",
+      retry: quick,
+      output_key: "notes",
+      max_turns: 4,
+    },
+    print("after"),
+  ],
   chaos_fails: [
     print("before", "never"),
     {
@@ -201,7 +224,8 @@ const steps: Record<string, Step[]> = {
   ],
 };
 
-export const orchestrationNames = Object.keys(steps);
+/** What the load starts: each orchestration, and turns of chat sessions. */
+export const workNames = [...Object.keys(steps), CHAT];
 
 export const orchestrations: (JsonObject & { id: string })[] = Object.entries(steps).map(([id, list]) => ({
   id,

@@ -67,6 +67,9 @@ export const RunRow = z.object({
   cancel_requested: z.boolean(),
   webhook: z.boolean(),
   queued_ms: z.number(),
+  ended_ms: z.number().nullable(),
+  /** The session that the run is a turn of; null: it is none. */
+  chat_session: z.string().nullable(),
 });
 export type RunRow = z.infer<typeof RunRow>;
 
@@ -111,6 +114,16 @@ export const DeliveryRow = z.object({
 });
 export type DeliveryRow = z.infer<typeof DeliveryRow>;
 
+/** A message of a chat session. `n`: what the user said (0), a summary (1), the answer (2). `base`: the end of its turn's id. */
+export const MessageRow = z.object({
+  session_id: z.string(),
+  base: z.string(),
+  n: z.number(),
+  content: z.string(),
+  cut: z.boolean(),
+});
+export type MessageRow = z.infer<typeof MessageRow>;
+
 export const KeyRow = z.object({ tenant_id: z.string(), key: z.string(), run_id: z.string() });
 export type KeyRow = z.infer<typeof KeyRow>;
 
@@ -129,6 +142,7 @@ export type Evidence = {
   usage: UsageRow[];
   deadLetters: DeadLetterRow[];
   keys: KeyRow[];
+  messages: MessageRow[];
   deliveries: DeliveryRow[];
   /** Requests that the receiver of webhooks got, and its responses by delivery. */
   webhookRequests: WebhookRequest[];
@@ -145,13 +159,16 @@ export type Evidence = {
   calls: Map<string, Calls>;
 };
 
-export type Tables = Pick<Evidence, "runs" | "journal" | "usage" | "deadLetters" | "keys" | "deliveries">;
+export type Tables = Pick<
+  Evidence,
+  "runs" | "journal" | "usage" | "deadLetters" | "keys" | "messages" | "deliveries"
+>;
 
 export async function readTables(sql: Sql): Promise<Tables> {
   const runs = await sql`
     select run_id, tenant_id, orchestration_id, status, attempt, event_seq, crash_count, step_count, tokens,
       cost_micro_usd, correlation_id, parent_run_id, parent_wait_id, error, cancel_requested_at is not null as cancel_requested, webhook_url is not null as webhook,
-      extract(epoch from queued_at)::float8 * 1000 as queued_ms
+      extract(epoch from queued_at)::float8 * 1000 as queued_ms, extract(epoch from ended_at)::float8 * 1000 as ended_ms, chat_session
     from runs order by run_id`;
   const journal = await sql`
     select run_id, seq, events_n, attempt, kind, step_path, visit, output, events,
@@ -162,6 +179,7 @@ export async function readTables(sql: Sql): Promise<Tables> {
   const deadLetters =
     await sql`select run_id, seq, code, resolved_at is not null as resolved from dead_letters`;
   const keys = await sql`select tenant_id, key, run_id from idempotency_keys`;
+  const messages = await sql`select session_id, base, n, content, cut from chat_messages`;
   const deliveries = await sql`select delivery_id, run_id, seq, type, outcome from webhook_deliveries`;
   return {
     runs: runs.map((row) => RunRow.parse(row)),
@@ -169,6 +187,7 @@ export async function readTables(sql: Sql): Promise<Tables> {
     usage: usage.map((row) => UsageRow.parse(row)),
     deadLetters: deadLetters.map((row) => DeadLetterRow.parse(row)),
     keys: keys.map((row) => KeyRow.parse(row)),
+    messages: messages.map((row) => MessageRow.parse(row)),
     deliveries: deliveries.map((row) => DeliveryRow.parse(row)),
   };
 }
@@ -182,7 +201,8 @@ export async function readRedis(redis: Redis): Promise<RedisAtRest> {
   for (const key of await redis.keys("*")) {
     const name = key === READY ? "ready" : key.startsWith(TAG) ? key.slice(TAG.length) : null;
     if (name === null) {
-      if (!/^\{e\d+\}:live$/.test(key)) foreign.push(key);
+      // Live streams, and what is known of the limits of providers, outlive the runs.
+      if (!/^\{e\d+\}:live$|^\{?provider:/.test(key)) foreign.push(key);
       continue;
     }
     const type = await redis.type(key);

@@ -75,7 +75,7 @@ export async function runFaultPhase({ minutes, seed, short }: FaultOptions): Pro
       limitBreaches: watch.limitBreaches,
       takeovers: watch.takeovers,
       stalls: watch.stalls,
-      calls: new Map([...system.model.calls, ...system.tool.calls]),
+      calls: new Map([...system.model.calls, ...system.tool.calls, ...system.mcp.calls]),
     };
     return report(evidence, faults, system, { minutes, seed, short });
   } finally {
@@ -88,6 +88,7 @@ function endFaults(system: System): void {
   system.points.disarm();
   system.model.calm();
   system.tool.calm();
+  system.mcp.calm();
   system.receiver.calm();
   for (const link of system.links) link.set("open");
   for (const member of system.workers) member.resume();

@@ -37,6 +37,7 @@ export const faults = {
   postgres_crash: { weight: 1, act: restartPostgres(true) },
   edge_restart: { weight: 1, act: restartEdge },
   rest_restart: { weight: 1, act: restartRest },
+  mcp_restart: { weight: 1, act: restartMcp },
 } as const satisfies Record<string, { weight: number; act: FaultAction }>;
 export type FaultKind = keyof typeof faults;
 
@@ -228,5 +229,12 @@ async function restartRest({ rest }: System, random: Random, log: FaultLog): Pro
   const signal = random.pick(["SIGKILL", "SIGTERM"] as const);
   await exclusively(rest, () =>
     logged(log, "rest_restart", signal, true, () => rest.restart(random.pick([0, 1_000]), signal)),
+  );
+}
+
+async function restartMcp({ mcp }: System, random: Random, log: FaultLog): Promise<void> {
+  const downMs = random.pick([0, 300, 3_000]);
+  await exclusively(mcp, () =>
+    logged(log, "mcp_restart", `down for ${downMs} ms`, false, () => mcp.restart(downMs)),
   );
 }

@@ -3,6 +3,7 @@ import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { z } from "zod";
 import { buildEdge } from "../../local/edge/build.ts";
 import type { EdgeBuild } from "../../local/edge/build.ts";
 import { edgeCommand, s3Of } from "../../local/edge/process.ts";
@@ -14,8 +15,9 @@ import { seedApiKey } from "../../local/demo/seed.ts";
 import { migrate } from "../../worker-node/clients/migrations.ts";
 import { Api } from "./api.ts";
 import type { Counted } from "./counted-server.ts";
-import { agent, orchestrations, toolAt } from "./definitions.ts";
+import { agents, orchestrations, toolAt } from "./definitions.ts";
 import { Link } from "./link.ts";
+import { ChaosMcpServer } from "./mcp-server.ts";
 import { startModelServer } from "./model-server.ts";
 import { POINTS_FOLDER, Points } from "./points.ts";
 import { endProgram, startProgram } from "./program.ts";
@@ -52,6 +54,7 @@ export type System = {
   deaths: Death[];
   model: Counted;
   tool: Counted;
+  mcp: ChaosMcpServer;
   receiver: Receiver;
   stop(): Promise<void>;
 };
@@ -89,12 +92,13 @@ async function startParts(
   onStop(() => Promise.all([postgres.stop(), redis.stop()]));
   await migrate(postgres.url);
   await seedApiKey(postgres.url, secrets.api_key);
-  const [model, tool, receiver] = await Promise.all([
+  const [model, tool, mcp, receiver] = await Promise.all([
     startModelServer(randomOf(seed, "model")),
     startToolServer(randomOf(seed, "tool")),
+    ChaosMcpServer.start(randomOf(seed, "mcp")),
     startReceiver(randomOf(seed, "receiver")),
   ]);
-  onStop(() => Promise.all([model.close(), tool.close(), receiver.close()]));
+  onStop(() => Promise.all([model.close(), tool.close(), mcp.close(), receiver.close()]));
 
   const links: Link[] = [];
   onStop(() => Promise.all(links.map((link) => link.close())));
@@ -142,7 +146,8 @@ async function startParts(
   const api = new Api(`http://127.0.0.1:${edgePort}`, secrets.api_key);
   for (const tenant of tenants) await api.must("POST", "/scale/tenants", tenant);
   await api.must("PUT", "/api/v2/tools/note_down", toolAt(`http://127.0.0.1:${tool.port}/note`));
-  await api.must("PUT", "/api/v2/agents/agent_noter", agent);
+  await api.must("PUT", "/api/v2/mcp-servers/notes", { url: mcp.url });
+  for (const each of agents) await api.must("PUT", `/api/v2/agents/${each.id}`, each);
   for (const each of orchestrations) await api.must("PUT", `/api/v2/orchestrations/${each.id}`, each);
 
   const objectStore = withS3 ? await startObjectStore(dir, edgeBuild, settings) : null;
@@ -181,6 +186,7 @@ async function startParts(
     if (tries > 1_200) throw new Error("the workers did not start within 120 s");
     await sleep(100);
   }
+  await untilListed(api);
   return {
     api,
     postgres,
@@ -194,8 +200,21 @@ async function startParts(
     deaths,
     model,
     tool,
+    mcp,
     receiver,
   };
+}
+
+const McpView = z.looseObject({ listing: z.looseObject({ state: z.string() }) });
+
+/** Waits until a worker has listed the tools of the MCP server: before, no step can call them. */
+async function untilListed(api: Api): Promise<void> {
+  for (let tries = 0; tries < 600; tries++) {
+    const { body } = await api.call("GET", "/api/v2/mcp-servers/notes");
+    if (McpView.safeParse(body).data?.listing.state === "listed") return;
+    await sleep(100);
+  }
+  throw new Error("no worker has listed the MCP server within 60 s");
 }
 
 /** Starts the object store. `env`: the variables with which a worker reaches it. */

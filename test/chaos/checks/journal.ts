@@ -76,13 +76,15 @@ function oneOwnerAnAttempt(run: string, entries: JournalRow[]): Violation[] {
   return [broken("only the owner writes", `an attempt was picked up twice: ${attempts.join(", ")}`, run)];
 }
 
-/** docs/protocol.md 6: a repeated flush is harmless. Lines carry their millisecond, so two entries never have the same events. */
+/** docs/protocol.md 6: a repeated flush is harmless. Lines carry their millisecond, so two entries of a step never have the same events. */
 export function nothingIsWrittenTwice(evidence: Evidence): Violation[] {
   return forEachRun(evidence, (run, entries) => {
     const seen = new Map<string, number>();
-    return entries.flatMap(({ events, seq }) => {
-      const before = seen.get(events);
-      seen.set(events, seq);
+    return entries.flatMap(({ events, step_path, seq }) => {
+      // Two branches may park in one millisecond.
+      const written = `${step_path} ${events}`;
+      const before = seen.get(written);
+      seen.set(written, seq);
       if (before === undefined) return [];
       return [
         broken(

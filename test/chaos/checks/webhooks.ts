@@ -43,7 +43,8 @@ export function everyDeliveryIsReceived({ deliveries, receiver }: Evidence): Vio
 }
 
 /** A receiver verifies the signature, and recognizes a repetition by its id. */
-export function everyWebhookIsSigned({ webhookRequests, deliveries }: Evidence): Violation[] {
+export function everyWebhookIsSigned({ webhookRequests, deliveries, runs }: Evidence): Violation[] {
+  const turns = new Set(runs.filter(({ chat_session }) => chat_session !== null).map(({ run_id }) => run_id));
   const byId = Map.groupBy(webhookRequests, ({ id }) => id);
   const rows = new Map(deliveries.map((row) => [row.delivery_id, row]));
   return Array.from(byId).flatMap(([id, times]) => {
@@ -54,7 +55,11 @@ export function everyWebhookIsSigned({ webhookRequests, deliveries }: Evidence):
     const [body = ""] = bodies;
     if (bodies.size > 1) return [broken(PROMISE, `${id} had ${bodies.size} bodies`, run_id)];
     if (times.some(({ signed }) => !signed)) return [broken(PROMISE, `${id} was not signed`, run_id)];
-    const isOfDelivery = body.startsWith(`{"type":"${type}","run_id":"${run_id}"`);
+    // The body of a turn names it as such, and its type begins with the chat.
+    const isOfDelivery = turns.has(run_id)
+      ? body.startsWith(`{"type":"${type.replace(/^run\./, "chat.")}"`) &&
+        body.includes(`"turn_id":"${run_id}"`)
+      : body.startsWith(`{"type":"${type}","run_id":"${run_id}"`);
     return isOfDelivery
       ? []
       : [broken(PROMISE, `${id} had the body of another delivery: ${body.slice(0, 200)}`, run_id)];

@@ -114,8 +114,8 @@ class Compiler {
   #choice(node: Extract<Node, { is: "choice" }>, at: string, next: Target, place: Place): readonly string[] {
     const id = `${node.by}_${at}`;
     const key = keyOf(node.reads, place.known);
-    const then = headsOf(node.then[0], `${at}_t_0`)[0] ?? next;
-    const otherwise = headsOf(node.otherwise[0], `${at}_e_0`)[0] ?? next;
+    const then = headsOf(node.yes[0], `${at}_t_0`)[0] ?? next;
+    const otherwise = headsOf(node.no[0], `${at}_e_0`)[0] ?? next;
     switch (node.by) {
       case "if_else":
         this.#add(id, "if_else", next, {
@@ -138,8 +138,8 @@ class Compiler {
           default_route: "right",
         });
     }
-    this.sequence(node.then, `${at}_t`, next, place);
-    this.sequence(node.otherwise, `${at}_e`, next, place);
+    this.sequence(node.yes, `${at}_t`, next, place);
+    this.sequence(node.no, `${at}_e`, next, place);
     return place.known;
   }
 

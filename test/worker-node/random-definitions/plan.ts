@@ -30,8 +30,8 @@ type Choice = {
   is: "choice";
   by: "if_else" | "switch" | "evaluator";
   reads: number;
-  then: Plan;
-  otherwise: Plan;
+  yes: Plan;
+  no: Plan;
 };
 /** Goes back to its first step until a limit ends it. */
 type Cycle = { is: "cycle"; rounds: number; body: Plan };
@@ -85,8 +85,8 @@ function nodes(depth: number, isList: boolean): Arbitrary<Node> {
           is: fc.constant("choice"),
           by: fc.constantFrom("if_else", "switch", "evaluator"),
           reads,
-          then: fc.array(nodes(depth - 1, false), { maxLength: 2 }),
-          otherwise: fc.array(nodes(depth - 1, false), { maxLength: 2 }),
+          yes: fc.array(nodes(depth - 1, false), { maxLength: 2 }),
+          no: fc.array(nodes(depth - 1, false), { maxLength: 2 }),
         }),
         fc.record({ is: fc.constant("cycle"), rounds: fc.integer({ min: 1, max: 3 }), body: sequence }),
       ];
