@@ -41,17 +41,17 @@ export function composeText(): string {
   return readFileSync(join(projectFolder, "compose.yaml"), "utf8");
 }
 
-/** `${NAME}`, `${NAME:-default}` and `${NAME:?message}` become values, `$$` becomes `$`. */
+/** `${NAME}`, `${NAME:-default}` and `${NAME:?message}` become values, `$$` becomes `$`. A default may hold another variable. */
 function withVariables(text: string, env: Record<string, string>): string {
   return text.replaceAll(
-    /\$\$|\$\{(\w+)(?::([-?])([^}]*))?\}/g,
+    /\$\$|\$\{(\w+)(?::([-?])((?:\$\{[^}]*\}|[^}])*))?\}/g,
     (all, name: string | undefined, operator: string | undefined, operand = "") => {
       if (name === undefined) return "$";
       const value = env[name];
       if (value) return value;
       if (operator === "?") throw new Error(`${name}: ${operand}`);
       if (operator === undefined) throw new Error(`${all} has no value`);
-      return operand;
+      return withVariables(operand, env);
     },
   );
 }

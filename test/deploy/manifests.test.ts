@@ -37,6 +37,23 @@ describe("compose.yaml", () => {
     expect(() => readCompose(others)).toThrow(`${name}: see docs/operations.md`);
   });
 
+  // Fails when a program gets both variables, with which none starts.
+  test("passes a list of master keys on in place of the one key", () => {
+    const { MASTER_KEY, ...others } = secrets;
+    const master = (env: Record<string, string>) =>
+      ["worker", "edge"].map((name) => {
+        const { MASTER_KEY: one, MASTER_KEYS: list } = readCompose(env).services[name]?.environment ?? {};
+        return [one, list];
+      });
+    const both = (list: string) => [
+      [undefined, list],
+      [undefined, list],
+    ];
+    expect(master(secrets)).toEqual(both(`default:${MASTER_KEY}`));
+    const list = `k2:${"1".repeat(64)},default:${MASTER_KEY}`;
+    expect(master({ ...others, MASTER_KEYS: list })).toEqual(both(list));
+  });
+
   test("gets each of these from the commands of docs/operations.md", () => {
     const names = /^for NAME in (.+); do$/m.exec(read("docs/operations.md"))?.[1]?.split(" ");
     expect(names?.toSorted()).toEqual(Object.keys(secrets).toSorted());
