@@ -33,6 +33,8 @@ const Blocker = z.discriminatedUnion("kind", [
   }),
   /** What all workers together may ask of the provider of this model is used up, or it has failed several times in a row. */
   z.object({ kind: z.literal("provider"), model: z.string(), until: z.iso.datetime() }),
+  /** All workers together start no more runs of the lane in a second. */
+  z.object({ kind: z.literal("lane_rate"), lane: Lane, starts_per_second: z.number() }),
   /** The tenant's queue has no room for a run that this one is to start. */
   z.object({ kind: z.literal("queue_room"), orchestration_id: z.string(), path: z.string() }),
 ]);
@@ -61,6 +63,7 @@ export const Diagnosis = z
       "queue_away",
       "behind_others",
       "workers_busy",
+      "lane_rate",
       "starting",
     ]),
     /** The run's place among the ready runs of its tenant and lane; 1 is next. */

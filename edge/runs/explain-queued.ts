@@ -5,6 +5,9 @@ import { isoTime } from "../http/time.ts";
 import { noWorkerSentence, workersOf } from "./diagnosis-view.ts";
 import type { Blocker, Cause, QueueState } from "./diagnosis-view.ts";
 
+/** A free worker sees a ready run sooner, whether or not it hears of it. */
+const IDLE_CLAIM_MS = 3_000;
+
 /** Why a queued run is not ready: its start or its next try is later. */
 export function notYetDue(facts: RunFacts): Cause {
   if (facts.key_holder !== null) return behindHolder(facts.key_holder, facts.queued_at_ms);
@@ -64,6 +67,7 @@ export function ready(facts: RunFacts, queue: QueueState, isolation: boolean): C
     (isolation ? tenantLimit(facts, runsAhead) : null) ??
     queueNotUp(queue, runsAhead) ??
     workersBusy(facts, runsAhead) ??
+    laneRate(facts, runsAhead) ??
     behindOthers(facts, runsAhead) ?? {
       reason: "starting",
       sentence: "The run is next, and a worker is about to claim it.",
@@ -117,6 +121,24 @@ function workersBusy(facts: RunFacts, runsAhead: Blocker[]): Cause | null {
     `All ${slots} slots of the ${online} live workers for lane ${lane} are taken; ` +
     `${ahead} runs of its tenant are ahead of this run.`;
   return { reason: "workers_busy", sentence, blocked_by: [workersOf(facts), ...runsAhead] };
+}
+
+/**
+ * The rate of the run's lane, when a worker with a free slot has left the run alone: it is behind others, or has been ready for
+ * longer than a free worker takes to see it.
+ */
+function laneRate(facts: RunFacts, runsAhead: Blocker[]): Cause | null {
+  const { lane, lane_rate: starts_per_second, ahead, now_ms, wake_at_ms } = facts;
+  if (starts_per_second === null) return null;
+  if (ahead === 0 && now_ms - (wake_at_ms ?? now_ms) < IDLE_CLAIM_MS) return null;
+  const sentence =
+    `Lane ${lane} starts at most ${starts_per_second} runs a second, of all tenants and in all workers together; ` +
+    `${ahead} runs of its tenant are ahead of this run.`;
+  return {
+    reason: "lane_rate",
+    sentence,
+    blocked_by: [{ kind: "lane_rate", lane, starts_per_second }, ...runsAhead],
+  };
 }
 
 function behindOthers({ ahead }: RunFacts, runsAhead: Blocker[]): Cause | null {

@@ -9,19 +9,29 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { inMemory, startRedis } from "../../local/stores/redis.ts";
+import type { Lane } from "../../shared/contracts/run.ts";
 import { Queue } from "../../shared/queue/queue.ts";
 import { scriptCommands } from "../../worker-node/clients/redis.ts";
-import { job, limits } from "../shared/queue/fixture.ts";
+import { START_MS, job, limits } from "../shared/queue/fixture.ts";
 import { makeQuotaReady } from "../shared/queue/rebuild-shard.ts";
 import { QueueWorker } from "./queue-worker.ts";
 import { quantile } from "./stats.ts";
 
+const RUN_LANES = ["interactive", "default", "bulk"] as const;
 const FLOOD = 100_000;
 const PICKUPS = 400;
 const PICKUP_EVERY_MS = 25;
 /** The most that the p99 of a quiet tenant's pickup may rise, and the most that shares may differ from weights. */
 const MOST_RISE_MS = 50;
 const MOST_ERROR = 0.05;
+
+type Spread = (n: number) => { lane?: Lane; score?: number };
+
+/** Over all lanes of runs, 1,000 priorities in each, and in each priority over time. */
+const spreadOut: Spread = (n) => ({
+  lane: RUN_LANES[n % RUN_LANES.length] ?? "default",
+  score: START_MS + n - (n % 1_000) * 60_000,
+});
 
 const dir = mkdtempSync(join(tmpdir(), "synapse-fairness-"));
 const service = await startRedis({ dir, args: inMemory });
@@ -35,6 +45,10 @@ try {
   const one = await pickups(["flood"]);
   report(`beside ${FLOOD} jobs of one tenant`, one);
   check("rise of its p99", p99(one) - p99(alone), MOST_RISE_MS, "ms");
+  // A job has no orchestration, session or correlation id: lane, priority and time are all by which a backlog can be spread.
+  const spread = await pickups(["flood"], spreadOut);
+  report(`beside ${FLOOD} jobs of one tenant, spread over lanes, priorities and times`, spread);
+  check("rise of its p99", p99(spread) - p99(alone), MOST_RISE_MS, "ms");
   for (const [what, weights] of [
     ["weights 1:3", [1, 3]],
     ["weights 1:1:3:5", [1, 1, 3, 5]],
@@ -61,15 +75,15 @@ async function begin(tenants: Record<string, number>): Promise<void> {
   );
 }
 
-async function flood(tenant: string, count: number): Promise<void> {
+async function flood(tenant: string, count: number, spread: Spread = () => ({})): Promise<void> {
   for (let n = 0; n < count; n += 1_000)
-    await queue.enqueue(Array.from({ length: 1_000 }, () => job((nextJob += 1), tenant)));
+    await queue.enqueue(Array.from({ length: 1_000 }, (_, i) => job((nextJob += 1), tenant, spread(n + i))));
 }
 
 /** The pickups of a quiet tenant's jobs beside floods, in milliseconds from the enqueue to the claim's reply. */
-async function pickups(floods: readonly string[]): Promise<number[]> {
+async function pickups(floods: readonly string[], spread?: Spread): Promise<number[]> {
   await begin(Object.fromEntries(["quiet", ...floods].map((name) => [name, 1])));
-  for (const name of floods) await flood(name, FLOOD);
+  for (const name of floods) await flood(name, FLOOD, spread);
   const sentMs = new Map<string, number>();
   const samples: number[] = [];
   const workers = [0, 1].map(

@@ -138,10 +138,10 @@ test("a run completes with sandboxed code and a large value, which the edge read
 // The image has a package of its own beside the bundles for what cannot be bundled: a module that is missing there ends in no span.
 test("worker and edge of the image send the spans of that run to the collector", async () => {
   const sent = (name: string) => collector.span(name, (span) => span.name === name);
-  const request = await sent("POST /api/v2/orchestrations/:id/run");
+  const accept = await sent("POST /api/v2/orchestrations/:id/run");
   const step = await sent("step large");
-  expect(step.traceId).toBe(request.traceId);
-  expect(step.service).not.toBe(request.service);
+  expect(step.traceId).toBe(accept.traceId);
+  expect(step.service).not.toBe(accept.service);
 });
 
 test("each series that the alerts, the dashboard and the autoscaler name is in the metrics of edge or worker", async () => {

@@ -27,7 +27,7 @@ export type Ports = {
 };
 
 /** What `.env` has. */
-const environment = {
+const deployed = {
   ...secrets,
   OTLP_ENDPOINT: "http://collector:4317",
   OTLP_HTTP_ENDPOINT: "http://collector:4318",
@@ -109,7 +109,7 @@ export class Image {
   }
 
   #service(name: ProgramName) {
-    const service = readCompose(environment).services[name];
+    const service = readCompose(deployed).services[name];
     if (!service) throw new Error(`compose.yaml has no service ${name}`);
     return service;
   }

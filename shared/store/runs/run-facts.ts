@@ -72,6 +72,8 @@ export const RunFacts = z.object({
   workers_of_lane: z.number(),
   slots: z.number(),
   slots_taken: z.number(),
+  /** The most starts of its lane in a second that an operator has set; null: none. */
+  lane_rate: z.number().nullable(),
 });
 export type RunFacts = z.infer<typeof RunFacts>;
 
@@ -110,7 +112,8 @@ export async function readRunFacts(sql: Sql, tenant: TenantId | null, run: RunId
               < (r.queued_at - r.priority * interval '1 minute', r.run_id)
           limit ${MAX_AHEAD}) o
       ) else 0 end as ahead,
-      fleet.online as workers_online, fleet.of_lane as workers_of_lane, fleet.slots, fleet.active as slots_taken
+      fleet.online as workers_online, fleet.of_lane as workers_of_lane, fleet.slots, fleet.active as slots_taken,
+      (select (l.settings ->> 'starts_per_second')::float8 from lanes l where l.lane = r.lane) as lane_rate
     from runs r
     join tenants t using (tenant_id)
     left join workers w on w.incarnation = r.owner

@@ -51,6 +51,7 @@ const ready: RunFacts = {
   workers_of_lane: 2,
   slots: 20,
   slots_taken: 3,
+  lane_rate: null,
 };
 const running: RunFacts = {
   ...ready,
@@ -165,6 +166,22 @@ describe("the diagnosis of a run", () => {
   test("names taken slots, and runs ahead", () => {
     expect(why({ slots_taken: 20 }).reason).toBe("workers_busy");
     expect(why({ ahead: 2 })).toMatchObject({ reason: "behind_others", position: 3 });
+  });
+
+  // Fails when a rate is named that holds nothing back, or is not named although workers are free.
+  test("names the rate of its lane when free workers leave it alone", () => {
+    const dueMs = ready.wake_at_ms ?? ready.now_ms;
+    expect(why({ lane_rate: 0.5, now_ms: dueMs + 3_000 })).toMatchObject({
+      reason: "lane_rate",
+      blocked_by: [{ kind: "lane_rate", lane: ready.lane, starts_per_second: 0.5 }],
+      sentence: expect.stringContaining("starts at most 0.5 runs a second"),
+    });
+    expect(why({ lane_rate: 0.5, now_ms: dueMs, ahead: 2 })).toMatchObject({
+      reason: "lane_rate",
+      blocked_by: [{ kind: "lane_rate" }, { kind: "runs_ahead", count: 2 }],
+    });
+    expect(why({ lane_rate: 0.5, now_ms: dueMs + 2_000 }).reason).toBe("starting");
+    expect(why({ lane_rate: 0.5, slots_taken: 20, ahead: 2 }).reason).toBe("workers_busy");
   });
 
   test("names a queue that is unreachable or being rebuilt", () => {
@@ -398,6 +415,17 @@ describe("GET …/why on real stores", () => {
     expect(await diagnosis()).toMatchObject({ reason: "starting" });
     await sql`update workers set beat_at = now() - interval '13 seconds' where incarnation = ${ofLane.incarnation}`;
     expect(await diagnosis()).toMatchObject({ reason: "no_worker" });
+    const rate = (starts_per_second: number | null) =>
+      app.call("PATCH", "/scale/queue/bulk", { body: { starts_per_second } });
+    expect((await rate(2)).status).toBe(200);
+    await sql`update runs set wake_at = now() - interval '4 seconds' where status = 'queued'`;
+    expect(await diagnosis()).toMatchObject({ reason: "no_worker" });
+    await beat(sql, ofLane);
+    expect(await diagnosis()).toMatchObject({
+      reason: "lane_rate",
+      blocked_by: [{ kind: "lane_rate", lane: "bulk", starts_per_second: 2 }],
+    });
+    await rate(null);
     await beat(sql, { ...ofLane, active: ofLane.slots });
     expect(await diagnosis()).toMatchObject({
       reason: "workers_busy",
