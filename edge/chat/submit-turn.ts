@@ -60,7 +60,13 @@ async function toRun(
   };
   const { agent, session_id, attachments, metadata, correlation_id, on_busy } = body;
   const asked = {
-    ...{ agent, session_id, message, images, metadata, correlation_id, on_busy },
+    agent,
+    session_id,
+    message,
+    images,
+    metadata,
+    correlation_id,
+    on_busy,
     ...(files.length > 0 && { attachments }),
   };
   const input: RunInput = {

@@ -40,7 +40,11 @@ export async function sendMail(
   try {
     const { to, cc, subject, text, html, reply_to } = content;
     const info = await transport.sendMail({
-      ...{ from: settings.from, to, cc, subject, messageId: message_id },
+      from: settings.from,
+      to,
+      cc,
+      subject,
+      messageId: message_id,
       ...(reply_to !== null && { replyTo: reply_to }),
       ...(text !== null && { text }),
       ...(html !== null && { html }),

@@ -152,7 +152,10 @@ describe("a queued mail", () => {
   test("is one however often its call is repeated, and of another tenant's run belongs to that tenant", async () => {
     const run = await runOf(acme);
     const mail = {
-      ...{ message_id: "<same@example.org>", run_id: run, priority: 0, send_at: null },
+      message_id: "<same@example.org>",
+      run_id: run,
+      priority: 0,
+      send_at: null,
       content: { to: ["a@example.com"], cc: [], subject: "s", text: "a\0b", html: null, reply_to: null },
     };
     expect(await queueMail(store.sql, mail)).toBe(true);
