@@ -18,6 +18,16 @@ export function quotaStates({ requests, queued, runs }: Quota): QuotaState[] {
   return runs === null ? states : [...states, runsState(runs.perMinute, runs.left, runs.resetMs)];
 }
 
+/** What is left after several submits: of each limit the lowest count that one of them saw. */
+export function leastQuota(states: readonly QuotaState[]): QuotaState[] {
+  const least = new Map<QuotaState["name"], QuotaState>();
+  for (const state of states) {
+    const { left } = least.get(state.name) ?? { left: Infinity };
+    if (state.left < left) least.set(state.name, state);
+  }
+  return [...least.values()];
+}
+
 /** The requests of a second. A bucket of them is full again after a second. */
 export function requestsState(limit: number, left: number, retryMs = 1_000): QuotaState {
   return { name: "requests", limit, windowSeconds: 1, left, resetSeconds: wholeSeconds(retryMs) };

@@ -3,6 +3,7 @@ import { isObject } from "../../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { exampleOf, referredName } from "./example-of.ts";
 import { MEDIA } from "./example-values.ts";
+import { LIMIT_HEADERS, addLimitHeaders, problemHeaders } from "./limit-headers.ts";
 
 /**
  * The document that the routes make, with what each of them would have to repeat: an example of every body and parameter, and one
@@ -36,6 +37,10 @@ export function completeDocument(generated: JsonObject): JsonObject {
     }
   }
   components["responses"] = problems;
+  components["headers"] = LIMIT_HEADERS;
+  for (const path of Object.values(objectIn(generated, "paths"))) {
+    if (isObject(path)) addLimitHeaders(objectIn(objectIn(path, "post"), "responses"));
+  }
   return generated;
 }
 
@@ -69,6 +74,7 @@ function problemResponse(status: number): JsonObject {
   const examples = codes.map(([code, { title }]) => [code, exampleProblem(status, code, title)] as const);
   return {
     description: codes.map(([code, { title }]) => `\`${code}\`: ${title}`).join("  \n"),
+    ...problemHeaders(status),
     content: {
       "application/problem+json": {
         schema: { $ref: "#/components/schemas/Problem" },

@@ -3,6 +3,8 @@ import { z } from "zod";
 import { digestOf } from "../../../shared/bytes.ts";
 import { BatchId, MAX_BATCH_ITEMS } from "../../../shared/contracts/batch.ts";
 import { DefinitionId, TenantId, plainName, randomHex } from "../../../shared/contracts/ids.ts";
+import { leastQuota } from "../../../shared/contracts/quota.ts";
+import type { QuotaState } from "../../../shared/contracts/quota.ts";
 import type { SubmitResult } from "../../../shared/contracts/run.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { readOrchestration } from "../../../shared/store/definitions/orchestrations.ts";
@@ -70,10 +72,12 @@ export function createBatch(api: Api): void {
     });
     const read = await readItems(items, { id: batch_id, orchestration, tenant, key }, c.get("services"));
     // All at once: they gather in the intake object, which admits, commits and enqueues up to 128 of them together.
+    const quota: QuotaState[] = [];
     const answers = await Promise.all(
       read.map(async (item): Promise<ItemAnswer> => {
         if ("error" in item) return refusedItem(item.index, item.error);
         const result = await submit(item.run).catch(asRefusal);
+        quota.push(...(result.quota ?? []));
         if (result.is === "accepted" && !result.replayed && !result.skipped)
           cancelSuperseded(c.get("services"), item.run);
         return answerOf(item, result);
@@ -85,6 +89,7 @@ export function createBatch(api: Api): void {
       refused: refused.map(({ index, code, detail }) => ({ index, code, detail })),
       skipped: skipped.map(({ index, run_id }) => ({ index, run_id })),
     });
+    if (quota.length > 0) c.set("quota", leastQuota(quota));
     const counts = { skipped: skipped.length, refused: refused.length };
     const accepted = answers.length - skipped.length - refused.length;
     return c.json({ batch_id, ...batchUrls(batch_id), accepted, ...counts, items: answers }, 202);

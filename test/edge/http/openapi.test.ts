@@ -12,6 +12,7 @@ const Media = z.looseObject({
 });
 const Content = z.object({
   content: z.record(z.string(), Media).optional(),
+  headers: z.record(z.string(), z.unknown()).optional(),
   $ref: z.string().optional(),
 });
 const Operation = z.object({
@@ -29,6 +30,7 @@ const Document = z.object({
   components: z.object({
     schemas: z.record(z.string(), z.record(z.string(), z.unknown())),
     responses: z.record(z.string(), Content),
+    headers: z.record(z.string(), z.unknown()),
   }),
 });
 
@@ -63,6 +65,19 @@ test("every operation with a key says what its problems are", () => {
 });
 
 // Fails when the flags of a regular expression end up in its pattern, which then matches nothing.
+test("refusals that pass and successes of POST document the fields of limits", () => {
+  const names = ({ headers = {} }: z.infer<typeof Content> = {}) => Object.keys(headers).toSorted();
+  const states = ["RateLimit", "RateLimit-Policy"];
+  const { responses } = document.components;
+  expect(names(responses["Problem429"])).toEqual([...states, "Retry-After"]);
+  expect(names(responses["Problem503"])).toEqual([...states, "Retry-After"]);
+  expect(names(responses["Problem404"])).toEqual([]);
+  const run = document.paths["/api/v2/orchestrations/{id}/run"]?.["post"]?.responses ?? {};
+  expect(names(run["202"])).toEqual(expect.arrayContaining(states));
+  const status = document.paths["/api/v2/orchestrations/runs/{run_id}/status"]?.["get"]?.responses ?? {};
+  expect(names(status["200"])).not.toContain("RateLimit");
+});
+
 test("every pattern is a regular expression of ECMAScript without flags", () => {
   const patterns = Array.from(text.matchAll(/"pattern":("(?:[^"\\]|\\.)*")/g), ([, json = ""]) =>
     String(JSON.parse(json)),
@@ -77,7 +92,7 @@ test("every pattern is a regular expression of ECMAScript without flags", () => 
 test("every reference leads to a component; each type of step is one, with its type as the discriminator", () => {
   const names = Array.from(text.matchAll(/"\$ref":"(#[^"]*)"/g), ([, ref = ""]) => ref);
   for (const ref of names) {
-    const [, kind = "", name = ""] = /^#\/components\/(schemas|responses)\/([^/]+)$/.exec(ref) ?? [];
+    const [, kind = "", name = ""] = /^#\/components\/(schemas|responses|headers)\/([^/]+)$/.exec(ref) ?? [];
     expect(z.record(z.string(), z.unknown()).parse(document.components)[kind]).toHaveProperty(name);
   }
   expect(document.components.schemas["Step"]).toMatchObject({

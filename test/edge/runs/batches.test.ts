@@ -118,6 +118,17 @@ describe("a batch", () => {
     ]);
   });
 
+  test("states what the last of its items left of the limits", async () => {
+    await app.call("POST", "/scale/tenants", { body: { tenant_id: "left", max_queued_runs: 7 } });
+    const send = (items: object[]) => app.call("POST", BATCH, { body: { items, tenant_id: "left" } });
+    const left = (response: Response) =>
+      /"queued";r=(\d+)/.exec(response.headers.get("ratelimit") ?? "")?.[1];
+    const some = await send([{}, {}, {}]);
+    expect(left(some)).toBe("4");
+    expect(some.headers.get("ratelimit-policy")).toContain('"queued";q=7;qu="queued-runs"');
+    expect(left(await send(Array.from({ length: 6 }, () => ({}))))).toBe("0");
+  });
+
   test("that is sent twice with an Idempotency-Key starts each item once; another item under the key is a conflict", async () => {
     const options = { headers: { "idempotency-key": "batch-1" } };
     const [first, second] = await Promise.all([
