@@ -75,7 +75,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await worker.stop("SIGKILL");
   await edge.stop();
-  await provider.stop();
+  provider.stop();
 });
 
 // Fails when the part that the worker puts over S3 is not what the edge reads through its binding, or the relay reads Postgres alone.
