@@ -22,6 +22,7 @@ const ShownField = FormField.partial({
   default: true,
   min: true,
   max: true,
+  pattern: true,
 });
 
 /** What a run, or a branch of it, waits for. */

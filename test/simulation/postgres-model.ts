@@ -364,8 +364,10 @@ export class PostgresModel implements Statements {
       silent_after: silent_after_ms,
     });
     const owned = this.#all((row) => row.owner === incarnation).map(
-      ({ run_id, attempt, signals, cancel_requested_at }) => ({
+      ({ run_id, tenant_id, attempt, signals, cancel_requested_at }) => ({
         run_id,
+        tenant_id,
+        traceparent: null,
         attempt,
         signals,
         cancel: cancel_requested_at !== null,

@@ -253,7 +253,7 @@ test("a field that an answer may leave out is not required", () => {
   };
   visit(document);
   expect(required.get("kind path until")).toEqual(new Set(["kind", "until"]));
-  const field = "default description key label max min options placeholder required type";
+  const field = "default description key label max min options pattern placeholder required type";
   expect(required.get(field)).toEqual(new Set(["key", "label", "type", "options", "required"]));
   expect(required.get("budget_id kind of path run_id wait_id")).toEqual(new Set(["kind", "of"]));
 });

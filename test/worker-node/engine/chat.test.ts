@@ -77,8 +77,13 @@ describe("a chat turn", () => {
   // Fails when the files of a message are not sent, or cut without a word; or a summary loses the ids with which they are read.
   test("sends the texts of its files, a bounded part of each, and a summary names all files that it replaces", async () => {
     const file = (name: string) => ({
-      ...{ $ref: `acme/uploads/upload_${name}`, name, size: 3, content_type: "text/csv" },
-      ...{ sha256: "", preview: "", url: "" },
+      $ref: `acme/uploads/upload_${name}`,
+      name,
+      size: 3,
+      content_type: "text/csv",
+      sha256: "",
+      preview: "",
+      url: "",
     });
     const [first, ...rest] = historyOf(40);
     if (first === undefined) throw new Error("the history has messages");

@@ -57,8 +57,12 @@ describe("send_email", () => {
     const message_id = expect.stringMatching(/^<[0-9a-f]{40}@example\.org>$/);
     expect(sent).toEqual({ message_id, status: "queued", send_at });
     const content = {
-      ...{ to: ["ann@example.com"], cc: ["bob@example.com"], subject: "Hello", text: "Line one" },
-      ...{ html: null, reply_to: null },
+      to: ["ann@example.com"],
+      cc: ["bob@example.com"],
+      subject: "Hello",
+      text: "Line one",
+      html: null,
+      reply_to: null,
     };
     expect(queued).toEqual([{ message_id, run_id: run, priority: 7, send_at, content }]);
   });
