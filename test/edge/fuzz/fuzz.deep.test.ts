@@ -11,9 +11,9 @@ beforeAll(async () => {
 afterAll(() => app.stop());
 
 // Fails when a request ends in a 500, an answer has another shape than the document says, or a body that it forbids is served.
-test("10,000 requests made from the API's document get answers that the document promises", async () => {
-  const { wrong, served } = await fuzzApi(app, 10_000, 2);
+test("5,000 requests made from the API's document get answers that the document promises", async () => {
+  const { wrong, served } = await fuzzApi(app, 5_000, 2);
   expect(wrong).toEqual([]);
   // Most requests have a fault; of the others enough must be served for the answers to mean something.
-  expect(served).toBeGreaterThan(1_000);
+  expect(served).toBeGreaterThan(500);
 }, 900_000);

@@ -11,6 +11,6 @@ afterAll(async () => {
 });
 
 // Fails when a fault changes the outcome of a run, repeats a committed call, starts a child twice, or leaves a run forgotten.
-test("any of 3,000 valid definitions has under any faults the outcome that it has without them", async () => {
-  await checkDefinitions(3_000, sandbox);
-}, 3_600_000);
+test("any of 300 valid definitions has under any faults the outcome that it has without them", async () => {
+  await checkDefinitions(300, sandbox);
+}, 900_000);
