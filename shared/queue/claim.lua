@@ -13,7 +13,7 @@
 -- No tenant keeps another one from starting, however long its runs last. Any tenant may take one of the worker's `open` slots;
 -- of the others, the spare ones, a tenant may take one more only while it holds fewer runs in this worker than slots are
 -- free (the dynamic threshold of switches whose ports share one buffer: Choudhury and Hahne, 1998), and stays within its weight's
--- part of as many slots as are open in an idle worker. So the turns alone decide which tenant gets what is left of these, and weights hold
+-- part, rounded up, of as many slots as are open in an idle worker. So the turns alone decide which tenant gets what is left of these, and weights hold
 -- however full the worker is. The first run of a tenant is within its part. The same holds inside a lane.
 -- A tenant at its share is passed over: it keeps its place in the ring and the start of its turn.
 --
@@ -92,7 +92,7 @@ local function is_within_share(tenant, place, n_free, n_open_total, has_begun)
   if has_begun then return true end
   local sum = 0
   for other in pairs(of_place) do sum = sum + weight_of(other) end
-  return (own + 1) * sum <= n_open_total * weight_of(tenant)
+  return own * sum < n_open_total * weight_of(tenant)
 end
 
 -- Whether the worker may take one more run of the tenant in the lane. What is false stays false during this call: slots only

@@ -177,7 +177,7 @@ const mutations: [what: string, file: string, from: string, to: string][] = [
   [
     "tenants take as much as is free, whatever their weights are",
     "claim.lua",
-    "(own + 1) * sum <= n_open_total * weight_of(tenant)",
+    "own * sum < n_open_total * weight_of(tenant)",
     "true",
   ],
   [

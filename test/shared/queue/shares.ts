@@ -50,7 +50,7 @@ export class WorkerRoom {
     if (own === 0) return true;
     const tenants = [...new Set(held.map((each) => each.tenant))];
     const sum = tenants.reduce((all, each) => all + this.#weightOf(each), 0);
-    return own < free && (own + 1) * sum <= openTotal * this.#weightOf(tenant);
+    return own < free && own * sum < openTotal * this.#weightOf(tenant);
   }
 
   take({ tenant, lane }: { tenant: TenantId; lane: Lane }): void {
