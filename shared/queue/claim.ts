@@ -12,7 +12,7 @@ export type HeldRuns = { tenant: TenantId; lane: Lane; count: number };
 
 /**
  * How tenants share a worker. `open`, `openLanes`: how many of its slots, and of those of each lane, any tenant may take; the
- * others are spare: for tenants that hold fewer runs (`held`) in it than slots are free, and no more than their weight's part of as many
+ * others are spare: for tenants that hold fewer runs (`held`) in it than slots are free, and no more than their weight's part, rounded up, of as many
  * slots as are open in an idle worker (`openTotal`, `openLaneTotals`).
  */
 export type Shares = {
