@@ -14,6 +14,8 @@ local SOON_MS, GONE_MS = 2000, 3000
 -- The least and the longest time until a call asks again. The longest bounds what a limit that was raised costs.
 local LEAST_WAIT_MS, LONGEST_WAIT_MS = 1000, 60000
 local MAX_WAITING, MAX_CLAIMS, MAX_TENANTS = 10000, 100, 10000
+-- The time in which the pace that a refusal left doubles.
+local DOUBLED_MS = 30000
 -- How long a call takes, before one has ended.
 local FIRST_HOLD_MS = 5000
 
@@ -33,7 +35,8 @@ end
 if redis.call("ZSCORE", calls, call) then return { "begun", "1" } end
 
 if (state.learned_until_ms or 0) > now_ms then
-  requests = requests > 0 and math.min(requests, state.learned_requests) or state.learned_requests
+  local learned = state.learned_requests * 2 ^ (math.max(0, now_ms - (state.learned_from_ms or now_ms)) / DOUBLED_MS)
+  requests = requests > 0 and math.min(requests, learned) or learned
 end
 
 local function refuse(why, ms)

@@ -14,8 +14,9 @@ local FAILURES = 5
 local FIRST_OPEN_MS, LONGEST_OPEN_MS = 5000, 60000
 -- A provider that asks to wait without a time, and the longest time that counts.
 local UNTOLD_WAIT_MS, LONGEST_WAIT_MS = 2000, 3600000
--- After a refusal, for this time calls begin at 0.7 of the pace that was refused.
-local LEARNED_MS, LEARNED_SHARE = 300000, 0.7
+-- After a refusal calls begin at 0.7 of the pace that was refused, which acquire.lua lets grow for this time. A low pace says little
+-- about the provider (there were few calls, or an earlier refusal held them), so it is no measure.
+local LEARNED_MS, LEARNED_SHARE, LEAST_LEARNED = 300000, 0.7, 6
 
 local tenant, call, outcome, held_ms = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local tokens, more = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -53,7 +54,8 @@ elseif outcome == "limited" then
   local pace = begun + (before or 0) * (1 - into)
   write({
     closed_until_ms = until_ms,
-    learned_requests = math.max(1, math.floor(pace * LEARNED_SHARE)),
+    learned_requests = math.max(LEAST_LEARNED, math.floor(pace * LEARNED_SHARE)),
+    learned_from_ms = until_ms,
     learned_until_ms = until_ms + LEARNED_MS,
   })
 end

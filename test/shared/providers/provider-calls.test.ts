@@ -191,15 +191,37 @@ describe("what a provider says", () => {
     await end("a9", { is: "limited", waitMs: 20_000 });
     expect(waitOf(await ask("b", { tenant: "globex" }))).toBe(20_000);
     afterMs(20_000);
-    // 0.7 of the 10 calls a minute that were too many.
-    const line = lineOf(20, "acme");
+    const line = lineOf(40, "acme");
+    const inHalfMinute = async (): Promise<number> => {
+      let begun = 0;
+      for (let ms = 0; ms < 30_000; ms += 500) {
+        begun += (await line()).length;
+        afterMs(500);
+      }
+      return begun;
+    };
+    // 0.7 of the 10 calls a minute that were too many, and then more and more.
+    const begun = [await inHalfMinute(), await inHalfMinute(), await inHalfMinute()];
+    expect(begun[0]).toBeGreaterThanOrEqual(3);
+    expect(begun[0]).toBeLessThanOrEqual(5);
+    expect(begun[1]).toBeGreaterThan(begun[0] ?? 0);
+    expect(begun[2]).toBeGreaterThan(begun[1] ?? 0);
+  });
+
+  // Fails when a refusal at a low pace, which says little about the provider, holds the fleet at that pace.
+  test("a provider that refused a few calls slowly one after the other has a line of twelve calls two minutes later", async () => {
+    for (let i = 0; i < 4; i += 1) {
+      await ask(`a${i}`);
+      await end(`a${i}`, { is: "limited", waitMs: 1_000 });
+      afterMs(20_000);
+    }
+    const line = lineOf(12, "acme");
     let begun = 0;
-    for (let ms = 0; ms < 60_000; ms += 500) {
+    for (let ms = 0; ms < 100_000; ms += 500) {
       begun += (await line()).length;
       afterMs(500);
     }
-    expect(begun).toBeGreaterThanOrEqual(6);
-    expect(begun).toBeLessThanOrEqual(8);
+    expect(begun).toBe(12);
   });
 
   test("when nothing is left of a limit, calls wait until it is whole again, and no longer", async () => {
