@@ -1,7 +1,9 @@
+import { TERMINAL } from "../../shared/contracts/run.ts";
 import type { NewRun, SubmitResult } from "../../shared/contracts/run.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { jobOf } from "../../shared/queue/job.ts";
 import type { AcceptedRuns } from "../../shared/store/runs/accept-runs.ts";
+import { readRunSnapshots } from "../../shared/store/runs/run-snapshots.ts";
 import { admit } from "./admit.ts";
 import type { AdmitDeps } from "./admit.ts";
 import { commitAdmitted, isOutcomeUnknown } from "./commit-admitted.ts";
@@ -83,7 +85,7 @@ const ENQUEUE_RETRY_MS = 3_000;
 
 /** Makes the jobs of accepted runs ready, and returns the unused reservations of the others. */
 async function updateQueue(
-  { queue }: SubmitDeps,
+  { queue, query }: SubmitDeps,
   runs: readonly NewRun[],
   accepted: AcceptedRuns,
   unused: readonly NewRun[],
@@ -95,12 +97,15 @@ async function updateQueue(
     return [{ ...job, status: "queued" as const, delayMs: row.delay_ms }];
   });
   const names = unused.map((run) => ({ run: run.run_id, tenant: run.tenant_id }));
-  const update = () => Promise.all([queue.enqueue(jobs), queue.giveBack(names)]);
   try {
-    await update();
+    await Promise.all([queue.enqueue(jobs), queue.giveBack(names)]);
   } catch {
     await new Promise((resolve) => setTimeout(resolve, ENQUEUE_RETRY_MS));
-    await update();
+    // Workers may have claimed a run without the queue. The job of one that has ended would take a place of its tenant until it is due.
+    const snapshots = await query((sql) => readRunSnapshots(sql, Array.from(accepted.keys())));
+    const open = new Set(snapshots.filter(({ status }) => !TERMINAL.has(status)).map(({ run_id }) => run_id));
+    const openJobs = jobs.filter(({ run }) => open.has(run));
+    await Promise.all([queue.enqueue(openJobs), queue.giveBack(names)]);
   }
 }
 

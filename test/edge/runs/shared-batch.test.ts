@@ -41,13 +41,14 @@ function newRun(tenant: string, more: Partial<NewRun> = {}): NewRun {
 type Query = <Result>(run: (sql: Sql) => Promise<Result>) => Promise<Result>;
 
 /** Submits one batch, and waits for the work after it. */
-async function submitBatch(runs: readonly NewRun[], query: Query = (run) => run(app.stores.sql)) {
+async function submitBatch(
+  runs: readonly NewRun[],
+  query: Query = (run) => run(app.stores.sql),
+  queue = queueOf(readConfig(app.stores.vars)),
+) {
   const after: Promise<unknown>[] = [];
   const config = readConfig(app.stores.vars);
-  const results = await submit(
-    { config, queue: queueOf(config), query, waitUntil: (work) => void after.push(work) },
-    runs,
-  );
+  const results = await submit({ config, queue, query, waitUntil: (work) => void after.push(work) }, runs);
   await Promise.all(after);
   return results;
 }
@@ -115,6 +116,24 @@ describe("a committed run", () => {
     expect(results.slice(0, 5).map(({ is }) => is)).toEqual(Array.from({ length: 5 }, () => "accepted"));
     expect(results[5]).toMatchObject({ is: "refused", code: "database_away" });
     expect((await app.stores.queue.stats(0)).ready - before.ready).toBe(5);
+  });
+
+  // Fails when the second enqueue makes a job of a run that has ended meanwhile: it would take a place of its tenant until it is due.
+  test("that ends before a failed enqueue is repeated has no job afterwards", async () => {
+    const [ended, waits] = [newRun("late", { delay_ms: 3_600_000 }), newRun("late", { delay_ms: 3_600_000 })];
+    const queue = queueOf(readConfig(app.stores.vars));
+    const enqueue = queue.enqueue.bind(queue);
+    queue.enqueue = async () => {
+      queue.enqueue = enqueue;
+      await app.stores.sql`
+        update runs set status = 'cancelled', ended_at = now(), wake_at = null where run_id = ${ended.run_id}`;
+      await queue.finish([{ run: ended.run_id, tenant: ended.tenant_id }], "");
+      throw new Error("Redis is away");
+    };
+    await submitBatch([ended, waits], undefined, queue);
+    const { jobs } = await queue.list(0, "0", 1_000);
+    const names = jobs.map(({ run }) => run);
+    expect([names.includes(ended.run_id), names.includes(waits.run_id)]).toEqual([false, true]);
   });
 
   test("is accepted although the connection was lost before the result of its commit came", async () => {
