@@ -12,9 +12,11 @@
 --
 -- No tenant keeps another one from starting, however long its runs last. Any tenant may take one of the worker's `open` slots;
 -- of the others, the spare ones, a tenant may take one more only while it holds fewer runs in this worker than slots are
--- free (the dynamic threshold of switches whose ports share one buffer: Choudhury and Hahne, 1998), and stays within its weight's
--- part, rounded up, of as many slots as are open in an idle worker. So the turns alone decide which tenant gets what is left of these, and weights hold
--- however full the worker is. The first run of a tenant is within its part. The same holds inside a lane.
+-- free (the dynamic threshold of switches whose ports share one buffer: Choudhury and Hahne, 1998). Its first run it may always take.
+-- This threshold is the same for all weights, so a heavy tenant reaches it first, and lighter ones would go past it. Therefore
+-- a tenant that comes after tenants at their share goes past them only while, by weight, it then holds no more
+-- than each of them. When its own turn comes first, only the threshold counts: so the turns decide, and weights hold however
+-- full the worker is. The same holds inside a lane.
 -- A tenant at its share is passed over: it keeps its place in the ring and the start of its turn.
 --
 -- A lane with a rate starts no more jobs than that, over all workers: each ready job that is leased takes one start out of the
@@ -23,8 +25,8 @@
 -- worker at a time claims again when the next start is due (`next_ms`), and no marker wakes the others.
 --
 -- KEYS  ready
--- ARGV  owner, lease_ms, slots, open, open_total, n_ended, the ended runs, n_held, then tenant, lane, count of the runs that the worker
---       holds, then lane, cap, open, open_total, weight, rate, burst of each lane: the rate in millionths of a start in a second (0: none),
+-- ARGV  owner, lease_ms, slots, open, n_ended, the ended runs, n_held, then tenant, lane, count of the runs that the worker
+--       holds, then lane, cap, open, weight, rate, burst of each lane: the rate in millionths of a start in a second (0: none),
 --       the burst in billionths of a start
 -- ->    next_ms (until the next due job or lapse, at most 60 000), n_ready (how many jobs remain ready), the runs of
 --       excess leases, then run, tenant of each claimed job; or "cold"
@@ -32,16 +34,16 @@
 local refusal = check_index() or check_sizes()
 if refusal then return refusal end
 local owner, lease_ms, slots, open = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local open_total, n_ended = tonumber(ARGV[5]), tonumber(ARGV[6])
-local n_held = tonumber(ARGV[7 + n_ended])
-local held_at = 8 + n_ended
+local n_ended = tonumber(ARGV[5])
+local n_held = tonumber(ARGV[6 + n_ended])
+local held_at = 7 + n_ended
 local lanes_at = held_at + 3 * n_held
 
 local MAX_DUE = 100
 -- High enough that lapsed jobs of lanes without a worker do not hide those that this worker may take.
 local MAX_LAPSED = 5000
 
-for i = 7, 6 + n_ended do finish_job(ARGV[i], owner) end
+for i = 6, 5 + n_ended do finish_job(ARGV[i], owner) end
 
 -- `move` keeps this count. When all jobs are ready, none waits for a time: one size takes the place of four searches.
 n_ready = redis.call("ZCARD", ready)
@@ -62,12 +64,11 @@ if not is_all_ready then
   end
 end
 
-local caps, open_of, open_total_of, weights, rates, bursts = {}, {}, {}, {}, {}, {}
-for i = lanes_at, #ARGV, 7 do
-  local lane, rate = ARGV[i], tonumber(ARGV[i + 5])
-  caps[lane], open_of[lane], open_total_of[lane] = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
-  weights[lane] = tonumber(ARGV[i + 4])
-  if rate > 0 then rates[lane], bursts[lane] = rate, tonumber(ARGV[i + 6]) end
+local caps, open_of, weights, rates, bursts = {}, {}, {}, {}, {}
+for i = lanes_at, #ARGV, 6 do
+  local lane, rate = ARGV[i], tonumber(ARGV[i + 4])
+  caps[lane], open_of[lane], weights[lane] = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
+  if rate > 0 then rates[lane], bursts[lane] = rate, tonumber(ARGV[i + 5]) end
 end
 
 -- How many runs of each tenant the worker holds: in all lanes, which is under "", and in each lane.
@@ -78,30 +79,40 @@ local function hold(tenant, lane, count)
 end
 for i = held_at, lanes_at - 1, 3 do hold(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])) end
 
+local function held_in(place, tenant) return held[place] and held[place][tenant] or 0 end
+
 local function weight_of(tenant)
   local limit = limits_of(tenant)
   return limit and limit.weight or 1
 end
 
--- Whether one more run of the tenant is within its share of a place's slots: of the worker's, or of a lane's.
-local function is_within_share(tenant, place, n_free, n_open_total, has_begun)
-  local of_place = held[place] or {}
-  local own = of_place[tenant] or 0
+-- Whether one more run of the tenant is within its share of a place's slots: of the worker's, or of a lane's. `least`: what the
+-- tenants hold there that this one goes past, for each 1 of weight, at least.
+local function is_within_share(tenant, place, n_free, least)
+  local own = held_in(place, tenant)
   if own == 0 then return true end
-  if own >= n_free then return false end
-  if has_begun then return true end
-  local sum = 0
-  for other in pairs(of_place) do sum = sum + weight_of(other) end
-  return own * sum < n_open_total * weight_of(tenant)
+  return own < n_free and own + 1 <= least * weight_of(tenant)
 end
 
--- Whether the worker may take one more run of the tenant in the lane. What is false stays false during this call: slots only
--- become fewer, and runs and the tenants that hold one more. `has_begun`: the run has a lapsed lease. It uses its tenant's slot already and
--- must not wait for a turn, so its tenant's part does not count.
-local function may_take(tenant, lane, has_begun)
+-- How much the tenants that were passed over in a lane hold in the whole worker and in the lane, for each 1 of weight: the least.
+-- `passed`: how many they are, of the lane's first ones. The worker holds a run of each.
+local passed, least = {}, {}
+local function least_in(lane, place) return least[lane] and least[lane][place] or math.huge end
+local function pass_over(tenant, lane)
+  passed[lane] = (passed[lane] or 0) + 1
+  least[lane] = least[lane] or {}
+  for _, place in ipairs({ "", lane }) do
+    least[lane][place] = math.min(least_in(lane, place), held_in(place, tenant) / weight_of(tenant))
+  end
+end
+
+-- Whether the worker may take one more run of the tenant in the lane, past those that were passed over there. What is false
+-- stays false during this call while these are the same: slots only become fewer, and runs that a tenant holds more. A run with a
+-- lapsed lease uses its tenant's slot already and waits for no turn, so it goes past nobody.
+local function may_take(tenant, lane)
   return slots > 0 and (caps[lane] or 0) > 0
-    and (open > 0 or is_within_share(tenant, "", slots, open_total, has_begun))
-    and (open_of[lane] > 0 or is_within_share(tenant, lane, caps[lane], open_total_of[lane], has_begun))
+    and (open > 0 or is_within_share(tenant, "", slots, least_in(lane, "")))
+    and (open_of[lane] > 0 or is_within_share(tenant, lane, caps[lane], least_in(lane, lane)))
 end
 
 local excess = {}
@@ -129,7 +140,7 @@ if has_lapsed then
     if slots <= 0 then break end
     local job = read_job(run)
     if not job then return drop_index() end
-    if may_take(job.tenant, job.lane, true) then
+    if may_take(job.tenant, job.lane) then
       -- The new holder reads Postgres anew, so an enqueue that came during the old lease is obsolete.
       job.owner, job.requeue_at_ms = owner, nil
       write_job(job)
@@ -176,8 +187,7 @@ end
 -- The fields to write into `virtual_times`.
 local times = {}
 -- The first tenant of each lane's ring that may have a slot and the start of its turn, in the lanes that this worker serves.
--- `passed`: how many tenants before it are at their share. The worker holds a run of each of them.
-local heads, passed = {}, {}
+local heads = {}
 local function read_head(lane)
   heads[lane] = nil
   while slots > 0 and caps[lane] > 0 and may_start(lane) do
@@ -188,7 +198,7 @@ local function read_head(lane)
       heads[lane] = { tenant = tenant, start = tonumber(start) }
       return
     end
-    passed[lane] = (passed[lane] or 0) + 1
+    pass_over(tenant, lane)
   end
 end
 
@@ -245,7 +255,7 @@ while slots > 0 do
   take_start(lane)
   add_to_reply(job)
   -- The served tenant may have left this ring or, without a free slot, all rings: also one in which it was passed over.
-  if not has_free_slot(tenant) then passed = {} end
+  if not has_free_slot(tenant) then passed, least = {}, {} end
   for other, head in pairs(heads) do
     if n_ready == 0 then
       heads[other] = nil

@@ -12,14 +12,11 @@ export type HeldRuns = { tenant: TenantId; lane: Lane; count: number };
 
 /**
  * How tenants share a worker. `open`, `openLanes`: how many of its slots, and of those of each lane, any tenant may take; the
- * others are spare: for tenants that hold fewer runs (`held`) in it than slots are free, and no more than their weight's part, rounded up, of as many
- * slots as are open in an idle worker (`openTotal`, `openLaneTotals`).
+ * others are spare: for tenants that hold fewer runs (`held`) in it than slots are free.
  */
 export type Shares = {
   open: number;
   openLanes: Partial<Record<Lane, number>>;
-  openTotal: number;
-  openLaneTotals: Partial<Record<Lane, number>>;
   held: readonly HeldRuns[];
 };
 
@@ -62,13 +59,7 @@ const ClaimReply = z.tuple([z.number(), z.number(), z.array(RunId)]).rest(z.stri
  */
 export function claimArgs(request: ClaimRequest, shards: number): string[] {
   const { owner, leaseMs, slots, lanes, shares, ended, rules } = request;
-  const { open, openLanes, openTotal, openLaneTotals, held } = shares ?? {
-    open: slots,
-    openLanes: lanes,
-    openTotal: slots,
-    openLaneTotals: lanes,
-    held: [],
-  };
+  const { open, openLanes, held } = shares ?? { open: slots, openLanes: lanes, held: [] };
   const ruleOf = (lane: Lane): LaneRule =>
     rules?.[lane] ?? { weight: LANE_DEFAULTS[lane].weight, starts_per_second: null };
   // A lane with a rate is named without room too: the claim wakes no worker for it while it may start nothing.
@@ -80,7 +71,6 @@ export function claimArgs(request: ClaimRequest, shards: number): string[] {
     String(leaseMs),
     String(slots),
     String(open),
-    String(openTotal),
     String(ended.length),
     ...ended,
     String(held.length),
@@ -89,7 +79,6 @@ export function claimArgs(request: ClaimRequest, shards: number): string[] {
       lane,
       String(Math.max(0, lanes[lane] ?? 0)),
       String(openLanes[lane] ?? 0),
-      String(openLaneTotals[lane] ?? 0),
       String(ruleOf(lane).weight),
       ...rateArgs(ruleOf(lane), shards),
     ]),

@@ -236,6 +236,8 @@ export class PostgresModel implements Statements {
   #commit(row: RunRow, entry: EntryColumns): void {
     const { run_id, kind, step_path, visit, output, events, events_n, status, usage, dead_letter } = entry;
     const { earlier } = entry;
+    if ([...earlier, entry].some((each) => each.events_n < 1))
+      throw new Error(`an entry of ${run_id} at ${step_path} has no event`);
     for (const result of earlier) {
       row.event_seq += result.events_n;
       this.tables.write({ run_id, seq: row.event_seq, attempt: row.attempt, ...result });

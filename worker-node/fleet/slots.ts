@@ -116,14 +116,12 @@ export class Slots {
     const openLanes: LaneSlots = {};
     const lanes: LaneSlots = {};
     for (const lane of this.lanes) [openLanes[lane], lanes[lane]] = this.#slotsOf(lane);
-    const openLaneTotals = { ...openLanes };
     for (const { lane } of this.#held.values()) {
       openLanes[lane] = (openLanes[lane] ?? 0) - 1;
       lanes[lane] = (lanes[lane] ?? 0) - 1;
     }
     const rules = Object.fromEntries(RunLane.options.map((lane) => [lane, this.laneSettings.of(lane)]));
-    const { openTotal } = this;
-    const shares = { open, openLanes, openTotal, openLaneTotals, held: this.#heldRuns() };
+    const shares = { open, openLanes, held: this.#heldRuns() };
     return { slots, lanes, shares, rules };
   }
 

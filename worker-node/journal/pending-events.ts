@@ -26,8 +26,9 @@ export class PendingEvents {
     return this.#isDue;
   }
 
-  /** Adds events, with the lines that they are written as. */
+  /** Adds events, with the lines that they are written as. Without an event nothing is due: no entry is without one. */
   add(events: readonly RunEvent[], lines: readonly string[]): void {
+    if (lines.length === 0) return;
     this.#lines.push(...lines);
     const onlyText = events.every((event) => event.type === "llm_delta");
     const waitMs = onlyText ? (this.#lastFlushMs() > DELTA_MS ? SLOW_DELTA_MS : DELTA_MS) : NOTE_MS;

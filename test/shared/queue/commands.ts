@@ -37,12 +37,6 @@ const waitingJobs = fc.array(
 const shares: fc.Arbitrary<Shares> = fc.record({
   open: fc.constantFrom(0, 0, 1, 3),
   openLanes: fc.record({ interactive: fc.nat(2), default: fc.nat(2), bulk: fc.nat(2) }),
-  openTotal: fc.integer({ min: 3, max: 9 }),
-  openLaneTotals: fc.record({
-    interactive: fc.constant(6),
-    default: fc.integer({ min: 3, max: 9 }),
-    bulk: fc.constant(3),
-  }),
   held: fc.array(
     fc.record({
       tenant: fc.constantFrom(...TENANTS).map(tenant),

@@ -214,17 +214,17 @@ export class Model {
       if (!entry || entry.tenant !== tenant) throw new Error(`claimed ${run} of ${tenant}, which is unknown`);
       return entry;
     });
-    const take = (entry: Entry, hasBegun = false): void => {
-      if (!left.mayTake(entry, hasBegun))
+    const take = (entry: Entry): void => {
+      if (!left.mayTake(entry))
         throw new Error(`claimed ${entry.run} beyond the slots, the cap of its lane or its tenant's share`);
       left.take(entry);
       this.#put(entry, "leased", this.nowMs + leaseMs, owner);
     };
     for (const oldest of lapsedLeases.toSorted(byTime)) {
       const next = taken[0];
-      if (!left.mayTake(oldest, true)) continue;
+      if (!left.mayTake(oldest)) continue;
       if (next !== oldest) throw new Error(`the lapsed lease of ${oldest.run} did not come first`);
-      take(oldest, true);
+      take(oldest);
       taken.shift();
     }
     for (const lane of lanesBetween) if (left.hasRoom(lane)) starts.mayStart(lane);
@@ -246,8 +246,16 @@ export class Model {
       throw new Error(
         `the excess leases are ${named(reply.excess)}, not ${named(excess.map(({ run }) => run))}`,
       );
+    // The model does not know the turns, so what remains may come after each of the tenants that wait in its lane.
+    const waitingIn = (lane: Lane): TenantId[] =>
+      this.list("ready").flatMap((entry) =>
+        entry.lane === lane && this.hasSlot(entry.tenant) ? [entry.tenant] : [],
+      );
     const more = this.list("ready").find(
-      (entry) => left.mayTake(entry) && this.hasSlot(entry.tenant) && starts.mayStart(entry.lane),
+      (entry) =>
+        left.mayTake(entry, waitingIn(entry.lane)) &&
+        this.hasSlot(entry.tenant) &&
+        starts.mayStart(entry.lane),
     );
     if (more) throw new Error(`${more.run} was not claimed, although a slot is free`);
     const stillReady = this.list("ready").length;

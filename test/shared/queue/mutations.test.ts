@@ -153,46 +153,29 @@ const mutations: [what: string, file: string, from: string, to: string][] = [
   [
     "lapsed leases exceed the caps of lanes",
     "claim.lua",
-    "if may_take(job.tenant, job.lane, true) then job",
+    "if may_take(job.tenant, job.lane) then job",
     "if slots > 0 and caps[job.lane] then job",
   ],
   [
     "lapsed leases pass their tenant's share",
     "claim.lua",
-    "if may_take(job.tenant, job.lane, true) then job",
+    "if may_take(job.tenant, job.lane) then job",
     "if slots > 0 and (caps[job.lane] or 0) > 0 then job",
   ],
   [
     "tenants pass their share",
     "claim.lua",
-    'and (open > 0 or is_within_share(tenant, "", slots, open_total, has_begun))',
+    'and (open > 0 or is_within_share(tenant, "", slots, least_in(lane, "")))',
     "",
   ],
   [
     "tenants pass their share of a lane",
     "claim.lua",
-    "and (open_of[lane] > 0 or is_within_share(tenant, lane, caps[lane], open_total_of[lane], has_begun))",
+    "and (open_of[lane] > 0 or is_within_share(tenant, lane, caps[lane], least_in(lane, lane)))",
     "",
   ],
-  [
-    "tenants take as much as is free, whatever their weights are",
-    "claim.lua",
-    "own * sum < n_open_total * weight_of(tenant)",
-    "true",
-  ],
-  [
-    "tenants take all of their part, whatever is free",
-    "claim.lua",
-    "if own >= n_free then return false end",
-    "",
-  ],
+  ["tenants take slots whatever is free", "claim.lua", "own < n_free and", ""],
   ["a tenant without a run has no right to one", "claim.lua", "if own == 0 then return true end", ""],
-  [
-    "the weights of other tenants do not count for the shares of a worker",
-    "claim.lua",
-    "sum = sum + weight_of(other)",
-    "sum = sum + 1",
-  ],
   [
     "the runs that a worker holds already count for no tenant",
     "claim.lua",
@@ -204,8 +187,8 @@ const mutations: [what: string, file: string, from: string, to: string][] = [
   [
     "a tenant at its share hides the others of its ring",
     "claim.lua",
-    "passed[lane] = (passed[lane] or 0) + 1",
-    "return",
+    "pass_over(tenant, lane) end end",
+    "return end end",
   ],
   [
     "a tenant that reached its share during a claim is served",

@@ -1,9 +1,12 @@
 /** Tenants whose runs never end, beside others: the slots of a worker (Slots) and the claim script together. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Lane } from "../../../shared/contracts/run.ts";
+import type { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { keys } from "../../../shared/keys.ts";
+import type { Queue } from "../../../shared/queue/queue.ts";
 import { Slots } from "../../../worker-node/fleet/slots.ts";
-import { job, LEASE_MS, limits, numberOf, runOf, TestQueue } from "./fixture.ts";
+import { job, LEASE_MS, limits, numberOf, runOf, tenant, TestQueue } from "./fixture.ts";
+import { rewriteOf } from "./mutation.ts";
 
 let t: TestQueue;
 beforeAll(async () => {
@@ -22,7 +25,7 @@ beforeEach(async () => {
 async function claim(worker = slots, owner = "w1"): Promise<number[]> {
   const request = { ...worker.room(), shard: 0, owner, leaseMs: LEASE_MS, ended: [] };
   const { runs } = await t.queue.claim(request);
-  for (const { run, tenant } of runs) worker.take(run, tenant, "default");
+  for (const { run, tenant: of } of runs) worker.take(run, of, "default");
   return runs.map(({ run }) => numberOf(run));
 }
 
@@ -68,6 +71,105 @@ describe("a tenant whose runs never end", () => {
     const timeBefore = Number(await t.redis.hget(t.key("virtual_times"), "default"));
     await claim(new Slots(1, Lane.options), "w20");
     expect(Number(await t.redis.hget(t.key("virtual_times"), "default"))).toBeGreaterThanOrEqual(timeBefore);
+  });
+});
+
+/** Runs of the same length. @returns how many of each tenant start in full workers with a backlog of all, for each 1 of weight */
+async function startsByWeight(queue: Queue, concurrency: number, weights: number[]): Promise<number[]> {
+  const names = weights.map((_, i) => `tenant-${i}`);
+  await t.begin(
+    ...names.map((name, i) => limits(name, { weight: weights[i] ?? 1, maxConcurrentRuns: 1_000 })),
+  );
+  for (const [i, name] of names.entries())
+    for (let n = 0; n < 1_500; n += 500) await queue.enqueue(jobsOf(name, i * 10_000 + n, 500));
+  const worker = new Slots(concurrency, Lane.options);
+  const held: RunId[] = [];
+  const started = new Map<TenantId, number>();
+  const step = async (ended: RunId[]): Promise<void> => {
+    for (const run of ended) worker.release(run);
+    const request = { ...worker.room(), shard: 0, owner: "w1", leaseMs: LEASE_MS, ended };
+    for (const { run, tenant: of } of (await queue.claim(request)).runs) {
+      worker.take(run, of, "default");
+      held.push(run);
+      started.set(of, (started.get(of) ?? 0) + 1);
+    }
+  };
+  // The runs that fill the idle worker are not counted: without competition nothing is shared.
+  for (let n = 0; n < 100; n++) await step(held.splice(0, 1 + (n % 3)));
+  started.clear();
+  for (let n = 0; n < 600; n++) await step(held.splice(0, 1 + (n % 3)));
+  return names.map((name, i) => (started.get(tenant(name)) ?? 0) / (weights[i] ?? 1));
+}
+
+/** @throws when a tenant's starts differ by more than 5 % from what its weight gives it */
+async function checkWeights(queue: Queue, concurrency: number, weights: number[]): Promise<void> {
+  const starts = await startsByWeight(queue, concurrency, weights);
+  const mean = starts.reduce((sum, n) => sum + n, 0) / starts.length;
+  for (const each of starts)
+    if (Math.abs(each / mean - 1) > 0.05)
+      throw new Error(`weights ${weights.join(":")} of ${concurrency} slots: ${starts.join(", ")} by weight`);
+}
+
+describe("the slots of a full worker", () => {
+  const cases: [concurrency: number, weights: number[]][] = [
+    [4, [1, 3]],
+    [10, [1, 3]],
+    [32, [1, 3]],
+    [10, [2, 3, 5]],
+    [12, [1, 1, 3, 5]],
+  ];
+
+  test.each(cases)(
+    "of %i open ones go to tenants by their weights, %j, within 5 %",
+    async (concurrency, weights) => {
+      await checkWeights(t.queue, concurrency, weights);
+    },
+  );
+
+  test.each([
+    [
+      "a light tenant goes past a heavy one at its share",
+      "claim.lua",
+      "and own + 1 <= least * weight_of(tenant)",
+      "",
+    ],
+    [
+      "what a tenant holds counts whatever its weight is",
+      "claim.lua",
+      "held_in(place, tenant) / weight_of(tenant)",
+      "held_in(place, tenant)",
+    ],
+    [
+      "the next run of a tenant that goes past others does not count",
+      "claim.lua",
+      "own + 1 <= least",
+      "own <= least",
+    ],
+  ])("do not when %s, and the test above notices it", async (_, file, from, to) => {
+    const broken = t.rewritten(rewriteOf({ file, from, to }));
+    const results: string[] = [];
+    for (const [concurrency, weights] of cases)
+      results.push(await checkWeights(broken, concurrency, weights).then(() => "kept", String));
+    expect(results).toContainEqual(expect.stringContaining("by weight"));
+  });
+
+  test("are not kept from a heavy tenant by a lighter one whose runs never end", async () => {
+    await t.begin(limits("light", { weight: 2 }), limits("heavy", { weight: 3 }));
+    const worker = new Slots(9, Lane.options);
+    await t.queue.enqueue(jobsOf("light", 0, 20));
+    expect(await claim(worker)).toHaveLength(9);
+    await t.queue.enqueue(jobsOf("heavy", 100, 20));
+    expect(await claim(worker)).toHaveLength(5);
+  });
+
+  test("are all taken but as many as one tenant holds, when many tenants have a backlog", async () => {
+    const names = Array.from({ length: 10 }, (_, n) => `long-${n}`);
+    await t.begin(...names.map((name) => limits(name, { maxConcurrentRuns: 20 })));
+    const worker = new Slots(20, Lane.options);
+    for (const [n, name] of names.entries()) await t.queue.enqueue(jobsOf(name, n * 100, 20));
+    let taken = 0;
+    for (let count = -1; count !== 0; taken += count) count = (await claim(worker)).length;
+    expect(taken).toBeGreaterThanOrEqual(36);
   });
 });
 

@@ -1,24 +1,23 @@
 /** The slots of a worker as its tenants share them: what a claim may take of whom. */
 import type { TenantId } from "../../../shared/contracts/ids.ts";
 import type { Lane } from "../../../shared/contracts/run.ts";
-import type { HeldRuns, Room, Shares } from "../../../shared/queue/claim.ts";
+import type { HeldRuns, Room } from "../../../shared/queue/claim.ts";
 
 type WeightOf = (tenant: TenantId) => number;
 
 export class WorkerRoom {
   readonly #weightOf: WeightOf;
-  readonly #openTotal: number;
-  readonly #openLaneTotals: Partial<Record<Lane, number>>;
   #slots: number;
   #open: number;
   readonly #lanes: Partial<Record<Lane, number>>;
   readonly #openLanes: Partial<Record<Lane, number>>;
   readonly #held: { tenant: TenantId; lane: Lane; count: number }[] = [];
 
-  constructor({ slots, lanes, shares = allOpen(slots, lanes) }: Room, weightOf: WeightOf = () => 1) {
+  constructor(
+    { slots, lanes, shares = { open: slots, openLanes: lanes, held: [] } }: Room,
+    weightOf: WeightOf = () => 1,
+  ) {
     this.#weightOf = weightOf;
-    this.#openTotal = shares.openTotal;
-    this.#openLaneTotals = shares.openLaneTotals;
     this.#slots = slots;
     this.#open = shares.open;
     this.#lanes = { ...lanes };
@@ -31,26 +30,27 @@ export class WorkerRoom {
     return this.#slots > 0 && (this.#lanes[lane] ?? 0) > 0;
   }
 
-  /** Whether the worker may take one more job of the tenant in the lane. */
-  mayTake({ tenant, lane }: { tenant: TenantId; lane: Lane }, hasBegun = false): boolean {
-    const left = this.#lanes[lane] ?? 0;
+  /**
+   * Whether the worker may take one more job of the tenant in the lane, past tenants that are at their share (`past`). Without
+   * them its turn comes first.
+   */
+  mayTake({ tenant, lane }: { tenant: TenantId; lane: Lane }, past: readonly TenantId[] = []): boolean {
     if (!this.hasRoom(lane)) return false;
     const ofLane = this.#held.filter((held) => held.lane === lane);
-    const isBelowShare =
-      this.#open > 0 ||
-      this.#isWithin(tenant, this.#held, this.#slots, hasBegun ? Infinity : this.#openTotal);
+    const isBelowShare = this.#open > 0 || this.#isWithin(tenant, this.#held, this.#slots, past);
     const isBelowShareOfLane =
-      (this.#openLanes[lane] ?? 0) > 0 ||
-      this.#isWithin(tenant, ofLane, left, hasBegun ? Infinity : (this.#openLaneTotals[lane] ?? 0));
+      (this.#openLanes[lane] ?? 0) > 0 || this.#isWithin(tenant, ofLane, this.#lanes[lane] ?? 0, past);
     return isBelowShare && isBelowShareOfLane;
   }
 
-  #isWithin(tenant: TenantId, held: readonly HeldRuns[], free: number, openTotal: number): boolean {
-    const own = held.filter((each) => each.tenant === tenant).reduce((sum, { count }) => sum + count, 0);
+  #isWithin(tenant: TenantId, held: readonly HeldRuns[], free: number, past: readonly TenantId[]): boolean {
+    const ownOf = (of: TenantId): number =>
+      held.filter((each) => each.tenant === of).reduce((sum, { count }) => sum + count, 0);
+    const own = ownOf(tenant);
     if (own === 0) return true;
-    const tenants = [...new Set(held.map((each) => each.tenant))];
-    const sum = tenants.reduce((all, each) => all + this.#weightOf(each), 0);
-    return own < free && own * sum < openTotal * this.#weightOf(tenant);
+    const isAhead = (other: TenantId): boolean =>
+      (own + 1) / this.#weightOf(tenant) > ownOf(other) / this.#weightOf(other);
+    return own < free && !past.some((other) => other !== tenant && isAhead(other));
   }
 
   take({ tenant, lane }: { tenant: TenantId; lane: Lane }): void {
@@ -60,8 +60,4 @@ export class WorkerRoom {
     this.#openLanes[lane] = (this.#openLanes[lane] ?? 0) - 1;
     this.#held.push({ tenant, lane, count: 1 });
   }
-}
-
-function allOpen(slots: number, lanes: Room["lanes"]): Shares {
-  return { open: slots, openLanes: lanes, openTotal: slots, openLaneTotals: lanes, held: [] };
 }
