@@ -1,8 +1,9 @@
 /** docs/protocol.md 14 and the promises of docs/architecture.md 2, as far as the tables at rest show them. */
 import { z } from "zod";
+import type { RunId } from "../../shared/contracts/ids.ts";
 import { Checkpoint, EndRecord } from "../../shared/contracts/journal-entry.ts";
 import { recordOf } from "../../shared/journal/records.ts";
-import type { StoredEntry } from "../../shared/contracts/journal-entry.ts";
+import type { StoredEntry, Usage } from "../../shared/contracts/journal-entry.ts";
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import { fold, initialProgress, countedEntries } from "../../shared/journal/fold.ts";
 import { storedPages } from "../shared/journal/stored-pages.ts";
@@ -137,12 +138,47 @@ function checkCharges(row: RunRow, tables: Tables): string[] {
     : [];
 }
 
-/** 14.3: no response of a model is charged twice. */
-function checkUsage(row: RunRow, tables: Tables): string[] {
+/**
+ * 14.3 and 5.10: no response of a model, and no child, is charged twice. The results of a completed run charge exactly what
+ * its orchestration uses. What came to nothing (a failed child, a failed try, a call that was cut off) is charged beside them: a
+ * client's retry starts that child anew, and a further try makes that call again.
+ */
+async function checkUsage(row: RunRow, tables: Tables): Promise<string[]> {
   const calls = tables.usage.filter(({ run_id }) => run_id === row.run_id);
+  // Each response of a model has a cost of its own.
+  const names = calls.map(({ provider, model, cost_micro_usd }) =>
+    provider === "child_run" ? model : `${provider} ${cost_micro_usd}`,
+  );
+  const twice = names.filter((name, at) => names.indexOf(name) !== at);
+  const strangers = calls.filter(
+    ({ provider, model }) => provider === "child_run" && !isChildOf(row.run_id, model, tables),
+  );
+  const results = new Set((await countedOf(row, tables)).filter(isProgress).map(({ seq }) => seq));
+  const isOfTry = ({ call }: Usage): boolean => /(^|:)try\./.test(call);
+  const used = calls.filter((call) => results.has(call.seq) && !call.wasted && !isOfTry(call)).length;
   const { usage } = orchestrationOf(row.orchestration_id);
-  const isTooMuch = calls.length > usage || (row.status === "completed" && calls.length !== usage);
-  return isTooMuch ? [`${calls.length} calls are charged, not ${usage}`] : [];
+  const isWrong = used > usage || (row.status === "completed" && used !== usage);
+  return [
+    ...twice.map((name) => `${name} is charged twice`),
+    ...strangers.map(({ model }) => `${model} is charged, and is no child of it`),
+    ...(isWrong ? [`its results have charged ${used} calls, not ${usage}`] : []),
+  ];
+}
+
+function isChildOf(parent: RunId, child: string, tables: Tables): boolean {
+  return [...tables.runs.values()].some(
+    ({ run_id, parent_run_id }) => run_id === child && parent_run_id === parent,
+  );
+}
+
+/** Whether an entry holds a result, or a part of one. */
+function isProgress(stored: StoredEntry): boolean {
+  const entry = recordOf(stored);
+  return (
+    entry.kind === "step" ||
+    entry.kind === "turn" ||
+    (entry.kind === "end" && entry.record.checkpoint !== null)
+  );
 }
 
 /** 14.8: one unresolved dead letter for a failed run, none for other runs. */

@@ -1,4 +1,4 @@
-/** Histories that once showed a defect. They are played first. */
+/** Histories that once showed a defect, of the product or of a check. They are played first. */
 import type { Command } from "./commands.ts";
 import type { History } from "./history.ts";
 import type { Verb } from "./network.ts";
@@ -100,6 +100,25 @@ const leaseOfADeadClaimer: History = {
   ],
 };
 
+/**
+ * A child was cancelled, so its parent failed. A client's retry of the parent started that child anew: both are charged, each once.
+ * Nothing was wrong but the check, which counted the charges of one life.
+ */
+const childStartedAnew: History = {
+  ...calm,
+  seed: 1,
+  queued: 2,
+  commands: [
+    { do: "submit", atMs: 132, tenant: 0, orchestration: "rests", lane: "default" },
+    { do: "retry", atMs: 9_832, nth: 0 },
+    { do: "cancel", atMs: 9_794, nth: 4 },
+    { ...trap("w", "reset"), atMs: 21 },
+    { do: "submit", atMs: 132, tenant: 1, orchestration: "family", lane: "default" },
+    { ...trap("w", "advanceScan"), atMs: 186 },
+    { ...trap("w", "listDueRuns"), atMs: 5_046 },
+  ],
+};
+
 export const known: [History][] = [
   [toolNotFoundMeanwhile],
   [cancelDuringPark],
@@ -107,4 +126,5 @@ export const known: [History][] = [
   [claimAfterSilence],
   [claimIsOvertaken],
   [leaseOfADeadClaimer],
+  [childStartedAnew],
 ];

@@ -7,7 +7,7 @@ import type { Library } from "./postgres-model.ts";
 import { setTimeout as sleep } from "./virtual-timers.ts";
 
 /**
- * `outcomes`: `completed`, or the error codes with which it may fail. `usage`: how many model calls are charged.
+ * `outcomes`: `completed`, or the error codes with which it may fail. `usage`: how many model calls and children its results charge.
  * `workMs`: how long it takes without faults.
  */
 type SimOrchestration = {
@@ -198,6 +198,27 @@ export const orchestrations = {
     usage: 3,
     workMs: 45_000,
   },
+  team: {
+    // An agent whose model fails once, and which starts a run beside a long call: it waits for that run in memory.
+    steps: [
+      fork("team", [["lead"], ["slow"]]),
+      {
+        id: "lead",
+        type: "agent",
+        agent_id: "lead",
+        prompt_template: "Lead.",
+        output_key: "lead",
+        retry: { attempts: 5, base_seconds: 1, max_seconds: 2 },
+        next_step_id: "last",
+      },
+      tool("slow"),
+      print("last"),
+    ],
+    outcomes: ["completed"],
+    // Two answers, and the run between them.
+    usage: 3,
+    workMs: 12_000,
+  },
   inner: {
     steps: [nested("deep", "prints"), print("last")],
     outcomes: ["completed", "child_failed", "child_cancelled"],
@@ -248,6 +269,7 @@ const outputs = new Map<string, unknown>([
   ...["alone", "left", "right", "deep"].map((id): [string, unknown] => [id, "printed by last"]),
   ["write", "one two three "],
   ["work", "one two three "],
+  ["lead", "one two three "],
   ["count", ["printed by count", "printed by count", "printed by count"]],
   ...["fetch", "slow", "flaky"].map((name): [string, unknown] => [name, { found: name }]),
 ]);
@@ -268,6 +290,10 @@ export const library: Library = {
   ),
   named: new Map([
     ["agents helper", JSON.stringify({ id: "helper", name: "Helper", tools: ["fetch"] })],
+    [
+      "agents lead",
+      JSON.stringify({ id: "lead", name: "Lead", tools: ["spawn_run"], orchestration_ids: ["prints"] }),
+    ],
     ...TOOLS.map((name): [string, string] => [
       `tools ${name}`,
       JSON.stringify({ name, tool_type: "http", url: "https://example.com/" }),
@@ -278,6 +304,7 @@ export const library: Library = {
 /** Models and tools. They count the calls of each step of a run over all workers. */
 export class FakeModelsAndTools {
   readonly #calls = new Map<string, number>();
+  #answers = 0;
   /** Called with the effect key of each call when it arrives. */
   onCall: (effectKey: string) => void = () => {};
 
@@ -315,13 +342,21 @@ export class FakeModelsAndTools {
   };
 
   readonly models: Models = {
-    generate: async ({ messages, tools, effectKey, signal, onText }) => {
+    generate: async ({ messages, tools, effectKey, signal, onText, onUsage }) => {
       this.onCall(effectKey);
       const asks = tools.length > 0 && !messages.some(({ role }) => role === "tool");
-      const usage = { provider: "sim", model: "m", input_tokens: 10, output_tokens: 5, cost_micro_usd: 7 };
+      // The cost tells which response a charge is for.
+      const cost_micro_usd = ++this.#answers;
+      const usage = { provider: "sim", model: "m", input_tokens: 10, output_tokens: 5, cost_micro_usd };
       if (asks) {
         await sleep(200, undefined, { signal });
-        return { text: "", tool_calls: [{ id: "1", name: "fetch", args: {} }], usage };
+        const name = tools[0]?.name ?? "";
+        if (name === "spawn_run" && this.#count(effectKey) === 1) {
+          onUsage?.(usage);
+          throw new RetryableError("model_cut", "the answer was cut off", { answered: true });
+        }
+        const args = name === "spawn_run" ? { orchestration_id: "prints", message: "work" } : {};
+        return { text: "", tool_calls: [{ id: "1", name, args }], usage };
       }
       for (const word of ["one ", "two ", "three "]) {
         await sleep(150, undefined, { signal });

@@ -19,7 +19,7 @@ const HISTORIES = 200;
 
 test(
   "after any history of faults every run ends once, with an outcome of its orchestration, and the queue is empty",
-  { timeout: 120_000 },
+  { timeout: 600_000 },
   async () => {
     await runHistories(HISTORIES);
   },

@@ -153,7 +153,7 @@ export class CallWaits {
   }
 
   /** How the track waits for its calls, or for room in the queue. */
-  park(usage: readonly Usage[]): LongWait {
+  park(): LongWait {
     const { track, step, visit } = this.#visit;
     const place = { ...placeOf(track), step: step.id, visit };
     const first = this.#open[0] ?? this.#newWaits[0]?.wait_id ?? this.#paused ?? undefined;
@@ -171,7 +171,7 @@ export class CallWaits {
       waits: this.#newWaits,
       signals: this.#signals,
       events: this.#events,
-      usage,
+      usage: [],
     };
   }
 }

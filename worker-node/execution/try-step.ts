@@ -49,10 +49,10 @@ async function tryInSpan(visit: Visit, thisTry: Try): Promise<Tried> {
       return async () => ({ is: "forked", ...fork });
     }
     const result = await runStep(step, context);
-    if ("waitsForCalls" in result) return async () => calls.park(thisTry.unchargedUsage);
+    if ("waitsForCalls" in result) return async () => calls.park();
     if (!("waitFor" in result)) return () => resultOf(visit, thisTry, result, began);
     const events = result.events.map((event) => inTrack(track, event));
-    return () => wait.park({ ...result, events }, visit.large, thisTry.unchargedUsage);
+    return () => wait.park({ ...result, events }, visit.large);
   };
   const store = await within(limit.signal, run()).finally(() => limit.clear());
   // Its puts have a limit of their own: a slow object store must not fail a step whose result was in time.

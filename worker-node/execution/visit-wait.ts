@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Step } from "../../shared/contracts/definition/index.ts";
-import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import { placeOf, stepPath } from "../../shared/journal/track.ts";
 import type { Track } from "../../shared/journal/track.ts";
@@ -65,11 +64,7 @@ export class VisitWait {
   }
 
   /** How the track waits. Its time counts from when the wait was opened. */
-  async park(
-    { waitFor, againInMs = Infinity, events }: StepWait,
-    large: LargeValues,
-    usage: readonly Usage[],
-  ): Promise<LongWait> {
+  async park({ waitFor, againInMs = Infinity, events }: StepWait, large: LargeValues): Promise<LongWait> {
     const named = events.map((event) =>
       event.type === "human_input_required" || event.type === "human_escalated"
         ? { ...event, question_id: this.#id }
@@ -89,7 +84,7 @@ export class VisitWait {
       waits: waitFor ? [this.#newWait(waitFor)] : [],
       signals: this.#signals,
       events: await large.storeEvents(named),
-      usage,
+      usage: [],
     };
   }
 

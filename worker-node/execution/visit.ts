@@ -3,8 +3,11 @@ import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import { placeOf, stepPath } from "../../shared/journal/track.ts";
 import { turnOfUsage, usageOfTurn } from "../engine/conversation-turns.ts";
+import type { Turn } from "../engine/conversation-turns.ts";
 import { costOf } from "../engine/machine.ts";
 import { failureOf } from "../engine/retry-policy.ts";
+import { TerminalError } from "../engine/step-errors.ts";
+import type { Append } from "../journal/run-log.ts";
 import { ProviderWait } from "../models/provider-wait.ts";
 import { BudgetPause } from "./budgets.ts";
 import { waitForBudget } from "./wait-for-budget.ts";
@@ -18,10 +21,13 @@ import type { TryUsage } from "./step-context.ts";
 import { tryStep } from "./try-step.ts";
 import type { Visited } from "./visit-result.ts";
 
+type VisitOfTrack = Pick<Visit, "state" | "track" | "step" | "visit" | "signal">;
+
 /** Tries a step until it has a result, fails for good, or has to wait for longer than a slot should be held. */
 export async function visitStep(visit: Visit): Promise<Visited> {
   const { state, track } = visit;
-  const turns = [...track.turns];
+  // The track's own: when the visit waits and is tried again in this execution, it goes on after them.
+  const { turns } = track;
   if (state.reply) state.reply.turns = turns;
   const tries = triesBefore(track.retry);
   const usage: TryUsage = new Map();
@@ -45,7 +51,7 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
     const effectSuffix = suffixOf(state.progress.rewinds, tries.refused);
     try {
       const { count, unchargedUsage } = tries;
-      return await tryStep(visit, {
+      const tried = await tryStep(visit, {
         turns,
         tries: count,
         effectSuffix,
@@ -54,6 +60,8 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
         artifacts: [],
         answers: [],
       });
+      if (tried.is === "wait") await chargeBeforeWait(visit, turns, unchargedUsage);
+      return tried;
     } catch (error) {
       // A stop cuts the calls of the try off, or makes their answers useless. Failed tries are charged like others.
       const wasted = signal.aborted || error instanceof Stop ? { wasted: true as const } : {};
@@ -77,14 +85,31 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
 }
 
 /** Charges the model calls of a stopped visit: with a later entry of the run, or in a turn before the run is handed back. */
-async function chargeStopped({ state, track, step, visit, signal }: Visit, usage: Usage[]): Promise<void> {
+export async function chargeStopped(
+  { state, track, step, visit, signal }: VisitOfTrack,
+  usage: readonly Usage[],
+): Promise<void> {
   const reason: unknown = signal.reason;
-  if (!(reason instanceof Stop && reason.why === "drain")) {
-    state.unchargedUsage.push(...usage);
-  } else if (usage.length > 0) {
-    const turn = { ...placeOf(track), step: step.id, visit, data: turnOfUsage(usage) };
-    await state.runLog.append(turnEntry(track, step, turn, usage));
-  }
+  if (!(reason instanceof Stop && reason.why === "drain")) state.unchargedUsage.push(...usage);
+  else if (usage.length > 0)
+    await state.runLog.append(usageEntry({ track, step, visit }, turnOfUsage(usage)));
+}
+
+/**
+ * Charges the failed tries of a visit whose last try waits for an answer or a run: in a turn, because the park is refused when
+ * the answer comes first.
+ */
+async function chargeBeforeWait(visit: Visit, turns: Json[], usage: Usage[]): Promise<void> {
+  if (usage.length === 0) return;
+  const data = turnOfUsage(usage);
+  const outcome = await visit.state.runLog.append(usageEntry(visit, data));
+  if (outcome.is === "rejected") throw new TerminalError("result_rejected", outcome.message);
+  turns.push(data);
+  usage.length = 0;
+}
+
+function usageEntry({ track, step, visit }: Omit<VisitOfTrack, "state" | "signal">, data: Turn): Append {
+  return turnEntry(track, step, { ...placeOf(track), step: step.id, visit, data }, data.usage);
 }
 
 /** The suffix of effect keys: after a client's retry of the run, and after a refusal, a call gets a new key. */

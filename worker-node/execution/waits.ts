@@ -25,6 +25,8 @@ export class Waits {
   readonly #state: ExecutionState;
   readonly #scope: RunScope;
   readonly #waiting = new Set<Waiting>();
+  /** The waits whose charges are committed. */
+  readonly #charged = new WeakSet<LongWait>();
   #moving = 1;
   #parking: Promise<void> | null = null;
   #parked: Ending | null = null;
@@ -39,6 +41,12 @@ export class Waits {
   async parked(): Promise<Ending | null> {
     await this.#parking;
     return this.#parked;
+  }
+
+  /** Whether the charges of a wait that a stop has ended are committed: a park under way may commit them yet. */
+  async hasCharged(wait: LongWait): Promise<boolean> {
+    await this.#parking;
+    return this.#charged.has(wait);
   }
 
   /** More tracks move. */
@@ -111,6 +119,7 @@ export class Waits {
     const outcome = await runLog.append({ ...entry, status: null, wake_ms: null, signals });
     if (outcome.is === "rejected") throw new Error(outcome.message);
     if (outcome.is === "refused") return false;
+    this.#charged.add(wait);
     addPark(progress, wait.park, 0);
     return true;
   }
@@ -170,6 +179,7 @@ export class Waits {
       deadline_ms: 0,
     });
     if (outcome.is === "committed") {
+      this.#charged.add(shown.wait);
       this.#parked = { is: "parked", status, delayMs };
       this.#scope.abort(new Error("the run has parked"));
       return;

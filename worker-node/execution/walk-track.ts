@@ -6,14 +6,15 @@ import { writeResult } from "../../shared/journal/records.ts";
 import { joinedKeys, stepPath, trackAt } from "../../shared/journal/track.ts";
 import type { Track } from "../../shared/journal/track.ts";
 import { stepStart } from "../engine/events.ts";
-import { next } from "../engine/machine.ts";
+import { usageOfTurn } from "../engine/conversation-turns.ts";
+import { costOf, next } from "../engine/machine.ts";
 import type { Next } from "../engine/machine.ts";
 import { isPure } from "../engine/steps/index.ts";
 import { deadlineOf } from "../journal/run-log.ts";
 import type { Append } from "../journal/run-log.ts";
 import { appendUnconfirmed, confirmResults, largeValuesAt } from "./execution-state.ts";
-import type { ExecutionState } from "./execution-state.ts";
-import { visitStep } from "./visit.ts";
+import type { ExecutionState, LongWait } from "./execution-state.ts";
+import { chargeStopped, visitStep } from "./visit.ts";
 import type { Result } from "./visit-result.ts";
 import { failureOf, ResultRejected } from "./track-scope.ts";
 import type { TrackEnd, TrackScope } from "./track-scope.ts";
@@ -79,7 +80,7 @@ async function visitOnce(at: TrackScope, step: Step, visit: number): Promise<Vis
     case "result":
       return visited;
     case "wait":
-      await at.waits.suspend(track, visited, signal);
+      await waitFor(at, step, visit, visited);
       return { is: "waited" };
     case "failed":
       return { ...failureOf(track, step, visit, visited.error), ...visited };
@@ -87,6 +88,21 @@ async function visitOnce(at: TrackScope, step: Step, visit: number): Promise<Vis
       if (!isFork(step)) throw new Error(`step "${step.id}" cannot divide its track`);
       // The entry that begins the fork has the first events of its tracks.
       return walkFork({ ...at, restarts: false }, step, beginFork(at, step, visit, visited), walkTrack);
+  }
+}
+
+/** Waits as a visit asks. What it has spent counts meanwhile: other branches must not spend it too. */
+async function waitFor(at: TrackScope, step: Step, visit: number, wait: LongWait): Promise<void> {
+  const { state, track, waits, signal } = at;
+  const spent = (): number => costOf(track.turns.flatMap(usageOfTurn));
+  state.spending.add(spent);
+  try {
+    await waits.suspend(track, wait, signal);
+  } catch (error) {
+    if (!(await waits.hasCharged(wait))) await chargeStopped({ ...at, step, visit }, wait.usage);
+    throw error;
+  } finally {
+    state.spending.delete(spent);
   }
 }
 

@@ -3,6 +3,7 @@ import type { EndRecord } from "../../../shared/contracts/journal-entry.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
+import { RetryableError } from "../../../worker-node/engine/step-errors.ts";
 import { childRunId } from "../../../worker-node/execution/start-child.ts";
 import { notifyFamily } from "../../simulation/family-model.ts";
 import { ExecutionHarness, llm, print, steps, usage } from "./execution-harness.ts";
@@ -255,6 +256,121 @@ describe("an agent that starts two runs in one answer", () => {
       /result of a:1:tool.1.1.*result of a:1:tool.1.2/,
     );
     expect(childrenOf(run)).toHaveLength(2);
+  });
+});
+
+describe("an agent in a branch that waits for a run while another branch moves", () => {
+  // Fails when the turns of this execution are forgotten with the wait: its answers would be asked and paid for once more.
+  test("goes on after its committed answers, and is asked for each of them once", async () => {
+    harness.named.set("helper", {
+      id: "helper",
+      name: "H",
+      tools: ["spawn_run"],
+      orchestration_ids: ["child"],
+    });
+    harness.definition = steps(
+      { id: "a", type: "parallel", parallel_branches: [["agent"], ["other"]], output_key: "all" },
+      { id: "agent", type: "agent", agent_id: "helper", output_key: "text" },
+      { id: "other", ...llm, output_key: "other" },
+    );
+    const other = Promise.withResolvers<void>();
+    harness.models = {
+      generate: async ({ messages, effectKey }) => {
+        if (effectKey.includes(".other:")) await other.promise;
+        const spawns = effectKey.includes(".agent:") && messages.at(-1)?.role !== "tool";
+        const args = { orchestration_id: "child", message: "work" };
+        return {
+          text: spawns ? "" : "done",
+          tool_calls: spawns ? [{ id: "one", name: "spawn_run", args }] : [],
+          usage,
+        };
+      },
+    };
+    const { run, runLog, ending } = harness.begin();
+    await expect.poll(() => harness.kindsOf(run)).toContain("park");
+    end(childRunId(run.run_id, "a[0].agent:1:tool.1.1"));
+    runLog.signals = harness.store.row(run.run_id).signals;
+    await expect.poll(() => harness.calls.length).toBeGreaterThan(2);
+    other.resolve();
+    expect(await ending).toEqual({ is: "ended" });
+    const keys = harness.calls.map(({ effectKey }) => effectKey);
+    expect(keys.toSorted()).toEqual([
+      `${run.run_id}:a[0].agent:1:model.1`,
+      `${run.run_id}:a[0].agent:1:model.2`,
+      `${run.run_id}:a[1].other:1:model.1`,
+    ]);
+    expect(harness.store.row(run.run_id)).toMatchObject({ status: "completed", cost_micro_usd: 3 });
+  });
+});
+
+describe("the model calls of a failed try, when the next one waits for a run", () => {
+  const spawn = { id: "one", name: "spawn_run", args: { orchestration_id: "child", message: "work" } };
+  const usageOf = (run: ClaimedRun) =>
+    harness.store
+      .entriesOf(run.run_id)
+      .flatMap((entry) => entry.usage)
+      .map(({ call, cost_micro_usd }) => `${call} ${cost_micro_usd}`)
+      .toSorted();
+
+  beforeEach(() => {
+    harness.named.set("helper", {
+      id: "helper",
+      name: "H",
+      tools: ["spawn_run"],
+      orchestration_ids: ["child"],
+    });
+    const agent = { id: "a", type: "agent", agent_id: "helper", output_key: "text" };
+    harness.definition = steps({ ...agent, retry: { attempts: 3, base_seconds: 0 } });
+    harness.models = {
+      generate: async ({ messages, onUsage }) => {
+        const isFirst = harness.calls.length === 1;
+        const price = { ...usage, cost_micro_usd: isFirst ? 100 : 1 };
+        onUsage?.(price);
+        if (isFirst) throw new RetryableError("model_cut", "cut");
+        const isDone = messages.at(-1)?.role === "tool";
+        return { text: isDone ? "done" : "", tool_calls: isDone ? [] : [spawn], usage: price };
+      },
+    };
+  });
+
+  // Fails when the charges are in the park alone: one that is refused, because the run has ended meanwhile, would lose them.
+  test("are charged once, also when that run ends before the park", async () => {
+    harness.onNotified = (child) => end(child, "completed");
+    const { run, ending } = harness.begin();
+    expect(await ending).toEqual({ is: "ended" });
+    expect(usageOf(run)).toEqual([
+      `child.${childRunId(run.run_id, "a:1:tool.1.1")} 0`,
+      "model.1 1",
+      "model.2 1",
+      "try.1.1 100",
+    ]);
+    expect(harness.store.row(run.run_id)).toMatchObject({ status: "completed", cost_micro_usd: 102 });
+  });
+
+  test("are charged once, also when a cancel comes before the park", async () => {
+    const { run, ending } = harness.begin();
+    harness.onNotified = () => {
+      const row = harness.store.row(run.run_id);
+      row.signals += 1;
+      row.cancel_requested_at = Date.now();
+    };
+    expect(await ending).toEqual({ is: "ended" });
+    expect(usageOf(run)).toEqual(["model.1 1", "try.1.1 100"]);
+    expect(harness.store.row(run.run_id).status).toBe("cancelled");
+  });
+
+  // Fails when the limit of the run forgets them with the park.
+  test("count against the limit of the run after the wait", async () => {
+    harness.definition = { ...harness.definition, max_total_cost_usd: 0.000_103 };
+    const { run, ending } = harness.begin();
+    expect(await ending).toMatchObject({ is: "parked" });
+    const child = childRunId(run.run_id, "a:1:tool.1.1");
+    const used = { ...usage, cost_micro_usd: 5, call: "1", run_id: child, seq: 1 };
+    harness.store.model.tables.usage.push(used);
+    end(child);
+    expect(await beginAgain(run).ending).toEqual({ is: "ended" });
+    expect(harness.errorOf(run)).toContain("max_total_cost");
+    expect(harness.calls).toHaveLength(2);
   });
 });
 

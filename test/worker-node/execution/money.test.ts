@@ -334,6 +334,24 @@ describe("what a model call has used is charged as wasted", () => {
     expect(byCall).toEqual({ "a[0].x:try.1.1": true, "a[1].y:try.1.1": undefined });
   });
 
+  // Fails when a failed try is charged by the park before its retry alone: the cancel lets that park be refused.
+  test("when a cancel comes before the park in which a failed try waits for its retry", async () => {
+    harness.definition = steps({ id: "a", ...llm, retry: { attempts: 2, base_seconds: 60 } });
+    const { run, ending } = harness.begin();
+    harness.models = {
+      generate: async ({ onUsage }) => {
+        onUsage?.(usage);
+        const row = harness.store.row(run.run_id);
+        row.signals += 1;
+        row.cancel_requested_at = Date.now();
+        throw new RetryableError("model_cut", "cut");
+      },
+    };
+    expect(await ending).toEqual({ is: "ended" });
+    expect(usageOf(run)).toEqual([{ call: "try.1.1", ...usage }]);
+    expect(harness.store.row(run.run_id)).toMatchObject({ status: "cancelled", cost_micro_usd: 1 });
+  });
+
   // Fails when a drain loses the cost of the call that it cuts off, so that the next worker's total is too low.
   test("and stays in the cost of the run when another worker goes on", async () => {
     const begun = hang();
