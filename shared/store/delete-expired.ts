@@ -2,6 +2,7 @@ import { foldCounters } from "./metrics/counters.ts";
 import type { Sql } from "./sql.ts";
 import { applyRetention } from "./tenants/retention.ts";
 import { deleteOfTenants } from "./tenants/delete-tenants.ts";
+import { releaseFiles } from "./files/file-bytes.ts";
 import { deleteRunsOfLanes } from "./lanes/delete-lane-runs.ts";
 import { deleteMails } from "./mails/delete-mails.ts";
 import { deleteDeliveries } from "./webhooks/delete-deliveries.ts";
@@ -16,7 +17,7 @@ const BATCH = 10_000;
  * - runs, deliveries and mails that their lanes keep no longer, and kept answers of models after their time
  * - model calls of deleted budgets, what belongs to deleted tenants, and what tenants keep for a time of their own
  *
- * What deleted workers have counted is kept in the common sums.
+ * Bytes that were reserved for files are given back when these cannot be committed any more. What deleted workers have counted is kept in the common sums.
  * @returns true when more expired rows may be left: at least one table gave a full batch
  */
 export async function deleteExpired(sql: Sql): Promise<boolean> {
@@ -68,6 +69,7 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
   const hasMoreDeliveries = await deleteDeliveries(sql);
   const hasMoreMails = await deleteMails(sql);
   const hasMoreOfPolicies = await applyRetention(sql);
+  const hasMoreFiles = await releaseFiles(sql);
   const hasMoreOfLanes = await deleteRunsOfLanes(sql);
   const hasMore = [
     hasMoreOfTenants,
@@ -75,6 +77,7 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
     hasMoreMails,
     hasMoreOfPolicies,
     hasMoreOfLanes,
+    hasMoreFiles,
   ].includes(true);
   return hasMore || (row?.largest_batch ?? 0) >= BATCH;
 }
