@@ -19,6 +19,7 @@ export const errors = {
   session_busy: { status: 409, title: "A turn of this session has not ended" },
   not_waiting: { status: 409, title: "The run is not waiting for an answer" },
   upload_in_use: { status: 409, title: "A run uses this upload" },
+  artifacts_full: { status: 409, title: "This tenant's files have all the bytes that it may store" },
   uploads_full: { status: 409, title: "This tenant has too many unused uploads" },
   length_required: { status: 411, title: "The request needs a Content-Length" },
   too_large: { status: 413, title: "The body is too large" },

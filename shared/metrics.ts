@@ -56,6 +56,21 @@ export const series = {
     help: "Cost of model calls that had an answer, in USD, by the known prices",
     labels: ["provider", "model"],
   },
+  synapse_model_waits_total: {
+    type: "counter",
+    help: "Model calls that had to wait for their provider, by reason: provider_limit, or provider_open while its breaker is open",
+    labels: ["provider", "reason"],
+  },
+  synapse_model_kept_answers_total: {
+    type: "counter",
+    help: "Model calls that took an answer that was kept",
+    labels: ["provider", "model"],
+  },
+  synapse_mails_total: {
+    type: "counter",
+    help: "Tries of mails, by what became of the mail: sent, rejected or unknown, or pending when it is tried again",
+    labels: ["outcome"],
+  },
   synapse_repairs_total: {
     type: "counter",
     help: "Repairs of the reconciler, by kind of fault",

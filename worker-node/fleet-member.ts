@@ -5,7 +5,7 @@ import type { StateStore } from "../shared/store/state.ts";
 import type { ExecutionDeps } from "./execution/execution-state.ts";
 import type { ClaimLoopDeps } from "./fleet/claim-loop.ts";
 import { Heartbeat } from "./fleet/heartbeat.ts";
-import type { WorkerReport } from "./fleet/heartbeat.ts";
+import type { HeartbeatDeps, WorkerReport } from "./fleet/heartbeat.ts";
 import { LeaseRenewal } from "./fleet/lease-renewal.ts";
 import { QueueLinks } from "./fleet/queue-links.ts";
 import type { Slots } from "./fleet/slots.ts";
@@ -24,6 +24,7 @@ export type FleetMemberDeps = {
   report(): WorkerReport;
   /** See Heartbeat. */
   onDrain?: () => void;
+  onSettings?: NonNullable<HeartbeatDeps["onSettings"]>;
   waitForWork: ClaimLoopDeps["waitForWork"];
   endWaits: ClaimLoopDeps["endWaits"];
   execution: Omit<ExecutionDeps, "confirm" | "laneSettings">;

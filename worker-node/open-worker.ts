@@ -14,6 +14,7 @@ import type { Config } from "./config.ts";
 import { openExecution } from "./execution/open-execution.ts";
 import { childStarts, notifiedOf } from "./fleet/child-starts.ts";
 import { enqueueSuccessors } from "./fleet/enqueue-successors.ts";
+import { LiveSettings } from "./fleet/live-settings.ts";
 import { LiveLaneSettings } from "./fleet/live-lane-settings.ts";
 import { onFlush } from "./fleet/on-flush.ts";
 import { Counters } from "./ops/counters.ts";
@@ -39,6 +40,7 @@ export async function openWorker(config: Config, hooks: TestHooks) {
   const rawStore = hooks.store?.(opened.store) ?? opened.store;
   const egress = createEgress(config.EGRESS_ALLOW);
   const laneSettings = new LiveLaneSettings();
+  const settings = new LiveSettings(config);
   const masterKey = masterKeysOf(config) ?? null;
   const tracer = tracing?.tracer ?? null;
   const artifacts = openObjectStore(config);
@@ -50,10 +52,16 @@ export async function openWorker(config: Config, hooks: TestHooks) {
     laneSettings: laneSettings.of,
     tracer,
   });
+  const counters = new Counters();
   const mailSettings = mailOf(config);
   const mailSender =
     mailSettings &&
-    new MailSender({ store: rawStore, laneSettings: laneSettings.of, settings: mailSettings });
+    new MailSender({
+      store: rawStore,
+      laneSettings: laneSettings.of,
+      settings: mailSettings,
+      count: counters,
+    });
   const redis = openWorkerRedis(config, owner);
   const scripts = scriptCommands(redis.commands, tracing);
   const commands = hooks.commands?.(scripts) ?? scripts;
@@ -61,7 +69,7 @@ export async function openWorker(config: Config, hooks: TestHooks) {
   const providerCalls = new ProviderCalls(commands);
   const children = childStarts({
     queue,
-    maxDepth: Math.ceil(config.MAX_GLOBAL_QUEUE_DEPTH / config.QUEUE_SHARDS),
+    maxDepth: () => settings.maxShardDepth(config.QUEUE_SHARDS),
     isolation: config.ENABLE_TENANT_ISOLATION,
     hint: redis.hint,
   });
@@ -72,7 +80,6 @@ export async function openWorker(config: Config, hooks: TestHooks) {
   });
   const live = publishLive(redis.commands, config.EVENT_SHARDS, tracing);
   const publish = hooks.publish?.(live) ?? live;
-  const counters = new Counters();
   const parts = {
     owner,
     config,
@@ -99,7 +106,18 @@ export async function openWorker(config: Config, hooks: TestHooks) {
     await Promise.all([execution.close(), opened.close()]);
     await tracing?.close();
   };
-  const shared = { owner, store, queue, redis, artifacts, laneSettings, counters, execution, tracer };
+  const shared = {
+    owner,
+    store,
+    queue,
+    redis,
+    artifacts,
+    laneSettings,
+    settings,
+    counters,
+    execution,
+    tracer,
+  };
   return { ...shared, sender, mailSender, close };
 }
 

@@ -20,7 +20,8 @@ export async function startWorker(
   hooks: TestHooks = {},
 ): Promise<{ drain(): Promise<void>; drainRequested: Promise<void> }> {
   const opened = await openWorker(config, hooks);
-  const { owner, store, queue, redis, artifacts, sender, mailSender, counters, execution, tracer } = opened;
+  const { owner, store, queue, redis, artifacts, sender, mailSender, counters, execution, tracer, settings } =
+    opened;
   const slots = new Slots(config.WORKER_CONCURRENCY, config.WORKER_LANES, opened.laneSettings);
   const status = new WorkerStatus(config, slots);
   const drainRequested = Promise.withResolvers<void>();
@@ -32,15 +33,16 @@ export async function startWorker(
     masterKeys: config.MASTER_KEYS ?? null,
     isolation: config.ENABLE_TENANT_ISOLATION,
     report: () => status.forBeat(),
+    onSettings: (stored) => void settings.replace(stored),
     onDrain: () => drainRequested.resolve(),
   });
-  const scheduler = new Scheduler({ store, queue, maxQueueDepth: config.MAX_GLOBAL_QUEUE_DEPTH, tracer });
+  const scheduler = new Scheduler({ store, queue, maxQueueDepth: settings.maxQueueDepth, tracer });
   const { repairs } = member.reconciler;
   const reports = new CounterReports({ owner, store, counters, repairs, sent: sender.sent });
   redis.onHint(() => void member.heartbeat.beatAgain());
   const health = healthReader({ store, redis, artifacts, status });
   redis.onHealthQuestion(async () => JSON.stringify(await health()));
-  const ops = await serveOps({ config, store, health, slots, member, sender });
+  const ops = await serveOps({ config, settings, store, health, slots, member, sender });
   await member.start();
   for (const part of [execution.mcp, reports, scheduler]) part.start();
   if (config.WORKER_LANES.includes("webhooks")) sender.start();

@@ -1,6 +1,9 @@
 import { z } from "zod";
 import { MASK } from "../../shared/contracts/definition/tool-secrets.ts";
-import { SettingName } from "../../shared/contracts/setting.ts";
+import { LANE_DEFAULTS, settingsOf } from "../../shared/contracts/lane-settings.ts";
+import type { ChangedLanes } from "../../shared/contracts/lane-settings.ts";
+import { Lane } from "../../shared/contracts/run.ts";
+import { SettingName, WORKER_SETTINGS } from "../../shared/contracts/setting.ts";
 import type { StoredSetting } from "../../shared/contracts/setting.ts";
 import { readConfig, secretNames, variableNames } from "../env.ts";
 import type { Config } from "../env.ts";
@@ -14,6 +17,8 @@ export const ConfigView = z
     /** `setting`: it was set by PUT or PATCH. */
     origin: z.enum(["setting", "environment", "default", "unset"]),
     secret: z.boolean(),
+    /** The processes that apply a change within 5 s, without a restart. Empty: it is read when a process starts. */
+    live: z.array(z.enum(["edges", "workers"])),
     /** What changes it. */
     change: z.string(),
   })
@@ -46,6 +51,7 @@ export function configOf(env: object, settings: readonly StoredSetting[]): z.inf
               : effective,
       origin: originOf(setting, raw, effective),
       secret,
+      live: isSetting(name) ? ["edges" as const, ...(ofWorkers.has(name) ? ["workers" as const] : [])] : [],
       change: isSetting(name)
         ? `PATCH /scale/config {${JSON.stringify(name)}: …}`
         : secret || name === "REDIS_URL"
@@ -53,6 +59,26 @@ export function configOf(env: object, settings: readonly StoredSetting[]): z.inf
           : `set ${name} under [vars] in wrangler.toml, then npx wrangler deploy`,
     };
   });
+}
+
+const ofWorkers: ReadonlySet<string> = new Set(WORKER_SETTINGS);
+
+/** The settings of all lanes, as `lanes.<lane>.<setting>`: workers apply them, and edges show them. */
+export function lanesOf(changed: ChangedLanes): z.infer<typeof ConfigView>[] {
+  return Lane.options.flatMap((lane) =>
+    settingsOf(lane).map((setting) => {
+      const set = changed[lane]?.[setting];
+      const value = set ?? LANE_DEFAULTS[lane][setting];
+      return {
+        name: `lanes.${lane}.${setting}`,
+        value: value === null ? null : String(value),
+        origin: set !== undefined ? "setting" : value === null ? "unset" : "default",
+        secret: false,
+        live: ["workers" as const],
+        change: `PATCH /scale/queue/${lane} {"${setting}": …}`,
+      };
+    }),
+  );
 }
 
 function isSetting(name: string): boolean {

@@ -1,7 +1,8 @@
 import { toHex } from "../../shared/bytes.ts";
-import { uploadKey } from "../../shared/contracts/artifact.ts";
+import { fullText, uploadKey } from "../../shared/contracts/artifact.ts";
 import { AppError } from "../../shared/errors.ts";
-import { beginUpload, completeUpload } from "../../shared/store/files/uploads.ts";
+import { log, messageOf } from "../../shared/log.ts";
+import { abandonUpload, beginUpload, completeUpload } from "../../shared/store/files/uploads.ts";
 import type { NewUpload, Upload, UploadRoom } from "../../shared/store/files/uploads.ts";
 import type { Services } from "../services.ts";
 
@@ -21,7 +22,8 @@ export function refuseWithoutRoom({ unnamed, unnamedBytes }: UploadRoom, length:
 /**
  * Stores the body of an upload as it arrives. Its row comes first and is completed after the last byte, so a death in between leaves
  * an upload that no request finds, and that the reconciler deletes after a day (docs/protocol.md 7.13).
- * @throws AppError `bad_request` for a body that ends early, `artifacts_away`
+ * Its bytes count in the tenant's limit from its row on; those of an upload that fails are given back.
+ * @throws AppError `artifacts_full`, `bad_request` for a body that ends early, `artifacts_away`
  */
 export async function storeUpload(
   { sql, artifacts }: Pick<Services, "sql" | "artifacts">,
@@ -29,10 +31,18 @@ export async function storeUpload(
   body: ReadableStream | null,
 ): Promise<Upload> {
   const { upload_id, tenant_id, bytes: length, content_type: contentType } = upload;
-  await beginUpload(sql, upload);
+  const room = await beginUpload(sql, upload);
+  if (!room.accepted) throw new AppError("artifacts_full", fullText(room, length));
   const digest = new crypto.DigestStream("SHA-256");
   const parts = partsOf(body, digest.getWriter());
-  await artifacts.put(uploadKey(tenant_id, upload_id), parts, { length, contentType });
+  try {
+    await artifacts.put(uploadKey(tenant_id, upload_id), parts, { length, contentType });
+  } catch (error) {
+    await abandonUpload(sql, upload_id).catch((cause: unknown) =>
+      log.warn("upload.not_abandoned", { upload: upload_id, message: messageOf(cause) }),
+    );
+    throw error;
+  }
   const sha256 = toHex(new Uint8Array(await digest.digest));
   if (await completeUpload(sql, upload_id, sha256)) return { ...upload, sha256 };
   throw new AppError("conflict", "The upload took longer than a day, and has been deleted: send it again.");

@@ -8,6 +8,14 @@ import { Reference } from "./journal-entry.ts";
 
 const UPLOADS = "uploads";
 
+/** Why a file of this size is refused: the limit, and how much of it is used. */
+export function fullText({ used, most }: { used: number; most: number }, bytes: number): string {
+  return (
+    `the file has ${bytes} bytes, and the files of this tenant have ${used} of the ${most} bytes of its ` +
+    "max_total_artifact_bytes: delete uploads or runs, or raise the limit"
+  );
+}
+
 /** The name of an artifact of a run. */
 export const ArtifactName = z
   .string()

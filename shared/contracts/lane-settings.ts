@@ -17,10 +17,10 @@ export type LaneSettings = {
   first_backoff_seconds: number;
   /** Of a run: the most time that it may take. Of a delivery: of one try. */
   timeout_seconds: number | null;
-  /** How long what has succeeded is kept, and how much of it of each tenant. */
+  /** How long what has succeeded is kept, and how much of it of each tenant. A run that ended less than an hour ago is kept. */
   keep_completed_seconds: number | null;
   keep_completed_count: number | null;
-  /** The same for what has failed. */
+  /** The same for what has failed or was cancelled. */
   keep_failed_seconds: number | null;
   keep_failed_count: number | null;
 };
@@ -114,26 +114,27 @@ export const LaneChange = z.object({
 });
 export type LaneChange = z.infer<typeof LaneChange>;
 
-const OF_RUNS: readonly LaneSetting[] = [
+const ALL: readonly LaneSetting[] = [
   "weight",
   "slots",
   "starts_per_second",
   "attempts",
   "first_backoff_seconds",
   "timeout_seconds",
-];
-const OF_DELIVERIES: readonly LaneSetting[] = [
-  ...OF_RUNS.filter((name) => name !== "weight"),
   "keep_completed_seconds",
   "keep_completed_count",
   "keep_failed_seconds",
   "keep_failed_count",
 ];
+const OF_DELIVERIES = ALL.filter((name) => name !== "weight");
 
-/** The settings that a lane has: deliveries take no turns with runs, and how long runs are kept is no setting of a lane. */
+/** The settings that a lane has: deliveries and mails take no turns with runs. */
 export function settingsOf(lane: Lane): readonly LaneSetting[] {
-  return isRunLane(lane) ? OF_RUNS : OF_DELIVERIES;
+  return isRunLane(lane) ? ALL : OF_DELIVERIES;
 }
+
+/** Retention leaves a run alone for as long after its end (docs/protocol.md 7.16). */
+export const RUN_KEPT_SECONDS = 3_600;
 
 /** Why a lane cannot have these settings; empty: it can. */
 export function laneChangeErrors(lane: Lane, change: LaneChange): { path: string; message: string }[] {
@@ -143,10 +144,20 @@ export function laneChangeErrors(lane: Lane, change: LaneChange): { path: string
     path,
     message: `the lane ${lane} has no such setting: it has ${known.join(", ")}`,
   }));
+  return [...missing, ...boundErrors(lane, change)];
+}
+
+/** Bounds that only some lanes have. */
+function boundErrors(lane: Lane, change: LaneChange): { path: string; message: string }[] {
   const most = LANE_DEFAULTS.webhooks.timeout_seconds ?? Infinity;
-  const isTooLong = lane === "webhooks" && (change.timeout_seconds ?? 0) > most;
-  const message = `must be at most ${most} for the lane webhooks: its deliveries are leased for twice as long`;
-  return isTooLong ? [...missing, { path: "timeout_seconds", message }] : missing;
+  if (lane === "webhooks" && (change.timeout_seconds ?? 0) > most) {
+    const message = `must be at most ${most} for the lane webhooks: its deliveries are leased for twice as long`;
+    return [{ path: "timeout_seconds", message }];
+  }
+  if (!isRunLane(lane)) return [];
+  const message = `must be at least ${RUN_KEPT_SECONDS} for a lane of runs: each is kept for an hour after its end`;
+  const ages = ["keep_completed_seconds", "keep_failed_seconds"] as const;
+  return ages.flatMap((path) => ((change[path] ?? Infinity) < RUN_KEPT_SECONDS ? [{ path, message }] : []));
 }
 
 const setting = z.number().exactOptional();

@@ -16,7 +16,7 @@ export const secretText = z.string().min(16, "must be at least 16 characters lon
 
 /**
  * The variables that operators may also set while the system runs, as text: a setting has precedence over the variable of the
- * same name (docs/protocol.md 5.24). Edges read them every few seconds; workers have their environment alone.
+ * same name (docs/protocol.md 5.24). Edges read them every few seconds; workers get those of WORKER_SETTINGS with each reply to a beat.
  */
 export const settingSchemas = {
   SCALE_MODE: onOff,
@@ -37,6 +37,12 @@ export const SettingName = z.enum([
   "CORS_ORIGINS",
   "METRICS_TOKEN",
 ] as const satisfies SettingName[]);
+
+/** The settings that workers use too. */
+export const WORKER_SETTINGS = [
+  "MAX_GLOBAL_QUEUE_DEPTH",
+  "METRICS_TOKEN",
+] as const satisfies readonly SettingName[];
 
 /** The settings that are stored sealed, and never shown. */
 export const SECRET_SETTINGS: ReadonlySet<string> = new Set<SettingName>(["METRICS_TOKEN"]);

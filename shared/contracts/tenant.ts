@@ -23,6 +23,9 @@ export type Owner = TenantId | typeof SHARED;
 
 const limit = z.number().int().min(0).max(1_000_000_000);
 
+/** 1 PiB: as `max_total_artifact_bytes`, no limit. */
+export const NO_BYTES_LIMIT = 1024 ** 5;
+
 /** A tenant and its limits. A limit of 0 keeps all its runs from starting. */
 export const Tenant = z.object({
   tenant_id: TenantId,
@@ -39,6 +42,10 @@ export const Tenant = z.object({
     .int()
     .min(0)
     .max(5 * 1024 ** 3),
+  /** The most bytes of all its uploads, and of the files of its runs, together; 1 PiB (1,125,899,906,842,624): no limit. */
+  max_total_artifact_bytes: z.coerce.number().int().min(0).max(NO_BYTES_LIMIT),
+  /** How many bytes these have now. */
+  artifact_bytes: z.number().int(),
   /** The most streams that are open at once; a stream of n runs counts n times. */
   max_open_streams: z.number().int().min(0).max(1_000),
   /** It starts no runs. Its limits are those that hold when it is enabled again. */
@@ -51,7 +58,12 @@ export const Tenant = z.object({
 export type Tenant = z.infer<typeof Tenant>;
 
 /** A change of a tenant. Absent fields keep their values. */
-export const TenantChange = Tenant.omit({ version: true, tenant_id: true, deleting: true })
+export const TenantChange = Tenant.omit({
+  version: true,
+  tenant_id: true,
+  deleting: true,
+  artifact_bytes: true,
+})
   .extend({ name: plainText(200), retention: RetentionChange })
   .partial();
 export type TenantChange = z.infer<typeof TenantChange>;

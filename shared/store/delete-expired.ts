@@ -2,6 +2,8 @@ import { foldCounters } from "./metrics/counters.ts";
 import type { Sql } from "./sql.ts";
 import { applyRetention } from "./tenants/retention.ts";
 import { deleteOfTenants } from "./tenants/delete-tenants.ts";
+import { releaseFiles } from "./files/file-bytes.ts";
+import { deleteRunsOfLanes } from "./lanes/delete-lane-runs.ts";
 import { deleteMails } from "./mails/delete-mails.ts";
 import { deleteDeliveries } from "./webhooks/delete-deliveries.ts";
 
@@ -12,10 +14,10 @@ const BATCH = 10_000;
  * Retention (docs/protocol.md 7.8). Deletes
  * - after a day: rows of workers without a beat, idempotency keys, chat sessions that were deleted or never had a turn
  * - after 7 days: the records of ticks and of deleted runs; after a year: audit rows
- * - deliveries and mails that the lanes `webhooks` and `mail` keep no longer, and kept answers of models after their time
+ * - runs, deliveries and mails that their lanes keep no longer, and kept answers of models after their time
  * - model calls of deleted budgets, what belongs to deleted tenants, and what tenants keep for a time of their own
  *
- * What deleted workers have counted is kept in the common sums.
+ * Bytes that were reserved for files are given back when these cannot be committed any more. What deleted workers have counted is kept in the common sums.
  * @returns true when more expired rows may be left: at least one table gave a full batch
  */
 export async function deleteExpired(sql: Sql): Promise<boolean> {
@@ -67,6 +69,15 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
   const hasMoreDeliveries = await deleteDeliveries(sql);
   const hasMoreMails = await deleteMails(sql);
   const hasMoreOfPolicies = await applyRetention(sql);
-  const hasMore = [hasMoreOfTenants, hasMoreDeliveries, hasMoreMails, hasMoreOfPolicies].includes(true);
+  const hasMoreFiles = await releaseFiles(sql);
+  const hasMoreOfLanes = await deleteRunsOfLanes(sql);
+  const hasMore = [
+    hasMoreOfTenants,
+    hasMoreDeliveries,
+    hasMoreMails,
+    hasMoreOfPolicies,
+    hasMoreOfLanes,
+    hasMoreFiles,
+  ].includes(true);
   return hasMore || (row?.largest_batch ?? 0) >= BATCH;
 }

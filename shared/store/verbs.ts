@@ -45,6 +45,7 @@ import { deleteExpired } from "./delete-expired.ts";
 import { forgetUploads, takeExpiredUploads } from "./files/expired-uploads.ts";
 import { takeExpiredObjects } from "./files/expired-objects.ts";
 import { findOrphans } from "./files/orphans.ts";
+import { BytesRoom, StoredFile, reserveFile } from "./files/file-bytes.ts";
 import { RunFileList, readRunFiles } from "./files/run-files.ts";
 import { readCutText } from "./journal/cut-text.ts";
 import { Committed, flush } from "./journal/flush.ts";
@@ -517,6 +518,12 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([RunId]),
       result: RunFileList,
       run: readRunFiles,
+    }),
+    reserveFile: bind({
+      name: "reserveFile",
+      args: z.tuple([StoredFile]),
+      result: BytesRoom,
+      run: reserveFile,
     }),
     findOrphans: bind({
       name: "findOrphans",

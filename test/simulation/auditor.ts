@@ -212,6 +212,7 @@ function bound(store: Statements): Statements {
     countRuns: () => store.countRuns(),
     saveCounters: (...args) => store.saveCounters(...args),
     readRunFiles: (...args) => store.readRunFiles(...args),
+    reserveFile: (...args) => store.reserveFile(...args),
     findOrphans: (...args) => store.findOrphans(...args),
     takeExpiredObjects: (...args) => store.takeExpiredObjects(...args),
     takeExpiredUploads: () => store.takeExpiredUploads(),

@@ -644,6 +644,10 @@ export class PostgresModel implements Statements {
     return { session_id: null, max_bytes: 0, own_files: 0, own_bytes: 0, files: [] };
   }
 
+  reserveFile(): Answer<"reserveFile"> {
+    return { accepted: false, used: 0, most: 0 };
+  }
+
   findOrphans(): [] {
     return [];
   }

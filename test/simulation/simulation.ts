@@ -150,7 +150,7 @@ export class Simulation {
     let ending = new AbortController();
     const children = childStarts({
       queue,
-      maxDepth: 1_000,
+      maxDepth: () => 1_000,
       isolation: true,
       hint: (other) => this.sendCancelHint(other),
     });

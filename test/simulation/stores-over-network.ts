@@ -79,6 +79,7 @@ export function storeOverNetwork(
     countRuns: (...args) => call("countRuns", () => store.countRuns(...args)),
     saveCounters: (...args) => call("saveCounters", () => store.saveCounters(...args)),
     readRunFiles: (...args) => call("readRunFiles", () => store.readRunFiles(...args)),
+    reserveFile: (...args) => call("reserveFile", () => store.reserveFile(...args)),
     findOrphans: (...args) => call("findOrphans", () => store.findOrphans(...args)),
     takeExpiredObjects: (...args) => call("takeExpiredObjects", () => store.takeExpiredObjects(...args)),
     takeExpiredUploads: (...args) => call("takeExpiredUploads", () => store.takeExpiredUploads(...args)),

@@ -74,6 +74,7 @@ export const refusingStore: StateStore = {
   countRuns: refuse,
   saveCounters: refuse,
   readRunFiles: refuse,
+  reserveFile: refuse,
   findOrphans: refuse,
   takeExpiredObjects: refuse,
   takeExpiredUploads: refuse,

@@ -85,6 +85,21 @@ export function describeFiles(
       expect(await write({ name: "a", content: "x", scope: "session" })).toMatchObject(refused);
     });
 
+    test("is refused when the files of its tenant would pass their limit, and its object is deleted", async () => {
+      const limit = { tenant_id: "full", max_total_artifact_bytes: 15 };
+      await edgeOf().call("POST", "/scale/tenants", { body: limit });
+      const more = { tenant_id: "full" };
+      expect(await write({ name: "a", content: "x".repeat(10) }, more)).toMatchObject({
+        status: "completed",
+      });
+      expect(await write({ name: "b", content: "x".repeat(6) }, more)).toMatchObject({
+        status: "failed",
+        error: { code: "artifacts_full", message: expect.stringContaining("10 of the 15 bytes") },
+      });
+      const usage = await edgeOf().call("GET", "/scale/tenants/full/usage");
+      expect(await usage.json()).toMatchObject({ artifact_bytes: 10 });
+    });
+
     test("has at most the bytes that its tenant may store", async () => {
       const limit = { tenant_id: "tiny", max_artifact_bytes: 10 };
       await edgeOf().call("POST", "/scale/tenants", { body: limit });

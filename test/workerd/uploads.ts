@@ -110,6 +110,24 @@ export function describeUploads(
       expect(chunked).toEqual([411, expect.stringContaining("length_required")]);
     });
 
+    test("over what all files of its tenant may have is refused, until one is deleted", async () => {
+      const edge = edgeOf();
+      const limit = { tenant_id: "total", max_total_artifact_bytes: 100 };
+      expect((await edge.call("POST", "/scale/tenants", { body: limit })).status).toBe(201);
+      const { url } = await stored("x".repeat(60), "?tenant_id=total");
+      const refused = await upload("x".repeat(41), "?tenant_id=total");
+      expect([refused.status, await refused.json()]).toMatchObject([
+        409,
+        { code: "artifacts_full", detail: expect.stringContaining("60 of the 100 bytes") },
+      ]);
+      expect(await (await edge.call("GET", "/scale/tenants/total")).json()).toMatchObject({
+        max_total_artifact_bytes: 100,
+        artifact_bytes: 60,
+      });
+      expect((await edge.call("DELETE", url)).status).toBe(204);
+      await stored("x".repeat(100), "?tenant_id=total");
+    });
+
     // Fails when the tenant is not part of the statements.
     test("does not exist for another tenant, to read, to delete, or to attach", async () => {
       const edge = edgeOf();

@@ -55,6 +55,7 @@ export type ExecutionDeps = {
     | "startChild"
     | "cancelChild"
     | "readRunFiles"
+    | "reserveFile"
     | "reserveInBudgets"
     | "releaseReservation"
     | "readCutText"

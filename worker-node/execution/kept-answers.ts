@@ -49,6 +49,7 @@ export function withKeptAnswers(visit: PaidVisit, { mayTake, answers, signal }: 
         const model = `${name.provider}/${name.model}`;
         const age_seconds = Math.round(kept.age_ms / 1_000);
         runLog.note([inTrack(track, { type: "llm_cached", ...namesOf(step), model, age_seconds })]);
+        deps.count.add("synapse_model_kept_answers_total", { provider: name.provider, model: name.model });
         return take(kept.answer, name, request);
       }
       const answer = await models.generate(request);

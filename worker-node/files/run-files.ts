@@ -1,6 +1,7 @@
-import { fileReference, newFileKey } from "../../shared/contracts/artifact.ts";
+import { fileReference, fullText, newFileKey } from "../../shared/contracts/artifact.ts";
 import type { NewArtifact } from "../../shared/store/files/new-artifact.ts";
 import type { FileEntry, RunFileList } from "../../shared/store/files/run-files.ts";
+import { log, messageOf } from "../../shared/log.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { Files } from "../engine/ports.ts";
 import { RetryableError, TerminalError, ToolRejection } from "../engine/step-errors.ts";
@@ -14,7 +15,7 @@ import { MAX_TEXT_BYTES, contentOf } from "./text-file.ts";
 const MAX_FILES = 1_000;
 const MAX_BYTES = 10 * 1024 ** 3;
 
-export type FilesDeps = { files: FileStore | null; store: Pick<StateStore, "readRunFiles"> };
+export type FilesDeps = { files: FileStore | null; store: Pick<StateStore, "readRunFiles" | "reserveFile"> };
 
 /**
  * The files that one try of a visit can reach: those of its run, of its session, and the run's attachments. `written`: those that
@@ -23,7 +24,7 @@ export type FilesDeps = { files: FileStore | null; store: Pick<StateStore, "read
  */
 export function runFiles(
   { files, store }: FilesDeps,
-  run: Pick<ClaimedRun, "run_id">,
+  run: Pick<ClaimedRun, "run_id" | "tenant_id" | "attempt">,
   at: { prefix: string; step_path: string; visit: number },
   written: NewArtifact[],
   signal: AbortSignal,
@@ -39,6 +40,17 @@ export function runFiles(
     if (found) return found;
     throw new ToolRejection(`there is no file ${JSON.stringify(name)}: artifact_list has the names`);
   };
+  /** @throws ToolRejection `artifacts_full` when the tenant has no room for the file; its object is deleted */
+  const reserve = async (file: { object_key: string; bytes: number }): Promise<void> => {
+    const { run_id, tenant_id, attempt } = run;
+    const room = await store.reserveFile({ ...file, run_id, tenant_id, attempt });
+    if (room.accepted) return;
+    // An object that stays is swept a day later.
+    await files
+      ?.delete(file.object_key)
+      .catch((error: unknown) => log.warn("file.not_deleted", { run: run_id, message: messageOf(error) }));
+    throw new ToolRejection(fullText(room, file.bytes), { code: "artifacts_full" });
+  };
   return {
     async write({ name, content_type, scope }, bytes) {
       if (files === null) throw withoutStore();
@@ -51,6 +63,7 @@ export function runFiles(
       const { stream, facts } = measured(bytes, maxBytes, signal);
       await stored(files.putStream(object_key, stream, content_type), signal);
       const file = { name, content_type, ...facts() };
+      await reserve({ object_key, bytes: file.bytes });
       written.push({ ...file, object_key, scope, step_path: at.step_path, visit: at.visit });
       return fileReference(object_key, file);
     },

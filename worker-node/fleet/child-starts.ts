@@ -9,7 +9,7 @@ import type { ChildAdmission, ChildStarts } from "../execution/execution-state.t
 type ChildStartsDeps = {
   queue: Pick<Queue, "admit" | "enqueue" | "giveBack">;
   /** The most runs that one shard of the queue may hold. */
-  maxDepth: number;
+  maxDepth(): number;
   isolation: boolean;
   /** Sends a worker the hint that one of its runs has received something. The hint may be lost. */
   hint(owner: string): void;
@@ -20,7 +20,7 @@ export function childStarts({ queue, maxDepth, isolation, hint }: ChildStartsDep
   return {
     async admit({ run, tenant }: JobName, traceparent) {
       try {
-        const [verdict] = await queue.admit([{ run, tenant }], maxDepth);
+        const [verdict] = await queue.admit([{ run, tenant }], maxDepth());
         return admissionOf(verdict, isolation);
       } catch (error) {
         const about = aboutRun({ run_id: run, tenant_id: tenant, traceparent });

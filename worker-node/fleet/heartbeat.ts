@@ -1,4 +1,5 @@
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
+import type { StoredSetting } from "../../shared/contracts/setting.ts";
 import { aboutRun, log, messageOf } from "../../shared/log.ts";
 import type { Job } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
@@ -22,6 +23,8 @@ export type HeartbeatDeps = {
   /** Gets the settings of lanes from each reply. */
   laneSettings: Pick<LiveLaneSettings, "replace">;
   report: () => WorkerReport;
+  /** Called with the settings of each reply. */
+  onSettings?: (settings: readonly StoredSetting[]) => void;
   /** Called after each beat whose reply asks this worker to drain. */
   onDrain?: () => void;
 };
@@ -145,6 +148,7 @@ export class Heartbeat {
     links.reportPostgres(true);
     const { owned } = reply;
     if (reply.drain) this.#deps.onDrain?.();
+    if (reply.settings) this.#deps.onSettings?.(reply.settings);
     if (reply.lanes) this.#deps.laneSettings.replace(reply.lanes);
     this.#areSilencesCounted = reply.silences !== null;
     const isFirst = this.#confirmedMs === -Infinity;

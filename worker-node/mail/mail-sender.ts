@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { LaneSettingsOf } from "../../shared/contracts/lane-settings.ts";
+import type { Count } from "../../shared/metrics.ts";
 import { aboutRun, log, messageOf } from "../../shared/log.ts";
 import type { DueMail } from "../../shared/store/mails/claim-mails.ts";
 import type { MailState, MailTry } from "../../shared/store/mails/save-mail-try.ts";
@@ -24,6 +25,7 @@ type MailSenderDeps = {
   store: Pick<StateStore, "claimMails" | "saveMailTry" | "takeStarts">;
   laneSettings: LaneSettingsOf;
   settings: MailSettings;
+  count: Pick<Count, "add">;
 };
 
 /**
@@ -123,6 +125,7 @@ export class MailSender {
     const startedMs = performance.now();
     const verdict = await sendMail(settings, mail, this.#stop.signal, laneSettings("mail"));
     const state = await this.#save({ message_id, tries, ...verdict });
+    this.#deps.count.add("synapse_mails_total", { outcome: state });
     const took_ms = Math.round(performance.now() - startedMs);
     const what = { mail: message_id, ...aboutRun(mail), try: tries, state, took_ms, error: verdict.error };
     if (state === "unknown") log.warn("mail.sent", what);

@@ -3,6 +3,7 @@ import type { ModelName } from "../../shared/contracts/model-name.ts";
 /** No failure: a call to a model may not begin yet, because of what all workers together may ask of its provider. */
 export class ProviderWait extends Error {
   readonly code: "provider_limit" | "provider_open";
+  readonly provider: string;
   readonly model: string;
   readonly afterMs: number;
 
@@ -15,6 +16,7 @@ export class ProviderWait extends Error {
     );
     this.name = "ProviderWait";
     this.code = `provider_${why}`;
+    this.provider = provider;
     this.model = name;
     this.afterMs = afterMs;
   }

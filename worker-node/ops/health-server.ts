@@ -14,7 +14,7 @@ import type { Health } from "./read-health.ts";
 export async function serveHealth(
   port: number,
   read: () => Promise<Health>,
-  metrics: { text(): Promise<string>; contentType: string; token: string | undefined },
+  metrics: { text(): Promise<string>; contentType: string; token(): string | undefined },
 ): Promise<Server> {
   const server = createServer((request, response) => {
     const reply = (status: number, body: object): void => {
@@ -33,11 +33,12 @@ export async function serveHealth(
         () => reply(503, { status: "degraded" }),
       );
     } else if (request.url === "/metrics") {
-      if (metrics.token === undefined) {
+      const token = metrics.token();
+      if (token === undefined) {
         reply(401, { detail: "set METRICS_TOKEN, and send it as Authorization: Bearer" });
         return;
       }
-      if (!isSameText(request.headers.authorization, `Bearer ${metrics.token}`)) {
+      if (!isSameText(request.headers.authorization, `Bearer ${token}`)) {
         reply(401, { detail: "send METRICS_TOKEN as Authorization: Bearer" });
         return;
       }

@@ -4,6 +4,7 @@ import type { CheckedObjectStore } from "../clients/object-store.ts";
 import type { WorkerRedis } from "../clients/worker-redis.ts";
 import type { Config } from "../config.ts";
 import type { FleetMember } from "../fleet-member.ts";
+import type { LiveSettings } from "../fleet/live-settings.ts";
 import type { Slots } from "../fleet/slots.ts";
 import type { Sender } from "../webhooks/sender.ts";
 import { serveHealth } from "./health-server.ts";
@@ -34,13 +35,14 @@ export function healthReader({ store, redis, artifacts, status }: HealthSources)
 /** Serves a worker's health and metrics. @returns the server, listening */
 export async function serveOps(deps: {
   config: Config;
+  settings: Pick<LiveSettings, "metricsToken">;
   store: StateStore;
   health: () => Promise<Health>;
   slots: Slots;
   member: FleetMember;
   sender: Sender;
 }): Promise<Server> {
-  const { config, store, health, slots, sender } = deps;
+  const { config, settings, store, health, slots, sender } = deps;
   const { reconciler } = deps.member;
   const metrics = createMetrics({
     store,
@@ -51,5 +53,5 @@ export async function serveOps(deps: {
     slots: slots.openTotal,
     loopLagMs: measureLoopLag(),
   });
-  return serveHealth(config.WORKER_HEALTH_PORT, health, { ...metrics, token: config.METRICS_TOKEN });
+  return serveHealth(config.WORKER_HEALTH_PORT, health, { ...metrics, token: settings.metricsToken });
 }

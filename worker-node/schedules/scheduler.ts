@@ -19,7 +19,7 @@ const REFUSED_MS = 2_000;
 /** Schedules that one pass claims at once. */
 const PAGE = 100;
 
-type SchedulerDeps = { store: StateStore; queue: Queue; maxQueueDepth: number; tracer?: Tracer | null };
+type SchedulerDeps = { store: StateStore; queue: Queue; maxQueueDepth(): number; tracer?: Tracer | null };
 
 /**
  * Starts the runs of schedules (docs/protocol.md 5.18). Every worker has one: a claim in Postgres gives each due schedule to
@@ -136,7 +136,7 @@ export class Scheduler {
     const { queue, maxQueueDepth } = this.#deps;
     try {
       await this.#invalidateCounts(tenant);
-      return (await queue.admit([{ run, tenant }], Math.ceil(maxQueueDepth / queue.shards)))[0] ?? null;
+      return (await queue.admit([{ run, tenant }], Math.ceil(maxQueueDepth() / queue.shards)))[0] ?? null;
     } catch {
       return null;
     }

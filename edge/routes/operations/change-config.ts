@@ -21,7 +21,7 @@ const routeAt = (prefix: string, method: "put" | "patch") =>
     summary: "Change settings while the system runs",
     description:
       "A setting has precedence over the variable of the same name. Settings that the request does not name stay; null removes " +
-      "one, and its variable holds again. A change acts on all edges within 5 s; workers have variables of their own. All of the change is saved, or " +
+      "one, and its variable holds again. A change acts within 5 s on all edges, and on workers where `live` says so. All of the change is saved, or " +
       "none of it. PUT and PATCH do the same.",
     security: [{ key: ["admin"] }],
     middleware: [

@@ -25,7 +25,9 @@ const routeAt = (prefix: string) =>
       "begun goes on as it began. `weight`: the lanes of runs take turns in proportion to it. `slots`: the most that one worker does " +
       "of the lane at once. `starts_per_second`: the most starts of all workers together. `attempts`: the crashes after which a run " +
       "fails, or the tries of a delivery. `first_backoff_seconds`: the wait before the second of them; it doubles, up to an hour. " +
-      "`timeout_seconds`: the most time of a run, or of one try. `keep_…`: how long, and how many, finished deliveries are kept. " +
+      "`timeout_seconds`: the most time of a run, or of one try. `keep_…`: how long, and how many of each tenant, ended runs, " +
+      "deliveries and mails are kept (`completed`: those that succeeded; `failed`: the others). Runs are kept for an hour in any case, and " +
+      "a tenant's `retention` may delete them earlier. " +
       "`GET …/queue` shows what holds.",
     security: [{ key: ["admin"] }],
     middleware: [needsPlatform("admin"), jsonBody({ schema: LaneChange }), audited("changeLane")] as const,

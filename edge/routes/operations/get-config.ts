@@ -4,7 +4,8 @@ import { readSettings } from "../../../shared/store/settings.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needsPlatform } from "../../http/middleware/principal.ts";
-import { ConfigView, configOf } from "../../operations/config-view.ts";
+import { readLanes } from "../../../shared/store/lanes/lane-rows.ts";
+import { ConfigView, configOf, lanesOf } from "../../operations/config-view.ts";
 
 const routeAt = (prefix: string) =>
   createRoute({
@@ -12,9 +13,9 @@ const routeAt = (prefix: string) =>
     path: `${prefix}/config`,
     operationId: operationIdAt(prefix, "getConfig"),
     tags: ["Operations"],
-    summary: "Read the variables and settings of this edge",
+    summary: "Read the variables and settings of this edge, and the settings of lanes",
     description:
-      "Each with its effective value, where it comes from, and what changes it: PATCH, for those that act while the system runs. Secrets are masked. Postgres is the binding HYPERDRIVE, whose " +
+      "Each with its effective value, where it comes from, and what changes it: PATCH, for those that act while the system runs; `live` names the processes that apply a change within 5 s. Secrets are masked. Postgres is the binding HYPERDRIVE, whose " +
       "address an edge does not know; workers have variables of their own.",
     security: [{ key: ["admin"] }],
     middleware: [needsPlatform("admin")] as const,
@@ -22,7 +23,9 @@ const routeAt = (prefix: string) =>
   });
 
 export const getConfig = (prefix: string) => (api: Api) => {
-  api.openapi(routeAt(prefix), async (c) =>
-    c.json(configOf(c.env, await readSettings(c.get("services").sql)), 200),
-  );
+  api.openapi(routeAt(prefix), async (c) => {
+    const { sql } = c.get("services");
+    const [settings, lanes] = await Promise.all([readSettings(sql), readLanes(sql)]);
+    return c.json([...configOf(c.env, settings), ...lanesOf(lanes)], 200);
+  });
 };

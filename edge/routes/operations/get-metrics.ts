@@ -3,6 +3,8 @@ import { createMiddleware } from "hono/factory";
 import { z } from "zod";
 import { keys } from "../../../shared/keys.ts";
 import { readCounters } from "../../../shared/store/metrics/counters.ts";
+import { readGauges } from "../../../shared/store/metrics/read-gauges.ts";
+import type { Gauges } from "../../../shared/store/metrics/read-gauges.ts";
 import { listWorkers } from "../../../shared/store/workers/worker-rows.ts";
 import type { QueueStats } from "../../../shared/queue/stats.ts";
 import { problems } from "../../http/api.ts";
@@ -41,14 +43,16 @@ const route = createRoute({
 export function getMetrics(api: Api): void {
   api.openapi(route, async (c) => {
     const services = c.get("services");
-    const [counters, workers, queue] = await Promise.all([
+    const [counters, workers, queue, ofPostgres] = await Promise.all([
       readCounters(services.sql),
       listWorkers(services.sql),
       queueStats(services),
+      readGauges(services.sql),
     ]);
     const online = workers.filter(({ status }) => status === "online" || status === "draining");
     const gauges: Gauge[] = [
       ...queueGauges(queue),
+      ...postgresGauges(ofPostgres),
       gauge("synapse_active_workers", "Workers that beat", online.length),
       gauge(
         "synapse_active_runs",
@@ -63,6 +67,32 @@ export function getMetrics(api: Api): void {
     ];
     return c.text(prometheusText(gauges, counters), 200, { "content-type": CONTENT_TYPE });
   });
+}
+
+function postgresGauges({ overdue_mails, archive_lag_seconds, file_bytes }: Gauges): Gauge[] {
+  const ofTenants = (read: (row: Gauges["file_bytes"][number]) => number | null) =>
+    file_bytes.flatMap((row) => {
+      const value = read(row);
+      return value === null ? [] : [{ labels: { tenant_id: row.tenant_id }, value }];
+    });
+  return [
+    gauge("synapse_mails_overdue", "Mails that have been due for a minute", overdue_mails),
+    gauge(
+      "synapse_archive_lag_seconds",
+      "How long a journal has been waiting beyond the time at which it should have been archived, at most",
+      archive_lag_seconds,
+    ),
+    {
+      name: "synapse_artifact_bytes",
+      help: "Bytes of a tenant's files, of the thousand tenants that have the most",
+      values: ofTenants(({ bytes }) => bytes),
+    },
+    {
+      name: "synapse_artifact_bytes_limit",
+      help: "The most bytes of these files, of tenants that have a limit",
+      values: ofTenants(({ most }) => most),
+    },
+  ];
 }
 
 function gauge(name: string, help: string, value: number): Gauge {

@@ -31,6 +31,7 @@ const UsageOfTenant = z
     ),
     total_tokens: z.number().int(),
     total_cost_usd: z.number(),
+    artifact_bytes: z.number().int().meta({ description: "What its files have now, all together" }),
   })
   .meta({ id: "Usage" });
 
@@ -59,7 +60,8 @@ export const getUsage = (prefix: string) => (api: Api) => {
     const { id } = c.req.valid("param");
     requireOwnTenant(c.get("principal"), id);
     const { from, to } = rangeOf(c.req.valid("query"), Date.now());
-    if (!(await findTenant(sql, id))) throw noTenant();
+    const tenant = await findTenant(sql, id);
+    if (!tenant) throw noTenant();
     const rows = await readUsage(sql, id, from, to);
     const days = rows.map(({ provider, model, cost_micro_usd, ...row }) => ({
       ...row,
@@ -68,7 +70,8 @@ export const getUsage = (prefix: string) => (api: Api) => {
     }));
     const total_tokens = rows.reduce((sum, row) => sum + row.input_tokens + row.output_tokens, 0);
     const total_cost_usd = rows.reduce((sum, row) => sum + row.cost_micro_usd, 0) / 1_000_000;
-    return c.json({ tenant_id: id, from, to, days, total_tokens, total_cost_usd }, 200);
+    const { artifact_bytes } = tenant;
+    return c.json({ tenant_id: id, from, to, days, total_tokens, total_cost_usd, artifact_bytes }, 200);
   });
 };
 

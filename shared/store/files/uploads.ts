@@ -1,3 +1,4 @@
+import { BytesRoom, roomFor } from "./file-bytes.ts";
 import { FileFacts, UploadId } from "../../contracts/artifact.ts";
 import type { RunId, TenantId } from "../../contracts/ids.ts";
 import { pgArray } from "../sql.ts";
@@ -19,13 +20,27 @@ export async function readUploadRoom(sql: Sql, tenant: TenantId): Promise<Upload
   return row ?? { maxBytes: 0, unnamed: 0, unnamedBytes: 0 };
 }
 
-/** Before the first byte is stored: so every object of an upload has a row, and is deleted by it. */
-export async function beginUpload(sql: Sql, upload: NewUpload): Promise<void> {
+/**
+ * Before the first byte is stored: so every object of an upload has a row, and is deleted by it. Its bytes count from here on.
+ * @returns not `accepted`: they would pass the limit of the tenant, and there is no row
+ */
+export async function beginUpload(sql: Sql, upload: NewUpload): Promise<BytesRoom> {
   const { upload_id, tenant_id, name, content_type, bytes } = upload;
+  const [row] = await sql`
+    with ${roomFor(sql, tenant_id, bytes)}, begun as (
+      insert into uploads (upload_id, tenant_id, name, content_type, bytes)
+      select ${upload_id}, ${tenant_id}, ${name}, ${content_type}, ${bytes} from room where accepted
+      on conflict (upload_id) do nothing
+    )
+    select accepted, used, most from room`;
+  return BytesRoom.parse(row);
+}
+
+/** Gives back the bytes of an upload that could not be stored; the reconciler deletes what there is of its object, and the row. */
+export async function abandonUpload(sql: Sql, upload: UploadId): Promise<void> {
   await sql`
-    insert into uploads (upload_id, tenant_id, name, content_type, bytes)
-    values (${upload_id}, ${tenant_id}, ${name}, ${content_type}, ${bytes})
-    on conflict (upload_id) do nothing`;
+    update uploads set deleted_at = now(), kept_until = now()
+    where upload_id = ${upload} and stored_at is null and deleted_at is null`;
 }
 
 /** After the last byte is stored. @returns false: it has been deleted meanwhile */

@@ -83,6 +83,9 @@ export async function retryRun(
     ), resolved as (
       update dead_letters d set resolved_at = now() from requeued q
       where d.run_id = q.run_id and d.resolved_at is null
+    ), unlisted as (
+      -- Retention counts it again when it has ended again.
+      delete from lane_ends l using requeued q where l.run_id = q.run_id
     )
     select queued_at_ms, event_seq from requeued`;
   return row ?? null;

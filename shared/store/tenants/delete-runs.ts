@@ -13,5 +13,22 @@ export function deleteRuns(sql: Sql) {
     ), deleted_mcp_tasks as (delete from mcp_tasks where run_id in (select run_id from doomed)
     ), deleted_budget_calls as (delete from budget_calls where run_id in (select run_id from doomed)
     ), deleted_letters as (delete from dead_letters where run_id in (select run_id from doomed)
+    ), deleted_ends as (delete from lane_ends where run_id in (select run_id from doomed)
+    )`;
+}
+
+/**
+ * The CTEs of `deleteRuns`, and those by which retention deletes what the runs of the CTE `doomed` (run_id, tenant_id,
+ * archive_segment) have elsewhere: their deliveries, their part of the archive, and, by the sweep of 7.13, their objects.
+ */
+export function retireRuns(sql: Sql) {
+  return sql`${deleteRuns(sql)}, deleted_deliveries as (
+      delete from webhook_deliveries where run_id in (select run_id from doomed)
+    ), unreferenced as (
+      update journal_segments g set live_runs = live_runs - d.n,
+        unused_since = case when live_runs = d.n then now() else unused_since end
+      from (select archive_segment, count(*)::int as n from doomed group by 1) d where g.segment_id = d.archive_segment
+    ), recorded as (
+      insert into deleted_runs (run_id, tenant_id) select run_id, tenant_id from doomed on conflict do nothing
     )`;
 }

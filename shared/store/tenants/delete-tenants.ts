@@ -120,7 +120,7 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
     ), purged as (
       -- The limits of a tenant that is created anew under this id. Its own stay 0 until then.
       update tenants t set purged_at = now(), objects_before = now(), name = '', weight = 1, retention = '{}',
-        max_artifact_bytes = 209715200, runs_per_minute = default, max_open_streams = default,
+        max_artifact_bytes = 209715200, max_total_artifact_bytes = default, runs_per_minute = default, max_open_streams = default,
         enabled_concurrent_runs = 100, enabled_queued_runs = 1000
       from counted
       where counted.deleted = 0 and t.deleted_at < now() - interval '1 minute' and t.purged_at is null

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { TenantId } from "../../contracts/ids.ts";
 import { NO_RETENTION, Retention } from "../../contracts/retention.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
-import { deleteRuns } from "./delete-runs.ts";
+import { retireRuns } from "./delete-runs.ts";
 
 /** The tenants that one call looks at, and the most rows of a table of one tenant that it deletes. */
 const TENANTS = 5;
@@ -64,15 +64,7 @@ function deleteOldRuns(sql: Sql, tenant: TenantId, days: number): Promise<number
       select run_id, tenant_id, archive_segment from (
         select *, sum(journal_bytes) over (order by run_id) - journal_bytes as bytes_before from locked
       ) r where bytes_before < ${RUN_BYTES} limit ${RUNS}
-    ), ${deleteRuns(sql)}, deleted_deliveries as (
-      delete from webhook_deliveries where run_id in (select run_id from doomed)
-    ), unreferenced as (
-      update journal_segments g set live_runs = live_runs - d.n,
-        unused_since = case when live_runs = d.n then now() else unused_since end
-      from (select archive_segment, count(*)::int as n from doomed group by 1) d where g.segment_id = d.archive_segment
-    ), recorded as (
-      insert into deleted_runs (run_id, tenant_id) select run_id, tenant_id from doomed on conflict do nothing
-    )
+    ), ${retireRuns(sql)}
     select count(*)::int as n from deleted_runs_rows`);
 }
 

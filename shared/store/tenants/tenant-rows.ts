@@ -1,5 +1,5 @@
 import type { TenantId } from "../../contracts/ids.ts";
-import { Tenant } from "../../contracts/tenant.ts";
+import { NO_BYTES_LIMIT, Tenant } from "../../contracts/tenant.ts";
 import { NO_RETENTION } from "../../contracts/retention.ts";
 import type { TenantChange, TenantRequest } from "../../contracts/tenant.ts";
 import type { Sql } from "../sql.ts";
@@ -48,11 +48,12 @@ export async function saveTenant(
   const rate = change.requests_per_second ?? null;
   const disabled = change.disabled === true;
   const [row] = await sql`
-    insert into tenants as t (tenant_id, name, requests_per_second, weight, max_artifact_bytes, runs_per_minute,
+    insert into tenants as t (tenant_id, name, requests_per_second, weight, max_artifact_bytes, max_total_artifact_bytes, runs_per_minute,
       max_open_streams, max_concurrent_runs, max_queued_runs, disabled_at, enabled_concurrent_runs,
       enabled_queued_runs, retention)
     values (${tenant_id}, coalesce(${name}, ''), coalesce(${rate}::int, ${requestsPerSecond}::int),
       coalesce(${weight}::int, 1), coalesce(${artifact}::bigint, 209715200),
+      coalesce(${change.max_total_artifact_bytes ?? null}::bigint, ${NO_BYTES_LIMIT}::bigint),
       coalesce(${change.runs_per_minute ?? null}::int, 1000000000),
       coalesce(${change.max_open_streams ?? null}::int, 1000),
       ${disabled ? sql`0, 0, now(), ${concurrent}, ${queued}` : sql`${concurrent}, ${queued}, null, null, null`},
@@ -83,6 +84,7 @@ function changes(sql: Sql, change: TenantChange) {
     max_queued_runs = null,
     weight = null,
     max_artifact_bytes: artifact = null,
+    max_total_artifact_bytes: artifacts = null,
     runs_per_minute = null,
     max_open_streams = null,
     disabled = null,
@@ -94,6 +96,7 @@ function changes(sql: Sql, change: TenantChange) {
   return sql`
       name = coalesce(${name}, t.name), weight = coalesce(${weight}::int, t.weight),
       max_artifact_bytes = coalesce(${artifact}::bigint, t.max_artifact_bytes),
+      max_total_artifact_bytes = coalesce(${artifacts}::bigint, t.max_total_artifact_bytes),
       runs_per_minute = coalesce(${runs_per_minute}::int, t.runs_per_minute),
       max_open_streams = coalesce(${max_open_streams}::int, t.max_open_streams),
       retention = jsonb_strip_nulls(t.retention || ${retention}::text::jsonb), retained_at = null,
@@ -139,6 +142,7 @@ export async function listTenants(sql: Sql, after: string, limit: number): Promi
 function columns(sql: Sql) {
   return sql`tenant_id, name, coalesce(enabled_concurrent_runs, max_concurrent_runs) as max_concurrent_runs,
     coalesce(enabled_queued_runs, max_queued_runs) as max_queued_runs, requests_per_second, weight,
-    max_artifact_bytes::float8 as max_artifact_bytes, runs_per_minute, max_open_streams,
+    max_artifact_bytes::float8 as max_artifact_bytes, max_total_artifact_bytes::float8 as max_total_artifact_bytes,
+    stored_file_bytes(tenant_id)::float8 as artifact_bytes, runs_per_minute, max_open_streams,
     ${NO_RETENTION}::text::jsonb || retention as retention, disabled_at is not null as disabled, deleted_at is not null as deleting, version`;
 }

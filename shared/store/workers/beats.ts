@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { Incarnation, RunId } from "../../contracts/ids.ts";
 import { ChangedLanes } from "../../contracts/lane-settings.ts";
+import { StoredSetting, WORKER_SETTINGS } from "../../contracts/setting.ts";
 import { Lane } from "../../contracts/run.ts";
 import { SILENCE_MARGIN_MS } from "../../timing.ts";
 import { pgArray } from "../sql.ts";
@@ -45,12 +46,13 @@ export type OwnedRun = z.infer<typeof OwnedRun>;
  * The reply to a beat. `owned`: all running runs that the worker owns; it must stop an execution of a run that is not among
  * them. `silences`: how often it was silent so far, which its next claims name. Null: an edge of a version that does not
  * count them. `drain`: an operator has asked the worker to drain. `lanes`: the settings of lanes that operators have changed; an
- * edge of an earlier version sends none.
+ * edge of an earlier version sends none. `settings`: those of WORKER_SETTINGS that operators have set, in the same way.
  */
 export const BeatReply = z.object({
   silences: z.number().int().nullable(),
   drain: z.boolean().default(false),
   lanes: ChangedLanes.exactOptional(),
+  settings: z.array(StoredSetting).exactOptional(),
   owned: z.array(OwnedRun),
 });
 export type BeatReply = z.infer<typeof BeatReply>;
@@ -72,6 +74,8 @@ export async function beat(sql: Sql, worker: Beat): Promise<BeatReply> {
       returning silences, drain_requested_at is not null as drain
     )
     select silences, drain, (select coalesce(json_object_agg(lane, settings), '{}') from lanes) as lanes, (
+      select coalesce(json_agg(json_build_object('name', name, 'value', value) order by name), '[]') from settings
+      where name = any(${pgArray(WORKER_SETTINGS)}::text[])) as settings, (
       select coalesce(json_agg(json_build_object('run_id', run_id, 'attempt', attempt, 'signals', signals,
         'tenant_id', tenant_id, 'traceparent', traceparent,
         'cancel', cancel_requested_at is not null, 'has_budget', exists (select from budgets) and has_budget(tenant_id, orchestration_id, end_user))), '[]')

@@ -38,6 +38,10 @@ describe("the settings of a lane", () => {
       attempts: { value: 3, default: 3, origin: "default" },
       first_backoff_seconds: { value: 0, default: 0, origin: "default" },
       timeout_seconds: { value: null, default: null, origin: "default" },
+      keep_completed_seconds: { value: null, default: null, origin: "default" },
+      keep_completed_count: { value: null, default: null, origin: "default" },
+      keep_failed_seconds: { value: null, default: null, origin: "default" },
+      keep_failed_count: { value: null, default: null, origin: "default" },
     });
   });
 
@@ -70,12 +74,8 @@ describe("the settings of a lane", () => {
     ["bulk", { slots: 1.5 }, "slots", /whole/],
     ["bulk", { starts_per_second: 0 }, "starts_per_second", /0\.01/],
     ["bulk", { attempts: 101 }, "attempts", /100/],
-    [
-      "bulk",
-      { keep_completed_seconds: 60 },
-      "keep_completed_seconds",
-      /the lane bulk has no such setting: it has weight/,
-    ],
+    ["bulk", { keep_completed_seconds: 60 }, "keep_completed_seconds", /at least 3600 for a lane of runs/],
+    ["default", { keep_failed_count: 10_001 }, "keep_failed_count", /10000/],
     ["webhooks", { weight: 2 }, "weight", /the lane webhooks has no such setting/],
     ["webhooks", { timeout_seconds: 11 }, "timeout_seconds", /at most 10/],
     ["mail", { slot: 2 }, "slot", /slots/],
@@ -85,6 +85,17 @@ describe("the settings of a lane", () => {
     expect([answer.status, problem]).toMatchObject([422, { errors: [{ path }] }]);
     expect(JSON.stringify(problem)).toMatch(message);
     expect(await app.stores.sql`select from lanes`).toHaveLength(0);
+  });
+
+  test("bound the runs of a lane by age and number, live", async () => {
+    const kept = await patch("bulk", { keep_completed_seconds: 86_400, keep_failed_count: 10 });
+    expect([kept.status, await settingsOf("bulk")]).toMatchObject([
+      200,
+      {
+        keep_completed_seconds: { value: 86_400, default: null, origin: "set" },
+        keep_failed_count: { value: 10, default: null, origin: "set" },
+      },
+    ]);
   });
 
   test("are the operator's: a tenant's key changes none, and there is no other lane", async () => {

@@ -2,10 +2,12 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi 
 import { z } from "zod";
 import { LiveValues } from "../../../edge/clients/live-values.ts";
 import { readConfig } from "../../../edge/env.ts";
+import { beat } from "../../../shared/store/workers/beats.ts";
 import { saveSettings } from "../../../shared/store/settings.ts";
-import { TenantId } from "../../../shared/contracts/ids.ts";
+import { TenantId, newIncarnation } from "../../../shared/contracts/ids.ts";
 import { LIVE_VALUES_MS } from "../../../shared/timing.ts";
 import { bodyOf, startApp, type TestApp } from "../app.ts";
+import { onlineBeat } from "../../shared/store/store-fixture.ts";
 import { MASTER_KEY } from "../test-stores.ts";
 
 let app: TestApp;
@@ -33,6 +35,30 @@ describe("a change of settings", () => {
     expect(put.status).toBe(200);
     expect(await shown("MAX_GLOBAL_QUEUE_DEPTH")).toMatchObject({ value: "1000000", origin: "default" });
     expect(await shown("CORS_ORIGINS")).toMatchObject({ value: "https://a.example", origin: "setting" });
+  });
+
+  // Fails when a worker gets a setting that is none of its own, or none at all.
+  test("comes to workers with the reply to a beat, as far as it concerns them, and `live` says so", async () => {
+    await patch({ MAX_GLOBAL_QUEUE_DEPTH: 7, CORS_ORIGINS: ["https://a.example"] });
+    const { settings } = await beat(app.stores.sql, onlineBeat(newIncarnation("w")));
+    expect(settings).toEqual([{ name: "MAX_GLOBAL_QUEUE_DEPTH", value: "7" }]);
+    expect((await shown("MAX_GLOBAL_QUEUE_DEPTH"))?.["live"]).toEqual(["edges", "workers"]);
+    expect((await shown("CORS_ORIGINS"))?.["live"]).toEqual(["edges"]);
+    expect((await shown("QUEUE_SHARDS"))?.["live"]).toEqual([]);
+  });
+
+  test("shows the settings of lanes beside them, with what changes each", async () => {
+    await app.call("PATCH", "/scale/queue/bulk", { body: { keep_failed_count: 10 } });
+    expect(await shown("lanes.bulk.keep_failed_count")).toEqual({
+      name: "lanes.bulk.keep_failed_count",
+      value: "10",
+      origin: "setting",
+      secret: false,
+      live: ["workers"],
+      change: 'PATCH /scale/queue/bulk {"keep_failed_count": …}',
+    });
+    expect(await shown("lanes.mail.weight")).toBeUndefined();
+    expect(await shown("lanes.interactive.weight")).toMatchObject({ value: "8", origin: "default" });
   });
 
   test("acts on this edge at once", async () => {

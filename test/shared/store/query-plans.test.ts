@@ -9,6 +9,7 @@ import { takeExpiredUploads } from "../../../shared/store/files/expired-uploads.
 import { findOrphans } from "../../../shared/store/files/orphans.ts";
 import { repairSingletons } from "../../../shared/store/runs/singletons.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
+import { listEnds } from "../../../shared/store/lanes/list-ends.ts";
 import { listDueRuns } from "../../../shared/store/runs/due-runs.ts";
 import {
   listOverdueRuns,
@@ -124,6 +125,7 @@ test.each<[string, (on: Sql) => Promise<unknown>]>([
         runIds.map((run) => `acme/${run}/a/1.1/output`),
       ),
   ],
+  ["a listing of a lane's ends", (on) => listEnds(on, { lane: "bulk", outcome: "failed" })],
   ["a look at expired uploads", (on) => takeExpiredUploads(on)],
   [
     "a reclaim of overdue runs",

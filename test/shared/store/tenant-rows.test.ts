@@ -44,6 +44,8 @@ describe("a tenant", () => {
       disabled: false,
       deleting: false,
       max_artifact_bytes: 200 * 1024 * 1024,
+      max_total_artifact_bytes: 1024 ** 5,
+      artifact_bytes: 0,
       max_open_streams: 1000,
       runs_per_minute: 1_000_000_000,
       retention: JSON.parse(NO_RETENTION),

@@ -62,6 +62,7 @@ test("a file of a call is committed with the result of that call, also when anot
   };
   const room = { session_id: null, max_bytes: 100, own_files: 0, own_bytes: 0, files: [] };
   harness.store.store.readRunFiles = async () => room;
+  harness.store.store.reserveFile = async () => ({ accepted: true, used: 0, most: 100 });
   const call = (id: string) => ({ id, name: "save", args: {} });
   const answers: ModelAnswer[] = [
     { text: "", tool_calls: [call("slow"), call("quick")], usage },

@@ -7,6 +7,7 @@ import { deleteMails } from "../../../shared/store/mails/delete-mails.ts";
 import { queueMail } from "../../../shared/store/mails/queue-mail.ts";
 import { saveMailTry } from "../../../shared/store/mails/save-mail-try.ts";
 import { stateStore } from "../../../shared/store/state.ts";
+import { Counters } from "../../../worker-node/ops/counters.ts";
 import { MailSender } from "../../../worker-node/mail/mail-sender.ts";
 import { acme, globex, newRun, openStore, saveEmptyOrchestration } from "../../shared/store/store-fixture.ts";
 import type { Store } from "../../shared/store/store-fixture.ts";
@@ -16,6 +17,7 @@ const server = new MailServer();
 let store: Store;
 let senders: MailSender[] = [];
 let queued = 0;
+let counters: Counters;
 beforeAll(async () => {
   store = await openStore();
   await saveEmptyOrchestration(store.sql, globex, "orch");
@@ -29,6 +31,7 @@ beforeEach(async () => {
   await store.sql`truncate mails`;
   server.reset();
   senders = [];
+  counters = new Counters();
 });
 afterEach(async () => {
   await Promise.all(senders.map((sender) => sender.drain(0)));
@@ -61,6 +64,7 @@ function startSender(lane: Partial<LaneSettings> = {}): MailSender {
     store: stateStore(store.sql),
     laneSettings: (name) => ({ ...LANE_DEFAULTS[name], starts_per_second: null, ...lane }),
     settings: { url: server.url, from: "Shop <shop@example.org>" },
+    count: counters,
   });
   senders.push(sender);
   sender.start();

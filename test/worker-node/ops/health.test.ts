@@ -7,7 +7,7 @@ afterEach(() => server.close());
 
 /** Reads the metrics of a worker with this METRICS_TOKEN. */
 async function scrape(token: string | undefined, authorization?: string): Promise<Response> {
-  const metrics = { text: async () => "synapse_slots 10\n", contentType: "text/plain", token };
+  const metrics = { text: async () => "synapse_slots 10\n", contentType: "text/plain", token: () => token };
   server = await serveHealth(0, () => Promise.reject(new Error("not in this test")), metrics);
   const headers: Record<string, string> = authorization === undefined ? {} : { authorization };
   return fetch(`http://127.0.0.1:${portOf(server)}/metrics`, { headers });

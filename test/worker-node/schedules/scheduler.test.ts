@@ -63,7 +63,7 @@ const limit = async (queued: number) => {
 };
 
 const newScheduler = (parts: { store?: StateStore; queue?: Queue } = {}) =>
-  new Scheduler({ store: state, queue, maxQueueDepth: 1_000_000, ...parts });
+  new Scheduler({ store: state, queue, maxQueueDepth: () => 1_000_000, ...parts });
 
 /** Saves a schedule that fires each minute and whose next tick was `seconds` ago. */
 async function due(seconds: number, changes: Partial<Schedule> = {}): Promise<Schedule> {
