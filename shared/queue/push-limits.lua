@@ -4,10 +4,11 @@
 --
 -- KEYS  ready
 -- ARGV  tenant, version, max_concurrent, max_queued, requests_per_second, weight, runs_per_minute of each
--- ->    "ok"
+-- ->    tenant and version of those that the queue has with a higher version
 
 local refusal = check_index()
 if refusal and refusal ~= "cold" then return refusal end
+local newer = {}
 for i = 1, #ARGV, 7 do
   local tenant = ARGV[i]
   local current = limits_of(tenant)
@@ -25,6 +26,9 @@ for i = 1, #ARGV, 7 do
     -- The index counts tenants up and never recounts them: a recount would hide that the limits of others were lost.
     if not current and not refusal then redis.call("HINCRBY", index, "tenants", 1) end
     repair_rings(tenant)
+  else
+    newer[#newer + 1] = tenant
+    newer[#newer + 1] = tostring(current.version)
   end
 end
-return "ok"
+return newer

@@ -9,8 +9,8 @@ import { readIndexProgress } from "./index-progress.ts";
 import type { IndexProgress, KnownScan } from "./index-progress.ts";
 import { jobArgs, readJobNames, waitingJobArgs } from "./job.ts";
 import type { Job, JobName, JobWait } from "./job.ts";
-import { limitsArgs } from "./limits.ts";
-import type { Limits } from "./limits.ts";
+import { limitsArgs, readNewerLimits } from "./limits.ts";
+import type { Limits, NewerLimits } from "./limits.ts";
 import type { RedisCommands } from "./scripts.ts";
 import { ShardScripts, scripts } from "./scripts.ts";
 import { RESERVATION_MS } from "../timing.ts";
@@ -125,9 +125,12 @@ export class Queue {
     await this.#scripts.runPerShard(runs, scripts.giveBack, [], ({ run }) => [run]);
   }
 
-  /** Stores the limits of tenants; an older version changes nothing. Acts on a cold shard too. */
-  async pushLimits(limits: readonly Limits[]): Promise<void> {
-    await this.#scripts.runPerShard(limits, scripts.pushLimits, [], limitsArgs);
+  /**
+   * Stores the limits of tenants; an older version changes nothing. Acts on a cold shard too.
+   * @returns those that the queue has with a higher version
+   */
+  async pushLimits(limits: readonly Limits[]): Promise<NewerLimits[]> {
+    return readNewerLimits(await this.#scripts.runPerShard(limits, scripts.pushLimits, [], limitsArgs));
   }
 
   /**

@@ -52,6 +52,7 @@ import { Committed, flush } from "./journal/flush.ts";
 import { NewEntry } from "./journal/new-entry.ts";
 import { findCommitted, readStoredPage } from "./journal/read-journal.ts";
 import { ModelPrice } from "../contracts/model-price.ts";
+import { NewerLimits } from "../queue/limits.ts";
 import { WokenRun, wakeBudgetWaits } from "./money/budget-waits.ts";
 import {
   AnswerToKeep,
@@ -103,7 +104,12 @@ import {
   saveKeyUses,
 } from "./sealed/sealed-values.ts";
 import type { Sql } from "./sql.ts";
-import { ChangedLimits, LimitsPosition, listChangedLimits } from "./tenants/tenant-limits.ts";
+import {
+  ChangedLimits,
+  LimitsPosition,
+  listChangedLimits,
+  raiseLimitVersions,
+} from "./tenants/tenant-limits.ts";
 import {
   BusyReceiver,
   ClaimedDeliveries,
@@ -443,6 +449,12 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([LimitsPosition, pageSize]),
       result: z.array(ChangedLimits),
       run: listChangedLimits,
+    }),
+    raiseLimitVersions: bind({
+      name: "raiseLimitVersions",
+      args: z.tuple([z.array(NewerLimits).max(1_000)]),
+      result: z.number(),
+      run: raiseLimitVersions,
     }),
     countWithoutWakeup: bind({
       name: "countWithoutWakeup",

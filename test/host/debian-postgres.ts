@@ -5,48 +5,76 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import postgres from "postgres";
 import { freePort } from "../../local/processes/free-ports.ts";
-import { postgresUser } from "../../local/stores/postgres-binaries.ts";
+import { postgresUser, type PostgresUser } from "../../local/stores/postgres-binaries.ts";
 import { startProcess, stopProcess, untilReady, type Service } from "../../local/processes/child.ts";
 
 const installed = "/usr/lib/postgresql";
 /** The oldest version that the project supports. */
 const FLOOR = 14;
 
-/** Starts the oldest installed version from 14 on. @returns its URL, of the database `postgres`, and its version. */
-export async function startDebianPostgres(): Promise<Service & { major: number }> {
+/** An installed version, the user that runs it, and a folder that this user can enter. */
+export type DebianPostgres = { major: number; bin: string; user: PostgresUser; dir: string };
+
+/** The oldest installed version from 14 on. */
+export function findDebianPostgres(): DebianPostgres {
   const [major] = readdirSync(installed)
     .map(Number)
     .filter((number) => number >= FLOOR)
     .toSorted((a, b) => a - b);
   if (major === undefined)
     throw new Error("Debian's Postgres is missing: sudo apt-get install -y postgresql");
-  const bin = join(installed, String(major), "bin");
-  const user = postgresUser();
   const dir = mkdtempSync(join(tmpdir(), "synapse-debian-postgres-"));
   chmodSync(dir, 0o711); // under root another user runs it, and must be able to enter this folder
-  const data = join(dir, "data");
-  mkdirSync(data, { mode: 0o700 });
-  if (user !== null) chownSync(data, user.uid, user.gid);
+  return { major, bin: join(installed, String(major), "bin"), user: postgresUser(), dir };
+}
 
+/** Makes a folder that belongs to the user of Postgres. @returns its path */
+export function makeFolder({ dir, user }: DebianPostgres, name: string): string {
+  const folder = join(dir, name);
+  mkdirSync(folder, { mode: 0o700 });
+  if (user !== null) chownSync(folder, user.uid, user.gid);
+  return folder;
+}
+
+/** Makes the data folder of a new server. */
+export function initDebianPostgres(debian: DebianPostgres): string {
+  const data = makeFolder(debian, "data");
   const args = ["-D", data, "-U", "postgres", "-A", "trust", "--encoding=UTF8", "--locale=C", "--no-sync"];
-  const initdb = spawnSync(join(bin, "initdb"), args, { ...user, cwd: "/", encoding: "utf8" });
+  const initdb = spawnSync(join(debian.bin, "initdb"), args, { ...debian.user, cwd: "/", encoding: "utf8" });
   if (initdb.status !== 0) throw new Error(`initdb failed: ${initdb.stderr}`, { cause: initdb.error });
+  return data;
+}
 
-  const port = await freePort(0);
+/**
+ * Starts a server on a data folder, and waits until it answers.
+ * @returns its URL, of the database `postgres`; `stop` ends it by the signal, SIGINT if absent
+ */
+export async function startOnData(debian: DebianPostgres, data: string, port: number) {
   const settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200"];
   const flags = ["-D", data, "-p", String(port), ...settings.flatMap((setting) => ["-c", setting])];
-  const log = join(dir, "postgres.log");
-  const child = startProcess({ command: join(bin, "postgres"), args: flags, ...user }, log, "SIGINT");
+  const log = join(debian.dir, "postgres.log");
+  const command = { command: join(debian.bin, "postgres"), args: flags, ...debian.user };
+  const child = startProcess(command, log, "SIGINT");
   const url = `postgres://postgres:synapse@127.0.0.1:${port}/postgres`;
   await untilReady(child, log, () => answers(url));
   return {
     url,
     port,
-    major,
     pid: child.pid ?? null,
+    stop: (signal: NodeJS.Signals = "SIGINT") => stopProcess(child, signal),
+  };
+}
+
+/** Starts the oldest installed version from 14 on. @returns its URL, of the database `postgres`, and its version. */
+export async function startDebianPostgres(): Promise<Service & { major: number }> {
+  const debian = findDebianPostgres();
+  const server = await startOnData(debian, initDebianPostgres(debian), await freePort(0));
+  return {
+    ...server,
+    major: debian.major,
     async stop() {
-      await stopProcess(child, "SIGINT");
-      rmSync(dir, { recursive: true, force: true });
+      await server.stop();
+      rmSync(debian.dir, { recursive: true, force: true });
     },
   };
 }

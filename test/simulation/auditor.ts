@@ -200,6 +200,7 @@ function bound(store: Statements): Statements {
     listOverdueRuns: () => store.listOverdueRuns(),
     reclaimOverdue: (...args) => store.reclaimOverdue(...args),
     listChangedLimits: (...args) => store.listChangedLimits(...args),
+    raiseLimitVersions: (...args) => store.raiseLimitVersions(...args),
     countWithoutWakeup: () => store.countWithoutWakeup(),
     claimDeliveries: (...args) => store.claimDeliveries(...args),
     readEvents: (...args) => store.readEvents(...args),

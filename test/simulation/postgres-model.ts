@@ -559,6 +559,18 @@ export class PostgresModel implements Statements {
     });
   }
 
+  raiseLimitVersions(newer: Args<"raiseLimitVersions">[0]): number {
+    const raised = newer.flatMap(({ tenant, version }) => {
+      const row = this.tables.tenants.get(tenant);
+      return row && row.version < version ? [{ row, version }] : [];
+    });
+    for (const { row, version } of raised) {
+      row.version = version + 1;
+      row.updated_at = this.now;
+    }
+    return raised.length;
+  }
+
   listChangedLimits(after: Args<"listChangedLimits">[0], limit: number): ChangedLimits[] {
     const from = read(after.at);
     return [...this.tables.tenants.values()]

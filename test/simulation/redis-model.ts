@@ -6,7 +6,7 @@ import type { RunId } from "../../shared/contracts/ids.ts";
 import { Lane } from "../../shared/contracts/run.ts";
 import type { IndexProgress, KnownScan } from "../../shared/queue/index-progress.ts";
 import type { Job, JobName, JobWait } from "../../shared/queue/job.ts";
-import type { Limits } from "../../shared/queue/limits.ts";
+import type { Limits, NewerLimits } from "../../shared/queue/limits.ts";
 import type { LeasesToRestore, RenewRequest, Renewal } from "../../shared/queue/queue.ts";
 import type { Claim, ClaimRequest } from "../../shared/queue/claim.ts";
 import type { QueueVerdict } from "../../shared/queue/verdict.ts";
@@ -188,9 +188,10 @@ export class RedisModel {
     this.#warm().giveBack(runs);
   }
 
-  pushLimits(limits: readonly Limits[]): void {
-    this.#any().pushLimits(limits);
+  pushLimits(limits: readonly Limits[]): NewerLimits[] {
+    const newer = this.#any().pushLimits(limits);
     this.#mark(Lane.options);
+    return newer;
   }
 
   reset(): string | null {

@@ -67,6 +67,7 @@ export function storeOverNetwork(
     listOverdueRuns: (...args) => call("listOverdueRuns", () => store.listOverdueRuns(...args)),
     reclaimOverdue: (...args) => call("reclaimOverdue", () => store.reclaimOverdue(...args)),
     listChangedLimits: (...args) => call("listChangedLimits", () => store.listChangedLimits(...args)),
+    raiseLimitVersions: (...args) => call("raiseLimitVersions", () => store.raiseLimitVersions(...args)),
     countWithoutWakeup: (...args) => call("countWithoutWakeup", () => store.countWithoutWakeup(...args)),
     claimDeliveries: (...args) => call("claimDeliveries", () => store.claimDeliveries(...args)),
     readEvents: (...args) => call("readEvents", () => store.readEvents(...args)),
@@ -140,7 +141,7 @@ export class QueueOverNetwork extends Queue {
     if (runs.length > 0) await this.#call("giveBack", () => this.#redis.giveBack(runs));
   }
   override async pushLimits(limits: Parameters<Queue["pushLimits"]>[0]) {
-    if (limits.length > 0) await this.#call("pushLimits", () => this.#redis.pushLimits(limits));
+    return limits.length > 0 ? await this.#call("pushLimits", () => this.#redis.pushLimits(limits)) : [];
   }
   override reset() {
     return this.#call("reset", () => this.#redis.reset());

@@ -62,6 +62,7 @@ export const refusingStore: StateStore = {
   listOverdueRuns: refuse,
   reclaimOverdue: refuse,
   listChangedLimits: refuse,
+  raiseLimitVersions: refuse,
   countWithoutWakeup: refuse,
   claimDeliveries: refuse,
   readEvents: refuse,

@@ -1,4 +1,5 @@
 import { Lane } from "../../shared/contracts/run.ts";
+import type { LimitsPosition } from "../../shared/store/tenants/tenant-limits.ts";
 import { withoutMaxima } from "../../shared/store/tenants/tenant-limits.ts";
 import { SCAN_OVERLAP_MS } from "../../shared/timing.ts";
 import { PAGE } from "./reconciler-deps.ts";
@@ -18,19 +19,30 @@ export async function pushChangedLimits(deps: RepairDeps, shards: Shards): Promi
 }
 
 /** Pushes the limits of all tenants that were changed after `sinceMs`, in milliseconds of Postgres; minus infinity: the limits of all tenants. */
-export async function pushLimitsAfter(
+export async function pushLimitsAfter(deps: RepairDeps, sinceMs: number): Promise<void> {
+  const at = Number.isFinite(sinceMs) ? new Date(sinceMs).toISOString() : FIRST_LIMITS.at;
+  let after: LimitsPosition | null = { ...FIRST_LIMITS, at };
+  while (after) after = await pushLimitsPage(deps, after);
+}
+
+/** The position before all tenants. */
+export const FIRST_LIMITS: LimitsPosition = { at: "-infinity", tenant: "" };
+
+/**
+ * Pushes a page of limits. Limits of a higher version that the queue has and Postgres does not come from a time that Postgres has
+ * lost: the version of that tenant goes past them, and the next pass pushes it.
+ * @returns where the next page begins; null when there is none
+ */
+export async function pushLimitsPage(
   { queue, store, repairs, isolation }: RepairDeps,
-  sinceMs: number,
-): Promise<void> {
-  let after = { at: Number.isFinite(sinceMs) ? new Date(sinceMs).toISOString() : "-infinity", tenant: "" };
-  for (;;) {
-    const page = await store.listChangedLimits(after, PAGE);
-    await queue.pushLimits(isolation ? page : page.map(withoutMaxima));
-    repairs.limits += page.length;
-    const last = page.at(-1);
-    if (!last || page.length < PAGE) return;
-    after = { at: last.updated_at, tenant: last.tenant };
-  }
+  after: LimitsPosition,
+): Promise<LimitsPosition | null> {
+  const page = await store.listChangedLimits(after, PAGE);
+  const newer = await queue.pushLimits(isolation ? page : page.map(withoutMaxima));
+  if (newer.length > 0) await store.raiseLimitVersions(newer);
+  repairs.limits += page.length;
+  const last = page.at(-1);
+  return last && page.length === PAGE ? { at: last.updated_at, tenant: last.tenant } : null;
 }
 
 /**

@@ -1,6 +1,8 @@
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import type { ScanPosition } from "../../shared/store/runs/due-runs.ts";
+import type { LimitsPosition } from "../../shared/store/tenants/tenant-limits.ts";
 import { enqueueDue } from "../../shared/queue/due-jobs.ts";
+import { FIRST_LIMITS, pushLimitsPage } from "./push-limits.ts";
 import { PAGE } from "./reconciler-deps.ts";
 import type { RepairDeps, Shards } from "./reconciler-deps.ts";
 
@@ -11,17 +13,19 @@ const PASS_MS = 200;
 const FIRST_CURSOR = "0";
 
 /**
- * docs/protocol.md 7.9. Guarantee: faults that no other rule covers last an hour at most. Enqueues every due run and looks up
- * every job in Postgres, some in each pass; starts with the first pass of a process, and once an hour.
+ * docs/protocol.md 7.9. Guarantee: faults that no other rule covers last an hour at most. Enqueues every due run, looks up
+ * every job in Postgres and pushes the limits of every tenant, some in each pass; starts with the first pass of a process, and once
+ * an hour.
  *
  * Also starts when another Postgres answers: a standby that took over without the last seconds, or a backup, may have
- * queued runs whose jobs the queue has finished.
+ * queued runs whose jobs the queue has finished, and tenants whose limits were other ones later.
  */
 export class StrayScan {
   readonly #deps: RepairDeps;
   #startedMs = -Infinity;
   #server = "";
   #position: ScanPosition | null = null;
+  #limits: LimitsPosition | null = null;
   /** Shards whose jobs are not all looked up yet. */
   #cursors = new Map<number, string>();
 
@@ -35,12 +39,14 @@ export class StrayScan {
       this.#startedMs = performance.now();
       this.#server = server;
       this.#position = { at: "-infinity", run_id: "" };
+      this.#limits = FIRST_LIMITS;
       this.#cursors = new Map(Array.from(shards.keys(), (shard) => [shard, FIRST_CURSOR]));
     }
     const beganMs = performance.now();
     while (this.#position && performance.now() - beganMs < PASS_MS) {
       this.#position = await this.#enqueuePage(this.#position, until);
     }
+    if (this.#limits) this.#limits = await pushLimitsPage(this.#deps, this.#limits);
     for (const [shard, cursor] of this.#cursors) await this.#finishStrays(shard, cursor);
   }
 

@@ -9,7 +9,7 @@ import type { ApiEnv } from "../api.ts";
 import type { Services } from "../../services.ts";
 import { keyUsed } from "./key-use.ts";
 
-/** A principal is cached this long, so a revoked key works this much longer at most. */
+/** A principal is cached this long, so a revoked key works this much longer at most. An expired one does not. */
 const CACHE_MS = 30_000;
 /** At this age one request looks the key up again, after its response. Otherwise all requests would, when it expires. */
 const REFRESH_MS = 20_000;
@@ -96,13 +96,15 @@ async function cachedPrincipal(services: Services, key: string, address: string)
 
 /** Looks a key up in Postgres and caches its principal, or drops the key from the cache when it is no longer valid. */
 async function lookUp(services: Services, key: string): Promise<Principal | null> {
-  const principal = ApiKey.safeParse(key).success ? await findPrincipal(services.sql, key) : null;
+  const found = ApiKey.safeParse(key).success ? await findPrincipal(services.sql, key) : null;
   cache.delete(key);
-  if (!principal) return null;
+  if (!found) return null;
+  const { expires_in_ms, ...principal } = found;
   const oldest = cache.keys().next();
   if (cache.size >= MAX_CACHED_KEYS && !oldest.done) cache.delete(oldest.value);
   const nowMs = Date.now();
-  cache.set(key, { principal, until: nowMs + CACHE_MS, refreshAt: nowMs + REFRESH_MS });
+  const until = nowMs + Math.min(CACHE_MS, expires_in_ms ?? CACHE_MS);
+  cache.set(key, { principal, until, refreshAt: nowMs + REFRESH_MS });
   return principal;
 }
 

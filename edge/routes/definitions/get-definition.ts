@@ -7,6 +7,7 @@ import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { OwnerQuery } from "../../definitions/definition-request.ts";
 import { Definition, noDefinition } from "../../definitions/definition-view.ts";
+import { PARTLY_SHOWN, fieldsFor } from "../../definitions/tenant-view.ts";
 import { listingView } from "../../definitions/mcp-server-view.ts";
 import { maskTool } from "../../definitions/masked-tool.ts";
 import { kindNames } from "../../definitions/kinds.ts";
@@ -19,6 +20,7 @@ const routeOf = (kind: Kind) =>
     operationId: `get${kindNames[kind].operation}`,
     tags: ["Definitions"],
     summary: `Read one of the ${kindNames[kind].many}`,
+    description: PARTLY_SHOWN,
     security: [{ key: ["runs:read"] }],
     middleware: [needs("runs:read")] as const,
     request: { params: z.object({ id: z.string() }), query: OwnerQuery },
@@ -29,10 +31,12 @@ export const getDefinition = (kind: Kind) => (api: Api) => {
   api.openapi(routeOf(kind), async (c) => {
     const { id } = c.req.valid("param");
     const { sql, config } = c.get("services");
-    const tenant = tenantOf(c.get("principal"), c.req.valid("query").tenant_id, config.DEFAULT_TENANT_ID);
+    const principal = c.get("principal");
+    const tenant = tenantOf(principal, c.req.valid("query").tenant_id, config.DEFAULT_TENANT_ID);
     const stored = await readDefinition(sql, kind, tenant, id);
     if (!stored) throw noDefinition(kindNames[kind].one, id);
-    const document = Definition.parse({ ...JSON.parse(stored.definition), id, version: stored.version });
+    const fields = fieldsFor(principal, kind, stored);
+    const document = Definition.parse({ ...fields, id, version: stored.version });
     if (kind === "agents") return c.json(document, 200);
     const shown = Definition.parse(maskTool(document));
     if (kind === "tools") return c.json(shown, 200);

@@ -5,6 +5,7 @@ import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { OwnerQuery } from "../../definitions/definition-request.ts";
 import { Definition, noDefinition } from "../../definitions/definition-view.ts";
+import { PARTLY_SHOWN, fieldsFor } from "../../definitions/tenant-view.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 
 /** The largest number of the column: a larger one would be an error without a field. */
@@ -16,6 +17,7 @@ const route = createRoute({
   operationId: "getOrchestration",
   tags: ["Definitions"],
   summary: "Read an orchestration",
+  description: PARTLY_SHOWN,
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: {
@@ -30,9 +32,11 @@ export function getOrchestration(api: Api): void {
     const { id } = c.req.valid("param");
     const { tenant_id, version } = c.req.valid("query");
     const { sql, config } = c.get("services");
-    const tenant = tenantOf(c.get("principal"), tenant_id, config.DEFAULT_TENANT_ID);
+    const principal = c.get("principal");
+    const tenant = tenantOf(principal, tenant_id, config.DEFAULT_TENANT_ID);
     const stored = await readOrchestration(sql, tenant, id, version);
     if (!stored) throw noDefinition("orchestration", id);
-    return c.json(Definition.parse({ ...JSON.parse(stored.definition), id, version: stored.version }), 200);
+    const fields = fieldsFor(principal, "orchestrations", stored);
+    return c.json(Definition.parse({ ...fields, id, version: stored.version }), 200);
   });
 }

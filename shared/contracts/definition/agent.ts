@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { FieldError } from "../../errors.ts";
 import { DefinitionId } from "../ids.ts";
-import { limits, orDefault, orNull, required, Strings, text } from "./fields.ts";
+import { limits, orDefault, orNull, Public, required, Strings, text } from "./fields.ts";
 
 /** An agent as its author writes it. */
 export const AgentDocument = z.object({
@@ -28,6 +28,7 @@ export const AgentDocument = z.object({
   compact_at_chars: orNull(z.number().int().min(10_000).max(10_000_000)),
   /** The agents to which this one may give tasks. */
   delegate_agent_ids: orDefault(z.array(DefinitionId).max(limits.delegates).default([])),
+  public: Public,
 });
 export type AgentDocument = z.infer<typeof AgentDocument>;
 

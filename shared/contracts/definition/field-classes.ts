@@ -28,7 +28,7 @@ const STDIO_INSTEAD =
 export const fieldClasses = {
   orchestration: {
     ...all("read", "id name description steps entry_step_id state_schema"),
-    ...all("read", "max_total_turns max_total_cost_usd timeout_minutes trigger"),
+    ...all("read", "max_total_turns max_total_cost_usd timeout_minutes trigger public"),
     ...all("kept", "avatar"),
     // `edges` is a drawing of the targets that the steps name.
     ...all("record", "version created_at updated_at edges"),
@@ -66,7 +66,7 @@ export const fieldClasses = {
   agent: {
     ...all(
       "read",
-      "id name type system_prompt tools model provider max_turns orchestration_id orchestration_ids delegate_agent_ids compact_at_chars",
+      "id name type system_prompt tools model provider max_turns orchestration_id orchestration_ids delegate_agent_ids compact_at_chars public",
     ),
     ...all("kept", "description avatar"),
     ...all("record", "version created_at updated_at"),
@@ -77,7 +77,7 @@ export const fieldClasses = {
   tool: {
     ...all(
       "read",
-      "name description tool_type method url headers public_headers inputSchema outputSchema response parallel reconcile connection code",
+      "name description tool_type method url headers public_headers inputSchema outputSchema response parallel reconcile connection code public",
     ),
     ...all("kept", "generalName"),
     ...all("record", "id version created_at updated_at"),
@@ -86,7 +86,7 @@ export const fieldClasses = {
   mcpServer: {
     ...all(
       "read",
-      "name description server_type url command headers public_headers token oauth wait_timeout_seconds",
+      "name description server_type url command headers public_headers token oauth wait_timeout_seconds public",
     ),
     ...all("kept", "label"),
     ...all("record", "id version created_at updated_at listing status"),

@@ -95,6 +95,9 @@ export const Strings = (max: number) =>
   orDefault(z.array(z.string().min(1).max(limits.nameChars)).max(max).default([]));
 
 /** A table from a label to the id of the next step. */
+/** Of a definition that all tenants share: tenants see its prompts, code, addresses and public headers too. */
+export const Public = orDefault(z.boolean().default(false));
+
 export const Targets = orDefault(
   z
     .record(z.string().max(limits.nameChars), Target)

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { JsonTable, limits, orDefault, orNull, Strings, text } from "./fields.ts";
+import { JsonTable, limits, orDefault, orNull, Public, Strings, text } from "./fields.ts";
 
 /**
  * The name of an MCP server, the first part of its tools' names: `github` in `github__search`. It has no `__`, so that a tool's
@@ -41,6 +41,7 @@ export const McpServerDocument = z.object({
   wait_timeout_seconds: orDefault(
     z.number().int().min(1).max(limits.waitSeconds).default(DEFAULT_WAIT_SECONDS),
   ),
+  public: Public,
 });
 export type McpServerDocument = z.infer<typeof McpServerDocument>;
 

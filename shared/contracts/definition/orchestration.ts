@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { DefinitionId } from "../ids.ts";
 import { JsonValue } from "../json.ts";
-import { limits, orDefault, orNull, required, StateKey, text } from "./fields.ts";
+import { limits, orDefault, orNull, Public, required, StateKey, text } from "./fields.ts";
 import { Step } from "./step.ts";
 
 /** The type of a key of state, and its value when a run begins. */
@@ -34,6 +34,7 @@ export const OrchestrationDocument = z.object({
   max_total_cost_usd: orNull(z.number().positive().max(1_000_000)),
   timeout_minutes: orDefault(z.number().positive().max(43_200).default(30)),
   trigger: orDefault(z.enum(["manual", "scheduled"]).default("manual")),
+  public: Public,
 });
 export type OrchestrationDocument = z.infer<typeof OrchestrationDocument>;
 

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { connectionError } from "./sql-tool.ts";
 import { TOOL_NAME } from "./tool-names.ts";
 import { argumentSchemaOf } from "./tool-schema.ts";
-import { JsonTable, limits, orDefault, orNull, required, Strings, text } from "./fields.ts";
+import { JsonTable, limits, orDefault, orNull, Public, required, Strings, text } from "./fields.ts";
 
 const ToolName = z
   .string()
@@ -12,6 +12,7 @@ const common = {
   name: ToolName,
   generalName: orNull(z.string().max(limits.nameChars)),
   description: text(limits.descriptionChars),
+  public: Public,
 };
 
 /** `http` or `https`, with the placeholders `{field}` and `{data.a.b}` for arguments. */

@@ -41,13 +41,19 @@ export async function saveApiKey(
   return row?.key_id ?? keyId;
 }
 
+/** A principal, and for how long its key is valid by Postgres' clock; null: it does not expire. */
+const FoundPrincipal = Principal.extend({ expires_in_ms: z.number().nullable() });
+type FoundPrincipal = z.infer<typeof FoundPrincipal>;
+
 /** The principal of a key; null when the key is unknown, revoked or expired. */
-export async function findPrincipal(sql: Sql, key: string): Promise<Principal | null> {
+export async function findPrincipal(sql: Sql, key: string): Promise<FoundPrincipal | null> {
   const [row] = await sql`
-    select key_id, tenant_id as tenant, array_to_json(scopes) as scopes from api_keys
+    select key_id, tenant_id as tenant, array_to_json(scopes) as scopes,
+      extract(epoch from expires_at - now())::float8 * 1000 as expires_in_ms
+    from api_keys
     where key_hash = decode(${await digestOf("SHA-256", key)}, 'hex')
       and revoked_at is null and (expires_at is null or expires_at > now())`;
-  return row ? Principal.parse(row) : null;
+  return row ? FoundPrincipal.parse(row) : null;
 }
 
 /** Those of the keys that are neither revoked nor expired. */

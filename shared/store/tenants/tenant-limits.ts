@@ -2,7 +2,8 @@ import { z } from "zod";
 import { TenantId } from "../../contracts/ids.ts";
 import type { Tenant } from "../../contracts/tenant.ts";
 import { NO_LIMIT } from "../../queue/limits.ts";
-import type { Limits } from "../../queue/limits.ts";
+import type { Limits, NewerLimits } from "../../queue/limits.ts";
+import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
 /**
@@ -69,4 +70,22 @@ export async function listChangedLimits(
       updated_at::text as updated_at, disabled_at is not null as disabled
     from tenants t where (updated_at, tenant_id) > (${after.at}::text::timestamptz, ${after.tenant})
     order by t.updated_at, t.tenant_id limit ${limit}`;
+}
+
+/**
+ * Raises the versions of tenants above those that the queue has, and marks them as changed, so that the next push replaces the queue's
+ * limits. A tenant whose version is that high already stays: its limits were changed, and pushed by another process, meanwhile.
+ *
+ * A version is committed before it is pushed. So when this statement finds a lower one than the queue had before, the queue has
+ * limits that this database has never had or has lost: it was restored, or a standby took over without the last commits.
+ * @returns how many were raised
+ */
+export async function raiseLimitVersions(sql: Sql, newer: readonly NewerLimits[]): Promise<number> {
+  const rows = await sql`
+    update tenants t set version = n.version + 1, updated_at = now()
+    from (select * from unnest(${pgArray(newer.map(({ tenant }) => tenant))}::text[],
+                               ${pgArray(newer.map(({ version }) => version))}::bigint[]) as u (tenant_id, version)) n
+    where t.tenant_id = n.tenant_id and t.version < n.version
+    returning 1`;
+  return rows.length;
 }

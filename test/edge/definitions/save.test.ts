@@ -26,6 +26,95 @@ const orchestration = (step: Fields, more: Fields = {}) => ({
 });
 const url = "https://example.com/";
 
+describe("a definition that all tenants share", () => {
+  const secret = "known to the platform alone";
+  const shared: [string, Fields, Fields][] = [
+    [
+      "orchestrations/hidden_orch",
+      {
+        name: "H",
+        entry_step_id: "ask",
+        steps: [
+          { id: "ask", type: "llm", prompt_template: secret, output_key: "x", next_step_id: "code" },
+          {
+            id: "code",
+            type: "transform",
+            transform_code: `result = "${secret}"`,
+            output_key: "y",
+            next_step_id: "if",
+          },
+          {
+            id: "if",
+            type: "if_else",
+            if_condition: `state.x === "${secret}"`,
+            if_true_step_id: "say",
+            if_false_step_id: "",
+          },
+          { id: "say", type: "print", print_content: secret },
+        ],
+      },
+      {
+        name: "H",
+        steps: [
+          { id: "ask", type: "llm", next_step_id: "code" },
+          { id: "code" },
+          { id: "if" },
+          { id: "say" },
+        ],
+      },
+    ],
+    ["agents/hidden_agent", { name: "H", system_prompt: secret }, { name: "H", type: "conversational" }],
+    [
+      "tools/hidden_tool",
+      {
+        tool_type: "http",
+        url: "https://example.com/known",
+        headers: { "x-of": secret },
+        public_headers: ["x-of"],
+      },
+      { tool_type: "http", inputSchema: { type: "object", properties: {} } },
+    ],
+    [
+      "mcp-servers/hidden_server",
+      { url: "https://example.com/known", headers: { "x-of": secret }, public_headers: ["x-of"] },
+      { server_type: "remote" },
+    ],
+  ];
+  const read = async (path: string, key: string) => {
+    const response = await app.call("GET", `/api/v2/${path}`, { key });
+    return await response.text();
+  };
+
+  test.each(shared)(
+    "shows a tenant neither prompts nor headers unless it is public: %s",
+    async (path, body, visible) => {
+      expect(await save(path, body, app.platformKey)).toMatchObject({ tenant_id: null });
+      expect(await read(path, app.platformKey)).toContain("known");
+      const seen = await read(path, acme);
+      expect(JSON.parse(seen)).toMatchObject(visible);
+      expect(seen).not.toContain("known");
+
+      await save(path, { ...body, public: true }, app.platformKey);
+      expect(await read(path, acme)).toContain(secret);
+      // The tenant's own is shown whole.
+      const own = path.replace("hidden", "own");
+      await save(own, body);
+      expect(await read(own, acme)).toContain(secret);
+    },
+  );
+
+  test("is not copied by what a tenant sees of it, which would have no prompts", async () => {
+    const path = "orchestrations/copied";
+    await save(
+      path,
+      orchestration({ id: "a", type: "llm", prompt_template: "p", output_key: "x" }),
+      app.platformKey,
+    );
+    const { version: _version, ...copy }: Fields = JSON.parse(await read(path, acme));
+    expect(await save(path, copy)).toMatchObject({ status: 422, errors: [{ path: "partly_shown" }] });
+  });
+});
+
 describe("a definition that is saved", () => {
   test("gives back what only editors read, as it was sent", async () => {
     const kept = { position_x: -10.5, position_y: 3 };

@@ -84,6 +84,13 @@ describe("a key that was created over HTTP", () => {
     await app.stores.sql`update api_keys set expires_at = now() where key_id = ${id}`;
     expect(await worksWith(key)).toBe(false);
     expect((await listOf(acme)).data.find((each) => each.id === id)).toMatchObject({ status: "expired" });
+    // An edge that has looked the key up knows when it expires.
+    const soon = await made(create({ name: "n", scopes: ["runs:read"], expires_at }));
+    await app.stores
+      .sql`update api_keys set expires_at = now() + interval '4 seconds' where key_id = ${soon.id}`;
+    expect(await worksWith(soon.key)).toBe(true);
+    // Long before the cached key is looked up again, which is after 20 s.
+    await expect.poll(() => worksWith(soon.key)).toBe(false);
   });
 });
 

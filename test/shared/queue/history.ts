@@ -95,8 +95,8 @@ export class History {
           model.giveBack(command.numbers.map(runOf)),
         );
       case "pushLimits":
-        await queue.pushLimits([command.limits]);
-        return model.pushLimits([command.limits]);
+        expect(await queue.pushLimits([command.limits])).toEqual(model.pushLimits([command.limits]));
+        return;
       case "advanceClock":
         model.nowMs += command.ms;
         this.#t.clock.nowMs = model.nowMs;

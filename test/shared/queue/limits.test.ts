@@ -46,9 +46,9 @@ describe("new limits", () => {
 
   test("with a lower version are ignored, and with the same version they apply", async () => {
     await enqueueFive();
-    await setConcurrent(4, 5);
+    expect(await setConcurrent(4, 5)).toEqual([{ tenant: "acme", version: 5 }]);
     expect(await t.claim("w1", 9)).toEqual([1, 2]);
-    await setConcurrent(5, 3);
+    expect(await setConcurrent(5, 3)).toEqual([]);
     expect(await t.claim("w1", 9)).toEqual([3]);
   });
 

@@ -8,7 +8,7 @@ import type { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { Lane } from "../../../shared/contracts/run.ts";
 import type { Job, JobWait } from "../../../shared/queue/job.ts";
 import { NO_LIMIT } from "../../../shared/queue/limits.ts";
-import type { Limits } from "../../../shared/queue/limits.ts";
+import type { Limits, NewerLimits } from "../../../shared/queue/limits.ts";
 import type { LeasesToRestore, RenewRequest, Renewal } from "../../../shared/queue/queue.ts";
 import type { Claim, ClaimRequest } from "../../../shared/queue/claim.ts";
 import type { Quota, QueueVerdict } from "../../../shared/queue/verdict.ts";
@@ -191,11 +191,14 @@ export class Model {
     }
   }
 
-  pushLimits(limits: readonly Limits[]): void {
+  pushLimits(limits: readonly Limits[]): NewerLimits[] {
+    const newer: NewerLimits[] = [];
     for (const limit of limits) {
-      if (limit.version >= (this.limits.get(limit.tenant)?.version ?? 0))
-        this.limits.set(limit.tenant, limit);
+      const version = this.limits.get(limit.tenant)?.version ?? 0;
+      if (limit.version >= version) this.limits.set(limit.tenant, limit);
+      else newer.push({ tenant: limit.tenant, version });
     }
+    return newer;
   }
 
   /** Applies a claim that replied with `reply`. @throws Error when the reply was not allowed */

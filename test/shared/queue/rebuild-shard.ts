@@ -2,7 +2,11 @@ import type { Queue } from "../../../shared/queue/queue.ts";
 import { QUOTA_READY_AFTER_MS } from "../../../shared/timing.ts";
 
 /** Gives a cold shard its index; `prepare` runs before jobs may be claimed. */
-export async function rebuildShard(queue: Queue, shard: number, prepare?: (epoch: string) => Promise<void>) {
+export async function rebuildShard(
+  queue: Queue,
+  shard: number,
+  prepare?: (epoch: string) => Promise<unknown>,
+) {
   const epoch = await queue.reset(shard);
   if (epoch === null) return;
   await prepare?.(epoch);

@@ -25,6 +25,7 @@ describe("an API key", () => {
       key_id: keyId,
       tenant,
       scopes: ["runs:read", "runs:write"],
+      expires_in_ms: null,
     });
     const [row] = await sql`select * from api_keys where key_id = ${keyId}`;
     expect(JSON.stringify(row)).not.toContain(key.slice(13));

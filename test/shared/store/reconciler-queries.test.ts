@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import { handBack } from "../../../shared/store/runs/claim-runs.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
-import { listChangedLimits } from "../../../shared/store/tenants/tenant-limits.ts";
+import { listChangedLimits, raiseLimitVersions } from "../../../shared/store/tenants/tenant-limits.ts";
 import { listDueRuns, readScanBounds } from "../../../shared/store/runs/due-runs.ts";
 import {
   listOverdueRuns,
@@ -11,7 +11,8 @@ import {
 } from "../../../shared/store/runs/reclaim-runs.ts";
 import { listOwners, listRunningRuns } from "../../../shared/store/runs/running-runs.ts";
 import { beat } from "../../../shared/store/workers/beats.ts";
-import { onlineBeat, stepEntry, openStore } from "./store-fixture.ts";
+import { TenantId } from "../../../shared/contracts/ids.ts";
+import { acme, globex, onlineBeat, stepEntry, openStore } from "./store-fixture.ts";
 import type { Store } from "./store-fixture.ts";
 
 let store: Store;
@@ -179,4 +180,17 @@ test("the list of changed limits has each tenant once, the oldest change first",
   expect(await listChangedLimits(store.sql, { at: first[0]?.updated_at ?? "", tenant: "globex" }, 1)).toEqual(
     [],
   );
+});
+
+test("the version of a tenant goes past the one that the queue has, and only when it is lower", async () => {
+  await store.sql`update tenants set version = 4, updated_at = '2026-01-01T00:00:00Z'`;
+  const stranger = TenantId.parse("stranger");
+  const newer = [
+    { tenant: acme, version: 9 },
+    { tenant: globex, version: 4 },
+    { tenant: stranger, version: 9 },
+  ];
+  expect(await raiseLimitVersions(store.sql, newer)).toBe(1);
+  const changed = await listChangedLimits(store.sql, { at: "2026-01-02T00:00:00Z", tenant: "" }, 9);
+  expect(changed).toMatchObject([{ tenant: "acme", version: 10, maxConcurrentRuns: 100 }]);
 });
