@@ -29,7 +29,7 @@
 --       holds, then lane, cap, open, weight, rate, burst of each lane: the rate in millionths of a start in a second (0: none),
 --       the burst in billionths of a start
 -- ->    next_ms (until the next due job or lapse, at most 60 000), n_ready (how many jobs remain ready), the runs of
---       excess leases, then run, tenant of each claimed job; or "cold"
+--       excess leases, the roomy tenants of the claimed jobs, then run, tenant of each claimed job; or "cold"
 
 local refusal = check_index() or check_sizes()
 if refusal then return refusal end
@@ -116,11 +116,14 @@ local function may_take(tenant, lane)
 end
 
 local excess = {}
-local reply = { 60000, 0, excess }
+local roomy = {}
+local reply = { 60000, 0, excess, roomy }
+local taken_of = {}
 local took_spare = false
 local function add_to_reply(job)
   reply[#reply + 1] = job.run
   reply[#reply + 1] = job.tenant
+  taken_of[job.tenant] = true
   took_spare = took_spare or open <= 0 or open_of[job.lane] <= 0
   slots, open = slots - 1, open - 1
   caps[job.lane], open_of[job.lane] = caps[job.lane] - 1, open_of[job.lane] - 1
@@ -311,10 +314,17 @@ if has_lapsed then
   local _
   _, lapse_ms = unpack(redis.call(
     "ZRANGEBYSCORE", leases, "(" .. integer_text(now_ms), "+inf", "WITHSCORES", "LIMIT", 0, 1))
-elseif #reply > 3 then
+elseif #reply > 4 then
   lapse_ms = math.min(lapse_ms or math.huge, now_ms + lease_ms)
 end
 lower_next(tonumber(lapse_ms))
+-- A tenant is roomy when it uses few of its slots: the worker may then finish its ended runs later. The counts are in the caches.
+local ROOMY_SHARE = 8
+for tenant in pairs(taken_of) do
+  local limit = limits_of(tenant)
+  if limit and used_slots(tenant) * ROOMY_SHARE <= limit.concurrent then roomy[#roomy + 1] = tenant end
+end
+
 reply[1] = math.max(0, math.min(reply[1], next_at_ms - now_ms))
 reply[2] = n_ready
 return reply

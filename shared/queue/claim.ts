@@ -1,6 +1,5 @@
 import { z } from "zod";
-import { RunId } from "../contracts/ids.ts";
-import type { TenantId } from "../contracts/ids.ts";
+import { RunId, TenantId } from "../contracts/ids.ts";
 import { LANE_DEFAULTS, burstOf } from "../contracts/lane-settings.ts";
 import type { LaneSettings } from "../contracts/lane-settings.ts";
 import { Lane } from "../contracts/run.ts";
@@ -46,13 +45,20 @@ export type ClaimRequest = Room & {
  * The queue's reply to a claim.
  * - `excess`: those of `runs` whose lease had lapsed while their tenant had more leases than slots. The worker may claim such a
  *   run only if Postgres calls it running already: then it takes a slot in any case.
+ * - `roomy`: the tenants of `runs` that now use at most an eighth of their slots. Their ended runs need not be finished soon.
  * - `nextMs`: the time until the next job is due or the next lease lapses, at most 60 s.
  * - `stillReady`: how many jobs of the shard remain ready. A worker that got fewer jobs than it asked for may not take them:
  *   their tenants have no free slot or are at their share of the worker, or the worker does not serve their lanes.
  */
-export type Claim = { runs: JobName[]; excess: RunId[]; nextMs: number; stillReady: number };
+export type Claim = {
+  runs: JobName[];
+  excess: RunId[];
+  roomy: TenantId[];
+  nextMs: number;
+  stillReady: number;
+};
 
-const ClaimReply = z.tuple([z.number(), z.number(), z.array(RunId)]).rest(z.string());
+const ClaimReply = z.tuple([z.number(), z.number(), z.array(RunId), z.array(TenantId)]).rest(z.string());
 
 /**
  * The arguments of claim.lua. A tenant's jobs are on one shard, so each of `shards` shards has an equal part of a lane's rate and burst.
@@ -94,6 +100,6 @@ function rateArgs({ starts_per_second: rate }: LaneRule, shards: number): [rate:
 
 /** Reads the reply of claim.lua. */
 export function readClaim(reply: unknown): Claim {
-  const [nextMs, stillReady, excess, ...names] = ClaimReply.parse(reply);
-  return { runs: readJobNames(names), excess, nextMs, stillReady };
+  const [nextMs, stillReady, excess, roomy, ...names] = ClaimReply.parse(reply);
+  return { runs: readJobNames(names), excess, roomy, nextMs, stillReady };
 }

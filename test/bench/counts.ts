@@ -7,6 +7,7 @@ import { spawnWorker } from "../services/worker-process.ts";
 import type { Orchestration } from "./definition.ts";
 import type { BenchEdge } from "./edge.ts";
 import { sendFor } from "./load.ts";
+import type { Queue } from "../../shared/queue/queue.ts";
 import { runRequest } from "./requests.ts";
 import type { Row } from "./stats.ts";
 
@@ -20,9 +21,9 @@ type Counts = { commands: number; scriptCalls: number; commits: number };
 
 /**
  * One POST after another, each with its two-step run, on a stack that does nothing else. What it does idle is subtracted. The
- * bounds leave room for a pass of the reconciler, and not for another command in each script.
+ * bounds of calls and commits leave room for a pass of the reconciler, and not for another one in each run.
  */
-export async function benchCounts(stores: Stores, { port, key }: BenchEdge): Promise<Row[]> {
+export async function benchCounts(stores: Stores, { port, key, queue }: BenchEdge): Promise<Row[]> {
   const worker = spawnWorker("counts", {
     REDIS_URL: stores.redisService.url,
     SCALE_POSTGRES_URL: stores.postgres.url,
@@ -34,6 +35,7 @@ export async function benchCounts(stores: Stores, { port, key }: BenchEdge): Pro
     await worker.untilLogged("worker.ready");
     await sendFor(post, 0);
     await untilAllEnded(stores.sql);
+    await untilCounted(queue);
     const idle = await countsOf(stores, async () => {
       for (let i = 0; i < RUNS; i++) await sleep(APART_MS);
     });
@@ -46,8 +48,8 @@ export async function benchCounts(stores: Stores, { port, key }: BenchEdge): Pro
     if (perRun("commits") < 1) throw new Error(`Postgres reports ${perRun("commits")} commits for each run`);
     const what = "POST and its two-step run, alone";
     return [
-      { what: `${what}: Redis commands`, figure: perRun("commands"), unit: "", mark: "<= 60", most: 63 },
-      { what: `${what}: script calls`, figure: perRun("scriptCalls"), unit: "", mark: "<= 3", most: 4.2 },
+      { what: `${what}: Redis commands`, figure: perRun("commands"), unit: "", mark: "<= 60", most: 60 },
+      { what: `${what}: script calls`, figure: perRun("scriptCalls"), unit: "", mark: "<= 3", most: 3.2 },
       { what: `${what}: commits`, figure: perRun("commits"), unit: "", mark: "<= 3", most: 3.2 },
     ];
   } finally {
@@ -84,6 +86,15 @@ async function readCounts({ sql, redis }: Stores): Promise<Counts> {
     scriptCalls: (calls.get("evalsha") ?? 0) + (calls.get("eval") ?? 0),
     commits: row?.commits ?? NaN,
   };
+}
+
+/** A new edge has the queue counted anew. Until that is done, Postgres counts: a POST then costs one more statement. */
+async function untilCounted(queue: Queue): Promise<void> {
+  for (let tries = 0; tries < 600; tries++) {
+    if ((await queue.readIndex(0)).quotaReady) return;
+    await sleep(100);
+  }
+  throw new Error("the queue is not counted");
 }
 
 async function untilAllEnded(sql: Sql): Promise<void> {

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
+import type { Incarnation, RunId, TenantId } from "../../shared/contracts/ids.ts";
 import { backoffOf } from "../../shared/contracts/lane-settings.ts";
 import { queueShardOf } from "../../shared/keys.ts";
 import { aboutRun, log, messageOf } from "../../shared/log.ts";
 import type { LogFields } from "../../shared/log.ts";
 import { enqueueDue } from "../../shared/queue/due-jobs.ts";
+import type { Claim } from "../../shared/queue/claim.ts";
 import { jobOf } from "../../shared/queue/job.ts";
 import type { Job, JobName } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
@@ -22,6 +23,11 @@ const STOP_MS = 2_000;
 const MAX_RUNS_PER_CALL = 1_000;
 /** The most runs that are kept for a shard. More than one call's worth gather only while the queue is unreachable. */
 const MAX_RUNS_PER_SHARD = 20_000;
+
+/** An idle worker finishes the ended runs of roomy tenants after this time, unless a claim does so before. */
+const ROOMY_DELAY_MS = 500;
+/** The most tenants that are known to be roomy. */
+const MAX_ROOMY = 10_000;
 
 type Execution = { about: LogFields; job: Job; attempt: number; stop: AbortController; done: Promise<void> };
 
@@ -206,7 +212,9 @@ type EndedRunsDeps = {
 export class EndedRuns {
   readonly #deps: EndedRunsDeps;
   readonly #byShard = new Map<number, JobName[]>();
-  readonly #timers = new Map<number, NodeJS.Timeout>();
+  readonly #timers = new Map<number, { timer: NodeJS.Timeout; atMs: number }>();
+  /** Tenants that used few of their slots at the latest claim of a run of theirs. */
+  readonly #roomy = new Set<TenantId>();
 
   constructor(deps: EndedRunsDeps) {
     this.#deps = deps;
@@ -228,6 +236,13 @@ export class EndedRuns {
     }
   }
 
+  /** The latest claim decides whether ended runs of its tenants may take their slots a little longer. */
+  noteRoomy({ runs, roomy }: Claim): void {
+    for (const { tenant } of runs) this.#roomy.delete(tenant);
+    if (this.#roomy.size + roomy.length > MAX_ROOMY) this.#roomy.clear();
+    for (const tenant of roomy) this.#roomy.add(tenant);
+  }
+
   add(shard: number, runs: readonly JobName[]): void {
     const pending = this.#of(shard);
     pending.push(...runs);
@@ -240,20 +255,34 @@ export class EndedRuns {
     return this.#of(shard).splice(0, MAX_RUNS_PER_CALL);
   }
 
-  /** Finishes the shard's runs in one call, unless a claim does so before. */
+  /**
+   * Finishes the shard's runs in one call, unless a claim does so before. While each of them is of a roomy tenant the call may wait
+   * longer, so that a run alone costs no call of its own: until then such a tenant lacks at most an eighth of its slots.
+   */
   finishSoon(shard: number): void {
     const delayMs = this.#deps.delayMs(shard);
-    if (delayMs === null || this.#of(shard).length === 0) return;
+    const pending = this.#of(shard);
+    if (delayMs === null || pending.length === 0) return;
     if (delayMs === 0) {
       // Together with the runs that end in the same turn of the event loop.
       setImmediate(() => void this.#finish(shard));
-    } else if (!this.#timers.has(shard)) {
-      const timer = setTimeout(() => {
-        this.#timers.delete(shard);
-        void this.#finish(shard);
-      }, delayMs);
-      this.#timers.set(shard, timer);
+    } else {
+      const isRoomy = pending.every(({ tenant }) => this.#roomy.has(tenant));
+      this.#finishIn(shard, isRoomy ? Math.max(delayMs, ROOMY_DELAY_MS) : delayMs);
     }
+  }
+
+  /** A call that is planned for an earlier time stays as it is. */
+  #finishIn(shard: number, delayMs: number): void {
+    const planned = this.#timers.get(shard);
+    const atMs = performance.now() + delayMs;
+    if (planned && planned.atMs <= atMs) return;
+    clearTimeout(planned?.timer);
+    const timer = setTimeout(() => {
+      this.#timers.delete(shard);
+      void this.#finish(shard);
+    }, delayMs);
+    this.#timers.set(shard, { timer, atMs });
   }
 
   async finishAll(): Promise<void> {

@@ -86,6 +86,7 @@ export class ShardClaims {
         ended: finished.map(({ run }) => run),
       });
       links.reportClaimed(shard);
+      ended.noteRoomy(claim);
       return claim;
     } catch (error) {
       // It is unknown whether Redis finished the ended runs. To finish them again is harmless. Unfinished, their leases would

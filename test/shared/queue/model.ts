@@ -48,6 +48,15 @@ export class Model {
     return this.list(...states).filter((entry) => entry.tenant === tenant).length;
   }
 
+  /** The roomy tenants of `runs`, when `more` of their jobs are leased too. */
+  roomyOf(runs: readonly { tenant: TenantId }[], more: readonly { tenant: TenantId }[] = []): TenantId[] {
+    const used = (tenant: TenantId): number =>
+      this.countOf(tenant, "leased") + more.filter((entry) => entry.tenant === tenant).length;
+    const slots = (tenant: TenantId): number => this.limits.get(tenant)?.maxConcurrentRuns ?? 0;
+    const tenants = new Set(runs.map(({ tenant }) => tenant));
+    return [...tenants].filter((tenant) => used(tenant) * 8 <= slots(tenant));
+  }
+
   hasSlot(tenant: TenantId): boolean {
     return this.countOf(tenant, "leased") < (this.limits.get(tenant)?.maxConcurrentRuns ?? 0);
   }
@@ -249,6 +258,9 @@ export class Model {
       throw new Error(
         `the excess leases are ${named(reply.excess)}, not ${named(excess.map(({ run }) => run))}`,
       );
+    const roomy = this.roomyOf(reply.runs);
+    if (reply.roomy.toSorted().join() !== roomy.toSorted().join())
+      throw new Error(`the roomy tenants are ${reply.roomy.join()}, not ${roomy.join()}`);
     // The model does not know the turns, so what remains may come after each of the tenants that wait in its lane.
     const waitingIn = (lane: Lane): TenantId[] =>
       this.list("ready").flatMap((entry) =>

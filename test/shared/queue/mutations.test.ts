@@ -124,6 +124,12 @@ const mutations: [what: string, file: string, from: string, to: string][] = [
     "if has_excess(job.tenant) then excess[#excess + 1] = run end",
     "",
   ],
+  [
+    "a tenant with half of its slots in use is roomy",
+    "claim.lua",
+    "local ROOMY_SHARE = 8",
+    "local ROOMY_SHARE = 2",
+  ],
   ["lapsed leases are not claimed", "claim.lua", "lapse_ms ~= nil and lapse_ms <= now_ms", "false"],
   [
     "leases are claimed before they lapse",

@@ -44,6 +44,7 @@ class FakeQueue extends Queue {
   readonly offers: RunId[][] = [];
   readonly ended: RunId[] = [];
   stillReady = 0;
+  roomy: TenantId[] = [];
   readonly finished: RunId[] = [];
   readonly released: { run: RunId; status: string; delayMs: number; isTracked: boolean }[] = [];
   readonly restored: { run: RunId; owner: string; leaseMs: number }[] = [];
@@ -58,7 +59,7 @@ class FakeQueue extends Queue {
     calls.push(slots > 0 ? "claim from the queue" : "pass on a marker");
     this.ended.push(...ended);
     const runs = (this.offers.shift() ?? []).map((run) => ({ run, tenant: acme }));
-    return { runs, excess: [], nextMs: 60_000, stillReady: this.stillReady };
+    return { runs, excess: [], roomy: this.roomy, nextMs: 60_000, stillReady: this.stillReady };
   }
   override async readIndex() {
     return { epoch: "1", scanned: "", uptoMs: 0, quotaReady: true, limitsUptoMs: 0 };
@@ -343,6 +344,26 @@ test("a run that ends just before the next claim is finished by that claim", asy
   wake();
   await eventually(() => expect(queue.ended).toEqual([first.run_id]));
   expect(queue.finished).not.toContain(first.run_id);
+});
+
+// Fails when a run alone costs a call of its own, and when a run whose tenant needs its slot waits as long.
+test.each([
+  { tenants: [acme], name: "of a roomy tenant", finishedMs: 500 },
+  { tenants: [], name: "of any other tenant", finishedMs: 20 },
+])("an idle worker finishes an ended run $name after $finishedMs ms", async ({ tenants, finishedMs }) => {
+  queue.roomy = tenants;
+  const timers = vi.spyOn(globalThis, "setTimeout");
+  try {
+    const run = claimable();
+    queue.offers.push([run.run_id]);
+    worker.start();
+    await untilCompleted(run.run_id);
+    const finishes = timers.mock.calls.filter(([, ms]) => ms === 20 || ms === 500);
+    expect(finishes.map(([, ms]) => ms)).toEqual([finishedMs]);
+    await eventually(() => expect(queue.finished).toEqual([run.run_id]));
+  } finally {
+    timers.mockRestore();
+  }
 });
 
 // Fails when the slot of an ended run is given back late although its tenant's next run waits for it.
