@@ -8,6 +8,7 @@ import type { OrchestrationName } from "./orchestrations.ts";
 import { violationsAtRest } from "./invariants.ts";
 import { TENANTS, realParts } from "./simulation.ts";
 import type { Simulation } from "./simulation.ts";
+import { inputs } from "../services/inputs.ts";
 
 // Test files share their modules. This one loads the product anew with mocks, and leaves no mocked module behind.
 vi.hoisted(() => vi.resetModules());
@@ -60,7 +61,7 @@ const kill = fc.record({
 
 test(
   "the runs of a worker that is killed at any instruction are claimed by another within 6 s",
-  { timeout: 60_000 },
+  { timeout: 300_000 },
   async () => {
     let longestMs = 0;
     let taken = 0;
@@ -81,10 +82,10 @@ test(
           longestMs = Math.max(longestMs, ...waitsMs);
         });
       }),
-      { numRuns: 100 },
+      { numRuns: inputs(40) },
     );
     // Enough of the killed workers had runs.
-    expect(taken).toBeGreaterThan(10);
+    expect(taken).toBeGreaterThan(inputs(4));
     expect(longestMs).toBeLessThanOrEqual(TAKEOVER_MS);
   },
 );
