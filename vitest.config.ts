@@ -22,6 +22,13 @@ const plugins = [luaAsText, workersModule];
 
 /** Mutants, thousands of histories, and long runs with faults: `npm run test:deep`. */
 const deep = ["test/**/*.deep.test.ts", "test/**/mutations.test.ts"];
+/** They draw random inputs (test/services/inputs.ts): few of them in `main`, ten times as many in `deep`. */
+const drawing = [
+  "test/edge/streaming/viewer.test.ts",
+  "test/shared/contracts/code.test.ts",
+  "test/shared/schedules/cron.test.ts",
+  "test/simulation/takeover.test.ts",
+];
 /** They replace Node's timers and the log by virtual ones, which the next file in the same process must not get. */
 const simulation = ["test/simulation/**/*.test.ts"];
 
@@ -63,7 +70,13 @@ export default defineConfig({
       },
       {
         plugins,
-        test: { ...shared, name: "deep", isolate: true, include: deep },
+        test: {
+          ...shared,
+          name: "deep",
+          isolate: true,
+          include: [...deep, ...drawing],
+          env: { SYNAPSE_TEST_DEPTH: "10" },
+        },
       },
       // Needs Debian packages beyond what `npm start` needs: `npm run test:host`.
       {

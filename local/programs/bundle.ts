@@ -14,10 +14,12 @@ export type Bundles = {
   folder: string;
   /** The folder to write to: `folder` of this project, or of another tree with the same files. It is emptied before. */
   out: string;
+  /** They come before those of this module. */
+  plugins?: Plugin[];
 };
 
 /** @throws Error with esbuild's messages */
-export async function bundlePrograms({ programs, folder, out }: Bundles): Promise<void> {
+export async function bundlePrograms({ programs, folder, out, plugins = [] }: Bundles): Promise<void> {
   const { build } = await import("esbuild");
   const outdir = join(projectFolder, folder);
   const { outputFiles } = await build({
@@ -45,7 +47,7 @@ export async function bundlePrograms({ programs, folder, out }: Bundles): Promis
     banner: {
       js: 'import { createRequire as nodeRequire } from "node:module"; const require = nodeRequire(import.meta.url);',
     },
-    plugins: [sourceLocations(outdir)],
+    plugins: [...plugins, sourceLocations(outdir)],
     logLevel: "warning",
   });
   rmSync(out, { recursive: true, force: true });

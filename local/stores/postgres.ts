@@ -18,6 +18,7 @@ import { runningChild, startProcess, stopOrphan, untilReady, type OwnService } f
  * durable (fsync and synchronous_commit are on), so that this stack is not faster or less safe than a deployment.
  * @param port the wanted port; another is taken when it is not free. Absent: the port of the last start.
  * @param onlyPort the only port that will do: of a restart, whose clients know the port
+ * @param settings replace those of this file, or are added to them
  * @param signal ends a start that is under way
  * @throws Error with the end of the log when Postgres does not start
  */
@@ -25,6 +26,7 @@ export async function startPostgres(options: {
   dir: string;
   port?: number;
   onlyPort?: number | undefined;
+  settings?: Record<string, string>;
   signal?: AbortSignal;
 }): Promise<OwnService> {
   const { dir } = options;
@@ -47,10 +49,9 @@ export async function startPostgres(options: {
     data,
     "-p",
     String(port),
-    ...Object.entries({ ...settings, ...(binaries.major >= 18 && inlineReads) }).flatMap(([name, value]) => [
-      "-c",
-      `${name}=${value}`,
-    ]),
+    ...Object.entries({ ...settings, ...(binaries.major >= 18 && inlineReads), ...options.settings }).flatMap(
+      ([name, value]) => ["-c", `${name}=${value}`],
+    ),
   ];
   const log = join(dir, "postgres.log");
   const child = startProcess({ command: join(binaries.bin, "postgres"), args, ...run }, log, "SIGINT");

@@ -10,6 +10,7 @@ import { readPositions } from "../../shared/store/runs/read-runs.ts";
 import { bodyOf, runPath, startApp } from "../edge/app.ts";
 import type { TestApp } from "../edge/app.ts";
 import { MASTER_KEY } from "../edge/test-stores.ts";
+import { builtWorker } from "../services/built-worker.ts";
 import { spawnWorker } from "../services/worker-process.ts";
 import type { Timing, WorkerProcess } from "../services/worker-process.ts";
 import { until } from "../services/waiting.ts";
@@ -55,7 +56,8 @@ export async function startApi(
     workers,
     async startWorker(id, env = {}, timing = "short") {
       const stores = { REDIS_URL: app.stores.service.url, SCALE_POSTGRES_URL: app.stores.postgresUrl };
-      const worker = spawnWorker(id, { ...stores, WORKER_HEALTH_PORT: "0", MASTER_KEY, ...env }, timing);
+      const variables = { ...stores, WORKER_HEALTH_PORT: "0", MASTER_KEY, ...env };
+      const worker = spawnWorker(id, variables, await builtWorker(timing));
       workers.push(worker);
       await worker.untilLogged("worker.ready");
       return worker;

@@ -15,6 +15,7 @@ import { startCollector } from "../services/otlp/collector.ts";
 import type { Collector } from "../services/otlp/collector.ts";
 import { freshDatabase } from "../services/services.ts";
 import { until } from "../services/waiting.ts";
+import { builtWorker } from "../services/built-worker.ts";
 import { spawnWorker } from "../services/worker-process.ts";
 import { startApi, untilEnd } from "./api.ts";
 import type { FlowApi } from "./api.ts";
@@ -328,7 +329,7 @@ test("a process with wrong secrets does not start, and its sentences quote none 
     S3_ENDPOINT: `${CANARIES.s3} is no url`,
     MCP_STDIO_ALLOW: `{"a": "${CANARIES.mcpToken}"`,
   };
-  const worker = spawnWorker("wrong", wrong);
+  const worker = spawnWorker("wrong", wrong, await builtWorker("real"));
   await new Promise<void>((resolve) => worker.process.once("close", () => resolve()));
   const said = JSON.stringify(worker.lines);
   expect(said).toContain("MASTER_KEY");

@@ -16,6 +16,7 @@ import type { RunRow } from "../../shared/store/runs/read-runs.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { freshDatabase, startRedis } from "../services/services.ts";
+import { builtWorker } from "../services/built-worker.ts";
 import { spawnWorker } from "../services/worker-process.ts";
 import type { Timing, WorkerProcess } from "../services/worker-process.ts";
 import { until } from "../services/waiting.ts";
@@ -39,8 +40,15 @@ export const fleetTest = base.extend<{ timing: Timing; fleet: Fleet }>({
   },
 });
 
-/** Starts the stores; `close` ends everything, also the workers. `timing`: that of all its workers. */
-export async function startFleet(timing: Timing = "short") {
+/**
+ * Starts the stores; `close` ends everything, also the workers.
+ * @param timing that of all its workers
+ * @param programOf the arguments of a worker's Node process
+ */
+export async function startFleet(
+  timing: Timing = "short",
+  programOf: (timing: Timing) => string[] | Promise<string[]> = builtWorker,
+) {
   const [databaseUrl, redisService] = await Promise.all([freshDatabase(), startRedis()]);
   const sql: Sql = postgres(databaseUrl, { ...connectionOptions, max: 5 });
   const redis = new Redis(redisService.url, { protocol: 2, maxRetriesPerRequest: 1 });
@@ -59,7 +67,8 @@ export async function startFleet(timing: Timing = "short") {
 
     async startWorker(id: string, env: Record<string, string> = {}): Promise<WorkerProcess> {
       const stores = { REDIS_URL: redisService.url, SCALE_POSTGRES_URL: databaseUrl };
-      const worker = spawnWorker(id, { ...stores, WORKER_HEALTH_PORT: "0", ...env }, timing);
+      const program = await programOf(timing);
+      const worker = spawnWorker(id, { ...stores, WORKER_HEALTH_PORT: "0", ...env }, program);
       workers.push(worker);
       await worker.untilLogged("worker.ready");
       return worker;

@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from "vitest";
 import { freshDatabase, startRedis } from "../services/services.ts";
+import { builtWorker } from "../services/built-worker.ts";
 import { spawnWorker } from "../services/worker-process.ts";
 import { Proxy } from "../workerd/proxy.ts";
 
@@ -17,7 +18,8 @@ test("a worker that starts while Postgres is away waits for it, and SIGTERM ends
   url.host = `127.0.0.1:${await proxy.listen()}`;
   await proxy.close();
   const env = { REDIS_URL: redis.url, SCALE_POSTGRES_URL: url.href, WORKER_HEALTH_PORT: "0" };
-  const [waits, leaves] = [spawnWorker("waits", env), spawnWorker("leaves", env)];
+  const program = await builtWorker("real");
+  const [waits, leaves] = [spawnWorker("waits", env, program), spawnWorker("leaves", env, program)];
   ends.push(() => waits.stop("SIGKILL"));
   const line = await waits.untilLogged("worker.postgres_unreachable");
   expect(line["message"]).toContain("SCALE_POSTGRES_URL");

@@ -2,7 +2,7 @@
 import { cpSync, existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { inject } from "vitest";
-import { buildEdge, type EdgeBuild } from "../../local/edge/build.ts";
+import { buildEdge, readEdgeBuild, type EdgeBuild } from "../../local/edge/build.ts";
 import { until } from "./waiting.ts";
 
 /** The built edge. The first test file that calls this makes the build; test files in other processes wait for it. */
@@ -14,7 +14,7 @@ export async function builtEdge(): Promise<EdgeBuild> {
     mkdirSync(done);
   }
   await until("the edge is built", () => existsSync(done));
-  return buildEdge(folder);
+  return readEdgeBuild(folder);
 }
 
 /** Puts the built edge into the data folder of an `npm start`, which then builds nothing. */

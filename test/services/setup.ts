@@ -8,6 +8,12 @@ import { startPostgres } from "../../local/stores/postgres.ts";
 import { inMemory, startRedis } from "../../local/stores/redis.ts";
 import { createTemplate, dropDatabases } from "./databases.ts";
 
+/**
+ * Nothing here has to survive the machine, only the processes, and what a process has written the machine keeps. Commits that wait
+ * for a disk make tests wait, and a disk that others use too makes them wait for seconds.
+ */
+const withoutDisk = { fsync: "off", full_page_writes: "off" };
+
 declare module "vitest" {
   interface ProvidedContext {
     postgresUrl: string;
@@ -15,6 +21,8 @@ declare module "vitest" {
     databaseTemplate: string;
     /** The folder of the built edge: see `builtEdge`. */
     edgeBuild: string;
+    /** The folder of the built workers, one for each timing: see `builtWorker`. */
+    workerBuilds: string;
   }
 }
 
@@ -29,7 +37,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     redis: process.env.SYNAPSE_TEST_REDIS_URL,
   };
   const [postgres, redis] = await Promise.all([
-    external.postgres ? null : startPostgres({ dir: join(dir, "postgres") }),
+    external.postgres ? null : startPostgres({ dir: join(dir, "postgres"), settings: withoutDisk }),
     external.redis ? null : startRedis({ dir: join(dir, "redis"), args: inMemory }),
   ]);
   const postgresUrl = external.postgres ?? postgres?.url ?? "";
@@ -38,9 +46,11 @@ export default async function setup(project: TestProject): Promise<() => Promise
   project.provide("redisUrl", external.redis ?? redis?.url ?? "");
   project.provide("databaseTemplate", databaseTemplate);
   project.provide("edgeBuild", join(dir, "edge"));
+  project.provide("workerBuilds", join(dir, "workers"));
 
   return async () => {
-    await dropDatabases(postgresUrl, databaseTemplate);
+    // Each drop waits for a checkpoint: a server that ends with this run is removed as a whole.
+    if (external.postgres) await dropDatabases(postgresUrl, databaseTemplate);
     await Promise.all([postgres?.stop(), redis?.stop()]);
     rmSync(dir, { recursive: true, force: true });
   };

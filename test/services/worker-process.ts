@@ -1,6 +1,7 @@
 /** A worker as it runs in production: a process of its own, which a test follows by its log. */
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { z } from "zod";
 import { within } from "./waiting.ts";
@@ -18,13 +19,22 @@ export type WorkerProcess = {
   stop(signal?: NodeJS.Signals): Promise<number | null>;
 };
 
-const FLAGS = ["--experimental-import-text", "--disable-warning=ExperimentalWarning"];
-
 /** The durations of a worker: those of `shared/timing.ts`, or of a module in `timing/`. All workers of a test have the same. */
 export type Timing = "real" | "short" | "long";
 
-export function spawnWorker(id: string, env: Record<string, string>, timing: Timing = "real"): WorkerProcess {
-  const child = spawn(process.execPath, [...FLAGS, ...flagsOf(timing), "worker-node/main.ts"], {
+/** The arguments of a Node process that runs a worker's sources. Tests run `builtWorker(timing)` unless they need those. */
+export function workerSources(timing: Timing): string[] {
+  const flags = ["--experimental-import-text", "--disable-warning=ExperimentalWarning"];
+  return [...flags, ...flagsOf(timing), "worker-node/main.ts"];
+}
+
+/** @param program the arguments of the worker's Node process */
+export function spawnWorker(
+  id: string,
+  env: Record<string, string>,
+  program = workerSources("real"),
+): WorkerProcess {
+  const child = spawn(process.execPath, program, {
     cwd: new URL("../..", import.meta.url),
     env: {
       PATH: process.env.PATH,
@@ -76,6 +86,11 @@ export function spawnWorker(id: string, env: Record<string, string>, timing: Tim
 export function flagsOf(timing: Timing): string[] {
   if (timing === "real") return [];
   return ["--import", new URL(`timing/with-timing.ts?${timing}`, import.meta.url).href];
+}
+
+/** The module that replaces `shared/timing.ts`. */
+export function timingFile(timing: Exclude<Timing, "real">): string {
+  return join(import.meta.dirname, `timing/${timing}.ts`);
 }
 
 function parseLine(text: string): unknown {

@@ -4,7 +4,7 @@ import { TEST_SEED } from "../services/seed.ts";
 import { examples, openContract } from "./contract.ts";
 
 /** contract.deep.test.ts takes 400. */
-const HISTORIES = 80;
+const HISTORIES = 30;
 
 let contract: Awaited<ReturnType<typeof openContract>>;
 beforeAll(async () => {

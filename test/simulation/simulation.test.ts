@@ -15,7 +15,7 @@ afterAll(() => {
 });
 
 /** simulation.deep.test.ts takes 2,000. */
-const HISTORIES = 200;
+const HISTORIES = 80;
 
 test(
   "after any history of faults every run ends once, with an outcome of its orchestration, and the queue is empty",

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { createObjectStore } from "../../worker-node/clients/object-store.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import { ageEnd, archivePass } from "../services/archive.ts";
+import { builtWorker } from "../services/built-worker.ts";
 import { spawnWorker } from "../services/worker-process.ts";
 import type { WorkerProcess } from "../services/worker-process.ts";
 import { MASTER_KEY } from "../edge/test-stores.ts";
@@ -35,7 +36,7 @@ const artifacts = () => {
 beforeAll(async () => {
   edge = await startEdge();
   await provider.start();
-  worker = spawnWorker("a", {
+  const variables = {
     REDIS_URL: edge.stores.service.url,
     SCALE_POSTGRES_URL: edge.stores.postgresUrl,
     WORKER_HEALTH_PORT: "0",
@@ -46,7 +47,8 @@ beforeAll(async () => {
     S3_BUCKET: BUCKET,
     S3_ACCESS_KEY_ID: edge.s3.accessKeyId,
     S3_SECRET_ACCESS_KEY: edge.s3.secretAccessKey,
-  });
+  };
+  worker = spawnWorker("a", variables, await builtWorker("real"));
   await worker.untilLogged("worker.ready");
   const step = {
     id: "a",

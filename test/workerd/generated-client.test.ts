@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { MASTER_KEY } from "../edge/test-stores.ts";
+import { builtWorker } from "../services/built-worker.ts";
 import { spawnWorker } from "../services/worker-process.ts";
 import type { WorkerProcess } from "../services/worker-process.ts";
 import { startEdge } from "./edge.ts";
@@ -28,7 +29,7 @@ beforeAll(async () => {
   worker = spawnWorker(
     "w1",
     { REDIS_URL: service.url, SCALE_POSTGRES_URL: postgresUrl, WORKER_HEALTH_PORT: "0", MASTER_KEY },
-    "short",
+    await builtWorker("short"),
   );
   await worker.untilLogged("worker.ready");
 });

@@ -4,6 +4,7 @@ import { newRunId } from "../../../shared/contracts/ids.ts";
 import { frames, type EntryLines } from "../../../shared/events/lines.ts";
 import type { LiveEntry } from "../../../shared/events/live.ts";
 import { Viewer, type Position, type Send } from "../../../edge/streaming/viewer.ts";
+import { inputs } from "../../services/inputs.ts";
 
 const run = newRunId(1_780_499_750_067);
 
@@ -168,9 +169,9 @@ describe("a viewer", () => {
         expect(simulation.sent.join("")).toBe(simulation.expected(after));
         expect(simulation.viewer.mode).toBe(simulation.position.status === "completed" ? "ended" : "live");
       }),
-      { numRuns: 5_000 },
+      { numRuns: inputs(600) },
     );
-  });
+  }, 300_000);
 
   test("has every event after its next check when live entries were lost", () => {
     fc.assert(
@@ -186,9 +187,9 @@ describe("a viewer", () => {
         expect(simulation.sent.join("")).toBe(simulation.expected(0));
         expect(simulation.viewer.mode).toBe(simulation.position.status === "completed" ? "ended" : "live");
       }),
-      { numRuns: 5_000 },
+      { numRuns: inputs(600) },
     );
-  });
+  }, 300_000);
 
   test("is not ended by a `done` of the journal that lies before a retry", () => {
     const viewer = new Viewer(run, 0);

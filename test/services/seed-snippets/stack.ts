@@ -11,6 +11,7 @@ import { startEdge } from "../../workerd/edge.ts";
 import type { Edge } from "../../workerd/edge.ts";
 import { Viewer } from "../viewer.ts";
 import { until } from "../waiting.ts";
+import { builtWorker } from "../built-worker.ts";
 import { spawnWorker } from "../worker-process.ts";
 
 const HOST = "https://synapse.internal:8123";
@@ -50,7 +51,8 @@ export async function startSnippetStack(): Promise<SnippetStack> {
   const edge = await startEdge();
   const { service, postgresUrl } = edge.stores;
   const stores = { REDIS_URL: service.url, SCALE_POSTGRES_URL: postgresUrl };
-  const worker = spawnWorker("w1", { ...stores, WORKER_HEALTH_PORT: "0", MASTER_KEY }, "short");
+  const program = await builtWorker("short");
+  const worker = spawnWorker("w1", { ...stores, WORKER_HEALTH_PORT: "0", MASTER_KEY }, program);
   await worker.untilLogged("worker.ready");
   const key = await edge.stores.key("acme", ["runs:write", "runs:read"]);
   const define = async (id: string, steps: object[]): Promise<void> => {

@@ -6,6 +6,7 @@ import { faultOf } from "../../../shared/contracts/definition/code.ts";
 import { scriptOf } from "../../../shared/contracts/definition/condition.ts";
 import { parseNewOrchestration, parseOrchestration } from "../../../shared/contracts/definition/index.ts";
 import { cpuMs } from "../../services/cpu-time.ts";
+import { inputs } from "../../services/inputs.ts";
 
 type Fields = { [key: string]: unknown };
 
@@ -93,7 +94,7 @@ describe("code that is saved", () => {
 
   test(
     "is accepted exactly if QuickJS compiles it, also when its tokens are mixed",
-    { timeout: 120_000 },
+    { timeout: 300_000 },
     () => {
       const tokens = [...snippets, ...lines].map((text) => text.match(/\w+|\s+|=>|[^]/g) ?? []);
       const part = fc
@@ -110,7 +111,7 @@ describe("code that is saved", () => {
             quick === null || isKnown(acorn, quick),
           ]);
         }),
-        { numRuns: 1_500, seed: 8 },
+        { numRuns: inputs(300), seed: 8 },
       );
     },
   );

@@ -3,7 +3,7 @@ import { checkHistories } from "./check-histories.ts";
 import { TestQueue } from "./fixture.ts";
 
 /** The deep tier takes 2,000. */
-const HISTORIES = 100;
+const HISTORIES = 40;
 
 let t: TestQueue;
 beforeAll(async () => {

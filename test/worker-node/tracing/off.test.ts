@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { startFleet } from "../../flow/fleet.ts";
 import { startCollector } from "../../services/otlp/collector.ts";
+import { workerSources } from "../../services/worker-process.ts";
 
 const hook = new URL("fixtures/report-imports.mjs", import.meta.url).href;
 const NODE_OPTIONS = `--import=${hook}`;
@@ -8,7 +9,7 @@ const NODE_OPTIONS = `--import=${hook}`;
 // Fails when a module of the SDK, of gRPC or of the conventions is imported where tracing is off.
 test("a worker without OTLP_ENDPOINT loads nothing of OpenTelemetry or gRPC; one with it does", async () => {
   const collector = await startCollector();
-  const fleet = await startFleet();
+  const fleet = await startFleet("short", workerSources);
   try {
     const off = await fleet.startWorker("off", { NODE_OPTIONS });
     await fleet.define({
