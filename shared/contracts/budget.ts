@@ -6,11 +6,15 @@ const MAX_USER_CHARS = 200;
 /** Made once: making a schema costs more than the rest of a request. */
 const EndUser = plainName(MAX_USER_CHARS);
 
+/** In the scope of a budget: each end user has a budget of their own. */
+const ANY_USER = "*";
+export const EACH_USER = `user:${ANY_USER}`;
+
 /** The end user of a run: `metadata.user`, if a budget can name it; else null, so that no budget of a user applies. */
 export function endUserOf(metadata: { user?: unknown }): string | null {
   if (metadata.user === undefined) return null;
   const user = EndUser.safeParse(metadata.user);
-  return user.success ? user.data : null;
+  return user.success && user.data !== ANY_USER ? user.data : null;
 }
 
 const isScope = (scope: string): boolean => {
@@ -24,11 +28,14 @@ const isScope = (scope: string): boolean => {
 /** The id of a budget, chosen by its author. */
 export const BudgetId = DefinitionId.max(100);
 
-/** Whose money a budget limits: of all runs of a tenant, of the runs of one orchestration, or of one end user (`metadata.user`). */
+/**
+ * Whose money a budget limits: of all runs of a tenant, of the runs of one orchestration, of one end user (`metadata.user`), or with
+ * `user:*` of each end user, who have the limit once each.
+ */
 const BudgetScope = z
   .string()
   .max(300)
-  .refine(isScope, "must be tenant, orchestration:<id> or user:<metadata.user>");
+  .refine(isScope, "must be tenant, orchestration:<id>, user:<metadata.user>, or user:* for each end user");
 
 /** What happens to a model call that does not fit into what is left. */
 export const AtLimit = z.enum(["fail", "pause", "downgrade"]);
@@ -51,9 +58,12 @@ export const BudgetRequest = z.object({
 });
 export type BudgetRequest = z.infer<typeof BudgetRequest>;
 
-/** A budget with its current period. `reserved_usd`: the worst case of the model calls that are under way. */
+/**
+ * A budget with its current period. One with the scope `user:*` spends nothing itself: each end user who has made a call has a budget
+ * `<id>:<user>`, whose `template_id` is that id. `reserved_usd`: the worst case of the model calls that are under way. */
 export const Budget = BudgetRequest.extend({
-  id: BudgetId,
+  id: z.string(),
+  template_id: z.string().nullable(),
   tenant_id: TenantId,
   period: BudgetPeriod,
   at_limit: AtLimit,

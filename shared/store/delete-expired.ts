@@ -15,7 +15,8 @@ const BATCH = 10_000;
  * - after a day: rows of workers without a beat, idempotency keys, chat sessions that were deleted or never had a turn
  * - after 7 days: the records of ticks and of deleted runs; after a year: audit rows
  * - runs, deliveries and mails that their lanes keep no longer, and kept answers of models after their time
- * - model calls of deleted budgets, what belongs to deleted tenants, and what tenants keep for a time of their own
+ * - model calls of deleted budgets, budgets of single end users whose period is over, what belongs to deleted tenants, and what
+ *   tenants keep for a time of their own
  *
  * Bytes that were reserved for files are given back when these cannot be committed any more. What deleted workers have counted is kept in the common sums.
  * @returns true when more expired rows may be left: at least one table gave a full batch
@@ -28,6 +29,13 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
     ), deleted_calls as (
       delete from budget_calls c where not exists (
         select from budgets b where b.tenant_id = c.tenant_id and b.budget_id = c.budget_id)
+    ), deleted_user_budgets as (
+      -- Of end users without a call in the current period: their next call makes the row again.
+      delete from budgets b where (tenant_id, budget_id) in (
+        select tenant_id, budget_id from budgets u where u.template_id is not null and u.period <> 'total'
+          and u.period_start < budget_period_start(u.period) and not exists (
+            select from budget_calls c where c.tenant_id = u.tenant_id and c.budget_id = u.budget_id)
+        limit ${BATCH})
     ), deleted_keys as (
       delete from idempotency_keys where (tenant_id, key) in (
         select tenant_id, key from idempotency_keys where created_at < now() - interval '24 hours'

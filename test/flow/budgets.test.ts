@@ -57,3 +57,37 @@ test("runs of two workers spend no more than their budget, wait at its limit, an
   );
   expect(after.reserved_usd).toBe(0);
 });
+
+// Fails when each child has the rest of its parent's limit for itself: then all five make their call.
+test("five children at once pass the money limit of their parent by one call at most", async () => {
+  const limit = 0.012;
+  const ids = ["a", "b", "c", "d", "e"];
+  await api.define("orchestrations", "family", {
+    name: "family",
+    entry_step_id: "all",
+    max_total_cost_usd: limit,
+    steps: [
+      { id: "all", type: "parallel", parallel_branches: ids.map((id) => [id]) },
+      ...ids.map((id) => ({
+        id,
+        type: "orchestration",
+        orchestration_id: "spends",
+        output_key: id,
+        on_child_error: "continue",
+      })),
+    ],
+  });
+  const run = await api.start("family");
+  await untilEnd(api, run);
+  const [spent] = await api.stores.sql<{ calls: number; usd: number }[]>`
+    select count(*)::int as calls, sum(cost_micro_usd)::float8 / 1e6 as usd from usage
+    where provider <> 'child_run' and run_id in (select run_id from runs where parent_run_id = ${run})`;
+  // A call costs about 0.005 USD, and its worst case is 0.008: two are not passed, a third one may be alone.
+  expect(spent?.calls).toBeGreaterThanOrEqual(2);
+  expect(spent?.calls).toBeLessThanOrEqual(3);
+  expect(spent?.usd).toBeLessThanOrEqual(limit + 0.008);
+  const errors = await api.stores.sql<{ error: string }[]>`
+    select error from runs where parent_run_id = ${run} and status = 'failed'`;
+  expect(errors.length).toBeGreaterThanOrEqual(2);
+  for (const { error } of errors) expect(error).toContain("max_total_cost");
+});

@@ -21,6 +21,9 @@ export type Appended = z.infer<typeof Appended>;
 /** A model's answer. */
 export type Answer = Extract<Appended, { role: "assistant" }>;
 
+/** The response that a provider makes in the background for the model call of this effect key; null: it is of no use any more. */
+const Background = z.object({ key: z.string(), response: z.string().nullable() });
+
 /** What one turn adds to a conversation: the `data` of the turn's checkpoint. */
 export const Turn = z.object({
   messages: z.array(Appended),
@@ -34,6 +37,8 @@ export const Turn = z.object({
   begun: z.string().exactOptional(),
   /** What a call of an MCP tool waits for, which was made before this turn. */
   pending: McpPending.exactOptional(),
+  /** What is known of a model call in the background. */
+  background: Background.exactOptional(),
   /** The name of the call whose result the turn holds, if it may have happened or not. */
   unknown: z.string().exactOptional(),
   /** A text that the model gets in place of the conversation's first `until` messages after the opening. */
@@ -58,6 +63,19 @@ export function effectsOfTurn(data: Json): string[] {
 export function turnOfUsage(usage: readonly Usage[], effects: readonly string[] = []): Turn {
   return Turn.parse({ messages: [], usage, effects });
 }
+
+/** The `data` of a turn that names the response of a model call in the background. */
+export function turnOfResponse(key: string, response: string | null): Turn {
+  return Turn.parse({ messages: [], usage: [], effects: [], background: { key, response } });
+}
+
+/** The response in the background that a turn's `data` names; undefined: it names none. */
+export function responseOfTurn(data: Json): Turn["background"] {
+  return OfBackground.parse(data).background;
+}
+
+/** The rest of a turn may be long, and is not looked at. */
+const OfBackground = z.object({ background: Background.exactOptional() });
 
 /** Messages with the results of each answer's tool calls in the order of the calls: they are committed as they arrive. */
 export function inCallOrder(messages: readonly Appended[]): Appended[] {

@@ -240,6 +240,18 @@ export type ModelRequest = {
   mustHavePrice?: boolean;
   /** The most tokens of the answer, where less than the model's own limit is paid for. */
   maxOutputTokens?: number;
+  /** Where the provider can, it makes the answer in the background: a lost connection does not end it. */
+  background?: BackgroundRequest;
+};
+
+/** How a call uses a response that its provider makes in the background. */
+export type BackgroundRequest = {
+  /** The id of a response that an earlier call has begun: the call gets its answer. Null: the call begins one. */
+  attachTo: string | null;
+  /** Called with the id of a response that the call has begun. */
+  onBegun(id: string): void;
+  /** Called when the response has ended without an answer, was cancelled or is unknown: no later call may get it. */
+  onEnded(): void;
 };
 
 /** `parts`: what the provider wants back with the next request, if it is more than text and calls. Steps only carry it. */

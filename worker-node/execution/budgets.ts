@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Reservation } from "../../shared/store/money/reserve.ts";
+import { FAMILY } from "../../shared/store/money/budget-rows.ts";
+import type { RunId } from "../../shared/contracts/ids.ts";
 import { aboutRun, log, messageOf } from "../../shared/log.ts";
 import { inTrack, namesOf } from "../engine/events.ts";
 import type { ModelRequest } from "../engine/ports.ts";
@@ -82,6 +84,7 @@ export async function reserveCall(
         pauseMs = Math.min(2 * pauseMs, LAST_PAUSE_MS);
         break;
       case "refused": {
+        if (reply.budget_id.startsWith(FAMILY)) throw familyLimit(reply, run.run_id);
         const message = sentenceOf(reply, cost);
         if (reply.at_limit === "pause") throw new BudgetPause(reply, signals, message);
         const { budget_id, downgrade_model: model } = reply;
@@ -93,6 +96,15 @@ export async function reserveCall(
       }
     }
   }
+}
+
+/** The limit of the run, or of one above it, is reached by their calls and those of all runs below. */
+function familyLimit({ budget_id, limit_micro_usd, spent_micro_usd }: Refused, run: RunId): TerminalError {
+  const id = budget_id.slice(FAMILY.length);
+  const name = id === run ? "the run" : `run ${id}, which this run belongs to,`;
+  const [spent, limit] = [spent_micro_usd / 1e6, limit_micro_usd / 1e6];
+  const message = `${name} had ${limit} USD left when it started its first run, and together they have spent ${spent} USD`;
+  return new TerminalError("max_total_cost", message);
 }
 
 function cheaper({ state }: PaidVisit, request: ModelRequest): Pick<Admitted, "request" | "quote"> {

@@ -39,17 +39,18 @@ export function cutTextsOf(lines: string, path: string): string[] {
  * a model that can go on with a text gets that text and writes the rest; else the call is made again, `llm_restart` says that the
  * text begins anew, and what the cut call cost is charged as wasted.
  * @param charge charges a call that the step does not know of
+ * @param wasCut an answer of the visit may have been cut off
  */
 export function afterCrash(
   visit: PaidVisit,
-  { signal, charge }: { signal: AbortSignal; charge(usage: Usage): void },
+  { signal, charge, wasCut }: { signal: AbortSignal; charge(usage: Usage): void; wasCut: boolean },
   models: Models,
 ): Models {
   const { state, track, step } = visit;
   const { run, deps, runLog } = state;
   const path = stepPath(track, step.id);
   // A checkpoint of any kind ends the count of crashes. A visit reads once.
-  if (run.crash_count === 0 || state.resumed.has(path)) return models;
+  if (!wasCut || state.resumed.has(path)) return models;
 
   const generate = async (request: ModelRequest): Promise<ModelAnswer> => {
     const name = deps.prices.nameOf(request.model);

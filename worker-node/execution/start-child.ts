@@ -69,6 +69,8 @@ export async function startChild(visit: Visit, waitId: string, request: ChildReq
     case "too_many":
       throw refused("child_limit", request);
   }
+  // The next beat says so too: until then a call of another branch must not pass what they share.
+  if (child.cost_limit_micro_usd !== null) runLog.hasBudget = true;
   if (started.run !== null) {
     deps.children.notify([started.run]);
     const names = { ...namesOf(step), nested_run_id: run_id, nested_orch_id: orchestration_id };

@@ -1,9 +1,7 @@
-import type { Step } from "../../shared/contracts/definition/index.ts";
-import type { TurnCheckpoint, Usage } from "../../shared/contracts/journal-entry.ts";
+import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import { whenStateTooLarge } from "../../shared/journal/size-limits.ts";
 import { placeOf, stepPath } from "../../shared/journal/track.ts";
-import type { Track } from "../../shared/journal/track.ts";
 import { effectsOfTurn } from "../engine/conversation-turns.ts";
 import { loopVariablesOf, sourceOf } from "../engine/loop-variables.ts";
 import { inTrack } from "../engine/events.ts";
@@ -13,18 +11,18 @@ import { runFiles } from "../files/run-files.ts";
 import { whenSpent } from "../engine/machine.ts";
 import type { StepContext } from "../engine/ports.ts";
 import { TerminalError } from "../engine/step-errors.ts";
-import { deadlineOf } from "../journal/run-log.ts";
-import type { Append } from "../journal/run-log.ts";
 import { agentOf, chatOf } from "./chat-context.ts";
 import type { CallWaits } from "./call-waits.ts";
 import { spentBy } from "./child-limits.ts";
-import { afterCrash } from "./cut-calls.ts";
+import { inBackground } from "./background-calls.ts";
+import type { Responses } from "./background-calls.ts";
 import { withKeptAnswers } from "./kept-answers.ts";
 import { paidModels } from "./paid-models.ts";
 import { publishedEvents } from "./published-events.ts";
 import type { Visit } from "./execution-state.ts";
 import { loadValue } from "./large-values.ts";
 import { sizeOf } from "./state-size.ts";
+import { turnEntry } from "./turn-entry.ts";
 import { waitForStore } from "./wait-for-store.ts";
 
 /**
@@ -46,12 +44,14 @@ export type Try = {
   artifacts: NewArtifact[];
   /** The answers of models that are kept when the step has its result. */
   answers: AnswerToKeep[];
+  /** The answers that providers make in the background. */
+  responses: Responses;
 };
 
 /** What the step can reach during this try. */
 export function contextOf(
   visit: Visit,
-  { turns, tries, effectSuffix, unchargedUsage, usage, artifacts: written, answers }: Try,
+  { turns, tries, effectSuffix, unchargedUsage, usage, artifacts: written, answers, responses }: Try,
   { signal, reply, calls }: Pick<StepContext, "signal" | "reply"> & { calls: CallWaits },
 ): StepContext {
   const { state, scope, track, step, large, signal: trackSignal } = visit;
@@ -73,9 +73,9 @@ export function contextOf(
   const models = withKeptAnswers(
     visit,
     { mayTake: tries === 1 && state.progress.rewinds === 0, answers, signal },
-    afterCrash(
+    inBackground(
       visit,
-      { signal, charge: (cut) => void unchargedUsage.push(cut) },
+      { responses, signal, charge: (cut) => void unchargedUsage.push(cut) },
       paidModels(visit, { usage, signal, spent }),
     ),
   );
@@ -141,17 +141,4 @@ export function contextOf(
       for (const key of effectsOfTurn(data)) usage.delete(key);
     },
   };
-}
-
-/** A checkpoint inside a visit of `step`, before its result. */
-export function turnEntry(
-  track: Track,
-  step: Step,
-  turn: TurnCheckpoint,
-  usage: readonly Usage[],
-  artifacts: readonly NewArtifact[] = [],
-): Append {
-  const output = JSON.stringify(turn);
-  const [step_path, deadline_ms] = [stepPath(track, step.id), deadlineOf(step)];
-  return { kind: "turn", step_path, visit: turn.visit, output, events: [], usage, artifacts, deadline_ms };
 }

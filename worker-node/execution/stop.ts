@@ -14,6 +14,11 @@ export class Stop extends Error {
     this.name = "Stop";
     this.why = why;
   }
+
+  /** Another worker goes on with the run. */
+  get leavesRun(): boolean {
+    return this.why === "superseded" || this.why === "drain";
+  }
 }
 
 /** Waits for `work`, but not beyond `signal`. Work that ignores its signal is left behind and its result dropped. */

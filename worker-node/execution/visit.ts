@@ -16,7 +16,8 @@ import type { Visit } from "./execution-state.ts";
 import { Stop } from "./stop.ts";
 import { afterFailure, triesBefore } from "./failed-try.ts";
 import type { Tries } from "./failed-try.ts";
-import { turnEntry } from "./step-context.ts";
+import { Responses } from "./background-calls.ts";
+import { turnEntry } from "./turn-entry.ts";
 import type { TryUsage } from "./step-context.ts";
 import { tryStep } from "./try-step.ts";
 import type { Visited } from "./visit-result.ts";
@@ -46,6 +47,7 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
   const { state, track, signal } = visit;
   const path = stepPath(track, visit.step.id);
   const inRun = track.path === "" ? "" : `${path}:`;
+  const responses = new Responses(visit, turns);
   for (;;) {
     tries.count += 1;
     const effectSuffix = suffixOf(state.progress.rewinds, tries.refused);
@@ -59,10 +61,13 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
         usage,
         artifacts: [],
         answers: [],
+        responses,
       });
       if (tried.is === "wait") await chargeBeforeWait(visit, turns, unchargedUsage);
       return tried;
     } catch (error) {
+      if (signal.reason instanceof Stop && signal.reason.leavesRun) await responses.leave(usage);
+      else if (!signal.aborted) responses.drop(usage);
       // A stop cuts the calls of the try off, or makes their answers useless. Failed tries are charged like others.
       const wasted = signal.aborted || error instanceof Stop ? { wasted: true as const } : {};
       for (const [i, call] of [...usage.values()].entries()) {

@@ -39,7 +39,9 @@ export function createModels(
       const { provider, model } = name;
       if (provider === "demo") return generateDemo(model, request, replaced());
       const remote = { provider, model };
-      if (gate === null) return generateRemote(deps, remote, request);
+      // A response that has begun is no new call to the provider.
+      const isBegun = provider === "openai" && (request.background?.attachTo ?? null) !== null;
+      if (gate === null || isBegun) return generateRemote(deps, remote, request);
       return gate.pass(remote, request, (passed) => generateRemote(deps, remote, passed));
     },
   };

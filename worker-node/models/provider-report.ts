@@ -18,6 +18,10 @@ export type ProviderReport = {
   error: Json | undefined;
   /** The provider's own word for why the answer ended. An empty text is a word too. */
   finish: string | undefined;
+  /** The id of a response that the provider makes in the background, once it has named it. */
+  responseId: string | undefined;
+  /** The number of the last event of that response. */
+  sequence: number | undefined;
   /** The provider said that nothing follows. */
   done: boolean;
   /** The provider withheld the answer, whatever its finish reason says. */
@@ -66,6 +70,8 @@ export function emptyReport(tools: readonly string[]): ProviderReport {
     hasEvents: false,
     error: undefined,
     finish: undefined,
+    responseId: undefined,
+    sequence: undefined,
     done: false,
     withheld: false,
     problem: undefined,

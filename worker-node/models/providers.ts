@@ -3,9 +3,11 @@ import { TerminalError } from "../engine/step-errors.ts";
 import { anthropicFormat } from "./formats/anthropic.ts";
 import { googleFormat } from "./formats/google.ts";
 import { openaiFormat } from "./formats/openai.ts";
+import { openaiResponsesFormat } from "./formats/openai-responses.ts";
 import { limitsLeftOf } from "./limits-left.ts";
 import { readResponse } from "./read-response.ts";
 import type { ModelName, Provider } from "../../shared/contracts/model-name.ts";
+import type { BackgroundCall } from "./background-call.ts";
 import type { Format, ProviderReport } from "./provider-report.ts";
 
 /** The settings of the providers, under their usual names. */
@@ -102,6 +104,7 @@ const formats: { [Name in RemoteProvider]: Format } = {
  * Opens a model of a provider for one answer.
  * @param report gets what the provider reports in its answer
  * @param onBytes called for everything that arrives from the provider, also for what the SDK ignores, such as a ping
+ * @param background null: the answer ends with its connection. Else the model is one of OpenAI's
  * @throws TerminalError `model_not_configured` that names the missing setting
  */
 export function openModel(
@@ -109,13 +112,34 @@ export function openModel(
   { provider, model }: ModelName & { provider: RemoteProvider },
   report: ProviderReport,
   onBytes: () => void,
+  background: BackgroundCall | null,
 ): Promise<LanguageModel> {
+  if (background !== null) return openResponses(env, model, report, onBytes, background);
   return openers[provider](env, model, async (address, init) => {
     // A redirect is an answer: the prompt and the key, which some providers want in headers of their own, go nowhere else.
     const response = await fetch(address, { ...init, redirect: "manual" });
     report.left = limitsLeftOf(response.headers, Date.now());
     return readResponse(response, formats[provider], report, onBytes);
   });
+}
+
+/** OpenAI's Responses API, which alone makes answers in the background. A gateway that has OpenAI's URL must have this API too. */
+async function openResponses(
+  env: ModelEnv,
+  model: string,
+  report: ProviderReport,
+  onBytes: () => void,
+  background: BackgroundCall,
+): Promise<LanguageModel> {
+  const apiKey = required(env.OPENAI_API_KEY, "OPENAI_API_KEY");
+  const { createOpenAI } = await import("@ai-sdk/openai");
+  const answered = async (address: Parameters<Fetch>[0], init: RequestInit = {}): Promise<Response> => {
+    const url = address instanceof Request ? address.url : String(address);
+    const response = await background.fetch(url, { ...init, redirect: "manual" });
+    report.left = limitsLeftOf(response.headers, Date.now());
+    return readResponse(response, openaiResponsesFormat, report, onBytes);
+  };
+  return createOpenAI({ apiKey, ...baseUrlOf(env.OPENAI_BASE_URL), fetch: answered }).responses(model);
 }
 
 /** The model of steps that name none: DEFAULT_MODEL, else that of the first provider with a key, else the demo model. */

@@ -1,5 +1,6 @@
 import { RetryableError } from "../engine/step-errors.ts";
-import { withTimeout, within } from "../execution/stop.ts";
+import { Stop, withTimeout, within } from "../execution/stop.ts";
+import { BackgroundCall, ResponseGone } from "./background-call.ts";
 import type { LimitsLeft } from "./limits-left.ts";
 import { modelError, refusesToolChoice } from "./model-error.ts";
 import { emptyReport } from "./provider-report.ts";
@@ -100,6 +101,9 @@ async function requestOnce(
     return new RetryableError("model_timeout", message);
   });
   const { signal } = limit;
+  // Other providers answer as always.
+  const background =
+    name.provider === "openai" && request.background ? new BackgroundCall(request.background, report) : null;
   const tellUsage = (): void => request.onUsage?.(usageOf(name, report, request, deps.replaced()));
   // With every byte, so that what is known is charged also when the call is cut off later.
   const onBytes = (): void => {
@@ -110,17 +114,36 @@ async function requestOnce(
     signal.throwIfAborted();
     // From here on the provider may have read the request, whenever the call is cut off.
     tellUsage();
-    const answer = await within(signal, streamAnswer(deps, name, { ...request, signal }, report, onBytes));
+    const answer = await within(
+      signal,
+      streamAnswer(deps, name, { ...request, signal }, report, onBytes, background),
+    );
     tellUsage();
     return answer;
   } catch (error) {
-    if (usedNothing(report) && !signal.aborted) request.onUsage?.(null);
+    // Another worker gets the answer, and charges it.
+    const isLeft = background?.isOpen === true && signal.reason instanceof Stop && signal.reason.leavesRun;
+    if (isLeft || (usedNothing(report) && !signal.aborted)) request.onUsage?.(null);
     else tellUsage();
+    if (background && !isLeft) endResponse(background, report, request, signal.aborted);
+    if (background?.isGone) throw new ResponseGone(label, { cause: error });
     throw modelError(error, label, signal);
   } finally {
     limit.clear();
     if (report.left !== undefined) request.onLeft?.(report.left);
   }
+}
+
+/** Stops a response in the background whose call has failed. A provider that was not reached may still have the answer. */
+function endResponse(
+  background: BackgroundCall,
+  { begun }: ProviderReport,
+  { background: of }: RemoteRequest,
+  isStopped: boolean,
+): void {
+  if (!begun && !isStopped && !background.isGone) return;
+  void background.cancel();
+  of?.onEnded();
 }
 
 /** The provider refused the request, or was not reached. */

@@ -13,6 +13,7 @@ import type { AnswerPiece } from "./thoughts.ts";
 import type { ModelEnv } from "./providers.ts";
 import type { ReplacedPrices } from "../../shared/contracts/model-price.ts";
 import type { ProviderReport } from "./provider-report.ts";
+import type { BackgroundCall } from "./background-call.ts";
 
 export type RemoteModelName = Parameters<typeof openModel>[1];
 
@@ -27,7 +28,7 @@ async function loadSdk(): Promise<typeof import("ai")> {
 
 /**
  * Streams one answer from a provider, and puts its parts together. `report` gets what the provider says of the call beside
- * the answer; `onBytes` is called with every byte that comes.
+ * the answer; `onBytes` is called with every byte that comes; `background`: the provider makes it without a connection.
  * @throws the provider's error, or the error of an incomplete answer
  */
 export async function streamAnswer(
@@ -36,8 +37,9 @@ export async function streamAnswer(
   request: ModelRequest,
   report: ProviderReport,
   onBytes: () => void,
+  background: BackgroundCall | null,
 ): Promise<ModelAnswer> {
-  const model = await openModel(env, name, report, onBytes);
+  const model = await openModel(env, name, report, onBytes, background);
   const sdk = await loadSdk();
   const result = sdk.streamText({
     model,
@@ -48,6 +50,8 @@ export async function streamAnswer(
     headers: { "Idempotency-Key": request.effectKey },
     maxRetries: 0,
     ...(request.maxOutputTokens === undefined ? {} : { maxOutputTokens: request.maxOutputTokens }),
+    // An answer that is given back must not need what the provider stores for a time.
+    ...(background === null ? {} : { providerOptions: { openai: { store: false } } }),
     abortSignal: request.signal,
     // The stream delivers errors too; the default handler would print them.
     onError: () => {},

@@ -49,7 +49,7 @@ export const fieldClasses = {
     ...all("read", "transform_code if_condition if_true_step_id if_false_step_id"),
     ...all("read", "switch_expression switch_cases switch_default_step_id print_content"),
     ...all("read", "orchestration_id input child_state on_child_error"),
-    ...all("read", "cache_responses_enabled cache_response_ttl_seconds"),
+    ...all("read", "cache_responses_enabled cache_response_ttl_seconds background"),
     cache_semantic_enabled: later(false),
     cache_response_threshold: later(0.95),
     // The predecessor does not cache the calls of tools either.

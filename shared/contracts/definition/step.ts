@@ -76,6 +76,12 @@ const cached = {
   cache_response_ttl_seconds: orDefault(z.number().int().min(1).max(limits.cacheSeconds).default(3_600)),
 };
 
+/** The fields of steps whose model calls the provider may go on with while no worker is connected. */
+const detached = {
+  /** Of models that can: a worker that takes the run over gets the answer that has begun, and it is paid for once. */
+  background: orDefault(z.boolean().default(false)),
+};
+
 /** The fields of all steps that divide a run into several tracks. */
 const forking = {
   /** The step's own limit; the time in which the run is paused does not count. Null: only the run's limit holds. */
@@ -92,13 +98,14 @@ const steps = {
     ...prompted,
     ...structured,
     ...cached,
+    ...detached,
     type: z.literal("agent"),
     agent_id: orDefault(DefinitionId),
     max_turns: orDefault(z.number().int().min(1).max(100).default(15)),
     /** A part of the agent's own list; null: the whole list. */
     allowed_tools: orNull(z.array(z.string()).max(limits.tools)),
   }),
-  llm: z.object({ ...common, ...prompted, ...structured, ...cached, type: z.literal("llm") }),
+  llm: z.object({ ...common, ...prompted, ...structured, ...cached, ...detached, type: z.literal("llm") }),
   tool: z.object({
     ...common,
     ...prompted,

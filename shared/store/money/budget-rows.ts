@@ -1,10 +1,17 @@
-import { Budget } from "../../contracts/budget.ts";
+import { Budget, EACH_USER } from "../../contracts/budget.ts";
 import type { BudgetRequest } from "../../contracts/budget.ts";
 import type { TenantId } from "../../contracts/ids.ts";
 import type { Sql } from "../sql.ts";
 
 /** The most budgets of one tenant: each reservation reads those of its run by their scopes. */
 export const MAX_BUDGETS = 1_000;
+/** The beginning of the scope, and of the id, of what a run under a limit shares with the runs below it. No client sees it. */
+export const FAMILY = "run:";
+
+/** A condition: a person has written the budget. */
+function isWritten(sql: Sql) {
+  return sql`template_id is null and scope not like ${`${FAMILY}%`}`;
+}
 
 /**
  * Creates or replaces a budget. What is spent stays while scope and period do; else it begins at 0, as for a new
@@ -16,11 +23,20 @@ export async function saveBudget(
   id: string,
   { scope, period, limit_usd, at_limit, downgrade_model }: BudgetRequest,
 ): Promise<Budget | null> {
+  const isOfEachUser = scope === EACH_USER;
   const [saved] = await sql`
+    with other as (
+      delete from budgets where tenant_id = ${tenant} and template_id = ${id} and (period <> ${period} or not ${isOfEachUser}::boolean)
+    ), same as (
+      update budgets set limit_micro_usd = round(${limit_usd}::numeric * 1000000), at_limit = ${at_limit},
+        downgrade_model = ${downgrade_model}, updated_at = now()
+      where tenant_id = ${tenant} and template_id = ${id} and period = ${period} and ${isOfEachUser}::boolean
+    )
     insert into budgets as b (tenant_id, budget_id, scope, period, limit_micro_usd, at_limit, downgrade_model, period_start)
     select ${tenant}, ${id}, ${scope}, ${period}, round(${limit_usd}::numeric * 1000000), ${at_limit}, ${downgrade_model},
       budget_period_start(${period})
-    where (select count(*) from budgets o where o.tenant_id = ${tenant} and o.budget_id <> ${id}) < ${MAX_BUDGETS}
+    where (
+      select count(*) from budgets where tenant_id = ${tenant} and budget_id <> ${id} and ${isWritten(sql)}) < ${MAX_BUDGETS}
     on conflict (tenant_id, budget_id) do update set
       scope = excluded.scope, period = excluded.period, limit_micro_usd = excluded.limit_micro_usd,
       at_limit = excluded.at_limit, downgrade_model = excluded.downgrade_model, version = b.version + 1, updated_at = now(),
@@ -40,7 +56,8 @@ function isSameBudget(sql: Sql) {
 export async function deleteBudget(sql: Sql, tenant: TenantId, id: string): Promise<boolean> {
   const rows = await sql`
     with gone as (
-      delete from budgets where tenant_id = ${tenant} and budget_id = ${id} returning tenant_id, budget_id
+      delete from budgets where tenant_id = ${tenant} and (budget_id = ${id} or template_id = ${id})
+      returning tenant_id, budget_id
     ), calls as (
       delete from budget_calls c using gone g where c.tenant_id = g.tenant_id and c.budget_id = g.budget_id
     )
@@ -64,7 +81,7 @@ export async function readBudgets(
   }: { tenant: TenantId | null; after: string; limit: number; id?: string | null },
 ): Promise<Budget[]> {
   const rows = await sql`
-    select b.budget_id as id, b.tenant_id, b.scope, b.period, b.limit_micro_usd::float8 as limit, b.at_limit, b.downgrade_model,
+    select b.budget_id as id, b.template_id, b.tenant_id, b.scope, b.period, b.limit_micro_usd::float8 as limit, b.at_limit, b.downgrade_model,
       (case when b.period_start = p.starts then b.spent_micro_usd else 0 end + c.charged)::float8 as spent,
       c.reserved::float8 as reserved, b.updated_at,
       case b.period when 'total' then null
@@ -78,7 +95,7 @@ export async function readBudgets(
       where c.tenant_id = b.tenant_id and c.budget_id = b.budget_id and c.period_start = p.starts
     ) c
     where (${tenant}::text is null or b.tenant_id = ${tenant}) and (${id}::text is null or b.budget_id = ${id})
-      and b.tenant_id || ':' || b.budget_id > ${after}
+      and b.scope not like ${`${FAMILY}%`} and b.tenant_id || ':' || b.budget_id > ${after}
     order by b.tenant_id || ':' || b.budget_id limit ${limit}`;
   return rows.map(({ limit: limitMicroUsd, spent, reserved, resets_at, updated_at, ...row }) =>
     Budget.parse({

@@ -30,8 +30,9 @@ export async function wakeBudgetWaits(sql: Sql): Promise<WokenRun[]> {
       from waits w join runs r using (run_id)
       cross join lateral (select (case when w.kind = 'budget' then w.fields end)::json as for_budget) f
       left join budgets b on b.tenant_id = r.tenant_id and b.budget_id = for_budget ->> 'budget_id'
+      left join budgets t on t.tenant_id = b.tenant_id and t.budget_id = b.template_id
       where w.kind = 'budget' and w.answered_at is null and r.ended_at is null
-        and b.version is distinct from (for_budget ->> 'version')::bigint
+        and coalesce(t.version, b.version) is distinct from (for_budget ->> 'version')::bigint
       order by w.run_id limit ${BATCH}
     ), locked as (
       select run_id from runs where run_id in (select run_id from changed) and ended_at is null

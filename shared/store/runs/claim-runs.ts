@@ -123,7 +123,8 @@ async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Pr
       r.cost_micro_usd::float8 as cost_micro_usd, r.journal_bytes::float8 as journal_bytes,
       r.cost_limit_micro_usd::float8 as cost_limit_micro_usd, r.time_limit_ms::float8 as time_limit_ms,
       -- Without any budget the function is not called: it takes an eighth of the time of a claim.
-      exists (select from budgets) and has_budget(r.tenant_id, r.orchestration_id, r.end_user) as has_budget,
+      exists (select from budgets)
+        and reserves_calls(r.tenant_id, r.run_id, r.orchestration_id, r.end_user, r.cost_limit_micro_usd) as has_budget,
       r.traceparent`;
 }
 

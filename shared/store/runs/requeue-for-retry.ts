@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { RunId, TenantId } from "../../contracts/ids.ts";
 import { Lane, RunStatus } from "../../contracts/run.ts";
+import { FAMILY } from "../money/budget-rows.ts";
 import type { Sql } from "../sql.ts";
 import type { QuotaCheckedBy } from "./accept-runs.ts";
 import { CLOSED_BY } from "./waits.ts";
@@ -80,6 +81,11 @@ export async function retryRun(
       -- The next life asks open questions again, goes on with what is left of its timers, and reserves its calls again.
       update waits w set answered_at = now(), answered_by = ${CLOSED_BY.retry} from requeued q
       where w.run_id = q.run_id and w.kind in ('human', 'timer', 'budget') and w.answered_at is null
+    ), family as (
+      -- The limit of the run begins anew, and so does what the runs below it share.
+      delete from budgets where tenant_id = ${tenant_id} and budget_id = (select ${FAMILY} || run_id from requeued)
+    ), family_calls as (
+      delete from budget_calls where tenant_id = ${tenant_id} and budget_id = (select ${FAMILY} || run_id from requeued)
     ), resolved as (
       update dead_letters d set resolved_at = now() from requeued q
       where d.run_id = q.run_id and d.resolved_at is null

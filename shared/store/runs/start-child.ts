@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { DefinitionId, Incarnation, RunId } from "../../contracts/ids.ts";
+import { FAMILY } from "../money/budget-rows.ts";
 import type { Sql } from "../sql.ts";
 import { SignalledRun, signalRun, signalledRun } from "./family.ts";
 
@@ -88,6 +89,13 @@ export async function startChild(sql: Sql, parent: ParentFence, child: NewChild)
       where p.depth < ${MAX_DEPTH} and s.n < ${MAX_CHILDREN} and room.n > 0
       on conflict (run_id) do nothing
       returning *
+    ), family as (
+      -- From its first child on, what the parent has left is shared by its calls and those of all runs below it.
+      insert into budgets (tenant_id, budget_id, scope, period, limit_micro_usd, at_limit, period_start)
+      select i.tenant_id, ${FAMILY} || i.parent_run_id, ${FAMILY} || i.parent_run_id, 'total', i.cost_limit_micro_usd, 'fail',
+        budget_period_start('total')
+      from inserted i where i.cost_limit_micro_usd is not null
+      on conflict (tenant_id, budget_id) do nothing
     )
     select p.run_id is not null as is_parent, exists (select from known) as is_known,
       exists (select from pinned) as is_defined, coalesce(p.depth, 0) as depth, s.n as children,

@@ -1,3 +1,4 @@
+import { FAMILY } from "../money/budget-rows.ts";
 import type { Sql } from "../sql.ts";
 
 /**
@@ -12,6 +13,8 @@ export function deleteRuns(sql: Sql) {
     ), deleted_artifacts as (delete from artifacts where run_id in (select run_id from doomed)
     ), deleted_mcp_tasks as (delete from mcp_tasks where run_id in (select run_id from doomed)
     ), deleted_budget_calls as (delete from budget_calls where run_id in (select run_id from doomed)
+    ), deleted_families as (delete from budgets b using runs r
+      where r.run_id in (select run_id from doomed) and b.tenant_id = r.tenant_id and b.budget_id = ${FAMILY} || r.run_id
     ), deleted_letters as (delete from dead_letters where run_id in (select run_id from doomed)
     ), deleted_ends as (delete from lane_ends where run_id in (select run_id from doomed)
     )`;

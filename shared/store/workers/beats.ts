@@ -78,7 +78,8 @@ export async function beat(sql: Sql, worker: Beat): Promise<BeatReply> {
       where name = any(${pgArray(WORKER_SETTINGS)}::text[])) as settings, (
       select coalesce(json_agg(json_build_object('run_id', run_id, 'attempt', attempt, 'signals', signals,
         'tenant_id', tenant_id, 'traceparent', traceparent,
-        'cancel', cancel_requested_at is not null, 'has_budget', exists (select from budgets) and has_budget(tenant_id, orchestration_id, end_user))), '[]')
+        'cancel', cancel_requested_at is not null, 'has_budget', exists (select from budgets)
+          and reserves_calls(tenant_id, run_id, orchestration_id, end_user, cost_limit_micro_usd))), '[]')
       from runs where owner = ${worker.incarnation} and status = 'running') as owned
     from beaten`;
   return BeatReply.parse(row);

@@ -1,6 +1,9 @@
 /** Budgets in Postgres: docs/protocol.md 5.10. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { endUserOf } from "../../../shared/contracts/budget.ts";
 import type { BudgetRequest } from "../../../shared/contracts/budget.ts";
+import { deleteExpired } from "../../../shared/store/delete-expired.ts";
+import { retryRun } from "../../../shared/store/runs/requeue-for-retry.ts";
 import type { Usage } from "../../../shared/contracts/journal-entry.ts";
 import { readRun } from "../../../shared/store/runs/read-runs.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
@@ -363,4 +366,187 @@ test("usage rows say what is wasted and what is estimated", async () => {
     { call: "b", kind: "wasted", estimated: true },
   ]);
   expect(await store.row(run.run_id)).toMatchObject({ cost_micro_usd: "10" });
+});
+
+/** 20 runs of two workers, with the same end user. */
+async function twentyRuns(end_user: string) {
+  const workers = [await store.addWorker("a"), await store.addWorker("b")];
+  return Promise.all(
+    Array.from({ length: 20 }, async (_, i) => {
+      const owner = workers[i % 2] ?? (await store.addWorker());
+      return { ...(await store.claim(owner, await store.accept({ end_user }))), owner };
+    }),
+  );
+}
+
+// Fails when a scope is not counted, or when its limit has another outcome than it says.
+describe.each(["tenant", "orchestration:orch", "user:ada", "user:*"])("a budget of the scope %s", (scope) => {
+  const atLimits = [
+    { at_limit: "fail", downgrade_model: null },
+    { at_limit: "pause", downgrade_model: null },
+    { at_limit: "downgrade", downgrade_model: "demo/fast" },
+  ] as const;
+  test.each(atLimits)(
+    "is never passed by calls at the same time, and then it is $at_limit",
+    async (atLimit) => {
+      await save("limit", 1, { scope, ...atLimit });
+      const runs = await twentyRuns("ada");
+      expect(new Set(runs.map((run) => run.has_budget))).toEqual(new Set([true]));
+      const replies = await Promise.all(runs.map((run, i) => reserve(run, 100_000, { call: `call${i}` })));
+      const admitted = replies.flatMap(({ outcome }, i) => (outcome === "reserved" ? [i] : []));
+      expect(admitted).toHaveLength(10);
+      expect(replies.filter(({ outcome }) => outcome === "busy")).toHaveLength(10);
+      for (const i of admitted) {
+        const run = runs[i];
+        if (run) await commit(run, [charge(100_000, `call${i}`)]);
+      }
+      const again = await Promise.all(runs.map((run) => reserve(run, 100_000)));
+      for (const reply of again) {
+        expect(reply).toMatchObject({ outcome: "refused", ...atLimit, spent_micro_usd: 1_000_000 });
+      }
+      const id = scope === "user:*" ? "limit:ada" : "limit";
+      expect(await moneyOf(id)).toEqual({ spent: 1, reserved: 0, left: 0 });
+    },
+  );
+});
+
+describe("a budget of each end user", () => {
+  const each = { scope: "user:*" };
+
+  // Fails when one end user spends the money of another one.
+  test("gives each of them the whole limit, and is listed with those of them who have made a call", async () => {
+    await save("each", 1, each);
+    const [ada, ben] = [await store.startRun({ end_user: "ada" }), await store.startRun({ end_user: "ben" })];
+    expect(await reserve(ada, 900_000)).toEqual({ outcome: "reserved" });
+    expect(await reserve(ada, 900_000)).toEqual({ outcome: "busy" });
+    expect(await reserve(ben, 900_000)).toEqual({ outcome: "reserved" });
+    const list = await readBudgets(store.sql, { tenant: acme, after: "", limit: 10 });
+    expect(
+      list.map(({ id, scope, template_id, reserved_usd }) => [id, scope, template_id, reserved_usd]),
+    ).toEqual([
+      ["each", "user:*", null, 0],
+      ["each:ada", "user:ada", "each", 0.9],
+      ["each:ben", "user:ben", "each", 0.9],
+    ]);
+  });
+
+  test("does not apply to a run without an end user, and no end user has the name of all", async () => {
+    await save("each", 1, each);
+    const run = await store.startRun();
+    expect(run.has_budget).toBe(false);
+    expect(await reserve(run, 2_000_000)).toEqual({ outcome: "free" });
+    expect(endUserOf({ user: "*" })).toBeNull();
+  });
+
+  // Fails when a raise of the template does not reach the budgets that were made from it.
+  test("acts at once when it is changed, and ends with the template or its scope", async () => {
+    await save("each", 1, each);
+    const run = await store.startRun({ end_user: "ada" });
+    await reserve(run, 400_000, { call: "paid" });
+    await commit(run, [charge(400_000, "paid")]);
+    expect(await reserve(run, 700_000)).toMatchObject({
+      outcome: "refused",
+      budget_id: "each:ada",
+      version: 1,
+    });
+    await save("each", 2, each);
+    expect(await moneyOf("each:ada")).toMatchObject({ spent: 0.4, left: 1.6 });
+    expect(await reserve(run, 700_000)).toEqual({ outcome: "reserved" });
+    await save("each", 2, { scope: "tenant" });
+    expect(await moneyOf("each:ada")).toBeUndefined();
+    await save("each", 2, each);
+    await reserve(run, 1);
+    await deleteBudget(store.sql, acme, "each");
+    expect(await moneyOf("each:ada")).toBeUndefined();
+    expect(await reserve(run, 5_000_000)).toEqual({ outcome: "free" });
+  });
+
+  test("of a past period is forgotten by retention, and one of this period is not", async () => {
+    await save("each", 1, each);
+    const ofUser = (end_user: string) => store.startRun({ end_user });
+    for (const run of [await ofUser("ada"), await ofUser("ben")]) {
+      await reserve(run, 1, { call: "c" });
+      await releaseReservation(store.sql, { run_id: run.run_id, call: "c" });
+    }
+    await store.sql`update budgets set period_start = period_start - interval '40 days' where budget_id = 'each:ada'`;
+    await deleteExpired(store.sql);
+    const list = await readBudgets(store.sql, { tenant: acme, after: "", limit: 10 });
+    expect(list.map(({ id }) => id)).toEqual(["each", "each:ben"]);
+  });
+});
+
+describe("the limit of a run that has started others", () => {
+  const child = (cost_limit_micro_usd: number | null, wait_id: string) => ({
+    run_id: newRunId(Date.now()),
+    orchestration_id: "orch",
+    input: '{"message":"go","state":{}}',
+    wait_id,
+    step_path: "a",
+    cost_limit_micro_usd,
+    time_limit_ms: null,
+    quota_checked_by: "queue" as const,
+  });
+  /** A run with these many children, all of them under way, each with a worker of its own. */
+  async function family(parent: Run, limit: number | null, count: number): Promise<Run[]> {
+    const children = Array.from({ length: count }, (_, i) => child(limit, `a:${parent.run_id}:${i}`));
+    for (const each of children) await startChild(store.sql, parent, each);
+    return Promise.all(
+      children.map(async ({ run_id }) => {
+        const owner = await store.addWorker();
+        return { ...(await store.claim(owner, run_id)), owner };
+      }),
+    );
+  }
+
+  // Fails when each child has the same rest of the parent's limit for itself.
+  test("holds for five children at once: their calls together never reserve more than it", async () => {
+    const parent = await store.startRun();
+    const children = await family(parent, 1_000_000, 5);
+    expect(new Set(children.map(({ has_budget }) => has_budget))).toEqual(new Set([true]));
+    const replies = await Promise.all(children.map((run, i) => reserve(run, 400_000, { call: `call${i}` })));
+    const admitted = replies.flatMap(({ outcome }, i) => (outcome === "reserved" ? [i] : []));
+    expect(admitted).toHaveLength(2);
+    // The parent's own calls count beside them.
+    expect(await reserve(parent, 400_000)).toEqual({ outcome: "busy" });
+    for (const i of admitted) {
+      const run = children[i];
+      if (run) await commit(run, [charge(500_000, `call${i}`)]);
+    }
+    const again = await Promise.all([...children, parent].map((run) => reserve(run, 400_000)));
+    for (const reply of again) expect(reply).toMatchObject({ outcome: "refused", at_limit: "fail" });
+  });
+
+  test("lets a call that is alone begin while anything is left, as in a run without children", async () => {
+    const [one, two] = await family(await store.startRun(), 1_000_000, 2);
+    if (!one || !two) throw new Error("no children");
+    expect(await reserve(one, 3_000_000, { call: "large" })).toEqual({ outcome: "reserved" });
+    expect(await reserve(two, 1)).toEqual({ outcome: "busy" });
+    await commit(one, [charge(999_999, "large")]);
+    expect(await reserve(two, 3_000_000)).toEqual({ outcome: "reserved" });
+  });
+
+  // Fails when only the parent, and not the runs above it, counts a call.
+  test("holds for the runs below its children", async () => {
+    const parent = await store.startRun();
+    const [first, second] = await family(parent, 1_000_000, 2);
+    if (!first || !second) throw new Error("no children");
+    const [below] = await family(first, 1_000_000, 1);
+    if (!below) throw new Error("no grandchild");
+    expect(await reserve(below, 900_000)).toEqual({ outcome: "reserved" });
+    expect(await reserve(second, 200_000)).toEqual({ outcome: "busy" });
+  });
+
+  test("is listed as no budget, begins anew with a retry of the run, and goes with the run", async () => {
+    const parent = await store.startRun();
+    const [run] = await family(parent, 1_000_000, 1);
+    if (!run) throw new Error("no child");
+    await reserve(run, 1, { call: "c" });
+    expect(await readBudgets(store.sql, { tenant: acme, after: "", limit: 10 })).toEqual([]);
+    const { run_id } = parent;
+    await store.sql`update runs set status = 'failed', owner = null, ended_at = now(), wake_at = null where run_id = ${run_id}`;
+    const known_seq = (await store.row(run_id)).event_seq;
+    await retryRun(store.sql, { run_id, tenant_id: acme, known_seq, output: "{}", event: "{}" });
+    expect(await store.sql`select from budgets`).toHaveLength(0);
+    expect(await store.sql`select from budget_calls`).toHaveLength(0);
+  });
 });

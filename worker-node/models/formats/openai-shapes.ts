@@ -49,13 +49,17 @@ function ofResponse(response: JsonObject, report: ProviderReport): JsonObject {
   if (isFilled(error)) return { error: error ?? null, usage };
   if (status === "failed" || status === "cancelled") return { error: { code: "server_error" }, usage };
   const output = listOf(response["output"]).map(objectOf);
-  const hasCall = output.some((item) => item["type"] === "function_call");
   const left = output.filter(
     (item) => !report.chosen.has(item["type"] === "function_call" ? "call" : "text"),
   );
-  const reason = textOf(objectOf(response["incomplete_details"])["reason"]) ?? "incomplete";
-  const finish = status === "completed" ? (hasCall ? "tool_calls" : "stop") : reason;
-  return { ...chat(deltaOf(left), finish), usage };
+  return { ...chat(deltaOf(left), finishOfResponse(response)), usage };
+}
+
+/** Why a whole response ended, in the words of Chat Completions. */
+export function finishOfResponse(response: JsonObject): string {
+  const hasCall = listOf(response["output"]).some((item) => objectOf(item)["type"] === "function_call");
+  if (response["status"] === "completed") return hasCall ? "tool_calls" : "stop";
+  return textOf(objectOf(response["incomplete_details"])["reason"]) ?? "incomplete";
 }
 
 function deltaOf(output: readonly JsonObject[]): JsonObject {

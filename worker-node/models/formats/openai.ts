@@ -67,7 +67,7 @@ function noteFinish(choice: JsonObject, report: ProviderReport): void {
  * `prompt_tokens` includes cached tokens, which servers count under three names. What the total has beyond prompt and
  * completion are thoughts, which xAI and the OpenAI form of Gemini leave out of `completion_tokens`.
  */
-function tokensOf(usage: JsonObject): Tokens {
+export function tokensOf(usage: JsonObject): Tokens {
   const details = objectOf(usage["prompt_tokens_details"] ?? usage["input_tokens_details"]);
   const cached = details["cached_tokens"] ?? usage["prompt_cache_hit_tokens"] ?? usage["cached_tokens"];
   const count = (...names: string[]) =>
