@@ -117,7 +117,9 @@ function missingFields(step: Step, path: string, suggest: Suggest): FieldError[]
 
 function reservedOutput(step: Step, path: string): FieldError[] {
   const key = step.output_key;
-  if (key === null || (!key.startsWith("_") && (!RESERVED.has(key) || step.type === "human"))) return [];
+  // A human step writes human_response in any case.
+  const isOwn = step.type === "human" && key === "human_response";
+  if (key === null || isOwn || (!key.startsWith("_") && !RESERVED.has(key))) return [];
   return [
     {
       path: `${path}.output_key`,

@@ -160,6 +160,11 @@ describe("an orchestration", () => {
     ],
     ["extract_json without a key", document([{ id: "a", type: "extract_json" }]), "steps[0].input_keys"],
     ["a reserved output key", document([print("a", { output_key: "user_input" })]), "steps[0].output_key"],
+    [
+      "a question whose answer would replace the message of the run",
+      document([{ id: "a", type: "human", human_prompt: "Go on?", output_key: "user_query" }]),
+      "steps[0].output_key",
+    ],
     ["an output key of the engine", document([print("a", { output_key: "_x" })]), "steps[0].output_key"],
     [
       "a template that reads a key which is never set",
