@@ -13,6 +13,7 @@ export function deleteRuns(sql: Sql) {
     ), deleted_mcp_tasks as (delete from mcp_tasks where run_id in (select run_id from doomed)
     ), deleted_budget_calls as (delete from budget_calls where run_id in (select run_id from doomed)
     ), deleted_letters as (delete from dead_letters where run_id in (select run_id from doomed)
+    ), deleted_reservations as (delete from file_reservations where run_id in (select run_id from doomed)
     ), deleted_ends as (delete from lane_ends where run_id in (select run_id from doomed)
     )`;
 }
