@@ -16,6 +16,7 @@ export function deleteRuns(sql: Sql) {
     ), deleted_families as (delete from budgets b using runs r
       where r.run_id in (select run_id from doomed) and b.tenant_id = r.tenant_id and b.budget_id = ${FAMILY} || r.run_id
     ), deleted_letters as (delete from dead_letters where run_id in (select run_id from doomed)
+    ), deleted_reservations as (delete from file_reservations where run_id in (select run_id from doomed)
     ), deleted_ends as (delete from lane_ends where run_id in (select run_id from doomed)
     )`;
 }

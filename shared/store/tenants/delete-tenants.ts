@@ -1,4 +1,4 @@
-import type { Sql } from "../sql.ts";
+import type { PendingQuery, Row, Sql } from "../sql.ts";
 import { deleteRuns } from "./delete-runs.ts";
 
 /** The most runs, and the most rows of each other table, that one call deletes. */
@@ -33,28 +33,17 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
       ) r where bytes_before < ${BATCH_BYTES} limit ${BATCH}
     ), ${deleteRuns(sql)}, deleted_usage as (delete from usage where run_id in (select run_id from doomed)
     ), forgotten_runs as (
-      delete from deleted_runs where run_id in (
-        select run_id from deleted_runs where tenant_id in (select tenant_id from deleting) limit ${BATCH})
-      returning 1
+      ${someOf(sql, sql`deleted_runs`, sql`run_id`)}
     ), deleted_deliveries as (
-      delete from webhook_deliveries where delivery_id in (
-        select delivery_id from webhook_deliveries where tenant_id in (select tenant_id from deleting) limit ${BATCH})
-      returning 1
+      ${someOf(sql, sql`webhook_deliveries`, sql`delivery_id`)}
     ), deleted_mails as (
-      delete from mails where message_id in (
-        select message_id from mails where tenant_id in (select tenant_id from deleting) limit ${BATCH})
-      returning 1
+      ${someOf(sql, sql`mails`, sql`message_id`)}
     ), deleted_endpoints as (
       delete from webhook_endpoints where tenant_id in (select tenant_id from deleting) returning 1
     ), deleted_idempotency_keys as (
-      delete from idempotency_keys where (tenant_id, key) in (
-        select tenant_id, key from idempotency_keys where tenant_id in (select tenant_id from deleting) limit ${BATCH})
-      returning 1
+      ${someOf(sql, sql`idempotency_keys`, sql`tenant_id, key`)}
     ), deleted_versions as (
-      delete from orchestration_versions where (tenant_id, id, version) in (
-        select tenant_id, id, version from orchestration_versions
-        where tenant_id in (select tenant_id from deleting) limit ${BATCH})
-      returning 1
+      ${someOf(sql, sql`orchestration_versions`, sql`tenant_id, id, version`)}
     ), deleted_orchestrations as (
       delete from orchestrations where tenant_id in (select tenant_id from deleting) returning 1
     ), deleted_agents as (delete from agents where tenant_id in (select tenant_id from deleting) returning 1
@@ -68,39 +57,24 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
     ), deleted_sessions as (
       delete from chat_sessions where session_id in (select session_id from doomed_sessions) returning 1
     ), deleted_holders as (
-      delete from singleton_holders where (tenant_id, singleton_key) in (
-        select tenant_id, singleton_key from singleton_holders
-        where tenant_id in (select tenant_id from deleting) limit ${BATCH})
-      returning 1
+      ${someOf(sql, sql`singleton_holders`, sql`tenant_id, singleton_key`)}
     ), deleted_batches as (
-      delete from batches where batch_id in (
-        select batch_id from batches where tenant_id in (select tenant_id from deleting) limit ${BATCH})
-      returning 1
+      ${someOf(sql, sql`batches`, sql`batch_id`)}
     ), deleted_schedules as (
       delete from schedules where tenant_id in (select tenant_id from deleting) returning 1
     ), deleted_ticks as (
-      delete from schedule_ticks where (tenant_id, schedule_id, tick_at) in (
-        select tenant_id, schedule_id, tick_at from schedule_ticks
-        where tenant_id in (select tenant_id from deleting) limit ${BATCH})
-      returning 1
+      ${someOf(sql, sql`schedule_ticks`, sql`tenant_id, schedule_id, tick_at`)}
     ), deleted_triggers as (
       delete from triggers where tenant_id in (select tenant_id from deleting) returning 1
     ), deleted_uploads as (
-      delete from uploads where upload_id in (
-        select upload_id from uploads where tenant_id in (select tenant_id from deleting) limit ${BATCH})
-      returning 1
+      ${someOf(sql, sql`uploads`, sql`upload_id`)}
     ), deleted_budgets as (
       delete from budgets where tenant_id in (select tenant_id from deleting) returning 1
     ), deleted_segments as (
       -- Their objects are below the tenant's prefix.
-      delete from journal_segments where segment_id in (
-        select segment_id from journal_segments where tenant_id in (select tenant_id from deleting) limit ${BATCH})
-      returning 1
+      ${someOf(sql, sql`journal_segments`, sql`segment_id`)}
     ), dequeued_journals as (
-      delete from journals_to_archive where (tenant_id, ended_at, run_id) in (
-        select tenant_id, ended_at, run_id from journals_to_archive
-        where tenant_id in (select tenant_id from deleting) limit ${BATCH})
-      returning 1
+      ${someOf(sql, sql`journals_to_archive`, sql`tenant_id, ended_at, run_id`)}
     ), deleted_answers as (
       delete from kept_answers where tenant_id in (select tenant_id from deleting) returning 1
     ), deleted_keys as (
@@ -128,4 +102,12 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
     )
     select deleted::int from counted`;
   return (row?.deleted ?? 0) > 0;
+}
+
+/** Deletes a batch of the rows of a table with this key that belong to the tenants of the CTE `deleting`. Returns a row for each. */
+function someOf(sql: Sql, table: PendingQuery<Row[]>, key: PendingQuery<Row[]>): PendingQuery<Row[]> {
+  return sql`
+      delete from ${table} where (${key}) in (
+        select ${key} from ${table} where tenant_id in (select tenant_id from deleting) limit ${BATCH})
+      returning 1`;
 }

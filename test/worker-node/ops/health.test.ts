@@ -59,7 +59,7 @@ test.each([
 ])(
   "a worker %s: readyz says whether it can work, health whether all is well",
   async (_case, more, ready, healthy) => {
-    const metrics = { text: async () => "", contentType: "text/plain", token: undefined };
+    const metrics = { text: async () => "", contentType: "text/plain", token: () => undefined };
     server = await serveHealth(0, async () => ({ ...HEALTH, ...more }), metrics);
     const get = (path: string) => fetch(`http://127.0.0.1:${portOf(server)}${path}`);
     expect([(await get("/readyz")).status, (await get("/health")).status]).toEqual([ready, healthy]);
