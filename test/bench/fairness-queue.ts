@@ -1,5 +1,5 @@
 /**
- * `npm run bench:fairness`: what a tenant notices of another one's flood, and how exact weights are. The workers here claim from
+ * What a tenant notices of another one's flood, and how exact weights are, at the queue alone. The workers here claim from
  * a real queue with the slots of real workers, wait on its markers, and hold each run for a time; nothing else is executed,
  * so the figures are those of the queue.
  */
@@ -14,15 +14,13 @@ import { Queue } from "../../shared/queue/queue.ts";
 import { scriptCommands } from "../../worker-node/clients/redis.ts";
 import { START_MS, job, limits } from "../shared/queue/fixture.ts";
 import { makeQuotaReady } from "../shared/queue/rebuild-shard.ts";
+import { FLOOD, MOST_RISE_MS, check, p99, report } from "./fairness-report.ts";
 import { QueueWorker } from "./queue-worker.ts";
-import { quantile } from "./stats.ts";
 
 const RUN_LANES = ["interactive", "default", "bulk"] as const;
-const FLOOD = 100_000;
 const PICKUPS = 400;
 const PICKUP_EVERY_MS = 25;
-/** The most that the p99 of a quiet tenant's pickup may rise, and the most that shares may differ from weights. */
-const MOST_RISE_MS = 50;
+/** The most that shares may differ from weights. */
 const MOST_ERROR = 0.05;
 
 type Spread = (n: number) => { lane?: Lane; score?: number };
@@ -121,19 +119,4 @@ async function shares(weights: readonly number[]): Promise<number[]> {
   await sleep(8_000);
   await Promise.all(workers.map((worker) => worker.stop()));
   return [...started.values()];
-}
-
-function p99(samples: readonly number[]): number {
-  return quantile(samples, 0.99);
-}
-
-function report(what: string, samples: readonly number[]): void {
-  console.log(`${what}: p50 ${quantile(samples, 0.5).toFixed(1)} ms, p99 ${p99(samples).toFixed(1)} ms`);
-}
-
-function check(what: string, figure: number, most: number, unit: string): void {
-  console.log(`${what}: ${figure.toFixed(3)} ${unit} (at most ${most})`);
-  if (figure <= most) return;
-  console.error(`broken: ${what} is ${figure.toFixed(3)}, and may be at most ${most}`);
-  process.exitCode = 1;
 }

@@ -12,6 +12,7 @@ const Facts = z.object({
   api_key: z.string(),
   edge_pid: z.number(),
   redis_pid: z.number(),
+  redis_url: z.string(),
   redis_rest_pid: z.number(),
   postgres_url: z.string(),
   postgres_pid: z.number(),

@@ -1,0 +1,64 @@
+/** Each limit of a tenant against 50 clients while a process of the system is killed, or Redis is emptied. */
+import { Redis } from "ioredis";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { pace, until } from "../services/waiting.ts";
+import { LIMITS } from "./limit-rows.ts";
+import { startFlooded, type FloodedSystem } from "./limits-fixture.ts";
+
+let flooded: FloodedSystem;
+beforeAll(async () => {
+  flooded = await startFlooded(true);
+}, 180_000);
+afterAll(() => flooded.stop());
+
+const facts = () => flooded.system.facts;
+
+/** What happens in the middle of a flood. */
+const faults: Record<string, () => Promise<void>> = {
+  "both workers are killed": async () => {
+    for (const { pid } of facts().workers) process.kill(pid, "SIGKILL");
+  },
+  "the edge is killed": async () => {
+    process.kill(facts().edge_pid, "SIGKILL");
+  },
+  "Redis is emptied": async () => {
+    const redis = new Redis(facts().redis_url, { protocol: 2 });
+    await redis.flushall();
+    redis.disconnect();
+  },
+};
+
+describe.each(LIMITS)("%s", (name) => {
+  test.each(Object.entries(faults))(
+    "is not passed while %s, and everything is given back",
+    async (what, fault) => {
+      const row = flooded.rowOf(name);
+      const tenant = `t-${LIMITS.indexOf(name)}-${Object.keys(faults).indexOf(what)}`;
+      await row.prepare(tenant);
+      const flooding = row.flood(tenant);
+      // The middle of the flood, on a machine of any speed: some of the fifty have their answers.
+      await pace(300);
+      await fault();
+      expect(await flooding).toBeLessThanOrEqual(row.most);
+      await row.settle(tenant);
+      await calm();
+
+      // The whole limit can be used again, and still no more.
+      const used = await row.flood(tenant);
+      expect(used).toBeLessThanOrEqual(row.most);
+      expect(used).toBeGreaterThanOrEqual(row.least);
+      await row.settle(tenant);
+    },
+    300_000,
+  );
+});
+
+/** Waits until the system is whole again. */
+async function calm(): Promise<void> {
+  await until("the system is healthy", async () => {
+    const { api_base } = facts();
+    const health = await fetch(`${api_base}/health`).catch(() => null);
+    const state: unknown = await health?.json();
+    return typeof state === "object" && state !== null && "status" in state && state.status === "ok";
+  });
+}
