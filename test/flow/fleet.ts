@@ -16,6 +16,7 @@ import type { RunRow } from "../../shared/store/runs/read-runs.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { freshDatabase, startRedis } from "../services/services.ts";
+import { linesOf } from "../../shared/events/lines.ts";
 import { spawnWorker } from "../services/worker-process.ts";
 import type { Timing, WorkerProcess } from "../services/worker-process.ts";
 import { until } from "../services/waiting.ts";
@@ -59,7 +60,11 @@ export async function startFleet(timing: Timing = "short") {
 
     async startWorker(id: string, env: Record<string, string> = {}): Promise<WorkerProcess> {
       const stores = { REDIS_URL: redisService.url, SCALE_POSTGRES_URL: databaseUrl };
-      const worker = spawnWorker(id, { ...stores, WORKER_HEALTH_PORT: "0", ...env }, timing);
+      const worker = spawnWorker(
+        id,
+        { ...stores, WORKER_HEALTH_PORT: "0", SHORT_EVENT_LINES: "1", ...env },
+        timing,
+      );
       workers.push(worker);
       await worker.untilLogged("worker.ready");
       return worker;
@@ -125,7 +130,7 @@ export async function startFleet(timing: Timing = "short") {
         { events: string }[]
       >`select events from journal where run_id = ${run} order by seq`;
       const Event = z.object({ type: z.string() }).loose();
-      return rows.flatMap((row) => row.events.split("\n").map((line) => Event.parse(JSON.parse(line))));
+      return rows.flatMap((row) => linesOf(row.events).map((line) => Event.parse(JSON.parse(line))));
     },
 
     /** All that the workers have logged. */
