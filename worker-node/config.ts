@@ -80,6 +80,10 @@ const Env = RedisEnv.extend({
     .enum(["0", "1"], "ENABLE_TENANT_ISOLATION must be 0 or 1")
     .default("1")
     .transform((value) => value === "1"),
+  SHORT_EVENT_LINES: z
+    .enum(["0", "1"], "SHORT_EVENT_LINES must be 0 or 1")
+    .default("0")
+    .transform((value) => value === "1"),
   MODEL_TIMEOUT_SECONDS: whole("MODEL_TIMEOUT_SECONDS", 1, 3_600, 180),
   TOOL_TIMEOUT_SECONDS: whole("TOOL_TIMEOUT_SECONDS", 1, 3_600, 30),
   SMTP_URL: z

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { RunId } from "../../shared/contracts/ids.ts";
-import { eventId, eventJson } from "../../shared/events/lines.ts";
+import { eventId, eventJson, linesOf } from "../../shared/events/lines.ts";
 import type { EntryLines } from "../../shared/events/lines.ts";
 
 /** An event as clients see it. */
@@ -21,7 +21,7 @@ export const ListedEvents = z.object({
 /** The events of an entry of a run's journal. */
 export function eventsOf(run: RunId, entry: EntryLines): ListedEvent[] {
   const first = entry.seq - entry.events_n + 1;
-  return entry.events.split("\n").map((line, i) => ({
+  return linesOf(entry.events).map((line, i) => ({
     id: eventId(run, first + i),
     event: Event.parse(JSON.parse(eventJson(run, first + i, line))),
   }));

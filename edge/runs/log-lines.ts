@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { RunId } from "../../shared/contracts/ids.ts";
-import { eventJson } from "../../shared/events/lines.ts";
+import { eventJson, linesOf } from "../../shared/events/lines.ts";
 import type { EntryLines } from "../../shared/events/lines.ts";
 
 export type LogFormat = "text" | "ndjson";
@@ -10,8 +10,7 @@ const Event = z.looseObject({ type: z.string(), ts: z.string() });
 /** The lines of an entry's events in the log of a run. */
 export function logLinesOf(run: RunId, entry: EntryLines, format: LogFormat): string {
   const first = entry.seq - entry.events_n + 1;
-  return entry.events
-    .split("\n")
+  return linesOf(entry.events)
     .map((line, i) => {
       const json = eventJson(run, first + i, line);
       return format === "ndjson" ? `${json}\n` : textLineOf(json);

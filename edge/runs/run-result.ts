@@ -2,6 +2,7 @@ import { z } from "zod";
 import { AnsweredBy } from "../../shared/contracts/approval.ts";
 import type { Checkpoint } from "../../shared/contracts/journal-entry.ts";
 import { JsonRecord, JsonValue } from "../../shared/contracts/json.ts";
+import { linesOf } from "../../shared/events/lines.ts";
 import { countedEntries } from "../../shared/journal/fold.ts";
 import type { ReadStored } from "../../shared/journal/fold.ts";
 import { recordOf } from "../../shared/journal/records.ts";
@@ -73,7 +74,7 @@ const Complete = z.object({
 /** The state at the end, from the event of the last entry: only this event also holds the state that the run started with. */
 async function finalState(stores: JournalStores, row: RunRow) {
   const [last] = await readRunEntries(stores, row.run_id, row.event_seq - 1, 1);
-  for (const line of last?.events.split("\n") ?? []) {
+  for (const line of last ? linesOf(last.events) : []) {
     const complete = Complete.safeParse(JSON.parse(line));
     if (complete.success) return complete.data.final_state;
   }

@@ -1,4 +1,4 @@
-import { eventJson } from "../../shared/events/lines.ts";
+import { eventJson, linesOf } from "../../shared/events/lines.ts";
 import type { TimedEntry } from "../../shared/store/journal/read-journal.ts";
 import { isDatabaseUnreachable } from "../../shared/store/unreachable.ts";
 import { LATE_COMMIT_MS, SCAN_OVERLAP_MS } from "../../shared/timing.ts";
@@ -232,8 +232,7 @@ function nameOf({ run_id, seq }: TimedEntry): string {
 
 /** The frames of an entry as in its run's own stream, except for the id, which is the time of the entry. */
 function framesOf({ run_id, seq, events_n, events, at_us }: TimedEntry): string {
-  return events
-    .split("\n")
+  return linesOf(events)
     .map((line, i) => `id: ${at_us}\ndata: ${eventJson(run_id, seq - events_n + 1 + i, line)}\n\n`)
     .join("");
 }

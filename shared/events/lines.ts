@@ -6,7 +6,7 @@ import type { RunEvent } from "../contracts/event.ts";
 export type EntryLines = { seq: number; events_n: number; events: string };
 
 /**
- * Returns an event as it is stored: one line of JSON, without `run_id` and `seq`, because `seq` is known at the
+ * Returns an event as a line of JSON, without `run_id` and `seq`, because `seq` is known at the
  * commit.
  *
  * `ts` is from the writer's clock; nothing is ordered by it.
@@ -29,6 +29,44 @@ function lineEnd(ts: Date, correlationId: string): string {
   return `,"ts":"${ts.toISOString()}","correlation_id":${JSON.stringify(correlationId)}}`;
 }
 
+/** The lines of events of one entry as it is stored. */
+export function joinLines(lines: readonly string[], { short }: { short: boolean }): string {
+  return (short ? shortened(lines) : lines).join("\n");
+}
+
+/**
+ * Lines whose `ts` and `correlation_id` are those of the next line do not repeat them: they end with a comma in their place. So the
+ * last line of an entry is always complete, and lines that are joined from several entries are read like those of one.
+ */
+function shortened(lines: readonly string[]): string[] {
+  const short = [...lines];
+  let end = "";
+  for (let at = lines.length - 1; at >= 0; at--) {
+    const line = lines[at] ?? "";
+    if (end !== "" && line.endsWith(end)) short[at] = `${line.slice(0, -end.length)},`;
+    else end = endOf(line);
+  }
+  return short;
+}
+
+/** The lines of stored events, each complete: text from versions that repeat `ts` and `correlation_id` stays as it is. */
+export function linesOf(events: string): string[] {
+  const lines = events.split("\n");
+  if (!events.includes(",\n")) return lines;
+  let end = "";
+  for (let at = lines.length - 1; at >= 0; at--) {
+    const line = lines[at] ?? "";
+    if (line.endsWith(",")) lines[at] = line.slice(0, -1) + end;
+    else end = endOf(line);
+  }
+  return lines;
+}
+
+/** What `lineEnd` has written: no string of JSON holds an unescaped quote, and it comes after every field. */
+function endOf(line: string): string {
+  return line.slice(line.lastIndexOf(',"ts":"'));
+}
+
 /** The id of a run's event number `seq`. It is the same for every viewer and never changes. */
 export function eventId(run: RunId, seq: number): string {
   return `${baseOf(run)}-${seq}`;
@@ -44,7 +82,7 @@ export function frames(run: RunId, entry: EntryLines, from = 1): string {
   const base = baseOf(run);
   let text = "";
   let seq = entry.seq - entry.events_n;
-  for (const line of entry.events.split("\n")) {
+  for (const line of linesOf(entry.events)) {
     seq += 1;
     if (seq >= from) text += `id: ${base}-${seq}\ndata: ${eventJson(run, seq, line)}\n\n`;
   }

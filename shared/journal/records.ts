@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { RunEvent } from "../contracts/event.ts";
+import { linesOf } from "../events/lines.ts";
 import {
   Checkpoint,
   EndRecord,
@@ -63,7 +64,7 @@ function readResult(json: unknown, events: string): Checkpoint {
   const checkpoint = Checkpoint.parse(json);
   const shown = Object.entries(set_from);
   if (shown.length === 0) return checkpoint;
-  const lines = events.split("\n");
+  const lines = linesOf(events);
   const values = shown.map(([key, { line, field }]) => {
     const event = z.record(z.string(), z.unknown()).parse(JSON.parse(lines.at(-line) ?? "null"));
     return [key, JsonValue.parse(event[field])] as const;

@@ -4,6 +4,7 @@ import { LiveFeed } from "../../edge/streaming/relay-shard.ts";
 import { Relay, RELAY_TIMING } from "../../edge/streaming/relay.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
+import { linesOf } from "../../shared/events/lines.ts";
 import { keys } from "../../shared/keys.ts";
 import { viewerPage } from "../services/journal-pages.ts";
 import { readPositions } from "../../shared/store/runs/read-runs.ts";
@@ -56,7 +57,7 @@ export async function startApi(
     workers,
     async startWorker(id, env = {}, timing = "short") {
       const stores = { REDIS_URL: app.stores.service.url, SCALE_POSTGRES_URL: app.stores.postgresUrl };
-      const variables = { ...stores, WORKER_HEALTH_PORT: "0", MASTER_KEY, ...env };
+      const variables = { ...stores, WORKER_HEALTH_PORT: "0", SHORT_EVENT_LINES: "1", MASTER_KEY, ...env };
       const worker = spawnWorker(id, variables, await builtWorker(timing));
       workers.push(worker);
       await worker.untilLogged("worker.ready");
@@ -130,6 +131,6 @@ export class RelayViewers {
 /** How many events of this type the journal of a run holds. */
 export async function count(api: FlowApi, run: string, type: string): Promise<number> {
   const rows = await api.stores.sql<{ events: string }[]>`select events from journal where run_id = ${run}`;
-  const lines = rows.flatMap((row) => row.events.split("\n"));
+  const lines = rows.flatMap((row) => linesOf(row.events));
   return lines.filter((line) => line.startsWith(`{"type":"${type}"`)).length;
 }

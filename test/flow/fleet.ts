@@ -17,6 +17,7 @@ import { connectionOptions } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { freshDatabase, startRedis } from "../services/services.ts";
 import { builtWorker } from "../services/built-worker.ts";
+import { linesOf } from "../../shared/events/lines.ts";
 import { spawnWorker } from "../services/worker-process.ts";
 import type { Timing, WorkerProcess } from "../services/worker-process.ts";
 import { until } from "../services/waiting.ts";
@@ -68,7 +69,7 @@ export async function startFleet(
     async startWorker(id: string, env: Record<string, string> = {}): Promise<WorkerProcess> {
       const stores = { REDIS_URL: redisService.url, SCALE_POSTGRES_URL: databaseUrl };
       const program = await programOf(timing);
-      const worker = spawnWorker(id, { ...stores, WORKER_HEALTH_PORT: "0", ...env }, program);
+      const worker = spawnWorker(id, { ...stores, WORKER_HEALTH_PORT: "0", SHORT_EVENT_LINES: "1", ...env }, program);
       workers.push(worker);
       await worker.untilLogged("worker.ready");
       return worker;
@@ -134,7 +135,7 @@ export async function startFleet(
         { events: string }[]
       >`select events from journal where run_id = ${run} order by seq`;
       const Event = z.object({ type: z.string() }).loose();
-      return rows.flatMap((row) => row.events.split("\n").map((line) => Event.parse(JSON.parse(line))));
+      return rows.flatMap((row) => linesOf(row.events).map((line) => Event.parse(JSON.parse(line))));
     },
 
     /** All that the workers have logged. */

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
+import { linesOf } from "../../shared/events/lines.ts";
 import { stepPath } from "../../shared/journal/track.ts";
 import { inTrack, namesOf } from "../engine/events.ts";
 import type { ModelAnswer, ModelRequest, Models } from "../engine/ports.ts";
@@ -24,7 +25,7 @@ const TextEvent = z.object({
 export function cutTextsOf(lines: string, path: string): string[] {
   const texts: string[] = [];
   let text = "";
-  for (const line of lines.split("\n").filter((each) => each !== "")) {
+  for (const line of linesOf(lines).filter((each) => each !== "")) {
     const event = TextEvent.parse(JSON.parse(line));
     if ((event.path ?? event.orch_step_id) !== path) continue;
     if (event.type === "llm_restart") texts.push(text);

@@ -286,6 +286,9 @@ export class EndedRuns {
   }
 
   async finishAll(): Promise<void> {
+    // A call that is planned must not keep a worker alive that has stopped.
+    for (const { timer } of this.#timers.values()) clearTimeout(timer);
+    this.#timers.clear();
     await Promise.all(Array.from(this.#byShard.keys(), (shard) => this.#finish(shard)));
   }
 

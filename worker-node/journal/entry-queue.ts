@@ -1,3 +1,4 @@
+import { joinLines } from "../../shared/events/lines.ts";
 import type { EarlierResult, EntryContent } from "../../shared/store/journal/new-entry.ts";
 import type { Stop } from "../execution/stop.ts";
 
@@ -91,17 +92,20 @@ function bytesOf({ content, pending, lines }: Appended): number {
   return [...pending, ...lines].reduce((sum, line) => sum + line.length, output);
 }
 
+/** `short`: lines do not repeat what the next one has (docs/protocol.md 5.33). */
+export type LineFormat = { short: boolean };
+
 /** Entries as the earlier results of the entry that they are committed with. */
-export function earlierResults(appended: readonly Appended[]): EarlierResult[] {
+export function earlierResults(appended: readonly Appended[], lines: LineFormat): EarlierResult[] {
   return appended.flatMap((each) => {
     if (each.content.kind !== "step") return [];
     const { kind, step_path, visit, output } = each.content;
-    return [{ kind, step_path, visit, output, ...linesOf(each) }];
+    return [{ kind, step_path, visit, output, ...storedLines(each, lines) }];
   });
 }
 
 /** The event lines of an entry as it is stored. */
-export function linesOf({ pending, lines }: Pick<Appended, "pending" | "lines">) {
+export function storedLines({ pending, lines }: Pick<Appended, "pending" | "lines">, format: LineFormat) {
   const all = [...pending, ...lines];
-  return { events: all.join("\n"), events_n: all.length };
+  return { events: joinLines(all, format), events_n: all.length };
 }

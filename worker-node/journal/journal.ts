@@ -6,7 +6,7 @@ import { eventCountOf, writtenBy } from "../../shared/store/journal/new-entry.ts
 import type { NewEntry } from "../../shared/store/journal/new-entry.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { judgeStatement } from "../clients/sqlstate.ts";
-import type { Outcome } from "./entry-queue.ts";
+import type { LineFormat, Outcome } from "./entry-queue.ts";
 import { RunLog } from "./run-log.ts";
 import type { LoggedRun } from "./run-log.ts";
 
@@ -31,14 +31,21 @@ export class Journal {
   readonly #owner: Incarnation;
   readonly #store: StateStore;
   readonly #publish: (entries: LiveEntry[]) => void;
+  readonly #lines: LineFormat;
   readonly #ready = new Set<RunLog>();
   #flushing = 0;
   #lastFlushMs = 0;
 
-  constructor(owner: Incarnation, store: StateStore, publish: (entries: LiveEntry[]) => void) {
+  constructor(
+    owner: Incarnation,
+    store: StateStore,
+    publish: (entries: LiveEntry[]) => void,
+    lines: LineFormat = { short: false },
+  ) {
     this.#owner = owner;
     this.#store = store;
     this.#publish = publish;
+    this.#lines = lines;
   }
 
   /** The log of a run that this worker executes. It aborts `stop` when the run is cancelled or another worker moves it. */
@@ -48,6 +55,7 @@ export class Journal {
       stop,
       schedule: (runLog) => this.#schedule(runLog),
       lastFlushMs: () => this.#lastFlushMs,
+      lines: this.#lines,
     });
   }
 

@@ -10,8 +10,8 @@ import type { LiveEntry } from "../../shared/events/live.ts";
 import { eventCountOf, writtenBy } from "../../shared/store/journal/new-entry.ts";
 import type { EntryContent, NewEntry } from "../../shared/store/journal/new-entry.ts";
 import { Stop } from "../execution/stop.ts";
-import { EntryQueue, earlierResults, linesOf } from "./entry-queue.ts";
-import type { Appended, AppendOutcome, Outcome } from "./entry-queue.ts";
+import { EntryQueue, earlierResults, storedLines } from "./entry-queue.ts";
+import type { Appended, AppendOutcome, LineFormat, Outcome } from "./entry-queue.ts";
 import { PendingEvents } from "./pending-events.ts";
 
 const CHECKPOINT: RunEvent = { type: "checkpoint" };
@@ -44,6 +44,7 @@ type LogParts = {
   schedule(log: RunLog): void;
   /** How long the worker's last flush took. */
   lastFlushMs(): number;
+  lines: LineFormat;
 };
 
 /**
@@ -178,8 +179,8 @@ export class RunLog {
       ? {
           ...last.content,
           ...this.#fence(),
-          ...linesOf(last),
-          earlier: earlierResults(appended.slice(0, -1)),
+          ...storedLines(last, this.#parts.lines),
+          earlier: earlierResults(appended.slice(0, -1), this.#parts.lines),
         }
       : this.#noteOf(this.#pending.take());
     this.#inFlight = { entry, appended };
@@ -188,7 +189,8 @@ export class RunLog {
 
   #noteOf(lines: string[]): NewEntry {
     const content = { step_path: this.#currentStep, deadline_ms: this.#deadlineMs(this.#noteDeadlineMs) };
-    return { kind: "note", ...content, ...this.#fence(), ...linesOf({ pending: [], lines }), earlier: [] };
+    const stored = storedLines({ pending: [], lines }, this.#parts.lines);
+    return { kind: "note", ...content, ...this.#fence(), ...stored, earlier: [] };
   }
 
   #fence() {

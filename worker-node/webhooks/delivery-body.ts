@@ -3,6 +3,7 @@ import { ToolCalls } from "../../shared/contracts/chat.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import { RunError } from "../../shared/contracts/run.ts";
 import { TEST_TYPE } from "../../shared/contracts/webhook.ts";
+import { linesOf } from "../../shared/events/lines.ts";
 import type { DueDelivery } from "../../shared/store/webhooks/claim-deliveries.ts";
 
 const questionFields = {
@@ -42,7 +43,7 @@ export function bodyOf(delivery: DueDelivery, events: string | null): string {
   if (delivery.type === TEST_TYPE) return testBodyOf(delivery);
   if (delivery.turn !== null) return turnBodyOf(delivery, delivery.turn, events);
   const { type, run_id, orchestration_id, tenant_id, status, error } = delivery;
-  const snapshot = (events?.split("\n") ?? []).flatMap((line): DeliverySnapshot[] => {
+  const snapshot = (events === null ? [] : linesOf(events)).flatMap((line): DeliverySnapshot[] => {
     const parsed = DeliverySnapshot.safeParse(JSON.parse(line));
     return parsed.success ? [parsed.data] : [];
   });
@@ -124,7 +125,7 @@ const Correlated = z.object({ correlation_id: z.string() });
 
 /** Every event line has the correlation id of its run. */
 function correlationOf(events: string | null): string | null {
-  const line = events?.split("\n", 1)[0];
+  const line = events === null ? undefined : linesOf(events).at(-1);
   return line === undefined ? null : (Correlated.safeParse(JSON.parse(line)).data?.correlation_id ?? null);
 }
 

@@ -5,6 +5,7 @@ import type { SessionId } from "../../contracts/ids.ts";
 import { ToolCalls } from "../../contracts/chat.ts";
 import type { ChatHistory, ChatReply, Summary } from "../../contracts/chat.ts";
 import { addDeltas, onlyText } from "../../events/delta-text.ts";
+import { linesOf } from "../../events/lines.ts";
 import { pgArray } from "../sql.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
 
@@ -91,7 +92,7 @@ export async function readTurnText(sql: Sql, run: RunId): Promise<string> {
         where run_id = ${run} and (events like '%"llm_delta"%' or events like '%"step_retry"%')
         order by seq desc limit ${MAX_TEXT_ENTRIES}) newest) j
     where bytes <= ${MAX_TEXT_BYTES} order by seq`;
-  const lines = rows.flatMap(({ events }) => events.split("\n"));
+  const lines = rows.flatMap(({ events }) => linesOf(events));
   return onlyText(addDeltas(lines.map((line) => Line.parse(JSON.parse(line)))));
 }
 

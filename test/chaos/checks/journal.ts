@@ -1,6 +1,7 @@
 /** The journal of every run: no gap, no second result, one end a life, and charges equal to the usage. */
 import { z } from "zod";
 import { Checkpoint, EndRecord, RewindRecord } from "../../../shared/contracts/journal-entry.ts";
+import { linesOf as completeLines } from "../../../shared/events/lines.ts";
 import type { Evidence, JournalRow } from "../evidence.ts";
 import { broken } from "./violation.ts";
 import type { Violation } from "./violation.ts";
@@ -66,7 +67,7 @@ const Line = z.looseObject({
 });
 
 function linesOf(entry: JournalRow): z.infer<typeof Line>[] {
-  return entry.events.split("\n").map((line) => Line.parse(JSON.parse(line)));
+  return completeLines(entry.events).map((line) => Line.parse(JSON.parse(line)));
 }
 
 function oneOwnerAnAttempt(run: string, entries: JournalRow[]): Violation[] {

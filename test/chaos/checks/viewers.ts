@@ -1,4 +1,5 @@
 /** Viewers receive the journal, byte for byte, whenever they join and however often they lose their connection. */
+import { linesOf } from "../../../shared/events/lines.ts";
 import type { Evidence, JournalRow, Viewing } from "../evidence.ts";
 import { broken } from "./violation.ts";
 import type { Violation } from "./violation.ts";
@@ -34,7 +35,7 @@ function compare({ frames, complete }: Viewing, journal: Viewing["frames"]): str
 function framesOf(run: string, entries: JournalRow[]): Viewing["frames"] {
   const base = run.slice(-13);
   return entries
-    .flatMap(({ events }) => events.split("\n"))
+    .flatMap(({ events }) => linesOf(events))
     .map((line, i) => ({
       id: `${base}-${i + 1}`,
       data: `{"run_id":"${run}","seq":${i + 1},${line.slice(1)}`,

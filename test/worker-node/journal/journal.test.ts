@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, test } from "vitest";
 import { newIncarnation } from "../../../shared/contracts/ids.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import type { RunEvent } from "../../../shared/contracts/event.ts";
+import { linesOf } from "../../../shared/events/lines.ts";
 import type { LiveEntry } from "../../../shared/events/live.ts";
 import { Stop } from "../../../worker-node/execution/stop.ts";
 import type { Outcome } from "../../../worker-node/journal/entry-queue.ts";
@@ -83,6 +84,19 @@ async function outcomeOf(append: Promise<Outcome>): Promise<Outcome> {
     throw error;
   });
 }
+
+// Fails when events that waited for a result get its time, and when a viewer gets other lines than the journal.
+test("short lines are those of the same events", async () => {
+  journal = new Journal(owner, store.store, (entries) => live.push(...entries), { short: true });
+  const log = open();
+  log.note([thought, thought]);
+  await log.append({ ...step, events: [thought, thought] });
+  const stored = store.entriesOf(log.run).map(({ events }) => events);
+  expect(stored.join("\n")).toContain(",\n");
+  expect(live.map(({ events }) => events)).toEqual(stored);
+  for (const line of stored.flatMap(linesOf))
+    expect(JSON.parse(line)).toMatchObject({ ...thought, ts: expect.any(String) });
+});
 
 describe("a flush", () => {
   test("takes the entries that arrived during the flush before it, one for each run", async () => {
