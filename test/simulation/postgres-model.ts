@@ -617,6 +617,10 @@ export class PostgresModel implements Statements {
     return false;
   }
 
+  readMailSender(): Answer<"readMailSender"> {
+    return null;
+  }
+
   claimMails(): Answer<"claimMails"> {
     return { mails: [], after: "" };
   }

@@ -28,6 +28,8 @@ export const FIELDS: Record<string, readonly Json[]> = {
   description: ["Researches a topic and writes about it"],
   detail: ["Not valid: priority."],
   duration_seconds: [8.02],
+  smtp_from: ["Shop <mail@example.com>"],
+  smtp_url: ["smtp://user:password@smtp.example.com:587"],
   email: ["dana@example.com"],
   error_message: ["The model refused the request."],
   ended_at: [null],
@@ -180,6 +182,7 @@ export const COMPONENTS: Record<string, Json> = {
   TestRedis: {},
   TestPostgres: {},
   TestS3: {},
+  TestSmtp: {},
   Step: STEP,
   Orchestration: {
     id: "content-pipeline",
