@@ -23,7 +23,7 @@ export const FIELDS: Record<string, readonly Json[]> = {
   cron: ["0 3 * * 1-5"],
   current_step_id: ["step_write"],
   current_step_path: ["step_write"],
-  cursor: ["run_2483e1773407_1780499750067.12", RUN, "eyJhdCI6MX0"],
+  cursor: ["run_2483e1773407_1780499750067.12", RUN, "eyJhdCI6MX0", "<4f2c9d61b80a35e7@example.com>"],
   definition_version: [3],
   description: ["Researches a topic and writes about it"],
   detail: ["Not valid: priority."],

@@ -255,7 +255,9 @@ describe("a task that an agent gives to another one", () => {
       expect(await run(step(fields), second.context)).toMatchObject({ response: "Owls." });
       expect(second.children).toMatchObject([{ call: "tool.1.1" }]);
       expect(second.toolCalls).toEqual([]);
-      expect(second.modelCalls.at(-1)?.messages.at(-1)).toMatchObject({ role: "tool", content: "two owls" });
+      expect(second.modelCalls.at(-1)?.messages).toContainEqual(
+        expect.objectContaining({ role: "tool", content: "two owls" }),
+      );
       expect(second.committedTurns.flatMap(({ usage }) => usage)).toContainEqual(ofChild);
       const published = [...first.noted, ...second.noted].filter(({ type }) => type === "tool_execution");
       expect(published).toMatchObject([{ tool_name: "delegate_to_agent" }, { tool_name: "save" }]);

@@ -21,7 +21,7 @@ import { MASTER_KEY } from "../../edge/test-stores.ts";
 import { MailServer } from "./mail-server.ts";
 
 const server = new MailServer();
-const ofAcme = new MailServer();
+const ownServer = new MailServer();
 const masterKey = masterKeySchema().parse(MASTER_KEY);
 let store: Store;
 let senders: MailSender[] = [];
@@ -29,17 +29,17 @@ let queued = 0;
 beforeAll(async () => {
   store = await openStore();
   await saveEmptyOrchestration(store.sql, globex, "orch");
-  await Promise.all([server.start(), ofAcme.start()]);
+  await Promise.all([server.start(), ownServer.start()]);
 }, 60_000);
 afterAll(async () => {
   server.stop();
-  ofAcme.stop();
+  ownServer.stop();
   await store.close();
 });
 beforeEach(async () => {
   await store.sql`truncate mails, mail_servers`;
   server.reset();
-  ofAcme.reset();
+  ownServer.reset();
   senders = [];
 });
 afterEach(async () => {
@@ -223,7 +223,7 @@ describe("a queued mail", () => {
 });
 
 describe("a tenant with a mail server of its own", () => {
-  const own = async (url = ofAcme.url, sealedFor = mailServerPlace(acme)) =>
+  const own = async (url = ownServer.url, sealedFor = mailServerPlace(acme)) =>
     saveMailServer(store.sql, acme, await seal(masterKey, url, sealedFor), "Acme <post@acme.example>");
 
   test("sends its mails through it and from its sender, another tenant through the operator's", async () => {
@@ -232,7 +232,7 @@ describe("a tenant with a mail server of its own", () => {
     startSender();
     await untilRow(acmes, { outcome: "sent" });
     await untilRow(others, { outcome: "sent" });
-    expect(ofAcme.messages).toEqual([expect.stringContaining("From: Acme <post@acme.example>")]);
+    expect(ownServer.messages).toEqual([expect.stringContaining("From: Acme <post@acme.example>")]);
     expect(server.messages).toEqual([expect.stringContaining("From: Shop <shop@example.org>")]);
   });
 
@@ -250,7 +250,7 @@ describe("a tenant with a mail server of its own", () => {
     const id = await queue(await runOf(acme));
     startSender();
     await untilRow(id, { outcome: "sent" });
-    expect([ofAcme.messages.length, server.messages.length]).toEqual([0, 1]);
+    expect([ownServer.messages.length, server.messages.length]).toEqual([0, 1]);
   });
 
   // Fails when a server that is silent takes the slots of all tenants.
@@ -275,23 +275,23 @@ describe("a tenant with a mail server of its own", () => {
     const id = await queue(await runOf(acme));
     startSender({}, { egress: createEgress("") });
     await untilRow(id, { outcome: "rejected", last_error: expect.stringContaining("egress_blocked") });
-    expect(ofAcme.received).toEqual([]);
+    expect(ownServer.received).toEqual([]);
   });
 
   test("whose URL does not open here leaves the mail to another worker", async () => {
-    await own(ofAcme.url, mailServerPlace(globex));
+    await own(ownServer.url, mailServerPlace(globex));
     const id = await queue(await runOf(acme));
     startSender();
     const last_error = expect.stringContaining("smtp_sealed");
     await untilRow(id, { outcome: null, failures: 0, sending: false, last_error });
-    expect([...ofAcme.received, ...server.received]).toEqual([]);
+    expect([...ownServer.received, ...server.received]).toEqual([]);
   });
 
   // Fails when a server that quotes what it was sent writes the password into the list of mails.
   test("does not see its password in an error", async () => {
     await own();
     const login = Buffer.from("sesame").toString("base64");
-    ofAcme.replies = { MAIL: `550 no mail of sesame ${login}` };
+    ownServer.replies = { MAIL: `550 no mail of sesame ${login}` };
     const id = await queue(await runOf(acme));
     startSender();
     await untilRow(id, { outcome: "rejected", last_error: expect.stringContaining("email_refused") });
