@@ -59,6 +59,10 @@ import { getQueueStats } from "./routes/operations/get-queue-stats.ts";
 import { getAnalytics } from "./routes/operations/get-analytics.ts";
 import { getConfig } from "./routes/operations/get-config.ts";
 import { getQueue } from "./routes/operations/get-queue.ts";
+import { deleteMailServer } from "./routes/operations/delete-mail-server.ts";
+import { getMailServer } from "./routes/operations/get-mail-server.ts";
+import { saveMailServer } from "./routes/operations/save-mail-server.ts";
+import { testSmtp } from "./routes/operations/test-smtp.ts";
 import { testS3At } from "./routes/operations/test-s3.ts";
 import { testStoreAt } from "./routes/operations/test-stores.ts";
 import { health } from "./routes/operations/health.ts";
@@ -281,6 +285,7 @@ const routes: readonly ((api: Api) => void)[] = [
     testStoreAt(prefix, "redis"),
     testStoreAt(prefix, "postgres"),
     testS3At(prefix),
+    testSmtp(prefix),
     listDeadLetters(prefix),
     retryDeadLetters(prefix),
     getDeadLetter(prefix),
@@ -289,6 +294,9 @@ const routes: readonly ((api: Api) => void)[] = [
     listRunsAt(prefix),
     listDeliveries(prefix),
     listMails(prefix),
+    getMailServer(prefix),
+    saveMailServer(prefix),
+    deleteMailServer(prefix),
     redeliver(prefix),
     syncBundle(prefix),
     getSyncStatus(prefix),

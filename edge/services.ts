@@ -6,7 +6,8 @@ import { eventShardOf } from "../shared/keys.ts";
 import type { Sql } from "../shared/store/sql.ts";
 import { openArtifacts } from "./clients/artifacts.ts";
 import type { ArtifactStore } from "./clients/artifacts.ts";
-import { askHealth } from "./clients/ask-worker.ts";
+import type { MailTest, MailTestOutcome } from "../shared/contracts/mail-server.ts";
+import { askHealth, askMailTest } from "./clients/ask-worker.ts";
 import type { WorkerHealth } from "./clients/ask-worker.ts";
 import { publish } from "./clients/publish.ts";
 import { tryS3 } from "./clients/try-s3.ts";
@@ -50,6 +51,8 @@ export type Services = {
   feed(join: FeedJoin, signal: AbortSignal): Promise<Response>;
   /** A worker's own report of its health; null when it has not answered after `ms`. @throws AppError `redis_away` */
   askHealth(incarnation: string, ms: number): Promise<WorkerHealth | null>;
+  /** A worker's test of a mail server; null when it has not answered in time. @throws AppError `redis_away` */
+  askMailTest(incarnation: string, question: string, test: MailTest): Promise<MailTestOutcome | null>;
   /** Makes workers beat at once, as far as Redis is reachable: the reply of their beat has news for them. */
   hintWorkers(incarnations: readonly string[]): Promise<void>;
   /** Connects to another store than this edge's own. @throws Error when it cannot be used */
@@ -123,6 +126,7 @@ export function openServices(env: Env, waitUntil: Services["waitUntil"]): Servic
       return streamOf(env.FEED.getByName(name), { ...join, maxStreams }, signal);
     },
     askHealth: (incarnation, ms) => askHealth(base, incarnation, ms),
+    askMailTest: (incarnation, question, test) => askMailTest(base, incarnation, question, test),
     async hintWorkers(incarnations) {
       await publish(base, [], incarnations).catch(() => {
         log.info("workers.not_hinted", { workers: incarnations.length });

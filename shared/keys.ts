@@ -43,6 +43,20 @@ export function healthQuestionOf(message: string): string | null {
   return /^health ([0-9a-f]{32})$/.exec(message)?.[1] ?? null;
 }
 
+/**
+ * The message that asks a worker to test a mail server. `test`: a JSON text, in which the server's URL is sealed. Workers of earlier
+ * versions take it for a hint and do not answer.
+ */
+export function mailQuestion(question: string, test: string): string {
+  return `mail ${question} ${test}`;
+}
+
+/** The question of such a message; null: it is another one. */
+export function mailQuestionOf(message: string): { question: string; test: string } | null {
+  const [, question, test] = /^mail ([0-9a-f]{32}) (.+)$/s.exec(message) ?? [];
+  return question === undefined || test === undefined ? null : { question, test };
+}
+
 /** The numbers of shards unless the environment sets others. They must be the same in all processes of one Redis. */
 export const DEFAULT_SHARDS = { queue: 1, event: 1 };
 

@@ -4,6 +4,7 @@ import { Lane } from "../shared/contracts/run.ts";
 import { egressPolicyOf } from "../shared/security/egress-policy.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
 import { messageOf } from "../shared/log.ts";
+import { mailSenderAddress } from "../shared/contracts/mail-server.ts";
 import { bothSet, masterKey, masterKeys } from "../shared/security/master-keys.ts";
 import { RedisEnv } from "./clients/redis-url.ts";
 
@@ -93,13 +94,7 @@ const Env = RedisEnv.extend({
       "SMTP_URL must be smtp://user:password@host:587 or smtps://user:password@host:465",
     )
     .optional(),
-  SMTP_FROM: z
-    .string()
-    .regex(
-      /^(?:[^\r\n<>]*<[^\s<>@]+@[^\s<>@]+>|[^\s<>@]+@[^\s<>@]+)$/,
-      "SMTP_FROM must be an address such as Shop <mail@example.com>",
-    )
-    .optional(),
+  SMTP_FROM: mailSenderAddress("SMTP_FROM ").optional(),
   MCP_STDIO_ALLOW: StdioCommands,
   METRICS_TOKEN: z.string().optional(),
   OTLP_ENDPOINT: url("OTLP_ENDPOINT", "http://collector:4317").optional(),

@@ -1,5 +1,6 @@
 import { masterKeysOf } from "../shared/security/master-keys.ts";
 import { newIncarnation } from "../shared/contracts/ids.ts";
+import type { RunId } from "../shared/contracts/ids.ts";
 import type { LiveEntry } from "../shared/events/live.ts";
 import { ProviderCalls } from "../shared/providers/provider-calls.ts";
 import { Queue } from "../shared/queue/queue.ts";
@@ -21,7 +22,7 @@ import { Counters } from "./ops/counters.ts";
 import { createEgress } from "./outbound/egress-guard.ts";
 import { openTracing } from "./tracing/tracing.ts";
 import { MailSender } from "./mail/mail-sender.ts";
-import type { MailSettings } from "./mail/send-mail.ts";
+import type { MailSettings } from "./mail/mail-transport.ts";
 import type { NewMail } from "../shared/contracts/mail.ts";
 import { Sender } from "./webhooks/sender.ts";
 
@@ -53,15 +54,13 @@ export async function openWorker(config: Config, hooks: TestHooks) {
     tracer,
   });
   const counters = new Counters();
-  const mailSettings = mailOf(config);
-  const mailSender =
-    mailSettings &&
-    new MailSender({
-      store: rawStore,
-      laneSettings: laneSettings.of,
-      settings: mailSettings,
-      count: counters,
-    });
+  const mailServers = { settings: mailOf(config), egress, masterKey };
+  const mailSender = new MailSender({
+    store: rawStore,
+    laneSettings: laneSettings.of,
+    count: counters,
+    ...mailServers,
+  });
   const redis = openWorkerRedis(config, owner);
   const scripts = scriptCommands(redis.commands, tracing);
   const commands = hooks.commands?.(scripts) ?? scripts;
@@ -91,11 +90,11 @@ export async function openWorker(config: Config, hooks: TestHooks) {
     providerCalls,
     count: counters,
     tracing,
-    mail: mailSettings && {
-      from: mailSettings.from,
+    mail: {
+      senderOf: async (run: RunId) => mailServers.settings?.from ?? store.readMailSender(run),
       queue: async (mail: NewMail) => {
         const isQueued = await store.queueMail(mail);
-        mailSender?.wake();
+        mailSender.wake();
         return isQueued;
       },
     },
@@ -118,7 +117,7 @@ export async function openWorker(config: Config, hooks: TestHooks) {
     execution,
     tracer,
   };
-  return { ...shared, sender, mailSender, close };
+  return { ...shared, sender, mailSender, mailServers, close };
 }
 
 /** Null: this worker has no mail server. */

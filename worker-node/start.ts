@@ -1,8 +1,10 @@
+import { MailTest } from "../shared/contracts/mail-server.ts";
 import { log } from "../shared/log.ts";
 import type { Config } from "./config.ts";
 import { FleetMember } from "./fleet-member.ts";
 import { Slots } from "./fleet/slots.ts";
 import { workerTiming } from "./fleet/worker-timing.ts";
+import { testMailServer } from "./mail/test-mail-server.ts";
 import { openWorker } from "./open-worker.ts";
 import type { TestHooks } from "./open-worker.ts";
 import { CounterReports } from "./ops/counter-reports.ts";
@@ -42,11 +44,15 @@ export async function startWorker(
   redis.onHint(() => void member.heartbeat.beatAgain());
   const health = healthReader({ store, redis, artifacts, status });
   redis.onHealthQuestion(async () => JSON.stringify(await health()));
+  redis.onMailQuestion(async (question, text) => {
+    const test = MailTest.parse(JSON.parse(text));
+    return JSON.stringify(await testMailServer(test, question, opened.mailServers));
+  });
   const ops = await serveOps({ config, settings, store, health, slots, member, sender });
   await member.start();
   for (const part of [execution.mcp, reports, scheduler]) part.start();
   if (config.WORKER_LANES.includes("webhooks")) sender.start();
-  if (config.WORKER_LANES.includes("mail")) mailSender?.start();
+  if (config.WORKER_LANES.includes("mail")) mailSender.start();
   const ready = { worker: config.workerId, incarnation: owner, pid: process.pid, slots: slots.openTotal };
   log.info("worker.ready", { ...ready, health_port: portOf(ops), models: execution.models });
 
@@ -56,7 +62,7 @@ export async function startWorker(
     void member.heartbeat.beat();
     const graceMs = config.WORKER_DRAIN_SECONDS * 1_000;
     const upkeep = execution.mcp.stop();
-    const senders = [sender.drain(graceMs), mailSender?.drain(graceMs)];
+    const senders = [sender.drain(graceMs), mailSender.drain(graceMs)];
     await Promise.all([member.worker.drain(graceMs), ...senders, upkeep, scheduler.stop()]);
     await member.stop();
     await reports.stop();

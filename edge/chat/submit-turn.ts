@@ -1,5 +1,5 @@
 import { endUserOf } from "../../shared/contracts/budget.ts";
-import { newRunId } from "../../shared/contracts/ids.ts";
+import { baseOf, newRunId } from "../../shared/contracts/ids.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { NewRun, RunInput, SubmitResult } from "../../shared/contracts/run.ts";
 import { log, messageOf } from "../../shared/log.ts";
@@ -16,6 +16,8 @@ import type { ChatRequest } from "./chat-request.ts";
 import type { Opening } from "./open-turn.ts";
 import { noSession } from "./session-view.ts";
 
+/** The most turns that one interrupt cancels. */
+const MAX_INTERRUPTED = 1_000;
 /** How often a turn is submitted again because another turn of its session got a later base first. */
 const MAX_OUTRUN = 20;
 
@@ -98,9 +100,10 @@ async function toRun(
 }
 
 /**
- * After the accept of a turn that waits: cancels the turn under way if the request asks for that, and a turn that waits for a
- * person, because this message comes in place of the answer. The turn is accepted, so a failure here is no failure of the
- * request: then the turn waits for the other one.
+ * After the accept of a turn that waits: `interrupt` cancels all turns before it, so that it is the next one. The turns that wait are
+ * cancelled first, the newest of them first: none of them begins when the turn under way ends. Any other message cancels a turn that
+ * waits for a person, because it comes in place of the answer. The turn is accepted, so a failure here is no failure of the request:
+ * then the turn waits for those that are left.
  */
 export async function afterBusy(
   services: Services,
@@ -109,9 +112,11 @@ export async function afterBusy(
   { on_busy }: ChatRequest,
 ): Promise<void> {
   try {
-    const [underWay] = await readOpenTurns(services.sql, session, 1);
-    const ends = on_busy === "interrupt" || underWay?.asks;
-    if (underWay && underWay.run_id !== turn && ends) await cancel(services, tenant, underWay.run_id);
+    const interrupts = on_busy === "interrupt";
+    const open = await readOpenTurns(services.sql, session, interrupts ? MAX_INTERRUPTED : 1);
+    const earlier = open.filter(({ run_id }) => baseOf(run_id) < baseOf(turn));
+    const ended = interrupts ? earlier.toReversed() : earlier.filter(({ asks }) => asks);
+    for (const { run_id } of ended) await cancel(services, tenant, run_id);
   } catch (error) {
     log.warn("chat.not_interrupted", { run: turn, tenant, session, message: messageOf(error) });
   }

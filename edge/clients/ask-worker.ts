@@ -1,6 +1,8 @@
 import { z } from "zod";
 import { randomHex } from "../../shared/contracts/ids.ts";
-import { healthQuestion, keys } from "../../shared/keys.ts";
+import { MailTestOutcome } from "../../shared/contracts/mail-server.ts";
+import type { MailTest } from "../../shared/contracts/mail-server.ts";
+import { healthQuestion, keys, mailQuestion } from "../../shared/keys.ts";
 import { messageOf } from "../../shared/log.ts";
 import { AppError } from "../../shared/errors.ts";
 import type { Config } from "../env.ts";
@@ -21,35 +23,62 @@ export const WorkerHealth = z.looseObject({
 });
 export type WorkerHealth = z.infer<typeof WorkerHealth>;
 
-/**
- * Asks a worker for its health, through Redis: an edge cannot reach the addresses of workers. The question is published once the
- * subscription to the channel of its answer is confirmed, so no answer is missed, and nothing polls.
- * @returns null when the worker has not answered after `ms`
- * @throws AppError `redis_away`
- */
+/** Asks a worker for its health. @returns null when it has not answered after `ms`. @throws AppError `redis_away` */
 export async function askHealth(
   config: Config,
   incarnation: string,
   ms: number,
 ): Promise<WorkerHealth | null> {
   const question = randomHex(16);
+  const answer = await ask(config, incarnation, { question, message: healthQuestion(question) }, ms);
+  return answer === null ? null : WorkerHealth.parse(JSON.parse(answer));
+}
+
+/** Longer than a worker tries to reach a mail server. */
+const MAIL_TEST_MS = 9_000;
+
+/**
+ * Asks a worker to test a mail server.
+ * @param question a random name, for which the URL in `test` may be sealed
+ * @returns null when it has not answered in time. @throws AppError `redis_away`
+ */
+export async function askMailTest(
+  config: Config,
+  incarnation: string,
+  question: string,
+  test: MailTest,
+): Promise<MailTestOutcome | null> {
+  const message = mailQuestion(question, JSON.stringify(test));
+  const answer = await ask(config, incarnation, { question, message }, MAIL_TEST_MS);
+  return answer === null ? null : MailTestOutcome.parse(JSON.parse(answer));
+}
+
+/**
+ * Asks a worker through Redis: an edge cannot reach the addresses of workers. The question is published once the
+ * subscription to the channel of its answer is confirmed, so no answer is missed, and nothing polls.
+ * @returns null when the worker has not answered after `ms`
+ * @throws AppError `redis_away`
+ */
+async function ask(
+  config: Config,
+  incarnation: string,
+  { question, message: asked }: { question: string; message: string },
+  ms: number,
+): Promise<string | null> {
   const signal = AbortSignal.timeout(ms);
   try {
     const stream = await send(config, `subscribe/${keys.answer(question)}`, signal);
     for await (const message of messagesOf(stream)) {
       if (message.startsWith("subscribe,")) {
-        const command = ["publish", keys.control(incarnation), healthQuestion(question)].map(
-          encodeURIComponent,
-        );
+        const command = ["publish", keys.control(incarnation), asked].map(encodeURIComponent);
         await (await send(config, command.join("/"), signal)).text();
       } else if (message.startsWith("message,")) {
-        return WorkerHealth.parse(JSON.parse(message.slice(`message,${keys.answer(question)},`.length)));
+        return message.slice(`message,${keys.answer(question)},`.length);
       }
     }
     throw new Error("the subscription ended");
   } catch (cause) {
     if (signal.aborted) return null;
-    if (cause instanceof z.ZodError || cause instanceof SyntaxError) throw cause;
     throw new AppError("redis_away", `The queue cannot be reached: ${messageOf(cause)}.`, {
       retryAfterSeconds: 2,
     });

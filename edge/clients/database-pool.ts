@@ -2,7 +2,7 @@ import type { Sql } from "../../shared/store/sql.ts";
 import { NeverSentError, isDatabaseUnreachable, sqlState } from "../../shared/store/unreachable.ts";
 import { loginTimes } from "./login-times.ts";
 import { afterOwnTime, closeDatabase, openDatabase } from "./postgres.ts";
-import type { Env } from "../env.ts";
+import type { DatabaseEnv } from "./postgres.ts";
 import type { Sized } from "./fair-queue.ts";
 import { Turns } from "./turns.ts";
 
@@ -12,7 +12,7 @@ const SLOW_QUERY_MS = 450;
 /** The least time in which the new connection must answer: see `LoginTimes`. */
 const PROBE_MS = 400;
 
-/** A pool looks at the age of its queries this often. */
+/** A pool looks at the age of its queries this often, and counts this much at each look, however late it is. */
 const WATCH_MS = 25;
 
 /** For an object that reads for all tenants: its queries have one queue. */
@@ -23,7 +23,7 @@ class NoAnswerError extends Error {
   readonly code = "CONNECTION_SILENT";
 }
 
-/** A query that has been sent. */
+/** A query that has been sent. `sentMs`: by the pool's own time. */
 type Sent = { sql: Sql; sentMs: number; isSlow: boolean; giveUp(error: Error): void };
 
 /**
@@ -34,9 +34,12 @@ type Sent = { sql: Sql; sentMs: number; isSlow: boolean; giveUp(error: Error): v
  * unreachable; queries that are under way on its other connections go on. A slow query proves nothing: queries
  * are given up only when a new connection gets no answer either. Then the waiting queries fail with them, because each of
  * them would try in vain.
+ *
+ * Ages are in the time in which this process could have noticed an answer, as in `afterOwnTime`. By the clock, 60 runs of one batch
+ * were `database_away` while the process was busy with the megabytes of another batch: Postgres had answered in time.
  */
 export class DatabasePool {
-  readonly #env: Env;
+  readonly #env: DatabaseEnv;
   readonly #max: number;
   readonly #timeoutMs: number;
   readonly #turns: Turns;
@@ -44,6 +47,8 @@ export class DatabasePool {
   readonly #sent = new Set<Sent>();
   /** One timer for all queries: two for each took a twelfth of a read's processor time. */
   #watch: ReturnType<typeof setInterval> | null = null;
+  /** The own time of the pool: it goes on while a query is under way and the process looks at it. */
+  #ownMs = 0;
   #answered = 0;
   #isProbing = false;
   /** Pools with a connection that completed its login. */
@@ -54,7 +59,7 @@ export class DatabasePool {
   #lastFailed: Sql | null = null;
 
   /** @param timeoutMs after this time a query without a result has failed, and its outcome is unknown */
-  constructor(env: Env, max: number, timeoutMs: number) {
+  constructor(env: DatabaseEnv, max: number, timeoutMs: number) {
     this.#env = env;
     this.#max = max;
     this.#timeoutMs = timeoutMs;
@@ -73,11 +78,11 @@ export class DatabasePool {
   /** As `query`, for a query that may be repeated: it is repeated once, when its connection broke before it was slow. */
   repeatable<Result>(run: (sql: Sql) => Promise<Result>, as: Sized = ALL): Promise<Result> {
     return this.#turns.take(async () => {
-      const startedMs = performance.now();
+      const startedMs = this.#ownMs;
       try {
         return await this.#execute(run);
       } catch (error) {
-        const isBroken = isDatabaseUnreachable(error) && performance.now() - startedMs < SLOW_QUERY_MS;
+        const isBroken = isDatabaseUnreachable(error) && this.#ownMs - startedMs < SLOW_QUERY_MS;
         if (!isBroken) throw error;
         return await this.#execute(run);
       }
@@ -91,7 +96,7 @@ export class DatabasePool {
   async #execute<Result>(run: (sql: Sql) => Promise<Result>): Promise<Result> {
     const sql = (this.#sql ??= this.#open());
     const answered = this.#answered;
-    const startedMs = performance.now();
+    const startedMs = this.#ownMs;
     const { promise: timeout, reject } = Promise.withResolvers<never>();
     const sent = { sql, sentMs: startedMs, isSlow: false, giveUp: reject };
     this.#sent.add(sent);
@@ -106,7 +111,7 @@ export class DatabasePool {
         this.#retire(sql);
         // A connection that broke was not tried: the next pool's is. All connections of one pool may break at the same moment.
         const isNext = this.#lastFailed !== null && this.#lastFailed !== sql;
-        const wasTried = performance.now() - startedMs >= SLOW_QUERY_MS || isNext;
+        const wasTried = this.#ownMs - startedMs >= SLOW_QUERY_MS || isNext;
         this.#lastFailed = sql;
         const known = this.#loggedIn.has(sql)
           ? error
@@ -125,9 +130,9 @@ export class DatabasePool {
       clearInterval(this.#watch);
       this.#watch = null;
     }
-    const nowMs = performance.now();
+    this.#ownMs += WATCH_MS;
     for (const sent of this.#sent) {
-      const ageMs = nowMs - sent.sentMs;
+      const ageMs = this.#ownMs - sent.sentMs;
       if (ageMs >= this.#timeoutMs) sent.giveUp(new NoAnswerError("the database sent no result in time"));
       if (ageMs < SLOW_QUERY_MS || sent.isSlow || this.#isCold) continue;
       sent.isSlow = true;

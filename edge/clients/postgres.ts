@@ -9,6 +9,9 @@ import { loginTimes } from "./login-times.ts";
 /** A database that usually answers at once, and has not completed a login after this time, is unreachable: queries fail within a second. */
 const CONNECT_MS = 850;
 
+/** The binding through which an edge reaches Postgres, among its variables. */
+export type DatabaseEnv = { HYPERDRIVE: Pick<Env["HYPERDRIVE"], "connectionString"> };
+
 /** `isFirst`: no login of the caller has succeeded yet, so it has the whole time for a connection. */
 type ConnectionEvents = { isFirst?: boolean; onlogin?: () => void; onclose?: () => void };
 
@@ -20,7 +23,7 @@ type ConnectionEvents = { isFirst?: boolean; onlogin?: () => void; onclose?: () 
  * before it is ready, and the driver then connects again, without a pause and for ever.
  */
 export function openDatabase(
-  env: Env,
+  env: DatabaseEnv,
   max = 5,
   { isFirst = false, onlogin = () => {}, onclose = () => {} }: ConnectionEvents = {},
 ): Sql {

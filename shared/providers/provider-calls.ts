@@ -27,7 +27,7 @@ export type Allowed = { concurrent: number; requests: number; tokens: number };
  * Whether a call may begin. `matters`: its outcome has to be settled even when it is an ordinary answer. `why`: a limit, or the
  * circuit breaker.
  */
-export type Admission =
+export type Acquisition =
   | { is: "begun"; matters: boolean }
   | { is: "wait"; why: "limit" | "open"; afterMs: number };
 
@@ -65,7 +65,7 @@ export class ProviderCalls {
     allowed: Allowed,
     tokens: number,
     leaseMs: number,
-  ): Promise<Admission> {
+  ): Promise<Acquisition> {
     const numbers = [leaseMs, allowed.concurrent, allowed.requests, allowed.tokens, tokens];
     const [what, more] = Reply.parse(
       await runScript(this.#redis, scripts.acquire, keysOf(name), [tenant, call, ...numbers.map(String)]),

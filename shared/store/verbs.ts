@@ -126,6 +126,7 @@ import {
 } from "./webhooks/delivery-outcomes.ts";
 import { NewMail } from "../contracts/mail.ts";
 import { ClaimedMails, MailClaim, claimMails } from "./mails/claim-mails.ts";
+import { readMailSender } from "./mails/mail-servers.ts";
 import { queueMail } from "./mails/queue-mail.ts";
 import { MailState, MailTry, saveMailTry } from "./mails/save-mail-try.ts";
 import { readEvents } from "./webhooks/read-events.ts";
@@ -495,6 +496,12 @@ export function bindVerbs(bind: Bind) {
       },
     }),
     queueMail: bind({ name: "queueMail", args: z.tuple([NewMail]), result: z.boolean(), run: queueMail }),
+    readMailSender: bind({
+      name: "readMailSender",
+      args: z.tuple([RunId]),
+      result: z.string().nullable(),
+      run: readMailSender,
+    }),
     claimMails: bind({
       name: "claimMails",
       args: z.tuple([MailClaim]),

@@ -28,6 +28,8 @@ const CANARIES = {
   sqlUser: "canary_sql_user_9f8e7d6c5b",
   sqlPassword: "canary-sql-password-4d3c2b1a",
   smtp: "canary-smtp-password-77aa88bb",
+  tenantSmtp: "canary-tenant-smtp-password-4e5f",
+  testSmtp: "canary-test-smtp-password-6a7b8c",
   openai: "canary-openai-key-11aa22bb33",
   anthropic: "canary-anthropic-key-44cc55",
   google: "canary-google-key-66ee77ff88",
@@ -53,6 +55,7 @@ let collector: Collector;
 let base = "";
 let database = new URL("postgres://unset");
 let edgeLines: string[] = [];
+let smtpHost = "";
 let loginsAtSmtp = 0;
 const answers: string[] = [];
 
@@ -101,6 +104,7 @@ beforeAll(async () => {
   edgeLines = edgeLog();
   [http, smtp] = [createServer(quote), net.createServer(refuseLogin)];
   const [httpPort, smtpPort] = [await listen(http), await listen(smtp)];
+  smtpHost = `127.0.0.1:${smtpPort}`;
   base = `http://127.0.0.1:${httpPort}`;
   collector = await startCollector();
   const url = await freshDatabase();
@@ -193,6 +197,17 @@ async function register(): Promise<void> {
   await send("POST", "/scale/test-postgres", {
     postgres_url: `postgres://u:${CANARIES.testPostgres}@127.0.0.1:x/x`,
   });
+  const mailServer = (password: string, host = smtpHost) => `smtp://mailer:${password}@${host}`;
+  const smtp_from = "post@example.com";
+  await send("PUT", "/scale/tenants/mailer/smtp", { smtp_url: mailServer(CANARIES.tenantSmtp), smtp_from });
+  await send("PUT", "/scale/tenants/mailer/smtp", {
+    smtp_url: mailServer(CANARIES.tenantSmtp, "10.1.2.3:25"),
+    smtp_from,
+  });
+  await send("POST", "/scale/config/test-smtp", { smtp_url: mailServer(CANARIES.testSmtp) });
+  await send("POST", "/scale/config/test-smtp", { smtp_url: mailServer(CANARIES.testSmtp, "10.1.2.3:25") });
+  await send("POST", "/scale/config/test-smtp", { tenant_id: "mailer" });
+  await send("POST", "/scale/config/test-smtp");
 }
 
 /**
@@ -282,6 +297,8 @@ test("no secret of a deployment is in an answer, event, log line, span, key of R
     "/scale/master-keys",
     "/scale/dlq",
     "/scale/workers",
+    "/scale/mails",
+    "/scale/tenants/mailer/smtp",
   ]) {
     await send("GET", path);
     await send("GET", path, undefined, rotated.secret);
@@ -308,7 +325,8 @@ test("no secret of a deployment is in an answer, event, log line, span, key of R
   };
   expect(leaksOf(places, canaries)).toEqual([]);
   // Each secret was used, and the search finds texts that are known to be in each place.
-  expect(loginsAtSmtp).toBeGreaterThan(0);
+  // The mail, and the three tests of a server that may be reached.
+  expect(loginsAtSmtp).toBeGreaterThan(3);
   for (const code of ["tool_unauthorized", "smtp_unauthorized", "********"])
     expect(places.answers).toContain(code);
   expect(places.spans).toContain("chat gpt-4.1");

@@ -99,6 +99,36 @@ describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
     );
   });
 
+  // Fails when a pattern is lost between the definition and the answer, or a hostile one is saved.
+  test("takes an answer that fits the pattern of its field, and no other", async () => {
+    const fields = (pattern: string) => [{ key: "decision", type: "text", pattern }];
+    await define("orders", { human_fields: fields(String.raw`[A-Z]{2}-\d+`) });
+    const run = await api.start("orders");
+    await api.until(run, ["paused"]);
+    const refused = await resume(run, "AB12");
+    expect([refused.status, (await bodyOf(refused))["errors"]]).toEqual([
+      422,
+      [{ path: "response.decision", message: expect.stringContaining("must fit the pattern") }],
+    ]);
+    expect((await resume(run, "AB-12")).status).toBe(202);
+    expect(await untilEnd(api, run)).toBe("completed");
+    expect(await resultOf(run)).toMatchObject({ output: "AB-12" });
+    // What would take time without end in a backtracking engine, and what is too long.
+    for (const pattern of ["(a+)+$", "(?=a)", "a|b", "a*".repeat(101), "[z-a]"]) {
+      const saved = await api.call("PUT", "/api/v2/orchestrations/hostile", {
+        body: {
+          name: "Hostile",
+          entry_step_id: "ask",
+          steps: [{ id: "ask", name: "A", type: "human", human_prompt: "?", human_fields: fields(pattern) }],
+        },
+      });
+      expect([saved.status, (await bodyOf(saved))["errors"]]).toEqual([
+        422,
+        [expect.objectContaining({ path: "steps[0].human_fields[0].pattern" })],
+      ]);
+    }
+  });
+
   // Fails when nothing acts on the deadline, or the error does not name the limit.
   test("fails when its question is not answered in time, and its error names the limit", async () => {
     const run = await api.start("hurries");

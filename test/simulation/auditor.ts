@@ -207,6 +207,7 @@ function bound(store: Statements): Statements {
     saveDeliveryTry: (...args) => store.saveDeliveryTry(...args),
     releaseDeliveries: (...args) => store.releaseDeliveries(...args),
     queueMail: (...args) => store.queueMail(...args),
+    readMailSender: (...args) => store.readMailSender(...args),
     claimMails: (...args) => store.claimMails(...args),
     saveMailTry: (...args) => store.saveMailTry(...args),
     countDueDeliveries: () => store.countDueDeliveries(),

@@ -629,6 +629,10 @@ export class PostgresModel implements Statements {
     return false;
   }
 
+  readMailSender(): Answer<"readMailSender"> {
+    return null;
+  }
+
   claimMails(): Answer<"claimMails"> {
     return { mails: [], after: "" };
   }

@@ -74,6 +74,7 @@ export function storeOverNetwork(
     saveDeliveryTry: (...args) => call("saveDeliveryTry", () => store.saveDeliveryTry(...args)),
     releaseDeliveries: (...args) => call("releaseDeliveries", () => store.releaseDeliveries(...args)),
     queueMail: (...args) => call("queueMail", () => store.queueMail(...args)),
+    readMailSender: (...args) => call("readMailSender", () => store.readMailSender(...args)),
     claimMails: (...args) => call("claimMails", () => store.claimMails(...args)),
     saveMailTry: (...args) => call("saveMailTry", () => store.saveMailTry(...args)),
     countDueDeliveries: (...args) => call("countDueDeliveries", () => store.countDueDeliveries(...args)),

@@ -1,3 +1,4 @@
+import type { Outbox } from "../../worker-node/tools/built-in/send-email.ts";
 import type { Files } from "../../worker-node/engine/ports.ts";
 import { Prices } from "../../worker-node/models/prices.ts";
 import type { StateStore } from "../../shared/store/state.ts";
@@ -11,6 +12,9 @@ const refuse = async (): Promise<never> => {
 export const noChildren: ChildStarts = { admit: refuse, giveBack: () => {}, notify: () => {} };
 /** Files that refuse every call. */
 export const refusingFiles: Files = { write: refuse, read: refuse, list: refuse };
+
+/** An outbox that refuses every call. */
+export const refusingOutbox: Outbox = { senderOf: refuse, queue: refuse };
 
 /** A store that refuses every call. A test replaces the verbs that it is about. */
 export const refusingStore: StateStore = {
@@ -69,6 +73,7 @@ export const refusingStore: StateStore = {
   saveDeliveryTry: refuse,
   releaseDeliveries: refuse,
   queueMail: refuse,
+  readMailSender: refuse,
   claimMails: refuse,
   saveMailTry: refuse,
   countDueDeliveries: refuse,

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Cluster, Redis } from "ioredis";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { Lane } from "../../shared/contracts/run.ts";
-import { healthQuestionOf, keys } from "../../shared/keys.ts";
+import { healthQuestionOf, keys, mailQuestionOf } from "../../shared/keys.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import type { Config } from "../config.ts";
 import { parseRedisUrl } from "./redis-url.ts";
@@ -36,6 +36,8 @@ export type WorkerRedis = {
   hint(this: void, owner: string): void;
   /** Answers each question after this worker's health with the text that `read` returns. */
   onHealthQuestion(read: () => Promise<string>): void;
+  /** Answers each request to test a mail server with the text that `test` returns for the question's name and text. */
+  onMailQuestion(test: (question: string, text: string) => Promise<string>): void;
   close(): void;
 };
 
@@ -54,6 +56,13 @@ export function openWorkerRedis(config: Config, owner: Incarnation): WorkerRedis
   const blocking = Array.from({ length: config.QUEUE_SHARDS }, (_, shard) => connect(`wait-${shard}`));
   const control = connect("control");
   control.on("ready", () => void control.subscribe(keys.control(owner)).catch(() => {}));
+
+  // The edge waits for a few seconds and then says so, so an answer that cannot be sent is not repeated.
+  const answer = (question: string, text: Promise<string>): void => {
+    text
+      .then((ready) => commands.publish(keys.answer(question), ready))
+      .catch((error: unknown) => log.info("worker.answer_not_sent", { message: messageOf(error) }));
+  };
 
   return {
     commands,
@@ -78,17 +87,20 @@ export function openWorkerRedis(config: Config, owner: Incarnation): WorkerRedis
     },
     onHint(listener) {
       control.on("message", (_channel, message) => {
-        if (healthQuestionOf(message) === null) listener();
+        if (healthQuestionOf(message) === null && mailQuestionOf(message) === null) listener();
       });
     },
     onHealthQuestion(read) {
       control.on("message", (_channel, message) => {
         const question = healthQuestionOf(message);
         if (question === null) return;
-        // The edge waits for a few seconds and then replies 504, so an answer that cannot be sent is not repeated.
-        void read()
-          .then((text) => commands.publish(keys.answer(question), text))
-          .catch((error: unknown) => log.info("worker.health_not_sent", { message: messageOf(error) }));
+        answer(question, read());
+      });
+    },
+    onMailQuestion(test) {
+      control.on("message", (_channel, message) => {
+        const asked = mailQuestionOf(message);
+        if (asked !== null) answer(asked.question, test(asked.question, asked.test));
       });
     },
     hint: (incarnation) => void commands.publish(keys.control(incarnation), "signal").catch(() => {}),

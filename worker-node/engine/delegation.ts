@@ -2,17 +2,18 @@ import { DELEGATE_TOOL, parseAgent } from "../../shared/contracts/definition/ind
 import { modelOf } from "../../shared/contracts/model-name.ts";
 import { compactAtChars } from "../../shared/contracts/model-window.ts";
 import { systemMessage } from "./chat.ts";
-import { TerminalError, ToolRejection } from "./step-errors.ts";
-import { spawnTool } from "./spawn-run.ts";
+import { childError } from "./child-result.ts";
+import { CallIsOpen, TerminalError, ToolRejection } from "./step-errors.ts";
+import { runForCall, spawnTool } from "./spawn-run.ts";
 import { openToolbox } from "./toolbox.ts";
 import { workOn } from "./agent-work.ts";
 import { clip } from "./prompt.ts";
-import type { Agent, ConversationalAgent } from "../../shared/contracts/definition/index.ts";
+import type { Agent, ConversationalAgent, Orchestrator } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import type { AgentWork } from "./agent-work.ts";
 import type { Message, StepContext } from "./ports.ts";
-import type { OfferedTool } from "./offered-tool.ts";
+import type { OfferedTool, Performed } from "./offered-tool.ts";
 
 /** How often a task may be handed on: the step's agent, its delegates, theirs, and theirs again. */
 const MAX_DEPTH = 3;
@@ -26,17 +27,6 @@ export async function loadAgent(id: string, context: StepContext): Promise<Agent
   const parsed = parseAgent(stored);
   if (parsed.ok) return parsed.definition;
   throw new TerminalError("bad_agent", `the definition of the agent "${id}" cannot be used`);
-}
-
-/** @throws TerminalError as `loadAgent`, and `bad_tool` for an orchestrator, which has no conversation */
-async function loadDelegate(id: string, context: StepContext): Promise<ConversationalAgent> {
-  const delegate = await loadAgent(id, context);
-  if (delegate.type !== "orchestrator") return delegate;
-  throw new TerminalError(
-    "bad_tool",
-    `the agent "${id}" is an orchestrator, and no task can be delegated to it: give the agent above it the tool spawn_run, with ` +
-      `the orchestration "${delegate.orchestration_id}" in its orchestration_ids`,
-  );
 }
 
 /** How a conversation of an agent begins. */
@@ -54,7 +44,7 @@ export async function delegateTools(
   work: Omit<AgentWork, "toolbox">,
 ): Promise<OfferedTool[]> {
   if (agent.delegate_agent_ids.length === 0 || depth >= MAX_DEPTH) return [];
-  const loaded = agent.delegate_agent_ids.map((id) => loadDelegate(id, work.context));
+  const loaded = agent.delegate_agent_ids.map((id) => loadAgent(id, work.context));
   const delegates = new Map((await Promise.all(loaded)).map((delegate) => [delegate.id, delegate]));
   const lines = [...delegates.values()].map(
     ({ id, name, description }) => `- ${id}: ${name}. ${clip(description, DESCRIPTION_CHARS)}`,
@@ -75,15 +65,35 @@ export async function delegateTools(
     {
       spec: { name: DELEGATE_TOOL, description, parameters },
       parallel: true,
-      perform: async ({ args, at }) => {
+      perform: async ({ args, at, charge }) => {
         const { agent_id, task } = args;
         const delegate = typeof agent_id === "string" ? delegates.get(agent_id) : undefined;
         if (delegate === undefined || typeof task !== "string" || task.trim() === "")
           throw new ToolRejection("the task must be a text, and the agent one of those that are listed");
+        if (delegate.type === "orchestrator") return outputOfRun(delegate, task, { at, charge }, work);
         return answerOf(delegate, { from: agent, task, at, depth: depth + 1 }, work);
       },
     },
   ];
+}
+
+/**
+ * Lets an orchestrator do its task: a run of its orchestration, for whose end the step waits. The run is started once, however often the
+ * call is repeated. One that fails is reported to the agent above it.
+ */
+async function outputOfRun(
+  { id, orchestration_id: orchestrationId }: Orchestrator,
+  message: string,
+  { at, charge }: Pick<Performed, "at" | "charge">,
+  { step, context, conversation }: Omit<AgentWork, "toolbox">,
+): Promise<Json> {
+  // The execution after the wait finds the task begun, and does not publish the call again.
+  if (!conversation.hasBegunTask(at)) await conversation.ofTask(at, context, []).commit();
+  const reply = await runForCall({ orchestrationId, message, waits: true }, { step, context, at, charge });
+  if (reply.is !== "ended") throw new CallIsOpen();
+  const error = childError(reply);
+  if (error === null) return reply.end.response;
+  throw new ToolRejection(`${id}: ${error.message}`, { code: error.code });
 }
 
 /** What one agent gives to another one. `at`: the name of the tool call by which it does. */

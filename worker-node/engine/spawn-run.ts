@@ -34,22 +34,33 @@ export function spawnTool(
     // The schema of the tool has allowed no other orchestration than these.
     if (orchestration_ids.length === 0)
       throw new ToolRejection("this agent may start no run: its orchestration_ids are empty");
-    if (message.length > MAX_MESSAGE_CHARS)
-      throw new ToolRejection(`the message is longer than ${MAX_MESSAGE_CHARS} characters`);
     const waits = args["wait"] !== false;
-    const request = { call: at, orchestrationId, message, state: {}, timeoutMs: null, waits };
-    const reply = await context.child(request).catch((error: unknown) => {
-      if (!(error instanceof TerminalError && REFUSALS.has(error.code))) throw error;
-      throw new ToolRejection(`no run was started: ${error.message}`, { code: error.code, cause: error });
-    });
-    if (reply.is === "open") throw new CallIsOpen();
-    if (reply.is === "ended") {
-      context.note(completedEvent(step, orchestrationId, reply));
-      charge(reply.usage);
-    }
-    return resultOf(reply);
+    return resultOf(await runForCall({ orchestrationId, message, waits }, { step, context, at, charge }));
   };
   return { spec, parallel, mayWait: true, perform };
+}
+
+/**
+ * The run that a call of an agent's tool starts, once, however often the call is repeated. What it has used is charged to the call.
+ * @throws ToolRejection when no run was started and the model can do something about it; CallIsOpen while the run has not ended
+ */
+export async function runForCall(
+  { message, ...run }: { orchestrationId: string; message: string; waits: boolean },
+  { step, context, at, charge }: { step: Step; context: StepContext } & Pick<Performed, "at" | "charge">,
+): Promise<Exclude<ChildReply, { is: "open" }>> {
+  if (message.length > MAX_MESSAGE_CHARS)
+    throw new ToolRejection(`the message is longer than ${MAX_MESSAGE_CHARS} characters`);
+  const request = { ...run, call: at, message, state: {}, timeoutMs: null };
+  const reply = await context.child(request).catch((error: unknown) => {
+    if (!(error instanceof TerminalError && REFUSALS.has(error.code))) throw error;
+    throw new ToolRejection(`no run was started: ${error.message}`, { code: error.code, cause: error });
+  });
+  if (reply.is === "open") throw new CallIsOpen();
+  if (reply.is === "ended") {
+    context.note(completedEvent(step, run.orchestrationId, reply));
+    charge(reply.usage);
+  }
+  return reply;
 }
 
 function withChoice(schema: JsonObject, orchestrationIds: readonly string[]): JsonObject {

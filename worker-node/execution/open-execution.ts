@@ -34,7 +34,7 @@ export function openExecution(parts: {
   providerCalls: ProviderCalls;
   count: Count;
   tracing: Tracing | null;
-  mail: Outbox | null;
+  mail: Outbox;
 }): {
   deps: Omit<ExecutionDeps, "confirm" | "laneSettings">;
   mcp: McpUpkeep;

@@ -7,8 +7,10 @@ import type { MailState, MailTry } from "../../shared/store/mails/save-mail-try.
 import type { StateStore } from "../../shared/store/state.ts";
 import { WEBHOOK_PASS_MS } from "../../shared/timing.ts";
 import { LaneStarts } from "../outbound/lane-starts.ts";
+import { mailServerOf } from "./mail-transport.ts";
+import type { MailServerDeps } from "./mail-transport.ts";
 import { sendMail, timeoutMsOf } from "./send-mail.ts";
-import type { MailSettings } from "./send-mail.ts";
+import type { MailVerdict } from "./send-mail.ts";
 
 /** The slots of a worker where the lane sets none. */
 const DEFAULT_SLOTS = 5;
@@ -18,13 +20,14 @@ const MIN_START_WAIT_MS = 20;
 const SAVE_PAUSES_MS = [200, 1_000, 3_000];
 /** What a lease has beyond the time of a try: to write its outcome. A lease that lapses makes the outcome unknown. */
 const LEASE_SLACK_MS = 30_000;
+/** When a mail is due again that this worker has no server for: its tenant's was deleted after the claim's worker was chosen. */
+const NO_SERVER_RETRY_MS = 60_000;
 /** How long an aborted try may take to end. */
 const ABORT_GRACE_MS = 2_000;
 
-type MailSenderDeps = {
+type MailSenderDeps = MailServerDeps & {
   store: Pick<StateStore, "claimMails" | "saveMailTry" | "takeStarts">;
   laneSettings: LaneSettingsOf;
-  settings: MailSettings;
   count: Pick<Count, "add">;
 };
 
@@ -93,7 +96,8 @@ export class MailSender {
       if (granted === 0) return this.#wakeAfter(nextMs);
       const leaseMs = timeoutMsOf(lane) + LEASE_SLACK_MS;
       const from = this.#after;
-      const claimed = await this.#deps.store.claimMails({ slots: granted, after: from, leaseMs });
+      const hasServer = this.#deps.settings !== null;
+      const claimed = await this.#deps.store.claimMails({ slots: granted, after: from, leaseMs, hasServer });
       this.#after = claimed.after;
       for (const mail of claimed.mails) this.#begin(mail);
       await this.#starts.giveBack(granted - claimed.mails.length);
@@ -120,16 +124,23 @@ export class MailSender {
   }
 
   async #try(mail: DueMail): Promise<void> {
-    const { settings, laneSettings } = this.#deps;
     const { message_id, tries } = mail;
     const startedMs = performance.now();
-    const verdict = await sendMail(settings, mail, this.#stop.signal, laneSettings("mail"));
+    const verdict = await this.#verdictOf(mail);
     const state = await this.#save({ message_id, tries, ...verdict });
     this.#deps.count.add("synapse_mails_total", { outcome: state });
     const took_ms = Math.round(performance.now() - startedMs);
     const what = { mail: message_id, ...aboutRun(mail), try: tries, state, took_ms, error: verdict.error };
     if (state === "unknown") log.warn("mail.sent", what);
     else log.info("mail.sent", what);
+  }
+
+  async #verdictOf(mail: DueMail): Promise<MailVerdict> {
+    const server = await mailServerOf(mail, this.#deps);
+    if (!("error" in server))
+      return sendMail(server, mail, this.#stop.signal, this.#deps.laneSettings("mail"));
+    const { error } = server;
+    return { outcome: null, failed: false, retry_ms: NO_SERVER_RETRY_MS, error, refused: [] };
   }
 
   async #save(result: MailTry): Promise<MailState> {

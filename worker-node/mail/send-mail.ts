@@ -1,12 +1,14 @@
 import { z } from "zod";
+import { parseMailServerUrl } from "../../shared/contracts/mail-server.ts";
 import { LANE_DEFAULTS, backoffOf } from "../../shared/contracts/lane-settings.ts";
 import type { LaneSettings } from "../../shared/contracts/lane-settings.ts";
 import { messageOf } from "../../shared/log.ts";
 import type { DueMail } from "../../shared/store/mails/claim-mails.ts";
 import type { MailTry } from "../../shared/store/mails/save-mail-try.ts";
-
-/** The mail server of this deployment, and the sender of all mails. */
-export type MailSettings = { url: string; from: string };
+import { redact } from "../../shared/security/redact.ts";
+import { TerminalError } from "../engine/step-errors.ts";
+import { openTransport } from "./mail-transport.ts";
+import type { MailServer } from "./mail-transport.ts";
 
 /** What the lane of mails says of its tries. */
 type TryRules = Pick<LaneSettings, "attempts" | "first_backoff_seconds" | "timeout_seconds">;
@@ -28,19 +30,21 @@ export function timeoutMsOf({ timeout_seconds: seconds }: Pick<TryRules, "timeou
  * @param signal of a worker that stops: what was not sent yet is due again at once
  */
 export async function sendMail(
-  settings: MailSettings,
+  server: MailServer,
   { message_id, content, failures }: DueMail,
   signal: AbortSignal,
   rules: TryRules = LANE_DEFAULTS.mail,
 ): Promise<MailVerdict> {
   const timeoutMs = timeoutMsOf(rules);
   const timeout = AbortSignal.timeout(timeoutMs);
-  const progress = { isSent: false };
-  const transport = await openTransport(settings, timeoutMs, progress);
+  const either = AbortSignal.any([signal, timeout]);
+  let isSent = false;
+  const onSent = (): void => void (isSent = true);
+  const transport = await openTransport(server, { timeoutMs, signal: either, onSent });
   try {
     const { to, cc, subject, text, html, reply_to } = content;
     const info = await transport.sendMail({
-      from: settings.from,
+      from: server.from,
       to,
       cc,
       subject,
@@ -48,12 +52,12 @@ export async function sendMail(
       ...(reply_to !== null && { replyTo: reply_to }),
       ...(text !== null && { text }),
       ...(html !== null && { html }),
-      signal: AbortSignal.any([signal, timeout]),
+      signal: either,
     });
     return { outcome: "sent", failed: false, retry_ms: 0, error: null, refused: info.rejected };
   } catch (error) {
     const closed = { failed: true, retry_ms: 0, refused: [] };
-    const found = faultOf(error, progress.isSent, timeout.aborted);
+    const found = faultOf(error, { isSent, isLate: timeout.aborted, server });
     if (found.outcome !== null) return { ...closed, ...found };
     if (signal.aborted) return { ...closed, outcome: null, failed: false, error: "the worker was stopped" };
     const attempts = rules.attempts ?? Infinity;
@@ -67,39 +71,13 @@ export async function sendMail(
   }
 }
 
-/** The package is loaded with the first mail. `progress`: whether the whole message has been sent. */
-async function openTransport({ url }: MailSettings, timeoutMs: number, progress: { isSent: boolean }) {
-  const { createTransport } = await import("nodemailer");
-  const ignore = (): void => {};
-  // What the package says of its own progress: it logs a message when its last byte was sent, before the server's reply.
-  const info = (entry: unknown): void => {
-    if (SentMessage.safeParse(entry).success) progress.isSent = true;
-  };
-  const logger = {
-    level: ignore,
-    trace: ignore,
-    debug: ignore,
-    info,
-    warn: ignore,
-    error: ignore,
-    fatal: ignore,
-  };
-  return createTransport({
-    url,
-    logger,
-    connectionTimeout: timeoutMs,
-    greetingTimeout: timeoutMs,
-    socketTimeout: timeoutMs,
-    disableFileAccess: true,
-    disableUrlAccess: true,
-  });
-}
-
-const SentMessage = z.object({ tnx: z.literal("message"), inByteCount: z.number() });
 const SmtpError = z.object({ code: z.string().optional(), responseCode: z.number().optional() });
 
 /** `outcome` null: another try may succeed. */
-function faultOf(error: unknown, isSent: boolean, isLate: boolean): Pick<MailVerdict, "outcome" | "error"> {
+function faultOf(
+  error: unknown,
+  { isSent, isLate, server }: { isSent: boolean; isLate: boolean; server: MailServer },
+): Pick<MailVerdict, "outcome" | "error"> {
   const { code, responseCode } = SmtpError.catch({}).parse(error);
   if (responseCode === undefined && isSent) {
     return {
@@ -108,17 +86,34 @@ function faultOf(error: unknown, isSent: boolean, isLate: boolean): Pick<MailVer
         "email_unknown: the connection was lost after the end of the message, before the server's answer",
     };
   }
+  if (error instanceof TerminalError)
+    return { outcome: "rejected", error: `${error.code}: ${error.message}` };
   if (isLate || code === "ETIMEDOUT")
     return { outcome: null, error: "email_timeout: the mail server did not answer in time" };
   if (code === "EAUTH" || code === "ETLS") {
-    const message = "smtp_unauthorized: the mail server does not accept the settings of SMTP_URL";
-    return { outcome: null, error: message };
+    const settings = server.egress === null ? "SMTP_URL" : "its tenant";
+    return {
+      outcome: null,
+      error: `smtp_unauthorized: the mail server does not accept the settings of ${settings}`,
+    };
   }
   if (responseCode !== undefined && responseCode >= 500)
-    return { outcome: "rejected", error: `email_refused: ${messageOf(error).slice(0, 300)}` };
+    return {
+      outcome: "rejected",
+      error: `email_refused: ${withoutLogin(messageOf(error), server).slice(0, 300)}`,
+    };
   if (responseCode !== undefined) {
     const message = `email_deferred: the mail server does not take the mail now (${responseCode})`;
     return { outcome: null, error: message };
   }
   return { outcome: null, error: "unreachable: the mail server cannot be reached, or closed the connection" };
+}
+
+/** The text of a server without the login that it was sent, which it may quote. */
+function withoutLogin(text: string, { url }: MailServer): string {
+  const parsed = parseMailServerUrl(url);
+  if ("error" in parsed) return redact(text, [url]);
+  const base64 = (login: string): string => Buffer.from(login).toString("base64");
+  const { user, password } = parsed;
+  return redact(text, [password, base64(password), base64(`\0${user ?? ""}\0${password}`)]);
 }

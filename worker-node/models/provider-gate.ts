@@ -84,15 +84,15 @@ export class ProviderGate {
 
   /** @returns whether the outcome matters, whatever it is */
   async #begin(call: ProviderCall, allowed: Allowed, tokens: number): Promise<boolean> {
-    let admission;
+    let acquisition;
     try {
-      admission = await this.#calls.acquire(call, allowed, tokens, LEASE_MS);
+      acquisition = await this.#calls.acquire(call, allowed, tokens, LEASE_MS);
     } catch (error) {
       logged("provider.not_asked")(error);
       return false;
     }
-    if (admission.is === "begun") return admission.matters;
-    throw new ProviderWait(admission.why, call.name, admission.afterMs);
+    if (acquisition.is === "begun") return acquisition.matters;
+    throw new ProviderWait(acquisition.why, call.name, acquisition.afterMs);
   }
 
   #hold(call: ProviderCall): void {

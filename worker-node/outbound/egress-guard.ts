@@ -14,7 +14,12 @@ import type { NewResolver } from "./name-resolution.ts";
  * that is connected to, and a name whose address changes after a check gets no further. `signal` cancels its queries.
  * Both fail with the TerminalError `egress_blocked`.
  */
-export type Egress = { check(url: URL): void; lookup(signal: AbortSignal): LookupFunction };
+export type Egress = {
+  check(url: URL): void;
+  /** As `check`, for a protocol other than HTTP: it judges no port. */
+  checkHost(hostname: string): void;
+  lookup(signal: AbortSignal): LookupFunction;
+};
 
 /**
  * Makes a guard with the rules of `shared/security/egress-policy.ts`.
@@ -40,12 +45,16 @@ export function createEgress(allow: string, createResolver: NewResolver = newRes
     if (first === undefined) throw blocked(name);
     return [first, ...rest];
   };
+  const checkHost = (hostname: string): void => {
+    if (refuses(hostname)) throw blocked(hostname);
+  };
   return {
+    checkHost,
     check({ hostname, port }) {
       if (isBadPort(port)) {
         throw new TerminalError("egress_blocked", `port ${port} is for another protocol than HTTP`);
       }
-      if (refuses(hostname)) throw blocked(hostname);
+      checkHost(hostname);
     },
     lookup: (signal) => (hostname, options, callback) => {
       resolveAllowed(hostname, signal).then(

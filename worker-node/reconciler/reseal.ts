@@ -1,3 +1,4 @@
+import { mailServerPlace } from "../../shared/contracts/mail-server.ts";
 import { endpointPlace } from "../../shared/contracts/webhook-endpoint.ts";
 import { SECRET_SETTINGS, settingPlace } from "../../shared/contracts/setting.ts";
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
@@ -163,6 +164,8 @@ function placeOf(column: Exclude<SealedColumn, "tool" | "mcp_server">, row: Seal
       return endpointPlace(row.key, row.key2);
     case "trigger":
       return triggerPlace(row.key);
+    case "mail_server":
+      return mailServerPlace(row.key);
     case "setting":
       return settingPlace(row.key);
   }

@@ -20,11 +20,10 @@ const Row = z.object({ name: z.string(), owner: z.string().default(SHARED) });
 /**
  * The engine's tools, behind the egress guard. `timeoutMs` limits one call. The secrets of a tool are opened here, for the
  * call alone: no other part of a worker has them.
- * @param deps `masterKey` null: this worker has none, and cannot call a tool with a sealed secret. `mail` null or absent: it has no
- *   mail server
+ * @param deps `masterKey` null: this worker has none, and cannot call a tool with a sealed secret.
  */
-export function createTools(deps: McpToolsDeps & { mail?: Outbox | null }): Tools & { mcp: McpTools } {
-  const { egress, timeoutMs, masterKey, mail = null } = deps;
+export function createTools(deps: McpToolsDeps & { mail: Outbox }): Tools & { mcp: McpTools } {
+  const { egress, timeoutMs, masterKey, mail } = deps;
   const mcp = new McpTools(deps);
   return {
     mcp,

@@ -41,7 +41,7 @@ const route = createRoute({
     "Without `session_id` a new session begins, with the agent `agent` or, without one, the first agent by name. After a 202 " +
     "the message is in the history, and the turn will reach an end. A turn is a run in the lane `interactive`: all routes of " +
     "runs take its `turn_id`. The turns of a session run one after the other. While one has not ended, `on_busy` decides: " +
-    "`enqueue` (default) waits for it; `interrupt` cancels the turn that is under way, which keeps its text so far; " +
+    "`enqueue` (default) waits for it; `interrupt` cancels the turn that is under way, which keeps its text so far, and those that wait: it is the next one; " +
     "`reject` is a 409. A turn that waits for a person is cancelled by the next message. `Prefer: wait=N` and scale mode off act " +
     "as for `POST /orchestrations/{id}/run`: the result then has the `turn_id` too. " +
     "`attachments` are uploads: the model gets text, JSON and the like as text, and PNG, JPEG, GIF and WebP as images; others are a 422.",

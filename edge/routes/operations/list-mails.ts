@@ -33,7 +33,15 @@ const Mail = z
   })
   .meta({ id: "Mail" });
 
+/** A cursor is the Message-ID of a mail, which has characters that no other list's cursor has. */
+const MailCursor = z
+  .string()
+  .max(500)
+  .regex(/^(<[^\s<>]+>)?$/, "is not a cursor of this list")
+  .default("");
+
 const Selection = z.object({
+  cursor: MailCursor,
   tenant_id: TenantId.optional(),
   run_id: RunId.optional(),
   outcome: Outcome.optional(),

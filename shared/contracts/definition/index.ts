@@ -1,5 +1,5 @@
 export { DELEGATE_TOOL } from "./agent.ts";
-export type { Agent, ConversationalAgent } from "./agent.ts";
+export type { Agent, ConversationalAgent, Orchestrator } from "./agent.ts";
 export { builtInTools, isBuiltIn } from "./built-in-tools.ts";
 export { codeWarnings } from "./code-warnings.ts";
 export { uncheckedFields } from "./forms.ts";

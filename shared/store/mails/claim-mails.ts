@@ -8,15 +8,25 @@ const TENANTS_PER_CLAIM = 200;
 
 const LOST = "the worker that was sending it died, so whether it was sent is not known: it is not sent again";
 
-/** `slots`: the most mails. `after`: the tenant after which to go on. `leaseMs`: the time in which the outcome must be saved. */
+/** The most mails of one tenant that its own mail server is sent at a time: one that is silent must not take the slots of all. */
+const OPEN_AT_OWN_SERVER = 2;
+
+/**
+ * `slots`: the most mails. `after`: the tenant after which to go on. `leaseMs`: the time in which the outcome must be saved.
+ * `hasServer`: the worker has the operator's mail server; else it claims mails of tenants with a server of their own.
+ */
 export const MailClaim = z.object({
+  hasServer: z.boolean().default(true),
   slots: z.number().int().min(1).max(1_000),
   after: z.string(),
   leaseMs: z.number().positive().max(3_600_000),
 });
-export type MailClaim = z.infer<typeof MailClaim>;
+export type MailClaim = z.input<typeof MailClaim>;
 
-/** A mail to be sent now. `tries`: the number of this claim, the fence. `failures`: its failed tries. */
+/**
+ * A mail to be sent now. `tries`: the number of this claim, the fence. `failures`: its failed tries. `server`: the mail server of its
+ * tenant, with the sealed URL; null: the operator's.
+ */
 export const DueMail = z.object({
   message_id: z.string(),
   tenant_id: z.string(),
@@ -24,6 +34,7 @@ export const DueMail = z.object({
   tries: z.number().int(),
   failures: z.number().int(),
   content: MailContent,
+  server: z.object({ smtp_url: z.string(), smtp_from: z.string() }).nullable().default(null),
 });
 export type DueMail = z.infer<typeof DueMail>;
 
@@ -33,9 +44,12 @@ export type ClaimedMails = z.infer<typeof ClaimedMails>;
 
 /**
  * Claims due mails: the first ones of each tenant, then the second ones, and so on, where a mail that is being sent counts too. A
- * tenant's mails come by their priority. A mail whose lease has lapsed is closed as unknown. docs/protocol.md 5.28.
+ * tenant's mails come by their priority. A mail whose lease has lapsed is closed as unknown. docs/protocol.md 5.28, 5.32.
  */
-export async function claimMails(sql: Sql, { slots, after, leaseMs }: MailClaim): Promise<ClaimedMails> {
+export async function claimMails(
+  sql: Sql,
+  { slots, after, leaseMs, hasServer = true }: MailClaim,
+): Promise<ClaimedMails> {
   const [row] = await sql`
     with recursive lapsed as (
       update mails set outcome = 'unknown', done_at = now(), next_at = null, sending = false, last_error = ${LOST}
@@ -48,14 +62,16 @@ export async function claimMails(sql: Sql, { slots, after, leaseMs }: MailClaim)
       from examined e where e.tenant_id is not null and e.n < ${TENANTS_PER_CLAIM}
     ), due as (
       select m.message_id, m.place + (
-        select count(*) from mails b where b.tenant_id = e.tenant_id and b.done_at is null and b.sending) as place
-      from examined e cross join lateral (
+        select count(*) from mails b where b.tenant_id = e.tenant_id and b.done_at is null and b.sending) as place,
+        s.tenant_id is not null as has_own
+      from examined e left join mail_servers s on s.tenant_id = e.tenant_id cross join lateral (
         select message_id, row_number() over (order by priority desc, next_at) as place
         from mails w where w.tenant_id = e.tenant_id and w.done_at is null and not w.sending and w.next_at <= now()
         order by priority desc, next_at limit ${slots}
       ) m
+      where ${hasServer} or s.tenant_id is not null
     ), chosen as (
-      select message_id from due order by place, random() limit ${slots}
+      select message_id from due where not has_own or place <= ${OPEN_AT_OWN_SERVER} order by place, random() limit ${slots}
     ), locked as (
       select message_id from mails where message_id in (select message_id from chosen)
         and done_at is null and not sending and next_at <= now() for update skip locked
@@ -65,7 +81,11 @@ export async function claimMails(sql: Sql, { slots, after, leaseMs }: MailClaim)
       from locked l where m.message_id = l.message_id
       returning m.message_id, m.tenant_id, m.run_id, m.tries, m.failures, m.content
     )
-    select coalesce((select json_agg(c) from claimed c), '[]')::text as mails,
+    select coalesce((
+        select json_agg(json_build_object('message_id', c.message_id, 'tenant_id', c.tenant_id, 'run_id', c.run_id,
+          'tries', c.tries, 'failures', c.failures, 'content', c.content, 'server', case when s.tenant_id is not null
+          then json_build_object('smtp_url', s.smtp_url, 'smtp_from', s.smtp_from) end))
+        from claimed c left join mail_servers s on s.tenant_id = c.tenant_id), '[]')::text as mails,
       coalesce((select max(tenant_id) from examined where n = ${TENANTS_PER_CLAIM}), '') as after`;
   const Rows = z.array(
     DueMail.extend({ content: z.string().transform((text) => MailContent.parse(JSON.parse(text))) }),

@@ -12,6 +12,7 @@ export const SealedColumn = z.enum([
   "tool",
   "mcp_server",
   "setting",
+  "mail_server",
 ]);
 export type SealedColumn = z.infer<typeof SealedColumn>;
 
@@ -34,6 +35,7 @@ const places: Record<SealedColumn, Place> = {
   trigger: { table: "triggers", column: "secret", key: ["trigger_id"], page: 200 },
   tool: { table: "tools", column: "definition", key: ["tenant_id", "id"], page: 20 },
   mcp_server: { table: "mcp_servers", column: "definition", key: ["tenant_id", "id"], page: 20 },
+  mail_server: { table: "mail_servers", column: "smtp_url", key: ["tenant_id"], page: 200 },
   setting: { table: "settings", column: "value", key: ["name"], page: 200 },
 };
 

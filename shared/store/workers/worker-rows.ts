@@ -88,6 +88,14 @@ export async function hasWorkerFor(sql: Sql, lane: Lane): Promise<boolean> {
   return row?.has === true;
 }
 
+/** A worker that sends mails; null: there is none. */
+export async function findMailWorker(sql: Sql): Promise<string | null> {
+  const [row] = await sql<{ incarnation: string }[]>`
+    select incarnation from workers where status = 'online' and beat_at + silent_after > now() and 'mail' = any(lanes)
+    order by beat_at desc limit 1`;
+  return row?.incarnation ?? null;
+}
+
 /** A select of the workers that claim runs: those that are neither silent nor draining. */
 export function activeWorkers(sql: Sql): PendingQuery<Row[]> {
   return sql`

@@ -523,3 +523,54 @@ describe("a session", () => {
     expect(await eventTypesOf(app.stores.sql, first.turn_id)).toEqual(["done"]);
   });
 });
+
+describe("a message with on_busy interrupt", () => {
+  const statusOf = async ({ turn_id }: { turn_id: string }) =>
+    (await bodyOf(await app.call("GET", runPath(turn_id, "status"))))["status"];
+
+  // Fails when it waits behind the turns that were queued before it.
+  test("is the next turn: the turn under way and all that wait end, and their messages stay", async () => {
+    const first = await say({ message: "one" });
+    const worker = await FakeWorker.claim(app.stores.sql, first.turn_id);
+    const { session_id } = first;
+    const queued = [];
+    for (const message of ["two", "three", "four"]) queued.push(await say({ message, session_id }));
+    const next = await say({ message: "five", session_id, on_busy: "interrupt" });
+    expect(await Promise.all(queued.map(statusOf))).toEqual(["cancelled", "cancelled", "cancelled"]);
+    expect(await statusOf(next)).toBe("queued");
+    const [underWay] = await app.stores.sql`
+      select cancel_requested_at is not null as ends from runs where run_id = ${first.turn_id}`;
+    expect(underWay).toEqual({ ends: true });
+    // A later message waits behind it.
+    const later = await say({ message: "six", session_id });
+    await worker.write({ kind: "end", status: "cancelled", output: "{}" });
+    await wakeTurns(app.stores.sql, session_id);
+    await answer(next, "fifth");
+    await wakeTurns(app.stores.sql, session_id);
+    await answer(later, "sixth");
+    const { messages } = z
+      .object({ messages: z.array(z.object({ role: z.string(), content: z.string() })) })
+      .parse(await bodyOf(await get(session_id, "status")));
+    expect(messages.map(({ role, content }) => `${role}: ${content}`)).toEqual([
+      "user: one",
+      "user: two",
+      "user: three",
+      "user: four",
+      "user: five",
+      "assistant: fifth",
+      "user: six",
+      "assistant: sixth",
+    ]);
+  });
+
+  test("ends no turn of another session, and none that came after it", async () => {
+    const other = await say({ message: "other" });
+    const mine = await say({ message: "mine" });
+    const next = await say({ message: "next", session_id: mine.session_id, on_busy: "interrupt" });
+    expect([await statusOf(other), await statusOf(mine), await statusOf(next)]).toEqual([
+      "queued",
+      "cancelled",
+      "queued",
+    ]);
+  });
+});

@@ -75,6 +75,10 @@ beforeAll(async () => {
     bytes: 1,
   });
   await completeUpload(stores.sql, upload_id, "0".repeat(64));
+  await app.call("PUT", "/scale/tenants/acme/smtp", {
+    key: keys.owner,
+    body: { smtp_url: "smtp://u:p@mail.example.com", smtp_from: "a@acme.example" },
+  });
   await put("webhook-endpoints/acme-hook", { url: "https://hooks.example.com/" });
   const webhook_url = "https://hooks.example.com/";
   const start = () => startRun(app, { key: keys.owner, body: { webhook_url } });
@@ -171,7 +175,7 @@ const status = (expected: number) => async (_route: Route, answer: Response) =>
 
 /** What belongs to the operator: a tenant's key is refused, whatever its scopes are. */
 const OF_THE_PLATFORM =
-  /\/api\/v2\/metrics$|\/scale\/(workers|queue|config$|master-keys$|test-|model-prices$|provider-limits$)|^(GET|POST) .*\/scale\/tenants$|^(PATCH|DELETE) .*\/scale\/tenants\/\{id\}$/;
+  /\/api\/v2\/metrics$|\/scale\/(workers|queue|config$|config\/test-smtp$|master-keys$|test-|model-prices$|provider-limits$)|^(GET|POST) .*\/scale\/tenants$|^(PATCH|DELETE) .*\/scale\/tenants\/\{id\}$/;
 const isOfPlatform = ({ method, template }: Route) => OF_THE_PLATFORM.test(`${method} ${template}`);
 
 describe("every route that requires a key", () => {
@@ -223,7 +227,7 @@ describe("every route that requires a key", () => {
     const order = ({ method, template }: Route) => {
       if (method !== "DELETE") return 1;
       // A dead letter that was retried cannot be dismissed.
-      return template.includes("/dlq/") ? 0 : template.includes("/tenants/") ? 3 : 2;
+      return template.includes("/dlq/") ? 0 : template.endsWith("/tenants/{id}") ? 3 : 2;
     };
     routes = routes.toSorted((a, b) => order(a) - order(b));
     const deleted = new Set<string>();

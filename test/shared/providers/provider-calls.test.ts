@@ -5,7 +5,7 @@ import type { Service } from "../../../local/processes/child.ts";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import type { ModelName } from "../../../shared/contracts/model-name.ts";
 import { ProviderCalls } from "../../../shared/providers/provider-calls.ts";
-import type { Admission, Allowed, Outcome } from "../../../shared/providers/provider-calls.ts";
+import type { Acquisition, Allowed, Outcome } from "../../../shared/providers/provider-calls.ts";
 import { startRedis } from "../../services/services.ts";
 import { START_MS } from "../queue/fixture.ts";
 import { timed } from "../queue/timed.ts";
@@ -38,7 +38,7 @@ const callOf = (call: string, tenant = "acme", of = name) => ({
   tenant: TenantId.parse(tenant),
   call,
 });
-const ask = (call: string, { tenant = "acme", tokens = 1, of = name } = {}): Promise<Admission> =>
+const ask = (call: string, { tenant = "acme", tokens = 1, of = name } = {}): Promise<Acquisition> =>
   calls.acquire(callOf(call, tenant, of), allowed, tokens, LEASE_MS);
 const begins = async (...asked: Parameters<typeof ask>) => (await ask(...asked)).is === "begun";
 const end = (call: string, outcome: Partial<Outcome> & Pick<Outcome, "is">, tenant = "acme") =>
@@ -63,14 +63,14 @@ function lineOf(count: number, tenant: string) {
   return async () => {
     const due = line.filter(({ begun, dueMs }) => !begun && dueMs <= clock.nowMs);
     for (const each of due) {
-      const admission = await ask(each.call, { tenant });
-      if (admission.is === "begun") each.begun = true;
-      else each.dueMs = clock.nowMs + admission.afterMs;
+      const acquisition = await ask(each.call, { tenant });
+      if (acquisition.is === "begun") each.begun = true;
+      else each.dueMs = clock.nowMs + acquisition.afterMs;
     }
     return due.filter(({ begun }) => begun);
   };
 }
-const waitOf = (admission: Admission) => (admission.is === "wait" ? admission.afterMs : 0);
+const waitOf = (acquisition: Acquisition) => (acquisition.is === "wait" ? acquisition.afterMs : 0);
 
 describe("max_concurrent", () => {
   beforeEach(() => {

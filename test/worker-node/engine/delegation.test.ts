@@ -1,5 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { RetryableError } from "../../../worker-node/engine/step-errors.ts";
+import type { EndRecord } from "../../../shared/contracts/journal-entry.ts";
+import type { ChildReply } from "../../../worker-node/engine/ports.ts";
+import { RetryableError, TerminalError } from "../../../worker-node/engine/step-errors.ts";
 import { runStep } from "../../../worker-node/engine/steps/index.ts";
 import { fakeContext, run, step } from "./context.ts";
 import type { FakeAnswer } from "./context.ts";
@@ -24,12 +26,9 @@ const agents = {
   },
 };
 const tools = { search: (): Json => "page", save: (): Json => "saved" };
-const delegate = (...ids: string[]): FakeAnswer => ({
-  calls: ids.map((agent_id) => ({
-    name: "delegate_to_agent",
-    args: { agent_id, task: `Task of ${agent_id}` },
-  })),
-});
+const calls = (...ids: string[]) =>
+  ids.map((agent_id) => ({ name: "delegate_to_agent", args: { agent_id, task: `Task of ${agent_id}` } }));
+const delegate = (...ids: string[]): FakeAnswer => ({ calls: calls(...ids) });
 const ofChild = {
   call: "child.run_2",
   provider: "child_run",
@@ -220,12 +219,72 @@ describe("a task that an agent gives to another one", () => {
     ]);
   });
 
-  test("cannot be given to an orchestrator, which has no conversation", async () => {
-    const orchestrator = { id: "reader", name: "R", type: "orchestrator", orchestration_id: "research" };
-    const fake = fakeContext({ agents: { ...agents, reader: orchestrator }, tools, answers: [] });
-    await expect(run(step(fields), fake.context)).rejects.toMatchObject({
-      code: "bad_tool",
-      message: expect.stringContaining("spawn_run"),
+  describe("given to an orchestrator", () => {
+    const team = {
+      ...agents,
+      reader: { id: "reader", name: "R", type: "orchestrator", orchestration_id: "research" },
+    };
+    const ended = (end: EndRecord) => (): ChildReply => ({
+      is: "ended",
+      runId: "run_2",
+      end,
+      usage: ofChild,
+      openForMs: 1,
+    });
+
+    // Fails when the task is not done by a run, or the run is started or published anew after the wait.
+    test("is a run of its orchestration, for which the step waits, and its output is the result of the call", async () => {
+      const round = { calls: [...calls("reader"), { name: "save", args: {} }] };
+      const first = fakeContext({ agents: team, tools, answers: [round] });
+      expect(await runStep(step(fields), first.context)).toEqual({ waitsForCalls: true });
+      expect(first.children).toEqual([
+        {
+          call: "tool.1.1",
+          orchestrationId: "research",
+          message: "Task of reader",
+          state: {},
+          timeoutMs: null,
+          waits: true,
+        },
+      ]);
+      expect(first.toolCalls).toMatchObject([{ name: "save" }]);
+
+      const turns = first.committedTurns.map(({ data }) => data);
+      const child = ended(completed("two owls"));
+      const second = fakeContext({ agents: team, tools, turns, answers: ["Owls."], child });
+      expect(await run(step(fields), second.context)).toMatchObject({ response: "Owls." });
+      expect(second.children).toMatchObject([{ call: "tool.1.1" }]);
+      expect(second.toolCalls).toEqual([]);
+      expect(second.modelCalls.at(-1)?.messages).toContainEqual(
+        expect.objectContaining({ role: "tool", content: "two owls" }),
+      );
+      expect(second.committedTurns.flatMap(({ usage }) => usage)).toContainEqual(ofChild);
+      const published = [...first.noted, ...second.noted].filter(({ type }) => type === "tool_execution");
+      expect(published).toMatchObject([{ tool_name: "delegate_to_agent" }, { tool_name: "save" }]);
+      expect(second.noted).toContainEqual(
+        expect.objectContaining({ type: "child_completed", nested_run_id: "run_2" }),
+      );
+    });
+
+    test("that fails is reported to the agent, which goes on", async () => {
+      const child = ended({
+        status: "failed",
+        checkpoint: null,
+        response: null,
+        error: { code: "bad_tool", message: "no such page", step_id: null },
+      });
+      const fake = fakeContext({ agents: team, tools, answers: [delegate("reader"), "Nothing."], child });
+      expect((await run(step(fields), fake.context)).response).toBe("Nothing.");
+      expect(fake.modelCalls.at(-1)?.messages.at(-1)?.content).toMatch(/reader.*bad_tool, no such page/);
+    });
+
+    test("for which no run can be started is reported to the agent too", async () => {
+      const child = (): never => {
+        throw new TerminalError("child_depth", "the run has 8 runs above it, which is the most");
+      };
+      const fake = fakeContext({ agents: team, tools, answers: [delegate("reader"), "Nothing."], child });
+      expect((await run(step(fields), fake.context)).response).toBe("Nothing.");
+      expect(fake.modelCalls.at(-1)?.messages.at(-1)?.content).toContain("no run was started");
     });
   });
 });

@@ -8,12 +8,22 @@ import { queueMail } from "../../../shared/store/mails/queue-mail.ts";
 import { saveMailTry } from "../../../shared/store/mails/save-mail-try.ts";
 import { stateStore } from "../../../shared/store/state.ts";
 import { Counters } from "../../../worker-node/ops/counters.ts";
+import { mailServerPlace, mailTestPlace } from "../../../shared/contracts/mail-server.ts";
+import { masterKey as masterKeySchema } from "../../../shared/security/master-keys.ts";
+import { seal } from "../../../shared/security/seal.ts";
+import { deleteMailServer, saveMailServer } from "../../../shared/store/mails/mail-servers.ts";
+import { testMailServer } from "../../../worker-node/mail/test-mail-server.ts";
+import type { MailServerDeps } from "../../../worker-node/mail/mail-transport.ts";
+import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import { MailSender } from "../../../worker-node/mail/mail-sender.ts";
 import { acme, globex, newRun, openStore, saveEmptyOrchestration } from "../../shared/store/store-fixture.ts";
 import type { Store } from "../../shared/store/store-fixture.ts";
+import { MASTER_KEY } from "../../edge/test-stores.ts";
 import { MailServer } from "./mail-server.ts";
 
 const server = new MailServer();
+const ownServer = new MailServer();
+const masterKey = masterKeySchema().parse(MASTER_KEY);
 let store: Store;
 let senders: MailSender[] = [];
 let queued = 0;
@@ -21,15 +31,17 @@ let counters: Counters;
 beforeAll(async () => {
   store = await openStore();
   await saveEmptyOrchestration(store.sql, globex, "orch");
-  await server.start();
+  await Promise.all([server.start(), ownServer.start()]);
 }, 60_000);
 afterAll(async () => {
   server.stop();
+  ownServer.stop();
   await store.close();
 });
 beforeEach(async () => {
-  await store.sql`truncate mails`;
+  await store.sql`truncate mails, mail_servers`;
   server.reset();
+  ownServer.reset();
   senders = [];
   counters = new Counters();
 });
@@ -59,12 +71,15 @@ async function queue(
   return message_id;
 }
 
-function startSender(lane: Partial<LaneSettings> = {}): MailSender {
+function startSender(lane: Partial<LaneSettings> = {}, deps: Partial<MailServerDeps> = {}): MailSender {
   const sender = new MailSender({
     store: stateStore(store.sql),
     laneSettings: (name) => ({ ...LANE_DEFAULTS[name], starts_per_second: null, ...lane }),
     settings: { url: server.url, from: "Shop <shop@example.org>" },
     count: counters,
+    egress: createEgress("127.0.0.1"),
+    masterKey,
+    ...deps,
   });
   senders.push(sender);
   sender.start();
@@ -208,5 +223,129 @@ describe("a queued mail", () => {
     expect(await deleteMails(store.sql)).toBe(false);
     const left = await store.sql`select message_id from mails order by created_at`;
     expect(left.map(({ message_id }) => message_id)).toEqual([rejected, pending]);
+  });
+});
+
+describe("a tenant with a mail server of its own", () => {
+  const own = async (url = ownServer.url, sealedFor = mailServerPlace(acme)) =>
+    saveMailServer(store.sql, acme, await seal(masterKey, url, sealedFor), "Acme <post@acme.example>");
+
+  test("sends its mails through it and from its sender, another tenant through the operator's", async () => {
+    await own();
+    const [acmes, others] = [await queue(await runOf(acme)), await queue(await runOf(globex))];
+    startSender();
+    await untilRow(acmes, { outcome: "sent" });
+    await untilRow(others, { outcome: "sent" });
+    expect(ownServer.messages).toEqual([expect.stringContaining("From: Acme <post@acme.example>")]);
+    expect(server.messages).toEqual([expect.stringContaining("From: Shop <shop@example.org>")]);
+  });
+
+  test("needs no mail server of the operator, and such a worker leaves the mails of others", async () => {
+    const [others, acmes] = [await queue(await runOf(globex)), await queue(await runOf(acme))];
+    await own();
+    startSender({}, { settings: null });
+    await untilRow(acmes, { outcome: "sent" });
+    expect(await row(others)).toMatchObject({ outcome: null, tries: 0 });
+  });
+
+  test("goes back to the operator's server when its own is deleted", async () => {
+    await own();
+    await deleteMailServer(store.sql, acme);
+    const id = await queue(await runOf(acme));
+    startSender();
+    await untilRow(id, { outcome: "sent" });
+    expect([ownServer.messages.length, server.messages.length]).toEqual([0, 1]);
+  });
+
+  // Fails when a server that is silent takes the slots of all tenants.
+  test("has two mails open at a time", async () => {
+    await own();
+    const run = await runOf(acme);
+    await queue(await runOf(globex));
+    for (let i = 0; i < 5; i++) await queue(run);
+    const { mails } = await claim();
+    expect(mails.map(({ tenant_id }) => tenant_id).toSorted()).toEqual([acme, acme, globex]);
+    expect((await claim()).mails).toEqual([]);
+    const [first] = mails.filter(({ tenant_id }) => tenant_id === acme);
+    const { message_id = "", tries = 0 } = first ?? {};
+    const sent = { outcome: "sent" as const, failed: false, retry_ms: 0, error: null, refused: [] };
+    await saveMailTry(store.sql, { message_id, tries, ...sent });
+    expect((await claim()).mails).toHaveLength(1);
+  });
+
+  // Fails when a tenant can reach the deployment's own network with it.
+  test("may not be in the operator's network", async () => {
+    await own();
+    const id = await queue(await runOf(acme));
+    startSender({}, { egress: createEgress("") });
+    await untilRow(id, { outcome: "rejected", last_error: expect.stringContaining("egress_blocked") });
+    expect(ownServer.received).toEqual([]);
+  });
+
+  test("whose URL does not open here leaves the mail to another worker", async () => {
+    await own(ownServer.url, mailServerPlace(globex));
+    const id = await queue(await runOf(acme));
+    startSender();
+    const last_error = expect.stringContaining("smtp_sealed");
+    await untilRow(id, { outcome: null, failures: 0, sending: false, last_error });
+    expect([...ownServer.received, ...server.received]).toEqual([]);
+  });
+
+  // Fails when a server that quotes what it was sent writes the password into the list of mails.
+  test("does not see its password in an error", async () => {
+    await own();
+    const login = Buffer.from("sesame").toString("base64");
+    ownServer.replies = { MAIL: `550 no mail of sesame ${login}` };
+    const id = await queue(await runOf(acme));
+    startSender();
+    await untilRow(id, { outcome: "rejected", last_error: expect.stringContaining("email_refused") });
+    const { last_error } = (await row(id)) ?? {};
+    expect(last_error).not.toMatch(new RegExp(`sesame|${login}`));
+  });
+});
+
+describe("a test of a mail server", () => {
+  const question = "0".repeat(32);
+  const outcomeOf = async (url: string, deps: Partial<MailServerDeps> = {}) => {
+    const sealed = await seal(masterKey, url, mailTestPlace(question));
+    const all = { settings: null, egress: createEgress("127.0.0.1"), masterKey, ...deps };
+    return testMailServer({ tenant: null, sealed }, question, all);
+  };
+
+  test("says that the server took the login, and sends no mail", async () => {
+    server.replies = { EHLO: "250 AUTH PLAIN", AUTH: "235 ok" };
+    expect(await outcomeOf(server.url)).toMatchObject({ status: "ok" });
+    expect(server.received.join()).toContain("AUTH PLAIN");
+    expect(server.received.join()).not.toMatch(/MAIL|DATA/);
+  });
+
+  test.each([
+    [{ AUTH: "535 sesame is wrong", EHLO: "250 AUTH PLAIN" }, "The mail server refused the login."],
+    [{ greeting: "drop" }, "The mail server cannot be reached, or closed the connection."],
+    [{ greeting: "554 go away" }, "The mail server answered 554."],
+  ])("says what is wrong in words of its own: %j", async (replies, message) => {
+    server.replies = { ...replies };
+    expect(await outcomeOf(server.url)).toEqual({ status: "error", message });
+  });
+
+  test("does not reach the operator's network, nor open what was sealed for another question", async () => {
+    expect(await outcomeOf(server.url, { egress: createEgress("") })).toMatchObject({
+      status: "error",
+      message: expect.stringContaining("EGRESS_ALLOW"),
+    });
+    const sealed = await seal(masterKey, server.url, mailTestPlace("1".repeat(32)));
+    const deps = { settings: null, egress: createEgress("127.0.0.1"), masterKey };
+    expect(await testMailServer({ tenant: null, sealed }, question, deps)).toMatchObject({ status: "error" });
+    expect(server.received).toEqual([]);
+  });
+
+  test("without a URL is of the worker's own server", async () => {
+    const deps = { settings: null, egress: createEgress(""), masterKey: null };
+    expect(await testMailServer(null, question, deps)).toEqual({
+      status: "error",
+      message: "The worker has no SMTP_URL.",
+    });
+    const settings = { url: server.url, from: "a@example.org" };
+    expect(await testMailServer(null, question, { ...deps, settings })).toMatchObject({ status: "ok" });
   });
 });

@@ -16,7 +16,7 @@ import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import { createTools } from "../../../worker-node/tools/create-tools.ts";
 import { fakeContext } from "../engine/context.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
-import { refusingStore } from "../fakes.ts";
+import { refusingOutbox, refusingStore } from "../fakes.ts";
 
 const folder = new URL("../../../local/demo/definitions/", import.meta.url);
 
@@ -70,6 +70,7 @@ async function runDemo(id: string, answers: Json[] = []): Promise<{ steps: strin
           egress: createEgress("127.0.0.1"),
           timeoutMs: 5_000,
           masterKey: null,
+          mail: refusingOutbox,
           store: refusingStore,
         }),
         sandbox: sandbox.of({ tenant: "demo", signal: new AbortController().signal }),

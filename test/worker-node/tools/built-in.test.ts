@@ -3,7 +3,7 @@ import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { createSandbox } from "../../../worker-node/engine/sandbox.ts";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import { getDatetime } from "../../../worker-node/tools/built-in/get-datetime.ts";
-import { refusingFiles, refusingStore } from "../fakes.ts";
+import { refusingFiles, refusingOutbox, refusingStore } from "../fakes.ts";
 import { createTools } from "../../../worker-node/tools/create-tools.ts";
 import { fakeContext, run, step } from "../engine/context.ts";
 import { listen } from "./mcp/servers.ts";
@@ -24,6 +24,7 @@ function call(name: string, args: JsonObject, allow = "127.0.0.1"): Promise<Json
     egress: createEgress(allow),
     timeoutMs: 5_000,
     masterKey: null,
+    mail: refusingOutbox,
     store: refusingStore,
   });
   const signal = new AbortController().signal;

@@ -6,7 +6,7 @@ import zlib from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startSearchServer } from "../../../local/demo/search-server.ts";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
-import { refusingFiles, refusingStore } from "../fakes.ts";
+import { refusingFiles, refusingOutbox, refusingStore } from "../fakes.ts";
 import { createTools } from "../../../worker-node/tools/create-tools.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
 import { cpuMs } from "../../services/cpu-time.ts";
@@ -55,6 +55,7 @@ function call(
     egress: createEgress(allow),
     timeoutMs: timeoutMs,
     masterKey: null,
+    mail: refusingOutbox,
     store: refusingStore,
   }).call({
     tool: stored,

@@ -2,7 +2,7 @@ import net from "node:net";
 import zlib from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
-import { refusingFiles, refusingStore } from "../fakes.ts";
+import { refusingFiles, refusingOutbox, refusingStore } from "../fakes.ts";
 import { createTools } from "../../../worker-node/tools/create-tools.ts";
 
 // A tool's server that sends bytes as they stand here: answers that no HTTP library would write.
@@ -27,6 +27,7 @@ function call(): Promise<unknown> {
     egress: createEgress("127.0.0.1"),
     timeoutMs: 20_000,
     masterKey: null,
+    mail: refusingOutbox,
     store: refusingStore,
   }).call({
     tool: { name: "t", tool_type: "http", url: `http://127.0.0.1:${address.port}` },

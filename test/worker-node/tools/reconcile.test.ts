@@ -12,7 +12,7 @@ import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import { createTools } from "../../../worker-node/tools/create-tools.ts";
 import { fakeContext, run, step } from "../engine/context.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
-import { refusingStore } from "../fakes.ts";
+import { refusingOutbox, refusingStore } from "../fakes.ts";
 
 let server: Server;
 let base: string;
@@ -68,6 +68,7 @@ test("a payment whose answer was lost is found by its key, with the tool's seale
     egress: createEgress("127.0.0.1"),
     timeoutMs: 5_000,
     masterKey,
+    mail: refusingOutbox,
     store: refusingStore,
   });
   const { evaluate } = sandbox.of({ tenant: TenantId.parse("acme"), signal: new AbortController().signal });

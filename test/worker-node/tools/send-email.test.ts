@@ -16,7 +16,7 @@ beforeEach(() => {
 });
 
 const outbox: Outbox = {
-  from: "Shop <shop@example.org>",
+  senderOf: async () => "Shop <shop@example.org>",
   queue: async (each) => {
     if (room instanceof Error) throw room;
     if (room) queued.push(each);
@@ -26,7 +26,7 @@ const outbox: Outbox = {
 
 function send(
   args: JsonObject = mail,
-  { effectKey = `${run}:s:1:tool.1`, to = outbox }: { effectKey?: string; to?: Outbox | null } = {},
+  { effectKey = `${run}:s:1:tool.1`, to = outbox }: { effectKey?: string; to?: Outbox } = {},
 ) {
   const tools = createTools({
     egress: createEgress(""),
@@ -101,8 +101,15 @@ describe("send_email", () => {
     await expect(send()).rejects.toMatchObject({ name: "RetryableError", code: "mail_not_queued" });
   });
 
-  test("waits for a worker with a mail server where this one has none", async () => {
-    await expect(send(mail, { to: null })).rejects.toMatchObject({
+  test("is tried again when the sender cannot be read", async () => {
+    const senderOf = () => Promise.reject(new Error("away"));
+    await expect(send(mail, { to: { ...outbox, senderOf } })).rejects.toMatchObject({
+      code: "mail_not_queued",
+    });
+  });
+
+  test("waits for a mail server where neither its tenant nor this worker has one", async () => {
+    await expect(send(mail, { to: { ...outbox, senderOf: async () => null } })).rejects.toMatchObject({
       name: "RetryableError",
       code: "smtp_missing",
     });

@@ -7,8 +7,14 @@ import type { NewMail } from "../../../shared/contracts/mail.ts";
 import { messageOf } from "../../../shared/log.ts";
 import { RetryableError, ToolRejection } from "../../engine/step-errors.ts";
 
-/** Where mails are queued. `from`: the sender of all mails. `queue` resolves to false when too many wait. */
-export type Outbox = { from: string; queue(mail: NewMail): Promise<boolean> };
+/**
+ * Where mails are queued. `senderOf`: the sender of a run's mails; null: neither this worker nor the run's tenant has a mail server.
+ * `queue` resolves to false when too many wait.
+ */
+export type Outbox = {
+  senderOf(run: RunId): Promise<string | null>;
+  queue(mail: NewMail): Promise<boolean>;
+};
 
 const MAX_RECIPIENTS = 50;
 const MAX_BODY_CHARS = 1024 * 1024;
@@ -43,23 +49,24 @@ const Mail = z
 /**
  * The built-in tool `send_email`: queues one mail. Its Message-ID follows from the effect key, so a call that is repeated after a crash
  * queues nothing again.
- * @param outbox null: this worker has no mail server
  * @throws ToolRejection for wrong arguments and a full queue; RetryableError `smtp_missing`, `mail_not_queued`
  */
-export async function sendEmail(outbox: Outbox | null, args: JsonObject, effectKey: string): Promise<Json> {
+export async function sendEmail(outbox: Outbox, args: JsonObject, effectKey: string): Promise<Json> {
   const parsed = Mail.safeParse(args);
   if (!parsed.success) throw new ToolRejection(z.prettifyError(parsed.error));
-  if (outbox === null) {
+  // An effect key begins with the run.
+  const run_id = RunId.parse(effectKey.split(":")[0]);
+  const from = await outbox.senderOf(run_id).catch(notQueued);
+  if (from === null) {
     throw new RetryableError(
       "smtp_missing",
-      "this worker has no mail server: set its SMTP_URL and SMTP_FROM",
+      "there is no mail server: the tenant has none of its own, and this worker has no SMTP_URL and SMTP_FROM",
     );
   }
   const { to, cc, subject, text, html, reply_to, priority, send_at } = parsed.data;
   const mail: NewMail = {
-    message_id: messageIdOf(effectKey, outbox.from),
-    // An effect key begins with the run.
-    run_id: RunId.parse(effectKey.split(":")[0]),
+    message_id: messageIdOf(effectKey, from),
+    run_id,
     priority: priority ?? 0,
     send_at: send_at ? new Date(send_at).toISOString() : null,
     content: {
@@ -71,15 +78,16 @@ export async function sendEmail(outbox: Outbox | null, args: JsonObject, effectK
       reply_to: reply_to ?? null,
     },
   };
-  const isQueued = await outbox.queue(mail).catch((error: unknown) => {
-    const message = `the mail could not be queued: ${messageOf(error)}`;
-    throw new RetryableError("mail_not_queued", message, { cause: error });
-  });
+  const isQueued = await outbox.queue(mail).catch(notQueued);
   if (!isQueued) {
     const message = `${MAX_PENDING_MAILS} mails of this tenant wait to be sent already`;
     throw new ToolRejection(message, { code: "mail_queue_full" });
   }
   return { message_id: mail.message_id, status: "queued", send_at: mail.send_at };
+}
+
+function notQueued(cause: unknown): never {
+  throw new RetryableError("mail_not_queued", `the mail could not be queued: ${messageOf(cause)}`, { cause });
 }
 
 function messageIdOf(effectKey: string, from: string): string {

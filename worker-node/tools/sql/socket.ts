@@ -1,5 +1,6 @@
 import net from "node:net";
 import type { Egress } from "../../outbound/egress-guard.ts";
+import { connectGuarded } from "../../outbound/guarded-connect.ts";
 import { ToolRejection } from "../../engine/step-errors.ts";
 
 /** The most bytes that a database may send in one call. The driver holds a row until it is complete, and a row may have a gigabyte. */
@@ -18,12 +19,9 @@ export async function connectTo(
   egress: Egress,
   signal: AbortSignal,
 ): Promise<Connected> {
+  // A database may have any port but those at which no HTTP request may be made either.
   egress.check(new URL(`http://${net.isIPv6(host) ? `[${host}]` : host}:${port}`));
-  const socket = net.connect({ host, port, lookup: egress.lookup(signal), signal });
-  await new Promise<void>((resolve, reject) => {
-    socket.once("connect", resolve);
-    socket.once("error", reject);
-  });
+  const socket = await connectGuarded({ host, port }, egress, signal);
   const { promise: failure, reject } = Promise.withResolvers<never>();
   failure.catch(() => {});
   // A timer checks the socket, because the driver removes all listeners of a socket on which it speaks TLS.

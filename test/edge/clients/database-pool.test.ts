@@ -1,0 +1,42 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { DatabasePool } from "../../../edge/clients/database-pool.ts";
+import type { DatabaseEnv } from "../../../edge/clients/postgres.ts";
+import { cpuMs } from "../../services/cpu-time.ts";
+import { freshDatabase } from "../../services/services.ts";
+import { startTestStores, type TestStores } from "../test-stores.ts";
+
+/** A query may take this long. */
+const TIMEOUT_MS = 300;
+
+let stores: TestStores;
+let pool: DatabasePool;
+beforeAll(async () => {
+  const url = await freshDatabase();
+  stores = await startTestStores(1, Promise.resolve(url));
+  const env: DatabaseEnv = { ...stores.vars, HYPERDRIVE: { connectionString: url } };
+  pool = new DatabasePool(env, 2, TIMEOUT_MS);
+  await pool.query((sql) => sql`select`);
+});
+afterAll(async () => {
+  pool.close();
+  await stores.stop();
+});
+
+/** Keeps the process busy: it can notice no answer meanwhile. */
+function beBusy(ms: number): void {
+  for (const from = cpuMs(); cpuMs() - from < ms;);
+}
+
+describe("a query of a pool", () => {
+  // Fails when its age is that of the clock: 60 runs of one batch were `database_away` while the process was busy with another one.
+  test("is no failure of the database while the process is too busy to notice the answer", async () => {
+    const answers = [1, 2].map((n) => pool.query((sql) => sql<{ n: number }[]>`select ${n}::int as n`));
+    beBusy(4 * TIMEOUT_MS);
+    expect((await Promise.all(answers)).flat()).toEqual([{ n: 1 }, { n: 2 }]);
+  });
+
+  test("fails when the database sends no result in its time", async () => {
+    const silent = pool.query((sql) => sql`select pg_sleep(60)`);
+    await expect(silent).rejects.toMatchObject({ code: "CONNECTION_SILENT" });
+  });
+});

@@ -1,0 +1,96 @@
+import { z } from "zod";
+import { mailServerPlace, parseMailServerUrl } from "../../shared/contracts/mail-server.ts";
+import type { MasterKeys } from "../../shared/security/master-keys.ts";
+import { SealError, unseal } from "../../shared/security/seal.ts";
+import type { DueMail } from "../../shared/store/mails/claim-mails.ts";
+import { connectGuarded } from "../outbound/guarded-connect.ts";
+import type { Egress } from "../outbound/egress-guard.ts";
+
+/** A mail server and the sender of its mails. `egress` null: it is the operator's, to which the guard does not apply. */
+export type MailServer = { url: string; from: string; egress: Egress | null };
+
+/** The mail server of this deployment, and the sender of all mails of tenants without a server of their own. */
+export type MailSettings = { url: string; from: string };
+
+/** What a worker needs for the mail servers of tenants. `masterKey` null: it cannot open their URLs. */
+export type MailServerDeps = { settings: MailSettings | null; egress: Egress; masterKey: MasterKeys | null };
+
+/** The server through which a mail is sent, or why there is none at this worker. */
+export async function mailServerOf(
+  { tenant_id, server }: Pick<DueMail, "tenant_id" | "server">,
+  { settings, egress, masterKey }: MailServerDeps,
+): Promise<MailServer | { error: string }> {
+  if (server === null) {
+    if (settings === null) return { error: "smtp_missing: this worker has no mail server" };
+    return { ...settings, egress: null };
+  }
+  const url = await opened(masterKey, server.smtp_url, mailServerPlace(tenant_id));
+  if (url === null)
+    return {
+      error: "smtp_sealed: the tenant's mail server cannot be opened: MASTER_KEY is missing, or another one",
+    };
+  return { url, from: server.smtp_from, egress };
+}
+
+/** A sealed URL; null: it does not open here. */
+export async function opened(keys: MasterKeys | null, sealed: string, place: string): Promise<string | null> {
+  try {
+    return keys && (await unseal(keys, sealed, place));
+  } catch (error) {
+    if (!(error instanceof SealError)) throw error;
+    return null;
+  }
+}
+
+/**
+ * A transport for one connection. The package is loaded with the first one.
+ * @param onSent is called when the whole message has been sent, before the server's reply
+ * @throws Error when the URL of a tenant's server cannot be used
+ */
+export async function openTransport(
+  { url, egress }: Pick<MailServer, "url" | "egress">,
+  { timeoutMs, signal, onSent }: { timeoutMs: number; signal: AbortSignal; onSent: () => void },
+) {
+  const { createTransport } = await import("nodemailer");
+  const ignore = (): void => {};
+  // What the package says of its own progress: it logs a message when its last byte was sent, before the server's reply.
+  const info = (entry: unknown): void => {
+    if (SentMessage.safeParse(entry).success) onSent();
+  };
+  const logger = {
+    level: ignore,
+    trace: ignore,
+    debug: ignore,
+    info,
+    warn: ignore,
+    error: ignore,
+    fatal: ignore,
+  };
+  const limits = {
+    logger,
+    connectionTimeout: timeoutMs,
+    greetingTimeout: timeoutMs,
+    socketTimeout: timeoutMs,
+    disableFileAccess: true,
+    disableUrlAccess: true,
+  };
+  if (egress === null) return createTransport({ url, ...limits });
+  const server = parseMailServerUrl(url);
+  if ("error" in server) throw new Error("the URL of the mail server cannot be used");
+  const { host, port, secure, user, password } = server;
+  return createTransport({
+    host,
+    port,
+    secure,
+    ...(user !== null && { auth: { user, pass: password } }),
+    ...limits,
+    getSocket(_options, callback) {
+      connectGuarded({ host, port }, egress, signal).then(
+        (connection) => callback(null, { connection }),
+        (error: unknown) => callback(error instanceof Error ? error : new Error(String(error))),
+      );
+    },
+  });
+}
+
+const SentMessage = z.object({ tnx: z.literal("message"), inByteCount: z.number() });

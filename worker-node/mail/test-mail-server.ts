@@ -1,0 +1,69 @@
+import { z } from "zod";
+import { mailServerPlace, mailTestPlace } from "../../shared/contracts/mail-server.ts";
+import type { MailTest, MailTestOutcome } from "../../shared/contracts/mail-server.ts";
+import { TerminalError } from "../engine/step-errors.ts";
+import { openTransport, opened } from "./mail-transport.ts";
+import type { MailServer, MailServerDeps } from "./mail-transport.ts";
+
+/** A test has this long in all: the edge waits a little longer. */
+const TEST_MS = 6_000;
+
+/**
+ * Connects to a mail server, encrypts where that is possible and logs in; it sends no mail.
+ * @param test null: this worker's own server
+ * @param question the question's name, for which its URL was sealed
+ */
+export async function testMailServer(
+  test: MailTest,
+  question: string,
+  deps: MailServerDeps,
+): Promise<MailTestOutcome> {
+  const server = await serverOf(test, question, deps);
+  if (typeof server === "string") return { status: "error", message: server };
+  const signal = AbortSignal.timeout(TEST_MS);
+  try {
+    const transport = await openTransport(server, { timeoutMs: TEST_MS, signal, onSent: () => {} });
+    try {
+      await transport.verify();
+    } finally {
+      transport.close();
+    }
+    return { status: "ok", message: "The mail server took the connection and the login." };
+  } catch (error) {
+    return { status: "error", message: reasonOf(error, signal.aborted) };
+  }
+}
+
+async function serverOf(
+  test: MailTest,
+  question: string,
+  { settings, egress, masterKey }: MailServerDeps,
+): Promise<Pick<MailServer, "url" | "egress"> | string> {
+  if (test === null) return settings ? { url: settings.url, egress: null } : "The worker has no SMTP_URL.";
+  const place = test.tenant === null ? mailTestPlace(question) : mailServerPlace(test.tenant);
+  const url = await opened(masterKey, test.sealed, place);
+  return url === null
+    ? "The worker cannot open the URL: its MASTER_KEY is missing, or another one."
+    : { url, egress };
+}
+
+const SmtpError = z.object({ code: z.string().optional(), responseCode: z.number().optional() });
+
+const REASONS: Record<string, string> = {
+  EAUTH: "The mail server refused the login.",
+  ETLS: "The connection could not be encrypted.",
+  ETIMEDOUT: "The mail server did not answer in time.",
+  EDNS: "The name of the host cannot be resolved.",
+  ENOTFOUND: "The name of the host cannot be resolved.",
+  ECONNREFUSED: "The host refused the connection.",
+};
+
+function reasonOf(error: unknown, isLate: boolean): string {
+  if (error instanceof TerminalError) return "The operator does not allow this host: add it to EGRESS_ALLOW.";
+  const { code = "", responseCode } = SmtpError.catch({}).parse(error);
+  if (isLate) return REASONS["ETIMEDOUT"] ?? "";
+  const known = REASONS[code];
+  if (known !== undefined) return known;
+  if (responseCode !== undefined) return `The mail server answered ${responseCode}.`;
+  return "The mail server cannot be reached, or closed the connection.";
+}
