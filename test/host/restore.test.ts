@@ -78,7 +78,7 @@ const limit = async (tenant_id: string, limits: Record<string, number> = {}) =>
 async function startWorker(id: string): Promise<void> {
   const { url } = app.stores.service;
   const env = { REDIS_URL: url, SCALE_POSTGRES_URL: server.url, WORKER_HEALTH_PORT: "0", MASTER_KEY };
-  const worker = spawnWorker(id, env, "short");
+  const worker = spawnWorker(id, env, await builtWorker("short"));
   workers.push(worker);
   await worker.untilLogged("worker.ready");
 }
