@@ -119,6 +119,17 @@ const childStartedAnew: History = {
   ],
 };
 
+/** A cancel came while a turn of an agent was on its way: the end charged the answer that the turn had charged. */
+const cancelDuringTurn: History = {
+  ...calm,
+  seed: 881_159_979,
+  queued: 2,
+  commands: [
+    { do: "submit", atMs: 24_722, tenant: 1, orchestration: "agent", lane: "default" },
+    { do: "cancel", atMs: 24_946, nth: 5 },
+  ],
+};
+
 export const known: [History][] = [
   [toolNotFoundMeanwhile],
   [cancelDuringPark],
@@ -127,4 +138,5 @@ export const known: [History][] = [
   [claimIsOvertaken],
   [leaseOfADeadClaimer],
   [childStartedAnew],
+  [cancelDuringTurn],
 ];

@@ -60,8 +60,6 @@ export function contextOf(
   const { tools, sandbox, artifacts, definitions } = deps;
   const { definition, message } = scope;
   const tenant = run.tenant_id;
-  /** Turns on their way: an agent commits the results of calls that it made at the same time. */
-  const pending = new Set<Json>();
   const load = (value: Json): Promise<Json> => loadValue(artifacts, value, tenant);
   const at = { prefix: large.prefix, step_path: path, visit: visit.visit };
   const spent = (): number => {
@@ -123,22 +121,25 @@ export function contextOf(
     },
     turn: async (data, turnUsage, ofCall) => {
       signal.throwIfAborted();
-      const heldBytes = [...turns, ...pending, data].reduce<number>(
-        (sum, turn) => sum + sizeOf(turn),
-        state.size.bytes,
-      );
+      const heldBytes = [...turns, data].reduce<number>((sum, turn) => sum + sizeOf(turn), state.size.bytes);
       const what = `the state of the run with the turns of step "${step.id}"`;
       const tooLarge = whenStateTooLarge(what, heldBytes);
       if (tooLarge) throw new TerminalError(tooLarge.code, tooLarge.message);
       const checkpoint = { ...placeOf(track), step: step.id, visit: visit.visit, data };
       // A file that a call writes from here on belongs to the next checkpoint.
       const files = ofCall?.written ?? written.splice(0);
-      pending.add(data);
       const entry = turnEntry(track, step, checkpoint, turnUsage, files);
-      const outcome = await runLog.append(entry).finally(() => pending.delete(data));
-      if (outcome.is === "rejected") throw new TerminalError("result_rejected", outcome.message);
+      // From here on the turn charges these calls: a stop while it is on its way must not charge them again.
+      const charged = effectsOfTurn(data).flatMap((key): [string, Usage][] => {
+        const used = usage.get(key);
+        return used !== undefined && usage.delete(key) ? [[key, used]] : [];
+      });
       turns.push(data);
-      for (const key of effectsOfTurn(data)) usage.delete(key);
+      const outcome = await runLog.append(entry);
+      if (outcome.is !== "rejected") return;
+      turns.splice(turns.indexOf(data), 1);
+      for (const [key, used] of charged) usage.set(key, used);
+      throw new TerminalError("result_rejected", outcome.message);
     },
   };
 }
