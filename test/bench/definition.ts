@@ -18,7 +18,8 @@ export type Orchestration =
   | "orch_one"
   | "orch_parent"
   | "orch_rounds"
-  | "orch_asks";
+  | "orch_asks"
+  | "orch_agent";
 
 /** The bench's tenant, with limits that are never reached, its tool at `toolUrl`, and its orchestrations. */
 export async function makeDefinitions(sql: Sql, toolUrl: string): Promise<void> {
@@ -61,6 +62,19 @@ export async function makeRounds(sql: Sql, loop_count: number): Promise<void> {
 export async function makeQuestion(sql: Sql): Promise<void> {
   const asks = { id: "s1", type: "human", human_prompt: "Go on?", human_timeout_seconds: 86_400 };
   await saveSteps(sql, "orch_asks", [asks]);
+}
+
+/** `orch_agent`: one step of an agent that a server at OPENAI_COMPATIBLE_BASE_URL answers. */
+export async function makeAgent(sql: Sql): Promise<void> {
+  const agent = { id: "writer", name: "Writer", model: "openai-compatible/bench", tools: [] };
+  await saveDefinition(sql, "agents", TENANT, {
+    id: agent.id,
+    name: agent.name,
+    definition: JSON.stringify(agent),
+  });
+  await saveSteps(sql, "orch_agent", [
+    { id: "s1", type: "agent", agent_id: agent.id, prompt_template: "Write" },
+  ]);
 }
 
 async function save(

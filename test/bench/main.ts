@@ -28,6 +28,7 @@ import { benchRedisRest } from "./redis-rest.ts";
 import { benchRequests, benchStatus } from "./requests.ts";
 import { benchRuns } from "./runs.ts";
 import type { Row } from "./stats.ts";
+import { benchStreamingAgents } from "./streaming-agents.ts";
 import { benchViewers } from "./viewers.ts";
 
 async function bench(): Promise<Row[]> {
@@ -67,6 +68,7 @@ async function bench(): Promise<Row[]> {
         ...(await benchStatus(stores.sql, edge)),
         ...herd,
         ...(await benchEvents(stores, edge)),
+        ...(await benchStreamingAgents(stores, edge)),
         ...viewers,
       ];
     } finally {

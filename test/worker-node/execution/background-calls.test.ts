@@ -30,11 +30,13 @@ function prepare(of: ExecutionHarness): void {
   };
 }
 
-const begin = (id: string, then: Play): Play => (request) => {
-  request.background?.onBegun(id);
-  request.onUsage?.(usage);
-  return then(request);
-};
+const begin =
+  (id: string, then: Play): Play =>
+  (request) => {
+    request.background?.onBegun(id);
+    request.onUsage?.(usage);
+    return then(request);
+  };
 const answer =
   (text: string): Play =>
   async (request) => {
