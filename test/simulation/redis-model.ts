@@ -121,7 +121,10 @@ export class RedisModel {
     const claim = {
       excess: taken.filter((entry) => entry.state === "leased" && hasExcess(entry)).map(({ run }) => run),
       runs: taken.map(({ run, tenant }) => ({ run, tenant })),
-      roomy: model.roomyOf(taken, taken.filter(({ state }) => state !== "leased")),
+      roomy: model.roomyOf(
+        taken,
+        taken.filter(({ state }) => state !== "leased"),
+      ),
       nextMs: Math.min(...times),
       stillReady: [...model.jobs.values()].filter((entry) => isReady(entry) && !taken.includes(entry)).length,
     };
