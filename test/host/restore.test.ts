@@ -10,6 +10,7 @@ import { bodyOf, runPath, startApp, type TestApp } from "../edge/app.ts";
 import { MASTER_KEY } from "../edge/test-stores.ts";
 import { ageEnd, archivePass } from "../services/archive.ts";
 import { until } from "../services/waiting.ts";
+import { builtWorker } from "../services/built-worker.ts";
 import { spawnWorker, type WorkerProcess } from "../services/worker-process.ts";
 import {
   findDebianPostgres,
