@@ -79,7 +79,8 @@ export async function pickupsBeside({ jobs, over }: Flood): Promise<{ alone: num
     const beside = await pickups(sql, call);
     const [left] = await sql<{ n: number }[]>`
       select count(*)::int as n from runs where tenant_id = 'loud' and status = 'queued'`;
-    if ((left?.n ?? 0) < jobs / 10) throw new Error(`only ${left?.n} of ${jobs} runs were waiting at the end`);
+    if ((left?.n ?? 0) < jobs / 10)
+      throw new Error(`only ${left?.n} of ${jobs} runs were waiting at the end`);
     return { alone, beside };
   } finally {
     for (const end of ends) await end();

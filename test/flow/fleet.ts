@@ -69,7 +69,11 @@ export async function startFleet(
     async startWorker(id: string, env: Record<string, string> = {}): Promise<WorkerProcess> {
       const stores = { REDIS_URL: redisService.url, SCALE_POSTGRES_URL: databaseUrl };
       const program = await programOf(timing);
-      const worker = spawnWorker(id, { ...stores, WORKER_HEALTH_PORT: "0", SHORT_EVENT_LINES: "1", ...env }, program);
+      const worker = spawnWorker(
+        id,
+        { ...stores, WORKER_HEALTH_PORT: "0", SHORT_EVENT_LINES: "1", ...env },
+        program,
+      );
       workers.push(worker);
       await worker.untilLogged("worker.ready");
       return worker;

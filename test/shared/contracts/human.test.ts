@@ -70,8 +70,8 @@ test("a stored field is parsed to the same field", () => {
 
 // Fails when a form of a hundred fields takes seconds of the edge's time.
 test("the texts and the patterns of a form together have a bound", () => {
-  const field = (key: string) => HumanField.parse({ key, type: "text", pattern: "a*".repeat(100) });
-  const fields = Array.from({ length: 3 }, (_, i) => field(`f${i}`));
+  const long = (key: string) => HumanField.parse({ key, type: "text", pattern: "a*".repeat(100) });
+  const fields = Array.from({ length: 3 }, (_, i) => long(`f${i}`));
   const text = "a".repeat(10_000);
   expect(answerErrors(fields, { f0: text, f1: text })).toEqual([]);
   expect(answerErrors(fields, { f0: text, f1: text, f2: text })).toEqual([
