@@ -97,15 +97,18 @@ export function limitRows(system: OwnSystem, sql: postgres.Sql, patient: boolean
     await must("POST", "/api/v2/orchestrations/runs:cancel", { all: true, tenant_id: tenant });
     await allEnded(tenant);
   }
-  /** The most runs of a tenant whose times from the column `from` to their end overlap, of those since the last flood. */
-  const overlap = (tenant: string, from: "started_at" | "queued_at", sinceMs: number) =>
+  /**
+   * The most runs of a tenant whose times from their start to their end overlap, of those since the last flood. `queued_at` is the time
+   * at which a transaction began, and that one may have waited for the end of another run.
+   */
+  const overlap = (tenant: string, sinceMs: number) =>
     count(sql`
       select coalesce(max(n), 0)::int as n from (
         select sum(step) over (order by at, step) as n from (
-          select ${sql(from)} as at, 1 as step from runs where tenant_id = ${tenant} and ${sql(from)} is not null
+          select started_at as at, 1 as step from runs where tenant_id = ${tenant} and started_at is not null
             and queued_at >= to_timestamp(${sinceMs}::float8 / 1000)
           union all
-          select coalesce(ended_at, 'infinity'), -1 from runs where tenant_id = ${tenant} and ${sql(from)} is not null
+          select coalesce(ended_at, 'infinity'), -1 from runs where tenant_id = ${tenant} and started_at is not null
             and queued_at >= to_timestamp(${sinceMs}::float8 / 1000)) edges) sums`);
   const now = () => count(sql`select floor(extract(epoch from clock_timestamp()) * 1000)::float8 as n`);
 
@@ -130,7 +133,7 @@ export function limitRows(system: OwnSystem, sql: postgres.Sql, patient: boolean
         const sinceMs = await now();
         await fifty(() => post(tenant, "orch_model"));
         await allEnded(tenant);
-        return overlap(tenant, "started_at", sinceMs);
+        return overlap(tenant, sinceMs);
       },
       settle: allEnded,
     },
@@ -151,7 +154,7 @@ export function limitRows(system: OwnSystem, sql: postgres.Sql, patient: boolean
         const body = { message: "hi", session_id: sessions.get(tenant), on_busy: "reject" };
         await fifty(() => ask("POST", "/api/v2/chat", body, key));
         await allEnded(tenant);
-        return overlap(tenant, "queued_at", sinceMs);
+        return overlap(tenant, sinceMs);
       },
       settle: allEnded,
     },
@@ -164,7 +167,7 @@ export function limitRows(system: OwnSystem, sql: postgres.Sql, patient: boolean
         const sinceMs = await now();
         await fifty(() => post(tenant, "orch_model", { singleton_key: "one" }));
         await allEnded(tenant);
-        return overlap(tenant, "queued_at", sinceMs);
+        return overlap(tenant, sinceMs);
       },
       settle: allEnded,
     },

@@ -376,7 +376,7 @@ export class PostgresModel implements Statements {
         has_budget: false,
       }),
     );
-    return { silences, drain: false, lanes: {}, owned };
+    return { silences, drain: false, lanes: {}, settings: [], owned };
   }
 
   /** Runs of a simulation have no budgets. */

@@ -31,6 +31,7 @@ test("a beat returns the running runs that its worker owns, and no others", asyn
     silences: 0,
     drain: false,
     lanes: {},
+    settings: [],
     owned: [],
   });
 });
