@@ -84,6 +84,8 @@ export async function reserveCall(
         pauseMs = Math.min(2 * pauseMs, LAST_PAUSE_MS);
         break;
       case "refused": {
+        // A response that the provider has begun had its reservation, and is paid for whether it is fetched or not.
+        if ((current.request.background?.attachTo ?? null) !== null) return { ...current, reserved: null };
         if (reply.budget_id.startsWith(FAMILY)) throw familyLimit(reply, run.run_id);
         const message = sentenceOf(reply, cost);
         if (reply.at_limit === "pause") throw new BudgetPause(reply, signals, message);

@@ -71,7 +71,12 @@ async function drained() {
   prepare(next);
   next.cutText = harness.eventsOf(run);
   const { event_seq, signals } = next.store.row(run.run_id);
-  return { run, charged, next, resume: () => next.resume({ ...run, event_seq, signals }) };
+  return {
+    run,
+    charged,
+    next,
+    resume: (more: object = {}) => next.resume({ ...run, event_seq, signals, ...more }),
+  };
 }
 
 const Event = z.looseObject({ type: z.string(), text: z.string().optional(), first: z.boolean().optional() });
@@ -100,6 +105,30 @@ test("an answer that begins otherwise begins anew for viewers", async () => {
   await resume().ending;
   expect(addDeltas(eventsOf(next, run)).get("a")).toBe("Another one.");
 });
+
+// Fails when an answer that is paid for is thrown away, or is charged as the cheaper model's.
+test.each(["fail", "pause", "downgrade"] as const)(
+  "a response that was begun is fetched and charged although a budget has reached its limit, which says %s",
+  async (at_limit) => {
+    const { run, next, resume } = await drained();
+    next.reserveInBudgets = async () => ({
+      outcome: "refused",
+      budget_id: "marketing",
+      version: 3,
+      at_limit,
+      downgrade_model: at_limit === "downgrade" ? "demo/cheap" : null,
+      limit_micro_usd: 1_000_000,
+      spent_micro_usd: 999_999,
+      rolls_in_ms: 3_600_000,
+    });
+    plays.push(answer("Half a loaf."));
+    expect(await resume({ has_budget: true }).ending).toEqual({ is: "ended" });
+    expect(next.calls.map(({ model, background }) => [model, background?.attachTo])).toEqual([
+      [llm.model, "resp_1"],
+    ]);
+    expect(usageOf(next, run)).toHaveLength(1);
+  },
+);
 
 // Fails when a drained answer that the provider has forgotten is not charged, or is joined with the new one.
 test("a response that is gone becomes a new call, and what viewers have of it is the waste", async () => {
