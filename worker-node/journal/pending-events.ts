@@ -21,9 +21,9 @@ export class PendingEvents {
     this.#lastFlushMs = lastFlushMs;
   }
 
-  /** True when the events have waited long enough. */
+  /** True when there are events, and they have waited long enough. */
   get isDue(): boolean {
-    return this.#isDue;
+    return this.#isDue && this.#lines.length > 0;
   }
 
   /** Adds events, with the lines that they are written as. Without an event nothing is due: no entry is without one. */

@@ -32,7 +32,7 @@ const routeAt = (prefix: string) =>
         content: { "application/json": { schema: BudgetRequest.meta({ id: "BudgetRequest" }) } },
       },
     },
-    responses: { 200: json(Budget.meta({ id: "Budget" }), "Saved"), ...problems(400, 413, 415) },
+    responses: { 200: json(Budget.meta({ id: "Budget" }), "Saved"), ...problems(400, 404, 413, 415) },
   });
 
 export const saveBudget = (prefix: string) => (api: Api) => {

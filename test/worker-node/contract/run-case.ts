@@ -194,6 +194,9 @@ function endOf(one: Case, journal: readonly StoredEntry[]): Omit<Outcome, "calls
 const isOfStep = (line: { [field: string]: unknown; type: string }): boolean =>
   "orch_step_id" in line && line.type !== "llm_delta";
 
+/** The numbers of the branches and iterations in the path of a call. */
+const placeOf = (call: string): string[] => Array.from(call.matchAll(/\[(\d+)\]/g), ([, n]) => n ?? "");
+
 /**
  * The calls whose outcomes a journal holds: none of them may be made again. A visit that has failed for good names no effects, so
  * they are those that it made in `calls`.
@@ -204,7 +207,9 @@ export function committedCalls(journal: readonly StoredEntry[], calls: readonly 
     const found = recordOf(entry);
     if (found.kind === "step") {
       const { step, visit, error, effects } = found.record;
-      const ofVisit = (call: string): boolean => `.${call}`.includes(`.${step}:${visit}:`);
+      const place = (found.record.track ?? []).join();
+      const ofVisit = (call: string): boolean =>
+        `.${call}`.includes(`.${step}:${visit}:`) && placeOf(call).join() === place;
       return error === undefined ? effects.map(withoutRun) : calls.filter(ofVisit);
     }
     if (found.kind !== "turn" || found.record.data === null) return [];
