@@ -26,8 +26,9 @@ export const keys = {
   wakeSpare: (shard: number, lane: string) => `{${keys.ready(shard)}}:wake_spare:${lane}`,
   /** Ends the wait of one worker for markers of the shard. */
   endWait: (shard: number, incarnation: string) => `{${keys.ready(shard)}}:end_wait:${incarnation}`,
-  /** The calls to a model with the operator's API key. The name is the hash tag of the model's other keys. */
-  providerCalls: (provider: string, model: string) => `provider:platform:${provider}/${model}`,
+  /** The calls to a model with the API key of a tenant (null: the operator's). The name is the hash tag of the model's other keys. */
+  providerCalls: (keyOwner: TenantId | null, provider: string, model: string) =>
+    `provider:${keyOwner === null ? "platform" : `tenant:${keyOwner}`}:${provider}/${model}`,
   live: (eventShard: number) => `{e${eventShard}}:live`,
   control: (incarnation: string) => `ctl:${incarnation}`,
   answer: (question: string) => `answer:${question}`,

@@ -12,9 +12,9 @@ const ProviderKeyRow = z.object({
 });
 export type ProviderKeyRow = z.infer<typeof ProviderKeyRow>;
 
-/** A key as a worker gets it. `api_key` is sealed for `providerKeyPlace`. */
+/** A key as a worker gets it, of a provider that the worker may not know. `api_key` is sealed for `providerKeyPlace`. */
 export const SealedProviderKey = z.object({
-  provider: KeyProvider,
+  provider: z.string(),
   api_key: z.string(),
   base_url: z.string().nullable(),
 });
