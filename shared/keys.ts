@@ -9,7 +9,7 @@ import type { RunId, TenantId } from "./contracts/ids.ts";
  * | `synapse:orchestrations:<shard>` | zset of ready runs | queue scripts | as long as runs are ready |
  * | `{synapse:orchestrations:<shard>}:*` | the shard's other structures, named in queue/common.lua | queue scripts | until a rebuild |
  * | `{e<i>}:live` | stream of committed entries | workers, edge → relay | MAXLEN ~ 10 000 |
- * | `provider:<key owner>:<provider>/<model>` | zset of model calls under way | provider scripts | 30 s after the last call |
+ * | `provider:<platform or tenant:<id>>:<provider>/<model>` | zset of model calls under way | provider scripts | 30 s after the last call |
  * | `{provider:…}:*` | what waits for the model and what is known of it, named in providers/common.lua | provider scripts | 2 minutes, longer while a limit that was learned holds |
  * | `ctl:<incarnation>` | channel of hints (a run was cancelled, a relative of it has ended, drain) and questions | edge, workers → worker | none: a message is received or lost |
  * | `answer:<question>` | channel of one answer | worker → edge | none |

@@ -10,8 +10,8 @@ import type { ProviderKeyRow, SealedProviderKey } from "../../shared/store/money
 import type { Config } from "../env.ts";
 import type { ApiEnv } from "../http/api.ts";
 import { tenantOf } from "../http/middleware/principal.ts";
+import { outboundUrl } from "../http/outbound-url.ts";
 import { isoTime } from "../http/time.ts";
-import { receiverUrl } from "../runs/webhook-request.ts";
 
 export const ProviderParams = z.object({ provider: KeyProvider });
 
@@ -68,5 +68,5 @@ function checkedBaseUrl(text: string, config: Config): string {
   const url = new URL(text);
   if (url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "")
     throw invalidField("base_url", "may have a host, a port and a path, and nothing else");
-  return receiverUrl(text, "base_url", config);
+  return outboundUrl(text, "base_url", config);
 }

@@ -4,7 +4,7 @@ import { log, messageOf } from "../../shared/log.ts";
 import { parseJson } from "../engine/parse-json.ts";
 import type { BackgroundRequest } from "../engine/ports.ts";
 import type { ProviderReport } from "./provider-report.ts";
-import type { CallFetch } from "./providers.ts";
+import type { CallFetch } from "./model-access.ts";
 
 /** The tries to go on with a stream that was cut, without an event between, and the pauses before them. */
 const RECONNECT_PAUSES_MS = [0, 250, 500, 1_000, 2_000, 4_000];

@@ -9,7 +9,7 @@ import { redactError } from "./redact-error.ts";
 import type { RemoteRequest } from "./remote-model.ts";
 import type { ModelAnswer, Models } from "../engine/ports.ts";
 import type { ProviderGate } from "./provider-gate.ts";
-import type { ModelAccess, ModelEnv } from "./providers.ts";
+import type { ModelAccess, ModelEnv } from "./model-access.ts";
 import type { TenantKeys } from "./tenant-keys.ts";
 
 /**

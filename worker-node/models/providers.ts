@@ -6,40 +6,11 @@ import { openaiFormat } from "./formats/openai.ts";
 import { openaiResponsesFormat } from "./formats/openai-responses.ts";
 import { limitsLeftOf } from "./limits-left.ts";
 import { readResponse } from "./read-response.ts";
-import type { TenantId } from "../../shared/contracts/ids.ts";
 import type { KeyProvider } from "../../shared/contracts/provider-key.ts";
 import type { ModelName, Provider } from "../../shared/contracts/model-name.ts";
 import type { BackgroundCall } from "./background-call.ts";
+import type { ModelAccess, ModelEnv } from "./model-access.ts";
 import type { Format, ProviderReport } from "./provider-report.ts";
-
-/** The settings of the providers, under their usual names. */
-export type ModelEnv = {
-  OPENAI_API_KEY?: string | undefined;
-  OPENAI_BASE_URL?: string | undefined;
-  ANTHROPIC_API_KEY?: string | undefined;
-  ANTHROPIC_BASE_URL?: string | undefined;
-  GOOGLE_GENERATIVE_AI_API_KEY?: string | undefined;
-  GEMINI_API_KEY?: string | undefined;
-  GOOGLE_BASE_URL?: string | undefined;
-  OLLAMA_BASE_URL?: string | undefined;
-  OPENAI_COMPATIBLE_BASE_URL?: string | undefined;
-  OPENAI_COMPATIBLE_API_KEY?: string | undefined;
-  DEFAULT_MODEL?: string | undefined;
-};
-
-/** Makes the requests of a call: the platform's `fetch`, or one through the egress guard. */
-export type CallFetch = (this: void, url: string | URL, init?: RequestInit) => Promise<Response>;
-
-/**
- * How a call reaches its provider: the settings, and the requests that use them. `own`: the key of a tenant; null: the operator's.
- * `withoutToolChoice`: models whose server there refuses a forced tool choice and takes the same request without.
- */
-export type ModelAccess = {
-  env: ModelEnv;
-  fetch: CallFetch;
-  own: { tenant: TenantId; apiKey: string } | null;
-  withoutToolChoice: Set<string>;
-};
 
 type RemoteProvider = Exclude<Provider, "demo">;
 type Fetch = typeof globalThis.fetch;

@@ -10,7 +10,7 @@ import type { ToolSet } from "ai";
 import { usageOf } from "./call-usage.ts";
 import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
 import type { AnswerPiece } from "./thoughts.ts";
-import type { ModelAccess } from "./providers.ts";
+import type { ModelAccess } from "./model-access.ts";
 import type { ReplacedPrices } from "../../shared/contracts/model-price.ts";
 import type { ProviderReport } from "./provider-report.ts";
 import type { BackgroundCall } from "./background-call.ts";

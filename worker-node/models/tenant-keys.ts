@@ -10,7 +10,7 @@ import { within } from "../execution/stop.ts";
 import type { Egress } from "../outbound/egress-guard.ts";
 import { guardedFetch } from "../outbound/guarded-fetch.ts";
 import { FreshCopy } from "./fresh-copy.ts";
-import type { ModelAccess } from "./providers.ts";
+import type { ModelAccess } from "./model-access.ts";
 
 /** The most tenants whose keys a worker keeps. Those of the tenant that has called least recently go first. */
 const MAX_TENANTS = 1_000;

@@ -159,7 +159,7 @@ describe("a model call", () => {
           code: "egress_blocked",
         });
     } finally {
-      await responses.stop();
+      responses.stop();
     }
   });
 });
