@@ -34,6 +34,10 @@ import { deleteBudget } from "./routes/money/delete-budget.ts";
 import { deleteProviderLimit } from "./routes/money/delete-provider-limit.ts";
 import { listProviderLimits } from "./routes/money/list-provider-limits.ts";
 import { saveProviderLimit } from "./routes/money/save-provider-limit.ts";
+import { deleteProviderKey } from "./routes/definitions/delete-provider-key.ts";
+import { getProviderKey } from "./routes/definitions/get-provider-key.ts";
+import { listProviderKeys } from "./routes/definitions/list-provider-keys.ts";
+import { putProviderKey } from "./routes/definitions/put-provider-key.ts";
 import { deleteModelPrice } from "./routes/money/delete-model-price.ts";
 import { listBudgets } from "./routes/money/list-budgets.ts";
 import { listModels } from "./routes/money/list-models.ts";
@@ -247,6 +251,10 @@ const routes: readonly ((api: Api) => void)[] = [
   getDefinition("mcp_servers"),
   putDefinition("mcp_servers"),
   deleteDefinition("mcp_servers"),
+  listProviderKeys,
+  getProviderKey,
+  putProviderKey,
+  deleteProviderKey,
   listModels,
   listEndpoints,
   getEndpoint,

@@ -9,7 +9,7 @@ import type { RunId, TenantId } from "./contracts/ids.ts";
  * | `synapse:orchestrations:<shard>` | zset of ready runs | queue scripts | as long as runs are ready |
  * | `{synapse:orchestrations:<shard>}:*` | the shard's other structures, named in queue/common.lua | queue scripts | until a rebuild |
  * | `{e<i>}:live` | stream of committed entries | workers, edge → relay | MAXLEN ~ 10 000 |
- * | `provider:<key owner>:<provider>/<model>` | zset of model calls under way | provider scripts | 30 s after the last call |
+ * | `provider:<platform or tenant:<id>>:<provider>/<model>` | zset of model calls under way | provider scripts | 30 s after the last call |
  * | `{provider:…}:*` | what waits for the model and what is known of it, named in providers/common.lua | provider scripts | 2 minutes, longer while a limit that was learned holds |
  * | `ctl:<incarnation>` | channel of hints (a run was cancelled, a relative of it has ended, drain) and questions | edge, workers → worker | none: a message is received or lost |
  * | `answer:<question>` | channel of one answer | worker → edge | none |
@@ -26,8 +26,9 @@ export const keys = {
   wakeSpare: (shard: number, lane: string) => `{${keys.ready(shard)}}:wake_spare:${lane}`,
   /** Ends the wait of one worker for markers of the shard. */
   endWait: (shard: number, incarnation: string) => `{${keys.ready(shard)}}:end_wait:${incarnation}`,
-  /** The calls to a model with the operator's API key. The name is the hash tag of the model's other keys. */
-  providerCalls: (provider: string, model: string) => `provider:platform:${provider}/${model}`,
+  /** The calls to a model with the API key of a tenant (null: the operator's). The name is the hash tag of the model's other keys. */
+  providerCalls: (keyOwner: TenantId | null, provider: string, model: string) =>
+    `provider:${keyOwner === null ? "platform" : `tenant:${keyOwner}`}:${provider}/${model}`,
   live: (eventShard: number) => `{e${eventShard}}:live`,
   control: (incarnation: string) => `ctl:${incarnation}`,
   answer: (question: string) => `answer:${question}`,

@@ -17,8 +17,11 @@ const scripts = {
   renew: define("provider renew", renew),
 };
 
-/** A call to a model. `call`: its name, the same however often it asks to begin. */
-export type ProviderCall = { name: ModelName; tenant: TenantId; call: string };
+/**
+ * A call to a model. `call`: its name, the same however often it asks to begin. `keyOwner`: whose API key it uses (null: the
+ * operator's); what is known of a provider holds for one key owner.
+ */
+export type ProviderCall = { name: ModelName; keyOwner: TenantId | null; tenant: TenantId; call: string };
 
 /** What holds for a model; 0: no limit. */
 export type Allowed = { concurrent: number; requests: number; tokens: number };
@@ -61,14 +64,18 @@ export class ProviderCalls {
 
   /** Lets a call begin, or says when it is to ask again. */
   async acquire(
-    { name, tenant, call }: ProviderCall,
+    { name, keyOwner, tenant, call }: ProviderCall,
     allowed: Allowed,
     tokens: number,
     leaseMs: number,
   ): Promise<Acquisition> {
     const numbers = [leaseMs, allowed.concurrent, allowed.requests, allowed.tokens, tokens];
     const [what, more] = Reply.parse(
-      await runScript(this.#redis, scripts.acquire, keysOf(name), [tenant, call, ...numbers.map(String)]),
+      await runScript(this.#redis, scripts.acquire, keysOf(name, keyOwner), [
+        tenant,
+        call,
+        ...numbers.map(String),
+      ]),
     );
     return what === "begun"
       ? { is: "begun", matters: more === "1" }
@@ -76,7 +83,11 @@ export class ProviderCalls {
   }
 
   /** Ends a call, and notes what it says about the provider. */
-  async settle({ name, tenant, call }: ProviderCall, allowed: Allowed, outcome: Outcome): Promise<void> {
+  async settle(
+    { name, keyOwner, tenant, call }: ProviderCall,
+    allowed: Allowed,
+    outcome: Outcome,
+  ): Promise<void> {
     const { left } = outcome;
     const numbers = [
       outcome.heldMs,
@@ -88,18 +99,23 @@ export class ProviderCalls {
       left.tokens?.count ?? -1,
       left.tokens?.forMs ?? -1,
     ].map((number) => String(Math.round(number)));
-    await runScript(this.#redis, scripts.settle, keysOf(name), [tenant, call, outcome.is, ...numbers]);
+    await runScript(this.#redis, scripts.settle, keysOf(name, keyOwner), [
+      tenant,
+      call,
+      outcome.is,
+      ...numbers,
+    ]);
   }
 
-  /** Renews the leases of calls to one model. */
+  /** Renews the leases of calls to one model with the key of one owner. */
   async renew(held: readonly ProviderCall[], leaseMs: number): Promise<void> {
     const [first] = held;
     if (first === undefined) return;
     const args = [String(leaseMs), ...held.map(({ call }) => call)];
-    await runScript(this.#redis, scripts.renew, keysOf(first.name), args);
+    await runScript(this.#redis, scripts.renew, keysOf(first.name, first.keyOwner), args);
   }
 }
 
-function keysOf({ provider, model }: ModelName): string[] {
-  return [keys.providerCalls(provider, model)];
+function keysOf({ provider, model }: ModelName, keyOwner: TenantId | null): string[] {
+  return [keys.providerCalls(keyOwner, provider, model)];
 }

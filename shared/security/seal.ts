@@ -52,6 +52,20 @@ export function keyIdOf(sealed: string): string {
   return partsOf(sealed).id;
 }
 
+/** The text; null: it does not open with these keys (null: there are none), or not for this place. */
+export async function unsealed(
+  keys: MasterKeys | null,
+  sealed: string,
+  place: string,
+): Promise<string | null> {
+  try {
+    return keys && (await unseal(keys, sealed, place));
+  } catch (error) {
+    if (!(error instanceof SealError)) throw error;
+    return null;
+  }
+}
+
 /** The place of a sealed value: a field of the object with this id. */
 export function sealedPlace(id: string, field: string): string {
   return `${id}/${field}`;

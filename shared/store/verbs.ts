@@ -63,6 +63,7 @@ import {
   readKeptAnswer,
 } from "./money/kept-answers.ts";
 import { ProviderLimit } from "../contracts/provider-limit.ts";
+import { SealedProviderKey, readProviderKeys } from "./money/provider-keys.ts";
 import { readProviderLimits } from "./money/provider-limits.ts";
 import { readModelPrices } from "./money/model-prices.ts";
 import { CallToReserve, Reservation, releaseReservation, reserveInBudgets } from "./money/reserve.ts";
@@ -290,6 +291,12 @@ export function bindVerbs(bind: Bind) {
       args: z.tuple([]),
       result: z.array(ProviderLimit),
       run: readProviderLimits,
+    }),
+    readProviderKeys: bind({
+      name: "readProviderKeys",
+      args: z.tuple([TenantId]),
+      result: z.array(SealedProviderKey),
+      run: readProviderKeys,
     }),
     readKeptAnswer: bind({
       name: "readKeptAnswer",

@@ -15,6 +15,7 @@ const CANARIES = {
   path: "canary0path0token0a1b2c3d4",
   model: "canary-model-key-5d6e7f8091",
   webhook: "canary-webhook-90ab12cd34",
+  tenantKey: "canary-tenant-key-c3d4e5f607",
 };
 
 let api: FlowApi;
@@ -94,8 +95,13 @@ test("a secret is in no answer, event, log line, key of Redis or column of Postg
     await start(`orch_${status}`, { type: "tool", forced_tool: `quotes_${status}` });
   }
   await start("orch_model", { type: "llm", model: "openai/gpt-4.1", prompt_template: "go" });
+  const ownKey = { api_key: CANARIES.tenantKey, base_url: `${base}/v1/own` };
+  await read("PUT", "/api/v2/provider-keys/openai-compatible", ownKey);
+  await read("PUT", "/api/v2/provider-keys/openai-compatible", { ...ownKey, mistake: true });
+  await read("GET", "/api/v2/provider-keys");
+  await start("orch_own", { type: "llm", model: "openai-compatible/m1", prompt_template: "go" });
   const ends = await Promise.all(runs.map((run) => untilEnd(api, run)));
-  expect(ends).toEqual(["completed", "failed", "failed", "failed", "failed"]);
+  expect(ends).toEqual(["completed", "failed", "failed", "failed", "failed", "failed"]);
   await vi.waitFor(
     () => expect(received.filter(({ path }) => path.startsWith("/200/hook"))).toHaveLength(runs.length),
     { timeout: 20_000 },
@@ -107,7 +113,7 @@ test("a secret is in no answer, event, log line, key of Redis or column of Postg
   await read("GET", "/api/v2/tools");
   await read("GET", "/api/v2/workers");
   const letters = JSON.parse(await read("GET", "/scale/dlq"));
-  expect(letters).toHaveLength(4);
+  expect(letters).toHaveLength(5);
   for (const { id } of letters) await read("GET", `/scale/dlq/${id}`);
   await read("GET", "/scale/webhooks");
 
@@ -116,6 +122,9 @@ test("a secret is in no answer, event, log line, key of Redis or column of Postg
     path: `/200/${CANARIES.path}/m?key=${CANARIES.query}&page=1`,
     headers: { authorization: `Bearer ${CANARIES.header}`, "x-custom": CANARIES.custom },
   });
+  expect(received.find(({ path }) => path.startsWith("/v1/own/"))?.headers.authorization).toBe(
+    `Bearer ${CANARIES.tenantKey}`,
+  );
   const places = {
     answers: answers.join("\n"),
     worker: JSON.stringify(api.workers.map(({ lines }) => lines)),

@@ -171,6 +171,7 @@ function bound(store: Statements): Statements {
     keepAnswers: (...args) => store.keepAnswers(...args),
     readCutText: (...args) => store.readCutText(...args),
     readProviderLimits: () => store.readProviderLimits(),
+    readProviderKeys: (tenant) => store.readProviderKeys(tenant),
     readModelPrices: () => store.readModelPrices(),
     beat: (...args) => store.beat(...args),
     readPinnedDefinition: (...args) => store.readPinnedDefinition(...args),

@@ -410,6 +410,10 @@ export class PostgresModel implements Statements {
     return [];
   }
 
+  readProviderKeys(): Answer<"readProviderKeys"> {
+    return [];
+  }
+
   readModelPrices(): Answer<"readModelPrices"> {
     return [];
   }

@@ -36,6 +36,7 @@ export function storeOverNetwork(
     readKeptAnswer: (...args) => call("readKeptAnswer", () => store.readKeptAnswer(...args)),
     keepAnswers: (...args) => call("keepAnswers", () => store.keepAnswers(...args)),
     readCutText: (...args) => call("readCutText", () => store.readCutText(...args)),
+    readProviderKeys: (...args) => call("readProviderKeys", () => store.readProviderKeys(...args)),
     readProviderLimits: (...args) => call("readProviderLimits", () => store.readProviderLimits(...args)),
     readModelPrices: (...args) => call("readModelPrices", () => store.readModelPrices(...args)),
     beat: (...args) => call("beat", () => store.beat(...args)),

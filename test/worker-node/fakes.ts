@@ -35,6 +35,7 @@ export const refusingStore: StateStore = {
   readModelPrices: refuse,
   readCutText: refuse,
   readProviderLimits: refuse,
+  readProviderKeys: refuse,
   readKeptAnswer: refuse,
   keepAnswers: refuse,
   beat: refuse,

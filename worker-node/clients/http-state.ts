@@ -13,12 +13,19 @@ const Refusal = z.object({ sqlstate: z.string().nullable().optional() });
 /** A response of the edge that is not a result. `code`: the SQLSTATE that the edge passes on, else one for the same kind of fault. */
 class StateError extends Error {
   readonly code: string;
+  readonly status: number;
 
   constructor(verb: string, status: number, code: string) {
     super(`the edge responded ${status} to ${verb}`);
     this.name = "StateError";
+    this.status = status;
     this.code = code;
   }
+}
+
+/** Whether the edge does not have the verb that a worker called: it is of an earlier version. */
+export function isUnknownVerb(error: unknown): boolean {
+  return error instanceof StateError && error.status === 404;
 }
 
 /**

@@ -11,6 +11,7 @@ import { Journal } from "../journal/journal.ts";
 import { countedModels } from "../models/counted-models.ts";
 import { createModels } from "../models/create-models.ts";
 import { ProviderGate } from "../models/provider-gate.ts";
+import { TenantKeys } from "../models/tenant-keys.ts";
 import { Prices } from "../models/prices.ts";
 import type { createEgress } from "../outbound/egress-guard.ts";
 import { McpUpkeep } from "../tools/mcp/upkeep.ts";
@@ -48,12 +49,14 @@ export function openExecution(parts: {
   );
   const gate = new ProviderGate(parts.providerCalls, () => store.readProviderLimits());
   const silenceMs = config.MODEL_TIMEOUT_SECONDS * 1_000;
-  const models = createModels(process.env, silenceMs, () => prices.replaced, gate);
+  const masterKey = masterKeysOf(config) ?? null;
+  const tenantKeys = new TenantKeys((tenant) => store.readProviderKeys(tenant), { masterKey, egress });
+  const models = createModels(process.env, silenceMs, () => prices.replaced, gate, tenantKeys);
   const sandbox = createSandbox();
   const tools = createTools({
     egress,
     timeoutMs: config.TOOL_TIMEOUT_SECONDS * 1_000,
-    masterKey: masterKeysOf(config) ?? null,
+    masterKey,
     stdio: config.MCP_STDIO_ALLOW,
     mail: parts.mail,
     store,

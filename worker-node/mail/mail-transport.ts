@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { mailServerPlace, parseMailServerUrl } from "../../shared/contracts/mail-server.ts";
 import type { MasterKeys } from "../../shared/security/master-keys.ts";
-import { SealError, unseal } from "../../shared/security/seal.ts";
+import { unsealed } from "../../shared/security/seal.ts";
 import type { DueMail } from "../../shared/store/mails/claim-mails.ts";
 import { connectGuarded } from "../outbound/guarded-connect.ts";
 import type { Egress } from "../outbound/egress-guard.ts";
@@ -24,22 +24,12 @@ export async function mailServerOf(
     if (settings === null) return { error: "smtp_missing: this worker has no mail server" };
     return { ...settings, egress: null };
   }
-  const url = await opened(masterKey, server.smtp_url, mailServerPlace(tenant_id));
+  const url = await unsealed(masterKey, server.smtp_url, mailServerPlace(tenant_id));
   if (url === null)
     return {
       error: "smtp_sealed: the tenant's mail server cannot be opened: MASTER_KEY is missing, or another one",
     };
   return { url, from: server.smtp_from, egress };
-}
-
-/** A sealed URL; null: it does not open here. */
-export async function opened(keys: MasterKeys | null, sealed: string, place: string): Promise<string | null> {
-  try {
-    return keys && (await unseal(keys, sealed, place));
-  } catch (error) {
-    if (!(error instanceof SealError)) throw error;
-    return null;
-  }
 }
 
 /**

@@ -1,8 +1,9 @@
 import { z } from "zod";
 import { mailServerPlace, mailTestPlace } from "../../shared/contracts/mail-server.ts";
 import type { MailTest, MailTestOutcome } from "../../shared/contracts/mail-server.ts";
+import { unsealed } from "../../shared/security/seal.ts";
 import { TerminalError } from "../engine/step-errors.ts";
-import { openTransport, opened } from "./mail-transport.ts";
+import { openTransport } from "./mail-transport.ts";
 import type { MailServer, MailServerDeps } from "./mail-transport.ts";
 
 /** A test has this long in all: the edge waits a little longer. */
@@ -41,7 +42,7 @@ async function serverOf(
 ): Promise<Pick<MailServer, "url" | "egress"> | string> {
   if (test === null) return settings ? { url: settings.url, egress: null } : "The worker has no SMTP_URL.";
   const place = test.tenant === null ? mailTestPlace(question) : mailServerPlace(test.tenant);
-  const url = await opened(masterKey, test.sealed, place);
+  const url = await unsealed(masterKey, test.sealed, place);
   return url === null
     ? "The worker cannot open the URL: its MASTER_KEY is missing, or another one."
     : { url, egress };

@@ -4,6 +4,7 @@ import { log, messageOf } from "../../shared/log.ts";
 import { parseJson } from "../engine/parse-json.ts";
 import type { BackgroundRequest } from "../engine/ports.ts";
 import type { ProviderReport } from "./provider-report.ts";
+import type { CallFetch } from "./model-access.ts";
 
 /** The tries to go on with a stream that was cut, without an event between, and the pauses before them. */
 const RECONNECT_PAUSES_MS = [0, 250, 500, 1_000, 2_000, 4_000];
@@ -30,12 +31,14 @@ type Address = { responses: string; headers: Headers };
 export class BackgroundCall {
   readonly #request: BackgroundRequest;
   readonly #report: ProviderReport;
+  readonly #fetch: CallFetch;
   #address: Address | null = null;
   #isBegun = false;
   /** The provider does not know the response that the call was to get. */
   isGone = false;
 
-  constructor(request: BackgroundRequest, report: ProviderReport) {
+  constructor(request: BackgroundRequest, report: ProviderReport, callFetch: CallFetch) {
+    this.#fetch = callFetch;
     this.#request = request;
     this.#report = report;
   }
@@ -57,7 +60,7 @@ export class BackgroundCall {
     const isBegun = this.#request.attachTo !== null;
     const first = isBegun
       ? await this.#events(init, undefined)
-      : await fetch(url, { ...init, body: inBackground(init.body) });
+      : await this.#fetch(url, { ...init, body: inBackground(init.body) });
     this.isGone = isBegun && GONE.has(first.status);
     if (!first.ok || first.body === null) return first;
     const { status, headers: sent } = first;
@@ -71,7 +74,12 @@ export class BackgroundCall {
     const url = `${responses}/${this.#responseId}/cancel`;
     const signal = AbortSignal.timeout(CANCEL_TIMEOUT_MS);
     try {
-      const { ok, status, body } = await fetch(url, { method: "POST", headers, redirect: "manual", signal });
+      const { ok, status, body } = await this.#fetch(url, {
+        method: "POST",
+        headers,
+        redirect: "manual",
+        signal,
+      });
       await body?.cancel();
       if (!ok) log.warn("model.response_not_cancelled", { response: this.#responseId, status });
     } catch (error) {
@@ -91,7 +99,7 @@ export class BackgroundCall {
   #events({ signal }: RequestInit, after: number | undefined): Promise<Response> {
     const { responses, headers } = this.#address ?? { responses: "", headers: new Headers() };
     const query = after === undefined ? "" : `&starting_after=${after}`;
-    return fetch(`${responses}/${this.#responseId}?stream=true${query}`, {
+    return this.#fetch(`${responses}/${this.#responseId}?stream=true${query}`, {
       headers,
       redirect: "manual",
       ...(signal && { signal }),

@@ -5,9 +5,12 @@ import { TerminalError } from "../engine/step-errors.ts";
 import { generateDemo } from "./demo-model.ts";
 import { defaultModelOf } from "./providers.ts";
 import { generateRemote } from "./remote-model.ts";
-import type { Models } from "../engine/ports.ts";
+import { redactError } from "./redact-error.ts";
+import type { RemoteRequest } from "./remote-model.ts";
+import type { ModelAnswer, Models } from "../engine/ports.ts";
 import type { ProviderGate } from "./provider-gate.ts";
-import type { ModelEnv } from "./providers.ts";
+import type { ModelAccess, ModelEnv } from "./model-access.ts";
+import type { TenantKeys } from "./tenant-keys.ts";
 
 /**
  * The models that a worker with this environment can call. It never throws: a missing API key is an error of the step
@@ -15,15 +18,23 @@ import type { ModelEnv } from "./providers.ts";
  * @param silenceMs a call fails when its provider sends nothing for this time
  * @param replaced the prices that the operator has set
  * @param gate lets calls to providers begin; null: each begins at once
+ * @param tenantKeys the keys of tenants, which their calls use instead of those of `env`; null: no tenant has one
  */
 export function createModels(
   env: ModelEnv,
   silenceMs: number,
   replaced: () => ReplacedPrices = () => new Map(),
   gate: ProviderGate | null = null,
+  tenantKeys: TenantKeys | null = null,
 ): Models & { defaultModel: string; describe(): string } {
   const defaultModel = defaultModelOf(env);
-  const deps = { env, silenceMs, withoutToolChoice: new Set<string>(), replaced };
+  const shared = { silenceMs, replaced };
+  const operator: ModelAccess = {
+    env,
+    fetch: globalThis.fetch,
+    own: null,
+    withoutToolChoice: new Set(),
+  };
   return {
     defaultModel,
     describe: () =>
@@ -39,10 +50,19 @@ export function createModels(
       const { provider, model } = name;
       if (provider === "demo") return generateDemo(model, request, replaced());
       const remote = { provider, model };
+      const { tenant, signal } = request;
+      const ofTenant = tenant === undefined ? null : await tenantKeys?.accessOf(tenant, provider, signal);
+      const access = ofTenant ?? operator;
+      const make = (passed: RemoteRequest): Promise<ModelAnswer> =>
+        generateRemote({ ...shared, access }, remote, passed).catch((error: unknown) => {
+          // The provider may quote the key. The log leaves out those of the environment by itself.
+          if (access.own !== null) redactError(error, access.own.apiKey);
+          throw error;
+        });
       // A response that has begun is no new call to the provider.
       const isBegun = provider === "openai" && (request.background?.attachTo ?? null) !== null;
-      if (gate === null || isBegun) return generateRemote(deps, remote, request);
-      return gate.pass(remote, request, (passed) => generateRemote(deps, remote, passed));
+      if (gate === null || isBegun) return make(request);
+      return gate.pass(remote, access.own?.tenant ?? null, request, make);
     },
   };
 }

@@ -1,5 +1,7 @@
 import type { ModelName } from "../../shared/contracts/model-name.ts";
 import type { ProviderLimit } from "../../shared/contracts/provider-limit.ts";
+import type { TenantId } from "../../shared/contracts/ids.ts";
+import { keys } from "../../shared/keys.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import type { Allowed, Outcome, ProviderCall, ProviderCalls } from "../../shared/providers/provider-calls.ts";
 import type { ModelAnswer, ModelRequest } from "../engine/ports.ts";
@@ -23,6 +25,7 @@ const FAILURES: ReadonlySet<string> = new Set([
   "model_cut",
 ]);
 
+const UNLIMITED: Allowed = { concurrent: 0, requests: 0, tokens: 0 };
 const NOTHING_LEFT_OUT: LimitsLeft = { requests: undefined, tokens: undefined };
 
 /**
@@ -42,19 +45,21 @@ export class ProviderGate {
   }
 
   /**
-   * Makes a call when it may begin.
+   * Makes a call when it may begin. The operator's limits are of the operator's key: with a key of a tenant only what that
+   * key's provider says holds.
+   * @param keyOwner whose key the call uses; null: the operator's
    * @throws ProviderWait; else what `make` throws
    */
   async pass(
     name: ModelName,
+    keyOwner: TenantId | null,
     request: ModelRequest,
     make: (request: RemoteRequest) => Promise<ModelAnswer>,
   ): Promise<ModelAnswer> {
     const { tenant, effectKey } = request;
     if (tenant === undefined) return make(request);
-    await this.#limits.refresh();
-    const allowed = allowedOf(this.#limits.value, name);
-    const call = { name, tenant, call: effectKey };
+    const allowed = keyOwner === null ? await this.#allowedOf(name) : UNLIMITED;
+    const call = { name, keyOwner, tenant, call: effectKey };
     const tokens = estimatedTokens(sentSize(request, (text) => text.length));
     const matters = await this.#begin(call, allowed, tokens);
     if (matters) this.#hold(call);
@@ -82,6 +87,11 @@ export class ProviderGate {
     }
   }
 
+  async #allowedOf(name: ModelName): Promise<Allowed> {
+    await this.#limits.refresh();
+    return allowedOf(this.#limits.value, name);
+  }
+
   /** @returns whether the outcome matters, whatever it is */
   async #begin(call: ProviderCall, allowed: Allowed, tokens: number): Promise<boolean> {
     let acquisition;
@@ -106,7 +116,9 @@ export class ProviderGate {
       this.#timer = undefined;
       return;
     }
-    const byModel = Map.groupBy(this.#held, ({ name }) => `${name.provider}/${name.model}`);
+    const byModel = Map.groupBy(this.#held, ({ name, keyOwner }) =>
+      keys.providerCalls(keyOwner, name.provider, name.model),
+    );
     for (const held of byModel.values()) {
       this.#calls.renew(held, LEASE_MS).catch(logged("provider.not_renewed"));
     }
@@ -127,8 +139,7 @@ function allowedByModel(limits: readonly ProviderLimit[]): ReadonlyMap<string, A
 }
 
 function allowedOf(limits: ReadonlyMap<string, Allowed>, { provider, model }: ModelName): Allowed {
-  const unlimited = { concurrent: 0, requests: 0, tokens: 0 };
-  return limits.get(`${provider}/${model}`) ?? limits.get(`${provider}/*`) ?? unlimited;
+  return limits.get(`${provider}/${model}`) ?? limits.get(`${provider}/*`) ?? UNLIMITED;
 }
 
 /** What the failure of a call says about its provider. */

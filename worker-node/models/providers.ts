@@ -6,24 +6,11 @@ import { openaiFormat } from "./formats/openai.ts";
 import { openaiResponsesFormat } from "./formats/openai-responses.ts";
 import { limitsLeftOf } from "./limits-left.ts";
 import { readResponse } from "./read-response.ts";
+import type { KeyProvider } from "../../shared/contracts/provider-key.ts";
 import type { ModelName, Provider } from "../../shared/contracts/model-name.ts";
 import type { BackgroundCall } from "./background-call.ts";
+import type { ModelAccess, ModelEnv } from "./model-access.ts";
 import type { Format, ProviderReport } from "./provider-report.ts";
-
-/** The settings of the providers, under their usual names. */
-export type ModelEnv = {
-  OPENAI_API_KEY?: string | undefined;
-  OPENAI_BASE_URL?: string | undefined;
-  ANTHROPIC_API_KEY?: string | undefined;
-  ANTHROPIC_BASE_URL?: string | undefined;
-  GOOGLE_GENERATIVE_AI_API_KEY?: string | undefined;
-  GEMINI_API_KEY?: string | undefined;
-  GOOGLE_BASE_URL?: string | undefined;
-  OLLAMA_BASE_URL?: string | undefined;
-  OPENAI_COMPATIBLE_BASE_URL?: string | undefined;
-  OPENAI_COMPATIBLE_API_KEY?: string | undefined;
-  DEFAULT_MODEL?: string | undefined;
-};
 
 type RemoteProvider = Exclude<Provider, "demo">;
 type Fetch = typeof globalThis.fetch;
@@ -40,7 +27,7 @@ const openers: {
   [Name in RemoteProvider]: (env: ModelEnv, model: string, fetch: Fetch) => Promise<LanguageModel>;
 } = {
   openai: async (env, model, fetch) => {
-    const apiKey = required(env.OPENAI_API_KEY, "OPENAI_API_KEY");
+    const apiKey = required(env.OPENAI_API_KEY, "OPENAI_API_KEY", "openai");
     const baseURL = env.OPENAI_BASE_URL ?? "";
     // OpenAI's package demands OpenAI's exact shapes, which gateways do not keep.
     if (baseURL !== "" && !isOpenAi(baseURL))
@@ -52,7 +39,7 @@ const openers: {
   anthropic: async (env, model, fetch) => {
     const { createAnthropic } = await import("@ai-sdk/anthropic");
     const settings = {
-      apiKey: required(env.ANTHROPIC_API_KEY, "ANTHROPIC_API_KEY"),
+      apiKey: required(env.ANTHROPIC_API_KEY, "ANTHROPIC_API_KEY", "anthropic"),
       ...baseUrlOf(env.ANTHROPIC_BASE_URL),
       fetch,
     };
@@ -60,13 +47,13 @@ const openers: {
   },
   google: async (env, model, fetch) => {
     const { createGoogleGenerativeAI } = await import("@ai-sdk/google");
-    const apiKey = required(googleKey(env), "GOOGLE_GENERATIVE_AI_API_KEY");
+    const apiKey = required(googleKey(env), "GOOGLE_GENERATIVE_AI_API_KEY", "google");
     return createGoogleGenerativeAI({ apiKey, ...baseUrlOf(env.GOOGLE_BASE_URL), fetch })(model);
   },
   "openai-compatible": (env, model, fetch) =>
     openCompatible(model, {
       name: "openai-compatible",
-      baseURL: required(env.OPENAI_COMPATIBLE_BASE_URL, "OPENAI_COMPATIBLE_BASE_URL"),
+      baseURL: required(env.OPENAI_COMPATIBLE_BASE_URL, "OPENAI_COMPATIBLE_BASE_URL", "openai-compatible"),
       ...(env.OPENAI_COMPATIBLE_API_KEY ? { apiKey: env.OPENAI_COMPATIBLE_API_KEY } : {}),
       fetch,
     }),
@@ -108,16 +95,16 @@ const formats: { [Name in RemoteProvider]: Format } = {
  * @throws TerminalError `model_not_configured` that names the missing setting
  */
 export function openModel(
-  env: ModelEnv,
+  access: ModelAccess,
   { provider, model }: ModelName & { provider: RemoteProvider },
   report: ProviderReport,
   onBytes: () => void,
   background: BackgroundCall | null,
 ): Promise<LanguageModel> {
-  if (background !== null) return openResponses(env, model, report, onBytes, background);
-  return openers[provider](env, model, async (address, init) => {
+  if (background !== null) return openResponses(access.env, model, report, onBytes, background);
+  return openers[provider](access.env, model, async (address, init = {}) => {
     // A redirect is an answer: the prompt and the key, which some providers want in headers of their own, go nowhere else.
-    const response = await fetch(address, { ...init, redirect: "manual" });
+    const response = await access.fetch(urlOf(address), { ...init, redirect: "manual" });
     report.left = limitsLeftOf(response.headers, Date.now());
     return readResponse(response, formats[provider], report, onBytes);
   });
@@ -131,11 +118,10 @@ async function openResponses(
   onBytes: () => void,
   background: BackgroundCall,
 ): Promise<LanguageModel> {
-  const apiKey = required(env.OPENAI_API_KEY, "OPENAI_API_KEY");
+  const apiKey = required(env.OPENAI_API_KEY, "OPENAI_API_KEY", "openai");
   const { createOpenAI } = await import("@ai-sdk/openai");
   const answered = async (address: Parameters<Fetch>[0], init: RequestInit = {}): Promise<Response> => {
-    const url = address instanceof Request ? address.url : String(address);
-    const response = await background.fetch(url, { ...init, redirect: "manual" });
+    const response = await background.fetch(urlOf(address), { ...init, redirect: "manual" });
     report.left = limitsLeftOf(response.headers, Date.now());
     return readResponse(response, openaiResponsesFormat, report, onBytes);
   };
@@ -154,6 +140,10 @@ export function defaultModelOf(env: ModelEnv): string {
   return found === undefined ? "demo/writer" : found.join("/");
 }
 
+function urlOf(address: Parameters<Fetch>[0]): string {
+  return address instanceof Request ? address.url : String(address);
+}
+
 function googleKey(env: ModelEnv): string | undefined {
   return env.GOOGLE_GENERATIVE_AI_API_KEY || env.GEMINI_API_KEY;
 }
@@ -162,7 +152,8 @@ function baseUrlOf(url: string | undefined): { baseURL?: string } {
   return url === undefined || url === "" ? {} : { baseURL: url };
 }
 
-function required(value: string | undefined, name: string): string {
+function required(value: string | undefined, name: string, provider: KeyProvider): string {
   if (value !== undefined && value !== "") return value;
-  throw new TerminalError("model_not_configured", `this model needs ${name} in the worker's environment`);
+  const message = `this model needs ${name} in the worker's environment, or a key of the tenant: PUT /api/v2/provider-keys/${provider}`;
+  throw new TerminalError("model_not_configured", message);
 }

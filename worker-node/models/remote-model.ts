@@ -10,19 +10,17 @@ import { streamAnswer } from "./stream-answer.ts";
 import type { RemoteModelName, StreamDeps } from "./stream-answer.ts";
 import type { ModelAnswer, ModelRequest } from "../engine/ports.ts";
 
-/** What the model calls of a worker share. */
+/** What a model call of a worker needs besides its request. */
 export type RemoteDeps = StreamDeps & {
   /** A provider that sends nothing for so long has failed. */
   silenceMs: number;
-  /** Models whose server refuses a forced tool choice and takes the same request without. */
-  withoutToolChoice: Set<string>;
 };
 
 /** `onLeft` gets what is left of the provider's limits, if the provider says it. */
 export type RemoteRequest = ModelRequest & { onLeft?(left: LimitsLeft): void };
 
-/** Models of one worker whose servers refuse a tool choice. The names come from definitions, so their number is bounded. */
-const MAX_REMEMBERED = 1_000;
+/** Models of one key owner whose servers refuse a tool choice. The names come from definitions, so their number is bounded. */
+const MAX_REMEMBERED = 100;
 
 /**
  * One streamed call to a provider. The SDK makes no retries: they belong to the step.
@@ -44,7 +42,8 @@ export async function generateRemote(
   if (request.toolChoice !== "required" || request.tools.length === 0)
     return requestOnce(deps, name, request);
   const unforced = { ...request, toolChoice: "auto" as const };
-  if (deps.withoutToolChoice.has(label)) return requestOnce(deps, name, unforced);
+  const { withoutToolChoice } = deps.access;
+  if (withoutToolChoice.has(label)) return requestOnce(deps, name, unforced);
   let ofRefusal = NO_USAGE;
   const onUsage = (usage: CallUsage | null): void => {
     ofRefusal = usage ?? NO_USAGE;
@@ -67,7 +66,7 @@ export async function generateRemote(
     const answer = await again.catch((error: unknown) => {
       throw request.signal.aborted ? error : refusal;
     });
-    if (deps.withoutToolChoice.size < MAX_REMEMBERED) deps.withoutToolChoice.add(label);
+    if (withoutToolChoice.size < MAX_REMEMBERED) withoutToolChoice.add(label);
     return { ...answer, usage: sumOf(answer.usage, ofRefusal) };
   }
 }
@@ -103,7 +102,9 @@ async function requestOnce(
   const { signal } = limit;
   // Other providers answer as always.
   const background =
-    name.provider === "openai" && request.background ? new BackgroundCall(request.background, report) : null;
+    name.provider === "openai" && request.background
+      ? new BackgroundCall(request.background, report, deps.access.fetch)
+      : null;
   const tellUsage = (): void => request.onUsage?.(usageOf(name, report, request, deps.replaced()));
   // With every byte, so that what is known is charged also when the call is cut off later.
   const onBytes = (): void => {

@@ -10,15 +10,15 @@ import type { ToolSet } from "ai";
 import { usageOf } from "./call-usage.ts";
 import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
 import type { AnswerPiece } from "./thoughts.ts";
-import type { ModelEnv } from "./providers.ts";
+import type { ModelAccess } from "./model-access.ts";
 import type { ReplacedPrices } from "../../shared/contracts/model-price.ts";
 import type { ProviderReport } from "./provider-report.ts";
 import type { BackgroundCall } from "./background-call.ts";
 
 export type RemoteModelName = Parameters<typeof openModel>[1];
 
-/** The settings of the providers, and the prices that the operator has set. */
-export type StreamDeps = { env: ModelEnv; replaced(): ReplacedPrices };
+/** How the call reaches its provider, and the prices that the operator has set. */
+export type StreamDeps = { access: ModelAccess; replaced(): ReplacedPrices };
 
 /** Imports the SDK at the first model call, and disables its warnings on the console: the log has one line format. */
 async function loadSdk(): Promise<typeof import("ai")> {
@@ -32,14 +32,14 @@ async function loadSdk(): Promise<typeof import("ai")> {
  * @throws the provider's error, or the error of an incomplete answer
  */
 export async function streamAnswer(
-  { env, replaced }: StreamDeps,
+  { access, replaced }: StreamDeps,
   name: RemoteModelName,
   request: ModelRequest,
   report: ProviderReport,
   onBytes: () => void,
   background: BackgroundCall | null,
 ): Promise<ModelAnswer> {
-  const model = await openModel(env, name, report, onBytes, background);
+  const model = await openModel(access, name, report, onBytes, background);
   const sdk = await loadSdk();
   const result = sdk.streamText({
     model,

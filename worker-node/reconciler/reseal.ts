@@ -1,4 +1,5 @@
 import { mailServerPlace } from "../../shared/contracts/mail-server.ts";
+import { providerKeyPlace } from "../../shared/contracts/provider-key.ts";
 import { endpointPlace } from "../../shared/contracts/webhook-endpoint.ts";
 import { SECRET_SETTINGS, settingPlace } from "../../shared/contracts/setting.ts";
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
@@ -166,6 +167,8 @@ function placeOf(column: Exclude<SealedColumn, "tool" | "mcp_server">, row: Seal
       return triggerPlace(row.key);
     case "mail_server":
       return mailServerPlace(row.key);
+    case "provider_key":
+      return providerKeyPlace(row.key, row.key2);
     case "setting":
       return settingPlace(row.key);
   }

@@ -11,8 +11,8 @@ import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { audited } from "../../http/middleware/audited.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
+import { outboundUrl } from "../../http/outbound-url.ts";
 import { needs } from "../../http/middleware/principal.ts";
-import { receiverUrl } from "../../runs/webhook-request.ts";
 import { EndpointParams, endpointTenantOf, sealForEndpoint } from "../../webhooks/endpoint-request.ts";
 import { EndpointWithSecret, endpointOf } from "../../webhooks/endpoint-view.ts";
 
@@ -51,7 +51,7 @@ export function putEndpoint(api: Api): void {
     const sealed = await sealForEndpoint(secret ?? made, tenant, id, config);
     const saved = await saveEndpoint(sql, tenant, id, {
       ...rest,
-      url: receiverUrl(url, "url", config),
+      url: outboundUrl(url, "url", config),
       enabled,
       secret: secret === undefined ? null : sealed,
       new_secret: sealed,

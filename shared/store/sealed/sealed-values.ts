@@ -13,6 +13,7 @@ export const SealedColumn = z.enum([
   "mcp_server",
   "setting",
   "mail_server",
+  "provider_key",
 ]);
 export type SealedColumn = z.infer<typeof SealedColumn>;
 
@@ -36,6 +37,7 @@ const places: Record<SealedColumn, Place> = {
   tool: { table: "tools", column: "definition", key: ["tenant_id", "id"], page: 20 },
   mcp_server: { table: "mcp_servers", column: "definition", key: ["tenant_id", "id"], page: 20 },
   mail_server: { table: "mail_servers", column: "smtp_url", key: ["tenant_id"], page: 200 },
+  provider_key: { table: "provider_keys", column: "api_key", key: ["tenant_id", "provider"], page: 200 },
   setting: { table: "settings", column: "value", key: ["name"], page: 200 },
 };
 

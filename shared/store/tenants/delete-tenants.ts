@@ -40,6 +40,8 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
       ${someOf(sql, sql`mails`, sql`message_id`)}
     ), deleted_mail_servers as (
       delete from mail_servers where tenant_id in (select tenant_id from deleting) returning 1
+    ), deleted_provider_keys as (
+      delete from provider_keys where tenant_id in (select tenant_id from deleting) returning 1
     ), deleted_endpoints as (
       delete from webhook_endpoints where tenant_id in (select tenant_id from deleting) returning 1
     ), deleted_idempotency_keys as (
@@ -84,7 +86,7 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
     ), counted as (
       select (select count(*) from deleted_runs_rows) + (select count(*) from forgotten_runs) + (select count(*) from deleted_deliveries)
         + (select count(*) from deleted_endpoints) + (select count(*) from deleted_mails)
-        + (select count(*) from deleted_mail_servers)
+        + (select count(*) from deleted_mail_servers) + (select count(*) from deleted_provider_keys)
         + (select count(*) from deleted_idempotency_keys) + (select count(*) from deleted_versions)
         + (select count(*) from deleted_orchestrations) + (select count(*) from deleted_agents)
         + (select count(*) from deleted_tools) + (select count(*) from deleted_mcp_servers)

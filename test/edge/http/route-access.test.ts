@@ -79,6 +79,7 @@ beforeAll(async () => {
     key: keys.owner,
     body: { smtp_url: "smtp://u:p@mail.example.com", smtp_from: "a@acme.example" },
   });
+  await put("provider-keys/openai", { api_key: "sk-acme" });
   await put("webhook-endpoints/acme-hook", { url: "https://hooks.example.com/" });
   const webhook_url = "https://hooks.example.com/";
   const start = () => startRun(app, { key: keys.owner, body: { webhook_url } });
@@ -135,6 +136,7 @@ function pathOf(template: string): string {
   return template
     .replace("{name}", "a~b")
     .replace("{lane}", "bulk")
+    .replace("{provider}", "openai")
     .replaceAll(/([\w-]+)\/\{(?:id|run_id|batch_id|session_id)\}/g, (_, kind: string) => {
       const id = ids[kind];
       if (id === undefined) throw new Error(`there is no ${kind} to try ${template} with: add one here`);

@@ -191,6 +191,8 @@ describe("a tenant that is deleted", () => {
     await app.stores.sql`
       insert into webhook_endpoints (tenant_id, endpoint_id, url, events, secret, disable_after_days)
       values ('gone', 'hook', 'https://hooks.example.com/', '{run.failed}', 'v1.sealed', 5)`;
+    await app.stores.sql`
+      insert into provider_keys (tenant_id, provider, api_key) values ('gone', 'openai', 'v1.sealed')`;
     const start = async () => {
       const webhook_url = "https://hooks.example.com/";
       return startRun(app, {

@@ -35,6 +35,7 @@ beforeEach(async () => {
 const name: ModelName = { provider: "openai", model: "gpt-5" };
 const callOf = (call: string, tenant = "acme", of = name) => ({
   name: of,
+  keyOwner: null,
   tenant: TenantId.parse(tenant),
   call,
 });

@@ -4,16 +4,22 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import type { Service } from "../../../local/processes/child.ts";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import type { ProviderLimit } from "../../../shared/contracts/provider-limit.ts";
+import { providerKeyPlace } from "../../../shared/contracts/provider-key.ts";
+import { masterKey } from "../../../shared/security/master-keys.ts";
+import { seal } from "../../../shared/security/seal.ts";
 import { keys } from "../../../shared/keys.ts";
 import { ProviderCalls } from "../../../shared/providers/provider-calls.ts";
 import { scriptCommands } from "../../../worker-node/clients/redis.ts";
 import { ProviderGate } from "../../../worker-node/models/provider-gate.ts";
+import { TenantKeys } from "../../../worker-node/models/tenant-keys.ts";
+import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import { ExecutionHarness } from "../execution/execution-harness.ts";
 import { startRedis } from "../../services/services.ts";
 import { an, cut, oc, ProviderServer, refusal, text, whole } from "./provider-server.ts";
 import type { Answer } from "./provider-server.ts";
 
 const server = new ProviderServer();
+const masterKeys = masterKey().parse("ab".repeat(32));
 let service: Service;
 let redis: Redis;
 let limits: ProviderLimit[];
@@ -44,21 +50,33 @@ const limit = (changes: Partial<ProviderLimit>): ProviderLimit => ({
 const gate = (commands = redis) =>
   new ProviderGate(new ProviderCalls(scriptCommands(commands)), async () => limits);
 /** A call of a worker with this gate. */
-const call = (effectKey: string, { model = oc, of = gate(), signal = new AbortController().signal } = {}) =>
-  server.models(10_000, of).generate({
+const call = (
+  effectKey: string,
+  { model = oc, of = gate(), signal = new AbortController().signal, tenant = "acme" } = {},
+) =>
+  server.models(10_000, of, tenantKeys).generate({
     model,
     messages: [{ role: "user", content: "go" }],
     tools: [],
     toolChoice: "auto",
     effectKey,
-    tenant: TenantId.parse("acme"),
+    tenant: TenantId.parse(tenant),
     signal,
     onText: () => {},
   });
+/** `globex` has a key of its own, for the same server. */
+const tenantKeys = new TenantKeys(
+  async (tenant) => {
+    const place = providerKeyPlace(tenant, "openai-compatible");
+    const key = { provider: "openai-compatible", base_url: `${server.url}/v1` };
+    return tenant === "globex" ? [{ ...key, api_key: await seal(masterKeys, "sk-globex", place) }] : [];
+  },
+  { masterKey: masterKeys, egress: createEgress("127.0.0.1") },
+);
 const waits = (code: string) => ({ name: "ProviderWait", code });
 const stateOf = (model: string) => {
   const [provider = "", name = ""] = model.split("/");
-  return redis.hgetall(`{${keys.providerCalls(provider, name)}}:state`);
+  return redis.hgetall(`{${keys.providerCalls(null, provider, name)}}:state`);
 };
 
 /** An answer that ends when the test says so. */
@@ -84,7 +102,7 @@ describe("a call", () => {
     expect(server.requests).toHaveLength(1);
     first.finish();
     await answer;
-    await expect.poll(() => redis.zcard(keys.providerCalls("openai-compatible", "m1"))).toBe(0);
+    await expect.poll(() => redis.zcard(keys.providerCalls(null, "openai-compatible", "m1"))).toBe(0);
     expect(await call("two")).toMatchObject({ text: "fine" });
   });
 
@@ -97,7 +115,7 @@ describe("a call", () => {
     await first.begun;
     stop.abort(new Error("cancelled"));
     await expect(answer).rejects.toThrow("cancelled");
-    await expect.poll(() => redis.zcard(keys.providerCalls("openai-compatible", "m1"))).toBe(0);
+    await expect.poll(() => redis.zcard(keys.providerCalls(null, "openai-compatible", "m1"))).toBe(0);
   });
 
   test("after one that was refused waits as long as the provider asked, in each worker", async () => {
@@ -203,4 +221,47 @@ test("a run whose call must wait parks without its slot and without a failed try
   await again.ending;
   expect(next.store.row(again.run.run_id).status).toBe("completed");
   expect(next.calls[0]?.effectKey).toBe(`${again.run.run_id}:a:1:model.1`);
+});
+
+describe("a tenant with a key of its own", () => {
+  const own = { tenant: "globex" };
+
+  test("is not held by a refusal of the operator's key, nor others by one of its own", async () => {
+    const slow = refusal(429, { error: { message: "slow down" } }, { "retry-after": "30" });
+    server.reset(slow, text(), slow, text());
+    await expect(call("one")).rejects.toMatchObject({ code: "model_rate_limited" });
+    await expect.poll(() => stateOf(oc)).toHaveProperty("closed_until_ms");
+    expect(await call("two", own)).toMatchObject({ text: "fine" });
+    await redis.flushall();
+    await expect(call("three", own)).rejects.toMatchObject({ code: "model_rate_limited" });
+    await expect.poll(() => redis.keys("{provider:tenant:globex:*}:state")).toHaveLength(1);
+    expect(await call("four")).toMatchObject({ text: "fine" });
+    await expect(call("five", own)).rejects.toMatchObject(waits("provider_limit"));
+    expect(server.requests.map(({ headers }) => headers["authorization"])).toEqual([
+      undefined,
+      "Bearer sk-globex",
+      "Bearer sk-globex",
+      undefined,
+    ]);
+  });
+
+  test("opens the circuit breaker for itself alone", async () => {
+    server.reset(refusal(503, "no"));
+    for (const key of ["1", "2", "3", "4", "5"])
+      await expect(call(key, own)).rejects.toMatchObject({ code: "model_unavailable" });
+    await expect(call("6", own)).rejects.toMatchObject(waits("provider_open"));
+    server.reset(text());
+    expect(await call("7")).toMatchObject({ text: "fine" });
+  });
+
+  test("has none of the operator's limits, which are those of the operator's key", async () => {
+    limits = [limit({ model: "openai-compatible/*", max_concurrent: 1 })];
+    const first = held();
+    server.reset(first.answer, text());
+    const answer = call("one", own);
+    await first.begun;
+    expect(await call("two", own)).toMatchObject({ text: "fine" });
+    first.finish();
+    await answer;
+  });
 });

@@ -4,6 +4,7 @@ import type { ServerResponse } from "node:http";
 import { z } from "zod";
 import { slowPeer } from "../../services/waiting.ts";
 import type { ProviderGate } from "../../../worker-node/models/provider-gate.ts";
+import type { TenantKeys } from "../../../worker-node/models/tenant-keys.ts";
 import { createModels } from "../../../worker-node/models/create-models.ts";
 
 const RequestBody = z.looseObject({
@@ -62,7 +63,11 @@ export class ProviderServer {
   }
 
   /** The models of a worker that finds every provider here. */
-  models(silenceMs = 10_000, gate: ProviderGate | null = null): ReturnType<typeof createModels> {
+  models(
+    silenceMs = 10_000,
+    gate: ProviderGate | null = null,
+    tenantKeys: TenantKeys | null = null,
+  ): ReturnType<typeof createModels> {
     const { url } = this;
     return createModels(
       {
@@ -79,6 +84,7 @@ export class ProviderServer {
       silenceMs,
       () => new Map(),
       gate,
+      tenantKeys,
     );
   }
 }

@@ -6,6 +6,7 @@ import { keyIdOf, sealedPlace, unseal } from "../../../shared/security/seal.ts";
 import { openTool, readStoredTool, sealedOf } from "../../../shared/security/sealed-tool.ts";
 import { SECRET_FIELD } from "../../../shared/contracts/webhook.ts";
 import { mailServerPlace } from "../../../shared/contracts/mail-server.ts";
+import { providerKeyPlace } from "../../../shared/contracts/provider-key.ts";
 import { stateStore } from "../../../shared/store/state.ts";
 import { noRepairs } from "../../../worker-node/reconciler/reconciler-deps.ts";
 import { Reseal } from "../../../worker-node/reconciler/reseal.ts";
@@ -14,6 +15,7 @@ import type { TestApp } from "../../edge/app.ts";
 import { MASTER_KEY } from "../../edge/test-stores.ts";
 
 const SMTP_URL = "smtp://post:the-secret-of-a-mail-server@mail.example.com";
+const API_KEY = "the-secret-of-a-provider";
 const NEW = "ab".repeat(32);
 const ROTATING = `2026b:${NEW},default:${MASTER_KEY}`;
 const during = masterKeys().parse(ROTATING);
@@ -34,6 +36,7 @@ async function keysInUse(): Promise<string[]> {
     union all select previous_secret from webhook_endpoints where previous_secret is not null
     union all select secret from triggers
     union all select smtp_url from mail_servers
+    union all select api_key from provider_keys
     union all select value from settings where name = 'METRICS_TOKEN'`;
   const definitions = await old.stores.sql<{ definition: string }[]>`
     select definition from tools union all select definition from mcp_servers`;
@@ -66,6 +69,7 @@ test("every secret comes under the key that seals now, opens with it alone, and 
     headers: { Authorization: "Bearer x" },
   });
   await ok("PUT", "/scale/tenants/acme/smtp", { smtp_url: SMTP_URL, smtp_from: "post@acme.example" });
+  await ok("PUT", "/api/v2/provider-keys/openai?tenant_id=acme", { api_key: API_KEY });
   const settings = { METRICS_TOKEN: "the secret of the scrapers", SCALE_MODE: true };
   expect((await old.call("PATCH", "/scale/config", { body: settings })).status).toBe(200);
   // A delivery of the run and one of the endpoint, as their ends copy them.
@@ -76,13 +80,13 @@ test("every secret comes under the key that seals now, opens with it alone, and 
     from runs where run_id = ${run}
     union all select 'd2', ${run}, 1, tenant_id, 'o', 'run.completed', endpoint_id, url, secret, 'completed', 0, 0
     from webhook_endpoints`;
-  expect(await keysInUse()).toEqual(Array.from({ length: 10 }, () => "default"));
+  expect(await keysInUse()).toEqual(Array.from({ length: 11 }, () => "default"));
 
   const repairs = noRepairs();
   const reseal = new Reseal({ store: stateStore(sql), repairs, masterKeys: during });
   await passToEnd(reseal);
-  expect(await keysInUse()).toEqual(Array.from({ length: 10 }, () => "2026b"));
-  expect(repairs.resealed).toBe(10);
+  expect(await keysInUse()).toEqual(Array.from({ length: 11 }, () => "2026b"));
+  expect(repairs.resealed).toBe(11);
   // The old edge still has its settings: it opens what was sealed anew, and seals under the old key.
   const second = await startRun(old, { body: webhook });
   expect(new Set(await keysInUse())).toEqual(new Set(["2026b", "default"]));
@@ -95,6 +99,8 @@ test("every secret comes under the key that seals now, opens with it alone, and 
   );
   const [server] = await sql<{ smtp_url: string }[]>`select smtp_url from mail_servers`;
   expect(await unseal(after, server?.smtp_url ?? "", mailServerPlace("acme"))).toBe(SMTP_URL);
+  const [providerKey] = await sql<{ api_key: string }[]>`select api_key from provider_keys`;
+  expect(await unseal(after, providerKey?.api_key ?? "", providerKeyPlace("acme", "openai"))).toBe(API_KEY);
   const [stored] = await sql<
     { definition: string; owner: string }[]
   >`select definition, tenant_id as owner from tools`;
@@ -109,7 +115,7 @@ test("every secret comes under the key that seals now, opens with it alone, and 
   const { keys } = shown.parse(await bodyOf(await old.call("GET", "/scale/master-keys")));
   expect(keys).toEqual([
     { id: "default", known: true, seals: true, values: 0, unreadable: 0 },
-    { id: "2026b", known: true, seals: false, values: 11, unreadable: 0 },
+    { id: "2026b", known: true, seals: false, values: 12, unreadable: 0 },
   ]);
 }, 60_000);
 
@@ -119,7 +125,7 @@ test("a value that no key opens stays as it is and is counted, and a worker with
   const [before] = await sql`select secret from triggers`;
   await passToEnd(new Reseal({ store: stateStore(sql), repairs: noRepairs(), masterKeys: lost }));
   const [uses] = await sql`select key_id, unreadable::int as unreadable from master_key_uses`;
-  expect(uses).toEqual({ key_id: "2026b", unreadable: 11 });
+  expect(uses).toEqual({ key_id: "2026b", unreadable: 12 });
   expect(masterKey().parse(MASTER_KEY).writer).toBe("default");
   const idle = new Reseal({ store: stateStore(sql), repairs: noRepairs() });
   expect(await idle.pass()).toBe(false);

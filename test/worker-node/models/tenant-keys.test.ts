@@ -1,0 +1,234 @@
+/** The keys of tenants at providers, as model calls use them: docs/protocol.md 5.34. */
+import { createServer } from "node:http";
+import type { Server } from "node:http";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { TenantId } from "../../../shared/contracts/ids.ts";
+import { providerKeyPlace } from "../../../shared/contracts/provider-key.ts";
+import { masterKey } from "../../../shared/security/master-keys.ts";
+import { seal } from "../../../shared/security/seal.ts";
+import type { SealedProviderKey } from "../../../shared/store/money/provider-keys.ts";
+import { edgeStateStore } from "../../../worker-node/clients/http-state.ts";
+import { createModels } from "../../../worker-node/models/create-models.ts";
+import { TenantKeys } from "../../../worker-node/models/tenant-keys.ts";
+import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
+import { oa, oc, ProviderServer, refusal, text } from "./provider-server.ts";
+import { ResponsesServer } from "./responses-server.ts";
+
+const keys = masterKey().parse("ab".repeat(32));
+const acme = TenantId.parse("acme");
+const globex = TenantId.parse("globex");
+const signal = new AbortController().signal;
+const server = new ProviderServer();
+let rows: SealedProviderKey[];
+let reads: string[];
+beforeAll(() => server.start());
+afterAll(() => server.stop());
+beforeEach(() => {
+  rows = [];
+  reads = [];
+  server.reset(text());
+});
+afterEach(() => void vi.useRealTimers());
+
+async function sealed(
+  provider: string,
+  apiKey: string,
+  base_url: string | null = `${server.url}/v1`,
+): Promise<SealedProviderKey> {
+  return { provider, api_key: await seal(keys, apiKey, providerKeyPlace("acme", provider)), base_url };
+}
+/** The keys of a worker. Only acme has some. */
+function tenantKeys({
+  allow = "127.0.0.1",
+  master = keys,
+  read = async (tenant: TenantId) => {
+    reads.push(tenant);
+    return tenant === acme ? rows : [];
+  },
+} = {}): TenantKeys {
+  return new TenantKeys(read, { masterKey: master, egress: createEgress(allow) });
+}
+const ask = (of: TenantKeys, { model = oc, tenant = acme, models = server.models(10_000, null, of) } = {}) =>
+  models.generate({
+    model,
+    messages: [{ role: "user", content: "go" }],
+    tools: [],
+    toolChoice: "auto",
+    effectKey: "run:a:1:model.1",
+    tenant,
+    signal,
+    onText: () => {},
+  });
+const sent = () => server.requests.map(({ headers }) => headers["authorization"]);
+
+describe("a model call", () => {
+  test("uses the key of its tenant at that provider, and that of the operator for other tenants and providers", async () => {
+    rows = [await sealed("openai-compatible", "sk-acme")];
+    const of = tenantKeys();
+    expect(await ask(of)).toMatchObject({ text: "fine", usage: { provider: "openai-compatible" } });
+    await ask(of, { tenant: globex });
+    await ask(of, { model: oa });
+    expect(sent()).toEqual(["Bearer sk-acme", undefined, "Bearer k"]);
+  });
+
+  test("has a model that the operator has not configured, if its tenant has a key there", async () => {
+    const models = createModels({}, 10_000, () => new Map(), null, tenantKeys());
+    const refused = ask(tenantKeys(), { models, tenant: globex });
+    await expect(refused).rejects.toMatchObject({
+      code: "model_not_configured",
+      message: expect.stringContaining("PUT /api/v2/provider-keys/openai-compatible"),
+    });
+    rows = [await sealed("openai-compatible", "sk-acme")];
+    expect(await ask(tenantKeys(), { models })).toMatchObject({ text: "fine" });
+  });
+
+  // Fails when a tenant's key goes to the operator's gateway, which the SDKs know by these variables.
+  test("with a key without a base_url goes to the provider's own address", async () => {
+    rows = await Promise.all(["openai", "anthropic", "google"].map((name) => sealed(name, "sk-acme", null)));
+    const of = tenantKeys();
+    const hosts = await Promise.all(
+      ["openai", "anthropic", "google"].map(async (name) => (await of.accessOf(acme, name, signal))?.env),
+    );
+    expect(hosts).toEqual([
+      { OPENAI_API_KEY: "sk-acme", OPENAI_BASE_URL: "https://api.openai.com/v1" },
+      { ANTHROPIC_API_KEY: "sk-acme", ANTHROPIC_BASE_URL: "https://api.anthropic.com/v1" },
+      {
+        GOOGLE_GENERATIVE_AI_API_KEY: "sk-acme",
+        GOOGLE_BASE_URL: "https://generativelanguage.googleapis.com/v1beta",
+      },
+    ]);
+  });
+
+  // Fails when a tenant's base_url leads into the deployment's own network.
+  test("goes through the egress guard", async () => {
+    rows = [await sealed("openai-compatible", "sk-acme")];
+    await expect(ask(tenantKeys({ allow: "" }))).rejects.toMatchObject({
+      name: "TerminalError",
+      code: "egress_blocked",
+    });
+    expect(server.requests).toEqual([]);
+  });
+
+  test("with a key that does not open fails by name, and the operator's key is not used", async () => {
+    rows = [await sealed("openai-compatible", "sk-acme")];
+    const other = masterKey().parse("cd".repeat(32));
+    for (const of of [
+      tenantKeys({ master: other }),
+      new TenantKeys(async () => rows, { masterKey: null, egress: createEgress("") }),
+    ])
+      await expect(ask(of)).rejects.toMatchObject({ name: "RetryableError", code: "provider_key_sealed" });
+    expect(server.requests).toEqual([]);
+  });
+
+  test("has no word of the key in its error, whatever the provider quotes", async () => {
+    rows = [await sealed("openai-compatible", "sk-acme")];
+    server.reset(refusal(401, { error: { message: "Incorrect API key provided: sk-acme" } }));
+    const error: unknown = await ask(tenantKeys()).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: "model_unauthorized" });
+    expect(String(error)).not.toContain("sk-acme");
+  });
+
+  test("that the provider answers in the background reaches it with the key and through the guard, also when it is continued", async () => {
+    const responses = new ResponsesServer();
+    rows = [await sealed("openai", "k", await responses.start())];
+    const begun: string[] = [];
+    const generate = (attachTo: string | null, of = tenantKeys()) =>
+      createModels({}, 10_000, () => new Map(), null, of).generate({
+        model: oa,
+        messages: [{ role: "user", content: "go" }],
+        tools: [],
+        toolChoice: "auto",
+        effectKey: "run:a:1:model.1",
+        tenant: acme,
+        signal,
+        onText: () => {},
+        background: { attachTo, onBegun: (id) => begun.push(id), onEnded: () => {} },
+      });
+    try {
+      const answer = generate(null);
+      await expect.poll(() => begun).toHaveLength(1);
+      responses.responses[0]?.cut();
+      await expect.poll(() => responses.responses[0]?.connections).toBe(1);
+      responses.responses[0]?.say("fine");
+      responses.responses[0]?.complete();
+      expect(await answer).toMatchObject({ text: "fine" });
+      const [id = ""] = begun;
+      expect(await generate(id)).toMatchObject({ text: "fine" });
+      for (const attachTo of [null, id])
+        await expect(generate(attachTo, tenantKeys({ allow: "" }))).rejects.toMatchObject({
+          code: "egress_blocked",
+        });
+    } finally {
+      responses.stop();
+    }
+  });
+});
+
+describe("the keys of a tenant", () => {
+  test("are read once in 5 s, also by calls at the same time and when there are none, and a change acts then", async () => {
+    vi.useFakeTimers({ toFake: ["performance"] });
+    const of = tenantKeys();
+    const isOwn = async (tenant = acme) => (await of.accessOf(tenant, "openai", signal)) !== null;
+    expect(await Promise.all([isOwn(), isOwn(), isOwn(globex)])).toEqual([false, false, false]);
+    rows = [await sealed("openai", "sk-acme")];
+    vi.advanceTimersByTime(4_999);
+    expect([await isOwn(), await isOwn(globex)]).toEqual([false, false]);
+    expect(reads).toEqual(["acme", "globex"]);
+    vi.advanceTimersByTime(1);
+    expect(await Promise.all([isOwn(), isOwn()])).toEqual([true, true]);
+    expect(reads).toEqual(["acme", "globex", "acme"]);
+    rows = [];
+    vi.advanceTimersByTime(5_000);
+    expect(await isOwn()).toBe(false);
+  });
+
+  test("hold while the store does not answer, and a call waits for the first answer", async () => {
+    vi.useFakeTimers({ toFake: ["performance"] });
+    let fails = 2;
+    const own = await sealed("openai", "sk-acme");
+    const of = tenantKeys({
+      read: async () => {
+        if (fails-- > 0) throw new Error("no store");
+        return [own];
+      },
+    });
+    expect(await of.accessOf(acme, "openai", signal)).not.toBeNull();
+    expect(fails).toBe(-1);
+    fails = 1;
+    vi.advanceTimersByTime(5_000);
+    expect(await of.accessOf(acme, "openai", signal)).not.toBeNull();
+    expect(fails).toBe(0);
+  });
+
+  test("end the wait of a call that is stopped", async () => {
+    const of = tenantKeys({ read: () => Promise.reject(new Error("no store")) });
+    const stop = new AbortController();
+    const access = of.accessOf(acme, "openai", stop.signal);
+    stop.abort(new Error("cancelled"));
+    await expect(access).rejects.toThrow("cancelled");
+  });
+
+  test("of 1,000 tenants are kept: those of the one that has called least recently are read again", async () => {
+    const of = tenantKeys();
+    const names = Array.from({ length: 1_001 }, (_, i) => TenantId.parse(`t${i}`));
+    for (const name of names.slice(0, 1_000)) await of.accessOf(name, "openai", signal);
+    await of.accessOf(TenantId.parse("t0"), "openai", signal);
+    await of.accessOf(TenantId.parse("t1000"), "openai", signal);
+    await of.accessOf(TenantId.parse("t0"), "openai", signal);
+    expect(reads).toEqual(names);
+    await of.accessOf(TenantId.parse("t1"), "openai", signal);
+    expect(reads).toEqual([...names, "t1"]);
+  });
+
+  // Fails when workers that are deployed before the edges make no model call until those are.
+  test("are none behind an edge of an earlier version, which does not know them", async () => {
+    const edge: Server = createServer((_request, response) => response.writeHead(404).end("{}"));
+    await new Promise<void>((resolve) => edge.listen(0, "127.0.0.1", resolve));
+    const address = edge.address();
+    if (address === null || typeof address === "string") throw new Error("no port");
+    const store = edgeStateStore(`http://127.0.0.1:${address.port}`, "secret");
+    const of = tenantKeys({ read: (tenant) => store.readProviderKeys(tenant) });
+    expect(await of.accessOf(acme, "openai", signal)).toBeNull();
+    edge.close();
+  });
+});

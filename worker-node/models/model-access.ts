@@ -1,0 +1,30 @@
+import type { TenantId } from "../../shared/contracts/ids.ts";
+
+/** The settings of the providers, under their usual names. */
+export type ModelEnv = {
+  OPENAI_API_KEY?: string | undefined;
+  OPENAI_BASE_URL?: string | undefined;
+  ANTHROPIC_API_KEY?: string | undefined;
+  ANTHROPIC_BASE_URL?: string | undefined;
+  GOOGLE_GENERATIVE_AI_API_KEY?: string | undefined;
+  GEMINI_API_KEY?: string | undefined;
+  GOOGLE_BASE_URL?: string | undefined;
+  OLLAMA_BASE_URL?: string | undefined;
+  OPENAI_COMPATIBLE_BASE_URL?: string | undefined;
+  OPENAI_COMPATIBLE_API_KEY?: string | undefined;
+  DEFAULT_MODEL?: string | undefined;
+};
+
+/** Makes the requests of a call: the platform's `fetch`, or one through the egress guard. */
+export type CallFetch = (this: void, url: string | URL, init?: RequestInit) => Promise<Response>;
+
+/**
+ * How a call reaches its provider: the settings, and the requests that use them. `own`: the key of a tenant; null: the operator's.
+ * `withoutToolChoice`: models whose server there refuses a forced tool choice and takes the same request without.
+ */
+export type ModelAccess = {
+  env: ModelEnv;
+  fetch: CallFetch;
+  own: { tenant: TenantId; apiKey: string } | null;
+  withoutToolChoice: Set<string>;
+};
