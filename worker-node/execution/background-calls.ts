@@ -99,7 +99,8 @@ export function inBackground(visit: PaidVisit, { responses, signal, charge }: Us
     const attachTo = responses.of(request.effectKey);
     if (attachTo === null) return afterCrash(visit, { signal, charge, wasCut }, begun).generate(request);
     const read = () => deps.store.readCutText(run.run_id, run.attempt, path);
-    const published = cutTextsOf(await waitForStore(run, signal, read), path).at(-1) ?? "";
+    const cutTexts = cutTextsOf(await waitForStore(run, signal, read), path);
+    const published = cutTexts.at(-1) ?? "";
     try {
       const background = requestOf(request.effectKey, attachTo);
       const answer = await models.generate({ ...request, ...afterText(published, request), background });
@@ -107,7 +108,8 @@ export function inBackground(visit: PaidVisit, { responses, signal, charge }: Us
       return answer;
     } catch (error) {
       if (!(error instanceof ResponseGone)) throw error;
-      return afterCrash(visit, { signal, charge, wasCut: true }, begun).generate(request);
+      // That the response is gone is a checkpoint, after which the texts are not read as cut off any more.
+      return afterCrash(visit, { signal, charge, wasCut: true, cutTexts }, begun).generate(request);
     }
   };
   return { generate };

@@ -35,16 +35,24 @@ export function cutTextsOf(lines: string, path: string): string[] {
   return [...texts, text].filter((each) => each !== "");
 }
 
+type AfterCrash = {
+  signal: AbortSignal;
+  charge(usage: Usage): void;
+  wasCut: boolean;
+  cutTexts?: readonly string[];
+};
+
 /**
  * The models of a visit that may go on after a crash (docs/protocol.md 5.26). When a crash has cut off the answer of its first call,
  * a model that can go on with a text gets that text and writes the rest; else the call is made again, `llm_restart` says that the
  * text begins anew, and what the cut call cost is charged as wasted.
  * @param charge charges a call that the step does not know of
  * @param wasCut an answer of the visit may have been cut off
+ * @param cutTexts what was cut off, where it is known; absent: it is read
  */
 export function afterCrash(
   visit: PaidVisit,
-  { signal, charge, wasCut }: { signal: AbortSignal; charge(usage: Usage): void; wasCut: boolean },
+  { signal, charge, wasCut, cutTexts }: AfterCrash,
   models: Models,
 ): Models {
   const { state, track, step } = visit;
@@ -57,7 +65,7 @@ export function afterCrash(
     const name = deps.prices.nameOf(request.model);
     if (name === null || state.resumed.has(path)) return models.generate(request);
     const read = () => deps.store.readCutText(run.run_id, run.attempt, path);
-    const texts = cutTextsOf(await waitForStore(run, signal, read), path);
+    const texts = cutTexts ?? cutTextsOf(await waitForStore(run, signal, read), path);
     state.resumed.add(path);
     const last = texts.at(-1);
     if (last === undefined) return models.generate(request);
