@@ -5,9 +5,12 @@ import { addDeltas, onlyText } from "../../shared/events/delta-text.ts";
 import { bodyOf, runPath } from "../edge/app.ts";
 import { ResponsesServer } from "../worker-node/models/responses-server.ts";
 import { startApi, untilEnd } from "./api.ts";
+import type { WorkerProcess } from "../services/worker-process.ts";
 import type { FlowApi } from "./api.ts";
 
 let api: FlowApi;
+/** In the order of their ids, in which they need not have started. */
+let workers: WorkerProcess[];
 const server = new ResponsesServer();
 
 beforeAll(async () => {
@@ -20,7 +23,7 @@ beforeAll(async () => {
     steps: [{ ...step, background: true, retry: { attempts: 1 } }],
   });
   const env = { OPENAI_API_KEY: "k", OPENAI_BASE_URL: base, WORKER_DRAIN_SECONDS: "0" };
-  await Promise.all(["a", "b", "c", "d"].map((id) => api.startWorker(id, env)));
+  workers = await Promise.all(["a", "b", "c", "d"].map((id) => api.startWorker(id, env)));
   await api.call("PUT", "/scale/budgets/all", { body: { scope: "tenant", period: "total", limit_usd: 1 } });
 });
 afterAll(async () => {
@@ -53,7 +56,7 @@ async function stopWorkerOf(run: string, signal: "SIGKILL" | "SIGTERM"): Promise
   const { worker_id } = Owner.parse(
     (await eventsOf(run)).findLast(({ type }) => type === "worker_picked_up"),
   );
-  await api.workers["abcd".indexOf(worker_id)]?.stop(signal);
+  await workers["abcd".indexOf(worker_id)]?.stop(signal);
 }
 
 const usageOf = (run: string) =>

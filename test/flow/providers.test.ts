@@ -7,9 +7,12 @@ import { bodyOf, runPath } from "../edge/app.ts";
 import { chunk, text } from "../worker-node/models/provider-server.ts";
 import { addDeltas, onlyText } from "../../shared/events/delta-text.ts";
 import { startApi, untilEnd } from "./api.ts";
+import type { WorkerProcess } from "../services/worker-process.ts";
 import type { FlowApi } from "./api.ts";
 
 let api: FlowApi;
+/** In the order of their ids, in which they need not have started. */
+let workers: WorkerProcess[];
 let atOnce = 0;
 let most = 0;
 /** The calls that wait for their answers. */
@@ -37,7 +40,7 @@ beforeAll(async () => {
     steps: [{ id: "a", type: "llm", model, prompt_template: "go", retry: { attempts: 1 } }],
   });
   const env = { OPENAI_COMPATIBLE_BASE_URL: `http://127.0.0.1:${address.port}/v1` };
-  await Promise.all([api.startWorker("a", env), api.startWorker("b", env)]);
+  workers = await Promise.all([api.startWorker("a", env), api.startWorker("b", env)]);
 });
 afterAll(async () => {
   await api.stop();
@@ -91,7 +94,7 @@ test("after a kill -9 in the middle of an answer the call is made again: its tex
   const { worker_id } = Owner.parse((await events()).find(({ type }) => type === "worker_picked_up"));
   const at = worker_id === "a" ? 0 : 1;
   open.length = 0;
-  await api.workers[at]?.stop("SIGKILL");
+  await workers[at]?.stop("SIGKILL");
   await expect.poll(() => open.length, { timeout: 30_000 }).toBe(1);
   answerAll();
   expect(await untilEnd(api, run)).toBe("completed");
