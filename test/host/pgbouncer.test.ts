@@ -5,7 +5,6 @@ import type { Service } from "../../local/processes/child.ts";
 import { migrate } from "../../worker-node/clients/migrations.ts";
 import { freshDatabase } from "../services/services.ts";
 import { until } from "../services/waiting.ts";
-import { flagsOf } from "../services/worker-process.ts";
 import { npmStart, type System } from "./npm-start.ts";
 import { startPgBouncer } from "./pgbouncer.ts";
 
@@ -25,8 +24,7 @@ beforeAll(async () => {
   ends.unshift(() => sql.end({ timeout: 1 }));
   bouncer = await startPgBouncer(url, POOL);
   ends.unshift(() => bouncer.stop());
-  const shortTiming = { NODE_OPTIONS: flagsOf("short").join(" ") };
-  system = await npmStart(["--workers", "2"], { SCALE_POSTGRES_URL: bouncer.url, ...shortTiming });
+  system = await npmStart(["--workers", "2"], { SCALE_POSTGRES_URL: bouncer.url });
   ends.unshift(() => system.stop());
 }, 120_000);
 afterAll(async () => {

@@ -111,6 +111,13 @@ export function limitRows(system: OwnSystem, sql: postgres.Sql, patient: boolean
           select coalesce(ended_at, 'infinity'), -1 from runs where tenant_id = ${tenant} and started_at is not null
             and queued_at >= to_timestamp(${sinceMs}::float8 / 1000)) edges) sums`);
   const now = () => count(sql`select floor(extract(epoch from clock_timestamp()) * 1000)::float8 as n`);
+  /** How many runs that 50 clients start are executed at once, at most. */
+  async function mostAtOnce(tenant: string, start: () => Promise<unknown>): Promise<number> {
+    const sinceMs = await now();
+    await fifty(start);
+    await allEnded(tenant);
+    return overlap(tenant, sinceMs);
+  }
 
   return [
     {
@@ -129,12 +136,7 @@ export function limitRows(system: OwnSystem, sql: postgres.Sql, patient: boolean
       most: 16,
       least: 16,
       prepare: async (tenant) => void (await limit(tenant, { max_concurrent_runs: 16 })),
-      async flood(tenant) {
-        const sinceMs = await now();
-        await fifty(() => post(tenant, "orch_model"));
-        await allEnded(tenant);
-        return overlap(tenant, sinceMs);
-      },
+      flood: (tenant) => mostAtOnce(tenant, () => post(tenant, "orch_model")),
       settle: allEnded,
     },
     {
@@ -149,12 +151,9 @@ export function limitRows(system: OwnSystem, sql: postgres.Sql, patient: boolean
         await allEnded(tenant);
       },
       async flood(tenant) {
-        const sinceMs = await now();
         const key = await keyOf(tenant);
         const body = { message: "hi", session_id: sessions.get(tenant), on_busy: "reject" };
-        await fifty(() => ask("POST", "/api/v2/chat", body, key));
-        await allEnded(tenant);
-        return overlap(tenant, sinceMs);
+        return mostAtOnce(tenant, () => ask("POST", "/api/v2/chat", body, key));
       },
       settle: allEnded,
     },
@@ -163,12 +162,7 @@ export function limitRows(system: OwnSystem, sql: postgres.Sql, patient: boolean
       most: 1,
       least: 1,
       prepare: async (tenant) => void (await limit(tenant, {})),
-      async flood(tenant) {
-        const sinceMs = await now();
-        await fifty(() => post(tenant, "orch_model", { singleton_key: "one" }));
-        await allEnded(tenant);
-        return overlap(tenant, sinceMs);
-      },
+      flood: (tenant) => mostAtOnce(tenant, () => post(tenant, "orch_model", { singleton_key: "one" })),
       settle: allEnded,
     },
     {

@@ -83,7 +83,7 @@ export function spawnWorker(
 }
 
 /** The flags of a Node process that has these durations. */
-export function flagsOf(timing: Timing): string[] {
+function flagsOf(timing: Timing): string[] {
   if (timing === "real") return [];
   return ["--import", new URL(`timing/with-timing.ts?${timing}`, import.meta.url).href];
 }

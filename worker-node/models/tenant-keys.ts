@@ -14,7 +14,7 @@ import type { ModelAccess } from "./model-access.ts";
 
 /** The most tenants whose keys a worker keeps. Those of the tenant that has called least recently go first. */
 const MAX_TENANTS = 1_000;
-/** The keys of a tenant are read at most once in this time, and no call uses an older copy. */
+/** The keys of a tenant are read at most once in this time. While the store answers, no call uses an older copy. */
 const TIMES = { freshMs: 5_000, staleMs: 5_000 };
 /** The pause between two reads while it is not known whether a tenant has keys. */
 const PAUSE_MS = 500;
