@@ -39,10 +39,10 @@ const shared = {
   // More than there are cores: the long files wait for processes and clocks most of the time.
   maxWorkers: 5,
   globalSetup: "test/services/setup.ts",
-  testTimeout: 30_000,
+  testTimeout: 120_000,
   hookTimeout: 120_000,
   // A machine that runs other work too may be seconds late. A condition that never holds still fails.
-  expect: { poll: { timeout: 15_000 } },
+  expect: { poll: { timeout: 60_000 } },
 };
 
 export default defineConfig({

@@ -50,7 +50,7 @@ async function join(): Promise<{ socket: Socket; read: string[]; closed: () => b
 
 /** Waits until `state` returns `expected`. */
 const until = (state: () => unknown, expected: unknown) =>
-  vi.waitFor(() => expect(state()).toEqual(expected), { timeout: 15_000, interval: 5 });
+  vi.waitFor(() => expect(state()).toEqual(expected), { timeout: 100_000, interval: 5 });
 
 /** Time for something that must not happen. A machine that is slow here makes a test less strict, and never fails it. */
 const pause = () => pace(100);

@@ -180,7 +180,7 @@ describe("with ACCEPT_WHEN_REDIS_DOWN=0", () => {
     await expect.poll(health).toMatchObject({ status: "degraded", redis_connected: false });
     const back = await startRedis(port);
     try {
-      await expect.poll(() => app.stores.redis.ping().catch(() => ""), { timeout: 30_000 }).toBe("PONG");
+      await expect.poll(() => app.stores.redis.ping().catch(() => ""), { timeout: 100_000 }).toBe("PONG");
       await completeIndex(app.stores.queue);
       await expect.poll(async () => (await post(app, "default")).status).toBe(202);
     } finally {

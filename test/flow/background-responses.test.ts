@@ -43,11 +43,11 @@ const Owner = z.object({ worker_id: z.string() });
 async function begun(words: string) {
   const before = server.responses.length;
   const run = await api.start("writes");
-  await expect.poll(() => server.responses.length, { timeout: 30_000 }).toBe(before + 1);
+  await expect.poll(() => server.responses.length, { timeout: 100_000 }).toBe(before + 1);
   const response = server.responses.at(-1);
   if (response === undefined) throw new Error("no response");
   response.say(words);
-  await expect.poll(() => textOf(run), { timeout: 30_000 }).toBe(words);
+  await expect.poll(() => textOf(run), { timeout: 100_000 }).toBe(words);
   return { run, response };
 }
 
@@ -113,6 +113,6 @@ test("a cancel of the run cancels the response at the provider", { timeout: 120_
   const { run, response } = await begun("Never mind");
   await api.call("POST", runPath(run, "cancel"));
   expect(await untilEnd(api, run, 60_000)).toBe("cancelled");
-  await expect.poll(() => response.isCancelled, { timeout: 30_000 }).toBe(true);
+  await expect.poll(() => response.isCancelled, { timeout: 100_000 }).toBe(true);
   expect(await usageOf(run)).toMatchObject([{ kind: "wasted", estimated: true }]);
 });

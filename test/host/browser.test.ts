@@ -83,7 +83,7 @@ const closed = (tab: Tab, withinMs: number) =>
   expect.poll(async () => (await tab.look()).state, { timeout: withinMs, interval: 100 }).toBe(2);
 const untilReceived = (tab: Tab, count: number) =>
   expect
-    .poll(async () => (await tab.look()).ids.length, { timeout: 15_000, interval: 20 })
+    .poll(async () => (await tab.look()).ids.length, { timeout: 100_000, interval: 20 })
     .toBeGreaterThanOrEqual(count);
 
 /**
@@ -95,7 +95,7 @@ async function untilAnotherReconnects(): Promise<void> {
   const other = await tabs.watch(url);
   await untilReceived(other, 1);
   proxy.set("refuse");
-  await expect.poll(async () => (await other.look()).state, { timeout: 30_000 }).toBe(0);
+  await expect.poll(async () => (await other.look()).state, { timeout: 100_000 }).toBe(0);
   proxy.set("open");
   await expect
     .poll(async () => (await other.connections()).length, { timeout: 60_000 })
@@ -136,7 +136,7 @@ test("a browser whose connection is cut off reconnects by itself and resumes aft
   for (const events of [5, 12]) {
     await untilReceived(tab, events);
     proxy.set("refuse");
-    await expect.poll(async () => (await tab.look()).state, { timeout: 30_000 }).toBe(0);
+    await expect.poll(async () => (await tab.look()).state, { timeout: 100_000 }).toBe(0);
     positions.push((await tab.look()).ids.at(-1));
     proxy.set("open");
   }

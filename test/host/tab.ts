@@ -41,7 +41,7 @@ export class Tabs {
     const browser = await chromium.launch({
       executablePath: "/usr/bin/chromium",
       chromiumSandbox: process.getuid?.() !== 0, // Chromium refuses its sandbox under root
-      timeout: 30_000,
+      timeout: 100_000,
     });
     const tabs = new Tabs(browser);
     await new Promise<void>((resolve) => tabs.#server.listen(0, "127.0.0.1", resolve));

@@ -69,7 +69,7 @@ beforeAll(async () => {
   run = z.object({ run_id: z.string() }).parse(await started.json()).run_id;
   await vi.waitFor(
     async () => expect((await get(`/api/v2/orchestrations/runs/${run}/result`)).status).toBe(200),
-    { timeout: 20_000, interval: 100 },
+    { timeout: 100_000, interval: 100 },
   );
   const result = Result.parse(await (await get(`/api/v2/orchestrations/runs/${run}/result`)).json());
   refs = { output: result.output, big: result.final_state.big };
@@ -95,7 +95,7 @@ test("an archived run has the same stream, log and result, and a retry brings it
   const path = `/api/v2/orchestrations/runs/${archived}`;
   const ended = () =>
     vi.waitFor(async () => expect((await get(`${path}/result`)).status).toBe(200), {
-      timeout: 20_000,
+      timeout: 100_000,
       interval: 100,
     });
   await ended();

@@ -33,7 +33,7 @@ export function describeChatFiles(edgeOf: () => Edge, provider: ProviderServer):
     const turn = Turn.parse(await answer.json());
     await vi.waitFor(
       async () => expect((await sessionOf(turn.session_id)).status).toMatch(/completed|failed/),
-      { timeout: 20_000, interval: 100 },
+      { timeout: 100_000, interval: 100 },
     );
     return turn;
   };

@@ -224,7 +224,7 @@ export async function runOf(edge: Edge, orchestration: string, body: Record<stri
   const { run_id } = z.object({ run_id: z.string() }).parse(await started.json());
   const result = `/api/v2/orchestrations/runs/${run_id}/result`;
   await vi.waitFor(async () => expect((await edge.call("GET", result)).status).toBe(200), {
-    timeout: 20_000,
+    timeout: 100_000,
     interval: 50,
   });
   return Result.parse(await (await edge.call("GET", result)).json());

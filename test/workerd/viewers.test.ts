@@ -79,7 +79,7 @@ describe("the viewers of one tenant", () => {
         expect(again.status).toBe(200);
         // The edge may notice only at the next write, a keepalive, that a viewer has left.
       },
-      { timeout: 30_000, interval: 500 },
+      { timeout: 100_000, interval: 500 },
     );
     for (const answer of opened.slice(1)) await answer.body?.cancel().catch(() => {});
   }, 60_000);

@@ -269,7 +269,7 @@ async function untilCompleted(run: RunId): Promise<void> {
   while (fakeStore.row(run).status !== "completed" || worker.active > 0) await turn();
 }
 
-const eventually = (check: () => void): Promise<void> => vi.waitFor(check, { timeout: 20_000, interval: 5 });
+const eventually = (check: () => void): Promise<void> => vi.waitFor(check, { timeout: 100_000, interval: 5 });
 
 describe("a run that the queue leases and Postgres does not let the worker claim", () => {
   const offered = async (snapshot: Partial<RunSnapshot> | null): Promise<RunId> => {
@@ -378,7 +378,7 @@ test("a run that ends while jobs wait for slots is finished at once", async () =
   };
   worker.start();
   try {
-    await vi.waitUntil(() => queue.finished.length > 0, { timeout: 5_000, interval: 1 });
+    await vi.waitUntil(() => queue.finished.length > 0, { timeout: 100_000, interval: 1 });
     expect(queue.finished).toEqual([run.run_id]);
   } finally {
     vi.useRealTimers();
