@@ -1,7 +1,7 @@
 import type { Sql } from "../../shared/store/sql.ts";
 import { NeverSentError, isDatabaseUnreachable, sqlState } from "../../shared/store/unreachable.ts";
 import { loginTimes } from "./login-times.ts";
-import { afterOwnTime, closeDatabase, openDatabase } from "./postgres.ts";
+import { TICK_MS, afterOwnTime, closeDatabase, openDatabase } from "./postgres.ts";
 import type { DatabaseEnv } from "./postgres.ts";
 import type { Sized } from "./fair-queue.ts";
 import { Turns } from "./turns.ts";
@@ -11,9 +11,6 @@ const SLOW_QUERY_MS = 450;
 
 /** The least time in which the new connection must answer: see `LoginTimes`. */
 const PROBE_MS = 400;
-
-/** A pool looks at the age of its queries this often, and counts this much at each look, however late it is. */
-const WATCH_MS = 25;
 
 /** For an object that reads for all tenants: its queries have one queue. */
 const ALL: Sized = { tenant: "", bytes: 0 };
@@ -100,7 +97,7 @@ export class DatabasePool {
     const { promise: timeout, reject } = Promise.withResolvers<never>();
     const sent = { sql, sentMs: startedMs, isSlow: false, giveUp: reject };
     this.#sent.add(sent);
-    this.#watch ??= setInterval(() => this.#lookAtSent(), WATCH_MS);
+    this.#watch ??= setInterval(() => this.#lookAtSent(), TICK_MS);
     try {
       const result = await Promise.race([run(sql), timeout]);
       this.#answered += 1;
@@ -130,7 +127,7 @@ export class DatabasePool {
       clearInterval(this.#watch);
       this.#watch = null;
     }
-    this.#ownMs += WATCH_MS;
+    this.#ownMs += TICK_MS;
     for (const sent of this.#sent) {
       const ageMs = this.#ownMs - sent.sentMs;
       if (ageMs >= this.#timeoutMs) sent.giveUp(new NoAnswerError("the database sent no result in time"));

@@ -25,14 +25,15 @@ type Known = { limits: EdgeLimits | null; readMs: number; usedMs: number };
  * What operators may change while the edge runs: the settings, and the limits of tenants that the edge enforces itself.
  *
  * Guarantee: a request uses values that were read LIVE_VALUES_MS ago at most, while Postgres can be reached. A busy isolate
- * reads them after a response, so requests wait for them only after a silence, and a tenant's first one.
+ * reads them after a response, so requests wait for them only after a silence, and a tenant's first one. When a read has failed,
+ * requests wait for none until one succeeds: each would wait a second for Postgres before it waits for its own query.
  */
 export class LiveValues {
   readonly #base: Config;
   #config: Config;
   #readMs = -Infinity;
   #beganMs = -Infinity;
-  #failedMs = -Infinity;
+  #hasFailed = false;
   readonly #tenants = new Map<TenantId, Known>();
 
   constructor(base: Config) {
@@ -52,7 +53,8 @@ export class LiveValues {
 
   /** The next request reads the values again: they were changed. */
   expire(): void {
-    this.#readMs = this.#failedMs = -Infinity;
+    this.#readMs = this.#beganMs = -Infinity;
+    this.#hasFailed = false;
     for (const known of this.#tenants.values()) known.readMs = -Infinity;
   }
 
@@ -69,13 +71,13 @@ export class LiveValues {
     const known = tenant === null ? undefined : this.#tenants.get(tenant);
     if (known) known.usedMs = nowMs;
     const oldestMs = Math.min(this.#readMs, tenant === null ? Infinity : (known?.readMs ?? -Infinity));
-    if (nowMs - oldestMs < REFRESH_MS || nowMs - this.#failedMs < REFRESH_MS) return;
-    if (nowMs - oldestMs >= LIVE_VALUES_MS) return this.#read(query, tenant);
+    if (nowMs - oldestMs < REFRESH_MS) return;
+    if (nowMs - oldestMs >= LIVE_VALUES_MS && !this.#hasFailed) return this.#read(query, tenant);
     if (nowMs - this.#beganMs < REFRESH_MS) return;
     waitUntil(this.#read(query, tenant));
   }
 
-  /** A failure leaves the values as they are, and a later request reads again: not each one, because each would wait. */
+  /** A failure leaves the values as they are, and a later request reads again. */
   async #read(query: Query, tenant: TenantId | null): Promise<void> {
     const beganMs = Date.now();
     this.#beganMs = beganMs;
@@ -83,6 +85,7 @@ export class LiveValues {
     if (tenant !== null && !tenants.includes(tenant)) tenants.push(tenant);
     try {
       const { settings, tenants: rows } = await query((sql) => readLiveValues(sql, tenants));
+      this.#hasFailed = false;
       const limits = new Map(rows.map((row) => [row.tenant_id, row]));
       for (const id of tenants) {
         const { readMs = -Infinity, usedMs = beganMs } = this.#tenants.get(id) ?? {};
@@ -94,7 +97,7 @@ export class LiveValues {
       this.#readMs = beganMs;
       this.#config = withSettings(this.#base, opened);
     } catch (error) {
-      this.#failedMs = beganMs;
+      this.#hasFailed = true;
       log.warn("live_values.not_read", { message: messageOf(error) });
     }
   }

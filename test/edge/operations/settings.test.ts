@@ -156,6 +156,26 @@ describe("the values of another edge", () => {
     expect(later).toHaveLength(0);
   });
 
+  test("hold up no request while Postgres is unreachable, and are read again when it is back", async () => {
+    await saveSettings(app.stores.sql, [{ name: "MAX_GLOBAL_QUEUE_DEPTH", value: "7" }], "k");
+    const unreachable = () => Promise.reject(new Error("unreachable"));
+    const refreshWhile = (query: Parameters<LiveValues["refresh"]>[0]) => {
+      vi.setSystemTime(Date.now() + LIVE_VALUES_MS);
+      return live.refresh(query, acme, (work) => void later.push(work));
+    };
+    await refreshWhile(unreachable);
+    expect(later).toHaveLength(0);
+    const never = Promise.withResolvers<never>();
+    await refreshWhile(() => never.promise);
+    expect(later).toHaveLength(1);
+    vi.setSystemTime(Date.now() + LIVE_VALUES_MS);
+    await refresh();
+    await later[1];
+    expect(live.config.MAX_GLOBAL_QUEUE_DEPTH).toBe(7);
+    never.reject(new Error("unreachable"));
+    await later[0];
+  });
+
   test("are read after a response while requests come, once in 2 s", async () => {
     await saveSettings(app.stores.sql, [{ name: "MAX_GLOBAL_QUEUE_DEPTH", value: "6" }], "k");
     vi.setSystemTime(Date.now() + LIVE_VALUES_MS / 2);
