@@ -3,7 +3,8 @@ import type { NewRun, SubmitResult } from "../../shared/contracts/run.ts";
 import { ACCEPT_MS } from "../../shared/timing.ts";
 import { DatabasePool } from "../clients/database-pool.ts";
 import { liveValuesOf } from "../clients/live-values.ts";
-import { queueOf } from "../runs/admit.ts";
+import { EdgeQueue } from "../runs/admit.ts";
+import type { CountsRecord } from "../runs/admit.ts";
 import { readConfig } from "../env.ts";
 import type { Env, IntakeObject } from "../env.ts";
 import { submit } from "../runs/submit.ts";
@@ -18,7 +19,14 @@ import type { SizeClass } from "./submit-to-intake.ts";
 /** A batch of small and one of large runs need one each; the queries about refused runs (replays, limits) use another. */
 const CONNECTIONS = 3;
 
-/** The intake of one queue shard. It stores nothing; it has what a request cannot have: lasting connections to Postgres. */
+/** In the storage of an object: the queue's counts hold for all runs that the object has committed. */
+const COUNTS_HOLD = "counts_hold";
+
+/**
+ * The intake of one queue shard. It stores no run; it has what a request cannot have: lasting connections to Postgres. The
+ * runtime ends an object that has been idle for 10 s, so the record of the counts outlives it: without it the queue would be
+ * counted anew, and each run of the next 12 s by Postgres, after each pause.
+ */
 export class IntakeShard extends DurableObject<Env> implements IntakeObject {
   readonly #batchers: Record<SizeClass, Batcher<NewRun, SubmitResult>>;
   readonly #refresh: () => Promise<void>;
@@ -28,8 +36,12 @@ export class IntakeShard extends DurableObject<Env> implements IntakeObject {
     const base = readConfig(env);
     const live = liveValuesOf(base);
     const database = new DatabasePool(env, CONNECTIONS, ACCEPT_MS);
-    const queue = queueOf(base);
-    if (base.ACCEPT_WHEN_REDIS_DOWN) queue.invalidateAllCounts();
+    const queue = new EdgeQueue(base, countsRecordIn(ctx.storage));
+    if (base.ACCEPT_WHEN_REDIS_DOWN) {
+      void ctx.blockConcurrencyWhile(async () => {
+        if (!(await ctx.storage.get(COUNTS_HOLD))) queue.invalidateAllCounts();
+      });
+    }
     this.#refresh = () =>
       live.refresh(
         (run) => database.query(run),
@@ -54,6 +66,16 @@ export class IntakeShard extends DurableObject<Env> implements IntakeObject {
   }
 }
 
+function countsRecordIn(storage: DurableObjectStorage): CountsRecord {
+  return {
+    set: () => void storage.put(COUNTS_HOLD, true),
+    async clear() {
+      await storage.delete(COUNTS_HOLD);
+      await storage.sync();
+    },
+  };
+}
+
 const OVERLOADED: SubmitResult = {
   is: "refused",
   code: "capacity",
@@ -66,7 +88,7 @@ const OVERLOADED: SubmitResult = {
  * one `enqueue`. Measured (64 clients, Miniflare, a loaded machine of two cores): 550 runs a second, against 80 with one
  * connection to Postgres for each request.
  *
- * It stores nothing: when its process ends, the requests in flight fail as they would without it.
+ * It stores no run: when its process ends, the requests in flight fail as they would without it.
  */
 export function batchSubmits(deps: SubmitDeps): Batcher<NewRun, SubmitResult> {
   const handle = (runs: readonly NewRun[]) =>

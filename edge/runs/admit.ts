@@ -233,6 +233,14 @@ export function queueOf(config: Config): EdgeQueue {
   return queue;
 }
 
+/** Remembers whether the queue's counts hold, for longer than the queue object lives. Absent: they are not known to hold. */
+export type CountsRecord = {
+  /** Does not wait: if it is lost, the shard is only counted once more. */
+  set(): void;
+  /** @returns when the record is durably absent */
+  clear(): Promise<void>;
+};
+
 /**
  * A queue that remembers on which shards runs were committed without a reservation. Such a shard's counts are too low, so
  * they are invalidated before its next `admit`; then Postgres counts, until scans have enqueued all runs on the shard.
@@ -240,17 +248,21 @@ export function queueOf(config: Config): EdgeQueue {
 export class EdgeQueue extends Queue {
   /** Shards whose counts are to be invalidated before they admit again. */
   readonly #miscounted = new Set<number>();
+  readonly #record: CountsRecord | null;
 
-  constructor(config: Config) {
+  /** @param record absent: what this object knows ends with it */
+  constructor(config: Config, record: CountsRecord | null = null) {
     super(restCommands(config), config.QUEUE_SHARDS);
+    this.#record = record;
   }
 
-  /** Call it before runs of these tenants are committed without a reservation. */
-  invalidateCountsOf(tenants: Iterable<TenantId>): void {
+  /** Call it, and wait for it, before runs of these tenants are committed without a reservation. */
+  async invalidateCountsOf(tenants: readonly TenantId[]): Promise<void> {
     for (const tenant of tenants) this.#miscounted.add(queueShardOf(tenant, this.shards));
+    if (tenants.length > 0) await this.#record?.clear();
   }
 
-  /** Call it in a new process: an earlier process may have committed runs without a reservation. */
+  /** Call it in a new object without a record: an earlier one may have committed runs without a reservation. */
   invalidateAllCounts(): void {
     for (let shard = 0; shard < this.shards; shard++) this.#miscounted.add(shard);
   }
@@ -263,6 +275,7 @@ export class EdgeQueue extends Queue {
         if (!(error instanceof ColdError)) throw error;
       });
       this.#miscounted.delete(shard);
+      if (this.#miscounted.size === 0) this.#record?.set();
     }
     return super.admit(requests, maxDepth);
   }

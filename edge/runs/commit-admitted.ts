@@ -123,7 +123,7 @@ async function prepareCounting(
     await query((sql) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS));
   }
   const unreserved = runs.filter((run) => !admissions.get(run.run_id)?.reserved);
-  queue.invalidateCountsOf(unreserved.map((run) => run.tenant_id));
+  await queue.invalidateCountsOf(unreserved.map((run) => run.tenant_id));
 }
 
 function firstOfEachKey(runs: readonly NewRun[]): NewRun[] {

@@ -52,7 +52,7 @@ export async function retry(
   if (!admission) throw new Error(`no admission for ${runId}`);
   if (admission.is !== "admitted") throw refusedError(admission.refusal);
   const { quotaCheckedBy, reserved } = admission;
-  if (quotaCheckedBy === "postgres" && !reserved) queue.invalidateCountsOf([run.tenant_id]);
+  if (quotaCheckedBy === "postgres" && !reserved) await queue.invalidateCountsOf([run.tenant_id]);
   const event = writeLine({ type: "run_retried", from_step_id: fromStep }, new Date(), run.correlation_id);
   const rewind = { ...run, known_seq: run.event_seq, output: JSON.stringify({ keep_seq }), event };
   const queued = await retryRun(sql, rewind, quotaCheckedBy);

@@ -1,7 +1,7 @@
 /** What members of one batch do to each other: nothing. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readConfig } from "../../../edge/env.ts";
-import { queueOf } from "../../../edge/runs/admit.ts";
+import { EdgeQueue, queueOf } from "../../../edge/runs/admit.ts";
 import { submit } from "../../../edge/runs/submit.ts";
 import { TenantId, newRunId } from "../../../shared/contracts/ids.ts";
 import type { NewRun } from "../../../shared/contracts/run.ts";
@@ -214,4 +214,25 @@ describe("a name with U+0000", () => {
       "invalid",
     ]);
   });
+});
+
+test("the record that the counts hold is absent while a run is committed without a reservation, until the counts are invalidated", async () => {
+  const steps: string[] = [];
+  const [before, without, after] = [newRun("recorded"), newRun("recorded"), newRun("recorded")];
+  const runs = [before, without, after];
+  const queue = new EdgeQueue(readConfig(app.stores.vars), {
+    set: () => void steps.push("set"),
+    clear: async () => void steps.push(`cleared with ${await committed(runs)} committed`),
+  });
+  await submitBatch([before], undefined, queue);
+  expect(steps).toEqual([]);
+  await app.stores.withoutRedis(() => submitBatch([without], undefined, queue).catch(() => {}));
+  expect(steps).toEqual(["cleared with 1 committed"]);
+  await expect
+    .poll(() => queue.admit([], 1).then(() => "reached", () => "away"), { timeout: 60_000 })
+    .toBe("reached");
+  await submitBatch([after], undefined, queue);
+  expect(steps).toEqual(["cleared with 1 committed", "set"]);
+  expect(await app.stores.queue.readIndex(0)).toMatchObject({ quotaReady: false });
+  expect(await committed(runs)).toBe(3);
 });
