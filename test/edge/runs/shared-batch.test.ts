@@ -229,7 +229,14 @@ test("the record that the counts hold is absent while a run is committed without
   await app.stores.withoutRedis(() => submitBatch([without], undefined, queue).catch(() => {}));
   expect(steps).toEqual(["cleared with 1 committed"]);
   await expect
-    .poll(() => queue.admit([], 1).then(() => "reached", () => "away"), { timeout: 60_000 })
+    .poll(
+      () =>
+        queue.admit([], 1).then(
+          () => "reached",
+          () => "away",
+        ),
+      { timeout: 60_000 },
+    )
     .toBe("reached");
   await submitBatch([after], undefined, queue);
   expect(steps).toEqual(["cleared with 1 committed", "set"]);
