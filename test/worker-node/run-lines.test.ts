@@ -6,7 +6,7 @@ import { aboutRun } from "../../shared/log.ts";
 import { Queue } from "../../shared/queue/queue.ts";
 import { waitForStore } from "../../worker-node/execution/wait-for-store.ts";
 import { childStarts } from "../../worker-node/fleet/child-starts.ts";
-import { EndedRuns } from "../../worker-node/fleet/executions.ts";
+import { EndedRuns } from "../../worker-node/fleet/ended-runs.ts";
 import { Journal } from "../../worker-node/journal/journal.ts";
 import { FakeStore } from "./fake-store.ts";
 

@@ -3,7 +3,8 @@ import type { ExecutionDeps } from "../execution/execution-state.ts";
 import { ClaimLoop, MAX_WAIT_MS } from "./claim-loop.ts";
 import type { ClaimLoopDeps } from "./claim-loop.ts";
 import { DirectClaims } from "./direct-claim.ts";
-import { EndedRuns, Executions } from "./executions.ts";
+import { EndedRuns } from "./ended-runs.ts";
+import { Executions } from "./executions.ts";
 import { UnresolvedLeases } from "./restore-leases.ts";
 import type { TrackedRuns } from "./tracked-runs.ts";
 
