@@ -115,7 +115,7 @@ export class EndedRuns {
 
   async finishAll(): Promise<void> {
     // A call that is planned must not keep a worker alive that has stopped.
-    for (const shard of [...this.#timers.keys()]) this.#unplan(shard);
+    for (const shard of this.#timers.keys()) this.#unplan(shard);
     await Promise.all(Array.from(this.#byShard.keys(), (shard) => this.#finish(shard)));
   }
 
