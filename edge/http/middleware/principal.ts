@@ -103,7 +103,7 @@ async function lookUp(services: Services, key: string): Promise<Principal | null
   const oldest = cache.keys().next();
   if (cache.size >= MAX_CACHED_KEYS && !oldest.done) cache.delete(oldest.value);
   const nowMs = Date.now();
-  const until = nowMs + CACHE_MS;
+  const until = nowMs + Math.min(CACHE_MS, expires_in_ms ?? CACHE_MS);
   cache.set(key, { principal, until, refreshAt: nowMs + REFRESH_MS });
   return principal;
 }

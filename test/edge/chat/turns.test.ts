@@ -3,6 +3,7 @@ import { z } from "zod";
 import { newIncarnation, RunId, SessionId } from "../../../shared/contracts/ids.ts";
 import { claimRuns } from "../../../shared/store/runs/claim-runs.ts";
 import { wakeTurns } from "../../../shared/store/chat/turn-order.ts";
+import { pgArray } from "../../../shared/store/sql.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
 import { bodyOf, runPath, startApp } from "../app.ts";
 import type { CallOptions, TestApp } from "../app.ts";
@@ -538,6 +539,11 @@ describe("a message with on_busy interrupt", () => {
     const next = await say({ message: "five", session_id, on_busy: "interrupt" });
     expect(await Promise.all(queued.map(statusOf))).toEqual(["cancelled", "cancelled", "cancelled"]);
     expect(await statusOf(next)).toBe("queued");
+    // The newest first: none of them begins when the one before it ends.
+    const ids = pgArray(queued.map(({ turn_id }) => turn_id));
+    const ended = await app.stores.sql<{ run_id: string }[]>`
+      select run_id from runs where run_id = any(${ids}::text[]) order by ended_at desc`;
+    expect(ended.map(({ run_id }) => run_id)).toEqual(queued.map(({ turn_id }) => turn_id));
     const [underWay] = await app.stores.sql`
       select cancel_requested_at is not null as ends from runs where run_id = ${first.turn_id}`;
     expect(underWay).toEqual({ ends: true });

@@ -259,6 +259,10 @@ describe("a task that an agent gives to another one", () => {
         expect.objectContaining({ role: "tool", content: "two owls" }),
       );
       expect(second.committedTurns.flatMap(({ usage }) => usage)).toContainEqual(ofChild);
+      // Each execution after a wait would add a turn.
+      expect(second.committedTurns.map(({ data }) => data)).not.toContainEqual(
+        expect.objectContaining({ in: "tool.1.1" }),
+      );
       const published = [...first.noted, ...second.noted].filter(({ type }) => type === "tool_execution");
       expect(published).toMatchObject([{ tool_name: "delegate_to_agent" }, { tool_name: "save" }]);
       expect(second.noted).toContainEqual(

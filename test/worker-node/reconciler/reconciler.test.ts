@@ -359,6 +359,18 @@ test("changed limits act after a pass", async () => {
   expect(await claim()).toHaveLength(2);
 });
 
+// Fails when the queue keeps limits that it got before Postgres was restored from a backup.
+test("limits act after a pass although the queue has a version that Postgres has lost", async () => {
+  await pass();
+  await store.sql`update tenants set max_concurrent_runs = 4, version = 9, updated_at = now() where tenant_id = ${acme}`;
+  await pass();
+  await store.sql`update tenants set max_concurrent_runs = 2, version = 3, updated_at = now() where tenant_id = ${acme}`;
+  await pass();
+  for (let i = 0; i < 5; i++) await makeDue(await store.accept(), 3);
+  await pass();
+  expect(await claim()).toHaveLength(2);
+});
+
 describe("a run whose worker did nothing for 30 s", () => {
   beforeEach(() => {
     vi.useFakeTimers({ toFake: ["performance"] });
