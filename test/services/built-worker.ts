@@ -1,11 +1,14 @@
-/** The worker's bundle, as `npm start` and the image run it, built once for all test files of a run. */
-import { existsSync, mkdirSync, symlinkSync } from "node:fs";
+/** The programs that `npm start` and the image run, and the worker with other durations, built once for all test files of a run. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { linkSync, mkdirSync, readdirSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { inject } from "vitest";
-import type { Plugin } from "esbuild";
-import { builtProgramFlags, projectFolder } from "../../local/processes/programs.ts";
+import { build, type Plugin } from "esbuild";
+import { builtProgram, builtProgramFlags, projectFolder } from "../../local/processes/programs.ts";
+import { buildPrograms } from "../../local/programs/build.ts";
 import { bundlePrograms } from "../../local/programs/bundle.ts";
-import { until } from "./waiting.ts";
+import { builtOnce } from "./built-once.ts";
 import { timingFile, type Timing } from "./worker-process.ts";
 
 const programs = {
@@ -14,36 +17,53 @@ const programs = {
 };
 /** What a bundle finds by its place. */
 const besides = ["migrations", "node_modules"];
+/** Nothing reads the stacks of these workers, and the maps of a bundle take a tenth of the processor time of a start. */
+const flags = builtProgramFlags.filter((flag) => flag !== "--enable-source-maps");
+
+/** The programs of `npm start` are built from the present sources. Without this each `npm start` of a test builds them. */
+export function untilProgramsAreBuilt(): Promise<void> {
+  return builtOnce(join(inject("workerBuilds"), "programs"), buildPrograms);
+}
 
 /**
- * The arguments of a Node process that runs the built worker. It takes half the processor time of one that runs the sources. The
- * first test file that asks for a timing makes its build; test files in other processes wait for it.
+ * The arguments of a Node process that runs the built worker. It takes half the processor time of one that runs the sources.
+ * The worker with the real durations is that of `npm start`. The others are one bundle, with a module of durations beside it.
  */
 export async function builtWorker(timing: Timing): Promise<string[]> {
-  const tree = join(inject("workerBuilds"), timing);
-  const done = join(tree, "done");
-  if (mkdirSync(tree, { recursive: true }) !== undefined) {
-    for (const name of besides) symlinkSync(join(projectFolder, name), join(tree, name));
-    const plugins = timing === "real" ? [] : [withTiming(timing)];
-    await bundlePrograms({ programs, folder: "programs", out: join(tree, "programs"), plugins });
-    mkdirSync(done);
+  if (timing === "real") {
+    await untilProgramsAreBuilt();
+    return builtProgram("worker-node/main.ts").args;
   }
-  await until(`the worker with the timing ${timing} is built`, () => existsSync(done));
-  return [...builtProgramFlags, join(tree, "programs/worker.mjs")];
+  const [bundle, tree] = [join(inject("workerBuilds"), "bundle"), join(inject("workerBuilds"), timing)];
+  const worker = join(tree, "programs/worker.mjs");
+  await builtOnce(bundle, () =>
+    bundlePrograms({ programs, folder: "programs", out: join(bundle, "programs"), plugins: [timingBeside] }),
+  );
+  await builtOnce(tree, async () => {
+    for (const name of besides) symlinkSync(join(projectFolder, name), join(tree, name));
+    const folder = join(tree, "programs");
+    mkdirSync(folder);
+    for (const name of readdirSync(join(bundle, "programs")))
+      linkSync(join(bundle, "programs", name), join(folder, name));
+    const outfile = join(folder, "timing.mjs");
+    await build({ entryPoints: [timingFile(timing)], outfile, bundle: true, format: "esm" });
+    // Without variables it only loads its modules, and leaves their compiled code in Node's cache: a worker that is killed leaves none.
+    const { NODE_COMPILE_CACHE } = process.env;
+    const child = spawn(process.execPath, [...flags, worker], { env: { NODE_COMPILE_CACHE }, stdio: "ignore" });
+    await once(child, "exit");
+  });
+  return [...flags, worker];
 }
 
-/** Replaces `shared/timing.ts`, except for the module that stands in for it. */
-function withTiming(timing: Exclude<Timing, "real">): Plugin {
-  const real = join(projectFolder, "shared/timing.ts");
-  const replacement = timingFile(timing);
-  return {
-    name: "timing",
-    setup({ onResolve, resolve }) {
-      onResolve({ filter: /\/timing\.ts$/ }, async ({ path, importer, resolveDir, kind, pluginData }) => {
-        if (pluginData === "timing") return undefined;
-        const resolved = await resolve(path, { importer, resolveDir, kind, pluginData: "timing" });
-        return resolved.path === real && importer !== replacement ? { path: replacement } : resolved;
-      });
-    },
-  };
-}
+/** Leaves `shared/timing.ts` out of a bundle, which imports `timing.mjs` from its own folder instead. */
+const timingBeside: Plugin = {
+  name: "timing-beside",
+  setup({ onResolve, resolve }) {
+    onResolve({ filter: /\/timing\.ts$/ }, async ({ path, importer, resolveDir, kind, pluginData }) => {
+      if (pluginData === "timing") return undefined;
+      const resolved = await resolve(path, { importer, resolveDir, kind, pluginData: "timing" });
+      const isDurations = resolved.path === join(projectFolder, "shared/timing.ts");
+      return isDurations ? { path: "./timing.mjs", external: true } : resolved;
+    });
+  },
+};

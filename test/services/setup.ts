@@ -10,9 +10,10 @@ import { createTemplate, dropDatabases } from "./databases.ts";
 
 /**
  * Nothing here has to survive the machine, only the processes, and what a process has written the machine keeps. Commits that wait
- * for a disk make tests wait, and a disk that others use too makes them wait for seconds.
+ * for a disk make tests wait, and a disk that others use too makes them wait for seconds. Autovacuum would visit each of the
+ * hundreds of small databases once a minute.
  */
-const withoutDisk = { fsync: "off", full_page_writes: "off" };
+const forTests = { fsync: "off", full_page_writes: "off", autovacuum: "off" };
 
 declare module "vitest" {
   interface ProvidedContext {
@@ -21,7 +22,7 @@ declare module "vitest" {
     databaseTemplate: string;
     /** The folder of the built edge: see `builtEdge`. */
     edgeBuild: string;
-    /** The folder of the built workers, one for each timing: see `builtWorker`. */
+    /** The folder of the built workers: see `builtWorker`. */
     workerBuilds: string;
   }
 }
@@ -37,7 +38,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     redis: process.env.SYNAPSE_TEST_REDIS_URL,
   };
   const [postgres, redis] = await Promise.all([
-    external.postgres ? null : startPostgres({ dir: join(dir, "postgres"), settings: withoutDisk }),
+    external.postgres ? null : startPostgres({ dir: join(dir, "postgres"), settings: forTests }),
     external.redis ? null : startRedis({ dir: join(dir, "redis"), args: inMemory }),
   ]);
   const postgresUrl = external.postgres ?? postgres?.url ?? "";
