@@ -34,6 +34,7 @@ export function createModels(
     fetch: globalThis.fetch,
     own: null,
     withoutToolChoice: new Set(),
+    withoutTools: new Set(),
   };
   return {
     defaultModel,
