@@ -1,7 +1,7 @@
 import { refusesToolChoice, refusesTools } from "./model-error.ts";
 import { RetryableError } from "../engine/step-errors.ts";
 import type { ModelAccess } from "./model-access.ts";
-import type { RemoteRequest } from "./remote-model.ts";
+import type { RemoteRequest } from "./limits-left.ts";
 import type { Message, ModelAnswer, ToolSpec } from "../engine/ports.ts";
 
 /** Models of one key owner whose servers refuse what the engine asks for. The names come from definitions, so their number is bounded. */

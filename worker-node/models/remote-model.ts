@@ -2,23 +2,20 @@ import { RetryableError } from "../engine/step-errors.ts";
 import { Stop, withTimeout, within } from "../execution/stop.ts";
 import { BackgroundCall, ResponseGone } from "./background-call.ts";
 import { requestForced } from "./forced-choice.ts";
-import type { LimitsLeft } from "./limits-left.ts";
+import type { RemoteRequest } from "./limits-left.ts";
 import { modelError } from "./model-error.ts";
 import { emptyReport } from "./provider-report.ts";
 import type { ProviderReport } from "./provider-report.ts";
 import { usageOf } from "./call-usage.ts";
 import { streamAnswer } from "./stream-answer.ts";
 import type { RemoteModelName, StreamDeps } from "./stream-answer.ts";
-import type { ModelAnswer, ModelRequest } from "../engine/ports.ts";
+import type { ModelAnswer } from "../engine/ports.ts";
 
 /** What a model call of a worker needs besides its request. */
 export type RemoteDeps = StreamDeps & {
   /** A provider that sends nothing for so long has failed. */
   silenceMs: number;
 };
-
-/** `onLeft` gets what is left of the provider's limits, if the provider says it. */
-export type RemoteRequest = ModelRequest & { onLeft?(left: LimitsLeft): void };
 
 /**
  * One streamed call to a provider. The SDK makes no retries: they belong to the step.
