@@ -153,11 +153,11 @@ const WaitPark = z.object({
 
 /**
  * Calls of a visit wait, for the ends of children, for persons or for times; `wait_id` is the first of their waits. A call
- * that waits for a time alone has no row.
+ * that waits for a time alone has no row. `retry`: the failed tries of the visit before; absent: there are none.
  */
-const ChildPark = WaitPark.extend({ reason: z.literal("child") });
+const ChildPark = WaitPark.extend({ reason: z.literal("child"), retry: RetryPark.exactOptional() });
 
-/** A visit is to start a child, and the queue of the tenant has no room for it: it tries again after `wait_ms`. */
+/** A visit is to start a child, and the queue of the tenant has no room for it. `retry`: as of a ChildPark. */
 const RoomPark = z.object({
   track: Place,
   step: z.string(),
@@ -166,6 +166,7 @@ const RoomPark = z.object({
   orchestration_id: z.string(),
   /** A sentence about the queue, for people. */
   why: z.string(),
+  retry: RetryPark.exactOptional(),
 });
 
 /** A budget refused a model call of the visit, and a person may raise it; `wait_id` names the wait among the run's waits. */

@@ -7,6 +7,7 @@ import type {
   Checkpoint,
   EndRecord,
   ParkRecord,
+  RetryPark,
   StoredEntry,
   StoredPage,
   TurnCheckpoint,
@@ -85,10 +86,14 @@ export function addPark(progress: Progress, record: ParkRecord, retryInMs: numbe
   switch (record.reason) {
     case "answer":
     case "timer":
-    case "child":
       track.waitId = record.wait_id;
       break;
+    case "child":
+      track.waitId = record.wait_id;
+      keepTries(track, record.retry);
+      break;
     case "room":
+      keepTries(track, record.retry);
       break;
     case "budget":
       progress.costMicroUsd += record.cost_micro_usd;
@@ -102,6 +107,18 @@ export function addPark(progress: Progress, record: ParkRecord, retryInMs: numbe
       track.retryInMs = retryInMs;
       break;
   }
+}
+
+function keepTries(track: Track, retry: RetryPark | undefined): void {
+  if (retry === undefined) return;
+  track.retry = retry;
+  track.retryInMs = 0;
+}
+
+/** After a client's retry, tries start from 1 again. */
+function forgetTries(track: Track): void {
+  track.retry = null;
+  for (const below of track.fork?.tracks.values() ?? []) forgetTries(below);
 }
 
 /** Reads the page of a journal that begins after an entry's number, 0 for the first page. */
@@ -134,6 +151,7 @@ function addEntry(progress: Progress, { seq, age_ms }: StoredEntry, entry: Journ
       progress.end = entry.record;
       break;
     case "rewind":
+      forgetTries(progress);
       progress.rewinds += 1;
       progress.rewoundAt = seq;
       progress.end = null;

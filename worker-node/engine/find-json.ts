@@ -31,7 +31,7 @@ function parseAll(texts: readonly string[]): Json[] {
 }
 
 /**
- * Empty brackets are an example beside a value that holds something, and `[1]` or `[2, 3]` is a citation beside an object or
+ * Empty brackets are an example beside a value that holds something, and `[0]` or `[2, 3]` is a citation beside an object or
  * a list of something else than numbers. Alone they are the value that the text has.
  */
 function withoutProse(values: Json[]): Json[] {
@@ -45,7 +45,7 @@ function isCitation(value: Json): boolean {
   return (
     isNumbers(value) &&
     value.length <= 5 &&
-    value.every((item) => Number.isInteger(item) && item > 0 && item < 1_000)
+    value.every((item) => Number.isInteger(item) && item >= 0 && item < 1_000)
   );
 }
 

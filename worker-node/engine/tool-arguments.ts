@@ -1,6 +1,6 @@
 import { isLongInteger } from "../../shared/contracts/long-integers.ts";
 import { jsonValuesIn } from "./json-values.ts";
-import { isObject } from "../../shared/contracts/json.ts";
+import { isObject, listOf, objectOf } from "../../shared/contracts/json.ts";
 import { parseJson } from "./parse-json.ts";
 import { typeOf } from "./schema-faults.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
@@ -22,15 +22,23 @@ export function argumentsOf(args: Json): JsonObject | null {
 
 /**
  * The arguments that JSON in a text has for a tool. Models that cannot call tools write them alone, or with the whole call around
- * them, as their training had it: `{"name": "lookup", "arguments": {…}}` or `{"lookup": {…}}`. Null: it has none.
+ * them, as their training had it: `{"name": "lookup", "arguments": {…}}` or `{"lookup": {…}}`, also as the only one of a list or
+ * of `tool_calls`. Null: it has none.
  */
 export function argumentsInCall(written: Json, tool: string): JsonObject | null {
+  const calls = Array.isArray(written) ? written : listOf(objectOf(written)["tool_calls"]);
+  const [call, ...others] = calls;
+  if (isObject(call) && others.length === 0 && nameIn(call) === tool) return argumentsInCall(call, tool);
   if (!isObject(written)) return null;
   const fn = isObject(written["function"]) ? written["function"] : written;
   const inner = ["arguments", "parameters", "args", "input"].find((field) => Object.hasOwn(fn, field));
   if (fn["name"] === tool && inner !== undefined) return argumentsOf(fn[inner] ?? null);
   const own = written[tool];
   return isObject(own) && Object.keys(written).length === 1 ? own : written;
+}
+
+function nameIn(call: JsonObject): Json | undefined {
+  return isObject(call["function"]) ? call["function"]["name"] : call["name"];
 }
 
 function argumentsIn(text: string): JsonObject | null {

@@ -1,7 +1,8 @@
 import { jsonValuesIn } from "./json-values.ts";
 
 /** The marks between which models write what they think before they answer. */
-const MARK = /<(\/?)(think|thinking|thought|reasoning)>|\[(\/?)(THINK|REASONING)\]/gi;
+const MARK =
+  /<(\/?)(think|thinking|thought|reasoning|seed:think)>|\[(\/?)(THINK|REASONING)\]|◁(\/?)(think)▷/gi;
 
 type Mark = { from: number; to: number; closes: boolean; name: string };
 
@@ -29,8 +30,8 @@ function marksOutsideJson(text: string): Mark[] {
   const marks = [...text.matchAll(MARK)].map((match) => ({
     from: match.index,
     to: match.index + match[0].length,
-    closes: match[1] === "/" || match[3] === "/",
-    name: (match[2] ?? match[4] ?? "").toLowerCase(),
+    closes: [match[1], match[3], match[5]].includes("/"),
+    name: (match[2] ?? match[4] ?? match[6] ?? "").toLowerCase(),
   }));
   if (marks.length === 0) return [];
   const values = jsonValuesIn(text);

@@ -18,6 +18,8 @@ export type Tries = {
   /** How many tries ended in a refusal by the other side. */
   refused: number;
   firstFailedAt: string | null;
+  /** The failure of the last of them; null: none has failed. */
+  error: { code: string; message: string } | null;
   /** Model calls of failed tries: they cost money, so they are charged with whatever is committed next. */
   unchargedUsage: Usage[];
 };
@@ -28,7 +30,29 @@ export function triesBefore(retry: RetryPark | null): Tries {
     count: retry?.tries ?? 0,
     refused: retry?.answered ?? 0,
     firstFailedAt: retry?.first_failed_at ?? null,
+    error: retry?.error ?? null,
     unchargedUsage: [],
+  };
+}
+
+/** The failed tries of a visit whose current try waits; undefined: there are none. What they have cost is charged. */
+export function failedTries(
+  { track, step, visit }: Pick<Visit, "track" | "step" | "visit">,
+  { count, refused, firstFailedAt, error }: Tries,
+): RetryPark | undefined {
+  if (count === 1 || error === null) return undefined;
+  return {
+    ...placeOf(track),
+    step: step.id,
+    visit,
+    reason: "retry",
+    tries: count - 1,
+    answered: refused,
+    error,
+    cost_micro_usd: 0,
+    first_failed_at: firstFailedAt ?? "",
+    wait_ms: 0,
+    ...(track.retry?.provider && { provider: track.retry.provider }),
   };
 }
 
@@ -48,6 +72,7 @@ export function afterFailure(
   if (verdict.do === "fail") {
     return { is: "failed", error: failure, tries: count, firstFailedAt, cause: error, usage };
   }
+  tries.error = failure;
   if (error instanceof RetryableError && error.answered) tries.refused += 1;
   const { afterMs } = verdict;
   const event = inTrack(track, stepRetry(step, failure, count, afterMs));

@@ -1,9 +1,11 @@
 import type { ForkStep } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
+import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import { addResult } from "../../shared/journal/fold.ts";
 import { writeResult } from "../../shared/journal/records.ts";
 import { stepPath } from "../../shared/journal/track.ts";
 import type { Fork, Track } from "../../shared/journal/track.ts";
+import { usageOfTurn } from "../engine/conversation-turns.ts";
 import { inTrack, stepError } from "../engine/events.ts";
 import { endOfTrack, toCheckpoint } from "../engine/machine.ts";
 import { forkerOf } from "../engine/steps/index.ts";
@@ -22,7 +24,8 @@ export function commitFailure(
   onEnd: () => RunEvent[],
 ): void {
   const usage = [...own, ...state.unchargedUsage.splice(0)];
-  const timing = { startedAt: new Date().toISOString(), durationMs: 0, tries, earlierUsage: [] };
+  const earlierUsage = turnUsageOf(track);
+  const timing = { startedAt: new Date().toISOString(), durationMs: 0, tries, earlierUsage };
   const end = endOfTrack({ track, step, visit }, { set: {}, usage, effects: [] }, timing);
   const checkpoint = { ...end, error };
   if (track.fork) state.size.join(track.fork);
@@ -40,6 +43,12 @@ export function commitFailure(
     deadline_ms: deadlineOf(null),
     current_step: step_path,
   });
+}
+
+/** What the turns of the current visits of a track, and of the tracks below it, have charged: no result has it yet. */
+function turnUsageOf({ turns, fork }: Track): Usage[] {
+  const below = [...(fork?.tracks.values() ?? [])];
+  return [...turns.flatMap(usageOfTurn), ...below.flatMap(turnUsageOf)];
 }
 
 /** The result of a fork whose tracks have all ended. */
@@ -60,7 +69,7 @@ export async function joined(
     startedAt: fork.began_at,
     durationMs: Math.max(0, Date.now() - Date.parse(fork.began_at)),
     tries: 1,
-    earlierUsage: [],
+    earlierUsage: track.turns.flatMap(usageOfTurn),
   });
   const named = events.map((event) => inTrack(track, event));
   return {

@@ -12,9 +12,9 @@ import { ProviderWait } from "../models/provider-wait.ts";
 import { BudgetPause } from "./budgets.ts";
 import { waitForBudget } from "./wait-for-budget.ts";
 import { waitForProvider } from "./wait-for-provider.ts";
-import type { Visit } from "./execution-state.ts";
+import type { LongWait, Visit } from "./execution-state.ts";
 import { Stop } from "./stop.ts";
-import { afterFailure, triesBefore } from "./failed-try.ts";
+import { afterFailure, failedTries, triesBefore } from "./failed-try.ts";
 import type { Tries } from "./failed-try.ts";
 import { Responses } from "./background-calls.ts";
 import { turnEntry } from "./turn-entry.ts";
@@ -63,8 +63,9 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
         answers: [],
         responses,
       });
-      if (tried.is === "wait") await chargeBeforeWait(visit, turns, unchargedUsage);
-      return tried;
+      if (tried.is !== "wait") return tried;
+      await chargeBeforeWait(visit, turns, unchargedUsage);
+      return withTries(visit, tries, tried);
     } catch (error) {
       if (signal.reason instanceof Stop && signal.reason.leavesRun) await responses.leave(usage);
       else if (!signal.aborted) responses.drop(usage);
@@ -111,6 +112,16 @@ async function chargeBeforeWait(visit: Visit, turns: Json[], usage: Usage[]): Pr
   if (outcome.is === "rejected") throw new TerminalError("result_rejected", outcome.message);
   turns.push(data);
   usage.length = 0;
+}
+
+/** The wait of a try after failed ones: the try after it counts on, and its calls keep their keys. */
+function withTries(visit: Visit, tries: Tries, wait: LongWait): LongWait {
+  const { park } = wait;
+  const retry = failedTries(visit, tries);
+  if (retry === undefined || (park.reason !== "child" && park.reason !== "room")) return wait;
+  // The park may be refused, because what it waits for has come.
+  visit.track.retry = retry;
+  return { ...wait, park: { ...park, retry } };
 }
 
 function usageEntry({ track, step, visit }: Omit<VisitOfTrack, "state" | "signal">, data: Turn): Append {

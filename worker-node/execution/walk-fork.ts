@@ -5,6 +5,7 @@ import type { Fork, Track } from "../../shared/journal/track.ts";
 import { beginTrack, limitOf, runMs } from "./begin-fork.ts";
 import { commitFailure, joined } from "./fork-results.ts";
 import { Stop, withTimeout } from "./stop.ts";
+import { chargeStopped } from "./visit.ts";
 import type { Result } from "./visit-result.ts";
 import { failureOf } from "./track-scope.ts";
 import type { TrackEnd, TrackFailure, TrackScope } from "./track-scope.ts";
@@ -24,9 +25,14 @@ export async function walkFork(
   const walk = new ForkWalk(at, step, fork, limit, walkTrack);
   await walk.toEnd();
   limit.clear();
-  signal.throwIfAborted();
-  if (!limit.signal.aborted) return joined(at, step, fork);
   const { failed } = walk;
+  if (signal.aborted) {
+    // Nothing says that the step has failed: what its tracks have used is charged before the run is handed back, or with its end.
+    const usage = [...(failed?.usage ?? []), ...state.unchargedUsage.splice(0)];
+    await chargeStopped({ state, track, step, visit: fork.visit, signal }, usage);
+    throw signal.reason;
+  }
+  if (!limit.signal.aborted) return joined(at, step, fork);
   if (failed) return { ...failed, step, visit: fork.visit };
   const reason: unknown = limit.signal.reason;
   if (!(reason instanceof Stop)) throw reason;

@@ -6,7 +6,7 @@ import { generateDemo } from "./demo-model.ts";
 import { defaultModelOf } from "./providers.ts";
 import { generateRemote } from "./remote-model.ts";
 import { redactError } from "./redact-error.ts";
-import type { RemoteRequest } from "./remote-model.ts";
+import type { RemoteRequest } from "./limits-left.ts";
 import type { ModelAnswer, Models } from "../engine/ports.ts";
 import type { ProviderGate } from "./provider-gate.ts";
 import type { ModelAccess, ModelEnv } from "./model-access.ts";
@@ -34,6 +34,7 @@ export function createModels(
     fetch: globalThis.fetch,
     own: null,
     withoutToolChoice: new Set(),
+    withoutTools: new Set(),
   };
   return {
     defaultModel,

@@ -173,7 +173,7 @@ const SENTENCES: { kind: ErrorKind; instead: readonly ErrorKind[] | null; patter
     kind: "credit",
     instead: null,
     pattern:
-      /credit balance is too low|insufficient (?:account )?(?:balance|credits?|funds)|out of credits|used all available credits|exceeded your monthly included credits|spending limit|in arrears/i,
+      /credit balance is too low|insufficient (?:account )?(?:balance|credits?|funds)|out of credits|used all available credits|exceeded your monthly included credits|spending limit|reached your specified (?:API |workspace )?usage limits|in arrears|余额不足|欠费/i,
   },
   // Gemini's word for a model that the account may not use at all: the limit never comes back.
   { kind: "credit", instead: ["rate"], pattern: /\blimit: 0\b/i },

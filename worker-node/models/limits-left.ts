@@ -1,8 +1,12 @@
 import type { Left } from "../../shared/providers/provider-calls.ts";
+import type { ModelRequest } from "../engine/ports.ts";
 import { resetMs } from "./retry-hint.ts";
 
 /** What is left of a provider's limits, as the headers of its response say. */
 export type LimitsLeft = { requests: Left | undefined; tokens: Left | undefined };
+
+/** A request to a provider. `onLeft` gets what is left of the provider's limits, if the provider says it. */
+export type RemoteRequest = ModelRequest & { onLeft?(left: LimitsLeft): void };
 
 /** OpenAI and those that follow it, and Anthropic. `*` is `requests` or `tokens`. */
 const NAMES = [

@@ -20,11 +20,13 @@ export type CallFetch = (this: void, url: string | URL, init?: RequestInit) => P
 
 /**
  * How a call reaches its provider: the settings, and the requests that use them. `own`: the key of a tenant; null: the operator's.
- * `withoutToolChoice`: models whose server there refuses a forced tool choice and takes the same request without.
+ * `withoutToolChoice`: models whose server there refuses a forced tool choice and takes the same request without. `withoutTools`: those
+ * that take no tools.
  */
 export type ModelAccess = {
   env: ModelEnv;
   fetch: CallFetch;
   own: { tenant: TenantId; apiKey: string } | null;
   withoutToolChoice: Set<string>;
+  withoutTools: Set<string>;
 };

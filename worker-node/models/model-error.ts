@@ -3,7 +3,7 @@ import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { namedCause } from "../outbound/named-cause.ts";
 import { EventReader } from "./event-stream.ts";
 import { parseJson } from "../engine/parse-json.ts";
-import { mayRefuseToolChoice, stepErrorOfProvider } from "./provider-error.ts";
+import { mayRefuseToolChoice, mayRefuseTools, stepErrorOfProvider } from "./provider-error.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import type { ProviderError } from "./provider-error.ts";
 
@@ -59,9 +59,18 @@ export function modelError(error: unknown, model: string, signal: AbortSignal): 
 
 /** Whether the same request without a forced tool choice may succeed. */
 export function refusesToolChoice(error: unknown): boolean {
+  return isRefusal(error, mayRefuseToolChoice);
+}
+
+/** Whether the same request without tools may succeed. */
+export function refusesTools(error: unknown): boolean {
+  return isRefusal(error, mayRefuseTools);
+}
+
+function isRefusal(error: unknown, may: (error: ProviderError) => boolean): boolean {
   if (!(error instanceof TerminalError) && !(error instanceof RetryableError)) return false;
   const provider = providerErrorOf(error.cause);
-  return provider !== null && mayRefuseToolChoice(provider);
+  return provider !== null && may(provider);
 }
 
 /** The SDK's error for a complete answer in text to a request that required a tool call. The step reads the text. */

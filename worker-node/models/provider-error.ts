@@ -70,11 +70,25 @@ function isRetried(kind: ErrorKind): kind is keyof typeof RETRIED {
   return Object.hasOwn(RETRIED, kind);
 }
 
+const NOT_OF_TOOLS: ReadonlySet<ErrorKind> = new Set(["key", "permission", "credit", "length", "address"]);
+
+/**
+ * Whether the provider says that it takes no tools for this model. Ollama: "m does not support tools". vLLM: "tool choice requires
+ * --enable-auto-tool-choice". llama.cpp, as a failure of the server: "tools param requires --jinja flag".
+ */
+export function mayRefuseTools(error: ProviderError): boolean {
+  const facts = factsOf(error);
+  return !NOT_OF_TOOLS.has(kindOfError(facts)) && REFUSED_TOOLS.test(facts.message);
+}
+
+const REFUSED_TOOLS =
+  /(?:not support|unsupported|no support|that support|support for)[^.]{0,60}\b(?:tools?|functions?)\b|\b(?:tools?|functions?)\b[^.]{0,60}(?:not supported|unsupported|not implemented|not enabled|not available|requires?\b)/i;
+
 /** Whether the forced tool choice may be the reason of the refusal. False when the provider names another reason. */
 export function mayRefuseToolChoice(error: ProviderError): boolean {
   const facts = factsOf(error);
   const kind = kindOfError(facts);
-  if (["key", "permission", "credit", "length", "address"].includes(kind)) return false;
+  if (NOT_OF_TOOLS.has(kind)) return false;
   if (/tool.?choice/i.test(facts.message)) return true;
   if (isRetried(kind)) return false;
   return kind === "request" || /tool|function/i.test(facts.message);
@@ -91,6 +105,7 @@ function layersOf(body: Json | undefined, depth = 0): JsonObject[] {
   if (!isObject(body)) return [];
   const inner = [
     ...layersOf(body["error"], depth + 1),
+    ...quotedIn(body["message"], depth),
     ...layersOf(listOf(body["errors"])[0], depth + 1),
     ...(isObject(body["metadata"]) ? layersOf(body["metadata"]["raw"], depth + 1) : []),
     // MiniMax reports its errors beside an answer that is null.
@@ -100,6 +115,11 @@ function layersOf(body: Json | undefined, depth = 0): JsonObject[] {
   return [...inner, body];
 }
 
+/** The error that a gateway quotes as the whole sentence of its own. */
+function quotedIn(message: Json | undefined, depth: number): JsonObject[] {
+  return typeof message === "string" ? layersOf(message, depth + 1) : [];
+}
+
 function parseQuoted(text: string): Json | undefined {
   return text.trimStart().startsWith("{") ? parseJson(text) : undefined;
 }
@@ -107,7 +127,7 @@ function parseQuoted(text: string): Json | undefined {
 function factsOf({ status, body }: ProviderError): Facts {
   const layers = layersOf(body);
   const values = layers.flatMap((layer) =>
-    ["reason", "code", "type", "__type", "status"]
+    ["reason", "code", "type", "__type", "error_type", "status"]
       .map((field) => layer[field])
       .filter((value) => value !== undefined),
   );

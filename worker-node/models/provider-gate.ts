@@ -10,7 +10,7 @@ import { sentSize } from "./call-usage.ts";
 import { FreshCopy } from "./fresh-copy.ts";
 import type { LimitsLeft } from "./limits-left.ts";
 import { ProviderWait } from "./provider-wait.ts";
-import type { RemoteRequest } from "./remote-model.ts";
+import type { RemoteRequest } from "./limits-left.ts";
 import { estimatedTokens } from "./token-count.ts";
 
 /** A call of a worker that has died counts for so long. */

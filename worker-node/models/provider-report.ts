@@ -1,5 +1,6 @@
 import { isObject } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
+import { tokenCount } from "./token-count.ts";
 import type { Tokens } from "./cost.ts";
 import type { LimitsLeft } from "./limits-left.ts";
 
@@ -46,6 +47,8 @@ export type ProviderReport = {
   openCalls: OpenCall[];
   /** The calls that were passed to the SDK: the last id at each index. */
   begunCalls: Map<number | undefined, string | undefined>;
+  /** What has come in pieces, in OpenAI's form. */
+  inDeltas: Set<"text" | "call">;
   /** Whether an event had several choices. */
   hasSeveralChoices: boolean;
   /** The indices of the choices from which the text and the calls of the answer are taken. */
@@ -84,6 +87,7 @@ export function emptyReport(tools: readonly string[]): ProviderReport {
     tools,
     openCalls: [],
     begunCalls: new Map(),
+    inDeltas: new Set(),
     hasSeveralChoices: false,
     chosen: new Map(),
   };
@@ -101,13 +105,15 @@ export type Format = {
 };
 
 /**
- * Adds the token counts of an event to those of earlier events: some servers divide the counts over several events. A count
- * of null or 0 never replaces an earlier count: some servers end with such counts.
+ * Adds the token counts of an event to those of earlier events: some servers divide the counts over several events. What is
+ * no count, or 0 or less, never replaces an earlier count: some servers end with null, 0 or -1.
  */
 export function noteCounts(report: ProviderReport, more: Json | undefined, tokensOf: TokensOf): void {
   if (!isObject(more)) return;
   const counts = Object.entries(more).filter(
-    ([name, count]) => !Object.hasOwn(report.counts, name) || (count !== null && count !== 0),
+    ([name, count]) =>
+      !Object.hasOwn(report.counts, name) ||
+      (typeof count === "object" ? count !== null : tokenCount(count) > 0),
   );
   report.counts = { ...report.counts, ...Object.fromEntries(counts) };
   report.tokens = tokensOf(report.counts);

@@ -1,26 +1,21 @@
 import { RetryableError } from "../engine/step-errors.ts";
 import { Stop, withTimeout, within } from "../execution/stop.ts";
 import { BackgroundCall, ResponseGone } from "./background-call.ts";
-import type { LimitsLeft } from "./limits-left.ts";
-import { modelError, refusesToolChoice } from "./model-error.ts";
+import { requestForced } from "./forced-choice.ts";
+import type { RemoteRequest } from "./limits-left.ts";
+import { modelError } from "./model-error.ts";
 import { emptyReport } from "./provider-report.ts";
 import type { ProviderReport } from "./provider-report.ts";
 import { usageOf } from "./call-usage.ts";
 import { streamAnswer } from "./stream-answer.ts";
 import type { RemoteModelName, StreamDeps } from "./stream-answer.ts";
-import type { ModelAnswer, ModelRequest } from "../engine/ports.ts";
+import type { ModelAnswer } from "../engine/ports.ts";
 
 /** What a model call of a worker needs besides its request. */
 export type RemoteDeps = StreamDeps & {
   /** A provider that sends nothing for so long has failed. */
   silenceMs: number;
 };
-
-/** `onLeft` gets what is left of the provider's limits, if the provider says it. */
-export type RemoteRequest = ModelRequest & { onLeft?(left: LimitsLeft): void };
-
-/** Models of one key owner whose servers refuse a tool choice. The names come from definitions, so their number is bounded. */
-const MAX_REMEMBERED = 100;
 
 /**
  * One streamed call to a provider. The SDK makes no retries: they belong to the step.
@@ -29,61 +24,15 @@ const MAX_REMEMBERED = 100;
  * (`model_cut`), and one that the provider stopped (`content_filter`, `output_limit`). A provider that sends nothing for
  * `silenceMs`, before its answer or within it, fails the call with `model_timeout`. The limit is on silence and not on the
  * whole answer, because an answer may take as long as the step may.
- *
- * The engine forces a tool choice, not the definition. When the server refuses a request with a forced choice, the request is
- * made once more without; when that fails too, the first refusal is reported.
  */
 export async function generateRemote(
   deps: RemoteDeps,
   name: RemoteModelName,
   request: RemoteRequest,
 ): Promise<ModelAnswer> {
-  const label = `${name.provider}/${name.model}`;
-  if (request.toolChoice !== "required" || request.tools.length === 0)
-    return requestOnce(deps, name, request);
-  const unforced = { ...request, toolChoice: "auto" as const };
-  const { withoutToolChoice } = deps.access;
-  if (withoutToolChoice.has(label)) return requestOnce(deps, name, unforced);
-  let ofRefusal = NO_USAGE;
-  const onUsage = (usage: CallUsage | null): void => {
-    ofRefusal = usage ?? NO_USAGE;
-    request.onUsage?.(usage);
-  };
-  try {
-    return await requestOnce(deps, name, { ...request, onUsage });
-  } catch (refusal) {
-    if (!refusesToolChoice(refusal)) throw refusal;
-    const again = requestOnce(deps, name, {
-      ...unforced,
-      // Another body needs another key.
-      effectKey: `${request.effectKey}.auto`,
-      onUsage: (usage) => {
-        if (usage !== null) request.onUsage?.(sumOf(usage, ofRefusal));
-        // The second request has used nothing, and the first one may have.
-        else if (!("provider" in ofRefusal)) request.onUsage?.(null);
-      },
-    });
-    const answer = await again.catch((error: unknown) => {
-      throw request.signal.aborted ? error : refusal;
-    });
-    if (withoutToolChoice.size < MAX_REMEMBERED) withoutToolChoice.add(label);
-    return { ...answer, usage: sumOf(answer.usage, ofRefusal) };
-  }
-}
-
-type CallUsage = ModelAnswer["usage"];
-type Counts = Pick<CallUsage, "input_tokens" | "output_tokens" | "cost_micro_usd" | "estimated">;
-const NO_USAGE: Counts | CallUsage = { input_tokens: 0, output_tokens: 0, cost_micro_usd: 0 };
-
-/** The usage of two requests that are one call of a step. */
-function sumOf(usage: CallUsage, more: Counts): CallUsage {
-  return {
-    ...usage,
-    input_tokens: usage.input_tokens + more.input_tokens,
-    output_tokens: usage.output_tokens + more.output_tokens,
-    cost_micro_usd: usage.cost_micro_usd + more.cost_micro_usd,
-    ...(more.estimated ? { estimated: true } : {}),
-  };
+  const once = (each: RemoteRequest) => requestOnce(deps, name, each);
+  if (request.toolChoice !== "required" || request.tools.length === 0) return once(request);
+  return requestForced(deps.access, `${name.provider}/${name.model}`, request, once);
 }
 
 /** Makes one request. A provider that sends nothing for `silenceMs` fails it. */

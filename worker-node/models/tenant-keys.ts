@@ -31,7 +31,8 @@ const OWN_ADDRESS: { [Name in Exclude<KeyProvider, "openai-compatible">]: string
 /** A key of a tenant. `apiKey` null: it does not open here. */
 type TenantKey = { apiKey: string | null; baseUrl: string | null };
 type KeysByProvider = ReadonlyMap<string, TenantKey>;
-type Kept = { copy: FreshCopy<KeysByProvider | null>; withoutToolChoice: Set<string> };
+type Refused = Pick<ModelAccess, "withoutToolChoice" | "withoutTools">;
+type Kept = { copy: FreshCopy<KeysByProvider | null>; refused: Refused };
 
 /**
  * The keys of tenants at providers, for the model calls of their runs: docs/protocol.md 5.34. A change acts within 5 s while the
@@ -62,7 +63,7 @@ export class TenantKeys {
   async accessOf(tenant: TenantId, provider: string, signal: AbortSignal): Promise<ModelAccess | null> {
     const known = KeyProvider.safeParse(provider);
     if (!known.success) return null;
-    const { keys, withoutToolChoice } = await this.#keysOf(tenant, signal);
+    const { keys, refused } = await this.#keysOf(tenant, signal);
     const key = keys.get(known.data);
     if (key === undefined) return null;
     const { apiKey, baseUrl } = key;
@@ -70,21 +71,18 @@ export class TenantKeys {
       const message = `the tenant's key at ${provider} cannot be opened: MASTER_KEY is missing, or another one`;
       throw new RetryableError("provider_key_sealed", message);
     }
-    const access = { env: envOf(known.data, apiKey, baseUrl), own: { tenant, apiKey }, withoutToolChoice };
+    const access = { env: envOf(known.data, apiKey, baseUrl), own: { tenant, apiKey }, ...refused };
     if (baseUrl === null) return { ...access, fetch: globalThis.fetch };
     const guarded = guardedFetch(this.#egress, MAX_ANSWER_BYTES, new AbortController().signal);
     return { ...access, fetch: guarded.fetch };
   }
 
-  async #keysOf(
-    tenant: TenantId,
-    signal: AbortSignal,
-  ): Promise<{ keys: KeysByProvider; withoutToolChoice: Set<string> }> {
+  async #keysOf(tenant: TenantId, signal: AbortSignal): Promise<{ keys: KeysByProvider; refused: Refused }> {
     for (;;) {
       const kept = this.#keptOf(tenant);
-      const { copy, withoutToolChoice } = kept;
+      const { copy, refused } = kept;
       await within(signal, copy.refresh());
-      if (copy.value !== null) return { keys: copy.value, withoutToolChoice };
+      if (copy.value !== null) return { keys: copy.value, refused };
       // The operator's key is no substitute for one that may exist.
       if (this.#kept.get(tenant) === kept) this.#kept.delete(tenant);
       await within(signal, sleep(PAUSE_MS));
@@ -94,7 +92,7 @@ export class TenantKeys {
   #keptOf(tenant: TenantId): Kept {
     const kept = this.#kept.get(tenant) ?? {
       copy: new FreshCopy<KeysByProvider | null>("provider_keys", null, () => this.#open(tenant), TIMES),
-      withoutToolChoice: new Set<string>(),
+      refused: { withoutToolChoice: new Set<string>(), withoutTools: new Set<string>() },
     };
     this.#kept.delete(tenant);
     this.#kept.set(tenant, kept);

@@ -1,9 +1,9 @@
-/** The tags between which models think aloud where their server has no field for it. Their closing tags begin with `</` or `[/`. */
-const TAGS = ["<think>", "<thinking>", "<thought>", "[think]"];
-const CLOSING = /\n(?:<\/(?:think|thinking|thought)>|\[\/think\])/i;
-const OPENING = /<(?:think|thinking|thought)>|\[think\]/i;
+/** The tags between which models think aloud where their server has no field for it. Their closing tags have a slash after the first character. */
+const TAGS = ["<think>", "<thinking>", "<thought>", "<seed:think>", "[think]", "◁think▷"];
+const CLOSING = /\n(?:<\/(?:think|thinking|thought|seed:think)>|\[\/think\]|◁\/think▷)/i;
+const OPENING = /<(?:think|thinking|thought|seed:think)>|\[think\]|◁think▷/i;
 /** The beginning of a line that may become a closing tag. */
-const MAY_CLOSE = /\n[<[](?:\/[a-z]{0,8})?$/i;
+const MAY_CLOSE = /\n[<[◁](?:\/[a-z:]{0,10})?$/i;
 /** Characters of the text before a piece that are looked at again with it: longer than any tag. */
 const TAIL_CHARS = 16;
 

@@ -53,6 +53,8 @@ describe("JSON that a model thought aloud", () => {
     ['[THINK]{"d": 1}[/THINK]{"n": 2}', [{ n: 2 }]],
     ['<think>a</think>{"n": 2}<think>{"d": 1}</think>', [{ n: 2 }]],
     ["<think>hm</think> 42", [42]],
+    ['◁think▷{"d": 1}◁/think▷{"n": 2}', [{ n: 2 }]],
+    ['<seed:think>{"d": 1}</seed:think>{"n": 2}', [{ n: 2 }]],
     ['<think>{"d": 1}</think>', []],
   ])("is not the answer: %s", (text, values) => {
     expect(findJson(text)).toEqual(values);
@@ -74,6 +76,7 @@ describe("JSON that a model thought aloud", () => {
 describe("brackets of prose", () => {
   test.each([
     ['[1] {"answer": 42}', [{ answer: 42 }]],
+    ['[0] {"answer": 42}', [{ answer: 42 }]],
     ['As in [1] and [2, 3]: {"answer": 42} [4]', [{ answer: 42 }]],
     ['Use [] or {} when empty. Result: {"answer": 42}', [{ answer: 42 }]],
     ["Use [] when empty. Result: [10, 20]", [[10, 20]]],

@@ -359,6 +359,33 @@ describe("the model calls of a failed try, when the next one waits for a run", (
     expect(harness.store.row(run.run_id).status).toBe("cancelled");
   });
 
+  // Fails when the tries begin anew after the wait: a step that fails between its waits would be tried for ever.
+  test.each(["before the park", "after it"])("count as tries when that run ends %s", async (when) => {
+    const failing = (): never => {
+      throw new RetryableError("busy", "come back later", { answered: true });
+    };
+    const generate = harness.models?.generate;
+    harness.models = {
+      generate: async (request) =>
+        request.messages.at(-1)?.role === "tool" ? failing() : (generate?.(request) ?? failing()),
+    };
+    if (when === "before the park") harness.onNotified = (child) => end(child, "completed");
+    const { run, ending } = harness.begin();
+    if (when === "after it") {
+      expect(await ending).toMatchObject({ is: "parked" });
+      end(childRunId(run.run_id, "a:1:tool.1.1"), "completed");
+      await beginAgain(run).ending;
+    } else await ending;
+    expect(harness.store.row(run.run_id).status).toBe("failed");
+    // One failed before the wait, two after it; the refused one gets another key.
+    expect(harness.calls.map(({ effectKey }) => effectKey.split(":").slice(3).join(":"))).toEqual([
+      "model.1",
+      "model.1",
+      "model.2",
+      "model.2:1",
+    ]);
+  });
+
   // Fails when the limit of the run forgets them with the park.
   test("count against the limit of the run after the wait", async () => {
     harness.definition = { ...harness.definition, max_total_cost_usd: 0.000_103 };

@@ -368,3 +368,85 @@ describe("what a model call has used is charged as wasted", () => {
     expect(JSON.parse(end?.output ?? "{}").checkpoint).toMatchObject({ cost_micro_usd: 2 });
   });
 });
+
+// Fails when a failed branch has cost no more than its last try: its turns are paid too.
+test.each(["x", "i"])(
+  "what the turns of a branch (%s) cost that `collect` lets fail counts against the run's limit",
+  async (first) => {
+    const agent = { type: "agent", agent_id: "worker", retry: { attempts: 1 } };
+    const fork = { type: "parallel", parallel_branches: [[first], ["y"]], concurrency: 1 };
+    const inner = { id: "i", type: "parallel", parallel_branches: [["x"], ["z"]] };
+    harness.definition = {
+      ...steps(
+        { id: "a", ...fork, on_branch_error: "collect", next_step_id: "b" },
+        ...(first === "i" ? [inner, { id: "z", type: "print", print_content: "z" }] : []),
+        { id: "x", ...agent },
+        { id: "y", ...agent },
+        { id: "b", ...llm },
+      ),
+      max_total_cost_usd: 0.1,
+    };
+    harness.named.set("worker", { id: "worker", name: "W", tools: [] });
+    harness.models = {
+      generate: async ({ messages }) => {
+        if (messages.at(-1)?.role === "tool") throw new TerminalError("broken", "x is broken");
+        const unknown = { id: "k", name: "no_such_tool", args: {} };
+        return { text: "", tool_calls: [unknown], usage: { ...usage, cost_micro_usd: 60_000 } };
+      },
+    };
+    const { run, ending } = harness.begin();
+    await ending;
+    expect(harness.calls.map(({ effectKey }) => effectKey.replace(/^.*\.(?=[xy]:)/, ""))).toEqual([
+      "x:1:model.1",
+      "x:1:model.2",
+      "y:1:model.1",
+    ]);
+    expect(harness.store.row(run.run_id).cost_micro_usd).toBe(120_000);
+    expect(errorOf(run)["code"]).toBe("max_total_cost");
+  },
+);
+
+// Fails when a failure that a drain overtakes takes its charges, and those of the branches that it stopped, with it.
+test("what branches have used is charged when the worker drains before their failure is committed", async () => {
+  harness.definition = steps(
+    { id: "a", type: "parallel", parallel_branches: [["p", "x"], ["y"]] },
+    { id: "p", ...llm, output_key: "p" },
+    { id: "x", ...llm },
+    { id: "y", ...llm, retry: { attempts: 1 } },
+  );
+  const slow = Promise.withResolvers<void>();
+  const failing = Promise.withResolvers<void>();
+  harness.models = {
+    generate: async ({ effectKey, onUsage }) => {
+      if (effectKey.includes(".p:")) {
+        // Its result is on its way while the other branch fails.
+        harness.store.linkFaults.push({ is: "held", until: slow.promise });
+        setImmediate(failing.resolve);
+        return { text: "p", tool_calls: [], usage };
+      }
+      onUsage?.(usage);
+      await failing.promise;
+      throw new TerminalError("broken", "y is broken");
+    },
+  };
+  const { run, ending } = harness.begin();
+  await failing.promise;
+  await expect.poll(() => harness.calls.length).toBe(2);
+  setImmediate(() => {
+    harness.stop.abort(new Stop("drain", "the worker is shutting down"));
+    slow.resolve();
+  });
+  expect(await ending).toEqual({ is: "stopped" });
+  expect(
+    usageOf(run)
+      .map(({ call }) => call)
+      .toSorted(),
+  ).toEqual(["a[1].y:try.1.1", "model.1"]);
+  const journal = harness.store.entriesOf(run.run_id).map((entry, i) => ({ ...entry, seq: i + 1 }));
+  const next = new ExecutionHarness();
+  next.definition = harness.definition;
+  const again = next.begin({ event_seq: journal.length }, journal);
+  await again.ending;
+  const end = next.store.entriesOf(again.run.run_id).at(-1);
+  expect(JSON.parse(end?.output ?? "{}")).toMatchObject({ status: "completed" });
+});

@@ -61,6 +61,9 @@ describe("an answer whose finish reason", () => {
     [oc, "COMPLETE"],
     [an, "stop_sequence"],
     [go, "STOP"],
+    [oc, "STOP_CRITERIA_MET"],
+    [oc, "stop_sequence_reached"],
+    [oc, "endoftext"],
   ])("%s: is %j is complete", async (model, word) => {
     expect(await run(model, ending(model, word))).toMatchObject({ response: "The total is ", retries: [] });
   });
@@ -78,6 +81,8 @@ describe("an answer whose finish reason", () => {
     [an, "refusal", "content_filter"],
     [go, "PROHIBITED_CONTENT", "content_filter"],
     [go, "LANGUAGE", "content_filter"],
+    [go, "MODEL_ARMOR", "content_filter"],
+    [oc, "maximum_tokens", "output_limit"],
   ])("%s: is %s ends the step as %s", async (model, word, code) => {
     expect(await run(model, ending(model, word))).toMatchObject({ status: "failed", code, retries: [] });
     expect(server.requests).toHaveLength(1);

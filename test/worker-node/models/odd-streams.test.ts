@@ -233,12 +233,36 @@ test("integers beyond 2^53 in a call's arguments keep their digits, with every p
 test("an: a call whose arguments come as objects, or with its block, is made", async () => {
   const block = { type: "tool_use", id: "t1", name: "lookup", input: null };
   const deltas = [{ type: "input_json_delta", partial_json: { q: "a" } }];
-  const stream = anthropicStart() + anthropicBlock(0, block, ...deltas) + anthropicEnd("tool_use");
-  const result = await runStep(server, { ...ag1, model: an }, [
-    stream,
-    anthropicStart() + anthropicText("fine") + anthropicEnd(),
-  ]);
-  expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }], retries: [] });
+  for (const made of [
+    anthropicBlock(0, block, ...deltas),
+    anthropicBlock(0, { ...block, input: '{"q":"a"}' }),
+  ]) {
+    const stream = anthropicStart() + made + anthropicEnd("tool_use");
+    const result = await runStep(server, { ...ag1, model: an }, [stream, whole(an, "fine")]);
+    expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }], retries: [] });
+  }
+});
+
+// Fails when the text or the call that a server repeats at the end of its stream is a second one.
+test("a whole message at the end of a stream adds only what no piece has brought", async () => {
+  const message = (fields: object, finish_reason: string) =>
+    event({ object: "chat.completion", choices: [{ index: 0, message: fields, finish_reason }] }) + DONE;
+  const content = "all";
+  expect(
+    await run(oc, chunk({ content: "al" }) + chunk({ content: "l" }) + message({ content }, "stop")),
+  ).toMatchObject({ response: "all", text: "all" });
+  expect(
+    await run(oc, event({ choices: [{ message: { content: "al" } }] }) + message({ content: "l" }, "stop")),
+  ).toMatchObject({ response: "all" });
+  const lookup = { id: "k1", type: "function", function: { name: "lookup", arguments: '{"q":"a"}' } };
+  for (const pieces of [chunk({ content }), chunk({ content }) + callChunk('{"q":"a"}')]) {
+    const stream = pieces + message({ content, tool_calls: [lookup] }, "tool_calls");
+    expect(await runStep(server, ag1, [stream, text("fine")])).toMatchObject({
+      response: "fine",
+      toolCalls: [{ q: "a" }],
+    });
+    expect(server.requests[1]?.body.messages[2]).toMatchObject({ content });
+  }
 });
 
 // Fails when an answer that is not streamed, or that a block brings at its start, is lost.

@@ -36,6 +36,10 @@ describe("an error that a provider reports inside its stream", () => {
     [oc, event({ message: "no", type: "invalid_request_error" }, "error")],
     [an, anthropicError("invalid_request_error")],
     [go, googleError(400, "INVALID_ARGUMENT")],
+    // Of Text Generation Inference, of AWS behind a gateway, and one that a gateway quotes as the sentence of its own.
+    [oc, event({ error: "prompt too long", error_type: "validation" })],
+    [oc, event({ validationException: { message: "prompt too long" } })],
+    [oc, openaiError({ code: 500, message: '{"error":{"code":400,"type":"invalid_request_error"}}' })],
   ])("%s: %s is reported once as a bad request", async (model, error) => {
     const result = await run(model, half(model) + error);
     expect(result).toMatchObject({ status: "failed", code: "model_bad_request", retries: [] });
@@ -55,6 +59,8 @@ describe("an error that a provider reports inside its stream", () => {
     [oc, openaiError({ code: "429", message: "no" }), "model_rate_limited"],
     [go, googleError(503, "UNAVAILABLE"), "model_unavailable"],
     [go, googleError(429, "RESOURCE_EXHAUSTED"), "model_rate_limited"],
+    [oc, event({ throttlingException: { message: "no" } }), "model_rate_limited"],
+    [oc, event({ error: "no", error_type: "overloaded" }), "model_unavailable"],
   ])("%s: %s is tried again as %s", async (model, error, code) => {
     const result = await run(model, half(model) + error, whole(model, "good"));
     expect(result).toMatchObject({ status: "completed", response: "good", retries: [code] });
@@ -135,6 +141,12 @@ describe("an account without credit", () => {
       400,
       { type: "invalid_request_error", message: "Your credit balance is too low to access the API." },
     ],
+    [
+      an,
+      400,
+      { type: "invalid_request_error", message: "You have reached your specified API usage limits." },
+    ],
+    [oc, 429, { code: "1113", message: "余额不足或无可用资源包,请充值。" }],
   ])("%s: HTTP %i %j ends the step at once, with a sentence about credit", async (model, status, error) => {
     const result = await run(model, refusal(status, { type: "error", error }));
     expect(result).toMatchObject({ status: "failed", code: "model_unauthorized", retries: [] });

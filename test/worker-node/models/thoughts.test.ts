@@ -25,6 +25,10 @@ test.each([
   ["a\n<b>c</b>\n<", "a\n<b>c</b>\n<"],
   ["[1] is a citation", "[1] is a citation"],
   ["<think>a</think><think>b", "<think>b"],
+  ["<seed:think>a</seed:think>b", "b"],
+  ["a\n</seed:think>b", "b"],
+  ["◁think▷a◁/think▷b", "b"],
+  ["a\n◁/think▷b", "b"],
 ])("%j has the answer %j, whatever the pieces in which it comes", (text, answer) => {
   for (const size of [1, 2, 3, 7, 1_000]) expect(answerOf(text, size)).toBe(answer);
 });

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { aProvider, evaluator, runStep } from "./model-run.ts";
+import { aProvider, ag1, evaluator, runStep } from "./model-run.ts";
 import {
   DONE,
   an,
@@ -48,6 +48,9 @@ describe("a server that ignores a forced tool choice", () => {
     (name: string, args: string) =>
       `{"type":"function","function":{"name":"${name}","arguments":${JSON.stringify(args)}}}`,
     (name: string, args: string) => `{"${name}":${args}}`,
+    (name: string, args: string) => `[TOOL_CALLS][{"name":"${name}","arguments":${args}}]`,
+    (name: string, args: string) =>
+      `{"tool_calls":[{"function":{"name":"${name}","arguments":${JSON.stringify(args)}}}]}`,
   ])("may answer with the whole call in text: %s", async (written) => {
     const route = written("choose_route", '{"route":"no"}');
     expect(await runStep(server, { ...evaluator, model: oc }, [text(route)])).toMatchObject({
@@ -58,6 +61,28 @@ describe("a server that ignores a forced tool choice", () => {
       status: "completed",
       toolCalls: [{ q: "a" }],
     });
+  });
+
+  // Fails when a route that is named in so many words, or whose label is no text in JSON, is asked for again and again.
+  test.each([
+    ["yes", "yes"],
+    ["**Yes**.", "yes"],
+    ['"yes"', "yes"],
+    ["<think>no</think>\nyes", "yes"],
+    ['{"route":true}', "true"],
+    ["true", "true"],
+    ['{"route":2}', "2"],
+  ])("may answer with %s for the label %s", async (written, label) => {
+    const route_map = { [label]: "yes", other: "no" };
+    const result = await runStep(server, { ...evaluator, route_map, model: oc }, [text(written)]);
+    expect(result).toMatchObject({ response: "went-a" });
+    expect(server.requests).toHaveLength(1);
+  });
+
+  // Fails when the first of two drafts reaches the tool.
+  test("that writes two sets of arguments is asked again", async () => {
+    const result = await runStep(server, toolStep, [text('{"q":"a"} or {"q":"b"}'), call('{"q":"c"}')]);
+    expect(result).toMatchObject({ status: "completed", toolCalls: [{ q: "c" }] });
   });
 
   // Fails when the type of a field that decides nothing throws the choice away.
@@ -155,6 +180,13 @@ describe("a server that refuses a forced tool choice", () => {
     expect(server.requests.map(isForced)).toEqual([true, false, false]);
   });
 
+  // Fails when a passing failure of the second request ends the step with the refusal of the first one.
+  test("is asked again when it is overloaded meanwhile", async () => {
+    const no = refusal(400, { error: { message: "no" } });
+    const result = await runStep(server, evaluator, [no, refusal(503, { error: {} }), no, choice]);
+    expect(result).toMatchObject({ response: "went-a", retries: ["model_unavailable"] });
+  });
+
   test("is reported by its first refusal when it refuses the other request too", async () => {
     const second: Answer = refusal(404, { error: { message: "gone" } });
     const result = await runStep(server, evaluator, [refusal(400, { error: { message: "no" } }), second]);
@@ -171,6 +203,48 @@ describe("a server that refuses a forced tool choice", () => {
       status: "failed",
       code,
     });
+    expect(server.requests).toHaveLength(1);
+  });
+});
+
+describe("a server that takes no tools", () => {
+  const refuses =
+    (status: number, message: string, otherwise: string): Answer =>
+    (response, request) => {
+      if (request.body["tools"] !== undefined)
+        return refusal(status, { error: { message } })(response, request);
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      response.end(otherwise);
+    };
+  const schemaStep = {
+    ...evaluator,
+    type: "llm",
+    prompt_template: "go",
+    output_schema: { type: "object", properties: { total: { type: "integer" } }, required: ["total"] },
+  };
+
+  // Fails when a step that has made its tool itself fails, although the model can answer with JSON.
+  test.each([
+    [400, "library/gemma:2b does not support tools"],
+    [400, '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'],
+    [404, "No endpoints found that support tool use."],
+    [500, "tools param requires --jinja flag"],
+  ])("(HTTP %i, %s) gets the schema as text, and answers with JSON", async (status, message) => {
+    const schema = [refuses(status, message, text('{"total":3}'))];
+    expect(await runStep(server, schemaStep, schema)).toMatchObject({ response: { total: 3 }, retries: [] });
+    expect(JSON.stringify(server.requests[2]?.body.messages)).toContain('\\"total\\"');
+    const keys = server.requests.map((request) => request.headers["idempotency-key"]);
+    expect(new Set(keys).size).toBe(3);
+    const route = [refuses(status, message, text('{"route":"no"}'))];
+    expect(await runStep(server, evaluator, route)).toMatchObject({ response: "went-b", retries: [] });
+    const tool = [refuses(status, message, text('{"q":"a"}'))];
+    expect(await runStep(server, toolStep, tool)).toMatchObject({ toolCalls: [{ q: "a" }], retries: [] });
+  });
+
+  // Fails when an agent without its tools would only pretend to work.
+  test("ends an agent", async () => {
+    const result = await runStep(server, ag1, [refuses(400, "m does not support tools", text("fine"))]);
+    expect(result).toMatchObject({ status: "failed", code: "model_bad_request" });
     expect(server.requests).toHaveLength(1);
   });
 });

@@ -96,18 +96,23 @@ describe("counts of tokens", () => {
   });
 
   // Fails when the last event with counts replaces all earlier ones.
-  test.each([oc, oa])("%s: that come in several events, or end with zeros, are kept", async (model) => {
-    const usage = (more: object) => chunk({}, null, { usage: more });
-    for (const stream of [
-      usage({ prompt_tokens: 10, completion_tokens: null }) + usage({ completion_tokens: 5 }),
-      usage({ prompt_tokens: 10, completion_tokens: 5 }) +
-        usage({ prompt_tokens: 0, completion_tokens: 0, total_tokens: 0 }),
-      usage({ total_tokens: 15 }),
-    ]) {
-      const answer = chunk({ content: "all" }) + stream + chunk({}, "stop") + DONE;
-      expect(await run(model, answer)).toMatchObject({ response: "all", tokens: 15 });
-    }
-  });
+  test.each([oc, oa])(
+    "%s: that come in several events, or end with what is no count, are kept",
+    async (model) => {
+      const usage = (more: object) => chunk({}, null, { usage: more });
+      for (const stream of [
+        usage({ prompt_tokens: 10, completion_tokens: null }) + usage({ completion_tokens: 5 }),
+        usage({ prompt_tokens: 10, completion_tokens: 5 }) +
+          usage({ prompt_tokens: 0, completion_tokens: 0, total_tokens: 0 }),
+        usage({ prompt_tokens: 10, completion_tokens: 5 }) +
+          usage({ prompt_tokens: -1, completion_tokens: "N/A", total_tokens: -1 }),
+        usage({ total_tokens: 15 }),
+      ]) {
+        const answer = chunk({ content: "all" }) + stream + chunk({}, "stop") + DONE;
+        expect(await run(model, answer)).toMatchObject({ response: "all", tokens: 15 });
+      }
+    },
+  );
 
   // Fails when thoughts that a server counts beside its completion tokens cost nothing.
   test("include the thoughts that only the total has", async () => {

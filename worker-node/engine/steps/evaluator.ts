@@ -4,6 +4,7 @@ import { Conversation } from "../conversation.ts";
 import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
 import { findJson } from "../find-json.ts";
+import { withoutThoughts } from "../without-thoughts.ts";
 import { argumentsInCall } from "../tool-arguments.ts";
 import { composePrompt } from "../prompt.ts";
 import { outputOf } from "../run-state.ts";
@@ -101,12 +102,15 @@ function routeTool(step: StepOf<"evaluator">): ToolSpec {
   };
 }
 
-/** The reasoning decides nothing: one of another type is left out. */
-const Chosen = z.object({ route: z.string(), reasoning: z.string().catch("") });
+/** Models write the labels `true` and `1` without quotation marks. The reasoning decides nothing: one of another type is left out. */
+const Chosen = z.object({
+  route: z.union([z.string(), z.number(), z.boolean()]).transform(String),
+  reasoning: z.string().catch(""),
+});
 
 /**
- * The label in an answer: in its tool call, else in JSON in its text. Letter case and surrounding space do not matter. Two
- * labels in one answer are no choice.
+ * The label in an answer: in its tool call, else in JSON in its text, else the text itself when it is nothing but a label. Letter
+ * case and surrounding space do not matter. Two labels in one answer are no choice.
  */
 function choiceOf(
   answer: { content: string; tool_calls: readonly { args: Json }[] },
@@ -116,14 +120,20 @@ function choiceOf(
     answer.tool_calls.map((call) => call.args),
     step,
   );
-  const [first, ...others] = inCalls.length > 0 ? inCalls : choicesIn(findJson(answer.content), step);
+  const [first, ...others] = inCalls.length > 0 ? inCalls : choicesIn(valuesIn(answer.content), step);
   return first !== undefined && others.every(({ label }) => label === first.label) ? first : null;
+}
+
+function valuesIn(content: string): Json[] {
+  const values = findJson(content);
+  return values.length > 0 ? values : [withoutThoughts(content).replaceAll(/^[\s*_`'"]+|[\s*_`'".]+$/g, "")];
 }
 
 function choicesIn(candidates: readonly Json[], step: StepOf<"evaluator">): Choice[] {
   const labels = Object.keys(step.route_map);
   return candidates.flatMap((candidate) => {
-    const chosen = Chosen.safeParse(argumentsInCall(candidate, TOOL));
+    const isBare = candidate !== null && typeof candidate !== "object";
+    const chosen = Chosen.safeParse(isBare ? { route: candidate } : argumentsInCall(candidate, TOOL));
     if (!chosen.success) return [];
     const { route, reasoning } = chosen.data;
     const lowercase = route.trim().toLowerCase();

@@ -137,16 +137,16 @@ function correct(conversation: Conversation, content: string): void {
   else conversation.add({ role: "user", content });
 }
 
-/** The tool call in an answer, else one made from JSON arguments in its text. Null: there is neither. */
+/** The tool call in an answer, else one made from the one JSON value in its text. Null: there is neither. */
 function callOf(
   answer: { content: string; tool_calls: readonly ToolCall[] },
   step: StepOf<"tool">,
 ): ToolCall | null {
   const native = answer.tool_calls.find((call) => call.name === step.forced_tool);
   if (native !== undefined) return native;
-  const [written = null] = answer.tool_calls.length === 0 ? findJson(answer.content) : [];
+  const [written = null, ...others] = answer.tool_calls.length === 0 ? findJson(answer.content) : [];
   const args = argumentsInCall(written, step.forced_tool);
-  return args === null ? null : { id: "text", name: step.forced_tool, args };
+  return args === null || others.length > 0 ? null : { id: "text", name: step.forced_tool, args };
 }
 
 function result(value: Json, step: StepOf<"tool">, cost: Pick<StepResult, "usage" | "effects">): StepResult {

@@ -108,7 +108,11 @@ function startOf(content: JsonObject, index: number, report: ProviderReport): Js
   const start = (fields: JsonObject) => ({ type: "content_block_start", index, content_block: fields });
   if (type === "tool_use") {
     const id = textOf(block["id"]) ?? `toolu_${randomUUID()}`;
-    return [start({ ...block, id, ...(isObject(input) ? { input } : {}) })];
+    const begun = start({ ...block, id, ...(isObject(input) ? { input } : {}) });
+    if (!textOf(input)) return [begun];
+    // Gateways of OpenAI's form keep the arguments as JSON text.
+    const delta = { type: "input_json_delta", partial_json: input ?? "" };
+    return [begun, { type: "content_block_delta", index, delta }];
   }
   if (type !== "text" && type !== "thinking") return [start(block)];
   const deltas: JsonObject[] = [];

@@ -16,6 +16,10 @@ export function errorOfEvent(
   // Beside `error: true` or a word, the rest of the event says more.
   if (isFilled(error)) return isObject(error) ? error : without(event, "choices", "candidates");
   if (holdsAnswer) return undefined;
+  const [exception, ...others] = Object.entries(event).filter(([field]) => /^[a-z]\w*Exception$/.test(field));
+  // AWS names the kind of an error by the field that holds it.
+  if (exception !== undefined && others.length === 0 && isObject(exception[1]))
+    return { type: exception[0], ...exception[1] };
   const hasStatus = [event["status"], event["statusCode"]].some((status) => Number(status) >= 400);
   const isWhole =
     name === "error" ||

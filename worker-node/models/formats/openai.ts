@@ -87,13 +87,14 @@ export function tokensOf(usage: JsonObject): Tokens {
 /**
  * What the choices of an event add to the answer. No request asks for more than one, and some servers put the text and the calls
  * of one answer into two choices: the first choice with a text has the text, the first with a call has the calls.
- * A server that does not stream sends a whole `message` in place of a `delta`.
+ * A server that does not stream sends a whole `message` in place of a `delta`; after deltas it is what these have brought already.
  */
 function deltaOf(choices: readonly JsonObject[], report: ProviderReport): JsonObject {
   const texts: string[] = [];
   const calls: JsonObject[] = [];
   for (const choice of choices) {
-    const written = choice["delta"] ?? choice["message"];
+    const pieces = choice["delta"] ?? null;
+    const written = pieces ?? unread(choice["message"], report);
     const delta = typeof written === "string" ? { content: written } : objectOf(written);
     const items = itemsOf(delta["content"] ?? choice["text"]);
     if (takes("text", items.length > 0, choice, report)) {
@@ -101,6 +102,8 @@ function deltaOf(choices: readonly JsonObject[], report: ProviderReport): JsonOb
       texts.push(...items.filter(isText).map(({ text }) => textOf(text) ?? ""));
     }
     const hasCalls = isFilled(delta["tool_calls"]) || isFilled(delta["function_call"]);
+    if (pieces !== null && items.length > 0) report.inDeltas.add("text");
+    if (pieces !== null && hasCalls) report.inDeltas.add("call");
     if (takes("call", hasCalls, choice, report)) calls.push(...callsIn(delta, report));
     noteOpaque(delta, report);
     if (textOf(delta["refusal"]) !== undefined) report.withheld = true;
@@ -108,6 +111,17 @@ function deltaOf(choices: readonly JsonObject[], report: ProviderReport): JsonOb
   return {
     ...(texts.length > 0 ? { content: texts.join("") } : {}),
     ...(calls.length > 0 ? { tool_calls: calls } : {}),
+  };
+}
+
+/** What a message holds that no delta has brought: MiniMax ends a stream with the whole of it. */
+function unread(message: Json | undefined, report: ProviderReport): Json {
+  if (report.inDeltas.size === 0 || !isObject(message)) return message ?? null;
+  const { refusal = null, content = null, tool_calls = null, function_call = null } = message;
+  return {
+    refusal,
+    ...(report.inDeltas.has("text") ? {} : { content }),
+    ...(report.inDeltas.has("call") ? {} : { tool_calls, function_call }),
   };
 }
 

@@ -1,0 +1,112 @@
+import { refusesToolChoice, refusesTools } from "./model-error.ts";
+import { RetryableError } from "../engine/step-errors.ts";
+import type { ModelAccess } from "./model-access.ts";
+import type { RemoteRequest } from "./limits-left.ts";
+import type { Message, ModelAnswer, ToolSpec } from "../engine/ports.ts";
+
+/** Models of one key owner whose servers refuse what the engine asks for. The names come from definitions, so their number is bounded. */
+const MAX_REMEMBERED = 100;
+
+/**
+ * Requests the call of one tool. The engine forces it, and has made the tool or its choice a part of the step, so a server that refuses
+ * the choice is asked without it, and one that refuses tools gets the tool's schema as text: models then answer with JSON, which all
+ * steps that force a tool read. When that fails too, the first refusal is reported.
+ * @param once makes one request
+ */
+export async function requestForced(
+  { withoutToolChoice, withoutTools }: ModelAccess,
+  label: string,
+  request: RemoteRequest,
+  once: (request: RemoteRequest) => Promise<ModelAnswer>,
+): Promise<ModelAnswer> {
+  const { effectKey } = request;
+  // Another body needs another key.
+  const unforced = { ...request, toolChoice: "auto" as const, effectKey: `${effectKey}.auto` };
+  const asText = { ...withoutToolsOf(unforced), effectKey: `${effectKey}.text` };
+  if (withoutTools.has(label)) return once({ ...asText, effectKey });
+  if (withoutToolChoice.has(label)) return once({ ...unforced, effectKey });
+  const used = new UsageSum(request);
+  let refusal: unknown;
+  try {
+    return await once(used.counted(request));
+  } catch (error) {
+    if (!refusesToolChoice(error) && !refusesTools(error)) throw error;
+    refusal = error;
+  }
+  try {
+    const answer = await once(used.counted(unforced));
+    remember(withoutToolChoice, label);
+    return used.sumOf(answer);
+  } catch (error) {
+    if (request.signal.aborted) throw error;
+    if (!refusesTools(error)) throw error instanceof RetryableError ? error : refusal;
+  }
+  try {
+    const answer = await once(used.counted(asText));
+    remember(withoutTools, label);
+    return used.sumOf(answer);
+  } catch (error) {
+    throw request.signal.aborted || error instanceof RetryableError ? error : refusal;
+  }
+}
+
+function remember(models: Set<string>, label: string): void {
+  if (models.size < MAX_REMEMBERED) models.add(label);
+}
+
+/** The same request without tools. Providers take one system message, at the beginning. */
+function withoutToolsOf(request: RemoteRequest): RemoteRequest {
+  const [first, ...others] = request.messages;
+  const told = request.tools.map(instead).join("\n");
+  const messages: Message[] =
+    first?.role === "system"
+      ? [{ ...first, content: `${first.content}\n\n${told}` }, ...others]
+      : [{ role: "system", content: told }, ...request.messages];
+  return { ...request, messages, tools: [] };
+}
+
+function instead({ name, description, parameters }: ToolSpec): string {
+  return (
+    `There is no way to call tools here. In place of a call of ${name} (${description}) answer with its arguments alone, as one JSON ` +
+    `object that fits this JSON Schema: ${JSON.stringify(parameters)}`
+  );
+}
+
+type CallUsage = ModelAnswer["usage"];
+
+/** The usage of several requests that are one call of a step. */
+class UsageSum {
+  readonly #onUsage: RemoteRequest["onUsage"];
+  /** What the requests before the current one have used; null: nothing. */
+  #before: CallUsage | null = null;
+  #last: CallUsage | null = null;
+
+  constructor({ onUsage }: RemoteRequest) {
+    this.#onUsage = onUsage;
+  }
+
+  /** The request, whose usage is reported together with that of the requests before it. */
+  counted(request: RemoteRequest): RemoteRequest {
+    this.#before = this.#last;
+    const onUsage = (usage: CallUsage | null): void => {
+      this.#last = usage === null ? this.#before : sum(usage, this.#before);
+      this.#onUsage?.(this.#last);
+    };
+    return { ...request, onUsage };
+  }
+
+  sumOf(answer: ModelAnswer): ModelAnswer {
+    return { ...answer, usage: sum(answer.usage, this.#before) };
+  }
+}
+
+function sum(usage: CallUsage, more: CallUsage | null): CallUsage {
+  if (more === null) return usage;
+  return {
+    ...usage,
+    input_tokens: usage.input_tokens + more.input_tokens,
+    output_tokens: usage.output_tokens + more.output_tokens,
+    cost_micro_usd: usage.cost_micro_usd + more.cost_micro_usd,
+    ...(more.estimated ? { estimated: true } : {}),
+  };
+}
