@@ -61,14 +61,15 @@ async function toRun(
     delay_ms: 0,
   };
   const { agent, session_id, attachments, metadata, correlation_id, on_busy } = body;
+  // A default that is written out is asked for like one that is left out: undefined is in no fingerprint.
   const asked = {
-    agent,
-    session_id,
+    agent: agent ?? undefined,
+    session_id: session_id || undefined,
     message,
     images,
-    metadata,
-    correlation_id,
-    on_busy,
+    metadata: Object.keys(metadata ?? {}).length > 0 ? metadata : undefined,
+    correlation_id: correlation_id ?? undefined,
+    on_busy: on_busy === "enqueue" ? undefined : (on_busy ?? undefined),
     ...(files.length > 0 && { attachments }),
   };
   const input: RunInput = {

@@ -2,12 +2,13 @@ import type { Context } from "hono";
 import { AppError } from "../../shared/errors.ts";
 import type { ApiEnv } from "./api.ts";
 import { byteRangeOf } from "./byte-range.ts";
+import { outcomeOf } from "./preconditions.ts";
 
 /** How a file is offered: `name` is the name of a download. */
 type Offered = { name: string; contentType: string };
 
 /**
- * The bytes of an object, or the range of them that the request names, as they arrive. They are offered as a download: a model, a
+ * The bytes of an object, or the range of them that the request names, as they arrive; none where the request's conditions say so. They are offered as a download: a model, a
  * tool or a client wrote them, and no browser may take them for a page of this origin.
  * @throws AppError `not_found` when there is no such object
  */
@@ -21,7 +22,14 @@ export async function fileResponse(
   if (facts === null) throw noFile();
   const { size, etag } = facts;
   const { name, contentType } = offerOf(facts);
-  const range = byteRangeOf(c.req.header("range"), size);
+  const outcome = outcomeOf(
+    {
+      ifMatch: c.req.header("if-match"),
+      ifNoneMatch: c.req.header("if-none-match"),
+      ifRange: c.req.header("if-range"),
+    },
+    etag,
+  );
   const headers = {
     "accept-ranges": "bytes",
     "content-type": contentType,
@@ -31,6 +39,9 @@ export async function fileResponse(
     "cache-control": "private, no-cache",
     etag,
   };
+  if (outcome === "other") return new Response(null, { status: 412, headers });
+  if (outcome === "unchanged") return new Response(null, { status: 304, headers });
+  const range = outcome === "whole" ? null : byteRangeOf(c.req.header("range"), size);
   if (range === "unsatisfiable") {
     return new Response(null, { status: 416, headers: { ...headers, "content-range": `bytes */${size}` } });
   }
@@ -65,5 +76,7 @@ export function noFile(): AppError {
 /** The responses of a route that returns a file, for its documentation. */
 export const fileResponses = {
   206: { description: "The bytes that `Range` selects" },
+  304: { description: "The client has this file already: `If-None-Match` names its `ETag`" },
+  412: { description: "`If-Match` names another file than there is" },
   416: { description: "The range begins after the end; `Content-Range` has the size" },
 };

@@ -138,6 +138,10 @@ export async function findRun(sql: Sql, principal: Principal, runId: string): Pr
   return row;
 }
 
-export function noRun(): AppError {
-  return new AppError("not_found", "There is no such run.");
+/** @param named the run, where a request names several */
+export function noRun(named?: string): AppError {
+  return new AppError(
+    "not_found",
+    named === undefined ? "There is no such run." : `There is no run ${named}.`,
+  );
 }

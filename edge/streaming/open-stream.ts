@@ -8,7 +8,7 @@ import { readRunsToWatch } from "../../shared/store/runs/read-runs.ts";
 import type { RunToWatch } from "../../shared/store/runs/read-runs.ts";
 import { findValidKeys } from "../../shared/store/tenants/api-keys.ts";
 import type { ApiEnv } from "../http/api.ts";
-import { bearerKey, principalOf, requireScope } from "../http/middleware/principal.ts";
+import { bearerKey, principalOf, requireScope, tenantFilterOf } from "../http/middleware/principal.ts";
 import { toAppError } from "../http/problem.ts";
 import { findSession, noSession } from "../chat/session-view.ts";
 import { noRun } from "../runs/run-view.ts";
@@ -33,23 +33,24 @@ export type WatchedRun = { row: RunToWatch; grant: Grant };
 /**
  * Returns the runs if this caller may see the events of all of them. The caller presents an API key in the header, or
  * in the query an API key or stream tokens, one for each run in any order, because a browser's EventSource cannot set
- * headers.
+ * headers. Runs of another tenant than `named` do not exist.
  * @throws AppError `unauthorized`, `forbidden` or `not_found`
  */
 export async function authorizedRuns(
   c: Context<ApiEnv>,
   runs: readonly RunId[],
   tokens: readonly string[],
+  named?: TenantId,
 ): Promise<WatchedRun[]> {
   const [first] = tokens;
   if (first === undefined || hasKeyInHeader(c) || first.startsWith("sk-syn-")) {
     const principal = await viewerPrincipal(c, tokens);
     const grant = { keyId: principal.key_id, untilMs: null };
-    const rows = await readAll(c, principal.tenant, runs);
+    const rows = await readAll(c, tenantFilterOf(principal, named), runs);
     return rows.map((row) => ({ row, grant }));
   }
   const claims = await validClaims(c, tokens);
-  const rows = await readAll(c, null, runs);
+  const rows = await readAll(c, named ?? null, runs);
   return rows.map((row) => ({ row, grant: grantOf(row, claims) }));
 }
 
@@ -86,7 +87,7 @@ async function readAll(
   const rows = await readRunsToWatch(c.get("services").sql, tenant, runs);
   return runs.map((run) => {
     const row = rows.find(({ run_id }) => run_id === run);
-    if (!row) throw noRun();
+    if (!row) throw noRun(run);
     return row;
   });
 }
@@ -127,7 +128,7 @@ async function validClaims(c: Context<ApiEnv>, tokens: readonly string[]): Promi
 /** @throws AppError `not_found` without a token for this run, `unauthorized` for one that has expired */
 function grantOf(row: RunToWatch, claims: readonly TokenClaim[]): Grant {
   const claim = claims.findLast(({ opens }) => opens === row.run_id);
-  if (!claim) throw noRun();
+  if (!claim) throw noRun(row.run_id);
   return unexpired(claim, row.ended_at_ms);
 }
 
@@ -184,7 +185,8 @@ export function lastEventIdOf(
   query: z.infer<typeof StreamQuery>,
 ): string | undefined {
   const inQuery = POSITION_NAMES.map((name) => [query[name] ?? []].flat().at(-1));
-  return headers["last-event-id"] ?? inQuery.find((id) => id !== undefined);
+  // Some clients send an empty header, or an empty parameter, beside the position.
+  return [headers["last-event-id"], ...inQuery].find((id) => id !== undefined && id !== "");
 }
 
 /**

@@ -37,13 +37,13 @@ export const Tenant = z.object({
   runs_per_minute: limit,
   weight: z.number().int().min(1).max(1000),
   /** The most bytes of one upload, and of one file that a tool writes. */
-  max_artifact_bytes: z.coerce
+  max_artifact_bytes: z
     .number()
     .int()
     .min(0)
     .max(5 * 1024 ** 3),
   /** The most bytes of all its uploads, and of the files of its runs, together; 1 PiB (1,125,899,906,842,624): no limit. */
-  max_total_artifact_bytes: z.coerce.number().int().min(0).max(NO_BYTES_LIMIT),
+  max_total_artifact_bytes: z.number().int().min(0).max(NO_BYTES_LIMIT),
   /** How many bytes these have now. */
   artifact_bytes: z.number().int(),
   /** The most streams that are open at once; a stream of n runs counts n times. */

@@ -48,10 +48,9 @@ export function requireScope(principal: Principal, scope: Scope): void {
 
 /** The key of the Authorization header. @throws AppError `unauthorized` */
 export function bearerKey(c: Context<ApiEnv>): string {
-  const [scheme, key, ...more] = (c.req.header("authorization") ?? "").split(" ");
-  if (scheme?.toLowerCase() !== "bearer" || key === undefined || more.length > 0) {
+  const key = /^bearer +([^ ]+)$/i.exec(c.req.header("authorization") ?? "")?.[1];
+  if (key === undefined)
     throw new AppError("unauthorized", "Send an API key: Authorization: Bearer sk-syn-…");
-  }
   return key;
 }
 
@@ -90,8 +89,13 @@ async function cachedPrincipal(services: Services, key: string, address: string)
     });
   }
   const principal = await lookUp(services, key);
-  if (!principal) throw new AppError("unauthorized", "This API key is unknown, expired or revoked.");
-  return principal;
+  if (principal) return principal;
+  throw new AppError(
+    "unauthorized",
+    key.startsWith("syn-st.")
+      ? "This is a stream token, and no API key: it opens the streams of its run or session, as ?token= in their URL."
+      : "This API key is unknown, expired or revoked.",
+  );
 }
 
 /** Looks a key up in Postgres and caches its principal, or drops the key from the cache when it is no longer valid. */

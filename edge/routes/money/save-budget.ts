@@ -12,6 +12,7 @@ import type { Api } from "../../http/api.ts";
 import { audited } from "../../http/middleware/audited.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
+import { requireTenant } from "../../http/require-tenant.ts";
 import { wakeBudgetWaits } from "../../operations/wake-budget-waits.ts";
 
 const routeAt = (prefix: string) =>
@@ -32,7 +33,7 @@ const routeAt = (prefix: string) =>
         content: { "application/json": { schema: BudgetRequest.meta({ id: "BudgetRequest" }) } },
       },
     },
-    responses: { 200: json(Budget.meta({ id: "Budget" }), "Saved"), ...problems(400, 404, 413, 415) },
+    responses: { 200: json(Budget.meta({ id: "Budget" }), "Saved"), ...problems(400, 404, 409, 413, 415) },
   });
 
 export const saveBudget = (prefix: string) => (api: Api) => {
@@ -49,6 +50,7 @@ export const saveBudget = (prefix: string) => (api: Api) => {
         fields: [{ path: "downgrade_model", message: wrong }],
       });
     }
+    await requireTenant(services, tenant);
     const budget = await save(sql, tenant, id, request);
     if (budget === null) {
       const message = `would be one more than the ${MAX_BUDGETS} budgets that a tenant may have`;

@@ -23,7 +23,7 @@ const route = createRoute({
   summary: "Open a large value or a file of a run",
   description:
     "The value behind a reference, as JSON, or a file that a tool has written: the `url` of a reference is this path. A file is " +
-    "also opened by its own name, as the run wrote it last. `Range` selects one range of the bytes.",
+    "also opened by its own name, as the run wrote it last. `Range` selects one range of the bytes; `If-Range`, `If-None-Match` and `If-Match` are compared with the `ETag`.",
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: {

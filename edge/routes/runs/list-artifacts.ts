@@ -35,7 +35,7 @@ const route = createRoute({
     params: z.object({ run_id: z.string() }),
     query: z.object({
       limit: z.coerce.number().int().min(1).max(200).default(50),
-      cursor: ArtifactName.optional(),
+      cursor: z.union([ArtifactName, z.literal("")]).optional(),
     }),
   },
   responses: { 200: json(Artifacts, "The values"), ...problems(404) },
@@ -47,7 +47,8 @@ export function listArtifacts(api: Api): void {
     const { limit, cursor } = c.req.valid("query");
     const run = await findRun(sql, c.get("principal"), c.req.valid("param").run_id);
     const prefix = artifactPrefix(run.tenant_id, run.run_id);
-    const after = cursor === undefined ? undefined : artifactKey(run.tenant_id, run.run_id, cursor);
+    const after =
+      cursor === undefined || cursor === "" ? undefined : artifactKey(run.tenant_id, run.run_id, cursor);
     const { objects, next } = await artifacts.list(prefix, after, limit);
     const keys = objects.map(({ key }) => key);
     const files = keys.some(isFileKey) ? await readArtifacts(sql, run.run_id, keys.filter(isFileKey)) : [];

@@ -34,7 +34,7 @@ const route = createRoute({
   description:
     `With \`runs\` (ids separated by commas): server-sent events of up to ${MAX_RUNS} runs, until all have ended. An ` +
     "event's id holds the positions in all of them, in the order of `runs`, so reconnect with the same `runs`. When all " +
-    "runs have ended and no event follows `Last-Event-ID`, the answer is 204. Authorise with an API key, or with the " +
+    "runs have ended and no event follows `Last-Event-ID`, the answer is 204. With `tenant_id` the runs of other tenants do not exist. Authorise with an API key, or with the " +
     "stream tokens of all these runs: `?token=` takes several, separated by commas. Each run takes a seat; beyond a " +
     "tenant's or key's share of the seats the answer is 429. One such stream is the way round the six connections that " +
     "a browser opens to a host over HTTP/1.1.\n\n" +
@@ -61,18 +61,17 @@ export function streamRuns(api: Api): void {
       const lastId = lastEventIdOf(c.req.valid("header"), query);
       return runs === undefined
         ? streamTenant(c, query.token, tenant_id, lastId)
-        : streamNamed(c, query.token, parseRunIds(runs), lastId);
+        : streamNamed(c, { tokens: query.token, ids: parseRunIds(runs), tenant: tenant_id }, lastId);
     }),
   );
 }
 
 async function streamNamed(
   c: Context<ApiEnv>,
-  tokens: readonly string[],
-  ids: readonly RunId[],
+  { tokens, ids, tenant }: { tokens: readonly string[]; ids: readonly RunId[]; tenant: TenantId | undefined },
   lastId: string | undefined,
 ): Promise<Response> {
-  const watched = await authorizedRuns(c, ids, tokens);
+  const watched = await authorizedRuns(c, ids, tokens, tenant);
   const positions = readPositions(ids, lastId);
   if (!positions)
     throw new AppError(
@@ -115,12 +114,12 @@ async function streamTenant(
 }
 
 function parseRunIds(list: string): RunId[] {
-  const ids = [...new Set(list.split(","))];
+  const ids = [...new Set(list.split(",").map((id) => id.trim()))];
   if (ids.includes("")) throw invalidRuns("must be run ids separated by commas, without an empty one");
   if (ids.length > MAX_RUNS) throw invalidRuns(`may hold at most ${MAX_RUNS} run ids`);
   return ids.map((id) => {
     const run = RunId.safeParse(id);
-    if (!run.success) throw noRun();
+    if (!run.success) throw noRun(id.slice(0, 100));
     return run.data;
   });
 }

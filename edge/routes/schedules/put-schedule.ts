@@ -5,11 +5,11 @@ import { MAX_PER_TENANT } from "../../../shared/contracts/schedule.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { readOrchestration } from "../../../shared/store/definitions/orchestrations.ts";
 import { readNow, saveSchedule } from "../../../shared/store/schedules/schedule-rows.ts";
-import { ensureTenant } from "../../../shared/store/tenants/tenant-rows.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
+import { requireTenant } from "../../http/require-tenant.ts";
 import { templateOf } from "../../schedules/run-template.ts";
 import {
   ScheduleRequest,
@@ -51,7 +51,7 @@ export function putSchedule(api: Api): void {
     if ((await readOrchestration(sql, tenant_id, orchestration_id)) === null) {
       throw new AppError("not_found", `There is no orchestration ${orchestration_id}.`);
     }
-    await ensureTenant(sql, tenant_id, config.RATE_LIMIT_PER_TENANT_RPS);
+    await requireTenant(services, tenant_id);
     const schedule = { ...timing, orchestration_id, overlap, catch_up, paused, request };
     const saved = await saveSchedule(sql, schedule, paused ? null : next);
     if (!saved) throw new AppError("conflict", `A tenant may have ${MAX_PER_TENANT} schedules: delete one.`);

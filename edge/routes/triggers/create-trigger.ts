@@ -6,6 +6,7 @@ import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
+import { requireTenant } from "../../http/require-tenant.ts";
 import { tenantOfQuery } from "../../schedules/schedule-view.ts";
 import {
   TriggerCreated,
@@ -38,6 +39,7 @@ export function createTrigger(api: Api): void {
     const secret = body.secret ?? newSecret();
     const name = { trigger_id: newTriggerId(), tenant_id };
     const trigger = await triggerOf(services, name, { ...body, secret }, null);
+    await requireTenant(services, tenant_id);
     const saved = await insertTrigger(services.sql, trigger);
     if (!saved) throw new AppError("conflict", `A tenant may have ${MAX_PER_TENANT} triggers: delete one.`);
     return c.json({ ...viewOfTrigger(saved), secret }, 201);

@@ -6,6 +6,7 @@ import { readUploadRoom } from "../../../shared/store/files/uploads.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
+import { requireTenant } from "../../http/require-tenant.ts";
 import { fileNameOf, lengthOf, mediaTypeOf } from "../../uploads/file-of-request.ts";
 import { refuseWithoutRoom, storeUpload } from "../../uploads/store-upload.ts";
 import { UploadView, uploadView } from "../../uploads/upload-view.ts";
@@ -45,6 +46,7 @@ export function createUpload(api: Api): void {
     const header = (of: string) => c.req.header(of);
     const name = fileNameOf(named, header("content-disposition"));
     const content_type = mediaTypeOf(header);
+    await requireTenant(services, tenant);
     const room = await readUploadRoom(services.sql, tenant);
     const bytes = lengthOf(header, room.maxBytes);
     refuseWithoutRoom(room, bytes);

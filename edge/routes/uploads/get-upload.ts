@@ -15,7 +15,8 @@ const route = createRoute({
   operationId: "getUpload",
   tags: ["Files"],
   summary: "Open an upload",
-  description: "The bytes of the file. `Range` selects one range of them.",
+  description:
+    "The bytes of the file. `Range` selects one range of them; `If-Range`, `If-None-Match` and `If-Match` are compared with the `ETag`.",
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: {

@@ -13,6 +13,7 @@ import { audited } from "../../http/middleware/audited.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { outboundUrl } from "../../http/outbound-url.ts";
 import { needs } from "../../http/middleware/principal.ts";
+import { requireTenant } from "../../http/require-tenant.ts";
 import { EndpointParams, endpointTenantOf, sealForEndpoint } from "../../webhooks/endpoint-request.ts";
 import { EndpointWithSecret, endpointOf } from "../../webhooks/endpoint-view.ts";
 
@@ -46,12 +47,15 @@ export function putEndpoint(api: Api): void {
     const { id } = c.req.valid("param");
     const { url, secret, enabled = null, ...rest } = c.req.valid("json");
     const tenant = endpointTenantOf(c, c.req.valid("query").tenant_id);
-    const { sql, config } = c.get("services");
+    const services = c.get("services");
+    const { sql, config } = services;
     const made = newWebhookSecret();
     const sealed = await sealForEndpoint(secret ?? made, tenant, id, config);
+    const target = outboundUrl(url, "url", config);
+    await requireTenant(services, tenant);
     const saved = await saveEndpoint(sql, tenant, id, {
       ...rest,
-      url: outboundUrl(url, "url", config),
+      url: target,
       enabled,
       secret: secret === undefined ? null : sealed,
       new_secret: sealed,

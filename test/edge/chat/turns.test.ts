@@ -185,6 +185,24 @@ describe("a chat turn", () => {
     expect(await failsWith(other)).toEqual([409, "idempotency_conflict"]);
   });
 
+  // Fails when the fingerprint is of the request's spelling, and not of the turn that it asks for.
+  test("with an Idempotency-Key is the same request with null, or a default written out, for an absent field", async () => {
+    const headers = { "idempotency-key": "chat-spelling" };
+    const first = await say({ message: "same" }, { headers });
+    const nothing = { session_id: null, priority: null, images: null, attachments: [], correlation_id: null };
+    for (const spelling of [
+      nothing,
+      { metadata: {}, on_busy: "enqueue" },
+      { metadata: null, on_busy: null, webhook_url: null, session_id: "" },
+    ]) {
+      expect(await say({ message: "same", ...spelling }, { headers })).toEqual(first);
+    }
+    for (const other of [{ on_busy: "interrupt" }, { metadata: { a: 1 } }, { correlation_id: "c" }]) {
+      const refused = await post({ agent: "helper", message: "same", ...other }, { headers });
+      expect([other, await failsWith(refused)]).toEqual([other, [409, "idempotency_conflict"]]);
+    }
+  });
+
   test("counts as queued, and passes the limits of all runs", async () => {
     await app.call("POST", "/scale/tenants", { body: { tenant_id: "small", name: "S", max_queued_runs: 2 } });
     const key = await app.stores.key("small");

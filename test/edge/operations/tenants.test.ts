@@ -7,10 +7,11 @@ import { deleteOfTenants } from "../../../shared/store/tenants/delete-tenants.ts
 import { readUsage } from "../../../shared/store/tenants/usage.ts";
 import { bodyOf, RUN, runPath, startApp, startRun, type TestApp } from "../app.ts";
 import { FakeWorker, failRun } from "../fake-workers.ts";
+import { MASTER_KEY } from "../test-stores.ts";
 
 let app: TestApp;
 beforeAll(async () => {
-  app = await startApp();
+  app = await startApp({ MASTER_KEY });
 });
 afterAll(() => app.stop());
 
@@ -68,6 +69,26 @@ test("a tenant's key reads its own tenant and no other, and changes none", async
   expect((await app.call("PATCH", `${T}/nowhere`, { body: { weight: 9 } })).status).toBe(404);
   expect((await app.call("DELETE", `${T}/nowhere`)).status).toBe(404);
 });
+
+// Fails when null, an empty text or a list becomes the number 0: then the tenant may store nothing.
+test.each([null, "", "5", true, [7]])(
+  "a limit of bytes that is %j is refused, and the one before stays",
+  async (bytes) => {
+    await save({ tenant_id: "bytes", max_artifact_bytes: 500, max_total_artifact_bytes: 600 });
+    for (const name of ["max_artifact_bytes", "max_total_artifact_bytes"]) {
+      for (const [method, path] of [
+        ["PATCH", `${T}/bytes`],
+        ["POST", T],
+      ] as const) {
+        const body = { [name]: bytes, ...(method === "POST" && { tenant_id: "bytes" }) };
+        const answer = await app.call(method, path, { body });
+        const errors = [{ path: name, message: "must be a number" }];
+        expect([answer.status, (await bodyOf(answer)).errors]).toEqual([422, errors]);
+      }
+    }
+    expect(await read("bytes")).toMatchObject({ max_artifact_bytes: 500, max_total_artifact_bytes: 600 });
+  },
+);
 
 const CALL = { provider: "openai", input_tokens: 10, output_tokens: 5, cost_micro_usd: 1_500 };
 
@@ -230,6 +251,21 @@ describe("a tenant that is deleted", () => {
         path,
         409,
       ]);
+    }
+    const url = "https://hooks.example.com/";
+    for (const [method, path, body] of [
+      [
+        "PUT",
+        "/api/v2/schedules/s",
+        { tenant_id: "gone", orchestration_id: "orch_smoke", cron: "0 0 * * *" },
+      ],
+      ["POST", "/api/v2/triggers", { tenant_id: "gone", orchestration_id: "orch_smoke" }],
+      ["PUT", "/scale/budgets/b", { tenant_id: "gone", scope: "tenant", limit_usd: 1 }],
+      ["PUT", "/api/v2/webhook-endpoints/h?tenant_id=gone", { url }],
+      ["POST", "/api/v2/uploads?tenant_id=gone", "text"],
+    ] as const) {
+      const later = await app.call(method, path, { body, headers: { "content-length": "4" } });
+      expect([path, later.status, (await bodyOf(later)).code]).toEqual([path, 409, "tenant_deleted"]);
     }
 
     // Half of it is deleted when a process dies; another one goes on.
