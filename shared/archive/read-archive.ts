@@ -5,7 +5,7 @@ import type { StoredPage } from "../contracts/journal-entry.ts";
 import type { EntryLines } from "../events/lines.ts";
 import { REFERS_TO_EVENTS } from "../journal/records.ts";
 import { LENGTH_BYTES, PartHeader, rowsOf } from "./segment.ts";
-import type { ArchivedEntry } from "./segment.ts";
+import type { ArchivedEntry } from "./archived-entry.ts";
 
 /** Where the journal of a run is: a part of a segment. */
 export const ArchivePlace = z.object({

@@ -1,25 +1,15 @@
 import { z } from "zod";
 import { digestOfBytes, utf8 } from "../bytes.ts";
-import { EntryKind } from "../contracts/journal-entry.ts";
 import { RunId } from "../contracts/ids.ts";
+import { ArchivedEntry } from "./archived-entry.ts";
+import { JoinedDeltas, joinDeltas, splitDeltas } from "./joined-deltas.ts";
 
 // The journal of a run in a segment (docs/protocol.md 7.14): the length of the header (4 bytes), the header as JSON, then the
-// blocks. A block is a gzip of rows, one JSON a line, in order. The header says which block holds an event number, so that a
+// blocks. A block is a gzip of lines of JSON: rows in order, text deltas joined. The header says which block holds an event number, so that a
 // reader that begins at a `Last-Event-ID` reads the header and one block.
 
-/** A row of the journal as a segment keeps it: all its columns. `at_us`: microseconds since 1970. */
-export const ArchivedEntry = z.object({
-  seq: z.number().int(),
-  events_n: z.number().int().positive(),
-  attempt: z.number().int(),
-  kind: EntryKind,
-  step_path: z.string().nullable(),
-  visit: z.number().int().nullable(),
-  output: z.string().nullable(),
-  events: z.string(),
-  at_us: z.number().int(),
-});
-export type ArchivedEntry = z.infer<typeof ArchivedEntry>;
+/** A line of a block: a row of the journal, or rows of a model's text. */
+const BlockLine = z.union([JoinedDeltas, ArchivedEntry]);
 
 /** `bytes`: of the compressed block. `sha256` is that of the compressed block, in hex. */
 const Block = z.object({ last_seq: z.number().int(), bytes: z.number().int(), sha256: z.string() });
@@ -36,8 +26,10 @@ export type PartHeader = z.infer<typeof PartHeader>;
 /** The bytes before the header. */
 export const LENGTH_BYTES = 4;
 
-/** The text of a block before compression, except that an entry is never divided: two pages of a viewer. */
+/** The rows of a block have this much text, except that an entry is never divided: two pages of a viewer. */
 const BLOCK_CHARS = 128 * 1024;
+/** About what a row has besides its events and its output. */
+const ROW_CHARS = 128;
 
 /** Collects the rows of one run, in the order of their numbers, and holds them compressed. */
 export class PartBuilder {
@@ -45,13 +37,16 @@ export class PartBuilder {
   readonly #blocks: Block[] = [];
   readonly #bytes: Uint8Array[] = [];
   readonly #rewinds: PartHeader["rewinds"] = [];
-  #lines: string[] = [];
+  readonly #joins: boolean;
+  #rows: ArchivedEntry[] = [];
   #chars = 0;
   #seq = 0;
   #isTiled = true;
 
-  constructor(run: RunId) {
+  /** @param joins whether text deltas are joined: all edges and workers can read such lines */
+  constructor(run: RunId, { joins }: { joins: boolean }) {
     this.#run = run;
+    this.#joins = joins;
   }
 
   async add(entry: ArchivedEntry): Promise<void> {
@@ -59,9 +54,8 @@ export class PartBuilder {
     if (entry.seq - entry.events_n !== this.#seq) this.#isTiled = false;
     this.#seq = entry.seq;
     if (entry.kind === "rewind") this.#rewinds.push({ seq: entry.seq, output: entry.output ?? "" });
-    const line = JSON.stringify(entry);
-    this.#lines.push(line);
-    this.#chars += line.length;
+    this.#rows.push(entry);
+    this.#chars += entry.events.length + (entry.output?.length ?? 0) + ROW_CHARS;
     if (this.#chars >= BLOCK_CHARS) await this.#closeBlock();
   }
 
@@ -71,7 +65,7 @@ export class PartBuilder {
    */
   async finish(eventSeq: number): Promise<Uint8Array[] | null> {
     if (!this.#isTiled || this.#seq !== eventSeq || eventSeq === 0) return null;
-    if (this.#lines.length > 0) await this.#closeBlock();
+    if (this.#rows.length > 0) await this.#closeBlock();
     const header: PartHeader = { run_id: this.#run, blocks: this.#blocks, rewinds: this.#rewinds };
     const text = utf8(JSON.stringify(header));
     const length = new Uint8Array(LENGTH_BYTES);
@@ -80,14 +74,15 @@ export class PartBuilder {
   }
 
   async #closeBlock(): Promise<void> {
-    const compressed = await gzip(utf8(this.#lines.join("\n")));
+    const lines = this.#joins ? joinDeltas(this.#rows) : this.#rows;
+    const compressed = await gzip(utf8(lines.map((line) => JSON.stringify(line)).join("\n")));
     this.#bytes.push(compressed);
     this.#blocks.push({
       last_seq: this.#seq,
       bytes: compressed.length,
       sha256: await digestOfBytes("SHA-256", compressed),
     });
-    this.#lines = [];
+    this.#rows = [];
     this.#chars = 0;
   }
 }
@@ -97,7 +92,7 @@ export async function rowsOf(block: Block, compressed: Uint8Array<ArrayBuffer>):
   if ((await digestOfBytes("SHA-256", compressed)) !== block.sha256)
     throw new Error("a block of an archived journal does not have its SHA-256");
   const text = new TextDecoder().decode(await gunzip(compressed));
-  return text.split("\n").map((line) => ArchivedEntry.parse(JSON.parse(line)));
+  return splitDeltas(text.split("\n").map((line) => BlockLine.parse(JSON.parse(line))));
 }
 
 function gzip(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {

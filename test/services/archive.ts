@@ -9,7 +9,7 @@ import { noRepairs } from "../../worker-node/reconciler/reconciler-deps.ts";
 
 /** Lets a run have ended this many hours ago, in a database that archives journals already. */
 export async function ageEnd(sql: Sql, run: RunId, hours = 48): Promise<void> {
-  await sql`update archive_progress set begins_at = now()`;
+  await sql`update archive_progress set begins_at = now(), joins_at = now()`;
   await sql`update runs set ended_at = now() - ${hours} * interval '1 hour' where run_id = ${run}`;
 }
 

@@ -72,8 +72,8 @@ export class JournalArchive {
   }
 
   /** Reads the journals, a page at a time, and holds them compressed. `torn`: runs whose rows are not all of their entries. */
-  async #build({ runs }: JournalBatch) {
-    const builders = new Map(runs.map(({ run_id }) => [run_id, new PartBuilder(run_id)]));
+  async #build({ runs, joins }: JournalBatch) {
+    const builders = new Map(runs.map(({ run_id }) => [run_id, new PartBuilder(run_id, { joins })]));
     const ids = runs.map(({ run_id }) => run_id);
     for (let after = { run_id: "", seq: 0 }; ;) {
       const rows = await this.#deps.store.readJournals(ids, after);

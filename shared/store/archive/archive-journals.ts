@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { ArchivedEntry } from "../../archive/segment.ts";
+import { ArchivedEntry } from "../../archive/archived-entry.ts";
 import { ArchivePlace } from "../../archive/read-archive.ts";
 import { RunId } from "../../contracts/ids.ts";
 import { pgArray } from "../sql.ts";

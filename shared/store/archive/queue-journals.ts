@@ -34,10 +34,15 @@ export async function queueEndedRuns(sql: Sql): Promise<boolean> {
   return row?.found === QUEUED_RUNS;
 }
 
-/** Runs of one tenant whose journals this caller archives now, and the segment that it may store for them. */
+/**
+ * Runs of one tenant whose journals this caller archives now, and the segment that it may store for them. `joins`: text deltas are
+ * joined in it (docs/protocol.md 7.15).
+ */
 export const JournalBatch = z.object({
   tenant_id: TenantId,
   segment_id: z.string(),
+  // An edge of a version before it does not send it.
+  joins: z.boolean().default(false),
   runs: z.array(z.object({ run_id: RunId, event_seq: z.number().int() })),
 });
 export type JournalBatch = z.infer<typeof JournalBatch>;
@@ -90,7 +95,7 @@ export async function claimJournals(sql: Sql, after: string): Promise<JournalBat
       insert into journal_segments (segment_id, tenant_id)
       select ${segment_id}, tenant_id from chosen where exists (select from claimed)
     )
-    select tenant_id, ${segment_id} as segment_id,
+    select tenant_id, ${segment_id} as segment_id, (select joins_at <= now() from archive_progress) as joins,
       (select coalesce(json_agg(json_build_object('run_id', run_id, 'event_seq', event_seq)), '[]') from claimed) as runs
     from chosen`;
   return row ? JournalBatch.parse(row) : null;

@@ -1,5 +1,5 @@
 import type { ArchivePlace } from "../../archive/read-archive.ts";
-import type { ArchivedEntry } from "../../archive/segment.ts";
+import type { ArchivedEntry } from "../../archive/archived-entry.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
