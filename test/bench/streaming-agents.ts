@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { portOf } from "../../worker-node/ops/health-server.ts";
 import { spawnWorker } from "../services/worker-process.ts";
-import { withCpu } from "./cpu.ts";
+import { cpuMs, withCpu } from "./cpu.ts";
 import { makeAgent } from "./definition.ts";
 import type { BenchEdge } from "./edge.ts";
 import { accept, countEnded, enqueue, untilEnded } from "./runs.ts";
@@ -42,7 +42,8 @@ export async function benchStreamingAgents(stores: Stores, edge: BenchEdge): Pro
     for (const run of runs) streams.push(await join(edge, run, seen));
     const closed = streams.map((stream) => once(stream, "close"));
     const ended = await countEnded(sql);
-    const { usedMs } = await withCpu(edge.watched, async () => {
+    const watched = { worker: () => cpuMs(worker.pid), ...edge.watched };
+    const { usedMs } = await withCpu(watched, async () => {
       await enqueue(queue, runs);
       await untilEnded(sql, ended + AGENTS);
       // The last frames are on their way.
@@ -56,8 +57,8 @@ export async function benchStreamingAgents(stores: Stores, edge: BenchEdge): Pro
       { what: "  events that viewers received", figure: latencies.length, unit: "events" },
       ...[...usedMs].map(([name, ms]) => ({
         what: `  processor time of ${name}`,
-        figure: (ms * 1_000) / latencies.length,
-        unit: "us/event",
+        figure: (ms * 1_000) / (AGENTS * CHUNKS),
+        unit: "us/piece",
       })),
     ];
   } finally {

@@ -97,9 +97,15 @@ export function emptyReport(tools: readonly string[]): ProviderReport {
 export type Format = {
   /**
    * Notes in `report` what the event says. Returns the events that the SDK is to read in its place; none when it holds nothing
-   * for the SDK. `name` is that of the SSE event.
+   * for the SDK. `name` is that of the SSE event. `onText` gets text of the answer in place of the SDK, where its order among the
+   * other parts of the answer means nothing: the way through the SDK costs many times as much.
    */
-  read(event: JsonObject, name: string | undefined, report: ProviderReport): JsonObject[];
+  read(
+    event: JsonObject,
+    name: string | undefined,
+    report: ProviderReport,
+    onText: (text: string) => void,
+  ): JsonObject[];
   /** What the SDK gets after the last event of the stream. */
   end?(report: ProviderReport): JsonObject[];
 };

@@ -10,6 +10,7 @@ import type { KeyProvider } from "../../shared/contracts/provider-key.ts";
 import type { ModelName, Provider } from "../../shared/contracts/model-name.ts";
 import type { BackgroundCall } from "./background-call.ts";
 import type { ModelAccess, ModelEnv } from "./model-access.ts";
+import type { AnswerListeners } from "./read-response.ts";
 import type { Format, ProviderReport } from "./provider-report.ts";
 
 type RemoteProvider = Exclude<Provider, "demo">;
@@ -90,7 +91,7 @@ const formats: { [Name in RemoteProvider]: Format } = {
 /**
  * Opens a model of a provider for one answer.
  * @param report gets what the provider reports in its answer
- * @param onBytes called for everything that arrives from the provider, also for what the SDK ignores, such as a ping
+ * @param listeners are called while the answer arrives
  * @param background null: the answer ends with its connection. Else the model is one of OpenAI's
  * @throws TerminalError `model_not_configured` that names the missing setting
  */
@@ -98,15 +99,15 @@ export function openModel(
   access: ModelAccess,
   { provider, model }: ModelName & { provider: RemoteProvider },
   report: ProviderReport,
-  onBytes: () => void,
+  listeners: AnswerListeners,
   background: BackgroundCall | null,
 ): Promise<LanguageModel> {
-  if (background !== null) return openResponses(access.env, model, report, onBytes, background);
+  if (background !== null) return openResponses(access.env, model, report, listeners, background);
   return openers[provider](access.env, model, async (address, init = {}) => {
     // A redirect is an answer: the prompt and the key, which some providers want in headers of their own, go nowhere else.
     const response = await access.fetch(urlOf(address), { ...init, redirect: "manual" });
     report.left = limitsLeftOf(response.headers, Date.now());
-    return readResponse(response, formats[provider], report, onBytes);
+    return readResponse(response, formats[provider], report, listeners);
   });
 }
 
@@ -115,7 +116,7 @@ async function openResponses(
   env: ModelEnv,
   model: string,
   report: ProviderReport,
-  onBytes: () => void,
+  listeners: AnswerListeners,
   background: BackgroundCall,
 ): Promise<LanguageModel> {
   const apiKey = required(env.OPENAI_API_KEY, "OPENAI_API_KEY", "openai");
@@ -123,7 +124,7 @@ async function openResponses(
   const answered = async (address: Parameters<Fetch>[0], init: RequestInit = {}): Promise<Response> => {
     const response = await background.fetch(urlOf(address), { ...init, redirect: "manual" });
     report.left = limitsLeftOf(response.headers, Date.now());
-    return readResponse(response, openaiResponsesFormat, report, onBytes);
+    return readResponse(response, openaiResponsesFormat, report, listeners);
   };
   return createOpenAI({ apiKey, ...baseUrlOf(env.OPENAI_BASE_URL), fetch: answered }).responses(model);
 }

@@ -7,19 +7,24 @@ import type { Format, ProviderReport } from "./provider-report.ts";
 const AFTER_ERROR_MS = 300;
 
 /**
+ * What is called while a response arrives: `onBytes` for all that arrives, also for what the SDK ignores, such as a ping; `onText`
+ * for text of the answer that the SDK does not get.
+ */
+export type AnswerListeners = { onBytes(): void; onText(text: string): void };
+
+/**
  * A provider's response, changed so that the SDK reads all of it. `report` receives what the provider reports. The SDK gets
  * events of the shape that it expects, and a stream that ends cleanly, also where the connection is cut or an error is
  * reported inside: otherwise it would drop the events before, and report a different error in each case.
  *
  * JSON that is broken reaches the SDK as it is, so that the SDK rejects the answer: a part of it is missing. Words that are no
  * JSON are no part of an answer.
- * @param onBytes called for everything that arrives, also for what the SDK ignores, such as a ping
  */
 export function readResponse(
   response: Response,
   format: Format,
   report: ProviderReport,
-  onBytes: () => void,
+  { onBytes, onText }: AnswerListeners,
 ): Response {
   onBytes();
   if (!response.ok) return response;
@@ -30,6 +35,10 @@ export function readResponse(
   const decoder = new TextDecoder();
   const encoder = new TextEncoder();
   let grace: NodeJS.Timeout | undefined;
+  const takeText = (text: string): void => {
+    noteAnswer(report);
+    onText(text);
+  };
 
   /** What the next bytes of the source hold for the SDK; null: nothing follows. */
   const next = async (): Promise<string | null> => {
@@ -42,7 +51,7 @@ export function readResponse(
       }
       if (value !== undefined) onBytes();
       const events = done ? reader.end() : reader.push(decoder.decode(value, { stream: true }));
-      return events.map((event) => pass(event, format, report)).join("");
+      return events.map((event) => pass(event, format, report, takeText)).join("");
     } catch (error) {
       // Cut, aborted, or too long: whether the answer was complete by then is in `report`.
       if (error instanceof RangeError) {
@@ -78,16 +87,26 @@ const NO_ANSWER = "the response is not an answer of a model: is the provider's b
 /** `[DONE]` in the spellings of servers. It also ends data that has lost the empty lines between events. */
 const DONE = /(?:^|\n)\s*"?(?:\[done\]|done)"?$/i;
 
-function pass(event: StreamEvent, format: Format, report: ProviderReport): string {
+function pass(
+  event: StreamEvent,
+  format: Format,
+  report: ProviderReport,
+  onText: (text: string) => void,
+): string {
   if (report.done) return "";
   const text = event.data.trim();
   const data = text.replace(DONE, "");
-  const passed = data === "" ? "" : passData(data, event.name, format, report);
+  const passed = data === "" ? "" : passData({ data, name: event.name }, format, report, onText);
   if (data !== text) report.done = true;
   return passed;
 }
 
-function passData(data: string, name: string | undefined, format: Format, report: ProviderReport): string {
+function passData(
+  { data, name }: StreamEvent,
+  format: Format,
+  report: ProviderReport,
+  onText: (text: string) => void,
+): string {
   const values = valuesIn(data);
   const objects = values?.filter(isObject) ?? [];
   if (name === "error" && objects.length === 0) {
@@ -100,12 +119,15 @@ function passData(data: string, name: string | undefined, format: Format, report
     if (!report.hasEvents) report.problem = NO_ANSWER;
     return "";
   }
-  const read = objects.flatMap((object) => format.read(object, name, report));
-  if (read.length > 0) {
-    report.hasEvents = true;
-    report.problem = undefined;
-  }
+  const read = objects.flatMap((object) => format.read(object, name, report, onText));
+  if (read.length > 0) noteAnswer(report);
   return report.error === undefined ? read.map((object) => asEvent(JSON.stringify(object))).join("") : "";
+}
+
+/** An event of an answer has come. */
+function noteAnswer(report: ProviderReport): void {
+  report.hasEvents = true;
+  report.problem = undefined;
 }
 
 function asEvent(data: string): string {

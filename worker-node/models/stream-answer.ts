@@ -39,23 +39,6 @@ export async function streamAnswer(
   onBytes: () => void,
   background: BackgroundCall | null,
 ): Promise<ModelAnswer> {
-  const model = await openModel(access, name, report, onBytes, background);
-  const sdk = await loadSdk();
-  const result = sdk.streamText({
-    model,
-    messages: request.messages.flatMap(toSdkMessages),
-    allowSystemInMessages: true,
-    tools: Object.fromEntries(request.tools.map((spec) => [spec.name, toSdkTool(sdk, spec)])),
-    ...(request.tools.length > 0 ? { toolChoice: request.toolChoice } : {}),
-    headers: { "Idempotency-Key": request.effectKey },
-    maxRetries: 0,
-    ...(request.maxOutputTokens === undefined ? {} : { maxOutputTokens: request.maxOutputTokens }),
-    // An answer that is given back must not need what the provider stores for a time.
-    ...(background === null ? {} : { providerOptions: { openai: { store: false } } }),
-    abortSignal: request.signal,
-    // The stream delivers errors too; the default handler would print them.
-    onError: () => {},
-  });
   const thoughts = new Thoughts();
   const parts = new PartCollector();
   const calls: ToolCall[] = [];
@@ -72,17 +55,36 @@ export async function streamAnswer(
     text += piece.text;
     if (piece.text !== "") request.onText(piece.text);
   };
+  const addText = (id: string, piece: string, metadata?: unknown): void => {
+    parts.text("text", id, piece, metadata);
+    report.writtenChars += piece.length;
+    publish(thoughts.push(piece));
+  };
+  const onText = (piece: string): void => addText("", piece);
+  const model = await openModel(access, name, report, { onBytes, onText }, background);
+  const sdk = await loadSdk();
   try {
-    for await (const part of result.fullStream) {
+    // Of `streamText`, one of some ten stages, each of which has a price for every piece: the others are for calls in turn.
+    const { stream } = await sdk.experimental_streamLanguageModelCall({
+      model,
+      messages: request.messages.flatMap(toSdkMessages),
+      allowSystemInMessages: true,
+      tools: Object.fromEntries(request.tools.map((spec) => [spec.name, toSdkTool(sdk, spec)])),
+      ...(request.tools.length > 0 ? { toolChoice: request.toolChoice } : {}),
+      headers: { "Idempotency-Key": request.effectKey },
+      ...(request.maxOutputTokens === undefined ? {} : { maxOutputTokens: request.maxOutputTokens }),
+      // An answer that is given back must not need what the provider stores for a time.
+      ...(background === null ? {} : { providerOptions: { openai: { store: false } } }),
+      abortSignal: request.signal,
+    });
+    for await (const part of stream) {
       switch (part.type) {
         case "text-start":
         case "reasoning-start":
           parts.text(part.type === "text-start" ? "text" : "reasoning", part.id, "", part.providerMetadata);
           break;
         case "text-delta":
-          parts.text("text", part.id, part.text, part.providerMetadata);
-          report.writtenChars += part.text.length;
-          publish(thoughts.push(part.text));
+          addText(part.id, part.text, part.providerMetadata);
           break;
         case "reasoning-delta":
           parts.text("reasoning", part.id, part.text, part.providerMetadata);
@@ -108,8 +110,6 @@ export async function streamAnswer(
         case "error":
           failure ??= isToolChoiceViolation(part.error) ? undefined : part.error;
           break;
-        case "abort":
-          throw request.signal.reason;
         default:
           break;
       }

@@ -19,7 +19,7 @@ const ANSWER_EVENTS = new Set([
 ]);
 
 export const anthropicFormat: Format = {
-  read(event, name, report) {
+  read(event, name, report, onText) {
     const type = textOf(event["type"]);
     const isAnswer = type !== undefined && (ANSWER_EVENTS.has(type) || type === "message");
     // The type of an event that is not known yet is not that of an error.
@@ -30,7 +30,7 @@ export const anthropicFormat: Format = {
     }
     // An answer that is not streamed.
     if (type === "message")
-      return eventsOf(event).flatMap((each) => anthropicFormat.read(each, undefined, report));
+      return eventsOf(event).flatMap((each) => anthropicFormat.read(each, undefined, report, onText));
     if (type === undefined || !ANSWER_EVENTS.has(type)) return [];
     if (type === "message_start") {
       const message = objectOf(event["message"]);

@@ -13,7 +13,7 @@ import type { Format, ProviderReport } from "../provider-report.ts";
 
 /** Chat Completions, as OpenAI and the many servers that follow it write them. */
 export const openaiFormat: Format = {
-  read(written, name, report) {
+  read(written, name, report, onText) {
     const event = asChatEvent(written, report);
     const choices = choicesOf(event, report);
     const hasChoice = choices.some((choice) => Object.keys(choice).length > 0);
@@ -23,19 +23,22 @@ export const openaiFormat: Format = {
     const usage = [event["usage"], objectOf(event["x_groq"])["usage"], choices[0]?.["usage"]].find(isObject);
     noteCounts(report, usage, tokensOf);
     if (!hasChoice) return [];
-    const delta = deltaOf(choices, report);
+    const { text, calls } = deltaOf(choices, report);
     for (const choice of choices) noteFinish(choice, report);
-    return [asChunk(delta, report)];
+    if (text !== "" && report.error === undefined) onText(text);
+    const isTextAlone = text !== "" && calls.length === 0 && report.finish === undefined;
+    return isTextAlone ? [] : [asChunk(calls, report)];
   },
   end(report) {
     const calls = openCallsAtEnd(report);
-    return calls.length === 0 ? [] : [asChunk({ tool_calls: calls }, report)];
+    return calls.length === 0 ? [] : [asChunk(calls, report)];
   },
 };
 
 /** An event for the SDK, with nothing else: the SDK gives up on a field of another type, also on a field that it does not need. */
-function asChunk(delta: JsonObject, { finish }: ProviderReport): JsonObject {
-  return { choices: [{ index: 0, delta: { role: "assistant", ...delta }, finish_reason: finish ?? null }] };
+function asChunk(calls: JsonObject[], { finish }: ProviderReport): JsonObject {
+  const delta = { role: "assistant", ...(calls.length > 0 ? { tool_calls: calls } : {}) };
+  return { choices: [{ index: 0, delta, finish_reason: finish ?? null }] };
 }
 
 /** The choices of an event, in the order of their indices. */
@@ -89,7 +92,10 @@ export function tokensOf(usage: JsonObject): Tokens {
  * of one answer into two choices: the first choice with a text has the text, the first with a call has the calls.
  * A server that does not stream sends a whole `message` in place of a `delta`; after deltas it is what these have brought already.
  */
-function deltaOf(choices: readonly JsonObject[], report: ProviderReport): JsonObject {
+function deltaOf(
+  choices: readonly JsonObject[],
+  report: ProviderReport,
+): { text: string; calls: JsonObject[] } {
   const texts: string[] = [];
   const calls: JsonObject[] = [];
   for (const choice of choices) {
@@ -108,10 +114,7 @@ function deltaOf(choices: readonly JsonObject[], report: ProviderReport): JsonOb
     noteOpaque(delta, report);
     if (textOf(delta["refusal"]) !== undefined) report.withheld = true;
   }
-  return {
-    ...(texts.length > 0 ? { content: texts.join("") } : {}),
-    ...(calls.length > 0 ? { tool_calls: calls } : {}),
-  };
+  return { text: texts.join(""), calls };
 }
 
 /** What a message holds that no delta has brought: MiniMax ends a stream with the whole of it. */
