@@ -57,11 +57,11 @@ function remember(models: Set<string>, label: string): void {
 /** The same request without tools. Providers take one system message, at the beginning. */
 function withoutToolsOf(request: RemoteRequest): RemoteRequest {
   const [first, ...others] = request.messages;
-  const told = request.tools.map(instead).join("\n");
+  const instructions = request.tools.map(instead).join("\n");
   const messages: Message[] =
     first?.role === "system"
-      ? [{ ...first, content: `${first.content}\n\n${told}` }, ...others]
-      : [{ role: "system", content: told }, ...request.messages];
+      ? [{ ...first, content: `${first.content}\n\n${instructions}` }, ...others]
+      : [{ role: "system", content: instructions }, ...request.messages];
   return { ...request, messages, tools: [] };
 }
 
