@@ -31,9 +31,6 @@ export function openapi(api: Api): void {
     name: "token",
     description: "A stream token, for a browser's EventSource",
   });
-  for (const [name, schema] of Object.entries(definitionComponents())) {
-    api.openAPIRegistry.registerComponent("schemas", name, schema);
-  }
   for (const type of RunReport.options) addWebhook(api, type);
   for (const status of ["completed", "failed", "cancelled"]) addChatWebhook(api, status);
   addTestWebhook(api);
@@ -103,10 +100,11 @@ function documentOf(api: Api) {
     if (body === undefined || !("content" in body)) throw new Error(`the PUT of ${path} has no body`);
     body.content = { "application/json": { schema: { $ref: `#/components/schemas/${name}` } } };
   }
-  // The routes describe an event and a stream by their names alone.
+  // The routes describe a definition, an event and a stream by their names alone. Their schemas take longer to make than all
+  // routes together, and an isolate that serves no document makes none.
   document.components = {
     ...document.components,
-    schemas: { ...document.components?.schemas, ...eventComponents() },
+    schemas: { ...definitionComponents(), ...document.components?.schemas, ...eventComponents() },
   };
   return completeDocument(JsonRecord.parse(JSON.parse(JSON.stringify(document))));
 }
