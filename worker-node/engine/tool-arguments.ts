@@ -1,4 +1,5 @@
 import { isLongInteger } from "../../shared/contracts/long-integers.ts";
+import { targetOf } from "../../shared/contracts/definition/index.ts";
 import { jsonValuesIn } from "./json-values.ts";
 import { isObject, listOf, objectOf } from "../../shared/contracts/json.ts";
 import { parseJson } from "./parse-json.ts";
@@ -69,12 +70,13 @@ function theObjectIn(text: string): JsonObject | null {
 /**
  * What is wrong with the arguments by the tool's schema, as sentences for the model; none: the call can be made. The
  * keywords that models get wrong are checked: `type`, `required`, `properties`, `items`, `enum`, `const` and
- * `additionalProperties: false`. A pattern is not: a tenant's pattern may take a worker's time without end.
+ * `additionalProperties: false`, behind `$ref`, `anyOf`, `oneOf` and `allOf` too. A pattern is not: a tenant's pattern may take a worker's
+ * time without end.
  */
 export function argumentErrors(args: JsonObject, schema: JsonObject): string[] {
-  const errors: string[] = [];
-  check(args, schema, "", errors);
-  return errors.slice(0, MAX_ERRORS);
+  const check = new ArgumentCheck(schema);
+  check.look(args, schema, "");
+  return check.isTooLong ? [] : check.errors.slice(0, MAX_ERRORS);
 }
 
 /** The names of required arguments that are absent. */
@@ -82,46 +84,101 @@ export function missingArguments(args: JsonObject, schema: JsonObject): string[]
   return requiredBy(schema).filter((name) => !Object.hasOwn(args, name));
 }
 
-function check(value: Json, schema: Json | undefined, path: string, errors: string[]): void {
-  if (!isObject(schema) || errors.length >= MAX_ERRORS) return;
-  const subject = path === "" ? "the arguments" : `the argument ${path}`;
-  const types = [schema["type"] ?? []].flat().filter((type) => typeof type === "string");
-  if (
-    types.length > 0 &&
-    !types.some((type) => hasType(value, type)) &&
-    !(value === null && schema["nullable"] === true)
-  ) {
-    errors.push(`${subject} must be of type ${types.join(" or ")}, and is ${typeOf(value)}`);
-    return;
-  }
-  const choices = Array.isArray(schema["enum"])
-    ? schema["enum"]
-    : Object.hasOwn(schema, "const")
-      ? [schema["const"] ?? null]
-      : null;
-  if (choices !== null && !choices.some((choice) => isSame(choice, value))) {
-    errors.push(`${subject} must be one of ${JSON.stringify(choices).slice(0, 300)}`);
-  }
-  if (Array.isArray(value)) {
-    for (const [i, item] of value.entries()) check(item, schema["items"], `${path}[${i}]`, errors);
-  } else if (isObject(value)) checkProperties(value, schema, path, errors);
-}
+/** A schema may refer to itself and divide at each level. A longer check says nothing: the tool's server checks too. */
+const MAX_STEPS = 20_000;
+/** Nested schemas. A reference that leads to itself never ends. */
+const MAX_DEPTH = 400;
 
-function checkProperties(value: JsonObject, schema: JsonObject, path: string, errors: string[]): void {
-  const at = (name: string): string => (path === "" ? name : `${path}.${name}`);
-  for (const name of missingArguments(value, schema)) errors.push(`the argument ${at(name)} is missing`);
-  const properties = isObject(schema["properties"]) ? schema["properties"] : {};
-  for (const [name, inner] of Object.entries(value)) {
-    if (Object.hasOwn(properties, name)) {
-      const isOptional = !requiredBy(schema).includes(name);
-      // Models write null for an optional argument that they do not use.
-      if (inner !== null || !isOptional) check(inner, properties[name], at(name), errors);
-    } else if (schema["additionalProperties"] === false) {
-      errors.push(
-        `there is no argument ${at(name)}: they are ${Object.keys(properties).join(", ") || "none"}`,
-      );
+class ArgumentCheck {
+  readonly errors: string[] = [];
+  readonly #root: JsonObject;
+  #steps: number;
+
+  #depth: number;
+
+  constructor(root: JsonObject, { steps, depth } = { steps: 0, depth: 0 }) {
+    this.#root = root;
+    this.#steps = steps;
+    this.#depth = depth;
+  }
+
+  get isTooLong(): boolean {
+    return this.#steps > MAX_STEPS || this.#depth > MAX_DEPTH;
+  }
+
+  look(value: Json, schema: Json | undefined, path: string): void {
+    this.#steps += 1;
+    if (!isObject(schema) || this.errors.length >= MAX_ERRORS || this.isTooLong) return;
+    this.#depth += 1;
+    this.#lookAt(value, schema, path);
+    if (!this.isTooLong) this.#depth -= 1;
+  }
+
+  #lookAt(value: Json, schema: JsonObject, path: string): void {
+    const { $ref } = schema;
+    if (typeof $ref === "string") this.look(value, targetOf(this.#root, $ref), path);
+    for (const form of listOf(schema["allOf"])) this.look(value, form, path);
+    this.#lookAtForms(value, [...listOf(schema["anyOf"]), ...listOf(schema["oneOf"])], path);
+    const subject = path === "" ? "the arguments" : `the argument ${path}`;
+    const types = [schema["type"] ?? []].flat().filter((type) => typeof type === "string");
+    if (
+      types.length > 0 &&
+      !types.some((type) => hasType(value, type)) &&
+      !(value === null && schema["nullable"] === true)
+    ) {
+      this.errors.push(`${subject} must be of type ${types.join(" or ")}, and is ${typeOf(value)}`);
+      return;
+    }
+    const choices = Array.isArray(schema["enum"])
+      ? schema["enum"]
+      : Object.hasOwn(schema, "const")
+        ? [schema["const"] ?? null]
+        : null;
+    if (choices !== null && !choices.some((choice) => isSame(choice, value))) {
+      this.errors.push(`${subject} must be one of ${JSON.stringify(choices).slice(0, 300)}`);
+    }
+    if (Array.isArray(value)) {
+      for (const [i, item] of value.entries()) this.look(item, schema["items"], `${path}[${i}]`);
+    } else if (isObject(value)) this.#lookAtProperties(value, schema, path);
+  }
+
+  /** A value fits one of the forms, or has the errors of the form that it is nearest to. */
+  #lookAtForms(value: Json, forms: readonly Json[], path: string): void {
+    let nearest: string[] | null = null;
+    for (const form of forms) {
+      const tried = new ArgumentCheck(this.#root, { steps: this.#steps, depth: this.#depth });
+      tried.look(value, form, path);
+      this.#steps = tried.#steps;
+      if (tried.isTooLong) this.#depth = tried.#depth;
+      if (tried.errors.length === 0) return;
+      if (nearest === null || isNearer(tried.errors, nearest)) nearest = tried.errors;
+    }
+    this.errors.push(...(nearest ?? []));
+  }
+
+  #lookAtProperties(value: JsonObject, schema: JsonObject, path: string): void {
+    const at = (name: string): string => (path === "" ? name : `${path}.${name}`);
+    for (const name of missingArguments(value, schema))
+      this.errors.push(`the argument ${at(name)} is missing`);
+    const properties = isObject(schema["properties"]) ? schema["properties"] : {};
+    for (const [name, inner] of Object.entries(value)) {
+      if (Object.hasOwn(properties, name)) {
+        const isOptional = !requiredBy(schema).includes(name);
+        // Models write null for an optional argument that they do not use.
+        if (inner !== null || !isOptional) this.look(inner, properties[name], at(name));
+      } else if (schema["additionalProperties"] === false) {
+        this.errors.push(
+          `there is no argument ${at(name)}: they are ${Object.keys(properties).join(", ") || "none"}`,
+        );
+      }
     }
   }
+}
+
+/** The errors of a form whose type fits say more than that another form has another type. */
+function isNearer(errors: readonly string[], than: readonly string[]): boolean {
+  const isOfType = (list: readonly string[]): boolean => / must be of type .*, and is /.test(list[0] ?? "");
+  return isOfType(than) && !isOfType(errors);
 }
 
 function requiredBy(schema: JsonObject): string[] {

@@ -1,8 +1,8 @@
 import http from "node:http";
 import https from "node:https";
-import { Readable, pipeline } from "node:stream";
-import zlib from "node:zlib";
+import { Readable } from "node:stream";
 import { TerminalError } from "../engine/step-errors.ts";
+import { decodedStream } from "./response-body.ts";
 import type { Egress } from "./egress-guard.ts";
 
 /** A fetch for protocol libraries, and what it observed of the exchanges that it made. */
@@ -113,7 +113,7 @@ function responseOf(
     message.resume();
     return new Response(null, { status, headers });
   }
-  const body = Readable.from(counted(decoded(message), count, fail), { objectMode: false });
+  const body = Readable.from(counted(decodedStream(message), count, fail), { objectMode: false });
   return new Response(Readable.toWeb(body), { status, headers });
 }
 
@@ -130,38 +130,5 @@ async function* counted(
   } catch (error) {
     fail(error);
     throw error;
-  }
-}
-
-/** Some servers compress whatever a request says. */
-function decoded(message: http.IncomingMessage): Readable {
-  const encoding = (message.headers["content-encoding"] ?? "").trim().toLowerCase();
-  if (encoding === "" || encoding === "identity") return message;
-  const decoder = decoderOf(encoding);
-  if (decoder === null) {
-    message.destroy();
-    throw new TerminalError(
-      "answer_encoding",
-      `the answer has the encoding "${encoding.slice(0, 50)}", which is not known`,
-    );
-  }
-  // Its errors are those of the decoder, which the reader gets.
-  pipeline(message, decoder, () => {});
-  return decoder;
-}
-
-function decoderOf(encoding: string): (NodeJS.ReadWriteStream & Readable) | null {
-  switch (encoding) {
-    case "gzip":
-    case "x-gzip":
-      return zlib.createGunzip();
-    case "deflate":
-      return zlib.createInflate();
-    case "br":
-      return zlib.createBrotliDecompress();
-    case "zstd":
-      return zlib.createZstdDecompress();
-    default:
-      return null;
   }
 }

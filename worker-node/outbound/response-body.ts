@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
-import { pipeline } from "node:stream";
-import type { Readable, Transform } from "node:stream";
+import { pipeline, Readable } from "node:stream";
+import type { Transform } from "node:stream";
 import { promisify } from "node:util";
 import zlib from "node:zlib";
 import { TerminalError } from "../engine/step-errors.ts";
@@ -15,20 +15,20 @@ const DECODERS: { [encoding: string]: Decode } = {
   gzip: gunzip,
   "x-gzip": gunzip,
   // Servers send `deflate` with a zlib header, as it is specified, and without one.
-  deflate: (body, limit) => (((body[0] ?? 0) & 0x0f) === 8 ? inflate(body, limit) : inflateRaw(body, limit)),
+  deflate: (body, limit) => (hasZlibHeader(body) ? inflate(body, limit) : inflateRaw(body, limit)),
   br: promisify(zlib.brotliDecompress),
   zstd: promisify(zlib.zstdDecompress),
 };
 /** The same for a body that is decoded as it arrives. */
-const STREAMS: { [encoding: string]: () => Transform } = {
+const STREAMS: { [encoding: string]: (first: Uint8Array) => Transform } = {
   gzip: () => zlib.createGunzip(),
   "x-gzip": () => zlib.createGunzip(),
-  deflate: () => zlib.createInflate(),
+  deflate: (first) => (hasZlibHeader(first) ? zlib.createInflate() : zlib.createInflateRaw()),
   br: () => zlib.createBrotliDecompress(),
   zstd: () => zlib.createZstdDecompress(),
 };
-/** Not encodings of the body, and servers send them: the body is as it is. */
-const NONE: ReadonlySet<string> = new Set(["", "identity", "none", "utf-8", "utf8"]);
+/** Not encodings of the body, and servers send them: the body is as it is. S3 keeps the encoding in which a body was sent to it. */
+const NONE: ReadonlySet<string> = new Set(["", "identity", "none", "utf-8", "utf8", "binary", "aws-chunked"]);
 /** Bytes by which an encoding may make a body longer that does not compress. */
 const OVERHEAD_BYTES = 64 * 1024;
 
@@ -55,28 +55,45 @@ function encodingsOf(response: IncomingMessage): string[] {
     .filter((name) => !NONE.has(name));
 }
 
+function hasZlibHeader(body: Uint8Array): boolean {
+  return ((body[0] ?? 0) & 0x0f) === 8;
+}
+
 /**
  * The bytes of a response as they arrive, decoded. The reader limits their number: a small body may hold a gigabyte.
  * @throws TerminalError `answer_encoding` for an encoding that is not known, or not what was sent
  */
 export async function* decodedStream(response: IncomingMessage): AsyncGenerator<Uint8Array> {
   const encodings = encodingsOf(response).toReversed();
-  const decoders = encodings.map((encoding) => {
-    const create = Object.hasOwn(STREAMS, encoding) ? STREAMS[encoding] : undefined;
-    if (create === undefined) throw unknownEncoding(encoding);
-    return create();
-  });
-  if (decoders.length === 0) {
-    yield* response;
-    return;
+  for (const encoding of encodings) {
+    if (!Object.hasOwn(STREAMS, encoding)) throw unknownEncoding(encoding);
   }
-  const chain = decoders.reduce<Readable>((from, decoder) => pipeline(from, decoder, () => {}), response);
+  let decoded: AsyncGenerator<Uint8Array> = bytesOf(response);
+  for (const encoding of encodings) decoded = decodedBy(encoding, decoded);
   try {
-    yield* chain;
+    yield* decoded;
   } catch (cause) {
     if (response.errored) throw response.errored;
+    if (encodings.length === 0) throw cause;
     throw notEncoded(encodings.join(", "), cause);
   }
+}
+
+async function* bytesOf(response: IncomingMessage): AsyncGenerator<Uint8Array> {
+  yield* response;
+}
+
+/** The decoder is chosen by the first bytes. A body without any is not encoded, whatever its header says. */
+async function* decodedBy(encoding: string, body: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const first = await body.next();
+  if (first.done) return;
+  const decoder = STREAMS[encoding]?.(first.value);
+  if (decoder === undefined) throw unknownEncoding(encoding);
+  const all = async function* (): AsyncGenerator<Uint8Array> {
+    yield first.value;
+    yield* body;
+  };
+  yield* pipeline(Readable.from(all(), { objectMode: false }), decoder, () => {});
 }
 
 /** A text in the charset that its type or its first bytes name, else UTF-8, else what servers wrote before UTF-8. */

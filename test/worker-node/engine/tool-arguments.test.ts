@@ -78,6 +78,55 @@ describe("arguments", () => {
     expect(argumentErrors(args, schema)).toEqual([]);
   });
 
+  // As Pydantic and Zod write nested models, optional values and choices.
+  const generated: JsonObject = {
+    type: "object",
+    properties: {
+      item: { $ref: "#/$defs/Item" },
+      note: { anyOf: [{ type: "string" }, { type: "null" }] },
+      shape: {
+        oneOf: [
+          { type: "object", properties: { r: { type: "number" } }, required: ["r"] },
+          { type: "string", enum: ["dot"] },
+        ],
+      },
+      both: { allOf: [{ $ref: "#/$defs/Item" }, { required: ["n"] }] },
+    },
+    $defs: {
+      Item: {
+        type: "object",
+        properties: { id: { type: "integer" }, parts: { type: "array", items: { $ref: "#/$defs/Item" } } },
+        required: ["id"],
+      },
+    },
+  };
+
+  // Fails when what stands behind a reference or a choice is not looked at.
+  test.each<[JsonObject, string[]]>([
+    [
+      { item: { id: 1, parts: [{ id: 2, parts: [{}] }] } },
+      ["the argument item.parts[0].parts[0].id is missing"],
+    ],
+    [{ note: 5 }, ["the argument note must be of type string, and is number"]],
+    [{ shape: { r: "x" } }, ["the argument shape.r must be of type number, and is string"]],
+    [{ shape: "line" }, ['the argument shape must be one of ["dot"]']],
+    [{ both: { id: 1 } }, ["the argument both.n is missing"]],
+    [{ item: { id: 1 }, note: null, shape: "dot", both: { id: 1, n: 2 } }, []],
+    [{ shape: { r: 1 }, note: "x" }, []],
+  ])("%j are held against a generated schema", (args, errors) => {
+    expect(argumentErrors(args, generated)).toEqual(errors);
+  });
+
+  test("are checked in bounded time by a schema that refers to itself in all directions", () => {
+    const list = { type: "array", items: { anyOf: [{ $ref: "#/$defs/A" }, { $ref: "#/$defs/A" }] } };
+    const schema = { type: "object", properties: { a: { $ref: "#/$defs/A" } }, $defs: { A: list } };
+    let deep: Json = 1;
+    for (let i = 0; i < 60; i++) deep = [deep];
+    expect(argumentErrors({ a: deep }, schema)).toEqual([]);
+    const loop = { type: "object", properties: { a: { $ref: "#/properties/a" } } };
+    expect(argumentErrors({ a: 1 }, loop)).toEqual([]);
+  });
+
   test("of a schema that says nothing are all right", () => {
     expect(argumentErrors({ a: 1, b: [null] }, { type: "object", properties: {} })).toEqual([]);
   });

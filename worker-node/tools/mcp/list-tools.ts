@@ -1,5 +1,7 @@
 import { createHash } from "node:crypto";
 import { argumentSchemaOf } from "../../../shared/contracts/definition/tool-schema.ts";
+import { schemaErrors } from "../../../shared/contracts/definition/tool-schema-errors.ts";
+import { flattened, withKnownRequired, withTables } from "./flat-schema.ts";
 import type { ListedTool, McpListing } from "../../../shared/contracts/definition/index.ts";
 import { JsonRecord } from "../../../shared/contracts/json.ts";
 import type { ReachedServer } from "./sessions.ts";
@@ -12,7 +14,7 @@ const MAX_NAME_CHARS = 64;
 
 /**
  * The tools of a server, all pages, under the names by which agents and models call them. A tool that no model can be offered is left
- * out with its reason; the others stay.
+ * out with its reason, because providers would refuse each request that offers it; the others stay.
  * @throws as `Sessions.use`
  */
 export async function listTools({ access, sessions }: ReachedServer): Promise<McpListing> {
@@ -50,13 +52,17 @@ function listedTool(
 ): ListedTool | { reason: string } {
   const given = JsonRecord.safeParse(inputSchema);
   if (!given.success) return { reason: "its inputSchema is no JSON object, or too deep" };
-  const schema = argumentSchemaOf(given.data);
+  const { schema: flat, more } = flattened(withTables(given.data));
+  const schema = argumentSchemaOf(flat);
   if ("error" in schema) return { reason: `its inputSchema ${schema.error}` };
+  const usable = withKnownRequired(schema.schema);
+  const [wrong] = schemaErrors(usable, "inputSchema");
+  if (wrong !== undefined) return { reason: `${wrong.path} ${wrong.message}` };
   const listed = {
     name: toolName(server, tool, false),
     tool,
-    description,
-    inputSchema: schema.schema,
+    description: [description, more].filter((text) => text !== "").join("\n"),
+    inputSchema: usable,
     ...(takesTasks && { takes_tasks: true as const }),
   };
   const chars = JSON.stringify(listed).length;

@@ -71,6 +71,75 @@ describe("the tools of a server", () => {
   });
 });
 
+describe("the schemas of a server's tools", () => {
+  const listed = async (inputSchema: object) => {
+    const server = await started(
+      rawServer({ "tools/list": () => ({ tools: [tool("t", { inputSchema }), tool("other")] }) }),
+    );
+    return at(server.url).list();
+  };
+
+  // Fails when one schema that providers refuse takes all tools of the server, and of the agent, with it.
+  test.each<[string, object, object]>([
+    [
+      "a choice of arguments",
+      {
+        anyOf: [
+          { properties: { a: {} }, required: ["a", "c"] },
+          { properties: { c: {} }, required: ["c"] },
+        ],
+      },
+      { properties: { a: {}, c: {} }, required: ["c"] },
+    ],
+    [
+      "a condition beside the arguments",
+      { properties: { a: {} }, oneOf: [{ required: ["a"] }, { required: ["b"] }] },
+      { properties: { a: {} }, required: [] },
+    ],
+    [
+      "parts of one set of arguments",
+      { allOf: [{ properties: { a: {} }, required: ["a"] }, { properties: { b: {} } }] },
+      { properties: { a: {}, b: {} }, required: ["a"] },
+    ],
+    [
+      "PHP's empty table inside",
+      { properties: { a: { type: "object", properties: [] } } },
+      { properties: { a: { type: "object", properties: {} } } },
+    ],
+    [
+      "Lua's empty list",
+      { properties: { a: { type: "object", required: {} } } },
+      { properties: { a: { type: "object", required: [] } } },
+    ],
+    [
+      "keywords of null",
+      { properties: { a: { type: "string", description: null, minLength: null, default: null } } },
+      { properties: { a: { type: "string", default: null } } },
+    ],
+    [
+      "a required argument without a schema",
+      { properties: { a: {} }, required: ["a", "b"] },
+      { properties: { a: {} }, required: ["a"] },
+    ],
+  ])("with %s become ones that every provider takes", async (_, schema, expected) => {
+    const { tools: offered, left_out } = await listed({ type: "object", ...schema });
+    expect(left_out).toEqual([]);
+    expect(offered[0]?.inputSchema).toEqual({ type: "object", ...expected });
+    const isFlat = JSON.stringify(schema).includes("Of");
+    expect(offered[0]?.description.includes("must also fit")).toBe(isFlat);
+  });
+
+  test.each<[object, string]>([
+    [{ properties: { a: { type: "any" } } }, "inputSchema.properties.a.type"],
+    [{ properties: { a: { enum: [] } } }, "inputSchema.properties.a.enum"],
+    [{ properties: { a: { $ref: "https://example.com/a" } } }, "inputSchema.properties.a.$ref"],
+  ])("that no provider takes, %j, leave that tool out with its reason", async (schema, path) => {
+    const { tools: offered, left_out } = await listed({ type: "object", ...schema });
+    expect(offered.map(({ tool: name }) => name)).toEqual(["other"]);
+    expect(left_out).toMatchObject([{ tool: "t", reason: expect.stringContaining(path) }]);
+  });
+});
+
 describe("the answer of a call", () => {
   const answering = (result: object, write = writeJson) =>
     started(rawServer({ "tools/call": () => result }, write));
@@ -95,6 +164,20 @@ describe("the answer of a call", () => {
     const server = await answering({ content: [{ type: "text", text: "small" }] }, (response, answer) => {
       response.writeHead(200, { "content-type": "application/json", "content-encoding": "gzip" });
       response.end(zlib.gzipSync(JSON.stringify(answer)));
+    });
+    expect(await at(server.url).call()).toBe("small");
+  });
+
+  // Fails when MCP servers are read by other rules than tools of HTTP.
+  test.each<[string, (body: string) => Uint8Array | string]>([
+    ["deflate", (body) => zlib.deflateRawSync(body)],
+    ["deflate, gzip", (body) => zlib.gzipSync(zlib.deflateSync(body))],
+    ["gzip, aws-chunked", (body) => zlib.gzipSync(body)],
+    ["utf-8", (body) => body],
+  ])("is decoded from %s", async (encoding, encode) => {
+    const server = await answering({ content: [{ type: "text", text: "small" }] }, (response, answer) => {
+      response.writeHead(200, { "content-type": "application/json", "content-encoding": encoding });
+      response.end(encode(JSON.stringify(answer)));
     });
     expect(await at(server.url).call()).toBe("small");
   });

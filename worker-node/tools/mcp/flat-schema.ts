@@ -1,0 +1,73 @@
+import { INNER } from "../../../shared/contracts/definition/tool-schema.ts";
+import { isObject, listOf, objectOf } from "../../../shared/contracts/json.ts";
+import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+
+/** Keywords that OpenAI and Anthropic refuse beside the arguments of a tool. */
+const FORMS = ["anyOf", "oneOf", "allOf"] as const;
+const CONDITIONS = ["not", "enum", "const", "if", "then", "else", "dependentSchemas", "dependentRequired"];
+
+/**
+ * The schema of a server's tool without the forms at its top, which libraries write for a choice between several sets of arguments: it
+ * has the arguments of all forms, and demands those that each form demands.
+ * @returns `more`: what the schema does not say any more, as a sentence for the model; empty: nothing
+ */
+export function flattened(schema: JsonObject): { schema: JsonObject; more: string } {
+  const names = [...FORMS, ...CONDITIONS].filter((name) => Object.hasOwn(schema, name));
+  if (names.length === 0) return { schema, more: "" };
+  const taken = Object.fromEntries(names.map((name) => [name, schema[name] ?? null]));
+  const rest = Object.fromEntries(Object.entries(schema).filter(([name]) => !names.includes(name)));
+  const choices = [...listOf(taken["anyOf"]), ...listOf(taken["oneOf"])].filter(isObject);
+  const all = listOf(taken["allOf"]).filter(isObject);
+  const [first, ...others] = choices.map(requiredBy);
+  const inEach = (first ?? []).filter((name) => others.every((each) => each.includes(name)));
+  const required = [...new Set([...requiredBy(schema), ...all.flatMap(requiredBy), ...inEach])];
+  const properties = Object.assign(
+    {},
+    ...[...choices, ...all, schema].map((form) => objectOf(form["properties"])),
+  );
+  return {
+    schema: { ...rest, type: "object", properties, required },
+    more: `The arguments must also fit this JSON Schema: ${JSON.stringify(taken)}`,
+  };
+}
+
+/** A required argument that has no schema is refused by Google; the server still demands it. */
+export function withKnownRequired(schema: JsonObject): JsonObject {
+  const { properties, required } = schema;
+  if (!isObject(properties) || !Array.isArray(required)) return schema;
+  return { ...schema, required: required.filter((name) => Object.hasOwn(properties, String(name))) };
+}
+
+function requiredBy({ required }: JsonObject): Json[] {
+  return listOf(required);
+}
+
+/** Keywords in which null is a value, or is read as none. */
+const NULLABLE: ReadonlySet<string> = new Set(["default", "const", "type"]);
+
+/**
+ * A schema whose empty tables are tables: PHP writes an empty one as a list, and Lua an empty list as a table. Keywords of null,
+ * which serializers write for what is not set, are left out.
+ */
+export function withTables(schema: JsonObject): JsonObject {
+  const kept = Object.entries(schema).filter(([keyword, value]) => value !== null || NULLABLE.has(keyword));
+  const result: JsonObject = Object.fromEntries(kept);
+  const inner = (value: Json): Json => (isObject(value) ? withTables(value) : value);
+  for (const keyword of INNER.table) {
+    const value = result[keyword];
+    if (Array.isArray(value) && value.length === 0) result[keyword] = {};
+    if (isObject(value))
+      result[keyword] = Object.fromEntries(Object.entries(value).map(([name, each]) => [name, inner(each)]));
+  }
+  for (const keyword of INNER.one) {
+    const value = result[keyword];
+    if (value !== undefined) result[keyword] = inner(value);
+  }
+  for (const keyword of INNER.list) {
+    const value = result[keyword];
+    if (Array.isArray(value)) result[keyword] = value.map(inner);
+  }
+  const { required } = result;
+  if (isObject(required) && Object.keys(required).length === 0) result["required"] = [];
+  return result;
+}
