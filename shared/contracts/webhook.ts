@@ -31,6 +31,8 @@ export const WebhookSecret = z
   .string()
   .min(8)
   .max(1_000)
+  // It has no bytes in UTF-8, so a receiver could not make the same signature.
+  .refine((text) => text.isWellFormed(), "must not contain half of a surrogate pair")
   .refine(
     (text) => !text.startsWith(ENCODED) || (signingKey(text)?.length ?? 0) > 0,
     "must be base64 after whsec_, as Standard Webhooks write a secret",
