@@ -46,9 +46,10 @@ function sentenceOf(issue: z.core.$ZodRawIssue): string | undefined {
   }
 }
 
-/** A union by the value of one field, such as the `type` of a step. */
-function unionSentence({ discriminator, options, input }: z.core.$ZodRawIssue): string | undefined {
-  if (typeof discriminator !== "string" || !Array.isArray(options)) return undefined;
+/** A union by the value of one field, such as the `type` of a step; of another one, what its first option says. */
+function unionSentence({ discriminator, options, input, errors }: z.core.$ZodRawIssue): string | undefined {
+  if (typeof discriminator !== "string" || !Array.isArray(options))
+    return FirstSentence.safeParse(errors).data;
   const value =
     typeof input === "object" && input !== null ? new Map(Object.entries(input)).get(discriminator) : input;
   return oneOf(value, options.map(String));
@@ -63,6 +64,12 @@ function unknownSentence(keys: readonly string[], schema: unknown): string {
   });
   return `has no field ${hints.join(", ")}: its fields are ${known.join(", ")}`;
 }
+
+/** Of the issues of each option, one in the value itself: a sentence about a part of it would be shown as one about the whole. */
+const FirstSentence = z
+  .tuple([z.tuple([z.object({ message: z.string(), path: z.tuple([]) })]).rest(z.unknown())])
+  .rest(z.unknown())
+  .transform(([[{ message }]]) => message);
 
 function oneOf(value: unknown, values: readonly string[]): string {
   if (value === undefined || value === null) return `is required: one of ${values.join(", ")}`;

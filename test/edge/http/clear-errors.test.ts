@@ -52,6 +52,18 @@ test.each([
 test.each([
   [
     "POST",
+    "/scale/dlq/retry",
+    '{"all":true,"cursor":"x"}',
+    { path: "cursor", message: "must look like run_2483e1773407_1780499750067.29" },
+  ],
+  [
+    "POST",
+    "/api/v2/orchestrations/runs:cancel",
+    '{"all":true,"cursor":"x"}',
+    { path: "cursor", message: "must look like run_2483e1773407_1780499750067" },
+  ],
+  [
+    "POST",
     RUN,
     '{"attachments":[{"uploadid":"a"}]}',
     {
@@ -107,6 +119,14 @@ test.each([
 ])("%s %s with %s names the field and what would be right", async (method, path, body, error) => {
   const refused = await problem(method, path, body);
   expect([refused["answered"], refused["errors"]]).toEqual([422, expect.arrayContaining([error])]);
+});
+
+test("an empty cursor is the first page", async () => {
+  for (const path of ["/scale/dlq/retry", "/api/v2/orchestrations/runs:cancel"]) {
+    expect(await problem("POST", path, { all: true, dry_run: true, cursor: "" })).toMatchObject({
+      answered: 200,
+    });
+  }
 });
 
 // Fails when a client that sends the type of JSON with every request cannot leave out a body that may be left out.
