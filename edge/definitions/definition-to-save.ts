@@ -44,12 +44,27 @@ type Reader = (
  * Checks a definition as every save does, and seals its secrets. It stores nothing.
  * @throws AppError `invalid` or `not_yet`, with the path of each field
  */
-export function definitionToSave(
+export async function definitionToSave(
   services: Pick<Services, "sql" | "config">,
   kind: DefinitionKind,
   request: DefinitionRequest,
 ): Promise<DefinitionToSave> {
-  return readers[kind](services, request);
+  const definition = await readers[kind](services, request);
+  requireColumns(kind, definition.row);
+  return definition;
+}
+
+/** The fields that lists show are in columns of their own, which hold neither U+0000 nor half of a surrogate pair. */
+function requireColumns(kind: DefinitionKind, { name, description }: DefinitionToSave["row"]): void {
+  const columns = {
+    [kind === "mcp_servers" ? "label" : "name"]: name,
+    ...(kind === "orchestrations" && { description }),
+  };
+  const fields = Object.entries(columns)
+    .filter(([, text]) => text.includes("\0") || !text.isWellFormed())
+    .map(([path]) => ({ path, message: "must not contain U+0000 or half of a surrogate pair" }));
+  if (fields.length === 0) return;
+  throw new AppError("invalid", `Not valid: ${fields.map(({ path }) => path).join(", ")}.`, { fields });
 }
 
 const readOrchestration: Reader = async ({ sql }, { id, owner, body, isLenient, planned }) => {

@@ -6,14 +6,15 @@ export async function sign(secret: string | Uint8Array<ArrayBuffer>, text: strin
   return toHex(new Uint8Array(mac));
 }
 
-/** Whether `hex` is the HMAC-SHA256 of the text, compared in constant time. */
+/** Whether `hex` is the HMAC-SHA256 of the text, or of bytes, compared in constant time. */
 export async function verify(
   secret: string | Uint8Array<ArrayBuffer>,
-  text: string,
+  signed: string | Uint8Array<ArrayBuffer>,
   hex: string,
 ): Promise<boolean> {
   if (!/^[0-9a-f]{64}$/.test(hex)) return false;
-  return crypto.subtle.verify("HMAC", await keyOf(secret), fromHex(hex), utf8(text));
+  const bytes = typeof signed === "string" ? utf8(signed) : signed;
+  return crypto.subtle.verify("HMAC", await keyOf(secret), fromHex(hex), bytes);
 }
 
 /** Whether two secrets are the same, in a time that does not depend on where they differ. */

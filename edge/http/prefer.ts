@@ -37,7 +37,8 @@ function preferencesOf(c: Context<ApiEnv>): string[] {
   return preferences.split(",").map((one) => one.replace(/;.*/s, "").replaceAll(/[\s"]/g, "").toLowerCase());
 }
 
-/** Says in the response that a preference was honoured, beside those that it names already. */
+/** Says in the response that a preference was honoured, once, beside those that it names already. */
 export function preferenceApplied(headers: Headers, preference: string): void {
-  headers.append("Preference-Applied", preference);
+  const named = headers.get("Preference-Applied")?.split(", ") ?? [];
+  if (!named.includes(preference)) headers.append("Preference-Applied", preference);
 }

@@ -8,7 +8,7 @@ import { isoTime } from "../http/time.ts";
 
 const time = z.iso.datetime().nullable();
 
-export const KeyId = z.string().regex(/^key_[0-9a-f]{16}$/);
+export const KeyId = z.string().regex(/^key_[0-9a-f]{16}$/, "must look like key_2483e17734070a1b");
 
 /** An API key, as its administrators see it. */
 export const ApiKeyView = z

@@ -12,7 +12,9 @@ import { tenantFilterOf } from "../http/middleware/principal.ts";
 import { isoTime } from "../http/time.ts";
 
 /** The id of a dead letter: `<run_id>.<number of the event that ended the run>`. */
-export const DeadLetterId = z.string().regex(/^run_[0-9a-f]{12}_[0-9]{13}\.[0-9]{1,9}$/);
+export const DeadLetterId = z
+  .string()
+  .regex(/^run_[0-9a-f]{12}_[0-9]{13}\.[0-9]{1,9}$/, "must look like run_2483e1773407_1780499750067.29");
 
 /** A run that has failed for good, as operators see it in the list. */
 export const DeadLetter = z

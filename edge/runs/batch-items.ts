@@ -12,7 +12,14 @@ import { RunRequest, checkRequest, toRun } from "./run-request.ts";
 /** An item of a batch: the run that it describes, or why it describes none. */
 export type BatchItem = { index: number; run: NewRun } | { index: number; error: AppError };
 
-type Batch = { id: string; orchestration: string; tenant: TenantId; key: string | null };
+/** `isLenient`: unknown fields of an item are ignored. */
+type Batch = {
+  id: string;
+  orchestration: string;
+  tenant: TenantId;
+  key: string | null;
+  isLenient: boolean;
+};
 
 /** Reads each item of a batch as the body of a run. A wrong item is an error of that item alone. */
 export function readItems(
@@ -40,7 +47,7 @@ async function readItem(
   const parsed = RunRequest.safeParse(item);
   if (!parsed.success) throw invalidFields(parsed.error);
   const body = parsed.data;
-  const fields = [...unknownFields(body), ...otherTenant(body, batch.tenant)];
+  const fields = [...(batch.isLenient ? [] : unknownFields(body)), ...otherTenant(body, batch.tenant)];
   if (fields.length > 0) throw new AppError("invalid", `Not valid: ${fields[0]?.path}.`, { fields });
   checkRequest(body);
   const key = batch.key === null ? null : idempotencyKeyOf("batch", batch.key, index);
@@ -48,10 +55,16 @@ async function readItem(
   return toRun(request, batch.tenant, services, { batch: { id: batch.id, index } });
 }
 
+const known: readonly string[] = Object.keys(RunRequest.shape);
+
+/** The fields of an item that no run has. */
+export function unknownNames(item: unknown): string[] {
+  if (typeof item !== "object" || item === null) return [];
+  return Object.keys(item).filter((name) => !known.includes(name));
+}
+
 function unknownFields(body: RunRequest): FieldError[] {
-  const known: readonly string[] = Object.keys(RunRequest.shape);
-  return Object.keys(body)
-    .filter((name) => !known.includes(name))
+  return unknownNames(body)
     .slice(0, 5)
     .map((name) => {
       const nearest = likelyName(name, known);

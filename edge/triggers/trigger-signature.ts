@@ -1,4 +1,4 @@
-import { digestOf, toHex } from "../../shared/bytes.ts";
+import { digestOfBytes, toHex, utf8 } from "../../shared/bytes.ts";
 import { signingKey } from "../../shared/contracts/webhook.ts";
 import { AppError } from "../../shared/errors.ts";
 import { verify } from "../http/hmac.ts";
@@ -14,10 +14,14 @@ export type Delivery = { id: string; isSigned: boolean };
 
 /**
  * Checks the signature of a trigger's request, by Standard Webhooks (`webhook-id`, `webhook-timestamp`,
- * `webhook-signature`) or as GitHub signs (`X-Hub-Signature-256`).
+ * `webhook-signature`) or as GitHub signs (`X-Hub-Signature-256`). The bytes of the body are signed, whatever they are.
  * @throws AppError `unauthorized`
  */
-export async function verifyDelivery(headers: Headers, body: string, secret: string): Promise<Delivery> {
+export async function verifyDelivery(
+  headers: Headers,
+  body: Uint8Array<ArrayBuffer>,
+  secret: string,
+): Promise<Delivery> {
   const signature = headers.get("webhook-signature");
   const delivery =
     signature === null ? await byGitHub(headers, body, secret) : await byStandard(headers, body, secret);
@@ -29,20 +33,32 @@ export async function verifyDelivery(headers: Headers, body: string, secret: str
   );
 }
 
-async function byGitHub(headers: Headers, body: string, secret: string): Promise<Delivery | null> {
+async function byGitHub(
+  headers: Headers,
+  body: Uint8Array<ArrayBuffer>,
+  secret: string,
+): Promise<Delivery | null> {
   const hex = /^sha256=([0-9a-f]{64})$/.exec(headers.get("x-hub-signature-256") ?? "")?.[1];
   if (hex === undefined || !(await verify(secret, body, hex))) return null;
-  return { id: await digestOf("SHA-256", body), isSigned: false };
+  return { id: await digestOfBytes("SHA-256", body), isSigned: false };
 }
 
-async function byStandard(headers: Headers, body: string, secret: string): Promise<Delivery | null> {
+async function byStandard(
+  headers: Headers,
+  body: Uint8Array<ArrayBuffer>,
+  secret: string,
+): Promise<Delivery | null> {
   const [id, at] = [headers.get("webhook-id") ?? "", headers.get("webhook-timestamp") ?? ""];
   const key = signingKey(secret);
   if (!/^[\x21-\x7e]{1,200}$/.test(id) || !/^\d{1,12}$/.test(at) || key === null) return null;
   if (Math.abs(Date.now() - Number(at) * 1_000) > MAX_SKEW_MS) return null;
+  const before = utf8(`${id}.${at}.`);
+  const signed = new Uint8Array(before.length + body.length);
+  signed.set(before);
+  signed.set(body, before.length);
   for (const part of (headers.get("webhook-signature") ?? "").split(" ").slice(0, 10)) {
     const hex = part.startsWith("v1,") ? hexOf(part.slice(3)) : null;
-    if (hex !== null && (await verify(key, `${id}.${at}.${body}`, hex))) return { id, isSigned: true };
+    if (hex !== null && (await verify(key, signed, hex))) return { id, isSigned: true };
   }
   return null;
 }

@@ -20,8 +20,11 @@ export function fullText({ used, most }: { used: number; most: number }, bytes: 
 export const ArtifactName = z
   .string()
   .max(1_000)
-  .regex(/^[A-Za-z0-9._~%!'()*-]+$/)
-  .refine((name) => name.split("~").every((part) => part !== "" && part !== "." && part !== ".."));
+  .regex(/^[A-Za-z0-9._~%!'()*-]+$/, "must be the name of an artifact")
+  .refine(
+    (name) => name.split("~").every((part) => part !== "" && part !== "." && part !== ".."),
+    "must be the name of an artifact",
+  );
 
 /** The name of a file. It is shown and offered as the name of a download, and is never a path. */
 export const FileName = z

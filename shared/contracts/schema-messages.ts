@@ -34,6 +34,10 @@ function sentenceOf(issue: z.core.$ZodRawIssue): string | undefined {
       return oneOf(issue.input, issue.values.map(String));
     case "invalid_union":
       return unionSentence(issue);
+    case "unrecognized_keys":
+      return unknownSentence(issue.keys, issue.inst);
+    case "invalid_key":
+      return `is no name for a key: it ${issue.issues[0]?.message ?? "has another form"}`;
     case "invalid_format":
       if (issue.format === "date") return "must be a date such as 2026-06-04";
       return issue.format === "datetime" ? "must be a time such as 2026-06-04T09:15:30Z" : undefined;
@@ -42,13 +46,30 @@ function sentenceOf(issue: z.core.$ZodRawIssue): string | undefined {
   }
 }
 
-/** A union by the value of one field, such as the `type` of a step. */
-function unionSentence({ discriminator, options, input }: z.core.$ZodRawIssue): string | undefined {
-  if (typeof discriminator !== "string" || !Array.isArray(options)) return undefined;
+/** A union by the value of one field, such as the `type` of a step; of another one, what its first option says. */
+function unionSentence({ discriminator, options, input, errors }: z.core.$ZodRawIssue): string | undefined {
+  if (typeof discriminator !== "string" || !Array.isArray(options))
+    return FirstSentence.safeParse(errors).data;
   const value =
     typeof input === "object" && input !== null ? new Map(Object.entries(input)).get(discriminator) : input;
   return oneOf(value, options.map(String));
 }
+
+/** @param schema the object schema that refused the keys */
+function unknownSentence(keys: readonly string[], schema: unknown): string {
+  const known = schema instanceof z.core.$ZodObject ? Object.keys(schema._zod.def.shape) : [];
+  const hints = keys.slice(0, 5).map((key) => {
+    const nearest = likelyName(key, known);
+    return nearest === null ? key : `${key} (did you mean ${nearest}?)`;
+  });
+  return `has no field ${hints.join(", ")}: its fields are ${known.join(", ")}`;
+}
+
+/** Of the issues of each option, one in the value itself: a sentence about a part of it would be shown as one about the whole. */
+const FirstSentence = z
+  .tuple([z.tuple([z.object({ message: z.string(), path: z.tuple([]) })]).rest(z.unknown())])
+  .rest(z.unknown())
+  .transform(([[{ message }]]) => message);
 
 function oneOf(value: unknown, values: readonly string[]): string {
   if (value === undefined || value === null) return `is required: one of ${values.join(", ")}`;

@@ -31,6 +31,8 @@ export const WebhookSecret = z
   .string()
   .min(8)
   .max(1_000)
+  // It has no bytes in UTF-8, so a receiver could not make the same signature.
+  .refine((text) => text.isWellFormed(), "must not contain half of a surrogate pair")
   .refine(
     (text) => !text.startsWith(ENCODED) || (signingKey(text)?.length ?? 0) > 0,
     "must be base64 after whsec_, as Standard Webhooks write a secret",
@@ -133,7 +135,10 @@ export type DeliveryOutcome = z.infer<typeof DeliveryOutcome>;
  */
 export const DeliveryId = z
   .string()
-  .regex(/^whd_[0-9a-f]{12}_[0-9]{13}_[0-9]{1,9}(_[A-Za-z0-9][A-Za-z0-9_-]{0,63})?$/);
+  .regex(
+    /^whd_[0-9a-f]{12}_[0-9]{13}_[0-9]{1,9}(_[A-Za-z0-9][A-Za-z0-9_-]{0,63})?$/,
+    "must look like whd_2483e1773407_1780499750067_29",
+  );
 
 function urlError(text: string): string | null {
   // A URL parser drops line breaks and spaces, and reports nothing.

@@ -21,7 +21,7 @@ const Request = z
   .object({
     ...DeadLetterSelection.shape,
     ...BulkPage.shape,
-    cursor: DeadLetterId.optional(),
+    cursor: z.union([DeadLetterId, z.literal("")]).default(""),
     all: z.boolean().default(false),
   })
   .refine((body) => body.all || body.tenant_id || body.orchestration_id || body.code, {
@@ -58,7 +58,7 @@ export const retryDeadLetters = (prefix: string) => (api: Api) => {
         200,
       );
     }
-    const letters = await listDeadLetters(sql, filter, cursor === undefined ? null : partsOf(cursor), limit);
+    const letters = await listDeadLetters(sql, filter, cursor === "" ? null : partsOf(cursor), limit);
     const results = await applyToEach(
       letters.map((letter) => letter.run_id),
       async (run) => {

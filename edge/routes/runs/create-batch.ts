@@ -14,7 +14,8 @@ import type { Api } from "../../http/api.ts";
 import { holdBody } from "../../http/held-bodies.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
-import { readItems } from "../../runs/batch-items.ts";
+import { LENIENT, prefers } from "../../http/prefer.ts";
+import { readItems, unknownNames } from "../../runs/batch-items.ts";
 import type { BatchItem } from "../../runs/batch-items.ts";
 import { BatchAccepted, batchUrls } from "../../runs/batch-view.ts";
 import type { ItemAnswer } from "../../runs/batch-view.ts";
@@ -39,7 +40,8 @@ const route = createRoute({
   summary: "Start up to 1,000 runs",
   description:
     "Each item is answered for itself: a wrong or refused item keeps no other from starting. With an `Idempotency-Key` the " +
-    "request may be repeated: items that have started a run are answered with it, the others are submitted again.",
+    "request may be repeated: items that have started a run are answered with it, the others are submitted again; when all have, " +
+    "`Idempotent-Replayed` is true.",
   security: [{ key: ["runs:write"] }],
   middleware: [needs("runs:write"), holdBody, jsonBody({ schema: Body })] as const,
   request: {
@@ -70,14 +72,20 @@ export function createBatch(api: Api): void {
       orchestration_id: orchestration,
       total: items.length,
     });
-    const read = await readItems(items, { id: batch_id, orchestration, tenant, key }, c.get("services"));
+    const isLenient = prefers(c, LENIENT);
+    if (isLenient && items.some((item) => unknownNames(item).length > 0))
+      c.header("Preference-Applied", LENIENT);
+    const batch = { id: batch_id, orchestration, tenant, key, isLenient };
+    const read = await readItems(items, batch, c.get("services"));
     // All at once: they gather in the intake object, which admits, commits and enqueues up to 128 of them together.
     const quota: QuotaState[] = [];
+    let replayed = 0;
     const answers = await Promise.all(
       read.map(async (item): Promise<ItemAnswer> => {
         if ("error" in item) return refusedItem(item.index, item.error);
         const result = await submit(item.run).catch(asRefusal);
         quota.push(...(result.quota ?? []));
+        if (result.is === "accepted" && result.replayed) replayed += 1;
         if (result.is === "accepted" && !result.replayed && !result.skipped)
           cancelSuperseded(c.get("services"), item.run);
         return answerOf(item, result);
@@ -90,6 +98,7 @@ export function createBatch(api: Api): void {
       skipped: skipped.map(({ index, run_id }) => ({ index, run_id })),
     });
     if (quota.length > 0) c.set("quota", leastQuota(quota));
+    if (replayed === items.length) c.header("Idempotent-Replayed", "true");
     const counts = { skipped: skipped.length, refused: refused.length };
     const accepted = answers.length - skipped.length - refused.length;
     return c.json({ batch_id, ...batchUrls(batch_id), accepted, ...counts, items: answers }, 202);

@@ -2,7 +2,7 @@ import { masterKeysOf } from "../../../shared/security/master-keys.ts";
 import { endUserOf } from "../../../shared/contracts/budget.ts";
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { digestOf } from "../../../shared/bytes.ts";
+import { digestOfBytes } from "../../../shared/bytes.ts";
 import { newRunId } from "../../../shared/contracts/ids.ts";
 import { JsonValue } from "../../../shared/contracts/json.ts";
 import type { NewRun } from "../../../shared/contracts/run.ts";
@@ -56,8 +56,8 @@ export function fireTrigger(api: Api): void {
     const keys = masterKeysOf(config);
     if (!keys) throw new AppError("internal", "This installation has no MASTER_KEY.");
     const secret = await unseal(keys, trigger.secret, triggerPlace(trigger.trigger_id));
-    const text = await c.req.text();
-    const delivery = await verifyDelivery(c.req.raw.headers, text, secret);
+    const bytes = new Uint8Array(await c.req.arrayBuffer());
+    const delivery = await verifyDelivery(c.req.raw.headers, bytes, secret);
     if (trigger.disabled) throw new AppError("conflict", "This trigger is disabled.");
     let body: unknown = null;
     await jsonBody()(c, async () => {
@@ -65,7 +65,7 @@ export function fireTrigger(api: Api): void {
     });
     const read = JsonValue.safeParse(body);
     if (!read.success) throw invalidFields(read.error);
-    const run = await runOf(trigger, delivery, text, body);
+    const run = await runOf(trigger, delivery, bytes, body);
     if (!delivery.isSigned && run.idempotency_key !== null)
       await forgetOlderKey(sql, trigger.tenant_id, run.idempotency_key, REPLAY_SECONDS);
     const result = await services.submit(run);
@@ -76,7 +76,12 @@ export function fireTrigger(api: Api): void {
   });
 }
 
-async function runOf(trigger: Trigger, delivery: Delivery, text: string, body: unknown): Promise<NewRun> {
+async function runOf(
+  trigger: Trigger,
+  delivery: Delivery,
+  bytes: Uint8Array<ArrayBuffer>,
+  body: unknown,
+): Promise<NewRun> {
   const { tenant_id, orchestration_id, request, message_path } = trigger;
   const run_id = newRunId(Date.now());
   const template = RunTemplate.parse(JSON.parse(request));
@@ -95,7 +100,7 @@ async function runOf(trigger: Trigger, delivery: Delivery, text: string, body: u
     end_user: endUserOf(template.metadata),
     delay_ms: 0,
     idempotency_key: idempotencyKeyOf("trigger", trigger.trigger_id, delivery.id),
-    request_hash: await digestOf("SHA-256", text),
+    request_hash: await digestOfBytes("SHA-256", bytes),
     webhook_url: template.webhook_url,
     webhook_secret: null,
   };

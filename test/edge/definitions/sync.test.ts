@@ -265,7 +265,7 @@ describe("a definition of a bundle that cannot be saved", () => {
     expect(await sync({ agents })).toMatchObject({
       status: 200,
       total_synced: 1,
-      errors: [{ id: "agent_nul", path: "agents[0]", code: "invalid" }],
+      errors: [{ id: "agent_nul", path: "agents[0].name", code: "invalid" }],
     });
   });
 

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
 import { bodyOf, RUN, runPath, startApp, type TestApp } from "../app.ts";
 
 let app: TestApp;
@@ -7,7 +8,11 @@ beforeAll(async () => {
 });
 afterAll(() => app.stop());
 
-const problem = async (method: string, path: string, body?: object) => {
+const problem = async (
+  method: string,
+  path: string,
+  body?: object | string,
+): Promise<Record<string, unknown>> => {
   const answer = await app.call(method, path, body === undefined ? {} : { body });
   return { answered: answer.status, ...(await bodyOf(answer)) };
 };
@@ -42,6 +47,101 @@ test.each([
     code: "not_found",
     detail: expect.stringMatching(detail),
   });
+});
+
+test.each([
+  [
+    "POST",
+    "/scale/dlq/retry",
+    '{"all":true,"cursor":"x"}',
+    { path: "cursor", message: "must look like run_2483e1773407_1780499750067.29" },
+  ],
+  [
+    "POST",
+    "/api/v2/orchestrations/runs:cancel",
+    '{"all":true,"cursor":"x"}',
+    { path: "cursor", message: "must look like run_2483e1773407_1780499750067" },
+  ],
+  [
+    "POST",
+    RUN,
+    '{"attachments":[{"uploadid":"a"}]}',
+    {
+      path: "attachments[0]",
+      message: "has no field uploadid (did you mean upload_id?): its fields are upload_id",
+    },
+  ],
+  [
+    "POST",
+    "/scale/tenants",
+    '{"tenant_id":"acme","retention":{"runs_day":1,"colour":2}}',
+    {
+      path: "retention",
+      message: expect.stringMatching(
+        /^has no field runs_day \(did you mean runs_days\?\), colour: its fields are runs_days, /,
+      ),
+    },
+  ],
+  [
+    "PUT",
+    "/api/v2/orchestrations/o",
+    '{"name":"\\u0000","entry_step_id":"a","steps":[{"id":"a","type":"end"}]}',
+    { path: "name", message: "must not contain U+0000 or half of a surrogate pair" },
+  ],
+  [
+    "PUT",
+    "/api/v2/orchestrations/o",
+    '{"name":"o","description":"\\ud800","entry_step_id":"a","steps":[{"id":"a","type":"end"}]}',
+    { path: "description", message: "must not contain U+0000 or half of a surrogate pair" },
+  ],
+  [
+    "PUT",
+    "/api/v2/mcp-servers/m",
+    '{"label":"\\u0000","url":"https://example.com/mcp"}',
+    { path: "label", message: "must not contain U+0000 or half of a surrogate pair" },
+  ],
+  [
+    "PUT",
+    "/api/v2/orchestrations/o",
+    '{"name":"o","entry_step_id":"a","state_schema":{"a b":{"type":"string"}},"steps":[{"id":"a","type":"end"}]}',
+    {
+      path: "state_schema.a b",
+      message:
+        "is no name for a key: it must be 1 to 100 letters, digits, _ or - and begin with a letter or _",
+    },
+  ],
+  [
+    "POST",
+    RUN,
+    '{"webhook_url":"https://example.com/","webhook_secret":"long enough \\ud800"}',
+    { path: "webhook_secret", message: "must not contain half of a surrogate pair" },
+  ],
+])("%s %s with %s names the field and what would be right", async (method, path, body, error) => {
+  const refused = await problem(method, path, body);
+  expect([refused["answered"], refused["errors"]]).toEqual([422, expect.arrayContaining([error])]);
+});
+
+test("an empty cursor is the first page", async () => {
+  for (const path of ["/scale/dlq/retry", "/api/v2/orchestrations/runs:cancel"]) {
+    expect(await problem("POST", path, { all: true, dry_run: true, cursor: "" })).toMatchObject({
+      answered: 200,
+    });
+  }
+});
+
+// Fails when a client that sends the type of JSON with every request cannot leave out a body that may be left out.
+test("a body that may be left out may be empty under the type of JSON", async () => {
+  const key = z
+    .string()
+    .parse(
+      (await problem("POST", "/scale/api-keys", { tenant_id: "acme", name: "k", scopes: ["runs:read"] }))[
+        "id"
+      ],
+    );
+  expect(await problem("POST", `/scale/api-keys/${key}/rotate`, "")).toMatchObject({ answered: 201 });
+  const unknown = "/api/v2/orchestrations/runs/run_000000000000_1780499750067/retry";
+  expect(await problem("POST", unknown, "")).toMatchObject({ answered: 404, code: "not_found" });
+  expect(await problem("POST", unknown, "{")).toMatchObject({ answered: 400, code: "malformed_json" });
 });
 
 test("a tenant that is being deleted is a conflict of its own", async () => {

@@ -49,6 +49,25 @@ describe("a batch", () => {
     expect(jobs).toEqual(expect.arrayContaining(ids));
   });
 
+  test("that prefers lenient handling ignores unknown fields of its items too, and a repetition of all is said to be one", async () => {
+    const send = async (items: object[], headers: Record<string, string>) => {
+      const answer = await app.call("POST", BATCH, { body: { items }, headers });
+      const of = (name: string) => answer.headers.get(name);
+      const batch = BatchAccepted.parse(await answer.json());
+      return { batch, applied: of("preference-applied"), replayed: of("idempotent-replayed") };
+    };
+    const key = { "idempotency-key": "lenient-batch" };
+    const first = await send([{ message: "a" }, { message: "b" }], key);
+    expect(first).toMatchObject({ applied: null, replayed: null, batch: { accepted: 2 } });
+    const lenient = { ...key, prefer: "handling=lenient" };
+    const again = await send([{ message: "a", colour: 1 }, { message: "b" }], lenient);
+    expect(again).toEqual({ batch: first.batch, applied: "handling=lenient", replayed: "true" });
+    const more = await send([{ message: "a" }, { message: "b" }, { message: "c" }], lenient);
+    expect(more).toMatchObject({ applied: null, replayed: null, batch: { accepted: 3 } });
+    const strict = await send([{ message: "a", colour: 1 }], {});
+    expect(strict.batch.items).toMatchObject([{ status: "refused", code: "invalid" }]);
+  });
+
   test("of 1,000 items is accepted whole; one of 1,001 or of none is refused", async () => {
     await app.call("POST", "/scale/tenants", { body: { tenant_id: "big", requests_per_second: 5000 } });
     const batch = await post(

@@ -49,6 +49,21 @@ describe("a trigger", () => {
     expect(listed).toContain(id);
   });
 
+  // Fails when the signature is compared with another reading of the body than the bytes that were signed.
+  test("takes a signed body with a byte order mark, and tells the sender of one that is no UTF-8 so", async () => {
+    const { url, secret } = await create();
+    const fire = (bytes: Buffer) => {
+      const signature = `sha256=${createHmac("sha256", secret).update(bytes).digest("hex")}`;
+      const headers = { "content-type": "application/json", "x-hub-signature-256": signature };
+      return app.call("POST", url, { key: null, body: Uint8Array.from(bytes), headers });
+    };
+    const marked = await fire(Buffer.from('\ufeff{"n":1}'));
+    expect(marked.status).toBe(202);
+    expect((await inputOf((await bodyOf(marked)).run_id)).state).toEqual({ trigger: { n: 1 } });
+    const latin1 = await fire(Buffer.from('{"n":"\u00e9"}', "latin1"));
+    expect([latin1.status, (await bodyOf(latin1)).code]).toEqual([400, "malformed_json"]);
+  });
+
   test("is replaced with its URL and secret kept, disabled, and deleted", async () => {
     const { id, url, secret } = await create();
     const put = (body: object) =>
