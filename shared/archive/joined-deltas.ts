@@ -2,7 +2,7 @@ import { z } from "zod";
 import { ArchivedEntry } from "./archived-entry.ts";
 
 // A model's text arrives in many small events, each of them a row of its own. In a segment, rows that follow each other and have only
-// text of one step are one line: their texts joined, and what tells them apart in columns (docs/protocol.md 7.15).
+// text of one step are one line: their texts joined, and what tells them apart in columns (docs/protocol.md 7.14).
 
 /**
  * Rows of text deltas as one line of a block. `before`, `between` and `after` are what each event's line has before its text, between

@@ -3,6 +3,7 @@ import type { Sql } from "./sql.ts";
 import { applyRetention } from "./tenants/retention.ts";
 import { deleteOfTenants } from "./tenants/delete-tenants.ts";
 import { releaseFiles } from "./files/file-bytes.ts";
+import { keepJournalDays } from "./journal/journal-days.ts";
 import { deleteRunsOfLanes } from "./lanes/delete-lane-runs.ts";
 import { deleteMails } from "./mails/delete-mails.ts";
 import { deleteDeliveries } from "./webhooks/delete-deliveries.ts";
@@ -18,7 +19,7 @@ const BATCH = 10_000;
  * - model calls of deleted budgets, budgets of single end users whose period is over, what belongs to deleted tenants, and what
  *   tenants keep for a time of their own
  *
- * Bytes that were reserved for files are given back when these cannot be committed any more. What deleted workers have counted is kept in the common sums.
+ * The partitions of the journal are kept. Bytes that were reserved for files are given back when these cannot be committed any more. What deleted workers have counted is kept in the common sums.
  * @returns true when more expired rows may be left: at least one table gave a full batch
  */
 export async function deleteExpired(sql: Sql): Promise<boolean> {
@@ -79,6 +80,7 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
   const hasMoreOfPolicies = await applyRetention(sql);
   const hasMoreFiles = await releaseFiles(sql);
   const hasMoreOfLanes = await deleteRunsOfLanes(sql);
+  const hasMoreDays = await keepJournalDays(sql);
   const hasMore = [
     hasMoreOfTenants,
     hasMoreDeliveries,
@@ -86,6 +88,7 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
     hasMoreOfPolicies,
     hasMoreOfLanes,
     hasMoreFiles,
+    hasMoreDays,
   ].includes(true);
   return hasMore || (row?.largest_batch ?? 0) >= BATCH;
 }

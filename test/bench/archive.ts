@@ -56,6 +56,11 @@ async function bytesOf(sql: Sql): Promise<number> {
   ];
   for (const table of tables) await sql`vacuum (full, analyze) ${sql(table)}`;
   const [row = { bytes: 0 }] = await sql<{ bytes: number }[]>`
-    select sum(pg_total_relation_size(name::regclass))::float8 as bytes from unnest(${pgArray(tables)}::text[]) as name`;
+    select sum(pg_total_relation_size(part.relid))::float8 as bytes
+    from unnest(${pgArray(tables)}::text[]) as name
+    -- A table without partitions is its own only part.
+    cross join lateral (
+      select relid from pg_partition_tree(name::regclass) union select name::regclass
+    ) as part`;
   return row.bytes;
 }

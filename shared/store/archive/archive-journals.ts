@@ -2,6 +2,7 @@ import { z } from "zod";
 import { ArchivedEntry } from "../../archive/archived-entry.ts";
 import { ArchivePlace } from "../../archive/read-archive.ts";
 import { RunId } from "../../contracts/ids.ts";
+import { ofDays } from "../journal/journal-days.ts";
 import { pgArray } from "../sql.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
 
@@ -25,7 +26,7 @@ export async function readJournals(
     select run_id, ${entryColumns(sql)} from (
       select *, sum(bytes) over (order by run_id, seq) - bytes as bytes_before from (
         select *, octet_length(events) + coalesce(octet_length(output), 0) as bytes from journal
-        where run_id = any (${pgArray(runs)}::text[]) and (run_id, seq) > (${after.run_id}, ${after.seq}::int)
+        where run_id = any (${pgArray(runs)}::text[]) and ${ofDays(sql, runs)} and (run_id, seq) > (${after.run_id}, ${after.seq}::int)
         order by run_id, seq limit ${PAGE_ROWS}) j) page
     where bytes_before < ${PAGE_BYTES} order by run_id, seq`;
 }
@@ -52,6 +53,10 @@ export type StoredSegment = z.infer<typeof StoredSegment>;
  * @returns how many runs refer to the segment now
  */
 export async function recordSegment(sql: Sql, { segment_id, parts }: StoredSegment): Promise<number> {
+  const days = ofDays(
+    sql,
+    parts.map(({ run_id }) => run_id),
+  );
   const [row] = await sql<{ recorded: number }[]>`
     with segment as materialized (
       select segment_id, tenant_id from journal_segments
@@ -70,7 +75,7 @@ export async function recordSegment(sql: Sql, { segment_id, parts }: StoredSegme
       where r.run_id = p.run_id and r.event_seq = p.event_seq and r.ended_at is not null and r.archive_segment is null
       returning r.run_id, r.tenant_id, r.ended_at
     ), deleted as (
-      delete from journal where run_id in (select run_id from recorded)
+      delete from journal where run_id in (select run_id from recorded) and ${days}
     ), dequeued as (
       delete from journals_to_archive j using recorded r
       where j.tenant_id = r.tenant_id and j.ended_at = r.ended_at and j.run_id = r.run_id

@@ -36,7 +36,7 @@ export async function queueEndedRuns(sql: Sql): Promise<boolean> {
 
 /**
  * Runs of one tenant whose journals this caller archives now, and the segment that it may store for them. `joins`: text deltas are
- * joined in it (docs/protocol.md 7.15).
+ * joined in it (docs/protocol.md 7.14).
  */
 export const JournalBatch = z.object({
   tenant_id: TenantId,
@@ -85,7 +85,8 @@ export async function claimJournals(sql: Sql, after: string): Promise<JournalBat
         and j.tenant_id = t.tenant_id and j.ended_at = t.ended_at and j.run_id = t.run_id
     ), half_restored as (
       -- The rows of a restore that was not finished: the run still refers to its segment.
-      delete from journal where run_id in (select run_id from taken where ended and archived)
+      delete from journal e using taken t
+      where t.ended and t.archived and e.run_id = t.run_id and right(e.run_id, 13) = right(t.run_id, 13)
     ), claimed as (
       update journals_to_archive j set claimed_until = now() + interval '10 minutes' from taken t
       where t.ended and not t.archived

@@ -1,5 +1,6 @@
 import type { ArchivePlace } from "../../archive/read-archive.ts";
 import type { ArchivedEntry } from "../../archive/archived-entry.ts";
+import { ofDays } from "../journal/journal-days.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
@@ -34,7 +35,7 @@ export async function restoreRows(
       ${column((r) => r.output)}::text[], ${column((r) => r.events)}::text[], ${column((r) => r.at_us)}::float8[]
     ) as j(seq, events_n, attempt, kind, step_path, visit, output, events, at_us)
     where exists (select from runs where run_id = ${run_id} and archive_segment = ${segment_id})
-    on conflict (run_id, seq) do nothing`;
+    on conflict do nothing`;
 }
 
 /**
@@ -46,7 +47,7 @@ export async function finishRestore(sql: Sql, { run_id, segment_id }: ArchivePla
     with restored as (
       update runs set archive_segment = null, archive_offset = null, archive_length = null
       where run_id = ${run_id} and archive_segment = ${segment_id}
-        and event_seq = (select sum(events_n) from journal where run_id = ${run_id})
+        and event_seq = (select sum(events_n) from journal where run_id = ${run_id} and ${ofDays(sql, [run_id])})
       returning archive_segment
     )
     update journal_segments g set live_runs = live_runs - 1,

@@ -6,6 +6,7 @@ import { ToolCalls } from "../../contracts/chat.ts";
 import type { ChatHistory, ChatReply, Summary } from "../../contracts/chat.ts";
 import { addDeltas, onlyText } from "../../events/delta-text.ts";
 import { linesOf } from "../../events/lines.ts";
+import { ofDays } from "../journal/journal-days.ts";
 import { pgArray } from "../sql.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
 
@@ -89,7 +90,7 @@ export async function readTurnText(sql: Sql, run: RunId): Promise<string> {
     select events from (
       select seq, events, sum(octet_length(events)) over (order by seq desc) as bytes from (
         select seq, events from journal
-        where run_id = ${run} and (events like '%"llm_delta"%' or events like '%"step_retry"%')
+        where run_id = ${run} and ${ofDays(sql, [run])} and (events like '%"llm_delta"%' or events like '%"step_retry"%')
         order by seq desc limit ${MAX_TEXT_ENTRIES}) newest) j
     where bytes <= ${MAX_TEXT_BYTES} order by seq`;
   const lines = rows.flatMap(({ events }) => linesOf(events));

@@ -59,7 +59,7 @@ export async function readTurnEntries(
     (select run_id, seq, events_n, events, null::json as place from (
       select *, sum(octet_length(events)) over (order by base, seq) - octet_length(events) as bytes_before from (
         select j.run_id, j.seq, j.events_n, j.events, right(r.run_id, 13) as base
-        from runs r join journal j using (run_id)
+        from runs r join journal j on j.run_id = r.run_id and right(j.run_id, 13) = right(r.run_id, 13)
         where ${follows} and (right(r.run_id, 13), j.seq) > (${after.base}, ${after.seq}::int) and r.archive_segment is null
         order by right(r.run_id, 13), j.seq limit ${limit}) j) page
     where bytes_before < ${TURN_PAGE_BYTES} order by base, seq)

@@ -1,5 +1,6 @@
 import { isFileKey } from "../../contracts/artifact.ts";
 import { RunId } from "../../contracts/ids.ts";
+import { ofDays } from "../journal/journal-days.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
@@ -10,7 +11,7 @@ const VISIT = /^(\d{1,9})\.(\d{1,9})$/;
 type Parts = {
   key: string;
   tenant: string;
-  run: string;
+  run: RunId;
   is_file: boolean;
   step_path: string | null;
   visit: number | null;
@@ -27,6 +28,11 @@ export async function findOrphans(sql: Sql, keys: readonly string[]): Promise<st
   const parts = keys.flatMap((key) => partsOf(key) ?? []);
   if (parts.length === 0) return [];
   const column = (read: (part: Parts) => string | number | null) => pgArray(parts.map(read));
+  const days = ofDays(
+    sql,
+    parts.map(({ run }) => run),
+    "j",
+  );
   const rows = await sql<{ key: string }[]>`
     select k.key from unnest(
       ${column((p) => p.key)}::text[], ${column((p) => p.tenant)}::text[], ${column((p) => p.run)}::text[],
@@ -37,7 +43,7 @@ export async function findOrphans(sql: Sql, keys: readonly string[]): Promise<st
     where not (r.owner is not null and r.attempt = k.attempt) and r.archive_segment is null and case
       when k.is_file = 1 then not exists (select from artifacts a where a.run_id = k.run and a.object_key = k.key)
       else not exists (
-        select from journal j where j.run_id = k.run and j.attempt = k.attempt
+        select from journal j where j.run_id = k.run and ${days} and j.attempt = k.attempt
           and (k.visit is null and j.kind = 'end' or j.step_path = k.step_path and j.visit = k.visit))
       end`;
   return rows.map(({ key }) => key);

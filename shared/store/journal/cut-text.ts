@@ -1,5 +1,6 @@
 import type { RunId } from "../../contracts/ids.ts";
 import type { Sql } from "../sql.ts";
+import { ofDays } from "./journal-days.ts";
 
 /** The newest entries that are looked at, and the most bytes of their events. */
 const ENTRIES = 500;
@@ -14,7 +15,7 @@ export async function readCutText(sql: Sql, run: RunId, attempt: number, path: s
     with newest as materialized (
       select seq, kind, step_path, attempt, events, sum(octet_length(events)) over (order by seq desc) as bytes
       from (
-        select seq, kind, step_path, attempt, events from journal where run_id = ${run} order by seq desc limit ${ENTRIES}
+        select seq, kind, step_path, attempt, events from journal where run_id = ${run} and ${ofDays(sql, [run])} order by seq desc limit ${ENTRIES}
       ) j
     )
     select string_agg(events, E'\n' order by seq) as lines from newest

@@ -7,6 +7,7 @@ import type { EntryLines } from "../../events/lines.ts";
 import { ArchivePlace } from "../../archive/read-archive.ts";
 import { placeJson } from "../archive/archive-journals.ts";
 import { pgArray } from "../sql.ts";
+import { ofDays } from "./journal-days.ts";
 import type { Sql } from "../sql.ts";
 
 /** The runs whose entries are in the journal. For entries that a flush left out, in a statement after that flush. */
@@ -19,7 +20,12 @@ export async function findCommitted(
     join unnest(
       ${pgArray(entries.map((e) => e.run_id))}::text[], ${pgArray(entries.map((e) => e.seq))}::int[],
       ${pgArray(entries.map((e) => e.attempt))}::int[]) as e(run_id, seq, attempt)
-    using (run_id, seq, attempt)`;
+    using (run_id, seq, attempt)
+    where ${ofDays(
+      sql,
+      entries.map((entry) => entry.run_id),
+      "j",
+    )}`;
   return rows.map((row) => row.run_id);
 }
 
@@ -42,7 +48,7 @@ export async function readStoredPage(sql: Sql, run: RunId, after: number, upto: 
       from (
         select seq, kind, step_path, output, events, at, coalesce(octet_length(output), 0) + octet_length(events) as bytes
         from journal
-        where run_id = ${run} and seq > ${after} and seq <= ${upto} and kind <> 'note'
+        where run_id = ${run} and ${ofDays(sql, [run])} and seq > ${after} and seq <= ${upto} and kind <> 'note'
         order by seq limit ${STORED_PAGE_ENTRIES}) j) page
     where bytes_before < ${STORED_PAGE_BYTES} order by seq`;
   const found = rows[0]?.found ?? 0;
@@ -54,7 +60,7 @@ export async function readStoredPage(sql: Sql, run: RunId, after: number, upto: 
 async function readRewinds(sql: Sql, run: RunId, upto: number): Promise<StoredEntry[]> {
   const rows = await sql<StoredEntry[]>`
     select seq, kind, output from journal
-    where run_id = ${run} and kind = 'rewind' and seq <= ${upto} order by seq`;
+    where run_id = ${run} and ${ofDays(sql, [run])} and kind = 'rewind' and seq <= ${upto} order by seq`;
   return [...rows];
 }
 
@@ -90,7 +96,7 @@ export async function readEntries(
   const rows = await sql<(EntryLines & { place: unknown })[]>`
     (select seq, events_n, events, null::json as place from (
       select seq, events_n, events, sum(octet_length(events)) over (order by seq) - octet_length(events) as bytes_before
-      from journal where run_id = ${run} and seq > ${after} order by seq limit ${size.entries}) page
+      from journal where run_id = ${run} and ${ofDays(sql, [run])} and seq > ${after} order by seq limit ${size.entries}) page
     where bytes_before < ${size.bytes} order by seq)
     union all
     (select null, null, null, ${placeJson(sql)} from runs

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { RunId } from "../../contracts/ids.ts";
 import type { TenantId } from "../../contracts/ids.ts";
 import { Lane, RunError, RunStatus } from "../../contracts/run.ts";
+import { ofDays } from "../journal/journal-days.ts";
 import type { Sql } from "../sql.ts";
 import { activeWorkers } from "../workers/worker-rows.ts";
 import { WaitKind } from "./waits.ts";
@@ -118,7 +119,7 @@ export async function readRunFacts(sql: Sql, tenant: TenantId | null, run: RunId
     join tenants t using (tenant_id)
     left join workers w on w.incarnation = r.owner
     left join lateral (
-      select j.kind, j.output, j.at, j.events from journal j where j.run_id = r.run_id order by j.seq desc limit 1
+      select j.kind, j.output, j.at, j.events from journal j where j.run_id = r.run_id and ${ofDays(sql, [run], "j")} order by j.seq desc limit 1
     ) last on true
     cross join lateral (
       select coalesce(json_agg(open order by opened_at_ms, wait_id), '[]') as waits from (

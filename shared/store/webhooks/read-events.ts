@@ -1,4 +1,5 @@
 import type { RunId } from "../../contracts/ids.ts";
+import { ofDays } from "../journal/journal-days.ts";
 import type { Sql } from "../sql.ts";
 
 /** Longer event lines are not read for a delivery. A worker sends 64 at once, and holds each body a few times. */
@@ -10,6 +11,7 @@ const MAX_EVENT_BYTES = 1024 * 1024;
  */
 export async function readEvents(sql: Sql, run: RunId, seq: number): Promise<string | null> {
   const [row] = await sql<{ events: string }[]>`
-    select events from journal where run_id = ${run} and seq = ${seq} and octet_length(events) <= ${MAX_EVENT_BYTES}`;
+    select events from journal where run_id = ${run} and ${ofDays(sql, [run])} and seq = ${seq}
+      and octet_length(events) <= ${MAX_EVENT_BYTES}`;
   return row?.events ?? null;
 }

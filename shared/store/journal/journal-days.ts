@@ -1,0 +1,34 @@
+import { baseOf } from "../../contracts/ids.ts";
+import type { RunId } from "../../contracts/ids.ts";
+import type { PendingQuery, Row, Sql } from "../sql.ts";
+
+const DAY_MS = 86_400_000;
+
+/**
+ * A condition on `journal`, or an alias of it: the entry's run has an id of the days of these runs. With it Postgres reads, and locks, the
+ * partitions of these days alone (docs/protocol.md 7.15). The days are literals, because all plans are generic: with
+ * parameters each execution would lock every partition. So a statement has one text a day.
+ */
+export function ofDays(sql: Sql, runs: readonly RunId[], journal = "journal"): PendingQuery<Row[]> {
+  const days = runs.map((run) => Math.floor(Number(baseOf(run)) / DAY_MS));
+  const first = days.reduce((least, day) => Math.min(least, day), Infinity);
+  const last = days.reduce((most, day) => Math.max(most, day), -Infinity);
+  if (days.length === 0) return sql`false`;
+  return sql.unsafe(
+    `right(${journal}.run_id, 13) >= '${baseAt(first)}' and right(${journal}.run_id, 13) < '${baseAt(last + 1)}'`,
+  );
+}
+
+function baseAt(day: number): string {
+  return String(day * DAY_MS).padStart(13, "0");
+}
+
+/**
+ * Adds the partitions of the journal's coming days, and drops one of a past day in which almost nothing is left
+ * (docs/protocol.md 7.15).
+ * @returns true when another one may be left to drop
+ */
+export async function keepJournalDays(sql: Sql): Promise<boolean> {
+  const [row] = await sql<{ changed: number }[]>`select keep_journal_days() as changed`;
+  return (row?.changed ?? 0) > 0;
+}
