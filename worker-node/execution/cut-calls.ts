@@ -5,7 +5,7 @@ import { stepPath } from "../../shared/journal/track.ts";
 import { inTrack, namesOf } from "../engine/events.ts";
 import type { ModelAnswer, ModelRequest, Models } from "../engine/ports.ts";
 import { TerminalError } from "../engine/step-errors.ts";
-import { usageOf } from "../models/call-usage.ts";
+import { estimatedInput, usageOf } from "../models/call-usage.ts";
 import { continuesText } from "../models/continues-text.ts";
 import type { PaidVisit } from "./execution-state.ts";
 import { waitForStore } from "./wait-for-store.ts";
@@ -72,7 +72,7 @@ export function afterCrash(
     const goesOn = continuesText(name) && request.toolChoice !== "required";
     const cutUsage = (text: string, i: number, wasted: boolean): Usage => {
       const report = { tokens: undefined, writtenChars: text.length };
-      const usage = usageOf(name, report, request, deps.prices.replaced);
+      const usage = usageOf(name, report, estimatedInput(request), deps.prices.replaced);
       return {
         call: `${path}:cut.${run.attempt}.${i}`,
         ...usage,

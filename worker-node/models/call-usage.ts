@@ -9,17 +9,19 @@ import type { ReplacedPrices } from "../../shared/contracts/model-price.ts";
 /**
  * The usage of a call so far: as the provider has reported it, else estimated by the length of what was sent and has come,
  * and marked. What a provider does not say is unknown, and never 0.
+ * @param sentTokens `estimatedInput` of its request
  */
 export function usageOf(
   name: ModelName,
   report: Pick<ProviderReport, "tokens" | "writtenChars">,
-  request: Pick<ModelRequest, "messages" | "tools">,
+  sentTokens: number,
   replaced: ReplacedPrices,
 ): ModelAnswer["usage"] {
   // A report of no tokens at all is none: some servers write zeros, or words, for what they do not count.
   const reported =
     report.tokens !== undefined && report.tokens.input + report.tokens.output > 0 ? report.tokens : null;
-  const tokens = reported ?? estimated(request, report.writtenChars);
+  const estimated = { input: sentTokens, cachedInput: 0, output: estimatedTokens(report.writtenChars) };
+  const tokens: Tokens = reported ?? estimated;
   return {
     provider: name.provider,
     model: name.model,
@@ -30,12 +32,9 @@ export function usageOf(
   };
 }
 
-function estimated(request: Pick<ModelRequest, "messages" | "tools">, writtenChars: number): Tokens {
-  return {
-    input: estimatedTokens(sentSize(request, (text) => text.length)),
-    cachedInput: 0,
-    output: estimatedTokens(writtenChars),
-  };
+/** About how many tokens a request has. Its time grows with the request: it is for once in a call, not for each piece of an answer. */
+export function estimatedInput(request: Pick<ModelRequest, "messages" | "tools">): number {
+  return estimatedTokens(sentSize(request, (text) => text.length));
 }
 
 /** The size of what a model reads of a request. No text of a message is copied for it: a conversation may have 16 MiB. */

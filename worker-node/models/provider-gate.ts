@@ -6,12 +6,11 @@ import { log, messageOf } from "../../shared/log.ts";
 import type { Allowed, Outcome, ProviderCall, ProviderCalls } from "../../shared/providers/provider-calls.ts";
 import type { ModelAnswer, ModelRequest } from "../engine/ports.ts";
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
-import { sentSize } from "./call-usage.ts";
+import { estimatedInput } from "./call-usage.ts";
 import { FreshCopy } from "./fresh-copy.ts";
 import type { LimitsLeft } from "./limits-left.ts";
 import { ProviderWait } from "./provider-wait.ts";
 import type { RemoteRequest } from "./limits-left.ts";
-import { estimatedTokens } from "./token-count.ts";
 
 /** A call of a worker that has died counts for so long. */
 const LEASE_MS = 30_000;
@@ -60,7 +59,7 @@ export class ProviderGate {
     if (tenant === undefined) return make(request);
     const allowed = keyOwner === null ? await this.#allowedOf(name) : UNLIMITED;
     const call = { name, keyOwner, tenant, call: effectKey };
-    const tokens = estimatedTokens(sentSize(request, (text) => text.length));
+    const tokens = estimatedInput(request);
     const matters = await this.#begin(call, allowed, tokens);
     if (matters) this.#hold(call);
     const beganMs = performance.now();

@@ -6,7 +6,7 @@ import type { RemoteRequest } from "./limits-left.ts";
 import { modelError } from "./model-error.ts";
 import { emptyReport } from "./provider-report.ts";
 import type { ProviderReport } from "./provider-report.ts";
-import { usageOf } from "./call-usage.ts";
+import { estimatedInput, usageOf } from "./call-usage.ts";
 import { streamAnswer } from "./stream-answer.ts";
 import type { RemoteModelName, StreamDeps } from "./stream-answer.ts";
 import type { ModelAnswer } from "../engine/ports.ts";
@@ -54,7 +54,8 @@ async function requestOnce(
     name.provider === "openai" && request.background
       ? new BackgroundCall(request.background, report, deps.access.fetch)
       : null;
-  const tellUsage = (): void => request.onUsage?.(usageOf(name, report, request, deps.replaced()));
+  const sentTokens = estimatedInput(request);
+  const tellUsage = (): void => request.onUsage?.(usageOf(name, report, sentTokens, deps.replaced()));
   // With every byte, so that what is known is charged also when the call is cut off later.
   const onBytes = (): void => {
     limit.restart();

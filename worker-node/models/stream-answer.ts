@@ -7,7 +7,7 @@ import { toSdkMessages } from "./sdk-messages.ts";
 import { Thoughts } from "./thoughts.ts";
 import { toolNameOf } from "./tool-name.ts";
 import type { ToolSet } from "ai";
-import { usageOf } from "./call-usage.ts";
+import { estimatedInput, usageOf } from "./call-usage.ts";
 import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
 import type { AnswerPiece } from "./thoughts.ts";
 import type { ModelAccess } from "./model-access.ts";
@@ -121,7 +121,11 @@ export async function streamAnswer(
   }
   refuseIncomplete(name, report, calls, failure);
   publish(thoughts.end());
-  const answer = { text, tool_calls: calls, usage: usageOf(name, report, request, replaced()) };
+  const answer = {
+    text,
+    tool_calls: calls,
+    usage: usageOf(name, report, estimatedInput(request), replaced()),
+  };
   const opaque = parts.parts(report.opaque, answer.text);
   return opaque === undefined ? answer : { ...answer, parts: opaque };
 }

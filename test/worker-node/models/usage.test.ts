@@ -24,6 +24,7 @@ import {
 } from "./provider-server.ts";
 import type { Answer } from "./provider-server.ts";
 import { slowPeer } from "../../services/waiting.ts";
+import type { JsonObject } from "../../../shared/contracts/json.ts";
 
 const { server, run } = aProvider();
 
@@ -368,4 +369,38 @@ describe("a money limit", () => {
     );
     expect(result).toMatchObject({ status: "completed", response: "fine" });
   });
+});
+
+// Fails when the usage so far is estimated anew from the whole request with each piece: a request may have 16 MiB.
+test("the tools of a request are not read again with each piece of its answer", async () => {
+  /** How often the tools of a request were read until its answer of so many pieces was complete. */
+  const readsOf = async (pieces: number): Promise<number> => {
+    let reads = 0;
+    const parameters: JsonObject = { type: "object" };
+    Object.defineProperty(parameters, "description", { enumerable: true, get: () => `read ${++reads}` });
+    const more = Promise.withResolvers<(stream: string) => void>();
+    server.reset((response) => {
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      response.write(chunk({ content: "a " }));
+      more.resolve((stream) => void response.write(stream));
+    });
+    let received = 0;
+    await server.models().generate({
+      model: oc,
+      messages: [{ role: "user", content: "hello" }],
+      tools: [{ name: "lookup", description: "", parameters }],
+      toolChoice: "auto",
+      effectKey: "k",
+      signal: new AbortController().signal,
+      onUsage: () => {},
+      onText: () => {
+        received += 1;
+        const next = received < pieces ? chunk({ content: "a " }) : chunk({}, "stop") + DONE;
+        void more.promise.then((write) => write(next));
+      },
+    });
+    expect(received).toBe(pieces);
+    return reads;
+  };
+  expect(await readsOf(20)).toBe(await readsOf(2));
 });
