@@ -155,7 +155,7 @@ export function createApp(servicesOf: ServicesOf): Api {
 
 /** A static file. On the platform it is served before this Worker is called, so this is for plain workerd. */
 async function assetOf({ env, req }: Context<ApiEnv>): Promise<Response | null> {
-  if (env.ASSETS === undefined || req.method !== "GET") return null;
+  if (env.ASSETS === undefined || !/^(GET|HEAD)$/.test(req.method)) return null;
   const response = await env.ASSETS.fetch(req.raw);
   // The headers of a fetched response are immutable, those of a copy are not.
   return response.status === 404 ? null : new Response(response.body, response);

@@ -23,6 +23,15 @@ test("the page /docs needs nothing from another server", async () => {
   for (const address of [...local, "/api/v2/openapi.json"]) expect((await get(address)).status).toBe(200);
 });
 
+// RFC 9110, 9.3.2: a HEAD is answered as the GET is, without the body.
+test("a HEAD of a file, and of nothing, is answered as its GET", async () => {
+  for (const path of ["/docs", "/llms.txt", "/docs/none.txt"]) {
+    const [head, whole] = [await fetch(edge.base + path, { method: "HEAD" }), await get(path)];
+    const type = head.headers.get("content-type");
+    expect([path, head.status, type, await head.text()]).toEqual([path, whole.status, whole.type, ""]);
+  }
+});
+
 test("every document that llms.txt names is served as Markdown, and its links to others lead there", async () => {
   const { text } = await get("/llms.txt");
   const paths = [...text.matchAll(/\]\((\/docs\/[^)]+)\)/g)].map(([, path = ""]) => path);
