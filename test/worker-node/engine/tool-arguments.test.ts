@@ -119,10 +119,10 @@ describe("arguments", () => {
 
   test("are checked in bounded time by a schema that refers to itself in all directions", () => {
     const list = { type: "array", items: { anyOf: [{ $ref: "#/$defs/A" }, { $ref: "#/$defs/A" }] } };
-    const schema = { type: "object", properties: { a: { $ref: "#/$defs/A" } }, $defs: { A: list } };
+    const forked = { type: "object", properties: { a: { $ref: "#/$defs/A" } }, $defs: { A: list } };
     let deep: Json = 1;
     for (let i = 0; i < 60; i++) deep = [deep];
-    expect(argumentErrors({ a: deep }, schema)).toEqual([]);
+    expect(argumentErrors({ a: deep }, forked)).toEqual([]);
     const loop = { type: "object", properties: { a: { $ref: "#/properties/a" } } };
     expect(argumentErrors({ a: 1 }, loop)).toEqual([]);
   });

@@ -35,7 +35,10 @@ export function flattened(schema: JsonObject): { schema: JsonObject; more: strin
 export function withKnownRequired(schema: JsonObject): JsonObject {
   const { properties, required } = schema;
   if (!isObject(properties) || !Array.isArray(required)) return schema;
-  return { ...schema, required: required.filter((name) => Object.hasOwn(properties, String(name))) };
+  return {
+    ...schema,
+    required: required.filter((name) => typeof name === "string" && Object.hasOwn(properties, name)),
+  };
 }
 
 function requiredBy({ required }: JsonObject): Json[] {
