@@ -60,11 +60,18 @@ export async function streamAnswer(
     report.writtenChars += piece.length;
     publish(thoughts.push(piece));
   };
-  const onText = (piece: string): void => addText("", piece);
+  // An error here fails the call as one in the loop below does: the reader of the response would take it for a lost connection.
+  const onText = (piece: string): void => {
+    try {
+      addText("", piece);
+    } catch (error) {
+      failure ??= error;
+    }
+  };
   const model = await openModel(access, name, report, { onBytes, onText }, background);
   const sdk = await loadSdk();
   try {
-    // Of `streamText`, one of some ten stages, each of which has a price for every piece: the others are for calls in turn.
+    // `streamText` has some ten streams in a row, for tools that it calls itself, and each costs time for every piece. This is one of them.
     const { stream } = await sdk.experimental_streamLanguageModelCall({
       model,
       messages: request.messages.flatMap(toSdkMessages),

@@ -97,6 +97,16 @@ describe.each(remote)("%s", (model) => {
     expect(answer.usage.cost_micro_usd > 0).toBe(!model.includes("some-model") && !model.includes("llama"));
   });
 
+  // Fails when the error of a reader of the text is taken for a connection that was cut.
+  test("a text that cannot be taken fails the call with the cause", async () => {
+    mock.onMessage("hello", { content: "Hello there.", usage: usageInEveryFormat }, { chunkSize: 10 });
+    const cause = new Error("no room");
+    const onText = () => {
+      throw cause;
+    };
+    await expect(generate(model, { onText })).rejects.toMatchObject({ cause });
+  });
+
   test("calls tools and gets their results", async () => {
     mock.on({ hasToolResult: false }, { toolCalls: [{ name: "weather", arguments: '{"city":"Rome"}' }] });
     mock.on({ hasToolResult: true }, { content: "It is sunny." });
