@@ -23,6 +23,7 @@ import { benchEvents } from "./events.ts";
 import { compareWith } from "./compare.ts";
 import { benchColdHerd } from "./cold-herd.ts";
 import { floors } from "./floors.ts";
+import { benchBatches, benchFullQueue } from "./intake.ts";
 import { benchLongRuns } from "./long-runs.ts";
 import { benchRedisRest } from "./redis-rest.ts";
 import { benchRequests, benchStatus } from "./requests.ts";
@@ -30,6 +31,7 @@ import { benchRuns } from "./runs.ts";
 import type { Row } from "./stats.ts";
 import { benchStreamingAgents } from "./streaming-agents.ts";
 import { benchViewers } from "./viewers.ts";
+import { benchWebhooks } from "./webhooks.ts";
 
 async function bench(): Promise<Row[]> {
   const dir = mkdtempSync(join(tmpdir(), "synapse-bench-"));
@@ -50,6 +52,7 @@ async function bench(): Promise<Row[]> {
     const runs = await benchRuns(stores, floor.commitMs);
     const longRuns = await benchLongRuns(stores);
     const archive = await benchArchive(sql);
+    const webhooks = await benchWebhooks(stores);
     const rest = await benchRedisRest(redis, redisService);
     const bareWorker = await benchBareWorker();
     const herd = await benchColdHerd(dir, stores);
@@ -61,6 +64,7 @@ async function bench(): Promise<Row[]> {
         ...runs,
         ...longRuns,
         ...archive,
+        ...webhooks,
         ...rest,
         ...bareWorker,
         ...(await benchRequests(edge)),
@@ -69,6 +73,9 @@ async function bench(): Promise<Row[]> {
         ...herd,
         ...(await benchEvents(stores, edge)),
         ...(await benchStreamingAgents(stores, edge)),
+        // Last: they leave queued runs behind.
+        ...(await benchFullQueue(stores.sql, edge)),
+        ...(await benchBatches(edge)),
         ...viewers,
       ];
     } finally {

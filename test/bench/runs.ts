@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { newRunId } from "../../shared/contracts/ids.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
+import type { NewRun } from "../../shared/contracts/run.ts";
 import { keys } from "../../shared/keys.ts";
 import { readLive } from "../../shared/events/live.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
@@ -99,26 +100,31 @@ export async function acceptBenchRuns(
   for (let at = 0; at < runs.length; at += 500) {
     await acceptRuns(
       sql,
-      runs.slice(at, at + 500).map((run_id) => ({
-        run_id,
-        tenant_id: TENANT,
-        orchestration_id: of,
-        lane: "default",
-        priority: 0,
-        correlation_id: run_id,
-        session_id: null,
-        triggered_by: "api",
-        input: JSON.stringify({ message: "bench", state: {} }),
-        metadata: "{}",
-        end_user: null,
-        delay_ms: 0,
-        idempotency_key: null,
-        request_hash: null,
-        webhook_url: null,
-        webhook_secret: null,
-      })),
+      runs.slice(at, at + 500).map((run_id) => benchRun(run_id, of)),
     );
   }
+}
+
+/** A submitted run of one of the bench's orchestrations, due at once. */
+export function benchRun(run_id: RunId, of: Orchestration): NewRun {
+  return {
+    run_id,
+    tenant_id: TENANT,
+    orchestration_id: of,
+    lane: "default",
+    priority: 0,
+    correlation_id: run_id,
+    session_id: null,
+    triggered_by: "api",
+    input: JSON.stringify({ message: "bench", state: {} }),
+    metadata: "{}",
+    end_user: null,
+    delay_ms: 0,
+    idempotency_key: null,
+    request_hash: null,
+    webhook_url: null,
+    webhook_secret: null,
+  };
 }
 
 export async function enqueue(queue: Queue, runs: readonly RunId[]): Promise<void> {
