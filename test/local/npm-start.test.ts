@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, expect, test } from "vitest";
 import { freePort } from "../../local/processes/free-ports.ts";
+import { untilProgramsAreBuilt } from "../services/built-worker.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "synapse-npm-start-"));
 chmodSync(dir, 0o711); // under root another user runs Postgres, and must be able to enter this folder
@@ -24,6 +25,7 @@ function isGroupAlive(group: number): boolean {
 // npm passes a signal on to the shell that it started, and a shell that waits for a child dies of it alone: process managers
 // and `kill` would leave the whole system running.
 test("a SIGTERM to npm ends the system that npm start began", { timeout: 120_000 }, async () => {
+  await untilProgramsAreBuilt();
   const npm = spawn("npm", ["start", "--", "--data", dir, "--port", String(await freePort(0))], {
     cwd: new URL("../..", import.meta.url),
     detached: true,

@@ -49,7 +49,10 @@ export async function builtWorker(timing: Timing): Promise<string[]> {
     await build({ entryPoints: [timingFile(timing)], outfile, bundle: true, format: "esm" });
     // Without variables it only loads its modules, and leaves their compiled code in Node's cache: a worker that is killed leaves none.
     const { NODE_COMPILE_CACHE } = process.env;
-    const child = spawn(process.execPath, [...flags, worker], { env: { NODE_COMPILE_CACHE }, stdio: "ignore" });
+    const child = spawn(process.execPath, [...flags, worker], {
+      env: { NODE_COMPILE_CACHE },
+      stdio: "ignore",
+    });
     await once(child, "exit");
   });
   return [...flags, worker];

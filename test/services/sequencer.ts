@@ -34,7 +34,7 @@ const SECONDS: Record<string, number> = {
   "local/stores-and-children.test.ts": 40,
   "worker-node/redis-rest/outage.test.ts": 9,
   "shared/queue/model.test.ts": 8,
-  "shared/queue/shares.test.ts": 40,
+  "shared/queue/shares.test.ts": 16,
   "simulation/contract.test.ts": 8,
   "worker-node/fleet/worker.test.ts": 10,
   "worker-node/reconciler/reconciler.test.ts": 9,

@@ -147,10 +147,11 @@ describe("the slots of a full worker", () => {
     ],
   ])("do not when %s, and the test above notices it", async (_, file, from, to) => {
     const broken = t.rewritten(rewriteOf({ file, from, to }));
-    const results: string[] = [];
-    for (const [concurrency, weights] of cases)
-      results.push(await checkWeights(broken, concurrency, weights).then(() => "kept", String));
-    expect(results).toContainEqual(expect.stringContaining("by weight"));
+    let noticed = "";
+    for (const [concurrency, weights] of cases) {
+      if (noticed === "") noticed = await checkWeights(broken, concurrency, weights).then(() => "", String);
+    }
+    expect(noticed).toContain("by weight");
   });
 
   test("are not kept from a heavy tenant by a lighter one whose runs never end", async () => {
