@@ -1,4 +1,5 @@
 import { FAMILY } from "../money/budget-rows.ts";
+import { boundedRows } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
 /**
@@ -9,7 +10,8 @@ export function deleteRuns(sql: Sql) {
   return sql`deleted_runs_rows as (delete from runs where run_id in (select run_id from doomed) returning 1
     ), deleted_entries as (
       -- With the day, Postgres looks into one partition for each run.
-      delete from journal e using doomed d where e.run_id = d.run_id and right(e.run_id, 13) = right(d.run_id, 13)
+      delete from journal e using ${boundedRows(sql, sql`select run_id from doomed`)} d
+      where e.run_id = d.run_id and right(e.run_id, 13) = right(d.run_id, 13)
     ), deleted_waits as (delete from waits where run_id in (select run_id from doomed)
     ), deleted_uses as (delete from upload_uses where run_id in (select run_id from doomed)
     ), deleted_artifacts as (delete from artifacts where run_id in (select run_id from doomed)
