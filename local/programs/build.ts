@@ -5,13 +5,17 @@
  * bundle it holds what it uses: 60 to 80 MB, and starts in a third of the time. A bundle has a source map, so that the
  * stacks of errors name the sources.
  */
-import { utimesSync } from "node:fs";
+import { readdirSync, utimesSync } from "node:fs";
 import { join, parse, relative } from "node:path";
 import { isNewerThan } from "../processes/is-newer.ts";
 import { builtPrograms, programsFolder, projectFolder } from "../processes/programs.ts";
 import { bundlePrograms } from "./bundle.ts";
 
-const sources = ["edge", "local", "shared", "worker-node", "package-lock.json"].map((name) =>
+/** The edge's assets are written by its build, after this one, and no program reads them. */
+const edgeSources = readdirSync(join(projectFolder, "edge"))
+  .filter((name) => name !== "assets")
+  .map((name) => join("edge", name));
+const sources = [...edgeSources, "local", "shared", "worker-node", "package-lock.json"].map((name) =>
   join(projectFolder, name),
 );
 

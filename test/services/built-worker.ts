@@ -5,7 +5,7 @@ import { linkSync, mkdirSync, readdirSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { inject } from "vitest";
 import { build, type Plugin } from "esbuild";
-import { builtProgram, builtProgramFlags, projectFolder } from "../../local/processes/programs.ts";
+import { builtProgramFlags, projectFolder } from "../../local/processes/programs.ts";
 import { buildPrograms } from "../../local/programs/build.ts";
 import { bundlePrograms } from "../../local/programs/bundle.ts";
 import { builtOnce } from "./built-once.ts";
@@ -27,13 +27,9 @@ export function untilProgramsAreBuilt(): Promise<void> {
 
 /**
  * The arguments of a Node process that runs the built worker. It takes half the processor time of one that runs the sources.
- * The worker with the real durations is that of `npm start`. The others are one bundle, with a module of durations beside it.
+ * The workers are one bundle, with a module of durations beside it. They are not the programs of `npm start`, which a test may build anew.
  */
 export async function builtWorker(timing: Timing): Promise<string[]> {
-  if (timing === "real") {
-    await untilProgramsAreBuilt();
-    return builtProgram("worker-node/main.ts").args;
-  }
   const [bundle, tree] = [join(inject("workerBuilds"), "bundle"), join(inject("workerBuilds"), timing)];
   const worker = join(tree, "programs/worker.mjs");
   await builtOnce(bundle, () =>
@@ -46,7 +42,8 @@ export async function builtWorker(timing: Timing): Promise<string[]> {
     for (const name of readdirSync(join(bundle, "programs")))
       linkSync(join(bundle, "programs", name), join(folder, name));
     const outfile = join(folder, "timing.mjs");
-    await build({ entryPoints: [timingFile(timing)], outfile, bundle: true, format: "esm" });
+    const durations = timing === "real" ? join(projectFolder, "shared/timing.ts") : timingFile(timing);
+    await build({ entryPoints: [durations], outfile, bundle: true, format: "esm" });
     // Without variables it only loads its modules, and leaves their compiled code in Node's cache: a worker that is killed leaves none.
     const { NODE_COMPILE_CACHE } = process.env;
     const child = spawn(process.execPath, [...flags, worker], {
