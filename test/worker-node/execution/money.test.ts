@@ -1,5 +1,5 @@
 /** Limits on money, and what calls that come to nothing cost: docs/protocol.md 5.10. */
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import type { Usage } from "../../../shared/contracts/journal-entry.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
 import type { CallToReserve, Reservation } from "../../../shared/store/money/reserve.ts";
@@ -337,6 +337,9 @@ describe("what a model call has used is charged as wasted", () => {
   // Fails when a failed try is charged by the park before its retry alone: the cancel lets that park be refused.
   test("when a cancel comes before the park in which a failed try waits for its retry", async () => {
     harness.definition = steps({ id: "a", ...llm, retry: { attempts: 2, base_seconds: 60 } });
+    // The wait is at random, and a short one is no park.
+    const random = vi.spyOn(Math, "random").mockReturnValue(0.5);
+    onTestFinished(() => random.mockRestore());
     const { run, ending } = harness.begin();
     harness.models = {
       generate: async ({ onUsage }) => {
