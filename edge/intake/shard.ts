@@ -19,8 +19,8 @@ import type { SizeClass } from "./submit-to-intake.ts";
 /** A batch of small and one of large runs need one each; the queries about refused runs (replays, limits) use another. */
 const CONNECTIONS = 3;
 
-/** In the storage of an object: the queue's counts hold for all runs that the object has committed. */
-const COUNTS_HOLD = "counts_hold";
+/** In the storage of an object, followed by a queue shard: the shard's counts hold for all runs that the object has committed. */
+const COUNTS_HOLD = "counts_hold:";
 
 /**
  * The intake of one queue shard. It stores no run; it has what a request cannot have: lasting connections to Postgres. The
@@ -39,7 +39,9 @@ export class IntakeShard extends DurableObject<Env> implements IntakeObject {
     const queue = new EdgeQueue(base, countsRecordIn(ctx.storage));
     if (base.ACCEPT_WHEN_REDIS_DOWN) {
       void ctx.blockConcurrencyWhile(async () => {
-        if (!(await ctx.storage.get(COUNTS_HOLD))) queue.invalidateAllCounts();
+        const records = await ctx.storage.list({ prefix: COUNTS_HOLD });
+        const shards = Array.from(records.keys(), (key) => Number(key.slice(COUNTS_HOLD.length)));
+        queue.invalidateAllCounts(new Set(shards));
       });
     }
     this.#refresh = () =>
@@ -68,9 +70,9 @@ export class IntakeShard extends DurableObject<Env> implements IntakeObject {
 
 function countsRecordIn(storage: DurableObjectStorage): CountsRecord {
   return {
-    set: () => void storage.put(COUNTS_HOLD, true),
-    async clear() {
-      await storage.delete(COUNTS_HOLD);
+    set: (shard) => void storage.put(`${COUNTS_HOLD}${shard}`, true),
+    async clear(shard) {
+      await storage.delete(`${COUNTS_HOLD}${shard}`);
       await storage.sync();
     },
   };

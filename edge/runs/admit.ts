@@ -233,12 +233,12 @@ export function queueOf(config: Config): EdgeQueue {
   return queue;
 }
 
-/** Remembers whether the queue's counts hold, for longer than the queue object lives. Absent: they are not known to hold. */
+/** Records that the counts of a queue shard hold, for longer than the queue object lives. Without a record they are not known to hold. */
 export type CountsRecord = {
-  /** Does not wait: if it is lost, the shard is only counted once more. */
-  set(): void;
-  /** @returns when the record is durably absent */
-  clear(): Promise<void>;
+  /** Does not wait: if the record is lost, the shard is only counted once more. */
+  set(shard: number): void;
+  /** @returns when the shard has durably no record */
+  clear(shard: number): Promise<void>;
 };
 
 /**
@@ -258,13 +258,18 @@ export class EdgeQueue extends Queue {
 
   /** Call it, and wait for it, before runs of these tenants are committed without a reservation. */
   async invalidateCountsOf(tenants: readonly TenantId[]): Promise<void> {
-    for (const tenant of tenants) this.#miscounted.add(queueShardOf(tenant, this.shards));
-    if (tenants.length > 0) await this.#record?.clear();
+    for (const shard of new Set(tenants.map((tenant) => queueShardOf(tenant, this.shards)))) {
+      this.#miscounted.add(shard);
+      await this.#record?.clear(shard);
+    }
   }
 
-  /** Call it in a new object without a record: an earlier one may have committed runs without a reservation. */
-  invalidateAllCounts(): void {
-    for (let shard = 0; shard < this.shards; shard++) this.#miscounted.add(shard);
+  /**
+   * Call it in a new object: an earlier one may have committed runs without a reservation.
+   * @param counted the shards with a record that their counts hold
+   */
+  invalidateAllCounts(counted: ReadonlySet<number>): void {
+    for (let shard = 0; shard < this.shards; shard++) if (!counted.has(shard)) this.#miscounted.add(shard);
   }
 
   override async admit(requests: readonly JobName[], maxDepth: number): Promise<QueueVerdict[]> {
@@ -275,7 +280,7 @@ export class EdgeQueue extends Queue {
         if (!(error instanceof ColdError)) throw error;
       });
       this.#miscounted.delete(shard);
-      if (this.#miscounted.size === 0) this.#record?.set();
+      this.#record?.set(shard);
     }
     return super.admit(requests, maxDepth);
   }
