@@ -61,7 +61,7 @@ async function toRun(
     delay_ms: 0,
   };
   const { agent, session_id, attachments, metadata, correlation_id, on_busy } = body;
-  // A default that is written out is asked for like one that is left out: undefined is in no fingerprint.
+  // The fingerprint is the same whether the client sends a default or leaves the field out: fields that are undefined are not part of it.
   const asked = {
     agent: agent ?? undefined,
     session_id: session_id || undefined,

@@ -8,8 +8,9 @@ import { outcomeOf } from "./preconditions.ts";
 type Offered = { name: string; contentType: string };
 
 /**
- * The bytes of an object, or the range of them that the request names, as they arrive; none where the request's conditions say so. They are offered as a download: a model, a
- * tool or a client wrote them, and no browser may take them for a page of this origin.
+ * The bytes of an object, or the range of them that the request names, as they arrive. With conditions (`outcomeOf`) the response may
+ * have no bytes. The bytes are offered as a download: a model, a tool or a client wrote them, and no browser may take them for a page of
+ * this origin.
  * @throws AppError `not_found` when there is no such object
  */
 export async function fileResponse(

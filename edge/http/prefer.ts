@@ -37,7 +37,7 @@ function preferencesOf(c: Context<ApiEnv>): string[] {
   return preferences.split(",").map((one) => one.replace(/;.*/s, "").replaceAll(/[\s"]/g, "").toLowerCase());
 }
 
-/** Says in the response that a preference was honoured, once, beside those that it names already. */
+/** Adds a preference that was honoured to the Preference-Applied header of the response, unless the header names it already. */
 export function preferenceApplied(headers: Headers, preference: string): void {
   const named = headers.get("Preference-Applied")?.split(", ") ?? [];
   if (!named.includes(preference)) headers.append("Preference-Applied", preference);

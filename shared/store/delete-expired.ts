@@ -19,7 +19,8 @@ const BATCH = 10_000;
  * - model calls of deleted budgets, budgets of single end users whose period is over, what belongs to deleted tenants, and what
  *   tenants keep for a time of their own
  *
- * The partitions of the journal are kept. Bytes that were reserved for files are given back when these cannot be committed any more. What deleted workers have counted is kept in the common sums.
+ * It also adds and drops partitions of the journal, and gives back the bytes that were reserved for files which cannot be committed any
+ * more. What deleted workers have counted stays in the common sums.
  * @returns true when more expired rows may be left: at least one table gave a full batch
  */
 export async function deleteExpired(sql: Sql): Promise<boolean> {
