@@ -1,3 +1,4 @@
+import { newRun } from "../services/new-run.ts";
 import { randomInt } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
@@ -107,24 +108,7 @@ export async function acceptBenchRuns(
 
 /** A submitted run of one of the bench's orchestrations, due at once. */
 export function benchRun(run_id: RunId, of: Orchestration): NewRun {
-  return {
-    run_id,
-    tenant_id: TENANT,
-    orchestration_id: of,
-    lane: "default",
-    priority: 0,
-    correlation_id: run_id,
-    session_id: null,
-    triggered_by: "api",
-    input: JSON.stringify({ message: "bench", state: {} }),
-    metadata: "{}",
-    end_user: null,
-    delay_ms: 0,
-    idempotency_key: null,
-    request_hash: null,
-    webhook_url: null,
-    webhook_secret: null,
-  };
+  return newRun({ run_id, tenant_id: TENANT, orchestration_id: of });
 }
 
 export async function enqueue(queue: Queue, runs: readonly RunId[]): Promise<void> {

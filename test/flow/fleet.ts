@@ -1,4 +1,5 @@
 /** A database, a Redis and worker processes of a test's own: everything but the edge. */
+import { newRun } from "../services/new-run.ts";
 import { Redis } from "ioredis";
 import postgres from "postgres";
 import { test as base } from "vitest";
@@ -92,24 +93,12 @@ export async function startFleet(
     async run(orchestration: string, message = "hello", tenant = acme): Promise<RunId> {
       const run_id = newRunId(Date.now());
       const accepted = await acceptRuns(sql, [
-        {
+        newRun({
           run_id,
           tenant_id: tenant,
           orchestration_id: orchestration,
-          lane: "default",
-          priority: 0,
-          correlation_id: run_id,
-          session_id: null,
-          triggered_by: "api",
           input: JSON.stringify({ message, state: {} }),
-          metadata: "{}",
-          end_user: null,
-          delay_ms: 0,
-          idempotency_key: null,
-          request_hash: null,
-          webhook_url: null,
-          webhook_secret: null,
-        },
+        }),
       ]);
       const queuedAtMs = accepted.get(run_id)?.queued_at_ms;
       if (queuedAtMs === undefined) throw new Error(`${orchestration} was not accepted`);

@@ -1,4 +1,5 @@
 /** The edge with its clients. Each request is a process of its own, which can die between any two lines. docs/protocol.md 5.1, 5.7, 5.8. */
+import { newRun } from "../services/new-run.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import type { TenantId } from "../../shared/contracts/ids.ts";
 import type { EndRecord } from "../../shared/contracts/journal-entry.ts";
@@ -59,24 +60,13 @@ export class FakeEdge {
     const number = ++this.#requests;
     const { nowMs } = this.#sim.clock;
     const run_id = RunId.parse(`run_${number.toString(16).padStart(12, "0")}_${nowMs}`);
-    const run: NewRun = {
+    const run = newRun({
       run_id,
       tenant_id: tenant,
       orchestration_id: orchestration,
       lane,
-      priority: 0,
       correlation_id: `c${number}`,
-      session_id: null,
-      triggered_by: "api",
-      input: '{"message":"hello","state":{}}',
-      metadata: "{}",
-      end_user: null,
-      delay_ms: 0,
-      idempotency_key: null,
-      request_hash: null,
-      webhook_url: null,
-      webhook_secret: null,
-    };
+    });
     this.#request(`edge submit ${number}`, (process, queue) => this.accept(process, queue, run));
   }
 

@@ -181,7 +181,8 @@ function isNearer(errors: readonly string[], than: readonly string[]): boolean {
   return isOfType(than) && !isOfType(errors);
 }
 
-function requiredBy(schema: JsonObject): string[] {
+/** The names of the arguments that a schema demands. */
+export function requiredBy(schema: JsonObject): string[] {
   const { required } = schema;
   return Array.isArray(required) ? required.filter((name) => typeof name === "string") : [];
 }

@@ -1,4 +1,5 @@
 /** The stores and workers of the takeover bench, and its runs: each is one step of a slow scripted model. */
+import { newRun } from "../../services/new-run.ts";
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -105,23 +106,6 @@ async function untilWarm(queue: Queue): Promise<void> {
 async function accept(sql: Sql, runs: readonly RunId[]): Promise<void> {
   await acceptRuns(
     sql,
-    runs.map((run_id) => ({
-      run_id,
-      tenant_id: TENANT,
-      orchestration_id: "orch_slow",
-      lane: "default",
-      priority: 0,
-      correlation_id: run_id,
-      session_id: null,
-      triggered_by: "api",
-      input: JSON.stringify({ message: "takeover", state: {} }),
-      metadata: "{}",
-      end_user: null,
-      delay_ms: 0,
-      idempotency_key: null,
-      request_hash: null,
-      webhook_url: null,
-      webhook_secret: null,
-    })),
+    runs.map((run_id) => newRun({ run_id, tenant_id: TENANT, orchestration_id: "orch_slow" })),
   );
 }

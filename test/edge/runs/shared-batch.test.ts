@@ -1,4 +1,5 @@
 /** What members of one batch do to each other: nothing. */
+import { newRun } from "../../services/new-run.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readConfig } from "../../../edge/env.ts";
 import { EdgeQueue, queueOf } from "../../../edge/runs/admit.ts";
@@ -20,28 +21,13 @@ beforeAll(async () => {
 });
 afterAll(() => app.stop());
 
-function newRun(tenant: string, more: Partial<NewRun> = {}): NewRun {
-  const run_id = newRunId(Date.now());
-  return {
-    run_id,
+const runOf = (tenant: string, more: Partial<NewRun> = {}): NewRun =>
+  newRun({
     tenant_id: TenantId.parse(tenant),
     orchestration_id: "orch_smoke",
-    lane: "default",
-    priority: 0,
-    correlation_id: run_id,
-    session_id: null,
-    triggered_by: "api",
     input: '{"message":"","state":{}}',
-    metadata: "{}",
-    end_user: null,
-    delay_ms: 0,
-    idempotency_key: null,
-    request_hash: null,
-    webhook_url: null,
-    webhook_secret: null,
     ...more,
-  };
-}
+  });
 
 type Query = <Result>(run: (sql: Sql) => Promise<Result>) => Promise<Result>;
 
@@ -70,8 +56,8 @@ class LostConnection extends Error {
 
 describe("a run with a value that cannot be stored", () => {
   test("is refused alone: the other runs of its batch are accepted and queued, and its place is given back", async () => {
-    const others = Array.from({ length: 9 }, (_, i) => newRun(`quiet-${i % 3}`));
-    const guilty = newRun("loud", { correlation_id: "\ud800" });
+    const others = Array.from({ length: 9 }, (_, i) => runOf(`quiet-${i % 3}`));
+    const guilty = runOf("loud", { correlation_id: "\ud800" });
     const before = await app.stores.queue.stats(0);
     const results = await submitBatch([...others.slice(0, 4), guilty, ...others.slice(4)]);
     expect(results.filter(({ is }) => is === "accepted")).toHaveLength(9);
@@ -108,13 +94,13 @@ describe("a committed run", () => {
 
   // Fails when one failed look-up is the result of the whole batch.
   test("is accepted and queued although the look-ups of other runs in its batch fail", async () => {
-    const first = newRun("replayer", key);
+    const first = runOf("replayer", key);
     expect(await submitBatch([first])).toMatchObject([{ is: "accepted", replayed: false }]);
-    await submitBatch([newRun("bystander")]);
-    const fresh = Array.from({ length: 5 }, () => newRun("bystander"));
+    await submitBatch([runOf("bystander")]);
+    const fresh = Array.from({ length: 5 }, () => runOf("bystander"));
     let calls = 0;
     const before = await app.stores.queue.stats(0);
-    const results = await submitBatch([...fresh, newRun("replayer", key)], (run) => {
+    const results = await submitBatch([...fresh, runOf("replayer", key)], (run) => {
       calls += 1;
       return calls === 1 ? run(app.stores.sql) : Promise.reject(new LostConnection("connection closed"));
     });
@@ -125,7 +111,7 @@ describe("a committed run", () => {
 
   // Fails when the second enqueue makes a job of a run that has ended meanwhile: it would take a place of its tenant until it is due.
   test("that ends before a failed enqueue is repeated has no job afterwards", async () => {
-    const [ended, waits] = [newRun("late", { delay_ms: 3_600_000 }), newRun("late", { delay_ms: 3_600_000 })];
+    const [ended, waits] = [runOf("late", { delay_ms: 3_600_000 }), runOf("late", { delay_ms: 3_600_000 })];
     const queue = queueOf(readConfig(app.stores.vars));
     const enqueue = queue.enqueue.bind(queue);
     queue.enqueue = async () => {
@@ -142,8 +128,8 @@ describe("a committed run", () => {
   });
 
   test("is accepted although the connection was lost before the result of its commit came", async () => {
-    await submitBatch([newRun("cut-off")]);
-    const runs = Array.from({ length: 3 }, () => newRun("cut-off"));
+    await submitBatch([runOf("cut-off")]);
+    const runs = Array.from({ length: 3 }, () => runOf("cut-off"));
     let calls = 0;
     const results = await submitBatch(runs, async (run) => {
       calls += 1;
@@ -160,9 +146,9 @@ describe("a committed run", () => {
 
   // Fails when the limits of an unknown tenant are read for all runs of the batch at once.
   test("is accepted although the limits of another tenant in its batch cannot be read", async () => {
-    await submitBatch([newRun("settled")]);
+    await submitBatch([runOf("settled")]);
     let calls = 0;
-    const results = await submitBatch([newRun("settled"), newRun("never-read")], (run) => {
+    const results = await submitBatch([runOf("settled"), runOf("never-read")], (run) => {
       calls += 1;
       return calls > 1 ? run(app.stores.sql) : Promise.reject(new LostConnection("connection closed"));
     });
@@ -179,16 +165,16 @@ describe("a place in the queue", () => {
 
   // Fails when the places of a statement that ran into its time limit stay taken for 30 s.
   test("is given back at once when the database refused the statement, which is 503 capacity", async () => {
-    await submitBatch([newRun("timed-out")]);
-    const result = await submitBatch([newRun("timed-out")], refusedWith("57014"));
+    await submitBatch([runOf("timed-out")]);
+    const result = await submitBatch([runOf("timed-out")], refusedWith("57014"));
     expect(result).toMatchObject([{ is: "refused", code: "capacity", retryAfterSeconds: 1 }]);
     expect(await places("timed-out")).toMatchObject({ queuedOrReserved: 1 });
   });
 
   test("stays taken while it is unknown whether its run is committed", async () => {
-    await submitBatch([newRun("unknown")]);
+    await submitBatch([runOf("unknown")]);
     const lost = () => Promise.reject(new LostConnection("connection closed"));
-    expect(await submitBatch([newRun("unknown")], lost)).toMatchObject([{ code: "database_away" }]);
+    expect(await submitBatch([runOf("unknown")], lost)).toMatchObject([{ code: "database_away" }]);
     expect(await places("unknown")).toMatchObject({ queuedOrReserved: 2 });
   });
 });
@@ -223,7 +209,7 @@ describe("a name with U+0000", () => {
 
 test("the record that the counts hold is absent while a run is committed without a reservation, until the counts are invalidated", async () => {
   const steps: string[] = [];
-  const [before, without, after] = [newRun("recorded"), newRun("recorded"), newRun("recorded")];
+  const [before, without, after] = [runOf("recorded"), runOf("recorded"), runOf("recorded")];
   const runs = [before, without, after];
   const queue = new EdgeQueue(readConfig(app.stores.vars), {
     set: (shard) => void steps.push(`set ${shard}`),

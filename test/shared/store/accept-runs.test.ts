@@ -3,7 +3,8 @@ import { RunInput } from "../../../shared/contracts/run.ts";
 import { acceptRuns, findIdempotent } from "../../../shared/store/runs/accept-runs.ts";
 import { readInput } from "../../../shared/store/runs/claim-runs.ts";
 import { readPositions, readRun } from "../../../shared/store/runs/read-runs.ts";
-import { acme, saveEmptyOrchestration, globex, newRun, openStore } from "./store-fixture.ts";
+import { acme, saveEmptyOrchestration, globex, openStore } from "./store-fixture.ts";
+import { newRun } from "../../services/new-run.ts";
 import type { Store } from "./store-fixture.ts";
 
 let store: Store;

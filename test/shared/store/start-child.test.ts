@@ -8,7 +8,8 @@ import type { NewChild } from "../../../shared/store/runs/start-child.ts";
 import { childRunId } from "../../../worker-node/execution/start-child.ts";
 import { childWait, endEntry, parkEntry, readAllWaits } from "./family-fixture.ts";
 import type { StartedRun } from "./family-fixture.ts";
-import { newRun, openStore, stepEntry } from "./store-fixture.ts";
+import { openStore, stepEntry } from "./store-fixture.ts";
+import { newRun } from "../../services/new-run.ts";
 import type { Store } from "./store-fixture.ts";
 
 let store: Store;

@@ -1,6 +1,7 @@
 /** A fresh, migrated database for one test file, and functions that bring runs and workers into a given state. */
+import { newRun } from "../../services/new-run.ts";
 import postgres from "postgres";
-import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
+import { TenantId, newIncarnation } from "../../../shared/contracts/ids.ts";
 import type { Incarnation, RunId } from "../../../shared/contracts/ids.ts";
 import { Lane } from "../../../shared/contracts/run.ts";
 import type { NewRun } from "../../../shared/contracts/run.ts";
@@ -94,30 +95,6 @@ export function onlineBeat(owner: Incarnation) {
 /** Saves an orchestration whose definition is `{}`. @returns its version */
 export async function saveEmptyOrchestration(sql: Sql, owner: TenantId | "", id: string): Promise<number> {
   return saveOrchestration(sql, owner, { id, name: id, description: "", definition: "{}" });
-}
-
-/** A submitted run of acme's `orch`, due at once, in the default lane. */
-export function newRun(changes: Partial<NewRun> = {}): NewRun {
-  const run_id = newRunId(Date.now());
-  return {
-    run_id,
-    tenant_id: acme,
-    orchestration_id: "orch",
-    lane: "default",
-    priority: 0,
-    correlation_id: run_id,
-    session_id: null,
-    triggered_by: "api",
-    input: JSON.stringify({ message: "hello", state: {} }),
-    metadata: "{}",
-    end_user: null,
-    delay_ms: 0,
-    idempotency_key: null,
-    request_hash: null,
-    webhook_url: null,
-    webhook_secret: null,
-    ...changes,
-  };
 }
 
 /**

@@ -8,7 +8,8 @@ import { readMessages } from "../../../shared/store/chat/messages.ts";
 import { deleteSession, reserveBase } from "../../../shared/store/chat/sessions.ts";
 import { wakeTurns } from "../../../shared/store/chat/turn-order.ts";
 import { acceptRuns } from "../../../shared/store/runs/accept-runs.ts";
-import { acme, newRun, openStore, stepEntry } from "./store-fixture.ts";
+import { acme, openStore, stepEntry } from "./store-fixture.ts";
+import { newRun } from "../../services/new-run.ts";
 import type { Store } from "./store-fixture.ts";
 
 let store: Store;

@@ -9,7 +9,8 @@ import {
   nameUploads,
   readUpload,
 } from "../../../shared/store/files/uploads.ts";
-import { acme, globex, newRun, openStore, type Store } from "./store-fixture.ts";
+import { acme, globex, openStore, type Store } from "./store-fixture.ts";
+import { newRun } from "../../services/new-run.ts";
 
 let store: Store;
 beforeAll(async () => {

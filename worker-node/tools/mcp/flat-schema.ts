@@ -1,6 +1,7 @@
 import { INNER } from "../../../shared/contracts/definition/tool-schema.ts";
 import { isObject, listOf, objectOf } from "../../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import { requiredBy } from "../../engine/tool-arguments.ts";
 
 /** Keywords that OpenAI and Anthropic refuse beside the arguments of a tool. */
 const FORMS = ["anyOf", "oneOf", "allOf"] as const;
@@ -39,10 +40,6 @@ export function withKnownRequired(schema: JsonObject): JsonObject {
     ...schema,
     required: required.filter((name) => typeof name === "string" && Object.hasOwn(properties, name)),
   };
-}
-
-function requiredBy({ required }: JsonObject): Json[] {
-  return listOf(required);
 }
 
 /** Keywords in which null is a value, or is read as none. */
