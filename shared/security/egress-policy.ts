@@ -94,7 +94,7 @@ function isPublic(address: Address): boolean {
 
 /** Only four decimal parts count as IPv4: URL parsers convert every other form to it. */
 function isAddress(text: string): boolean {
-  return ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text);
+  return text.includes(":") ? ipaddr.IPv6.isValid(text) : ipaddr.IPv4.isValidFourPartDecimal(text);
 }
 
 /** The range of an entry: a CIDR range, or an address as a range of one; null when it is neither. */

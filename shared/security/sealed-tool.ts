@@ -54,7 +54,7 @@ export function sealedNameOfServer(server: string): string {
 }
 
 /**
- * A stored tool, or MCP server, with its secrets, for the call.
+ * A stored tool, or MCP server, with its secrets, for the call. One without sealed secrets is returned as it is.
  * @param key null: this process has no MASTER_KEY, and opens only tools that have no sealed secret
  * @throws SealError, which quotes no secret
  */
@@ -63,7 +63,9 @@ export async function openTool(
   { owner, name }: { owner: string; name: string },
   stored: Record<string, unknown>,
 ): Promise<Record<string, unknown>> {
-  const opened = Object.entries(sealedOf(stored) ?? {}).map(async ([path, sealed]) => {
+  const sealedSecrets = Object.entries(sealedOf(stored) ?? {});
+  if (sealedSecrets.length === 0) return stored;
+  const opened = sealedSecrets.map(async ([path, sealed]) => {
     if (!key) throw new SealError("this worker has no MASTER_KEY to open the secrets of the tool with");
     return [path, await unseal(key, sealed, toolPlace({ owner, name }, path))] as const;
   });

@@ -1,3 +1,4 @@
+import { OUTCOME_UNKNOWN } from "./call-once.ts";
 import { namesOf } from "./events.ts";
 import { clip } from "./prompt.ts";
 import { asText } from "./run-state.ts";
@@ -16,7 +17,7 @@ const RESULT_CHARS = 100_000;
 /** Codes of answers that the tool's definition has caused, and not the call. */
 const WRONG_TOOL: ReadonlySet<string> = new Set(["tool_unauthorized", "tool_redirected"]);
 /** Codes of a call without an answer that are reported to an agent: it may go on without this tool. */
-const SILENT_TOOL: ReadonlySet<string> = new Set(["tool_timeout", "mcp_unreachable"]);
+const SILENT_TOOL: ReadonlySet<string> = new Set(["tool_timeout", "mcp_unreachable", OUTCOME_UNKNOWN]);
 
 /** A tool's result, or why there is none where the model can do something about it. */
 type ToolResult = { ok: true; value: Json } | Refused;
@@ -79,7 +80,8 @@ async function perform(tool: OfferedTool, call: Performed, by: CallBy): Promise<
   try {
     return { ok: true, value: await tool.perform(call) };
   } catch (error) {
-    if (by === "agent" && error instanceof RetryableError && SILENT_TOOL.has(error.code)) {
+    const isOfCall = error instanceof RetryableError || error instanceof TerminalError;
+    if (by === "agent" && isOfCall && SILENT_TOOL.has(error.code)) {
       const why = error.code === "tool_timeout" ? "the tool did not answer in time" : error.message;
       const note = "It may have been carried out all the same.";
       return refused(`The call has no result: ${why}. ${note}`, error.code);

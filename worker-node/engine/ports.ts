@@ -268,8 +268,9 @@ export type Models = { generate(request: ModelRequest): Promise<ModelAnswer> };
 /** Tool calls. A tool that fails throws, like a model. `toolsOf`: the tools of a stored MCP server. */
 export type Tools = {
   toolsOf(request: { server: JsonObject; signal: AbortSignal }): Promise<JsonObject[]>;
-  /** `files`: where an answer goes that the tool wants as a file. */
+  /** `tenantId`: the run's. `files`: where an answer goes that the tool wants as a file. */
   call(request: {
+    tenantId: TenantId;
     tool: JsonObject;
     args: Json;
     effectKey: string;

@@ -25,7 +25,8 @@ export function reconciling(
       const found = await lookUp(stored, reconcile, { args, key, files }, context);
       if (found !== null) return found;
     }
-    return context.tools.call({ tool: stored, args, effectKey: key, signal: context.signal, files });
+    const { tenantId, signal } = context;
+    return context.tools.call({ tenantId, tool: stored, args, effectKey: key, signal, files });
   };
 }
 
@@ -52,6 +53,7 @@ async function lookUp(
     sealed: Object.fromEntries(sealed.filter(([place]) => place.startsWith("headers."))),
   };
   const request = {
+    tenantId: context.tenantId,
     tool,
     args: method === "GET" ? Object.fromEntries(ofUrl) : all,
     effectKey: `${key}.reconcile`,

@@ -3,12 +3,13 @@ import {
   isAllOfServer,
   isBuiltIn,
   McpTool,
-  parseTool,
+  parseToolOnce,
   serverIn,
   sqlArguments,
 } from "../../shared/contracts/definition/index.ts";
 import { mcpCalls } from "./mcp-call.ts";
 import { listArtifacts, readArtifact, writeArtifact } from "./artifact-tools.ts";
+import { callingOnce } from "./call-once.ts";
 import { reconciling } from "./reconcile.ts";
 import { runJavascript } from "./run-javascript.ts";
 import { TerminalError } from "./step-errors.ts";
@@ -83,9 +84,9 @@ async function toolsOfServer(server: string, name: string, context: StepContext)
 }
 
 function offeredTool(stored: JsonObject, name: string, step: Step, context: StepContext): OfferedTool {
-  const { signal } = context;
+  const { signal, tenantId } = context;
   const call = async ({ args, effect, files }: Performed): Promise<Json> =>
-    context.tools.call({ tool: stored, args, effectKey: await effect(), signal, files });
+    context.tools.call({ tenantId, tool: stored, args, effectKey: await effect(), signal, files });
   if (stored["tool_type"] === "built_in" && isBuiltIn(name)) {
     const { description, inputSchema, parallel } = builtInTools[name];
     const ofEngine = engineTools.get(name);
@@ -105,17 +106,18 @@ function offeredTool(stored: JsonObject, name: string, step: Step, context: Step
     const spec = { name: ownName, description, parameters: inputSchema };
     return { spec, parallel: false, perform: mcpCalls(stored, step, context) };
   }
-  const parsed = parseTool(stored);
+  const parsed = parseToolOnce(stored);
   if (!parsed.ok) throw new TerminalError("bad_tool", `the definition of the tool "${name}" cannot be used`);
   const { definition } = parsed;
   const { description } = definition;
   if (definition.tool_type === "sql")
     return { spec: { name, description, parameters: sqlArguments }, parallel: false, perform: call };
-  const { inputSchema, parallel, reconcile } = definition;
+  const { inputSchema, parallel, reconcile, retry_safe } = definition;
+  const careful = reconcile === null ? callingOnce(stored, context) : reconciling(stored, reconcile, context);
   return {
     spec: { name, description, parameters: inputSchema },
     parallel,
-    perform: reconcile === null ? call : reconciling(stored, reconcile, context),
+    perform: reconcile === null && retry_safe ? call : careful,
   };
 }
 

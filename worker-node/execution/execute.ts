@@ -41,6 +41,7 @@ export async function execute(
     run,
     runLog,
     deps,
+    beganMs: performance.now(),
     span,
     steps: [],
     unchargedUsage: [],

@@ -97,6 +97,8 @@ export type ExecutionState = {
   readonly run: ClaimedRun;
   readonly runLog: RunLog;
   readonly deps: ExecutionDeps;
+  /** The time of `performance.now()` at which the execution began. */
+  readonly beganMs: number;
   /** The span of the execution; null: this worker does not trace. */
   readonly span: Span | null;
   /** The steps of the run's definition; none until that has been read. */

@@ -55,7 +55,7 @@ export function contextOf(
   { signal, reply, calls }: Pick<StepContext, "signal" | "reply"> & { calls: CallWaits },
 ): StepContext {
   const { state, scope, track, step, large, signal: trackSignal } = visit;
-  const { run, runLog, deps } = state;
+  const { run, runLog, deps, beganMs } = state;
   const path = stepPath(track, step.id);
   const { tools, sandbox, artifacts, definitions } = deps;
   const { definition, message } = scope;
@@ -98,9 +98,9 @@ export function contextOf(
       return { ...runFiles(deps, run, at, own, signal), written: own };
     },
     // Reads that wait for the store: an unreachable store uses up no try of the step.
-    agent: (id) => waitForStore(run, trackSignal, () => agentOf(definitions, run, id)),
+    agent: (id) => waitForStore(run, trackSignal, () => agentOf(state, id)),
     chat: chatOf(state, scope, trackSignal),
-    tool: (name) => waitForStore(run, trackSignal, () => definitions.named("tools", tenant, name)),
+    tool: (name) => waitForStore(run, trackSignal, () => definitions.named("tools", tenant, name, beganMs)),
     mcpServer: (name) => waitForStore(run, trackSignal, () => definitions.mcpServer(tenant, name)),
     confirm: () => deps.confirm(run, trackSignal),
     checkCost: () => void spent(),

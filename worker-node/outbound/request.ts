@@ -4,6 +4,7 @@ import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { namedCause } from "./named-cause.ts";
 import { decodedStream, readBody } from "./response-body.ts";
 import type { Egress } from "./egress-guard.ts";
+import type { TenantConnections } from "./kept-connections.ts";
 
 export type OutboundRequest = {
   url: URL;
@@ -25,6 +26,11 @@ export type OutboundRequest = {
    */
   sink?: (body: AsyncIterable<Uint8Array>, headers: OutboundResponse["headers"]) => Promise<void>;
   signal: AbortSignal;
+  /**
+   * Connections of earlier requests that this one may use. Only for a request that the server may get twice: where the server closes
+   * such a connection without a response, the request is sent once more, over a new one. Absent: a new connection.
+   */
+  connections?: TenantConnections;
 };
 
 export type OutboundResponse = { status: number; headers: Readonly<Record<string, string>>; body: string };
@@ -54,6 +60,19 @@ export async function send(request: OutboundRequest, egress: Egress): Promise<Ou
   } finally {
     patience.end();
   }
+}
+
+/** Codes of errors that come before a request is sent: of the connection, and of the server's certificate. */
+const NOT_CONNECTED =
+  /^(?:ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ENETDOWN|EADDRNOTAVAIL|ERR_TLS_.*|.*CERT.*|UNABLE_TO_.*)$/;
+
+/** Whether an error of `send` means that the server got nothing of the request. */
+export function wasNotSent(error: unknown): boolean {
+  if (error instanceof TerminalError) return error.code === "egress_blocked";
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if ("code" in cause && NOT_CONNECTED.test(String(cause.code))) return true;
+  }
+  return false;
 }
 
 /** Aborts when the other side has been silent for too long. */
@@ -104,14 +123,16 @@ async function exchange(
   limit: AbortSignal,
   patience: Patience,
 ): Promise<OutboundResponse> {
-  const { url, method, headers, body, maxResponseBytes, sink } = outbound;
+  const { url, method, headers, body, maxResponseBytes, sink, connections } = outbound;
   limit.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<OutboundResponse>();
   const onLimit = (): void => reject(limit.reason);
   limit.addEventListener("abort", onLimit, { once: true });
-  const start = url.protocol === "https:" ? https.request : http.request;
-  // No shared agent: a reused connection would not pass the guard again.
-  const request = start(url, { method, headers: { ...headers }, lookup: egress.lookup(limit), agent: false });
+  const isTls = url.protocol === "https:";
+  const agent = connections?.[isTls ? "https:" : "http:"] ?? false;
+  const start = isTls ? https.request : http.request;
+  const request = start(url, { method, headers: { ...headers }, lookup: egress.lookup(limit), agent });
+  let isAnswered = false;
   const onClose = (): void => reject(new Error("the connection was closed without an answer"));
   request.on("error", reject);
   request.once("close", onClose);
@@ -120,6 +141,7 @@ async function exchange(
     socket.destroy();
   });
   request.once("response", (response) => {
+    isAnswered = true;
     // The request may close while its response has not been read to the end.
     request.off("close", onClose);
     const isSuccess = statusOf(response) < 300;
@@ -141,6 +163,11 @@ async function exchange(
   request.end(body ?? undefined);
   try {
     return await promise;
+  } catch (error) {
+    // A server may close a kept connection at the moment in which the request is sent.
+    if (!request.reusedSocket || isAnswered || limit.aborted) throw error;
+    const { connections: _, ...anew } = outbound;
+    return await exchange(anew, egress, limit, patience);
   } finally {
     limit.removeEventListener("abort", onLimit);
     request.destroy();

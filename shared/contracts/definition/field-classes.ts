@@ -77,7 +77,7 @@ export const fieldClasses = {
   tool: {
     ...all(
       "read",
-      "name description tool_type method url headers public_headers inputSchema outputSchema response parallel reconcile connection code public",
+      "name description tool_type method url headers public_headers inputSchema outputSchema response parallel reconcile retry_safe timeout_seconds connection code public",
     ),
     ...all("kept", "generalName"),
     ...all("record", "id version created_at updated_at"),

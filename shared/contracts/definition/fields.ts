@@ -10,6 +10,7 @@ export const limits = {
   steps: 200,
   promptChars: 65_536,
   codeChars: 65_536,
+  toolTimeoutSeconds: 3_600,
   nameChars: 500,
   descriptionChars: 10_000,
   routes: 50,

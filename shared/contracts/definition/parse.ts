@@ -144,6 +144,15 @@ export function parseTool(json: unknown): Parsed<Tool> {
   ]);
 }
 
+const parsedTools = new WeakMap<object, Parsed<Tool>>();
+
+/** As `parseTool`, once for each object: it must not change. A step reads the same stored tool for each of its calls. */
+export function parseToolOnce(stored: Readonly<Record<string, unknown>>): Parsed<Tool> {
+  const parsed = parsedTools.get(stored) ?? parseTool(stored);
+  parsedTools.set(stored, parsed);
+  return parsed;
+}
+
 /** Parses an MCP server that is to be saved. */
 export function parseNewMcpServer(json: unknown): Parsed<McpServer> {
   const parsed = parseMcpServer(json);

@@ -64,7 +64,16 @@ export function withSecrets<Tool extends Record<string, unknown>>(tool: Tool, se
  * The secrets of a complete tool that are credentials by their name or because they look random, with the forms in which a
  * server may quote them. Other secrets stay in the data of an answer: they may be ordinary words.
  */
-export function credentialsOf(tool: Record<string, unknown>): string[] {
+export function credentialsOf(tool: Record<string, unknown>): readonly string[] {
+  const known = credentials.get(tool) ?? findCredentials(tool);
+  credentials.set(tool, known);
+  return known;
+}
+
+/** Those of tools that are in use. A tool does not change. */
+const credentials = new WeakMap<object, readonly string[]>();
+
+function findCredentials(tool: Record<string, unknown>): string[] {
   return Object.entries(withoutSecrets(tool).secrets).flatMap(([path, value]) => {
     if (!CREDENTIAL.test(nameOf(path)) && !RANDOM_SECRET.test(value)) return [];
     return path.startsWith("headers.") ? [value, ...value.split(/\s+/).slice(1)] : [value, decoded(value)];
