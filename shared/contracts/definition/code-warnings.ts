@@ -2,7 +2,7 @@ import { stepsInLoops } from "./branches.ts";
 import { unboundNames } from "./code-names.ts";
 import { nodesOf, parseScript } from "./code-nodes.ts";
 import { codeOf, lineAndColumn, scriptOfCode } from "./code.ts";
-import { settableKeys } from "./graph.ts";
+import { knownStateKeys } from "./graph.ts";
 import { longLiterals } from "./long-literals.ts";
 import { pythonCalls } from "./python.ts";
 import type { FieldError } from "../../errors.ts";
@@ -18,7 +18,7 @@ const OF_LOOPS = ["item", "index"];
  * integer that is read with other digits, with line and column. The code is known to compile.
  */
 export function codeWarnings(orchestration: OrchestrationDocument): FieldError[] {
-  const keys = settableKeys(orchestration);
+  const keys = knownStateKeys(orchestration);
   const inLoops = stepsInLoops(orchestration.steps);
   return orchestration.steps.flatMap((step, index) => {
     const code = codeOf(step);
