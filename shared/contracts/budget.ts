@@ -30,8 +30,8 @@ const isScope = (scope: string): boolean => {
 export const BudgetId = DefinitionId.max(100);
 
 /**
- * The runs whose spending a budget limits: all runs of a tenant, those of one orchestration, those of one end user (`metadata.user`), or
- * with `user:*` those of each end user, where each of them has the whole limit.
+ * The runs whose spending a budget limits: all runs of a tenant, those of one orchestration, or those of one end user
+ * (`metadata.user`). With `user:*` each end user has the whole limit.
  */
 const BudgetScope = z
   .string()

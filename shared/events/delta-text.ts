@@ -1,6 +1,6 @@
 /**
- * How a client joins model text: one rule for every step that streams, and for everything that makes its text start over (a retry
- * of the step, a takeover by another worker, the next turn of an agent, the next visit of the step). A step that streams in two
+ * How a client joins model text: one rule for every step that streams. The rule covers everything that makes a text start over: a
+ * retry of the step, a takeover by another worker, the next turn of an agent, the next visit of the step. A step that streams in two
  * branches or iterations at once has two texts.
  */
 export const DELTA_RULE =

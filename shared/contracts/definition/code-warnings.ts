@@ -14,8 +14,8 @@ const MAX_WARNINGS = 5;
 const OF_LOOPS = ["item", "index"];
 
 /**
- * A warning for each name that nothing defines and each method that only Python has, whose uses fail the step, and for each
- * integer that is read with other digits, with line and column. The code is known to compile.
+ * The warnings of code that compiles, each with line and column. There is one for each name that nothing defines and each method that
+ * only Python has, because the step fails where it uses them, and one for each integer that is read with other digits.
  */
 export function codeWarnings(orchestration: OrchestrationDocument): FieldError[] {
   const keys = knownStateKeys(orchestration);
