@@ -32,7 +32,9 @@ function errorOf({ content_type, size }: FileReference, i: number): FieldError[]
     return [{ path, message }];
   }
   if (size <= ATTACHED_LIMITS.textBytes) return [];
-  return [{ path, message: `has ${size} bytes, and a text file of a chat may have ${ATTACHED_LIMITS.textBytes}` }];
+  return [
+    { path, message: `has ${size} bytes, and a text file of a chat may have ${ATTACHED_LIMITS.textBytes}` },
+  ];
 }
 
 function tooMuch(files: readonly FileReference[], images: number): FieldError[] {

@@ -37,8 +37,14 @@ export const ChatRequest = z
     message: Message,
     agent: DefinitionId.nullish(),
     session_id: z.string().nullish(),
-    images: z.array(Image).max(ATTACHED_LIMITS.images, `may have at most ${ATTACHED_LIMITS.images} images`).nullish(),
-    attachments: Attachments.max(ATTACHED_LIMITS.files, `may have at most ${ATTACHED_LIMITS.files} files`).nullish(),
+    images: z
+      .array(Image)
+      .max(ATTACHED_LIMITS.images, `may have at most ${ATTACHED_LIMITS.images} images`)
+      .nullish(),
+    attachments: Attachments.max(
+      ATTACHED_LIMITS.files,
+      `may have at most ${ATTACHED_LIMITS.files} files`,
+    ).nullish(),
     priority: z.number().int().min(0).max(10).nullish(),
     tenant_id: TenantId.nullish(),
     webhook_url: WebhookUrl.nullish(),

@@ -45,7 +45,8 @@ export async function applyToSelected(
 ): Promise<BulkResult> {
   const { dry_run, limit, cursor } = selected.selection;
   const filter = filterOf(selected);
-  if (dry_run) return { dry_run, matched: await countSelectedRuns(sql, filter), results: [], next_cursor: null };
+  if (dry_run)
+    return { dry_run, matched: await countSelectedRuns(sql, filter), results: [], next_cursor: null };
   const runs = (await findRuns(sql, filter, cursor, limit)).map(({ run_id }) => run_id);
   const results = await applyToEach(runs, action);
   return {

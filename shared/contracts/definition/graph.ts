@@ -153,7 +153,10 @@ function unknownKeys(
 
 /** The keys of state that a definition names: of its schema, of the outputs and inputs of its steps, and those of the engine. */
 export function knownStateKeys(orchestration: OrchestrationDocument): ReadonlySet<string> {
-  return new Set([...stateKeysSetBy(orchestration), ...orchestration.steps.flatMap(({ input_keys }) => input_keys)]);
+  return new Set([
+    ...stateKeysSetBy(orchestration),
+    ...orchestration.steps.flatMap(({ input_keys }) => input_keys),
+  ]);
 }
 
 /** The keys of state that a definition sets: of its schema, outputs of its steps, and those of the engine. */

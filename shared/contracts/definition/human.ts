@@ -17,7 +17,15 @@ export const TEXT_TYPES: ReadonlySet<string> = new Set([
   "datetime",
 ]);
 /** The types of form fields whose answers are checked. */
-export const CHECKED_TYPES = [...TEXT_TYPES, "number", "integer", "boolean", "checkbox", "select", "multiselect"];
+export const CHECKED_TYPES = [
+  ...TEXT_TYPES,
+  "number",
+  "integer",
+  "boolean",
+  "checkbox",
+  "select",
+  "multiselect",
+];
 
 /** One field of a form that a human fills in, as clients get it. */
 export const FormField = z

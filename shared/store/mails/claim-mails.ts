@@ -6,7 +6,8 @@ import type { Sql } from "../sql.ts";
 /** The most tenants that one claim examines. */
 const TENANTS_PER_CLAIM = 200;
 
-const CUT_OFF = "the worker that was sending it died, so whether it was sent is not known: it is not sent again";
+const CUT_OFF =
+  "the worker that was sending it died, so whether it was sent is not known: it is not sent again";
 
 /** The most mails of one tenant that are open at its own mail server: a silent server must not take the slots of all tenants. */
 const OPEN_AT_OWN_SERVER = 2;
