@@ -1,4 +1,4 @@
-import { ATTACHED, isImageType, isTextType } from "../../shared/contracts/attached-file.ts";
+import { ATTACHED_LIMITS, isImageType, isTextType } from "../../shared/contracts/attached-file.ts";
 import type { FileReference } from "../../shared/contracts/artifact.ts";
 import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import { AppError } from "../../shared/errors.ts";
@@ -31,18 +31,20 @@ function errorOf({ content_type, size }: FileReference, i: number): FieldError[]
     const message = `is of the type ${content_type}, which a chat cannot show to a model: send text, JSON, PNG, JPEG, GIF or WebP`;
     return [{ path, message }];
   }
-  if (size <= ATTACHED.textBytes) return [];
-  return [{ path, message: `has ${size} bytes, and a text file of a chat may have ${ATTACHED.textBytes}` }];
+  if (size <= ATTACHED_LIMITS.textBytes) return [];
+  return [
+    { path, message: `has ${size} bytes, and a text file of a chat may have ${ATTACHED_LIMITS.textBytes}` },
+  ];
 }
 
 function tooMuch(files: readonly FileReference[], images: number): FieldError[] {
   const path = "attachments";
   const attached = files.filter(({ content_type }) => isImageType(content_type));
   const bytes = attached.reduce((sum, { size }) => sum + size, 0);
-  if (attached.length > 0 && attached.length + images > ATTACHED.images) {
-    return [{ path, message: `and images may have at most ${ATTACHED.images} images together` }];
+  if (attached.length > 0 && attached.length + images > ATTACHED_LIMITS.images) {
+    return [{ path, message: `and images may have at most ${ATTACHED_LIMITS.images} images together` }];
   }
-  if (bytes <= ATTACHED.imageBytes) return [];
-  const message = `have images of ${bytes} bytes, and may have ${ATTACHED.imageBytes} together`;
+  if (bytes <= ATTACHED_LIMITS.imageBytes) return [];
+  const message = `have images of ${bytes} bytes, and may have ${ATTACHED_LIMITS.imageBytes} together`;
   return [{ path, message }];
 }

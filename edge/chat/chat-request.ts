@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { ATTACHED, imageTypeOf } from "../../shared/contracts/attached-file.ts";
+import { ATTACHED_LIMITS, imageTypeOf } from "../../shared/contracts/attached-file.ts";
 import { DefinitionId, TenantId, plainName } from "../../shared/contracts/ids.ts";
 import { JsonRecord } from "../../shared/contracts/json.ts";
 import { WebhookSecret, WebhookUrl } from "../../shared/contracts/webhook.ts";
@@ -37,8 +37,14 @@ export const ChatRequest = z
     message: Message,
     agent: DefinitionId.nullish(),
     session_id: z.string().nullish(),
-    images: z.array(Image).max(ATTACHED.images, `may have at most ${ATTACHED.images} images`).nullish(),
-    attachments: Attachments.max(ATTACHED.files, `may have at most ${ATTACHED.files} files`).nullish(),
+    images: z
+      .array(Image)
+      .max(ATTACHED_LIMITS.images, `may have at most ${ATTACHED_LIMITS.images} images`)
+      .nullish(),
+    attachments: Attachments.max(
+      ATTACHED_LIMITS.files,
+      `may have at most ${ATTACHED_LIMITS.files} files`,
+    ).nullish(),
     priority: z.number().int().min(0).max(10).nullish(),
     tenant_id: TenantId.nullish(),
     webhook_url: WebhookUrl.nullish(),

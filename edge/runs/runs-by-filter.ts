@@ -4,7 +4,7 @@ import { ClientTime } from "../../shared/contracts/time.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { RunStatus } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
-import { countRuns, findRuns } from "../../shared/store/runs/run-filter.ts";
+import { countSelectedRuns, findRuns } from "../../shared/store/runs/run-filter.ts";
 import type { RunFilter } from "../../shared/store/runs/run-filter.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { tenantFilterOf } from "../http/middleware/principal.ts";
@@ -45,7 +45,8 @@ export async function applyToSelected(
 ): Promise<BulkResult> {
   const { dry_run, limit, cursor } = selected.selection;
   const filter = filterOf(selected);
-  if (dry_run) return { dry_run, matched: await countRuns(sql, filter), results: [], next_cursor: null };
+  if (dry_run)
+    return { dry_run, matched: await countSelectedRuns(sql, filter), results: [], next_cursor: null };
   const runs = (await findRuns(sql, filter, cursor, limit)).map(({ run_id }) => run_id);
   const results = await applyToEach(runs, action);
   return {

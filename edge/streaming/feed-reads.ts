@@ -1,4 +1,4 @@
-import type { FeedPage, FeedPlace, TimedEntry } from "../../shared/store/journal/read-journal.ts";
+import type { FeedPage, FeedPosition, TimedEntry } from "../../shared/store/journal/read-journal.ts";
 import { pause } from "../http/pause.ts";
 
 /** One query covers at most this much time, in microseconds, so that a page of a long past does not sort everything after it. */
@@ -9,7 +9,7 @@ export type FeedReader = {
   /** The time of Postgres' clock. */
   clock(): Promise<number>;
   /** A page after a position or from a time on, and before `untilUs`. */
-  page(after: FeedPlace | number, untilUs: number): Promise<FeedPage>;
+  page(after: FeedPosition | number, untilUs: number): Promise<FeedPage>;
 };
 
 /** A span of time whose entries are read, and what becomes of each page. The reads end early when `isOpen` is false. */
@@ -55,7 +55,7 @@ export class FeedReads {
     { fromUs, toUs, isOpen, take }: Span,
     query: (page: () => Promise<FeedPage>) => Promise<FeedPage>,
   ): Promise<void> {
-    let after: FeedPlace | number = fromUs;
+    let after: FeedPosition | number = fromUs;
     let untilUs = Math.min(fromUs + SLICE_US, toUs);
     while (isOpen()) {
       const { entries, more }: FeedPage = await query(() => this.#reader.page(after, untilUs));

@@ -1,5 +1,5 @@
 import { toHex } from "../../shared/bytes.ts";
-import { fullText, uploadKey } from "../../shared/contracts/artifact.ts";
+import { artifactsFullDetail, uploadKey } from "../../shared/contracts/artifact.ts";
 import { AppError } from "../../shared/errors.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { abandonUpload, beginUpload, completeUpload } from "../../shared/store/files/uploads.ts";
@@ -32,7 +32,7 @@ export async function storeUpload(
 ): Promise<Upload> {
   const { upload_id, tenant_id, bytes: length, content_type: contentType } = upload;
   const room = await beginUpload(sql, upload);
-  if (!room.accepted) throw new AppError("artifacts_full", fullText(room, length));
+  if (!room.accepted) throw new AppError("artifacts_full", artifactsFullDetail(room, length));
   const digest = new crypto.DigestStream("SHA-256");
   const parts = partsOf(body, digest.getWriter());
   try {

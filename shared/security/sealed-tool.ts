@@ -9,7 +9,7 @@ import type { MasterKeys } from "./master-keys.ts";
  */
 const StoredTool = z.looseObject({ sealed: z.record(z.string(), z.string()).optional() });
 
-/** The tool in the text of its row, as it is stored. */
+/** Parses the JSON text of a tool's row. */
 export function readStoredTool(text: string): Record<string, unknown> {
   return z.record(z.string(), z.unknown()).parse(JSON.parse(text));
 }
@@ -24,10 +24,10 @@ export function storedText(shown: Record<string, unknown>, sealed: Readonly<Reco
   return JSON.stringify({ sealed, ...shown });
 }
 
-/** Begins the text of a tool whose secrets are sealed. */
+/** The beginning of the stored text of every tool whose secrets are sealed. */
 export const SEALED_TEXT = '{"sealed":';
 
-/** A stored tool without what is sealed. */
+/** A stored tool without its field `sealed`. */
 export function withoutSealed(stored: Record<string, unknown>): Record<string, unknown> {
   const { sealed: _, ...rest } = stored;
   return rest;

@@ -1,4 +1,4 @@
-import { fileReference, fullText, newFileKey } from "../../shared/contracts/artifact.ts";
+import { fileReference, artifactsFullDetail, newFileKey } from "../../shared/contracts/artifact.ts";
 import type { NewArtifact } from "../../shared/store/files/new-artifact.ts";
 import type { FileEntry, RunFileList } from "../../shared/store/files/run-files.ts";
 import { log, messageOf } from "../../shared/log.ts";
@@ -49,7 +49,7 @@ export function runFiles(
     await files
       ?.delete(file.object_key)
       .catch((error: unknown) => log.warn("file.not_deleted", { run: run_id, message: messageOf(error) }));
-    throw new ToolRejection(fullText(room, file.bytes), { code: "artifacts_full" });
+    throw new ToolRejection(artifactsFullDetail(room, file.bytes), { code: "artifacts_full" });
   };
   return {
     async write({ name, content_type, scope }, bytes) {

@@ -5,7 +5,7 @@ import { ToolCalls } from "../../../shared/contracts/chat.ts";
 import { RunId } from "../../../shared/contracts/ids.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { readMessages } from "../../../shared/store/chat/messages.ts";
-import type { MessagePlace, MessageRow } from "../../../shared/store/chat/messages.ts";
+import type { MessagePosition, MessageRow } from "../../../shared/store/chat/messages.ts";
 import {
   findSession,
   SESSION_PATH,
@@ -87,7 +87,7 @@ function messageOf({
 }
 
 /** @throws AppError `bad_cursor` */
-function readCursor(cursor: string): MessagePlace | null {
+function readCursor(cursor: string): MessagePosition | null {
   if (cursor === "") return null;
   const [, base, n] = /^([0-9]{13})-([02])$/.exec(cursor) ?? [];
   if (base === undefined) {

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { DefinitionId, SessionId, TenantId } from "../../../shared/contracts/ids.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { listSessions as list } from "../../../shared/store/chat/sessions.ts";
-import type { SessionPlace } from "../../../shared/store/chat/sessions.ts";
+import type { SessionPosition } from "../../../shared/store/chat/sessions.ts";
 import { SessionView, sessionViewOf } from "../../chat/session-view.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
@@ -43,7 +43,7 @@ export function listSessions(api: Api): void {
 }
 
 /** @throws AppError `bad_cursor` */
-function readCursor(cursor: string): SessionPlace | null {
+function readCursor(cursor: string): SessionPosition | null {
   if (cursor === "") return null;
   const [, newest_base, id] = /^([0-9]{13})-(.+)$/.exec(cursor) ?? [];
   const session = SessionId.safeParse(id);

@@ -6,7 +6,7 @@ import type { MoneyRules } from "./models.ts";
 import { approvalErrors } from "./approval-errors.ts";
 import { formErrors, repeatedFormKeys } from "./forms.ts";
 import { impossibleReferences, namedByAgent, referencesOf } from "./references.ts";
-import { almostPlaces, validateGraph } from "./graph.ts";
+import { misspelledPlaceholderErrors, validateGraph } from "./graph.ts";
 import { McpServerDocument } from "./mcp-server.ts";
 import { OrchestrationDocument } from "./orchestration.ts";
 import { ANSWER_TOOL, outputSchemaErrors } from "./output-schema.ts";
@@ -60,7 +60,7 @@ export function parseNewOrchestration(json: unknown, money: MoneyRules = {}): Pa
 
 function newErrors(document: OrchestrationDocument, money: MoneyRules): FieldError[] {
   return [
-    ...almostPlaces(document),
+    ...misspelledPlaceholderErrors(document),
     ...codeErrors(document),
     ...stepModelErrors(document, money),
     ...unreadValues(document),

@@ -78,6 +78,7 @@ const SqlTool = z.object({
 
 const Python = z.object({ ...common, tool_type: z.literal("python"), code: text(limits.codeChars) });
 
+/** A tool as its author writes it. */
 export const ToolDocument = z.discriminatedUnion("tool_type", [Http, SqlTool, Python]);
 export type ToolDocument = z.infer<typeof ToolDocument>;
 
