@@ -25,7 +25,7 @@ const MAX_CONNECTIONS = 4;
 
 const JoinRequest = RunJoin.extend({ shard: z.number().int() });
 
-/** What is open while there are viewers. It is closed with the last viewer: open sockets keep an object alive. */
+/** The parts of a relay that has viewers. They are closed with the last viewer, because open sockets keep an object alive. */
 type ActiveRelay = {
   admission: ViewerAdmission;
   relay: Relay;
@@ -42,7 +42,7 @@ type ActiveRelay = {
  *       → ViewerAdmission (is there a seat?) → Relay → Viewer (what to send) → SseWriter (the bytes)
  *     Redis live stream → LiveFeed → Relay
  *
- * The object has no storage, and does not authorise: the edge does so before it calls.
+ * The object has no storage, and does not authorise: the edge does so before it calls the object.
  */
 export class RelayShard extends DurableObject<Env> {
   #active: ActiveRelay | null = null;
@@ -97,14 +97,14 @@ export class RelayShard extends DurableObject<Env> {
 
 const RECONNECT_MS = 500;
 
-/** Entries that one XREAD returns at most. */
+/** The most entries that one XREAD returns. */
 const PAGE = 500;
 
 const Reply = z.array(z.tuple([z.string(), z.array(z.tuple([z.string(), z.array(z.string())]))])).nullable();
 
 type FeedListener = {
   onEntry(entry: LiveEntry): void;
-  /** Entries may have been missed: the feed has resolved its cursor again. */
+  /** Entries may have been missed: the cursor was set to the end of the stream. */
   onResync(): void;
 };
 
@@ -112,8 +112,8 @@ type FeedListener = {
  * Follows one live stream of Redis over a connection of its own, from the stream's present end on
  * (docs/protocol.md 9).
  *
- * The cursor is kept over reconnects. It is resolved again only when the stream's last id lies before it: then
- * Redis has lost the stream, or its clock was set back.
+ * The cursor survives reconnects. It is set to the stream's end again only when the stream's last id lies before it: then Redis
+ * has lost the stream, or its clock was set back.
  */
 export class LiveFeed {
   readonly #url: string;
