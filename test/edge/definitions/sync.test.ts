@@ -210,7 +210,11 @@ describe("a definition of a bundle that cannot be saved", () => {
           path: "agents[1].model",
           message: expect.stringContaining("name its provider's model"),
         }),
-        ofKind({ id: "agent_author", path: "agents[3].id", message: "is the id of an earlier one, too" }),
+        ofKind({
+          id: "agent_author",
+          path: "agents[3].id",
+          message: "is the id of an earlier definition too",
+        }),
         ofKind({
           id: "orch_python",
           code: "invalid",
