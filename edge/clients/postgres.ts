@@ -39,7 +39,7 @@ export function openDatabase(
     // A server sends its parameters first, as soon as the login is complete.
     onparameter: () => {
       stopTimer();
-      // Only the first login counts: it begins when the pool is opened, or when its connection was closed. The begin of others is unknown.
+      // Only the first login counts: it begins when the pool is opened, or when its connection was closed. The beginnings of later logins are unknown.
       if (!isLoggedIn) loginTimes.add(performance.now() - begunMs);
       isLoggedIn = true;
       onlogin();
