@@ -85,7 +85,7 @@ function messageOf({
   return { role, content, turn_id: run_id, at: isoTime(at_ms), images, attachments, tool_calls, cut };
 }
 
-/** The place after which a page begins; null: the first page. @throws AppError `bad_cursor` */
+/** @throws AppError `bad_cursor` */
 function readCursor(cursor: string): MessagePlace | null {
   if (cursor === "") return null;
   const [, base, n] = /^([0-9]{13})-([02])$/.exec(cursor) ?? [];

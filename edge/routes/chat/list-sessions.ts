@@ -41,7 +41,7 @@ export function listSessions(api: Api): void {
   });
 }
 
-/** The place after which a page begins; null: the first page. @throws AppError `bad_cursor` */
+/** @throws AppError `bad_cursor` */
 function readCursor(cursor: string): SessionPlace | null {
   if (cursor === "") return null;
   const [, newest_base, id] = /^([0-9]{13})-(.+)$/.exec(cursor) ?? [];

@@ -230,7 +230,7 @@ describe("a definition of a bundle that cannot be saved", () => {
   });
 
   // Fails when Python that happens to be JavaScript is found by the first run that comes to it.
-  test("with Python that compiles as JavaScript is saved, with a warning for each call", async () => {
+  test("is not a definition whose Python compiles as JavaScript: that is saved, with a warning for each call", async () => {
     const code = 'result = ", ".join(state.user_input.strip().split(" "))';
     const steps = [exportedStep("t", "transform", { transform_code: code })];
     expect(
