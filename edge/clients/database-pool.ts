@@ -46,6 +46,7 @@ export class DatabasePool {
   #watch: ReturnType<typeof setInterval> | null = null;
   /** The pool's own time: it passes only while a query is under way and this process has time to look at it. */
   #ownMs = 0;
+  /** The number of queries that got a result: an answer during a query or a probe shows that the database is reachable. */
   #answered = 0;
   #isProbing = false;
   /** The drivers' pools in which a connection has completed its login. */
@@ -64,9 +65,10 @@ export class DatabasePool {
   }
 
   /**
+   * Executes a query on a connection of its own, as soon as one is free.
+   * @param as the tenant whose turn the query takes
    * @throws the driver's error; `isDatabaseUnreachable` is true for it when the database sent no result; AppError
    *   `capacity` when no connection was free in time
-   * @param as the tenant that waits, for its turn among others
    */
   query<Result>(run: (sql: Sql) => Promise<Result>, as: Sized = ALL): Promise<Result> {
     return this.#turns.take(() => this.#execute(run), as);
