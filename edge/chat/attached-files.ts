@@ -8,7 +8,7 @@ import { referencesOf } from "../uploads/attach.ts";
 import type { ChatRequest } from "./chat-request.ts";
 
 /**
- * The files that a turn gives to its model, kept for as long as the turn exists.
+ * References to the files that a turn gives to its model. The uploads are kept for as long as the turn exists.
  * @throws AppError `not_found` for an attachment that is no upload of this tenant; `invalid` for a file that no model takes, or
  *   more than a message may have
  */
@@ -19,12 +19,12 @@ export async function filesOfTurn(
   { message, images, attachments }: ChatRequest,
 ): Promise<FileReference[]> {
   const files = await referencesOf(services, tenant, run, { message, attachments });
-  const fields = [...files.flatMap(errorOf), ...tooMuch(files, (images ?? []).length)];
+  const fields = [...files.flatMap(typeErrors), ...sizeErrors(files, (images ?? []).length)];
   if (fields.length > 0) throw new AppError("invalid", `Not valid: ${fields[0]?.path}.`, { fields });
   return files;
 }
 
-function errorOf({ content_type, size }: FileReference, i: number): FieldError[] {
+function typeErrors({ content_type, size }: FileReference, i: number): FieldError[] {
   const path = `attachments[${i}].upload_id`;
   if (isImageType(content_type)) return [];
   if (!isTextType(content_type)) {
@@ -37,7 +37,8 @@ function errorOf({ content_type, size }: FileReference, i: number): FieldError[]
   ];
 }
 
-function tooMuch(files: readonly FileReference[], images: number): FieldError[] {
+/** @param images how many images the message has beside these files */
+function sizeErrors(files: readonly FileReference[], images: number): FieldError[] {
   const path = "attachments";
   const attached = files.filter(({ content_type }) => isImageType(content_type));
   const bytes = attached.reduce((sum, { size }) => sum + size, 0);

@@ -7,14 +7,14 @@ import { Attachments } from "../uploads/attach.ts";
 
 const MAX_MESSAGE_CHARS = 256 * 1024;
 
-/** Postgres stores neither in a text. */
+/** The text of a message. Postgres stores neither U+0000 nor half of a surrogate pair in a text. */
 const Message = z
   .string()
   .max(MAX_MESSAGE_CHARS)
   .refine((text) => !text.includes("\0"), "must not contain the character U+0000")
   .refine((text) => text.isWellFormed(), "must not contain half of a surrogate pair");
 
-/** An image under the type that it has: a provider refuses the whole turn for any other. */
+/** An image as a data URI, which must name the type that the bytes have: otherwise a provider refuses the whole turn. */
 const Image = z
   .string()
   .regex(/^data:image\/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}$/, {

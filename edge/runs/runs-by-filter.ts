@@ -23,7 +23,7 @@ export const RunSelection = z.object({
 });
 export type RunSelection = z.infer<typeof RunSelection>;
 
-/** For `.refine`: a request without a filter must state that it means all runs that its key may change. */
+/** For `.refine`: a request without a filter must state `all: true`, which means all runs that its key may change. */
 export const FILTERED: [(selection: Partial<RunSelection>) => boolean, { message: string; path: string[] }] =
   [
     ({ all, tenant_id, orchestration_id, since, until }) =>

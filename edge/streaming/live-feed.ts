@@ -8,14 +8,14 @@ import { pause } from "../http/pause.ts";
 
 const RECONNECT_MS = 500;
 
-/** Entries that one XREAD returns at most. */
+/** The most entries that one XREAD returns. */
 const PAGE = 500;
 
 const Reply = z.array(z.tuple([z.string(), z.array(z.tuple([z.string(), z.array(z.string())]))])).nullable();
 
 type FeedListener = {
   onEntry(entry: LiveEntry): void;
-  /** Entries may have been missed: the feed has resolved its cursor again. */
+  /** Entries may have been missed: the cursor was set to the end of the stream. */
   onResync(): void;
 };
 
@@ -23,8 +23,8 @@ type FeedListener = {
  * Follows one live stream of Redis over a connection of its own, from the stream's present end on
  * (docs/protocol.md 9).
  *
- * The cursor is kept over reconnects. It is resolved again only when the stream's last id lies before it: then
- * Redis has lost the stream, or its clock was set back.
+ * The cursor survives reconnects. It is set to the stream's end again only when the stream's last id lies before it: then Redis
+ * has lost the stream, or its clock was set back.
  */
 export class LiveFeed {
   readonly #url: string;

@@ -21,7 +21,7 @@ const MAX_CONNECTIONS = 4;
 
 const JoinRequest = RunJoin.extend({ shard: z.number().int() });
 
-/** What is open while there are viewers. It is closed with the last viewer: open sockets keep an object alive. */
+/** The parts of a relay that has viewers. They are closed with the last viewer, because open sockets keep an object alive. */
 type ActiveRelay = {
   admission: ViewerAdmission;
   relay: Relay;
@@ -38,7 +38,7 @@ type ActiveRelay = {
  *       → ViewerAdmission (is there a seat?) → Relay → Viewer (what to send) → SseWriter (the bytes)
  *     Redis live stream → LiveFeed → Relay
  *
- * The object has no storage, and does not authorise: the edge does so before it calls.
+ * The object has no storage, and does not authorise: the edge does so before it calls the object.
  */
 export class RelayShard extends DurableObject<Env> {
   #active: ActiveRelay | null = null;

@@ -179,7 +179,7 @@ describe("what a receiver gets", () => {
     for (const secret of [old, next]) expect(JSON.stringify(rows)).not.toContain(secret);
   });
 
-  test("is a signed test on request, once, and the response is what the receiver said", async () => {
+  test("is a signed test on request, once, and the response has the receiver's status", async () => {
     const key = await app.stores.key("testing");
     const { secret } = await bodyOf(await put("t", { url: receiver.url(), enabled: false }, key));
     const testing = async () => {
