@@ -4,7 +4,7 @@ import type { RunId } from "../../shared/contracts/ids.ts";
 import { Lane } from "../../shared/contracts/run.ts";
 import { Definitions } from "../../worker-node/execution/definitions.ts";
 import { childStarts, notifiedOf } from "../../worker-node/fleet/child-starts.ts";
-import { onFlush } from "../../worker-node/fleet/on-flush.ts";
+import { withFlushListener } from "../../worker-node/fleet/flush-listener.ts";
 import { Prices } from "../../worker-node/models/prices.ts";
 import { TrackLimiter } from "../../worker-node/execution/track-limiter.ts";
 import { Journal } from "../../worker-node/journal/journal.ts";
@@ -154,7 +154,7 @@ export class Simulation {
       isolation: true,
       hint: (other) => this.sendCancelHint(other),
     });
-    const store = onFlush(statements, (committed) => children.notify(notifiedOf(committed)));
+    const store = withFlushListener(statements, (committed) => children.notify(notifiedOf(committed)));
     const member = new FleetMember({
       owner,
       store,

@@ -5,6 +5,7 @@ import { namedCause } from "./named-cause.ts";
 import { decodedStream, readBody } from "./response-body.ts";
 import type { Egress } from "./egress-guard.ts";
 
+/** One HTTP request to the outside. */
 export type OutboundRequest = {
   url: URL;
   method: string;
@@ -27,6 +28,7 @@ export type OutboundRequest = {
   signal: AbortSignal;
 };
 
+/** A response. `headers`: by names in lower case. `body`: decoded, as text. */
 export type OutboundResponse = { status: number; headers: Readonly<Record<string, string>>; body: string };
 
 /**
@@ -39,25 +41,25 @@ export type OutboundResponse = { status: number; headers: Readonly<Record<string
 export async function send(request: OutboundRequest, egress: Egress): Promise<OutboundResponse> {
   const { url, timeoutMs, timeoutCode, signal } = request;
   egress.check(url);
-  const patience = new Patience(timeoutMs);
+  const silence = new SilenceTimeout(timeoutMs);
   try {
-    return await exchange(request, egress, AbortSignal.any([signal, patience.signal]), patience);
+    return await exchange(request, egress, AbortSignal.any([signal, silence.signal]), silence);
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof TerminalError || error instanceof RetryableError) throw error;
-    if (patience.signal.aborted)
+    if (silence.signal.aborted)
       throw new RetryableError(timeoutCode, `${url.host} did not answer in ${timeoutMs / 1_000} s`, {
         cause: error,
       });
     const message = `${url.host} cannot be reached, or closed the connection${namedCause(error)}`;
     throw new RetryableError("unreachable", message, { cause: error });
   } finally {
-    patience.end();
+    silence.end();
   }
 }
 
-/** Aborts when the other side has been silent for too long. */
-class Patience {
+/** A signal that aborts when the other side has sent nothing for too long. */
+class SilenceTimeout {
   readonly #controller = new AbortController();
   readonly #ms: number;
   #timer: NodeJS.Timeout | undefined;
@@ -80,7 +82,7 @@ class Patience {
     clearTimeout(this.#timer);
   }
 
-  /** The parts of a body, each in time. The time in which the reader uses a part is its own. */
+  /** The parts of a body; the signal aborts when a part does not come in time. The time in which the reader uses a part does not count. */
   async *timed(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     this.begin();
     for await (const part of body) {
@@ -93,16 +95,16 @@ class Patience {
 }
 
 /**
- * Ends when `limit` does, whatever `node:http` reports: it ends some requests without any event.
+ * Sends a request. It rejects when `limit` aborts, even if `node:http` reports nothing: it ends some requests without any event.
  *
- * undici was tried (8.13.1) and dropped: 75 lines of code instead of 79 at the same speed, but it reports a 101 only by
+ * undici was tried (8.13.1) and dropped: 75 lines of code instead of 79 at the same speed. But it reports a 101 only by
  * the text of an error, and refuses headers that tools may set (`expect`, `upgrade`, `keep-alive`).
  */
 async function exchange(
   outbound: OutboundRequest,
   egress: Egress,
   limit: AbortSignal,
-  patience: Patience,
+  silence: SilenceTimeout,
 ): Promise<OutboundResponse> {
   const { url, method, headers, body, maxResponseBytes, sink } = outbound;
   limit.throwIfAborted();
@@ -126,14 +128,14 @@ async function exchange(
     if (maxResponseBytes === "ignored") resolve(responseOf(response, ""));
     else if (sink && isSuccess) {
       const { headers: received } = responseOf(response, "");
-      sink(patience.timed(decodedStream(response)), received).then(
+      sink(silence.timed(decodedStream(response)), received).then(
         () => resolve(responseOf(response, "")),
         reject,
       );
     } else {
       readBody(response, maxResponseBytes).then(
         (text) => resolve(responseOf(response, text)),
-        // A refusal says what happened, whatever its body is.
+        // The status of a refusal says enough, even if its body cannot be read.
         (error: unknown) => (isSuccess ? reject(error) : resolve(responseOf(response, ""))),
       );
     }
