@@ -25,7 +25,7 @@ export function chatOf(
   };
 }
 
-/** The agent of a step: a chat turn has the version of its own agent that it is pinned to. Any other agent is the newest. */
+/** The agent of a step. A chat turn gets its own agent in the version to which it is pinned; any other agent is the newest version. */
 export function agentOf({ run, deps, beganMs }: ExecutionState, id: string): Promise<JsonObject | null> {
   const { definition_tenant, orchestration_id, definition_version, tenant_id } = run;
   const { definitions } = deps;

@@ -6,6 +6,7 @@ import { decodedStream, readBody } from "./response-body.ts";
 import type { Egress } from "./egress-guard.ts";
 import type { TenantConnections } from "./kept-connections.ts";
 
+/** One HTTP request to the outside. */
 export type OutboundRequest = {
   url: URL;
   method: string;
@@ -33,6 +34,7 @@ export type OutboundRequest = {
   connections?: TenantConnections;
 };
 
+/** A response. `headers`: by names in lower case. `body`: decoded, as text. */
 export type OutboundResponse = { status: number; headers: Readonly<Record<string, string>>; body: string };
 
 /**
@@ -45,20 +47,20 @@ export type OutboundResponse = { status: number; headers: Readonly<Record<string
 export async function send(request: OutboundRequest, egress: Egress): Promise<OutboundResponse> {
   const { url, timeoutMs, timeoutCode, signal } = request;
   egress.check(url);
-  const patience = new Patience(timeoutMs);
+  const silence = new SilenceTimeout(timeoutMs);
   try {
-    return await exchange(request, egress, AbortSignal.any([signal, patience.signal]), patience);
+    return await exchange(request, egress, AbortSignal.any([signal, silence.signal]), silence);
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof TerminalError || error instanceof RetryableError) throw error;
-    if (patience.signal.aborted)
+    if (silence.signal.aborted)
       throw new RetryableError(timeoutCode, `${url.host} did not answer in ${timeoutMs / 1_000} s`, {
         cause: error,
       });
     const message = `${url.host} cannot be reached, or closed the connection${namedCause(error)}`;
     throw new RetryableError("unreachable", message, { cause: error });
   } finally {
-    patience.end();
+    silence.end();
   }
 }
 
@@ -75,8 +77,8 @@ export function wasNotSent(error: unknown): boolean {
   return false;
 }
 
-/** Aborts when the other side has been silent for too long. */
-class Patience {
+/** A signal that aborts when the other side has sent nothing for too long. */
+class SilenceTimeout {
   readonly #controller = new AbortController();
   readonly #ms: number;
   #timer: NodeJS.Timeout | undefined;
@@ -99,7 +101,7 @@ class Patience {
     clearTimeout(this.#timer);
   }
 
-  /** The parts of a body, each in time. The time in which the reader uses a part is its own. */
+  /** The parts of a body; the signal aborts when a part does not come in time. The time in which the reader uses a part does not count. */
   async *timed(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     this.begin();
     for await (const part of body) {
@@ -112,16 +114,16 @@ class Patience {
 }
 
 /**
- * Ends when `limit` does, whatever `node:http` reports: it ends some requests without any event.
+ * Sends a request. It rejects when `limit` aborts, even if `node:http` reports nothing: it ends some requests without any event.
  *
- * undici was tried (8.13.1) and dropped: 75 lines of code instead of 79 at the same speed, but it reports a 101 only by
+ * undici was tried (8.13.1) and dropped: 75 lines of code instead of 79 at the same speed. But it reports a 101 only by
  * the text of an error, and refuses headers that tools may set (`expect`, `upgrade`, `keep-alive`).
  */
 async function exchange(
   outbound: OutboundRequest,
   egress: Egress,
   limit: AbortSignal,
-  patience: Patience,
+  silence: SilenceTimeout,
 ): Promise<OutboundResponse> {
   const { url, method, headers, body, maxResponseBytes, sink, connections } = outbound;
   limit.throwIfAborted();
@@ -148,14 +150,14 @@ async function exchange(
     if (maxResponseBytes === "ignored") resolve(responseOf(response, ""));
     else if (sink && isSuccess) {
       const { headers: received } = responseOf(response, "");
-      sink(patience.timed(decodedStream(response)), received).then(
+      sink(silence.timed(decodedStream(response)), received).then(
         () => resolve(responseOf(response, "")),
         reject,
       );
     } else {
       readBody(response, maxResponseBytes).then(
         (text) => resolve(responseOf(response, text)),
-        // A refusal says what happened, whatever its body is.
+        // The status of a refusal says enough, even if its body cannot be read.
         (error: unknown) => (isSuccess ? reject(error) : resolve(responseOf(response, ""))),
       );
     }
@@ -167,7 +169,7 @@ async function exchange(
     // A server may close a kept connection at the moment in which the request is sent.
     if (!request.reusedSocket || isAnswered || limit.aborted) throw error;
     const { connections: _, ...anew } = outbound;
-    return await exchange(anew, egress, limit, patience);
+    return await exchange(anew, egress, limit, silence);
   } finally {
     limit.removeEventListener("abort", onLimit);
     request.destroy();

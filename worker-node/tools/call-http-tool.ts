@@ -20,12 +20,12 @@ import type { OutboundRequest, OutboundResponse } from "../outbound/request.ts";
 
 const MAX_RESPONSE_BYTES = 1024 * 1024;
 const QUOTED_CHARS = 300;
-/** Characters of a refusal in which a time to come again is looked for. */
+/** The characters of a refusal that are searched for the time to wait. */
 const READ_CHARS = 10_000;
 
 /**
- * Calls a tool of type `http` and returns the JSON of its response (only the keys of `outputSchema`, where the tool has
- * properties there), or the response as text when it is not JSON. GET and DELETE send the arguments that the URL does
+ * Calls a tool of type `http` and returns the JSON of its response, or the response as text when it is not JSON. Of an object only the
+ * properties in `outputSchema` are returned, where the tool has any there. GET and DELETE send the arguments that the URL does
  * not use as a query; the other methods send all arguments as a JSON body.
  *
  * A tool with `response: "artifact"` stores what a success returns as a file of the run, as it arrives and as it is, and returns a
@@ -143,7 +143,7 @@ function withQuote(message: string, body: string, tool: HttpTool): string {
   return quoted === "" ? message : `${message}: ${quoted}`;
 }
 
-/** GitHub and others answer 403 at a rate limit: with a time to come again, or with nothing left of the limit. */
+/** Whether a 403 is a rate limit, as GitHub and others send it: with the time to wait, or with nothing left of the limit. */
 function refusesForNow(headers: Readonly<Record<string, string>>): boolean {
   return (
     headers["retry-after"] !== undefined ||
@@ -152,7 +152,7 @@ function refusesForNow(headers: Readonly<Record<string, string>>): boolean {
   );
 }
 
-/** The tool's secrets and their words. An error text had better lose ordinary words than show a part of a secret. */
+/** The tool's secrets, and the words in them: a part of a secret must not be shown, even if an error text loses ordinary words for that. */
 function quotableOf(tool: HttpTool): string[] {
   const secrets = Object.values(withoutSecrets(tool).secrets);
   return [...credentialsOf(tool), ...secrets.flatMap((value) => [value, ...value.split(/\s+/)])];

@@ -27,8 +27,8 @@ type Call = {
 };
 
 /**
- * The built-in tool `http_request`. The model has chosen the address, so everything that this address does is reported to the model: each
- * status is a result, and an address that is refused or cannot be reached is a ToolRejection.
+ * The built-in tool `http_request`. The model has chosen the address, so the model gets whatever follows from it: each status is a
+ * result, and an address that is refused or cannot be reached is a ToolRejection.
  * @throws ToolRejection; RetryableError `tool_timeout`
  */
 export async function httpRequest(args: JsonObject, call: Call): Promise<Json> {
