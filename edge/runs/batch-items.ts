@@ -13,7 +13,7 @@ import { RunRequest, checkRequest, toRun } from "./run-request.ts";
 export type BatchItem = { index: number; run: NewRun } | { index: number; error: AppError };
 
 /** The batch of the items. `key`: the request's Idempotency-Key. `isLenient`: unknown fields of an item are ignored. */
-type Batch = {
+export type Batch = {
   id: string;
   orchestration: string;
   tenant: TenantId;

@@ -1,5 +1,6 @@
 import { FileName, MediaType } from "../../shared/contracts/artifact.ts";
 import { AppError } from "../../shared/errors.ts";
+import { percentDecoded } from "../../shared/percent-decoded.ts";
 import { invalidFields } from "../http/problem.ts";
 
 type Header = (name: string) => string | undefined;
@@ -62,17 +63,9 @@ export function fileNameOf(named: string | undefined, disposition: string | unde
 
 function dispositionName(disposition: string): string | undefined {
   const encoded = /;\s*filename\*\s*=\s*UTF-8'[^']*'([^;\s]+)/i.exec(disposition)?.[1];
-  if (encoded !== undefined) return decoded(encoded);
+  // An empty name is refused, and the error names the header.
+  if (encoded !== undefined) return percentDecoded(encoded) ?? "";
   const quoted = /;\s*filename\s*=\s*"((?:[^"\\]|\\.)*)"/i.exec(disposition)?.[1];
   if (quoted !== undefined) return quoted.replaceAll(/\\(.)/g, "$1");
   return /;\s*filename\s*=\s*([^\s;"]+)/i.exec(disposition)?.[1];
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    // An empty name is refused, and the error names the header.
-    return "";
-  }
 }

@@ -3,6 +3,7 @@
  * behind Sentinel are three values of one type, RedisTarget, so that only `connectRedis` has to know which of them it is.
  */
 import { z } from "zod";
+import { percentDecoded } from "../../shared/percent-decoded.ts";
 
 interface HostAndPort {
   host: string;
@@ -98,11 +99,7 @@ function accessOf(urls: URL[], tls: boolean): Access {
 }
 
 function decoded(part: string): string {
-  try {
-    return decodeURIComponent(part);
-  } catch {
-    return reject("a '%' in user or password is written %25");
-  }
+  return percentDecoded(part) ?? reject("a '%' in user or password is written %25");
 }
 
 function databaseOf(url: URL): number {

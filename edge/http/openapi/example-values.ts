@@ -200,6 +200,17 @@ export const COMPONENTS: Record<string, Json> = {
     method: "GET",
     url: "https://example.com/orders/{order}",
   },
+  McpServer: {
+    name: "github",
+    description: "Issues and pull requests",
+    url: "https://mcp.example.com/",
+    oauth: {
+      issuer: "https://auth.example.com",
+      client_id: "synapse",
+      client_secret: "********",
+      scope: "issues:read",
+    },
+  },
   Definition: { id: "content-pipeline", version: 3, name: "Content pipeline" },
   Json: ANY,
   JsonObject: { customer: "4711" },

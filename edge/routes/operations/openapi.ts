@@ -16,6 +16,7 @@ const BODIES: { [path: string]: string } = {
   "/api/v2/orchestrations/{id}": "Orchestration",
   "/api/v2/agents/{id}": "Agent",
   "/api/v2/tools/{id}": "Tool",
+  "/api/v2/mcp-servers/{id}": "McpServer",
 };
 
 /** The OpenAPI document, generated from the routes. */

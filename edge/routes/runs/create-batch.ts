@@ -11,15 +11,16 @@ import { readOrchestration } from "../../../shared/store/definitions/orchestrati
 import { insertBatch, saveBatchOutcome } from "../../../shared/store/runs/batches.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
-import { limitBodyMemory } from "../../http/body-memory.ts";
+import { limitBodyMemory, withinBodyMemory } from "../../http/body-memory.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { LENIENT, prefers } from "../../http/prefer.ts";
 import { readItems, unknownNames } from "../../runs/batch-items.ts";
-import type { BatchItem } from "../../runs/batch-items.ts";
+import type { Batch, BatchItem } from "../../runs/batch-items.ts";
 import { BatchAccepted, batchUrls } from "../../runs/batch-view.ts";
 import type { ItemAnswer } from "../../runs/batch-view.ts";
 import { cancelSuperseded } from "../../runs/cancel-superseded.ts";
+import type { Services } from "../../services.ts";
 
 const Body = z
   .object({
@@ -57,52 +58,70 @@ const route = createRoute({
 
 export function createBatch(api: Api): void {
   api.openapi(route, async (c) => {
-    const { config, sql, submit } = c.get("services");
+    const services = c.get("services");
+    const principal = c.get("principal");
     const { tenant_id, items } = c.req.valid("json");
     const orchestration = c.req.valid("param").id;
     const key = c.req.valid("header")["idempotency-key"] ?? null;
-    const tenant = tenantOf(c.get("principal"), tenant_id ?? undefined, config.DEFAULT_TENANT_ID);
-    if ((await readOrchestration(sql, tenant, orchestration)) === null) {
-      throw new AppError("not_found", `There is no orchestration ${orchestration}.`);
-    }
-    const batch_id = await batchIdOf(tenant, orchestration, key);
-    await insertBatch(sql, {
-      batch_id,
-      tenant_id: tenant,
-      orchestration_id: orchestration,
-      total: items.length,
-    });
+    const tenant = tenantOf(principal, tenant_id ?? undefined, services.config.DEFAULT_TENANT_ID);
     const isLenient = prefers(c, LENIENT);
+    const acceptItems = () => acceptBatch(services, { orchestration, tenant, key, isLenient }, items);
+    const { batch_id, answers, quota, replayed } = await (principal.tenant === null
+      ? withinBodyMemory(c, tenant, acceptItems)
+      : acceptItems());
     if (isLenient && items.some((item) => unknownNames(item).length > 0))
       c.header("Preference-Applied", LENIENT);
-    const batch = { id: batch_id, orchestration, tenant, key, isLenient };
-    const read = await readItems(items, batch, c.get("services"));
-    // All runs are submitted at once: the intake object admits, commits and enqueues up to 128 of them together.
-    const quota: QuotaState[] = [];
-    let replayed = 0;
-    const answers = await Promise.all(
-      read.map(async (item): Promise<ItemAnswer> => {
-        if ("error" in item) return refusedItem(item.index, item.error);
-        const result = await submit(item.run).catch(asRefusal);
-        quota.push(...(result.quota ?? []));
-        if (result.is === "accepted" && result.replayed) replayed += 1;
-        if (result.is === "accepted" && !result.replayed && !result.skipped)
-          cancelSuperseded(c.get("services"), item.run);
-        return answerOf(item, result);
-      }),
-    );
-    const refused = answers.filter((answer) => answer.status === "refused");
-    const skipped = answers.filter((answer) => answer.status === "skipped");
-    await saveBatchOutcome(sql, batch_id, {
-      refused: refused.map(({ index, code, detail }) => ({ index, code, detail })),
-      skipped: skipped.map(({ index, run_id }) => ({ index, run_id })),
-    });
     if (quota.length > 0) c.set("quota", leastQuota(quota));
     if (replayed === items.length) c.header("Idempotent-Replayed", "true");
-    const counts = { skipped: skipped.length, refused: refused.length };
-    const accepted = answers.length - skipped.length - refused.length;
-    return c.json({ batch_id, ...batchUrls(batch_id), accepted, ...counts, items: answers }, 202);
+    const [skipped, refused] = [withStatus(answers, "skipped").length, withStatus(answers, "refused").length];
+    const accepted = answers.length - skipped - refused;
+    return c.json({ batch_id, ...batchUrls(batch_id), accepted, skipped, refused, items: answers }, 202);
   });
+}
+
+/**
+ * Submits the items of a batch, and saves which did not start a run.
+ * @throws AppError `not_found` when there is no such orchestration
+ */
+async function acceptBatch(
+  services: Services,
+  { orchestration, tenant, key, isLenient }: Omit<Batch, "id">,
+  items: readonly unknown[],
+) {
+  const { sql, submit } = services;
+  if ((await readOrchestration(sql, tenant, orchestration)) === null) {
+    throw new AppError("not_found", `There is no orchestration ${orchestration}.`);
+  }
+  const batch_id = await batchIdOf(tenant, orchestration, key);
+  const total = items.length;
+  await insertBatch(sql, { batch_id, tenant_id: tenant, orchestration_id: orchestration, total });
+  const batch = { id: batch_id, orchestration, tenant, key, isLenient };
+  const read = await readItems(items, batch, services);
+  // All runs are submitted at once: the intake object admits, commits and enqueues up to 128 of them together.
+  const quota: QuotaState[] = [];
+  let replayed = 0;
+  const answers = await Promise.all(
+    read.map(async (item): Promise<ItemAnswer> => {
+      if ("error" in item) return refusedItem(item.index, item.error);
+      const result = await submit(item.run).catch(asRefusal);
+      quota.push(...(result.quota ?? []));
+      if (result.is === "accepted" && result.replayed) replayed += 1;
+      if (result.is === "accepted" && !result.replayed && !result.skipped)
+        cancelSuperseded(services, item.run);
+      return answerOf(item, result);
+    }),
+  );
+  await saveBatchOutcome(sql, batch_id, {
+    refused: withStatus(answers, "refused").map(({ index, code, detail }) => ({ index, code, detail })),
+    skipped: withStatus(answers, "skipped").map(({ index, run_id }) => ({ index, run_id })),
+  });
+  return { batch_id, answers, quota, replayed };
+}
+
+function withStatus<Status extends ItemAnswer["status"]>(answers: readonly ItemAnswer[], status: Status) {
+  return answers.filter(
+    (answer): answer is Extract<ItemAnswer, { status: Status }> => answer.status === status,
+  );
 }
 
 /** The id of a batch: the same for all requests with one Idempotency-Key, new for a request without a key. */

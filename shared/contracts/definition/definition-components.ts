@@ -2,6 +2,7 @@ import { z } from "zod";
 import { AgentDocument } from "./agent.ts";
 import { fieldClasses } from "./field-classes.ts";
 import { nullMeanings } from "./fields.ts";
+import { McpServerDocument } from "./mcp-server.ts";
 import { OrchestrationDocument } from "./orchestration.ts";
 import { stepSchemas } from "./step.ts";
 import { toolSchemas } from "./tool.ts";
@@ -45,6 +46,7 @@ export function definitionComponents(): { [name: string]: JsonSchema } {
     Step: unionOf(Object.keys(stepSchemas), "Step", "type"),
     Tool: unionOf(Object.keys(toolSchemas), "Tool", "tool_type"),
     Agent: schemaOf(AgentDocument, "id", fieldClasses.agent),
+    McpServer: schemaOf(McpServerDocument, "name", fieldClasses.mcpServer),
     Orchestration: {
       ...orchestration,
       properties: { ...properties, steps: { type: "array", minItems: 1, items: refTo("Step") } },

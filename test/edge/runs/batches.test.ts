@@ -34,6 +34,24 @@ const linesOf = async (url: string) => {
 };
 
 describe("a batch", () => {
+  // Fails when the body of a platform key, which names the tenant in it, counts for nobody: twenty such requests hold 20 MiB.
+  test.each(["tenant", "platform"] as const)("that a %s key submits counts with its bytes", async (kind) => {
+    const items = [{ message: "x".repeat(900_000) }];
+    const key = kind === "platform" ? app.platformKey : await app.stores.key("heavy");
+    const answers = await Promise.all(
+      Array.from({ length: 24 }, async () =>
+        app.call("POST", BATCH, { key, body: { items, ...(kind === "platform" && { tenant_id: "heavy" }) } }),
+      ),
+    );
+    const refused = answers.filter(({ status }) => status === 429);
+    expect(refused.length).toBeGreaterThan(0);
+    expect(await refused[0]?.json()).toMatchObject({
+      code: "rate_limited",
+      detail: expect.stringContaining("16 MiB"),
+    });
+    expect(answers.every(({ status }) => status === 429 || status === 202)).toBe(true);
+  });
+
   test("starts each item as a run of its own, in one answer, and keeps the items' fields", async () => {
     const batch = await post([{ message: "a", priority: 3 }, { message: "b", metadata: { n: 2 } }, {}]);
     expect(batch).toMatchObject({ accepted: 3, refused: 0, skipped: 0 });
