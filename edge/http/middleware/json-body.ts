@@ -3,10 +3,10 @@ import { createMiddleware } from "hono/factory";
 import type { Context } from "hono";
 import type { z } from "zod";
 import { AppError, pathText } from "../../../shared/errors.ts";
-import { roundedIntegers } from "../../../shared/contracts/long-integers.ts";
+import { roundedIntegers, withLongIntegersAsText } from "../../../shared/contracts/long-integers.ts";
 import { repeatedKeys } from "../../../shared/contracts/repeated-keys.ts";
 import type { ApiEnv } from "../api.ts";
-import { serveKnown } from "../unknown-names.ts";
+import { serveKnown, unknownFields } from "../unknown-names.ts";
 
 const MIB = 1024 * 1024;
 
@@ -42,10 +42,10 @@ function limitTo(mib: number) {
 type BodyRules = {
   /** The schema whose fields are known; absent: the route checks the fields itself. */
   schema?: z.ZodObject;
-  /** Fields that have an error of their own. */
-  notYet?: readonly string[];
   /** A request without a body is served too. */
   optional?: boolean;
+  /** What becomes of integers beyond 2^53. `as_text`: the body is another system's, which cannot send them otherwise. */
+  longIntegers?: "refused" | "as_text";
 };
 
 /**
@@ -55,8 +55,7 @@ type BodyRules = {
  *   `malformed_json`; `invalid` that names fields which the schema does not have, keys that an object has twice, of which
  *   one would be lost, or integers beyond 2^53, which would be stored with other digits than were sent
  */
-export function jsonBody({ schema, notYet = [], optional = false }: BodyRules = {}) {
-  const known = schema && [...Object.keys(schema.shape), ...notYet];
+export function jsonBody({ schema, optional = false, longIntegers = "refused" }: BodyRules = {}) {
   return createMiddleware<ApiEnv>(async (c, next) => {
     const type = c.req.header("content-type");
     if (optional && (await c.req.arrayBuffer()).byteLength === 0) {
@@ -66,9 +65,9 @@ export function jsonBody({ schema, notYet = [], optional = false }: BodyRules = 
       return next();
     }
     requireJsonInUtf8(type ?? "", c.req.header("content-encoding") ?? "identity");
-    const body = await parseOnce(c);
-    if (!known || !isObject(body)) return next();
-    return serveKnown(c, next, { names: Object.keys(body), known, noun: "field" });
+    const body = await parseOnce(c, longIntegers);
+    if (!schema) return next();
+    return serveKnown(c, next, { unknown: unknownFields(schema, body), noun: "field" });
   });
 }
 
@@ -88,9 +87,12 @@ function requireJsonInUtf8(type: string, encoding: string): void {
 }
 
 /** Hono parses the text of a body at each `json()`, so the value takes the place of that method. */
-async function parseOnce(c: Context<ApiEnv>): Promise<unknown> {
-  const text = textOf(await c.req.arrayBuffer());
-  const body = parse(text);
+async function parseOnce(c: Context<ApiEnv>, longIntegers: "refused" | "as_text"): Promise<unknown> {
+  const sent = textOf(await c.req.arrayBuffer());
+  let body = parse(sent);
+  // After the first parse: the digits of what is no JSON must not become a part of it.
+  const text = longIntegers === "as_text" ? withLongIntegersAsText(sent) : sent;
+  if (text !== sent) body = parse(text);
   refuseChanged(text, body);
   c.req.json = () => Promise.resolve(body);
   return body;
@@ -139,9 +141,4 @@ function refuseChanged(text: string, body: unknown): void {
   const fields = [...repeated, ...rounded];
   if (fields.length === 0) return;
   throw new AppError("invalid", `Not valid: ${fields.map(({ path }) => path).join(", ")}.`, { fields });
-}
-
-/** A body that is no JSON object is left to the validation that follows. */
-function isObject(body: unknown): body is object {
-  return typeof body === "object" && body !== null && !Array.isArray(body);
 }

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { readOrchestration } from "../../../shared/store/definitions/orchestrations.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
+import { queryInteger } from "../../http/query-integer.ts";
 import { OwnerQuery } from "../../definitions/definition-request.ts";
 import { Definition, noDefinition } from "../../definitions/definition-view.ts";
 import { PARTLY_SHOWN, fieldsFor } from "../../definitions/tenant-view.ts";
@@ -22,7 +23,7 @@ const route = createRoute({
   middleware: [needs("runs:read")] as const,
   request: {
     params: z.object({ id: z.string() }),
-    query: OwnerQuery.extend({ version: z.coerce.number().int().positive().max(MAX_VERSION).optional() }),
+    query: OwnerQuery.extend({ version: queryInteger(1, MAX_VERSION).optional() }),
   },
   responses: { 200: json(Definition, "The definition, with its version"), ...problems(404) },
 });

@@ -14,12 +14,15 @@ import type { Api } from "../../http/api.ts";
 import { holdBody } from "../../http/held-bodies.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
+import { refuseDeletedTenant } from "../../http/require-tenant.ts";
 import { LENIENT, prefers } from "../../http/prefer.ts";
-import { readItems, unknownNames } from "../../runs/batch-items.ts";
+import { unknownFields } from "../../http/unknown-names.ts";
+import { readItems } from "../../runs/batch-items.ts";
 import type { BatchItem } from "../../runs/batch-items.ts";
 import { BatchAccepted, batchUrls } from "../../runs/batch-view.ts";
 import type { ItemAnswer } from "../../runs/batch-view.ts";
 import { cancelSuperseded } from "../../runs/cancel-superseded.ts";
+import { RunRequest } from "../../runs/run-request.ts";
 
 const Body = z
   .object({
@@ -51,7 +54,7 @@ const route = createRoute({
   },
   responses: {
     202: json(BatchAccepted, "The answers of the items"),
-    ...problems(400, 404, 413, 415, 429),
+    ...problems(400, 404, 409, 413, 415, 429),
   },
 });
 
@@ -61,7 +64,10 @@ export function createBatch(api: Api): void {
     const { tenant_id, items } = c.req.valid("json");
     const orchestration = c.req.valid("param").id;
     const key = c.req.valid("header")["idempotency-key"] ?? null;
-    const tenant = tenantOf(c.get("principal"), tenant_id ?? undefined, config.DEFAULT_TENANT_ID);
+    const principal = c.get("principal");
+    const tenant = tenantOf(principal, tenant_id ?? undefined, config.DEFAULT_TENANT_ID);
+    // The keys of a tenant are revoked with it. The batch is saved before its runs are admitted.
+    if (principal.tenant === null) await refuseDeletedTenant(sql, tenant);
     if ((await readOrchestration(sql, tenant, orchestration)) === null) {
       throw new AppError("not_found", `There is no orchestration ${orchestration}.`);
     }
@@ -73,7 +79,7 @@ export function createBatch(api: Api): void {
       total: items.length,
     });
     const isLenient = prefers(c, LENIENT);
-    if (isLenient && items.some((item) => unknownNames(item).length > 0))
+    if (isLenient && items.some((item) => unknownFields(RunRequest, item).length > 0))
       c.header("Preference-Applied", LENIENT);
     const batch = { id: batch_id, orchestration, tenant, key, isLenient };
     const read = await readItems(items, batch, c.get("services"));
