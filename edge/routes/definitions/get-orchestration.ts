@@ -36,7 +36,8 @@ export function getOrchestration(api: Api): void {
     const principal = c.get("principal");
     const tenant = tenantOf(principal, tenant_id, config.DEFAULT_TENANT_ID);
     const stored = await readOrchestration(sql, tenant, id, version);
-    if (!stored) throw noDefinition("orchestration", id);
+    if (!stored)
+      throw noDefinition("orchestration", version === undefined ? id : `${id} of version ${version}`);
     const fields = fieldsFor(principal, "orchestrations", stored);
     return c.json(Definition.parse({ ...fields, id, version: stored.version }), 200);
   });

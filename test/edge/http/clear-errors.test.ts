@@ -116,9 +116,51 @@ test.each([
     '{"webhook_url":"https://example.com/","webhook_secret":"long enough \\ud800"}',
     { path: "webhook_secret", message: "must not contain half of a surrogate pair" },
   ],
+  [
+    "POST",
+    RUN,
+    '{"webhook_url":"https://example.com/\\ud800"}',
+    { path: "webhook_url", message: "must not contain half of a surrogate pair" },
+  ],
+  [
+    "PUT",
+    "/api/v2/orchestrations/o",
+    JSON.stringify({ name: "x".repeat(501), entry_step_id: "a", steps: [{ id: "a", type: "end" }] }),
+    { path: "name", message: "must have at most 500 characters" },
+  ],
+  [
+    "POST",
+    "/scale/api-keys",
+    '{"name":"k","tenant_id":"acme","scopes":["admin","admin"]}',
+    { path: "scopes", message: "must name each scope once" },
+  ],
 ])("%s %s with %s names the field and what would be right", async (method, path, body, error) => {
   const refused = await problem(method, path, body);
   expect([refused["answered"], refused["errors"]]).toEqual([422, expect.arrayContaining([error])]);
+});
+
+// Fails when a second sentence speaks of a type that the value does not have.
+test.each([
+  ["POST", "/scale/api-keys", { name: "k", tenant_id: "acme", scopes: "admin" }, "scopes", "must be a list"],
+  ["POST", RUN, { run_at: "0000-01-01" }, "run_at", "must be a time such as 2026-06-04T09:15:30Z"],
+])("%s %s with %j gets one sentence for its field", async (method, path, body, field, message) => {
+  expect((await problem(method, path, body))["errors"]).toEqual([{ path: field, message }]);
+});
+
+// Fails when a client cannot see that its URL has lost a character.
+test("a time whose + is not encoded in the URL gets the reason", async () => {
+  const list = "/api/v2/orchestrations/runs?since=2026-01-01T00:00:00";
+  expect((await problem("GET", `${list}+00:00`))["errors"]).toEqual([
+    { path: "since", message: "has a space before its offset: write the + as %2B in a URL" },
+  ]);
+  expect(await problem("GET", `${list}%2B00:00`)).toMatchObject({ answered: 200 });
+});
+
+test("a version that an orchestration does not have is named", async () => {
+  expect(await problem("GET", "/api/v2/orchestrations/orch_smoke?version=99")).toMatchObject({
+    answered: 404,
+    detail: "There is no orchestration orch_smoke of version 99.",
+  });
 });
 
 // Fails when a field inside of a field is judged otherwise than one beside it.
