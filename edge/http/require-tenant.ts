@@ -1,16 +1,8 @@
 import type { TenantId } from "../../shared/contracts/ids.ts";
-import { AppError } from "../../shared/errors.ts";
 import { ensureTenant, findDeletedTenants } from "../../shared/store/tenants/tenant-rows.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import type { Services } from "../services.ts";
-
-/** The answer while a tenant is being deleted, and after it until an administrator creates it anew. */
-export function tenantIsDeleted(): AppError {
-  return new AppError(
-    "tenant_deleted",
-    "This tenant was deleted. POST /scale/tenants creates it anew, as soon as nothing is left of it and GET answers 404.",
-  );
-}
+import { tenantIsDeleted } from "./tenant-is-deleted.ts";
 
 /**
  * For a request that saves something before its run is submitted. A tenant that does not exist passes: its first run creates it.

@@ -16,7 +16,7 @@ import { countMinuteStarts, limitsOf } from "../../shared/store/tenants/tenant-l
 import type { Config } from "../env.ts";
 import { restCommands } from "../clients/redis.ts";
 import { toAppError } from "../http/problem.ts";
-import { tenantIsDeleted } from "../http/require-tenant.ts";
+import { tenantIsDeleted } from "../http/tenant-is-deleted.ts";
 import { errorsOfDeleted } from "./deleted-tenants.ts";
 
 /** How long a client of a full queue should wait: an estimate, because an end of a run comes at any time. */
@@ -72,8 +72,8 @@ export async function admit(deps: AdmitDeps, runs: readonly NamedRun[]): Promise
     const known = unknown.filter(({ tenant_id }) => !unread.has(tenant_id));
     for (const [run, verdict] of await verdictsOf(deps, known)) verdicts.set(run, verdict);
   }
-  const disabled = runs.filter(({ run_id }) => isDisabled(verdicts.get(run_id)));
-  const deleted = await errorsOfDeleted(deps, new Set(disabled.map(({ tenant_id }) => tenant_id)));
+  const stopped = runs.filter(({ run_id }) => isDisabled(verdicts.get(run_id)));
+  const deleted = await errorsOfDeleted(deps, new Set(stopped.map(({ tenant_id }) => tenant_id)));
   return new Map(
     runs.map((run): [RunId, Admission] => {
       const error = unread.get(run.tenant_id) ?? deleted.get(run.tenant_id);

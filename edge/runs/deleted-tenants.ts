@@ -1,14 +1,14 @@
 import type { TenantId } from "../../shared/contracts/ids.ts";
+import type { Sql } from "../../shared/store/sql.ts";
 import { findDeletedTenants } from "../../shared/store/tenants/tenant-rows.ts";
-import { tenantIsDeleted } from "../http/require-tenant.ts";
-import type { AdmitDeps } from "./admit.ts";
+import { tenantIsDeleted } from "../http/tenant-is-deleted.ts";
 
 /**
  * The errors of those of these disabled tenants that were deleted, or that could not be read. The queue knows a deleted tenant as a
  * disabled one, and a client that waits for it to be enabled would wait for ever. One read for all of them.
  */
 export async function errorsOfDeleted(
-  { query }: Pick<AdmitDeps, "query">,
+  { query }: { query<Result>(run: (sql: Sql) => Promise<Result>): Promise<Result> },
   disabled: ReadonlySet<TenantId>,
 ): Promise<ReadonlyMap<TenantId, unknown>> {
   if (disabled.size === 0) return new Map();

@@ -74,9 +74,9 @@ function closingOf(text: string, from: number): number {
   part.lastIndex = from;
   let depth = 0;
   for (let match = part.exec(text); match !== null; match = part.exec(text)) {
-    const [token] = match;
-    if (token === "{" || token === "[") depth += 1;
-    else if (token === "}" || token === "]") depth -= 1;
+    const [piece] = match;
+    if (piece === "{" || piece === "[") depth += 1;
+    else if (piece === "}" || piece === "]") depth -= 1;
     if (depth === 0) return part.lastIndex;
   }
   return text.length;

@@ -122,6 +122,45 @@ test.each([
     '{"webhook_url":"https://example.com/\\ud800"}',
     { path: "webhook_url", message: "must not contain half of a surrogate pair" },
   ],
+  ...["a..b", ".a", "a.", "items[0].text", "$.a"].map((message_path): [string, string, string, object] => [
+    "POST",
+    "/api/v2/triggers",
+    JSON.stringify({ orchestration_id: "orch_smoke", message_path }),
+    {
+      path: "message_path",
+      message: "must be names with dots between them, such as head_commit.message or items.0.text",
+    },
+  ]),
+  [
+    "POST",
+    "/api/v2/triggers",
+    '{"orchestration_id":"orch_smoke","state":{"trigger":1}}',
+    {
+      path: "state.trigger",
+      message: "is where each run has the body of its request: use another key",
+    },
+  ],
+  [
+    "PUT",
+    "/api/v2/tools/t",
+    '{"description":"d","tool_type":"http","method":"GET","url":"https://example.com/\\ud800"}',
+    { path: "url", message: "must not contain half of a surrogate pair" },
+  ],
+  [
+    "PUT",
+    "/api/v2/tools/t",
+    '{"description":"d","tool_type":"http","method":"GET","url":"https://example.com/","headers":{"Accept":"a","accept":"b"}}',
+    {
+      path: "headers.accept",
+      message: "is the same header as Accept: letter case does not matter in HTTP",
+    },
+  ],
+  [
+    "PUT",
+    "/api/v2/mcp-servers/m",
+    '{"url":"https://example.com/\\ud800"}',
+    { path: "url", message: "must have no placeholder, no # and no half of a surrogate pair" },
+  ],
   [
     "PUT",
     "/api/v2/orchestrations/o",
