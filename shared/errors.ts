@@ -23,7 +23,7 @@ export const errors = {
   uploads_full: { status: 409, title: "This tenant has too many unused uploads" },
   length_required: { status: 411, title: "The request needs a Content-Length" },
   too_large: { status: 413, title: "The body is too large" },
-  unsupported_media_type: { status: 415, title: "The body must be application/json" },
+  unsupported_media_type: { status: 415, title: "The body has a type that this path does not take" },
   invalid: { status: 422, title: "Some fields are not valid" },
   not_yet: { status: 422, title: "This feature is not available yet" },
   rate_limited: { status: 429, title: "This tenant sends too many requests" },
@@ -64,14 +64,24 @@ type Issue = {
 
 /**
  * The wrong fields that zod reports. A number may have passed several bounds: a whole number is also bounded by what a double holds
- * exactly. Only the narrowest of these bounds is reported.
+ * exactly. Only the narrowest of these bounds is reported. Of a value of another type only the type is: zod also compares the length
+ * of a text with the bounds of a list.
  */
 export function fieldErrorsOf(error: { readonly issues: readonly Issue[] }): FieldError[] {
-  const isWider = (issue: Issue) =>
-    error.issues.some((other) => pathText(other.path) === pathText(issue.path) && isNarrower(other, issue));
+  const isRepeated = (issue: Issue) =>
+    error.issues.some(
+      (other) =>
+        other !== issue &&
+        pathText(other.path) === pathText(issue.path) &&
+        (isNarrower(other, issue) || (isOfAnotherType(other) && !isOfAnotherType(issue))),
+    );
   return error.issues
-    .filter((issue) => !isWider(issue))
+    .filter((issue) => !isRepeated(issue))
     .map(({ path, message }) => ({ path: pathText(path), message }));
+}
+
+function isOfAnotherType({ code }: Issue): boolean {
+  return code === "invalid_type";
 }
 
 function isNarrower(one: Issue, other: Issue): boolean {

@@ -2,10 +2,11 @@ import type { Context } from "hono";
 import { z } from "zod";
 import { AppError } from "../../shared/errors.ts";
 import type { ApiEnv } from "./api.ts";
+import { queryInteger } from "./query-integer.ts";
 
 /** How a list is paged. A cursor names the item after which a page begins. */
 export const PageQuery = z.object({
-  limit: z.coerce.number().int().min(1).max(200).default(50),
+  limit: queryInteger(1, 200).default(50),
   cursor: z
     .string()
     .regex(/^[A-Za-z0-9._:-]{0,255}$/, "is not a cursor of this list")

@@ -21,7 +21,7 @@ export function prefers(c: Context<ApiEnv>, preference: string): boolean {
  * @throws AppError `invalid` for a wait that is not a whole number of seconds from 0 to 60: the API changes no number silently
  */
 export function waitSecondsOf(c: Context<ApiEnv>): number | null {
-  const waits = preferencesOf(c).filter((preference) => /^wait(?:=|$)/.test(preference));
+  const waits = preferencesOf(c).filter((preference) => /^wait(?![\w-])/.test(preference));
   const [first] = waits;
   if (first === undefined) return null;
   const seconds = /^wait=(\d{1,3})$/.exec(first)?.[1];
@@ -34,7 +34,13 @@ export function waitSecondsOf(c: Context<ApiEnv>): number | null {
 function preferencesOf(c: Context<ApiEnv>): string[] {
   const preferences = c.req.header("prefer");
   if (preferences === undefined) return [];
-  return preferences.split(",").map((one) => one.replace(/;.*/s, "").replaceAll(/[\s"]/g, "").toLowerCase());
+  return preferences.split(",").map((one) =>
+    one
+      .replace(/;.*/s, "")
+      .trim()
+      .replace(/^([^\s=]+)\s*=\s*(?:"([^"]*)"|(\S+))$/, "$1=$2$3")
+      .toLowerCase(),
+  );
 }
 
 /** Adds a preference that was honoured to the Preference-Applied header of the response, unless the header names it already. */

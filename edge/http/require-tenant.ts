@@ -1,14 +1,15 @@
 import type { TenantId } from "../../shared/contracts/ids.ts";
-import { AppError } from "../../shared/errors.ts";
-import { ensureTenant } from "../../shared/store/tenants/tenant-rows.ts";
+import { ensureTenant, findDeletedTenants } from "../../shared/store/tenants/tenant-rows.ts";
+import type { Sql } from "../../shared/store/sql.ts";
 import type { Services } from "../services.ts";
+import { tenantIsDeleted } from "./tenant-is-deleted.ts";
 
-/** The error for a tenant that is being deleted or was deleted, until an administrator creates it anew. */
-export function tenantIsDeleted(): AppError {
-  return new AppError(
-    "tenant_deleted",
-    "This tenant was deleted. POST /scale/tenants creates it anew, as soon as nothing is left of it and GET answers 404.",
-  );
+/**
+ * For a request that saves something before its run is submitted. A tenant that does not exist passes: its first run creates it.
+ * @throws AppError `tenant_deleted`
+ */
+export async function refuseDeletedTenant(sql: Sql, tenant: TenantId): Promise<void> {
+  if ((await findDeletedTenants(sql, [tenant])).length > 0) throw tenantIsDeleted();
 }
 
 /**

@@ -1,9 +1,17 @@
 import type { Context, Next } from "hono";
-import type { AppError } from "../../shared/errors.ts";
+import { z } from "zod";
+import { pathText } from "../../shared/errors.ts";
+import type { FieldError } from "../../shared/errors.ts";
 import { likelyName } from "../../shared/nearest-name.ts";
 import type { ApiEnv } from "./api.ts";
 import { LENIENT, preferenceApplied, prefers } from "./prefer.ts";
 import { invalidFields } from "./problem.ts";
+
+/** A name that a request has and its route does not know. `path` leads to it, and `known` are the names at that place. */
+export type UnknownName = { path: readonly (string | number)[]; known: readonly string[] };
+
+/** The most unknown names of a request that are reported. */
+const MAX_REPORTED = 5;
 
 /**
  * Serves a request if its route knows all these names. An unknown name is refused, and the error suggests the known name that is
@@ -13,26 +21,53 @@ import { invalidFields } from "./problem.ts";
 export async function serveKnown(
   c: Context<ApiEnv>,
   next: Next,
-  {
-    names,
-    known,
-    noun,
-  }: { names: readonly string[]; known: readonly string[]; noun: "field" | "query parameter" },
+  { unknown, noun }: { unknown: readonly UnknownName[]; noun: "field" | "query parameter" },
 ): Promise<void> {
-  const unknown = names.filter((name) => !known.includes(name)).slice(0, 5);
   if (unknown.length === 0) return next();
-  if (!prefers(c, LENIENT)) throw unknownNames(unknown, known, noun);
+  if (!prefers(c, LENIENT)) {
+    const fields = unknown.map((name) => unknownError(name, `${noun} of this request`, `${noun}s`));
+    throw invalidFields(fields);
+  }
   await next();
   // In place: a stream is a finished Response, which takes no header from the context.
   preferenceApplied(c.res.headers, LENIENT);
 }
 
-function unknownNames(unknown: readonly string[], known: readonly string[], noun: string): AppError {
-  const fields = unknown.map((path) => {
-    const nearest = likelyName(path, known);
-    const all = known.length === 0 ? "there is none" : `the ${noun}s are ${known.join(", ")}`;
-    const hint = nearest === null ? all : `did you mean ${nearest}?`;
-    return { path, message: `is no ${noun} of this request: ${hint}` };
+/** @param what what the name is not, as `field of an item`; `all`: the plural of what there is in its place */
+export function unknownError({ path, known }: UnknownName, what: string, all = "fields"): FieldError {
+  const nearest = likelyName(String(path.at(-1)), known);
+  const list = known.length === 0 ? "there is none" : `the ${all} are ${known.join(", ")}`;
+  const hint = nearest === null ? list : `did you mean ${nearest}?`;
+  return { path: pathText(path), message: `is no ${what}: ${hint}` };
+}
+
+/**
+ * The fields of a body that its schema does not have, at most five: also those of objects and lists inside of it, which the
+ * schema would drop without an error. A value of another type than the schema's is left to the validation.
+ */
+export function unknownFields(schema: z.ZodType, body: unknown): UnknownName[] {
+  return fieldsOutside(schema, body, []).slice(0, MAX_REPORTED);
+}
+
+function fieldsOutside(schema: unknown, value: unknown, path: readonly (string | number)[]): UnknownName[] {
+  if (schema instanceof z.ZodOptional || schema instanceof z.ZodNullable || schema instanceof z.ZodDefault) {
+    return fieldsOutside(schema.unwrap(), value, path);
+  }
+  if (schema instanceof z.ZodArray && Array.isArray(value)) {
+    const found: UnknownName[] = [];
+    for (const [i, item] of value.entries()) {
+      if (found.length < MAX_REPORTED) found.push(...fieldsOutside(schema.element, item, [...path, i]));
+    }
+    return found;
+  }
+  if (!(schema instanceof z.ZodObject) || !isObject(value)) return [];
+  const known = Object.keys(schema.shape);
+  return Object.entries(value).flatMap(([name, inner]): UnknownName[] => {
+    const at = [...path, name];
+    return known.includes(name) ? fieldsOutside(schema.shape[name], inner, at) : [{ path: at, known }];
   });
-  return invalidFields(fields);
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

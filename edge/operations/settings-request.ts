@@ -12,7 +12,8 @@ const Origin = z
   .string()
   .max(300)
   .refine(
-    (text) => text === "*" || (URL.canParse(text) && new URL(text).origin === text),
+    // The stored list has commas between its origins.
+    (text) => text === "*" || (URL.canParse(text) && new URL(text).origin === text && !text.includes(",")),
     "must be * or an origin such as https://app.example.com, without a path",
   );
 
@@ -35,9 +36,12 @@ export const SettingsChange = z
       .max(100)
       .nullable()
       .meta({ description: "Origins whose pages may call the API; `*`: any" }),
-    METRICS_TOKEN: secretText.nullable().meta({
-      description: "The bearer of scrapers. Write-only; needs MASTER_KEY, under which it is stored",
-    }),
+    METRICS_TOKEN: secretText
+      .regex(/^[\x21-\x7e]*$/, "must be visible ASCII characters, without spaces: it is sent in a header")
+      .nullable()
+      .meta({
+        description: "The bearer of scrapers. Write-only; needs MASTER_KEY, under which it is stored",
+      }),
   } satisfies Record<SettingName, z.ZodType>)
   .partial()
   .refine((change) => Object.keys(change).length > 0, "must name at least one setting")

@@ -2,7 +2,8 @@ import { z } from "zod";
 import { Lane } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
-import type { WorkerRow } from "../../shared/store/workers/worker-rows.ts";
+import { badCursor } from "../http/paging.ts";
+import type { WorkerPlace, WorkerRow } from "../../shared/store/workers/worker-rows.ts";
 
 /** One life of a worker process, as clients see it. */
 export const WorkerView = z
@@ -47,6 +48,19 @@ export function workerViewOf(row: WorkerRow, { tenant }: Principal): z.infer<typ
     loop_lag_ms: isOperator ? row.loop_lag_ms : null,
     mcp_disabled: NONE,
   };
+}
+
+/** The `#` of an incarnation, which would begin the fragment of a URL, is a colon in a cursor. */
+export function workerCursorOf({ registered_at_us, incarnation }: WorkerPlace): string {
+  return `${registered_at_us}.${incarnation.replace("#", ":")}`;
+}
+
+/** The place that a cursor names; null: the first page. @throws AppError `bad_cursor` */
+export function workerPlaceOf(cursor: string): WorkerPlace | null {
+  if (cursor === "") return null;
+  const [, us = "", worker = "", life = ""] = /^([0-9]{1,16})\.([^:]+):([0-9a-f]{8})$/.exec(cursor) ?? [];
+  if (us !== "") return { registered_at_us: Number(us), incarnation: `${worker}#${life}` };
+  throw badCursor("use the one of the page before");
 }
 
 /** The name of a worker in a path: its id, or one of its incarnations. */

@@ -16,6 +16,8 @@ import { countMinuteStarts, limitsOf } from "../../shared/store/tenants/tenant-l
 import type { Config } from "../env.ts";
 import { restCommands } from "../clients/redis.ts";
 import { toAppError } from "../http/problem.ts";
+import { tenantIsDeleted } from "../http/tenant-is-deleted.ts";
+import { errorsOfDeleted } from "./deleted-tenants.ts";
 
 /** The wait that a client of a full queue is told: an estimate, because a run may end at any time. */
 const QUEUE_RETRY_SECONDS = 5;
@@ -70,19 +72,25 @@ export async function admit(deps: AdmitDeps, runs: readonly NamedRun[]): Promise
     const known = unknown.filter(({ tenant_id }) => !readErrors.has(tenant_id));
     for (const [run, verdict] of await verdictsOf(deps, known)) verdicts.set(run, verdict);
   }
+  const stopped = runs.filter(({ run_id }) => isDisabled(verdicts.get(run_id)));
+  const deleted = await errorsOfDeleted(deps, new Set(stopped.map(({ tenant_id }) => tenant_id)));
   return new Map(
     runs.map((run): [RunId, Admission] => {
-      const error = readErrors.get(run.tenant_id);
+      const error = readErrors.get(run.tenant_id) ?? deleted.get(run.tenant_id);
       const admission =
-        error === undefined ? admissionOf(deps.config, run, verdicts.get(run.run_id)) : unreadLimits(error);
+        error === undefined ? admissionOf(deps.config, run, verdicts.get(run.run_id)) : refusedBy(error);
       return [run.run_id, admission];
     }),
   );
 }
 
-function unreadLimits(error: unknown): Admission {
-  const { code, message, retryAfterSeconds = 2 } = toAppError(error);
+function refusedBy(error: unknown): Admission {
+  const { code, message, retryAfterSeconds } = toAppError(error);
   return { is: "refused", refusal: refusal(code, retryAfterSeconds, message), reserved: false };
+}
+
+function isDisabled(verdict: Verdict | undefined): boolean {
+  return verdict?.ok === false && verdict.reason === "disabled";
 }
 
 /** Calls the queue once for each shard. */
@@ -193,6 +201,7 @@ function queueAway(why: "cold" | "rebuilding" | "unknown" | "unreachable"): Refu
 /** The refusal of a run of this tenant that Postgres did not commit, when Postgres checked the quota. */
 export async function refusedByPostgres({ config, query }: AdmitDeps, tenant: TenantId): Promise<Refusal> {
   const row = await query((sql) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS));
+  if (row.deleting) return refusal("tenant_deleted", undefined, tenantIsDeleted().message);
   if (row.disabled || row.max_concurrent_runs === 0) return disabled(tenant);
   const { runs_per_minute: limit } = row;
   const isMinuteFull = limit < NO_LIMIT && (await query((sql) => countMinuteStarts(sql, tenant))) >= limit;
@@ -219,8 +228,8 @@ function refusalBy(state: QuotaState, code: ErrorCode, detail: string): Refusal 
 }
 
 /** `retryAfterSeconds` is exact where the queue knows the time, else an estimate. */
-function refusal(code: ErrorCode, retryAfterSeconds: number, detail: string): Refusal {
-  return { code, detail, retryAfterSeconds };
+function refusal(code: ErrorCode, retryAfterSeconds: number | undefined, detail: string): Refusal {
+  return { code, detail, ...(retryAfterSeconds !== undefined && { retryAfterSeconds }) };
 }
 
 const queues = new WeakMap<Config, EdgeQueue>();

@@ -1,11 +1,10 @@
-import { pathText } from "../../shared/errors.ts";
 import { AppError } from "../../shared/errors.ts";
 import type { FieldError } from "../../shared/errors.ts";
 import type { TenantId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
-import { likelyName } from "../../shared/nearest-name.ts";
 import type { Services } from "../services.ts";
 import { schemaError, toAppError } from "../http/problem.ts";
+import { unknownError, unknownFields } from "../http/unknown-names.ts";
 import { idempotencyKeyOf } from "./idempotency-key.ts";
 import { RunRequest, checkRequest, toRun } from "./run-request.ts";
 
@@ -47,30 +46,16 @@ async function readItem(
   const parsed = RunRequest.safeParse(item);
   if (!parsed.success) throw schemaError(parsed.error);
   const body = parsed.data;
-  const fields = [...(batch.isLenient ? [] : unknownFields(body)), ...otherTenant(body, batch.tenant)];
+  const unknown = batch.isLenient ? [] : unknownFields(RunRequest, item);
+  const fields = [
+    ...unknown.map((name) => unknownError(name, "field of an item")),
+    ...otherTenant(body, batch.tenant),
+  ];
   if (fields.length > 0) throw new AppError("invalid", `Not valid: ${fields[0]?.path}.`, { fields });
   checkRequest(body);
   const key = batch.key === null ? null : idempotencyKeyOf("batch", batch.key, index);
   const request = { id: batch.orchestration, key, body };
   return toRun(request, batch.tenant, services, { batch: { id: batch.id, index } });
-}
-
-const known: readonly string[] = Object.keys(RunRequest.shape);
-
-/** The names of an item's fields that the request of a run does not have. */
-export function unknownNames(item: unknown): string[] {
-  if (typeof item !== "object" || item === null) return [];
-  return Object.keys(item).filter((name) => !known.includes(name));
-}
-
-function unknownFields(body: RunRequest): FieldError[] {
-  return unknownNames(body)
-    .slice(0, 5)
-    .map((name) => {
-      const nearest = likelyName(name, known);
-      const hint = nearest === null ? `the fields are ${known.join(", ")}` : `did you mean ${nearest}?`;
-      return { path: pathText([name]), message: `is no field of an item: ${hint}` };
-    });
 }
 
 function otherTenant(body: RunRequest, tenant: TenantId): FieldError[] {

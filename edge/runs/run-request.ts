@@ -3,6 +3,7 @@ import { z } from "zod";
 import { TenantId, newRunId, plainName, plainText } from "../../shared/contracts/ids.ts";
 import { JsonRecord } from "../../shared/contracts/json.ts";
 import { RunLane, SingletonPolicy } from "../../shared/contracts/run.ts";
+import { ClientTime } from "../../shared/contracts/time.ts";
 import type { NewRun, RunInput } from "../../shared/contracts/run.ts";
 import { clientSingleton } from "../../shared/contracts/singleton-key.ts";
 import { WebhookSecret, WebhookUrl } from "../../shared/contracts/webhook.ts";
@@ -44,10 +45,9 @@ export const RunRequest = z
       .meta({
         description: "The run starts this long after it was accepted, and counts as queued until then",
       }),
-    run_at: z.iso
-      .datetime({ offset: true })
-      .nullish()
-      .meta({ description: "The run starts at this time; a time that has passed means at once" }),
+    run_at: ClientTime.nullish().meta({
+      description: "The run starts at this time; a time that has passed means at once",
+    }),
     singleton_key: plainText(200)
       .nullish()
       .meta({ description: "Of the tenant's runs with the same key at most one is started at a time" }),

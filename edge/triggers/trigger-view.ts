@@ -4,7 +4,7 @@ import { DefinitionId, TenantId, plainName, plainText, randomHex } from "../../s
 import { JsonRecord } from "../../shared/contracts/json.ts";
 import { RunTemplate } from "../../shared/contracts/schedule.ts";
 import { WebhookSecret } from "../../shared/contracts/webhook.ts";
-import { AppError } from "../../shared/errors.ts";
+import { AppError, invalidField } from "../../shared/errors.ts";
 import { seal } from "../../shared/security/seal.ts";
 import { readOrchestration } from "../../shared/store/definitions/orchestrations.ts";
 import { TriggerId, readTrigger, triggerPlace } from "../../shared/store/triggers/trigger-rows.ts";
@@ -22,9 +22,15 @@ export const TriggerRequest = z
     secret: WebhookSecret.nullish().meta({
       description: "Signs the requests. Absent: a new trigger gets one, an existing one keeps its own",
     }),
-    message_path: plainName(500).nullish().meta({
-      description: "Where in the body the run's message is, as `head_commit.message`; absent: `message`",
-    }),
+    message_path: plainName(500)
+      .refine(
+        (path) => !/^\$\.|^\.|\.\.|\.$|\[[^\]]*\]/.test(path),
+        "must be names with dots between them, such as head_commit.message or items.0.text",
+      )
+      .nullish()
+      .meta({
+        description: "Where in the body the run's message is, as `head_commit.message`; absent: `message`",
+      }),
     disabled: z.boolean().default(false),
     ...TemplateFields,
   })
@@ -94,6 +100,8 @@ export async function triggerOf(
   if ((await readOrchestration(sql, tenant_id, orchestration_id)) === null) {
     throw new AppError("not_found", `There is no orchestration ${orchestration_id}.`);
   }
+  if (fields.state && Object.hasOwn(fields.state, "trigger"))
+    throw invalidField("state.trigger", "is where each run has the body of its request: use another key");
   const request = JSON.stringify(await templateOf(fields, config));
   const kept = secret === null || secret === undefined ? sealed : await sealFor(trigger_id, secret, config);
   if (kept === null) throw new Error("a new trigger has no secret");

@@ -10,7 +10,7 @@ import type { Services } from "../services.ts";
 
 const MAX_ATTACHMENTS = 100;
 
-const Attachment = z.strictObject({ upload_id: UploadId });
+const Attachment = z.object({ upload_id: UploadId });
 
 /** The uploads that a request gives to a run. */
 export const Attachments = z.array(Attachment).max(MAX_ATTACHMENTS);

@@ -44,8 +44,12 @@ export const AtLimit = z.enum(["fail", "pause", "downgrade"]);
 /** Days and months are those of UTC. */
 const BudgetPeriod = z.enum(["day", "month", "total"]);
 
-/** USD with six decimals at most: micro-dollars are the smallest unit. */
-const usd = z.number().min(0).max(1_000_000_000);
+/** USD with six decimals at most, as money is stored: a smaller part would be another limit than was sent. */
+const usd = z
+  .number()
+  .min(0)
+  .max(1_000_000_000)
+  .refine((value) => Math.round(value * 1e6) / 1e6 === value, "must have six decimals at most");
 
 /** A budget as a client writes it. */
 export const BudgetRequest = z.object({

@@ -19,8 +19,8 @@ export const ModelPrice = z.object({
     .string()
     .max(200)
     .refine(
-      (name) => parseModelName(name) !== null && !/[\s\p{Cc}]/u.test(name),
-      "names no model: write provider/model, or a name that determines its provider, without spaces",
+      (name) => parseModelName(name) !== null && !/[\s\p{Cc}*]/u.test(name),
+      "names no model: write provider/model, or a name that determines its provider, without spaces and without *",
     ),
   input_usd_per_million: usdPerMillion,
   /** Input that the provider found in its prompt cache; null: at the price of other input. */

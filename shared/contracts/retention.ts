@@ -24,7 +24,7 @@ export const Retention = z
 export type Retention = z.infer<typeof Retention>;
 
 /** A change: absent fields keep their values, null gives a field back to the platform. */
-export const RetentionChange = z.strictObject(Retention.shape).partial();
+export const RetentionChange = Retention.partial();
 
 /** The retention of a tenant without policies of its own, as JSON. */
 export const NO_RETENTION = JSON.stringify(

@@ -34,8 +34,6 @@ function sentenceOf(issue: z.core.$ZodRawIssue): string | undefined {
       return oneOf(issue.input, issue.values.map(String));
     case "invalid_union":
       return unionSentence(issue);
-    case "unrecognized_keys":
-      return unknownSentence(issue.keys, issue.inst);
     case "invalid_key":
       return `is no name for a key: it ${issue.issues[0]?.message ?? "has another form"}`;
     case "invalid_format":
@@ -53,16 +51,6 @@ function unionSentence({ discriminator, options, input, errors }: z.core.$ZodRaw
   const value =
     typeof input === "object" && input !== null ? new Map(Object.entries(input)).get(discriminator) : input;
   return oneOf(value, options.map(String));
-}
-
-/** @param schema the object schema that refused the keys */
-function unknownSentence(keys: readonly string[], schema: unknown): string {
-  const known = schema instanceof z.core.$ZodObject ? Object.keys(schema._zod.def.shape) : [];
-  const hints = keys.slice(0, 5).map((key) => {
-    const nearest = likelyName(key, known);
-    return nearest === null ? key : `${key} (did you mean ${nearest}?)`;
-  });
-  return `has no field ${hints.join(", ")}: its fields are ${known.join(", ")}`;
 }
 
 /** The message of the first option's issue, if it is about the value itself: one about a part of it would be shown as one about the whole. */

@@ -141,8 +141,9 @@ export const DeliveryId = z
   );
 
 function urlError(text: string): string | null {
-  // A URL parser drops line breaks and spaces, and reports nothing.
+  // A URL parser drops line breaks and spaces, writes U+FFFD for half of a pair, and reports nothing.
   if (/[\s\p{Cc}]/u.test(text)) return "must not contain spaces or control characters";
+  if (!text.isWellFormed()) return "must not contain half of a surrogate pair";
   if (!/^https?:\/\//i.test(text)) return schemeError(text);
   // A URL parser takes the path of `https:///path` for a host.
   const url = /^https?:\/\/[/\\]/i.test(text) ? null : URL.parse(text);

@@ -9,6 +9,7 @@ type Open = { from: number; isObject: boolean; expected: Expected; inner: Range[
 /** Below the depth at which a value is refused, so that a list of all values found is no deeper than that. */
 const MAX_DEPTH = 63;
 const SCALAR = /(?:-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)(?![\w.])/y;
+const STRING_OR_BRACKET = /"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\]]/g;
 const ESCAPE = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y;
 
 /**
@@ -53,7 +54,9 @@ function scan(text: string, from: number): { values: Range[]; next: number } {
       if (outer === undefined) return { values: [range], next: at };
       outer.inner.push(range);
       outer.expected = "comma";
-    } else if ((char === "{" || char === "[") && takesValue(top) && stack.length < MAX_DEPTH) {
+    } else if ((char === "{" || char === "[") && takesValue(top)) {
+      // Its inner parts are not the value that the text has.
+      if (stack.length === MAX_DEPTH) return { values: [], next: closingOf(text, from) };
       stack.push({ from: at, isObject: char === "{", expected: "first", inner: [] });
       at += 1;
     } else {
@@ -63,6 +66,20 @@ function scan(text: string, from: number): { values: Range[]; next: number } {
       at = end;
     }
   }
+}
+
+/** The end of a value that is too deep: after the bracket that closes it, else the end of the text. */
+function closingOf(text: string, from: number): number {
+  const part = new RegExp(STRING_OR_BRACKET);
+  part.lastIndex = from;
+  let depth = 0;
+  for (let match = part.exec(text); match !== null; match = part.exec(text)) {
+    const [piece] = match;
+    if (piece === "{" || piece === "[") depth += 1;
+    else if (piece === "}" || piece === "]") depth -= 1;
+    if (depth === 0) return part.lastIndex;
+  }
+  return text.length;
 }
 
 function closes({ isObject, expected }: Open, char: string | undefined): boolean {

@@ -19,6 +19,20 @@ Object.defineProperty(Object.prototype, "get", {
   value(key, fallback = null) { return Object.hasOwn(this, key) ? this[key] : fallback; }, writable: true,
 });
 (() => {
+  // A descriptor inherits get, too: with a value beside it none could be defined.
+  const { assign, create, defineProperty, defineProperties } = Object, { ownKeys, defineProperty: define } = Reflect;
+  const own = (value) => typeof value === "object" && value !== null ? assign(create(null), value) : value;
+  const ownAll = (all) => {
+    const made = own(all);
+    for (const key of ownKeys(made)) made[key] = own(made[key]);
+    return made;
+  };
+  Object.defineProperty = (object, key, descriptor) => defineProperty(object, key, own(descriptor));
+  Object.defineProperties = (object, all) => defineProperties(object, ownAll(all));
+  Object.create = (parent, all) => all === undefined ? create(parent) : create(parent, ownAll(all));
+  Reflect.defineProperty = (object, key, descriptor) => define(object, key, own(descriptor));
+})();
+(() => {
   const { parse } = JSON, INTEGER = /^-?[0-9]+$/, TOKEN = ${String(TOKEN)};
   const keep = (token) => INTEGER.test(token) && String(Number(token)) !== token ? '"' + token + '"' : token;
   JSON.parse = (text, reviver) => {
@@ -80,9 +94,15 @@ export const SERIALIZER = `(() => {
       }
       return path;
     };
+    // Beyond this depth no value is stored, and the search for a cycle ends.
+    const holdsItself = (value) => {
+      if (typeof value !== "object" || value === null) return false;
+      for (let i = 0; i < depth && i < 70; i++) if (holders[i] === value) return true;
+      return false;
+    };
     const json = stringify(root, function (key, value) {
       while (depth > 0 && holders[depth - 1] !== this) depth -= 1;
-      const refused = refusal(value, this);
+      const refused = refusal(value, this) ?? (holdsItself(value) ? "an object that holds itself" : null);
       if (refused !== null) {
         const error = new Error(pathTo(this, key) + " is " + refused + ", which JSON cannot hold");
         error.name = ${JSON.stringify(NOT_JSON)};

@@ -2,18 +2,19 @@ import { createMiddleware } from "hono/factory";
 import type { Context } from "hono";
 import type { z } from "zod";
 import { AppError, pathText } from "../../../shared/errors.ts";
-import { roundedIntegers } from "../../../shared/contracts/long-integers.ts";
+import { roundedIntegers, withLongIntegersAsText } from "../../../shared/contracts/long-integers.ts";
 import { repeatedKeys } from "../../../shared/contracts/repeated-keys.ts";
 import type { ApiEnv } from "../api.ts";
 import { invalidFields } from "../problem.ts";
-import { serveKnown } from "../unknown-names.ts";
+import { serveKnown, unknownFields } from "../unknown-names.ts";
 
 type BodyRules = {
   /** The schema that has the known fields; absent: the route checks the fields itself. */
   schema?: z.ZodObject;
-
   /** A request without a body is served too. */
   optional?: boolean;
+  /** What becomes of integers beyond 2^53. `as_text`: the body is another system's, which cannot send them otherwise. */
+  longIntegers?: "refused" | "as_text";
 };
 
 /**
@@ -23,8 +24,7 @@ type BodyRules = {
  *   `malformed_json`; `invalid` for fields that the schema does not have, for keys that an object has twice (one would be
  *   lost), and for integers beyond 2^53 (other digits would be stored)
  */
-export function jsonBody({ schema, optional = false }: BodyRules = {}) {
-  const known = schema && Object.keys(schema.shape);
+export function jsonBody({ schema, optional = false, longIntegers = "refused" }: BodyRules = {}) {
   return createMiddleware<ApiEnv>(async (c, next) => {
     const type = c.req.header("content-type");
     if (optional && (await c.req.arrayBuffer()).byteLength === 0) {
@@ -34,10 +34,9 @@ export function jsonBody({ schema, optional = false }: BodyRules = {}) {
       return next();
     }
     requireJsonInUtf8(type ?? "", c.req.header("content-encoding") ?? "identity");
-    const body = await parseOnce(c);
-    // A body that is no JSON object is left to the validation that follows.
-    if (!known || !isObject(body)) return next();
-    return serveKnown(c, next, { names: Object.keys(body), known, noun: "field" });
+    const body = await parseOnce(c, longIntegers);
+    if (!schema) return next();
+    return serveKnown(c, next, { unknown: unknownFields(schema, body), noun: "field" });
   });
 }
 
@@ -56,10 +55,13 @@ function requireJsonInUtf8(type: string, encoding: string): void {
   }
 }
 
-/** Parses the body, and replaces `c.req.json`, which would parse the text again at each call. */
-async function parseOnce(c: Context<ApiEnv>): Promise<unknown> {
-  const text = textOf(await c.req.arrayBuffer());
-  const body = parse(text);
+/** Hono parses the text of a body at each `json()`, so the value takes the place of that method. */
+async function parseOnce(c: Context<ApiEnv>, longIntegers: "refused" | "as_text"): Promise<unknown> {
+  const sent = textOf(await c.req.arrayBuffer());
+  let body = parse(sent);
+  // After the first parse: the digits of what is no JSON must not become a part of it.
+  const text = longIntegers === "as_text" ? withLongIntegersAsText(sent) : sent;
+  if (text !== sent) body = parse(text);
   refuseChanged(text, body);
   c.req.json = () => Promise.resolve(body);
   return body;
@@ -107,8 +109,4 @@ function refuseChanged(text: string, body: unknown): void {
   }));
   const fields = [...repeated, ...rounded];
   if (fields.length > 0) throw invalidFields(fields);
-}
-
-function isObject(body: unknown): body is object {
-  return typeof body === "object" && body !== null && !Array.isArray(body);
 }

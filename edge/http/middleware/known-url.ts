@@ -29,16 +29,18 @@ export function knownUrl(api: Api) {
     documented ??= documentedRoutes(api);
     const { known, lists, needsKey } = documented.get(route) ?? UNDOCUMENTED;
     const values = c.req.queries();
-    const names = Object.keys(values).map((name) => patternOf(name, known));
+    const unknown = Object.keys(values)
+      .filter((name) => !known.includes(patternOf(name, known)))
+      .map((name) => ({ path: [name], known }));
     const repeated = Object.keys(values).filter((name) => {
       const pattern = patternOf(name, known);
       return known.includes(pattern) && !lists.has(pattern) && (values[name]?.length ?? 0) > 1;
     });
-    if (needsKey && (repeated.length > 0 || !names.every((name) => known.includes(name)))) {
+    if (needsKey && repeated.length + unknown.length > 0) {
       await principalOf(c, bearerKey(c));
     }
     if (repeated.length > 0) throw repeatedNames(repeated);
-    return serveKnown(c, next, { names, known, noun: "query parameter" });
+    return serveKnown(c, next, { unknown, noun: "query parameter" });
   });
 }
 

@@ -11,6 +11,7 @@ import type { Api } from "../../http/api.ts";
 import { limitBodyMemory, withinBodyMemory } from "../../http/body-memory.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
+import { refuseDeletedTenant } from "../../http/require-tenant.ts";
 import { HeldResult, requireWorker } from "../../runs/hold-until-end.ts";
 import { RunResult } from "../../runs/run-result.ts";
 import { waitForEnd } from "../../runs/wait-for-end.ts";
@@ -68,6 +69,8 @@ export function createTurn(api: Api): void {
     const principal = c.get("principal");
     const owner = tenantFilterOf(principal, body.tenant_id ?? undefined);
     const opening = await openingOf(services.sql, owner, services.config.DEFAULT_TENANT_ID, body);
+    // The keys of a tenant are revoked with it. A turn's session is saved before its run is admitted.
+    if (principal.tenant === null) await refuseDeletedTenant(services.sql, opening.tenant);
     await requireWorker(services, "interactive");
     const key = c.req.valid("header")["idempotency-key"] ?? null;
     const acceptTurn = () => submitTurn(services, opening, body, key);

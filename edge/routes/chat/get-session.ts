@@ -17,6 +17,7 @@ import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { isoTime } from "../../http/time.ts";
 import { PageQuery, badCursor } from "../../http/paging.ts";
+import { queryInteger } from "../../http/query-integer.ts";
 
 const Message = z
   .object({
@@ -52,7 +53,7 @@ const route = createRoute({
   middleware: [needs("runs:read")] as const,
   request: {
     params: SessionParams,
-    query: PageQuery.extend({ limit: z.coerce.number().int().min(1).max(200).default(100) }),
+    query: PageQuery.extend({ limit: queryInteger(1, 200).default(100) }),
   },
   responses: { 200: json(SessionWithMessages, "The session"), ...problems(400, 404) },
 });

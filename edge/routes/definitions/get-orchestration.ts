@@ -3,6 +3,7 @@ import { z } from "zod";
 import { readOrchestration } from "../../../shared/store/definitions/orchestrations.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
+import { queryInteger } from "../../http/query-integer.ts";
 import { OwnerQuery } from "../../definitions/definition-request.ts";
 import { Definition, noDefinition } from "../../definitions/definition-view.ts";
 import { PARTLY_SHOWN, visibleFields } from "../../definitions/visible-fields.ts";
@@ -22,7 +23,7 @@ const route = createRoute({
   middleware: [needs("runs:read")] as const,
   request: {
     params: z.object({ id: z.string() }),
-    query: OwnerQuery.extend({ version: z.coerce.number().int().positive().max(MAX_VERSION).optional() }),
+    query: OwnerQuery.extend({ version: queryInteger(1, MAX_VERSION).optional() }),
   },
   responses: { 200: json(Definition, "The definition, with its version"), ...problems(404) },
 });
@@ -35,7 +36,8 @@ export function getOrchestration(api: Api): void {
     const principal = c.get("principal");
     const tenant = tenantOf(principal, tenant_id, config.DEFAULT_TENANT_ID);
     const stored = await readOrchestration(sql, tenant, id, version);
-    if (!stored) throw noDefinition("orchestration", id);
+    if (!stored)
+      throw noDefinition("orchestration", version === undefined ? id : `${id} of version ${version}`);
     const fields = visibleFields(principal, "orchestrations", stored);
     return c.json(Definition.parse({ ...fields, id, version: stored.version }), 200);
   });

@@ -8,7 +8,7 @@ import type { Api } from "../../http/api.ts";
 import { audited } from "../../http/middleware/audited.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needsPlatform } from "../../http/middleware/principal.ts";
-import { tenantIsDeleted } from "../../http/require-tenant.ts";
+import { tenantIsDeleted } from "../../http/tenant-is-deleted.ts";
 import { noTenant, pushLimits } from "../../operations/tenant-change.ts";
 
 const Request = TenantChange.meta({ id: "TenantChange" });

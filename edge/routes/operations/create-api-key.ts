@@ -24,7 +24,11 @@ const Request = z
     name: plainName(200),
     tenant_id: TenantId.optional(),
     platform: z.boolean().default(false).meta({ description: "A key that may name any tenant" }),
-    scopes: z.array(Scope).min(1).max(Scope.options.length),
+    scopes: z
+      .array(Scope)
+      .min(1)
+      .max(Scope.options.length)
+      .refine((scopes) => new Set(scopes).size === scopes.length, "must name each scope once"),
     expires_at: ClientTime.optional(),
   })
   .meta({ id: "ApiKeyRequest" });

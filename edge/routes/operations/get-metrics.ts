@@ -5,7 +5,7 @@ import { keys } from "../../../shared/keys.ts";
 import { readCounters } from "../../../shared/store/metrics/counters.ts";
 import { readGauges } from "../../../shared/store/metrics/read-gauges.ts";
 import type { Gauges } from "../../../shared/store/metrics/read-gauges.ts";
-import { listWorkers } from "../../../shared/store/workers/worker-rows.ts";
+import { sumOfWorkers } from "../../../shared/store/workers/worker-rows.ts";
 import type { QueueStats } from "../../../shared/queue/stats.ts";
 import { problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
@@ -45,25 +45,16 @@ export function getMetrics(api: Api): void {
     const services = c.get("services");
     const [counters, workers, queue, ofPostgres] = await Promise.all([
       readCounters(services.sql),
-      listWorkers(services.sql),
+      sumOfWorkers(services.sql),
       queueStats(services),
       readGauges(services.sql),
     ]);
-    const online = workers.filter(({ status }) => status === "online" || status === "draining");
     const gauges: Gauge[] = [
       ...queueGauges(queue),
       ...postgresGauges(ofPostgres),
-      gauge("synapse_active_workers", "Workers that are alive", online.length),
-      gauge(
-        "synapse_active_runs",
-        "Runs that these workers execute",
-        online.reduce((sum, { active }) => sum + active, 0),
-      ),
-      gauge(
-        "synapse_slots",
-        "Runs that these workers may execute at once",
-        online.reduce((sum, { slots }) => sum + slots, 0),
-      ),
+      gauge("synapse_active_workers", "Workers that are alive", workers.workers),
+      gauge("synapse_active_runs", "Runs that these workers execute", workers.active),
+      gauge("synapse_slots", "Runs that these workers may execute at once", workers.slots),
     ];
     return c.text(prometheusText(gauges, counters), 200, { "content-type": CONTENT_TYPE });
   });

@@ -1,14 +1,18 @@
 import { createRoute } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import { z } from "zod";
 import { listWorkers as list } from "../../../shared/store/workers/worker-rows.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
-import type { Api } from "../../http/api.ts";
+import type { Api, ApiEnv } from "../../http/api.ts";
 import { needs, needsPlatform } from "../../http/middleware/principal.ts";
-import { WorkerView, workerViewOf } from "../../operations/worker-view.ts";
+import { PageQuery, linkCursor } from "../../http/paging.ts";
+import { WorkerView, workerCursorOf, workerPlaceOf, workerViewOf } from "../../operations/worker-view.ts";
+
+const PAGED = "The header `Link` has the next page.";
 
 const responses = {
   200: json(z.array(WorkerView), "One entry for each life of a process, the newest first"),
-  ...problems(),
+  ...problems(400),
 };
 
 const route = createRoute({
@@ -17,20 +21,15 @@ const route = createRoute({
   operationId: "listWorkers",
   tags: ["Operations"],
   summary: "List the workers of the last day",
-  description: "A tenant's key sees which workers there are, and not their hosts and loads.",
+  description: `A tenant's key sees which workers there are, and not their hosts and loads. ${PAGED}`,
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
+  request: { query: PageQuery },
   responses,
 });
 
 export function listWorkers(api: Api): void {
-  api.openapi(route, async (c) => {
-    const rows = await list(c.get("services").sql);
-    return c.json(
-      rows.map((row) => workerViewOf(row, c.get("principal"))),
-      200,
-    );
-  });
+  api.openapi(route, async (c) => c.json(await pageOf(c, c.req.valid("query")), 200));
 }
 
 const routeAt = (prefix: string) =>
@@ -40,17 +39,24 @@ const routeAt = (prefix: string) =>
     operationId: operationIdAt(prefix, "listWorkersOfFleet"),
     tags: ["Operations"],
     summary: "List the workers of the last day, for operators",
+    description: PAGED,
     security: [{ key: ["admin"] }],
     middleware: [needsPlatform("admin")] as const,
+    request: { query: PageQuery },
     responses,
   });
 
 export const listWorkersAt = (prefix: string) => (api: Api) => {
-  api.openapi(routeAt(prefix), async (c) => {
-    const rows = await list(c.get("services").sql);
-    return c.json(
-      rows.map((row) => workerViewOf(row, c.get("principal"))),
-      200,
-    );
-  });
+  api.openapi(routeAt(prefix), async (c) => c.json(await pageOf(c, c.req.valid("query")), 200));
 };
+
+/** A page of workers, with its `Link`. @throws AppError `bad_cursor` */
+async function pageOf(
+  c: Context<ApiEnv>,
+  { cursor, limit }: z.infer<typeof PageQuery>,
+): Promise<z.infer<typeof WorkerView>[]> {
+  const rows = await list(c.get("services").sql, workerPlaceOf(cursor), limit);
+  const last = rows.at(-1);
+  linkCursor(c, last === undefined || rows.length < limit ? null : workerCursorOf(last));
+  return rows.map((row) => workerViewOf(row, c.get("principal")));
+}

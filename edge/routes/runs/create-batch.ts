@@ -14,13 +14,16 @@ import type { Api } from "../../http/api.ts";
 import { limitBodyMemory, withinBodyMemory } from "../../http/body-memory.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
+import { refuseDeletedTenant } from "../../http/require-tenant.ts";
 import { LENIENT, prefers } from "../../http/prefer.ts";
-import { readItems, unknownNames } from "../../runs/batch-items.ts";
+import { unknownFields } from "../../http/unknown-names.ts";
+import { readItems } from "../../runs/batch-items.ts";
 import type { Batch, BatchItem } from "../../runs/batch-items.ts";
 import { BatchAccepted, batchUrls } from "../../runs/batch-view.ts";
 import type { ItemAnswer } from "../../runs/batch-view.ts";
 import { cancelSuperseded } from "../../runs/cancel-superseded.ts";
 import type { Services } from "../../services.ts";
+import { RunRequest } from "../../runs/run-request.ts";
 
 const Body = z
   .object({
@@ -52,7 +55,7 @@ const route = createRoute({
   },
   responses: {
     202: json(BatchAccepted, "The answers of the items"),
-    ...problems(400, 404, 413, 415, 429),
+    ...problems(400, 404, 409, 413, 415, 429),
   },
 });
 
@@ -64,12 +67,14 @@ export function createBatch(api: Api): void {
     const orchestration = c.req.valid("param").id;
     const key = c.req.valid("header")["idempotency-key"] ?? null;
     const tenant = tenantOf(principal, tenant_id ?? undefined, services.config.DEFAULT_TENANT_ID);
+    // The keys of a tenant are revoked with it. The batch is saved before its runs are admitted.
+    if (principal.tenant === null) await refuseDeletedTenant(services.sql, tenant);
     const isLenient = prefers(c, LENIENT);
     const acceptItems = () => acceptBatch(services, { orchestration, tenant, key, isLenient }, items);
     const { batch_id, answers, quota, replayed } = await (principal.tenant === null
       ? withinBodyMemory(c, tenant, acceptItems)
       : acceptItems());
-    if (isLenient && items.some((item) => unknownNames(item).length > 0))
+    if (isLenient && items.some((item) => unknownFields(RunRequest, item).length > 0))
       c.header("Preference-Applied", LENIENT);
     if (quota.length > 0) c.set("quota", leastQuota(quota));
     if (replayed === items.length) c.header("Idempotent-Replayed", "true");

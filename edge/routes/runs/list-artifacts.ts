@@ -14,6 +14,7 @@ import type { ArtifactRow } from "../../../shared/store/files/artifacts.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
+import { queryInteger } from "../../http/query-integer.ts";
 import { findRun } from "../../runs/run-view.ts";
 
 const Artifacts = z
@@ -34,7 +35,7 @@ const route = createRoute({
   request: {
     params: z.object({ run_id: z.string() }),
     query: z.object({
-      limit: z.coerce.number().int().min(1).max(200).default(50),
+      limit: queryInteger(1, 200).default(50),
       cursor: z.union([ArtifactName, z.literal("")]).optional(),
     }),
   },

@@ -7,6 +7,7 @@ import { readPosition } from "../../../shared/events/lines.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
+import { queryInteger } from "../../http/query-integer.ts";
 import { eventsOf, ListedEvents } from "../../runs/listed-events.ts";
 import { readRunEntries } from "../../runs/run-journal.ts";
 import type { JournalStores } from "../../runs/run-journal.ts";
@@ -32,7 +33,7 @@ const route = createRoute({
       start: z.string().default("-"),
       end: z.string().default("+"),
       cursor: z.string().optional(),
-      limit: z.coerce.number().int().min(1).max(1000).default(200),
+      limit: queryInteger(1, 1000).default(200),
     }),
   },
   responses: { 200: json(Events, "The events"), ...problems(400, 404) },

@@ -23,7 +23,7 @@ const route = createRoute({
   request: { params: z.object({ id: z.string() }), query: TenantQuery },
   responses: {
     202: json(RunAccepted, "Accepted, or skipped for a run that goes on"),
-    ...problems(404, 429),
+    ...problems(404, 409, 429),
   },
 });
 

@@ -32,7 +32,7 @@ const route = createRoute({
   summary: "Start a run by a signed request",
   description:
     "No API key: the body is signed with the trigger's secret, as GitHub does it (`X-Hub-Signature-256`) or by Standard " +
-    "Webhooks. The body becomes `state.trigger`. A request that comes again starts no second run and is answered with " +
+    "Webhooks. The body becomes `state.trigger`, with integers beyond 2^53 as texts of their digits. A request that comes again starts no second run and is answered with " +
     "`Idempotent-Replayed: true`: by its `webhook-id` for 24 hours, else by its body for 10 minutes.",
   security: [],
   request: {
@@ -60,7 +60,7 @@ export function fireTrigger(api: Api): void {
     const signed = await verifySignedRequest(c.req.raw.headers, bytes, secret);
     if (trigger.disabled) throw new AppError("conflict", "This trigger is disabled.");
     let body: unknown = null;
-    await jsonBody()(c, async () => {
+    await jsonBody({ longIntegers: "as_text" })(c, async () => {
       body = await c.req.json();
     });
     const read = JsonValue.safeParse(body);

@@ -2,6 +2,7 @@ import { nodesOf, parseScript } from "./code-nodes.ts";
 import { nestingOf, scriptOf } from "./condition.ts";
 import { pythonHint } from "./python.ts";
 import { placeholdersOf } from "./template.ts";
+import type { Placeholder } from "./template.ts";
 import type { CodeNode } from "./code-nodes.ts";
 import type { ConditionScript } from "./condition.ts";
 import type { FieldError } from "../../errors.ts";
@@ -63,7 +64,7 @@ function syntaxError({ text, isExpression }: Code, step: string): string | null 
   const offset = Math.min(offsetOf(fault.offset), text.length);
   const rest = text.slice(offset).trimEnd();
   const near = rest === "" ? "at the end" : `near ${JSON.stringify(rest.slice(0, NEAR_CHARS))}`;
-  const hint = isExpression ? "" : pythonHint(text);
+  const hint = isExpression ? placeHint(text) : pythonHint(text);
   return `step "${step}" has a syntax error in ${lineAndColumn(text, offset)}: ${fault.message}, ${near}${hint}`;
 }
 
@@ -88,12 +89,20 @@ function certainMistake({ text, isExpression }: Code): string | null {
   if (nodes.some(({ type }) => type === "AssignmentExpression")) {
     return "assigns a value with =, which changes nothing and is true for most values: compare with ==";
   }
-  const places = nodes.flatMap(textsIn).flatMap((part) => placeholdersOf(part));
-  const [first] = places;
-  if (first === undefined) return null;
-  const path = first.path.join(".");
-  const [place, key] = first.of === "input" ? ["input", "user_input"] : [`state.${path}`, path];
-  return `{${place}} is no placeholder in an expression: write state.${key}, without quotes and braces`;
+  const [first] = nodes.flatMap(textsIn).flatMap((part) => placeholdersOf(part));
+  return first === undefined ? null : placeError(first);
+}
+
+function placeError({ of, path }: Placeholder): string {
+  const key = path.join(".");
+  const [place, instead] = of === "input" ? ["input", "user_input"] : [`state.${key}`, key];
+  return `{${place}} is no placeholder in an expression: write state.${instead}, without quotes and braces`;
+}
+
+/** The end of the error of an expression that has a placeholder and therefore does not compile. */
+function placeHint(expression: string): string {
+  const [first] = placeholdersOf(expression);
+  return first === undefined ? "" : `. ${placeError(first)}`;
 }
 
 /** The texts of the strings in a program that compiles. */

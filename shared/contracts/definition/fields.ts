@@ -86,7 +86,7 @@ export const text = (maxChars: number) => orDefault(z.string().max(maxChars).def
 export const required = (maxChars: number, message: string) =>
   orDefault(
     z
-      .string({ error: message })
+      .string({ error: ({ code }) => (code === "invalid_type" ? message : undefined) })
       .max(maxChars)
       .refine((value) => value.trim() !== "", message),
   );

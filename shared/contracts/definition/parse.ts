@@ -214,8 +214,8 @@ function urlErrors(url: string): FieldError[] {
       ? "must be the http or https URL of the MCP server"
       : parsed.username !== "" || parsed.password !== ""
         ? "must have no user or password: send them as the header Authorization"
-        : /[{}]/.test(url) || parsed.hash !== ""
-          ? "must have no placeholder and no #"
+        : /[{}]/.test(url) || parsed.hash !== "" || !url.isWellFormed()
+          ? "must have no placeholder, no # and no half of a surrogate pair"
           : null;
   return message === null ? [] : [{ path: "url", message }];
 }

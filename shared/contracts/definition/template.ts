@@ -14,9 +14,9 @@ export type Placeholder = {
 
 const PLACEHOLDER =
   /\{[ \t]*(?:input|state\.([A-Za-z_][\w-]*(?:\.[\w-]+)*)|(index|item(?:\.[\w-]+)*))[ \t]*\}/g;
-/** A word in braces that stands alone, or that is followed by a dot or a bracket. */
+/** A word in braces, of letters of any alphabet and invisible characters, that stands alone, or that is followed by a dot or a bracket. */
 const WORD =
-  /\{\s{0,10}([A-Za-z]{1,20})(?:\s{0,10}(?:(\.)\s{0,10}[^\s.{}]|(\[))[^{}]{0,100}|\s{0,10}(?=\}))\}?/g;
+  /\{\s{0,10}([\p{L}\p{Cf}]{1,20})(?:\s{0,10}(?:(\.)\s{0,10}[^\s.{}]|(\[))[^{}]{0,100}|\s{0,10}(?=\}))\}?/gu;
 
 /** English words that are spelled almost like `state`: they are no misspellings of it. */
 export const WORDS_LIKE_STATE: ReadonlySet<string> = new Set([

@@ -110,6 +110,8 @@ function urlErrors(url: string): FieldError[] {
   }
   const parsed = URL.parse(url.replaceAll(URL_PLACEHOLDER, "x"));
   if (parsed === null) return [{ path: "url", message: "is no URL" }];
+  // A URL parser writes U+FFFD for it, and reports nothing.
+  if (!url.isWellFormed()) return [{ path: "url", message: "must not contain half of a surrogate pair" }];
   if (parsed.hash === "") return [];
   return [{ path: "url", message: "must have no # with what follows it: it is never sent" }];
 }
@@ -145,8 +147,12 @@ function argumentsIn(url: string, properties: readonly string[]): string[] {
 
 /** What is wrong with the headers of requests to the outside. */
 export function headerErrors(headers: Readonly<Record<string, string>>): FieldError[] {
-  return Object.entries(headers).flatMap(([name, value]) => {
-    const message = headerError(name, value);
+  const names = Object.keys(headers);
+  return Object.entries(headers).flatMap(([name, value], i) => {
+    const twin = names.slice(0, i).find((other) => other.toLowerCase() === name.toLowerCase());
+    const message =
+      headerError(name, value) ??
+      (twin === undefined ? null : `is the same header as ${twin}: letter case does not matter in HTTP`);
     return message === null ? [] : [{ path: `headers.${name}`, message }];
   });
 }

@@ -51,6 +51,9 @@ export function unreadValues({ state_schema, steps }: OrchestrationDocument): Fi
   return [...ofState, ...ofRoutes];
 }
 
+/** The `loop_count` of a step that names none. */
+const DEFAULT_ROUNDS = 3;
+
 /** Warnings about fields of a step that have no effect together with its other fields. */
 export function unreadWarnings({ steps }: Pick<OrchestrationDocument, "steps">): FieldError[] {
   return steps.flatMap((step, index): FieldError[] => {
@@ -64,6 +67,9 @@ export function unreadWarnings({ steps }: Pick<OrchestrationDocument, "steps">):
     }
     if (step.type === "wait" && step.output_key !== null) {
       return [warning("output_key", "is never set: a step of type wait has no output")];
+    }
+    if (step.type === "loop" && step.for_each !== null && step.loop_count !== DEFAULT_ROUNDS) {
+      return [warning("loop_count", "is not read: for_each has one iteration for each item of its list")];
     }
     if (step.type !== "end") return [];
     return [

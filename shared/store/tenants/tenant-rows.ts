@@ -2,6 +2,7 @@ import type { TenantId } from "../../contracts/ids.ts";
 import { DEFAULT_FILE_BYTES, NO_BYTES_LIMIT, Tenant } from "../../contracts/tenant.ts";
 import { NO_RETENTION } from "../../contracts/retention.ts";
 import type { TenantChange, TenantRequest } from "../../contracts/tenant.ts";
+import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
 /**
@@ -125,6 +126,13 @@ export async function requestTenantDeletion(sql: Sql, tenant: TenantId): Promise
     where tenant_id = ${tenant} and purged_at is null
     returning ${columns(sql)}`;
   return row ? Tenant.parse(row) : null;
+}
+
+/** Those of these tenants whose deletion was requested, also when nothing is left of them. */
+export async function findDeletedTenants(sql: Sql, tenants: readonly TenantId[]): Promise<TenantId[]> {
+  const rows = await sql<{ tenant_id: TenantId }[]>`
+    select tenant_id from tenants where tenant_id = any(${pgArray(tenants)}::text[]) and deleted_at is not null`;
+  return rows.map(({ tenant_id }) => tenant_id);
 }
 
 /** One tenant; null when there is none, or nothing is left of it. */

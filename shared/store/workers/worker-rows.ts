@@ -20,12 +20,29 @@ export type WorkerRow = {
   loop_lag_ms: number;
   beat_at_ms: number;
   registered_at_ms: number;
+  /** Its place in the list, to the microsecond. */
+  registered_at_us: number;
 };
 
-/** The incarnations that have beaten in the last day, the newest first, 1,000 at most. */
-export async function listWorkers(sql: Sql): Promise<WorkerRow[]> {
+/** The last incarnation of a page of workers. */
+export type WorkerPlace = Pick<WorkerRow, "registered_at_us" | "incarnation">;
+
+/** A page of the incarnations that have beaten in the last day, the newest first. @param after null: the first page */
+export async function listWorkers(sql: Sql, after: WorkerPlace | null, limit: number): Promise<WorkerRow[]> {
+  const { registered_at_us: us = null, incarnation = "" } = after ?? {};
   return sql<WorkerRow[]>`
-    ${shownWorkers(sql)} where beat_at > now() - interval '1 day' order by registered_at desc limit 1000`;
+    ${shownWorkers(sql)} where beat_at > now() - interval '1 day'
+      and (${us}::float8 is null
+        or (registered_at, incarnation) < (timestamptz 'epoch' + ${us}::float8 * interval '1 microsecond', ${incarnation}))
+    order by registered_at desc, incarnation desc limit ${limit}`;
+}
+
+/** How many workers beat, and the runs that they execute and may execute at once. */
+export async function sumOfWorkers(sql: Sql): Promise<{ workers: number; active: number; slots: number }> {
+  const [row] = await sql<{ workers: number; active: number; slots: number }[]>`
+    select count(*)::int as workers, coalesce(sum(active), 0)::int as active, coalesce(sum(slots), 0)::int as slots
+    from (${shownWorkers(sql)}) s where s.status in ('online', 'draining')`;
+  return row ?? { workers: 0, active: 0, slots: 0 };
 }
 
 /** The incarnation with this name, else the newest incarnation of the worker with this id; null: there is none. */
@@ -73,7 +90,8 @@ function shownWorkers(sql: Sql): PendingQuery<Row[]> {
     select incarnation, worker_id, hostname, address, pid, to_json(lanes) as lanes, slots, loop_lag_ms, shown.status,
       case when shown.status = 'offline' then 0 else active end as active,
       extract(epoch from beat_at)::float8 * 1000 as beat_at_ms,
-      extract(epoch from registered_at)::float8 * 1000 as registered_at_ms
+      extract(epoch from registered_at)::float8 * 1000 as registered_at_ms,
+      (extract(epoch from registered_at) * 1000000)::float8 as registered_at_us
     from workers w
     cross join lateral (
       select case

@@ -20,8 +20,10 @@ const problem = async (
 test.each([
   ["GET", "/api/v2/orchestrations/runs?since=0000-01-01T00:00:00Z", "since"],
   ["GET", "/scale/tenants/acme/usage?from=0000-01-01", "from"],
-])("%s %s names the time that cannot be", async (method, path, field) => {
-  expect(await problem(method, path)).toMatchObject({
+  ["POST", RUN, "run_at", { run_at: "0000-01-01T00:00:00Z" }],
+  ["POST", "/api/v2/orchestrations/runs:cancel", "since", { since: "0000-01-01T00:00:00Z" }],
+])("%s %s names the time that cannot be: %s", async (method, path, field, body?: object) => {
+  expect(await problem(method, path, body)).toMatchObject({
     answered: 422,
     errors: [{ path: field, message: "must be in the year 0001 or later" }],
   });
@@ -67,8 +69,8 @@ test.each([
     RUN,
     '{"attachments":[{"uploadid":"a"}]}',
     {
-      path: "attachments[0]",
-      message: "has no field uploadid (did you mean upload_id?): its fields are upload_id",
+      path: "attachments[0].uploadid",
+      message: "is no field of this request: did you mean upload_id?",
     },
   ],
   [
@@ -76,10 +78,8 @@ test.each([
     "/scale/tenants",
     '{"tenant_id":"acme","retention":{"runs_day":1,"colour":2}}',
     {
-      path: "retention",
-      message: expect.stringMatching(
-        /^has no field runs_day \(did you mean runs_days\?\), colour: its fields are runs_days, /,
-      ),
+      path: "retention.colour",
+      message: expect.stringMatching(/^is no field of this request: the fields are runs_days, /),
     },
   ],
   [
@@ -116,9 +116,100 @@ test.each([
     '{"webhook_url":"https://example.com/","webhook_secret":"long enough \\ud800"}',
     { path: "webhook_secret", message: "must not contain half of a surrogate pair" },
   ],
+  [
+    "POST",
+    RUN,
+    '{"webhook_url":"https://example.com/\\ud800"}',
+    { path: "webhook_url", message: "must not contain half of a surrogate pair" },
+  ],
+  ...["a..b", ".a", "a.", "items[0].text", "$.a"].map((message_path): [string, string, string, object] => [
+    "POST",
+    "/api/v2/triggers",
+    JSON.stringify({ orchestration_id: "orch_smoke", message_path }),
+    {
+      path: "message_path",
+      message: "must be names with dots between them, such as head_commit.message or items.0.text",
+    },
+  ]),
+  [
+    "POST",
+    "/api/v2/triggers",
+    '{"orchestration_id":"orch_smoke","state":{"trigger":1}}',
+    {
+      path: "state.trigger",
+      message: "is where each run has the body of its request: use another key",
+    },
+  ],
+  [
+    "PUT",
+    "/api/v2/tools/t",
+    '{"description":"d","tool_type":"http","method":"GET","url":"https://example.com/\\ud800"}',
+    { path: "url", message: "must not contain half of a surrogate pair" },
+  ],
+  [
+    "PUT",
+    "/api/v2/tools/t",
+    '{"description":"d","tool_type":"http","method":"GET","url":"https://example.com/","headers":{"Accept":"a","accept":"b"}}',
+    {
+      path: "headers.accept",
+      message: "is the same header as Accept: letter case does not matter in HTTP",
+    },
+  ],
+  [
+    "PUT",
+    "/api/v2/mcp-servers/m",
+    '{"url":"https://example.com/\\ud800"}',
+    { path: "url", message: "must have no placeholder, no # and no half of a surrogate pair" },
+  ],
+  [
+    "PUT",
+    "/api/v2/orchestrations/o",
+    JSON.stringify({ name: "x".repeat(501), entry_step_id: "a", steps: [{ id: "a", type: "end" }] }),
+    { path: "name", message: "must have at most 500 characters" },
+  ],
+  [
+    "POST",
+    "/scale/api-keys",
+    '{"name":"k","tenant_id":"acme","scopes":["admin","admin"]}',
+    { path: "scopes", message: "must name each scope once" },
+  ],
 ])("%s %s with %s names the field and what would be right", async (method, path, body, error) => {
   const refused = await problem(method, path, body);
   expect([refused["answered"], refused["errors"]]).toEqual([422, expect.arrayContaining([error])]);
+});
+
+// Fails when a second sentence speaks of a type that the value does not have.
+test.each([
+  ["POST", "/scale/api-keys", { name: "k", tenant_id: "acme", scopes: "admin" }, "scopes", "must be a list"],
+  ["POST", RUN, { run_at: "0000-01-01" }, "run_at", "must be a time such as 2026-06-04T09:15:30Z"],
+])("%s %s with %j gets one sentence for its field", async (method, path, body, field, message) => {
+  expect((await problem(method, path, body))["errors"]).toEqual([{ path: field, message }]);
+});
+
+// Fails when a client cannot see that its URL has lost a character.
+test("a time whose + is not encoded in the URL gets the reason", async () => {
+  const list = "/api/v2/orchestrations/runs?since=2026-01-01T00:00:00";
+  expect((await problem("GET", `${list}+00:00`))["errors"]).toEqual([
+    { path: "since", message: "has a space before its offset: write the + as %2B in a URL" },
+  ]);
+  expect(await problem("GET", `${list}%2B00:00`)).toMatchObject({ answered: 200 });
+});
+
+test("a version that an orchestration does not have is named", async () => {
+  expect(await problem("GET", "/api/v2/orchestrations/orch_smoke?version=99")).toMatchObject({
+    answered: 404,
+    detail: "There is no orchestration orch_smoke of version 99.",
+  });
+});
+
+// Fails when a field inside of a field is judged otherwise than one beside it.
+test("an unknown field inside of another one is ignored under `Prefer: handling=lenient`, and the answer says so", async () => {
+  const body = { tenant_id: "lenient", retention: { runs_days: 3, colour: 2 } };
+  const answer = await app.call("POST", "/scale/tenants", { body, headers: { prefer: "handling=lenient" } });
+  expect([answer.status, answer.headers.get("preference-applied")]).toEqual([201, "handling=lenient"]);
+  const saved = await bodyOf(await app.call("GET", "/scale/tenants/lenient"));
+  expect(saved["retention"]).toMatchObject({ runs_days: 3 });
+  expect(saved["retention"]).not.toHaveProperty("colour");
 });
 
 test("an empty cursor is the first page", async () => {

@@ -88,7 +88,7 @@ describe("an unknown query parameter", () => {
     expect(await messages("/scale/tenants?colour=red")).toEqual([
       "is no query parameter of this request: the query parameters are limit, cursor",
     ]);
-    expect(await messages("/api/v2/workers?colour=red")).toEqual([
+    expect(await messages("/api/v2/models?colour=red")).toEqual([
       "is no query parameter of this request: there is none",
     ]);
   });
@@ -133,6 +133,26 @@ describe("a query parameter that is sent twice", () => {
     expect(stream.status).toBe(401);
     const stranger = await app.call("GET", "/scale/tenants?limit=1&limit=2", { key: null });
     expect(stranger.status).toBe(401);
+  });
+});
+
+describe("a whole number in a query", () => {
+  const numbers = routes.flatMap(({ method, path, query }) =>
+    query.filter(({ schema }) => schema["type"] === "integer").map(({ name }) => ({ method, path, name })),
+  );
+
+  test("is documented as one in every list", () => expect(numbers.length).toBeGreaterThan(30));
+
+  // Fails when a text that is no decimal number is read as another page than the client means.
+  test.each(numbers)("is digits alone: $name of $method $path", async ({ method, path, name }) => {
+    for (const text of ["0x10", "1e1", " 5", "+5", "5.0", "", "-1", "٣", "1_0"]) {
+      const answer = await app.call(method, `${path}?${name}=${encodeURIComponent(text)}`);
+      const [error] = await errorsOf(answer);
+      expect([text, answer.status, error?.path]).toEqual([text, 422, name]);
+      expect(error?.message).toMatch(/^must be a whole number from 1 to \d+, in decimal digits$/);
+    }
+    const [large] = await errorsOf(await app.call(method, `${path}?${name}=${"9".repeat(30)}`));
+    expect(large?.message).toMatch(/^must be at most \d+$/);
   });
 });
 

@@ -128,6 +128,8 @@ describe("budgets", () => {
     [{ ...budget, scope: "user:" }, "scope"],
     [{ ...budget, scope: "user:a\u0000" }, "scope"],
     [{ ...budget, limit_usd: -1 }, "limit_usd"],
+    [{ ...budget, limit_usd: 1e-7 }, "limit_usd"],
+    [{ ...budget, limit_usd: 0.0000015 }, "limit_usd"],
     [{ ...budget, period: "week" }, "period"],
     [{ ...budget, at_limit: "downgrade" }, "downgrade_model"],
     [{ ...budget, downgrade_model: "demo/fast" }, "downgrade_model"],
@@ -138,6 +140,13 @@ describe("budgets", () => {
     expect([response.status, await bodyOf(response)]).toMatchObject([422, { errors: [{ path }] }]);
     expect(await list()).toEqual([]);
   });
+
+  test.each([0, 0.1, 0.29, 1.000001, 123_456_789.123456, 1e9])(
+    "hold %d USD as they are sent",
+    async (limit_usd) => {
+      expect(await bodyOf(await put("month", { ...budget, limit_usd }))).toMatchObject({ limit_usd });
+    },
+  );
 
   // Fails when a page repeats or skips a budget.
   test("are paged", async () => {
@@ -318,6 +327,13 @@ describe("/scale/provider-limits", () => {
   test("belongs to the operator", async () => {
     expect((await app.call("GET", "/scale/provider-limits", { key: ofAcme })).status).toBe(403);
   });
+});
+
+// Fails when a price that no model has is saved as if it had an effect.
+test("the price of all models of a provider is refused: each model has its own", async () => {
+  const body = { model: "openai/*", input_usd_per_million: 1, output_usd_per_million: 1 };
+  const answer = await app.call("PUT", "/scale/model-prices", { body });
+  expect([answer.status, await bodyOf(answer)]).toMatchObject([422, { errors: [{ path: "model" }] }]);
 });
 
 // Fails when `metadata.user` is not what budgets of users are compared with, or when a strange one refuses the run.

@@ -91,7 +91,10 @@ describe("a change of settings", () => {
     [{ SCALE_MODE: "off" }, "SCALE_MODE", /boolean|true or false/],
     [{ MAX_GLOBAL_QUEUE_DEPTH: 0 }, "MAX_GLOBAL_QUEUE_DEPTH", /1/],
     [{ CORS_ORIGINS: ["https://a.example/path"] }, "CORS_ORIGINS[0]", /origin/],
+    [{ CORS_ORIGINS: ["https://a,b"] }, "CORS_ORIGINS[0]", /origin/],
     [{ METRICS_TOKEN: "short" }, "METRICS_TOKEN", /16/],
+    [{ METRICS_TOKEN: "a token with spaces" }, "METRICS_TOKEN", /visible ASCII/],
+    [{ METRICS_TOKEN: "token-token-token-\u0000" }, "METRICS_TOKEN", /visible ASCII/],
     [{}, "", /at least one/],
   ])("that is wrong says where and why, and saves nothing: %j", async (body, path, message) => {
     const answer = await patch({ ...body });

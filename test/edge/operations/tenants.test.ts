@@ -239,8 +239,21 @@ describe("a tenant that is deleted", () => {
       const body = { disabled: false, ...(method === "POST" && { tenant_id: "gone" }) };
       expect([method, (await app.call(method, path, { body })).status]).toEqual([method, 409]);
     }
-    const refused = await app.call("POST", RUN, { body: { tenant_id: "gone" } });
-    expect((await bodyOf(refused)).code).toBe("tenant_disabled");
+    // Of a deleted tenant no client should try again later, as of a disabled one.
+    const isDeleted = async (path: string, body: object, headers = {}) => {
+      const refused = await app.call("POST", path, { body, headers });
+      expect([path, refused.status, (await bodyOf(refused)).code]).toEqual([path, 409, "tenant_deleted"]);
+      expect(refused.headers.has("retry-after")).toBe(false);
+    };
+    const startsNone = async () => {
+      await isDeleted(RUN, { tenant_id: "gone" }, { "idempotency-key": "late" });
+      await isDeleted("/api/v2/orchestrations/orch_smoke/runs:batch", { tenant_id: "gone", items: [{}] });
+      await isDeleted("/api/v2/chat", { tenant_id: "gone", agent: "shared-agent", message: "hi" });
+    };
+    expect((await app.call("PUT", "/api/v2/agents/shared-agent", { body: { name: "S" } })).status).toBe(200);
+    await startsNone();
+    await app.stores.withoutRedis(() => isDeleted(RUN, { tenant_id: "gone" }));
+    await isDeleted(runPath(runs[1] ?? "", "retry"), {});
     // What would be deleted with it is not saved.
     for (const [method, path, body] of [
       ["PUT", "/api/v2/agents/helper", { name: "Helper" }],
@@ -281,6 +294,8 @@ describe("a tenant that is deleted", () => {
       .sql`update tenants set deleted_at = now() - interval '61 seconds' where tenant_id = 'gone'`;
     expect(await deleteOfTenants(app.stores.sql)).toBe(false);
     expect((await app.call("GET", `${T}/gone`)).status).toBe(404);
+    await startsNone();
+    expect(await tablesWith("gone", runs)).toEqual(["audit", "tenants"]);
     const Tenants = z.array(z.looseObject({ tenant_id: z.string() }));
     const listed = Tenants.parse(await (await app.call("GET", T)).json());
     expect(listed.map(({ tenant_id }) => tenant_id)).not.toContain("gone");

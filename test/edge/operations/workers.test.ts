@@ -36,6 +36,25 @@ async function connect(owner: ReturnType<typeof newIncarnation>): Promise<Worker
   return redis;
 }
 
+// Fails when a fleet of many lives is one answer without a bound, or when a page repeats or misses a life.
+test.each([W, "/api/v2/workers"])("the list %s is paged, the newest life first", async (path) => {
+  const [one, two, three] = [await addWorker("p"), await addWorker("p"), await addWorker("p")];
+  await app.stores.sql`update workers set registered_at = now() + interval '1 hour' where worker_id = 'p'`;
+  const Rows = z.array(z.object({ incarnation: z.string() }));
+  const seen: string[] = [];
+  for (let next: string | undefined = `${path}?limit=2`; next !== undefined && seen.length < 3;) {
+    const answer: Response = await app.call("GET", next);
+    const rows = Rows.parse(await answer.json());
+    expect(rows.length).toBeLessThanOrEqual(2);
+    seen.push(...rows.map(({ incarnation }) => incarnation));
+    next = /^<([^>]+)>; rel="next"$/.exec(answer.headers.get("link") ?? "")?.[1];
+  }
+  expect(seen.slice(0, 3).toSorted()).toEqual([one, two, three].toSorted());
+  const wrong = await app.call("GET", `${path}?cursor=p`);
+  expect([wrong.status, (await bodyOf(wrong)).code]).toEqual([400, "bad_cursor"]);
+  await app.stores.sql`delete from workers where worker_id = 'p'`;
+});
+
 test("the operators' list has the process of each life, and offline after 90 s; a tenant's key does not get it", async () => {
   const old = await addWorker("lister", { pid: 41 });
   await silence(old, 91);

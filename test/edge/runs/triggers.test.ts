@@ -64,6 +64,22 @@ describe("a trigger", () => {
     expect([latin1.status, (await bodyOf(latin1)).code]).toEqual([400, "malformed_json"]);
   });
 
+  // Fails when a sender of ids of 64 bits, who cannot send them otherwise, gets a 422, or when their digits change.
+  test("keeps the digits of integers beyond 2^53 as texts, as tool results do", async () => {
+    const { url, secret } = await create({ message_path: "order.id" });
+    const sent = '{"order":{"id":9007199254740993,"n":[12345678901234567890,7]}}';
+    const answer = await post(url, sent, gitHub(secret, sent));
+    expect(answer.status).toBe(202);
+    const order = { id: "9007199254740993", n: ["12345678901234567890", 7] };
+    expect(await inputOf((await bodyOf(answer)).run_id)).toEqual({
+      message: "9007199254740993",
+      state: { trigger: { order } },
+    });
+    // A key without quotation marks is no JSON, and stays none.
+    const broken = "{9007199254740993:1}";
+    expect((await post(url, broken, gitHub(secret, broken))).status).toBe(400);
+  });
+
   test("is replaced with its URL and secret kept, disabled, and deleted", async () => {
     const { id, url, secret } = await create();
     const put = (body: object) =>

@@ -76,17 +76,26 @@ describe("Prefer: wait=N of a request that starts a run", () => {
     expect([spelled.status, applied(spelled)]).toEqual([202, "wait=0"]);
   });
 
-  test.each(["wait", "wait=", "wait=61", "wait=-1", "wait=1.5", "wait=soon", "wait=1, wait=2"])(
-    "is a 422 that names the header, and starts no run: %s",
-    async (prefer) => {
-      const { answer, find } = post(prefer);
-      expect([(await answer).status, (await bodyOf(await answer)).errors]).toEqual([
-        422,
-        [{ path: "Prefer", message: expect.stringContaining("a whole number of seconds from 0 to 60") }],
-      ]);
-      expect(await find()).toHaveLength(0);
-    },
-  );
+  test.each([
+    "wait",
+    "wait=",
+    "wait=61",
+    "wait=-1",
+    "wait=1.5",
+    "wait=soon",
+    "wait=1, wait=2",
+    "wait=1 0",
+    "wait 5",
+    "wait=0x1",
+    "wait=+1",
+  ])("is a 422 that names the header, and starts no run: %s", async (prefer) => {
+    const { answer, find } = post(prefer);
+    expect([(await answer).status, (await bodyOf(await answer)).errors]).toEqual([
+      422,
+      [{ path: "Prefer", message: expect.stringContaining("a whole number of seconds from 0 to 60") }],
+    ]);
+    expect(await find()).toHaveLength(0);
+  });
 
   test("keeps a request that is refused refused, and needs a key that may read runs", async () => {
     expect((await post("wait=60", {}, { priority: 99 }).answer).status).toBe(422);

@@ -180,6 +180,10 @@ describe("code that is saved", () => {
       "{state.mail.kind} is no placeholder in an expression: write state.mail.kind,",
     ],
     [
+      "{state.mail.kind} == 'mail'",
+      "{state.mail.kind} is no placeholder in an expression: write state.mail.kind,",
+    ],
+    [
       "`{ input }` != ''",
       "{input} is no placeholder in an expression: write state.user_input, without quotes",
     ],

@@ -598,6 +598,10 @@ describe("a new orchestration", () => {
     "{state['topic']}",
     "{state.topic",
     "{state.töpic}",
+    "{\u200binput}",
+    "{\u0456nput}",
+    "{\uff49nput}",
+    "{\u2060state.topic}",
   ])("with %s, which would go out as text, is refused with the field and the place", (place) => {
     const fields = { print: "print_content", llm: "prompt_template", human: "human_prompt" };
     for (const [type, field] of Object.entries(fields)) {

@@ -219,12 +219,17 @@ describe("an integer in code that is read with other digits", () => {
   });
 });
 
+const LOOP = { type: "loop", loop_step_ids: ["write"], next_step_id: null };
+
 // Fails when a step says where the run goes, or what it sets, and neither happens.
 test.each<[Fields, unknown]>([
   [{ type: "if_else", if_condition: "true", next_step_id: "write" }, ["steps[0].if_true_step_id"]],
   [{ type: "if_else", if_condition: "true", if_true_step_id: "write" }, []],
   [{ type: "if_else", if_condition: "true", if_true_step_id: "write", if_false_step_id: null }, []],
   [{ type: "switch", switch_expression: "1", switch_cases: { a: "write" } }, []],
+  [{ ...LOOP, for_each: "state.topic", loop_count: 7 }, ["steps[0].loop_count"]],
+  [{ ...LOOP, for_each: "state.topic" }, []],
+  [{ ...LOOP, loop_count: 7 }, []],
 ])("a field without effect gets a warning: %j", (step, paths) => {
   expect(unreadWarnings(saved(step)).map(({ path }) => path)).toEqual(paths);
 });

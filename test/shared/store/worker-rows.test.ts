@@ -53,7 +53,7 @@ test("a beat that ends a silence counts it", async () => {
 test("a beat saves the lanes that its worker serves", async () => {
   const owner = await store.addWorker();
   const lanes = async () =>
-    (await listWorkers(store.sql)).find(({ incarnation }) => incarnation === owner)?.lanes;
+    (await listWorkers(store.sql, null, 1_000)).find(({ incarnation }) => incarnation === owner)?.lanes;
   expect(await lanes()).toEqual(Lane.options);
   await beat(store.sql, { ...onlineBeat(owner), lanes: ["mail", "bulk"] });
   expect(await lanes()).toEqual(["mail", "bulk"]);
@@ -62,11 +62,13 @@ test("a beat saves the lanes that its worker serves", async () => {
 test("a beat ends the silence of its worker", async () => {
   const run = await store.startRun();
   await store.ageBeat(run.owner, 100);
-  expect((await listWorkers(store.sql)).find(({ incarnation }) => incarnation === run.owner)?.status).toBe(
-    "offline",
-  );
+  expect(
+    (await listWorkers(store.sql, null, 1_000)).find(({ incarnation }) => incarnation === run.owner)?.status,
+  ).toBe("offline");
   await beat(store.sql, { ...onlineBeat(run.owner), status: "draining", active: 3 });
-  expect((await listWorkers(store.sql)).find(({ incarnation }) => incarnation === run.owner)).toMatchObject({
+  expect(
+    (await listWorkers(store.sql, null, 1_000)).find(({ incarnation }) => incarnation === run.owner),
+  ).toMatchObject({
     status: "draining",
     active: 3,
   });

@@ -15,6 +15,9 @@ describe("JSON in text", () => {
     ['The order {"id": 12345678901234567890, "n": 7} is open.', [{ id: "12345678901234567890", n: 7 }]],
     ['{"id": 9007199254740993}', [{ id: "9007199254740993" }]],
     ["no JSON at all {", []],
+    // Fails when a part of a value that is too deep passes for the value.
+    [`${"[".repeat(100)}1${"]".repeat(100)}`, []],
+    [`First ${'{"a":'.repeat(70)}"}"${"}".repeat(70)}, then {"b": 2}`, [{ b: 2 }]],
     ["", []],
   ])("%s", (text, values) => {
     expect(findJson(text)).toEqual(values);

@@ -29,6 +29,12 @@ describe("an expression", () => {
     ["state.tags.includes('x') && !state.nothing ? 'yes' : 'no'", "yes"],
     ["Object.keys(state.user)", ["name"]],
     ["(async () => state.n)()", 4],
+    // Fails when the `get` of Python's dictionaries is taken for a part of a descriptor.
+    ["Object.defineProperty({}, 'a', { value: 1, enumerable: true })", { a: 1 }],
+    ["Object.defineProperty({}, 'a', { get: () => 2, enumerable: true })", { a: 2 }],
+    ["Object.defineProperties({}, { a: { value: 1, enumerable: true } })", { a: 1 }],
+    ["Object.create({}, { a: { value: 1, enumerable: true } })", { a: 1 }],
+    ["Reflect.defineProperty({}, 'a', { value: 1 })", true],
   ])("%s", async (expression, value) => {
     expect(await sandbox.evaluate(expression, state)).toEqual(value);
   });
@@ -68,6 +74,13 @@ describe("a program", () => {
   test("without a result fails, and so does one that throws", async () => {
     await expect(sandbox.transform("let x = 1", state)).rejects.toMatchObject({ code: "transform" });
     await expect(sandbox.transform("throw new Error('boom')", state)).rejects.toThrow("boom");
+  });
+
+  test("with a value that holds itself names where", async () => {
+    const code = "result = { list: [{}] }; result.list[0].all = result.list";
+    await expect(sandbox.transform(code, state)).rejects.toThrow(
+      "result.list[0].all is an object that holds itself, which JSON cannot hold",
+    );
   });
 
   // Fails when the error of a program that throws a value is about memory, or does not name that value.
