@@ -12,6 +12,11 @@ export type NewUpload = Omit<Upload, "sha256">;
 /** What a tenant has in uploads that no run has named, and the most bytes of one. */
 export type UploadRoom = { maxBytes: number; unnamed: number; unnamedBytes: number };
 
+/** An upload of which no part has come for so long is given up: its bytes count no more, and the reconciler deletes what there is of it. */
+export const UPLOAD_SILENCE_MS = 120_000;
+/** What is stored, and no run has named, is kept for so long. */
+const UNNAMED_KEPT = "24 hours";
+
 export async function readUploadRoom(sql: Sql, tenant: TenantId): Promise<UploadRoom> {
   const [row] = await sql<UploadRoom[]>`
     select coalesce((select max_artifact_bytes from tenants where tenant_id = ${tenant}), 209715200)::float8 as "maxBytes",
@@ -21,19 +26,28 @@ export async function readUploadRoom(sql: Sql, tenant: TenantId): Promise<Upload
 }
 
 /**
- * Before the first byte is stored: so every object of an upload has a row, and is deleted by it. Its bytes count from here on.
+ * Before the first byte is stored: so every object of an upload has a row, and is deleted by it. Its bytes count from here on, as long as
+ * `keepUpload` or `completeUpload` comes within UPLOAD_SILENCE_MS.
  * @returns not `accepted`: they would pass the limit of the tenant, and there is no row
  */
 export async function beginUpload(sql: Sql, upload: NewUpload): Promise<BytesRoom> {
   const { upload_id, tenant_id, name, content_type, bytes } = upload;
   const [row] = await sql`
     with ${roomFor(sql, tenant_id, bytes)}, begun as (
-      insert into uploads (upload_id, tenant_id, name, content_type, bytes)
-      select ${upload_id}, ${tenant_id}, ${name}, ${content_type}, ${bytes} from room where accepted
+      insert into uploads (upload_id, tenant_id, name, content_type, bytes, kept_until)
+      select ${upload_id}, ${tenant_id}, ${name}, ${content_type}, ${bytes}, ${silenceOver(sql)} from room where accepted
       on conflict (upload_id) do nothing
     )
     select accepted, used, most from room`;
   return BytesRoom.parse(row);
+}
+
+/** While parts of an upload come. @returns false: it was given up, and cannot be completed */
+export async function keepUpload(sql: Sql, upload: UploadId): Promise<boolean> {
+  const { count } = await sql`
+    update uploads set kept_until = ${silenceOver(sql)}
+    where upload_id = ${upload} and stored_at is null and deleted_at is null`;
+  return count > 0;
 }
 
 /** Gives back the bytes of an upload that could not be stored; the reconciler deletes what there is of its object, and the row. */
@@ -46,7 +60,8 @@ export async function abandonUpload(sql: Sql, upload: UploadId): Promise<void> {
 /** After the last byte is stored. @returns false: it has been deleted meanwhile */
 export async function completeUpload(sql: Sql, upload: UploadId, sha256: string): Promise<boolean> {
   const rows = await sql`
-    update uploads set sha256 = ${sha256}, stored_at = coalesce(stored_at, now())
+    update uploads set sha256 = ${sha256}, stored_at = coalesce(stored_at, now()),
+      kept_until = greatest(kept_until, now() + ${UNNAMED_KEPT}::interval)
     where upload_id = ${upload} and deleted_at is null
     returning upload_id`;
   return rows.length > 0;
@@ -80,7 +95,7 @@ export async function nameUploads(
 ): Promise<Upload[]> {
   const rows = await sql`
     with named as (
-      update uploads set named_at = now(), kept_until = greatest(kept_until, now() + interval '24 hours')
+      update uploads set named_at = now(), kept_until = greatest(kept_until, now() + ${UNNAMED_KEPT}::interval)
       where tenant_id = ${tenant} and upload_id = any (${pgArray(uploads)}::text[]) and ${visible(sql)}
       returning ${columns(sql)}
     ), uses as (
@@ -107,6 +122,10 @@ export async function deleteUpload(
     returning ${columns(sql)}`;
   if (row) return uploadOf(row);
   return (await readUpload(sql, tenant, upload)) === null ? null : "used";
+}
+
+function silenceOver(sql: Sql) {
+  return sql`now() + ${UPLOAD_SILENCE_MS}::float8 * interval '1 ms'`;
 }
 
 function visible(sql: Sql) {
