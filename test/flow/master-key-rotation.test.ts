@@ -60,8 +60,8 @@ async function saveSecrets(): Promise<void> {
     description: "Facts",
     connection: connection.href,
   });
-  const key = { tenant_id: "default", api_key: "sk-tenant", base_url: `${provider.url}/v1` };
-  await send("PUT", "/api/v2/provider-keys/openai-compatible", key);
+  const key = { api_key: "sk-tenant", base_url: `${provider.url}/v1` };
+  await send("PUT", "/api/v2/provider-keys/openai-compatible?tenant_id=default", key);
 }
 
 beforeAll(async () => {
