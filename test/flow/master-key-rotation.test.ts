@@ -15,6 +15,7 @@ import type { FlowApi } from "./api.ts";
 
 const OLD = `default:${MASTER_KEY}`;
 const NEW = `k2:${"5e".repeat(32)}`;
+const EGRESS = { EGRESS_ALLOW: "127.0.0.1,localhost" };
 const RUN_SECRET = "the secret of a run";
 
 type Received = { headers: Record<string, string>; body: string };
@@ -42,17 +43,21 @@ async function send(method: string, path: string, body: object): Promise<Record<
   return bodyOf(answer);
 }
 
-/** Saves the sealed definitions anew, as a tenant may at any time. */
-async function saveSecrets(): Promise<void> {
-  const inputSchema = { type: "object", properties: {} };
-  await send("PUT", "/api/v2/tools/guarded", {
+/** Saves a tool whose calls need a sealed header. */
+async function saveTool(name: string): Promise<void> {
+  await send("PUT", `/api/v2/tools/${name}`, {
     tool_type: "http",
     description: "Needs a header",
     method: "POST",
     url: `${base}/tool`,
-    headers: { authorization: "Bearer tool-secret" },
-    inputSchema,
+    headers: { authorization: `Bearer secret-of-${name}` },
+    inputSchema: { type: "object", properties: {} },
   });
+}
+
+/** Saves what is sealed once, under the old key, and is not saved again. */
+async function saveSecrets(): Promise<void> {
+  await saveTool("guarded");
   const connection = new URL(api.stores.postgresUrl);
   connection.search = "";
   await send("PUT", "/api/v2/tools/facts", {
@@ -62,6 +67,9 @@ async function saveSecrets(): Promise<void> {
   });
   const key = { api_key: "sk-tenant", base_url: `${provider.url}/v1` };
   await send("PUT", "/api/v2/provider-keys/openai-compatible?tenant_id=default", key);
+  const endpoint = { url: `${base}/hook`, events: ["run.completed"] };
+  const saved = await send("PUT", "/api/v2/webhook-endpoints/mine?tenant_id=default", endpoint);
+  endpointSecret = z.string().parse(saved["secret"]);
 }
 
 beforeAll(async () => {
@@ -74,15 +82,14 @@ beforeAll(async () => {
   base = `http://127.0.0.1:${port}`;
   api = await startApi(undefined, { MASTER_KEY });
   await saveSecrets();
-  const endpoint = { url: `${base}/hook`, events: ["run.completed"] };
-  const saved = await send("PUT", "/api/v2/webhook-endpoints/mine?tenant_id=default", endpoint);
-  endpointSecret = z.string().parse(saved["secret"]);
+  await saveTool("fresh");
   await api.define("orchestrations", "needs_secrets", {
     name: "Needs secrets",
     entry_step_id: "tool",
     state_schema: { sql: { type: "string", default: "select 6 * 7 as answer" } },
     steps: [
-      { id: "tool", type: "tool", forced_tool: "guarded", output_key: "tool", next_step_id: "sql" },
+      { id: "tool", type: "tool", forced_tool: "guarded", output_key: "tool", next_step_id: "fresh" },
+      { id: "fresh", type: "tool", forced_tool: "fresh", output_key: "fresh", next_step_id: "sql" },
       {
         id: "sql",
         type: "tool",
@@ -119,7 +126,10 @@ async function runs(): Promise<void> {
   expect(await untilEnd(api, run), await (await api.call("GET", runPath(run, "result"))).text()).toBe(
     "completed",
   );
-  expect(received.tool.at(-1)?.headers["authorization"]).toBe("Bearer tool-secret");
+  expect(received.tool.splice(0).map(({ headers }) => headers["authorization"])).toEqual([
+    "Bearer secret-of-guarded",
+    "Bearer secret-of-fresh",
+  ]);
   expect(provider.requests.slice(before).map(({ headers }) => headers["authorization"])).toContain(
     "Bearer sk-tenant",
   );
@@ -140,7 +150,7 @@ const masterKeys = async () => Keys.parse(await bodyOf(await api.call("GET", "/s
 
 // Fails when a process cannot open what its neighbour of the next step seals, or when a value stays under the old key.
 test("the master key changes in three steps while runs go on: no run fails, no signature is wrong, and the old key is not needed after them", async () => {
-  let [old] = [await api.startWorker("w0")];
+  let old = await api.startWorker("w0", EGRESS);
   await runs();
 
   const steps = [`${OLD},${NEW}`, `${NEW},${OLD}`, NEW];
@@ -156,11 +166,11 @@ test("the master key changes in three steps while runs go on: no run fails, no s
       });
     }
     // Half of the step: the edge has the new list, and its worker is of the step before.
-    api.redeploy({ MASTER_KEYS: keys });
-    await saveSecrets();
+    api.redeploy({ ...EGRESS, MASTER_KEYS: keys });
+    await saveTool("fresh");
     await runs();
     // The other half: both workers serve, then the old one ends.
-    const next = await api.startWorker(`w${n + 1}`, { MASTER_KEY: "", MASTER_KEYS: keys });
+    const next = await api.startWorker(`w${n + 1}`, { ...EGRESS, MASTER_KEY: "", MASTER_KEYS: keys });
     await runs();
     stepEnded = Date.now();
     expect(await old.stop("SIGTERM")).toBe(0);

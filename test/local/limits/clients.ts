@@ -8,7 +8,8 @@ const CLIENTS = 50;
 
 const Key = z.object({ key: z.string() });
 
-type Request = { body?: unknown; key?: string };
+/** `file`: a body that is no JSON. `key`: else that of the platform. */
+type Request = { body?: unknown; file?: Uint8Array<ArrayBuffer>; key?: string };
 
 export class Clients {
   readonly system: OwnSystem;
@@ -23,21 +24,21 @@ export class Clients {
     this.#patient = patient;
   }
 
-  async #request(method: string, path: string, { body, key }: Request): Promise<Response> {
+  async #request(method: string, path: string, { body, file, key }: Request): Promise<Response> {
     const { api_base, api_key } = this.system.facts;
-    const isFile = body instanceof Uint8Array;
     return fetch(`${api_base}${path}`, {
       method,
       headers: {
         authorization: `Bearer ${key ?? api_key}`,
-        "content-type": isFile ? "application/octet-stream" : "application/json",
+        "content-type": file === undefined ? "application/json" : "application/octet-stream",
       },
-      ...(body !== undefined && { body: isFile ? new Uint8Array(body) : JSON.stringify(body) }),
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+      ...(file !== undefined && { body: file }),
       signal: AbortSignal.timeout(60_000),
     });
   }
 
-  /** A request that has an answer other than 503, and the answer of an edge that lives. `key`: else that of the platform. */
+  /** A request that has an answer other than 503, and the answer of an edge that lives. */
   async ask(method: string, path: string, request: Request = {}): Promise<Response> {
     const answers: Response[] = [];
     await until(`${path} is answered`, async () => {

@@ -5,7 +5,8 @@ import type { Clients } from "./clients.ts";
 import type { LimitRow } from "./limit-row.ts";
 
 const FILES = 10;
-const UPLOAD_BYTES = 1_000_000;
+/** So long that a process can be killed in the middle. */
+const UPLOAD_BYTES = 8_000_000;
 const FILE_BYTES = 10_000;
 
 const Tenant = z.object({ artifact_bytes: z.number() });
@@ -25,8 +26,8 @@ export function fileRows(clients: Clients): LimitRow[] {
       prepare: (tenant) => clients.limit(tenant, { max_total_artifact_bytes: FILES * UPLOAD_BYTES }),
       async flood(tenant) {
         const key = await clients.keyOf(tenant);
-        const body = new Uint8Array(UPLOAD_BYTES);
-        await clients.fifty((n) => clients.ask("POST", `/api/v2/uploads?name=${n}.bin`, { body, key }));
+        const file = new Uint8Array(UPLOAD_BYTES);
+        await clients.fifty((n) => clients.ask("POST", `/api/v2/uploads?name=${n}.bin`, { file, key }));
         return bytesOf(tenant);
       },
       // An upload that a killed edge has cut off cannot be deleted: it is given back by itself.
