@@ -13,7 +13,7 @@ import type { FoundRun, RunRow } from "../../shared/store/runs/read-runs.ts";
 import { fileView } from "./file-view.ts";
 import { pagesOfRun, readRunEntries } from "./run-journal.ts";
 import type { JournalStores } from "./run-journal.ts";
-import { RunView, viewOf } from "./run-view.ts";
+import { RunView, runViewOf } from "./run-view.ts";
 import { readRelated } from "./run-waits.ts";
 
 const StepResult = z.object({
@@ -35,7 +35,7 @@ const StepResult = z.object({
   usage_estimated: z.boolean(),
 });
 
-/** What became of a run that has ended. */
+/** The result of a run that has ended, however it ended. */
 export const RunResult = z
   .object({
     ...RunView.shape,
@@ -58,10 +58,10 @@ export async function resultOf(stores: JournalStores, row: FoundRun): Promise<Ru
     readRelated(stores.sql, row),
     listFiles(stores.sql, row.run_id),
   ]);
-  return { ...viewOf(row, related), ...ended, final_state, artifacts: files.map(fileView) };
+  return { ...runViewOf(row, related), ...ended, final_state, artifacts: files.map(fileView) };
 }
 
-/** The run's output and its results. It holds one page of the journal and no state: that is in the last entry's event. */
+/** The run's output and the results of its steps. One page of the journal is in memory at a time, and no state. */
 async function endOf(journal: ReadStored): Promise<Pick<RunResult, "output" | "steps">> {
   const ended: Pick<RunResult, "output" | "steps"> = { output: null, steps: [] };
   for await (const entry of countedEntries(journal)) {
@@ -78,7 +78,7 @@ const Complete = z.object({
   final_state: JsonRecord,
 });
 
-/** The state at the end, from the event of the last entry: only this event also holds the state that the run started with. */
+/** The state at the end, from an event of the last entry: results alone do not have the state with which the run started. */
 async function finalState(stores: JournalStores, row: RunRow) {
   const [last] = await readRunEntries(stores, row.run_id, row.event_seq - 1, 1);
   for (const line of last ? linesOf(last.events) : []) {
