@@ -1,5 +1,6 @@
 import { Redis } from "@upstash/redis/cloudflare";
 import { AppError } from "../../shared/errors.ts";
+import { isUnknownScript } from "../../shared/queue/scripts.ts";
 import type { RedisCommands } from "../../shared/queue/scripts.ts";
 import { REDIS_REQUEST_MS } from "../../shared/timing.ts";
 import { redisAttributes } from "../../shared/tracing/store-attributes.ts";
@@ -38,7 +39,12 @@ export function restCommands(config: Config): RedisCommands {
 
 /** Executes a verb of the queue in a span of its own. The span has no argument of the verb. */
 function inRedisSpan(verb: string, work: () => Promise<unknown>): Promise<unknown> {
-  return inChildSpan(`redis ${verb}`, { kind: "client", attributes: redisAttributes(verb) }, work);
+  const options = {
+    kind: "client" as const,
+    attributes: redisAttributes(verb),
+    isFailure: (error: unknown) => !isUnknownScript(error),
+  };
+  return inChildSpan(`redis ${verb}`, options, work);
 }
 
 /** Sends a command. Fails at once when another command has timed out less than FAIL_FAST_MS ago. */

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { AnsweredBy } from "../../shared/contracts/approval.ts";
+import { Artifact } from "../../shared/contracts/artifact.ts";
 import type { Checkpoint } from "../../shared/contracts/journal-entry.ts";
 import { JsonRecord, JsonValue } from "../../shared/contracts/json.ts";
 import { linesOf } from "../../shared/events/lines.ts";
@@ -7,7 +8,9 @@ import { countedEntries } from "../../shared/journal/fold.ts";
 import type { ReadStored } from "../../shared/journal/fold.ts";
 import { recordOf } from "../../shared/journal/records.ts";
 import { resultIn } from "../../shared/journal/rewind.ts";
+import { listFiles } from "../../shared/store/files/artifacts.ts";
 import type { FoundRun, RunRow } from "../../shared/store/runs/read-runs.ts";
+import { fileView } from "./file-view.ts";
 import { pagesOfRun, readRunEntries } from "./run-journal.ts";
 import type { JournalStores } from "./run-journal.ts";
 import { RunView, runViewOf } from "./run-view.ts";
@@ -40,18 +43,22 @@ export const RunResult = z
     /** Large values are references. */
     final_state: JsonRecord,
     steps: z.array(StepResult),
+    artifacts: z.array(Artifact).meta({
+      description: "The files that the run's tools have written; `…/artifacts` lists large values too",
+    }),
   })
   .meta({ id: "RunResult" });
 type RunResult = z.infer<typeof RunResult>;
 
 /** The result of a run. @param row a run that has ended. @throws AppError `artifacts_away` for an archived run */
 export async function resultOf(stores: JournalStores, row: FoundRun): Promise<RunResult> {
-  const [ended, final_state, related] = await Promise.all([
+  const [ended, final_state, related, files] = await Promise.all([
     endOf(pagesOfRun(stores, row.run_id, row.event_seq)),
     finalState(stores, row),
     readRelated(stores.sql, row),
+    listFiles(stores.sql, row.run_id),
   ]);
-  return { ...runViewOf(row, related), ...ended, final_state };
+  return { ...runViewOf(row, related), ...ended, final_state, artifacts: files.map(fileView) };
 }
 
 /** The run's output and the results of its steps. One page of the journal is in memory at a time, and no state. */

@@ -2,7 +2,13 @@ import { toHex } from "../../shared/bytes.ts";
 import { artifactsFullDetail, uploadKey } from "../../shared/contracts/artifact.ts";
 import { AppError } from "../../shared/errors.ts";
 import { log, messageOf } from "../../shared/log.ts";
-import { abandonUpload, beginUpload, completeUpload } from "../../shared/store/files/uploads.ts";
+import {
+  UPLOAD_SILENCE_MS,
+  abandonUpload,
+  beginUpload,
+  completeUpload,
+  keepUpload,
+} from "../../shared/store/files/uploads.ts";
 import type { NewUpload, Upload, UploadRoom } from "../../shared/store/files/uploads.ts";
 import type { Services } from "../services.ts";
 
@@ -19,11 +25,14 @@ export function refuseWithoutRoom({ unnamed, unnamedBytes }: UploadRoom, length:
   );
 }
 
+/** How often an upload whose parts come says so. */
+const KEEP_EVERY_MS = UPLOAD_SILENCE_MS / 4;
+
 /**
  * Stores the body of an upload as it arrives. The row of the upload is inserted first and completed after the last byte. When the edge
- * dies between, no request finds the upload, and the reconciler deletes it after a day (docs/protocol.md 7.13). The bytes count in the
+ * dies between, no request finds the upload, and the reconciler deletes it two minutes later (docs/protocol.md 7.20). The bytes count in the
  * tenant's limit from the insert on; when the upload fails, they no longer count.
- * @throws AppError `artifacts_full`; `bad_request` for a body that ends early; `artifacts_away`; `conflict` after more than a day
+ * @throws AppError `artifacts_full`; `bad_request` for a body that ends early; `artifacts_away`; `conflict` for one that pauses too long
  */
 export async function storeUpload(
   { sql, artifacts }: Pick<Services, "sql" | "artifacts">,
@@ -34,7 +43,8 @@ export async function storeUpload(
   const room = await beginUpload(sql, upload);
   if (!room.accepted) throw new AppError("artifacts_full", artifactsFullDetail(room, length));
   const digest = new crypto.DigestStream("SHA-256");
-  const parts = partsOf(body, digest.getWriter());
+  const keep = keeperOf(sql, upload_id);
+  const parts = partsOf(body, digest.getWriter(), keep);
   try {
     await artifacts.put(uploadKey(tenant_id, upload_id), parts, { length, contentType });
   } catch (error) {
@@ -45,16 +55,37 @@ export async function storeUpload(
   }
   const sha256 = toHex(new Uint8Array(await digest.digest));
   if (await completeUpload(sql, upload_id, sha256)) return { ...upload, sha256 };
-  throw new AppError("conflict", "The upload took longer than a day, and has been deleted: send it again.");
+  // Its row may be gone, and the sweep leaves alone what has none.
+  await artifacts.delete(uploadKey(tenant_id, upload_id));
+  throw pausedTooLong();
+}
+
+/** @returns a function to call for each part @throws AppError `conflict` from that function: the upload was given up */
+function keeperOf(sql: Services["sql"], upload: NewUpload["upload_id"]): () => Promise<void> {
+  let keptMs = Date.now();
+  return async () => {
+    if (Date.now() - keptMs < KEEP_EVERY_MS) return;
+    keptMs = Date.now();
+    if (!(await keepUpload(sql, upload))) throw pausedTooLong();
+  };
+}
+
+function pausedTooLong(): AppError {
+  const minutes = UPLOAD_SILENCE_MS / 60_000;
+  return new AppError(
+    "conflict",
+    `No part of the upload came for ${minutes} minutes, and it has been deleted: send it again.`,
+  );
 }
 
 /** Parts arrive with 4 KiB each. They are joined to this size: each part costs a turn of JavaScript, and uploads took four times as long. */
 const PART_BYTES = 256 * 1024;
 
-/** The parts of a body, each added to the hash. All parts share one buffer: a part is valid until the next one is requested. */
+/** The parts of a body, each announced to `keep` and added to the hash. All parts share one buffer: a part is valid until the next one is requested. */
 async function* partsOf(
   body: ReadableStream | null,
   hash: WritableStreamDefaultWriter<BufferSource>,
+  keep: () => Promise<void>,
 ): AsyncGenerator<Uint8Array> {
   if (body !== null) {
     const reader = body.getReader({ mode: "byob" });
@@ -62,6 +93,7 @@ async function* partsOf(
     for (;;) {
       const { value, done } = await reader.readAtLeast(PART_BYTES, new Uint8Array(buffer));
       if (value !== undefined && value.byteLength > 0) {
+        await keep();
         await hash.write(value);
         yield value;
       }

@@ -61,6 +61,11 @@ export function scriptOf(verb: string, source: string): Script {
   return { verb, source, sha: digestOf("SHA-1", source) };
 }
 
+/** Whether this Redis has not seen the script yet: then its text is sent, and nothing has failed. */
+export function isUnknownScript(error: unknown): boolean {
+  return error instanceof Error && error.message.includes("NOSCRIPT");
+}
+
 /** Runs a script by its digest, or by its text when this Redis does not know it yet. */
 export async function runScript(
   redis: RedisCommands,
@@ -71,7 +76,7 @@ export async function runScript(
   try {
     return await redis.evalsha(await script.sha, ofScript, args, script.verb);
   } catch (error) {
-    if (!(error instanceof Error) || !error.message.includes("NOSCRIPT")) throw error;
+    if (!isUnknownScript(error)) throw error;
     return await redis.eval(script.source, ofScript, args, script.verb);
   }
 }

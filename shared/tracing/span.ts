@@ -17,6 +17,8 @@ export type SpanOptions = {
   links?: readonly string[];
   /** When it began, in milliseconds since 1970; absent: now. */
   startMs?: number;
+  /** Whether what the work throws is a failure of the span; absent: all is. */
+  isFailure?: (error: unknown) => boolean;
   /** The ids that the span takes, in place of random ones. The trace id counts only without a parent. */
   ids?: { traceId: string; spanId: string };
 };
@@ -35,7 +37,7 @@ export type Span = {
 /** Begins spans. */
 export type Tracer = { start(name: string, options: SpanOptions): Span };
 
-/** Does `work` in a span, which ends with the work and fails if the work throws. Without a tracer there is no span. */
+/** Does `work` in a span, which ends with the work and fails if the work throws what is a failure. Without a tracer there is no span. */
 export async function inSpan<Result>(
   tracer: Tracer | null,
   name: string,
@@ -47,7 +49,7 @@ export async function inSpan<Result>(
   try {
     return await work(span);
   } catch (error) {
-    span.fail(error);
+    if (options.isFailure?.(error) ?? true) span.fail(error);
     throw error;
   } finally {
     span.end();

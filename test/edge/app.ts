@@ -28,6 +28,8 @@ export type TestApp = {
   platformKey: string;
   app: ReturnType<typeof createApp>;
   call(method: string, path: string, options?: CallOptions): Promise<Response>;
+  /** From now on requests meet an edge with these variables, beside those of the stores. */
+  redeploy(vars: Record<string, string>): void;
   /** Waits for the work that continues after the responses. */
   settled(): Promise<void>;
   stop(): Promise<void>;
@@ -75,7 +77,7 @@ export async function startApp(
     waitUntil: (work) => void pending.push(work),
   });
   const submit = (runs: NewRun[]) => Promise.all(runs.map((run) => intake.add(run)));
-  const env = { ...variables, INTAKE: { getByName: () => ({ submit }) } };
+  let env = { ...variables, INTAKE: { getByName: () => ({ submit }) } };
   const context = {
     waitUntil: (work: Promise<unknown>) => void pending.push(work),
     passThroughOnException() {},
@@ -108,6 +110,9 @@ export async function startApp(
     platformKey,
     app,
     call,
+    redeploy(changed) {
+      env = { ...stores.vars, ...changed, INTAKE: env.INTAKE };
+    },
     async settled() {
       await Promise.all(pending.splice(0));
     },

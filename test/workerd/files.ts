@@ -52,6 +52,8 @@ export function describeFiles(
           step_path: "write",
         }),
       ]);
+      const result = await get(`/api/v2/orchestrations/runs/${run_id}/result`);
+      expect(await result.json()).toMatchObject({ artifacts: await artifactsOf(run_id) });
       for (const url of [file.url, `/api/v2/orchestrations/runs/${run_id}/artifacts/report.csv`]) {
         const opened = await get(url);
         expect([opened.headers.get("content-type"), opened.headers.get("content-disposition")]).toEqual([

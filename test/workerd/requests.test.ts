@@ -63,6 +63,16 @@ async function leaveAndWaitMs(): Promise<number> {
 }
 
 // Fails when the lead is not passed on. (`waitUntil` is for runtimes that end a request with its client; this one does not.)
+// Fails when the edge responds before it has read the body: the client sees a broken connection, every second time.
+test("a body that is too large is a 413 each time, for a client that sends all of it first", async () => {
+  const headers = { authorization: `Bearer ${edge.platformKey}`, "content-type": "application/json" };
+  const body = JSON.stringify({ message: "x".repeat(11 * 1024 * 1024) });
+  for (let n = 0; n < 6; n += 1) {
+    const answer = await fetch(`${edge.base}/api/v2/chat`, { method: "POST", headers, body });
+    expect(answer.status).toBe(413);
+  }
+});
+
 test("clients that leave while their requests share a call do no harm to the other requests", async () => {
   await post(AbortSignal.timeout(30_000));
   // Where the lead is not passed on, the others wait until the leader counts as gone: 3 s from their own beginning.

@@ -178,6 +178,22 @@ export function describeUploads(
     });
   });
 
+  // Fails when an upload that was given up is completed, or leaves an object without a row, which no sweep deletes.
+  test("an upload that was given up while its client paused is a 409, and leaves nothing", async () => {
+    const edge = edgeOf();
+    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+    const sent = open(edge, "?tenant_id=pauses", { "content-length": "200000" });
+    sent.on("error", reject).on("response", resolve);
+    await new Promise<void>((written) => sent.write("x".repeat(100_000), () => written()));
+    const giveUp = () => edge.stores.sql`
+      delete from uploads where tenant_id = 'pauses' and stored_at is null returning upload_id`;
+    await vi.waitFor(async () => expect(await giveUp()).toHaveLength(1));
+    sent.end("x".repeat(100_000));
+    const answer = await promise;
+    expect([answer.statusCode, await text(answer)]).toEqual([409, expect.stringContaining("2 minutes")]);
+    expect(await keysInBucket("pauses/uploads/")).toEqual([]);
+  });
+
   describe("an attachment of a run", () => {
     test("is a reference in state, which a template resolves to the file's text", async () => {
       const { id, ref } = await stored("three\nlines\nof text", `${ofAcme}notes.txt`, {

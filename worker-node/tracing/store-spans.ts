@@ -1,6 +1,7 @@
 import { z } from "zod";
+import { isUnknownScript } from "../../shared/queue/scripts.ts";
 import { inSpan } from "../../shared/tracing/span.ts";
-import type { Span, Tracer } from "../../shared/tracing/span.ts";
+import type { Span, SpanOptions, Tracer } from "../../shared/tracing/span.ts";
 import { postgresAttributes, redisAttributes } from "../../shared/tracing/store-attributes.ts";
 import type { ExecutionSpans } from "./execution-spans.ts";
 import type { StoreCall } from "./tracing.ts";
@@ -15,7 +16,7 @@ const Started = z.object({ traceparent: z.string() });
 
 /**
  * Executes a call in a span. Of the runs that the call names and that were executed here, the span is a child of the first one's
- * execution, and linked to the executions of the others. A call that names no such run has a trace of its own. A claim is a part of the
+ * execution, and linked to the executions of the others. A call that names no such run has a span only if it fails. A claim is a part of the
  * trace of each run that it claimed.
  */
 export async function inStoreSpan<Result>(
@@ -26,17 +27,46 @@ export async function inStoreSpan<Result>(
 ): Promise<Result> {
   const [parent = null, ...links] = executions.of(runsIn(args));
   const name = `${store} ${operation}`;
-  const options = { kind: "client" as const, attributes: attributesOf[store](operation) };
   const startMs = Date.now();
-  const result = await inSpan(tracer, name, { ...options, parent, links }, work);
+  const options = {
+    kind: "client" as const,
+    attributes: attributesOf[store](operation),
+    isFailure: (error: unknown) => !isUnknownScript(error),
+    startMs,
+  };
+  const result = await (parent === null
+    ? inSpanOfFailure(tracer, name, { ...options, parent }, work)
+    : inSpan(tracer, name, { ...options, parent, links }, work));
   if (
     store === "postgres" &&
     Array.isArray(result) &&
     (operation === "claim" || operation === "claimDirectly")
   )
     for (const run of result.slice(0, MAX_RUNS))
-      recordClaim(run, (of) => tracer.start(name, { ...options, parent: of, startMs }));
+      recordClaim(run, (of) => tracer.start(name, { ...options, parent: of }));
   return result;
+}
+
+/**
+ * Work that makes a span only when it fails. The beats and looks of an idle fleet would be a dozen traces a second, among which
+ * nobody finds those of runs.
+ */
+async function inSpanOfFailure<Result>(
+  tracer: Tracer,
+  name: string,
+  options: SpanOptions,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    if (options.isFailure?.(error) ?? true) {
+      const span = tracer.start(name, options);
+      span.fail(error);
+      span.end();
+    }
+    throw error;
+  }
 }
 
 function recordClaim(run: unknown, start: (parent: string) => Span): void {

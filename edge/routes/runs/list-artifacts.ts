@@ -10,11 +10,11 @@ import {
   isFileKey,
 } from "../../../shared/contracts/artifact.ts";
 import { readArtifacts } from "../../../shared/store/files/artifacts.ts";
-import type { ArtifactRow } from "../../../shared/store/files/artifacts.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { queryInteger } from "../../http/query-integer.ts";
+import { fileView } from "../../runs/file-view.ts";
 import { findRun } from "../../runs/run-view.ts";
 
 const Artifacts = z
@@ -57,19 +57,11 @@ export function listArtifacts(api: Api): void {
     const data = objects
       // The object of a file without a row belongs to a call that was not committed.
       .filter(({ key }) => rows.has(key) || !isFileKey(key))
-      .map(({ key, size, contentType }) => ({
-        name: artifactName(key),
-        size,
-        content_type: contentType,
-        url: artifactUrl(key),
-        ...fileFieldsOf(rows.get(key)),
-      }));
+      .map(({ key, size, contentType }) => {
+        const row = rows.get(key);
+        if (row !== undefined) return fileView(row);
+        return { name: artifactName(key), size, content_type: contentType, url: artifactUrl(key) };
+      });
     return c.json({ data, next_cursor: next === null ? null : artifactName(next) }, 200);
   });
-}
-
-function fileFieldsOf(row: ArtifactRow | undefined) {
-  if (row === undefined) return {};
-  const { name: file_name, sha256, scope, step_path, created_at } = row;
-  return { file_name, sha256, scope, step_path, created_at };
 }

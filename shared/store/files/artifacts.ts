@@ -14,6 +14,13 @@ export const ArtifactRow = FileFacts.extend({
 });
 export type ArtifactRow = z.infer<typeof ArtifactRow>;
 
+/** All files of a run, the oldest first. A run has at most 1,000. */
+export async function listFiles(sql: Sql, run: RunId): Promise<ArtifactRow[]> {
+  const rows =
+    await sql`select ${columns(sql)} from artifacts where run_id = ${run} order by seq, object_key`;
+  return rows.map((row) => ArtifactRow.parse(row));
+}
+
 /** The newest file with this name in a run; null: there is none. */
 export async function findArtifact(sql: Sql, run: RunId, name: string): Promise<ArtifactRow | null> {
   const [row] = await sql`

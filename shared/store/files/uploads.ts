@@ -13,6 +13,11 @@ export type NewUpload = Omit<Upload, "sha256">;
 /** The most bytes of one upload of a tenant, and the number and the bytes of those that no run has named. */
 export type UploadRoom = { maxBytes: number; unnamed: number; unnamedBytes: number };
 
+/** An upload without a new part for so long is given up: its bytes no longer count, and the reconciler deletes what there is of it. */
+export const UPLOAD_SILENCE_MS = 120_000;
+/** For how long an upload is kept that is stored and that no run has named. */
+const UNNAMED_KEPT = "24 hours";
+
 /** Reads the room that a tenant has for uploads. */
 export async function readUploadRoom(sql: Sql, tenant: TenantId): Promise<UploadRoom> {
   const [row] = await sql<UploadRoom[]>`
@@ -24,19 +29,27 @@ export async function readUploadRoom(sql: Sql, tenant: TenantId): Promise<Upload
 
 /**
  * Inserts the row of an upload, before its first byte is stored. So every object of an upload has a row, by which the object is
- * deleted. The bytes count from here on.
+ * deleted. The bytes count from here on, as long as `keepUpload` or `completeUpload` comes within UPLOAD_SILENCE_MS.
  * @returns not `accepted`: the bytes would pass the limit of the tenant, and there is no row
  */
 export async function beginUpload(sql: Sql, upload: NewUpload): Promise<BytesRoom> {
   const { upload_id, tenant_id, name, content_type, bytes } = upload;
   const [row] = await sql`
     with ${roomFor(sql, tenant_id, bytes)}, begun as (
-      insert into uploads (upload_id, tenant_id, name, content_type, bytes)
-      select ${upload_id}, ${tenant_id}, ${name}, ${content_type}, ${bytes} from room where accepted
+      insert into uploads (upload_id, tenant_id, name, content_type, bytes, kept_until)
+      select ${upload_id}, ${tenant_id}, ${name}, ${content_type}, ${bytes}, ${silenceOver(sql)} from room where accepted
       on conflict (upload_id) do nothing
     )
     select accepted, used, most from room`;
   return BytesRoom.parse(row);
+}
+
+/** Keeps an upload while its parts come. @returns false: the upload was given up, and cannot be completed */
+export async function keepUpload(sql: Sql, upload: UploadId): Promise<boolean> {
+  const { count } = await sql`
+    update uploads set kept_until = ${silenceOver(sql)}
+    where upload_id = ${upload} and stored_at is null and deleted_at is null`;
+  return count > 0;
 }
 
 /** Gives back the bytes of an upload that could not be stored. The reconciler deletes its row, and its object if there is one. */
@@ -49,7 +62,8 @@ export async function abandonUpload(sql: Sql, upload: UploadId): Promise<void> {
 /** Makes an upload visible, after its last byte is stored. @returns false: the upload has been deleted meanwhile */
 export async function completeUpload(sql: Sql, upload: UploadId, sha256: string): Promise<boolean> {
   const rows = await sql`
-    update uploads set sha256 = ${sha256}, stored_at = coalesce(stored_at, now())
+    update uploads set sha256 = ${sha256}, stored_at = coalesce(stored_at, now()),
+      kept_until = greatest(kept_until, now() + ${UNNAMED_KEPT}::interval)
     where upload_id = ${upload} and deleted_at is null
     returning upload_id`;
   return rows.length > 0;
@@ -83,7 +97,7 @@ export async function nameUploads(
 ): Promise<Upload[]> {
   const rows = await sql`
     with named as (
-      update uploads set named_at = now(), kept_until = greatest(kept_until, now() + interval '24 hours')
+      update uploads set named_at = now(), kept_until = greatest(kept_until, now() + ${UNNAMED_KEPT}::interval)
       where tenant_id = ${tenant} and upload_id = any (${pgArray(uploads)}::text[]) and ${visible(sql)}
       returning ${columns(sql)}
     ), uses as (
@@ -110,6 +124,10 @@ export async function deleteUpload(
     returning ${columns(sql)}`;
   if (row) return uploadOf(row);
   return (await readUpload(sql, tenant, upload)) === null ? null : "used";
+}
+
+function silenceOver(sql: Sql) {
+  return sql`now() + ${UPLOAD_SILENCE_MS}::float8 * interval '1 ms'`;
 }
 
 function visible(sql: Sql) {

@@ -3,9 +3,11 @@ import { newUploadId } from "../../../shared/contracts/artifact.ts";
 import type { UploadId } from "../../../shared/contracts/artifact.ts";
 import { forgetUploads, takeExpiredUploads } from "../../../shared/store/files/expired-uploads.ts";
 import {
+  UPLOAD_SILENCE_MS,
   beginUpload,
   completeUpload,
   deleteUpload,
+  keepUpload,
   nameUploads,
   readUpload,
 } from "../../../shared/store/files/uploads.ts";
@@ -61,6 +63,26 @@ describe("an upload", () => {
     expect(await readUpload(store.sql, acme, upload_id)).toMatchObject(row);
     expect(await readUpload(store.sql, globex, upload_id)).toBeNull();
     expect(await nameUploads(store.sql, globex, newRun().run_id, [upload_id])).toEqual([]);
+  });
+
+  // Fails when an upload that a killed edge has cut off counts for a day, or one whose parts still come is given up.
+  test("under way is given up two minutes after its last part, and cannot be completed then; a stored one is kept for a day", async () => {
+    const row = { tenant_id: acme, name: "a", content_type: "text/plain", bytes: 1 };
+    const [cut, slow, whole] = [newUploadId(), newUploadId(), newUploadId()];
+    for (const upload_id of [cut, slow, whole]) await beginUpload(store.sql, { ...row, upload_id });
+    const pass = (ms: number) =>
+      store.sql`update uploads set kept_until = kept_until - ${ms}::float8 * interval '1 ms' where upload_id in ${store.sql([cut, slow, whole])}`;
+    await pass(UPLOAD_SILENCE_MS - 1_000);
+    expect(await keepUpload(store.sql, slow)).toBe(true);
+    expect(await completeUpload(store.sql, whole, "0".repeat(64))).toBe(true);
+    await pass(1_001);
+    expect(await takeExpiredUploads(store.sql)).toEqual([{ upload_id: cut, tenant_id: acme }]);
+    expect(await keepUpload(store.sql, cut)).toBe(false);
+    expect(await completeUpload(store.sql, cut, "0".repeat(64))).toBe(false);
+    expect(await completeUpload(store.sql, slow, "0".repeat(64))).toBe(true);
+    await forgetUploads(store.sql, [cut]);
+    await pass(23.9 * 3_600_000);
+    expect(await takeExpiredUploads(store.sql)).toEqual([]);
   });
 
   // Fails when the deletion decides on what it read before it waited for the row.

@@ -1,0 +1,113 @@
+/** The clients of a flood. What they took is read from Postgres, not from the answers: a killed process gives none. */
+import type postgres from "postgres";
+import { z } from "zod";
+import { until } from "../../services/waiting.ts";
+import type { OwnSystem } from "../own-system.ts";
+
+const CLIENTS = 50;
+
+const Key = z.object({ key: z.string() });
+
+/** `file`: a body that is no JSON. `key`: else that of the platform. */
+type Request = { body?: unknown; file?: Uint8Array<ArrayBuffer>; key?: string };
+
+export class Clients {
+  readonly system: OwnSystem;
+  readonly sql: postgres.Sql;
+  readonly #patient: boolean;
+  readonly #keys = new Map<string, string>();
+
+  /** @param patient clients repeat what a killed process or an emptied Redis has refused */
+  constructor(system: OwnSystem, sql: postgres.Sql, patient: boolean) {
+    this.system = system;
+    this.sql = sql;
+    this.#patient = patient;
+  }
+
+  async #request(method: string, path: string, { body, file, key }: Request): Promise<Response> {
+    const { api_base, api_key } = this.system.facts;
+    return fetch(`${api_base}${path}`, {
+      method,
+      headers: {
+        authorization: `Bearer ${key ?? api_key}`,
+        "content-type": file === undefined ? "application/json" : "application/octet-stream",
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+      ...(file !== undefined && { body: file }),
+      signal: AbortSignal.timeout(60_000),
+    });
+  }
+
+  /** A request that has an answer other than 503, and the answer of an edge that lives. */
+  async ask(method: string, path: string, request: Request = {}): Promise<Response> {
+    const answers: Response[] = [];
+    await until(`${path} is answered`, async () => {
+      const response = await this.#request(method, path, request).catch((error: unknown) => {
+        if (!this.#patient) throw error;
+        return null;
+      });
+      if (response === null || (this.#patient && response.status === 503)) return false;
+      return answers.push(response) > 0;
+    });
+    const [answer] = answers;
+    if (answer === undefined) throw new Error("no answer");
+    return answer;
+  }
+
+  /** @throws Error for an answer that is no success */
+  async must(method: string, path: string, body?: unknown): Promise<unknown> {
+    const response = await this.ask(method, path, { body });
+    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`);
+    return response.status === 204 ? null : response.json();
+  }
+
+  async limit(tenant_id: string, limits: object): Promise<void> {
+    await this.must("POST", "/scale/tenants", { tenant_id, ...limits });
+  }
+
+  async keyOf(tenant_id: string): Promise<string> {
+    const known = this.#keys.get(tenant_id);
+    if (known) return known;
+    const scopes = ["runs:read", "runs:write"];
+    const body = { tenant_id, name: "flood", scopes };
+    const { key } = Key.parse(await this.must("POST", "/scale/api-keys", body));
+    this.#keys.set(tenant_id, key);
+    return key;
+  }
+
+  /** All clients at once. */
+  async fifty<Answer>(client: (n: number) => Promise<Answer>): Promise<Answer[]> {
+    return Promise.all(Array.from({ length: CLIENTS }, (_, n) => client(n)));
+  }
+
+  async start(tenant: string, orchestration: string, body: object = {}): Promise<Response> {
+    const path = `/api/v2/orchestrations/${orchestration}/run`;
+    return this.ask("POST", path, { body: { message: "hi", ...body }, key: await this.keyOf(tenant) });
+  }
+
+  async count(rows: postgres.PendingQuery<{ n: number }[]>): Promise<number> {
+    return (await rows)[0]?.n ?? 0;
+  }
+
+  /** How many runs of the tenant have not ended. */
+  async open(tenant: string): Promise<number> {
+    const { sql } = this;
+    return this.count(
+      sql`select count(*)::int as n from runs where tenant_id = ${tenant} and ended_at is null`,
+    );
+  }
+
+  async allEnded(tenant: string): Promise<void> {
+    await until(`all runs of ${tenant} have ended`, async () => (await this.open(tenant)) === 0);
+  }
+
+  async cancelAll(tenant: string): Promise<void> {
+    await this.must("POST", "/api/v2/orchestrations/runs:cancel", { all: true, tenant_id: tenant });
+    await this.allEnded(tenant);
+  }
+
+  /** Postgres' time in milliseconds. */
+  async now(): Promise<number> {
+    return this.count(this.sql`select floor(extract(epoch from clock_timestamp()) * 1000)::float8 as n`);
+  }
+}

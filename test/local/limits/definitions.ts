@@ -1,0 +1,43 @@
+/** What the floods run. */
+import type { Clients } from "./clients.ts";
+import { toolOf } from "./lane-rows.ts";
+import type { Peer } from "./peer.ts";
+
+const model = (name: string) => ({
+  id: "a",
+  type: "llm",
+  model: name,
+  prompt_template: "{input}",
+  output_key: "x",
+});
+const oneStep = (name: string, step: object) => ({ name, entry_step_id: "a", steps: [{ id: "a", ...step }] });
+const text = { type: "string", default: "" };
+
+/** Saves them. */
+export async function saveFloodDefinitions(clients: Clients, peer: Peer): Promise<void> {
+  const documents = {
+    "tools/peer": toolOf(peer),
+    "orchestrations/orch_model": oneStep("M", model("demo/writer")),
+    "orchestrations/orch_paid": oneStep("P", model("demo/fast")),
+    "orchestrations/orch_short": oneStep("S", { type: "print", print_content: "hi" }),
+    "orchestrations/orch_asks": oneStep("A", { type: "human", human_prompt: "Go on?" }),
+    "orchestrations/orch_calls": oneStep("C", { type: "tool", forced_tool: "peer", output_key: "x" }),
+    "orchestrations/orch_files": {
+      ...oneStep("F", { type: "tool", forced_tool: "artifact_write", input_keys: ["name", "content"] }),
+      state_schema: { name: text, content: text },
+    },
+    "orchestrations/orch_family": {
+      name: "Family",
+      entry_step_id: "each",
+      max_total_cost_usd: 1,
+      state_schema: { items: { type: "array", default: [] } },
+      steps: [
+        { id: "each", type: "loop", for_each: "items", loop_step_ids: ["child"], concurrency: 50 },
+        { id: "child", type: "orchestration", orchestration_id: "orch_paid", on_child_error: "continue" },
+      ],
+    },
+    "agents/agent_model": { name: "Agent", model: "demo/fast", system_prompt: "Answer." },
+  };
+  for (const [path, document] of Object.entries(documents))
+    await clients.must("PUT", `/api/v2/${path}`, document);
+}

@@ -1,0 +1,40 @@
+/** The whole system with the floods of `rows.ts`, for the tests of limits with and without killed processes. */
+import postgres from "postgres";
+import { OwnSystem } from "../own-system.ts";
+import { Clients } from "./clients.ts";
+import { saveFloodDefinitions } from "./definitions.ts";
+import { setLanes } from "./lane-rows.ts";
+import type { LimitRow } from "./limit-row.ts";
+import { Peer } from "./peer.ts";
+import { limitRows } from "./rows.ts";
+
+export type FloodedSystem = {
+  system: OwnSystem;
+  rowOf(name: string): LimitRow;
+  rowNames: string[];
+  stop(): Promise<void>;
+};
+
+/** @param patient as for `Clients` */
+export async function startFlooded(patient: boolean): Promise<FloodedSystem> {
+  const [system, peer] = await Promise.all([OwnSystem.start(), Peer.start()]);
+  const sql = postgres(system.facts.postgres_url, { max: 2 });
+  const clients = new Clients(system, sql, patient);
+  await setLanes(clients);
+  await saveFloodDefinitions(clients, peer);
+  const rows = limitRows(clients, peer);
+  return {
+    system,
+    rowNames: rows.map(({ name }) => name),
+    rowOf(name) {
+      const row = rows.find((each) => each.name === name);
+      if (!row) throw new Error(`there is no limit ${name}`);
+      return row;
+    },
+    async stop() {
+      await sql.end();
+      await system.stop();
+      peer.stop();
+    },
+  };
+}

@@ -1,0 +1,117 @@
+/** Limits of lanes: what one worker does at once, and what all workers together begin in a second. */
+import { burstOf } from "../../../shared/contracts/lane-settings.ts";
+import { until } from "../../services/waiting.ts";
+import type { Clients } from "./clients.ts";
+import type { LimitRow } from "./limit-row.ts";
+import type { Peer } from "./peer.ts";
+
+const WORKERS = 2;
+const HELD_MS = 300;
+/** The settings of lanes during all floods. */
+const LANES = {
+  bulk: { slots: 2 },
+  interactive: { starts_per_second: 10 },
+  webhooks: { slots: 3, starts_per_second: 10 },
+};
+const TOOL_PATH = "/tool";
+
+/** Sets the lanes, before the first flood: a change acts within 5 s. */
+export async function setLanes(clients: Clients): Promise<void> {
+  for (const [lane, settings] of Object.entries(LANES))
+    await clients.must("PATCH", `/scale/queue/${lane}`, settings);
+}
+
+/** The tool of the flooded runs. */
+export function toolOf(peer: Peer): object {
+  const schema = { type: "object", properties: {} };
+  const url = peer.url(TOOL_PATH, HELD_MS);
+  return { description: "Takes a moment", tool_type: "http", method: "GET", url, inputSchema: schema };
+}
+
+/** How many starts there were at any time beyond what the rate had allowed until then: a bucket's burst, if it was full. */
+function beyondRate(startsMs: readonly number[], sinceMs: number, perSecond: number): number {
+  const sorted = startsMs.toSorted((a, b) => a - b);
+  return Math.max(...sorted.map((atMs, n) => n + 1 - ((atMs - sinceMs) * perSecond) / 1_000));
+}
+
+/** A rate that is used begins its first starts within two seconds. */
+const rateBounds = (perSecond: number) => ({ most: burstOf(perSecond), least: -2 * perSecond });
+
+export function laneRows(clients: Clients, peer: Peer): LimitRow[] {
+  const { sql } = clients;
+  const webhookPath = (tenant: string, kind: string) => `/hook/${tenant}/${kind}`;
+  /** Fifty runs whose ends are sent to the peer. @returns when all were received */
+  async function sendFifty(tenant: string, path: string, ms: number): Promise<void> {
+    const ids = await clients.fifty(() =>
+      clients.start(tenant, "orch_short", { webhook_url: peer.url(path, ms) }),
+    );
+    await until(`the webhooks of ${ids.length} runs are delivered`, async () => {
+      const pending = clients.count(sql`
+        select count(*)::int as n from webhook_deliveries where tenant_id = ${tenant} and outcome is null`);
+      return (await clients.open(tenant)) === 0 && (await pending) === 0;
+    });
+  }
+  const prepare = (tenant: string) => clients.limit(tenant, {});
+  const settle = (tenant: string) => clients.allEnded(tenant);
+
+  return [
+    {
+      name: "slots of a lane",
+      most: WORKERS * LANES.bulk.slots,
+      least: WORKERS * LANES.bulk.slots,
+      prepare,
+      async flood(tenant) {
+        const requests = peer.requestsOf(TOOL_PATH);
+        requests.most = requests.open;
+        await clients.fifty(() => clients.start(tenant, "orch_calls", { lane: "bulk" }));
+        await clients.allEnded(tenant);
+        return requests.most;
+      },
+      settle,
+    },
+    {
+      name: "starts_per_second of a lane",
+      ...rateBounds(LANES.interactive.starts_per_second),
+      prepare,
+      async flood(tenant) {
+        const sinceMs = await clients.now();
+        await clients.fifty(() => clients.start(tenant, "orch_short", { lane: "interactive" }));
+        await clients.allEnded(tenant);
+        const rows = await sql<{ ms: number }[]>`
+          select extract(epoch from started_at)::float8 * 1000 as ms from runs
+          where tenant_id = ${tenant} and started_at >= to_timestamp(${sinceMs}::float8 / 1000)`;
+        const startsMs = rows.map(({ ms }) => ms);
+        return beyondRate(startsMs, sinceMs, LANES.interactive.starts_per_second);
+      },
+      settle,
+    },
+    {
+      name: "slots of the lane webhooks",
+      most: WORKERS * LANES.webhooks.slots,
+      least: WORKERS * LANES.webhooks.slots,
+      prepare,
+      async flood(tenant) {
+        const path = webhookPath(tenant, "slots");
+        const requests = peer.requestsOf(path);
+        requests.most = requests.open;
+        await sendFifty(tenant, path, 700);
+        return requests.most;
+      },
+      settle,
+    },
+    {
+      name: "starts_per_second of the lane webhooks",
+      ...rateBounds(LANES.webhooks.starts_per_second),
+      prepare,
+      async flood(tenant) {
+        const path = webhookPath(tenant, "rate");
+        const sinceMs = performance.now();
+        await sendFifty(tenant, path, 0);
+        const { arrivalsMs } = peer.requestsOf(path);
+        const startsMs = arrivalsMs.filter((atMs) => atMs >= sinceMs);
+        return beyondRate(startsMs, sinceMs, LANES.webhooks.starts_per_second);
+      },
+      settle,
+    },
+  ];
+}

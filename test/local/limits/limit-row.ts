@@ -1,0 +1,12 @@
+/** A limit with a flood by 50 clients against it. */
+export type LimitRow = {
+  name: string;
+  /** The limit, which no flood passes, and what a flood uses at least when nothing is held. */
+  most: number;
+  least: number;
+  prepare(tenant: string): Promise<void>;
+  /** 50 clients at once. @returns the most that was in use at one time */
+  flood(tenant: string): Promise<number>;
+  /** Ends what the flood has begun: then everything must have been given back. */
+  settle(tenant: string): Promise<void>;
+};

@@ -1,0 +1,41 @@
+/** Every limit of a tenant, of money and of lanes. */
+import type { Clients } from "./clients.ts";
+import { fileRows } from "./file-rows.ts";
+import { laneRows } from "./lane-rows.ts";
+import type { LimitRow } from "./limit-row.ts";
+import { moneyRows } from "./money-rows.ts";
+import type { Peer } from "./peer.ts";
+import { rateRows } from "./rate-rows.ts";
+import { runRows } from "./run-rows.ts";
+import { streamRows } from "./stream-rows.ts";
+
+/** The names of the rows: a test needs them before the system has started. */
+export const LIMITS = [
+  "max_queued_runs",
+  "max_concurrent_runs",
+  "one turn of a chat session",
+  "one run of a singleton key",
+  "requests_per_second",
+  "runs_per_minute",
+  "max_open_streams",
+  "max_total_artifact_bytes, uploads",
+  "max_total_artifact_bytes, files of runs",
+  "a budget",
+  "a budget of each end user",
+  "max_total_cost_usd of a run and the runs that it starts",
+  "slots of a lane",
+  "starts_per_second of a lane",
+  "slots of the lane webhooks",
+  "starts_per_second of the lane webhooks",
+];
+
+export function limitRows(clients: Clients, peer: Peer): LimitRow[] {
+  return [
+    ...runRows(clients),
+    ...rateRows(clients),
+    ...streamRows(clients),
+    ...fileRows(clients),
+    ...moneyRows(clients),
+    ...laneRows(clients, peer),
+  ];
+}
