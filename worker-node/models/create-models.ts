@@ -2,6 +2,7 @@ import { parseModelName, unknownModel } from "../../shared/contracts/model-name.
 import { priceError } from "../../shared/contracts/model-price.ts";
 import type { ReplacedPrices } from "../../shared/contracts/model-price.ts";
 import { TerminalError } from "../engine/step-errors.ts";
+import { callDirectly } from "./call-provider.ts";
 import { generateDemo } from "./demo-model.ts";
 import { defaultModelOf } from "./providers.ts";
 import { generateRemote } from "./remote-model.ts";
@@ -31,7 +32,7 @@ export function createModels(
   const shared = { silenceMs, replaced };
   const operator: ModelAccess = {
     env,
-    fetch: globalThis.fetch,
+    call: callDirectly,
     own: null,
     withoutToolChoice: new Set(),
     withoutTools: new Set(),

@@ -104,8 +104,7 @@ export function openModel(
 ): Promise<LanguageModel> {
   if (background !== null) return openResponses(access.env, model, report, listeners, background);
   return openers[provider](access.env, model, async (address, init = {}) => {
-    // A redirect is an answer: the prompt and the key, which some providers want in headers of their own, go nowhere else.
-    const response = await access.fetch(urlOf(address), { ...init, redirect: "manual" });
+    const response = await access.call(urlOf(address), init);
     report.left = limitsLeftOf(response.headers, Date.now());
     return readResponse(response, formats[provider], report, listeners);
   });
@@ -122,7 +121,7 @@ async function openResponses(
   const apiKey = required(env.OPENAI_API_KEY, "OPENAI_API_KEY", "openai");
   const { createOpenAI } = await import("@ai-sdk/openai");
   const answered = async (address: Parameters<Fetch>[0], init: RequestInit = {}): Promise<Response> => {
-    const response = await background.fetch(urlOf(address), { ...init, redirect: "manual" });
+    const response = await background.call(urlOf(address), init);
     report.left = limitsLeftOf(response.headers, Date.now());
     return readResponse(response, openaiResponsesFormat, report, listeners);
   };
