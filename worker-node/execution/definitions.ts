@@ -20,6 +20,8 @@ type Version = { definition: Orchestration; agent: JsonObject | null; chars: num
 /** Definitions as executions need them. A version of an orchestration never changes, so it is read once. */
 export class Definitions {
   readonly #store: StateStore;
+  /** Versions that are being read: runs that start at the same time share one read. */
+  readonly #reading = new Map<string, Promise<Version>>();
   readonly #versions = new Map<string, Version>();
   #chars = 0;
 
@@ -41,6 +43,12 @@ export class Definitions {
     const key = `${tenant}\0${id}\0${version}`;
     const cached = this.#versions.get(key);
     if (cached) return cached;
+    const reading = this.#reading.get(key) ?? this.#read(key, tenant, id, version);
+    this.#reading.set(key, reading);
+    return reading.finally(() => this.#reading.delete(key));
+  }
+
+  async #read(key: string, tenant: string, id: string, version: number): Promise<Version> {
     const text = await this.#store.readPinnedDefinition(tenant, id, version);
     if (text === null)
       throw new TerminalError("definition_missing", `version ${version} of ${id} does not exist`);
@@ -55,8 +63,6 @@ export class Definitions {
   }
 
   #keep(key: string, version: Version): void {
-    // Two runs may have read the same version at the same time.
-    this.#forget(key);
     this.#versions.set(key, version);
     this.#chars += version.chars;
     for (const oldest of this.#versions.keys()) {

@@ -53,10 +53,10 @@ export class BackgroundCall {
   }
 
   /** The request of the SDK: it begins a response, or gets the one that has begun, from its first event on. */
-  async call(url: string, init: RequestInit): Promise<ProviderResponse> {
+  async call(url: string | URL, init: RequestInit = {}): Promise<ProviderResponse> {
     const headers = new Headers(init.headers);
     for (const name of ["content-type", "idempotency-key"]) headers.delete(name);
-    this.#address = { responses: url, headers };
+    this.#address = { responses: String(url), headers };
     const isBegun = this.#request.attachTo !== null;
     const first = isBegun
       ? await this.#events(init, undefined)

@@ -4,7 +4,8 @@ import type { ReplacedPrices } from "../../shared/contracts/model-price.ts";
 import { TerminalError } from "../engine/step-errors.ts";
 import { callDirectly } from "./call-provider.ts";
 import { generateDemo } from "./demo-model.ts";
-import { defaultModelOf } from "./providers.ts";
+import { LoopTurns } from "./loop-turns.ts";
+import { defaultModelOf, preloadPackages } from "./providers.ts";
 import { generateRemote } from "./remote-model.ts";
 import { redactError } from "./redact-error.ts";
 import type { RemoteRequest } from "./limits-left.ts";
@@ -15,7 +16,8 @@ import type { TenantKeys } from "./tenant-keys.ts";
 
 /**
  * The models that a worker with this environment can call. It never throws: a missing API key is an error of the step
- * that names the model. `defaultModel` serves the steps that name no model; `describe` is a sentence about it for logs.
+ * that names the model. `defaultModel` serves the steps that name no model; `describe` is a sentence about it for logs. `preload`
+ * loads what the first call would load otherwise.
  * @param silenceMs a call fails when its provider sends nothing for this time
  * @param replaced the prices that the operator has set
  * @param gate lets calls to providers begin; null: each begins at once
@@ -27,9 +29,9 @@ export function createModels(
   replaced: () => ReplacedPrices = () => new Map(),
   gate: ProviderGate | null = null,
   tenantKeys: TenantKeys | null = null,
-): Models & { defaultModel: string; describe(): string } {
+): Models & { defaultModel: string; describe(): string; preload(): Promise<void> } {
   const defaultModel = defaultModelOf(env);
-  const shared = { silenceMs, replaced };
+  const shared = { silenceMs, replaced, turns: new LoopTurns() };
   const operator: ModelAccess = {
     env,
     call: callDirectly,
@@ -39,6 +41,7 @@ export function createModels(
   };
   return {
     defaultModel,
+    preload: () => preloadPackages(env),
     describe: () =>
       defaultModel.startsWith("demo/")
         ? `${defaultModel}: scripted answers, no language model (set OPENAI_API_KEY, ANTHROPIC_API_KEY or GOOGLE_GENERATIVE_AI_API_KEY for a real one)`

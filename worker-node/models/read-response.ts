@@ -1,5 +1,6 @@
 import { EventReader, valuesIn } from "./event-stream.ts";
 import { isObject } from "../../shared/contracts/json.ts";
+import type { LoopTurns } from "./loop-turns.ts";
 import type { ProviderResponse } from "./call-provider.ts";
 import type { StreamEvent } from "./event-stream.ts";
 import type { Format, ProviderReport } from "./provider-report.ts";
@@ -7,14 +8,14 @@ import type { Format, ProviderReport } from "./provider-report.ts";
 /** How long the rest of a stream is read after an error in it: usage may follow. */
 const AFTER_ERROR_MS = 300;
 /** How long the body of a refusal is read, and how many characters of it. */
-const REFUSAL_MS = 5_000;
+const REFUSAL_MS = 2_000;
 const MAX_REFUSAL_CHARS = 1_000_000;
 
 /**
  * What is called while a response arrives: `onBytes` for all that arrives, also for what the SDK ignores, such as a ping; `onText`
- * for text of the answer that the SDK does not get.
+ * for text of the answer that the SDK does not get. The end of an answer waits for one of `turns`.
  */
-export type AnswerListeners = { onBytes(): void; onText(text: string): void };
+export type AnswerListeners = { onBytes(): void; onText(text: string): void; turns: LoopTurns };
 
 /**
  * A provider's response, changed so that the SDK reads all of it. `report` receives what the provider reports. The SDK gets
@@ -28,7 +29,7 @@ export async function readResponse(
   response: ProviderResponse,
   format: Format,
   report: ProviderReport,
-  { onBytes, onText }: AnswerListeners,
+  { onBytes, onText, turns }: AnswerListeners,
 ): Promise<Response> {
   onBytes();
   const { status, headers, body: source, cancel } = response;
@@ -69,10 +70,10 @@ export async function readResponse(
     async pull(controller) {
       let text = await next();
       while (text === "") {
-        if (report.error !== undefined)
-          grace ??= setTimeout(() => cancel(), AFTER_ERROR_MS);
+        if (report.error !== undefined) grace ??= setTimeout(() => cancel(), AFTER_ERROR_MS);
         text = await next();
       }
+      if (report.finish !== undefined) await turns.next();
       if (text !== null) return controller.enqueue(encoder.encode(text));
       clearTimeout(grace);
       const rest = format.end?.(report).map((object) => asEvent(JSON.stringify(object))) ?? [];

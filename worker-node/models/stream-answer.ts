@@ -3,6 +3,7 @@ import { PartCollector } from "./answer-parts.ts";
 import { isToolChoiceViolation } from "./model-error.ts";
 import { openModel } from "./providers.ts";
 import { refuseIncomplete } from "./refuse-incomplete.ts";
+import { loadSdk, withFetch } from "./sdk-call.ts";
 import { toSdkMessages } from "./sdk-messages.ts";
 import { Thoughts } from "./thoughts.ts";
 import { toolNameOf } from "./tool-name.ts";
@@ -12,19 +13,14 @@ import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../
 import type { AnswerPiece } from "./thoughts.ts";
 import type { ModelAccess } from "./model-access.ts";
 import type { ReplacedPrices } from "../../shared/contracts/model-price.ts";
+import type { LoopTurns } from "./loop-turns.ts";
 import type { ProviderReport } from "./provider-report.ts";
 import type { BackgroundCall } from "./background-call.ts";
 
 export type RemoteModelName = Parameters<typeof openModel>[1];
 
 /** How the call reaches its provider, and the prices that the operator has set. */
-export type StreamDeps = { access: ModelAccess; replaced(): ReplacedPrices };
-
-/** Imports the SDK at the first model call, and disables its warnings on the console: the log has one line format. */
-async function loadSdk(): Promise<typeof import("ai")> {
-  Object.assign(globalThis, { AI_SDK_LOG_WARNINGS: false });
-  return import("ai");
-}
+export type StreamDeps = { access: ModelAccess; turns: LoopTurns; replaced(): ReplacedPrices };
 
 /**
  * Streams one answer from a provider, and puts its parts together. `report` gets what the provider says of the call beside
@@ -32,7 +28,7 @@ async function loadSdk(): Promise<typeof import("ai")> {
  * @throws the provider's error, or the error of an incomplete answer
  */
 export async function streamAnswer(
-  { access, replaced }: StreamDeps,
+  { access, turns, replaced }: StreamDeps,
   name: RemoteModelName,
   request: ModelRequest,
   report: ProviderReport,
@@ -68,11 +64,12 @@ export async function streamAnswer(
       failure ??= error;
     }
   };
-  const model = await openModel(access, name, report, { onBytes, onText }, background);
+  const { model, fetch } = await openModel(access, name, report, { onBytes, onText, turns }, background);
   const sdk = await loadSdk();
+  await turns.next();
   try {
     // `streamText` has some ten streams in a row, for tools that it calls itself, and each costs time for every piece. This is one of them.
-    const { stream } = await sdk.experimental_streamLanguageModelCall({
+    const sdkCall = {
       model,
       messages: request.messages.flatMap(toSdkMessages),
       allowSystemInMessages: true,
@@ -83,7 +80,8 @@ export async function streamAnswer(
       // An answer that is given back must not need what the provider stores for a time.
       ...(background === null ? {} : { providerOptions: { openai: { store: false } } }),
       abortSignal: request.signal,
-    });
+    };
+    const { stream } = await withFetch(fetch, () => sdk.experimental_streamLanguageModelCall(sdkCall));
     for await (const part of stream) {
       switch (part.type) {
         case "text-start":

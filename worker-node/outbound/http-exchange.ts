@@ -25,7 +25,11 @@ export function exchange(
   const start = url.protocol === "https:" ? https.request : http.request;
   const request = start(url, {
     method: init.method ?? "GET",
-    headers: { accept: "*/*", "accept-encoding": "identity", ...Object.fromEntries(new Headers(init.headers)) },
+    headers: {
+      accept: "*/*",
+      "accept-encoding": "identity",
+      ...Object.fromEntries(new Headers(init.headers)),
+    },
     ...(connection.is === "guarded" && { lookup: connection.lookup, agent: false }),
   });
   const onAbort = (): void => {

@@ -48,10 +48,13 @@ function tenantKeys({
 } = {}): TenantKeys {
   return new TenantKeys(read, { masterKey: master, egress: createEgress(allow) });
 }
-const ask = (of: TenantKeys, { model = oc, tenant = acme, models = server.models(10_000, null, of) } = {}) =>
+const ask = (
+  of: TenantKeys,
+  { model = oc, tenant = acme, models = server.models(10_000, null, of), content = "go" } = {},
+) =>
   models.generate({
     model,
-    messages: [{ role: "user", content: "go" }],
+    messages: [{ role: "user", content }],
     tools: [],
     toolChoice: "auto",
     effectKey: "run:a:1:model.1",
@@ -69,6 +72,22 @@ describe("a model call", () => {
     await ask(of, { tenant: globex });
     await ask(of, { model: oa });
     expect(sent()).toEqual(["Bearer sk-acme", undefined, "Bearer k"]);
+  });
+
+  // Fails when calls that share a model of the SDK make their requests for each other.
+  test("that goes on beside others of its model has its own answer and its own key", async () => {
+    rows = [await sealed("openai-compatible", "sk-acme")];
+    server.reset((response, { headers, body }) => {
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      response.end(text(`${String(headers["authorization"])} ${String(body.messages[0]?.["content"])}`));
+    });
+    const of = tenantKeys();
+    const models = server.models(10_000, null, of);
+    const answers = Array.from({ length: 20 }, (_, i) =>
+      ask(of, { models, tenant: i % 2 === 0 ? acme : globex, content: `n${i}` }),
+    );
+    const texts = (await Promise.all(answers)).map((answer) => answer.text);
+    expect(texts).toEqual(texts.map((_, i) => `${i % 2 === 0 ? "Bearer sk-acme" : "undefined"} n${i}`));
   });
 
   test("has a model that the operator has not configured, if its tenant has a key there", async () => {
