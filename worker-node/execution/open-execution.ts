@@ -68,6 +68,7 @@ export function openExecution(parts: {
     journal: new Journal(owner, store, publish, { short: config.SHORT_EVENT_LINES }),
     definitions: new Definitions(store),
     models: countedModels(models, count),
+    defaultModel: models.defaultModelFor,
     prices,
     tools,
     sandbox,

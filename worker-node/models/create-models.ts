@@ -1,5 +1,6 @@
 import { parseModelName, unknownModel } from "../../shared/contracts/model-name.ts";
 import { priceError } from "../../shared/contracts/model-price.ts";
+import type { TenantId } from "../../shared/contracts/ids.ts";
 import type { ReplacedPrices } from "../../shared/contracts/model-price.ts";
 import { TerminalError } from "../engine/step-errors.ts";
 import { callDirectly } from "./call-provider.ts";
@@ -16,7 +17,7 @@ import type { TenantKeys } from "./tenant-keys.ts";
 
 /**
  * The models that a worker with this environment can call. It never throws: a missing API key is an error of the step
- * that names the model. `defaultModel` serves the steps that name no model; `describe` is a sentence about it for logs. `preload`
+ * that names the model. `defaultModel` serves the steps that name no model, `defaultModelFor` those of a tenant; `describe` is a sentence about it for logs. `preload`
  * loads what the first call would load otherwise.
  * @param silenceMs a call fails when its provider sends nothing for this time
  * @param replaced the prices that the operator has set
@@ -29,7 +30,12 @@ export function createModels(
   replaced: () => ReplacedPrices = () => new Map(),
   gate: ProviderGate | null = null,
   tenantKeys: TenantKeys | null = null,
-): Models & { defaultModel: string; describe(): string; preload(): Promise<void> } {
+): Models & {
+  defaultModel: string;
+  defaultModelFor(tenant: TenantId, signal: AbortSignal): Promise<string>;
+  describe(): string;
+  preload(): Promise<void>;
+} {
   const defaultModel = defaultModelOf(env);
   const shared = { silenceMs, replaced, turns: new LoopTurns() };
   const operator: ModelAccess = {
@@ -41,6 +47,8 @@ export function createModels(
   };
   return {
     defaultModel,
+    defaultModelFor: async (tenant, signal) =>
+      defaultModelOf(env, await tenantKeys?.providersOf(tenant, signal)),
     preload: () => preloadPackages(env),
     describe: () =>
       defaultModel.startsWith("demo/")

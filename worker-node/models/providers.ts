@@ -8,6 +8,7 @@ import { limitsLeftOf } from "./limits-left.ts";
 import { readResponse } from "./read-response.ts";
 import { fetchOfCall, loadSdk } from "./sdk-call.ts";
 import type { KeyProvider } from "../../shared/contracts/provider-key.ts";
+import { parseModelName } from "../../shared/contracts/model-name.ts";
 import type { ModelName, Provider } from "../../shared/contracts/model-name.ts";
 import type { CallProvider } from "./call-provider.ts";
 import type { Fetch } from "./sdk-call.ts";
@@ -157,16 +158,30 @@ export async function preloadPackages(env: ModelEnv): Promise<void> {
   for (const [, load] of used) await load();
 }
 
-/** The model of steps that name none: DEFAULT_MODEL, else that of the first provider with a key, else the demo model. */
-export function defaultModelOf(env: ModelEnv): string {
-  if (env.DEFAULT_MODEL !== undefined && env.DEFAULT_MODEL !== "") return env.DEFAULT_MODEL;
+/**
+ * The model of steps that name none: DEFAULT_MODEL, else that of the first provider with a key, else the demo model. A tenant with keys
+ * of its own, and none at the provider of that model, gets the model of the first provider where it has one: a tenant that
+ * brings a key expects its use.
+ * @param own the providers at which the tenant has a key
+ */
+export function defaultModelOf(env: ModelEnv, own: ReadonlySet<string> = new Set()): string {
+  const platform = env.DEFAULT_MODEL || firstWith(hasKeyOf(env)) || "demo/writer";
+  const provider = parseModelName(platform)?.provider;
+  if (provider !== undefined && own.has(provider)) return platform;
+  return firstWith((name) => own.has(name)) ?? platform;
+}
+
+function firstWith(hasKey: (provider: RemoteProvider) => boolean): string | undefined {
+  return defaultModels.find(([provider]) => hasKey(provider))?.join("/");
+}
+
+function hasKeyOf(env: ModelEnv): (provider: RemoteProvider) => boolean {
   const keys: { [name: string]: string | undefined } = {
     openai: env.OPENAI_API_KEY,
     anthropic: env.ANTHROPIC_API_KEY,
     google: googleKey(env),
   };
-  const found = defaultModels.find(([provider]) => (keys[provider] ?? "") !== "");
-  return found === undefined ? "demo/writer" : found.join("/");
+  return (provider) => isSet(keys[provider]);
 }
 
 function isSet(value: string | undefined): boolean {

@@ -73,6 +73,12 @@ export class TenantKeys {
     return { ...access, call: baseUrl === null ? callDirectly : callGuarded(this.#egress) };
   }
 
+  /** The providers at which a tenant has a key. */
+  async providersOf(tenant: TenantId, signal: AbortSignal): Promise<ReadonlySet<string>> {
+    const { keys } = await this.#keysOf(tenant, signal);
+    return new Set(keys.keys());
+  }
+
   async #keysOf(tenant: TenantId, signal: AbortSignal): Promise<{ keys: KeysByProvider; refused: Refused }> {
     for (;;) {
       const kept = this.#keptOf(tenant);

@@ -183,6 +183,21 @@ describe("a model call", () => {
   });
 });
 
+// Fails when a tenant that brings a key is served, and billed, by the operator's model all the same.
+test.each<[string, string, string[], string]>([
+  ["its own provider", "", ["anthropic"], "anthropic/claude-haiku-4-5"],
+  ["the first of its providers", "", ["google", "openai"], "openai/gpt-4.1-mini"],
+  ["its own provider, also beside DEFAULT_MODEL", "openai/gpt-4.1", ["google"], "google/gemini-2.5-flash"],
+  ["DEFAULT_MODEL, with its key there", "openai/gpt-4.1", ["anthropic", "openai"], "openai/gpt-4.1"],
+  ["the platform, with a gateway of unknown models", "", ["openai-compatible"], "demo/writer"],
+  ["the platform, without a key", "ollama/llama3", [], "ollama/llama3"],
+])("the default model of a tenant is that of %s", async (_, DEFAULT_MODEL, providers, model) => {
+  rows = await Promise.all(providers.map((provider) => sealed(provider, "sk-acme")));
+  const models = createModels({ DEFAULT_MODEL }, 10_000, () => new Map(), null, tenantKeys());
+  expect(await models.defaultModelFor(acme, signal)).toBe(model);
+  expect(await models.defaultModelFor(globex, signal)).toBe(DEFAULT_MODEL || "demo/writer");
+});
+
 describe("the keys of a tenant", () => {
   test("are read once in 5 s, also by calls at the same time and when there are none, and a change acts then", async () => {
     vi.useFakeTimers({ toFake: ["performance"] });
