@@ -1,4 +1,5 @@
 import { argumentsOf } from "../engine/tool-arguments.ts";
+import { ArgumentNames } from "./argument-names.ts";
 import { PartCollector } from "./answer-parts.ts";
 import { isToolChoiceViolation } from "./model-error.ts";
 import { openModel } from "./providers.ts";
@@ -35,6 +36,7 @@ export async function streamAnswer(
   onBytes: () => void,
   background: BackgroundCall | null,
 ): Promise<ModelAnswer> {
+  const names = new ArgumentNames(request.tools);
   const thoughts = new Thoughts();
   const parts = new PartCollector();
   const calls: ToolCall[] = [];
@@ -71,9 +73,9 @@ export async function streamAnswer(
     // `streamText` has some ten streams in a row, for tools that it calls itself, and each costs time for every piece. This is one of them.
     const sdkCall = {
       model,
-      messages: request.messages.flatMap(toSdkMessages),
+      messages: request.messages.map((message) => names.sent(message)).flatMap(toSdkMessages),
       allowSystemInMessages: true,
-      tools: Object.fromEntries(request.tools.map((spec) => [spec.name, toSdkTool(sdk, spec)])),
+      tools: Object.fromEntries(names.tools.map((spec) => [spec.name, toSdkTool(sdk, spec)])),
       ...(request.tools.length > 0 ? { toolChoice: request.toolChoice } : {}),
       headers: { "Idempotency-Key": request.effectKey },
       ...(request.maxOutputTokens === undefined ? {} : { maxOutputTokens: request.maxOutputTokens }),
@@ -109,7 +111,8 @@ export async function streamAnswer(
           // The SDK rounds long integers, and gives up on text around the arguments.
           const args = written.get(part.toolCallId) ?? JSON.stringify(part.input ?? null);
           written.delete(part.toolCallId);
-          calls.push({ id, name: toolNameOf(part.toolName, report.tools), args: argumentsOf(args) ?? args });
+          const name = toolNameOf(part.toolName, report.tools);
+          calls.push({ id, name, args: names.own(name, argumentsOf(args) ?? args) });
           break;
         }
         case "error":
