@@ -11,7 +11,7 @@ const PIECE = /"(?:[^"\\]|\\[^])*(?:"|\\?$)|,\s*([}\]])|,\s*|[^",]+/g;
 export function mendedJson(text: string): Json | undefined {
   const mended = text.replaceAll(PIECE, (piece, bracket?: string) => {
     if (bracket !== undefined) return bracket;
-    return piece.startsWith('"') ? piece.replaceAll(/[\0-\x1f]/g, escaped) : piece;
+    return piece.startsWith('"') ? piece.replaceAll(/\p{Cc}/gu, escaped) : piece;
   });
   return parseJson(mended);
 }

@@ -111,8 +111,8 @@ export async function streamAnswer(
           // The SDK rounds long integers, and gives up on text around the arguments.
           const args = written.get(part.toolCallId) ?? JSON.stringify(part.input ?? null);
           written.delete(part.toolCallId);
-          const name = toolNameOf(part.toolName, report.tools);
-          calls.push({ id, name, args: names.own(name, argumentsOf(args) ?? args) });
+          const tool = toolNameOf(part.toolName, report.tools);
+          calls.push({ id, name: tool, args: names.own(tool, argumentsOf(args) ?? args) });
           break;
         }
         case "error":

@@ -236,10 +236,10 @@ describe("under a budget", () => {
   test("a step that names no model has the price of its tenant's default model", async () => {
     harness.definition = steps({ id: "a", ...llm, model: null });
     harness.defaultModel = async (tenant) => `openai-compatible/of-${tenant}`;
-    const refused = harness.begin({ has_budget: true });
-    await refused.ending;
-    expect(errorOf(refused.run)).toMatchObject({ code: "model_without_price", step_id: "a" });
-    expect(errorOf(refused.run)["message"]).toContain("openai-compatible/of-acme");
+    const begun = harness.begin({ has_budget: true });
+    await begun.ending;
+    expect(errorOf(begun.run)).toMatchObject({ code: "model_without_price", step_id: "a" });
+    expect(errorOf(begun.run)["message"]).toContain("openai-compatible/of-acme");
     await harness.begin().ending;
     expect(harness.calls.map(({ model }) => model)).toEqual(["openai-compatible/of-acme"]);
   });
