@@ -27,34 +27,12 @@ const KEYWORDS: readonly string[] = [
   ...INNER.list,
   ...INNER.table,
   ...Object.keys(UNCHECKED),
-  ...[
-    "$schema",
-    "$id",
-    "id",
-    "$ref",
-    "$anchor",
-    "$comment",
-    "$vocabulary",
-    "type",
-    "enum",
-    "const",
-    "format",
-  ],
-  ...[
-    "title",
-    "description",
-    "default",
-    "example",
-    "examples",
-    "deprecated",
-    "readOnly",
-    "writeOnly",
-    "nullable",
-  ],
-  ...["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength"],
-  ...["pattern", "minItems", "maxItems", "uniqueItems", "minContains", "maxContains", "additionalItems"],
-  ...["minProperties", "maxProperties", "required", "dependentRequired", "propertyOrdering", "discriminator"],
-  ...["contentEncoding", "contentMediaType", "contentSchema", "externalDocs", "xml", "$dynamicAnchor"],
+  ...`$schema $id id $ref $anchor $comment $vocabulary type enum const format title description
+default example examples deprecated readOnly writeOnly nullable minimum maximum exclusiveMinimum
+exclusiveMaximum multipleOf minLength maxLength pattern minItems maxItems uniqueItems
+minContains maxContains additionalItems minProperties maxProperties required dependentRequired
+propertyOrdering discriminator contentEncoding contentMediaType contentSchema externalDocs xml
+$dynamicAnchor`.split(/\s/),
 ];
 /** Short keywords are near to too many words. */
 const MISSPELT = KEYWORDS.filter((keyword) => keyword.length > 3);
