@@ -6,14 +6,14 @@ import { redisAttributes } from "../../shared/tracing/store-attributes.ts";
 import type { Config } from "../env.ts";
 import { inChildSpan } from "../tracing/current-span.ts";
 
-/** Error replies of a reachable Redis: the fault is in the edge's request, or in its configuration. */
+/** Error replies that mean a fault of the edge's request or configuration. Redis was reachable, so they are not `redis_away`. */
 const OUR_FAULT = /\b(NOSCRIPT|WRONGTYPE|CROSSSLOT|SHARDS|ERR (?!redis is not reachable|max))/;
 
-/** After a timeout, commands fail at once for this long: each of them would time out too. */
+/** After a timeout, commands fail at once for this long, because each of them would time out too. */
 const FAIL_FAST_MS = 2_000;
 
 /**
- * Redis over REST: the runtime shares HTTP connections between requests, which it cannot do with TCP sockets.
+ * Redis over REST. The runtime shares HTTP connections between requests, which it cannot do with TCP sockets.
  *
  * The SDK's defaults are changed because they take 4.3 s to notice that Redis is gone, and parse values as JSON.
  * @throws AppError `redis_away` from each command that gets no reply
@@ -36,7 +36,7 @@ export function restCommands(config: Config): RedisCommands {
   };
 }
 
-/** A verb of the queue, in a span of its own. The span holds no argument. */
+/** Executes a verb of the queue in a span of its own. The span has no argument of the verb. */
 function inRedisSpan(verb: string, work: () => Promise<unknown>): Promise<unknown> {
   return inChildSpan(`redis ${verb}`, { kind: "client", attributes: redisAttributes(verb) }, work);
 }

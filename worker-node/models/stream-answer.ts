@@ -18,6 +18,7 @@ import type { LoopTurns } from "./loop-turns.ts";
 import type { ProviderReport } from "./provider-report.ts";
 import type { BackgroundCall } from "./background-call.ts";
 
+/** A model of a provider that is called over the network. */
 export type RemoteModelName = Parameters<typeof openModel>[1];
 
 /** How the call reaches its provider, and the prices that the operator has set. */
