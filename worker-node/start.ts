@@ -1,5 +1,5 @@
 import { MailTest } from "../shared/contracts/mail-server.ts";
-import { log } from "../shared/log.ts";
+import { log, messageOf } from "../shared/log.ts";
 import type { Config } from "./config.ts";
 import { FleetMember } from "./fleet-member.ts";
 import { Slots } from "./fleet/slots.ts";
@@ -66,6 +66,10 @@ export async function startWorker(
   if (config.WORKER_LANES.includes("mail")) mailSender.start();
   const ready = { worker: config.workerId, incarnation: owner, pid: process.pid, slots: slots.openTotal };
   log.info("worker.ready", { ...ready, health_port: portOf(ops), models: execution.models });
+  // After the worker is ready: its runs do not wait for it, and the first model call does not either.
+  execution
+    .preloadModels()
+    .catch((error: unknown) => log.warn("models.not_loaded", { message: messageOf(error) }));
 
   const drain = async (): Promise<void> => {
     status.isDraining = true;

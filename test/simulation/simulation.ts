@@ -183,6 +183,7 @@ export class Simulation {
         journal: new this.#parts.journal(owner, store, (entries) => this.auditor.published(entries)),
         definitions: new Definitions(store),
         models: this.outside.models,
+        defaultModel: async () => "demo/fast",
         prices: new Prices(
           () => store.readModelPrices(),
           () => "demo/fast",

@@ -6,12 +6,15 @@ import type { Message, ModelAnswer, StepContext, ToolSpec } from "./ports.ts";
 /** The most answers of models in one visit, those of delegated tasks included. */
 const MAX_ANSWERS = 500;
 
+/** Space, and characters without a shape, such as a zero-width space: a model that writes nothing else has said nothing. */
+const NOTHING_VISIBLE = /^[\s\p{Cc}\p{Cf}]*$/u;
+
 /**
  * The text of an answer that has no tool calls.
  * @throws RetryableError `empty_answer`: a model that had nothing to say often has at the next try
  */
 export function textOf({ content }: { content: string }): string {
-  if (content.trim() !== "") return content;
+  if (!NOTHING_VISIBLE.test(content)) return content;
   // The model has answered, so the next call is another one and gets another key.
   throw new RetryableError("empty_answer", "the model answered with no text", { answered: true });
 }

@@ -2,6 +2,7 @@ import { isLongInteger } from "../../shared/contracts/long-integers.ts";
 import { targetOf } from "../../shared/contracts/definition/index.ts";
 import { jsonValuesIn } from "./json-values.ts";
 import { isObject, listOf, objectOf } from "../../shared/contracts/json.ts";
+import { mendedJson } from "./mended-json.ts";
 import { parseJson } from "./parse-json.ts";
 import { typeOf } from "./schema-faults.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
@@ -11,7 +12,8 @@ const MAX_ERRORS = 5;
 
 /**
  * The arguments of a call as an object. Models and gateways write "no arguments" as null, as an empty text or as an empty list. Some
- * send the object as JSON text, some as JSON text of that text, some with an empty object before it or a mark after it. Integers
+ * send the object as JSON text, some as JSON text of that text, some with an empty object before it, a mark after it or a slip that has a
+ * plain meaning. Integers
  * beyond 2^53 are texts of their digits. Null: these are no arguments.
  */
 export function argumentsOf(args: Json): JsonObject | null {
@@ -44,7 +46,7 @@ function nameIn(call: JsonObject): Json | undefined {
 
 function argumentsIn(text: string): JsonObject | null {
   if (/^(?:null|none|undefined)?$/i.test(text.trim())) return {};
-  const whole = parseJson(text);
+  const whole = parseJson(text) ?? mendedJson(text);
   if (whole === undefined) return theObjectIn(text);
   if (typeof whole !== "string") return argumentsOf(whole);
   if (whole.trim() === "") return {};

@@ -18,6 +18,8 @@ type Version = { definition: Orchestration; agent: JsonObject | null };
 /** Definitions as executions need them. A version of an orchestration never changes, so it is read once. */
 export class Definitions {
   readonly #store: StateStore;
+  /** Versions that are being read: runs that start at the same time share one read. */
+  readonly #reading = new Map<string, Promise<Version>>();
   readonly #versions = new BoundedCache<Version>(MOST);
   readonly #current: CurrentDefinitions;
 
@@ -45,6 +47,12 @@ export class Definitions {
     const key = `${tenant}\0${id}\0${version}`;
     const cached = this.#versions.get(key);
     if (cached) return cached;
+    const reading = this.#reading.get(key) ?? this.#read(key, tenant, id, version);
+    this.#reading.set(key, reading);
+    return reading.finally(() => this.#reading.delete(key));
+  }
+
+  async #read(key: string, tenant: string, id: string, version: number): Promise<Version> {
     const text = await this.#store.readPinnedDefinition(tenant, id, version);
     if (text === null)
       throw new TerminalError("definition_missing", `version ${version} of ${id} does not exist`);

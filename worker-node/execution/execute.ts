@@ -107,7 +107,7 @@ async function walkRun(state: ExecutionState, signal: AbortSignal): Promise<Endi
   if (state.reply) state.reply.turns = state.progress.turns;
   state.size.reset(state.progress);
   if (run.cancel) return endRun(state, "cancelled");
-  const unpriced = run.event_seq === 0 ? await unpricedStep(state, definition) : null;
+  const unpriced = run.event_seq === 0 ? await unpricedStep(state, definition, signal) : null;
   if (unpriced) return failRun(state, unpriced);
 
   const timeLeftMs = definition.timeout_minutes * 60_000 - run.running_for_ms;
@@ -152,6 +152,7 @@ function withinLimits(
 async function unpricedStep(
   { run, deps }: ExecutionState,
   { max_total_cost_usd, steps }: Orchestration,
+  signal: AbortSignal,
 ): Promise<RunError | null> {
   if (max_total_cost_usd === null && !run.has_budget) return null;
   await deps.prices.refresh();
@@ -159,7 +160,7 @@ async function unpricedStep(
     const named = "model" in step ? modelOf(step.model) : null;
     // An agent has a model of its own, and a step of another type that names no model may call none.
     if (named === null && step.type !== "llm" && step.type !== "evaluator") continue;
-    const message = deps.prices.errorOf(named);
+    const message = deps.prices.errorOf(named ?? (await deps.defaultModel(run.tenant_id, signal)));
     if (message !== null) return { code: "model_without_price", message, step_id: step.id };
   }
   return null;

@@ -1,7 +1,7 @@
 import type { FileReference } from "../../shared/contracts/artifact.ts";
 import type { Orchestration, Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
-import type { Incarnation } from "../../shared/contracts/ids.ts";
+import type { Incarnation, TenantId } from "../../shared/contracts/ids.ts";
 import type { ParkRecord, Usage } from "../../shared/contracts/journal-entry.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import type { LaneSettingsOf } from "../../shared/contracts/lane-settings.ts";
@@ -36,6 +36,8 @@ export type ExecutionDeps = {
   journal: Journal;
   definitions: Definitions;
   models: Models;
+  /** The model of steps that name none, for a tenant. */
+  defaultModel(tenant: TenantId, signal: AbortSignal): Promise<string>;
   prices: Pick<Prices, "refresh" | "quote" | "errorOf" | "nameOf" | "replaced">;
   tools: Tools;
   sandbox: Pick<SharedSandbox, "of">;

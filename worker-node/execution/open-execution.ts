@@ -40,6 +40,7 @@ export function openExecution(parts: {
   deps: Omit<ExecutionDeps, "confirm" | "laneSettings">;
   mcp: McpUpkeep;
   models: string;
+  preloadModels(): Promise<void>;
   close(): Promise<void>;
 } {
   const { owner, config, store, artifacts, egress, publish, children, count, tracing } = parts;
@@ -67,6 +68,7 @@ export function openExecution(parts: {
     journal: new Journal(owner, store, publish, { short: config.SHORT_EVENT_LINES }),
     definitions: new Definitions(store),
     models: countedModels(models, count),
+    defaultModel: models.defaultModelFor,
     prices,
     tools,
     sandbox,
@@ -81,5 +83,5 @@ export function openExecution(parts: {
   const close = async (): Promise<void> => {
     await Promise.all([sandbox.close(), tools.mcp.close()]);
   };
-  return { deps, mcp, models: models.describe(), close };
+  return { deps, mcp, models: models.describe(), preloadModels: models.preload, close };
 }

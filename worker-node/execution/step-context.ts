@@ -10,7 +10,7 @@ import type { AnswerToKeep } from "../../shared/store/money/kept-answers.ts";
 import type { NewArtifact } from "../../shared/store/files/new-artifact.ts";
 import { runFiles } from "../files/run-files.ts";
 import { whenSpent } from "../engine/machine.ts";
-import type { StepContext } from "../engine/ports.ts";
+import type { Models, StepContext } from "../engine/ports.ts";
 import { TerminalError } from "../engine/step-errors.ts";
 import { agentOf, chatOf } from "./chat-context.ts";
 import type { CallWaits } from "./call-waits.ts";
@@ -69,7 +69,7 @@ export function contextOf(
     if (reached !== null) throw new TerminalError(reached.code, reached.message);
     return cost;
   };
-  const models = withKeptAnswers(
+  const answering = withKeptAnswers(
     visit,
     { mayTake: tryNumber === 1 && state.progress.rewinds === 0, answers, signal },
     inBackground(
@@ -78,6 +78,11 @@ export function contextOf(
       paidModels(visit, { usage, signal, spent }),
     ),
   );
+  // Prices, kept answers and keys all go by the name of the model.
+  const models: Models = {
+    generate: async (request) =>
+      answering.generate({ ...request, model: request.model ?? (await deps.defaultModel(tenant, signal)) }),
+  };
   return {
     runId: run.run_id,
     tenantId: tenant,

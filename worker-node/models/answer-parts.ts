@@ -71,6 +71,8 @@ export class PartCollector {
 
 /** The SDK's metadata as options of a later request: by provider, then by name. Undefined: there is none. */
 function optionsOf(metadata: unknown): z.infer<typeof Options> | undefined {
+  // Most pieces have none, and a failed parse is expensive.
+  if (metadata === undefined) return undefined;
   const parsed = Options.safeParse(metadata);
   if (!parsed.success) return undefined;
   const report = Object.entries(parsed.data).filter(

@@ -4,7 +4,7 @@ import { log, messageOf } from "../../shared/log.ts";
 import { parseJson } from "../engine/parse-json.ts";
 import type { BackgroundRequest } from "../engine/ports.ts";
 import type { ProviderReport } from "./provider-report.ts";
-import type { CallFetch } from "./model-access.ts";
+import type { CallProvider, ProviderResponse } from "./call-provider.ts";
 
 /** The pauses before the tries to continue a stream that was cut. After as many tries without an event the stream ends. */
 const RECONNECT_PAUSES_MS = [0, 250, 500, 1_000, 2_000, 4_000];
@@ -32,14 +32,14 @@ type Address = { responses: string; headers: Headers };
 export class BackgroundCall {
   readonly #request: BackgroundRequest;
   readonly #report: ProviderReport;
-  readonly #fetch: CallFetch;
+  readonly #call: CallProvider;
   #address: Address | null = null;
   #isBegun = false;
   /** True when the provider does not know the response that the call was to get. */
   isGone = false;
 
-  constructor(request: BackgroundRequest, report: ProviderReport, callFetch: CallFetch) {
-    this.#fetch = callFetch;
+  constructor(request: BackgroundRequest, report: ProviderReport, callProvider: CallProvider) {
+    this.#call = callProvider;
     this.#request = request;
     this.#report = report;
   }
@@ -54,18 +54,16 @@ export class BackgroundCall {
   }
 
   /** Makes the request of the SDK: it begins a response, or gets the response that has begun, from its first event on. */
-  async fetch(url: string, init: RequestInit): Promise<Response> {
+  async call(url: string | URL, init: RequestInit = {}): Promise<ProviderResponse> {
     const headers = new Headers(init.headers);
     for (const name of ["content-type", "idempotency-key"]) headers.delete(name);
-    this.#address = { responses: url, headers };
+    this.#address = { responses: String(url), headers };
     const isBegun = this.#request.attachTo !== null;
     const first = isBegun
       ? await this.#events(init, undefined)
-      : await this.#fetch(url, { ...init, body: inBackground(init.body) });
+      : await this.#call(url, { ...init, body: inBackground(init.body) });
     this.isGone = isBegun && GONE.has(first.status);
-    if (!first.ok || first.body === null) return first;
-    const { status, headers: sent } = first;
-    return new Response(this.#continued(first.body, init), { status, headers: sent });
+    return isSuccess(first) ? this.#continued(first, init) : first;
   }
 
   /** Stops the response at the provider. A failure is logged: the response ends by itself. */
@@ -75,14 +73,11 @@ export class BackgroundCall {
     const url = `${responses}/${this.#responseId}/cancel`;
     const signal = AbortSignal.timeout(CANCEL_TIMEOUT_MS);
     try {
-      const { ok, status, body } = await this.#fetch(url, {
-        method: "POST",
-        headers,
-        redirect: "manual",
-        signal,
-      });
-      await body?.cancel();
-      if (!ok) log.warn("model.response_not_cancelled", { response: this.#responseId, status });
+      const response = await this.#call(url, { method: "POST", headers, signal });
+      response.cancel();
+      const { status } = response;
+      if (!isSuccess(response))
+        log.warn("model.response_not_cancelled", { response: this.#responseId, status });
     } catch (error) {
       log.warn("model.response_not_cancelled", { response: this.#responseId, message: messageOf(error) });
     }
@@ -97,58 +92,56 @@ export class BackgroundCall {
   }
 
   /** The events of the response after that of this number. */
-  #events({ signal }: RequestInit, after: number | undefined): Promise<Response> {
+  #events({ signal }: RequestInit, after: number | undefined): Promise<ProviderResponse> {
     const { responses, headers } = this.#address ?? { responses: "", headers: new Headers() };
     const query = after === undefined ? "" : `&starting_after=${after}`;
-    return this.#fetch(`${responses}/${this.#responseId}?stream=true${query}`, {
+    return this.#call(`${responses}/${this.#responseId}?stream=true${query}`, {
       headers,
-      redirect: "manual",
       ...(signal && { signal }),
     });
   }
 
-  /** The stream, and after a cut what follows its last whole event. It ends with the response, or when the provider cannot be reached. */
-  #continued(body: ReadableStream<Uint8Array>, init: RequestInit): ReadableStream<Uint8Array> {
-    let source = body.getReader();
+  /** The response, and after a cut what follows its last whole event. It ends with the response, or when the provider cannot be reached. */
+  #continued(first: ProviderResponse, init: RequestInit): ProviderResponse {
+    let source = first;
     let whole = new WholeEvents();
     let cuts = 0;
     const reconnect = async (): Promise<boolean> => {
       for (; cuts < RECONNECT_PAUSES_MS.length; cuts += 1) {
         await sleep(RECONNECT_PAUSES_MS[cuts], undefined, init.signal ? { signal: init.signal } : {});
         const response = await this.#events(init, this.#report.sequence).catch(() => null);
-        if (response?.ok && response.body) {
+        if (response && isSuccess(response)) {
           cuts += 1;
-          source = response.body.getReader();
+          source = response;
           whole = new WholeEvents();
           return true;
         }
-        await response?.body?.cancel();
+        response?.cancel();
         if (response && GONE.has(response.status)) return false;
       }
       return false;
     };
-    return new ReadableStream<Uint8Array>(
-      {
-        pull: async (controller) => {
-          this.#noteBegun();
-          for (;;) {
-            const piece = await source.read().catch(() => null);
-            init.signal?.throwIfAborted();
-            const events = piece?.value === undefined ? null : whole.push(piece.value);
-            if (events !== null && events.length > 0) {
-              cuts = 0;
-              return controller.enqueue(events);
-            }
-            if (piece !== null && !piece.done) continue;
-            if (!this.isOpen || !(await reconnect())) return controller.close();
-          }
-        },
-        cancel: (reason) => source.cancel(reason),
-      },
-      // Nothing is read ahead: the number of the last event must be known before the next read.
-      { highWaterMark: 0 },
-    );
+    // Nothing is read ahead: the number of the last event must be known before the next read.
+    const next = async (): Promise<IteratorResult<Uint8Array>> => {
+      this.#noteBegun();
+      for (;;) {
+        const piece = await source.body.next().catch(() => null);
+        init.signal?.throwIfAborted();
+        const events = piece?.done === false ? whole.push(piece.value) : null;
+        if (events !== null && events.length > 0) {
+          cuts = 0;
+          return { done: false, value: events };
+        }
+        if (piece?.done === false) continue;
+        if (!this.isOpen || !(await reconnect())) return { done: true, value: undefined };
+      }
+    };
+    return { ...first, body: { next }, cancel: () => source.cancel() };
   }
+}
+
+function isSuccess({ status }: ProviderResponse): boolean {
+  return status >= 200 && status < 300;
 }
 
 const LINE_FEED = 10;

@@ -17,18 +17,25 @@ export function usageOf(
   sentTokens: number,
   replaced: ReplacedPrices,
 ): ModelAnswer["usage"] {
+  const { input = 0, cachedInput = 0, output = 0 } = report.tokens ?? {};
   // A report of no tokens at all is none: some servers write zeros, or words, for what they do not count.
-  const reported =
-    report.tokens !== undefined && report.tokens.input + report.tokens.output > 0 ? report.tokens : null;
-  const estimated = { input: sentTokens, cachedInput: 0, output: estimatedTokens(report.writtenChars) };
-  const tokens: Tokens = reported ?? estimated;
+  const isReported = input + output > 0;
+  const tells = {
+    input: isReported && report.tokens?.input !== undefined,
+    output: isReported && report.tokens?.output !== undefined,
+  };
+  const tokens: Tokens = {
+    input: tells.input ? input : sentTokens,
+    cachedInput: tells.input ? cachedInput : 0,
+    output: tells.output ? output : estimatedTokens(report.writtenChars),
+  };
   return {
     provider: name.provider,
     model: name.model,
     input_tokens: tokens.input,
     output_tokens: tokens.output,
     cost_micro_usd: costMicroUsd(name, tokens, replaced),
-    ...(reported === null ? { estimated: true as const } : {}),
+    ...(tells.input && (tells.output || tokens.output === 0) ? {} : { estimated: true as const }),
   };
 }
 

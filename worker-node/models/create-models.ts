@@ -1,9 +1,12 @@
 import { parseModelName, unknownModel } from "../../shared/contracts/model-name.ts";
 import { priceError } from "../../shared/contracts/model-price.ts";
+import type { TenantId } from "../../shared/contracts/ids.ts";
 import type { ReplacedPrices } from "../../shared/contracts/model-price.ts";
 import { TerminalError } from "../engine/step-errors.ts";
+import { callDirectly } from "./call-provider.ts";
 import { generateDemo } from "./demo-model.ts";
-import { defaultModelOf } from "./providers.ts";
+import { LoopTurns } from "./loop-turns.ts";
+import { defaultModelOf, preloadPackages } from "./providers.ts";
 import { generateRemote } from "./remote-model.ts";
 import { redactError } from "./redact-error.ts";
 import type { RemoteRequest } from "./limits-left.ts";
@@ -14,7 +17,8 @@ import type { TenantKeys } from "./tenant-keys.ts";
 
 /**
  * The models that a worker with this environment can call. It never throws: a missing API key is an error of the step
- * that names the model. `defaultModel` serves the steps that name no model; `describe` is a sentence about it for logs.
+ * that names the model. `defaultModel` serves the steps that name no model, `defaultModelFor` those of a tenant; `describe` is a sentence about it for logs. `preload`
+ * loads what the first call would load otherwise.
  * @param silenceMs a call fails when its provider sends nothing for this time
  * @param replaced the prices that the operator has set
  * @param gate lets calls to providers begin; null: each begins at once
@@ -26,18 +30,26 @@ export function createModels(
   replaced: () => ReplacedPrices = () => new Map(),
   gate: ProviderGate | null = null,
   tenantKeys: TenantKeys | null = null,
-): Models & { defaultModel: string; describe(): string } {
+): Models & {
+  defaultModel: string;
+  defaultModelFor(tenant: TenantId, signal: AbortSignal): Promise<string>;
+  describe(): string;
+  preload(): Promise<void>;
+} {
   const defaultModel = defaultModelOf(env);
-  const shared = { silenceMs, replaced };
+  const shared = { silenceMs, replaced, turns: new LoopTurns() };
   const operator: ModelAccess = {
     env,
-    fetch: globalThis.fetch,
+    call: callDirectly,
     own: null,
     withoutToolChoice: new Set(),
     withoutTools: new Set(),
   };
   return {
     defaultModel,
+    defaultModelFor: async (tenant, signal) =>
+      defaultModelOf(env, await tenantKeys?.providersOf(tenant, signal)),
+    preload: () => preloadPackages(env),
     describe: () =>
       defaultModel.startsWith("demo/")
         ? `${defaultModel}: scripted answers, no language model (set OPENAI_API_KEY, ANTHROPIC_API_KEY or GOOGLE_GENERATIVE_AI_API_KEY for a real one)`

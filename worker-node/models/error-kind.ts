@@ -184,6 +184,13 @@ const SENTENCES: { kind: ErrorKind; instead: readonly ErrorKind[] | null; patter
     pattern:
       /request too large|tokens must be reduced|reduce your message size|prompt is too long|input is too long|(?:maximum|max) context (?:length|window)|exceeds? (?:the |this model's |its )?(?:available |maximum |max )?context|input token count .{0,40}exceeds/i,
   },
+  // An overload that a gateway passes on as a bad request.
+  {
+    kind: "down",
+    instead: ["request"],
+    pattern:
+      /\b(?:currently|temporarily) (?:overloaded|unavailable|at capacity)\b|\bserver is (?:busy|overloaded)\b/i,
+  },
   {
     kind: "permission",
     instead: ["request"],

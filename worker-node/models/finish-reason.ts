@@ -7,7 +7,6 @@ const MEANINGS: { [meaning in Exclude<Finish, "cut">]: readonly string[] } = {
     "stop",
     "end_turn",
     "stop_sequence",
-    "pause_turn",
     "tool_calls",
     "tool_call",
     "tool_use",
@@ -88,10 +87,11 @@ export function promisesCall(word: string): boolean {
   return /^(?:tool|function)_(?:calls?|use)$/.test(normalized(word));
 }
 
-/** `toolCalls`, `tool-calls` and `TOOL_CALLS` are one word. */
+/** `toolCalls`, `tool-calls` and `TOOL_CALLS` are one word, and so is `FinishReason.TOOL_CALLS`, an enumeration of Python as text. */
 function normalized(word: string): string {
   return word
     .trim()
+    .replace(/^[A-Za-z]+\./, "")
     .replaceAll(/([a-z0-9])([A-Z])/g, "$1_$2")
     .toLowerCase()
     .replaceAll("-", "_");

@@ -1,4 +1,5 @@
 import type { TenantId } from "../../shared/contracts/ids.ts";
+import type { CallProvider } from "./call-provider.ts";
 
 /** The settings of the providers, under their usual names. */
 export type ModelEnv = {
@@ -15,9 +16,6 @@ export type ModelEnv = {
   DEFAULT_MODEL?: string | undefined;
 };
 
-/** Makes the requests of a call: the platform's `fetch`, or one through the egress guard. */
-export type CallFetch = (this: void, url: string | URL, init?: RequestInit) => Promise<Response>;
-
 /**
  * How a call reaches its provider: the settings, and the requests that use them. `own`: the key of a tenant; null: the operator's.
  * `withoutToolChoice`: models whose server there refuses a forced tool choice and takes the same request without. `withoutTools`: those
@@ -25,7 +23,7 @@ export type CallFetch = (this: void, url: string | URL, init?: RequestInit) => P
  */
 export type ModelAccess = {
   env: ModelEnv;
-  fetch: CallFetch;
+  call: CallProvider;
   own: { tenant: TenantId; apiKey: string } | null;
   withoutToolChoice: Set<string>;
   withoutTools: Set<string>;

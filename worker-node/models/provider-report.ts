@@ -1,7 +1,6 @@
 import { isObject } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import { tokenCount } from "./token-count.ts";
-import type { Tokens } from "./cost.ts";
 import type { LimitsLeft } from "./limits-left.ts";
 
 /**
@@ -32,7 +31,7 @@ export type ProviderReport = {
   /** The counts of tokens, under the provider's names. Of each count the last report is here. */
   counts: JsonObject;
   /** The tokens of the call by `counts`. */
-  tokens: Tokens | undefined;
+  tokens: ReportedTokens | undefined;
   /** How many characters of an answer have come: of texts, thoughts and calls. */
   writtenChars: number;
   /** Anthropic's blocks that have begun, by index: does the SDK know of them? */
@@ -124,4 +123,19 @@ export function noteCounts(report: ProviderReport, more: Json | undefined, token
   report.counts = { ...report.counts, ...Object.fromEntries(counts) };
   report.tokens = tokensOf(report.counts);
 }
-type TokensOf = (counts: JsonObject) => Tokens;
+type TokensOf = (counts: JsonObject) => ReportedTokens;
+
+/** Tokens as a provider has reported them. Undefined: it has said nothing of them, which is not 0. */
+export type ReportedTokens = { input: number | undefined; cachedInput: number; output: number | undefined };
+
+/** Of prompt, answer and their total, what the provider says of the first two: of the total too, where it has left one out. */
+export function promptAndAnswer(
+  prompt: number | undefined,
+  answer: number | undefined,
+  total: number | undefined,
+): Pick<ReportedTokens, "input" | "output"> {
+  if (total === undefined) return { input: prompt, output: answer };
+  // What the total has beyond the prompt are thoughts that are not counted in the answer.
+  const output = prompt === undefined ? (answer ?? total) : Math.max(answer ?? 0, total - prompt);
+  return { input: prompt ?? Math.max(0, total - output), output };
+}

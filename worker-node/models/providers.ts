@@ -6,15 +6,18 @@ import { openaiFormat } from "./formats/openai.ts";
 import { openaiResponsesFormat } from "./formats/openai-responses.ts";
 import { limitsLeftOf } from "./limits-left.ts";
 import { readResponse } from "./read-response.ts";
+import { fetchOfCall, loadSdk } from "./sdk-call.ts";
 import type { KeyProvider } from "../../shared/contracts/provider-key.ts";
+import { parseModelName } from "../../shared/contracts/model-name.ts";
 import type { ModelName, Provider } from "../../shared/contracts/model-name.ts";
+import type { CallProvider } from "./call-provider.ts";
+import type { Fetch } from "./sdk-call.ts";
 import type { BackgroundCall } from "./background-call.ts";
 import type { ModelAccess, ModelEnv } from "./model-access.ts";
 import type { AnswerListeners } from "./read-response.ts";
 import type { Format, ProviderReport } from "./provider-report.ts";
 
 type RemoteProvider = Exclude<Provider, "demo">;
-type Fetch = typeof globalThis.fetch;
 
 /** The default model of each provider. The first provider with an API key supplies the worker's default. */
 const defaultModels: [RemoteProvider, string][] = [
@@ -25,55 +28,68 @@ const defaultModels: [RemoteProvider, string][] = [
 
 /** Each imports its package at the first call: together the packages take longer to import than the rest of a worker. */
 const openers: {
-  [Name in RemoteProvider]: (env: ModelEnv, model: string, fetch: Fetch) => Promise<LanguageModel>;
+  [Name in RemoteProvider]: (env: ModelEnv, model: string) => Promise<LanguageModel>;
 } = {
-  openai: async (env, model, fetch) => {
+  openai: async (env, model) => {
     const apiKey = required(env.OPENAI_API_KEY, "OPENAI_API_KEY", "openai");
     const baseURL = env.OPENAI_BASE_URL ?? "";
     // OpenAI's package demands OpenAI's exact shapes, which gateways do not keep.
     if (baseURL !== "" && !isOpenAi(baseURL))
-      return openCompatible(model, { name: "openai", baseURL, apiKey, fetch });
+      return openCompatible(model, { name: "openai", baseURL, apiKey });
     const { createOpenAI } = await import("@ai-sdk/openai");
     // Chat Completions, not the newer Responses API: one wire format for OpenAI and all that follow it.
-    return createOpenAI({ apiKey, ...baseUrlOf(baseURL), fetch }).chat(model);
+    return createOpenAI({ apiKey, ...baseUrlOf(baseURL), fetch: fetchOfCall }).chat(model);
   },
-  anthropic: async (env, model, fetch) => {
+  anthropic: async (env, model) => {
     const { createAnthropic } = await import("@ai-sdk/anthropic");
     const settings = {
       apiKey: required(env.ANTHROPIC_API_KEY, "ANTHROPIC_API_KEY", "anthropic"),
       ...baseUrlOf(env.ANTHROPIC_BASE_URL),
-      fetch,
+      fetch: fetchOfCall,
     };
     return createAnthropic(settings)(model);
   },
-  google: async (env, model, fetch) => {
+  google: async (env, model) => {
     const { createGoogleGenerativeAI } = await import("@ai-sdk/google");
     const apiKey = required(googleKey(env), "GOOGLE_GENERATIVE_AI_API_KEY", "google");
-    return createGoogleGenerativeAI({ apiKey, ...baseUrlOf(env.GOOGLE_BASE_URL), fetch })(model);
+    const settings = { apiKey, ...baseUrlOf(env.GOOGLE_BASE_URL), fetch: fetchOfCall };
+    return createGoogleGenerativeAI(settings)(model);
   },
-  "openai-compatible": (env, model, fetch) =>
+  "openai-compatible": (env, model) =>
     openCompatible(model, {
       name: "openai-compatible",
       baseURL: required(env.OPENAI_COMPATIBLE_BASE_URL, "OPENAI_COMPATIBLE_BASE_URL", "openai-compatible"),
       ...(env.OPENAI_COMPATIBLE_API_KEY ? { apiKey: env.OPENAI_COMPATIBLE_API_KEY } : {}),
-      fetch,
     }),
-  ollama: (env, model, fetch) => {
+  ollama: (env, model) => {
     const root = (env.OLLAMA_BASE_URL ?? "http://localhost:11434").replace(/\/+$/, "");
-    return openCompatible(model, {
-      name: "ollama",
-      baseURL: root.endsWith("/v1") ? root : `${root}/v1`,
-      fetch,
-    });
+    const baseURL = root.endsWith("/v1") ? root : `${root}/v1`;
+    return openCompatible(model, { name: "ollama", baseURL });
   },
 };
 
+/** The models of gateways that calls have used, the latest last. */
+const compatibleModels = new Map<string, LanguageModel>();
+const MAX_COMPATIBLE_MODELS = 200;
+
+/**
+ * A model of a gateway. It is made once: the package compiles a schema for each model, and when 200 answers end at once 200 schemas take
+ * a fifth of a second, in which the worker does nothing else.
+ */
 async function openCompatible(
   model: string,
-  settings: { name: string; baseURL: string; apiKey?: string; fetch: Fetch },
+  settings: { name: string; baseURL: string; apiKey?: string },
 ): Promise<LanguageModel> {
   const { createOpenAICompatible } = await import("@ai-sdk/openai-compatible");
-  return createOpenAICompatible({ includeUsage: true, ...settings })(model);
+  const key = JSON.stringify([settings, model]);
+  const opened =
+    compatibleModels.get(key) ??
+    createOpenAICompatible({ includeUsage: true, fetch: fetchOfCall, ...settings })(model);
+  compatibleModels.delete(key);
+  compatibleModels.set(key, opened);
+  const [oldest] = compatibleModels.keys();
+  if (compatibleModels.size > MAX_COMPATIBLE_MODELS && oldest !== undefined) compatibleModels.delete(oldest);
+  return opened;
 }
 
 function isOpenAi(url: string): boolean {
@@ -88,6 +104,9 @@ const formats: { [Name in RemoteProvider]: Format } = {
   ollama: openaiFormat,
 };
 
+/** A model of the SDK, and the requests of one call to it. */
+export type OpenedModel = { model: LanguageModel; fetch: Fetch };
+
 /**
  * Opens a model of a provider for one answer.
  * @param report gets what the provider reports in its answer
@@ -95,50 +114,78 @@ const formats: { [Name in RemoteProvider]: Format } = {
  * @param background null: the answer ends with its connection. Else the model is one of OpenAI's
  * @throws TerminalError `model_not_configured` that names the missing setting
  */
-export function openModel(
+export async function openModel(
   access: ModelAccess,
   { provider, model }: ModelName & { provider: RemoteProvider },
   report: ProviderReport,
   listeners: AnswerListeners,
   background: BackgroundCall | null,
-): Promise<LanguageModel> {
-  if (background !== null) return openResponses(access.env, model, report, listeners, background);
-  return openers[provider](access.env, model, async (address, init = {}) => {
-    // A redirect is an answer: the prompt and the key, which some providers want in headers of their own, go nowhere else.
-    const response = await access.fetch(urlOf(address), { ...init, redirect: "manual" });
-    report.left = limitsLeftOf(response.headers, Date.now());
-    return readResponse(response, formats[provider], report, listeners);
-  });
+): Promise<OpenedModel> {
+  const format = background === null ? formats[provider] : openaiResponsesFormat;
+  const request: CallProvider = (url, init) => (background ?? access).call(url, init);
+  return {
+    model: await (background === null ? openers[provider] : openResponses)(access.env, model),
+    fetch: async (address, init = {}) => {
+      const response = await request(urlOf(address), init);
+      report.left = limitsLeftOf(response.headers, Date.now());
+      return readResponse(response, format, report, listeners);
+    },
+  };
 }
 
 /** OpenAI's Responses API, which alone makes answers in the background. A gateway that has OpenAI's URL must have this API too. */
-async function openResponses(
-  env: ModelEnv,
-  model: string,
-  report: ProviderReport,
-  listeners: AnswerListeners,
-  background: BackgroundCall,
-): Promise<LanguageModel> {
+async function openResponses(env: ModelEnv, model: string): Promise<LanguageModel> {
   const apiKey = required(env.OPENAI_API_KEY, "OPENAI_API_KEY", "openai");
   const { createOpenAI } = await import("@ai-sdk/openai");
-  const answered = async (address: Parameters<Fetch>[0], init: RequestInit = {}): Promise<Response> => {
-    const response = await background.fetch(urlOf(address), { ...init, redirect: "manual" });
-    report.left = limitsLeftOf(response.headers, Date.now());
-    return readResponse(response, openaiResponsesFormat, report, listeners);
-  };
-  return createOpenAI({ apiKey, ...baseUrlOf(env.OPENAI_BASE_URL), fetch: answered }).responses(model);
+  return createOpenAI({ apiKey, ...baseUrlOf(env.OPENAI_BASE_URL), fetch: fetchOfCall }).responses(model);
 }
 
-/** The model of steps that name none: DEFAULT_MODEL, else that of the first provider with a key, else the demo model. */
-export function defaultModelOf(env: ModelEnv): string {
-  if (env.DEFAULT_MODEL !== undefined && env.DEFAULT_MODEL !== "") return env.DEFAULT_MODEL;
+/**
+ * Imports what calls need of the SDK for the providers that are configured: else the first call does, and every run of the worker waits for
+ * it, because an import occupies the thread.
+ */
+export async function preloadPackages(env: ModelEnv): Promise<void> {
+  const packages: { [Name in RemoteProvider]: [boolean, () => Promise<unknown>] } = {
+    openai: [isSet(env.OPENAI_API_KEY), () => import("@ai-sdk/openai")],
+    anthropic: [isSet(env.ANTHROPIC_API_KEY), () => import("@ai-sdk/anthropic")],
+    google: [isSet(googleKey(env)), () => import("@ai-sdk/google")],
+    "openai-compatible": [isSet(env.OPENAI_COMPATIBLE_BASE_URL), () => import("@ai-sdk/openai-compatible")],
+    ollama: [isSet(env.OLLAMA_BASE_URL), () => import("@ai-sdk/openai-compatible")],
+  };
+  const used = Object.values(packages).filter(([isUsed]) => isUsed);
+  if (used.length === 0) return;
+  await loadSdk();
+  for (const [, load] of used) await load();
+}
+
+/**
+ * The model of steps that name none: DEFAULT_MODEL, else that of the first provider with a key, else the demo model. A tenant with keys
+ * of its own, and none at the provider of that model, gets the model of the first provider where it has one: a tenant that
+ * brings a key expects its use.
+ * @param own the providers at which the tenant has a key
+ */
+export function defaultModelOf(env: ModelEnv, own: ReadonlySet<string> = new Set()): string {
+  const platform = env.DEFAULT_MODEL || firstWith(hasKeyOf(env)) || "demo/writer";
+  const provider = parseModelName(platform)?.provider;
+  if (provider !== undefined && own.has(provider)) return platform;
+  return firstWith((name) => own.has(name)) ?? platform;
+}
+
+function firstWith(hasKey: (provider: RemoteProvider) => boolean): string | undefined {
+  return defaultModels.find(([provider]) => hasKey(provider))?.join("/");
+}
+
+function hasKeyOf(env: ModelEnv): (provider: RemoteProvider) => boolean {
   const keys: { [name: string]: string | undefined } = {
     openai: env.OPENAI_API_KEY,
     anthropic: env.ANTHROPIC_API_KEY,
     google: googleKey(env),
   };
-  const found = defaultModels.find(([provider]) => (keys[provider] ?? "") !== "");
-  return found === undefined ? "demo/writer" : found.join("/");
+  return (provider) => isSet(keys[provider]);
+}
+
+function isSet(value: string | undefined): boolean {
+  return value !== undefined && value !== "";
 }
 
 function urlOf(address: Parameters<Fetch>[0]): string {

@@ -1,16 +1,21 @@
 import { EventReader, valuesIn } from "./event-stream.ts";
 import { isObject } from "../../shared/contracts/json.ts";
+import type { LoopTurns } from "./loop-turns.ts";
+import type { ProviderResponse } from "./call-provider.ts";
 import type { StreamEvent } from "./event-stream.ts";
 import type { Format, ProviderReport } from "./provider-report.ts";
 
 /** How long the rest of a stream is read after an error in it: usage may follow. */
 const AFTER_ERROR_MS = 300;
+/** How long the body of a refusal is read, and how many characters of it. */
+const REFUSAL_MS = 2_000;
+const MAX_REFUSAL_CHARS = 1_000_000;
 
 /**
  * What is called while a response arrives: `onBytes` for all that arrives, also for what the SDK ignores, such as a ping; `onText`
- * for text of the answer that the SDK does not get.
+ * for text of the answer that the SDK does not get. The end of an answer waits for one of `turns`.
  */
-export type AnswerListeners = { onBytes(): void; onText(text: string): void };
+export type AnswerListeners = { onBytes(): void; onText(text: string): void; turns: LoopTurns };
 
 /**
  * A provider's response, changed so that the SDK reads all of it. `report` receives what the provider reports. The SDK gets
@@ -20,17 +25,16 @@ export type AnswerListeners = { onBytes(): void; onText(text: string): void };
  * JSON that is broken reaches the SDK as it is, so that the SDK rejects the answer: a part of it is missing. Words that are no
  * JSON are no part of an answer.
  */
-export function readResponse(
-  response: Response,
+export async function readResponse(
+  response: ProviderResponse,
   format: Format,
   report: ProviderReport,
-  { onBytes, onText }: AnswerListeners,
-): Response {
+  { onBytes, onText, turns }: AnswerListeners,
+): Promise<Response> {
   onBytes();
-  if (!response.ok) return response;
+  const { status, headers, body: source, cancel } = response;
+  if (status < 200 || status >= 300) return readRefusal(response);
   report.begun = true;
-  if (response.body === null) return response;
-  const source = response.body.getReader();
   const reader = new EventReader();
   const decoder = new TextDecoder();
   const encoder = new TextEncoder();
@@ -44,19 +48,19 @@ export function readResponse(
   const next = async (): Promise<string | null> => {
     if (report.done) return null;
     try {
-      const { done, value } = await source.read();
-      if (done && reader.isAtEnd) {
+      const { done, value } = await source.next();
+      if (done === true && reader.isAtEnd) {
         if (reader.hasPage && !report.hasEvents) report.problem = NO_ANSWER;
         return null;
       }
-      if (value !== undefined) onBytes();
-      const events = done ? reader.end() : reader.push(decoder.decode(value, { stream: true }));
+      if (done !== true) onBytes();
+      const events = done === true ? reader.end() : reader.push(decoder.decode(value, { stream: true }));
       return events.map((event) => pass(event, format, report, takeText)).join("");
     } catch (error) {
       // Cut, aborted, or too long: whether the answer was complete by then is in `report`.
       if (error instanceof RangeError) {
         report.problem = error.message;
-        void source.cancel().catch(() => {});
+        cancel();
       }
       return null;
     }
@@ -66,21 +70,43 @@ export function readResponse(
     async pull(controller) {
       let text = await next();
       while (text === "") {
-        if (report.error !== undefined)
-          grace ??= setTimeout(() => void source.cancel().catch(() => {}), AFTER_ERROR_MS);
+        if (report.error !== undefined) grace ??= setTimeout(() => cancel(), AFTER_ERROR_MS);
         text = await next();
       }
+      if (report.finish !== undefined) await turns.next();
       if (text !== null) return controller.enqueue(encoder.encode(text));
       clearTimeout(grace);
       const rest = format.end?.(report).map((object) => asEvent(JSON.stringify(object))) ?? [];
       if (rest.length > 0) controller.enqueue(encoder.encode(rest.join("")));
       controller.close();
       // The connection is free for the next call if the server ends its response now.
-      void drain(source);
+      void drain(response);
     },
-    cancel: (reason) => source.cancel(reason),
+    cancel,
   });
-  return new Response(body, response);
+  return new Response(body, { headers });
+}
+
+/**
+ * A refusal for the SDK. Its status says what happened, whatever its body is: a body that is too long, too slow, cut or not encoded as it
+ * says is left where it stops being readable.
+ */
+async function readRefusal({ status, headers, body, cancel }: ProviderResponse): Promise<Response> {
+  const decoder = new TextDecoder();
+  const limit = setTimeout(cancel, REFUSAL_MS);
+  let text = "";
+  try {
+    for (let piece = await body.next(); piece.done !== true; piece = await body.next()) {
+      text += decoder.decode(piece.value, { stream: true });
+      if (text.length > MAX_REFUSAL_CHARS) break;
+    }
+  } catch {
+    // The caller's signal ends the call also without this.
+  } finally {
+    clearTimeout(limit);
+    cancel();
+  }
+  return new Response(text === "" ? null : text, { status, headers });
 }
 
 const NO_ANSWER = "the response is not an answer of a model: is the provider's base URL right?";
@@ -137,10 +163,10 @@ function asEvent(data: string): string {
     .join("\n")}\n\n`;
 }
 
-async function drain(source: ReadableStreamDefaultReader): Promise<void> {
-  const limit = setTimeout(() => void source.cancel().catch(() => {}), AFTER_ERROR_MS);
+async function drain({ body, cancel }: ProviderResponse): Promise<void> {
+  const limit = setTimeout(cancel, AFTER_ERROR_MS);
   try {
-    while (!(await source.read()).done);
+    while ((await body.next()).done !== true);
   } catch {
     // The answer was complete before.
   } finally {

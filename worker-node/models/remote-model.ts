@@ -52,7 +52,7 @@ async function requestOnce(
   // Other providers answer as always.
   const background =
     name.provider === "openai" && request.background
-      ? new BackgroundCall(request.background, report, deps.access.fetch)
+      ? new BackgroundCall(request.background, report, deps.access.call)
       : null;
   const sentTokens = estimatedInput(request);
   const tellUsage = (): void => request.onUsage?.(usageOf(name, report, sentTokens, deps.replaced()));

@@ -1,8 +1,10 @@
 import { argumentsOf } from "../engine/tool-arguments.ts";
+import { ArgumentNames } from "./argument-names.ts";
 import { PartCollector } from "./answer-parts.ts";
 import { isToolChoiceViolation } from "./model-error.ts";
 import { openModel } from "./providers.ts";
 import { refuseIncomplete } from "./refuse-incomplete.ts";
+import { loadSdk, withFetch } from "./sdk-call.ts";
 import { toSdkMessages } from "./sdk-messages.ts";
 import { Thoughts } from "./thoughts.ts";
 import { toolNameOf } from "./tool-name.ts";
@@ -12,6 +14,7 @@ import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../
 import type { AnswerPiece } from "./thoughts.ts";
 import type { ModelAccess } from "./model-access.ts";
 import type { ReplacedPrices } from "../../shared/contracts/model-price.ts";
+import type { LoopTurns } from "./loop-turns.ts";
 import type { ProviderReport } from "./provider-report.ts";
 import type { BackgroundCall } from "./background-call.ts";
 
@@ -19,13 +22,7 @@ import type { BackgroundCall } from "./background-call.ts";
 export type RemoteModelName = Parameters<typeof openModel>[1];
 
 /** How the call reaches its provider, and the prices that the operator has set. */
-export type StreamDeps = { access: ModelAccess; replaced(): ReplacedPrices };
-
-/** Imports the SDK at the first model call, and disables its warnings on the console: the log has one line format. */
-async function loadSdk(): Promise<typeof import("ai")> {
-  Object.assign(globalThis, { AI_SDK_LOG_WARNINGS: false });
-  return import("ai");
-}
+export type StreamDeps = { access: ModelAccess; turns: LoopTurns; replaced(): ReplacedPrices };
 
 /**
  * Streams one answer from a provider, and puts its parts together. `report` gets what the provider says of the call beside
@@ -33,13 +30,14 @@ async function loadSdk(): Promise<typeof import("ai")> {
  * @throws the provider's error, or the error of an incomplete answer
  */
 export async function streamAnswer(
-  { access, replaced }: StreamDeps,
+  { access, turns, replaced }: StreamDeps,
   name: RemoteModelName,
   request: ModelRequest,
   report: ProviderReport,
   onBytes: () => void,
   background: BackgroundCall | null,
 ): Promise<ModelAnswer> {
+  const names = new ArgumentNames(request.tools);
   const thoughts = new Thoughts();
   const parts = new PartCollector();
   const calls: ToolCall[] = [];
@@ -69,22 +67,24 @@ export async function streamAnswer(
       failure ??= error;
     }
   };
-  const model = await openModel(access, name, report, { onBytes, onText }, background);
+  const { model, fetch } = await openModel(access, name, report, { onBytes, onText, turns }, background);
   const sdk = await loadSdk();
+  await turns.next();
   try {
     // `streamText` has some ten streams in a row, for tools that it calls itself, and each costs time for every piece. This is one of them.
-    const { stream } = await sdk.experimental_streamLanguageModelCall({
+    const sdkCall = {
       model,
-      messages: request.messages.flatMap(toSdkMessages),
+      messages: request.messages.map((message) => names.sent(message)).flatMap(toSdkMessages),
       allowSystemInMessages: true,
-      tools: Object.fromEntries(request.tools.map((spec) => [spec.name, toSdkTool(sdk, spec)])),
+      tools: Object.fromEntries(names.tools.map((spec) => [spec.name, toSdkTool(sdk, spec)])),
       ...(request.tools.length > 0 ? { toolChoice: request.toolChoice } : {}),
       headers: { "Idempotency-Key": request.effectKey },
       ...(request.maxOutputTokens === undefined ? {} : { maxOutputTokens: request.maxOutputTokens }),
       // An answer that is given back must not need what the provider stores for a time.
       ...(background === null ? {} : { providerOptions: { openai: { store: false } } }),
       abortSignal: request.signal,
-    });
+    };
+    const { stream } = await withFetch(fetch, () => sdk.experimental_streamLanguageModelCall(sdkCall));
     for await (const part of stream) {
       switch (part.type) {
         case "text-start":
@@ -112,7 +112,8 @@ export async function streamAnswer(
           // The SDK rounds long integers, and gives up on text around the arguments.
           const args = written.get(part.toolCallId) ?? JSON.stringify(part.input ?? null);
           written.delete(part.toolCallId);
-          calls.push({ id, name: toolNameOf(part.toolName, report.tools), args: argumentsOf(args) ?? args });
+          const tool = toolNameOf(part.toolName, report.tools);
+          calls.push({ id, name: tool, args: names.own(tool, argumentsOf(args) ?? args) });
           break;
         }
         case "error":

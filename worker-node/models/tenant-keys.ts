@@ -8,7 +8,7 @@ import { isUnknownVerb } from "../clients/http-state.ts";
 import { RetryableError } from "../engine/step-errors.ts";
 import { within } from "../execution/stop.ts";
 import type { Egress } from "../outbound/egress-guard.ts";
-import { guardedFetch } from "../outbound/guarded-fetch.ts";
+import { callDirectly, callGuarded } from "./call-provider.ts";
 import { FreshCopy } from "./fresh-copy.ts";
 import type { ModelAccess } from "./model-access.ts";
 
@@ -18,8 +18,6 @@ const MAX_TENANTS = 1_000;
 const TIMES = { freshMs: 5_000, staleMs: 5_000 };
 /** The pause between two reads while it is not known whether a tenant has keys. */
 const PAUSE_MS = 500;
-/** More than any answer of a model. */
-const MAX_ANSWER_BYTES = 64_000_000;
 
 /** The providers' own addresses. The SDKs would take another one from the variables of this process, which is the operator's. */
 const OWN_ADDRESS: { [Name in Exclude<KeyProvider, "openai-compatible">]: string } = {
@@ -72,9 +70,13 @@ export class TenantKeys {
       throw new RetryableError("provider_key_sealed", message);
     }
     const access = { env: envOf(known.data, apiKey, baseUrl), own: { tenant, apiKey }, ...refused };
-    if (baseUrl === null) return { ...access, fetch: globalThis.fetch };
-    const guarded = guardedFetch(this.#egress, MAX_ANSWER_BYTES, new AbortController().signal);
-    return { ...access, fetch: guarded.fetch };
+    return { ...access, call: baseUrl === null ? callDirectly : callGuarded(this.#egress) };
+  }
+
+  /** The providers at which a tenant has a key. */
+  async providersOf(tenant: TenantId, signal: AbortSignal): Promise<ReadonlySet<string>> {
+    const { keys } = await this.#keysOf(tenant, signal);
+    return new Set(keys.keys());
   }
 
   async #keysOf(tenant: TenantId, signal: AbortSignal): Promise<{ keys: KeysByProvider; refused: Refused }> {

@@ -6,6 +6,12 @@ export function tokenCount(report: Json | undefined): number {
   return TokenCount.parse(report);
 }
 
+/** Whether a provider writes a count at all. Null, words and lists say nothing; 0 and less do. */
+export function isCount(report: Json | undefined): boolean {
+  if (typeof report === "string") return report.trim() !== "" && Number.isFinite(Number(report));
+  return typeof report === "number";
+}
+
 /** The usual estimate: four characters a token. */
 export function estimatedTokens(chars: number): number {
   return Math.ceil(chars / 4);

@@ -1,9 +1,9 @@
-import http from "node:http";
-import https from "node:https";
+import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import { TerminalError } from "../engine/step-errors.ts";
-import { decodedStream } from "./response-body.ts";
 import type { Egress } from "./egress-guard.ts";
+import { exchange, headersOf } from "./http-exchange.ts";
+import { decodedStream } from "./response-body.ts";
 
 /** A fetch for protocol libraries, and what it observed of the exchanges that it made. */
 export type GuardedFetch = {
@@ -35,7 +35,7 @@ export function guardedFetch(egress: Egress, maxBytes: number, limit: AbortSigna
       try {
         signal.throwIfAborted();
         egress.check(url);
-        const message = await exchange(url, init, egress, signal);
+        const message = await exchange(url, init, { is: "guarded", lookup: egress.lookup(signal) }, signal);
         const response = responseOf(message, count, fail);
         observed.refusal = response.ok ? null : { status: response.status, headers: response.headers };
         return response;
@@ -56,65 +56,18 @@ export function guardedFetch(egress: Egress, maxBytes: number, limit: AbortSigna
   return observed;
 }
 
-function exchange(
-  url: URL,
-  init: RequestInit,
-  egress: Egress,
-  signal: AbortSignal,
-): Promise<http.IncomingMessage> {
-  const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>();
-  const start = url.protocol === "https:" ? https.request : http.request;
-  const headers = { "accept-encoding": "identity", ...Object.fromEntries(new Headers(init.headers)) };
-  const method = init.method ?? "GET";
-  // No shared agent: a reused connection would not pass the guard again.
-  const request = start(url, { method, headers, lookup: egress.lookup(signal), agent: false });
-  const onAbort = (): void => {
-    reject(signal.reason);
-    request.destroy();
-  };
-  signal.addEventListener("abort", onAbort, { once: true });
-  const onClose = (): void => reject(new Error("the connection was closed without an answer"));
-  request.on("error", reject);
-  request.once("close", onClose);
-  request.once("upgrade", (_, socket) => {
-    reject(new Error("the answer switches to another protocol"));
-    socket.destroy();
-  });
-  request.once("response", (response) => {
-    // The request may close while its response has not been read to the end.
-    request.off("close", onClose);
-    response.once("close", () => signal.removeEventListener("abort", onAbort));
-    resolve(response);
-  });
-  request.end(bodyOf(init.body));
-  return promise;
-}
-
-/** Protocol libraries send texts and forms. */
-function bodyOf(body: RequestInit["body"]): string | undefined {
-  if (body === null || body === undefined) return undefined;
-  if (typeof body === "string") return body;
-  if (body instanceof URLSearchParams) return body.toString();
-  throw new TypeError("a request's body must be a text or a form");
-}
-
 function responseOf(
-  message: http.IncomingMessage,
+  message: IncomingMessage,
   count: (chunk: Uint8Array) => void,
   fail: (error: unknown) => void,
 ): Response {
-  const status = message.statusCode ?? 0;
-  const headers = new Headers();
-  for (const [name, value] of Object.entries(message.headers)) {
-    if (value !== undefined && name !== "content-encoding" && name !== "content-length")
-      headers.append(name, String(value));
-  }
-  if (WITHOUT_BODY.has(status)) {
+  const head = { status: message.statusCode ?? 0, headers: headersOf(message) };
+  if (WITHOUT_BODY.has(head.status)) {
     message.resume();
-    return new Response(null, { status, headers });
+    return new Response(null, head);
   }
   const body = Readable.from(counted(decodedStream(message), count, fail), { objectMode: false });
-  return new Response(Readable.toWeb(body), { status, headers });
+  return new Response(Readable.toWeb(body), head);
 }
 
 async function* counted(

@@ -1,5 +1,6 @@
 import { isObject } from "../json.ts";
-import { argumentSchemaOf } from "./tool-schema.ts";
+import { likelyName } from "../../nearest-name.ts";
+import { argumentSchemaOf, INNER } from "./tool-schema.ts";
 import { innerSchemas, schemaErrors, topErrors } from "./tool-schema-errors.ts";
 import type { FieldError } from "../../errors.ts";
 import type { Json, JsonObject } from "../json.ts";
@@ -20,7 +21,31 @@ const UNCHECKED: { [keyword: string]: string } = {
   $recursiveRef: "use $ref",
 };
 
-/** What makes an `output_schema` unusable: errors of the schema, keywords that are not checked, patterns that no engine reads. */
+/** The keywords of JSON Schema, of all its drafts and of OpenAPI. Others are annotations of the schema's author. */
+const KEYWORDS: readonly string[] = [
+  ...INNER.one,
+  ...INNER.list,
+  ...INNER.table,
+  ...Object.keys(UNCHECKED),
+  ...`$schema $id id $ref $anchor $comment $vocabulary type enum const format title description
+default example examples deprecated readOnly writeOnly nullable minimum maximum exclusiveMinimum
+exclusiveMaximum multipleOf minLength maxLength pattern minItems maxItems uniqueItems
+minContains maxContains additionalItems minProperties maxProperties required dependentRequired
+propertyOrdering discriminator contentEncoding contentMediaType contentSchema externalDocs xml
+$dynamicAnchor`.split(/\s/),
+];
+/** Short keywords are near to too many words. */
+const MISSPELT = KEYWORDS.filter((keyword) => keyword.length > 3);
+const ALIASES: ReadonlyMap<string, string> = new Map([
+  ["min", "minimum"],
+  ["max", "maximum"],
+  ["regex", "pattern"],
+]);
+
+/**
+ * What makes an `output_schema` unusable: errors of the schema, keywords that are not checked or that are misspelt, patterns that no
+ * engine reads.
+ */
 export function outputSchemaErrors({ steps }: Pick<OrchestrationDocument, "steps">): FieldError[] {
   return steps.flatMap((step, i) => {
     if ((step.type !== "agent" && step.type !== "llm") || step.output_schema === null) return [];
@@ -38,6 +63,12 @@ function keywordErrors(schema: Json, at: string): FieldError[] {
       ? [{ path: `${at}.${keyword}`, message: `is not checked here: ${instead}` }]
       : [],
   );
+  const misspelt = Object.keys(schema).flatMap((written) => {
+    if (KEYWORDS.includes(written)) return [];
+    const meant = ALIASES.get(written) ?? likelyName(written, MISSPELT);
+    const message = `is no keyword of JSON Schema: did you mean "${meant}"?`;
+    return meant === null ? [] : [{ path: `${at}.${written}`, message }];
+  });
   const { pattern, patternProperties } = schema;
   const patterns = [
     ...(typeof pattern === "string" ? [[pattern, `${at}.pattern`] as const] : []),
@@ -49,7 +80,7 @@ function keywordErrors(schema: Json, at: string): FieldError[] {
     .filter(([text]) => !isPattern(text))
     .map(([, path]) => ({ path, message: "is no regular expression of JavaScript" }));
   const inside = innerSchemas(schema, at).flatMap(([inner, path]) => keywordErrors(inner, path));
-  return [...unchecked, ...unreadable, ...inside];
+  return [...unchecked, ...misspelt, ...unreadable, ...inside];
 }
 
 function isPattern(text: string): boolean {

@@ -36,11 +36,24 @@ describe("the output_schema of a step", () => {
       "use additionalProperties",
     ],
     [{ dependencies: { a: ["b"] } }, "dependencies", "use dependentRequired"],
+    [{ type: "object", propertys: { a: {} } }, "propertys", 'did you mean "properties"?'],
+    [{ properties: { a: { type: "string", maxLenght: 3 } } }, "properties.a.maxLenght", '"maxLength"?'],
+    [{ type: "array", items: { requierd: ["a"] } }, "items.requierd", 'did you mean "required"?'],
+    [{ properties: { a: { type: "number", min: 3 } } }, "properties.a.min", 'did you mean "minimum"?'],
   ])("that would not be kept is refused with its path: %j", (schema, path, message) => {
     expect(parse(schema)).toMatchObject({
       ok: false,
       code: "invalid",
       errors: [{ path: `steps[0].output_schema.${path}`, message: expect.stringContaining(message) }],
+    });
+  });
+
+  test("may have annotations of its author, and properties of any name", () => {
+    const properties = {
+      maxLenght: { type: "string", "x-order": 1, ui: "wide", markdown: true, label: "Length" },
+    };
+    expect(parse({ type: "object", properties, version: 2, nullable: true, id: "a" })).toMatchObject({
+      ok: true,
     });
   });
 

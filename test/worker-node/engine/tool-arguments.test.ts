@@ -25,6 +25,12 @@ test.each<[Json, Json]>([
     '{"id": 12345678901234567890, "n": [-9007199254740993]}',
     { id: "12345678901234567890", n: ["-9007199254740993"] },
   ],
+  // Slips of a model that writes JSON by hand.
+  ['{"q": "a\n\tb"}', { q: "a\n\tb" }],
+  ['{"q": [1, 2, ], "r": {"s": "a,]", }, \n}', { q: [1, 2], r: { s: "a,]" } }],
+  ['{"q": "say \\"a,}\\" \n"}', { q: 'say "a,}" \n' }],
+  ['{"q": 1,,}', null],
+  ['{"q": "a\n', null],
   // Two calls in one, a cut one, an object that stands in prose, and one that is nested too deep to be stored.
   ['{"q": 1}{"q": 2}', null],
   ['{}{"q": 1', null],
@@ -37,6 +43,17 @@ test.each<[Json, Json]>([
   [7, null],
 ])("the arguments %j are %j", (given, args) => {
   expect(argumentsOf(given)).toEqual(args);
+});
+
+// Fails when a mended text costs more than its length: a model may write megabytes.
+test.each([
+  `{"q": "${'\\"'.repeat(2_000_000)}`,
+  `{"q": [${", ".repeat(2_000_000)}`,
+  `{"q": ${",}".repeat(1_000_000)}`,
+])("arguments of millions of characters that are no JSON are refused in linear time", (text) => {
+  const beganMs = performance.now();
+  expect(argumentsOf(text)).toBeNull();
+  expect(performance.now() - beganMs).toBeLessThan(20_000);
 });
 
 describe("arguments", () => {

@@ -25,3 +25,21 @@ test("definitions in memory have at most 16 MiB, and the newest one stays", asyn
   await read("orch_0");
   expect(reads).toHaveLength(21);
 });
+
+test("a version that many runs need at once is read once, and again when the read has failed", async () => {
+  let reads = 0;
+  const definitions = new Definitions({
+    ...refusingStore,
+    readPinnedDefinition: async () => {
+      reads += 1;
+      if (reads === 1) throw new Error("no store");
+      const steps = [{ id: "a", type: "print", print_content: "x" }];
+      return JSON.stringify({ id: "o", name: "O", entry_step_id: "a", steps });
+    },
+  });
+  const readTwice = () =>
+    Promise.allSettled(["acme", "acme"].map((tenant) => definitions.orchestration(tenant, "o", 1)));
+  expect((await readTwice()).map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+  expect((await readTwice()).map(({ status }) => status)).toEqual(["fulfilled", "fulfilled"]);
+  expect(reads).toBe(2);
+});

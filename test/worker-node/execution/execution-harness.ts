@@ -69,6 +69,7 @@ export class ExecutionHarness {
   readChatHistory: ExecutionDeps["store"]["readChatHistory"] = notInThisTest;
   readTurnText: ExecutionDeps["store"]["readTurnText"] = notInThisTest;
   prices: ExecutionDeps["prices"] = builtInPrices();
+  defaultModel: ExecutionDeps["defaultModel"] = async () => "demo/fast";
   /** The budgets of the run. */
   reserveInBudgets: ExecutionDeps["store"]["reserveInBudgets"] = async () => ({ outcome: "free" });
   /** The event lines of a crashed attempt after the last checkpoint. */
@@ -142,6 +143,7 @@ export class ExecutionHarness {
           return { text: await this.generate(request), tool_calls: [], usage };
         },
       },
+      defaultModel: this.defaultModel,
       prices: this.prices,
       tools: {
         toolsOf: (request) => this.toolsOf(request),

@@ -231,6 +231,18 @@ describe("under a budget", () => {
     expect(errorOf(run)["message"]).toContain("openai-compatible/vendor-x");
     expect(harness.calls).toEqual([]);
   });
+
+  // Fails when the operator's default model is priced, and that of the tenant called.
+  test("a step that names no model has the price of its tenant's default model", async () => {
+    harness.definition = steps({ id: "a", ...llm, model: null });
+    harness.defaultModel = async (tenant) => `openai-compatible/of-${tenant}`;
+    const begun = harness.begin({ has_budget: true });
+    await begun.ending;
+    expect(errorOf(begun.run)).toMatchObject({ code: "model_without_price", step_id: "a" });
+    expect(errorOf(begun.run)["message"]).toContain("openai-compatible/of-acme");
+    await harness.begin().ending;
+    expect(harness.calls.map(({ model }) => model)).toEqual(["openai-compatible/of-acme"]);
+  });
 });
 
 // Fails when branches that call at the same time each see the whole rest of the run's limit.

@@ -75,6 +75,7 @@ function newWorker(): FleetMember {
       owner,
       journal: new Journal(owner, state, () => {}),
       definitions: new Definitions(state),
+      defaultModel: async () => "demo/fast",
       models: { generate: ({ signal }) => silentPeer(signal) },
       prices: builtInPrices(),
       tools: { toolsOf: async () => [], call: refuse, callMcp: refuse },

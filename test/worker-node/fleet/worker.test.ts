@@ -196,6 +196,7 @@ function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void
       laneSettings: slots.laneSettings.of,
       journal: new Journal(owner, store, () => {}),
       definitions: new Definitions(store),
+      defaultModel: async () => "demo/fast",
       models: {
         async generate({ signal }) {
           const usage = { provider: "d", model: "d", input_tokens: 1, output_tokens: 1, cost_micro_usd: 1 };

@@ -35,10 +35,12 @@ describe("an answer whose finish reason", () => {
     [oc, "error"],
     [oc, "insufficient_system_resource"],
     [oc, "a_word_of_next_year"],
+    [oc, "FinishReason.OTHER"],
     [go, "OTHER"],
     [go, "UNEXPECTED_TOOL_CALL"],
     [go, "FINISH_REASON_UNSPECIFIED"],
     [an, "a_word_of_next_year"],
+    [an, "pause_turn"],
   ])("%s: is %s is cut, and tried again", async (model, word) => {
     const result = await run(model, ending(model, word), whole(model, "The total is 42"));
     expect(result).toMatchObject({ response: "The total is 42", retries: ["model_cut"] });
@@ -56,6 +58,7 @@ describe("an answer whose finish reason", () => {
     [oc, ""],
     [oc, "end_turn"],
     [oc, "STOP"],
+    [oc, "FinishReason.STOP"],
     [oc, "endTurn"],
     [oc, "stopSequence"],
     [oc, "COMPLETE"],
@@ -139,6 +142,14 @@ describe("an answer with nothing in it", () => {
     expect(server.requests[1]?.headers["idempotency-key"]).not.toBe(
       server.requests[0]?.headers["idempotency-key"],
     );
+  });
+
+  // Fails when characters that nobody sees are an answer.
+  test.each(["\u200b", "\u200b\n\u2060", "\u0000", "\u00ad "])("is one of %j alone", async (content) => {
+    expect(await run(oc, text(content), text("ok"))).toMatchObject({
+      response: "ok",
+      retries: ["empty_answer"],
+    });
   });
 
   test("three times fails the step, and is charged three times", async () => {

@@ -69,7 +69,9 @@ export async function runStep(
   server.reset(...script);
   const harness = new ExecutionHarness();
   const toolCalls: unknown[] = [];
-  harness.models = server.models();
+  const models = server.models();
+  harness.models = models;
+  harness.defaultModel = models.defaultModelFor;
   harness.named.set("worker", { id: "worker", name: "worker", system_prompt: "work", tools: ["lookup"] });
   harness.named.set("lookup", {
     name: "lookup",

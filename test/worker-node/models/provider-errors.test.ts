@@ -124,6 +124,17 @@ describe("an error that another try may mend is tried again", () => {
       "model_rate_limited",
     ],
     [
+      "an overload that a gateway passes on as a bad request",
+      400,
+      {
+        error: {
+          message: "The engine is currently overloaded, please try again later",
+          type: "invalid_request_error",
+        },
+      },
+      "model_unavailable",
+    ],
+    [
       "AWS's rate",
       400,
       { __type: "com.amazon.coral.availability#ThrottlingException", message: "m" },

@@ -48,10 +48,13 @@ function tenantKeys({
 } = {}): TenantKeys {
   return new TenantKeys(read, { masterKey: master, egress: createEgress(allow) });
 }
-const ask = (of: TenantKeys, { model = oc, tenant = acme, models = server.models(10_000, null, of) } = {}) =>
+const ask = (
+  of: TenantKeys,
+  { model = oc, tenant = acme, models = server.models(10_000, null, of), content = "go" } = {},
+) =>
   models.generate({
     model,
-    messages: [{ role: "user", content: "go" }],
+    messages: [{ role: "user", content }],
     tools: [],
     toolChoice: "auto",
     effectKey: "run:a:1:model.1",
@@ -69,6 +72,22 @@ describe("a model call", () => {
     await ask(of, { tenant: globex });
     await ask(of, { model: oa });
     expect(sent()).toEqual(["Bearer sk-acme", undefined, "Bearer k"]);
+  });
+
+  // Fails when calls that share a model of the SDK make their requests for each other.
+  test("that goes on beside others of its model has its own answer and its own key", async () => {
+    rows = [await sealed("openai-compatible", "sk-acme")];
+    server.reset((response, { headers, body }) => {
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      response.end(text(`${String(headers["authorization"])} ${String(body.messages[0]?.["content"])}`));
+    });
+    const of = tenantKeys();
+    const models = server.models(10_000, null, of);
+    const answers = Array.from({ length: 20 }, (_, i) =>
+      ask(of, { models, tenant: i % 2 === 0 ? acme : globex, content: `n${i}` }),
+    );
+    const texts = (await Promise.all(answers)).map((answer) => answer.text);
+    expect(texts).toEqual(texts.map((_, i) => `${i % 2 === 0 ? "Bearer sk-acme" : "undefined"} n${i}`));
   });
 
   test("has a model that the operator has not configured, if its tenant has a key there", async () => {
@@ -162,6 +181,21 @@ describe("a model call", () => {
       responses.stop();
     }
   });
+});
+
+// Fails when a tenant that brings a key is served, and billed, by the operator's model all the same.
+test.each<[string, string, string[], string]>([
+  ["its own provider", "", ["anthropic"], "anthropic/claude-haiku-4-5"],
+  ["the first of its providers", "", ["google", "openai"], "openai/gpt-4.1-mini"],
+  ["its own provider, also beside DEFAULT_MODEL", "openai/gpt-4.1", ["google"], "google/gemini-2.5-flash"],
+  ["DEFAULT_MODEL, with its key there", "openai/gpt-4.1", ["anthropic", "openai"], "openai/gpt-4.1"],
+  ["the platform, with a gateway of unknown models", "", ["openai-compatible"], "demo/writer"],
+  ["the platform, without a key", "ollama/llama3", [], "ollama/llama3"],
+])("the default model of a tenant is that of %s", async (_, DEFAULT_MODEL, providers, model) => {
+  rows = await Promise.all(providers.map((provider) => sealed(provider, "sk-acme")));
+  const models = createModels({ DEFAULT_MODEL }, 10_000, () => new Map(), null, tenantKeys());
+  expect(await models.defaultModelFor(acme, signal)).toBe(model);
+  expect(await models.defaultModelFor(globex, signal)).toBe(DEFAULT_MODEL || "demo/writer");
 });
 
 describe("the keys of a tenant", () => {

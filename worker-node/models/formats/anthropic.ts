@@ -2,11 +2,10 @@ import { randomUUID } from "node:crypto";
 import { isObject, listOf, objectOf } from "../../../shared/contracts/json.ts";
 import { errorOfEvent } from "./event-error.ts";
 import { textOf, without } from "../json-fields.ts";
-import { tokenCount } from "../token-count.ts";
+import { isCount, tokenCount } from "../token-count.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
-import type { Tokens } from "../cost.ts";
 import { noteCounts } from "../provider-report.ts";
-import type { Format, ProviderReport } from "../provider-report.ts";
+import type { Format, ProviderReport, ReportedTokens } from "../provider-report.ts";
 
 /** The events of the Messages API that hold an answer. Others, such as `ping` and ones that are not known yet, hold none. */
 const ANSWER_EVENTS = new Set([
@@ -79,7 +78,7 @@ function eventsOf(message: JsonObject): JsonObject[] {
 }
 
 /** `iterations`, where it is reported, has all that is billed at the model's own price; the sums beside it do not. */
-function tokensOf(usage: JsonObject): Tokens {
+function tokensOf(usage: JsonObject): ReportedTokens {
   const iterations = listOf(usage["iterations"]).map(objectOf);
   const isServedByFallback = iterations.some((each) => each["type"] === "fallback_message");
   const own = iterations.filter((each) => each["type"] === "compaction" || each["type"] === "message");
@@ -87,10 +86,12 @@ function tokensOf(usage: JsonObject): Tokens {
   const sum = (field: string) => counted.reduce((total, each) => total + tokenCount(each[field]), 0);
   const cachedInput = tokenCount(usage["cache_read_input_tokens"]);
   const written = tokenCount(usage["cache_creation_input_tokens"]);
+  const tells = (field: string) => counted.some((each) => isCount(each[field]));
+  const isInputTold = tells("input_tokens") || cachedInput + written > 0;
   return {
-    input: tokenCount(sum("input_tokens") + cachedInput + written),
+    input: isInputTold ? tokenCount(sum("input_tokens") + cachedInput + written) : undefined,
     cachedInput,
-    output: tokenCount(sum("output_tokens")),
+    output: tells("output_tokens") ? tokenCount(sum("output_tokens")) : undefined,
   };
 }
 

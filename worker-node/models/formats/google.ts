@@ -1,11 +1,10 @@
 import { isObject, listOf, objectOf } from "../../../shared/contracts/json.ts";
 import { errorOfEvent } from "./event-error.ts";
 import { textOf, without } from "../json-fields.ts";
-import { tokenCount } from "../token-count.ts";
+import { isCount, tokenCount } from "../token-count.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
-import { noteCounts } from "../provider-report.ts";
-import type { Tokens } from "../cost.ts";
-import type { Format } from "../provider-report.ts";
+import { noteCounts, promptAndAnswer } from "../provider-report.ts";
+import type { Format, ReportedTokens } from "../provider-report.ts";
 
 /** `streamGenerateContent` of the Gemini API. */
 export const googleFormat: Format = {
@@ -35,16 +34,17 @@ export const googleFormat: Format = {
  * Thoughts are counted apart from the answer, and what tools of the provider read apart from the prompt. Proxies leave some
  * counts out: what the total has beyond the prompt is output.
  */
-function tokensOf(usage: JsonObject): Tokens {
-  const sum = (...names: string[]) =>
-    tokenCount(names.reduce((total, name) => total + tokenCount(usage[name]), 0));
+function tokensOf(usage: JsonObject): ReportedTokens {
+  const sum = (...names: string[]) => {
+    const counts = names.map((name) => usage[name]).filter(isCount);
+    const total = counts.reduce<number>((before, count) => before + tokenCount(count), 0);
+    return counts.length === 0 ? undefined : tokenCount(total);
+  };
+  const prompt = sum("promptTokenCount", "toolUsePromptTokenCount");
+  const answer = sum("candidatesTokenCount", "thoughtsTokenCount");
   return {
-    input: sum("promptTokenCount", "toolUsePromptTokenCount"),
+    ...promptAndAnswer(prompt, answer, sum("totalTokenCount")),
     cachedInput: tokenCount(usage["cachedContentTokenCount"]),
-    output: Math.max(
-      sum("candidatesTokenCount", "thoughtsTokenCount"),
-      tokenCount(usage["totalTokenCount"]) - sum("promptTokenCount", "toolUsePromptTokenCount"),
-    ),
   };
 }
 

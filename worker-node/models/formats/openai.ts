@@ -1,15 +1,14 @@
 import { isObject, listOf, objectOf } from "../../../shared/contracts/json.ts";
 import { errorOfEvent, isFilled } from "./event-error.ts";
 import { textOf } from "../json-fields.ts";
-import { tokenCount } from "../token-count.ts";
+import { isCount, tokenCount } from "../token-count.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { finishOf } from "../finish-reason.ts";
-import { noteCounts } from "../provider-report.ts";
+import { noteCounts, promptAndAnswer } from "../provider-report.ts";
 import { callsIn, openCallsAtEnd } from "./openai-calls.ts";
 import { noteItems, noteOpaque } from "./openai-opaque.ts";
 import { asChatEvent } from "./openai-shapes.ts";
-import type { Tokens } from "../cost.ts";
-import type { Format, ProviderReport } from "../provider-report.ts";
+import type { Format, ProviderReport, ReportedTokens } from "../provider-report.ts";
 
 /** Chat Completions, as OpenAI and the many servers that follow it write them. */
 export const openaiFormat: Format = {
@@ -70,11 +69,13 @@ function noteFinish(choice: JsonObject, report: ProviderReport): void {
  * `prompt_tokens` includes cached tokens, which servers count under three names. What the total has beyond prompt and
  * completion are thoughts, which xAI and the OpenAI form of Gemini leave out of `completion_tokens`.
  */
-export function tokensOf(usage: JsonObject): Tokens {
+export function tokensOf(usage: JsonObject): ReportedTokens {
   const details = objectOf(usage["prompt_tokens_details"] ?? usage["input_tokens_details"]);
   const cached = details["cached_tokens"] ?? usage["prompt_cache_hit_tokens"] ?? usage["cached_tokens"];
-  const count = (...names: string[]) =>
-    tokenCount(names.map((name) => usage[name]).find((value) => value !== undefined && value !== null));
+  const count = (...names: string[]) => {
+    const counts = names.map((name) => usage[name]).filter(isCount);
+    return counts.length === 0 ? undefined : tokenCount(counts[0]);
+  };
   const input = count("prompt_tokens", "input_tokens", "promptTokens", "inputTokens", "prompt_eval_count");
   const output = count(
     "completion_tokens",
@@ -83,8 +84,8 @@ export function tokensOf(usage: JsonObject): Tokens {
     "outputTokens",
     "eval_count",
   );
-  const beyondInput = count("total_tokens", "totalTokens") - input;
-  return { input, cachedInput: tokenCount(cached), output: Math.max(output, beyondInput) };
+  const total = count("total_tokens", "totalTokens");
+  return { ...promptAndAnswer(input, output, total), cachedInput: tokenCount(cached) };
 }
 
 /**

@@ -1,0 +1,96 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { JsonObject } from "../../shared/contracts/json.ts";
+import { bodyOf, runPath } from "../edge/app.ts";
+import { until } from "../services/waiting.ts";
+import { chunk, DONE, oc, ProviderServer, text } from "../worker-node/models/provider-server.ts";
+import type { ProviderRequest } from "../worker-node/models/provider-server.ts";
+import { startApi, untilEnd } from "./api.ts";
+import type { FlowApi } from "./api.ts";
+
+/** Agents that give tasks to orchestrators, whose runs belong to the run of the agent: docs/orchestrations.md. */
+let api: FlowApi;
+const server = new ProviderServer();
+
+/** Each agent gives its task to the delegate that its prompt names, and answers with what that one has answered. */
+function answer({ body: { messages } }: ProviderRequest): string {
+  const last = messages.at(-1);
+  if (last?.role === "tool") return text(`${String(messages[0]?.["content"])}: ${String(last["content"])}`);
+  const args = JSON.stringify({ agent_id: messages[0]?.["content"], task: "owls" });
+  const call = {
+    index: 0,
+    id: "k1",
+    type: "function",
+    function: { name: "delegate_to_agent", arguments: args },
+  };
+  return chunk({ tool_calls: [call] }) + chunk({}, "tool_calls") + DONE;
+}
+const agent = (id: string, delegate: string) =>
+  api.define("agents", id, { name: id, system_prompt: delegate, model: oc, delegate_agent_ids: [delegate] });
+const orchestrator = (id: string, orchestration_id: string) =>
+  api.define("agents", id, { name: id, type: "orchestrator", orchestration_id });
+const define = (id: string, step: JsonObject) =>
+  api.define("orchestrations", id, {
+    name: id,
+    entry_step_id: "s",
+    steps: [{ id: "s", name: "s", ...step }],
+  });
+
+beforeAll(async () => {
+  await server.start();
+  server.reset((response, request) => {
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    response.end(answer(request));
+  });
+  api = await startApi();
+  await define("asks", { type: "human", human_prompt: "Which?", output_key: "out" });
+  await orchestrator("person", "asks");
+  await agent("editor", "person");
+  await agent("lead", "editor");
+  await define("team", { type: "agent", agent_id: "lead", output_key: "out" });
+  await define("endless", { type: "agent", agent_id: "again", output_key: "out" });
+  await orchestrator("itself", "endless");
+  await agent("again", "itself");
+  await api.startWorker("a", { OPENAI_COMPATIBLE_BASE_URL: `${server.url}/v1` });
+});
+afterAll(async () => {
+  await api.stop();
+  server.stop();
+});
+
+const childOf = async (run: string): Promise<string | undefined> => {
+  const { children } = await bodyOf(await api.call("GET", runPath(run, "status")));
+  const child = Object(Object(children)[0]).run_id;
+  return child === undefined ? undefined : String(child);
+};
+
+// Fails when the wait of a delegate of a delegate holds a slot, or its answer is lost on the way up.
+test("a delegate of a delegate asks a person by its run, and the answer reaches the agent at the top", async () => {
+  const run = await api.start("team");
+  await until("the orchestrator's run exists", async () => (await childOf(run)) !== undefined);
+  const child = (await childOf(run)) ?? "";
+  await api.until(child, ["paused"]);
+  await api.until(run, ["paused"]);
+  await api.call("POST", runPath(child, "resume"), { body: { response: { text: "snowy" } } });
+  expect(await untilEnd(api, run, 40_000)).toBe("completed");
+  const { output } = await bodyOf(await api.call("GET", runPath(run, "result")));
+  expect(String(output)).toMatch(/^editor: person: .*snowy/s);
+});
+
+// Fails when agents whose orchestrations run themselves start runs for ever.
+test("an orchestrator that runs itself is told so at the eighth level, and all of its runs complete", async () => {
+  const run = await api.start("endless");
+  expect(await untilEnd(api, run, 60_000)).toBe("completed");
+  const { output } = await bodyOf(await api.call("GET", runPath(run, "result")));
+  expect(String(output)).toContain("no run was started");
+  expect(String(output).match(/itself: /g)).toHaveLength(9);
+});
+
+test("the cancel of the agent's run cancels the run that it waits for", async () => {
+  const run = await api.start("team");
+  await until("the orchestrator's run exists", async () => (await childOf(run)) !== undefined);
+  const child = (await childOf(run)) ?? "";
+  await api.until(child, ["paused"]);
+  await api.call("POST", runPath(run, "cancel"));
+  await api.until(child, ["cancelled"]);
+  await api.until(run, ["cancelled"]);
+});

@@ -1,0 +1,105 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Message } from "../../../worker-node/engine/ports.ts";
+import {
+  an,
+  anthropicBlock,
+  anthropicEnd,
+  anthropicStart,
+  call,
+  go,
+  googleChunk,
+  oc,
+  ProviderServer,
+} from "./provider-server.ts";
+
+const server = new ProviderServer();
+beforeAll(() => server.start());
+afterAll(() => server.stop());
+
+const text = { type: "string" };
+const parameters = {
+  type: "object",
+  properties: {
+    $filter: { ...text, description: "OData" },
+    _filter: text,
+    "start date": text,
+    where: { type: "array", items: { type: "object", properties: { "@type": text }, required: ["@type"] } },
+    größe: { $ref: "#/$defs/größe" },
+    ["x".repeat(70)]: text,
+  },
+  $defs: { größe: { type: "object", properties: { "": text } } },
+  required: ["$filter", "where"],
+};
+const own = {
+  $filter: "a",
+  _filter: "b",
+  "start date": "c",
+  where: [{ "@type": "d" }],
+  größe: { "": "e" },
+  ["x".repeat(70)]: "f",
+};
+const sent = {
+  _filter_2: "a",
+  _filter: "b",
+  start_date: "c",
+  where: [{ _type: "d" }],
+  gr_e: { _: "e" },
+  ["x".repeat(60)]: "f",
+};
+
+/** The names of all properties in the schemas of a request. */
+function propertyNames(value: unknown): string[] {
+  if (typeof value !== "object" || value === null) return [];
+  return Object.entries(value).flatMap(([keyword, inner]) => [
+    ...(keyword === "properties" ? Object.keys(Object(inner)) : []),
+    ...propertyNames(inner),
+  ]);
+}
+const answers: [string, string][] = [
+  [oc, call(JSON.stringify(sent))],
+  [
+    an,
+    anthropicStart() +
+      anthropicBlock(
+        0,
+        { type: "tool_use", id: "k1", name: "lookup", input: {} },
+        { type: "input_json_delta", partial_json: JSON.stringify(sent) },
+      ) +
+      anthropicEnd("tool_use"),
+  ],
+  [go, googleChunk([{ functionCall: { name: "lookup", args: sent } }], "STOP")],
+];
+
+// Fails when one argument such as `$filter` makes a provider refuse every request that offers the tool.
+test.each(answers)(
+  "%s: arguments whose names providers refuse go out under others, and come back under their own",
+  async (model, answer) => {
+    server.reset(answer);
+    const messages: Message[] = [
+      { role: "user", content: "go" },
+      { role: "assistant", content: "", tool_calls: [{ id: "k0", name: "lookup", args: own }] },
+      { role: "tool", tool_call_id: "k0", tool_name: "lookup", content: "none" },
+    ];
+    const { tool_calls } = await server.models().generate({
+      model,
+      messages,
+      tools: [{ name: "lookup", description: "Looks up", parameters }],
+      toolChoice: "auto",
+      effectKey: "run:a:1:model.1",
+      signal: new AbortController().signal,
+      onText: () => {},
+    });
+    expect(tool_calls).toMatchObject([{ name: "lookup", args: own }]);
+    expect(Object.keys(Object(tool_calls[0]?.args))).toEqual(Object.keys(own));
+    const body = server.requests[0]?.body;
+    const names = propertyNames(body);
+    expect(names).toHaveLength(8);
+    expect(names.filter((name) => !/^[a-zA-Z0-9_.-]{1,64}$/.test(name))).toEqual([]);
+    const request = JSON.stringify(body).replaceAll("\\", "");
+    expect(request).toContain('"required":["_filter_2","where"]');
+    expect(request).toContain('The tool\'s own name for it is "$filter". OData');
+    // What the model has called before has the names that it knows.
+    expect(request).toContain('"start_date":"c"');
+    expect(request).not.toContain('"start date":"c"');
+  },
+);

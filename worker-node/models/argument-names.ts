@@ -1,0 +1,120 @@
+import { INNER } from "../../shared/contracts/definition/tool-schema.ts";
+import { isObject, objectOf } from "../../shared/contracts/json.ts";
+import type { Json, JsonObject } from "../../shared/contracts/json.ts";
+import { argumentsOf } from "../engine/tool-arguments.ts";
+import type { Message, ToolSpec } from "../engine/ports.ts";
+
+/** The names of properties that OpenAI and Anthropic take in a tool's schema; one other name fails every request that offers the tool. */
+const SENDABLE = /^[a-zA-Z0-9_.-]{1,64}$/;
+const MAX_CHARS = 60;
+
+type Names = ReadonlyMap<string, string>;
+/** The own names that providers refuse, with those that are sent for them, and the other way round. */
+type Renamed = { toSent: Names; toOwn: Names };
+
+/**
+ * Tools whose arguments have names that providers refuse (`$filter`, `start date`), under names that they take. Arguments come back,
+ * and go into a conversation, under the name that fits the reader: the tool's own, or the one that the model knows.
+ */
+export class ArgumentNames {
+  readonly #byTool: ReadonlyMap<string, Renamed>;
+  readonly tools: readonly ToolSpec[];
+
+  constructor(tools: readonly ToolSpec[]) {
+    const renamed = tools.map((tool): [string, Renamed] => [tool.name, renamedIn(tool.parameters)]);
+    this.#byTool = new Map(renamed.filter(([, { toSent }]) => toSent.size > 0));
+    this.tools = tools.map((tool) => {
+      const names = this.#byTool.get(tool.name)?.toSent;
+      return names === undefined ? tool : { ...tool, parameters: sentSchema(tool.parameters, names) };
+    });
+  }
+
+  /** Arguments as the tool names them. */
+  own(tool: string, args: Json): Json {
+    const names = this.#byTool.get(tool)?.toOwn;
+    return names === undefined ? args : withNames(args, names);
+  }
+
+  /** A message with the arguments of its calls as the model knows them. */
+  sent(message: Message): Message {
+    if (this.#byTool.size === 0 || message.role !== "assistant" || message.tool_calls === undefined)
+      return message;
+    const tool_calls = message.tool_calls.map((call) => {
+      const names = this.#byTool.get(call.name)?.toSent;
+      return names === undefined ? call : { ...call, args: withNames(argumentsOf(call.args) ?? {}, names) };
+    });
+    return { ...message, tool_calls };
+  }
+}
+
+function renamedIn(schema: JsonObject): Renamed {
+  const own = new Set<string>();
+  collect(schema, own);
+  const used = new Set(own);
+  const pairs = [...own]
+    .filter((name) => !SENDABLE.test(name))
+    .map((name): [string, string] => {
+      const base = name.replaceAll(/[^a-zA-Z0-9_.-]+/g, "_").slice(0, MAX_CHARS) || "_";
+      let sent = base;
+      for (let n = 2; used.has(sent); n++) sent = `${base}_${n}`;
+      used.add(sent);
+      return [name, sent];
+    });
+  return { toSent: new Map(pairs), toOwn: new Map(pairs.map(([name, sent]) => [sent, name])) };
+}
+
+/** Collects the names of all properties in a schema. */
+function collect(schema: Json, names: Set<string>): void {
+  if (!isObject(schema)) return;
+  for (const name of Object.keys(objectOf(schema["properties"]))) names.add(name);
+  for (const keyword of INNER.table)
+    for (const each of Object.values(objectOf(schema[keyword]))) collect(each, names);
+  for (const keyword of INNER.one) collect(schema[keyword] ?? null, names);
+  for (const keyword of INNER.list) {
+    const list = schema[keyword];
+    if (Array.isArray(list)) for (const each of list) collect(each, names);
+  }
+}
+
+function sentSchema(schema: JsonObject, names: Names): JsonObject {
+  const result = { ...schema };
+  const inner = (value: Json): Json => (isObject(value) ? sentSchema(value, names) : value);
+  for (const keyword of INNER.table) {
+    const table = result[keyword];
+    if (!isObject(table)) continue;
+    const entries = Object.entries(table).map(([name, each]): [string, Json] => {
+      const sent = keyword === "properties" ? names.get(name) : undefined;
+      return sent === undefined ? [name, inner(each)] : [sent, described(inner(each), name)];
+    });
+    result[keyword] = Object.fromEntries(entries);
+  }
+  for (const keyword of INNER.one) {
+    const value = result[keyword];
+    if (value !== undefined) result[keyword] = inner(value);
+  }
+  for (const keyword of INNER.list) {
+    const value = result[keyword];
+    if (Array.isArray(value)) result[keyword] = value.map(inner);
+  }
+  const { required } = result;
+  if (Array.isArray(required))
+    result["required"] = required.map((name) =>
+      typeof name === "string" ? (names.get(name) ?? name) : name,
+    );
+  return result;
+}
+
+/** The tool's errors name its own arguments: the model must know them. */
+function described(schema: Json, name: string): Json {
+  if (!isObject(schema)) return schema;
+  const { description } = schema;
+  const more = typeof description === "string" && description !== "" ? `. ${description}` : "";
+  return { ...schema, description: `The tool's own name for it is ${JSON.stringify(name)}${more}` };
+}
+
+function withNames(value: Json, names: Names): Json {
+  if (Array.isArray(value)) return value.map((each) => withNames(each, names));
+  if (!isObject(value)) return value;
+  const entries = Object.entries(value);
+  return Object.fromEntries(entries.map(([name, each]) => [names.get(name) ?? name, withNames(each, names)]));
+}
