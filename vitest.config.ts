@@ -37,7 +37,7 @@ const shared = {
   // Loading modules anew for each file would take as long as a third of the tests.
   isolate: false,
   // More than there are cores: the long files wait for processes and clocks most of the time.
-  maxWorkers: 5,
+  maxWorkers: 7,
   globalSetup: "test/services/setup.ts",
   testTimeout: 120_000,
   hookTimeout: 120_000,

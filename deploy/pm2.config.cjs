@@ -9,7 +9,7 @@ const program = {
   node_args: ["--enable-source-maps", "--max-semi-space-size=4", "--disable-warning=ExperimentalWarning"],
   exec_mode: "fork",
   max_memory_restart: "1G",
-  // A program that cannot start is tried again, at intervals that grow to 15 s.
+  // A program that cannot start is started again, at intervals that grow to 15 s.
   exp_backoff_restart_delay: 100,
 };
 

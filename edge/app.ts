@@ -3,8 +3,8 @@ import { AppError } from "../shared/errors.ts";
 import { newApi } from "./http/api.ts";
 import type { Api, ApiEnv } from "./http/api.ts";
 import { crossOrigin } from "./http/middleware/cross-origin.ts";
-import { limitBody } from "./http/middleware/json-body.ts";
 import { knownUrl } from "./http/middleware/known-url.ts";
+import { limitBody } from "./http/middleware/limit-body.ts";
 import { rateLimitFields } from "./http/middleware/rate-limit-fields.ts";
 import { requestId } from "./http/middleware/request-id.ts";
 import { signedHead } from "./http/middleware/signed-head.ts";
@@ -145,7 +145,7 @@ export function createApp(servicesOf: ServicesOf): Api {
   app.use("/api/*", limitBody(1, { "/api/v2/chat": MAX_CHAT_MIB, [UPLOADS_PATH]: null }));
   app.use("/scale/*", limitBody(1));
   app.use("/internal/*", signedHead);
-  // A worker's flush has up to 4 MiB, which JSON escapes may double.
+  // A worker's flush has up to 4 MiB, and escapes in JSON make it longer.
   app.use("/internal/*", limitBody(16));
   for (const add of routes) add(app);
   app.notFound(async (c) => (await assetOf(c)) ?? noRoute(app, c));
@@ -153,7 +153,7 @@ export function createApp(servicesOf: ServicesOf): Api {
   return app;
 }
 
-/** A static file. On the platform it is served before this Worker is called, so this is for plain workerd. */
+/** A static file; null: there is none. The platform serves it before it calls this Worker, so this is for plain workerd. */
 async function assetOf({ env, req }: Context<ApiEnv>): Promise<Response | null> {
   if (env.ASSETS === undefined || !/^(GET|HEAD)$/.test(req.method)) return null;
   const response = await env.ASSETS.fetch(req.raw);
@@ -182,7 +182,7 @@ function noRoute(app: Api, c: Context<ApiEnv>): Response {
   return response;
 }
 
-/** Clients look for the documentation beside the API's document. */
+/** Redirects from beside the API's document to the documentation, because clients look for it there. */
 function redirectToDocs(api: Api): void {
   api.get("/api/v2/docs", (c) => c.redirect("/docs"));
 }

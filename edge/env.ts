@@ -9,18 +9,18 @@ import { onOff, secretText, settingSchemas, wholeNumber } from "../shared/contra
 import type { SettingName } from "../shared/contracts/setting.ts";
 import { bothSet, masterKey, masterKeys } from "../shared/security/master-keys.ts";
 
-/** The intake of a queue shard, as the stateless part of the edge calls it. */
+/** The intake object of a queue shard, as requests call it. The results are in the order of the runs. */
 export type IntakeObject = Rpc.DurableObjectBranded & { submit(runs: NewRun[]): Promise<SubmitResult[]> };
 
-/** The result of a statement; not `ok`: the driver's error, or (with one of our codes) why it was not executed. */
+/** The result of a statement. Not `ok`: the driver's error; or, with a `code` of the API, the reason why it was not executed. */
 export type StatementReply =
   | { ok: true; rows: Row[]; count: number }
   | { ok: false; name: string; message: string; code: string | null; retryAfterSeconds: number | null };
 
-/** The text of a statement has $1, $2 … in place of its values. `tenant`: whose turn it takes. */
+/** A statement, whose text has $1, $2 … in place of its values. `tenant`: the tenant whose turn it takes. */
 export type StatementCall = { text: string; values: unknown[]; tenant: string };
 
-/** The name of a reply that comes later than those of the same call: `collect` returns it. */
+/** The name of a reply that was not ready when its call was answered: `collect` returns it later. */
 export type LateReply = { late: string };
 
 /** The object that keeps connections to Postgres, as requests call it. */
@@ -37,7 +37,7 @@ export type Env = {
   RELAY: DurableObjectNamespace;
   FEED: DurableObjectNamespace;
   INTAKE: DurableObjectNamespace<IntakeObject>;
-  /** Only as much of the namespace as is used: its own type recurses through the rows without end. */
+  /** Only the used part of the namespace: its own type recurses through the rows without end. */
   DATABASE: { getByName(name: string): DatabaseObject };
   /** Absent: the workers have no object store either, and large values are in Postgres. */
   ARTIFACTS?: R2Bucket;
@@ -51,17 +51,17 @@ const collector = z
   .url({ protocol: /^https?$/, error: "must be an http or https URL" })
   .refine((text) => new URL(text).username === "", "must have no user and password");
 
-/** What `wrangler secret put` stores. The API masks all of them. */
+/** The secrets, which `wrangler secret put` stores. The API masks all of them. */
 const Secrets = z.object({
   UPSTASH_REDIS_REST_TOKEN: z.string().min(1),
   STREAM_TOKEN_SECRET: secretText,
   /** Absent: the workers reach Postgres directly, and /internal does not exist. */
   STATE_SECRET: secretText.optional(),
-  /** A scraper may send it instead of an API key, for the metrics alone. */
+  /** The token that a scraper may send instead of an API key. It opens the metrics alone. */
   METRICS_TOKEN: settingSchemas.METRICS_TOKEN.optional(),
   /** Absent: requests with a secret to seal are refused. */
   MASTER_KEY: masterKey().optional(),
-  /** Several keys, `id:key,id:key`, of which the first seals: in place of MASTER_KEY, to rotate it. */
+  /** Several keys, `id:key,id:key`, in place of MASTER_KEY, to rotate it: the first seals, and all open. */
   MASTER_KEYS: masterKeys().optional(),
 });
 
@@ -89,7 +89,7 @@ const Config = Secrets.extend({
   ACCEPT_WHEN_REDIS_DOWN: onOff.default(true),
   /** 0 behind a PgBouncer before 1.21, which loses named statements. Miniflare's Hyperdrive drops `?prepare=false`. */
   PREPARE_STATEMENTS: onOff.default(true),
-  /** The collector of traces, as workers reach it by gRPC. Absent, like the next: this edge traces nothing. */
+  /** The collector of traces by gRPC, as for workers. Without it and without OTLP_HTTP_ENDPOINT this edge traces nothing. */
   OTLP_ENDPOINT: collector.optional(),
   /** The same collector by HTTP, without `/v1/traces`. Absent: OTLP_ENDPOINT, with port 4318 in place of 4317. */
   OTLP_HTTP_ENDPOINT: collector.optional(),
@@ -105,13 +105,13 @@ export type Config = z.infer<typeof Config>;
 /** The names of all variables and secrets. */
 export const variableNames = Config.keyof().options;
 
-/** Those of them whose value the API never shows. */
+/** The names of the variables whose value the API never shows. */
 export const secretNames: ReadonlySet<string> = new Set(Secrets.keyof().options);
 
 const parsed = new WeakMap<object, Config>();
 
 /**
- * Reads the variables, once in each isolate.
+ * The variables, checked. An isolate checks them once and keeps the result.
  * @throws Error that names each wrong variable and its rule, never its value
  */
 export function readConfig(env: object): Config {
@@ -136,14 +136,14 @@ const Settings = Config.pick({
   METRICS_TOKEN: true,
 }).partial();
 
-/** The variables with settings in place of those that are set. @param settings texts that their schemas accept */
+/** The variables, each replaced by the setting of its name if that is set. @param settings texts that their schemas accept */
 export function withSettings(config: Config, settings: Partial<Record<SettingName, string>>): Config {
   return Object.keys(settings).length === 0
     ? config
     : { ...config, ...definedOf(Settings.parse(settings), settings) };
 }
 
-/** A partial schema still gives an absent variable its default: only what is set replaces the variable. */
+/** The values of the names in `settings`: a partial schema still gives an absent variable its default, which must not replace it. */
 function definedOf(values: z.infer<typeof Settings>, settings: object): Partial<Config> {
   return Object.fromEntries(Object.entries(values).filter(([name]) => name in settings));
 }

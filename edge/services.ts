@@ -26,10 +26,10 @@ import { currentTraceparent } from "./tracing/current-span.ts";
 
 /** The stores and Durable Objects that the routes use, for one request. */
 export type Services = {
-  /** The variables, with the settings in place of those that are set. */
+  /** The variables, each replaced by the setting of its name if that is set. */
   config: Config;
   sql: Sql;
-  /** From this call on the request's statements take the turns of this caller: a tenant, or a platform key. */
+  /** From this call on the request's statements take the turns of `caller`: a tenant, or the id of a platform key. */
   takeTurnsOf(caller: string): void;
   /** Postgres for the statements of workers: they do not wait for those of clients. */
   stateSql: Sql;
@@ -49,15 +49,17 @@ export type Services = {
    * @throws AppError `too_many_streams`
    */
   feed(join: FeedJoin, signal: AbortSignal): Promise<Response>;
-  /** A worker's own report of its health; null when it has not answered after `ms`. @throws AppError `redis_away` */
+  /** A worker's report of its own health; null when it has not answered after `ms`. @throws AppError `redis_away` */
   askHealth(incarnation: string, ms: number): Promise<WorkerHealth | null>;
   /** A worker's test of a mail server; null when it has not answered in time. @throws AppError `redis_away` */
   askMailTest(incarnation: string, question: string, test: MailTest): Promise<MailTestOutcome | null>;
   /** Makes workers beat at once, as far as Redis is reachable: the reply of their beat has news for them. */
   hintWorkers(incarnations: readonly string[]): Promise<void>;
-  /** Connects to another store than this edge's own. @throws Error when it cannot be used */
+  /** Connects to a Redis that a caller names, for a test. @throws Error when it cannot be used */
   tryRedis(url: string): Promise<void>;
+  /** The same for a Postgres. */
   tryPostgres(url: string): Promise<void>;
+  /** The same for a bucket. @throws S3Refusal when the store refuses a request; Error when it cannot be reached */
   tryS3: typeof tryS3;
   /** Reads settings and the limits of this tenant (null: none) again, if they are due. Call it before they are used. */
   refreshLiveValues(tenant: TenantId | null): Promise<void>;
@@ -70,12 +72,12 @@ export type Services = {
   mayLookUpKey(address: string): Promise<boolean>;
 };
 
-/** The name under which a statement takes turns before its caller is known: the look-ups of keys have turns of their own. */
+/** Before its caller is known, a request's statements take turns under this name: the look-ups of keys have turns of their own. */
 const LOOK_UPS = "";
 
 const rates = new WeakMap<Config, RequestRates>();
 
-/** The counts of an isolate. */
+/** The rates of an isolate, which all its requests share. */
 function requestRatesOf(base: Config): RequestRates {
   const known = rates.get(base);
   if (known) return known;
@@ -120,7 +122,7 @@ export function openServices(env: Env, waitUntil: Services["waitUntil"]): Servic
       return streamOf(env.RELAY.getByName(`e${shard}`), { ...join, shard, maxStreams }, signal);
     },
     async feed(join, signal) {
-      // Not the name of a tenant: the feed of all tenants.
+      // No tenant has the name `*`, so it names the feed of all tenants.
       const name = join.tenant ?? "*";
       const maxStreams = join.tenant === null ? null : await maxStreamsOf(join.tenant);
       return streamOf(env.FEED.getByName(name), { ...join, maxStreams }, signal);

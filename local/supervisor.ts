@@ -1,4 +1,4 @@
-/** Starts everything that one machine needs, in order, and stops it in the opposite order. */
+/** Starts all parts of the system on one machine: the stores first, then the programs. It stops them in the opposite order. */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { searchUrl, startSearchServer } from "./demo/search-server.ts";
@@ -23,13 +23,13 @@ import { openSecrets, writePrivate, type Secrets } from "./settings/secrets.ts";
 import { openPostgres, openRedis, type Start } from "./stores/open-stores.ts";
 import { startFleet } from "./workers.ts";
 
-/** `facts` are current: a part that was restarted has another pid. */
+/** A running system. `facts()`: the facts of this moment, because a part that was restarted has another pid. */
 export type Stack = { facts(): Facts; stop(): Promise<void> };
 
 /**
- * Starts the system of one data folder. It accepts runs when this resolves. `dev.json` in the folder holds the
- * facts, and is written again when a part was restarted.
- * @throws the error of the part that did not start; the parts that did are stopped then
+ * Starts the system of one data folder. It accepts runs when this resolves. `dev.json` in the folder has the facts, and is
+ * written again when a part was restarted.
+ * @throws the error of a part that did not start; the other parts are stopped then
  */
 export async function startStack(options: Options, env: NodeJS.ProcessEnv): Promise<Stack> {
   const started = { program: new Set<() => Promise<void>>(), store: new Set<() => Promise<void>>() };
@@ -127,7 +127,7 @@ async function edgeSettings(
   };
 }
 
-/** Consecutive ports from the wanted one on, as far as they are free. */
+/** One free port for each edge: consecutive ports from the wanted one on, without those that are taken. */
 async function edgePorts({ edges, port }: Options): Promise<number[]> {
   const ports: number[] = [];
   for (let next = port; ports.length < edges; next++) ports.push((next = await firstFreePort(next)));
@@ -135,8 +135,8 @@ async function edgePorts({ edges, port }: Options): Promise<number[]> {
 }
 
 /**
- * For `npx wrangler dev` beside this system. The project has one such pair of files: they name the default data
- * folder's.
+ * Writes the files for `npx wrangler dev` beside this system. The project has one such pair of files, for the system of the default
+ * data folder.
  */
 function writeWranglerFiles(build: EdgeBuild, postgresUrl: string, variables: Record<string, string>): void {
   writeVariables(projectFolder, ".dev.vars", variables);

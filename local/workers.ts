@@ -50,10 +50,7 @@ export async function startFleet(
   };
 }
 
-/**
- * Starts a worker on the first free port from `port` on. Another process may take the port before the worker
- * listens.
- */
+/** Starts a worker on the first free port from `port` on. It tries five ports, because another process may take one in between. */
 async function startWorker(name: string, port: number, env: NodeJS.ProcessEnv, signal: AbortSignal) {
   for (let tries = 1; ; tries++) {
     const free = await firstFreePort(port);

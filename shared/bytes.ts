@@ -9,7 +9,7 @@ export function toHex(bytes: Uint8Array): string {
   return text;
 }
 
-/** The bytes of a text of hex digits, two for each byte. */
+/** The bytes of a text of hex digits, two for each byte. The text must have no other characters. */
 export function fromHex(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from({ length: text.length / 2 }, (_, i) =>
     Number.parseInt(text.slice(2 * i, 2 * i + 2), 16),
@@ -23,7 +23,7 @@ export function utf8(text: string): Uint8Array<ArrayBuffer> {
   return new Uint8Array(encoder.encode(text));
 }
 
-/** Texts up to this length are measured in a buffer that is kept. A character has up to 3 bytes for each of its UTF-16 units. */
+/** `utf8Length` measures texts up to this length in one kept buffer. A UTF-16 unit has at most 3 bytes in UTF-8. */
 const MEASURED_CHARS = 8 * 1024;
 const measured = new Uint8Array(3 * MEASURED_CHARS);
 

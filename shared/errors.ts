@@ -40,8 +40,10 @@ export const errors = {
   no_worker: { status: 503, title: "No worker is available" },
 } as const satisfies Record<string, { status: number; title: string }>;
 
+/** A code of the table above. */
 export type ErrorCode = keyof typeof errors;
 
+/** A wrong field of a request: its path, as `pathText` writes it, and a message that continues a sentence with the path as subject. */
 export type FieldError = { path: string; message: string };
 
 /** The path of a field as errors show it: `["steps", 2, "id"]` as `steps[2].id`. */
@@ -61,8 +63,8 @@ type Issue = {
 };
 
 /**
- * The wrong fields that zod reports. Of several bounds that a number has passed, which a whole number has besides its own, the
- * narrowest is named.
+ * The wrong fields that zod reports. A number may have passed several bounds: a whole number is also bounded by what a double holds
+ * exactly. Only the narrowest of these bounds is reported.
  */
 export function fieldErrorsOf(error: { readonly issues: readonly Issue[] }): FieldError[] {
   const isWider = (issue: Issue) =>

@@ -39,7 +39,7 @@ export function healthQuestion(question: string): string {
   return `health ${question}`;
 }
 
-/** The question of such a message; null: it is another one. */
+/** The channel of the answer that a message of `healthQuestion` names; null: it is another message. */
 export function healthQuestionOf(message: string): string | null {
   return /^health ([0-9a-f]{32})$/.exec(message)?.[1] ?? null;
 }
@@ -52,13 +52,13 @@ export function mailQuestion(question: string, test: string): string {
   return `mail ${question} ${test}`;
 }
 
-/** The question of such a message; null: it is another one. */
+/** The channel of the answer and the test that a message of `mailQuestion` names; null: it is another message. */
 export function mailQuestionOf(message: string): { question: string; test: string } | null {
   const [, question, test] = /^mail ([0-9a-f]{32}) (.+)$/s.exec(message) ?? [];
   return question === undefined || test === undefined ? null : { question, test };
 }
 
-/** The numbers of shards unless the environment sets others. They must be the same in all processes of one Redis. */
+/** The numbers of shards where the environment sets no others. They must be the same in all processes of one Redis. */
 export const DEFAULT_SHARDS = { queue: 1, event: 1 };
 
 /** The queue shard of all jobs of a tenant, so that one script sees everything that the tenant's limits count. */

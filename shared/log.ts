@@ -1,6 +1,6 @@
 import { traceIdOf } from "./tracing/span.ts";
 
-/** What varies in an event: names, numbers, never a secret, a prompt or a payload. */
+/** The values that vary from one log line of an event to the next: names and numbers, never a secret, a prompt or a payload. */
 export type LogFields = Record<string, string | number | boolean | null | undefined>;
 
 type Level = "info" | "warn" | "error";
@@ -48,7 +48,7 @@ export const log = {
   flush,
 };
 
-/** What a log line says of its run. `tenant_id` absent: an edge of an earlier version has not sent it. */
+/** What a log line says of its run. `tenant_id` is absent where an edge of an earlier version has not sent it. */
 export type AboutRun = {
   run_id: string;
   tenant_id?: string | undefined;
@@ -64,7 +64,7 @@ export function aboutRun(run: AboutRun) {
   return { run: run_id, tenant: tenant_id, trace_id: traceIdOf(traceparent) };
 }
 
-/** The words of an error for a log line, without its stack. */
+/** The message of an error, without its stack. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

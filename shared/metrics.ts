@@ -1,11 +1,12 @@
-/**
- * The series of GET /api/v2/metrics that are counted over the whole fleet, under the names of the predecessor where it had one.
- * Workers count what they see in memory; runs are counted in Postgres (shared/store/metrics/).
- */
 type Counter = { readonly type: "counter"; readonly help: string; readonly labels: readonly string[] };
 type Histogram = Omit<Counter, "type"> & { readonly type: "histogram"; readonly buckets: readonly number[] };
+/** A metric: its type, its labels, and the text that explains it. Buckets: upper bounds in seconds. */
 export type Series = Counter | Histogram;
 
+/**
+ * The series of GET /api/v2/metrics that are counted over the whole fleet, under the names of the predecessor where it had one.
+ * Workers count in memory, except runs, which are counted in Postgres (shared/store/metrics/).
+ */
 export const series = {
   synapse_runs_enqueued_total: {
     type: "counter",
@@ -63,7 +64,7 @@ export const series = {
   },
   synapse_model_kept_answers_total: {
     type: "counter",
-    help: "Model calls that took an answer that was kept",
+    help: "Model calls that a kept answer of an earlier call replaced",
     labels: ["provider", "model"],
   },
   synapse_mails_total: {
@@ -83,20 +84,24 @@ export const series = {
   },
 } as const satisfies Record<string, Series>;
 
+/** The name of a series. */
 export type SeriesName = keyof typeof series;
 
 type Named<Type extends Series["type"]> = {
   [Name in SeriesName]: (typeof series)[Name]["type"] extends Type ? Name : never;
 }[SeriesName];
+/** The name of a counter. */
 export type CounterName = Named<"counter">;
+/** The name of a histogram. */
 export type HistogramName = Named<"histogram">;
 
-/** The label that a bucket of a histogram has, with its upper bound. */
+/** The label of a histogram's buckets, whose value is the upper bound. */
 export const BUCKET = "le";
 
+/** The values of a series' labels, by label. */
 export type Labels = Readonly<Record<string, string>>;
 
-/** What the parts of a worker count with. */
+/** Counts in the memory of a worker. `amount`: 1 if it is absent. */
 export type Count = {
   add(name: CounterName, labels: Labels, amount?: number): void;
   observe(name: HistogramName, labels: Labels, seconds: number): void;

@@ -1,7 +1,10 @@
 /** Longer names are not compared, so that a long name costs no time. */
 const MAX_CHARS = 60;
 
-/** The one of `names` that is spelled most like `written`: letter case, `_`, `-` and spaces do not matter. */
+/**
+ * The one of `names` that is spelled most like `written`, with its edit distance: letter case, `_`, `-` and spaces do not matter.
+ * Null: there are no names, or `written` has more than 60 characters.
+ */
 export function nearestName(
   written: string,
   names: Iterable<string>,

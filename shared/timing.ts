@@ -35,7 +35,8 @@ export const BEAT_PERIOD_MS = 1_000;
 export const SILENT_AFTER_MS = BEAT_PERIOD_MS + TOLERATED_STOP_MS + 1_500;
 
 /**
- * Postgres counts a silence this much before it is one, and a worker that is as late claims nothing.
+ * Postgres counts a silence when a beat comes later than `SILENT_AFTER_MS` minus this margin, and a worker whose beat is that late
+ * claims nothing.
  *
  * As long as a statement takes: another worker that sees the silence may commit a moment later. Short enough that a
  * tolerated stop is not counted.
@@ -68,7 +69,7 @@ export const LEASE_MS = SILENT_AFTER_MS;
 export const RENEW_PERIOD_MS = 1_500;
 
 /**
- * A run that Postgres names as this worker's for so long, and that the worker does not execute, is handed back.
+ * A worker hands back a run that Postgres has named as the worker's for this long and that the worker does not execute.
  *
  * At least `STATEMENT_TIMEOUT_MS`: until then the reply to the worker's claim may be under way.
  */
@@ -203,7 +204,7 @@ export const VIEWER_CHECK_MS = 15_000;
 /** The same check while live entries do not come. Shorter than `VIEWER_CHECK_MS`. */
 export const VIEWER_AWAY_CHECK_MS = 2_000;
 
-/** The keys of open streams are looked up this often: a stream ends at most so long after its key was revoked. */
+/** The relay looks the keys of its open streams up this often: a stream ends at most this long after its key was revoked. */
 export const KEY_CHECK_MS = 10_000;
 
 // --- Webhooks: docs/protocol.md 7.7

@@ -8,6 +8,7 @@ import { mailSenderAddress } from "../shared/contracts/mail-server.ts";
 import { bothSet, masterKey, masterKeys } from "../shared/security/master-keys.ts";
 import { RedisEnv } from "./clients/redis-url.ts";
 
+/** A variable that is a whole number from `min` to `max`. */
 const whole = (name: string, min: number, max: number, fallback: number) => {
   const sentence = `${name} must be a whole number from ${min} to ${max}`;
   return z.coerce
@@ -135,6 +136,7 @@ const Env = RedisEnv.extend({
   }
 });
 
+/** The settings of a worker. `workerId`: WORKER_ID, else a name made of the host and the process. */
 export type Config = z.output<typeof Env> & { workerId: string };
 
 /**

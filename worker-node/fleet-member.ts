@@ -20,6 +20,7 @@ export type FleetMemberDeps = {
   queue: Queue;
   slots: Slots;
   timing: WorkerTiming;
+  /** See RepairDeps. */
   isolation: boolean;
   report(): WorkerReport;
   /** See Heartbeat. */

@@ -6,7 +6,7 @@ import { ProviderCalls } from "../shared/providers/provider-calls.ts";
 import { Queue } from "../shared/queue/queue.ts";
 import type { RedisCommands } from "../shared/queue/scripts.ts";
 import type { StateStore } from "../shared/store/state.ts";
-import { openObjectStore } from "./clients/object-store.ts";
+import { openObjectStore } from "./clients/s3-object-store.ts";
 import { openStore } from "./clients/open-store.ts";
 import { publishLive } from "./clients/publish.ts";
 import { scriptCommands } from "./clients/redis.ts";
@@ -17,14 +17,14 @@ import { childStarts, notifiedOf } from "./fleet/child-starts.ts";
 import { enqueueSuccessors } from "./fleet/enqueue-successors.ts";
 import { LiveSettings } from "./fleet/live-settings.ts";
 import { LiveLaneSettings } from "./fleet/live-lane-settings.ts";
-import { onFlush } from "./fleet/on-flush.ts";
+import { withFlushListener } from "./fleet/flush-listener.ts";
 import { Counters } from "./ops/counters.ts";
 import { createEgress } from "./outbound/egress-guard.ts";
 import { openTracing } from "./tracing/tracing.ts";
 import { MailSender } from "./mail/mail-sender.ts";
 import type { MailSettings } from "./mail/mail-transport.ts";
 import type { NewMail } from "../shared/contracts/mail.ts";
-import { Sender } from "./webhooks/sender.ts";
+import { WebhookSender } from "./webhooks/webhook-sender.ts";
 
 /** Test hooks between a worker and its stores: each function gets the real part and returns the part that the worker uses. */
 export type TestHooks = {
@@ -33,7 +33,9 @@ export type TestHooks = {
   publish?(publish: (entries: LiveEntry[]) => void): (entries: LiveEntry[]) => void;
 };
 
-/** Opens the stores of a worker, and what executes runs on them. Nothing runs yet. `close`: after everything has stopped. */
+/**
+ * Opens the stores of a worker, and what executes runs on them. Nothing runs yet. The caller calls `close` after everything has stopped.
+ */
 export async function openWorker(config: Config, hooks: TestHooks) {
   const owner = newIncarnation(config.workerId);
   const tracing = await openTracing(config, owner);
@@ -46,7 +48,7 @@ export async function openWorker(config: Config, hooks: TestHooks) {
   const tracer = tracing?.tracer ?? null;
   const artifacts = openObjectStore(config);
   const readArchive = artifacts?.readRange ?? noArchive;
-  const sender = new Sender(rawStore, {
+  const webhookSender = new WebhookSender(rawStore, {
     egress,
     masterKey,
     readArchive,
@@ -72,8 +74,8 @@ export async function openWorker(config: Config, hooks: TestHooks) {
     isolation: config.ENABLE_TENANT_ISOLATION,
     hint: redis.hint,
   });
-  const store = onFlush(rawStore, (committed) => {
-    if (committed.some(({ webhook }) => webhook)) sender.wake();
+  const store = withFlushListener(rawStore, (committed) => {
+    if (committed.some(({ webhook }) => webhook)) webhookSender.wake();
     children.notify(notifiedOf(committed));
     enqueueSuccessors(rawStore, queue, committed);
   });
@@ -117,7 +119,7 @@ export async function openWorker(config: Config, hooks: TestHooks) {
     execution,
     tracer,
   };
-  return { ...shared, sender, mailSender, mailServers, close };
+  return { ...shared, webhookSender, mailSender, mailServers, close };
 }
 
 /** Null: this worker has no mail server. */

@@ -22,8 +22,19 @@ export async function startWorker(
   hooks: TestHooks = {},
 ): Promise<{ drain(): Promise<void>; drainRequested: Promise<void> }> {
   const opened = await openWorker(config, hooks);
-  const { owner, store, queue, redis, artifacts, sender, mailSender, counters, execution, tracer, settings } =
-    opened;
+  const {
+    owner,
+    store,
+    queue,
+    redis,
+    artifacts,
+    webhookSender,
+    mailSender,
+    counters,
+    execution,
+    tracer,
+    settings,
+  } = opened;
   const slots = new Slots(config.WORKER_CONCURRENCY, config.WORKER_LANES, opened.laneSettings);
   const status = new WorkerStatus(config, slots);
   const drainRequested = Promise.withResolvers<void>();
@@ -40,7 +51,7 @@ export async function startWorker(
   });
   const scheduler = new Scheduler({ store, queue, maxQueueDepth: settings.maxQueueDepth, tracer });
   const { repairs } = member.reconciler;
-  const reports = new CounterReports({ owner, store, counters, repairs, sent: sender.sent });
+  const reports = new CounterReports({ owner, store, counters, repairs, sent: webhookSender.sent });
   redis.onHint(() => void member.heartbeat.beatAgain());
   const health = healthReader({ store, redis, artifacts, status });
   redis.onHealthQuestion(async () => JSON.stringify(await health()));
@@ -48,10 +59,10 @@ export async function startWorker(
     const test = MailTest.parse(JSON.parse(text));
     return JSON.stringify(await testMailServer(test, question, opened.mailServers));
   });
-  const ops = await serveOps({ config, settings, store, health, slots, member, sender });
+  const ops = await serveOps({ config, settings, store, health, slots, member, webhookSender });
   await member.start();
   for (const part of [execution.mcp, reports, scheduler]) part.start();
-  if (config.WORKER_LANES.includes("webhooks")) sender.start();
+  if (config.WORKER_LANES.includes("webhooks")) webhookSender.start();
   if (config.WORKER_LANES.includes("mail")) mailSender.start();
   const ready = { worker: config.workerId, incarnation: owner, pid: process.pid, slots: slots.openTotal };
   log.info("worker.ready", { ...ready, health_port: portOf(ops), models: execution.models });
@@ -62,7 +73,7 @@ export async function startWorker(
     void member.heartbeat.beat();
     const graceMs = config.WORKER_DRAIN_SECONDS * 1_000;
     const upkeep = execution.mcp.stop();
-    const senders = [sender.drain(graceMs), mailSender.drain(graceMs)];
+    const senders = [webhookSender.drain(graceMs), mailSender.drain(graceMs)];
     await Promise.all([member.worker.drain(graceMs), ...senders, upkeep, scheduler.stop()]);
     await member.stop();
     await reports.stop();

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { ATTACHED, imageTypeOf } from "../../shared/contracts/attached-file.ts";
+import { ATTACHED_LIMITS, imageTypeOf } from "../../shared/contracts/attached-file.ts";
 import { DefinitionId, TenantId, plainName } from "../../shared/contracts/ids.ts";
 import { JsonRecord } from "../../shared/contracts/json.ts";
 import { WebhookSecret, WebhookUrl } from "../../shared/contracts/webhook.ts";
@@ -7,14 +7,14 @@ import { Attachments } from "../uploads/attach.ts";
 
 const MAX_MESSAGE_CHARS = 256 * 1024;
 
-/** Postgres stores neither in a text. */
+/** The text of a message. Postgres stores neither U+0000 nor half of a surrogate pair in a text. */
 const Message = z
   .string()
   .max(MAX_MESSAGE_CHARS)
   .refine((text) => !text.includes("\0"), "must not contain the character U+0000")
   .refine((text) => text.isWellFormed(), "must not contain half of a surrogate pair");
 
-/** An image under the type that it has: a provider refuses the whole turn for any other. */
+/** An image as a data URI, which must name the type that the bytes have: otherwise a provider refuses the whole turn. */
 const Image = z
   .string()
   .regex(/^data:image\/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}$/, {
@@ -37,8 +37,14 @@ export const ChatRequest = z
     message: Message,
     agent: DefinitionId.nullish(),
     session_id: z.string().nullish(),
-    images: z.array(Image).max(ATTACHED.images, `may have at most ${ATTACHED.images} images`).nullish(),
-    attachments: Attachments.max(ATTACHED.files, `may have at most ${ATTACHED.files} files`).nullish(),
+    images: z
+      .array(Image)
+      .max(ATTACHED_LIMITS.images, `may have at most ${ATTACHED_LIMITS.images} images`)
+      .nullish(),
+    attachments: Attachments.max(
+      ATTACHED_LIMITS.files,
+      `may have at most ${ATTACHED_LIMITS.files} files`,
+    ).nullish(),
     priority: z.number().int().min(0).max(10).nullish(),
     tenant_id: TenantId.nullish(),
     webhook_url: WebhookUrl.nullish(),

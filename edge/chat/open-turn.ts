@@ -9,20 +9,25 @@ import type { TurnToOpen } from "../../shared/store/chat/sessions.ts";
 import { readDefinition } from "../../shared/store/definitions/agents-and-tools.ts";
 import { firstAgent } from "../../shared/store/definitions/look-up.ts";
 import type { Sql } from "../../shared/store/sql.ts";
+import { invalidFields } from "../http/problem.ts";
 import { noSession, sessionIdOf } from "./session-view.ts";
 
-/** A session's title, until a client gives it another one: the beginning of its first message. */
+/** A new session's title is the beginning of its first message, at most this long. A client may change it. */
 const TITLE_CHARS = 60;
 
-/** What a request for a turn says about its session. */
-type Asked = { session_id?: string | null | undefined; agent?: string | null | undefined; message: string };
+/** The fields of a turn's request that choose its session. */
+type SessionChoice = {
+  session_id?: string | null | undefined;
+  agent?: string | null | undefined;
+  message: string;
+};
 
-/** A turn that may be opened, still without a base. */
+/** A turn whose session, tenant and agent are known. Its base is reserved when it is submitted. */
 export type Opening = Omit<TurnToOpen, "base">;
 
 /**
- * The session of a turn and the version of its agent: those of the session that the request names, else a new session with the
- * agent that the request names, else with the first agent of the tenant by name.
+ * The session of a turn, and the newest version of the session's agent. A request that names no session gets a new one with the agent
+ * that it names, else with the tenant's first agent by name.
  * @param owner the tenant whose sessions the caller may use; null: of any tenant
  * @param fallback the tenant of a new session when `owner` is null
  * @throws AppError `not_found` for an unknown session or agent, `invalid`, `not_yet`
@@ -31,14 +36,14 @@ export async function openingOf(
   sql: Sql,
   owner: TenantId | null,
   fallback: TenantId,
-  asked: Asked,
+  chosen: SessionChoice,
 ): Promise<Opening> {
-  const known = asked.session_id ? await sessionOf(sql, owner, sessionIdOf(asked.session_id)) : null;
+  const known = chosen.session_id ? await sessionOf(sql, owner, sessionIdOf(chosen.session_id)) : null;
   const tenant = known ? TenantId.parse(known.tenant_id) : (owner ?? fallback);
-  if (known && asked.agent && asked.agent !== known.agent_id) {
+  if (known && chosen.agent && chosen.agent !== known.agent_id) {
     throw invalid("agent", `is not the agent of this session, which is ${known.agent_id}: leave it out`);
   }
-  const agent = known?.agent_id ?? asked.agent ?? (await firstAgent(sql, tenant));
+  const agent = known?.agent_id ?? chosen.agent ?? (await firstAgent(sql, tenant));
   if (agent === null) {
     throw invalid("agent", "is needed: this tenant has no agent yet. Save one with PUT /api/v2/agents/{id}");
   }
@@ -46,7 +51,7 @@ export async function openingOf(
     session: known?.session_id ?? newSessionId(),
     tenant,
     agent,
-    title: titleOf(asked.message),
+    title: titleOf(chosen.message),
     definition: await definitionOf(sql, tenant, agent, known !== null),
   };
 }
@@ -80,11 +85,11 @@ async function definitionOf(
   return { owner: stored.owner, id: turnDefinitionId(id), version: stored.version, definition };
 }
 
-/** One line of at most 60 characters, not cut within one. */
+/** One line of at most 60 code points: none is cut in half. */
 function titleOf(message: string): string {
   return Array.from(message.trim().replaceAll(/\s+/g, " ")).slice(0, TITLE_CHARS).join("");
 }
 
 function invalid(path: string, message: string): AppError {
-  return new AppError("invalid", `Not valid: ${path}.`, { fields: [{ path, message }] });
+  return invalidFields([{ path, message }]);
 }

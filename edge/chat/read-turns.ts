@@ -5,8 +5,9 @@ import type { TurnEntry } from "../../shared/store/chat/turns.ts";
 import type { Services } from "../services.ts";
 
 /**
- * Event lines of the turns of a session, in order, after event number `seq` of the turn with this base, from Postgres or the
- * archive; empty: there are none. @throws AppError `artifacts_away` when an archived turn cannot be read now
+ * At most `limit` entries of the turns of a session, in order, with the event lines after event number `seq` of the turn with this
+ * base. They are read from Postgres or the archive. Empty: no event follows.
+ * @throws AppError `artifacts_away` when an archived turn cannot be read now
  */
 export async function readTurns(
   { sql, artifacts }: Pick<Services, "sql" | "artifacts">,

@@ -15,7 +15,7 @@ export const SessionView = z
     agent_id: z.string(),
     tenant_id: z.string(),
     title: z.string(),
-    /** Of the turn that is under way, else of the newest turn. */
+    /** The status of the turn that is under way, else of the newest turn; so are `turn_id`, `worker_id` and `error`. */
     status: RunStatus,
     turn_id: RunId,
     worker_id: z.string().nullable(),
@@ -56,7 +56,7 @@ export async function findSession(
   return row;
 }
 
-/** The id in a path. @throws AppError `not_found` for an id that no session can have */
+/** The session id in a path or a body. @throws AppError `not_found` for an id that no session can have */
 export function sessionIdOf(id: string): SessionId {
   const session = SessionId.safeParse(id);
   if (!session.success) {

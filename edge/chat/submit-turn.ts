@@ -18,7 +18,7 @@ import { noSession } from "./session-view.ts";
 
 /** The most turns that one interrupt cancels. */
 const MAX_INTERRUPTED = 1_000;
-/** How often a turn is submitted again because another turn of its session got a later base first. */
+/** A turn is submitted again when another turn of its session with a later base was committed first, this often at most. */
 const MAX_OUTRUN = 20;
 
 /**
@@ -34,13 +34,13 @@ export async function submitTurn(
   for (let outrun = 0; ; outrun++) {
     const base = await reserveBase(services.sql, { ...opening, base: String(Date.now()) });
     if (base === null) throw noSession();
-    const run = await toRun(services, opening, base, body, key);
+    const run = await runOfTurn(services, opening, base, body, key);
     const result = await submitUntilRoom(services.submit, run);
     if (result.is !== "refused" || result.code !== "conflict" || outrun === MAX_OUTRUN) return result;
   }
 }
 
-async function toRun(
+async function runOfTurn(
   services: Pick<Services, "config" | "sql">,
   { session, tenant, definition }: Opening,
   base: string,
@@ -61,8 +61,8 @@ async function toRun(
     delay_ms: 0,
   };
   const { agent, session_id, attachments, metadata, correlation_id, on_busy } = body;
-  // The fingerprint is the same whether the client sends a default or leaves the field out: fields that are undefined are not part of it.
-  const asked = {
+  // A field that is undefined is no part of the fingerprint: it is the same whether the client sends a default or leaves it out.
+  const requested = {
     agent: agent ?? undefined,
     session_id: session_id || undefined,
     message,
@@ -78,7 +78,7 @@ async function toRun(
     ...(images.length > 0 && { images }),
     ...(files.length > 0 && { attachments: files }),
   };
-  const meaning = { tenant, priority: routing.priority, ...asked, url: webhook.webhook_url };
+  const meaning = { tenant, priority: routing.priority, ...requested, url: webhook.webhook_url };
   return {
     ...routing,
     run_id: run,
@@ -101,12 +101,13 @@ async function toRun(
 }
 
 /**
- * After the accept of a turn that waits: `interrupt` cancels all turns before it, so that it is the next one. The turns that wait are
- * cancelled first, the newest of them first: none of them begins when the turn under way ends. Any other message cancels a turn that
- * waits for a person, because it comes in place of the answer. The turn is accepted, so a failure here is no failure of the request:
- * then the turn waits for those that are left.
+ * Cancels the turns that an accepted turn does not wait for, and wakes the next turn. With `on_busy: "interrupt"` these are all earlier
+ * turns of the session, the newest first, so that none of them begins when the turn under way ends. Otherwise it is an earlier turn that
+ * waits for a person's answer: the new message comes in place of the answer.
+ *
+ * Never throws, because the turn is accepted: after a failure it waits for the turns that are left.
  */
-export async function afterBusy(
+export async function cancelEarlierTurns(
   services: Services,
   { tenant, session }: Opening,
   turn: RunId,
@@ -116,8 +117,8 @@ export async function afterBusy(
     const interrupts = on_busy === "interrupt";
     const open = await readOpenTurns(services.sql, session, interrupts ? MAX_INTERRUPTED : 1);
     const earlier = open.filter(({ run_id }) => baseOf(run_id) < baseOf(turn));
-    const ended = interrupts ? earlier.toReversed() : earlier.filter(({ asks }) => asks);
-    for (const { run_id } of ended) await cancel(services, tenant, run_id);
+    const cancelled = interrupts ? earlier.toReversed() : earlier.filter(({ asks }) => asks);
+    for (const { run_id } of cancelled) await cancel(services, tenant, run_id);
   } catch (error) {
     log.warn("chat.not_interrupted", { run: turn, tenant, session, message: messageOf(error) });
   }

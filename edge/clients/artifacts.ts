@@ -3,17 +3,21 @@ import type { Env } from "../env.ts";
 
 export type ArtifactFacts = { size: number; contentType: string; etag: string };
 
-/** The objects that hold large values, as the edge reads them. */
+/**
+ * The object store of large values and files, as the edge uses it.
+ * @throws AppError `artifacts_away` from each method while the store does not answer
+ */
 export type ArtifactStore = {
   /** Null: there is no such object. */
   facts(key: string): Promise<ArtifactFacts | null>;
   /** The bytes of an object, as they arrive: the edge never holds all of them. Null: there is no such object. */
   read(key: string, range: { offset: number; length: number }): Promise<ReadableStream | null>;
-  /** A short range of an object that exists. @throws AppError `artifacts_away`; Error when there is no such object */
+  /** A short range of an object, in memory. @throws Error when there is no such object */
   readBytes(this: void, key: string, offset: number, length: number): Promise<Uint8Array>;
   /**
-   * Stores parts of exactly `length` bytes together under a key that no other object ever has. One part is in memory at a time, and is
-   * not read after the next one was requested. When no reply comes, a look-up shows whether the store has the object.
+   * Stores parts, whose bytes are `length` in all, under a key that no other object ever has. One part is in memory at a time, and is
+   * not used after the next one was requested. When no reply comes, a look-up shows whether the store has the object.
+   * @throws AppError `not_yet` without an object store; `bad_request` when the parts end early
    */
   put(
     key: string,
@@ -21,7 +25,7 @@ export type ArtifactStore = {
     object: { length: number; contentType: string },
   ): Promise<void>;
   delete(key: string): Promise<void>;
-  /** A page of the objects whose keys begin with `prefix`. */
+  /** A page of the objects whose keys begin with `prefix`, from the first key after `after` on. `next`: the `after` of the next page. */
   list(prefix: string, after: string | undefined, limit: number): Promise<ArtifactPage>;
 };
 
@@ -42,7 +46,7 @@ export function openArtifacts({ ARTIFACTS: bucket }: Env): ArtifactStore {
     },
     async read(key, range) {
       const object = bucket === undefined ? null : await reached(bucket.get(key, { range }));
-      // The runtime knows the length of this kind of stream alone; for any other it leaves Content-Length out.
+      // The runtime knows the length of this kind of stream only. For any other kind it leaves Content-Length out.
       return object?.body.pipeThrough(new FixedLengthStream(range.length)) ?? null;
     },
     async readBytes(key, offset, length) {
@@ -58,7 +62,7 @@ export function openArtifacts({ ARTIFACTS: bucket }: Env): ArtifactStore {
       const sent = writeAll(ofLength.writable, parts);
       const stored = bucket.put(key, ofLength.readable, { httpMetadata: { contentType } });
       const [written, put] = await Promise.allSettled([sent, stored]);
-      // A body that ended early is the client's doing, whatever the store says of it.
+      // A body that ended early is the client's fault, whatever error the store reports.
       if (written.status === "rejected" && put.status === "rejected") throw bodyEnded(written.reason);
       if (put.status === "fulfilled") return;
       const object = await reached(bucket.head(key));
@@ -97,7 +101,7 @@ async function writeAll(stream: WritableStream<Uint8Array>, parts: AsyncIterable
     for await (const part of parts) await writer.write(part);
     await writer.close();
   } catch (error) {
-    // Without it the store would wait for the rest for ever.
+    // Without the abort the store would wait for the rest for ever.
     await writer.abort(error).catch(() => {});
     throw error;
   }

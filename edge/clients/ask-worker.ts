@@ -10,7 +10,7 @@ import type { Config } from "../env.ts";
 /** The most characters of an answer that are read. */
 const MAX_CHARS = 64 * 1024;
 
-/** A worker's own report: what it finds when it asks each of its stores for this answer. */
+/** A worker's report of its own health. To answer, it checks each of its stores. `uptime`: in seconds. */
 export const WorkerHealth = z.looseObject({
   status: z.enum(["ok", "degraded", "draining"]),
   worker_id: z.string(),
@@ -34,7 +34,7 @@ export async function askHealth(
   return answer === null ? null : WorkerHealth.parse(JSON.parse(answer));
 }
 
-/** Longer than a worker tries to reach a mail server. */
+/** Longer than the worker's own time limit for the mail server. */
 const MAIL_TEST_MS = 9_000;
 
 /**
@@ -54,8 +54,8 @@ export async function askMailTest(
 }
 
 /**
- * Asks a worker through Redis: an edge cannot reach the addresses of workers. The question is published once the
- * subscription to the channel of its answer is confirmed, so no answer is missed, and nothing polls.
+ * Asks a worker through Redis, because an edge cannot reach the addresses of workers. The question is published only after
+ * the subscription to the channel of its answer is confirmed, so no answer is missed, and nothing polls.
  * @returns null when the worker has not answered after `ms`
  * @throws AppError `redis_away`
  */

@@ -4,7 +4,7 @@ import type { Sized } from "./fair-queue.ts";
 /** A leader without a result for this long counts as gone: its client disconnected, and the runtime ended its request. */
 const LEADER_GONE_MS = 3_000;
 
-/** A follower without a result for this long fails. Longer than any call takes. */
+/** A follower without a result for this long fails. No call takes as long. */
 const WAIT_MS = 15_000;
 
 /** How a follower's wait ends: with its result, or as the leader of the next call. */
@@ -21,8 +21,8 @@ type Follower<Item, Result> = Sized & {
  * under way, a request calls at once and alone.
  *
  * A request may use only connections that it opened itself, so the request that leads makes the call. When a client
- * disconnects, the runtime ends its request: `waitUntil` lets that request still do its part for the followers, and
- * followers replace a leader that never returns.
+ * disconnects, the runtime ends its request. `waitUntil` lets the request of a leader finish its call for the followers
+ * all the same, and a follower replaces a leader that never returns.
  */
 export class Combiner<Item, Result> {
   readonly #sizeOf: (item: Item) => Sized;
@@ -87,7 +87,7 @@ export class Combiner<Item, Result> {
     const timer = setInterval(() => {
       const isLate = Date.now() > deadlineMs;
       if (!isLate && this.#isLed()) return;
-      // An item that does not wait any more is in a call: to send it again might do it twice.
+      // An item that no longer waits is part of a call: a second call with it might do the work twice.
       const waits = this.#followers.remove(own);
       if (isLate) reject(new Error("no result in time"));
       else if (waits) resolve("lead");

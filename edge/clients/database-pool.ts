@@ -12,28 +12,28 @@ const SLOW_QUERY_MS = 450;
 /** The least time in which the new connection must answer: see `LoginTimes`. */
 const PROBE_MS = 400;
 
-/** For an object that reads for all tenants: its queries have one queue. */
+/** The default for `as`: the queries of an object that reads for all tenants have one queue. */
 const ALL: Sized = { tenant: "", bytes: 0 };
 
-/** A query got no result in its time. `isDatabaseUnreachable` is true for it: it may be committed all the same. */
+/** A query got no result within its time. `isDatabaseUnreachable` is true for it. The statement may be committed all the same. */
 class NoAnswerError extends Error {
   readonly code = "CONNECTION_SILENT";
 }
 
-/** A query that has been sent. `sentMs`: by the pool's own time. */
+/** A query that has been sent. `sentMs`: in the pool's own time (`#ownMs`). */
 type Sent = { sql: Sql; sentMs: number; isSlow: boolean; giveUp(error: Error): void };
 
 /**
  * Postgres for an object that outlives a request: its connections are reused, and it never opens more than `max`.
  *
- * A query has a connection to itself, or waits for one: the time in which the database must answer begins only then. A
- * pool that lost a connection gets no new queries, so that the next one fails within a second when the database is
- * unreachable; queries that are under way on its other connections go on. A slow query proves nothing: queries
- * are given up only when a new connection gets no answer either. Then the waiting queries fail with them, because each of
- * them would try in vain.
+ * A query has a connection to itself, or waits for one: the time in which the database must answer begins only when it has the
+ * connection. A pool that lost a connection gets no new queries, so that the next query fails within a second when the database is
+ * unreachable; queries that are under way on its other connections go on. A slow query proves nothing: queries are given up only when
+ * a new connection gets no answer either. Then all waiting queries fail too, because each would try in vain.
  *
- * Ages are in the time in which this process could have noticed an answer, as in `afterOwnTime`. By the clock, 60 runs of one batch
- * were `database_away` while the process was busy with the megabytes of another batch: Postgres had answered in time.
+ * Ages are measured in the time in which this process could have noticed an answer, as in `afterOwnTime`. Measured by the clock,
+ * 60 runs of one batch were `database_away` while the process was busy with the megabytes of another batch, although Postgres had
+ * answered in time.
  */
 export class DatabasePool {
   readonly #env: DatabaseEnv;
@@ -44,15 +44,16 @@ export class DatabasePool {
   readonly #sent = new Set<Sent>();
   /** One timer for all queries: two for each took a twelfth of a read's processor time. */
   #watch: ReturnType<typeof setInterval> | null = null;
-  /** The own time of the pool: it goes on while a query is under way and the process looks at it. */
+  /** The pool's own time: it passes only while a query is under way and this process has time to look at it. */
   #ownMs = 0;
+  /** The number of queries that got a result: an answer during a query or a probe shows that the database is reachable. */
   #answered = 0;
   #isProbing = false;
-  /** Pools with a connection that completed its login. */
+  /** The drivers' pools in which a connection has completed its login. */
   readonly #loggedIn = new WeakSet<Sql>();
-  /** No login has succeeded yet: the first one has the whole time for a connection, also on a machine that has just started. */
+  /** Whether no login has succeeded yet: the first one has the whole time for a connection, also on a machine that has just started. */
   #isCold = true;
-  /** The connections on which the last query got no answer; null: it got one. */
+  /** The driver's pool on which the last query got no answer; null: the last query got one, or there was none. */
   #lastFailed: Sql | null = null;
 
   /** @param timeoutMs after this time a query without a result has failed, and its outcome is unknown */
@@ -64,9 +65,10 @@ export class DatabasePool {
   }
 
   /**
+   * Executes a query on a connection of its own, as soon as one is free.
+   * @param as the tenant whose turn the query takes
    * @throws the driver's error; `isDatabaseUnreachable` is true for it when the database sent no result; AppError
    *   `capacity` when no connection was free in time
-   * @param as the tenant that waits, for its turn among others
    */
   query<Result>(run: (sql: Sql) => Promise<Result>, as: Sized = ALL): Promise<Result> {
     return this.#turns.take(() => this.#execute(run), as);
@@ -106,7 +108,8 @@ export class DatabasePool {
     } catch (error) {
       if (isDatabaseUnreachable(error)) {
         this.#retire(sql);
-        // A connection that broke was not tried: the next pool's is. All connections of one pool may break at the same moment.
+        // A query whose connection broke at once proves nothing: all connections of one pool may break at the same moment. It counts as
+        // a failed try only when it was slow, or when the query before it failed on an earlier pool.
         const isNext = this.#lastFailed !== null && this.#lastFailed !== sql;
         const wasTried = this.#ownMs - startedMs >= SLOW_QUERY_MS || isNext;
         this.#lastFailed = sql;
@@ -137,7 +140,7 @@ export class DatabasePool {
     }
   }
 
-  /** Gives a pool up when neither it nor a new connection gets an answer. One probe at a time serves all slow queries. */
+  /** Gives up a pool when neither it nor a new connection gets an answer. One probe at a time serves all slow queries. */
   async #probe(sql: Sql): Promise<void> {
     if (this.#isProbing) return;
     this.#isProbing = true;

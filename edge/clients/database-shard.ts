@@ -14,17 +14,16 @@ const Values = z.array(z.union([z.string(), z.number(), z.boolean(), z.null(), z
 /** Enough for some thousand short statements a second; each costs Postgres a process. */
 const CONNECTIONS = 8;
 
-/** A call is answered after this time: a slow statement delays those that came with it by no more. */
+/** A call is answered after this time at the latest, so a slow statement delays the others of its call by no more. */
 const CALL_MS = 20;
 
-/** A reply that is not collected by then belongs to a request that has ended. */
+/** A late reply that is not collected within this time belongs to a request that has ended. */
 const COLLECT_MS = 10_000;
 
 /**
- * Executes the statements of requests on connections that stay open. A request cannot use a connection that another request
- * opened, and to open one costs both sides more than most statements do. However many requests there
- * are, at most `CONNECTIONS` are open; the other statements wait. Tenants take turns: `tenant` names the tenant whose turn a
- * statement takes.
+ * Executes the statements of requests on connections that stay open. A request cannot use a connection that another request opened,
+ * and opening one costs both sides more than most statements do. However many requests there are, at most `CONNECTIONS` are open;
+ * other statements wait. Tenants take turns: `tenant` names the tenant whose turn a statement takes.
  */
 export class DatabaseShard extends DurableObject<Env> implements DatabaseObject {
   readonly #pool: DatabasePool;
@@ -41,7 +40,7 @@ export class DatabaseShard extends DurableObject<Env> implements DatabaseObject 
     return replyOf(this.#pool.query((sql) => executeOn(sql, statement), sizeOfStatement(statement)));
   }
 
-  /** A call between objects costs more than a short statement, so requests send theirs together. */
+  /** Requests send their statements together, because a call between objects costs more than a short statement. */
   read(statements: StatementCall[]): Promise<(StatementReply | LateReply)[]> {
     return this.#inTime(statements.map((statement) => this.#read(statement)));
   }
@@ -61,11 +60,11 @@ export class DatabaseShard extends DurableObject<Env> implements DatabaseObject 
   }
 
   /**
-   * Equal reads that wait share one execution: it begins after all of them have arrived, so none sees less than it would
-   * alone. One that has begun is not shared.
+   * Equal reads that wait share one execution. It begins after all of them have arrived, so no read sees less than it would alone. An
+   * execution that has begun is not shared any more.
    */
   #read(statement: StatementCall): Promise<StatementReply> {
-    // Tenants do not share an execution: the turn of one may come later than that of the other.
+    // The tenant is part of the name: tenants share no execution, because their turns come at different times.
     const name = JSON.stringify(statement);
     const known = this.#waiting.get(name);
     if (known) return known;
@@ -90,12 +89,12 @@ class LateReplies {
 
   add(reply: Promise<StatementReply>): LateReply {
     const nowMs = Date.now();
-    // In the order in which they were added.
+    // The map is in the order of additions, so the oldest replies come first.
     for (const [late, { addedMs }] of this.#replies) {
       if (nowMs - addedMs < COLLECT_MS) break;
       this.#replies.delete(late);
     }
-    // Not a number: this object may have moved since, and would give the reply to a statement of another tenant.
+    // Random, not a count: after a move of this object a count would give a request the reply to a statement of another tenant.
     const late = crypto.randomUUID();
     this.#replies.set(late, { reply, addedMs: nowMs });
     return { late };
@@ -115,7 +114,7 @@ async function executeOn(sql: Sql, { text, values }: StatementCall): Promise<Row
   return { rows: Array.from(rows, (row) => ({ ...row })), count: rows.count };
 }
 
-/** The reply to a query. An error is sent as data: between two objects it would lose its class and its code. */
+/** The reply to a query. An error becomes data, because a call between two objects would lose its class and its code. */
 async function replyOf(query: Promise<Rows>): Promise<StatementReply> {
   try {
     return { ok: true, ...(await query) };

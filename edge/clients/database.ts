@@ -7,7 +7,7 @@ import type { DatabaseObject, Env, LateReply, StatementCall, StatementReply } fr
 import type { Sized } from "./fair-queue.ts";
 import { inSqlSpan } from "./sql-span.ts";
 
-/** The driver's error, which the object that executed the statement sent as data. */
+/** An error of the driver in the object that executed the statement, which sent it as data. */
 class DatabaseError extends Error {
   readonly code: string | undefined;
 
@@ -18,13 +18,12 @@ class DatabaseError extends Error {
   }
 }
 
-/** The name of the object. Each has connections of its own, so the requests of one do not wait for those of another. */
+/** The name of a database object: `api` for requests of clients, `state` for those of workers. Each has connections of its own. */
 type PoolName = "api" | "state";
 
 /**
- * Postgres for one request, over the connections that an object keeps for all.
- * @param pool the name of the object. Each has connections of its own, so the requests of one do not wait for those of
- *   another.
+ * Postgres for one request, over the connections that a database object keeps for all requests.
+ * @param pool the name of the object: requests of one object do not wait for those of the other
  * @param tenant the tenant whose turns the statements take
  * @param waitUntil keeps the request alive until its part in a shared call has ended
  */
@@ -47,9 +46,8 @@ export function sharedDatabase(
 }
 
 /**
- * The reads of an isolate share their calls to an object: a call costs 220 us of processor time, which is more than a
- * short statement, and a share in one 40. The late replies are collected in calls of their own, so that no other read
- * waits for them.
+ * The reads of an isolate share their calls to an object. A call costs 220 us of processor time, which is more than a short
+ * statement; a share of a call costs 40 us. Late replies are collected in calls of their own, so that no other read waits for them.
  */
 const newCalls = () => ({
   read: new Combiner<StatementCall, StatementReply | LateReply>(sizeOfStatement),
@@ -65,7 +63,7 @@ async function read(
 ): Promise<StatementReply> {
   const { read: reads, collect } = calls[pool];
   let reply = await reads.send(statement, (all) => object().read(all), waitUntil);
-  // It ends: a statement has an end, with a result or without one.
+  // The loop ends: every statement ends within its time limit, with a result or an error.
   while ("late" in reply) reply = await collect.send(reply, (all) => object().collect(all), waitUntil);
   return reply;
 }
@@ -76,7 +74,10 @@ export function sizeOfStatement({ text, values, tenant }: StatementCall): Sized 
   return { tenant, bytes: ofValues.reduce((sum, bytes) => sum + bytes, text.length) };
 }
 
-/** Functions that change something are called in a statement that begins with another word, or lock what they read. */
+/**
+ * Whether a statement only reads, so that it may be shared and repeated: a SELECT that locks no rows. Therefore no statement that begins
+ * with SELECT may call a function that changes something, unless it locks rows.
+ */
 function isRead(text: string): boolean {
   return /^\s*select\b/i.test(text) && !/\bfor\s+(no\s+key\s+)?update\b/i.test(text);
 }
@@ -109,12 +110,12 @@ function isOurCode(code: string | null): code is ErrorCode {
 /** Executes a statement's text, which has $1, $2 … in place of its values. */
 type SendStatement = (text: string, values: unknown[]) => Promise<Row[] & { count: number }>;
 
-/** Gives the proxies their type. No connection is opened for it; to make one takes half of a request's time. */
+/** The target that gives all proxies their type. It opens no connection, and is made once: making it takes half of a request's time. */
 let neverCalled: Sql | undefined;
 
 /**
- * An `Sql` whose statements the database object executes, so that the functions of `shared/store` work on it as on a
- * connection. It has templates and their parts, and no transactions, cursors or other functions of the driver.
+ * An `Sql` whose statements the database object executes, so that the functions of `shared/store` use it like a connection. It has
+ * templates and their parts. It has no transactions, cursors or other functions of the driver: their use throws.
  */
 function remoteSql(send: SendStatement): Sql {
   neverCalled ??= postgres({ max: 1 });

@@ -1,13 +1,13 @@
 import { MAX_WAITING_BYTES } from "../../shared/contracts/run.ts";
 
-/** The most waiting items of one tenant: further ones are refused, so that it does not take the room of others. */
+/** The most waiting items of one tenant. Further items are refused, so that a tenant does not take the room of others. */
 const MAX_TENANT_ITEMS = 1_000;
 
-/** The most waiting items of all tenants, which is more than any client waits for, and the bytes that fit into an object. */
+/** The most waiting items of all tenants: the last of more would not be served before its client gives up. Their bytes fit into an object. */
 const MAX_ITEMS = 4_000;
 const MAX_BYTES = 64 * 1024 * 1024;
 
-/** The bound of one batch: of one statement, one script, one call between objects. */
+/** The bounds of one batch, which becomes one statement, one script or one call between objects. */
 const MAX_BATCH_ITEMS = 128;
 const MAX_BATCH_BYTES = 4 * 1024 * 1024;
 
@@ -15,8 +15,8 @@ const MAX_BATCH_BYTES = 4 * 1024 * 1024;
 export type Sized = { tenant: string; bytes: number };
 
 /**
- * Items that wait for their batch. The tenants take turns in every batch, so the items of a tenant that sends much wait for
- * each other, and those of other tenants do not wait for them. Bounded in number and in bytes, for each tenant.
+ * Items that wait for their batch. Tenants take turns in every batch: the items of a tenant that sends much wait for each other,
+ * and items of other tenants do not wait for them. The queue is bounded in items and bytes, for each tenant and for all together.
  */
 export class FairQueue<Item extends Sized> {
   /** By tenant, in the order of their turns. */
@@ -28,7 +28,7 @@ export class FairQueue<Item extends Sized> {
     return this.#size;
   }
 
-  /** @returns false when the tenant has as much waiting as it may, or all of them together: the item was not added */
+  /** @returns false when as much waits as the tenant, or all tenants together, may have: the item was not added */
   add(item: Item): boolean {
     const own = this.#waiting.get(item.tenant) ?? { items: [], bytes: 0 };
     // One item always fits, however large.

@@ -9,24 +9,24 @@ import { LIVE_VALUES_MS } from "../../shared/timing.ts";
 import { withSettings } from "../env.ts";
 import type { Config } from "../env.ts";
 
-/** At half of the age that values may have, a request reads them again after its response. */
+/** Values of this age are read again, after the response of a request. */
 const REFRESH_MS = LIVE_VALUES_MS / 2;
-/** The most tenants whose limits an isolate remembers, and the most that one read asks for. */
+/** The most tenants whose limits an isolate remembers, and the most whose limits one statement reads. */
 const MAX_TENANTS = 10_000;
 const READ_TENANTS = 500;
 
 /** Lends a connection to Postgres to `run`. */
 type Query = <Result>(run: (sql: Sql) => Promise<Result>) => Promise<Result>;
 
-/** `usedMs`: when a request last needed them. */
+/** The limits of a tenant. `readMs`: the time of the read. `usedMs`: the time at which a request last needed them. */
 type Known = { limits: EdgeLimits | null; readMs: number; usedMs: number };
 
 /**
- * What operators may change while the edge runs: the settings, and the limits of tenants that the edge enforces itself.
+ * The values that operators may change while the edge runs: the settings, and the limits of tenants that the edge enforces itself.
  *
- * Guarantee: a request uses values that were read LIVE_VALUES_MS ago at most, while Postgres can be reached. A busy isolate
- * reads them after a response, so requests wait for them only after a silence, and a tenant's first one. When a read has failed,
- * requests wait for none until one succeeds: each would wait a second for Postgres before it waits for its own query.
+ * While Postgres can be reached, a request uses values that were read LIVE_VALUES_MS ago at most. A busy isolate reads them after a
+ * response. A request waits for a read only when the isolate had no request for that long, or when it is the first of its tenant.
+ * After a failed read no request waits until a read succeeds: each would wait a second for Postgres, and then again for its own query.
  */
 export class LiveValues {
   readonly #base: Config;
@@ -41,17 +41,17 @@ export class LiveValues {
     this.#config = base;
   }
 
-  /** The variables, with the settings in place of those that are set. */
+  /** The variables, each replaced by the setting of its name if that is set. */
   get config(): Config {
     return this.#config;
   }
 
-  /** Null: the tenant does not exist yet, or its limits are not known. */
+  /** The limits of a tenant; null: it does not exist yet, or its limits are not known. */
   limitsOf(tenant: TenantId): EdgeLimits | null {
     return this.#tenants.get(tenant)?.limits ?? null;
   }
 
-  /** The next request reads the values again: they were changed. */
+  /** Makes the next request read the values again. Call it after a change. */
   expire(): void {
     this.#readMs = this.#beganMs = -Infinity;
     this.#hasFailed = false;
@@ -77,7 +77,7 @@ export class LiveValues {
     waitUntil(this.#read(query, tenant));
   }
 
-  /** A failure leaves the values as they are, and a later request reads again. */
+  /** Reads the values. Never throws: after a failure the values stay as they are, and a later request reads them. */
   async #read(query: Query, tenant: TenantId | null): Promise<void> {
     const beganMs = Date.now();
     this.#beganMs = beganMs;
@@ -102,7 +102,7 @@ export class LiveValues {
     }
   }
 
-  /** The tenants that send requests now. */
+  /** The tenants whose limits a request has needed within LIVE_VALUES_MS, at most 500. */
   #recent(nowMs: number): TenantId[] {
     const recent = [...this.#tenants].filter(([, { usedMs }]) => nowMs - usedMs < LIVE_VALUES_MS);
     return recent.slice(-READ_TENANTS).map(([tenant]) => tenant);

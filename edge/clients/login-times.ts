@@ -1,13 +1,13 @@
 import { POSTGRES_CONNECT_MS } from "../../shared/timing.ts";
 
-/** So many logins are remembered. */
+/** How many logins are remembered: the latest. */
 const REMEMBERED = 8;
-/** A login that takes this many times as long as half of the others will hardly succeed. */
+/** A login that takes this many times the median of the others is not expected to succeed. */
 const FACTOR = 4;
 
 /**
- * How long logins to Postgres have taken, and therefore how long the next one may take. A database is not away because the
- * machine is busy, or because it is far away: then all its logins take long.
+ * The durations of the latest logins to Postgres, which decide how long the next login may take. A busy machine or a distant database
+ * does not count as unreachable, because all its logins take long.
  */
 export class LoginTimes {
   readonly #tookMs: number[] = [];

@@ -6,18 +6,18 @@ import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
 import { loginTimes } from "./login-times.ts";
 
-/** A database that usually answers at once, and has not completed a login after this time, is unreachable: queries fail within a second. */
+/** The least time for a login. A database whose logins are usually fast is unreachable after it, so queries fail within a second. */
 const CONNECT_MS = 850;
 
 /** The binding through which an edge reaches Postgres, among its variables. */
 export type DatabaseEnv = { HYPERDRIVE: Pick<Env["HYPERDRIVE"], "connectionString"> };
 
-/** `isFirst`: no login of the caller has succeeded yet, so it has the whole time for a connection. */
+/** `isFirst`: the caller has had no successful login yet, so this one has `POSTGRES_CONNECT_MS`. `onlogin`, `onclose`: per connection. */
 type ConnectionEvents = { isFirst?: boolean; onlogin?: () => void; onclose?: () => void };
 
 /**
  * Opens Postgres through Hyperdrive. The connections belong to the request or the object that opens them, and the runtime
- * closes them with it. Queries are rejected when the login takes much longer than the last ones: see `LoginTimes`.
+ * closes them with it. Queries are rejected when the login takes much longer than earlier logins: see `LoginTimes`.
  *
  * The driver's own `connect_timeout` is not enough. A proxy that cannot reach its database closes a connection cleanly
  * before it is ready, and the driver then connects again, without a pause and for ever.
@@ -39,7 +39,7 @@ export function openDatabase(
     // A server sends its parameters first, as soon as the login is complete.
     onparameter: () => {
       stopTimer();
-      // The first connection begins at once, and again when it was closed; the others of this pool begin later.
+      // Only the first login counts: it begins when the pool is opened, or when its connection was closed. The beginnings of later logins are unknown.
       if (!isLoggedIn) loginTimes.add(performance.now() - begunMs);
       isLoggedIn = true;
       onlogin();
@@ -53,8 +53,7 @@ export function openDatabase(
 }
 
 /**
- * Closes all connections, and rejects pending queries.
- * @param graceMs pending queries have this long to end
+ * Closes all connections. Pending queries have `graceMs` to end, and are rejected then. Never throws.
  */
 export async function closeDatabase(sql: Sql, graceMs = 0): Promise<void> {
   try {
@@ -65,15 +64,15 @@ export async function closeDatabase(sql: Sql, graceMs = 0): Promise<void> {
 }
 
 /**
- * A timer of own time looks this often, and counts this much at each look, however late it is. All of them have one tick,
- * so that a busy process slows them alike: the time of a login would otherwise end before the query is old enough to be
- * called slow.
+ * The tick of all timers that measure own time (`afterOwnTime`): each counts this much at each tick, however late the tick is. They
+ * have the same tick so that a busy process slows all of them alike. Otherwise the time of a login could end before its query counts
+ * as slow.
  */
 export const TICK_MS = 25;
 
 /**
- * Calls `act` after `ms` in which this process could have noticed an answer. Time in which other work kept the process busy
- * does not count: the peer may have answered meanwhile.
+ * Calls `act` after `ms` milliseconds of own time: time in which this process could have noticed an answer. While other work keeps
+ * the process busy, own time does not pass, because the peer may have answered meanwhile.
  * @returns a function that prevents the call
  */
 export function afterOwnTime(ms: number, act: () => void): () => void {

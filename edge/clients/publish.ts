@@ -8,8 +8,8 @@ import type { Config } from "../env.ts";
  * Publishes committed entries to the live streams, and a hint to the workers in `owners`: the reply of their next beat has
  * news for them (a cancel, a drain), so they beat at once.
  *
- * One request for all, after the commit. Losing it costs a delay and nothing else: the relay's check finds the entries
- * for its viewers, and a worker's next beat finds the cancel.
+ * It is one request for all, and is made after the commit. A lost publish costs a delay and nothing else: the relay's check finds
+ * the entries for its viewers, and a worker's next beat finds the cancel.
  * @throws Error when Redis did not accept the commands
  */
 export async function publish(

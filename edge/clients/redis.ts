@@ -6,7 +6,7 @@ import { redisAttributes } from "../../shared/tracing/store-attributes.ts";
 import type { Config } from "../env.ts";
 import { inChildSpan } from "../tracing/current-span.ts";
 
-/** Error replies of a reachable Redis: the fault is in the edge's request, or in its configuration. */
+/** Error replies that mean a fault of the edge's request or configuration. Redis was reachable, so they are not `redis_away`. */
 const OUR_FAULT = /\b(NOSCRIPT|WRONGTYPE|CROSSSLOT|SHARDS|ERR (?!redis is not reachable|max))/;
 
 /** Whether this is such a reply: the same command would get it again, on any connection. */
@@ -14,11 +14,11 @@ export function isOurFault(error: unknown): error is Error {
   return error instanceof Error && OUR_FAULT.test(error.message);
 }
 
-/** After a timeout, commands fail at once for this long: each of them would time out too. */
+/** After a timeout, commands fail at once for this long, because each of them would time out too. */
 const FAIL_FAST_MS = 2_000;
 
 /**
- * Redis over REST: the runtime shares HTTP connections between requests, which it cannot do with TCP sockets.
+ * Redis over REST. The runtime shares HTTP connections between requests, which it cannot do with TCP sockets.
  *
  * The SDK's defaults are changed because they take 4.3 s to notice that Redis is gone, and parse values as JSON.
  * @throws AppError `redis_away` from each command that gets no reply
@@ -41,7 +41,7 @@ export function restCommands(config: Config): RedisCommands {
   };
 }
 
-/** A verb of the queue, in a span of its own. The span holds no argument. */
+/** Executes a verb of the queue in a span of its own. The span has no argument of the verb. */
 export function inRedisSpan(verb: string, work: () => Promise<unknown>): Promise<unknown> {
   return inChildSpan(`redis ${verb}`, { kind: "client", attributes: redisAttributes(verb) }, work);
 }

@@ -2,7 +2,7 @@ import type { Sql } from "../../shared/store/sql.ts";
 import { postgresAttributes } from "../../shared/tracing/store-attributes.ts";
 import { inChildSpan } from "../tracing/current-span.ts";
 
-/** Executes a statement in a span that is named after what it does. */
+/** Executes a statement in a span with its verb and table as name: `postgres INSERT runs`. */
 export function inSqlSpan<Result>(text: string, work: () => Promise<Result>): Promise<Result> {
   return inChildSpan("postgres", { kind: "client" }, (span) => {
     const summary = span && summaryOf(text);
@@ -14,7 +14,7 @@ export function inSqlSpan<Result>(text: string, work: () => Promise<Result>): Pr
   });
 }
 
-/** As `inSqlSpan`, for a query that makes its statements of a connection. The last of them names the span. */
+/** As `inSqlSpan`, for a function that sends statements on `sql`. The last statement names the span. */
 export function inQuerySpan<Result>(sql: Sql, query: (sql: Sql) => Promise<Result>): Promise<Result> {
   return inChildSpan("postgres", { kind: "client" }, (span) => {
     if (span === null) return query(sql);
@@ -33,7 +33,7 @@ export function inQuerySpan<Result>(sql: Sql, query: (sql: Sql) => Promise<Resul
   });
 }
 
-/** The statement's verb and table: that of the first row which it writes, else that from which it reads first. */
+/** The statement's verb and table: those of its first INSERT, UPDATE or DELETE; otherwise SELECT and the first table that it reads. */
 function summaryOf(text: string): string {
   const write = /\b(insert\s+into|update|delete\s+from)\s+(?!of\b|set\b|skip\b)([a-z_]+)/i.exec(text);
   const read = write ?? /\b(from)\s+([a-z_]+)/i.exec(text);

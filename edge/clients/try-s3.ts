@@ -1,9 +1,9 @@
 import { connect } from "node:net";
 import { AwsClient } from "aws4fetch";
 
-/** A try has this long in all. */
+/** The time limit of a test, in all. */
 const TRY_MS = 8_000;
-/** A store's description of an error is read up to here. */
+/** The most characters of a store's error response that are read. */
 const ERROR_BYTES = 16_384;
 
 export type S3Target = {
@@ -17,7 +17,7 @@ export type S3Target = {
   secretAccessKey: string;
 };
 
-/** What a store refused. `doing`: "list its objects". `code`: S3's name of the error, empty when the store gave none. */
+/** A request that the store refused. `doing`: the request in words, "list its objects". `code`: S3's name of the error, or empty. */
 export class S3Refusal extends Error {
   readonly doing: string;
   readonly status: number;
@@ -32,9 +32,9 @@ export class S3Refusal extends Error {
 }
 
 /**
- * Lists an object of a bucket, stores a small one under a name of its own, and deletes it again: what workers do with their bucket.
+ * Tests the requests that workers make to their bucket: lists an object, stores a small one under a new name, and deletes it again.
  * Requests are signed with Signature Version 4, and address the bucket by path. Redirects are not followed.
- * @throws S3Refusal what the store answered; Error when it cannot be reached
+ * @throws S3Refusal with the store's answer; Error when the store cannot be reached
  */
 export async function tryS3({ endpoint, bucket, region, prefix, ...keys }: S3Target): Promise<void> {
   const client = new AwsClient({ ...keys, region, service: "s3" });
@@ -56,7 +56,7 @@ export async function tryS3({ endpoint, bucket, region, prefix, ...keys }: S3Tar
 }
 
 /**
- * Finds out why a request did not reach its server: workerd says of each such failure that it is an internal error.
+ * Finds out why a request did not reach its server. workerd itself reports each such failure as an internal error.
  * @throws Error that names the stage; the error of the request when a connection is possible and would not be encrypted
  */
 async function unreached(address: string, error: unknown): Promise<never> {
@@ -73,7 +73,7 @@ async function unreached(address: string, error: unknown): Promise<never> {
   throw isEncrypted ? new Error("the TLS handshake failed", { cause: error }) : error;
 }
 
-/** The beginning of a response: an error of S3 is some hundred bytes. */
+/** The beginning of a response. It has the whole error of S3, which is some hundred bytes long. */
 async function startOf(response: Response): Promise<string> {
   let text = "";
   const decoder = new TextDecoder();
@@ -84,7 +84,10 @@ async function startOf(response: Response): Promise<string> {
   return text;
 }
 
-/** S3 writes `<Error><Code>NoSuchBucket</Code>…`. A name of other characters is not one of S3's, and is not repeated to a caller. */
+/**
+ * The code in an error of S3, `<Error><Code>NoSuchBucket</Code>…`; empty: there is none. S3's codes have letters only, and no other text
+ * is repeated to a caller.
+ */
 function codeOf(xml: string): string {
   return /<Code>([A-Za-z]{1,60})<\/Code>/.exec(xml)?.[1] ?? "";
 }

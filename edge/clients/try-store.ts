@@ -2,7 +2,7 @@ import { Redis } from "ioredis";
 import postgres from "postgres";
 import { connectionOptions } from "../../shared/store/sql.ts";
 
-/** A try has this long in all. */
+/** The time limit of a test, in all. */
 const TRY_MS = 4_000;
 
 /** Connects to a Redis and sends PING. @throws Error when it does not reply in time, or refuses */
@@ -30,7 +30,7 @@ export async function tryRedis(url: string): Promise<void> {
 /** Connects to a Postgres and sends a statement. @throws Error when it does not reply in time, or refuses */
 export async function tryPostgres(url: string): Promise<void> {
   const sql = postgres(url, { ...connectionOptions, max: 1, prepare: false });
-  // The driver connects again and again to a server that closes its connections cleanly.
+  // The driver itself has no limit: it connects again and again to a server that closes its connections cleanly.
   const timer = setTimeout(() => void sql.end({ timeout: 0 }), TRY_MS);
   try {
     await sql`select 1`;

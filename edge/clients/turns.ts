@@ -2,14 +2,14 @@ import { AppError } from "../../shared/errors.ts";
 import { FairQueue } from "./fair-queue.ts";
 import type { Sized } from "./fair-queue.ts";
 
-/** Clients wait for some 30 s. A read that waits for its turn on a busy machine is answered late rather than refused. */
+/** The longest wait for a turn. Clients wait for some 30 s, so on a busy machine a read is answered late rather than refused. */
 const WAIT_MS = 15_000;
 
 type Waiting = Sized & { begin(): void; refuse(error: unknown): void };
 
 /**
- * Lets a number of callers act at the same time. The others wait: tenants take turns, and each tenant's own callers come in
- * order. So a tenant with many callers makes them wait for each other, and another's next caller waits for one turn.
+ * Lets at most `max` callers act at the same time. The others wait: tenants take turns, and the callers of one tenant come in order.
+ * So the callers of a busy tenant wait for each other, and the next caller of another tenant waits for one turn only.
  */
 export class Turns {
   readonly #waiting = new FairQueue<Waiting>();
@@ -21,8 +21,8 @@ export class Turns {
 
   /**
    * @param as the tenant (or another name that has turns of its own), and about how many bytes wait with the caller
-   * @throws AppError `capacity` when too many of the tenant wait, or the turn does not come in time: nothing was done
-   *   then; what `act` throws
+   * @throws AppError `capacity` when too much of the tenant waits, or its turn does not come in 15 s: then `act` was not called; the
+   *   error of `act`
    */
   async take<Result>(act: () => Promise<Result>, as: Sized): Promise<Result> {
     if (this.#free > 0) this.#free -= 1;

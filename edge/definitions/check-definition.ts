@@ -3,7 +3,7 @@ import type { DefinitionKind, Parsed } from "../../shared/contracts/definition/i
 import { AppError, pathText } from "../../shared/errors.ts";
 
 /**
- * A definition as a save takes it. Fields that nothing reads are refused with the other wrong fields.
+ * Checks the definition in the body of a save. Fields that nothing reads are refused together with the other wrong fields.
  * @param isLenient fields that nothing reads are ignored
  * @throws AppError `invalid` or `not_yet`, with the path of each field
  */
@@ -26,7 +26,7 @@ export function checkDefinition<Definition>(
   throw new AppError(code, `${what}: ${named.join(", ")}.`, { fields });
 }
 
-/** A table with a key `__proto__` is read without it. @throws AppError `invalid` */
+/** Refuses a key `__proto__` at any depth: a parser of the definition would leave it out silently. @throws AppError `invalid` */
 function refuseProto(body: Record<string, unknown>): void {
   const pending: { value: unknown; path: (string | number)[] }[] = [{ value: body, path: [] }];
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
@@ -42,7 +42,7 @@ function refuseProto(body: Record<string, unknown>): void {
   }
 }
 
-/** The body with the path's id in `field`. A body may repeat that id; another id is `invalid`. */
+/** The body with the path's id in `field`. The body may repeat that id. @throws AppError `invalid` for another id */
 export function withId(body: Record<string, unknown>, id: string, field = "id"): Record<string, unknown> {
   if (body[field] !== undefined && body[field] !== id) {
     throw new AppError("invalid", `The ${field} in the body differs from the id in the path.`, {

@@ -16,28 +16,28 @@ import type { DefinitionKind } from "../../shared/contracts/definition/index.ts"
 export const UNKNOWN_FIELDS =
   "A field that nothing reads is refused, and the error names the known field that is spelled most like it. `Prefer: handling=lenient` ignores such fields, which the response confirms with `Preference-Applied`.";
 
-/** The query of a request for definitions: `tenant_id` is their owner. A platform key may name any tenant. */
+/** The query of a request for definitions. `tenant_id`: their owner; a platform key may name any tenant. */
 export const OwnerQuery = z.object({ tenant_id: TenantId.optional() });
 
 /** `runs` is part of the paths of runs, so no definition may have that id. */
 export const NewDefinitionId = DefinitionId.refine((id) => id !== "runs", "is reserved");
 
-/** The owner of what a request writes: the key's tenant or the named one. A platform key that names none writes shared definitions. */
+/** The owner of the definitions that a request changes: the named tenant, else the key's; for a platform key, else all tenants share them. */
 export function ownerOf(principal: Principal, named: TenantId | undefined): Owner {
   return tenantFilterOf(principal, named) ?? SHARED;
 }
 
 /**
  * Makes sure that an owner exists before a definition is saved for it: what a tenant owns is deleted with it.
- * @throws AppError `conflict` for a tenant that was deleted
+ * @throws AppError `tenant_deleted`
  */
 export async function requireOwner(services: Services, owner: Owner): Promise<void> {
   if (owner !== SHARED) await requireTenant(services, owner);
 }
 
 /**
- * The definition in a request. Fields that nothing reads are refused; a caller that prefers `handling=lenient` (RFC 7240) has
- * them ignored, and the response says so.
+ * The definition in a request. Fields that nothing reads are refused; for a caller that prefers `handling=lenient` (RFC 7240) they
+ * are ignored, and the response says so.
  * @throws AppError `invalid` or `not_yet`, with the path of each field
  */
 export async function requireDefinition(

@@ -15,6 +15,7 @@ import type { FieldError } from "../../shared/errors.ts";
 import { readStoredTool, sealedNameOfServer } from "../../shared/security/sealed-tool.ts";
 import { readOwnDefinition } from "../../shared/store/definitions/agents-and-tools.ts";
 import type { NewDefinition } from "../../shared/store/definitions/stored-definition.ts";
+import { invalidFields } from "../http/problem.ts";
 import type { Services } from "../services.ts";
 import { checkDefinition, withId } from "./check-definition.ts";
 import { isMasked, textToStore } from "./masked-tool.ts";
@@ -23,7 +24,7 @@ import { moneyRules } from "./money-rules.ts";
 import { NOTHING_PLANNED, agentWarnings, orchestrationWarnings } from "./save-warnings.ts";
 import type { Planned } from "./save-warnings.ts";
 
-/** `planned`: definitions that the same request saves, so that no warning says that they are missing. */
+/** A definition that a client wants to save. `planned`: what the same request saves too, which no warning may call missing. */
 type DefinitionRequest = {
   id: string;
   owner: Owner;
@@ -54,7 +55,10 @@ export async function definitionToSave(
   return definition;
 }
 
-/** The fields that lists show are in columns of their own, which hold neither U+0000 nor half of a surrogate pair. */
+/**
+ * Refuses a name or description that Postgres cannot store: lists show them from columns of their own, which hold neither U+0000 nor
+ * half of a surrogate pair. @throws AppError `invalid`
+ */
 function requireColumns(kind: DefinitionKind, { name, description }: DefinitionToSave["row"]): void {
   const columns = {
     [kind === "mcp_servers" ? "label" : "name"]: name,
@@ -63,8 +67,7 @@ function requireColumns(kind: DefinitionKind, { name, description }: DefinitionT
   const fields = Object.entries(columns)
     .filter(([, text]) => text.includes("\0") || !text.isWellFormed())
     .map(([path]) => ({ path, message: "must not contain U+0000 or half of a surrogate pair" }));
-  if (fields.length === 0) return;
-  throw new AppError("invalid", `Not valid: ${fields.map(({ path }) => path).join(", ")}.`, { fields });
+  if (fields.length > 0) throw invalidFields(fields);
 }
 
 const readOrchestration: Reader = async ({ sql }, { id, owner, body, isLenient, planned }) => {
@@ -91,7 +94,10 @@ const readAgent: Reader = async ({ sql }, { id, owner, body, isLenient, planned 
   };
 };
 
-/** The id of a tool is its name. A tool that was read and is sent back has masks in place of its secrets, which stay as they are. */
+/**
+ * Reads a tool, whose id is its name. A client that read the tool sends it back with masks in place of the secrets: each mask keeps
+ * the secret that is stored.
+ */
 const readTool: Reader = async ({ sql, config }, { id, owner, body, isLenient }) => {
   const tool = checkDefinition("tools", withId(body, id, "name"), parseNewTool, isLenient);
   const stored = isMasked(tool) ? await readOwnDefinition(sql, "tools", owner, id) : null;
@@ -101,7 +107,7 @@ const readTool: Reader = async ({ sql, config }, { id, owner, body, isLenient })
   return { row: { id, name, description, definition }, warnings: toolWarnings(tool) };
 };
 
-/** The id of an MCP server is its name. Its secrets are kept as those of a tool are. */
+/** Reads an MCP server, whose id is its name. A mask keeps the stored secret, as in a tool. */
 const readServer: Reader = async ({ sql, config }, { id, owner, body, isLenient }) => {
   const server = checkDefinition("mcp_servers", withId(body, id, "name"), parseNewMcpServer, isLenient);
   if (server.server_type === "stdio" && owner !== SHARED) {

@@ -3,8 +3,8 @@ import { AppError } from "../../shared/errors.ts";
 import type { DefinitionSummary } from "../../shared/store/definitions/stored-definition.ts";
 
 /**
- * The response to a save. `tenant_id` null: all tenants share the definition. `warnings`: what has to be saved or changed
- * before a run can come to its end.
+ * The response to a save. `tenant_id` null: all tenants share the definition. `warnings`: what its author should look at; a run may
+ * fail because of it.
  */
 export const SavedDefinition = z
   .object({
@@ -30,7 +30,7 @@ export const Definition = z
   .looseObject({ id: z.string(), version: z.number().int() })
   .meta({ id: "Definition" });
 
-export function summaryOf(row: DefinitionSummary): z.infer<typeof Summary> {
+export function definitionSummaryOf(row: DefinitionSummary): z.infer<typeof Summary> {
   const { id, name, description, updated_at } = row;
   return {
     id,

@@ -4,8 +4,8 @@ import type { FieldError } from "../../shared/errors.ts";
 import type { McpListingState } from "../../shared/store/definitions/mcp-servers.ts";
 
 /**
- * What is known of a server's tools. `state`: `pending`, no worker has tried to list them since the last save; `listed`; `failed`,
- * with the reason in `error`. `tools` are the last that were found, which runs use until there are others.
+ * What is known of an MCP server's tools. `state`: `pending` until a worker has tried to list them since the last save, then `listed`
+ * or `failed`, with the reason in `error`. `tools`: those of the last list that succeeded; runs use them until a newer list succeeds.
  */
 export function listingView(found: McpListingState | null) {
   const listing = found?.listing ? McpListing.parse(JSON.parse(found.listing)) : { tools: [], left_out: [] };
@@ -20,8 +20,8 @@ export function listingView(found: McpListingState | null) {
 }
 
 /**
- * What the author of an MCP server should look at. The edge reaches no server: a worker lists the tools, and its guard judges
- * the address.
+ * The warnings of a save of an MCP server. The edge itself calls no MCP server: a worker lists the tools, and the worker's egress guard
+ * decides on the address.
  */
 export function serverWarnings({ url, server_type }: McpServer): FieldError[] {
   const message =

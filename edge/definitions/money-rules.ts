@@ -7,8 +7,8 @@ import { readModelPrices } from "../../shared/store/money/model-prices.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 
 /**
- * What the save of an orchestration has to know of money. Budgets of end users, and those of tenants that use a shared
- * orchestration, are not known here: they are checked when a run begins.
+ * The prices and the budget by which the save of an orchestration is checked. Budgets of end users, and budgets of tenants that use a
+ * shared orchestration, are not known here: they are checked when a run begins.
  */
 export async function moneyRules(sql: Sql, owner: Owner, id: string): Promise<MoneyRules> {
   const [prices, hasBudget] = await Promise.all([

@@ -15,7 +15,7 @@ import { isoTime } from "../http/time.ts";
 
 export const ProviderParams = z.object({ provider: KeyProvider });
 
-/** The key of a tenant at a provider, as answers show it. */
+/** The key of a tenant at a provider, as responses show it. */
 export const ProviderKey = z
   .object({
     tenant_id: z.string(),
@@ -37,7 +37,7 @@ export function noProviderKey(tenant: TenantId, provider: KeyProvider): AppError
   return new AppError("not_found", `The tenant ${tenant} has no key of its own at ${provider}.`);
 }
 
-/** The tenant whose keys a request is about; the audit gets it too. */
+/** The tenant whose keys the request reads or changes. It is recorded for the audit too. */
 export function keyTenantOf(c: Context<ApiEnv>, named: TenantId | undefined): TenantId {
   const tenant = tenantOf(c.get("principal"), named, c.get("services").config.DEFAULT_TENANT_ID);
   c.set("audit", { target: c.req.param("provider") ?? null, tenant });
@@ -45,7 +45,8 @@ export function keyTenantOf(c: Context<ApiEnv>, named: TenantId | undefined): Te
 }
 
 /**
- * A key as it is stored: sealed, with an address that the egress guard allows. A host name is judged by the worker that connects.
+ * A key as it is stored: sealed, with a base URL that EGRESS_ALLOW permits. Whether a host name is allowed, the worker that connects
+ * decides.
  * @throws AppError `invalid` for another address, a missing one, or without MASTER_KEY
  */
 export async function sealedProviderKey(

@@ -35,8 +35,8 @@ const MAX_WARNINGS = 50;
 const MAX_SUGGESTED = 500;
 
 /**
- * What a request saves beside the definition in question: `agents` with the fields on which steps depend, the names of `tools`,
- * those of MCP servers, whose tools are not known yet, and those of orchestrations.
+ * What a request saves beside the definition that is checked: `agents` with the fields on which steps depend, and the names of
+ * `tools`, of MCP servers (their tools are not known yet) and of orchestrations.
  */
 export type Planned = {
   agents: Known["agents"];
@@ -51,7 +51,7 @@ export const NOTHING_PLANNED: Planned = {
   orchestrations: new Set(),
 };
 
-/** What the owner of an orchestration has to save or change before it can run to its end. */
+/** The warnings about an orchestration, at most 50: see `WARNINGS`. */
 export async function orchestrationWarnings(
   sql: Sql,
   owner: Owner,
@@ -107,7 +107,7 @@ async function lookUp(
     (name) => !stored.has(name) && !planned.mcpServers.has(serverIn(name) ?? ""),
   );
   const { offered, unlisted } = await lookUpMcpTools(sql, owner, unknown);
-  // Nearly always all are there, and nothing has to be suggested.
+  // The lists of names are read only when one is missing, which is rare: suggestions are made from them.
   const [otherAgents, otherTools, otherOrchestrations] = await Promise.all([
     agents.length === agentIds.length ? [] : listIds(sql, "agents", owner, MAX_SUGGESTED),
     unknown.every((name) => offered.has(name) || unlisted(name))
@@ -133,8 +133,8 @@ async function lookUp(
 }
 
 /**
- * The tools of the MCP servers in these names, with `server__*` for each. `unlisted`: whether a name is of a server that is stored and
- * whose tools are not known yet.
+ * The tools of the MCP servers to which these names belong. `offered`: the names of their tools, and `server__*` for each server.
+ * `unlisted`: whether a name belongs to a stored server whose tools are not known yet.
  */
 async function lookUpMcpTools(
   sql: Sql,

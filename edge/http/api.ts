@@ -5,10 +5,10 @@ import { AppError, fieldErrorsOf } from "../../shared/errors.ts";
 import type { TenantId } from "../../shared/contracts/ids.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import type { Env } from "../env.ts";
-import { Problem, invalidFields } from "./problem.ts";
+import { Problem, schemaError } from "./problem.ts";
 import type { Services } from "../services.ts";
 
-/** What the handler of an audited route says of its change: `target` is the id of what is changed. */
+/** What the handler of an audited route records of its change. `target`: the id of the thing that is changed. */
 type AuditFacts = { target: string | null; tenant: TenantId | null };
 
 /** What middleware has set when a route's handler runs. */
@@ -26,21 +26,22 @@ export type ApiEnv = { Bindings: Env; Variables: Variables };
 /** The app, as routes are added to it. */
 export type Api = OpenAPIHono<ApiEnv>;
 
+/** An API without routes. A request that a route's schema refuses gets a problem that names each wrong field. */
 export function newApi(): Api {
   return new OpenAPIHono<ApiEnv>({
     strict: false,
     defaultHook(result, c) {
       if (result.success) return;
-      // No resource has a malformed id, so it is a 404. Only PUT, which would create this id, returns the rule for ids.
+      // No resource has a malformed id, so it is a 404. For PUT, which would create the id, it is a 422 with the rule for ids.
       if (result.target === "param" && c.req.method !== "PUT") {
         throw malformedId(result.error);
       }
-      throw invalidFields(result.error);
+      throw schemaError(result.error);
     },
   });
 }
 
-/** The error for an id in a path that nothing can have: it says what an id looks like. */
+/** The error for an id in a path that no resource can have: it says what an id looks like. */
 export function malformedId(error: { issues: readonly z.core.$ZodIssue[] }): AppError {
   const [field] = fieldErrorsOf(error);
   const why = field === undefined ? "" : `: ${field.path} ${field.message}`;
@@ -48,8 +49,8 @@ export function malformedId(error: { issues: readonly z.core.$ZodIssue[] }): App
 }
 
 /**
- * The problem responses of a route that needs a key, for its documentation. 422 is one of each: a query parameter that the route
- * does not have is refused.
+ * The problem responses of a route that needs a key, for its documentation. Each route has 422: it refuses a query parameter that it
+ * does not have.
  */
 export function problems(...statuses: number[]) {
   return problemsAlone(401, 403, 422, 500, 503, ...statuses);

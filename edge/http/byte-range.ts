@@ -2,8 +2,9 @@
 export type ByteRange = { offset: number; length: number };
 
 /**
- * The one range of a Range header (RFC 9110, 14.2). Null: the whole body, also for several ranges and for what is not a
- * range of bytes, which a server may ignore. `unsatisfiable`: it begins after the end.
+ * The range that a Range header selects (RFC 9110, 14.2). Null: the whole body. A header with several ranges, or with anything else
+ * than a range of bytes, also gives null: a server may ignore it. `unsatisfiable`: the range begins after the end.
+ * @param size the bytes of the whole body
  */
 export function byteRangeOf(header: string | undefined, size: number): ByteRange | "unsatisfiable" | null {
   const [, first = "", last = ""] = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(header?.trim() ?? "") ?? [];

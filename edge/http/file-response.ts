@@ -9,8 +9,8 @@ type Offered = { name: string; contentType: string };
 
 /**
  * The bytes of an object, or the range of them that the request names, as they arrive. With conditions (`outcomeOf`) the response may
- * have no bytes. The bytes are offered as a download: a model, a tool or a client wrote them, and no browser may take them for a page of
- * this origin.
+ * have no bytes. A model, a tool or a client wrote the bytes: they are offered as a download, so that no browser shows them as a page
+ * of this origin.
  * @throws AppError `not_found` when there is no such object
  */
 export async function fileResponse(

@@ -1,4 +1,4 @@
-/** The headers by which a client that has a body already, or a part of it, asks for another one (RFC 9110, 13.1). */
+/** The conditional headers of a client that has a body, or a part of it, already (RFC 9110, 13.1). */
 export type Conditions = {
   ifMatch: string | undefined;
   ifNoneMatch: string | undefined;
@@ -6,9 +6,15 @@ export type Conditions = {
 };
 
 /**
- * What a request for a body with this ETag gets: its `range`, the `whole` body where the part that the client has is of another one,
- * nothing because it has this body already (`unchanged`, 304), or nothing because it wants another one (`other`, 412). So no client
- * joins parts of two files. `etag` is a strong one. Dates are not compared: no response has a Last-Modified.
+ * What a request for the body with this ETag gets, so that no client joins parts of two files:
+ *
+ * - `range`: the range that it asks for, or the whole body when it asks for none.
+ * - `whole`: the whole body, because the client's part (If-Range) is of another body.
+ * - `unchanged`: no bytes (304), because the client has this body already (If-None-Match).
+ * - `other`: no bytes (412), because the client wants another body (If-Match).
+ *
+ * Dates are not compared: no response has a Last-Modified.
+ * @param etag a strong one, in quotation marks
  */
 export function outcomeOf(
   { ifMatch, ifNoneMatch, ifRange }: Conditions,

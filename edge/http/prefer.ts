@@ -1,8 +1,8 @@
 import type { Context } from "hono";
-import { AppError } from "../../shared/errors.ts";
 import type { ApiEnv } from "./api.ts";
+import { invalidFields } from "./problem.ts";
 
-/** Ignore fields that the API does not know (RFC 7240, 4.4); without it they are refused. */
+/** The preference to ignore fields that the API does not know (RFC 7240, 4.4). Without it they are refused. */
 export const LENIENT = "handling=lenient";
 
 /** The longest wait of `Prefer: wait=N`, in seconds. */
@@ -18,7 +18,7 @@ export function prefers(c: Context<ApiEnv>, preference: string): boolean {
 
 /**
  * The seconds of `Prefer: wait=N` (RFC 7240, 4.3); null: the request does not wait.
- * @throws AppError `invalid` for a wait that is not from 0 to 60 whole seconds: another number would be changed without an error
+ * @throws AppError `invalid` for a wait that is not a whole number of seconds from 0 to 60: the API changes no number silently
  */
 export function waitSecondsOf(c: Context<ApiEnv>): number | null {
   const waits = preferencesOf(c).filter((preference) => /^wait(?:=|$)/.test(preference));
@@ -28,7 +28,7 @@ export function waitSecondsOf(c: Context<ApiEnv>): number | null {
   if (waits.length === 1 && seconds !== undefined && Number(seconds) <= MAX_WAIT_SECONDS)
     return Number(seconds);
   const message = `must have one wait=N, and N a whole number of seconds from 0 to ${MAX_WAIT_SECONDS}`;
-  throw new AppError("invalid", "Not valid: Prefer.", { fields: [{ path: "Prefer", message }] });
+  throw invalidFields([{ path: "Prefer", message }]);
 }
 
 function preferencesOf(c: Context<ApiEnv>): string[] {

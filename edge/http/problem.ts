@@ -1,7 +1,7 @@
 import { HTTPException } from "hono/http-exception";
 import { z } from "zod";
 import { AppError, errors, fieldErrorsOf } from "../../shared/errors.ts";
-import type { ErrorCode } from "../../shared/errors.ts";
+import type { ErrorCode, FieldError } from "../../shared/errors.ts";
 import type { Refusal } from "../../shared/contracts/run.ts";
 import { useSentences } from "../../shared/contracts/schema-messages.ts";
 import { log } from "../../shared/log.ts";
@@ -23,7 +23,7 @@ export const Problem = z
   })
   .meta({ id: "Problem" });
 
-/** The response for anything thrown. An error without a code of the table is logged, and the client gets `internal`. */
+/** The response for anything thrown. An error that has no code for clients is logged, and the client gets `internal`. */
 export function problemResponse(thrown: unknown, requestId: string): Response {
   const error = toAppError(thrown);
   if (error.code === "internal") log.error("request.failed", { request: requestId, error: describe(thrown) });
@@ -44,17 +44,20 @@ export function problemResponse(thrown: unknown, requestId: string): Response {
   return new Response(JSON.stringify(body), { status: error.status, headers });
 }
 
-/** How long a client should wait where nothing better is known. */
+/** The wait that the response asks for when the error names none. */
 const RETRY_AFTER_SECONDS = 2;
 
-/** A refusal that passes says when to try again, and which limit has nothing left: the service itself, if it is none of the tenant's. */
+/**
+ * Adds to a 429 or 503 the seconds after which a retry may succeed, and the limit that has nothing left. When that is no limit of the
+ * tenant, the fields name the limit `service`.
+ */
 function setLimits(headers: Headers, { retryAfterSeconds = RETRY_AFTER_SECONDS, quota }: AppError): void {
   headers.set("retry-after", String(retryAfterSeconds));
   const times = { windowSeconds: retryAfterSeconds, resetSeconds: retryAfterSeconds };
   setRateLimit(headers, quota.length > 0 ? quota : [{ name: "service", limit: 0, left: 0, ...times }]);
 }
 
-/** The error that the client gets for anything thrown. */
+/** The error that the client gets for anything thrown. It quotes no text of a driver, which may hold values. */
 export function toAppError(thrown: unknown): AppError {
   if (thrown instanceof AppError) return thrown;
   if (thrown instanceof HTTPException) return new AppError(codeOf(thrown.status), sentenceOf(thrown.status));
@@ -78,7 +81,7 @@ export function toAppError(thrown: unknown): AppError {
   });
 }
 
-/** The codes of Hono's own errors: a body that is not JSON, a body that is too large. */
+/** The code for an error that Hono itself throws: a body that is not JSON, or a body that is too large. */
 function codeOf(status: number): ErrorCode {
   if (status === 400) return "malformed_json";
   if (status === 413) return "too_large";
@@ -98,8 +101,13 @@ export function refusedError({ code, detail, retryAfterSeconds, quota }: Refusal
   });
 }
 
-/** The error for fields that a schema refused. A `path` has the form `steps[2].id`. */
-export function invalidFields(error: z.core.$ZodError): AppError {
+/** The error for fields of a request that are wrong. Its detail names them; each message says what would be right. */
+export function invalidFields(fields: FieldError[]): AppError {
+  return new AppError("invalid", `Not valid: ${fields.map(({ path }) => path).join(", ")}.`, { fields });
+}
+
+/** The error for a value that a schema refused. Its detail names at most five fields. A `path` has the form `steps[2].id`. */
+export function schemaError(error: z.core.$ZodError): AppError {
   const fields = fieldErrorsOf(error);
   const named = fields.map((field) => field.path || "the body").slice(0, 5);
   return new AppError("invalid", `Not valid: ${named.join(", ")}.`, { fields });

@@ -2,7 +2,7 @@ import type { QuotaState } from "../../shared/contracts/quota.ts";
 
 /**
  * Adds the fields `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers-11: lists of structured fields
- * (RFC 9651), with one member for each limit. A limit of what exists at once has no window, and its unit is not requests.
+ * (RFC 9651), with one member for each limit. A limit of things that exist at the same time, such as open streams, has no window.
  */
 export function setRateLimit(headers: Headers, states: readonly QuotaState[]): void {
   if (states.length === 0) return;
@@ -20,7 +20,7 @@ function remainingOf({ name, left, resetSeconds }: QuotaState): string {
   return `"${name}";r=${left}${resetSeconds === null ? "" : `;t=${resetSeconds}`}`;
 }
 
-/** Units other than requests. */
+/** The units of limits that do not count requests. */
 const UNITS: Partial<Record<QuotaState["name"], string>> = {
   runs: "runs",
   queued: "queued-runs",

@@ -3,21 +3,21 @@ import { requestsState } from "../../shared/contracts/quota.ts";
 import type { QuotaState } from "../../shared/contracts/quota.ts";
 import { AppError } from "../../shared/errors.ts";
 
-/** The most tenants whose buckets an isolate keeps. A bucket that is dropped was full, or is a second's requests at most. */
+/** The most tenants whose buckets an isolate keeps. A dropped bucket begins full again: its tenant gains one second's requests at most. */
 const MAX_BUCKETS = 10_000;
 
-/** In thousandths of a request: what is left at `atMs`. */
+/** `left`: what the tenant had left at `atMs`, in thousandths of a request. */
 type Bucket = { left: number; atMs: number };
 
 /**
- * The requests of tenants in this isolate: a bucket for each holds one second's requests, and begins full. So in t seconds an
- * isolate serves at most (t + 1) × the limit. It costs no call; the price is that each isolate counts for itself. Starts of
- * runs are counted once more, by `admit`, for all edges together.
+ * Limits the requests of each tenant in this isolate: in t seconds the isolate serves at most (t + 1) × the limit. Each tenant has a
+ * token bucket of one second's requests, which begins full. Counting needs no call to a store; the price is that each isolate counts
+ * for itself. Starts of runs are counted once more, by `admit`, for all edges together.
  */
 export class RequestRates {
   readonly #buckets = new Map<TenantId, Bucket>();
 
-  /** Takes a request of a tenant with this limit. @returns what is left @throws AppError `rate_limited` */
+  /** Counts one request of a tenant that may make `perSecond` a second. @returns what is left @throws AppError `rate_limited` */
   take(tenant: TenantId, perSecond: number, nowMs = Date.now()): QuotaState {
     const most = perSecond * 1_000;
     const { left: before, atMs } = this.#buckets.get(tenant) ?? { left: most, atMs: nowMs };

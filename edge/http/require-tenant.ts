@@ -3,7 +3,7 @@ import { AppError } from "../../shared/errors.ts";
 import { ensureTenant } from "../../shared/store/tenants/tenant-rows.ts";
 import type { Services } from "../services.ts";
 
-/** The answer while a tenant is being deleted, and after it until an administrator creates it anew. */
+/** The error for a tenant that is being deleted or was deleted, until an administrator creates it anew. */
 export function tenantIsDeleted(): AppError {
   return new AppError(
     "tenant_deleted",

@@ -1,11 +1,12 @@
 import type { Context, Next } from "hono";
-import { AppError } from "../../shared/errors.ts";
+import type { AppError } from "../../shared/errors.ts";
 import { likelyName } from "../../shared/nearest-name.ts";
 import type { ApiEnv } from "./api.ts";
 import { LENIENT, preferenceApplied, prefers } from "./prefer.ts";
+import { invalidFields } from "./problem.ts";
 
 /**
- * Serves a request if its route knows all these names. An unknown name is refused, and the error has the known name that is
+ * Serves a request if its route knows all these names. An unknown name is refused, and the error suggests the known name that is
  * spelled most like it. With `Prefer: handling=lenient` (RFC 7240) it is ignored, and `Preference-Applied` says so.
  * @throws AppError `invalid`
  */
@@ -33,5 +34,5 @@ function unknownNames(unknown: readonly string[], known: readonly string[], noun
     const hint = nearest === null ? all : `did you mean ${nearest}?`;
     return { path, message: `is no ${noun} of this request: ${hint}` };
   });
-  return new AppError("invalid", `Not valid: ${unknown.join(", ")}.`, { fields });
+  return invalidFields(fields);
 }

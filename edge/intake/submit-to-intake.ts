@@ -12,7 +12,7 @@ const combiners = new WeakMap<Config, Record<SizeClass, RunCombiner>[]>();
  * Submits a run through the intake object of its queue shard. The requests of an isolate share their calls to it.
  *
  * @param waitUntil keeps the calling request alive until the work has ended
- * @throws AppError `capacity` when the object was moved or is overloaded: what it had committed is unknown
+ * @throws AppError `capacity` when the object was moved or is overloaded: it is unknown whether the run was committed
  */
 export async function submitToIntake(
   env: Env,
@@ -45,18 +45,18 @@ function combinersOf(config: Config): Record<SizeClass, RunCombiner>[] {
   return fresh;
 }
 
-/** The bytes of a run without its texts. */
+/** About the bytes of a run's fields other than input and metadata. */
 const RUN_BYTES = 1_000;
 
-/** From this size on a run is large: large runs share their batches with each other only. */
+/** A run of at least this size is large: it shares batches with other large runs only. */
 const LARGE_BYTES = 64 * 1024;
 
-/** The size of a run on its way to Postgres. */
+/** About the bytes that a run takes on its way to Postgres. */
 export function sizeOf({ tenant_id, input, metadata }: NewRun): Sized {
   return { tenant: tenant_id, bytes: RUN_BYTES + input.length + metadata.length };
 }
 
-/** The batches of small and of large runs are apart: a commit of megabytes would make all small runs wait for it. */
+/** Small and large runs are in separate batches, because all small runs of a batch would wait for a commit of megabytes. */
 export type SizeClass = "small" | "large";
 
 export function sizeClassOf(run: NewRun): SizeClass {

@@ -4,8 +4,8 @@ import { asCurrentSpan } from "../tracing/current-span.ts";
 import { tracingOf } from "../tracing/edge-tracing.ts";
 
 /**
- * Submits a batch with a span for each of its runs, which becomes the context of the run: what executes the run is a child of it. The
- * calls that the runs share are children of the first run's span, and the spans of the others are linked to that one.
+ * Submits a batch with a span for each of its runs. The span becomes the context of the run: the spans of its execution are children of
+ * it. The calls that all runs share are children of the first run's span, to which the spans of the other runs are linked.
  */
 export async function inBatchSpans(
   config: Config,

@@ -24,7 +24,7 @@ export const ApiKeyView = z
     created_at: z.iso.datetime(),
     expires_at: time,
     revoked_at: time,
-    /** Within about a minute. */
+    /** Accurate to about a minute. */
     last_used_at: time,
     /** The key that replaces this one. */
     rotated_to: KeyId.nullable(),
@@ -52,7 +52,7 @@ export function keyViewOf(row: KeyRow): z.infer<typeof ApiKeyView> {
   };
 }
 
-/** A key may hand on its own scopes and no others. @throws AppError `forbidden` that names the missing ones */
+/** Refuses to give a new key scopes that the caller's key lacks. @throws AppError `forbidden` that names them */
 export function requireScopes({ scopes }: Principal, wanted: readonly Scope[]): void {
   const missing = wanted.filter((scope) => !scopes.includes(scope));
   if (missing.length === 0) return;

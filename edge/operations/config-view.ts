@@ -12,24 +12,24 @@ import type { Config } from "../env.ts";
 export const ConfigView = z
   .object({
     name: z.string(),
-    /** Null: it is not set. Secrets are masked; of URLs, credentials and query. */
+    /** Null: the variable is not set. Secrets are masked, and so are the credentials in a URL; its query is left out. */
     value: z.string().nullable(),
     /** `setting`: it was set by PUT or PATCH. */
     origin: z.enum(["setting", "environment", "default", "unset"]),
     secret: z.boolean(),
     /** The processes that apply a change within 5 s, without a restart. Empty: it is read when a process starts. */
     live: z.array(z.enum(["edges", "workers"])),
-    /** What changes it. */
+    /** The request or command that changes it. */
     change: z.string(),
   })
   .meta({ id: "ConfigVariable" });
 
 type Name = keyof Config;
 
-/** Their addresses are shown, with their credentials masked. They are kept as secrets too. */
-const CONNECTIONS: ReadonlySet<Name> = new Set(["REDIS_URL", "UPSTASH_REDIS_REST_URL"]);
+/** Variables that hold an address with credentials: the address is shown, and the credentials are masked. */
+const ADDRESSES: ReadonlySet<Name> = new Set(["REDIS_URL", "UPSTASH_REDIS_REST_URL"]);
 
-/** Every variable of this edge with its effective value. `env`: what the platform gives the Worker. */
+/** Every variable of this edge with its effective value. @param env the bindings and variables that the platform gives the Worker */
 export function configOf(env: object, settings: readonly StoredSetting[]): z.infer<typeof ConfigView>[] {
   const config = readConfig(env);
   const variables = new Map<string, unknown>(Object.entries(env));
@@ -46,12 +46,14 @@ export function configOf(env: object, settings: readonly StoredSetting[]): z.inf
           ? null
           : secret
             ? MASK
-            : CONNECTIONS.has(name)
+            : ADDRESSES.has(name)
               ? withoutCredentials(effective)
               : effective,
       origin: originOf(setting, raw, effective),
       secret,
-      live: isSetting(name) ? ["edges" as const, ...(ofWorkers.has(name) ? ["workers" as const] : [])] : [],
+      live: isSetting(name)
+        ? ["edges" as const, ...(workerSettings.has(name) ? ["workers" as const] : [])]
+        : [],
       change: isSetting(name)
         ? `PATCH /scale/config {${JSON.stringify(name)}: …}`
         : secret || name === "REDIS_URL"
@@ -61,9 +63,9 @@ export function configOf(env: object, settings: readonly StoredSetting[]): z.inf
   });
 }
 
-const ofWorkers: ReadonlySet<string> = new Set(WORKER_SETTINGS);
+const workerSettings: ReadonlySet<string> = new Set(WORKER_SETTINGS);
 
-/** The settings of all lanes, as `lanes.<lane>.<setting>`: workers apply them, and edges show them. */
+/** The settings of all lanes, named `lanes.<lane>.<setting>`. Workers apply them; an edge only shows them. */
 export function lanesOf(changed: ChangedLanes): z.infer<typeof ConfigView>[] {
   return Lane.options.flatMap((lane) =>
     settingsOf(lane).map((setting) => {
@@ -95,7 +97,7 @@ function originOf(
   return effective === null ? "unset" : "default";
 }
 
-/** A default in the form in which the variable is written. */
+/** The value of a variable as the environment would write it. */
 function textOf(value: Config[Name]): string | null {
   if (value === undefined) return null;
   if (typeof value === "boolean") return value ? "1" : "0";

@@ -6,7 +6,7 @@ import { deleteObjectsOfTenants } from "./delete-objects.ts";
 import { deleteExpiredIdempotencyKeys } from "./delete-idempotency-keys.ts";
 import { sealTools } from "./seal-tools.ts";
 
-/** The edge's own work, every 15 minutes. Each part is bounded and goes on in the next tick. */
+/** The edge's own periodic work, every 15 minutes. Each part is bounded, and continues in the next tick. */
 export async function cronTick(env: Env): Promise<void> {
   const keys = masterKeysOf(readConfig(env));
   const sql = openDatabase(env, 1);

@@ -16,7 +16,7 @@ export const DeadLetterId = z
   .string()
   .regex(/^run_[0-9a-f]{12}_[0-9]{13}\.[0-9]{1,9}$/, "must look like run_2483e1773407_1780499750067.29");
 
-/** A run that has failed for good, as operators see it in the list. */
+/** A dead letter in the list. */
 export const DeadLetter = z
   .object({
     id: z.string(),
@@ -26,15 +26,16 @@ export const DeadLetter = z
     code: z.string(),
     error_message: z.string(),
     step_id: z.string().nullable(),
-    /** The tries of the step, and the attempt of the run in which it failed. */
+    /** The tries of the step. */
     attempt_count: z.number().int(),
+    /** The attempt of the run in which the step failed. */
     run_attempt: z.number().int(),
     first_failed_at: z.iso.datetime(),
     last_failed_at: z.iso.datetime(),
   })
   .meta({ id: "DeadLetter" });
 
-/** A dead letter with all that helps to repair the cause. */
+/** A dead letter with its stack and the input of its run. */
 export const DeadLetterDetail = z
   .object({
     ...DeadLetter.shape,
@@ -46,9 +47,9 @@ export const DeadLetterDetail = z
   })
   .meta({ id: "DeadLetterDetail" });
 
-export function letterOf(row: DeadLetterRow): z.infer<typeof DeadLetter> {
+export function deadLetterOf(row: DeadLetterRow): z.infer<typeof DeadLetter> {
   return {
-    id: idOf(row),
+    id: deadLetterIdOf(row),
     run_id: row.run_id,
     tenant_id: row.tenant_id,
     orchestration_id: row.orchestration_id,
@@ -62,14 +63,14 @@ export function letterOf(row: DeadLetterRow): z.infer<typeof DeadLetter> {
   };
 }
 
-export function detailOf(row: WholeDeadLetter, path: string): z.infer<typeof DeadLetterDetail> {
+export function deadLetterDetailOf(row: WholeDeadLetter, path: string): z.infer<typeof DeadLetterDetail> {
   const how_to_retry =
     row.resolved_at_ms === null
       ? `When the cause is repaired, POST ${path}/retry continues the run from its last result. To go further back, ` +
         `POST /api/v2/orchestrations/runs/${row.run_id}/retry with from_step_id.`
       : "This dead letter was retried or dismissed; see the status of the run.";
   return {
-    ...letterOf(row),
+    ...deadLetterOf(row),
     stack: row.stack === null ? null : placesIn(row.stack),
     payload: JsonValue.parse(JSON.parse(row.input)),
     resolved_at: isoTime(row.resolved_at_ms),
@@ -77,11 +78,11 @@ export function detailOf(row: WholeDeadLetter, path: string): z.infer<typeof Dea
   };
 }
 
-/** Classes with codes, and places of the program by their relative path: the lines that a worker writes. */
+/** A line that a worker writes into a stack: the class of an error with its code, or a place in the program by its relative path. */
 const TRACE_LINE =
   /^(?:caused by )?\w*(?:Error|Exception|Rejection|Stop)(?: \w+)?$|^ {4}at (?:[^/]+ \()?\w[\w./-]*:\d+:\d+\)?$/;
 
-/** Letters of earlier versions have whole stacks, with texts of providers and paths of the machine: those lines are not shown. */
+/** Leaves out all other lines: dead letters of earlier versions have whole stacks, with texts of providers and paths of machines. */
 function placesIn(stack: string): string {
   return stack
     .split("\n")
@@ -89,25 +90,25 @@ function placesIn(stack: string): string {
     .join("\n");
 }
 
-export function idOf({ run_id, seq }: { run_id: RunId; seq: number }): string {
+export function deadLetterIdOf({ run_id, seq }: { run_id: RunId; seq: number }): string {
   return `${run_id}.${seq}`;
 }
 
-/** The parts of an id that DeadLetterId has validated. */
-export function partsOf(id: string): { run_id: RunId; seq: number } {
+/** The run and the event number of an id that `DeadLetterId` has validated. */
+export function parseDeadLetterId(id: string): { run_id: RunId; seq: number } {
   const [run, seq] = id.split(".");
   return { run_id: RunId.parse(run), seq: Number(seq) };
 }
 
-/** The filter of a list, and of a retry of many. */
+/** The filter of the list, and of the retry of many dead letters. */
 export const DeadLetterSelection = z.object({
   tenant_id: TenantId.optional(),
   orchestration_id: DefinitionId.optional(),
   code: plainName(100).optional(),
 });
 
-/** @throws AppError `forbidden` when a tenant's key names another tenant */
-export function filterOf(
+/** The filter for the dead letters that this caller may see. @throws AppError `forbidden` when a tenant's key names another tenant */
+export function deadLetterFilterOf(
   principal: Principal,
   selection: z.infer<typeof DeadLetterSelection>,
 ): DeadLetterFilter {

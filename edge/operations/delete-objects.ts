@@ -6,12 +6,12 @@ const PAGE = 1_000;
 const MAX_PAGES = 20;
 const MAX_TENANTS = 20;
 
-/** The part of the bucket that is used. */
+/** The methods of a bucket that are used here. */
 export type ObjectBucket = Pick<R2Bucket, "list" | "delete">;
 
 /**
- * Part of the cron tick: deletes the objects of tenants of which nothing else is left. Objects of a tenant that was created
- * anew under the same id are younger, and stay.
+ * Part of the cron tick: deletes the objects of purged tenants. When a tenant was created anew under the same id, its objects
+ * are younger than the purge, and stay.
  */
 export async function deleteObjectsOfTenants(sql: Sql, bucket: ObjectBucket | undefined): Promise<void> {
   const tenants = await sql<{ tenant_id: string; before_ms: number }[]>`
@@ -24,7 +24,7 @@ export async function deleteObjectsOfTenants(sql: Sql, bucket: ObjectBucket | un
   }
 }
 
-/** @returns true when none of these objects is left */
+/** Deletes the objects that are older than `beforeMs`, 20 pages at most. @returns true when none of them is left */
 async function deleteBelow(bucket: ObjectBucket, prefix: string, beforeMs: number): Promise<boolean> {
   let cursor: string | undefined;
   for (let page = 0; page < MAX_PAGES; page++) {

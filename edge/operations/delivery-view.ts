@@ -9,22 +9,22 @@ export const Delivery = z
   .object({
     /** Also the `webhook-id` header of its requests. */
     id: z.string(),
-    /** Null: the test of an endpoint. */
+    /** Null for the test of an endpoint. */
     run_id: RunId.nullable(),
     tenant_id: z.string(),
     orchestration_id: z.string().nullable(),
     type: DeliveryType,
-    /** Null: the webhook of the run itself. */
+    /** Null for the webhook of the run itself. */
     endpoint_id: z.string().nullable(),
     url: z.string(),
     signed: z.boolean(),
     outcome: z.enum([...DeliveryOutcome.options, "pending"]),
-    /** An upper bound of the requests sent: a try may have ended before its request. */
+    /** At most this many requests were sent: a try may have ended before its request. */
     tries: z.number().int(),
     last_status: z.number().int().nullable(),
     last_error: z.string().nullable(),
     created_at: z.iso.datetime(),
-    /** When it is due; while a worker sends it, the time by which that worker must be done. */
+    /** The time at which it is due; while a worker sends it, the time by which that worker must be done. */
     next_at: z.iso.datetime().nullable(),
     expires_at: z.iso.datetime(),
     done_at: z.iso.datetime().nullable(),

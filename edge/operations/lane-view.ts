@@ -3,7 +3,7 @@ import { LANE_DEFAULTS, laneSettings, settingsOf } from "../../shared/contracts/
 import type { ChangedLanes } from "../../shared/contracts/lane-settings.ts";
 import type { Lane } from "../../shared/contracts/run.ts";
 
-/** A setting of a lane, as operators see it. `value` null: it sets no bound. */
+/** A setting of a lane, as operators see it. `value` null: the lane has no such bound. */
 const SettingView = z
   .object({
     value: z.number().nullable(),
@@ -21,14 +21,14 @@ export const LaneSettingsView = z.record(z.string(), SettingView).meta({
 /** The effective settings of a lane, each with its default and where it comes from. */
 export function viewOfLane(lane: Lane, changed: ChangedLanes): z.infer<typeof LaneSettingsView> {
   const effective = laneSettings(lane, changed);
-  const isSet = new Set(Object.keys(changed[lane] ?? {}));
+  const changedNames = new Set(Object.keys(changed[lane] ?? {}));
   return Object.fromEntries(
     settingsOf(lane).map((name) => [
       name,
       {
         value: effective[name],
         default: LANE_DEFAULTS[lane][name],
-        origin: isSet.has(name) ? ("set" as const) : ("default" as const),
+        origin: changedNames.has(name) ? ("set" as const) : ("default" as const),
       },
     ]),
   );

@@ -9,7 +9,7 @@ import type { MailServerRow } from "../../shared/store/mails/mail-servers.ts";
 import type { Config } from "../env.ts";
 import { isoTime } from "../http/time.ts";
 
-/** The mail server of a tenant as administrators see it: all of its URL is secret. */
+/** The mail server of a tenant as administrators see it: its whole URL is masked. */
 export const MailServer = z
   .object({
     tenant_id: z.string(),
@@ -32,8 +32,8 @@ export function noMailServer(tenant: TenantId): AppError {
 }
 
 /**
- * Checks the URL of a mail server that a caller gives: a public host at a port of mail servers, or a host that the operator allows.
- * A name is judged by the worker that connects, by the addresses that it then has.
+ * Checks the URL of a mail server in a request: a public host at a port of mail servers, or a host in EGRESS_ALLOW. For a host name the
+ * worker that connects decides, by the addresses that the name then has.
  * @throws AppError `invalid` for another URL; `forbidden` for another target
  */
 export function requireMailTarget({ EGRESS_ALLOW }: Config, text: string): void {
@@ -48,7 +48,7 @@ export function requireMailTarget({ EGRESS_ALLOW }: Config, text: string): void 
   );
 }
 
-/** Seals the URL of a mail server. @throws AppError `invalid` without MASTER_KEY */
+/** Seals the URL of a mail server. @param place where alone it opens again @throws AppError `invalid` without MASTER_KEY */
 export async function sealMailUrl(config: Config, text: string, place: string): Promise<string> {
   const keys = masterKeysOf(config);
   if (keys) return seal(keys, text, place);

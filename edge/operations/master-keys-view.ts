@@ -7,24 +7,24 @@ import { isoTime } from "../http/time.ts";
 
 const Key = z.object({
   id: z.string(),
-  /** This edge has it, so it opens values that were sealed under it. */
+  /** Whether this edge has the key, and so opens values that are sealed under it. */
   known: z.boolean(),
-  /** It seals new values. */
+  /** Whether this edge seals new values under the key. */
   seals: z.boolean(),
   values: z
     .number()
     .int()
-    .meta({ description: "How many sealed values have it; 0 and no longer known anywhere: it is gone" }),
-  unreadable: z.number().int().meta({ description: "Those of them that the worker could not open" }),
+    .meta({ description: "How many values are sealed under it, as the last whole look found" }),
+  unreadable: z.number().int().meta({ description: "How many of these values the worker could not open" }),
 });
 
-/** The keys that seal secrets, and where they are still in use. */
+/** The keys that seal secrets, and how many values each has. */
 export const MasterKeysView = z
   .object({
     keys: z.array(Key),
     look_began_at: z.iso.datetime().nullable().meta({
       description:
-        "When the last whole look at all sealed values began. Null: there was none; workers make them as long as they have MASTER_KEYS",
+        "When the last whole look at all sealed values began. Null: there was none. Workers look as long as they have MASTER_KEYS",
     }),
     look_ended_at: z.iso.datetime().nullable(),
   })

@@ -5,18 +5,21 @@ import type { CounterValue } from "../../shared/store/metrics/counters.ts";
 
 export const CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
-/** The most combinations of labels of one series. What comes later is added up under `other`. */
+/** The most combinations of labels of one series. Later combinations are added up under `other`. */
 const MAX_LABELS = 1_000;
 const OTHER = "other";
 
-/** A metric of which the value is read when it is asked for. */
+/** A metric whose value is read when it is requested. */
 export type Gauge = {
   name: string;
   help: string;
   values: readonly { labels: Labels; value: number }[];
 };
 
-/** The text of gauges, and of the series of the fleet with the counters in the order in which their labels were first seen. */
+/**
+ * The text of the gauges, and of all series of the fleet.
+ * @param counters in the order in which their labels were first seen
+ */
 export function prometheusText(gauges: readonly Gauge[], counters: readonly CounterValue[]): string {
   const lines = gauges.flatMap(({ name, help, values }) => [
     ...head(name, help, "gauge"),
@@ -53,8 +56,8 @@ function seriesLines(
 type Sample = { labels: Labels; value: number };
 
 /**
- * The first `MAX_LABELS` combinations of `names` as they are, and the others added up under `other`. Labels keep their place in
- * this order, so the value of a combination that is shown never jumps.
+ * The first `MAX_LABELS` combinations of the labels `names` as they are, and the others added up under `other`. The order of
+ * combinations never changes, so a combination that is shown stays shown.
  */
 function folded(values: readonly CounterValue[], names: readonly string[]): Sample[] {
   const shown = new Set<string>();

@@ -26,7 +26,7 @@ export const S3Request = z
   })
   .meta({ id: "TestS3" });
 
-/** Endpoints at which nothing but a public object store is: Amazon's and Cloudflare's. */
+/** The hosts of public object stores, Amazon's and Cloudflare's: nothing else is there. */
 const AMAZON = /^s3([.-][a-z0-9-]+)*\.amazonaws\.com(\.cn)?$/;
 const R2 = /^[0-9a-f]{32}(\.[a-z]+)?\.r2\.cloudflarestorage\.com$/;
 
@@ -53,7 +53,7 @@ export function s3TargetOf(config: Config, request: z.infer<typeof S3Request>): 
   };
 }
 
-/** As for other stores: an edge connects for a caller to hosts that the operator has named, and to public stores. */
+/** The URL of the endpoint. An edge connects for a caller only to hosts in EGRESS_ALLOW, and to public object stores. */
 function endpointOf({ EGRESS_ALLOW }: Config, given: string): URL {
   const url = URL.canParse(given) ? new URL(given) : null;
   if (url === null || !/^https?:$/.test(url.protocol))
@@ -71,7 +71,7 @@ function endpointOf({ EGRESS_ALLOW }: Config, given: string): URL {
   );
 }
 
-/** What an operator can do about a refusal, by S3's name of the error. */
+/** The causes of refusals that an operator can repair, by S3's name of the error. */
 const CODES: Record<string, string> = {
   NoSuchBucket: "The store has no such bucket.",
   InvalidBucketName: "The store takes no bucket of this name.",
@@ -82,7 +82,7 @@ const CODES: Record<string, string> = {
   RequestTimeTooSkewed: "The clocks of this edge and of the store differ too much.",
 };
 
-/** Why a store refused the test, in words of this API and with S3's name of the error. Null: it was no refusal. */
+/** Why a store refused the test, in words of this API and with S3's name of the error. Null: `error` is no refusal. */
 export function s3RefusalOf(error: unknown): string | null {
   if (!(error instanceof S3Refusal)) return null;
   const { doing, status, code } = error;

@@ -13,7 +13,7 @@ const Row = z.object({ owner: z.string(), id: z.string(), definition: z.string()
 /**
  * Part of the cron tick: seals the secrets of tools that were saved before secrets were sealed, deleted ones too.
  *
- * The edge does it, and not a worker at its start: workers are deployed first, and then every worker can open them. A tool
+ * The edge does it, and no worker: workers are deployed before edges, so by then every worker can open sealed tools. A tool
  * that is saved meanwhile stays as it was saved.
  */
 export async function sealTools(sql: Sql, key: MasterKeys): Promise<void> {

@@ -1,9 +1,9 @@
 import { z } from "zod";
 import { SECRET_SETTINGS, secretText, settingPlace } from "../../shared/contracts/setting.ts";
 import type { SettingName } from "../../shared/contracts/setting.ts";
-import { AppError } from "../../shared/errors.ts";
 import { seal } from "../../shared/security/seal.ts";
 import type { MasterKeys } from "../../shared/security/master-keys.ts";
+import { invalidFields } from "../http/problem.ts";
 
 const most = z.number().int().min(1).max(1_000_000_000);
 
@@ -16,7 +16,7 @@ const Origin = z
     "must be * or an origin such as https://app.example.com, without a path",
   );
 
-/** A change of settings. Absent ones stay; null removes a setting, and its variable holds again. */
+/** A change of settings. A setting that is absent stays; null removes a setting, and its variable holds again. */
 export const SettingsChange = z
   .object({
     SCALE_MODE: z
@@ -59,7 +59,7 @@ export async function storedSettings(
   return stored;
 }
 
-/** The text in which a variable of the environment has the value. */
+/** The value as a variable of the environment writes it. */
 function textOf(value: boolean | number | string | string[]): string {
   if (typeof value === "boolean") return value ? "1" : "0";
   return Array.isArray(value) ? value.join(",") : String(value);
@@ -68,5 +68,5 @@ function textOf(value: boolean | number | string | string[]): string {
 function sealed(name: string, text: string, key: MasterKeys | undefined): Promise<string> {
   if (key !== undefined) return seal(key, text, settingPlace(name));
   const message = "is a secret, and this edge has no MASTER_KEY to seal it: set MASTER_KEY first";
-  throw new AppError("invalid", `Not valid: ${name}.`, { fields: [{ path: name, message }] });
+  throw invalidFields([{ path: name, message }]);
 }

@@ -6,8 +6,8 @@ import { limitsOf } from "../../shared/store/tenants/tenant-limits.ts";
 import type { Services } from "../services.ts";
 
 /**
- * Makes this edge read a tenant's limits again, and pushes them to the queue: after the commit, so that the queue never has
- * limits that Postgres does not have.
+ * Makes this edge read a tenant's limits again, and pushes them to the queue. Call it after the commit: the queue must never have
+ * limits that Postgres does not have. Never throws.
  */
 export async function pushLimits(
   { queue, config, expireLiveValues }: Services,
@@ -26,7 +26,7 @@ export function noTenant(): AppError {
   return new AppError("not_found", "There is no such tenant.");
 }
 
-/** @throws AppError `not_found` for a tenant that this key may not see */
+/** Refuses a tenant that this key may not see. @throws AppError `not_found` */
 export function requireOwnTenant({ tenant }: Principal, named: TenantId): void {
   if (tenant !== null && tenant !== named) throw noTenant();
 }

@@ -4,8 +4,8 @@ import { wakeBudgetWaits as wake } from "../../shared/store/money/budget-waits.t
 import type { Services } from "../services.ts";
 
 /**
- * Lets the runs that wait for a changed budget try again at once. Never throws: the reconciler of the workers does the same
- * every few seconds, so a failure here costs a delay.
+ * Wakes the runs that wait for a changed budget, so that they try again at once. Never throws: the reconciler does the same every
+ * few seconds, so a failure here costs a delay.
  */
 export async function wakeBudgetWaits({ sql, queue }: Services): Promise<void> {
   try {

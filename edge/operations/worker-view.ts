@@ -4,7 +4,7 @@ import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
 import type { WorkerRow } from "../../shared/store/workers/worker-rows.ts";
 
-/** A life of a worker's process. */
+/** One life of a worker process, as clients see it. */
 export const WorkerView = z
   .object({
     worker_id: z.string(),
@@ -27,7 +27,7 @@ export const WorkerView = z
   })
   .meta({ id: "Worker" });
 
-/** A field of the predecessor's workers. Here every server of a definition may be used by every worker, so none is disabled. */
+/** The predecessor's workers list the MCP servers that are disabled on them. Here every worker may use every MCP server. */
 const NONE: string[] = [];
 
 export function workerViewOf(row: WorkerRow, { tenant }: Principal): z.infer<typeof WorkerView> {
@@ -49,7 +49,7 @@ export function workerViewOf(row: WorkerRow, { tenant }: Principal): z.infer<typ
   };
 }
 
-/** In a path: a worker's id, or one of its incarnations. */
+/** The name of a worker in a path: its id, or one of its incarnations. */
 export const WorkerName = z.object({ id: z.string().min(1).max(200) });
 
 export function noWorkerOfName(): AppError {

@@ -17,9 +17,9 @@ import type { Config } from "../env.ts";
 import { restCommands } from "../clients/redis.ts";
 import { toAppError } from "../http/problem.ts";
 
-/** How long a client of a full queue should wait: an estimate, because an end of a run comes at any time. */
+/** The wait that a client of a full queue is told: an estimate, because a run may end at any time. */
 const QUEUE_RETRY_SECONDS = 5;
-/** The same for a minute that Postgres has counted: it does not say when its oldest run is forgotten. */
+/** The wait after a full minute that Postgres has counted: an estimate, because its count does not say when the oldest start leaves it. */
 const MINUTE_RETRY_MS = 10_000;
 
 export type AdmitDeps = {
@@ -34,11 +34,11 @@ export type NamedRun = { run_id: RunId; tenant_id: TenantId };
 /**
  * Whether a run may be committed (docs/protocol.md 5.1).
  *
- * `admitted`: `quotaCheckedBy` names the store that checks the tenant's quota. `queue`: Redis has counted the run.
- * `postgres`: the statement that commits the run has to count (docs/protocol.md 11), because Redis could not be
- * reached or does not know all runs. With tenant isolation off there is no quota to check: then it is always `queue`.
- * `full`: the tenant's queue, or the system, has no room. A request that was accepted before is still replayed.
- * `refused`: for any other reason.
+ * - `admitted`: it may. `quotaCheckedBy` names the store that checks the tenant's quota. `queue`: Redis has counted the run.
+ *   `postgres`: the statement that commits the run has to count (docs/protocol.md 11), because Redis could not be reached or
+ *   does not know all runs. With tenant isolation off there is no quota to check: then it is always `queue`.
+ * - `full`: the tenant's queue, its minute or the system has no room. A request that was accepted before is still replayed.
+ * - `refused`: it may not, for any other reason.
  *
  * `reserved`: the queue has a reservation for the run, which lapses after 30 s.
  */
@@ -57,22 +57,22 @@ export type Admission =
 type Verdict = QueueVerdict | null;
 
 /**
- * Reserves a place in the queue for each run, or refuses it. The queue may not know the limits of a tenant: they are
- * pushed to it from Postgres, and the tenant's runs are tried once more. A tenant whose limits cannot be read is refused,
- * and no other.
+ * Reserves a place in the queue for each run, or refuses the run. When the queue does not know the limits of a tenant, they are
+ * read from Postgres and pushed to it, and the tenant's runs are tried once more. When the limits of a tenant cannot be read, the
+ * runs of this tenant alone are refused.
  */
 export async function admit(deps: AdmitDeps, runs: readonly NamedRun[]): Promise<Map<RunId, Admission>> {
   const verdicts = await verdictsOf(deps, runs);
   const unknown = runs.filter(({ run_id }) => isUnknownTenant(verdicts.get(run_id)));
-  const unread = new Map<TenantId, unknown>();
+  const readErrors = new Map<TenantId, unknown>();
   if (unknown.length > 0) {
-    await pushLimits(deps, new Set(unknown.map((run) => run.tenant_id)), unread);
-    const known = unknown.filter(({ tenant_id }) => !unread.has(tenant_id));
+    await pushLimits(deps, new Set(unknown.map((run) => run.tenant_id)), readErrors);
+    const known = unknown.filter(({ tenant_id }) => !readErrors.has(tenant_id));
     for (const [run, verdict] of await verdictsOf(deps, known)) verdicts.set(run, verdict);
   }
   return new Map(
     runs.map((run): [RunId, Admission] => {
-      const error = unread.get(run.tenant_id);
+      const error = readErrors.get(run.tenant_id);
       const admission =
         error === undefined ? admissionOf(deps.config, run, verdicts.get(run.run_id)) : unreadLimits(error);
       return [run.run_id, admission];
@@ -114,18 +114,19 @@ async function orUnreachable<Reply>(reply: Promise<Reply>): Promise<Reply | null
 }
 
 /**
- * A push that is lost is made again: the tenant's next run is `unknown` again.
- * @param unread gets the tenants whose limits could not be read, with the error
+ * Reads the limits of these tenants and pushes them to the queue. A push that is lost is made again: the tenant's next run is
+ * `unknown` again.
+ * @param readErrors gets the error of each tenant whose limits could not be read
  */
 async function pushLimits(
   { config, queue, query }: AdmitDeps,
   tenants: ReadonlySet<TenantId>,
-  unread: Map<TenantId, unknown>,
+  readErrors: Map<TenantId, unknown>,
 ): Promise<void> {
   const rows = await Promise.all(
     Array.from(tenants, (tenant) =>
       query((sql) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS)).catch((error: unknown) => {
-        unread.set(tenant, error);
+        readErrors.set(tenant, error);
       }),
     ),
   );
@@ -189,7 +190,7 @@ function queueAway(why: "cold" | "rebuilding" | "unknown" | "unreachable"): Refu
   }
 }
 
-/** Why Postgres, when it checked the quota itself, did not commit a run of this tenant. */
+/** The refusal of a run of this tenant that Postgres did not commit, when Postgres checked the quota. */
 export async function refusedByPostgres({ config, query }: AdmitDeps, tenant: TenantId): Promise<Refusal> {
   const row = await query((sql) => ensureTenant(sql, tenant, config.RATE_LIMIT_PER_TENANT_RPS));
   if (row.disabled || row.max_concurrent_runs === 0) return disabled(tenant);
@@ -212,7 +213,7 @@ function disabled(tenant: TenantId): Refusal {
   return refusal("tenant_disabled", 60, `Tenant ${tenant} may not start runs.`);
 }
 
-/** The refusal by a limit of the tenant that has nothing left. */
+/** The refusal by a limit of the tenant. @param state the limit, with nothing left */
 function refusalBy(state: QuotaState, code: ErrorCode, detail: string): Refusal {
   return { ...refusal(code, state.resetSeconds ?? 1, detail), quota: [state] };
 }
@@ -233,24 +234,27 @@ export function queueOf(config: Config): EdgeQueue {
   return queue;
 }
 
-/** Records that the counts of a queue shard hold, for longer than the queue object lives. Without a record they are not known to hold. */
+/**
+ * A lasting record of the queue shards whose counts hold; it outlives the queue object. The counts of a shard without a record are
+ * not trusted.
+ */
 export type CountsRecord = {
-  /** Does not wait: if the record is lost, the shard is only counted once more. */
+  /** Does not wait: when the record is lost, the shard is counted once more, and nothing else happens. */
   set(shard: number): void;
-  /** @returns when the shard has durably no record */
+  /** Resolves when the record is durably removed. */
   clear(shard: number): Promise<void>;
 };
 
 /**
- * A queue that remembers on which shards runs were committed without a reservation. Such a shard's counts are too low, so
- * they are invalidated before its next `admit`; then Postgres counts, until scans have enqueued all runs on the shard.
+ * A queue that remembers the shards on which runs were committed without a reservation. The counts of such a shard are too low, so
+ * they are invalidated before its next `admit`. After that Postgres counts, until scans have enqueued all runs on the shard.
  */
 export class EdgeQueue extends Queue {
   /** Shards whose counts are to be invalidated before they admit again. */
   readonly #miscounted = new Set<number>();
   readonly #record: CountsRecord | null;
 
-  /** @param record absent: what this object knows ends with it */
+  /** @param record null: nothing outlives this object */
   constructor(config: Config, record: CountsRecord | null = null, redis = restCommands(config)) {
     super(redis, config.QUEUE_SHARDS);
     this.#record = record;
@@ -275,7 +279,7 @@ export class EdgeQueue extends Queue {
   override async admit(requests: readonly JobName[], maxDepth: number): Promise<QueueVerdict[]> {
     for (const shard of new Set(requests.map(({ tenant }) => queueShardOf(tenant, this.shards)))) {
       if (!this.#miscounted.has(shard)) continue;
-      // A cold shard is about to be rebuilt, and does not count before that either.
+      // A cold shard has no counts to invalidate: it counts again when it has been rebuilt.
       await this.invalidateCounts(shard).catch((error: unknown) => {
         if (!(error instanceof ColdError)) throw error;
       });

@@ -5,14 +5,14 @@ import type { TenantId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
 import { likelyName } from "../../shared/nearest-name.ts";
 import type { Services } from "../services.ts";
-import { invalidFields, toAppError } from "../http/problem.ts";
+import { schemaError, toAppError } from "../http/problem.ts";
 import { idempotencyKeyOf } from "./idempotency-key.ts";
 import { RunRequest, checkRequest, toRun } from "./run-request.ts";
 
 /** An item of a batch: the run that it describes, or why it describes none. */
 export type BatchItem = { index: number; run: NewRun } | { index: number; error: AppError };
 
-/** `isLenient`: unknown fields of an item are ignored. */
+/** The batch of the items. `key`: the request's Idempotency-Key. `isLenient`: unknown fields of an item are ignored. */
 type Batch = {
   id: string;
   orchestration: string;
@@ -45,7 +45,7 @@ async function readItem(
   services: Pick<Services, "config" | "sql">,
 ): Promise<NewRun> {
   const parsed = RunRequest.safeParse(item);
-  if (!parsed.success) throw invalidFields(parsed.error);
+  if (!parsed.success) throw schemaError(parsed.error);
   const body = parsed.data;
   const fields = [...(batch.isLenient ? [] : unknownFields(body)), ...otherTenant(body, batch.tenant)];
   if (fields.length > 0) throw new AppError("invalid", `Not valid: ${fields[0]?.path}.`, { fields });
@@ -57,7 +57,7 @@ async function readItem(
 
 const known: readonly string[] = Object.keys(RunRequest.shape);
 
-/** The fields of an item that no run has. */
+/** The names of an item's fields that the request of a run does not have. */
 export function unknownNames(item: unknown): string[] {
   if (typeof item !== "object" || item === null) return [];
   return Object.keys(item).filter((name) => !known.includes(name));

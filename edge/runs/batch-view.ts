@@ -9,7 +9,7 @@ import type { BatchRow } from "../../shared/store/runs/batches.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { isoTime } from "../http/time.ts";
 
-/** The answer for one item: as the answer of POST …/run, or the problem that the item would have got there. */
+/** The answer for one item: that of POST …/run for the same body, or the problem that the body would get there. */
 export const ItemAnswer = z.discriminatedUnion("status", [
   z.object({ index: z.number().int(), status: z.literal("queued"), run_id: RunId }),
   z.object({ index: z.number().int(), status: z.literal("skipped"), run_id: RunId }),
@@ -52,7 +52,7 @@ export const BatchView = z
     total: z.number().int(),
     /** Items that started a run, by the status of that run. */
     runs: z.record(RunStatus, z.number().int()),
-    /** Items that are neither a run nor skipped or refused yet. When it stays, the edge died: send the same request again. */
+    /** Items that are no run and not skipped or refused yet. When the number stays above 0, the edge died: send the request again. */
     unsubmitted: z.number().int(),
     refused: z.array(RefusedItem),
     skipped: z.array(SkippedItem),
@@ -62,14 +62,16 @@ export const BatchView = z
   })
   .meta({ id: "Batch" });
 
-/** The progress of a batch, from one count of its runs. */
+/** The progress of a batch. Its runs are counted in one statement. */
 export async function viewOfBatch(sql: Sql, row: BatchRow): Promise<z.infer<typeof BatchView>> {
   const counts = new Map((await countBatchRuns(sql, row.batch_id)).map(({ status, n }) => [status, n]));
   const started = Array.from(counts.values()).reduce((sum, n) => sum + n, 0);
   const refused = row.refused ?? [];
   const skipped = row.skipped ?? [];
   const unsubmitted = Math.max(0, row.total - started - refused.length - skipped.length);
-  const living = RunStatus.options.filter((status) => !TERMINAL.has(status) && (counts.get(status) ?? 0) > 0);
+  const unfinished = RunStatus.options.filter(
+    (status) => !TERMINAL.has(status) && (counts.get(status) ?? 0) > 0,
+  );
   return {
     batch_id: row.batch_id,
     tenant_id: row.tenant_id,
@@ -87,7 +89,7 @@ export async function viewOfBatch(sql: Sql, row: BatchRow): Promise<z.infer<type
     unsubmitted,
     refused,
     skipped,
-    finished: unsubmitted === 0 && living.length === 0,
+    finished: unsubmitted === 0 && unfinished.length === 0,
     results_url: batchUrls(row.batch_id).results_url,
   };
 }

@@ -1,9 +1,7 @@
 import { z } from "zod";
 import { RunId } from "../../shared/contracts/ids.ts";
+import { inGroups } from "../http/in-groups.ts";
 import { toAppError } from "../http/problem.ts";
-
-/** Runs handled at the same time: as many as a request has connections to Postgres. */
-const CONCURRENCY = 5;
 
 /** The part of the matching runs that one request handles. */
 export const BulkPage = z.object({
@@ -13,7 +11,7 @@ export const BulkPage = z.object({
   dry_run: z.boolean().default(false),
 });
 
-/** The result for one run of many: its new status, or the code of the error. */
+/** The result for one run of many: the status that `action` returned, or the code of its error. */
 const BulkItem = z.object({
   run_id: RunId,
   status: z.string().optional(),
@@ -33,16 +31,12 @@ export const BulkResult = z
   .meta({ id: "Bulk" });
 export type BulkResult = z.infer<typeof BulkResult>;
 
-/** Applies `action` to each run, a few at a time. An error becomes that run's result and stops no other. */
-export async function applyToEach(
+/** Applies `action` to each run, five at a time. An error becomes that run's result and stops no other. */
+export function applyToEach(
   runs: readonly RunId[],
   action: (run: RunId) => Promise<string>,
 ): Promise<BulkItem[]> {
-  const items: BulkItem[] = [];
-  for (let at = 0; at < runs.length; at += CONCURRENCY) {
-    items.push(...(await Promise.all(runs.slice(at, at + CONCURRENCY).map((run) => apply(run, action)))));
-  }
-  return items;
+  return inGroups(runs, (run) => apply(run, action));
 }
 
 async function apply(run_id: RunId, action: (run: RunId) => Promise<string>): Promise<BulkItem> {

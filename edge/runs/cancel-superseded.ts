@@ -5,8 +5,8 @@ import type { Services } from "../services.ts";
 import { cancel } from "./cancel.ts";
 
 /**
- * Cancels the runs that a committed run supersedes (`singleton_policy: "cancel_previous"`), after its response. What fails
- * here is repaired by the reconciler (docs/protocol.md 7.12).
+ * Cancels the runs that a committed run supersedes (`singleton_policy: "cancel_previous"`), after the response. The reconciler
+ * repeats a cancel that fails here (docs/protocol.md 7.12).
  */
 export function cancelSuperseded(services: Services, submitted: NewRun): void {
   const { run_id, tenant_id, singleton } = submitted;

@@ -26,13 +26,13 @@ import type { SignalledRun } from "../../shared/store/runs/family.ts";
 import type { Services } from "../services.ts";
 import { wakeNextTurn } from "./wake-turn.ts";
 
-/** Runs may change while they are cancelled. Then they are read and cancelled again, in this many passes at most. */
+/** Runs that change while they are cancelled are read and cancelled again, in this many passes at most. */
 const MAX_PASSES = 5;
-/** Runs that one statement cancels. */
+/** The most runs that one statement cancels. */
 const BATCH = 50;
 /**
- * The edge writes the last entry of a run whose input and journal have at most this many bytes. The state of a larger run is
- * more than the edge may hold beside all other requests, so a worker ends that run.
+ * The edge itself ends a waiting run whose input and journal have at most this many bytes. The state of a larger run is more than
+ * the edge may keep in memory beside all other requests, so a worker ends that run.
  */
 const LARGE_BYTES = 256 * 1024;
 
@@ -42,13 +42,13 @@ const LARGE_BYTES = 256 * 1024;
 export type Cancellation = "cancelled" | "cancellation_requested" | "finished";
 
 /**
- * What a cancel publishes after its commits: the last entries of the runs that ended, the owners of running runs, and runs
- * that are due.
+ * What a cancel has committed and publishes afterwards. `ended`: the runs that ended, with their last entries. `owners`: the
+ * workers that execute marked runs.
  */
 type Committed = {
   ended: { run: FamilyMember; entry: LiveEntry }[];
   owners: Set<string>;
-  /** Relatives of the runs that ended: parents that waited for them. */
+  /** The parents that waited for the runs that ended: they are due now. */
   due: SignalledRun[];
 };
 
@@ -87,7 +87,7 @@ export async function cancel(
   }
 }
 
-/** A run that waited for the singleton key of an ended run is due now. */
+/** Enqueues the runs that waited for the singleton keys of these ended runs: they are due now. */
 async function enqueueSuccessors(sql: Sql, queue: Queue, ended: readonly JobName[]): Promise<void> {
   if (ended.length === 0) return;
   const runs = ended.map(({ run }) => run);
@@ -119,7 +119,10 @@ async function cancelFamily(
   throw new AppError("conflict", "The run changed while it was being cancelled; try again.");
 }
 
-/** Cancels these runs in one statement. A run that has changed since it was read gets no entry in `cancellations`. */
+/**
+ * Cancels these runs in one statement, and adds the results to `committed` and `cancellations`. A run that has changed since it was
+ * read gets no entry in `cancellations`.
+ */
 async function cancelBatch(
   sql: Sql,
   runs: readonly FamilyMember[],
@@ -178,7 +181,7 @@ async function makeEnd(sql: Sql, row: CancellableRun): Promise<CancelEnd> {
   };
 }
 
-/** The answer of a chat turn as far as it came before the cancel; null: it has none. */
+/** The text and tool calls of a chat turn's answer until the cancel; null: there are none. */
 async function cutReply(
   sql: Sql,
   run: RunId,
@@ -198,7 +201,7 @@ function startState({ input, state_schema: text }: CancellableRun) {
   return initialState({ state_schema }, RunInput.parse(JSON.parse(input)));
 }
 
-/** The cancels are committed: viewers, workers and the queue learn of them later. */
+/** Logs a failed publish. The cancels are committed: viewers, workers and the queue get them later. */
 function logNotPublished(error: unknown): void {
   log.info("cancel.not_published", { error: messageOf(error) });
 }

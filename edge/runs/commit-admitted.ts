@@ -10,27 +10,27 @@ import type { AdmitDeps, Admission } from "./admit.ts";
 export type Admissions = ReadonlyMap<RunId, Admission>;
 
 /**
- * The outcome of admitted runs: the committed runs, and the error of each run whose statement failed. A run that is in
- * neither part was not committed: its definition does not exist, its idempotency key is taken, or its tenant's queue is
- * full.
+ * What became of admitted runs. `accepted`: the committed runs. `failed`: the error of each run whose statement failed. A run in
+ * neither was not committed: its definition does not exist, its idempotency key is taken, its tenant's queue is full, or it was
+ * skipped for its singleton key.
  */
-export type Outcome = { accepted: AcceptedRuns; failed: Map<RunId, unknown> };
+export type CommitOutcome = { accepted: AcceptedRuns; failed: Map<RunId, unknown> };
 
-/** Commits the admitted ones of these runs: one statement for each of the stores that check their quota. */
+/** Commits the admitted runs among these, in separate statements for the runs whose quota Redis and Postgres have checked. */
 export async function commitAdmitted(
   deps: AdmitDeps,
   runs: readonly NewRun[],
   admissions: Admissions,
-): Promise<Outcome> {
-  const outcome: Outcome = { accepted: new Map(), failed: new Map() };
-  // One statement takes a key once. A second run with the same key gets the result of the first.
+): Promise<CommitOutcome> {
+  const outcome: CommitOutcome = { accepted: new Map(), failed: new Map() };
+  // One statement can take an idempotency key once. A second run with the same key gets the result of the first.
   const admitted = firstOfEachKey(runs.filter((run) => admissions.get(run.run_id)?.is === "admitted"));
   for (const quotaCheckedBy of ["queue", "postgres"] as const) {
     const some = admitted.filter((run) => {
       const admission = admissions.get(run.run_id);
       return admission?.is === "admitted" && admission.quotaCheckedBy === quotaCheckedBy;
     });
-    // One statement takes one singleton key: see acceptRuns.
+    // One statement can take one singleton key: see acceptRuns.
     for (const group of Map.groupBy(some, singletonOf).values()) {
       await commit(deps, group, quotaCheckedBy, admissions, outcome);
     }
@@ -47,16 +47,16 @@ function singletonOf({ tenant_id, singleton }: NewRun): string {
 const BROKEN_WITHIN_MS = 1_000;
 
 /**
- * Adds to `outcome`, and never throws: what is committed stays accepted, whatever fails after it. A statement whose
- * connection broke may be committed all the same, so its runs are looked up, and those that are not found are committed
- * once more: an id is committed once, however often it is tried.
+ * Commits runs and adds the result to `outcome`. Never throws: a committed run stays accepted, whatever fails after its commit. When
+ * the connection breaks, the statement may be committed all the same. Therefore its runs are looked up, and those that are not found
+ * are committed once more, which is safe: a run id is committed at most once.
  */
 async function commit(
   deps: AdmitDeps,
   runs: readonly NewRun[],
   quotaCheckedBy: QuotaCheckedBy,
   admissions: Admissions,
-  outcome: Outcome,
+  outcome: CommitOutcome,
 ): Promise<void> {
   if (runs.length === 0) return;
   const startedMs = Date.now();
@@ -73,7 +73,7 @@ async function tryCommit(
   runs: readonly NewRun[],
   quotaCheckedBy: QuotaCheckedBy,
   admissions: Admissions,
-  { accepted, failed }: Outcome,
+  { accepted, failed }: CommitOutcome,
 ): Promise<boolean> {
   const remaining = runs.filter(({ run_id }) => !accepted.has(run_id));
   for (const { run_id } of remaining) failed.delete(run_id);
@@ -98,7 +98,7 @@ async function tryCommit(
 async function lookUp(
   { query }: AdmitDeps,
   runs: readonly NewRun[],
-  { accepted, failed }: Outcome,
+  { accepted, failed }: CommitOutcome,
 ): Promise<boolean> {
   const unknown = runs.map(({ run_id }) => run_id).filter((run) => failed.has(run));
   if (unknown.length === 0) return true;
@@ -113,7 +113,7 @@ async function lookUp(
   }
 }
 
-/** A tenant without a row has no room. */
+/** Prepares a statement that checks quotas itself: a tenant needs a row, and the queue's counts are invalidated before the commit. */
 async function prepareCounting(
   { config, queue, query }: AdmitDeps,
   runs: readonly NewRun[],
@@ -135,7 +135,7 @@ function firstOfEachKey(runs: readonly NewRun[]): NewRun[] {
   });
 }
 
-/** A run may be committed although its statement failed. Then its reservation stays, and lapses. */
+/** Whether a run may be committed although its statement failed. Its reservation is then kept until it lapses. */
 export function isOutcomeUnknown(error: unknown): boolean {
   return error !== undefined && !isNotCommitted(error);
 }

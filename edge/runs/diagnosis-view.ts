@@ -4,7 +4,7 @@ import { Lane, RunStatus } from "../../shared/contracts/run.ts";
 import type { RunFacts } from "../../shared/store/runs/run-facts.ts";
 import { isoTime } from "../http/time.ts";
 
-/** What a run waits for. */
+/** One thing that keeps a run from progressing. */
 const Blocker = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("tenant_limit"), running: z.number().int(), limit: z.number().int() }),
   z.object({ kind: z.literal("runs_ahead"), count: z.number().int() }),
@@ -31,9 +31,9 @@ const Blocker = z.discriminatedUnion("kind", [
     /** Of a wait for a budget. */
     budget_id: z.string().optional(),
   }),
-  /** What all workers together may ask of the provider of this model is used up, or it has failed several times in a row. */
+  /** The limit of calls of all workers to this model is used up, or the circuit breaker of its provider is open. */
   z.object({ kind: z.literal("provider"), model: z.string(), until: z.iso.datetime() }),
-  /** All workers together start no more runs of the lane in a second. */
+  /** The start rate of the lane: all workers together start at most this many of its runs in a second. */
   z.object({ kind: z.literal("lane_rate"), lane: Lane, starts_per_second: z.number() }),
   /** The tenant's queue has no room for a run that this one is to start. */
   z.object({ kind: z.literal("queue_room"), orchestration_id: z.string(), path: z.string() }),
@@ -77,8 +77,8 @@ export const Diagnosis = z
 export type Diagnosis = z.infer<typeof Diagnosis>;
 
 /**
- * The part of a diagnosis that depends on the cause. `sinceMs` absent: since the run's last entry. `wakesAtMs`: the end of
- * a wait that its worker holds.
+ * The part of a diagnosis that depends on the cause. `sinceMs` absent: since the run's last entry. `wakesAtMs`: the end of a short
+ * wait during which the run keeps its worker's slot.
  */
 export type Cause = Pick<Diagnosis, "reason" | "sentence"> & {
   blocked_by?: Blocker[];

@@ -7,12 +7,12 @@ import type { ApiEnv } from "../http/api.ts";
 import { pause } from "../http/pause.ts";
 import { findRun } from "./run-view.ts";
 
-/** The pause before the run's stream is opened again when it ended before the run did. Every stream sends its viewers the same `retry:`. */
+/** When the stream ended before the run, it is opened again after this pause, which is also the `retry:` of every stream. */
 const REOPEN_MS = 1_000;
 
 /**
- * The run, once it has ended; null when `signal` is aborted: the time is over or the caller has left. The request is a viewer of the
- * run's stream, which ends with the run; the edge queries Postgres only when that stream has ended.
+ * Waits until a run has ended, and returns it; null when `signal` aborts first. The request takes a seat as a viewer of the run's
+ * stream, which ends with the run: Postgres is queried only when that stream has ended.
  * @throws AppError `too_many_streams` when no seat is free
  */
 export async function endedRun(
@@ -42,7 +42,7 @@ async function streamEnd(c: Context<ApiEnv>, row: FoundRun, signal: AbortSignal)
     for (let read = await reader?.read(); read?.done === false; read = await reader?.read());
   } catch (error) {
     if (signal.aborted) return;
-    // The trace of the request that waits: that of the run too, if the request has started it.
+    // The trace is that of the request, which is also the run's if the request has started the run.
     const about = aboutRun({ run_id: run, tenant_id: tenant, traceparent: currentTraceparent() });
     log.warn("run.wait_stream_failed", { ...about, message: messageOf(error) });
   } finally {

@@ -5,10 +5,10 @@ import { isoTime } from "../http/time.ts";
 import { noWorkerSentence, workersOf } from "./diagnosis-view.ts";
 import type { Blocker, Cause, QueueState } from "./diagnosis-view.ts";
 
-/** A free worker sees a ready run sooner, whether or not it hears of it. */
+/** A worker with a free slot claims a ready run within this time, also when a wake-up message was lost. */
 const IDLE_CLAIM_MS = 3_000;
 
-/** Why a queued run is not ready: its start or its next try is later. */
+/** Why a queued run is not due: another run or turn is before it, or its start or next try is later. */
 export function notYetDue(facts: RunFacts): Cause {
   if (facts.key_holder !== null) return behindHolder(facts.key_holder, facts.queued_at_ms);
   const until = isoTime(facts.wake_at_ms ?? facts.now_ms);
@@ -26,7 +26,7 @@ export function notYetDue(facts: RunFacts): Cause {
   return providerWait(retry, until) ?? retryWait(retry, facts.wake_at_ms ?? facts.now_ms);
 }
 
-/** A model call of the step waits for its provider; null: the step is tried again. */
+/** The cause of a run whose model call waits for its provider; null: the run waits for the next try of a failed step. */
 function providerWait({ step, error, provider }: RetryPark, until: string): Cause | null {
   if (provider === undefined) return null;
   return {
@@ -36,19 +36,19 @@ function providerWait({ step, error, provider }: RetryPark, until: string): Caus
   };
 }
 
-/** The wait for the next try of a step with which the run has parked; null: it has parked for another reason, or not at all. */
+/** The record of a park that waits for the next try of a step; null: the run has parked for another reason, or not at all. */
 export function retryOf({ park }: Pick<RunFacts, "park">): RetryPark | null {
   const record = park === null ? null : ParkRecord.parse(JSON.parse(park));
   return record?.reason === "retry" ? record : null;
 }
 
-/** Another run has the singleton key. */
+/** The cause of a run whose singleton key another run has. */
 function behindHolder(run_id: string, sinceMs: number): Cause {
   const sentence = `The run starts when ${run_id} has ended, which has the same singleton key.`;
   return { reason: "singleton", sentence, blocked_by: [{ kind: "run", run_id }], sinceMs };
 }
 
-/** A failed step is tried again at a time. */
+/** The cause of a run whose failed step is tried again later. */
 export function retryWait(
   { step, tries, error }: { step: string; tries: number; error: { code: string; message: string } },
   untilMs: number,
@@ -58,13 +58,16 @@ export function retryWait(
   return { reason: "retry_wait", sentence, blocked_by: [{ kind: "time", until }], wakesAtMs: untilMs };
 }
 
-/** What keeps a ready run from being claimed: the first of these causes that applies. */
-export function ready(facts: RunFacts, queue: QueueState, isolation: boolean): Cause {
+/**
+ * The cause that keeps a ready run from being claimed: the first of these that applies.
+ * @param isIsolated false: the tenants' limits are off
+ */
+export function ready(facts: RunFacts, queue: QueueState, isIsolated: boolean): Cause {
   const { ahead } = facts;
   const runsAhead: Blocker[] = ahead > 0 ? [{ kind: "runs_ahead", count: ahead }] : [];
-  const cause = tenantDisabled(facts, isolation) ??
+  const cause = tenantDisabled(facts, isIsolated) ??
     noWorker(facts, runsAhead) ??
-    (isolation ? tenantLimit(facts, runsAhead) : null) ??
+    (isIsolated ? tenantLimit(facts, runsAhead) : null) ??
     queueNotUp(queue, runsAhead) ??
     workersBusy(facts, runsAhead) ??
     laneRate(facts, runsAhead) ??
@@ -75,10 +78,10 @@ export function ready(facts: RunFacts, queue: QueueState, isolation: boolean): C
   return { ...cause, sinceMs: facts.queued_at_ms };
 }
 
-/** A disabled tenant stays so where tenants are not isolated. */
-function tenantDisabled(facts: RunFacts, isolation: boolean): Cause | null {
+/** Also without tenant isolation a disabled tenant starts no runs; a limit of 0 counts with isolation only. */
+function tenantDisabled(facts: RunFacts, isIsolated: boolean): Cause | null {
   const { tenant_id, tenant_disabled, tenant_running: running, max_concurrent_runs: limit } = facts;
-  if (!tenant_disabled && (limit > 0 || !isolation)) return null;
+  if (!tenant_disabled && (limit > 0 || !isIsolated)) return null;
   const sentence = tenant_disabled
     ? `Tenant ${tenant_id} is disabled: its queued runs start when it is enabled again.`
     : `Tenant ${tenant_id} may not run anything: its max_concurrent_runs is 0.`;
@@ -124,8 +127,8 @@ function workersBusy(facts: RunFacts, runsAhead: Blocker[]): Cause | null {
 }
 
 /**
- * The rate of the run's lane, when a worker with a free slot has left the run alone: it is behind others, or has been ready for
- * longer than a free worker takes to see it.
+ * The start rate of the run's lane. It is the cause when a free slot did not lead to a claim: other runs are ahead, or the run has
+ * been ready for longer than a free worker takes to claim it.
  */
 function laneRate(facts: RunFacts, runsAhead: Blocker[]): Cause | null {
   const { lane, lane_rate: starts_per_second, ahead, now_ms, wake_at_ms } = facts;

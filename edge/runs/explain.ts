@@ -13,14 +13,14 @@ import { notYetDue, ready, retryOf, retryWait } from "./explain-queued.ts";
 
 /**
  * Why a run does not progress, from what Postgres and the queue know.
- * @param isolation false: the tenants' limits are off
+ * @param isIsolated false: the tenants' limits are off
  */
-export function explain(facts: RunFacts, queue: QueueState, isolation: boolean): Diagnosis {
+export function explain(facts: RunFacts, queue: QueueState, isIsolated: boolean): Diagnosis {
   const isReady = facts.status === "queued" && (facts.wake_at_ms ?? 0) <= facts.now_ms;
-  return diagnosisOf(facts, causeOf(facts, queue, isolation, isReady), isReady);
+  return diagnosisOf(facts, causeOf(facts, queue, isIsolated, isReady), isReady);
 }
 
-function causeOf(facts: RunFacts, queue: QueueState, isolation: boolean, isReady: boolean): Cause {
+function causeOf(facts: RunFacts, queue: QueueState, isIsolated: boolean, isReady: boolean): Cause {
   switch (facts.status) {
     case "completed":
     case "failed":
@@ -31,8 +31,8 @@ function causeOf(facts: RunFacts, queue: QueueState, isolation: boolean, isReady
     case "paused":
       return waiting(facts);
     case "queued":
-      if (isReady) return ready(facts, queue, isolation);
-      // A run of several branches may wait for an answer and for the next try of a step: its last entry has one of the two.
+      if (isReady) return ready(facts, queue, isIsolated);
+      // A run with several branches may wait for an answer and for the next try of a step. Its last entry shows one of them.
       return facts.waits.length > 0 && retryOf(facts) === null ? waiting(facts) : notYetDue(facts);
   }
 }
@@ -77,7 +77,7 @@ const StepRetry = z.object({
   retry_in_seconds: z.number(),
 });
 
-/** A short wait for the next try of a step keeps the worker's slot: to the client it is a wait all the same. */
+/** The cause of a running run that keeps its worker's slot during a short wait for the next try of a step; null: it does not wait. */
 function heldRetry({ held_retry, last_at_ms, now_ms }: RunFacts): Cause | null {
   if (held_retry === null || last_at_ms === null) return null;
   const parsed = StepRetry.safeParse(JSON.parse(held_retry));
@@ -88,7 +88,7 @@ function heldRetry({ held_retry, last_at_ms, now_ms }: RunFacts): Cause | null {
   return retryWait({ step, tries: attempt, error: { code, message: error } }, untilMs);
 }
 
-/** The worker of a running run is silent: another worker of the lane takes the run over, if there is one. */
+/** The cause of a running run whose worker is silent: another worker of the lane, if there is one, takes the run over. */
 function silent(facts: RunFacts, worker_id: string, blocked_by: Blocker[]): Cause {
   const { now_ms, beat_at_ms: sinceMs, silent_at_ms } = facts;
   const worker =
@@ -115,7 +115,7 @@ const AWAITED = {
   timer: "its time",
 } as const;
 
-/** The run is to start another one, for which there is no room at present; null: that is not what it waits for. */
+/** The cause of a run that waits for room to start a child; null: the run waits for something else. */
 function waitsForRoom({ park: text, waits, wake_at_ms }: RunFacts): Cause | null {
   const park = text === null || waits.length > 0 ? null : ParkRecord.parse(JSON.parse(text));
   if (park?.reason !== "room") return null;
@@ -136,7 +136,7 @@ function waiting(facts: RunFacts): Cause {
   const untilMs = deadlines.length > 0 ? Math.min(...deadlines) : wake_at_ms;
   const isOver = untilMs !== null && untilMs <= now_ms;
   const over = isOver ? "; the wait is over, and a worker is about to claim it" : "";
-  // A run that waits for another run without a limit looks again once a day: that is no limit.
+  // A run that waits for its child without a time limit wakes once a day to look again: that time is no limit of the wait.
   const isUnlimited =
     deadlines.length === 0 &&
     waits.some(({ kind }) => kind === "child") &&
@@ -154,7 +154,7 @@ function waiting(facts: RunFacts): Cause {
   };
 }
 
-/** `a person to answer (steps a, b) and its time (step c)`. */
+/** The waits in words: `a person to answer (steps a, b) and its time (step c)`. */
 function awaited(waits: RunFacts["waits"]): string {
   const byKind = Map.groupBy(waits, ({ kind }) => kind);
   const parts = Array.from(byKind, ([kind, of]) => {
@@ -174,7 +174,7 @@ function blockerOf(wait: RunFacts["waits"][number]): Blocker {
   return wait.child_run_id === null ? of : { ...of, run_id: wait.child_run_id };
 }
 
-/** The budget that a wait is for; null: it is for something else. */
+/** The id of the budget that a wait waits for; null: it waits for something else. */
 function budgetOf({ for_budget }: RunFacts["waits"][number]): string | null {
   return for_budget ? BudgetWait.parse(JSON.parse(for_budget)).budget_id : null;
 }

@@ -16,14 +16,14 @@ import { Event, eventsOf } from "./listed-events.ts";
 import { RunResult, resultOf } from "./run-result.ts";
 import { endedRun } from "./ended-run.ts";
 
-/** White space this often keeps proxies from closing a response whose run has not ended. JSON allows it before a value. */
+/** White space at this interval keeps proxies from closing the response while the run goes on. JSON allows it before a value. */
 const WHITE_SPACE_MS = 15_000;
 /** The pause after a read that failed. */
 const RETRY_MS = 1_000;
 /** The most entries of a page of events. */
 const PAGE_ENTRIES = 200;
 
-/** What a held request is answered with. */
+/** The body of the response to a held request. */
 export const HeldResult = RunResult.and(
   z.object({
     turn_id: z.string().optional().meta({ description: "Of a chat turn: the same as `run_id`" }),
@@ -32,8 +32,8 @@ export const HeldResult = RunResult.and(
 ).meta({ id: "HeldResult" });
 
 /**
- * With scale mode off no request starts a run that no worker would take: the caller waits for its end. Call it before the run is
- * submitted. @throws AppError `no_worker`
+ * Refuses, with scale mode off, a run whose lane no worker serves: the caller would wait for its end in vain. Call it before the run
+ * is submitted. @throws AppError `no_worker`
  */
 export async function requireWorker({ config, sql }: Services, lane: Lane): Promise<void> {
   if (config.SCALE_MODE || (await hasWorkerFor(sql, lane))) return;
@@ -43,9 +43,9 @@ export async function requireWorker({ config, sql }: Services, lane: Lane): Prom
 }
 
 /**
- * The response of a request while scale mode is off: 200 at once, white space while the run goes on, and its result with its events
- * when it has ended, however it ended and however long it takes. The run is committed and does not depend on the response: when the
- * caller leaves, the run goes on.
+ * The response of a request while scale mode is off: 200 at once, white space while the run goes on, and at the run's end its result
+ * with its events, also when it has failed. There is no time limit. The run does not depend on the response: when the caller leaves,
+ * the run goes on.
  */
 export function heldResponse(c: Context<ApiEnv>, run: RunId, more: { turn_id?: string }): Response {
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
@@ -72,21 +72,21 @@ async function write(
     if (row === null) return;
     const result = await untilRead(signal, () => resultOf(services, row));
     clearInterval(timer);
-    // The last character of the object's text makes room for one more field.
+    // The closing brace of the object is cut off, so that one more field can follow.
     await writer.write(bytes.encode(`${JSON.stringify({ ...result, ...more }).slice(0, -1)},"events":[`));
     for await (const text of eventTexts(services, row, signal)) await writer.write(bytes.encode(text));
     await writer.write(bytes.encode("]}"));
     await writer.close();
   } catch (error) {
     if (!signal.aborted) log.warn("run.hold_failed", { run, message: messageOf(error) });
-    // The response ends without its last bytes, so that no client takes it for complete.
+    // The response is cut without its last bytes, so that no client takes it for complete.
     await writer.abort(error).catch(() => {});
   } finally {
     clearInterval(timer);
   }
 }
 
-/** The events of a run that has ended, as parts of a JSON list. Memory holds one page. */
+/** The events of a run that has ended, as parts of a JSON list without its brackets. One page is in memory at a time. */
 async function* eventTexts(stores: JournalStores, { run_id, event_seq }: FoundRun, signal: AbortSignal) {
   for (let after = 0; after < event_seq;) {
     const entries = await untilRead(signal, () => readRunEntries(stores, run_id, after, PAGE_ENTRIES));
@@ -102,8 +102,8 @@ async function* eventTexts(stores: JournalStores, { run_id, event_seq }: FoundRu
 }
 
 /**
- * Repeats a read while a store is away or no seat of a viewer is free: the response has begun, so an error has no status any more.
- * @throws when the caller has left, and what does not pass
+ * Repeats a read while a store is away or no seat is free. The response has begun, so it cannot state such an error in its status.
+ * @throws the error of `read` when the caller has left, and an error that a repetition does not cure
  */
 async function untilRead<Result>(signal: AbortSignal, read: () => Promise<Result>): Promise<Result> {
   for (;;) {

@@ -1,4 +1,4 @@
-/** Separates the parts of a key. No key of a client has a control character, so no client can send the same key. */
+/** Separates the parts of a key. A client's key has no control character, so no client can send a key of this form. */
 const SEPARATOR = "\u0001";
 
 /** The idempotency key of a run that the edge starts by itself: for a trigger's request, or an item of a batch. */

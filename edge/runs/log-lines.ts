@@ -18,7 +18,7 @@ export function logLinesOf(run: RunId, entry: EntryLines, format: LogFormat): st
     .join("");
 }
 
-/** `<time> <type> <step> <fields>`; nothing for a piece of text of a model, which another event has as a whole. */
+/** `<time> <type> <step> <fields>`. Empty for a piece of a model's text: another event has the whole text. */
 function textLineOf(json: string): string {
   const { ts, type, run_id: _run, seq: _seq, correlation_id: _id, ...fields } = Event.parse(JSON.parse(json));
   if (type === "llm_delta") return "";

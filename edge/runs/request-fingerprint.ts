@@ -4,9 +4,10 @@ import type { Config } from "../env.ts";
 import { sign } from "../http/hmac.ts";
 
 /**
- * The fingerprint of the run that a request describes, not of its text: the order of keys, white space, null in place of an
- * absent field, defaults that are written out and ignored fields do not change it. It has an HMAC in place of the secret:
- * without MASTER_KEY, guesses of the secret cannot be tested with it.
+ * The fingerprint of a request's meaning: two requests with the same Idempotency-Key must have the same one. Not its text counts: the
+ * order of keys, white space, null in place of an absent field, written defaults and ignored fields do not change it. The secret is
+ * part of it as an HMAC, so nobody without MASTER_KEY can test guesses of the secret with the fingerprint.
+ * @returns 64 hex digits
  */
 export async function fingerprintOf(meaning: object, secret: string | null, config: Config): Promise<string> {
   const keys = masterKeysOf(config);

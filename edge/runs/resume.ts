@@ -18,7 +18,7 @@ import type { Question } from "../../shared/store/runs/open-waits.ts";
 import type { Services } from "../services.ts";
 import { findRun } from "./run-view.ts";
 
-/** The question that a request answers: by id, by step, or (both null) the only open question of the run. */
+/** The question that a request answers: by id, by step, or, when both are null, the only open question of the run. */
 export type QuestionRef = { questionId: string | null; stepId: string | null };
 
 /** `person`: the person who answers, as the client names them; null: the client names none. */
@@ -28,9 +28,9 @@ export type Answer = { runId: RunId; to: QuestionRef; response: JsonObject; pers
  * Answers a question that a run has asked a person: docs/protocol.md 5.6. An answer is accepted also while the tenant's
  * queue is full, and the run continues as soon as a worker is free.
  *
- * An answer that names its question is accepted once; the same answer by the same key then succeeds again, so a client
- * that did not get the response may repeat the request. An answer without a name goes to the question that is open when
- * it arrives.
+ * An answer that names its question is stored once. The same answer by the same key succeeds again, so a client that did
+ * not get the response may repeat the request. An answer that names no question goes to the question that is open when the
+ * request arrives.
  * @returns `replayed`: this answer had been accepted before. `waits`: the question stays open for more approvals
  * @throws AppError `not_found`; `run_finished`, `not_waiting` or `conflict` (another answer was first, or this person has
  *   answered); `several_questions` when several are open and the request names none of them; `invalid` for an answer that
@@ -45,7 +45,7 @@ export async function answer(
   const question = await findQuestion(sql, run, to, person);
   const source = { by: principal.key_id, person };
   const filled = withDefaults("fields" in question ? question.fields : [], response);
-  if (!("wait_id" in question)) return replayed(question, to, { ...source, answer: JSON.stringify(filled) });
+  if (!("wait_id" in question)) return replayOf(question, to, { ...source, answer: JSON.stringify(filled) });
   const { answer: text, decision } = requireFit(question, filled, person);
   const answered = { ...source, answer: text };
   const outcome = await answerWait(sql, {
@@ -56,9 +56,9 @@ export async function answer(
     decision,
   });
   if (outcome.is === "voted") return { replayed: false, waits: true };
-  if (outcome.is !== "answered") return replayed(outcome, to, answered);
+  if (outcome.is !== "answered") return replayOf(outcome, to, answered);
   const { status } = outcome.run;
-  // A run that is still running is about to park: its park is refused, and its worker finds the answer.
+  // A run that is still running is about to park. Its park will be refused, and its worker then finds the answer.
   if (status === "queued") {
     const job = { ...jobOf(outcome.run), status, delayMs: 0 };
     // After the commit. If this enqueue fails, the reconciler enqueues the job.
@@ -67,7 +67,7 @@ export async function answer(
   return { replayed: false, waits: false };
 }
 
-/** The open question that a request means, or why the named question is not open. `answer` answers no other wait. */
+/** The open question that a request names, or why it is not open. */
 async function findQuestion(
   sql: Sql,
   run: RunRow,
@@ -76,7 +76,7 @@ async function findQuestion(
 ): Promise<Question | AnswerRefusal> {
   // Two tries: the question may be opened between the read of the open questions and the read of the reason.
   for (let tries = 0; tries < 2; tries++) {
-    const question = choose((await listOpenWaits(sql, run.run_id)).filter(isQuestion), to, run);
+    const question = chooseQuestion((await listOpenWaits(sql, run.run_id)).filter(isQuestion), to, run);
     if (question) return question;
     const named = { tenant: null, run: run.run_id, waitId: to.questionId ?? "", person };
     const why = await readAnswerRefusal(sql, named);
@@ -85,8 +85,11 @@ async function findQuestion(
   return { is: "unknown" };
 }
 
-/** The open question that a request means; null: the request names a question that is not open. */
-function choose(
+/**
+ * The open question that a request names; null: it names a question that is not open.
+ * @throws AppError `run_finished`, `not_waiting`, `several_questions` for a request without a `questionId`
+ */
+function chooseQuestion(
   questions: readonly Question[],
   { questionId, stepId }: QuestionRef,
   run: RunRow,
@@ -109,7 +112,7 @@ function choose(
   return question;
 }
 
-/** The answer as it is stored, and to a question that needs approvals its decision. @throws AppError `invalid` */
+/** The answer as it is stored, and its decision where the question needs approvals. @throws AppError `invalid` */
 function requireFit(
   question: Question,
   response: JsonObject,
@@ -138,8 +141,8 @@ function approverErrors(approvers: readonly string[] | null, person: string | nu
 
 type SourcedAnswer = { by: string; person: string | null; answer: string };
 
-/** The outcome of an answer that was not stored now. @throws AppError unless the very same answer was stored before */
-function replayed(
+/** The outcome of an answer that was not stored now, because the same answer was stored before. @throws AppError otherwise */
+function replayOf(
   refusal: AnswerRefusal,
   { questionId }: QuestionRef,
   answered: SourcedAnswer,
@@ -177,7 +180,7 @@ function notAnswered(outcome: AnswerRefusal, person: string | null): AppError {
   }
 }
 
-/** The answer is committed and the run is queued: the reconciler enqueues its job. */
+/** Logs a failed enqueue. The answer is committed and the run is queued: the reconciler enqueues its job. */
 function logNotEnqueued(error: unknown): void {
   log.info("answer.not_enqueued", { error: messageOf(error) });
 }

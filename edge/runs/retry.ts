@@ -26,10 +26,9 @@ import { restoreJournal } from "./run-journal.ts";
 import { noRun } from "./run-view.ts";
 
 /**
- * Queues a failed or cancelled run again: docs/protocol.md 5.8. It passes the same limits as a new run and keeps all
- * results (with `fromStep`: the results before that step's latest visit). Its events continue the same log.
- *
- * The journal of an archived run is brought back to Postgres first.
+ * Queues a failed or cancelled run again: docs/protocol.md 5.8. The run has to pass the same limits as a new run. It keeps all
+ * results, or with `fromStep` the results before that step's latest visit. Its events continue the same log. The journal of an
+ * archived run is brought back to Postgres first.
  *
  * @throws AppError `not_found`; `run_not_finished`; `run_finished` for a run that completed; `conflict` when another
  *   request was first; `invalid` for a step that the run cannot go back to; `artifacts_away`; the refusals of `admit`
@@ -57,7 +56,7 @@ export async function retry(
   const rewind = { ...run, known_seq: run.event_seq, output: JSON.stringify({ keep_seq }), event };
   const queued = await retryRun(sql, rewind, quotaCheckedBy);
   if (!queued) {
-    // The reservation stays: it is the run's, so the request that was first may need it. An unused reservation lapses.
+    // The reservation stays: it belongs to the run, so the request that was first may need it. An unused reservation lapses.
     const refusal = quotaCheckedBy === "postgres" ? await quotaRefusal(sql, run, admitDeps) : null;
     throw refusal
       ? refusedError(refusal)
@@ -85,7 +84,10 @@ function requireRetriable({ status, chat_session }: RetriableRun): void {
   );
 }
 
-/** The `seq` up to which a retry from `step` keeps the journal. If `step` is the next step anyway, all of it is kept. */
+/**
+ * The `seq` up to which a retry from `step` keeps the journal: all of it when `step` is the next step anyway.
+ * @throws AppError `invalid` for a step that the run cannot go back to
+ */
 async function keepUntil(sql: Sql, run: RetriableRun, step: string): Promise<number> {
   const { run_id, definition_tenant, orchestration_id, definition_version, event_seq } = run;
   const text = await readPinnedDefinition(sql, definition_tenant, orchestration_id, definition_version);
@@ -95,7 +97,7 @@ async function keepUntil(sql: Sql, run: RetriableRun, step: string): Promise<num
   const outermost = outermostOf(step, branches);
   const place = await retryPlace(pagesOf(sql, run_id, event_seq), outermost);
   const next = place.next ?? (parsed.ok ? parsed.definition.entry_step_id : undefined);
-  // A parallel or loop step that the run is at begins anew with all its tracks, also when some of them have ended.
+  // When the run is inside this parallel or loop step, the step begins anew with all its tracks, also those that have ended.
   if (outermost === next && steps.some((each) => each.id === outermost && isFork(each))) return place.lastSeq;
   if (place.keepSeq !== null) return place.keepSeq;
   if (step === next) return event_seq;
@@ -108,14 +110,14 @@ async function keepUntil(sql: Sql, run: RetriableRun, step: string): Promise<num
   });
 }
 
-/** Why Postgres found no room for a run that is unchanged; null: the run has changed, so another request was first. */
+/** The refusal of a retry for which Postgres found no room; null: the run has changed, so another request was first. */
 async function quotaRefusal(sql: Sql, run: RetriableRun, deps: AdmitDeps): Promise<Refusal | null> {
   const current = await readRetriableRun(sql, run.tenant_id, run.run_id);
   const unchanged = current?.status === run.status && current.event_seq === run.event_seq;
   return unchanged ? refusedByPostgres(deps, run.tenant_id) : null;
 }
 
-/** The run is committed as queued: the reconciler enqueues its job, and the relay reads its event from the journal. */
+/** Logs a failed enqueue. The run is committed as queued: the reconciler enqueues its job, and the relay reads its event. */
 function logNotEnqueued(error: unknown): void {
   log.info("retry.not_enqueued", { error: messageOf(error) });
 }

@@ -8,12 +8,12 @@ import { beginRestore, finishRestore, restoreRows } from "../../shared/store/arc
 import { clientPage, readEntries, readStoredPage } from "../../shared/store/journal/read-journal.ts";
 import type { Services } from "../services.ts";
 
-/** Where the journals of runs are: in Postgres, those of runs that ended long ago in the archive (docs/protocol.md 7.14). */
+/** The stores of journals: Postgres, and the archive for runs that ended long ago (docs/protocol.md 7.14). */
 export type JournalStores = Pick<Services, "sql" | "artifacts">;
 
 /**
- * Event lines of a run for a client: at most `limit` entries with events after number `after`, in order; a page of large events
- * has fewer. Empty: there are none. @throws AppError `artifacts_away` when an archived journal cannot be read now
+ * At most `limit` entries of a run with events after number `after`, in order; a page of large events has fewer. Empty: no event
+ * follows. @throws AppError `artifacts_away` when an archived journal cannot be read now
  */
 export async function readRunEntries(
   { sql, artifacts }: JournalStores,
@@ -25,7 +25,7 @@ export async function readRunEntries(
   return entriesFrom(artifacts.readBytes, await readEntries(sql, run, after, size), after, size);
 }
 
-/** The journal of a run up to the number `upto`, page by page, for a fold. @throws AppError `artifacts_away` */
+/** Reads the journal of a run up to event number `upto`, page by page, for a fold. @throws AppError `artifacts_away` */
 export function pagesOfRun({ sql, artifacts }: JournalStores, run: RunId, upto: number): ReadStored {
   return async (after) => {
     const [place, page] = await Promise.all([
@@ -33,19 +33,19 @@ export function pagesOfRun({ sql, artifacts }: JournalStores, run: RunId, upto: 
       readStoredPage(sql, run, after, upto),
     ]);
     if (place === null && (page.entries.length > 0 || after >= upto)) return page;
-    // Empty: it was archived between the two reads, or the rest of it is notes.
+    // The page is empty: the journal was archived between the two reads, or the rest of it is notes.
     const archived = place ?? (await readArchivePlace(sql, run));
     return archived === null ? page : archivedPage(artifacts.readBytes, archived, after, upto);
   };
 }
 
-/** No request takes longer to restore a journal: after an hour a reconciler deletes what an unfinished restore wrote. */
+/** The most time for a restore. An hour after its beginning the reconciler deletes what an unfinished restore wrote. */
 const RESTORE_MS = 120_000;
 
 /**
- * Brings the journal of a run that has ended back to Postgres, so that the run can go on. Does nothing for a run whose journal is
- * there. A death in between leaves the run archived; two requests at once do no harm.
- * @throws AppError `artifacts_away`
+ * Brings the archived journal of a run back to Postgres, so that the run can go on. Does nothing for a journal that is in Postgres.
+ * When the edge dies meanwhile, the run stays archived; two requests at the same time do no harm.
+ * @throws AppError `artifacts_away` also when the restore takes longer than two minutes
  */
 export async function restoreJournal({ sql, artifacts }: JournalStores, run: RunId): Promise<void> {
   const place = await readArchivePlace(sql, run);

@@ -3,11 +3,11 @@ import { DefinitionId, RunId, TenantId, plainName } from "../../shared/contracts
 import { ClientTime } from "../../shared/contracts/time.ts";
 import { RunStatus } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
-import { AppError } from "../../shared/errors.ts";
 import { listRuns } from "../../shared/store/runs/list-runs.ts";
 import type { RunListFilter, RunListPosition } from "../../shared/store/runs/list-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import { PageQuery } from "../http/paging.ts";
+import { PageQuery, badCursor } from "../http/paging.ts";
+import { invalidFields } from "../http/problem.ts";
 import { tenantFilterOf } from "../http/middleware/principal.ts";
 import { summaryOf } from "./run-view.ts";
 import type { RunSummary } from "./run-view.ts";
@@ -75,14 +75,14 @@ function filterOf(
   };
 }
 
-/** @throws AppError `invalid` for more filters than a statement takes */
+/** The filters by metadata. @throws AppError `invalid` for more than five */
 function metadataOf(parameters: Record<string, string>): RunListFilter["metadata"] {
   const filters = Object.entries(parameters)
     .filter(([name]) => name.startsWith(METADATA))
     .map(([name, value]) => ({ key: name.slice(METADATA.length), value }));
   if (filters.length <= MAX_METADATA_FILTERS) return filters;
   const message = `are ${filters.length} filters of metadata, and at most ${MAX_METADATA_FILTERS} are read`;
-  throw new AppError("invalid", "Not valid: metadata.", { fields: [{ path: "metadata", message }] });
+  throw invalidFields([{ path: "metadata", message }]);
 }
 
 const Cursor = z
@@ -94,13 +94,10 @@ const Cursor = z
   })
   .pipe(z.object({ queuedAtUs: z.number().int(), run_id: RunId }));
 
-/** @throws AppError `bad_cursor` */
+/** The run after which a page begins; null: the first page. @throws AppError `bad_cursor` */
 function positionOf(cursor: string): RunListPosition | null {
   if (cursor === "") return null;
   const position = Cursor.safeParse(cursor);
   if (position.success) return position.data;
-  throw new AppError(
-    "bad_cursor",
-    "This cursor does not belong to this list; use the one of the page before.",
-  );
+  throw badCursor("the one of the page before");
 }

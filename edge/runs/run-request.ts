@@ -63,14 +63,13 @@ export type RunRequest = z.infer<typeof RunRequest>;
 /** A run that a client describes. `id`: the orchestration; `key`: the Idempotency-Key. */
 export type ParsedRequest = { id: string; key: string | null; body: RunRequest };
 
-/** @throws AppError `invalid` for what the schema alone cannot refuse */
+/** Checks what the schema alone cannot refuse: fields that contradict each other, and a second message. @throws AppError `invalid` */
 export function checkRequest(body: RunRequest): void {
   refuseOtherMessage(body);
   const fields = contradictionsOf(body);
   if (fields.length > 0) throw new AppError("invalid", `Not valid: ${fields[0]?.path}.`, { fields });
 }
 
-/** Fields that do not go together, or that a schema could not judge. */
 function contradictionsOf({
   delay_seconds,
   run_at,
@@ -90,7 +89,7 @@ function contradictionsOf({
   return fields;
 }
 
-/** These keys of a run's state are its message, so another value in `state` would be lost. */
+/** Refuses another value under the keys of state that hold the run's message: it would be lost. */
 function refuseOtherMessage({ message, state }: RunRequest): void {
   const fields = ["user_input", "user_query"]
     .filter((key) => state && Object.hasOwn(state, key) && state[key] !== message)
@@ -98,7 +97,7 @@ function refuseOtherMessage({ message, state }: RunRequest): void {
   if (fields.length > 0) throw new AppError("invalid", `Not valid: ${fields[0]?.path}.`, { fields });
 }
 
-/** What distinguishes a run from one of POST /orchestrations/{id}/run. */
+/** The origin of a run that no POST /orchestrations/{id}/run has started. */
 export type RunOrigin = Partial<Pick<NewRun, "triggered_by" | "batch">>;
 
 /**
@@ -112,7 +111,7 @@ export async function toRun(
   origin: RunOrigin = {},
 ): Promise<NewRun> {
   const { config } = services;
-  // The millisecond in the id is from the edge's clock. It is the base of the run's event ids; no time is compared with it.
+  // The milliseconds in the id are from the edge's clock. They are the base of the run's event ids, and are compared with no other time.
   const run = newRunId(Date.now());
   const input: RunInput = {
     message: body.message,

@@ -10,7 +10,7 @@ import { resultIn } from "../../shared/journal/rewind.ts";
 import type { FoundRun, RunRow } from "../../shared/store/runs/read-runs.ts";
 import { pagesOfRun, readRunEntries } from "./run-journal.ts";
 import type { JournalStores } from "./run-journal.ts";
-import { RunView, viewOf } from "./run-view.ts";
+import { RunView, runViewOf } from "./run-view.ts";
 import { readRelated } from "./run-waits.ts";
 
 const StepResult = z.object({
@@ -32,7 +32,7 @@ const StepResult = z.object({
   usage_estimated: z.boolean(),
 });
 
-/** What became of a run that has ended. */
+/** The result of a run that has ended, however it ended. */
 export const RunResult = z
   .object({
     ...RunView.shape,
@@ -51,10 +51,10 @@ export async function resultOf(stores: JournalStores, row: FoundRun): Promise<Ru
     finalState(stores, row),
     readRelated(stores.sql, row),
   ]);
-  return { ...viewOf(row, related), ...ended, final_state };
+  return { ...runViewOf(row, related), ...ended, final_state };
 }
 
-/** The run's output and its results. It holds one page of the journal and no state: that is in the last entry's event. */
+/** The run's output and the results of its steps. One page of the journal is in memory at a time, and no state. */
 async function endOf(journal: ReadStored): Promise<Pick<RunResult, "output" | "steps">> {
   const ended: Pick<RunResult, "output" | "steps"> = { output: null, steps: [] };
   for await (const entry of countedEntries(journal)) {
@@ -71,7 +71,7 @@ const Complete = z.object({
   final_state: JsonRecord,
 });
 
-/** The state at the end, from the event of the last entry: only this event also holds the state that the run started with. */
+/** The state at the end, from an event of the last entry: results alone do not have the state with which the run started. */
 async function finalState(stores: JournalStores, row: RunRow) {
   const [last] = await readRunEntries(stores, row.run_id, row.event_seq - 1, 1);
   for (const line of last ? linesOf(last.events) : []) {

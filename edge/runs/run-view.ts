@@ -12,7 +12,7 @@ import type { FoundRun, RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { isQuestion } from "../../shared/store/runs/open-waits.ts";
 import { isoTime } from "../http/time.ts";
-import { Child, Waiting, childOf, waitsOf } from "./run-waits.ts";
+import { Child, RunWait, childOf, waitsOf } from "./run-waits.ts";
 import type { Related } from "./run-waits.ts";
 
 const time = z.iso.datetime().nullable();
@@ -47,12 +47,12 @@ export const RunView = z
     definition_version: z.number().int(),
     error: RunError.nullable(),
     /** The first of `waits`. */
-    waiting: Waiting.nullable(),
+    waiting: RunWait.nullable(),
     /**
      * The open questions, then the timers, then the waits for budgets, the oldest first, 100 at most; then the children that it
      * waits for; or the time of the next try or of the start.
      */
-    waits: z.array(Waiting),
+    waits: z.array(RunWait),
     /** The run that has started this one. */
     parent_run_id: RunId.nullable(),
     /** The runs that this one has started, the oldest first. */
@@ -61,27 +61,27 @@ export const RunView = z
   .meta({ id: "Run" });
 export type RunView = z.infer<typeof RunView>;
 
-/** A run in a list: without what it waits for, and without what it has started. */
+/** A run in a list: without its waits and its children. */
 export const RunSummary = RunView.omit({ waiting: true, waits: true, children: true }).meta({
   id: "RunSummary",
 });
 export type RunSummary = z.infer<typeof RunSummary>;
 
 export function summaryOf(row: ListedRun): RunSummary {
-  const view = viewOf(row, { open: [], children: [] });
+  const view = runViewOf(row, { openWaits: [], children: [] });
   const { waiting: _waiting, waits: _waits, children: _children, ...summary } = view;
   return { ...summary, waiting_for_human: row.asks };
 }
 
-export function viewOf(row: RunRow, { open, children }: Related): RunView {
-  const waits = waitsOf(row, open, children);
+export function runViewOf(row: RunRow, { openWaits, children }: Related): RunView {
+  const waits = waitsOf(row, openWaits, children);
   return {
     run_id: row.run_id,
     orchestration_id: row.orchestration_id,
     status: row.status,
     current_step_id: row.current_step_id === null ? null : stepOfPath(row.current_step_id),
     current_step_path: row.current_step_id,
-    waiting_for_human: open.some(isQuestion),
+    waiting_for_human: openWaits.some(isQuestion),
     worker_id: row.worker_id,
     total_cost_usd: row.cost_micro_usd / 1_000_000,
     total_tokens_used: row.tokens,
@@ -119,6 +119,7 @@ export const RunAccepted = z
   .meta({ id: "RunAccepted" });
 export type RunAccepted = z.infer<typeof RunAccepted>;
 
+/** The body of a 202. @param skipped no run was started, and `run_id` is the run that has the singleton key */
 export function acceptedOf(run_id: RunId, skipped = false): RunAccepted {
   const url = `/api/v2/orchestrations/runs/${run_id}`;
   const urls = { stream_url: `${url}/stream`, status_url: `${url}/status` };

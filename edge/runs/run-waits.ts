@@ -15,7 +15,7 @@ import { isoTime } from "../http/time.ts";
 
 const time = z.iso.datetime().nullable();
 
-/** A field of a form in the API's document, whose generator takes `exactOptional` for required. */
+/** A field of a form, for the API's document: its generator takes `exactOptional` for required, so optional fields are named here. */
 const ShownField = FormField.partial({
   placeholder: true,
   description: true,
@@ -26,7 +26,7 @@ const ShownField = FormField.partial({
 });
 
 /** What a run, or a branch of it, waits for. */
-export const Waiting = z.discriminatedUnion("reason", [
+export const RunWait = z.discriminatedUnion("reason", [
   z.object({ reason: z.literal("retry"), until: z.iso.datetime() }),
   /** The run has not started: `delay_seconds` or `run_at` says when it does. */
   z.object({ reason: z.literal("delay"), until: z.iso.datetime() }),
@@ -50,7 +50,7 @@ export const Waiting = z.discriminatedUnion("reason", [
     fields: z.array(ShownField),
     asked_at: z.iso.datetime(),
     expires_at: time,
-    /** Who may answer, and who has; null: anyone may, and the first answer counts. */
+    /** The approvers and their votes; null: anyone may answer, and the first answer counts. */
     approval: z
       .object({
         approvers: z.array(z.string()),
@@ -94,33 +94,33 @@ export const Child = z.object({
   status: RunStatus,
 });
 
-/** What a run waits for beside a next try, and what it has started. */
-export type Related = { open: readonly OpenWait[]; children: readonly ChildRow[] };
+/** The open waits and the children of a run. */
+export type Related = { openWaits: readonly OpenWait[]; children: readonly ChildRow[] };
 
-/** The open questions, timers and waits for budgets of a run, and its children. */
+/** Reads the open questions, timers and waits for budgets of a run, and its children. */
 export async function readRelated(sql: Sql, { run_id, waits, has_children }: FoundRun): Promise<Related> {
-  const [open, children] = await Promise.all([
+  const [openWaits, children] = await Promise.all([
     // A wait of a branch may be open while other branches move.
     waits ? listOpenWaits(sql, run_id) : [],
     has_children ? listChildren(sql, run_id) : [],
   ]);
-  return { open, children };
+  return { openWaits, children };
 }
 
 /**
- * A run that is queued for a later time waits for its start, or, when it has started (attempt 1 or more), to try a step once
- * more. While a question, a timer, a wait for a budget or a child is open this is not shown, because the run may wake for
- * another reason too. A chat turn that waits for another turn has no time of its own.
+ * What a run waits for: its open waits and the children whose end it awaits. Without any of these, a run that is queued for a later
+ * time waits for the holder of its singleton key, for the next try of a step (attempt 1 or more), or for its delayed start. A chat
+ * turn that waits for another turn has no time of its own, and shows no wait.
  */
 export function waitsOf(
   row: RunRow,
-  open: readonly OpenWait[],
+  openWaits: readonly OpenWait[],
   children: readonly ChildRow[],
-): z.infer<typeof Waiting>[] {
+): z.infer<typeof RunWait>[] {
   if (TERMINAL.has(row.status)) return [];
   const awaited = children.filter(({ status, wait_id }) => wait_id !== null && !TERMINAL.has(status));
   const waits = [
-    ...open.map((wait) => waitOf(wait, row)),
+    ...openWaits.map((wait) => waitOf(wait, row)),
     ...awaited.map((child) => ({ reason: "child" as const, ...placeOf(child) })),
   ];
   if (waits.length > 0) return waits;
@@ -141,7 +141,7 @@ function placeOf({ run_id, orchestration_id, step_path }: ChildRow) {
   return { run_id, orchestration_id, step_id: stepOfPath(step_path), path: step_path };
 }
 
-function waitOf(wait: OpenWait, row: RunRow): z.infer<typeof Waiting> {
+function waitOf(wait: OpenWait, row: RunRow): z.infer<typeof RunWait> {
   const { wait_id, step_id, opened_at_ms } = wait;
   const path = pathOfWait(wait);
   if (wait.kind === "timer") {

@@ -4,7 +4,7 @@ import { ClientTime } from "../../shared/contracts/time.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { RunStatus } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
-import { countRuns, findRuns } from "../../shared/store/runs/run-filter.ts";
+import { countSelectedRuns, findRuns } from "../../shared/store/runs/run-filter.ts";
 import type { RunFilter } from "../../shared/store/runs/run-filter.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { tenantFilterOf } from "../http/middleware/principal.ts";
@@ -23,7 +23,7 @@ export const RunSelection = z.object({
 });
 export type RunSelection = z.infer<typeof RunSelection>;
 
-/** For `.refine`: a request without a filter must state that it means all runs that its key may change. */
+/** For `.refine`: a request without a filter must state `all: true`, which means all runs that its key may change. */
 export const FILTERED: [(selection: Partial<RunSelection>) => boolean, { message: string; path: string[] }] =
   [
     ({ all, tenant_id, orchestration_id, since, until }) =>
@@ -45,7 +45,8 @@ export async function applyToSelected(
 ): Promise<BulkResult> {
   const { dry_run, limit, cursor } = selected.selection;
   const filter = filterOf(selected);
-  if (dry_run) return { dry_run, matched: await countRuns(sql, filter), results: [], next_cursor: null };
+  if (dry_run)
+    return { dry_run, matched: await countSelectedRuns(sql, filter), results: [], next_cursor: null };
   const runs = (await findRuns(sql, filter, cursor, limit)).map(({ run_id }) => run_id);
   const results = await applyToEach(runs, action);
   return {

@@ -14,22 +14,22 @@ import { isDataError } from "../../shared/store/unreachable.ts";
 import { toAppError } from "../http/problem.ts";
 import { refusedByPostgres } from "./admit.ts";
 import type { AdmitDeps } from "./admit.ts";
-import type { Admissions, Outcome } from "./commit-admitted.ts";
+import type { Admissions, CommitOutcome } from "./commit-admitted.ts";
 
 export type ResultDeps = AdmitDeps & {
-  /** Submits a run again whose key became free after its statement. */
+  /** Submits a run again, whose key became free after its statement. */
   resubmit(run: NewRun): Promise<SubmitResult>;
 };
 
 /**
- * The result of one run of a batch, of which `outcome` is known. A run that was not committed gets the result of the run
- * that has its key, or the reason.
- * @throws what a look-up throws, before anything about the run has changed
+ * The result of one run of a batch after its commit. A run that was not committed gets the result of the run that has its key, or
+ * the reason.
+ * @throws the error of a look-up, before anything about the run has changed
  */
-export async function resultOf(
+export async function submitResultOf(
   deps: ResultDeps,
   run: NewRun,
-  { admissions, accepted, failed }: Outcome & { admissions: Admissions },
+  { admissions, accepted, failed }: CommitOutcome & { admissions: Admissions },
 ): Promise<SubmitResult> {
   const row = accepted.get(run.run_id);
   if (row) {
@@ -45,8 +45,8 @@ export async function resultOf(
   if (admission.is === "refused") return { is: "refused", ...admission.refusal };
   const earlier = await findEarlier(deps, run);
   if (earlier) return earlier;
-  const notTaken = run.turn && (await turnRefusal(deps, run.turn, run.run_id));
-  if (notTaken) return { is: "refused", ...notTaken };
+  const bySession = run.turn && (await turnRefusal(deps, run.turn, run.run_id));
+  if (bySession) return { is: "refused", ...bySession };
   if (admission.is === "full") return { is: "refused", ...admission.refusal };
   const skipped = run.singleton?.policy === "skip" ? await skippedResult(deps, run, admission) : null;
   if (skipped) return skipped;
@@ -58,8 +58,8 @@ function acceptedAs(run_id: RunId, { replayed = false, skipped = false, waits = 
 }
 
 /**
- * The result of a run that was not committed and may have been skipped: the run that has its singleton key. When that run
- * has ended meanwhile, the key is free, and the run is submitted again. Null: it was not skipped.
+ * The result of a run with the policy `skip` that was not committed: the run that has its singleton key. When that run has ended
+ * meanwhile, the key is free, and the run is submitted again. Null: the run was not skipped.
  */
 async function skippedResult(
   deps: ResultDeps,
@@ -86,7 +86,7 @@ async function findEarlier(deps: ResultDeps, run: NewRun): Promise<SubmitResult 
   const { run_id, tenant_id, idempotency_key: key, request_hash, singleton } = run;
   if (key === null) return null;
   const earlier = await deps.query((sql) => findIdempotent(sql, tenant_id, key));
-  // The key of a run that was skipped names that run until the answer is recorded.
+  // Until the answer of a skipped run is recorded, its Idempotency-Key names the skipped run itself.
   if (!earlier || earlier.run_id === run_id) return null;
   if (earlier.request_hash === request_hash) {
     if (singleton?.policy === "skip" && (await deps.query((sql) => freeSkippedKey(sql, tenant_id, key)))) {
@@ -98,7 +98,7 @@ async function findEarlier(deps: ResultDeps, run: NewRun): Promise<SubmitResult 
   return { is: "refused", code: "idempotency_conflict", detail };
 }
 
-/** Why the statement did not commit an admitted run: it has no definition, or there is no room by the count of Postgres. */
+/** Why the statement did not commit an admitted run: its definition does not exist, or Postgres counted no room for it. */
 async function whyNotCommitted(
   deps: ResultDeps,
   run: NewRun,
@@ -115,7 +115,7 @@ async function whyNotCommitted(
   return definition === null ? unknown : refusedByPostgres(deps, tenant_id);
 }
 
-/** Why the session of a chat turn did not take it; null: the session had no reason. */
+/** Why a chat session refused a turn; null: the session was not the reason. */
 async function turnRefusal(
   { query }: Pick<AdmitDeps, "query">,
   { session, rejects_busy }: NewTurn,
@@ -131,7 +131,7 @@ async function turnRefusal(
   return refusals[why];
 }
 
-/** The result of a run whose submission failed. A committed run never gets it. */
+/** The result of a run whose submission failed with `error`. Only for a run that is not known to be committed. */
 export function failedBy(run: NewRun, error: unknown): SubmitResult {
   if (isDataError(error)) log.warn("submit.run_not_storable", { ...aboutRun(run), error: messageOf(error) });
   const { code, message, retryAfterSeconds } = toAppError(error);

@@ -4,23 +4,24 @@ import { log, messageOf } from "../../shared/log.ts";
 import { jobOf } from "../../shared/queue/job.ts";
 import type { AcceptedRuns } from "../../shared/store/runs/accept-runs.ts";
 import { readRunSnapshots } from "../../shared/store/runs/run-snapshots.ts";
+import { pause } from "../http/pause.ts";
 import { admit } from "./admit.ts";
 import type { AdmitDeps } from "./admit.ts";
 import { commitAdmitted, isOutcomeUnknown } from "./commit-admitted.ts";
-import { failedBy, resultOf } from "./submit-result.ts";
+import { failedBy, submitResultOf } from "./submit-result.ts";
 
 export type SubmitDeps = AdmitDeps & {
   /** Keeps the process alive until the work has ended, also after the results are returned. */
   waitUntil(work: Promise<unknown>): void;
 };
 
-/** How often a run is submitted again whose singleton key was freed between its commit and the look-up of the holder. */
+/** A run whose singleton key is freed between its commit and the look-up of the holder is submitted again, this often at most. */
 const MAX_RESUBMITS = 3;
 
 /**
- * Submits runs. The results are in the order of the runs. No run fails for another: what concerns one of them (a value
- * that cannot be stored, a look-up that fails) is the result of that run alone, and a committed run is `accepted`
- * whatever becomes of the others.
+ * Submits runs. The results are in the order of the runs. No run fails because of another: an error of one run (a value that
+ * cannot be stored, a look-up that fails) is the result of that run alone, and a committed run is `accepted`, whatever the
+ * results of the others are. Never throws.
  */
 export async function submit(
   deps: SubmitDeps,
@@ -53,20 +54,20 @@ async function submitBatch(
     ({ run_id }) =>
       admissions.get(run_id)?.reserved && !accepted.has(run_id) && !isOutcomeUnknown(failed.get(run_id)),
   );
-  // Before the look-ups, which may fail or take long. If this update is lost, the reconciler repairs the queue; reservations
-  // lapse.
+  // It begins before the look-ups, which may fail or take long. When the update is lost, the reconciler repairs the queue, and
+  // the reservations lapse.
   deps.waitUntil(updateQueue(deps, runs, accepted, unused).catch(logNotEnqueued));
   const resultDeps = { ...deps, resubmit: (run: NewRun) => resubmit(deps, run, resubmits) };
   return Promise.all(
     runs.map((run) =>
-      resultOf(resultDeps, run, { admissions, accepted, failed }).catch((error: unknown) =>
+      submitResultOf(resultDeps, run, { admissions, accepted, failed }).catch((error: unknown) =>
         failedBy(run, error),
       ),
     ),
   );
 }
 
-/** The runs with a singleton key end so fast that none is found when it is looked for. */
+/** The refusal of a run with the policy `skip`, when each holder of its key has ended before it could be looked up. */
 const KEY_IS_BUSY: SubmitResult = {
   is: "refused",
   code: "capacity",
@@ -80,7 +81,7 @@ async function resubmit(deps: SubmitDeps, run: NewRun, resubmits: number): Promi
   return result;
 }
 
-/** After this time a failed enqueue is tried once more; after that the reconciler enqueues the runs. */
+/** A failed enqueue is tried once more after this time. When that fails too, the reconciler enqueues the runs. */
 const ENQUEUE_RETRY_MS = 3_000;
 
 /** Makes the jobs of accepted runs ready, and returns the unused reservations of the others. */
@@ -100,8 +101,8 @@ async function updateQueue(
   try {
     await Promise.all([queue.enqueue(jobs), queue.giveBack(names)]);
   } catch {
-    await new Promise((resolve) => setTimeout(resolve, ENQUEUE_RETRY_MS));
-    // Workers may have claimed a run without the queue. The job of one that has ended would take a place of its tenant until it is due.
+    await pause(ENQUEUE_RETRY_MS);
+    // Meanwhile workers may have claimed and ended a run without the queue. Its job would take a place of its tenant until it is due.
     const snapshots = await query((sql) => readRunSnapshots(sql, Array.from(accepted.keys())));
     const open = new Set(snapshots.filter(({ status }) => !TERMINAL.has(status)).map(({ run_id }) => run_id));
     const openJobs = jobs.filter(({ run }) => open.has(run));

@@ -20,13 +20,13 @@ const Accepted = z
   );
 
 /**
- * `Prefer: wait=N` of a request that starts a run: when the 202 is ready, the edge holds it until the run has ended, or for N
- * seconds. The response is then 200 with the result, for which the key needs `runs:read`, or the 202. A committed run never
- * becomes an error: when the edge cannot wait for it, the 202 is sent at once, without `Preference-Applied`.
+ * `Prefer: wait=N` of a request that starts a run: the response waits until the run has ended, or for N seconds. It is then the 200
+ * with the result, for which the key needs `runs:read`, or the 202. A committed run never becomes an error: when the edge cannot
+ * wait for it, the 202 is sent at once, without `Preference-Applied`.
  *
  * With scale mode off every such request is held until the run has ended, whatever it prefers.
  *
- * This middleware comes before the one that counts the request's body, so nothing of the body is held during the wait.
+ * It comes before the middleware that counts the request's body, so the body is no longer counted during the wait.
  */
 export const waitForEnd = createMiddleware<ApiEnv>(async (c, next) => {
   const seconds = waitSecondsOf(c);
@@ -40,7 +40,7 @@ export const waitForEnd = createMiddleware<ApiEnv>(async (c, next) => {
 
 async function hold(c: Context<ApiEnv>): Promise<void> {
   const { run, more } = Accepted.parse(await c.res.json());
-  // The headers of the 202 stay: hono keeps them, but for the type of the body.
+  // Hono keeps the headers of the 202, except for its Content-Type.
   c.res = heldResponse(c, run, more);
 }
 

@@ -5,8 +5,8 @@ import { wakeTurns } from "../../shared/store/chat/turn-order.ts";
 import type { Services } from "../services.ts";
 
 /**
- * Makes the next turn of a session due and ready, if it waits and nothing is before it any more. Never throws: what it
- * leaves, the reconciler finds (docs/protocol.md 7.10).
+ * Makes the next waiting turn of a session due and ready, if all turns before it have ended. Never throws: the reconciler finds a
+ * turn that a failure leaves (docs/protocol.md 7.10).
  */
 export async function wakeNextTurn(
   { sql, queue }: Pick<Services, "sql" | "queue">,

@@ -3,15 +3,15 @@ import { newRunId, plainName } from "../../shared/contracts/ids.ts";
 import { JsonRecord } from "../../shared/contracts/json.ts";
 import type { RunTemplate } from "../../shared/contracts/schedule.ts";
 import { WebhookUrl } from "../../shared/contracts/webhook.ts";
-import { AppError } from "../../shared/errors.ts";
 import type { Config } from "../env.ts";
+import { invalidFields } from "../http/problem.ts";
 import { RunRequest, checkRequest } from "../runs/run-request.ts";
 import { webhookOf } from "../runs/webhook-request.ts";
 
-/** The most bytes of what each run of a schedule or a trigger starts with: it is copied into every run. */
+/** The most bytes of a template: they are copied into every run of the schedule or trigger. */
 const MAX_TEMPLATE_BYTES = 64 * 1024;
 
-/** The fields of a schedule or a trigger that its runs start with. Their webhooks are sent unsigned. */
+/** The fields of a schedule or a trigger with which its runs start. The webhooks of these runs are sent unsigned. */
 export const TemplateFields = {
   message: z.string().nullish(),
   state: JsonRecord.nullish(),
@@ -23,7 +23,7 @@ export const TemplateFields = {
 type Fields = z.infer<z.ZodObject<typeof TemplateFields>>;
 
 /**
- * What the runs start with, as it is stored.
+ * The template of the runs of a schedule or trigger, as it is stored.
  * @throws AppError `invalid` as for a run with these fields, or when they are too large
  */
 export async function templateOf(fields: Fields, config: Config): Promise<RunTemplate> {
@@ -38,6 +38,6 @@ export async function templateOf(fields: Fields, config: Config): Promise<RunTem
     webhook_url: (await webhookOf({ webhook_url }, newRunId(Date.now()), config)).webhook_url,
   };
   if (JSON.stringify(template).length <= MAX_TEMPLATE_BYTES) return template;
-  const sentence = `has more than ${MAX_TEMPLATE_BYTES / 1024} KiB together with message and metadata`;
-  throw new AppError("invalid", "Not valid: state.", { fields: [{ path: "state", message: sentence }] });
+  const tooLarge = `has more than ${MAX_TEMPLATE_BYTES / 1024} KiB together with message and metadata`;
+  throw invalidFields([{ path: "state", message: tooLarge }]);
 }

@@ -16,8 +16,8 @@ import { isoTime } from "../http/time.ts";
 import type { Services } from "../services.ts";
 import { TemplateFields } from "./run-template.ts";
 
-/** The longest jitter, in seconds, and the most late ticks that are started after an outage. */
-const MAX_JITTER = 3_600;
+const MAX_JITTER_SECONDS = 3_600;
+/** The most late ticks that are started after an outage. */
 const MAX_CATCH_UP = 100;
 
 export const TenantQuery = z.object({ tenant_id: TenantId.optional() });
@@ -39,7 +39,7 @@ export const ScheduleRequest = z
       .number()
       .int()
       .min(0)
-      .max(MAX_JITTER)
+      .max(MAX_JITTER_SECONDS)
       .default(0)
       .meta({ description: "Each tick starts later by a part of this, the same whenever it is computed" }),
     overlap: SingletonPolicy.default("skip").meta({
@@ -60,7 +60,7 @@ const Tick = z.object({
   /** The run that was started, or for which the tick was skipped. */
   run_id: z.string().nullable(),
   reason: z.string().nullable(),
-  /** The last of several ticks that were missed together. */
+  /** Of several ticks that were missed together: the time of the last one. */
   until: z.iso.datetime().nullable(),
 });
 
@@ -117,7 +117,7 @@ export function detailsOf(schedule: Schedule, ticks: readonly TickRecord[]): z.i
   return { ...viewOfSchedule(schedule), recent };
 }
 
-/** The next tick of a schedule after `nowMs`. @throws AppError `invalid` that says what is wrong with the expression or the zone */
+/** The first tick of a schedule after `nowMs`. @throws AppError `invalid` for a wrong expression or time zone */
 export function nextTickOf(
   schedule: Pick<Schedule, "tenant_id" | "id" | "cron" | "timezone" | "jitter_seconds">,
   nowMs: number,
@@ -142,7 +142,7 @@ export function tenantOfQuery(
   return tenantOf(principal, named, config.DEFAULT_TENANT_ID);
 }
 
-/** @throws AppError `not_found`, also for a schedule of another tenant */
+/** The schedule that a path names. @throws AppError `not_found`, also for a schedule of another tenant */
 export async function findSchedule(sql: Sql, tenant: TenantId, id: string): Promise<Schedule> {
   const schedule = await readSchedule(sql, tenant, id);
   if (!schedule) throw noSchedule();

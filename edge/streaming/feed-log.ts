@@ -1,6 +1,6 @@
 import type { TimedEntry } from "../../shared/store/journal/read-journal.ts";
 
-/** The newest entries of a feed in the order in which it found them. Each has a place, 0, 1, 2 …; old ones are dropped. */
+/** The newest entries of a feed, in the order in which the feed found them. Each has a place, 0, 1, 2 …; the oldest are dropped. */
 export class FeedLog {
   readonly #maxBytes: number;
   #entries: { entry: TimedEntry; sizeBytes: number }[] = [];
@@ -21,6 +21,7 @@ export class FeedLog {
     return this.#first + this.#entries.length;
   }
 
+  /** Adds an entry, and drops the oldest entries beyond `maxBytes`; the newest entry stays, however large. */
   add(entry: TimedEntry): void {
     const sizeBytes = entry.events.length;
     this.#entries.push({ entry, sizeBytes });

@@ -1,7 +1,7 @@
-import type { FeedPage, FeedPlace, TimedEntry } from "../../shared/store/journal/read-journal.ts";
+import type { FeedPage, FeedPosition, TimedEntry } from "../../shared/store/journal/read-journal.ts";
 import { pause } from "../http/pause.ts";
 
-/** One query covers at most this much time, in microseconds, so that a page of a long past does not sort everything after it. */
+/** One query covers at most this many microseconds: otherwise a page from the distant past would sort all entries after it. */
 const SLICE_US = 15_000_000;
 
 /** Reads the entries of the feed's tenant from Postgres. Times are microseconds of Postgres' clock. */
@@ -9,10 +9,10 @@ export type FeedReader = {
   /** The time of Postgres' clock. */
   clock(): Promise<number>;
   /** A page after a position or from a time on, and before `untilUs`. */
-  page(after: FeedPlace | number, untilUs: number): Promise<FeedPage>;
+  page(after: FeedPosition | number, untilUs: number): Promise<FeedPage>;
 };
 
-/** A span of time whose entries are read, and what becomes of each page. The reads end early when `isOpen` is false. */
+/** A span of time whose entries are read. `take` gets each page. The reads end early when `isOpen` returns false. */
 type Span = {
   fromUs: number;
   toUs: number;
@@ -21,16 +21,16 @@ type Span = {
 };
 
 /**
- * The reads of a feed: spans of time in pages. Viewers that catch up read in turn, one query at a time, and the feed rests
- * after each for as long as it took, so that half of one connection is the most that they cost Postgres.
+ * The reads of a feed: spans of time in pages. Viewers that catch up read in turn, one query at a time. After each query the feed
+ * pauses for as long as the query took, so these viewers keep at most half of one connection busy.
  */
 export class FeedReads {
   readonly #reader: FeedReader;
   readonly #signal: AbortSignal;
-  /** The end of the latest query of a viewer that catches up, which the next one waits for. */
+  /** Resolves after the latest query of a viewer that catches up and its pause: the next such query waits for it. */
   #pace: Promise<unknown> = Promise.resolve();
 
-  /** @param signal ends the rests after queries */
+  /** @param signal ends the pauses after queries */
   constructor(reader: FeedReader, signal: AbortSignal) {
     this.#reader = reader;
     this.#signal = signal;
@@ -48,14 +48,14 @@ export class FeedReads {
 
   /** Reads a span for one viewer: each query waits for its turn. */
   inTurn(span: Span): Promise<void> {
-    return this.#read(span, (page) => this.#rested(page));
+    return this.#read(span, (page) => this.#queryInTurn(page));
   }
 
   async #read(
     { fromUs, toUs, isOpen, take }: Span,
     query: (page: () => Promise<FeedPage>) => Promise<FeedPage>,
   ): Promise<void> {
-    let after: FeedPlace | number = fromUs;
+    let after: FeedPosition | number = fromUs;
     let untilUs = Math.min(fromUs + SLICE_US, toUs);
     while (isOpen()) {
       const { entries, more }: FeedPage = await query(() => this.#reader.page(after, untilUs));
@@ -67,8 +67,8 @@ export class FeedReads {
     }
   }
 
-  /** Queries when the queries of other viewers that catch up are over, and rests afterwards. */
-  async #rested<Page>(query: () => Promise<Page>): Promise<Page> {
+  /** Queries after the queries of other viewers that catch up, and makes the next one wait for as long as this one took. */
+  async #queryInTurn<Page>(query: () => Promise<Page>): Promise<Page> {
     const before = this.#pace;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#pace = promise;

@@ -9,12 +9,12 @@ import { FEED_SEATS } from "./seats.ts";
 import { ViewerAdmission } from "./viewer-admission.ts";
 import { TenantFeed } from "./tenant-feed.ts";
 
-/** One for the poll and one for viewers that catch up. */
+/** One connection for the poll, and one for viewers that catch up. */
 const MAX_CONNECTIONS = 2;
 
 const TICK_MS = 1_000;
 
-/** What is open while there are viewers. It is closed with the last viewer: open sockets keep an object alive. */
+/** The parts of a feed that has viewers. They are closed with the last viewer, because open sockets keep an object alive. */
 type ActiveFeed = {
   admission: ViewerAdmission;
   feed: TenantFeed;
@@ -23,8 +23,8 @@ type ActiveFeed = {
 };
 
 /**
- * The Durable Object that serves all viewers of one tenant's feed: one poll of Postgres, however many they are. It has no
- * storage, and does not authorise: the edge does so before it calls.
+ * The Durable Object that serves all viewers of one tenant's feed by one poll of Postgres, however many viewers there are. It has
+ * no storage, and does not authorise: the edge does so before it calls the object.
  */
 export class FeedShard extends DurableObject<Env> {
   #active: Promise<ActiveFeed> | null = null;

@@ -7,8 +7,8 @@ type WatchedKey = { viewers: Map<() => void, number | null>; checkedAtMs: number
 /**
  * Ends the streams whose key is revoked or has expired, and those whose stream token has expired.
  *
- * A key that was just added is checked at the next tick, because the edge may have found it in its cache. Then all keys
- * that are due are checked in one query. While Postgres is unreachable no stream ends: the check is repeated.
+ * A new key is checked at the next tick, because the edge may have authorised it from its cache. After that it is checked every
+ * `KEY_CHECK_MS`; one query checks all keys that are due. While Postgres is unreachable no stream ends, and the check is repeated.
  */
 export class KeyWatch {
   readonly #readValid: (keyIds: string[]) => Promise<Set<string>>;
@@ -57,7 +57,7 @@ export class KeyWatch {
   }
 }
 
-/** Ends the matching viewers. It removes each from the watch first, so that none is ended twice. */
+/** Ends the viewers for whose expiry `isOver` is true. Each is removed from the watch first, so that none is ended twice. */
 function endViewers({ viewers }: WatchedKey, isOver: (untilMs: number | null) => boolean): void {
   for (const [end, untilMs] of viewers) {
     if (!isOver(untilMs)) continue;

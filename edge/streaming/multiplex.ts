@@ -2,7 +2,7 @@ import type { RunId } from "../../shared/contracts/ids.ts";
 import { eventId, readPosition } from "../../shared/events/lines.ts";
 import { RETRY, SSE_HEADERS } from "./sse-writer.ts";
 
-/** One run of a multiplexed stream and its own stream of events after number `after`; null: it has no more events. */
+/** One run of a multiplexed stream. `events`: its own stream from event number `after` + 1 on; null: no event follows. */
 export type Part = { run: RunId; after: number; events: ReadableStream<Uint8Array> | null };
 
 /**
@@ -43,7 +43,7 @@ export function multiplex(parts: readonly Part[]): Response {
       for (const block of blocks) {
         const event = /^id: \d+-(\d+)\n(data: .*)$/s.exec(block);
         if (event) positions[index] = Number(event[1]);
-        // Every part begins with `retry:`; this stream has sent its own.
+        // Every part begins with `retry:`, which this stream has sent once already.
         if (block.startsWith("retry:")) continue;
         done = event?.[2]?.includes('"type":"done"') ?? done;
         await writer.write(encoder.encode(event ? `id: ${idVector()}\n${event[2]}\n\n` : `${block}\n\n`));
@@ -57,7 +57,7 @@ export function multiplex(parts: readonly Part[]): Response {
       await writer.write(RETRY);
       await Promise.all(parts.map((_, index) => pump(index)));
     } catch {
-      // A part was cut off or the viewer has left. All parts end; a viewer that is still there reconnects.
+      // A part was cut off or the viewer has left. All parts end, and a viewer that has not left reconnects.
     }
     await Promise.allSettled(readers.map(async (reader) => reader?.cancel()));
     await writer.close().catch(() => {});

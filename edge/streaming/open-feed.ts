@@ -5,7 +5,7 @@ import { AppError } from "../../shared/errors.ts";
 import type { ApiEnv } from "../http/api.ts";
 import { fromObject } from "./open-stream.ts";
 
-/** An older id is refused: everything since then would be read again. */
+/** An older id is refused, because the feed would have to read everything since then. */
 const MAX_ID_AGE_MS = 24 * 3_600_000;
 
 /**
@@ -22,7 +22,7 @@ export function openFeed(
   return fromObject(c, () => c.get("services").feed(join, c.req.raw.signal));
 }
 
-/** The time in microseconds; null for no id, and for the id of the start, which of a feed is now. */
+/** The time of an id, in microseconds; null: there is no id, or it is the id of the start, which for a feed means now. */
 function readFeedId(id: string | undefined): number | null {
   if (id === undefined || id === "" || id === "0" || id === "0-0") return null;
   if (!/^[0-9]{1,16}$/.test(id))

@@ -18,8 +18,8 @@ import type { TokenClaim } from "./token.ts";
 import type { Grant } from "./viewer-join.ts";
 
 /**
- * Streams the events of a run after number `after`, from the relay of its shard, also those of a run that has ended: all
- * viewers of a relay share its connections, and a slow one takes a page of its memory and no connection.
+ * Streams the events of a run after number `after`, from the relay of its shard. The relay also serves runs that have ended: all its
+ * viewers share its connections, and a slow viewer takes a page of memory and no connection.
  * @throws AppError `too_many_streams`
  */
 export function openEvents(c: Context<ApiEnv>, { row, grant }: WatchedRun, after: number): Promise<Response> {
@@ -107,7 +107,10 @@ function hasKeyInHeader(c: Context<ApiEnv>): boolean {
   return c.req.header("authorization") !== undefined;
 }
 
-/** What the tokens say. Each token must be genuine, and the key that created it must still be valid. */
+/**
+ * The claims of the tokens. It does not check whether a token has expired.
+ * @throws AppError `unauthorized` when a token is not genuine, or the key that created it is no longer valid
+ */
 async function validClaims(c: Context<ApiEnv>, tokens: readonly string[]): Promise<TokenClaim[]> {
   const { config } = c.get("services");
   const read = await Promise.all(tokens.map((token) => readStreamToken(config.STREAM_TOKEN_SECRET, token)));
@@ -141,9 +144,8 @@ function unexpired(claim: TokenClaim, endedAtMs: number | null): Grant {
 }
 
 /**
- * How clients that cannot set a header spell their position in the query: `lastEventId` is event-source-polyfill's
- * default, `lastEventID` that of the Mercure protocol. With a spelling that the edge does not read, each
- * reconnect would replay the whole run.
+ * The parameters in which clients that cannot set a header send their position: `lastEventId` is event-source-polyfill's default,
+ * `lastEventID` that of the Mercure protocol. When the edge does not read a client's spelling, each reconnect replays the whole run.
  */
 const POSITION_NAMES = [
   "lastEventId",
@@ -190,8 +192,8 @@ export function lastEventIdOf(
 }
 
 /**
- * Answers with a stream. An EventSource gives up for good on an error status, so the reply to a failure that will pass
- * (503) is a stream that only asks the viewer to reconnect.
+ * Answers with a stream. After a failure that will pass (503), the stream only asks the viewer to reconnect: an EventSource never
+ * reconnects after an error status.
  */
 export async function streamOrLater(open: () => Promise<Response>): Promise<Response> {
   try {
@@ -202,7 +204,7 @@ export async function streamOrLater(open: () => Promise<Response>): Promise<Resp
   }
 }
 
-/** A stream of an object of the edge. The object may be replaced at any time: then the viewer is asked to reconnect. */
+/** A stream from a Durable Object. The object may be replaced at any time: then the stream only asks the viewer to reconnect. */
 export async function fromObject(c: Context<ApiEnv>, open: () => Promise<Response>): Promise<Response> {
   try {
     return await open();

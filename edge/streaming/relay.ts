@@ -15,7 +15,7 @@ export type JournalReader = {
   positions(runs: RunId[], tenant?: string): Promise<Map<RunId, Position>>;
 };
 
-/** A viewer that has the events of `run`, which belongs to `tenant`, up to number `after`. */
+/** A viewer of `run`, which belongs to `tenant`. It has the events up to number `after`. */
 type Joining = { run: RunId; tenant: string; after: number };
 
 export type RelayTiming = { tickMs: number; keepaliveMs: number; checkMs: number; awayCheckMs: number };
@@ -31,8 +31,8 @@ export const RELAY_TIMING: RelayTiming = {
 const PAGE_HELD_MS = 250;
 
 /**
- * One viewer and the stream to it. `checkedAtMs`: when its position was last compared with Postgres. `begunBytes`: how many
- * bytes of the entry at its position were sent. While it is above 0, only the rest of that entry may be sent.
+ * One viewer and the stream to it. `checkedAtMs`: the time of the last comparison of its position with Postgres. `begunBytes`: the
+ * bytes of the entry at its position that were sent; while they are more than 0, only the rest of that entry may be sent.
  */
 type Subscription = {
   viewer: Viewer;
@@ -57,7 +57,7 @@ export class Relay {
   readonly #journal: JournalReader;
   readonly #timing: RelayTiming;
   #viewers = 0;
-  /** The viewers whose last read of Postgres failed: they are checked often. */
+  /** The viewers whose last read of Postgres failed: they are checked more often than others. */
   readonly #failed = new Set<Subscription>();
 
   constructor(journal: JournalReader, timing: RelayTiming = RELAY_TIMING) {
@@ -217,8 +217,8 @@ export class Relay {
   }
 
   /**
-   * From now on checks the viewers of the failed read often, and no others. Further failures are not logged until all viewers
-   * have been read again.
+   * Checks the viewers of the failed read more often from now on. One failure is logged; further failures are not, until every
+   * viewer's read has succeeded again.
    */
   #onReadFailed(subscriptions: readonly Subscription[], error: unknown): void {
     if (this.#failed.size === 0)

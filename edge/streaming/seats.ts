@@ -1,17 +1,17 @@
 import { AppError } from "../../shared/errors.ts";
 
-/** The viewers of one feed. They share one poll, but each of them has a stream and catches up. */
+/** The seats of a feed. All its viewers share one poll, but each has a stream of its own and may catch up. */
 export const FEED_SEATS = { all: 100, tenant: 100, key: 50, stream: 50 };
 
 /**
- * The seats of a relay. More viewers would not fit the memory and the time of one object; EVENT_SHARDS configures the
- * number of objects. A stream of n runs takes n seats.
+ * The seats of a relay. One object has not the memory and processor time for more viewers; EVENT_SHARDS configures the number of
+ * objects. A stream of n runs takes n seats.
  */
 export const RUN_SEATS = { all: 2_000, tenant: 1_000, key: 750, stream: 500 };
 
 const RETRY_AFTER_SECONDS = 10;
 
-/** The error of a viewer for which there is no seat: a 429. */
+/** The 429 for a viewer for which there is no seat. @param maxStreams the tenant's limit of open streams; null: not known */
 export function noSeat(maxStreams: number | null): AppError {
   const state = { name: "streams", windowSeconds: null, left: 0, resetSeconds: RETRY_AFTER_SECONDS } as const;
   return new AppError(
@@ -30,12 +30,12 @@ export type Seat = { tenant: string; keyId: string; stream: string };
 /** The most viewers: in all, of one tenant, of one key of a tenant, and of one stream by one key. */
 export type SeatLimits = { all: number; tenant: number; key: number; stream: number };
 
-/** What a viewer gets: a seat, no seat because of its own tenant's viewers, or no seat because all are taken. */
+/** `taken`: the viewer has a seat. `refused`: its tenant, key or stream has its part of the seats. `full`: all seats are taken. */
 type SeatVerdict = "taken" | "refused" | "full";
 
 /**
- * Counts the viewers of one object, so that no tenant, no key and no stream takes the seats of the others. Each level
- * may take a part of what the level above it may take: the rest stays free for others.
+ * Counts the viewers of one object, so that no tenant, no key and no stream takes the seats of others. Each level may have a part of
+ * the seats that the level above may have: a stream of a key's, a key of its tenant's, a tenant of all.
  */
 export class Seats {
   readonly #limits: SeatLimits;
@@ -52,7 +52,7 @@ export class Seats {
     return this.#taken;
   }
 
-  /** @param ofTenant the most seats of this tenant, where it is less than for any tenant */
+  /** Takes a seat if there is one. @param ofTenant the tenant's own limit, which may be less than the part of any tenant */
   take(seat: Seat, ofTenant = Infinity): SeatVerdict {
     const { all, tenant, key, stream } = this.#limits;
     const used = <Name>(counts: Map<Name, number>, name: Name) => counts.get(name) ?? 0;
@@ -69,8 +69,8 @@ export class Seats {
   }
 
   /**
-   * The tenant with the most seats, if it has at least two more than `newcomer`: when all seats are taken, it gives one
-   * up. Null: the seats are shared evenly already.
+   * The tenant that gives up a seat for the tenant `newcomer` when all are taken: the one with the most seats, if it has at least two
+   * more. Null: the seats are shared evenly already.
    */
   tenantToYield(newcomer: string): string | null {
     let most: string | null = null;

@@ -19,33 +19,34 @@ export const SSE_HEADERS = {
   "x-accel-buffering": "no",
 } as const;
 
+/** The bytes of an entry's events, from number `from` on, as frames of the stream. */
 export function toBytes(run: RunId, { entry, from }: Send): Uint8Array {
   return encoder.encode(frames(run, entry, from));
 }
 
 /**
- * An empty stream after which the viewer reconnects in a second. For a store that is unreachable: an EventSource
- * gives up for good on an error status.
+ * An empty stream, after which the viewer reconnects in a second. It is sent while a store is unreachable: an EventSource never
+ * reconnects after an error status.
  */
 export function reconnectLater(): Response {
   return new Response(RETRY, { headers: SSE_HEADERS });
 }
 
-/** The relay reads ahead for a viewer until this many bytes are unsent. A viewer that takes nothing holds no more. */
+/** The relay reads ahead for a viewer until this many bytes are unsent: a viewer that takes nothing keeps no more in memory. */
 const READ_AHEAD_BYTES = 16 * 1024;
 
-/** A viewer with more unsent bytes than this gets no further live entry. The viewers of a run share the bytes of an entry. */
+/** A viewer with more unsent bytes than this gets no further live entry. All viewers of a run share the memory of an entry's bytes. */
 const LIVE_AHEAD_BYTES = 64 * 1024;
 
-/** The unsent bytes of live entries in one object, divided evenly among its viewers; each may have 16 KiB and one entry in any case. */
+/** The unsent bytes of live entries in one object. They are divided evenly among its viewers, with at least 16 KiB for each. */
 const LIVE_BYTES = 32 * 1024 * 1024;
 
-/** In an object with so many viewers, a viewer with more unsent bytes than this gets no further live entry. */
+/** The most unsent bytes with which a viewer gets a further live entry, in an object with this many viewers. */
 export function liveAheadBytes(viewers: number): number {
   return Math.max(READ_AHEAD_BYTES, Math.min(LIVE_AHEAD_BYTES, LIVE_BYTES / viewers));
 }
 
-/** A viewer that takes nothing for this long, although bytes wait for it, counts as gone. */
+/** A viewer that takes no byte for this long, while bytes wait for it, counts as gone. */
 const STALLED_MS = 60_000;
 
 /** The size of the pieces in which bytes are sent, so that progress within a large event can be seen. */
@@ -88,7 +89,7 @@ export class SseWriter {
     return this.#controller !== null;
   }
 
-  /** True when the viewer has not taken `aheadBytes` of live entries. It gets no further live entry until it has. */
+  /** Whether the viewer has more than `aheadBytes` unsent bytes. */
   isBehind(aheadBytes: number): boolean {
     return this.#unsentBytes() > aheadBytes;
   }
@@ -105,7 +106,7 @@ export class SseWriter {
     return piece.length;
   }
 
-  /** Sends bytes at the viewer's pace: waits first until it has taken most of the earlier ones. */
+  /** Waits until the viewer has taken most of the earlier bytes, and then sends these. */
   async sendPaced(bytes: Uint8Array): Promise<void> {
     await this.room();
     this.send(bytes);

@@ -12,16 +12,16 @@ import { SseWriter } from "./sse-writer.ts";
 /** Times of this file are microseconds of Postgres' clock. */
 const MS = 1_000;
 
-/** Entries appear at most this long after their time, so every query reads this much of the past again. */
+/** An entry becomes visible at most this long after its time, because its commit may be late. So every query reads this much again. */
 const REREAD_US = LATE_COMMIT_MS * MS;
 
-/** A viewer that reconnects starts this long before its id: it gets what appeared late, and some events twice. */
+/** A viewer that reconnects starts this long before its id: it gets the entries that appeared late, and some events again. */
 const OVERLAP_US = SCAN_OVERLAP_MS * MS;
 
-/** Entries that the feed keeps for viewers that take them at their own pace. */
+/** The bytes of entries that the feed keeps for viewers, which take them at their own pace. */
 const LOG_BYTES = 4 * 1024 * 1024;
 
-/** The feed waits this long after a page for viewers that have not taken it, so that a burst cuts no viewer off. */
+/** After a page the feed waits this long for viewers that have not taken it, so that a burst cuts no viewer off. */
 const BURST_PAUSE_MS = 200;
 
 const encoder = new TextEncoder();
@@ -33,9 +33,9 @@ type FeedViewer = {
   writer: SseWriter;
   /** The place in the log of the next entry to send. */
   place: number;
-  /** It has caught up: it is sent what the log has. */
+  /** The viewer has caught up, and gets entries from the log. */
   isLive: boolean;
-  /** The entries that were sent while catching up and that the log may hold too, by name. */
+  /** The times of entries that were sent while it caught up and that the log may hold too, by the entries' names. */
   sent: Map<string, number>;
   sentAtMs: number;
   /** Ends the viewer's wait for the next entry. */
@@ -43,12 +43,10 @@ type FeedViewer = {
 };
 
 /**
- * The events of all runs of a tenant, or of all tenants, for all viewers of that feed: one poll finds new entries, and
- * each viewer takes them from a common log at its own pace. Within one stream no event comes twice.
+ * Sends the events of all runs of a tenant, or of all tenants, to all viewers of that feed: one poll finds new entries, and each
+ * viewer takes them from a common log at its own pace. Within one stream no event comes twice.
  *
- * A viewer that comes back first catches up from its id on.
- *
- * All streams end when Postgres is unreachable, and the viewers come back.
+ * A viewer that reconnects first catches up from its id on. When Postgres is unreachable all streams end, and the viewers reconnect.
  */
 export class TenantFeed {
   readonly #reads: FeedReads;
@@ -58,13 +56,13 @@ export class TenantFeed {
   /** The times of entries in the log that will be read again, by name. */
   readonly #found = new Map<string, number>();
   /**
-   * Entries before this time were before the feed began, or are in the log before the place `#readTo`, or appear late and
-   * will be in the log behind that place.
+   * The time up to which the feed has read. An entry with an earlier time is from before the feed began, or is in the log before the
+   * place `#readTo`, or appears late: then it will be in the log at that place or after it.
    */
   #readToUs: number;
   #readTo = 0;
   readonly #stopping = new AbortController();
-  /** Settles when the feed knows which entries were there before it began. */
+  /** Resolves when the feed knows the entries that were there before it began. */
   #begun: Promise<void> | null = null;
 
   /** @param nowUs the time of Postgres' clock: the feed begins here */
@@ -75,8 +73,8 @@ export class TenantFeed {
   }
 
   /**
-   * Adds a viewer: from now on, or from 15 s before `lastUs`. `onClosed` is called when its stream has ended. The feed
-   * reads Postgres until its last viewer has left, and is not used again then.
+   * Adds a viewer. It gets the events from now on, or from 15 s before `lastUs` on. `onClosed` is called when its stream has ended. The
+   * feed reads Postgres until its last viewer has left, and cannot be used again after that.
    */
   join(lastUs: number | null, signal: AbortSignal, onClosed: () => void): SseWriter {
     const writer = new SseWriter(() => {
@@ -96,7 +94,7 @@ export class TenantFeed {
     this.#viewers.add(viewer);
     this.#begun ??= this.#begin();
     const fromUs = lastUs === null ? null : Math.min(lastUs - OVERLAP_US, this.#readToUs);
-    // An id without data: a viewer that is cut off before the first event resumes from here.
+    // An id without data: a viewer that is cut off before the first event resumes from this id.
     writer.send(encoder.encode(`id: ${fromUs ?? this.#readToUs}\n\n`));
     writer.closeOn(signal);
     void this.#serve(viewer, fromUs);
@@ -164,7 +162,7 @@ export class TenantFeed {
     try {
       if (fromUs !== null) await this.#catchUp(viewer, fromUs);
       viewer.isLive = true;
-      // A viewer that is so slow that the log has dropped its next entry is cut off, and catches up when it comes back.
+      // A slow viewer whose next entry the log has dropped is cut off. It catches up when it reconnects.
       while (writer.isOpen && viewer.place >= this.#log.first) {
         const entry = this.#log.at(viewer.place);
         if (entry === undefined) {
@@ -180,7 +178,7 @@ export class TenantFeed {
     writer.close();
   }
 
-  /** Sends all entries from a time on, up to a place in the log that the log still has in the end. */
+  /** Sends all entries from a time on, up to a place in the log. It repeats this while the log has dropped that place meanwhile. */
   async #catchUp(viewer: FeedViewer, fromUs: number): Promise<void> {
     await this.#begun;
     do {
@@ -204,7 +202,7 @@ export class TenantFeed {
     } while (viewer.writer.isOpen && viewer.place < this.#log.first);
   }
 
-  /** With an id, so that a viewer which reconnects to a quiet feed does not read the whole silence again. */
+  /** Sends comment lines. They have an id, so that a viewer that reconnects to a quiet feed does not read the quiet time again. */
   #keepAlive(): void {
     for (const viewer of this.#viewers) {
       if (performance.now() - viewer.sentAtMs < this.#timing.keepaliveMs) continue;

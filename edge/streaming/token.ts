@@ -8,7 +8,7 @@ import { sign, verify } from "../http/hmac.ts";
  */
 const AFTER_END_MS = 3_600_000;
 
-/** No token is valid for longer, whatever becomes of its run: a paused run may have no end. */
+/** No token is valid for longer, because a paused run may never end. */
 const MAX_AGE_MS = 7 * 24 * 3_600_000;
 
 /** A token as the API returns it. */
@@ -18,7 +18,7 @@ export const StreamToken = z
 
 const Opens = z.union([RunId, SessionId]);
 
-/** What a token says: which run or chat session it opens, when it was created, and with which API key. */
+/** What a token states: the run or chat session that it opens, the time of its creation, and the API key that created it. */
 export type TokenClaim = { opens: z.infer<typeof Opens>; madeAtMs: number; keyId: string };
 
 /** Creates a token that allows to read the events of a run or a session: `syn-st.<id>.<created, seconds>.<key id>.<HMAC-SHA256>`. */
@@ -31,7 +31,7 @@ export async function makeStreamToken(
 }
 
 /**
- * Returns what a token says, or null when its signature is wrong. It does not check whether the token has expired, or
+ * The claim of a token; null: it is no token, or its signature is wrong. It does not check whether the token has expired, nor whether
  * its key is still valid.
  */
 export async function readStreamToken(secret: string, token: string): Promise<TokenClaim | null> {
@@ -42,7 +42,7 @@ export async function readStreamToken(secret: string, token: string): Promise<To
   return { opens: id.data, madeAtMs: Number(made) * 1000, keyId };
 }
 
-/** The time at which a token expires when its run ended at `endedAtMs`; null: the run has not ended, and this is the latest time. */
+/** The time at which a token expires. @param endedAtMs the end of its run; null: it has not ended, and the latest time is returned */
 export function expiryOf(madeAtMs: number, endedAtMs: number | null): number {
   const latest = madeAtMs + MAX_AGE_MS;
   // Two clocks are compared here (the edge's and Postgres'); an hour is long against their difference.

@@ -6,7 +6,7 @@ import { SSE_HEADERS } from "./sse-writer.ts";
 /** A viewer that asks for a stream. `untilMs`: when its stream token expires; null: it has none. */
 type Newcomer = {
   seat: Seat;
-  /** The most seats of its tenant; null: as many as any tenant may take. */
+  /** The tenant's own limit of open streams; null: it is not known, and the tenant may take as many seats as any tenant. */
   maxStreams: number | null;
   untilMs: number | null;
   signal: AbortSignal;
@@ -15,12 +15,12 @@ type Newcomer = {
 /** The stream to a viewer, and what ends it. */
 type OpenStream = { body: ReadableStream<Uint8Array>; close(): void };
 
-/** Starts the stream of a viewer that has a seat. It ends with `signal`, and calls `onClosed` once, whatever ends it. */
+/** Starts the stream of a viewer that has a seat. The stream ends with `signal`, and calls `onClosed` once, whatever ends it. */
 type Start = (signal: AbortSignal, onClosed: () => void) => OpenStream;
 
 /**
- * Decides which viewers an object of the edge serves, and for how long: a viewer needs a seat, and the key by which it
- * watches has to stay valid.
+ * Decides which viewers a Durable Object serves, and for how long: a viewer needs a seat, and its key or stream token has to stay
+ * valid.
  */
 export class ViewerAdmission {
   readonly #seats: Seats;
@@ -38,12 +38,12 @@ export class ViewerAdmission {
   }
 
   /**
-   * The stream of a viewer for which there is a seat; else 429. `onClosed` is called after the seat is free again. The object
-   * ends the stream by its `close`, because an AbortController for each viewer, joined with its request's, takes 2 KiB.
+   * The stream of a viewer, if there is a seat for it; otherwise a 429. `onClosed` is called after the seat is free again. Streams are
+   * ended by their `close`: an AbortController for each viewer, joined with that of its request, would take 2 KiB.
    */
   open({ seat, maxStreams, untilMs, signal }: Newcomer, start: Start, onClosed = () => {}): Response {
     if (!this.#takeSeat(seat, maxStreams ?? Infinity)) return new Response(null, { status: 429 });
-    // `stream` exists when this is called: by a tick, or when a newcomer gets this viewer's seat.
+    // Called later, when `stream` exists: by a tick, or when a newcomer gets this viewer's seat.
     const end = () => stream.close();
     const ofTenant = this.#ends.get(seat.tenant) ?? new Set();
     this.#ends.set(seat.tenant, ofTenant.add(end));
@@ -71,8 +71,8 @@ export class ViewerAdmission {
   }
 
   /**
-   * When all seats are taken, the tenant with the most viewers loses its latest one, unless the newcomer's tenant has as
-   * many. The stream gives its seat back while it ends.
+   * Ends the latest stream of the tenant with the most viewers, unless the newcomer's tenant has about as many. The stream gives its
+   * seat back while it ends. @returns whether a seat is free now
    */
   #yieldSeat(newcomer: string): boolean {
     const tenant = this.#seats.tenantToYield(newcomer);

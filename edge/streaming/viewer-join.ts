@@ -5,7 +5,7 @@ import { RunId, TenantId } from "../../shared/contracts/ids.ts";
 const Grant = z.object({ keyId: z.string(), untilMs: z.number().nullable() });
 export type Grant = z.infer<typeof Grant>;
 
-/** A viewer of the events of a run after number `after`. The edge sends it to the relay, which does not authorise. */
+/** A viewer that asks for the events of a run after number `after`. The edge authorises it and sends this to the relay. */
 export const RunJoin = Grant.extend({
   run: RunId,
   after: z.number().int(),
@@ -13,10 +13,10 @@ export const RunJoin = Grant.extend({
   /** The limit of open streams of the tenant; null: it is not known. */
   maxStreams: z.number().int().nullable().default(null),
 });
-/** The edge adds the limit. */
+/** A viewer without the limit, which `Services` adds. */
 export type RunJoin = Omit<z.infer<typeof RunJoin>, "maxStreams">;
 
-/** A viewer of a feed: of a tenant, or of all tenants if `tenant` is null. `lastUs`: the id of its last event. */
+/** A viewer that asks for a tenant's feed, or with `tenant` null for that of all tenants. `lastUs`: the id of its last event. */
 export const FeedJoin = Grant.omit({ untilMs: true }).extend({
   tenant: TenantId.nullable(),
   lastUs: z.number().nullable(),

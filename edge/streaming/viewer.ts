@@ -4,10 +4,10 @@ import type { RunStatus } from "../../shared/contracts/run.ts";
 import type { EntryLines } from "../../shared/events/lines.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 
-/** How far a run has come, read from Postgres. */
+/** The status of a run and the number of its last event, read from Postgres. */
 export type Position = { event_seq: number; status: RunStatus };
 
-/** Send the entry's events from number `from` on. */
+/** What to send: the entry's events from number `from` on. */
 export type Send = { entry: EntryLines; from: number };
 
 /**
@@ -48,12 +48,12 @@ export class Viewer {
     this.#pageIsStale = false;
   }
 
-  /** The events of this entry of a page from `next` on have been sent. The viewer stays `reading`. */
+  /** Call it when the events of this entry of a page, from `next` on, have been sent. The viewer stays `reading`. */
   entrySent(entry: EntryLines): void {
     this.#next = entry.seq + 1;
   }
 
-  /** The page was empty. `position` was read after the page; undefined: the run no longer exists. */
+  /** Call it when a page was empty. @param position read after the page; undefined: the run no longer exists */
   caughtUp(position: Position | undefined): void {
     if (position === undefined) this.#mode = "ended";
     else if (position.event_seq >= this.#next) return;
@@ -62,8 +62,8 @@ export class Viewer {
   }
 
   /**
-   * The page could not be read. The viewer becomes `live` although it is behind, so that the next live entry or the
-   * next check makes it `reading` again.
+   * Call it when a page could not be read. The viewer becomes `live` although it is behind, so that the next live entry or the next
+   * check makes it `reading` again.
    */
   pageFailed(): void {
     if (this.#mode === "reading") this.#mode = "live";
@@ -87,12 +87,12 @@ export class Viewer {
     return send;
   }
 
-  /** The viewer takes live entries more slowly than they come: it reads them in the journal, at its own pace. */
+  /** Call it when live entries come faster than the viewer takes them: it then reads them from the journal, at its own pace. */
   fallBehind(): void {
     if (this.#mode === "live") this.#mode = "reading";
   }
 
-  /** Live entries may have been missed until now: the page that is being read does not count as the last one. */
+  /** Call it when live entries may have been missed until now: another page has to follow the page that is being read. */
   resync(): void {
     this.#pageIsStale = true;
   }

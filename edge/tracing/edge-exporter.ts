@@ -5,10 +5,11 @@ import { waitBeforeRetryMs } from "../../shared/tracing/export-outcome.ts";
 import type { ExportOutcome } from "../../shared/tracing/export-outcome.ts";
 import { SpanBuffer } from "../../shared/tracing/span-buffer.ts";
 import type { SpanBatch } from "../../shared/tracing/span-buffer.ts";
+import { pause } from "../http/pause.ts";
 
 /** Spans of requests that end within this time are sent together. */
 const GATHER_MS = 500;
-/** A platform ends what a request left behind after 30 s. */
+/** A request sends for this long. The platform ends the work that a request left behind after 30 s. */
 const FLUSH_MS = 20_000;
 const REQUEST_MS = 10_000;
 /** The statuses of OTLP over HTTP after which a batch is sent again. */
@@ -17,15 +18,15 @@ const BUSY: ReadonlySet<number> = new Set([429, 502, 503, 504]);
 /**
  * Sends the spans of an isolate by OTLP over HTTP, as JSON.
  *
- * A connection belongs to the request that opened it, so one request at a time sends for all, after its response. Spans that a busy
- * collector did not take within 20 s wait for a later request. They are lost with the isolate.
+ * A connection belongs to the request that opened it, so one request at a time sends the spans of all, after its response. Spans that a
+ * busy collector did not take within 20 s wait for a later request. When the isolate ends, they are lost.
  */
 export class EdgeExporter {
   readonly buffer = new SpanBuffer();
   readonly #url: string;
-  /** Until then a request sends, unless the runtime has ended it. */
+  /** A request is sending until this time, unless the runtime has ended it. */
   #sendingUntilMs = 0;
-  /** The collector takes nothing before this time. */
+  /** The collector is busy, and nothing is sent before this time. */
   #busyUntilMs = 0;
   #failures = 0;
 
@@ -33,7 +34,7 @@ export class EdgeExporter {
     this.#url = new URL("v1/traces", endpoint.endsWith("/") ? endpoint : `${endpoint}/`).href;
   }
 
-  /** Lets this request send what has ended, unless another one sends. `waitUntil` keeps it alive. */
+  /** Lets this request send the spans that have ended, unless another request sends. `waitUntil` keeps the request alive. */
   flush(waitUntil: (work: Promise<unknown>) => void): void {
     const nowMs = Date.now();
     if (this.buffer.size === 0 || nowMs < this.#sendingUntilMs || nowMs + FLUSH_MS < this.#busyUntilMs)
@@ -90,8 +91,4 @@ export class EdgeExporter {
       return { is: "busy", retryAfterMs: null, why: "the collector cannot be reached" };
     }
   }
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -1,17 +1,17 @@
 import type { Tracer } from "../../shared/tracing/span.ts";
 import type { Config } from "../env.ts";
 
+/** The tracing of an isolate. */
 export type EdgeTracing = {
   tracer: Tracer;
-  /** Sends the spans that have ended by then, and those of the next half second. */
+  /** Sends the spans that have ended, and those that end in the next half second, after the response. */
   flush(waitUntil: (work: Promise<unknown>) => void): void;
 };
 
 const opened = new WeakMap<Config, Promise<EdgeTracing>>();
 
 /**
- * The tracing of this isolate, which all its requests share. Null: tracing is off. Only where it is on are the SDK and the exporter
- * evaluated.
+ * The tracing of this isolate, which all its requests share. Null: tracing is off; then the SDK and the exporter are not even loaded.
  */
 export async function tracingOf(config: Config): Promise<EdgeTracing | null> {
   const endpoint = config.OTLP_HTTP_ENDPOINT ?? httpEndpointOf(config.OTLP_ENDPOINT);
@@ -33,7 +33,7 @@ async function open(endpoint: string): Promise<EdgeTracing> {
   };
 }
 
-/** The address for OTLP over HTTP beside one for gRPC: a collector listens on 4318 and 4317. Null: there is none. */
+/** The address for OTLP over HTTP of the collector with this gRPC address: port 4318 in place of 4317. Null: there is no collector. */
 function httpEndpointOf(endpoint: string | undefined): string | null {
   if (endpoint === undefined) return null;
   const url = new URL(endpoint);

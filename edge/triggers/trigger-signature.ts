@@ -3,29 +3,29 @@ import { signingKey } from "../../shared/contracts/webhook.ts";
 import { AppError } from "../../shared/errors.ts";
 import { verify } from "../http/hmac.ts";
 
-/** How far the clock of a sender may be from the edge's: the tolerance of Standard Webhooks. */
+/** The clocks of a sender and of the edge may differ by this much: the tolerance of Standard Webhooks. */
 const MAX_SKEW_MS = 5 * 60_000;
 
 /**
- * A delivery whose signature is valid. `id` names it: a second one with the same id starts no second run. `isSigned`: the
- * sender signed the id and the time; else it is a digest of the body, because GitHub signs neither.
+ * A trigger's request whose signature is valid. A second request with the same `id` starts no second run. `isIdSigned`: the sender
+ * signed the id and the time; otherwise the id is a digest of the body, because GitHub signs neither.
  */
-export type Delivery = { id: string; isSigned: boolean };
+export type SignedRequest = { id: string; isIdSigned: boolean };
 
 /**
  * Checks the signature of a trigger's request, by Standard Webhooks (`webhook-id`, `webhook-timestamp`,
- * `webhook-signature`) or as GitHub signs (`X-Hub-Signature-256`). The bytes of the body are signed, whatever they are.
+ * `webhook-signature`) or as GitHub signs (`X-Hub-Signature-256`). The signature covers the bytes of the body, not their JSON.
  * @throws AppError `unauthorized`
  */
-export async function verifyDelivery(
+export async function verifySignedRequest(
   headers: Headers,
   body: Uint8Array<ArrayBuffer>,
   secret: string,
-): Promise<Delivery> {
+): Promise<SignedRequest> {
   const signature = headers.get("webhook-signature");
-  const delivery =
+  const signed =
     signature === null ? await byGitHub(headers, body, secret) : await byStandard(headers, body, secret);
-  if (delivery) return delivery;
+  if (signed) return signed;
   throw new AppError(
     "unauthorized",
     "The request is not signed with this trigger's secret: send X-Hub-Signature-256 as GitHub does, or the three " +
@@ -37,17 +37,17 @@ async function byGitHub(
   headers: Headers,
   body: Uint8Array<ArrayBuffer>,
   secret: string,
-): Promise<Delivery | null> {
+): Promise<SignedRequest | null> {
   const hex = /^sha256=([0-9a-f]{64})$/.exec(headers.get("x-hub-signature-256") ?? "")?.[1];
   if (hex === undefined || !(await verify(secret, body, hex))) return null;
-  return { id: await digestOfBytes("SHA-256", body), isSigned: false };
+  return { id: await digestOfBytes("SHA-256", body), isIdSigned: false };
 }
 
 async function byStandard(
   headers: Headers,
   body: Uint8Array<ArrayBuffer>,
   secret: string,
-): Promise<Delivery | null> {
+): Promise<SignedRequest | null> {
   const [id, at] = [headers.get("webhook-id") ?? "", headers.get("webhook-timestamp") ?? ""];
   const key = signingKey(secret);
   if (!/^[\x21-\x7e]{1,200}$/.test(id) || !/^\d{1,12}$/.test(at) || key === null) return null;
@@ -58,12 +58,12 @@ async function byStandard(
   signed.set(body, before.length);
   for (const part of (headers.get("webhook-signature") ?? "").split(" ").slice(0, 10)) {
     const hex = part.startsWith("v1,") ? hexOf(part.slice(3)) : null;
-    if (hex !== null && (await verify(key, signed, hex))) return { id, isSigned: true };
+    if (hex !== null && (await verify(key, signed, hex))) return { id, isIdSigned: true };
   }
   return null;
 }
 
-/** The hex digits of a signature in base64; null: it is none. */
+/** A signature in base64 as hex digits; null: the text is no SHA-256 in base64. */
 function hexOf(base64: string): string | null {
   if (!/^[A-Za-z0-9+/]{43}=$/.test(base64)) return null;
   return toHex(Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)));

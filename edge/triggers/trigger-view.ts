@@ -52,7 +52,7 @@ export const TriggerView = z
   })
   .meta({ id: "Trigger" });
 
-/** The secret is shown in this answer alone. */
+/** The response to the creation of a trigger: the only one that shows its secret. */
 export const TriggerCreated = z
   .object({ ...TriggerView.shape, secret: z.string() })
   .meta({ id: "TriggerCreated" });
@@ -73,15 +73,15 @@ export function newTriggerId(): TriggerId {
   return TriggerId.parse(`trg_${randomHex(16)}`);
 }
 
-/** A secret as Standard Webhooks write it. */
+/** A new secret of 32 random bytes, as Standard Webhooks write it. */
 export function newSecret(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(32));
   return `whsec_${btoa(String.fromCharCode(...bytes))}`;
 }
 
 /**
- * The trigger of a request, as it is stored.
- * @param sealed the secret that it keeps when the request has none
+ * The trigger that a request describes, as it is stored.
+ * @param sealed the sealed secret that the trigger keeps when the request has none; null: it is new, and the request has a secret
  * @throws AppError `not_found` for an unknown orchestration, `invalid`
  */
 export async function triggerOf(
@@ -117,7 +117,7 @@ function sealFor(trigger: TriggerId, secret: string, config: Config): Promise<st
   throw new AppError("invalid", `Not valid: secret ${message}.`, { fields: [{ path: "secret", message }] });
 }
 
-/** The trigger of a path. @param tenant null: any @throws AppError `not_found` */
+/** The trigger that a path names. @param tenant null: of any tenant @throws AppError `not_found` */
 export async function findTrigger(sql: Sql, tenant: TenantId | null, id: string): Promise<Trigger> {
   const known = TriggerId.safeParse(id);
   const trigger = known.success ? await readTrigger(sql, tenant, known.data) : null;

@@ -5,6 +5,7 @@ import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import { AppError } from "../../shared/errors.ts";
 import { nameUploads } from "../../shared/store/files/uploads.ts";
+import { invalidFields } from "../http/problem.ts";
 import type { Services } from "../services.ts";
 
 const MAX_ATTACHMENTS = 100;
@@ -21,8 +22,9 @@ type Request = {
 };
 
 /**
- * Keeps the uploads that a request names, for as long as its run exists, and returns what state has of its attachments. An upload
- * that is named in the message or in state is kept as well. If the run is not accepted after all, they are kept for a day.
+ * Keeps the uploads that a request names for as long as its run exists: those in its attachments, its message and its state. If the
+ * run is not accepted, they are kept for a day.
+ * @returns the fields that the attachments add to the run's state
  * @throws AppError `not_found` for an attachment that is no upload of this tenant, `invalid`
  */
 export async function attach(
@@ -33,17 +35,16 @@ export async function attach(
 ): Promise<JsonObject> {
   const { state, attachments } = request;
   if ((attachments ?? []).length > 0 && state && Object.hasOwn(state, "attachments")) {
-    const fields = [
-      { path: "state.attachments", message: "is where the run has its attachments: send it there" },
-    ];
-    throw new AppError("invalid", "Not valid: state.attachments.", { fields });
+    const message = "is set by the run's attachments: send the uploads in attachments alone";
+    throw invalidFields([{ path: "state.attachments", message }]);
   }
   const references = await referencesOf(services, tenant, run, request);
   return references.length === 0 ? {} : { attachments: references };
 }
 
 /**
- * References to the attachments of a request, in their order. It and the uploads that the message or state name are kept.
+ * References to the attachments of a request, in their order. These uploads, and those that its message or state name, are kept for as
+ * long as the run exists.
  * @throws AppError `not_found` for an attachment that is no upload of this tenant, `invalid`
  */
 export async function referencesOf(
@@ -73,7 +74,7 @@ export async function referencesOf(
   });
 }
 
-/** Most requests name none, and need no second text of their state: nothing else in it begins like the id of an upload. */
+/** The ids of uploads in the message and the state. An empty state, which most requests have, is not written as text for it. */
 function namedIn(message: string, state: JsonObject): UploadId[] {
   const ids = uploadsNamedIn(`${message}\n${Object.keys(state).length === 0 ? "" : JSON.stringify(state)}`);
   if (ids.length <= MAX_ATTACHMENTS) return ids;

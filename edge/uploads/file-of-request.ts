@@ -1,5 +1,6 @@
 import { FileName, MediaType } from "../../shared/contracts/artifact.ts";
 import { AppError } from "../../shared/errors.ts";
+import { invalidFields } from "../http/problem.ts";
 
 type Header = (name: string) => string | undefined;
 
@@ -20,7 +21,10 @@ export function lengthOf(header: Header, maxBytes: number): number {
   return Number(length);
 }
 
-/** @throws AppError `unsupported_media_type` for a body that is not the file itself */
+/**
+ * The media type of an upload; `application/octet-stream` when the request names none.
+ * @throws AppError `unsupported_media_type` for a body that is not the file itself: encoded, or a form
+ */
 export function mediaTypeOf(header: Header): string {
   const encoding = header("content-encoding") ?? "identity";
   if (encoding.toLowerCase() !== "identity") {
@@ -53,7 +57,7 @@ export function fileNameOf(named: string | undefined, disposition: string | unde
   const parsed = FileName.safeParse(name ?? "file");
   if (parsed.success) return parsed.data;
   const message = parsed.error.issues[0]?.message ?? "is no name of a file";
-  throw new AppError("invalid", `Not valid: ${path}.`, { fields: [{ path, message }] });
+  throw invalidFields([{ path, message }]);
 }
 
 function dispositionName(disposition: string): string | undefined {
@@ -68,7 +72,7 @@ function decoded(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    // An empty name is refused, with the header's name.
+    // An empty name is refused, and the error names the header.
     return "";
   }
 }

@@ -1,16 +1,16 @@
 import { toHex } from "../../shared/bytes.ts";
-import { fullText, uploadKey } from "../../shared/contracts/artifact.ts";
+import { artifactsFullDetail, uploadKey } from "../../shared/contracts/artifact.ts";
 import { AppError } from "../../shared/errors.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { abandonUpload, beginUpload, completeUpload } from "../../shared/store/files/uploads.ts";
 import type { NewUpload, Upload, UploadRoom } from "../../shared/store/files/uploads.ts";
 import type { Services } from "../services.ts";
 
-/** What a tenant may keep in uploads that no run has named. Several uploads at once may pass it by one each. */
+/** The most uploads, and bytes of uploads, of a tenant that no run has named. Each upload at the same moment may exceed them by one. */
 const MAX_UNNAMED = 1_000;
 const MAX_UNNAMED_BYTES = 10 * 1024 ** 3;
 
-/** @throws AppError `uploads_full` */
+/** Refuses an upload of `length` bytes for which its tenant has no room. @throws AppError `uploads_full` */
 export function refuseWithoutRoom({ unnamed, unnamedBytes }: UploadRoom, length: number): void {
   if (unnamed < MAX_UNNAMED && unnamedBytes + length <= MAX_UNNAMED_BYTES) return;
   throw new AppError(
@@ -20,10 +20,10 @@ export function refuseWithoutRoom({ unnamed, unnamedBytes }: UploadRoom, length:
 }
 
 /**
- * Stores the body of an upload as it arrives. Its row comes first and is completed after the last byte, so a death in between leaves
- * an upload that no request finds, and that the reconciler deletes after a day (docs/protocol.md 7.13).
- * Its bytes count in the tenant's limit from its row on; those of an upload that fails are given back.
- * @throws AppError `artifacts_full`, `bad_request` for a body that ends early, `artifacts_away`
+ * Stores the body of an upload as it arrives. The row of the upload is inserted first and completed after the last byte. When the edge
+ * dies between, no request finds the upload, and the reconciler deletes it after a day (docs/protocol.md 7.13). The bytes count in the
+ * tenant's limit from the insert on; when the upload fails, they no longer count.
+ * @throws AppError `artifacts_full`; `bad_request` for a body that ends early; `artifacts_away`; `conflict` after more than a day
  */
 export async function storeUpload(
   { sql, artifacts }: Pick<Services, "sql" | "artifacts">,
@@ -32,7 +32,7 @@ export async function storeUpload(
 ): Promise<Upload> {
   const { upload_id, tenant_id, bytes: length, content_type: contentType } = upload;
   const room = await beginUpload(sql, upload);
-  if (!room.accepted) throw new AppError("artifacts_full", fullText(room, length));
+  if (!room.accepted) throw new AppError("artifacts_full", artifactsFullDetail(room, length));
   const digest = new crypto.DigestStream("SHA-256");
   const parts = partsOf(body, digest.getWriter());
   try {
@@ -48,10 +48,10 @@ export async function storeUpload(
   throw new AppError("conflict", "The upload took longer than a day, and has been deleted: send it again.");
 }
 
-/** As they arrive, parts have 4 KiB: each costs a turn of JavaScript, so an upload would take four times as long. */
+/** Parts arrive with 4 KiB each. They are joined to this size: each part costs a turn of JavaScript, and uploads took four times as long. */
 const PART_BYTES = 256 * 1024;
 
-/** The parts of a body, each of them hashed. All of them share one buffer: a part is valid until the next one is asked for. */
+/** The parts of a body, each added to the hash. All parts share one buffer: a part is valid until the next one is requested. */
 async function* partsOf(
   body: ReadableStream | null,
   hash: WritableStreamDefaultWriter<BufferSource>,

@@ -9,14 +9,14 @@ import {
 import { AppError } from "../../shared/errors.ts";
 import type { Upload } from "../../shared/store/files/uploads.ts";
 
-/** An upload as clients see it. `ref` may stand in the state of a run: templates get the file's text. */
+/** An upload as clients see it. `ref`: a reference for the state of a run; in templates it becomes the file's text. */
 export const UploadView = z
   .object({
     id: UploadId,
     name: z.string(),
     bytes: z.number().int(),
     content_type: z.string(),
-    /** Of the bytes, in hex. */
+    /** The hash of the bytes, in hex. */
     sha256: z.string(),
     url: z.string(),
     ref: FileReference,

@@ -12,7 +12,7 @@ import { invalidField } from "../../shared/errors.ts";
 
 export const EndpointParams = z.object({ id: EndpointId });
 
-/** The tenant of the endpoint that a request is about; the audit gets it too. */
+/** The tenant whose endpoints the request reads or changes. It is recorded for the audit too. */
 export function endpointTenantOf(c: Context<ApiEnv>, named: TenantId | undefined): TenantId {
   const tenant = tenantOf(c.get("principal"), named, c.get("services").config.DEFAULT_TENANT_ID);
   c.set("audit", { target: c.req.param("id") ?? null, tenant });

@@ -14,12 +14,12 @@ export const Endpoint = z
     events: z.array(EndpointEvent),
     enabled: z.boolean(),
     disable_after_days: z.number().int(),
-    /** When the first delivery failed since the last one that succeeded. */
+    /** The time of the first failure since the last delivery that succeeded. Null: none failed since then. */
     failing_since: z.iso.datetime().nullable(),
     disabled_at: z.iso.datetime().nullable(),
-    /** `failing`: by its failures; the audit has it as `disableFailingWebhookEndpoint`. */
+    /** `failing`: its failures disabled it; the audit has this as `disableFailingWebhookEndpoint`. */
     disabled_reason: z.enum(["requested", "failing"]).nullable(),
-    /** The secret before the last rotation signs too until this time. Null: there is one secret. */
+    /** Until this time the secret before the last rotation signs too. Null: there is one secret. */
     previous_secret_until: z.iso.datetime().nullable(),
     created_at: z.iso.datetime(),
     updated_at: z.iso.datetime(),

@@ -7,7 +7,7 @@ const BOOKS = ["Designing durable systems", "Queues for people", "A short histor
 const text = (value: string) => ({ content: [{ type: "text" as const, text: value }] });
 const Reservation = z.object({ weeks: z.number().int().min(1).max(4) });
 
-/** The demo's MCP server: finds made-up books, and asks for how long a book is wanted before it reserves one. */
+/** The demo's MCP server. It finds made-up books, and asks a person for how many weeks before it reserves one. */
 const handler = createMcpHandler(() => {
   const server = new McpServer({ name: "library", version: "1" });
   server.registerTool(

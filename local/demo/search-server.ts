@@ -3,9 +3,9 @@ import { respondAsLibrary } from "./library-server.ts";
 import type { AddressInfo } from "node:net";
 
 /**
- * Starts the server of the demo tool `web_search`, and at `/mcp` the MCP server `library`. The tool returns the same made-up
- * results to every search, and each result says that it is demo data. Only `npm start` uses it. It listens on loopback; `port`
- * 0 takes a free port.
+ * Starts the server of the demo tool `web_search`, and at `/mcp` the MCP server `library`. Every search gets the same made-up
+ * results, and each result says that it is demo data. Only `npm start` uses it. It listens on 127.0.0.1.
+ * @param port 0: any free port
  */
 export async function startSearchServer(port: number): Promise<{ url: string; stop(): Promise<void> }> {
   const server = createServer((request, response) => {

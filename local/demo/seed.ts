@@ -1,9 +1,9 @@
 /**
- * Saves what a new data folder starts with: the platform key and the demo definitions. Repeating it changes nothing.
+ * Saves the content of a new data folder: the platform key and the demo definitions. A repetition changes nothing.
  *
- * After that the definitions belong to their user: an edited one stays edited, a deleted one stays deleted. A newer
- * version of the product therefore adds its new demos to an old folder, but does not change existing ones: PUT the
- * file, or start on a new folder (`--data`).
+ * After that the definitions belong to the user: an edited definition stays edited, a deleted one stays deleted. So a newer
+ * version of the product adds its new demos to an old folder, and does not change existing ones. To get a changed demo, PUT
+ * its file, or start on a new folder (`--data`).
  */
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -26,8 +26,7 @@ export async function seedApiKey(postgresUrl: string, apiKey: string): Promise<v
 }
 
 /**
- * The demo's search server. `url` replaces ${DEMO_SEARCH_URL} in definitions; `lastUrl` is its URL at the last
- * start.
+ * The demo's search server. `url`: its URL, which replaces ${DEMO_SEARCH_URL} in definitions. `lastUrl`: its URL at the last start.
  */
 type Search = { url: string; lastUrl: string };
 
@@ -62,8 +61,7 @@ export async function seedDefinitions(
 }
 
 /**
- * The search server has a new port, because another program took the old one: tools and MCP servers that name the old URL get the
- * new one.
+ * Replaces the search server's URL in stored tools and MCP servers. It has another one when another program has taken its port.
  */
 async function moveSearchTools(sql: Sql, { url, lastUrl }: Search): Promise<void> {
   await sql`

@@ -2,8 +2,7 @@
  * The Worker's bundle and the bindings of wrangler.toml, in one folder.
  *
  * wrangler takes seconds to load, so it runs only when a source file is newer than the last build. As a program
- * (`build.ts <wrangler.toml> <folder>`) this file makes a build; as a module it runs that program when a build is
- * needed.
+ * (`build.ts <wrangler.toml> <folder>`) this file makes a build. As a module it runs that program when a build is needed.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -17,7 +16,7 @@ import { nodeProgram, projectFolder } from "../processes/programs.ts";
 
 export const S3Keys = z.object({ accessKeyId: z.string(), secretAccessKey: z.string() });
 
-/** The options of wrangler.toml that this stack reads. */
+/** The options of wrangler.toml that workerd's configuration needs. */
 const WorkerOptions = z.object({
   compatibilityDate: z.string(),
   compatibilityFlags: z.array(z.string()).default([]),
@@ -56,13 +55,13 @@ export async function buildEdge(folder: string, sources: EdgeSources = edgeSourc
   return readEdgeBuild(folder);
 }
 
-/** The build in `folder`, as it is. */
+/** The build in `folder`, also when a source file is newer. */
 export function readEdgeBuild(folder: string): EdgeBuild {
   const options = WorkerOptions.parse(JSON.parse(readFileSync(optionsFile(folder), "utf8")));
   return { script: join(folder, "main.js"), options };
 }
 
-/** Makes wrangler quiet, without network access and without files in the user's home. */
+/** The environment in which wrangler prints little, uses no network and writes no file into the user's home. */
 export const wranglerEnvironment = {
   WRANGLER_SEND_METRICS: "false",
   WRANGLER_SEND_ERROR_REPORTS: "false",
@@ -73,7 +72,7 @@ export const wranglerEnvironment = {
   NO_COLOR: "1",
 };
 
-/** wrangler itself: the wrapper that npm links as `wrangler` does not forward signals. An image has no wrangler. */
+/** The file of wrangler itself: the wrapper that npm links as `wrangler` does not forward signals. The image has no wrangler. */
 export function wranglerFile(): string {
   return createRequire(import.meta.url).resolve("wrangler");
 }
@@ -87,6 +86,7 @@ async function runBuild(folder: string, { config }: EdgeSources): Promise<void> 
   if (code !== 0) throw new Error(`The edge could not be built:\n${output.join("")}`);
 }
 
+/** The file of a build that holds its options. */
 export function optionsFile(folder: string): string {
   return join(folder, "options.json");
 }
@@ -99,7 +99,7 @@ async function makeBuild(config: string, folder: string): Promise<void> {
   );
   const ended = once(bundling, "exit");
   const { unstable_getMiniflareWorkerOptions: optionsOf } = await import("wrangler");
-  // Every start replaces it by the real address. Without an address wrangler refuses to read the binding.
+  // A placeholder, without which wrangler refuses to read the binding. Every start replaces it by the real address.
   process.env.CLOUDFLARE_HYPERDRIVE_LOCAL_CONNECTION_STRING_HYPERDRIVE =
     "postgres://user:password@127.0.0.1:5432/database";
   const options = WorkerOptions.parse(optionsOf(config).workerOptions);

@@ -20,7 +20,7 @@ export type Capnp =
   | readonly Capnp[]
   | { readonly [member: string]: Capnp | undefined };
 
-/** `value` as text. All texts are quoted, so that no value can become syntax. */
+/** The text of a value. All texts in it are quoted, so that no value can become syntax. */
 export function capnpText(value: Capnp): string {
   if (typeof value === "string") return quoted(value);
   if (typeof value === "boolean") return String(value);
@@ -36,7 +36,7 @@ function isList(value: Capnp): value is readonly Capnp[] {
   return Array.isArray(value);
 }
 
-/** Bytes outside of printable ASCII are written as `\xHH`: the parser has no other form for control characters. */
+/** A text in quotation marks. Bytes outside of printable ASCII are written as `\xHH`: the parser has no other form for them. */
 function quoted(text: string): string {
   const bytes = Array.from(Buffer.from(text), (byte) => {
     if (byte === 0x22 || byte === 0x5c) return `\\${String.fromCharCode(byte)}`;

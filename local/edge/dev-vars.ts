@@ -1,15 +1,12 @@
-/**
- * The files that `npx wrangler dev` beside a running `npm start` needs: `.dev.vars`, and `.env` for wrangler
- * itself.
- */
+/** The files that `npx wrangler dev` needs beside a running `npm start`: `.dev.vars` for the Worker, `.env` for wrangler itself. */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 const mark = "# The first lines are written by npm start. Others stay as they are.";
 
 /**
- * Writes `values` to the top of `folder`/`name`, and keeps the variables of other names. An unchanged file is not
- * written, because wrangler restarts when it is.
+ * Writes `values` to the top of `folder`/`name`, and keeps the variables of other names. A file that would not change is not
+ * written, because wrangler restarts after each write.
  */
 export function writeVariables(
   folder: string,

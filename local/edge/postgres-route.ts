@@ -2,8 +2,8 @@
  * The edge's way to Postgres.
  *
  * workerd's Hyperdrive binding speaks plain TCP, and resolves a name once, at its start. This proxy on 127.0.0.1 takes its
- * connections, resolves the server's name for each, and continues them with TLS when the URL asks for it. Postgres starts
- * TLS after a request of its own (SSLRequest, "SSL Session Encryption" in chapter 54.2.11 of its manual).
+ * connections, resolves the server's name for each, and continues them with TLS when the URL asks for it. Postgres begins TLS
+ * only after the message SSLRequest ("SSL Session Encryption" in chapter 54.2.11 of its manual).
  */
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
@@ -21,10 +21,11 @@ export type PostgresRoute = { address: string; close(): void };
 
 /**
  * The route to the database of `url`. Its `sslmode` has libpq's meanings, except that absent means `disable`:
- * - `disable`: the server itself when the URL has its address, else a proxy: a server that moved would never be found again.
- *   All others: a proxy that speaks TLS to the server.
- * - `prefer`: without TLS when the server has none. `require`: TLS, and no check of the certificate.
- * - `verify-ca`: the proxy checks the certificate's authority. `verify-full`: also its name.
+ * - `disable`: no TLS. When the URL has an IP address, the route is the server itself. When it has a name, the route is a proxy:
+ *   workerd would never find a server whose address changed.
+ * - All other modes are a proxy that speaks TLS to the server:
+ * - `prefer`: without TLS when the server has none. `require`: with TLS, and without a check of the certificate.
+ * - `verify-ca`: the proxy checks the certificate's authority. `verify-full`: also the name in the certificate.
  *
  * `sslrootcert` names a file of authorities, or is `system`.
  * @throws Error for another `sslmode`, and for an unreadable `sslrootcert`
@@ -76,8 +77,8 @@ function tlsOptionsOf(mode: Mode, host: string, rootCertificate: string | null):
 }
 
 /**
- * Joins `client` with the server, until one of them ends. When there is no connection to the server, the client gets
- * Postgres' own message for that: a driver connects again and again to a server that only closes.
+ * Joins `client` with the server, until one of them ends. When there is no connection to the server, the client gets an error
+ * message of Postgres' protocol: a driver connects again and again to a server that only closes the connection.
  */
 async function joinWithServer(
   client: Socket,
@@ -114,8 +115,8 @@ async function joinWithServer(
 }
 
 /**
- * The server's answer to SSLRequest, one byte. More than that is not from the server: bytes before the handshake are not
- * protected (CVE-2021-23222).
+ * The server's answer to SSLRequest: one byte. A longer answer is refused, because somebody else may have sent the other bytes: those
+ * before the handshake are not protected (CVE-2021-23222).
  */
 async function answerOf(plain: Socket, signal: AbortSignal): Promise<string> {
   const [bytes]: unknown[] = await once(plain, "data", { signal });

@@ -24,7 +24,7 @@ export type RunningEdges = Program & { bases: string[] };
 
 const Workerd = z.object({ default: z.string() });
 
-/** Starts one process with an edge on each of `settings.ports`. The edges listen when this resolves. */
+/** Starts one process of workerd with an edge on each of `settings.ports`. The edges listen when it resolves. */
 export async function startEdgeProcess(
   build: EdgeBuild,
   settings: EdgeSettings,
@@ -43,8 +43,8 @@ export async function startEdgeProcess(
 }
 
 /**
- * The command that serves the edges, after its configuration was written to the data folder: only its
- * owner may read the file, which holds the secrets.
+ * Writes the configuration of workerd to the data folder, and returns the command that serves the edges with it. Only the
+ * owner may read the file, because it holds the secrets.
  * @param postgres the address at which workerd reaches the database of `settings.postgresUrl`
  * @returns `lastSocket`: all edges listen when workerd has logged the event `listen` of this socket
  */
@@ -60,10 +60,10 @@ export function edgeCommand(
   return {
     command: {
       command: Workerd.parse(createRequire(import.meta.url)("workerd")).default,
-      // workerd reports each socket that listens on its standard output, in their order. The simulators need --experimental.
+      // workerd reports on its standard output each socket that listens, in order. The simulators need --experimental.
       args: ["serve", "--experimental", "--control-fd=1", "-I", "/", config],
       cwd: projectFolder,
-      // At SIGTERM workerd would wait for the streams of its viewers. Its files are SQLite's, which survive a kill.
+      // After SIGTERM workerd would wait for the streams of its viewers. SIGKILL is safe: its files are SQLite's, which survive it.
       stopSignal: "SIGKILL",
     },
     lastSocket: edgeName(settings.ports.length - 1),
@@ -71,10 +71,9 @@ export function edgeCommand(
 }
 
 /**
- * Starts `wrangler dev` on the first port. It builds again when a file is saved, and reads its variables from
- * `.dev.vars`.
- * @param requested variables of this start alone, which come before those of the file. They are on the command
- * line, which other users see, so they must not be secrets.
+ * Starts `wrangler dev` on the first port. It builds again when a file is saved, and reads its variables from `.dev.vars`.
+ * @param requested variables of this start alone, which have precedence over the file. They must not be secrets, because other
+ *   users of the machine can see the command line that holds them.
  */
 export async function startWranglerDev(
   build: EdgeBuild,
@@ -115,15 +114,15 @@ function baseOf(port: number): string {
 }
 
 /**
- * The S3 endpoint of the edges' bucket (path style). Known before the edges start. `wrangler dev` serves it on its
- * own port and with the keys of wrangler.toml.
+ * The S3 endpoint of the edges' bucket (path style). It is known before the edges start.
+ * @param isDev whether `wrangler dev` serves it: on its own port, and with the keys of wrangler.toml
  */
-export function s3Of(build: EdgeBuild, settings: EdgeSettings, dev: boolean): S3Facts {
+export function s3Of(build: EdgeBuild, settings: EdgeSettings, isDev: boolean): S3Facts {
   const [bucket] = Object.values(build.options.r2Buckets);
   if (!bucket) throw new Error("wrangler.toml has no r2_buckets");
-  const keys = dev ? bucket.s3Credentials : settings.s3;
+  const keys = isDev ? bucket.s3Credentials : settings.s3;
   if (!keys) throw new Error("wrangler.toml gives the bucket no local_dev.experimental_s3_credentials");
-  const port = dev ? settings.ports[0] : settings.s3Port;
+  const port = isDev ? settings.ports[0] : settings.s3Port;
   return {
     endpoint: `http://127.0.0.1:${port}/cdn-cgi/local/r2/s3`,
     bucket: bucket.id,
@@ -139,6 +138,7 @@ export function hyperdriveVariable(build: EdgeBuild): string {
   return `CLOUDFLARE_HYPERDRIVE_LOCAL_CONNECTION_STRING_${binding}`;
 }
 
+/** Waits until `url` answers, with any status. @throws Error after `startLimitMs`, or when `abandoned` aborts */
 async function untilAnswers(url: string, abandoned: AbortSignal): Promise<void> {
   const deadline = performance.now() + startLimitMs;
   for (; performance.now() < deadline && !abandoned.aborted; await sleep(50)) {

@@ -1,8 +1,8 @@
 /**
- * R2 and rate limits for workerd, which has neither: Miniflare's own simulators, read from its package.
+ * R2 and rate limits for workerd, which has neither: the simulators in Miniflare's package.
  *
- * They are Workers that need nothing of Miniflare's process: a Durable Object (SQLite) for the names, and a folder for
- * the bodies. Their names and unique keys are Miniflare's, so that a data folder that Miniflare wrote is read as it is.
+ * They are Workers, and need nothing of Miniflare's process: a Durable Object (SQLite) holds the names, and a folder the
+ * bodies. They have Miniflare's names and unique keys, so that they can use a data folder that Miniflare wrote.
  */
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
@@ -10,7 +10,7 @@ import { Embed, type Capnp } from "./capnp.ts";
 
 const workers = join(createRequire(import.meta.url).resolve("miniflare"), "../workers");
 
-/** The names that Miniflare gives each simulator: the folder of its data, its class, and its script. */
+/** Miniflare's names of each simulator: the folder of its data, its class, and its script. */
 const r2 = { folder: "r2", className: "R2BucketObject", script: "r2/bucket" };
 const rateLimit = {
   folder: "ratelimit",
@@ -64,16 +64,17 @@ export function simulatorServices(data: string): Capnp[] {
   ]);
 }
 
-/** The folders of both simulators in `data`: workerd does not make them. */
+/** The folders of both simulators in `data`. They must exist before workerd starts, which does not make them. */
 export function simulatorFolders(data: string): string[] {
   return [r2, rateLimit].map(({ folder }) => resolve(data, folder));
 }
 
+/** A binding to the R2 simulator. @param bucket the name of the bucket */
 export function bucketBinding(name: string, bucket: string): Capnp {
   return { name, r2Bucket: entryOf(r2.folder, bucket) };
 }
 
-/** @param limit calls that one key may make in `period` seconds */
+/** A binding to the simulator of rate limits. @param limit the calls that one key may make in `period` seconds */
 export function rateLimitBinding(name: string, namespace: string, limit: number, period: number): Capnp {
   const innerBindings = [
     { name: "fetcher", service: entryOf(rateLimit.folder, namespace) },

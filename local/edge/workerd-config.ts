@@ -1,8 +1,7 @@
 /**
- * The configuration of workerd for `npm start` and for the image: several Workers of one process, each an isolate with its own port.
+ * The configuration of workerd for `npm start` and for the image: each edge is a Worker with an isolate and a port of its own.
  *
- * All edges are in one process, because two processes that share an R2 folder lose writes (44 of 200 concurrent
- * PUTs were lost).
+ * All edges are in one process, because two processes that share a folder of R2 lose writes (44 of 200 concurrent PUTs).
  */
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -22,7 +21,7 @@ import {
 export const EdgeSettings = z.object({
   /** The data folder of R2, rate limits and Durable Objects. */
   data: z.string(),
-  /** The address on which the edges and the S3 endpoint listen; without it 127.0.0.1. */
+  /** The address on which the edges and the S3 endpoint listen; absent: 127.0.0.1. */
   host: z.string().optional(),
   /** One edge listens on each. */
   ports: z.array(z.int().positive()).min(1),
@@ -34,7 +33,7 @@ export const EdgeSettings = z.object({
 });
 export type EdgeSettings = z.infer<typeof EdgeSettings>;
 
-/** @param postgres the address at which workerd reaches the database of `settings.postgresUrl` */
+/** The text of the configuration. @param postgres the address at which workerd reaches the database of `settings.postgresUrl` */
 export function workerdConfig(build: EdgeBuild, settings: EdgeSettings, postgres: string): string {
   const { data, ports } = settings;
   const [bucket] = Object.values(build.options.r2Buckets);
@@ -57,11 +56,12 @@ export function workerdConfig(build: EdgeBuild, settings: EdgeSettings, postgres
   return `using Workerd = import "/workerd/workerd.capnp";\nconst config :Workerd.Config = ${capnpText(config)};\n`;
 }
 
-/** The name of an edge, which is also that of its socket: the first is `edge-1`. */
+/** The name of an edge and of its socket: the first is `edge-1`. */
 export function edgeName(index: number): string {
   return `edge-${index + 1}`;
 }
 
+/** The folder of the Durable Objects' storage. It must exist before workerd starts. */
 export function durableObjectsFolder(data: string): string {
   return resolve(data, "do");
 }
@@ -138,7 +138,7 @@ function socket({ host = "127.0.0.1" }: EdgeSettings, name: string, port: number
   return { name, address: `${host}:${port}`, service: { name: service }, http: {} };
 }
 
-/** The authorities that Node trusts, which a machine without a store of certificates lacks, and NODE_EXTRA_CA_CERTS. */
+/** The certificate authorities that Node trusts, for machines without a store of certificates, and those of NODE_EXTRA_CA_CERTS. */
 function trusted(): Capnp {
   const extra = process.env.NODE_EXTRA_CA_CERTS;
   return {

@@ -10,8 +10,8 @@ const Manifest = z.object({
 });
 
 /**
- * Copies the package and the packages that it depends on, without optional ones.
- * @param only parts of the package to copy, and none of its dependencies; without it all of both
+ * Copies an installed package, and the packages that it depends on without the optional ones, into `tree`.
+ * @param only the parts of the package to copy, without any dependency; absent: the whole package with its dependencies
  */
 export function copyPackage(name: string, tree: string, only?: string[]): void {
   const source = join(projectFolder, "node_modules", name);
@@ -25,7 +25,7 @@ export function copyPackage(name: string, tree: string, only?: string[]): void {
   for (const dependency of Object.keys(manifestOf(name).dependencies)) copyPackage(dependency, tree);
 }
 
-/** The installed ones of the package's optional dependencies: those for this platform. */
+/** The optional dependencies of the package that are installed: those for this platform. */
 export function optionalPackages(name: string): string[] {
   return Object.keys(manifestOf(name).optionalDependencies).filter((each) =>
     existsSync(join(projectFolder, "node_modules", each)),

@@ -18,7 +18,7 @@ const Env = z.object({
   SCALE_POSTGRES_URL: z.url(
     "SCALE_POSTGRES_URL is not set, or no URL: write postgres://user:password@host:5432/database",
   ),
-  /** Checked by the Worker too, but wrangler.toml has a default for development, with which nothing would be reached. */
+  /** The Worker checks it too, but wrangler.toml has a default for development, which would hide that it is not set. */
   UPSTASH_REDIS_REST_URL: required("UPSTASH_REDIS_REST_URL", "http://redis-rest:8079"),
   EDGE_HOST: z.string().default("0.0.0.0"),
   EDGE_PORT: port("EDGE_PORT", 8123),
@@ -31,7 +31,7 @@ const Env = z.object({
   S3_SECRET_ACCESS_KEY: required("S3_SECRET_ACCESS_KEY", "the secret of that name: openssl rand -hex 32"),
 });
 
-/** @throws Error with one sentence per line, each naming a variable and what to write instead */
+/** The settings of the edge in an image. @throws Error with a line for each wrong variable that says what to write instead */
 export function readEdgeSettings(env: NodeJS.ProcessEnv, build: EdgeBuild): EdgeSettings {
   // An empty variable counts as not set: .env files list variables without a value.
   const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ""));

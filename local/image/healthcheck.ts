@@ -1,6 +1,6 @@
 /**
- * `healthcheck.mjs URL`: ends with 0 when the URL answers with a status below 300 within 4 s, else with 1 and the reason. The request
- * has the bearer REDIS_REST_TOKEN if the environment has one: the REST front answers nothing without it.
+ * `healthcheck.mjs URL`: its exit code is 0 when the URL answers within 4 s with a status below 300, else 1, and it prints the reason.
+ * When the environment has REDIS_REST_TOKEN, the request has it as bearer: the REST front of Redis requires it.
  */
 import { messageOf } from "../../shared/log.ts";
 

@@ -1,7 +1,6 @@
 /**
- * `npm run pack:worker`: the file tree of the image, which the Dockerfile copies. It holds bundles of the programs, the
- * packages that cannot be bundled, the edge's build and the files that they read. Any user may run it from a file system that
- * is read-only.
+ * `npm run pack:worker`: makes the file tree of the image, which the Dockerfile copies: bundles of the programs, packages that
+ * cannot be bundled, the edge's build, and the files that they read. Any user may run the tree, also from a read-only file system.
  */
 import { chmodSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -36,16 +35,16 @@ async function pack(tree: string): Promise<void> {
   await keepVariablesOfConfig(edgeBuild);
   for (const file of files) cpSync(join(projectFolder, file), join(tree, file), { recursive: true });
   copyPackage("quickjs-emscripten", tree);
-  // workerd's program is in a package for each platform; what installs it has a second copy, of 144 MB.
+  // The program workerd is in the package of each platform. The package `workerd` has a second copy in `bin` (144 MB), left out here.
   copyPackage("workerd", tree, ["package.json", "lib"]);
   for (const platform of optionalPackages("workerd")) copyPackage(platform, tree);
-  // Of miniflare only the simulators, which are Workers, and the file by which the package is found.
+  // Of miniflare only the simulators are needed, and the file by which Node resolves the package.
   copyPackage("miniflare", tree, ["package.json", "dist/src/index.js", "dist/src/workers"]);
 }
 
 /**
- * Leaves only the variables of wrangler.toml in the build's options: wrangler adds those of a developer's `.dev.vars`, which has secrets.
- * Without them any user may read the file.
+ * Leaves only the variables of wrangler.toml in the build's options, and lets any user read the file. wrangler adds the variables of a
+ * developer's `.dev.vars`, among them secrets.
  */
 async function keepVariablesOfConfig(edgeBuild: string): Promise<void> {
   const { unstable_readConfig: readConfig } = await import("wrangler");

@@ -1,6 +1,6 @@
 /**
- * The self-hosted edge: workerd with the same services as `npm start` has, configured from the environment, until SIGTERM. It ends when
- * workerd ends, so that the container is restarted.
+ * Serves the self-hosted edge until SIGTERM: workerd with the same services as in `npm start`, configured from the environment. When
+ * workerd ends by itself this program ends with 1, so that the container is restarted.
  */
 import { join } from "node:path";
 import { log, messageOf } from "../../shared/log.ts";

@@ -1,9 +1,8 @@
 /**
  * Child processes that never outlive this process.
  *
- * A child has its own process group, so that Ctrl-C reaches only this process, which then ends its children in
- * order. When this process is killed with -9, a guard ends the child: a shell that reads from a pipe which only
- * this process holds open.
+ * A child has its own process group, so that Ctrl-C reaches only this process, which then ends its children in order. Each child
+ * has a guard, which ends it when this process is killed with -9: a shell that waits for the end of a pipe from this process.
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { closeSync, openSync, readFileSync } from "node:fs";
@@ -23,7 +22,7 @@ export type Command = {
   stopSignal?: NodeJS.Signals;
 };
 
-/** A child process. `ended` resolves at its end, whatever caused it; `stop` ends it and waits for its end. */
+/** A child process. `pid` null: it could not be started. `ended` resolves at its end. `stop` ends it and waits for its end. */
 export type RunningChild = { pid: number | null; ended: Promise<void>; stop(): Promise<void> };
 
 /** A server that can be stopped. */
@@ -53,6 +52,7 @@ export function startProcess(start: Command, logFile: string | null, signal: Nod
   return child;
 }
 
+/** Starts the guard of a child. It ends with the child. */
 function guard(child: ChildProcess, pid: number, signal: NodeJS.Signals): void {
   const watcher = spawn("/bin/sh", ["-c", guardScript, "guard", String(pid), signal.slice("SIG".length)], {
     detached: true,
@@ -60,7 +60,7 @@ function guard(child: ChildProcess, pid: number, signal: NodeJS.Signals): void {
   });
   watcher.unref();
   child.once("exit", () => {
-    // Ended at once: the child's pid may soon belong to another process.
+    // The guard is ended at once, because the child's pid may soon belong to another process.
     watcher.kill("SIGKILL");
     killGroup(pid);
   });
@@ -85,12 +85,12 @@ export async function stopProcess(child: ChildProcess, signal: NodeJS.Signals): 
   clearTimeout(killTimer);
 }
 
-/** @param signal the stop signal */
+/** The handle of a child that was started. @param signal the stop signal */
 export function runningChild(child: ChildProcess, signal: NodeJS.Signals): RunningChild {
   return { pid: child.pid ?? null, ended: endOf(child), stop: () => stopProcess(child, signal) };
 }
 
-/** A child that could not be started has ended too. */
+/** Whether a child has ended. A child that could not be started counts as ended. */
 function hasEnded(child: ChildProcess): boolean {
   return child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
 }
@@ -101,8 +101,8 @@ function endOf(child: ChildProcess): Promise<void> {
 }
 
 /**
- * Repeats `probe` every 25 ms until it resolves. Gives up when the child ends, after `startLimitMs`, or at `signal`.
- * @throws Error with the end of the log, and the probe's last error as its cause; the child has ended then
+ * Repeats `probe` every 25 ms until it resolves. Gives up when the child ends, after `startLimitMs`, or when `signal` aborts.
+ * @throws Error with the last 800 characters of the log, and the probe's last error as its cause; the child has ended then
  */
 export async function untilReady(
   child: ChildProcess,
@@ -139,8 +139,9 @@ export async function untilReady(
 }
 
 /**
- * Ends a process that an earlier, killed start left behind. `isOurs` checks its command line, because pids are
- * reused.
+ * Ends a process that an earlier, killed start left behind.
+ * @param isOurs whether a command line is that of the process: another process may have its pid now
+ * @throws Error when the process does not end within 8 s
  */
 export async function stopOrphan(
   pid: number,

@@ -2,12 +2,12 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 
-/** `wanted` if it is free, else any free port. `wanted` 0: any free port. */
+/** The port `wanted` if it is free, else any free port. 0 stands for any free port. */
 export async function freePort(wanted: number): Promise<number> {
   return (await probe(wanted)) ?? (await probe(0)) ?? wanted;
 }
 
-/** The first free port at or after `first`. Consecutive ports are easier to remember than random ones. */
+/** The first free port of the 100 from `first` on, else any free port. Consecutive ports are easier to remember than random ones. */
 export async function firstFreePort(first: number): Promise<number> {
   for (let port = first; port < first + 100; port++) {
     if ((await probe(port)) !== null) return port;
@@ -23,15 +23,12 @@ export async function keptPort(file: string): Promise<number> {
   return port;
 }
 
-/**
- * A port for a store: `wanted` or, when it is not free, any other; when `wanted` is undefined the port of the last
- * start.
- */
+/** A port for a store: `wanted`, or when that is undefined the port of the last start (in `file`); any other if it is not free. */
 export function choosePort(file: string, wanted: number | undefined): Promise<number> {
   return wanted === undefined ? keptPort(file) : freePort(wanted);
 }
 
-/** The port in `file`; 0 when there is none. */
+/** The port in `file`; 0: the file does not exist, or has no port. */
 export function lastPort(file: string): number {
   try {
     const port = Number(readFileSync(file, "utf8"));
@@ -41,6 +38,7 @@ export function lastPort(file: string): number {
   }
 }
 
+/** The port if it is free (for 0: any free port), else null. */
 function probe(port: number): Promise<number | null> {
   return new Promise((resolve) => {
     const server = createServer();

@@ -1,20 +1,20 @@
-/** Restarts programs and stores that end by themselves, as a supervisor does in production. */
+/** Restarts programs and stores that end by themselves, as a process supervisor does in production. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { RunningChild } from "./child.ts";
 
 /** The time between an end and the next start. */
 const restartAfterMs = 1_000;
 
-/** `current()` is the part of the last start. It may have just ended. */
+/** A part that is restarted when it ends. `current()`: the part of the last start, which may have just ended. */
 export type KeptAlive<Part> = { current(): Part; stop(): Promise<void> };
 
 /**
  * Starts a part, and starts it again 1 s after it ended by itself, until `stop`.
  *
- * @param start starts the part with the port and the data of the one before. When it throws it leaves nothing
- * behind, and it throws soon after `signal`.
+ * @param start starts the part, on the port and the data of the part before. When it throws, nothing of the part is left. It
+ *   throws soon after `signal` aborts.
  * @param onRestart called after each restart
- * @returns when the first start is complete. `stop` also ends a start that is under way.
+ * @returns the part, once its first start is complete. `stop` also ends a start that is under way.
  * @throws the error of the first start. An error of a later start is written to stderr, and the start is tried again.
  */
 export async function keepAlive<Part extends RunningChild>(

@@ -1,4 +1,4 @@
-/** Allows one `npm start` per data folder. */
+/** The lock of a data folder: one `npm start` at a time uses it. */
 import { closeSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { startOf } from "./pids.ts";
@@ -6,9 +6,9 @@ import { startOf } from "./pids.ts";
 /**
  * Locks the folder for this process until the returned function is called.
  *
- * The lock file names its holder by pid and start time: after a kill -9 the file stays, and its pid may belong to
- * another process.
- * @throws Error that names the holder, while it is running
+ * The lock file names the process that has the lock by pid and start time: after a kill -9 the file stays, and its pid may belong
+ * to another process.
+ * @throws Error that names that process, while it is running
  */
 export function lockFolder(folder: string): () => void {
   const file = join(folder, "lock");

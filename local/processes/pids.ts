@@ -12,7 +12,7 @@ export function isRunning(pid: number): boolean {
   }
 }
 
-/** Its command line with spaces between the words; "" when the process has ended. */
+/** The command line of a process, with spaces between the words; empty when the process has ended. */
 export function commandLineOf(pid: number): string {
   const ps = spawnSync("ps", ["-o", "command=", "-p", String(pid)], { encoding: "utf8" });
   if (ps.status === 0) return ps.stdout.trim();
@@ -23,7 +23,7 @@ export function commandLineOf(pid: number): string {
   }
 }
 
-/** The pid at the start of a pid file; null when there is none. */
+/** The pid in the first line of a file; null when the file does not exist or begins with none. */
 export function readPid(file: string): number | null {
   try {
     const pid = Number.parseInt(readFileSync(file, "utf8"), 10);
@@ -34,8 +34,8 @@ export function readPid(file: string): number | null {
 }
 
 /**
- * Its start time, as text that can only be compared; null when the process has ended. The pid and this text together
- * identify a process uniquely.
+ * The start time of a process, as text that is only for comparison; null when the process has ended. The pid and this text
+ * together identify a process.
  */
 export function startOf(pid: number): string | null {
   try {

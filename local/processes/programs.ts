@@ -11,7 +11,7 @@ import { noticeWait, startLimitMs, tooLate } from "./start-limit.ts";
 
 export const projectFolder = resolve(import.meta.dirname, "../..");
 
-/** Where the built programs are. */
+/** The folder of the built programs. */
 export const programsFolder = join(projectFolder, "node_modules/.cache/programs");
 
 /** The source of each built program, and its file in `programsFolder`. */
@@ -25,11 +25,12 @@ export const builtPrograms = {
 const LogEvent = z.looseObject({ event: z.string() });
 export type LogEvent = z.infer<typeof LogEvent>;
 
+/** A program that was started. */
 export type Program = RunningChild & { child: ChildProcess };
 
 /**
- * The command that runs a file of this project with this process's Node. `env` is added to this process's
- * environment.
+ * The command that runs a source file of this project with this process's Node.
+ * @param env added to this process's environment
  */
 export function nodeProgram(file: string, env: NodeJS.ProcessEnv = {}): Command {
   const flags = ["--experimental-import-text", "--disable-warning=ExperimentalWarning"];
@@ -42,10 +43,13 @@ export function nodeProgram(file: string, env: NodeJS.ProcessEnv = {}): Command 
 }
 
 /**
- * The flags of Node for a built program. V8's young generation has 12 MB instead of 48, because a
- * heap that grew under load stays large. A worker with 100 runs at once, semi-spaces of 2, 4, 8, 16 MB and Node's own (medians of
- * 6 rounds in turn, at load 10 to 20): 303, 224, 232, 258, 402 us of processor time for a step without a call, 1.43, 1.49,
- * 1.61, 1.29, 1.71 ms for one with a call, and 175, 180, 190, 201, 268 MB at the peak.
+ * The flags of Node for a built program. V8's young generation has 12 MB instead of 48, because a heap that grew under load stays
+ * large. Measured: a worker with 100 runs at once, and semi-spaces of 2, 4, 8, 16 MB and Node's own size (medians of 6 rounds in turn,
+ * at load 10 to 20).
+ *
+ * - Processor time of a step without a call: 303, 224, 232, 258, 402 us.
+ * - Processor time of a step with a call: 1.43, 1.49, 1.61, 1.29, 1.71 ms.
+ * - Memory at the peak: 175, 180, 190, 201, 268 MB.
  */
 export const builtProgramFlags = [
   "--enable-source-maps",
@@ -55,7 +59,8 @@ export const builtProgramFlags = [
 
 /**
  * The command that runs a built program (local/programs/build.ts).
- * @param file its source
+ * @param file the source of the program
+ * @param env added to this process's environment
  */
 export function builtProgram(file: keyof typeof builtPrograms, env: NodeJS.ProcessEnv = {}): Command {
   return {
@@ -94,8 +99,8 @@ export function startProgram(
  * Starts a program and waits for its log event `eventName` (a line of JSON).
  * @param fields values that fields of the event must have: a program may log several events of one name
  * @returns the program and that event with its fields
- * @throws Error when the program ends before, when the event does not come within `startLimitMs`, or at `signal`; the
- * program has ended then
+ * @throws Error when the program ends before the event, when the event does not come within `startLimitMs`, or when `signal` aborts;
+ *   the program has ended then
  */
 export async function startUntilEvent(
   eventName: string,

@@ -1,8 +1,8 @@
-/** How long `npm start` waits for its parts, and what it says meanwhile. */
+/** The time that `npm start` waits for its parts, and what it prints meanwhile. */
 
 /**
- * The time that each part has for its start: stores, programs, the queue's first index. A part takes 1 to 10 s alone on a
- * machine, and many times that beside other work; a part that fails ends by itself, which ends the wait.
+ * The time that each part has for its start: stores, programs, the queue's first index. On an idle machine a part takes 1 to 10 s,
+ * on a busy one many times that. A part that fails ends by itself, which ends the wait.
  */
 export const startLimitMs = 120_000;
 
@@ -13,7 +13,7 @@ export function tooLate(what: string): Error {
   return new Error(`waited ${startLimitMs / 1_000} s for ${what}`);
 }
 
-/** Says on stderr what a start still waits for, once that takes long. @returns a function to call when the wait is over */
+/** Prints on stderr what a start waits for, when the wait takes more than 15 s. @returns a function to call when the wait is over */
 export function noticeWait(what: string): () => void {
   const [soFar, limit] = [noticeAfterMs / 1_000, startLimitMs / 1_000];
   const notice = (): void => console.error(`still waiting for ${what} (${soFar} s of at most ${limit} s)`);

@@ -1,9 +1,9 @@
 /**
  * The programs of `npm start` as bundles, in node_modules/.cache/programs.
  *
- * A Node process that runs the sources holds the type stripper and every module of its packages: 120 to 140 MB. From a
- * bundle it holds what it uses: 60 to 80 MB, and starts in a third of the time. A bundle has a source map, so that the
- * stacks of errors name the sources.
+ * A Node process that runs the sources has the type stripper and every module of its packages in memory: 120 to 140 MB. From a
+ * bundle it has only the modules that it uses: 60 to 80 MB, and it starts in a third of the time. A bundle has a source map, so that
+ * the stacks of errors name the sources.
  */
 import { readdirSync, utimesSync } from "node:fs";
 import { join, parse, relative } from "node:path";
@@ -11,11 +11,11 @@ import { isNewerThan } from "../processes/is-newer.ts";
 import { builtPrograms, programsFolder, projectFolder } from "../processes/programs.ts";
 import { bundlePrograms } from "./bundle.ts";
 
-/** The edge's assets are written by its build, after this one, and no program reads them. */
-const edgeSources = readdirSync(join(projectFolder, "edge"))
+/** Everything in edge/ but its assets: the build of the edge, which comes later, writes them, and no program reads them. */
+const edgeFolders = readdirSync(join(projectFolder, "edge"))
   .filter((name) => name !== "assets")
   .map((name) => join("edge", name));
-const sources = [...edgeSources, "local", "shared", "worker-node", "package-lock.json"].map((name) =>
+const sources = [...edgeFolders, "local", "shared", "worker-node", "package-lock.json"].map((name) =>
   join(projectFolder, name),
 );
 

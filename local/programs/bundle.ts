@@ -14,11 +14,11 @@ export type Bundles = {
   folder: string;
   /** The folder to write to: `folder` of this project, or of another tree with the same files. It is emptied before. */
   out: string;
-  /** They come before those of this module. */
+  /** Plugins of esbuild that run before those of this module. */
   plugins?: Plugin[];
 };
 
-/** @throws Error with esbuild's messages */
+/** Makes the bundles, and replaces all files in `out` by them. @throws Error with esbuild's messages */
 export async function bundlePrograms({ programs, folder, out, plugins = [] }: Bundles): Promise<void> {
   const { build } = await import("esbuild");
   const outdir = join(projectFolder, folder);
@@ -56,8 +56,9 @@ export async function bundlePrograms({ programs, folder, out, plugins = [] }: Bu
 }
 
 /**
- * Replaces `import.meta` in a source by the values that it has there: a source finds files beside it (migrations, the project's
- * folder), and is not the main module. A URL of a source that is itself a program becomes that of its bundle.
+ * Replaces `import.meta` in a source by the values for the place of that source, so that it finds the files beside it (migrations, the
+ * project's folder) from the bundle too. No source is the main module. A URL of a source that is itself a program becomes that of its
+ * bundle.
  */
 function sourceLocations(outdir: string): Plugin {
   return {

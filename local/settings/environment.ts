@@ -7,7 +7,7 @@ import type { EdgeBuild } from "../edge/build.ts";
 import type { S3Facts } from "../edge/process.ts";
 import type { Secrets } from "./secrets.ts";
 
-/** What a start knows when its stores listen. */
+/** The facts of a start that are known when its stores listen. */
 type Known = {
   env: NodeJS.ProcessEnv;
   build: EdgeBuild;
@@ -17,10 +17,10 @@ type Known = {
   redisRestUrl: string;
 };
 
-/** `decided` are set by this start; `requested` come from the environment that it was started in. */
+/** The variables of the edge. `decided`: set by this start. `requested`: from the environment of `npm start`. */
 export type EdgeVariables = { decided: Record<string, string>; requested: Record<string, string> };
 
-/** @throws Error for a wrong value: the edge would answer 500 to every request. */
+/** The variables of the edge. @throws Error for a wrong value, with which the edge would answer 500 to every request */
 export function edgeVariables(known: Known): EdgeVariables {
   const { env, build, secrets } = known;
   const decided = {
@@ -43,6 +43,7 @@ export function metricsTokenOf({ env, secrets }: Pick<Known, "env" | "secrets">)
   return env.METRICS_TOKEN || secrets.metrics_token;
 }
 
+/** The variables of every worker, without its id and its health port. */
 export function workerVariables(known: Known, s3: S3Facts, dataFolder: string) {
   return {
     ...sharedVariables(known),
@@ -61,7 +62,7 @@ export function workerVariables(known: Known, s3: S3Facts, dataFolder: string) {
   };
 }
 
-/** The variables that must be the same on both sides. */
+/** The variables that must be the same for the edge and the workers. */
 function sharedVariables({ env, build, secrets, redisUrl }: Known) {
   // wrangler.toml has the numbers of shards when the environment has none.
   const shards = (name: string): string =>

@@ -11,7 +11,7 @@ import type { Worker } from "../workers.ts";
  */
 export type Facts = {
   api_base: string;
-  /** All edges. The first is `api_base`. */
+  /** The URLs of all edges. The first is `api_base`. */
   edges: string[];
   edge_pid: number | null;
   api_key: string;
@@ -25,7 +25,7 @@ export type Facts = {
   s3: S3Facts;
   /** The models that the workers call, in words: scripted models are named as such. */
   models: string;
-  /** The token that the workers require at /metrics. */
+  /** The bearer that the workers require at /metrics. */
   metrics_token: string;
   workers: Worker[];
 };

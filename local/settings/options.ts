@@ -26,7 +26,7 @@ const Options = z.object({
 });
 export type Options = z.infer<typeof Options>;
 
-/** @throws Error with a line for each wrong flag */
+/** The flags, with their defaults. @throws Error with a line for each wrong flag */
 export function readOptions(args: string[]): Options {
   const text = { type: "string" } as const;
   const { values } = parseArgs({

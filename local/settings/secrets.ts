@@ -20,8 +20,7 @@ export type Secrets = z.infer<typeof Secrets>;
 const Stored = z.record(z.string(), z.string());
 
 /**
- * Reads or creates `folder`/secrets.json, readable by its owner only. Secrets that an older version did not write
- * are added.
+ * Reads or creates `folder`/secrets.json, which only its owner can read. Secrets that an older version did not write are added.
  */
 export function openSecrets(folder: string): Secrets {
   const file = join(folder, "secrets.json");

@@ -1,4 +1,4 @@
-/** Opens the two stores: those of the environment, else stores of this stack, which are restarted when they end. */
+/** Opens the two stores: those that the environment names, else stores of this stack, which are restarted when they end. */
 import { join } from "node:path";
 import { migrate } from "../../worker-node/clients/migrations.ts";
 import { keepAlive } from "../processes/keep-alive.ts";
@@ -9,11 +9,11 @@ import { startRedisRest } from "./redis-rest.ts";
 import { startRedis } from "./redis.ts";
 import { seedApiKey } from "../demo/seed.ts";
 
-/** What every part of a start gets. */
+/** The common facts and functions of all parts of a start. */
 export type Start = {
   data: string;
   env: NodeJS.ProcessEnv;
-  /** Records a started part. Programs are stopped first, all at once, and then the stores that they write to. */
+  /** Records a started part for the stop: it ends all programs at once first, and then the stores that they write to. */
   track: <Part extends { stop(): Promise<void> }>(kind: "program" | "store", part: Part) => Part;
   /** Called after the restart of a part. */
   onRestart: () => void;
@@ -65,7 +65,7 @@ async function ownStore(
   start: StartStore,
   dir: string,
 ): Promise<Store> {
-  let onlyPort: number | undefined; // the clients know the port of the first start
+  let onlyPort: number | undefined; // after the first start: its clients know that port
   const startAgain = async (signal: AbortSignal): Promise<OwnService> => {
     const service = await start({ dir, onlyPort, signal });
     onlyPort = service.port;

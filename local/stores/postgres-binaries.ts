@@ -28,8 +28,8 @@ export type PostgresBinaries = { bin: string; major: number };
 export type PostgresUser = { uid: number; gid: number } | null;
 
 /**
- * The user that Postgres runs as. null: this process's user. For root it is `postgres` if that user exists, else
- * `nobody`.
+ * The user as which Postgres runs; null: this process's user. For root it is `postgres` if that user exists, else `nobody`.
+ * @throws Error when root has neither
  */
 export function postgresUser(): PostgresUser {
   if (process.getuid?.() !== 0) return null;
@@ -43,8 +43,8 @@ export function postgresUser(): PostgresUser {
 }
 
 /**
- * Returns the binaries of this platform's npm package, else the newest ones of the system.
- * @throws Error with commands that install one, when there is none
+ * The binaries of this platform's npm package, else the newest ones of the system.
+ * @throws Error with commands that install Postgres, when there is none of version 14 or newer
  */
 export function findPostgres(user: PostgresUser): PostgresBinaries {
   const bin = npmBinaries(user) ?? systemBinaries();
@@ -86,7 +86,7 @@ function makeLinks(native: string): void {
   }
 }
 
-/** A copy outside of the closed folder, made once per version. Another process may make it at the same time. */
+/** A copy of the binaries in a folder that every user can enter, made once per version. Another process may make it at the same time. */
 function copyOf(native: string): string {
   const Package = z.object({ version: z.string() });
   const { version } = Package.parse(JSON.parse(readFileSync(join(native, "../../package.json"), "utf8")));
@@ -103,7 +103,7 @@ function copyOf(native: string): string {
   return copy;
 }
 
-/** A folder that every user can enter, for a root whose own folders are closed. */
+/** A folder that every user can enter: other users cannot enter the folders of root. @throws Error when it belongs to another user */
 export function enterableFolder(): string {
   const folder = join("/var/tmp", `synapse-edge-${process.getuid?.() ?? "user"}`);
   mkdirSync(folder, { recursive: true, mode: 0o755 });

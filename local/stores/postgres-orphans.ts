@@ -6,10 +6,9 @@ import { commandLineOf } from "../processes/pids.ts";
 const timeoutMs = 4_000;
 
 /**
- * Ends the backends in `data` whose postmaster was killed. They end by themselves, but each only after its query,
- * and no Postgres starts on that data while one of them holds the shared memory (seen: still after 112 s). It uses
- * SIGKILL, because a crash recovery follows in any case. Without /proc (macOS) the backends are not found, and the
- * start fails until they have ended.
+ * Ends the backends in `data` whose postmaster was killed, within 4 s. Each would end by itself only after its query, and no Postgres
+ * starts on that data while a backend has its shared memory (seen: still after 112 s). It uses SIGKILL, because a crash recovery
+ * follows in any case. Without /proc (macOS) the backends are not found, and starts fail until they have ended.
  */
 export async function endBackendsOf(data: string): Promise<void> {
   const folder = realpathSync(data);

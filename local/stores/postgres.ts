@@ -1,4 +1,4 @@
-/** A Postgres of this stack. Its data survives any kind of kill. */
+/** A Postgres of this stack. Its data survives every way to end it. */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { chownSync, existsSync, mkdirSync, readFileSync } from "node:fs";
@@ -17,7 +17,7 @@ import { runningChild, startProcess, stopOrphan, untilReady, type OwnService } f
  * `dir` holds its log, the port of the last start and, when Postgres' user can enter `dir`, its data. Commits are
  * durable (fsync and synchronous_commit are on), so that this stack is not faster or less safe than a deployment.
  * @param port the wanted port; another is taken when it is not free. Absent: the port of the last start.
- * @param onlyPort the only port that will do: of a restart, whose clients know the port
+ * @param onlyPort for a restart, whose clients know the port: the start fails when this port is not free
  * @param settings replace those of this file, or are added to them
  * @param signal ends a start that is under way
  * @throws Error with the end of the log when Postgres does not start
@@ -39,7 +39,7 @@ export async function startPostgres(options: {
   if (!existsSync(join(data, "PG_VERSION"))) initDatabase(binaries, data, run);
   checkVersion(binaries, data);
   const orphan = readPid(join(data, "postmaster.pid"));
-  // SIGINT is Postgres' fast shutdown: it cuts its clients off and loses nothing.
+  // SIGINT is Postgres' fast shutdown: it disconnects its clients and loses nothing.
   if (orphan !== null) await stopOrphan(orphan, "SIGINT", (command) => command.includes(data));
   await endBackendsOf(data);
 
@@ -77,7 +77,7 @@ const settings = {
 /** Postgres 18 starts three processes that read for the others: 25 MB, for reads that this server's cache answers. */
 const inlineReads = { io_method: "sync" };
 
-/** The order of text must not depend on the machine's locale. LANG may also name a locale that is not installed. */
+/** An environment with a fixed locale: the order of text must not depend on the machine, and LANG may name a locale that is missing. */
 function environment(): NodeJS.ProcessEnv {
   const { LANG: _lang, ...rest } = process.env;
   return { ...rest, LC_ALL: "C", TZ: "UTC" };

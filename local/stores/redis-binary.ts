@@ -6,7 +6,7 @@ import { cachedRedis, unpackDebianRedis } from "./redis-debian.ts";
 import type { Command } from "../processes/child.ts";
 import { isUsable, type RedisServer } from "./redis-server.ts";
 
-/** How to run Redis: the command for a port, and the longest time until it replies. */
+/** A way to run Redis. `at`: the command that serves a port. */
 export type RedisBinary = { at(port: number): Command };
 
 /**
@@ -14,7 +14,7 @@ export type RedisBinary = { at(port: number): Command };
  * folders; the one in this stack's cache; Debian's packages, unpacked into that cache without root; Docker with a
  * running engine.
  * @param dir the data folder of Redis
- * @throws Error with commands that install one, when there is none
+ * @throws Error with commands that install Redis, when there is none
  */
 export async function findRedis(dir: string): Promise<RedisBinary> {
   const server = onPath() ?? cachedRedis();
@@ -59,7 +59,7 @@ function native({ command, env }: RedisServer, dir: string): RedisBinary {
   return { at };
 }
 
-/** The image may have to be downloaded first: the limit of a start is long enough for that. */
+/** Runs Redis in Docker. The image may have to be downloaded first, for which the limit of a start is long enough. */
 function docker(dir: string): RedisBinary {
   const args = (port: number): string[] => [
     "run",

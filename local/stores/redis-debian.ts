@@ -12,7 +12,7 @@ import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { isUsable, type RedisServer } from "./redis-server.ts";
 
-/** The Redis that an earlier start unpacked; null: none. */
+/** The Redis that an earlier start unpacked into the cache; null: there is none that runs. */
 export function cachedRedis(): RedisServer | null {
   const server = serverIn(cacheFolder());
   return existsSync(server.command) && isUsable(server) ? server : null;
@@ -82,7 +82,7 @@ function missingLibraries(folder: string): string[] {
     .filter((name) => name.startsWith("lib") && !installed.has(name));
 }
 
-/** @throws Error with the last line that the tool wrote, when it fails or takes more than two minutes */
+/** Runs a tool and returns its output. @throws Error with the last line of its errors when it fails or takes more than two minutes */
 function run(folder: string, command: string, args: string[]): string {
   const aptSettings = [
     `Dir::State::lists=${folder}/lists`,

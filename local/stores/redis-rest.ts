@@ -5,7 +5,7 @@ import { z } from "zod";
 
 const Listening = z.looseObject({ port: z.int().positive() });
 
-/** Starts the REST front of `redisUrl` on `port`. It listens when this resolves; `signal` ends a start under way. */
+/** Starts the REST front of `redisUrl` on `port`. It listens when this resolves. `signal` ends a start that is under way. */
 export async function startRedisRest(
   redisUrl: string,
   token: string,

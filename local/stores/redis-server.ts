@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 /** `env` is added to this process's environment. */
 export type RedisServer = { command: string; env: NodeJS.ProcessEnv };
 
-/** The commands that were asked before: a start of Redis does not start it twice. */
+/** The commands that were found usable: the check, which runs the command, is made once for each. */
 const usable = new Set<string>();
 
 /** Whether this server runs on this machine and is version 7 or newer. */

@@ -7,8 +7,9 @@ import { choosePort } from "../processes/free-ports.ts";
 import { runningChild, startProcess, stopOrphan, untilReady, type OwnService } from "../processes/child.ts";
 import { findRedis } from "./redis-binary.ts";
 
-/** Keeps every write that is older than a second. `inMemory` keeps nothing: for tests. */
+/** A crash loses at most the writes of the last second. */
 const appendOnly = ["--appendonly", "yes", "--appendfsync", "everysec"];
+/** Nothing is written to disk: for tests. */
 export const inMemory = ["--appendonly", "no"];
 
 /**
@@ -17,7 +18,8 @@ export const inMemory = ["--appendonly", "no"];
  * `dir` holds its log, its data, its pid and the port of the last start. It never evicts: a queue that loses jobs
  * is worse than one that refuses them.
  * @param port the wanted port; another is taken when it is not free. Absent: the port of the last start.
- * @param onlyPort the only port that will do: of a restart, whose clients know the port
+ * @param onlyPort for a restart, whose clients know the port: the start fails when this port is not free
+ * @param args replace the flags that keep data on disk
  * @param signal ends a start that is under way
  * @throws Error with commands that install Redis when there is none, or with the end of the log when it does not
  * start

@@ -1,6 +1,6 @@
 /**
- * `npm run sync`: saves the definitions of a folder, or of a bundle of the predecessor, through the API. The report is on stdout,
- * a line for each finding. The exit code is 1 when a definition was refused.
+ * `npm run sync`: saves the definitions in a folder, or in a bundle of the predecessor, through the API. It prints a line for each
+ * finding on stdout. The exit code is 1 when a definition was refused.
  */
 import { messageOf } from "../../shared/log.ts";
 import { readSyncOptions } from "./options.ts";

@@ -22,7 +22,7 @@ export type SyncOptions = {
   deletions: string[];
 };
 
-/** @throws Error with the usage for flags that cannot be meant */
+/** The flags, completed from the environment and from dev.json. @throws Error with the usage for flags that contradict or miss something */
 export function readSyncOptions(
   args: string[],
   env: NodeJS.ProcessEnv,
@@ -45,7 +45,7 @@ export function readSyncOptions(
   const url = values.url ?? env.SYNAPSE_URL;
   const key = values.key ?? env.SYNAPSE_API_KEY;
   const facts = url === undefined || key === undefined ? factsIn(values.data ?? dataFolder) : null;
-  // The key of this machine's system is sent to that system alone.
+  // The key in dev.json is sent to the system of that file alone.
   if (url !== undefined && key === undefined && url !== facts?.api_base)
     throw new Error(`--key is missing.\n${usage}`);
   return {
@@ -66,6 +66,6 @@ function factsIn(dataFolder: string): z.infer<typeof Facts> | null {
 
 function required(facts: z.infer<typeof Facts> | null): z.infer<typeof Facts> {
   if (facts === null)
-    throw new Error(`--url and --key are missing, and npm start has not been here.\n${usage}`);
+    throw new Error(`--url and --key are missing, and there is no dev.json of npm start.\n${usage}`);
   return facts;
 }

@@ -6,7 +6,7 @@ import { KINDS } from "../../edge/definitions/sync/bundle.ts";
 
 type Kind = (typeof KINDS)[number];
 
-/** A definition, and where it is: a file, and in a bundle its place. */
+/** A definition that was read. `at`: its file, and its place in a bundle. */
 export type SourceEntry = { kind: Kind; at: string; json: Record<string, unknown> };
 
 const Table = z.record(z.string(), z.unknown());
@@ -21,8 +21,8 @@ const Lists = z.looseObject({
 /**
  * Reads a bundle, a definition, or a folder of both: `<kind>/<id>.json`, and JSON files beside these folders. They are returned kind
  * by kind, in the order in which they are saved.
- * @param change what is done to the text of each file before it is read
- * @throws Error that names the file which is no JSON, or no definition
+ * @param change changes the text of each file before it is parsed
+ * @throws Error that names a file that is no JSON, or no definition
  */
 export function readSource(path: string, change = (text: string): string => text): SourceEntry[] {
   const read = (file: string): unknown => parse(file, change(readFileSync(file, "utf8")));
@@ -30,7 +30,7 @@ export function readSource(path: string, change = (text: string): string => text
   return KINDS.flatMap((kind) => withoutCopies(found.filter((entry) => entry.kind === kind)));
 }
 
-/** Bundles that belong together repeat what they share. Null means the same as absent in the fields of a definition. */
+/** Leaves out repetitions: bundles that belong together repeat the definitions that they share. A field that is null counts as absent. */
 function withoutCopies(entries: readonly SourceEntry[]): SourceEntry[] {
   const seen = new Set<string>();
   return entries.filter(({ json }) => {
@@ -71,7 +71,7 @@ function jsonFilesIn(folder: string): string[] {
   return names.toSorted().map((name) => join(folder, name));
 }
 
-/** A file without the id of its definition has it in its name. */
+/** The definition in a file of a kind's folder. The name of the file is the id, unless the definition has one. */
 function ofKind(kind: Kind, json: unknown, file: string): SourceEntry {
   const table = Table.safeParse(json);
   if (!table.success) throw new Error(`${file} is no definition: it must be a JSON object`);
@@ -111,7 +111,7 @@ function listsOf(bundle: z.infer<typeof Lists>): [string, Kind, unknown[]][] {
   });
 }
 
-/** A definition outside of the folders: its fields say what it is. The predecessor's list of its examples names files, and is none. */
+/** A definition outside of the kinds' folders: its fields decide its kind. The predecessor's list of example files is skipped. */
 function definitionIn(json: unknown, at: string): SourceEntry[] {
   const table = Table.safeParse(json);
   const fields: Record<string, unknown> = table.success ? table.data : {};

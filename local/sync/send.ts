@@ -13,7 +13,7 @@ type Target = { url: string; key: string; tenant?: string | undefined };
 type Changes = { dry_run: boolean; delete: readonly string[]; isLenient?: boolean };
 type Result = z.infer<typeof SyncResult>;
 
-/** A part of an error or a warning: `at` is the file, and the path in it. */
+/** An error or a warning. `at`: the file, and the path in it. */
 export type Finding = { at: string; message: string };
 export type Sent = {
   errors: Finding[];
@@ -22,8 +22,8 @@ export type Sent = {
 };
 
 /**
- * Saves the definitions, kind by kind, and then deletes what `changes` names. A repetition changes nothing, so it is also what to
- * do after an error in the middle.
+ * Saves the definitions, kind by kind, and then deletes those that `changes` names. A repetition changes nothing more, so after an error
+ * the whole call can be repeated.
  * @throws Error with the API's response to a request that it refuses as a whole
  */
 export async function sendDefinitions(

@@ -101,7 +101,7 @@ const COMPLETE = /^(\{"type":"llm_delta",.*?"text":)("(?:[^"\\]|\\.)*")(.*),"ts"
 /** The same without its end. */
 const SHORT = /^(\{"type":"llm_delta",.*?"text":)("(?:[^"\\]|\\.)*")(.*),$/;
 
-/** What a row has that holds only text of one step; null for any other row, and for lines that are written in another form. */
+/** The deltas of a row that holds only text of one step; null: it is another row, or its lines are not written in the form of `linesOf`. */
 function deltasOf(row: ArchivedEntry): Deltas | null {
   if (row.kind !== "note" || row.output !== null || !row.events.startsWith('{"type":"llm_delta"'))
     return null;
@@ -116,7 +116,7 @@ function deltasOf(row: ArchivedEntry): Deltas | null {
       ts: ts === undefined ? null : msOf(row.at_us) - Date.parse(ts),
     };
   });
-  // The proof that nothing is lost: other forms of a number, an escape or a time stay as they are.
+  // Proves that nothing is lost: a row with another form of a number, an escape or a time is not joined.
   const isWhole =
     pieces.length === row.events_n && pieces.every(({ ts }) => ts === null || Number.isSafeInteger(ts));
   return isWhole && linesOf(common, row.at_us, pieces) === row.events ? { row, common, pieces } : null;

@@ -7,7 +7,7 @@ import { REFERS_TO_EVENTS } from "../journal/records.ts";
 import { LENGTH_BYTES, PartHeader, rowsOf } from "./segment.ts";
 import type { ArchivedEntry } from "./archived-entry.ts";
 
-/** Where the journal of a run is: a part of a segment. */
+/** Where the journal of a run is: a part of a segment, with its first byte and its length in bytes. */
 export const ArchivePlace = z.object({
   run_id: RunId,
   tenant_id: TenantId,
@@ -71,7 +71,7 @@ function openPart(read: ReadRange, place: ArchivePlace) {
   };
 }
 
-/** The page that `readEntries` found in Postgres, or the same page of the archive. */
+/** The page of event lines that `readEntries` asks for: the rows that it found in Postgres, or, if it found a place, the page there. */
 export async function entriesFrom(
   read: ReadRange,
   found: EntryLines[] | ArchivePlace,
@@ -116,7 +116,7 @@ function storedOf({ seq, kind, step_path, output, events }: ArchivedEntry) {
   return { seq, kind, step_path, output, events: refersToEvents ? events : null };
 }
 
-/** Longer event lines are not read for a delivery, as by `readEvents`. */
+/** Longer event lines are not read for a delivery: the same bound as in `readEvents`. */
 const MAX_EVENT_BYTES = 1024 * 1024;
 
 /** The event lines of the entry with this number; null: there is none, or they have more than 1 MiB. */

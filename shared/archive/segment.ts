@@ -11,11 +11,11 @@ import { JoinedDeltas, joinDeltas, splitDeltas } from "./joined-deltas.ts";
 /** A line of a block: a row of the journal, or rows of a model's text. */
 const BlockLine = z.union([JoinedDeltas, ArchivedEntry]);
 
-/** `bytes`: of the compressed block. `sha256` is that of the compressed block, in hex. */
+/** A block in a header: the number of its last event, its compressed length, and the SHA-256 of its compressed bytes in hex. */
 const Block = z.object({ last_seq: z.number().int(), bytes: z.number().int(), sha256: z.string() });
 type Block = z.infer<typeof Block>;
 
-/** A fold needs the rewinds before the entries that they cut. */
+/** The header of a part. It has the run's rewinds, because a fold needs them before the entries that they cut. */
 export const PartHeader = z.object({
   run_id: RunId,
   blocks: z.array(Block).min(1),
@@ -26,7 +26,7 @@ export type PartHeader = z.infer<typeof PartHeader>;
 /** The bytes before the header. */
 export const LENGTH_BYTES = 4;
 
-/** The rows of a block have this much text, except that an entry is never divided: two pages of a viewer. */
+/** A block is closed when its rows have this much text, which is two pages of a viewer. An entry is never divided. */
 const BLOCK_CHARS = 128 * 1024;
 /** About what a row has besides its events and its output. */
 const ROW_CHARS = 128;
@@ -49,6 +49,7 @@ export class PartBuilder {
     this.#joins = joins;
   }
 
+  /** Adds the next row. A row that leaves a gap in the numbers makes `finish` return null. */
   async add(entry: ArchivedEntry): Promise<void> {
     // docs/protocol.md 14.2: entries tile the numbers from 1 on.
     if (entry.seq - entry.events_n !== this.#seq) this.#isTiled = false;

@@ -8,8 +8,8 @@ import { Reference } from "./journal-entry.ts";
 
 const UPLOADS = "uploads";
 
-/** Why a file of this size is refused: the limit, and how much of it is used. */
-export function fullText({ used, most }: { used: number; most: number }, bytes: number): string {
+/** The detail of `artifacts_full`: why a file with this many bytes is refused, the tenant's limit, and how much of it is used. */
+export function artifactsFullDetail({ used, most }: { used: number; most: number }, bytes: number): string {
   return (
     `the file has ${bytes} bytes, and the files of this tenant have ${used} of the ${most} bytes of its ` +
     "max_total_artifact_bytes: delete uploads or runs, or raise the limit"
@@ -51,6 +51,7 @@ export const UploadId = z
   .brand("UploadId");
 export type UploadId = z.infer<typeof UploadId>;
 
+/** A new random id of an upload. */
 export function newUploadId(): UploadId {
   return UploadId.parse(`upload_${randomHex(12)}`);
 }
@@ -66,7 +67,7 @@ export type FileFacts = z.infer<typeof FileFacts>;
 
 /**
  * A reference to a file: an upload, or an artifact that a tool has written. A template that names it gets its text; any part of
- * it, such as `{state.report.name}`, is that field. It counts in a state as what it is, not as the file behind it.
+ * it, such as `{state.report.name}`, is that field. It counts in the size of a state as the reference that it is, not as the file behind it.
  */
 export const FileReference = Reference.extend({ name: z.string(), sha256: z.string() });
 export type FileReference = z.infer<typeof FileReference>;
@@ -94,11 +95,12 @@ export const Artifact = z
   .meta({ id: "Artifact" });
 export type Artifact = z.infer<typeof Artifact>;
 
-/** What the keys of a run's objects begin with. */
+/** The beginning of the keys of all objects of a run. */
 export function artifactPrefix(tenant: string, run: string): string {
   return `${tenant}/${run}/`;
 }
 
+/** The key of a run's object with this name. */
 export function artifactKey(tenant: string, run: string, name: string): string {
   return artifactPrefix(tenant, run) + name.replaceAll("~", "/");
 }
@@ -129,6 +131,7 @@ export function fileNameOfKey(key: string): string | null {
   return name === undefined ? null : decodeURIComponent(name);
 }
 
+/** The key of the object of an upload. */
 export function uploadKey(tenant: string, upload: UploadId): string {
   return `${tenant}/${UPLOADS}/${upload}`;
 }

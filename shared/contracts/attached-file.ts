@@ -1,11 +1,11 @@
-/** What a message of a chat may have of attached files: text files are sent as text, and images as images. */
-export const ATTACHED = {
+/** How many files, and of which size, a chat message may attach: text files are sent to the model as text, and images as images. */
+export const ATTACHED_LIMITS = {
   files: 10,
-  /** Of the images of the request and the attached ones together. */
+  /** The number of the request's images and the attached ones together. */
   images: 5,
-  /** Of all attached images. Base64 makes 10 MB of it, which providers still take. */
+  /** The bytes of all attached images together. In base64 they are 10 MB, which providers still take. */
   imageBytes: 7 * 1024 * 1024,
-  /** Of one text file. */
+  /** The bytes of one text file. */
   textBytes: 1024 * 1024,
 } as const;
 

@@ -6,8 +6,9 @@ const MAX_USER_CHARS = 200;
 /** Made once: making a schema costs more than the rest of a request. */
 const EndUser = plainName(MAX_USER_CHARS);
 
-/** In the scope of a budget: each end user has a budget of their own. */
+/** Stands for the name of an end user in the scope of a template. */
 const ANY_USER = "*";
+/** The scope of a template, `user:*`: each end user gets a budget of their own from it. */
 export const EACH_USER = `user:${ANY_USER}`;
 
 /** The end user of a run: `metadata.user`, if a budget can name it; else null, so that no budget of a user applies. */
@@ -29,15 +30,15 @@ const isScope = (scope: string): boolean => {
 export const BudgetId = DefinitionId.max(100);
 
 /**
- * Whose money a budget limits: of all runs of a tenant, of the runs of one orchestration, of one end user (`metadata.user`), or with
- * `user:*` of each end user, who have the limit once each.
+ * The runs whose spending a budget limits: all runs of a tenant, those of one orchestration, or those of one end user
+ * (`metadata.user`). With `user:*` each end user has the whole limit.
  */
 const BudgetScope = z
   .string()
   .max(300)
   .refine(isScope, "must be tenant, orchestration:<id>, user:<metadata.user>, or user:* for each end user");
 
-/** What happens to a model call that does not fit into what is left. */
+/** What becomes of a model call whose worst case exceeds what is left of a budget. */
 export const AtLimit = z.enum(["fail", "pause", "downgrade"]);
 
 /** Days and months are those of UTC. */
@@ -59,8 +60,9 @@ export const BudgetRequest = z.object({
 export type BudgetRequest = z.infer<typeof BudgetRequest>;
 
 /**
- * A budget with its current period. One with the scope `user:*` spends nothing itself: each end user who has made a call has a budget
- * `<id>:<user>`, whose `template_id` is that id. `reserved_usd`: the worst case of the model calls that are under way. */
+ * A budget with its current period. A template (scope `user:*`) spends nothing itself: each end user with a model call has a budget
+ * `<id>:<user>`, whose `template_id` is the template's id. `reserved_usd`: the worst case of the model calls that are under way.
+ */
 export const Budget = BudgetRequest.extend({
   id: z.string(),
   template_id: z.string().nullable(),
@@ -77,6 +79,6 @@ export const Budget = BudgetRequest.extend({
 });
 export type Budget = z.infer<typeof Budget>;
 
-/** What the wait of a run for a budget names, as JSON in its `fields`. `version`: of the budget that refused the call. */
+/** The budget for which a wait waits, as JSON in the wait's `fields`. `version`: that of the budget when it refused the call. */
 export const BudgetWait = z.object({ budget_id: z.string(), version: z.number() });
 export type BudgetWait = z.infer<typeof BudgetWait>;

@@ -7,11 +7,11 @@ import type { Json, JsonObject } from "./json.ts";
 /** The id of the only step of a turn. */
 const CHAT_STEP = "chat";
 
-/** A turn ends after this time without an answer, and after so many answers with tool calls. */
+/** A turn without a final answer fails after this time, and after this many answers with tool calls. */
 const TURN_MINUTES = 30;
 const MAX_ANSWERS = 30;
 
-/** What a turn executes as its orchestration. No definition can have this id: ids of definitions have no colon. */
+/** The id of the orchestration that a turn executes. No saved definition can have it: their ids have no colon. */
 export function turnDefinitionId(agent: string): string {
   return `chat:${agent}`;
 }
@@ -43,6 +43,7 @@ export function agentOfTurn(definition: unknown): JsonObject | null {
 
 /** A call of a tool, as the history shows it. */
 const ToolCallShown = z.object({ tool: z.string(), args: JsonValue });
+/** The calls of tools of one turn, in the order in which they were made. */
 export const ToolCalls = z.array(ToolCallShown);
 export type ToolCalls = z.infer<typeof ToolCalls>;
 
@@ -55,7 +56,7 @@ export const ChatReply = z.object({
 });
 export type ChatReply = z.infer<typeof ChatReply>;
 
-/** What replaces the beginning of a long history for the model: `covers` is the last turn in it. */
+/** The summary that replaces the beginning of a long history for the model. `covers`: the base of the last turn in it. */
 export const Summary = z.object({ content: z.string(), covers: z.string() });
 export type Summary = z.infer<typeof Summary>;
 
@@ -80,7 +81,7 @@ const AgentTurn = z.object({
   ),
 });
 
-/** The most bytes of calls that a reply holds. The arguments of later calls are left out. */
+/** The most characters of arguments that a reply holds, as JSON. The arguments of later calls are null. */
 const MAX_CALL_CHARS = 256 * 1024;
 const MAX_CALLS = 1_000;
 

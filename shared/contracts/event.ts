@@ -2,14 +2,14 @@ import { z } from "zod";
 import { AnsweredBy } from "./approval.ts";
 import { JsonRecord, JsonValue } from "./json.ts";
 
-/** Texts in which a value over 32 KiB may be replaced by a reference, for the API's document. */
+/** The schemas of texts that a reference may replace when they have over 32 KiB: the API's document says so. */
 export const largeTexts = z.registry<{ isLarge: true }>();
 
 const largeText = () => z.string().register(largeTexts, { isLarge: true });
 
 const StepRef = z.object({ orch_step_id: z.string(), step_name: z.string() });
 const NestedRun = z.object({ nested_run_id: z.string(), nested_orch_id: z.string() });
-/** Of an agent to which another one has given a task: both agents. Absent for the step's own agent. */
+/** The fields of an event of a delegate: the agent that gave the task, and the delegate. Absent for the step's own agent. */
 const Delegated = {
   delegate_from: z.string().exactOptional(),
   delegate_agent_id: z.string().exactOptional(),
@@ -41,7 +41,7 @@ export const eventSchemas = {
   llm_delta: z.object({ orch_step_id: z.string(), text: z.string(), first: z.literal(true).exactOptional() }),
   /** What an agent says before it calls tools. A long thought is divided: its parts have the same `turn`. */
   llm_thought: StepRef.extend({ thought: z.string(), turn: z.number().int(), ...Delegated }),
-  /** A crash has cut off the model's answer, which begins anew. `wasted_usd`: what the cut call cost, as it is estimated. */
+  /** A crash has cut off the model's answer, which begins anew. `wasted_usd`: the estimated cost of the call that was cut off. */
   llm_restart: StepRef.extend({ model: z.string(), wasted_usd: z.number() }),
   /** A model call of the step waits for its provider: a limit, or the circuit breaker, which `code` says. It is no failure. */
   provider_wait: StepRef.extend({
@@ -175,7 +175,9 @@ export const eventSchemas = {
 
 /** The fields of an event that consists of its type alone. */
 type NoFields = Record<string, never>;
+/** The fields of an event besides its type, by type. */
 export type EventFields = { [Type in keyof typeof eventSchemas]: z.infer<(typeof eventSchemas)[Type]> };
+/** The type of an event. */
 export type EventType = keyof EventFields;
 
 /**

@@ -50,14 +50,14 @@ export const DefinitionId = z
     "must be 1 to 255 letters, digits or . _ - and begin with a letter or digit",
   );
 
-/** One life of a worker process: its `WORKER_ID` and a random part that is made at its start. */
+/** An incarnation of a worker: its `WORKER_ID`, and a random part that its process makes when it starts. */
 export const Incarnation = z
   .string()
   .regex(/^[A-Za-z0-9._-]{1,120}#[0-9a-f]{8}$/)
   .brand("Incarnation");
 export type Incarnation = z.infer<typeof Incarnation>;
 
-/** Random bytes that no text has used yet begin at `nextRandom`. A call of the generator costs 2 us, whatever it fills. */
+/** A stock of random bytes; those from `nextRandom` on are unused. A call of the generator costs 2 us, however many bytes it makes. */
 const randomBytes = new Uint8Array(1_024);
 let nextRandom = randomBytes.length;
 
@@ -72,14 +72,17 @@ export function randomHex(bytes: number): string {
   return toHex(own);
 }
 
+/** A new id of a run. @param nowMs milliseconds since 1970: the base */
 export function newRunId(nowMs: number): RunId {
   return RunId.parse(`run_${randomHex(6)}_${nowMs}`);
 }
 
+/** A new random id of a chat session. */
 export function newSessionId(): SessionId {
   return SessionId.parse(`sess_${randomHex(8)}`);
 }
 
+/** A new incarnation of the worker with this `WORKER_ID`. @throws ZodError for an id with other characters than `Incarnation` has */
 export function newIncarnation(workerId: string): Incarnation {
   return Incarnation.parse(`${workerId}#${randomHex(4)}`);
 }

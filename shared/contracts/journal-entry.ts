@@ -13,7 +13,7 @@ export type EntryKind = z.infer<typeof EntryKind>;
 
 /**
  * A large value that is in the object store instead of in state. `size` in bytes; `preview` is its first characters; `url`
- * opens it with a key that may read the run (references that were committed before it have none).
+ * opens it with a key that may read the run. References from before there was such a field have no `url`.
  */
 export const Reference = z.object({
   $ref: z.string(),
@@ -129,7 +129,7 @@ export const RetryPark = z.object({
   reason: z.literal("retry"),
   /** The visit's tries so far. */
   tries: z.number().int(),
-  /** How many of these tries the called service refused with a response: each refusal gives the next call a new effect key. */
+  /** How many of these tries the called service answered with a refusal: each refusal gives the next call a new effect key. */
   answered: z.number().int().nonnegative().default(0),
   error: z.object({ code: z.string(), message: z.string() }),
   /** The cost of the failed tries, which this entry charges: no result reports it. */

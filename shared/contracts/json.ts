@@ -2,6 +2,7 @@ import { z } from "zod";
 
 /** Any value that JSON can hold. */
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+/** An object with JSON values. */
 export type JsonObject = { [key: string]: Json };
 
 /** Whether a value is an object, and neither a list nor null. */

@@ -5,9 +5,9 @@ import type { Lane } from "./run.ts";
 
 /** How a lane works. A field that is null sets no bound. */
 export type LaneSettings = {
-  /** While several lanes have ready runs, they take turns in proportion to it. */
+  /** Lanes with ready runs take turns in proportion to their weights. */
   weight: number;
-  /** The most that one worker does of the lane at once. Null: as its WORKER_CONCURRENCY says. */
+  /** The most runs, deliveries or mails of the lane that one worker has at once. Null: as its WORKER_CONCURRENCY says. */
   slots: number | null;
   /** The most starts in a second, of all workers together. */
   starts_per_second: number | null;
@@ -17,13 +17,14 @@ export type LaneSettings = {
   first_backoff_seconds: number;
   /** Of a run: the most time that it may take. Of a delivery: of one try. */
   timeout_seconds: number | null;
-  /** How long what has succeeded is kept, and how much of it of each tenant. A run that ended less than an hour ago is kept. */
+  /** For how long completed runs, deliveries or mails are kept, and how many of each tenant. A run is kept for at least an hour. */
   keep_completed_seconds: number | null;
   keep_completed_count: number | null;
-  /** The same for what has failed or was cancelled. */
+  /** The same for those that failed or were cancelled. */
   keep_failed_seconds: number | null;
   keep_failed_count: number | null;
 };
+/** The name of a setting of a lane. */
 export type LaneSetting = keyof LaneSettings;
 
 const DAY_SECONDS = 86_400;
@@ -40,7 +41,7 @@ const ofRuns = {
   keep_failed_count: null,
 } as const;
 
-/** What holds for a setting that no operator has changed. */
+/** The settings of lanes that no operator has changed. */
 export const LANE_DEFAULTS: Readonly<Record<Lane, LaneSettings>> = {
   interactive: { ...ofRuns, weight: 8 },
   default: { ...ofRuns, weight: 4 },
@@ -133,18 +134,18 @@ export function settingsOf(lane: Lane): readonly LaneSetting[] {
   return isRunLane(lane) ? ALL : OF_DELIVERIES;
 }
 
-/** Retention leaves a run alone for as long after its end (docs/protocol.md 7.16). */
+/** Retention keeps every run for this long after its end (docs/protocol.md 7.16). */
 export const RUN_KEPT_SECONDS = 3_600;
 
-/** Why a lane cannot have these settings; empty: it can. */
+/** The errors of a change of a lane's settings; empty: it may be made. */
 export function laneChangeErrors(lane: Lane, change: LaneChange): { path: string; message: string }[] {
   const known: readonly string[] = settingsOf(lane);
   const unknown = Object.keys(change).filter((name) => !known.includes(name));
-  const missing = unknown.map((path) => ({
+  const unknownErrors = unknown.map((path) => ({
     path,
     message: `the lane ${lane} has no such setting: it has ${known.join(", ")}`,
   }));
-  return [...missing, ...boundErrors(lane, change)];
+  return [...unknownErrors, ...boundErrors(lane, change)];
 }
 
 /** Bounds that only some lanes have. */
@@ -162,8 +163,8 @@ function boundErrors(lane: Lane, change: LaneChange): { path: string; message: s
 
 const setting = z.number().exactOptional();
 /**
- * The settings that operators have changed, by lane. Another version may know other lanes, settings and bounds: what is read
- * here is not compared with those of this version.
+ * The settings that operators have changed, by lane. Another version may know other lanes, settings and bounds, so this schema does not
+ * compare them with those of this version.
  */
 export const ChangedLanes = z.record(
   z.string(),

@@ -39,7 +39,7 @@ export function withLongIntegersAsText(json: string): string {
   return json.replace(TOKEN, (token) => (isRounded(token) ? `"${token}"` : token));
 }
 
-/** Is this text the digits of an integer that a number cannot hold? */
+/** Whether a value is a text of the digits of an integer that a number cannot hold. */
 export function isLongInteger(value: unknown): value is string {
   return typeof value === "string" && isRounded(value);
 }

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { percentDecoded } from "../percent-decoded.ts";
 import { sealedPlace } from "../security/seal.ts";
 import { MASK } from "./definition/tool-secrets.ts";
 
@@ -51,7 +52,7 @@ export function parseMailServerUrl(text: string): MailServerUrl | { error: strin
     return { error: FORM };
   if (!/^\/?$/.test(url.pathname) || url.search !== "" || url.hash !== "")
     return { error: "may have a user, a password, a host and a port, and nothing after them" };
-  const [user, password] = [decoded(url.username), decoded(url.password)];
+  const [user, password] = [percentDecoded(url.username), percentDecoded(url.password)];
   if (user === null || password === null) return { error: "has a % that is no escape: write %25" };
   if (user === "" && password !== "") return { error: "has a password and no user" };
   return {
@@ -68,7 +69,7 @@ export function isMailPort(port: number): boolean {
   return MAIL_PORTS.has(port);
 }
 
-/** Whether a request keeps the stored URL. */
+/** Whether the `smtp_url` of a request is a mask, which keeps the stored URL. */
 export function keepsUrl(text: string): boolean {
   return text === MASK;
 }
@@ -78,23 +79,18 @@ export function mailServerPlace(tenant: string): string {
   return sealedPlace(`mail-server/${tenant}`, "smtp_url");
 }
 
-/** The place for which a URL is sealed that a worker is asked to test. */
+/** The place for which the URL of a request is sealed that asks a worker to test it. */
 export function mailTestPlace(question: string): string {
   return sealedPlace(`mail-test/${question}`, "smtp_url");
 }
 
-/** What a worker is asked to test; null: its own mail server. `tenant` null: the URL is of the question itself. */
+/**
+ * The mail server that a worker is asked to test: null for the worker's own; else the sealed URL of the stored server of `tenant`, or,
+ * if `tenant` is null, of one that the request names (sealed for `mailTestPlace`).
+ */
 export const MailTest = z.object({ tenant: z.string().nullable(), sealed: z.string() }).nullable();
 export type MailTest = z.infer<typeof MailTest>;
 
 /** The outcome of a test, in words of this API: not the server's own, which may quote the login. */
 export const MailTestOutcome = z.object({ status: z.enum(["ok", "error"]), message: z.string() });
 export type MailTestOutcome = z.infer<typeof MailTestOutcome>;
-
-function decoded(text: string): string | null {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return null;
-  }
-}

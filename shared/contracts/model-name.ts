@@ -1,8 +1,10 @@
 import { likelyName } from "../nearest-name.ts";
 import { priceTable } from "./price-table.ts";
 
+/** A provider of models. `demo`: the scripted model. */
 export type Provider = "openai" | "anthropic" | "google" | "openai-compatible" | "ollama" | "demo";
 
+/** A parsed name of a model. `model`: the provider's own name for it. */
 export type ModelName = { provider: Provider; model: string };
 
 const PROVIDER_BY_SLASH: ReadonlyMap<string, Provider> = new Map(

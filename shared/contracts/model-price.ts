@@ -4,7 +4,7 @@ import { priceTable } from "./price-table.ts";
 import type { ModelName, Provider } from "./model-name.ts";
 import type { Price } from "./price-table.ts";
 
-/** The version at the end of `gpt-4o-2024-08-06`, `claude-sonnet-4-5-20250929` or `…-latest`. The price table has names without it. */
+/** The version at the end of a name: `gpt-4o-2024-08-06`, `claude-sonnet-4-5-20250929`, `…-latest`. The price table has names without one. */
 const VERSION_SUFFIX = /-(?:\d{8}|\d{4}-\d{2}-\d{2}|\d{3}|latest|preview)$/;
 
 /** Self-hosted servers: their calls have no price per token. */
@@ -77,7 +77,7 @@ function keyOf({ provider, model }: ModelName): string {
   return `${provider}/${model}`;
 }
 
-/** The error text of a model without a known price, under a limit on money: the limit could not hold. Null: it has a price. */
+/** Why a limit on money excludes a model: its price is not known, so the limit could not hold. Null: its price is known. */
 export function priceError(requested: string, name: ModelName, replaced?: ReplacedPrices): string | null {
   return priceOf(name, replaced) === undefined
     ? `"${requested}" has no known price, so a limit on money (max_total_cost_usd, or a budget) cannot hold: use a model with a price, or let the operator set its price with PUT /scale/model-prices`

@@ -11,15 +11,15 @@ const WINDOWS: readonly [beginning: string, tokens: number][] = [
   ["claude", 200_000],
   ["gemini", 1_000_000],
 ];
-/** A model of another name. Models behind servers of one's own are often small. */
+/** The tokens of a model with another name, by provider: models on self-hosted servers are often small. */
 const OTHERS: { [Name in Provider]?: number } = { ollama: 8_000, "openai-compatible": 32_000 };
 const DEFAULT_TOKENS = 128_000;
-/** Of a text in any language and of JSON, which have fewer characters to a token than English prose. */
+/** How many characters a token has. English prose has more, but texts of other languages and JSON do not. */
 const CHARS_OF_TOKEN = 3;
-/** The rest is for tools, the answer, and what the next calls of tools return. */
+/** The share of a window that a conversation may fill. The rest is for tools, the answer, and the results of the next tool calls. */
 const SHARE = 0.6;
 
-/** The characters of a conversation beyond which it is made shorter, by the window of its model. Null: the default model. */
+/** The characters of a conversation beyond which it is compacted, by the window of its model. @param model null: the default model */
 export function compactAtChars(model: string | null): number {
   const parsed = model === null ? null : parseModelName(model);
   const known = WINDOWS.find(([beginning]) => parsed?.model.startsWith(beginning))?.[1];

@@ -1,3 +1,4 @@
+/** Prices in USD for a million tokens, and the most tokens of one answer: see `priceTable`. */
 export type Price = {
   input: number;
   cached_input?: number;

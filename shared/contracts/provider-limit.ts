@@ -4,7 +4,7 @@ import type { ModelName } from "./model-name.ts";
 
 const Limit = z.number().int().min(1).max(100_000_000).nullable().default(null);
 
-/** What an operator allows of the calls to a model, by all workers together. Null: no limit. */
+/** The limits that an operator sets for the calls of all workers together to a model. Null: no limit. */
 export const ProviderLimit = z
   .object({
     /** `provider/model`; `provider/*`: each model of the provider without a limit of its own. */

@@ -1,8 +1,8 @@
 import type { Quota } from "../queue/verdict.ts";
 
 /**
- * One of a tenant's limits and what is left of it, as responses state it. `windowSeconds` null: the limit is of what exists at
- * once. `resetSeconds` null: it is unknown when there is more.
+ * One of a tenant's limits and how much of it is left, as responses state it. `windowSeconds`: the time in which the limit counts; null:
+ * it limits how many there are at once. `resetSeconds`: until there is more; null: unknown.
  */
 export type QuotaState = {
   name: "requests" | "runs" | "queued" | "streams" | "service";
@@ -18,7 +18,7 @@ export function quotaStates({ requests, queued, runs }: Quota): QuotaState[] {
   return runs === null ? states : [...states, runsState(runs.perMinute, runs.left, runs.resetMs)];
 }
 
-/** What is left after several submits: of each limit the lowest count that one of them saw. */
+/** What is left of each limit after several submits: the lowest count that any of them saw. */
 export function leastQuota(states: readonly QuotaState[]): QuotaState[] {
   const least = new Map<QuotaState["name"], QuotaState>();
   for (const state of states) {
@@ -28,17 +28,17 @@ export function leastQuota(states: readonly QuotaState[]): QuotaState[] {
   return [...least.values()];
 }
 
-/** The requests of a second. A bucket of them is full again after a second. */
+/** The limit on requests in a second. `retryMs`: until the bucket has more tokens; by default a second, after which it is full again. */
 export function requestsState(limit: number, left: number, retryMs = 1_000): QuotaState {
   return { name: "requests", limit, windowSeconds: 1, left, resetSeconds: wholeSeconds(retryMs) };
 }
 
-/** The runs that start in a minute. `resetMs`: until there is room for one more. */
+/** The limit on runs that start in a minute. `resetMs`: until there is room for one more. */
 export function runsState(limit: number, left: number, resetMs: number): QuotaState {
   return { name: "runs", limit, windowSeconds: 60, left, resetSeconds: wholeSeconds(resetMs) };
 }
 
-/** The runs that are queued. */
+/** The limit on queued runs. */
 export function queuedState(limit: number, left: number, resetSeconds: number | null = null): QuotaState {
   return { name: "queued", limit, windowSeconds: null, left, resetSeconds };
 }

@@ -2,7 +2,7 @@ import { z } from "zod";
 
 const days = z.number().int().min(1).max(3_650).nullable();
 
-/** How long what belongs to a tenant is kept. Null: as the platform keeps it. */
+/** The retention policy of a tenant. Null in a field: the platform's own time holds. */
 export const Retention = z
   .object({
     /** Days after its end after which a run is deleted, with its journal and its objects. Platform: never. */

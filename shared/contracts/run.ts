@@ -5,9 +5,11 @@ import { JsonRecord } from "./json.ts";
 import type { QuotaState } from "./quota.ts";
 import type { ErrorCode } from "../errors.ts";
 
+/** The status of a run. */
 export const RunStatus = z.enum(["queued", "running", "paused", "completed", "failed", "cancelled"]);
 export type RunStatus = z.infer<typeof RunStatus>;
 
+/** The statuses of runs that have ended. Only a client's retry changes one. */
 export const TERMINAL: ReadonlySet<RunStatus> = new Set(["completed", "failed", "cancelled"]);
 
 /** Classes of work that do not wait for each other. */
@@ -18,6 +20,7 @@ export type Lane = z.infer<typeof Lane>;
 export const RunLane = Lane.extract(["interactive", "default", "bulk"]);
 export type RunLane = z.infer<typeof RunLane>;
 
+/** Whether a lane is one of runs. */
 export function isRunLane(lane: Lane): lane is RunLane {
   return RunLane.safeParse(lane).success;
 }
@@ -88,7 +91,7 @@ export const NewRun = z.object({
 });
 export type NewRun = z.infer<typeof NewRun>;
 
-/** The most bytes of one tenant's runs that wait for their commit, in each part of the edge. */
+/** The most bytes of one tenant that wait in each part of the edge that holds requests, such as an isolate or an intake object. */
 export const MAX_WAITING_BYTES = 16 * 1024 * 1024;
 
 /** Why a run is not accepted, as data: an AppError would lose its class in the RPC reply of the intake object. */

@@ -46,7 +46,7 @@ function sentenceOf(issue: z.core.$ZodRawIssue): string | undefined {
   }
 }
 
-/** A union by the value of one field, such as the `type` of a step; of another one, what its first option says. */
+/** The sentence for a union: one by the value of a field, such as the `type` of a step, names the values; any other has its first option's. */
 function unionSentence({ discriminator, options, input, errors }: z.core.$ZodRawIssue): string | undefined {
   if (typeof discriminator !== "string" || !Array.isArray(options))
     return FirstSentence.safeParse(errors).data;
@@ -65,7 +65,7 @@ function unknownSentence(keys: readonly string[], schema: unknown): string {
   return `has no field ${hints.join(", ")}: its fields are ${known.join(", ")}`;
 }
 
-/** Of the issues of each option, one in the value itself: a sentence about a part of it would be shown as one about the whole. */
+/** The message of the first option's issue, if it is about the value itself: one about a part of it would be shown as one about the whole. */
 const FirstSentence = z
   .tuple([z.tuple([z.object({ message: z.string(), path: z.tuple([]) })]).rest(z.unknown())])
   .rest(z.unknown())

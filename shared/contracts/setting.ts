@@ -30,6 +30,7 @@ export const settingSchemas = {
 };
 export type SettingName = keyof typeof settingSchemas;
 
+/** The name of a setting. */
 export const SettingName = z.enum([
   "SCALE_MODE",
   "RATE_LIMIT_PER_TENANT_RPS",

@@ -17,16 +17,20 @@ export const Principal = z.object({
 });
 export type Principal = z.infer<typeof Principal>;
 
-/** The owner of a definition: a tenant, or the empty id for a definition that all tenants share. */
+/** The owner of definitions that all tenants share. */
 export const SHARED = "";
+/** The owner of a definition: a tenant, or `SHARED`. */
 export type Owner = TenantId | typeof SHARED;
 
 const limit = z.number().int().min(0).max(1_000_000_000);
 
+/** The `max_artifact_bytes` of a tenant that has set none: 200 MiB. */
+export const DEFAULT_FILE_BYTES = 200 * 1024 ** 2;
+
 /** 1 PiB: as `max_total_artifact_bytes`, no limit. */
 export const NO_BYTES_LIMIT = 1024 ** 5;
 
-/** A tenant and its limits. A limit of 0 keeps all its runs from starting. */
+/** A tenant and its limits. With a limit of 0 none of its runs starts. */
 export const Tenant = z.object({
   tenant_id: TenantId,
   name: z.string(),
@@ -44,11 +48,11 @@ export const Tenant = z.object({
     .max(5 * 1024 ** 3),
   /** The most bytes of all its uploads, and of the files of its runs, together; 1 PiB (1,125,899,906,842,624): no limit. */
   max_total_artifact_bytes: z.number().int().min(0).max(NO_BYTES_LIMIT),
-  /** How many bytes these have now. */
+  /** How many bytes its uploads and files have now. */
   artifact_bytes: z.number().int(),
   /** The most streams that are open at once; a stream of n runs counts n times. */
   max_open_streams: z.number().int().min(0).max(1_000),
-  /** It starts no runs. Its limits are those that hold when it is enabled again. */
+  /** It starts no runs. Its `max_*` limits here are those that hold again when it is enabled. */
   disabled: z.boolean(),
   /** Its deletion was requested: it is disabled, its keys are revoked, and what belongs to it is being deleted. */
   deleting: z.boolean(),

@@ -23,7 +23,7 @@ export const WebhookUrl = z
     if (message !== null) context.addIssue({ code: "custom", message });
   });
 
-/** With this prefix Standard Webhooks write a secret: base64 of its bytes follows (standardwebhooks.com). */
+/** The prefix of a secret as Standard Webhooks write it: base64 of its bytes follows (standardwebhooks.com). */
 export const ENCODED = "whsec_";
 
 /** The secret that signs a webhook's requests: any text, or `whsec_` and the base64 of the key. */
@@ -31,7 +31,7 @@ export const WebhookSecret = z
   .string()
   .min(8)
   .max(1_000)
-  // It has no bytes in UTF-8, so a receiver could not make the same signature.
+  // Half of a surrogate pair has no bytes in UTF-8, so a receiver could not make the same signature.
   .refine((text) => text.isWellFormed(), "must not contain half of a surrogate pair")
   .refine(
     (text) => !text.startsWith(ENCODED) || (signingKey(text)?.length ?? 0) > 0,
@@ -52,14 +52,14 @@ export function signingKey(secret: string): Uint8Array<ArrayBuffer> | null {
 /** The field of a run for which its secret is sealed: see `sealedPlace`. */
 export const SECRET_FIELD = "webhook_secret";
 
-/** What is reported of a run: how it ended, or that it waits for a human. */
+/** An event of a run that a webhook reports: how the run ended, or that it waits for a human. */
 export const RunReport = z.enum(["run.completed", "run.failed", "run.cancelled", "run.waiting"]);
 export type RunReport = z.infer<typeof RunReport>;
 
 /** The type of the delivery that tests an endpoint: it has no run. */
 export const TEST_TYPE = "webhook.test";
 
-/** What a delivery reports. Of a chat turn it is stored as of any other run. */
+/** The event that a delivery reports. That of a chat turn is stored under the names of any other run. */
 export const DeliveryType = z.enum([...RunReport.options, TEST_TYPE]);
 export type DeliveryType = z.infer<typeof DeliveryType>;
 
@@ -165,7 +165,7 @@ function schemeError(text: string): string {
     : `has the scheme ${scheme}://: it must begin with https:// or http://`;
 }
 
-/** The error of a text that begins as a URL and is none. */
+/** The error of a text that begins like a URL and is none. */
 function hostError(text: string): string {
   const host = /^https?:\/\/([^/?#]*)/i.exec(text)?.[1] ?? "";
   if (host === "") return "has no host: write https://host/path";

@@ -1,13 +1,13 @@
 /**
- * How a client joins model text, in one rule that holds for every step that streams and every place from which one
- * starts over: a retry of the step, a takeover by another worker, the next turn of an agent, the next visit of a step. The
- * same step in two branches or iterations that stream at once has two texts.
+ * How a client joins model text: one rule for every step that streams. The rule covers everything that makes a text start over: a
+ * retry of the step, a takeover by another worker, the next turn of an agent, the next visit of the step. A step that streams in two
+ * branches or iterations at once has two texts.
  */
 export const DELTA_RULE =
   "The text of a step is its `llm_delta`s joined from the latest one with `first: true` on; its `step_retry` and `llm_restart` empty it. " +
   "In a branch or a loop a step is named by its `path`, elsewhere by its `orch_step_id`.";
 
-/** An event as a client gets it, as far as text is concerned. */
+/** The fields of an event that this rule reads, as a client gets them. */
 type TextEvent = {
   type: string;
   orch_step_id?: string | undefined;
@@ -33,7 +33,7 @@ export function addDeltas(
   return joined;
 }
 
-/** The text in `texts` of a run with one step. */
+/** The text of a run with one step, from the result of `addDeltas`; empty: there is none. */
 export function onlyText(texts: ReadonlyMap<string, string>): string {
   return [...texts.values()].at(-1) ?? "";
 }

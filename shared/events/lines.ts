@@ -24,12 +24,12 @@ export function writeLines(events: readonly RunEvent[], ts: Date, correlationId:
   return events.map((event) => JSON.stringify(event).slice(0, -1) + end);
 }
 
-/** What is last in a line, after the fields of its event. */
+/** The end of a line, after the fields of its event. */
 function lineEnd(ts: Date, correlationId: string): string {
   return `,"ts":"${ts.toISOString()}","correlation_id":${JSON.stringify(correlationId)}}`;
 }
 
-/** The lines of events of one entry as it is stored. */
+/** The event lines of one entry as they are stored. `short`: as short lines (docs/protocol.md 5.33). */
 export function joinLines(lines: readonly string[], { short }: { short: boolean }): string {
   return (short ? shortened(lines) : lines).join("\n");
 }
@@ -62,7 +62,7 @@ export function linesOf(events: string): string[] {
   return lines;
 }
 
-/** What `lineEnd` has written: no string of JSON holds an unescaped quote, and it comes after every field. */
+/** The part of a line that `lineEnd` has written. Its first occurrence from the end is the right one: no JSON string holds an unescaped quote. */
 function endOf(line: string): string {
   return line.slice(line.lastIndexOf(',"ts":"'));
 }

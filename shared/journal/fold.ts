@@ -22,8 +22,8 @@ export type Result = Omit<Checkpoint, "set" | "effects" | "track"> & { path: str
 const MAX_HISTORY = 1_000;
 
 /**
- * How far a run has come: the fold of its journal. Nothing else decides what a run does next. It is the run's own track, and
- * what all its tracks have in common.
+ * How far a run has come: the fold of its journal. Nothing else decides what a run does next. It is the run's own track, together
+ * with the values that all its tracks share.
  */
 export type Progress = Track & {
   /** The newest committed results of all tracks, in the order of their commits: MAX_HISTORY at most. */
@@ -80,7 +80,7 @@ export function addResult(progress: Progress, checkpoint: Checkpoint): void {
   applyToTrack(progress, checkpoint);
 }
 
-/** Adds to `progress` that a track waits. `retryInMs`: how much of a retry's wait is left. */
+/** Adds to `progress` that a track waits. `retryInMs`: how much of a retry's wait is left, in milliseconds; else not read. */
 export function addPark(progress: Progress, record: ParkRecord, retryInMs: number): void {
   const track = trackAt(progress, record.track);
   switch (record.reason) {
@@ -161,7 +161,7 @@ function addEntry(progress: Progress, { seq, age_ms }: StoredEntry, entry: Journ
   }
 }
 
-/** Adds to `progress` what an unfinished visit has reached. */
+/** Adds a checkpoint inside an unfinished visit to `progress`: the fork that it begins, or its data. */
 export function addTurn(progress: Progress, { track: place, step, visit, data, fork }: TurnCheckpoint): void {
   const track = trackAt(progress, place);
   if (fork) beginFork(track, step, visit, fork);
@@ -197,10 +197,10 @@ function rewindOf(stored: StoredEntry): Rewind[] {
  * end below `keep_seq` stays for the result that it carries.
  */
 function cuts({ seq, keepSeq }: Rewind, entry: StoredEntry): boolean {
-  return entry.seq < seq && entry.kind !== "rewind" && (entry.seq > keepSeq || isPassing(entry));
+  return entry.seq < seq && entry.kind !== "rewind" && (entry.seq > keepSeq || isRetryOrBudgetPark(entry));
 }
 
-function isPassing(stored: StoredEntry): boolean {
+function isRetryOrBudgetPark(stored: StoredEntry): boolean {
   if (stored.kind !== "park") return false;
   const entry = recordOf(stored);
   return entry.kind === "park" && (entry.record.reason === "retry" || entry.record.reason === "budget");

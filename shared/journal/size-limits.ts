@@ -16,6 +16,7 @@ const MAX_STATE_BYTES = 16 * 1024 * 1024;
  */
 const MAX_JOURNAL_BYTES = 64 * 1024 * 1024;
 
+/** The error with which the run fails. */
 export type TooLarge = { code: "state_too_large"; message: string };
 
 /**

@@ -42,14 +42,14 @@ export type Fork = ForkRecord & {
   readonly visit: number;
   /** Tracks that have an entry in the journal and have not ended, by number. */
   readonly tracks: Map<number, Track>;
-  /** What is left of the tracks that have ended, by number. */
+  /** The tracks that have ended, by number. */
   readonly ended: EndedTrack[];
   endedCount: number;
   /** In rounds: what the rounds so far have written. */
   readonly carried: JsonObject;
 };
 
-/** `kept`: what the join needs of the keys that it wrote. `output`: the value of its last `output_key`, null without one. */
+/** What is left of a track that has ended. `kept`: the keys that the join needs. `output`: the value of its last `output_key`; null: none. */
 export type EndedTrack = {
   kept: JsonObject;
   output: Json;
@@ -130,7 +130,7 @@ export function getOrCreateTrack(track: Track, index: number): Track {
   return child;
 }
 
-/** A visit of a step divides this track. */
+/** Begins the fork of a visit of `step`, which divides `track`. */
 export function beginFork(track: Track, step: string, visit: number, record: ForkRecord): Fork {
   const fork: Fork = { ...record, step, visit, tracks: new Map(), ended: [], endedCount: 0, carried: {} };
   track.fork = fork;
@@ -192,10 +192,10 @@ function isOutput(key: string): boolean {
  * - After iterations: for each key that any of them has written the list of its values, null where an iteration has not
  *   written it. After rounds also every other key that they have written, with its last value.
  */
-export function joinedKeys({ in: of, count, ended, carried, merged = [] }: Fork): JsonObject {
+export function joinedKeys({ in: kind, count, ended, carried, merged = [] }: Fork): JsonObject {
   const keys = new Set(ended.flatMap(({ kept }) => Object.keys(kept)));
   const listOf = (key: string) => [key, Array.from({ length: count }, (_, i) => ended[i]?.kept[key] ?? null)];
-  if (of === "branches") {
+  if (kind === "branches") {
     const lists = merged.filter((key) => keys.has(key)).map(listOf);
     return Object.assign({}, ...ended.map(({ kept }) => kept), Object.fromEntries(lists));
   }

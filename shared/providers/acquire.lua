@@ -1,22 +1,25 @@
 -- Lets a call to a model begin, or says when to ask again.
 --
 -- A call waits while the circuit breaker is open for its tenant, while the provider has asked to wait, and while a limit leaves no
--- room for it beside the calls that are about to come and have the earlier turn. Of several tenants that wait none is ahead
--- of another by more than one call, however many calls each of them has waiting. A call that has begun and asks again begins.
+-- room for it: calls that wait already, are about to ask again and have an earlier turn, have the first right to what is free. Of
+-- several tenants that wait none is ahead of another by more than one call, however many calls each of them has waiting. A repeated
+-- call of this script for a call that has begun replies "begun" again.
 --
 -- KEYS  calls
--- ARGV  tenant, call, lease_ms, max_concurrent, requests_per_minute, tokens_per_minute (0: no limit), tokens that it may take
--- ->    { "begun", "1" when the outcome matters }, or { "limit" | "open", wait_ms }
+-- ARGV  tenant, call, lease_ms, max_concurrent, requests_per_minute, tokens_per_minute (0: no limit), the tokens that the call may
+--       use, as they are estimated
+-- ->    { "begun", "1" when settle.lua has to learn the outcome even if it is an answer, else "0" };
+--       or { "limit" | "open", wait_ms }: the call asks again after this time
 
--- A waiting call that is about to come has a claim on what is free; one that has not come for so long has gone: its run was
--- cancelled, or no worker has a slot for it.
+-- A waiting call that asks again within SOON_MS has a claim on what is free. One that is GONE_MS late has none any more: its run
+-- was cancelled, or no worker has a slot for it.
 local SOON_MS, GONE_MS = 2000, 3000
 -- The least and the longest time until a call asks again. The longest bounds what a limit that was raised costs.
 local LEAST_WAIT_MS, LONGEST_WAIT_MS = 1000, 60000
 local MAX_WAITING, MAX_CLAIMS, MAX_TENANTS = 10000, 100, 10000
--- The time in which the pace that a refusal left doubles.
+-- After a refusal of the provider calls begin at a learned pace (settle.lua), which doubles in this time.
 local DOUBLED_MS = 30000
--- How long a call takes, before one has ended.
+-- How long a call counts as taking, until a first call has ended.
 local FIRST_HOLD_MS = 5000
 
 local tenant, call, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -50,8 +53,8 @@ local function refuse(why, ms)
   return { why, string.format("%d", wait_ms) }
 end
 
--- How many calls of the tenant have waited for longer.
-local before = redis.call("ZLEXCOUNT", waiting, "[" .. tenant .. "\0", "(" .. member)
+-- How many calls of this tenant have waited for longer.
+local n_earlier = redis.call("ZLEXCOUNT", waiting, "[" .. tenant .. "\0", "(" .. member)
 
 -- The breaker. After its time one call in the fleet is the probe, and the others wait for its outcome.
 local is_open = state.open_until_ms ~= nil and (state.open_for == "*" or state.open_for == tenant)
@@ -62,19 +65,19 @@ if is_open then
   end
 end
 
--- The time in which the waiting calls of a tenant get one more turn.
+-- How long the next waiting call of a tenant waits for its turn after the one before it, by the strictest limit.
 local turn_ms = 0
 if requests > 0 then turn_ms = 60000 / requests end
 if tokens > 0 then turn_ms = math.max(turn_ms, estimate * 60000 / tokens) end
 if max_concurrent > 0 then turn_ms = math.max(turn_ms, (state.hold_ms or FIRST_HOLD_MS) / max_concurrent) end
 
--- What the provider has said.
+-- For how long the provider itself has asked to wait.
 local said_ms = (state.closed_until_ms or 0) - now_ms
 if (state.left_requests or 1) <= 0 then said_ms = math.max(said_ms, (state.left_requests_until_ms or 0) - now_ms) end
 if (state.left_tokens or estimate) < estimate then
   said_ms = math.max(said_ms, (state.left_tokens_until_ms or 0) - now_ms)
 end
-if said_ms > 0 then return refuse("limit", said_ms + before * turn_ms) end
+if said_ms > 0 then return refuse("limit", said_ms + n_earlier * turn_ms) end
 
 -- How many calls may begin now, by each limit.
 local free, wait_ms = math.huge, 0
@@ -98,21 +101,22 @@ if tokens > 0 then
 end
 if (state.left_requests_until_ms or 0) > now_ms then free = math.min(free, state.left_requests or math.huge) end
 
--- The calls that are about to come and whose turn is earlier: those of tenants that had fewer turns, and for a call that has not
--- waited yet those of its own.
+-- The waiting calls that are about to ask again and have an earlier turn (`ahead`): those of tenants that had fewer turns, and, for a
+-- call that has not waited yet, those of its own tenant.
 local virtual = state.virtual or 0
 local function turn_of(name) return math.max(tonumber(redis.call("ZSCORE", turns, name) or 0), virtual) end
-local mine = turn_of(tenant)
+local own_turn = turn_of(tenant)
 if free < math.huge then
   local ahead = 0
   for _, each in ipairs(redis.call("ZRANGEBYSCORE", due, "-inf", now_ms + SOON_MS, "LIMIT", 0, MAX_CLAIMS)) do
-    local of = string.match(each, "^([^%z]*)")
-    if of == tenant and not waiting_since or of ~= tenant and turn_of(of) < mine then ahead = ahead + 1 end
+    local waiting_tenant = string.match(each, "^([^%z]*)")
+    local is_own = waiting_tenant == tenant
+    if (is_own and not waiting_since) or (not is_own and turn_of(waiting_tenant) < own_turn) then ahead = ahead + 1 end
   end
-  if free <= ahead then return refuse("limit", wait_ms + before * turn_ms) end
+  if free <= ahead then return refuse("limit", wait_ms + n_earlier * turn_ms) end
 end
 
--- It begins.
+-- The call begins.
 if waiting_since then
   redis.call("HDEL", since, call)
   redis.call("ZREM", due, member)
@@ -129,11 +133,11 @@ if state.left_requests then write({ left_requests = state.left_requests - 1 }) e
 if state.left_tokens then write({ left_tokens = state.left_tokens - estimate }) end
 if free < math.huge then
   redis.call("ZREMRANGEBYSCORE", turns, "-inf", virtual)
-  if redis.call("ZCARD", turns) < MAX_TENANTS then redis.call("ZADD", turns, number_text(mine + 1), tenant) end
+  if redis.call("ZCARD", turns) < MAX_TENANTS then redis.call("ZADD", turns, number_text(own_turn + 1), tenant) end
   redis.call("PEXPIRE", turns, IDLE_MS)
-  write({ virtual = math.max(virtual, mine) })
+  write({ virtual = math.max(virtual, own_turn) })
 end
--- How many calls a minute begin, for the case that the provider refuses one.
+-- How many calls begin in each minute: settle.lua derives the learned pace from it when the provider refuses a call.
 local minute = math.floor(now_ms / 60000)
 if state.minute ~= minute then
   write({ minute = minute, begun_before = state.minute == minute - 1 and state.begun or 0, begun = 0 })

@@ -16,13 +16,13 @@ local state_key = tag .. "state"
 local time = redis.call("TIME")
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
--- A state that has nothing to remember goes after two minutes: definitions may name any number of models.
+-- A state that has nothing to remember is deleted after two minutes: definitions may name any number of models.
 local IDLE_MS = 120000
 
 local state = {}
 do
   local flat = redis.call("HGETALL", state_key)
-  -- These name tenants and a call.
+  -- These fields name tenants and a call; all others are numbers.
   local texts = { failing = true, open_for = true, probe = true }
   for i = 1, #flat, 2 do state[flat[i]] = texts[flat[i]] and flat[i + 1] or tonumber(flat[i + 1]) end
 end
@@ -46,8 +46,8 @@ local function keep_state(ms)
   if redis.call("PTTL", state_key) < ms then redis.call("PEXPIRE", state_key, string.format("%d", ms)) end
 end
 
--- What is left in a token bucket that holds a tenth of what a minute allows, at least `least`. It is negative after calls that
--- took more than they had been expected to.
+-- What is left in a token bucket, which holds a tenth of what a minute allows, and at least `least`. It is negative after calls that
+-- used more tokens than estimated.
 local function bucket_of(name, per_minute, least)
   local capacity = math.max(least, per_minute / 10)
   local left, at_ms = state[name] or capacity, state[name .. "_at_ms"] or now_ms

@@ -9,7 +9,7 @@ import common from "./common.lua" with { type: "text" };
 import renew from "./renew.lua" with { type: "text" };
 import settle from "./settle.lua" with { type: "text" };
 
-/** A full Redis must not stop calls to models. */
+/** The script of a verb: common.lua followed by the verb's file. It also runs when Redis is full, which must not stop calls to models. */
 const define = (verb: string, text: string) => scriptOf(verb, `#!lua flags=allow-oom\n${common}\n${text}`);
 const scripts = {
   acquire: define("provider acquire", acquire),
@@ -23,7 +23,7 @@ const scripts = {
  */
 export type ProviderCall = { name: ModelName; keyOwner: TenantId | null; tenant: TenantId; call: string };
 
-/** What holds for a model; 0: no limit. */
+/** The limits of a model: calls at a time, requests and tokens a minute. 0: no limit. */
 export type Allowed = { concurrent: number; requests: number; tokens: number };
 
 /**
@@ -39,7 +39,8 @@ export type Left = { count: number; forMs: number };
 
 /**
  * How a call ended. `answered`: the provider answered, also with a refusal of the request. `failed`: it did not, or not to the end.
- * `limited`: it asks to wait. `unknown`: the call was cut off here. `moreTokens`: how many more than expected it took.
+ * `limited`: it asks to wait, for `waitMs` if it names a time. `unknown`: the worker cut the call off. `heldMs`: how long the call
+ * took. `moreTokens`: how many more tokens it used than estimated; negative: fewer.
  */
 export type Outcome = {
   is: "answered" | "failed" | "limited" | "unknown";
@@ -62,7 +63,11 @@ export class ProviderCalls {
     this.#redis = redis;
   }
 
-  /** Lets a call begin, or says when it is to ask again. */
+  /**
+   * Lets a call begin, or says when it is to ask again.
+   * @param tokens an estimate of the tokens that the call uses
+   * @param leaseMs how long the call counts as under way if nothing renews or settles it
+   */
   async acquire(
     { name, keyOwner, tenant, call }: ProviderCall,
     allowed: Allowed,
@@ -82,7 +87,7 @@ export class ProviderCalls {
       : { is: "wait", why: what, afterMs: more };
   }
 
-  /** Ends a call, and notes what it says about the provider. */
+  /** Ends a call, and records what its outcome says about the provider. */
   async settle(
     { name, keyOwner, tenant, call }: ProviderCall,
     allowed: Allowed,

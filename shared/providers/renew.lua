@@ -1,4 +1,4 @@
--- Renews the leases of calls under way. After a loss of Redis it gives them back.
+-- Renews the leases of calls under way. After a loss of Redis it counts these calls again.
 --
 -- KEYS  calls
 -- ARGV  lease_ms, then the calls

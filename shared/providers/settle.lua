@@ -7,15 +7,16 @@
 --
 -- KEYS  calls
 -- ARGV  tenant, call, outcome, held_ms, tokens_per_minute (0: no limit), tokens more than expected,
---       wait_ms that the provider asked for, left_requests, left_requests_ms, left_tokens, left_tokens_ms (-1: it did not say)
+--       the wait_ms that the provider asked for, left_requests, left_requests_ms, left_tokens, left_tokens_ms (-1: not reported)
 -- ->    nil
 
 local FAILURES = 5
 local FIRST_OPEN_MS, LONGEST_OPEN_MS = 5000, 60000
--- A provider that asks to wait without a time, and the longest time that counts.
-local UNTOLD_WAIT_MS, LONGEST_WAIT_MS = 2000, 3600000
--- After a refusal calls begin at 0.7 of the pace that was refused, which acquire.lua lets grow for this time. A low pace says little
--- about the provider (there were few calls, or an earlier refusal held them), so it is no measure.
+-- The wait when the provider names no time, and the longest time that counts.
+local DEFAULT_WAIT_MS, LONGEST_WAIT_MS = 2000, 3600000
+-- After a refusal calls begin at LEARNED_SHARE of the pace that was refused; acquire.lua lets this learned pace grow, and forgets it
+-- after LEARNED_MS. A low pace says little about the provider (there were few calls, or an earlier refusal held them back), so the
+-- learned pace is at least LEAST_LEARNED calls a minute.
 local LEARNED_MS, LEARNED_SHARE, LEAST_LEARNED = 300000, 0.7, 6
 
 local tenant, call, outcome, held_ms = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
@@ -45,9 +46,10 @@ elseif outcome == "failed" then
     write({ open_ms = open_ms, open_until_ms = now_ms + open_ms, open_for = failing })
   end
 elseif outcome == "limited" then
-  local closed_ms = math.min(wait_ms >= 0 and wait_ms or UNTOLD_WAIT_MS, LONGEST_WAIT_MS)
+  local closed_ms = math.min(wait_ms >= 0 and wait_ms or DEFAULT_WAIT_MS, LONGEST_WAIT_MS)
   local until_ms = math.max(state.closed_until_ms or 0, now_ms + closed_ms)
-  -- The begun calls of the last minute: those of this one, and a part of those of the one before.
+  -- How many calls began in the last 60 s, about: those of this calendar minute, and of those of the minute before the part that
+  -- lies in these 60 s.
   local into = now_ms / 60000 - math.floor(now_ms / 60000)
   local before = state.minute == math.floor(now_ms / 60000) and state.begun_before or state.begun or 0
   local begun = state.minute == math.floor(now_ms / 60000) and state.begun or 0

@@ -22,13 +22,13 @@ local max_depth, reservation_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 local admitted = is_quota_ready and "ok" or "rebuilding"
 
--- How many jobs count against `max_depth`.
+-- How many jobs count against `max_depth`: the size of `queued_or_reserved`, read once.
 local function depth()
   n_queued_or_reserved = n_queued_or_reserved or redis.call("ZCARD", queued_or_reserved)
   return n_queued_or_reserved
 end
 
--- The tenants whose tokens were spent. Their limits are written once, at the end, and so are their minutes.
+-- The limits of the tenants of admitted runs, whose tokens were spent. They are written once, at the end, and so are the minutes.
 local spent = {}
 
 -- The tokens in a tenant's bucket, which holds one second's requests. A new bucket is full.
@@ -49,7 +49,7 @@ local function minute_of(tenant)
   return minute
 end
 
--- In how many ms the tenant's minute has room for a run: when as many runs are forgotten as there are too many.
+-- In how many ms the tenant's minute has room for a run: its oldest seconds are forgotten first, until fewer than `most` runs are left.
 local function minute_retry_ms(minute)
   local left = minute.total
   for _, entry in ipairs(minute.admitted) do

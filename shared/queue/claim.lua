@@ -86,16 +86,16 @@ local function weight_of(tenant)
   return limit and limit.weight or 1
 end
 
--- Whether one more run of the tenant is within its share of a place's slots: of the worker's, or of a lane's. `least`: what the
--- tenants hold there that this one goes past, for each 1 of weight, at least.
+-- Whether one more run of the tenant is within its share of the worker's slots (`place` is ""), or of a lane's. `least`: the least
+-- number of runs for each 1 of weight that any tenant holds there which this tenant would go past.
 local function is_within_share(tenant, place, n_free, least)
   local own = held_in(place, tenant)
   if own == 0 then return true end
   return own < n_free and own + 1 <= least * weight_of(tenant)
 end
 
--- How much the tenants that were passed over in a lane hold in the whole worker and in the lane, for each 1 of weight: the least.
--- `passed`: how many they are, of the lane's first ones. The worker holds a run of each.
+-- `passed`: by lane, how many of the first tenants in the ring were passed over; the worker holds a run of each of them. `least`: by
+-- lane, the least number of runs for each 1 of weight that any of them holds: in the whole worker (under "") and in the lane.
 local passed, least = {}, {}
 local function least_in(lane, place) return least[lane] and least[lane][place] or math.huge end
 local function pass_over(tenant, lane)
@@ -106,9 +106,10 @@ local function pass_over(tenant, lane)
   end
 end
 
--- Whether the worker may take one more run of the tenant in the lane, past those that were passed over there. What is false
--- stays false during this call while these are the same: slots only become fewer, and runs that a tenant holds more. A run with a
--- lapsed lease uses its tenant's slot already and waits for no turn, so it goes past nobody.
+-- Whether the worker may take one more run of the tenant in the lane, past the tenants that were passed over there. While `passed`
+-- does not change, an answer `false` holds for the rest of this call: the worker's slots only become fewer, and the runs that it
+-- holds of a tenant only become more. A run with a lapsed lease uses its tenant's slot already and waits for no turn, so it goes
+-- past no tenant.
 local function may_take(tenant, lane)
   return slots > 0 and (caps[lane] or 0) > 0
     and (open > 0 or is_within_share(tenant, "", slots, least_in(lane, "")))
@@ -167,15 +168,15 @@ if n_ready > 0 then
 end
 local function may_have_ready(lane) return n_ready > 0 and first_lane <= lane and lane <= last_lane end
 
--- The buckets of lanes with a rate that this call has read. `tokens`: what the lane may start, in billionths of a start, so that
--- it is an integer; `asked_ms`: when the worker claims again that was asked last.
+-- The token buckets of lanes with a rate, as far as this call has read them. `tokens`: how much the lane may start, in billionths of
+-- a start, so that it is an integer. `asked_ms`: the time at which the worker that was asked last claims again.
 local START = 1000000000
 local buckets, changed = {}, {}
 local function bucket_of(lane)
   if buckets[lane] then return buckets[lane] end
   local tokens, at_ms, asked_ms = string.match(redis.call("HGET", lane_starts, lane) or "", "^(%d+) (%d+) (%d+)$")
   if not tokens then tokens, at_ms, asked_ms, changed[lane] = 0, now_ms, 0, true end
-  -- A time in the future is of before the clock was set back.
+  -- A time in the future was written before the clock was set back.
   local since_ms = now_ms - tonumber(at_ms)
   if since_ms < 0 then since_ms, changed[lane] = 0, true end
   buckets[lane] = { tokens = math.min(bursts[lane], tonumber(tokens) + since_ms * rates[lane]), asked_ms = tonumber(asked_ms) }
@@ -189,7 +190,7 @@ end
 
 -- The fields to write into `virtual_times`.
 local times = {}
--- The first tenant of each lane's ring that may have a slot and the start of its turn, in the lanes that this worker serves.
+-- By lane, of the lanes that this worker serves: the first tenant of the ring that may have a slot, and the start of its turn.
 local heads = {}
 local function read_head(lane)
   heads[lane] = nil
@@ -275,8 +276,9 @@ for field, value in pairs(times) do
 end
 if #time_fields > 0 then redis.call("HSET", virtual_times, unpack(time_fields)) end
 
--- Returns whether a worker claims again when the lane's next start is due: this one, if it has room, unless another one was asked
--- and its time is still to come. A time of before the clock was set back is further away than any start.
+-- Returns whether a worker claims again when the lane's next start is due. A worker that was asked and whose time is still to come
+-- does; else this worker is asked, if it has room. A time that was written before the clock was set back lies after the next start,
+-- and does not count.
 local MIN_PAUSE_MS = 20
 local function is_next_claim_arranged(lane)
   local bucket = buckets[lane]

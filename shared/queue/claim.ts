@@ -6,12 +6,12 @@ import { Lane } from "../contracts/run.ts";
 import { readJobNames } from "./job.ts";
 import type { JobName } from "./job.ts";
 
-/** How many runs of a tenant a worker holds in a lane. */
+/** How many runs of a tenant the claiming worker executes in a lane. */
 export type HeldRuns = { tenant: TenantId; lane: Lane; count: number };
 
 /**
- * How tenants share a worker. `open`, `openLanes`: how many of its slots, and of those of each lane, any tenant may take; the
- * others are spare: for tenants that hold fewer runs (`held`) in it than slots are free.
+ * How tenants share a worker. `open`, `openLanes`: how many of its free slots, and of those of each lane, any tenant may take. The
+ * others are spare: only a tenant with fewer runs in the worker (`held`) than slots are free there may take one.
  */
 export type Shares = {
   open: number;

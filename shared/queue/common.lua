@@ -69,7 +69,7 @@ local counts_cache = { [active] = {}, [queued_or_reserved] = {} }
 -- The size of `queued_or_reserved`, and how many jobs are ready. Nil: the script has not read it.
 local n_queued_or_reserved, n_ready
 
--- Call it after a change of one of the two sets by a tenant's job.
+-- Keeps the cached counts up to date. Call it when a job of the tenant has entered (`change` 1) or left (-1) one of the two sets.
 local function keep_counts(key, tenant, change)
   local counts = counts_cache[key]
   if counts[tenant] then counts[tenant] = counts[tenant] + change end
@@ -125,6 +125,7 @@ local function write_minute(tenant, minute)
   redis.call("HSET", minutes, tenant, integer_text(minute.most) .. " " .. table.concat(parts, ","))
 end
 
+-- The cached count of a tenant's members: see `count_members`.
 local function counted(key, tenant)
   local counts = counts_cache[key]
   counts[tenant] = counts[tenant] or count_members(key, tenant)
@@ -132,7 +133,7 @@ local function counted(key, tenant)
 end
 local function used_slots(tenant) return counted(active, tenant) end
 
--- False also for a tenant without limits.
+-- Whether the tenant uses fewer slots than it has. A tenant without limits has none.
 local function has_free_slot(tenant)
   local limit = limits_of(tenant)
   return limit ~= nil and used_slots(tenant) < limit.concurrent
@@ -327,7 +328,7 @@ local function first_time(key)
 end
 
 -- Calls `act` with up to `count` jobs of a timed set whose time has come, earliest first. Returns the time of the first job
--- that remains, and as a second value "cold" when a job is missing: a key was lost a moment ago.
+-- that remains, or nil; and as a second value "cold" when a job is missing, because a key was lost a moment ago.
 local function each_due(key, count, act)
   local first_ms = first_time(key)
   if not first_ms or first_ms > now_ms then return first_ms end

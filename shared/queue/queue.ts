@@ -19,6 +19,7 @@ import type { QueueStats, TenantQueueStats } from "./stats.ts";
 import { readVerdict } from "./verdict.ts";
 import type { QueueVerdict } from "./verdict.ts";
 
+/** `leaseMs`: the length of a lease from now on. `runs`: those of `owner` on the shard. */
 export type RenewRequest = { shard: number; owner: string; leaseMs: number; runs: readonly RunId[] };
 
 // Made once: a schema costs more to make than a reply to parse.
@@ -149,17 +150,19 @@ export class Queue {
     return { cursor: next, jobs: readJobNames(names) };
   }
 
+  /** The numbers of a shard's jobs by state, and of its tenants. @throws ColdError */
   async stats(shard: number): Promise<QueueStats> {
     return readStats(await this.#scripts.run(shard, scripts.stats, []));
   }
 
+  /** The slots that a tenant uses and its queued or reserved runs, as the limits count them. @throws ColdError */
   async tenantStats(tenant: TenantId): Promise<TenantQueueStats> {
     const shard = queueShardOf(tenant, this.shards);
     return readTenantStats(await this.#scripts.run(shard, scripts.stats, [tenant]));
   }
 
   /**
-   * Deletes all keys of a cold shard: the first step of a rebuild. It supersedes a rebuild under way.
+   * Deletes the keys of a cold shard, except the token buckets of lanes: the first step of a rebuild. It supersedes a rebuild under way.
    * @returns the epoch of the index to come; null: the shard has an index, and nothing was deleted
    */
   async reset(shard: number): Promise<string | null> {
@@ -181,6 +184,7 @@ export class Queue {
     await this.#scripts.run(shard, scripts.index, ["invalidate_counts"]);
   }
 
+  /** What a shard knows about its own completeness. @throws ColdError */
   async readIndex(shard: number): Promise<IndexProgress> {
     return readIndexProgress(await this.#scripts.run(shard, scripts.index, []));
   }

@@ -1,4 +1,4 @@
--- Delete all keys of a cold shard: the first step of a rebuild.
+-- Delete the keys of a cold shard: the first step of a rebuild. `lane_starts` stays, so that no lane passes its start rate.
 --
 -- Two reconcilers may rebuild a shard at the same time, because the lock of a paused reconciler lapses. Two rules make that safe:
 -- 1. A shard with an index is not deleted. A reconciler that read "cold" before another one began the index would

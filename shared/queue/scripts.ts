@@ -22,11 +22,12 @@ import stats from "./stats.lua" with { type: "text" };
  * workers' TCP client both serve it.
  */
 export type RedisCommands = {
-  /** `verb`: the verb of the queue whose script this is. */
+  /** `verb`: the name of the script in spans. */
   evalsha(sha: string, keys: string[], args: string[], verb: string): Promise<unknown>;
   eval(script: string, keys: string[], args: string[], verb: string): Promise<unknown>;
 };
 
+/** A Lua script with its SHA-1 in hex, by which Redis knows it. `verb` names it in spans. */
 export type Script = { verb: string; source: string; sha: Promise<string> };
 
 /**

@@ -18,6 +18,7 @@ export type TenantQueueStats = { active: number; queuedOrReserved: number };
 const Counts = z.array(z.coerce.number());
 const LaneStats = z.record(Lane, z.object({ ready: z.number() }));
 
+/** Reads the reply of stats.lua for a shard. */
 export function readStats(reply: unknown): QueueStats {
   const [reserved = 0, ready = 0, due = 0, timer = 0, leased = 0, tenants = 0, ...perLane] =
     Counts.parse(reply);
@@ -27,6 +28,7 @@ export function readStats(reply: unknown): QueueStats {
   return { reserved, ready, due, timer, leased, tenants, lanes };
 }
 
+/** Reads the reply of stats.lua for a tenant. */
 export function readTenantStats(reply: unknown): TenantQueueStats {
   const [active = 0, queuedOrReserved = 0] = Counts.parse(reply);
   return { active, queuedOrReserved };

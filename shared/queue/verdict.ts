@@ -1,4 +1,4 @@
-/** What a tenant has left, right after one of its runs was admitted. */
+/** What is left of each limit of a tenant, right after one of its runs was admitted. */
 export type Quota = {
   requests: { perSecond: number; left: number };
   queued: { limit: number; left: number };

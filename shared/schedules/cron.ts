@@ -1,6 +1,7 @@
 import { Cron, CronPattern } from "croner";
 import { messageOf } from "../log.ts";
 import { instantsOf, isZone, localAt, offsetAt, transitionNear } from "./zone-time.ts";
+import type { Transition } from "./zone-time.ts";
 
 /**
  * A cron expression of five fields in a time zone, and when it fires (docs/protocol.md 5.18).
@@ -10,7 +11,7 @@ import { instantsOf, isZone, localAt, offsetAt, transitionNear } from "./zone-ti
  */
 export type CronSchedule = {
   zone: string;
-  /** It fires more than once in a day: then it fires at each passing of the hour that comes twice. */
+  /** It fires more than once in a day, and therefore at both passings of an hour that clocks repeat. */
   isFine: boolean;
   matches: Cron;
 };
@@ -18,7 +19,7 @@ export type CronSchedule = {
 /** The longest expression. */
 export const MAX_CRON_CHARS = 200;
 
-/** What is wrong with an expression or a zone. */
+/** An expression or a zone cannot be used. `message` continues a sentence whose subject is the field. */
 export class CronError extends Error {
   readonly field: "cron" | "timezone";
 
@@ -63,39 +64,48 @@ function timesOfDay(expression: string): number {
 /** The first tick after an instant, both in milliseconds since 1970; null: there is none. */
 export function nextTick(schedule: CronSchedule, after: number): number | null {
   const { zone } = schedule;
-  const change = transitionNear(zone, after);
-  const fold = change && change.after < change.before ? change : null;
-  const foldEnd = fold ? fold.at + fold.before - fold.after : 0;
-  const isRepeating = fold !== null && after >= fold.at && after < foldEnd;
-  // While an hour comes for the second time, all of it has had its first passing.
-  const local = isRepeating ? fold.at + fold.before - 1 : localAt(zone, after);
+  const repeat = repeatNear(zone, after);
+  const repeatEnd = repeat ? endOf(repeat) : 0;
+  const isRepeating = repeat !== null && after >= repeat.at && after < repeatEnd;
+  // While clocks repeat local times, all of these times have had their first passing.
+  const local = isRepeating ? repeat.at + repeat.before - 1 : localAt(zone, after);
   const match = matchAfter(schedule, local);
   const first = match === null ? null : instantsOf(zone, match).first;
-  if (!schedule.isFine || fold === null || after >= foldEnd) return first;
-  const repeated = matchAfter(schedule, Math.max(after, fold.at - 1) + fold.after);
-  if (repeated === null || repeated >= fold.at + fold.before) return first;
-  return Math.min(first ?? Infinity, repeated - fold.after);
+  if (!schedule.isFine || repeat === null || after >= repeatEnd) return first;
+  const repeatedMatch = matchAfter(schedule, Math.max(after, repeat.at - 1) + repeat.after);
+  if (repeatedMatch === null || repeatedMatch >= repeat.at + repeat.before) return first;
+  return Math.min(first ?? Infinity, repeatedMatch - repeat.after);
 }
 
-/** The last tick before an instant; null: there is none. */
+/** The last tick before an instant, both in milliseconds since 1970; null: there is none. */
 export function previousTick(schedule: CronSchedule, before: number): number | null {
   const { zone } = schedule;
-  const change = transitionNear(zone, before);
-  const fold = change && change.after < change.before && change.at < before ? change : null;
+  const near = repeatNear(zone, before);
+  const repeat = near && near.at < before ? near : null;
   // The local time just before the instant: at the end of a gap that is the gap's beginning.
   const local = before + offsetAt(zone, before - 1);
-  const match = matchBefore(schedule, fold ? Math.max(local, foldLocal(fold, before)) : local);
+  const match = matchBefore(schedule, repeat ? Math.max(local, firstPassingEnd(repeat, before)) : local);
   const latest = match === null ? null : latestBefore(schedule, match, before);
-  if (!schedule.isFine || fold === null) return latest;
-  const foldEnd = fold.at + fold.before - fold.after;
-  const repeated = matchBefore(schedule, Math.min(before, foldEnd) + fold.after);
-  if (repeated === null || repeated < fold.at + fold.after) return latest;
-  return Math.max(latest ?? -Infinity, repeated - fold.after);
+  if (!schedule.isFine || repeat === null) return latest;
+  const repeatedMatch = matchBefore(schedule, Math.min(before, endOf(repeat)) + repeat.after);
+  if (repeatedMatch === null || repeatedMatch < repeat.at + repeat.after) return latest;
+  return Math.max(latest ?? -Infinity, repeatedMatch - repeat.after);
 }
 
-/** All local times before this one have had their first passing before the instant. */
-function foldLocal(fold: { at: number; before: number; after: number }, before: number): number {
-  return before <= fold.at + fold.before - fold.after ? fold.at + fold.before : -Infinity;
+/** The change of the zone near an instant, if it sets clocks back, so that local times repeat; else null. */
+function repeatNear(zone: string, instant: number): Transition | null {
+  const change = transitionNear(zone, instant);
+  return change && change.after < change.before ? change : null;
+}
+
+/** The instant from which local times repeat no more. */
+function endOf({ at, before, after }: Transition): number {
+  return at + before - after;
+}
+
+/** The local time up to which all repeated times have had their first passing before an instant; -Infinity once the repeat is over. */
+function firstPassingEnd(repeat: Transition, instant: number): number {
+  return instant <= endOf(repeat) ? repeat.at + repeat.before : -Infinity;
 }
 
 function latestBefore({ zone, isFine }: CronSchedule, match: number, before: number): number {

@@ -16,12 +16,12 @@ const MAX_ON_TIME = 3;
 
 type Timing = Pick<Schedule, "tenant_id" | "id" | "jitter_seconds">;
 
-/** When a tick is to be started: later by a part of the jitter, which is the same for every process. */
+/** The time at which a tick is to be started: later by a part of the jitter that every process computes the same. */
 export function startOf({ tenant_id, id, jitter_seconds }: Timing, tick: number): number {
   return tick + shardOf(`${tenant_id}/${id}/${tick}`, jitter_seconds * 1_000 + 1);
 }
 
-/** What is to become of a schedule's ticks: those to start now, those that were missed, and the next one. */
+/** The ticks of a schedule to start now, those that were missed, and the next one (null: there is none). */
 export type DueTicks = { start: number[]; missed: TickRecord[]; next: number | null };
 
 /**

@@ -5,13 +5,16 @@
 
 const HOUR_MS = 3_600_000;
 
-/** Local clocks were never set by more than a day (Samoa, 2011). An instant's transitions of interest are this near. */
+/** A transition further away cannot concern an instant: local clocks were never set by more than a day (Samoa, 2011). */
 const NEAR_MS = 26 * HOUR_MS;
 
-/** No zone changes its offset twice in this time. */
+/** The search looks at an offset this often: no zone changes its offset twice in this time. */
 const STEP_MS = 4 * HOUR_MS;
 
-/** From `at` on the offset is `after`; until then it was `before`. A `gap` skips local times, a fold repeats them. */
+/**
+ * A change of a zone's offset, in milliseconds: until the instant `at` it was `before`, from then on it is `after`. A larger offset skips
+ * local times (a gap), a smaller one repeats them.
+ */
 export type Transition = { at: number; before: number; after: number };
 
 const formats = new Map<string, Intl.DateTimeFormat>();
@@ -45,7 +48,7 @@ export function isZone(zone: string): boolean {
   }
 }
 
-/** What clocks in a zone are ahead of UTC at an instant, in milliseconds. */
+/** By how many milliseconds the clocks of a zone are ahead of UTC at an instant. @throws RangeError for an unknown zone */
 export function offsetAt(zone: string, instant: number): number {
   const second = Math.floor(instant / 1_000) * 1_000;
   const parts = new Map(

@@ -28,7 +28,7 @@ const ENTRY_RULE =
 export type EgressPolicy = {
   /** Whether this address may be connected to. */
   allows(address: string): boolean;
-  /** Whether an operator has listed this host of a URL, an address or a name. A public one that is not listed is not. */
+  /** Whether the operator has listed this host of a URL, an address or a name. False for a public host that is not in the list. */
   lists(host: string): boolean;
   /** Whether this host name (not an address) is allowed, whatever address it resolves to. */
   allowsName(name: string): boolean;
@@ -94,7 +94,7 @@ function isPublic(address: Address): boolean {
 
 /** Only four decimal parts count as IPv4: URL parsers convert every other form to it. */
 function isAddress(text: string): boolean {
-  return ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text);
+  return text.includes(":") ? ipaddr.IPv6.isValid(text) : ipaddr.IPv4.isValidFourPartDecimal(text);
 }
 
 /** The range of an entry: a CIDR range, or an address as a range of one; null when it is neither. */

@@ -56,7 +56,7 @@ export function masterKeysOf(config: MasterKeyVariables): MasterKeys | undefined
   return config.MASTER_KEY ?? config.MASTER_KEYS;
 }
 
-/** For an environment that may have either variable. @returns an error text; null: at most one is set */
+/** Checks that an environment has at most one of the two variables. @returns an error text; null: it does */
 export function bothSet(env: MasterKeyVariables): string | null {
   if (env.MASTER_KEY === undefined || env.MASTER_KEYS === undefined) return null;
   return `MASTER_KEY and MASTER_KEYS are both set: write the key of MASTER_KEY into MASTER_KEYS as ${DEFAULT_KEY_ID}:<key>, and remove MASTER_KEY`;
@@ -80,7 +80,7 @@ function keyOf(text: string): MasterKey | null {
   return key?.length === KEY_BYTES ? key : null;
 }
 
-/** Null: the text is no base64. */
+/** The bytes of a base64 text; null: it is none. */
 export function bytesOfBase64(text: string): Uint8Array<ArrayBuffer> | null {
   try {
     return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));

@@ -5,8 +5,8 @@ import { unseal } from "./seal.ts";
 import type { MasterKeys } from "./master-keys.ts";
 
 /**
- * The texts of the settings that this process can use. It leaves out and logs a setting of another version, and a secret that its
- * MASTER_KEY does not open: the variable holds then.
+ * The texts of the settings that this process can use, by name. A name that this version does not know is left out. So is a value that
+ * does not fit its schema, and a secret that MASTER_KEY does not open: both are logged, and the variable holds in their place.
  */
 export async function openSettings(
   stored: readonly StoredSetting[],

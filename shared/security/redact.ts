@@ -1,4 +1,4 @@
-/** Replacing a shorter secret would garble ordinary words. */
+/** Shorter secrets are not replaced: they may be parts of ordinary words. */
 const MIN_SECRET_CHARS = 4;
 
 /**

@@ -52,7 +52,7 @@ export function keyIdOf(sealed: string): string {
   return partsOf(sealed).id;
 }
 
-/** The text; null: it does not open with these keys (null: there are none), or not for this place. */
+/** As `unseal`, but null when the value does not open with these keys (null: there are none), or not for this place. */
 export async function unsealed(
   keys: MasterKeys | null,
   sealed: string,
@@ -71,7 +71,7 @@ export function sealedPlace(id: string, field: string): string {
   return `${id}/${field}`;
 }
 
-/** @throws SealError for what is no sealed value */
+/** The key id and the bytes of a sealed value. @throws SealError for any other text */
 function partsOf(sealed: string): { id: string; bytes: Uint8Array<ArrayBuffer> } {
   const [, id = DEFAULT_KEY_ID, text = sealed.startsWith(V1) ? sealed.slice(V1.length) : null] =
     V2.exec(sealed) ?? [];

@@ -9,7 +9,7 @@ import type { MasterKeys } from "./master-keys.ts";
  */
 const StoredTool = z.looseObject({ sealed: z.record(z.string(), z.string()).optional() });
 
-/** The tool in the text of its row, as it is stored. */
+/** Parses the JSON text of a tool's row. */
 export function readStoredTool(text: string): Record<string, unknown> {
   return z.record(z.string(), z.unknown()).parse(JSON.parse(text));
 }
@@ -24,10 +24,10 @@ export function storedText(shown: Record<string, unknown>, sealed: Readonly<Reco
   return JSON.stringify({ sealed, ...shown });
 }
 
-/** Begins the text of a tool whose secrets are sealed. */
+/** The beginning of the stored text of every tool whose secrets are sealed. */
 export const SEALED_TEXT = '{"sealed":';
 
-/** A stored tool without what is sealed. */
+/** A stored tool without its field `sealed`. */
 export function withoutSealed(stored: Record<string, unknown>): Record<string, unknown> {
   const { sealed: _, ...rest } = stored;
   return rest;
@@ -54,7 +54,7 @@ export function sealedNameOfServer(server: string): string {
 }
 
 /**
- * A stored tool, or MCP server, with its secrets, for the call.
+ * A stored tool, or MCP server, with its secrets, for the call. One without sealed secrets is returned as it is.
  * @param key null: this process has no MASTER_KEY, and opens only tools that have no sealed secret
  * @throws SealError, which quotes no secret
  */
@@ -63,7 +63,9 @@ export async function openTool(
   { owner, name }: { owner: string; name: string },
   stored: Record<string, unknown>,
 ): Promise<Record<string, unknown>> {
-  const opened = Object.entries(sealedOf(stored) ?? {}).map(async ([path, sealed]) => {
+  const sealedSecrets = Object.entries(sealedOf(stored) ?? {});
+  if (sealedSecrets.length === 0) return stored;
+  const opened = sealedSecrets.map(async ([path, sealed]) => {
     if (!key) throw new SealError("this worker has no MASTER_KEY to open the secrets of the tool with");
     return [path, await unseal(key, sealed, toolPlace({ owner, name }, path))] as const;
   });

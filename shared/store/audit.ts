@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { TenantId } from "../contracts/ids.ts";
 import type { Sql } from "./sql.ts";
 
-/** A request that changes something as an administrator. `tenant` null: it concerns the platform. */
+/** A request of an administrator that changes something. `tenant` null: it concerns the platform. */
 export type NewAuditRow = {
   key_id: string;
   action: string;
@@ -11,7 +11,7 @@ export type NewAuditRow = {
   request_id: string;
 };
 
-/** @returns the row's number */
+/** Inserts the row of a request before its change is made; `completeAudit` adds the outcome. @returns the row's number */
 export async function beginAudit(sql: Sql, row: NewAuditRow): Promise<string> {
   const [begun] = await sql<{ id: string }[]>`
     insert into audit (key_id, action, target, tenant_id, request_id)
@@ -21,7 +21,7 @@ export async function beginAudit(sql: Sql, row: NewAuditRow): Promise<string> {
   return begun.id;
 }
 
-/** Adds what became of the request. Absent fields keep their value. */
+/** Adds the outcome of the request: its HTTP status. Absent fields keep their values. */
 export async function completeAudit(
   sql: Sql,
   id: string,

@@ -20,7 +20,7 @@ const BATCH = 10_000;
  *   tenants keep for a time of their own
  *
  * It also adds and drops partitions of the journal, and gives back the bytes that were reserved for files which cannot be committed any
- * more. What deleted workers have counted stays in the common sums.
+ * more. The counters of deleted workers are added to the common sums.
  * @returns true when more expired rows may be left: at least one table gave a full batch
  */
 export async function deleteExpired(sql: Sql): Promise<boolean> {
@@ -32,7 +32,7 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
       delete from budget_calls c where not exists (
         select from budgets b where b.tenant_id = c.tenant_id and b.budget_id = c.budget_id)
     ), deleted_user_budgets as (
-      -- Of end users without a call in the current period: their next call makes the row again.
+      -- Budgets of end users without a call in the current period: the next call makes the row again.
       delete from budgets b where (tenant_id, budget_id) in (
         select tenant_id, budget_id from budgets u where u.template_id is not null and u.period <> 'total'
           and u.period_start < budget_period_start(u.period) and not exists (
@@ -55,12 +55,12 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
          where newest_base = '' and created_at < now() - interval '1 day' limit ${BATCH}))
       returning session_id
     ), forgotten_runs as (
-      -- The sweep of the bucket has passed several times, and deleted their objects.
+      -- In seven days the sweep of the bucket has passed several times, and has deleted their objects.
       delete from deleted_runs where run_id in (
         select run_id from deleted_runs where deleted_at < now() - interval '7 days' order by deleted_at limit ${BATCH})
       returning 1
     ), deleted_messages as (
-      -- Those that a turn added while its session was deleted.
+      -- Messages that a turn added while its session was being deleted.
       delete from chat_messages m using deleted_sessions d where m.session_id = d.session_id
     ), deleted_answers as (
       delete from kept_answers where (tenant_id, request_hash) in (

@@ -32,13 +32,13 @@ export function pgArray(values: Iterable<string | number | null>): string {
   return `{${literal}}`;
 }
 
-/** Twice as fast as one regular expression. This line is the most expensive one of a flush. */
+/** Escapes a text for an array literal. Three replacements are twice as fast as one regular expression, and this is the most expensive line of a flush. */
 function escape(text: string): string {
   return text.replaceAll("\0", "\uFFFD").replaceAll("\\", "\\\\").replaceAll('"', '\\"');
 }
 
 /**
- * Rows of a from-list that the planner takes for a tenth of their number, so that it goes by keys.
+ * The same rows for a from-list, whose number the planner estimates at a tenth. So it reads the tables that are joined with them by key.
  *
  * Postgres estimates ten elements for an array that it does not know, and for ten rows it reads a small table from end
  * to end. It keeps that plan while the table grows, until the next analyze: a flush took twice as long at 300 runs, and

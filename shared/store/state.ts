@@ -3,11 +3,12 @@ import { bindVerbs } from "./verbs.ts";
 
 /** The store as workers see it. Two implementations: Postgres directly, and the edge's internal route in front of it. */
 export type StateStore = ReturnType<typeof bindVerbs>;
+/** The name of a verb. */
 export type VerbName = keyof StateStore;
 
 /**
- * Where the edge serves the verbs. The number rises with each change of a verb's arguments or results that the other side would
- * misread: workers then wait for edges that know it (404), and no edge drops what it does not know. 2: earlier results; 3: chat
+ * The path below which the edge serves the verbs. Its number rises with each change of a verb's arguments or results that the other
+ * side would misread: workers then wait for edges that know it (404), and no edge drops what it does not know. 2: earlier results; 3: chat
  * turns, child runs, files, wasted and estimated usage, and reservations in budgets.
  */
 export const STATE_PATH = "/internal/state/3";

@@ -16,7 +16,7 @@ export function isDatabaseUnreachable(error: unknown): boolean {
   return UNREACHABLE_CODE.test(sqlState(error) ?? "") || UNREACHABLE_MESSAGE.test(error.message);
 }
 
-/** The SQLSTATE, or the driver's own code, of an error. */
+/** The SQLSTATE of an error, or the code of the driver or the system; undefined: it has none. */
 export function sqlState(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
 }
@@ -27,11 +27,12 @@ export function sqlState(error: unknown): string | undefined {
  */
 const DATA_STATE = /^(22|23|54)[0-9A-Z]{3}$/;
 
+/** Whether an SQLSTATE says that the database refused a value of the statement: see `DATA_STATE`. */
 export function isDataState(sqlstate: string): boolean {
   return DATA_STATE.test(sqlstate);
 }
 
-/** True when the database refused a statement for a value in it: to repeat it is of no use. */
+/** True when the database refused a statement for a value in it: a repetition would fail too. */
 export function isDataError(error: unknown): boolean {
   return isPostgresError(error) && isDataState(sqlState(error) ?? "");
 }
@@ -43,7 +44,7 @@ export function isDataError(error: unknown): boolean {
  */
 const BUSY_STATE = /^(55P03|40P01|40001|57014)$/;
 
-/** True when the database did not get to a statement in time. */
+/** True when the database ended a statement for lack of time: see `BUSY_STATE`. */
 export function isDatabaseBusy(error: unknown): boolean {
   return isPostgresError(error) && BUSY_STATE.test(sqlState(error) ?? "");
 }

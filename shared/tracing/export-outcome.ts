@@ -1,6 +1,6 @@
 /**
- * What the collector says to a batch. `busy`: the same batch may be sent again, after the time that the collector names. `refused`: it
- * will never take this batch.
+ * What became of a batch. `busy`: the collector takes no batch now; the same one may be sent again, after the time that the collector
+ * names. `refused`: the collector will never take this batch.
  */
 export type ExportOutcome =
   | { is: "sent" }

@@ -8,7 +8,7 @@ const MAX_BYTES = 16 * 1024 * 1024;
 const MAX_BATCH_SPANS = 512;
 const MAX_BATCH_BYTES = 1024 * 1024;
 
-/** About what a span takes without its texts. */
+/** About how many bytes a span has besides its texts. */
 const SPAN_BYTES = 400;
 
 type Waiting = { span: ReadableSpan; bytes: number };
@@ -31,6 +31,7 @@ export class SpanBuffer implements SpanProcessor {
     this.#onSpan = onSpan;
   }
 
+  /** How many spans wait. */
   get size(): number {
     return this.#waiting.length;
   }
@@ -60,7 +61,7 @@ export class SpanBuffer implements SpanProcessor {
     return this.#waiting.splice(0, count);
   }
 
-  /** Puts a batch back before the others. What is over the bound then is dropped: the youngest. */
+  /** Puts a batch back before the other spans. If that exceeds a bound, the youngest spans are dropped and counted. */
   putBack(batch: SpanBatch): void {
     this.#waiting = [...batch, ...this.#waiting];
     this.#bytes += batch.reduce((sum, { bytes }) => sum + bytes, 0);

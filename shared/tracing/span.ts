@@ -1,11 +1,13 @@
 /**
- * What the parts of edge and workers trace with. A context is carried as the text of a W3C `traceparent` header, in rows, calls
+ * The tracer of edge and workers, without a dependency on OpenTelemetry. A context is carried as the text of a W3C `traceparent` header, in rows, calls
  * between objects and requests alike: it names the trace, the span, and whether the trace is sampled.
  */
 export type Attributes = Readonly<Record<string, string | number | boolean | readonly string[]>>;
 
+/** The role of a span in OpenTelemetry's terms. */
 export type SpanKind = "server" | "client" | "producer" | "consumer" | "internal";
 
+/** How a span begins. */
 export type SpanOptions = {
   kind: SpanKind;
   /** The `traceparent` of the span that caused this one; null: a trace begins here. */
@@ -30,9 +32,10 @@ export type Span = {
   end(): void;
 };
 
+/** Begins spans. */
 export type Tracer = { start(name: string, options: SpanOptions): Span };
 
-/** Does `work` in a span that ends with it, and that has failed if it throws. Without a tracer there is no span. */
+/** Does `work` in a span, which ends with the work and fails if the work throws. Without a tracer there is no span. */
 export async function inSpan<Result>(
   tracer: Tracer | null,
   name: string,

@@ -73,14 +73,14 @@ function linkTo(traceparent: string): Link[] {
   return context === null ? [] : [{ context: { ...context, isRemote: true } }];
 }
 
-/** The SDK's type wants arrays that it may change. */
+/** The attributes with arrays that the SDK may change, as its type demands. */
 function copyOf(attributes: Attributes) {
   return Object.fromEntries(
     Object.entries(attributes).map(([name, value]) => [name, typeof value === "object" ? [...value] : value]),
   );
 }
 
-/** The code of an error of ours, the SQLSTATE or errno of another, else its class. None of them quotes anything. */
+/** The kind of an error: its code (ours, an SQLSTATE or an errno), else its class. None of them quotes a message. */
 function errorTypeOf(error: unknown): string {
   if (typeof error !== "object" || error === null) return "_OTHER";
   if ("code" in error && (typeof error.code === "string" || typeof error.code === "number"))

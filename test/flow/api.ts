@@ -1,6 +1,6 @@
 /** The API in this process, on stores of the test's own, with worker processes behind it. */
 import { test as base } from "vitest";
-import { LiveFeed } from "../../edge/streaming/relay-shard.ts";
+import { LiveFeed } from "../../edge/streaming/live-feed.ts";
 import { Relay, RELAY_TIMING } from "../../edge/streaming/relay.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";

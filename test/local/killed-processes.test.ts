@@ -14,7 +14,7 @@ beforeAll(async () => {
 afterAll(() => system.stop());
 
 // Fails when startPostgres does not end the backends of the killed server.
-test("Postgres comes back also while a backend of the killed server still executes a query", async () => {
+test("Postgres is restarted also while a backend of the killed server still executes a query", async () => {
   const { postgres_pid, postgres_url } = system.facts;
   const [sql, watch] = [postgres(postgres_url, { max: 1 }), postgres(postgres_url, { max: 1 })];
   const marker = await sql<{ pid: number }[]>`select pg_backend_pid() as pid`;
@@ -32,7 +32,7 @@ test("Postgres comes back also while a backend of the killed server still execut
   await sql.end({ timeout: 0 });
 }, 180_000);
 
-test("Ctrl-C while killed processes are about to come back ends all of them", async () => {
+test("Ctrl-C while killed processes are about to be restarted ends all of them", async () => {
   const { edge_pid, redis_pid, redis_rest_pid, postgres_pid, workers } = system.facts;
   const pids = [edge_pid, redis_pid, redis_rest_pid, postgres_pid, ...workers.map(({ pid }) => pid)];
   const before = system.ends("edge");

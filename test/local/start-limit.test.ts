@@ -25,7 +25,7 @@ afterEach(() => {
 const idle = { command: "/bin/sh", args: ["-c", "exec sleep 600"] };
 
 // Fails when a part has less time than a busy machine needs (30 s were too few), or the error does not name the wait.
-test("a program has 120 s to start; `npm start` says after 15 s and at the end what it waits for", async () => {
+test("a program has 120 s to start; `npm start` names the awaited program after 15 s and at the end", async () => {
   const start = startUntilEvent("worker.ready", "worker-1", idle).catch((error: unknown) => error);
   await vi.advanceTimersByTimeAsync(119_000);
   expect(said).toEqual([

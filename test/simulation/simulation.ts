@@ -4,9 +4,9 @@ import type { RunId } from "../../shared/contracts/ids.ts";
 import { Lane } from "../../shared/contracts/run.ts";
 import { Definitions } from "../../worker-node/execution/definitions.ts";
 import { childStarts, notifiedOf } from "../../worker-node/fleet/child-starts.ts";
-import { onFlush } from "../../worker-node/fleet/on-flush.ts";
+import { withFlushListener } from "../../worker-node/fleet/flush-listener.ts";
 import { Prices } from "../../worker-node/models/prices.ts";
-import { TrackTurns } from "../../worker-node/execution/track-turns.ts";
+import { TrackLimiter } from "../../worker-node/execution/track-limiter.ts";
 import { Journal } from "../../worker-node/journal/journal.ts";
 import { FleetMember } from "../../worker-node/fleet-member.ts";
 import { Slots } from "../../worker-node/fleet/slots.ts";
@@ -154,7 +154,7 @@ export class Simulation {
       isolation: true,
       hint: (other) => this.sendCancelHint(other),
     });
-    const store = onFlush(statements, (committed) => children.notify(notifiedOf(committed)));
+    const store = withFlushListener(statements, (committed) => children.notify(notifiedOf(committed)));
     const member = new FleetMember({
       owner,
       store,
@@ -191,7 +191,7 @@ export class Simulation {
         sandbox: { of: () => SANDBOX },
         artifacts: null,
         files: null,
-        turns: new TrackTurns(2),
+        trackLimiter: new TrackLimiter(2),
         children,
         count: new Counters(),
         store,

@@ -56,7 +56,7 @@ test("a child that the queue cannot admit is in the trace of the run that starts
   expectLine("child.not_admitted");
 });
 
-test("a park that the queue did not hear of", async () => {
+test("a park whose release the queue did not get is in the trace of its run", async () => {
   const ended = new EndedRuns({ owner, queue, delayMs: () => null });
   const job = { ...name, lane: "default" as const, score: 1 };
   await ended.onEnd(job, { is: "parked", status: "paused", delayMs: 0 }, aboutRun(run));

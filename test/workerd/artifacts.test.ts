@@ -1,7 +1,7 @@
 /** Large values and files, from a worker through the S3 endpoint of the bucket to the edge's binding of it. */
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { z } from "zod";
-import { createObjectStore } from "../../worker-node/clients/object-store.ts";
+import { createObjectStore } from "../../worker-node/clients/s3-object-store.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import { ageEnd, archivePass } from "../services/archive.ts";
 import { builtWorker } from "../services/built-worker.ts";

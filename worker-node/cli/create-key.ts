@@ -67,8 +67,8 @@ try {
   }
   const { key, keyId } = await createKey(url, wanted);
   console.log(key);
-  const holder = wanted.tenant === null ? "the platform" : `tenant ${wanted.tenant}`;
-  console.error(`${keyId} of ${holder} for ${wanted.scopes.join(", ")}. The key cannot be read again.`);
+  const ownerText = wanted.tenant === null ? "the platform" : `tenant ${wanted.tenant}`;
+  console.error(`${keyId} of ${ownerText} for ${wanted.scopes.join(", ")}. The key cannot be read again.`);
 } catch (error) {
   console.error(messageOf(error));
   process.exitCode = 1;

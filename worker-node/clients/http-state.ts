@@ -23,7 +23,7 @@ class StateError extends Error {
   }
 }
 
-/** Whether the edge does not have the verb that a worker called: it is of an earlier version. */
+/** True when the edge does not know the verb that a worker called: the edge is of an earlier version. */
 export function isUnknownVerb(error: unknown): boolean {
   return error instanceof StateError && error.status === 404;
 }

@@ -1,14 +1,15 @@
 import postgres from "postgres";
 
-/** How long the table that the journal was takes new runs yet. It is also the time that the command has. */
+/** For so many days the former table of the journal still takes the entries of new runs. The command must have succeeded by then. */
 const DAYS = 7;
 
 /**
- * Makes the journal of a database with runs a partitioned table (docs/protocol.md 7.15): no row is written anew, and runs go on.
- * Entries are read once, while others are written, for the proof that they are of days before the first partition; then writers
- * wait for a moment. Call it when all edges have the version of migration 0045. After a death it is called again; a partitioned
- * journal stays as it is.
- * @throws Error of Postgres, for one when a lock is not there within two seconds; the journal is as before
+ * Makes the journal of a database with runs a partitioned table (docs/protocol.md 7.15). No row is written anew, and runs go on.
+ *
+ * All entries are read once, while others are written, to prove that they are of days before the first partition. Then writers wait for a
+ * moment. The operator calls it when all edges have the version of migration 0045, and again if it died; a partitioned journal stays as
+ * it is.
+ * @throws Error of Postgres, such as a lock that is not free within two seconds; the journal is as before
  */
 export async function partitionJournal(postgresUrl: string): Promise<void> {
   const sql = postgres(postgresUrl, { max: 1, onnotice: () => {}, prepare: false });

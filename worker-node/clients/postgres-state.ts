@@ -12,7 +12,7 @@ const CONNECTIONS = 6;
 /**
  * The state of runs in Postgres, directly or through a pooler.
  *
- * A statement without a reply for 9 s replaces the whole pool: over a link that swallows packets, every beat and flush would
+ * A statement without a reply for 9 s (`answerMs`) replaces the whole pool. Over a link that swallows packets every beat and flush would
  * otherwise wait until TCP gives up, which takes a quarter of an hour. The outcome of the pending statements is unknown, as
  * after any lost connection.
  */

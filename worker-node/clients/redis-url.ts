@@ -1,5 +1,5 @@
 /**
- * From REDIS_URL to the place where Redis is, for every process that speaks TCP to it. One Redis, a Redis Cluster and a Redis
+ * Reads from REDIS_URL where Redis is, for every process that speaks TCP to it. One Redis, a Redis Cluster and a Redis
  * behind Sentinel are three values of one type, RedisTarget, so that only `connectRedis` has to know which of them it is.
  */
 import { z } from "zod";
@@ -16,6 +16,7 @@ interface Access {
   tls: boolean;
 }
 
+/** Where Redis is, and how to log in. */
 export type RedisTarget = Access &
   (
     | { kind: "single"; node: HostAndPort; db: number }
@@ -25,11 +26,13 @@ export type RedisTarget = Access &
 
 const MISSING = "REDIS_URL is missing: write redis://host:6379";
 
+/** The variables that say where Redis is. */
 export const RedisEnv = z.object({
   REDIS_URL: z.string(MISSING).trim().min(1, MISSING),
   REDIS_CLUSTER_MODE: z.enum(["true", "false", ""], "REDIS_CLUSTER_MODE is true or false").default("false"),
   REDIS_SENTINEL_NAME: z.string().trim().default(""),
 });
+/** The variables before they are parsed. */
 export type RedisEnv = z.input<typeof RedisEnv>;
 
 const scheme = /^(redis|rediss|redis\+cluster|rediss\+cluster):\/\//i;

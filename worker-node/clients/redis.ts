@@ -3,7 +3,7 @@ import type { RedisCommands } from "../../shared/queue/scripts.ts";
 import type { Tracing } from "../tracing/tracing.ts";
 import type { RedisTarget } from "./redis-url.ts";
 
-/** What one connection needs beyond the target; the rest is decided here. */
+/** The options that differ from connection to connection; all others are set here. */
 export type ConnectOptions = Pick<
   RedisOptions,
   "connectionName" | "commandTimeout" | "socketTimeout" | "stringNumbers" | "blockingTimeout"
@@ -18,8 +18,8 @@ const isDemoted = ({ message }: Error) => /^(READONLY|MASTERDOWN)/.test(message)
 const reconnectDelayMs = (tries: number) => Math.min(50 * 2 ** Math.min(tries - 1, 5), 1_000);
 
 /**
- * Opens a client that fails fast and never gives up. While Redis is unreachable every command is rejected at once (no
- * queue that grows, nothing is sent twice), and the client reconnects for ever. The caller listens to `error`, and ends
+ * Opens a client whose commands fail fast and that never stops to reconnect. While Redis is unreachable every command is rejected at once (no
+ * queue that grows, nothing is sent twice), and the client reconnects without end. The caller listens to `error`, and ends
  * the client with `disconnect()`.
  *
  * `protocol: 2`: under RESP3 ioredis flattens nested replies (XREAD, maps), and callers would get other shapes.

@@ -1,14 +1,14 @@
 import { isDataState } from "../../shared/store/unreachable.ts";
 
 /**
- * What a failed statement calls for. `retry`: Postgres was unreachable or overloaded, or the statement lost a race; the same
+ * What to do after a failed statement. `retry`: Postgres was unreachable or overloaded, or the statement lost a race; the same
  * statement may succeed. `slow`: it took longer than Postgres allows, because of the load or because of what it holds.
  * `data`: it holds a value that Postgres will never accept, or it (or its reply) is too long to be made.
  */
 export function judgeStatement(error: unknown): "retry" | "slow" | "data" {
   const code = codeOf(error);
-  // All others may pass: 08, 40, 53, 55, 57, the driver's CONNECTION_… codes and the system's ECONN… codes. An unknown
-  // code is retried: an entry is rather written late than lost.
+  // After all other codes another try may succeed: 08, 40, 53, 55, 57, the driver's CONNECTION_… and the system's ECONN… codes. An
+  // unknown code is retried too: an entry is better written late than not at all.
   if (isDataState(code) || error instanceof RangeError || TOO_LONG.test(code)) return "data";
   return code === "57014" ? "slow" : "retry";
 }

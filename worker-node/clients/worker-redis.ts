@@ -32,7 +32,7 @@ export type WorkerRedis = {
    * a drain. A hint may be lost.
    */
   onHint(listener: () => void): void;
-  /** Gives a worker such a hint. */
+  /** Sends a worker a hint: the reply of its next beat has news for it. */
   hint(this: void, owner: string): void;
   /** Answers each question after this worker's health with the text that `read` returns. */
   onHealthQuestion(read: () => Promise<string>): void;
@@ -41,7 +41,7 @@ export type WorkerRedis = {
   close(): void;
 };
 
-/** Opens a worker's connections to Redis. Each reconnects by itself for ever. */
+/** Opens a worker's connections to Redis. Each reconnects by itself, without end. */
 export function openWorkerRedis(config: Config, owner: Incarnation): WorkerRedis {
   const target = parseRedisUrl(config);
   const connect = (purpose: string, options: ConnectOptions = {}) => {
@@ -110,7 +110,7 @@ export function openWorkerRedis(config: Config, owner: Incarnation): WorkerRedis
   };
 }
 
-/** Warns when Redis may evict keys: the queue then loses parts of its memory. Each loss is noticed and repaired, at a cost. */
+/** Warns when Redis may evict keys of the queue. Each loss is noticed and repaired, at a cost. */
 async function warnOfEviction(redis: Redis | Cluster): Promise<void> {
   // A hosted Redis may refuse CONFIG: then there is nothing to warn of.
   const reply = await redis.call("CONFIG", "GET", "maxmemory-policy").catch(() => null);

@@ -1,5 +1,5 @@
 import { compact } from "./compaction.ts";
-import { callTool, isUnknown, textForModel } from "./call-tool.ts";
+import { callTool, isOutcomeUnknown, textForModel } from "./call-tool.ts";
 import { textOf } from "./model-call.ts";
 import { deltas } from "./deltas.ts";
 import { namesOf } from "./events.ts";
@@ -26,13 +26,13 @@ export type AgentWork = {
   toolbox: Toolbox;
   model: string | null;
   maxTurns: number;
-  /** The conversation is made shorter beyond so many characters. */
+  /** A conversation with more characters is compacted. */
   compactAtChars: number;
   /** The step's `output_schema`; null: the answer is text. */
   schema: JsonObject | null;
-  /** Another agent has given the task. The text is not streamed then: it is no part of the step's answer. */
+  /** True: another agent has given the task, and the text is not streamed, because it is no part of the step's answer. */
   isDelegated: boolean;
-  /** Makes a call beside which no other such call of the visit is made. */
+  /** Makes a call while no other call that was passed to it, in the whole visit, is under way. */
   alone<Value>(call: () => Promise<Value>): Promise<Value>;
 };
 
@@ -86,10 +86,11 @@ export async function workOn(work: AgentWork): Promise<Json> {
 }
 
 /**
- * Makes calls of one answer in their order, those of parallel tools beside each other. A call that fails does not cost the
- * others their results: they are awaited and committed first. Of several failures the first is thrown, but none that is a
- * refusal beside one whose outcome is unknown: after a refusal all calls get new keys, and that call must keep its key.
- * A call that has to wait keeps none of the others from its result.
+ * Makes calls of one answer in their order, calls of parallel tools at the same time. The results of the other calls are awaited and
+ * committed before a failure is thrown, or before the step waits for a call.
+ *
+ * Of several failures the first is thrown, but a refusal only when all are refusals. After a refusal all calls get new effect keys, and
+ * a call with an unknown outcome must keep its key.
  */
 async function makeCalls(calls: readonly OpenCall[], work: AgentWork): Promise<void> {
   let open: CallIsOpen | undefined;
@@ -160,6 +161,6 @@ async function makeCall(open: OpenCall, work: AgentWork): Promise<void> {
   const isParallel = toolbox.get(open.name)?.parallel ?? false;
   const result = await (isParallel ? make() : alone(make));
   const content = textForModel(result);
-  const outcome = { content, isUnknown: isUnknown(result), effects, usage, files };
+  const outcome = { content, isUnknown: isOutcomeUnknown(result), effects, usage, files };
   await conversation.commitResult(open, outcome);
 }

@@ -32,6 +32,7 @@ export async function writeArtifact(args: JsonObject, { files }: Context): Promi
   return files.write({ name, content_type: type, scope: scope ?? "run" }, bytes);
 }
 
+/** The arguments of `artifact_read`: a part of a file, in bytes. */
 const Part = z.object({
   name: z.string().min(1).max(1_000),
   offset: z.number().int().nonnegative().nullish(),

@@ -1,3 +1,4 @@
+import { OUTCOME_UNKNOWN } from "./call-once.ts";
 import { namesOf } from "./events.ts";
 import { clip } from "./prompt.ts";
 import { asText } from "./run-state.ts";
@@ -6,17 +7,20 @@ import { argumentErrors, argumentsOf, missingArguments } from "./tool-arguments.
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import type { StepContext, ToolCall } from "./ports.ts";
-import type { OfferedTool, Performed } from "./offered-tool.ts";
+import type { OfferedTool, CallToPerform } from "./offered-tool.ts";
 import type { Toolbox } from "./toolbox.ts";
 
 const PREVIEW_CHARS = 500;
 /** Characters of a tool's result that a model gets; a note says how many are left out. */
 const RESULT_CHARS = 100_000;
 
-/** Codes of answers that the tool's definition has caused, and not the call. */
+/** Codes of failures that the tool's own headers or address have caused: no other arguments would help. */
 const WRONG_TOOL: ReadonlySet<string> = new Set(["tool_unauthorized", "tool_redirected"]);
-/** Codes of a call without an answer that are reported to an agent: it may go on without this tool. */
-const SILENT_TOOL: ReadonlySet<string> = new Set(["tool_timeout", "mcp_unreachable"]);
+/**
+ * Codes of a call without an answer. The agent gets it as a result and may go on without this tool; whether the call has happened is
+ * unknown.
+ */
+const SILENT_TOOL: ReadonlySet<string> = new Set(["tool_timeout", "mcp_unreachable", OUTCOME_UNKNOWN]);
 
 /** A tool's result, or why there is none where the model can do something about it. */
 type ToolResult = { ok: true; value: Json } | Refused;
@@ -29,16 +33,18 @@ type Refused = { ok: false; code: string; reason: string };
 type CallBy = "agent" | "model" | "state";
 
 /**
- * Makes one tool call and publishes it. A call of a tool that the model does not have, with arguments that the tool's
- * schema does not allow, that the tool refuses, or whose answer cannot be used, returns the reason for the model. So does an
- * agent's call that the tool did not answer in time, or whose answer means that the tool's own headers or address are wrong: the
- * agent may go on without the tool. In a tool step a timeout is tried again, as its `retry` says, and the others fail the step. Any
- * other failure is thrown.
+ * Makes one tool call and publishes it. In these cases it returns the reason for the model, which may correct itself:
+ * - the model does not have the tool
+ * - the tool's schema does not allow the arguments
+ * - the tool refuses the call, or its answer cannot be used
+ * - in a call by an agent, which may go on without the tool: the tool did not answer in time, or its own headers or address are wrong
+ *
+ * Any other failure is thrown. So in a tool step a timeout is tried again, as its `retry` says, and wrong headers fail the step.
  * @param call `isBegun`: an earlier execution has published that the call is made
  * @throws CallIsOpen when the step has to wait for what the call has begun
  */
 export async function callTool(
-  call: ToolCall & { by: CallBy; isBegun?: boolean } & Omit<Performed, "args">,
+  call: ToolCall & { by: CallBy; isBegun?: boolean } & Omit<CallToPerform, "args">,
   tools: Toolbox,
   step: Step,
   context: StepContext,
@@ -75,11 +81,12 @@ export async function callTool(
   return result;
 }
 
-async function perform(tool: OfferedTool, call: Performed, by: CallBy): Promise<ToolResult> {
+async function perform(tool: OfferedTool, call: CallToPerform, by: CallBy): Promise<ToolResult> {
   try {
     return { ok: true, value: await tool.perform(call) };
   } catch (error) {
-    if (by === "agent" && error instanceof RetryableError && SILENT_TOOL.has(error.code)) {
+    const isOfCall = error instanceof RetryableError || error instanceof TerminalError;
+    if (by === "agent" && isOfCall && SILENT_TOOL.has(error.code)) {
       const why = error.code === "tool_timeout" ? "the tool did not answer in time" : error.message;
       const note = "It may have been carried out all the same.";
       return refused(`The call has no result: ${why}. ${note}`, error.code);
@@ -100,8 +107,8 @@ function refused(reason: string, code = "tool_rejected"): Refused {
   return { ok: false, code, reason };
 }
 
-/** Whether a call without a result may have happened all the same. */
-export function isUnknown(result: ToolResult): boolean {
+/** Whether a call without a result may have happened nevertheless. */
+export function isOutcomeUnknown(result: ToolResult): boolean {
   return !result.ok && SILENT_TOOL.has(result.code);
 }
 

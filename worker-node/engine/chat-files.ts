@@ -9,7 +9,8 @@ const FILE_CHARS = 50_000;
 const SUMMARY_FILES = 50;
 const FILES_HEADING = "\n\nFiles that the user attached:\n";
 
-type HistoryMessage = ChatHistory["messages"][number];
+/** A message of the history of a session, as the store returns it. */
+export type HistoryMessage = ChatHistory["messages"][number];
 
 /** A message with the texts of its files, and the names of its images. The tool `artifact_read` has the rest of a long text. */
 export function withTexts(message: string, attached: readonly AttachedFile[]): string {

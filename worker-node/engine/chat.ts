@@ -4,12 +4,13 @@ import { effectKey, textOf } from "./model-call.ts";
 import { Turn, turnOfUsage } from "./conversation-turns.ts";
 import { namesOf } from "./events.ts";
 import { filesIn, toMessage, withTexts } from "./chat-files.ts";
+import type { HistoryMessage } from "./chat-files.ts";
 import type { Chat, Message, StepContext } from "./ports.ts";
 
 /** A history with more messages or characters is compacted. */
 const MAX_MESSAGES = 60;
 const MAX_CHARS = 60_000;
-/** What stays of it as it is: the newest turns with at most so many messages and characters, and the last turn in any case. */
+/** A compacted history keeps its newest turns with at most so many messages and characters, and the last turn in any case. */
 const KEPT_MESSAGES = 20;
 const KEPT_CHARS = 20_000;
 /** The longest summary that later turns get. */
@@ -17,8 +18,6 @@ const SUMMARY_CHARS = 8_000;
 
 /** The chat turn whose conversation is to be opened. */
 type Opening = { step: Step; context: StepContext; chat: Chat; model: string | null; systemPrompt: string };
-
-type HistoryMessage = ChatHistory["messages"][number];
 
 /**
  * The messages with which a chat turn begins: the agent's instructions with the summary of the oldest messages, the other

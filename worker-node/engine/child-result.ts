@@ -22,8 +22,8 @@ function verb(status: "failed" | "cancelled"): string {
 }
 
 /**
- * The result of a step whose result is that of one child, or its wait. @throws TerminalError what `child` throws, and the
- * child's failure
+ * The result of a step that takes the response of one child as its own; while the child has not ended, that the step waits.
+ * @throws TerminalError what `child` throws, and with `onError` `fail` the child's failure
  */
 export async function childResult(
   step: Step,
@@ -35,7 +35,7 @@ export async function childResult(
   if (reply.is === "open" || reply.is === "started") return { waitsForCalls: true };
   if (reply.is === "expired") {
     const message = `the run ${reply.runId} has not ended in ${(request.timeoutMs ?? 0) / 1_000} s, and is cancelled`;
-    return failed(step, { code: "child_timeout", message }, reply.runId, onError);
+    return resultOfFailure(step, { code: "child_timeout", message }, reply.runId, onError);
   }
   const completed = completedEvent(step, request.orchestrationId, reply);
   const error = childError(reply);
@@ -47,7 +47,7 @@ export async function childResult(
     context.note(completed);
     context.charge(reply.usage);
   }
-  const result = failed(step, error, reply.runId, onError);
+  const result = resultOfFailure(step, error, reply.runId, onError);
   return { ...result, events: [completed, ...result.events], ...costOf(reply) };
 }
 
@@ -67,8 +67,8 @@ export function completedEvent(step: Step, orchestrationId: string, { runId, end
   };
 }
 
-/** The error as the step's value, if the step goes on after it. */
-function failed(
+/** The result of a step that goes on after the failure of its child. @throws TerminalError where `onError` is `fail` */
+function resultOfFailure(
   step: Step,
   error: { code: string; message: string },
   runId: string,

@@ -42,10 +42,10 @@ export async function compact({
   const before = charsOf(opening) + (summary?.text.length ?? 0) + charsOf(recent);
   if (before <= compactAtChars) return;
   const count = oldestOf(recent, compactAtChars * KEPT_SHARE);
-  // A long opening stays as it is: a summary of little more would be paid for at each turn.
+  // The opening is never summarized. Beside a long one so little would be replaced that each turn would pay for another summary.
   if (charsOf(recent.slice(0, count)) < compactAtChars * WORTH_SHARE) return;
-  const old = recent.slice(0, count).map((message) => textOf(message, compactAtChars * MESSAGE_SHARE));
-  // What is before it in the opening is the history of a chat.
+  const old = recent.slice(0, count).map((message) => excerptOf(message, compactAtChars * MESSAGE_SHARE));
+  // The messages before the task in the opening are the history of a chat.
   const task = opening.findLast(({ role }) => role === "user")?.content ?? "";
   const about = [task, ...(summary === null ? [] : [summary.text]), ...old].join("\n\n");
   const text = await conversation.callForSummary(model, [
@@ -73,7 +73,7 @@ function oldestOf(messages: readonly Appended[], keptChars: number): number {
     const message = messages[at];
     if (message === undefined) break;
     chars += charsOf([message]);
-    // Nothing before an answer belongs to it.
+    // The kept part begins with an answer: the results of its calls follow it, and no message before belongs to it.
     if (message.role === "assistant" && chars <= keptChars) first = Math.min(first, at);
   }
   return Math.max(0, first);
@@ -87,7 +87,8 @@ function withoutImages(message: Message): Message {
   return message.role === "user" ? { role: "user", content: message.content } : message;
 }
 
-function textOf(message: Appended, chars: number): string {
+/** A message as the text to be summarized has it, at most `chars` characters. */
+function excerptOf(message: Appended, chars: number): string {
   const calls =
     message.role === "assistant"
       ? message.tool_calls.map(({ name, args }) => `${name}(${JSON.stringify(args)})`)

@@ -5,6 +5,7 @@ import { Usage } from "../../shared/contracts/journal-entry.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 
+/** A tool call in an answer, as the journal keeps it. */
 export const ToolCall = z.object({ id: z.string(), name: z.string(), args: JsonValue });
 const Appended = z.discriminatedUnion("role", [
   z.object({ role: z.literal("user"), content: z.string() }),
@@ -21,7 +22,10 @@ export type Appended = z.infer<typeof Appended>;
 /** A model's answer. */
 export type Answer = Extract<Appended, { role: "assistant" }>;
 
-/** The response that a provider makes in the background for the model call of this effect key; null: it is of no use any more. */
+/**
+ * A response that a provider makes in the background. `key`: the effect key of the model call. `response`: its id; null: no call may get
+ * it any more.
+ */
 const Background = z.object({ key: z.string(), response: z.string().nullable() });
 
 /** What one turn adds to a conversation: the `data` of the turn's checkpoint. */
@@ -35,18 +39,20 @@ export const Turn = z.object({
   repair: z.literal(true).exactOptional(),
   /** The effect key of a call of a tool with `reconcile`, which is made after this turn. */
   begun: z.string().exactOptional(),
-  /** What a call of an MCP tool waits for, which was made before this turn. */
+  /** What a call of an MCP tool waits for. The call was made before this turn. */
   pending: McpPending.exactOptional(),
   /** What is known of a model call in the background. */
   background: Background.exactOptional(),
-  /** The name of the call whose result the turn holds, if it may have happened or not. */
+  /** The name of the call whose result the turn holds, if the outcome of that call is unknown. */
   unknown: z.string().exactOptional(),
   /** A text that the model gets in place of the conversation's first `until` messages after the opening. */
   summary: z.object({ text: z.string(), until: z.number().int().positive() }).exactOptional(),
   /** Of a chat turn: what the model gets in place of the oldest messages of the session's history. */
   history_summary: HistorySummary.exactOptional(),
 });
+/** A turn of a conversation: see the schema. */
 export type Turn = z.infer<typeof Turn>;
+/** The text that stands for the oldest messages of a conversation. `until`: their number. */
 export type Summary = NonNullable<Turn["summary"]>;
 
 /** The usage in a turn's `data`. The turn has charged it; the step's checkpoint adds it to its totals. */
@@ -74,7 +80,7 @@ export function responseOfTurn(data: Json): Turn["background"] {
   return OfBackground.parse(data).background;
 }
 
-/** The rest of a turn may be long, and is not looked at. */
+/** Only this field is parsed: the rest of a turn may be long. */
 const OfBackground = z.object({ background: Background.exactOptional() });
 
 /** Messages with the results of each answer's tool calls in the order of the calls: they are committed as they arrive. */

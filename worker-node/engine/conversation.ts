@@ -8,7 +8,7 @@ import type { OpenCall } from "./open-calls.ts";
 import type { ModelCall } from "./model-call.ts";
 import type { CallFiles, Message, StepContext } from "./ports.ts";
 
-/** What came of a tool call. `files`: those that it has written; they are committed with its result. */
+/** The outcome of a tool call. `files`: the files that it has written, which are committed with its result. */
 type CallOutcome = {
   content: string;
   isUnknown: boolean;
@@ -17,8 +17,11 @@ type CallOutcome = {
   files: CallFiles;
 };
 
-/** The turns of all conversations of a visit, in the order of their commits, and the call that one of them belongs to. */
-type Place = { turns: Turn[]; in: string | null };
+/**
+ * `turns`: those of all conversations of a visit, in the order of their commits. `in`: the name of the call that delegated the task of this
+ * conversation; null: it is the step's own.
+ */
+type VisitTurns = { turns: Turn[]; in: string | null };
 
 /**
  * A conversation of a step with a model. After a crash it continues from its last commit, not from its beginning.
@@ -29,7 +32,7 @@ type Place = { turns: Turn[]; in: string | null };
 export class Conversation {
   readonly #context: StepContext;
   readonly #opening: readonly Message[];
-  readonly #place: Place;
+  readonly #visit: VisitTurns;
   readonly #appended: Appended[];
   #repairs: number;
   #summary: Summary | null;
@@ -42,12 +45,12 @@ export class Conversation {
   constructor(
     context: StepContext,
     opening: readonly Message[],
-    place: Place = { turns: context.turns.map((data) => Turn.parse(data)), in: null },
+    visit: VisitTurns = { turns: context.turns.map((data) => Turn.parse(data)), in: null },
   ) {
-    const own = place.turns.filter((turn) => (turn.in ?? null) === place.in);
+    const own = visit.turns.filter((turn) => (turn.in ?? null) === visit.in);
     this.#context = context;
     this.#opening = opening;
-    this.#place = place;
+    this.#visit = visit;
     this.#appended = own.flatMap((turn) => turn.messages);
     this.#repairs = own.filter((turn) => turn.repair).length;
     for (const { messages, unknown } of own) this.#noteUnknown(messages, unknown);
@@ -56,17 +59,17 @@ export class Conversation {
 
   /** The conversation about a task that a tool call of this one delegates. Its turns are committed in the same visit. */
   ofTask(at: string, context: StepContext, opening: readonly Message[]): Conversation {
-    return new Conversation(context, opening, { turns: this.#place.turns, in: at });
+    return new Conversation(context, opening, { turns: this.#visit.turns, in: at });
   }
 
   /** Whether a delegate has begun the task that the call of this name gives it. */
   hasBegunTask(at: string): boolean {
-    return this.#place.turns.some((turn) => turn.in === at);
+    return this.#visit.turns.some((turn) => turn.in === at);
   }
 
   /** What a call of an MCP tool waits for, by its effect key; null: nothing that is committed. */
   pending(key: string): McpPending | null {
-    return this.#place.turns.findLast((turn) => turn.pending?.key === key)?.pending ?? null;
+    return this.#visit.turns.findLast((turn) => turn.pending?.key === key)?.pending ?? null;
   }
 
   /** Whether an earlier execution has published that the call is made. */
@@ -101,14 +104,14 @@ export class Conversation {
   }
 
   /**
-   * The tool calls of the last answer that have no result yet. A call that the model repeats, because it may have happened or
-   * not, keeps its name and so its effect key: a destination that knows the key does not act twice.
+   * The tool calls of the last answer that have no result yet. The model may repeat a call with an unknown outcome. Such a call keeps its
+   * name and so its effect key: a tool that knows the key does not act twice.
    */
   get openCalls(): OpenCall[] {
     return openCallsOf(this.#appended, this.#unknown, (call) => this.#nameOf(call));
   }
 
-  /** Adds what a run has used that the step has started. */
+  /** Adds the usage of a run that the step has started. */
   charge(usage: Usage): void {
     this.#usage.push(usage);
   }
@@ -120,7 +123,7 @@ export class Conversation {
 
   /** The effect keys of the visit so far. */
   get effects(): readonly string[] {
-    return [...this.#place.turns.flatMap((turn) => turn.effects), ...this.#newEffects];
+    return [...this.#visit.turns.flatMap((turn) => turn.effects), ...this.#newEffects];
   }
 
   add(message: Appended): void {
@@ -158,19 +161,18 @@ export class Conversation {
     return message;
   }
 
-  /** Calls a model about the conversation, outside of it. */
+  /** Calls a model for a summary of the conversation. The conversation does not contain this call. */
   async callForSummary(model: string | null, messages: readonly Message[]): Promise<string> {
-    const number = this.#place.turns.filter(({ summary }) => summary !== undefined).length + 1;
+    const number = this.#visit.turns.filter(({ summary }) => summary !== undefined).length + 1;
     const modelCall = { model, tools: [], toolChoice: "auto" as const };
     return textOf(await this.#generate(`summary.${number}`, messages, modelCall));
   }
 
-  async #generate(named: string, messages: readonly Message[], modelCall: ModelCall): Promise<Answer> {
-    const answers = this.#place.turns.reduce((sum, turn) => sum + turn.usage.length, 0);
-    const call = this.#nameOf(named);
-    const { answer, usage } = await requestAnswer(this.#context, answers, messages, modelCall, () =>
-      this.effect(call),
-    );
+  async #generate(callName: string, messages: readonly Message[], modelCall: ModelCall): Promise<Answer> {
+    const answers = this.#visit.turns.reduce((sum, turn) => sum + turn.usage.length, 0);
+    const call = this.#nameOf(callName);
+    const effect = () => this.effect(call);
+    const { answer, usage } = await requestAnswer(this.#context, { answers, messages, modelCall, effect });
     this.#usage.push({ call, ...usage });
     return answer;
   }
@@ -214,7 +216,7 @@ export class Conversation {
    */
   async begin(at: string): Promise<{ key: string; wasBegun: boolean }> {
     const key = await this.confirmedKey(at);
-    const wasBegun = this.#place.turns.some(({ begun }) => begun === key);
+    const wasBegun = this.#visit.turns.some(({ begun }) => begun === key);
     if (!wasBegun) await this.#append({ messages: [], usage: [], effects: [], begun: key });
     return { key, wasBegun };
   }
@@ -228,13 +230,13 @@ export class Conversation {
   }
 
   async #append(turn: Turn, files?: CallFiles): Promise<void> {
-    // What could not be read back would stop the run for ever, so it is not written.
-    const data = Turn.parse(this.#place.in === null ? turn : { ...turn, in: this.#place.in });
+    // A turn that cannot be read back would stop the run in every execution, so it is not written.
+    const data = Turn.parse(this.#visit.in === null ? turn : { ...turn, in: this.#visit.in });
     await this.#context.turn(data, turn.usage, files);
-    this.#place.turns.push(data);
+    this.#visit.turns.push(data);
   }
 
   #nameOf(call: string): string {
-    return this.#place.in === null ? call : `${this.#place.in}.${call}`;
+    return this.#visit.in === null ? call : `${this.#visit.in}.${call}`;
   }
 }

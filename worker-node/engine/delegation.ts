@@ -13,9 +13,9 @@ import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import type { AgentWork } from "./agent-work.ts";
 import type { Message, StepContext } from "./ports.ts";
-import type { OfferedTool, Performed } from "./offered-tool.ts";
+import type { OfferedTool, CallToPerform } from "./offered-tool.ts";
 
-/** How often a task may be handed on: the step's agent, its delegates, theirs, and theirs again. */
+/** How often a task may be handed on: from the step's agent to a delegate, and from delegate to delegate twice more. */
 const MAX_DEPTH = 3;
 /** Characters of an agent's description that the model of another one gets. */
 const DESCRIPTION_CHARS = 500;
@@ -35,8 +35,8 @@ export function openingOf({ system_prompt }: ConversationalAgent, task: string):
 }
 
 /**
- * The tool by which an agent gives a task to another one; none when it has no delegates, or when `depth` agents above it have
- * handed the task on and it may not. Agents that do not exist fail the step, as tools do.
+ * The tool by which an agent gives a task to another agent. There is none when the agent has no delegates, or when `depth` agents above
+ * it have handed the task on, which is the most. A delegate that does not exist fails the step, as a tool does.
  */
 export async function delegateTools(
   agent: ConversationalAgent,
@@ -69,7 +69,9 @@ export async function delegateTools(
         const { agent_id, task } = args;
         const delegate = typeof agent_id === "string" ? delegates.get(agent_id) : undefined;
         if (delegate === undefined || typeof task !== "string" || task.trim() === "")
-          throw new ToolRejection("the task must be a text, and the agent one of those that are listed");
+          throw new ToolRejection(
+            "task must be a text that is not empty, and agent_id one of the listed agents",
+          );
         if (delegate.type === "orchestrator") return outputOfRun(delegate, task, { at, charge }, work);
         return answerOf(delegate, { from: agent, task, at, depth: depth + 1 }, work);
       },
@@ -78,13 +80,13 @@ export async function delegateTools(
 }
 
 /**
- * Lets an orchestrator do its task: a run of its orchestration, for whose end the step waits. The run is started once, however often the
- * call is repeated. One that fails is reported to the agent above it.
+ * Lets an orchestrator do its task: the step waits for the end of a run of the orchestration. The run is started once, however often
+ * the call is repeated. Its failure is reported to the agent that gave the task.
  */
 async function outputOfRun(
   { id, orchestration_id: orchestrationId }: Orchestrator,
   message: string,
-  { at, charge }: Pick<Performed, "at" | "charge">,
+  { at, charge }: Pick<CallToPerform, "at" | "charge">,
   { step, context, conversation }: Omit<AgentWork, "toolbox">,
 ): Promise<Json> {
   // The execution after the wait finds the task begun, and does not publish the call again.
@@ -96,10 +98,12 @@ async function outputOfRun(
   throw new ToolRejection(`${id}: ${error.message}`, { code: error.code });
 }
 
-/** What one agent gives to another one. `at`: the name of the tool call by which it does. */
+/** A task that one agent gives to another. `from`: the agent that gives it. `at`: the name of the tool call by which it does. */
 type Task = { from: ConversationalAgent; task: string; at: string; depth: number };
 
-/** Lets a delegate do its task. An agent that reaches its `max_turns` has no answer, which is reported to the agent above it. */
+/**
+ * Lets a delegate do its task. A delegate that reaches its `max_turns` has no answer, which is reported to the agent that gave the task.
+ */
 async function answerOf(
   delegate: ConversationalAgent,
   { from, task, at, depth }: Task,

@@ -4,6 +4,7 @@ import type { StepContext } from "./ports.ts";
 /** At most 20 deltas a second for a step. */
 const INTERVAL_MS = 50;
 
+/** Receives the text of one answer as it arrives: see `deltas`. */
 export type AnswerText = { push(text: string): void; restart(): void; continue(): void; flush(): void };
 
 /**

@@ -16,8 +16,8 @@ const FORMATS: { [format: string]: string } = {
 };
 
 /**
- * The form of a question that an MCP server asks, from the schema of its answer (elicitation of the Model Context Protocol: an object with
- * fields of the primitive types, and choices), and a field for a refusal.
+ * The form for a question that an MCP server asks: the fields of the schema of its answer, and one for a refusal. The schema is an object
+ * with fields of primitive types and choices ("elicitation" in the Model Context Protocol).
  * @throws ToolRejection `mcp_input_required` for a schema that is no form
  */
 export function formOf(schema: JsonObject): FormField[] {

@@ -14,19 +14,21 @@ export function inTrack(track: Pick<Track, "path">, event: RunEvent): RunEvent {
   return { ...event, path: stepPath(track, event.orch_step_id) };
 }
 
+/** The event with which a visit of a step begins. */
 export function stepStart(step: Step, track: Pick<Track, "path">): RunEvent {
   return inTrack(track, { type: "step_start", ...namesOf(step), step_type: step.type });
 }
 
+/** The event of a step that has failed for good. */
 export function stepError(step: Step, error: { code: string; message: string }): RunEvent {
   return { type: "step_error", ...namesOf(step), error: error.message, code: error.code };
 }
 
-/** `tries`: the number of the try that failed, from 1. The public event calls it `attempt`. */
+/** The event of a failed try that another one follows. `tryNumber`: of the failed try, from 1. The public event calls it `attempt`. */
 export function stepRetry(
   step: Step,
   error: { code: string; message: string },
-  tries: number,
+  tryNumber: number,
   afterMs: number,
 ): RunEvent {
   const retry_in_seconds = Math.round(afterMs / 10) / 100;
@@ -35,7 +37,7 @@ export function stepRetry(
     ...namesOf(step),
     error: error.message,
     code: error.code,
-    attempt: tries,
+    attempt: tryNumber,
     retry_in_seconds,
   };
 }

@@ -1,13 +1,12 @@
-import { isFork, writersOf } from "../../shared/contracts/definition/index.ts";
 import { trackAt } from "../../shared/journal/track.ts";
-import { followed } from "./run-state.ts";
+import { valueOrFileAt } from "./run-state.ts";
 import { itemsOf } from "./steps/loop.ts";
-import type { Orchestration, Step } from "../../shared/contracts/definition/index.ts";
+import type { Orchestration } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Fork, Track } from "../../shared/journal/track.ts";
 
 /** The list of each fork with `for_each`: it is loaded once for all iterations. */
-const items = new WeakMap<Fork, Promise<Json[] | null>>();
+const listByFork = new WeakMap<Fork, Promise<Json[] | null>>();
 
 /** What the steps of a track see besides state: the `index` of the innermost loop around it, and with `for_each` the `item`. */
 export async function loopVariablesOf({
@@ -29,38 +28,17 @@ export async function loopVariablesOf({
     if (fork === null || step?.type !== "loop" || index === undefined) continue;
     const item = (await listOf(fork, () => itemsOf(step, { state: above.state, load })))?.[index];
     if (item === undefined) return { index };
-    return { index, item: (await followed(item, [], load)) ?? null };
+    return { index, item: (await valueOrFileAt(item, [], load)) ?? null };
   }
   return {};
 }
 
 function listOf(fork: Fork, read: () => Promise<Json[] | null>): Promise<Json[] | null> {
-  const known = items.get(fork);
+  const known = listByFork.get(fork);
   if (known !== undefined) return known;
   const list = read();
-  items.set(fork, list);
+  listByFork.set(fork, list);
   // After a failure the next try loads the list again.
-  list.catch(() => items.delete(fork));
+  list.catch(() => listByFork.delete(fork));
   return list;
-}
-
-/**
- * The label of a key of state in a merge: the name and id of the one step that writes it, else the key. Of a key that the
- * branches of a parallel step have written: one for each branch, null for a branch without a step that writes it.
- */
-export function sourceOf(
-  steps: readonly Step[],
-  { merged }: Pick<Track, "merged">,
-  key: string,
-): string | (string | null)[] {
-  const fork = steps.find(({ id }) => id === merged.get(key));
-  if (fork !== undefined && isFork(fork)) {
-    return writersOf(fork, key, steps).map((writer) => (writer === undefined ? null : labelOf(writer)));
-  }
-  const [writer, second] = steps.filter(({ output_key }) => output_key === key);
-  return writer === undefined || second !== undefined ? key : labelOf(writer);
-}
-
-function labelOf({ id, name }: Step): string {
-  return name === "" ? id : `${name} (${id})`;
 }

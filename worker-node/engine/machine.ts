@@ -66,7 +66,7 @@ export function whenSpent(
   return { code: "max_total_cost", message: `the run has spent its ${limit} USD and is not at its end` };
 }
 
-/** The cost of results, or of calls. */
+/** The cost of results, or of calls, in micro-dollars. */
 export function costOf(charged: readonly { cost_micro_usd: number }[]): number {
   return charged.reduce((sum, { cost_micro_usd }) => sum + cost_micro_usd, 0);
 }
@@ -146,10 +146,10 @@ function isUsedUp(step: Step, visits: number): boolean {
 
 /**
  * Where a track really goes when a step leads to `target`. A step that already has its `max_iterations` results is
- * skipped: the run goes to its `next_step_id` instead, and so on. When that is null the run ends there. When it is absent,
- * or leads only to steps that are skipped, the target is the last of them, and the run fails: a loop that its limit ended
- * has not reached what it was for. Each skipped step has an event `loop_limit_reached`. `visitsAfter` counts the result that
- * leads to `target`.
+ * skipped: the run goes to its `next_step_id` instead, and so on. When that is null, the run ends there. When it is absent,
+ * or leads only to skipped steps, the target is the last of these and the run fails. A loop that was ended by its limit
+ * has not reached its goal. Each skipped step has an event `loop_limit_reached`.
+ * @param visitsAfter the visits of a step, the result that leads to `target` included
  */
 function applyLoopLimits(
   definition: Orchestration,

@@ -5,16 +5,17 @@ import type { JsonObject } from "../../shared/contracts/json.ts";
 import { answerOf, formOf } from "./elicitation.ts";
 import { namesOf } from "./events.ts";
 import { clip } from "./prompt.ts";
-import { CallIsOpen, RetryableError, TerminalError } from "./step-errors.ts";
+import { CallIsOpen, keepingKey, RetryableError, TerminalError } from "./step-errors.ts";
 import type { McpAnswer, McpOutcome, McpPending, McpQuestion } from "./mcp-pending.ts";
-import type { OfferedTool, Performed } from "./offered-tool.ts";
+import type { OfferedTool, CallToPerform } from "./offered-tool.ts";
 import type { StepContext } from "./ports.ts";
 
 const MESSAGE_CHARS = 10_000;
 
 /**
- * Calls of a tool of an MCP server. A server may ask a person something before it answers, or make a task of the call: what the call waits
- * for is committed, the step parks, and the call goes on where it was. Before the first commit, the call is repeated under its key.
+ * Calls of a tool of an MCP server. A server may ask a person something before it answers, or make a task of the call. Then what the
+ * call waits for is committed, the step parks, and after the wait the call continues. A call that was cut off before this commit is
+ * made again under its key.
  */
 export function mcpCalls(stored: JsonObject, step: Step, context: StepContext): OfferedTool["perform"] {
   const parsed = McpTool.safeParse(stored);
@@ -27,7 +28,7 @@ export function mcpCalls(stored: JsonObject, step: Step, context: StepContext): 
         pending === null ? {} : await answersOf(pending, { call, tool: parsed.data, step, context });
       const { runId, tenantId } = context;
       const request = { runId, tenantId, tool: stored, args: call.args, effectKey, pending, answers };
-      const outcome = await goOn(pending, () =>
+      const outcome = await makeOrContinue(pending, () =>
         context.tools.callMcp({ ...request, signal: context.signal }),
       );
       if (outcome.is === "result") return outcome.value;
@@ -39,18 +40,20 @@ export function mcpCalls(stored: JsonObject, step: Step, context: StepContext): 
   };
 }
 
-/** The error of a refused continuation. The call itself was not refused: it keeps its key, under which it waits. */
-async function goOn(pending: McpPending | null, run: () => Promise<McpOutcome>): Promise<McpOutcome> {
+/** Makes a call, or continues it. When a continuation is refused, the call keeps its effect key: it waits under that key. */
+async function makeOrContinue(
+  pending: McpPending | null,
+  send: () => Promise<McpOutcome>,
+): Promise<McpOutcome> {
   try {
-    return await run();
+    return await send();
   } catch (error) {
     if (pending === null || !(error instanceof RetryableError)) throw error;
-    const { code, message, retryAfterMs } = error;
-    throw new RetryableError(code, message, { cause: error, retryAfterMs });
+    throw keepingKey(error);
   }
 }
 
-type Asking = { call: Performed; tool: McpTool; step: Step; context: StepContext };
+type Asking = { call: CallToPerform; tool: McpTool; step: Step; context: StepContext };
 
 /** The answers to all questions of a round. @throws CallIsOpen while one of them is open */
 async function answersOf(
@@ -69,10 +72,10 @@ async function answersOf(
   );
 }
 
-/** A person's answer; null: there is none yet. A question without an answer in time is cancelled, as MCP has it. */
+/** A person's answer; null: there is none yet. A question without an answer in time is cancelled, as MCP says. */
 async function ask(
   { message, schema }: McpQuestion,
-  named: string,
+  callName: string,
   { tool, step, context }: Asking,
 ): Promise<McpAnswer | null> {
   const { server, tool: tool_name } = tool;
@@ -88,7 +91,7 @@ async function ask(
     agent_context: { mcp_server: server.name, tool_name },
     expires_at: new Date(Date.now() + timeoutMs).toISOString(),
   };
-  const reply = await context.ask({ call: named, prompt, fields, timeoutMs, event });
+  const reply = await context.ask({ call: callName, prompt, fields, timeoutMs, event });
   if (reply.is === "open") return null;
   if (reply.is === "expired") return { action: "cancel" };
   const response = reply.answer;

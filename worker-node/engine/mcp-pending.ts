@@ -14,9 +14,9 @@ const McpTask = z.object({
   protocol: z.enum(["2025-11-25", "2026-07-28"]),
   /** Of protocol 2025-11-25: the session in which the server has the task, if it has sessions. It stays open until the task ends. */
   session: z.string().max(1_024).nullable(),
-  /** How often the server wants to be asked; null: it does not say. */
+  /** The pause between two polls that the server asks for, in milliseconds; null: it does not say. */
   poll_ms: z.number().nullable(),
-  /** By the clock of the worker that made the call. */
+  /** When the task began, in milliseconds since 1970, by the clock of the worker that made the call. */
   began_at_ms: z.number(),
   /** The questions that have an answer: a server may repeat them until it has read it. */
   answered: z.array(z.string()),
@@ -36,7 +36,7 @@ export const McpPending = z.object({
 });
 export type McpPending = z.infer<typeof McpPending>;
 
-/** What a person says to a question, as MCP has it. `content`: of an answer that is accepted. */
+/** The answer of a person to a question, in the form of MCP. `content`: only with `accept`. */
 export type McpAnswer = { action: "accept" | "decline" | "cancel"; content?: JsonObject };
 
 /**
@@ -58,8 +58,8 @@ export type McpRequest = {
 };
 
 /**
- * How a call of an MCP tool went on. `waits`: for the questions of `pending`, and if it has none for `afterMs`. `isNew`: it is
- * to be committed before anything waits for it.
+ * The outcome of a call of an MCP tool, or of its continuation. `waits`: the call waits for the questions of `pending`; without questions
+ * it waits for `afterMs`. `isNew`: `pending` has to be committed before anything waits for it.
  */
 export type McpOutcome =
   | { is: "result"; value: Json }

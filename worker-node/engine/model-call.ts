@@ -3,7 +3,7 @@ import type { Answer } from "./conversation-turns.ts";
 import type { AnswerText } from "./deltas.ts";
 import type { Message, ModelAnswer, StepContext, ToolSpec } from "./ports.ts";
 
-/** Answers of models in one visit, those of delegated tasks included. */
+/** The most answers of models in one visit, those of delegated tasks included. */
 const MAX_ANSWERS = 500;
 
 /**
@@ -12,7 +12,7 @@ const MAX_ANSWERS = 500;
  */
 export function textOf({ content }: { content: string }): string {
   if (content.trim() !== "") return content;
-  // The answer was definite: the next call is another one.
+  // The model has answered, so the next call is another one and gets another key.
   throw new RetryableError("empty_answer", "the model answered with no text", { answered: true });
 }
 
@@ -31,17 +31,21 @@ export function effectKey(context: StepContext, call: string): string {
 
 /**
  * Requests an answer to messages, and publishes its text as it arrives.
- * @param answers how many answers the visit has committed
- * @param effect records the call as an effect and returns its key. It throws unless this worker may still move the run
+ * @param asked `answers`: how many answers the visit has committed. `effect` records the call as an effect and returns its key; it throws
+ *   unless this worker may still move the run
  * @throws TerminalError `max_turns` when the visit has had too many answers
  */
 export async function requestAnswer(
   context: StepContext,
-  answers: number,
-  messages: readonly Message[],
-  { model, tools, toolChoice, text: published }: ModelCall,
-  effect: () => Promise<string>,
+  asked: {
+    answers: number;
+    messages: readonly Message[];
+    modelCall: ModelCall;
+    effect(this: void): Promise<string>;
+  },
 ): Promise<{ answer: Answer; usage: ModelAnswer["usage"] }> {
+  const { answers, messages, modelCall, effect } = asked;
+  const { model, tools, toolChoice, text: published } = modelCall;
   if (answers >= MAX_ANSWERS)
     throw new TerminalError("max_turns", `the step has had ${MAX_ANSWERS} answers, and is not done`);
   const {

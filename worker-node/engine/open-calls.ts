@@ -6,7 +6,7 @@ export type OpenCall = ToolCall & { at: string };
 
 /**
  * The tool calls of the last answer that have no result yet.
- * @param unknown the names of calls that may have happened or not, by the ids of the tool calls
+ * @param unknown the names of calls with an unknown outcome, by the ids of the tool calls
  */
 export function openCallsOf(
   messages: readonly Appended[],
@@ -28,8 +28,8 @@ export function openCallsOf(
 }
 
 /**
- * The name of the newest earlier call of this tool with these arguments, if its outcome is unknown. One call of an answer can
- * repeat it: a further one with the same arguments is a call of its own.
+ * The name of the newest earlier call of this tool with these arguments, if the outcome of that call is unknown. Only the first such call
+ * of an answer repeats the earlier one: another one with the same arguments is a new call.
  */
 function repeated(
   call: ToolCall,

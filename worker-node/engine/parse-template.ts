@@ -12,7 +12,7 @@ export type ParsedTemplate = {
   distinct: readonly { name: string; rootName: string; first: Placeholder; times: number }[];
 };
 
-/** How many templates of each kind are kept, and what one of them may have at most: together they take some MiB. */
+/** The most templates of each kind that are kept, and the most characters and placeholders of one of them: together they take some MiB. */
 const MAX_KEPT = 256;
 const MAX_KEPT_CHARS = 4 * 1024;
 const MAX_KEPT_PLACEHOLDERS = 32;
@@ -21,11 +21,11 @@ const MAX_KEPT_PLACEHOLDERS = 32;
 const kept = { inLoop: new Map<string, ParsedTemplate>(), elsewhere: new Map<string, ParsedTemplate>() };
 
 /**
- * The parts of a template. To parse it took half of the time of its rendering, so the parts of short ones are kept, the oldest
- * of which make room for new ones.
+ * The parts of a template. Parsing took half of the time of a rendering, so the parts of short templates are kept; the oldest make
+ * room for new ones.
  * @param inLoop false: `{item}` and `{index}` are plain text
  */
-export function parseTemplate(template: string, inLoop: boolean): ParsedTemplate {
+export function parseTemplate(template: string, { inLoop }: { inLoop: boolean }): ParsedTemplate {
   const known = inLoop ? kept.inLoop : kept.elsewhere;
   const found = known.get(template);
   if (found) return found;

@@ -72,18 +72,18 @@ export type StepContext = {
   /** The state of the wait that this visit opened; null: it has opened none. */
   reply: Reply | null;
   /**
-   * Starts a run, once however often the visit is repeated, and says what has become of it.
+   * Starts a run, once however often the visit is repeated, and returns its state.
    * @throws TerminalError `unknown_orchestration`, `child_depth`, `child_limit` or `child_input_too_large`
    */
   child(request: ChildRequest): Promise<ChildReply>;
-  /** Asks a person for a call of the visit, once however often the visit is repeated, and says what has become of the question. */
+  /** Asks a person a question for a call of the visit, once however often the visit is repeated, and returns its state. */
   ask(question: CallQuestion): Promise<CallAnswer>;
   /**
-   * Lets time pass for a call. Short waits keep the slot; false: the call has to wait for longer, so the step must, and is executed
-   * again then, or earlier for another reason.
+   * Waits `ms` for a call, with the slot. False: that is too long. The step must return that it waits, and is executed again after the
+   * time, or earlier for another reason.
    */
   pause(call: string, ms: number): Promise<boolean>;
-  /** Charges usage that the failure of the step, which follows, would lose. */
+  /** Charges usage before the step fails: a failed step returns no usage. */
   charge(usage: Usage): void;
   /** Publishes events while the step runs: they are committed with the next checkpoint, or within a moment. */
   note(...events: RunEvent[]): void;
@@ -94,9 +94,12 @@ export type StepContext = {
   turn(data: Json, usage: readonly Usage[], files?: CallFiles): Promise<void>;
   /** Aborted on cancel, on a timeout, and when another worker moves the run. Every call to the outside takes it. */
   signal: AbortSignal;
-  /** To be called before each call to the outside. Throws unless this worker may still move the run. */
+  /** The step calls it before each call to the outside. Throws unless this worker may still move the run. */
   confirm(): Promise<void>;
-  /** Throws when the run has reached its money limit. Model calls check it; so must work that only another model call can use. */
+  /**
+   * Throws when the run has reached its money limit. Model calls check it. Work whose result only another model call can use must check it
+   * first.
+   */
   checkCost(): void;
 };
 
@@ -129,10 +132,13 @@ export type NewStepWait =
   | ({ kind: "human"; prompt: string; fields: readonly FormField[]; timeoutMs: number } & Approvals)
   | { kind: "timer"; timeoutMs: number };
 
-/** The only persons who may answer a question (empty: anyone), how many of them must approve, and the number of its escalations. */
+/**
+ * `approvers`: the only persons that may answer a question; empty: any person with the key. `approvalsNeeded`: how many of them must
+ * approve; null: one answer is enough. `level`: the number of its escalations.
+ */
 type Approvals = { approvers: readonly string[]; approvalsNeeded: number | null; level: number };
 
-/** What a step returns that waits for an answer or a time: its track parks until then, and the step runs again. */
+/** Returned by a step that waits for an answer or a time: its track parks until then, and the step runs again. */
 export type StepWait = {
   /** Null when the visit's wait is open already, and stays as it is. */
   waitFor: NewStepWait | null;
@@ -142,21 +148,21 @@ export type StepWait = {
   events: RunEvent[];
 };
 
-/** A run that a step starts. `call`: its place among the calls of the visit; empty: it is the only one. */
+/** A run that a step starts. `call`: the name of the call of the visit that starts it; empty: the visit has only this one. */
 export type ChildRequest = {
   call: string;
   orchestrationId: string;
   message: string;
   state: JsonObject;
-  /** How long the step waits for its end, from the park on; null: as long as the run may take. */
+  /** How long the step waits for the run's end, from the park on, in milliseconds; null: as long as the run may take. */
   timeoutMs: number | null;
-  /** False: the step goes on at once, and the run by itself. */
+  /** True: the step waits for the run's end. False: the step goes on at once. */
   waits: boolean;
 };
 
 /**
- * What has become of a run that a step has started. `open`: the step has to wait, for its end or for room in the queue.
- * `started`: nobody waits for it. `expired`: the time of the wait is over, and the run is cancelled. `openForMs`: time since
+ * The state of a run that a step has started. `open`: the step has to wait, for its end or for room in the queue.
+ * `started`: the step does not wait for it. `expired`: the time of the wait is over, and the run is cancelled. `openForMs`: time since
  * the wait began.
  */
 export type ChildReply =
@@ -174,16 +180,16 @@ export type CallQuestion = {
   event: Extract<RunEvent, { type: "human_input_required" }>;
 };
 
-/** What has become of a question of a call. `expired`: no answer came in time. */
+/** The state of a question of a call. `expired`: no answer came in time. */
 export type CallAnswer =
   | { is: "open" }
   | { is: "expired" }
   | { is: "answered"; answer: Json; by: AnsweredBy };
 
-/** What a step returns whose calls have to wait, for runs, persons or times: the run parks, and then the step runs again. */
+/** Returned by a step whose calls have to wait for runs, persons or times: its track parks until then, and the step runs again. */
 export type CallsWait = { waitsForCalls: true };
 
-/** What a step returns when it is done. */
+/** Returned by a step that is done. */
 export type StepResult = {
   /** The state keys that the step writes. */
   set: JsonObject;
@@ -206,17 +212,20 @@ export type StepResult = {
   ends?: boolean;
 };
 
-/** `images`: data URIs, which the model gets after the text. */
+/** A message of a conversation with a model. `images`: data URIs, which the model gets after the text. */
 export type Message =
   | { role: "system"; content: string }
   | { role: "user"; content: string; images?: readonly string[] }
   | { role: "assistant"; content: string; tool_calls?: ToolCall[]; parts?: Json }
   | { role: "tool"; tool_call_id: string; tool_name: string; content: string };
 
+/** A tool call in an answer of a model. `args`: as the model wrote them, which may be no object. */
 export type ToolCall = { id: string; name: string; args: Json };
 
+/** A tool as a model sees it. `parameters`: the JSON schema of its arguments. */
 export type ToolSpec = { name: string; description: string; parameters: JsonObject };
 
+/** One call of a model. */
 export type ModelRequest = {
   /** `provider/model`, or a model with one of the prefixes of imported definitions; null: the default model. */
   model: string | null;
@@ -228,13 +237,13 @@ export type ModelRequest = {
   signal: AbortSignal;
   /** Called with each piece of text as it arrives. */
   onText(text: string): void;
-  /** Called when the text so far turns out to be no part of the answer: it was thought aloud. */
+  /** Called when all text so far is no part of the answer: the model has thought it aloud. */
   onRestart?(): void;
   /** Called when the text that follows goes on with what an earlier execution has published. */
   onContinue?(): void;
-  /** Called with what the call has used so far, also when it fails later. The last time counts. Null: it has used nothing. */
+  /** Called with the usage of the call so far, also when the call fails later. The last report counts. Null: it has used nothing. */
   onUsage?(usage: ModelAnswer["usage"] | null): void;
-  /** The tenant that it is for: calls to a provider take turns by tenant. */
+  /** The tenant of the call: the tenants take turns at a provider. */
   tenant?: TenantId;
   /** A limit on money holds: refuse a model without a known price. */
   mustHavePrice?: boolean;
@@ -254,7 +263,10 @@ export type BackgroundRequest = {
   onEnded(): void;
 };
 
-/** `parts`: what the provider wants back with the next request, if it is more than text and calls. Steps only carry it. */
+/**
+ * A model's answer. `parts`: what the provider wants back with the next request, if that is more than text and calls. Steps pass it on
+ * unread.
+ */
 export type ModelAnswer = {
   text: string;
   tool_calls: ToolCall[];
@@ -268,8 +280,9 @@ export type Models = { generate(request: ModelRequest): Promise<ModelAnswer> };
 /** Tool calls. A tool that fails throws, like a model. `toolsOf`: the tools of a stored MCP server. */
 export type Tools = {
   toolsOf(request: { server: JsonObject; signal: AbortSignal }): Promise<JsonObject[]>;
-  /** `files`: where an answer goes that the tool wants as a file. */
+  /** `tenantId`: the run's. `files`: where an answer goes that the tool wants as a file. */
   call(request: {
+    tenantId: TenantId;
     tool: JsonObject;
     args: Json;
     effectKey: string;
@@ -320,7 +333,7 @@ export type Files = {
 };
 
 /**
- * The files of one tool call. Calls that are made at the same time have each their own, so that none is committed with the result of
- * another call.
+ * The files of one tool call. Each call has its own, so that no file is committed with the result of another call that is made at the same
+ * time.
  */
 export type CallFiles = Files & { readonly written: readonly NewArtifact[] };

@@ -26,18 +26,19 @@ export async function composePrompt(
     sections.push(section("Goal of the workflow", clip(context.message, GOAL_CHARS)));
   }
   for (const key of new Set(step.input_keys)) {
-    const value = await textOf(key, context);
+    const value = await valueText(key, context);
     if (value !== "") sections.push(section(`Input: ${key}`, value));
   }
   if (step.output_key !== null && !step.input_keys.includes(step.output_key)) {
-    const earlier = await textOf(step.output_key, context);
+    const earlier = await valueText(step.output_key, context);
     if (earlier !== "")
       sections.push(section(`Present value of ${step.output_key}, which you replace`, earlier));
   }
   return joinWithin("the prompt", [...sections, section("Your task", task), ...ending], "\n\n");
 }
 
-async function textOf(key: string, context: StepContext): Promise<string> {
+/** The value of a key of state as text; empty: state does not have the key, or the value is empty. */
+async function valueText(key: string, context: StepContext): Promise<string> {
   const value = await valueAt(context.state, [key], context.load);
   return value === undefined ? "" : clip(asText(value), VALUE_CHARS);
 }

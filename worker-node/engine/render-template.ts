@@ -1,7 +1,7 @@
 import { TextBudget } from "./bounded-text.ts";
 import { TerminalError } from "./step-errors.ts";
 import { parseTemplate } from "./parse-template.ts";
-import { asText, followed, valueAt } from "./run-state.ts";
+import { asText, valueOrFileAt, valueAt } from "./run-state.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { ParsedTemplate } from "./parse-template.ts";
 import type { StepContext } from "./ports.ts";
@@ -12,12 +12,12 @@ type Values = Pick<StepContext, "state" | "message" | "load" | "loopVariables">;
  * `template` with `{input}` (the run's message), `{state.a.b}`, and in a loop `{index}` and `{item.a}` replaced: text as it
  * is, other values as JSON. Replacements are not searched again, so a value cannot refer to another one.
  *
- * Throws the TerminalError `template` when state has no such key (a prompt with a gap is worse than a failed step), and when
- * the result would be longer than 1 MiB, before anything of that length is made.
+ * @throws TerminalError `template` when state has no such key, because a prompt with a gap is worse than a failed step; and before a text
+ *   of more than 1 MiB is made
  */
 export async function renderTemplate(template: string, values: Values): Promise<string> {
   const loopVariables = await values.loopVariables();
-  const parsed = parseTemplate(template, Object.keys(loopVariables).length > 0);
+  const parsed = parseTemplate(template, { inLoop: Object.keys(loopVariables).length > 0 });
   const { literals, names } = parsed;
   const texts = await textsOf(parsed, { ...values, loopVariables });
   return literals.map((literal, i) => `${literal}${texts.get(names[i] ?? "") ?? ""}`).join("");
@@ -37,7 +37,7 @@ async function textsOf(
     const [key = "", ...rest] = first.path;
     if (root.name !== rootName) {
       const of = first.of === "loop" ? values.loopVariables : values.state;
-      const value = first.of === "input" ? values.message : await followed(of, [key], values.load);
+      const value = first.of === "input" ? values.message : await valueOrFileAt(of, [key], values.load);
       root = { name: rootName, value };
     }
     const value = root.value === undefined ? undefined : await valueAt(root.value, rest, values.load);

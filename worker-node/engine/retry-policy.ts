@@ -1,6 +1,7 @@
 import { RetryableError, TerminalError } from "./step-errors.ts";
 import type { Retry } from "../../shared/contracts/definition/index.ts";
 
+/** What becomes of a step after a failed try. */
 export type Verdict = { do: "fail" } | { do: "retry"; afterMs: number };
 
 /**
@@ -8,7 +9,7 @@ export type Verdict = { do: "fail" } | { do: "retry"; afterMs: number };
  * has `leftMs` of its time.
  *
  * The wait is exponential with full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter"), and at least as
- * long as the other side demands. A demand that is longer than the run may take fails at once: to wait would be in vain.
+ * long as the other side demands. When it demands more than is left of the run's time, the step fails at once.
  */
 export function judge(
   error: unknown,

@@ -12,22 +12,22 @@ export async function valueAt(
   path: readonly string[],
   load: (value: Json) => Promise<Json>,
 ): Promise<Json | undefined> {
-  const found = await followed(value, path, load);
-  return found !== undefined && isFile(found) ? load(found) : found;
+  const found = await valueOrFileAt(value, path, load);
+  return found !== undefined && isFileReference(found) ? load(found) : found;
 }
 
-/** As `valueAt`, and a file stays its reference at the end of the path too: for what passes values on and reads no text. */
-export async function followed(
+/** As `valueAt`, but a file at the end of the path stays its reference: for a step that passes values on and reads no text. */
+export async function valueOrFileAt(
   value: Json,
   path: readonly string[],
   load: (value: Json) => Promise<Json>,
 ): Promise<Json | undefined> {
-  let current: Json | undefined = isValue(value) ? await load(value) : value;
+  let current: Json | undefined = isValueReference(value) ? await load(value) : value;
   for (const part of path) {
     if (typeof current !== "object" || current === null || !Object.hasOwn(current, part)) return undefined;
     const inner: Json | undefined = Array.isArray(current) ? current[Number(part)] : current[part];
     if (inner === undefined) return undefined;
-    current = isValue(inner) ? await load(inner) : inner;
+    current = isValueReference(inner) ? await load(inner) : inner;
   }
   return current;
 }
@@ -48,18 +48,18 @@ export async function loadAll(
 }
 
 async function loaded(value: Json, load: (value: Json) => Promise<Json>): Promise<Json> {
-  if (isValue(value)) return load(value);
-  if (!Array.isArray(value) || !value.some(isValue)) return value;
+  if (isValueReference(value)) return load(value);
+  if (!Array.isArray(value) || !value.some(isValueReference)) return value;
   // No reference is deeper: a value of a result over 32 KiB is one reference as a whole.
   return Promise.all(value.map((item) => loaded(item, load)));
 }
 
-/** Whether a value is a reference to a value of a run, and not to a file. */
-function isValue(value: Json): boolean {
-  return hasReference(value) && !isFile(value) && Reference.safeParse(value).success;
+/** True for a reference to a large value of a run, false for one to a file. */
+function isValueReference(value: Json): boolean {
+  return hasReference(value) && !isFileReference(value) && Reference.safeParse(value).success;
 }
 
-function isFile(value: Json): boolean {
+function isFileReference(value: Json): boolean {
   return hasReference(value) && FileReference.safeParse(value).success;
 }
 

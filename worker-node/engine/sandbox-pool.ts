@@ -3,12 +3,12 @@ import { Worker } from "node:worker_threads";
 import { LONG, READY, ThreadMessage } from "./sandbox-program.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import type { Program, ProgramEnd, ProgramResult } from "./sandbox-program.ts";
-import { TurnQueue } from "./turn-queue.ts";
+import { FairQueue } from "./fair-queue.ts";
 
 /**
- * Threads of a process for each kind of code, and how many of them one tenant may have at a time: the others stay free
- * for other tenants, and expressions, which take a moment, never wait for programs. A program that uses up its time
- * delays other programs of its tenant, but never the worker's beats.
+ * The threads of a process for each kind of code: all, and the most that one tenant may have at a time, so that the others stay free for
+ * other tenants. Expressions, which take a moment, never wait for programs. A program that uses up its time delays other programs
+ * of its tenant, but never the worker's beats.
  */
 const THREADS = {
   expression: { all: 2, tenant: 1 },
@@ -16,8 +16,8 @@ const THREADS = {
 } as const;
 /**
  * A tenant counts as one with long programs for this time after each of them. All these tenants together have half as many threads
- * of a kind as there are processors, and leave at least one to the others: a tenant with short programs, which take turns in
- * a moment, never waits for the end of long ones, and endless programs do not take all processors.
+ * of a kind as there are processors, and leave at least one thread to the others. So a tenant with short programs never waits for the
+ * end of long ones, and endless programs do not take all processors.
  */
 const LONG_FOR_MS = 60_000;
 const LONG_THREADS = Math.max(1, Math.floor(availableParallelism() / 2));
@@ -33,7 +33,10 @@ const START_MS = 60_000;
 /** The tenant of a program, and the signal that stops it: on a cancel, or when the worker drains. */
 export type Caller = { tenant: string; signal: AbortSignal };
 
-/** A program with the state that it reads. The JSON text of the state is made when the program begins: a program that waits holds none. */
+/**
+ * A program with the state that it reads. The JSON text of the state is made when the program begins: a program that waits has none in
+ * memory.
+ */
 export type SubmittedProgram = Omit<Program, "state"> & { state: JsonObject };
 
 type QueuedProgram = {
@@ -45,15 +48,15 @@ type QueuedProgram = {
 type BusyThread = { worker: Worker; queued: QueuedProgram; timer: NodeJS.Timeout };
 
 /**
- * Runs programs in threads, each thread one program at a time; tenants take turns. A thread that exceeds its limit,
- * fails, ran out of memory, or runs a program that was cancelled is terminated, and a new one takes its place.
+ * Runs programs in threads, each thread one program at a time; tenants take turns. A thread is terminated, and replaced by a new one,
+ * when its program exceeds its limit, is cancelled or has used up the memory, and when the thread itself fails.
  */
 export class SandboxPool {
-  // Not piscina (5.3.2, tried): 24 lines less, but its time limit counts from the submit, so that a queue of our own
-  // remains, and it cannot replace a thread after a task that ran out of memory.
+  // Not piscina (5.3.2, tried): 24 lines less, but its time limit counts from the submit, so a queue of our own would remain. And it
+  // cannot replace a thread after a task that ran out of memory.
   readonly #queues = {
-    expression: new TurnQueue<QueuedProgram>(),
-    transform: new TurnQueue<QueuedProgram>(),
+    expression: new FairQueue<QueuedProgram>(),
+    transform: new FairQueue<QueuedProgram>(),
   };
   readonly #idle: Worker[] = [];
   readonly #busy = new Set<BusyThread>();
@@ -62,7 +65,7 @@ export class SandboxPool {
   #closed = false;
 
   /**
-   * A failure of the program is a result.
+   * Runs a program when its tenant may have a thread. A failure of the program is a result.
    * @throws the reason of the caller's signal when it aborts; Error when the pool is closed
    */
   async run(program: SubmittedProgram, caller: Caller): Promise<ProgramResult> {
@@ -112,7 +115,7 @@ export class SandboxPool {
     }
   }
 
-  /** The threads that run code of this kind for such a tenant. */
+  /** The number of threads that run code of this kind for a tenant for which `isSuch` holds. */
   #countBusy(code: Program["code"], isSuch: (tenant: string) => boolean): number {
     return [...this.#busy].filter(
       ({ queued: { program, caller } }) => program.code === code && isSuch(caller.tenant),

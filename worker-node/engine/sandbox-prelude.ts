@@ -39,9 +39,9 @@ export const READ_RESULT = `if (typeof result === "undefined") throw new Error("
 export const NOT_JSON = "NotJson";
 
 /**
- * A function that turns a value into JSON text, or throws and names the path of what JSON cannot hold: JSON.stringify
- * would write null for NaN and {} for a promise or a map, and the run would go on with that. A property that is undefined
- * is absent, and so is a whole value. Evaluated before the program, so that it keeps the functions that it uses.
+ * A function that turns a value into JSON text, or throws and names the path of what JSON cannot hold. JSON.stringify would write null
+ * for NaN and {} for a promise or a map, and the run would go on with that. An undefined property is left out; an undefined result is
+ * null. The function is evaluated before the program, so that the program cannot replace what it uses.
  */
 export const SERIALIZER = `(() => {
   const { stringify } = JSON, { isArray } = Array, { getPrototypeOf, prototype } = Object;

@@ -12,6 +12,7 @@ export type Program = {
   limitMs: number;
 };
 
+/** The result of a program as JSON text, or why there is none. */
 export const ProgramResult = z.union([
   z.object({ json: z.string() }),
   z.object({ failed: z.enum(["time", "memory", "size", "value", "error"]), message: z.string() }),
@@ -20,13 +21,13 @@ export const ProgramResult = z.union([
 export type ProgramResult = z.infer<typeof ProgramResult>;
 
 /**
- * The end of a program in a thread. `mayRunAnother`: the thread is as it was before; otherwise it must be replaced, because its heap
- * was full, or because it cannot get its priority back.
+ * The end of a program in a thread. `mayRunAnother` false: the thread must be replaced, because its heap was full, or because it cannot
+ * get its priority back.
  */
 export const ProgramEnd = z.object({ result: ProgramResult, mayRunAnother: z.boolean() });
 export type ProgramEnd = z.infer<typeof ProgramEnd>;
 
-/** What a thread sends once its program is long. */
+/** What a thread sends when its program has used more processor time than most. */
 export const LONG = "long";
 
 /** What a thread sends to the pool. */

@@ -32,7 +32,7 @@ const LONG_MS = 100;
 /** How far the priority of this thread is below that of the worker's own thread: in a program's first 100 ms, and after them. */
 const YIELDS = { short: 5, long: 10 };
 
-/** Memory that records whether the latest request of QuickJS for more of it was refused. */
+/** WebAssembly memory that records whether the latest request of QuickJS for more of it was refused. */
 class BoundedMemory extends WebAssembly.Memory {
   wasRefused = false;
 
@@ -53,9 +53,9 @@ parentPort?.on("message", (program: Program) => parentPort?.postMessage(run(prog
 parentPort?.postMessage(READY);
 
 /**
- * On a busy machine this thread gets a third of the processor time of a thread with the usual priority, and a ninth when its program is
- * long: endless programs do not slow down the worker's event loop, on which the runs of all tenants depend, nor short
- * programs. On Linux the call is for this thread alone; elsewhere it would be for the process.
+ * Lowers the priority of this thread by `levels`. On a busy machine it then gets a third of the processor time of a thread with the usual
+ * priority, and a ninth when its program is long. So endless programs slow down neither short programs nor the worker's event loop, on
+ * which the runs of all tenants depend. On Linux the call is for this thread alone; elsewhere it would be for the process.
  * @returns false where the system does not let this process raise a priority that it has lowered
  */
 function yieldBy(levels: number): boolean {
@@ -81,7 +81,7 @@ function run(program: Program): ProgramEnd {
     }
     return used > program.limitMs;
   });
-  // QuickJS calls back between instructions, and not while it reads a large state.
+  // QuickJS calls `isOver` between instructions, and not while it reads a large state.
   if (!isLong && usedMs() > LONG_MS) parentPort?.postMessage(LONG);
   const hasPriority = yieldBy(YIELDS.short);
   // A thread whose heap was full runs no other tenant's program.
@@ -170,7 +170,7 @@ function evaluate(
   });
 }
 
-/** The reactions of promises, which run once the script that made them has ended. */
+/** Runs the reactions of promises: they are due once the script that made the promises has ended. */
 function runPendingJobs(context: QuickJSContext, isOver: () => boolean): void {
   while (context.runtime.hasPendingJob()) {
     const ran = context.runtime.executePendingJobs(JOBS_BETWEEN_CLOCKS);
@@ -180,7 +180,7 @@ function runPendingJobs(context: QuickJSContext, isOver: () => boolean): void {
   }
 }
 
-/** What a promise was fulfilled with, once its jobs have run; any other value as it is. */
+/** The value with which a promise was fulfilled after its jobs have run; any other value as it is. */
 function settledValue(context: QuickJSContext, promise: QuickJSHandle, name: string): QuickJSHandle {
   const state = context.getPromiseState(promise);
   if (state.type === "fulfilled") return state.notAPromise ? promise.dup() : state.value;

@@ -3,7 +3,7 @@ import { TerminalError } from "./step-errors.ts";
 import { SandboxPool } from "./sandbox-pool.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Sandbox } from "./ports.ts";
-import type { Caller } from "./sandbox-pool.ts";
+import type { Caller, SubmittedProgram } from "./sandbox-pool.ts";
 import type { Program, ProgramResult } from "./sandbox-program.ts";
 
 const EXPRESSION_MS = 1_000;
@@ -13,25 +13,21 @@ const TRANSFORM_MS = 5_000;
 export type SharedSandbox = { of(caller: Caller): Sandbox; close(): Promise<void> };
 
 /**
- * Runs expressions and programs of definitions with QuickJS (WebAssembly), in threads: no network, no clock, 32 MiB,
- * 1 s of processor time for an expression and 5 s for a program, results of at most 1 MiB, a fresh context for each. A promise is
- * awaited; a result that JSON cannot hold (NaN, a map, a function) fails, and the error names its path. A failure is a
+ * Runs expressions and programs of definitions with QuickJS (WebAssembly) in threads, each in a fresh context. They have no network and
+ * no clock, 32 MiB of memory, 1 s of processor time (an expression) or 5 s (a program), and a result of at most 1 MiB.
+ *
+ * A promise is awaited. A result that JSON cannot hold (NaN, a map, a function) fails, and the error names its path. A failure is a
  * TerminalError `expression` or `transform`, because the same code over the same state would fail again.
  */
 export function createSandbox(): SharedSandbox {
   const pool = new SandboxPool();
   const run = async (
-    code: Program["code"],
-    source: string,
-    state: JsonObject,
-    loopVariables: JsonObject,
-    limitMs: number,
+    program: Omit<SubmittedProgram, "loopVariables"> & { loopVariables: JsonObject },
     caller: Caller,
   ): Promise<Json> => {
-    const result = await pool.run(
-      { code, source, state, loopVariables: JSON.stringify(loopVariables), limitMs },
-      caller,
-    );
+    const { code, limitMs } = program;
+    const loopVariables = JSON.stringify(program.loopVariables);
+    const result = await pool.run({ ...program, loopVariables }, caller);
     if ("failed" in result) throw new TerminalError(code, failureText(result, code, limitMs));
     const value = parseResult(result.json);
     if (value !== undefined) return value;
@@ -39,10 +35,10 @@ export function createSandbox(): SharedSandbox {
   };
   return {
     of: (caller) => ({
-      evaluate: (expression, state, loopVariables = {}) =>
-        run("expression", expression, state, loopVariables, EXPRESSION_MS, caller),
-      transform: (code, state, loopVariables = {}) =>
-        run("transform", code, state, loopVariables, TRANSFORM_MS, caller),
+      evaluate: (source, state, loopVariables = {}) =>
+        run({ code: "expression", source, state, loopVariables, limitMs: EXPRESSION_MS }, caller),
+      transform: (source, state, loopVariables = {}) =>
+        run({ code: "transform", source, state, loopVariables, limitMs: TRANSFORM_MS }, caller),
     }),
     close: () => pool.close(),
   };

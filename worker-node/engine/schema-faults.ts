@@ -2,13 +2,15 @@
 import { isLongInteger } from "../../shared/contracts/long-integers.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
-export function ofNumber(value: number, schema: JsonObject, at: string): string[] {
+/** What is wrong with a number by the keywords of numbers. `at`: its path in the answer. */
+export function numberFaults(value: number, schema: JsonObject, at: string): string[] {
   const { minimum, maximum, exclusiveMinimum: above, exclusiveMaximum: under, multipleOf: unit } = schema;
-  const faults = between(value, minimum, maximum, `${name(at)} is ${value}`);
-  if (typeof above === "number" && value <= above) faults.push(`${name(at)} must be greater than ${above}`);
-  if (typeof under === "number" && value >= under) faults.push(`${name(at)} must be less than ${under}`);
+  const faults = between(value, minimum, maximum, `${subjectOf(at)} is ${value}`);
+  if (typeof above === "number" && value <= above)
+    faults.push(`${subjectOf(at)} must be greater than ${above}`);
+  if (typeof under === "number" && value >= under) faults.push(`${subjectOf(at)} must be less than ${under}`);
   if (typeof unit === "number" && unit > 0 && !isMultiple(value, unit))
-    faults.push(`${name(at)} must be a multiple of ${unit}`);
+    faults.push(`${subjectOf(at)} must be a multiple of ${unit}`);
   return faults;
 }
 
@@ -18,6 +20,7 @@ function isMultiple(value: number, unit: number): boolean {
   return Math.abs(quotient - Math.round(quotient)) <= Math.abs(quotient) * Number.EPSILON * 2;
 }
 
+/** The fault of a count outside of its bounds, as a list of one sentence or none. `what`: the beginning of the sentence. */
 export function between(
   count: number,
   least: Json | undefined,
@@ -28,20 +31,25 @@ export function between(
   return typeof most === "number" && count > most ? [`${what}, and the most is ${most}`] : [];
 }
 
+/** A part of a sentence about a value that fits no form: the first fault of the form with the fewest. `tried`: the faults of each form. */
 export function nearest(tried: readonly string[][]): string {
   const [closest = []] = tried.toSorted((a, b) => a.length - b.length);
   return `fits none of ${tried.length} forms: in the nearest, ${closest[0] ?? "nothing is allowed"}`;
 }
 
+/** Whether a value has a type of JSON Schema. An integer beyond 2^53, which is a text of its digits, has the types of numbers. */
 export function hasType(value: Json, type: string): boolean {
   if (type === "integer") return isLongInteger(value) || Number.isInteger(value);
   if (type === "number") return isLongInteger(value) || typeof value === "number";
   return typeOf(value) === type;
 }
 
+/** The type of a value, as JSON Schema names it. */
 export function typeOf(value: Json): string {
   return value === null ? "null" : Array.isArray(value) ? "array" : typeof value;
 }
 
-export const name = (at: string): string => (at === "" ? "the answer" : at);
-export const below = (at: string, field: string): string => (at === "" ? field : `${at}.${field}`);
+/** The subject of a sentence about the value at a path; empty: the whole answer. */
+export const subjectOf = (at: string): string => (at === "" ? "the answer" : at);
+/** The path of a field of the value at `at`. */
+export const pathOf = (at: string, field: string): string => (at === "" ? field : `${at}.${field}`);

@@ -3,13 +3,13 @@ import type { ConversationalAgent, Step } from "../../shared/contracts/definitio
 import { isObject } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import { childError, completedEvent } from "./child-result.ts";
-import type { OfferedTool, Performed } from "./offered-tool.ts";
+import type { OfferedTool, CallToPerform } from "./offered-tool.ts";
 import type { ChildReply, StepContext } from "./ports.ts";
 import { CallIsOpen, TerminalError, ToolRejection } from "./step-errors.ts";
 
 /** The most characters of a message that a model may write. */
 const MAX_MESSAGE_CHARS = 200_000;
-/** Reasons for which no run was started, and about which the model can do something. */
+/** Codes of refused starts that the model gets as a reason, because it can do something about them. */
 const REFUSALS: ReadonlySet<string> = new Set([
   "unknown_orchestration",
   "child_depth",
@@ -28,7 +28,7 @@ export function spawnTool(
 ): OfferedTool {
   const { description, inputSchema, parallel } = builtInTools.spawn_run;
   const spec = { name: "spawn_run", description, parameters: withChoice(inputSchema, orchestration_ids) };
-  const perform = async ({ args, at, charge }: Performed): Promise<Json> => {
+  const perform = async ({ args, at, charge }: CallToPerform): Promise<Json> => {
     const orchestrationId = textIn(args, "orchestration_id");
     const message = textIn(args, "message");
     // The schema of the tool has allowed no other orchestration than these.
@@ -46,7 +46,7 @@ export function spawnTool(
  */
 export async function runForCall(
   { message, ...run }: { orchestrationId: string; message: string; waits: boolean },
-  { step, context, at, charge }: { step: Step; context: StepContext } & Pick<Performed, "at" | "charge">,
+  { step, context, at, charge }: { step: Step; context: StepContext } & Pick<CallToPerform, "at" | "charge">,
 ): Promise<Exclude<ChildReply, { is: "open" }>> {
   if (message.length > MAX_MESSAGE_CHARS)
     throw new ToolRejection(`the message is longer than ${MAX_MESSAGE_CHARS} characters`);
@@ -76,7 +76,7 @@ function textIn(args: JsonObject, name: string): string {
   return typeof value === "string" ? value : "";
 }
 
-/** What the model learns of a run. One that failed is a result too: the agent may do something else. */
+/** The result of the tool for the model. A failed run gives a result too: the agent may do something else. */
 function resultOf(reply: Exclude<ChildReply, { is: "open" }>): Json {
   const run_id = reply.runId;
   if (reply.is !== "ended") return { run_id, status: "queued" };

@@ -19,7 +19,10 @@ export class CallIsOpen extends Error {}
 export class RetryableError extends Error {
   readonly code: string;
   readonly retryAfterMs: number | undefined;
-  /** The other side refused, so nothing happened there: a retry is a new call, with a new effect key. */
+  /**
+   * True: the other side refused, so nothing happened there, and a retry is a new call with a new effect key. False: the call may have
+   * happened, and a retry has the same key.
+   */
   readonly answered: boolean;
 
   constructor(
@@ -36,12 +39,21 @@ export class RetryableError extends Error {
 }
 
 /**
+ * The error of a refused request about a call, such as a poll of its task. The call itself was not refused, so it keeps its effect key:
+ * `answered` is false.
+ */
+export function keepingKey(error: RetryableError): RetryableError {
+  const { code, message, retryAfterMs } = error;
+  return new RetryableError(code, message, { cause: error, retryAfterMs });
+}
+
+/**
  * A tool call has no result, and another call may have one: the tool refused it (HTTP 4xx, `tool_rejected`), or its answer
  * cannot be used. The model that made the call gets the reason and may correct itself. A call that no model made fails the
  * step, like any TerminalError.
  */
 export class ToolRejection extends TerminalError {
-  /** Of a refusal by HTTP. */
+  /** The HTTP status of the refusal; undefined: it was none by HTTP. */
   readonly status: number | undefined;
 
   constructor(message: string, options: { cause?: unknown; code?: string; status?: number } = {}) {

@@ -11,9 +11,9 @@ import type { Answer } from "./conversation-turns.ts";
 import type { Sandbox } from "./ports.ts";
 import type { OfferedTool } from "./offered-tool.ts";
 
-/** Answers that do not fit the schema and are corrected; the next one fails the step. */
+/** The most answers that do not fit the schema and are corrected; the next one fails the step. */
 const MAX_REPAIRS = 1;
-/** The results of patterns may lead to further patterns. */
+/** The most rounds of matching patterns: their results may lead to further patterns. */
 const MAX_PATTERN_ROUNDS = 10;
 
 /**
@@ -82,8 +82,8 @@ function valueIn(answer: Answer, isInside: boolean): { value: Json } | { fault: 
 }
 
 /**
- * What is wrong with a value by a schema. Patterns are read in the sandbox, which ends one that takes too long: each round
- * checks the value with the results that are known, and takes the others for a match.
+ * What is wrong with a value by a schema. Patterns are matched in the sandbox, which stops a pattern that takes too long. Each round
+ * checks the value with the results that are known, and takes patterns without a result for a match.
  */
 async function faultsOf(value: Json, schema: JsonObject, sandbox: Sandbox): Promise<string[]> {
   const known = new Map<string, boolean>();
@@ -103,7 +103,7 @@ async function faultsOf(value: Json, schema: JsonObject, sandbox: Sandbox): Prom
         known.set(key, Array.isArray(results) && results[i] === true);
     }
   } catch (error) {
-    if (error instanceof SchemaTooComplex) throw unchecked("the check takes too many steps", error);
+    if (error instanceof SchemaTooComplex) throw unchecked("the schema is too complex", error);
     if (error instanceof TerminalError) throw unchecked("its patterns cannot be read in time", error);
     throw error;
   }

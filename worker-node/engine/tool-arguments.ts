@@ -6,12 +6,12 @@ import { parseJson } from "./parse-json.ts";
 import { typeOf } from "./schema-faults.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
-/** The most errors of one call that the reply to the model lists: the model mends them all at once, or the first few. */
+/** The most errors of one call that the reply to the model lists. */
 const MAX_ERRORS = 5;
 
 /**
- * The arguments of a call as an object. Models and gateways write "no arguments" as null, as an empty text or as an empty
- * list; some send the object as JSON text, also twice over, or with an empty object before it or a mark after it. Integers
+ * The arguments of a call as an object. Models and gateways write "no arguments" as null, as an empty text or as an empty list. Some
+ * send the object as JSON text, some as JSON text of that text, some with an empty object before it or a mark after it. Integers
  * beyond 2^53 are texts of their digits. Null: these are no arguments.
  */
 export function argumentsOf(args: Json): JsonObject | null {
@@ -22,9 +22,9 @@ export function argumentsOf(args: Json): JsonObject | null {
 }
 
 /**
- * The arguments that JSON in a text has for a tool. Models that cannot call tools write them alone, or with the whole call around
- * them, as their training had it: `{"name": "lookup", "arguments": {…}}` or `{"lookup": {…}}`, also as the only one of a list or
- * of `tool_calls`. Null: it has none.
+ * The arguments that JSON in a text has for a tool. Models that cannot call tools write the arguments alone, or the whole call in the
+ * form that they were trained with: `{"name": "lookup", "arguments": {…}}` or `{"lookup": {…}}`. The call may be the only item of a
+ * list or of `tool_calls`. Null: the JSON has no arguments for this tool.
  */
 export function argumentsInCall(written: Json, tool: string): JsonObject | null {
   const calls = Array.isArray(written) ? written : listOf(objectOf(written)["tool_calls"]);
@@ -70,8 +70,8 @@ function theObjectIn(text: string): JsonObject | null {
 /**
  * What is wrong with the arguments by the tool's schema, as sentences for the model; none: the call can be made. The
  * keywords that models get wrong are checked: `type`, `required`, `properties`, `items`, `enum`, `const` and
- * `additionalProperties: false`, behind `$ref`, `anyOf`, `oneOf` and `allOf` too. A pattern is not: a tenant's pattern may take a worker's
- * time without end.
+ * `additionalProperties: false`, behind `$ref`, `anyOf`, `oneOf` and `allOf` too. Patterns are not checked: a tenant's pattern may take a
+ * worker's time without end.
  */
 export function argumentErrors(args: JsonObject, schema: JsonObject): string[] {
   const check = new ArgumentCheck(schema);
@@ -84,30 +84,33 @@ export function missingArguments(args: JsonObject, schema: JsonObject): string[]
   return requiredBy(schema).filter((name) => !Object.hasOwn(args, name));
 }
 
-/** A schema may refer to itself and divide at each level. A longer check says nothing: the tool's server checks too. */
-const MAX_STEPS = 20_000;
+/**
+ * The most values that a check looks at: a schema may refer to itself and divide at each level. After more it finds no error: the tool's
+ * server checks too.
+ */
+const MAX_LOOKS = 20_000;
 /** Nested schemas. A reference that leads to itself never ends. */
 const MAX_DEPTH = 400;
 
 class ArgumentCheck {
   readonly errors: string[] = [];
   readonly #root: JsonObject;
-  #steps: number;
+  #looks: number;
 
   #depth: number;
 
-  constructor(root: JsonObject, { steps, depth } = { steps: 0, depth: 0 }) {
+  constructor(root: JsonObject, { looks, depth } = { looks: 0, depth: 0 }) {
     this.#root = root;
-    this.#steps = steps;
+    this.#looks = looks;
     this.#depth = depth;
   }
 
   get isTooLong(): boolean {
-    return this.#steps > MAX_STEPS || this.#depth > MAX_DEPTH;
+    return this.#looks > MAX_LOOKS || this.#depth > MAX_DEPTH;
   }
 
   look(value: Json, schema: Json | undefined, path: string): void {
-    this.#steps += 1;
+    this.#looks += 1;
     if (!isObject(schema) || this.errors.length >= MAX_ERRORS || this.isTooLong) return;
     this.#depth += 1;
     this.#lookAt(value, schema, path);
@@ -146,9 +149,9 @@ class ArgumentCheck {
   #lookAtForms(value: Json, forms: readonly Json[], path: string): void {
     let nearest: string[] | null = null;
     for (const form of forms) {
-      const tried = new ArgumentCheck(this.#root, { steps: this.#steps, depth: this.#depth });
+      const tried = new ArgumentCheck(this.#root, { looks: this.#looks, depth: this.#depth });
       tried.look(value, form, path);
-      this.#steps = tried.#steps;
+      this.#looks = tried.#looks;
       if (tried.isTooLong) this.#depth = tried.#depth;
       if (tried.errors.length === 0) return;
       if (nearest === null || isNearer(tried.errors, nearest)) nearest = tried.errors;

@@ -3,19 +3,20 @@ import {
   isAllOfServer,
   isBuiltIn,
   McpTool,
-  parseTool,
+  parseToolOnce,
   serverIn,
   sqlArguments,
 } from "../../shared/contracts/definition/index.ts";
 import { mcpCalls } from "./mcp-call.ts";
 import { listArtifacts, readArtifact, writeArtifact } from "./artifact-tools.ts";
-import { reconciling } from "./reconcile.ts";
+import { callingOnce } from "./call-once.ts";
+import { reconciling } from "./reconcile-call.ts";
 import { runJavascript } from "./run-javascript.ts";
 import { TerminalError } from "./step-errors.ts";
 import type { BuiltInName } from "../../shared/contracts/definition/built-in-tools.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
-import type { OfferedTool, Performed } from "./offered-tool.ts";
+import type { OfferedTool, CallToPerform } from "./offered-tool.ts";
 import type { StepContext, ToolSpec } from "./ports.ts";
 
 /** The tools that a step may use, by name. */
@@ -28,8 +29,8 @@ const MAX_TOOLS = 128;
 
 /**
  * Loads tools; `server__*` stands for all tools of an MCP server. A tool that does not exist fails the step: an agent without its
- * tools would only pretend to work. A tool that is saved under the name of a server's tool comes before it.
- * @param ofEngine `first`: tools that come before all others of their names. `spawn`: the built-in tool `spawn_run` of an agent
+ * tools would only pretend to work. A saved tool has precedence over a server's tool of the same name.
+ * @param ofEngine `first`: tools that have precedence over all others of their names. `spawn`: the built-in tool `spawn_run` of an agent
  * @throws TerminalError `unknown_tool`, `bad_tool` or `too_many_tools`; what `toolsOf` throws for a server that was never listed
  */
 export async function openToolbox(
@@ -83,13 +84,13 @@ async function toolsOfServer(server: string, name: string, context: StepContext)
 }
 
 function offeredTool(stored: JsonObject, name: string, step: Step, context: StepContext): OfferedTool {
-  const { signal } = context;
-  const call = async ({ args, effect, files }: Performed): Promise<Json> =>
-    context.tools.call({ tool: stored, args, effectKey: await effect(), signal, files });
+  const { signal, tenantId } = context;
+  const call = async ({ args, effect, files }: CallToPerform): Promise<Json> =>
+    context.tools.call({ tenantId, tool: stored, args, effectKey: await effect(), signal, files });
   if (stored["tool_type"] === "built_in" && isBuiltIn(name)) {
     const { description, inputSchema, parallel } = builtInTools[name];
     const ofEngine = engineTools.get(name);
-    const inEngine = async (performed: Performed): Promise<Json> => {
+    const inEngine = async (performed: CallToPerform): Promise<Json> => {
       await performed.effect();
       return ofEngine?.(performed, context) ?? null;
     };
@@ -105,22 +106,23 @@ function offeredTool(stored: JsonObject, name: string, step: Step, context: Step
     const spec = { name: ownName, description, parameters: inputSchema };
     return { spec, parallel: false, perform: mcpCalls(stored, step, context) };
   }
-  const parsed = parseTool(stored);
+  const parsed = parseToolOnce(stored);
   if (!parsed.ok) throw new TerminalError("bad_tool", `the definition of the tool "${name}" cannot be used`);
   const { definition } = parsed;
   const { description } = definition;
   if (definition.tool_type === "sql")
     return { spec: { name, description, parameters: sqlArguments }, parallel: false, perform: call };
-  const { inputSchema, parallel, reconcile } = definition;
+  const { inputSchema, parallel, reconcile, retry_safe } = definition;
+  const careful = reconcile === null ? callingOnce(stored, context) : reconciling(stored, reconcile, context);
   return {
     spec: { name, description, parameters: inputSchema },
     parallel,
-    perform: reconcile === null ? call : reconciling(stored, reconcile, context),
+    perform: reconcile === null && retry_safe ? call : careful,
   };
 }
 
 /** Built-in tools that need nothing but the step's own ports. */
-const engineTools = new Map<BuiltInName, (call: Performed, context: StepContext) => Promise<Json>>([
+const engineTools = new Map<BuiltInName, (call: CallToPerform, context: StepContext) => Promise<Json>>([
   ["run_javascript", ({ args }, context) => runJavascript(args, context)],
   ["artifact_write", ({ args, files }) => writeArtifact(args, { files })],
   ["artifact_read", ({ args, files }) => readArtifact(args, { files })],
@@ -133,6 +135,7 @@ async function spawnElsewhere(): Promise<never> {
   throw new TerminalError("bad_tool", message);
 }
 
+/** The tools as models see them. */
 export function specsOf(tools: Toolbox): ToolSpec[] {
   return [...tools.values()].map((tool) => tool.spec);
 }

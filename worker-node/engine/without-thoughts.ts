@@ -8,8 +8,8 @@ type Mark = { from: number; to: number; closes: boolean; name: string };
 
 /**
  * A model's text without what it thought aloud. A closing mark without an opening one ends a thought that began with the
- * text (the prompt of some models ends with the opening mark); an opening mark that nothing closes is text. Marks inside a JSON value
- * belong to that value.
+ * text, because the prompt of some models ends with the opening mark. An opening mark without a closing one is text. Marks inside a JSON
+ * value belong to that value.
  */
 export function withoutThoughts(text: string): string {
   let kept = "";

@@ -11,9 +11,9 @@ import { waitForStore } from "./wait-for-store.ts";
 
 /**
  * The responses that providers make in the background for the model calls of a visit, by the effect keys of the calls. Their ids
- * are turns of the visit, so the worker that goes on with it knows them: docs/protocol.md 5.31.
+ * are committed in turns of the visit, so the worker that goes on with the visit knows them: docs/protocol.md 5.31.
  */
-export class Responses {
+export class BackgroundResponses {
   readonly #visit: PaidVisit;
   readonly #turns: Json[];
   /** The commits under way. */
@@ -25,8 +25,8 @@ export class Responses {
     this.#turns = turns;
   }
 
-  /** The response that has begun for a call; null: none that a call may get. */
-  of(key: string): string | null {
+  /** The id of the response that has begun for a call; null: there is none that the call may get. */
+  idOf(key: string): string | null {
     const named = this.#turns.map(responseOfTurn).findLast((each) => each?.key === key);
     return named?.response ?? null;
   }
@@ -34,17 +34,17 @@ export class Responses {
   /** The effect keys of the calls whose responses another worker may get. */
   get open(): string[] {
     const keys = this.#turns.flatMap((turn) => responseOfTurn(turn)?.key ?? []);
-    return [...new Set(keys)].filter((key) => this.of(key) !== null);
+    return [...new Set(keys)].filter((key) => this.idOf(key) !== null);
   }
 
-  /** Commits the id of the response of a call; null: no later call may get it. */
-  name(key: string, response: string | null): void {
+  /** Begins the commit of the id of a call's response; null: no later call may get a response that was committed before. */
+  commitId(key: string, response: string | null): void {
     const { state, track, step, visit } = this.#visit;
     const data = turnOfResponse(key, response);
     this.#turns.push(data);
     const turn = { ...placeOf(track), step: step.id, visit, data };
     const commit = state.runLog
-      .append(turnEntry(track, step, turn, []))
+      .append(turnEntry({ track, step }, turn, []))
       .then(() => {})
       // The execution is stopped where the run is superseded; an id that is not committed costs another call at most.
       .catch(() => {})
@@ -53,29 +53,33 @@ export class Responses {
   }
 
   /**
-   * What a try has used that is to be charged now, when it has been stopped or has failed. The calls that a later worker gets the
-   * answers of are charged by that worker: their ids are committed first.
+   * Leaves the open responses to the worker that goes on with the run: it gets their answers and charges them, so they are removed from
+   * `usage`. Resolves when their ids are committed.
    */
-  async leave(usage: Map<string, Usage>): Promise<void> {
+  async handOver(usage: Map<string, Usage>): Promise<void> {
     for (const key of this.open) usage.delete(key);
     await Promise.all(this.#commits);
   }
 
-  /** The answers of a failed try have been paid for and are of no use: the next try asks again. */
-  drop(usage: ReadonlyMap<string, Usage>): void {
-    for (const key of this.open) if (usage.has(key)) this.name(key, null);
+  /** Gives up the open responses of a failed try: they are paid for and of no use, because the next try asks again. */
+  abandon(usage: ReadonlyMap<string, Usage>): void {
+    for (const key of this.open) if (usage.has(key)) this.commitId(key, null);
   }
 }
 
 /** How a try may use responses. `charge` charges a call that the step does not know of. */
-type Use = { responses: Responses; signal: AbortSignal; charge(usage: Usage): void };
+type ResponseUse = { responses: BackgroundResponses; signal: AbortSignal; charge(usage: Usage): void };
 
 /**
  * The models of a visit that may go on after a crash or a drain. A call of a step with `background` whose response has begun gets
  * the answer of that response, from its beginning; the text that viewers have is not published again. Any other call is made as
  * `afterCrash` says.
  */
-export function inBackground(visit: PaidVisit, { responses, signal, charge }: Use, models: Models): Models {
+export function inBackground(
+  visit: PaidVisit,
+  { responses, signal, charge }: ResponseUse,
+  models: Models,
+): Models {
   const { state, track, step } = visit;
   const { run, deps } = state;
   const hasCrashed = run.crash_count > 0;
@@ -86,17 +90,17 @@ export function inBackground(visit: PaidVisit, { responses, signal, charge }: Us
   const requestOf = (key: string, attachTo: string | null): BackgroundRequest => ({
     attachTo,
     onBegun: (id) => {
-      if (!signal.aborted) responses.name(key, id);
+      if (!signal.aborted) responses.commitId(key, id);
     },
     onEnded: () => {
-      if (!signal.aborted) responses.name(key, null);
+      if (!signal.aborted) responses.commitId(key, null);
     },
   });
   const begun: Models = {
     generate: (request) => models.generate({ ...request, background: requestOf(request.effectKey, null) }),
   };
   const generate = async (request: ModelRequest): Promise<ModelAnswer> => {
-    const attachTo = responses.of(request.effectKey);
+    const attachTo = responses.idOf(request.effectKey);
     if (attachTo === null) return afterCrash(visit, { signal, charge, wasCut }, begun).generate(request);
     const read = () => deps.store.readCutText(run.run_id, run.attempt, path);
     const cutTexts = cutTextsOf(await waitForStore(run, signal, read), path);
@@ -108,14 +112,14 @@ export function inBackground(visit: PaidVisit, { responses, signal, charge }: Us
       return answer;
     } catch (error) {
       if (!(error instanceof ResponseGone)) throw error;
-      // That the response is gone is a checkpoint, after which the texts are not read as cut off any more.
+      // The commit that the response is gone is a checkpoint. After it the store returns no texts as cut off, so they are passed on.
       return afterCrash(visit, { signal, charge, wasCut: true, cutTexts }, begun).generate(request);
     }
   };
   return { generate };
 }
 
-/** Publishes of an answer what follows the text that is published already; all of it when it begins otherwise. */
+/** Publishes the part of an answer that follows the text which viewers have already; all of the answer when it begins with another text. */
 function afterText(published: string, request: ModelRequest): Pick<ModelRequest, "onText" | "onRestart"> {
   let left = published;
   if (published !== "") request.onContinue?.();

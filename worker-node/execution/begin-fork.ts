@@ -45,7 +45,7 @@ function forkOf({ fork, path }: Track): Fork {
   return fork;
 }
 
-/** How long the run has run, without pauses. */
+/** How long the run has been executed, in milliseconds: its pauses do not count. */
 export function runMs({ scope }: TrackScope): number {
   return Math.max(0, scope.definition.timeout_minutes * 60_000 - (scope.endsAtMs - performance.now()));
 }

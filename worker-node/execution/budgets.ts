@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Reservation } from "../../shared/store/money/reserve.ts";
 import { FAMILY } from "../../shared/store/money/budget-rows.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
@@ -7,8 +6,8 @@ import { inTrack, namesOf } from "../engine/events.ts";
 import type { ModelRequest } from "../engine/ports.ts";
 import { TerminalError } from "../engine/step-errors.ts";
 import type { Quote } from "../models/prices.ts";
-import { ReservationTurns } from "./reservation-turns.ts";
-import { Stop } from "./stop.ts";
+import { ReservationLimiter } from "./reservation-limiter.ts";
+import { Stop, abortableSleep } from "./stop.ts";
 import type { PaidVisit } from "./execution-state.ts";
 import { waitForStore } from "./wait-for-store.ts";
 
@@ -16,8 +15,8 @@ import { waitForStore } from "./wait-for-store.ts";
 const FIRST_PAUSE_MS = 100;
 const LAST_PAUSE_MS = 1_000;
 
-/** Of this process, which is one worker. */
-const turns = new ReservationTurns();
+/** Limits the reservations of this process, which is one worker. */
+const limiter = new ReservationLimiter();
 
 type Refused = Extract<Reservation, { outcome: "refused" }>;
 
@@ -71,7 +70,7 @@ export async function reserveCall(
       signal.throwIfAborted();
       return deps.store.reserveInBudgets(wanted);
     };
-    const reply = await waitForStore(run, signal, () => turns.take(run.tenant_id, reserve));
+    const reply = await waitForStore(run, signal, () => limiter.run(run.tenant_id, reserve));
     switch (reply.outcome) {
       case "free":
         return { ...current, reserved: null };
@@ -80,7 +79,7 @@ export async function reserveCall(
       case "fenced":
         throw new Stop("superseded", "another worker moves the run now");
       case "busy":
-        await sleep(pauseMs, undefined, { signal }).catch(() => signal.throwIfAborted());
+        await abortableSleep(pauseMs, signal);
         pauseMs = Math.min(2 * pauseMs, LAST_PAUSE_MS);
         break;
       case "refused": {

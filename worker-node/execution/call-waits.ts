@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { EndRecord } from "../../shared/contracts/journal-entry.ts";
@@ -10,11 +9,12 @@ import { inTrack } from "../engine/events.ts";
 import type { CallAnswer, CallQuestion, ChildReply, ChildRequest } from "../engine/ports.ts";
 import type { LongWait, Visit } from "./execution-state.ts";
 import { childRunId, startChild } from "./start-child.ts";
+import { abortableSleep } from "./stop.ts";
 import { waitForStore } from "./wait-for-store.ts";
 
-/** The end of a child makes its parent due. A parent looks again by itself after this time. */
+/** The end of a child makes its parent due. After this time the parent looks at the child again even without that. */
 const LOOK_AGAIN_MS = 24 * 3_600_000;
-/** Pauses of one try together that keep the slot: as long as a retry's. */
+/** The pauses of one try keep the slot while they take no longer than this together, which is the longest wait of a retry that keeps it. */
 const SHORT_PAUSES_MS = 5_000;
 
 /**
@@ -27,7 +27,7 @@ export class CallWaits {
   readonly #signals: number;
   readonly #newWaits: NewWait[] = [];
   readonly #events: RunEvent[] = [];
-  /** The name of a call that waits for a time alone. */
+  /** The wait id of a call that waits for nothing but a time. */
   #paused: string | null = null;
   #pausedMs = 0;
   /** The names of the waits that are open, and the time to the first deadline. */
@@ -95,7 +95,7 @@ export class CallWaits {
     return { is: "open" };
   }
 
-  /** Waits here, if the pauses of the try are short together; else the park ends with the pause, and false is returned. */
+  /** Waits here while the pauses of the try are short together. @returns false for a longer pause: the track parks for it */
   async pause(call: string, ms: number, signal: AbortSignal): Promise<boolean> {
     if (this.#pausedMs + ms > SHORT_PAUSES_MS) {
       this.#paused ??= this.#waitId(call);
@@ -103,11 +103,11 @@ export class CallWaits {
       return false;
     }
     this.#pausedMs += ms;
-    await sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted());
+    await abortableSleep(ms, signal);
     return true;
   }
 
-  /** The name of a wait; for a child's, from which the child's id is made: the same after a crash, another one after a client's retry. */
+  /** The id of the wait of a call: the same after a crash, another one after a client's retry. The id of a child follows from it. */
   #waitId(call: string): string {
     const { state, track, step, visit } = this.#visit;
     const { rewinds } = state.progress;

@@ -1,10 +1,8 @@
 import { baseOf } from "../../shared/contracts/ids.ts";
 import { turnDefinitionId } from "../../shared/contracts/chat.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
-import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { StepContext } from "../engine/ports.ts";
 import { loadAttached } from "../files/attached-file.ts";
-import type { Definitions } from "./definitions.ts";
 import type { ExecutionState, RunScope } from "./execution-state.ts";
 import { waitForStore } from "./wait-for-store.ts";
 
@@ -27,10 +25,11 @@ export function chatOf(
   };
 }
 
-/** The agent of a step: a chat turn has the version of its own agent that it is pinned to. Any other agent is the newest. */
-export function agentOf(definitions: Definitions, run: ClaimedRun, id: string): Promise<JsonObject | null> {
+/** The agent of a step. A chat turn gets its own agent in the version to which it is pinned; any other agent is the newest version. */
+export function agentOf({ run, deps, beganMs }: ExecutionState, id: string): Promise<JsonObject | null> {
   const { definition_tenant, orchestration_id, definition_version, tenant_id } = run;
+  const { definitions } = deps;
   return run.chat_session && orchestration_id === turnDefinitionId(id)
     ? definitions.agentOfTurn(definition_tenant, orchestration_id, definition_version)
-    : definitions.named("agents", tenant_id, id);
+    : definitions.named("agents", tenant_id, id, beganMs);
 }

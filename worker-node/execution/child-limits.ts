@@ -1,7 +1,7 @@
 import type { NewChild } from "../../shared/store/runs/start-child.ts";
 import type { ExecutionState, Visit } from "./execution-state.ts";
 
-/** What the run has cost in this life, visits under way included. */
+/** What the run has cost in this life, in micro-dollars, visits under way included. */
 export function spentBy({ spending, progress }: ExecutionState): number {
   return [...spending].reduce((sum, visitCost) => sum + visitCost(), progress.costMicroUsd);
 }

@@ -43,12 +43,12 @@ type AfterCrash = {
 };
 
 /**
- * The models of a visit that may go on after a crash (docs/protocol.md 5.26). When a crash has cut off the answer of its first call,
- * a model that can go on with a text gets that text and writes the rest; else the call is made again, `llm_restart` says that the
- * text begins anew, and what the cut call cost is charged as wasted.
+ * The models of a visit that may go on after a crash (docs/protocol.md 5.26). A crash may have cut off the answer of its first call.
+ * A model that can go on with a text gets that text and writes the rest. For any other model the call is made again: the event
+ * `llm_restart` says that the text begins anew, and what the cut call cost is charged as wasted.
  * @param charge charges a call that the step does not know of
  * @param wasCut an answer of the visit may have been cut off
- * @param cutTexts what was cut off, where it is known; absent: it is read
+ * @param cutTexts the texts that were cut off; absent: they are not known, and are read from the journal
  */
 export function afterCrash(
   visit: PaidVisit,

@@ -6,25 +6,29 @@ import { isObject, JsonValue } from "../../shared/contracts/json.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { TerminalError } from "../engine/step-errors.ts";
+import { BoundedCache } from "./bounded-cache.ts";
+import { CurrentDefinitions } from "./current-definitions.ts";
 
-/**
- * The most orchestration versions in memory, and the most characters of their JSON. The version that was read first is
- * dropped first: a cache library would not save code.
- */
-const MAX_VERSIONS = 500;
-const MAX_CHARS = 16 * 1024 * 1024;
+/** The most orchestration versions in memory, and the most characters of their JSON. */
+const MOST = { entries: 500, chars: 16 * 1024 * 1024 };
 
 /** A version as it is kept: `agent` is that of a chat turn. */
-type Version = { definition: Orchestration; agent: JsonObject | null; chars: number };
+type Version = { definition: Orchestration; agent: JsonObject | null };
 
 /** Definitions as executions need them. A version of an orchestration never changes, so it is read once. */
 export class Definitions {
   readonly #store: StateStore;
-  readonly #versions = new Map<string, Version>();
-  #chars = 0;
+  readonly #versions = new BoundedCache<Version>(MOST);
+  readonly #current: CurrentDefinitions;
 
   constructor(store: StateStore) {
     this.#store = store;
+    this.#current = new CurrentDefinitions(store);
+  }
+
+  /** The current definition of an agent or a tool for an execution that began at `beganMs`: see `CurrentDefinitions`. */
+  named(kind: "agents" | "tools", tenant: TenantId, id: string, beganMs: number): Promise<JsonObject | null> {
+    return this.#current.named(kind, tenant, id, beganMs);
   }
 
   /** @throws TerminalError when the version does not exist, or cannot be executed */
@@ -49,40 +53,12 @@ export class Definitions {
     if (!parsed.ok)
       throw new TerminalError("definition_invalid", `version ${version} of ${id} cannot be executed`);
     const agent = id.startsWith(turnDefinitionId("")) ? agentOfTurn(json) : null;
-    const read = { definition: parsed.definition, agent, chars: text.length };
-    this.#keep(key, read);
+    const read = { definition: parsed.definition, agent };
+    this.#versions.set(key, read, text.length);
     return read;
   }
 
-  #keep(key: string, version: Version): void {
-    // Two runs may have read the same version at the same time.
-    this.#forget(key);
-    this.#versions.set(key, version);
-    this.#chars += version.chars;
-    for (const oldest of this.#versions.keys()) {
-      const isFull = this.#versions.size > MAX_VERSIONS || this.#chars > MAX_CHARS;
-      if (!isFull || oldest === key) break;
-      this.#forget(oldest);
-    }
-  }
-
-  #forget(key: string): void {
-    this.#chars -= this.#versions.get(key)?.chars ?? 0;
-    this.#versions.delete(key);
-  }
-
-  /**
-   * The current definition of an agent or a tool: the tenant's own, else the shared one, else null. `owner` is that of the
-   * row: the sealed secrets of a tool open only for it.
-   */
-  async named(kind: "agents" | "tools", tenant: TenantId, id: string): Promise<JsonObject | null> {
-    const stored = await this.#store.readDefinition(kind, tenant, id);
-    if (stored === null) return null;
-    const json = JsonValue.parse(JSON.parse(stored.definition));
-    return isObject(json) ? { ...json, owner: stored.owner } : null;
-  }
-
-  /** The current definition of an MCP server, as `named` finds it, with the version and the known tools of its row, and the tenant. */
+  /** The current definition of an MCP server, the tenant's own or else the shared one, with the version and the known tools of its row, and the tenant. */
   async mcpServer(tenant: TenantId, name: string): Promise<JsonObject | null> {
     const stored = await this.#store.readMcpServer(tenant, name);
     if (stored === null) return null;

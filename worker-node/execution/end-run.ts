@@ -19,7 +19,7 @@ import { waitForStore } from "./wait-for-store.ts";
 /** What a run ends with besides its status. */
 type EndParts = {
   error?: RunError | null;
-  /** The last step's result, which nothing has committed yet. The run's progress has it. */
+  /** The last step's result, which no entry has committed yet. The run's progress contains it. */
   last?: Pick<Result, "checkpoint" | "response" | "events" | "usage" | "artifacts"> | null;
   events?: readonly RunEvent[];
   usage?: readonly Usage[];
@@ -58,7 +58,7 @@ export async function endRun(
       : (error?.message ?? "The run was cancelled.");
   const record: EndRecord = { status, checkpoint: last?.checkpoint ?? null, response, error };
   const large = largeValuesAt(state, `end.${run.attempt}`);
-  // Beyond any limit of the run: without its answer the history would be wrong for ever.
+  // Without a limit, even where the run's own time is over: without the answer of its turn the history would stay wrong.
   const reply = await state.reply?.row(status === "completed", (of) =>
     waitForStore(run, new AbortController().signal, () => state.deps.store.readTurnText(of)),
   );
@@ -114,7 +114,7 @@ export async function failRun(
   return endRun(state, "failed", { error, deadLetter, events, usage });
 }
 
-/** Ends a run in failure because Postgres will never take a step's result: with the results before it. */
+/** Ends a run in failure because Postgres will never take the result of a step. The results before that one stay. */
 export async function failRejected(state: ExecutionState, { step, message }: RejectedResult): Promise<Ended> {
   state.rejected = null;
   await readProgress(state, new AbortController().signal);

@@ -41,6 +41,7 @@ export async function execute(
     run,
     runLog,
     deps,
+    beganMs: performance.now(),
     span,
     steps: [],
     unchargedUsage: [],
@@ -175,9 +176,9 @@ async function walkSteps(state: ExecutionState, scope: RunScope): Promise<Ending
   if (tooLarge) return failRun(state, { ...tooLarge, step_id: null });
   noteBeginning(state, scope.definition);
   const waits = new Waits(state, scope);
-  const restarts = state.run.event_seq === state.progress.rewoundAt;
+  const beginsLife = state.run.event_seq === state.progress.rewoundAt;
   const track = state.progress;
-  const own = { state, scope, waits, track, signal: scope.signal, restarts, onEnd: () => [] };
+  const own = { state, scope, waits, track, signal: scope.signal, beginsLife, onEnd: () => [] };
   try {
     const end = await walkTrack(own);
     if (end.is === "failed") return await failStep(state, end.path, end.error, end);

@@ -28,7 +28,7 @@ import type { ObjectStore } from "./object-store.ts";
 import type { RunLimit } from "./run-limit.ts";
 import type { StateSize } from "./state-size.ts";
 import type { TurnReply } from "./turn-reply.ts";
-import type { TrackTurns } from "./track-turns.ts";
+import type { TrackLimiter } from "./track-limiter.ts";
 
 /** What all executions of a worker share. */
 export type ExecutionDeps = {
@@ -41,8 +41,8 @@ export type ExecutionDeps = {
   sandbox: Pick<SharedSandbox, "of">;
   artifacts: ObjectStore | null;
   files: FileStore | null;
-  /** The turns of branches and iterations. */
-  turns: TrackTurns;
+  /** Limits how many branches and iterations are in a step with effects at the same time. */
+  trackLimiter: TrackLimiter;
   children: ChildStarts;
   store: Pick<
     StateStore,
@@ -74,11 +74,11 @@ export type ExecutionDeps = {
 /** How executions reach the queue for the runs that they start. */
 export type ChildStarts = {
   /**
-   * Whether a child may be started now, by the limits that hold for every run of the tenant. It never throws. `traceparent`: that of
-   * the run that starts it.
+   * Decides whether a child may be started now, by the limits that hold for every run of the tenant. It never throws. `traceparent`:
+   * that of the run that starts the child.
    */
   admit(child: JobName, traceparent?: string | null): Promise<ChildAdmission>;
-  /** Gives a place back that no run will take. It returns at once; when the call fails, the place lapses. */
+  /** Gives back a place that no run will take. It returns at once; when the call to the queue fails, the place lapses. */
   giveBack(child: JobName): void;
   /**
    * Enqueues runs that have become due, and sends a hint to the workers of those that run. It returns at once; the reconciler
@@ -97,6 +97,8 @@ export type ExecutionState = {
   readonly run: ClaimedRun;
   readonly runLog: RunLog;
   readonly deps: ExecutionDeps;
+  /** The time of `performance.now()` at which the execution began. */
+  readonly beganMs: number;
   /** The span of the execution; null: this worker does not trace. */
   readonly span: Span | null;
   /** The steps of the run's definition; none until that has been read. */
@@ -105,11 +107,11 @@ export type ExecutionState = {
   initial: JsonObject;
   /** The fold of the committed entries and of the unconfirmed results. */
   progress: Progress;
-  /** The outcomes of appended results that are not known yet. */
+  /** For each appended result whose outcome is not known yet, a promise of the outcome. */
   readonly unconfirmed: Set<Promise<void>>;
   /** The first result that Postgres will never take. */
   rejected: RejectedResult | null;
-  /** The size of its state. */
+  /** The size of the run's state. */
   readonly size: StateSize;
   /**
    * The model calls of stopped visits that are not charged yet. The failure of the branch or of the step that stopped them
@@ -122,7 +124,7 @@ export type ExecutionState = {
   readonly reply: TurnReply | null;
   /** The run's own money limit, with the calls under way. */
   readonly runLimit: RunLimit;
-  /** The paths of steps that have gone on after the crash of the attempt before. */
+  /** The paths of the steps whose calls before a crash have been dealt with: their texts are not read again. */
   readonly resumed: Set<string>;
   /** How many reservations this execution has asked for: each has a name of its own. */
   reservations: number;

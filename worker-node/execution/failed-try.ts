@@ -9,18 +9,19 @@ import type { Visit } from "./execution-state.ts";
 import { Stop } from "./stop.ts";
 import type { Visited } from "./visit-result.ts";
 
-/** Waits up to this long keep the run's slot; longer ones give it back. */
+/** The longest wait before a retry that keeps the run's slot; a longer one gives it back. */
 export const SHORT_WAIT_MS = 5_000;
 
 /** The tries of a visit so far. */
 export type Tries = {
+  /** Their number, the current try included. */
   count: number;
-  /** How many tries ended in a refusal by the other side. */
+  /** How many tries ended in a refusal by the other side: the field `answered` of a park. Each gives the next calls new effect keys. */
   refused: number;
   firstFailedAt: string | null;
   /** The failure of the last of them; null: none has failed. */
   error: { code: string; message: string } | null;
-  /** Model calls of failed tries: they cost money, so they are charged with whatever is committed next. */
+  /** Model calls of failed tries: they cost money, so the next commit of the visit charges them. */
   unchargedUsage: Usage[];
 };
 

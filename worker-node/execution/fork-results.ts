@@ -19,10 +19,10 @@ import type { TrackFailure, TrackScope } from "./track-scope.ts";
 export function commitFailure(
   { state }: TrackScope,
   fork: Fork,
-  track: Track,
-  { step, visit, path, error, tries, usage: own }: TrackFailure,
-  onEnd: () => RunEvent[],
+  failed: { track: Track; failure: TrackFailure; onEnd(): RunEvent[] },
 ): void {
+  const { track, failure, onEnd } = failed;
+  const { step, visit, path, error, tries, usage: own } = failure;
   const usage = [...own, ...state.unchargedUsage.splice(0)];
   const earlierUsage = turnUsageOf(track);
   const timing = { startedAt: new Date().toISOString(), durationMs: 0, tries, earlierUsage };
@@ -45,14 +45,14 @@ export function commitFailure(
   });
 }
 
-/** What the turns of the current visits of a track, and of the tracks below it, have charged: no result has it yet. */
+/** The usage that turns have charged in the current visits of a track and of the tracks below it: no result contains it yet. */
 function turnUsageOf({ turns, fork }: Track): Usage[] {
   const below = [...(fork?.tracks.values() ?? [])];
   return [...turns.flatMap(usageOfTurn), ...below.flatMap(turnUsageOf)];
 }
 
 /** The result of a fork whose tracks have all ended. */
-export async function joined(
+export async function joinFork(
   { state, scope, track }: TrackScope,
   step: ForkStep,
   fork: Fork,

@@ -19,10 +19,13 @@ const Kept = z.object({
   parts: JsonValue.exactOptional(),
 });
 
-/** How a try uses kept answers. `answers`: those of the try, which are kept when the step has accepted them. */
-type Use = { mayTake: boolean; answers: AnswerToKeep[]; signal: AbortSignal };
+/**
+ * How a try uses kept answers. `mayTake`: its calls may take one. `answers`: the answers of the try, which are kept when the step has
+ * accepted them.
+ */
+type KeptAnswerUse = { mayTake: boolean; answers: AnswerToKeep[]; signal: AbortSignal };
 
-/** How old an answer may be that a call of the step takes; null: the step keeps no answers. */
+/** The greatest age of a kept answer that a call of the step may take, in seconds; null: the step keeps no answers. */
 function ttlOf(step: Step): number | null {
   const keeps = "cache_responses_enabled" in step && step.cache_responses_enabled;
   return keeps ? step.cache_response_ttl_seconds : null;
@@ -33,7 +36,11 @@ function ttlOf(step: Step): number | null {
  * with the same request (docs/protocol.md 5.26). It costs nothing, so no limit on money is checked. A try after a failed one takes
  * none: what failed may have been the answer.
  */
-export function withKeptAnswers(visit: PaidVisit, { mayTake, answers, signal }: Use, models: Models): Models {
+export function withKeptAnswers(
+  visit: PaidVisit,
+  { mayTake, answers, signal }: KeptAnswerUse,
+  models: Models,
+): Models {
   const { state, track, step } = visit;
   const { run, deps, runLog } = state;
   const ttl_seconds = ttlOf(step);

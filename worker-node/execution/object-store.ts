@@ -14,6 +14,7 @@ export type Limits = {
   /** The pauses between two tries of a put. */
   pausesMs: readonly number[];
 };
+/** The limits in production. */
 export const LIMITS: Limits = { requestMs: 20_000, pausesMs: [200, 1_000, 3_000] };
 
 /**
@@ -85,7 +86,10 @@ export function withoutStore(): RetryableError {
   return new RetryableError("artifacts_away", message, { retryAfterMs: AWAY_MS });
 }
 
-/** The error that a step throws when the object store did not do `todo`. It quotes no text of the store, which may name credentials. */
+/**
+ * The error that a step throws when the object store did not do `todo`, such as `give back a file`. It quotes no text of the store, which
+ * may name credentials.
+ */
 export function stepErrorOf(error: unknown, todo: string): TerminalError | RetryableError {
   if (!(error instanceof ObjectStoreError)) {
     const message = `the object store did not ${todo}${namedCause(error)}: it is away, or too slow`;

@@ -21,7 +21,7 @@ import type { Tracing } from "../tracing/tracing.ts";
 import { Definitions } from "./definitions.ts";
 import type { ChildStarts, ExecutionDeps } from "./execution-state.ts";
 import type { ObjectStore } from "./object-store.ts";
-import { TrackTurns } from "./track-turns.ts";
+import { TrackLimiter } from "./track-limiter.ts";
 
 /** Opens what a worker's executions share. `models`: a sentence about the configured models. */
 export function openExecution(parts: {
@@ -72,7 +72,7 @@ export function openExecution(parts: {
     sandbox,
     artifacts,
     files: artifacts,
-    turns: new TrackTurns(),
+    trackLimiter: new TrackLimiter(),
     children,
     store,
     count,

@@ -5,7 +5,7 @@ import type { PaidVisit } from "./execution-state.ts";
 
 /** The usage of the calls of one try, and how the try's calls are stopped and checked. */
 type TryOf = {
-  /** By the effect key of each call its last report, also when the call fails. */
+  /** The last report of each call, also of a failed one, by its effect key. */
   usage: Map<string, Usage>;
   signal: AbortSignal;
   /** The cost of the run so far. @throws TerminalError when the run's own limit is reached */
@@ -13,8 +13,8 @@ type TryOf = {
 };
 
 /**
- * The models as a step calls them. Under a limit on money the worst case of each call is reserved before it, in the run's
- * own limit and in all budgets that apply, and the charge of the call takes its place: docs/protocol.md 5.10.
+ * The models as a step calls them: docs/protocol.md 5.10. Under a limit on money the worst case of each call is reserved before it,
+ * in the run's own limit and in all budgets that apply. The charge of the call takes the place of the reservation.
  */
 export function paidModels(visit: PaidVisit, thisTry: TryOf): Models {
   const { state, scope } = visit;

@@ -1,16 +1,20 @@
 import { within } from "./stop.ts";
 
-/** A call that is under way. `used`: what it has cost so far, which the run's cost contains already. */
+/**
+ * A call that is under way. `cost`: its worst case. `used`: what it has cost so far, which the run's cost contains already. Both in
+ * micro-dollars.
+ */
 type OpenCall = { cost: number; used(): number };
 
 /** What a call needs of the run's own money limit. Money in micro-dollars. */
 type Wanted = {
   /** Null: the run has no limit. */
   limit: number | null;
-  /** Its worst case. */
+  /** The worst case of the call. */
   cost: number;
   /** What the run has cost so far, the calls under way included. @throws when the limit is reached */
   spent(): number;
+  /** What the call has cost so far. */
   used(): number;
   signal: AbortSignal;
 };

@@ -10,10 +10,10 @@ import { limitsOfChild } from "./child-limits.ts";
 import type { ChildAdmission, Visit } from "./execution-state.ts";
 import { waitForStore } from "./wait-for-store.ts";
 
-/** As much as a client may send. Large values of state are references. */
+/** The most bytes of a child's input, as much as a client may send. Large values of state are references. */
 const MAX_INPUT_BYTES = 1024 * 1024;
-/** How long a child waits when Postgres has counted, or the run is about to be stopped. */
-const FULL_MS = 5_000;
+/** The wait before another try when Postgres finds the tenant's queue full, or the run is about to be stopped. */
+const TRY_AGAIN_MS = 5_000;
 
 /** `wait`: as for an admission; the step is to try again. */
 type Started = { is: "started" } | Extract<ChildAdmission, { is: "wait" }>;
@@ -58,10 +58,10 @@ export async function startChild(visit: Visit, waitId: string, request: ChildReq
     case "started":
       break;
     case "full":
-      return { is: "wait", afterMs: FULL_MS, why: "the tenant has as many runs queued as it may" };
+      return { is: "wait", afterMs: TRY_AGAIN_MS, why: "the tenant has as many runs queued as it may" };
     case "fenced":
       // A beat or the next entry says why: another worker moves the run, or it is cancelled.
-      return { is: "wait", afterMs: FULL_MS, why: "the run is about to be stopped" };
+      return { is: "wait", afterMs: TRY_AGAIN_MS, why: "the run is about to be stopped" };
     case "unknown":
       throw refused("unknown_orchestration", request);
     case "too_deep":

@@ -3,7 +3,8 @@ import type { Json } from "../../shared/contracts/json.ts";
 import { whenStateTooLarge } from "../../shared/journal/size-limits.ts";
 import { placeOf, stepPath } from "../../shared/journal/track.ts";
 import { effectsOfTurn } from "../engine/conversation-turns.ts";
-import { loopVariablesOf, sourceOf } from "../engine/loop-variables.ts";
+import { sourceOf } from "../engine/key-source.ts";
+import { loopVariablesOf } from "../engine/loop-variables.ts";
 import { inTrack } from "../engine/events.ts";
 import type { AnswerToKeep } from "../../shared/store/money/kept-answers.ts";
 import type { NewArtifact } from "../../shared/store/files/new-artifact.ts";
@@ -15,7 +16,7 @@ import { agentOf, chatOf } from "./chat-context.ts";
 import type { CallWaits } from "./call-waits.ts";
 import { spentBy } from "./child-limits.ts";
 import { inBackground } from "./background-calls.ts";
-import type { Responses } from "./background-calls.ts";
+import type { BackgroundResponses } from "./background-calls.ts";
 import { withKeptAnswers } from "./kept-answers.ts";
 import { paidModels } from "./paid-models.ts";
 import { publishedEvents } from "./published-events.ts";
@@ -35,7 +36,7 @@ export type TryUsage = Map<string, Usage>;
 export type Try = {
   turns: Json[];
   /** The number of this try, from 1. */
-  tries: number;
+  tryNumber: number;
   effectSuffix: string;
   /** The model calls of earlier tries, and of a crashed execution, that are not charged yet. The try appends the latter. */
   unchargedUsage: Usage[];
@@ -45,17 +46,17 @@ export type Try = {
   /** The answers of models that are kept when the step has its result. */
   answers: AnswerToKeep[];
   /** The answers that providers make in the background. */
-  responses: Responses;
+  responses: BackgroundResponses;
 };
 
 /** What the step can reach during this try. */
 export function contextOf(
   visit: Visit,
-  { turns, tries, effectSuffix, unchargedUsage, usage, artifacts: written, answers, responses }: Try,
+  { turns, tryNumber, effectSuffix, unchargedUsage, usage, artifacts: written, answers, responses }: Try,
   { signal, reply, calls }: Pick<StepContext, "signal" | "reply"> & { calls: CallWaits },
 ): StepContext {
   const { state, scope, track, step, large, signal: trackSignal } = visit;
-  const { run, runLog, deps } = state;
+  const { run, runLog, deps, beganMs } = state;
   const path = stepPath(track, step.id);
   const { tools, sandbox, artifacts, definitions } = deps;
   const { definition, message } = scope;
@@ -70,7 +71,7 @@ export function contextOf(
   };
   const models = withKeptAnswers(
     visit,
-    { mayTake: tries === 1 && state.progress.rewinds === 0, answers, signal },
+    { mayTake: tryNumber === 1 && state.progress.rewinds === 0, answers, signal },
     inBackground(
       visit,
       { responses, signal, charge: (cut) => void unchargedUsage.push(cut) },
@@ -92,15 +93,15 @@ export function contextOf(
     signal,
     sandbox: sandbox.of({ tenant, signal }),
     tools: visit.span && deps.tracing ? deps.tracing.tools(tools, visit.span) : tools,
-    files: runFiles(deps, run, at, written, signal),
+    files: runFiles(deps, { run, at, written, signal }),
     filesOfCall: () => {
       const own: NewArtifact[] = [];
-      return { ...runFiles(deps, run, at, own, signal), written: own };
+      return { ...runFiles(deps, { run, at, written: own, signal }), written: own };
     },
     // Reads that wait for the store: an unreachable store uses up no try of the step.
-    agent: (id) => waitForStore(run, trackSignal, () => agentOf(definitions, run, id)),
+    agent: (id) => waitForStore(run, trackSignal, () => agentOf(state, id)),
     chat: chatOf(state, scope, trackSignal),
-    tool: (name) => waitForStore(run, trackSignal, () => definitions.named("tools", tenant, name)),
+    tool: (name) => waitForStore(run, trackSignal, () => definitions.named("tools", tenant, name, beganMs)),
     mcpServer: (name) => waitForStore(run, trackSignal, () => definitions.mcpServer(tenant, name)),
     confirm: () => deps.confirm(run, trackSignal),
     checkCost: () => void spent(),
@@ -128,7 +129,7 @@ export function contextOf(
       const checkpoint = { ...placeOf(track), step: step.id, visit: visit.visit, data };
       // A file that a call writes from here on belongs to the next checkpoint.
       const files = ofCall?.written ?? written.splice(0);
-      const entry = turnEntry(track, step, checkpoint, turnUsage, files);
+      const entry = turnEntry(visit, checkpoint, turnUsage, files);
       // From here on the turn charges these calls: a stop while it is on its way must not charge them again.
       const charged = effectsOfTurn(data).flatMap((key): [string, Usage][] => {
         const used = usage.get(key);

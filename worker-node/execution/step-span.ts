@@ -6,7 +6,7 @@ import type { Visit } from "./execution-state.ts";
 /** Does one try of a visit in a span, a child of the run's execution. Null: this worker does not trace. */
 export function inStepSpan<Tried extends { is: string }>(
   { state, track, step, visit }: Visit,
-  tries: number,
+  tryNumber: number,
   work: (span: Span | null) => Promise<Tried>,
 ): Promise<Tried> {
   const { deps, span: execution } = state;
@@ -17,7 +17,7 @@ export function inStepSpan<Tried extends { is: string }>(
     "synapse.step.path": stepPath(track, step.id),
     "synapse.step.type": step.type,
     "synapse.step.visit": visit,
-    "synapse.step.try": tries,
+    "synapse.step.try": tryNumber,
   };
   const options = { kind: "internal" as const, parent: execution.traceparent, attributes };
   return inSpan(tracer, `step ${step.id}`, options, async (span) => {

@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from "node:timers/promises";
+
 /**
  * Why an execution is stopped from outside. It is the reason of every abort signal that a step sees, so that the code
  * that catches it can act on it:
@@ -15,7 +17,7 @@ export class Stop extends Error {
     this.why = why;
   }
 
-  /** Another worker goes on with the run. */
+  /** True when another worker goes on with the run. */
   get leavesRun(): boolean {
     return this.why === "superseded" || this.why === "drain";
   }
@@ -34,6 +36,11 @@ export async function within<Result>(signal: AbortSignal, work: Promise<Result>)
   } finally {
     signal.removeEventListener("abort", onAbort);
   }
+}
+
+/** Waits `ms`. @throws the reason of `signal` as soon as it aborts; the sleep of Node throws an error of its own then */
+export async function abortableSleep(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted());
 }
 
 /**

@@ -15,8 +15,8 @@ export type TrackScope = {
   track: Track;
   /** Aborted when the run stops, or the fork that the track is in. */
   signal: AbortSignal;
-  /** A life of the run begins here: no entry has the `step_start` of the track's step. */
-  restarts: boolean;
+  /** True when a life of the run begins here: no entry has the `step_start` of the step with which the track goes on. */
+  beginsLife: boolean;
   /** Chooses the track that begins when this one ends. Its first events are committed with the last result of this one. */
   onEnd(): RunEvent[];
 };
@@ -26,13 +26,14 @@ export type TrackEnd =
   | { is: "ended"; todo: Extract<Next, { do: "end" }>; last: Result | null }
   | ({ is: "failed" } & TrackFailure);
 
+/** How a track failed, besides that it did. */
 export type TrackFailure = Omit<FailedVisit, "is"> & {
   /** The visit of the track's own step. It may have failed in a branch of that step. */
   step: Step;
   visit: number;
   /** The path of the step that failed; null: a limit of the run was reached, between two steps. */
   path: string | null;
-  /** The failure concerns the whole run, not this branch alone: the run fails, whatever `on_branch_error` says. */
+  /** True: the failure is one of the whole run, which fails whatever `on_branch_error` says. False: it is one of this branch. */
   isOfRun: boolean;
 };
 
@@ -47,7 +48,7 @@ export class ResultRejected extends Error {
 }
 
 /** The failure of a visit of a step of `track`. */
-export function failureOf(
+export function trackFailure(
   track: Track,
   step: Step,
   visit: number,

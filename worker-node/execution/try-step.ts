@@ -16,14 +16,14 @@ import type { Try } from "./step-context.ts";
 import type { Tried } from "./visit-result.ts";
 
 /**
- * The time in which a step must begin that divides the run, or starts another one: it may load values. The `timeout_seconds`
- * of such a step is that of its tracks, or of its wait.
+ * The longest time in which a step that divides the run, or starts another run, may begin: it may have to load values. The
+ * `timeout_seconds` of such a step limits its tracks, or its wait, and not its beginning.
  */
 const BEGIN_SECONDS = 300;
 
 /** Tries a step once, within the step's timeout. Throws what the step throws, or a Stop. */
 export function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
-  return inStepSpan(visit, thisTry.tries, (span) => tryInSpan({ ...visit, span }, thisTry));
+  return inStepSpan(visit, thisTry.tryNumber, (span) => tryInSpan({ ...visit, span }, thisTry));
 }
 
 async function tryInSpan(visit: Visit, thisTry: Try): Promise<Tried> {
@@ -32,7 +32,7 @@ async function tryInSpan(visit: Visit, thisTry: Try): Promise<Tried> {
   const calls = new CallWaits(visit);
   // Before the step's timeout begins: a store that is unreachable for long must not use up the step's time.
   const reply = waitsInCalls(step) ? null : await wait.reply(state, signal);
-  // After it: the reply says how long the wait has been open until now.
+  // Read after the reply, which says how long the wait has been open until now.
   const began = { at: Date.now(), ms: performance.now() };
   // The timeout of an orchestration step is that of its wait.
   const ownSeconds = step.type === "orchestration" ? null : step.timeout_seconds;
@@ -62,7 +62,7 @@ async function tryInSpan(visit: Visit, thisTry: Try): Promise<Tried> {
 /** The visit's result, with its large values in the object store. `began`: by the wall clock and the monotonic clock. */
 async function resultOf(
   { state, scope, track, step, visit, large }: Visit,
-  { turns, tries, unchargedUsage, artifacts, answers }: Try,
+  { turns, tryNumber, unchargedUsage, artifacts, answers }: Try,
   result: StepResult,
   began: { at: number; ms: number },
 ): Promise<Tried> {
@@ -76,7 +76,7 @@ async function resultOf(
   const { checkpoint, events } = toCheckpoint(place, stored, {
     startedAt: new Date(began.at - waitedMs).toISOString(),
     durationMs,
-    tries,
+    tries: tryNumber,
     earlierUsage: [...turns.flatMap(usageOfTurn), ...unchargedUsage],
   });
   return {

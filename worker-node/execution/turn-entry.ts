@@ -8,8 +8,7 @@ import type { Append } from "../journal/run-log.ts";
 
 /** A checkpoint inside a visit of `step`, before its result. */
 export function turnEntry(
-  track: Track,
-  step: Step,
+  { track, step }: { track: Track; step: Step },
   turn: TurnCheckpoint,
   usage: readonly Usage[],
   artifacts: readonly NewArtifact[] = [],

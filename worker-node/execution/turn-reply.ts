@@ -8,7 +8,7 @@ import { addDeltas, onlyText } from "../../shared/events/delta-text.ts";
 /** Reads the text that viewers have seen of a turn. */
 type ReadText = (run: RunId) => Promise<string>;
 
-/** What a chat turn adds to the history of its session: followed while the turn is executed, and stored with its end. */
+/** What a chat turn adds to the history of its session: collected while the turn is executed, and stored with its end. */
 export class TurnReply {
   readonly #run: RunId;
   readonly #session: SessionId;

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import { placeOf, stepPath } from "../../shared/journal/track.ts";
@@ -7,9 +6,10 @@ import type { NewWait, Wait } from "../../shared/store/runs/waits.ts";
 import type { NewStepWait, Reply, StepWait } from "../engine/ports.ts";
 import type { ExecutionState, LongWait } from "./execution-state.ts";
 import type { LargeValues } from "./large-values.ts";
+import { abortableSleep } from "./stop.ts";
 import { waitForStore } from "./wait-for-store.ts";
 
-/** A claim may come 2 s before the run's wake-up. The rest of a timer keeps the slot: another park would cost more. */
+/** A claim may come up to 2 s before the run's wake-up. So much of a timer is waited for with the slot: another park would cost more. */
 const REST_MS = 2_000;
 
 /** The question or the timer of one visit of a step. */
@@ -63,7 +63,7 @@ export class VisitWait {
     return { is: "open", openForMs, dueInMs: dueInMs ?? 0, level, prompt };
   }
 
-  /** How the track waits. Its time counts from when the wait was opened. */
+  /** How the track waits. Its time counts from the opening of the wait. */
   async park({ waitFor, againInMs = Infinity, events }: StepWait, large: LargeValues): Promise<LongWait> {
     const named = events.map((event) =>
       event.type === "human_input_required" || event.type === "human_escalated"
@@ -108,7 +108,7 @@ export class VisitWait {
   }
 }
 
-/** Reads a wait, and waits for the rest of a timer that is nearly over. */
+/** Reads a wait. The rest of a timer that is nearly over is waited for first. */
 async function readThrough(
   { run, deps }: ExecutionState,
   id: string,
@@ -118,7 +118,6 @@ async function readThrough(
     const [wait] = await waitForStore(run, signal, () => deps.store.readWaits(run.run_id, [id]));
     const restMs = wait?.kind === "timer" && wait.state === "open" ? wait.due_in_ms : null;
     if (restMs === null || restMs > REST_MS) return wait;
-    const ms = Math.ceil(Math.max(1, restMs));
-    await sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted());
+    await abortableSleep(Math.ceil(Math.max(1, restMs)), signal);
   }
 }

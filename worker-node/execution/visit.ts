@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import { placeOf, stepPath } from "../../shared/journal/track.ts";
@@ -13,10 +12,10 @@ import { BudgetPause } from "./budgets.ts";
 import { waitForBudget } from "./wait-for-budget.ts";
 import { waitForProvider } from "./wait-for-provider.ts";
 import type { LongWait, Visit } from "./execution-state.ts";
-import { Stop } from "./stop.ts";
+import { Stop, abortableSleep } from "./stop.ts";
 import { afterFailure, failedTries, triesBefore } from "./failed-try.ts";
 import type { Tries } from "./failed-try.ts";
-import { Responses } from "./background-calls.ts";
+import { BackgroundResponses } from "./background-calls.ts";
 import { turnEntry } from "./turn-entry.ts";
 import type { TryUsage } from "./step-context.ts";
 import { tryStep } from "./try-step.ts";
@@ -27,14 +26,14 @@ type VisitOfTrack = Pick<Visit, "state" | "track" | "step" | "visit" | "signal">
 /** Tries a step until it has a result, fails for good, or has to wait for longer than a slot should be held. */
 export async function visitStep(visit: Visit): Promise<Visited> {
   const { state, track } = visit;
-  // The track's own: when the visit waits and is tried again in this execution, it goes on after them.
+  // Not a copy: when the visit waits and is tried again in this execution, it goes on after these turns.
   const { turns } = track;
   if (state.reply) state.reply.turns = turns;
   const tries = triesBefore(track.retry);
   const usage: TryUsage = new Map();
   const spent = (): number =>
     costOf([...turns.flatMap(usageOfTurn), ...tries.unchargedUsage, ...usage.values()]);
-  // Also while the next try waits: other branches must not spend what this one has.
+  // Counted also while the next try waits: other branches must not spend what this visit has spent.
   state.spending.add(spent);
   try {
     return await tryUntilDecided(visit, tries, turns, usage);
@@ -47,7 +46,7 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
   const { state, track, signal } = visit;
   const path = stepPath(track, visit.step.id);
   const inRun = track.path === "" ? "" : `${path}:`;
-  const responses = new Responses(visit, turns);
+  const responses = new BackgroundResponses(visit, turns);
   for (;;) {
     tries.count += 1;
     const effectSuffix = suffixOf(state.progress.rewinds, tries.refused);
@@ -55,7 +54,7 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
       const { count, unchargedUsage } = tries;
       const tried = await tryStep(visit, {
         turns,
-        tries: count,
+        tryNumber: count,
         effectSuffix,
         unchargedUsage,
         usage,
@@ -67,8 +66,8 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
       await chargeBeforeWait(visit, turns, unchargedUsage);
       return withTries(visit, tries, tried);
     } catch (error) {
-      if (signal.reason instanceof Stop && signal.reason.leavesRun) await responses.leave(usage);
-      else if (!signal.aborted) responses.drop(usage);
+      if (signal.reason instanceof Stop && signal.reason.leavesRun) await responses.handOver(usage);
+      else if (!signal.aborted) responses.abandon(usage);
       // A stop cuts the calls of the try off, or makes their answers useless. Failed tries are charged like others.
       const wasted = signal.aborted || error instanceof Stop ? { wasted: true as const } : {};
       for (const [i, call] of [...usage.values()].entries()) {
@@ -85,7 +84,7 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
       state.deps.count.add("synapse_step_failures_total", { step_type: visit.step.type, code });
       const decided = afterFailure(visit, tries, error);
       if (decided.is !== "retry") return decided;
-      await sleep(decided.afterMs, undefined, { signal }).catch(() => signal.throwIfAborted());
+      await abortableSleep(decided.afterMs, signal);
     }
   }
 }
@@ -114,7 +113,7 @@ async function chargeBeforeWait(visit: Visit, turns: Json[], usage: Usage[]): Pr
   usage.length = 0;
 }
 
-/** The wait of a try after failed ones: the try after it counts on, and its calls keep their keys. */
+/** A wait with the failed tries before it: the try after the wait has the next number, and its calls keep their keys. */
 function withTries(visit: Visit, tries: Tries, wait: LongWait): LongWait {
   const { park } = wait;
   const retry = failedTries(visit, tries);
@@ -125,7 +124,7 @@ function withTries(visit: Visit, tries: Tries, wait: LongWait): LongWait {
 }
 
 function usageEntry({ track, step, visit }: Omit<VisitOfTrack, "state" | "signal">, data: Turn): Append {
-  return turnEntry(track, step, { ...placeOf(track), step: step.id, visit, data }, data.usage);
+  return turnEntry({ track, step }, { ...placeOf(track), step: step.id, visit, data }, data.usage);
 }
 
 /** The suffix of effect keys: after a client's retry of the run, and after a refusal, a call gets a new key. */

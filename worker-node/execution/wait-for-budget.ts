@@ -1,27 +1,18 @@
 import type { BudgetWait } from "../../shared/contracts/budget.ts";
-import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import { placeOf, stepPath } from "../../shared/journal/track.ts";
 import { inTrack, namesOf } from "../engine/events.ts";
 import { costOf } from "../engine/machine.ts";
 import type { BudgetPause } from "./budgets.ts";
 import type { PaidVisit, LongWait } from "./execution-state.ts";
+import type { Tries } from "./failed-try.ts";
 
-/** A run that waits for a budget without a next period looks again after this time: nothing else but a raise would wake it. */
+/** A run that waits for a budget without a next period tries again after this time: nothing but a raise of the budget would wake it. */
 const BUDGET_RECHECK_MS = 7 * 24 * 3_600_000;
 
-/** The tries of a visit, the current one included, and the model calls that are not charged yet. */
-type TriesSoFar = {
-  count: number;
-  /** How many tries ended in a refusal by the other side. */
-  refused: number;
-  firstFailedAt: string | null;
-  unchargedUsage: readonly Usage[];
-};
-
-/** A budget has no room for a call of the try, which does not count as failed: the track waits for the budget. */
+/** The wait of a track for a budget that has no room for a call of the try. The try does not count as failed. */
 export function waitForBudget(
   { state, track, step, visit }: PaidVisit,
-  { count, refused: answered, firstFailedAt, unchargedUsage: usage }: TriesSoFar,
+  { count, refused: answered, firstFailedAt, unchargedUsage: usage }: Tries,
   { refused, signals, message }: BudgetPause,
 ): LongWait {
   const { budget_id, version, rolls_in_ms } = refused;

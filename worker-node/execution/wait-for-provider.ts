@@ -1,26 +1,17 @@
-import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import { placeOf } from "../../shared/journal/track.ts";
 import { inTrack, namesOf } from "../engine/events.ts";
 import { costOf } from "../engine/machine.ts";
 import type { ProviderWait } from "../models/provider-wait.ts";
 import type { LongWait, PaidVisit } from "./execution-state.ts";
-
-/** The tries of a visit, the current one included, and the model calls that are not charged yet. */
-type TriesSoFar = {
-  count: number;
-  /** How many tries ended in a refusal by the other side. */
-  refused: number;
-  firstFailedAt: string | null;
-  unchargedUsage: readonly Usage[];
-};
+import type { Tries } from "./failed-try.ts";
 
 /**
- * A model call of the try may not begin yet. The try does not count as failed, and its call keeps its effect key: the track waits
- * like one whose step is tried again, without the run's slot.
+ * The wait of a track whose model call may not begin yet. The try does not count as failed, and its call keeps its effect key. The
+ * track waits as it does before a retry, without the run's slot.
  */
 export function waitForProvider(
   { track, step, visit }: PaidVisit,
-  { count, refused: answered, firstFailedAt, unchargedUsage: usage }: TriesSoFar,
+  { count, refused: answered, firstFailedAt, unchargedUsage: usage }: Tries,
   { code, model, message, afterMs }: ProviderWait,
 ): LongWait {
   const retry_in_seconds = Math.round(afterMs / 10) / 100;
@@ -37,7 +28,7 @@ export function waitForProvider(
       answered,
       error: { code, message },
       cost_micro_usd: costOf(usage),
-      // Without a failed try: since when it waits.
+      // Without a failed try this is the time since which the track waits.
       first_failed_at: firstFailedAt ?? new Date().toISOString(),
       wait_ms: afterMs,
       provider: { model, waits: (track.retry?.provider?.waits ?? 0) + 1 },

@@ -5,7 +5,7 @@ import { deadlineOf } from "../journal/run-log.ts";
 import type { Append } from "../journal/run-log.ts";
 import type { LongWait } from "./execution-state.ts";
 
-/** A track that waits in memory. `isCommitted`: a park of it is in the journal, so another one adds nothing. */
+/** A track that waits in memory. `isCommitted`: the journal has a park of it, so another one adds nothing. */
 export type Waiting = {
   track: Track;
   wait: LongWait;
@@ -16,8 +16,8 @@ export type Waiting = {
   goOn(): void;
 };
 
-/** Whether the wait is in the journal already. */
-export function isKnown(track: Track, { park, waits }: LongWait): boolean {
+/** Whether the journal has the wait already. */
+export function isInJournal(track: Track, { park, waits }: LongWait): boolean {
   switch (park.reason) {
     case "answer":
     case "timer":
@@ -34,17 +34,17 @@ export function isKnown(track: Track, { park, waits }: LongWait): boolean {
 }
 
 /**
- * How much of a wait is left. The time that has passed is subtracted from the wait: a wait that is added to the clock and read
- * back is not always the same number, and a question of 60 s would be paused for 60,001 ms.
+ * How many milliseconds of a wait are left. The time that has passed is subtracted from the wait. Added to the clock and read back, the
+ * wait would not always be the same number: a question of 60 s would be paused for 60,001 ms.
  */
-export function leftOf({ wait, sinceMs }: Waiting, nowMs: number): number {
+export function leftMs({ wait, sinceMs }: Waiting, nowMs: number): number {
   return Math.max(0, wait.afterMs - (nowMs - sinceMs));
 }
 
 /** The park of a track again, with what is left of its wait. Its charges, question and events are left out: they are committed. */
-export function repeated(waiting: Waiting, nowMs: number): LongWait {
+export function repeatedPark(waiting: Waiting, nowMs: number): LongWait {
   const { wait } = waiting;
-  const wait_ms = leftOf(waiting, nowMs);
+  const wait_ms = leftMs(waiting, nowMs);
   return { ...wait, park: parkAgain(wait.park, wait_ms), waits: [], events: [], usage: [] };
 }
 
@@ -62,6 +62,7 @@ function parkAgain(park: ParkRecord, wait_ms: number): ParkRecord {
   }
 }
 
+/** The entry of the journal for a wait of a track, besides what concerns the whole run: status, wake-up and signals. */
 export function parkEntry(track: Track, { park, waits, events, usage }: LongWait) {
   return {
     kind: "park",

@@ -1,10 +1,10 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { addPark } from "../../shared/journal/fold.ts";
 import type { Track } from "../../shared/journal/track.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Ending, ExecutionState, LongWait, RunScope } from "./execution-state.ts";
 import { SHORT_WAIT_MS } from "./failed-try.ts";
-import { isKnown, leftOf, parkEntry, repeated } from "./waiting-track.ts";
+import { abortableSleep } from "./stop.ts";
+import { isInJournal, leftMs, parkEntry, repeatedPark } from "./waiting-track.ts";
 import type { Waiting } from "./waiting-track.ts";
 
 /** When a run wakes because of its timeout, the timeout must have passed by the worker's clock too. */
@@ -25,7 +25,7 @@ export class Waits {
   readonly #state: ExecutionState;
   readonly #scope: RunScope;
   readonly #waiting = new Set<Waiting>();
-  /** The waits whose charges are committed. */
+  /** The waits whose usage is committed. */
   readonly #charged = new WeakSet<LongWait>();
   #moving = 1;
   #parking: Promise<void> | null = null;
@@ -37,7 +37,7 @@ export class Waits {
     state.runLog.onSignals(() => this.#wakeAnswered());
   }
 
-  /** How the run has parked; null: it has not. */
+  /** How the run has parked; null: it has not. A park under way is awaited. */
   async parked(): Promise<Ending | null> {
     await this.#parking;
     return this.#parked;
@@ -57,7 +57,7 @@ export class Waits {
   /** A track has ended. The last track of a fork does not leave: the track above it moves on. */
   leave(): void {
     this.#moving -= 1;
-    this.#parkIfStill(performance.now());
+    this.#parkIfNoneMoves(performance.now());
   }
 
   /**
@@ -65,7 +65,7 @@ export class Waits {
    * @throws the reason of `signal`, also when the run has parked
    */
   async suspend(track: Track, wait: LongWait, signal: AbortSignal): Promise<void> {
-    let isCommitted = isKnown(track, wait);
+    let isCommitted = isInJournal(track, wait);
     if (!isCommitted && this.#moving > 1) isCommitted = await this.#commit(track, wait);
     signal.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -82,7 +82,7 @@ export class Waits {
     this.#moving -= 1;
     // An answer came between the read of the wait and now.
     if (wait.signals !== null && this.#state.runLog.signals > wait.signals) this.#wake(waiting);
-    this.#parkIfStill(sinceMs);
+    this.#parkIfNoneMoves(sinceMs);
     try {
       await promise;
     } finally {
@@ -90,13 +90,13 @@ export class Waits {
     }
   }
 
-  /** Waits for what is left of a retry's wait when the run was claimed for another reason. */
+  /** Waits for what is left of the wait before a retry, when the run was claimed earlier for another reason. */
   async restOfRetry(track: Track, signal: AbortSignal): Promise<void> {
     const { retry, retryInMs: afterMs } = track;
     track.retryInMs = 0;
     if (retry === null || afterMs === 0) return;
     if (afterMs <= SHORT_WAIT_MS) {
-      await sleep(afterMs, undefined, { signal }).catch(() => signal.throwIfAborted());
+      await abortableSleep(afterMs, signal);
       return;
     }
     const park = { ...retry, wait_ms: afterMs };
@@ -147,13 +147,13 @@ export class Waits {
     return this.#waiting.delete(waiting);
   }
 
-  #parkIfStill(nowMs: number): void {
+  #parkIfNoneMoves(nowMs: number): void {
     if (this.#moving > 0 || this.#waiting.size === 0 || this.#parking || this.#scope.signal.aborted) return;
     this.#parking = this.#park(nowMs)
       .catch((error: unknown) => this.#scope.abort(error))
       .finally(() => {
         this.#parking = null;
-        this.#parkIfStill(performance.now());
+        this.#parkIfNoneMoves(performance.now());
       });
   }
 
@@ -162,20 +162,20 @@ export class Waits {
    * are committed, it repeats one.
    */
   async #park(nowMs: number): Promise<void> {
-    const all = [...this.#waiting].toSorted((a, b) => leftOf(a, nowMs) - leftOf(b, nowMs));
+    const all = [...this.#waiting].toSorted((a, b) => leftMs(a, nowMs) - leftMs(b, nowMs));
     const shown = all.find(({ isCommitted }) => !isCommitted) ?? all[0];
     if (shown === undefined) return;
     const { runLog } = this.#state;
     const status = all.every(({ wait }) => wait.status === "paused") ? "paused" : "queued";
     const delayMs = this.#delayMs(all, status, nowMs);
-    const seen = all.map(({ wait }) => wait.signals ?? runLog.signals);
-    const entry = parkEntry(shown.track, shown.isCommitted ? repeated(shown, nowMs) : shown.wait);
+    const knownSignals = all.map(({ wait }) => wait.signals ?? runLog.signals);
+    const entry = parkEntry(shown.track, shown.isCommitted ? repeatedPark(shown, nowMs) : shown.wait);
     const outcome = await runLog.append({
       ...entry,
       events: status === "paused" ? [...entry.events, PAUSED] : entry.events,
       status,
       wake_ms: delayMs,
-      signals: Math.min(...seen),
+      signals: Math.min(...knownSignals),
       deadline_ms: 0,
     });
     if (outcome.is === "committed") {
@@ -186,11 +186,11 @@ export class Waits {
     }
     if (outcome.is === "rejected") throw new Error(outcome.message);
     // Refused: `signals` rose meanwhile. A cancel ends any wait. An answer may have arrived for a question, or a budget was
-    // raised: then the tracks that wait for one move again. A timer that no entry has would begin anew, a retry would lose its
-    // tries and charges, a child would be started once more, and a wait for a budget would lose its tries and charges.
+    // raised: then the tracks that wait for one move again. A wait without an entry would be forgotten, so it is committed. A timer would
+    // begin anew, a child would be started once more, and a retry or a wait for a budget would lose its tries and charges.
     const { reason } = shown.wait.park;
-    const isLost = !shown.isCommitted && (reason === "budget" || (reason !== "answer" && all.length > 1));
-    if (isLost && !this.#scope.signal.aborted) {
+    const mustCommit = !shown.isCommitted && (reason === "budget" || (reason !== "answer" && all.length > 1));
+    if (mustCommit && !this.#scope.signal.aborted) {
       shown.isCommitted = await this.#commit(shown.track, shown.wait);
     }
     this.#parking = null;
@@ -198,9 +198,9 @@ export class Waits {
   }
 
   #delayMs(all: readonly Waiting[], status: "queued" | "paused", nowMs: number): number {
-    const first = Math.min(...all.map((waiting) => leftOf(waiting, nowMs)));
-    const leftMs = Math.max(0, this.#scope.endsAtMs - nowMs);
-    // The run's time stands still while it is paused for answers, timers and children.
-    return Math.ceil(status === "paused" ? first : Math.min(first, leftMs + TIMEOUT_SLACK_MS));
+    const first = Math.min(...all.map((waiting) => leftMs(waiting, nowMs)));
+    const runLeftMs = Math.max(0, this.#scope.endsAtMs - nowMs);
+    // The run's time does not pass while it is paused for answers, timers and children.
+    return Math.ceil(status === "paused" ? first : Math.min(first, runLeftMs + TIMEOUT_SLACK_MS));
   }
 }

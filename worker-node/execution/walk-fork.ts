@@ -3,11 +3,11 @@ import type { RunEvent } from "../../shared/contracts/event.ts";
 import { getOrCreateTrack, stepPath } from "../../shared/journal/track.ts";
 import type { Fork, Track } from "../../shared/journal/track.ts";
 import { beginTrack, limitOf, runMs } from "./begin-fork.ts";
-import { commitFailure, joined } from "./fork-results.ts";
+import { commitFailure, joinFork } from "./fork-results.ts";
 import { Stop, withTimeout } from "./stop.ts";
 import { chargeStopped } from "./visit.ts";
 import type { Result } from "./visit-result.ts";
-import { failureOf } from "./track-scope.ts";
+import { trackFailure } from "./track-scope.ts";
 import type { TrackEnd, TrackFailure, TrackScope } from "./track-scope.ts";
 
 /** A track stops because another one of its fork has failed. */
@@ -32,13 +32,13 @@ export async function walkFork(
     await chargeStopped({ state, track, step, visit: fork.visit, signal }, usage);
     throw signal.reason;
   }
-  if (!limit.signal.aborted) return joined(at, step, fork);
+  if (!limit.signal.aborted) return joinFork(at, step, fork);
   if (failed) return { ...failed, step, visit: fork.visit };
   const reason: unknown = limit.signal.reason;
   if (!(reason instanceof Stop)) throw reason;
   const error = { code: reason.why, message: reason.message };
   const usage = state.unchargedUsage.splice(0);
-  return { ...failureOf(track, step, fork.visit, error), usage };
+  return { ...trackFailure(track, step, fork.visit, error), usage };
 }
 
 /** Stops the tracks of a fork: with the track above it, or when the step's own time is over. */
@@ -100,8 +100,8 @@ class ForkWalk {
         return beginTrack(this.#at, this.#step, this.#fork, following);
       };
       const track = getOrCreateTrack(this.#at.track, index);
-      const restarts = this.#at.restarts && index === first;
-      const end = await this.#walkTrack({ ...this.#at, track, signal: this.#stop.signal, restarts, onEnd });
+      const beginsLife = this.#at.beginsLife && index === first;
+      const end = await this.#walkTrack({ ...this.#at, track, signal: this.#stop.signal, beginsLife, onEnd });
       if (end.is === "failed") this.#onFailure(track, end, onEnd);
       index = following;
     }
@@ -109,7 +109,7 @@ class ForkWalk {
 
   #onFailure(track: Track, end: TrackFailure, onEnd: () => RunEvent[]): void {
     if (this.#step.on_branch_error === "collect" && !end.isOfRun) {
-      commitFailure(this.#at, this.#fork, track, end, onEnd);
+      commitFailure(this.#at, this.#fork, { track, failure: end, onEnd });
       return;
     }
     this.failed ??= { is: "failed", ...end };

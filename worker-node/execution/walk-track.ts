@@ -16,7 +16,7 @@ import { appendUnconfirmed, confirmResults, largeValuesAt } from "./execution-st
 import type { ExecutionState, LongWait } from "./execution-state.ts";
 import { chargeStopped, visitStep } from "./visit.ts";
 import type { Result } from "./visit-result.ts";
-import { failureOf, ResultRejected } from "./track-scope.ts";
+import { trackFailure, ResultRejected } from "./track-scope.ts";
 import type { TrackEnd, TrackScope } from "./track-scope.ts";
 import { beginFork } from "./begin-fork.ts";
 import { walkFork } from "./walk-fork.ts";
@@ -32,7 +32,7 @@ export async function walkTrack(at: TrackScope): Promise<TrackEnd> {
   const { state, track, scope, waits, signal } = at;
   await waits.restOfRetry(track, signal);
   let todo = next(scope.definition, state.progress, track);
-  if (at.restarts && todo.do === "step" && !track.fork) state.runLog.note([stepStart(todo.step, track)]);
+  if (at.beginsLife && todo.do === "step" && !track.fork) state.runLog.note([stepStart(todo.step, track)]);
   while (todo.do === "step") {
     const { step, visit } = todo;
     signal.throwIfAborted();
@@ -48,7 +48,8 @@ export async function walkTrack(at: TrackScope): Promise<TrackEnd> {
       `the state of the run after step "${stepPath(track, step.id)}"`,
       sizeAfter(state, track, visited),
     );
-    if (tooLarge) return { ...failureOf(track, step, visit, tooLarge), usage: visited.usage, isOfRun: true };
+    if (tooLarge)
+      return { ...trackFailure(track, step, visit, tooLarge), usage: visited.usage, isOfRun: true };
     addResult(state.progress, visited.checkpoint);
     todo = next(scope.definition, state.progress, track);
     if (todo.do === "end" && track.place.length === 0) return { is: "ended", todo, last: visited };
@@ -58,23 +59,24 @@ export async function walkTrack(at: TrackScope): Promise<TrackEnd> {
   const step = scope.definition.steps.find(({ id }) => id === track.next) ?? at.scope.definition.steps[0];
   if (step === undefined) throw new Error(todo.error.message);
   const visit = (track.visits.get(step.id) ?? 0) + 1;
-  const failure = failureOf(track, step, visit, todo.error);
+  const failure = trackFailure(track, step, visit, todo.error);
   return todo.error.step_id === null ? { ...failure, path: null, isOfRun: true } : failure;
 }
 
-type Visited = ({ is: "result" } & Result) | Extract<TrackEnd, { is: "failed" }> | { is: "waited" };
+/** How the visit of a step went on. */
+type StepOutcome = ({ is: "result" } & Result) | Extract<TrackEnd, { is: "failed" }> | { is: "waited" };
 
 /** Visits a step until it has a result, has failed, or has waited. After a wait the track decides anew what it does next. */
-async function visitOnce(at: TrackScope, step: Step, visit: number): Promise<Visited> {
+async function visitOnce(at: TrackScope, step: Step, visit: number): Promise<StepOutcome> {
   const { state, scope, track, signal } = at;
   if (isFork(step) && track.fork) return walkFork(at, step, track.fork, walkTrack);
   const path = stepPath(track, step.id);
   const large = largeValuesAt(state, `${encodeURIComponent(path)}/${visit}.${state.run.attempt}`);
-  const end = await turnOf(at, step);
+  const endStep = await untilStepMayBegin(at, step);
   state.runLog.begin(path, step);
   const visited = await visitStep({ state, scope, track, step, visit, large, signal }).finally(() => {
     state.runLog.leave(path);
-    end();
+    endStep();
   });
   switch (visited.is) {
     case "result":
@@ -83,15 +85,15 @@ async function visitOnce(at: TrackScope, step: Step, visit: number): Promise<Vis
       await waitFor(at, step, visit, visited);
       return { is: "waited" };
     case "failed":
-      return { ...failureOf(track, step, visit, visited.error), ...visited };
+      return { ...trackFailure(track, step, visit, visited.error), ...visited };
     case "forked":
       if (!isFork(step)) throw new Error(`step "${step.id}" cannot divide its track`);
       // The entry that begins the fork has the first events of its tracks.
-      return walkFork({ ...at, restarts: false }, step, beginFork(at, step, visit, visited), walkTrack);
+      return walkFork({ ...at, beginsLife: false }, step, beginFork(at, step, visit, visited), walkTrack);
   }
 }
 
-/** Waits as a visit asks. What it has spent counts meanwhile: other branches must not spend it too. */
+/** Waits as a visit asks. What the visit has spent counts meanwhile: other branches must not spend it too. */
 async function waitFor(at: TrackScope, step: Step, visit: number, wait: LongWait): Promise<void> {
   const { state, track, waits, signal } = at;
   const spent = (): number => costOf(track.turns.flatMap(usageOfTurn));
@@ -108,12 +110,15 @@ async function waitFor(at: TrackScope, step: Step, visit: number, wait: LongWait
 
 /**
  * Waits until a branch or an iteration may begin a step with effects, so that the many tracks of one run do not use up the
- * worker's turns. The step's own timeout begins after this wait.
- * @returns a function that ends the turn
+ * worker's permits. The step's own timeout begins after this wait.
+ * @returns a function that the caller calls once when the step has ended
  */
-async function turnOf({ state: { run, deps }, track, signal }: TrackScope, step: Step): Promise<() => void> {
+async function untilStepMayBegin(
+  { state: { run, deps }, track, signal }: TrackScope,
+  step: Step,
+): Promise<() => void> {
   if (track.place.length === 0 || isFork(step) || isPure(step)) return () => {};
-  return deps.turns.take(run.run_id, run.tenant_id, signal);
+  return deps.trackLimiter.take(run.run_id, run.tenant_id, signal);
 }
 
 /** The size of the run's state with a result that is about to be applied. */

@@ -25,14 +25,14 @@ export async function loadAttached(
 
 function imageOf({ name }: FileReference, bytes: Uint8Array): string {
   const base64 = Buffer.from(bytes).toString("base64");
-  // A provider refuses an image under another type than it has.
+  // By the bytes and not by the declared type: a provider refuses an image under another type than it has.
   const type = imageTypeOf(base64);
   if (type !== null) return `data:image/${type};base64,${base64}`;
   throw new TerminalError("file_not_image", `the attached file "${name}" is no PNG, JPEG, GIF or WebP image`);
 }
 
 function textOf({ name, content_type }: FileReference, bytes: Uint8Array): string {
-  const { content } = contentOf({ content_type }, bytes, true);
+  const { content } = contentOf({ content_type }, bytes, { isEnd: true });
   if (content !== undefined) return content;
   throw new TerminalError("file_not_text", `the attached file "${name}" is no text in UTF-8`);
 }

@@ -2,8 +2,8 @@ import { createHash } from "node:crypto";
 import { ToolRejection } from "../engine/step-errors.ts";
 
 /**
- * Passes the bytes of a file on, and knows their number and SHA-256 when all have passed. The iteration throws the reason of an abort
- * of `signal`, and ToolRejection `file_too_large` for more than `maxBytes`.
+ * Passes the bytes of a file on, and counts and hashes them. `facts` has their number and SHA-256 when all have passed; the caller calls
+ * it once. The iteration throws the reason of `signal` when that aborts, and ToolRejection `file_too_large` for more than `maxBytes`.
  */
 export function measured(
   bytes: AsyncIterable<Uint8Array> | Uint8Array,

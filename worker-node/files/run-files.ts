@@ -1,4 +1,4 @@
-import { fileReference, fullText, newFileKey } from "../../shared/contracts/artifact.ts";
+import { fileReference, artifactsFullDetail, newFileKey } from "../../shared/contracts/artifact.ts";
 import type { NewArtifact } from "../../shared/store/files/new-artifact.ts";
 import type { FileEntry, RunFileList } from "../../shared/store/files/run-files.ts";
 import { log, messageOf } from "../../shared/log.ts";
@@ -11,24 +11,27 @@ import type { FileStore } from "./file-store.ts";
 import { measured } from "./measured.ts";
 import { MAX_TEXT_BYTES, contentOf } from "./text-file.ts";
 
-/** What the files of one run may have together. */
+/** The most files of one run, and their most bytes together. */
 const MAX_FILES = 1_000;
 const MAX_BYTES = 10 * 1024 ** 3;
 
+/** `files` null: this worker has no object store. */
 export type FilesDeps = { files: FileStore | null; store: Pick<StateStore, "readRunFiles" | "reserveFile"> };
 
+/** The try that reaches files. */
+type TryFiles = {
+  run: Pick<ClaimedRun, "run_id" | "tenant_id" | "attempt">;
+  at: { prefix: string; step_path: string; visit: number };
+  written: NewArtifact[];
+  signal: AbortSignal;
+};
+
 /**
- * The files that one try of a visit can reach: those of its run, of its session, and the run's attachments. `written`: those that
- * this try has written and that no checkpoint has committed yet. `at`: the visit; its attempt is part of every key, so a fenced
- * worker cannot overwrite a file of a later attempt.
+ * The files that one try of a visit can reach: the files of its run and of its session, and the run's attachments. `written`: the files
+ * that this try has written and that no checkpoint has committed yet; a new file is added to it. `at`: the visit. Its attempt is part of
+ * every key, so a fenced worker cannot overwrite a file of a later attempt.
  */
-export function runFiles(
-  { files, store }: FilesDeps,
-  run: Pick<ClaimedRun, "run_id" | "tenant_id" | "attempt">,
-  at: { prefix: string; step_path: string; visit: number },
-  written: NewArtifact[],
-  signal: AbortSignal,
-): Files {
+export function runFiles({ files, store }: FilesDeps, { run, at, written, signal }: TryFiles): Files {
   const all = async () => {
     const list = await store.readRunFiles(run.run_id);
     return { ...list, files: withWritten(list.files, written) };
@@ -45,11 +48,11 @@ export function runFiles(
     const { run_id, tenant_id, attempt } = run;
     const room = await store.reserveFile({ ...file, run_id, tenant_id, attempt });
     if (room.accepted) return;
-    // An object that stays is swept a day later.
+    // When this fails, the file sweep deletes the object a day later.
     await files
       ?.delete(file.object_key)
       .catch((error: unknown) => log.warn("file.not_deleted", { run: run_id, message: messageOf(error) }));
-    throw new ToolRejection(fullText(room, file.bytes), { code: "artifacts_full" });
+    throw new ToolRejection(artifactsFullDetail(room, file.bytes), { code: "artifacts_full" });
   };
   return {
     async write({ name, content_type, scope }, bytes) {
@@ -75,7 +78,7 @@ export function runFiles(
         wanted === 0
           ? new Uint8Array()
           : await stored(files.readRange(file.object_key, offset, wanted), signal);
-      return { ...shown(file), offset, ...contentOf(file, bytes, offset + wanted >= file.bytes) };
+      return { ...shown(file), offset, ...contentOf(file, bytes, { isEnd: offset + wanted >= file.bytes }) };
     },
     async list() {
       return (await all()).files.map(shown);
@@ -115,7 +118,7 @@ async function stored<Result>(answer: Promise<Result>, signal: AbortSignal): Pro
     return await answer;
   } catch (error) {
     signal.throwIfAborted();
-    // The bytes of the file came from elsewhere: what went wrong there is the step's own error.
+    // The bytes of the file come from the step: a failure there is an error of its own.
     if (error instanceof TerminalError || error instanceof RetryableError) throw error;
     throw stepErrorOf(error, "take or give back a file");
   }

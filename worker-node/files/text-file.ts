@@ -27,11 +27,15 @@ function noText(name: string, why: string): TerminalError {
   return new TerminalError("file_not_text", `the text of the file "${name}" cannot be used: ${why}; ${rule}`);
 }
 
-/** A part of a file as JSON can hold it: text where it is text, also when the part cuts a character at its end; else base64. */
+/**
+ * A part of a file as JSON can hold it: as text where the file is text, else as base64. A character that the part cuts at its end is left
+ * out of the text. `length`: the bytes that the result has.
+ * @param isEnd the part is the last one of the file, so no character is cut
+ */
 export function contentOf(
   { content_type }: Pick<FileFacts, "content_type">,
   bytes: Uint8Array,
-  isEnd: boolean,
+  { isEnd }: { isEnd: boolean },
 ) {
   if (isTextType(content_type)) {
     // A character of UTF-8 has four bytes at most, so three of them may be left at the end of a part.

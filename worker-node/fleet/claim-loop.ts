@@ -107,10 +107,9 @@ export class ClaimLoop {
    */
   async #waitForWork(claim: Claim, markers: Markers, released: Promise<void>): Promise<void> {
     const { slots, ended, endWaits } = this.#deps;
-    const isAllOpen = markers.open.length === slots.lanes.length;
-    // Without any open slot, the end of a run ends this wait: the claim that follows finishes the run.
-    const isFollowed = markers.open.length === 0;
-    if (!isFollowed) {
+    const isEachLaneOpen = markers.open.length === slots.lanes.length;
+    // Without any open slot, the end of a run ends this wait, and the claim that follows finishes the run.
+    if (markers.open.length > 0) {
       this.#lastClaim = claim;
       ended.finishSoon(this.#shard);
     }
@@ -120,7 +119,7 @@ export class ClaimLoop {
     // The pending wait does not know the marker of a lane that has got an open slot since it began.
     if (pending && !markers.open.every((lane) => pending.of.open.includes(lane))) endWaits();
     const ends = [taken];
-    if (!isAllOpen) ends.push(released);
+    if (!isEachLaneOpen) ends.push(released);
     if (pending) ends.push(sleep(waitMs, undefined, { ref: false }));
     await Promise.race(ends);
   }

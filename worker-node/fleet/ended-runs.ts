@@ -39,7 +39,9 @@ export class EndedRuns {
     this.#deps = deps;
   }
 
-  /** Finishes or releases the job of a run after its execution. The run's lease is not renewed any more. `about`: the run, for log lines. */
+  /**
+   * Finishes or releases the job of a run after its execution. The run's lease is not renewed any more. `about`: the run, for log lines.
+   */
   async onEnd(job: Job, ending: Ending, about: LogFields): Promise<void> {
     const { owner, queue } = this.#deps;
     const shard = queueShardOf(job.tenant, queue.shards);
@@ -49,7 +51,7 @@ export class EndedRuns {
     } else if (ending.is === "parked") {
       const parked = { ...job, status: ending.status, delayMs: ending.delayMs };
       await queue.release([parked], owner).catch((error: unknown) => {
-        // Its lease lapses, and the reconciler enqueues the run when it is due.
+        // The lease of the run lapses, and the reconciler enqueues the run when it is due.
         log.warn("run.release_failed", { ...about, message: messageOf(error) });
       });
     }
@@ -79,8 +81,9 @@ export class EndedRuns {
   }
 
   /**
-   * Finishes the shard's runs in one call, unless a claim does so before. While each of them is of a roomy tenant the call may wait
-   * longer, so that a run alone costs no call of its own: until then such a tenant lacks at most an eighth of its slots.
+   * Finishes the shard's runs in one call, unless a claim does so before. While all of them are of roomy tenants the call waits for
+   * up to `ROOMY_DELAY_MS`, so that a single run costs no call of its own. Until then such a tenant lacks at most an eighth of its
+   * slots.
    */
   finishSoon(shard: number): void {
     const delayMs = this.#deps.delayMs(shard);
@@ -125,7 +128,7 @@ export class EndedRuns {
     try {
       await this.#deps.queue.finish(runs, this.#deps.owner);
     } catch (error) {
-      // Their leases lapse, and the next worker that claims them reads in Postgres that they ended.
+      // The leases of the runs lapse, and the next worker that claims the runs reads in Postgres that they ended.
       log.warn("worker.finish_failed", { shard, message: messageOf(error) });
     }
   }

@@ -55,28 +55,16 @@ export class Executions {
     const returned: HandedBack[] = [];
     for (const run of claimed) {
       const delayMs = this.#isDraining ? 0 : this.#backoffMs(run);
-      if (this.#isDraining)
-        returned.push({
-          about: aboutRun(run),
-          job: jobOf(run),
-          attempt: run.attempt,
-          delayMs,
-          reason: "drain",
-        });
-      else if (delayMs > 0)
-        returned.push({
-          about: aboutRun(run),
-          job: jobOf(run),
-          attempt: run.attempt,
-          delayMs,
-          reason: "crash",
-        });
-      else this.#begin(run);
+      const reason = this.#isDraining ? "drain" : delayMs > 0 ? "crash" : null;
+      if (reason === null) this.#begin(run);
+      else returned.push({ about: aboutRun(run), job: jobOf(run), attempt: run.attempt, delayMs, reason });
     }
     if (returned.length > 0) await handBack(this.#deps, returned);
   }
 
-  /** 0 also for a run that is to end now: it was cancelled, or has no further try. */
+  /**
+   * How long a run waits whose worker has died, in milliseconds. 0 also for a run that ends now: it was cancelled, or has no further try.
+   */
   #backoffMs({ lane, takeover, crash_count, cancel }: ClaimedRun): number {
     const { attempts, first_backoff_seconds } = this.#deps.execution.laneSettings(lane);
     if (!takeover || cancel || (attempts !== null && crash_count >= attempts)) return 0;
@@ -128,8 +116,8 @@ export class Executions {
         runLog.signals = signals;
         if (cancel) stop.abort(new Stop("cancel", "the run was cancelled"));
       },
-      onBudget: (has) => {
-        runLog.hasBudget = has;
+      onBudget: (hasBudget) => {
+        runLog.hasBudget = hasBudget;
       },
     });
     slots.take(run, claimed.tenant_id, claimed.lane);

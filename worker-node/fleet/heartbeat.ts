@@ -59,8 +59,8 @@ export class Heartbeat {
   }
 
   /**
-   * How often this worker was silent so far, as Postgres counts it. While it was, other workers may have claimed directly, so
-   * its view of the queue is out of date: each claim names the number at which its shard was synchronized, and Postgres
+   * How often this worker was silent so far, as Postgres counts it. During a silence other workers may have claimed directly, so this
+   * worker's view of the queue is out of date. Each claim names the number at which its shard was synchronized, and Postgres
    * compares it.
    */
   get silences(): number {

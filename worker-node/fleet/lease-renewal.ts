@@ -1,9 +1,9 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import { queueShardOf } from "../../shared/keys.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import { ColdError } from "../../shared/queue/scripts.ts";
+import { abortableSleep } from "../execution/stop.ts";
 import type { Heartbeat } from "./heartbeat.ts";
 import type { QueueLinks } from "./queue-links.ts";
 import type { TrackedRun, TrackedRuns } from "./tracked-runs.ts";
@@ -53,7 +53,7 @@ export class LeaseRenewal {
     while (this.#isUnconfirmed()) {
       await heartbeat.beat();
       signal.throwIfAborted();
-      if (this.#isUnconfirmed()) await sleep(CONFIRM_PAUSE_MS, undefined, { signal });
+      if (this.#isUnconfirmed()) await abortableSleep(CONFIRM_PAUSE_MS, signal);
     }
     if (!tracked.get(run)) throw new Error(`the execution of ${run} was superseded`);
   }

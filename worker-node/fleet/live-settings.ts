@@ -21,14 +21,15 @@ export class LiveSettings {
     this.#values = variables;
   }
 
-  /** The most runs that may be queued in all, and of one shard of `shards`. */
+  /** The most runs that may be queued in all shards together. */
   readonly maxQueueDepth = (): number => this.#values.MAX_GLOBAL_QUEUE_DEPTH;
+  /** The most runs that may be queued in one of `shards` shards. */
   readonly maxShardDepth = (shards: number): number => Math.ceil(this.maxQueueDepth() / shards);
 
   /** The bearer of scrapers; undefined: none is accepted. */
   readonly metricsToken = (): string | undefined => this.#values.METRICS_TOKEN;
 
-  /** Takes the settings of a reply over. A setting that this worker cannot use is logged and left out. */
+  /** Replaces the settings by those of a reply. A setting that this worker cannot use is logged and left out. */
   async replace(settings: readonly StoredSetting[]): Promise<void> {
     const stored = JSON.stringify(settings);
     if (stored === this.#stored) return;

@@ -9,7 +9,7 @@ import type { WorkerTiming } from "./worker-timing.ts";
  * | `syncing` | The shard answers; its leases are being restored.      | nowhere                         |
  * | `up`      | The last claim was answered, and no call failed since. | the queue                       |
  * | `down`    | A call failed, or the shard is cold.                   | nowhere                         |
- * | `direct`  | The same for at least `directAfterMs`.                 | Postgres alone, once per second |
+ * | `direct`  | As `down`, for at least `directAfterMs`.               | Postgres alone, once per second |
  *
  * In every state but `up` the worker synchronizes before it claims from the queue: it announces that the queue answers,
  * restores the leases of running runs and releases those that moved meanwhile. Runs that were claimed without the queue

@@ -3,7 +3,6 @@
  * `releaseMoved` every running run of the shard has a lease of its owner, so that its tenant's slots are counted, and no run
  * that moved meanwhile keeps one.
  */
-import type { Incarnation } from "../../shared/contracts/ids.ts";
 import { TERMINAL } from "../../shared/contracts/run.ts";
 import { queueShardOf } from "../../shared/keys.ts";
 import type { JobName } from "../../shared/queue/job.ts";
@@ -19,6 +18,7 @@ const SILENT_LEASE_MS = 100;
 /** The shortest delay of a released job: another worker may be claiming the run now. */
 const MIN_DELAY_MS = 1_000;
 
+/** The stores between which leases are made to agree: Postgres decides, the queue follows. */
 export type LeaseStores = { store: StateStore; queue: Queue };
 /** The jobs whose leases were restored, by owner. */
 type RestoredLeases = Map<string, JobName[]>;
@@ -80,75 +80,39 @@ export async function releaseMoved(stores: LeaseStores, restored: RestoredLeases
 }
 
 /**
- * Makes the queue agree with Postgres on jobs that the queue leased to `holder` although Postgres did not let it claim their runs.
+ * Makes the queue agree with Postgres on jobs that the queue leased to `leasedTo` although Postgres did not let it claim their runs.
  * @returns the time until the first of the jobs may be claimed again, in milliseconds
  */
 export async function reconcileLeases(
   stores: LeaseStores,
   jobs: readonly JobName[],
-  holder: string,
+  leasedTo: string,
 ): Promise<number> {
   const { store, queue } = stores;
   const snapshots = await readSnapshots(store, jobs);
-  let againMs = Infinity;
+  let claimableInMs = Infinity;
   const restored: RestoredLeases = new Map();
   for (const name of jobs) {
     const snapshot = snapshots.get(name.run);
     if (!snapshot || TERMINAL.has(snapshot.status)) {
-      await queue.finish([name], holder);
+      await queue.finish([name], leasedTo);
     } else if (snapshot.status === "running" && snapshot.owner !== null) {
       // Restored for a silent owner too: a release would free the slot of a run that Postgres counts as running.
       const leaseMs = restoredLeaseMs(snapshot);
-      againMs = Math.min(againMs, leaseMs);
-      await queue.restoreLeases({ jobs: [jobOf(snapshot)], owner: snapshot.owner, holder, leaseMs });
-      restored.set(snapshot.owner, [...(restored.get(snapshot.owner) ?? []), name]);
+      claimableInMs = Math.min(claimableInMs, leaseMs);
+      const { owner } = snapshot;
+      await queue.restoreLeases({ jobs: [jobOf(snapshot)], owner, holder: leasedTo, leaseMs });
+      restored.set(owner, [...(restored.get(owner) ?? []), name]);
     } else {
       // The run is due later, or another statement has its row locked at this moment.
       const delayMs = Math.max(snapshot.due_in_ms, MIN_DELAY_MS);
-      againMs = Math.min(againMs, delayMs);
+      claimableInMs = Math.min(claimableInMs, delayMs);
       const status = snapshot.status === "paused" ? ("paused" as const) : ("queued" as const);
-      await queue.release([{ ...jobOf(snapshot), status, delayMs }], holder);
+      await queue.release([{ ...jobOf(snapshot), status, delayMs }], leasedTo);
     }
   }
   await releaseMoved(stores, restored);
-  return againMs;
-}
-
-/**
- * Jobs that the queue leased to this worker in a claim whose outcome in Postgres is unknown. The worker claims nothing from
- * the queue before they are reconciled: otherwise each failed claim would take as many slots of the tenants for a whole lease.
- */
-export class UnresolvedLeases {
-  readonly #stores: LeaseStores;
-  readonly #owner: Incarnation;
-  readonly #jobs: JobName[] = [];
-
-  constructor(stores: LeaseStores, owner: Incarnation) {
-    this.#stores = stores;
-    this.#owner = owner;
-  }
-
-  add(jobs: readonly JobName[]): void {
-    this.#jobs.push(...jobs);
-  }
-
-  async reconcileAll(): Promise<void> {
-    await this.reconcile(this.#jobs.splice(0));
-  }
-
-  /**
-   * Makes the queue agree with what Postgres says of these jobs. They stay unresolved when that fails.
-   * @returns the time until the first of them may be claimed again, in milliseconds
-   */
-  async reconcile(jobs: readonly JobName[]): Promise<number> {
-    if (jobs.length === 0) return Infinity;
-    try {
-      return await reconcileLeases(this.#stores, jobs, this.#owner);
-    } catch (error) {
-      this.add(jobs);
-      throw error;
-    }
-  }
+  return claimableInMs;
 }
 
 async function readSnapshots(store: StateStore, jobs: readonly JobName[]): Promise<Map<string, RunSnapshot>> {

@@ -11,7 +11,7 @@ import type { Executions } from "./executions.ts";
 import type { Heartbeat } from "./heartbeat.ts";
 import type { QueueLinks } from "./queue-links.ts";
 import { releaseMoved, restoreRunningLeases } from "./restore-leases.ts";
-import type { UnresolvedLeases } from "./restore-leases.ts";
+import type { UnresolvedLeases } from "./unresolved-leases.ts";
 import type { Slots } from "./slots.ts";
 import type { WorkerTiming } from "./worker-timing.ts";
 
@@ -61,8 +61,8 @@ export class ShardClaims {
       this.#silences = heartbeat.silences;
       const claim = await this.#claimFromQueue(room);
       if (claim) {
-        const againMs = await this.#claimFromPostgres(claim);
-        return { ...claim, nextMs: Math.min(claim.nextMs, againMs) };
+        const claimableInMs = await this.#claimFromPostgres(claim);
+        return { ...claim, nextMs: Math.min(claim.nextMs, claimableInMs) };
       }
       if (links.of(this.#shard) === "direct") await directClaims.claim(room);
       return null;
@@ -127,8 +127,8 @@ export class ShardClaims {
       return 0;
     }
     // The process may be stopped here for any time: then Postgres counts a silence, and the statement claims nothing.
-    const known = heartbeat.areSilencesCounted ? ([this.#silences] as const) : ([] as const);
-    const claimed = await store.claim(owner, claimable, ...known).catch((error: unknown) => {
+    const silences = heartbeat.areSilencesCounted ? ([this.#silences] as const) : ([] as const);
+    const claimed = await store.claim(owner, claimable, ...silences).catch((error: unknown) => {
       unresolved.add(fresh);
       throw error;
     });

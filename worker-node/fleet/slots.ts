@@ -8,8 +8,8 @@ import { LiveLaneSettings } from "./live-lane-settings.ts";
 /**
  * A worker has this many times WORKER_CONCURRENCY slots. Any tenant may take an open slot, and `openTotal` of them are open; the
  * others are spare: for tenants that hold fewer runs here than slots are free. So a tenant that is alone holds up to
- * `openTotal`, two hold two thirds of that each, and a tenant that holds none finds a slot as long as fewer tenants hold one
- * than the worker has slots, however long their runs last.
+ * `openTotal`, and two tenants hold two thirds of that each. A tenant that holds none finds a slot, however long the runs of the others
+ * last, as long as fewer tenants hold one than the worker has slots.
  */
 const ALL_SLOTS = 2;
 

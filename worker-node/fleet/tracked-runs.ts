@@ -14,7 +14,7 @@ export type TrackedRun = {
   /** The run has a cancel request, or other `signals` than this worker knows. */
   onSignal(signal: { signals: number; cancel: boolean }): void;
   /** A budget applies to the run, or none does any more. */
-  onBudget(has: boolean): void;
+  onBudget(hasBudget: boolean): void;
 };
 
 /** The runs whose leases this worker renews. Beats and renewals stop or notify their executions through it. */

@@ -5,7 +5,7 @@ import type { ClaimLoopDeps } from "./claim-loop.ts";
 import { DirectClaims } from "./direct-claim.ts";
 import { EndedRuns } from "./ended-runs.ts";
 import { Executions } from "./executions.ts";
-import { UnresolvedLeases } from "./restore-leases.ts";
+import { UnresolvedLeases } from "./unresolved-leases.ts";
 import type { TrackedRuns } from "./tracked-runs.ts";
 
 export type WorkerDeps = Omit<ClaimLoopDeps, "executions" | "ended" | "unresolved" | "directClaims"> & {

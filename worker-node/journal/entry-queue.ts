@@ -2,7 +2,7 @@ import { joinLines } from "../../shared/events/lines.ts";
 import type { EarlierResult, EntryContent } from "../../shared/store/journal/new-entry.ts";
 import type { Stop } from "../execution/stop.ts";
 
-/** The most results that are committed in the statement of a later entry of their run, and the bytes after which no more are. */
+/** The most results that are committed in the statement of a later entry of their run, and the bytes after which none is added. */
 const MAX_EARLIER = 64;
 const MAX_EARLIER_BYTES = 256 * 1024;
 
@@ -16,7 +16,7 @@ export type Outcome =
   | { is: "refused"; signals: number; cancel: boolean }
   | { is: "rejected"; message: string };
 
-/** What an append resolves to. A fenced one rejects with a Stop instead. */
+/** What an append resolves to. The append of a fenced entry rejects with a Stop instead. */
 export type AppendOutcome = Exclude<Outcome, { is: "fenced" }>;
 
 /**
@@ -66,7 +66,7 @@ export class EntryQueue {
     this.#entries.unshift(...entries);
   }
 
-  /** Removes all results, also the one that an end carries. Other entries stay. */
+  /** Removes all results, and an end that carries a result. Other entries stay. */
   takeResults(): Appended[] {
     const all = this.#entries.splice(0);
     this.#entries.push(...all.filter((entry) => !holdsResult(entry)));
@@ -79,7 +79,7 @@ function holdsResult({ content }: Appended): boolean {
   return kind === "step" || kind === "turn" || (kind === "end" && content.step_path !== null);
 }
 
-/** Whether an entry can be committed in the statement of the one that follows it: it is a result that charges nothing and has no files. */
+/** Whether an entry can be committed in the statement of the entry that follows it: a result that charges nothing and has no files. */
 function goesBefore({ content, isAlone }: Appended, following: Appended): boolean {
   const isEarlier =
     content.kind === "step" && content.usage.length === 0 && !content.artifacts?.length && !isAlone;
@@ -92,7 +92,7 @@ function bytesOf({ content, pending, lines }: Appended): number {
   return [...pending, ...lines].reduce((sum, line) => sum + line.length, output);
 }
 
-/** `short`: lines do not repeat what the next one has (docs/protocol.md 5.33). */
+/** `short`: a line leaves out the fields that the next line has with the same value (docs/protocol.md 5.33). */
 export type LineFormat = { short: boolean };
 
 /** Entries as the earlier results of the entry that they are committed with. */

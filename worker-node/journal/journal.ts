@@ -10,12 +10,13 @@ import type { LineFormat, Outcome } from "./entry-queue.ts";
 import { RunLog } from "./run-log.ts";
 import type { LoggedRun } from "./run-log.ts";
 
-/** Flushes at the same time. With one, Postgres and the executions would take turns, and each would be idle half of the time. */
+/** The most flushes at the same time. With one, Postgres and the executions would work by turns, and each be idle half of the time. */
 const MAX_FLUSHES = 2;
+/** The most entries of a flush, and the bytes after which it takes no further entry. */
 const MAX_ENTRIES = 256;
 const MAX_BYTES = 4 * 1024 * 1024;
 const MAX_BACKOFF_MS = 2_000;
-/** A batch that timed out this often, while Postgres answers small queries quickly, has an entry that is the cause. */
+/** After so many timeouts of a batch, while Postgres answers small queries quickly, an entry of the batch is the cause. */
 const MAX_TIMEOUTS = 2;
 /** A small query takes less than this unless Postgres is overloaded. */
 const SMALL_QUERY_MS = 1_000;
@@ -95,7 +96,7 @@ export class Journal {
   }
 
   /**
-   * Flushes until the outcome of each entry is known. Repeating a flush of unknown outcome is safe: see the fence.
+   * Flushes until the outcome of each entry is known. A flush with an unknown outcome may be repeated: the fence commits each entry once.
    * @param wasTried the entries were part of an earlier flush, whose outcome is unknown
    */
   async #commit(batch: InFlight[], wasTried = false): Promise<void> {

@@ -1,12 +1,12 @@
 import type { RunEvent } from "../../shared/contracts/event.ts";
 
-/** How long events wait for a result of their run to be committed with, before they are committed alone. */
+/** How long events wait for a result of their run with which they can be committed. After that they are committed alone. */
 const NOTE_MS = 10;
-/** The same for events that carry only text of a model. `SLOW_DELTA_MS` applies while a flush takes longer than `DELTA_MS`. */
+/** How long events wait that carry only text of a model. `SLOW_DELTA_MS` applies while a flush takes longer than `DELTA_MS`. */
 const DELTA_MS = 50;
 const SLOW_DELTA_MS = 250;
 
-/** The event lines of one run that no entry carries yet. They wait a moment for an entry; after that they need one of their own. */
+/** The event lines of one run that no entry carries yet. They wait a moment for an entry. After that they need an entry of their own. */
 export class PendingEvents {
   readonly #onDue: () => void;
   readonly #lastFlushMs: () => number;
@@ -15,7 +15,7 @@ export class PendingEvents {
   #timer: NodeJS.Timeout | undefined;
   #timerAtMs = Infinity;
 
-  /** @param onDue the events have waited long enough for another entry, and need one of their own */
+  /** @param onDue is called when the events have waited long enough, and need an entry of their own */
   constructor(onDue: () => void, lastFlushMs: () => number) {
     this.#onDue = onDue;
     this.#lastFlushMs = lastFlushMs;
@@ -26,7 +26,7 @@ export class PendingEvents {
     return this.#isDue && this.#lines.length > 0;
   }
 
-  /** Adds events, with the lines that they are written as. Without an event nothing is due: no entry is without one. */
+  /** Adds events, with their lines. Without an event nothing becomes due, because each entry has an event. */
   add(events: readonly RunEvent[], lines: readonly string[]): void {
     if (lines.length === 0) return;
     this.#lines.push(...lines);
@@ -43,7 +43,7 @@ export class PendingEvents {
     }, waitMs);
   }
 
-  /** Removes all lines: an entry carries them now, or the run is over here. */
+  /** Removes all lines: an entry carries them now, or the execution has ended. */
   take(): string[] {
     clearTimeout(this.#timer);
     this.#timerAtMs = Infinity;

@@ -15,9 +15,11 @@ import type { Appended, AppendOutcome, LineFormat, Outcome } from "./entry-queue
 import { PendingEvents } from "./pending-events.ts";
 
 const CHECKPOINT: RunEvent = { type: "checkpoint" };
-/** A deadline counts this for a parallel or loop step without a timeout. The steps in it have longer deadlines if they need them. */
+/**
+ * The time of a parallel or loop step without a timeout, for the run's deadline. The steps in it have longer deadlines if they need them.
+ */
 const FORK_SECONDS = 60;
-/** Time beyond a step's own before a run without a new entry counts as stuck. */
+/** A run without a new entry counts as stuck when so much time has passed beyond that of its step. */
 const DEADLINE_SLACK_MS = 30_000;
 
 /** What the log needs to know of its run: the fence, and what the run had when this worker claimed it. */
@@ -50,16 +52,17 @@ type LogParts = {
 /**
  * The journal of one run, as the worker that executes it writes it: in order, one entry in flight at a time.
  *
- * Each commit reports what the run has received from outside, and the log stops the execution accordingly: it aborts `stop`
- * as `superseded` after a fenced entry, as `cancel` when the run was cancelled, and as `state_too_large` when its journal has
- * become too large.
+ * Each commit reports the run's signals and a cancel. The log aborts `stop`, which stops the execution:
+ * - as `superseded` after a fenced entry
+ * - as `cancel` when the run was cancelled
+ * - as `state_too_large` when its journal has become too large
  */
 export class RunLog {
   readonly #run: LoggedRun;
   readonly #parts: LogParts;
   readonly #pending: PendingEvents;
   readonly #queue = new EntryQueue();
-  /** The entry that is being committed, and the appended entries in it: its earlier results, then itself. None: a note. */
+  /** The entry that is being committed, and the appended entries in it: its earlier results, then itself. A note has no appended entry. */
   #inFlight: { entry: NewEntry; appended: readonly Appended[] } | null = null;
   #noteDeadlineMs = 60_000;
   /** The deadlines of the steps that run, by path. */
@@ -69,7 +72,7 @@ export class RunLog {
   #knownSeq: number;
   #journalBytes: number;
   #signals: number;
-  /** A budget applies to the run, as far as this worker knows. */
+  /** True when a budget applies to the run, as far as this worker knows. */
   hasBudget: boolean;
   #onSignals = (): void => {};
 
@@ -130,7 +133,7 @@ export class RunLog {
     this.#running.delete(path);
   }
 
-  /** The longest of the deadlines of all steps that run. */
+  /** The longest deadline, in milliseconds: `ownMs` or that of a step that runs. */
   #deadlineMs(ownMs: number): number {
     return Math.max(ownMs, ...this.#running.values());
   }
@@ -278,7 +281,7 @@ export class RunLog {
     resolve(outcome);
   }
 
-  /** Drops pending events: the execution is over here. */
+  /** Drops pending events, and all later ones: the execution has ended. */
   close(): void {
     this.#isClosed = true;
     this.#pending.take();
@@ -294,7 +297,10 @@ function goesOnAfter(entry: EntryContent): boolean {
   return entry.kind !== "end" && (entry.kind !== "park" || entry.status === null);
 }
 
-/** The longest time without a new entry while a worker runs this step. Null: the track has ended, and the step around it runs. */
+/**
+ * The longest time without a new entry while a worker runs this step, in milliseconds. Null: the track has ended, and the step around it
+ * runs.
+ */
 export function deadlineOf(step: Step | null): number {
   return (step?.timeout_seconds ?? FORK_SECONDS) * 1_000 + DEADLINE_SLACK_MS;
 }

@@ -6,21 +6,21 @@ import type { DueMail } from "../../shared/store/mails/claim-mails.ts";
 import type { MailState, MailTry } from "../../shared/store/mails/save-mail-try.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { WEBHOOK_PASS_MS } from "../../shared/timing.ts";
+import { PassRunner } from "../../shared/pass-runner.ts";
 import { LaneStarts } from "../outbound/lane-starts.ts";
+import { saveOutcome } from "../outbound/save-outcome.ts";
 import { mailServerOf } from "./mail-transport.ts";
 import type { MailServerDeps } from "./mail-transport.ts";
-import { sendMail, timeoutMsOf } from "./send-mail.ts";
+import { sendMail, mailTimeoutMsOf } from "./send-mail.ts";
 import type { MailVerdict } from "./send-mail.ts";
 
 /** The slots of a worker where the lane sets none. */
 const DEFAULT_SLOTS = 5;
 /** The shortest wait for the next start of the lane. */
 const MIN_START_WAIT_MS = 20;
-/** Pauses before an outcome is written again. */
-const SAVE_PAUSES_MS = [200, 1_000, 3_000];
-/** What a lease has beyond the time of a try: to write its outcome. A lease that lapses makes the outcome unknown. */
+/** What a lease has beyond the time of a try, to write its outcome in. A lease that lapses makes the outcome unknown. */
 const LEASE_SLACK_MS = 30_000;
-/** When a mail is due again that this worker has no server for: its tenant's was deleted after the claim's worker was chosen. */
+/** After this time a mail is due again for which this worker has no server, because its tenant's was deleted after the claim. */
 const NO_SERVER_RETRY_MS = 60_000;
 /** How long an aborted try may take to end. */
 const ABORT_GRACE_MS = 2_000;
@@ -40,11 +40,10 @@ export class MailSender {
   readonly #starts: LaneStarts;
   readonly #open = new Set<Promise<void>>();
   readonly #stop = new AbortController();
+  readonly #passes = new PassRunner(() => this.#runPass());
   #timer: NodeJS.Timeout | undefined;
   #nextStart: NodeJS.Timeout | undefined;
-  #claiming = false;
-  #pass: Promise<void> | null = null;
-  #passRequested = false;
+  #isClaiming = false;
   /** The tenant after which the next claim begins; empty: it begins with the first. */
   #after = "";
 
@@ -54,47 +53,45 @@ export class MailSender {
   }
 
   start(): void {
-    this.#claiming = true;
+    this.#isClaiming = true;
     this.#timer = setInterval(() => this.wake(), WEBHOOK_PASS_MS);
     this.wake();
   }
 
   /** Starts a pass, now or after the one under way. */
   wake(): void {
-    if (!this.#claiming) return;
-    if (this.#pass) {
-      this.#passRequested = true;
-      return;
-    }
-    this.#pass = this.#runPass()
-      .catch((error: unknown) => log.warn("mail.claim_failed", { message: messageOf(error) }))
-      .finally(() => {
-        this.#pass = null;
-        if (!this.#passRequested) return;
-        this.#passRequested = false;
-        this.wake();
-      });
+    if (!this.#isClaiming) return;
+    this.#passes.request();
   }
 
   /** Claims no more, gives open tries `graceMs` to end, and stops the rest: what was not sent is due again at once. */
   async drain(graceMs: number): Promise<void> {
-    this.#claiming = false;
+    this.#isClaiming = false;
     clearInterval(this.#timer);
     clearTimeout(this.#nextStart);
-    await this.#pass;
+    await this.#passes.finish();
     await Promise.race([Promise.all(this.#open), sleep(graceMs)]);
     this.#stop.abort();
     await Promise.race([Promise.all(this.#open), sleep(ABORT_GRACE_MS)]);
   }
 
   async #runPass(): Promise<void> {
-    while (this.#claiming) {
+    try {
+      await this.#claimAll();
+    } catch (error) {
+      log.warn("mail.claim_failed", { message: messageOf(error) });
+    }
+  }
+
+  /** Claims until nothing is due, all slots are taken or the lane has no start left. */
+  async #claimAll(): Promise<void> {
+    while (this.#isClaiming) {
       const lane = this.#deps.laneSettings("mail");
       const free = (lane.slots ?? DEFAULT_SLOTS) - this.#open.size;
       if (free <= 0) return;
       const { granted, nextMs } = await this.#starts.take(free);
       if (granted === 0) return this.#wakeAfter(nextMs);
-      const leaseMs = timeoutMsOf(lane) + LEASE_SLACK_MS;
+      const leaseMs = mailTimeoutMsOf(lane) + LEASE_SLACK_MS;
       const from = this.#after;
       const hasServer = this.#deps.settings !== null;
       const claimed = await this.#deps.store.claimMails({ slots: granted, after: from, leaseMs, hasServer });
@@ -107,13 +104,13 @@ export class MailSender {
 
   #wakeAfter(ms: number): void {
     clearTimeout(this.#nextStart);
-    if (this.#claiming) this.#nextStart = setTimeout(() => this.wake(), Math.max(MIN_START_WAIT_MS, ms));
+    if (this.#isClaiming) this.#nextStart = setTimeout(() => this.wake(), Math.max(MIN_START_WAIT_MS, ms));
   }
 
   #begin(mail: DueMail): void {
     const done = this.#try(mail)
       .catch((error: unknown) => {
-        // Its lease lapses.
+        // The lease of the mail lapses, which makes its outcome unknown.
         log.error("mail.failed", { mail: mail.message_id, ...aboutRun(mail), message: messageOf(error) });
       })
       .finally(() => {
@@ -143,15 +140,10 @@ export class MailSender {
     return { outcome: null, failed: false, retry_ms: NO_SERVER_RETRY_MS, error, refused: [] };
   }
 
-  async #save(result: MailTry): Promise<MailState> {
-    for (const pauseMs of SAVE_PAUSES_MS) {
-      try {
-        return await this.#deps.store.saveMailTry(result);
-      } catch (error) {
-        log.warn("mail.outcome_delayed", { mail: result.message_id, message: messageOf(error) });
-        await sleep(pauseMs);
-      }
-    }
-    return this.#deps.store.saveMailTry(result);
+  #save(result: MailTry): Promise<MailState> {
+    return saveOutcome(
+      () => this.#deps.store.saveMailTry(result),
+      (error) => log.warn("mail.outcome_delayed", { mail: result.message_id, message: messageOf(error) }),
+    );
   }
 }

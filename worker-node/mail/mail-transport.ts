@@ -27,7 +27,8 @@ export async function mailServerOf(
   const url = await unsealed(masterKey, server.smtp_url, mailServerPlace(tenant_id));
   if (url === null)
     return {
-      error: "smtp_sealed: the tenant's mail server cannot be opened: MASTER_KEY is missing, or another one",
+      error:
+        "smtp_sealed: the tenant's mail server cannot be opened: MASTER_KEY is missing, or is not the key that sealed it",
     };
   return { url, from: server.smtp_from, egress };
 }
@@ -43,7 +44,7 @@ export async function openTransport(
 ) {
   const { createTransport } = await import("nodemailer");
   const ignore = (): void => {};
-  // What the package says of its own progress: it logs a message when its last byte was sent, before the server's reply.
+  // The log of the package is the only sign of its progress: it has a line when the last byte of a message was sent, before the reply.
   const info = (entry: unknown): void => {
     if (SentMessage.safeParse(entry).success) onSent();
   };

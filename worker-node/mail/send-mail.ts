@@ -13,14 +13,14 @@ import type { MailServer } from "./mail-transport.ts";
 /** What the lane of mails says of its tries. */
 type TryRules = Pick<LaneSettings, "attempts" | "first_backoff_seconds" | "timeout_seconds">;
 
-/** What has become of a mail that was tried. */
+/** The outcome of a try of a mail. */
 export type MailVerdict = Pick<MailTry, "outcome" | "failed" | "retry_ms" | "error" | "refused">;
 
 /** The longest time of one try, whatever the lane says: a claim is leased for longer. */
 const MAX_TIMEOUT_MS = 300_000;
 
-/** How long one try may take. */
-export function timeoutMsOf({ timeout_seconds: seconds }: Pick<TryRules, "timeout_seconds">): number {
+/** How long one try may take, in milliseconds. */
+export function mailTimeoutMsOf({ timeout_seconds: seconds }: Pick<TryRules, "timeout_seconds">): number {
   return Math.min(MAX_TIMEOUT_MS, (seconds ?? Infinity) * 1_000);
 }
 
@@ -35,7 +35,7 @@ export async function sendMail(
   signal: AbortSignal,
   rules: TryRules = LANE_DEFAULTS.mail,
 ): Promise<MailVerdict> {
-  const timeoutMs = timeoutMsOf(rules);
+  const timeoutMs = mailTimeoutMsOf(rules);
   const timeout = AbortSignal.timeout(timeoutMs);
   const either = AbortSignal.any([signal, timeout]);
   let isSent = false;

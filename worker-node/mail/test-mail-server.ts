@@ -44,7 +44,7 @@ async function serverOf(
   const place = test.tenant === null ? mailTestPlace(question) : mailServerPlace(test.tenant);
   const url = await unsealed(masterKey, test.sealed, place);
   return url === null
-    ? "The worker cannot open the URL: its MASTER_KEY is missing, or another one."
+    ? "The worker cannot open the URL: its MASTER_KEY is missing, or is not the key that sealed it."
     : { url, egress };
 }
 

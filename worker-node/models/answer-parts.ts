@@ -19,6 +19,7 @@ export const AnswerParts = z.object({
     ]),
   ),
 });
+/** The parts of an answer: see the schema. */
 export type AnswerParts = z.infer<typeof AnswerParts>;
 type Part = AnswerParts["content"][number];
 

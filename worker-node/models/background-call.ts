@@ -6,11 +6,11 @@ import type { BackgroundRequest } from "../engine/ports.ts";
 import type { ProviderReport } from "./provider-report.ts";
 import type { CallFetch } from "./model-access.ts";
 
-/** The tries to go on with a stream that was cut, without an event between, and the pauses before them. */
+/** The pauses before the tries to continue a stream that was cut. After as many tries without an event the stream ends. */
 const RECONNECT_PAUSES_MS = [0, 250, 500, 1_000, 2_000, 4_000];
 const CANCEL_TIMEOUT_MS = 10_000;
 const MAX_EVENT_BYTES = 16_000_000;
-/** What says that the provider does not have the response any more, or not as a stream. */
+/** Statuses with which the provider says that it no longer has the response, or not as a stream. */
 const GONE = new Set([400, 404, 410]);
 
 /** The provider does not have the response that a call was to get. */
@@ -26,7 +26,8 @@ type Address = { responses: string; headers: Headers };
 
 /**
  * A model call that OpenAI makes in the background (platform.openai.com/docs/guides/background): the response goes on without a
- * connection, and any connection gets its events from the one that it names on. A stream that is cut is continued from its last event.
+ * connection, and a connection gets its events, beginning with the event that it names. A stream that is cut is continued after its last
+ * event.
  */
 export class BackgroundCall {
   readonly #request: BackgroundRequest;
@@ -34,7 +35,7 @@ export class BackgroundCall {
   readonly #fetch: CallFetch;
   #address: Address | null = null;
   #isBegun = false;
-  /** The provider does not know the response that the call was to get. */
+  /** True when the provider does not know the response that the call was to get. */
   isGone = false;
 
   constructor(request: BackgroundRequest, report: ProviderReport, callFetch: CallFetch) {
@@ -43,7 +44,7 @@ export class BackgroundCall {
     this.#report = report;
   }
 
-  /** The response is known, and may not have ended. */
+  /** True when the response is known, and may not have ended. */
   get isOpen(): boolean {
     return this.#responseId !== undefined && !this.#report.done && !this.isGone;
   }
@@ -52,7 +53,7 @@ export class BackgroundCall {
     return this.#request.attachTo ?? this.#report.responseId;
   }
 
-  /** The request of the SDK: it begins a response, or gets the one that has begun, from its first event on. */
+  /** Makes the request of the SDK: it begins a response, or gets the response that has begun, from its first event on. */
   async fetch(url: string, init: RequestInit): Promise<Response> {
     const headers = new Headers(init.headers);
     for (const name of ["content-type", "idempotency-key"]) headers.delete(name);
@@ -174,7 +175,9 @@ class WholeEvents {
   }
 }
 
-/** The body of a request for a response in the background. Functions are strict there unless they say otherwise, and then refuse schemas. */
+/**
+ * The body of a request for a response in the background. Functions are strict there unless they say otherwise, and then refuse schemas.
+ */
 function inBackground(body: RequestInit["body"]): string {
   const request = typeof body === "string" ? parseJson(body) : undefined;
   if (!isObject(request)) throw new Error("the request of the Responses API is no JSON object");

@@ -2,6 +2,7 @@ import { priceOf } from "../../shared/contracts/model-price.ts";
 import type { ReplacedPrices } from "../../shared/contracts/model-price.ts";
 import type { ModelName } from "../../shared/contracts/model-name.ts";
 
+/** The tokens of a call. `input` includes `cachedInput`. */
 export type Tokens = { input: number; cachedInput: number; output: number };
 
 /**

@@ -3,7 +3,7 @@ import type { Models } from "../engine/ports.ts";
 import { ProviderWait } from "./provider-wait.ts";
 
 /**
- * The same models; each call that has an answer is counted with its duration, its tokens and its cost, and each one that has to wait for
+ * The same models, with counters: of each call with an answer its duration, its tokens and its cost, and each call that has to wait for
  * its provider.
  */
 export function countedModels(models: Models, count: Count): Models {

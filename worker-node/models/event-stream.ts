@@ -6,20 +6,20 @@ import { parseJson } from "../engine/parse-json.ts";
 /** A server-sent event, or JSON that a server wrote between events. */
 export type StreamEvent = { name: string | undefined; data: string };
 
-/** Characters of one event. A longer one is no part of an answer. */
+/** The most characters of one event. A longer event is no part of an answer. */
 const MAX_EVENT_CHARS = 16_000_000;
-/** Characters of a whole body, with its comments: an answer ends some time. */
+/** The most characters of a whole body, its comments included. */
 const MAX_BODY_CHARS = 128_000_000;
 /** Characters of JSON between events, such as an error page. */
 const MAX_STRAY_CHARS = 1_000_000;
-/** Characters that are parsed to see whether they are JSON between events. After that only the end of the body is tried. */
+/** The most characters that are parsed in search of JSON between events. After that only the end of the body is parsed. */
 const MAX_TRIED_CHARS = 4 * MAX_STRAY_CHARS;
 /** `error` is not in the standard: servers of llama.cpp write `error: {…}` for an error within an answer. */
 const FIELDS = new Set(["data", "event", "id", "retry", "error"]);
 
 /**
- * Splits a body into its events (HTML Living Standard, 9.2.6), with two deviations of servers from the standard: a last
- * event without an empty line after it, and plain JSON instead of an event, also over several lines. The time is linear in the
+ * Splits a body into its events (HTML Living Standard, 9.2.6). It also reads two deviations of servers from the standard: a last event
+ * without an empty line after it, and plain JSON in place of an event, also over several lines. The time is linear in the
  * length of the body, whatever the pieces in which it arrives.
  */
 export class EventReader {
@@ -33,7 +33,7 @@ export class EventReader {
   #dataChars = 0;
   #stray: string[] = [];
   #strayChars = 0;
-  /** Of the stray lines: has one come since they were last parsed, and how many characters were parsed so far. */
+  /** True when a stray line has come since the stray lines were parsed last. `#triedChars`: the characters that were parsed so far. */
   #hasNewStray = false;
   #triedChars = 0;
   #hasJson = false;
@@ -58,7 +58,7 @@ export class EventReader {
     return lines.flatMap((line) => this.#line(line));
   }
 
-  /** Has the end of the body been read? */
+  /** True when the end of the body has been read. */
   get isAtEnd(): boolean {
     return this.#isAtEnd;
   }

@@ -1,4 +1,4 @@
-/** What a finish reason means. `cut`: the answer is not complete, and another try may bring one that is. */
+/** What a finish reason means. `cut`: the answer is not complete, and another try may bring a complete one. */
 export type Finish = "complete" | "limit" | "withheld" | "cut";
 
 /** Words for the end of an answer, in lower case, of the providers and of the servers that run models. */
@@ -76,14 +76,14 @@ const MEANING_BY_WORD: ReadonlyMap<string, Finish> = new Map(
 );
 
 /**
- * What the provider's own word says of its answer. A word that is not known to mean a complete answer does not mean one:
- * servers have words of their own for an abort, an error, an overload.
+ * The meaning of a provider's word for the end of its answer. Any word that is not known counts as `cut`: servers have words of their
+ * own for an abort, an error, an overload.
  */
 export function finishOf(word: string): Finish {
   return MEANING_BY_WORD.get(normalized(word)) ?? "cut";
 }
 
-/** Does the word promise a tool call? */
+/** Whether the word promises a tool call. */
 export function promisesCall(word: string): boolean {
   return /^(?:tool|function)_(?:calls?|use)$/.test(normalized(word));
 }

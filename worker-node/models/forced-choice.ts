@@ -8,9 +8,9 @@ import type { Message, ModelAnswer, ToolSpec } from "../engine/ports.ts";
 const MAX_REMEMBERED = 100;
 
 /**
- * Requests the call of one tool. The engine forces it, and has made the tool or its choice a part of the step, so a server that refuses
- * the choice is asked without it, and one that refuses tools gets the tool's schema as text: models then answer with JSON, which all
- * steps that force a tool read. When that fails too, the first refusal is reported.
+ * Requests the call of one tool, for steps that force it. When the server refuses the forced choice, the request is made without it. When
+ * the server refuses tools, the model gets the tool's schema as text: it then answers with JSON, which all steps that force a tool can
+ * read. When that fails too, the first refusal is thrown.
  * @param once makes one request
  */
 export async function requestForced(

@@ -8,7 +8,7 @@ export type LimitsLeft = { requests: Left | undefined; tokens: Left | undefined 
 /** A request to a provider. `onLeft` gets what is left of the provider's limits, if the provider says it. */
 export type RemoteRequest = ModelRequest & { onLeft?(left: LimitsLeft): void };
 
-/** OpenAI and those that follow it, and Anthropic. `*` is `requests` or `tokens`. */
+/** The headers of OpenAI and of servers in its form, and those of Anthropic. `*` is `requests` or `tokens`. */
 const NAMES = [
   ["x-ratelimit-remaining-*", "x-ratelimit-reset-*"],
   ["anthropic-ratelimit-*-remaining", "anthropic-ratelimit-*-reset"],

@@ -45,8 +45,8 @@ function bodyOf(text: string): Json {
 }
 
 /**
- * Turns the error of a model call into the error that the step throws: a TerminalError, a RetryableError with the wait
- * that the provider asks for, or the reason of `signal` when the call was aborted.
+ * Turns the error of a model call into the error that the step throws: a TerminalError, or a RetryableError with the wait
+ * that the provider asks for. When the call was aborted, it is the reason of `signal`.
  */
 export function modelError(error: unknown, model: string, signal: AbortSignal): unknown {
   if (signal.aborted) return signal.reason;

@@ -12,7 +12,7 @@ import type { LimitsLeft } from "./limits-left.ts";
 import { ProviderWait } from "./provider-wait.ts";
 import type { RemoteRequest } from "./limits-left.ts";
 
-/** A call of a worker that has died counts for so long. */
+/** How long a call counts that is not renewed, because its worker has died. */
 const LEASE_MS = 30_000;
 const RENEW_MS = 10_000;
 
@@ -91,7 +91,7 @@ export class ProviderGate {
     return allowedOf(this.#limits.value, name);
   }
 
-  /** @returns whether the outcome matters, whatever it is */
+  /** @returns true when the outcome of the call must be settled even if it is an ordinary answer */
   async #begin(call: ProviderCall, allowed: Allowed, tokens: number): Promise<boolean> {
     let acquisition;
     try {

@@ -31,7 +31,7 @@ export type ProviderReport = {
   problem: string | undefined;
   /** The counts of tokens, under the provider's names. Of each count the last report is here. */
   counts: JsonObject;
-  /** What `counts` say. */
+  /** The tokens of the call by `counts`. */
   tokens: Tokens | undefined;
   /** How many characters of an answer have come: of texts, thoughts and calls. */
   writtenChars: number;
@@ -47,7 +47,7 @@ export type ProviderReport = {
   openCalls: OpenCall[];
   /** The calls that were passed to the SDK: the last id at each index. */
   begunCalls: Map<number | undefined, string | undefined>;
-  /** What has come in pieces, in OpenAI's form. */
+  /** The parts of an answer in OpenAI's form that have come in pieces. */
   inDeltas: Set<"text" | "call">;
   /** Whether an event had several choices. */
   hasSeveralChoices: boolean;
@@ -97,8 +97,8 @@ export function emptyReport(tools: readonly string[]): ProviderReport {
 export type Format = {
   /**
    * Notes in `report` what the event says. Returns the events that the SDK is to read in its place; none when it holds nothing
-   * for the SDK. `name` is that of the SSE event. `onText` gets text of the answer in place of the SDK, where its order among the
-   * other parts of the answer means nothing: the way through the SDK costs many times as much.
+   * for the SDK. `name` is that of the SSE event. `onText` gets text of the answer in place of the SDK, where the order of text
+   * and other parts means nothing. The way through the SDK costs many times as much.
    */
   read(
     event: JsonObject,

@@ -14,8 +14,8 @@ export type AnswerListeners = { onBytes(): void; onText(text: string): void };
 
 /**
  * A provider's response, changed so that the SDK reads all of it. `report` receives what the provider reports. The SDK gets
- * events of the shape that it expects, and a stream that ends cleanly, also where the connection is cut or an error is
- * reported inside: otherwise it would drop the events before, and report a different error in each case.
+ * events of the shape that it expects. It also gets a stream that ends cleanly where the connection was cut or an error is
+ * reported inside. Otherwise it would drop the events before, and report a different error in each case.
  *
  * JSON that is broken reaches the SDK as it is, so that the SDK rejects the answer: a part of it is missing. Words that are no
  * JSON are no part of an answer.

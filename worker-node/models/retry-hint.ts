@@ -139,7 +139,7 @@ const RESET = /^(.*ratelimit(?:bysize)?-)(?:(.+)-)?reset(?:-(.+))?$/;
 
 /**
  * When limits are whole again: `x-ratelimit-reset-requests: 6m0s` (OpenAI, Groq), `anthropic-ratelimit-…-reset` with a
- * date, `x-ratelimit-reset` in seconds or as a time. A limit of which something remains is not the one that refused.
+ * date, `x-ratelimit-reset` in seconds or as a time. The limit that refused is one of which nothing remains.
  */
 function resetsIn(headers: Readonly<Record<string, string>>, nowMs: number): number[] {
   const limits = Object.entries(headers).flatMap(([name, value]) => {

@@ -15,6 +15,7 @@ import type { ReplacedPrices } from "../../shared/contracts/model-price.ts";
 import type { ProviderReport } from "./provider-report.ts";
 import type { BackgroundCall } from "./background-call.ts";
 
+/** A model of a provider that is called over the network. */
 export type RemoteModelName = Parameters<typeof openModel>[1];
 
 /** How the call reaches its provider, and the prices that the operator has set. */

@@ -68,7 +68,7 @@ export class TenantKeys {
     if (key === undefined) return null;
     const { apiKey, baseUrl } = key;
     if (apiKey === null) {
-      const message = `the tenant's key at ${provider} cannot be opened: MASTER_KEY is missing, or another one`;
+      const message = `the tenant's key at ${provider} cannot be opened: MASTER_KEY is missing, or is not the key that sealed it`;
       throw new RetryableError("provider_key_sealed", message);
     }
     const access = { env: envOf(known.data, apiKey, baseUrl), own: { tenant, apiKey }, ...refused };
@@ -83,7 +83,7 @@ export class TenantKeys {
       const { copy, refused } = kept;
       await within(signal, copy.refresh());
       if (copy.value !== null) return { keys: copy.value, refused };
-      // The operator's key is no substitute for one that may exist.
+      // The operator's key is no substitute for a tenant's key that may exist.
       if (this.#kept.get(tenant) === kept) this.#kept.delete(tenant);
       await within(signal, sleep(PAUSE_MS));
     }

@@ -1,4 +1,7 @@
-/** The tags between which models think aloud where their server has no field for it. Their closing tags have a slash after the first character. */
+/**
+ * The tags between which models think aloud where their server has no field for it. Their closing tags have a slash after the first
+ * character.
+ */
 const TAGS = ["<think>", "<thinking>", "<thought>", "<seed:think>", "[think]", "◁think▷"];
 const CLOSING = /\n(?:<\/(?:think|thinking|thought|seed:think)>|\[\/think\]|◁\/think▷)/i;
 const OPENING = /<(?:think|thinking|thought|seed:think)>|\[think\]|◁think▷/i;
@@ -13,8 +16,8 @@ export type AnswerPiece = { restarts: boolean; text: string };
 /**
  * Divides a text, as it arrives, into what a model thinks aloud and its answer: one thought or several, before the answer.
  *
- * Some servers leave the opening tag out, because their prompt ends with it: then the thought has been passed on as text
- * before its closing tag arrives (at the beginning of a line), and the answer restarts. A tag that is never closed is no thought. The time
+ * Some servers leave the opening tag out, because their prompt ends with it. Then the thought has been passed on as text before its
+ * closing tag arrives (at the beginning of a line), and the answer restarts. A tag that is never closed is no thought. The time
  * is linear in the length of the text.
  */
 export class Thoughts {

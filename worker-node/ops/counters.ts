@@ -7,8 +7,9 @@ import type { CounterValue } from "../../shared/store/metrics/counters.ts";
 const UNPRINTABLE = /[^\x20-\x7e]/g;
 const MAX_LABEL_CHARS = 200;
 
-/** A counter, or a histogram with the number of observations up to each of its bounds and above them. */
+/** A counter. */
 type Counted = { labels: Labels; value: number };
+/** A histogram: `upTo` has the number of observations up to each of its bounds, and above the last. */
 type Observed = { labels: Labels; bounds: readonly number[]; upTo: number[]; sum: number };
 
 /**

@@ -6,9 +6,12 @@ import { canWork } from "./read-health.ts";
 import type { Health } from "./read-health.ts";
 
 /**
- * Serves `/health`, `/livez` (this process answers), `/readyz` (it can take work: a store that it can do without makes it
- * `degraded`, not unready) and `/metrics` (only with `token`; without
- * a configured one always 401).
+ * Serves over HTTP:
+ * - `/livez`: 200 while this process answers
+ * - `/readyz`: 200 while it reaches Postgres and does not drain. Any other store makes the status `degraded`, and the answer stays 200
+ * - `/health`: 200 only while it reaches all its stores and does not drain
+ * - `/metrics`: only with the bearer `token`; without a configured token always 401
+ *
  * @returns the server, listening
  */
 export async function serveHealth(
@@ -64,7 +67,7 @@ function isSameText(received: string | undefined, expected: string): boolean {
   return timingSafeEqual(digest(received ?? ""), digest(expected));
 }
 
-/** The port that a listening server got; 0 when it does not listen on one. */
+/** The port on which a server listens; 0 when it does not listen on one. */
 export function portOf(server: Server): number {
   const address: AddressInfo | string | null = server.address();
   return typeof address === "object" && address !== null ? address.port : 0;

@@ -19,6 +19,7 @@ export type StoreChecks = {
   objectStore: (() => Promise<unknown>) | null;
 };
 
+/** Checks all stores at the same time. Takes 2 s at most. */
 export async function readHealth(status: WorkerStatus, checks: StoreChecks): Promise<Health> {
   const [postgres, redis, objectStore] = await Promise.all([
     isUp(checks.postgres),
@@ -35,7 +36,7 @@ export async function readHealth(status: WorkerStatus, checks: StoreChecks): Pro
   };
 }
 
-/** Without Redis a worker claims from Postgres, and without the object store only large values wait. */
+/** Whether a worker can take work. Without Redis it claims from Postgres, and without the object store only large values wait. */
 export function canWork({ status, pg_connected }: Health): boolean {
   return status !== "draining" && pg_connected;
 }

@@ -1,12 +1,12 @@
 import type { Server } from "node:http";
 import type { StateStore } from "../../shared/store/state.ts";
-import type { CheckedObjectStore } from "../clients/object-store.ts";
+import type { CheckedObjectStore } from "../clients/s3-object-store.ts";
 import type { WorkerRedis } from "../clients/worker-redis.ts";
 import type { Config } from "../config.ts";
 import type { FleetMember } from "../fleet-member.ts";
 import type { LiveSettings } from "../fleet/live-settings.ts";
 import type { Slots } from "../fleet/slots.ts";
-import type { Sender } from "../webhooks/sender.ts";
+import type { WebhookSender } from "../webhooks/webhook-sender.ts";
 import { serveHealth } from "./health-server.ts";
 import { createMetrics } from "./metrics.ts";
 import { readHealth } from "./read-health.ts";
@@ -40,14 +40,14 @@ export async function serveOps(deps: {
   health: () => Promise<Health>;
   slots: Slots;
   member: FleetMember;
-  sender: Sender;
+  webhookSender: WebhookSender;
 }): Promise<Server> {
-  const { config, settings, store, health, slots, sender } = deps;
+  const { config, settings, store, health, slots, webhookSender } = deps;
   const { reconciler } = deps.member;
   const metrics = createMetrics({
     store,
     repairs: reconciler.repairs,
-    sent: sender.sent,
+    sent: webhookSender.sent,
     lateRuns: () => reconciler.lateRuns,
     active: () => slots.active,
     slots: slots.openTotal,

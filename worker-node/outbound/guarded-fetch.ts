@@ -21,7 +21,7 @@ const WITHOUT_BODY: ReadonlySet<number> = new Set([101, 204, 205, 304]);
  * A `fetch` through the egress guard. A response is returned with its headers, and its body is a stream.
  *
  * Each request is a new connection, so that each passes the guard. Redirects are not followed: the caller gets them as responses.
- * All bodies together may hold `maxBytes` bytes, counted after decoding; a longer one ends with `answer_too_large`. `limit` ends
+ * All bodies together may have `maxBytes` bytes, counted after decoding; more of them end with `answer_too_large`. `limit` ends
  * every exchange. No error quotes the request: its headers hold secrets.
  */
 export function guardedFetch(egress: Egress, maxBytes: number, limit: AbortSignal): GuardedFetch {

@@ -4,7 +4,7 @@ import type { StateStore } from "../../shared/store/state.ts";
 
 /**
  * The starts of a lane whose work Postgres hands out. All workers together never pass the lane's `starts_per_second`: docs/protocol.md
- * 5.23. Without a rate nothing is asked of Postgres.
+ * 5.23. For a lane without a rate Postgres is not asked.
  */
 export class LaneStarts {
   readonly #lane: Lane;
@@ -19,7 +19,7 @@ export class LaneStarts {
 
   /**
    * Takes up to `wanted` starts.
-   * @returns how many it got, and the milliseconds until the next one
+   * @returns the number of starts that it got, and the milliseconds until the next one
    */
   async take(wanted: number): Promise<{ granted: number; nextMs: number }> {
     const perSecond = this.#settings(this.#lane).starts_per_second;

@@ -4,7 +4,9 @@ import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { namedCause } from "./named-cause.ts";
 import { decodedStream, readBody } from "./response-body.ts";
 import type { Egress } from "./egress-guard.ts";
+import type { TenantConnections } from "./kept-connections.ts";
 
+/** One HTTP request to the outside. */
 export type OutboundRequest = {
   url: URL;
   method: string;
@@ -25,8 +27,14 @@ export type OutboundRequest = {
    */
   sink?: (body: AsyncIterable<Uint8Array>, headers: OutboundResponse["headers"]) => Promise<void>;
   signal: AbortSignal;
+  /**
+   * Connections of earlier requests that this one may use. Only for a request that the server may get twice: where the server closes
+   * such a connection without a response, the request is sent once more, over a new one. Absent: a new connection.
+   */
+  connections?: TenantConnections;
 };
 
+/** A response. `headers`: by names in lower case. `body`: decoded, as text. */
 export type OutboundResponse = { status: number; headers: Readonly<Record<string, string>>; body: string };
 
 /**
@@ -39,25 +47,38 @@ export type OutboundResponse = { status: number; headers: Readonly<Record<string
 export async function send(request: OutboundRequest, egress: Egress): Promise<OutboundResponse> {
   const { url, timeoutMs, timeoutCode, signal } = request;
   egress.check(url);
-  const patience = new Patience(timeoutMs);
+  const silence = new SilenceTimeout(timeoutMs);
   try {
-    return await exchange(request, egress, AbortSignal.any([signal, patience.signal]), patience);
+    return await exchange(request, egress, AbortSignal.any([signal, silence.signal]), silence);
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof TerminalError || error instanceof RetryableError) throw error;
-    if (patience.signal.aborted)
+    if (silence.signal.aborted)
       throw new RetryableError(timeoutCode, `${url.host} did not answer in ${timeoutMs / 1_000} s`, {
         cause: error,
       });
     const message = `${url.host} cannot be reached, or closed the connection${namedCause(error)}`;
     throw new RetryableError("unreachable", message, { cause: error });
   } finally {
-    patience.end();
+    silence.end();
   }
 }
 
-/** Aborts when the other side has been silent for too long. */
-class Patience {
+/** Codes of errors that come before a request is sent: of the connection, and of the server's certificate. */
+const NOT_CONNECTED =
+  /^(?:ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ENETDOWN|EADDRNOTAVAIL|ERR_TLS_.*|.*CERT.*|UNABLE_TO_.*)$/;
+
+/** Whether an error of `send` means that the server got nothing of the request. */
+export function wasNotSent(error: unknown): boolean {
+  if (error instanceof TerminalError) return error.code === "egress_blocked";
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if ("code" in cause && NOT_CONNECTED.test(String(cause.code))) return true;
+  }
+  return false;
+}
+
+/** A signal that aborts when the other side has sent nothing for too long. */
+class SilenceTimeout {
   readonly #controller = new AbortController();
   readonly #ms: number;
   #timer: NodeJS.Timeout | undefined;
@@ -80,7 +101,7 @@ class Patience {
     clearTimeout(this.#timer);
   }
 
-  /** The parts of a body, each in time. The time in which the reader uses a part is its own. */
+  /** The parts of a body; the signal aborts when a part does not come in time. The time in which the reader uses a part does not count. */
   async *timed(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     this.begin();
     for await (const part of body) {
@@ -93,25 +114,27 @@ class Patience {
 }
 
 /**
- * Ends when `limit` does, whatever `node:http` reports: it ends some requests without any event.
+ * Sends a request. It rejects when `limit` aborts, even if `node:http` reports nothing: it ends some requests without any event.
  *
- * undici was tried (8.13.1) and dropped: 75 lines of code instead of 79 at the same speed, but it reports a 101 only by
+ * undici was tried (8.13.1) and dropped: 75 lines of code instead of 79 at the same speed. But it reports a 101 only by
  * the text of an error, and refuses headers that tools may set (`expect`, `upgrade`, `keep-alive`).
  */
 async function exchange(
   outbound: OutboundRequest,
   egress: Egress,
   limit: AbortSignal,
-  patience: Patience,
+  silence: SilenceTimeout,
 ): Promise<OutboundResponse> {
-  const { url, method, headers, body, maxResponseBytes, sink } = outbound;
+  const { url, method, headers, body, maxResponseBytes, sink, connections } = outbound;
   limit.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<OutboundResponse>();
   const onLimit = (): void => reject(limit.reason);
   limit.addEventListener("abort", onLimit, { once: true });
-  const start = url.protocol === "https:" ? https.request : http.request;
-  // No shared agent: a reused connection would not pass the guard again.
-  const request = start(url, { method, headers: { ...headers }, lookup: egress.lookup(limit), agent: false });
+  const isTls = url.protocol === "https:";
+  const agent = connections?.[isTls ? "https:" : "http:"] ?? false;
+  const start = isTls ? https.request : http.request;
+  const request = start(url, { method, headers: { ...headers }, lookup: egress.lookup(limit), agent });
+  let isAnswered = false;
   const onClose = (): void => reject(new Error("the connection was closed without an answer"));
   request.on("error", reject);
   request.once("close", onClose);
@@ -120,20 +143,21 @@ async function exchange(
     socket.destroy();
   });
   request.once("response", (response) => {
+    isAnswered = true;
     // The request may close while its response has not been read to the end.
     request.off("close", onClose);
     const isSuccess = statusOf(response) < 300;
     if (maxResponseBytes === "ignored") resolve(responseOf(response, ""));
     else if (sink && isSuccess) {
       const { headers: received } = responseOf(response, "");
-      sink(patience.timed(decodedStream(response)), received).then(
+      sink(silence.timed(decodedStream(response)), received).then(
         () => resolve(responseOf(response, "")),
         reject,
       );
     } else {
       readBody(response, maxResponseBytes).then(
         (text) => resolve(responseOf(response, text)),
-        // A refusal says what happened, whatever its body is.
+        // The status of a refusal says enough, even if its body cannot be read.
         (error: unknown) => (isSuccess ? reject(error) : resolve(responseOf(response, ""))),
       );
     }
@@ -141,6 +165,11 @@ async function exchange(
   request.end(body ?? undefined);
   try {
     return await promise;
+  } catch (error) {
+    // A server may close a kept connection at the moment in which the request is sent.
+    if (!request.reusedSocket || isAnswered || limit.aborted) throw error;
+    const { connections: _, ...anew } = outbound;
+    return await exchange(anew, egress, limit, silence);
   } finally {
     limit.removeEventListener("abort", onLimit);
     request.destroy();

@@ -19,7 +19,7 @@ const DECODERS: { [encoding: string]: Decode } = {
   br: promisify(zlib.brotliDecompress),
   zstd: promisify(zlib.zstdDecompress),
 };
-/** The same for a body that is decoded as it arrives. */
+/** The decoders of a body that is decoded as it arrives. */
 const STREAMS: { [encoding: string]: (first: Uint8Array) => Transform } = {
   gzip: () => zlib.createGunzip(),
   "x-gzip": () => zlib.createGunzip(),
@@ -27,9 +27,9 @@ const STREAMS: { [encoding: string]: (first: Uint8Array) => Transform } = {
   br: () => zlib.createBrotliDecompress(),
   zstd: () => zlib.createZstdDecompress(),
 };
-/** Not encodings of the body, and servers send them: the body is as it is. S3 keeps the encoding in which a body was sent to it. */
+/** Words that servers send although the body is not encoded. S3 keeps `aws-chunked`, the encoding in which a body was sent to it. */
 const NONE: ReadonlySet<string> = new Set(["", "identity", "none", "utf-8", "utf8", "binary", "aws-chunked"]);
-/** Bytes by which an encoding may make a body longer that does not compress. */
+/** The most bytes by which an encoding makes a body longer that cannot be compressed. */
 const OVERHEAD_BYTES = 64 * 1024;
 
 /**

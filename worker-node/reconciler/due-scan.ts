@@ -4,6 +4,7 @@ import { enqueueDue } from "../../shared/queue/due-jobs.ts";
 import { PAGE } from "./reconciler-deps.ts";
 import type { RepairDeps, Shards } from "./reconciler-deps.ts";
 
+/** A pass scans for about this time. */
 const PASS_MS = 1_000;
 /** A run that the queue did not know this long after it was due had lost its wake-up. */
 const LATE_MS = 60_000;
@@ -11,8 +12,9 @@ const LATE_MS = 60_000;
 /** A scan under way. */
 type Scan = {
   position: ScanPosition;
-  /** It ends at this `wake_at`; the same in milliseconds of Postgres. */
+  /** The scan ends at this `wake_at`. */
   until: string;
+  /** `until` in milliseconds of Postgres. */
   untilMs: number;
   /** The first scan after a rebuild: the queue knew these runs before it was emptied, so they do not count as late. */
   isAfterRebuild: boolean;
@@ -43,7 +45,7 @@ export class DueScan {
     this.#scan = null;
   }
 
-  /** Scans for about a second. @returns true when the scan is not complete and `admit` does not count before it is */
+  /** Scans for about a second. @returns true while the scan is not complete and `admit` does not count before that */
   async pass(shards: Shards): Promise<boolean> {
     const startedMs = performance.now();
     // A shard that was emptied or rolled back since the last pass may have lost runs of this scan, so its end would prove

@@ -6,13 +6,16 @@ import type { RepairDeps } from "./reconciler-deps.ts";
 const SAFE_AGE_MS = 24 * 3_600_000;
 const FIRST_MS = 60_000;
 const PERIOD_MS = 6 * 3_600_000;
-/** Deletions at once. */
-const WIDTH = 16;
+/** The most deletions that are under way at the same time. */
+const DELETIONS_AT_ONCE = 16;
 
 /**
- * docs/protocol.md 7.13. Guarantee: the object store keeps nothing that no row of Postgres refers to. In each pass it deletes uploads
- * that are due; every six hours it reads all keys of the bucket, a page in a pass, and deletes the objects of calls that were never
- * committed, of runs that retention has deleted, and those that are older than their tenant keeps them. It never deletes an object of a run or an upload that this database does not know: the bucket may serve another one too.
+ * docs/protocol.md 7.13. Guarantee: the object store keeps nothing that no row of Postgres refers to.
+ *
+ * Each pass deletes the uploads that are due. Every six hours the sweep reads all keys of the bucket, a page in a pass. It deletes
+ * the objects of calls that were never committed, those of runs that retention has deleted, and those that are older than their tenant
+ * keeps them. It never deletes an object of a run or an upload that this database does not know: the bucket may serve another
+ * database too.
  */
 export class FileSweep {
   readonly #deps: Pick<RepairDeps, "store" | "files" | "repairs">;
@@ -30,7 +33,7 @@ export class FileSweep {
     if (this.#pages === null && performance.now() < this.#nextMs) return;
     this.#pages ??= files.list("")[Symbol.asyncIterator]();
     const page = await this.#pages.next().catch((error: unknown) => {
-      // The next pass begins a new reading.
+      // The next pass reads the keys from the first one on.
       this.#pages = null;
       throw error;
     });
@@ -49,7 +52,7 @@ export class FileSweep {
       files,
       uploads.map(({ tenant_id, id }) => uploadKey(tenant_id, id)),
     );
-    // The objects first: a death here repeats their deletion.
+    // The objects first: when the worker dies here, the next pass deletes them again.
     await store.forgetUploads(uploads.map(({ id }) => id));
   }
 
@@ -63,8 +66,8 @@ export class FileSweep {
   }
 
   async #delete(files: FileStore, keys: readonly string[]): Promise<void> {
-    for (let start = 0; start < keys.length; start += WIDTH) {
-      await Promise.all(keys.slice(start, start + WIDTH).map((key) => files.delete(key)));
+    for (let start = 0; start < keys.length; start += DELETIONS_AT_ONCE) {
+      await Promise.all(keys.slice(start, start + DELETIONS_AT_ONCE).map((key) => files.delete(key)));
     }
   }
 }

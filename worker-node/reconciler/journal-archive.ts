@@ -9,7 +9,7 @@ import type { RepairDeps } from "./reconciler-deps.ts";
 
 const FIRST_MS = 60_000;
 const PERIOD_MS = 60_000;
-/** How long a pass begins new segments: the repairs of runs wait meanwhile. */
+/** A pass begins no further segment after this time, because the repairs of runs wait meanwhile. */
 const SLICE_MS = 2_000;
 
 /**
@@ -22,7 +22,7 @@ export class JournalArchive {
   /** The tenant whose journals were archived last: tenants take turns. */
   #after = "";
 
-  /** @param firstMs when the first pass may begin, from now */
+  /** @param firstMs the time until the first pass may begin */
   constructor(deps: Pick<RepairDeps, "store" | "files" | "repairs">, firstMs = FIRST_MS) {
     this.#deps = deps;
     this.#nextMs = performance.now() + firstMs;
@@ -104,7 +104,7 @@ export class JournalArchive {
     const { store } = this.#deps;
     const unused = await store.takeUnusedSegments();
     for (const { tenant_id, segment_id } of unused) await files.delete(segmentKey(tenant_id, segment_id));
-    // The objects first: a death here repeats their deletion.
+    // The objects first: when the worker dies here, the next pass deletes them again.
     if (unused.length > 0) await store.forgetSegments(unused.map(({ segment_id }) => segment_id));
   }
 }

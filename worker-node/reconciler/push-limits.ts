@@ -1,4 +1,3 @@
-import { Lane } from "../../shared/contracts/run.ts";
 import type { LimitsPosition } from "../../shared/store/tenants/tenant-limits.ts";
 import { withoutMaxima } from "../../shared/store/tenants/tenant-limits.ts";
 import { SCAN_OVERLAP_MS } from "../../shared/timing.ts";
@@ -18,7 +17,10 @@ export async function pushChangedLimits(deps: RepairDeps, shards: Shards): Promi
   for (const [shard, { epoch }] of shards) await deps.queue.advanceLimits(shard, epoch, now_ms);
 }
 
-/** Pushes the limits of all tenants that were changed after `sinceMs`, in milliseconds of Postgres; minus infinity: the limits of all tenants. */
+/**
+ * Pushes the limits of all tenants that were changed after `sinceMs`, in milliseconds of Postgres; minus infinity: the limits of all
+ * tenants.
+ */
 export async function pushLimitsAfter(deps: RepairDeps, sinceMs: number): Promise<void> {
   const at = Number.isFinite(sinceMs) ? new Date(sinceMs).toISOString() : FIRST_LIMITS.at;
   let after: LimitsPosition | null = { ...FIRST_LIMITS, at };
@@ -29,8 +31,8 @@ export async function pushLimitsAfter(deps: RepairDeps, sinceMs: number): Promis
 export const FIRST_LIMITS: LimitsPosition = { at: "-infinity", tenant: "" };
 
 /**
- * Pushes a page of limits. Limits of a higher version that the queue has and Postgres does not come from a time that Postgres has
- * lost: the version of that tenant goes past them, and the next pass pushes it.
+ * Pushes a page of limits. The queue may have limits of a higher version than Postgres, from a time that Postgres has lost. Then the
+ * version of that tenant in Postgres is raised above them, and the next pass pushes it.
  * @returns where the next page begins; null when there is none
  */
 export async function pushLimitsPage(
@@ -43,29 +45,4 @@ export async function pushLimitsPage(
   repairs.limits += page.length;
   const last = page.at(-1);
   return last && page.length === PAGE ? { at: last.updated_at, tenant: last.tenant } : null;
-}
-
-/**
- * docs/protocol.md 7.5, rings. Guarantee: a tenant with ready jobs that is missing from its ring gets back into it. About
- * a thousand tenants per shard and pass.
- */
-export class RingScan {
-  readonly #deps: RepairDeps;
-  /** The last tenant of the page before, by shard and lane. */
-  readonly #after = new Map<string, string>();
-
-  constructor(deps: RepairDeps) {
-    this.#deps = deps;
-  }
-
-  async pass(shards: Shards): Promise<void> {
-    const count = PAGE / Lane.options.length;
-    for (const shard of shards.keys()) {
-      for (const lane of Lane.options) {
-        const key = `${shard} ${lane}`;
-        const after = this.#after.get(key) ?? "";
-        this.#after.set(key, await this.#deps.queue.repairRing({ shard, lane, after, count }));
-      }
-    }
-  }
 }

@@ -5,9 +5,12 @@ import type { RepairDeps } from "./reconciler-deps.ts";
 import { StallDetector } from "./stall-detector.ts";
 
 /**
- * docs/protocol.md 7.3, 7.4, 7.10 and 5.10. Guarantee: a run is queued again 30 s after its worker fell silent, or 30 s after its
- * deadline when its worker beats but does not move it; a chat turn is due once the turns before it have ended, and a run that
- * waits for a budget once that budget has changed. Needs Postgres alone, so it goes on while Redis is unreachable.
+ * docs/protocol.md 7.3, 7.4, 7.10 and 5.10. Guarantees:
+ * - a run is queued again 30 s after its worker fell silent, or 30 s after its deadline when its worker beats but does not move it
+ * - a chat turn is due once the turns before it have ended
+ * - a run that waits for a budget is due once that budget has changed
+ *
+ * These repairs need Postgres alone, so they go on while Redis is unreachable.
  */
 export class Reclaim {
   readonly #deps: RepairDeps;
@@ -20,7 +23,7 @@ export class Reclaim {
     this.#overdue = new StallDetector(deps.timing.stallMs);
   }
 
-  /** Starts the observations anew. They count only if Postgres was reachable throughout: an outage must not make a worker look dead. */
+  /** Starts the observations anew. They count only if Postgres was reachable all the time: an outage must not make a worker look dead. */
   resetObservation(): void {
     this.#owners.resetObservation();
     this.#overdue.resetObservation();
@@ -33,7 +36,7 @@ export class Reclaim {
     await this.#wakeBudgetWaits();
   }
 
-  /** Runs that wait for a budget which has changed: the edge wakes them after a change, unless it dies or they park later. */
+  /** Wakes runs that wait for a budget which has changed. The edge does so after a change, unless it dies or the run parks later. */
   async #wakeBudgetWaits(): Promise<void> {
     const { store, queue } = this.#deps;
     const woken = await store.wakeBudgetWaits();
@@ -71,7 +74,7 @@ export class Reclaim {
     await this.#notifyQueue(enqueueDue(this.#deps.queue, runs));
   }
 
-  /** Turns that wait although nothing is before them: a worker or an edge died between the end of a turn and `wakeTurns`. */
+  /** Wakes chat turns that wait although no turn is before them: a worker or an edge died between the end of a turn and `wakeTurns`. */
   async #wakeTurns(): Promise<void> {
     const { store, repairs } = this.#deps;
     const runs = await store.wakeTurns(null);

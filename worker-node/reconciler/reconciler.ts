@@ -1,4 +1,5 @@
 import { log, messageOf } from "../../shared/log.ts";
+import { PassRunner } from "../../shared/pass-runner.ts";
 import { ColdError } from "../../shared/queue/scripts.ts";
 import { RECONCILER_LOCK_MS, RECONCILER_PERIOD_MS } from "../../shared/timing.ts";
 import { DueScan } from "./due-scan.ts";
@@ -6,7 +7,8 @@ import { FileSweep } from "./file-sweep.ts";
 import { JournalArchive } from "./journal-archive.ts";
 import { indexShards } from "./rebuild-emptied-redis.ts";
 import { Retention } from "./retention.ts";
-import { RingScan, pushChangedLimits } from "./push-limits.ts";
+import { pushChangedLimits } from "./push-limits.ts";
+import { RingScan } from "./ring-scan.ts";
 import { noRepairs } from "./reconciler-deps.ts";
 import type { RepairDeps, Repairs } from "./reconciler-deps.ts";
 import { repairSingletons } from "./singleton-repair.ts";
@@ -14,7 +16,10 @@ import { Reseal } from "./reseal.ts";
 import { StrayScan } from "./stray-scan.ts";
 import { Reclaim } from "./reclaim.ts";
 
-/** Half a period: another worker's next pass finds the lock free. */
+/**
+ * How long this worker leaves the queue to others after it could not reach Redis. Half a period: another worker's next pass finds the lock
+ * free.
+ */
 const DEFER_MS = RECONCILER_PERIOD_MS / 2;
 
 /**
@@ -37,14 +42,8 @@ export class Reconciler {
   readonly #dueScan: DueScan;
   readonly #ringScan: RingScan;
   readonly #strayScan: StrayScan;
+  readonly #passes = new PassRunner(() => this.#runPass());
   #timer: NodeJS.Timeout | undefined;
-  #passing: Promise<void> | null = null;
-  #isPassRequested = false;
-
-  /** Runs that the last due scan found a minute or more after they were due. */
-  get lateRuns(): number {
-    return this.#dueScan.lateRuns;
-  }
 
   constructor(deps: Omit<RepairDeps, "repairs">) {
     this.#deps = { ...deps, repairs: this.repairs };
@@ -59,6 +58,11 @@ export class Reconciler {
     deps.links.onCold(() => this.passSoon());
   }
 
+  /** Runs that the last complete due scan was the first to enqueue, a minute or more after they were due. */
+  get lateRuns(): number {
+    return this.#dueScan.lateRuns;
+  }
+
   start(): void {
     this.#timer = setInterval(() => this.passSoon(), RECONCILER_PERIOD_MS);
     this.passSoon();
@@ -66,24 +70,20 @@ export class Reconciler {
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
-    this.#isPassRequested = false;
-    await this.#passing;
+    await this.#passes.finish();
   }
 
   /** Starts a pass now, or right after the one under way. */
   passSoon(): void {
-    if (this.#passing) {
-      this.#isPassRequested = true;
-      return;
+    this.#passes.request();
+  }
+
+  async #runPass(): Promise<void> {
+    try {
+      await this.#pass();
+    } catch (error) {
+      log.warn("reconciler.pass_failed", { message: messageOf(error) });
     }
-    this.#passing = this.#pass()
-      .catch((error: unknown) => log.warn("reconciler.pass_failed", { message: messageOf(error) }))
-      .finally(() => {
-        this.#passing = null;
-        if (!this.#isPassRequested) return;
-        this.#isPassRequested = false;
-        this.passSoon();
-      });
   }
 
   async #pass(): Promise<void> {
@@ -94,11 +94,11 @@ export class Reconciler {
       this.#reseal.reset();
       return;
     }
-    if (await this.#deps.store.countRuns()) this.#isPassRequested = true;
+    if (await this.#deps.store.countRuns()) this.passSoon();
     await this.#retention.pass();
     await this.#fileSweep.pass();
-    if (await this.#journalArchive.pass()) this.#isPassRequested = true;
-    if (await this.#reseal.pass()) this.#isPassRequested = true;
+    if (await this.#journalArchive.pass()) this.passSoon();
+    if (await this.#reseal.pass()) this.passSoon();
   }
 
   /** The repairs that need Postgres alone. @returns false when another worker makes them */
@@ -140,7 +140,7 @@ export class Reconciler {
     const { shards, rebuilt } = await indexShards(this.#deps);
     if (rebuilt) this.#dueScan.reset();
     await pushChangedLimits(this.#deps, shards);
-    if (await this.#dueScan.pass(shards)) this.#isPassRequested = true;
+    if (await this.#dueScan.pass(shards)) this.passSoon();
     await this.#ringScan.pass(shards);
     await this.#strayScan.pass(shards);
   }

@@ -24,11 +24,14 @@ import type {
 } from "../../shared/store/sealed/sealed-values.ts";
 import type { RepairDeps } from "./reconciler-deps.ts";
 
-/** After a look that changed nothing. A value that an older process sealed under the old key is found by the next look. */
+/**
+ * The pause after a look that changed nothing. The next look finds a value that an older process has sealed under the old key meanwhile.
+ */
 const PERIOD_MS = 600_000;
-/** The most pages of one pass: other repairs follow in the same one. */
-const PAGES = 5;
+/** The most pages of one pass, because the pass has other repairs too. */
+const PAGES_PER_PASS = 5;
 
+/** What a look has counted so far, by the ids of the keys. */
 type Found = Map<string, KeyUse>;
 
 /**
@@ -63,7 +66,7 @@ export class Reseal {
       if (performance.now() < this.#nextMs) return false;
       this.#begin();
     }
-    for (let page = 0; page < PAGES && this.#position !== null; page++)
+    for (let page = 0; page < PAGES_PER_PASS && this.#position !== null; page++)
       await this.#page(this.#keys, this.#position);
     if (this.#position !== null) return true;
     await this.#end();
@@ -96,7 +99,7 @@ export class Reseal {
   async #end(): Promise<void> {
     const uses = [...this.#found.values()];
     await this.#deps.store.saveKeyUses(uses, performance.now() - this.#beganMs);
-    // A look that changed something is followed by one that counts what is left, also of the rows that were locked.
+    // After a look that changed something another one counts what is left, also in the rows that were locked.
     if (this.#changed === 0) this.#nextMs = performance.now() + PERIOD_MS;
     if (this.#changed > 0) log.info("secrets.resealed", { rows: this.#changed });
     const unreadable = uses.reduce((sum, use) => sum + use.unreadable, 0);
@@ -137,16 +140,17 @@ async function valueOf(keys: MasterKeys, sealed: string, place: string, found: F
   let id = "unknown";
   try {
     id = keyIdOf(sealed);
-    if (id === keys.writer) return count(found, id, sealed);
+    if (id === keys.writer) return counted(found, id, sealed);
     const after = await seal(keys, await unseal(keys, sealed, place), place);
-    return count(found, keys.writer, after);
+    return counted(found, keys.writer, after);
   } catch (error) {
     if (!(error instanceof SealError)) throw error;
-    return count(found, id, sealed, 1);
+    return counted(found, id, sealed, 1);
   }
 }
 
-function count(found: Found, key_id: string, sealed: string, unreadable = 0): string {
+/** Counts a sealed value under its key, and returns the value. */
+function counted(found: Found, key_id: string, sealed: string, unreadable = 0): string {
   const use = found.get(key_id) ?? { key_id, values: 0, unreadable: 0 };
   found.set(key_id, { key_id, values: use.values + 1, unreadable: use.unreadable + unreadable });
   return sealed;

@@ -2,8 +2,8 @@ import { log } from "../../shared/log.ts";
 import type { RepairDeps } from "./reconciler-deps.ts";
 
 /**
- * docs/protocol.md 7.12. Guarantee: a key whose holder has ended gets to the run that waits for it within a pass, and the
- * runs that a `cancel_previous` supersedes are marked, also when the edge that accepted it has died.
+ * docs/protocol.md 7.12. Guarantee: a singleton key whose holder has ended gets to the run that waits for it within a pass. The
+ * runs that a run with `cancel_previous` supersedes are marked, also when the edge that accepted that run has died.
  */
 export async function repairSingletons({ store, repairs }: RepairDeps): Promise<void> {
   const { handedOver, superseded } = await store.repairSingletons();

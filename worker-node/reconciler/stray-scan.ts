@@ -7,18 +7,18 @@ import { PAGE } from "./reconciler-deps.ts";
 import type { RepairDeps, Shards } from "./reconciler-deps.ts";
 
 const HOUR_MS = 3_600_000;
-/** How long a pass enqueues due runs. */
+/** A pass enqueues due runs for this time. */
 const PASS_MS = 200;
 /** The cursor with which a scan of a shard's jobs starts, and with which it ends. */
 const FIRST_CURSOR = "0";
 
 /**
- * docs/protocol.md 7.9. Guarantee: faults that no other rule covers last an hour at most. Enqueues every due run, looks up
- * every job in Postgres and pushes the limits of every tenant, some in each pass; starts with the first pass of a process, and once
+ * docs/protocol.md 7.9. Guarantee: faults that no other rule covers last an hour at most. The scan enqueues every due run, looks up
+ * every job in Postgres and pushes the limits of every tenant, some in each pass. It starts with the first pass of a process, and once
  * an hour.
  *
- * Also starts when another Postgres answers: a standby that took over without the last seconds, or a backup, may have
- * queued runs whose jobs the queue has finished, and tenants whose limits were other ones later.
+ * It also starts when another Postgres answers: a standby that took over without the last seconds, or a backup. Such a Postgres may have
+ * queued runs whose jobs the queue has finished, and other limits of tenants than the queue has.
  */
 export class StrayScan {
   readonly #deps: RepairDeps;

@@ -74,7 +74,7 @@ function toArgument(value: unknown): string {
 }
 
 /** Numbers of 16 digits and more: a double may not hold them exactly. */
-const longNumber = /\d{16}/;
+const LONG_NUMBER = /\d{16}/;
 
 /**
  * Parses JSON and keeps the digits of long numbers: `["SET", "k", 9007199254740993]` must not lose its last digit. A
@@ -83,7 +83,7 @@ const longNumber = /\d{16}/;
 function parseJson(body: Buffer | null, message: string): unknown {
   const text = body?.toString() ?? "";
   try {
-    return longNumber.test(text) ? JSON.parse(text, keepNumberSource) : JSON.parse(text);
+    return LONG_NUMBER.test(text) ? JSON.parse(text, keepNumberSource) : JSON.parse(text);
   } catch (cause) {
     throw new RestError(400, message, { cause });
   }

@@ -27,7 +27,7 @@ const refusalReasons = new Map<string, string>(
 );
 
 /** The subcommands of CLIENT that are allowed: they only read, or set a name that no other caller sees. */
-const harmlessClient = new Set(["SETINFO", "ID", "GETNAME", "INFO", "LIST", "HELP"]);
+const HARMLESS_CLIENT_SUBCOMMANDS = new Set(["SETINFO", "ID", "GETNAME", "INFO", "LIST", "HELP"]);
 
 /** @throws RestError 400 for a refused command, with its name and the reason */
 export function checkCommand({ name, args }: RestCommand): void {
@@ -39,7 +39,7 @@ export function checkCommand({ name, args }: RestCommand): void {
 function reasonInArgs(name: string, args: RestCommand["args"]): string | undefined {
   if (name === "XREAD" || name === "XREADGROUP") return hasBlockOption(args) ? blocks : undefined;
   if (name === "SCRIPT") return upper(args[0]) === "DEBUG" ? ownsConnection : undefined;
-  if (name === "CLIENT") return harmlessClient.has(upper(args[0])) ? undefined : ownsConnection;
+  if (name === "CLIENT") return HARMLESS_CLIENT_SUBCOMMANDS.has(upper(args[0])) ? undefined : ownsConnection;
   return undefined;
 }
 
@@ -53,4 +53,5 @@ function hasBlockOption(args: RestCommand["args"]): boolean {
   return false;
 }
 
+/** An argument in upper case; empty: there is none. */
 export const upper = (arg: string | Buffer | undefined) => arg?.toString().toUpperCase() ?? "";

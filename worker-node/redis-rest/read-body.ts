@@ -3,12 +3,12 @@ import type { IncomingMessage } from "node:http";
 import { RestError } from "./rest-error.ts";
 
 /** A body of more than this many times the limit is not read to its end: the connection is destroyed. */
-const drainFactor = 8;
+const DRAIN_FACTOR = 8;
 
 /**
- * Reads a body as a whole. A body over the limit is read to its end and dropped before the 413 is sent: a response
- * while the client still sends resets the connection, and the client would see the reset and not the reason.
- * The server's `requestTimeout` bounds the wait.
+ * Reads a body as a whole. A body over the limit is read to its end and dropped before the 413 is sent. A response while the client
+ * still sends would reset the connection, and the client would see the reset and not the reason. The server's `requestTimeout`
+ * bounds the wait.
  *
  * @throws RestError 413
  */
@@ -19,7 +19,7 @@ export function readBody(req: IncomingMessage, maxBytes: number): Promise<Buffer
     req.on("data", (chunk: Buffer) => {
       sizeBytes += chunk.length;
       if (sizeBytes <= maxBytes) chunks.push(chunk);
-      else if (sizeBytes > maxBytes * drainFactor) req.destroy();
+      else if (sizeBytes > maxBytes * DRAIN_FACTOR) req.destroy();
       else chunks.length = 0;
     });
     req.on("end", () => {

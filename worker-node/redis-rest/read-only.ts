@@ -19,9 +19,10 @@ const Infos = z.array(Info.nullable());
 /** The categories of a command, and those of its subcommands by their name in upper case. */
 type Categories = { own: string[]; subcommands: Map<string, string[]> };
 
-/** Commands that reveal nothing of the data. */
+/** Commands that are always allowed: they reveal nothing of the data. */
 const ALWAYS = new Set(["PING", "ECHO"]);
 
+/** Decides whether a command only reads, by what Redis reports about it. Asks Redis once for each command. */
 export class ReadOnlyPolicy {
   readonly #redis: Redis | Cluster;
   readonly #known = new Map<string, Categories>();
@@ -31,7 +32,7 @@ export class ReadOnlyPolicy {
   }
 
   /**
-   * Returns the check of these commands, which throws RestError 400 `NOPERM` for one that does not only read.
+   * @returns the check of these commands, which throws RestError 400 `NOPERM` for a command that does not only read
    * @throws RestError 503 when Redis is unreachable
    */
   async checkOf(names: readonly string[]): Promise<(command: RestCommand) => void> {

@@ -31,9 +31,11 @@ function jsonReply(reply: unknown, encoding: "plain" | "base64", nested = false)
   throw new TypeError(`a reply of the unknown type ${typeof reply}`);
 }
 
+/** The body of the response to a command that Redis has executed. */
 export const jsonResult = (reply: unknown, encoding: "plain" | "base64") =>
   `{"result":${jsonReply(reply, encoding)}}`;
 
+/** The body of the response to a command that failed. */
 export const jsonError = (message: string) => `{"error":${JSON.stringify(message)}}`;
 
 const isOk = (bytes: Buffer) => bytes.length === 2 && bytes[0] === 0x4f && bytes[1] === 0x4b;

@@ -35,6 +35,7 @@ const RestEnv = RedisEnv.extend({
     .transform((list) => list.split(",").flatMap((origin) => origin.trim() || [])),
 });
 
+/** The settings of the REST front. */
 export interface RestConfig {
   target: RedisTarget;
   token: string;

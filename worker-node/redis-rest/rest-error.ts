@@ -11,9 +11,11 @@ export class RestError extends Error {
   }
 }
 
+/** The response while Redis cannot be reached. The command was not executed, or the connection was lost. */
 export const redisUnreachable = (cause?: unknown) =>
   new RestError(503, "ERR redis is not reachable, try again", { cause });
 
+/** The response to keys of several slots of a cluster, in the words of Redis. */
 export const crossSlot = (cause?: unknown) =>
   new RestError(400, "CROSSSLOT Keys in request don't hash to the same slot", { cause });
 

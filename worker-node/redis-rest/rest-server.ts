@@ -29,6 +29,7 @@ import type { Subscriptions } from "./subscriptions.ts";
 import { noPermission, ReadOnlyPolicy } from "./read-only.ts";
 import { createTokenCheck, presentedToken, type Access } from "./rest-token.ts";
 
+/** What the server uses, and its limits. */
 export interface RestServerDeps {
   /** Created with `stringNumbers`, see reply-encoding.ts. */
   redis: Redis | Cluster;
@@ -41,7 +42,7 @@ export interface RestServerDeps {
   maxBodyBytes: number;
 }
 
-const methods = new Set(["GET", "HEAD", "POST", "PUT"]);
+const METHODS = new Set(["GET", "HEAD", "POST", "PUT"]);
 
 /** Creates the server, which does not listen yet. The caller closes the connections of `deps`. */
 export function createRestServer(deps: RestServerDeps): Server {
@@ -55,16 +56,16 @@ export function createRestServer(deps: RestServerDeps): Server {
   server.on("request", (req, res) => {
     if (crossOrigin(deps.origins, req, res)) return;
     const syncToken = nextSyncToken();
-    respond(deps, { checkToken, readOnly }, req, res, syncToken).catch((error: unknown) => {
+    respond(deps, { checkToken, readOnly }, { req, res, syncToken }).catch((error: unknown) => {
       if (res.headersSent || res.destroyed) {
-        res.destroy(); // the caller has disconnected, or already has half a response
+        res.destroy(); // the caller has disconnected, or already has a part of the response
         return;
       }
       if (!(error instanceof RestError))
         log.error("redis_rest.request_failed", { message: messageOf(error) });
       const { status, message } =
         error instanceof RestError ? error : new RestError(500, "ERR internal error");
-      send(res, status, "application/json", jsonError(message), syncToken);
+      send(res, { status, type: "application/json", body: jsonError(message), syncToken });
     });
   });
   return server;
@@ -73,12 +74,10 @@ export function createRestServer(deps: RestServerDeps): Server {
 async function respond(
   deps: RestServerDeps,
   { checkToken, readOnly }: { checkToken: ReturnType<typeof createTokenCheck>; readOnly: ReadOnlyPolicy },
-  req: IncomingMessage,
-  res: ServerResponse,
-  syncToken: string,
+  { req, res, syncToken }: { req: IncomingMessage; res: ServerResponse; syncToken: string },
 ): Promise<void> {
   const { method = "", url = "/", headers } = req;
-  if (!methods.has(method))
+  if (!METHODS.has(method))
     throw new RestError(405, `ERR method ${method} is not allowed, use GET, HEAD, POST or PUT`);
   const mark = url.indexOf("?");
   const path = mark < 0 ? url : url.slice(0, mark);
@@ -92,7 +91,7 @@ async function respond(
   if (path === "/multi-exec") {
     const rows = rowsFromBody(body, "multi-exec");
     const replies = await executeTransaction(deps.redis, rows, await checkOf(access, readOnly, rows));
-    return send(res, 200, "application/json", jsonRows(replies, json), syncToken);
+    return send(res, { status: 200, type: "application/json", body: jsonRows(replies, json), syncToken });
   }
   if (path === "/pipeline") {
     const rows = rowsFromBody(body, "pipeline");
@@ -102,10 +101,10 @@ async function respond(
         executed.map(({ reply }) => reply),
         encoding,
       );
-      return send(res, 200, "application/json", text, syncToken);
+      return send(res, { status: 200, type: "application/json", body: text, syncToken });
     }
     const bytes = Buffer.concat(executed.map(({ reply, command }) => resp2Reply(reply, command)));
-    return send(res, 200, "application/octet-stream", bytes, syncToken);
+    return send(res, { status: 200, type: "application/octet-stream", body: bytes, syncToken });
   }
   const segments = pathSegments(path);
   const [first = ""] = segments;
@@ -118,11 +117,11 @@ async function respond(
   const check = await checkOf(access, readOnly, [[command.name]]);
   if (encoding !== "resp2") {
     const text = jsonResult(await executeCommand(deps.redis, command, check), encoding);
-    return send(res, 200, "application/json", text, syncToken);
+    return send(res, { status: 200, type: "application/json", body: text, syncToken });
   }
   const reply = await executeCommand(deps.redis, command, check).catch(toRestError);
   const status = reply instanceof RestError ? reply.status : 200;
-  send(res, status, "application/octet-stream", resp2Reply(reply, command), syncToken);
+  send(res, { status, type: "application/octet-stream", body: resp2Reply(reply, command), syncToken });
 }
 
 /** The check of these rows for the caller's token. */
@@ -157,10 +156,12 @@ function syncTokens(): () => string {
 
 function send(
   res: ServerResponse,
-  status: number,
-  type: string,
-  body: string | Buffer,
-  syncToken: string,
+  {
+    status,
+    type,
+    body,
+    syncToken,
+  }: { status: number; type: string; body: string | Buffer; syncToken: string },
 ): void {
   res.writeHead(status, {
     "content-type": type,

@@ -1,7 +1,8 @@
-/** The tokens that requests carry: one for everything, and one that only reads. */
+/** The tokens that requests carry: a token for all commands, and a token for commands that only read. */
 import { hash, timingSafeEqual } from "node:crypto";
 import { RestError } from "./rest-error.ts";
 
+/** `full`: all commands. `read`: commands that only read. */
 export type Access = "full" | "read";
 
 /**

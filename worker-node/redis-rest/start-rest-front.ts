@@ -8,11 +8,13 @@ import type { RestConfig } from "./rest-config.ts";
 import { createRestServer } from "./rest-server.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
-const firstConnectMs = 2000;
+/** How long the start waits for Redis. */
+const FIRST_CONNECT_MS = 2_000;
 /** The time in which commands in flight may still be answered. */
-const stopGraceMs = 1500;
-const maxBodyBytes = 10 * 1024 * 1024;
+const STOP_GRACE_MS = 1_500;
+const MAX_BODY_BYTES = 10 * 1024 * 1024;
 
+/** A front that listens on `port`. */
 export interface RunningFront {
   port: number;
   /** Responds to the requests in flight, ends the streams, closes the connections; within 1.5 s. */
@@ -27,20 +29,20 @@ export interface RunningFront {
 export async function startRestFront(config: RestConfig): Promise<RunningFront> {
   // A slow Redis has the command and answers it. Only a connection that is gone, or a reply that does not come for a long
   // time, is an error: a caller that gives up earlier closes its request.
-  const patience = { commandTimeout: config.timeoutMs, socketTimeout: config.timeoutMs + 1_000 };
+  const timeouts = { commandTimeout: config.timeoutMs, socketTimeout: config.timeoutMs + 1_000 };
   const redis = connectRedis(config.target, {
     connectionName: "redis-rest",
-    ...patience,
+    ...timeouts,
     stringNumbers: true,
   });
-  const subscriber = connectRedis(config.target, { connectionName: "redis-rest-subscriber", ...patience });
+  const subscriber = connectRedis(config.target, { connectionName: "redis-rest-subscriber", ...timeouts });
   logOutages(redis);
   subscriber.on("error", () => undefined); // the other connection logs the outage of the same Redis
   const disconnect = () => {
     redis.disconnect();
     subscriber.disconnect();
   };
-  await Promise.all([waitUntilReady(redis, firstConnectMs), waitUntilReady(subscriber, firstConnectMs)]);
+  await Promise.all([waitUntilReady(redis, FIRST_CONNECT_MS), waitUntilReady(subscriber, FIRST_CONNECT_MS)]);
 
   const subscriptions = new Subscriptions(subscriber);
   const server = createRestServer({
@@ -49,7 +51,7 @@ export async function startRestFront(config: RestConfig): Promise<RunningFront> 
     token: config.token,
     readOnlyToken: config.readOnlyToken,
     origins: config.origins,
-    maxBodyBytes,
+    maxBodyBytes: MAX_BODY_BYTES,
   });
   server.listen(config.port, config.host);
   try {
@@ -69,14 +71,14 @@ export async function startRestFront(config: RestConfig): Promise<RunningFront> 
 
 /** Logs one line when an outage begins and one when it ends, not one for each attempt to connect. */
 function logOutages(redis: Redis | Cluster): void {
-  let unreachable = false;
+  let isUnreachable = false;
   redis.on("error", (error: Error) => {
-    if (!unreachable) log.warn("redis_rest.redis_disconnected", { message: error.message });
-    unreachable = true;
+    if (!isUnreachable) log.warn("redis_rest.redis_disconnected", { message: error.message });
+    isUnreachable = true;
   });
   redis.on("ready", () => {
-    if (unreachable) log.info("redis_rest.redis_reconnected");
-    unreachable = false;
+    if (isUnreachable) log.info("redis_rest.redis_reconnected");
+    isUnreachable = false;
   });
 }
 
@@ -94,7 +96,7 @@ async function closeServer(server: Server): Promise<void> {
   const closed = once(server, "close");
   server.close();
   const closingIdle = setInterval(() => server.closeIdleConnections(), 20);
-  const closingAll = setTimeout(() => server.closeAllConnections(), stopGraceMs);
+  const closingAll = setTimeout(() => server.closeAllConnections(), STOP_GRACE_MS);
   await closed;
   clearInterval(closingIdle);
   clearTimeout(closingAll);

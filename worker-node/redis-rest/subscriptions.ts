@@ -9,10 +9,11 @@ import type { Cluster, Redis } from "ioredis";
 import { RestError, toRestError } from "./rest-error.ts";
 import { UnreadBytes } from "./unread-bytes.ts";
 
-export type Kind = "subscribe" | "psubscribe";
+/** Of channels by their names, or by patterns. */
+export type SubscriptionKind = "subscribe" | "psubscribe";
 
 /** Below the idle timeouts of common proxies. A failed keepalive also reveals a connection that is dead. */
-const keepaliveMs = 15_000;
+const KEEPALIVE_MS = 15_000;
 
 /** One channel or pattern. `confirmed` resolves when Redis has confirmed the subscription. */
 interface Topic {
@@ -20,14 +21,18 @@ interface Topic {
   confirmed: Promise<unknown>;
 }
 
+/** The streams of this process and the channels and patterns that they follow. */
 export class Subscriptions {
   readonly #redis: Redis | Cluster;
-  readonly #topics: Record<Kind, Map<string, Topic>> = { subscribe: new Map(), psubscribe: new Map() };
+  readonly #topics: Record<SubscriptionKind, Map<string, Topic>> = {
+    subscribe: new Map(),
+    psubscribe: new Map(),
+  };
   readonly #open = new Set<ServerResponse>();
   readonly #unread = new UnreadBytes();
   readonly #keepalive = setInterval(
     () => this.#open.forEach((viewer) => this.#unread.write(viewer, ": ping\n\n")),
-    keepaliveMs,
+    KEEPALIVE_MS,
   );
 
   /** @param redis a connection of its own: Redis accepts no other commands on a subscribed one */
@@ -48,7 +53,7 @@ export class Subscriptions {
    * @throws RestError before the first byte: 400 without a name, 503 when Redis is unreachable
    */
   async open(
-    kind: Kind,
+    kind: SubscriptionKind,
     names: string[],
     viewer: ServerResponse,
     headers: Record<string, string>,
@@ -73,7 +78,7 @@ export class Subscriptions {
     for (const viewer of this.#open) viewer.end();
   }
 
-  #join(kind: Kind, name: string, viewer: ServerResponse): Promise<unknown> {
+  #join(kind: SubscriptionKind, name: string, viewer: ServerResponse): Promise<unknown> {
     let topic = this.#topics[kind].get(name);
     if (!topic) {
       topic = { viewers: new Set(), confirmed: this.#redis[kind](name) };
@@ -83,7 +88,7 @@ export class Subscriptions {
     return topic.confirmed;
   }
 
-  #leave(kind: Kind, names: string[], viewer: ServerResponse): void {
+  #leave(kind: SubscriptionKind, names: string[], viewer: ServerResponse): void {
     this.#open.delete(viewer);
     this.#unread.forget(viewer);
     for (const name of names) {
@@ -95,13 +100,13 @@ export class Subscriptions {
   }
 
   /** The caller does not wait: a later SUBSCRIBE goes over the same connection, so Redis gets both in order. */
-  #unsubscribe(kind: Kind, name: string): void {
+  #unsubscribe(kind: SubscriptionKind, name: string): void {
     const done = kind === "subscribe" ? this.#redis.unsubscribe(name) : this.#redis.punsubscribe(name);
     // Redis is unreachable. ioredis subscribes again when it reconnects, and #deliver unsubscribes at the next message.
     done.catch(() => undefined);
   }
 
-  #deliver(kind: Kind, name: string, text: string): void {
+  #deliver(kind: SubscriptionKind, name: string, text: string): void {
     const topic = this.#topics[kind].get(name);
     if (!topic) return this.#unsubscribe(kind, name);
     for (const viewer of topic.viewers) if (this.#open.has(viewer)) this.#unread.write(viewer, text);

@@ -12,7 +12,7 @@ import type { FiredSchedule } from "../../shared/store/schedules/fire-schedules.
 import { inSpan } from "../../shared/tracing/span.ts";
 import type { Tracer } from "../../shared/tracing/span.ts";
 
-/** A schedule that was saved a moment ago is seen after this time. */
+/** The longest time between two passes: within it a schedule is found that was saved a moment ago. */
 const PASS_MS = 1_000;
 /** A tick that was refused a run is tried again after this time. */
 const REFUSED_MS = 2_000;
@@ -59,7 +59,7 @@ export class Scheduler {
     }, sleepMs);
   }
 
-  /** Starts the ticks that are due. @returns the time until the next pass */
+  /** Starts the ticks that are due. @returns the time until the next pass, in milliseconds */
   async pass(): Promise<number> {
     const { schedules, now_ms, next_ms } = await this.#deps.store.claimSchedules(PAGE);
     // One after the other within a schedule, whose ticks have an order; schedules do not wait for each other.
@@ -120,13 +120,13 @@ export class Scheduler {
     if (!isReserved) this.#miscounted.add(shard);
     const result = await store.startTick(run, isCounted ? "queue" : "postgres");
     if (result.is !== "started") {
-      if (isReserved) await this.#tellQueue(queue.giveBack([{ run: run.run_id, tenant: run.tenant_id }]));
+      if (isReserved) await this.#updateQueue(queue.giveBack([{ run: run.run_id, tenant: run.tenant_id }]));
       if (result.is === "refused") return result;
       if (result.is === "missed") return { is: "missed", run_id: null, reason: result.reason };
       return { is: "skipped", run_id: result.run_id, reason: "overlap" };
     }
     const job = { ...jobOf({ ...run, queued_at_ms: result.queued_at_ms }), delayMs: result.delay_ms };
-    await this.#tellQueue(queue.enqueue([{ ...job, status: "queued" }]));
+    await this.#updateQueue(queue.enqueue([{ ...job, status: "queued" }]));
     if (run.singleton?.policy === "cancel_previous" && result.delay_ms > 0) await store.repairSingletons();
     return { is: "started", run_id: run.run_id, reason: null };
   }
@@ -149,8 +149,8 @@ export class Scheduler {
     this.#miscounted.delete(shard);
   }
 
-  /** The run is committed or will never be: what the queue misses is repaired by the reconciler. */
-  async #tellQueue(update: Promise<unknown>): Promise<void> {
+  /** Waits for a call to the queue, which may fail: Postgres has decided on the run already, and the reconciler repairs the queue. */
+  async #updateQueue(update: Promise<unknown>): Promise<void> {
     await update.catch((error: unknown) =>
       log.info("schedule.queue_not_updated", { message: messageOf(error) }),
     );

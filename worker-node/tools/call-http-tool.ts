@@ -4,7 +4,8 @@ import { redact } from "../../shared/security/redact.ts";
 import { isObject } from "../../shared/contracts/json.ts";
 import { parseJson } from "../engine/parse-json.ts";
 import { RetryableError, TerminalError, ToolRejection } from "../engine/step-errors.ts";
-import { send } from "../outbound/request.ts";
+import { OUTCOME_UNKNOWN } from "../engine/call-once.ts";
+import { send, wasNotSent } from "../outbound/request.ts";
 import { retryHintMs } from "../models/retry-hint.ts";
 import { argumentJson } from "./argument-json.ts";
 import { fileOf } from "./file-of-response.ts";
@@ -14,16 +15,17 @@ import type { HttpTool } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Egress } from "../outbound/egress-guard.ts";
 import type { Files } from "../engine/ports.ts";
+import type { TenantConnections } from "../outbound/kept-connections.ts";
 import type { OutboundRequest, OutboundResponse } from "../outbound/request.ts";
 
 const MAX_RESPONSE_BYTES = 1024 * 1024;
 const QUOTED_CHARS = 300;
-/** Characters of a refusal in which a time to come again is looked for. */
+/** The characters of a refusal that are searched for the time to wait. */
 const READ_CHARS = 10_000;
 
 /**
- * Calls a tool of type `http` and returns the JSON of its response (only the keys of `outputSchema`, where the tool has
- * properties there), or the response as text when it is not JSON. GET and DELETE send the arguments that the URL does
+ * Calls a tool of type `http` and returns the JSON of its response, or the response as text when it is not JSON. Of an object only the
+ * properties in `outputSchema` are returned, where the tool has any there. GET and DELETE send the arguments that the URL does
  * not use as a query; the other methods send all arguments as a JSON body.
  *
  * A tool with `response: "artifact"` stores what a success returns as a file of the run, as it arrives and as it is, and returns a
@@ -39,6 +41,7 @@ export async function callHttpTool(
   args: JsonObject,
   call: {
     egress: Egress;
+    connections: TenantConnections;
     timeoutMs: number;
     effectKey: string;
     signal: AbortSignal;
@@ -56,23 +59,44 @@ export async function callHttpTool(
   };
   const body = hasBody ? argumentJson(args, tool.inputSchema) : null;
   const url = fillUrl(tool.url, args, { withQuery: !hasBody });
-  const { egress, timeoutMs, signal } = call;
+  const { egress, signal } = call;
+  const timeoutMs = tool.timeout_seconds === null ? call.timeoutMs : tool.timeout_seconds * 1_000;
   const limits = { timeoutMs, timeoutCode: "tool_timeout", maxResponseBytes: MAX_RESPONSE_BYTES };
   let file: FileReference | null = null;
   const sink: OutboundRequest["sink"] = async (bytes, received) => {
     file = await call.files.write({ ...fileOf(tool, url, received), scope: "run" }, bytes);
   };
   const isFile = tool.response === "artifact";
-  const request = { url, method: tool.method, headers, body, ...limits, signal, ...(isFile && { sink }) };
+  // A request over a kept connection may be sent twice.
+  const connections = tool.retry_safe && { connections: call.connections };
+  const exchange = { ...limits, ...connections, signal, ...(isFile && { sink }) };
+  const request = { url, method: tool.method, headers, body, ...exchange };
   const response = await send(request, egress).catch((error: unknown) => {
-    throw UNUSABLE.has(codeOf(error)) ? unusable(error, tool) : error;
+    if (UNUSABLE.has(codeOf(error))) throw unusable(error, tool);
+    throw mayRepeat(tool) || wasNotSent(error) || signal.aborted ? error : outcomeUnknown(error, tool);
   });
   if (file !== null) return file;
   if (response.status >= 200 && response.status < 300) {
     const answer = redact(response.body, credentialsOf(tool));
     return pickOutput(parseJson(answer) ?? answer, tool);
   }
-  throw errorOf(response, tool);
+  const error = errorOf(response, tool);
+  throw mayRepeat(tool) || saysNotDone(response.status) ? error : outcomeUnknown(error, tool);
+}
+
+/** With `reconcile` the engine asks the tool before it repeats a call. */
+function mayRepeat({ retry_safe, reconcile }: HttpTool): boolean {
+  return retry_safe || reconcile !== null;
+}
+
+/** A server that fails (5xx) may have done its work before, except when it says that it takes no requests now. */
+function saysNotDone(status: number): boolean {
+  return status < 500 || status === 503;
+}
+
+function outcomeUnknown(cause: unknown, { name }: HttpTool): TerminalError {
+  const message = `${messageOf(cause)}; the call may have been carried out, and ${name} is not retry_safe, so it is not repeated`;
+  return new TerminalError(OUTCOME_UNKNOWN, message, { cause });
 }
 
 /** Errors of an answer: a call with other arguments may get an answer without them. */
@@ -119,7 +143,7 @@ function withQuote(message: string, body: string, tool: HttpTool): string {
   return quoted === "" ? message : `${message}: ${quoted}`;
 }
 
-/** GitHub and others answer 403 at a rate limit: with a time to come again, or with nothing left of the limit. */
+/** Whether a 403 is a rate limit, as GitHub and others send it: with the time to wait, or with nothing left of the limit. */
 function refusesForNow(headers: Readonly<Record<string, string>>): boolean {
   return (
     headers["retry-after"] !== undefined ||
@@ -128,7 +152,7 @@ function refusesForNow(headers: Readonly<Record<string, string>>): boolean {
   );
 }
 
-/** The tool's secrets and their words. An error text had better lose ordinary words than show a part of a secret. */
+/** The tool's secrets, and the words in them: a part of a secret must not be shown, even if an error text loses ordinary words for that. */
 function quotableOf(tool: HttpTool): string[] {
   const secrets = Object.values(withoutSecrets(tool).secrets);
   return [...credentialsOf(tool), ...secrets.flatMap((value) => [value, ...value.split(/\s+/)])];

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { parseTool } from "../../shared/contracts/definition/index.ts";
+import { parseTool, parseToolOnce } from "../../shared/contracts/definition/index.ts";
 import { JsonRecord } from "../../shared/contracts/json.ts";
 import { SHARED } from "../../shared/contracts/tenant.ts";
 import { TerminalError, ToolRejection } from "../engine/step-errors.ts";
@@ -12,6 +12,7 @@ import { callHttpTool } from "./call-http-tool.ts";
 import { McpTools } from "./mcp/mcp-tools.ts";
 import type { McpToolsDeps } from "./mcp/mcp-tools.ts";
 import { openSecrets } from "./open-secrets.ts";
+import { KeptConnections } from "../outbound/kept-connections.ts";
 import { querySql } from "./sql/query.ts";
 
 /** The name and the owner of a tool, which its row adds to the definition. */
@@ -25,15 +26,17 @@ const Row = z.object({ name: z.string(), owner: z.string().default(SHARED) });
 export function createTools(deps: McpToolsDeps & { mail: Outbox }): Tools & { mcp: McpTools } {
   const { egress, timeoutMs, masterKey, mail } = deps;
   const mcp = new McpTools(deps);
+  const connections = new KeptConnections();
   return {
     mcp,
     toolsOf: ({ server, signal }) => mcp.toolsOf(server, signal),
     callMcp: (request) => mcp.call(request),
-    async call({ tool, args, effectKey, signal, files, traceparent }) {
+    async call({ tenantId, tool, args, effectKey, signal, files, traceparent }) {
       const parsedArgs = JsonRecord.safeParse(args);
       if (!parsedArgs.success) throw new ToolRejection("the arguments must be a JSON object");
       const limits = {
         egress,
+        connections: connections.of(tenantId),
         timeoutMs,
         effectKey,
         signal,
@@ -44,7 +47,9 @@ export function createTools(deps: McpToolsDeps & { mail: Outbox }): Tools & { mc
         if (tool["name"] === "http_request") return httpRequest(parsedArgs.data, limits);
         if (tool["name"] === "send_email") return sendEmail(mail, parsedArgs.data, effectKey);
       }
-      const parsedTool = parseTool(await openSecrets(masterKey, Row.parse(tool), tool));
+      const opened = await openSecrets(masterKey, Row.parse(tool), tool);
+      // A tool with opened secrets is for this call alone.
+      const parsedTool = opened === tool ? parseToolOnce(tool) : parseTool(opened);
       if (!parsedTool.ok) throw new TerminalError("bad_tool", "the definition of the tool cannot be used");
       const { definition } = parsedTool;
       if (definition.tool_type === "sql") return querySql(definition, parsedArgs.data, limits);

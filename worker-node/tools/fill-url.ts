@@ -8,8 +8,8 @@ const MAX_URL_CHARS = 1024 * 1024;
  * Fills the placeholders of a tool's URL: `{field}` with an argument, `{data.a.b}` with a part of an argument. `data`
  * stands for the object of all arguments, unless an argument has that name. With `withQuery` the arguments that no
  * placeholder uses become the query.
- * @throws ToolRejection for a placeholder without a value, for a value that would lead to another path than the template's, and
- * when the URL would be longer than 1 MiB (code `template`), so that an agent's model can correct its call
+ * @throws ToolRejection, so that an agent's model can correct its call. The reasons: a placeholder without a value; a value that would lead
+ *   to another path than the template's; a URL of more than 1 Mi characters (code `template`)
  */
 export function fillUrl(template: string, args: JsonObject, { withQuery }: { withQuery: boolean }): URL {
   const used = new Set<string>();
@@ -48,8 +48,8 @@ export function fillUrl(template: string, args: JsonObject, { withQuery }: { wit
 }
 
 /**
- * A value that is `.` or `..` would take the call out of the template's path, and an empty one from a single thing to the
- * collection of all: a URL has no other way to write such a value, so it cannot be sent.
+ * Refuses a value that changes the path. `.` and `..` would lead out of the template's path, and an empty value from a single thing to
+ * the collection of all. A URL has no other way to write such a value, so it cannot be sent.
  */
 function refuseOtherPath(template: string, filled: string): void {
   const segments = segmentsOf(filled);

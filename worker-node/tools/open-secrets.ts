@@ -5,7 +5,7 @@ import { RetryableError } from "../engine/step-errors.ts";
 
 /**
  * A stored tool or MCP server with its secrets, for one call: no other part of a worker has them. A connection that is kept
- * for later calls of a server keeps the server's headers (tools/mcp/sessions.ts).
+ * for later calls of a server keeps the server's headers (tools/mcp/connection-pool.ts).
  * @throws RetryableError `tool_sealed`: another try may run on a worker that has the right key
  */
 export async function openSecrets(
@@ -19,7 +19,7 @@ export async function openSecrets(
     if (!(cause instanceof SealError)) throw cause;
     throw new RetryableError(
       "tool_sealed",
-      "the secrets of the tool cannot be opened: MASTER_KEY is missing, or another one",
+      "the secrets of the tool cannot be opened: MASTER_KEY is missing, or is not the key that sealed them",
       { cause },
     );
   }

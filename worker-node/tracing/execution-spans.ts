@@ -12,14 +12,14 @@ import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { Span, Tracer } from "../../shared/tracing/span.ts";
 import { traceparentOf } from "../../shared/tracing/traceparent.ts";
 
-/** As many executions as are remembered. Statements that end after an execution still belong to it. */
+/** The most executions that are remembered. A statement that ends after its execution still belongs to it. */
 const MAX_REMEMBERED = 10_000;
 
 /**
  * The spans of executions: one for each claim of a run, in the trace of the run.
  *
- * The id of a span follows from the run and the attempt. So an execution is linked to the one before it, which another worker made,
- * or one that died, and nothing is stored for it.
+ * The id of a span follows from the run and the attempt. So an execution can be linked to the execution before it, which another worker
+ * made, and nothing is stored for that.
  */
 export class ExecutionSpans {
   readonly #tracer: Tracer;

@@ -19,6 +19,7 @@ const BUSY: ReadonlySet<status> = new Set([
   status.DATA_LOSS,
 ]);
 
+/** Sends batches of spans to a collector. `send` never rejects. */
 export type Export = { send(batch: SpanBatch): Promise<ExportOutcome>; close(): void };
 
 /**
@@ -52,7 +53,7 @@ function asBuffer(bytes: Uint8Array): Buffer {
 
 function outcomeOf({ code, metadata }: ServiceError): ExportOutcome {
   const why = `the collector answered ${status[code]}`;
-  // With details it says when to come again; without, the batch is too large for it.
+  // With details the collector is busy, and says for how long. Without details the batch is too large for it.
   const isFull = code === status.RESOURCE_EXHAUSTED && metadata.get("grpc-status-details-bin").length > 0;
   return BUSY.has(code) || isFull ? { is: "busy", retryAfterMs: null, why } : { is: "refused", why };
 }

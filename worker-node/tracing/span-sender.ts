@@ -35,7 +35,7 @@ export class SpanSender {
     this.#sending = this.#sendAll();
   }
 
-  /** Sends what has ended, as far as the collector takes it in time. */
+  /** Sends the spans that have ended, as far as the collector takes them within 3 s. */
   async close(): Promise<void> {
     this.#deadlineMs = performance.now() + CLOSE_MS;
     this.#closing.abort();
@@ -67,6 +67,7 @@ export class SpanSender {
     }
   }
 
+  /** True when the worker stops, and nothing is left to send or the time is over. */
   #isOver(): boolean {
     const isClosing = this.#closing.signal.aborted;
     return isClosing && (this.buffer.size === 0 || performance.now() >= this.#deadlineMs);

@@ -5,7 +5,7 @@ import { postgresAttributes, redisAttributes } from "../../shared/tracing/store-
 import type { ExecutionSpans } from "./execution-spans.ts";
 import type { StoreCall } from "./tracing.ts";
 
-/** The runs of a call that its span is linked to. */
+/** The most runs of a call to which its span is linked. */
 const MAX_RUNS = 32;
 
 const attributesOf = { postgres: postgresAttributes, redis: redisAttributes };
@@ -14,8 +14,9 @@ const attributesOf = { postgres: postgresAttributes, redis: redisAttributes };
 const Started = z.object({ traceparent: z.string() });
 
 /**
- * Executes a call in a span. It is a child of the execution of the first run that the call names and that was executed here, and
- * linked to those of the others. A call of no run is a trace of its own. A claim is a part of the trace of each run that it claimed.
+ * Executes a call in a span. Of the runs that the call names and that were executed here, the span is a child of the first one's
+ * execution, and linked to the executions of the others. A call that names no such run has a trace of its own. A claim is a part of the
+ * trace of each run that it claimed.
  */
 export async function inStoreSpan<Result>(
   tracer: Tracer,

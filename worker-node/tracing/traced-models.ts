@@ -15,6 +15,7 @@ import type { Attributes, Span, Tracer } from "../../shared/tracing/span.ts";
 import type { Message, ModelAnswer, ModelRequest, Models } from "../engine/ports.ts";
 import { contentText, textPart, toolCallPart, toolResultPart } from "./content.ts";
 
+/** How calls are traced. `parent`: the span of the try. `hasContent`: the spans hold what is said. */
 export type CallsOf = { tracer: Tracer; parent: Span; hasContent: boolean };
 
 /** Providers that the conventions name otherwise than this product does. */

@@ -3,15 +3,15 @@ import type { Span, Tracer } from "../../shared/tracing/span.ts";
 import type { Config } from "../config.ts";
 import type { Models, Tools } from "../engine/ports.ts";
 
-/** How the parts of a worker trace. A worker without tracing has none of it, and loads nothing for it. */
+/** The tracing of a worker, as its other parts use it. A worker without tracing has none, and loads nothing for it. */
 export type Tracing = {
   tracer: Tracer;
   /** Begins the span of an execution: a part of the run's trace, linked to the run's execution before. */
   beginExecution(run: ClaimedRun): Span;
-  /** The same calls, each in a child of the span. Only with OTLP_CONTENT=on do these spans hold what is said. */
+  /** The same models or tools, with each call in a child of the span. These spans hold what is said only with OTLP_CONTENT=on. */
   models(models: Models, parent: Span): Models;
   tools(tools: Tools, parent: Span): Tools;
-  /** Executes a call of a store in a span: a child of the first run's execution that `names` finds among the call's arguments. */
+  /** Executes a call of a store in a span, a child of the execution of the first run that the call's arguments name. */
   inStoreSpan<Result>(call: StoreCall, work: () => Promise<Result>): Promise<Result>;
   /** Sends the spans that have ended, for a few seconds at most. */
   close(): Promise<void>;

@@ -33,10 +33,10 @@ type DeliverySnapshot = z.infer<typeof DeliverySnapshot>;
 type QuestionEvent = Extract<DeliverySnapshot, { type: "human_input_required" | "human_escalated" }>;
 
 /**
- * The body of a delivery, as JSON text: byte for byte the same on every try, because it depends on the delivery and its
- * journal entry alone and not on what the run has done since. Times are ISO 8601, money is in USD. Values over 32 KiB
- * are references, as in events. Where those are still too much for one body, `output`, `final_state` and the question are
- * null, and `truncated` says that they are to be read with the API.
+ * The body of a delivery, as JSON text. It is byte for byte the same on every try, because it depends on the delivery and its
+ * journal entry alone, and not on what the run has done since. Times are ISO 8601, money is in USD. Values over 32 KiB
+ * are references, as in events. Where the events are too long for one body, `output`, `final_state` and the question are
+ * null, and `truncated` says that the receiver has to read them with the API.
  * @param events the event lines of the delivery's journal entry; null when they are too long, or the entry is deleted
  */
 export function bodyOf(delivery: DueDelivery, events: string | null): string {

@@ -7,11 +7,10 @@ import type { BusyReceiver, DueDelivery } from "../../shared/store/webhooks/clai
 import type { DeliveryState, TryResult } from "../../shared/store/webhooks/delivery-outcomes.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { Stop } from "../execution/stop.ts";
+import { saveOutcome } from "../outbound/save-outcome.ts";
 import { postDelivery } from "./post-delivery.ts";
 import type { WebhookDeps } from "./post-delivery.ts";
 
-/** Pauses before an outcome is written again. After the last failure the lease lapses and the delivery is sent again. */
-const SAVE_PAUSES_MS = [200, 1_000, 3_000];
 /** How long an aborted request may take to end. */
 const ABORT_GRACE_MS = 2_000;
 
@@ -72,7 +71,7 @@ export class OpenTries {
     return [...byReceiver.values()].flatMap((tries) => (tries[0] ? [{ ...tries[0], n: tries.length }] : []));
   }
 
-  /** Waits `graceMs` for the open tries, then aborts them. Returns the deliveries that have no outcome. */
+  /** Waits `graceMs` for the open tries, then aborts them. @returns the deliveries that have no outcome */
   async drain(graceMs: number): Promise<readonly DueDelivery[]> {
     await Promise.race([this.#allDone(), sleep(graceMs)]);
     this.#stop.abort(new Stop("drain", "the worker is shutting down"));
@@ -118,20 +117,13 @@ export class OpenTries {
   }
 
   async #save(result: TryResult): Promise<DeliveryState> {
-    const state = await this.#saveWithRetries(result);
+    // Without a written outcome the lease lapses, and the delivery is sent again.
+    const state = await saveOutcome(
+      () => this.#store.saveDeliveryTry(result),
+      (error) =>
+        log.warn("webhook.outcome_delayed", { delivery: result.delivery_id, message: messageOf(error) }),
+    );
     if (state !== "superseded") this.#counts[state === "pending" ? "retried" : state] += 1;
     return state;
-  }
-
-  async #saveWithRetries(result: TryResult): Promise<DeliveryState> {
-    for (const pauseMs of SAVE_PAUSES_MS) {
-      try {
-        return await this.#store.saveDeliveryTry(result);
-      } catch (error) {
-        log.warn("webhook.outcome_delayed", { delivery: result.delivery_id, message: messageOf(error) });
-        await sleep(pauseMs);
-      }
-    }
-    return this.#store.saveDeliveryTry(result);
   }
 }

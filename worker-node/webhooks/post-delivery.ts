@@ -11,7 +11,7 @@ import type { Egress } from "../outbound/egress-guard.ts";
 import { send } from "../outbound/request.ts";
 import { bodyOf } from "./delivery-body.ts";
 import { headersOf } from "./delivery-headers.ts";
-import { judgeFailure, judgeResponse, timeoutMsOf } from "./try-verdict.ts";
+import { judgeFailure, judgeResponse, deliveryTimeoutMsOf } from "./try-verdict.ts";
 import type { Verdict } from "./try-verdict.ts";
 
 /**
@@ -74,7 +74,7 @@ async function postInSpan(
           ...(traceparent !== undefined && { traceparent }),
         },
         body,
-        timeoutMs: timeoutMsOf(lane),
+        timeoutMs: deliveryTimeoutMsOf(lane),
         timeoutCode: "webhook_timeout",
         maxResponseBytes: "ignored",
         signal,

@@ -8,7 +8,10 @@ import { WEBHOOK_REQUEST_MS } from "../../shared/timing.ts";
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { parseRetryAfterMs } from "../../shared/retry-after.ts";
 
-/** With the default backoff the waits before so many tries take about ten minutes in all: 2 + 4 + … + 256 s are 8.5. */
+/**
+ * After so many failures a 404 is final. With the default backoff the waits before take about ten minutes in all: 2 + 4 + … + 256 s are
+ * 8.5.
+ */
 const NOT_FOUND_FAILURES = 8;
 /** The longest `Retry-After` that is respected: a delivery expires after a day. */
 const MAX_RETRY_AFTER_MS = 86_400_000;
@@ -16,8 +19,8 @@ const MAX_RETRY_AFTER_MS = 86_400_000;
 /** What the lane of webhooks says of its tries. */
 type TryRules = Pick<LaneSettings, "attempts" | "first_backoff_seconds" | "timeout_seconds">;
 
-/** How long a receiver has to answer. Never longer than a delivery's lease allows. */
-export function timeoutMsOf({ timeout_seconds: seconds }: Pick<TryRules, "timeout_seconds">): number {
+/** How long a receiver has to answer, in milliseconds. Never longer than a delivery's lease allows. */
+export function deliveryTimeoutMsOf({ timeout_seconds: seconds }: Pick<TryRules, "timeout_seconds">): number {
   return Math.min(WEBHOOK_REQUEST_MS, (seconds ?? Infinity) * 1_000);
 }
 
@@ -84,7 +87,7 @@ function unlessLast(verdict: Verdict, failures: number, { attempts }: TryRules):
 function describeError(error: unknown, rules: TryRules): string {
   if (!(error instanceof RetryableError)) return messageOf(error);
   if (error.code === "webhook_timeout")
-    return `webhook_timeout: no answer within ${timeoutMsOf(rules) / 1_000} s`;
+    return `webhook_timeout: no answer within ${deliveryTimeoutMsOf(rules) / 1_000} s`;
   const { cause } = error;
   const reason = cause instanceof Error && "code" in cause ? ` (${String(cause.code)})` : "";
   return `webhook_${error.code}: ${error.message}${reason}`;

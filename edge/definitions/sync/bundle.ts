@@ -3,7 +3,10 @@ import type { DefinitionKind } from "../../../shared/contracts/definition/index.
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import type { FieldError } from "../../../shared/errors.ts";
 
-/** The kinds of definitions in the order in which they are saved: a definition names only those of kinds before its own. */
+/**
+ * The kinds of definitions in the order in which they are saved: a definition names mostly definitions of earlier kinds (orchestrations
+ * and agents may also name each other).
+ */
 export const KINDS = [
   "tools",
   "mcp_servers",
@@ -16,7 +19,7 @@ export const MAX_ENTRIES = 100;
 
 const Entries = z.array(z.unknown()).nullish();
 
-/** What to delete: `agents/agent_old`. */
+/** The kind and the id of a definition to delete: `agents/agent_old`. */
 const Deletion = z
   .string()
   .max(300)
@@ -24,7 +27,7 @@ const Deletion = z
     error: `must be a kind and an id, such as agents/agent_old; the kinds are ${KINDS.join(", ")}`,
   });
 
-/** A bundle as the predecessor exports it, or with the kinds of this API as lists, and what to do with it. */
+/** A bundle as the predecessor exports it, or with the kinds of this API as lists; and what the sync is to do beside saving. */
 export const SyncRequest = z
   .object({
     tools: Entries,
@@ -52,7 +55,7 @@ export type SyncRequest = z.infer<typeof SyncRequest>;
 /** A definition in a bundle. `path` leads to it: `agents[2]`. */
 export type Entry = { kind: DefinitionKind; path: string; json: unknown };
 
-/** The predecessor's word for tools is `custom_tools`. */
+/** Each list of a bundle and the kind of its definitions. The predecessor's word for tools is `custom_tools`. */
 const LISTS = [
   ["tools", "tools"],
   ["custom_tools", "tools"],

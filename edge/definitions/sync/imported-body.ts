@@ -8,10 +8,10 @@ export function isTable(value: unknown): value is Body {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** What the predecessor's exports have in place of a secret. */
+/** The text that the predecessor's exports have in place of a secret. */
 const REDACTED = /^(?:\S+ )?x{9}$/;
 
-/** Fields of agents that name what is on the predecessor's machine, and what to use in place of it. */
+/** Fields of agents that name things on the predecessor's machine, each with the warning that says what to use instead. */
 const MACHINE_FIELDS = {
   repos:
     "names repositories on the machine of the predecessor. The agent is imported without them: give it tools that read the code, such as those of an MCP server",
@@ -19,12 +19,12 @@ const MACHINE_FIELDS = {
     "names databases of the predecessor's settings. The agent is imported without them: give it a tool that queries the database",
 } as const;
 
-/** `renamed`: fields that the body has in place of those of the bundle, so that errors lead to the bundle. */
+/** `renamed`: the field of the bundle for each field that has another name in `body`, so that errors name that of the bundle. */
 type Imported = { body: Body; warnings: FieldError[]; renamed?: ReadonlyMap<string, string> };
 
 /**
- * A definition of a bundle as a save takes it. Redacted secrets become masks, which keep a stored secret and are refused where
- * there is none; fields that only the predecessor's machine gives a meaning are left out, with a warning for each.
+ * A definition of a bundle as the body of a save. Redacted secrets become masks, which keep a stored secret and are refused where
+ * none is stored. Fields that have a meaning only on the predecessor's machine are left out, with a warning for each.
  */
 export function importedBody(kind: DefinitionKind, body: Body): Imported {
   switch (kind) {
@@ -51,7 +51,7 @@ function withoutMachineFields(body: Body): Imported {
   };
 }
 
-/** A token is kept as the header Authorization, so its mask is there. */
+/** Replaces redacted secrets by masks. A `token` is stored as the header Authorization, so the mask of a token is there. */
 function withMasks(body: Body): Pick<Imported, "body" | "renamed"> {
   const { token, headers } = body;
   const masked = isTable(headers)

@@ -12,14 +12,14 @@ import type { DefinitionToSave } from "../definition-to-save.ts";
 import type { Planned } from "../save-warnings.ts";
 import { KINDS } from "./bundle.ts";
 import type { Entry } from "./bundle.ts";
-import { inGroups } from "./in-groups.ts";
+import { inGroups } from "../../http/in-groups.ts";
 import { importedBody, isTable } from "./imported-body.ts";
-import { isStoredSo } from "./is-stored-so.ts";
+import { isAlreadyStored } from "./is-already-stored.ts";
 
 /** The most errors of one definition that the response has. */
 const MAX_ERRORS = 20;
 
-/** A definition that is not saved, and why. `id` null: it has none that can be read. */
+/** A definition that is not saved, and the errors that say why. `id` null: the definition has no valid id. */
 export type Refused = Pick<Entry, "kind" | "path"> & {
   is: "refused";
   id: string | null;
@@ -27,14 +27,14 @@ export type Refused = Pick<Entry, "kind" | "path"> & {
   errors: readonly FieldError[];
 };
 
-/** A definition that is valid. `seen`: the version that is stored, 0 for none. */
+/** A valid definition. `storedVersion`: the version by which it was planned; 0: none was stored. */
 export type Accepted = Pick<Entry, "kind" | "path"> & {
   is: "created" | "updated" | "unchanged";
   id: string;
-  seen: number;
+  storedVersion: number;
 } & DefinitionToSave;
 
-export type Outcome = Refused | Accepted;
+export type SyncOutcome = Refused | Accepted;
 
 /** Whose definitions a sync changes. `isLenient`: fields that nothing reads are ignored, as in a lenient PUT. */
 export type SyncScope = { owner: Owner; isLenient: boolean };
@@ -43,16 +43,16 @@ type SyncServices = Pick<Services, "sql" | "config">;
 type Identified = Entry & { id: string; body: Record<string, unknown> };
 
 /**
- * What a sync of these definitions does to each of them. It stores nothing. Definitions of earlier kinds count as stored for the
- * warnings about later ones; those that are refused do not. Orchestrations may run each other and agents may run them, so each
- * that the request names counts as stored: if it is refused, the request's result says so itself.
+ * What a sync of these definitions would do to each of them. It stores nothing. For the warnings about a definition, the accepted
+ * definitions of earlier kinds in the same request count as stored. All orchestrations of the request count as stored, because
+ * orchestrations and agents may run them: when one is refused, the result says so itself.
  */
 export async function planSync(
   services: SyncServices,
   { owner, isLenient }: SyncScope,
   entries: readonly Entry[],
-): Promise<Outcome[]> {
-  const outcomes: Outcome[] = [];
+): Promise<SyncOutcome[]> {
+  const outcomes: SyncOutcome[] = [];
   const identified: Identified[] = [];
   const seen = new Set<string>();
   for (const entry of entries) {
@@ -71,7 +71,7 @@ export async function planSync(
     const planned = { ...plannedBy(outcomes), orchestrations };
     outcomes.push(
       ...(await inGroups(ofKind, (entry) =>
-        judge(services, { owner, isLenient, planned }, entry, stored.get(entry.id) ?? null),
+        planOne(services, { owner, isLenient, planned }, entry, stored.get(entry.id) ?? null),
       )),
     );
   }
@@ -83,6 +83,7 @@ function idFieldOf(kind: DefinitionKind): "id" | "name" {
   return kind === "tools" || kind === "mcp_servers" ? "name" : "id";
 }
 
+/** The entry with its id. @param seen the names of earlier entries, to which this one's is added */
 function identify(entry: Entry, seen: Set<string>): Identified | Refused {
   const { kind, path, json } = entry;
   const refuse = (id: string | null, error: FieldError): Refused => ({
@@ -102,28 +103,29 @@ function identify(entry: Entry, seen: Set<string>): Identified | Refused {
     return refuse(null, { path: field, message });
   }
   const name = `${kind}/${id.data}`;
-  if (seen.has(name)) return refuse(id.data, { path: field, message: "is the id of an earlier one, too" });
+  if (seen.has(name))
+    return refuse(id.data, { path: field, message: "is the id of an earlier definition too" });
   seen.add(name);
   return { ...entry, id: id.data, body: json };
 }
 
-async function judge(
+async function planOne(
   services: SyncServices,
   { owner, isLenient, planned }: SyncScope & { planned: Planned },
   { kind, path, id, body: bundled }: Identified,
   stored: OwnDefinition | null,
-): Promise<Outcome> {
+): Promise<SyncOutcome> {
   const { body, warnings, renamed } = importedBody(kind, bundled);
   try {
     const read = await definitionToSave(services, kind, { id, owner, body, isLenient, planned });
-    const isSame = await isStoredSo(services, { kind, owner, id }, stored, read.row.definition);
+    const isSame = await isAlreadyStored(services, { kind, owner, id }, stored, read.row.definition);
     const isNew = stored === null || stored.is_deleted;
     return {
       is: isSame ? "unchanged" : isNew ? "created" : "updated",
       kind,
       path,
       id,
-      seen: stored?.version ?? 0,
+      storedVersion: stored?.version ?? 0,
       row: read.row,
       warnings: [...warnings, ...read.warnings],
     };
@@ -132,7 +134,11 @@ async function judge(
   }
 }
 
-/** @throws `error` unless it is about this definition alone */
+/**
+ * The outcome of a definition that a save refuses, with at most 20 of its errors.
+ * @param renamed see `Imported`
+ * @throws `error` itself when it is not about the definition, such as a store that cannot be reached
+ */
 export function refused(
   { kind, path, id }: Pick<Accepted, "kind" | "path" | "id">,
   error: unknown,
@@ -150,7 +156,7 @@ export function refused(
   return { is: "refused", kind, path, id, code, errors: shown };
 }
 
-function plannedBy(outcomes: readonly Outcome[]): Omit<Planned, "orchestrations"> {
+function plannedBy(outcomes: readonly SyncOutcome[]): Omit<Planned, "orchestrations"> {
   const accepted = outcomes.filter((outcome): outcome is Accepted => outcome.is !== "refused");
   const of = (kind: DefinitionKind) => accepted.filter((one) => one.kind === kind);
   return {

@@ -8,18 +8,18 @@ import { readOwnDefinitions } from "../../../shared/store/definitions/own-defini
 import type { Services } from "../../services.ts";
 import { KINDS, entriesOf } from "./bundle.ts";
 import type { SyncRequest } from "./bundle.ts";
-import { isStoredSo } from "./is-stored-so.ts";
-import { inGroups } from "./in-groups.ts";
+import { isAlreadyStored } from "./is-already-stored.ts";
+import { inGroups } from "../../http/in-groups.ts";
 import { planSync, refused } from "./plan.ts";
-import type { Accepted, Outcome, Refused, SyncScope } from "./plan.ts";
+import type { Accepted, SyncOutcome, Refused, SyncScope } from "./plan.ts";
 
-/** A definition that the request names to delete. `absent`: the owner has none of that id. */
+/** A definition that the request names in `delete`. `absent`: the owner has no definition with that id. */
 export type Deletion = Pick<Accepted, "kind" | "path" | "id"> & { is: "deleted" | "absent" };
 
 /**
- * Makes the owner's definitions those of a bundle, kind by kind, and then deletes those that the request names. Each definition is
- * saved as a whole or not at all, in a statement of its own; one that is stored already is left as it is, so a repetition
- * changes nothing. A definition that cannot be saved stops no other.
+ * Saves the definitions of a bundle for their owner, kind by kind, and then deletes those that the request names in `delete`. Each
+ * definition is saved as a whole or not at all, in a statement of its own; a definition that is stored already gets no new version, so
+ * a repetition changes nothing. A definition that cannot be saved stops no other.
  * @throws AppError when a store cannot be reached; what was saved until then stays, and a repetition completes it
  */
 export async function syncDefinitions(
@@ -27,7 +27,7 @@ export async function syncDefinitions(
   scope: SyncScope,
   request: SyncRequest,
   isDryRun: boolean,
-): Promise<(Outcome | Deletion)[]> {
+): Promise<(SyncOutcome | Deletion)[]> {
   const { owner } = scope;
   const planned = await planSync(services, scope, entriesOf(request));
   const outcomes = isDryRun ? planned : await saveAll(services, owner, planned);
@@ -38,8 +38,8 @@ export async function syncDefinitions(
 async function saveAll(
   services: Pick<Services, "sql" | "config">,
   owner: Owner,
-  planned: readonly Outcome[],
-): Promise<Outcome[]> {
+  planned: readonly SyncOutcome[],
+): Promise<SyncOutcome[]> {
   const outcomes = planned.filter(({ is }) => is === "refused" || is === "unchanged");
   for (const kind of KINDS) {
     const ofKind = planned.filter(
@@ -54,31 +54,31 @@ async function save(
   services: Pick<Services, "sql" | "config">,
   owner: Owner,
   one: Accepted,
-): Promise<Outcome> {
+): Promise<SyncOutcome> {
   const { sql } = services;
-  const { kind, id, row, seen } = one;
+  const { kind, id, row, storedVersion } = one;
   try {
     const version =
       kind === "orchestrations"
-        ? await saveOrchestrationIf(sql, owner, row, seen)
-        : await saveDefinitionIf(sql, kind, owner, row, seen);
+        ? await saveOrchestrationIf(sql, owner, row, storedVersion)
+        : await saveDefinitionIf(sql, kind, owner, row, storedVersion);
     if (version !== null) return one;
-    // Another save was first. It may have been that of the same bundle.
+    // Another save was first. It may have saved the same definition.
     const stored = (await readOwnDefinitions(sql, kind, owner, [id])).get(id) ?? null;
-    const isSame = await isStoredSo(services, { kind, owner, id }, stored, row.definition);
+    const isSame = await isAlreadyStored(services, { kind, owner, id }, stored, row.definition);
     return isSame ? { ...one, is: "unchanged" } : overtaken(one);
   } catch (error) {
     return refused(one, error);
   }
 }
 
-/** Its warnings, and whether it was a change, are about a version that is no more the newest. */
+/** The refusal of a definition that another request saved meanwhile: its warnings were made for an older version. */
 function overtaken({ kind, path, id }: Accepted): Refused {
   const message = "was saved by another request at the same time: compare it, and send it again";
   return { is: "refused", kind, path, id, code: "conflict", errors: [{ path: "", message }] };
 }
 
-/** In the opposite order, so that no definition is without one that it names for longer than it has to. */
+/** Deletes in the opposite order of the kinds: a definition is deleted before those that it names. @param sent `kind/id` of the bundle's */
 async function deleteAll(
   { sql }: Pick<Services, "sql">,
   owner: Owner,

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { KINDS } from "./bundle.ts";
-import type { Outcome } from "./plan.ts";
+import type { SyncOutcome } from "./plan.ts";
 import type { Deletion } from "./sync-definitions.ts";
 
 const count = z.number().int();
@@ -20,8 +20,8 @@ const Finding = z.object({
 });
 
 /**
- * What a sync did, or would do. `synced`: definitions that are stored as the bundle has them. `details`: the same by kind, with
- * the number of those that were refused. `settings` of the predecessor are not imported; its clients read this field.
+ * The result of a sync, or of a dry run. `synced`: definitions that are now stored as in the bundle. `errors` of a kind: definitions
+ * that were refused. `settings`: always 0, because the predecessor's settings are not imported; its clients read this field.
  */
 export const SyncResult = z
   .object({
@@ -41,12 +41,12 @@ export const SyncResult = z
   .meta({ id: "SyncResult" });
 
 export function syncResult(
-  outcomes: readonly (Outcome | Deletion)[],
+  outcomes: readonly (SyncOutcome | Deletion)[],
   isDryRun: boolean,
   at: Date,
 ): z.infer<typeof SyncResult> {
   const of = (kind: (typeof KINDS)[number]) => {
-    const number = (...is: (Outcome | Deletion)["is"][]) =>
+    const number = (...is: (SyncOutcome | Deletion)["is"][]) =>
       outcomes.filter((one) => one.kind === kind && is.includes(one.is)).length;
     return {
       synced: number("created", "updated", "unchanged"),
@@ -76,14 +76,14 @@ export function syncResult(
   };
 }
 
-function warningsOf(one: Outcome | Deletion): z.infer<typeof Finding>[] {
+function warningsOf(one: SyncOutcome | Deletion): z.infer<typeof Finding>[] {
   switch (one.is) {
     case "created":
     case "updated":
     case "unchanged":
       return one.warnings.map((warning) => finding(one, warning));
     case "absent":
-      return [finding(one, { path: "", message: "is not there, or was deleted before" })];
+      return [finding(one, { path: "", message: "does not exist, or was deleted before" })];
     case "refused":
     case "deleted":
       return [];
@@ -91,7 +91,7 @@ function warningsOf(one: Outcome | Deletion): z.infer<typeof Finding>[] {
 }
 
 function finding(
-  { id, kind, path }: Pick<Outcome | Deletion, "id" | "kind" | "path">,
+  { id, kind, path }: Pick<SyncOutcome | Deletion, "id" | "kind" | "path">,
   error: { path: string; message: string },
 ): z.infer<typeof Finding> {
   return { id, kind, path: error.path === "" ? path : `${path}.${error.path}`, message: error.message };

@@ -4,8 +4,8 @@ import { beginAudit, completeAudit } from "../../../shared/store/audit.ts";
 import type { ApiEnv } from "../api.ts";
 
 /**
- * Records a request that changes something as an administrator, after the checks of its key. The row is written before the
- * change, so there is no change without one; its `status` is written after it. Without Postgres nothing is changed.
+ * Records an administrator's request in the audit, also when its handler refuses it. It comes after the check of the key. The row is
+ * written before the change, so no change is without a row; the row's `status` is written after it. Without Postgres nothing is changed.
  * @param action the name of the operation in the API's document
  */
 export function audited(action: string) {

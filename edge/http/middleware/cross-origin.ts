@@ -24,7 +24,7 @@ export const crossOrigin = createMiddleware<ApiEnv>(async (c, next) => {
   if (c.req.method === "OPTIONS") return answerPreflight(c, next);
   await next();
   const { CORS_ORIGINS } = c.get("services").config;
-  // A header that need not be read costs 0.3 us.
+  // With `*` the header `origin` is not read: that saves 0.3 us.
   const allowed = CORS_ORIGINS.includes("*")
     ? "*"
     : allowedOrigin(c.req.header("origin") ?? "", CORS_ORIGINS);
@@ -37,9 +37,9 @@ export const crossOrigin = createMiddleware<ApiEnv>(async (c, next) => {
 });
 
 /**
- * A preflight. Every header is allowed, because libraries add headers of their own. A page of a listed origin may send
- * credentials: cookies mean nothing here, but a browser closes the stream of an EventSource with `withCredentials`
- * without this header. For `*` browsers refuse it.
+ * Answers a preflight. Every header is allowed, because libraries add headers of their own. A page of a listed origin may send
+ * credentials. Cookies mean nothing here, but a browser closes the stream of an EventSource that has `withCredentials`, unless the
+ * response has this header. With `*` it is left out: browsers refuse that combination.
  */
 async function answerPreflight(c: Context<ApiEnv>, next: Next): Promise<Response | void> {
   const response = await preflight(c, next);

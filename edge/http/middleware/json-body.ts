@@ -1,4 +1,3 @@
-import { bodyLimit } from "hono/body-limit";
 import { createMiddleware } from "hono/factory";
 import type { Context } from "hono";
 import type { z } from "zod";
@@ -6,73 +5,43 @@ import { AppError, pathText } from "../../../shared/errors.ts";
 import { roundedIntegers } from "../../../shared/contracts/long-integers.ts";
 import { repeatedKeys } from "../../../shared/contracts/repeated-keys.ts";
 import type { ApiEnv } from "../api.ts";
+import { invalidFields } from "../problem.ts";
 import { serveKnown } from "../unknown-names.ts";
 
-const MIB = 1024 * 1024;
-
-/**
- * Refuses bodies over `mib` MiB, also bodies without a Content-Length. `others`: paths with another limit; null: the route
- * limits its body itself.
- */
-export function limitBody(mib: number, others: Readonly<Record<string, number | null>> = {}) {
-  const limits = new Map(
-    Object.entries(others).map(([path, most]) => [path, most === null ? null : limitTo(most)]),
-  );
-  const usual = limitTo(mib);
-  return createMiddleware<ApiEnv>((c, next) => {
-    const limit = limits.get(c.req.path);
-    return limit === null ? next() : (limit ?? usual)(c, next);
-  });
-}
-
-function limitTo(mib: number) {
-  const tooLarge = () => {
-    throw new AppError("too_large", `A body may have at most ${mib} MiB.`);
-  };
-  const counted = bodyLimit({ maxSize: mib * MIB, onError: tooLarge });
-  return createMiddleware<ApiEnv>(async (c, next) => {
-    const length = c.req.header("content-length");
-    // A body with a Content-Length is not counted: counting turns it into a stream, which costs 12 us.
-    if (length === undefined || c.req.header("transfer-encoding") !== undefined) return counted(c, next);
-    if (Number(length) > mib * MIB) tooLarge();
-    await next();
-  });
-}
-
 type BodyRules = {
-  /** The schema whose fields are known; absent: the route checks the fields itself. */
+  /** The schema that has the known fields; absent: the route checks the fields itself. */
   schema?: z.ZodObject;
-  /** Fields that have an error of their own. */
-  notYet?: readonly string[];
+
   /** A request without a body is served too. */
   optional?: boolean;
 };
 
 /**
- * Reads the JSON body of a request and parses it, once: `c.req.json()` and the validation of the route's schema, which
- * follow, get the parsed value.
+ * Parses the JSON body of a request, once: `c.req.json()` and the validation of the route's schema, which follow, get the
+ * parsed value.
  * @throws AppError `unsupported_media_type` for another Content-Type, for which Hono would skip the validation;
- *   `malformed_json`; `invalid` that names fields which the schema does not have, keys that an object has twice, of which
- *   one would be lost, or integers beyond 2^53, which would be stored with other digits than were sent
+ *   `malformed_json`; `invalid` for fields that the schema does not have, for keys that an object has twice (one would be
+ *   lost), and for integers beyond 2^53 (other digits would be stored)
  */
-export function jsonBody({ schema, notYet = [], optional = false }: BodyRules = {}) {
-  const known = schema && [...Object.keys(schema.shape), ...notYet];
+export function jsonBody({ schema, optional = false }: BodyRules = {}) {
+  const known = schema && Object.keys(schema.shape);
   return createMiddleware<ApiEnv>(async (c, next) => {
     const type = c.req.header("content-type");
     if (optional && (await c.req.arrayBuffer()).byteLength === 0) {
-      // Many clients send the type of JSON with every request.
+      // Whatever its Content-Type says: many clients send that of JSON with every request.
       const nothing = parse("{}");
       c.req.json = () => Promise.resolve(nothing);
       return next();
     }
     requireJsonInUtf8(type ?? "", c.req.header("content-encoding") ?? "identity");
     const body = await parseOnce(c);
+    // A body that is no JSON object is left to the validation that follows.
     if (!known || !isObject(body)) return next();
     return serveKnown(c, next, { names: Object.keys(body), known, noun: "field" });
   });
 }
 
-/** A body in another charset would be read as other letters, and a compressed one as no JSON. */
+/** Refuses a body in another charset, which would be read as other letters, and a compressed body. */
 function requireJsonInUtf8(type: string, encoding: string): void {
   const unsupported = (detail: string) => new AppError("unsupported_media_type", detail);
   if (!/^application\/([a-z0-9.-]+\+)?json\b/i.test(type)) {
@@ -87,7 +56,7 @@ function requireJsonInUtf8(type: string, encoding: string): void {
   }
 }
 
-/** Hono parses the text of a body at each `json()`, so the value takes the place of that method. */
+/** Parses the body, and replaces `c.req.json`, which would parse the text again at each call. */
 async function parseOnce(c: Context<ApiEnv>): Promise<unknown> {
   const text = textOf(await c.req.arrayBuffer());
   const body = parse(text);
@@ -115,7 +84,7 @@ function parse(text: string) {
   }
 }
 
-/** Where a body stops being JSON. The parser's own sentence is not sent: it quotes the body. */
+/** Says where a body stops being JSON. The parser's own message is not sent, because it quotes the body. */
 function malformedDetail(text: string, error: unknown): string {
   if (text.trim() === "") return "The body is empty: send a JSON object.";
   const position = /at position (\d+)/.exec(error instanceof Error ? error.message : "")?.[1];
@@ -126,7 +95,7 @@ function malformedDetail(text: string, error: unknown): string {
   return `The body could not be read as JSON: see line ${lines.length}, column ${column}.`;
 }
 
-/** What a reader of JSON would change without an error. */
+/** Refuses what a reader of JSON changes without an error: integers beyond 2^53, and keys that an object has twice. */
 function refuseChanged(text: string, body: unknown): void {
   const rounded = roundedIntegers(text).map((path) => ({
     path: pathText(path),
@@ -137,11 +106,9 @@ function refuseChanged(text: string, body: unknown): void {
     message: "is written twice in the same object, and only one value can be read: send it once",
   }));
   const fields = [...repeated, ...rounded];
-  if (fields.length === 0) return;
-  throw new AppError("invalid", `Not valid: ${fields.map(({ path }) => path).join(", ")}.`, { fields });
+  if (fields.length > 0) throw invalidFields(fields);
 }
 
-/** A body that is no JSON object is left to the validation that follows. */
 function isObject(body: unknown): body is object {
   return typeof body === "object" && body !== null && !Array.isArray(body);
 }

@@ -2,12 +2,12 @@ import { log, messageOf } from "../../../shared/log.ts";
 import { markKeysUsed } from "../../../shared/store/tenants/api-keys.ts";
 import type { Services } from "../../services.ts";
 
-/** A key is reported at most this often by one isolate; Postgres keeps one report a minute of all of them. */
+/** One isolate reports a key at most once in this time; Postgres keeps one report a minute from all isolates. */
 const PERIOD_MS = 60_000;
 /** The most keys of one statement, and the most that an isolate remembers. */
 const BATCH = 500;
 const MAX_KEYS = 10_000;
-/** A request that reports keys may be ended by the platform: another one goes on after this time. */
+/** The platform may end the request that reports keys: after this time another request reports them. */
 const REPORT_MS = 10_000;
 
 const reportedMs = new Map<string, number>();
@@ -19,7 +19,7 @@ let reportingSinceMs = -Infinity;
  * so an isolate has one statement in flight, however many requests and keys it serves. A report that is lost costs
  * nothing but a later `last_used_at`.
  */
-export function keyUsed(services: Services, keyId: string): void {
+export function reportKeyUse(services: Services, keyId: string): void {
   const nowMs = Date.now();
   if (nowMs - (reportedMs.get(keyId) ?? -Infinity) < PERIOD_MS) return;
   reportedMs.delete(keyId);

@@ -4,6 +4,7 @@ import { matchedRoutes } from "hono/route";
 import { z } from "zod";
 import { AppError } from "../../../shared/errors.ts";
 import type { Api, ApiEnv } from "../api.ts";
+import { invalidFields } from "../problem.ts";
 import { serveKnown } from "../unknown-names.ts";
 import { bearerKey, principalOf } from "./principal.ts";
 
@@ -11,8 +12,8 @@ import { bearerKey, principalOf } from "./principal.ts";
  * Refuses a URL of which a part would be ignored, or could not be stored.
  *
  * - Query parameters that the route does not document: a client that writes `tenant` for `tenant_id` must not get the
- *   rows of all tenants. Every route is checked here, also one without a query. A caller without a valid key gets 401
- *   from a route that takes nothing but a key, whatever its query is.
+ *   rows of all tenants. Every route is checked here, also a route without a query. Where a key is the only permission,
+ *   a caller without a valid key gets 401 first, whatever the query is.
  * - A parameter that is sent twice, where one value is read: the other would be ignored.
  * - U+0000, which no name can have and no column of Postgres can hold: a path with it names nothing (404), a query with
  *   it is not valid (422). Halves of surrogate pairs have no percent-encoding.
@@ -42,13 +43,13 @@ export function knownUrl(api: Api) {
 }
 
 /**
- * `known`: the names in its query; `lists`: those that may be sent more than once. `needsKey`: it accepts an API key and no
- * other permission.
+ * What the API's document says of a route. `known`: the names of its query parameters; `lists`: those that may be sent more than
+ * once. `needsKey`: an API key is the only permission that the route accepts.
  */
 type DocumentedRoute = { known: readonly string[]; lists: ReadonlySet<string>; needsKey: boolean };
 const UNDOCUMENTED: DocumentedRoute = { known: [], lists: new Set(), needsKey: false };
 
-/** The documented name `metadata.*` stands for all parameters that begin with `metadata.` and go on. */
+/** The documented name of a parameter: `metadata.*` stands for `metadata.` with anything after the dot. */
 function patternOf(name: string, known: readonly string[]): string {
   const pattern = `${name.split(".", 1)[0]}.*`;
   return name.length >= pattern.length && name !== pattern && known.includes(pattern) ? pattern : name;
@@ -56,11 +57,10 @@ function patternOf(name: string, known: readonly string[]): string {
 
 function repeatedNames(names: readonly string[]): AppError {
   const message = "is sent more than once, and one value is read: send it once";
-  const fields = names.map((path) => ({ path, message }));
-  return new AppError("invalid", `Not valid: ${names.join(", ")}.`, { fields });
+  return invalidFields(names.map((path) => ({ path, message })));
 }
 
-/** The route that serves this request, as a name in the table; null: there is none. Middleware is of all methods. */
+/** The key in `documented` of the route that serves this request; null: there is none. Middleware has the method `ALL`. */
 function routeOf(c: Context<ApiEnv>): string | null {
   const route = matchedRoutes(c).find(({ method }) => method !== "ALL");
   return route ? `${route.method} ${route.path}` : null;
@@ -92,6 +92,5 @@ function refuseControl({ pathname, searchParams }: URL): void {
   const fields = Array.from(searchParams)
     .filter(([name, value]) => (name + value).includes("\0"))
     .map(([path]) => ({ path, message: "must not contain control characters" }));
-  if (fields.length === 0) return;
-  throw new AppError("invalid", `Not valid: ${fields.map(({ path }) => path).join(", ")}.`, { fields });
+  if (fields.length > 0) throw invalidFields(fields);
 }

@@ -7,11 +7,14 @@ import { AppError } from "../../../shared/errors.ts";
 import { findPrincipal } from "../../../shared/store/tenants/api-keys.ts";
 import type { ApiEnv } from "../api.ts";
 import type { Services } from "../../services.ts";
-import { keyUsed } from "./key-use.ts";
+import { reportKeyUse } from "./key-use.ts";
 
-/** A principal is cached this long, so a revoked key works this much longer at most. An expired one does not. */
+/** A principal is cached this long, so a revoked key works this much longer at most. An expired key is refused at once. */
 const CACHE_MS = 30_000;
-/** At this age one request looks the key up again, after its response. Otherwise all requests would, when it expires. */
+/**
+ * At this age of a cached principal one request looks its key up again, after its response. Otherwise all requests with the key would
+ * look it up at the moment when the cached one expires.
+ */
 const REFRESH_MS = 20_000;
 const MAX_CACHED_KEYS = 10_000;
 
@@ -55,7 +58,8 @@ export function bearerKey(c: Context<ApiEnv>): string {
 }
 
 /**
- * The principal of a key. Each request of a tenant's key is counted here, once, and sees settings that are up to date.
+ * The principal of a key. A request of a tenant's key is counted here, once, against the tenant's rate. From here on the request has
+ * settings that are up to date, and its statements take the turns of its tenant.
  * @throws AppError `unauthorized` for a key that is unknown, revoked or expired; `rate_limited` beyond the tenant's rate
  */
 export async function principalOf(c: Context<ApiEnv>, key: string): Promise<Principal> {
@@ -67,7 +71,7 @@ export async function principalOf(c: Context<ApiEnv>, key: string): Promise<Prin
   const limits = tenant === null || c.get("quota") !== undefined ? null : services.edgeLimitsOf(tenant);
   if (limits !== null)
     c.set("quota", [services.requestRates.take(limits.tenant_id, limits.requests_per_second)]);
-  keyUsed(services, key_id);
+  reportKeyUse(services, key_id);
   return principal;
 }
 
@@ -77,7 +81,7 @@ async function cachedPrincipal(services: Services, key: string, address: string)
   if (known && known.until > nowMs) {
     if (known.refreshAt <= nowMs) {
       known.refreshAt = known.until;
-      // When that fails, the first request after the expiry looks the key up, and gets the error.
+      // When this look-up fails, the first request after the expiry looks the key up, and gets the error.
       services.waitUntil(lookUp(services, key).catch(() => null));
     }
     return known.principal;
@@ -112,7 +116,7 @@ async function lookUp(services: Services, key: string): Promise<Principal | null
   return principal;
 }
 
-/** Bounds what guessing costs Postgres: a malformed key is never looked up, and an address may try a limited number. */
+/** Whether a key may be looked up: it bounds the look-ups that an address causes by guessing. A malformed key causes none. */
 async function mayLookUp(services: Services, key: string, address: string): Promise<boolean> {
   return !ApiKey.safeParse(key).success || services.mayLookUpKey(address);
 }

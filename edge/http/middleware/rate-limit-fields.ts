@@ -2,7 +2,10 @@ import { createMiddleware } from "hono/factory";
 import type { ApiEnv } from "../api.ts";
 import { setRateLimit } from "../rate-limit.ts";
 
-/** States what the caller's tenant has left of its limits, in the response to a POST that succeeded. A refusal states its own limits. */
+/**
+ * Adds what the caller's tenant has left of its limits to the response of a POST that succeeded. A refused request gets its fields
+ * from `problemResponse`.
+ */
 export const rateLimitFields = createMiddleware<ApiEnv>(async (c, next) => {
   await next();
   const quota = c.get("quota");

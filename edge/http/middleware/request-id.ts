@@ -3,7 +3,8 @@ import { randomHex } from "../../../shared/contracts/ids.ts";
 import type { ApiEnv } from "../api.ts";
 
 /**
- * Gives each request an id and returns it in `X-Request-Id`; a caller's own id is used when it is a plain one.
+ * Gives each request an id and returns it in `X-Request-Id`. A caller's own id is used when it has up to 100 letters, digits, `.`, `_`
+ * and `-`.
  *
  * The header is set in place: `c.header` would copy the finished Response.
  */

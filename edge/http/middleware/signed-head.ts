@@ -3,13 +3,13 @@ import { AppError } from "../../../shared/errors.ts";
 import type { ApiEnv } from "../api.ts";
 import { verify } from "../hmac.ts";
 
-/** The clocks of a worker and of the edge may differ by this much; a recorded request is valid no longer. */
+/** The clocks of a worker and of the edge may differ by this much. A recorded request can be repeated for no longer than this. */
 const MAX_SKEW_MS = 60_000;
 
 /**
- * Refuses a request to /internal before its body is read, unless the header itself is signed by a worker: the signature
- * `h1` covers the time, the path and the number of bytes that are to come, so a stranger cannot make the edge read any.
- * @throws AppError `not_found` at an installation whose workers do not use the edge; `unauthorized`
+ * Refuses a request to /internal before its body is read, unless a worker has signed the head: the signature `h1` covers
+ * the time, the path and the Content-Length, so the edge reads no byte of a caller that lacks the secret.
+ * @throws AppError `not_found` where the workers reach Postgres directly (no STATE_SECRET); `unauthorized`
  */
 export const signedHead = createMiddleware<ApiEnv>(async (c, next) => {
   const { STATE_SECRET } = c.get("services").config;

@@ -13,13 +13,14 @@ import { tracingOf } from "../../tracing/edge-tracing.ts";
 import type { EdgeTracing } from "../../tracing/edge-tracing.ts";
 import type { ApiEnv } from "../api.ts";
 
-/** Probes say nothing, and workers trace their own calls. */
+/** The paths without a span: a probe says nothing, and a worker has a span for its call to /internal itself. */
 const UNTRACED = /^\/(livez$|readyz$|health$|internal\/)/;
 
 /**
- * Makes a span of each request, a child of the client's `traceparent` if it has a valid one, and returns the span's own.
+ * Makes a span of each request, as a child of the client's `traceparent` if that is valid. The response has the `traceparent` of the
+ * span.
  *
- * Without tracing a client's context is passed on to the runs that the request starts and returned as it is: a worker may trace.
+ * Without tracing, the runs that the request starts get the client's context, and so does the response: a worker may trace.
  */
 export const traced = createMiddleware<ApiEnv>(async (c, next) => {
   const parent = readTraceparent(c.req.header("traceparent"));
@@ -48,7 +49,7 @@ async function inRequestSpan(
     await asCurrentSpan({ tracer, traceparent: span.traceparent }, next);
     const { status, headers } = c.res;
     headers.set("traceparent", span.traceparent);
-    // Of the handler that was executed last: another route may match the path too.
+    // The route of the handler that was executed last: another route may match the path too.
     const route = routePath(c);
     if (route.startsWith("/") && !route.includes("*")) {
       span.rename(`${method} ${route}`);

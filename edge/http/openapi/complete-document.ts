@@ -6,8 +6,8 @@ import { MEDIA } from "./example-values.ts";
 import { LIMIT_HEADERS, addLimitHeaders, problemHeaders } from "./limit-headers.ts";
 
 /**
- * The document that the routes make, with what each of them would have to repeat: an example of every body and parameter, and one
- * response for each status of a problem, with an example of each of its codes. Where the API takes null, the document says so.
+ * Completes the generated document with what each route would have to repeat: an example of every body and parameter, and one response
+ * for each status of a problem, with an example of each of its codes. Where the API takes null, the document says so.
  * @param generated a copy of the generator's document as JSON; it is changed in place
  */
 export function completeDocument(generated: JsonObject): JsonObject {
@@ -45,8 +45,8 @@ export function completeDocument(generated: JsonObject): JsonObject {
 }
 
 /**
- * The generator writes a reference or null as "all of: the reference, an object or null", and no null is what is referred to. Here
- * it becomes "any of: the reference, null".
+ * Corrects how the generator writes "a reference or null": as "all of: the reference; an object or null". Null does not match the
+ * reference, so that schema refuses it. Here it becomes "any of: the reference, null".
  */
 function takeNull(value: Json | undefined): void {
   if (Array.isArray(value)) value.forEach(takeNull);
@@ -59,7 +59,7 @@ function takeNull(value: Json | undefined): void {
   Object.values(value).forEach(takeNull);
 }
 
-/** Of a schema that is a component the component has the example. */
+/** Adds an example to a body, unless its schema is a component: then the component has the example. */
 function addExamples(body: Json | undefined, schemas: JsonObject): void {
   for (const [type, media] of Object.entries(isObject(body) ? objectIn(body, "content") : {})) {
     if (!isObject(media) || referredName(media["schema"]) !== null) continue;
@@ -68,7 +68,7 @@ function addExamples(body: Json | undefined, schemas: JsonObject): void {
   }
 }
 
-/** A response with each code of a status, as `shared/errors.ts` has them. */
+/** The response for a status, with an example of each code that `shared/errors.ts` has for it. */
 function problemResponse(status: number): JsonObject {
   const codes = Object.entries(errors).filter(([, error]) => error.status === status);
   const examples = codes.map(([code, { title }]) => [code, exampleProblem(status, code, title)] as const);

@@ -1,17 +1,20 @@
 /**
- * Examples of the API's document, made from its schemas: a field that is added has one without a second place to write it,
- * and none can disagree with its schema.
+ * The examples of the API's document, made from its schemas: a new field has an example at once, and no example disagrees with its
+ * schema.
  */
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { isObject, listOf } from "../../../shared/contracts/json.ts";
 import { ANY, COMPONENTS, FIELDS, TEXTS } from "./example-values.ts";
 
-/** Where the maker of an example is: `open` are the components around it, whose optional parts are left out inside. */
+/**
+ * The place in the document for which an example is made. `name`: the field or parameter there. `open`: the components around it; an
+ * optional field that refers to one of them is left out, so that the example has an end.
+ */
 type Place = { schemas: JsonObject; name: string; open: readonly string[] };
 
 /**
  * An example for a schema of the document.
- * @param name the field or parameter that it is for: fields of one name look alike everywhere
+ * @param name the field or parameter: fields with the same name have the same example everywhere, where their schemas allow it
  * @throws Error for a text with a pattern that no example matches: add one to example-values.ts
  */
 export function exampleOf(schema: Json | undefined, schemas: JsonObject, name: string): Json {
@@ -43,7 +46,7 @@ function make(schema: Json | undefined, place: Place): Json {
   return ofType(schema, place);
 }
 
-/** An example for all parts at once. Only objects are put together; of anything else the parts say the same. */
+/** One example from the examples of all parts. Objects are merged; of other values the first is taken. */
 function joined([first = null, ...others]: Json[]): Json {
   return others.reduce((all, part) => (isObject(all) && isObject(part) ? { ...all, ...part } : all), first);
 }
@@ -103,7 +106,7 @@ function numberOf(schema: JsonObject): number {
   return typeof exclusiveMinimum === "number" ? exclusiveMinimum + 1 : Number(minimum);
 }
 
-/** Whether a value is valid, as far as texts and numbers go. */
+/** Whether a value is valid: for texts and numbers exactly; an object or a list fits where the schema describes no fields or items. */
 function fits(value: Json, schema: JsonObject): boolean {
   const types = typesOf(schema);
   if (

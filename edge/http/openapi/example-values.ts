@@ -142,7 +142,7 @@ const STEP: Json = {
   output_key: "text",
 };
 
-/** Examples of what clients send, where the fields of a valid request depend on each other. */
+/** Examples of whole components, where the fields of a valid value depend on each other. */
 export const COMPONENTS: Record<string, Json> = {
   RunRequest: {
     message: "Write a competitive analysis of Redis vs Kafka for our engineering blog",
@@ -206,7 +206,7 @@ export const COMPONENTS: Record<string, Json> = {
   EventStream: 'retry: 1000\n\nid: 1780499750218-2\ndata: {"type":"done"}\n\n',
 };
 
-/** Examples of bodies that are no JSON, by the name of their media type. */
+/** Examples of bodies in another format than JSON, by media type. */
 export const MEDIA: Record<string, string> = {
   "application/x-ndjson": '{"index":0,"status":"completed"}\n',
   "text/plain": "2026-06-04T09:15:30.123Z step_start step_write\n",

@@ -1,7 +1,7 @@
 import { isObject } from "../../../shared/contracts/json.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
 
-const fields = (description: string, example: string): JsonObject => ({
+const textHeader = (description: string, example: string): JsonObject => ({
   description,
   schema: { type: "string" },
   example,
@@ -9,11 +9,11 @@ const fields = (description: string, example: string): JsonObject => ({
 
 /** The header fields that state limits, as components of the document (draft-ietf-httpapi-ratelimit-headers-11). */
 export const LIMIT_HEADERS: JsonObject = {
-  RateLimitPolicy: fields(
+  RateLimitPolicy: textHeader(
     "The tenant's limits: a list of structured fields. `q`: the limit, `w`: its window in seconds, `qu`: its unit where it is not requests. Absent where no limit is known.",
     '"requests";q=1000;w=1, "queued";q=1000;qu="queued-runs"',
   ),
-  RateLimit: fields(
+  RateLimit: textHeader(
     "What is left of them. `r`: how many, `t`: seconds until there is more.",
     '"requests";r=998;t=1, "queued";r=941',
   ),
@@ -24,23 +24,26 @@ export const LIMIT_HEADERS: JsonObject = {
   },
 };
 
-const refer = (name: string): JsonObject => ({ $ref: `#/components/headers/${name}` });
+const headerReference = (name: string): JsonObject => ({ $ref: `#/components/headers/${name}` });
 
-const STATES: JsonObject = { "RateLimit-Policy": refer("RateLimitPolicy"), RateLimit: refer("RateLimit") };
+const STATE_HEADERS: JsonObject = {
+  "RateLimit-Policy": headerReference("RateLimitPolicy"),
+  RateLimit: headerReference("RateLimit"),
+};
 
-/** The fields of a refusal that passes. */
-const REFUSED: JsonObject = { "Retry-After": refer("RetryAfter"), ...STATES };
+/** The headers of a 429 or 503, after which a retry may succeed. */
+const REFUSAL_HEADERS: JsonObject = { "Retry-After": headerReference("RetryAfter"), ...STATE_HEADERS };
 
-/** The headers of a problem of this status; none: it states no limits. */
+/** The `headers` of the problem response with this status; empty where it states no limits. */
 export function problemHeaders(status: number): { headers?: JsonObject } {
-  return status === 429 || status === 503 ? { headers: REFUSED } : {};
+  return status === 429 || status === 503 ? { headers: REFUSAL_HEADERS } : {};
 }
 
-/** Adds what a POST that succeeded states of the limits that are left. */
+/** Adds to the 2xx responses of a POST the headers with what is left of the limits. */
 export function addLimitHeaders(responses: JsonObject): void {
   for (const [status, response] of Object.entries(responses)) {
     if (!status.startsWith("2") || !isObject(response)) continue;
     const { headers } = response;
-    response["headers"] = { ...(isObject(headers) ? headers : {}), ...STATES };
+    response["headers"] = { ...(isObject(headers) ? headers : {}), ...STATE_HEADERS };
   }
 }

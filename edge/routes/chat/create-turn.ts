@@ -5,10 +5,10 @@ import { sessionOfTurn } from "../../../shared/store/chat/turns.ts";
 import { ChatRequest } from "../../chat/chat-request.ts";
 import { openingOf } from "../../chat/open-turn.ts";
 import { noSession } from "../../chat/session-view.ts";
-import { afterBusy, submitTurn } from "../../chat/submit-turn.ts";
+import { cancelEarlierTurns, submitTurn } from "../../chat/submit-turn.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
-import { holdBody, whileHeld } from "../../http/held-bodies.ts";
+import { limitBodyMemory, withinBodyMemory } from "../../http/body-memory.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
 import { HeldResult, requireWorker } from "../../runs/hold-until-end.ts";
@@ -46,7 +46,7 @@ const route = createRoute({
     "as for `POST /orchestrations/{id}/run`: the result then has the `turn_id` too. " +
     "`attachments` are uploads: the model gets text, JSON and the like as text, and PNG, JPEG, GIF and WebP as images; others are a 422.",
   security: [{ key: ["runs:write"] }],
-  middleware: [needs("runs:write"), waitForEnd, holdBody, jsonBody({ schema: ChatRequest })] as const,
+  middleware: [needs("runs:write"), waitForEnd, limitBodyMemory, jsonBody({ schema: ChatRequest })] as const,
   request: {
     headers: z.object({
       "idempotency-key": plainName(255).optional(),
@@ -70,12 +70,14 @@ export function createTurn(api: Api): void {
     const opening = await openingOf(services.sql, owner, services.config.DEFAULT_TENANT_ID, body);
     await requireWorker(services, "interactive");
     const key = c.req.valid("header")["idempotency-key"] ?? null;
-    const submitted = () => submitTurn(services, opening, body, key);
-    const result = await (principal.tenant === null ? whileHeld(c, opening.tenant, submitted) : submitted());
+    const acceptTurn = () => submitTurn(services, opening, body, key);
+    const result = await (principal.tenant === null
+      ? withinBodyMemory(c, opening.tenant, acceptTurn)
+      : acceptTurn());
     if (result.is === "refused") throw refusedError(result);
     if (result.quota) c.set("quota", result.quota);
     if (result.replayed) c.header("Idempotent-Replayed", "true");
-    if (result.waits) await afterBusy(services, opening, result.run_id, body);
+    if (result.waits) await cancelEarlierTurns(services, opening, result.run_id, body);
     const session = result.replayed ? await sessionOfTurn(services.sql, result.run_id) : opening.session;
     if (session === null) throw noSession();
     const url = `/api/v2/chat/${session}`;

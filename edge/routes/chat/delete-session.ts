@@ -32,7 +32,7 @@ export function deleteSession(api: Api): void {
     const id = sessionIdOf(c.req.valid("param").session_id);
     if (!(await remove(services.sql, tenant, id))) throw noSession();
     const open = await readOpenTurns(services.sql, id, MAX_CANCELLED);
-    // The last one first: no waiting turn begins meanwhile.
+    // The newest turn first: then no waiting turn begins when the turn before it ends.
     for (const turn of open.toReversed()) await cancel(services, tenant, turn.run_id);
     return c.body(null, 204);
   });

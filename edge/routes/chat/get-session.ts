@@ -3,9 +3,8 @@ import { z } from "zod";
 import { FileReference } from "../../../shared/contracts/artifact.ts";
 import { ToolCalls } from "../../../shared/contracts/chat.ts";
 import { RunId } from "../../../shared/contracts/ids.ts";
-import { AppError } from "../../../shared/errors.ts";
 import { readMessages } from "../../../shared/store/chat/messages.ts";
-import type { MessagePlace, MessageRow } from "../../../shared/store/chat/messages.ts";
+import type { MessagePosition, MessageRow } from "../../../shared/store/chat/messages.ts";
 import {
   findSession,
   SESSION_PATH,
@@ -17,7 +16,7 @@ import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { isoTime } from "../../http/time.ts";
-import { PageQuery } from "../../http/paging.ts";
+import { PageQuery, badCursor } from "../../http/paging.ts";
 
 const Message = z
   .object({
@@ -87,14 +86,11 @@ function messageOf({
 }
 
 /** @throws AppError `bad_cursor` */
-function readCursor(cursor: string): MessagePlace | null {
+function readCursor(cursor: string): MessagePosition | null {
   if (cursor === "") return null;
   const [, base, n] = /^([0-9]{13})-([02])$/.exec(cursor) ?? [];
   if (base === undefined) {
-    throw new AppError(
-      "bad_cursor",
-      "This cursor does not belong to this list; use `next_cursor` of a page.",
-    );
+    throw badCursor("`next_cursor` of a page");
   }
   return { base, n: Number(n) };
 }

@@ -79,7 +79,7 @@ function isBefore(a: Place, b: Place): boolean {
   return a.base < b.base || (a.base === b.base && a.seq < b.seq);
 }
 
-/** @throws AppError `bad_event_id` */
+/** The place of an event by its id. @throws AppError `bad_event_id` */
 function placeOf(id: string): Place {
   const place = parseEventId(id);
   if (place === null) {

@@ -1,14 +1,13 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { DefinitionId, SessionId, TenantId } from "../../../shared/contracts/ids.ts";
-import { AppError } from "../../../shared/errors.ts";
 import { listSessions as list } from "../../../shared/store/chat/sessions.ts";
-import type { SessionPlace } from "../../../shared/store/chat/sessions.ts";
+import type { SessionPosition } from "../../../shared/store/chat/sessions.ts";
 import { SessionView, sessionViewOf } from "../../chat/session-view.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
-import { PageQuery } from "../../http/paging.ts";
+import { PageQuery, badCursor } from "../../http/paging.ts";
 
 const route = createRoute({
   method: "get",
@@ -43,15 +42,12 @@ export function listSessions(api: Api): void {
 }
 
 /** @throws AppError `bad_cursor` */
-function readCursor(cursor: string): SessionPlace | null {
+function readCursor(cursor: string): SessionPosition | null {
   if (cursor === "") return null;
   const [, newest_base, id] = /^([0-9]{13})-(.+)$/.exec(cursor) ?? [];
   const session = SessionId.safeParse(id);
   if (newest_base === undefined || !session.success) {
-    throw new AppError(
-      "bad_cursor",
-      "This cursor does not belong to this list; use `next_cursor` of a page.",
-    );
+    throw badCursor("`next_cursor` of a page");
   }
   return { newest_base, session_id: session.data };
 }

@@ -75,7 +75,7 @@ function open(
 type Place = { row: RunToWatch; after: number };
 type Sql = Services["sql"];
 
-/** The place of an id in the turn that the viewer names; null: no event follows. @throws AppError `not_found`, `bad_event_id` */
+/** The viewer's place in the turn that it names; null: no event follows. @throws AppError `not_found`, `bad_event_id` */
 async function placeIn(
   sql: Sql,
   session: SessionId,
@@ -90,7 +90,10 @@ async function placeIn(
   return isOver({ row, after }) ? null : { row, after };
 }
 
-/** The place of an id in its session: in its turn, or at the beginning of the turn after it; null: no event follows. */
+/**
+ * The viewer's place in a session: in the turn of its last event, or at the beginning of the turn after that. Without a last event it is
+ * the beginning of the newest turn. Null: no event follows. @throws AppError `not_found`, `bad_event_id`
+ */
 async function placeOf(sql: Sql, session: SessionId, lastId: string | undefined): Promise<Place | null> {
   const id = parseEventId(lastId);
   if (id === null) throw badId();

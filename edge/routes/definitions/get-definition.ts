@@ -7,7 +7,7 @@ import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { OwnerQuery } from "../../definitions/definition-request.ts";
 import { Definition, noDefinition } from "../../definitions/definition-view.ts";
-import { PARTLY_SHOWN, fieldsFor } from "../../definitions/tenant-view.ts";
+import { PARTLY_SHOWN, visibleFields } from "../../definitions/visible-fields.ts";
 import { listingView } from "../../definitions/mcp-server-view.ts";
 import { maskTool } from "../../definitions/masked-tool.ts";
 import { kindNames } from "../../definitions/kinds.ts";
@@ -35,7 +35,7 @@ export const getDefinition = (kind: Kind) => (api: Api) => {
     const tenant = tenantOf(principal, c.req.valid("query").tenant_id, config.DEFAULT_TENANT_ID);
     const stored = await readDefinition(sql, kind, tenant, id);
     if (!stored) throw noDefinition(kindNames[kind].one, id);
-    const fields = fieldsFor(principal, kind, stored);
+    const fields = visibleFields(principal, kind, stored);
     const document = Definition.parse({ ...fields, id, version: stored.version });
     if (kind === "agents") return c.json(document, 200);
     const shown = Definition.parse(maskTool(document));

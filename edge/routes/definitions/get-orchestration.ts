@@ -5,10 +5,10 @@ import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { OwnerQuery } from "../../definitions/definition-request.ts";
 import { Definition, noDefinition } from "../../definitions/definition-view.ts";
-import { PARTLY_SHOWN, fieldsFor } from "../../definitions/tenant-view.ts";
+import { PARTLY_SHOWN, visibleFields } from "../../definitions/visible-fields.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 
-/** The largest number of the column: a larger one would be an error without a field. */
+/** The largest value of the column. A larger one would be an error of Postgres that names no field. */
 const MAX_VERSION = 2_147_483_647;
 
 const route = createRoute({
@@ -36,7 +36,7 @@ export function getOrchestration(api: Api): void {
     const tenant = tenantOf(principal, tenant_id, config.DEFAULT_TENANT_ID);
     const stored = await readOrchestration(sql, tenant, id, version);
     if (!stored) throw noDefinition("orchestration", id);
-    const fields = fieldsFor(principal, "orchestrations", stored);
+    const fields = visibleFields(principal, "orchestrations", stored);
     return c.json(Definition.parse({ ...fields, id, version: stored.version }), 200);
   });
 }

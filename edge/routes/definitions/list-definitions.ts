@@ -5,7 +5,7 @@ import type { Kind } from "../../../shared/store/definitions/stored-definition.t
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { OwnerQuery } from "../../definitions/definition-request.ts";
-import { Summary, summaryOf } from "../../definitions/definition-view.ts";
+import { Summary, definitionSummaryOf } from "../../definitions/definition-view.ts";
 import { kindNames } from "../../definitions/kinds.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { PageQuery, linkNext } from "../../http/paging.ts";
@@ -35,6 +35,6 @@ export const listDefinitions = (kind: Kind) => (api: Api) => {
       limit,
       found.map((row) => row.id),
     );
-    return c.json(found.map(summaryOf), 200);
+    return c.json(found.map(definitionSummaryOf), 200);
   });
 };

@@ -4,7 +4,7 @@ import { listOrchestrations as list } from "../../../shared/store/definitions/or
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { OwnerQuery } from "../../definitions/definition-request.ts";
-import { Summary, summaryOf } from "../../definitions/definition-view.ts";
+import { Summary, definitionSummaryOf } from "../../definitions/definition-view.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { PageQuery, linkNext } from "../../http/paging.ts";
 
@@ -32,6 +32,6 @@ export function listOrchestrations(api: Api): void {
       limit,
       found.map((row) => row.id),
     );
-    return c.json(found.map(summaryOf), 200);
+    return c.json(found.map(definitionSummaryOf), 200);
   });
 }

@@ -28,7 +28,7 @@ const routeAt = (prefix: string) =>
     security: [{ key: ["admin"] }],
     middleware: [needs("admin"), jsonBody({ schema: SyncRequest }), audited("syncDefinitions")] as const,
     request: {
-      // A file of the predecessor is sent as it is, with these in the query.
+      // A client sends a file of the predecessor unchanged, so both fields may be in the query too.
       query: OwnerQuery.extend({ dry_run: DryRun.optional() }),
       body: { required: true, content: { "application/json": { schema: SyncRequest } } },
     },

@@ -6,15 +6,15 @@ import { isDatabaseUnreachable, sqlState } from "../../../shared/store/unreachab
 import { verify } from "../../http/hmac.ts";
 import { log } from "../../../shared/log.ts";
 import { notSigned, readSignature } from "../../http/middleware/signed-head.ts";
-import { invalidFields } from "../../http/problem.ts";
+import { schemaError } from "../../http/problem.ts";
 
 /**
- * Runs a verb of the store for workers that cannot reach Postgres directly: `POST /internal/state/3/<verb>` with the
- * verb's arguments, through Hyperdrive. Head and body are signed: `X-Synapse-Signature: t=<unix seconds>,h1=<HMAC-SHA256
- * of "<t>.<path>.<content length>">,v1=<HMAC-SHA256 of "<t>.<verb>.<body>">`. `signedHead` has verified `h1` before the
- * body is read. Every verb is a statement that may be repeated, so a replay does no harm.
+ * Runs a verb of the store for workers that cannot reach Postgres directly: `POST /internal/state/3/<verb>`, whose body has the
+ * verb's arguments. Head and body are signed: `X-Synapse-Signature: t=<unix seconds>,h1=<HMAC-SHA256 of "<t>.<path>.<content
+ * length>">,v1=<HMAC-SHA256 of "<t>.<verb>.<body>">`. `signedHead` verifies `h1` before the body is read; `v1` is verified here.
+ * Every verb is a statement that may be repeated, so a repeated request does no harm.
  *
- * When Postgres fails the response is 503 `{sqlstate}`, so that the worker decides as it would on its own connection.
+ * When Postgres fails, the response is 503 `{sqlstate}`, so that the worker decides as it would on its own connection.
  */
 export function callState(api: Api): void {
   api.post(`${STATE_PATH}/:verb`, async (c) => {
@@ -33,7 +33,7 @@ export function callState(api: Api): void {
     try {
       return c.json(await verb(stateSql, JSON.parse(body)));
     } catch (error) {
-      if (error instanceof z.ZodError) throw invalidFields(error);
+      if (error instanceof z.ZodError) throw schemaError(error);
       const sqlstate = sqlState(error);
       if (sqlstate === undefined && !isDatabaseUnreachable(error)) throw error;
       log.info("state.failed", { verb: name, sqlstate });

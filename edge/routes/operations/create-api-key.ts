@@ -12,6 +12,7 @@ import { audited } from "../../http/middleware/audited.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
 import { NewApiKey, keyViewOf, noKey, requireScopes } from "../../operations/api-key-view.ts";
+import { invalidFields } from "../../http/problem.ts";
 import { requireTenant } from "../../http/require-tenant.ts";
 import type { Services } from "../../services.ts";
 
@@ -50,7 +51,7 @@ export const createApiKey = (prefix: string) => (api: Api) => {
     const { sql } = services;
     const principal = c.get("principal");
     const { name, scopes, expires_at, ...owner } = c.req.valid("json");
-    const tenant = ownerOf(principal, owner);
+    const tenant = tenantOfNewKey(principal, owner);
     requireScopes(principal, scopes);
     const expiresAt = expires_at === undefined ? null : new Date(expires_at);
     if (expiresAt !== null && expiresAt.getTime() <= Date.now()) throw inThePast();
@@ -64,8 +65,8 @@ export const createApiKey = (prefix: string) => (api: Api) => {
   });
 };
 
-/** The tenant of the new key; null: the platform. A forgotten field must not make a key that opens every tenant. */
-function ownerOf(
+/** The tenant of the new key; null: the platform. A request that only leaves out `tenant_id` gets no key for all tenants. */
+function tenantOfNewKey(
   principal: Principal,
   { tenant_id, platform }: { tenant_id?: TenantId | undefined; platform: boolean },
 ): TenantId | null {
@@ -75,10 +76,10 @@ function ownerOf(
   }
   if (platform === (tenant === null)) return tenant;
   const message = "or platform: true is required, and not both";
-  throw new AppError("invalid", "Not valid: tenant_id.", { fields: [{ path: "tenant_id", message }] });
+  throw invalidFields([{ path: "tenant_id", message }]);
 }
 
-/** @throws AppError `conflict` for a tenant that was deleted, or has too many keys */
+/** @throws AppError `tenant_deleted`; `conflict` when the tenant, or the platform, has 1,000 valid keys */
 async function requireRoom(services: Services, tenant: TenantId | null): Promise<void> {
   if (tenant !== null) await requireTenant(services, tenant);
   if ((await countValidKeys(services.sql, tenant)) < MAX_KEYS) return;
@@ -86,6 +87,5 @@ async function requireRoom(services: Services, tenant: TenantId | null): Promise
 }
 
 function inThePast(): AppError {
-  const fields = [{ path: "expires_at", message: "must be in the future" }];
-  return new AppError("invalid", "Not valid: expires_at.", { fields });
+  return invalidFields([{ path: "expires_at", message: "must be in the future" }]);
 }

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { dismissDeadLetter } from "../../../shared/store/runs/dead-letters.ts";
 import { operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
-import { DeadLetterId, noDeadLetter, partsOf } from "../../operations/dead-letter-view.ts";
+import { DeadLetterId, noDeadLetter, parseDeadLetterId } from "../../operations/dead-letter-view.ts";
 import { audited } from "../../http/middleware/audited.ts";
 import { needs } from "../../http/middleware/principal.ts";
 
@@ -23,7 +23,7 @@ const routeAt = (prefix: string) =>
 
 export const deleteDeadLetter = (prefix: string) => (api: Api) => {
   api.openapi(routeAt(prefix), async (c) => {
-    const { run_id, seq } = partsOf(c.req.valid("param").id);
+    const { run_id, seq } = parseDeadLetterId(c.req.valid("param").id);
     if (!(await dismissDeadLetter(c.get("services").sql, c.get("principal").tenant, run_id, seq))) {
       throw noDeadLetter();
     }

@@ -23,7 +23,7 @@ const routeAt = (prefix: string) =>
     summary: "Drain a worker",
     description:
       "As SIGTERM does: the worker claims nothing more, lets steps finish for WORKER_DRAIN_SECONDS, hands the rest back and ends with " +
-      "status 0. What supervises the process decides whether a new one is started. The request is kept until the worker reads it.",
+      "status 0. The supervisor of the process decides whether a new one is started. The request is kept until the worker reads it.",
     security: [{ key: ["admin"] }],
     middleware: [needsPlatform("admin"), audited("drainWorker")] as const,
     request: { params: WorkerName },

@@ -13,11 +13,11 @@ const Analytics = z
     total_runs: z.number().int(),
     runs_today: z.number().int(),
     status_counts: z.record(RunStatus, z.number().int()),
-    /** Completed runs of all runs, in percent; null: there is no run. */
+    /** The percentage of runs that completed; null: there is no run. */
     success_rate: z.number().nullable(),
     avg_cost_usd: z.number().nullable(),
     total_cost_usd_today: z.number(),
-    /** Of completed runs, from their first claim to their end. */
+    /** The average of completed runs, from the first claim to the end. */
     avg_duration_seconds: z.number().nullable(),
     /** Null: providers' cached tokens are not recorded. */
     cache_hit_rate: z.null(),

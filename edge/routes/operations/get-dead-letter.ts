@@ -6,9 +6,9 @@ import type { Api } from "../../http/api.ts";
 import {
   DeadLetterDetail,
   DeadLetterId,
-  detailOf,
+  deadLetterDetailOf,
   noDeadLetter,
-  partsOf,
+  parseDeadLetterId,
 } from "../../operations/dead-letter-view.ts";
 import { needs } from "../../http/middleware/principal.ts";
 
@@ -29,9 +29,9 @@ const routeAt = (prefix: string) =>
 
 export const getDeadLetter = (prefix: string) => (api: Api) => {
   api.openapi(routeAt(prefix), async (c) => {
-    const { run_id, seq } = partsOf(c.req.valid("param").id);
+    const { run_id, seq } = parseDeadLetterId(c.req.valid("param").id);
     const row = await readDeadLetter(c.get("services").sql, c.get("principal").tenant, run_id, seq);
     if (!row) throw noDeadLetter();
-    return c.json(detailOf(row, c.req.path), 200);
+    return c.json(deadLetterDetailOf(row, c.req.path), 200);
   });
 };

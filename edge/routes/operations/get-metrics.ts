@@ -53,7 +53,7 @@ export function getMetrics(api: Api): void {
     const gauges: Gauge[] = [
       ...queueGauges(queue),
       ...postgresGauges(ofPostgres),
-      gauge("synapse_active_workers", "Workers that beat", online.length),
+      gauge("synapse_active_workers", "Workers that are alive", online.length),
       gauge(
         "synapse_active_runs",
         "Runs that these workers execute",
@@ -79,7 +79,7 @@ function postgresGauges({ overdue_mails, archive_lag_seconds, file_bytes }: Gaug
     gauge("synapse_mails_overdue", "Mails that have been due for a minute", overdue_mails),
     gauge(
       "synapse_archive_lag_seconds",
-      "How long a journal has been waiting beyond the time at which it should have been archived, at most",
+      "The longest time that a journal has been waiting beyond the time at which it should have been archived",
       archive_lag_seconds,
     ),
     {
@@ -99,7 +99,7 @@ function gauge(name: string, help: string, value: number): Gauge {
   return { name, help, values: [{ labels: {}, value }] };
 }
 
-/** The stats of each shard; null while Redis cannot be reached or a shard is being rebuilt. */
+/** The counts of each queue shard; null while Redis cannot be reached or a shard is being rebuilt. */
 async function queueStats({ queue }: Services): Promise<QueueStats[] | null> {
   const shards = Array.from({ length: queue.shards }, (_, shard) => queue.stats(shard));
   return Promise.all(shards).catch(() => null);

@@ -2,12 +2,12 @@ import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import { ClientDay } from "../../../shared/contracts/time.ts";
-import { AppError } from "../../../shared/errors.ts";
 import { findTenant } from "../../../shared/store/tenants/tenant-rows.ts";
 import { readUsage } from "../../../shared/store/tenants/usage.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
+import { invalidFields } from "../../http/problem.ts";
 import { noTenant, requireOwnTenant } from "../../operations/tenant-change.ts";
 
 const DAY_MS = 86_400_000;
@@ -31,7 +31,7 @@ const UsageOfTenant = z
     ),
     total_tokens: z.number().int(),
     total_cost_usd: z.number(),
-    artifact_bytes: z.number().int().meta({ description: "What its files have now, all together" }),
+    artifact_bytes: z.number().int().meta({ description: "The bytes of all its files now" }),
   })
   .meta({ id: "Usage" });
 
@@ -75,14 +75,14 @@ export const getUsage = (prefix: string) => (api: Api) => {
   });
 };
 
-/** @throws AppError `invalid` for an empty range, or one of more days than a request may read */
+/** The first and the last day to read. @throws AppError `invalid` for an empty range, and for more than 31 days */
 function rangeOf(query: { from?: string | undefined; to?: string | undefined }, nowMs: number) {
   const to = query.to ?? dayOf(nowMs);
   const from = query.from ?? dayOf(Date.parse(to) - (MAX_DAYS - 1) * DAY_MS);
   const days = (Date.parse(to) - Date.parse(from)) / DAY_MS + 1;
   if (days >= 1 && days <= MAX_DAYS) return { from, to };
   const message = `must be at most ${MAX_DAYS} days before to, and not after it`;
-  throw new AppError("invalid", "Not valid: from.", { fields: [{ path: "from", message }] });
+  throw invalidFields([{ path: "from", message }]);
 }
 
 function dayOf(ms: number): string {

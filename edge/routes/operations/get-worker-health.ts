@@ -7,7 +7,7 @@ import type { Api } from "../../http/api.ts";
 import { needsPlatform } from "../../http/middleware/principal.ts";
 import { WorkerName, noWorkerOfName } from "../../operations/worker-view.ts";
 
-/** Longer than a worker gives each of its stores to answer (2 s). */
+/** Longer than the 2 s in which each store of a worker has to answer the worker. */
 const ANSWER_MS = 3_000;
 
 const WorkerAnswer = z

@@ -87,16 +87,16 @@ function canServe({ pg_connected, redis_connected }: Health, config: Config): bo
   return pg_connected && (redis_connected || config.ACCEPT_WHEN_REDIS_DOWN);
 }
 
-/** Whether a count needs attention. `unclaimed` is not one of them: it may be a backlog. */
+/** Whether a count needs attention. `unclaimed` does not: it may be a backlog. */
 function isStuck(stuck: z.infer<typeof Stuck> | null): boolean {
   if (stuck === null) return false;
   return stuck.overdue + stuck.owner_silent + stuck.no_worker.length + stuck.undelivered > 0;
 }
 
-/** Callers without a key ask as often as they like: the stores are queried once in this time. */
+/** A check of the stores is shared by all requests that come within this time: the routes need no key. */
 const FRESH_MS = 1_000;
 
-/** A request that made the last check may have ended before it: the others then make their own. */
+/** The runtime may have ended the request that makes the shared check: after this time another request makes its own. */
 const SHARED_MS = 2_000;
 
 const checks = new WeakMap<Config, { startedMs: number; health: Promise<Health> }>();
@@ -118,7 +118,7 @@ function after(ms: number): Promise<null> {
   return new Promise((resolve) => setTimeout(resolve, ms, null));
 }
 
-/** Queries both stores, each for at most 1.5 s. `status` depends on nothing else. */
+/** Queries both stores, each for at most 1.5 s. Its `status` depends on their reachability alone, not on `stuck`. */
 async function checkStores({ sql, queue }: Services): Promise<Health> {
   let stuck: z.infer<typeof Stuck> | null = null;
   const [pg_connected, redis_connected] = await Promise.all([

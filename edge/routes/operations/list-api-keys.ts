@@ -1,12 +1,11 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { TenantId } from "../../../shared/contracts/ids.ts";
-import { AppError } from "../../../shared/errors.ts";
 import { listApiKeys as list } from "../../../shared/store/tenants/api-keys.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
-import { PageQuery } from "../../http/paging.ts";
+import { PageQuery, badCursor } from "../../http/paging.ts";
 import { ApiKeyView, keyViewOf } from "../../operations/api-key-view.ts";
 
 const ApiKeyList = z
@@ -41,13 +40,10 @@ export const listApiKeys = (prefix: string) => (api: Api) => {
   });
 };
 
-/** @throws AppError `bad_cursor` */
+/** The key after which a page begins; null: the first page. @throws AppError `bad_cursor` */
 function readCursor(cursor: string) {
   if (cursor === "") return null;
   const [, us, key_id] = /^([0-9]{1,16})\.(key_[0-9a-f]{16})$/.exec(cursor) ?? [];
   if (us !== undefined && key_id !== undefined) return { created_us: Number(us), key_id };
-  throw new AppError(
-    "bad_cursor",
-    "This cursor does not belong to this list; use the one of the page before.",
-  );
+  throw badCursor("the one of the page before");
 }

@@ -1,12 +1,11 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { TenantId } from "../../../shared/contracts/ids.ts";
-import { AppError } from "../../../shared/errors.ts";
 import { listAudit as list } from "../../../shared/store/audit.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
-import { PageQuery } from "../../http/paging.ts";
+import { PageQuery, badCursor } from "../../http/paging.ts";
 import { isoTime } from "../../http/time.ts";
 
 const AuditList = z
@@ -52,10 +51,7 @@ export const listAudit = (prefix: string) => (api: Api) => {
     const { cursor, limit, tenant_id } = c.req.valid("query");
     const tenant = tenantFilterOf(c.get("principal"), tenant_id);
     if (!/^[0-9]{0,18}$/.test(cursor)) {
-      throw new AppError(
-        "bad_cursor",
-        "This cursor does not belong to this list; use the one of the page before.",
-      );
+      throw badCursor("the one of the page before");
     }
     const rows = await list(c.get("services").sql, tenant, cursor === "" ? null : cursor, limit);
     const data = rows.map(({ at_ms, ...row }) => ({ ...row, at: isoTime(at_ms) }));

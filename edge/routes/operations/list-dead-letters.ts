@@ -1,6 +1,5 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { AppError } from "../../../shared/errors.ts";
 import { listDeadLetters as list } from "../../../shared/store/runs/dead-letters.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
@@ -8,12 +7,12 @@ import {
   DeadLetter,
   DeadLetterSelection,
   DeadLetterId,
-  filterOf,
-  letterOf,
-  partsOf,
+  deadLetterFilterOf,
+  deadLetterOf,
+  parseDeadLetterId,
 } from "../../operations/dead-letter-view.ts";
 import { needs } from "../../http/middleware/principal.ts";
-import { PageQuery, linkNext } from "../../http/paging.ts";
+import { PageQuery, badCursor, linkNext } from "../../http/paging.ts";
 
 const routeAt = (prefix: string) =>
   createRoute({
@@ -36,11 +35,11 @@ export const listDeadLetters = (prefix: string) => (api: Api) => {
     const { cursor, limit, ...selection } = c.req.valid("query");
     const rows = await list(
       c.get("services").sql,
-      filterOf(c.get("principal"), selection),
+      deadLetterFilterOf(c.get("principal"), selection),
       readCursor(cursor),
       limit,
     );
-    const letters = rows.map(letterOf);
+    const letters = rows.map(deadLetterOf);
     linkNext(
       c,
       limit,
@@ -50,14 +49,10 @@ export const listDeadLetters = (prefix: string) => (api: Api) => {
   });
 };
 
-/** @throws AppError `bad_cursor` */
+/** The dead letter after which a page begins; null: the first page. @throws AppError `bad_cursor` */
 function readCursor(cursor: string) {
   if (cursor === "") return null;
   const id = DeadLetterId.safeParse(cursor);
-  if (!id.success)
-    throw new AppError(
-      "bad_cursor",
-      "This cursor does not belong to this list; use the one in the Link header.",
-    );
-  return partsOf(id.data);
+  if (!id.success) throw badCursor("the one in the Link header");
+  return parseDeadLetterId(id.data);
 }

@@ -2,13 +2,13 @@ import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { DeliveryId, DeliveryOutcome, DeliveryType, EndpointId } from "../../../shared/contracts/webhook.ts";
-import { AppError, invalidField } from "../../../shared/errors.ts";
+import { invalidField } from "../../../shared/errors.ts";
 import { listDeliveries as list } from "../../../shared/store/webhooks/delivery-rows.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { Delivery, deliveryOf } from "../../operations/delivery-view.ts";
 import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
-import { PageQuery, linkNext } from "../../http/paging.ts";
+import { PageQuery, badCursor, linkNext } from "../../http/paging.ts";
 
 const Selection = z.object({
   tenant_id: TenantId.optional(),
@@ -60,14 +60,10 @@ export const listDeliveries = (prefix: string) => (api: Api) => {
   });
 };
 
-/** @throws AppError `bad_cursor` */
+/** The delivery after which a page begins; null: the first page. @throws AppError `bad_cursor` */
 function readCursor(cursor: string): string | null {
   if (cursor === "") return null;
   const id = DeliveryId.safeParse(cursor);
-  if (!id.success)
-    throw new AppError(
-      "bad_cursor",
-      "This cursor does not belong to this list; use the one in the Link header.",
-    );
+  if (!id.success) throw badCursor("the one in the Link header");
   return id.data;
 }

@@ -19,12 +19,12 @@ const Mail = z
     priority: z.number().int(),
     recipients: z.array(z.string()),
     subject: z.string(),
-    /** `unknown`: the server may have taken it, and it is not sent again. */
+    /** `unknown`: the mail server may have taken the mail, so it is not sent again. */
     outcome: Outcome,
     /** How many tries have failed. */
     failures: z.number().int(),
     last_error: z.string().nullable(),
-    /** The recipients that the server refused, of a mail that it took for others. */
+    /** The recipients that the mail server refused, when it took the mail for the others. */
     refused: z.array(z.string()),
     created_at: z.iso.datetime(),
     /** When it is due; while a worker sends it, the time by which that worker must be done. */

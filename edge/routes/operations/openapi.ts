@@ -11,7 +11,7 @@ import { JsonRecord } from "../../../shared/contracts/json.ts";
 import type { Api } from "../../http/api.ts";
 import { completeDocument } from "../../http/openapi/complete-document.ts";
 
-/** The component that describes the body of a PUT. Definitions have a parser of their own, which names every field. */
+/** The component that describes the body of each PUT of a definition: the route itself has no schema, because a parser checks the body. */
 const BODIES: { [path: string]: string } = {
   "/api/v2/orchestrations/{id}": "Orchestration",
   "/api/v2/agents/{id}": "Agent",
@@ -34,7 +34,7 @@ export function openapi(api: Api): void {
   for (const type of RunReport.options) addWebhook(api, type);
   for (const status of ["completed", "failed", "cancelled"]) addChatWebhook(api, status);
   addTestWebhook(api);
-  // Made once in an isolate: it takes some 20 ms of processor time, and the route needs no key.
+  // Made once for each isolate: that takes some 20 ms of processor time, and the route needs no key.
   let document: string | undefined;
   api.get("/api/v2/openapi.json", (c) => {
     document ??= JSON.stringify(documentOf(api));
@@ -100,8 +100,8 @@ function documentOf(api: Api) {
     if (body === undefined || !("content" in body)) throw new Error(`the PUT of ${path} has no body`);
     body.content = { "application/json": { schema: { $ref: `#/components/schemas/${name}` } } };
   }
-  // The routes describe a definition, an event and a stream by their names alone. Their schemas take longer to make than all
-  // routes together, and an isolate that serves no document makes none.
+  // The routes describe a definition, an event and a stream by their names alone. To make their schemas takes longer than to make
+  // all routes, so they are made here: an isolate that serves no document never makes them.
   document.components = {
     ...document.components,
     schemas: { ...definitionComponents(), ...document.components?.schemas, ...eventComponents() },
@@ -121,7 +121,7 @@ const ABOUT = {
   },
   servers: [{ url: "/", description: "This edge" }],
   tags: [
-    { name: "Runs", description: "Start runs, and what became of them" },
+    { name: "Runs", description: "Start runs, watch over them, and read their results" },
     { name: "Streams", description: "Server-sent events of runs" },
     { name: "Chat", description: "Sessions with an agent: each turn is a run" },
     { name: "Schedules", description: "Runs that the clock or a signed request starts" },

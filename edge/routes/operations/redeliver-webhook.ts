@@ -18,7 +18,7 @@ const routeAt = (prefix: string) =>
     summary: "Send a delivery again",
     description:
       "The delivery is due at once, whatever its outcome, and is tried for another 24 hours: the same body under the " +
-      "same `webhook-id`. A delivery to an endpoint goes to its URL of now, signed with its secret of now.",
+      "same `webhook-id`. A delivery to an endpoint goes to the endpoint's present URL, signed with its present secret.",
     security: [{ key: ["admin"] }],
     middleware: [needs("admin"), audited("redeliverWebhook")] as const,
     request: { params: z.object({ id: DeliveryId }) },

@@ -4,7 +4,7 @@ import { AppError } from "../../../shared/errors.ts";
 import { readDeadLetter } from "../../../shared/store/runs/dead-letters.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
-import { DeadLetterId, noDeadLetter, partsOf } from "../../operations/dead-letter-view.ts";
+import { DeadLetterId, noDeadLetter, parseDeadLetterId } from "../../operations/dead-letter-view.ts";
 import { audited } from "../../http/middleware/audited.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { retry } from "../../runs/retry.ts";
@@ -27,7 +27,7 @@ const routeAt = (prefix: string) =>
 
 export const retryDeadLetter = (prefix: string) => (api: Api) => {
   api.openapi(routeAt(prefix), async (c) => {
-    const { run_id, seq } = partsOf(c.req.valid("param").id);
+    const { run_id, seq } = parseDeadLetterId(c.req.valid("param").id);
     const { tenant } = c.get("principal");
     const services = c.get("services");
     const letter = await readDeadLetter(services.sql, tenant, run_id, seq);

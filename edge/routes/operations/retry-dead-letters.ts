@@ -7,9 +7,9 @@ import { BulkPage, BulkResult, applyToEach } from "../../runs/bulk-action.ts";
 import {
   DeadLetterSelection,
   DeadLetterId,
-  filterOf,
-  idOf,
-  partsOf,
+  deadLetterFilterOf,
+  deadLetterIdOf,
+  parseDeadLetterId,
 } from "../../operations/dead-letter-view.ts";
 import { audited } from "../../http/middleware/audited.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
@@ -51,14 +51,19 @@ export const retryDeadLetters = (prefix: string) => (api: Api) => {
     const { limit, cursor, dry_run, all: _all, ...selection } = c.req.valid("json");
     const services = c.get("services");
     const { sql } = services;
-    const filter = filterOf(c.get("principal"), selection);
+    const filter = deadLetterFilterOf(c.get("principal"), selection);
     if (dry_run) {
       return c.json(
         { dry_run, matched: await countDeadLetters(sql, filter), results: [], next_cursor: null },
         200,
       );
     }
-    const letters = await listDeadLetters(sql, filter, cursor === "" ? null : partsOf(cursor), limit);
+    const letters = await listDeadLetters(
+      sql,
+      filter,
+      cursor === "" ? null : parseDeadLetterId(cursor),
+      limit,
+    );
     const results = await applyToEach(
       letters.map((letter) => letter.run_id),
       async (run) => {
@@ -67,7 +72,7 @@ export const retryDeadLetters = (prefix: string) => (api: Api) => {
       },
     );
     const last = letters.at(-1);
-    const next_cursor = last && letters.length === limit ? idOf(last) : null;
+    const next_cursor = last && letters.length === limit ? deadLetterIdOf(last) : null;
     return c.json({ dry_run, matched: letters.length, results, next_cursor }, 200);
   });
 };

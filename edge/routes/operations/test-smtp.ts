@@ -55,7 +55,7 @@ export const testSmtp = (prefix: string) => (api: Api) => {
   });
 };
 
-/** @throws AppError `invalid`, `forbidden`, `not_found` */
+/** The test that a worker makes; null: of its own mail server. @throws AppError `invalid`, `forbidden`, `not_found` */
 async function testOf(
   { config, sql }: Services,
   { smtp_url, tenant_id }: z.infer<typeof Request>,

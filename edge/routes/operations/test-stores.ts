@@ -11,7 +11,7 @@ import type { Services } from "../../services.ts";
 
 const url = z.string().min(1).max(2_000).optional();
 
-/** What each test takes, and what it does: with a store of this edge, or with that of a URL. */
+/** The test of each kind of store. `own`: tests the store of this edge. `other`: tests the store at a URL. */
 const TESTS = {
   redis: {
     operation: "testRedis",

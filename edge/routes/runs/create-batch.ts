@@ -11,7 +11,7 @@ import { readOrchestration } from "../../../shared/store/definitions/orchestrati
 import { insertBatch, saveBatchOutcome } from "../../../shared/store/runs/batches.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
-import { holdBody } from "../../http/held-bodies.ts";
+import { limitBodyMemory } from "../../http/body-memory.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { LENIENT, prefers } from "../../http/prefer.ts";
@@ -43,7 +43,7 @@ const route = createRoute({
     "request may be repeated: items that have started a run are answered with it, the others are submitted again; when all have, " +
     "`Idempotent-Replayed` is true.",
   security: [{ key: ["runs:write"] }],
-  middleware: [needs("runs:write"), holdBody, jsonBody({ schema: Body })] as const,
+  middleware: [needs("runs:write"), limitBodyMemory, jsonBody({ schema: Body })] as const,
   request: {
     params: z.object({ id: DefinitionId }),
     headers: z.object({ "idempotency-key": plainName(255).optional() }),
@@ -77,7 +77,7 @@ export function createBatch(api: Api): void {
       c.header("Preference-Applied", LENIENT);
     const batch = { id: batch_id, orchestration, tenant, key, isLenient };
     const read = await readItems(items, batch, c.get("services"));
-    // All at once: they gather in the intake object, which admits, commits and enqueues up to 128 of them together.
+    // All runs are submitted at once: the intake object admits, commits and enqueues up to 128 of them together.
     const quota: QuotaState[] = [];
     let replayed = 0;
     const answers = await Promise.all(
@@ -105,7 +105,7 @@ export function createBatch(api: Api): void {
   });
 }
 
-/** The same batch for each request with a key; a new one without. */
+/** The id of a batch: the same for all requests with one Idempotency-Key, new for a request without a key. */
 async function batchIdOf(tenant: TenantId, orchestration: string, key: string | null): Promise<BatchId> {
   if (key === null) return BatchId.parse(`batch_${randomHex(12)}`);
   const digest = await digestOf("SHA-256", JSON.stringify([tenant, orchestration, key]));
@@ -129,7 +129,7 @@ function refusedItem(index: number, { code, message, fields }: AppError): ItemAn
   return { index, status: "refused", code, detail: message, ...(fields && { errors: fields }) };
 }
 
-/** The intake object was moved, or is overloaded: it is unknown whether the item's run was committed. */
+/** The refusal of an item whose call to the intake object failed: it is unknown whether its run was committed. */
 function asRefusal(error: unknown): SubmitResult {
   if (!(error instanceof AppError)) throw error;
   const { code, message: detail, retryAfterSeconds } = error;

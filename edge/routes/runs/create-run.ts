@@ -4,10 +4,10 @@ import { z } from "zod";
 import { DefinitionId, plainName } from "../../../shared/contracts/ids.ts";
 import { json, malformedId, problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
-import { holdBody, whileHeld } from "../../http/held-bodies.ts";
+import { limitBodyMemory, withinBodyMemory } from "../../http/body-memory.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
-import { invalidFields, refusedError } from "../../http/problem.ts";
+import { schemaError, refusedError } from "../../http/problem.ts";
 import { MAX_WAIT_SECONDS } from "../../http/prefer.ts";
 import { cancelSuperseded } from "../../runs/cancel-superseded.ts";
 import { RunRequest, checkRequest, toRun } from "../../runs/run-request.ts";
@@ -48,10 +48,18 @@ const route = createRoute({
   },
 });
 
-/** Documented like every route, but parsed here: the validators of `api.openapi` cost 50 us, and this is the busiest route. */
+/**
+ * Adds the route. It is documented like every route, but parses its request itself: the validators of `api.openapi` cost 50 us, and
+ * this is the busiest route.
+ */
 export function createRun(api: Api): void {
   api.openAPIRegistry.registerPath(route);
-  const checks = [needs("runs:write"), waitForEnd, holdBody, jsonBody({ schema: RunRequest })] as const;
+  const checks = [
+    needs("runs:write"),
+    waitForEnd,
+    limitBodyMemory,
+    jsonBody({ schema: RunRequest }),
+  ] as const;
   api.post(route.getRoutingPath(), ...checks, async (c) => {
     const request = await readRequest(c);
     checkRequest(request.body);
@@ -61,8 +69,8 @@ export function createRun(api: Api): void {
     const tenant = tenantOf(principal, named, config.DEFAULT_TENANT_ID);
     const run = await toRun(request, tenant, c.get("services"));
     await requireWorker(c.get("services"), run.lane);
-    const submitted = () => submitUntilRoom(submit, run);
-    const result = await (principal.tenant === null ? whileHeld(c, tenant, submitted) : submitted());
+    const acceptRun = () => submitUntilRoom(submit, run);
+    const result = await (principal.tenant === null ? withinBodyMemory(c, tenant, acceptRun) : acceptRun());
     if (result.is === "refused") throw refusedError(result);
     if (result.quota) c.set("quota", result.quota);
     if (result.replayed) c.header("Idempotent-Replayed", "true");
@@ -71,13 +79,13 @@ export function createRun(api: Api): void {
   });
 }
 
-/** @throws AppError `not_found` for an id that no orchestration can have, `malformed_json`, `invalid` */
+/** The request, parsed. @throws AppError `not_found` for an id that no orchestration can have; `malformed_json`; `invalid` */
 async function readRequest(c: Context<ApiEnv>): Promise<ParsedRequest> {
   const params = Params.safeParse(c.req.param());
   if (!params.success) throw malformedId(params.error);
   const headers = Headers.safeParse({ "idempotency-key": c.req.header("idempotency-key") });
-  if (!headers.success) throw invalidFields(headers.error);
+  if (!headers.success) throw schemaError(headers.error);
   const body = RunRequest.safeParse(await c.req.json());
-  if (!body.success) throw invalidFields(body.error);
+  if (!body.success) throw schemaError(body.error);
   return { id: params.data.id, key: headers.data["idempotency-key"] ?? null, body: body.data };
 }

@@ -38,6 +38,7 @@ export function explainRun(api: Api): void {
   });
 }
 
+/** The state of the queue shard of a tenant. */
 async function stateOf(queue: Queue, tenant: TenantId): Promise<QueueState> {
   try {
     const { quotaReady } = await queue.readIndex(queueShardOf(tenant, queue.shards));

@@ -46,7 +46,7 @@ export function getArtifact(api: Api): void {
     return fileResponse(c, key, ({ contentType }) => {
       const file = fileNameOfKey(key);
       if (file !== null) return { name: file, contentType };
-      // A value: JSON, whatever the text in it looks like.
+      // A large value is JSON. Any other stored type is not repeated to browsers.
       const isJson = contentType === "application/json";
       return {
         name: `${name.replaceAll(/[^\w.-]/g, "_")}.json`,
@@ -56,7 +56,10 @@ export function getArtifact(api: Api): void {
   });
 }
 
-/** The key of the object that a name in a URL means: an object's own name, or the name of a file, whose newest version it means. */
+/**
+ * The key of the object that a name in a URL stands for: the object with this name, else the newest version of the file with this
+ * name. @throws AppError `not_found`
+ */
 async function keyOf(sql: Sql, { tenant_id, run_id }: RunRow, name: string): Promise<string> {
   const own = ArtifactName.safeParse(name);
   if (own.success && name.includes("~")) return artifactKey(tenant_id, run_id, name);

@@ -13,7 +13,7 @@ import { findBatch } from "../../runs/batch-view.ts";
 import type { JournalStores } from "../../runs/run-journal.ts";
 import { resultOf } from "../../runs/run-result.ts";
 
-/** The runs that are read ahead of the client. Their results are read one by one, so one of them is held. */
+/** The runs of one page. Their results are read one by one, so one result is in memory at a time. */
 const PAGE = 50;
 
 const route = createRoute({
@@ -34,7 +34,10 @@ const route = createRoute({
   },
 });
 
-/** Documented like every route, but added here: `api.openapi` takes a type whose name has `json` in it for one JSON value. */
+/**
+ * Adds the route. It is documented like every route, but not added by `api.openapi`, which takes a media type with `json` in its name
+ * for a single JSON value.
+ */
 export function getBatchResults(api: Api): void {
   api.openAPIRegistry.registerPath(route);
   api.get(route.getRoutingPath(), needs("runs:read"), async (c) => {
@@ -63,7 +66,7 @@ async function lineOf(stores: JournalStores, run: RunId, index: number): Promise
   return `${JSON.stringify({ index, ...shown })}\n`;
 }
 
-/** A body that reads the next line when the client has taken the last one. */
+/** A body that reads a line only when the client has taken the line before. */
 function streamOf(lines: AsyncGenerator<string>): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   return new ReadableStream({

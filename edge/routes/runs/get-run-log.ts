@@ -51,13 +51,13 @@ export function getRunLog(api: Api): void {
       "x-content-type-options": "nosniff",
       "cache-control": "private, no-cache",
     };
-    // Read before the response begins: the archive may be away, and then this is a 503.
+    // The first page is read before the response begins: while the archive is away, the response is a 503.
     const first = await readRunEntries(services, run.run_id, 0, PAGE_ENTRIES);
     return new Response(linesOf(services, run, format, first), { headers });
   });
 }
 
-/** The lines up to the run's present end at least, one page of the journal at a time, as fast as the client reads. */
+/** The lines of all events that the run has now, at least. It reads one page of the journal at a time, as fast as the client reads. */
 function linesOf(
   stores: JournalStores,
   { run_id, event_seq }: RunRow,
@@ -73,7 +73,7 @@ function linesOf(
   return new ReadableStream(
     {
       async pull(controller) {
-        // A stream is asked again only after something was written, so pages without a line are read at once.
+        // `pull` is called again only after something was written, so pages without a line are skipped within one call.
         for (let text = ""; text === "";) {
           const entries = await read();
           const last = entries.at(-1);

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
-import { RunView, findRun, viewOf } from "../../runs/run-view.ts";
+import { RunView, findRun, runViewOf } from "../../runs/run-view.ts";
 import { readRelated } from "../../runs/run-waits.ts";
 
 const route = createRoute({
@@ -22,6 +22,6 @@ export function getRunStatus(api: Api): void {
   api.openapi(route, async (c) => {
     const { sql } = c.get("services");
     const row = await findRun(sql, c.get("principal"), c.req.valid("param").run_id);
-    return c.json(viewOf(row, await readRelated(sql, row)), 200);
+    return c.json(runViewOf(row, await readRelated(sql, row)), 200);
   });
 }

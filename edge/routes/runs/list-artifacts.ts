@@ -54,7 +54,7 @@ export function listArtifacts(api: Api): void {
     const files = keys.some(isFileKey) ? await readArtifacts(sql, run.run_id, keys.filter(isFileKey)) : [];
     const rows = new Map(files.map((row) => [row.object_key, row]));
     const data = objects
-      // A file without a row belongs to a call that was not committed.
+      // The object of a file without a row belongs to a call that was not committed.
       .filter(({ key }) => rows.has(key) || !isFileKey(key))
       .map(({ key, size, contentType }) => ({
         name: artifactName(key),

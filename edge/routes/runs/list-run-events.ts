@@ -57,7 +57,7 @@ export function listRunEvents(api: Api): void {
   });
 }
 
-/** @throws AppError `bad_event_id` */
+/** The number of an event by its id. @throws AppError `bad_event_id` */
 function numberOf(run: RunId, id: string): number {
   const position = readPosition(run, id);
   if (position === null)
@@ -66,8 +66,8 @@ function numberOf(run: RunId, id: string): number {
 }
 
 /**
- * Up to `limit` events, numbers `after` + 1 to `last`; fewer when they are large. An entry has at least one event, so `limit`
- * entries are enough.
+ * Up to `limit` events, with the numbers from `after` + 1 to `last`; fewer when they are large. An entry has at least one event, so
+ * `limit` entries are enough.
  */
 async function readEvents(stores: JournalStores, run: RunId, after: number, last: number, limit: number) {
   const entries = await readRunEntries(stores, run, after, limit);

@@ -17,7 +17,7 @@ const ResumeRequest = z
       (value): value is string | JsonObject => typeof value === "string" || isObject(value),
       "must be an object or text",
     ),
-    /** From the status of the run, or the event `human_input_required`. */
+    /** The id from the status of the run, or from its event `human_input_required`. */
     question_id: plainName(500).nullish(),
     step_id: DefinitionId.nullish(),
     /** The person who answers, for the record. Required for a question with approvers: one of them. */

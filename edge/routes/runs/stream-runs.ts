@@ -20,6 +20,7 @@ import {
 } from "../../streaming/open-stream.ts";
 import { openFeed } from "../../streaming/open-feed.ts";
 import { tenantFilterOf } from "../../http/middleware/principal.ts";
+import { invalidFields } from "../../http/problem.ts";
 import { noRun } from "../../runs/run-view.ts";
 
 /** The edge opens one internal stream for each run. */
@@ -90,7 +91,7 @@ async function streamNamed(
   return multiplex(parts);
 }
 
-/** Waits for all parts. When one fails, the others end, so that they keep no seat. */
+/** Opens all parts, or none: when one fails, the streams of the others are ended, so that they keep no seat. */
 async function allOrNone(opening: readonly Promise<Part>[]): Promise<Part[]> {
   try {
     return await Promise.all(opening);
@@ -125,5 +126,5 @@ function parseRunIds(list: string): RunId[] {
 }
 
 function invalidRuns(message: string): AppError {
-  return new AppError("invalid", "Not valid: runs.", { fields: [{ path: "runs", message }] });
+  return invalidFields([{ path: "runs", message }]);
 }

@@ -12,7 +12,7 @@ import {
   tenantOfQuery,
 } from "../../schedules/schedule-view.ts";
 
-/** The ticks that are shown; their record is kept for a week. */
+/** The most ticks that are shown. The records of ticks are kept for a week. */
 const RECENT = 50;
 
 const route = createRoute({

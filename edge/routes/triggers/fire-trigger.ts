@@ -14,14 +14,14 @@ import type { Trigger } from "../../../shared/store/triggers/trigger-rows.ts";
 import { json, problemsAlone } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
-import { invalidFields, refusedError } from "../../http/problem.ts";
+import { schemaError, refusedError } from "../../http/problem.ts";
 import { idempotencyKeyOf } from "../../runs/idempotency-key.ts";
 import { RunAccepted, acceptedOf } from "../../runs/run-view.ts";
-import { verifyDelivery } from "../../triggers/trigger-signature.ts";
-import type { Delivery } from "../../triggers/trigger-signature.ts";
+import { verifySignedRequest } from "../../triggers/trigger-signature.ts";
+import type { SignedRequest } from "../../triggers/trigger-signature.ts";
 import { findTrigger } from "../../triggers/trigger-view.ts";
 
-/** For this time a second request with the same body starts no second run, if its sender signs neither an id nor a time. */
+/** A second request with the same body within this time starts no second run, where the sender signs neither an id nor a time. */
 const REPLAY_SECONDS = 600;
 
 const route = createRoute({
@@ -45,7 +45,7 @@ const route = createRoute({
   },
 });
 
-/** Documented like every route, but parsed here: the signature is checked before the body is read as anything. */
+/** Adds the route. It is documented like every route, but parses its body itself, after the check of the signature. */
 export function fireTrigger(api: Api): void {
   api.openAPIRegistry.registerPath(route);
   api.post(route.getRoutingPath(), async (c) => {
@@ -57,16 +57,16 @@ export function fireTrigger(api: Api): void {
     if (!keys) throw new AppError("internal", "This installation has no MASTER_KEY.");
     const secret = await unseal(keys, trigger.secret, triggerPlace(trigger.trigger_id));
     const bytes = new Uint8Array(await c.req.arrayBuffer());
-    const delivery = await verifyDelivery(c.req.raw.headers, bytes, secret);
+    const signed = await verifySignedRequest(c.req.raw.headers, bytes, secret);
     if (trigger.disabled) throw new AppError("conflict", "This trigger is disabled.");
     let body: unknown = null;
     await jsonBody()(c, async () => {
       body = await c.req.json();
     });
     const read = JsonValue.safeParse(body);
-    if (!read.success) throw invalidFields(read.error);
-    const run = await runOf(trigger, delivery, bytes, body);
-    if (!delivery.isSigned && run.idempotency_key !== null)
+    if (!read.success) throw schemaError(read.error);
+    const run = await runOf(trigger, signed, bytes, body);
+    if (!signed.isIdSigned && run.idempotency_key !== null)
       await forgetOlderKey(sql, trigger.tenant_id, run.idempotency_key, REPLAY_SECONDS);
     const result = await services.submit(run);
     if (result.is === "refused") throw refusedError(result);
@@ -78,7 +78,7 @@ export function fireTrigger(api: Api): void {
 
 async function runOf(
   trigger: Trigger,
-  delivery: Delivery,
+  signed: SignedRequest,
   bytes: Uint8Array<ArrayBuffer>,
   body: unknown,
 ): Promise<NewRun> {
@@ -99,14 +99,14 @@ async function runOf(
     metadata: JSON.stringify(template.metadata),
     end_user: endUserOf(template.metadata),
     delay_ms: 0,
-    idempotency_key: idempotencyKeyOf("trigger", trigger.trigger_id, delivery.id),
+    idempotency_key: idempotencyKeyOf("trigger", trigger.trigger_id, signed.id),
     request_hash: await digestOfBytes("SHA-256", bytes),
     webhook_url: template.webhook_url,
     webhook_secret: null,
   };
 }
 
-/** The text at a path of the body; what is no text is its JSON. @throws AppError `invalid`: there is nothing */
+/** The text at a path of the body; of any other value its JSON. @throws AppError `invalid` when nothing is there */
 function messageAt(body: unknown, path: string): string {
   let value = body;
   for (const part of path.split(".")) {

@@ -11,7 +11,7 @@ import { fileNameOf, lengthOf, mediaTypeOf } from "../../uploads/file-of-request
 import { refuseWithoutRoom, storeUpload } from "../../uploads/store-upload.ts";
 import { UploadView, uploadView } from "../../uploads/upload-view.ts";
 
-/** The limit of a body is the tenant's, and it is not read into memory: `limitBody` leaves it out. */
+/** The path of uploads. `limitBody` leaves it out: the body has the tenant's limit, and is not read into memory. */
 export const UPLOADS_PATH = "/api/v2/uploads";
 
 const route = createRoute({

@@ -30,7 +30,7 @@ export function deleteUpload(api: Api): void {
     if (deleted === "used") {
       throw new AppError("upload_in_use", "A run uses this upload, so it is kept as long as the run.");
     }
-    // After the row, never before: the API shows no upload without its bytes. The reconciler deletes what a death leaves here.
+    // After the row, never before: the API shows no upload without its bytes. When the edge dies here, the reconciler deletes the object.
     await artifacts.delete(uploadKey(deleted.tenant_id, deleted.upload_id));
     return c.body(null, 204);
   });

@@ -23,7 +23,7 @@ const Request = z
       .min(0)
       .max(30 * DAY_SECONDS)
       .default(DAY_SECONDS)
-      .meta({ description: "How long the secret of now signs too" }),
+      .meta({ description: "How long the present secret signs too, after the rotation" }),
     secret: WebhookSecret.optional().meta({ description: "Absent: a new one is made" }),
   })
   .meta({ id: "RotateWebhookSecret" });

@@ -17,7 +17,7 @@ import { pause } from "../../http/pause.ts";
 import { EndpointParams, endpointTenantOf } from "../../webhooks/endpoint-request.ts";
 import { noEndpoint } from "../../webhooks/endpoint-view.ts";
 
-/** A worker begins the test within one pass, and the receiver has the time of a request; the rest is for the stores. */
+/** A worker begins the test within one pass, and the receiver has the time of one request. The stores have the last 5 s. */
 const WAIT_MS = WEBHOOK_PASS_MS + WEBHOOK_REQUEST_MS + 5_000;
 const LOOK_EVERY_MS = 500;
 
@@ -54,7 +54,7 @@ export function testEndpoint(api: Api): void {
   });
 }
 
-/** The delivery, once it is done, the time is over, or the caller has left. Null when its tenant was deleted meanwhile. */
+/** Waits until the delivery is done, for 20 s at most or until the caller leaves. Null: its tenant was deleted meanwhile. */
 async function whenDone(
   sql: Sql,
   tenant: TenantId,

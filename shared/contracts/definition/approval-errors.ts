@@ -52,12 +52,12 @@ function quorumErrors({ approvers, approvals_needed: needed, human_fields }: Hum
           },
         ]
       : [];
-  const own = human_fields.flatMap(({ key }, i) =>
+  const reserved = human_fields.flatMap(({ key }, i) =>
     key === "decision" || key === "votes"
       ? [{ path: `human_fields[${i}].key`, message: `"${key}" is reserved in a step with approvals_needed` }]
       : [],
   );
-  return [...twice, ...tooMany, ...own];
+  return [...twice, ...tooMany, ...reserved];
 }
 
 function escalationErrors({ approvers, escalate_to, human_timeout_seconds }: Human): FieldError[] {

@@ -17,7 +17,7 @@ export type Branch = {
   steps: readonly string[];
 };
 
-/** The branches of a step, in their order; none for a step that does not divide the run. */
+/** The branches of a step, in their order; empty for a step that does not divide the run. */
 export function branchesOf(fork: Step, steps: readonly Step[]): Branch[] {
   if (!isFork(fork)) return [];
   return namedBranches(fork).map(({ field, ids }, index) => {

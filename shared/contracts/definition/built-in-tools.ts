@@ -118,8 +118,10 @@ export const builtInTools = {
   },
 } as const satisfies { [name: string]: BuiltInTool };
 
+/** The name of a built-in tool. */
 export type BuiltInName = keyof typeof builtInTools;
 
+/** Whether a name is that of a built-in tool. */
 export function isBuiltIn(name: unknown): name is BuiltInName {
   return typeof name === "string" && Object.hasOwn(builtInTools, name);
 }

@@ -17,11 +17,11 @@ export const SANDBOX_NAMES: readonly string[] = [
   "FinalizationRegistry",
 ].flatMap((line) => line.split(", "));
 
-/** What every function has besides its parameters. */
+/** The names that every function has besides its parameters. */
 const IN_FUNCTIONS = ["arguments"];
 const KNOWN: ReadonlySet<string> = new Set([...SANDBOX_NAMES, ...IN_FUNCTIONS]);
-/** With one of these a script may define names that its text does not show. */
-const MAKERS: ReadonlySet<string> = new Set(["eval", "Function", "globalThis"]);
+/** A script that uses one of these may define names that its text does not show. */
+const NAME_MAKERS: ReadonlySet<string> = new Set(["eval", "Function", "globalThis"]);
 
 /** A name that nothing defines, and the offset of its first use in the script. */
 type UnboundName = { name: string; offset: number; nearest: string | null };
@@ -39,10 +39,10 @@ export function unboundNames(
   variables: readonly string[] = [],
 ): UnboundName[] {
   const nodes = nodesOf(script);
-  const makesNames = nodes.some(
-    ({ type, name }) => type === "WithStatement" || (type === "Identifier" && MAKERS.has(String(name))),
+  const mayMakeNames = nodes.some(
+    ({ type, name }) => type === "WithStatement" || (type === "Identifier" && NAME_MAKERS.has(String(name))),
   );
-  if (makesNames || nodes.some(({ type }) => type === "ThisExpression")) return [];
+  if (mayMakeNames || nodes.some(({ type }) => type === "ThisExpression")) return [];
   const defined = new Set([...variables, ...nodes.flatMap(definedBy)]);
   const found = new Map<string, number>();
   for (const { name, offset } of usedNames(script)) {
@@ -121,7 +121,7 @@ function usedNames(script: CodeNode): { name: string; offset: number }[] {
   return used;
 }
 
-/** The parts of a node in which an identifier is the use of a name: no key, no label, and no code that may fail. */
+/** The parts of a node in which an identifier is the use of a name. Left out are keys, labels, and code that may fail. */
 function usingParts(node: CodeNode): unknown[] {
   const without = (...fields: string[]): unknown[] =>
     Object.entries(node).flatMap(([field, value]) => (fields.includes(field) ? [] : [value]));

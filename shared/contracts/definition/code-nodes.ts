@@ -8,7 +8,7 @@ export function parseScript(script: string): CodeNode {
   return { ...parse(script, { ecmaVersion: 2025, sourceType: "script" }) };
 }
 
-/** All nodes of a script, in no order. `enters`: whether the inside of a node counts. */
+/** All nodes of a script, in no order. `enters` returns whether the nodes inside of a node are included. */
 export function nodesOf(root: CodeNode, enters: (node: CodeNode) => boolean = () => true): CodeNode[] {
   const found: CodeNode[] = [];
   const pending: unknown[] = [root];
@@ -23,6 +23,7 @@ export function nodesOf(root: CodeNode, enters: (node: CodeNode) => boolean = ()
   return found;
 }
 
+/** Whether a value is a node of parsed code. */
 export function isNode(value: unknown): value is CodeNode {
   return typeof value === "object" && value !== null && "type" in value && typeof value.type === "string";
 }

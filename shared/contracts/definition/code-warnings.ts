@@ -2,7 +2,7 @@ import { stepsInLoops } from "./branches.ts";
 import { unboundNames } from "./code-names.ts";
 import { nodesOf, parseScript } from "./code-nodes.ts";
 import { codeOf, lineAndColumn, scriptOfCode } from "./code.ts";
-import { settableKeys } from "./graph.ts";
+import { knownStateKeys } from "./graph.ts";
 import { longLiterals } from "./long-literals.ts";
 import { pythonCalls } from "./python.ts";
 import type { FieldError } from "../../errors.ts";
@@ -14,11 +14,11 @@ const MAX_WARNINGS = 5;
 const OF_LOOPS = ["item", "index"];
 
 /**
- * A warning for each name that nothing defines and each method that only Python has, whose uses fail the step, and for each
- * integer that is read with other digits, with line and column. The code is known to compile.
+ * The warnings of code that compiles, each with line and column. There is one for each name that nothing defines and each method that
+ * only Python has, because the step fails where it uses them, and one for each integer that is read with other digits.
  */
 export function codeWarnings(orchestration: OrchestrationDocument): FieldError[] {
-  const keys = settableKeys(orchestration);
+  const keys = knownStateKeys(orchestration);
   const inLoops = stepsInLoops(orchestration.steps);
   return orchestration.steps.flatMap((step, index) => {
     const code = codeOf(step);

@@ -8,7 +8,7 @@ import type { FieldError } from "../../errors.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
 import type { Step } from "./step.ts";
 
-/** A condition that a person writes has a line or two. A program may be longer, and no deeper. */
+/** Limits of one code: a condition that a person writes has a line or two; a program may be longer, but not nested more deeply. */
 const MAX_EXPRESSION_CHARS = 8_192;
 const MAX_NESTING = 100;
 /** All code of one definition: a save compiles it while other requests of the edge wait. */
@@ -17,7 +17,7 @@ const MAX_TOTAL_CHARS = 262_144;
 const MAX_NAMED_GROUPS = 100;
 const NEAR_CHARS = 30;
 
-/** The code of a step, and its field. An expression is a condition or what a switch looks at. */
+/** The code of a step, and its field. An expression is the condition of an if_else step, or the value that a switch step compares. */
 export type Code = { field: string; text: string; isExpression: boolean };
 
 /**
@@ -34,7 +34,7 @@ export function codeErrors({ steps }: OrchestrationDocument): FieldError[] {
     return [{ path: "steps", message: `may have at most ${MAX_TOTAL_CHARS} characters of code together` }];
   }
   return codes.flatMap(({ path, step, ...code }) => {
-    const message = limitError(code) ?? syntaxError(code, step) ?? unlikeError(code);
+    const message = limitError(code) ?? syntaxError(code, step) ?? certainMistake(code);
     return message === null ? [] : [{ path, message }];
   });
 }
@@ -43,7 +43,7 @@ export function codeErrors({ steps }: OrchestrationDocument): FieldError[] {
 export function expressionError(text: string): string | null {
   const code = { field: "", text, isExpression: true };
   const fault = limitError(code) === null ? faultOf(scriptOf(text).script) : null;
-  return limitError(code) ?? (fault === null ? unlikeError(code) : `has a syntax error: ${fault.message}`);
+  return limitError(code) ?? (fault === null ? certainMistake(code) : `has a syntax error: ${fault.message}`);
 }
 
 function limitError({ text, isExpression }: Code): string | null {
@@ -79,10 +79,10 @@ export function scriptOfCode({ text, isExpression }: Omit<Code, "field">): Condi
 }
 
 /**
- * What compiles and can only be a mistake in an expression: `=` makes every condition true, and a placeholder in quotes is
- * compared as it is written. A function with a body of its own may assign to its variables.
+ * The error of an expression that compiles and can only be a mistake; null: it has none. `=` makes every condition true, and a
+ * placeholder in quotes is compared as it is written. A function with a body of its own may assign to its variables.
  */
-function unlikeError({ text, isExpression }: Code): string | null {
+function certainMistake({ text, isExpression }: Code): string | null {
   if (!isExpression) return null;
   const nodes = nodesOf(parseScript(scriptOf(text).script), ({ type }) => type !== "BlockStatement");
   if (nodes.some(({ type }) => type === "AssignmentExpression")) {
@@ -107,7 +107,7 @@ function textsIn({ value }: CodeNode): string[] {
   return typeof text === "string" ? [text] : [];
 }
 
-/** A program names `result` or what could set it by another name, or it is there to fail. */
+/** Whether a program may set `result`: it names `result`, or something that could set it by another name, or it may throw. */
 function setsResult(program: string): boolean {
   return /result|throw|this|eval|\\u/i.test(program);
 }

@@ -4,7 +4,7 @@
  * - `read`: a run, a check or an answer of the API reads it.
  * - `kept`: for editors and people. GET gives it back as it was saved, and no run reads it.
  * - `record`: what the predecessor, or our own answer, wrote about the definition. It is accepted and not kept.
- * - `settled`: a setting of the predecessor that has no effect here, whatever its value is. It is accepted and not kept.
+ * - `ignored`: a setting of the predecessor that has no effect here, whatever its value is. It is accepted and not kept.
  * - `later`: it would change a run and is not built yet. It is refused with `not_yet`, unless it is empty or has a value of
  *   `noEffect`, which asks for what the engine does anyway. `instead`: what to write in its place.
  */
@@ -12,7 +12,7 @@ export type FieldClass =
   | "read"
   | "kept"
   | "record"
-  | "settled"
+  | "ignored"
   | { later: true; noEffect: readonly unknown[]; instead?: string };
 
 type Table = { readonly [field: string]: FieldClass };
@@ -25,6 +25,7 @@ const later = (...noEffect: readonly unknown[]): FieldClass => ({ later: true, n
 const STDIO_INSTEAD =
   "name an entry of the operator's MCP_STDIO_ALLOW as command, which holds the whole command line, or start it behind a gateway that speaks Streamable HTTP, and save the URL of that as a server of type remote";
 
+/** The class of each accepted field, by kind of record. */
 export const fieldClasses = {
   orchestration: {
     ...all("read", "id name description steps entry_step_id state_schema"),
@@ -53,7 +54,7 @@ export const fieldClasses = {
     cache_semantic_enabled: later(false),
     cache_response_threshold: later(0.95),
     // The predecessor does not cache the calls of tools either.
-    ...all("settled", "cache_tools_enabled"),
+    ...all("ignored", "cache_tools_enabled"),
     cache_tool_ttl_seconds: later(3_600),
     include_full_history: later(true),
   },
@@ -70,14 +71,14 @@ export const fieldClasses = {
     ),
     ...all("kept", "description avatar"),
     ...all("record", "version created_at updated_at"),
-    // There are no tools but those that an agent names.
-    ...all("settled", "skip_default_tools"),
+    // An agent has no tools but those that it names.
+    ...all("ignored", "skip_default_tools"),
     ...all(later(), "repos db_configs"),
   },
   tool: {
     ...all(
       "read",
-      "name description tool_type method url headers public_headers inputSchema outputSchema response parallel reconcile connection code public",
+      "name description tool_type method url headers public_headers inputSchema outputSchema response parallel reconcile retry_safe timeout_seconds connection code public",
     ),
     ...all("kept", "generalName"),
     ...all("record", "id version created_at updated_at"),

@@ -10,6 +10,7 @@ export const limits = {
   steps: 200,
   promptChars: 65_536,
   codeChars: 65_536,
+  toolTimeoutSeconds: 3_600,
   nameChars: 500,
   descriptionChars: 10_000,
   routes: 50,
@@ -79,6 +80,7 @@ nullMeanings.add(WrittenTarget, { nullMeans: "end" });
  */
 export const OptionalTarget = WrittenTarget.optional();
 
+/** A text that may be absent or null: then it is empty. */
 export const text = (maxChars: number) => orDefault(z.string().max(maxChars).default(""));
 /** A text that must be there and not blank. @param message the error text of a missing one */
 export const required = (maxChars: number, message: string) =>
@@ -89,15 +91,17 @@ export const required = (maxChars: number, message: string) =>
       .refine((value) => value.trim() !== "", message),
   );
 
+/** A list of keys of state; absent or null: an empty one. */
 export const Keys = orDefault(z.array(StateKey).max(limits.keys).default([]));
 
+/** A list of at most `max` names, none of them empty; absent or null: an empty one. */
 export const Strings = (max: number) =>
   orDefault(z.array(z.string().min(1).max(limits.nameChars)).max(max).default([]));
 
-/** A table from a label to the id of the next step. */
 /** Of a definition that all tenants share: tenants see its prompts, code, addresses and public headers too. */
 export const Public = orDefault(z.boolean().default(false));
 
+/** A table from a label to the id of the next step. */
 export const Targets = orDefault(
   z
     .record(z.string().max(limits.nameChars), Target)
@@ -108,4 +112,5 @@ export const Targets = orDefault(
     .default({}),
 );
 
+/** An object with any JSON values. */
 export const JsonTable = z.record(z.string().max(limits.nameChars), JsonValue);

@@ -2,7 +2,7 @@
 export const MAX_PATTERN_CHARS = 200;
 const MAX_PATTERN_TEXT = 10_000;
 
-/** What a pattern may have: each takes one character, or says how often the one before comes. */
+/** The parts of a pattern: an atom takes one character, and may be followed by how often it comes. */
 const CLASS = String.raw`\[\^?(?:\\[dwsDWS\\\]\[^\-./+*?(){}|$]|[^\\\[\]])+\]`;
 const ATOM = String.raw`(?:\\[dwsDWS\\.\-/+*?()\[\]{}|^$]|${CLASS}|[^\\\[\](){}|*+?^$])`;
 const TIMES = String.raw`(?:\{(\d{1,4})(,(\d{1,4})?)?\}|[*+?])?`;
@@ -82,7 +82,7 @@ function after(
   max: number,
 ): Uint8Array<ArrayBuffer> {
   const to = new Uint8Array(chars.length + 1);
-  // The starts before this place from which all characters up to it are of the atom, by how many there are up to each place.
+  // `starts[i]`: how many of the places before place i can be reached. So two look-ups say whether one in a range can.
   const starts = new Uint32Array(chars.length + 2);
   for (let at = 0; at <= chars.length; at++) starts[at + 1] = (starts[at] ?? 0) + (from[at] ?? 0);
   let runFrom = 0;

@@ -1,5 +1,5 @@
 import { patternError } from "./form-pattern.ts";
-import { CHECKED, TEXT, valueError } from "./human.ts";
+import { CHECKED_TYPES, TEXT_TYPES, valueError } from "./human.ts";
 import type { FieldError } from "../../errors.ts";
 import type { FormField } from "./human.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
@@ -36,14 +36,14 @@ export function formErrors({ steps }: Pick<OrchestrationDocument, "steps">): Fie
 
 function fieldErrors(field: FormField): FieldError[] {
   const { type, min, max, pattern } = field;
-  const hasBounds = TEXT.has(type) || type === "number" || type === "integer";
+  const hasBounds = TEXT_TYPES.has(type) || type === "number" || type === "integer";
   if (min !== undefined && !hasBounds) return [{ path: "min", message: `has no effect for type ${type}` }];
   if (max !== undefined && !hasBounds) return [{ path: "max", message: `has no effect for type ${type}` }];
   if (min !== undefined && max !== undefined && min > max) {
     return [{ path: "max", message: `must be at least min, which is ${min}` }];
   }
   if (pattern !== undefined) {
-    const wrong = TEXT.has(type) ? patternError(pattern) : `has no effect for type ${type}`;
+    const wrong = TEXT_TYPES.has(type) ? patternError(pattern) : `has no effect for type ${type}`;
     if (wrong !== null) return [{ path: "pattern", message: wrong }];
   }
   const message = field.default === undefined ? null : valueError(field, field.default);
@@ -62,15 +62,15 @@ export function uncheckedFields({ steps }: Pick<OrchestrationDocument, "steps">)
     if (chooses && options === null) {
       return [{ path: `${path}.options`, message: "is absent, so that any text is an answer" }];
     }
-    if (!chooses && options !== null && CHECKED.includes(type)) {
+    if (!chooses && options !== null && CHECKED_TYPES.includes(type)) {
       return [{ path: `${path}.options`, message: `are not checked for type ${type}: write select` }];
     }
-    return CHECKED.includes(type)
+    return CHECKED_TYPES.includes(type)
       ? []
       : [
           {
             path: `${path}.type`,
-            message: `answers to "${type}" are not checked; checked are ${CHECKED.join(", ")}`,
+            message: `answers to "${type}" are not checked; checked are ${CHECKED_TYPES.join(", ")}`,
           },
         ];
   });

@@ -2,7 +2,7 @@ import { suggestions } from "../../nearest-name.ts";
 import { branchErrors } from "./branch-errors.ts";
 import { edgesOf } from "./edges.ts";
 import { endlessCycles, unreachableSteps } from "./walks.ts";
-import { almostPlaceholders, placeholdersOf } from "./template.ts";
+import { misspelledPlaceholdersIn, placeholdersOf } from "./template.ts";
 import { templateOf } from "./step.ts";
 import { waitError } from "./wait-times.ts";
 import type { FieldError } from "../../errors.ts";
@@ -139,7 +139,7 @@ function unknownKeys(
 ): FieldError[] {
   const source = templateOf(step);
   if (source === null) return [];
-  const known = settableKeys(orchestration);
+  const known = knownStateKeys(orchestration);
   const keys = placeholdersOf(source.template).flatMap((placeholder) =>
     placeholder.of === "state" ? placeholder.path.slice(0, 1) : [],
   );
@@ -151,22 +151,25 @@ function unknownKeys(
     }));
 }
 
-/** The keys of state that a definition knows: of its schema, outputs and inputs of its steps, and those of the engine. */
-export function settableKeys(orchestration: OrchestrationDocument): ReadonlySet<string> {
-  return new Set([...setKeys(orchestration), ...orchestration.steps.flatMap(({ input_keys }) => input_keys)]);
+/** The keys of state that a definition names: of its schema, of the outputs and inputs of its steps, and those of the engine. */
+export function knownStateKeys(orchestration: OrchestrationDocument): ReadonlySet<string> {
+  return new Set([
+    ...stateKeysSetBy(orchestration),
+    ...orchestration.steps.flatMap(({ input_keys }) => input_keys),
+  ]);
 }
 
 /** The keys of state that a definition sets: of its schema, outputs of its steps, and those of the engine. */
-export function setKeys({ state_schema, steps }: OrchestrationDocument): ReadonlySet<string> {
+export function stateKeysSetBy({ state_schema, steps }: OrchestrationDocument): ReadonlySet<string> {
   return new Set([...RESERVED, ...Object.keys(state_schema), ...steps.flatMap(providedBy)]);
 }
 
-/** A place that is not written exactly would go out as text. */
-export function almostPlaces({ steps }: OrchestrationDocument): FieldError[] {
+/** Errors for misspelled placeholders, at most five for each step: each would be sent as text. */
+export function misspelledPlaceholderErrors({ steps }: OrchestrationDocument): FieldError[] {
   return steps.flatMap((step, index) => {
     const source = templateOf(step);
     if (source === null) return [];
-    return [...new Set(almostPlaceholders(source.template))].slice(0, 5).map((place) => ({
+    return [...new Set(misspelledPlaceholdersIn(source.template))].slice(0, 5).map((place) => ({
       path: `steps[${index}].${source.field}`,
       message: `${place} is almost a placeholder: write {input}, or {state.key} with the parts of a path divided by dots`,
     }));

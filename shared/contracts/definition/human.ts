@@ -6,8 +6,8 @@ import type { Json, JsonObject } from "../json.ts";
 import { limits, orDefault, orNull } from "./fields.ts";
 import { MAX_PATTERN_CHARS, fitsPattern } from "./form-pattern.ts";
 
-/** The types of fields whose values are texts. */
-export const TEXT: ReadonlySet<string> = new Set([
+/** The types of form fields whose values are texts. */
+export const TEXT_TYPES: ReadonlySet<string> = new Set([
   "text",
   "textarea",
   "string",
@@ -16,8 +16,16 @@ export const TEXT: ReadonlySet<string> = new Set([
   "date",
   "datetime",
 ]);
-/** The types of fields whose answers are checked. */
-export const CHECKED = [...TEXT, "number", "integer", "boolean", "checkbox", "select", "multiselect"];
+/** The types of form fields whose answers are checked. */
+export const CHECKED_TYPES = [
+  ...TEXT_TYPES,
+  "number",
+  "integer",
+  "boolean",
+  "checkbox",
+  "select",
+  "multiselect",
+];
 
 /** One field of a form that a human fills in, as clients get it. */
 export const FormField = z
@@ -74,6 +82,7 @@ export const HumanFieldRecord = z.object({
   pattern: orNull(z.string().max(MAX_PATTERN_CHARS)),
 });
 
+/** A field as clients get it, made from the record of its author. */
 export const HumanField = HumanFieldRecord.transform((field, context): FormField => {
   const key = field.key ?? field.name;
   if (key === null) {
@@ -171,7 +180,7 @@ export function valueError(field: FormField, value: Json): string | null {
       return isKnown ? null : `must be a list of ${options.join(", ")}`;
     }
     default:
-      if (!TEXT.has(type)) return null;
+      if (!TEXT_TYPES.has(type)) return null;
       if (typeof value !== "string") return "must be text";
       return (
         formatError(type, value) ?? boundError(field, value.length, " characters") ?? misfit(field, value)

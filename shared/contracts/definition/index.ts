@@ -16,6 +16,7 @@ export {
   parseNewTool,
   parseOrchestration,
   parseTool,
+  parseToolOnce,
 } from "./parse.ts";
 export type { Parsed } from "./parse.ts";
 export { missingReferences, namedByAgent, referencesOf, unfitAgents } from "./references.ts";

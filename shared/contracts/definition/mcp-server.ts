@@ -12,7 +12,7 @@ const ServerName = z
     "must be 1 to 32 letters, digits, _ or -, begin with a letter, and have no __ and no _ at its end",
   );
 
-/** A day. */
+/** How long a call waits for a person or a task by default: a day. */
 const DEFAULT_WAIT_SECONDS = 86_400;
 
 /** Credentials of the OAuth grant `client_credentials`. They go to this issuer and to no other that the server may name. */
@@ -23,6 +23,7 @@ export const OAuthClient = z.object({
   scope: text(1_000),
 });
 
+/** An MCP server as its author writes it. */
 export const McpServerDocument = z.object({
   name: ServerName,
   label: orNull(z.string().max(limits.nameChars)),
@@ -34,7 +35,7 @@ export const McpServerDocument = z.object({
   headers: orDefault(z.record(z.string().max(200), z.string().max(8_192)).default({})),
   /** Headers whose values are no secrets: the values of all others are sealed, and masked in answers. */
   public_headers: Strings(limits.keys),
-  /** A short form of the header `Authorization: Bearer <token>`, as which it is kept. */
+  /** A short form of the header `Authorization: Bearer <token>`: it is stored as that header. */
   token: text(8_192),
   oauth: orNull(OAuthClient),
   /** How long a call may wait for a person's answer, or for the task that the server has made of it. */

@@ -5,7 +5,7 @@ import type { FieldError } from "../../errors.ts";
 import type { AgentDocument } from "./agent.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
 
-/** What a save knows of money besides the definition: the operator's prices, and whether a budget applies to its runs. */
+/** The rules on money for a save: the operator's prices (`replaced`), and whether a budget applies to the runs of the definition. */
 export type MoneyRules = { replaced?: ReplacedPrices; hasBudget?: boolean };
 
 /** Models of steps that no worker can ever call, or that a limit on money excludes. */
@@ -33,7 +33,10 @@ export function agentModelErrors({ model, provider }: AgentDocument): FieldError
   return message === null ? [] : [{ path: isProviderUnknown ? "provider" : "model", message }];
 }
 
-/** @param isLimited a limit on money holds, so that the model's price must be known */
+/**
+ * Why a model cannot be used; null: it can.
+ * @param isLimited a limit on money holds, so that the model's price must be known
+ */
 export function modelErrorText(
   requested: string,
   isLimited: boolean,

@@ -8,7 +8,7 @@ import type { OrchestrationDocument } from "./orchestration.ts";
 /** The tool by which a model gives an answer of a schema. */
 export const ANSWER_TOOL = "final_answer";
 
-/** The field of the arguments that holds an answer which cannot be the arguments itself. */
+/** The one argument that holds an answer which is no object, or which cannot be the arguments as a whole. */
 const VALUE = "value";
 
 /** Keywords that a worker does not check. A schema with one of them would promise more than the run keeps. */

@@ -6,7 +6,7 @@ import type { MoneyRules } from "./models.ts";
 import { approvalErrors } from "./approval-errors.ts";
 import { formErrors, repeatedFormKeys } from "./forms.ts";
 import { impossibleReferences, namedByAgent, referencesOf } from "./references.ts";
-import { almostPlaces, validateGraph } from "./graph.ts";
+import { misspelledPlaceholderErrors, validateGraph } from "./graph.ts";
 import { McpServerDocument } from "./mcp-server.ts";
 import { OrchestrationDocument } from "./orchestration.ts";
 import { ANSWER_TOOL, outputSchemaErrors } from "./output-schema.ts";
@@ -60,7 +60,7 @@ export function parseNewOrchestration(json: unknown, money: MoneyRules = {}): Pa
 
 function newErrors(document: OrchestrationDocument, money: MoneyRules): FieldError[] {
   return [
-    ...almostPlaces(document),
+    ...misspelledPlaceholderErrors(document),
     ...codeErrors(document),
     ...stepModelErrors(document, money),
     ...unreadValues(document),
@@ -142,6 +142,15 @@ export function parseTool(json: unknown): Parsed<Tool> {
       message: `tools of type ${parsed.data.tool_type} are not available yet: let a tool of type http or sql do the same, or a transform step in JavaScript`,
     },
   ]);
+}
+
+const parsedTools = new WeakMap<object, Parsed<Tool>>();
+
+/** As `parseTool`, once for each object: it must not change. A step reads the same stored tool for each of its calls. */
+export function parseToolOnce(stored: Readonly<Record<string, unknown>>): Parsed<Tool> {
+  const parsed = parsedTools.get(stored) ?? parseTool(stored);
+  parsedTools.set(stored, parsed);
+  return parsed;
 }
 
 /** Parses an MCP server that is to be saved. */

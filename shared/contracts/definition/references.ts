@@ -8,7 +8,7 @@ import type { FieldError } from "../../errors.ts";
 import type { AgentDocument } from "./agent.ts";
 import type { Orchestration, OrchestrationDocument } from "./orchestration.ts";
 
-/** A definition that another one names, and the field that names it. `one`: it must be one tool, and not `server__*`. */
+/** A definition that another one names, and the field that names it. `one`: the name must stand for one tool, not for all of a server (`server__*`). */
 export type Reference = { path: string; kind: ReferenceKind; id: string; one?: true };
 type ReferenceKind = "agents" | "tools" | "orchestrations";
 
@@ -43,8 +43,8 @@ export function namedByAgent({
   orchestration_id,
   orchestration_ids,
 }: AgentDocument): Reference[] {
-  const runs = orchestration_id === null ? [] : [{ path: "orchestration_id", id: orchestration_id }];
-  const may = orchestration_ids.map((id, index) => ({ path: `orchestration_ids[${index}]`, id }));
+  const executed = orchestration_id === null ? [] : [{ path: "orchestration_id", id: orchestration_id }];
+  const spawnable = orchestration_ids.map((id, index) => ({ path: `orchestration_ids[${index}]`, id }));
   return [
     ...tools.map((id, index): Reference => ({ path: `tools[${index}]`, kind: "tools", id })),
     ...delegates.map((id, index): Reference => ({
@@ -52,7 +52,7 @@ export function namedByAgent({
       kind: "agents",
       id,
     })),
-    ...[...runs, ...may].map((named): Reference => ({ ...named, kind: "orchestrations" })),
+    ...[...executed, ...spawnable].map((named): Reference => ({ ...named, kind: "orchestrations" })),
   ];
 }
 

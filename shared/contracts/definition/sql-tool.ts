@@ -1,3 +1,4 @@
+import { percentDecoded } from "../../percent-decoded.ts";
 import { MASK } from "./tool-secrets.ts";
 import type { JsonObject } from "../json.ts";
 
@@ -20,8 +21,8 @@ export function parseConnection(text: string): SqlConnection | { error: string }
   if (url === null || !/^postgres(ql)?:$/.test(url.protocol)) {
     return { error: "must be postgres://user:password@host:port/database" };
   }
-  const [host, database] = [url.hostname.replace(/^\[|\]$/g, ""), decoded(url.pathname.slice(1))];
-  const [username, password] = [decoded(url.username), decoded(url.password)];
+  const [host, database] = [url.hostname.replace(/^\[|\]$/g, ""), percentDecoded(url.pathname.slice(1))];
+  const [username, password] = [percentDecoded(url.username), percentDecoded(url.password)];
   if (host === "" || !database || !username || password === null) {
     return { error: "must have a user, a host and a database: postgres://user:password@host:port/database" };
   }
@@ -52,11 +53,3 @@ export const sqlArguments: JsonObject = {
   required: ["sql"],
   additionalProperties: false,
 };
-
-function decoded(text: string): string | null {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return null;
-  }
-}

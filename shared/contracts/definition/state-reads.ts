@@ -1,7 +1,7 @@
 import { suggestions } from "../../nearest-name.ts";
 import { isNode, nodesOf, parseScript } from "./code-nodes.ts";
 import { codeOf, scriptOfCode } from "./code.ts";
-import { setKeys, settableKeys } from "./graph.ts";
+import { knownStateKeys, stateKeysSetBy } from "./graph.ts";
 import { pathInState } from "./step.ts";
 import type { FieldError } from "../../errors.ts";
 import type { CodeNode } from "./code-nodes.ts";
@@ -15,16 +15,16 @@ import type { Step } from "./step.ts";
  */
 export function unsetReads(orchestration: OrchestrationDocument): FieldError[] {
   const suggest = suggestions();
-  const settable = settableKeys(orchestration);
+  const known = knownStateKeys(orchestration);
   return orchestration.steps.flatMap((step, index) => {
     const code = codeOf(step);
     if (code === null) return [];
     const keys = readKeys(parseScript(scriptOfCode(code).script));
     return [...keys]
-      .filter((key) => !settable.has(key))
+      .filter((key) => !known.has(key))
       .map((key) => ({
         path: `steps[${index}].${code.field}`,
-        message: `state.${key} is set by no step and not in state_schema${suggest(key, [...settable])}`,
+        message: `state.${key} is set by no step and not in state_schema${suggest(key, [...known])}`,
       }));
   });
 }
@@ -35,7 +35,7 @@ export function unsetReads(orchestration: OrchestrationDocument): FieldError[] {
  */
 export function unsetInputs(orchestration: OrchestrationDocument): FieldError[] {
   const suggest = suggestions();
-  const set = setKeys(orchestration);
+  const set = stateKeysSetBy(orchestration);
   return orchestration.steps.flatMap((step, index) =>
     neededKeys(step)
       .filter(({ key }) => !set.has(key))

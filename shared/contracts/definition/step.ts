@@ -76,9 +76,9 @@ const cached = {
   cache_response_ttl_seconds: orDefault(z.number().int().min(1).max(limits.cacheSeconds).default(3_600)),
 };
 
-/** The fields of steps whose model calls the provider may go on with while no worker is connected. */
+/** The fields of steps whose model calls a provider may continue while no worker is connected to it. */
 const detached = {
-  /** Of models that can: a worker that takes the run over gets the answer that has begun, and it is paid for once. */
+  /** True: a worker that takes the run over gets the answer that has begun, if the model's provider can give it, and it is paid for once. */
   background: orDefault(z.boolean().default(false)),
 };
 
@@ -92,7 +92,8 @@ const forking = {
   on_branch_error: orDefault(z.enum(["fail_fast", "collect"]).default("fail_fast")),
 };
 
-const steps = {
+/** The schema of each type of step. */
+export const stepSchemas = {
   agent: z.object({
     ...common,
     ...prompted,
@@ -142,7 +143,7 @@ const steps = {
     ...forking,
     type: z.literal("loop"),
     loop_count: orDefault(z.number().int().min(1).max(limits.loopIterations).default(3)),
-    /** Where the list is in state whose items get one iteration each; null: `loop_count` iterations. */
+    /** The place in state of a list whose items get one iteration each; null: `loop_count` iterations. */
     for_each: orNull(StatePath),
     /** The steps of an iteration, in their order. */
     loop_step_ids: orDefault(z.array(DefinitionId).max(limits.steps).default([])),
@@ -228,12 +229,9 @@ const steps = {
   end: z.object({ ...common, type: z.literal("end") }),
 };
 
-/** Each type of step. */
-export const stepSchemas = steps;
-
 /** The fields of each type of step. */
 export const stepShapes = Object.fromEntries(
-  Object.values(steps).map(({ shape }) => [shape.type.value, shape]),
+  Object.values(stepSchemas).map(({ shape }) => [shape.type.value, shape]),
 );
 
 /**
@@ -241,26 +239,28 @@ export const stepShapes = Object.fromEntries(
  * fills in the defaults.
  */
 export const Step = z.discriminatedUnion("type", [
-  steps.agent,
-  steps.llm,
-  steps.tool,
-  steps.evaluator,
-  steps.parallel,
-  steps.merge,
-  steps.loop,
-  steps.human,
-  steps.wait,
-  steps.transform,
-  steps.extract_json,
-  steps.if_else,
-  steps.switch,
-  steps.print,
-  steps.orchestration,
-  steps.end,
+  stepSchemas.agent,
+  stepSchemas.llm,
+  stepSchemas.tool,
+  stepSchemas.evaluator,
+  stepSchemas.parallel,
+  stepSchemas.merge,
+  stepSchemas.loop,
+  stepSchemas.human,
+  stepSchemas.wait,
+  stepSchemas.transform,
+  stepSchemas.extract_json,
+  stepSchemas.if_else,
+  stepSchemas.switch,
+  stepSchemas.print,
+  stepSchemas.orchestration,
+  stepSchemas.end,
 ]);
 export type Step = z.infer<typeof Step>;
 
+/** The name of a type of step. */
 export type StepType = Step["type"];
+/** A step of one of these types. */
 export type StepOf<Type extends StepType> = Extract<Step, { type: Type }>;
 
 /** A step that divides a run into tracks: one for each branch or iteration. */
@@ -271,6 +271,7 @@ export function pathInState(place: string): string[] {
   return place.replace(/^state\./, "").split(".");
 }
 
+/** Whether a step divides the run into tracks. */
 export function isFork(step: Step): step is ForkStep {
   return step.type === "parallel" || step.type === "loop";
 }

@@ -14,7 +14,7 @@ export type Placeholder = {
 
 const PLACEHOLDER =
   /\{[ \t]*(?:input|state\.([A-Za-z_][\w-]*(?:\.[\w-]+)*)|(index|item(?:\.[\w-]+)*))[ \t]*\}/g;
-/** A word in braces that stands alone, or that leads to something by a dot or a bracket. */
+/** A word in braces that stands alone, or that is followed by a dot or a bracket. */
 const WORD =
   /\{\s{0,10}([A-Za-z]{1,20})(?:\s{0,10}(?:(\.)\s{0,10}[^\s.{}]|(\[))[^{}]{0,100}|\s{0,10}(?=\}))\}?/g;
 
@@ -44,7 +44,7 @@ export function placeholdersOf(template: string, inLoop = false): Placeholder[] 
  * Misspelled placeholders, which would be sent as text: `{inptu}`, `{State.x}`, `{state[0]}`, `{state.x!r}`. Words are
  * compared with `input` and `state` alone, so that JSON and code in a template stay text.
  */
-export function almostPlaceholders(template: string): string[] {
+export function misspelledPlaceholdersIn(template: string): string[] {
   const exact = new Set(placeholdersOf(template).map(({ from }) => from));
   return [...template.matchAll(WORD)].flatMap((match) => {
     const [text, word = "", dot, bracket] = match;

@@ -1,9 +1,10 @@
 import { z } from "zod";
+import { percentDecoded } from "../../percent-decoded.ts";
 
 /** What is shown and stored in place of a secret. */
 export const MASK = "********";
 
-/** The parts of a tool that may hold secrets, for every form in which tools were ever stored. */
+/** The fields of a tool, or of an MCP server, that may hold secrets, in every form in which definitions were ever stored. */
 const WithSecrets = z.looseObject({
   url: z.string().default(""),
   headers: z.record(z.string(), z.string()).default({}),
@@ -29,7 +30,7 @@ const NEVER_SECRET: ReadonlySet<string> = new Set([
 const CREDENTIAL = /key|token|secret|auth|pass|pwd|cred|sig|cookie|session|jwt|bearer|appid|app_id/i;
 /** A text that looks random: at least 20 characters, with letters and digits. */
 const RANDOM = /^(?=.*\d)(?=.*[A-Za-z])[^\s{}]{20,}$/;
-/** The same for a text in a place that is secret: 12 characters are enough. */
+/** A secret that looks random: in a place that is secret anyway, 12 characters are enough. */
 const RANDOM_SECRET = /^(?=.*\d)(?=.*[A-Za-z])\S{12,}$/;
 
 /**
@@ -64,7 +65,16 @@ export function withSecrets<Tool extends Record<string, unknown>>(tool: Tool, se
  * The secrets of a complete tool that are credentials by their name or because they look random, with the forms in which a
  * server may quote them. Other secrets stay in the data of an answer: they may be ordinary words.
  */
-export function credentialsOf(tool: Record<string, unknown>): string[] {
+export function credentialsOf(tool: Record<string, unknown>): readonly string[] {
+  const known = credentials.get(tool) ?? findCredentials(tool);
+  credentials.set(tool, known);
+  return known;
+}
+
+/** Those of tools that are in use. A tool does not change. */
+const credentials = new WeakMap<object, readonly string[]>();
+
+function findCredentials(tool: Record<string, unknown>): string[] {
   return Object.entries(withoutSecrets(tool).secrets).flatMap(([path, value]) => {
     if (!CREDENTIAL.test(nameOf(path)) && !RANDOM_SECRET.test(value)) return [];
     return path.startsWith("headers.") ? [value, ...value.split(/\s+/).slice(1)] : [value, decoded(value)];
@@ -108,7 +118,7 @@ function mapValues<Tool extends Record<string, unknown>>(
   return { ...mapped, oauth: { ...oauth, client_secret: change(at, oauth.client_secret) } };
 }
 
-/** Works on the text: a URL with placeholders must come back as it was written. */
+/** Applies `change` to the parts of a URL's path and to its query values. It works on the text, so that placeholders stay as written. */
 function mapUrl(url: string, change: (at: Place, value: string) => string): string {
   const [, start = "", path = "", query] = /^(https?:\/\/[^/?#]*)([^?]*)(?:\?(.*))?$/s.exec(url) ?? [];
   if (start === "") return url;
@@ -136,9 +146,5 @@ function nameOf(path: string): string {
 
 /** A part of a URL without its percent-encoding; the part itself when that is broken. */
 export function decoded(value: string): string {
-  try {
-    return decodeURIComponent(value);
-  } catch {
-    return value;
-  }
+  return percentDecoded(value) ?? value;
 }

@@ -57,6 +57,10 @@ const Http = z.object({
   /** Several calls that an agent makes in one answer are sent at the same time. */
   parallel: orDefault(z.boolean().default(false)),
   reconcile: orNull(Reconcile),
+  /** False: a call with an unknown outcome is never repeated, unless `reconcile` says that it has not happened. */
+  retry_safe: orDefault(z.boolean().default(true)),
+  /** The limit of one call. Null: TOOL_TIMEOUT_SECONDS. */
+  timeout_seconds: orNull(z.int().min(1).max(limits.toolTimeoutSeconds)),
 });
 
 const SqlTool = z.object({
@@ -74,6 +78,7 @@ const SqlTool = z.object({
 
 const Python = z.object({ ...common, tool_type: z.literal("python"), code: text(limits.codeChars) });
 
+/** A tool as its author writes it. */
 export const ToolDocument = z.discriminatedUnion("tool_type", [Http, SqlTool, Python]);
 export type ToolDocument = z.infer<typeof ToolDocument>;
 

@@ -1,10 +1,10 @@
 import { suggestions } from "../../nearest-name.ts";
 import { stepsInLoops } from "./branches.ts";
 import { codeOf, textsInCode } from "./code.ts";
-import { settableKeys } from "./graph.ts";
+import { knownStateKeys } from "./graph.ts";
 import { templateOf } from "./step.ts";
 import { placeholdersOf } from "./template.ts";
-import { unfilledPlaces } from "./unfilled-places.ts";
+import { unfilledPlaceholders } from "./unfilled-placeholders.ts";
 import type { FieldError } from "../../errors.ts";
 import type { Suggest } from "../../nearest-name.ts";
 import type { AgentDocument } from "./agent.ts";
@@ -20,7 +20,7 @@ const MAX_PLACES = 5;
  */
 export function unfilledWarnings(orchestration: OrchestrationDocument): FieldError[] {
   const suggest = suggestions();
-  const known = settableKeys(orchestration);
+  const known = knownStateKeys(orchestration);
   const outputs = new Map(orchestration.steps.map(({ id, output_key }) => [id, output_key]));
   const inLoops = stepsInLoops(orchestration.steps);
   return orchestration.steps.flatMap((step, index) => {
@@ -28,7 +28,7 @@ export function unfilledWarnings(orchestration: OrchestrationDocument): FieldErr
     const ofTemplate =
       source === null
         ? []
-        : unfilledPlaces(source.template, { known, outputs, inLoop: inLoops.has(step.id) })
+        : unfilledPlaceholders(source.template, { known, outputs, inLoop: inLoops.has(step.id) })
             .slice(0, MAX_PLACES)
             .map(({ place, fault, key }) => ({
               path: `steps[${index}].${source.field}`,

@@ -6,9 +6,13 @@ import { stepShapes } from "./step.ts";
 import { toolShapes } from "./tool.ts";
 import type { FieldClass } from "./field-classes.ts";
 
+/** A kind of definition, as its routes and tables name it. */
 export type DefinitionKind = "orchestrations" | "agents" | "tools" | "mcp_servers";
 
-/** The fields of a record, and what is in them. `byType`: what the record is by its type, which is in the field `typeIn`. */
+/**
+ * The fields of a kind of record. `what`: its name in error texts. `inner`: the records in its fields. `byType`: the fields of each type
+ * of the record; the field `typeIn` has the type.
+ */
 type Fields = {
   what: string;
   classes: { readonly [field: string]: FieldClass };

@@ -10,18 +10,18 @@ const SECONDS = `must be a number of seconds from 0 to ${limits.waitSeconds}, or
 const TIME =
   "must be a time as RFC 3339 writes it, such as 2026-06-04T09:15:30Z, or a template that gives one";
 
-/** The seconds that a text says; null: it is no number, or none that a step may wait. */
+/** The number of seconds in a text; null: it is no number, or a step may not wait that long. */
 export function secondsOf(text: string): number | null {
   const seconds = text.trim() === "" ? Number.NaN : Number(text);
   return seconds >= 0 && seconds <= limits.waitSeconds ? seconds : null;
 }
 
-/** The time that a text names as RFC 3339 writes it, in milliseconds since 1970; null: none. */
+/** The time in a text of RFC 3339, in milliseconds since 1970; null: the text is no such time. */
 export function timeOf(text: string): number | null {
   return RfcTime.safeParse(text.trim()).success ? Date.parse(text.trim()) : null;
 }
 
-/** What is wrong with the times of a wait step, as far as that is known before a run; null: nothing. */
+/** The error in the times of a wait step, as far as it is known before a run; null: there is none. */
 export function waitError({
   wait_seconds,
   wait_until,

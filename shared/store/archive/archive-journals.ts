@@ -10,13 +10,14 @@ import type { PendingQuery, Row, Sql } from "../sql.ts";
 export const JournalPosition = z.object({ run_id: z.string(), seq: z.number().int() });
 export type JournalPosition = z.infer<typeof JournalPosition>;
 
+/** A row of a journal with its run. */
 export const JournalRow = ArchivedEntry.extend({ run_id: RunId });
 export type JournalRow = z.infer<typeof JournalRow>;
 
 const PAGE_ROWS = 2_000;
 const PAGE_BYTES = 1024 * 1024;
 
-/** Rows of these runs after a position, those of one run together and in order; empty: there are no more. None after 1 MiB. */
+/** A page of rows of these runs after a position, ordered by run and number. A page ends after 1 MiB; empty: there are no more rows. */
 export async function readJournals(
   sql: Sql,
   runs: readonly RunId[],
@@ -36,7 +37,7 @@ function entryColumns(sql: Sql) {
       (extract(epoch from at) * 1000000)::float8 as at_us`;
 }
 
-/** The parts of a segment that is stored. `event_seq`: the number up to which a part has the run's events. */
+/** A segment whose object is stored, with its parts. `event_seq`: the number of the last event in a part. */
 export const StoredSegment = z.object({
   segment_id: z.string(),
   parts: z
@@ -88,7 +89,7 @@ export async function recordSegment(sql: Sql, { segment_id, parts }: StoredSegme
   return row?.recorded ?? 0;
 }
 
-/** Leaves a journal alone for a day that is not whole, so that it is not read every ten minutes. */
+/** Postpones journals that are not whole for a day, so that a reconciler does not read them every ten minutes. */
 export async function postponeJournals(sql: Sql, runs: readonly RunId[]): Promise<null> {
   await sql`
     update journals_to_archive j set claimed_until = now() + interval '1 day' from runs r

@@ -9,8 +9,8 @@ const BATCH_BYTES = 16 * 1024 * 1024;
 const QUEUED_RUNS = 2_000;
 
 /**
- * Queues journals to be archived (docs/protocol.md 7.14): those of the next runs that ended more than 25 hours ago. The feed of
- * a tenant reads a day of the journal from Postgres.
+ * Queues journals to be archived (docs/protocol.md 7.14): those of the next runs that ended more than 25 hours ago. Not sooner, because
+ * the feed of a tenant reads a day of the journal from Postgres.
  * @returns true when more may be left
  */
 export async function queueEndedRuns(sql: Sql): Promise<boolean> {
@@ -41,14 +41,14 @@ export async function queueEndedRuns(sql: Sql): Promise<boolean> {
 export const JournalBatch = z.object({
   tenant_id: TenantId,
   segment_id: z.string(),
-  // An edge of a version before it does not send it.
+  // An edge of an earlier version does not send it.
   joins: z.boolean().default(false),
   runs: z.array(z.object({ run_id: RunId, event_seq: z.number().int() })),
 });
 export type JournalBatch = z.infer<typeof JournalBatch>;
 
 /**
- * Takes queued journals of the next tenant after `after` that has some to archive, and announces a segment for them. For ten
+ * Claims queued journals of the next tenant after `after` that has some to archive, and announces a segment for them. For ten
  * minutes no other caller gets them. A queued run that was retried or deleted meanwhile is dropped from the queue.
  * @returns null when no tenant after `after` has journals to archive; `runs` may be empty
  */
@@ -102,7 +102,7 @@ export async function claimJournals(sql: Sql, after: string): Promise<JournalBat
   return row ? JournalBatch.parse(row) : null;
 }
 
-/** The journals of a tenant `t` are archived whose runs ended before this time. */
+/** The time before which a run of a tenant `t` must have ended for its journal to be archived. */
 function endedBefore(sql: Sql) {
   return sql`now() - coalesce((t.retention->>'journal_days')::int, 1) * interval '1 day' - interval '1 hour'`;
 }

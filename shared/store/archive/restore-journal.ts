@@ -5,7 +5,7 @@ import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
 /**
- * Begins to restore an archived journal: for an hour no reconciler archives the run, and after it one deletes the rows of a
+ * Begins to restore an archived journal. For an hour no reconciler archives the run; after that hour a reconciler deletes the rows of a
  * restore that was not finished.
  * @returns false when the run has no archived journal there any more
  */

@@ -6,7 +6,7 @@ import type { Sql } from "../sql.ts";
 /** The wake-up of a turn that waits for another one. `wakeTurns` makes it due long before; this is the last resort. */
 const LATEST_WAKE = "24 hours";
 
-/** A submitted run as the statement that accepts it takes it. */
+/** A submitted run in the form of the statement that accepts it: without a nested turn. */
 export function withTurn({ turn, ...run }: NewRun) {
   if (turn === undefined) return run;
   return {
@@ -37,7 +37,7 @@ export function pinnedTurns(sql: Sql) {
       from admitted a join turns t using (run_id)`;
 }
 
-/** The CTE that writes what the user said in the `accepted` turns into the history. */
+/** The CTE that adds the user's messages of the `accepted` turns to the history. */
 export function insertQuestions(sql: Sql) {
   return sql`, questions as (
       insert into chat_messages (session_id, base, n, content, images, attachments)

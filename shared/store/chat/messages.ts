@@ -58,7 +58,7 @@ export async function readChatHistory(sql: Sql, session: SessionId, before: stri
   };
 }
 
-/** Stores the summary that a turn has made. Of two tries the first one stays; a deleted session takes none. */
+/** Stores the summary that a turn has made. A repetition changes nothing, and a deleted session takes no summary. */
 export async function saveChatSummary(
   sql: Sql,
   session: SessionId,
@@ -139,7 +139,7 @@ const MessageRow = z.object({
 export type MessageRow = z.infer<typeof MessageRow>;
 
 /** The place of a message in its session. */
-export type MessagePlace = Pick<MessageRow, "base" | "n">;
+export type MessagePosition = Pick<MessageRow, "base" | "n">;
 
 /** The bytes after which a page of messages takes no further one. */
 const PAGE_BYTES = 1024 * 1024;
@@ -148,7 +148,7 @@ const PAGE_BYTES = 1024 * 1024;
 export async function readMessages(
   sql: Sql,
   session: SessionId,
-  before: MessagePlace | null,
+  before: MessagePosition | null,
   limit: number,
 ): Promise<MessageRow[]> {
   const rows = await sql`
@@ -166,7 +166,7 @@ export async function readMessages(
   return rows.map((row) => MessageRow.parse(row));
 }
 
-/** What a turn's webhook has of the session: for the delivery of a run. */
+/** The part of a delivery about a chat turn that comes from its session, as JSON text: `c` is the row of the delivery. */
 export function turnOfDelivery(sql: Sql) {
   return sql`(select json_build_object('session_id', r.chat_session, 'agent_id', s.agent_id, 'reply', m.content,
         'tool_calls', m.tool_calls)::text

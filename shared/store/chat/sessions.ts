@@ -60,13 +60,13 @@ export async function readSession(
 }
 
 /** The place of a session in the list. */
-export type SessionPlace = Pick<SessionRow, "newest_base" | "session_id">;
+export type SessionPosition = Pick<SessionRow, "newest_base" | "session_id">;
 
 /** A page of sessions, that with the newest turn first. Null: of any tenant, with any agent, from the first one. */
 export async function listSessions(
   sql: Sql,
   { tenant, agent }: { tenant: TenantId | null; agent: string | null },
-  after: SessionPlace | null,
+  after: SessionPosition | null,
   limit: number,
 ): Promise<SessionRow[]> {
   const rows = await sql`

@@ -12,7 +12,7 @@ const MAX_WOKEN = 1_000;
  * `take_turns` commits the turns of a session in the order of their bases, so a statement that sees a turn sees all earlier
  * ones.
  */
-export function isNext(sql: Sql) {
+export function isNextInSession(sql: Sql) {
   return sql`(r.chat_session is null or r.cancel_requested_at is not null or not exists (
           select from runs earlier where earlier.chat_session = r.chat_session and earlier.ended_at is null
             and right(earlier.run_id, 13) < right(r.run_id, 13)))`;
@@ -20,7 +20,7 @@ export function isNext(sql: Sql) {
 
 /**
  * Makes waiting turns due whose earlier turns have ended: docs/protocol.md 5.14. It is called after each end of a turn, and
- * after each accept of a turn that waits; the reconciler calls it for what a crash between has left.
+ * after each accept of a turn that waits; the reconciler calls it for turns that a crash in between has left waiting.
  * @param session null: of all sessions, at most 1,000 turns
  * @returns the turns that are due now, for the queue
  */
@@ -31,7 +31,7 @@ export async function wakeTurns(sql: Sql, session: SessionId | null): Promise<Du
     from (
       select r.run_id from runs r
       where ${one} and r.ended_at is null and r.status = 'queued' and r.attempt = 0 and r.wake_at > now()
-        and ${isNext(sql)}
+        and ${isNextInSession(sql)}
       limit ${MAX_WOKEN}
     ) next
     where w.run_id = next.run_id and w.status = 'queued' and w.attempt = 0

@@ -7,7 +7,7 @@ import { DefinitionSummary, StoredDefinition } from "./stored-definition.ts";
 import type { Kind, NewDefinition } from "./stored-definition.ts";
 
 /**
- * Saves an agent or a tool. A deleted one becomes visible again.
+ * Saves an agent, a tool or an MCP server. A deleted one becomes visible again.
  * @returns the number of the new version
  */
 export async function saveDefinition(
@@ -20,7 +20,7 @@ export async function saveDefinition(
 }
 
 /**
- * Saves an agent or a tool if its version is still `seen` (0: there was none). Null: any version.
+ * Saves an agent, a tool or an MCP server if its version is still `seen` (0: there was none; null: any version).
  * @returns the number of the new version; null when another save was first
  */
 export async function saveDefinitionIf(

@@ -28,7 +28,7 @@ export async function lookUpAgents(
   return rows.map((row) => AgentFields.parse(row));
 }
 
-/** Those of `ids` that are tools, or orchestrations, of the owner, or shared ones. */
+/** Those of `ids` under which the owner has a definition of this kind, or all tenants share one. */
 export async function lookUpIds(
   sql: Sql,
   kind: "tools" | "orchestrations",

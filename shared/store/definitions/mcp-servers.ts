@@ -5,7 +5,7 @@ import type { Owner } from "../../contracts/tenant.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
-/** An MCP server as it is stored. `listing`: its tools, a JSON text; null: this version was never listed. `ageMs`: its age. */
+/** An MCP server as it is stored. `listing`: its tools as JSON text; null: this version was never listed. `age_ms`: the age of the listing. */
 export const StoredMcpServer = z.object({
   id: z.string(),
   owner: z.string(),
@@ -36,7 +36,7 @@ export type McpServerName = z.infer<typeof McpServerName>;
 export const McpServerVersion = McpServerName.extend({ version: z.number().int() });
 export type McpServerVersion = z.infer<typeof McpServerVersion>;
 
-/** The current versions of those of the servers that exist, by which a worker learns which of its connections are over. */
+/** The current versions of the servers, as far as they exist. A worker compares them with those of its connections. */
 export async function readMcpVersions(sql: Sql, servers: McpServerName[]): Promise<McpServerVersion[]> {
   return await sql<McpServerVersion[]>`
     select m.tenant_id as owner, m.id, m.version
@@ -47,8 +47,8 @@ export async function readMcpVersions(sql: Sql, servers: McpServerName[]): Promi
 }
 
 /**
- * Takes MCP servers whose current version no worker has tried to list. Another worker may take them a minute later: the one that
- * took them may have died.
+ * Claims MCP servers whose current version no worker has tried to list. Another worker may claim them a minute later, because this
+ * worker may have died.
  */
 export async function claimMcpListings(sql: Sql, limit: number): Promise<StoredMcpServer[]> {
   const rows = await sql`
@@ -86,7 +86,7 @@ export async function saveMcpListing(sql: Sql, found: McpListed): Promise<null> 
   return null;
 }
 
-/** What is known of an MCP server's tools: the listing of any version, when it was made, and why the last try failed. */
+/** The newest listing of an MCP server, of whichever version, when it was made, and why the last try failed. */
 export const McpListingState = z.object({
   listing: z.string().nullable(),
   is_current: z.boolean(),
@@ -95,7 +95,7 @@ export const McpListingState = z.object({
 });
 export type McpListingState = z.infer<typeof McpListingState>;
 
-/** Null when the owner has no such server. */
+/** The state of a server's listing; null when the owner itself has no such server. */
 export async function readListingState(sql: Sql, owner: string, id: string): Promise<McpListingState | null> {
   const [row] = await sql`
     select listing, coalesce(listed_version = version, false) as is_current, listed_at,

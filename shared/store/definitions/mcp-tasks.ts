@@ -6,7 +6,7 @@ import type { Sql } from "../sql.ts";
 export const McpTaskRow = z.object({
   run_id: RunId,
   task_id: z.string(),
-  /** The session of the server that has the task; null: any has it. */
+  /** The session with the server to which the task belongs; null: the task can be reached in any session. */
   session_id: z.string().nullable(),
   owner: z.string(),
   server_id: z.string(),
@@ -33,15 +33,15 @@ export async function saveMcpTask(
   return null;
 }
 
-/** Forgets a task that has ended, or was cancelled. */
+/** Deletes the row of a task that has ended, or was cancelled. */
 export async function forgetMcpTask(sql: Sql, run: RunId, task: string): Promise<null> {
   await sql`delete from mcp_tasks where run_id = ${run} and task_id = ${task}`;
   return null;
 }
 
 /**
- * Takes tasks whose runs have ended, so that a worker cancels them. A task of a live run is looked at again half a minute
- * later, and so is one that is taken: the worker that took it may have died. Of two callers one gets a task.
+ * Claims tasks whose runs have ended, so that the worker cancels them. A task of a live run is examined again half a minute later. So is
+ * a claimed task, because its worker may have died. Of two callers one gets a task.
  */
 export async function claimEndedMcpTasks(sql: Sql): Promise<EndedMcpTask[]> {
   const rows = await sql`

@@ -19,7 +19,7 @@ export async function saveOrchestration(
 }
 
 /**
- * Saves an orchestration if its version is still `seen` (0: there was none). Null: any version.
+ * Saves an orchestration if its version is still `seen` (0: there was none; null: any version).
  * @returns the number of the new version; null when another save was first
  */
 export async function saveOrchestrationIf(

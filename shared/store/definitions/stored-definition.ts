@@ -23,7 +23,7 @@ export type DefinitionSummary = z.infer<typeof DefinitionSummary>;
 /** A definition to save: `definition` is its JSON text. */
 export type NewDefinition = { id: string; name: string; definition: string };
 
-/** Tables of definitions that keep only the newest version. The store treats them alike. */
+/** A kind of definition of which only the newest version is stored, by the name of its table. The store treats them alike. */
 export type Kind = "agents" | "tools" | "mcp_servers";
 
 /** The ids of all definitions that an owner has ever saved, including deleted ones. */

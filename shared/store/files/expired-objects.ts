@@ -3,8 +3,8 @@ import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
 /**
- * Of the objects with these keys, those of runs that retention has deleted, and those of runs that ended before the tenant's
- * `artifacts_days`; the rows of such files are deleted here. If their objects are not deleted, they are found again.
+ * Of the objects with these keys, those of runs that retention has deleted, and those of runs that ended longer ago than the tenant's
+ * `artifacts_days`. The rows of such files are deleted here; the caller deletes the objects. A later call finds objects that are left.
  */
 export async function takeExpiredObjects(sql: Sql, keys: readonly string[]): Promise<string[]> {
   const parts = keys.flatMap((key) => {

@@ -9,9 +9,9 @@ export type ExpiredUpload = { upload_id: string; tenant_id: string };
 const PAGE = 100;
 
 /**
- * Uploads whose objects are to be deleted now: those that no run uses after their time, also those whose bytes never arrived, and
- * those that a client has deleted. No request finds them from here on. If their objects are not deleted, they come again a minute later. An
- * upload that a run uses is looked at again after a month.
+ * Uploads whose objects are to be deleted now: those whose time is over and that no run uses, with or without bytes, and those that a
+ * client has deleted. No request finds them from here on. An upload whose row the caller does not delete is returned again a minute
+ * later. An upload that a run uses is examined again after a month.
  */
 export async function takeExpiredUploads(sql: Sql): Promise<ExpiredUpload[]> {
   const rows = await sql<ExpiredUpload[]>`

@@ -3,7 +3,7 @@ import { RunId, TenantId } from "../../contracts/ids.ts";
 import { NO_BYTES_LIMIT } from "../../contracts/tenant.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
 
-/** Whether a tenant may store some more bytes. `used`: what its files have, without them. `most`: its `max_total_artifact_bytes`. */
+/** Whether a tenant may store more bytes. `used`: the bytes of its files without these. `most`: its `max_total_artifact_bytes`. */
 export const BytesRoom = z.object({ accepted: z.boolean(), used: z.number(), most: z.number() });
 export type BytesRoom = z.infer<typeof BytesRoom>;
 
@@ -52,8 +52,8 @@ export async function reserveFile(sql: Sql, file: StoredFile): Promise<BytesRoom
 const BATCH = 1_000;
 
 /**
- * Gives back the bytes of files whose attempt does not move its run any more: what it has not committed it never will. Adds the
- * changes of tenants up, also of those that only delete.
+ * Gives back the reserved bytes of files whose attempt does not move its run any more, and so can commit nothing more. It also adds up
+ * the changes of tenants' files: no other statement does so for a tenant that only deletes.
  * @returns true when more may be left
  */
 export async function releaseFiles(sql: Sql): Promise<boolean> {

@@ -1,10 +1,11 @@
 import { isFileKey } from "../../contracts/artifact.ts";
 import { RunId } from "../../contracts/ids.ts";
 import { ofDays } from "../journal/journal-days.ts";
+import { percentDecoded } from "../../percent-decoded.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
-/** The places of what one attempt stores: the end of its run, and a visit of a step. */
+/** The places of objects that one attempt stores: the end of its run with the attempt, and a visit of a step with the attempt. */
 const END = /^end\.(\d{1,9})$/;
 const VISIT = /^(\d{1,9})\.(\d{1,9})$/;
 
@@ -20,9 +21,11 @@ type Parts = {
 
 /**
  * Of objects that were stored long ago, those that nothing refers to: a file without a row, and a value of a visit, or of an end,
- * whose attempt has committed no entry there. An object of the attempt that moves its run now is none: that attempt may still commit
- * it. An object of a run that does not exist is none either: it may belong to another database. Nor is one of a run whose journal is
- * in the archive: this statement does not see its entries.
+ * whose attempt has committed no entry there.
+ *
+ * Three kinds of objects are no orphans: those of the attempt that moves its run now, which may still commit them; those of a run that
+ * does not exist, which may belong to another database; and those of a run whose journal is in the archive, because this statement
+ * does not see its entries.
  */
 export async function findOrphans(sql: Sql, keys: readonly string[]): Promise<string[]> {
   const parts = keys.flatMap((key) => partsOf(key) ?? []);
@@ -60,15 +63,7 @@ function partsOf(key: string): Parts | null {
     return { ...parts, step_path: null, visit: null, attempt: Number(ended) };
   }
   const [, visit, attempt] = VISIT.exec(place[1] ?? "") ?? [];
-  const step_path = decoded(place[0] ?? "");
+  const step_path = percentDecoded(place[0] ?? "");
   if (place.length !== 3 || visit === undefined || step_path === null) return null;
   return { ...parts, step_path, visit: Number(visit), attempt: Number(attempt) };
-}
-
-function decoded(text: string): string | null {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return null;
-  }
 }

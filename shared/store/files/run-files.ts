@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { FileFacts } from "../../contracts/artifact.ts";
 import type { RunId } from "../../contracts/ids.ts";
+import { DEFAULT_FILE_BYTES } from "../../contracts/tenant.ts";
 import type { Sql } from "../sql.ts";
 
 /** A file that a run can read. */
@@ -25,9 +26,8 @@ export type RunFileList = z.infer<typeof RunFileList>;
 const MAX_OTHERS = 1_000;
 
 /**
- * Of files with the same name a run sees the newest of its own, else the newest of its session; after these come its attachments, and in a
- * chat those of all turns of its session.
- * Files of other runs are visible once they are committed.
+ * The files that a run can read. Of files with the same name it sees its own newest one, else the newest one of its session. After these
+ * come its attachments, and in a chat those of all turns of its session. Files of other runs are visible once they are committed.
  */
 export async function readRunFiles(sql: Sql, run: RunId): Promise<RunFileList> {
   const [row] = await sql`
@@ -59,7 +59,7 @@ export async function readRunFiles(sql: Sql, run: RunId): Promise<RunFileList> {
       order by u.name, u.upload_id limit ${MAX_OTHERS}
     )
     select (select session_id from r) as session_id,
-      coalesce((select max_artifact_bytes from tenants join r using (tenant_id)), 209715200)::float8 as max_bytes,
+      coalesce((select max_artifact_bytes from tenants join r using (tenant_id)), ${DEFAULT_FILE_BYTES}::bigint)::float8 as max_bytes,
       (select count(*) from own)::int as own_files,
       (select coalesce(sum(bytes), 0) from own)::float8 as own_bytes,
       coalesce((select json_agg(f order by f.scope = 'attachment', f.name) from (

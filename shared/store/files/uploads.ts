@@ -1,6 +1,7 @@
 import { BytesRoom, roomFor } from "./file-bytes.ts";
 import { FileFacts, UploadId } from "../../contracts/artifact.ts";
 import type { RunId, TenantId } from "../../contracts/ids.ts";
+import { DEFAULT_FILE_BYTES } from "../../contracts/tenant.ts";
 import { pgArray } from "../sql.ts";
 import type { Row, Sql } from "../sql.ts";
 
@@ -9,20 +10,22 @@ export type Upload = FileFacts & { upload_id: UploadId; tenant_id: string };
 /** An upload whose bytes are on their way. */
 export type NewUpload = Omit<Upload, "sha256">;
 
-/** What a tenant has in uploads that no run has named, and the most bytes of one. */
+/** The most bytes of one upload of a tenant, and the number and the bytes of those that no run has named. */
 export type UploadRoom = { maxBytes: number; unnamed: number; unnamedBytes: number };
 
+/** Reads the room that a tenant has for uploads. */
 export async function readUploadRoom(sql: Sql, tenant: TenantId): Promise<UploadRoom> {
   const [row] = await sql<UploadRoom[]>`
-    select coalesce((select max_artifact_bytes from tenants where tenant_id = ${tenant}), 209715200)::float8 as "maxBytes",
+    select coalesce((select max_artifact_bytes from tenants where tenant_id = ${tenant}), ${DEFAULT_FILE_BYTES}::bigint)::float8 as "maxBytes",
       count(*)::int as unnamed, coalesce(sum(bytes), 0)::float8 as "unnamedBytes"
     from uploads where tenant_id = ${tenant} and named_at is null and deleted_at is null`;
   return row ?? { maxBytes: 0, unnamed: 0, unnamedBytes: 0 };
 }
 
 /**
- * Before the first byte is stored: so every object of an upload has a row, and is deleted by it. Its bytes count from here on.
- * @returns not `accepted`: they would pass the limit of the tenant, and there is no row
+ * Inserts the row of an upload, before its first byte is stored. So every object of an upload has a row, by which the object is
+ * deleted. The bytes count from here on.
+ * @returns not `accepted`: the bytes would pass the limit of the tenant, and there is no row
  */
 export async function beginUpload(sql: Sql, upload: NewUpload): Promise<BytesRoom> {
   const { upload_id, tenant_id, name, content_type, bytes } = upload;
@@ -36,14 +39,14 @@ export async function beginUpload(sql: Sql, upload: NewUpload): Promise<BytesRoo
   return BytesRoom.parse(row);
 }
 
-/** Gives back the bytes of an upload that could not be stored; the reconciler deletes what there is of its object, and the row. */
+/** Gives back the bytes of an upload that could not be stored. The reconciler deletes its row, and its object if there is one. */
 export async function abandonUpload(sql: Sql, upload: UploadId): Promise<void> {
   await sql`
     update uploads set deleted_at = now(), kept_until = now()
     where upload_id = ${upload} and stored_at is null and deleted_at is null`;
 }
 
-/** After the last byte is stored. @returns false: it has been deleted meanwhile */
+/** Makes an upload visible, after its last byte is stored. @returns false: the upload has been deleted meanwhile */
 export async function completeUpload(sql: Sql, upload: UploadId, sha256: string): Promise<boolean> {
   const rows = await sql`
     update uploads set sha256 = ${sha256}, stored_at = coalesce(stored_at, now())

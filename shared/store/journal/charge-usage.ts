@@ -5,7 +5,7 @@ import type { Sql } from "../sql.ts";
 
 type Charging = readonly { run_id: RunId; usage: readonly Usage[] }[];
 
-/** The CTE `charges`: one row for each model call of the entries. Empty for a flush that charges nothing, as most do. */
+/** The CTE `charges`: one row for each model call of the entries. For a flush that charges nothing, as most do, there is no CTE. */
 export function usageRows(sql: Sql, entries: Charging) {
   const rows = entries.flatMap(({ run_id, usage }) => usage.map((call) => ({ run_id, ...call })));
   if (rows.length === 0) return sql``;
@@ -36,15 +36,16 @@ export function chargeUsage(sql: Sql, entries: Charging) {
       select run_id, m.event_seq, m.tenant_id, u.call, u.kind, u.provider, u.model, u.input_tokens, u.output_tokens, u.cost,
         u.estimated = 1, u.cached = 1
       from moved m join charges u using (run_id)
-    )${entries.some(({ usage }) => usage.some(isReserved)) ? settled(sql) : sql``}`;
+    )${entries.some(({ usage }) => usage.some(isReserved)) ? chargeReservations(sql) : sql``}`;
 }
 
 function isReserved({ reserved }: Usage): boolean {
   return reserved !== undefined;
 }
 
-function settled(sql: Sql) {
-  return sql`, settled as (
+/** The CTE that makes the reservations of charged calls charges. */
+function chargeReservations(sql: Sql) {
+  return sql`, charged_reservations as (
       update budget_calls b set charged = true, micro_usd = u.cost
       from moved m join charges u using (run_id)
       where b.run_id = u.run_id and b.call = u.reserved and not b.charged

@@ -32,10 +32,9 @@ export const Committed = z.object({
   event_seq: z.number(),
   signals: z.number(),
   cancel: z.boolean(),
-  // An edge of a version before webhooks does not send it, nor one of a version before children the relatives.
+  // Edges of earlier versions do not send all of these fields.
   webhook: z.boolean().default(false),
   notified: z.array(SignalledRun).nullish(),
-  // Nor one before singleton keys this.
   frees_key: z.boolean().default(false),
 });
 export type Committed = z.infer<typeof Committed>;

@@ -5,8 +5,8 @@ import type { PendingQuery, Row, Sql } from "../sql.ts";
 const DAY_MS = 86_400_000;
 
 /**
- * A condition on `journal`, or an alias of it: the entry's run has an id of the days of these runs. With it Postgres reads, and locks, the
- * partitions of these days alone (docs/protocol.md 7.15). The days are literals, because all plans are generic: with
+ * A condition on `journal`, or an alias of it: the entry's run was accepted on a day between the first and the last day of these runs.
+ * With it Postgres reads, and locks, the partitions of these days alone (docs/protocol.md 7.15). The days are literals, because all plans are generic: with
  * parameters each execution would lock every partition. So a statement has one text a day.
  */
 export function ofDays(sql: Sql, runs: readonly RunId[], journal = "journal"): PendingQuery<Row[]> {
@@ -26,10 +26,10 @@ function baseAt(day: number): string {
 /**
  * Adds the partitions of the journal's coming days, and drops one of a past day in which almost nothing is left
  * (docs/protocol.md 7.15).
- * @returns true when another one may be left to drop
+ * @returns true when another partition may be left to drop
  */
 export async function keepJournalDays(sql: Sql): Promise<boolean> {
-  // A statement that begins with `select` is one that only reads, for an edge.
+  // An edge takes a statement that begins with `select` for one that only reads; this one begins with `with`.
   const [row] = await sql<{ changed: number }[]>`
     with kept as materialized (select keep_journal_days() as changed) select changed from kept`;
   return (row?.changed ?? 0) > 0;

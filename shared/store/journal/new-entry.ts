@@ -5,7 +5,7 @@ import { Usage } from "../../contracts/journal-entry.ts";
 import { NewArtifact } from "../files/new-artifact.ts";
 import { NewWait } from "../runs/waits.ts";
 
-/** Why a run failed for good. `tries` of the step. The stack has places and no texts: a tenant's admin key reads it. */
+/** Why a run failed for good. `tries`: those of the step. `stack` names places in the code and quotes no text, because a tenant's admin key may read it. */
 export const DeadLetter = z.object({
   code: z.string(),
   message: z.string(),
@@ -29,7 +29,7 @@ const Fence = z.object({
 const Lines = z.object({ events: z.string().min(2), events_n: z.number().int().positive() });
 
 const usage = z.array(Usage).readonly();
-/** The files that the calls of this checkpoint have written. */
+/** The files that the calls of the checkpoint have written. */
 const artifacts = z.array(NewArtifact).readonly().exactOptional();
 /** Time after the commit within which the run must commit its next entry; after it the run counts as stuck. */
 const deadline_ms = z.number().int();
@@ -47,7 +47,7 @@ const StepEntry = z.object({
   artifacts,
 });
 
-/** What a visit has reached inside its step. */
+/** A checkpoint inside a visit. */
 const TurnEntry = z.object({
   kind: z.literal("turn"),
   step_path: z.string(),

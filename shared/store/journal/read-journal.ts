@@ -10,7 +10,7 @@ import { pgArray } from "../sql.ts";
 import { ofDays } from "./journal-days.ts";
 import type { Sql } from "../sql.ts";
 
-/** The runs whose entries are in the journal. For entries that a flush left out, in a statement after that flush. */
+/** The runs of those entries that are in the journal. Called for entries that a flush did not return, in a statement after that flush. */
 export async function findCommitted(
   sql: Sql,
   entries: readonly { run_id: RunId; seq: number; attempt: number }[],
@@ -110,7 +110,7 @@ export async function readEntries(
 export type TimedEntry = EntryLines & { run_id: RunId; at_us: number };
 
 /** A position among the entries of many runs. All entries of one flush have the same time. */
-export type FeedPlace = Pick<TimedEntry, "at_us" | "run_id" | "seq">;
+export type FeedPosition = Pick<TimedEntry, "at_us" | "run_id" | "seq">;
 
 /** A page of a feed. `more`: the next page may have entries. */
 export type FeedPage = { entries: TimedEntry[]; more: boolean };
@@ -124,7 +124,7 @@ export type FeedPage = { entries: TimedEntry[]; more: boolean };
 export async function readTenantEntries(
   sql: Sql,
   tenant: TenantId | null,
-  after: FeedPlace | number,
+  after: FeedPosition | number,
   untilUs: number,
 ): Promise<FeedPage> {
   const fromUs = typeof after === "number" ? after : after.at_us;

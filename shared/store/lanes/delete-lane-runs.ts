@@ -6,15 +6,15 @@ import { readLanes } from "./lane-rows.ts";
 import { listEnds } from "./list-ends.ts";
 import type { LaneEnds } from "./list-ends.ts";
 
-/** After this time no further slice begins: a call is a part of one request of a worker, and deletions wait for nothing. */
-const BUDGET_MS = 1_500;
-/** The most runs, a literal in statements (see list-runs.ts), and bytes of journal, that one statement deletes. */
+/** After this time a call begins no further slice: it is a part of one request of a worker, and the next pass goes on. */
+const MAX_CALL_MS = 1_500;
+/** The most runs (a literal in the statements: see list-runs.ts) and the most bytes of journal that one statement deletes. */
 const RUNS = 500;
 const RUN_BYTES = 32 * 1024 * 1024;
-/** The tenants whose runs one statement counts. Of each it reads as many rows as the lane keeps, at most. */
+/** How many tenants one statement examines by count. Of each it reads at most as many rows as the lane keeps. */
 const TENANTS = 100;
 
-/** What a lane keeps of one kind of end. Null: no bound. */
+/** For how long, and how many of each tenant, a lane keeps the runs with one kind of end. Null: no bound. */
 type Kept = LaneEnds & { seconds: number | null; count: number | null };
 
 /**
@@ -23,7 +23,7 @@ type Kept = LaneEnds & { seconds: number | null; count: number | null };
  * @returns true when more may be left
  */
 export async function deleteRunsOfLanes(sql: Sql): Promise<boolean> {
-  const untilMs = Date.now() + BUDGET_MS;
+  const untilMs = Date.now() + MAX_CALL_MS;
   const changed = await readLanes(sql);
   const bounds = Lane.options.filter(isRunLane).flatMap((lane): Kept[] => {
     const keep = laneSettings(lane, changed);
@@ -53,7 +53,7 @@ export async function deleteRunsOfLanes(sql: Sql): Promise<boolean> {
   return hasMore;
 }
 
-/** One slice at least, so that no kind waits for the others. @returns true when the last slice was full */
+/** Repeats a slice while it is full and there is time. The first one is always done, so that no kind of end waits for the others. @returns true when the last slice was full */
 async function repeat(slice: () => Promise<boolean>, untilMs: number): Promise<boolean> {
   for (;;) {
     if (!(await slice())) return false;
@@ -66,7 +66,7 @@ async function deleteOlder(sql: Sql, ends: LaneEnds, seconds: number): Promise<b
     with due as materialized (
       select e.run_id, e.ended_at from lane_ends e
       where e.lane = ${ends.lane} and e.outcome = ${ends.outcome}
-        and e.ended_at < now() - ${seconds} * interval '1 second' and ${isFree(sql)}
+        and e.ended_at < now() - ${seconds} * interval '1 second' and ${isDeletable(sql)}
       order by e.ended_at, e.run_id limit 500
     ), ${retireDue(sql)}
     select ${isFull(sql)} as is_full`;
@@ -74,7 +74,8 @@ async function deleteOlder(sql: Sql, ends: LaneEnds, seconds: number): Promise<b
 }
 
 /**
- * The next tenants in turn, so that the runs of one never delay those of another. Of each tenant the oldest ones go first.
+ * Deletes runs beyond the number that the lane keeps, of the next tenants in turn, so that no tenant waits for another. The oldest runs of
+ * each tenant go first.
  * @returns true until a round over all tenants has left nothing
  */
 async function deleteBeyond(sql: Sql, { lane, outcome }: LaneEnds, count: number): Promise<boolean> {
@@ -97,7 +98,7 @@ async function deleteBeyond(sql: Sql, { lane, outcome }: LaneEnds, count: number
       ) newest cross join lateral (
         select e.run_id, e.ended_at, row_number() over (order by e.ended_at, e.run_id) as place from lane_ends e
         where e.lane = ${lane} and e.outcome = ${outcome} and e.tenant_id = t.tenant_id
-          and (e.ended_at, e.run_id) <= (newest.ended_at, newest.run_id) and ${isFree(sql)}
+          and (e.ended_at, e.run_id) <= (newest.ended_at, newest.run_id) and ${isDeletable(sql)}
         order by e.ended_at, e.run_id limit 500
       ) o
     ), due as materialized (
@@ -115,16 +116,16 @@ async function deleteBeyond(sql: Sql, { lane, outcome }: LaneEnds, count: number
   return row?.more ?? false;
 }
 
-/** A run `e` that a parent waits for stays, and one of which a delivery is still to be sent. */
-function isFree(sql: Sql): PendingQuery<Row[]> {
+/** A condition: the run `e` may be deleted. It may not while its parent has not ended, or a delivery of it is still to be sent. */
+function isDeletable(sql: Sql): PendingQuery<Row[]> {
   return sql`not exists (
       select from runs c join runs p on p.run_id = c.parent_run_id where c.run_id = e.run_id and p.ended_at is null
     ) and not exists (select from webhook_deliveries d where d.run_id = e.run_id and d.done_at is null)`;
 }
 
 /**
- * The CTEs that delete the runs of `due` (run_id, ended_at) as far as their journals are not too large together, and the rows of
- * `lane_ends` whose end is none any more: the run was retried.
+ * The CTEs that delete the runs of `due` (run_id, ended_at), up to RUN_BYTES of journal, and the rows of `lane_ends` whose run has been
+ * retried since.
  */
 function retireDue(sql: Sql): PendingQuery<Row[]> {
   return sql`locked as materialized (

@@ -3,7 +3,7 @@ import { burstOf } from "../../contracts/lane-settings.ts";
 import { Lane } from "../../contracts/run.ts";
 import type { Sql } from "../sql.ts";
 
-/** `wanted`: how many starts a worker asks for; below 0, how many it gives back. `perSecond`: the lane's rate. */
+/** The starts that a worker wants of a lane. `wanted`: how many; below 0, how many it gives back. `perSecond`: the lane's rate. */
 export const LaneToStart = z.object({
   lane: Lane,
   wanted: z.number().int().min(-1_000).max(1_000),
@@ -11,7 +11,7 @@ export const LaneToStart = z.object({
 });
 export type LaneToStart = z.infer<typeof LaneToStart>;
 
-/** `granted`: how many starts the worker has got. `next_ms`: the time until the lane's next start. */
+/** `granted`: how many starts the worker may make. `next_ms`: the time until the lane's next start. */
 export const StartsTaken = z.object({ granted: z.number().int(), next_ms: z.number() });
 export type StartsTaken = z.infer<typeof StartsTaken>;
 

@@ -5,7 +5,7 @@ import type { PendingQuery, Row, Sql } from "../sql.ts";
 /** The runs of a lane with one kind of end, `failed` with those that were cancelled: a lane's settings have bounds for each kind. */
 export type LaneEnds = { lane: Lane; outcome: "completed" | "failed" };
 
-/** How many ended runs, of any lane, one call looks at. A literal in the statement: see list-runs.ts. */
+/** How many ended runs, of any lane, one call examines. A literal in the statement: see list-runs.ts. */
 const EXAMINED = 5_000;
 
 /**

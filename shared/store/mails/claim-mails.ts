@@ -6,9 +6,10 @@ import type { Sql } from "../sql.ts";
 /** The most tenants that one claim examines. */
 const TENANTS_PER_CLAIM = 200;
 
-const LOST = "the worker that was sending it died, so whether it was sent is not known: it is not sent again";
+const CUT_OFF =
+  "the worker that was sending it died, so whether it was sent is not known: it is not sent again";
 
-/** The most mails of one tenant that its own mail server is sent at a time: one that is silent must not take the slots of all. */
+/** The most mails of one tenant that are open at its own mail server: a silent server must not take the slots of all tenants. */
 const OPEN_AT_OWN_SERVER = 2;
 
 /**
@@ -52,7 +53,7 @@ export async function claimMails(
 ): Promise<ClaimedMails> {
   const [row] = await sql`
     with recursive lapsed as (
-      update mails set outcome = 'unknown', done_at = now(), next_at = null, sending = false, last_error = ${LOST}
+      update mails set outcome = 'unknown', done_at = now(), next_at = null, sending = false, last_error = ${CUT_OFF}
       where done_at is null and sending and next_at <= now()
     ), examined as (
       (select tenant_id, 1 as n from mails where done_at is null and tenant_id > ${after} order by tenant_id limit 1)

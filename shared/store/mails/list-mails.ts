@@ -27,6 +27,7 @@ const MailRow = z.object({
 });
 export type MailRow = z.infer<typeof MailRow>;
 
+/** Selects mails. Null: any. `pending`: without an outcome yet. */
 export type MailFilter = {
   /** Null: of any tenant, for a platform key. */
   tenant: TenantId | null;

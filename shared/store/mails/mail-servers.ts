@@ -9,7 +9,7 @@ export type MailServerRow = z.infer<typeof MailServerRow>;
 const columns = (sql: Sql) => sql`
   smtp_url, smtp_from, extract(epoch from updated_at)::float8 * 1000 as updated_at_ms`;
 
-/** Null: the tenant has no mail server of its own. */
+/** The mail server of a tenant; null: the tenant has none of its own. */
 export async function findMailServer(sql: Sql, tenant: TenantId): Promise<MailServerRow | null> {
   const [row] = await sql`select ${columns(sql)} from mail_servers where tenant_id = ${tenant}`;
   return row ? MailServerRow.parse(row) : null;
@@ -39,7 +39,7 @@ export async function saveMailServer(
   return row ? MailServerRow.parse(row) : null;
 }
 
-/** @returns false: the tenant had none */
+/** Deletes the mail server of a tenant. @returns false: the tenant had none */
 export async function deleteMailServer(sql: Sql, tenant: TenantId): Promise<boolean> {
   const { count } = await sql`delete from mail_servers where tenant_id = ${tenant}`;
   return count > 0;

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { MailOutcome } from "../../contracts/mail.ts";
 import type { Sql } from "../sql.ts";
 
-/** The result of one try. `outcome` null: the mail is due again in `retry_ms`. `failed` false: nothing was tried. */
+/** The result of one try. `outcome` null: the mail is due again in `retry_ms`. `failed`: the try counts as one. `refused`: recipients. */
 export const MailTry = z.object({
   message_id: z.string(),
   /** The number of the claim: the fence. */

@@ -4,8 +4,8 @@ import { SCAN_OVERLAP_MS } from "../../timing.ts";
 import { pgArray } from "../sql.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
 
-/** The time that one call counts at most, so that it ends in time also after a long silence of all workers. */
-const MOST_SECONDS = 600;
+/** The most seconds of runs that one call counts, so that it ends in time also after all workers were silent for long. */
+const MAX_SECONDS = 600;
 
 /**
  * Counts the runs that were queued or have ended since the last call, each once: the position moves in the same statement as the
@@ -22,7 +22,7 @@ export async function countRuns(sql: Sql, lagMs: number = SCAN_OVERLAP_MS): Prom
     ), span as (
       select counted_to as begins,
         least(now() - ${lagMs} * interval '1 millisecond',
-          counted_to + ${MOST_SECONDS} * interval '1 second') as ends
+          counted_to + ${MAX_SECONDS} * interval '1 second') as ends
       from last
     ), queued as (
       select tenant_id, orchestration_id from runs, span
@@ -50,7 +50,7 @@ export async function countRuns(sql: Sql, lagMs: number = SCAN_OVERLAP_MS): Prom
       on conflict (source, series, labels) do update set value = metric_counters.value + excluded.value
     )
     update metric_positions set counted_to = greatest(span.ends, counted_to) from span where name = 'runs'
-    returning span.ends = span.begins + ${MOST_SECONDS} * interval '1 second' as has_more`;
+    returning span.ends = span.begins + ${MAX_SECONDS} * interval '1 second' as has_more`;
   return row?.has_more ?? false;
 }
 

@@ -5,10 +5,10 @@ import type { Sql } from "../sql.ts";
 
 /** The most budgets of one tenant: each reservation reads those of its run by their scopes. */
 export const MAX_BUDGETS = 1_000;
-/** The beginning of the scope, and of the id, of what a run under a limit shares with the runs below it. No client sees it. */
+/** The prefix of the scope and of the id of the budget that a run under a limit shares with the runs below it. No client sees such a budget. */
 export const FAMILY = "run:";
 
-/** A condition: a person has written the budget. */
+/** A condition: a client has saved the budget. It is neither a user's, made from a template, nor a family's. */
 function isWritten(sql: Sql) {
   return sql`template_id is null and scope not like ${`${FAMILY}%`}`;
 }

@@ -31,7 +31,7 @@ export async function listProviderKeys(sql: Sql, tenant: TenantId): Promise<Prov
   return z.array(ProviderKeyRow).parse(rows);
 }
 
-/** Null: the tenant has no key at this provider. */
+/** The key of a tenant at a provider; null: the tenant has none there. */
 export async function findProviderKey(
   sql: Sql,
   tenant: TenantId,
@@ -56,14 +56,14 @@ export async function saveProviderKey(
   return ProviderKeyRow.parse(row);
 }
 
-/** @returns false: the tenant had none */
+/** Deletes the key of a tenant at a provider. @returns false: the tenant had none */
 export async function deleteProviderKey(sql: Sql, tenant: TenantId, provider: KeyProvider): Promise<boolean> {
   const { count } = await sql`
     delete from provider_keys where tenant_id = ${tenant} and provider = ${provider}`;
   return count > 0;
 }
 
-/** The keys of a tenant for the calls of its runs. */
+/** The sealed keys of a tenant, for the model calls of its runs. */
 export async function readProviderKeys(sql: Sql, tenant: TenantId): Promise<SealedProviderKey[]> {
   const rows = await sql`select provider, api_key, base_url from provider_keys where tenant_id = ${tenant}`;
   return z.array(SealedProviderKey).parse(rows);

@@ -10,7 +10,7 @@ export const CallToReserve = z.object({
   owner: Incarnation,
   /** Unique among the calls of the run. */
   call: z.string(),
-  /** The wait for a budget that the visit has had; it is closed. */
+  /** The wait for a budget that the visit has had, if any: the reservation closes it. */
   wait_id: z.string().nullable(),
   /** Its worst case. */
   cost: z.number().int().nonnegative(),

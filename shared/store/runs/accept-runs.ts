@@ -22,9 +22,13 @@ type AcceptedRow = { run_id: RunId; queued_at_ms: number; definition_version: nu
  * Accepts admitted runs: commits them all in one statement, each pinned to the newest version of its definition (the
  * tenant's own, else the shared one).
  *
- * A run that is missing from the result was not accepted: its definition does not exist, or its idempotency key is
- * taken (`findIdempotent` returns the run that has it), or another run has its singleton key and its policy is `skip`
- * (`findSingletonHolder`), or its tenant's queue is full, or it is a chat turn that its session did not take (`whyNotTaken`).
+ * A run that is missing from the result was not accepted, for one of these reasons:
+ * - its definition does not exist;
+ * - its idempotency key is taken (`findIdempotent` returns the run that has it);
+ * - another run has its singleton key, and its policy is `skip` (`findSingletonHolder`);
+ * - its tenant's queue is full;
+ * - it is a chat turn that its session did not take (`whyNotTaken`).
+ *
  * @param runs at most one for each idempotency key, and all with a singleton key have the same one: a statement that locks
  *   several keys could wait for a flush in a circle
  */

@@ -5,7 +5,7 @@ import type { Sql } from "../sql.ts";
 import { SignalledRun, signalRun } from "./family.ts";
 import { FieldsText, VotesText } from "./waits.ts";
 
-/** What a wait has been answered, with the fields of its form. */
+/** The answer that a wait has, with the fields of its form, and whether its run has ended. */
 const StoredAnswer = z.object({
   ended: z.boolean(),
   taken: z.boolean(),
@@ -29,6 +29,7 @@ export type AnswerRefusal =
   | { is: "voted_before"; votes: Vote[] }
   | { is: "ended" | "unknown" };
 
+/** An answer to a wait. */
 export type NewAnswer = {
   /** Null: any tenant, for a platform key. */
   tenant: TenantId | null;
@@ -36,7 +37,7 @@ export type NewAnswer = {
   waitId: string;
   /** JSON text. */
   answer: string;
-  /** The source of the answer, for people: the id of a key. */
+  /** The id of the key with which the answer came. */
   by: string;
   /** The person that the client names; absent: none. */
   person?: string | null;

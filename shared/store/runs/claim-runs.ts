@@ -4,14 +4,14 @@ import { Lane } from "../../contracts/run.ts";
 import { CLAIM_DEADLINE_MS, SILENCE_MARGIN_MS } from "../../timing.ts";
 import { boundedRows, pgArray } from "../sql.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
-import { isNext } from "../chat/turn-order.ts";
+import { isNextInSession } from "../chat/turn-order.ts";
 
 /** A longer input is not returned by a claim, which may be of many runs: `readInput` reads it for one of them. */
 const INLINE_INPUT_BYTES = 64 * 1024;
 
 /**
- * A run that this worker has claimed. What may be large is not part of it: the worker reads the journal in pages, and
- * only when the run is to be executed.
+ * A run that this worker has claimed. It has nothing that may be large: the worker reads the journal in pages, and only when it executes
+ * the run.
  */
 export const ClaimedRun = z.object({
   run_id: RunId,
@@ -101,7 +101,7 @@ async function claimFrom(sql: Sql, owner: string, runs: PendingQuery<Row[]>): Pr
       where case r.status
         when 'running' then not exists (
           select from workers w where w.incarnation = r.owner and silent_at(w) >= now())
-        else r.ended_at is null and r.wake_at <= now() + interval '2 seconds' and ${isNext(sql)}
+        else r.ended_at is null and r.wake_at <= now() + interval '2 seconds' and ${isNextInSession(sql)}
       end
       for update of r skip locked
     )
@@ -134,7 +134,7 @@ export async function readInput(sql: Sql, run: RunId): Promise<string | null> {
   return row?.input ?? null;
 }
 
-/** A run that a worker gives back. `delay_ms`: it is due again after this time; absent: at once. */
+/** A run that a worker hands back. `delay_ms`: it is due again after this time; absent: at once. */
 export const RunToHandBack = z.object({
   run_id: RunId,
   attempt: z.number().int(),

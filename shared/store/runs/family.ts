@@ -4,7 +4,7 @@ import { Lane } from "../../contracts/run.ts";
 import { boundedRows } from "../sql.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
 
-/** A run that has received something from outside: what the queue needs to enqueue it, and its owner while it is running. */
+/** A run whose signals were raised: what the queue needs to enqueue it, and its owner while it is running. */
 export const SignalledRun = z.object({
   run_id: RunId,
   tenant_id: TenantId,
@@ -133,8 +133,7 @@ export function notifiedBy(sql: Sql) {
 }
 
 /**
- * The assignments to a row `r` of a run that has not ended when something comes from outside: an answer, a child's end,
- * a cancel. docs/protocol.md 4.
+ * The assignments that signal a run `r` which has not ended: for an answer, a child's end, a cancel. docs/protocol.md 4.
  */
 export function signalRun(sql: Sql) {
   return sql`signals = r.signals + 1,

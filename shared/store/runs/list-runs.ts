@@ -35,7 +35,7 @@ const PAGE_BYTES = 1024 * 1024;
 /** Metadata over this size is not searched: it matches no filter. */
 const SEARCHED_BYTES = 16 * 1024;
 
-/** Of the whole result: the oldest run that was examined, how many were, and how many of them fit (one more than the limit at most). */
+/** Columns that are the same in each row: the oldest examined run, how many were examined, and how many matched (at most the limit and one more). */
 const Examined = z.object({
   oldest_us: z.number(),
   oldest_run: z.string(),

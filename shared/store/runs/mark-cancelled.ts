@@ -75,7 +75,7 @@ export type CancelEnd = {
   events_n: number;
   /** JSON text of EndRecord. */
   output: string;
-  /** Of a chat turn: its answer as far as it came. */
+  /** Of a chat turn: the part of its answer that has come. */
   reply?: ChatReply | null;
 };
 

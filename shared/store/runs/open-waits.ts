@@ -66,6 +66,7 @@ function shownVotes(sql: Sql) {
         from jsonb_array_elements(w.votes) with ordinality as each(vote, n))`;
 }
 
+/** Whether an open wait is a question. */
 export function isQuestion(wait: OpenWait): wait is Question {
   return wait.kind === "human";
 }

@@ -1,6 +1,5 @@
 import { z } from "zod";
 import { RunId, TenantId } from "../../contracts/ids.ts";
-
 import { RunError, RunStatus } from "../../contracts/run.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
@@ -28,7 +27,7 @@ export const RunRow = z.object({
   singleton_key: z.string().nullable(),
   /** Another run has its singleton key: the run is not started before that one has ended. */
   waits_for_key: z.boolean(),
-  /** Its request has put its first start off. */
+  /** Its first start was delayed by its request and has not come yet. */
   delayed: z.boolean(),
   triggered_by: z.string(),
   error: z
@@ -123,7 +122,7 @@ export async function readPositions(
   return new Map(rows.map(({ run_id, ...position }) => [run_id, position]));
 }
 
-/** What the edge has to know of a run before it streams the run's events. */
+/** The fields of a run that the edge reads before it streams the run's events. */
 const RunToWatch = RunRow.pick({
   run_id: true,
   tenant_id: true,
@@ -134,7 +133,7 @@ const RunToWatch = RunRow.pick({
 export type RunToWatch = z.infer<typeof RunToWatch>;
 
 /**
- * Those of the runs that the tenant has, in one query and without what clients wrote.
+ * Those of the runs that the tenant has, in one query, without the texts that clients wrote.
  * @param tenant null: any tenant
  */
 export async function readRunsToWatch(

@@ -36,16 +36,16 @@ export const RunFacts = z.object({
   deadline_at_ms: ms,
   /** The owner's last beat; null: the run has no owner, or the owner has no row. */
   beat_at_ms: ms,
-  /** When that owner is silent, if it does not beat until then. */
+  /** The time at which that owner becomes silent if it does not beat before. */
   silent_at_ms: ms,
   /** The journal's last entry; `park` is the JSON text of a ParkRecord. */
   last_at_ms: ms,
   park: z.string().nullable(),
   /** The last event line of that entry, when it is a `step_retry`: a worker holds the run until the next try. */
   held_retry: z.string().nullable(),
-  /** The open waits of the run, the oldest first. */
   /** The run that has its singleton key, while this run waits for it. */
   key_holder: z.string().nullable(),
+  /** The open waits of the run, the oldest first. */
   waits: z.array(
     z.object({
       kind: WaitKind,
@@ -54,7 +54,7 @@ export const RunFacts = z.object({
       child_run_id: z.string().nullable(),
       opened_at_ms: z.number(),
       deadline_at_ms: ms,
-      /** Of a wait for a budget: which one, and why. JSON texts. */
+      /** Of a wait for a budget, as JSON texts: the BudgetWait, and the prompt that says why. */
       for_budget: z.string().nullish(),
       why: z.string().nullish(),
     }),
@@ -69,7 +69,7 @@ export const RunFacts = z.object({
   ahead: z.number(),
   /** Workers that claim runs, whatever their lanes. */
   workers_online: z.number(),
-  /** Those of them that serve its lane, and their slots. */
+  /** The number of those of them that serve its lane, their slots, and how many of these slots are taken. */
   workers_of_lane: z.number(),
   slots: z.number(),
   slots_taken: z.number(),

@@ -32,7 +32,7 @@ export async function findRuns(
 }
 
 /** The number of selected runs, 100,000 at most. */
-export async function countRuns(sql: Sql, filter: RunFilter): Promise<number> {
+export async function countSelectedRuns(sql: Sql, filter: RunFilter): Promise<number> {
   const [row] = await sql<{ n: number }[]>`
     select count(*)::int as n from (select from runs where ${conditions(sql, filter)} limit ${MAX_COUNTED}) r`;
   return row?.n ?? 0;

@@ -30,13 +30,14 @@ export const NewChild = z.object({
 });
 export type NewChild = z.infer<typeof NewChild>;
 
-/** The worker that moves the parent, and its attempt. */
+/** The fence of the parent's worker, which starts the child. */
 export const ParentFence = z.object({ run_id: RunId, owner: Incarnation, attempt: z.number().int() });
 export type ParentFence = z.infer<typeof ParentFence>;
 
 /**
- * What became of a start. `started`: the child exists; `run` has its job, null when it has been claimed, parked or ended
- * since an earlier start. `fenced`: the parent is not this worker's, or is to be cancelled. `full`: no room by the count of Postgres.
+ * What became of a start. `started`: the child exists; `run` has its job, null when it has been claimed, parked or ended since an earlier
+ * start. `fenced`: the parent is not this worker's, or is to be cancelled. `unknown`: there is no such orchestration. `too_deep`,
+ * `too_many`: MAX_DEPTH, MAX_CHILDREN. `full`: by the count of Postgres the tenant's queue has no room.
  */
 export const StartedChild = z.discriminatedUnion("is", [
   z.object({ is: z.literal("started"), run: SignalledRun.nullable() }),

@@ -5,6 +5,7 @@ import { RunId } from "../../contracts/ids.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
+/** What a wait waits for. `turn` is reserved. */
 export const WaitKind = z.enum(["human", "timer", "child", "turn", "budget"]);
 
 /** A wait that a park opens, or a question that it gives to a further group. Its id is chosen by the run, and is the same after a crash. */
@@ -115,7 +116,7 @@ export const Wait = z.object({
   open_for_ms: z.number(),
   /** JSON text; for a child an EndRecord. */
   answer: z.string().nullable(),
-  /** For people: the id of a key, or of the run whose end is the answer. */
+  /** The id of the key with which the answer came, or of the run whose end is the answer. */
   answered_by: z.string().nullable(),
   /**
    * Of a question: the person who answered, as the client names them. An edge of an earlier version sends neither it nor the

@@ -11,10 +11,10 @@ import type { Sql } from "../sql.ts";
 import { sqlState } from "../unreachable.ts";
 import { scheduleColumns } from "./schedule-rows.ts";
 
-/** A schedule that a worker has is left to that worker for this time. */
-const HELD_SECONDS = 10;
+/** A claimed schedule belongs to its worker for this time. */
+const CLAIM_SECONDS = 10;
 
-/** `nextMs`: the time until the next schedule is due; null: none has a tick. */
+/** Claimed schedules. `now_ms`: Postgres' time, since 1970. `next_ms`: the time until the next schedule is due; null: none has a tick. */
 export const ClaimedSchedules = z.object({
   schedules: z.array(Schedule),
   now_ms: z.number(),
@@ -23,12 +23,12 @@ export const ClaimedSchedules = z.object({
 export type ClaimedSchedules = z.infer<typeof ClaimedSchedules>;
 
 /**
- * Gives due schedules to one worker, at most `limit`; tenants take turns. A worker that dies leaves them to another after
- * 10 s. Two workers that have the same schedule do no harm: the run of a tick has one id.
+ * Claims due schedules, at most `limit`; tenants take turns. If the worker dies, another one may claim them after 10 s. Two workers that
+ * have the same schedule do no harm: the run of a tick has one id.
  */
 export async function claimSchedules(sql: Sql, limit: number): Promise<ClaimedSchedules> {
   const schedules = await sql`
-    update schedules set try_at = now() + ${HELD_SECONDS} * interval '1 second'
+    update schedules set try_at = now() + ${CLAIM_SECONDS} * interval '1 second'
     where (tenant_id, id) in (
       select s.tenant_id, s.id from schedules s join (
         select tenant_id, id, row_number() over (partition by tenant_id order by try_at, id) as place
@@ -61,13 +61,13 @@ const UNIQUE_VIOLATION = "23505";
 
 /** Accepts the run of a tick, once, however often it is called. */
 export async function startTick(sql: Sql, run: NewRun, quotaCheckedBy: QuotaCheckedBy): Promise<TickStart> {
-  const earlier = await started(sql, run);
+  const earlier = await findStarted(sql, run);
   if (earlier) return earlier;
   try {
     const accepted = (await acceptRuns(sql, [run], quotaCheckedBy)).get(run.run_id);
     if (accepted) return startedAs(accepted);
   } catch (error) {
-    const other = sqlState(error) === UNIQUE_VIOLATION ? await started(sql, run) : null;
+    const other = sqlState(error) === UNIQUE_VIOLATION ? await findStarted(sql, run) : null;
     if (!other) throw error;
     return other;
   }
@@ -80,7 +80,8 @@ export async function startTick(sql: Sql, run: NewRun, quotaCheckedBy: QuotaChec
   return { is: "refused", reason: "queue_full" };
 }
 
-async function started(sql: Sql, { run_id }: NewRun): Promise<TickStart | null> {
+/** The start of a tick's run by an earlier call; null: there was none. */
+async function findStarted(sql: Sql, { run_id }: NewRun): Promise<TickStart | null> {
   const accepted = (await findAccepted(sql, [run_id])).get(run_id);
   return accepted ? startedAs(accepted) : null;
 }
@@ -89,7 +90,7 @@ function startedAs({ queued_at_ms, delay_ms }: { queued_at_ms: number; delay_ms:
   return { is: "started", queued_at_ms, delay_ms };
 }
 
-/** What a worker decided about a schedule that it claimed: `version` is that of the schedule as it was claimed. */
+/** The decision of a worker about a schedule that it claimed. `version`: that of the schedule when it was claimed. */
 export const FiredSchedule = z.object({
   tenant_id: TenantId,
   id: z.string(),
@@ -102,7 +103,7 @@ export const FiredSchedule = z.object({
 });
 export type FiredSchedule = z.infer<typeof FiredSchedule>;
 
-/** Saves what became of ticks. A schedule that was changed or deleted meanwhile keeps what it has; its ticks are recorded. */
+/** Saves the outcomes of ticks, and the next tick of their schedules. A schedule that was changed meanwhile keeps its own next tick. */
 export async function saveFired(sql: Sql, fired: readonly FiredSchedule[]): Promise<null> {
   const ticks = fired.flatMap(({ tenant_id, id, ticks: records }) =>
     records.map((record) => ({ tenant_id, id, ...record })),

@@ -17,13 +17,13 @@ export const SealedColumn = z.enum([
 ]);
 export type SealedColumn = z.infer<typeof SealedColumn>;
 
-type Place = { table: string; column: string; key: readonly [string, string?]; page: number };
+type Location = { table: string; column: string; key: readonly [string, string?]; page: number };
 
 /**
- * Where each column is. A page of runs or deliveries has many rows, most without a secret; one of definitions has few, because they
- * are long.
+ * The table, the column and the key of each. `page`: the rows of a page. It has many runs or deliveries, because most have no secret, and
+ * few definitions, because they are long.
  */
-const places: Record<SealedColumn, Place> = {
+const locations: Record<SealedColumn, Location> = {
   run: { table: "runs", column: "webhook_secret", key: ["run_id"], page: 1_000 },
   delivery: { table: "webhook_deliveries", column: "secret", key: ["delivery_id"], page: 1_000 },
   endpoint: { table: "webhook_endpoints", column: "secret", key: ["tenant_id", "endpoint_id"], page: 200 },
@@ -45,7 +45,7 @@ const places: Record<SealedColumn, Place> = {
 export const SealedPosition = z.object({ column: SealedColumn, key: z.string(), key2: z.string() });
 export type SealedPosition = z.infer<typeof SealedPosition>;
 
-/** A row with sealed values. `of_run`, `of_tenant` and `of_endpoint`: what a delivery is about. */
+/** A row with sealed values. `of_run`, `of_tenant` and `of_endpoint`: the run, tenant and endpoint of a delivery; else null. */
 export const SealedRow = z.object({
   key: z.string(),
   key2: z.string(),
@@ -65,7 +65,7 @@ export type SealedPage = z.infer<typeof SealedPage>;
 
 /** A page of the rows of a column after a position, by their keys. */
 export async function readSealed(sql: Sql, after: SealedPosition): Promise<SealedPage> {
-  const { table, column, key, page } = places[after.column];
+  const { table, column, key, page } = locations[after.column];
   const [first, second] = key;
   const key2 = second === undefined ? sql`''` : sql(second);
   const isAfter =
@@ -87,6 +87,7 @@ export async function readSealed(sql: Sql, after: SealedPosition): Promise<Seale
   };
 }
 
+/** A row whose value is sealed anew: its text `before`, as it was read, and `after`. */
 export const ResealedRow = z.object({
   key: z.string(),
   key2: z.string(),
@@ -105,7 +106,7 @@ export async function replaceSealed(
   of: SealedColumn,
   rows: readonly ResealedRow[],
 ): Promise<number> {
-  const { table, column, key } = places[of];
+  const { table, column, key } = locations[of];
   const [first, second] = key;
   const isSame = second === undefined ? sql`n.key2 = ''` : sql`t.${sql(second)} = n.key2`;
   const list = (pick: (row: ResealedRow) => string) => pgArray(rows.map(pick));
@@ -121,7 +122,7 @@ export async function replaceSealed(
   return count;
 }
 
-/** How many values a key has. */
+/** How many values are sealed under a key, and how many of them did not open. */
 export const KeyUse = z.object({
   key_id: z.string(),
   values: z.number().int(),
@@ -146,6 +147,7 @@ export async function saveKeyUses(sql: Sql, uses: readonly KeyUse[], tookMs: num
   return null;
 }
 
+/** The use of a key, with the times at which the look began and ended, in milliseconds since 1970. */
 export type CountedUse = KeyUse & { began_at_ms: number; ended_at_ms: number };
 
 /** What the last whole look at all sealed values found. */

@@ -5,6 +5,7 @@ import { Principal, Scope } from "../../contracts/tenant.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
+/** A key to store. Without `expiresAt` it does not expire. */
 export type NewKey = {
   /** Null: a platform key. */
   tenant: TenantId | null;
@@ -13,7 +14,7 @@ export type NewKey = {
   expiresAt?: Date;
 };
 
-/** A new key. The store keeps only its digest, so it cannot be read again. */
+/** Makes a key. The store keeps only its digest, so the key cannot be read again. */
 export function newApiKey(): string {
   return `sk-syn-${randomHex(32)}`;
 }
@@ -170,7 +171,7 @@ export async function markKeysUsed(sql: Sql, keyIds: readonly string[]): Promise
 }
 
 /**
- * Revokes a key. Processes that have cached its principal refuse it within 30 s, and open streams end within 30 s.
+ * Revokes a key. Within 30 s all processes refuse it, also those that have cached its principal, and its open streams end.
  * @param tenant the tenant that the key must belong to; null: any tenant, or the platform
  * @returns false when there is no such key, or it is revoked already
  */

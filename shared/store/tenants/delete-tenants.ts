@@ -1,9 +1,10 @@
+import { DEFAULT_FILE_BYTES } from "../../contracts/tenant.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
 import { deleteRuns } from "./delete-runs.ts";
 
 /** The most runs, and the most rows of each other table, that one call deletes. */
 const BATCH = 1_000;
-/** The runs of one call have together at most this much journal, and one of them more at most: deleting it takes about a second. */
+/** After this many bytes of journal one call takes no further run. Deleting them takes about a second. */
 const BATCH_BYTES = 64 * 1024 * 1024;
 
 /**
@@ -97,9 +98,9 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
         + (select count(*) from deleted_segments) + (select count(*) from dequeued_journals)
         + (select count(*) from deleted_answers) + (select count(*) from deleted_keys) as deleted
     ), purged as (
-      -- The limits of a tenant that is created anew under this id. Its own stay 0 until then.
+      -- These limits hold for a tenant that is created anew under this id. Until then its maxima are 0.
       update tenants t set purged_at = now(), objects_before = now(), name = '', weight = 1, retention = '{}',
-        max_artifact_bytes = 209715200, max_total_artifact_bytes = default, runs_per_minute = default, max_open_streams = default,
+        max_artifact_bytes = ${DEFAULT_FILE_BYTES}::bigint, max_total_artifact_bytes = default, runs_per_minute = default, max_open_streams = default,
         enabled_concurrent_runs = 100, enabled_queued_runs = 1000
       from counted
       where counted.deleted = 0 and t.deleted_at < now() - interval '1 minute' and t.purged_at is null

@@ -4,7 +4,7 @@ import { NO_RETENTION, Retention } from "../../contracts/retention.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
 import { retireRuns } from "./delete-runs.ts";
 
-/** The tenants that one call looks at, and the most rows of a table of one tenant that it deletes. */
+/** How many tenants one call examines, and the most that it deletes of one tenant: runs and the bytes of their journals, other rows, versions. */
 const TENANTS = 5;
 const RUNS = 200;
 const RUN_BYTES = 16 * 1024 * 1024;
@@ -14,9 +14,9 @@ const VERSIONS = 20;
 const Due = z.object({ tenant_id: TenantId, retention: Retention });
 
 /**
- * Applies the retention of tenants (docs/protocol.md 7.8), of those first that it has not looked at for the longest time. Journals
- * and objects are not deleted here, but by the archive and the sweep of the bucket.
- * @returns true when more may be left to delete, or tenants to look at
+ * Applies the retention policies of tenants (docs/protocol.md 7.8). The tenants that were examined longest ago come first. The archive
+ * deletes journals, and the sweep of the bucket objects.
+ * @returns true when more may be left to delete, or tenants to examine
  */
 export async function applyRetention(sql: Sql): Promise<boolean> {
   const rows = await sql`
@@ -26,14 +26,14 @@ export async function applyRetention(sql: Sql): Promise<boolean> {
       order by retained_at nulls first limit ${TENANTS} for update skip locked)
     returning tenant_id, ${NO_RETENTION}::text::jsonb || retention as retention`;
   for (const { tenant_id, retention } of rows.map((row) => Due.parse(row))) {
-    if (!(await retain(sql, tenant_id, retention))) continue;
+    if (!(await deleteByPolicy(sql, tenant_id, retention))) continue;
     await sql`update tenants set retained_at = null where tenant_id = ${tenant_id}`;
   }
   return rows.length > 0;
 }
 
-/** @returns true when at least one table gave a full slice */
-async function retain(sql: Sql, tenant: TenantId, policy: Retention): Promise<boolean> {
+/** Deletes a slice of each table by the policy of a tenant. @returns true when at least one slice was full */
+async function deleteByPolicy(sql: Sql, tenant: TenantId, policy: Retention): Promise<boolean> {
   const { runs_days, usage_days, dead_letters_days, deliveries_days, versions } = policy;
   const full = [
     runs_days !== null && (await deleteOldRuns(sql, tenant, runs_days)) === RUNS,
@@ -45,7 +45,7 @@ async function retain(sql: Sql, tenant: TenantId, policy: Retention): Promise<bo
   return full.includes(true);
 }
 
-/** Runs of a tree go together with the root: a child stays while its parent has not ended. */
+/** Deletes ended runs of that age. A child stays while its parent has not ended. */
 function deleteOldRuns(sql: Sql, tenant: TenantId, days: number): Promise<number> {
   return countOf(sql`
     with statuses as (
@@ -100,7 +100,7 @@ function deleteOldDeliveries(sql: Sql, tenant: TenantId, days: number): Promise<
     select count(*)::int as n from gone`);
 }
 
-/** A version that a run is pinned to stays: the run may be retried. */
+/** Deletes all but the newest `keep` versions of each orchestration. A version that a run is pinned to stays, because the run may be retried. */
 function deleteOldVersions(sql: Sql, tenant: TenantId, keep: number): Promise<number> {
   return countOf(sql`
     with gone as (

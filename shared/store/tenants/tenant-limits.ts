@@ -7,8 +7,8 @@ import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
 /**
- * A tenant's limits as the queue takes them: 0 for a disabled tenant. `isolation` false (ENABLE_TENANT_ISOLATION=0) lifts the
- * `max_*` limits of the others.
+ * A tenant's limits as the queue takes them. The `max_*` limits of a disabled tenant are 0.
+ * @param isolation false (ENABLE_TENANT_ISOLATION=0): other tenants have no `max_*` limits
  */
 export function limitsOf(tenant: Tenant, isolation: boolean): Limits {
   const { disabled } = tenant;

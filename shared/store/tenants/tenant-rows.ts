@@ -1,5 +1,5 @@
 import type { TenantId } from "../../contracts/ids.ts";
-import { NO_BYTES_LIMIT, Tenant } from "../../contracts/tenant.ts";
+import { DEFAULT_FILE_BYTES, NO_BYTES_LIMIT, Tenant } from "../../contracts/tenant.ts";
 import { NO_RETENTION } from "../../contracts/retention.ts";
 import type { TenantChange, TenantRequest } from "../../contracts/tenant.ts";
 import type { Sql } from "../sql.ts";
@@ -52,7 +52,7 @@ export async function saveTenant(
       max_open_streams, max_concurrent_runs, max_queued_runs, disabled_at, enabled_concurrent_runs,
       enabled_queued_runs, retention)
     values (${tenant_id}, coalesce(${name}, ''), coalesce(${rate}::int, ${requestsPerSecond}::int),
-      coalesce(${weight}::int, 1), coalesce(${artifact}::bigint, 209715200),
+      coalesce(${weight}::int, 1), coalesce(${artifact}::bigint, ${DEFAULT_FILE_BYTES}::bigint),
       coalesce(${change.max_total_artifact_bytes ?? null}::bigint, ${NO_BYTES_LIMIT}::bigint),
       coalesce(${change.runs_per_minute ?? null}::int, 1000000000),
       coalesce(${change.max_open_streams ?? null}::int, 1000),
@@ -76,7 +76,10 @@ export async function changeTenant(sql: Sql, tenant: TenantId, change: TenantCha
   return row ? Tenant.parse(row) : null;
 }
 
-/** What a change sets, except the rate. While a tenant is disabled its maxima are 0, and two columns keep those that come back. */
+/**
+ * The assignments of a change, except that of the rate. While a tenant is disabled, its `max_*` limits are 0, and the two columns
+ * `enabled_*` keep those that hold again when it is enabled.
+ */
 function changes(sql: Sql, change: TenantChange) {
   const {
     name = null,

@@ -32,6 +32,7 @@ const Trigger = z.object({
   updated_at_ms: z.number(),
 });
 export type Trigger = z.infer<typeof Trigger>;
+/** A trigger as a request saves it. */
 export type SavedTrigger = Omit<Trigger, "created_at_ms" | "updated_at_ms">;
 
 function columns(sql: Sql) {
@@ -84,14 +85,14 @@ export async function listTriggers(
   return rows.map((row) => Trigger.parse(row));
 }
 
-/** @returns false: there is no such trigger */
+/** Deletes a trigger. @returns false: the tenant has no such trigger */
 export async function deleteTrigger(sql: Sql, tenant: TenantId, id: TriggerId): Promise<boolean> {
   const rows = await sql`
     delete from triggers where trigger_id = ${id} and tenant_id = ${tenant} returning trigger_id`;
   return rows.length > 0;
 }
 
-/** Forgets an idempotency key of a tenant that is older than `seconds`. */
+/** Deletes an idempotency key of a tenant if it is older than `seconds`. */
 export async function forgetOlderKey(
   sql: Sql,
   tenant: TenantId,

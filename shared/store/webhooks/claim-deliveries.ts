@@ -35,7 +35,7 @@ export const DueDelivery = Receiver.extend({
   url: z.string(),
   /** The endpoint that it goes to; null: the webhook of its run. */
   endpoint_id: EndpointId.nullable().default(null),
-  /** Sealed for its run, or for its endpoint: that one's secret of now. */
+  /** The present secret of the endpoint, sealed for it; of the webhook of a run, that of the run, sealed for the run. */
   secret: z.string().nullable(),
   /** The endpoint's secret before a rotation, as long as it signs too. */
   previous_secret: z.string().nullable().default(null),
@@ -62,6 +62,7 @@ export const DueDelivery = Receiver.extend({
 });
 export type DueDelivery = z.infer<typeof DueDelivery>;
 
+/** The result of a claim. */
 export const ClaimedDeliveries = z.object({
   deliveries: z.array(DueDelivery),
   /** The last receiver that was examined, when there are more of them: the next claim goes on after it. */

@@ -7,7 +7,7 @@ import type { DueDelivery } from "./claim-deliveries.ts";
 /** The longest time between two tries. A delivery expires after a day, and an interval of Postgres has a maximum too. */
 const MAX_RETRY_MS = 86_400_000;
 
-/** The audit's row of an endpoint that its failures disabled: no key did it, and its request is the delivery that failed. */
+/** The key and the action in the audit's row of an endpoint that its failures disabled: no client did it. The row's request is the delivery that failed. */
 const SYSTEM = "system";
 const DISABLED = "disableFailingWebhookEndpoint";
 
@@ -64,7 +64,7 @@ export async function saveDeliveryTry(sql: Sql, result: TryResult): Promise<Deli
 }
 
 /**
- * What a try says about its endpoint. The endpoint's row changes only with the first failure after a success, with the first
+ * The CTEs with which a try counts for its endpoint. The endpoint's row changes only with the first failure after a success, with the first
  * success after a failure, and when it is disabled: tries of one endpoint do not wait for each other. Tests do not count.
  */
 function countForEndpoint(sql: Sql, delivered: boolean, delivery: string) {

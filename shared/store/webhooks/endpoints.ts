@@ -63,32 +63,33 @@ export async function saveEndpoint(
   sql: Sql,
   tenant: TenantId,
   id: string,
-  to: EndpointToSave,
+  endpoint: EndpointToSave,
 ): Promise<{ row: EndpointRow; created: boolean } | null> {
-  const isDisabled = to.enabled === false;
+  const isDisabled = endpoint.enabled === false;
   const [row] = await sql`
     insert into webhook_endpoints as e (tenant_id, endpoint_id, description, url, events, secret, disable_after_days,
       disabled_at, disabled_reason)
-    select ${tenant}, ${id}, ${to.description}, ${to.url}, ${pgArray(to.events)}::text[], ${to.secret ?? to.new_secret},
-      ${to.disable_after_days}::int, case when ${isDisabled} then now() end, case when ${isDisabled} then 'requested' end
+    select ${tenant}, ${id}, ${endpoint.description}, ${endpoint.url}, ${pgArray(endpoint.events)}::text[], ${endpoint.secret ?? endpoint.new_secret},
+      ${endpoint.disable_after_days}::int, case when ${isDisabled} then now() end, case when ${isDisabled} then 'requested' end
     where (select count(*) from webhook_endpoints where tenant_id = ${tenant} and endpoint_id <> ${id}) < ${MAX_ENDPOINTS}
     on conflict (tenant_id, endpoint_id) do update set
       description = excluded.description, url = excluded.url, events = excluded.events,
-      disable_after_days = excluded.disable_after_days, secret = coalesce(${to.secret}::text, e.secret),
+      disable_after_days = excluded.disable_after_days, secret = coalesce(${endpoint.secret}::text, e.secret),
       ${
-        to.enabled === null
+        endpoint.enabled === null
           ? sql``
-          : to.enabled
+          : endpoint.enabled
             ? sql`disabled_at = null, disabled_reason = null,`
             : sql`disabled_at = coalesce(e.disabled_at, now()), disabled_reason = coalesce(e.disabled_reason, 'requested'),`
       }
-      failing_since = case when excluded.url = e.url and (e.disabled_at is null or ${to.enabled !== true})
+      failing_since = case when excluded.url = e.url and (e.disabled_at is null or ${endpoint.enabled !== true})
         then e.failing_since end,
       updated_at = now()
     returning ${columns(sql)}, xmax = 0 as created`;
   return row ? { row: EndpointRow.parse(row), created: SavedEndpoint.parse(row).created } : null;
 }
 
+/** One endpoint of a tenant; null: the tenant has none with this id. */
 export async function readEndpoint(sql: Sql, tenant: TenantId, id: string): Promise<EndpointRow | null> {
   return one(
     await sql`
@@ -171,7 +172,7 @@ export async function insertTestDelivery(
   return row?.delivery_id ?? null;
 }
 
-/** Whether a worker that sends deliveries is at work. */
+/** Whether any active worker sends deliveries. */
 export async function hasSender(sql: Sql): Promise<boolean> {
   const rows = await sql`select from (${activeWorkers(sql)}) w where 'webhooks' = any(lanes) limit 1`;
   return rows.length > 0;

@@ -13,7 +13,7 @@ export const Beat = z.object({
   worker_id: z.string(),
   hostname: z.string(),
   address: z.string(),
-  /** Its process on its host. A worker of an earlier version does not send it. */
+  /** The id of its process on its host. A worker of an earlier version does not send it. */
   pid: z.number().int().optional(),
   status: z.enum(["online", "draining", "offline"]),
   /** The lanes whose runs it claims. */
@@ -23,7 +23,7 @@ export const Beat = z.object({
   loop_lag_ms: z.number().int(),
   /** Whether it can reach the queue. */
   redis_ok: z.boolean(),
-  /** After how long without a beat it is silent. A worker of a version that does not send it beats every 5 s. */
+  /** The time without a beat after which the worker is silent. A worker of a version that does not send it beats every 5 s. */
   silent_after_ms: z.number().int().default(12_000),
 });
 export type Beat = z.infer<typeof Beat>;

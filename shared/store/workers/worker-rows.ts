@@ -28,7 +28,7 @@ export async function listWorkers(sql: Sql): Promise<WorkerRow[]> {
     ${shownWorkers(sql)} where beat_at > now() - interval '1 day' order by registered_at desc limit 1000`;
 }
 
-/** The newest life of the worker with this name, or the life with this name; null: there is none. */
+/** The incarnation with this name, else the newest incarnation of the worker with this id; null: there is none. */
 export async function findWorker(sql: Sql, name: string): Promise<WorkerRow | null> {
   const [row] = await sql<WorkerRow[]>`
     ${shownWorkers(sql)} where incarnation = ${name} or worker_id = ${name}
@@ -37,9 +37,10 @@ export async function findWorker(sql: Sql, name: string): Promise<WorkerRow | nu
 }
 
 /**
- * Asks the lives of a worker that are not offline to drain. Each learns of it by its next beat, so the request survives a
- * loss of Redis.
- * @returns their incarnations
+ * Asks the incarnations of a worker that are not offline to drain. Each learns of it by its next beat, so the request survives a loss of
+ * Redis.
+ * @param name a worker's id, or one incarnation
+ * @returns the incarnations that were asked
  */
 export async function requestDrain(sql: Sql, name: string): Promise<string[]> {
   const rows = await sql<{ incarnation: string }[]>`
@@ -50,8 +51,9 @@ export async function requestDrain(sql: Sql, name: string): Promise<string[]> {
 }
 
 /**
- * Deletes the rows of a worker's lives that are offline and own no running run. The row of any other life stays: its runs would
- * count as abandoned.
+ * Deletes the rows of a worker's incarnations that are offline and own no running run. The row of any other incarnation stays, because
+ * its runs would count as abandoned.
+ * @param name a worker's id, or one incarnation
  * @returns how many were deleted
  */
 export async function removeWorker(sql: Sql, name: string): Promise<number> {

@@ -587,7 +587,7 @@ describe("a message with on_busy interrupt", () => {
     ]);
   });
 
-  test("ends no turn of another session, and none that came after it", async () => {
+  test("ends no turn of another session, and no later turn", async () => {
     const other = await say({ message: "other" });
     const mine = await say({ message: "mine" });
     const next = await say({ message: "next", session_id: mine.session_id, on_busy: "interrupt" });

@@ -54,7 +54,7 @@ const print = (id: string, text = "x") => exportedStep(id, "print", { print_cont
 
 describe("a bundle of the predecessor", () => {
   // Fails when a definition is saved before one that it names, or when the fields that every export has are refused.
-  test("is saved in one request, without a warning about what it brings itself", async () => {
+  test("is saved in one request, without a warning about definitions that the bundle itself has", async () => {
     const result = await sync(bundle());
     expect(result).toMatchObject({
       status: 200,
@@ -210,7 +210,11 @@ describe("a definition of a bundle that cannot be saved", () => {
           path: "agents[1].model",
           message: expect.stringContaining("name its provider's model"),
         }),
-        ofKind({ id: "agent_author", path: "agents[3].id", message: "is the id of an earlier one, too" }),
+        ofKind({
+          id: "agent_author",
+          path: "agents[3].id",
+          message: "is the id of an earlier definition too",
+        }),
         ofKind({
           id: "orch_python",
           code: "invalid",
@@ -226,7 +230,7 @@ describe("a definition of a bundle that cannot be saved", () => {
   });
 
   // Fails when Python that happens to be JavaScript is found by the first run that comes to it.
-  test("is not one whose Python compiles as JavaScript: that is saved with a warning for each call", async () => {
+  test("is not a definition whose Python compiles as JavaScript: that is saved, with a warning for each call", async () => {
     const code = 'result = ", ".join(state.user_input.strip().split(" "))';
     const steps = [exportedStep("t", "transform", { transform_code: code })];
     expect(
@@ -290,7 +294,7 @@ describe("a secret that an export has redacted", () => {
   const tool = exportedTool("ring", url, { headers: { Authorization: "Bearer xxxxxxxxx" } });
 
   // Fails when the placeholder is stored as a credential.
-  test("is refused by its path where none is stored, and keeps the one that is", async () => {
+  test("is refused by its path where no secret is stored, and keeps a stored secret", async () => {
     const redacted = { custom_tools: [tool], mcp_servers: [server] };
     expect(await sync(redacted)).toMatchObject({
       total_synced: 0,

@@ -61,7 +61,7 @@ describe("the secrets of a tool", () => {
     expect(await openedOf("sealed")).toMatchObject(tool());
   });
 
-  test("of type sql are its whole connection, which a mask keeps", async () => {
+  test("of type sql are its whole connection URL, which a mask keeps", async () => {
     const connection = "postgres://reader:top-secret@db.example.com:5432/shop?sslmode=verify-full";
     const sql = { tool_type: "sql", description: "The shop's orders", connection };
     expect((await put("orders", sql)).status).toBe(200);
@@ -134,7 +134,7 @@ describe("the secrets of a tool", () => {
     expect(await errorsOf(marked)).toMatchObject([{ path: "headers.X-Other" }]);
   });
 
-  test("are not shown by a tool that was stored before they were sealed, whose next save seals them", async () => {
+  test("of a tool that was stored unsealed are not shown, and its next save seals them", async () => {
     const old = { name: "old", ...tool(), generalName: null, inputSchema: {}, outputSchema: null };
     const save = (id: string) => app.stores.sql`
       insert into tools (tenant_id, id, name, definition, version) values ('', ${id}, ${id}, ${JSON.stringify({ ...old, name: id })}, 1)`;

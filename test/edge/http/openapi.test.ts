@@ -57,7 +57,7 @@ test("every operation has an id of its own, a tag of the document, a summary and
   expect([...tags].toSorted()).toEqual(document.tags.map(({ name }) => name).toSorted());
 });
 
-test("every operation with a key says what its problems are", () => {
+test("every operation with a key documents its problem responses", () => {
   for (const { security, responses } of operations()) {
     if (security.length > 0)
       expect(Object.keys(responses)).toEqual(expect.arrayContaining(["401", "403", "500", "503"]));

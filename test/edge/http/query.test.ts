@@ -82,7 +82,7 @@ describe("an unknown query parameter", () => {
     });
   });
 
-  test("is answered with the parameters that there are when none is near, or with: there is none", async () => {
+  test("is answered with all parameters of the route when no name is similar, and says so when the route has none", async () => {
     const messages = async (path: string) =>
       (await errorsOf(await app.call("GET", path))).map(({ message }) => message);
     expect(await messages("/scale/tenants?colour=red")).toEqual([

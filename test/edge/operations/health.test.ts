@@ -9,7 +9,7 @@ const readyz = async () => {
 };
 
 describe("an edge without Redis", () => {
-  test("is ready and degraded where it goes on accepting runs", async () => {
+  test("is ready and degraded where it still accepts runs", async () => {
     app = await startApp();
     await app.stores.service.stop();
     expect(await readyz()).toEqual([200, "degraded"]);

@@ -47,7 +47,7 @@ describe("the mail server of a tenant", () => {
     expect(audit).not.toContain("sesame");
   });
 
-  test("keeps its URL when the mask comes back, and there must be one to keep", async () => {
+  test("keeps its URL when a save sends the mask, and a mask without a stored URL is refused", async () => {
     const masked = { ...server, smtp_url: "********", smtp_from: "b@acme.example" };
     expect((await bodyOf(await put(masked))).errors).toEqual([
       { path: "smtp_url", message: expect.stringContaining("mask") },

@@ -192,7 +192,7 @@ async function tablesWith(tenant: string, runs: readonly string[]): Promise<stri
   return [...found].toSorted();
 }
 
-test("a definition that a platform key saves for an unknown tenant creates the tenant, and one that is refused does not", async () => {
+test("a definition that a platform key saves for an unknown tenant creates the tenant, and a refused definition does not", async () => {
   const put = async (tenant: string, body: object) =>
     (await app.call("PUT", `/api/v2/agents/a?tenant_id=${tenant}`, { body })).status;
   expect([await put("fresh", { name: "A" }), await put("typo", { nmae: "A" })]).toEqual([200, 422]);

@@ -151,7 +151,7 @@ describe("a worker that is to drain", () => {
 
 describe("a worker that is removed", () => {
   // Fails when the row of a living worker is deleted: its runs would count as abandoned.
-  test("is offline and owns no run; one that is alive or owns a run stays", async () => {
+  test("is offline and owns no run; a worker that is alive or owns a run stays", async () => {
     const worker = await FakeWorker.claim(app.stores.sql, await startRun(app));
     const path = `${W}/${name(worker.owner)}`;
     expect((await app.call("DELETE", path)).status).toBe(409);

@@ -100,7 +100,7 @@ async function archivedFailure(): Promise<{ run: RunId; rows: readonly object[] 
 }
 
 // Fails when a retried run begins without its journal: the worker would execute every step again.
-test("a retry brings the journal of an archived run back, and the run goes on after it", async () => {
+test("a retry brings the journal of an archived run back, and the run continues after its last entry", async () => {
   const { run, rows } = await archivedFailure();
   expect((await app.call("POST", runPath(run, "retry"))).status).toBe(202);
   const restored = await rowsOf(run);

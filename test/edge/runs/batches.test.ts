@@ -68,7 +68,7 @@ describe("a batch", () => {
     expect(strict.batch.items).toMatchObject([{ status: "refused", code: "invalid" }]);
   });
 
-  test("of 1,000 items is accepted whole; one of 1,001 or of none is refused", async () => {
+  test("of 1,000 items is accepted; a batch of 1,001 items, or of none, is refused", async () => {
     await app.call("POST", "/scale/tenants", { body: { tenant_id: "big", requests_per_second: 5000 } });
     const batch = await post(
       Array.from({ length: 1000 }, (_, i) => ({ message: String(i) })),
@@ -84,7 +84,7 @@ describe("a batch", () => {
   });
 
   // Fails when a batch drops what POST …/run takes, or one item's upload is looked for once for all of them.
-  test("attaches to each item its own uploads, and refuses alone the item whose upload does not exist", async () => {
+  test("attaches to each item its own uploads, and refuses only the item whose upload does not exist", async () => {
     const [upload_id, missing] = [newUploadId(), newUploadId()];
     const [tenant_id, facts] = [TenantId.parse("default"), { content_type: "text/plain", bytes: 1 }];
     await beginUpload(app.stores.sql, { upload_id, tenant_id, name: "a.txt", ...facts });
@@ -184,7 +184,7 @@ describe("a batch", () => {
     }
   });
 
-  test("whose edge died before it had submitted all items says how many are missing", async () => {
+  test("shows how many items were not submitted when its edge died too early", async () => {
     const batch = await post([{}, {}]);
     for (const item of batch.items) {
       if ("run_id" in item) await app.call("POST", runPath(item.run_id, "cancel"));

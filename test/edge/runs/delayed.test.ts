@@ -30,7 +30,7 @@ describe("a run with a later start", () => {
     });
   });
 
-  test("by run_at starts at that time by the clock of the database; one that has passed means at once", async () => {
+  test("by run_at starts at that time by the clock of the database; a time in the past means at once", async () => {
     const at = new Date(Date.now() + HOUR).toISOString();
     const run = await startRun(app, { body: { run_at: at.replace("Z", "+00:00") } });
     expect(await status(run)).toMatchObject({ waiting: { reason: "delay", until: at } });

@@ -213,7 +213,7 @@ describe("the diagnosis of a run", () => {
     expect(why({ wake_at_ms: NOW + 40_000 })).toMatchObject({ reason: "delayed", next_wake_at: at(40) });
   });
 
-  test("distinguishes a live worker from one that is silent, stuck, unknown or cancelling", () => {
+  test("distinguishes a live worker from a worker that is silent, stuck, unknown or cancelling", () => {
     expect(why({}, running)).toMatchObject({
       reason: "running",
       next_wake_at: null,

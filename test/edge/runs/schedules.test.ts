@@ -81,7 +81,7 @@ describe("a schedule", () => {
     expect((await put("bad", { ...daily, orchestration_id: "nowhere" })).status).toBe(404);
   });
 
-  test("that is paused has no next start; resumed it goes on from the next tick", async () => {
+  test("that is paused has no next start; after a resume it starts at the next tick", async () => {
     await put("pausing", { ...daily, cron: "* * * * *" });
     const paused = await bodyOf(await app.call("POST", `${SCHEDULES}/pausing/pause`));
     expect(paused).toMatchObject({ paused: true, next_at: null });

@@ -50,7 +50,7 @@ describe("a trigger", () => {
   });
 
   // Fails when the signature is compared with another reading of the body than the bytes that were signed.
-  test("takes a signed body with a byte order mark, and tells the sender of one that is no UTF-8 so", async () => {
+  test("takes a signed body with a byte order mark, and refuses a signed body that is no UTF-8 with that reason", async () => {
     const { url, secret } = await create();
     const fire = (bytes: Buffer) => {
       const signature = `sha256=${createHmac("sha256", secret).update(bytes).digest("hex")}`;

@@ -39,12 +39,12 @@ async function expectRetry(response: Response): Promise<void> {
 
 describe("a viewer that comes while a deploy replaces", () => {
   // Fails when an object's failure is answered with an error.
-  test("the object that serves its stream is asked to come back, on every kind of stream", async () => {
+  test("the object that serves its stream is asked to reconnect, on every kind of stream", async () => {
     for (const path of streams())
       await expectRetry(await get(path, { RELAY: replaced, FEED: replaced }, true));
   });
 
-  test("the object that keeps the connections to Postgres is asked to come back", async () => {
+  test("the object that keeps the connections to Postgres is asked to reconnect", async () => {
     for (const path of streams()) await expectRetry(await get(path, { DATABASE: replaced }, false));
   });
 });

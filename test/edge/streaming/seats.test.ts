@@ -40,7 +40,7 @@ describe("the seats of an object", () => {
   });
 });
 
-test("50 viewers at once take exactly a tenant's own limit of seats, and each seat comes back", () => {
+test("50 viewers at once take exactly a tenant's own limit of seats, and each seat is released again", () => {
   const seats = new Seats({ all: 100, tenant: 60, key: 60, stream: 60 });
   const takeAll = () =>
     Array.from({ length: 50 }, (_, i) => seats.take({ tenant: "acme", keyId: "k", stream: `r${i}` }, 7));

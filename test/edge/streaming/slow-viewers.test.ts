@@ -147,7 +147,7 @@ describe("a viewer that takes nothing of a large event of the journal", () => {
   const large = () => relayOn([{ seq: 1, events_n: 1, events: line(300 * KIB) }]);
 
   // Fails when an event is put into the stream whole.
-  test("holds 32 KiB of it, and gets it whole when it reads again", async () => {
+  test("keeps 32 KiB of the event in memory, and gets the whole event when it reads again", async () => {
     const { relay, commit } = large();
     const leaving = new AbortController();
     const stream = relay.join({ run, tenant: "a", after: 0 }, leaving.signal, () => {}).body;
@@ -200,7 +200,7 @@ describe("a read of the journal that fails for one viewer", () => {
 });
 
 describe("viewers of one run", () => {
-  test("do not wait for one that takes nothing", async () => {
+  test("do not wait for a viewer that takes nothing", async () => {
     const { relay, commit } = relayOn([]);
     const [slow, quick] = [join(relay), join(relay)];
     await slowPeer(20);

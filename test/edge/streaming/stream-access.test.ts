@@ -96,7 +96,7 @@ describe("a stream of several runs", () => {
   });
 });
 
-test("a stream token that is sent as an API key is told what it opens", async () => {
+test("the refusal of a stream token that is sent as an API key says what the token opens", async () => {
   const token = await tokenOf((await endedRun()).run);
   const detail =
     "This is a stream token, and no API key: it opens the streams of its run or session, as ?token= in their URL.";

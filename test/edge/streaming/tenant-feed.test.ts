@@ -235,7 +235,7 @@ describe("a feed's viewers", () => {
       expect(received(viewer).map((event) => event.at(-1))).toEqual(["a", "b", "c", "d"]);
   });
 
-  test("that come back catch up one query at a time, without a gap to what is live and without a repetition", async () => {
+  test("that reconnect catch up one query at a time, without a gap before the live events and without a repetition", async () => {
     const tenant = newTenant();
     const scribe = await running(tenant);
     await app.stores.sql`
@@ -300,7 +300,7 @@ describe("a feed's viewers", () => {
     expect((ids.at(-1) ?? 0) - (ids[0] ?? 0)).toBeGreaterThan(250_000);
   });
 
-  test("get a burst of many pages whole, in pages of at most 256 KiB", async () => {
+  test("get all events of a burst of many pages, in pages of at most 256 KiB", async () => {
     const tenant = newTenant();
     const scribe = await running(tenant);
     const { join, queries } = await counted(tenant);

@@ -7,7 +7,7 @@ import { LANE_DEFAULTS } from "../../../shared/contracts/lane-settings.ts";
 import { masterKey } from "../../../shared/security/master-keys.ts";
 import { stateStore } from "../../../shared/store/state.ts";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
-import { Sender } from "../../../worker-node/webhooks/sender.ts";
+import { WebhookSender } from "../../../worker-node/webhooks/webhook-sender.ts";
 import { WebhookReceiver } from "../../worker-node/webhooks/webhook-receiver.ts";
 import type { ReceivedRequest } from "../../worker-node/webhooks/webhook-receiver.ts";
 import { bodyOf, startApp, startRun, type TestApp } from "../app.ts";
@@ -16,11 +16,11 @@ import { MASTER_KEY } from "../test-stores.ts";
 
 let app: TestApp;
 let receiver: WebhookReceiver;
-let sender: Sender;
+let sender: WebhookSender;
 beforeAll(async () => {
   app = await startApp({ MASTER_KEY, EGRESS_ALLOW: "127.0.0.1" });
   receiver = await WebhookReceiver.listen();
-  sender = new Sender(stateStore(app.stores.sql), {
+  sender = new WebhookSender(stateStore(app.stores.sql), {
     readArchive: noArchive,
     egress: createEgress("127.0.0.1"),
     masterKey: masterKey().parse(MASTER_KEY),
@@ -179,7 +179,7 @@ describe("what a receiver gets", () => {
     for (const secret of [old, next]) expect(JSON.stringify(rows)).not.toContain(secret);
   });
 
-  test("is a signed test on request, once, and the response is what the receiver said", async () => {
+  test("is a signed test on request, once, and the response has the receiver's status", async () => {
     const key = await app.stores.key("testing");
     const { secret } = await bodyOf(await put("t", { url: receiver.url(), enabled: false }, key));
     const testing = async () => {

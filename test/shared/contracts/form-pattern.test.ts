@@ -39,7 +39,7 @@ describe("a pattern of a form field", () => {
     expect(cpuMs() - before).toBeLessThan(2_000);
   });
 
-  test("is told with its field, and an answer that does not fit is refused with it", () => {
+  test("is reported with its field, and an answer that does not fit is refused with it", () => {
     const field = HumanField.parse({ key: "ref", pattern: "[A-Z]{2}-\\d+" });
     expect(field).toMatchObject({ key: "ref", pattern: "[A-Z]{2}-\\d+" });
     expect(answerErrors([field], { ref: "AB-1" })).toEqual([]);

@@ -138,7 +138,7 @@ test("a child's end at the same moment as its parent's first park leaves the par
 });
 
 // Fails when a child's end overwrites an answer that came after its snapshot.
-test("of an answer and the child's end at the same moment one becomes the answer, and only that one is reported as accepted", async () => {
+test("when an answer and the child's end come at the same moment, one of them becomes the answer, and only that one is reported as accepted", async () => {
   const pairs = await Promise.all(
     Array.from({ length: RUNS }, async () => {
       const parent = await store.startRun();

@@ -1,7 +1,7 @@
 import { createServer } from "node:http";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { expect, test } from "vitest";
-import { createObjectStore } from "../../../worker-node/clients/object-store.ts";
+import { createObjectStore } from "../../../worker-node/clients/s3-object-store.ts";
 import { portOf } from "../../../worker-node/ops/health-server.ts";
 
 // Fails when the SDK only warns at its limit, which is its default: the worker would wait without end.

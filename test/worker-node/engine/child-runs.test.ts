@@ -204,7 +204,7 @@ describe("the tool spawn_run of an agent", () => {
     expect(JSON.stringify(detached.modelCalls[1]?.messages)).toContain("run_3");
   });
 
-  test("is no tool of a tool step, whose wait nothing would end", async () => {
+  test("is refused in a tool step", async () => {
     const { context } = fakeContext({ state: { orchestration_id: "research", message: "x" } });
     const forced = { type: "tool", forced_tool: "spawn_run", input_keys: ["orchestration_id", "message"] };
     await expect(runStep(step(forced), context)).rejects.toMatchObject({ code: "bad_tool" });

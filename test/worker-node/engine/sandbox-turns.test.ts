@@ -3,7 +3,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { availableParallelism, getPriority } from "node:os";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createSandbox, type SharedSandbox } from "../../../worker-node/engine/sandbox.ts";
-import { TurnQueue } from "../../../worker-node/engine/turn-queue.ts";
+import { FairQueue } from "../../../worker-node/engine/fair-queue.ts";
 
 const ENDLESS = "while (true) {}";
 let shared: SharedSandbox;
@@ -131,7 +131,7 @@ describe("a program that is cancelled", () => {
 });
 
 test("tenants take turns, whatever the number of their items", () => {
-  const queue = new TurnQueue<string>();
+  const queue = new FairQueue<string>();
   for (const item of ["a1", "a2", "a3", "b1", "c1", "b2"]) queue.push(item.slice(0, 1), item);
   expect(queue.remove("a", "a2")).toBe(true);
   expect(queue.remove("a", "a2")).toBe(false);
@@ -140,7 +140,7 @@ test("tenants take turns, whatever the number of their items", () => {
 });
 
 test("a tenant that may not take leaves its turn to the next one", () => {
-  const queue = new TurnQueue<string>();
+  const queue = new FairQueue<string>();
   for (const item of ["a1", "b1"]) queue.push(item.slice(0, 1), item);
   expect(queue.take((tenant) => tenant !== "a")).toBe("b1");
   expect(queue.take((tenant) => tenant !== "a")).toBe(undefined);

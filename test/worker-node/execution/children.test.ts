@@ -79,7 +79,7 @@ describe("a run that starts another one", () => {
   // Fails when the wait is read before the signals, or the park does not carry them: the run would wait for ever. A beat may
   // have told the worker of the signal, which the read of the wait came before.
   test.each([[false], [true]])(
-    "goes on when that run ends before the park (a beat has told of it: %s)",
+    "goes on when that run ends before the park (a beat has reported it: %s)",
     async (told) => {
       // Its start has been committed at this moment, and the park has not been made.
       harness.onNotified = (child) => {

@@ -10,7 +10,7 @@ import { Definitions } from "../../../worker-node/execution/definitions.ts";
 import type { ModelAnswer, ModelRequest, Models } from "../../../worker-node/engine/ports.ts";
 import { execute } from "../../../worker-node/execution/execute.ts";
 import type { ExecutionDeps } from "../../../worker-node/execution/execution-state.ts";
-import { TrackTurns } from "../../../worker-node/execution/track-turns.ts";
+import { TrackLimiter } from "../../../worker-node/execution/track-limiter.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import type { FileStore } from "../../../worker-node/files/file-store.ts";
 import type { ObjectStore } from "../../../worker-node/execution/object-store.ts";
@@ -153,7 +153,7 @@ export class ExecutionHarness {
       },
       artifacts: this.artifacts,
       files: this.files,
-      turns: new TrackTurns(),
+      trackLimiter: new TrackLimiter(),
       children: {
         admit: (child) => this.admit(child),
         giveBack: ({ run }) => void this.givenBack.push(run),

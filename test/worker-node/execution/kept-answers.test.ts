@@ -61,7 +61,7 @@ describe("a step with cache_responses_enabled", () => {
     expect(second.state).toContain('"text":"answer 1"');
   });
 
-  test("is the exception: other steps call their model each time, and keep nothing", async () => {
+  test("differs from all other steps, which call their model each time and keep nothing", async () => {
     const { cache_responses_enabled: _, ...plain } = cached;
     await run(plain);
     await run(plain);

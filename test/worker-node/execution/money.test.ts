@@ -57,7 +57,7 @@ describe("under a budget", () => {
   });
 
   // Fails when runs without a budget pay a statement for those with one.
-  test("only, a call is reserved at all", async () => {
+  test("alone a call is reserved: without a budget nothing is", async () => {
     const { run, ending } = harness.begin();
     await ending;
     expect(asked).toEqual([]);

@@ -15,7 +15,7 @@ import { Slots } from "../../../worker-node/fleet/slots.ts";
 import { workerTiming } from "../../../worker-node/fleet/worker-timing.ts";
 import { FleetMember } from "../../../worker-node/fleet-member.ts";
 import { noChildren } from "../fakes.ts";
-import { TrackTurns } from "../../../worker-node/execution/track-turns.ts";
+import { TrackLimiter } from "../../../worker-node/execution/track-limiter.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import { Counters } from "../../../worker-node/ops/counters.ts";
 import { startRedis } from "../../services/services.ts";
@@ -81,7 +81,7 @@ function newWorker(): FleetMember {
       sandbox: { of: () => ({ evaluate: refuse, transform: refuse }) },
       artifacts: null,
       files: null,
-      turns: new TrackTurns(),
+      trackLimiter: new TrackLimiter(),
       count: new Counters(),
       children: noChildren,
       store: state,

@@ -181,7 +181,7 @@ describe("a beat", () => {
     expect(released).toEqual([gone]);
   });
 
-  test("says nothing about a run that was claimed after it was sent", async () => {
+  test("does not concern a run that was claimed after it was sent", async () => {
     const { heartbeat, track, superseded } = openLeaseRenewal();
     const beating = heartbeat.beat();
     track();

@@ -13,7 +13,7 @@ import type { StateStore } from "../../../shared/store/state.ts";
 import { Definitions } from "../../../worker-node/execution/definitions.ts";
 import { RetryableError } from "../../../worker-node/engine/step-errors.ts";
 import { noChildren } from "../fakes.ts";
-import { TrackTurns } from "../../../worker-node/execution/track-turns.ts";
+import { TrackLimiter } from "../../../worker-node/execution/track-limiter.ts";
 import { Journal } from "../../../worker-node/journal/journal.ts";
 import { Heartbeat } from "../../../worker-node/fleet/heartbeat.ts";
 import { QueueLinks } from "../../../worker-node/fleet/queue-links.ts";
@@ -207,7 +207,7 @@ function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void
       sandbox: { of: () => ({ evaluate: refuse, transform: refuse }) },
       artifacts: null,
       files: null,
-      turns: new TrackTurns(),
+      trackLimiter: new TrackLimiter(),
       count: new Counters(),
       children: noChildren,
       store,

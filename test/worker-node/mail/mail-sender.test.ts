@@ -169,7 +169,7 @@ describe("the sender of mails", () => {
 });
 
 describe("a queued mail", () => {
-  test("is one however often its call is repeated, and of another tenant's run belongs to that tenant", async () => {
+  test("is queued once, however often its call is repeated, for the tenant of its run", async () => {
     const run = await runOf(acme);
     const mail = {
       message_id: "<same@example.org>",

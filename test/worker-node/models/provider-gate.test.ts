@@ -254,7 +254,7 @@ describe("a tenant with a key of its own", () => {
     expect(await call("7")).toMatchObject({ text: "fine" });
   });
 
-  test("has none of the operator's limits, which are those of the operator's key", async () => {
+  test("is not held by the operator's limits, which are for the operator's key", async () => {
     limits = [limit({ model: "openai-compatible/*", max_concurrent: 1 })];
     const first = held();
     server.reset(first.answer, text());

@@ -154,7 +154,7 @@ describe("an account without credit", () => {
     expect(server.requests).toHaveLength(1);
   });
 
-  test("is not what a plain rate limit says", async () => {
+  test("is not the reason of a plain rate limit, which is tried again", async () => {
     const error = { message: "slow down", type: "requests", code: "rate_limit_exceeded" };
     expect(await run(oc, refusal(429, { error }))).toMatchObject({
       code: "model_rate_limited",

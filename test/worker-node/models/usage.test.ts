@@ -189,7 +189,7 @@ describe("what a provider does not report is estimated, and marked", () => {
     });
   });
 
-  test("when the step's time passes before a word: the provider has the prompt", async () => {
+  test("when the step's time passes before the answer begins: the provider has the prompt", async () => {
     const silent: Answer = (response) =>
       response.writeHead(200, { "content-type": "text/event-stream" }).flushHeaders();
     const step = { ...llm1, model: oa, timeout_seconds: 1, retry: { attempts: 1 } };
@@ -323,7 +323,7 @@ describe("a money limit", () => {
   );
 
   // Fails when it is looked at between steps alone.
-  test("holds within an agent, which calls no tool in vain", async () => {
+  test("holds within an agent, which then calls no tool", async () => {
     const paid = counts(900_000, 90_000);
     const script = [...Array.from({ length: 4 }, () => call('{"q":"a"}', paid)), text("fine", paid)];
     const result = await runStep(server, { ...ag1, model: oa }, script, limit);

@@ -149,7 +149,7 @@ describe("a tick that is due", () => {
     expect(await ticks()).toHaveLength(1);
   });
 
-  test("is left to a scheduler that can: one whose schedule cannot be read holds up no other", async () => {
+  test("is started although another schedule cannot be read", async () => {
     await due(0, { id: "broken", request: "{}" });
     await due(0, { id: "good", tenant_id: globex });
     await store.sql`insert into orchestrations select 'globex', id, name, description, version from orchestrations where tenant_id = 'acme' on conflict do nothing`;
@@ -194,7 +194,7 @@ describe("a tick for which there is no room", () => {
     expect(newest).toMatchObject({ outcome: "started" });
   });
 
-  test("by the count of Postgres, while the queue cannot be reached, is tried again too; with room it is started", async () => {
+  test("is tried again, and started once there is, also by the count of Postgres while the queue cannot be reached", async () => {
     const away = {
       evalsha: async () => Promise.reject(new Error("away")),
       eval: async () => Promise.reject(new Error("away")),

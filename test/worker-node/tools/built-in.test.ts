@@ -8,6 +8,9 @@ import { createTools } from "../../../worker-node/tools/create-tools.ts";
 import { fakeContext, run, step } from "../engine/context.ts";
 import { listen } from "./mcp/servers.ts";
 import type { TestServer } from "./mcp/servers.ts";
+import { TenantId } from "../../../shared/contracts/ids.ts";
+
+const acme = TenantId.parse("acme");
 
 const open: TestServer[] = [];
 afterEach(async () => {
@@ -29,7 +32,14 @@ function call(name: string, args: JsonObject, allow = "127.0.0.1"): Promise<Json
   });
   const signal = new AbortController().signal;
   const tool = { tool_type: "built_in", name };
-  return tools.call({ tool, args, effectKey: "run_1:s:1:tool.1", signal, files: refusingFiles });
+  return tools.call({
+    tenantId: acme,
+    tool,
+    args,
+    effectKey: "run_1:s:1:tool.1",
+    signal,
+    files: refusingFiles,
+  });
 }
 
 describe("get_datetime", () => {

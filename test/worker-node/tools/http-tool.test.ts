@@ -10,6 +10,9 @@ import { refusingFiles, refusingOutbox, refusingStore } from "../fakes.ts";
 import { createTools } from "../../../worker-node/tools/create-tools.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
 import { cpuMs } from "../../services/cpu-time.ts";
+import { TenantId } from "../../../shared/contracts/ids.ts";
+
+const acme = TenantId.parse("acme");
 
 type ReceivedRequest = { method: string; url: string; headers: IncomingMessage["headers"]; body: string };
 
@@ -58,6 +61,7 @@ function call(
     mail: refusingOutbox,
     store: refusingStore,
   }).call({
+    tenantId: acme,
     tool: stored,
     args,
     effectKey: "run:s:1:tool.1",
@@ -394,6 +398,39 @@ describe("an HTTP tool", () => {
   test("does not reach this machine unless EGRESS_ALLOW has its address", async () => {
     await expect(call({}, {}, { allow: "" })).rejects.toMatchObject({ code: "egress_blocked" });
     expect(received).toEqual([]);
+  });
+
+  // Fails when an answer that leaves open what the server has done is tried again, or one that does not is given up.
+  test.each([
+    ["a failure of the server", 500, "TerminalError", "outcome_unknown"],
+    ["a timeout of its gateway", 504, "TerminalError", "outcome_unknown"],
+    ["no capacity for now", 503, "RetryableError", "tool_unavailable"],
+    ["a rate limit", 429, "RetryableError", "tool_unavailable"],
+    ["a refusal", 422, "ToolRejection", "tool_rejected"],
+  ])("that is not retry_safe takes %s for what it is", async (_, status, name, code) => {
+    respond = json(status, {});
+    await expect(call({ method: "POST", retry_safe: false })).rejects.toMatchObject({ name, code });
+  });
+
+  test("that is not retry_safe tells a request that was lost from one that was never sent", async () => {
+    respond = (response) => void response.destroy();
+    const lost = call({ method: "POST", retry_safe: false });
+    await expect(lost).rejects.toMatchObject({ name: "TerminalError", code: "outcome_unknown" });
+    const unsent = call({ method: "POST", retry_safe: false, url: "http://127.0.0.1:1024/" });
+    await expect(unsent).rejects.toMatchObject({ name: "RetryableError", code: "unreachable" });
+    const reconciled = { url: `${base}/x?key={effect_key}`, found: "answer" };
+    const asked = call({ method: "POST", retry_safe: false, reconcile: reconciled });
+    await expect(asked).rejects.toMatchObject({ name: "RetryableError", code: "unreachable" });
+  });
+
+  test("has its own time limit, in place of the operator's", async () => {
+    respond = () => {};
+    const startedMs = performance.now();
+    await expect(call({ timeout_seconds: 1 }, {}, { timeoutMs: 60_000 })).rejects.toMatchObject({
+      code: "tool_timeout",
+      message: expect.stringContaining("in 1 s"),
+    });
+    expect(performance.now() - startedMs).toBeGreaterThan(900);
   });
 });
 

@@ -4,6 +4,9 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import { refusingFiles, refusingOutbox, refusingStore } from "../fakes.ts";
 import { createTools } from "../../../worker-node/tools/create-tools.ts";
+import { TenantId } from "../../../shared/contracts/ids.ts";
+
+const acme = TenantId.parse("acme");
 
 // A tool's server that sends bytes as they stand here: answers that no HTTP library would write.
 
@@ -30,6 +33,7 @@ function call(): Promise<unknown> {
     mail: refusingOutbox,
     store: refusingStore,
   }).call({
+    tenantId: acme,
     tool: { name: "t", tool_type: "http", url: `http://127.0.0.1:${address.port}` },
     args: {},
     effectKey: "run:s:1:tool.1",

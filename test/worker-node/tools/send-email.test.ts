@@ -6,6 +6,9 @@ import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import { createTools } from "../../../worker-node/tools/create-tools.ts";
 import type { Outbox } from "../../../worker-node/tools/built-in/send-email.ts";
 import { refusingFiles, refusingStore } from "../fakes.ts";
+import { TenantId } from "../../../shared/contracts/ids.ts";
+
+const acme = TenantId.parse("acme");
 
 const run = newRunId(Date.now());
 const mail = { to: ["ann@example.com"], subject: "Hello", text: "Line one" };
@@ -36,6 +39,7 @@ function send(
     store: refusingStore,
   });
   return tools.call({
+    tenantId: acme,
     tool: { tool_type: "built_in", name: "send_email" },
     args,
     effectKey,

@@ -125,7 +125,7 @@ describe("a tool of type sql", () => {
     await expect(query("select 1", [], { at: metadata })).rejects.toMatchObject({ code: "egress_blocked" });
   });
 
-  test("tries again what may pass, and fails at what does not, without a word of its password", async () => {
+  test("tries again after a failure that may pass, fails at once after any other, and never quotes its password", async () => {
     const wrong = new URL(connection);
     wrong.pathname = "/nowhere";
     wrong.password = "sesame";

@@ -10,14 +10,14 @@ import { flush } from "../../../shared/store/journal/flush.ts";
 import type { ClaimedDeliveries, Receiver } from "../../../shared/store/webhooks/claim-deliveries.ts";
 import { stateStore } from "../../../shared/store/state.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
-import { Sender } from "../../../worker-node/webhooks/sender.ts";
+import { WebhookSender } from "../../../worker-node/webhooks/webhook-sender.ts";
 import { endEntry } from "../../shared/store/family-fixture.ts";
 import { refusingStore } from "../fakes.ts";
 import { openStore } from "../../shared/store/store-fixture.ts";
 import { newRun } from "../../services/new-run.ts";
 import type { Store } from "../../shared/store/store-fixture.ts";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
-import { onFlush } from "../../../worker-node/fleet/on-flush.ts";
+import { withFlushListener } from "../../../worker-node/fleet/flush-listener.ts";
 import { pace, slowPeer, turn, until } from "../../services/waiting.ts";
 import { WebhookReceiver } from "./webhook-receiver.ts";
 
@@ -26,7 +26,7 @@ const otherKey = masterKey().parse("cd".repeat(32));
 
 let store: Store;
 let receiver: WebhookReceiver;
-let senders: Sender[];
+let senders: WebhookSender[];
 beforeAll(async () => {
   store = await openStore();
 });
@@ -59,9 +59,9 @@ function startSender({
   masterKey?: typeof key | null;
   state?: StateStore;
   lane?: Partial<LaneSettings>;
-} = {}): Sender {
+} = {}): WebhookSender {
   const laneSettings = () => ({ ...LANE_DEFAULTS.webhooks, ...lane });
-  const sender = new Sender(state, {
+  const sender = new WebhookSender(state, {
     egress: createEgress(allow),
     masterKey: signingKey,
     readArchive: noArchive,
@@ -399,7 +399,7 @@ describe("a drain of the sender", () => {
 
 test("the listener of a flush learns which entries have made a delivery due", async () => {
   let woken = 0;
-  const state = onFlush(stateStore(store.sql), (committed) => {
+  const state = withFlushListener(stateStore(store.sql), (committed) => {
     woken += committed.filter(({ webhook }) => webhook).length;
   });
   await state.flush([endEntry(await store.startRun())]);

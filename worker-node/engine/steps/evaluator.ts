@@ -12,7 +12,7 @@ import type { StepOf } from "../../../shared/contracts/definition/index.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
 import type { Executor, StepResult, ToolSpec } from "../ports.ts";
 
-/** Answers that a model may give before the step takes the default route, or fails. */
+/** The most answers that a model may give before the step takes the default route, or fails. */
 const MAX_ANSWERS = 3;
 const TOOL = "choose_route";
 

@@ -67,7 +67,7 @@ function answerKeys(step: Human, response: Json): StepResult["set"] {
   return { [step.output_key ?? "human_response"]: response, human_response: response };
 }
 
-/** What the approvers decided, with the answer of each. */
+/** The decision of the approvers, with the answer of each. */
 function withVotes(decided: Json, votes: readonly Vote[]): Json {
   const shown = votes.map(({ person, decision, answer, at }): Json => {
     return { person, decision, response: JsonValue.parse(JSON.parse(answer)), at };

@@ -45,7 +45,7 @@ const executors: { [Type in LeafStep["type"]]: Registered<Type> } = {
 /** The steps that divide a run into tracks. */
 const forkers: { [Type in ForkStep["type"]]: Forker<Type> } = { parallel, loop };
 
-/** What divides and joins the run at this step. */
+/** The forker of a step type: it divides the run at a step of this type, and joins the tracks. */
 export function forkerOf<Type extends ForkStep["type"]>({ type }: { type: Type }): Forker<Type> {
   return forkers[type];
 }

@@ -1,6 +1,6 @@
 import { TextBudget } from "../bounded-text.ts";
 import { namesOf } from "../events.ts";
-import { asText, followed, outputOf } from "../run-state.ts";
+import { asText, valueOrFileAt, outputOf } from "../run-state.ts";
 import { TerminalError } from "../step-errors.ts";
 import type { StepOf } from "../../../shared/contracts/definition/index.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
@@ -38,7 +38,7 @@ async function inputsOf(step: StepOf<"merge">, context: StepContext): Promise<In
   const missing: string[] = [];
   const budget = new TextBudget("the merged values");
   for (const key of new Set(step.input_keys)) {
-    const data = await followed(context.state, [key], context.load);
+    const data = await valueOrFileAt(context.state, [key], context.load);
     if (data === undefined) {
       missing.push(key);
       continue;
@@ -60,7 +60,7 @@ async function valuesOf(
   if (typeof source === "string" || !Array.isArray(data)) return [{ source: String(source), data }];
   const inputs = source.map(async (name, branch): Promise<Input[]> => {
     if (name === null) return [];
-    return [{ source: name, data: (await followed(data[branch] ?? null, [], load)) ?? null }];
+    return [{ source: name, data: (await valueOrFileAt(data[branch] ?? null, [], load)) ?? null }];
   });
   return (await Promise.all(inputs)).flat();
 }

@@ -4,7 +4,7 @@ import type { Json } from "../../../shared/contracts/json.ts";
 import type { EndedTrack, Fork } from "../../../shared/journal/track.ts";
 import type { Forker } from "../ports.ts";
 
-/** Runs its branches at the same time. What they have written is in state afterwards; `output_key` has what became of each. */
+/** Runs its branches at the same time. State has what they have written afterwards; `output_key` has the outcome of each branch. */
 export const parallel: Forker<"parallel"> = {
   begin: async (step) => {
     const count = step.parallel_branches.length;
@@ -27,7 +27,7 @@ export const parallel: Forker<"parallel"> = {
   },
 };
 
-/** What became of each branch: the value of its last `output_key`, or its error. */
+/** The outcome of each branch: the value of its last `output_key`, or its error. */
 function outcomesOf({ ended }: Fork): Json[] {
   return ended.map((track) => ({ ...outcomeOf(track) }));
 }

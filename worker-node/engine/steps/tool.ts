@@ -12,10 +12,10 @@ import { openToolbox, specsOf } from "../toolbox.ts";
 import type { StepOf } from "../../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import type { Executor, StepContext, StepResult, ToolCall, ToolSpec } from "../ports.ts";
-import type { Performed } from "../offered-tool.ts";
+import type { CallToPerform } from "../offered-tool.ts";
 import type { Toolbox } from "../toolbox.ts";
 
-/** Answers that a model may give until the tool accepts its arguments. */
+/** The most answers that a model may give until the tool accepts its arguments. */
 const MAX_ANSWERS = 3;
 
 /**
@@ -38,7 +38,7 @@ async function byState(toolbox: Toolbox, step: StepOf<"tool">, context: StepCont
   const isBegun = conversation.isBegun("tool.1");
   const call = { id: "1", name: step.forced_tool, args, by: "state" as const, isBegun };
   const answer = await callTool(
-    { ...call, ...placed("tool.1", conversation, context) },
+    { ...call, ...callNamed("tool.1", conversation, context) },
     toolbox,
     step,
     context,
@@ -105,7 +105,7 @@ async function byModel(toolbox: Toolbox, step: StepOf<"tool">, context: StepCont
       );
     } else {
       const name = `tool.${conversation.answerCount}`;
-      const at = { ...placed(name, conversation, context), isBegun: conversation.isBegun(name) };
+      const at = { ...callNamed(name, conversation, context), isBegun: conversation.isBegun(name) };
       const answer = await callTool({ ...call, by: "model", ...at }, toolbox, step, context);
       if (answer.ok) return result(answer.value, step, conversation);
       correct(conversation, textForModel(answer));
@@ -114,8 +114,12 @@ async function byModel(toolbox: Toolbox, step: StepOf<"tool">, context: StepCont
   }
 }
 
-/** The call of this name in the conversation, which becomes an effect of the step. */
-function placed(at: string, conversation: Conversation, { files }: StepContext): Omit<Performed, "args"> {
+/** What a call of this name may commit and reach. The call becomes an effect of the step. */
+function callNamed(
+  at: string,
+  conversation: Conversation,
+  { files }: StepContext,
+): Omit<CallToPerform, "args"> {
   return {
     at,
     effect: () => conversation.effect(at),

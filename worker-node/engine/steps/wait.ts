@@ -7,7 +7,7 @@ import { clip } from "../prompt.ts";
 import { renderTemplate } from "../render-template.ts";
 import type { Executor, StepContext, StepResult, StepWait } from "../ports.ts";
 
-/** How much of a wrong time an error quotes. */
+/** The most characters of a wrong time that an error quotes. */
 const QUOTED_CHARS = 100;
 
 /**

@@ -18,6 +18,7 @@ const ANSWER_EVENTS = new Set([
   "message_stop",
 ]);
 
+/** The Messages API of Anthropic. */
 export const anthropicFormat: Format = {
   read(event, name, report, onText) {
     const type = textOf(event["type"]);

@@ -34,6 +34,7 @@ export function errorOfEvent(
   return isWhole ? event : undefined;
 }
 
+/** Whether a field says something: it is not absent, null, empty, false or 0. */
 export function isFilled(value: Json | undefined): boolean {
   if (value === undefined || value === null || value === "" || value === false || value === 0) return false;
   return typeof value !== "object" || Object.keys(value).length > 0;

@@ -88,8 +88,8 @@ export function tokensOf(usage: JsonObject): Tokens {
 }
 
 /**
- * What the choices of an event add to the answer. No request asks for more than one, and some servers put the text and the calls
- * of one answer into two choices: the first choice with a text has the text, the first with a call has the calls.
+ * What the choices of an event add to the answer. No request asks for more than one choice, but some servers put the text and the calls
+ * of one answer into two. So the text is taken from the first choice with a text, and the calls from the first choice with a call.
  * A server that does not stream sends a whole `message` in place of a `delta`; after deltas it is what these have brought already.
  */
 function deltaOf(

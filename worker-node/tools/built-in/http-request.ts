@@ -4,6 +4,7 @@ import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { RetryableError, TerminalError, ToolRejection } from "../../engine/step-errors.ts";
 import { parseJson } from "../../engine/parse-json.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
+import type { TenantConnections } from "../../outbound/kept-connections.ts";
 import { send } from "../../outbound/request.ts";
 import type { OutboundResponse } from "../../outbound/request.ts";
 
@@ -18,6 +19,7 @@ const Arguments = z.object({
 /** Limits and identity of one call. */
 type Call = {
   egress: Egress;
+  connections: TenantConnections;
   timeoutMs: number;
   effectKey: string;
   signal: AbortSignal;
@@ -25,12 +27,12 @@ type Call = {
 };
 
 /**
- * The built-in tool `http_request`. The model has chosen the address, so everything that this address does is reported to the model: each
- * status is a result, and an address that is refused or cannot be reached is a ToolRejection.
+ * The built-in tool `http_request`. The model has chosen the address, so the model gets whatever follows from it: each status is a
+ * result, and an address that is refused or cannot be reached is a ToolRejection.
  * @throws ToolRejection; RetryableError `tool_timeout`
  */
 export async function httpRequest(args: JsonObject, call: Call): Promise<Json> {
-  const { egress, effectKey, traceparent, ...limits } = call;
+  const { egress, connections, effectKey, traceparent, ...limits } = call;
   const parsed = Arguments.safeParse(args);
   if (!parsed.success) throw new ToolRejection(z.prettifyError(parsed.error));
   const { url: address, method: named, headers: ofModel, body = null } = parsed.data;
@@ -50,6 +52,7 @@ export async function httpRequest(args: JsonObject, call: Call): Promise<Json> {
     headers,
     body,
     ...limits,
+    ...(isRead && { connections }),
     timeoutCode: "tool_timeout",
     maxResponseBytes: MAX_RESPONSE_BYTES,
   };

@@ -4,18 +4,18 @@ import type { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import type { AuthProvider, JSONRPCMessage } from "@modelcontextprotocol/client";
 import type { McpServer } from "../../../shared/contracts/definition/index.ts";
 import { log, messageOf } from "../../../shared/log.ts";
+import { within } from "../../execution/stop.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
 import { guardedFetch } from "../../outbound/guarded-fetch.ts";
 import type { GuardedFetch } from "../../outbound/guarded-fetch.ts";
-import { endedBy } from "./ended-by.ts";
 import { stdioTransport } from "./stdio.ts";
 import type { StdioCommands } from "./stdio.ts";
 import { withTaskAsResult } from "./protocol.ts";
 
-/** Bytes of the notices of one connection: they say that the tools have changed, and nothing else is read of them. */
+/** The most bytes of the notices of one connection. A notice only says that the tools have changed. */
 const MAX_NOTICE_BYTES = 256 * 1024;
 /** The limit of the request that ends a session at its server. */
-const GOODBYE_MS = 1_000;
+const END_SESSION_MS = 1_000;
 /**
  * A client that declares no capabilities when it connects: an older server that asks for samples, roots or answers of people gets an
  * error, not silence. Protocol 2026-07-28 declares capabilities with each request.
@@ -49,7 +49,7 @@ export type ConnectionDeps = {
   stdio: StdioCommands;
   /** The session of protocol 2025-11-25 that the connection goes on with; null: it begins its own. */
   session: string | null;
-  /** Gives the tokens of a server behind OAuth. */
+  /** Gives the tokens of a server behind OAuth; null: the server needs none. */
   auth: AuthProvider | null;
   /** Further calls will use the connection, so it receives the server's notices. */
   isKept: boolean;
@@ -75,9 +75,10 @@ export class ServerConnection {
   #transport: Transport | null = null;
   #isConnected = false;
   #isLeftOpen = false;
-  /** The process of the server has ended. */
-  #isOver = false;
-  readonly bornMs = performance.now();
+  /** The library has closed the client: the process of the server has ended. */
+  #isClientClosed = false;
+  /** When the connection was made, by the monotonic clock. */
+  readonly madeMs = performance.now();
 
   constructor(deps: ConnectionDeps) {
     this.#deps = deps;
@@ -85,6 +86,7 @@ export class ServerConnection {
     this.#exchange = this.#notices;
   }
 
+  /** Makes one use of the connection, and connects first where that is not done yet. */
   async run<Result>(
     { exchange, signal, timeoutMs, traceparent }: Use,
     use: (connected: Connected) => Promise<Result>,
@@ -96,16 +98,17 @@ export class ServerConnection {
     return await use({ client: this.#client, signal, timeoutMs, leaveOpen: () => this.#leaveOpen() });
   }
 
-  /** Whether another call may use the connection. The stream of the older transport breaks without a word, so it serves one call. */
+  /** Whether another call may use the connection. The stream of the older transport breaks without an error, so it serves one call. */
   get isReusable(): boolean {
     const hasStream = this.#transport instanceof SSEClientTransport;
-    if (this.#isLeftOpen || this.#isOver) return false;
+    if (this.#isLeftOpen || this.#isClientClosed) return false;
     return this.#isConnected && !hasStream && this.#notices.failure === null && !this.#closing.signal.aborted;
   }
 
   /**
-   * Whether the server has lost the session of the connection: it answers 404, and some answer 400 to a session of an earlier life. The
+   * Whether the server has lost the session of the connection: it answers 404, and some servers answer 400 after a restart. The
    * request was refused before it was read, so a second one carries out nothing twice.
+   * @param isReused an earlier call has used the connection
    */
   hasLostSession(error: unknown, isReused: boolean): boolean {
     const hadSession =
@@ -116,15 +119,15 @@ export class ServerConnection {
     );
   }
 
-  /** Ends the session, where there is one, and the connection. What the server says to it changes nothing. */
+  /** Ends the session, where there is one, and the connection. A refusal by the server changes nothing. */
   async close(): Promise<void> {
     const transport = this.#transport;
     const hasSession =
       transport instanceof StreamableHTTPClientTransport && transport.sessionId !== undefined;
     if (hasSession && !this.#isLeftOpen) {
-      const limit = AbortSignal.timeout(GOODBYE_MS);
+      const limit = AbortSignal.timeout(END_SESSION_MS);
       this.#exchange = guardedFetch(this.#deps.egress, MAX_NOTICE_BYTES, limit);
-      await endedBy(limit, transport.terminateSession()).catch(() => {});
+      await within(limit, transport.terminateSession()).catch(() => {});
     }
     this.#closing.abort(new Error("the connection is closed"));
     await this.#client?.close().catch(() => {});
@@ -158,7 +161,7 @@ export class ServerConnection {
     });
     client.setNotificationHandler("notifications/tools/list_changed", () => this.#deps.onToolsChanged());
     // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the library has callbacks, and no events
-    client.onclose = () => (this.#isOver = this.#client === client);
+    client.onclose = () => (this.#isClientClosed = this.#client === client);
     this.#client = client;
     this.#transport = transport;
     await client.connect(transport, options);

@@ -8,8 +8,8 @@ const FORMS = ["anyOf", "oneOf", "allOf"] as const;
 const CONDITIONS = ["not", "enum", "const", "if", "then", "else", "dependentSchemas", "dependentRequired"];
 
 /**
- * The schema of a server's tool without the forms at its top, which libraries write for a choice between several sets of arguments: it
- * has the arguments of all forms, and demands those that each form demands.
+ * The schema of a server's tool without the forms at its top, which libraries write for a choice between several sets of arguments. The
+ * result has the arguments of all forms. It demands an argument that each form demands.
  * @returns `more`: what the schema does not say any more, as a sentence for the model; empty: nothing
  */
 export function flattened(schema: JsonObject): { schema: JsonObject; more: string } {

@@ -1,19 +1,19 @@
 import type { ServerConnection } from "./connection.ts";
 
-/** A connection that is idle for longer is closed. */
+/** A connection that is idle for longer than this is closed. */
 const IDLE_MS = 60_000;
-/** A connection that is older is not kept: its credentials and its stream of notices have an end. */
+/** A connection that is older than this is not kept: its credentials and its stream of notices have an end. */
 const MAX_AGE_MS = 15 * 60_000;
 /** The most idle connections of a worker, and of one tenant, so that a tenant takes no others' places. */
 const MAX_IDLE = 64;
 const MAX_OF_TENANT = 16;
 
-/** The row of a server that a connection is made by, and the tenant that uses it. */
+/** The row of the server to which a connection leads, and the tenant that uses the connection. */
 export type UsedServer = { tenant: string; owner: string; name: string; version: number };
 
 type Idle = { used: UsedServer; connection: ServerConnection; sinceMs: number };
 
-/** The connections that no call uses at present, those that are idle for the longest time first. */
+/** The connections that no call uses at present, the longest idle first. */
 export class IdleConnections {
   readonly #onClosed: (connection: ServerConnection) => void;
   #idle: Idle[] = [];
@@ -32,7 +32,7 @@ export class IdleConnections {
 
   /** Keeps a connection, in the place of the oldest one when there are too many. */
   async keep(used: UsedServer, connection: ServerConnection, nowMs: number): Promise<void> {
-    if (nowMs - connection.bornMs > MAX_AGE_MS) {
+    if (nowMs - connection.madeMs > MAX_AGE_MS) {
       await connection.close();
       this.#onClosed(connection);
       return;
@@ -44,7 +44,7 @@ export class IdleConnections {
     await this.#closeIf((idle) => idle === oldest);
   }
 
-  /** What the idle connections are made by. */
+  /** The servers and tenants of the idle connections. */
   get used(): UsedServer[] {
     return this.#idle.map(({ used }) => used);
   }

@@ -4,21 +4,21 @@ import { schemaErrors } from "../../../shared/contracts/definition/tool-schema-e
 import { flattened, withKnownRequired, withTables } from "./flat-schema.ts";
 import type { ListedTool, McpListing } from "../../../shared/contracts/definition/index.ts";
 import { JsonRecord } from "../../../shared/contracts/json.ts";
-import type { ReachedServer } from "./sessions.ts";
+import type { ReachedServer } from "./connection-pool.ts";
 
 /** The most tools that a server may offer. Providers take at most 128 in a request, with all other tools. */
 const MAX_TOOLS = 200;
-/** Characters of the descriptions and schemas of one tool. */
+/** The most characters of one tool as JSON: of its names, description and schema. */
 const MAX_TOOL_CHARS = 32_768;
 const MAX_NAME_CHARS = 64;
 
 /**
  * The tools of a server, all pages, under the names by which agents and models call them. A tool that no model can be offered is left
  * out with its reason, because providers would refuse each request that offers it; the others stay.
- * @throws as `Sessions.use`
+ * @throws as `ConnectionPool.use`
  */
-export async function listTools({ access, sessions }: ReachedServer): Promise<McpListing> {
-  const { tools } = await sessions.use(access, ({ client, signal, timeoutMs }) =>
+export async function listTools({ access, pool }: ReachedServer): Promise<McpListing> {
+  const { tools } = await pool.use(access, ({ client, signal, timeoutMs }) =>
     client.listTools(undefined, { signal, timeout: timeoutMs }),
   );
   const listing: McpListing = { tools: [], left_out: [] };
@@ -37,7 +37,7 @@ export async function listTools({ access, sessions }: ReachedServer): Promise<Mc
         listing.left_out.push({ tool: tool.slice(0, 200), reason: reason ?? "" });
       continue;
     }
-    const name = names.has(listed.name) ? toolName(access.server.name, tool, true) : listed.name;
+    const name = names.has(listed.name) ? toolName(access.server.name, tool, { isTaken: true }) : listed.name;
     names.add(name);
     listing.tools.push({ ...listed, name });
   }
@@ -59,7 +59,7 @@ function listedTool(
   const [wrong] = schemaErrors(usable, "inputSchema");
   if (wrong !== undefined) return { reason: `${wrong.path} ${wrong.message}` };
   const listed = {
-    name: toolName(server, tool, false),
+    name: toolName(server, tool, { isTaken: false }),
     tool,
     description: [description, more].filter((text) => text !== "").join("\n"),
     inputSchema: usable,
@@ -72,11 +72,11 @@ function listedTool(
 }
 
 /**
- * `server__tool` in the form that every provider accepts: letters, digits, `_` and `-`, at most 64 of them. MCP allows more, so a name
- * that would be too long ends in eight digits of the hash of the tool's own name, as a name does that another tool has already: it
- * stays the same in whatever order the server lists its tools.
+ * `server__tool` in the form that every provider accepts: letters, digits, `_` and `-`, at most 64 of them. MCP allows more. A name
+ * that would be too long, or that another tool has already (`isTaken`), ends in eight digits of the hash of the tool's own name. A
+ * number in place of the hash would change with the order in which the server lists its tools.
  */
-export function toolName(server: string, tool: string, isTaken: boolean): string {
+export function toolName(server: string, tool: string, { isTaken }: { isTaken: boolean }): string {
   const name = `${server}__${tool.replaceAll(/[^A-Za-z0-9_-]/g, "_")}`;
   if (name.length <= MAX_NAME_CHARS && !isTaken) return name;
   const hash = createHash("sha256").update(tool).digest("hex").slice(0, 8);

@@ -14,24 +14,26 @@ import type { Egress } from "../../outbound/egress-guard.ts";
 import { openSecrets } from "../open-secrets.ts";
 import { hasTask, RegisteredTasks } from "./registered-tasks.ts";
 import type { StdioCommands } from "./stdio.ts";
-import { Sessions } from "./sessions.ts";
-import type { ServerAccess } from "./sessions.ts";
+import { ConnectionPool } from "./connection-pool.ts";
+import type { ServerAccess } from "./connection-pool.ts";
 
-/** A listing that is older is used, and renewed for the next step that needs the server. */
+/** A listing that is older than this is still used, and renewed for the next step that needs the server. */
 const FRESH_MS = 5 * 60_000;
 /** The most renewals at once: a step never waits for one. */
 const MAX_RENEWALS = 8;
-/** How servers say that they do not have a tool. Each of them has its own words. */
+/** The words with which servers say that they do not have a tool. */
 const NO_TOOL = /not found|unknown tool|no such tool|does not exist|disabled/i;
 
-/** The definition as it is stored, and its row. `tenant`: the one that uses it; absent: a worker lists the tools for its owner. */
+/**
+ * The definition as it is stored, and its row. `tenant`: the tenant that uses the server; absent: a worker lists the tools for the owner.
+ */
 const Stored = z.looseObject({
   name: z.string(),
   owner: z.string(),
   version: z.number().int(),
   tenant: z.string().optional(),
 });
-/** What is known of its tools. */
+/** The tools of a stored server as they were listed last; null: they were never listed. */
 const Known = z.object({ listing: z.string().nullable(), age_ms: z.number().nullable() });
 
 export type McpToolsDeps = {
@@ -46,19 +48,19 @@ export type McpToolsDeps = {
 /** The tools of MCP servers. */
 export class McpTools {
   readonly #deps: McpToolsDeps;
-  readonly sessions: Sessions;
+  readonly pool: ConnectionPool;
   readonly #tasks: RegisteredTasks;
   readonly #renewals = new Map<string, Promise<void>>();
 
   constructor(deps: McpToolsDeps) {
     this.#deps = deps;
-    this.sessions = new Sessions(deps.egress, deps.store, deps.stdio);
+    this.pool = new ConnectionPool(deps.egress, deps.store, deps.stdio);
     this.#tasks = new RegisteredTasks(deps.store);
   }
 
   /**
-   * The tools of a stored server: those that were listed last, whatever has become of the server, so that a dead one costs its calls
-   * alone. A server that was never listed is listed now.
+   * The tools of a stored server as they were listed last, also when the server cannot be reached: then only the calls of its tools
+   * fail. A server that was never listed is listed now.
    */
   async toolsOf(server: JsonObject, signal: AbortSignal): Promise<JsonObject[]> {
     const { listing, age_ms } = Known.parse(server);
@@ -70,19 +72,19 @@ export class McpTools {
 
   /**
    * Calls a tool of `toolsOf`, or goes on with a call that has waited.
-   * @throws as `Sessions.use`; a ToolRejection `tool_vanished` for a tool that the server no longer has
+   * @throws as `ConnectionPool.use`; a ToolRejection `tool_vanished` for a tool that the server no longer has
    */
   async call(request: McpRequest): Promise<McpOutcome> {
     const { signal, pending, traceparent } = request;
     const tool = McpTool.parse(request.tool);
     const stored = JsonRecord.parse(tool.server);
     const session = pending?.task?.session ?? null;
-    const access = await this.#access(stored, signal, { keeps: session === null, session, traceparent });
-    const reached = { access, sessions: this.sessions };
+    const access = await this.#access(stored, signal, { mayKeep: session === null, session, traceparent });
+    const reached = { access, pool: this.pool };
     if (pending !== null && hasTask(pending)) return this.#tasks.goOn(pending, request, reached);
     const args = JsonRecord.safeParse(request.args);
     if (!args.success) throw new ToolRejection("the arguments must be a JSON object");
-    const { callMcpTool } = await import("./call-tool.ts");
+    const { callMcpTool } = await import("./call-mcp-tool.ts");
     try {
       const outcome = await callMcpTool(tool, { ...request, args: args.data }, reached);
       await this.#tasks.register(outcome, request, reached);
@@ -94,23 +96,23 @@ export class McpTools {
     }
   }
 
-  /** Cancels a task of a run that has ended. @throws as `Sessions.use` */
+  /** Cancels a task of a run that has ended. @throws as `ConnectionPool.use` */
   async cancelTask(
     stored: JsonObject,
     { id, session }: Pick<McpTask, "id" | "session">,
     signal: AbortSignal,
   ): Promise<void> {
     const { cancelTask } = await import("./tasks.ts");
-    const access = await this.#access(stored, signal, { keeps: false, session });
-    await cancelTask(id, { access, sessions: this.sessions });
+    const access = await this.#access(stored, signal, { mayKeep: false, session });
+    await cancelTask(id, { access, pool: this.pool });
   }
 
-  /** Lists the tools of a stored server, and saves them, or why they cannot be listed. @throws as `Sessions.use` */
+  /** Lists the tools of a stored server, and saves them, or why they cannot be listed. @throws as `ConnectionPool.use` */
   async list(stored: JsonObject, signal: AbortSignal): Promise<McpListing> {
     const { listTools } = await import("./list-tools.ts");
     try {
-      const access = await this.#access(stored, signal, { keeps: false, session: null });
-      const listing = await listTools({ access, sessions: this.sessions });
+      const access = await this.#access(stored, signal, { mayKeep: false, session: null });
+      const listing = await listTools({ access, pool: this.pool });
       await this.#save(stored, { listing: JSON.stringify(listing), error: null });
       return listing;
     } catch (error) {
@@ -122,7 +124,7 @@ export class McpTools {
 
   /** After the last call. */
   async close(): Promise<void> {
-    await this.sessions.close();
+    await this.pool.close();
   }
 
   /** Distinguishes a refused call from a tool that is gone. The new listing is saved, so the next step is not offered the tool. */
@@ -156,7 +158,7 @@ export class McpTools {
   async #access(
     stored: JsonObject,
     signal: AbortSignal,
-    connection: Pick<ServerAccess, "keeps" | "session" | "traceparent">,
+    connection: Pick<ServerAccess, "mayKeep" | "session" | "traceparent">,
   ): Promise<ServerAccess> {
     const { owner, name, version, tenant = owner } = Stored.parse(stored);
     return {

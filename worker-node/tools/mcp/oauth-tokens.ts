@@ -29,7 +29,7 @@ export class OAuthTokens {
     });
   }
 
-  /** What one connection asks for its tokens. */
+  /** Gives one connection its tokens, and renews a token that the server refuses. */
   forConnection(): AuthProvider {
     let sent: string | undefined;
     return {

@@ -21,6 +21,7 @@ export function metaOf(client: Client, more: Record<string, unknown> = {}): Reco
   return { ...(isModern(client) && CAPABILITIES), ...more };
 }
 
+/** Whether the server speaks protocol 2026-07-28, in which capabilities are declared with each request and sessions do not exist. */
 export function isModern(client: Client): boolean {
   return client.getProtocolEra() === "modern";
 }
@@ -47,6 +48,7 @@ export function taskOf(result: CallToolResult): TaskState | null {
   return task === undefined ? null : TaskState.parse(task);
 }
 
+/** A task as the journal keeps it. `state`: the server's first report of it. */
 export function newTask(state: TaskState, of: Pick<McpTask, "protocol" | "session">, nowMs: number): McpTask {
   const poll_ms = state.pollIntervalMs ?? state.pollInterval ?? null;
   return { id: state.taskId, ...of, poll_ms, began_at_ms: nowMs, answered: [] };

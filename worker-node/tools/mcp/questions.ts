@@ -21,7 +21,7 @@ const Elicitation = z.object({
   }),
 });
 
-/** @throws ToolRejection `mcp_input_required` for a call that asks without end */
+/** Bounds the rounds of questions of a call. @throws ToolRejection `mcp_input_required` */
 export function requireRound(round: number, { name }: McpServer): void {
   if (round > MAX_ROUNDS) throw refusal(name, `it has asked ${MAX_ROUNDS} times, and asks again`);
 }

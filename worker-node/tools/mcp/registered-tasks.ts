@@ -3,14 +3,14 @@ import type { StateStore } from "../../../shared/store/state.ts";
 import type { McpOutcome, McpPending, McpRequest } from "../../engine/mcp-pending.ts";
 import { ToolRejection } from "../../engine/step-errors.ts";
 import { waitForStore } from "../../execution/wait-for-store.ts";
-import type { ReachedServer } from "./sessions.ts";
+import type { ReachedServer } from "./connection-pool.ts";
 import type { PendingTask } from "./tasks.ts";
 
 type Store = Pick<StateStore, "saveMcpTask" | "forgetMcpTask">;
 
 /**
- * Tasks that servers have made of calls. Each has a row from before its first commit in the journal until its end, so that a worker can
- * cancel it when its run ends first, whatever has become of the worker that began it.
+ * Tasks that servers have made of calls. Each has a row, from before its first commit in the journal until its end. So any worker can
+ * cancel the task when its run ends first, also when the worker that began it has died.
  */
 export class RegisteredTasks {
   readonly #store: Store;
@@ -19,6 +19,7 @@ export class RegisteredTasks {
     this.#store = store;
   }
 
+  /** Saves the row of the task that a call has become; does nothing for any other outcome. */
   async register({ is, ...outcome }: McpOutcome, request: McpRequest, to: ReachedServer): Promise<void> {
     const task = is === "waits" && "pending" in outcome ? outcome.pending.task : null;
     if (task === null) return;
@@ -56,6 +57,7 @@ function aboutCall({ runId, tenantId, traceparent }: McpRequest): AboutRun {
   return { run_id: runId, tenant_id: tenantId, traceparent };
 }
 
+/** Whether a pending call waits for a task. */
 export function hasTask(pending: McpPending): pending is PendingTask {
   return pending.task !== null;
 }

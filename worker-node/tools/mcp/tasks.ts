@@ -7,7 +7,7 @@ import type { Connected } from "./connection.ts";
 import { asToolResult, metaOf, TaskState } from "./protocol.ts";
 import { questionsOf, requireRound } from "./questions.ts";
 import { valueOfResult } from "./result-text.ts";
-import type { ReachedServer, ServerAccess } from "./sessions.ts";
+import type { ReachedServer, ServerAccess } from "./connection-pool.ts";
 import { quote } from "./server-error.ts";
 
 /** The pause between two polls: what the server wants within these bounds, and a tenth of the task's age. */
@@ -20,6 +20,7 @@ type Polled = { is: "state"; state: TaskState } | { is: "result"; result: CallTo
 /** A pending call that has a task. */
 export type PendingTask = McpPending & { task: McpTask };
 
+/** The pause before the next poll of a task, in milliseconds. */
 export function pollAfterMs({ poll_ms, began_at_ms }: McpTask, nowMs: number): number {
   const ageMs = Math.max(0, nowMs - began_at_ms);
   return Math.min(MAX_POLL_MS, Math.max(MIN_POLL_MS, poll_ms ?? DEFAULT_POLL_MS, ageMs / 10));
@@ -32,16 +33,16 @@ export function waitForTask(pending: PendingTask, { isNew }: { isNew: boolean })
 
 /**
  * Polls the task of a call once, after the answers to its questions were sent.
- * @throws as `Sessions.use`; a ToolRejection when the task has failed or was cancelled, or asks for input that cannot be given
+ * @throws as `ConnectionPool.use`; a ToolRejection when the task has failed or was cancelled, or asks for input that cannot be given
  */
 export async function goOnWithTask(
   pending: PendingTask,
   answers: McpRequest["answers"],
-  { access, sessions }: ReachedServer,
+  { access, pool }: ReachedServer,
 ): Promise<McpOutcome> {
   const { task } = pending;
   const answered = Object.keys(answers);
-  const polled = await sessions.use(access, (connected) => poll(task, answers, connected));
+  const polled = await pool.use(access, (connected) => poll(task, answers, connected));
   if (polled.is === "result") return { is: "result", value: valueOfResult(polled.result, access.server) };
   const { state } = polled;
   const after: PendingTask = {
@@ -90,9 +91,12 @@ async function poll(
   return { is: "result", result: asToolResult(result) };
 }
 
-/** Cancels a task at its server, because no call waits for it any more. The server decides whether it stops. @throws as `Sessions.use` */
-export async function cancelTask(id: string, { access, sessions }: ReachedServer): Promise<void> {
-  await sessions.use(access, ({ client, signal, timeoutMs: timeout }) => {
+/**
+ * Cancels a task at its server, because no call waits for it any more. The server decides whether it stops. @throws as
+ * `ConnectionPool.use`
+ */
+export async function cancelTask(id: string, { access, pool }: ReachedServer): Promise<void> {
+  await pool.use(access, ({ client, signal, timeoutMs: timeout }) => {
     const params = { taskId: id, _meta: metaOf(client) };
     return client.request({ method: "tasks/cancel", params }, z.looseObject({}), { signal, timeout });
   });

@@ -5,19 +5,19 @@ import type { StoredMcpServer } from "../../../shared/store/definitions/mcp-serv
 import type { StateStore } from "../../../shared/store/state.ts";
 import type { McpTools } from "./mcp-tools.ts";
 
-/** A saved server is listed, and the end of a run looked at, within about this time. */
+/** The pause between two passes: within about this time a saved server is listed, and the tasks of an ended run are cancelled. */
 const PASS_MS = 5_000;
-/** Servers that this worker lists at once. */
-const SLOTS = 4;
-/** A task whose cancel has failed so often at its server is forgotten. */
+/** The most servers that this worker lists at the same time. */
+const LISTINGS_AT_ONCE = 4;
+/** After so many failed cancels at its server a task is forgotten. */
 const MAX_TRIES = 5;
 
 type Store = Pick<StateStore, "claimMcpListings" | "claimEndedMcpTasks" | "forgetMcpTask">;
 
 /**
- * What workers do with MCP servers beside the calls of runs. They list the tools of servers that were saved, so that their authors see
- * them, or what is wrong, before a run needs them: the edge cannot judge the address to which a name leads. And they cancel the tasks of
- * runs that have ended, by a client's cancel or otherwise. What a worker that dies has taken, another worker takes.
+ * What workers do with MCP servers besides the calls of runs. They list the tools of servers that were saved, so that their authors see
+ * the tools, or what is wrong, before a run needs them. The edge cannot do that, because it cannot judge the address to which a name
+ * leads. And workers cancel the tasks of runs that have ended. When a worker dies, another one takes over what it had claimed.
  */
 export class McpUpkeep {
   readonly #store: Store;
@@ -36,7 +36,7 @@ export class McpUpkeep {
     void this.pass();
   }
 
-  /** Does what is to be done until nothing is left, unless a pass is under way. */
+  /** Lists and cancels until nothing is left. A call while a pass is under way joins it. */
   pass(): Promise<void> {
     return (this.#pass ??= this.#runPass()
       .catch((error: unknown) => log.warn("mcp.pass_failed", { message: messageOf(error) }))
@@ -53,7 +53,7 @@ export class McpUpkeep {
     const ended = await this.#store.claimEndedMcpTasks();
     await Promise.all(ended.map((task) => this.#cancel(task)));
     while (!this.#stop.signal.aborted) {
-      const servers = await this.#store.claimMcpListings(SLOTS);
+      const servers = await this.#store.claimMcpListings(LISTINGS_AT_ONCE);
       if (servers.length === 0) return;
       await Promise.allSettled(
         servers.map((server) => this.#tools.list(storedOf(server), this.#stop.signal)),

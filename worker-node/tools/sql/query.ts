@@ -6,6 +6,7 @@ import { JsonValue } from "../../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { parseJson } from "../../engine/parse-json.ts";
 import { RetryableError, TerminalError, ToolRejection } from "../../engine/step-errors.ts";
+import { within } from "../../execution/stop.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
 import { connectTo, once } from "./socket.ts";
 import type { Connected } from "./socket.ts";
@@ -50,11 +51,8 @@ export async function querySql(
     connected = await connectTo(connection, egress, either);
     client = open(connection, connected);
     const { sql, params } = parsed.data;
-    return await Promise.race([
-      read(client, sql, params ?? [], timeoutMs),
-      connected.failure,
-      rejected(either),
-    ]);
+    const reading = read(client, sql, params ?? [], timeoutMs);
+    return await within(either, Promise.race([reading, connected.failure]));
   } catch (error) {
     signal.throwIfAborted();
     if (limit.aborted) {
@@ -64,7 +62,7 @@ export async function querySql(
     }
     throw errorOf(error, tool.name);
   } finally {
-    // Without a wait for what is under way: the server gives it up at its own limit.
+    // No wait for a statement under way: the server ends it at its own limit.
     void client?.end({ timeout: 0 });
     connected?.close();
   }
@@ -80,7 +78,7 @@ const asWritten = (from: number[]) => ({
 
 function open({ host, port, tls, ...login }: SqlConnection, { socket }: Connected) {
   const verified = { servername: host, rejectUnauthorized: tls === "verify-full" };
-  // A variable: the driver takes `socket`, and its types do not know it.
+  // A variable and no literal: the driver takes `socket`, which its types do not know.
   const options = {
     ...login,
     host,
@@ -122,7 +120,7 @@ async function read(
   let bytes = 0;
   let truncated = false;
   await client.begin("read only", async (sql) => {
-    // Besides the limit, this query keeps the statement from making the transaction writable: that must come before any query.
+    // It sets the limit. It also keeps the statement from making the transaction writable, which must come before any query.
     await sql`select set_config('statement_timeout', ${String(timeoutMs)}, true)`;
     // A cursor uses the extended protocol, which takes one statement: of several, one could end the transaction.
     const statement = sql.unsafe(text, [...params]);
@@ -137,13 +135,6 @@ async function read(
     }
   });
   return { rows, row_count: rows.length, truncated };
-}
-
-async function rejected(signal: AbortSignal): Promise<never> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-  if (signal.aborted) reject(signal.reason);
-  return promise;
 }
 
 const PostgresError = z.object({ name: z.literal("PostgresError"), code: z.string(), message: z.string() });

@@ -5,7 +5,8 @@ import { ToolRejection } from "../../engine/step-errors.ts";
 
 /** The most bytes that a database may send in one call. The driver holds a row until it is complete, and a row may have a gigabyte. */
 const MAX_RECEIVED_BYTES = 16 * 1024 * 1024;
-const LOOK_MS = 20;
+/** The time between two checks of the bytes received. */
+const CHECK_MS = 20;
 
 /** A connection for one call. `failure` rejects when it is closed, or when the other side has sent more than 16 MiB. */
 export type Connected = { socket: net.Socket; failure: Promise<never>; close(): void };
@@ -25,7 +26,7 @@ export async function connectTo(
   const { promise: failure, reject } = Promise.withResolvers<never>();
   failure.catch(() => {});
   // A timer checks the socket, because the driver removes all listeners of a socket on which it speaks TLS.
-  const look = setInterval(() => {
+  const checks = setInterval(() => {
     if (socket.bytesRead > MAX_RECEIVED_BYTES) {
       const message = `the result is larger than ${MAX_RECEIVED_BYTES} bytes: ask for less`;
       reject(new ToolRejection(message, { code: "answer_too_large" }));
@@ -34,15 +35,15 @@ export async function connectTo(
       reject(new Error("the connection was closed"));
       close();
     }
-  }, LOOK_MS);
+  }, CHECK_MS);
   const close = (): void => {
-    clearInterval(look);
+    clearInterval(checks);
     socket.destroy();
   };
   return { socket, failure, close };
 }
 
-/** The driver connects again when a connection is lost. A call has one connection. */
+/** Gives a socket once. The driver would connect again after a lost connection, and a call has one connection. */
 export function once(socket: net.Socket): () => net.Socket {
   let isTaken = false;
   return () => {

@@ -134,7 +134,7 @@ describe("a server that cannot be used", () => {
   const refusing = (status: number, headers = {}) =>
     listen((_, response) => void response.writeHead(status, headers).end("sesame-1234 is wrong"));
 
-  test("because its address is private is refused by the guard, on whatever way the address comes", async () => {
+  test("because its address is private is refused by the guard, and a redirect to such an address is not followed", async () => {
     const server = await started(newServer());
     await expect(at(server.url, { allow: "" }).list()).rejects.toMatchObject({ code: "egress_blocked" });
     expect(server.received).toEqual([]);
@@ -215,7 +215,9 @@ describe("a server that cannot be used", () => {
 
 test("the name of a tool has at most 64 characters, and stays the same in any order of listing", () => {
   const long = "x".repeat(100);
-  expect(toolName("github", long, false)).toMatch(/^github__x{47}_[0-9a-f]{8}$/);
-  expect(toolName("github", `${long}y`, false)).not.toBe(toolName("github", long, false));
-  expect(toolName("github", "a/b", true)).toMatch(/^github__a_b_[0-9a-f]{8}$/);
+  expect(toolName("github", long, { isTaken: false })).toMatch(/^github__x{47}_[0-9a-f]{8}$/);
+  expect(toolName("github", `${long}y`, { isTaken: false })).not.toBe(
+    toolName("github", long, { isTaken: false }),
+  );
+  expect(toolName("github", "a/b", { isTaken: true })).toMatch(/^github__a_b_[0-9a-f]{8}$/);
 });

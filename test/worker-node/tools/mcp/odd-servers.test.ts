@@ -160,7 +160,7 @@ describe("the answer of a call", () => {
     await expect(at(server.url).call()).rejects.toMatchObject({ name: "ToolRejection" });
   });
 
-  test("is decoded when the server compresses it, whatever the request says", async () => {
+  test("is decoded when the server compresses it without being asked to", async () => {
     const server = await answering({ content: [{ type: "text", text: "small" }] }, (response, answer) => {
       response.writeHead(200, { "content-type": "application/json", "content-encoding": "gzip" });
       response.end(zlib.gzipSync(JSON.stringify(answer)));

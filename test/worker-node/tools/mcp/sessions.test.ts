@@ -111,10 +111,10 @@ describe("the calls of a worker to a server with sessions", () => {
     await add(server.url);
     await add(server.url, { name: "other" });
     await add(server.url, { name: "gone" });
-    await tools.sessions.check();
+    await tools.pool.check();
     expect(server.sessions.size).toBe(3);
     rows.splice(0, 3, { owner: "acme", id: "srv", version: 2 }, { owner: "acme", id: "other", version: 1 });
-    await tools.sessions.check();
+    await tools.pool.check();
     expect([...server.sessions.keys()]).toEqual([server.begun[1]]);
   });
 

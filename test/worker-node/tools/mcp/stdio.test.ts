@@ -61,7 +61,7 @@ test("a server of type stdio is one process of a tenant's calls, without the wor
   await until("the process has ended", () => !lives(first.pid));
 });
 
-test("a process that has ended is started anew, and one that cannot be started costs its calls alone", async () => {
+test("a process that has ended is started anew, and a process that cannot be started fails only its own calls", async () => {
   const { call, who } = worker();
   const first = await who();
   await expect(call("die")).rejects.toMatchObject({ name: "RetryableError", code: "mcp_unreachable" });

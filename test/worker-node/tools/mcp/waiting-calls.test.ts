@@ -87,7 +87,7 @@ describe("a call in which a server of protocol 2026-07-28 asks a person", () => 
     expect(server.seen).toMatchObject([{ [key]: "key" }, { [key]: "key" }]);
   });
 
-  test("without end is reported to the model", async () => {
+  test("without end stops after ten rounds, and the model gets the reason", async () => {
     const server = await started(newServer());
     const { call, waiting } = worker(server.url);
     const pending = await waiting("ask");

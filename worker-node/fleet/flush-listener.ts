@@ -1,8 +1,11 @@
 import type { Committed } from "../../shared/store/journal/flush.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 
-/** The same store; `listener` is called after each flush with what was committed. */
-export function onFlush(store: StateStore, listener: (committed: readonly Committed[]) => void): StateStore {
+/** The same store, which calls `listener` after each flush with the entries that were committed. */
+export function withFlushListener(
+  store: StateStore,
+  listener: (committed: readonly Committed[]) => void,
+): StateStore {
   return {
     ...store,
     async flush(entries) {

@@ -1,7 +1,7 @@
 import { nearestName } from "../../nearest-name.ts";
-import { almostPlaceholders, placeholdersOf, WORDS_LIKE_STATE } from "./template.ts";
+import { misspelledPlaceholdersIn, placeholdersOf, WORDS_LIKE_STATE } from "./template.ts";
 
-/** A place that looks like a placeholder and is none. `fault`: a sentence whose subject is the place. `key`: the key of state in it. */
+/** A text in braces that looks like a placeholder and is none. `fault`: a sentence whose subject is that text. `key`: the key of state in it. */
 type UnfilledPlace = { place: string; fault: string; key: string | null };
 
 /** The names that the placeholders of a step's template may have. */
@@ -23,16 +23,16 @@ const FOREIGN = /(?:[<[%$]\s{0,5}|\{%[^{}%]{0,100}?)state\.([A-Za-z_][\w-]*)/g;
 const MESSAGE_NAMES: ReadonlySet<string> = new Set(["message", "user_input", "user_query", "userinput"]);
 
 /**
- * Places of a template that go out as they are written, although they look like placeholders: `{topic}` for a key of state,
+ * Texts of a template that go out as they are written, although they look like placeholders: `{topic}` for a key of state,
  * `{stat.topic}`, `{state-topic}`, `{draft.output}`; and placeholders of which a part stays, `{{state.topic}}` and
- * `${state.topic}`. JSON, code and prose in braces do not look like one. Spellings that `almostPlaceholders` finds are not repeated.
+ * `${state.topic}`. JSON, code and prose in braces do not look like one. Spellings that `misspelledPlaceholdersIn` finds are not repeated.
  *
  * @param names `known`: the keys of state; `outputs`: the output key of each step, by the step's id; `inLoop`: a loop repeats the step
  */
-export function unfilledPlaces(template: string, { known, outputs, inLoop }: Names): UnfilledPlace[] {
+export function unfilledPlaceholders(template: string, { known, outputs, inLoop }: Names): UnfilledPlace[] {
   const exact = new Set(placeholdersOf(template, inLoop).map(({ from }) => from));
   const ofLoop = new Set(placeholdersOf(template, true).map(({ from }) => from));
-  const almost = new Set(almostPlaceholders(template));
+  const almost = new Set(misspelledPlaceholdersIn(template));
   const byLowercase = new Map([...known].map((key) => [key.toLowerCase(), key]));
   const found = new Map<string, UnfilledPlace>();
   const add = (unfilled: UnfilledPlace | null): void => {

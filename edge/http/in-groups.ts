@@ -1,7 +1,7 @@
-/** How many definitions of a sync are at work at the same time: as many as a request has turns for statements. */
+/** The most items of one request that are at work at the same time. */
 const CONCURRENCY = 5;
 
-/** The results of `work` for all items, in their order, a few at a time. */
+/** Does `work` for all items, five at a time. @returns the results in the order of the items @throws what `work` throws */
 export async function inGroups<Item, Result>(
   items: readonly Item[],
   work: (item: Item) => Promise<Result>,

@@ -1,11 +1,11 @@
 import type { McpServer } from "../../../shared/contracts/definition/index.ts";
 import { log, messageOf } from "../../../shared/log.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
+import { within } from "../../execution/stop.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
 import { guardedFetch } from "../../outbound/guarded-fetch.ts";
 import type { Connected, ServerConnection } from "./connection.ts";
 import { RetryableError } from "../../engine/step-errors.ts";
-import { endedBy } from "./ended-by.ts";
 import { IdleConnections } from "./idle-connections.ts";
 import type { UsedServer } from "./idle-connections.ts";
 import type { StdioCommands } from "./stdio.ts";
@@ -15,14 +15,14 @@ import type { OAuthTokens } from "./oauth-tokens.ts";
 const MAX_BYTES = 1024 * 1024;
 /** How often the rows of the servers are compared with the connections that are kept, and idle connections are closed. */
 const CHECK_MS = 10_000;
-/** The most processes of servers of type stdio, idle ones included, and how long a call waits when all are at work. */
+/** The most processes of servers of type stdio, idle ones included; and the pause before a call is tried again when all are at work. */
 const MAX_PROCESSES = 8;
 const BUSY_MS = 2_000;
 /** The most servers whose access tokens are kept. */
 const MAX_TOKENS = 256;
 
 /**
- * How to reach a server. `keeps`: the connection may be kept for the next call. `onToolsChanged`: called when the server says that its
+ * How to reach a server. `mayKeep`: the connection may be kept for the next call. `onToolsChanged`: called when the server says that its
  * tools have changed, for as long as the connection lasts.
  */
 export type ServerAccess = {
@@ -30,24 +30,25 @@ export type ServerAccess = {
   used: UsedServer;
   timeoutMs: number;
   signal: AbortSignal;
-  keeps: boolean;
-  /** A session that an earlier connection has left open; null: any will do. */
+  mayKeep: boolean;
+  /** A session that an earlier connection has left open, which the call needs; null: the call needs none. */
   session: string | null;
   onToolsChanged(): void;
   /** The context that the server gets with every request; absent: none. */
   traceparent?: string | undefined;
 };
 /** A server, and the connections by which a worker reaches it. */
-export type ReachedServer = { access: ServerAccess; sessions: Sessions };
+export type ReachedServer = { access: ServerAccess; pool: ConnectionPool };
 
 /**
- * The connections of a worker to MCP servers, so that a call does not begin a session anew. One call at a time uses a connection, and
- * the calls of one tenant with one version of one row share none with others: a server may keep what it likes in a session.
+ * The connections of a worker to MCP servers, kept so that not each call begins a session at its server. One call at a time uses a
+ * connection. A connection is only used by one tenant, with one version of the row of its server: what the server keeps in a session stays
+ * between them.
  *
- * An idle connection is closed after a minute, and by the next check when its row has changed or is gone, which is CHECK_MS later at
+ * An idle connection is closed after a minute, and by the next check when its row has changed or is gone, which is `CHECK_MS` later at
  * most.
  */
-export class Sessions {
+export class ConnectionPool {
   readonly #egress: Egress;
   readonly #store: Pick<StateStore, "readMcpVersions">;
   readonly #stdio: StdioCommands;
@@ -64,11 +65,11 @@ export class Sessions {
   }
 
   /**
-   * Uses a server once. A server that has lost the session of the connection gets a new one, once.
+   * Uses a server once. When the server has lost the session of the connection, the use is repeated once with a new session.
    *
-   * The client library waits for polling servers and for streams that were cut much longer than a call may take, so the time limit is
-   * ours: it ends the connection whatever the library does.
-   * @throws RetryableError, TerminalError and ToolRejection as errorOfServer says; an abort of `signal` throws its reason
+   * The client library may wait much longer than a call may take, for polling servers and for streams that were cut. So the limit is not
+   * the library's: the connection is closed when the time is over.
+   * @throws RetryableError, TerminalError and ToolRejection as `errorOfServer` says; an abort of `signal` throws its reason
    */
   async use<Result>(access: ServerAccess, use: (connected: Connected) => Promise<Result>): Promise<Result> {
     const { server, timeoutMs, signal, traceparent } = access;
@@ -83,7 +84,7 @@ export class Sessions {
       const connection = kept?.isReusable === true ? kept : await this.#connection(access);
       let isInOrder = false;
       try {
-        const result = await endedBy(
+        const result = await within(
           limit,
           connection.run({ exchange, signal: limit, timeoutMs, traceparent }, use),
         );
@@ -128,7 +129,7 @@ export class Sessions {
   }
 
   async #connection(access: ServerAccess): Promise<ServerConnection> {
-    const { server, used, session, keeps: isKept, onToolsChanged } = access;
+    const { server, used, session, mayKeep: isKept, onToolsChanged } = access;
     const { Connection } = await library();
     const tokens = server.oauth === null ? null : await this.#tokensOf(server.oauth, used);
     const auth = tokens?.forConnection() ?? null;
@@ -165,11 +166,11 @@ export class Sessions {
   }
 
   async #release(
-    { used, keeps }: ServerAccess,
+    { used, mayKeep }: ServerAccess,
     connection: ServerConnection,
     isInOrder: boolean,
   ): Promise<void> {
-    if (!keeps || !isInOrder || !connection.isReusable || this.#isClosed) return this.#end(connection);
+    if (!mayKeep || !isInOrder || !connection.isReusable || this.#isClosed) return this.#end(connection);
     await this.#idle.keep(used, connection, performance.now());
     this.#startChecks();
   }
@@ -182,7 +183,7 @@ export class Sessions {
   #startChecks(): void {
     if (this.#isClosed) return;
     this.#timer ??= setInterval(() => {
-      // While the store is away, no row changes either.
+      // A check that fails is made again: while the store is away, no row changes either.
       this.check().catch((error: unknown) => log.warn("mcp.check_failed", { message: messageOf(error) }));
     }, CHECK_MS).unref();
   }

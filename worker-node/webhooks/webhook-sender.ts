@@ -4,6 +4,7 @@ import type { DueDelivery, Receiver } from "../../shared/store/webhooks/claim-de
 import type { StateStore } from "../../shared/store/state.ts";
 import { WEBHOOK_PASS_MS } from "../../shared/timing.ts";
 import type { LaneSettingsOf } from "../../shared/contracts/lane-settings.ts";
+import { PassRunner } from "../../shared/pass-runner.ts";
 import { LaneStarts } from "../outbound/lane-starts.ts";
 import { OpenTries } from "./open-tries.ts";
 import type { OutcomeCounts } from "./open-tries.ts";
@@ -23,26 +24,26 @@ const LOCKED_PAUSE_MS = 20;
  * worker that dies loses none. A request whose outcome was not written is sent again, with the same `webhook-id`.
  *
  * A pass claims deliveries when `wake` is called, when a request has ended, and every 5 s for deliveries that other
- * workers did not finish. The requests use none of the worker's slots for runs: the settings of the lane `webhooks` say how many
+ * workers did not finish. The requests use none of the worker's slots for runs. The settings of the lane `webhooks` say how many
  * are open at once, and how many all workers together begin in a second.
  */
-export class Sender {
+export class WebhookSender {
   readonly sent: OutcomeCounts = { delivered: 0, rejected: 0, expired: 0, retried: 0 };
   readonly #store: StateStore;
   readonly #canSign: boolean;
   readonly #tries: OpenTries;
   readonly #settings: LaneSettingsOf;
   readonly #starts: LaneStarts;
+  readonly #passes = new PassRunner(() => this.#runPass());
   /** Deliveries of a claim that ended after the drain began: they are not sent. */
   readonly #unsent: DueDelivery[] = [];
   #timer: NodeJS.Timeout | undefined;
   #nextStart: NodeJS.Timeout | undefined;
-  #claiming = false;
-  #pass: Promise<void> | null = null;
-  #passRequested = false;
+  #isClaiming = false;
   /** The receiver after which the next claim begins; null: it begins with the first. */
   #cursor: Receiver | null = null;
-  #claimFailed = false;
+  /** The latest claim failed, and the log has a line of that. */
+  #hasClaimFailed = false;
 
   constructor(store: StateStore, deps: WebhookDeps) {
     this.#store = store;
@@ -53,53 +54,50 @@ export class Sender {
   }
 
   start(): void {
-    this.#claiming = true;
+    this.#isClaiming = true;
     this.#timer = setInterval(() => this.wake(), WEBHOOK_PASS_MS);
     this.wake();
   }
 
   /** Starts a pass, now or after the one under way. */
   wake(): void {
-    if (!this.#claiming) return;
-    if (this.#pass) {
-      this.#passRequested = true;
-      return;
-    }
-    this.#pass = this.#runPass()
-      .catch((error: unknown) => this.#logClaimFailure(error))
-      .finally(() => {
-        this.#pass = null;
-        if (!this.#passRequested) return;
-        this.#passRequested = false;
-        this.wake();
-      });
+    if (!this.#isClaiming) return;
+    this.#passes.request();
   }
 
   /** Claims no more, gives open requests `graceMs` to end, and releases the rest: other workers may claim it at once. */
   async drain(graceMs: number): Promise<void> {
-    this.#claiming = false;
+    this.#isClaiming = false;
     clearInterval(this.#timer);
     clearTimeout(this.#nextStart);
-    await this.#pass;
+    await this.#passes.finish();
     const interrupted = await this.#tries.drain(graceMs);
     await this.#release([...this.#unsent, ...interrupted]);
+  }
+
+  async #runPass(): Promise<void> {
+    try {
+      await this.#claimAll();
+    } catch (error) {
+      this.#logClaimFailure(error);
+    }
   }
 
   /**
    * Claims until nothing is due or all slots are taken. Receivers take turns: each claim, also of the next pass, begins
    * after the receiver where the one before it ended.
    */
-  async #runPass(): Promise<void> {
+  async #claimAll(): Promise<void> {
     for (let emptyClaims = 0; emptyClaims < MAX_EMPTY_CLAIMS;) {
       const free = Math.min(MAX_PER_CLAIM, (this.#settings("webhooks").slots ?? Infinity) - this.#tries.size);
-      if (!this.#claiming || free <= 0) return;
+      if (!this.#isClaiming || free <= 0) return;
       const { granted, nextMs } = await this.#starts.take(free);
       if (granted === 0) return this.#wakeAfter(nextMs);
       const claimedMs = performance.now();
       const from = this.#cursor;
       const busy = this.#tries.busyReceivers();
       const claimed = await this.#store.claimDeliveries(granted, busy, from, this.#canSign);
-      this.#claimFailed = false;
+      this.#hasClaimFailed = false;
       this.#cursor = claimed.after;
       this.sent.expired += claimed.expired;
       this.sent.rejected += claimed.withdrawn;
@@ -117,11 +115,11 @@ export class Sender {
 
   #wakeAfter(ms: number): void {
     clearTimeout(this.#nextStart);
-    if (this.#claiming) this.#nextStart = setTimeout(() => this.wake(), Math.max(MIN_START_WAIT_MS, ms));
+    if (this.#isClaiming) this.#nextStart = setTimeout(() => this.wake(), Math.max(MIN_START_WAIT_MS, ms));
   }
 
   #begin(delivery: DueDelivery, claimedMs: number): void {
-    if (this.#claiming) this.#tries.begin(delivery, claimedMs);
+    if (this.#isClaiming) this.#tries.begin(delivery, claimedMs);
     else this.#unsent.push(delivery);
   }
 
@@ -129,14 +127,14 @@ export class Sender {
     if (deliveries.length === 0) return;
     const claims = deliveries.map(({ delivery_id, tries }) => ({ delivery_id, tries }));
     await this.#store.releaseDeliveries(claims).catch((error: unknown) => {
-      // Their leases lapse.
+      // The leases of the deliveries lapse, and then any worker may claim them.
       log.warn("webhook.release_failed", { deliveries: claims.length, message: messageOf(error) });
     });
   }
 
   /** One line for an outage of Postgres, not one for each pass. */
   #logClaimFailure(error: unknown): void {
-    if (!this.#claimFailed) log.warn("webhook.claim_failed", { message: messageOf(error) });
-    this.#claimFailed = true;
+    if (!this.#hasClaimFailed) log.warn("webhook.claim_failed", { message: messageOf(error) });
+    this.#hasClaimFailed = true;
   }
 }

@@ -1,5 +1,5 @@
 /** A queue in which tenants take turns: first the oldest item of each tenant, then the second of each, and so on. */
-export class TurnQueue<Item> {
+export class FairQueue<Item> {
   /** The items of each tenant in the order in which they came; the tenants in the order of their turns. */
   readonly #tenants = new Map<string, Item[]>();
 

@@ -1,4 +1,4 @@
-/** What a tenant's key sees of a definition that all tenants share. */
+/** The fields of a definition that a caller may see: a tenant's key does not see all of a shared one. */
 import { z } from "zod";
 import { SHARED, type Principal } from "../../shared/contracts/tenant.ts";
 import type { StoredDefinition } from "../../shared/store/definitions/stored-definition.ts";
@@ -9,8 +9,8 @@ export const PARTLY_SHOWN =
   "Of a definition that all tenants share, a tenant's key gets no prompts, templates, code, addresses and headers, unless it is `public`; `partly_shown` is true then.";
 
 /**
- * The fields that are shown: what a tenant needs in order to run the definition, and the graph. Prompts, templates, code, expressions,
- * addresses and headers are not among them, nor is a field that is new.
+ * The fields of shared definitions that every tenant sees: those that it needs to run the definition, and the graph. Prompts, templates,
+ * code, expressions, addresses and headers are left out. A new field is hidden until it is added here.
  */
 const shown: Record<DefinitionKind | "steps", ReadonlySet<string>> = {
   orchestrations: fields(
@@ -38,11 +38,11 @@ const Fields = z.record(z.string(), z.unknown());
 const WithSteps = z.looseObject({ steps: z.array(Fields) });
 
 /**
- * The fields of a definition that this caller may see: all of its own and of those that are marked `public`. A tenant's key gets no
- * prompts, code, addresses and headers of others that the platform shares. `partly_shown` marks what it gets: no definition has this
- * field, so a copy that is sent back is refused instead of saved without its prompts.
+ * The fields of a definition that this caller may see: all of its own definitions, and of definitions that are marked `public`. Of any
+ * other shared definition a tenant's key gets no prompts, code, addresses and headers, and `partly_shown` is added. No definition has
+ * this field, so a save of that copy is refused: it would lose the prompts.
  */
-export function fieldsFor(
+export function visibleFields(
   { tenant }: Principal,
   kind: DefinitionKind,
   { owner, definition }: StoredDefinition,

@@ -9,23 +9,23 @@ const MAX_TRACKS = 64;
 type Waiter = { run: string; begin(end: () => void): void };
 
 /**
- * Turns for the tracks of a worker's runs. One track of each run gets its turn without a wait, so that every run moves; further
- * tracks share MAX_TRACKS turns, which the tenants that wait get one after the other.
+ * Limits how many tracks of a worker's runs are in a step with effects at the same time. One track of each run may begin without a wait,
+ * so that every run moves. Further tracks share `MAX_TRACKS` permits, which the tenants that wait get one after the other.
  */
-export class TrackTurns {
+export class TrackLimiter {
   #free: number;
-  /** The runs whose own turn is taken by one of their tracks. */
+  /** The runs of which one track moves without a permit. */
   readonly #moving = new Set<string>();
-  /** The tracks that wait, by tenant; the tenant that gets the next turn is the first. */
+  /** The tracks that wait, by tenant; the tenant that gets the next permit is the first. */
   readonly #waiting = new Map<string, Waiter[]>();
 
-  constructor(turns = MAX_TRACKS) {
-    this.#free = turns;
+  constructor(permits = MAX_TRACKS) {
+    this.#free = permits;
   }
 
   /**
    * Waits until a track of `run` may begin a step.
-   * @returns a function that gives the turn back: the caller calls it once
+   * @returns a function that ends the step: the caller calls it once
    * @throws the reason of `signal`
    */
   async take(run: string, tenant: string, signal: AbortSignal): Promise<() => void> {
@@ -45,13 +45,13 @@ export class TrackTurns {
     try {
       return await within(signal, promise);
     } catch (error) {
-      // The track may have got its turn at the moment of the abort.
+      // The track may have been let in at the moment of the abort.
       if (!this.#remove(tenant, waiter)) (await promise)();
       throw error;
     }
   }
 
-  /** The run's own turn goes to another track of the run. */
+  /** Another track of the run moves without a permit. */
   #endOwn(run: string, tenant: string): void {
     const next = this.#waiting.get(tenant)?.find((waiter) => waiter.run === run);
     if (next === undefined) {
@@ -62,7 +62,7 @@ export class TrackTurns {
     next.begin(() => this.#endOwn(run, tenant));
   }
 
-  /** A shared turn goes to the next tenant. */
+  /** A permit goes to the next tenant. */
   #endShared(): void {
     const [first] = this.#waiting;
     const next = first?.[1][0];

@@ -1,20 +1,20 @@
 import { Hono } from "hono";
 import { expect, test } from "vitest";
 import type { ApiEnv } from "../../../edge/http/api.ts";
-import { whileHeld } from "../../../edge/http/held-bodies.ts";
+import { withinBodyMemory } from "../../../edge/http/body-memory.ts";
 import { problemResponse } from "../../../edge/http/problem.ts";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 
 const MIB = 1024 * 1024;
 
-// Fails when held bodies are bounded for each tenant, and not for all of them: an isolate has 128 MB.
+// Fails when bodies are bounded for each tenant, and not for all tenants together: an isolate has 128 MB.
 test("large bodies of all tenants together hold at most 64 MiB, and a small one is accepted beside them", async () => {
   const accepted = Promise.withResolvers<void>();
   let isFirst = true;
   const app = new Hono<ApiEnv>();
   app.onError((error) => problemResponse(error, "request"));
   app.post("/:tenant", (c) =>
-    whileHeld(c, TenantId.parse(c.req.param("tenant")), async () => {
+    withinBodyMemory(c, TenantId.parse(c.req.param("tenant")), async () => {
       if (isFirst) await accepted.promise;
       return c.text("accepted");
     }),

@@ -1,14 +1,14 @@
 import { expect, test } from "vitest";
-import { ReservationTurns } from "../../../worker-node/execution/reservation-turns.ts";
+import { ReservationLimiter } from "../../../worker-node/execution/reservation-limiter.ts";
 
 // Fails when one tenant takes all places, or when a place is lost after a failure.
 test("one reservation of each tenant is under way at a time, two in all, and the tenants take turns", async () => {
-  const turns = new ReservationTurns();
+  const limiter = new ReservationLimiter();
   const order: string[] = [];
   const open = new Map<string, number>();
   let most = 0;
   const work = (tenant: string, n: number) =>
-    turns.take(tenant, async () => {
+    limiter.run(tenant, async () => {
       open.set(tenant, (open.get(tenant) ?? 0) + 1);
       most = Math.max(
         most,

@@ -7,10 +7,10 @@ import type { OwnDefinition } from "../../../shared/store/definitions/own-defini
 import type { Services } from "../../services.ts";
 
 /**
- * Whether a definition is stored with this text already, and visible. The same secret has another text each time that it is
- * sealed, so the secrets of tools and MCP servers are compared open. What cannot be opened is another definition.
+ * Whether a definition is stored with this text already, and not deleted. A secret has another text each time that it is sealed, so
+ * tools and MCP servers are compared with their secrets unsealed. One that cannot be unsealed counts as different.
  */
-export async function isStoredSo(
+export async function isAlreadyStored(
   { config }: Pick<Services, "config">,
   { kind, owner, id }: { kind: DefinitionKind; owner: Owner; id: string },
   stored: OwnDefinition | null,

@@ -12,32 +12,32 @@ import type { Connected } from "./connection.ts";
 import { questionsOf, requireRound } from "./questions.ts";
 import { CreatedTask, isModern, metaOf, newTask, taskOf } from "./protocol.ts";
 import { valueOfResult } from "./result-text.ts";
-import type { ReachedServer } from "./sessions.ts";
+import type { ReachedServer } from "./connection-pool.ts";
 import { waitForTask } from "./tasks.ts";
 
 /** The field of a call's metadata in which the server gets the effect key: two calls with one key are one call, made twice. */
 const EFFECT_KEY = "synapse-edge/idempotency-key";
-/** A server that asks for nothing but another request gets it after this time, and after twice as long each further time. */
-const ASKED_AGAIN_MS = 1_000;
-const MAX_ASKED_AGAIN_MS = 60_000;
+/** The pause before a request that the server wants repeated without asking anything; it doubles each further time, up to the maximum. */
+const REPEAT_PAUSE_MS = 1_000;
+const MAX_REPEAT_PAUSE_MS = 60_000;
 
 /**
  * Calls a tool of an MCP server, or repeats the call with the answers to the server's questions.
  *
- * A server of protocol 2026-07-28 may ask a person something (the outcome has the questions) or make a task of the call. One of protocol
- * 2025-11-25 makes a task where its tool says that it can; its questions come over a connection that would have to stay open for as
- * long as a person takes, so this client declares no questions to it, and the server's error is reported to the model.
- * @throws as `Sessions.use`; a ToolRejection for a result with `isError`, and for questions that cannot be asked
+ * A server of protocol 2026-07-28 may ask a person something (the outcome has the questions) or make a task of the call. A server of
+ * protocol 2025-11-25 makes a task where its tool says that it can. Its questions would need a connection that stays open for as long as
+ * a person takes. So this client does not declare to such a server that it can ask, and the server's error is reported to the model.
+ * @throws as `ConnectionPool.use`; a ToolRejection for a result with `isError`, and for questions that cannot be asked
  */
 export async function callMcpTool(
   tool: McpTool,
   request: McpRequest & { args: JsonObject },
-  { access, sessions }: ReachedServer,
+  { access, pool }: ReachedServer,
 ): Promise<McpOutcome> {
   const { pending, answers, effectKey: key } = request;
   const retried = pending === null ? {} : retryOf(pending.state, answers);
   const params = { name: tool.tool, arguments: sendableArguments(request.args, tool), ...retried };
-  const answer = await sessions.use(access, (connected) => send(tool, key, params, connected));
+  const answer = await pool.use(access, (connected) => send(tool, key, params, connected));
   const round = (pending?.round ?? 0) + 1;
   if (answer.is === "task")
     return waitForTask({ key, round, state: null, questions: [], task: answer.task }, { isNew: true });
@@ -46,11 +46,11 @@ export async function callMcpTool(
   requireRound(round, access.server);
   const questions = questionsOf(result.inputRequests ?? {}, access.server);
   const state = result.requestState ?? null;
-  const afterMs = Math.min(MAX_ASKED_AGAIN_MS, ASKED_AGAIN_MS * 2 ** (round - 1));
+  const afterMs = Math.min(MAX_REPEAT_PAUSE_MS, REPEAT_PAUSE_MS * 2 ** (round - 1));
   return { is: "waits", pending: { key, round, state, questions, task: null }, isNew: true, afterMs };
 }
 
-/** What a repeated call has besides: the answers, and what the server wants back. */
+/** The parameters that a repeated call adds: the answers, and the state that the server wants back. */
 function retryOf(state: string | null, answers: McpRequest["answers"]) {
   return {
     ...(Object.keys(answers).length > 0 && { inputResponses: answers }),

@@ -1,6 +1,6 @@
 import { argumentsOfUrl, EFFECT_KEY } from "../../shared/contracts/definition/index.ts";
 import { isObject } from "../../shared/contracts/json.ts";
-import { RetryableError, TerminalError, ToolRejection } from "./step-errors.ts";
+import { keepingKey, RetryableError, TerminalError, ToolRejection } from "./step-errors.ts";
 import type { HttpTool } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Files, StepContext } from "./ports.ts";
@@ -12,7 +12,7 @@ type Reconcile = NonNullable<HttpTool["reconcile"]>;
  * Calls of a tool that can be asked whether a call has happened. The beginning of each call is committed before the call. When
  * an earlier execution had begun it, the tool is asked first: what it has found is the result, and the call is not made.
  *
- * HTTP 404 means that it has not happened. Any other refusal leaves that unknown, so the step fails and nothing is called.
+ * HTTP 404 means that the call has not happened. After any other refusal that is unknown, so the step fails and nothing is called.
  */
 export function reconciling(
   stored: JsonObject,
@@ -25,7 +25,8 @@ export function reconciling(
       const found = await lookUp(stored, reconcile, { args, key, files }, context);
       if (found !== null) return found;
     }
-    return context.tools.call({ tool: stored, args, effectKey: key, signal: context.signal, files });
+    const { tenantId, signal } = context;
+    return context.tools.call({ tenantId, tool: stored, args, effectKey: key, signal, files });
   };
 }
 
@@ -48,10 +49,11 @@ async function lookUp(
     // `found` reads the answer.
     response: "inline",
     reconcile: null,
-    // Of the tool's secrets the request has those of its headers alone. The others have their places in another URL.
+    // The request has only the secrets of the tool's headers: the secrets of its URL belong to another URL.
     sealed: Object.fromEntries(sealed.filter(([place]) => place.startsWith("headers."))),
   };
   const request = {
+    tenantId: context.tenantId,
     tool,
     args: method === "GET" ? Object.fromEntries(ofUrl) : all,
     effectKey: `${key}.reconcile`,
@@ -64,11 +66,7 @@ async function lookUp(
     return value === true ? answer : value === false ? null : value;
   } catch (error) {
     if (error instanceof ToolRejection && error.status === 404) return null;
-    if (error instanceof RetryableError) {
-      // The question was refused, and not the call: the call keeps its key, under which it was begun.
-      const { code, message, retryAfterMs } = error;
-      throw new RetryableError(code, message, { cause: error, retryAfterMs });
-    }
+    if (error instanceof RetryableError) throw keepingKey(error);
     if (!(error instanceof TerminalError)) throw error;
     throw new TerminalError(
       "reconcile_failed",

@@ -5,11 +5,12 @@ import { ObjectStoreError } from "../execution/object-store.ts";
 import type { ObjectStore } from "../execution/object-store.ts";
 import type { FileStore } from "../files/file-store.ts";
 
-/** The limit of one try of a request. A large body goes in parts, one request each. */
+/** The limit of one try of a request. A large body is sent in parts, one request each. */
 const REQUEST_MS = 5_000;
-/** A stream has one part in flight and one that fills. S3 takes 10,000 parts of an object: 80 GiB. */
+/** The bytes of one part of a stream: one part is in flight while the next is filled. S3 takes 10,000 parts of an object: 80 GiB. */
 const PART_BYTES = 8 * 1024 * 1024;
 
+/** How to reach a bucket. `credentials` undefined: those of the SDK's default chain. */
 export type S3Settings = {
   endpoint: string | undefined;
   bucket: string;
@@ -144,8 +145,11 @@ const SdkError = z.object({
   name: z.string(),
   $metadata: z.object({ httpStatusCode: z.number().optional() }).optional(),
 });
-/** Statuses below 500 of a store that is overloaded or slow. After any other the same request would get the same answer. */
-const MAY_PASS: ReadonlySet<number> = new Set([408, 425, 429]);
+/**
+ * Statuses below 500 of a store that is overloaded or slow: another try may succeed. After any other the same request would get the same
+ * answer.
+ */
+const RETRIED_STATUSES: ReadonlySet<number> = new Set([408, 425, 429]);
 
 /** @throws ObjectStoreError where the store's response means that another try would fail too; else the error as it is */
 function rethrow(error: unknown): never {
@@ -156,7 +160,7 @@ function rethrow(error: unknown): never {
   if (name === "NoSuchKey") throw new ObjectStoreError("missing", `HTTP ${status}`, cause);
   if (name === "CredentialsProviderError")
     throw new ObjectStoreError("refused", "there are no credentials", cause);
-  if (status === undefined || status < 300 || status >= 500 || MAY_PASS.has(status)) throw error;
+  if (status === undefined || status < 300 || status >= 500 || RETRIED_STATUSES.has(status)) throw error;
   // The store's code for the error, such as AccessDenied. Its message may quote the request.
   const word = /^[A-Z][A-Za-z]{2,40}$/.test(name) && name !== "Error" ? `, ${name}` : "";
   throw new ObjectStoreError("refused", `HTTP ${status}${word}`, cause);

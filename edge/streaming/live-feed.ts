@@ -1,0 +1,143 @@
+import { Redis } from "ioredis";
+import { z } from "zod";
+import { readLive } from "../../shared/events/live.ts";
+import type { LiveEntry } from "../../shared/events/live.ts";
+import { log } from "../../shared/log.ts";
+import { LIVE_BLOCK_MS, LIVE_DEAD_MS } from "../../shared/timing.ts";
+import { pause } from "../http/pause.ts";
+
+const RECONNECT_MS = 500;
+
+/** The most entries that one XREAD returns. */
+const PAGE = 500;
+
+const Reply = z.array(z.tuple([z.string(), z.array(z.tuple([z.string(), z.array(z.string())]))])).nullable();
+
+type FeedListener = {
+  onEntry(entry: LiveEntry): void;
+  /** Entries may have been missed: the cursor was set to the end of the stream. */
+  onResync(): void;
+};
+
+/**
+ * Follows one live stream of Redis over a connection of its own, from the stream's present end on
+ * (docs/protocol.md 9).
+ *
+ * The cursor survives reconnects. It is set to the stream's end again only when the stream's last id lies before it: then Redis
+ * has lost the stream, or its clock was set back.
+ */
+export class LiveFeed {
+  readonly #url: string;
+  readonly #key: string;
+  readonly #listener: FeedListener;
+  readonly #stopping = new AbortController();
+  #cursor: string | null = null;
+  #following = false;
+
+  constructor(url: string, key: string, listener: FeedListener) {
+    this.#url = url;
+    this.#key = key;
+    this.#listener = listener;
+  }
+
+  /** False while Redis is unreachable: no entry is received then, whatever is committed. */
+  get following(): boolean {
+    return this.#following;
+  }
+
+  /** Follows until `stop`. Never throws: an unreachable Redis is tried again every half second. */
+  async follow(): Promise<void> {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      const redis = connect(this.#url);
+      const close = () => redis.disconnect();
+      signal.addEventListener("abort", close);
+      try {
+        await redis.connect();
+        await this.#read(redis);
+      } catch {
+        if (this.#following && !signal.aborted) log.info("relay.redis_unreachable", { stream: this.#key });
+        this.#following = false;
+      } finally {
+        signal.removeEventListener("abort", close);
+        close();
+      }
+      await pause(RECONNECT_MS, signal);
+    }
+  }
+
+  stop(): void {
+    this.#stopping.abort();
+  }
+
+  async #read(redis: Redis): Promise<void> {
+    let cursorIsValid = false;
+    while (!this.#stopping.signal.aborted) {
+      if (!cursorIsValid) await this.#resolveCursor(redis);
+      this.#following = true;
+      const cursor = this.#cursor ?? "0-0";
+      const read = redis.call("XREAD", "COUNT", PAGE, "BLOCK", LIVE_BLOCK_MS, "STREAMS", this.#key, cursor);
+      const reply = Reply.parse(await within(LIVE_DEAD_MS, read));
+      // A cursor beyond the stream's end gets an empty reply too: then the cursor has to be resolved again.
+      cursorIsValid = reply !== null;
+      for (const [id, fields] of reply?.[0]?.[1] ?? []) {
+        this.#cursor = id;
+        const entry = readLive(fields);
+        if (entry) this.#listener.onEntry(entry);
+      }
+    }
+  }
+
+  async #resolveCursor(redis: Redis): Promise<void> {
+    const last = await within(LIVE_DEAD_MS, lastId(redis, this.#key));
+    if (this.#cursor !== null && !isBefore(last, this.#cursor)) return;
+    this.#cursor = last;
+    this.#listener.onResync();
+  }
+}
+
+function connect(url: string): Redis {
+  const redis = new Redis(url, {
+    // In RESP3 some replies are flattened.
+    protocol: 2,
+    lazyConnect: true,
+    connectTimeout: 2_000,
+    enableReadyCheck: false,
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    retryStrategy: () => null,
+  });
+  // The same error also rejects the pending command.
+  redis.on("error", () => {});
+  return redis;
+}
+
+/** The id of the newest entry that the stream ever had, trimmed or not; `0-0` when there is no stream. */
+async function lastId(redis: Redis, key: string): Promise<string> {
+  try {
+    const info = z.array(z.unknown()).parse(await redis.call("XINFO", "STREAM", key));
+    return z.string().parse(info[info.indexOf("last-generated-id") + 1]);
+  } catch (error) {
+    if (error instanceof Error && error.message.includes("no such key")) return "0-0";
+    throw error;
+  }
+}
+
+function isBefore(id: string, other: string): boolean {
+  const [ms = "0", seq = "0"] = id.split("-");
+  const [otherMs = "0", otherSeq = "0"] = other.split("-");
+  return Number(ms) === Number(otherMs) ? Number(seq) < Number(otherSeq) : Number(ms) < Number(otherMs);
+}
+
+/** @throws Error when `work` takes longer than `ms` */
+async function within<Value>(ms: number, work: Promise<Value>): Promise<Value> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`Redis did not reply within ${ms} ms`)), ms);
+  });
+  try {
+    return await Promise.race([work, timeout]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
