@@ -47,7 +47,7 @@ type RawSocket = ReturnType<typeof connect>;
 
 /**
  * A socket as the driver knows it, without the streams between: what arrives is emitted at once, and what is written goes to the
- * runtime. The runtime's own `node:net` takes 0.3 ms more for each reply on an idle machine.
+ * runtime. With the runtime's own `node:net`, its streams and copies took a sixth of the JavaScript's time of a POST that comes alone.
  */
 class DirectSocket extends Socket {
   readonly #raw: RawSocket;
