@@ -11,14 +11,22 @@ const luaAsText = {
   },
 };
 
-/** The module of the Workers runtime. Files of the edge use one class of it, the base class of Durable Objects. */
-const workersModule = {
-  name: "workers-module",
-  resolveId: (id: string) => (id === "cloudflare:workers" ? "\0workers" : undefined),
-  load: (id: string) => (id === "\0workers" ? "export class DurableObject {}" : undefined),
+/**
+ * What files of the edge use of the modules of the Workers runtime: the base class of Durable Objects, and sockets, which only
+ * tests in workerd open.
+ */
+const runtimeModules = new Map([
+  ["cloudflare:workers", "export class DurableObject {}"],
+  ["cloudflare:sockets", "export const connect = undefined;"],
+]);
+
+const workersModules = {
+  name: "workers-modules",
+  resolveId: (id: string) => (runtimeModules.has(id) ? `\0${id}` : undefined),
+  load: (id: string) => (id.startsWith("\0") ? runtimeModules.get(id.slice(1)) : undefined),
 };
 
-const plugins = [luaAsText, workersModule];
+const plugins = [luaAsText, workersModules];
 
 /** Mutants, thousands of histories, and long runs with faults: `npm run test:deep`. */
 const deep = ["test/**/*.deep.test.ts", "test/**/mutations.test.ts"];

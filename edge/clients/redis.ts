@@ -10,6 +10,11 @@ import { inChildSpan } from "../tracing/current-span.ts";
 /** Error replies that mean a fault of the edge's request or configuration. Redis was reachable, so they are not `redis_away`. */
 const OUR_FAULT = /\b(NOSCRIPT|WRONGTYPE|CROSSSLOT|SHARDS|ERR (?!redis is not reachable|max))/;
 
+/** Whether this is such a reply: the same command would get it again, on any connection. */
+export function isOurFault(error: unknown): error is Error {
+  return error instanceof Error && OUR_FAULT.test(error.message);
+}
+
 /** After a timeout, commands fail at once for this long, because each of them would time out too. */
 const FAIL_FAST_MS = 2_000;
 
@@ -38,7 +43,7 @@ export function restCommands(config: Config): RedisCommands {
 }
 
 /** Executes a verb of the queue in a span of its own. The span has no argument of the verb. */
-function inRedisSpan(verb: string, work: () => Promise<unknown>): Promise<unknown> {
+export function inRedisSpan(verb: string, work: () => Promise<unknown>): Promise<unknown> {
   const options = {
     kind: "client" as const,
     attributes: redisAttributes(verb),
@@ -56,14 +61,14 @@ function failFast(): (command: () => Promise<unknown>) => Promise<unknown> {
     try {
       return await command();
     } catch (cause) {
-      if (cause instanceof Error && OUR_FAULT.test(cause.message)) throw cause;
+      if (isOurFault(cause)) throw cause;
       if (Date.now() - sentMs >= REDIS_REQUEST_MS) timedOutMs = Date.now();
       throw redisAway(cause);
     }
   };
 }
 
-function redisAway(cause: unknown): AppError {
+export function redisAway(cause: unknown): AppError {
   return new AppError("redis_away", "The queue cannot be reached; try again in a moment.", {
     cause,
     retryAfterSeconds: 2,

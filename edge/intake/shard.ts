@@ -2,7 +2,10 @@ import { DurableObject } from "cloudflare:workers";
 import type { NewRun, SubmitResult } from "../../shared/contracts/run.ts";
 import { ACCEPT_MS } from "../../shared/timing.ts";
 import { DatabasePool } from "../clients/database-pool.ts";
+import { openDirectRedis } from "../clients/direct-socket.ts";
+import { keptCommands } from "../clients/kept-redis.ts";
 import { liveValuesOf } from "../clients/live-values.ts";
+import { restCommands } from "../clients/redis.ts";
 import { EdgeQueue } from "../runs/admit.ts";
 import type { CountsRecord } from "../runs/admit.ts";
 import { readConfig } from "../env.ts";
@@ -36,7 +39,8 @@ export class IntakeShard extends DurableObject<Env> implements IntakeObject {
     const base = readConfig(env);
     const live = liveValuesOf(base);
     const database = new DatabasePool(env, CONNECTIONS, ACCEPT_MS);
-    const queue = new EdgeQueue(base, countsRecordIn(ctx.storage));
+    const redis = keptCommands(() => openDirectRedis(base.REDIS_URL), restCommands(base));
+    const queue = new EdgeQueue(base, countsRecordIn(ctx.storage), redis);
     if (base.ACCEPT_WHEN_REDIS_DOWN) {
       void ctx.blockConcurrencyWhile(async () => {
         const records = await ctx.storage.list({ prefix: COUNTS_HOLD });

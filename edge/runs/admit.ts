@@ -264,8 +264,8 @@ export class EdgeQueue extends Queue {
   readonly #record: CountsRecord | null;
 
   /** @param record null: nothing outlives this object */
-  constructor(config: Config, record: CountsRecord | null = null) {
-    super(restCommands(config), config.QUEUE_SHARDS);
+  constructor(config: Config, record: CountsRecord | null = null, redis = restCommands(config)) {
+    super(redis, config.QUEUE_SHARDS);
     this.#record = record;
   }
 

@@ -1,0 +1,105 @@
+import { Redis } from "ioredis";
+import { beforeEach, expect, test } from "vitest";
+import { keptCommands, KEPT_REDIS } from "../../../edge/clients/kept-redis.ts";
+import type { RedisCommands } from "../../../shared/queue/scripts.ts";
+import type { Service } from "../../../local/processes/child.ts";
+import { scriptCommands } from "../../../worker-node/clients/redis.ts";
+import { startRedis } from "../../services/services.ts";
+import { until } from "../../services/waiting.ts";
+import { Proxy } from "../../workerd/proxy.ts";
+
+let service: Service;
+let proxy: Proxy;
+/** The kept connection goes through the proxy, REST does not. */
+let commands: RedisCommands;
+let overRest = 0;
+let opened: Redis[] = [];
+
+beforeEach(async () => {
+  service = await startRedis();
+  proxy = new Proxy(Number(new URL(service.url).port));
+  const url = `redis://127.0.0.1:${await proxy.listen()}`;
+  const direct = new Redis(service.url, { protocol: 2 });
+  const rest = scriptCommands(direct);
+  const counted = <Result>(reply: Result): Result => {
+    overRest += 1;
+    return reply;
+  };
+  overRest = 0;
+  opened = [];
+  const open = (): Redis => {
+    const redis = new Redis(url, KEPT_REDIS);
+    opened.push(redis);
+    return redis;
+  };
+  commands = keptCommands(open, {
+    evalsha: (...command) => counted(rest.evalsha(...command)),
+    eval: (...command) => counted(rest.eval(...command)),
+  });
+  return async () => {
+    for (const redis of [...opened, direct]) redis.disconnect();
+    await proxy.close();
+    await service.stop();
+  };
+});
+
+const run = (script: string, ...args: string[]): Promise<unknown> =>
+  commands.eval(script, ["k"], args, "admit");
+const isOpen = (): boolean => opened.at(-1)?.status === "ready";
+
+async function opens(): Promise<void> {
+  await run("return 1");
+  await until("the connection is open", isOpen);
+  overRest = 0;
+}
+
+test("a command goes over REST while there is no connection, and over the connection from then on", async () => {
+  expect(await run("return 1")).toBe(1);
+  expect(overRest).toBe(1);
+  await until("the connection is open", isOpen);
+  expect(await run("return {ARGV[1], 2, {}}", "ü")).toEqual(["ü", 2, []]);
+  expect([overRest, opened.length]).toEqual([1, 1]);
+});
+
+test("a script that Redis does not know, and an error of ours, are the caller's, and the connection stays", async () => {
+  await opens();
+  await expect(commands.evalsha("0".repeat(40), ["k"], [], "admit")).rejects.toThrow("NOSCRIPT");
+  await expect(run("return redis.error_reply('SHARDS this queue is laid out for 2')")).rejects.toThrow(
+    "SHARDS",
+  );
+  expect(await run("return 1")).toBe(1);
+  expect([overRest, opened.length]).toEqual([0, 1]);
+});
+
+test("a command whose connection breaks is repeated over REST, and so are those after it", async () => {
+  await opens();
+  proxy.set("refuse");
+  expect(await Promise.all([run("return 1"), run("return 2")])).toEqual([1, 2]);
+  expect(await run("return 3")).toBe(3);
+  expect(overRest).toBe(3);
+});
+
+test("what this Redis refuses on the connection is done over REST, and the next tries to connect are 5 s apart", async () => {
+  await opens();
+  expect(await run("return redis.error_reply('MOVED 1 10.0.0.1:6379')").catch(String)).toContain("MOVED");
+  expect(await run("return 1")).toBe(1);
+  expect([overRest, opened.length]).toEqual([2, 1]);
+  await until("it connects again", async () => (await run("return 1"), isOpen()));
+  expect(opened.length).toBe(2);
+});
+
+test("a command without a reply is redis_away and not repeated: its caller has waited long enough", async () => {
+  await opens();
+  proxy.silence();
+  await expect(run("return redis.call('INCR', KEYS[1])")).rejects.toMatchObject({ code: "redis_away" });
+  expect(overRest).toBe(0);
+  expect(await run("return 1")).toBe(1);
+  expect(overRest).toBe(1);
+});
+
+test("an unused connection is closed", async () => {
+  await opens();
+  await until("the connection is closed", () => opened[0]?.status === "end");
+  expect(await run("return 1")).toBe(1);
+  expect(opened.length).toBe(2);
+});
