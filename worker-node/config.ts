@@ -54,6 +54,9 @@ const StdioCommands = z
   })
   .pipe(z.record(z.string().regex(/^[A-Za-z0-9_-]{1,100}$/), z.array(z.string()).min(1), STDIO_SENTENCE));
 
+/** The levels of SHORT_EVENT_LINES. */
+const LINE_FORMATS = { "0": "complete", "1": "short", "2": "coded" } as const;
+
 const Env = RedisEnv.extend({
   SCALE_POSTGRES_URL: url("SCALE_POSTGRES_URL", "postgres://user:password@host:5432/database").optional(),
   SCALE_POSTGRES_DIRECT_URL: url(
@@ -83,9 +86,9 @@ const Env = RedisEnv.extend({
     .default("1")
     .transform((value) => value === "1"),
   SHORT_EVENT_LINES: z
-    .enum(["0", "1"], "SHORT_EVENT_LINES must be 0 or 1")
+    .enum(["0", "1", "2"], "SHORT_EVENT_LINES must be 0, 1 or 2")
     .default("0")
-    .transform((value) => value === "1"),
+    .transform((level) => LINE_FORMATS[level]),
   MODEL_TIMEOUT_SECONDS: whole("MODEL_TIMEOUT_SECONDS", 1, 3_600, 180),
   TOOL_TIMEOUT_SECONDS: whole("TOOL_TIMEOUT_SECONDS", 1, 3_600, 30),
   SMTP_URL: z

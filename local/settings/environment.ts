@@ -57,8 +57,8 @@ export function workerVariables(known: Known, s3: S3Facts, dataFolder: string) {
     // Less than the grace that a child has at Ctrl-C.
     WORKER_DRAIN_SECONDS: "2",
     METRICS_TOKEN: metricsTokenOf(known),
-    // Edges and workers of one start have one version, so all of them read short lines.
-    SHORT_EVENT_LINES: known.env.SHORT_EVENT_LINES ?? "1",
+    // Edges and workers of one start have one version, so all of them read coded lines.
+    SHORT_EVENT_LINES: known.env.SHORT_EVENT_LINES ?? "2",
   };
 }
 

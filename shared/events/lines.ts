@@ -1,6 +1,7 @@
 import { baseOf } from "../contracts/ids.ts";
 import type { RunId } from "../contracts/ids.ts";
 import type { RunEvent } from "../contracts/event.ts";
+import { codedLines, decodedLines, mayBeCoded } from "./coded-lines.ts";
 
 /** The event lines of a committed journal entry. They have the numbers `seq - events_n + 1` to `seq`. */
 export type EntryLines = { seq: number; events_n: number; events: string };
@@ -29,9 +30,17 @@ function lineEnd(ts: Date, correlationId: string): string {
   return `,"ts":"${ts.toISOString()}","correlation_id":${JSON.stringify(correlationId)}}`;
 }
 
-/** The event lines of one entry as they are stored. `short`: as short lines (docs/protocol.md 5.33). */
-export function joinLines(lines: readonly string[], { short }: { short: boolean }): string {
-  return (short ? shortened(lines) : lines).join("\n");
+/**
+ * How the lines of an entry are stored. `short`: a line leaves out the fields that the next line has with the same value (docs/protocol.md 5.33). `coded`: besides,
+ * their common texts are one character each (5.37).
+ */
+export type LineFormat = "complete" | "short" | "coded";
+
+/** The event lines of one entry as they are stored. */
+export function joinLines(lines: readonly string[], format: LineFormat): string {
+  if (format === "complete") return lines.join("\n");
+  const short = shortened(lines);
+  return (format === "coded" ? codedLines(short) : short).join("\n");
 }
 
 /**
@@ -49,9 +58,10 @@ function shortened(lines: readonly string[]): string[] {
   return short;
 }
 
-/** The lines of stored events, each complete: text from versions that repeat `ts` and `correlation_id` stays as it is. */
+/** The lines of stored events, each complete, whatever their format: one text may have lines of all formats. */
 export function linesOf(events: string): string[] {
-  const lines = events.split("\n");
+  const stored = events.split("\n");
+  const lines = mayBeCoded(events) ? decodedLines(stored) : stored;
   if (!events.includes(",\n")) return lines;
   let end = "";
   for (let at = lines.length - 1; at >= 0; at--) {

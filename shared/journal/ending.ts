@@ -39,7 +39,6 @@ export function endEvents(
 
 function historyOf(steps: readonly StepName[], end: EndRecord, progress: Progress): Json[] {
   const results = progress.history.map((result): Json => {
-    const startedMs = Date.parse(result.started_at);
     return {
       step_id: result.step,
       step_name: nameOf(result.step, result.name),
@@ -47,7 +46,7 @@ function historyOf(steps: readonly StepName[], end: EndRecord, progress: Progres
       ...(result.path === result.step ? {} : { path: result.path }),
       status: result.error === undefined ? "completed" : "failed",
       started_at: result.started_at,
-      ended_at: new Date(startedMs + result.duration_ms).toISOString(),
+      ended_at: endOf(result),
       duration_seconds: Math.round(result.duration_ms / 10) / 100,
       output_key: result.output_key,
       ...(result.error === undefined ? {} : { error: result.error.message }),
@@ -65,6 +64,11 @@ function historyOf(steps: readonly StepName[], end: EndRecord, progress: Progres
       error: end.error.message,
     },
   ];
+}
+
+/** A step without effects takes no millisecond in most cases, and dates were a tenth of the time of an end. */
+function endOf({ started_at, duration_ms }: { started_at: string; duration_ms: number }): string {
+  return duration_ms === 0 ? started_at : new Date(Date.parse(started_at) + duration_ms).toISOString();
 }
 
 function nameOf(id: string, name: string): string {

@@ -6,11 +6,13 @@ import { newRunId } from "../../shared/contracts/ids.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { NewRun } from "../../shared/contracts/run.ts";
 import { keys } from "../../shared/keys.ts";
+import { linesOf } from "../../shared/events/lines.ts";
 import { readLive } from "../../shared/events/live.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { scoreOf } from "../../shared/queue/job.ts";
 import type { Queue } from "../../shared/queue/queue.ts";
 import { acceptRuns } from "../../shared/store/runs/accept-runs.ts";
+import { pgArray } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import type { Service } from "../../local/processes/child.ts";
 import { spawnWorker } from "../services/worker-process.ts";
@@ -37,6 +39,8 @@ export async function benchRuns(stores: Stores, commitMs: number): Promise<Row[]
     WORKER_HEALTH_PORT: "0",
     EVENT_SHARDS: "1",
     EGRESS_ALLOW: "127.0.0.1",
+    // As `npm start` has it.
+    SHORT_EVENT_LINES: "2",
   });
   try {
     await worker.untilLogged("worker.ready");
@@ -53,6 +57,7 @@ export async function benchRuns(stores: Stores, commitMs: number): Promise<Row[]
       },
       { what: "the same in steps", figure: silent.runsPerSecond * STEPS, unit: "steps/s" },
       { what: "processor time of the worker", figure: silent.cpuPerStepUs, unit: "us/step" },
+      { what: "event lines of such a run", figure: silent.eventBytes, unit: "bytes", mark: "<= 2500" },
       ...latencyRows("pickup: enqueue to handler, idle", silent.pickups, "<= 3"),
       ...latencyRows(
         `one run of ${STEPS} steps alone`,
@@ -82,7 +87,15 @@ async function benchKind(stores: Stores, pid: number, of: Orchestration) {
   await untilEnded(sql, ended + RUNS);
   const seconds = (performance.now() - startedMs) / 1_000;
   const cpuPerStepUs = ((cpuMs(pid) - cpuBeforeMs) * 1_000) / (RUNS * STEPS);
-  return { runsPerSecond: RUNS / seconds, cpuPerStepUs, ...(await alone(stores, of)) };
+  const eventBytes = await eventBytesOf(sql, many);
+  return { runsPerSecond: RUNS / seconds, cpuPerStepUs, eventBytes, ...(await alone(stores, of)) };
+}
+
+/** The bytes of the event lines of a run, as the journal and the live streams have them. */
+async function eventBytesOf(sql: Sql, runs: readonly RunId[]): Promise<number> {
+  const [row] = await sql<{ bytes: number }[]>`
+    select sum(octet_length(events))::float8 as bytes from journal where run_id = any(${pgArray(runs)}::text[])`;
+  return (row?.bytes ?? 0) / runs.length;
 }
 
 /** Accepts runs of one of the bench's orchestrations, and does not enqueue them. @returns their ids */
@@ -154,8 +167,7 @@ async function alone(stores: Stores, of: Orchestration): Promise<{ pickups: numb
       await enqueue(stores.queue, [run]);
       const seen = await entries;
       totals.push(Date.now() + (performance.now() % 1) - startedMs);
-      const at = /"worker_picked_up".*?"ts":"([^"]+)"/.exec(seen[0]?.events ?? "")?.[1];
-      pickups.push(Math.max(0, Date.parse(at ?? "") - startedMs));
+      pickups.push(Math.max(0, timeOf("worker_picked_up", seen[0]?.events ?? "") - startedMs));
     }
   } finally {
     watcher.disconnect();
@@ -184,8 +196,10 @@ async function benchWakeUps(stores: Stores): Promise<number[]> {
   return wakeUps;
 }
 
+/** The `ts` of the first event of a type in stored lines. */
 function timeOf(type: string, events: string): number {
-  return Date.parse(new RegExp(`"type":"${type}".*?"ts":"([^"]+)"`).exec(events)?.[1] ?? "");
+  const line = linesOf(events).find((each) => each.startsWith(`{"type":"${type}"`));
+  return Date.parse(/"ts":"([^"]+)"/.exec(line ?? "")?.[1] ?? "");
 }
 
 async function watch(redis: Redis, run: RunId): Promise<LiveEntry[]> {

@@ -57,7 +57,7 @@ export async function startApi(
     workers,
     async startWorker(id, env = {}, timing = "short") {
       const stores = { REDIS_URL: app.stores.service.url, SCALE_POSTGRES_URL: app.stores.postgresUrl };
-      const variables = { ...stores, WORKER_HEALTH_PORT: "0", SHORT_EVENT_LINES: "1", MASTER_KEY, ...env };
+      const variables = { ...stores, WORKER_HEALTH_PORT: "0", SHORT_EVENT_LINES: "2", MASTER_KEY, ...env };
       const worker = spawnWorker(id, variables, await builtWorker(timing));
       workers.push(worker);
       await worker.untilLogged("worker.ready");

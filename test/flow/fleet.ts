@@ -72,7 +72,7 @@ export async function startFleet(
       const program = await programOf(timing);
       const worker = spawnWorker(
         id,
-        { ...stores, WORKER_HEALTH_PORT: "0", SHORT_EVENT_LINES: "1", ...env },
+        { ...stores, WORKER_HEALTH_PORT: "0", SHORT_EVENT_LINES: "2", ...env },
         program,
       );
       workers.push(worker);

@@ -35,6 +35,7 @@ export class LargeValues {
 
   /** The object with its large values replaced by references. */
   async storeValues(values: JsonObject): Promise<JsonObject> {
+    if (this.#store === null || !Object.values(values).some(mayBeLarge)) return values;
     const entries = Object.entries(values).map(async ([name, value]): Promise<[string, Json]> => [
       name,
       await this.#small(`set.${name}`, value),
@@ -48,10 +49,11 @@ export class LargeValues {
   }
 
   /** The events with their large fields replaced by references. */
-  async storeEvents(events: readonly RunEvent[]): Promise<RunEvent[]> {
+  async storeEvents(events: readonly RunEvent[]): Promise<readonly RunEvent[]> {
+    if (this.#store === null || !events.some((event) => Object.values(event).some(mayBeLarge))) return events;
     return Promise.all(
       events.map(async (event, index) => {
-        if (this.#store === null || JSON.stringify(event).length <= INLINE_LIMIT_BYTES) return event;
+        if (JSON.stringify(event).length <= INLINE_LIMIT_BYTES) return event;
         const fields = await Promise.all(
           Object.entries(event).map(async ([name, value]) => {
             const json = JsonValue.safeParse(value);
@@ -64,9 +66,7 @@ export class LargeValues {
   }
 
   async #small(name: string, value: Json): Promise<Json> {
-    if (this.#store === null) return value;
-    if (typeof value === "string" && value.length <= INLINE_LIMIT_BYTES / 4) return value;
-    if (value === null || typeof value === "number" || typeof value === "boolean") return value;
+    if (this.#store === null || !mayBeLarge(value)) return value;
     const json = JSON.stringify(value);
     const size = Buffer.byteLength(json);
     if (size <= INLINE_LIMIT_BYTES) return value;
@@ -90,6 +90,13 @@ export class LargeValues {
   }
 }
 
+/** Whether the JSON of a value may be over the limit, as far as that is known without writing it. */
+function mayBeLarge(value: unknown): boolean {
+  return typeof value === "string"
+    ? value.length > INLINE_LIMIT_BYTES / 4
+    : typeof value === "object" && value !== null;
+}
+
 /** An event that is published before its values are stored: large fields are cut to their first characters. */
 export function shortened(event: RunEvent): RunEvent {
   if (JSON.stringify(event).length <= INLINE_LIMIT_BYTES) return event;
@@ -110,10 +117,20 @@ export function shortened(event: RunEvent): RunEvent {
  * large values too, and no run waits for an object store that is unreachable.
  */
 export async function ifStored<Values>(small: Promise<Values>, large: Values): Promise<Values> {
-  return within(AbortSignal.timeout(OPTIONAL_PUT_MS), small).catch((error: unknown) => {
+  // `AbortSignal.timeout` would keep a timer for 8 s after each run.
+  const limit = new AbortController();
+  const timer = setTimeout(
+    () => limit.abort(new Error(`the object store has not taken the values in ${OPTIONAL_PUT_MS} ms`)),
+    OPTIONAL_PUT_MS,
+  );
+  try {
+    return await within(limit.signal, small);
+  } catch (error) {
     log.warn("object.put_abandoned", { message: messageOf(error) });
     return large;
-  });
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /**

@@ -65,7 +65,7 @@ export function openExecution(parts: {
   const mcp = new McpUpkeep(store, tools.mcp);
   const deps = {
     owner,
-    journal: new Journal(owner, store, publish, { short: config.SHORT_EVENT_LINES }),
+    journal: new Journal(owner, store, publish, config.SHORT_EVENT_LINES),
     definitions: new Definitions(store),
     models: countedModels(models, count),
     defaultModel: models.defaultModelFor,

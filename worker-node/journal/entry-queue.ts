@@ -1,4 +1,5 @@
 import { joinLines } from "../../shared/events/lines.ts";
+import type { LineFormat } from "../../shared/events/lines.ts";
 import type { EarlierResult, EntryContent } from "../../shared/store/journal/new-entry.ts";
 import type { Stop } from "../execution/stop.ts";
 
@@ -91,9 +92,6 @@ function bytesOf({ content, pending, lines }: Appended): number {
   const output = content.kind === "note" ? 0 : content.output.length;
   return [...pending, ...lines].reduce((sum, line) => sum + line.length, output);
 }
-
-/** `short`: a line leaves out the fields that the next line has with the same value (docs/protocol.md 5.33). */
-export type LineFormat = { short: boolean };
 
 /** Entries as the earlier results of the entry that they are committed with. */
 export function earlierResults(appended: readonly Appended[], lines: LineFormat): EarlierResult[] {

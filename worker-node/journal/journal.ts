@@ -1,12 +1,13 @@
 import { setImmediate, setTimeout as sleep } from "node:timers/promises";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
+import type { LineFormat } from "../../shared/events/lines.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { eventCountOf, writtenBy } from "../../shared/store/journal/new-entry.ts";
 import type { NewEntry } from "../../shared/store/journal/new-entry.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { judgeStatement } from "../clients/sqlstate.ts";
-import type { LineFormat, Outcome } from "./entry-queue.ts";
+import type { Outcome } from "./entry-queue.ts";
 import { RunLog } from "./run-log.ts";
 import type { LoggedRun } from "./run-log.ts";
 
@@ -41,7 +42,7 @@ export class Journal {
     owner: Incarnation,
     store: StateStore,
     publish: (entries: LiveEntry[]) => void,
-    lines: LineFormat = { short: false },
+    lines: LineFormat = "complete",
   ) {
     this.#owner = owner;
     this.#store = store;

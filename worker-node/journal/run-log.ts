@@ -6,12 +6,13 @@ import { whenJournalTooLarge } from "../../shared/journal/size-limits.ts";
 import { aboutRun } from "../../shared/log.ts";
 import type { LogFields } from "../../shared/log.ts";
 import { writeLines } from "../../shared/events/lines.ts";
+import type { LineFormat } from "../../shared/events/lines.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { eventCountOf, writtenBy } from "../../shared/store/journal/new-entry.ts";
 import type { EntryContent, NewEntry } from "../../shared/store/journal/new-entry.ts";
 import { Stop } from "../execution/stop.ts";
 import { EntryQueue, earlierResults, storedLines } from "./entry-queue.ts";
-import type { Appended, AppendOutcome, LineFormat, Outcome } from "./entry-queue.ts";
+import type { Appended, AppendOutcome, Outcome } from "./entry-queue.ts";
 import { PendingEvents } from "./pending-events.ts";
 
 const CHECKPOINT: RunEvent = { type: "checkpoint" };

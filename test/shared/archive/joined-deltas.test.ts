@@ -3,26 +3,29 @@ import { expect, test } from "vitest";
 import type { ArchivedEntry } from "../../../shared/archive/archived-entry.ts";
 import { joinDeltas, splitDeltas } from "../../../shared/archive/joined-deltas.ts";
 import { joinLines, writeLine, writeLines } from "../../../shared/events/lines.ts";
+import type { LineFormat } from "../../../shared/events/lines.ts";
 import type { RunEvent } from "../../../shared/contracts/event.ts";
 import { inputs } from "../../services/inputs.ts";
 
 /** Rows that tile the numbers from 1 on, with these event lines. */
-function rowsOf(all: readonly { lines: string[]; short?: boolean; step?: string; at_us?: number }[]) {
+function rowsOf(all: readonly { lines: string[]; format?: LineFormat; step?: string; at_us?: number }[]) {
   let seq = 0;
-  return all.map(({ lines, short = false, step = "a", at_us = 1_780_499_750_067_123 }, i): ArchivedEntry => {
-    seq += lines.length;
-    return {
-      seq,
-      events_n: lines.length,
-      attempt: 1,
-      kind: "note",
-      step_path: step,
-      visit: null,
-      output: null,
-      events: joinLines(lines, { short }),
-      at_us: at_us + i * 51_007,
-    };
-  });
+  return all.map(
+    ({ lines, format = "complete", step = "a", at_us = 1_780_499_750_067_123 }, i): ArchivedEntry => {
+      seq += lines.length;
+      return {
+        seq,
+        events_n: lines.length,
+        attempt: 1,
+        kind: "note",
+        step_path: step,
+        visit: null,
+        output: null,
+        events: joinLines(lines, format),
+        at_us: at_us + i * 51_007,
+      };
+    },
+  );
 }
 
 const delta = (text: string): RunEvent => ({ type: "llm_delta", orch_step_id: "a", text });
@@ -55,7 +58,7 @@ const anyRow = fc.record({
     .map((parts) =>
       parts.flatMap(([events, ms, correlation]) => writeLines(events, new Date(ms), correlation)),
     ),
-  short: fc.boolean(),
+  format: fc.constantFrom<LineFormat>("complete", "short", "coded"),
   step: fc.constantFrom("a", "b"),
 });
 
@@ -81,8 +84,8 @@ test("the text of one answer is one line, with each of its numbers", () => {
   expect(JSON.stringify(lines).length).toBeLessThan(JSON.stringify(rows).length / 5);
 });
 
-test("short lines are joined too", () => {
-  const rows = rowsOf([{ lines: [lineOf("a"), lineOf("b")], short: true }, { lines: [lineOf("c")] }]);
+test.each<LineFormat>(["short", "coded"])("%s lines are joined too", (format) => {
+  const rows = rowsOf([{ lines: [lineOf("a"), lineOf("b")], format }, { lines: [lineOf("c")] }]);
   expect(rows[0]?.events).toContain(",\n");
   expect(joinDeltas(rows)).toMatchObject([{ text: "abc", ts: [null, 7, 58], events_n: [2, 1] }]);
   expect(splitDeltas(joinDeltas(rows))).toEqual(rows);

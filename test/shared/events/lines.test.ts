@@ -60,7 +60,7 @@ describe("short lines", () => {
   const tricky = [at(1, "x"), at(1, ',"ts":"'), at(2, "y,"), at(2, "}"), done, at(7, "last,\n")];
 
   test("hold what they share once, and are read as they were written", () => {
-    const short = joinLines(tricky, { short: true });
+    const short = joinLines(tricky, "short");
     expect(linesOf(short)).toEqual(tricky);
     // Lines 1 and 2, 3 and 4, 5 and 6 have a time each.
     expect(short.match(/"correlation_id":"c"/g)).toHaveLength(3);
@@ -71,15 +71,15 @@ describe("short lines", () => {
 
   // Fails when the last line of an entry depends on what follows: a live entry joins the lines of several journal entries.
   test("are read the same when entries are joined, also with entries of a version that wrote none", () => {
-    const short = joinLines(tricky, { short: true });
-    const full = joinLines(tricky, { short: false });
+    const short = joinLines(tricky, "short");
+    const full = joinLines(tricky, "complete");
     expect(linesOf([short, full, short].join("\n"))).toEqual([...tricky, ...tricky, ...tricky]);
     expect(linesOf(full)).toEqual(tricky);
   });
 
   test("take the end of their own run, whatever its correlation id is", () => {
     const lines = [at(1, "a", 'q"},'), at(1, "b", 'q"},')];
-    const short = joinLines(lines, { short: true });
+    const short = joinLines(lines, "short");
     expect(short.length).toBeLessThan(lines.join("\n").length);
     expect(linesOf(short)).toEqual(lines);
   });

@@ -86,8 +86,8 @@ async function outcomeOf(append: Promise<Outcome>): Promise<Outcome> {
 }
 
 // Fails when events that waited for a result get its time, and when a viewer gets other lines than the journal.
-test("short lines are those of the same events", async () => {
-  journal = new Journal(owner, store.store, (entries) => live.push(...entries), { short: true });
+test.each(["short", "coded"] as const)("%s lines are those of the same events", async (format) => {
+  journal = new Journal(owner, store.store, (entries) => live.push(...entries), format);
   const log = open();
   log.note([thought, thought]);
   await log.append({ ...step, events: [thought, thought] });
