@@ -41,7 +41,7 @@ const SECONDS: Record<string, number> = {
   "flow/webhooks.test.ts": 11,
   "local/edge.test.ts": 12,
   "local/killed-processes.test.ts": 13,
-  "local/limits.test.ts": 25,
+  "local/limits.test.ts": 130,
   "local/start.test.ts": 28,
   "local/stores-and-children.test.ts": 24,
   "worker-node/engine/sandbox-turns.test.ts": 9,

@@ -1,12 +1,10 @@
 import { bodyLimit } from "hono/body-limit";
 import { createMiddleware } from "hono/factory";
-import type { Context } from "hono";
 import { AppError } from "../../../shared/errors.ts";
 import type { ApiEnv } from "../api.ts";
+import { dropBody } from "../drop-body.ts";
 
 const MIB = 1024 * 1024;
-/** A body that is too large is read and dropped up to this size. Of a larger one the connection is closed while the client still sends. */
-const MAX_DROPPED_MIB = 32;
 
 /**
  * Refuses bodies over `mib` MiB, also bodies without a Content-Length. `others`: paths with another limit; null: the route
@@ -33,18 +31,9 @@ function limitTo(mib: number) {
     // A body with a Content-Length is not counted: counting turns it into a stream, which costs 12 us.
     if (length === undefined || c.req.header("transfer-encoding") !== undefined) return counted(c, next);
     if (Number(length) > mib * MIB) {
-      if (Number(length) <= MAX_DROPPED_MIB * MIB) await dropBody(c);
+      await dropBody(c);
       tooLarge();
     }
     await next();
   });
-}
-
-/** Reads a body without keeping it: most clients read no response before they have sent theirs, and see a broken connection in its place. */
-async function dropBody(c: Context<ApiEnv>): Promise<void> {
-  try {
-    await c.req.raw.body?.pipeTo(new WritableStream());
-  } catch {
-    // The client has left, so nobody gets the response.
-  }
 }

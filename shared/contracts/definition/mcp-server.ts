@@ -1,16 +1,17 @@
 import { z } from "zod";
 import { JsonTable, limits, orDefault, orNull, Public, Strings, text } from "./fields.ts";
 
+const NAME_RULE =
+  "must be 1 to 32 letters, digits, _ or -, begin with a letter, and have no __ and no _ at its end";
+
 /**
  * The name of an MCP server, the first part of its tools' names: `github` in `github__search`. It has no `__`, so that a tool's
  * name leads to one server, and leaves half of a name's 64 characters to the tool.
  */
 const ServerName = z
   .string()
-  .regex(
-    /^[A-Za-z](?:[A-Za-z0-9-]|_(?!_|$)){0,31}$/,
-    "must be 1 to 32 letters, digits, _ or -, begin with a letter, and have no __ and no _ at its end",
-  );
+  .max(32, NAME_RULE)
+  .regex(/^[A-Za-z](?:_?[A-Za-z0-9-])*$/, NAME_RULE);
 
 /** How long a call waits for a person or a task by default: a day. */
 const DEFAULT_WAIT_SECONDS = 86_400;

@@ -70,7 +70,7 @@ test("every secret comes under the key that seals now, opens with it alone, and 
   });
   await ok("PUT", "/scale/tenants/acme/smtp", { smtp_url: SMTP_URL, smtp_from: "post@acme.example" });
   await ok("PUT", "/api/v2/provider-keys/openai?tenant_id=acme", { api_key: API_KEY });
-  const settings = { METRICS_TOKEN: "the secret of the scrapers", SCALE_MODE: true };
+  const settings = { METRICS_TOKEN: "the-secret-of-the-scrapers", SCALE_MODE: true };
   expect((await old.call("PATCH", "/scale/config", { body: settings })).status).toBe(200);
   // A delivery of the run and one of the endpoint, as their ends copy them.
   await sql`
