@@ -1,5 +1,5 @@
 import type { Egress } from "../outbound/egress-guard.ts";
-import { exchange, headersOf } from "../outbound/http-exchange.ts";
+import { exchange, headersOf, outgoingOf } from "../outbound/http-exchange.ts";
 import type { Connection } from "../outbound/http-exchange.ts";
 import { decodedStream } from "../outbound/response-body.ts";
 
@@ -49,7 +49,7 @@ async function call(
   signal: AbortSignal,
 ): Promise<ProviderResponse> {
   signal.throwIfAborted();
-  const response = await exchange(url, init, connection, signal);
+  const response = await exchange(url, outgoingOf(init), connection, signal);
   // A generator costs time for each piece.
   const body = response.headers["content-encoding"] === undefined ? response : decodedStream(response);
   return {

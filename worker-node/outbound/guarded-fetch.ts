@@ -2,7 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import { TerminalError } from "../engine/step-errors.ts";
 import type { Egress } from "./egress-guard.ts";
-import { exchange, headersOf } from "./http-exchange.ts";
+import { exchange, headersOf, outgoingOf } from "./http-exchange.ts";
 import { decodedStream } from "./response-body.ts";
 
 /** A fetch for protocol libraries, and what it observed of the exchanges that it made. */
@@ -15,7 +15,7 @@ export type GuardedFetch = {
 };
 
 /** Statuses whose response has no body, by the Fetch standard. */
-const WITHOUT_BODY: ReadonlySet<number> = new Set([101, 204, 205, 304]);
+const WITHOUT_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
 
 /**
  * A `fetch` through the egress guard. A response is returned with its headers, and its body is a stream.
@@ -35,7 +35,12 @@ export function guardedFetch(egress: Egress, maxBytes: number, limit: AbortSigna
       try {
         signal.throwIfAborted();
         egress.check(url);
-        const message = await exchange(url, init, { is: "guarded", lookup: egress.lookup(signal) }, signal);
+        const message = await exchange(
+          url,
+          outgoingOf(init),
+          { is: "guarded", lookup: egress.lookup(signal) },
+          signal,
+        );
         const response = responseOf(message, count, fail);
         observed.refusal = response.ok ? null : { status: response.status, headers: response.headers };
         return response;

@@ -1,58 +1,101 @@
 import http from "node:http";
 import https from "node:https";
 import type { LookupFunction } from "node:net";
+import type { TenantConnections } from "./kept-connections.ts";
 
 /**
  * How a request is connected. `shared`: by a kept connection of this process, where one is free. `guarded`: by a new connection whose
- * address this resolver allows; a reused one would not pass the guard again.
+ * address this resolver allows. `kept`: by a connection that such a resolver has allowed for an earlier request, or else by a new
+ * one; only for a request that the server may get twice.
  */
-export type Connection = { is: "shared" } | { is: "guarded"; lookup: LookupFunction };
+export type Connection =
+  | { is: "shared" }
+  | { is: "guarded"; lookup: LookupFunction }
+  | { is: "kept"; lookup: LookupFunction; connections: TenantConnections };
+
+/** What is sent to a URL. */
+export type Outgoing = {
+  method: string;
+  headers: Record<string, string>;
+  body: string | null;
+};
 
 /** A server that does not take a connection in this time is away, however long an answer may take. */
 const CONNECT_MS = 10_000;
 
+/** The response switches to another protocol (101). Its connection is closed. */
+export class ProtocolSwitch extends Error {
+  readonly response: http.IncomingMessage;
+
+  constructor(response: http.IncomingMessage) {
+    super("the answer switches to another protocol");
+    this.response = response;
+  }
+}
+
 /**
  * Makes one HTTP request. Resolves with the response as soon as its headers are there; the caller reads its body, or destroys it.
  * Redirects are not followed. An abort of `signal` ends the request and the response, and rejects with its reason.
+ *
+ * A request whose kept connection the server closes without a response is sent once more, over a new connection.
+ *
+ * undici was tried (8.13.1) and dropped: it has the same speed, but reports a 101 only by the text of an error, and refuses
+ * headers that tools may set (`expect`, `upgrade`, `keep-alive`).
+ * @throws ProtocolSwitch; the error of the connection
  */
-export function exchange(
+export async function exchange(
   url: URL,
-  init: RequestInit,
+  outgoing: Outgoing,
   connection: Connection,
   signal: AbortSignal,
 ): Promise<http.IncomingMessage> {
   const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>();
-  const start = url.protocol === "https:" ? https.request : http.request;
-  const request = start(url, {
-    method: init.method ?? "GET",
-    headers: {
-      accept: "*/*",
-      "accept-encoding": "identity",
-      ...Object.fromEntries(new Headers(init.headers)),
-    },
-    ...(connection.is === "guarded" && { lookup: connection.lookup, agent: false }),
-  });
+  const isTls = url.protocol === "https:";
+  const start = isTls ? https.request : http.request;
+  const agent = connection.is === "kept" && connection.connections[isTls ? "https:" : "http:"];
+  const { method, headers, body } = outgoing;
+  const options = { method, headers, ...(connection.is !== "shared" && { lookup: connection.lookup, agent }) };
+  const request = start(url, options);
   const onAbort = (): void => {
     reject(signal.reason);
     request.destroy();
   };
   signal.addEventListener("abort", onAbort, { once: true });
+  // Node ends some requests without an error.
   const onClose = (): void => reject(new Error("the connection was closed without an answer"));
+  const stopListening = (): void => signal.removeEventListener("abort", onAbort);
   limitConnecting(request);
   request.on("error", reject);
   request.once("close", onClose);
-  request.once("upgrade", (_, socket) => {
-    reject(new Error("the answer switches to another protocol"));
+  request.once("upgrade", (response, socket) => {
+    reject(new ProtocolSwitch(response));
     socket.destroy();
   });
   request.once("response", (response) => {
     // The request may close while its response has not been read to the end.
     request.off("close", onClose);
-    response.once("close", () => signal.removeEventListener("abort", onAbort));
+    response.once("close", stopListening);
     resolve(response);
   });
-  request.end(bodyOf(init.body));
-  return promise;
+  request.end(body ?? undefined);
+  try {
+    return await promise;
+  } catch (error) {
+    stopListening();
+    if (connection.is !== "kept" || !request.reusedSocket || signal.aborted || error instanceof ProtocolSwitch)
+      throw error;
+    return exchange(url, outgoing, { is: "guarded", lookup: connection.lookup }, signal);
+  }
+}
+
+/** What a library sends with `fetch`. */
+export function outgoingOf(init: RequestInit): Outgoing {
+  const defaults = { accept: "*/*", "accept-encoding": "identity" };
+  return {
+    method: init.method ?? "GET",
+    headers: { ...defaults, ...Object.fromEntries(new Headers(init.headers)) },
+    body: bodyOf(init.body),
+  };
 }
 
 /** The headers of a response whose body is decoded: its length and its encoding are of the body as it was sent. */
@@ -77,8 +120,8 @@ function limitConnecting(request: http.ClientRequest): void {
 }
 
 /** Libraries of protocols and models send texts and forms. */
-function bodyOf(body: RequestInit["body"]): string | undefined {
-  if (body === null || body === undefined) return undefined;
+function bodyOf(body: RequestInit["body"]): string | null {
+  if (body === null || body === undefined) return null;
   if (typeof body === "string") return body;
   if (body instanceof URLSearchParams) return body.toString();
   throw new TypeError("a request's body must be a text or a form");

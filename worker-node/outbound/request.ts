@@ -1,7 +1,7 @@
-import http from "node:http";
-import https from "node:https";
+import type http from "node:http";
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { namedCause } from "./named-cause.ts";
+import { exchange, ProtocolSwitch } from "./http-exchange.ts";
 import { decodedStream, readBody } from "./response-body.ts";
 import type { Egress } from "./egress-guard.ts";
 import type { TenantConnections } from "./kept-connections.ts";
@@ -49,7 +49,7 @@ export async function send(request: OutboundRequest, egress: Egress): Promise<Ou
   egress.check(url);
   const silence = new SilenceTimeout(timeoutMs);
   try {
-    return await exchange(request, egress, AbortSignal.any([signal, silence.signal]), silence);
+    return await sendAndRead(request, egress, AbortSignal.any([signal, silence.signal]), silence);
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof TerminalError || error instanceof RetryableError) throw error;
@@ -113,66 +113,55 @@ class SilenceTimeout {
   }
 }
 
-/**
- * Sends a request. It rejects when `limit` aborts, even if `node:http` reports nothing: it ends some requests without any event.
- *
- * undici was tried (8.13.1) and dropped: 75 lines of code instead of 79 at the same speed. But it reports a 101 only by
- * the text of an error, and refuses headers that tools may set (`expect`, `upgrade`, `keep-alive`).
- */
-async function exchange(
+/** Sends a request and reads its response. It rejects when `limit` aborts, whatever the connection and the reader do. */
+async function sendAndRead(
   outbound: OutboundRequest,
   egress: Egress,
   limit: AbortSignal,
   silence: SilenceTimeout,
 ): Promise<OutboundResponse> {
-  const { url, method, headers, body, maxResponseBytes, sink, connections } = outbound;
+  const { url, method, headers, body, connections } = outbound;
   limit.throwIfAborted();
-  const { promise, resolve, reject } = Promise.withResolvers<OutboundResponse>();
+  const { promise: ofLimit, reject } = Promise.withResolvers<never>();
   const onLimit = (): void => reject(limit.reason);
   limit.addEventListener("abort", onLimit, { once: true });
-  const isTls = url.protocol === "https:";
-  const agent = connections?.[isTls ? "https:" : "http:"] ?? false;
-  const start = isTls ? https.request : http.request;
-  const request = start(url, { method, headers: { ...headers }, lookup: egress.lookup(limit), agent });
-  let isAnswered = false;
-  const onClose = (): void => reject(new Error("the connection was closed without an answer"));
-  request.on("error", reject);
-  request.once("close", onClose);
-  request.once("upgrade", (response, socket) => {
-    resolve(responseOf(response, ""));
-    socket.destroy();
-  });
-  request.once("response", (response) => {
-    isAnswered = true;
-    // The request may close while its response has not been read to the end.
-    request.off("close", onClose);
-    const isSuccess = statusOf(response) < 300;
-    if (maxResponseBytes === "ignored") resolve(responseOf(response, ""));
-    else if (sink && isSuccess) {
-      const { headers: received } = responseOf(response, "");
-      sink(silence.timed(decodedStream(response)), received).then(
-        () => resolve(responseOf(response, "")),
-        reject,
-      );
-    } else {
-      readBody(response, maxResponseBytes).then(
-        (text) => resolve(responseOf(response, text)),
-        // The status of a refusal says enough, even if its body cannot be read.
-        (error: unknown) => (isSuccess ? reject(error) : resolve(responseOf(response, ""))),
-      );
-    }
-  });
-  request.end(body ?? undefined);
+  const lookup = egress.lookup(limit);
+  const connection = connections
+    ? { is: "kept" as const, lookup, connections }
+    : { is: "guarded" as const, lookup };
   try {
-    return await promise;
+    const sent = exchange(url, { method, headers: { ...headers }, body }, connection, limit);
+    const response = await Promise.race([sent, ofLimit]);
+    try {
+      return await Promise.race([readResponse(response, outbound, silence), ofLimit]);
+    } finally {
+      response.destroy();
+    }
   } catch (error) {
-    // A server may close a kept connection at the moment in which the request is sent.
-    if (!request.reusedSocket || isAnswered || limit.aborted) throw error;
-    const { connections: _, ...anew } = outbound;
-    return await exchange(anew, egress, limit, silence);
+    if (error instanceof ProtocolSwitch) return responseOf(error.response, "");
+    throw error;
   } finally {
     limit.removeEventListener("abort", onLimit);
-    request.destroy();
+  }
+}
+
+async function readResponse(
+  response: http.IncomingMessage,
+  { maxResponseBytes, sink }: OutboundRequest,
+  silence: SilenceTimeout,
+): Promise<OutboundResponse> {
+  if (maxResponseBytes === "ignored") return responseOf(response, "");
+  const isSuccess = statusOf(response) < 300;
+  if (sink && isSuccess) {
+    await sink(silence.timed(decodedStream(response)), flatHeaders(response.headers));
+    return responseOf(response, "");
+  }
+  try {
+    return responseOf(response, await readBody(response, maxResponseBytes));
+  } catch (error) {
+    // The status of a refusal says enough, even if its body cannot be read.
+    if (isSuccess) throw error;
+    return responseOf(response, "");
   }
 }
 
