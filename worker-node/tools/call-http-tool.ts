@@ -3,7 +3,7 @@ import { messageOf } from "../../shared/log.ts";
 import { redact } from "../../shared/security/redact.ts";
 import { isObject } from "../../shared/contracts/json.ts";
 import { parseJson } from "../engine/parse-json.ts";
-import { RetryableError, TerminalError, ToolRejection } from "../engine/step-errors.ts";
+import { RetryableError, TerminalError, ToolRejection, withNewKey } from "../engine/step-errors.ts";
 import { OUTCOME_UNKNOWN } from "../engine/call-once.ts";
 import { send, wasNotSent } from "../outbound/request.ts";
 import { retryHintMs } from "../models/retry-hint.ts";
@@ -63,7 +63,9 @@ export async function callHttpTool(
   const timeoutMs = tool.timeout_seconds === null ? call.timeoutMs : tool.timeout_seconds * 1_000;
   const limits = { timeoutMs, timeoutCode: "tool_timeout", maxResponseBytes: MAX_RESPONSE_BYTES };
   let file: FileReference | null = null;
+  let isAnswered = false;
   const sink: OutboundRequest["sink"] = async (bytes, received) => {
+    isAnswered = true;
     file = await call.files.write({ ...fileOf(tool, url, received), scope: "run" }, bytes);
   };
   const isFile = tool.response === "artifact";
@@ -73,7 +75,10 @@ export async function callHttpTool(
   const request = { url, method: tool.method, headers, body, ...exchange };
   const response = await send(request, egress).catch((error: unknown) => {
     if (UNUSABLE.has(codeOf(error))) throw unusable(error, tool);
-    throw mayRepeat(tool) || wasNotSent(error) || signal.aborted ? error : outcomeUnknown(error, tool);
+    if (mayRepeat(tool) || signal.aborted) throw error;
+    // The store of files may refuse connections too, after the tool has answered.
+    if (isAnswered || !wasNotSent(error)) throw outcomeUnknown(error, tool);
+    throw error instanceof RetryableError ? withNewKey(error) : error;
   });
   if (file !== null) return file;
   if (response.status >= 200 && response.status < 300) {
