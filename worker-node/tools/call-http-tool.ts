@@ -69,8 +69,8 @@ export async function callHttpTool(
     file = await call.files.write({ ...fileOf(tool, url, received), scope: "run" }, bytes);
   };
   const isFile = tool.response === "artifact";
-  // A request over a kept connection may be sent twice.
-  const connections = tool.retry_safe && { connections: call.connections };
+  // A request over a kept connection may be sent twice, and with `reconcile` the tool is asked before that.
+  const connections = tool.retry_safe && tool.reconcile === null && { connections: call.connections };
   const exchange = { ...limits, ...connections, signal, ...(isFile && { sink }) };
   const request = { url, method: tool.method, headers, body, ...exchange };
   const response = await send(request, egress).catch((error: unknown) => {
