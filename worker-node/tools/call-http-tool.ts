@@ -3,7 +3,13 @@ import { messageOf } from "../../shared/log.ts";
 import { redact } from "../../shared/security/redact.ts";
 import { isObject } from "../../shared/contracts/json.ts";
 import { parseJson } from "../engine/parse-json.ts";
-import { RetryableError, TerminalError, ToolRejection, withNewKey } from "../engine/step-errors.ts";
+import {
+  keepingKey,
+  RetryableError,
+  TerminalError,
+  ToolRejection,
+  withNewKey,
+} from "../engine/step-errors.ts";
 import { OUTCOME_UNKNOWN } from "../engine/call-once.ts";
 import { send, wasNotSent } from "../outbound/request.ts";
 import { retryHintMs } from "../models/retry-hint.ts";
@@ -86,7 +92,10 @@ export async function callHttpTool(
     return pickOutput(parseJson(answer) ?? answer, tool);
   }
   const error = errorOf(response, tool);
-  throw mayRepeat(tool) || saysNotDone(response.status) ? error : outcomeUnknown(error, tool);
+  if (saysNotDone(response.status)) throw error;
+  if (!mayRepeat(tool)) throw outcomeUnknown(error, tool);
+  // The engine asks for the call under its key.
+  throw tool.reconcile !== null && error instanceof RetryableError ? keepingKey(error) : error;
 }
 
 /** With `reconcile` the engine asks the tool before it repeats a call. */

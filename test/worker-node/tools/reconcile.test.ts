@@ -21,6 +21,8 @@ let base: string;
 const received: { method: string; url: string; headers: IncomingMessage["headers"]; body: string }[] = [];
 const paid = new Map<string, string>();
 let questionStatus: number;
+/** The status of the answer to a payment; null: it is lost. */
+let paymentStatus: number | null;
 
 /** A bank that loses its answer to a payment that it has made. */
 beforeAll(async () => {
@@ -32,7 +34,8 @@ beforeAll(async () => {
       received.push({ method, url, headers, body });
       if (method === "POST") {
         paid.set(String(headers["idempotency-key"]), body);
-        response.destroy();
+        if (paymentStatus === null) response.destroy();
+        else response.writeHead(paymentStatus).end();
         return;
       }
       const key = new URL(url, base).searchParams.get("key") ?? "";
@@ -54,6 +57,7 @@ afterAll(async () => {
 beforeEach(() => {
   received.length = 0;
   questionStatus = 200;
+  paymentStatus = null;
 });
 
 const openTools = (masterKey: MasterKeys | null = null) =>
@@ -133,4 +137,23 @@ test("a question that fails is asked again, also of a tool that is not retry_saf
   });
   questionStatus = 200;
   expect(await execution(stored, tools, turns).result).toMatchObject({ set: { out: { id: 7 } } });
+});
+
+// Fails when a try after such an answer has another key, under which no call was begun: it would be another payment.
+test.each([500, 504])(
+  "a payment that is answered with HTTP %i is asked for under its key",
+  async (status) => {
+    const tools = openTools();
+    paymentStatus = status;
+    const before = execution(payTool(), tools);
+    await expect(before.result).rejects.toMatchObject({ code: "tool_unavailable", answered: false });
+    const turns = before.committedTurns.map(({ data }) => data);
+    expect(await execution(payTool(), tools, turns).result).toMatchObject({ set: { out: { id: 7 } } });
+  },
+);
+
+test("a payment that is refused for now is another call at the next try", async () => {
+  paymentStatus = 503;
+  const refused = execution(payTool(), openTools()).result;
+  await expect(refused).rejects.toMatchObject({ code: "tool_unavailable", answered: true });
 });
