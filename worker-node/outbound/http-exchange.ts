@@ -81,6 +81,8 @@ export async function exchange(
     response.once("close", stopListening);
     resolve(response);
   });
+  // Of a DELETE Node sends the body without its length: a server takes it for another request.
+  if (body !== null) request.setHeader("content-length", Buffer.byteLength(body));
   request.end(body ?? undefined);
   try {
     return await promise;
