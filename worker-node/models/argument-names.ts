@@ -1,5 +1,6 @@
 import { INNER } from "../../shared/contracts/definition/tool-schema.ts";
 import { isObject, objectOf } from "../../shared/contracts/json.ts";
+import { percentDecoded } from "../../shared/percent-decoded.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import { argumentsOf } from "../engine/tool-arguments.ts";
 import type { Message, ToolSpec } from "../engine/ports.ts";
@@ -9,8 +10,8 @@ const SENDABLE = /^[a-zA-Z0-9_.-]{1,64}$/;
 const MAX_CHARS = 60;
 
 type Names = ReadonlyMap<string, string>;
-/** The own names that providers refuse, with those that are sent for them, and the other way round. */
-type Renamed = { toSent: Names; toOwn: Names };
+/** A tool's own schema, with the own names that providers refuse: with those that are sent for them, and the other way round. */
+type Renamed = { schema: JsonObject; toSent: Names; toOwn: Names };
 
 /**
  * Tools whose arguments have names that providers refuse (`$filter`, `start date`), under names that they take. Arguments come back,
@@ -31,8 +32,9 @@ export class ArgumentNames {
 
   /** Arguments as the tool names them. */
   own(tool: string, args: Json): Json {
-    const names = this.#byTool.get(tool)?.toOwn;
-    return names === undefined ? args : withNames(args, names);
+    const renamed = this.#byTool.get(tool);
+    if (renamed === undefined) return args;
+    return withNames(args, [renamed.schema], renamed, "own");
   }
 
   /** A message with the arguments of its calls as the model knows them. */
@@ -40,8 +42,10 @@ export class ArgumentNames {
     if (this.#byTool.size === 0 || message.role !== "assistant" || message.tool_calls === undefined)
       return message;
     const tool_calls = message.tool_calls.map((call) => {
-      const names = this.#byTool.get(call.name)?.toSent;
-      return names === undefined ? call : { ...call, args: withNames(argumentsOf(call.args) ?? {}, names) };
+      const renamed = this.#byTool.get(call.name);
+      if (renamed === undefined) return call;
+      const args = withNames(argumentsOf(call.args) ?? {}, [renamed.schema], renamed, "sent");
+      return { ...call, args };
     });
     return { ...message, tool_calls };
   }
@@ -65,7 +69,8 @@ function renamedIn(schema: JsonObject): Renamed {
       used.add(sent);
       return [name, sent];
     });
-  return { toSent: new Map(pairs), toOwn: new Map(pairs.map(([name, sent]) => [sent, name])) };
+  const toOwn = new Map(pairs.map(([name, sent]) => [sent, name]));
+  return { schema, toSent: new Map(pairs), toOwn };
 }
 
 /** Collects the names of all properties in a schema. */
@@ -117,9 +122,52 @@ function described(schema: Json, name: string): Json {
   return { ...schema, description: `The tool's own name for it is ${JSON.stringify(name)}${more}` };
 }
 
-function withNames(value: Json, names: Names): Json {
-  if (Array.isArray(value)) return value.map((each) => withNames(each, names));
+/**
+ * Renames the properties of a value that the schemas declare, into or from the names that are sent. Other keys stay: what a schema
+ * leaves open is data, and may have any names.
+ * @param schemas those that apply to the value @param to the names of the result
+ */
+function withNames(value: Json, schemas: readonly JsonObject[], renamed: Renamed, to: "own" | "sent"): Json {
+  const all = schemas.flatMap((schema) => applied(schema, renamed.schema, new Set()));
+  const inner = (each: Json, of: readonly Json[]): Json => withNames(each, of.filter(isObject), renamed, to);
+  if (Array.isArray(value)) {
+    return value.map((each, i) =>
+      inner(
+        each,
+        all.flatMap((schema) => itemSchemas(schema, i)),
+      ),
+    );
+  }
   if (!isObject(value)) return value;
-  const entries = Object.entries(value);
-  return Object.fromEntries(entries.map(([name, each]) => [names.get(name) ?? name, withNames(each, names)]));
+  const entries = Object.entries(value).map(([key, each]): [string, Json] => {
+    const own = to === "own" ? (renamed.toOwn.get(key) ?? key) : key;
+    const declared = all.flatMap((schema) => objectOf(schema["properties"])[own] ?? []);
+    if (declared.length === 0)
+      return [
+        key,
+        inner(
+          each,
+          all.map(({ additionalProperties = null }) => additionalProperties),
+        ),
+      ];
+    return [to === "own" ? own : (renamed.toSent.get(own) ?? own), inner(each, declared)];
+  });
+  return Object.fromEntries(entries);
+}
+
+/** The schema with those that apply to the same value: what it refers to, and its alternatives. `seen` ends a circle of references. */
+function applied(schema: JsonObject, root: JsonObject, seen: Set<JsonObject>): JsonObject[] {
+  if (seen.has(schema)) return [];
+  seen.add(schema);
+  const { $ref = null, then = null, else: otherwise = null } = schema;
+  const [, table = "", name = ""] = /^#\/(\$defs|definitions)\/([^/]+)$/.exec(String($ref)) ?? [];
+  const definition = objectOf(root[table])[percentDecoded(name) ?? name] ?? null;
+  const lists = ["allOf", "anyOf", "oneOf"].flatMap((keyword) => schema[keyword] ?? []);
+  const others = [definition, then, otherwise, ...lists].filter(isObject);
+  return [schema, ...others.flatMap((other) => applied(other, root, seen))];
+}
+
+function itemSchemas({ prefixItems, items = null }: JsonObject, index: number): Json[] {
+  const ofPlace = Array.isArray(prefixItems) ? prefixItems[index] : undefined;
+  return [ofPlace ?? items];
 }

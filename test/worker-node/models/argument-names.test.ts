@@ -119,3 +119,28 @@ test("thousands of names that become the same are numbered in little time", () =
   expect(new Set(sentNames).size).toBe(many.length);
   expect(sentNames.slice(0, 3)).toEqual(["_", "__2", "__3"]);
 });
+
+// Fails when a name is replaced wherever it stands: the data of a tool may use the same word.
+test("names of data that the schema leaves open stay as they are", () => {
+  const free = { type: "object", additionalProperties: true };
+  const tool = {
+    name: "insert",
+    description: "",
+    parameters: {
+      type: "object",
+      properties: {
+        "start date": text,
+        row: free,
+        rows: { type: "array", items: { anyOf: [free, { type: "null" }] } },
+      },
+    },
+  };
+  const names = new ArgumentNames([tool]);
+  const row = { start_date: "d", "start date": "e" };
+  const args = { "start date": "a", row, rows: [row, null], other: row };
+  const sentArgs = { start_date: "a", row, rows: [row, null], other: row };
+  expect(names.own("insert", sentArgs)).toEqual(args);
+  const call = { id: "1", name: "insert", args };
+  const message: Message = { role: "assistant", content: "", tool_calls: [call] };
+  expect(names.sent(message)).toEqual({ ...message, tool_calls: [{ ...call, args: sentArgs }] });
+});
