@@ -73,6 +73,15 @@ test("a body that is too large is a 413 each time, for a client that sends all o
   }
 });
 
+test("an upload that is refused is answered each time, for a client that sends all of it first", async () => {
+  const headers = { authorization: `Bearer ${edge.platformKey}`, "content-encoding": "gzip" };
+  const body = new Uint8Array(11 * 1024 * 1024);
+  for (let n = 0; n < 6; n += 1) {
+    const answer = await fetch(`${edge.base}/api/v2/uploads?name=a.bin`, { method: "POST", headers, body });
+    expect(answer.status).toBe(415);
+  }
+});
+
 test("clients that leave while their requests share a call do no harm to the other requests", async () => {
   await post(AbortSignal.timeout(30_000));
   // Where the lead is not passed on, the others wait until the leader counts as gone: 3 s from their own beginning.

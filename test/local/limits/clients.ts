@@ -14,14 +14,14 @@ type Request = { body?: unknown; file?: Uint8Array<ArrayBuffer>; key?: string };
 export class Clients {
   readonly system: OwnSystem;
   readonly sql: postgres.Sql;
-  readonly #patient: boolean;
+  readonly isPatient: boolean;
   readonly #keys = new Map<string, string>();
 
-  /** @param patient clients repeat what a killed process or an emptied Redis has refused */
-  constructor(system: OwnSystem, sql: postgres.Sql, patient: boolean) {
+  /** @param isPatient clients repeat what a killed process or an emptied Redis has refused */
+  constructor(system: OwnSystem, sql: postgres.Sql, isPatient: boolean) {
     this.system = system;
     this.sql = sql;
-    this.#patient = patient;
+    this.isPatient = isPatient;
   }
 
   async #request(method: string, path: string, { body, file, key }: Request): Promise<Response> {
@@ -43,10 +43,10 @@ export class Clients {
     const answers: Response[] = [];
     await until(`${path} is answered`, async () => {
       const response = await this.#request(method, path, request).catch((error: unknown) => {
-        if (!this.#patient) throw error;
+        if (!this.isPatient) throw error;
         return null;
       });
-      if (response === null || (this.#patient && response.status === 503)) return false;
+      if (response === null || (this.isPatient && response.status === 503)) return false;
       return answers.push(response) > 0;
     });
     const [answer] = answers;

@@ -5,14 +5,15 @@ import type { Clients } from "./clients.ts";
 import type { LimitRow } from "./limit-row.ts";
 
 const FILES = 10;
-/** So long that a process can be killed in the middle. */
-const UPLOAD_BYTES = 8_000_000;
+/** With `patient` clients so long that a process can be killed in the middle. */
+const uploadBytes = (isPatient: boolean): number => (isPatient ? 8_000_000 : 400_000);
 const FILE_BYTES = 10_000;
 
 const Tenant = z.object({ artifact_bytes: z.number() });
 
 export function fileRows(clients: Clients): LimitRow[] {
   const { sql } = clients;
+  const bytes = uploadBytes(clients.isPatient);
   const bytesOf = async (tenant: string) =>
     Tenant.parse(await clients.must("GET", `/scale/tenants/${tenant}`)).artifact_bytes;
   const nothingIsHeld = (tenant: string) =>
@@ -21,12 +22,12 @@ export function fileRows(clients: Clients): LimitRow[] {
   return [
     {
       name: "max_total_artifact_bytes, uploads",
-      most: FILES * UPLOAD_BYTES,
-      least: FILES * UPLOAD_BYTES,
-      prepare: (tenant) => clients.limit(tenant, { max_total_artifact_bytes: FILES * UPLOAD_BYTES }),
+      most: FILES * bytes,
+      least: FILES * bytes,
+      prepare: (tenant) => clients.limit(tenant, { max_total_artifact_bytes: FILES * bytes }),
       async flood(tenant) {
         const key = await clients.keyOf(tenant);
-        const file = new Uint8Array(UPLOAD_BYTES);
+        const file = new Uint8Array(bytes);
         await clients.fifty((n) => clients.ask("POST", `/api/v2/uploads?name=${n}.bin`, { file, key }));
         return bytesOf(tenant);
       },

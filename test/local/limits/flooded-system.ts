@@ -15,11 +15,11 @@ export type FloodedSystem = {
   stop(): Promise<void>;
 };
 
-/** @param patient as for `Clients` */
-export async function startFlooded(patient: boolean): Promise<FloodedSystem> {
+/** @param isPatient as for `Clients` */
+export async function startFlooded(isPatient: boolean): Promise<FloodedSystem> {
   const [system, peer] = await Promise.all([OwnSystem.start(), Peer.start()]);
   const sql = postgres(system.facts.postgres_url, { max: 2 });
-  const clients = new Clients(system, sql, patient);
+  const clients = new Clients(system, sql, isPatient);
   await setLanes(clients);
   await saveFloodDefinitions(clients, peer);
   const rows = limitRows(clients, peer);
