@@ -1,6 +1,7 @@
 /**
  * Texts of event lines that are stored as one character each, by the number of that character. A journal holds these numbers: an entry
- * of this table is never changed. JSON has no such character, so a line that begins with one is coded, and only such a line is.
+ * of this table is never changed. JSON has no such character, so a line that begins with one is coded, and only such a line is. 10 and 30
+ * are no codes: a line feed ends a line, and U+001E separates the texts of a flush.
  */
 const TEXTS = new Map([
   [1, '{"type":"step_start","orch_step_id":"'],

@@ -49,6 +49,8 @@ async function lookUp(
     // `found` reads the answer.
     response: "inline",
     reconcile: null,
+    // A question may be asked again.
+    retry_safe: true,
     // The request has only the secrets of the tool's headers: the secrets of its URL belong to another URL.
     sealed: Object.fromEntries(sealed.filter(([place]) => place.startsWith("headers."))),
   };

@@ -20,8 +20,8 @@ export class RetryableError extends Error {
   readonly code: string;
   readonly retryAfterMs: number | undefined;
   /**
-   * True: the other side refused, so nothing happened there, and a retry is a new call with a new effect key. False: the call may have
-   * happened, and a retry has the same key.
+   * True: the other side refused or got nothing, so nothing happened there, and a retry is a new call with a new effect key. False: the
+   * call may have happened, and a retry has the same key.
    */
   readonly answered: boolean;
 
@@ -45,6 +45,12 @@ export class RetryableError extends Error {
 export function keepingKey(error: RetryableError): RetryableError {
   const { code, message, retryAfterMs } = error;
   return new RetryableError(code, message, { cause: error, retryAfterMs });
+}
+
+/** The error of a call that the other side did not get: a retry is a new call with a new effect key. */
+export function withNewKey(error: RetryableError): RetryableError {
+  const { code, message, retryAfterMs } = error;
+  return new RetryableError(code, message, { cause: error, retryAfterMs, answered: true });
 }
 
 /**

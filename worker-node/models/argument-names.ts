@@ -51,12 +51,17 @@ function renamedIn(schema: JsonObject): Renamed {
   const own = new Set<string>();
   collect(schema, own);
   const used = new Set(own);
+  /** The next number to try, by the name that is numbered: a schema may have thousands of names that become the same. */
+  const next = new Map<string, number>();
   const pairs = [...own]
     .filter((name) => !SENDABLE.test(name))
     .map((name): [string, string] => {
       const base = name.replaceAll(/[^a-zA-Z0-9_.-]+/g, "_").slice(0, MAX_CHARS) || "_";
       let sent = base;
-      for (let n = 2; used.has(sent); n++) sent = `${base}_${n}`;
+      for (let n = next.get(base) ?? 2; used.has(sent); n++) {
+        sent = `${base}_${n}`;
+        next.set(base, n + 1);
+      }
       used.add(sent);
       return [name, sent];
     });

@@ -1,5 +1,5 @@
 import type { Egress } from "../outbound/egress-guard.ts";
-import { exchange, headersOf, outgoingOf } from "../outbound/http-exchange.ts";
+import { exchange, headersOf, outgoingOf, standardStatus } from "../outbound/http-exchange.ts";
 import type { Connection } from "../outbound/http-exchange.ts";
 import { decodedStream } from "../outbound/response-body.ts";
 
@@ -53,7 +53,7 @@ async function call(
   // A generator costs time for each piece.
   const body = response.headers["content-encoding"] === undefined ? response : decodedStream(response);
   return {
-    status: response.statusCode ?? 0,
+    status: standardStatus(response),
     headers: headersOf(response),
     body: body[Symbol.asyncIterator](),
     cancel: () => void response.destroy(),

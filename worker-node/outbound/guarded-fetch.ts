@@ -2,7 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import { TerminalError } from "../engine/step-errors.ts";
 import type { Egress } from "./egress-guard.ts";
-import { exchange, headersOf, outgoingOf } from "./http-exchange.ts";
+import { exchange, headersOf, outgoingOf, standardStatus } from "./http-exchange.ts";
 import { decodedStream } from "./response-body.ts";
 
 /** A fetch for protocol libraries, and what it observed of the exchanges that it made. */
@@ -66,7 +66,7 @@ function responseOf(
   count: (chunk: Uint8Array) => void,
   fail: (error: unknown) => void,
 ): Response {
-  const head = { status: message.statusCode ?? 0, headers: headersOf(message) };
+  const head = { status: standardStatus(message), headers: headersOf(message) };
   if (WITHOUT_BODY.has(head.status)) {
     message.resume();
     return new Response(null, head);

@@ -54,7 +54,11 @@ export async function exchange(
   const start = isTls ? https.request : http.request;
   const agent = connection.is === "kept" && connection.connections[isTls ? "https:" : "http:"];
   const { method, headers, body } = outgoing;
-  const options = { method, headers, ...(connection.is !== "shared" && { lookup: connection.lookup, agent }) };
+  const options = {
+    method,
+    headers,
+    ...(connection.is !== "shared" && { lookup: connection.lookup, agent }),
+  };
   const request = start(url, options);
   const onAbort = (): void => {
     reject(signal.reason);
@@ -77,12 +81,19 @@ export async function exchange(
     response.once("close", stopListening);
     resolve(response);
   });
+  // Of a DELETE Node sends the body without its length: a server takes it for another request.
+  if (body !== null) request.setHeader("content-length", Buffer.byteLength(body));
   request.end(body ?? undefined);
   try {
     return await promise;
   } catch (error) {
     stopListening();
-    if (connection.is !== "kept" || !request.reusedSocket || signal.aborted || error instanceof ProtocolSwitch)
+    if (
+      connection.is !== "kept" ||
+      !request.reusedSocket ||
+      signal.aborted ||
+      error instanceof ProtocolSwitch
+    )
       throw error;
     return exchange(url, outgoing, { is: "guarded", lookup: connection.lookup }, signal);
   }
@@ -96,6 +107,11 @@ export function outgoingOf(init: RequestInit): Outgoing {
     headers: { ...defaults, ...Object.fromEntries(new Headers(init.headers)) },
     body: bodyOf(init.body),
   };
+}
+
+/** The status of a response. One that HTTP does not have, such as 999, counts as an error of the server (RFC 9110, 15): `Response` takes none. */
+export function standardStatus({ statusCode = 0 }: http.IncomingMessage): number {
+  return statusCode >= 200 && statusCode <= 599 ? statusCode : 500;
 }
 
 /** The headers of a response whose body is decoded: its length and its encoding are of the body as it was sent. */

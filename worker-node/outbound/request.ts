@@ -72,7 +72,9 @@ const NOT_CONNECTED =
 export function wasNotSent(error: unknown): boolean {
   if (error instanceof TerminalError) return error.code === "egress_blocked";
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if ("code" in cause && NOT_CONNECTED.test(String(cause.code))) return true;
+    if (!("code" in cause) || !NOT_CONNECTED.test(String(cause.code))) continue;
+    // A connection that was open can lose its route too.
+    return !("syscall" in cause) || (cause.syscall !== "read" && cause.syscall !== "write");
   }
   return false;
 }

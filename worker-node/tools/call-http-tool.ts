@@ -3,7 +3,13 @@ import { messageOf } from "../../shared/log.ts";
 import { redact } from "../../shared/security/redact.ts";
 import { isObject } from "../../shared/contracts/json.ts";
 import { parseJson } from "../engine/parse-json.ts";
-import { RetryableError, TerminalError, ToolRejection } from "../engine/step-errors.ts";
+import {
+  keepingKey,
+  RetryableError,
+  TerminalError,
+  ToolRejection,
+  withNewKey,
+} from "../engine/step-errors.ts";
 import { OUTCOME_UNKNOWN } from "../engine/call-once.ts";
 import { send, wasNotSent } from "../outbound/request.ts";
 import { retryHintMs } from "../models/retry-hint.ts";
@@ -63,17 +69,22 @@ export async function callHttpTool(
   const timeoutMs = tool.timeout_seconds === null ? call.timeoutMs : tool.timeout_seconds * 1_000;
   const limits = { timeoutMs, timeoutCode: "tool_timeout", maxResponseBytes: MAX_RESPONSE_BYTES };
   let file: FileReference | null = null;
+  let isAnswered = false;
   const sink: OutboundRequest["sink"] = async (bytes, received) => {
+    isAnswered = true;
     file = await call.files.write({ ...fileOf(tool, url, received), scope: "run" }, bytes);
   };
   const isFile = tool.response === "artifact";
-  // A request over a kept connection may be sent twice.
-  const connections = tool.retry_safe && { connections: call.connections };
+  // A request over a kept connection may be sent twice, and with `reconcile` the tool is asked before that.
+  const connections = tool.retry_safe && tool.reconcile === null && { connections: call.connections };
   const exchange = { ...limits, ...connections, signal, ...(isFile && { sink }) };
   const request = { url, method: tool.method, headers, body, ...exchange };
   const response = await send(request, egress).catch((error: unknown) => {
     if (UNUSABLE.has(codeOf(error))) throw unusable(error, tool);
-    throw mayRepeat(tool) || wasNotSent(error) || signal.aborted ? error : outcomeUnknown(error, tool);
+    if (mayRepeat(tool) || signal.aborted) throw error;
+    // The store of files may refuse connections too, after the tool has answered.
+    if (isAnswered || !wasNotSent(error)) throw outcomeUnknown(error, tool);
+    throw error instanceof RetryableError ? withNewKey(error) : error;
   });
   if (file !== null) return file;
   if (response.status >= 200 && response.status < 300) {
@@ -81,7 +92,10 @@ export async function callHttpTool(
     return pickOutput(parseJson(answer) ?? answer, tool);
   }
   const error = errorOf(response, tool);
-  throw mayRepeat(tool) || saysNotDone(response.status) ? error : outcomeUnknown(error, tool);
+  if (saysNotDone(response.status)) throw error;
+  if (!mayRepeat(tool)) throw outcomeUnknown(error, tool);
+  // The engine asks for the call under its key.
+  throw tool.reconcile !== null && error instanceof RetryableError ? keepingKey(error) : error;
 }
 
 /** With `reconcile` the engine asks the tool before it repeats a call. */

@@ -96,7 +96,7 @@ export async function flush(sql: Sql, newEntries: readonly NewEntry[]): Promise<
     from moved m`;
 }
 
-/** Many JSON texts as one, without escaping: JSON writes U+001E as an escape, so it can separate them. */
+/** Many JSON texts or stored lines as one, without escaping: JSON writes U+001E as an escape, and no coded line has it, so it can separate them. */
 function jsonTexts(texts: readonly string[]): string {
   return texts.join("\u001e");
 }

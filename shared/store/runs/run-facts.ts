@@ -95,7 +95,7 @@ export async function readRunFacts(sql: Sql, tenant: TenantId | null, run: RunId
       extract(epoch from last.at)::float8 * 1000 as last_at_ms,
       case when last.kind = 'park' then last.output end as park,
       case when last.kind = 'note' then (
-        select line from (select substring(last.events from '[^\n]*$') as line) l where line like '%"step_retry"%'
+        select line from (select substring(last.events from '[^\n]*$') as line) l where line like '{"type":"step_retry",%'
       ) end as held_retry,
       q.waits,
       (select o.run_id from runs o where o.chat_session = r.chat_session and o.ended_at is null

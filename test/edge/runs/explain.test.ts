@@ -2,7 +2,9 @@ import { z } from "zod";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { explain } from "../../../edge/runs/explain.ts";
 import { newIncarnation, RunId } from "../../../shared/contracts/ids.ts";
+import type { RunEvent } from "../../../shared/contracts/event.ts";
 import { Lane } from "../../../shared/contracts/run.ts";
+import { joinLines, writeLines } from "../../../shared/events/lines.ts";
 import { keys } from "../../../shared/keys.ts";
 import type { RunFacts } from "../../../shared/store/runs/run-facts.ts";
 import { beat } from "../../../shared/store/workers/beats.ts";
@@ -386,6 +388,23 @@ describe("GET …/why on real stores", () => {
     expect(await why(third)).toMatchObject({ reason: "no_worker" });
     const other = await failRun(sql, await startRun(app));
     expect(await why(other.run)).toMatchObject({ state: "failed", reason: "ended" });
+  });
+
+  // Fails when a coded line (protocol 5.37) that has the name of this event in a value is read as JSON.
+  test("reads only a retry as a retry", async () => {
+    const run = await startRun(app, { body: { tenant_id: "noted" } });
+    await app.settled();
+    const worker = await FakeWorker.claim(app.stores.sql, run);
+    const names = { orch_step_id: "a", step_name: "A" };
+    const note = (event: RunEvent) => {
+      const events = joinLines(writeLines([event], new Date(), "c"), "coded");
+      return worker.write({ kind: "note", step_path: null, output: null, events });
+    };
+    await note({ type: "tool_execution", ...names, tool_name: "t", args: { of: "step_retry" } });
+    expect(await why(run)).toMatchObject({ reason: "running" });
+    const retry = { code: "busy", error: "it was busy", attempt: 1, retry_in_seconds: 60 };
+    await note({ type: "step_retry", ...names, ...retry });
+    expect(await why(run)).toMatchObject({ reason: "retry_wait" });
   });
 
   // Fails when workers of other lanes, silent workers or draining workers count as workers of the lane.

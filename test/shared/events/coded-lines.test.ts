@@ -143,6 +143,8 @@ test("lines of all formats come back as they were, whatever they hold and are jo
     fc.property(fc.array(fc.tuple(entry, format), { minLength: 1, maxLength: 3 }), (entries) => {
       const stored = entries.map(([lines, of]) => joinLines(lines, of)).join("\n");
       expect(linesOf(stored)).toEqual(entries.flatMap(([lines]) => lines));
+      // It separates the texts of a flush.
+      expect(stored).not.toContain("\u001e");
     }),
     { numRuns: inputs(500) },
   );

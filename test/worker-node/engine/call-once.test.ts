@@ -30,6 +30,12 @@ const turnsOf = ({ committedTurns }: Pick<FakeContext, "committedTurns">): Json[
 const lost = (): Json => {
   throw new TerminalError("outcome_unknown", "the connection was closed without an answer");
 };
+const busy = (): Json => {
+  throw new RetryableError("tool_unavailable", "HTTP 503", { answered: true });
+};
+const sealed = (): Json => {
+  throw new RetryableError("tool_sealed", "the secrets of the tool cannot be opened");
+};
 const killed = (): Json => {
   throw new Error("the worker dies");
 };
@@ -73,12 +79,12 @@ describe("a call of a tool that is not retry_safe", () => {
     expect(toolCalls).toHaveLength(1);
   });
 
-  test("is made again when the tool refused the first one for now", async () => {
-    const busy = (): Json => {
-      throw new RetryableError("tool_unavailable", "HTTP 503", { answered: true });
-    };
-    const before = paying(toolStep, { bank: busy });
-    await expect(before.result).rejects.toMatchObject({ name: "RetryableError" });
+  test.each<[string, () => Json]>([
+    ["the tool refused the first one for now", busy],
+    ["the worker could not open the tool's secrets", sealed],
+  ])("is made again when %s", async (_, notMade) => {
+    const before = paying(toolStep, { bank: notMade });
+    await expect(before.result).rejects.toMatchObject({ name: "RetryableError", answered: true });
     const fake = fakeContext({ state: { amount: 5 }, turns: turnsOf(before), tools: { pay: () => "paid" } });
     const context = { ...fake.context, effectSuffix: ":1", tool: async () => stored };
     expect(await run(step(toolStep), context)).toMatchObject({ set: { out: "paid" } });

@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Message } from "../../../worker-node/engine/ports.ts";
+import { ArgumentNames } from "../../../worker-node/models/argument-names.ts";
+import { cpuMs } from "../../services/cpu-time.ts";
 import {
   an,
   anthropicBlock,
@@ -103,3 +105,17 @@ test.each(answers)(
     expect(request).not.toContain('"start date":"c"');
   },
 );
+
+// Fails when each name is tried from the first number on: one model call of one tenant would occupy a worker for seconds.
+test("thousands of names that become the same are numbered in little time", () => {
+  const many = Array.from({ length: 10_000 }, (_, i) => String.fromCharCode(0x4e00 + i));
+  const properties = Object.fromEntries(many.map((name) => [name, {}]));
+  const beforeMs = cpuMs();
+  const names = new ArgumentNames([
+    { name: "lookup", description: "", parameters: { type: "object", properties } },
+  ]);
+  expect(cpuMs() - beforeMs).toBeLessThan(500);
+  const sentNames = Object.keys(Object(names.tools[0]?.parameters["properties"]));
+  expect(new Set(sentNames).size).toBe(many.length);
+  expect(sentNames.slice(0, 3)).toEqual(["_", "__2", "__3"]);
+});

@@ -37,6 +37,12 @@ test.each<[string, Answer, string]>([
   expect(await run(oc, answer)).toMatchObject({ status: "failed", code, retries: [] });
 });
 
+// Fails when such a refusal is reported as a lost connection.
+test("a status that HTTP does not have is an error of the provider", async () => {
+  const odd = refused(999, {}, (response) => void response.end());
+  expect(await run(oc, odd)).toMatchObject({ status: "failed", code: "model_unavailable" });
+});
+
 // Takes the 2 s for which a refusal is read.
 test("the part of a refusal that has come is read when its body does not end", async () => {
   const endless = refused(429, {}, (response) => void response.write(credit));

@@ -6,7 +6,8 @@ import type { AddressInfo, Server as TcpServer, Socket } from "node:net";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import type { Egress } from "../../../worker-node/outbound/egress-guard.ts";
-import { send } from "../../../worker-node/outbound/request.ts";
+import { RetryableError } from "../../../worker-node/engine/step-errors.ts";
+import { send, wasNotSent } from "../../../worker-node/outbound/request.ts";
 import type { OutboundRequest, OutboundResponse } from "../../../worker-node/outbound/request.ts";
 import { startNameServer } from "./name-server.ts";
 
@@ -296,4 +297,33 @@ describe("an exchange", () => {
     stop.abort(reason);
     await expect(ended).rejects.toBe(reason);
   });
+});
+
+// Fails when an error of an open connection is taken for one before the request: the request may have been carried out.
+test.each([
+  [{ code: "ECONNREFUSED", syscall: "connect" }, true],
+  [{ code: "ENOTFOUND", syscall: "getaddrinfo" }, true],
+  [{ code: "CERT_HAS_EXPIRED" }, true],
+  [{ code: "EHOSTUNREACH", syscall: "connect" }, true],
+  [{ code: "EHOSTUNREACH", syscall: "read" }, false],
+  [{ code: "ENETUNREACH", syscall: "write" }, false],
+  [{ code: "ECONNRESET", syscall: "read" }, false],
+])("of a failure %j it is known whether the server got nothing: %s", (fields, expected) => {
+  const cause = Object.assign(new Error("failed"), fields);
+  expect(wasNotSent(new RetryableError("unreachable", "failed", { cause }))).toBe(expected);
+});
+
+// Fails when a body goes out without its length: the server would read a DELETE without its body, and the body as another request.
+test.each(["DELETE", "POST", "PATCH"])("the body of a %s arrives", async (method) => {
+  const server = createServer((request, response) => void request.pipe(response));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const signal = new AbortController().signal;
+  const limits = { timeoutMs: 5_000, timeoutCode: "timeout", maxResponseBytes: 1_000, signal };
+  try {
+    const url = urlOf(`127.0.0.1:${portOf(server)}`);
+    const sent = { url, method, headers: {}, body: "né {}", ...limits };
+    expect(await send(sent, createEgress("127.0.0.1"))).toMatchObject({ status: 200, body: "né {}" });
+  } finally {
+    server.close();
+  }
 });

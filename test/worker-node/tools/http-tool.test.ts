@@ -9,6 +9,7 @@ import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import { refusingFiles, refusingOutbox, refusingStore } from "../fakes.ts";
 import { createTools } from "../../../worker-node/tools/create-tools.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
+import type { Files } from "../../../worker-node/engine/ports.ts";
 import { cpuMs } from "../../services/cpu-time.ts";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 
@@ -50,7 +51,12 @@ const json =
 function call(
   tool: object,
   args: Json = {},
-  { allow = "127.0.0.1", signal = new AbortController().signal, timeoutMs = 5_000 } = {},
+  {
+    allow = "127.0.0.1",
+    signal = new AbortController().signal,
+    timeoutMs = 5_000,
+    files = refusingFiles,
+  } = {},
 ): Promise<Json> {
   received = [];
   const stored = { name: "t", tool_type: "http", url: base, ...tool };
@@ -65,7 +71,7 @@ function call(
     tool: stored,
     args,
     effectKey: "run:s:1:tool.1",
-    files: refusingFiles,
+    files,
     signal,
   });
 }
@@ -417,10 +423,26 @@ describe("an HTTP tool", () => {
     const lost = call({ method: "POST", retry_safe: false });
     await expect(lost).rejects.toMatchObject({ name: "TerminalError", code: "outcome_unknown" });
     const unsent = call({ method: "POST", retry_safe: false, url: "http://127.0.0.1:1024/" });
-    await expect(unsent).rejects.toMatchObject({ name: "RetryableError", code: "unreachable" });
+    // Another try must be another call: the key of this one has a beginning without a result.
+    await expect(unsent).rejects.toMatchObject({
+      name: "RetryableError",
+      code: "unreachable",
+      answered: true,
+    });
     const reconciled = { url: `${base}/x?key={effect_key}`, found: "answer" };
     const asked = call({ method: "POST", retry_safe: false, reconcile: reconciled });
     await expect(asked).rejects.toMatchObject({ name: "RetryableError", code: "unreachable" });
+  });
+
+  // Fails when a failure after the answer is taken for one before the request: the call would be made twice.
+  test("that is not retry_safe is not called again when its file cannot be stored", async () => {
+    respond = json(200, {});
+    const files: Files = {
+      ...refusingFiles,
+      write: () => Promise.reject(Object.assign(new Error("no store"), { code: "ECONNREFUSED" })),
+    };
+    const letter = call({ method: "POST", retry_safe: false, response: "artifact" }, {}, { files });
+    await expect(letter).rejects.toMatchObject({ name: "TerminalError", code: "outcome_unknown" });
   });
 
   test("has its own time limit, in place of the operator's", async () => {
