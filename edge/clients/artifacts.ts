@@ -17,7 +17,7 @@ export type ArtifactStore = {
   /**
    * Stores parts, whose bytes are `length` in all, under a key that no other object ever has. One part is in memory at a time, and is
    * not used after the next one was requested. When no reply comes, a look-up shows whether the store has the object.
-   * @throws AppError `not_yet` without an object store; `bad_request` when the parts end early
+   * @throws AppError `not_yet` without an object store; `bad_request` when the parts end early; an AppError of the parts as it is
    */
   put(
     key: string,
@@ -63,7 +63,7 @@ export function openArtifacts({ ARTIFACTS: bucket }: Env): ArtifactStore {
       const stored = bucket.put(key, ofLength.readable, { httpMetadata: { contentType } });
       const [written, put] = await Promise.allSettled([sent, stored]);
       // A body that ended early is the client's fault, whatever error the store reports.
-      if (written.status === "rejected" && put.status === "rejected") throw bodyEnded(written.reason);
+      if (written.status === "rejected" && put.status === "rejected") throw partsEnded(written.reason);
       if (put.status === "fulfilled") return;
       const object = await reached(bucket.head(key));
       if (object?.size !== length) await reached(Promise.reject(put.reason));
@@ -107,7 +107,8 @@ async function writeAll(stream: WritableStream<Uint8Array>, parts: AsyncIterable
   }
 }
 
-function bodyEnded(cause: unknown): AppError {
+function partsEnded(cause: unknown): AppError {
+  if (cause instanceof AppError) return cause;
   return new AppError("bad_request", "The body ended before its Content-Length.", { cause });
 }
 

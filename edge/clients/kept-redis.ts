@@ -1,8 +1,9 @@
 import type { Redis, RedisOptions } from "ioredis";
 import { log, messageOf } from "../../shared/log.ts";
+import { isUnknownScript } from "../../shared/queue/scripts.ts";
 import type { RedisCommands } from "../../shared/queue/scripts.ts";
 import { REDIS_REQUEST_MS } from "../../shared/timing.ts";
-import { inRedisSpan, isOurFault, redisAway } from "./redis.ts";
+import { inRedisSpan, redisAway } from "./redis.ts";
 
 /** The settings of a connection that is kept: it fails fast, and is opened anew by its owner. */
 export const KEPT_REDIS = {
@@ -27,8 +28,8 @@ const IDLE_MS = 10_000;
  * processes' HTTP. Whatever the connection cannot do is done over REST, as before it is open, so it is no further point of failure:
  *
  * - While there is no connection, a command goes over REST at once, and none waits for one.
- * - A command whose connection broke, or that this Redis refuses here (a replica, another node of a cluster), is repeated over
- *   REST: every verb of the queue may be repeated.
+ * - A command whose connection broke, or that got an error reply (of a replica, another node of a cluster, or for a user without
+ *   rights), is repeated over REST: every verb of the queue may be repeated. A fault of ours gets its error there again.
  * - A command without a reply in time is not repeated: the caller has waited as long as for REST.
  *
  * @param open makes a connection with the settings `KEPT_REDIS`, which is not connected yet
@@ -45,7 +46,7 @@ export function keptCommands(open: () => Redis, rest: RedisCommands): RedisComma
     try {
       return await overTcp(redis);
     } catch (error) {
-      if (isOurFault(error)) throw error;
+      if (isUnknownScript(error)) throw error;
       connection.fail(redis, error);
       if (Date.now() - sentMs >= REDIS_REQUEST_MS) throw redisAway(error);
       return overRest();
@@ -97,7 +98,8 @@ class KeptConnection {
     const redis = this.#open();
     this.#redis = redis;
     // The same error also rejects the pending commands.
-    redis.on("error", () => {});
+    let cause: unknown;
+    redis.on("error", (error) => (cause = error));
     const idle = setInterval(() => {
       if (this.#redis === redis && Date.now() - this.#usedMs < IDLE_MS) return;
       if (this.#redis === redis) this.#redis = null;
@@ -105,7 +107,7 @@ class KeptConnection {
     }, IDLE_MS);
     redis.once("end", () => {
       clearInterval(idle);
-      this.fail(redis);
+      this.fail(redis, cause);
     });
     redis.connect().catch((error: unknown) => this.fail(redis, error));
   }

@@ -11,7 +11,7 @@ import { inChildSpan } from "../tracing/current-span.ts";
 const OUR_FAULT = /\b(NOSCRIPT|WRONGTYPE|CROSSSLOT|SHARDS|ERR (?!redis is not reachable|max))/;
 
 /** Whether this is such a reply: the same command would get it again, on any connection. */
-export function isOurFault(error: unknown): error is Error {
+function isOurFault(error: unknown): error is Error {
   return error instanceof Error && OUR_FAULT.test(error.message);
 }
 

@@ -25,7 +25,9 @@ export async function serveKnown(
 ): Promise<void> {
   if (unknown.length === 0) return next();
   if (!prefers(c, LENIENT)) {
-    const fields = unknown.map((name) => unknownError(name, `${noun} of this request`, `${noun}s`));
+    const fields = unknown
+      .slice(0, MAX_REPORTED)
+      .map((name) => unknownError(name, `${noun} of this request`, `${noun}s`));
     throw invalidFields(fields);
   }
   await next();
@@ -46,26 +48,32 @@ export function unknownError({ path, known }: UnknownName, what: string, all = "
  * schema would drop without an error. A value of another type than the schema's is left to the validation.
  */
 export function unknownFields(schema: z.ZodType, body: unknown): UnknownName[] {
-  return fieldsOutside(schema, body, []).slice(0, MAX_REPORTED);
+  const found: UnknownName[] = [];
+  for (const name of fieldsOutside(schema, body, [])) {
+    found.push(name);
+    if (found.length === MAX_REPORTED) break;
+  }
+  return found;
 }
 
-function fieldsOutside(schema: unknown, value: unknown, path: readonly (string | number)[]): UnknownName[] {
+/** All of them, one at a time: a body may have more than fit into a list. */
+function* fieldsOutside(
+  schema: unknown,
+  value: unknown,
+  path: readonly (string | number)[],
+): Generator<UnknownName> {
   if (schema instanceof z.ZodOptional || schema instanceof z.ZodNullable || schema instanceof z.ZodDefault) {
-    return fieldsOutside(schema.unwrap(), value, path);
-  }
-  if (schema instanceof z.ZodArray && Array.isArray(value)) {
-    const found: UnknownName[] = [];
-    for (const [i, item] of value.entries()) {
-      if (found.length < MAX_REPORTED) found.push(...fieldsOutside(schema.element, item, [...path, i]));
+    yield* fieldsOutside(schema.unwrap(), value, path);
+  } else if (schema instanceof z.ZodArray && Array.isArray(value)) {
+    for (const [i, item] of value.entries()) yield* fieldsOutside(schema.element, item, [...path, i]);
+  } else if (schema instanceof z.ZodObject && isObject(value)) {
+    const known = Object.keys(schema.shape);
+    for (const [name, inner] of Object.entries(value)) {
+      const at = [...path, name];
+      if (known.includes(name)) yield* fieldsOutside(schema.shape[name], inner, at);
+      else yield { path: at, known };
     }
-    return found;
   }
-  if (!(schema instanceof z.ZodObject) || !isObject(value)) return [];
-  const known = Object.keys(schema.shape);
-  return Object.entries(value).flatMap(([name, inner]): UnknownName[] => {
-    const at = [...path, name];
-    return known.includes(name) ? fieldsOutside(schema.shape[name], inner, at) : [{ path: at, known }];
-  });
 }
 
 function isObject(value: unknown): value is object {

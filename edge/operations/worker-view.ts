@@ -60,7 +60,7 @@ export function workerPlaceOf(cursor: string): WorkerPlace | null {
   if (cursor === "") return null;
   const [, us = "", worker = "", life = ""] = /^([0-9]{1,16})\.([^:]+):([0-9a-f]{8})$/.exec(cursor) ?? [];
   if (us !== "") return { registered_at_us: Number(us), incarnation: `${worker}#${life}` };
-  throw badCursor("use the one of the page before");
+  throw badCursor("the one of the page before");
 }
 
 /** The name of a worker in a path: its id, or one of its incarnations. */

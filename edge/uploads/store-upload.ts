@@ -10,7 +10,11 @@ import {
   keepUpload,
 } from "../../shared/store/files/uploads.ts";
 import type { NewUpload, Upload, UploadRoom } from "../../shared/store/files/uploads.ts";
+import { toAppError } from "../http/problem.ts";
 import type { Services } from "../services.ts";
+
+/** Parts arrive with 4 KiB each. They are joined to this size: each part costs a turn of JavaScript, and uploads took four times as long. */
+const PART_BYTES = 256 * 1024;
 
 /** The most uploads, and bytes of uploads, of a tenant that no run has named. Each upload at the same moment may exceed them by one. */
 const MAX_UNNAMED = 1_000;
@@ -60,13 +64,16 @@ export async function storeUpload(
   throw pausedTooLong();
 }
 
-/** @returns a function to call for each part @throws AppError `conflict` from that function: the upload was given up */
+/** @returns a function to call for each part @throws AppError from that function: `conflict`, the upload was given up; `database_away` */
 function keeperOf(sql: Services["sql"], upload: NewUpload["upload_id"]): () => Promise<void> {
   let keptMs = Date.now();
   return async () => {
     if (Date.now() - keptMs < KEEP_EVERY_MS) return;
     keptMs = Date.now();
-    if (!(await keepUpload(sql, upload))) throw pausedTooLong();
+    const isKept = await keepUpload(sql, upload).catch((error: unknown) => {
+      throw toAppError(error);
+    });
+    if (!isKept) throw pausedTooLong();
   };
 }
 
@@ -74,12 +81,9 @@ function pausedTooLong(): AppError {
   const minutes = UPLOAD_SILENCE_MS / 60_000;
   return new AppError(
     "conflict",
-    `No part of the upload came for ${minutes} minutes, and it has been deleted: send it again.`,
+    `Less than ${PART_BYTES / 1024} KiB of the upload came in ${minutes} minutes, and it has been deleted: send it again.`,
   );
 }
-
-/** Parts arrive with 4 KiB each. They are joined to this size: each part costs a turn of JavaScript, and uploads took four times as long. */
-const PART_BYTES = 256 * 1024;
 
 /** The parts of a body, each announced to `keep` and added to the hash. All parts share one buffer: a part is valid until the next one is requested. */
 async function* partsOf(

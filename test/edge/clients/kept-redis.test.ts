@@ -1,5 +1,5 @@
 import { Redis } from "ioredis";
-import { beforeEach, expect, test } from "vitest";
+import { beforeEach, expect, test, vi } from "vitest";
 import { keptCommands, KEPT_REDIS } from "../../../edge/clients/kept-redis.ts";
 import type { RedisCommands } from "../../../shared/queue/scripts.ts";
 import type { Service } from "../../../local/processes/child.ts";
@@ -14,12 +14,16 @@ let proxy: Proxy;
 let commands: RedisCommands;
 let overRest = 0;
 let opened: Redis[] = [];
+/** The user of the connection; an empty one is the default user of Redis. */
+let user = {};
+/** The connection over REST, with all rights. */
+let direct: Redis;
 
 beforeEach(async () => {
   service = await startRedis();
   proxy = new Proxy(Number(new URL(service.url).port));
   const url = `redis://127.0.0.1:${await proxy.listen()}`;
-  const direct = new Redis(service.url, { protocol: 2 });
+  direct = new Redis(service.url, { protocol: 2 });
   const rest = scriptCommands(direct);
   const counted = <Result>(reply: Result): Result => {
     overRest += 1;
@@ -27,8 +31,9 @@ beforeEach(async () => {
   };
   overRest = 0;
   opened = [];
+  user = {};
   const open = (): Redis => {
-    const redis = new Redis(url, KEPT_REDIS);
+    const redis = new Redis(url, { ...KEPT_REDIS, ...user });
     opened.push(redis);
     return redis;
   };
@@ -61,14 +66,39 @@ test("a command goes over REST while there is no connection, and over the connec
   expect([overRest, opened.length]).toEqual([1, 1]);
 });
 
-test("a script that Redis does not know, and an error of ours, are the caller's, and the connection stays", async () => {
+test("a script that Redis does not know is the caller's, and the connection stays", async () => {
   await opens();
   await expect(commands.evalsha("0".repeat(40), ["k"], [], "admit")).rejects.toThrow("NOSCRIPT");
+  expect(await run("return 1")).toBe(1);
+  expect([overRest, opened.length]).toEqual([0, 1]);
+});
+
+test("any other error is that of REST, which is asked too", async () => {
+  await opens();
   await expect(run("return redis.error_reply('SHARDS this queue is laid out for 2')")).rejects.toThrow(
     "SHARDS",
   );
-  expect(await run("return 1")).toBe(1);
-  expect([overRest, opened.length]).toEqual([0, 1]);
+  expect(overRest).toBe(1);
+});
+
+// Fails when the error within a script, which begins with ERR, counts as one that REST would give too.
+test("a script whose commands the user of the connection may not use is executed over REST", async () => {
+  user = { username: "reader", password: "p" };
+  await direct.call("ACL", "SETUSER", "reader", "on", ">p", "~*", "+@all", "-@write");
+  await opens();
+  expect(await run("return redis.call('INCR', KEYS[1])")).toBe(1);
+  expect(overRest).toBe(1);
+});
+
+// Fails when the log does not say why there is no connection.
+test("the log has the reason for which a connection could not be opened", async () => {
+  user = { username: "unknown", password: "p" };
+  const lines: string[] = [];
+  vi.spyOn(console, "log").mockImplementation((line: string) => void lines.push(line));
+  await run("return 1");
+  await until("the failure is logged", () => lines.some((line) => line.includes("redis_connection_failed")));
+  vi.restoreAllMocks();
+  expect(lines.join("")).toContain("WRONGPASS");
 });
 
 test("a command whose connection breaks is repeated over REST, and so are those after it", async () => {

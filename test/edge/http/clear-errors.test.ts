@@ -249,3 +249,14 @@ test("the documentation is also found beside the API's document", async () => {
   const answer = await app.call("GET", "/api/v2/docs", { key: null });
   expect([answer.status, answer.headers.get("location")]).toEqual([302, "/docs"]);
 });
+
+// Fails when the names are collected without a bound: as many as this do not fit on the stack.
+test("two hundred thousand unknown names are a 422 that names five of them, in a body and in a URL", async () => {
+  const names = Array.from({ length: 200_000 }, (_, i) => `k${i}`);
+  const attachment = Object.fromEntries(names.map((name) => [name, 0]));
+  const body = await problem("POST", "/api/v2/chat", { message: "hi", attachments: [attachment] });
+  const paths = names.slice(0, 5).map((name) => ({ path: `attachments[0].${name}` }));
+  expect(body).toMatchObject({ answered: 422, errors: paths });
+  const url = await problem("GET", `/api/v2/orchestrations/runs?${names.slice(0, 1_000).join("&")}`);
+  expect(url).toMatchObject({ answered: 422, errors: names.slice(0, 5).map((path) => ({ path })) });
+});

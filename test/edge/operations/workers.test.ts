@@ -51,7 +51,8 @@ test.each([W, "/api/v2/workers"])("the list %s is paged, the newest life first",
   }
   expect(seen.slice(0, 3).toSorted()).toEqual([one, two, three].toSorted());
   const wrong = await app.call("GET", `${path}?cursor=p`);
-  expect([wrong.status, (await bodyOf(wrong)).code]).toEqual([400, "bad_cursor"]);
+  const detail = "This cursor does not belong to this list; use the one of the page before.";
+  expect([wrong.status, await bodyOf(wrong)]).toMatchObject([400, { code: "bad_cursor", detail }]);
   await app.stores.sql`delete from workers where worker_id = 'p'`;
 });
 
