@@ -159,8 +159,9 @@ function withNames(value: Json, schemas: readonly JsonObject[], renamed: Renamed
 function applied(schema: JsonObject, root: JsonObject, seen: Set<JsonObject>): JsonObject[] {
   if (seen.has(schema)) return [];
   seen.add(schema);
-  const { $ref = null, then = null, else: otherwise = null } = schema;
-  const [, table = "", name = ""] = /^#\/(\$defs|definitions)\/([^/]+)$/.exec(String($ref)) ?? [];
+  const { $ref, then = null, else: otherwise = null } = schema;
+  const local = typeof $ref === "string" ? /^#\/(\$defs|definitions)\/([^/]+)$/.exec($ref) : null;
+  const [, table = "", name = ""] = local ?? [];
   const definition = objectOf(root[table])[percentDecoded(name) ?? name] ?? null;
   const lists = ["allOf", "anyOf", "oneOf"].flatMap((keyword) => schema[keyword] ?? []);
   const others = [definition, then, otherwise, ...lists].filter(isObject);

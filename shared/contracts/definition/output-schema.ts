@@ -31,7 +31,7 @@ const KEYWORDS: readonly string[] = [
 default example examples deprecated readOnly writeOnly nullable minimum maximum exclusiveMinimum
 exclusiveMaximum multipleOf minLength maxLength pattern minItems maxItems uniqueItems
 minContains maxContains additionalItems minProperties maxProperties required dependentRequired
-propertyOrdering discriminator contentEncoding contentMediaType contentSchema externalDocs xml
+propertyOrdering propertyOrder comment discriminator contentEncoding contentMediaType contentSchema externalDocs xml
 $dynamicAnchor`.split(/\s/),
 ];
 /** Short keywords are near to too many words. */

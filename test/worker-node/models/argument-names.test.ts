@@ -140,7 +140,7 @@ test("names of data that the schema leaves open stay as they are", () => {
   const args = { "start date": "a", row, rows: [row, null], other: row };
   const sentArgs = { start_date: "a", row, rows: [row, null], other: row };
   expect(names.own("insert", sentArgs)).toEqual(args);
-  const call = { id: "1", name: "insert", args };
-  const message: Message = { role: "assistant", content: "", tool_calls: [call] };
-  expect(names.sent(message)).toEqual({ ...message, tool_calls: [{ ...call, args: sentArgs }] });
+  const made = { id: "1", name: "insert", args };
+  const message: Message = { role: "assistant", content: "", tool_calls: [made] };
+  expect(names.sent(message)).toEqual({ ...message, tool_calls: [{ ...made, args: sentArgs }] });
 });
