@@ -1,4 +1,4 @@
-import { INNER } from "../../shared/contracts/definition/tool-schema.ts";
+import { INNER, withInnerSchemas } from "../../shared/contracts/definition/tool-schema.ts";
 import { isObject, objectOf } from "../../shared/contracts/json.ts";
 import { percentDecoded } from "../../shared/percent-decoded.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
@@ -87,24 +87,13 @@ function collect(schema: Json, names: Set<string>): void {
 }
 
 function sentSchema(schema: JsonObject, names: Names): JsonObject {
-  const result = { ...schema };
-  const inner = (value: Json): Json => (isObject(value) ? sentSchema(value, names) : value);
-  for (const keyword of INNER.table) {
-    const table = result[keyword];
-    if (!isObject(table)) continue;
-    const entries = Object.entries(table).map(([name, each]): [string, Json] => {
-      const sent = keyword === "properties" ? names.get(name) : undefined;
-      return sent === undefined ? [name, inner(each)] : [sent, described(inner(each), name)];
+  const result = withInnerSchemas(schema, (inner) => sentSchema(inner, names));
+  if (isObject(result["properties"])) {
+    const entries = Object.entries(result["properties"]).map(([name, each]): [string, Json] => {
+      const sent = names.get(name);
+      return sent === undefined ? [name, each] : [sent, described(each, name)];
     });
-    result[keyword] = Object.fromEntries(entries);
-  }
-  for (const keyword of INNER.one) {
-    const value = result[keyword];
-    if (value !== undefined) result[keyword] = inner(value);
-  }
-  for (const keyword of INNER.list) {
-    const value = result[keyword];
-    if (Array.isArray(value)) result[keyword] = value.map(inner);
+    result["properties"] = Object.fromEntries(entries);
   }
   const { required } = result;
   if (Array.isArray(required))

@@ -58,6 +58,26 @@ export const INNER = {
   table: ["properties", "patternProperties", "$defs", "definitions", "dependentSchemas"],
 } as const;
 
+/** The schema with `change` applied to each schema directly inside of it. */
+export function withInnerSchemas(schema: JsonObject, change: (inner: JsonObject) => JsonObject): JsonObject {
+  const result = { ...schema };
+  const inner = (value: Json): Json => (isObject(value) ? change(value) : value);
+  for (const keyword of INNER.table) {
+    const value = result[keyword];
+    if (isObject(value))
+      result[keyword] = Object.fromEntries(Object.entries(value).map(([name, each]) => [name, inner(each)]));
+  }
+  for (const keyword of INNER.one) {
+    const value = result[keyword];
+    if (value !== undefined) result[keyword] = inner(value);
+  }
+  for (const keyword of INNER.list) {
+    const value = result[keyword];
+    if (Array.isArray(value)) result[keyword] = value.map(inner);
+  }
+  return result;
+}
+
 function mended(schema: JsonObject): JsonObject {
   const result: JsonObject = withProperties(withType(withLimits(withTuple(schema))));
   for (const keyword of INNER.one) {

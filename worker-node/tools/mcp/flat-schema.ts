@@ -1,6 +1,6 @@
-import { INNER } from "../../../shared/contracts/definition/tool-schema.ts";
+import { INNER, withInnerSchemas } from "../../../shared/contracts/definition/tool-schema.ts";
 import { isObject, listOf, objectOf } from "../../../shared/contracts/json.ts";
-import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import type { JsonObject } from "../../../shared/contracts/json.ts";
 import { requiredBy } from "../../engine/tool-arguments.ts";
 
 /** Keywords that OpenAI and Anthropic refuse beside the arguments of a tool. */
@@ -51,22 +51,12 @@ const NULLABLE: ReadonlySet<string> = new Set(["default", "const", "type"]);
  */
 export function withTables(schema: JsonObject): JsonObject {
   const kept = Object.entries(schema).filter(([keyword, value]) => value !== null || NULLABLE.has(keyword));
-  const result: JsonObject = Object.fromEntries(kept);
-  const inner = (value: Json): Json => (isObject(value) ? withTables(value) : value);
+  const tables: JsonObject = Object.fromEntries(kept);
   for (const keyword of INNER.table) {
-    const value = result[keyword];
-    if (Array.isArray(value) && value.length === 0) result[keyword] = {};
-    if (isObject(value))
-      result[keyword] = Object.fromEntries(Object.entries(value).map(([name, each]) => [name, inner(each)]));
+    const value = tables[keyword];
+    if (Array.isArray(value) && value.length === 0) tables[keyword] = {};
   }
-  for (const keyword of INNER.one) {
-    const value = result[keyword];
-    if (value !== undefined) result[keyword] = inner(value);
-  }
-  for (const keyword of INNER.list) {
-    const value = result[keyword];
-    if (Array.isArray(value)) result[keyword] = value.map(inner);
-  }
+  const result = withInnerSchemas(tables, withTables);
   const { required } = result;
   if (isObject(required) && Object.keys(required).length === 0) result["required"] = [];
   return result;
