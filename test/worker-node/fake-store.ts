@@ -3,6 +3,7 @@ import { TenantId, newRunId } from "../../shared/contracts/ids.ts";
 import type { Incarnation, RunId } from "../../shared/contracts/ids.ts";
 import { columnsOf } from "../../shared/store/journal/entry-columns.ts";
 import type { EntryColumns } from "../../shared/store/journal/entry-columns.ts";
+import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { PostgresModel } from "../simulation/postgres-model.ts";
 import type { RunRow } from "../simulation/tables.ts";
@@ -113,6 +114,25 @@ export class FakeStore {
       correlation_id,
       journal_bytes,
       has_budget: false,
+    };
+  }
+
+  /** A run that `owner` has just claimed, with all that a claim returns. */
+  claimed(owner: Incarnation): ClaimedRun {
+    return {
+      ...this.open(owner),
+      orchestration_id: "orch",
+      definition_tenant: "acme",
+      definition_version: 1,
+      crash_count: 0,
+      takeover: false,
+      cancel: false,
+      lane: "default",
+      priority: 0,
+      input: JSON.stringify({ message: "hello", state: {} }),
+      queued_at_ms: 0,
+      running_for_ms: 0,
+      cost_micro_usd: 0,
     };
   }
 

@@ -1,5 +1,5 @@
 /** One run and the worker that executes it, on a store in memory. Tests set the parts and read what was committed. */
-import { TenantId, newIncarnation } from "../../../shared/contracts/ids.ts";
+import { newIncarnation } from "../../../shared/contracts/ids.ts";
 import { LANE_DEFAULTS } from "../../../shared/contracts/lane-settings.ts";
 import { recordOf } from "../../../shared/journal/records.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
@@ -85,23 +85,7 @@ export class ExecutionHarness {
 
   /** @param journal what the run has committed before */
   begin(changes: Partial<ClaimedRun> = {}, journal: readonly StoredEntry[] = []) {
-    const run: ClaimedRun = {
-      ...this.store.open(owner),
-      tenant_id: TenantId.parse("acme"),
-      orchestration_id: "orch",
-      definition_tenant: "acme",
-      definition_version: 1,
-      crash_count: 0,
-      takeover: false,
-      cancel: false,
-      lane: "default",
-      priority: 0,
-      input: JSON.stringify({ message: "hello", state: {} }),
-      queued_at_ms: 0,
-      running_for_ms: 0,
-      cost_micro_usd: 0,
-      ...changes,
-    };
+    const run: ClaimedRun = { ...this.store.claimed(owner), ...changes };
     if (run.event_seq > 0) this.store.row(run.run_id).event_seq = run.event_seq;
     for (const { seq, kind, output, events } of journal) {
       const entry = { seq, kind, output, run_id: run.run_id, attempt: 1, step_path: null, visit: null };

@@ -243,23 +243,7 @@ function snapshotOf(run: RunId): RunSnapshot {
 
 /** A run that this worker can claim in Postgres. */
 function claimable(): ClaimedRun {
-  const opened = fakeStore.open(owner);
-  const run: ClaimedRun = {
-    ...opened,
-    tenant_id: acme,
-    orchestration_id: "orch",
-    definition_tenant: "acme",
-    definition_version: 1,
-    crash_count: 0,
-    takeover: false,
-    cancel: false,
-    lane: "default",
-    priority: 0,
-    input: JSON.stringify({ message: "hello", state: {} }),
-    queued_at_ms: 0,
-    running_for_ms: 0,
-    cost_micro_usd: 0,
-  };
+  const run = fakeStore.claimed(owner);
   const before = claimInPostgres;
   claimInPostgres = async (requested) => (requested === run.run_id ? run : before(requested));
   return run;

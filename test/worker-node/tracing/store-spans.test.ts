@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
-import { TenantId, newIncarnation } from "../../../shared/contracts/ids.ts";
-import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
+import { newIncarnation } from "../../../shared/contracts/ids.ts";
 import { SpanBuffer } from "../../../shared/tracing/span-buffer.ts";
 import { openTracer } from "../../../shared/tracing/tracer.ts";
 import { ExecutionSpans } from "../../../worker-node/tracing/execution-spans.ts";
@@ -8,22 +7,7 @@ import { inStoreSpan } from "../../../worker-node/tracing/store-spans.ts";
 import type { StoreCall } from "../../../worker-node/tracing/tracing.ts";
 import { FakeStore } from "../fake-store.ts";
 
-const claimedRun: ClaimedRun = {
-  ...new FakeStore().open(newIncarnation("w1")),
-  tenant_id: TenantId.parse("acme"),
-  orchestration_id: "orch",
-  definition_tenant: "acme",
-  definition_version: 1,
-  crash_count: 0,
-  takeover: false,
-  cancel: false,
-  lane: "default",
-  priority: 0,
-  input: "{}",
-  queued_at_ms: 0,
-  running_for_ms: 0,
-  cost_micro_usd: 0,
-};
+const claimedRun = new FakeStore().claimed(newIncarnation("w1"));
 
 const failsWith = (text: string) => () => Promise.reject(new Error(text));
 
