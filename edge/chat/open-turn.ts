@@ -22,7 +22,7 @@ type SessionChoice = {
   message: string;
 };
 
-/** A turn whose session, tenant and agent are known. Its base is reserved when it is submitted. */
+/** A turn with its session, tenant and agent. The submission reserves the turn's base. */
 export type Opening = Omit<TurnToOpen, "base">;
 
 /**

@@ -15,8 +15,8 @@ export type ArtifactStore = {
   /** A short range of an object, in memory. @throws Error when there is no such object */
   readBytes(this: void, key: string, offset: number, length: number): Promise<Uint8Array>;
   /**
-   * Stores parts, whose bytes are `length` in all, under a key that no other object ever has. One part is in memory at a time, and is
-   * not used after the next one was requested. When no reply comes, a look-up shows whether the store has the object.
+   * Stores an object of `length` bytes that arrives in parts. No other object ever has its key. One part is in memory at a time: a
+   * part is valid until the next one is requested. When no reply comes, a look-up shows whether the store has the object.
    * @throws AppError `not_yet` without an object store; `bad_request` when the parts end early; an AppError of the parts as it is
    */
   put(
@@ -25,7 +25,7 @@ export type ArtifactStore = {
     object: { length: number; contentType: string },
   ): Promise<void>;
   delete(key: string): Promise<void>;
-  /** A page of the objects whose keys begin with `prefix`, from the first key after `after` on. `next`: the `after` of the next page. */
+  /** One page of objects, in the order of their keys: keys with this `prefix`, beginning after the key `after`. `next`: the `after` of the next page. */
   list(prefix: string, after: string | undefined, limit: number): Promise<ArtifactPage>;
 };
 

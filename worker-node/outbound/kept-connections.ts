@@ -16,7 +16,7 @@ export type TenantConnections = { "http:": http.Agent; "https:": https.Agent };
  * with TLS two or three.
  *
  * The egress guard has judged the address of each when it was opened, and its rules do not change while a worker runs. Tenants
- * share none, so that nothing that a server sends too much reaches another tenant. A connection closes after four
+ * share none, so that surplus bytes of a server reach no other tenant. A connection closes after four
  * seconds without a request. At most 128 of a tenant and 1,024 in all are open without one; any other closes after its response.
  */
 export class KeptConnections {
@@ -34,7 +34,7 @@ export class KeptConnections {
   }
 
   #open(): TenantConnections {
-    const options = { keepAlive: true, timeout: IDLE_MS, maxFreeSockets: MAX_IDLE_OF_TENANT } as const;
+    const options = { keepAlive: true, timeout: IDLE_MS } as const;
     const connections = { "http:": new http.Agent(options), "https:": new https.Agent(options) };
     const idleOfTenant = new Set<Duplex>();
     for (const agent of Object.values(connections)) this.#bound(agent, idleOfTenant);
