@@ -50,8 +50,8 @@ describe.each(["refuse", "hang", "close"] as const)("while Postgres is unreachab
       }
       return tookMs.toSorted((a, b) => a - b);
     };
-    // About a second each. No request waits for a query to be given up, which takes 2 s. A loaded machine may be late in
-    // one round, an edge that waits is late in all of them.
+    // Each request takes about a second: it does not wait for the time limit of a query, which is 2 s. A loaded machine may be
+    // late in one round; an edge that waits for that limit is late in every round.
     const isInTime = ([, , , median = 0, , , longest = 0]: number[]) => median < 1_500 && longest < 1_950;
     const rounds = [await measure()];
     while (rounds.length < 5 && !rounds.some(isInTime)) rounds.push(await measure());

@@ -31,7 +31,7 @@ export class FakeWorker {
     this.seq = claimed.event_seq;
   }
 
-  /** Claims a run for a new fake worker, after its first beat. */
+  /** Claims a run for a new fake worker, which has beaten once. */
   static async claim(sql: Sql, run: string): Promise<FakeWorker> {
     const owner = newIncarnation("w");
     await beat(sql, {

@@ -1,6 +1,6 @@
 /**
- * The objects of the edge that serve viewers, in this process. The relay has no live stream: it finds new events by its
- * check of Postgres.
+ * The edge's objects that serve viewers, in this process. The relay has no live stream: it finds new events only by its
+ * periodic check of Postgres.
  */
 import { type FeedJoin, type RunJoin } from "../../edge/streaming/viewer-join.ts";
 import { FEED_SEATS, noSeat, RUN_SEATS } from "../../edge/streaming/seats.ts";

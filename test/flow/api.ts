@@ -115,7 +115,7 @@ export class RelayViewers {
     this.#timer = setInterval(() => this.#relay.tick(this.#feed.following), RELAY_TIMING.tickMs);
   }
 
-  /** Resolves when the stream has ended: all that a viewer receives that joins now, from the first event on. */
+  /** Joins as a viewer that has seen no event. @returns all that it receives, once its stream has ended */
   view(run: string): Promise<string> {
     const viewer = { run: RunId.parse(run), tenant: "", after: 0 };
     return new Response(this.#relay.join(viewer, new AbortController().signal, () => {}).body).text();

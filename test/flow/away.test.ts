@@ -26,7 +26,7 @@ const SLOW = {
   })),
 };
 
-/** Counts the running runs of each tenant every 25 ms, until `stop`, which returns the highest count of each. */
+/** Counts the running runs of each tenant every 25 ms. `stop` ends this and returns the highest count of each tenant. */
 function sampleRunning(api: FlowApi): { stop(): Promise<Map<string, number>> } {
   const most = new Map<string, number>();
   const stopped = new AbortController();
@@ -55,7 +55,7 @@ async function expectComplete(api: FlowApi, runs: readonly string[], seen: Promi
         count(distinct step_path) filter (where kind in ('step', 'end'))::int as steps,
         sum(events_n)::int as events, max(seq) as last
       from journal where run_id = ${run}`;
-    // On a machine that runs other work a statement may pass its limit of time.
+    // On a busy machine Postgres may end this statement at its time limit: it is sent again.
     const [row] = await vi.waitFor(results, 60_000);
     expect(row).toMatchObject({ results: STEPS, steps: STEPS, events: row?.last });
     const late = await (await api.call("GET", `/api/v2/orchestrations/runs/${run}/stream`)).text();

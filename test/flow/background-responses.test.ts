@@ -9,7 +9,7 @@ import type { WorkerProcess } from "../services/worker-process.ts";
 import type { FlowApi } from "./api.ts";
 
 let api: FlowApi;
-/** In the order of their ids, in which they need not have started. */
+/** Ordered by id. `api.workers` is ordered by start. */
 let workers: WorkerProcess[];
 const server = new ResponsesServer();
 
@@ -65,9 +65,10 @@ const usageOf = (run: string) =>
 
 // Fails when the id of the response is not committed, when the text is published twice, or when both workers charge it.
 test.each(["SIGKILL", "SIGTERM"] as const)(
-  "after a %s the next worker gets the answer that goes on: one response, paid for once, and no text begins anew",
+  "after a %s the next worker continues the same response: it is charged once, and its text does not begin anew",
   { timeout: 120_000 },
   async (signal) => {
+    const begunBefore = server.responses.length;
     const { run, response } = await begun("Half of ");
     await stopWorkerOf(run, signal);
     response.say("an answer");
@@ -81,8 +82,7 @@ test.each(["SIGKILL", "SIGTERM"] as const)(
     expect(await usageOf(run)).toMatchObject([
       { kind: "charged", estimated: false, input_tokens: 40, output_tokens: 60 },
     ]);
-    const posts = server.requests.filter((each) => each === "POST /v1/responses");
-    expect(posts).toHaveLength(server.responses.length);
+    expect(server.responses).toHaveLength(begunBefore + 1);
     expect(response.isCancelled).toBe(false);
     // The budget counts it once: 40 and 60 tokens of gpt-4.1 are 560 micro-dollars.
     const charged = await api.stores.sql`
@@ -92,7 +92,7 @@ test.each(["SIGKILL", "SIGTERM"] as const)(
 );
 
 test(
-  "when the provider has forgotten the response, the call is made again, and the text that viewers have is the waste",
+  "when the provider has forgotten the response, the call is made again, and the text that viewers have seen is charged as wasted",
   { timeout: 120_000 },
   async () => {
     const { run } = await begun("Forgotten words");

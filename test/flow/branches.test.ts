@@ -1,4 +1,4 @@
-/** Parallel branches and loops on real stores, with worker processes and tools that a test holds, breaks and counts. */
+/** Parallel branches and loops on real stores, with worker processes. A test can delay and break the tools, and counts their calls. */
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { Server } from "node:http";
@@ -11,7 +11,7 @@ import { bodyOf, runPath } from "../edge/app.ts";
 import { count, startApi, untilEnd } from "./api.ts";
 import type { FlowApi } from "./api.ts";
 
-/** The calls of the tools, with the paths that refuse, and those whose responses wait for `release`. */
+/** All calls of the tools. `broken`: the paths that answer 400. `held`: the paths whose responses wait for `release`. */
 const calls: { path: string; key: string }[] = [];
 const broken = new Set<string>();
 const held = new Map<string, PromiseWithResolvers<void>>();
@@ -43,7 +43,7 @@ const fanout = (branches: string[][], more: JsonObject = {}): JsonObject => ({
   parallel_branches: branches,
   ...more,
 });
-/** The first step is the first that runs. */
+/** Saves an orchestration that begins with the first of `steps`. */
 const define = (id: string, ...steps: JsonObject[]) =>
   api.define("orchestrations", id, { name: id, entry_step_id: steps[0]?.["id"] ?? null, steps });
 
@@ -76,7 +76,7 @@ beforeEach(() => {
   held.clear();
 });
 
-/** Makes a tool wait with its response. */
+/** From now on the tool at this path responds only after `release`. */
 const hold = (path: string): void => void held.set(path, Promise.withResolvers());
 const release = (path: string): void => {
   held.get(path)?.resolve();
@@ -92,7 +92,7 @@ const yes = { decision: "yes" };
 
 describe("branches of a run", () => {
   // Fails when the branches run one after the other, or a question holds the slot or the other branches.
-  test("call their tools at the same time, and a person in one of them keeps only that one", async () => {
+  test("call their tools at the same time, and a question in one of them delays that branch alone", async () => {
     await define(
       "fans",
       fanout([["one"], ["two"], ["ask", "three"]], { output_key: "all", next_step_id: "merged" }),
@@ -163,7 +163,7 @@ describe("branches of a run", () => {
     expect(await count(api, run, "paused")).toBe(0);
   });
 
-  test("may ask two people at once, who are answered by step or by question", async () => {
+  test("may have two open questions, and each answer names its step or its question", async () => {
     await define("asks", fanout([["left"], ["right"]]), human("left"), human("right"));
     const run = await api.start("asks");
     await api.until(run, ["paused"]);
@@ -187,7 +187,7 @@ describe("branches of a run", () => {
     expect(await count(api, run, "human_input_required")).toBe(2);
   });
 
-  test("of two iterations that wait at once are asked by their paths", async () => {
+  test("include iterations: of two with an open question each, an answer names the path", async () => {
     const loop = { id: "each", name: "Each", type: "loop", for_each: "state.items", concurrency: 2 };
     await api.define("orchestrations", "each", {
       name: "each",
@@ -227,7 +227,7 @@ describe("a branch that fails", () => {
     expect(await resultOf(run)).toMatchObject({ final_state: { one: "one", two: "two" } });
   });
 
-  test("because the step around it has a timeout fails that step", async () => {
+  test("at the timeout of the step around it fails that step", async () => {
     await define("late", fanout([["one"], ["two"]], { timeout_seconds: 1 }), tool("one"), tool("two"));
     hold("two");
     const run = await api.start("late");
@@ -293,7 +293,7 @@ describe("the demo orchestrations", () => {
     for (const topic of ["tea", "coffee", "water", "milk"]) expect(response).toContain(`${topic}: `);
   });
 
-  // After the one before it, which saves the orchestration that this one runs.
+  // Needs the test before it, which saves the orchestration that `orch_nested` runs.
   test("introduce what another orchestration has written", { timeout: 90_000 }, async () => {
     const texts = z.object({ descriptions: z.string(), introduction: z.string(), response: z.string() });
     const { descriptions, introduction, response } = texts.parse(await demo("orch_nested", "tea, coffee"));

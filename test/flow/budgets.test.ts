@@ -58,7 +58,7 @@ test("runs of two workers spend no more than their budget, wait at its limit, an
   expect(after.reserved_usd).toBe(0);
 });
 
-// Fails when each child has the rest of its parent's limit for itself: then all five make their call.
+// Fails when each child may spend all that is left of its parent's limit: then all five make their call.
 test("five children at once pass the money limit of their parent by one call at most", async () => {
   const limit = 0.012;
   const ids = ["a", "b", "c", "d", "e"];
@@ -82,7 +82,8 @@ test("five children at once pass the money limit of their parent by one call at 
   const [spent] = await api.stores.sql<{ calls: number; usd: number }[]>`
     select count(*)::int as calls, sum(cost_micro_usd)::float8 / 1e6 as usd from usage
     where provider <> 'child_run' and run_id in (select run_id from runs where parent_run_id = ${run})`;
-  // A call costs about 0.005 USD, and its worst case is 0.008: two are not passed, a third one may be alone.
+  // A call costs about 0.005 USD, its worst case is 0.008 and the limit 0.012. So one call is admitted beside others, and each
+  // next one when it is alone, until the limit is used up: two calls at least, three at most.
   expect(spent?.calls).toBeGreaterThanOrEqual(2);
   expect(spent?.calls).toBeLessThanOrEqual(3);
   expect(spent?.usd).toBeLessThanOrEqual(limit + 0.008);

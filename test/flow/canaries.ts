@@ -1,8 +1,8 @@
-/** Planted secrets, and the places where data of a system under test comes to rest. */
+/** Planted secrets, and the contents of all places where a system under test stores data. */
 import { vi } from "vitest";
 import type { FlowApi } from "./api.ts";
 
-/** Secrets by the name of their field. */
+/** Planted secrets, by a name that says what each one protects. */
 export type Canaries = { readonly [field: string]: string };
 
 /** All that the edge of this process logs from now on, until `vi.restoreAllMocks()`. */
@@ -18,7 +18,7 @@ export function edgeLog(): string[] {
   return lines;
 }
 
-/** One sentence for each canary that a place has, with the text around it. */
+/** One sentence for each canary that was found in a place, with the text around it. */
 export function leaksOf(places: { readonly [place: string]: string }, canaries: Canaries): string[] {
   return Object.entries(places).flatMap(([place, text]) =>
     Object.entries(canaries).flatMap(([field, canary]) => {

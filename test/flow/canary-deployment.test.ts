@@ -1,4 +1,4 @@
-/** Secrets of a deployment, of operators and of what tenants register, planted as canaries and looked for wherever data rests. */
+/** Plants the secrets of a deployment, its operators and its tenants as canaries, and searches for them wherever data is stored. */
 import { createHmac } from "node:crypto";
 import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
@@ -59,7 +59,7 @@ let smtpHost = "";
 let loginsAtSmtp = 0;
 const answers: string[] = [];
 
-/** Refuses each request, and quotes all of it. */
+/** An HTTP server that refuses each request, and quotes all of it in the refusal. */
 function quote(request: IncomingMessage, response: ServerResponse): void {
   const chunks: Buffer[] = [];
   request.on("data", (chunk: Buffer) => chunks.push(chunk));
@@ -71,7 +71,7 @@ function quote(request: IncomingMessage, response: ServerResponse): void {
   });
 }
 
-/** Refuses each login, and quotes it in plain text. */
+/** An SMTP server that refuses each login, and quotes the password in the refusal. */
 function refuseLogin(socket: net.Socket): void {
   socket.on("error", () => {});
   socket.write("220 ready\r\n");
@@ -92,7 +92,7 @@ async function listen(server: net.Server): Promise<number> {
   return Port.parse(server.address()).port;
 }
 
-/** The address with this password, which the server does not check. */
+/** The URL with this password. The stores of the tests check no password. */
 function withPassword(url: string, password: string): string {
   const address = new URL(url);
   address.password = password;
@@ -144,7 +144,7 @@ afterAll(async () => {
   vi.restoreAllMocks();
 });
 
-/** Sends a request, and keeps the answer for the search. */
+/** Sends a request, and adds its answer to `answers`, which are searched. */
 async function send(method: string, path: string, body?: unknown, key?: string): Promise<string> {
   const answer = await api.call(method, path, {
     ...(body !== undefined && { body }),
@@ -155,13 +155,13 @@ async function send(method: string, path: string, body?: unknown, key?: string):
   return text;
 }
 
-/** Sends a request whose answer shows a new secret, this once. */
+/** Creates something whose secret only this answer may show: it is not added to `answers`. */
 async function made(path: string, body: JsonObject, field: string): Promise<{ id: string; secret: string }> {
   const answer = await bodyOf(await api.call("POST", path, { body }));
   return { id: String(answer["id"]), secret: z.string().min(20).parse(answer[field]) };
 }
 
-/** Every secret that a tenant or an operator registers, each also in a request that is refused. */
+/** Registers every secret of a tenant and of an operator, and sends each one in an invalid request too. */
 async function register(): Promise<void> {
   const mcp = { url: `${base}/mcp`, headers: { "X-Extra": CANARIES.mcpHeader } };
   await send("PUT", "/api/v2/mcp-servers/quotes", { ...mcp, token: CANARIES.mcpToken });
@@ -239,7 +239,7 @@ async function fire(id: string, secret: string): Promise<Response> {
   return api.call("POST", `/api/v2/triggers/${id}/fire`, options);
 }
 
-// Fails when one of them is stored as it was given, or when an error, a refusal, a log line or a span quotes one.
+// Fails when a secret is stored in plain text, or when an error, a refusal, a log line or a span quotes one.
 test("no secret of a deployment is in an answer, event, log line, span, key of Redis or column of Postgres", async () => {
   await register();
   const key = await made(
@@ -303,7 +303,7 @@ test("no secret of a deployment is in an answer, event, log line, span, key of R
     await send("GET", path);
     await send("GET", path, undefined, rotated.secret);
   }
-  // The worker sends what it has before it ends.
+  // The worker sends its pending spans before it ends.
   await api.workers[0]?.stop("SIGTERM");
   await api.settled();
 
@@ -324,8 +324,8 @@ test("no secret of a deployment is in an answer, event, log line, span, key of R
     spans: collector.bodies.join("\n"),
   };
   expect(leaksOf(places, canaries)).toEqual([]);
-  // Each secret was used, and the search finds texts that are known to be in each place.
-  // The mail, and the three tests of a server that may be reached.
+  // The secrets were used, and each place was read: it has a text that must be there. The logins are one for the mail and three
+  // for the tests of mail servers that the egress guard allows.
   expect(loginsAtSmtp).toBeGreaterThan(3);
   for (const code of ["tool_unauthorized", "smtp_unauthorized", "********"])
     expect(places.answers).toContain(code);

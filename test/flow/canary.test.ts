@@ -1,4 +1,4 @@
-/** Secrets of tools and runs, planted as canaries and looked for wherever data comes to rest or goes out. */
+/** Plants the secrets of tools and runs as canaries, and searches for them wherever data is stored or sent. */
 import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
@@ -24,7 +24,7 @@ let base = "";
 const received: { path: string; headers: IncomingMessage["headers"] }[] = [];
 let edgeLines: string[] = [];
 
-/** Quotes the request in every answer, as some servers do. */
+/** A server that quotes the request in every answer, as some servers do. */
 function answer(request: IncomingMessage, response: ServerResponse): void {
   const path = request.url ?? "";
   received.push({ path, headers: request.headers });
@@ -133,7 +133,7 @@ test("a secret is in no answer, event, log line, key of Redis or column of Postg
     postgres: await everyRow(api),
   };
   expect(leaksOf(places, { ...CANARIES, platformKey: api.platformKey })).toEqual([]);
-  // The search finds texts that are known to be in each place.
+  // Each place was read: it has a text that must be there.
   expect(places.postgres).toContain("quotes its request");
   expect(places.redis).toContain("synapse:orchestrations");
   expect(places.worker).toContain("run.execution_ended");

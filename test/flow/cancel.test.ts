@@ -70,7 +70,7 @@ afterEach(async () => {
 const cancel = async (run: string) => api.call("POST", runPath(run, "cancel"));
 
 // Fails when the hint is not published, no beat follows it, or a step does not pass its signal on. These workers beat once a
-// minute: a call that is aborted sooner was aborted by the hint. Without hints half of 50 cancels wait for longer.
+// minute, so a call that is aborted within half a minute was aborted by the hint: without hints half of the 50 would take longer.
 test("a cancel aborts the model or tool call in flight at once, and the run ends as cancelled", async () => {
   const step = (id: string, fields: object) => ({ id, name: id, ...fields, output_key: "out" });
   await api.define("orchestrations", "asks_model", {

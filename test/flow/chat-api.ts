@@ -1,4 +1,4 @@
-/** An API with a worker whose models are on a local server: each answers what the test's script says. */
+/** An API whose models answer from a local server: at once, or, for messages that begin with `hold`, when the test says so. */
 import type { ServerResponse } from "node:http";
 import { z } from "zod";
 import type { JsonObject } from "../../shared/contracts/json.ts";
@@ -19,7 +19,7 @@ const Session = z.looseObject({
 const Part = z.looseObject({ text: z.string().default("") });
 const Said = z.object({ content: z.union([z.string(), z.array(Part)]) });
 
-/** What a request's last message says. */
+/** The text of a request's last message. */
 export function lastSaid({ body }: ProviderRequest): string {
   const { content } = Said.parse(body.messages.at(-1));
   return typeof content === "string" ? content : content.map((part) => part.text).join("");
@@ -28,7 +28,7 @@ export function lastSaid({ body }: ProviderRequest): string {
 export class ChatApi {
   readonly api: FlowApi;
   readonly provider: ProviderServer;
-  /** Answers that have begun and are not over, by the last message: those whose message begins with `hold`. */
+  /** Answers that have begun and not ended, by the message that they answer: those to messages that begin with `hold`. */
   readonly held = new Map<string, ServerResponse>();
   /** The most requests that were open at once. */
   mostAtOnce = 0;
@@ -87,7 +87,7 @@ export class ChatApi {
     return Session.parse(await bodyOf(await this.get(session)));
   }
 
-  /** What the session shows of its history: `role: content`, and `(cut)`. */
+  /** The session's history in the API, one line for each message: `role: content`, with `(cut)` after a cut answer. */
   async history(session: string): Promise<string[]> {
     const { messages } = await this.session(session);
     return messages.map(({ role, content, cut }) => `${role}: ${content}${cut ? " (cut)" : ""}`);

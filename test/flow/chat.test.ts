@@ -38,8 +38,8 @@ test("a turn is answered with the history before it, and its answer is in the hi
   });
 }, 60_000);
 
-// Fails when a claim does not check the turns before it, or the end of a turn does not wake the next one: workers and edges are
-// many, and Redis forgets what it knew.
+// Fails when a claim does not check the turns before it, or when the end of a turn does not wake the next one. The order of jobs
+// in Redis alone guarantees nothing: Redis is emptied.
 test("50 turns that are sent to a session at once run one at a time, in the order of their ids, also when Redis is emptied", async () => {
   const { session_id } = await chat.say({ message: "begin", agent: "helper" });
   chat.mostAtOnce = 0;
@@ -55,7 +55,7 @@ test("50 turns that are sent to a session at once run one at a time, in the orde
   expect((await chat.history(session_id)).filter((line) => line.startsWith("assistant"))).toHaveLength(50);
 }, 180_000);
 
-// Fails when the worker does not keep what it published of an answer that was cut, or a waiting turn is not woken by the cancel.
+// Fails when the history lacks the published part of a cut answer, or when the cancel does not wake the waiting turn.
 test("a cancel and an interrupt keep the text so far, marked as cut, and the next turn begins", async () => {
   const { session_id } = await chat.say({ message: "hold a", agent: "helper" });
   await chat.untilHeld("hold a");
@@ -82,7 +82,7 @@ test("a cancel and an interrupt keep the text so far, marked as cut, and the nex
   ]);
 }, 60_000);
 
-// Fails when a turn that another worker takes over adds its answer twice, or a turn that fails takes something from the history.
+// Fails when a turn that is taken over adds its answer twice, or when a failed turn removes something from the history.
 test("a turn whose worker is killed is finished by another worker, and a failed turn leaves the history as it was", async () => {
   const killed = await chat.worker("killed", { WORKER_LANES: "interactive" });
   const other = chat.api.workers[0];

@@ -104,7 +104,7 @@ const untilChild = async (run: string): Promise<string> => {
 };
 const resume = (run: string) =>
   api.call("POST", runPath(run, "resume"), { body: { response: { text: "yes" } } });
-/** While `act` runs no reconciler repairs the queue: what becomes due is found because the queue got its job. */
+/** While `act` runs no reconciler repairs the queue. A run that becomes due is then executed only if its job was enqueued. */
 async function withoutRepairs(act: () => Promise<void>): Promise<void> {
   const { sql } = api.stores;
   const hold = (seconds: number) =>
@@ -155,7 +155,7 @@ describe("an orchestration step", { timeout: 60_000 }, () => {
     expect(await typesOf(child)).toMatch(/^worker_picked_up orchestration_start .* done$/);
   });
 
-  test("shows what it waits for, through all generations, and ends when the last one has its answer", async () => {
+  test("shows which run it waits for, and ends when the grandchild has its answer", async () => {
     const [run, child, grandchild] = await threeGenerations();
     expect(await statusOf(run)).toMatchObject({
       waiting_for_human: false,
@@ -199,7 +199,7 @@ describe("an orchestration step", { timeout: 60_000 }, () => {
     expect(await untilEnd(api, run)).toBe("completed");
   });
 
-  test("fails with the child's failure, or goes on with it", async () => {
+  test("fails when its child fails, or goes on with the error where on_child_error says so", async () => {
     const [breaks, survives] = [await api.start("breaks"), await api.start("survives")];
     expect(await untilEnd(api, breaks)).toBe("failed");
     expect(await statusOf(breaks)).toMatchObject({
@@ -261,7 +261,7 @@ test(
     expect((await limit(0)).ok).toBe(true);
     expect((await resume(run)).status).toBe(202);
     await until(`${run} waits for room`, async () => JSON.stringify(await whyOf(run)).includes("queue_room"));
-    // The queue has counted, or Postgres while the queue is rebuilt after the test that has emptied it.
+    // Either store may have counted: Postgres does while the queue is rebuilt, and an earlier test has emptied Redis.
     expect(await whyOf(run)).toMatchObject({
       state: "paused",
       sentence: expect.stringContaining("start a run of echo (step child): the tenant has "),

@@ -11,7 +11,7 @@ import type { FlowApi } from "./api.ts";
 
 type Answer = (response: ServerResponse) => void;
 
-/** What the model answers, in order. */
+/** The model's next answers, in order. */
 const answers: Answer[] = [];
 let model: Server;
 let api: FlowApi;
@@ -62,7 +62,7 @@ const text =
       `${pieces.map((content) => chunk({ content })).join("")}${chunk({}, "stop")}data: [DONE]\n\n`,
     );
 
-/** Answers with a beginning and is cut off. */
+/** Answers with `beginning`, and then the connection is cut. */
 const cutOff =
   (beginning: string): Answer =>
   (response) => {
@@ -77,7 +77,7 @@ const Event = z.looseObject({
   first: z.boolean().optional(),
 });
 
-/** Runs the orchestration. Returns the text that a viewer joins, and the run's output. */
+/** Executes a run with these answers of the model. @returns the text as a viewer joins it, the run's output, and the types of its events */
 async function joined(
   ...given: Answer[]
 ): Promise<{ viewed: string | undefined; out: unknown; types: string[] }> {

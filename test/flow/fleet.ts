@@ -44,7 +44,7 @@ export const fleetTest = base.extend<{ timing: Timing; fleet: Fleet }>({
 
 /**
  * Starts the stores; `close` ends everything, also the workers.
- * @param timing that of all its workers
+ * @param timing the durations of all its workers
  * @param programOf the arguments of a worker's Node process
  */
 export async function startFleet(
@@ -107,7 +107,7 @@ export async function startFleet(
       return run_id;
     },
 
-    /** The run once it has ended. */
+    /** Waits for the end of the run. @returns its row */
     async ended(run: RunId): Promise<RunRow> {
       const rows: RunRow[] = [];
       const isEnded = async () => {

@@ -46,7 +46,7 @@ beforeAll(async () => {
   api = await startApi();
   await define("asks", {});
   await define("hurries", { human_timeout_seconds: 1 });
-  // A minute for the run, and a day for the answer.
+  // The run may take a minute, and the answer a day.
   await define("short", { human_timeout_seconds: 86_400 }, { timeout_minutes: 1 });
   await define("panel", {
     approvers: ["ann", "bob"],
@@ -99,7 +99,7 @@ describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
     );
   });
 
-  // Fails when a pattern is lost between the definition and the answer, or a hostile one is saved.
+  // Fails when an answer is not checked against the pattern of the definition, or a hostile pattern is saved.
   test("takes an answer that fits the pattern of its field, and no other", async () => {
     const fields = (pattern: string) => [{ key: "decision", type: "text", pattern }];
     await define("orders", { human_fields: fields(String.raw`[A-Z]{2}-\d+`) });
@@ -113,7 +113,7 @@ describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
     expect((await resume(run, "AB-12")).status).toBe(202);
     expect(await untilEnd(api, run)).toBe("completed");
     expect(await resultOf(run)).toMatchObject({ output: "AB-12" });
-    // What would take time without end in a backtracking engine, and what is too long.
+    // Patterns for which a backtracking engine may need exponential time, one that is too long, and one that is malformed.
     for (const pattern of ["(a+)+$", "(?=a)", "a|b", "a*".repeat(101), "[z-a]"]) {
       const saved = await api.call("PUT", "/api/v2/orchestrations/hostile", {
         body: {
@@ -217,7 +217,7 @@ describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
     expect(await typesOf(run)).toContain("worker_picked_up human_timed_out human_response step_complete");
   });
 
-  // Fails when a park and an answer can both be committed at one moment: the run would stay parked with its answer.
+  // Fails when a park and an answer that do not see each other are both committed: the run would stay parked with its answer.
   test("goes on with an answer that comes at the moment of the park", async () => {
     const runs = await Promise.all(Array.from({ length: 30 }, () => api.start("asks")));
     await Promise.all(

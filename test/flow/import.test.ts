@@ -28,8 +28,8 @@ const Steps = z.looseObject({
 const Route = z.object({ properties: z.object({ route: z.object({ enum: z.array(z.string()) }) }) });
 
 /**
- * A model that calls the first tool that it is offered, once, and then answers. Where it has to choose a route it asks for more work
- * at the first visit of a step.
+ * A model that calls the first offered tool once, and then answers. Of an evaluator's routes it chooses the one back to more work at the
+ * first visit of the step, and another one afterwards.
  */
 async function startModel(): Promise<LLMock> {
   const mock = new LLMock({ port: 0 });
@@ -70,7 +70,7 @@ async function sync(api: FlowApi, body: object): Promise<z.infer<typeof Synced>>
   return Synced.parse(await bodyOf(await api.call("POST", "/scale/sync", { body })));
 }
 
-/** Runs an orchestration to its end and answers its questions. @returns the steps that it took, and its state */
+/** Executes a run to its end, with `answer` to each of its questions. @returns the ids of its steps in order, and its final state */
 async function runToEnd(api: FlowApi, id: string, answer: unknown) {
   const run = await api.start(id, { message: "tea" });
   while ((await api.until(run, ["paused", "completed", "failed"])) === "paused") {
@@ -82,7 +82,7 @@ async function runToEnd(api: FlowApi, id: string, answer: unknown) {
   return { steps: steps.map(({ step_id }) => step_id), state: final_state };
 }
 
-// Fails when a bundle is accepted and its runs do not end, or when the report of what cannot run leads nowhere.
+// Fails when runs of an accepted bundle do not end, or when its author cannot mend what the report of the import names.
 apiTest(
   "orchestrations of the predecessor run to their ends, with Python replaced as the report says",
   async ({ api }) => {

@@ -16,7 +16,7 @@ beforeEach(async () => {
 });
 afterEach(() => fleet.close());
 
-/** Checks what holds for a run that has ended, whatever happened to its workers. */
+/** Expects of an ended run, whatever happened to its workers: no gap in its journal, each step once, and one `done`. */
 async function checkRun(run: RunId, eventSeq: number): Promise<void> {
   const journal = await fleet.sql<
     {
@@ -47,7 +47,7 @@ async function checkRun(run: RunId, eventSeq: number): Promise<void> {
   expect(types.filter((type) => type === "step_start")).toHaveLength(STEPS.length);
 }
 
-// Fails when a part is missing in the fence, or a takeover forgets or repeats what was committed.
+// Fails when the fence lacks one of its columns, or when a takeover loses or repeats a committed result.
 test("each of sixty runs ends once while workers are killed one after the other and Redis is emptied", async () => {
   const env = { WORKER_CONCURRENCY: "10" };
   await Promise.all(["w0", "w1", "w2"].map((id) => fleet.startWorker(id, env)));

@@ -44,7 +44,7 @@ test("a change of a lane acts on a running worker within 5 s: of three runs in a
   expect(overlapping).toHaveLength(0);
 });
 
-// Fails when a run that its worker's death has interrupted does not wait, or waits for ever.
+// Fails when a run whose worker died is claimed before the backoff, or never.
 test("a run whose worker was killed waits for its lane's backoff, and then ends in another worker", async () => {
   const answer = await api.call("PATCH", "/scale/queue/interactive", { body: { first_backoff_seconds: 3 } });
   expect(answer.status).toBe(200);

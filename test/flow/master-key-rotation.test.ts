@@ -1,4 +1,4 @@
-/** The change of the master key as docs/operations.md says it, on a system whose runs need every kind of secret all the time. */
+/** The rotation of the master key in the steps of docs/operations.md, on a system whose runs need every kind of secret in each step. */
 import { createServer } from "node:http";
 import type { IncomingHttpHeaders } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -55,7 +55,7 @@ async function saveTool(name: string): Promise<void> {
   });
 }
 
-/** Saves what is sealed once, under the old key, and is not saved again. */
+/** Saves the secrets that are sealed under the old key and never saved again. */
 async function saveSecrets(): Promise<void> {
   await saveTool("guarded");
   const connection = new URL(api.stores.postgresUrl);
@@ -116,7 +116,7 @@ afterAll(async () => {
   server.close();
 });
 
-/** A run that needs all of the secrets, to its end. */
+/** Executes a run that needs every secret, and checks that each one was used and each signature is right. */
 async function runs(): Promise<void> {
   const before = provider.requests.length;
   const run = await api.start("needs_secrets", {
@@ -148,7 +148,7 @@ const Keys = z.object({
 });
 const masterKeys = async () => Keys.parse(await bodyOf(await api.call("GET", "/scale/master-keys")));
 
-// Fails when a process cannot open what its neighbour of the next step seals, or when a value stays under the old key.
+// Fails when a process cannot open a value that a process of the next step has sealed, or when a value stays under the old key.
 test("the master key changes in three steps while runs go on: no run fails, no signature is wrong, and the old key is not needed after them", async () => {
   let old = await api.startWorker("w0", EGRESS);
   await runs();
@@ -165,11 +165,11 @@ test("the master key changes in three steps while runs go on: no run fails, no s
         );
       });
     }
-    // Half of the step: the edge has the new list, and its worker is of the step before.
+    // The edge has the keys of this step, and the worker still those of the step before.
     api.redeploy({ ...EGRESS, MASTER_KEYS: keys });
     await saveTool("fresh");
     await runs();
-    // The other half: both workers serve, then the old one ends.
+    // A worker with the keys of this step joins, and then the older one ends.
     const next = await api.startWorker(`w${n + 1}`, { ...EGRESS, MASTER_KEY: "", MASTER_KEYS: keys });
     await runs();
     stepEnded = Date.now();

@@ -39,8 +39,8 @@ const resume = (api: FlowApi, run: string, response: object) =>
   api.call("POST", runPath(run, "resume"), { body: { response } });
 const resultOf = async (api: FlowApi, run: string) => bodyOf(await api.call("GET", runPath(run, "result")));
 
-// Fails when the question is not stored with the park, when the answer does not reach the server, or when the worker that
-// goes on does not know what the server wants back.
+// Fails when the question is not stored with the park, when the answer does not reach the server, or when the second worker does
+// not send the server's request state back.
 apiTest(
   "a question of an MCP server parks the run, and another worker goes on with the answer",
   { timeout: 120_000 },
@@ -74,7 +74,7 @@ apiTest(
         answered({ action: "accept", content: { yes: true } }),
       );
       expect(await resultOf(api, declined)).toMatchObject(answered({ action: "decline" }));
-      // Each call was made twice, under one key, and published once.
+      // Each call was sent twice under one key, before and after the answer, and published once.
       const keys = server.seen.map((meta) => z.looseObject({ [KEY]: z.string() }).parse(meta)[KEY]);
       expect(keys.filter((key) => key === `${byTool}:call:1:tool.1`)).toHaveLength(2);
       expect(keys.filter((key) => key === `${byAgent}:work:1:tool.1.1`)).toHaveLength(2);
@@ -96,7 +96,7 @@ apiTest(
   async ({ api }) => {
     const server = await newTaskServer();
     try {
-      // Every poll parks the run.
+      // With this poll interval the run parks between two polls.
       server.poll(6_000);
       await define(api, server.url, "report");
       const first = await api.startWorker("w1", EGRESS);

@@ -24,7 +24,7 @@ const orchestration = {
       type: "agent",
       agent_id: "agent_calc",
       prompt_template: "Use your tools",
-      // The others ask a person.
+      // The server's other tools ask a person.
       allowed_tools: ["calc__add", "calc__fail"],
       output_key: "text",
     },

@@ -9,7 +9,7 @@ beforeAll(async () => {
 });
 afterAll(() => api.stop());
 
-test("a worker answers for its health through Redis, and ends when it is asked to drain; another one goes on", async () => {
+test("a worker reports its health through Redis, and ends after an operator's drain request; another worker executes the next run", async () => {
   const leaver = await api.startWorker("leaver");
   const answer = await bodyOf(await api.call("GET", "/scale/workers/leaver/health"));
   expect(answer).toMatchObject({
@@ -29,13 +29,13 @@ test("a worker answers for its health through Redis, and ends when it is asked t
   await api.startWorker("stayer");
   expect((await api.call("POST", "/scale/workers/leaver/drain")).status).toBe(202);
   await leaver.untilLogged("worker.stopped");
-  // No signal ends it: it ends by itself, and reports success.
+  // No signal was sent: the worker ends by itself, with the exit code of success.
   const code = await new Promise<number | null>((resolve) => {
     if (leaver.process.exitCode !== null) resolve(leaver.process.exitCode);
     else leaver.process.once("exit", resolve);
   });
   expect(code).toBe(0);
-  // Its row says at once that it ended in order, and can be removed.
+  // The worker's row is offline at once, because it ended in order, and can be removed.
   const left = await (await api.call("GET", "/scale/workers")).json();
   expect(left).toContainEqual(
     expect.objectContaining({ worker_id: "leaver", status: "offline", active_jobs: 0 }),

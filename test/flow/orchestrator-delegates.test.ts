@@ -11,7 +11,7 @@ import type { FlowApi } from "./api.ts";
 let api: FlowApi;
 const server = new ProviderServer();
 
-/** Each agent gives its task to the delegate that its prompt names, and answers with what that one has answered. */
+/** The model of all agents: it delegates the task to the agent that the prompt names, and answers with that delegate's answer. */
 function answer({ body: { messages } }: ProviderRequest): string {
   const last = messages.at(-1);
   if (last?.role === "tool") return text(`${String(messages[0]?.["content"])}: ${String(last["content"])}`);
@@ -63,8 +63,8 @@ const childOf = async (run: string): Promise<string | undefined> => {
   return child === undefined ? undefined : String(child);
 };
 
-// Fails when the wait of a delegate of a delegate holds a slot, or its answer is lost on the way up.
-test("a delegate of a delegate asks a person by its run, and the answer reaches the agent at the top", async () => {
+// Fails when the run keeps its slot while the innermost delegate waits, or when that delegate's answer does not reach the top.
+test("a delegate of a delegate starts a run that asks a person, and the answer reaches the agent at the top", async () => {
   const run = await api.start("team");
   await until("the orchestrator's run exists", async () => (await childOf(run)) !== undefined);
   const child = (await childOf(run)) ?? "";
@@ -77,7 +77,7 @@ test("a delegate of a delegate asks a person by its run, and the answer reaches 
 });
 
 // Fails when agents whose orchestrations run themselves start runs for ever.
-test("an orchestrator that runs itself is told so at the eighth level, and all of its runs complete", async () => {
+test("an orchestrator that runs itself gets the reason why no ninth level is started, and all of its runs complete", async () => {
   const run = await api.start("endless");
   expect(await untilEnd(api, run, 60_000)).toBe("completed");
   const { output } = await bodyOf(await api.call("GET", runPath(run, "result")));

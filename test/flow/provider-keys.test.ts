@@ -46,7 +46,7 @@ async function start(key: string): Promise<string> {
   const answer = await api.call("POST", "/api/v2/orchestrations/calls/run", { key, body: {} });
   return String((await bodyOf(answer)).run_id);
 }
-/** The key that the provider got from a new run of a tenant, after its end. */
+/** Executes a run with this API key. @returns the Authorization header of its model call */
 async function keyOfRun(key: string): Promise<unknown> {
   const before = provider.requests.length;
   expect(await untilEnd(api, await start(key))).toBe("completed");
@@ -57,7 +57,7 @@ async function saveKey(api_key: string): Promise<void> {
   expect(answer.status).toBe(200);
 }
 
-test("runs use their tenant's key as soon as it is saved, and the operator's when it is deleted; another tenant never does", async () => {
+test("runs use their tenant's provider key once it is saved, and the operator's once it is deleted; runs of other tenants never use it", async () => {
   expect(await keyOfRun(acme)).toBe("Bearer sk-operator");
   await saveKey("sk-acme");
   await expect.poll(() => keyOfRun(acme), { timeout: 20_000 }).toBe("Bearer sk-acme");
@@ -66,10 +66,11 @@ test("runs use their tenant's key as soon as it is saved, and the operator's whe
   await expect.poll(() => keyOfRun(acme), { timeout: 20_000 }).toBe("Bearer sk-operator");
 });
 
-test("a key that its provider limits makes its tenant wait, and no other one", async () => {
+test("a rate limit of a tenant's provider key makes runs of that tenant wait, and no others", async () => {
   await saveKey("sk-limited");
   const read = async (run: string, what: string) => bodyOf(await api.call("GET", runPath(run, what)));
-  // The runs until the worker has the key complete; the first one with it fails; the next one waits.
+  // Runs complete with the operator's key until the worker has read the tenant's. The first run with that key fails, and the next
+  // one waits for the provider.
   const outcomeOf = async (run: string) => {
     const { status } = await read(run, "status");
     return status === "completed" || status === "failed" ? status : (await read(run, "why")).reason;

@@ -11,7 +11,7 @@ import type { WorkerProcess } from "../services/worker-process.ts";
 import type { FlowApi } from "./api.ts";
 
 let api: FlowApi;
-/** In the order of their ids, in which they need not have started. */
+/** Ordered by id. `api.workers` is ordered by start. */
 let workers: WorkerProcess[];
 let atOnce = 0;
 let most = 0;
@@ -63,17 +63,15 @@ test("workers together make no more calls than the operator allows; the runs tha
     blocked_by: [{ kind: "provider", model: "openai-compatible/m1", until: expect.any(String) }],
   });
   expect(first?.sentence).toContain("It asks again at");
-  const all = await Promise.all(
+  await Promise.all(
     runs.map(async (run) => {
-      const isEnded = async () => {
+      const statusOf = async () => {
         answerAll();
         return (await bodyOf(await api.call("GET", runPath(run, "status")))).status;
       };
-      await expect.poll(isEnded, { timeout: 60_000 }).toBe("completed");
-      return run;
+      await expect.poll(statusOf, { timeout: 60_000 }).toBe("completed");
     }),
   );
-  expect(all).toHaveLength(6);
   expect(most).toBe(2);
 });
 

@@ -7,7 +7,7 @@ import { bodyOf, runPath } from "../edge/app.ts";
 import { count, startApi, untilEnd } from "./api.ts";
 import type { FlowApi } from "./api.ts";
 
-/** Calls of the tools, and the paths of those that refuse. */
+/** All calls of the tools. `broken`: the paths that answer 400. */
 const calls: { path: string; key: string }[] = [];
 const broken = new Set<string>();
 let server: Server;
@@ -119,7 +119,7 @@ describe("a run that failed", () => {
   });
 });
 
-// Fails when an end that no step has caused is written without its dead letter.
+// Fails when the end that a limit causes, and no step's error, is written without its dead letter.
 describe("each limit that fails a run leaves one dead letter with its code", () => {
   const slow = (id: string, limits: object) => ({
     name: "Slow",

@@ -42,7 +42,7 @@ function load(): () => Promise<RunId[]> {
 const runsLogged = ({ lines }: WorkerProcess, name: string) =>
   lines.flatMap(({ event, run }) => (event === name ? [run] : []));
 
-/** Milliseconds from the end of each drain's grace until another worker claimed what was handed back. */
+/** For each run that a drain handed back: the milliseconds from the end of the grace until another worker claimed it. */
 function handovers(): number[] {
   const at = ({ at: time }: { [field: string]: unknown }) => Date.parse(String(time));
   const claims = fleet.workers.flatMap(({ id, lines }) =>
@@ -60,7 +60,7 @@ function handovers(): number[] {
   });
 }
 
-// Fails when a drain hands nothing back, does not notify the queue, or counts as a crash; a fold forgets results.
+// Fails when a drain hands no run back, does not notify the queue or counts as a crash, or when a fold loses results.
 test("when all workers are replaced under load, one after the other, no run is lost, repeated or late", async () => {
   const env = { WORKER_CONCURRENCY: "30", WORKER_DRAIN_SECONDS: String(DRAIN_SECONDS) };
   const oldWorkers = await Promise.all(
@@ -101,7 +101,7 @@ test("when all workers are replaced under load, one after the other, no run is l
       STEPS.length,
       1,
     ]);
-    // One for each attempt that has written an entry.
+    // Each attempt that has written an entry has this event once.
     const attempts = events.flatMap(({ type, attempt }) => (type === "worker_picked_up" ? [attempt] : []));
     expect(attempts, run).toEqual([...new Set(attempts)]);
   }
@@ -125,8 +125,8 @@ test("when all workers are replaced under load, one after the other, no run is l
 
   const tookMs = handovers();
   expect(tookMs.length, "no drain had anything to hand back").toBeGreaterThan(WORKERS);
-  // Milliseconds on a quiet machine; `npm run bench` measures the claim of a ready run. Without the hand-back each would
-  // wait for its lease to lapse.
+  // A few milliseconds on a quiet machine; `npm run bench` measures the claim of a ready run. Without the hand-back a run would
+  // wait until its lease lapses.
   expect(Math.max(...tookMs)).toBeLessThan(LEASE_MS);
   // A new worker restores the leases of running runs; a lease of a run that has ended would hold a slot until it lapses.
   const stats = () => fleet.queue.stats(0);

@@ -6,7 +6,7 @@ import type { Fleet } from "./fleet.ts";
 
 const SECRET = "state-secret-of-32-characters-000";
 
-/** @returns the environment of such a worker, how many requests have come, and how to end the server. */
+/** Starts the route's server. @returns the environment of a worker that uses it, a count of its requests, and `close`, which ends it */
 export async function startStateEdge(fleet: Pick<Fleet, "redisUrl" | "databaseUrl" | "sql">) {
   const variables = {
     UPSTASH_REDIS_REST_URL: "http://127.0.0.1:1",

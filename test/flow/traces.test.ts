@@ -25,7 +25,7 @@ beforeAll(async () => {
   server = createServer((request, response) => {
     received.push({ path: request.url ?? "", headers: request.headers });
     request.resume();
-    // A tool that never answers: its worker is killed.
+    // This tool never answers: the test kills the worker that waits for it.
     if (request.url === "/mute") return;
     response.writeHead(200, { "content-type": "application/json" }).end('{"found":"canary-of-the-answer"}');
   });
@@ -159,7 +159,7 @@ test("one POST is one connected trace: request, queue, statements, steps, model,
   await until("the webhook has arrived", () => contextAt("/hook") !== undefined);
   expect(contextAt("/lookup")).toBe(`00-${CLIENT.traceId}-${(await has("execute_tool lookup")).spanId}-01`);
   expect(contextAt("/hook")).toBe(`00-${CLIENT.traceId}-${(await has("POST")).spanId}-01`);
-  // Nothing of what was said is in a span.
+  // No span has a prompt, an answer or an argument.
   expect(collector.bodies.join("\n")).not.toMatch(/canary/);
 });
 
@@ -210,7 +210,7 @@ test("a client's retry is a new span of the same trace, linked to the execution 
   expect(second?.links).toEqual([{ traceId: CLIENT.traceId, spanId: first?.spanId }]);
 });
 
-// The killed worker has sent nothing of its execution: the link names it all the same.
+// The killed worker has sent no span of its execution; the link names that span nevertheless.
 test("a takeover is linked to the execution of the worker that died", async () => {
   const first = await startWorker("dies");
   await api.workers.find(({ id }) => id === "a")?.stop("SIGTERM");
@@ -229,8 +229,8 @@ test("a takeover is linked to the execution of the worker that died", async () =
   expect(second?.links[0]?.spanId).not.toBe(second?.spanId);
 });
 
-// Fails when content needs more than the switch, or when the switch opens more than the calls' own spans.
-test("with OTLP_CONTENT=on the spans of calls, and no others, hold what was sent and said", async () => {
+// Fails when OTLP_CONTENT=on adds no content, or adds it to other spans than those of calls.
+test("with OTLP_CONTENT=on the spans of calls, and no others, have the requests and the answers", async () => {
   await Promise.all(api.workers.map((worker) => worker.stop("SIGTERM")));
   await startWorker("content", { OTLP_CONTENT: "on" });
   const { run } = await start(

@@ -165,7 +165,7 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
     const { sql } = setup.api.stores;
     await sql`update webhook_deliveries set next_at = now() + interval '1 hour' where run_id = ${run}`;
     await Promise.all([setup.api.startWorker("second", worker), setup.api.startWorker("third", worker)]);
-    // While the killed worker's lease on the delivery lasts, the others send what is due, and that alone.
+    // Until the killed worker's lease on the delivery lapses, other workers do not send it.
     const other = await setup.start({ webhook_secret: SECRET });
     await setup.untilDelivered(other);
     expect(setup.receiver.requests).toHaveLength(2);
@@ -198,7 +198,7 @@ describe.concurrent("a webhook", { timeout: 120_000 }, () => {
     await setup.untilDelivered(run);
   });
 
-  // Fails when any worker sends, or a verb does not go by HTTP.
+  // Fails when a worker without the lane sends, or when a verb is missing in the edge's internal route.
   test("is sent by workers with the lane webhooks only, also when they reach Postgres through the edge", async ({
     setup,
   }) => {

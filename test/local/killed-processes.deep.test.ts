@@ -12,7 +12,7 @@ beforeAll(async () => {
 }, 180_000);
 afterAll(() => system.stop());
 
-/** Three steps of a scripted model that takes some seconds for each: one is always under way. */
+/** Three steps of a scripted model, each of some seconds, so that a step is under way at each kill. */
 const STEPS = 3;
 const slow = {
   name: "Slow",
@@ -72,7 +72,7 @@ async function watch(path: string, withinMs: number): Promise<Frame[]> {
         if (viewer.status === 200) frames.push(...viewer.frames);
       }
     } catch {
-      // The edge is away, or the time is up: the next turn decides.
+      // The edge is away, or `withinMs` has passed: the next round of the loop decides.
     }
     await pace(250);
   }
@@ -99,7 +99,7 @@ const victims: [name: (worker: string) => string, pid: (worker: string) => numbe
 ];
 
 // Fails when keepAlive does not start again what has ended.
-test("runs finish and a stream shows each event once, whichever process is killed on the way", async () => {
+test("runs finish and a stream shows each event once, whichever process is killed meanwhile", async () => {
   const saved = await request("PUT", "/api/v2/orchestrations/orch_slow", slow);
   expect(saved.status).toBe(200);
   const before = system.facts;

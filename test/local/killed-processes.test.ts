@@ -41,7 +41,7 @@ test("Ctrl-C while killed processes are about to be restarted ends all of them",
   // Redis comes back first. The edge needs longer: its next start is under way.
   await until("Redis is back", () => system.facts.redis_pid !== redis_pid);
   system.program.child.kill("SIGINT");
-  // A process that is not ended stays for ever, and this wait with it.
+  // A process that `npm start` does not end runs for ever: this wait then fails at its time limit.
   const [code] = await once(system.program.child, "exit");
   expect(code).toBe(0);
   expect(pids.filter(isRunning)).toEqual([]);

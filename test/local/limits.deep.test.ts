@@ -1,6 +1,6 @@
 /**
- * Limits of a tenant against 50 clients while a process of the system is killed, or Redis is emptied. Each seed takes five of the pairs
- * of a limit and a fault; SYNAPSE_TEST_PAIRS=all takes all of them, in half an hour.
+ * Limits of a tenant against 50 clients while a process of the system is killed, or Redis is emptied. A run of the tests draws five pairs
+ * of a limit and a fault by its seed; SYNAPSE_TEST_PAIRS=all takes every pair, which lasts half an hour.
  */
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -48,14 +48,15 @@ describe(`limits under faults, seed ${TEST_SEED}`, () => {
       const tenant = `t-${LIMITS.indexOf(name)}-${Object.keys(faults).indexOf(what)}`;
       await row.prepare(tenant);
       const flooding = row.flood(tenant);
-      // The middle of the flood, on a machine of any speed: some of the fifty have their answers.
+      // The fault comes during the flood. On a slow machine it may come before the first answer: the test is then less strict, and
+      // does not fail.
       await pace(300);
       await fault();
       expect(await flooding).toBeLessThanOrEqual(row.most);
       await row.settle(tenant);
       await calm();
 
-      // The whole limit can be used again, and still no more.
+      // Afterwards the whole limit can be used again, and no more than it.
       const used = await row.flood(tenant);
       expect(used).toBeLessThanOrEqual(row.most);
       expect(used).toBeGreaterThanOrEqual(row.least);

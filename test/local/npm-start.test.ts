@@ -22,8 +22,8 @@ function isGroupAlive(group: number): boolean {
   }
 }
 
-// npm passes a signal on to the shell that it started, and a shell that waits for a child dies of it alone: process managers
-// and `kill` would leave the whole system running.
+// Fails when only the shell that npm started ends at the signal: npm passes SIGTERM to its shell, which ends without its child.
+// After a `kill`, or a process manager's stop, the whole system would still run.
 test("a SIGTERM to npm ends the system that npm start began", { timeout: 120_000 }, async () => {
   await untilProgramsAreBuilt();
   const npm = spawn("npm", ["start", "--", "--data", dir, "--port", String(await freePort(0))], {

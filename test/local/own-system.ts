@@ -30,7 +30,7 @@ export class OwnSystem {
     this.program = program((line) => this.lines.push(line));
   }
 
-  /** Starts it, and waits until it serves. */
+  /** Starts the system, and waits until it serves requests. */
   static async start(): Promise<OwnSystem> {
     const dir = mkdtempSync(join(tmpdir(), "synapse-own-system-"));
     chmodSync(dir, 0o711); // under root another user runs Postgres, and must be able to enter this folder

@@ -84,7 +84,7 @@ async function run(edge: number): Promise<z.infer<typeof Accepted>> {
   return Accepted.parse(await answer.json());
 }
 
-/** The ids of a stream, up to its end or to `most` of them. */
+/** The event ids of a stream, up to its end or the first `most` of them. */
 async function ids(edge: number, path: string, most: number, lastEventId?: string): Promise<string[]> {
   const { edges, api_key } = facts();
   const viewer = await Viewer.open(`${edges[edge]}${path}`, {
@@ -126,7 +126,7 @@ test("dev.json and secrets.json are readable by their owner only", () => {
   }
 });
 
-// Fails when the folder is sent in an order or a number in which the API refuses it, or when a refused definition is no error of the command.
+// Fails when the requests are too large or in an order that the API refuses, or when the command succeeds although a definition was refused.
 test("npm run sync saves a folder in as many requests as it needs, and names the file of each error", () => {
   const folder = join(dir, "definitions");
   mkdirSync(join(folder, "agents"), { recursive: true });
@@ -241,7 +241,7 @@ test("Ctrl-C ends everything, and the next start has all data", { timeout: 240_0
   const { status_url } = await run(0);
   const before = facts();
   const pids = [before.edge_pid, ...before.workers.map(({ pid }) => pid)];
-  // A process that is not ended stays for ever, and this wait with it.
+  // A process that `npm start` does not end runs for ever: this wait then fails at its time limit.
   expect(await interrupt(running)).toBe(0);
   expect(pids.filter(isRunning)).toEqual([]);
 

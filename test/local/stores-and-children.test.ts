@@ -110,7 +110,7 @@ describe("Postgres and Redis", () => {
     await Promise.all([first.stop(), second.stop()]);
   });
 
-  test("throw with the end of their log when they do not start", async () => {
+  test("throw an error with the end of their log when they do not start", async () => {
     await expect(startRedis({ dir, args: ["--appendfsync", "sometimes"] })).rejects.toThrow(
       /did not start[^]*sometimes/,
     );

@@ -19,7 +19,7 @@ function folderOf(files: { [path: string]: unknown }): string {
 const idsOf = (path: string) =>
   readSource(path).map(({ kind, at, json }) => [kind, at, json["id"] ?? json["name"]]);
 
-// Fails when a definition is read before one that it names, or when a file of the predecessor's examples is refused.
+// Fails when a definition comes before one that it names, or when a file of the predecessor's examples is refused.
 test("a folder is read kind by kind: files in the folders of kinds, bundles, and definitions beside them", () => {
   const folder = folderOf({
     "agents/agent_a.json": { name: "A" },

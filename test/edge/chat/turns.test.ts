@@ -47,7 +47,7 @@ async function say(body: JsonObject, options: CallOptions = {}) {
   return turn;
 }
 
-/** A fake worker's turn: it ends as completed, with this answer in the history. */
+/** Claims the turn as a worker and completes it, with this answer in the history. */
 async function answer(turn: z.infer<typeof Turn>, content: string): Promise<void> {
   const worker = await FakeWorker.claim(app.stores.sql, turn.turn_id);
   const reply = { session: turn.session_id, content, tool_calls: [], cut: false };
@@ -87,7 +87,7 @@ describe("a chat turn", () => {
     expect(run).toMatchObject({ session_id: turn.session_id, orchestration_id: "chat:helper" });
   });
 
-  test("goes to the first agent by name when the request names none, and of an unknown agent or session is a 404", async () => {
+  test("uses the first agent by name when the request names none, and is a 404 for an unknown agent or session", async () => {
     const turn = Turn.parse(await (await post({ message: "hi" }, { key: acme })).json());
     expect(await bodyOf(await get(turn.session_id, "status", { key: acme }))).toMatchObject({
       agent_id: "acmes",
@@ -203,7 +203,7 @@ describe("a chat turn", () => {
     }
   });
 
-  test("counts as queued, and passes the limits of all runs", async () => {
+  test("counts as a queued run, and is admitted by the same limits as other runs", async () => {
     await app.call("POST", "/scale/tenants", { body: { tenant_id: "small", name: "S", max_queued_runs: 2 } });
     const key = await app.stores.key("small");
     const { session_id } = await say({ message: "1" }, { key });
@@ -283,11 +283,11 @@ describe("the attachments of a chat turn", () => {
 });
 
 describe("the turns of a session", () => {
-  // Fails when the claim does not check, whatever woke the turn.
+  // Fails when the claim does not check the turns before it: a turn may be due for any reason.
   test("are claimed one after the other, also when a later one is due", async () => {
     const first = await say({ message: "1" });
     const second = await say({ message: "2", session_id: first.session_id });
-    // Its wake-up is a last resort, and no start that a client has put off.
+    // The turn's far wake-up is a last resort; the status does not show it as a delayed start.
     const status = await app.call("GET", runPath(second.turn_id, "status"));
     expect(await bodyOf(status)).toMatchObject({ status: "queued", waiting: null });
     await app.stores.sql`update runs set wake_at = now() where run_id = ${second.turn_id}`;
@@ -297,8 +297,8 @@ describe("the turns of a session", () => {
     expect(await claim()).toHaveLength(1);
   });
 
-  // Fails when no process looks after a crash between the end of a turn and the wake-up of the next one.
-  test("are woken by the reconciler's statement when the end of the turn before them woke nothing", async () => {
+  // Fails when the next turn waits for ever after a crash between the end of a turn and its wake-up.
+  test("are woken by the reconciler when the end of the turn before them did not wake them", async () => {
     const first = await say({ message: "1" });
     const second = await say({ message: "2", session_id: first.session_id });
     expect(await wakeTurns(app.stores.sql, null)).toEqual([]);
@@ -309,7 +309,7 @@ describe("the turns of a session", () => {
     expect(await wakeTurns(app.stores.sql, null)).toEqual([]);
   });
 
-  // Fails when bases are not reserved under a lock, or an outrun turn is refused.
+  // Fails when bases are not reserved under a lock, or when a turn is refused because a later base was accepted first.
   test("have growing ids, however many requests come at once, and none is lost", async () => {
     const { session_id } = await say({ message: "0" });
     const texts = Array.from({ length: 30 }, (_, i) => `m${i}`);
@@ -324,7 +324,7 @@ describe("the turns of a session", () => {
   });
 
   // Fails when a turn is refused because another turn of its session got a later id first.
-  test("are submitted again under a later id when another one was first", async () => {
+  test("get a later id when another turn of the session was accepted first", async () => {
     const { session_id } = await say({ message: "1" });
     await app.stores.sql`
       update chat_sessions set reserved_base = '8999999999998', newest_base = '9000000000000'
@@ -333,8 +333,8 @@ describe("the turns of a session", () => {
     expect(turn_id).toMatch(/_9000000000001$/);
   });
 
-  // Fails when the way without the queue's counts does not take turns, or gives a refusal of the session another code.
-  test("are accepted in order while Redis is away, and reject is a 409 there too", async () => {
+  // Fails when an accept whose quota Postgres checks does not order turns, or answers a busy session with another code.
+  test("are accepted in order while Redis is away, and on_busy reject is a 409 then too", async () => {
     const { first, second, rejected } = await app.stores.withoutRedis(async () => {
       const turn = await say({ message: "1" });
       const { session_id } = turn;
@@ -352,7 +352,7 @@ describe("the turns of a session", () => {
     expect(await claim()).toHaveLength(1);
   });
 
-  test("of which one waits for a person is cancelled by the next message", async () => {
+  test("include one that waits for a person: the next message cancels it", async () => {
     const first = await say({ message: "1" });
     const worker = await FakeWorker.claim(app.stores.sql, first.turn_id);
     const wait = {
@@ -386,7 +386,7 @@ describe("the turns of a session", () => {
   });
 
   // Fails when every pause of a turn counts as a question.
-  test("of which one waits for a run that it has started go on waiting for it after the next message", async () => {
+  test("include one that waits for a run that it has started: the next message does not cancel it", async () => {
     const first = await say({ message: "1" });
     const worker = await FakeWorker.claim(app.stores.sql, first.turn_id);
     const wait = { wait_id: "chat:1", step_id: "chat", kind: "child", prompt: null, fields: null } as const;
@@ -547,8 +547,8 @@ describe("a message with on_busy interrupt", () => {
   const statusOf = async ({ turn_id }: { turn_id: string }) =>
     (await bodyOf(await app.call("GET", runPath(turn_id, "status"))))["status"];
 
-  // Fails when it waits behind the turns that were queued before it.
-  test("is the next turn: the turn under way and all that wait end, and their messages stay", async () => {
+  // Fails when the message waits behind the turns that were queued before it.
+  test("is the next turn: the turn under way and all waiting turns end, and their messages stay", async () => {
     const first = await say({ message: "one" });
     const worker = await FakeWorker.claim(app.stores.sql, first.turn_id);
     const { session_id } = first;
@@ -557,7 +557,7 @@ describe("a message with on_busy interrupt", () => {
     const next = await say({ message: "five", session_id, on_busy: "interrupt" });
     expect(await Promise.all(queued.map(statusOf))).toEqual(["cancelled", "cancelled", "cancelled"]);
     expect(await statusOf(next)).toBe("queued");
-    // The newest first: none of them begins when the one before it ends.
+    // The newest turn ends first, so that no queued turn begins when the one before it ends.
     const ids = pgArray(queued.map(({ turn_id }) => turn_id));
     const ended = await app.stores.sql<{ run_id: string }[]>`
       select run_id from runs where run_id = any(${ids}::text[]) order by ended_at desc`;

@@ -66,14 +66,14 @@ test("a command goes over REST while there is no connection, and over the connec
   expect([overRest, opened.length]).toEqual([1, 1]);
 });
 
-test("a script that Redis does not know is the caller's, and the connection stays", async () => {
+test("NOSCRIPT is returned to the caller, and the connection stays open", async () => {
   await opens();
   await expect(commands.evalsha("0".repeat(40), ["k"], [], "admit")).rejects.toThrow("NOSCRIPT");
   expect(await run("return 1")).toBe(1);
   expect([overRest, opened.length]).toEqual([0, 1]);
 });
 
-test("any other error is that of REST, which is asked too", async () => {
+test("a command with any other error is repeated over REST, whose reply counts", async () => {
   await opens();
   await expect(run("return redis.error_reply('SHARDS this queue is laid out for 2')")).rejects.toThrow(
     "SHARDS",
@@ -81,7 +81,7 @@ test("any other error is that of REST, which is asked too", async () => {
   expect(overRest).toBe(1);
 });
 
-// Fails when the error within a script, which begins with ERR, counts as one that REST would give too.
+// Fails when a command's error inside of a script, which begins with ERR, is returned as if REST would return it too.
 test("a script whose commands the user of the connection may not use is executed over REST", async () => {
   user = { username: "reader", password: "p" };
   await direct.call("ACL", "SETUSER", "reader", "on", ">p", "~*", "+@all", "-@write");
@@ -109,7 +109,7 @@ test("a command whose connection breaks is repeated over REST, and so are those 
   expect(overRest).toBe(3);
 });
 
-test("what this Redis refuses on the connection is done over REST, and the next tries to connect are 5 s apart", async () => {
+test("after a reply such as MOVED, with which the connection is of no use, commands go over REST, and tries to connect are 5 s apart", async () => {
   await opens();
   expect(await run("return redis.error_reply('MOVED 1 10.0.0.1:6379')").catch(String)).toContain("MOVED");
   expect(await run("return 1")).toBe(1);

@@ -17,7 +17,7 @@ function oneAtATime() {
 }
 
 // Fails when the callers of all tenants wait in one line.
-test("a tenant with hundreds of callers lets another's callers in after one turn each", async () => {
+test("tenants alternate: hundreds of callers of one tenant do not delay each caller of another by more than one turn", async () => {
   const { order, take } = oneAtATime();
   const loud = Array.from({ length: 500 }, () => take("loud"));
   await Promise.all([take("quiet"), take("quiet")]);

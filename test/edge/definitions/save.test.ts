@@ -96,7 +96,7 @@ describe("a definition that all tenants share", () => {
 
       await save(path, { ...body, public: true }, app.platformKey);
       expect(await read(path, acme)).toContain(secret);
-      // The tenant's own is shown whole.
+      // A definition of the tenant's own is shown whole.
       const own = path.replace("hidden", "own");
       await save(own, body);
       expect(await read(own, acme)).toContain(secret);
@@ -116,7 +116,7 @@ describe("a definition that all tenants share", () => {
 });
 
 describe("a definition that is saved", () => {
-  test("gives back what only editors read, as it was sent", async () => {
+  test("returns the fields that only editors read as they were sent", async () => {
     const kept = { position_x: -10.5, position_y: 3 };
     const state_schema = { k: { description: "Of people" } };
     const more = { avatar: "cat.png", state_schema };
@@ -129,7 +129,7 @@ describe("a definition that is saved", () => {
     expect(await get("tools/kept")).toMatchObject({ generalName: "Kept" });
   });
 
-  test("with a field that is not built yet is refused, also by a lenient save, unless it asks for nothing", async () => {
+  test("with a field that is not built yet is refused, also by a lenient save, unless the field has its empty value", async () => {
     const headers = { prefer: "handling=lenient" };
     for (const [body, status] of [
       [{ name: "R", repos: ["repo_1"], db_configs: [{}] }, 422],

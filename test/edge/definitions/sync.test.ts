@@ -110,7 +110,7 @@ describe("a bundle of the predecessor", () => {
   });
 
   // Fails when an edge that died in the middle of a sync leaves something that a repetition does not complete.
-  test("of which a part is stored already is completed", async () => {
+  test("that is stored in part is completed", async () => {
     const whole = bundle();
     await sync({ ...whole, orchestrations: [], agents: [exportedAgent("agent_author", { tools: ["old"] })] });
     expect(await sync(whole)).toMatchObject({
@@ -132,7 +132,7 @@ describe("a bundle of the predecessor", () => {
   });
 
   // Fails when a definition is written over one that was saved after it was compared.
-  test("that is sent at once with a different one leaves each definition as one of both have it", async () => {
+  test("that is sent at the same time as another one leaves each definition as one of the two bundles has it", async () => {
     const other = { agents: [exportedAgent("agent_author", { name: "Other" })] };
     const results = await Promise.all([sync(bundle()), sync(other)]);
     const { name, version } = await get("agents/agent_author");
@@ -153,7 +153,7 @@ describe("a bundle of the predecessor", () => {
     expect(await sync(bundle())).toMatchObject({ details: { agents: { created: 2 } } });
   });
 
-  test("in which nothing is new but a deleted definition makes it visible again", async () => {
+  test("with an unchanged definition that was deleted makes that definition visible again", async () => {
     await sync(bundle());
     await app.call("DELETE", "/api/v2/agents/agent_author", { key: acme });
     expect(await sync(bundle())).toMatchObject({ details: { agents: { created: 1, unchanged: 1 } } });
@@ -357,7 +357,7 @@ describe("deletions", () => {
     expect((await get("agents/agent_reader"))["status"]).toBe(200);
   });
 
-  test("of what is not there are a warning, and of what the same request saves an error", async () => {
+  test("of a definition that does not exist are a warning, and of one that the same request saves an error", async () => {
     const result = await sync({
       agents: [exportedAgent("agent_author")],
       delete: ["agents/agent_author", "tools/none"],

@@ -8,7 +8,7 @@ import type { Plan } from "../../worker-node/random-definitions/plan.ts";
 import { bodyOf } from "../app.ts";
 import type { TestApp } from "../app.ts";
 
-/** One change that makes a valid definition invalid, whatever the definition. `at`: which step, or which field. */
+/** A change that makes any valid definition invalid. `at`: the step or the field that it changes. */
 const FAULTS: { [what: string]: (definition: JsonObject, step: JsonObject, at: number) => void } = {
   "a field is missing": (definition, step, at) => {
     const [owner, field] = pick<[JsonObject, string]>(

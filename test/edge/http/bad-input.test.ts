@@ -85,8 +85,8 @@ describe("a malformed request", () => {
     });
   });
 
-  // Fails when another text than was sent is the run's message, or is lost.
-  test("with another message in its state is refused", async () => {
+  // Fails when the run's message is the text in state, or when one of the two texts is dropped without an error.
+  test("with a second, different message in its state is refused", async () => {
     const state = { user_input: "other" };
     expect(await problem("POST", RUN, { body: { message: "hi", state } })).toMatchObject({
       status: 422,

@@ -178,7 +178,7 @@ test.each([
   expect([refused["answered"], refused["errors"]]).toEqual([422, expect.arrayContaining([error])]);
 });
 
-// Fails when a second sentence speaks of a type that the value does not have.
+// Fails when a second error is about a type that the value does not have.
 test.each([
   ["POST", "/scale/api-keys", { name: "k", tenant_id: "acme", scopes: "admin" }, "scopes", "must be a list"],
   ["POST", RUN, { run_at: "0000-01-01" }, "run_at", "must be a time such as 2026-06-04T09:15:30Z"],
@@ -202,7 +202,7 @@ test("a version that an orchestration does not have is named", async () => {
   });
 });
 
-// Fails when a field inside of a field is judged otherwise than one beside it.
+// Fails when an unknown field inside of an object is treated otherwise than one at the top.
 test("an unknown field inside of another one is ignored under `Prefer: handling=lenient`, and the answer says so", async () => {
   const body = { tenant_id: "lenient", retention: { runs_days: 3, colour: 2 } };
   const answer = await app.call("POST", "/scale/tenants", { body, headers: { prefer: "handling=lenient" } });
@@ -220,8 +220,8 @@ test("an empty cursor is the first page", async () => {
   }
 });
 
-// Fails when a client that sends the type of JSON with every request cannot leave out a body that may be left out.
-test("a body that may be left out may be empty under the type of JSON", async () => {
+// Fails when a client that sends `Content-Type: application/json` with every request cannot leave out an optional body.
+test("an optional body may be empty although the content type is JSON", async () => {
   const key = z
     .string()
     .parse(
@@ -250,7 +250,7 @@ test("the documentation is also found beside the API's document", async () => {
   expect([answer.status, answer.headers.get("location")]).toEqual([302, "/docs"]);
 });
 
-// Fails when the names are collected without a bound: as many as this do not fit on the stack.
+// Fails when the names are collected without a bound: two hundred thousand arguments overflow the stack.
 test("two hundred thousand unknown names are a 422 that names five of them, in a body and in a URL", async () => {
   const names = Array.from({ length: 200_000 }, (_, i) => `k${i}`);
   const attachment = Object.fromEntries(names.map((name) => [name, 0]));

@@ -85,12 +85,11 @@ test("every JSON body of a request has a schema with fields", () => {
     const schema = requestBody?.content?.["application/json"]?.schema;
     return schema !== undefined && fieldsOf(schema) === 0;
   });
-  // A trigger takes whatever its sender sends: the trigger's template says what becomes of it.
+  // The body of a trigger is any JSON: the trigger's template says how a run is made of it.
   expect(without.map(({ operationId }) => operationId)).toEqual(["fireTrigger"]);
 });
 
-// Fails when the flags of a regular expression end up in its pattern, which then matches nothing.
-test("refusals that pass and successes of POST document the fields of limits", () => {
+test("problems with Retry-After and successes of POST document the RateLimit headers", () => {
   const names = ({ headers = {} }: z.infer<typeof Content> = {}) => Object.keys(headers).toSorted();
   const states = ["RateLimit", "RateLimit-Policy"];
   const { responses } = document.components;
@@ -103,6 +102,7 @@ test("refusals that pass and successes of POST document the fields of limits", (
   expect(names(status["200"])).not.toContain("RateLimit");
 });
 
+// Fails when the flags of a regular expression end up in its pattern, which then matches nothing.
 test("every pattern is a regular expression of ECMAScript without flags", () => {
   const patterns = Array.from(text.matchAll(/"pattern":("(?:[^"\\]|\\.)*")/g), ([, json = ""]) =>
     String(JSON.parse(json)),
@@ -142,7 +142,7 @@ test("the document passes the strictest rules of a linter", async () => {
   expect(found.map(({ ruleId, message, location }) => [ruleId, message, location[0]?.pointer])).toEqual([]);
 }, 120_000);
 
-/** Whether a reader of the document sees what a body looks like. */
+/** Whether the document has an example of the body. */
 function hasExample(media: z.infer<typeof Media>): boolean {
   const { success, data } = z.object({ $ref: z.string() }).safeParse(media.schema);
   if (!success) return media.example !== undefined || media.examples !== undefined;

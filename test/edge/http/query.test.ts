@@ -143,7 +143,7 @@ describe("a whole number in a query", () => {
 
   test("is documented as one in every list", () => expect(numbers.length).toBeGreaterThan(30));
 
-  // Fails when a text that is no decimal number is read as another page than the client means.
+  // Fails when a text that is no decimal number is read as a number: the client would get another page without an error.
   test.each(numbers)("is digits alone: $name of $method $path", async ({ method, path, name }) => {
     for (const text of ["0x10", "1e1", " 5", "+5", "5.0", "", "-1", "٣", "1_0"]) {
       const answer = await app.call(method, `${path}?${name}=${encodeURIComponent(text)}`);

@@ -43,7 +43,7 @@ describe("requests of a tenant's key", () => {
     expect((await app.call("GET", LIST, { key })).status).toBe(200);
   });
 
-  test("that are wrong in their query count once", async () => {
+  test("with an invalid query count once", async () => {
     await limit("wrong", 3);
     const key = await app.stores.key("wrong");
     const answer = await app.call("GET", `${LIST}?unknown=1`, { key });

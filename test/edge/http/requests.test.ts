@@ -1,4 +1,4 @@
-/** How requests are read: what they mean counts, and nothing in them is lost or ignored in silence. */
+/** How requests are read: equal requests may be spelled differently, and no part of a request is dropped without an error. */
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { z } from "zod";
 import { MASTER_KEY } from "../test-stores.ts";
@@ -177,8 +177,8 @@ describe("a request for all runs", () => {
   });
 });
 
-describe("what belongs to the operator or to others", () => {
-  test("workers show a tenant neither hosts nor loads", async () => {
+describe("the data of the operator and of other tenants", () => {
+  test("in the list of workers, a tenant's key gets neither hosts nor loads", async () => {
     await app.stores.sql`
       insert into workers (incarnation, worker_id, hostname, address, status, lanes, slots, active, loop_lag_ms, beat_at)
       values ('w-1#0a1b2c3d', 'w-1', 'host-7', 'http://host-7:9000', 'online', '{default}', 10, 3, 1, now())`;
@@ -193,7 +193,7 @@ describe("what belongs to the operator or to others", () => {
     ]);
   });
 
-  test("the queue's counts are those of the key's tenant alone", async () => {
+  test("in the counts of the queue, a tenant's key gets its own tenant alone", async () => {
     await startRun(app, { body: { tenant_id: "counted-other" } });
     await app.settled();
     const key = await app.stores.key("counted");

@@ -16,7 +16,7 @@ type Route = { method: string; template: string; scope: Scope };
 let app: TestApp;
 let routes: Route[];
 let keys: Record<"owner" | "other" | "platform" | "revoked" | "expired", string>;
-/** What acme has, by the place of its id in paths. */
+/** Ids of acme's resources, by the parameter of the paths that takes them. */
 let ids: Record<string, string>;
 
 beforeAll(async () => {
@@ -144,7 +144,7 @@ function pathOf(template: string): string {
     });
 }
 
-/** The bodies that are valid, so that the look-up of what they are for follows. Elsewhere {} is sent. */
+/** Valid bodies, for routes that look their resource up only after validation. Other routes get {}. */
 const BODIES: Record<string, object> = {
   "/api/v2/orchestrations/runs/{run_id}/resume": { response: "yes" },
   "/api/v2/orchestrations/{id}/runs:batch": { items: [{}] },
@@ -175,7 +175,7 @@ const RIGHT = "as it should be";
 const status = (expected: number) => async (_route: Route, answer: Response) =>
   answer.status === expected ? RIGHT : answer.status;
 
-/** What belongs to the operator: a tenant's key is refused, whatever its scopes are. */
+/** The operator's routes: a tenant's key is refused, whatever its scopes are. */
 const OF_THE_PLATFORM =
   /\/api\/v2\/metrics$|\/scale\/(workers|queue|config$|config\/test-smtp$|master-keys$|test-|model-prices$|provider-limits$)|^(GET|POST) .*\/scale\/tenants$|^(PATCH|DELETE) .*\/scale\/tenants\/\{id\}$/;
 const isOfPlatform = ({ method, template }: Route) => OF_THE_PLATFORM.test(`${method} ${template}`);
@@ -208,7 +208,7 @@ describe("every route that requires a key", () => {
   );
 
   // Fails when a route reads or changes something of another tenant, or says that it exists.
-  test("answers another tenant's key as if what acme has did not exist", () =>
+  test("answers another tenant's key as if acme's resources did not exist", () =>
     callAll(keys.other, async (route, answer) => {
       if (isOfPlatform(route)) return answer.status === 403 ? RIGHT : answer.status;
       const isNamed = route.template.includes("{") && route.method !== "PUT";

@@ -58,7 +58,7 @@ describe("a batcher", () => {
     expect(await next).toBe("item 3");
   });
 
-  // Fails when what waits has no bound in bytes, or a full room stays full.
+  // Fails when waiting items have no bound in bytes, or still count after they were sent.
   test("gives the overflow result to a tenant with 16 MiB waiting, and to no other tenant", async () => {
     const { batches, batcher } = manual((item) => ({ tenant: item < 100 ? "a" : "b", bytes: 4 * MIB }));
     const first = batcher.add(0);
@@ -77,7 +77,7 @@ describe("a batcher", () => {
     expect(await late).toBe("item 6");
   });
 
-  // Fails when what waits is bounded for each tenant, and not for all of them: forty tenants fill the memory of an isolate.
+  // Fails when waiting items are bounded for each tenant, and not for all of them: forty tenants fill the memory of an isolate.
   test("gives the overflow result to every tenant while 64 MiB wait", async () => {
     const { batches, batcher } = manual((item) => ({ tenant: `t${item}`, bytes: 10 * MIB }));
     const first = batcher.add(0);

@@ -54,7 +54,7 @@ test("a change by an administrator is recorded with its key, target, tenant, req
   expect(JSON.stringify(data)).not.toContain(secret);
 });
 
-test("a tenant sees what the platform did with it, and nothing of others", async () => {
+test("a tenant's key reads the changes that platform keys made to its tenant, and none of other tenants", async () => {
   await app.call("POST", "/scale/tenants", { body: { tenant_id: "one", weight: 2 } });
   await app.call("PATCH", "/scale/tenants/two", { body: { weight: 2 } });
   await app.call("POST", "/scale/tenants", { body: { tenant_id: "two" } });

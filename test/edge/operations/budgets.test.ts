@@ -40,7 +40,7 @@ const llmStep = (model: string) => ({
   steps: [{ id: "a", type: "llm", model, prompt_template: "Write" }],
 });
 
-/** A run of acme that a worker has claimed, and that one of the worker's calls cannot pay. It has the `others` of its waits, too. */
+/** A run of acme that waits because its budget refused one of its calls. `others`: further waits of the run. */
 async function refusedRun(others: readonly NewWait[] = []) {
   const run = RunId.parse(await startRun(app, { key: ofAcme }));
   await app.settled();
@@ -336,7 +336,7 @@ test("the price of all models of a provider is refused: each model has its own",
   expect([answer.status, await bodyOf(answer)]).toMatchObject([422, { errors: [{ path: "model" }] }]);
 });
 
-// Fails when `metadata.user` is not what budgets of users are compared with, or when a strange one refuses the run.
+// Fails when budgets of end users are not compared with `metadata.user`, or when an unusable value refuses the run.
 test.each([
   ["ada@example.com", "ada@example.com"],
   ["a\u0000b", null],

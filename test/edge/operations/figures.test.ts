@@ -131,7 +131,7 @@ describe("a test of a store", () => {
     expect(await run("postgres", { postgres_url: app.stores.postgresUrl })).toMatchObject(OK);
   });
 
-  test("says why a store cannot be used, in words of its own", async () => {
+  test("says why a store cannot be used, without the store's own words", async () => {
     const wrong = new URL(app.stores.postgresUrl);
     wrong.pathname = "/canary_database";
     const { status, body } = await run("postgres", { postgres_url: wrong.href });

@@ -44,7 +44,7 @@ describe("a tenant that is disabled", () => {
     expect((await app.call("POST", RUN, { key, body: {} })).status).toBe(202);
   });
 
-  test("starts none without Redis either", async () => {
+  test("starts no runs while Redis is away either", async () => {
     await save({ tenant_id: "off", disabled: true });
     const key = await app.stores.key("off");
     await app.stores.withoutRedis(async () => {

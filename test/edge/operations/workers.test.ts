@@ -36,8 +36,8 @@ async function connect(owner: ReturnType<typeof newIncarnation>): Promise<Worker
   return redis;
 }
 
-// Fails when a fleet of many lives is one answer without a bound, or when a page repeats or misses a life.
-test.each([W, "/api/v2/workers"])("the list %s is paged, the newest life first", async (path) => {
+// Fails when the list has no bound, or when a page repeats or misses an incarnation.
+test.each([W, "/api/v2/workers"])("the list %s is paged, the newest incarnation first", async (path) => {
   const [one, two, three] = [await addWorker("p"), await addWorker("p"), await addWorker("p")];
   await app.stores.sql`update workers set registered_at = now() + interval '1 hour' where worker_id = 'p'`;
   const Rows = z.array(z.object({ incarnation: z.string() }));
@@ -56,7 +56,7 @@ test.each([W, "/api/v2/workers"])("the list %s is paged, the newest life first",
   await app.stores.sql`delete from workers where worker_id = 'p'`;
 });
 
-test("the operators' list has the process of each life, and offline after 90 s; a tenant's key does not get it", async () => {
+test("the operators' list has the process of each incarnation, and offline after 90 s; a tenant's key does not get it", async () => {
   const old = await addWorker("lister", { pid: 41 });
   await silence(old, 91);
   const alive = await addWorker("lister", { pid: 42 });
@@ -135,7 +135,7 @@ describe("the health of a worker", () => {
 
 describe("a worker that is to drain", () => {
   // Fails when the request is only a message: it would be lost with Redis, or with a connection that breaks.
-  test("learns of it by its next beat, for which it gets a hint; a later life is not asked", async () => {
+  test("gets the request with its next beat, which a hint causes; its next incarnation does not get it", async () => {
     const owner = await addWorker("leaver");
     const redis = await connect(owner);
     let hints = 0;
@@ -156,7 +156,7 @@ describe("a worker that is to drain", () => {
     }
   });
 
-  test("is asked while Redis is away too; an offline or unknown one is not", async () => {
+  test("gets the request while Redis is away too; for an offline or unknown worker it is refused", async () => {
     const owner = await addWorker("without");
     await app.stores.withoutRedis(async () => {
       expect((await app.call("POST", `${W}/without/drain`)).status).toBe(202);

@@ -34,8 +34,8 @@ const linesOf = async (url: string) => {
 };
 
 describe("a batch", () => {
-  // Fails when the body of a platform key, which names the tenant in it, counts for nobody: twenty such requests hold 20 MiB.
-  test.each(["tenant", "platform"] as const)("that a %s key submits counts with its bytes", async (kind) => {
+  // Fails when the body of a platform key, which names the tenant in it, counts for no tenant: twenty such requests hold 20 MiB.
+  test.each(["tenant", "platform"] as const)("of a %s key counts its bytes for the tenant", async (kind) => {
     const items = [{ message: "x".repeat(900_000) }];
     const key = kind === "platform" ? app.platformKey : await app.stores.key("heavy");
     const answers = await Promise.all(
@@ -155,7 +155,7 @@ describe("a batch", () => {
     ]);
   });
 
-  test("states what the last of its items left of the limits", async () => {
+  test("has in its RateLimit headers what is left after its last item", async () => {
     await app.call("POST", "/scale/tenants", { body: { tenant_id: "left", max_queued_runs: 7 } });
     const send = (items: object[]) => app.call("POST", BATCH, { body: { items, tenant_id: "left" } });
     const left = (response: Response) =>

@@ -124,7 +124,7 @@ describe("a cancel and a worker's write at the same moment", () => {
     const runs = await Promise.all(Array.from({ length: 60 }, () => startRun(app)));
     const outcomes = await Promise.all(
       runs.map(async (run, i) => {
-        // A third is claimed before, a third at the same moment, a third is about to end.
+        // A third of the runs are claimed before the cancel, a third at the same moment, and a third are about to end.
         const before = i % 3 === 1 ? null : await FakeWorker.claim(sql, run);
         const write = async () => {
           if (before) return i % 3 === 0 ? before.step("one", "a", "1", null) : before.end("completed");

@@ -86,7 +86,7 @@ const wait = (changes: Partial<RunFacts["waits"][number]> = {}): RunFacts["waits
 describe("the diagnosis of a run", () => {
   const why = (facts: Partial<RunFacts>, base = ready) => explain({ ...base, ...facts }, "up", true);
 
-  test("of a run whose worker holds it until the next try is `retry_wait`, until that time", () => {
+  test("is `retry_wait` until the next try, while the worker keeps the run in its slot", () => {
     const held_retry = JSON.stringify({
       type: "step_retry",
       orch_step_id: "search",
@@ -108,7 +108,7 @@ describe("the diagnosis of a run", () => {
     expect(why({ held_retry, last_at_ms: NOW - 4_000 }, running)).toMatchObject({ reason: "running" });
   });
 
-  test("says that a run is next", () => {
+  test("says that the run is the next to be claimed", () => {
     expect(why({})).toEqual({
       state: "queued",
       reason: "starting",
@@ -170,8 +170,8 @@ describe("the diagnosis of a run", () => {
     expect(why({ ahead: 2 })).toMatchObject({ reason: "behind_others", position: 3 });
   });
 
-  // Fails when a rate is named that holds nothing back, or is not named although workers are free.
-  test("names the rate of its lane when free workers leave it alone", () => {
+  // Fails when a start rate is named that delays no run, or when the one that delays it is not named.
+  test("names the start rate of its lane when free workers do not claim the run because of it", () => {
     const dueMs = ready.wake_at_ms ?? ready.now_ms;
     expect(why({ lane_rate: 0.5, now_ms: dueMs + 3_000 })).toMatchObject({
       reason: "lane_rate",

@@ -326,7 +326,7 @@ describe("a question with approvers", () => {
     expect((await vote(run, "cat", "approve", named)).status).toBe(409);
   });
 
-  test("and without a number takes the first answer, and records its person", async () => {
+  test("and without approvals_needed takes the first answer, and records its person", async () => {
     const { run } = await runWithQuestions(["ask"], {}, { approvers: ["ann", "bob"] });
     expect((await vote(run, "eve")).status).toBe(422);
     expect((await vote(run, "bob")).status).toBe(202);

@@ -76,7 +76,7 @@ test("a retried run continues from its last result, in the same log, to a new `d
   expect((await from(6)).status).toBe(204);
 });
 
-// Fails when the run time of the first life counts, so that a run retried an hour later is out of time at once.
+// Fails when the time of the first life counts: a run that is retried an hour later would reach its limit at once.
 test("a retried run has its whole time limit again", async () => {
   const { sql } = app.stores;
   const { run } = await failRun(sql, await newRun());

@@ -17,7 +17,7 @@ const switchTo = async (SCALE_MODE: boolean) => {
   expect(answer.status).toBe(200);
 };
 
-/** A worker that beats once: it is online for the next seconds. */
+/** Adds a worker that has just beaten: it is online for some seconds. */
 const workerOnline = () => app.stores.sql`
   insert into workers (incarnation, worker_id, hostname, address, lanes, slots, status, beat_at)
   values (${newIncarnation("w")}, 'w', 'h', 'a', string_to_array(${Lane.options.join(",")}, ','), 1, 'online', now() + interval '1 hour')`;

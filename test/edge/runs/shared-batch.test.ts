@@ -1,4 +1,4 @@
-/** What members of one batch do to each other: nothing. */
+/** No run of a batch harms another run of the same batch. */
 import { newRun } from "../../services/new-run.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readConfig } from "../../../edge/env.ts";
@@ -207,7 +207,7 @@ describe("a name with U+0000", () => {
   });
 });
 
-test("the record that the counts hold is absent while a run is committed without a reservation, until the counts are invalidated", async () => {
+test("an accept without a reservation removes the record that the counts are valid, until the counts were invalidated in Redis", async () => {
   const steps: string[] = [];
   const [before, without, after] = [runOf("recorded"), runOf("recorded"), runOf("recorded")];
   const runs = [before, without, after];
@@ -235,8 +235,8 @@ test("the record that the counts hold is absent while a run is committed without
   expect(await committed(runs)).toBe(3);
 });
 
-// Fails when the record waits for shards that the object does not serve: it is then never there.
-test("a queue of several shards records the counts of each shard that it has counted anew, and spares the recorded ones", async () => {
+// Fails when the record waits for shards that the object does not serve: then it is never written.
+test("with several shards, each one is recorded once it was counted anew, and recorded shards are not counted again", async () => {
   await app.stores.redis.flushall();
   const config = readConfig({ ...app.stores.vars, QUEUE_SHARDS: "2" });
   const plain = new Queue(scriptCommands(app.stores.redis), 2);

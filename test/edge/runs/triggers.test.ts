@@ -64,7 +64,7 @@ describe("a trigger", () => {
     expect([latin1.status, (await bodyOf(latin1)).code]).toEqual([400, "malformed_json"]);
   });
 
-  // Fails when a sender of ids of 64 bits, who cannot send them otherwise, gets a 422, or when their digits change.
+  // Fails when a request with 64-bit ids, which its sender cannot write otherwise, is a 422, or when their digits change.
   test("keeps the digits of integers beyond 2^53 as texts, as tool results do", async () => {
     const { url, secret } = await create({ message_path: "order.id" });
     const sent = '{"order":{"id":9007199254740993,"n":[12345678901234567890,7]}}';

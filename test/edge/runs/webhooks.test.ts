@@ -122,7 +122,7 @@ describe("a request to run", () => {
     expect(problem).toMatchObject({ errors: [{ path: "webhook_url" }] });
   });
 
-  // Fails when a reader of the tables can test a guess of the secret on the stored hash of the request.
+  // Fails when an attacker with the tables can test a guess of the secret against the stored hash of the request.
   test("stores nothing on which a guess of its secret can be tested", async () => {
     const headers = { "idempotency-key": "hook-2" };
     const body = { message: "hi", webhook_url: HOOK, webhook_secret: SECRET };

@@ -1,4 +1,4 @@
-/** Viewers that take their bytes slowly or not at all: what they hold, and that others do not wait for them. */
+/** Viewers that read slowly or not at all: how much memory they hold, and that other viewers do not wait for them. */
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { newRunId } from "../../../shared/contracts/ids.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";

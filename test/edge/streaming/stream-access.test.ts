@@ -1,4 +1,4 @@
-/** What opens a stream, and where it begins, when a client can set no header. */
+/** Access to a stream, and its first event, for clients that cannot set headers. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
@@ -47,7 +47,7 @@ describe("a position in the query", () => {
     },
   );
 
-  test("that a client adds on a reconnect counts instead of its first one, and a position in the header instead of both", async () => {
+  test("that a client appends on a reconnect replaces the first one, and a position in the header replaces both", async () => {
     const { run } = await endedRun();
     const base = run.slice(-13);
     const path = `${runPath(run, "stream")}?last_event_id=${base}-1&lastEventId=${base}-2`;
@@ -59,7 +59,7 @@ describe("a position in the query", () => {
   });
 
   // Fails when the whole run is sent again, at each reconnect, to a client whose library sends an empty header or parameter.
-  test("is found beside an empty one", async () => {
+  test("counts also beside an empty position", async () => {
     const { run } = await endedRun();
     const id = `${run.slice(-13)}-2`;
     const path = runPath(run, "stream");
@@ -73,7 +73,7 @@ describe("a position in the query", () => {
 
 describe("a stream of several runs", () => {
   // Fails when `tenant_id` is accepted and ignored.
-  test("has those of `tenant_id` alone, and names a run that it does not have", async () => {
+  test("has runs of `tenant_id` alone, and its refusal names a run of another tenant", async () => {
     const [{ run }, key] = [await endedRun(), await app.stores.key("acme")];
     const path = `${SEVERAL}?runs=${run}`;
     expect(await seen(`${path}&tenant_id=default`, app.platformKey)).toEqual([200, [1, 2, 3]]);

@@ -141,7 +141,7 @@ describe("a tenant's feed", () => {
     expect(received(feed)).toEqual(Array.from({ length: 1301 }, (_, i) => `${writer.run}.${i + 1} x`));
   });
 
-  test.each(["0", "0-0", ""])("takes the id of the start as none: %j", async (id) => {
+  test.each(["0", "0-0", ""])("treats the id %j as no id", async (id) => {
     const answer = await app.call("GET", FEED, { headers: { "last-event-id": id } });
     expect(keep(new Viewer(answer)).status).toBe(200);
   });
@@ -222,7 +222,7 @@ describe("a feed's viewers", () => {
     const { polls, pages } = queries;
     const startedMs = performance.now();
     await until("the feed has polled ten times", () => queries.polls >= polls + 10);
-    // A poll each 20 ms at most, each with one page, whatever the number of viewers.
+    // At most one poll each 20 ms, each with one page, however many viewers there are.
     const most = (performance.now() - startedMs) / timing.pollMs + 1;
     expect(queries.polls - polls).toBeLessThanOrEqual(most);
     expect(queries.pages - pages).toBeLessThanOrEqual(queries.polls - polls + 1);

@@ -135,7 +135,7 @@ class ViewerSimulation {
     if (send) this.sent.push(frames(run, send.entry, send.from));
   }
 
-  /** Delivers everything that is in flight. */
+  /** Delivers all pages and live entries that are in flight. */
   deliverAll(): void {
     for (
       let i = 0;

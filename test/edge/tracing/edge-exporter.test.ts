@@ -16,7 +16,7 @@ afterEach(() => collector.stop());
 
 const request = () => exporter.flush((work) => void pending.push(work));
 
-// Fails when a 503 with Retry-After loses the batch, as OpenTelemetry's own exporter does it.
+// Fails when a batch is dropped after a 503 with Retry-After, as OpenTelemetry's own exporter drops it.
 test("a collector that answers 503 with Retry-After gets every span once, when it takes them again", async () => {
   Object.assign(collector.busy, { times: 2, retryAfter: "1" });
   endSpans(exporter.buffer, 600);

@@ -146,7 +146,7 @@ describe("an endpoint", () => {
   });
 });
 
-describe("what a receiver gets", () => {
+describe("a request to a receiver", () => {
   const verify = (secret: unknown, { body, headers }: ReceivedRequest) => {
     // The library of svix verifies too, and returns nothing.
     new SvixWebhook(String(secret)).verify(body, headers);

@@ -1,4 +1,4 @@
-/** The clients of a flood. What they took is read from Postgres, not from the answers: a killed process gives none. */
+/** The clients of a flood. How much they used is read from Postgres and not from their answers, because a killed process sends none. */
 import type postgres from "postgres";
 import { z } from "zod";
 import { until } from "../../services/waiting.ts";
@@ -8,7 +8,7 @@ const CLIENTS = 50;
 
 const Key = z.object({ key: z.string() });
 
-/** `file`: a body that is no JSON. `key`: else that of the platform. */
+/** `file`: a body of bytes instead of JSON. `key`: by default the platform key. */
 type Request = { body?: unknown; file?: Uint8Array<ArrayBuffer>; key?: string };
 
 export class Clients {
@@ -38,7 +38,7 @@ export class Clients {
     });
   }
 
-  /** A request that has an answer other than 503, and the answer of an edge that lives. */
+  /** Repeats a request until a running edge answers it with a status other than 503. */
   async ask(method: string, path: string, request: Request = {}): Promise<Response> {
     const answers: Response[] = [];
     await until(`${path} is answered`, async () => {

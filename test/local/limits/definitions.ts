@@ -1,4 +1,4 @@
-/** What the floods run. */
+/** The orchestrations and tools of the floods. */
 import type { Clients } from "./clients.ts";
 import { toolOf } from "./lane-rows.ts";
 import type { Peer } from "./peer.ts";

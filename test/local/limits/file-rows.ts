@@ -31,7 +31,7 @@ export function fileRows(clients: Clients): LimitRow[] {
         await clients.fifty((n) => clients.ask("POST", `/api/v2/uploads?name=${n}.bin`, { file, key }));
         return bytesOf(tenant);
       },
-      // An upload that a killed edge has cut off cannot be deleted: it is given back by itself.
+      // An upload that a killed edge has cut off cannot be deleted. The product gives it up after a time, and releases its bytes.
       async settle(tenant) {
         const stored = await sql<{ upload_id: string }[]>`
           select upload_id from uploads where tenant_id = ${tenant} and stored_at is not null and deleted_at is null`;
@@ -50,7 +50,7 @@ export function fileRows(clients: Clients): LimitRow[] {
         await clients.allEnded(tenant);
         return bytesOf(tenant);
       },
-      // Retention deletes files with their runs, days later. What it does is done here at once; what killed workers hold is not.
+      // Retention deletes files with their runs, days later. The test deletes them at once, but not the reservations of killed workers.
       async settle(tenant) {
         await sql`delete from artifacts where tenant_id = ${tenant}`;
         await nothingIsHeld(tenant);

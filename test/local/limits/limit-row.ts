@@ -7,6 +7,6 @@ export type LimitRow = {
   prepare(tenant: string): Promise<void>;
   /** 50 clients at once. @returns the most that was in use at one time */
   flood(tenant: string): Promise<number>;
-  /** Ends what the flood has begun: then everything must have been given back. */
+  /** Ends what the flood has begun. Afterwards the whole limit must be free again. */
   settle(tenant: string): Promise<void>;
 };

@@ -1,4 +1,4 @@
-/** Limits of money, in thousandths of a USD. Three calls of the worst case fit into each, and a last one is shorter than that. */
+/** Limits of money, in thousandths of a USD. Three worst-case calls fit into each limit, and the rest is less than a fourth one. */
 import { z } from "zod";
 import type { Clients } from "./clients.ts";
 import type { LimitRow } from "./limit-row.ts";

@@ -1,4 +1,4 @@
-/** A server for the tool calls and webhooks of floods. It knows what is open at one time, also when a killed worker has closed it. */
+/** A server for the tool calls and webhooks of floods. It counts its open requests, also when a killed worker has cut some of them off. */
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";

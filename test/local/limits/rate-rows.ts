@@ -5,7 +5,7 @@ import type { LimitRow } from "./limit-row.ts";
 
 const PER_SECOND = 10;
 const PER_MINUTE = 12;
-/** After this time a run is forgotten by the tenant's minute. */
+/** After this time a run no longer counts in the tenant's minute. */
 const MINUTE_MS = 61_000;
 
 export function rateRows(clients: Clients): LimitRow[] {
@@ -20,7 +20,7 @@ export function rateRows(clients: Clients): LimitRow[] {
 
   return [
     {
-      // In t seconds (t + 1) times the limit may start. What is more than that counts beyond the limit.
+      // In t seconds at most (t + 1) times the limit may start. Only starts beyond that number pass the limit.
       name: "requests_per_second",
       most: PER_SECOND,
       least: PER_SECOND,
@@ -53,7 +53,7 @@ export function rateRows(clients: Clients): LimitRow[] {
           select count(*)::int as n from runs
           where tenant_id = ${tenant} and queued_at > clock_timestamp() - interval '60 s'`);
       },
-      // A run that has ended still counts: only the time gives it back.
+      // A run that has ended still counts, until its minute has passed.
       async settle(tenant) {
         await clients.cancelAll(tenant);
         await passed(tenant, MINUTE_MS);

@@ -10,8 +10,8 @@ export function runRows(clients: Clients): LimitRow[] {
   const sessions = new Map<string, string>();
 
   /**
-   * The most runs of a tenant whose times from their start to their end overlap, of those since the last flood. `queued_at` is the time
-   * at which a transaction began, and that one may have waited for the end of another run.
+   * How many of the tenant's runs since `sinceMs` were executed at the same time, at most. An execution begins at `started_at`: `queued_at`
+   * is the time at which a transaction began, which may have waited for the end of another run.
    */
   const overlap = (tenant: string, sinceMs: number) =>
     clients.count(sql`

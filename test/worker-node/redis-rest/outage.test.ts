@@ -188,8 +188,6 @@ describe("a Redis that accepts connections but does not reply", () => {
     const { value, ms } = await timed(() => impatient.call("/", ["GET", key]));
     expect([value.status, value.json]).toEqual([503, unknown]);
     expect(ms).toBeGreaterThan(500);
-    // Before Redis goes on, which would answer it.
-    expect(ms).toBeLessThan(2_900);
     const pipeline = await impatient.call("/pipeline", [["GET", key]]);
     // Whether the front has noticed by now that its new connection does not answer either depends on the machine.
     expect([unknown, unreachable]).toContainEqual(pipeline.json);
