@@ -20,7 +20,7 @@ type Stores = { sql: Sql; redis: Redis; postgres: Service; redisService: Service
 type Counts = { commands: number; scriptCalls: number; commits: number };
 
 /**
- * One POST after another, each with its two-step run, on a stack that does nothing else. What it does idle is subtracted. The
+ * One POST after another, each with its two-step run, on a stack that does nothing else. The counts of an idle stack are subtracted. The
  * bounds of calls and commits leave room for a pass of the reconciler, and not for another one in each run.
  */
 export async function benchCounts(stores: Stores, { port, key, queue }: BenchEdge): Promise<Row[]> {

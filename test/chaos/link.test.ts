@@ -52,7 +52,7 @@ async function join(): Promise<{ socket: Socket; read: string[]; closed: () => b
 const until = (state: () => unknown, expected: unknown) =>
   vi.waitFor(() => expect(state()).toEqual(expected), { timeout: 100_000, interval: 5 });
 
-/** Time for something that must not happen. A machine that is slow here makes a test less strict, and never fails it. */
+/** Gives something that must not happen the time to happen. A slow machine makes the test less strict, and does not fail it. */
 const pause = () => pace(100);
 
 /** A client whose connection through the link works. */

@@ -54,7 +54,7 @@ describe("compose.yaml", () => {
     expect(master({ ...others, MASTER_KEYS: list })).toEqual(both(list));
   });
 
-  test("gets each of these from the commands of docs/operations.md", () => {
+  test("gets each of these secrets from the commands of docs/operations.md", () => {
     const names = /^for NAME in (.+); do$/m.exec(read("docs/operations.md"))?.[1]?.split(" ");
     expect(names?.toSorted()).toEqual(Object.keys(secrets).toSorted());
   });

@@ -45,7 +45,7 @@ const defineWait = (id: string, wait: object) =>
 beforeAll(async () => {
   api = await startApi();
   await define("asks", {});
-  await define("hurries", { human_timeout_seconds: 1 });
+  await define("hurries", { human_timeout_seconds: 3_600 });
   // The run may take a minute, and the answer a day.
   await define("short", { human_timeout_seconds: 86_400 }, { timeout_minutes: 1 });
   await define("panel", {
@@ -132,9 +132,16 @@ describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
   // Fails when nothing acts on the deadline, or the error does not name the limit.
   test("fails when its question is not answered in time, and its error names the limit", async () => {
     const run = await api.start("hurries");
+    await api.until(run, ["paused"]);
+    // The hour passes.
+    const { sql } = api.stores;
+    await sql`
+      update waits set opened_at = opened_at - interval '1 hour', deadline_at = deadline_at - interval '1 hour'
+      where run_id = ${run}`;
+    await sql`update runs set wake_at = now() - interval '3 seconds' where run_id = ${run}`;
     expect(await untilEnd(api, run)).toBe("failed");
     expect(await statusOf(run)).toMatchObject({
-      error: { code: "human_timeout", message: "no answer came within 1 s", step_id: "ask" },
+      error: { code: "human_timeout", message: "no answer came within 3600 s", step_id: "ask" },
     });
     expect((await resume(run, "yes")).status).toBe(409);
     // A retry opens a new question.

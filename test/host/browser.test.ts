@@ -118,7 +118,7 @@ test("a browser receives every event once and in order; its reconnect after done
   expect(await tab.connections()).toEqual(connections);
 }, 120_000);
 
-// The React hook of the documentation does this.
+// The documentation's React hook closes its EventSource like this.
 test("a page that closes its EventSource on done never reconnects", async () => {
   const { run, url } = await startWatched();
   const tab = await tabs.watch(url, true);

@@ -1,6 +1,6 @@
 /**
  * The programs of compose.yaml, started from the image's file tree: with the environment, command and health check that compose.yaml gives
- * them, as a user who cannot write to the tree. Other are only the addresses, which are free ports of this machine.
+ * them, as a user that cannot write to the tree. Only the addresses differ: they are free ports of this machine.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";

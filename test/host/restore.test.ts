@@ -137,7 +137,7 @@ test("the documented archive command stores a file whole, again after a crash, a
 
 describe("after a restore to a point in time", () => {
   let point: string;
-  /** Accepted before the point: ended by then, open then and ended after it, and accepted after it. */
+  /** Runs that had ended at the point of the restore, that were open then and ended later, and that were accepted after it. */
   let ended: RunId;
   let asked: RunId;
   let sleeping: RunId;
@@ -172,7 +172,7 @@ describe("after a restore to a point in time", () => {
     const [row] = await sql<{ now: string }[]>`select clock_timestamp()::text as now`;
     point = row?.now ?? "";
 
-    // What the restore takes back.
+    // The restore undoes these changes.
     await startWorker("later");
     await answer(asked);
     later = await start("orch_smoke");

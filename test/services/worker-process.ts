@@ -22,7 +22,7 @@ export type WorkerProcess = {
 /** The durations of a worker: those of `shared/timing.ts`, or of a module in `timing/`. All workers of a test have the same. */
 export type Timing = "real" | "short" | "long";
 
-/** The arguments of a Node process that runs a worker's sources. Tests run `builtWorker(timing)` unless they need those. */
+/** The arguments of a Node process that runs a worker's sources. Most tests run `builtWorker(timing)` instead, which starts faster. */
 export function workerSources(timing: Timing): string[] {
   const flags = ["--experimental-import-text", "--disable-warning=ExperimentalWarning"];
   return [...flags, ...flagsOf(timing), "worker-node/main.ts"];

@@ -17,7 +17,7 @@ test.each([
   expect(utf8Length(text)).toBe(utf8(text).length);
 });
 
-// Fails when random bytes are used twice, or when a part of them is left from before they were filled.
+// Fails when random bytes are used twice, or when a part of the buffer is used before it was filled.
 test("no random bytes are used twice", () => {
   const parts = Array.from({ length: 3_000 }, (_, i) => randomHex(6 + (i % 3)));
   const bytes = parts.map((part) => part.match(/../g) ?? []);

@@ -4,7 +4,7 @@ import * as timing from "../../shared/timing.ts";
 import * as long from "../services/timing/long.ts";
 import * as short from "../services/timing/short.ts";
 
-/** What a takeover takes beyond a lease: the claim of the next worker. */
+/** The time of a takeover beyond the lease: the claim by the next worker. */
 const CLAIM_MS = 500;
 
 /** Texts that quote durations: the numbers of each match, in seconds. */

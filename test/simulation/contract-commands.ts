@@ -5,7 +5,7 @@ const run = fc.nat(2);
 const runs = fc.uniqueArray(run, { minLength: 1, maxLength: 3 });
 const owner: fc.Arbitrary<number> = fc.constantFrom(0, 0, 1, 2);
 const counted = fc.constantFrom<"queue" | "postgres">("queue", "postgres");
-/** How far a fence is behind the row. Mostly 0: the fence holds. */
+/** By how much the fence of a command is behind the row. Mostly 0: then the fence holds. */
 const behind = fc.constantFrom(0, 0, 0, 0, 1);
 
 const storeVerb = fc.record(

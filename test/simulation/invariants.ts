@@ -188,20 +188,20 @@ function checkLetters(row: RunRow, tables: Tables): string[] {
   return open === due ? [] : [`${open} open dead letters`];
 }
 
-/** 5.6: a question goes to each further group once, in order, and its wait has the level that was told last. */
+/** 5.6: a question goes to each further group once, in order, and its wait has the level of the last group. */
 function checkEscalations(row: RunRow, tables: Tables): string[] {
-  const told = tables.entriesOf(row.run_id).flatMap(({ events }) =>
+  const escalated = tables.entriesOf(row.run_id).flatMap(({ events }) =>
     events.split("\n").flatMap((line) => {
       const event = Escalated.safeParse(JSON.parse(line));
       return event.success ? [event.data] : [];
     }),
   );
   return tables.waitsOf(row.run_id).flatMap(({ wait_id, level }) => {
-    const levels = told.flatMap((event) => (event.question_id === wait_id ? [event.level] : []));
+    const levels = escalated.flatMap((event) => (event.question_id === wait_id ? [event.level] : []));
     const due = Array.from({ length: level }, (_, n) => n + 1);
     return levels.join() === due.join()
       ? []
-      : [`${wait_id} has level ${level}, and was told to the groups ${levels.join()}`];
+      : [`${wait_id} has level ${level}, and went to the groups ${levels.join()}`];
   });
 }
 

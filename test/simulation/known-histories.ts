@@ -102,7 +102,7 @@ const leaseOfADeadClaimer: History = {
 
 /**
  * A child was cancelled, so its parent failed. A client's retry of the parent started that child anew: both are charged, each once.
- * Nothing was wrong but the check, which counted the charges of one life.
+ * The product was right and the check was wrong: it counted the charges of one life.
  */
 const childStartedAnew: History = {
   ...calm,

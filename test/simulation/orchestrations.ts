@@ -345,7 +345,7 @@ export class FakeModelsAndTools {
     generate: async ({ messages, tools, effectKey, signal, onText, onUsage }) => {
       this.onCall(effectKey);
       const asks = tools.length > 0 && !messages.some(({ role }) => role === "tool");
-      // The cost tells which response a charge is for.
+      // Each response has a cost of its own, which identifies it in the charges.
       const cost_micro_usd = ++this.#answers;
       const usage = { provider: "sim", model: "m", input_tokens: 10, output_tokens: 5, cost_micro_usd };
       if (asks) {

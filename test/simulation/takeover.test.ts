@@ -61,7 +61,7 @@ const kill = fc.record({
 
 test(
   "the runs of a worker that is killed at any instruction are claimed by another within 6 s",
-  // A machine that runs other work too takes minutes. A test that is given up goes on, and disturbs the virtual clock of the next.
+  // A busy machine takes minutes. The limit is long because a test that vitest gives up goes on, and disturbs the virtual clock of the next one.
   { timeout: 600_000 },
   async () => {
     let longestMs = 0;

@@ -22,7 +22,7 @@ export type LinkFault =
   | { is: "held"; until: Promise<void> }
   | { is: "fail_next_query" };
 
-/** Postgres never accepts an output that contains this. */
+/** The fake Postgres never accepts an output that contains this text. */
 export const POISON = '"what Postgres rejects"';
 
 export class SqlError extends Error {

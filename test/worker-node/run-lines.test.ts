@@ -1,4 +1,4 @@
-/** Log lines about a run name the run, its tenant and its trace, so that one search finds all of them. */
+/** Log lines about a run have its id, its tenant and its trace, so that one search finds all of them. */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { z } from "zod";
 import { TenantId, newIncarnation, newRunId } from "../../shared/contracts/ids.ts";

@@ -1,4 +1,4 @@
-/** What the tools of a run can do with files, on the edge and the worker of a test file. */
+/** The files of a run's tools, on the edge and the worker of a test file. */
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 import type { Server } from "node:http";

@@ -1,4 +1,4 @@
-/** An upload that was given up while its client sends it: the edge learns of it from its row, which it looks at every 30 s. */
+/** An upload that was given up while its client sends it: the edge reads that in the upload's row, every 30 s. */
 import { request } from "node:http";
 import type { IncomingMessage } from "node:http";
 import { text } from "node:stream/consumers";

@@ -84,7 +84,7 @@ test("an upload that is refused is answered each time, for a client that sends a
 
 test("clients that leave while their requests share a call do no harm to the other requests", async () => {
   await post(AbortSignal.timeout(30_000));
-  // Where the lead is not passed on, the others wait until the leader counts as gone: 3 s from their own beginning.
+  // If the lead were not passed on, the others would wait until the leader counts as lost: 3 s from their own beginning.
   let fastestMs = Infinity;
   for (let rounds = 0; rounds < 5 && fastestMs >= 1_500; rounds++) {
     fastestMs = Math.min(fastestMs, await leaveAndWaitMs());

@@ -113,7 +113,7 @@ test.for<
   expect(await outcome(await change())).toEqual({ status: "error", message });
 });
 
-test("what a store refuses is said with S3's name of the error, without the store's own words", async () => {
+test("a refusal of the store is reported by S3's name of the error, without the store's own words", async () => {
   answerTo = () => ({ status: 403, body: error("AccessDenied") });
   const refused = (what: string) => ({ status: "error", message: what });
   const noList = "The store does not let this key list its objects. It answered 403 AccessDenied.";

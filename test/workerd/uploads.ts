@@ -1,4 +1,4 @@
-/** What clients can do with uploads, on the edge and the worker of a test file. */
+/** Uploads of clients, on the edge and the worker of a test file. */
 import { createHash, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { request } from "node:http";

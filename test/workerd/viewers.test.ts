@@ -1,4 +1,4 @@
-/** What one tenant's viewers take from others, and how long a key keeps a stream open. */
+/** One tenant's viewers leave seats to other tenants, and a revoked key's streams end. */
 import { z } from "zod";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { FakeJournalWriter } from "../edge/test-stores.ts";

@@ -42,7 +42,7 @@ const { values } = parseArgs({
 });
 const options = Options.parse(values);
 
-/** One round of one participant, on stores of its own. @returns its figures, null when it did not get through */
+/** One round of one participant, on stores of its own. @returns its figures, null when a workload did not end */
 async function runRound(participant: Participant, seconds: number): Promise<Figures | null> {
   const dir = mkdtempSync(join(tmpdir(), "synapse-peers-"));
   chmodSync(dir, 0o711);

@@ -235,7 +235,7 @@ const clients: Record<KindName, { clients: number; begin(): Promise<Client> | Cl
   journal: { clients: 1, begin: () => ({ everyMs: 2_000, act: () => run("journal", "loud_journal") }) },
 };
 
-/** Opens the stream of a run and reads nothing of it but the head of the response. */
+/** Opens the stream of a run and reads only the head of the response. */
 async function openSilently(kind: KindName, id: string): Promise<Socket> {
   const socket = await connected(Number(new URL(base).port));
   socket.setTimeout(0);

@@ -183,7 +183,7 @@ async function endsOf(sql: Sql, kinds: readonly KindName[]): Promise<LoudEnds> {
   return new Map(kinds.map((kind) => [kind, new Set(codesOf(tenantOf(kind)))]));
 }
 
-/** The processes that did not live through the phase. */
+/** The processes that ended during the phase. */
 function deathsOf({ workers, deaths, edge, rest }: System): string[] {
   return [
     ...deaths.map(({ incarnation }) => `the worker ${incarnation} died`),

@@ -13,7 +13,7 @@ export type Collector = Awaited<ReturnType<typeof startCollector>>;
 
 export async function startCollector() {
   const spans: ReceivedSpan[] = [];
-  /** All that was received, as it was: for texts that must not be in it. */
+  /** All requests as they were received, to search them for texts that they must not have. */
   const bodies: string[] = [];
   /** How often it still refuses to take anything. */
   const busy = { times: 0, refused: 0, retryAfter: "0" };

@@ -62,7 +62,7 @@ const anyRow = fc.record({
   step: fc.constantFrom("a", "b"),
 });
 
-// Fails when a byte of a line, a number or a time does not come back.
+// Fails when a byte of a line, a number or a time is not restored.
 test("rows come back from a segment as they were, whatever their events hold", () => {
   fc.assert(
     fc.property(fc.array(anyRow, { maxLength: 12 }), (all) => {

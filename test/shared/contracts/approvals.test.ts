@@ -67,7 +67,7 @@ describe("a human step", () => {
       "steps[0].timeout_step_id: is never followed: on_timeout is fail, and must be route",
     ]);
     expect(errorsOf({}, end)).toEqual([expect.stringContaining('"late" cannot be reached')]);
-    // A null target ends the run: without this end the cycle would have none.
+    // The null target ends the run. Without it no path would lead out of the cycle.
     const cycle = { next_step_id: "a", max_iterations: 3 };
     expect(errorsOf({ ...cycle, on_timeout: "route", timeout_step_id: null })).toEqual([]);
     expect(errorsOf(cycle)).toEqual([expect.stringContaining("no path leads")]);

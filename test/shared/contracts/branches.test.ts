@@ -163,7 +163,7 @@ describe("the branches of a definition", () => {
     expect(errorsOf(...steps)).toContainEqual([path, expect.stringContaining(message)]);
   });
 
-  // Fails when any merge, or a merge of other keys, allows what only its values can tell apart.
+  // Fails when a merge of other keys allows branches to write the same key.
   test("may write the same key if the merge after them takes it, and only then", () => {
     const merge = (...input_keys: string[]) => ({ id: "m", type: "merge", input_keys });
     const branches = [print("x", { output_key: "k" }), print("y", { output_key: "k" })];

@@ -31,7 +31,7 @@ function refusalByQuickJs(script: string): string | null {
   }
 }
 
-/** One snippet a line: code that people write, every construct of the language, and misspelled constructs. */
+/** Snippets, one in each line: usual code, every construct of the language, and misspelled constructs. */
 const snippets = readFileSync(new URL("snippets.txt", import.meta.url), "utf8")
   .trimEnd()
   .split("\n");
@@ -101,7 +101,7 @@ describe("code that is saved", () => {
         .tuple(fc.constantFrom(...tokens), fc.nat(12), fc.integer({ min: 1, max: 12 }))
         .map(([all, from, count]) => all.slice(from, from + count).join(""));
       const mixed = fc.tuple(fc.array(part, { minLength: 1, maxLength: 3 }), fc.constantFrom("", " ", "\n"));
-      // A fixed seed: a new difference is a matter of a new version of either, and not of chance. 5,000 were compared once.
+      // The seed is fixed, so that a new difference comes from a new version of a parser and not from chance. 5,000 were compared once.
       fc.assert(
         fc.property(mixed, ([parts, between]) => {
           const script = parts.join(between);
@@ -166,7 +166,7 @@ describe("code that is saved", () => {
     expect(errorOf({ type: "transform", transform_code })).toBeNull();
   });
 
-  // Fails when a condition that is true for every value, or compares the name of a place, passes for one that compares.
+  // Fails when an assignment in place of a comparison, or a comparison with the name of a placeholder, is saved.
   test.each([
     [
       "state.kind = 'mail'",
@@ -239,7 +239,7 @@ describe("code that is saved", () => {
     expect(cpuMs() - startedMs).toBeLessThan(2_000);
   });
 
-  test("is not compiled again for a version that was saved before the rule came", () => {
+  test("of a version that was saved before this rule is not checked", () => {
     const step = { id: "calc", type: "transform", transform_code: "return 1" };
     expect(parseOrchestration({ id: "o", name: "O", entry_step_id: "calc", steps: [step] }).ok).toBe(true);
   });

@@ -262,7 +262,7 @@ describe("a definition that is saved", () => {
   const withNext = (id: string, next_step_id: string) => print(id, { next_step_id });
   const branch = { id: "b", type: "if_else", if_condition: "state.user_input", if_true_step_id: "a" };
 
-  // Fails when a run can start of which it is certain that only a limit will end it.
+  // Fails when a definition is saved whose runs can only be ended by a limit.
   test("with steps from which no path leads to an end is refused, at each of them", () => {
     const round = parseNewOrchestration(document([withNext("a", "b"), withNext("b", "a")]));
     expect(round).toMatchObject({
@@ -289,7 +289,7 @@ describe("a definition that is saved", () => {
     });
   });
 
-  // Fails when an answer of one value is taken for two fields.
+  // Fails when two fields of a form share one value of the answer.
   test("with a form that has a key twice is refused", () => {
     const human_fields = [{ key: "k" }, { key: "l" }, { name: "k", type: "number" }];
     const step = { id: "a", type: "human", human_prompt: "x", human_fields };
@@ -313,8 +313,8 @@ describe("a definition that is saved", () => {
     });
   });
 
-  // Fails when a text field that steps do not have is said to be a position or a name.
-  test("gets no name for a field that none is spelled like", () => {
+  // Fails when the error for an unknown text field suggests a position or a name.
+  test("gets no suggestion for a field without a similar name", () => {
     const named = (field: string) =>
       unknownFields("orchestrations", document([print("a", { [field]: "x" })]))[0]?.message;
     expect(named("description")).toBe("is not a field of a step");

@@ -30,7 +30,7 @@ describe("a pattern of a form field", () => {
     },
   );
 
-  // Fails when the match goes back and tries other divisions of the text: that takes years.
+  // Fails when the match backtracks: these texts would take years.
   test("takes a bounded time with any text", () => {
     const pattern = `${"[a-z]*".repeat(33)}!`;
     const text = "a".repeat(10_000);

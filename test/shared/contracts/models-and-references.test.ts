@@ -53,7 +53,7 @@ describe("the model of a step", () => {
         { path: "steps[0].model", message: expect.stringContaining(text) },
       ]);
     }
-    // A version that was saved before goes on.
+    // Runs of a version that was saved before the rule go on.
     expect(parseOrchestration(document({ type: "llm", model })).ok).toBe(true);
   });
 
@@ -147,7 +147,7 @@ describe("a reference", () => {
   });
 
   // Fails when suggestions for ten thousand wrong targets keep the edge busy.
-  test("is compared with the known names for the first wrong ones only", () => {
+  test("is compared with the known names in bounded time, however many wrong ones there are", () => {
     const steps = Array.from({ length: 200 }, (_, i) => ({
       id: `${"s".repeat(50)}${i}`,
       type: "evaluator",

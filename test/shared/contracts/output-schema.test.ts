@@ -16,7 +16,7 @@ const parse = (output_schema: unknown, type = "llm") =>
   });
 
 describe("the output_schema of a step", () => {
-  test.each(["llm", "agent"])("of type %s is mended as the schemas of tools are, and kept", (type) => {
+  test.each(["llm", "agent"])("of type %s is repaired as the schemas of tools are, and kept", (type) => {
     const parsed = parse({ type: "OBJECT", properties: { tags: { type: "array" } } }, type);
     expect(parsed).toMatchObject({
       ok: true,
@@ -64,7 +64,7 @@ describe("the output_schema of a step", () => {
     });
   });
 
-  test("is the arguments of the answer's tool where providers take it so, else the schema of one argument", () => {
+  test("becomes the schema of the answer tool's arguments if providers accept it there, else that of one argument", () => {
     const plain = { type: "object", properties: { a: { type: "string" } } };
     expect(answerArguments(plain)).toMatchObject({ isInside: false, parameters: plain });
     const schema = {

@@ -128,7 +128,7 @@ describe("the inputSchema of a tool that is saved", () => {
     const found = errorsOf({ inputSchema });
     expect(found.map((error) => error.path)).toContain(path);
     expect(found.find((error) => error.path === path)?.message).toContain(text);
-    // A tool that was saved before the rule came can still be called.
+    // A tool that was saved before this rule can still be called.
     expect(parseTool(tool({ inputSchema })).ok).toBe(true);
   });
 
@@ -179,7 +179,7 @@ describe("the URL of a tool", () => {
     expect(errorsOf({ url, inputSchema })).toEqual([]);
   });
 
-  test("may read what the schema does not list where it allows others, or lists none", () => {
+  test("may have placeholders that the schema does not list, if it allows other arguments or lists none", () => {
     const url = "https://example.com/{other}";
     expect(errorsOf({ url, inputSchema: { ...inputSchema, additionalProperties: true } })).toEqual([]);
     expect(errorsOf({ url })).toEqual([]);
@@ -212,7 +212,7 @@ test.each([
   expect(toolWarnings(parsed.definition)).toEqual([{ path, message: expect.stringContaining(message) }]);
 });
 
-test("a host with a port, JSON and secrets are no places of another system", () => {
+test("a host with a port, JSON and secrets are no placeholders of another system", () => {
   const parsed = parseNewTool(
     tool({
       url: "https://example.com:8080/a:city/x?t=10:30",

@@ -221,7 +221,7 @@ describe("an integer in code that is read with other digits", () => {
 
 const LOOP = { type: "loop", loop_step_ids: ["write"], next_step_id: null };
 
-// Fails when a step says where the run goes, or what it sets, and neither happens.
+// Fails when a step of type if_else may have a next step or a key that it never uses, without a warning.
 test.each<[Fields, unknown]>([
   [{ type: "if_else", if_condition: "true", next_step_id: "write" }, ["steps[0].if_true_step_id"]],
   [{ type: "if_else", if_condition: "true", if_true_step_id: "write" }, []],

@@ -54,7 +54,7 @@ describe("coded lines", () => {
     expect(Buffer.byteLength(coded)).toBeLessThan(Buffer.byteLength(joinLines(end, "complete")) / 3);
   });
 
-  // Fails when a text of the table changes: journals have been written with it.
+  // Fails when a text of the table changes: stored journals were written with it.
   test("of journals that exist are read", () => {
     const stored = [
       '\u0018b","attempt":1,',
@@ -143,7 +143,7 @@ test("lines of all formats come back as they were, whatever they hold and are jo
     fc.property(fc.array(fc.tuple(entry, format), { minLength: 1, maxLength: 3 }), (entries) => {
       const stored = entries.map(([lines, of]) => joinLines(lines, of)).join("\n");
       expect(linesOf(stored)).toEqual(entries.flatMap(([lines]) => lines));
-      // It separates the texts of a flush.
+      // This character separates the texts of a flush.
       expect(stored).not.toContain("\u001e");
     }),
     { numRuns: inputs(500) },

@@ -80,7 +80,7 @@ describe("the text of a step", () => {
   });
 });
 
-test("the rule stands in the document of the API", async () => {
+test("the API's document has the rule by which deltas are joined", async () => {
   const document = await readFile(new URL("../../../docs/api.md", import.meta.url), "utf8");
   expect(document.replaceAll(/\s+/g, " ")).toContain(DELTA_RULE);
 });

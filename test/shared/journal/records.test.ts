@@ -32,7 +32,7 @@ const checkpointOf = (set: JsonObject): Checkpoint => ({
   cost_micro_usd: 0,
   effects: [],
 });
-/** An entry as it is stored, after `pending` events that waited. */
+/** An entry as it is stored, with `pending` events before its own. */
 function entryOf(set: JsonObject, events: readonly RunEvent[], pending: readonly RunEvent[] = []) {
   const lines = [...pending, ...events].map((event) => writeLine(event, new Date(0), "c"));
   return { kind: "step" as const, output: writeResult(checkpointOf(set), events), events: lines.join("\n") };

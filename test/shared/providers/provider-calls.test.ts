@@ -53,7 +53,7 @@ const end = (call: string, outcome: Partial<Outcome> & Pick<Outcome, "is">, tena
 const afterMs = (ms: number) => {
   clock.nowMs += ms;
 };
-/** The calls of a tenant, each of which asks when it is to ask. @returns those that begin now */
+/** Calls of a tenant. The function asks for each of them that is due to ask again. @returns the calls that began */
 function lineOf(count: number, tenant: string) {
   const line = Array.from({ length: count }, (_, i) => ({
     call: `${tenant}${i}`,
@@ -93,7 +93,7 @@ describe("max_concurrent", () => {
     expect(await begins("c")).toBe(true);
   });
 
-  // Fails when a worker that was killed keeps its places, or one that lives loses them.
+  // Fails when a killed worker keeps its places, or a live worker loses them.
   test("a worker that has died gives its places back, and one that renews keeps them", async () => {
     await ask("a");
     await ask("b");
@@ -140,7 +140,7 @@ describe("of several tenants", () => {
     expect(await begins("a3")).toBe(true);
   });
 
-  test("the waits of a tenant with many calls are as long as its line", async () => {
+  test("a call's wait grows with the number of calls of its tenant that wait before it", async () => {
     allowed = { ...allowed, requests: 60 };
     for (let i = 0; i < 6; i += 1) expect(await begins(`first${i}`)).toBe(true);
     const waits: number[] = [];
@@ -153,7 +153,7 @@ describe("of several tenants", () => {
 });
 
 describe("a minute", () => {
-  test("has as many requests as it may, a tenth of them at once", async () => {
+  test("has as many requests as its limit, a tenth of them at once", async () => {
     allowed = { ...allowed, requests: 60 };
     const line = lineOf(200, "acme");
     let begun = 0;
@@ -165,8 +165,8 @@ describe("a minute", () => {
     expect(begun).toBeLessThanOrEqual(66);
   });
 
-  // Fails when what a call really took is forgotten.
-  test("has as many tokens as it may, by what the calls have taken", async () => {
+  // Fails when the tokens that a call really used do not count.
+  test("has as many tokens as its limit, counted by the calls' real usage", async () => {
     allowed = { ...allowed, tokens: 6_000 };
     expect(await begins("a", { tokens: 100 })).toBe(true);
     await end("a", { is: "answered", moreTokens: 1_500 });

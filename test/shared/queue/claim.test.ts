@@ -170,7 +170,7 @@ describe("nextMs", () => {
     expect(await nextMs()).toBe(LEASE_MS - 5000);
   });
 
-  test("is not 0 for a worker that may not take a lapsed lease, which would claim without pause", async () => {
+  test("is not 0 for a worker that may not take a lapsed lease: it would claim again without a pause", async () => {
     await t.queue.enqueue([job(1, "acme", { lane: "mail" })]);
     await t.claim("w1", 1);
     t.clock.nowMs += LEASE_MS;

@@ -58,7 +58,7 @@ describe("the start rate of a lane", () => {
     expect(starts.length).toBeGreaterThanOrEqual(148);
   });
 
-  test("is neither lifted nor locked when Redis is emptied: the next start comes after the time of one", async () => {
+  test("holds when Redis is emptied: the next start comes after the interval of one start", async () => {
     await enqueueBulk(20);
     await claim("w1");
     t.clock.nowMs += 1_000;
@@ -122,14 +122,14 @@ describe("the start rate of a lane", () => {
     expect((await claim("w1", { bulk: { weight: 1, starts_per_second: null } })).runs).toHaveLength(100);
   });
 
-  test("lets one worker come back for the next start, and another one when that time has passed", async () => {
+  test("makes one worker claim again for the next start, and another one when the first did not come", async () => {
     await enqueueBulk(10);
     expect(await claim("first")).toMatchObject({ runs: [], nextMs: 100 });
     expect((await claim("second")).nextMs).toBe(60_000);
     t.clock.nowMs += 101;
     expect(await claim("second")).toMatchObject({ runs: [0], nextMs: 99 });
     await t.redis.del(t.key("wake:bulk"));
-    // A worker without room leaves it to one that has room: it pushes a marker when no worker is to come.
+    // A worker without room pushes a marker for one that has room, unless a worker is already to claim for the next start.
     t.clock.nowMs += 99;
     await claim("third", TEN_PER_SECOND, 1);
     t.clock.nowMs += 1;

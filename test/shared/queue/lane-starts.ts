@@ -1,4 +1,4 @@
-/** The starts of lanes with a rate, as the model counts them: a token bucket for each lane, which a queue that is new does not know. */
+/** The starts of lanes with a rate, as the model counts them: a token bucket for each lane. A new queue has no buckets. */
 import { burstOf } from "../../../shared/contracts/lane-settings.ts";
 import type { Lane } from "../../../shared/contracts/run.ts";
 import type { Room } from "../../../shared/queue/claim.ts";
@@ -10,7 +10,7 @@ const START = 1e9;
 
 export class LaneStarts {
   readonly buckets = new Map<Lane, Bucket>();
-  /** Lanes for which the last claim left it to a worker to come back. */
+  /** Lanes for whose next start a worker is to claim again, by the reply to its last claim. */
   readonly arranged = new Set<Lane>();
 
   /** What a claim at `nowMs` by a worker with these rules may start. */
@@ -35,7 +35,7 @@ export class LaneStarts {
         const tokens = refilled(lane, rate) - START;
         this.buckets.set(lane, { tokens, atMs: nowMs, askedMs: this.buckets.get(lane)?.askedMs ?? 0 });
       },
-      /** The time until this worker is to come back for a lane with ready jobs; Infinity: it need not. */
+      /** The time until this worker is to claim again for a lane with ready jobs; Infinity: it need not. */
       comeBack: (lane: Lane, hasRoom: boolean): number => {
         const rate = rateOf(lane);
         if (rate === null || mayStart(lane)) return Infinity;

@@ -26,7 +26,7 @@ export type Unsharded<Request> = Omit<Request, "shard">;
 export class Model {
   nowMs: number;
   index: { quotaReady: boolean } | null = null;
-  /** That of the latest reset. */
+  /** The epoch of the latest reset. */
   epoch: string | null = null;
   readonly jobs = new Map<RunId, Entry>();
   readonly limits = new Map<TenantId, Limits>();

@@ -53,7 +53,7 @@ describe("a tenant whose runs never end", () => {
     expect(await claim()).toEqual([200]);
   });
 
-  test("loses no turn while it is passed over", async () => {
+  test("keeps its turn while it is passed over", async () => {
     await t.queue.enqueue(jobsOf("greedy", 0, 20));
     await claim();
     await t.queue.enqueue(jobsOf("quiet", 100, 9));

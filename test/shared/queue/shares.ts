@@ -1,4 +1,4 @@
-/** The slots of a worker as its tenants share them: what a claim may take of whom. */
+/** The slots of a worker as its tenants share them: how many jobs of each tenant a claim may take. */
 import type { TenantId } from "../../../shared/contracts/ids.ts";
 import type { Lane } from "../../../shared/contracts/run.ts";
 import type { HeldRuns, Room } from "../../../shared/queue/claim.ts";

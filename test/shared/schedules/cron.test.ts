@@ -7,7 +7,7 @@ import { inputs } from "../../services/inputs.ts";
 const ms = (text: string) => Date.parse(text);
 const iso = (instant: number | null) => (instant === null ? null : new Date(instant).toISOString());
 
-/** More than any test here expects: a wrong rule must not make a test endless. */
+/** More ticks than any test expects: with a wrong rule a test ends at this number instead of never. */
 const MAX_TICKS = 500;
 
 /** The ticks in (from, to]. */

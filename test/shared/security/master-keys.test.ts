@@ -8,7 +8,7 @@ const before = masterKeys().parse(`default:${OLD},2026b:${NEW}`);
 const during = masterKeys().parse(`2026b:${NEW},default:${OLD}`);
 const after = masterKeys().parse(`2026b:${NEW}`);
 
-// Fails when a process with the settings of the step before cannot read what one with the next settings has sealed.
+// Fails when a process with the settings of one step cannot open a value that a process with the settings of the next step has sealed.
 test("in each step of a rotation, processes with the settings of that step and of the one before open each other's values", async () => {
   for (const [one, other] of [
     [simple, before],

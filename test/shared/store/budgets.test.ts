@@ -63,7 +63,7 @@ const moneyOf = async (id: string, tenant = acme) => {
 };
 
 describe("a budget", () => {
-  // Fails when two reservations count the same money: without the lock, or with one snapshot for lock and count.
+  // Fails when two reservations count the same money: without the lock, or when the count uses the snapshot from before the lock.
   test("of 10 calls lets 10 of 50 concurrent calls through, from 50 runs of two workers", async () => {
     await save("month", 1);
     const workers = [await store.addWorker("a"), await store.addWorker("b")];
@@ -80,7 +80,7 @@ describe("a budget", () => {
   });
 
   // Fails when the count is made without the lock, or in a snapshot from before it.
-  test("counts what a reservation that is not committed yet takes: the next one waits for its commit", async () => {
+  test("counts a reservation that is not committed yet: the next one waits for its commit", async () => {
     await save("month", 1);
     const [first, second] = [await store.startRun(), await store.startRun()];
     const holder = await store.sql.reserve();
@@ -128,7 +128,7 @@ describe("a budget", () => {
     expect(await moneyOf("month")).toMatchObject({ reserved: 0.6 });
   });
 
-  // Fails when a worker that dies takes the money of its calls with it.
+  // Fails when the reservations of a dead worker are never released.
   test("gets back what a dead worker has reserved, once another claim moves its run; what it charged stays", async () => {
     await save("month", 1);
     const run = await store.startRun();
@@ -461,7 +461,7 @@ describe("a budget of each end user", () => {
     expect(await reserve(run, 5_000_000)).toEqual({ outcome: "free" });
   });
 
-  test("of a past period is forgotten by retention, and one of this period is not", async () => {
+  test("of a past period is deleted by retention, and one of this period is not", async () => {
     await save("each", 1, each);
     const ofUser = (end_user: string) => store.startRun({ end_user });
     for (const run of [await ofUser("ada"), await ofUser("ben")]) {
@@ -498,7 +498,7 @@ describe("the limit of a run that has started others", () => {
     );
   }
 
-  // Fails when each child has the same rest of the parent's limit for itself.
+  // Fails when each child may spend all that is left of the parent's limit.
   test("holds for five children at once: their calls together never reserve more than it", async () => {
     const parent = await store.startRun();
     const children = await family(parent, 1_000_000, 5);

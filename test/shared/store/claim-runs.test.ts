@@ -177,7 +177,7 @@ describe("a run that is handed back", () => {
   });
 
   // Fails when the statement does not compare the owner, or the attempt.
-  test("is one that the worker owns, under the attempt that the worker has", async () => {
+  test("is returned only under the worker's own name and its own attempt", async () => {
     const run = await store.startRun();
     expect(await handBack(store.sql, newIncarnation("w"), [run])).toEqual([]);
     expect(await handBack(store.sql, run.owner, [{ ...run, attempt: 2 }])).toEqual([]);

@@ -73,7 +73,7 @@ describe("an upload", () => {
     expect(await used()).toBe(5);
   });
 
-  test("that passes the limit is refused with what is used, leaves no row, and hurts no other tenant", async () => {
+  test("that passes the limit is refused with the used bytes, leaves no row, and affects no other tenant", async () => {
     await limit(100);
     await begin(60);
     expect(await begin(41)).toEqual({ accepted: false, used: 60, most: 100 });
@@ -83,7 +83,7 @@ describe("an upload", () => {
     expect(await used()).toBe(100);
   });
 
-  // Fails when two requests read what is used before either has written: without the lock of the tenant's row.
+  // Fails when two requests both read the used bytes before either has written, because neither locks the tenant's row.
   test("at the same time as others never passes the limit together with them", async () => {
     await limit(1_000);
     const rooms = await Promise.all(Array.from({ length: 50 }, () => begin(100)));

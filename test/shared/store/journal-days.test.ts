@@ -70,7 +70,7 @@ test("a read of a run's journal looks into the partition of its day alone", asyn
     await readStoredPage(sql, run, 0, 10);
     const plans: string[] = [];
     for (const query of statements.splice(0).filter((text) => text.includes("from journal"))) {
-      // The plan is generic, so these values mean nothing.
+      // The plan is generic: it does not depend on these values.
       const values = Array.from(new Set(query.match(/\$\d+/g)), () => "'0'").join();
       await sql.unsafe("set plan_cache_mode = force_generic_plan");
       await sql.unsafe(`prepare explained as ${query}`);
@@ -113,7 +113,7 @@ test("the partition of a past day is dropped when its journals are archived", as
 });
 
 // Fails when entries of a run that waits for weeks are lost with its day, or come twice.
-test("a run that lives on keeps its journal when its day is dropped", async () => {
+test("a run that has not ended keeps its journal when its day is dropped", async () => {
   await addDay(-4);
   const run = await runOf(-4, 3);
   expect(await dayOf(run.run_id)).toEqual([{ name: nameAt(-4) }]);
@@ -123,7 +123,7 @@ test("a run that lives on keeps its journal when its day is dropped", async () =
   expect(await seqsOf(run.run_id)).toEqual([2, 4, 6, 8]);
 });
 
-test("a day in which much is left stays, and so does yesterday", async () => {
+test("a day in which many journals are left stays, and so does yesterday", async () => {
   await addDay(-4);
   await addDay(-1);
   const run = newRunId(Date.now() - 4 * DAY_MS);

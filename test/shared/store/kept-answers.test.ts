@@ -67,7 +67,7 @@ test("a tenant keeps 16 MiB of answers", async () => {
   expect([await read(69), await read(5)]).toEqual([large, undefined]);
 });
 
-test("several answers of a visit are kept at once; of two to one request the last", async () => {
+test("several answers of a visit are kept in one statement; of two to one request the last one is kept", async () => {
   const one = { tenant_id: acme, ttl_seconds: 60 };
   await keepAnswers(store.sql, [
     { ...one, request_hash: hash(1), answer: "a" },

@@ -100,8 +100,8 @@ describe("keep_…_seconds", () => {
     expect(await idsIn("runs")).toEqual([]);
   });
 
-  // Such a row is left by an edge of the version before: it retries without a look at `lane_ends`.
-  test("a listed end that is none any more deletes no run, and its row goes", async () => {
+  // An edge of the previous version leaves such a row, because its retry does not change `lane_ends`.
+  test("a listed end that a retry has undone deletes no run, and its row is deleted", async () => {
     const run = await endedRun({ hours: 49 });
     await keep({ keep_completed_seconds: 4 * DAY });
     await deleteExpired(store.sql);

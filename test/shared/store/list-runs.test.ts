@@ -32,7 +32,7 @@ beforeAll(async () => {
       '{"n":' || n || '}', timestamptz '2026-01-01' + n / 50 * interval '1 second'
     from generate_series(1, ${RUNS}::int) n`;
   await store.sql`analyze runs`;
-  // The planner takes the table for one with a million runs. For few runs it sorts them, which is right then.
+  // These statistics make the planner expect a million runs. For a few runs a sort would be the right plan.
   await store.sql`update pg_class set reltuples = 1000000 where relname = 'runs'`;
 });
 afterAll(() => store.close());

@@ -145,7 +145,7 @@ test("the cancel of a single run answers its parent's wait and marks its childre
   await store.sql`update runs set wake_at = now() + interval '1 hour' where run_id = ${delayed}`;
   const [cancelled] = await cancelRuns(store.sql, [], [cancelEnd(run)]);
   expect(cancelled).toMatchObject({ run_id: run, status: "cancelled", owner: null, event_seq: 2 });
-  // The runs that the edge enqueues, or tells their workers of.
+  // The runs that the edge enqueues, or whose workers it sends a hint.
   expect(new Map(cancelled?.notified?.map((each) => [each.run_id, each.status]))).toEqual(
     new Map([
       [parent.run_id, "queued"],

@@ -11,7 +11,7 @@ async function knowsSilentOwners(sql: Sql): Promise<boolean> {
   return (row?.upForMs ?? 0) > SILENT_AFTER_MS + 1_000;
 }
 
-/** Waits for it once in a test run, if at all: the Postgres of the tests starts at the beginning. */
+/** Waits until Postgres has been up for as long as a silence: once in a test run at most, because it starts at the beginning. */
 export function untilOwnersCanBeSilent(sql: Sql): Promise<void> {
   return until("Postgres has been up for longer than a silence", () => knowsSilentOwners(sql));
 }

@@ -90,7 +90,7 @@ const claimed = runIds.map((run_id) => ({ run_id, attempt: 1, event_seq: 0, sign
 const entries = claimed.map((run) => stepEntry(run));
 const ends = claimed.map((run) => stepEntry(run, { kind: "end", status: "completed" }));
 
-// Fails when an index is dropped, or when a condition is written so that no index fits. Each of these statements runs all the time.
+// Fails when an index is dropped, or when a condition is written so that no index fits. Each of these statements is executed continually.
 test.each<[string, (on: Sql) => Promise<unknown>]>([
   ["a flush", (on) => flush(on, entries)],
   ["a flush of ends", (on) => flush(on, ends)],

@@ -81,7 +81,7 @@ describe("a session", () => {
     expect(await accept([await newTurn(session, {}, true)])).toHaveLength(1);
   });
 
-  // Fails when either side looks before the other's commit: then the turn would wait for its last resort, a day.
+  // Fails when neither the accept nor the end sees the other's commit: the turn would wait a day, for its last resort.
   test("wakes a turn that is accepted while the turn before it ends", async () => {
     const session = newSessionId();
     const [first] = await accept([await newTurn(session)]);

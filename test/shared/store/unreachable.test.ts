@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { isDatabaseUnreachable } from "../../../shared/store/unreachable.ts";
 
-/** An error that a server, or a pooler before it, has sent. */
+/** An error that a server, or a pooler in front of it, has sent. */
 const sent = (code: string, message: string) =>
   Object.assign(new Error(message), { name: "PostgresError", code });
 

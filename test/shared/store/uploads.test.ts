@@ -95,7 +95,7 @@ describe("an upload", () => {
   });
 
   // Fails when a death between the deletion of the object and of the row leaves one of them for ever.
-  test("that was taken and not forgotten is taken again, and no request finds it meanwhile", async () => {
+  test("that was claimed for deletion and whose row is left is claimed again, and no request finds it meanwhile", async () => {
     const id = await upload();
     await expire(id);
     const taken = [{ upload_id: id, tenant_id: acme }];

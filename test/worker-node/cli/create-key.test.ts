@@ -41,7 +41,7 @@ test.each([
   expect(stderr).not.toContain("sk-syn-");
 });
 
-// Fails when a forgotten flag makes a key to all tenants.
+// Fails when a forgotten --tenant makes a key for all tenants.
 test.each([
   ["--name ops", "--tenant or --platform is required"],
   ["--name ops --tenant acme --platform", "--tenant or --platform is required, and not both"],

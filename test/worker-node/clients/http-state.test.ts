@@ -45,7 +45,7 @@ test("a verb is a signed POST of its arguments", async () => {
   expect(requests[0]?.signature).toMatch(/^t=[0-9]+,h1=[0-9a-f]{64},v1=[0-9a-f]{64}$/);
 });
 
-test("an error of Postgres that the edge passes on is judged like one from Postgres itself", async () => {
+test("an error of Postgres that the edge passes on is the error of a direct connection", async () => {
   reply = { status: 503, body: '{"sqlstate":"22021"}' };
   expect(judgeStatement(await failure())).toBe("data");
   reply = { status: 503, body: '{"sqlstate":"40P01"}' };
@@ -59,8 +59,8 @@ test("a request to an edge that is unreachable, or refuses the signature, is tri
   }
 });
 
-// Fails when the response is judged like a lost connection: one such entry would hold up all others of its worker for ever.
-test("arguments that the edge will never accept are judged as data that Postgres will never accept", async () => {
+// Fails when the response counts as a lost connection: such an entry would be flushed again for ever, and all others of its worker with it.
+test("arguments that the edge will never accept count as data that Postgres will never accept", async () => {
   for (const status of [400, 413, 422]) {
     reply = { status, body: '{"code":"invalid"}' };
     expect(judgeStatement(await failure()), String(status)).toBe("data");

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { postgresStateStore } from "../../../worker-node/clients/postgres-state.ts";
 import { freshDatabase } from "../../services/services.ts";
 
-/** A link to `url` that can swallow packets; neither end notices. */
+/** A proxy to `url` that can drop all bytes without closing a connection, so that neither end notices. */
 async function linkTo(url: string) {
   const target = new URL(url);
   const port = Number(target.port);

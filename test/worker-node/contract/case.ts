@@ -5,7 +5,7 @@ import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 export type Answer = string | { calls: { name: string; args: JsonObject }[] } | { fails: string };
 
 /**
- * One promise of a step type: what a run is given, and what it has at its end. A run of the case is executed as a worker executes
+ * One promise of a step type: how a run begins, and what it has at its end. A run of the case is executed as a worker executes
  * it; only models, tools, persons and child runs are scripted, each by the path of the step that asks.
  */
 export type Case = {
@@ -30,7 +30,7 @@ export type Case = {
   /** The response of the child that a step starts; `fails`: the child fails with this code. The only orchestration is `child`. */
   children?: { [path: string]: Json | { fails: string } };
   gives: {
-    /** What the steps have written: the final state without what the request gave. */
+    /** The final state without the request's own keys: what the steps have written. */
     state: JsonObject;
     /** The events of the steps, without the deltas of texts. */
     events?: string[];

@@ -84,7 +84,7 @@ function entries<Value>(
 
 const code = (value: Json): string => `\`${json(value)}\``;
 
-/** JSON on one line, with spaces where a person puts them. */
+/** JSON on one line, with a space after each colon and comma. */
 function json(value: Json): string {
   if (Array.isArray(value)) return `[${value.map(json).join(", ")}]`;
   if (typeof value !== "object" || value === null) return JSON.stringify(value);

@@ -26,11 +26,11 @@ const WithMessage = z.looseObject({ refuses: z.string() });
 const Silent = z.looseObject({ silent: z.literal(true) });
 const Line = z.looseObject({ type: z.string() });
 const Failure = z.object({ code: z.string(), message: z.string() }).nullable();
-/** A run has as many lives as it has questions and retries; more are a defect. */
-const MAX_LIVES = 10;
+/** The most executions of a case: one for each question and each retry. More are a defect. */
+const MAX_EXECUTIONS = 10;
 
 /**
- * The run of a case, with as many workers as its pauses demand.
+ * Executes the run of a case, with another worker after each pause.
  * @param before what earlier workers have committed
  */
 export async function runCase(
@@ -40,7 +40,7 @@ export async function runCase(
 ): Promise<Outcome> {
   const calls: string[] = [];
   let journal = before;
-  for (let life = 1; life <= MAX_LIVES; life++) {
+  for (let execution = 1; execution <= MAX_EXECUTIONS; execution++) {
     const harness = harnessOf(one, sandbox, journal, calls);
     const seq = journal.at(-1)?.seq ?? 0;
     const { run, ending } = harness.begin(inputOf(one, seq), journal);
@@ -52,7 +52,7 @@ export async function runCase(
     if (ended.is === "ended") return { ...endOf(one, journal), calls, journal };
     if (ended.is !== "parked") throw new Error(`the execution ${ended.is}`);
   }
-  throw new Error(`the run has not ended after ${MAX_LIVES} workers`);
+  throw new Error(`the run has not ended after ${MAX_EXECUTIONS} executions`);
 }
 
 function inputOf({ message = "hello", state = {} }: Case, seq: number) {
@@ -190,7 +190,7 @@ function endOf(one: Case, journal: readonly StoredEntry[]): Omit<Outcome, "calls
   };
 }
 
-/** Deltas come as the time allows. */
+/** Without deltas: how many there are depends on the time between them. */
 const isOfStep = (line: { [field: string]: unknown; type: string }): boolean =>
   "orch_step_id" in line && line.type !== "llm_delta";
 

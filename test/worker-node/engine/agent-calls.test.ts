@@ -11,7 +11,7 @@ const callsOf = (...names: string[]): FakeAnswer => ({
   calls: names.map((name, i) => ({ id: `c${i + 1}`, name, args: { query: `q${i + 1}` } })),
 });
 
-/** A tool whose answers come when the test gives them, by the call's query. */
+/** A tool that answers a call only when the test says so, by the call's query. */
 function heldTool() {
   const held = new Map<string, PromiseWithResolvers<Json>>();
   const of = (query: string): PromiseWithResolvers<Json> => {

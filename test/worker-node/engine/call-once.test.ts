@@ -59,7 +59,7 @@ describe("a call of a tool that is not retry_safe", () => {
     expect(after.toolCalls).toEqual([]);
   });
 
-  test("is not made again after a crash: an agent is told so, and goes on", async () => {
+  test("is not made again after a crash: the agent gets that as the result of the call, and goes on", async () => {
     const before = paying(agentStep, { bank: killed, answers: [paysFive] });
     await expect(before.result).rejects.toThrow("the worker dies");
     const after = paying(agentStep, {

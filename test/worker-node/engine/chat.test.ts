@@ -74,7 +74,7 @@ describe("a chat turn", () => {
     expect(noted).toMatchObject([{ type: "history_compacted", messages: old.length }, { type: "llm_delta" }]);
   });
 
-  // Fails when the files of a message are not sent, or cut without a word; or a summary loses the ids with which they are read.
+  // Fails when the files of a message are not sent, or are cut without a note, or when a summary loses the ids that the model needs to read them.
   test("sends the texts of its files, a bounded part of each, and a summary names all files that it replaces", async () => {
     const file = (name: string) => ({
       $ref: `acme/uploads/upload_${name}`,

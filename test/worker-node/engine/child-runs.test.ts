@@ -116,7 +116,7 @@ describe("an orchestrator agent", () => {
   const agents = { boss: { id: "boss", name: "Boss", type: "orchestrator", orchestration_id: "research" } };
   const ask = step({ type: "agent", agent_id: "boss", prompt_template: "Find {input}", output_key: "found" });
 
-  test("has its orchestration do the composed task, and calls no model", async () => {
+  test("executes the composed task as a run of its orchestration, and calls no model", async () => {
     const waiting = fakeContext({ agents, message: "owls" });
     expect(await runStep(ask, waiting.context)).toEqual({ waitsForCalls: true });
     expect(waiting.children).toMatchObject([{ call: "", orchestrationId: "research", waits: true }]);

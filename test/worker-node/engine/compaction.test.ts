@@ -98,7 +98,7 @@ describe("a conversation beyond its limit", () => {
     }
   });
 
-  test("whose task alone is long is not summarized at each turn", async () => {
+  test("only because of its task is not summarized at each turn", async () => {
     const fake = fakeContext({
       agents,
       tools: { search: () => "short" },

@@ -39,7 +39,7 @@ export type FakeAnswer =
   | { text?: string; calls: (Omit<ToolCall, "id"> & { id?: string })[]; parts?: Json }
   | Error;
 
-/** What a step gets, and what it did with it. */
+/** The context of a step, and a record of what the step did. */
 export type FakeContext = {
   context: StepContext;
   modelCalls: {

@@ -210,7 +210,7 @@ describe("a task that an agent gives to another one", () => {
       "run_1:s:1:model.2",
     ]);
     expect(second.committedTurns[0]?.usage).toEqual([ofChild]);
-    // The viewers were told of the task before the wait.
+    // The task was published once, before the wait.
     const executions = [...first.noted, ...second.noted].filter(({ type }) => type === "tool_execution");
     expect(executions).toMatchObject([
       { tool_name: "delegate_to_agent" },

@@ -112,7 +112,7 @@ describe("a human step whose question expires", () => {
     ]);
   });
 
-  // Fails when approvals that were not reached count as given.
+  // Fails when too few approvals count as enough.
   test("with defaults and too few approvals is rejected", async () => {
     const quorum = {
       approvers: ["ann", "bob"],

@@ -68,7 +68,7 @@ describe("a call of an MCP tool that asks a person", () => {
     expect(first.committedTurns).toMatchObject([{ data: { pending: asking } }]);
   });
 
-  test("is made again under its key after a crash before that commit", async () => {
+  test("is repeated under its key after a crash before that commit", async () => {
     const crashed = server([waits(asking)], { crashAtTurn: 1, ask: async () => expect.unreachable() });
     await expect(runStep(toolStep, crashed.context)).rejects.toThrow("crash");
     const again = server([waits(asking)]);

@@ -87,7 +87,7 @@ describe("a call of a tool that can be asked whether it has happened", () => {
     });
     expect(await after.result).toMatchObject({ set: { out: "paid" } });
     expect(after.toolCalls.map(({ effectKey }) => effectKey)).toEqual([`${KEY}.reconcile`, KEY]);
-    // It was begun once.
+    // The call's beginning was committed by the first execution, and not again.
     expect(after.committedTurns).toHaveLength(0);
   });
 
@@ -104,7 +104,7 @@ describe("a call of a tool that can be asked whether it has happened", () => {
       },
       turns: turnsOf(before),
     });
-    // A refusal of the question must not give the call a new key: under that one it was not begun.
+    // The refusal of the question must not give the call a new key, under which no call was begun.
     const failed = await after.result.then(String, (reason: unknown) => reason);
     expect(failed).toMatchObject({ code });
     expect(failed).not.toMatchObject({ answered: true });

@@ -1,4 +1,4 @@
-/** What the code of one tenant costs another, and what stops it. */
+/** One tenant's programs do not delay another tenant's, and each program can be stopped. */
 import { readFileSync, readdirSync } from "node:fs";
 import { availableParallelism, getPriority } from "node:os";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";

@@ -90,7 +90,7 @@ describe("a value by a schema", () => {
     ]);
   });
 
-  // Fails when a tenant's schema takes a worker's time without end.
+  // Fails when a tenant's schema can occupy a worker without a bound.
   test.each<[string, JsonObject, Json]>([
     ["refers to itself", { allOf: [{ $ref: "#" }] }, 1],
     [

@@ -106,7 +106,7 @@ test("an answer that begins otherwise begins anew for viewers", async () => {
   expect(addDeltas(eventsOf(next, run)).get("a")).toBe("Another one.");
 });
 
-// Fails when an answer that is paid for is thrown away, or is charged as the cheaper model's.
+// Fails when a paid answer is not used, or is charged at the price of the cheaper model.
 test.each(["fail", "pause", "downgrade"] as const)(
   "a response that was begun is fetched and charged although a budget has reached its limit, which says %s",
   async (at_limit) => {
@@ -131,9 +131,9 @@ test.each(["fail", "pause", "downgrade"] as const)(
 );
 
 // Fails when a drained answer that the provider has forgotten is not charged, or is joined with the new one.
-test("a response that is gone becomes a new call, and what viewers have of it is the waste", async () => {
+test("a response that the provider has forgotten becomes a new call, and its published text is charged as wasted", async () => {
   const { run, next, resume } = await drained();
-  // That it is gone is committed, and after a checkpoint of the step Postgres calls no text cut off.
+  // The call commits that the response is gone. That is a checkpoint of the step, after which Postgres returns no text of a cut call.
   const gone: Play = (request) => {
     request.background?.onEnded();
     next.cutText = "";
@@ -169,7 +169,7 @@ test("a provider that was not reached for the response is asked for the same one
   expect(usageOf(next, run)).toHaveLength(1);
 });
 
-test("a step that does not ask for it makes its calls as always", async () => {
+test("a step without `background` makes its calls over a connection", async () => {
   harness.definition = steps({ id: "a", ...llm });
   plays.push(answer("Fine."));
   await harness.begin().ending;

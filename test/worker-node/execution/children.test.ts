@@ -68,7 +68,7 @@ describe("a run that starts another one", () => {
   });
 
   // Fails when the id of the child is not made from the place that starts it: each crash would start one more.
-  test("and dies before it has parked starts no second one", async () => {
+  test("starts no second one after its worker died before the park", async () => {
     harness.store.linkFaults.push({ is: "held", until: new Promise(() => {}) });
     const { run } = harness.begin();
     await expect.poll(() => childrenOf(run).length).toBe(1);
@@ -77,14 +77,14 @@ describe("a run that starts another one", () => {
   });
 
   // Fails when the wait is read before the signals, or the park does not carry them: the run would wait for ever. A beat may
-  // have told the worker of the signal, which the read of the wait came before.
+  // have reported the signal to the worker after the worker had read the wait.
   test.each([[false], [true]])(
     "goes on when that run ends before the park (a beat has reported it: %s)",
-    async (told) => {
-      // Its start has been committed at this moment, and the park has not been made.
+    async (isReported) => {
+      // At this moment the child's start is committed, and its parent has not parked yet.
       harness.onNotified = (child) => {
         end(child);
-        if (told) runLog.signals = harness.store.row(run.run_id).signals;
+        if (isReported) runLog.signals = harness.store.row(run.run_id).signals;
       };
       const { run, runLog, ending } = harness.begin();
       expect(await ending).toEqual({ is: "ended" });
@@ -124,7 +124,7 @@ describe("a run that starts another one", () => {
   });
 
   // Fails when the cost is counted twice, or when an estimate of the child counts as a report.
-  test("has the cost of that run in its own, once", async () => {
+  test("includes the cost of that run in its own, once", async () => {
     const { run, ending } = harness.begin();
     await ending;
     const child = childRunId(run.run_id, "a:1");

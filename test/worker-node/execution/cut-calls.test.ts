@@ -47,7 +47,7 @@ async function runAfterCrash(model: string, published: string) {
     row: harness.store.row(run.run_id),
     usage: entries.flatMap((entry): readonly Usage[] => entry.usage),
     events,
-    /** What a viewer that has seen all has. */
+    /** The text of the step as a viewer of all events joins it. */
     text: addDeltas([...before, ...events]).get("a"),
     state: JSON.stringify(entries.map(({ output, events: lines }) => [output, lines])),
   };
@@ -71,7 +71,7 @@ describe("after a crash in the middle of an answer", () => {
       expect(result.text).toBe(all);
       expect(result.state).toContain(all);
       expect(result.events.map(({ type }) => type)).not.toContain("llm_restart");
-      // What the cut call cost is charged, and was not in vain.
+      // The cut call is charged, and not as wasted: its text is part of the answer.
       expect(result.usage).toHaveLength(2);
       expect(result.usage.find(({ call }) => call === "a:cut.1.1")).toMatchObject({ estimated: true });
       expect(result.usage.some(({ wasted }) => wasted)).toBe(false);

@@ -60,9 +60,9 @@ export class ExecutionHarness {
   generate: (request: ModelRequest) => Promise<string> = async () => "answer";
   readWaits: ExecutionDeps["store"]["readWaits"] = async () => [];
   admit: ExecutionDeps["children"]["admit"] = async () => ({ is: "admitted", quotaCheckedBy: "queue" });
-  /** The runs that the queue was told of, in order. */
+  /** The runs of which the queue was notified, in order. */
   readonly notified: RunId[] = [];
-  /** The places in the queue that were given back. */
+  /** The runs whose reservations in the queue were given back. */
   readonly givenBack: RunId[] = [];
   onNotified: (run: RunId) => void = () => {};
 

@@ -15,7 +15,7 @@ beforeEach(() => {
 const cached = { ...llm, cache_responses_enabled: true, output_key: "text" };
 const ofModel = { ...usage, model: "fast" };
 
-/** Runs the step once more, with the answers that runs before have left. */
+/** Executes the step in a new run, with the answers that earlier runs have kept. */
 async function run(step: JsonObject = cached, tenant = "acme") {
   const next = new ExecutionHarness();
   for (const [hash, answer] of harness.kept) next.kept.set(hash, answer);
@@ -61,7 +61,7 @@ describe("a step with cache_responses_enabled", () => {
     expect(second.state).toContain('"text":"answer 1"');
   });
 
-  test("differs from all other steps, which call their model each time and keep nothing", async () => {
+  test("is the only kind that keeps answers: a step without it calls its model each time", async () => {
     const { cache_responses_enabled: _, ...plain } = cached;
     await run(plain);
     await run(plain);

@@ -1,4 +1,4 @@
-/** Limits on money, and what calls that come to nothing cost: docs/protocol.md 5.10. */
+/** Limits on money, and the charges of calls without a result: docs/protocol.md 5.10. */
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import type { Usage } from "../../../shared/contracts/journal-entry.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
@@ -56,8 +56,8 @@ describe("under a budget", () => {
     expect(harness.calls).toMatchObject([{ mustHavePrice: true }]);
   });
 
-  // Fails when runs without a budget pay a statement for those with one.
-  test("alone a call is reserved: without a budget nothing is", async () => {
+  // Fails when a run without a budget costs an additional statement.
+  test("calls are reserved, and those of a run without one are not", async () => {
     const { run, ending } = harness.begin();
     await ending;
     expect(asked).toEqual([]);
@@ -272,13 +272,13 @@ test("the limit of a run is passed by one call at most, however many branches ca
   };
   const { run, ending } = harness.begin();
   await ending;
-  // Two calls fit with their worst case of about 8,200; the third is alone, and the last that may begin.
+  // The worst case of a call is about 8,200: two fit into the limit at the same time. A third begins when it is alone, and is the last.
   expect([mostOpen, harness.calls.length]).toEqual([2, 3]);
   expect(harness.store.row(run.run_id).cost_micro_usd).toBe(24_000);
 });
 
 describe("what a model call has used is charged as wasted", () => {
-  /** A call that has used something, and gets no further. */
+  /** A model call that has used tokens and does not end. */
   function hang(): Promise<void> {
     const begun = Promise.withResolvers<void>();
     harness.models = {

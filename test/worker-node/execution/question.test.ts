@@ -158,7 +158,7 @@ describe("a question", () => {
       expect(harness.eventsOf(run)).toMatch(/"type":"human_escalated".*"question_id":"a:1"/);
     });
 
-    // Fails when the group is told again after a crash: the level that the wait has is what was committed.
+    // Fails when the group is notified again after a crash: the level of the wait says that its notification was committed.
     test("notifies it once", async () => {
       harness.readWaits = async () => [{ ...waiting, level: 1 }];
       const { run, ending } = beginAgain();
@@ -167,11 +167,11 @@ describe("a question", () => {
       expect(harness.eventsOf(run)).not.toContain("human_escalated");
     });
 
-    // Fails when a group is told of a question that has been answered meanwhile, also while another branch moves.
+    // Fails when a group is notified of a question that was answered meanwhile, also while another branch moves.
     test.each([
       ["the run parks", steps({ id: "a", ...escalating })],
       ["another branch moves", steps(branches, { id: "x", ...escalating }, { id: "y", ...llm })],
-    ])("is not told to it when the answer arrives first, while %s", async (_when, definition) => {
+    ])("is not announced to it when the answer arrives first, while %s", async (_when, definition) => {
       harness.definition = definition;
       const inBranch = _when === "another branch moves";
       const path = inBranch ? "a[0].x" : "a";

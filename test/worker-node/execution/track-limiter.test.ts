@@ -3,7 +3,7 @@ import { TrackLimiter } from "../../../worker-node/execution/track-limiter.ts";
 
 const settled = () => new Promise(setImmediate);
 
-/** Lets tracks in by name (`tenant run`), and says in which order they began. */
+/** Requests permits for tracks, each named `tenant run`, and records the order in which they began. */
 function tracksWith(permits: number) {
   const limiter = new TrackLimiter(permits);
   const began: string[] = [];
@@ -18,7 +18,7 @@ function tracksWith(permits: number) {
 
 describe("the tracks of a worker", () => {
   // Fails when a run with no moving track waits for the branches of others.
-  test("move one of each run at once, and beyond that as many as there are permits", async () => {
+  test("move at once: one of each run without a permit, and further ones while there are permits", async () => {
     const { began, ends, take } = tracksWith(2);
     for (const name of ["t r1", "t r1", "t r1", "t r1", "u r2"]) void take(name);
     await settled();

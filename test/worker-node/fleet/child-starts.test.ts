@@ -69,7 +69,7 @@ describe("the admission of a child", () => {
     }
   });
 
-  test("has Postgres count where the queue has a place and does not know all runs, and waits where it has none", async () => {
+  test("lets Postgres count when the queue has room but is not quota ready, and waits when the queue has no room", async () => {
     await t.redis.flushall();
     expect(await admit(1)).toMatchObject({ is: "wait", why: "the queue is being rebuilt" });
     await rebuildShard(t.queue, 0, () => t.queue.pushLimits([limits("acme")]));

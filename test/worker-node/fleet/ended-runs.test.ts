@@ -10,7 +10,8 @@ afterEach(() => void vi.useRealTimers());
 
 const acme = TenantId.parse("acme");
 
-// Fails when a claim leaves the planned call: it then comes 200 ms after the next run, and a run alone costs one again.
+// Fails when a claim does not cancel the planned call: that call would then finish the next run soon after its end, and a run alone would
+// cost a call of its own again.
 test("a claim that finishes the ended runs gives those that end after it the whole time to wait for the next claim", async () => {
   const finished: RunId[] = [];
   class FinishingQueue extends Queue {

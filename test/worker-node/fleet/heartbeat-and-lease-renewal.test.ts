@@ -93,7 +93,7 @@ function openLeaseRenewal(timing: WorkerTiming = workerTiming) {
   });
   const leaseRenewal = new LeaseRenewal({ owner, queue, links, timing, tracked, heartbeat });
   const signals: { signals: number; cancel: boolean }[] = [];
-  /** Whether a budget applies, as each beat has told. */
+  /** Whether a budget applies, as each beat has reported. */
   const budgets: boolean[] = [];
   const superseded: RunId[] = [];
   const track = (attempt = 1): RunId => {
@@ -122,7 +122,7 @@ function openLeaseRenewal(timing: WorkerTiming = workerTiming) {
   return { ...stores, leaseRenewal, heartbeat, tracked, links, signals, budgets, superseded, track };
 }
 
-test("a worker that ends says that it is offline and does not use the queue, and ends without Postgres too", async () => {
+test("a worker that ends reports itself offline and not using the queue, and ends also while Postgres is away", async () => {
   const { replies, heartbeat, lastBeat, beats } = openLeaseRenewal();
   await heartbeat.leave();
   expect(lastBeat()).toMatchObject({ incarnation: owner, status: "offline", redis_ok: false });
@@ -181,7 +181,7 @@ describe("a beat", () => {
     expect(released).toEqual([gone]);
   });
 
-  test("does not concern a run that was claimed after it was sent", async () => {
+  test("does not supersede a run that was claimed after the beat was sent", async () => {
     const { heartbeat, track, superseded } = openLeaseRenewal();
     const beating = heartbeat.beat();
     track();

@@ -39,9 +39,9 @@ const end = (status: "completed" | "failed"): Append => ({
 });
 
 let store: FakeStore;
-/** What was published, in order. */
+/** The published entries, in order. */
 let live: LiveEntry[];
-/** What was published before it was committed. */
+/** Entries that were published before their commit: a defect. */
 let tooEarly: LiveEntry[];
 let journal: Journal;
 

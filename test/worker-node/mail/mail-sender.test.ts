@@ -203,7 +203,7 @@ describe("a queued mail", () => {
   });
 
   // Fails when a worker that died while it sent makes the mail due again, or its late result replaces the outcome.
-  test("of a worker that died while it sent is unknown, and is not sent again", async () => {
+  test("whose worker died during the send has the outcome unknown, and is not sent again", async () => {
     const id = await queue(await runOf(acme));
     const [mail] = (await claim()).mails;
     await store.sql`update mails set next_at = now() - interval '1 second'`;

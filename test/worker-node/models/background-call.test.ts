@@ -91,12 +91,12 @@ test("a stream that is cut in the middle of an event goes on after its last whol
   ]);
 });
 
-test("a call that gets a response makes none, and has its tool calls and its usage", async () => {
+test("a call that continues a response begins none, and has the tool calls and the usage of that response", async () => {
   const first = ask({ tools });
   const response = await begun();
   stop.abort(new Stop("drain", "the worker ends"));
   await expect(first.answer).rejects.toThrow("the worker ends");
-  // What another worker gets the answer of, this one does not charge.
+  // The worker that gets the answer charges it, so this one charges nothing.
   expect(first.usage.at(-1)).toBeNull();
   expect(response.isCancelled).toBe(false);
   response.call("weather", { city: "Bern" });
@@ -142,7 +142,7 @@ test("a provider that cannot be reached for the answer keeps the response for th
   expect(ids).toEqual([]);
 });
 
-test("models of other providers answer as always", async () => {
+test("models of other providers answer over a connection", async () => {
   const { answer } = ask({ model: "demo/writer" });
   expect((await answer).text).not.toBe("");
   expect(server.requests).toEqual([]);

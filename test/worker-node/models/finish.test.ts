@@ -45,7 +45,7 @@ describe("an answer whose finish reason", () => {
     const result = await run(model, ending(model, word), whole(model, "The total is 42"));
     expect(result).toMatchObject({ response: "The total is 42", retries: ["model_cut"] });
     expect(server.requests).toHaveLength(2);
-    // The answer was definite: the next request is another one.
+    // The provider has answered this call, so the next try is another call with a key of its own.
     expect(server.requests[1]?.headers["idempotency-key"]).not.toBe(
       server.requests[0]?.headers["idempotency-key"],
     );
@@ -144,7 +144,7 @@ describe("an answer with nothing in it", () => {
     );
   });
 
-  // Fails when characters that nobody sees are an answer.
+  // Fails when invisible characters count as an answer.
   test.each(["\u200b", "\u200b\n\u2060", "\u0000", "\u00ad "])("is one of %j alone", async (content) => {
     expect(await run(oc, text(content), text("ok"))).toMatchObject({
       response: "ok",

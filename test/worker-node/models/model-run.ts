@@ -1,4 +1,4 @@
-/** One run whose steps call a provider on a local port, and what came of it. */
+/** Executes one run whose steps call a provider on a local port, and collects its outcome. */
 import { afterAll, beforeAll } from "vitest";
 import { z } from "zod";
 import { EndRecord } from "../../../shared/contracts/journal-entry.ts";
@@ -37,7 +37,7 @@ export type RunResult = {
   message: string;
   tokens: number;
   costMicroUsd: number;
-  /** Some of its charges are marked as estimated; so is its result. */
+  /** Whether some of its charges, and so its result, are marked as estimated. */
   isEstimated: boolean;
   isResultEstimated: boolean;
   /** Codes of `step_retry` events, in order. */
@@ -48,7 +48,7 @@ export type RunResult = {
   toolCalls: unknown[];
 };
 
-/** The provider of a test file: its server, which lives as long as the file's tests, and `run` for one llm step. */
+/** The provider of a test file: its server, which runs as long as the file's tests, and `run` for one llm step. */
 export function aProvider(): {
   server: ProviderServer;
   run(this: void, model: string, ...script: Answer[]): Promise<RunResult>;

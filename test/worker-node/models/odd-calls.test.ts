@@ -123,7 +123,7 @@ describe("a tool's name in another spelling", () => {
     expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }] });
   });
 
-  // Fails when a call reaches a tool that the model may not have meant.
+  // Fails when a call with an ambiguous name reaches a tool.
   test.each([
     ["user.delete", ["user"]],
     ["lookup_users", ["lookup"]],

@@ -3,7 +3,7 @@ import { aProvider, ag1, runStep } from "./model-run.ts";
 import { counts, event, oc, text } from "./provider-server.ts";
 import type { Answer } from "./provider-server.ts";
 
-// Servers that answer OpenAI's URL in the shape of another API: Ollama's own, or OpenAI's Responses.
+// Servers that answer at the URL of Chat Completions in the format of another API: Ollama's own, or OpenAI's Responses.
 
 const { server, run } = aProvider();
 const lines = (...objects: object[]) => objects.map((object) => `${JSON.stringify(object)}\n`).join("");

@@ -1,4 +1,4 @@
-/** A provider on a local port that answers with the bytes of a script, and keeps what it was asked. */
+/** A provider on a local port that answers with the bytes of a script, and records its requests. */
 import { createServer } from "node:http";
 import type { ServerResponse } from "node:http";
 import { z } from "zod";
@@ -18,7 +18,7 @@ export type ProviderRequest = {
   atMs: number;
 };
 
-/** The n-th answer of a script. The last one is given again and again. */
+/** An answer of a script. Requests beyond the script get its last answer. */
 export type Answer = string | Reply;
 type Reply = (response: ServerResponse, request: ProviderRequest) => void;
 
@@ -196,5 +196,5 @@ export function whole(model: string, content: string): string {
   return model === go ? googleChunk([{ text: content }], "STOP") : text(content);
 }
 
-/** What the run of a test is given, and what came of it. */
+/** The retry policy of the tests' steps: three tries with short waits. */
 export const retry = { attempts: 3, base_seconds: 0.1, max_seconds: 1 };

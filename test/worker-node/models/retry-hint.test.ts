@@ -4,7 +4,7 @@ import { retryHintMs } from "../../../worker-node/models/retry-hint.ts";
 const nowMs = Date.parse("2026-11-29T12:00:00Z");
 const none = { headers: {}, body: undefined, message: "", isRateLimit: true };
 
-// Fails when a spelling of a provider is not read, and the wait is guessed.
+// Fails when a provider's spelling of the wait is not read, so that the worker guesses it.
 describe("the wait of a rate limit", () => {
   test.each<[Record<string, string>, number]>([
     [{ "retry-after": "30" }, 30_000],

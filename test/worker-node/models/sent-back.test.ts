@@ -18,8 +18,8 @@ import {
   whole,
 } from "./provider-server.ts";
 
-// What a provider gives and only it understands goes back with the next request, from the committed turn: the same data
-// that a worker reads after a crash.
+// Data of an answer that only its provider understands is sent back with the next request. It comes from the committed turn, which is
+// also what a worker reads after a crash.
 
 const { server } = aProvider();
 

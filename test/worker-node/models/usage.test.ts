@@ -175,7 +175,7 @@ describe("counts of tokens", () => {
   });
 });
 
-// Fails when what a provider does not tell is 0, or is charged like what it tells.
+// Fails when a count that the provider does not report is 0, or is charged without the mark of an estimate.
 describe("what a provider does not report is estimated, and marked", () => {
   test("when an answer comes without counts: in its charge and in the step's result", async () => {
     const answer = "word ".repeat(2_000);

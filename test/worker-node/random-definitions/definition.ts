@@ -8,7 +8,7 @@ type Place = {
   known: readonly string[];
   inLoop: boolean;
   inBranch: boolean;
-  /** The failure of a step has the same outcome here whatever runs beside it. */
+  /** Whether a step may fail here: the outcome must not depend on what runs beside it. */
   mayFail: boolean;
 };
 

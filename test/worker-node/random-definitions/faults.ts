@@ -1,7 +1,7 @@
 /** What happens to the workers that execute a run one after the other. */
 import fc from "fast-check";
 
-/** One worker. The numbers count its calls to the outside, or its flushes, from 0. */
+/** The faults of one worker. The numbers are indexes of its calls to the outside, or of its flushes, from 0. */
 export type Life = {
   /** Flushes that are late, that are not committed, or whose reply is lost. */
   flushes: { n: number; is: "slow" | "fail" | "lose" }[];

@@ -25,7 +25,7 @@ export function withoutRunIds(text: string): string {
   return text.replaceAll(/run_[0-9a-f]+_\d+/g, "run_x");
 }
 
-/** A number from 0 to 2^32 that stands for the values. */
+/** A hash of the values, from 0 to 2^32. */
 function hashOf(...values: Json[]): number {
   return createHash("sha256")
     .update(withoutRunIds(JSON.stringify(values)))

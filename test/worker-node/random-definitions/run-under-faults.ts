@@ -102,7 +102,7 @@ class OneWorker {
     return answer();
   }
 
-  /** Lets the flushes go wrong. A dead worker goes on like one that is only cut off: what it does later must not count. */
+  /** A store whose flushes have these faults. A dead worker goes on executing, as if it were only cut off: nothing that it does later may count. */
   #setFlushes(): void {
     const { flushes, ends } = this.#life;
     const faults: LinkFault[] = [];

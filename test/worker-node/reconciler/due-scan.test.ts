@@ -13,7 +13,7 @@ import { noRepairs } from "../../../worker-node/reconciler/reconciler-deps.ts";
 
 const begun: IndexProgress = { epoch: "0", scanned: "", uptoMs: 1_000, quotaReady: false, limitsUptoMs: 0 };
 
-/** A queue that remembers what was enqueued, and whose index a test can replace or delete. */
+/** A queue that records what was enqueued, and whose index a test can replace or delete. */
 class FakeQueue extends Queue {
   readonly jobs = new Set<string>();
   index: IndexProgress | null = { ...begun, epoch: "1" };

@@ -81,7 +81,7 @@ const retry = async (run: RunId) =>
     output: '{"keep_seq":2}',
     event: '{"type":"run_retried"}',
   });
-/** The store, with verbs that do something before or after their own work. */
+/** The store, with some verbs replaced: a test lets something happen before or after their own work. */
 const storeWith = (verbs: Partial<StateStore>): StateStore => ({ ...stateStore(store.sql), ...verbs });
 
 test("journals of several runs of a tenant share one object, and those of another tenant have one of their own", async () => {

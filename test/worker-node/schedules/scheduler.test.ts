@@ -121,7 +121,7 @@ describe("a tick that is due", () => {
     for (let i = 0; i < 20; i++) await due(0, { id: `s-${i}` });
     await Promise.all(Array.from({ length: 5 }, () => newScheduler().pass()));
     expect(await runs()).toHaveLength(20);
-    // A scheduler that stood still keeps a claim that has lapsed, and two have the same schedules.
+    // A scheduler that pauses keeps its claim after it has lapsed, so several schedulers may have claimed the same schedules.
     await store.sql`update schedules set next_tick_at = next_tick_at - interval '1 minute', try_at = now()`;
     await store.sql`delete from schedule_ticks`;
     const claimed = await state.claimSchedules(100);
@@ -130,7 +130,7 @@ describe("a tick that is due", () => {
     expect(await runs()).toHaveLength(20);
   });
 
-  test("is started for each of several schedulers that accept its run at the same moment", async () => {
+  test("is one run, and reported as started, to all schedulers that accept it at the same moment", async () => {
     const run = await runOfTick(await due(0), Math.floor(Date.now() / 60_000) * 60_000);
     const starts = await Promise.all(Array.from({ length: 6 }, () => state.startTick(run, "queue")));
     expect(new Set(starts.map(({ is }) => is))).toEqual(new Set(["started"]));
@@ -157,7 +157,7 @@ describe("a tick that is due", () => {
     expect(await ticks(globex, "good")).toMatchObject([{ outcome: "started" }]);
   });
 
-  test("of a tenant comes in turn: a thousand of another tenant are not all before it", async () => {
+  test("of one tenant takes its turn among those of others: a thousand of another tenant are not all before it", async () => {
     for (let i = 0; i < 120; i++) await due(60, { id: `many-${String(i).padStart(3, "0")}` });
     await due(0, { id: "one", tenant_id: globex });
     const { schedules } = await state.claimSchedules(100);
@@ -223,7 +223,7 @@ describe("a tick while a run of the schedule goes on", () => {
     await due(0, { overlap, catch_up: 5 });
     await newScheduler().pass();
     const [first] = await runs();
-    // The tick before the one that was started is due too, and that one is seen again.
+    // Two minutes back: the tick before the started one becomes due, and the started one is due again.
     await store.sql`update schedules set next_tick_at = next_tick_at - interval '2 minutes', try_at = now()`;
     await newScheduler().pass();
     return first?.run_id;

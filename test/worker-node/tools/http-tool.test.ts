@@ -336,7 +336,7 @@ describe("an HTTP tool", () => {
     });
   });
 
-  test("fills places of its URL that are written with spaces", async () => {
+  test("fills placeholders of its URL that are written with spaces", async () => {
     respond = json(200, {});
     await call({ url: `${base}/{ id }/{data.id }` }, { id: "7" });
     expect(received[0]?.url).toBe("/7/7");
@@ -418,7 +418,7 @@ describe("an HTTP tool", () => {
     await expect(call({ method: "POST", retry_safe: false })).rejects.toMatchObject({ name, code });
   });
 
-  test("that is not retry_safe tells a request that was lost from one that was never sent", async () => {
+  test("that is not retry_safe distinguishes a request without a response from one that was never sent", async () => {
     respond = (response) => void response.destroy();
     const lost = call({ method: "POST", retry_safe: false });
     await expect(lost).rejects.toMatchObject({ name: "TerminalError", code: "outcome_unknown" });

@@ -8,7 +8,7 @@ import { TenantId } from "../../../shared/contracts/ids.ts";
 
 const acme = TenantId.parse("acme");
 
-// A tool's server that sends bytes as they stand here: answers that no HTTP library would write.
+// A tool's server that sends exactly the bytes of the test: answers that no HTTP library would write.
 
 let bytes: (string | Uint8Array)[] = [];
 const server = net.createServer((socket) => {

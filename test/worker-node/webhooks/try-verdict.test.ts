@@ -6,7 +6,7 @@ import { judgeResponse, judgeFailure } from "../../../worker-node/webhooks/try-v
 const middle = () => 0.5;
 const outcomeOf = (status: number) => judgeResponse({ status, headers: {} }, 0, middle).outcome;
 
-// Fails when a status moves to another verdict.
+// Fails when the verdict of a status changes.
 test("2xx delivers; 404, 408, 429 and 5xx are tried again; every other status rejects the delivery", () => {
   for (const status of [200, 201, 202, 204, 299])
     expect([status, outcomeOf(status)]).toEqual([status, "delivered"]);

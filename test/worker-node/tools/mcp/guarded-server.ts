@@ -8,7 +8,7 @@ export type GuardedServer = TestServer & {
   issuer: string;
   /** The Authorization header of each request for a token. */
   asked: string[];
-  /** From now on the server refuses the token that it has given. */
+  /** From now on the server refuses the tokens that it has issued so far. */
   revoke(): void;
 };
 

@@ -53,7 +53,7 @@ describe("a server behind OAuth", () => {
     expect(asked).toHaveLength(1);
   });
 
-  // Fails when the library's requests to an authorization server carry what the tenant has given for the MCP server.
+  // Fails when the library sends the tenant's headers for the MCP server to an authorization server.
   test("at another address does not send the server's headers to the authorization server", async () => {
     const { server, issuer, asked } = await guarded("sesame-1234");
     const front = await started(

@@ -1,4 +1,4 @@
-// An MCP server over standard streams, for tests: says which environment and process it has, and ends when it is told to.
+// An MCP server over standard streams, for tests. Its tools return its environment and its pid, and end its process.
 import { McpServer } from "@modelcontextprotocol/sdk/server/mcp.js";
 import { StdioServerTransport } from "@modelcontextprotocol/sdk/server/stdio.js";
 
