@@ -8,6 +8,7 @@ import type { RunListFilter, RunListPosition } from "../../shared/store/runs/lis
 import type { Sql } from "../../shared/store/sql.ts";
 import { PageQuery, badCursor } from "../http/paging.ts";
 import { invalidFields } from "../http/problem.ts";
+import { timeRangeOf } from "../http/range.ts";
 import { tenantFilterOf } from "../http/middleware/principal.ts";
 import { summaryOf } from "./run-view.ts";
 import type { RunSummary } from "./run-view.ts";
@@ -69,8 +70,7 @@ function filterOf(
     orchestration: orchestration_id,
     session: session_id,
     statuses: status === undefined ? null : z.array(RunStatus).parse([...new Set(status.split(","))]),
-    since: since === undefined ? null : new Date(since),
-    until: until === undefined ? null : new Date(until),
+    ...timeRangeOf({ since, until }),
     metadata,
   };
 }

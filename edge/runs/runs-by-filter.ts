@@ -8,6 +8,7 @@ import { countSelectedRuns, findRuns } from "../../shared/store/runs/run-filter.
 import type { RunFilter } from "../../shared/store/runs/run-filter.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { tenantFilterOf } from "../http/middleware/principal.ts";
+import { timeRangeOf } from "../http/range.ts";
 import { BulkPage, applyToEach } from "./bulk-action.ts";
 import type { BulkResult } from "./bulk-action.ts";
 
@@ -36,7 +37,7 @@ export type SelectedRuns = { principal: Principal; selection: RunSelection; stat
 
 /**
  * Applies `action` to one page of the selected runs. A dry run only counts them.
- * @throws AppError `forbidden` when a tenant's key names another tenant
+ * @throws AppError `forbidden` when a tenant's key names another tenant; `invalid` for a range of times that ends before it begins
  */
 export async function applyToSelected(
   sql: Sql,
@@ -63,7 +64,6 @@ function filterOf({ principal, selection, statuses }: SelectedRuns): RunFilter {
     tenant: tenantFilterOf(principal, tenant_id),
     orchestration: orchestration_id,
     statuses,
-    since: since === undefined ? null : new Date(since),
-    until: until === undefined ? null : new Date(until),
+    ...timeRangeOf({ since, until }),
   };
 }

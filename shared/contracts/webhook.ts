@@ -26,6 +26,9 @@ export const WebhookUrl = z
 /** The prefix of a secret as Standard Webhooks write it: base64 of its bytes follows (standardwebhooks.com). */
 export const ENCODED = "whsec_";
 
+/** Standard Webhooks ask for at least so many bytes, and for at most 64. A longer secret is accepted: Svix makes some of 75. */
+const MIN_KEY_BYTES = 24;
+
 /** The secret that signs a webhook's requests: any text, or `whsec_` and the base64 of the key. */
 export const WebhookSecret = z
   .string()
@@ -33,10 +36,20 @@ export const WebhookSecret = z
   .max(1_000)
   // Half of a surrogate pair has no bytes in UTF-8, so a receiver could not make the same signature.
   .refine((text) => text.isWellFormed(), "must not contain half of a surrogate pair")
-  .refine(
-    (text) => !text.startsWith(ENCODED) || (signingKey(text)?.length ?? 0) > 0,
-    "must be base64 after whsec_, as Standard Webhooks write a secret",
-  );
+  .superRefine((text, context) => {
+    const message = keyError(text);
+    if (message !== null) context.addIssue({ code: "custom", message });
+  });
+
+function keyError(secret: string): string | null {
+  if (/^wh[sp]k_/.test(secret))
+    return "is a key of Standard Webhooks for signatures by key pair: send a secret that begins with whsec_";
+  if (!secret.startsWith(ENCODED)) return null;
+  const bytes = signingKey(secret)?.length;
+  if (bytes !== undefined && bytes >= MIN_KEY_BYTES) return null;
+  const right = `must be whsec_ and the base64 of at least ${MIN_KEY_BYTES} bytes, as Standard Webhooks write a secret`;
+  return bytes === undefined ? right : `${right}: this one has ${bytes}`;
+}
 
 /**
  * The key of `webhook-signature`: the bytes that a `whsec_…` secret stands for, else those of the secret's text. Null: what

@@ -9,6 +9,7 @@ import { findSession, SESSION_PATH, SessionParams } from "../../chat/session-vie
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
+import { reversed } from "../../http/range.ts";
 import { queryInteger } from "../../http/query-integer.ts";
 import { eventsOf, ListedEvents } from "../../runs/listed-events.ts";
 import type { ListedEvent } from "../../runs/listed-events.ts";
@@ -53,9 +54,10 @@ export function listSessionEvents(api: Api): void {
       c.req.valid("param").session_id,
     );
     const from = start === "-" ? FIRST : placeOf(start);
+    const last = end === "+" ? null : placeOf(end);
+    if (last !== null && isBefore(last, from)) throw reversed("start", "end");
     const after =
       cursor === undefined ? { base: from.base, seq: Math.max(0, from.seq - 1) } : placeOf(cursor);
-    const last = end === "+" ? null : placeOf(end);
     const eventsAfter = async (place: Place, entries: number): Promise<ListedEvent[]> => {
       const page = await readTurns(services, session_id, place, entries);
       return page.flatMap((entry) => eventsOf(entry.run_id, entry)).filter(isWithin(place, last));

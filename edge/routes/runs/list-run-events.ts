@@ -7,6 +7,7 @@ import { readPosition } from "../../../shared/events/lines.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
+import { reversed } from "../../http/range.ts";
 import { queryInteger } from "../../http/query-integer.ts";
 import { eventsOf, ListedEvents } from "../../runs/listed-events.ts";
 import { readRunEntries } from "../../runs/run-journal.ts";
@@ -45,9 +46,10 @@ export function listRunEvents(api: Api): void {
     const { start, end, cursor, limit } = c.req.valid("query");
     const row = await findRun(services.sql, c.get("principal"), c.req.valid("param").run_id);
     const run = row.run_id;
-    const after =
-      cursor === undefined ? (start === "-" ? 0 : numberOf(run, start) - 1) : numberOf(run, cursor);
-    const last = end === "+" ? row.event_seq : Math.min(numberOf(run, end), row.event_seq);
+    const [from, to] = [start === "-" ? 0 : numberOf(run, start), end === "+" ? null : numberOf(run, end)];
+    if (to !== null && from > to) throw reversed("start", "end");
+    const after = cursor === undefined ? from - 1 : numberOf(run, cursor);
+    const last = Math.min(to ?? row.event_seq, row.event_seq);
     const events = await readEvents(services, run, Math.max(0, after), last, limit);
     const lastEvent = events.at(-1);
     const more = lastEvent !== undefined && lastEvent.event.seq < last;

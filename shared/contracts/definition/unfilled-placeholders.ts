@@ -14,18 +14,40 @@ type Names = {
 const BRACES = /\{([^{}]{1,100})\}/g;
 const NAME = /^[A-Za-z_][\w-]*$/;
 /** Names, with the separators that authors write between the parts of a path. */
-const PATH = /^[A-Za-z_][\w-]*(?:\s*(?:\.+|->|::|[/:])\s*[A-Za-z_][\w-]*|\s+[A-Za-z_][\w-]*)*\.?$/;
-const DOTTED = /^[A-Za-z_][\w-]*(?:\s*\.+\s*[A-Za-z_][\w-]*)*\.?$/;
-const SEPARATOR = /\s*(?:\.+|->|::|[/:])\s*|\s+/;
-/** Placeholders of other systems: `<state.key>`, `[[state.key]]`, `%state.key%`, `$state.key`, `{% if state.key %}`. */
-const FOREIGN = /(?:[<[%$]\s{0,5}|\{%[^{}%]{0,100}?)state\.([A-Za-z_][\w-]*)/g;
-/** The names that other systems give to the message of a run. */
-const MESSAGE_NAMES: ReadonlySet<string> = new Set(["message", "user_input", "user_query", "userinput"]);
+const PATH = /^[A-Za-z_][\w-]*(?:\s*(?:\??\.+|->|::|[/:])\s*[A-Za-z_][\w-]*|\s+[A-Za-z_][\w-]*)*\.?$/;
+const DOTTED = /^[A-Za-z_][\w-]*(?:\s*\??\.+\s*[A-Za-z_][\w-]*)*\.?$/;
+const SEPARATOR = /\s*(?:\??\.+|->|::|[/:])\s*|\s+/;
+/** What other languages write before a name (`$.name`, `@name`, `"name"`), and after it (`name?`, `name!r`, `name:.2f`, `name[0]`, `name | upper`). */
+const LEAD = /^(?:[$@#=!&*~^%]\.?|\.(?!\.)|['"`([<-])\s*/;
+const TRAIL = /(?:\s*\|[^|].*|![a-z]|:[<>^=+,.]\S*|\[[^[\]]*\]|[?!'"`)\]>])$/s;
+/**
+ * Placeholders of other systems: `<state.key>`, `[[state.key]]`, `%state.key%`, `$state.key`, `{% if state.key %}`, `<%= state.key %>`,
+ * `{upper(state.key)}`.
+ */
+const FOREIGN =
+  /(?:[<[%$]\s{0,5}|<%[=-]?\s{0,5}|\{%[^{}%]{0,100}?|\{\s{0,5}[\w.]{1,40}\(\s{0,5})state\.([A-Za-z_][\w-]*)/g;
+/** Blocks and code of other systems: `{{#if key}}`, `{% for x in y %}`, `<% code %>`. */
+const BLOCK =
+  /\{\{[#^>]\s{0,5}[A-Za-z][^{}]{0,100}\}\}|\{%-?\s{0,5}[A-Za-z][^{}%]{0,100}%\}|<%[=-]?\s{0,5}[A-Za-z][^<>%]{0,100}%>/;
+/** Placeholders in the wide braces and dots of East Asian keyboards. */
+const WIDE = /[{｛]\s{0,5}(input|state[.．。][A-Za-z_][\w-]{0,100})\s{0,5}[}｝]/giu;
+/** The names that other systems give to the message of a run, without what divides their words. */
+const MESSAGE_NAMES: ReadonlySet<string> = new Set([
+  "input",
+  "message",
+  "query",
+  "question",
+  "userinput",
+  "usermessage",
+  "userprompt",
+  "userquery",
+]);
 
 /**
  * Texts of a template that go out as they are written, although they look like placeholders: `{topic}` for a key of state,
  * `{stat.topic}`, `{state-topic}`, `{draft.output}`; and placeholders of which a part stays, `{{state.topic}}` and
- * `${state.topic}`. JSON, code and prose in braces do not look like one. Spellings that `misspelledPlaceholdersIn` finds are not repeated.
+ * `${state.topic}`; places with what other languages write around a name, `{$.state.topic}` and `{input | trim}`, and the blocks of other
+ * template languages. JSON, code and prose in braces do not look like one. Spellings that `misspelledPlaceholdersIn` finds are not repeated.
  *
  * @param names `known`: the keys of state; `outputs`: the output key of each step, by the step's id; `inLoop`: a loop repeats the step
  */
@@ -43,13 +65,33 @@ export function unfilledPlaceholders(template: string, { known, outputs, inLoop 
     const [before, after] = [template[match.index - 1], template[match.index + place.length]];
     if (exact.has(match.index)) add(halfFilled(place, before, after));
     else if (ofLoop.has(match.index) && !byLowercase.has(inner.trim().toLowerCase())) add(outsideLoop(place));
-    else if (!almost.has(place)) add(unfilledPlace(place, inner.trim(), byLowercase, outputs));
+    else if (!almost.has(place)) add(unfilledPlace(place, undecorated(inner), byLowercase, outputs));
   }
   for (const match of template.matchAll(FOREIGN)) {
     const [place, key = ""] = match;
     if (known.has(key)) add({ place, fault: `goes out as it is written: write {state.${key}}`, key });
   }
+  for (const match of template.matchAll(WIDE)) add(widePlace(match));
+  // One of them shows that the template is written for another system; a place in it that is reported already says more.
+  const block = BLOCK.exec(template)?.[0];
+  if (block !== undefined && ![...found.keys()].some((place) => block.includes(place))) add(blockOf(block));
   return [...found.values()];
+}
+
+function widePlace([place, name = ""]: RegExpExecArray): UnfilledPlace | null {
+  if (!/[｛｝．。]/.test(place)) return null;
+  const [, key = null] = name.split(/[.．。]/);
+  const instead = key === null ? "{input}" : `{state.${key}}`;
+  return { place, fault: `goes out as it is written: write ${instead}, with ASCII braces and dots`, key };
+}
+
+function blockOf(place: string): UnfilledPlace {
+  const instead = "write {state.key}, and make what depends on a condition in a transform";
+  return {
+    place,
+    fault: `goes out as it is written, as templates have no blocks and no code: ${instead}`,
+    key: null,
+  };
 }
 
 function outsideLoop(place: string): UnfilledPlace {
@@ -77,6 +119,12 @@ function halfFilled(place: string, before = "", after = ""): UnfilledPlace | nul
   };
 }
 
+/** What is in a pair of braces, without what other languages write around a name. */
+function undecorated(inner: string): string {
+  const name = inner.trim().replace(LEAD, "");
+  return name.replace(TRAIL, "").trim();
+}
+
 function unfilledPlace(
   place: string,
   inner: string,
@@ -88,13 +136,16 @@ function unfilledPlace(
     return { place, fault: `goes out as it is written: write ${instead}`, key };
   };
   const keyOf = (name = ""): string | undefined => byLowercase.get(name.toLowerCase());
-  if (MESSAGE_NAMES.has(inner.toLowerCase())) {
+  if (MESSAGE_NAMES.has(inner.toLowerCase().replaceAll(/[\s_-]+/g, ""))) {
     return { place, fault: "goes out as it is written: write {input} for the message of the run", key: null };
+  }
+  if (inner.toLowerCase() === "state" && keyOf(inner) === undefined) {
+    return { place, fault: "goes out as it is written: write {state.key} for a value of state", key: null };
   }
   const joined = /^state[_-]+([A-Za-z]\w*)$/i.exec(inner)?.[1];
   if (NAME.test(inner)) {
-    const key = keyOf(inner);
-    if (key !== undefined) return unfilled(key);
+    const key = keyOf(inner) ?? outputs.get(inner);
+    if (key !== undefined && key !== null) return unfilled(key);
     return joined === undefined ? null : unfilled(keyOf(joined) ?? joined);
   }
   if (!PATH.test(inner)) return null;

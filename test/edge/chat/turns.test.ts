@@ -539,6 +539,14 @@ describe("a session", () => {
       cursor = page.next_cursor;
     }
     expect(ids).toEqual([first, second].map(({ turn_id }) => `${turn_id.slice(-13)}-1`));
+    const [a = "", b = ""] = ids;
+    expect(await bodyOf(await get(first.session_id, `events?start=${b}&end=${a}`))).toMatchObject({
+      status: 422,
+      errors: [{ path: "start" }, { path: "end" }],
+    });
+    expect(await bodyOf(await get(first.session_id, `events?start=${a}&end=${a}`))).toMatchObject({
+      count: 1,
+    });
     expect(await eventTypesOf(app.stores.sql, first.turn_id)).toEqual(["done"]);
   });
 });

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { createApp } from "../../../edge/app.ts";
-import { bodyOf, startApp, type TestApp } from "../app.ts";
+import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
 
 const Operation = z.object({
   security: z.array(z.record(z.string(), z.array(z.string()))).default([]),
@@ -181,3 +181,40 @@ test.each(
     for (const value of known) expect(error?.message).toContain(value);
   },
 );
+
+describe("a range that ends before it begins", () => {
+  const [early, late] = ["2026-05-01T00:00:00Z", "2026-06-01T00:00:00+02:00"];
+  const errorsFor = async (method: string, path: string, body?: unknown) => {
+    const answer = await app.call(method, path, { body });
+    return [answer.status, (await errorsOf(answer)).map(({ path: field }) => field)];
+  };
+
+  test.each(["/api/v2/orchestrations/runs", "/scale/runs"])(
+    "of %s is a 422 that names both times",
+    async (path) => {
+      const query = (since: string, until: string) =>
+        `${path}?since=${encodeURIComponent(since)}&until=${encodeURIComponent(until)}`;
+      expect(await errorsFor("GET", query(late, early))).toEqual([422, ["since", "until"]]);
+      expect((await app.call("GET", query(early, late))).status).toBe(200);
+      // Nothing is in it, and a client that steps through time may ask for it.
+      expect((await app.call("GET", query(early, early))).status).toBe(200);
+    },
+  );
+
+  test.each(["runs:cancel", "runs:retry"])("of a %s is a 422 that names both times", async (action) => {
+    const path = `/api/v2/orchestrations/${action}`;
+    for (const dry_run of [true, false]) {
+      const body = { since: late, until: early, dry_run };
+      expect(await errorsFor("POST", path, body)).toEqual([422, ["since", "until"]]);
+    }
+  });
+
+  test("of a run's events is a 422 that names both ids", async () => {
+    const run = await startRun(app);
+    const base = run.slice(-13);
+    const events = (start: string, end: string) => runPath(run, `events?start=${start}&end=${end}`);
+    expect(await errorsFor("GET", events(`${base}-3`, `${base}-2`))).toEqual([422, ["start", "end"]]);
+    expect((await app.call("GET", events(`${base}-2`, `${base}-2`))).status).toBe(200);
+    expect((await app.call("GET", events("-", "0-0"))).status).toBe(200);
+  });
+});

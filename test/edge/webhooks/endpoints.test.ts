@@ -131,6 +131,7 @@ describe("an endpoint", () => {
     ["an event that does not exist", { events: ["run.exploded"] }, "events[0]"],
     ["no event", { events: [] }, "events"],
     ["a secret that does not decode", { secret: "whsec_not base64" }, "secret"],
+    ["a secret that is too short", { secret: `whsec_${btoa("x".repeat(23))}` }, "secret"],
     ["too many days", { disable_after_days: 31 }, "disable_after_days"],
     ["a field that nothing reads", { event: ["run.failed"] }, "event"],
   ])("with %s is refused, and the error names the field", async (_what, body, path) => {

@@ -61,6 +61,42 @@ describe("a text that looks like a placeholder and goes out as it is written", (
     ["%state.topic%", "write {state.topic}"],
     ["$state.topic", "write {state.topic}"],
     ["{% if state.topic %}", "write {state.topic}"],
+    ["<%= state.topic %>", "write {state.topic}"],
+    ["{upper(state.topic)}", "write {state.topic}"],
+    ["{input\n}", "write {input} for the message of the run"],
+    ["{\n\n  Input\r\n}", "write {input} for the message of the run"],
+    ["{$input}", "write {input} for the message of the run"],
+    ["{$.input}", "write {input} for the message of the run"],
+    ["{input?}", "write {input} for the message of the run"],
+    ["{input | trim}", "write {input} for the message of the run"],
+    ["{user input}", "write {input} for the message of the run"],
+    ["{question}", "write {input} for the message of the run"],
+    ["{state}", "write {state.key} for a value of state"],
+    ["{ State\n}", "write {state.key} for a value of state"],
+    ["{{state}}", "write {state.key} for a value of state"],
+    ["{$.state.topic}", "write {state.topic}"],
+    ["{@state.topic}", "write {state.topic}"],
+    ["{.state.topic}", "write {state.topic}"],
+    ["{=state.topic}", "write {state.topic}"],
+    ["{'state.topic'}", "write {state.topic}"],
+    ["{state?.topic}", "write {state.topic}"],
+    ["{$.topic}", "write {state.topic}"],
+    ["{$topic}", "write {state.topic}"],
+    ["{topic!r}", "write {state.topic}"],
+    ["{topic:.2f}", "write {state.topic}"],
+    ["{topic[0]}", "write {state.topic}"],
+    ["{{ topic | upper }}", "write {state.topic}"],
+    ["{write}", "write {state.draft}"],
+    ["｛state.topic｝", "write {state.topic}, with ASCII braces and dots"],
+    ["{state．topic}", "write {state.topic}, with ASCII braces and dots"],
+    ["｛ input }", "write {input}, with ASCII braces and dots"],
+    ["{{#if topic}}yes{{/if}}", "{{#if topic}} goes out as it is written, as templates have no blocks"],
+    [
+      "{{#each rows}}{{this}}{{/each}}",
+      "{{#each rows}} goes out as it is written, as templates have no blocks",
+    ],
+    ["{% for row in rows %}", "templates have no blocks"],
+    ["<% if (rows) %>", "templates have no blocks"],
   ])("%s is saved with a warning that has the field, the place and the right spelling", (place, message) => {
     for (const [type, field] of Object.entries({ print: "print_content", llm: "prompt_template" })) {
       expect(unfilledWarnings(saved({ type, [field]: `About ${place}, please` }))).toEqual([
@@ -77,8 +113,11 @@ describe("a text that looks like a placeholder and goes out as it is written", (
     "{ state of the art } {state-of-the-art}",
     "function f() { topic(); return { a: b.c } }",
     "The stage.x, state.topic and <input>",
-    "{state} {int} {output} {print}",
-    "é{é}",
+    "{int} {output} {print} {a || topic} {a: topic}",
+    "{ ...state.topic } { state, input } { state: state } {#1} {-1} {...} {?} { topic(); }",
+    '{"topic": "input", "state": [{"topic": [1]}], "a": "{\\"b\\": 1}"}',
+    "const [a] = b; for (;;) { input(); state.topic(); } if (a < b && c > d) { e % 5 }",
+    "é{é} 100% {%} <%> {{}} {{#}} ｛話題｝",
   ])("is not seen in JSON, code and prose: %s", (print_content) => {
     expect(unfilledWarnings(saved({ type: "print", print_content }))).toEqual([]);
   });
@@ -121,6 +160,11 @@ describe("a text that looks like a placeholder and goes out as it is written", (
       "{ ".repeat(30_000),
       `{${"a ".repeat(30_000)}}`,
       "{% ".repeat(20_000),
+      "{{#a".repeat(15_000),
+      "<%a ".repeat(15_000),
+      `{${"$".repeat(99)}}`.repeat(600),
+      `{a${"[".repeat(98)}}`.repeat(600),
+      `{a${" ".repeat(90)}|}`.repeat(600),
     ];
     const startedAt = cpuMs();
     for (const print_content of texts) unfilledWarnings(saved({ type: "print", print_content }));

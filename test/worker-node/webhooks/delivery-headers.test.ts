@@ -26,6 +26,30 @@ describe("a secret as Standard Webhooks write it", () => {
       expect(WebhookSecret.safeParse(wrong).success).toBe(false);
     },
   );
+
+  const ofBytes = (bytes: number) => `whsec_${Buffer.alloc(bytes, 7).toString("base64")}`;
+
+  test("of fewer bytes than they ask for is refused, and the message says what would be right", () => {
+    expect(
+      [ofBytes(24), ofBytes(64), ofBytes(75)].every((right) => WebhookSecret.safeParse(right).success),
+    ).toBe(true);
+    for (const bytes of [1, 8, 16, 23]) {
+      const message = `must be whsec_ and the base64 of at least 24 bytes, as Standard Webhooks write a secret: this one has ${bytes}`;
+      expect(WebhookSecret.safeParse(ofBytes(bytes)).error?.issues).toMatchObject([{ message }]);
+    }
+  });
+
+  test("of fewer bytes, which was stored before that rule, signs as it did", () => {
+    expect(new Webhook(ofBytes(8)).verify(body, signed(ofBytes(8)))).toEqual(JSON.parse(body));
+  });
+
+  // Fails when the text of such a key becomes the key of another algorithm, which the receiver does not verify.
+  test.each(["whsk_", "whpk_"])("for signatures by key pair is refused: %s", (prefix) => {
+    const pair = prefix + Buffer.alloc(64, 7).toString("base64");
+    expect(WebhookSecret.safeParse(pair).error?.issues).toMatchObject([
+      { message: expect.stringContaining("send a secret that begins with whsec_") },
+    ]);
+  });
 });
 
 test("a secret without the prefix signs with the bytes of its text", () => {
