@@ -22,7 +22,8 @@ export function usageOf(
   const isReported = input + output > 0;
   const tells = {
     input: isReported && report.tokens?.input !== undefined,
-    output: isReported && report.tokens?.output !== undefined,
+    // Some servers write 0 for an answer that has a text, or only at its beginning.
+    output: isReported && (output > 0 || (report.tokens?.output === 0 && report.writtenChars === 0)),
   };
   const tokens: Tokens = {
     input: tells.input ? input : sentTokens,

@@ -1,3 +1,5 @@
+import { TOO_LONG } from "./too-long.ts";
+
 /**
  * What an error of a provider is about. `length`: the request is too long. `address`: the base URL leads to another server.
  * `unreadable`: the model wrote something that its own server cannot read, and may
@@ -64,6 +66,7 @@ const WORDS: [ErrorKind, readonly string[]][] = [
       "arrearage",
       "account_overdue",
       "credit_limit",
+      "budget_exceeded",
       "allocation_quota_free_tier_only",
     ],
   ],
@@ -173,17 +176,11 @@ const SENTENCES: { kind: ErrorKind; instead: readonly ErrorKind[] | null; patter
     kind: "credit",
     instead: null,
     pattern:
-      /credit balance is too low|insufficient (?:account )?(?:balance|credits?|funds)|out of credits|used all available credits|exceeded your monthly included credits|spending limit|reached your specified (?:API |workspace )?usage limits|in arrears|余额不足|欠费/i,
+      /credit balance is too low|insufficient (?:account )?(?:balance|credits?|funds)|out of credits|used all available credits|exceeded your monthly included credits|spending limit|reached your specified (?:API |workspace )?usage limits|in arrears|余额不足|欠费|budget has been exceeded|key limit exceeded|balance is insufficient|credits are depleted|spending cap\b/i,
   },
   // Gemini's word for a model that the account may not use at all: the limit never comes back.
   { kind: "credit", instead: ["rate"], pattern: /\blimit: 0\b/i },
-  // One request that exceeds a rate limit of tokens by itself never succeeds, however long the step waits.
-  {
-    kind: "length",
-    instead: ["rate", "down", "request"],
-    pattern:
-      /request too large|tokens must be reduced|reduce your message size|prompt is too long|input is too long|(?:maximum|max) context (?:length|window)|exceeds? (?:the |this model's |its )?(?:available |maximum |max )?context|input token count .{0,40}exceeds/i,
-  },
+  { kind: "length", instead: ["rate", "down", "request"], pattern: TOO_LONG },
   // An overload that a gateway passes on as a bad request.
   {
     kind: "down",
@@ -196,7 +193,11 @@ const SENTENCES: { kind: ErrorKind; instead: readonly ErrorKind[] | null; patter
     instead: ["request"],
     pattern: /location is not supported|not (?:available|supported) in your (?:country|region)/i,
   },
-  { kind: "withheld", instead: ["request", "permission"], pattern: /\bflagged\b/i },
+  {
+    kind: "withheld",
+    instead: ["request", "permission"],
+    pattern: /\bflagged\b|\bsensitive (?:content|information)\b/i,
+  },
   {
     kind: "model",
     instead: ["request"],

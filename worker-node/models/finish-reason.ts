@@ -16,6 +16,8 @@ const MEANINGS: { [meaning in Exclude<Finish, "cut">]: readonly string[] } = {
     "stop_token",
     "stop_sequence_reached",
     "stop_criteria_met",
+    "stop_string_found",
+    "eos_found",
     "end_of_sequence",
     "endoftext",
     "end_of_text",
@@ -44,6 +46,9 @@ const MEANINGS: { [meaning in Exclude<Finish, "cut">]: readonly string[] } = {
     "limit",
     "model_context_window_exceeded",
     "context_length",
+    "context_length_reached",
+    "max_predicted_tokens_reached",
+    "error_limit",
   ],
   withheld: [
     "content_filter",
@@ -87,12 +92,16 @@ export function promisesCall(word: string): boolean {
   return /^(?:tool|function)_(?:calls?|use)$/.test(normalized(word));
 }
 
-/** `toolCalls`, `tool-calls` and `TOOL_CALLS` are one word, and so is `FinishReason.TOOL_CALLS`, an enumeration of Python as text. */
+/**
+ * `toolCalls`, `tool-calls` and `TOOL_CALLS` are one word, and so are `FinishReason.TOOL_CALLS`, an enumeration of Python as text,
+ * and `FINISH_REASON_TOOL_CALLS`, one of protobuf.
+ */
 function normalized(word: string): string {
   return word
     .trim()
     .replace(/^[A-Za-z]+\./, "")
     .replaceAll(/([a-z0-9])([A-Z])/g, "$1_$2")
     .toLowerCase()
-    .replaceAll("-", "_");
+    .replaceAll("-", "_")
+    .replace(/^finish_reason_/, "");
 }

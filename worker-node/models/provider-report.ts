@@ -44,8 +44,8 @@ export type ProviderReport = {
   tools: readonly string[];
   /** Calls in OpenAI's form that are held back, because their names may still grow. */
   openCalls: OpenCall[];
-  /** The calls that were passed to the SDK: the last id at each index. */
-  begunCalls: Map<number | undefined, string | undefined>;
+  /** The calls that were passed to the SDK: the last one at each index. */
+  begunCalls: Map<number | undefined, BegunCall>;
   /** The parts of an answer in OpenAI's form that have come in pieces. */
   inDeltas: Set<"text" | "call">;
   /** Whether an event had several choices. */
@@ -53,6 +53,9 @@ export type ProviderReport = {
   /** The indices of the choices from which the text and the calls of the answer are taken. */
   chosen: Map<"text" | "call", number>;
 };
+
+/** A call in OpenAI's form that was passed to the SDK. `args`: the text of its arguments so far. */
+type BegunCall = { id: string | undefined; args: string };
 
 /** A call in OpenAI's form of which pieces have arrived, and whose name may still grow. */
 export type OpenCall = {

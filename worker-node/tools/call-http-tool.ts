@@ -38,7 +38,8 @@ const READ_CHARS = 10_000;
  * reference to it.
  *
  * A refusal (4xx) is a ToolRejection that quotes the response. 408, 425, 429, a 403 at a rate limit, 5xx and a lost connection are
- * RetryableErrors. An answer over 1 MiB, or one that cannot be decoded, is a ToolRejection too. 401, 403 and redirects are
+ * RetryableErrors. After 408, 5xx and a lost connection the call may have been carried out, so the next try has the same effect key.
+ * An answer over 1 MiB, or one that cannot be decoded, is a ToolRejection too. 401, 403 and redirects are
  * TerminalErrors: other arguments seldom help. No error contains a secret of the tool, and no answer contains one of its
  * credentials: a server may quote what it received.
  */
@@ -92,10 +93,10 @@ export async function callHttpTool(
     return pickOutput(parseJson(answer) ?? answer, tool);
   }
   const error = errorOf(response, tool);
-  if (saysNotDone(response.status)) throw error;
-  if (!mayRepeat(tool)) throw outcomeUnknown(error, tool);
-  // The engine asks for the call under its key.
-  throw tool.reconcile !== null && error instanceof RetryableError ? keepingKey(error) : error;
+  if (!mayRepeat(tool) && !saysNotDone(response)) throw outcomeUnknown(error, tool);
+  // A call that may have been carried out keeps its key, so that a tool that knows the key does not act twice.
+  const isOpen = mayRepeat(tool) && (response.status >= 500 || response.status === 408);
+  throw isOpen && error instanceof RetryableError ? keepingKey(error) : error;
 }
 
 /** With `reconcile` the engine asks the tool before it repeats a call. */
@@ -103,10 +104,17 @@ function mayRepeat({ retry_safe, reconcile }: HttpTool): boolean {
   return retry_safe || reconcile !== null;
 }
 
-/** A server that fails (5xx) may have done its work before, except when it says that it takes no requests now. */
-function saysNotDone(status: number): boolean {
-  return status < 500 || status === 503;
+/**
+ * Whether a tool that must not get a call twice says that it has not carried it out. A server that fails (5xx) may have done its
+ * work before, except when it says that it takes no requests now (503).
+ */
+function saysNotDone({ status, body }: OutboundResponse): boolean {
+  return status < 500 || (status === 503 && !LOST_BY_PROXY.test(body));
 }
+
+/** Envoy answers 503 also when the connection to the server behind it was lost after the request: the server may have carried it out. */
+const LOST_BY_PROXY =
+  /^upstream connect error or disconnect\/reset before headers(?!.*reset reason: (?:(?:remote |local )?connection failure|overflow))/s;
 
 function outcomeUnknown(cause: unknown, { name }: HttpTool): TerminalError {
   const message = `${messageOf(cause)}; the call may have been carried out, and ${name} is not retry_safe, so it is not repeated`;

@@ -67,12 +67,19 @@ describe("an answer whose finish reason", () => {
     [oc, "STOP_CRITERIA_MET"],
     [oc, "stop_sequence_reached"],
     [oc, "endoftext"],
+    [oc, "eosFound"],
+    [oc, "stopStringFound"],
+    [oc, "FINISH_REASON_STOP"],
   ])("%s: is %j is complete", async (model, word) => {
     expect(await run(model, ending(model, word))).toMatchObject({ response: "The total is ", retries: [] });
   });
 
   test.each([
     [oc, "length", "output_limit"],
+    [oc, "maxPredictedTokensReached", "output_limit"],
+    [oc, "contextLengthReached", "output_limit"],
+    [oc, "FINISH_REASON_MAX_TOKENS", "output_limit"],
+    [oc, "ERROR_LIMIT", "output_limit"],
     [oc, "max_tokens", "output_limit"],
     [oc, "model_length", "output_limit"],
     [oc, "maxTokens", "output_limit"],

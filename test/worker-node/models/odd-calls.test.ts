@@ -237,3 +237,16 @@ describe("a text in the shape of", () => {
     expect(await run(oc, chunk({ content }, "stop") + DONE)).toMatchObject({ response: "all", retries: [] });
   });
 });
+
+// Fails when a call whose arguments a gateway sends again, as a whole, is made twice.
+test.each<[string, object]>([
+  ["as they were", { arguments: '{"q":"a"}' }],
+  ["with its name", { name: "lookup", arguments: '{"q":"a"}' }],
+  ["as JSON in JSON", { name: "lookup", arguments: JSON.stringify('{"q":"a"}') }],
+])("a call whose arguments come a second time, %s, is made once", async (_, fn) => {
+  const again = chunk({ tool_calls: [{ index: 0, id: "k1", type: "function", function: fn }] });
+  const stream = callChunk('{"q":') + chunk({ tool_calls: [{ index: 0, function: { arguments: '"a"}' } }] });
+  const end = chunk({}, "tool_calls") + DONE;
+  const result = await runStep(server, { ...ag1, model: oc }, [stream + again + end, text("fine")]);
+  expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }] });
+});

@@ -80,6 +80,64 @@ describe("an error that another try cannot mend ends the step at once", () => {
       { error: { message: "m", type: "tokens", code: "rate_limit_exceeded" } },
       "model_bad_request",
     ],
+    [
+      "the budget of a key at LiteLLM",
+      400,
+      {
+        error: {
+          message: "Budget has been exceeded! Current cost: 1.2",
+          type: "budget_exceeded",
+          code: "400",
+        },
+      },
+      "model_unauthorized",
+    ],
+    [
+      "the limit of a key at OpenRouter",
+      403,
+      { error: { message: "Key limit exceeded (total limit).", code: 403 } },
+      "model_unauthorized",
+    ],
+    [
+      "SiliconFlow's balance",
+      403,
+      { code: 30001, message: "Sorry, your account balance is insufficient", data: null },
+      "model_unauthorized",
+    ],
+    [
+      "Gemini's prepaid credit",
+      429,
+      { error: { message: "Your prepayment credits are depleted.", status: "RESOURCE_EXHAUSTED" } },
+      "model_unauthorized",
+    ],
+    [
+      "Gemini's spending cap",
+      429,
+      {
+        error: {
+          message: "Your project has exceeded its monthly spending cap.",
+          status: "RESOURCE_EXHAUSTED",
+        },
+      },
+      "model_unauthorized",
+    ],
+    [
+      "Volcengine's filter",
+      400,
+      { error: { code: "InputTextSensitiveContentDetected", message: "may contain sensitive information" } },
+      "content_filter",
+    ],
+    [
+      "Zhipu's filter",
+      400,
+      {
+        error: {
+          code: "1301",
+          message: "The system detected potentially unsafe or sensitive content in input.",
+        },
+      },
+      "content_filter",
+    ],
     ["a wrong path", 405, "Method not allowed", "model_bad_request"],
     ["another type of body", 415, "<html>Unsupported Media Type</html>", "model_bad_request"],
     ["a law of the place", 451, "", "model_unauthorized"],
@@ -254,4 +312,55 @@ describe("an error that another try may mend is tried again", () => {
     expect(await run(`${text("all")}\n<p>bye</p>`)).toMatchObject({ response: "all" });
     expect(await run(`${event({ id: "c" })}hello\n${text("all")}`)).toMatchObject({ response: "all" });
   });
+});
+
+// The sentences of servers for a request that is too long: earendil-works/pi, `overflow.ts`, and the issues that it cites.
+test.each<[string, number, string | object]>([
+  ["xAI", 400, "This model's maximum prompt length is 131072 but the request contains 537812 tokens."],
+  ["Groq", 400, "Please reduce the length of the messages or completion."],
+  ["Poolside", 400, "Input length 131393 exceeds the maximum allowed input length of 131040 tokens."],
+  [
+    "Together and SGLang",
+    422,
+    "The input (9000 tokens) is longer than the model's context length (8192 tokens).",
+  ],
+  [
+    "LM Studio",
+    400,
+    "The number of tokens to keep from the initial prompt is greater than the context length. Try to load the model with a larger context length.",
+  ],
+  ["GitHub", 400, "prompt token count of 130000 exceeds the limit of 128000"],
+  ["MiniMax", 400, "invalid params, context window exceeds limit (2013)"],
+  ["Kimi", 400, "Invalid request: Your request exceeded model token limit: 8192 (requested: 9000)"],
+  ["vLLM's prompt", 400, "The decoder prompt (length 5000) is longer than the maximum model length of 4096."],
+  ["vLLM's answer", 400, "max_tokens must be at least 1, got -904."],
+  [
+    "TGI's prompt",
+    422,
+    { error: "Input validation error: `inputs` must have less than 4095 tokens. Given: 5000" },
+  ],
+  [
+    "TGI's answer",
+    422,
+    { error: "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000" },
+  ],
+  ["DashScope", 400, "Range of input length should be [1, 30720]"],
+  ["Zhipu", 400, { error: { code: "1261", message: "Prompt exceeds max length" } }],
+  ["Cohere", 400, { message: "too many tokens: total number of tokens in the prompt cannot exceed 4081" }],
+  ["SambaNova", 400, "The prompt is 9000 tokens, current max sequence length is 8192"],
+  ["llama.cpp", 500, "input is too large to process. increase the physical batch size"],
+  ["OpenAI", 400, "Input tokens exceed the configured limit of 272000 tokens."],
+])("%s says with HTTP %i that the request is too long: %j", async (_, status, said) => {
+  const body = typeof said === "string" ? { error: { message: said } } : said;
+  const result = await run(refusal(status, body));
+  expect(result).toMatchObject({ code: "model_bad_request", retries: [] });
+  expect(result.message).toContain("too long");
+});
+
+test("Bedrock's rate of tokens is no request that is too long", async () => {
+  const body = {
+    __type: "ThrottlingException",
+    message: "Too many tokens, please wait before trying again.",
+  };
+  expect(await run(refusal(429, body))).toMatchObject({ code: "model_rate_limited" });
 });

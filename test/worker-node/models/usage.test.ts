@@ -44,6 +44,14 @@ describe("counts of tokens", () => {
     expect(await run(model, stream)).toMatchObject({ response: "a", tokens: 15 });
   });
 
+  // Fails when a count of 0 for an answer that has a text is taken at its word: the answer would cost nothing.
+  test.each<[string, string]>([
+    ["at the beginning", counts(10, 0) + chunk({ content: "four" }) + chunk({}, "stop") + DONE],
+    ["at the end", text("four", counts(10, 0))],
+  ])("of no output, %s, beside a text are no counts of it: it is estimated", async (_, stream) => {
+    expect(await run(oc, stream)).toMatchObject({ response: "four", tokens: 11, isEstimated: true });
+  });
+
   // Fails when the counts reach the store as the provider reported them.
   test.each([
     [12, 0.5, 13],

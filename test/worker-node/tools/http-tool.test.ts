@@ -167,8 +167,22 @@ describe("an HTTP tool", () => {
     respond = json(status, { error: "no" }, { location: `${base}/elsewhere`, ...wait });
     await expect(call({})).rejects.toMatchObject({ code, name });
     expect(received).toHaveLength(1);
-    if (name === "RetryableError")
-      await expect(call({})).rejects.toMatchObject({ retryAfterMs: 3_000, answered: true });
+    if (name === "RetryableError") await expect(call({})).rejects.toMatchObject({ retryAfterMs: 3_000 });
+  });
+
+  // Fails when a call that may have been carried out is repeated under another key: a tool that knows the key would act twice.
+  test.each([
+    [408, false],
+    [425, true],
+    [429, true],
+    [500, false],
+    [502, false],
+    [503, false],
+    [504, false],
+    [524, false],
+  ])("is called again after HTTP %i; under another effect key: %s", async (status, answered) => {
+    respond = json(status, { error: "no" });
+    await expect(call({ method: "POST" })).rejects.toMatchObject({ code: "tool_unavailable", answered });
   });
 
   test("quotes the response of a refusal without the values of its headers", async () => {
@@ -261,7 +275,7 @@ describe("an HTTP tool", () => {
       [400, { name: "ToolRejection", code: "tool_rejected" }],
       [401, { name: "TerminalError", code: "tool_unauthorized" }],
       [429, { name: "RetryableError", code: "tool_unavailable", retryAfterMs: 7_000 }],
-      [500, { name: "RetryableError", code: "tool_unavailable", answered: true }],
+      [500, { name: "RetryableError", code: "tool_unavailable", answered: false }],
     ] as const;
     for (const [status, error] of expected) {
       respond = (response) => {
@@ -416,6 +430,24 @@ describe("an HTTP tool", () => {
   ])("that is not retry_safe takes %s for what it is", async (_, status, name, code) => {
     respond = json(status, {});
     await expect(call({ method: "POST", retry_safe: false })).rejects.toMatchObject({ name, code });
+  });
+
+  // Fails when Envoy's 503 for a connection that was lost after the request passes for a server that takes no requests.
+  test.each([
+    ["upstream connect error or disconnect/reset before headers", "outcome_unknown"],
+    [
+      "upstream connect error or disconnect/reset before headers. reset reason: connection termination",
+      "outcome_unknown",
+    ],
+    [
+      "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: remote connection failure",
+      "tool_unavailable",
+    ],
+    ["upstream connect error or disconnect/reset before headers. reset reason: overflow", "tool_unavailable"],
+    ["no healthy upstream", "tool_unavailable"],
+  ])("that is not retry_safe takes a 503 of a proxy for what it is: %s", async (body, code) => {
+    respond = (response) => response.writeHead(503).end(body);
+    await expect(call({ method: "POST", retry_safe: false })).rejects.toMatchObject({ code });
   });
 
   test("that is not retry_safe distinguishes a request without a response from one that was never sent", async () => {

@@ -140,7 +140,7 @@ test("a question that fails is asked again, also of a tool that is not retry_saf
 });
 
 // Fails when a try after such an answer has another key, under which no call was begun: it would be another payment.
-test.each([500, 504])(
+test.each([500, 503, 504])(
   "a payment that is answered with HTTP %i is asked for under its key",
   async (status) => {
     const tools = openTools();
@@ -153,7 +153,7 @@ test.each([500, 504])(
 );
 
 test("a payment that is refused for now is another call at the next try", async () => {
-  paymentStatus = 503;
+  paymentStatus = 429;
   const refused = execution(payTool(), openTools()).result;
   await expect(refused).rejects.toMatchObject({ code: "tool_unavailable", answered: true });
 });

@@ -140,11 +140,11 @@ function deltaOf(delta: JsonObject, index: number, report: ProviderReport): Json
   return [...start, { type: "content_block_delta", index, delta: read }];
 }
 
+/** Citations are none of them: the SDK gives up on a kind that it does not know, and steps have no use for any. */
 const DELTAS = new Set([
   "text_delta",
   "thinking_delta",
   "signature_delta",
   "input_json_delta",
-  "citations_delta",
   "compaction_delta",
 ]);

@@ -8,7 +8,9 @@ import type { Format, ReportedTokens } from "../provider-report.ts";
 
 /** `streamGenerateContent` of the Gemini API. */
 export const googleFormat: Format = {
-  read(event, name, report) {
+  read(written, name, report) {
+    // Proxies in front of Google's Code Assist pass its envelope on.
+    const event = isObject(written["response"]) ? written["response"] : written;
     const holdsAnswer = ["candidates", "usageMetadata", "promptFeedback"].some((field) =>
       Object.hasOwn(event, field),
     );

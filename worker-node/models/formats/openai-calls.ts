@@ -9,7 +9,9 @@ import type { OpenCall, ProviderReport } from "../provider-report.ts";
  * arguments begin: a name comes before its arguments, in one piece or in several.
  */
 export function callsIn(delta: JsonObject, report: ProviderReport): JsonObject[] {
-  return piecesOf(delta).flatMap((piece) => passOn(piece, report));
+  return piecesOf(delta)
+    .filter((piece) => !isSentAgain(piece, report))
+    .flatMap((piece) => passOn(piece, report));
 }
 
 /** The calls that are held back when the stream ends: those without arguments. */
@@ -64,9 +66,21 @@ function passOn(piece: OpenCall, report: ProviderReport): JsonObject[] {
   return [start(open, report)];
 }
 
+/**
+ * Whether `piece` has once more all arguments of the call that has begun at its index. Gateways end a stream with such a summary, also as
+ * JSON in JSON (BerriAI/litellm #20480). It is no second call.
+ */
+function isSentAgain({ index, id, names, args }: OpenCall, { begunCalls }: ProviderReport): boolean {
+  const begun = begunCalls.get(index);
+  if (begun === undefined || args.length < begun.args.length) return false;
+  const isOfBegun = id === undefined ? names.length === 0 : id === begun.id;
+  if (!isOfBegun || (args !== begun.args && parseJson(args) !== begun.args)) return false;
+  return isObject(parseJson(begun.args));
+}
+
 /** Whether `piece` only repeats the name of the call that has begun at its index. */
 function isRepeated({ index, id, args }: OpenCall, { begunCalls }: ProviderReport): boolean {
-  return args === "" && (id === undefined || begunCalls.get(index) === id);
+  return args === "" && (id === undefined || begunCalls.get(index)?.id === id);
 }
 
 /** Whether `piece` begins another call, although it has the index of a call that is held back. */
@@ -78,7 +92,9 @@ function isOther(open: OpenCall, piece: OpenCall, tools: readonly string[]): boo
 }
 
 function start({ index, id, names, args, extra }: OpenCall, report: ProviderReport): JsonObject {
-  if (!report.begunCalls.has(index) || id !== undefined) report.begunCalls.set(index, id);
+  const begun = report.begunCalls.get(index);
+  const isOfBegun = begun !== undefined && (id === undefined || id === begun.id);
+  report.begunCalls.set(index, isOfBegun ? { id: begun.id, args: begun.args + args } : { id, args });
   const name = names.length === 0 ? {} : { name: nameIn(names, report.tools) };
   return {
     ...(index === undefined ? {} : { index }),

@@ -67,7 +67,9 @@ export function errorOfServer(server: McpServer, error: unknown, exchange: Guard
     const hint = { headers, body: undefined, message: "", isRateLimit: status === 429 };
     const retryAfterMs = retryHintMs(hint, Date.now());
     const message = `${name} answered HTTP ${status}`;
-    return new RetryableError("tool_unavailable", message, { cause: error, retryAfterMs, answered: true });
+    // After any other of these statuses the call may have been carried out, so the next try has the same effect key.
+    const answered = status === 425 || status === 429;
+    return new RetryableError("tool_unavailable", message, { cause: error, retryAfterMs, answered });
   }
   if (cause !== null) {
     const message = `${name} cannot be reached, or closed the connection${namedCause(cause)}`;
