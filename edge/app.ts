@@ -3,6 +3,8 @@ import { AppError } from "../shared/errors.ts";
 import { newApi } from "./http/api.ts";
 import type { Api, ApiEnv } from "./http/api.ts";
 import { crossOrigin } from "./http/middleware/cross-origin.ts";
+import { documentedRouteOf } from "./http/documented-routes.ts";
+import { knownBody } from "./http/middleware/known-body.ts";
 import { knownUrl } from "./http/middleware/known-url.ts";
 import { limitBody } from "./http/middleware/limit-body.ts";
 import { rateLimitFields } from "./http/middleware/rate-limit-fields.ts";
@@ -141,9 +143,11 @@ export function createApp(servicesOf: ServicesOf): Api {
   });
   app.use(crossOrigin);
   app.use(rateLimitFields);
-  app.use(knownUrl(app));
+  const routeOf = documentedRouteOf(app);
+  app.use(knownUrl(routeOf));
   app.use("/api/*", limitBody(1, { "/api/v2/chat": MAX_CHAT_MIB, [UPLOADS_PATH]: null }));
   app.use("/scale/*", limitBody(1));
+  app.use(knownBody(routeOf));
   app.use("/internal/*", signedHead);
   // A worker's flush has up to 4 MiB, and escapes in JSON make it longer.
   app.use("/internal/*", limitBody(16));

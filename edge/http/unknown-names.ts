@@ -11,25 +11,34 @@ import { invalidFields } from "./problem.ts";
 export type UnknownName = { path: readonly (string | number)[]; known: readonly string[] };
 
 /** The most unknown names of a request that are reported. */
-const MAX_REPORTED = 5;
+export const MAX_REPORTED = 5;
 
 /**
  * Serves a request if its route knows all these names. An unknown name is refused, and the error suggests the known name that is
- * spelled most like it. With `Prefer: handling=lenient` (RFC 7240) it is ignored, and `Preference-Applied` says so.
- * @throws AppError `invalid`
+ * spelled most like it.
+ * @throws AppError `invalid`, unless the request is lenient: `serveWithout`
  */
-export async function serveKnown(
+export function serveKnown(
   c: Context<ApiEnv>,
   next: Next,
   { unknown, noun }: { unknown: readonly UnknownName[]; noun: "field" | "query parameter" },
 ): Promise<void> {
-  if (unknown.length === 0) return next();
-  if (!prefers(c, LENIENT)) {
-    const fields = unknown
-      .slice(0, MAX_REPORTED)
-      .map((name) => unknownError(name, `${noun} of this request`, `${noun}s`));
-    throw invalidFields(fields);
-  }
+  const errorOf = (name: UnknownName) => unknownError(name, `${noun} of this request`, `${noun}s`);
+  return serveWithout(c, next, unknown.slice(0, MAX_REPORTED).map(errorOf));
+}
+
+/**
+ * Serves a request that has nothing its route would ignore. With `Prefer: handling=lenient` (RFC 7240) it is served without what
+ * these errors name, and `Preference-Applied` says so.
+ * @throws AppError `invalid`
+ */
+export async function serveWithout(
+  c: Context<ApiEnv>,
+  next: Next,
+  ignored: readonly FieldError[],
+): Promise<void> {
+  if (ignored.length === 0) return next();
+  if (!prefers(c, LENIENT)) throw invalidFields([...ignored]);
   await next();
   // In place: a stream is a finished Response, which takes no header from the context.
   preferenceApplied(c.res.headers, LENIENT);

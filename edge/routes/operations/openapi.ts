@@ -117,7 +117,7 @@ const ABOUT = {
     version: "2",
     description:
       "Durable orchestration of AI work behind one HTTP API. A field or a query parameter that a route does not have is " +
-      "a 422 that names the nearest one; `Prefer: handling=lenient` ignores it.",
+      "a 422 that names the nearest one, and so is a body where a route takes none; `Prefer: handling=lenient` ignores it.",
     license: { name: "Apache-2.0", identifier: "Apache-2.0" },
   },
   servers: [{ url: "/", description: "This edge" }],

@@ -1,0 +1,50 @@
+import type { Context } from "hono";
+import { matchedRoutes } from "hono/route";
+import { z } from "zod";
+import type { Api, ApiEnv } from "./api.ts";
+
+/**
+ * What the API's document says of a route. `known`: the names of its query parameters; `lists`: those that may be sent more than
+ * once. `needsKey`: an API key is the only permission that the route accepts. `takesBody`: it reads the body of a request.
+ */
+export type DocumentedRoute = {
+  known: readonly string[];
+  lists: ReadonlySet<string>;
+  needsKey: boolean;
+  takesBody: boolean;
+};
+const UNDOCUMENTED: DocumentedRoute = { known: [], lists: new Set(), needsKey: false, takesBody: true };
+
+/** Finds the route that serves a request; null: there is none. The document is read at the first request, when it has all routes. */
+export function documentedRouteOf(api: Api): (c: Context<ApiEnv>) => DocumentedRoute | null {
+  let documented: ReadonlyMap<string, DocumentedRoute> | null = null;
+  return (c) => {
+    // Middleware has the method `ALL`.
+    const route = matchedRoutes(c).find(({ method }) => method !== "ALL");
+    if (route === undefined) return null;
+    documented ??= documentedRoutes(api);
+    return documented.get(`${route.method} ${route.path}`) ?? UNDOCUMENTED;
+  };
+}
+
+function documentedRoutes(api: Api): Map<string, DocumentedRoute> {
+  const documented = new Map<string, DocumentedRoute>();
+  for (const definition of api.openAPIRegistry.definitions) {
+    if (definition.type !== "route") continue;
+    const { method, path, request, security = [] } = definition.route;
+    const query = request?.query ?? z.object({});
+    if (!(query instanceof z.ZodObject)) throw new Error(`the query of ${path} is no object schema`);
+    documented.set(`${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ":$1")}`, {
+      known: Object.keys(query.shape),
+      lists: new Set(Object.entries(query.shape).flatMap(([name, schema]) => (isList(schema) ? [name] : []))),
+      needsKey: security.length > 0 && security.every((scheme) => "key" in scheme),
+      takesBody: request?.body !== undefined,
+    });
+  }
+  return documented;
+}
+
+/** Whether a parameter's schema takes several values. */
+function isList(schema: unknown): boolean {
+  return schema instanceof z.ZodType && schema.safeParse(["a", "b"]).success;
+}
