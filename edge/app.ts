@@ -2,6 +2,7 @@ import type { Context } from "hono";
 import { AppError } from "../shared/errors.ts";
 import { newApi } from "./http/api.ts";
 import type { Api, ApiEnv } from "./http/api.ts";
+import { dropRefusedBody } from "./http/drop-body.ts";
 import { crossOrigin } from "./http/middleware/cross-origin.ts";
 import { knownUrl } from "./http/middleware/known-url.ts";
 import { limitBody } from "./http/middleware/limit-body.ts";
@@ -141,6 +142,8 @@ export function createApp(servicesOf: ServicesOf): Api {
   });
   app.use(crossOrigin);
   app.use(rateLimitFields);
+  app.use("/api/*", dropRefusedBody);
+  app.use("/scale/*", dropRefusedBody);
   app.use(knownUrl(app));
   app.use("/api/*", limitBody(1, { "/api/v2/chat": MAX_CHAT_MIB, [UPLOADS_PATH]: null }));
   app.use("/scale/*", limitBody(1));
