@@ -2,6 +2,7 @@ import type { Context } from "hono";
 import { AppError } from "../shared/errors.ts";
 import { newApi } from "./http/api.ts";
 import type { Api, ApiEnv } from "./http/api.ts";
+import { dropRefusedBody } from "./http/drop-body.ts";
 import { crossOrigin } from "./http/middleware/cross-origin.ts";
 import { documentedRouteOf } from "./http/documented-routes.ts";
 import { knownBody } from "./http/middleware/known-body.ts";
@@ -143,6 +144,8 @@ export function createApp(servicesOf: ServicesOf): Api {
   });
   app.use(crossOrigin);
   app.use(rateLimitFields);
+  app.use("/api/*", dropRefusedBody);
+  app.use("/scale/*", dropRefusedBody);
   const routeOf = documentedRouteOf(app);
   app.use(knownUrl(routeOf));
   app.use("/api/*", limitBody(1, { "/api/v2/chat": MAX_CHAT_MIB, [UPLOADS_PATH]: null }));

@@ -1,27 +1,36 @@
 import { createMiddleware } from "hono/factory";
-import type { Context } from "hono";
 import type { ApiEnv } from "./api.ts";
 
 /** A body up to this size is dropped. Of a larger one the connection is closed while the client still sends. */
 const MAX_DROPPED_BYTES = 32 * 1024 * 1024;
+/** The longest time for that: a client that sends slowly holds no request for longer. */
+const MAX_DROP_MS = 30_000;
 
 /**
- * Reads the body of a refused request without keeping it, unless something has begun to read it. Most clients read no response
- * before they have sent their body, and would see a broken connection in its place.
+ * Reads what is left of the body of a refused request, without keeping it. Most clients read no response before they have sent their
+ * body: they would see a broken connection, and not that their key is wrong or their file too large. A request without a key must
+ * cost nothing, so its body is not read.
  */
-export async function dropBody(c: Context<ApiEnv>): Promise<void> {
-  const { body } = c.req.raw;
-  const length = Number(c.req.header("content-length") ?? Infinity);
-  if (body === null || body.locked || c.req.raw.bodyUsed || length > MAX_DROPPED_BYTES) return;
-  try {
-    await body.pipeTo(new WritableStream());
-  } catch {
-    // The client has left, so nobody gets the response.
-  }
-}
-
-/** Drops the body of a request that the route refuses, where the route reads the body itself. */
 export const dropRefusedBody = createMiddleware<ApiEnv>(async (c, next) => {
   await next();
-  if (c.error !== undefined) await dropBody(c);
+  const { body } = c.req.raw;
+  // A body that is read is locked.
+  if (c.res.status < 400 || body === null || body.locked) return;
+  if (c.req.header("authorization") === undefined) return;
+  if (Number(c.req.header("content-length") ?? 0) <= MAX_DROPPED_BYTES) await drop(body);
 });
+
+async function drop(body: ReadableStream<Uint8Array>): Promise<void> {
+  let leftBytes = MAX_DROPPED_BYTES;
+  const nowhere = new WritableStream<Uint8Array>({
+    write({ byteLength }) {
+      leftBytes -= byteLength;
+      if (leftBytes < 0) throw new Error(`the body has more than ${MAX_DROPPED_BYTES} bytes`);
+    },
+  });
+  try {
+    await body.pipeTo(nowhere, { signal: AbortSignal.timeout(MAX_DROP_MS) });
+  } catch {
+    // The client has left, sends too much or too slowly: the connection is closed after the response.
+  }
+}

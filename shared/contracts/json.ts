@@ -69,3 +69,10 @@ export const JsonRecord = z
     }
   })
   .meta({ id: "JsonObject", type: "object", additionalProperties: {} });
+
+/** Whether a schema is one of these two, with whatever was refined: the values inside are the client's, of any shape. */
+export function isJsonSchema(schema: z.ZodType): boolean {
+  for (let of: z.core.$ZodType | undefined = schema; of !== undefined; of = of._zod.parent)
+    if (of === JsonValue || of === JsonRecord) return true;
+  return false;
+}

@@ -1,4 +1,6 @@
 /** Requests that depend on the runtime: its WebCrypto, its address rule, and clients that leave. */
+import { once } from "node:events";
+import { connect } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { SECRET_FIELD } from "../../shared/contracts/webhook.ts";
@@ -81,6 +83,44 @@ test("an upload that is refused is answered each time, for a client that sends a
     expect(answer.status).toBe(415);
   }
 });
+
+// Fails when such a client sees a broken connection, and does not learn that its key is wrong, or its file too large.
+test.each<[string, number, () => Promise<string>, string, boolean]>([
+  ["an unknown key", 401, async () => `sk-syn-${"0".repeat(64)}`, "/api/v2/uploads?name=a.bin", false],
+  ["a key without the scope", 403, () => readOnlyKey(), "/api/v2/uploads?name=a.bin", false],
+  ["an unknown parameter", 422, async () => edge.platformKey, "/api/v2/uploads?nome=a.bin", false],
+  ["no length, too large", 413, async () => edge.platformKey, "/api/v2/orchestrations/orch_smoke/run", true],
+  ["no length, where one is needed", 411, async () => edge.platformKey, "/api/v2/uploads?name=a.bin", true],
+])(
+  "a large body with %s is a %i, for a client that reads nothing before it has sent all",
+  async (_what, status, keyOf, path, isChunked) => {
+    const head = `POST ${path} HTTP/1.1\r\nhost: edge\r\ncontent-type: application/json\r\nauthorization: Bearer ${await keyOf()}\r\n`;
+    expect(await sendAllThenRead(head, isChunked)).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+  },
+);
+
+/** Sends 12 MiB after a head. @returns the beginning of the response @throws when the connection ends before all is sent */
+async function sendAllThenRead(head: string, isChunked: boolean): Promise<string> {
+  const part = Buffer.alloc(1024 * 1024);
+  const length = isChunked ? "transfer-encoding: chunked" : `content-length: ${12 * part.length}`;
+  const chunk = isChunked ? Buffer.concat([Buffer.from("100000\r\n"), part, Buffer.from("\r\n")]) : part;
+  const socket = connect(Number(new URL(edge.base).port), "127.0.0.1");
+  const failed = once(socket, "error").then(([error]) => Promise.reject(error));
+  const sent = async () => {
+    socket.write(`${head}${length}\r\n\r\n`);
+    for (let n = 0; n < 12; n += 1) if (!socket.write(chunk)) await once(socket, "drain");
+    if (isChunked) socket.write("0\r\n\r\n");
+    const [first] = await once(socket, "data");
+    return String(first);
+  };
+  return Promise.race([sent(), failed]).finally(() => socket.destroy());
+}
+
+async function readOnlyKey(): Promise<string> {
+  const body = { tenant_id: "reader", name: "r", scopes: ["runs:read"] };
+  const answer = await edge.call("POST", "/scale/api-keys", { body });
+  return z.object({ key: z.string() }).parse(await answer.json()).key;
+}
 
 test("clients that leave while their requests share a call do no harm to the other requests", async () => {
   await post(AbortSignal.timeout(30_000));

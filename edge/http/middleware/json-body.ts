@@ -3,9 +3,11 @@ import type { Context } from "hono";
 import type { z } from "zod";
 import { AppError, pathText } from "../../../shared/errors.ts";
 import { roundedIntegers, withLongIntegersAsText } from "../../../shared/contracts/long-integers.ts";
+import type { JsonPath } from "../../../shared/contracts/long-integers.ts";
 import { repeatedKeys } from "../../../shared/contracts/repeated-keys.ts";
 import type { ApiEnv } from "../api.ts";
 import { invalidFields } from "../problem.ts";
+import { isInsideJson } from "../inside-json.ts";
 import { serveKnown, unknownFields } from "../unknown-names.ts";
 
 type BodyRules = {
@@ -13,8 +15,10 @@ type BodyRules = {
   schema?: z.ZodObject;
   /** A request without a body is served too. */
   optional?: boolean;
-  /** What becomes of integers beyond 2^53. `as_text`: the body is another system's, which cannot send them otherwise. */
-  longIntegers?: "refused" | "as_text";
+  /** The schema of the values, where `schema` leaves them to the route. */
+  values?: z.ZodType;
+  /** The body is another system's: no value of it has a meaning here. */
+  isForeign?: boolean;
 };
 
 /**
@@ -22,9 +26,12 @@ type BodyRules = {
  * parsed value.
  * @throws AppError `unsupported_media_type` for another Content-Type, for which Hono would skip the validation;
  *   `malformed_json`; `invalid` for fields that the schema does not have, for keys that an object has twice (one would be
- *   lost), and for integers beyond 2^53 (other digits would be stored)
+ *   lost), and for integers beyond 2^53 that have a meaning here (other digits would be stored); those inside of values of any shape,
+ *   such as `state`, become texts of their digits
  */
-export function jsonBody({ schema, optional = false, longIntegers = "refused" }: BodyRules = {}) {
+export function jsonBody({ schema, optional = false, values = schema, isForeign = false }: BodyRules = {}) {
+  const isCarried = (path: JsonPath): boolean =>
+    isForeign || (values !== undefined && isInsideJson(values, path));
   return createMiddleware<ApiEnv>(async (c, next) => {
     const type = c.req.header("content-type");
     if (optional && (await c.req.arrayBuffer()).byteLength === 0) {
@@ -34,7 +41,7 @@ export function jsonBody({ schema, optional = false, longIntegers = "refused" }:
       return next();
     }
     requireJsonInUtf8(type ?? "", c.req.header("content-encoding") ?? "identity");
-    const body = await parseOnce(c, longIntegers);
+    const body = await parseOnce(c, isCarried);
     if (!schema) return next();
     return serveKnown(c, next, { unknown: unknownFields(schema, body), noun: "field" });
   });
@@ -56,11 +63,11 @@ function requireJsonInUtf8(type: string, encoding: string): void {
 }
 
 /** Hono parses the text of a body at each `json()`, so the value takes the place of that method. */
-async function parseOnce(c: Context<ApiEnv>, longIntegers: "refused" | "as_text"): Promise<unknown> {
+async function parseOnce(c: Context<ApiEnv>, isCarried: (path: JsonPath) => boolean): Promise<unknown> {
   const sent = textOf(await c.req.arrayBuffer());
   let body = parse(sent);
   // After the first parse: the digits of what is no JSON must not become a part of it.
-  const text = longIntegers === "as_text" ? withLongIntegersAsText(sent) : sent;
+  const text = withLongIntegersAsText(sent, isCarried);
   if (text !== sent) body = parse(text);
   refuseChanged(text, body);
   c.req.json = () => Promise.resolve(body);
@@ -101,7 +108,8 @@ function malformedDetail(text: string, error: unknown): string {
 function refuseChanged(text: string, body: unknown): void {
   const rounded = roundedIntegers(text).map((path) => ({
     path: pathText(path),
-    message: "is an integer beyond 2^53, which is read with other digits: send it as text",
+    message:
+      "is an integer beyond 2^53, which is read with other digits: send a smaller one, or its digits as text",
   }));
   const repeated = repeatedKeys(text, body).map((path) => ({
     path: pathText(path),

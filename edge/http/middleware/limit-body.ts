@@ -1,8 +1,7 @@
-import { bodyLimit } from "hono/body-limit";
 import { createMiddleware } from "hono/factory";
+import type { Context } from "hono";
 import { AppError } from "../../../shared/errors.ts";
 import type { ApiEnv } from "../api.ts";
-import { dropBody } from "../drop-body.ts";
 
 const MIB = 1024 * 1024;
 
@@ -22,19 +21,32 @@ export function limitBody(mib: number, others: Readonly<Record<string, number | 
 }
 
 function limitTo(mib: number) {
-  const tooLarge = () => {
-    throw new AppError("too_large", `A body may have at most ${mib} MiB.`);
-  };
-  const counted = bodyLimit({ maxSize: mib * MIB, onError: tooLarge });
+  const maxBytes = mib * MIB;
   return createMiddleware<ApiEnv>(async (c, next) => {
     const length = c.req.header("content-length");
     // A body with a Content-Length is not counted: counting turns it into a stream, which costs 12 us.
-    if (length === undefined || c.req.header("transfer-encoding") !== undefined) return counted(c, next);
-    if (Number(length) > mib * MIB) {
-      // A request without a key must cost nothing.
-      if (c.req.header("authorization") !== undefined) await dropBody(c);
-      tooLarge();
-    }
+    const isCounted = length === undefined || c.req.header("transfer-encoding") !== undefined;
+    const isWithin = isCounted ? await readWithin(c, maxBytes) : Number(length) <= maxBytes;
+    if (!isWithin) throw new AppError("too_large", `A body may have at most ${mib} MiB.`);
     await next();
   });
+}
+
+/** Reads a body into memory while it has at most `maxBytes`. @returns false: it has more, and the rest is not read */
+async function readWithin(c: Context<ApiEnv>, maxBytes: number): Promise<boolean> {
+  const { raw } = c.req;
+  if (raw.body === null) return true;
+  const reader = raw.body.getReader();
+  const parts: Uint8Array[] = [];
+  let bytes = 0;
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    bytes += part.value.byteLength;
+    if (bytes > maxBytes) {
+      reader.releaseLock();
+      return false;
+    }
+    parts.push(part.value);
+  }
+  c.req.raw = new Request(raw, { body: await new Blob(parts).arrayBuffer() });
+  return true;
 }

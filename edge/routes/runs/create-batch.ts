@@ -36,6 +36,9 @@ const Body = z
   })
   .meta({ id: "BatchRequest" });
 
+/** How each item is read, after the body. */
+const Items = z.object({ items: z.array(RunRequest) });
+
 const route = createRoute({
   method: "post",
   path: "/api/v2/orchestrations/{id}/runs:batch",
@@ -47,7 +50,7 @@ const route = createRoute({
     "request may be repeated: items that have started a run are answered with it, the others are submitted again; when all have, " +
     "`Idempotent-Replayed` is true.",
   security: [{ key: ["runs:write"] }],
-  middleware: [needs("runs:write"), limitBodyMemory, jsonBody({ schema: Body })] as const,
+  middleware: [needs("runs:write"), limitBodyMemory, jsonBody({ schema: Body, values: Items })] as const,
   request: {
     params: z.object({ id: DefinitionId }),
     headers: z.object({ "idempotency-key": plainName(255).optional() }),

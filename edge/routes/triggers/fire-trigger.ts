@@ -60,7 +60,7 @@ export function fireTrigger(api: Api): void {
     const signed = await verifySignedRequest(c.req.raw.headers, bytes, secret);
     if (trigger.disabled) throw new AppError("conflict", "This trigger is disabled.");
     let body: unknown = null;
-    await jsonBody({ longIntegers: "as_text" })(c, async () => {
+    await jsonBody({ isForeign: true })(c, async () => {
       body = await c.req.json();
     });
     const read = JsonValue.safeParse(body);

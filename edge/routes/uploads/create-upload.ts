@@ -5,7 +5,6 @@ import { TenantId } from "../../../shared/contracts/ids.ts";
 import { readUploadRoom } from "../../../shared/store/files/uploads.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
-import { dropRefusedBody } from "../../http/drop-body.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { requireTenant } from "../../http/require-tenant.ts";
 import { fileNameOf, lengthOf, mediaTypeOf } from "../../uploads/file-of-request.ts";
@@ -25,7 +24,7 @@ const route = createRoute({
     "The body is the file itself, with its Content-Type and Content-Length. Runs use it by its id in `attachments`, or by its " +
     "`ref` in `state`. An upload that no run has named within 24 hours is deleted; else it is kept as long as the run.",
   security: [{ key: ["runs:write"] }],
-  middleware: [needs("runs:write"), dropRefusedBody] as const,
+  middleware: [needs("runs:write")] as const,
   request: {
     query: z.object({
       name: z.string().optional().meta({ description: "Default: the file name of Content-Disposition" }),

@@ -3,6 +3,7 @@ import type { FieldError } from "../../errors.ts";
 import { plainName } from "../ids.ts";
 import { JsonValue } from "../json.ts";
 import type { Json, JsonObject } from "../json.ts";
+import { isLongInteger } from "../long-integers.ts";
 import { limits, orDefault, orNull } from "./fields.ts";
 import { MAX_PATTERN_CHARS, fitsPattern } from "./form-pattern.ts";
 
@@ -159,11 +160,11 @@ export function valueError(field: FormField, value: Json): string | null {
   const { type, options } = field;
   switch (type) {
     case "number":
-      return typeof value === "number" ? boundError(field, value, "") : "must be a number";
+      return typeof value === "number" ? boundError(field, value, "") : numberError(value, "a number");
     case "integer":
       return typeof value === "number" && Number.isSafeInteger(value)
         ? boundError(field, value, "")
-        : "must be a whole number";
+        : numberError(value, "a whole number");
     case "boolean":
     case "checkbox":
       return typeof value === "boolean" ? null : "must be true or false";
@@ -195,6 +196,11 @@ function boundError({ min, max }: FormField, size: number, unit: string): string
 
 function misfit({ pattern }: FormField, value: string): string | null {
   return pattern === undefined || fitsPattern(pattern, value) ? null : `must fit the pattern ${pattern}`;
+}
+
+/** @param value no number; an integer beyond 2^53 comes as the text of its digits */
+function numberError(value: Json, what: string): string {
+  return `must be ${what}${isLongInteger(value) ? " up to 2^53, beyond which digits are lost" : ""}`;
 }
 
 const FORMATS: { [type: string]: { schema: z.ZodType; message: string } } = {

@@ -105,19 +105,85 @@ test("a repeated request gets the run of the first one when that took the last p
 });
 
 describe("an integer beyond 2^53", () => {
-  test.each([
-    ['{"state":{"order_id":9007199254740993}}', "state.order_id"],
-    ['{"metadata":{"a":[1,12345678901234567890]}}', "metadata.a[1]"],
-  ])("is a 422 that names it: %s", async (body, path) => {
-    const answer = await post(body);
-    expect(answer.status).toBe(422);
-    expect(await errorsOf(answer)).toMatchObject([{ path }]);
+  const LONG = "9007199254740993";
+
+  // Fails when a client with ids of 64 bits gets a 422, or when their digits change.
+  test("in the state and the metadata of a run keeps its digits, as a text of them", async () => {
+    const sent = `{"state":{"order":{"ids":[${LONG},7]}},"metadata":{"a":-12345678901234567890}}`;
+    const run = String((await bodyOf(await post(sent))).run_id);
+    const [row] = await app.stores.sql`select input::jsonb->'state' as state from runs where run_id = ${run}`;
+    expect(row?.["state"]).toEqual({ order: { ids: [LONG, 7] } });
+    const status = await bodyOf(await app.call("GET", runPath(run, "status")));
+    expect(status.metadata).toEqual({ a: "-12345678901234567890" });
+    const found = await app.call("GET", "/api/v2/orchestrations/runs?metadata.a=-12345678901234567890");
+    expect((await bodyOf(found)).data).toMatchObject([{ run_id: run }]);
   });
 
-  test("is refused in every body", async () => {
+  test("keeps its digits in each item of a batch, in schedules, in triggers and in the metadata of a chat", async () => {
+    const batch = await app.call("POST", "/api/v2/orchestrations/orch_smoke/runs:batch", {
+      body: `{"items":[{"state":{"n":${LONG}}},{"priority":${LONG}}]}`,
+    });
+    expect(await bodyOf(batch)).toMatchObject({
+      errors: [{ path: "items[1].priority", message: expect.stringContaining("beyond 2^53") }],
+    });
+    const good = await app.call("POST", "/api/v2/orchestrations/orch_smoke/runs:batch", {
+      body: `{"items":[{"state":{"n":${LONG}}}]}`,
+    });
+    expect(await bodyOf(good)).toMatchObject({ items: [{ status: "queued" }] });
+    const fields = `"orchestration_id":"orch_smoke","state":{"n":${LONG}},"metadata":{"m":${LONG}}`;
+    for (const [method, path, body] of [
+      ["PUT", "/api/v2/schedules/long", `{"cron":"0 0 1 1 *",${fields}}`],
+      ["POST", "/api/v2/triggers", `{${fields}}`],
+    ] as const) {
+      expect(await bodyOf(await app.call(method, path, { body }))).toMatchObject({
+        state: { n: LONG },
+        metadata: { m: LONG },
+      });
+    }
+    await app.call("PUT", "/api/v2/agents/plain", { body: { name: "Plain", model: "demo/echo" } });
+    const turn = await app.call("POST", "/api/v2/chat", {
+      body: `{"message":"hi","agent":"plain","metadata":{"m":${LONG}}}`,
+    });
+    const status = await app.call("GET", runPath(String((await bodyOf(turn)).turn_id), "status"));
+    expect((await bodyOf(status)).metadata).toEqual({ m: LONG });
+  });
+
+  test("is accepted inside of a person's answer", async () => {
     const resume = runPath(await startRun(app), "resume");
-    const answer = await app.call("POST", resume, { body: '{"response":{"n":9007199254740993}}' });
-    expect([answer.status, await errorsOf(answer)]).toMatchObject([422, [{ path: "response.n" }]]);
+    const answer = await app.call("POST", resume, { body: `{"response":{"n":${LONG}}}` });
+    expect(await bodyOf(answer)).toMatchObject({ code: "not_waiting" });
+  });
+
+  test.each([
+    ["POST", RUN, `{"priority":${LONG}}`, "priority"],
+    ["POST", RUN, `{"message":${LONG}}`, "message"],
+    ["POST", RUN, `{"state":${LONG}}`, "state"],
+    ["POST", RUN, `{"attachments":[{"upload_id":${LONG}}]}`, "attachments[0].upload_id"],
+    [
+      "POST",
+      "/api/v2/orchestrations/runs/run_000000000000_1780499750067/resume",
+      `{"response":${LONG}}`,
+      "response",
+    ],
+    [
+      "PUT",
+      "/api/v2/orchestrations/o",
+      `{"state_schema":{"n":{"default":${LONG}}}}`,
+      "state_schema.n.default",
+    ],
+    ["PUT", "/api/v2/tools/t", `{"parameters":{"maximum":${LONG}}}`, "parameters.maximum"],
+    [
+      "POST",
+      "/scale/sync",
+      `{"tools":[{"id":"t","parameters":{"maximum":${LONG}}}]}`,
+      "tools[0].parameters.maximum",
+    ],
+  ])("that has a meaning here is a 422 that names it: %s %s %s", async (method, path, body, field) => {
+    const answer = await app.call(method, path, { body });
+    expect(answer.status).toBe(422);
+    expect(await errorsOf(answer)).toMatchObject([
+      { path: field, message: expect.stringContaining("beyond 2^53") },
+    ]);
   });
 
   test("leaves exact integers, decimals and text alone", async () => {

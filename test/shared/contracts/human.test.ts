@@ -11,6 +11,12 @@ test.each([
   [{ type: "textarea" }, { a: 1 }, "must be text"],
   [{ type: "number" }, 1.5, null],
   [{ type: "number" }, "1.5", "must be a number"],
+  [{ type: "number" }, "9007199254740993", "must be a number up to 2^53, beyond which digits are lost"],
+  [
+    { type: "integer" },
+    "-9007199254740993",
+    "must be a whole number up to 2^53, beyond which digits are lost",
+  ],
   [{ type: "integer" }, 3, null],
   [{ type: "integer" }, 1.5, "must be a whole number"],
   [{ type: "boolean" }, false, null],

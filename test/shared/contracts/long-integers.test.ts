@@ -55,6 +55,16 @@ test.each([
   },
 );
 
+test("only the integers at the named paths become texts", () => {
+  const json = '{"a":9007199254740993,"b" : {"c":[ 1, -9007199254740993 ,"x"]},"d":[9007199254740995]}';
+  expect(withLongIntegersAsText(json, ([first]) => first !== "a")).toBe(
+    '{"a":9007199254740993,"b" : {"c":[ 1, "-9007199254740993" ,"x"]},"d":["9007199254740995"]}',
+  );
+  const paths: string[] = [];
+  withLongIntegersAsText(json, (path) => paths.push(path.join("/")) === 0);
+  expect(paths).toEqual(["a", "b/c/1", "d/0"]);
+});
+
 test("only digits that a number cannot hold are a long integer", () => {
   expect(["9007199254740993", "-12345678901234567890"].every(isLongInteger)).toBe(true);
   expect(["9007199254740991", "0012345678901234567x", "", 9007199254740992, null].some(isLongInteger)).toBe(

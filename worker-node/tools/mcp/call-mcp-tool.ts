@@ -1,8 +1,9 @@
 import { isInputRequiredResult } from "@modelcontextprotocol/client";
 import type { CallToolResult } from "@modelcontextprotocol/client";
 import { z } from "zod";
-import { isLongInteger } from "../../../shared/contracts/long-integers.ts";
-import { JsonValue } from "../../../shared/contracts/json.ts";
+import { pathText } from "../../../shared/errors.ts";
+import { roundedIntegers } from "../../../shared/contracts/long-integers.ts";
+import { JsonValue, objectOf } from "../../../shared/contracts/json.ts";
 import type { McpTool } from "../../../shared/contracts/definition/index.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
 import { ToolRejection } from "../../engine/step-errors.ts";
@@ -87,12 +88,11 @@ async function send(
 
 /** The library writes the request, and JavaScript has no number for an integer beyond 2^53. */
 function sendableArguments(args: JsonObject, tool: McpTool): JsonObject {
-  const sent = JsonValue.parse(JSON.parse(argumentJson(args, tool.inputSchema)));
-  if (typeof sent !== "object" || sent === null || Array.isArray(sent)) return {};
-  for (const [name, value] of Object.entries(args)) {
-    if (isLongInteger(value) && typeof sent[name] === "number") {
-      throw new ToolRejection(`the argument ${name} has more digits than an MCP call can carry as a number`);
-    }
-  }
-  return sent;
+  const json = argumentJson(args, tool.inputSchema);
+  const [rounded] = roundedIntegers(json);
+  if (rounded !== undefined)
+    throw new ToolRejection(
+      `the argument ${pathText(rounded)} has more digits than an MCP call can carry as a number`,
+    );
+  return objectOf(JsonValue.parse(JSON.parse(json)));
 }

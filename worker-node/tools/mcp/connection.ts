@@ -8,6 +8,7 @@ import { within } from "../../execution/stop.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
 import { guardedFetch } from "../../outbound/guarded-fetch.ts";
 import type { GuardedFetch } from "../../outbound/guarded-fetch.ts";
+import { keepDigits } from "./kept-digits.ts";
 import { stdioTransport } from "./stdio.ts";
 import type { StdioCommands } from "./stdio.ts";
 import { withTaskAsResult } from "./protocol.ts";
@@ -195,8 +196,8 @@ export class ServerConnection {
     return this.#send(this.#exchange, url, init, headers);
   }
 
-  #send(exchange: GuardedFetch, url: URL, init: RequestInit, headers: Headers): Promise<Response> {
-    if (url.origin === this.#url.origin) return exchange.fetch(url, { ...init, headers });
+  async #send(exchange: GuardedFetch, url: URL, init: RequestInit, headers: Headers): Promise<Response> {
+    if (url.origin === this.#url.origin) return keepDigits(await exchange.fetch(url, { ...init, headers }));
     headers.delete("traceparent");
     for (const name of Object.keys(this.#deps.server.headers)) headers.delete(name);
     return exchange.fetch(url, { ...init, headers });

@@ -1,3 +1,4 @@
+import type { ServerResponse } from "node:http";
 import zlib from "node:zlib";
 import { afterEach, describe, expect, test } from "vitest";
 import { McpListing } from "../../../../shared/contracts/definition/index.ts";
@@ -211,5 +212,37 @@ describe("the answer of a call", () => {
       message: expect.stringContaining("id"),
     });
     expect(server.received).toEqual([]);
+    // Inside of an object too.
+    const nested = { type: "object", properties: { filter: schema } };
+    await expect(
+      at(server.url).call({ filter: { id: "12345678901234567890" } }, nested),
+    ).rejects.toMatchObject({ message: expect.stringContaining("filter.id") });
+    expect(server.received).toEqual([]);
+  });
+
+  // Fails when an id of 64 bits in a structured answer comes out with other digits.
+  test.each<[string, (response: ServerResponse, json: string) => void]>([
+    [
+      "JSON",
+      (response, json) => void response.writeHead(200, { "content-type": "application/json" }).end(json),
+    ],
+    [
+      "a stream",
+      (response, json) => {
+        response.writeHead(200, { "content-type": "text/event-stream" });
+        const half = json.indexOf("9007") + 5;
+        response.write(`id: 12345678901234567\r\ndata: ${json.slice(0, half)}`);
+        response.end(`${json.slice(half)}\r\n\r\n`);
+      },
+    ],
+  ])("as %s keeps the digits of integers beyond 2^53, as texts of them", async (_kind, write) => {
+    const structuredContent = { id: "LONG", list: ["LONG", 7, "9007199254740993"] };
+    const server = await answering({ content: [], structuredContent }, (response, answer) =>
+      write(response, JSON.stringify(answer).replaceAll('"LONG"', "9007199254740993")),
+    );
+    expect(await at(server.url).call()).toEqual({
+      id: "9007199254740993",
+      list: ["9007199254740993", 7, "9007199254740993"],
+    });
   });
 });
