@@ -4,7 +4,7 @@ import type { ModelName } from "./model-name.ts";
 
 const Limit = z.number().int().min(1).max(100_000_000).nullable().default(null);
 
-/** The limits that an operator sets for the calls of all workers together to a model. Null: no limit. */
+/** What an operator sets for a model: the limits of the calls of all workers together (null: no limit), and its window. */
 export const ProviderLimit = z
   .object({
     /** `provider/model`; `provider/*`: each model of the provider without a limit of its own. */
@@ -18,6 +18,10 @@ export const ProviderLimit = z
     max_concurrent: Limit,
     requests_per_minute: Limit,
     tokens_per_minute: Limit,
+    /**
+     * The tokens that the model takes in one request; null: they are estimated by its name. It holds for calls with keys of tenants too.
+     */
+    context_tokens: z.number().int().min(512).max(100_000_000).nullable().default(null),
   })
   .meta({ id: "ProviderLimit" });
 export type ProviderLimit = z.infer<typeof ProviderLimit>;

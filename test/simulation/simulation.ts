@@ -184,6 +184,7 @@ export class Simulation {
         definitions: new Definitions(store),
         models: this.outside.models,
         defaultModel: async () => "demo/fast",
+        windowTokens: async () => 128_000,
         prices: new Prices(
           () => store.readModelPrices(),
           () => "demo/fast",

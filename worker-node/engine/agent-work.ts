@@ -1,15 +1,16 @@
-import { compact } from "./compaction.ts";
+import { compact, compactRefused } from "./compaction.ts";
 import { callTool, isOutcomeUnknown, textForModel } from "./call-tool.ts";
 import { textOf } from "./model-call.ts";
 import { deltas } from "./deltas.ts";
 import { namesOf } from "./events.ts";
-import { CallIsOpen, RetryableError, TerminalError } from "./step-errors.ts";
+import { CallIsOpen, RequestTooLong, RetryableError, TerminalError } from "./step-errors.ts";
 import { isFinal, takeOutput } from "./structured-output.ts";
 import { specsOf } from "./toolbox.ts";
 import type { StepOf } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import type { Conversation } from "./conversation.ts";
+import type { Answer } from "./conversation-turns.ts";
 import type { McpPending } from "./mcp-pending.ts";
 import type { OpenCall } from "./open-calls.ts";
 import type { StepContext } from "./ports.ts";
@@ -28,6 +29,8 @@ export type AgentWork = {
   maxTurns: number;
   /** A conversation with more characters is compacted. */
   compactAtChars: number;
+  /** The most characters of a tool's result. */
+  resultChars: number;
   /** The step's `output_schema`; null: the answer is text. */
   schema: JsonObject | null;
   /** True: another agent has given the task, and the text is not streamed, because it is no part of the step's answer. */
@@ -45,7 +48,7 @@ export type AgentWork = {
  * @throws TerminalError `max_turns` when the agent still calls tools after `maxTurns` answers
  */
 export async function workOn(work: AgentWork): Promise<Json> {
-  const { step, context, conversation, toolbox, schema, model, maxTurns, isDelegated } = work;
+  const { step, context, conversation, schema, maxTurns, isDelegated } = work;
   for (;;) {
     const { openCalls, last } = conversation;
     if (openCalls.length > 0) {
@@ -59,13 +62,7 @@ export async function workOn(work: AgentWork): Promise<Json> {
     if (conversation.answerCount >= maxTurns + conversation.repairCount) {
       throw new TerminalError("max_turns", `the agent has not answered in ${maxTurns} turns`);
     }
-    await compact(work);
-    const answer = await conversation.callModel({
-      model,
-      tools: specsOf(toolbox),
-      toolChoice: "auto",
-      ...(isDelegated ? {} : { text: deltas(step, context) }),
-    });
+    const answer = await answerOf(work);
     if (schema !== null && isFinal(answer)) {
       const output = await takeOutput(answer, conversation, schema, context.sandbox);
       if (output !== null) return output.value;
@@ -82,6 +79,24 @@ export async function workOn(work: AgentWork): Promise<Json> {
       context.note({ type: "llm_thought", ...namesOf(step), thought: answer.content, turn });
     }
     await conversation.commit();
+  }
+}
+
+/** Requests the next answer. A conversation that the model refuses as too long is compacted once, and the answer requested again. */
+async function answerOf(work: AgentWork): Promise<Answer> {
+  const { step, context, conversation, toolbox, model, isDelegated } = work;
+  const request = () => ({
+    model,
+    tools: specsOf(toolbox),
+    toolChoice: "auto" as const,
+    ...(isDelegated ? {} : { text: deltas(step, context) }),
+  });
+  await compact(work);
+  try {
+    return await conversation.callModel(request());
+  } catch (error) {
+    if (!(error instanceof RequestTooLong) || !(await compactRefused(work))) throw error;
+    return conversation.callModel(request(), ".shorter");
   }
 }
 
@@ -160,7 +175,7 @@ async function makeCall(open: OpenCall, work: AgentWork): Promise<void> {
   const make = () => callTool(call, toolbox, step, context);
   const isParallel = toolbox.get(open.name)?.parallel ?? false;
   const result = await (isParallel ? make() : alone(make));
-  const content = textForModel(result);
+  const content = textForModel(result, work.resultChars);
   const outcome = { content, isUnknown: isOutcomeUnknown(result), effects, usage, files };
   await conversation.commitResult(open, outcome);
 }

@@ -4,6 +4,7 @@ import { clip } from "./prompt.ts";
 import { asText } from "./run-state.ts";
 import { RetryableError, TerminalError, ToolRejection } from "./step-errors.ts";
 import { argumentErrors, argumentsOf, missingArguments } from "./tool-arguments.ts";
+import { compactAtChars } from "../../shared/contracts/model-window.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import type { StepContext, ToolCall } from "./ports.ts";
@@ -11,8 +12,10 @@ import type { OfferedTool, CallToPerform } from "./offered-tool.ts";
 import type { Toolbox } from "./toolbox.ts";
 
 const PREVIEW_CHARS = 500;
-/** Characters of a tool's result that a model gets; a note says how many are left out. */
+/** The most characters of a tool's result that a model gets; a note says how many are left out. */
 const RESULT_CHARS = 100_000;
+/** The share of a model's window that one result may have, of what a conversation may fill. */
+const RESULT_SHARE = 0.5;
 
 /** Codes of failures that the tool's own headers or address have caused: no other arguments would help. */
 const WRONG_TOOL: ReadonlySet<string> = new Set(["tool_unauthorized", "tool_redirected"]);
@@ -112,7 +115,12 @@ export function isOutcomeUnknown(result: ToolResult): boolean {
   return !result.ok && SILENT_TOOL.has(result.code);
 }
 
+/** The most characters of one result for a model with this window. */
+export function resultChars(tokens: number): number {
+  return Math.min(RESULT_CHARS, Math.round(compactAtChars(tokens) * RESULT_SHARE));
+}
+
 /** A tool's result as a model reads it. */
-export function textForModel(result: ToolResult): string {
-  return result.ok ? clip(asText(result.value), RESULT_CHARS) : result.reason;
+export function textForModel(result: ToolResult, maxChars = RESULT_CHARS): string {
+  return result.ok ? clip(asText(result.value), maxChars) : result.reason;
 }

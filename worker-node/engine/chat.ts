@@ -1,3 +1,4 @@
+import { compactAtChars } from "../../shared/contracts/model-window.ts";
 import type { ChatHistory, Summary } from "../../shared/contracts/chat.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import { effectKey, textOf } from "./model-call.ts";
@@ -7,17 +8,25 @@ import { filesIn, toMessage, withTexts } from "./chat-files.ts";
 import type { HistoryMessage } from "./chat-files.ts";
 import type { Chat, Message, StepContext } from "./ports.ts";
 
-/** A history with more messages or characters is compacted. */
+/** A history with more messages or characters is compacted; with fewer characters where the model's window is small. */
 const MAX_MESSAGES = 60;
 const MAX_CHARS = 60_000;
-/** A compacted history keeps its newest turns with at most so many messages and characters, and the last turn in any case. */
+/** A compacted history keeps its newest turns with at most so many messages, and a third of the characters, and the last turn in any case. */
 const KEPT_MESSAGES = 20;
-const KEPT_CHARS = 20_000;
+const KEPT_SHARE = 1 / 3;
 /** The longest summary that later turns get. */
 const SUMMARY_CHARS = 8_000;
 
 /** The chat turn whose conversation is to be opened. */
-type Opening = { step: Step; context: StepContext; chat: Chat; model: string | null; systemPrompt: string };
+type Opening = {
+  step: Step;
+  context: StepContext;
+  chat: Chat;
+  model: string | null;
+  /** The tokens that the model takes in one request. */
+  window: number;
+  systemPrompt: string;
+};
 
 /**
  * The messages with which a chat turn begins: the agent's instructions with the summary of the oldest messages, the other
@@ -47,10 +56,10 @@ export function systemMessage(content: string): Message[] {
 
 /** The history with its oldest turns replaced by a summary, if it is long. The summary is made once, also after a crash. */
 async function compacted(
-  { step, context, chat, model }: Opening,
+  { step, context, chat, model, window }: Opening,
   history: ChatHistory,
 ): Promise<ChatHistory> {
-  const old = tooOld(history.messages);
+  const old = tooOld(history.messages, Math.min(MAX_CHARS, compactAtChars(window)));
   const last = old.at(-1);
   if (last === undefined) return history;
   const committed = context.turns.flatMap((data) => Turn.parse(data).history_summary ?? [])[0];
@@ -60,12 +69,12 @@ async function compacted(
 }
 
 /** The messages of a long history that a summary is to replace; none: the history is not long. */
-function tooOld(messages: readonly HistoryMessage[]): HistoryMessage[] {
-  if (messages.length <= MAX_MESSAGES && charsOf(messages) <= MAX_CHARS) return [];
+function tooOld(messages: readonly HistoryMessage[], maxChars: number): HistoryMessage[] {
+  if (messages.length <= MAX_MESSAGES && charsOf(messages) <= maxChars) return [];
   let kept: HistoryMessage[] = [];
   for (const turn of [...Map.groupBy(messages, ({ base }) => base).values()].toReversed()) {
     const more = [...turn, ...kept];
-    if (kept.length > 0 && (more.length > KEPT_MESSAGES || charsOf(more) > KEPT_CHARS)) break;
+    if (kept.length > 0 && (more.length > KEPT_MESSAGES || charsOf(more) > maxChars * KEPT_SHARE)) break;
     kept = more;
   }
   return messages.slice(0, messages.length - kept.length);

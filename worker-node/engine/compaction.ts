@@ -12,6 +12,9 @@ const WORTH_SHARE = 0.2;
 /** The part of the limit that one message may have in the text to be summarized. */
 const MESSAGE_SHARE = 0.1;
 
+/** The part of a refused conversation that counts as the limit. The window is near what was sent: the request before was taken. */
+const REFUSED_SHARE = 0.5;
+
 const SYSTEM =
   "An agent works on the task below, and its conversation has become too long. Summarize what it has done and found, so that it " +
   "can go on without the conversation: facts, names, numbers and addresses exactly, decisions with their reasons, what " +
@@ -30,6 +33,7 @@ type Compacting = {
  * Replaces the oldest messages of a conversation that has passed its limit by a summary, which the same model makes. The
  * summary is a checkpoint, so a crash does not pay it twice. The opening stays, and an answer and the results of its tool calls
  * stay together. A conversation of one answer cannot be made shorter.
+ * @returns false: nothing was replaced
  */
 export async function compact({
   step,
@@ -37,13 +41,13 @@ export async function compact({
   conversation,
   model,
   compactAtChars,
-}: Compacting): Promise<void> {
+}: Compacting): Promise<boolean> {
   const { opening, summary, recent } = conversation.parts;
-  const before = charsOf(opening) + (summary?.text.length ?? 0) + charsOf(recent);
-  if (before <= compactAtChars) return;
+  const before = charsIn(conversation);
+  if (before <= compactAtChars) return false;
   const count = oldestOf(recent, compactAtChars * KEPT_SHARE);
   // The opening is never summarized. Beside a long one so little would be replaced that each turn would pay for another summary.
-  if (charsOf(recent.slice(0, count)) < compactAtChars * WORTH_SHARE) return;
+  if (charsOf(recent.slice(0, count)) < compactAtChars * WORTH_SHARE) return false;
   const old = recent.slice(0, count).map((message) => excerptOf(message, compactAtChars * MESSAGE_SHARE));
   // The messages before the task in the opening are the history of a chat.
   const task = opening.findLast(({ role }) => role === "user")?.content ?? "";
@@ -63,6 +67,21 @@ export async function compact({
   await conversation.commit({
     summary: { text: `${HEADING}\n${text}`, until: (summary?.until ?? 0) + count },
   });
+  return true;
+}
+
+/**
+ * Compacts a conversation that its model has refused as too long: the window was not known, or smaller than its estimate.
+ * @returns false: it cannot be made shorter
+ * @throws RequestTooLong when the request for a summary is too long too
+ */
+export function compactRefused(work: Omit<Compacting, "compactAtChars">): Promise<boolean> {
+  return compact({ ...work, compactAtChars: charsIn(work.conversation) * REFUSED_SHARE });
+}
+
+/** The characters of what the model gets. */
+function charsIn({ parts: { opening, summary, recent } }: Conversation): number {
+  return charsOf(opening) + (summary?.text.length ?? 0) + charsOf(recent);
 }
 
 /** How many of the oldest messages have to go, so that at most `keptChars` stay, or the last answer with its results alone. */

@@ -151,12 +151,16 @@ export class Conversation {
     return effectKey(this.#context, call);
   }
 
-  /** Calls the model and adds its answer. */
-  async callModel(modelCall: ModelCall): Promise<Answer> {
+  /**
+   * Calls the model and adds its answer.
+   * @param suffix of the call's name: a second request for the same answer has another body, and so another effect key
+   */
+  async callModel(modelCall: ModelCall, suffix = ""): Promise<Answer> {
     const { opening, summary, recent } = this.parts;
     const about = summary === null ? [] : [{ role: "user" as const, content: summary.text }];
     const messages = [...opening, ...about, ...recent];
-    const message = await this.#generate(`model.${this.answerCount + 1}`, messages, modelCall);
+    const name = `model.${this.answerCount + 1}${suffix}`;
+    const message = await this.#generate(name, messages, modelCall);
     this.add(message);
     return message;
   }

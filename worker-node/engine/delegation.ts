@@ -2,6 +2,7 @@ import { DELEGATE_TOOL, parseAgent } from "../../shared/contracts/definition/ind
 import { modelOf } from "../../shared/contracts/model-name.ts";
 import { compactAtChars } from "../../shared/contracts/model-window.ts";
 import { systemMessage } from "./chat.ts";
+import { resultChars } from "./call-tool.ts";
 import { childError } from "./child-result.ts";
 import { CallIsOpen, TerminalError, ToolRejection } from "./step-errors.ts";
 import { runForCall, spawnTool } from "./spawn-run.ts";
@@ -111,12 +112,14 @@ async function answerOf(
 ): Promise<Json> {
   const context = asDelegate(above.context, from, delegate);
   const model = modelOf(delegate.model, delegate.provider) ?? above.model;
+  const window = await context.windowTokens(model);
   const work = {
     ...above,
     context,
     conversation: above.conversation.ofTask(at, context, openingOf(delegate, task)),
     model,
-    compactAtChars: delegate.compact_at_chars ?? compactAtChars(model),
+    compactAtChars: delegate.compact_at_chars ?? compactAtChars(window),
+    resultChars: resultChars(window),
     maxTurns: delegate.max_turns ?? above.step.max_turns,
     schema: null,
     isDelegated: true,

@@ -57,6 +57,8 @@ export type StepContext = {
   /** The value behind a `Reference`; any other value as it is. */
   load(value: Json): Promise<Json>;
   models: Models;
+  /** The tokens that a model takes in one request. Null: the model of steps that name none. */
+  windowTokens(model: string | null): Promise<number>;
   tools: Tools;
   files: Files;
   /** The files that one tool call can reach: those that it writes are committed by the turn that gets them. */

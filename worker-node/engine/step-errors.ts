@@ -9,6 +9,9 @@ export class TerminalError extends Error {
   }
 }
 
+/** The model's provider says that the request is too long. A shorter conversation may be taken. */
+export class RequestTooLong extends TerminalError {}
+
 /**
  * No failure: a call has to wait, for a run that it has started, a person's answer, or a task of an MCP server. The step
  * parks, and the call goes on after the wait.

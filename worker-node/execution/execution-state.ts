@@ -38,6 +38,8 @@ export type ExecutionDeps = {
   models: Models;
   /** The model of steps that name none, for a tenant. */
   defaultModel(tenant: TenantId, signal: AbortSignal): Promise<string>;
+  /** The tokens that a model takes in one request. */
+  windowTokens(model: string): Promise<number>;
   prices: Pick<Prices, "refresh" | "quote" | "errorOf" | "nameOf" | "replaced">;
   tools: Tools;
   sandbox: Pick<SharedSandbox, "of">;

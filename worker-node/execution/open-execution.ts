@@ -1,5 +1,6 @@
 import { masterKeysOf } from "../../shared/security/master-keys.ts";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
+import { windowTokens } from "../../shared/contracts/model-window.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import type { Count } from "../../shared/metrics.ts";
 import type { ProviderCalls } from "../../shared/providers/provider-calls.ts";
@@ -69,6 +70,7 @@ export function openExecution(parts: {
     definitions: new Definitions(store),
     models: countedModels(models, count),
     defaultModel: models.defaultModelFor,
+    windowTokens: (model: string) => windowTokens(model, (name) => gate.contextTokensOf(name)),
     prices,
     tools,
     sandbox,

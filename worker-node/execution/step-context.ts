@@ -117,6 +117,7 @@ export function contextOf(
     ask: (question) => calls.ask(question),
     pause: (call, ms) => calls.pause(call, ms, signal),
     charge: (used) => void usage.set(used.call, used),
+    windowTokens: async (model) => deps.windowTokens(model ?? (await deps.defaultModel(tenant, signal))),
     models: visit.span && deps.tracing ? deps.tracing.models(models, visit.span) : models,
     // After its timeout a try may still note events: they are dropped.
     note: (...events) => {

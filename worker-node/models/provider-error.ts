@@ -1,4 +1,4 @@
-import { RetryableError, TerminalError } from "../engine/step-errors.ts";
+import { RequestTooLong, RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { kindOfError, toWord } from "./error-kind.ts";
 import { isObject, listOf } from "../../shared/contracts/json.ts";
 import { parseJson } from "../engine/parse-json.ts";
@@ -51,7 +51,8 @@ export function stepErrorOfProvider(
   const where = error.status === undefined ? "reported inside its answer" : `HTTP ${error.status}`;
   if (!isRetried(kind)) {
     const { code, message } = TERMINAL[kind];
-    return new TerminalError(code, `${model}: ${message} (${where})`, { cause });
+    const Failure = kind === "length" ? RequestTooLong : TerminalError;
+    return new Failure(code, `${model}: ${message} (${where})`, { cause });
   }
   const retryAfterMs = retryHintMs(
     { ...error, message: facts.message, isRateLimit: kind === "rate" },

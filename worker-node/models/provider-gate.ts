@@ -33,14 +33,14 @@ const NOTHING_LEFT_OUT: LimitsLeft = { requests: undefined, tokens: undefined };
  */
 export class ProviderGate {
   readonly #calls: ProviderCalls;
-  readonly #limits: FreshCopy<ReadonlyMap<string, Allowed>>;
+  readonly #limits: FreshCopy<ReadonlyMap<string, ProviderLimit>>;
   /** The calls under way whose leases are renewed. */
   readonly #held = new Set<ProviderCall>();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(calls: ProviderCalls, read: () => Promise<ProviderLimit[]>) {
     this.#calls = calls;
-    this.#limits = new FreshCopy("provider_limits", new Map(), async () => allowedByModel(await read()));
+    this.#limits = new FreshCopy("provider_limits", new Map(), async () => byModel(await read()));
   }
 
   /**
@@ -86,9 +86,23 @@ export class ProviderGate {
     }
   }
 
+  /** The window of a model that the operator has set; null: none. */
+  async contextTokensOf(name: ModelName): Promise<number | null> {
+    await this.#limits.refresh();
+    const [own, ofProvider] = limitsOf(this.#limits.value, name);
+    return own?.context_tokens ?? ofProvider?.context_tokens ?? null;
+  }
+
   async #allowedOf(name: ModelName): Promise<Allowed> {
     await this.#limits.refresh();
-    return allowedOf(this.#limits.value, name);
+    const [own, ofProvider] = limitsOf(this.#limits.value, name);
+    const limit = own ?? ofProvider;
+    if (limit === undefined) return UNLIMITED;
+    return {
+      concurrent: limit.max_concurrent ?? 0,
+      requests: limit.requests_per_minute ?? 0,
+      tokens: limit.tokens_per_minute ?? 0,
+    };
   }
 
   /** @returns true when the outcome of the call must be settled even if it is an ordinary answer */
@@ -124,21 +138,16 @@ export class ProviderGate {
   }
 }
 
-function allowedByModel(limits: readonly ProviderLimit[]): ReadonlyMap<string, Allowed> {
-  return new Map(
-    limits.map(({ model, max_concurrent, requests_per_minute, tokens_per_minute }) => [
-      model,
-      {
-        concurrent: max_concurrent ?? 0,
-        requests: requests_per_minute ?? 0,
-        tokens: tokens_per_minute ?? 0,
-      },
-    ]),
-  );
+function byModel(limits: readonly ProviderLimit[]): ReadonlyMap<string, ProviderLimit> {
+  return new Map(limits.map((limit) => [limit.model, limit]));
 }
 
-function allowedOf(limits: ReadonlyMap<string, Allowed>, { provider, model }: ModelName): Allowed {
-  return limits.get(`${provider}/${model}`) ?? limits.get(`${provider}/*`) ?? UNLIMITED;
+/** The row of a model, and that of all models of its provider. */
+function limitsOf(
+  limits: ReadonlyMap<string, ProviderLimit>,
+  { provider, model }: ModelName,
+): [ProviderLimit | undefined, ProviderLimit | undefined] {
+  return [limits.get(`${provider}/${model}`), limits.get(`${provider}/*`)];
 }
 
 /** What the failure of a call says about its provider. */

@@ -4,6 +4,7 @@ import { anthropicFormat } from "./formats/anthropic.ts";
 import { googleFormat } from "./formats/google.ts";
 import { openaiFormat } from "./formats/openai.ts";
 import { openaiResponsesFormat } from "./formats/openai-responses.ts";
+import { compatibleModel } from "./compatible-models.ts";
 import { limitsLeftOf } from "./limits-left.ts";
 import { readResponse } from "./read-response.ts";
 import { fetchOfCall, loadSdk } from "./sdk-call.ts";
@@ -26,19 +27,20 @@ const defaultModels: [RemoteProvider, string][] = [
   ["google", "gemini-2.5-flash"],
 ];
 
+/** A model of the SDK. `bearer`: the API key that each request of the call gets; absent: the model has its own, or needs none. */
+type Opened = { model: LanguageModel; bearer?: string };
+
 /** Each imports its package at the first call: together the packages take longer to import than the rest of a worker. */
-const openers: {
-  [Name in RemoteProvider]: (env: ModelEnv, model: string) => Promise<LanguageModel>;
-} = {
+const openers: { [Name in RemoteProvider]: (env: ModelEnv, model: string) => Promise<Opened> } = {
   openai: async (env, model) => {
     const apiKey = required(env.OPENAI_API_KEY, "OPENAI_API_KEY", "openai");
     const baseURL = env.OPENAI_BASE_URL ?? "";
     // OpenAI's package demands OpenAI's exact shapes, which gateways do not keep.
     if (baseURL !== "" && !isOpenAi(baseURL))
-      return openCompatible(model, { name: "openai", baseURL, apiKey });
+      return { model: await compatibleModel("openai", baseURL, model), bearer: apiKey };
     const { createOpenAI } = await import("@ai-sdk/openai");
     // Chat Completions, not the newer Responses API: one wire format for OpenAI and all that follow it.
-    return createOpenAI({ apiKey, ...baseUrlOf(baseURL), fetch: fetchOfCall }).chat(model);
+    return { model: createOpenAI({ apiKey, ...baseUrlOf(baseURL), fetch: fetchOfCall }).chat(model) };
   },
   anthropic: async (env, model) => {
     const { createAnthropic } = await import("@ai-sdk/anthropic");
@@ -47,50 +49,26 @@ const openers: {
       ...baseUrlOf(env.ANTHROPIC_BASE_URL),
       fetch: fetchOfCall,
     };
-    return createAnthropic(settings)(model);
+    return { model: createAnthropic(settings)(model) };
   },
   google: async (env, model) => {
     const { createGoogleGenerativeAI } = await import("@ai-sdk/google");
     const apiKey = required(googleKey(env), "GOOGLE_GENERATIVE_AI_API_KEY", "google");
     const settings = { apiKey, ...baseUrlOf(env.GOOGLE_BASE_URL), fetch: fetchOfCall };
-    return createGoogleGenerativeAI(settings)(model);
+    return { model: createGoogleGenerativeAI(settings)(model) };
   },
-  "openai-compatible": (env, model) =>
-    openCompatible(model, {
-      name: "openai-compatible",
-      baseURL: required(env.OPENAI_COMPATIBLE_BASE_URL, "OPENAI_COMPATIBLE_BASE_URL", "openai-compatible"),
-      ...(env.OPENAI_COMPATIBLE_API_KEY ? { apiKey: env.OPENAI_COMPATIBLE_API_KEY } : {}),
-    }),
-  ollama: (env, model) => {
+  "openai-compatible": async (env, model) => {
+    const { OPENAI_COMPATIBLE_BASE_URL: url, OPENAI_COMPATIBLE_API_KEY: key } = env;
+    const baseURL = required(url, "OPENAI_COMPATIBLE_BASE_URL", "openai-compatible");
+    const opened = await compatibleModel("openai-compatible", baseURL, model);
+    return { model: opened, ...(key ? { bearer: key } : {}) };
+  },
+  ollama: async (env, model) => {
     const root = (env.OLLAMA_BASE_URL ?? "http://localhost:11434").replace(/\/+$/, "");
     const baseURL = root.endsWith("/v1") ? root : `${root}/v1`;
-    return openCompatible(model, { name: "ollama", baseURL });
+    return { model: await compatibleModel("ollama", baseURL, model) };
   },
 };
-
-/** The models of gateways that calls have used, the latest last. */
-const compatibleModels = new Map<string, LanguageModel>();
-const MAX_COMPATIBLE_MODELS = 200;
-
-/**
- * A model of a gateway. It is made once: the package compiles a schema for each model, and when 200 answers end at once 200 schemas take
- * a fifth of a second, in which the worker does nothing else.
- */
-async function openCompatible(
-  model: string,
-  settings: { name: string; baseURL: string; apiKey?: string },
-): Promise<LanguageModel> {
-  const { createOpenAICompatible } = await import("@ai-sdk/openai-compatible");
-  const key = JSON.stringify([settings, model]);
-  const opened =
-    compatibleModels.get(key) ??
-    createOpenAICompatible({ includeUsage: true, fetch: fetchOfCall, ...settings })(model);
-  compatibleModels.delete(key);
-  compatibleModels.set(key, opened);
-  const [oldest] = compatibleModels.keys();
-  if (compatibleModels.size > MAX_COMPATIBLE_MODELS && oldest !== undefined) compatibleModels.delete(oldest);
-  return opened;
-}
 
 function isOpenAi(url: string): boolean {
   return URL.parse(url)?.hostname === "api.openai.com";
@@ -123,10 +101,11 @@ export async function openModel(
 ): Promise<OpenedModel> {
   const format = background === null ? formats[provider] : openaiResponsesFormat;
   const request: CallProvider = (url, init) => (background ?? access).call(url, init);
+  const opened = await (background === null ? openers[provider] : openResponses)(access.env, model);
   return {
-    model: await (background === null ? openers[provider] : openResponses)(access.env, model),
+    model: opened.model,
     fetch: async (address, init = {}) => {
-      const response = await request(urlOf(address), init);
+      const response = await request(urlOf(address), withBearer(init, opened.bearer));
       report.left = limitsLeftOf(response.headers, Date.now());
       return readResponse(response, format, report, listeners);
     },
@@ -134,10 +113,11 @@ export async function openModel(
 }
 
 /** OpenAI's Responses API, which alone makes answers in the background. A gateway that has OpenAI's URL must have this API too. */
-async function openResponses(env: ModelEnv, model: string): Promise<LanguageModel> {
+async function openResponses(env: ModelEnv, model: string): Promise<Opened> {
   const apiKey = required(env.OPENAI_API_KEY, "OPENAI_API_KEY", "openai");
   const { createOpenAI } = await import("@ai-sdk/openai");
-  return createOpenAI({ apiKey, ...baseUrlOf(env.OPENAI_BASE_URL), fetch: fetchOfCall }).responses(model);
+  const openai = createOpenAI({ apiKey, ...baseUrlOf(env.OPENAI_BASE_URL), fetch: fetchOfCall });
+  return { model: openai.responses(model) };
 }
 
 /**
@@ -186,6 +166,13 @@ function hasKeyOf(env: ModelEnv): (provider: RemoteProvider) => boolean {
 
 function isSet(value: string | undefined): boolean {
   return value !== undefined && value !== "";
+}
+
+function withBearer(init: RequestInit, bearer: string | undefined): RequestInit {
+  if (bearer === undefined) return init;
+  const headers = new Headers(init.headers);
+  headers.set("authorization", `Bearer ${bearer}`);
+  return { ...init, headers };
 }
 
 function urlOf(address: Parameters<Fetch>[0]): string {

@@ -19,7 +19,7 @@ const routeAt = (prefix: string) =>
     tags: ["Money"],
     summary: "Limit the calls to a model of a provider",
     description:
-      "Calls at a time, and requests and tokens a minute, of all workers together; `provider/*` holds for each model of the provider without limits of its own. It acts within 5 s. A call for which there is no room waits: its run gives its slot back, and `/why` says when it asks again.",
+      "Calls at a time, and requests and tokens a minute, of all workers together; `provider/*` holds for each model of the provider without limits of its own. It acts within 5 s. A call for which there is no room waits: its run gives its slot back, and `/why` says when it asks again. `context_tokens` is the model's window: conversations of agents are compacted by it, and results of tools are cut.",
     security: [{ key: ["admin"] }],
     middleware: [
       needsPlatform("admin"),

@@ -8,7 +8,8 @@ export const MAX_PROVIDER_LIMITS = 1_000;
 /** All limits that the operator has set, by model. */
 export async function readProviderLimits(sql: Sql): Promise<ProviderLimit[]> {
   const rows = await sql`
-    select provider || '/' || model as model, max_concurrent, requests_per_minute, tokens_per_minute
+    select provider || '/' || model as model, max_concurrent, requests_per_minute, tokens_per_minute,
+      context_tokens
     from provider_limits order by 1 limit ${MAX_PROVIDER_LIMITS}`;
   return rows.map((row) => ProviderLimit.parse(row));
 }
@@ -20,13 +21,15 @@ export async function saveProviderLimit(
   limit: Omit<ProviderLimit, "model">,
 ): Promise<boolean> {
   const rows = await sql`
-    insert into provider_limits (provider, model, max_concurrent, requests_per_minute, tokens_per_minute)
+    insert into provider_limits
+      (provider, model, max_concurrent, requests_per_minute, tokens_per_minute, context_tokens)
     select ${provider}, ${model}, ${limit.max_concurrent}::int, ${limit.requests_per_minute}::int,
-      ${limit.tokens_per_minute}::int
+      ${limit.tokens_per_minute}::int, ${limit.context_tokens}::int
     where (select count(*) from provider_limits where (provider, model) <> (${provider}, ${model}))
       < ${MAX_PROVIDER_LIMITS}
     on conflict (provider, model) do update set max_concurrent = excluded.max_concurrent,
       requests_per_minute = excluded.requests_per_minute, tokens_per_minute = excluded.tokens_per_minute,
+      context_tokens = excluded.context_tokens,
       updated_at = now()
     returning 1`;
   return rows.length > 0;

@@ -295,7 +295,7 @@ describe("GET /api/v2/models", () => {
 });
 
 describe("/scale/provider-limits", () => {
-  const limit = { max_concurrent: 2, requests_per_minute: 60, tokens_per_minute: null };
+  const limit = { max_concurrent: 2, requests_per_minute: 60, tokens_per_minute: null, context_tokens: null };
   const setLimit = (model: string, more: object = {}) =>
     app.call("PUT", "/scale/provider-limits", { body: { model, ...limit, ...more } });
   const limits = async () => (await app.call("GET", "/scale/provider-limits")).json();
@@ -303,10 +303,10 @@ describe("/scale/provider-limits", () => {
   test("sets, shows and removes what all workers together may ask of a model, under the model's full name", async () => {
     expect(await bodyOf(await setLimit("gpt-5"))).toEqual({ model: "openai/gpt-5", ...limit });
     await setLimit("anthropic/*", { tokens_per_minute: 1_000, max_concurrent: null });
-    await setLimit("openai/gpt-5", { max_concurrent: 3 });
+    await setLimit("openai/gpt-5", { max_concurrent: 3, context_tokens: 8_192 });
     expect(await limits()).toEqual([
-      { model: "anthropic/*", max_concurrent: null, requests_per_minute: 60, tokens_per_minute: 1_000 },
-      { model: "openai/gpt-5", ...limit, max_concurrent: 3 },
+      { model: "anthropic/*", ...limit, max_concurrent: null, tokens_per_minute: 1_000 },
+      { model: "openai/gpt-5", ...limit, max_concurrent: 3, context_tokens: 8_192 },
     ]);
     const remove = (model: string) => app.call("DELETE", `/scale/provider-limits?model=${model}`);
     expect((await remove("gpt-5")).status).toBe(204);
@@ -319,6 +319,7 @@ describe("/scale/provider-limits", () => {
     ["no such", {}, "model"],
     ["gpt-5", { max_concurrent: 0 }, "max_concurrent"],
     ["gpt-5", { requests_per_minute: 1.5 }, "requests_per_minute"],
+    ["gpt-5", { context_tokens: 100 }, "context_tokens"],
   ])("refuses %s with %j", async (model, more, path) => {
     const answer = await setLimit(model, more);
     expect([answer.status, await bodyOf(answer)]).toMatchObject([422, { errors: [{ path }] }]);

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { compactAtChars } from "../../../shared/contracts/model-window.ts";
+import { compactAtChars, windowTokens } from "../../../shared/contracts/model-window.ts";
+import { RequestTooLong } from "../../../worker-node/engine/step-errors.ts";
 import { fakeContext, run, step } from "./context.ts";
 import type { FakeAnswer, FakeContext } from "./context.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
@@ -108,13 +109,48 @@ describe("a conversation beyond its limit", () => {
     expect(fake.modelCalls).toHaveLength(3);
   });
 
-  test.each<[string | null, number]>([
+  test.each<[string, number]>([
     ["openai/gpt-4.1-mini", 1_800_000],
     ["claude-sonnet-4-5", 360_000],
-    ["ollama/llama3", 14_400],
-    [null, 230_400],
-  ])("has the limit of its model where the agent has none: %s", (model, chars) => {
-    expect(compactAtChars(model)).toBe(chars);
+    ["openai-compatible/anthropic/claude-sonnet-4-5", 360_000],
+    ["openai-compatible/m", 57_600],
+    // Ollama's own window, however large that of the model is.
+    ["ollama/llama3", 7_373],
+    ["ollama/gemini-3-flash", 7_373],
+    ["ollama/gpt-oss:120b-cloud", 230_400],
+    ["no such name", 230_400],
+  ])("has the limit of its model where the agent has none: %s", async (model, chars) => {
+    expect(compactAtChars(await windowTokens(model, async () => null))).toBe(chars);
+  });
+
+  test("has the limit of the window that the operator has set for its model", async () => {
+    const asked: unknown[] = [];
+    const tokens = await windowTokens("ollama/llama3", async (name) => {
+      asked.push(name);
+      return 32_768;
+    });
+    expect([compactAtChars(tokens), asked]).toEqual([58_982, [{ provider: "ollama", model: "llama3" }]]);
+  });
+
+  // Fails when the window of the default model is not asked for: a small one would be cut in silence.
+  test("has the limit of the default model where neither step nor agent names one", async () => {
+    const ofDefault = { agent_1: { id: "agent_1", name: "A", tools: ["search"] } };
+    const replies = [search(1), search(2), "It is about q1.", "Done."];
+    const fake = fakeContext({ agents: ofDefault, tools, answers: replies, windowTokens: 4_096 });
+    expect((await run(step(fields), fake.context)).response).toBe("Done.");
+    expect(fake.modelCalls.map(({ effectKey }) => effectKey.replace("run_1:s:1:", ""))).toContain(
+      "summary.1",
+    );
+  });
+
+  test("has no result of a tool that fills the window of its model", async () => {
+    const large = { search: () => "x".repeat(50_000) };
+    const fake = fakeContext({ agents, tools: large, answers: [search(1), "Done."], windowTokens: 4_096 });
+    await run(step(fields), fake.context);
+    const results = fake.modelCalls[1]?.messages.flatMap((m) => (m.role === "tool" ? [m.content] : [])) ?? [];
+    expect(results.map(({ length }) => length).every((chars) => chars < 4_000)).toBe(true);
+    // It says that something is left out.
+    expect(results[0]).toMatch(/[^x]/);
   });
 
   // Fails when the bytes of an image count as text: a picture of 1 MB would have every conversation summarized.
@@ -127,5 +163,32 @@ describe("a conversation beyond its limit", () => {
     };
     const fake = fakeContext({ agents, tools, chat, answers: [search(1), search(2), "Done."] });
     expect((await run(step(fields), fake.context)).response).toBe("Done.");
+  });
+});
+
+describe("a conversation that the model refuses as too long", () => {
+  const refused = new RequestTooLong("model_bad_request", "too long");
+  const keysOf = ({ modelCalls }: FakeContext) =>
+    modelCalls.map(({ effectKey }) => effectKey.replace("run_1:s:1:", ""));
+
+  // Fails when an agent gives up although a shorter conversation would do, or asks with another body under the same key.
+  test("is compacted once, and the answer is requested again", async () => {
+    const replies = [search(1), refused, "It is about q1.", "Done."];
+    const fake = fakeContext({ agents, tools, answers: [search(0), ...replies] });
+    expect((await run(step(fields), fake.context)).response).toBe("Done.");
+    expect(keysOf(fake)).toEqual(["model.1", "model.2", "model.3", "summary.1", "model.3.shorter"]);
+    expect(fake.modelCalls.every(isWhole)).toBe(true);
+  });
+
+  test("also after that fails the step", async () => {
+    const replies = [search(0), search(1), refused, "It is about q1.", refused];
+    const fake = fakeContext({ agents, tools, answers: replies });
+    await expect(run(step(fields), fake.context)).rejects.toBe(refused);
+  });
+
+  test("and that cannot be made shorter fails the step", async () => {
+    const fake = fakeContext({ agents, tools, answers: [search(0), refused] });
+    await expect(run(step(fields), fake.context)).rejects.toBe(refused);
+    expect(keysOf(fake)).toEqual(["model.1", "model.2"]);
   });
 });

@@ -66,6 +66,7 @@ export function fakeContext(options: {
   sources?: { [key: string]: string | (string | null)[] };
   message?: string;
   answers?: FakeAnswer[];
+  windowTokens?: number;
   agents?: { [id: string]: JsonObject };
   tools?: { [name: string]: (args: Json) => Json | Promise<Json> };
   /** The tools whose definitions have `parallel: true`. */
@@ -140,6 +141,7 @@ export function fakeContext(options: {
       return typeof ref === "string" ? (options.blobs?.[ref] ?? null) : value;
     },
     models: { generate },
+    windowTokens: async () => options.windowTokens ?? 128_000,
     mcpServer: async () => null,
     tools: {
       toolsOf: async () => [],

@@ -1,6 +1,7 @@
 /** One run and the worker that executes it, on a store in memory. Tests set the parts and read what was committed. */
 import { newIncarnation } from "../../../shared/contracts/ids.ts";
 import { LANE_DEFAULTS } from "../../../shared/contracts/lane-settings.ts";
+import { windowTokens } from "../../../shared/contracts/model-window.ts";
 import { recordOf } from "../../../shared/journal/records.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import type { StoredEntry } from "../../../shared/contracts/journal-entry.ts";
@@ -129,6 +130,7 @@ export class ExecutionHarness {
       },
       defaultModel: this.defaultModel,
       prices: this.prices,
+      windowTokens: (model) => windowTokens(model, async () => null),
       tools: {
         toolsOf: (request) => this.toolsOf(request),
         call: (request) => this.callTool(request),

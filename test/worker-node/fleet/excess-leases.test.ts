@@ -76,6 +76,7 @@ function newWorker(): FleetMember {
       journal: new Journal(owner, state, () => {}),
       definitions: new Definitions(state),
       defaultModel: async () => "demo/fast",
+      windowTokens: async () => 128_000,
       models: { generate: ({ signal }) => silentPeer(signal) },
       prices: builtInPrices(),
       tools: { toolsOf: async () => [], call: refuse, callMcp: refuse },

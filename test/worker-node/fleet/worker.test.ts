@@ -197,6 +197,7 @@ function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void
       journal: new Journal(owner, store, () => {}),
       definitions: new Definitions(store),
       defaultModel: async () => "demo/fast",
+      windowTokens: async () => 128_000,
       models: {
         async generate({ signal }) {
           const usage = { provider: "d", model: "d", input_tokens: 1, output_tokens: 1, cost_micro_usd: 1 };

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { aProvider, llm1, runStep } from "./model-run.ts";
+import { aProvider, ag1, llm1, runStep } from "./model-run.ts";
 import { createModels } from "../../../worker-node/models/create-models.ts";
-import { DONE, ProviderServer, an, event, go, half, oc, refusal, text } from "./provider-server.ts";
+import { DONE, ProviderServer, an, call, event, go, half, oc, refusal, text } from "./provider-server.ts";
 import type { Answer } from "./provider-server.ts";
 
 // The error bodies of providers and gateways that differ from OpenAI's, as their documentation or their users show them.
@@ -363,4 +363,13 @@ test("Bedrock's rate of tokens is no request that is too long", async () => {
     message: "Too many tokens, please wait before trying again.",
   };
   expect(await run(refusal(429, body))).toMatchObject({ code: "model_rate_limited" });
+});
+
+// Fails when an agent gives up a conversation that a summary would make short enough.
+test("an agent whose conversation a provider finds too long goes on with a summary, and repeats no call", async () => {
+  const refused = refusal(400, { error: { message: "maximum context length is 4096 tokens" } });
+  const script = [call('{"q":"a"}'), call('{"q":"b"}'), refused, text("found a"), text("fine")];
+  const result = await runStep(server, { ...ag1, model: oc }, script);
+  expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }, { q: "b" }], retries: [] });
+  expect(JSON.stringify(server.requests[4]?.body)).toContain("found a");
 });

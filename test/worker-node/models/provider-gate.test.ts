@@ -45,6 +45,7 @@ const limit = (changes: Partial<ProviderLimit>): ProviderLimit => ({
   max_concurrent: null,
   requests_per_minute: null,
   tokens_per_minute: null,
+  context_tokens: null,
   ...changes,
 });
 const gate = (commands = redis) =>
@@ -264,4 +265,18 @@ describe("a tenant with a key of its own", () => {
     first.finish();
     await answer;
   });
+});
+
+test("the window of a model is what the operator has set for it, else for its provider, else unknown", async () => {
+  limits = [
+    limit({ context_tokens: 8_192 }),
+    limit({ model: "openai-compatible/*", context_tokens: 16_384 }),
+  ];
+  const windowOf = (model: string) => gate().contextTokensOf({ provider: "openai-compatible", model });
+  expect(await windowOf("m1")).toBe(8_192);
+  expect(await windowOf("m2")).toBe(16_384);
+  limits = [limit({ max_concurrent: 1 }), limit({ model: "openai-compatible/*", context_tokens: 16_384 })];
+  expect(await windowOf("m1")).toBe(16_384);
+  limits = [];
+  expect(await windowOf("m1")).toBeNull();
 });

@@ -2,6 +2,7 @@ import { DELEGATE_TOOL, toolsInBoth } from "../../../shared/contracts/definition
 import { modelOf } from "../../../shared/contracts/model-name.ts";
 import { compactAtChars } from "../../../shared/contracts/model-window.ts";
 import { workOn } from "../agent-work.ts";
+import { resultChars } from "../call-tool.ts";
 import { openChat } from "../chat.ts";
 import { childResult } from "../child-result.ts";
 import { Conversation } from "../conversation.ts";
@@ -45,17 +46,19 @@ async function converse(
 ): Promise<StepResult> {
   const model = modelOf(step.model) ?? modelOf(definition.model, definition.provider);
   const { chat } = context;
+  const window = await context.windowTokens(model);
   const opening =
     chat === null
       ? openingOf(definition, await composePrompt(step, step.prompt_template, context))
-      : await openChat({ step, context, chat, model, systemPrompt: definition.system_prompt });
+      : await openChat({ step, context, chat, model, window, systemPrompt: definition.system_prompt });
   const conversation = new Conversation(context, opening);
   const work = {
     step,
     context,
     conversation,
     model,
-    compactAtChars: definition.compact_at_chars ?? compactAtChars(model),
+    compactAtChars: definition.compact_at_chars ?? compactAtChars(window),
+    resultChars: resultChars(window),
     maxTurns: Math.min(step.max_turns, definition.max_turns ?? step.max_turns),
     schema: step.output_schema,
     isDelegated: false,
