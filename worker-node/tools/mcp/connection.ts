@@ -8,6 +8,8 @@ import { within } from "../../execution/stop.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
 import { guardedFetch } from "../../outbound/guarded-fetch.ts";
 import type { GuardedFetch } from "../../outbound/guarded-fetch.ts";
+import type { TenantConnections } from "../../outbound/kept-connections.ts";
+import { mayRepeat } from "./repeatable.ts";
 import { stdioTransport } from "./stdio.ts";
 import type { StdioCommands } from "./stdio.ts";
 import { withTaskAsResult } from "./protocol.ts";
@@ -46,6 +48,8 @@ export type Use = {
 export type ConnectionDeps = {
   server: McpServer;
   egress: Egress;
+  /** The TCP connections that the tenant's requests share. */
+  connections: TenantConnections;
   stdio: StdioCommands;
   /** The session of protocol 2025-11-25 that the connection goes on with; null: it begins its own. */
   session: string | null;
@@ -82,7 +86,7 @@ export class ServerConnection {
 
   constructor(deps: ConnectionDeps) {
     this.#deps = deps;
-    this.#notices = guardedFetch(deps.egress, MAX_NOTICE_BYTES, this.#closing.signal);
+    this.#notices = guardedFetch(deps, MAX_NOTICE_BYTES, this.#closing.signal);
     this.#exchange = this.#notices;
   }
 
@@ -126,7 +130,7 @@ export class ServerConnection {
       transport instanceof StreamableHTTPClientTransport && transport.sessionId !== undefined;
     if (hasSession && !this.#isLeftOpen) {
       const limit = AbortSignal.timeout(END_SESSION_MS);
-      this.#exchange = guardedFetch(this.#deps.egress, MAX_NOTICE_BYTES, limit);
+      this.#exchange = guardedFetch(this.#deps, MAX_NOTICE_BYTES, limit);
       await within(limit, transport.terminateSession()).catch(() => {});
     }
     this.#closing.abort(new Error("the connection is closed"));
@@ -196,10 +200,11 @@ export class ServerConnection {
   }
 
   #send(exchange: GuardedFetch, url: URL, init: RequestInit, headers: Headers): Promise<Response> {
-    if (url.origin === this.#url.origin) return exchange.fetch(url, { ...init, headers });
-    headers.delete("traceparent");
-    for (const name of Object.keys(this.#deps.server.headers)) headers.delete(name);
-    return exchange.fetch(url, { ...init, headers });
+    if (url.origin !== this.#url.origin) {
+      headers.delete("traceparent");
+      for (const name of Object.keys(this.#deps.server.headers)) headers.delete(name);
+    }
+    return exchange.fetch(url, { ...init, headers }, { mayRepeat: mayRepeat(init) });
   }
 
   #options() {
