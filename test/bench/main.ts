@@ -25,6 +25,7 @@ import { benchColdHerd } from "./cold-herd.ts";
 import { floors } from "./floors.ts";
 import { benchBatches, benchFullQueue } from "./intake.ts";
 import { benchLongRuns } from "./long-runs.ts";
+import { benchMcpCalls } from "./mcp-calls.ts";
 import { benchRedisRest } from "./redis-rest.ts";
 import { benchRequests, benchStatus } from "./requests.ts";
 import { benchRuns } from "./runs.ts";
@@ -53,6 +54,7 @@ async function bench(): Promise<Row[]> {
     const longRuns = await benchLongRuns(stores);
     const archive = await benchArchive(sql);
     const webhooks = await benchWebhooks(stores);
+    const mcpCalls = await benchMcpCalls();
     const rest = await benchRedisRest(redis, redisService);
     const bareWorker = await benchBareWorker();
     const herd = await benchColdHerd(dir, stores);
@@ -65,6 +67,7 @@ async function bench(): Promise<Row[]> {
         ...longRuns,
         ...archive,
         ...webhooks,
+        ...mcpCalls,
         ...rest,
         ...bareWorker,
         ...(await benchRequests(edge)),

@@ -154,6 +154,10 @@ test("one POST is one connected trace: request, queue, statements, steps, model,
     "gen_ai.request.model": "fast",
     "gen_ai.usage.output_tokens": expect.any(Number),
   });
+  // The model's text: each of its flushes is counted, and only those with results are spans.
+  expect((await has("process orch_traced")).attributes["synapse.run.event_flushes"]).toEqual(
+    expect.any(Number),
+  );
   // The tool and the receiver of the webhook get the context of the very request.
   const contextAt = (path: string) => received.find((each) => each.path === path)?.headers["traceparent"];
   await until("the webhook has arrived", () => contextAt("/hook") !== undefined);

@@ -6,12 +6,12 @@ import type { TenantConnections } from "./kept-connections.ts";
 /**
  * How a request is connected. `shared`: by a kept connection of this process, where one is free. `guarded`: by a new connection whose
  * address this resolver allows. `kept`: by a connection that such a resolver has allowed for an earlier request, or else by a new
- * one; only for a request that the server may get twice.
+ * one. `mayRepeat`: the server may get the request twice.
  */
 export type Connection =
   | { is: "shared" }
   | { is: "guarded"; lookup: LookupFunction }
-  | { is: "kept"; lookup: LookupFunction; connections: TenantConnections };
+  | { is: "kept"; lookup: LookupFunction; connections: TenantConnections; mayRepeat: boolean };
 
 /** What is sent to a URL. */
 export type Outgoing = {
@@ -37,7 +37,8 @@ export class ProtocolSwitch extends Error {
  * Makes one HTTP request. Resolves with the response as soon as its headers are there; the caller reads its body, or destroys it.
  * Redirects are not followed. An abort of `signal` ends the request and the response, and rejects with its reason.
  *
- * A request whose kept connection the server closes without a response is sent once more, over a new connection.
+ * A request that may be repeated, and whose kept connection the server closes without a response, is sent once more, over a new
+ * connection. Any other one fails: the server may have read it.
  *
  * undici was tried (8.13.1) and dropped: it has the same speed, but reports a 101 only by the text of an error, and refuses
  * headers that tools may set (`expect`, `upgrade`, `keep-alive`).
@@ -52,7 +53,7 @@ export async function exchange(
   const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>();
   const isTls = url.protocol === "https:";
   const start = isTls ? https.request : http.request;
-  const agent = connection.is === "kept" && connection.connections[isTls ? "https:" : "http:"];
+  const agent = connection.is === "kept" && connection.connections.agentOf(url, connection);
   const { method, headers, body } = outgoing;
   const options = {
     method,
@@ -95,6 +96,8 @@ export async function exchange(
       error instanceof ProtocolSwitch
     )
       throw error;
+    connection.connections.distrust(url);
+    if (!connection.mayRepeat) throw error;
     return exchange(url, outgoing, { is: "guarded", lookup: connection.lookup }, signal);
   }
 }

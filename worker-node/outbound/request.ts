@@ -129,7 +129,7 @@ async function sendAndRead(
   limit.addEventListener("abort", onLimit, { once: true });
   const lookup = egress.lookup(limit);
   const connection = connections
-    ? { is: "kept" as const, lookup, connections }
+    ? { is: "kept" as const, lookup, connections, mayRepeat: true }
     : { is: "guarded" as const, lookup };
   try {
     const sent = exchange(url, { method, headers: { ...headers }, body }, connection, limit);

@@ -15,6 +15,9 @@ import { traceparentOf } from "../../shared/tracing/traceparent.ts";
 /** The most executions that are remembered. A statement that ends after its execution still belongs to it. */
 const MAX_REMEMBERED = 10_000;
 
+/** `eventFlushes`: its flushes that carried events alone. `isOfEvents`: so did its last one. */
+type Execution = { traceparent: string; eventFlushes: number; isOfEvents: boolean };
+
 /**
  * The spans of executions: one for each claim of a run, in the trace of the run.
  *
@@ -23,8 +26,8 @@ const MAX_REMEMBERED = 10_000;
  */
 export class ExecutionSpans {
   readonly #tracer: Tracer;
-  /** The context of each run's last execution here, the oldest first. */
-  readonly #contexts = new Map<string, string>();
+  /** The last execution of each run here, the oldest first. */
+  readonly #executions = new Map<string, Execution>();
 
   constructor(tracer: Tracer) {
     this.#tracer = tracer;
@@ -54,20 +57,38 @@ export class ExecutionSpans {
         "synapse.correlation_id": correlation_id,
       },
     });
-    this.#remember(run_id, span.traceparent);
-    return span;
+    const execution: Execution = { traceparent: span.traceparent, eventFlushes: 0, isOfEvents: false };
+    this.#remember(run_id, execution);
+    const end = (): void => {
+      span.set({ "synapse.run.event_flushes": execution.eventFlushes });
+      span.end();
+    };
+    return { ...span, end };
   }
 
   /** The contexts of the executions of these runs, as far as they are remembered. */
   of(runs: Iterable<string>): string[] {
-    return [...runs].flatMap((run) => this.#contexts.get(run) ?? []);
+    return [...runs].flatMap((run) => this.#executions.get(run)?.traceparent ?? []);
   }
 
-  #remember(run: string, traceparent: string): void {
-    this.#contexts.delete(run);
-    this.#contexts.set(run, traceparent);
-    const [oldest] = this.#contexts.keys();
-    if (this.#contexts.size > MAX_REMEMBERED && oldest !== undefined) this.#contexts.delete(oldest);
+  /** Notes a flush of a run. `isOfEvents`: it carries events alone. */
+  flushed(run: string, isOfEvents: boolean): void {
+    const execution = this.#executions.get(run);
+    if (execution === undefined) return;
+    execution.isOfEvents = isOfEvents;
+    if (isOfEvents) execution.eventFlushes += 1;
+  }
+
+  /** Whether the last flush of a run carried events alone. */
+  isOfEvents(run: string): boolean {
+    return this.#executions.get(run)?.isOfEvents === true;
+  }
+
+  #remember(run: string, execution: Execution): void {
+    this.#executions.delete(run);
+    this.#executions.set(run, execution);
+    const [oldest] = this.#executions.keys();
+    if (this.#executions.size > MAX_REMEMBERED && oldest !== undefined) this.#executions.delete(oldest);
   }
 }
 

@@ -4,6 +4,8 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
+import { guardedFetch } from "../../../worker-node/outbound/guarded-fetch.ts";
+import type { GuardedFetch } from "../../../worker-node/outbound/guarded-fetch.ts";
 import { KeptConnections } from "../../../worker-node/outbound/kept-connections.ts";
 import { send } from "../../../worker-node/outbound/request.ts";
 import { portOf } from "../../../worker-node/ops/health-server.ts";
@@ -89,6 +91,25 @@ test("no other request is sent again", async () => {
   };
   await expect(call(kept)).rejects.toMatchObject({ code: "unreachable" });
   expect(Array.from(opened.values())).toEqual([1]);
+});
+
+const read = async (fetch: GuardedFetch["fetch"], mayRepeat: boolean): Promise<string> => {
+  const response = await fetch(`http://127.0.0.1:${portOf(server)}/`, {}, { mayRepeat });
+  return response.text();
+};
+
+// Fails when the server gets a request twice that it may have carried out, or when the next one may fail in the same way.
+test("a request that must not be repeated fails with its kept connection, and the next ones have connections of their own", async () => {
+  const connections = new KeptConnections().of("acme");
+  const { fetch } = guardedFetch({ egress, connections }, 1_000, new AbortController().signal);
+  await read(fetch, false);
+  respond = ({ socket }) => socket.destroy();
+  await expect(read(fetch, false)).rejects.toThrow();
+  expect(Array.from(opened.values())).toEqual([2]);
+  respond = (_, response) => response.end("ok");
+  for (let i = 0; i < 2; i++) expect(await read(fetch, false)).toBe("ok");
+  for (let i = 0; i < 2; i++) expect(await read(fetch, true)).toBe("ok");
+  expect(Array.from(opened.values())).toEqual([2, 1, 1, 2]);
 });
 
 test("at most 128 connections of a tenant stay open without a request", async () => {

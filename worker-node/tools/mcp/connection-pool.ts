@@ -4,6 +4,7 @@ import type { StateStore } from "../../../shared/store/state.ts";
 import { within } from "../../execution/stop.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
 import { guardedFetch } from "../../outbound/guarded-fetch.ts";
+import { KeptConnections } from "../../outbound/kept-connections.ts";
 import type { Connected, ServerConnection } from "./connection.ts";
 import { RetryableError } from "../../engine/step-errors.ts";
 import { IdleConnections } from "./idle-connections.ts";
@@ -18,6 +19,11 @@ const CHECK_MS = 10_000;
 /** The most processes of servers of type stdio, idle ones included; and the pause before a call is tried again when all are at work. */
 const MAX_PROCESSES = 8;
 const BUSY_MS = 2_000;
+/**
+ * How long a TCP connection waits for the next request. A call is not sent again, so the worker closes a connection before its server
+ * does: the shortest default that is known is two seconds (gunicorn).
+ */
+const IDLE_MS = 1_500;
 /** The most servers whose access tokens are kept. */
 const MAX_TOKENS = 256;
 
@@ -37,6 +43,12 @@ export type ServerAccess = {
   /** The context that the server gets with every request; absent: none. */
   traceparent?: string | undefined;
 };
+type PoolDeps = {
+  egress: Egress;
+  store: Pick<StateStore, "readMcpVersions">;
+  stdio?: StdioCommands;
+  connections?: KeptConnections;
+};
 /** A server, and the connections by which a worker reaches it. */
 export type ReachedServer = { access: ServerAccess; pool: ConnectionPool };
 
@@ -52,16 +64,18 @@ export class ConnectionPool {
   readonly #egress: Egress;
   readonly #store: Pick<StateStore, "readMcpVersions">;
   readonly #stdio: StdioCommands;
+  readonly #connections: KeptConnections;
   readonly #processes = new Set<ServerConnection>();
   readonly #idle = new IdleConnections((connection) => this.#processes.delete(connection));
   readonly #tokens = new Map<string, { used: UsedServer; tokens: OAuthTokens }>();
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
-  constructor(egress: Egress, store: Pick<StateStore, "readMcpVersions">, stdio: StdioCommands = {}) {
+  constructor({ egress, store, stdio = {}, connections }: PoolDeps) {
     this.#stdio = stdio;
     this.#egress = egress;
     this.#store = store;
+    this.#connections = connections ?? new KeptConnections({ idleMs: IDLE_MS });
   }
 
   /**
@@ -78,7 +92,8 @@ export class ConnectionPool {
     const timeout = AbortSignal.timeout(timeoutMs);
     const limit = AbortSignal.any([signal, timeout]);
     for (let isRepeated = false; ; isRepeated = true) {
-      const exchange = guardedFetch(this.#egress, MAX_BYTES, limit);
+      const connections = this.#connections.of(access.used.tenant);
+      const exchange = guardedFetch({ egress: this.#egress, connections }, MAX_BYTES, limit);
       const kept = isRepeated || access.session !== null ? null : this.#idle.take(access.used);
       if (kept?.isReusable === false) await this.#end(kept);
       const connection = kept?.isReusable === true ? kept : await this.#connection(access);
@@ -142,6 +157,7 @@ export class ConnectionPool {
     const connection = new Connection({
       server,
       egress: this.#egress,
+      connections: this.#connections.of(used.tenant),
       stdio: this.#stdio,
       auth,
       session,

@@ -8,7 +8,9 @@ import { within } from "../../execution/stop.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
 import { guardedFetch } from "../../outbound/guarded-fetch.ts";
 import type { GuardedFetch } from "../../outbound/guarded-fetch.ts";
+import type { TenantConnections } from "../../outbound/kept-connections.ts";
 import { keepDigits } from "./kept-digits.ts";
+import { mayRepeat } from "./repeatable.ts";
 import { stdioTransport } from "./stdio.ts";
 import type { StdioCommands } from "./stdio.ts";
 import { withTaskAsResult } from "./protocol.ts";
@@ -47,6 +49,8 @@ export type Use = {
 export type ConnectionDeps = {
   server: McpServer;
   egress: Egress;
+  /** The TCP connections that the tenant's requests share. */
+  connections: TenantConnections;
   stdio: StdioCommands;
   /** The session of protocol 2025-11-25 that the connection goes on with; null: it begins its own. */
   session: string | null;
@@ -83,7 +87,7 @@ export class ServerConnection {
 
   constructor(deps: ConnectionDeps) {
     this.#deps = deps;
-    this.#notices = guardedFetch(deps.egress, MAX_NOTICE_BYTES, this.#closing.signal);
+    this.#notices = guardedFetch(deps, MAX_NOTICE_BYTES, this.#closing.signal);
     this.#exchange = this.#notices;
   }
 
@@ -127,7 +131,7 @@ export class ServerConnection {
       transport instanceof StreamableHTTPClientTransport && transport.sessionId !== undefined;
     if (hasSession && !this.#isLeftOpen) {
       const limit = AbortSignal.timeout(END_SESSION_MS);
-      this.#exchange = guardedFetch(this.#deps.egress, MAX_NOTICE_BYTES, limit);
+      this.#exchange = guardedFetch(this.#deps, MAX_NOTICE_BYTES, limit);
       await within(limit, transport.terminateSession()).catch(() => {});
     }
     this.#closing.abort(new Error("the connection is closed"));
@@ -197,10 +201,12 @@ export class ServerConnection {
   }
 
   async #send(exchange: GuardedFetch, url: URL, init: RequestInit, headers: Headers): Promise<Response> {
-    if (url.origin === this.#url.origin) return keepDigits(await exchange.fetch(url, { ...init, headers }));
+    const request = { ...init, headers };
+    const sentAs = { mayRepeat: mayRepeat(init) };
+    if (url.origin === this.#url.origin) return keepDigits(await exchange.fetch(url, request, sentAs));
     headers.delete("traceparent");
     for (const name of Object.keys(this.#deps.server.headers)) headers.delete(name);
-    return exchange.fetch(url, { ...init, headers });
+    return exchange.fetch(url, request, sentAs);
   }
 
   #options() {

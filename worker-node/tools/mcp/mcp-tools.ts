@@ -11,6 +11,7 @@ import type { StateStore } from "../../../shared/store/state.ts";
 import { TerminalError, ToolRejection } from "../../engine/step-errors.ts";
 import type { McpOutcome, McpRequest, McpTask } from "../../engine/mcp-pending.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
+import type { KeptConnections } from "../../outbound/kept-connections.ts";
 import { openSecrets } from "../open-secrets.ts";
 import { hasTask, RegisteredTasks } from "./registered-tasks.ts";
 import type { StdioCommands } from "./stdio.ts";
@@ -42,6 +43,8 @@ export type McpToolsDeps = {
   masterKey: MasterKeys | null;
   /** The commands of servers of type stdio, by their names in definitions; absent: there are none. */
   stdio?: StdioCommands;
+  /** The TCP connections of all requests; absent: they close after 1.5 s without one. */
+  connections?: KeptConnections;
   store: Pick<StateStore, "readMcpVersions" | "saveMcpListing" | "saveMcpTask" | "forgetMcpTask">;
 };
 
@@ -54,7 +57,7 @@ export class McpTools {
 
   constructor(deps: McpToolsDeps) {
     this.#deps = deps;
-    this.pool = new ConnectionPool(deps.egress, deps.store, deps.stdio);
+    this.pool = new ConnectionPool(deps);
     this.#tasks = new RegisteredTasks(deps.store);
   }
 

@@ -2,31 +2,45 @@
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import { McpServer as OldServer } from "@modelcontextprotocol/sdk/server/mcp.js";
 import { SSEServerTransport } from "@modelcontextprotocol/sdk/server/sse.js";
 import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/streamableHttp.js";
 import { McpServer, createMcpHandler, inputRequired } from "@modelcontextprotocol/server";
 import { z } from "zod";
 
-/** A server with an address. `received`: method and path of each request. `close` cuts its connections. */
+/** A server with an address. `received`: method and path of each request. `connections`: how many it has taken. `close` cuts them. */
 export type TestServer = {
   url: string;
+  connections(): number;
   received: { method: string; url: string; headers: IncomingMessage["headers"] }[];
   close(): Promise<void>;
 };
 
+/** The connections of all servers that have brought a request, each with the number of them. */
+const requestsOf = new WeakMap<Socket, number>();
+
+/** Whether the connection of this response has brought an earlier request too. */
+export function isOnKeptConnection(response: ServerResponse): boolean {
+  return (requestsOf.get(response.req.socket) ?? 0) > 1;
+}
+
 export async function listen(respond: RequestListener): Promise<TestServer> {
   const received: TestServer["received"] = [];
   const server = createServer((request, response) => {
+    requestsOf.set(request.socket, (requestsOf.get(request.socket) ?? 0) + 1);
     received.push({ method: request.method ?? "", url: request.url ?? "", headers: request.headers });
     respond(request, response);
   });
+  let connections = 0;
+  server.on("connection", () => (connections += 1));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address = server.address();
   if (address === null || typeof address === "string") throw new Error("no port");
   return {
     url: `http://127.0.0.1:${address.port}/mcp`,
     received,
+    connections: () => connections,
     close: async () => {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
