@@ -2,6 +2,7 @@ import type { Context } from "hono";
 import { AppError } from "../../shared/errors.ts";
 import type { ApiEnv } from "./api.ts";
 import { byteRangeOf } from "./byte-range.ts";
+import { Problem, problemResponse } from "./problem.ts";
 import { outcomeOf } from "./preconditions.ts";
 
 /** How a file is offered: `name` is the name of a download. */
@@ -11,7 +12,7 @@ type Offered = { name: string; contentType: string };
  * The bytes of an object, or the range of them that the request names, as they arrive. With conditions (`outcomeOf`) the response may
  * have no bytes. A model, a tool or a client wrote the bytes: they are offered as a download, so that no browser shows them as a page
  * of this origin.
- * @throws AppError `not_found` when there is no such object
+ * @throws AppError `not_found` when there is no such object, `precondition_failed`
  */
 export async function fileResponse(
   c: Context<ApiEnv>,
@@ -40,12 +41,15 @@ export async function fileResponse(
     "cache-control": "private, no-cache",
     etag,
   };
-  if (outcome === "other") return new Response(null, { status: 412, headers });
+  if (outcome === "other") {
+    throw new AppError(
+      "precondition_failed",
+      `If-Match names another file: the ETag of this one is ${etag}.`,
+    );
+  }
   if (outcome === "unchanged") return new Response(null, { status: 304, headers });
   const range = outcome === "whole" ? null : byteRangeOf(c.req.header("range"), size);
-  if (range === "unsatisfiable") {
-    return new Response(null, { status: 416, headers: { ...headers, "content-range": `bytes */${size}` } });
-  }
+  if (range === "unsatisfiable") return unsatisfiable(c, size);
   const { offset, length } = range ?? { offset: 0, length: size };
   const part = range === null ? {} : { "content-range": `bytes ${offset}-${offset + length - 1}/${size}` };
   const init = {
@@ -57,6 +61,17 @@ export async function fileResponse(
   const bytes = await artifacts.read(key, { offset, length });
   if (bytes === null) throw noFile();
   return new Response(bytes, init);
+}
+
+/** RFC 9110, 15.5.17: `Content-Range` has the size, so that the client can ask for a range that there is. */
+function unsatisfiable(c: Context<ApiEnv>, size: number): Response {
+  const error = new AppError(
+    "range_not_satisfiable",
+    `The range begins after the end: the file has ${size} bytes.`,
+  );
+  const response = problemResponse(error, c.get("requestId"));
+  response.headers.set("content-range", `bytes */${size}`);
+  return response;
 }
 
 /** RFC 6266: the name in ASCII for every client, and the exact one for those that know `filename*`. */
@@ -78,6 +93,10 @@ export function noFile(): AppError {
 export const fileResponses = {
   206: { description: "The bytes that `Range` selects" },
   304: { description: "The client has this file already: `If-None-Match` names its `ETag`" },
-  412: { description: "`If-Match` names another file than there is" },
-  416: { description: "The range begins after the end; `Content-Range` has the size" },
+  412: problem("`If-Match` names another file than there is"),
+  416: problem("The range begins after the end; `Content-Range` has the size"),
 };
+
+function problem(description: string) {
+  return { description, content: { "application/problem+json": { schema: Problem } } };
+}

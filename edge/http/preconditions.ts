@@ -11,7 +11,7 @@ export type Conditions = {
  * - `range`: the range that it asks for, or the whole body when it asks for none.
  * - `whole`: the whole body, because the client's part (If-Range) is of another body.
  * - `unchanged`: no bytes (304), because the client has this body already (If-None-Match).
- * - `other`: no bytes (412), because the client wants another body (If-Match).
+ * - `other`: none of the bytes (412), because the client wants another body (If-Match).
  *
  * Dates are not compared: no response has a Last-Modified.
  * @param etag a strong one, in quotation marks

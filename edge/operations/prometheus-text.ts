@@ -40,10 +40,8 @@ function seriesLines(
     const values = folded(byName.get(name) ?? [], metric.labels);
     return [...head(name, metric.help, "counter"), ...samplesOf(name, values)];
   }
-  const buckets = folded(byName.get(`${name}_bucket`) ?? [], metric.labels);
+  const buckets = ascending(folded(byName.get(`${name}_bucket`) ?? [], metric.labels));
   const ofAll = buckets.filter(({ labels }) => labels[BUCKET] === "+Inf");
-  const withoutBucket = (labels: Labels): Labels =>
-    Object.fromEntries(Object.entries(labels).filter(([label]) => label !== BUCKET));
   const counts = ofAll.map(({ labels, value }) => ({ labels: withoutBucket(labels), value }));
   return [
     ...head(name, metric.help, "histogram"),
@@ -54,6 +52,22 @@ function seriesLines(
 }
 
 type Sample = { labels: Labels; value: number };
+
+/** The buckets of each histogram by their bounds, as the format requires it. They are counted in any order. */
+function ascending(buckets: readonly Sample[]): Sample[] {
+  const histograms = Map.groupBy(buckets, ({ labels }) => JSON.stringify(withoutBucket(labels)));
+  return Array.from(histograms.values()).flatMap((histogram) =>
+    histogram.toSorted((a, b) => boundOf(a) - boundOf(b)),
+  );
+}
+
+function boundOf({ labels }: Sample): number {
+  return labels[BUCKET] === "+Inf" ? Infinity : Number(labels[BUCKET]);
+}
+
+function withoutBucket(labels: Labels): Labels {
+  return Object.fromEntries(Object.entries(labels).filter(([label]) => label !== BUCKET));
+}
 
 /**
  * The first `MAX_LABELS` combinations of the labels `names` as they are, and the others added up under `other`. The order of

@@ -4,7 +4,7 @@ import { RunId } from "../../shared/contracts/ids.ts";
 import { RunStatus, TERMINAL } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
-import { countBatchRuns, readBatch } from "../../shared/store/runs/batches.ts";
+import { countBatchRuns, listStartedItems, readBatch } from "../../shared/store/runs/batches.ts";
 import type { BatchRow } from "../../shared/store/runs/batches.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { isoTime } from "../http/time.ts";
@@ -66,8 +66,7 @@ export const BatchView = z
 export async function viewOfBatch(sql: Sql, row: BatchRow): Promise<z.infer<typeof BatchView>> {
   const counts = new Map((await countBatchRuns(sql, row.batch_id)).map(({ status, n }) => [status, n]));
   const started = Array.from(counts.values()).reduce((sum, n) => sum + n, 0);
-  const refused = row.refused ?? [];
-  const skipped = row.skipped ?? [];
+  const { refused, skipped } = await withoutRuns(sql, row);
   const unsubmitted = Math.max(0, row.total - started - refused.length - skipped.length);
   const unfinished = RunStatus.options.filter(
     (status) => !TERMINAL.has(status) && (counts.get(status) ?? 0) > 0,
@@ -92,6 +91,14 @@ export async function viewOfBatch(sql: Sql, row: BatchRow): Promise<z.infer<type
     finished: unsubmitted === 0 && unfinished.length === 0,
     results_url: batchUrls(row.batch_id).results_url,
   };
+}
+
+/** The items that were refused or skipped, without those of which another request with the Idempotency-Key has started the run. */
+async function withoutRuns(sql: Sql, { batch_id, refused, skipped }: BatchRow) {
+  const recorded = [...(refused ?? []), ...(skipped ?? [])].map(({ index }) => index);
+  const started = recorded.length === 0 ? null : await listStartedItems(sql, batch_id, recorded);
+  const isNoRun = ({ index }: { index: number }) => !started?.has(index);
+  return { refused: (refused ?? []).filter(isNoRun), skipped: (skipped ?? []).filter(isNoRun) };
 }
 
 /** The batch that a path names. @throws AppError `not_found`, also for a batch of another tenant */

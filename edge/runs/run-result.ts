@@ -4,6 +4,7 @@ import { Artifact } from "../../shared/contracts/artifact.ts";
 import type { Checkpoint } from "../../shared/contracts/journal-entry.ts";
 import { JsonRecord, JsonValue } from "../../shared/contracts/json.ts";
 import { linesOf } from "../../shared/events/lines.ts";
+import { shownName } from "../../shared/journal/ending.ts";
 import { countedEntries } from "../../shared/journal/fold.ts";
 import type { ReadStored } from "../../shared/journal/fold.ts";
 import { recordOf } from "../../shared/journal/records.ts";
@@ -91,7 +92,7 @@ async function finalState(stores: JournalStores, row: RunRow) {
 function stepOf(result: Checkpoint, path: string): z.infer<typeof StepResult> {
   return {
     step_id: result.step,
-    step_name: result.name,
+    step_name: shownName(result.step, result.name),
     step_type: result.type,
     path,
     visit: result.visit,

@@ -145,10 +145,11 @@ export function tenantOfQuery(
 /** The schedule that a path names. @throws AppError `not_found`, also for a schedule of another tenant */
 export async function findSchedule(sql: Sql, tenant: TenantId, id: string): Promise<Schedule> {
   const schedule = await readSchedule(sql, tenant, id);
-  if (!schedule) throw noSchedule();
+  if (!schedule) throw noSchedule(tenant, id);
   return schedule;
 }
 
-export function noSchedule(): AppError {
-  return new AppError("not_found", "There is no such schedule.");
+/** It names the tenant: the one that a platform key means without `tenant_id` is the default tenant. */
+export function noSchedule(tenant: TenantId, id: string): AppError {
+  return new AppError("not_found", `The tenant ${tenant} has no schedule ${id}.`);
 }

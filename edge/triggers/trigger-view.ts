@@ -129,10 +129,12 @@ function sealFor(trigger: TriggerId, secret: string, config: Config): Promise<st
 export async function findTrigger(sql: Sql, tenant: TenantId | null, id: string): Promise<Trigger> {
   const known = TriggerId.safeParse(id);
   const trigger = known.success ? await readTrigger(sql, tenant, known.data) : null;
-  if (!trigger) throw noTrigger();
+  if (!trigger) throw noTrigger(tenant);
   return trigger;
 }
 
-export function noTrigger(): AppError {
-  return new AppError("not_found", "There is no such trigger.");
+/** @param tenant the one whose trigger was meant; null: the request names none */
+export function noTrigger(tenant: TenantId | null): AppError {
+  const detail = tenant === null ? "There is no such trigger." : `The tenant ${tenant} has no such trigger.`;
+  return new AppError("not_found", detail);
 }

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { EndpointEvent } from "../../shared/contracts/webhook-endpoint.ts";
+import type { TenantId } from "../../shared/contracts/ids.ts";
 import { AppError } from "../../shared/errors.ts";
 import type { EndpointRow } from "../../shared/store/webhooks/endpoints.ts";
 import { isoTime } from "../http/time.ts";
@@ -53,6 +54,6 @@ export function endpointOf(row: EndpointRow): z.infer<typeof Endpoint> {
   };
 }
 
-export function noEndpoint(id: string): AppError {
-  return new AppError("not_found", `There is no webhook endpoint ${id}.`);
+export function noEndpoint(tenant: TenantId, id: string): AppError {
+  return new AppError("not_found", `The tenant ${tenant} has no webhook endpoint ${id}.`);
 }

@@ -13,7 +13,7 @@ export const ProviderLimit = z
       .max(200)
       .refine(
         (name) => providerModelOf(name) !== null,
-        "must be provider/model, or provider/*, without spaces",
+        "must be provider/model, or provider/*, without spaces, and of a provider that is called: demo is none",
       ),
     max_concurrent: Limit,
     requests_per_minute: Limit,

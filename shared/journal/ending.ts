@@ -41,7 +41,7 @@ function historyOf(steps: readonly StepName[], end: EndRecord, progress: Progres
   const results = progress.history.map((result): Json => {
     return {
       step_id: result.step,
-      step_name: nameOf(result.step, result.name),
+      step_name: shownName(result.step, result.name),
       step_type: result.type,
       ...(result.path === result.step ? {} : { path: result.path }),
       status: result.error === undefined ? "completed" : "failed",
@@ -58,7 +58,7 @@ function historyOf(steps: readonly StepName[], end: EndRecord, progress: Progres
     ...results,
     {
       step_id: failed.id,
-      step_name: nameOf(failed.id, failed.name),
+      step_name: shownName(failed.id, failed.name),
       step_type: failed.type,
       status: "failed",
       error: end.error.message,
@@ -71,6 +71,7 @@ function endOf({ started_at, duration_ms }: { started_at: string; duration_ms: n
   return duration_ms === 0 ? started_at : new Date(Date.parse(started_at) + duration_ms).toISOString();
 }
 
-function nameOf(id: string, name: string): string {
+/** The name of a step in events and results: its id when its definition has none. */
+export function shownName(id: string, name: string): string {
   return name === "" ? id : name;
 }

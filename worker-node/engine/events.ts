@@ -1,11 +1,12 @@
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
+import { shownName } from "../../shared/journal/ending.ts";
 import { stepPath } from "../../shared/journal/track.ts";
 import type { Track } from "../../shared/journal/track.ts";
 
 /** How events name a step. */
 export function namesOf(step: Step): { orch_step_id: string; step_name: string } {
-  return { orch_step_id: step.id, step_name: step.name === "" ? step.id : step.name };
+  return { orch_step_id: step.id, step_name: shownName(step.id, step.name) };
 }
 
 /** The event of a step with the step's path, if it is in a branch or a loop. */

@@ -48,7 +48,7 @@ const route = createRoute({
   description:
     "Each item is answered for itself: a wrong or refused item keeps no other from starting. With an `Idempotency-Key` the " +
     "request may be repeated: items that have started a run are answered with it, the others are submitted again; when all have, " +
-    "`Idempotent-Replayed` is true.",
+    "`Idempotent-Replayed` is true. Another item under the key is refused, another number of items is a 409, and neither changes the batch.",
   security: [{ key: ["runs:write"] }],
   middleware: [needs("runs:write"), limitBodyMemory, jsonBody({ schema: Body, values: Items })] as const,
   request: {
@@ -89,7 +89,8 @@ export function createBatch(api: Api): void {
 
 /**
  * Submits the items of a batch, and saves which did not start a run.
- * @throws AppError `not_found` when there is no such orchestration
+ * @throws AppError `not_found` when there is no such orchestration; `idempotency_conflict` when the key is that of a batch with another
+ *   number of items
  */
 async function acceptBatch(
   services: Services,
@@ -102,7 +103,13 @@ async function acceptBatch(
   }
   const batch_id = await batchIdOf(tenant, orchestration, key);
   const total = items.length;
-  await insertBatch(sql, { batch_id, tenant_id: tenant, orchestration_id: orchestration, total });
+  const stored = await insertBatch(sql, {
+    batch_id,
+    tenant_id: tenant,
+    orchestration_id: orchestration,
+    total,
+  });
+  if (stored !== total) throw otherBatch(stored);
   const batch = { id: batch_id, orchestration, tenant, key, isLenient };
   const read = await readItems(items, batch, services);
   // All runs are submitted at once: the intake object admits, commits and enqueues up to 128 of them together.
@@ -119,11 +126,27 @@ async function acceptBatch(
       return answerOf(item, result);
     }),
   );
+  const refused = withStatus(answers, "refused");
   await saveBatchOutcome(sql, batch_id, {
-    refused: withStatus(answers, "refused").map(({ index, code, detail }) => ({ index, code, detail })),
+    refused: refused
+      .filter((item) => !isConflict(item))
+      .map(({ index, code, detail }) => ({ index, code, detail })),
     skipped: withStatus(answers, "skipped").map(({ index, run_id }) => ({ index, run_id })),
+    kept: new Set(refused.filter(isConflict).map(({ index }) => index)),
   });
   return { batch_id, answers, quota, replayed };
+}
+
+/** Whether an item is another one than that of the request which used the Idempotency-Key first: it changes nothing of the batch. */
+function isConflict({ code }: { code: string }): boolean {
+  return code === "idempotency_conflict";
+}
+
+function otherBatch(items: number): AppError {
+  return new AppError(
+    "idempotency_conflict",
+    `This Idempotency-Key was used with a batch of ${items} items; use a new one for another batch.`,
+  );
 }
 
 function withStatus<Status extends ItemAnswer["status"]>(answers: readonly ItemAnswer[], status: Status) {

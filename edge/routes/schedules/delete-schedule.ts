@@ -23,7 +23,8 @@ export function deleteSchedule(api: Api): void {
   api.openapi(route, async (c) => {
     const services = c.get("services");
     const tenant = tenantOfQuery(c.get("principal"), c.req.valid("query").tenant_id, services);
-    if (!(await remove(services.sql, tenant, c.req.valid("param").id))) throw noSchedule();
+    const { id } = c.req.valid("param");
+    if (!(await remove(services.sql, tenant, id))) throw noSchedule(tenant, id);
     return c.body(null, 204);
   });
 }

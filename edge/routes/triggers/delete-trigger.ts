@@ -25,7 +25,7 @@ export function deleteTrigger(api: Api): void {
     const services = c.get("services");
     const tenant = tenantOfQuery(c.get("principal"), c.req.valid("query").tenant_id, services);
     const id = TriggerId.safeParse(c.req.valid("param").id);
-    if (!id.success || !(await remove(services.sql, tenant, id.data))) throw noTrigger();
+    if (!id.success || !(await remove(services.sql, tenant, id.data))) throw noTrigger(tenant);
     return c.body(null, 204);
   });
 }

@@ -38,7 +38,7 @@ export function putTrigger(api: Api): void {
     const tenant = tenantOfQuery(c.get("principal"), body.tenant_id ?? undefined, services);
     const before = await findTrigger(services.sql, tenant, c.req.valid("param").id);
     const saved = await updateTrigger(services.sql, await triggerOf(services, before, body, before.secret));
-    if (!saved) throw noTrigger();
+    if (!saved) throw noTrigger(tenant);
     return c.json(viewOfTrigger(saved), 200);
   });
 }

@@ -25,7 +25,7 @@ export function deleteEndpoint(api: Api): void {
   api.openapi(route, async (c) => {
     const { id } = c.req.valid("param");
     const tenant = endpointTenantOf(c, c.req.valid("query").tenant_id);
-    if (!(await remove(c.get("services").sql, tenant, id))) throw noEndpoint(id);
+    if (!(await remove(c.get("services").sql, tenant, id))) throw noEndpoint(tenant, id);
     return c.body(null, 204);
   });
 }

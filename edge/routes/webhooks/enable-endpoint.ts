@@ -28,7 +28,7 @@ export function enableEndpoint(api: Api): void {
     const { id } = c.req.valid("param");
     const tenant = endpointTenantOf(c, c.req.valid("query").tenant_id);
     const row = await enable(c.get("services").sql, tenant, id);
-    if (!row) throw noEndpoint(id);
+    if (!row) throw noEndpoint(tenant, id);
     return c.json(endpointOf(row), 200);
   });
 }

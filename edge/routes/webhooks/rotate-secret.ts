@@ -63,7 +63,7 @@ export function rotateSecret(api: Api): void {
     const tenant = endpointTenantOf(c, c.req.valid("query").tenant_id);
     const { sql, config } = c.get("services");
     const current = await readEndpoint(sql, tenant, id);
-    if (!current) throw noEndpoint(id);
+    if (!current) throw noEndpoint(tenant, id);
     const next = secret ?? newWebhookSecret();
     const row = await rotate(
       sql,

@@ -43,13 +43,13 @@ export function testEndpoint(api: Api): void {
     const { id } = c.req.valid("param");
     const tenant = endpointTenantOf(c, c.req.valid("query").tenant_id);
     const { sql } = c.get("services");
-    if (!(await readEndpoint(sql, tenant, id))) throw noEndpoint(id);
+    if (!(await readEndpoint(sql, tenant, id))) throw noEndpoint(tenant, id);
     if (!(await hasSender(sql))) {
       throw new AppError("no_worker", "No worker with the lane webhooks is online to send the test.");
     }
     const delivery = await insertTestDelivery(sql, tenant, id, newRunId(Date.now()));
     const row = delivery && (await whenDone(sql, tenant, delivery, c.req.raw.signal));
-    if (!row) throw noEndpoint(id);
+    if (!row) throw noEndpoint(tenant, id);
     return c.json(deliveryOf(row), 200);
   });
 }

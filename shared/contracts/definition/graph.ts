@@ -13,6 +13,9 @@ import type { Step } from "./step.ts";
 /** Keys of state that every run has, or that the engine fills in. No step may write its output to them. */
 const RESERVED: ReadonlySet<string> = new Set(["user_input", "user_query", "human_response"]);
 
+/** Keys of state that a run begins with: its files, the body that fired its trigger, the tick of its schedule. */
+const FROM_START = ["attachments", "trigger", "schedule"];
+
 /**
  * Checks an orchestration as a graph and returns its errors in the order of the steps, each with the path to its
  * field. The document's fields have been parsed before. Pure; its time is linear, except for the search of cycles
@@ -159,9 +162,9 @@ export function knownStateKeys(orchestration: OrchestrationDocument): ReadonlySe
   ]);
 }
 
-/** The keys of state that a definition sets: of its schema, outputs of its steps, and those of the engine. */
+/** The keys of state that a definition sets: of its schema, outputs of its steps, and those of the engine and of a run's start. */
 export function stateKeysSetBy({ state_schema, steps }: OrchestrationDocument): ReadonlySet<string> {
-  return new Set([...RESERVED, ...Object.keys(state_schema), ...steps.flatMap(providedBy)]);
+  return new Set([...RESERVED, ...FROM_START, ...Object.keys(state_schema), ...steps.flatMap(providedBy)]);
 }
 
 /** Errors for misspelled placeholders, at most five for each step: each would be sent as text. */

@@ -3,29 +3,51 @@ import { BatchId, RefusedItem, SkippedItem } from "../../contracts/batch.ts";
 import { RunId } from "../../contracts/ids.ts";
 import type { TenantId } from "../../contracts/ids.ts";
 import { RunStatus } from "../../contracts/run.ts";
+import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
-/** Begins a batch, before its items are submitted. A batch that a request with the same Idempotency-Key began stays as it is. */
+/**
+ * Begins a batch, before its items are submitted, and returns how many items it has. A batch that a request with the same
+ * Idempotency-Key began stays as it is.
+ */
 export async function insertBatch(
   sql: Sql,
   batch: { batch_id: BatchId; tenant_id: TenantId; orchestration_id: string; total: number },
-): Promise<void> {
-  await sql`
+): Promise<number> {
+  const [row] = await sql`
     insert into batches (batch_id, tenant_id, orchestration_id, total)
     values (${batch.batch_id}, ${batch.tenant_id}, ${batch.orchestration_id}, ${batch.total})
-    on conflict (batch_id) do nothing`;
+    on conflict (batch_id) do update set total = batches.total
+    returning total`;
+  return z.object({ total: z.number() }).parse(row).total;
 }
 
-/** Records which items started no run, once all were submitted. */
+/**
+ * Records which items started no run, once all were submitted. Of the items `kept` a request before this one has recorded the outcome,
+ * which stays.
+ */
 export async function saveBatchOutcome(
   sql: Sql,
   batch: BatchId,
-  { refused, skipped }: { refused: readonly RefusedItem[]; skipped: readonly SkippedItem[] },
+  {
+    refused,
+    skipped,
+    kept,
+  }: { refused: readonly RefusedItem[]; skipped: readonly SkippedItem[]; kept: ReadonlySet<number> },
 ): Promise<void> {
+  const before = kept.size === 0 ? null : await readBatch(sql, null, batch);
+  const earlier = <Item extends { index: number }>(items: readonly Item[] | null = null) =>
+    (items ?? []).filter(({ index }) => kept.has(index));
+  const all = {
+    refused: [...refused, ...earlier(before?.refused)].toSorted(byIndex),
+    skipped: [...skipped, ...earlier(before?.skipped)].toSorted(byIndex),
+  };
   await sql`
-    update batches set refused = ${JSON.stringify(refused)}, skipped = ${JSON.stringify(skipped)}
+    update batches set refused = ${JSON.stringify(all.refused)}, skipped = ${JSON.stringify(all.skipped)}
     where batch_id = ${batch}`;
 }
+
+const byIndex = (a: { index: number }, b: { index: number }) => a.index - b.index;
 
 const jsonText = <Item extends z.ZodType>(item: Item) =>
   z
@@ -61,6 +83,17 @@ export async function countBatchRuns(sql: Sql, batch: BatchId): Promise<z.infer<
   const rows = await sql`
     select status, count(*)::int as n from runs where batch_id = ${batch} group by status`;
   return rows.map((row) => StatusCount.parse(row));
+}
+
+/** Which of these items of a batch are runs: an item that was refused first may have started one when the request was repeated. */
+export async function listStartedItems(
+  sql: Sql,
+  batch: BatchId,
+  items: readonly number[],
+): Promise<ReadonlySet<number>> {
+  const rows = await sql`
+    select batch_index from runs where batch_id = ${batch} and batch_index = any(${pgArray(items)}::integer[])`;
+  return new Set(rows.map((row) => BatchRun.shape.batch_index.parse(row["batch_index"])));
 }
 
 const BatchRun = z.object({ run_id: RunId, batch_index: z.number() });

@@ -260,3 +260,22 @@ test("two hundred thousand unknown names are a 422 that names five of them, in a
   const url = await problem("GET", `/api/v2/orchestrations/runs?${names.slice(0, 1_000).join("&")}`);
   expect(url).toMatchObject({ answered: 422, errors: names.slice(0, 5).map((path) => ({ path })) });
 });
+
+// Fails when a platform key that forgot `tenant_id` is told that there is no such thing, which another tenant has.
+test.each([
+  ["/api/v2/schedules/nightly", "The tenant default has no schedule nightly."],
+  ["/api/v2/triggers/trg_00000000000000000000000000000000", "The tenant default has no such trigger."],
+  ["/api/v2/webhook-endpoints/orders", "The tenant default has no webhook endpoint orders."],
+  ["/scale/budgets/month", "The tenant default has no budget month."],
+])("a 404 of %s names the tenant that was meant", async (path, detail) => {
+  expect(await problem("DELETE", path)).toMatchObject({ answered: 404, code: "not_found", detail });
+});
+
+test("a limit of calls to the demo, which no provider executes, is refused with the reason", async () => {
+  expect(
+    await problem("PUT", "/scale/provider-limits", { model: "demo/*", max_concurrent: 1 }),
+  ).toMatchObject({
+    answered: 422,
+    errors: [{ path: "model", message: expect.stringContaining("demo is none") }],
+  });
+});

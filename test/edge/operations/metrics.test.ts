@@ -82,3 +82,19 @@ test("a quote, a backslash and a line break in a label are escaped", () => {
   const text = prometheusText([], [{ series: "synapse_repairs_total", labels, value: 2 }]);
   expect(text).toContain(String.raw`synapse_repairs_total{kind="a\"b\\c\nd"} 2`);
 });
+
+// Fails when buckets come in the order in which they were counted: the format requires that of their bounds.
+test("the buckets of a histogram are in the order of their bounds, one histogram after the other", () => {
+  const bounds = ["+Inf", "1", "120", "15", "0.5"];
+  const counted = bounds.flatMap((le) =>
+    ["acme", "globex"].map((tenant_id) => ({
+      series: "synapse_run_duration_seconds_bucket",
+      labels: { le, tenant_id },
+      value: 1,
+    })),
+  );
+  const shown = Array.from(prometheusText([], counted).matchAll(/_bucket\{le="(.+)",tenant_id="(.+)"\}/g));
+  expect(shown.map(([, le, tenant]) => `${tenant} ${le}`)).toEqual(
+    ["acme", "globex"].flatMap((tenant) => ["0.5", "1", "15", "120", "+Inf"].map((le) => `${tenant} ${le}`)),
+  );
+});

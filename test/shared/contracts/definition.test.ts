@@ -189,6 +189,13 @@ describe("an orchestration", () => {
     expect(result.errors.map((error) => error.path)).toContain(path);
   });
 
+  // Fails when a save refuses what the README shows: the files of a run, the body of a trigger and the tick of a schedule.
+  test("may read in templates what a run begins with", () => {
+    const print_content =
+      "{state.attachments.0} {state.trigger.head_commit.message} {state.schedule.tick_at}";
+    expect(parseOrchestration(document([print("a", { print_content })]))).toMatchObject({ ok: true });
+  });
+
   test("has error texts that say what is wrong and what would be right", () => {
     const steps = [
       print("a", { next_step_id: "gone", output_key: "_x" }),
