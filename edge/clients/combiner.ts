@@ -1,34 +1,46 @@
 import { FairQueue } from "./fair-queue.ts";
 import type { Sized } from "./fair-queue.ts";
 
-/** A leader without a result for this long counts as gone: its client disconnected, and the runtime ended its request. */
+/** A leader whose call takes this long counts as gone: its client disconnected, and the runtime ended its request. */
 const LEADER_GONE_MS = 3_000;
+
+/** The most calls that one request makes for others, and how long it goes on: the runtime bounds both after a response. */
+const LED_CALLS = 64;
+const LED_MS = 1_000;
 
 /** A follower without a result for this long fails. No call takes as long. */
 const WAIT_MS = 15_000;
 
 /** How a follower's wait ends: with its result, or as the leader of the next call. */
 type FollowerOutcome<Result> = { result: Result } | "lead";
-type Follower<Item, Result> = Sized & {
+/** An item of a call. */
+type Called<Item, Result> = Sized & {
   item: Item;
-  resolve(outcome: FollowerOutcome<Result>): void;
+  resolve(outcome: { result: Result }): void;
   reject(error: unknown): void;
 };
+type Follower<Item, Result> = Called<Item, Result> & { resolve(outcome: FollowerOutcome<Result>): void };
+
+/** A request's time as the leader. `calledMs`: the start of its call. */
+type Lead = { calledMs: number };
 
 /**
  * Lets the requests of an isolate share calls. While one request, the leader, makes a call, requests that arrive wait
- * as followers; then one of them leads the next call, for all. No request waits for others to join it: when no call is
+ * as followers; the leader's next call is for all of them. No request waits for others to join it: when no call is
  * under way, a request calls at once and alone.
  *
- * A request may use only connections that it opened itself, so the request that leads makes the call. When a client
- * disconnects, the runtime ends its request. `waitUntil` lets the request of a leader finish its call for the followers
- * all the same, and a follower replaces a leader that never returns.
+ * A request may use only connections that it opened itself, so the request that leads makes the calls. It goes on after its own
+ * result, for 64 calls or a second. If a follower led each next call, the call would wait until the runtime has continued all
+ * followers that have got their results.
+ *
+ * When a client disconnects, the runtime ends its request. `waitUntil` lets a request finish all the same, as the leader or as a
+ * follower, and a follower replaces a leader that never returns.
  */
 export class Combiner<Item, Result> {
   readonly #sizeOf: (item: Item) => Sized;
   readonly #followers = new FairQueue<Follower<Item, Result>>();
-  /** The start of the leader's call; null: no call is under way. */
-  #ledSinceMs: number | null = null;
+  /** Null: no call is under way. */
+  #lead: Lead | null = null;
 
   constructor(size: (item: Item) => Sized) {
     this.#sizeOf = size;
@@ -39,44 +51,47 @@ export class Combiner<Item, Result> {
    * @param waitUntil keeps the calling request alive until the work has ended
    * @throws what `call` throws; an Error when there is no result in time
    */
-  send(
+  async send(
     item: Item,
     call: (items: Item[]) => Promise<Result[]>,
     waitUntil: (work: Promise<unknown>) => void,
   ): Promise<Result> {
-    const result = this.#send(item, call);
-    waitUntil(result.catch(() => {})); // the caller gets the error
-    return result;
-  }
-
-  async #send(item: Item, call: (items: Item[]) => Promise<Result[]>): Promise<Result> {
     if (this.#isLed()) {
-      const outcome = await this.#follow(item);
+      const following = this.#follow(item);
+      waitUntil(following.catch(() => {})); // the caller gets the error
+      const outcome = await following;
       if (outcome !== "lead") return outcome.result;
     }
-    const followers = this.#followers.takeBatch(this.#sizeOf(item).bytes);
-    this.#ledSinceMs = Date.now();
-    try {
-      const [own, ...rest] = await call([item, ...followers.map((follower) => follower.item)]);
-      for (const [i, follower] of followers.entries()) resolveWith(follower, rest[i]);
-      if (own === undefined) throw new Error("an item of the batch has no result");
-      return own;
-    } catch (error) {
-      for (const { reject } of followers) reject(error);
-      throw error;
-    } finally {
-      this.#appointLeader();
+    const { promise, resolve, reject } = Promise.withResolvers<Result>();
+    const own = { item, resolve: ({ result }: { result: Result }) => resolve(result), reject };
+    waitUntil(this.#leadFrom({ ...own, ...this.#sizeOf(item) }, call));
+    return promise;
+  }
+
+  /** Makes calls, the first for `own` and all that wait, until no request waits or another one leads. Never throws. */
+  async #leadFrom(own: Called<Item, Result>, call: (items: Item[]) => Promise<Result[]>): Promise<void> {
+    const beganMs = Date.now();
+    const lead = { calledMs: beganMs };
+    this.#lead = lead;
+    let batch: Called<Item, Result>[] = [own, ...this.#followers.takeBatch(own.bytes)];
+    for (let calls = 1; batch.length > 0; calls++) {
+      lead.calledMs = Date.now();
+      await callFor(batch, call);
+      if (this.#lead !== lead) return;
+      if (calls === LED_CALLS || Date.now() - beganMs >= LED_MS) return this.#appointLeader();
+      batch = this.#followers.takeBatch();
     }
+    this.#lead = null;
   }
 
   #appointLeader(): void {
     const next = this.#followers.takeNext();
-    this.#ledSinceMs = next ? Date.now() : null;
+    this.#lead = next ? { calledMs: Date.now() } : null;
     next?.resolve("lead");
   }
 
   #isLed(): boolean {
-    return this.#ledSinceMs !== null && Date.now() - this.#ledSinceMs < LEADER_GONE_MS;
+    return this.#lead !== null && Date.now() - this.#lead.calledMs < LEADER_GONE_MS;
   }
 
   async #follow(item: Item): Promise<FollowerOutcome<Result>> {
@@ -100,8 +115,21 @@ export class Combiner<Item, Result> {
   }
 }
 
+/** Makes one call, and gives each item its result or the call's error. */
+async function callFor<Item, Result>(
+  batch: readonly Called<Item, Result>[],
+  call: (items: Item[]) => Promise<Result[]>,
+): Promise<void> {
+  try {
+    const results = await call(batch.map(({ item }) => item));
+    for (const [i, follower] of batch.entries()) resolveWith(follower, results[i]);
+  } catch (error) {
+    for (const { reject } of batch) reject(error);
+  }
+}
+
 function resolveWith<Item, Result>(
-  { resolve, reject }: Follower<Item, Result>,
+  { resolve, reject }: Called<Item, Result>,
   result: Result | undefined,
 ): void {
   if (result === undefined) reject(new Error("an item of the batch has no result"));

@@ -1,17 +1,17 @@
 import { Socket } from "node:net";
 import { connect } from "cloudflare:sockets";
 import { AbstractConnector, Redis } from "ioredis";
+import type { RedisOptions } from "ioredis";
 import { z } from "zod";
-import { KEPT_REDIS } from "./kept-redis.ts";
 
 /** What the driver reads out of a URL. */
 const Target = z.object({ host: z.string(), port: z.coerce.number(), tls: z.unknown().optional() });
 
 const CONNECT_MS = 1_000;
 
-/** Opens Redis over a socket of the runtime, for an object that outlives a request. It connects at `connect()`. */
-export function openDirectRedis(url: string): Redis {
-  return new Redis(url, { ...KEPT_REDIS, Connector: DirectConnector });
+/** Opens Redis over a socket of the runtime, for an object that outlives a request. With `lazyConnect` it connects at `connect()`. */
+export function openDirectRedis(url: string, settings: Omit<RedisOptions, "replyMapping">): Redis {
+  return new Redis(url, { ...settings, Connector: DirectConnector });
 }
 
 class DirectConnector extends AbstractConnector {
@@ -76,7 +76,7 @@ class DirectSocket extends Socket {
     return this;
   }
 
-  // Nothing waits in this socket, and the driver's commands have a timeout of their own.
+  // Nothing waits in this socket. Connecting has a limit of its own, and so has each use of the connection.
   override resume(): this {
     return this;
   }

@@ -3,7 +3,7 @@ import type { NewRun, SubmitResult } from "../../shared/contracts/run.ts";
 import { ACCEPT_MS } from "../../shared/timing.ts";
 import { DatabasePool } from "../clients/database-pool.ts";
 import { openDirectRedis } from "../clients/direct-socket.ts";
-import { keptCommands } from "../clients/kept-redis.ts";
+import { KEPT_REDIS, keptCommands } from "../clients/kept-redis.ts";
 import { liveValuesOf } from "../clients/live-values.ts";
 import { restCommands } from "../clients/redis.ts";
 import { EdgeQueue } from "../runs/admit.ts";
@@ -39,7 +39,7 @@ export class IntakeShard extends DurableObject<Env> implements IntakeObject {
     const base = readConfig(env);
     const live = liveValuesOf(base);
     const database = new DatabasePool(env, CONNECTIONS, ACCEPT_MS);
-    const redis = keptCommands(() => openDirectRedis(base.REDIS_URL), restCommands(base));
+    const redis = keptCommands(() => openDirectRedis(base.REDIS_URL, KEPT_REDIS), restCommands(base));
     const queue = new EdgeQueue(base, countsRecordIn(ctx.storage), redis);
     if (base.ACCEPT_WHEN_REDIS_DOWN) {
       void ctx.blockConcurrencyWhile(async () => {

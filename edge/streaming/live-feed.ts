@@ -1,4 +1,4 @@
-import { Redis } from "ioredis";
+import type { Redis, RedisOptions } from "ioredis";
 import { z } from "zod";
 import { readLive } from "../../shared/events/live.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
@@ -7,6 +7,19 @@ import { LIVE_BLOCK_MS, LIVE_DEAD_MS } from "../../shared/timing.ts";
 import { pause } from "../http/pause.ts";
 
 const RECONNECT_MS = 500;
+
+/** The settings of the connection of a feed. Its commands block, so `LiveFeed` limits their time itself. */
+export const FOLLOWED_REDIS = {
+  // In RESP3 some replies are flattened.
+  protocol: 2,
+  lazyConnect: true,
+  connectTimeout: 2_000,
+  disableClientInfo: true,
+  enableReadyCheck: false,
+  enableOfflineQueue: false,
+  maxRetriesPerRequest: 0,
+  retryStrategy: () => null,
+} satisfies RedisOptions;
 
 /** The most entries that one XREAD returns. */
 const PAGE = 500;
@@ -27,15 +40,16 @@ type FeedListener = {
  * has lost the stream, or its clock was set back.
  */
 export class LiveFeed {
-  readonly #url: string;
+  readonly #open: () => Redis;
   readonly #key: string;
   readonly #listener: FeedListener;
   readonly #stopping = new AbortController();
   #cursor: string | null = null;
   #following = false;
 
-  constructor(url: string, key: string, listener: FeedListener) {
-    this.#url = url;
+  /** @param open makes a connection with the settings `FOLLOWED_REDIS`, which is not connected yet */
+  constructor(open: () => Redis, key: string, listener: FeedListener) {
+    this.#open = open;
     this.#key = key;
     this.#listener = listener;
   }
@@ -49,7 +63,9 @@ export class LiveFeed {
   async follow(): Promise<void> {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
-      const redis = connect(this.#url);
+      const redis = this.#open();
+      // The same error also rejects the pending command.
+      redis.on("error", () => {});
       const close = () => redis.disconnect();
       signal.addEventListener("abort", close);
       try {
@@ -94,22 +110,6 @@ export class LiveFeed {
     this.#cursor = last;
     this.#listener.onResync();
   }
-}
-
-function connect(url: string): Redis {
-  const redis = new Redis(url, {
-    // In RESP3 some replies are flattened.
-    protocol: 2,
-    lazyConnect: true,
-    connectTimeout: 2_000,
-    enableReadyCheck: false,
-    enableOfflineQueue: false,
-    maxRetriesPerRequest: 0,
-    retryStrategy: () => null,
-  });
-  // The same error also rejects the pending command.
-  redis.on("error", () => {});
-  return redis;
 }
 
 /** The id of the newest entry that the stream ever had, trimmed or not; `0-0` when there is no stream. */

@@ -9,9 +9,10 @@ import { findValidKeys } from "../../shared/store/tenants/api-keys.ts";
 import { POSTGRES_READ_MS } from "../../shared/timing.ts";
 import { openArtifacts } from "../clients/artifacts.ts";
 import { DatabasePool } from "../clients/database-pool.ts";
+import { openDirectRedis } from "../clients/direct-socket.ts";
 import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
-import { LiveFeed } from "./live-feed.ts";
+import { FOLLOWED_REDIS, LiveFeed } from "./live-feed.ts";
 import { RELAY_TIMING, Relay } from "./relay.ts";
 import { RunJoin } from "./viewer-join.ts";
 import { RUN_SEATS } from "./seats.ts";
@@ -67,7 +68,8 @@ export class RelayShard extends DurableObject<Env> {
       positions: (runs, tenant = "") =>
         database.query((sql) => readPositions(sql, runs), { tenant, bytes: 0 }),
     });
-    const feed = new LiveFeed(readConfig(this.env).REDIS_URL, keys.live(shard), {
+    const { REDIS_URL } = readConfig(this.env);
+    const feed = new LiveFeed(() => openDirectRedis(REDIS_URL, FOLLOWED_REDIS), keys.live(shard), {
       onEntry: (entry) => relay.onEntry(entry),
       onResync: () => relay.resync(),
     });

@@ -1,6 +1,7 @@
 /** The API in this process, on stores of the test's own, with worker processes behind it. */
+import { Redis } from "ioredis";
 import { test as base } from "vitest";
-import { LiveFeed } from "../../edge/streaming/live-feed.ts";
+import { FOLLOWED_REDIS, LiveFeed } from "../../edge/streaming/live-feed.ts";
 import { Relay, RELAY_TIMING } from "../../edge/streaming/relay.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
@@ -107,7 +108,7 @@ export class RelayViewers {
       page: (run, after) => viewerPage(sql, run, after),
       positions: (runs) => readPositions(sql, runs),
     });
-    this.#feed = new LiveFeed(service.url, keys.live(0), {
+    this.#feed = new LiveFeed(() => new Redis(service.url, FOLLOWED_REDIS), keys.live(0), {
       onEntry: (entry) => this.#relay.onEntry(entry),
       onResync: () => this.#relay.resync(),
     });

@@ -1,19 +1,26 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Combiner } from "../../../edge/clients/combiner.ts";
 
-/** A combiner whose calls end when the test says so. */
+/** A combiner whose calls end when the test says so. `leaders`: the item of the request that made each call. */
 function manual() {
   const calls: { items: number[]; end(error?: Error): void }[] = [];
   const combiner = new Combiner<number, string>(() => ({ tenant: "a", bytes: 1 }));
-  const call = (items: number[]) =>
+  const leaders: number[] = [];
+  const call = (items: number[], leader: number) =>
     new Promise<string[]>((resolve, reject) => {
+      leaders.push(leader);
       calls.push({
         items,
         end: (error) => (error ? reject(error) : resolve(items.map((item) => `item ${item}`))),
       });
     });
-  const send = (item: number) => combiner.send(item, call, (work) => void work.catch(() => {}));
-  return { calls, send };
+  const send = (item: number) =>
+    combiner.send(
+      item,
+      (items) => call(items, item),
+      (work) => void work.catch(() => {}),
+    );
+  return { calls, leaders, send };
 }
 
 beforeEach(() => void vi.useFakeTimers());
@@ -65,6 +72,42 @@ describe("requests that share calls", () => {
     await turn();
     calls[2]?.end();
     expect(await next).toBe("item 3");
+  });
+
+  // Fails when the lead passes to a follower after each call: each call then waits for one more entry into a request.
+  test("have one leader for 64 calls, and then another", async () => {
+    const leaders: number[] = [];
+    const combiner = new Combiner<number, number>(() => ({ tenant: "a", bytes: 1 }));
+    const results: Promise<number>[] = [];
+    const send = (own: number): void => {
+      const call = (items: number[]) => {
+        // A request arrives during each call.
+        if (leaders.push(own) < 70) send(leaders.length);
+        return Promise.resolve(items);
+      };
+      results.push(combiner.send(own, call, (work) => void work.catch(() => {})));
+    };
+    send(0);
+    while (results.length < 70) await turn();
+    expect(await Promise.all(results)).toHaveLength(70);
+    expect(leaders).toEqual(Array.from({ length: 70 }, (_, call) => (call < 64 ? 0 : 64)));
+  });
+
+  // Fails when the bound on the time of a leader is gone: calls may be slow.
+  test("have another leader after a second", async () => {
+    const { leaders, calls, send } = manual();
+    const results = [send(0), send(1)];
+    await turn();
+    await vi.advanceTimersByTimeAsync(600);
+    calls[0]?.end();
+    await turn();
+    results.push(send(2));
+    await vi.advanceTimersByTimeAsync(600);
+    calls[1]?.end();
+    await turn();
+    calls[2]?.end();
+    expect(await Promise.all(results)).toHaveLength(3);
+    expect(leaders).toEqual([0, 0, 2]);
   });
 
   // Fails when `#isLed` trusts a leader for ever.
