@@ -5,8 +5,7 @@ import { aboutRun, log, messageOf } from "../../shared/log.ts";
 import type { DueMail } from "../../shared/store/mails/claim-mails.ts";
 import type { MailState, MailTry } from "../../shared/store/mails/save-mail-try.ts";
 import type { StateStore } from "../../shared/store/state.ts";
-import { WEBHOOK_PASS_MS } from "../../shared/timing.ts";
-import { PassRunner } from "../../shared/pass-runner.ts";
+import { ClaimPasses } from "../outbound/claim-passes.ts";
 import { LaneStarts } from "../outbound/lane-starts.ts";
 import { saveOutcome } from "../outbound/save-outcome.ts";
 import { mailServerOf } from "./mail-transport.ts";
@@ -16,8 +15,6 @@ import type { MailVerdict } from "./send-mail.ts";
 
 /** The slots of a worker where the lane sets none. */
 const DEFAULT_SLOTS = 5;
-/** The shortest wait for the next start of the lane. */
-const MIN_START_WAIT_MS = 20;
 /** What a lease has beyond the time of a try, to write its outcome in. A lease that lapses makes the outcome unknown. */
 const LEASE_SLACK_MS = 30_000;
 /** After this time a mail is due again for which this worker has no server, because its tenant's was deleted after the claim. */
@@ -40,10 +37,10 @@ export class MailSender {
   readonly #starts: LaneStarts;
   readonly #open = new Set<Promise<void>>();
   readonly #stop = new AbortController();
-  readonly #passes = new PassRunner(() => this.#runPass());
-  #timer: NodeJS.Timeout | undefined;
-  #nextStart: NodeJS.Timeout | undefined;
-  #isClaiming = false;
+  readonly #passes = new ClaimPasses(
+    () => this.#claimAll(),
+    (error) => log.warn("mail.claim_failed", { message: messageOf(error) }),
+  );
   /** The tenant after which the next claim begins; empty: it begins with the first. */
   #after = "";
 
@@ -53,44 +50,30 @@ export class MailSender {
   }
 
   start(): void {
-    this.#isClaiming = true;
-    this.#timer = setInterval(() => this.wake(), WEBHOOK_PASS_MS);
-    this.wake();
+    this.#passes.start();
   }
 
-  /** Starts a pass, now or after the one under way. */
+  /** Claims what is due, now or after the claims under way. */
   wake(): void {
-    if (!this.#isClaiming) return;
-    this.#passes.request();
+    this.#passes.wake();
   }
 
   /** Claims no more, gives open tries `graceMs` to end, and stops the rest: what was not sent is due again at once. */
   async drain(graceMs: number): Promise<void> {
-    this.#isClaiming = false;
-    clearInterval(this.#timer);
-    clearTimeout(this.#nextStart);
-    await this.#passes.finish();
+    await this.#passes.stop();
     await Promise.race([Promise.all(this.#open), sleep(graceMs)]);
     this.#stop.abort();
     await Promise.race([Promise.all(this.#open), sleep(ABORT_GRACE_MS)]);
   }
 
-  async #runPass(): Promise<void> {
-    try {
-      await this.#claimAll();
-    } catch (error) {
-      log.warn("mail.claim_failed", { message: messageOf(error) });
-    }
-  }
-
   /** Claims until nothing is due, all slots are taken or the lane has no start left. */
   async #claimAll(): Promise<void> {
-    while (this.#isClaiming) {
+    while (this.#passes.isActive) {
       const lane = this.#deps.laneSettings("mail");
       const free = (lane.slots ?? DEFAULT_SLOTS) - this.#open.size;
       if (free <= 0) return;
       const { granted, nextMs } = await this.#starts.take(free);
-      if (granted === 0) return this.#wakeAfter(nextMs);
+      if (granted === 0) return this.#passes.wakeAfter(nextMs);
       const leaseMs = mailTimeoutMsOf(lane) + LEASE_SLACK_MS;
       const from = this.#after;
       const hasServer = this.#deps.settings !== null;
@@ -100,11 +83,6 @@ export class MailSender {
       await this.#starts.giveBack(granted - claimed.mails.length);
       if (claimed.mails.length === 0 && from === "" && claimed.after === "") return;
     }
-  }
-
-  #wakeAfter(ms: number): void {
-    clearTimeout(this.#nextStart);
-    if (this.#isClaiming) this.#nextStart = setTimeout(() => this.wake(), Math.max(MIN_START_WAIT_MS, ms));
   }
 
   #begin(mail: DueMail): void {

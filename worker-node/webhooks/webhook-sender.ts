@@ -2,9 +2,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { log, messageOf } from "../../shared/log.ts";
 import type { DueDelivery, Receiver } from "../../shared/store/webhooks/claim-deliveries.ts";
 import type { StateStore } from "../../shared/store/state.ts";
-import { WEBHOOK_PASS_MS } from "../../shared/timing.ts";
 import type { LaneSettingsOf } from "../../shared/contracts/lane-settings.ts";
-import { PassRunner } from "../../shared/pass-runner.ts";
+import { ClaimPasses } from "../outbound/claim-passes.ts";
 import { LaneStarts } from "../outbound/lane-starts.ts";
 import { OpenTries } from "./open-tries.ts";
 import type { OutcomeCounts } from "./open-tries.ts";
@@ -12,8 +11,6 @@ import type { WebhookDeps } from "./post-delivery.ts";
 
 /** The most deliveries of one claim. The claim limits the share of each receiver and each tenant. */
 const MAX_PER_CLAIM = 100;
-/** The shortest wait for the next start of a lane with a rate. */
-const MIN_START_WAIT_MS = 20;
 /** The most claims without a delivery in one pass. Every request that ends causes a pass, and there may be many receivers. */
 const MAX_EMPTY_CLAIMS = 3;
 /** The pause in which another worker's claim commits and releases its locks. */
@@ -23,8 +20,7 @@ const LOCKED_PAUSE_MS = 20;
  * Sends the due webhook deliveries: docs/protocol.md 7.7. Postgres chooses them and leases them to this worker, so a
  * worker that dies loses none. A request whose outcome was not written is sent again, with the same `webhook-id`.
  *
- * A pass claims deliveries when `wake` is called, when a request has ended, and every 5 s for deliveries that other
- * workers did not finish. The requests use none of the worker's slots for runs. The settings of the lane `webhooks` say how many
+ * A request that has ended causes a pass. The requests use none of the worker's slots for runs. The settings of the lane `webhooks` say how many
  * are open at once, and how many all workers together begin in a second.
  */
 export class WebhookSender {
@@ -34,16 +30,14 @@ export class WebhookSender {
   readonly #tries: OpenTries;
   readonly #settings: LaneSettingsOf;
   readonly #starts: LaneStarts;
-  readonly #passes = new PassRunner(() => this.#runPass());
+  readonly #passes = new ClaimPasses(
+    () => this.#claimAll(),
+    (error) => log.warn("webhook.claim_failed", { message: messageOf(error) }),
+  );
   /** Deliveries of a claim that ended after the drain began: they are not sent. */
   readonly #unsent: DueDelivery[] = [];
-  #timer: NodeJS.Timeout | undefined;
-  #nextStart: NodeJS.Timeout | undefined;
-  #isClaiming = false;
   /** The receiver after which the next claim begins; null: it begins with the first. */
   #cursor: Receiver | null = null;
-  /** The latest claim failed, and the log has a line of that. */
-  #hasClaimFailed = false;
 
   constructor(store: StateStore, deps: WebhookDeps) {
     this.#store = store;
@@ -54,33 +48,19 @@ export class WebhookSender {
   }
 
   start(): void {
-    this.#isClaiming = true;
-    this.#timer = setInterval(() => this.wake(), WEBHOOK_PASS_MS);
-    this.wake();
+    this.#passes.start();
   }
 
-  /** Starts a pass, now or after the one under way. */
+  /** Claims what is due, now or after the claims under way. */
   wake(): void {
-    if (!this.#isClaiming) return;
-    this.#passes.request();
+    this.#passes.wake();
   }
 
   /** Claims no more, gives open requests `graceMs` to end, and releases the rest: other workers may claim it at once. */
   async drain(graceMs: number): Promise<void> {
-    this.#isClaiming = false;
-    clearInterval(this.#timer);
-    clearTimeout(this.#nextStart);
-    await this.#passes.finish();
+    await this.#passes.stop();
     const interrupted = await this.#tries.drain(graceMs);
     await this.#release([...this.#unsent, ...interrupted]);
-  }
-
-  async #runPass(): Promise<void> {
-    try {
-      await this.#claimAll();
-    } catch (error) {
-      this.#logClaimFailure(error);
-    }
   }
 
   /**
@@ -90,14 +70,13 @@ export class WebhookSender {
   async #claimAll(): Promise<void> {
     for (let emptyClaims = 0; emptyClaims < MAX_EMPTY_CLAIMS;) {
       const free = Math.min(MAX_PER_CLAIM, (this.#settings("webhooks").slots ?? Infinity) - this.#tries.size);
-      if (!this.#isClaiming || free <= 0) return;
+      if (!this.#passes.isActive || free <= 0) return;
       const { granted, nextMs } = await this.#starts.take(free);
-      if (granted === 0) return this.#wakeAfter(nextMs);
+      if (granted === 0) return this.#passes.wakeAfter(nextMs);
       const claimedMs = performance.now();
       const from = this.#cursor;
       const busy = this.#tries.busyReceivers();
       const claimed = await this.#store.claimDeliveries(granted, busy, from, this.#canSign);
-      this.#hasClaimFailed = false;
       this.#cursor = claimed.after;
       this.sent.expired += claimed.expired;
       this.sent.rejected += claimed.withdrawn;
@@ -113,13 +92,8 @@ export class WebhookSender {
     }
   }
 
-  #wakeAfter(ms: number): void {
-    clearTimeout(this.#nextStart);
-    if (this.#isClaiming) this.#nextStart = setTimeout(() => this.wake(), Math.max(MIN_START_WAIT_MS, ms));
-  }
-
   #begin(delivery: DueDelivery, claimedMs: number): void {
-    if (this.#isClaiming) this.#tries.begin(delivery, claimedMs);
+    if (this.#passes.isActive) this.#tries.begin(delivery, claimedMs);
     else this.#unsent.push(delivery);
   }
 
@@ -130,11 +104,5 @@ export class WebhookSender {
       // The leases of the deliveries lapse, and then any worker may claim them.
       log.warn("webhook.release_failed", { deliveries: claims.length, message: messageOf(error) });
     });
-  }
-
-  /** One line for an outage of Postgres, not one for each pass. */
-  #logClaimFailure(error: unknown): void {
-    if (!this.#hasClaimFailed) log.warn("webhook.claim_failed", { message: messageOf(error) });
-    this.#hasClaimFailed = true;
   }
 }

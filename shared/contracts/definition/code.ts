@@ -1,5 +1,6 @@
 import { nodesOf, parseScript } from "./code-nodes.ts";
 import { nestingOf, scriptOf } from "./condition.ts";
+import { mistakeIn } from "./expression-mistakes.ts";
 import { pythonHint } from "./python.ts";
 import { placeholdersOf } from "./template.ts";
 import type { Placeholder } from "./template.ts";
@@ -80,17 +81,15 @@ export function scriptOfCode({ text, isExpression }: Omit<Code, "field">): Condi
 }
 
 /**
- * The error of an expression that compiles and can only be a mistake; null: it has none. `=` makes every condition true, and a
- * placeholder in quotes is compared as it is written. A function with a body of its own may assign to its variables.
+ * The error of an expression that compiles and can only be a mistake; null: it has none. A placeholder in quotes is compared as it is
+ * written. A function with a body of its own may assign to its variables.
  */
-function certainMistake({ text, isExpression }: Code): string | null {
+function certainMistake({ field, text, isExpression }: Code): string | null {
   if (!isExpression) return null;
   const nodes = nodesOf(parseScript(scriptOf(text).script), ({ type }) => type !== "BlockStatement");
-  if (nodes.some(({ type }) => type === "AssignmentExpression")) {
-    return "assigns a value with =, which changes nothing and is true for most values: compare with ==";
-  }
+  const mistake = mistakeIn(nodes, { isCondition: field === "if_condition" });
   const [first] = nodes.flatMap(textsIn).flatMap((part) => placeholdersOf(part));
-  return first === undefined ? null : placeError(first);
+  return first === undefined ? mistake : placeError(first);
 }
 
 function placeError({ of, path }: Placeholder): string {

@@ -187,6 +187,15 @@ describe("code that is saved", () => {
       "`{ input }` != ''",
       "{input} is no placeholder in an expression: write state.user_input, without quotes",
     ],
+    [
+      "1 < state.n < 3",
+      "compares the result of a comparison (< … <), and not one value twice: write a < b && b < c",
+    ],
+    ["state.a == state.b == state.c", "write a == b && b == c"],
+    ["not 0 <= state.n < 3", "compares the result of a comparison"],
+    ["state.list == []", "compares with a new list or object by =="],
+    ["{} !== state.map", "compares with a new list or object by !=="],
+    ["state.n == NaN", "write Number.isNaN(x)"],
   ])("is refused where it only looks like a comparison: %j", (code, text) => {
     for (const fields of [
       { type: "if_else", if_condition: code },
@@ -205,9 +214,22 @@ describe("code that is saved", () => {
     "state.a == 'b = c' && state.d >= 1 && state.e !== 2",
     "(() => { let n = 0; for (const x of state.l) n += x; return n > 3 })()",
     "state.text.includes('{') and state.mode == '{json: 1}'",
+    "(state.a > 1) == (state.b > 1) and 1 < 2 == true",
+    "[1, 2].includes(state.n) and state.x in [1, 2] and 'a' + state.x",
+    "true",
   ])("is taken where it compares: %j", (if_condition) => {
     expect(errorOf({ type: "if_else", if_condition })).toBeNull();
   });
+
+  test.each(["'state.n > 3'", '"false"', "`yes`"])(
+    "is refused as a condition in quotes, which decides every run alike: %s",
+    (if_condition) => {
+      expect(errorOf({ type: "if_else", if_condition })).toEqual([
+        { path: "steps[0].if_condition", message: expect.stringContaining("without quotes around it") },
+      ]);
+      expect(errorOf({ type: "switch", switch_expression: if_condition })).toBeNull();
+    },
+  );
 
   test("that never sets `result` is refused: the step could only fail", () => {
     expect(errorOf({ type: "transform", transform_code: "const out = state.x + 1" })).toEqual([
