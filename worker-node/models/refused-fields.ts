@@ -1,7 +1,7 @@
 import { isObject, listOf } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import { parseJson } from "../engine/parse-json.ts";
-import { textOf } from "./json-fields.ts";
+import { textOf, without } from "./json-fields.ts";
 import type { ModelAccess } from "./model-access.ts";
 
 /** Models of one key owner whose servers refuse a field. The names come from definitions, so their number is bounded. */
@@ -31,19 +31,19 @@ const optionals: { [name: string]: Optional } = {
   // Servers that are older than the field, or that allow no other fields than they know.
   stream_options: {
     refusal: /\bstream_options\b/,
-    without: ({ stream_options: _, ...rest }) => rest,
+    without: (body) => without(body, "stream_options"),
     isRemembered: true,
   },
   // Groq, Cerebras and Mistral: "property 'messages.2.assistant.reasoning_content' is unsupported", "extra_forbidden".
   thoughts: {
     refusal:
-      /\b(?:reasoning(?:_content|_text|_opaque|_details)?|thinking|thinking_blocks)\b[^]{0,80}(?:unsupported|not supported|extra|unexpected|unknown|unrecognized|not permitted)|(?:unsupported|extra|unexpected|unknown|unrecognized)[^]{0,80}\b(?:reasoning_content|reasoning_details|reasoning|thinking_blocks)\b/i,
-    without: (body) => withMessages(body, (message) => withoutFields(message, THOUGHTS)),
+      /\b(?:reasoning(?:_content|_text|_opaque|_details)?|thinking|thinking_blocks)\b.{0,80}(?:unsupported|not supported|extra|unexpected|unknown|unrecognized|not permitted)|(?:unsupported|extra|unexpected|unknown|unrecognized).{0,80}\b(?:reasoning_content|reasoning_details|reasoning|thinking_blocks)\b/is,
+    without: (body) => withMessages(body, (message) => without(message, ...THOUGHTS)),
     isRemembered: true,
   },
   // Anthropic: a signature belongs to the model that made it, and a budget may have changed the model since.
   signatures: {
-    refusal: /\bsignature\b[^]{0,40}\bthinking\b|\bthinking\b[^]{0,80}\bcannot be modified\b/i,
+    refusal: /\bsignature\b.{0,40}\bthinking\b|\bthinking\b.{0,80}\bcannot be modified\b/is,
     without: (body) => withMessages(body, withoutThinking),
     isRemembered: false,
   },
@@ -97,10 +97,6 @@ function bodyWithout(body: string, names: readonly string[]): string | null {
 function withMessages(body: JsonObject, change: (message: JsonObject) => JsonObject): JsonObject {
   const messages = listOf(body["messages"]).map((each): Json => (isObject(each) ? change(each) : each));
   return body["messages"] === undefined ? body : { ...body, messages };
-}
-
-function withoutFields(message: JsonObject, names: readonly string[]): JsonObject {
-  return Object.fromEntries(Object.entries(message).filter(([name]) => !names.includes(name)));
 }
 
 /** A message without the blocks of thinking; it keeps its content where it has no other. */
