@@ -44,6 +44,7 @@ export function createModels(
     own: null,
     withoutToolChoice: new Set(),
     withoutTools: new Set(),
+    withoutFields: new Map(),
   };
   return {
     defaultModel,

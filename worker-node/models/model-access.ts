@@ -19,7 +19,7 @@ export type ModelEnv = {
 /**
  * How a call reaches its provider: the settings, and the requests that use them. `own`: the key of a tenant; null: the operator's.
  * `withoutToolChoice`: models whose server there refuses a forced tool choice and takes the same request without. `withoutTools`: those
- * that take no tools.
+ * that take no tools. `withoutFields`: those that refuse a field which they could do without, and the names of these (`refused-fields.ts`).
  */
 export type ModelAccess = {
   env: ModelEnv;
@@ -27,4 +27,5 @@ export type ModelAccess = {
   own: { tenant: TenantId; apiKey: string } | null;
   withoutToolChoice: Set<string>;
   withoutTools: Set<string>;
+  withoutFields: Map<string, ReadonlySet<string>>;
 };

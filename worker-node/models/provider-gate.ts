@@ -40,7 +40,7 @@ export class ProviderGate {
 
   constructor(calls: ProviderCalls, read: () => Promise<ProviderLimit[]>) {
     this.#calls = calls;
-    this.#limits = new FreshCopy("provider_limits", new Map(), async () => byModel(await read()));
+    this.#limits = new FreshCopy("provider_limits", new Map(), async () => limitsByModel(await read()));
   }
 
   /**
@@ -138,7 +138,7 @@ export class ProviderGate {
   }
 }
 
-function byModel(limits: readonly ProviderLimit[]): ReadonlyMap<string, ProviderLimit> {
+function limitsByModel(limits: readonly ProviderLimit[]): ReadonlyMap<string, ProviderLimit> {
   return new Map(limits.map((limit) => [limit.model, limit]));
 }
 

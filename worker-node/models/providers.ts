@@ -5,6 +5,7 @@ import { googleFormat } from "./formats/google.ts";
 import { openaiFormat } from "./formats/openai.ts";
 import { openaiResponsesFormat } from "./formats/openai-responses.ts";
 import { compatibleModel } from "./compatible-models.ts";
+import { sendWithoutRefused } from "./refused-fields.ts";
 import { limitsLeftOf } from "./limits-left.ts";
 import { readResponse } from "./read-response.ts";
 import { fetchOfCall, loadSdk } from "./sdk-call.ts";
@@ -105,9 +106,13 @@ export async function openModel(
   return {
     model: opened.model,
     fetch: async (address, init = {}) => {
-      const response = await request(urlOf(address), withBearer(init, opened.bearer));
-      report.left = limitsLeftOf(response.headers, Date.now());
-      return readResponse(response, format, report, listeners);
+      const send = async (sent: RequestInit): Promise<Response> => {
+        const response = await request(urlOf(address), withBearer(sent, opened.bearer));
+        report.left = limitsLeftOf(response.headers, Date.now());
+        return readResponse(response, format, report, listeners);
+      };
+      if (background !== null || typeof init.body !== "string") return send(init);
+      return sendWithoutRefused(access, `${provider}/${model}`, { ...init, body: init.body }, send);
     },
   };
 }

@@ -29,7 +29,7 @@ const OWN_ADDRESS: { [Name in Exclude<KeyProvider, "openai-compatible">]: string
 /** A key of a tenant. `apiKey` null: it does not open here. */
 type TenantKey = { apiKey: string | null; baseUrl: string | null };
 type KeysByProvider = ReadonlyMap<string, TenantKey>;
-type Refused = Pick<ModelAccess, "withoutToolChoice" | "withoutTools">;
+type Refused = Pick<ModelAccess, "withoutToolChoice" | "withoutTools" | "withoutFields">;
 type Kept = { copy: FreshCopy<KeysByProvider | null>; refused: Refused };
 
 /**
@@ -94,7 +94,11 @@ export class TenantKeys {
   #keptOf(tenant: TenantId): Kept {
     const kept = this.#kept.get(tenant) ?? {
       copy: new FreshCopy<KeysByProvider | null>("provider_keys", null, () => this.#open(tenant), TIMES),
-      refused: { withoutToolChoice: new Set<string>(), withoutTools: new Set<string>() },
+      refused: {
+        withoutToolChoice: new Set<string>(),
+        withoutTools: new Set<string>(),
+        withoutFields: new Map<string, ReadonlySet<string>>(),
+      },
     };
     this.#kept.delete(tenant);
     this.#kept.set(tenant, kept);

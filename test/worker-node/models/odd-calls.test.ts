@@ -246,7 +246,6 @@ test.each<[string, object]>([
 ])("a call whose arguments come a second time, %s, is made once", async (_, fn) => {
   const again = chunk({ tool_calls: [{ index: 0, id: "k1", type: "function", function: fn }] });
   const stream = callChunk('{"q":') + chunk({ tool_calls: [{ index: 0, function: { arguments: '"a"}' } }] });
-  const end = chunk({}, "tool_calls") + DONE;
   const result = await runStep(server, { ...ag1, model: oc }, [stream + again + end, text("fine")]);
   expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }] });
 });

@@ -1,3 +1,4 @@
+import type { ServerResponse } from "node:http";
 import { describe, expect, test } from "vitest";
 import { aProvider, ag1, runStep } from "./model-run.ts";
 import {
@@ -14,9 +15,11 @@ import {
   googleChunk,
   oa,
   oc,
+  refusal,
   text,
   whole,
 } from "./provider-server.ts";
+import type { Answer } from "./provider-server.ts";
 
 // Data of an answer that only its provider understands is sent back with the next request. It comes from the committed turn, which is
 // also what a worker reads after a crash.
@@ -226,5 +229,70 @@ describe("blank text", () => {
     expect(sent).toMatch(
       /"type":"tool_result","tool_use_id":"t1","content":(?:" "|\[\{"type":"text","text":" "\}\])/,
     );
+  });
+});
+
+// What goes back may be refused: Groq and Cerebras take no thoughts, though their models think, and a signature of Anthropic's belongs to
+// the model that made it, which a budget may have replaced since.
+describe("what a server refuses although it could do without it", () => {
+  const ok = (response: ServerResponse, body: string) =>
+    void response.writeHead(200, { "content-type": "text/event-stream" }).end(body);
+  const refusing =
+    (word: string, message: string, ...answers: string[]): Answer =>
+    (response, request) =>
+      JSON.stringify(request.body).includes(`"${word}"`)
+        ? refusal(400, { error: { message, type: "invalid_request_error" } })(response, request)
+        : ok(response, answers.length > 1 ? (answers.shift() ?? "") : (answers[0] ?? ""));
+  const keys = () => server.requests.map(({ headers }) => headers["idempotency-key"]);
+
+  test.each([
+    ["reasoning", "('messages.1' : property 'reasoning' is unsupported)"],
+    ["reasoning_content", "property 'messages.2.assistant.reasoning_content' is unsupported"],
+    [
+      "reasoning_content",
+      "extra_forbidden: Extra inputs are not permitted: body.messages.2.assistant.reasoning_content",
+    ],
+  ])("%s is left out after %j, and the worker remembers it", async (field, message) => {
+    const thinks = (q: string) => chunk({ [field]: "hm" }) + call(`{"q":"${q}"}`);
+    const result = await runStep(server, { ...ag1, model: oc }, [
+      refusing(field, message, thinks("a"), thinks("b"), text("fine")),
+    ]);
+    expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }, { q: "b" }], retries: [] });
+    // One request of the second turn was refused, and none of the third.
+    expect(server.requests).toHaveLength(4);
+    expect(new Set(keys()).size).toBe(4);
+  });
+
+  test("an: thinking whose signature is not taken is left out", async () => {
+    const thinking = anthropicBlock(
+      0,
+      { type: "thinking", thinking: "" },
+      { type: "thinking_delta", thinking: "hm" },
+      { type: "signature_delta", signature: "s" },
+    );
+    const input = { type: "input_json_delta", partial_json: '{"q":"a"}' };
+    const used = anthropicBlock(1, { type: "tool_use", id: "t", name: "lookup", input: {} }, input);
+    const turn = anthropicStart() + thinking + used + anthropicEnd("tool_use");
+    const refused = "messages.1.content.0: Invalid `signature` in `thinking` block";
+    const script = refusing("thinking", refused, turn, whole(an, "fine"));
+    const result = await runStep(server, { ...ag1, model: an }, [script]);
+    expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }], retries: [] });
+    expect(server.requests).toHaveLength(3);
+  });
+
+  test("the wish for counts of tokens is left out", async () => {
+    const message = "Unrecognized request argument supplied: stream_options";
+    const result = await runStep(server, { ...ag1, model: oc }, [
+      refusing("stream_options", message, text("fine")),
+    ]);
+    expect(result).toMatchObject({ response: "fine", retries: [], isEstimated: true });
+    expect(server.requests).toHaveLength(2);
+  });
+
+  test("is nothing of a request that does not have it: the refusal is reported", async () => {
+    const message = "property 'reasoning' is unsupported";
+    const result = await runStep(server, { ...ag1, model: oc }, [refusal(400, { error: { message } })]);
+    expect(result).toMatchObject({ code: "model_bad_request" });
+    expect(server.requests).toHaveLength(1);
   });
 });
