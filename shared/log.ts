@@ -1,3 +1,4 @@
+import { isoTime } from "./iso-time.ts";
 import { traceIdOf } from "./tracing/span.ts";
 
 /** The values that vary from one log line of an event to the next: names and numbers, never a secret, a prompt or a payload. */
@@ -17,7 +18,7 @@ function flush(): void {
 }
 
 function write(level: Level, event: string, fields: LogFields): void {
-  const line = JSON.stringify({ at: new Date().toISOString(), level, event, ...fields });
+  const line = JSON.stringify({ at: isoTime(Date.now()), level, event, ...fields });
   if (level !== "info") {
     flush();
     console.error(line);

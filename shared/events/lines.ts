@@ -1,6 +1,7 @@
 import { baseOf } from "../contracts/ids.ts";
 import type { RunId } from "../contracts/ids.ts";
 import type { RunEvent } from "../contracts/event.ts";
+import { isoTime } from "../iso-time.ts";
 import { codedLines, decodedLines, mayBeCoded } from "./coded-lines.ts";
 
 /** The event lines of a committed journal entry. They have the numbers `seq - events_n + 1` to `seq`. */
@@ -27,7 +28,7 @@ export function writeLines(events: readonly RunEvent[], ts: Date, correlationId:
 
 /** The end of a line, after the fields of its event. */
 function lineEnd(ts: Date, correlationId: string): string {
-  return `,"ts":"${ts.toISOString()}","correlation_id":${JSON.stringify(correlationId)}}`;
+  return `,"ts":"${isoTime(ts.getTime())}","correlation_id":${JSON.stringify(correlationId)}}`;
 }
 
 /**

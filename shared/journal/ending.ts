@@ -1,6 +1,7 @@
 import type { RunEvent } from "../contracts/event.ts";
 import type { EndRecord } from "../contracts/journal-entry.ts";
 import type { Json, JsonObject } from "../contracts/json.ts";
+import { isoTime } from "../iso-time.ts";
 import { publicState } from "./fold.ts";
 import type { Progress } from "./fold.ts";
 
@@ -68,7 +69,7 @@ function historyOf(steps: readonly StepName[], end: EndRecord, progress: Progres
 
 /** A step without effects takes no millisecond in most cases, and dates were a tenth of the time of an end. */
 function endOf({ started_at, duration_ms }: { started_at: string; duration_ms: number }): string {
-  return duration_ms === 0 ? started_at : new Date(Date.parse(started_at) + duration_ms).toISOString();
+  return duration_ms === 0 ? started_at : isoTime(Date.parse(started_at) + duration_ms);
 }
 
 function nameOf(id: string, name: string): string {

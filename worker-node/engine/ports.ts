@@ -17,6 +17,18 @@ export type Executor<Type extends LeafStep["type"]> = (
   context: StepContext,
 ) => Promise<StepResult | StepWait | CallsWait>;
 
+/** Runs one step of a type without effects: it makes no call to the outside and waits for nothing, so its repetition does no harm. */
+export type PureExecutor<Type extends LeafStep["type"]> = (
+  step: StepOf<Type>,
+  context: PureContext,
+) => Promise<StepResult>;
+
+/** What a step without effects can reach: values that it reads, and code over them. */
+export type PureContext = Pick<
+  StepContext,
+  "message" | "state" | "loopVariables" | "sourceOf" | "load" | "sandbox"
+>;
+
 /**
  * How a step type divides a run into tracks, one for each branch or iteration, and joins them when all have ended. Pure,
  * except for `load`.
@@ -48,7 +60,7 @@ export type StepContext = {
   /** State as committed. `load` reads its references. A step never changes state: it returns `set`. */
   state: Readonly<JsonObject>;
   /** What code and templates of a step in a loop also see: `index`, and with `for_each` the `item`. Empty outside of loops. */
-  loopVariables(): Promise<JsonObject>;
+  loopVariables(): JsonObject | Promise<JsonObject>;
   /**
    * How a merge names the source of a key of state: `Draft (draft_a)`, the step that writes it, or the key itself. A key that
    * several branches have written has the source of each branch's value; null: the branch does not write it.

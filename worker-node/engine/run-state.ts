@@ -3,33 +3,35 @@ import { FileReference } from "../../shared/contracts/artifact.ts";
 import { Reference } from "../../shared/contracts/journal-entry.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
+type Load = (value: Json) => Promise<Json>;
+/** A value that may have to be loaded: most are there at once. */
+type Found = Json | undefined | Promise<Json | undefined>;
+
 /**
  * The value at `path` inside `value`; undefined where there is none. References on the way are loaded. A file at the end of the path
  * is loaded too, as text; before the end it is its reference, whose fields a path may name.
  */
-export async function valueAt(
-  value: Json,
-  path: readonly string[],
-  load: (value: Json) => Promise<Json>,
-): Promise<Json | undefined> {
-  const found = await valueOrFileAt(value, path, load);
-  return found !== undefined && isFileReference(found) ? load(found) : found;
+export function valueAt(value: Json, path: readonly string[], load: Load): Found {
+  const found = valueOrFileAt(value, path, load);
+  return found instanceof Promise ? found.then((loaded) => textOf(loaded, load)) : textOf(found, load);
 }
 
 /** As `valueAt`, but a file at the end of the path stays its reference: for a step that passes values on and reads no text. */
-export async function valueOrFileAt(
-  value: Json,
-  path: readonly string[],
-  load: (value: Json) => Promise<Json>,
-): Promise<Json | undefined> {
-  let current: Json | undefined = isValueReference(value) ? await load(value) : value;
-  for (const part of path) {
-    if (typeof current !== "object" || current === null || !Object.hasOwn(current, part)) return undefined;
-    const inner: Json | undefined = Array.isArray(current) ? current[Number(part)] : current[part];
-    if (inner === undefined) return undefined;
-    current = isValueReference(inner) ? await load(inner) : inner;
-  }
-  return current;
+export function valueOrFileAt(value: Json, path: readonly string[], load: Load): Found {
+  if (!isValueReference(value)) return valueBelow(value, path, load);
+  return load(value).then((loaded) => valueBelow(loaded, path, load));
+}
+
+function valueBelow(value: Json, path: readonly string[], load: Load): Found {
+  const [part, ...rest] = path;
+  if (part === undefined) return value;
+  if (typeof value !== "object" || value === null || !Object.hasOwn(value, part)) return undefined;
+  const inner = Array.isArray(value) ? value[Number(part)] : value[part];
+  return inner === undefined ? undefined : valueOrFileAt(inner, rest, load);
+}
+
+function textOf(found: Json | undefined, load: Load): Found {
+  return found !== undefined && isFileReference(found) ? load(found) : found;
 }
 
 /**

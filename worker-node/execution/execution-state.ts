@@ -24,6 +24,7 @@ import type { Journal } from "../journal/journal.ts";
 import type { Append, RunLog } from "../journal/run-log.ts";
 import type { Definitions } from "./definitions.ts";
 import { LargeValues } from "./large-values.ts";
+import { LIMITS } from "./object-store.ts";
 import type { ObjectStore } from "./object-store.ts";
 import type { RunLimit } from "./run-limit.ts";
 import type { StateSize } from "./state-size.ts";
@@ -206,9 +207,16 @@ export type Ending =
   | { is: "parked"; status: "queued" | "paused"; delayMs: number }
   | { is: "stopped" };
 
-/** The large values that the run stores at `place`: its input, an end, or a visit of a step. */
-export function largeValuesAt({ run, deps }: ExecutionState, place: string): LargeValues {
-  return new LargeValues(deps.artifacts, `${run.tenant_id}/${run.run_id}/${place}`);
+/**
+ * The large values that the run stores at `place`: its input, an end, or a visit of a step. `signal` ends the waits for their puts;
+ * null: the caller limits them.
+ */
+export function largeValuesAt(
+  { run, deps }: ExecutionState,
+  place: string,
+  signal: AbortSignal | null = null,
+): LargeValues {
+  return new LargeValues(deps.artifacts, `${run.tenant_id}/${run.run_id}/${place}`, LIMITS, signal);
 }
 
 /** One visit of a step in a track. `large`: where it stores its large values. `signal` also aborts when its track is stopped. */

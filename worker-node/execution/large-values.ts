@@ -24,18 +24,30 @@ export class LargeValues {
   readonly #store: ObjectStore | null;
   readonly prefix: string;
   readonly #limits: Limits;
+  readonly #signal: AbortSignal | null;
   /** Values that were put, by their JSON: the same value in state and in an event is one object. */
   readonly #put = new Map<string, Promise<Reference>>();
 
-  constructor(store: ObjectStore | null, prefix: string, limits: Limits = LIMITS) {
+  /** @param signal ends the waits for puts; a put itself goes on to its own limit */
+  constructor(
+    store: ObjectStore | null,
+    prefix: string,
+    limits: Limits = LIMITS,
+    signal: AbortSignal | null = null,
+  ) {
     this.#store = store;
     this.prefix = prefix;
     this.#limits = limits;
+    this.#signal = signal;
   }
 
-  /** The object with its large values replaced by references. */
-  async storeValues(values: JsonObject): Promise<JsonObject> {
+  /** The object with its large values replaced by references; at once, if it has none. */
+  storeValues(values: JsonObject): JsonObject | Promise<JsonObject> {
     if (this.#store === null || !Object.values(values).some(mayBeLarge)) return values;
+    return this.#storeEach(values);
+  }
+
+  async #storeEach(values: JsonObject): Promise<JsonObject> {
     const entries = Object.entries(values).map(async ([name, value]): Promise<[string, Json]> => [
       name,
       await this.#small(`set.${name}`, value),
@@ -44,12 +56,12 @@ export class LargeValues {
   }
 
   /** A response, or a reference to it if it is large. */
-  async storeResponse(value: Json): Promise<Json> {
-    return this.#small("response", value);
+  storeResponse(value: Json): Json | Promise<Json> {
+    return this.#store === null || !mayBeLarge(value) ? value : this.#small("response", value);
   }
 
-  /** The events with their large fields replaced by references. */
-  async storeEvents(events: readonly RunEvent[]): Promise<readonly RunEvent[]> {
+  /** The events with their large fields replaced by references; at once, if they have none. */
+  storeEvents(events: readonly RunEvent[]): readonly RunEvent[] | Promise<readonly RunEvent[]> {
     if (this.#store === null || !events.some((event) => Object.values(event).some(mayBeLarge))) return events;
     return Promise.all(
       events.map(async (event, index) => {
@@ -83,7 +95,8 @@ export class LargeValues {
       preview,
       url,
     };
-    const put = putWithRetries(this.#store, key, json, this.#limits).then(() => reference);
+    const stored = putWithRetries(this.#store, key, json, this.#limits);
+    const put = (this.#signal ? within(this.#signal, stored) : stored).then(() => reference);
     // Remembered before the put ends, so that the same value under another name waits for this put.
     this.#put.set(json, put);
     return put;
@@ -116,7 +129,11 @@ export function shortened(event: RunEvent): RunEvent {
  * `small` once the object store has the large values; `large` when that fails or takes longer than 8 s. Postgres takes
  * large values too, and no run waits for an object store that is unreachable.
  */
-export async function ifStored<Values>(small: Promise<Values>, large: Values): Promise<Values> {
+export function ifStored<Values>(small: Values | Promise<Values>, large: Values): Values | Promise<Values> {
+  return small instanceof Promise ? storedInTime(small, large) : small;
+}
+
+async function storedInTime<Values>(small: Promise<Values>, large: Values): Promise<Values> {
   // `AbortSignal.timeout` would keep a timer for 8 s after each run.
   const limit = new AbortController();
   const timer = setTimeout(

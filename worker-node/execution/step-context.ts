@@ -10,7 +10,7 @@ import type { AnswerToKeep } from "../../shared/store/money/kept-answers.ts";
 import type { NewArtifact } from "../../shared/store/files/new-artifact.ts";
 import { runFiles } from "../files/run-files.ts";
 import { whenSpent } from "../engine/machine.ts";
-import type { Models, StepContext } from "../engine/ports.ts";
+import type { Models, PureContext, StepContext } from "../engine/ports.ts";
 import { TerminalError } from "../engine/step-errors.ts";
 import { agentOf, chatOf } from "./chat-context.ts";
 import type { CallWaits } from "./call-waits.ts";
@@ -49,6 +49,29 @@ export type Try = {
   responses: BackgroundResponses;
 };
 
+/** What a step without effects can reach. `signal` returns the signal of the step's limit. */
+export function pureContextOf(
+  { state, scope, track }: Pick<Visit, "state" | "scope" | "track">,
+  signal: () => AbortSignal,
+): PureContext {
+  const { definition, message } = scope;
+  const { artifacts, sandbox } = state.deps;
+  const tenant = state.run.tenant_id;
+  const load = (value: Json): Promise<Json> => loadValue(artifacts, value, tenant);
+  return {
+    message,
+    state: track.state,
+    load,
+    loopVariables: () =>
+      track.place.length === 0 ? {} : loopVariablesOf({ definition, root: state.progress, track, load }),
+    sourceOf: (key) => sourceOf(definition.steps, track, key),
+    sandbox: {
+      evaluate: (...program) => sandbox.of({ tenant, signal: signal() }).evaluate(...program),
+      transform: (...program) => sandbox.of({ tenant, signal: signal() }).transform(...program),
+    },
+  };
+}
+
 /** What the step can reach during this try. */
 export function contextOf(
   visit: Visit,
@@ -58,10 +81,9 @@ export function contextOf(
   const { state, scope, track, step, large, signal: trackSignal } = visit;
   const { run, runLog, deps, beganMs } = state;
   const path = stepPath(track, step.id);
-  const { tools, sandbox, artifacts, definitions } = deps;
-  const { definition, message } = scope;
+  const { tools, definitions } = deps;
+  const { definition } = scope;
   const tenant = run.tenant_id;
-  const load = (value: Json): Promise<Json> => loadValue(artifacts, value, tenant);
   const at = { prefix: large.prefix, step_path: path, visit: visit.visit };
   const spent = (): number => {
     const cost = spentBy(state);
@@ -86,17 +108,12 @@ export function contextOf(
   return {
     runId: run.run_id,
     tenantId: tenant,
-    message,
-    state: track.state,
-    load,
-    loopVariables: () => loopVariablesOf({ definition, root: state.progress, track, load }),
-    sourceOf: (key) => sourceOf(definition.steps, track, key),
+    ...pureContextOf(visit, () => signal),
     effectBase: `${run.run_id}:${path}:${visit.visit}`,
     effectSuffix,
     turns: [...turns],
     reply,
     signal,
-    sandbox: sandbox.of({ tenant, signal }),
     tools: visit.span && deps.tracing ? deps.tracing.tools(tools, visit.span) : tools,
     files: runFiles(deps, { run, at, written, signal }),
     filesOfCall: () => {

@@ -1,17 +1,19 @@
 import { isFork } from "../../shared/contracts/definition/index.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
+import { isoTime } from "../../shared/iso-time.ts";
 import { usageOfTurn } from "../engine/conversation-turns.ts";
 import { inTrack } from "../engine/events.ts";
 import { toCheckpoint } from "../engine/machine.ts";
+import type { PureStep } from "../engine/steps/index.ts";
 import type { StepResult } from "../engine/ports.ts";
-import { forkerOf, runStep } from "../engine/steps/index.ts";
+import { forkerOf, isPure, runPure, runStep } from "../engine/steps/index.ts";
 import { keepAnswers } from "./kept-answers.ts";
 import { CallWaits } from "./call-waits.ts";
 import type { Visit } from "./execution-state.ts";
 import { inStepSpan } from "./step-span.ts";
-import { Stop, withTimeout, within } from "./stop.ts";
+import { Stop, limited, withTimeout, within } from "./stop.ts";
 import { VisitWait } from "./visit-wait.ts";
-import { contextOf } from "./step-context.ts";
+import { contextOf, pureContextOf } from "./step-context.ts";
 import type { Try } from "./step-context.ts";
 import type { Tried } from "./visit-result.ts";
 
@@ -23,7 +25,23 @@ const BEGIN_SECONDS = 300;
 
 /** Tries a step once, within the step's timeout. Throws what the step throws, or a Stop. */
 export function tryStep(visit: Visit, thisTry: Try): Promise<Tried> {
-  return inStepSpan(visit, thisTry.tryNumber, (span) => tryInSpan({ ...visit, span }, thisTry));
+  const { step } = visit;
+  return inStepSpan(visit, thisTry.tryNumber, (span) =>
+    !isFork(step) && isPure(step) ? tryPure(visit, step, thisTry) : tryInSpan({ ...visit, span }, thisTry),
+  );
+}
+
+/** Tries a step without effects: it waits for no answer and no call, so there is nothing to prepare for them. */
+async function tryPure(visit: Visit, step: PureStep, thisTry: Try): Promise<Tried> {
+  const began = { at: Date.now(), ms: performance.now() };
+  const { signal } = visit;
+  const limit = { signal, ms: step.timeout_seconds * 1_000, stop: () => stepTimeout(step.timeout_seconds) };
+  const result = await limited(limit, (ofStep) => runPure(step, pureContextOf(visit, ofStep)));
+  return resultOf(visit, thisTry, result, began);
+}
+
+function stepTimeout(seconds: number): Stop {
+  return new Stop("step_timeout", `the step took longer than its ${seconds} s`);
 }
 
 async function tryInSpan(visit: Visit, thisTry: Try): Promise<Tried> {
@@ -37,11 +55,7 @@ async function tryInSpan(visit: Visit, thisTry: Try): Promise<Tried> {
   // The timeout of an orchestration step is that of its wait.
   const ownSeconds = step.type === "orchestration" ? null : step.timeout_seconds;
   const limitSeconds = ownSeconds ?? BEGIN_SECONDS;
-  const limit = withTimeout(
-    signal,
-    limitSeconds * 1_000,
-    () => new Stop("step_timeout", `the step took longer than its ${limitSeconds} s`),
-  );
+  const limit = withTimeout(signal, limitSeconds * 1_000, () => stepTimeout(limitSeconds));
   const context = contextOf(visit, thisTry, { signal: limit.signal, reply, calls });
   const run = async (): Promise<() => Promise<Tried>> => {
     if (isFork(step)) {
@@ -74,7 +88,7 @@ async function resultOf(
   const durationMs = waitedMs + performance.now() - began.ms;
   state.deps.count.observe("synapse_step_duration_seconds", { step_type: step.type }, durationMs / 1_000);
   const { checkpoint, events } = toCheckpoint(place, stored, {
-    startedAt: new Date(began.at - waitedMs).toISOString(),
+    startedAt: isoTime(Math.trunc(began.at - waitedMs)),
     durationMs,
     tries: tryNumber,
     earlierUsage: [...turns.flatMap(usageOfTurn), ...unchargedUsage],

@@ -15,7 +15,7 @@ import type { Append } from "../journal/run-log.ts";
 import { appendUnconfirmed, confirmResults, largeValuesAt } from "./execution-state.ts";
 import type { ExecutionState, LongWait } from "./execution-state.ts";
 import { chargeStopped, visitStep } from "./visit.ts";
-import type { Result } from "./visit-result.ts";
+import type { Result, Visited } from "./visit-result.ts";
 import { trackFailure, ResultRejected } from "./track-scope.ts";
 import type { TrackEnd, TrackScope } from "./track-scope.ts";
 import { beginFork } from "./begin-fork.ts";
@@ -71,13 +71,16 @@ async function visitOnce(at: TrackScope, step: Step, visit: number): Promise<Ste
   const { state, scope, track, signal } = at;
   if (isFork(step) && track.fork) return walkFork(at, step, track.fork, walkTrack);
   const path = stepPath(track, step.id);
-  const large = largeValuesAt(state, `${encodeURIComponent(path)}/${visit}.${state.run.attempt}`);
-  const endStep = await untilStepMayBegin(at, step);
+  const large = largeValuesAt(state, `${encodeURIComponent(path)}/${visit}.${state.run.attempt}`, signal);
+  const endStep = needsPermit(at, step) ? await permitFor(at) : null;
   state.runLog.begin(path, step);
-  const visited = await visitStep({ state, scope, track, step, visit, large, signal }).finally(() => {
+  let visited: Visited;
+  try {
+    visited = await visitStep({ state, scope, track, step, visit, large, signal });
+  } finally {
     state.runLog.leave(path);
-    endStep();
-  });
+    endStep?.();
+  }
   switch (visited.is) {
     case "result":
       return visited;
@@ -108,16 +111,17 @@ async function waitFor(at: TrackScope, step: Step, visit: number, wait: LongWait
   }
 }
 
+/** Whether the step has effects in a branch or an iteration: then it needs one of the worker's permits. */
+function needsPermit({ track }: TrackScope, step: Step): boolean {
+  return track.place.length > 0 && !isPure(step);
+}
+
 /**
- * Waits until a branch or an iteration may begin a step with effects, so that the many tracks of one run do not use up the
- * worker's permits. The step's own timeout begins after this wait.
+ * Waits for a permit, so that the many tracks of one run do not use up those of the worker. The step's own timeout begins after this
+ * wait.
  * @returns a function that the caller calls once when the step has ended
  */
-async function untilStepMayBegin(
-  { state: { run, deps }, track, signal }: TrackScope,
-  step: Step,
-): Promise<() => void> {
-  if (track.place.length === 0 || isFork(step) || isPure(step)) return () => {};
+function permitFor({ state: { run, deps }, signal }: TrackScope): Promise<() => void> {
   return deps.trackLimiter.take(run.run_id, run.tenant_id, signal);
 }
 

@@ -101,6 +101,18 @@ test("a store that does not answer a step ends its request with an error that is
   await expect(loadValue(null, reference, "acme")).rejects.toMatchObject(away);
 });
 
+// Fails when a cancel waits for an object store that does not answer.
+test("a wait for a put ends with the signal", async () => {
+  const stop = new AbortController();
+  const values = new LargeValues({ put: never, get: never }, "p", undefined, stop.signal);
+  const stored = Promise.all([
+    expect(values.storeValues({ text: large("x") })).rejects.toThrow("cancelled"),
+    expect(values.storeResponse(large("y"))).rejects.toThrow("cancelled"),
+  ]);
+  stop.abort(new Error("cancelled"));
+  await stored;
+});
+
 test("a put that fails is tried again, and a put that is refused is not", async () => {
   let puts = 0;
   const failing = (error: Error): ObjectStore => ({

@@ -62,6 +62,27 @@ describe("steps without effects", () => {
   });
 });
 
+// Fails when the code of a step goes on after its run was cancelled.
+test("a cancel stops the code of a step without effects", async () => {
+  const harness = new ExecutionHarness();
+  harness.definition = inARow(print, { type: "transform", transform_code: "result = 1" }, print);
+  const signals: AbortSignal[] = [];
+  const forever = (): Promise<never> => {
+    harness.stop.abort(new Stop("cancel", "the run was cancelled"));
+    return new Promise(() => {});
+  };
+  harness.sandbox = {
+    of: ({ signal }) => {
+      signals.push(signal);
+      return { evaluate: forever, transform: forever };
+    },
+  };
+  const { run, ending } = harness.begin();
+  expect(await ending).toEqual({ is: "ended" });
+  expect(harness.store.row(run.run_id).status).toBe("cancelled");
+  expect(signals.map(({ aborted }) => aborted)).toEqual([true]);
+});
+
 describe("a step that reaches outside", () => {
   // Fails when it begins while a result that it depends on can still be lost.
   test("begins when all results before it are committed", async () => {

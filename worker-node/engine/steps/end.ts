@@ -1,7 +1,7 @@
-import type { Executor } from "../ports.ts";
+import type { PureExecutor } from "../ports.ts";
 
 /** Completes the run, whatever `next_step_id` says. */
-export const end: Executor<"end"> = async (step) => ({
+export const end: PureExecutor<"end"> = async (step) => ({
   set: {},
   events: [{ type: "orchestration_end", orch_step_id: step.id }],
   usage: [],

@@ -1,13 +1,13 @@
 import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
 import { loadAll, outputOf } from "../run-state.ts";
-import type { Executor } from "../ports.ts";
+import type { PureExecutor } from "../ports.ts";
 
 /**
  * Chooses a branch by `if_condition`. A branch without a target leads to `next_step_id`. Where both are absent the step
  * fails with `no_route`; null, where it is written, ends the run.
  */
-export const ifElse: Executor<"if_else"> = async (step, context) => {
+export const ifElse: PureExecutor<"if_else"> = async (step, context) => {
   const value = await context.sandbox.evaluate(
     step.if_condition,
     await loadAll(context.state, context.load),

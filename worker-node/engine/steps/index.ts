@@ -16,7 +16,16 @@ import { transform } from "./transform.ts";
 import { wait } from "./wait.ts";
 import { isFork } from "../../../shared/contracts/definition/index.ts";
 import type { ForkStep, LeafStep, Step, StepOf } from "../../../shared/contracts/definition/index.ts";
-import type { CallsWait, Executor, Forker, StepContext, StepResult, StepWait } from "../ports.ts";
+import type {
+  CallsWait,
+  Executor,
+  Forker,
+  PureContext,
+  PureExecutor,
+  StepContext,
+  StepResult,
+  StepWait,
+} from "../ports.ts";
 
 /**
  * The executor of each step type. To add a type:
@@ -25,22 +34,34 @@ import type { CallsWait, Executor, Forker, StepContext, StepResult, StepWait } f
  *    Every call to the outside goes through the context, under an effect key (`effectKey`, or a `Conversation`).
  * 3. Add its line to this table. docs/contributing.md has the whole list, with tests and documentation.
  */
-const executors: { [Type in LeafStep["type"]]: Registered<Type> } = {
-  agent: withEffects(agent),
-  llm: withEffects(llm),
-  tool: withEffects(tool),
-  transform: pure(transform),
-  extract_json: withEffects(extractJson),
-  if_else: pure(ifElse),
-  switch: pure(switchStep),
-  merge: pure(merge),
-  evaluator: withEffects(evaluator),
-  human: withEffects(human),
-  wait: withEffects(wait),
-  print: pure(print),
-  orchestration: withEffects(orchestration),
-  end: pure(end),
+const executors: { [Type in EffectStep["type"]]: Executor<Type> } = {
+  agent,
+  llm,
+  tool,
+  extract_json: extractJson,
+  evaluator,
+  human,
+  wait,
+  orchestration,
 };
+
+/**
+ * The executors of steps without effects. Such a step begins while the results before it are on their way to Postgres; every other step
+ * waits until they are committed.
+ */
+const pureExecutors: { [Type in PureStep["type"]]: PureExecutor<Type> } = {
+  transform,
+  if_else: ifElse,
+  switch: switchStep,
+  merge,
+  print,
+  end,
+};
+
+/** A step that makes no call to the outside and waits for nothing. */
+export type PureStep = StepOf<"transform" | "if_else" | "switch" | "merge" | "print" | "end">;
+/** A step that calls something outside, or waits. */
+type EffectStep = Exclude<LeafStep, PureStep>;
 
 /** The steps that divide a run into tracks. */
 const forkers: { [Type in ForkStep["type"]]: Forker<Type> } = { parallel, loop };
@@ -50,34 +71,33 @@ export function forkerOf<Type extends ForkStep["type"]>({ type }: { type: Type }
   return forkers[type];
 }
 
-/**
- * `isPure`: the step makes no call to the outside and waits for nothing, so its repetition does no harm. It begins while the
- * results before it are on their way to Postgres; every other step waits until they are committed.
- */
-type Registered<Type extends LeafStep["type"]> = { run: Executor<Type>; isPure: boolean };
-
-function pure<Type extends LeafStep["type"]>(run: Executor<Type>): Registered<Type> {
-  return { run, isPure: true };
-}
-
-function withEffects<Type extends LeafStep["type"]>(run: Executor<Type>): Registered<Type> {
-  return { run, isPure: false };
-}
-
-/** Whether the step has no effects: see `Registered`. */
-export function isPure(step: Step): boolean {
-  return isFork(step) || executors[step.type].isPure;
+/** Whether the step has no effects: a fork only divides its track. */
+export function isPure(step: Step): step is PureStep | ForkStep {
+  return isFork(step) || Object.hasOwn(pureExecutors, step.type);
 }
 
 /** Runs a step. `judge` decides on what it throws; `toCheckpoint` takes what it returns. */
 export function runStep(step: LeafStep, context: StepContext): Promise<StepResult | StepWait | CallsWait> {
-  return execute(step.type, step, context);
+  return isPure(step) ? runPure(step, context) : execute(step.type, step, context);
 }
 
-function execute<Type extends LeafStep["type"]>(
+function execute<Type extends EffectStep["type"]>(
   type: Type,
   step: StepOf<Type>,
   context: StepContext,
 ): Promise<StepResult | StepWait | CallsWait> {
-  return executors[type].run(step, context);
+  return executors[type](step, context);
+}
+
+/** Runs a step without effects, as `runStep` does: it needs no more than values and code. */
+export function runPure(step: PureStep, context: PureContext): Promise<StepResult> {
+  return executePure(step.type, step, context);
+}
+
+function executePure<Type extends PureStep["type"]>(
+  type: Type,
+  step: StepOf<Type>,
+  context: PureContext,
+): Promise<StepResult> {
+  return pureExecutors[type](step, context);
 }

@@ -4,7 +4,7 @@ import { asText, valueOrFileAt, outputOf } from "../run-state.ts";
 import { TerminalError } from "../step-errors.ts";
 import type { StepOf } from "../../../shared/contracts/definition/index.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
-import type { Executor, StepContext } from "../ports.ts";
+import type { PureContext, PureExecutor } from "../ports.ts";
 
 /**
  * Brings the values of `input_keys` together, each with a label that names the step that writes it: as a list of
@@ -12,7 +12,7 @@ import type { Executor, StepContext } from "../ports.ts";
  * null for a branch that has failed or gone another way. A key that state does not have fails the step: a result with a gap
  * would look complete.
  */
-export const merge: Executor<"merge"> = async (step, context) => {
+export const merge: PureExecutor<"merge"> = async (step, context) => {
   const inputs = await inputsOf(step, context);
   const value = merged(step.merge_strategy, inputs);
   return {
@@ -33,7 +33,7 @@ export const merge: Executor<"merge"> = async (step, context) => {
 
 type Input = { source: string; data: Json };
 
-async function inputsOf(step: StepOf<"merge">, context: StepContext): Promise<Input[]> {
+async function inputsOf(step: StepOf<"merge">, context: PureContext): Promise<Input[]> {
   const inputs: Input[] = [];
   const missing: string[] = [];
   const budget = new TextBudget("the merged values");
@@ -53,9 +53,9 @@ async function inputsOf(step: StepOf<"merge">, context: StepContext): Promise<In
 
 /** A value with its source, or the values of several branches with theirs. */
 async function valuesOf(
-  source: ReturnType<StepContext["sourceOf"]>,
+  source: ReturnType<PureContext["sourceOf"]>,
   data: Json,
-  { load }: StepContext,
+  { load }: PureContext,
 ): Promise<Input[]> {
   if (typeof source === "string" || !Array.isArray(data)) return [{ source: String(source), data }];
   const inputs = source.map(async (name, branch): Promise<Input[]> => {

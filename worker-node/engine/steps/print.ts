@@ -1,10 +1,10 @@
 import { namesOf } from "../events.ts";
 import { renderTemplate } from "../render-template.ts";
 import { outputOf } from "../run-state.ts";
-import type { Executor } from "../ports.ts";
+import type { PureExecutor } from "../ports.ts";
 
 /** Renders `print_content`. */
-export const print: Executor<"print"> = async (step, context) => {
+export const print: PureExecutor<"print"> = async (step, context) => {
   const text = await renderTemplate(step.print_content, context);
   return {
     set: outputOf(step, text),

@@ -3,7 +3,7 @@ import { namesOf } from "../events.ts";
 import { clip } from "../prompt.ts";
 import { loadAll, outputOf } from "../run-state.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
-import type { Executor } from "../ports.ts";
+import type { PureExecutor } from "../ports.ts";
 
 const SHOWN_CHARS = 100;
 
@@ -12,7 +12,7 @@ const SHOWN_CHARS = 100;
  * to `next_step_id` when it has no default. A target that is written as null ends the run. A value without a
  * target fails the step with `no_route`.
  */
-export const switchStep: Executor<"switch"> = async (step, context) => {
+export const switchStep: PureExecutor<"switch"> = async (step, context) => {
   const value = await context.sandbox.evaluate(
     step.switch_expression,
     await loadAll(context.state, context.load),

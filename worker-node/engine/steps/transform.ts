@@ -1,9 +1,9 @@
 import { namesOf } from "../events.ts";
 import { loadAll, outputOf } from "../run-state.ts";
-import type { Executor } from "../ports.ts";
+import type { PureExecutor } from "../ports.ts";
 
 /** Runs `transform_code`, which reads `state` and sets `result`. An error in the code fails the step. */
-export const transform: Executor<"transform"> = async (step, context) => {
+export const transform: PureExecutor<"transform"> = async (step, context) => {
   const result = await context.sandbox.transform(
     step.transform_code,
     await loadAll(context.state, context.load),
