@@ -47,9 +47,10 @@ export type OutboundResponse = { status: number; headers: Readonly<Record<string
 export async function send(request: OutboundRequest, egress: Egress): Promise<OutboundResponse> {
   const { url, timeoutMs, timeoutCode, signal } = request;
   egress.check(url);
-  const silence = new SilenceTimeout(timeoutMs);
+  signal.throwIfAborted();
+  const silence = new SilenceTimeout(timeoutMs, signal);
   try {
-    return await sendAndRead(request, egress, AbortSignal.any([signal, silence.signal]), silence);
+    return await sendAndRead(request, egress, silence);
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof TerminalError || error instanceof RetryableError) throw error;
@@ -79,14 +80,21 @@ export function wasNotSent(error: unknown): boolean {
   return false;
 }
 
-/** A signal that aborts when the other side has sent nothing for too long. */
+/**
+ * A signal that aborts when the other side has sent nothing for too long, and with `signal`. `AbortSignal.any` would take longer than all
+ * else that limits a call.
+ */
 class SilenceTimeout {
   readonly #controller = new AbortController();
   readonly #ms: number;
+  readonly #outer: AbortSignal;
+  readonly #follow = (): void => this.#controller.abort(this.#outer.reason);
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(ms: number) {
+  constructor(ms: number, outer: AbortSignal) {
     this.#ms = ms;
+    this.#outer = outer;
+    outer.addEventListener("abort", this.#follow, { once: true });
     this.begin();
   }
 
@@ -95,35 +103,40 @@ class SilenceTimeout {
   }
 
   begin(): void {
-    this.end();
+    this.pause();
     this.#timer = setTimeout(() => this.#controller.abort(new Error("no answer in time")), this.#ms);
   }
 
-  end(): void {
+  pause(): void {
     clearTimeout(this.#timer);
+  }
+
+  /** The exchange is over. */
+  end(): void {
+    this.pause();
+    this.#outer.removeEventListener("abort", this.#follow);
   }
 
   /** The parts of a body; the signal aborts when a part does not come in time. The time in which the reader uses a part does not count. */
   async *timed(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     this.begin();
     for await (const part of body) {
-      this.end();
+      this.pause();
       yield part;
       this.begin();
     }
-    this.end();
+    this.pause();
   }
 }
 
-/** Sends a request and reads its response. It rejects when `limit` aborts, whatever the connection and the reader do. */
+/** Sends a request and reads its response. It rejects when the signal of `silence` aborts, whatever the connection and the reader do. */
 async function sendAndRead(
   outbound: OutboundRequest,
   egress: Egress,
-  limit: AbortSignal,
   silence: SilenceTimeout,
 ): Promise<OutboundResponse> {
   const { url, method, headers, body, connections } = outbound;
-  limit.throwIfAborted();
+  const limit = silence.signal;
   const { promise: ofLimit, reject } = Promise.withResolvers<never>();
   const onLimit = (): void => reject(limit.reason);
   limit.addEventListener("abort", onLimit, { once: true });
