@@ -16,6 +16,7 @@ import { pgArray } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import type { Service } from "../../local/processes/child.ts";
 import { spawnWorker } from "../services/worker-process.ts";
+import { deployedWorker } from "./deployed-worker.ts";
 import { cpuMs } from "./cpu.ts";
 import { STEPS, TENANT } from "./definition.ts";
 import type { Orchestration } from "./definition.ts";
@@ -32,16 +33,20 @@ export type Stores = { sql: Sql; queue: Queue; postgres: Service; redisService: 
  * whose results are committed together, and once with calls of a tool that costs nothing, each durable before the next.
  */
 export async function benchRuns(stores: Stores, commitMs: number): Promise<Row[]> {
-  const worker = spawnWorker("bench", {
-    REDIS_URL: stores.redisService.url,
-    SCALE_POSTGRES_URL: stores.postgres.url,
-    WORKER_CONCURRENCY: "100",
-    WORKER_HEALTH_PORT: "0",
-    EVENT_SHARDS: "1",
-    EGRESS_ALLOW: "127.0.0.1",
-    // As `npm start` has it.
-    SHORT_EVENT_LINES: "2",
-  });
+  const worker = spawnWorker(
+    "bench",
+    {
+      REDIS_URL: stores.redisService.url,
+      SCALE_POSTGRES_URL: stores.postgres.url,
+      WORKER_CONCURRENCY: "100",
+      WORKER_HEALTH_PORT: "0",
+      EVENT_SHARDS: "1",
+      EGRESS_ALLOW: "127.0.0.1",
+      // As `npm start` has it.
+      SHORT_EVENT_LINES: "2",
+    },
+    await deployedWorker(),
+  );
   try {
     await worker.untilLogged("worker.ready");
     await sleep(1_000);

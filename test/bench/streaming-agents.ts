@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { portOf } from "../../worker-node/ops/health-server.ts";
 import { spawnWorker } from "../services/worker-process.ts";
+import { deployedWorker } from "./deployed-worker.ts";
 import { cpuMs, withCpu } from "./cpu.ts";
 import { makeAgent } from "./definition.ts";
 import type { BenchEdge } from "./edge.ts";
@@ -26,14 +27,18 @@ export async function benchStreamingAgents(stores: Stores, edge: BenchEdge): Pro
   const { sql, queue } = stores;
   const model = await startModel();
   await makeAgent(sql);
-  const worker = spawnWorker("agents", {
-    REDIS_URL: stores.redisService.url,
-    SCALE_POSTGRES_URL: stores.postgres.url,
-    WORKER_CONCURRENCY: String(AGENTS),
-    WORKER_HEALTH_PORT: "0",
-    EVENT_SHARDS: "1",
-    OPENAI_COMPATIBLE_BASE_URL: `http://127.0.0.1:${portOf(model)}/v1`,
-  });
+  const worker = spawnWorker(
+    "agents",
+    {
+      REDIS_URL: stores.redisService.url,
+      SCALE_POSTGRES_URL: stores.postgres.url,
+      WORKER_CONCURRENCY: String(AGENTS),
+      WORKER_HEALTH_PORT: "0",
+      EVENT_SHARDS: "1",
+      OPENAI_COMPATIBLE_BASE_URL: `http://127.0.0.1:${portOf(model)}/v1`,
+    },
+    await deployedWorker(),
+  );
   const seen: Seen[] = [];
   const streams: IncomingMessage[] = [];
   try {
