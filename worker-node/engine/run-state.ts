@@ -13,13 +13,13 @@ type Found = Json | undefined | Promise<Json | undefined>;
  */
 export function valueAt(value: Json, path: readonly string[], load: Load): Found {
   const found = valueOrFileAt(value, path, load);
-  return found instanceof Promise ? found.then((loaded) => textOf(loaded, load)) : textOf(found, load);
+  return found instanceof Promise ? found.then((behind) => textOf(behind, load)) : textOf(found, load);
 }
 
 /** As `valueAt`, but a file at the end of the path stays its reference: for a step that passes values on and reads no text. */
 export function valueOrFileAt(value: Json, path: readonly string[], load: Load): Found {
   if (!isValueReference(value)) return valueBelow(value, path, load);
-  return load(value).then((loaded) => valueBelow(loaded, path, load));
+  return load(value).then((behind) => valueBelow(behind, path, load));
 }
 
 function valueBelow(value: Json, path: readonly string[], load: Load): Found {
