@@ -89,6 +89,7 @@ export function describeUploads(
     test.each([
       ["a form", 415, "", { "content-type": "multipart/form-data; boundary=x" }],
       ["a compressed body", 415, "", { "content-encoding": "gzip" }],
+      ["a part of a file", 400, "", { "content-range": "bytes 0-0/10" }],
       ["a type that is none", 415, "", { "content-type": "text" }],
       ["a path as its name", 422, `${ofAcme}${encodeURIComponent("../a")}`, {}],
       ["a parameter that does not exist", 422, "?tenant=acme", {}],

@@ -7,7 +7,7 @@ import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { requireTenant } from "../../http/require-tenant.ts";
-import { fileNameOf, lengthOf, mediaTypeOf } from "../../uploads/file-of-request.ts";
+import { fileNameOf, lengthOf, mediaTypeOf, refusePart } from "../../uploads/file-of-request.ts";
 import { refuseWithoutRoom, storeUpload } from "../../uploads/store-upload.ts";
 import { UploadView, uploadView } from "../../uploads/upload-view.ts";
 
@@ -44,6 +44,7 @@ export function createUpload(api: Api): void {
     const { name: named, tenant_id } = c.req.valid("query");
     const tenant = tenantOf(c.get("principal"), tenant_id, services.config.DEFAULT_TENANT_ID);
     const header = (of: string) => c.req.header(of);
+    refusePart(header);
     const name = fileNameOf(named, header("content-disposition"));
     const content_type = mediaTypeOf(header);
     await requireTenant(services, tenant);

@@ -194,6 +194,20 @@ describe("an integer beyond 2^53", () => {
   });
 });
 
+// Fails when a repetition starts a second run because the key has the name that another API gives it.
+test.each([RUN, "/api/v2/orchestrations/orch_smoke/runs:batch", "/api/v2/chat"])(
+  "an Idempotency-Key under another name is a 422 that names both: %s",
+  async (path) => {
+    for (const name of ["X-Idempotency-Key", "Idempotence-Key"]) {
+      const answer = await app.call("POST", path, { body: {}, headers: { [name.toLowerCase()]: "k" } });
+      expect([answer.status, await errorsOf(answer)]).toEqual([
+        422,
+        [{ path: name, message: "is not read: send it as Idempotency-Key" }],
+      ]);
+    }
+  },
+);
+
 describe("an unknown field", () => {
   test.each([
     ["tenant", { tenant: "acme" }, "did you mean tenant_id?"],
