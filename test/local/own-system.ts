@@ -30,15 +30,15 @@ export class OwnSystem {
     this.program = program((line) => this.lines.push(line));
   }
 
-  /** Starts the system, and waits until it serves requests. */
-  static async start(): Promise<OwnSystem> {
+  /** Starts the system, and waits until it serves requests. @param env added to its environment */
+  static async start(env: Record<string, string> = {}): Promise<OwnSystem> {
     const dir = mkdtempSync(join(tmpdir(), "synapse-own-system-"));
     chmodSync(dir, 0o711); // under root another user runs Postgres, and must be able to enter this folder
     await copyBuiltEdge(dir);
     const port = await freePort(0);
     const { promise: running, resolve, reject } = Promise.withResolvers<void>();
     const system = new OwnSystem(dir, (onLine) => {
-      const command = nodeProgram("local/main.ts");
+      const command = nodeProgram("local/main.ts", env);
       const args = [...command.args, "--data", dir, "--port", String(port)];
       return startProgram("start", { ...command, args }, (line) => {
         onLine(line);

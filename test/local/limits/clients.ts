@@ -106,6 +106,12 @@ export class Clients {
     await this.allEnded(tenant);
   }
 
+  /** Waits until a time of the product has passed. */
+  async passed(ms: number): Promise<void> {
+    const sinceMs = performance.now();
+    await until(`${ms} ms have passed`, () => performance.now() - sinceMs > ms);
+  }
+
   /** Postgres' time in milliseconds. */
   async now(): Promise<number> {
     return this.count(this.sql`select floor(extract(epoch from clock_timestamp()) * 1000)::float8 as n`);

@@ -22,6 +22,20 @@ export async function saveFloodDefinitions(clients: Clients, peer: Peer): Promis
     "orchestrations/orch_short": oneStep("S", { type: "print", print_content: "hi" }),
     "orchestrations/orch_asks": oneStep("A", { type: "human", human_prompt: "Go on?" }),
     "orchestrations/orch_calls": oneStep("C", { type: "tool", forced_tool: "peer", output_key: "x" }),
+    ...Object.fromEntries(
+      ["orch_at_once", "orch_requests", "orch_tokens"].map((name) => [
+        `orchestrations/${name}`,
+        oneStep("L", model(`openai-compatible/${name}`)),
+      ]),
+    ),
+    "orchestrations/orch_mails": {
+      ...oneStep("E", { type: "tool", forced_tool: "send_email", input_keys: ["to", "subject", "text"] }),
+      state_schema: {
+        to: { type: "string", default: "ann@example.com" },
+        subject: { type: "string", default: "hi" },
+        text: { type: "string", default: "hello" },
+      },
+    },
     "orchestrations/orch_files": {
       ...oneStep("F", { type: "tool", forced_tool: "artifact_write", input_keys: ["name", "content"] }),
       state_schema: { name: text, content: text },

@@ -5,6 +5,7 @@ import { Clients } from "./clients.ts";
 import { saveFloodDefinitions } from "./definitions.ts";
 import { setLanes } from "./lane-rows.ts";
 import type { LimitRow } from "./limit-row.ts";
+import { MailPeer } from "./mail-peer.ts";
 import { Peer } from "./peer.ts";
 import { limitRows } from "./rows.ts";
 
@@ -17,12 +18,17 @@ export type FloodedSystem = {
 
 /** @param isPatient as for `Clients` */
 export async function startFlooded(isPatient: boolean): Promise<FloodedSystem> {
-  const [system, peer] = await Promise.all([OwnSystem.start(), Peer.start()]);
+  const [peer, mailPeer] = await Promise.all([Peer.start(), MailPeer.start()]);
+  const system = await OwnSystem.start({
+    OPENAI_COMPATIBLE_BASE_URL: peer.modelsUrl,
+    SMTP_URL: mailPeer.url,
+    SMTP_FROM: "flood@example.com",
+  });
   const sql = postgres(system.facts.postgres_url, { max: 2 });
   const clients = new Clients(system, sql, isPatient);
   await setLanes(clients);
   await saveFloodDefinitions(clients, peer);
-  const rows = limitRows(clients, peer);
+  const rows = limitRows(clients, peer, mailPeer);
   return {
     system,
     rowNames: rows.map(({ name }) => name),
@@ -35,6 +41,7 @@ export async function startFlooded(isPatient: boolean): Promise<FloodedSystem> {
       await sql.end();
       await system.stop();
       peer.stop();
+      mailPeer.stop();
     },
   };
 }

@@ -5,13 +5,15 @@ import type { Clients } from "./clients.ts";
 import type { LimitRow } from "./limit-row.ts";
 import type { Peer } from "./peer.ts";
 
-const WORKERS = 2;
+export const WORKERS = 2;
 const HELD_MS = 300;
 /** The settings of lanes during all floods. */
-const LANES = {
+export const LANES = {
   bulk: { slots: 2 },
   interactive: { starts_per_second: 10 },
   webhooks: { slots: 3, starts_per_second: 10 },
+  // A killed worker's mails have outcomes half a minute after this time.
+  mail: { slots: 3, starts_per_second: 10, timeout_seconds: 5 },
 };
 const TOOL_PATH = "/tool";
 
@@ -29,13 +31,13 @@ export function toolOf(peer: Peer): object {
 }
 
 /** How many starts there were at any time beyond what the rate had allowed until then: a bucket's burst, if it was full. */
-function beyondRate(startsMs: readonly number[], sinceMs: number, perSecond: number): number {
+export function beyondRate(startsMs: readonly number[], sinceMs: number, perSecond: number): number {
   const sorted = startsMs.toSorted((a, b) => a - b);
   return Math.max(...sorted.map((atMs, n) => n + 1 - ((atMs - sinceMs) * perSecond) / 1_000));
 }
 
 /** A rate that is used begins its first starts within two seconds. */
-const rateBounds = (perSecond: number) => ({ most: burstOf(perSecond), least: -2 * perSecond });
+export const rateBounds = (perSecond: number) => ({ most: burstOf(perSecond), least: -2 * perSecond });
 
 export function laneRows(clients: Clients, peer: Peer): LimitRow[] {
   const { sql } = clients;

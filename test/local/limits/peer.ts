@@ -7,6 +7,15 @@ import { slowPeer } from "../../services/waiting.ts";
 /** The requests of one path: how many are open, the most that were at one time, and when each arrived, in the milliseconds of `performance.now()`. */
 export type Requests = { open: number; most: number; arrivalsMs: number[] };
 
+/** Where the peer answers as a provider of models whose API is that of OpenAI, after `MODEL_MS`. */
+export const MODEL_PATH = "/v1/chat/completions";
+const MODEL_MS = 300;
+const ANSWER = [
+  `{"id":"c","choices":[{"index":0,"delta":{"role":"assistant","content":"."}}]}`,
+  `{"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}`,
+  "[DONE]",
+];
+
 export class Peer {
   readonly #server: Server;
   readonly #requests = new Map<string, Requests>();
@@ -19,10 +28,11 @@ export class Peer {
       requests.open += 1;
       requests.most = Math.max(requests.most, requests.open);
       response.once("close", () => (requests.open -= 1));
-      response.setHeader("content-type", "application/json");
-      request.resume().once("end", () => {
-        void slowPeer(Number(url.searchParams.get("ms"))).then(() => response.end(`{"ok":true}`));
-      });
+      const isModel = url.pathname === MODEL_PATH;
+      response.setHeader("content-type", isModel ? "text/event-stream" : "application/json");
+      const body = isModel ? ANSWER.map((data) => `data: ${data}\n\n`).join("") : `{"ok":true}`;
+      const ms = isModel ? MODEL_MS : Number(url.searchParams.get("ms"));
+      request.resume().once("end", () => void slowPeer(ms).then(() => response.end(body)));
     });
   }
 
@@ -37,6 +47,11 @@ export class Peer {
     const requests = this.#requests.get(path) ?? { open: 0, most: 0, arrivalsMs: [] };
     this.#requests.set(path, requests);
     return requests;
+  }
+
+  /** The base URL of the provider. */
+  get modelsUrl(): string {
+    return new URL("/v1", this.url("/", 0)).href;
   }
 
   /** The address of a path whose responses take `ms`. */

@@ -1,10 +1,13 @@
-/** Every limit of a tenant, of money and of lanes. */
+/** Every limit of a tenant, of money, of lanes and of providers. */
 import type { Clients } from "./clients.ts";
 import { fileRows } from "./file-rows.ts";
 import { laneRows } from "./lane-rows.ts";
+import type { MailPeer } from "./mail-peer.ts";
+import { mailRows } from "./mail-rows.ts";
 import type { LimitRow } from "./limit-row.ts";
 import { moneyRows } from "./money-rows.ts";
 import type { Peer } from "./peer.ts";
+import { providerRows } from "./provider-rows.ts";
 import { rateRows } from "./rate-rows.ts";
 import { runRows } from "./run-rows.ts";
 import { streamRows } from "./stream-rows.ts";
@@ -27,9 +30,14 @@ export const LIMITS = [
   "starts_per_second of a lane",
   "slots of the lane webhooks",
   "starts_per_second of the lane webhooks",
+  "slots of the lane mail",
+  "starts_per_second of the lane mail",
+  "max_concurrent of a provider's model",
+  "requests_per_minute of a provider's model",
+  "tokens_per_minute of a provider's model",
 ];
 
-export function limitRows(clients: Clients, peer: Peer): LimitRow[] {
+export function limitRows(clients: Clients, peer: Peer, mailPeer: MailPeer): LimitRow[] {
   return [
     ...runRows(clients),
     ...rateRows(clients),
@@ -37,5 +45,7 @@ export function limitRows(clients: Clients, peer: Peer): LimitRow[] {
     ...fileRows(clients),
     ...moneyRows(clients),
     ...laneRows(clients, peer),
+    ...mailRows(clients, mailPeer),
+    ...providerRows(clients, peer),
   ];
 }
