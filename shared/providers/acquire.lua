@@ -19,8 +19,9 @@ local LEAST_WAIT_MS, LONGEST_WAIT_MS = 1000, 60000
 local MAX_WAITING, MAX_CLAIMS, MAX_TENANTS = 10000, 100, 10000
 -- After a refusal of the provider calls begin at a learned pace (settle.lua), which doubles in this time.
 local DOUBLED_MS = 30000
--- How long a call counts as taking, until a first call has ended.
-local FIRST_HOLD_MS = 5000
+-- How long a call counts as taking, until a first call has ended; and, until then, the longest that a call waits for those before it.
+-- The length is a guess, which many calls must not multiply.
+local FIRST_HOLD_MS, FIRST_LINE_MS = 5000, 8000
 
 local tenant, call, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local max_concurrent, requests, tokens = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -65,11 +66,14 @@ if is_open then
   end
 end
 
--- How long the next waiting call of a tenant waits for its turn after the one before it, by the strictest limit.
-local turn_ms = 0
-if requests > 0 then turn_ms = 60000 / requests end
-if tokens > 0 then turn_ms = math.max(turn_ms, estimate * 60000 / tokens) end
-if max_concurrent > 0 then turn_ms = math.max(turn_ms, (state.hold_ms or FIRST_HOLD_MS) / max_concurrent) end
+-- How long this call waits for the tenant's calls before it: each has a turn, and the strictest limit says how far turns are apart.
+local line_ms = 0
+if requests > 0 then line_ms = n_earlier * 60000 / requests end
+if tokens > 0 then line_ms = math.max(line_ms, n_earlier * estimate * 60000 / tokens) end
+if max_concurrent > 0 then
+  local held_ms = n_earlier * (state.hold_ms or FIRST_HOLD_MS) / max_concurrent
+  line_ms = math.max(line_ms, state.hold_ms and held_ms or math.min(held_ms, FIRST_LINE_MS))
+end
 
 -- For how long the provider itself has asked to wait.
 local said_ms = (state.closed_until_ms or 0) - now_ms
@@ -77,7 +81,7 @@ if (state.left_requests or 1) <= 0 then said_ms = math.max(said_ms, (state.left_
 if (state.left_tokens or estimate) < estimate then
   said_ms = math.max(said_ms, (state.left_tokens_until_ms or 0) - now_ms)
 end
-if said_ms > 0 then return refuse("limit", said_ms + n_earlier * turn_ms) end
+if said_ms > 0 then return refuse("limit", said_ms + line_ms) end
 
 -- How many calls may begin now, by each limit.
 local free, wait_ms = math.huge, 0
@@ -113,7 +117,7 @@ if free < math.huge then
     local is_own = waiting_tenant == tenant
     if (is_own and not waiting_since) or (not is_own and turn_of(waiting_tenant) < own_turn) then ahead = ahead + 1 end
   end
-  if free <= ahead then return refuse("limit", wait_ms + n_earlier * turn_ms) end
+  if free <= ahead then return refuse("limit", wait_ms + line_ms) end
 end
 
 -- The call begins.

@@ -94,6 +94,22 @@ describe("max_concurrent", () => {
   });
 
   // Fails when a killed worker keeps its places, or a live worker loses them.
+  // Fails when the unknown length of the first calls is multiplied by all calls that wait: short calls behind it waited a minute.
+  test("calls ask again within ten seconds as long as none has ended, and in turn from then on", async () => {
+    await ask("a");
+    await ask("b");
+    const asked: number[] = [];
+    for (let i = 0; i < 40; i++) asked.push(waitOf(await ask(`w${i}`)));
+    expect(asked[0]).toBe(2_000);
+    expect(asked.slice(1).every((ms) => ms > 2_000 && ms <= 10_000)).toBe(true);
+    afterMs(10_000);
+    await end("a", { is: "answered" });
+    const again: number[] = [];
+    for (let i = 1; i < 40; i++) again.push(waitOf(await ask(`w${i}`)));
+    // Each call takes 2 s and two are under way at a time: the last of them has 38 before it.
+    expect(Math.max(...again)).toBeGreaterThan(30_000);
+  });
+
   test("a worker that has died gives its places back, and one that renews keeps them", async () => {
     await ask("a");
     await ask("b");
