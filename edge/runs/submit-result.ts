@@ -94,7 +94,9 @@ async function findEarlier(deps: ResultDeps, run: NewRun): Promise<SubmitResult 
     }
     return acceptedAs(earlier.run_id, { replayed: true, skipped: earlier.skipped });
   }
-  const detail = "This Idempotency-Key was used with another request; use a new one for a new request.";
+  // The sender of a trigger's request knows the key as the id of its webhook.
+  const sent = run.triggered_by === "webhook" ? "webhook-id" : "Idempotency-Key";
+  const detail = `This ${sent} was used with another request; use a new one for a new request.`;
   return { is: "refused", code: "idempotency_conflict", detail };
 }
 

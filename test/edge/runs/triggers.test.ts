@@ -149,6 +149,20 @@ describe("a signed request", () => {
     expect((await bodyOf(await post(url, text, gitHub(secret, text)))).run_id).not.toBe(github.run_id);
   });
 
+  // Fails when the refusal names an Idempotency-Key, which the sender of a webhook never sent.
+  test("with a known webhook-id and another body is refused, and the refusal names the webhook-id", async () => {
+    const { url, secret } = await create();
+    expect((await post(url, text, standard(secret, "msg_7", text))).status).toBe(202);
+    const other = '{"n":2}';
+    const refusal = await (await post(url, other, standard(secret, "msg_7", other))).text();
+    expect(JSON.parse(refusal)).toMatchObject({
+      status: 409,
+      code: "idempotency_conflict",
+      detail: "This webhook-id was used with another request; use a new one for a new request.",
+    });
+    expect(refusal).not.toContain("Idempotency-Key");
+  });
+
   test("is refused with another body, secret, trigger or time, and without a signature", async () => {
     const { url, secret } = await create();
     const other = await create();
