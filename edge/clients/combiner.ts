@@ -30,8 +30,8 @@ type Lead = { calledMs: number };
  * under way, a request calls at once and alone.
  *
  * A request may use only connections that it opened itself, so the request that leads makes the calls. It goes on after its own
- * result, for 64 calls or a second. If a follower led each next call, the call would wait until the runtime has continued all
- * followers that have got their results.
+ * result, for 64 calls or a second, or until a call fails: the runtime may allow the request no further one. If a follower led each
+ * next call, the call would wait until the runtime has continued all followers that have got their results.
  *
  * When a client disconnects, the runtime ends its request. `waitUntil` lets a request finish all the same, as the leader or as a
  * follower, and a follower replaces a leader that never returns.
@@ -76,9 +76,9 @@ export class Combiner<Item, Result> {
     let batch: Called<Item, Result>[] = [own, ...this.#followers.takeBatch(own.bytes)];
     for (let calls = 1; batch.length > 0; calls++) {
       lead.calledMs = Date.now();
-      await callFor(batch, call);
+      const hasFailed = !(await callFor(batch, call));
       if (this.#lead !== lead) return;
-      if (calls === LED_CALLS || Date.now() - beganMs >= LED_MS) return this.#appointLeader();
+      if (hasFailed || calls === LED_CALLS || Date.now() - beganMs >= LED_MS) return this.#appointLeader();
       batch = this.#followers.takeBatch();
     }
     this.#lead = null;
@@ -115,16 +115,18 @@ export class Combiner<Item, Result> {
   }
 }
 
-/** Makes one call, and gives each item its result or the call's error. */
+/** Makes one call, and gives each item its result or the call's error. @returns false: the call failed */
 async function callFor<Item, Result>(
   batch: readonly Called<Item, Result>[],
   call: (items: Item[]) => Promise<Result[]>,
-): Promise<void> {
+): Promise<boolean> {
   try {
     const results = await call(batch.map(({ item }) => item));
     for (const [i, follower] of batch.entries()) resolveWith(follower, results[i]);
+    return true;
   } catch (error) {
     for (const { reject } of batch) reject(error);
+    return false;
   }
 }
 

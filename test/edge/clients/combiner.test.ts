@@ -93,6 +93,21 @@ describe("requests that share calls", () => {
     expect(leaders).toEqual(Array.from({ length: 70 }, (_, call) => (call < 64 ? 0 : 64)));
   });
 
+  // Fails when a request that can make no more calls, by the runtime's limits, goes on to fail the calls of others.
+  test("have another leader after a call that failed", async () => {
+    const combiner = new Combiner<number, number>(() => ({ tenant: "a", bytes: 1 }));
+    const failing = () => Promise.reject<number[]>(new Error("too many calls of this request"));
+    const working = (items: number[]) => Promise.resolve(items);
+    const results = [failing, working, working].map((call, item) =>
+      combiner.send(item, call, (work) => void work.catch(() => {})),
+    );
+    expect(await Promise.allSettled(results)).toMatchObject([
+      { status: "rejected" },
+      { status: "fulfilled", value: 1 },
+      { status: "fulfilled", value: 2 },
+    ]);
+  });
+
   // Fails when the bound on the time of a leader is gone: calls may be slow.
   test("have another leader after a second", async () => {
     const { leaders, calls, send } = manual();

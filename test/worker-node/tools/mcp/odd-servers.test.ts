@@ -72,6 +72,29 @@ describe("the tools of a server", () => {
   });
 });
 
+/** An answer in which "LONG" and "-LONG" are the bounds of 64 bits, as servers in Java, Go and Rust write them. */
+function withBounds(response: ServerResponse, answer: object): void {
+  const json = JSON.stringify(answer).replaceAll(/"(-?)LONG"/g, (_, sign: string) =>
+    sign === "-" ? "-9223372036854775808" : "9223372036854775807",
+  );
+  response.writeHead(200, { "content-type": "application/json" }).end(json);
+}
+
+describe("a server that writes the bounds of 64 bits", () => {
+  // Fails when only a number may stand there, and the bound is read as a text of its digits.
+  test("into the schema of a tool has the tool", async () => {
+    const id = { type: "integer", minimum: "-LONG", maximum: "LONG" };
+    const inputSchema = { type: "object", properties: { id } };
+    const server = await started(
+      rawServer({ "tools/list": () => ({ tools: [tool("t", { inputSchema })] }) }, withBounds),
+    );
+    expect(await at(server.url).list()).toMatchObject({
+      tools: [{ inputSchema: { properties: { id: { maximum: 2 ** 63, minimum: -(2 ** 63) } } } }],
+      left_out: [],
+    });
+  });
+});
+
 describe("the schemas of a server's tools", () => {
   const listed = async (inputSchema: object) => {
     const server = await started(
