@@ -96,7 +96,7 @@ export class ProviderGate {
   async #allowedOf(name: ModelName): Promise<Allowed> {
     await this.#limits.refresh();
     const [own, ofProvider] = limitsOf(this.#limits.value, name);
-    const limit = own ?? ofProvider;
+    const limit = own !== undefined && !isWindowOnly(own) ? own : ofProvider;
     if (limit === undefined) return UNLIMITED;
     return {
       concurrent: limit.max_concurrent ?? 0,
@@ -148,6 +148,17 @@ function limitsOf(
   { provider, model }: ModelName,
 ): [ProviderLimit | undefined, ProviderLimit | undefined] {
   return [limits.get(`${provider}/${model}`), limits.get(`${provider}/*`)];
+}
+
+/** Whether a row says how long requests may be, and limits no calls. Those of the provider hold then. */
+function isWindowOnly(row: ProviderLimit): boolean {
+  const { context_tokens, max_concurrent, requests_per_minute, tokens_per_minute } = row;
+  return (
+    context_tokens !== null &&
+    max_concurrent === null &&
+    requests_per_minute === null &&
+    tokens_per_minute === null
+  );
 }
 
 /** What the failure of a call says about its provider. */

@@ -51,7 +51,11 @@ const optionals: { [name: string]: Optional } = {
 
 /**
  * Sends a request without what its server is known to refuse. When the server refuses a field that it could do without, the request is
- * sent once more without the field, under a key that ends in `.without`, because its body is another one.
+ * sent once more without the field. The field is remembered when that request is not refused too: a refusal may quote a request, and so
+ * name fields that it is not about.
+ *
+ * The key of a request follows from its body: a request without fields has a key that names them. A later try of the call, which knows of
+ * the refusal from the beginning, has the key of the request that may have been carried out, and never that of the refused one.
  * @param label the model, as the worker remembers it
  */
 export async function sendWithoutRefused(
@@ -60,38 +64,51 @@ export async function sendWithoutRefused(
   init: RequestInit & { body: string },
   send: (init: RequestInit) => Promise<Response>,
 ): Promise<Response> {
-  const known = access.withoutFields.get(label);
-  const body = known === undefined ? init.body : (bodyWithout(init.body, [...known]) ?? init.body);
-  const answer = await send({ ...init, body });
-  if (answer.status !== 400 && answer.status !== 422) return answer;
+  const first = withoutFields(init.body, access.withoutFields.get(label) ?? []);
+  const answer = await send(requestOf(init, first));
+  if (!isRefusal(answer)) return answer;
   const said = (await answer.clone().text()).slice(0, MAX_READ_CHARS);
   const names = Object.keys(optionals).filter((name) => optionals[name]?.refusal.test(said) === true);
-  const changed = names.length === 0 ? null : bodyWithout(body, names);
-  if (changed === null) return answer;
-  remember(
-    access.withoutFields,
-    label,
-    names.filter((name) => optionals[name]?.isRemembered === true),
-  );
-  const headers = new Headers(init.headers);
-  headers.set("idempotency-key", `${headers.get("idempotency-key")}.without`);
-  return send({ ...init, headers, body: changed });
+  const second = withoutFields(init.body, [...first.names, ...names]);
+  if (second.names.length === first.names.length) return answer;
+  const later = await send(requestOf(init, second));
+  if (!isRefusal(later)) remember(access.withoutFields, label, second.names);
+  return later;
+}
+
+function isRefusal({ status }: Response): boolean {
+  return status === 400 || status === 422;
 }
 
 function remember(models: ModelAccess["withoutFields"], label: string, names: readonly string[]): void {
   const known = models.get(label);
-  if (names.length > 0 && (known !== undefined || models.size < MAX_REMEMBERED))
-    models.set(label, new Set([...(known ?? []), ...names]));
+  const kept = names.filter((name) => optionals[name]?.isRemembered === true);
+  if (kept.length > 0 && (known !== undefined || models.size < MAX_REMEMBERED))
+    models.set(label, new Set([...(known ?? []), ...kept]));
 }
 
-/** Null: the body has none of it. */
-function bodyWithout(body: string, names: readonly string[]): string | null {
-  const parsed = parseJson(body);
-  if (!isObject(parsed)) return null;
-  const before = JSON.stringify(parsed);
-  const changed = names.reduce((rest, name) => optionals[name]?.without(rest) ?? rest, parsed);
-  const after = JSON.stringify(changed);
-  return after === before ? null : after;
+/** A body, and the names of what it had and is without now, in the order of `optionals`. */
+type Shortened = { body: string; names: readonly string[] };
+
+function withoutFields(body: string, names: Iterable<string>): Shortened {
+  const asked = new Set(names);
+  let rest = asked.size === 0 ? null : parseJson(body);
+  if (!isObject(rest)) return { body, names: [] };
+  const gone: string[] = [];
+  for (const [name, optional] of Object.entries(optionals)) {
+    if (!asked.has(name)) continue;
+    const shorter = optional.without(rest);
+    if (JSON.stringify(shorter) !== JSON.stringify(rest)) gone.push(name);
+    rest = shorter;
+  }
+  return { body: gone.length === 0 ? body : JSON.stringify(rest), names: gone };
+}
+
+function requestOf(init: RequestInit, { body, names }: Shortened): RequestInit {
+  if (names.length === 0) return init;
+  const headers = new Headers(init.headers);
+  headers.set("idempotency-key", [headers.get("idempotency-key"), "without", ...names].join("."));
+  return { ...init, headers, body };
 }
 
 function withMessages(body: JsonObject, change: (message: JsonObject) => JsonObject): JsonObject {

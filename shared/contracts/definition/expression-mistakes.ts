@@ -37,7 +37,9 @@ function comparisonMistake(node: CodeNode): string | null {
   const { operator, left, right } = node;
   if (typeof operator !== "string" || !isNode(left) || !isNode(right)) return null;
   // A comparison in brackets begins after its bracket: the author has seen that there are two.
-  const isChain = left.type === "BinaryExpression" && left["start"] === node["start"];
+  // So has the author of `a == b == true`, which compares the result with the only values that it can have.
+  const isOfResult = right.type === "Literal" && typeof right["value"] === "boolean";
+  const isChain = left.type === "BinaryExpression" && left["start"] === node["start"] && !isOfResult;
   const ofLeft = String(left["operator"]);
   if (
     isChain &&

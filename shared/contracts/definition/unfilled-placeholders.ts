@@ -42,6 +42,8 @@ const MESSAGE_NAMES: ReadonlySet<string> = new Set([
   "userprompt",
   "userquery",
 ]);
+/** The keys of state that hold that message in every run. A definition that has another of these names as a key means its own value. */
+const MESSAGE_KEYS: ReadonlySet<string> = new Set(["user_input", "user_query"]);
 
 /**
  * Texts of a template that go out as they are written, although they look like placeholders: `{topic}` for a key of state,
@@ -136,7 +138,8 @@ function unfilledPlace(
     return { place, fault: `goes out as it is written: write ${instead}`, key };
   };
   const keyOf = (name = ""): string | undefined => byLowercase.get(name.toLowerCase());
-  if (MESSAGE_NAMES.has(inner.toLowerCase().replaceAll(/[\s_-]+/g, ""))) {
+  const isOwnKey = keyOf(inner) !== undefined && !MESSAGE_KEYS.has(inner.toLowerCase());
+  if (!isOwnKey && MESSAGE_NAMES.has(inner.toLowerCase().replaceAll(/[\s_-]+/g, ""))) {
     return { place, fault: "goes out as it is written: write {input} for the message of the run", key: null };
   }
   if (inner.toLowerCase() === "state" && keyOf(inner) === undefined) {

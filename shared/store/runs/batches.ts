@@ -35,16 +35,43 @@ export async function saveBatchOutcome(
     kept,
   }: { refused: readonly RefusedItem[]; skipped: readonly SkippedItem[]; kept: ReadonlySet<number> },
 ): Promise<void> {
-  const before = kept.size === 0 ? null : await readBatch(sql, null, batch);
-  const earlier = <Item extends { index: number }>(items: readonly Item[] | null = null) =>
-    (items ?? []).filter(({ index }) => kept.has(index));
-  const all = {
-    refused: [...refused, ...earlier(before?.refused)].toSorted(byIndex),
-    skipped: [...skipped, ...earlier(before?.skipped)].toSorted(byIndex),
-  };
-  await sql`
-    update batches set refused = ${JSON.stringify(all.refused)}, skipped = ${JSON.stringify(all.skipped)}
-    where batch_id = ${batch}`;
+  for (let tries = 0; tries < MAX_OUTCOME_TRIES; tries++) {
+    const before = kept.size === 0 ? null : await readOutcome(sql, batch);
+    const all = {
+      refused: withKept(refused, earlierOf(RefusedItem, before?.refused), kept),
+      skipped: withKept(skipped, earlierOf(SkippedItem, before?.skipped), kept),
+    };
+    // Another request under the key may save its outcome between the two statements.
+    const saved = await sql`
+      update batches set refused = ${JSON.stringify(all.refused)}, skipped = ${JSON.stringify(all.skipped)}
+      where batch_id = ${batch} and (${kept.size === 0}
+        or (refused is not distinct from ${before?.refused ?? null} and skipped is not distinct from ${before?.skipped ?? null}))
+      returning 1`;
+    if (saved.length > 0 || (kept.size > 0 && before === null)) return;
+  }
+  throw new Error(`the outcome of ${batch} was changed by others ${MAX_OUTCOME_TRIES} times`);
+}
+
+/** How often an outcome is merged anew because another request with the Idempotency-Key has saved its own meanwhile. */
+const MAX_OUTCOME_TRIES = 10;
+
+const Outcome = z.object({ refused: z.string().nullable(), skipped: z.string().nullable() });
+
+async function readOutcome(sql: Sql, batch: BatchId): Promise<z.infer<typeof Outcome> | null> {
+  const [row] = await sql`select refused, skipped from batches where batch_id = ${batch}`;
+  return row ? Outcome.parse(row) : null;
+}
+
+function earlierOf<Item extends z.ZodType>(item: Item, json: string | null = null): z.infer<Item>[] {
+  return jsonText(item).parse(json) ?? [];
+}
+
+function withKept<Item extends { index: number }>(
+  items: readonly Item[],
+  earlier: readonly Item[],
+  kept: ReadonlySet<number>,
+): Item[] {
+  return [...items, ...earlier.filter(({ index }) => kept.has(index))].toSorted(byIndex);
 }
 
 const byIndex = (a: { index: number }, b: { index: number }) => a.index - b.index;

@@ -2,7 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { BatchAccepted, BatchView } from "../../../edge/runs/batch-view.ts";
 import { newUploadId } from "../../../shared/contracts/artifact.ts";
-import { TenantId } from "../../../shared/contracts/ids.ts";
+import { BatchId } from "../../../shared/contracts/batch.ts";
+import { TenantId, newRunId } from "../../../shared/contracts/ids.ts";
+import { insertBatch, readBatch, saveBatchOutcome } from "../../../shared/store/runs/batches.ts";
 import { beginUpload, completeUpload } from "../../../shared/store/files/uploads.ts";
 import { bodyOf, runPath, startApp, type CallOptions, type TestApp } from "../app.ts";
 import { FakeJournalWriter } from "../test-stores.ts";
@@ -207,6 +209,36 @@ describe("a batch", () => {
       ]);
     }
     expect(await progress(first.status_url)).toEqual(recorded);
+  });
+
+  // Fails when the outcome is read and written in two steps that another request may come between: its skipped item would be lost.
+  test("keeps what the first request records while another request under its Idempotency-Key ends", async () => {
+    const { sql } = app.stores;
+    const batch = BatchId.parse(`batch_${"7".repeat(24)}`);
+    const of = {
+      batch_id: batch,
+      tenant_id: TenantId.parse("racing"),
+      orchestration_id: "orch_smoke",
+      total: 2,
+    };
+    await insertBatch(sql, of);
+    const skipped = [{ index: 1, run_id: newRunId(Date.now()) }];
+    const refused = [{ index: 0, code: "invalid", detail: "wrong" }];
+    const first = await sql.reserve();
+    await first`begin`;
+    await saveBatchOutcome(first, batch, { refused: [], skipped, kept: new Set() });
+    const second = saveBatchOutcome(sql, batch, { refused, skipped: [], kept: new Set([1]) });
+    await expect
+      .poll(async () => {
+        const waiting = await sql`
+          select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+        return waiting.length;
+      })
+      .toBe(1);
+    await first`commit`;
+    first.release();
+    await second;
+    expect(await readBatch(sql, null, batch)).toMatchObject({ refused, skipped });
   });
 
   // Fails when an item that a repetition has started is still listed as refused.

@@ -215,6 +215,7 @@ describe("code that is saved", () => {
     "(() => { let n = 0; for (const x of state.l) n += x; return n > 3 })()",
     "state.text.includes('{') and state.mode == '{json: 1}'",
     "(state.a > 1) == (state.b > 1) and 1 < 2 == true",
+    "state.a == state.b == true or state.a === null !== false",
     "[1, 2].includes(state.n) and state.x in [1, 2] and 'a' + state.x",
     "true",
   ])("is taken where it compares: %j", (if_condition) => {

@@ -105,6 +105,18 @@ describe("a text that looks like a placeholder and goes out as it is written", (
     }
   });
 
+  // Fails when a name that often means the message hides a key of the definition.
+  test.each(["question", "message", "query"])("{%s} names the key of that name where there is one", (key) => {
+    const definition = saved(
+      { type: "print", print_content: `{${key}} and {user_query}` },
+      { state_schema: { [key]: {} } },
+    );
+    expect(unfilledWarnings(definition)).toMatchObject([
+      { message: expect.stringContaining(`write {state.${key}}`) },
+      { message: expect.stringContaining("write {input}") },
+    ]);
+  });
+
   test.each([
     "{input} and {state.topic} and {state.topic.name}",
     '{"topic": {"b": 1}} {} {{x}} {other} {city}',

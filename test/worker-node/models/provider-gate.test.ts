@@ -267,6 +267,28 @@ describe("a tenant with a key of its own", () => {
   });
 });
 
+// Fails when a row that only says how long requests may be lifts the limits of the provider.
+test("a window that is set for a model leaves it the limits of its provider; a row without either has none", async () => {
+  const ofProvider = limit({ model: "openai-compatible/*", max_concurrent: 1 });
+  for (const [own, isLimited] of [
+    [limit({ context_tokens: 8_192 }), true],
+    [limit({ context_tokens: 8_192, max_concurrent: 2 }), false],
+    [limit({}), false],
+  ] as const) {
+    limits = [ofProvider, own];
+    const first = held();
+    server.reset(first.answer, text());
+    const answer = call("one");
+    await first.begun;
+    const second = call("two");
+    await (isLimited
+      ? expect(second).rejects.toMatchObject(waits("provider_limit"))
+      : expect(second).resolves.toMatchObject({ text: "fine" }));
+    first.finish();
+    await answer;
+  }
+});
+
 test("the window of a model is what the operator has set for it, else for its provider, else unknown", async () => {
   limits = [
     limit({ context_tokens: 8_192 }),

@@ -1,5 +1,6 @@
 import type { ServerResponse } from "node:http";
 import { describe, expect, test } from "vitest";
+import { TenantId } from "../../../shared/contracts/ids.ts";
 import { aProvider, ag1, runStep } from "./model-run.ts";
 import {
   DONE,
@@ -243,6 +244,17 @@ describe("what a server refuses although it could do without it", () => {
       JSON.stringify(request.body).includes(`"${word}"`)
         ? refusal(400, { error: { message, type: "invalid_request_error" } })(response, request)
         : ok(response, answers.length > 1 ? (answers.shift() ?? "") : (answers[0] ?? ""));
+  const ask = (models: ReturnType<typeof server.models>, effectKey: string) =>
+    models.generate({
+      model: oc,
+      messages: [{ role: "user", content: "go" }],
+      tools: [],
+      toolChoice: "auto",
+      effectKey,
+      tenant: TenantId.parse("acme"),
+      signal: new AbortController().signal,
+      onText: () => {},
+    });
   const keys = () => server.requests.map(({ headers }) => headers["idempotency-key"]);
 
   test.each([
@@ -287,6 +299,52 @@ describe("what a server refuses although it could do without it", () => {
     ]);
     expect(result).toMatchObject({ response: "fine", retries: [], isEstimated: true });
     expect(server.requests).toHaveLength(2);
+  });
+
+  // Fails when a later try, which knows of the refusal, sends the request without the field under the key of the refused one: a server that
+  // knows the key refuses another body under it, and a call that was carried out has another key.
+  test("is left out under a key of its own, which each try has", async () => {
+    const bodies = new Map<string, string>();
+    let carriedOut = 0;
+    const keyed: Answer = (response, request) => {
+      const key = String(request.headers["idempotency-key"]);
+      const body = JSON.stringify(request.body);
+      if ((bodies.get(key) ?? body) !== body)
+        return refusal(400, { error: { message: "key of another request" } })(response, request);
+      bodies.set(key, body);
+      if (body.includes('"stream_options"'))
+        return refusal(400, { error: { message: "unknown field stream_options" } })(response, request);
+      carriedOut += 1;
+      // The first is carried out, and its answer is lost.
+      if (carriedOut === 1) return void response.socket?.destroy();
+      ok(response, text("fine"));
+    };
+    const result = await runStep(server, { ...ag1, model: oc }, [keyed]);
+    expect(result).toMatchObject({ response: "fine", retries: ["model_unreachable"] });
+    const [key] = keys();
+    const without = `${String(key)}.without.stream_options`;
+    expect(keys()).toEqual([key, without, key, without]);
+  });
+
+  test("is left out under that key from the beginning once the worker knows of the refusal", async () => {
+    const models = server.models();
+    const refuses = refusing("stream_options", "unknown field stream_options", text("fine"));
+    server.reset(refuses);
+    await ask(models, "one");
+    await ask(models, "two");
+    expect(keys()).toEqual(["one", "one.without.stream_options", "two.without.stream_options"]);
+  });
+
+  // Fails when a refusal that quotes the request is taken for one of each field that it quotes: no later answer has counts of tokens.
+  test("is not remembered when the request is refused without it too", async () => {
+    const quoting: Answer = (response, request) =>
+      refusal(422, { error: { message: "temperature: too high", input: request.body } })(response, request);
+    const models = server.models();
+    server.reset(quoting);
+    await expect(ask(models, "one")).rejects.toMatchObject({ code: "model_bad_request" });
+    server.reset(text("fine"));
+    expect(await ask(models, "two")).toMatchObject({ text: "fine" });
+    expect(server.requests).toMatchObject([{ body: { stream_options: { include_usage: true } } }]);
   });
 
   test("is nothing of a request that does not have it: the refusal is reported", async () => {
