@@ -28,6 +28,21 @@ describe("an execution", () => {
     expect(harness.store.row(run.run_id)).toMatchObject({ status: "completed", owner: null });
   });
 
+  // Fails when the only failure has a time of the worker's clock: it would be before that of the dead letter.
+  test.each([1, 2])(
+    "that fails after %i tries has the time of the first failure apart from the last",
+    async (tries) => {
+      harness.definition = steps({ id: "a", ...llm, retry: { attempts: tries, base_seconds: 0 } });
+      harness.generate = () => Promise.reject(new RetryableError("unavailable", "try again"));
+      const { run, ending } = harness.begin();
+      expect(await ending).toEqual({ is: "ended" });
+      expect(harness.store.entriesOf(run.run_id).at(-1)?.dead_letter).toMatchObject({
+        tries,
+        first_failed_at: tries === 1 ? null : expect.stringMatching(/Z$/),
+      });
+    },
+  );
+
   // Fails when a Postgres that is unreachable for a moment fails the run.
   test("waits for a Postgres that does not answer its read of the definition", async () => {
     let reads = 0;
