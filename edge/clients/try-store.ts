@@ -17,11 +17,14 @@ export async function tryRedis(url: string): Promise<void> {
     maxRetriesPerRequest: 0,
     retryStrategy: () => null,
   });
-  // The same error also rejects the pending command.
-  redis.on("error", () => {});
+  // The rejection of `connect` says only that the connection is closed. This event says why.
+  let why: Error | undefined;
+  redis.on("error", (error) => (why ??= error));
   try {
     await redis.connect();
     await redis.ping();
+  } catch (error) {
+    throw why ?? error;
   } finally {
     redis.disconnect();
   }

@@ -37,10 +37,19 @@ const REASONS: [RegExp, string][] = [
   [/certificate|TLS|SSL/i, "The connection could not be encrypted."],
 ];
 
+/** The most causes of an error that are looked at. */
+const MAX_CAUSES = 5;
+
+/** The reason that an error gives, or the first of its causes that gives one: the client of a store may wrap what its socket says. */
 function reasonOf(error: unknown): string {
-  const code = z.object({ code: z.string() }).safeParse(error).data?.code ?? "";
-  const text = `${code} ${error instanceof Error ? error.message : ""}`;
-  return REASONS.find(([pattern]) => pattern.test(text))?.[1] ?? "The store cannot be used.";
+  let at = error;
+  for (let left = MAX_CAUSES; left > 0 && at instanceof Error; left--, at = at.cause) {
+    const code = z.object({ code: z.string() }).safeParse(at).data?.code ?? "";
+    const text = `${code} ${at.message}`;
+    const reason = REASONS.find(([pattern]) => pattern.test(text))?.[1];
+    if (reason !== undefined) return reason;
+  }
+  return "The store cannot be used.";
 }
 
 /**

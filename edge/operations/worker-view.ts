@@ -5,11 +5,11 @@ import { AppError } from "../../shared/errors.ts";
 import { badCursor } from "../http/paging.ts";
 import type { WorkerPlace, WorkerRow } from "../../shared/store/workers/worker-rows.ts";
 
-/** One life of a worker process, as clients see it. */
+/** One incarnation of a worker, as clients see it. */
 export const WorkerView = z
   .object({
     worker_id: z.string(),
-    /** One life of the process. A restarted process has the same `worker_id` and another incarnation. */
+    /** The process from its start to its end. A restarted process has the same `worker_id` and another incarnation. */
     incarnation: z.string(),
     /** Null for a tenant's key: the machines are the operator's. */
     hostname: z.string().nullable(),
@@ -58,8 +58,8 @@ export function workerCursorOf({ registered_at_us, incarnation }: WorkerPlace): 
 /** The place that a cursor names; null: the first page. @throws AppError `bad_cursor` */
 export function workerPlaceOf(cursor: string): WorkerPlace | null {
   if (cursor === "") return null;
-  const [, us = "", worker = "", life = ""] = /^([0-9]{1,16})\.([^:]+):([0-9a-f]{8})$/.exec(cursor) ?? [];
-  if (us !== "") return { registered_at_us: Number(us), incarnation: `${worker}#${life}` };
+  const [, us = "", worker = "", random = ""] = /^([0-9]{1,16})\.([^:]+):([0-9a-f]{8})$/.exec(cursor) ?? [];
+  if (us !== "") return { registered_at_us: Number(us), incarnation: `${worker}#${random}` };
   throw badCursor("the one of the page before");
 }
 

@@ -110,7 +110,9 @@ export async function failRun(
     const stack = operatorTrace(cause, process.env);
     log.warn("run.failed", { ...aboutRun(state.run), step, code, stack });
   }
-  const deadLetter = { ...error, stack: traceOf(cause), tries, first_failed_at: firstFailedAt };
+  // Of a single try the first failure is the last one, which has the time of the commit.
+  const first_failed_at = tries > 1 ? firstFailedAt : null;
+  const deadLetter = { ...error, stack: traceOf(cause), tries, first_failed_at };
   return endRun(state, "failed", { error, deadLetter, events, usage });
 }
 

@@ -63,8 +63,10 @@ export function afterFailure(
   tries: Tries,
   error: unknown,
 ): Visited | { is: "retry"; afterMs: number } {
-  const firstFailedAt = (tries.firstFailedAt ??= new Date().toISOString());
   const { count, unchargedUsage: usage } = tries;
+  // Before the first failure it was the time since which the try waited for its provider.
+  if (count === 1 || tries.firstFailedAt === null) tries.firstFailedAt = new Date().toISOString();
+  const { firstFailedAt } = tries;
   const failure = error instanceof Stop ? { code: error.why, message: error.message } : failureOf(error);
   const verdict =
     error instanceof Stop

@@ -3,6 +3,7 @@ import type { RunEvent } from "../../shared/contracts/event.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import { Reference } from "../../shared/contracts/journal-entry.ts";
+import { fitsIn } from "../../shared/events/lines.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { LIMITS, getWithin, putWithRetries, withoutStore } from "./object-store.ts";
 import type { Limits, ObjectStore } from "./object-store.ts";
@@ -65,7 +66,7 @@ export class LargeValues {
     if (this.#store === null || !events.some((event) => Object.values(event).some(mayBeLarge))) return events;
     return Promise.all(
       events.map(async (event, index) => {
-        if (JSON.stringify(event).length <= INLINE_LIMIT_BYTES) return event;
+        if (fitsIn(event, INLINE_LIMIT_BYTES)) return event;
         const fields = await Promise.all(
           Object.entries(event).map(async ([name, value]) => {
             const json = JsonValue.safeParse(value);
@@ -112,7 +113,7 @@ function mayBeLarge(value: unknown): boolean {
 
 /** An event that is published before its values are stored: large fields are cut to their first characters. */
 export function shortened(event: RunEvent): RunEvent {
-  if (JSON.stringify(event).length <= INLINE_LIMIT_BYTES) return event;
+  if (fitsIn(event, INLINE_LIMIT_BYTES)) return event;
   const fields = Object.entries(event).map(([name, value]) => {
     const json = typeof value === "string" ? value : JSON.stringify(value);
     if (json.length <= INLINE_LIMIT_BYTES / 4) return [name, value];

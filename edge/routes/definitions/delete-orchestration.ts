@@ -1,10 +1,13 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { deleteOrchestration as remove } from "../../../shared/store/definitions/orchestrations.ts";
+import {
+  deleteOrchestration as remove,
+  readOrchestration,
+} from "../../../shared/store/definitions/orchestrations.ts";
 import { problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { OwnerQuery, ownerOf } from "../../definitions/definition-request.ts";
-import { noDefinition } from "../../definitions/definition-view.ts";
+import { nothingToDelete } from "../../definitions/definition-view.ts";
 import { needs } from "../../http/middleware/principal.ts";
 
 const route = createRoute({
@@ -24,7 +27,10 @@ export function deleteOrchestration(api: Api): void {
   api.openapi(route, async (c) => {
     const { id } = c.req.valid("param");
     const owner = ownerOf(c.get("principal"), c.req.valid("query").tenant_id);
-    if (!(await remove(c.get("services").sql, owner, id))) throw noDefinition("orchestration", id);
+    const { sql } = c.get("services");
+    if (!(await remove(sql, owner, id))) {
+      throw await nothingToDelete("orchestration", id, owner, (tenant) => readOrchestration(sql, tenant, id));
+    }
     return c.body(null, 204);
   });
 }

@@ -30,7 +30,7 @@ const routeAt = (prefix: string) =>
     tags: ["Operations"],
     summary: "Ask a worker for its health",
     description:
-      "The question goes through Redis to the newest life of the worker (or to the incarnation that is named), which answers with what " +
+      "The question goes through Redis to the newest incarnation of the worker (or to the one that is named), which answers with what " +
       "it finds at this moment. 504 `worker_silent` when it does not answer within 3 s; 503 `redis_away` when it cannot be asked.",
     security: [{ key: ["admin"] }],
     middleware: [needsPlatform("admin")] as const,

@@ -11,7 +11,7 @@ import { WorkerView, workerCursorOf, workerPlaceOf, workerViewOf } from "../../o
 const PAGED = "The header `Link` has the next page.";
 
 const responses = {
-  200: json(z.array(WorkerView), "One entry for each life of a process, the newest first"),
+  200: json(z.array(WorkerView), "One entry for each incarnation of a worker, the newest first"),
   ...problems(400),
 };
 

@@ -16,7 +16,8 @@ const routeAt = (prefix: string) =>
     tags: ["Operations"],
     summary: "Remove an offline worker from the list",
     description:
-      "A worker that is alive, or whose runs were not taken over yet, is not removed (409): drain it first.",
+      "A worker that is alive, or whose runs were not taken over yet, is not removed (409): drain it first. The id of a worker names " +
+      "all its incarnations: while one of them is alive, none is removed. The name of an incarnation removes that one alone.",
     security: [{ key: ["admin"] }],
     middleware: [needsPlatform("admin"), audited("removeWorker")] as const,
     request: { params: WorkerName },

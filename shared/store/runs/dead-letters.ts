@@ -27,7 +27,10 @@ export type DeadLetterRow = z.infer<typeof DeadLetterRow>;
 const WholeDeadLetter = DeadLetterRow.extend({ input: z.string() });
 export type WholeDeadLetter = z.infer<typeof WholeDeadLetter>;
 
-/** The part of a flush that inserts one dead letter for each end in failure: it exists if and only if the run has failed. */
+/**
+ * The part of a flush that inserts one dead letter for each end in failure: it exists if and only if the run has failed. Its first
+ * failure is never after its last: a worker's clock may be ahead of that of Postgres.
+ */
 export function insertDeadLetters(
   sql: Sql,
   entries: readonly { run_id: RunId; dead_letter: DeadLetter | null }[],
@@ -40,7 +43,7 @@ export function insertDeadLetters(
       insert into dead_letters (run_id, seq, tenant_id, orchestration_id, code, message, stack, step_id, tries, attempt,
         first_failed_at)
       select run_id, m.event_seq, m.tenant_id, m.orchestration_id, d.code, d.message, d.stack, d.step_id, d.tries,
-        m.attempt, coalesce(d.first_failed_at, now())
+        m.attempt, least(d.first_failed_at, now())
       from moved m join unnest(
         ${pgArray(letters.map((d) => d.run_id))}::text[], ${pgArray(letters.map((d) => d.code))}::text[],
         ${pgArray(letters.map((d) => d.message))}::text[], ${pgArray(letters.map((d) => d.stack))}::text[],

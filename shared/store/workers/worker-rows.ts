@@ -68,15 +68,21 @@ export async function requestDrain(sql: Sql, name: string): Promise<string[]> {
 }
 
 /**
- * Deletes the rows of a worker's incarnations that are offline and own no running run. The row of any other incarnation stays, because
- * its runs would count as abandoned.
+ * Deletes the rows of all incarnations of a worker, if each is offline and owns no running run; otherwise none. The row of another
+ * incarnation has to stay, because its runs would count as abandoned; and while it stays, the worker is not removed.
  * @param name a worker's id, or one incarnation
  * @returns how many were deleted
  */
 export async function removeWorker(sql: Sql, name: string): Promise<number> {
   const rows = await sql`
-    delete from workers where (incarnation = ${name} or worker_id = ${name}) and ${isOffline(sql)}
-      and not exists (select from runs r where r.owner = workers.incarnation and r.status = 'running')
+    with named as (
+      select incarnation, ${isOffline(sql)}
+        and not exists (select from runs r where r.owner = workers.incarnation and r.status = 'running') as is_gone
+      from workers where incarnation = ${name} or worker_id = ${name}
+      for update
+    )
+    delete from workers using named
+    where workers.incarnation = named.incarnation and not exists (select from named where not is_gone)
     returning 1`;
   return rows.length;
 }

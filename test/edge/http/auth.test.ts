@@ -133,9 +133,40 @@ describe("a tenant's key", () => {
     expect((await app.call("DELETE", path, { key: globex })).status).toBe(404);
     expect((await app.call("POST", `${path}/run`, { key: globex, body: {} })).status).toBe(404);
     expect((await app.call("GET", "/api/v2/orchestrations/orch_smoke", { key: globex })).status).toBe(200);
-    // A tenant's key may not change a shared definition.
-    expect((await app.call("DELETE", "/api/v2/orchestrations/orch_smoke", { key: globex })).status).toBe(404);
   });
+
+  // Fails when the refusal says that there is no such definition: the same key can read it.
+  test.each(["orchestrations", "agents", "tools", "mcp-servers"])(
+    "cannot delete one of the shared %s, and is told whose it is; of another tenant's it learns nothing",
+    async (kind) => {
+      const bodies: Record<string, object> = {
+        orchestrations: { name: "S", entry_step_id: "a", steps: [{ id: "a", name: "A", type: "end" }] },
+        agents: { name: "S" },
+        tools: { tool_type: "http", url: "https://tools.example.com/x" },
+        "mcp-servers": { url: "https://mcp.example.com/mcp" },
+      };
+      const [acme, globex] = [await app.stores.key("acme"), await app.stores.key("globex")];
+      const path = (id: string) => `/api/v2/${kind}/${id}`;
+      const put = (id: string, key?: string) =>
+        app.call("PUT", path(id), { body: bodies[kind] ?? {}, ...(key !== undefined && { key }) });
+      expect((await put("of_platform")).status).toBe(200);
+      expect((await put("of_acme", acme)).status).toBe(200);
+      const refusal = async (id: string, options: object) => {
+        const { status, detail } = await bodyOf(await app.call("DELETE", path(id), options));
+        return [status, detail];
+      };
+      const shared = [404, expect.stringMatching(/of_platform is the platform's.* tenant globex /)];
+      expect(await refusal("of_platform", { key: globex })).toEqual(shared);
+      const named = await bodyOf(await app.call("DELETE", `${path("of_platform")}?tenant_id=globex`));
+      expect([named.status, named.detail]).toEqual(shared);
+      expect(await refusal("of_acme", { key: globex })).toEqual([
+        404,
+        expect.stringMatching(/^There is no .* of_acme\.$/),
+      ]);
+      expect((await app.call("GET", path("of_platform"), { key: globex })).status).toBe(200);
+      expect((await app.call("DELETE", path("of_platform"))).status).toBe(204);
+    },
+  );
 });
 
 test("a revoked key still works in an isolate that has cached it, for 30 s at most", async () => {

@@ -182,4 +182,25 @@ describe("a worker that is removed", () => {
     expect([removed.status, await bodyOf(removed)]).toEqual([200, { status: "removed", worker_id: "w" }]);
     expect((await app.call("DELETE", path)).status).toBe(404);
   });
+
+  // Fails when the id of a living worker removes the rows of its earlier incarnations, and the answer says that the worker is removed.
+  test("by its id is removed with all its incarnations or not at all; an incarnation by its own name", async () => {
+    const [first, second] = [await addWorker("again"), await addWorker("again")];
+    for (const owner of [first, second]) await silence(owner, 91);
+    const alive = await addWorker("again");
+    const rows = async () => {
+      const left = await app.stores.sql<
+        { incarnation: string }[]
+      >`select incarnation from workers where worker_id = 'again'`;
+      return left.map(({ incarnation }) => incarnation).toSorted();
+    };
+    const refused = await app.call("DELETE", `${W}/again`);
+    expect([refused.status, await bodyOf(refused)]).toMatchObject([409, { code: "conflict" }]);
+    expect(await rows()).toEqual([first, second, alive].toSorted());
+    expect((await app.call("DELETE", `${W}/${name(first)}`)).status).toBe(200);
+    expect(await rows()).toEqual([second, alive].toSorted());
+    await silence(alive, 91);
+    expect((await app.call("DELETE", `${W}/again`)).status).toBe(200);
+    expect(await rows()).toEqual([]);
+  });
 });

@@ -284,6 +284,26 @@ describe("an end", () => {
       { run_id: failed.run_id, seq: 2, code: "c", tries: 3, attempt: 1, resolved_at: null },
     ]);
   });
+
+  // Fails when the first failure is shown after the last: a worker's clock may be ahead of that of Postgres.
+  test("in failure has its first failure at the end or before it", async () => {
+    const [once, often, ahead] = [await store.startRun(), await store.startRun(), await store.startRun()];
+    const letter = { code: "c", message: "m", stack: null, step_id: "a", tries: 1, first_failed_at: null };
+    const end = { kind: "end", current_step: null, status: "failed" } as const;
+    const before = "2026-01-02T03:04:05.678Z";
+    const after = new Date(Date.now() + 3_600_000).toISOString();
+    await flush(store.sql, [
+      stepEntry(once, { ...end, dead_letter: letter }),
+      stepEntry(often, { ...end, dead_letter: { ...letter, tries: 2, first_failed_at: before } }),
+      stepEntry(ahead, { ...end, dead_letter: { ...letter, tries: 2, first_failed_at: after } }),
+    ]);
+    const rows = await store.sql<{ run_id: string; first: Date; last: Date }[]>`
+      select run_id, first_failed_at as first, failed_at as last from dead_letters`;
+    const timesOf = new Map(rows.map(({ run_id, first, last }) => [run_id, { first, last }]));
+    expect(timesOf.get(often.run_id)?.first.toISOString()).toBe(before);
+    for (const { run_id } of [once, ahead])
+      expect(timesOf.get(run_id)?.first).toEqual(timesOf.get(run_id)?.last);
+  });
 });
 
 // Fails when a flush changes an indexed column: each step would then write to every index of `runs`.

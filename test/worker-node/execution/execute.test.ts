@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { RetryableError } from "../../../worker-node/engine/step-errors.ts";
+import { ProviderWait } from "../../../worker-node/models/provider-wait.ts";
 import { Stop } from "../../../worker-node/execution/stop.ts";
 import { ExecutionHarness, llm, print, steps, usage } from "./execution-harness.ts";
 import { SqlError } from "../fake-store.ts";
@@ -27,6 +28,21 @@ describe("an execution", () => {
     expect(harness.kindsOf(run).filter((kind) => kind !== "note")).toEqual(["step", "end"]);
     expect(harness.store.row(run.run_id)).toMatchObject({ status: "completed", owner: null });
   });
+
+  // Fails when the only failure has a time of the worker's clock: it would be before that of the dead letter.
+  test.each([1, 2])(
+    "that fails after %i tries has the time of the first failure apart from the last",
+    async (tries) => {
+      harness.definition = steps({ id: "a", ...llm, retry: { attempts: tries, base_seconds: 0 } });
+      harness.generate = () => Promise.reject(new RetryableError("unavailable", "try again"));
+      const { run, ending } = harness.begin();
+      expect(await ending).toEqual({ is: "ended" });
+      expect(harness.store.entriesOf(run.run_id).at(-1)?.dead_letter).toMatchObject({
+        tries,
+        first_failed_at: tries === 1 ? null : expect.stringMatching(/Z$/),
+      });
+    },
+  );
 
   // Fails when a Postgres that is unreachable for a moment fails the run.
   test("waits for a Postgres that does not answer its read of the definition", async () => {
@@ -195,6 +211,32 @@ describe("a step that waits for a retry", () => {
     expect(harness.store.row(run.run_id).status).toBe("cancelled");
     expect(harness.calls).toHaveLength(1);
   });
+});
+
+// Fails when the time since which a call waits for its provider counts as that of the first failure: the wait is no failed try.
+test("a step that has waited for its provider first failed at its first failed try", async () => {
+  const definition = steps({ id: "a", ...llm, retry: { attempts: 2, base_seconds: 0 } });
+  harness.definition = definition;
+  harness.generate = () =>
+    Promise.reject(new ProviderWait("limit", { provider: "demo", model: "fast" }, 60_000));
+  const { run, ending } = harness.begin();
+  expect(await ending).toMatchObject({ is: "parked" });
+  const waitedSince = "2026-01-02T03:04:05.678Z";
+  const journal = harness.store.entriesOf(run.run_id).map((entry, i) => ({
+    ...entry,
+    seq: i + 1,
+    output: entry.output.replace(/(?<="first_failed_at":")[^"]+/, waitedSince),
+  }));
+  expect(journal.at(-1)?.output).toContain(waitedSince);
+
+  const next = new ExecutionHarness();
+  next.definition = definition;
+  next.generate = () => Promise.reject(new RetryableError("busy", "busy"));
+  const again = next.begin({ event_seq: journal.length }, journal);
+  expect(await again.ending).toEqual({ is: "ended" });
+  const letter = next.store.entriesOf(again.run.run_id).at(-1)?.dead_letter;
+  expect(letter).toMatchObject({ tries: 2, first_failed_at: expect.stringMatching(/Z$/) });
+  expect(letter?.first_failed_at).not.toBe(waitedSince);
 });
 
 describe("a step that is left behind", () => {

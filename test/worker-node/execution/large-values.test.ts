@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import type { Json } from "../../../shared/contracts/json.ts";
+import { writeLines } from "../../../shared/events/lines.ts";
 import { LargeValues, loadValue } from "../../../worker-node/execution/large-values.ts";
 import { ObjectStoreError } from "../../../worker-node/execution/object-store.ts";
 import type { ObjectStore } from "../../../worker-node/execution/object-store.ts";
@@ -52,6 +53,23 @@ test("a response does not replace a state key of the same name", async () => {
   expect(await load(response)).toBe(hash(large("r")));
   expect(await load(set["event.result"])).toBe(hash(large("t")));
   expect(event?.type === "transform_result" && (await load(event.result))).toBe(hash(large("e")));
+});
+
+// Fails when the JSON by which an event is measured is written again for its line: the events that end a run hold its state twice.
+test("the JSON of an event that stays as it is is written once, and its line is the same", async () => {
+  let writes = 0;
+  const state = {
+    get answer() {
+      writes += 1;
+      return "x".repeat(1_000);
+    },
+  };
+  const event = { type: "orchestration_complete", status: "completed", final_state: state } as const;
+  const unmeasured = writeLines([{ ...event }], new Date(0), "c");
+  writes = 0;
+  const events = await new LargeValues(memory(), "acme/run_1/end.1").storeEvents([event]);
+  expect(writeLines(events, new Date(0), "c")).toEqual(unmeasured);
+  expect(writes).toBe(1);
 });
 
 // Fails when every value that looks like a reference is loaded: clients and models write state.
