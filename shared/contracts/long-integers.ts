@@ -1,5 +1,8 @@
-/** The parts of a JSON text: texts, punctuation, numbers, words. Linear: no part is read twice. */
-export const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|[[\]{}:,]|[^\s[\]{}:,"]+/g;
+/**
+ * The parts of a text that is JSON or not: texts, punctuation, numbers, words. Linear: no part is read twice. Therefore a text without
+ * its end is a part too; if the expression failed there, it would read the rest again from each quotation mark in it.
+ */
+export const TOKEN = /"[^"\\]*(?:\\[\s\S][^"\\]*)*"?|[[\]{}:,]|[^\s[\]{}:,"]+/g;
 
 const INTEGER = /^-?[0-9]+$/;
 /** No shorter integer is rounded. */

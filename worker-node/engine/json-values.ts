@@ -9,7 +9,8 @@ type Open = { from: number; isObject: boolean; expected: Expected; inner: Range[
 /** Below the depth at which a value is refused, so that a list of all values found is no deeper than that. */
 const MAX_DEPTH = 63;
 const SCALAR = /(?:-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)(?![\w.])/y;
-const STRING_OR_BRACKET = /"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\]]/g;
+/** A text without its end goes to the end of all: if the expression failed there, it would read the rest again from each quotation mark in it. */
+const STRING_OR_BRACKET = /"[^"\\]*(?:\\[\s\S][^"\\]*)*"?|[{}[\]]/g;
 const ESCAPE = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y;
 
 /**

@@ -90,6 +90,7 @@ class SilenceTimeout {
   readonly #outer: AbortSignal;
   readonly #follow = (): void => this.#controller.abort(this.#outer.reason);
   #timer: NodeJS.Timeout | undefined;
+  #isOver = false;
 
   constructor(ms: number, outer: AbortSignal) {
     this.#ms = ms;
@@ -104,6 +105,7 @@ class SilenceTimeout {
 
   begin(): void {
     this.pause();
+    if (this.#isOver) return;
     this.#timer = setTimeout(() => this.#controller.abort(new Error("no answer in time")), this.#ms);
   }
 
@@ -111,8 +113,9 @@ class SilenceTimeout {
     clearTimeout(this.#timer);
   }
 
-  /** The exchange is over. */
+  /** The exchange is over. Its reader may go on for a moment, without a timer. */
   end(): void {
+    this.#isOver = true;
     this.pause();
     this.#outer.removeEventListener("abort", this.#follow);
   }

@@ -100,4 +100,11 @@ describe("brackets of prose", () => {
   test("do not make the list of one text a citation of another", () => {
     expect(findJson('one {"x": 1}', "two [2]")).toEqual([{ x: 1 }, [2]]);
   });
+
+  // Fails when the search for the end of a text in it begins again at each quotation mark.
+  test("that is too deep and has no end is passed over in linear time", () => {
+    const startedMs = cpuMs();
+    expect(findJson(`${"[".repeat(70)}"${'\\"'.repeat(20_000)}`)).toEqual([]);
+    expect(cpuMs() - startedMs).toBeLessThan(1_000);
+  });
 });

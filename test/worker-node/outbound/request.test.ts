@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { Resolver } from "node:dns/promises";
 import { createServer } from "node:http";
 import type { Server } from "node:http";
@@ -234,7 +235,11 @@ describe("an exchange", () => {
 
   const post = (
     maxResponseBytes: OutboundRequest["maxResponseBytes"],
-    { timeoutMs = 5_000, signal = new AbortController().signal } = {},
+    {
+      timeoutMs = 5_000,
+      signal = new AbortController().signal,
+      ...more
+    }: Partial<Pick<OutboundRequest, "timeoutMs" | "signal" | "sink">> = {},
   ): Promise<OutboundResponse> =>
     send(
       {
@@ -246,6 +251,7 @@ describe("an exchange", () => {
         timeoutCode: "too_long",
         maxResponseBytes,
         signal,
+        ...more,
       },
       createEgress("127.0.0.1"),
     );
@@ -262,6 +268,35 @@ describe("an exchange", () => {
   });
 
   // Fails when it waits for the body.
+  // Fails when a reader that goes on after the limit starts the limit's timer again, which is up to minutes long.
+  test("leaves no timer and no listener behind when its reader outlasts an abort", async () => {
+    respond = (socket) => socket.write("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart");
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const stop = new AbortController();
+    const { promise: released, resolve: release } = Promise.withResolvers<void>();
+    const { promise: ended, resolve: end } = Promise.withResolvers<void>();
+    try {
+      const sink: OutboundRequest["sink"] = async (body) => {
+        try {
+          for await (const _part of body) {
+            stop.abort(new Error("cancelled"));
+            await released;
+          }
+        } finally {
+          end();
+        }
+      };
+      const work = post(1_000, { timeoutMs: 60_000, signal: stop.signal, sink });
+      await expect(work).rejects.toThrow("cancelled");
+      release();
+      await ended;
+      expect(vi.getTimerCount()).toBe(0);
+      expect(getEventListeners(stop.signal, "abort")).toEqual([]);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   test("that ignores the response body ends at the headers, and closes its connection", async () => {
     let closed = false;
     respond = (socket) => {
