@@ -225,7 +225,7 @@ test("a step that has waited for its provider first failed at its first failed t
   const journal = harness.store.entriesOf(run.run_id).map((entry, i) => ({
     ...entry,
     seq: i + 1,
-    output: entry.output.replace(/(?<="first_failed_at":")[^"]+/, waitedSince),
+    output: entry.output?.replace(/(?<="first_failed_at":")[^"]+/, waitedSince) ?? null,
   }));
   expect(journal.at(-1)?.output).toContain(waitedSince);
 
