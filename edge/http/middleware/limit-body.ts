@@ -63,6 +63,6 @@ async function readWithin(c: Context<ApiEnv>, maxBytes: number): Promise<boolean
     }
     parts.push(part.value);
   }
-  c.req.raw = new Request(raw, { body: await new Blob(parts).arrayBuffer() });
+  c.req.raw = new Request(raw, { method: raw.method, body: await new Blob(parts).arrayBuffer() });
   return true;
 }
