@@ -148,12 +148,12 @@ export function createApp(servicesOf: ServicesOf): Api {
   app.use("/scale/*", dropRefusedBody);
   const routeOf = documentedRouteOf(app);
   app.use(knownUrl(routeOf));
-  app.use("/api/*", limitBody(1, { "/api/v2/chat": MAX_CHAT_MIB, [UPLOADS_PATH]: null }));
-  app.use("/scale/*", limitBody(1));
+  app.use("/api/*", limitBody(1, routeOf, { "/api/v2/chat": MAX_CHAT_MIB, [UPLOADS_PATH]: null }));
+  app.use("/scale/*", limitBody(1, routeOf));
   app.use(knownBody(routeOf));
   app.use("/internal/*", signedHead);
   // A worker's flush has up to 4 MiB, and escapes in JSON make it longer.
-  app.use("/internal/*", limitBody(16));
+  app.use("/internal/*", limitBody(16, routeOf));
   for (const add of routes) add(app);
   app.notFound(async (c) => (await assetOf(c)) ?? noRoute(app, c));
   app.onError((error, c) => problemResponse(error, c.get("requestId") ?? ""));

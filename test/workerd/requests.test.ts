@@ -11,6 +11,8 @@ import { MASTER_KEY } from "../edge/test-stores.ts";
 import { pace } from "../services/waiting.ts";
 import { startEdge, type Edge } from "./edge.ts";
 
+const RUN = "/api/v2/orchestrations/orch_smoke/run";
+
 let edge: Edge;
 beforeAll(async () => {
   edge = await startEdge();
@@ -89,13 +91,43 @@ test.each<[string, number, () => Promise<string>, string, boolean]>([
   ["an unknown key", 401, async () => `sk-syn-${"0".repeat(64)}`, "/api/v2/uploads?name=a.bin", false],
   ["a key without the scope", 403, () => readOnlyKey(), "/api/v2/uploads?name=a.bin", false],
   ["an unknown parameter", 422, async () => edge.platformKey, "/api/v2/uploads?nome=a.bin", false],
-  ["no length, too large", 413, async () => edge.platformKey, "/api/v2/orchestrations/orch_smoke/run", true],
+  ["no length, too large", 413, async () => edge.platformKey, RUN, true],
   ["no length, where one is needed", 411, async () => edge.platformKey, "/api/v2/uploads?name=a.bin", true],
 ])(
   "a large body with %s is a %i, for a client that reads nothing before it has sent all",
   async (_what, status, keyOf, path, isChunked) => {
     const head = `POST ${path} HTTP/1.1\r\nhost: edge\r\ncontent-type: application/json\r\nauthorization: Bearer ${await keyOf()}\r\n`;
     expect(await sendAllThenRead(head, isChunked)).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+  },
+);
+
+// Fails when the response waits for the rest of the body, as it does where the signal of a pipe is to end a read: such requests, which need
+// no valid key, are never over. Fails when a body without a length is read before its key.
+test.each([
+  [
+    "an unknown key and a length",
+    `Bearer sk-syn-${"0".repeat(64)}`,
+    401,
+    "/api/v2/uploads?name=a.bin",
+    false,
+  ],
+  ["an unknown key and no length", `Bearer sk-syn-${"0".repeat(64)}`, 401, RUN, true],
+  ["no key and no length", null, 401, RUN, true],
+  ["no key, no length and no route", null, 404, "/api/v2/nothing", true],
+])(
+  "a client with %s that stops in its body gets its answer",
+  async (_what, authorization, status, path, isChunked) => {
+    const length = isChunked ? "transfer-encoding: chunked" : "content-length: 1000";
+    const fields = ["host: edge", "content-type: application/json", length];
+    if (authorization !== null) fields.push(`authorization: ${authorization}`);
+    const socket = connect(Number(new URL(edge.base).port), "127.0.0.1");
+    try {
+      socket.write(`POST ${path} HTTP/1.1\r\n${fields.join("\r\n")}\r\n\r\n3\r\nabc\r\n`);
+      const [first] = await once(socket, "data");
+      expect(String(first)).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+    } finally {
+      socket.destroy();
+    }
   },
 );
 

@@ -95,7 +95,7 @@ export async function callHttpTool(
   const error = errorOf(response, tool);
   if (!mayRepeat(tool) && !saysNotDone(response)) throw outcomeUnknown(error, tool);
   // A call that may have been carried out keeps its key, so that a tool that knows the key does not act twice.
-  const isOpen = mayRepeat(tool) && (response.status >= 500 || response.status === 408);
+  const isOpen = mayRepeat(tool) && !saysRefused(response);
   throw isOpen && error instanceof RetryableError ? keepingKey(error) : error;
 }
 
@@ -104,12 +104,16 @@ function mayRepeat({ retry_safe, reconcile }: HttpTool): boolean {
   return retry_safe || reconcile !== null;
 }
 
+/** Whether the tool has refused the call. After a timeout of the request (408) or a failure (5xx) it may have carried it out. */
+function saysRefused({ status }: OutboundResponse): boolean {
+  return status < 500 && status !== 408;
+}
+
 /**
- * Whether a tool that must not get a call twice says that it has not carried it out. A server that fails (5xx) may have done its
- * work before, except when it says that it takes no requests now (503).
+ * Whether a tool that must not get a call twice says that it has not carried it out: it has refused it, or takes no requests now (503).
  */
-function saysNotDone({ status, body }: OutboundResponse): boolean {
-  return status < 500 || (status === 503 && !LOST_BY_PROXY.test(body));
+function saysNotDone(response: OutboundResponse): boolean {
+  return saysRefused(response) || (response.status === 503 && !LOST_BY_PROXY.test(response.body));
 }
 
 /** Envoy answers 503 also when the connection to the server behind it was lost after the request: the server may have carried it out. */

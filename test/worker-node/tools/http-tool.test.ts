@@ -424,6 +424,7 @@ describe("an HTTP tool", () => {
   test.each([
     ["a failure of the server", 500, "TerminalError", "outcome_unknown"],
     ["a timeout of its gateway", 504, "TerminalError", "outcome_unknown"],
+    ["a timeout of the request", 408, "TerminalError", "outcome_unknown"],
     ["no capacity for now", 503, "RetryableError", "tool_unavailable"],
     ["a rate limit", 429, "RetryableError", "tool_unavailable"],
     ["a refusal", 422, "ToolRejection", "tool_rejected"],
