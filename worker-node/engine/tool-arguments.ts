@@ -59,9 +59,11 @@ function argumentsIn(text: string): JsonObject | null {
  * `{"q":1}</tool_call>`. Null when the text says anything else, such as two objects or one that was cut.
  */
 function theObjectIn(text: string): JsonObject | null {
-  const written = text.trim().replaceAll(/^```\w*\s*|\s*```$/g, "");
+  const fenced = text.trim().replace(/^```\w*\s*/, "");
+  const written = fenced.endsWith("```") ? fenced.slice(0, -3).trimEnd() : fenced;
   const ranges = jsonValuesIn(written);
-  const rest = ranges.reduceRight((kept, { from, to }) => kept.slice(0, from) + kept.slice(to), written);
+  const between = ranges.map(({ from }, i) => written.slice(ranges[i - 1]?.to ?? 0, from));
+  const rest = between.join("") + written.slice(ranges.at(-1)?.to ?? 0);
   if (ranges[0]?.from !== 0 || /[{[]/.test(rest)) return null;
   const values = ranges.map(({ from, to }) => parseJson(written.slice(from, to)));
   const [first, ...more] = values.filter((value) => !isObject(value) || Object.keys(value).length > 0);

@@ -1,3 +1,5 @@
+import { trimMarks } from "../engine/trim-marks.ts";
+
 /**
  * The tool that a model means by the name that it wrote. Models and gateways put a namespace before a name (`functions.lookup`,
  * `mcp__server__lookup`), write a call or a mark after it (`lookup()`, `lookup:0`, `lookup<|channel|>…`), quote it, and change
@@ -6,10 +8,10 @@
  */
 export function toolNameOf(written: string, tools: readonly string[]): string {
   if (tools.includes(written)) return written;
-  const bare = written
+  const name = written
     .replaceAll(/<\|[^|]*\|>(?=\w)/g, (mark, at: number) => (at === 0 ? "" : mark))
-    .replace(/\s*[(<{[].*$/s, "")
-    .replaceAll(/^[\s"'`*]+|[\s"'`*]+$/g, "");
+    .replace(/[(<{[].*$/s, "");
+  const bare = trimMarks(name, { start: "\"'`*", end: "\"'`*" });
   const unnumbered = bare.replace(/[:.#]\d+$/, "");
   const last = unnumbered.split(/[.:/\\]|__/).at(-1) ?? "";
   const withoutAffix = last.replaceAll(/^(?:tools?|functions?)[_-]|[_-](?:tool|function|call)$/gi, "");

@@ -4,6 +4,7 @@ import { Conversation } from "../conversation.ts";
 import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
 import { findJson } from "../find-json.ts";
+import { trimMarks } from "../trim-marks.ts";
 import { withoutThoughts } from "../without-thoughts.ts";
 import { argumentsInCall } from "../tool-arguments.ts";
 import { composePrompt } from "../prompt.ts";
@@ -126,7 +127,9 @@ function choiceOf(
 
 function valuesIn(content: string): Json[] {
   const values = findJson(content);
-  return values.length > 0 ? values : [withoutThoughts(content).replaceAll(/^[\s*_`'"]+|[\s*_`'".]+$/g, "")];
+  return values.length > 0
+    ? values
+    : [trimMarks(withoutThoughts(content), { start: "*_`'\"", end: "*_`'\"." })];
 }
 
 function choicesIn(candidates: readonly Json[], step: StepOf<"evaluator">): Choice[] {
