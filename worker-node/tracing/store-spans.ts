@@ -58,7 +58,7 @@ export async function inStoreSpan<Result>(
 
 /**
  * Work that makes a span only when it fails, or when it is a part of a trace and slow. The beats and looks of an idle fleet would be a
- * dozen traces a second, among which nobody finds those of runs.
+ * dozen traces a second, and hide those of runs.
  */
 async function inRareSpan<Result>(
   tracer: Tracer,
