@@ -1,22 +1,9 @@
-import type { Redis, RedisOptions } from "ioredis";
+import type { Redis } from "ioredis";
 import { log, messageOf } from "../../shared/log.ts";
 import { isUnknownScript } from "../../shared/queue/scripts.ts";
 import type { RedisCommands } from "../../shared/queue/scripts.ts";
 import { REDIS_REQUEST_MS } from "../../shared/timing.ts";
 import { inRedisSpan, redisAway } from "./redis.ts";
-
-/** The settings of a connection that is kept: it fails fast, and is opened anew by its owner. */
-export const KEPT_REDIS = {
-  // In RESP3 some replies are flattened.
-  protocol: 2,
-  lazyConnect: true,
-  commandTimeout: REDIS_REQUEST_MS,
-  disableClientInfo: true,
-  enableReadyCheck: false,
-  enableOfflineQueue: false,
-  maxRetriesPerRequest: 0,
-  retryStrategy: () => null,
-} satisfies RedisOptions;
 
 /** After a failure the next try to connect waits this long; meanwhile commands go over REST. */
 const AGAIN_MS = 5_000;

@@ -1,4 +1,4 @@
-import type { Redis, RedisOptions } from "ioredis";
+import type { Redis } from "ioredis";
 import { z } from "zod";
 import { readLive } from "../../shared/events/live.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
@@ -7,19 +7,6 @@ import { LIVE_BLOCK_MS, LIVE_DEAD_MS } from "../../shared/timing.ts";
 import { pause } from "../http/pause.ts";
 
 const RECONNECT_MS = 500;
-
-/** The settings of the connection of a feed. Its commands block, so `LiveFeed` limits their time itself. */
-export const FOLLOWED_REDIS = {
-  // In RESP3 some replies are flattened.
-  protocol: 2,
-  lazyConnect: true,
-  connectTimeout: 2_000,
-  disableClientInfo: true,
-  enableReadyCheck: false,
-  enableOfflineQueue: false,
-  maxRetriesPerRequest: 0,
-  retryStrategy: () => null,
-} satisfies RedisOptions;
 
 /** The most entries that one XREAD returns. */
 const PAGE = 500;

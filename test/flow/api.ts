@@ -1,7 +1,8 @@
 /** The API in this process, on stores of the test's own, with worker processes behind it. */
 import { Redis } from "ioredis";
 import { test as base } from "vitest";
-import { FOLLOWED_REDIS, LiveFeed } from "../../edge/streaming/live-feed.ts";
+import { FOLLOWED_REDIS } from "../../edge/clients/redis-settings.ts";
+import { LiveFeed } from "../../edge/streaming/live-feed.ts";
 import { Relay, RELAY_TIMING } from "../../edge/streaming/relay.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";

@@ -1,6 +1,7 @@
 import { Redis } from "ioredis";
 import { beforeEach, expect, test, vi } from "vitest";
-import { keptCommands, KEPT_REDIS } from "../../../edge/clients/kept-redis.ts";
+import { keptCommands } from "../../../edge/clients/kept-redis.ts";
+import { KEPT_REDIS } from "../../../edge/clients/redis-settings.ts";
 import type { RedisCommands } from "../../../shared/queue/scripts.ts";
 import type { Service } from "../../../local/processes/child.ts";
 import { scriptCommands } from "../../../worker-node/clients/redis.ts";

@@ -1,0 +1,20 @@
+import type { RedisOptions } from "ioredis";
+import { REDIS_REQUEST_MS } from "../../shared/timing.ts";
+
+/** A connection that fails fast, and that its owner opens anew. */
+const FAILS_FAST = {
+  // In RESP3 some replies are flattened.
+  protocol: 2,
+  lazyConnect: true,
+  disableClientInfo: true,
+  enableReadyCheck: false,
+  enableOfflineQueue: false,
+  maxRetriesPerRequest: 0,
+  retryStrategy: () => null,
+} satisfies RedisOptions;
+
+/** The settings of a connection for the queue's commands. */
+export const KEPT_REDIS = { ...FAILS_FAST, commandTimeout: REDIS_REQUEST_MS } satisfies RedisOptions;
+
+/** The settings of the connection of a live feed. Its commands block, so `LiveFeed` limits their time itself. */
+export const FOLLOWED_REDIS = { ...FAILS_FAST, connectTimeout: 2_000 } satisfies RedisOptions;
