@@ -110,8 +110,11 @@ async function readRefusal({ status, headers, body, cancel }: ProviderResponse):
 }
 
 const NO_ANSWER = "the response is not an answer of a model: is the provider's base URL right?";
-/** `[DONE]` in the spellings of servers. It also ends data that has lost the empty lines between events. */
-const DONE = /(?:^|\n)\s*"?(?:\[done\]|done)"?$/i;
+/**
+ * `[DONE]` in the spellings of servers. It also ends data that has lost the empty lines between events. Linear: white space is read from
+ * the start of its line alone.
+ */
+const DONE = /(?:^|\n)[^\S\n]*"?(?:\[done\]|done)"?$/i;
 
 function pass(
   event: StreamEvent,

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { cpuMs } from "../../services/cpu-time.ts";
 import { aProvider, ag1, runStep } from "./model-run.ts";
 import {
   DONE,
@@ -42,6 +43,16 @@ const odd: [string, string][] = [
   ["content of null", chunk({ role: "assistant", content: null, tool_calls: null })],
   ["another role", chunk({ role: "model", content: "" })],
 ];
+
+// Fails when the search for the end of a stream reads a run of lines again from each of them: it held up the worker for seconds.
+test("an event of many empty lines is read in linear time", async () => {
+  const lines = `data: connected\n${"data:\n".repeat(60_000)}data: x\n\n`;
+  const startedMs = cpuMs();
+  expect(await run(oc, [lines, chunk({ content: "said" }), chunk({}, "stop"), DONE].join(""))).toMatchObject({
+    response: "said",
+  });
+  expect(cpuMs() - startedMs).toBeLessThan(4_000);
+});
 
 describe.each([oc, oa])("%s: an event that carries nothing", (model) => {
   // Fails when an event of another shape than the SDK's throws the answer away.
