@@ -43,17 +43,16 @@ export function nodeProgram(file: string, env: NodeJS.ProcessEnv = {}): Command 
 }
 
 /**
- * The flags of Node for a built program. V8's young generation has 12 MB instead of 48, because a heap that grew under load stays
- * large. Measured: a worker with 100 runs at once, and semi-spaces of 2, 4, 8, 16 MB and Node's own size (medians of 6 rounds in turn,
- * at load 10 to 20).
+ * The flags of Node for a built program. V8's young generation has 24 MB instead of 48, because a heap that grew under load stays
+ * large. Measured: a worker with 100 runs at once, and semi-spaces of 4, 8 and 16 MB (two rounds in turn, on a quiet machine).
  *
- * - Processor time of a step without a call: 303, 224, 232, 258, 402 us.
- * - Processor time of a step with a call: 1.43, 1.49, 1.61, 1.29, 1.71 ms.
- * - Memory at the peak: 175, 180, 190, 201, 268 MB.
+ * - Processor time of a step without a call: 252 and 309, 251 and 272, 261 and 259 us.
+ * - Processor time of a step with a call: 1.17 and 1.27, 1.08 and 1.14, 1.08 and 1.12 ms.
+ * - Memory after it: 225 and 215, 232 and 226, 252 and 254 MB.
  */
 export const builtProgramFlags = [
   "--enable-source-maps",
-  "--max-semi-space-size=4",
+  "--max-semi-space-size=8",
   "--disable-warning=ExperimentalWarning",
 ];
 
