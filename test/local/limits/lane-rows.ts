@@ -32,12 +32,19 @@ export function toolOf(peer: Peer): object {
 
 /** How many starts there were at any time beyond what the rate had allowed until then: a bucket's burst, if it was full. */
 export function beyondRate(startsMs: readonly number[], sinceMs: number, perSecond: number): number {
+  if (startsMs.length === 0) throw new Error("nothing has started");
   const sorted = startsMs.toSorted((a, b) => a - b);
   return Math.max(...sorted.map((atMs, n) => n + 1 - ((atMs - sinceMs) * perSecond) / 1_000));
 }
 
-/** A rate that is used begins its first starts within two seconds. */
-export const rateBounds = (perSecond: number) => ({ most: burstOf(perSecond), least: -2 * perSecond });
+/**
+ * How late the first start is depends on the machine, so there is no least. That the rate can be used again is shown by each flood: it
+ * ends when all fifty have begun and ended.
+ */
+export const rateBounds = (perSecond: number) => ({
+  most: burstOf(perSecond),
+  least: Number.NEGATIVE_INFINITY,
+});
 
 export function laneRows(clients: Clients, peer: Peer): LimitRow[] {
   const { sql } = clients;

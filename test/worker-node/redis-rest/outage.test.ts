@@ -162,15 +162,18 @@ describe("a Redis that is slow", () => {
   });
 
   test("executes a pipeline of 100,000 commands and replies to each", async () => {
+    // A busy machine may take longer for them than the default of ten seconds.
+    const patient = await startFront(redis.url, { timeoutMs: 100_000 });
     const key = newKey();
     const rows = Array.from({ length: 100_000 }, () => ["INCR", key]);
-    const { status, json } = await front.call("/pipeline", rows, {
-      headers: { authorization: `Bearer ${front.token}` },
-      signal: AbortSignal.timeout(60_000),
+    const { status, json } = await patient.call("/pipeline", rows, {
+      headers: { authorization: `Bearer ${patient.token}` },
+      signal: AbortSignal.timeout(100_000),
     });
     expect(status).toBe(200);
     expect(json).toHaveLength(100_000);
-  }, 60_000);
+    await patient.stop();
+  });
 });
 
 describe("a Redis that accepts connections but does not reply", () => {
