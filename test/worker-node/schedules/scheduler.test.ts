@@ -19,6 +19,7 @@ import type { StateStore } from "../../../shared/store/state.ts";
 import { scriptCommands } from "../../../worker-node/clients/redis.ts";
 import { Scheduler } from "../../../worker-node/schedules/scheduler.ts";
 import { startRedis } from "../../services/services.ts";
+import { until } from "../../services/waiting.ts";
 import { makeQuotaReady } from "../../shared/queue/rebuild-shard.ts";
 import { acme, globex, openStore } from "../../shared/store/store-fixture.ts";
 import type { Store } from "../../shared/store/store-fixture.ts";
@@ -67,6 +68,8 @@ const newScheduler = (parts: { store?: StateStore; queue?: Queue } = {}) =>
 
 /** Saves a schedule that fires each minute and whose next tick was `seconds` ago. */
 async function due(seconds: number, changes: Partial<Schedule> = {}): Promise<Schedule> {
+  // A minute that begins during the test makes one tick more due.
+  await until("the minute does not end soon", () => Date.now() % 60_000 < 50_000);
   const minute = Math.floor(Date.now() / 60_000) * 60_000;
   const tick_ms = minute - Math.floor(seconds / 60) * 60_000;
   const saved = await saveSchedule(
