@@ -1,7 +1,7 @@
 import { FairQueue } from "./fair-queue.ts";
 import type { Sized } from "./fair-queue.ts";
 
-/** A leader whose call takes this long counts as gone: its client disconnected, and the runtime ended its request. */
+/** After a call of this length its leader counts as gone: the leader's client disconnected, and the runtime ended the request. */
 const LEADER_GONE_MS = 3_000;
 
 /** The most calls that one request makes for others, and how long it goes on: the runtime bounds both after a response. */

@@ -149,7 +149,7 @@ export async function findSchedule(sql: Sql, tenant: TenantId, id: string): Prom
   return schedule;
 }
 
-/** It names the tenant: the one that a platform key means without `tenant_id` is the default tenant. */
+/** The error names the tenant, because a platform key without `tenant_id` means the default tenant. */
 export function noSchedule(tenant: TenantId, id: string): AppError {
   return new AppError("not_found", `The tenant ${tenant} has no schedule ${id}.`);
 }

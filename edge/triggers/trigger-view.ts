@@ -133,7 +133,7 @@ export async function findTrigger(sql: Sql, tenant: TenantId | null, id: string)
   return trigger;
 }
 
-/** @param tenant the one whose trigger was meant; null: the request names none */
+/** @param tenant the tenant in which the trigger was looked for; null: the request names no tenant */
 export function noTrigger(tenant: TenantId | null): AppError {
   const detail = tenant === null ? "There is no such trigger." : `The tenant ${tenant} has no such trigger.`;
   return new AppError("not_found", detail);

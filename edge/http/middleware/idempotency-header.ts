@@ -6,7 +6,8 @@ import { invalidFields } from "../problem.ts";
 const MISSPELLED = ["X-Idempotency-Key", "Idempotence-Key", "IdempotencyKey"];
 
 /**
- * Refuses a request whose Idempotency-Key has another name: it would be ignored, and a repetition would start a second run.
+ * Refuses a request that has its idempotency key in a header of another name: the route would ignore that header, and a repetition
+ * would start a second run.
  * @throws AppError `invalid` that names the header
  */
 export const idempotencyHeader = createMiddleware<ApiEnv>(async (c, next) => {
