@@ -22,11 +22,10 @@ const THREADS = {
 const LONG_FOR_MS = 60_000;
 const LONG_THREADS = Math.max(1, Math.floor(availableParallelism() / 2));
 /**
- * A program's limit is of processor time. By the clock a program may take this many times as long, and `GRACE_MS` more, because
- * the machine may be busy. After that its thread is terminated, even in a loop.
+ * A thread ends a program itself at its limit of processor time, as soon as QuickJS lets it look. The pool looks from outside this often,
+ * and terminates a thread whose program goes on beyond its limit. A program that waits for the processor of a busy machine goes on.
  */
-const BUSY_FACTOR = 3;
-const GRACE_MS = 5_000;
+const LOOK_MS = 2_000;
 /** A thread can run programs this long after its start, also on a busy machine. */
 const START_MS = 60_000;
 
@@ -45,13 +44,14 @@ type QueuedProgram = {
   resolve(result: ProgramResult): void;
   reject(error: unknown): void;
 };
-type BusyThread = { worker: Worker; queued: QueuedProgram; timer: NodeJS.Timeout };
+type BusyThread = { worker: Worker; queued: QueuedProgram; timer: NodeJS.Timeout | undefined };
 
 /**
  * Runs programs in threads, each thread one program at a time; tenants take turns. A thread is terminated, and replaced by a new one,
  * when its program exceeds its limit, is cancelled or has used up the memory, and when the thread itself fails.
  */
 export class SandboxPool {
+  readonly #lookMs: number;
   // Not piscina (5.3.2, tried): 24 lines less, but its time limit counts from the submit, so a queue of our own would remain. And it
   // cannot replace a thread after a task that ran out of memory.
   readonly #queues = {
@@ -63,6 +63,11 @@ export class SandboxPool {
   /** Tenants that had a long program, the latest last, and until when that counts. */
   readonly #long = new Map<string, number>();
   #closed = false;
+
+  /** @param options.lookMs how often the pool looks at the processor time of a program, in milliseconds; tests look more often */
+  constructor({ lookMs = LOOK_MS }: { lookMs?: number | undefined } = {}) {
+    this.#lookMs = lookMs;
+  }
 
   /**
    * Runs a program when its tenant may have a thread. A failure of the program is a result.
@@ -141,15 +146,15 @@ export class SandboxPool {
     const worker = idle ?? new Worker(new URL("./sandbox-thread.ts", import.meta.url));
     // A busy thread keeps the process alive; an idle one does not.
     worker.ref();
-    const endsIn = (ms: number) => setTimeout(() => this.#end(thread, failedAs("time", "")), ms);
-    const clockMs = queued.program.limitMs * BUSY_FACTOR + GRACE_MS;
-    const thread: BusyThread = { worker, queued, timer: endsIn(idle ? clockMs : START_MS) };
+    const giveUp = () => this.#end(thread, failedAs("error", "its thread did not start within 60 s"));
+    const thread: BusyThread = { worker, queued, timer: idle ? undefined : setTimeout(giveUp, START_MS) };
     this.#busy.add(thread);
+    if (idle) this.#limit(thread);
     worker.on("message", (sent: unknown) => {
       const message = ThreadMessage.parse(sent);
       if (message === READY) {
         clearTimeout(thread.timer);
-        thread.timer = endsIn(clockMs);
+        this.#limit(thread);
         return;
       }
       if (message === LONG) this.#noteLong(queued.caller.tenant);
@@ -158,6 +163,24 @@ export class SandboxPool {
     worker.once("error", (error) => this.#end(thread, failedAs("error", String(error))));
     const { program } = queued;
     worker.postMessage({ ...program, state: JSON.stringify(program.state) } satisfies Program);
+  }
+
+  /** Terminates the thread when its program is beyond its limit of processor time. The thread can say how much it has used also in a loop. */
+  #limit(thread: BusyThread): void {
+    const { worker, queued } = thread;
+    const atStart = worker.cpuUsage();
+    // A thread that has failed has no processor time; its "error" event ends the program.
+    atStart.catch(() => {});
+    const look = async () => {
+      const { user, system } = await worker.cpuUsage(await atStart);
+      if (!this.#busy.has(thread)) return;
+      if ((user + system) / 1_000 > queued.program.limitMs) this.#end(thread, failedAs("time", ""));
+      else lookLater();
+    };
+    const lookLater = () => {
+      thread.timer = setTimeout(() => void look().catch(() => {}), this.#lookMs);
+    };
+    lookLater();
   }
 
   #end(thread: BusyThread, { result, mayRunAnother }: ProgramEnd): void {

@@ -19,8 +19,8 @@ export type SharedSandbox = { of(caller: Caller): Sandbox; close(): Promise<void
  * A promise is awaited. A result that JSON cannot hold (NaN, a map, a function) fails, and the error names its path. A failure is a
  * TerminalError `expression` or `transform`, because the same code over the same state would fail again.
  */
-export function createSandbox(): SharedSandbox {
-  const pool = new SandboxPool();
+export function createSandbox(options: { lookMs?: number } = {}): SharedSandbox {
+  const pool = new SandboxPool(options);
   const run = async (
     program: Omit<SubmittedProgram, "loopVariables"> & { loopVariables: JsonObject },
     caller: Caller,

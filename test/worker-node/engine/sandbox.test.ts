@@ -238,16 +238,24 @@ describe("the sandbox", () => {
   test("stops an endless expression after a second without blocking the caller's thread", async () => {
     let ticks = 0;
     const ticking = setInterval(() => ticks++, 20);
-    const startedAt = performance.now();
     await expect(sandbox.evaluate("(() => { for (;;); })()", {})).rejects.toThrow("more than 1 s");
     clearInterval(ticking);
-    expect(performance.now() - startedAt).toBeLessThan(20_000);
     expect(ticks).toBeGreaterThan(5);
   });
 
   test("stops a regular expression that backtracks without end", async () => {
     const backtracking = `/^(a+)+$/.test("${"a".repeat(40)}b")`;
     await expect(sandbox.evaluate(backtracking, {})).rejects.toThrow("more than 1 s");
+  });
+
+  // Fails when the pool ends a program by the clock: on a busy machine a program of 0.3 s of processor time may take 20 s.
+  test("ends no program within its limit, however often it looks at the time", async () => {
+    const looking = createSandbox({ lookMs: 5 });
+    const program = "for (let i = 0; i < 1e7; i++); result = 1";
+    expect(
+      await looking.of({ tenant: "acme", signal: new AbortController().signal }).transform(program, {}),
+    ).toBe(1);
+    await looking.close();
   });
 
   test("limits a program to 32 MiB", async () => {
