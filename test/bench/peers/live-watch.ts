@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
+import { linesOf } from "../../../shared/events/lines.ts";
 import { readLive } from "../../../shared/events/live.ts";
 import { keys } from "../../../shared/keys.ts";
 import { nowMs } from "./peer.ts";
@@ -55,7 +56,8 @@ export class LiveWatch {
         cursor = id;
         const entry = readLive(fields);
         if (!entry) continue;
-        const pickedUpAt = /"worker_picked_up".*?"ts":"([^"]+)"/.exec(entry.events)?.[1];
+        const pickedUp = linesOf(entry.events).find((line) => line.includes('"worker_picked_up"'));
+        const pickedUpAt = pickedUp && /"ts":"([^"]+)"/.exec(pickedUp)?.[1];
         if (pickedUpAt !== undefined) this.#claimed.set(entry.run, Date.parse(pickedUpAt));
         if (!entry.last) continue;
         this.#ended.set(entry.run, nowMs());
