@@ -82,13 +82,17 @@ const jsonText = <Item extends z.ZodType>(item: Item) =>
     .nullable()
     .transform((text) => (text === null ? null : z.array(item).parse(JSON.parse(text))));
 
-/** `refused` and `skipped` are null until all items were submitted; for ever, if the edge died before that. */
+/**
+ * `refused` and `skipped` are null until all items were submitted; for ever, if the edge died before that. `deleted_runs`: how many of
+ * its runs retention has deleted.
+ */
 const BatchRow = z.object({
   batch_id: BatchId,
   tenant_id: z.string(),
   orchestration_id: z.string(),
   total: z.number(),
   created_at_ms: z.number(),
+  deleted_runs: z.number(),
   refused: jsonText(RefusedItem),
   skipped: jsonText(SkippedItem),
 });
@@ -97,7 +101,7 @@ export type BatchRow = z.infer<typeof BatchRow>;
 /** A batch; null when the tenant (null: any) has no such batch. */
 export async function readBatch(sql: Sql, tenant: TenantId | null, batch: BatchId): Promise<BatchRow | null> {
   const [row] = await sql`
-    select batch_id, tenant_id, orchestration_id, total, refused, skipped,
+    select batch_id, tenant_id, orchestration_id, total, deleted_runs, refused, skipped,
       extract(epoch from created_at)::float8 * 1000 as created_at_ms
     from batches where batch_id = ${batch} and (${tenant}::text is null or tenant_id = ${tenant})`;
   return row ? BatchRow.parse(row) : null;

@@ -7,6 +7,7 @@ import { TenantId, newRunId } from "../../../shared/contracts/ids.ts";
 import { insertBatch, readBatch, saveBatchOutcome } from "../../../shared/store/runs/batches.ts";
 import { beginUpload, completeUpload } from "../../../shared/store/files/uploads.ts";
 import { bodyOf, runPath, startApp, type CallOptions, type TestApp } from "../app.ts";
+import { deleteExpired } from "../../../shared/store/delete-expired.ts";
 import { FakeJournalWriter } from "../test-stores.ts";
 
 let app: TestApp;
@@ -267,6 +268,30 @@ describe("a batch", () => {
       runs: { queued: 2 },
       unsubmitted: 0,
     });
+  });
+
+  const runsOf = (batch: z.infer<typeof BatchAccepted>) =>
+    batch.items.map((item) => ("run_id" in item ? item.run_id : null));
+
+  // Fails when runs that retention has deleted count as items that were never submitted: a client would send the batch again.
+  test("shows how many of its runs retention has deleted, and is finished without them", async () => {
+    const tenant_id = "forgetful";
+    await app.call("POST", "/scale/tenants", { body: { tenant_id, retention: { runs_days: 1 } } });
+    const batch = await post([{ message: "a" }, { message: "b" }, { mesage: "c" }], {}, { tenant_id });
+    const [old = "", young = ""] = runsOf(batch).map(String);
+    for (const run of [old, young]) await app.call("POST", runPath(run, "cancel"));
+    await app.stores.sql`
+      update runs set queued_at = now() - interval '2 days', ended_at = now() - interval '2 days' where run_id = ${old}`;
+    await deleteExpired(app.stores.sql);
+    expect(await progress(batch.status_url)).toMatchObject({
+      total: 3,
+      runs: { cancelled: 1 },
+      deleted: 1,
+      unsubmitted: 0,
+      refused: [{ index: 2 }],
+      finished: true,
+    });
+    expect(await linesOf(batch.results_url)).toMatchObject([{ index: 1, run_id: young }]);
   });
 
   test("names the run of an item that was skipped for its singleton key", async () => {
