@@ -10,10 +10,12 @@ import { BatchId } from "../../../shared/contracts/batch.ts";
 import { deleteDefinition, saveDefinition } from "../../../shared/store/definitions/agents-and-tools.ts";
 import { foldCounters, readCounters, saveCounters } from "../../../shared/store/metrics/counters.ts";
 import { listApiKeys, newApiKey, saveApiKey } from "../../../shared/store/tenants/api-keys.ts";
+import { acceptRuns } from "../../../shared/store/runs/accept-runs.ts";
 import { readBatch } from "../../../shared/store/runs/batches.ts";
 import { retryRun } from "../../../shared/store/runs/requeue-for-retry.ts";
 import { deleteOfTenants } from "../../../shared/store/tenants/delete-tenants.ts";
 import { changeTenant, requestTenantDeletion } from "../../../shared/store/tenants/tenant-rows.ts";
+import { newRun } from "../../services/new-run.ts";
 import { MemoryBucket } from "../../services/memory-bucket.ts";
 import { ageEnd, archivePass } from "../../services/archive.ts";
 import { acme, globex, openStore, saveEmptyOrchestration, stepEntry } from "./store-fixture.ts";
@@ -203,6 +205,16 @@ describe("a batch", () => {
     }
     expect(await idsIn("runs")).toEqual([]);
     expect(await readBatch(store.sql, acme, batch)).toBeNull();
+  });
+
+  // Fails when the key of an item ends with that of its batch: a request that has just joined the batch would start its runs again.
+  test("has items whose keys outlive its own by an hour", async () => {
+    const alone = { tenant_id: acme, idempotency_key: "l", request_hash: "h" };
+    const item = { ...alone, idempotency_key: "k", batch: { id: batch, index: 0 } };
+    const accept = async () => (await acceptRuns(store.sql, [newRun(item), newRun(alone)])).size;
+    expect(await accept()).toBe(2);
+    await store.sql`update idempotency_keys set created_at = created_at - interval '24 hours 30 minutes'`;
+    expect(await accept()).toBe(1);
   });
 });
 
