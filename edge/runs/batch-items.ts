@@ -5,18 +5,17 @@ import type { NewRun } from "../../shared/contracts/run.ts";
 import type { Services } from "../services.ts";
 import { schemaError, toAppError } from "../http/problem.ts";
 import { unknownError, unknownFields } from "../http/unknown-names.ts";
-import { idempotencyKeyOf } from "./idempotency-key.ts";
 import { RunRequest, checkRequest, toRun } from "./run-request.ts";
 
 /** An item of a batch: the run that it describes, or why it describes none. */
 export type BatchItem = { index: number; run: NewRun } | { index: number; error: AppError };
 
-/** The batch of the items. `key`: the request's Idempotency-Key. `isLenient`: unknown fields of an item are ignored. */
+/** The batch of the items. `keyOfItem`: the idempotency key of an item's run. `isLenient`: unknown fields of an item are ignored. */
 export type Batch = {
   id: string;
   orchestration: string;
   tenant: TenantId;
-  key: string | null;
+  keyOfItem: (index: number) => string | null;
   isLenient: boolean;
 };
 
@@ -53,8 +52,7 @@ async function readItem(
   ];
   if (fields.length > 0) throw new AppError("invalid", `Not valid: ${fields[0]?.path}.`, { fields });
   checkRequest(body);
-  const key = batch.key === null ? null : idempotencyKeyOf("batch", batch.key, index);
-  const request = { id: batch.orchestration, key, body };
+  const request = { id: batch.orchestration, key: batch.keyOfItem(index), body };
   return toRun(request, batch.tenant, services, { batch: { id: batch.id, index } });
 }
 

@@ -52,6 +52,8 @@ export const BatchView = z
     total: z.number().int(),
     /** Items that started a run, by the status of that run. */
     runs: z.record(RunStatus, z.number().int()),
+    /** Items whose run retention has deleted. */
+    deleted: z.number().int(),
     /** Items that are no run and not skipped or refused yet. When the number stays above 0, the edge died: send the request again. */
     unsubmitted: z.number().int(),
     refused: z.array(RefusedItem),
@@ -67,7 +69,8 @@ export async function viewOfBatch(sql: Sql, row: BatchRow): Promise<z.infer<type
   const counts = new Map((await countBatchRuns(sql, row.batch_id)).map(({ status, n }) => [status, n]));
   const started = Array.from(counts.values()).reduce((sum, n) => sum + n, 0);
   const { refused, skipped } = await withoutRuns(sql, row);
-  const unsubmitted = Math.max(0, row.total - started - refused.length - skipped.length);
+  const deleted = row.deleted_runs;
+  const unsubmitted = Math.max(0, row.total - started - deleted - refused.length - skipped.length);
   const unfinished = RunStatus.options.filter(
     (status) => !TERMINAL.has(status) && (counts.get(status) ?? 0) > 0,
   );
@@ -85,6 +88,7 @@ export async function viewOfBatch(sql: Sql, row: BatchRow): Promise<z.infer<type
       failed: counts.get("failed") ?? 0,
       cancelled: counts.get("cancelled") ?? 0,
     },
+    deleted,
     unsubmitted,
     refused,
     skipped,

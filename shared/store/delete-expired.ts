@@ -4,6 +4,9 @@ import { applyRetention } from "./tenants/retention.ts";
 import { deleteOfTenants } from "./tenants/delete-tenants.ts";
 import { releaseFiles } from "./files/file-bytes.ts";
 import { keepJournalDays } from "./journal/journal-days.ts";
+import { emptyDeleted } from "./definitions/empty-deleted.ts";
+import { deleteUnusedUses } from "./files/delete-uses.ts";
+import { deleteBatches } from "./runs/delete-batches.ts";
 import { deleteRunsOfLanes } from "./lanes/delete-lane-runs.ts";
 import { deleteMails } from "./mails/delete-mails.ts";
 import { deleteDeliveries } from "./webhooks/delete-deliveries.ts";
@@ -14,7 +17,8 @@ const BATCH = 10_000;
 /**
  * Retention (docs/protocol.md 7.8). Deletes
  * - after a day: rows of workers without a beat, idempotency keys, chat sessions that were deleted or never had a turn
- * - after 7 days: the records of ticks and of deleted runs; after a year: audit rows
+ * - after 7 days: the records of ticks and of deleted runs; after a year: audit rows, and API keys that are not valid
+ * - after 30 days: batches without runs, and the text of deleted definitions; uses of uploads by runs that do not exist
  * - runs, deliveries and mails that their lanes keep no longer, and kept answers of models after their time
  * - model calls of deleted budgets, budgets of single end users whose period is over, what belongs to deleted tenants, and what
  *   tenants keep for a time of their own
@@ -34,8 +38,9 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
     ), deleted_user_budgets as (
       -- Budgets of end users without a call in the current period: the next call makes the row again.
       delete from budgets b where (tenant_id, budget_id) in (
-        select tenant_id, budget_id from budgets u where u.template_id is not null and u.period <> 'total'
-          and u.period_start < budget_period_start(u.period) and not exists (
+        select tenant_id, budget_id from budgets u where u.template_id is not null
+          and (u.period = 'day' and u.period_start < budget_period_start('day')
+            or u.period = 'month' and u.period_start < budget_period_start('month')) and not exists (
             select from budget_calls c where c.tenant_id = u.tenant_id and c.budget_id = u.budget_id)
         limit ${BATCH})
     ), deleted_keys as (
@@ -46,6 +51,12 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
     ), deleted_audit as (
       delete from audit where audit_id in (
         select audit_id from audit where at < now() - interval '365 days' order by at limit ${BATCH})
+      returning 1
+    ), deleted_api_keys as (
+      -- No row of the audit names them any more.
+      delete from api_keys where key_hash in (
+        select key_hash from api_keys where least(revoked_at, expires_at) < now() - interval '365 days'
+        order by least(revoked_at, expires_at) limit ${BATCH})
       returning 1
     ), deleted_sessions as (
       delete from chat_sessions where session_id in (
@@ -72,8 +83,8 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
         order by recorded_at limit ${BATCH})
       returning 1
     )
-    select greatest((select count(*) from deleted_keys), (select count(*) from deleted_audit), (select count(*) from deleted_sessions),
-      (select count(*) from deleted_ticks), (select count(*) from deleted_answers), (select count(*) from forgotten_runs))::int as largest_batch`;
+    select greatest((select count(*) from deleted_keys), (select count(*) from deleted_audit), (select count(*) from deleted_api_keys),
+      (select count(*) from deleted_sessions), (select count(*) from deleted_ticks), (select count(*) from deleted_answers), (select count(*) from forgotten_runs))::int as largest_batch`;
   await foldCounters(sql);
   const hasMoreOfTenants = await deleteOfTenants(sql);
   const hasMoreDeliveries = await deleteDeliveries(sql);
@@ -81,6 +92,9 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
   const hasMoreOfPolicies = await applyRetention(sql);
   const hasMoreFiles = await releaseFiles(sql);
   const hasMoreOfLanes = await deleteRunsOfLanes(sql);
+  const hasMoreBatches = await deleteBatches(sql);
+  const hasMoreUses = await deleteUnusedUses(sql);
+  const hasMoreDefinitions = await emptyDeleted(sql);
   const hasMoreDays = await keepJournalDays(sql);
   const hasMore = [
     hasMoreOfTenants,
@@ -89,6 +103,9 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
     hasMoreOfPolicies,
     hasMoreOfLanes,
     hasMoreFiles,
+    hasMoreBatches,
+    hasMoreUses,
+    hasMoreDefinitions,
     hasMoreDays,
   ].includes(true);
   return hasMore || (row?.largest_batch ?? 0) >= BATCH;

@@ -1,14 +1,13 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { digestOf } from "../../../shared/bytes.ts";
-import { BatchId, MAX_BATCH_ITEMS } from "../../../shared/contracts/batch.ts";
-import { DefinitionId, TenantId, plainName, randomHex } from "../../../shared/contracts/ids.ts";
+import { MAX_BATCH_ITEMS } from "../../../shared/contracts/batch.ts";
+import { DefinitionId, TenantId, plainName } from "../../../shared/contracts/ids.ts";
 import { leastQuota } from "../../../shared/contracts/quota.ts";
 import type { QuotaState } from "../../../shared/contracts/quota.ts";
 import type { SubmitResult } from "../../../shared/contracts/run.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { readOrchestration } from "../../../shared/store/definitions/orchestrations.ts";
-import { insertBatch, saveBatchOutcome } from "../../../shared/store/runs/batches.ts";
+import { saveBatchOutcome } from "../../../shared/store/runs/batches.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { limitBodyMemory, withinBodyMemory } from "../../http/body-memory.ts";
@@ -19,7 +18,9 @@ import { refuseDeletedTenant } from "../../http/require-tenant.ts";
 import { LENIENT, prefers } from "../../http/prefer.ts";
 import { unknownFields } from "../../http/unknown-names.ts";
 import { readItems } from "../../runs/batch-items.ts";
-import type { Batch, BatchItem } from "../../runs/batch-items.ts";
+import type { BatchItem } from "../../runs/batch-items.ts";
+import { beginBatch } from "../../runs/begin-batch.ts";
+import type { BatchRequest } from "../../runs/begin-batch.ts";
 import { BatchAccepted, batchUrls } from "../../runs/batch-view.ts";
 import type { ItemAnswer } from "../../runs/batch-view.ts";
 import { cancelSuperseded } from "../../runs/cancel-superseded.ts";
@@ -49,7 +50,8 @@ const route = createRoute({
   description:
     "Each item is answered for itself: a wrong or refused item keeps no other from starting. With an `Idempotency-Key` the " +
     "request may be repeated: items that have started a run are answered with it, the others are submitted again; when all have, " +
-    "`Idempotent-Replayed` is true. Another item under the key is refused, another number of items is a 409, and neither changes the batch.",
+    "`Idempotent-Replayed` is true. Another item under the key is refused; another number of items, or another orchestration, is a " +
+    "409; neither changes the batch. 24 hours after the first request the key begins a new batch.",
   security: [{ key: ["runs:write"] }],
   middleware: [
     needs("runs:write"),
@@ -95,28 +97,20 @@ export function createBatch(api: Api): void {
 
 /**
  * Submits the items of a batch, and saves which did not start a run.
- * @throws AppError `not_found` when there is no such orchestration; `idempotency_conflict` when the key is that of a batch with another
- *   number of items
+ * @throws AppError `not_found` when there is no such orchestration; `idempotency_conflict` as `beginBatch`
  */
 async function acceptBatch(
   services: Services,
-  { orchestration, tenant, key, isLenient }: Omit<Batch, "id">,
+  { orchestration, tenant, key, isLenient }: Omit<BatchRequest, "total"> & { isLenient: boolean },
   items: readonly unknown[],
 ) {
   const { sql, submit } = services;
   if ((await readOrchestration(sql, tenant, orchestration)) === null) {
     throw new AppError("not_found", `There is no orchestration ${orchestration}.`);
   }
-  const batch_id = await batchIdOf(tenant, orchestration, key);
   const total = items.length;
-  const stored = await insertBatch(sql, {
-    batch_id,
-    tenant_id: tenant,
-    orchestration_id: orchestration,
-    total,
-  });
-  if (stored !== total) throw otherBatch(stored);
-  const batch = { id: batch_id, orchestration, tenant, key, isLenient };
+  const { batch_id, keyOfItem } = await beginBatch(sql, { orchestration, tenant, key, total });
+  const batch = { id: batch_id, orchestration, tenant, keyOfItem, isLenient };
   const read = await readItems(items, batch, services);
   // All runs are submitted at once: the intake object admits, commits and enqueues up to 128 of them together.
   const quota: QuotaState[] = [];
@@ -148,24 +142,10 @@ function isConflict({ code }: { code: string }): boolean {
   return code === "idempotency_conflict";
 }
 
-function otherBatch(items: number): AppError {
-  return new AppError(
-    "idempotency_conflict",
-    `This Idempotency-Key was used with a batch of ${items} items; use a new one for another batch.`,
-  );
-}
-
 function withStatus<Status extends ItemAnswer["status"]>(answers: readonly ItemAnswer[], status: Status) {
   return answers.filter(
     (answer): answer is Extract<ItemAnswer, { status: Status }> => answer.status === status,
   );
-}
-
-/** The id of a batch: the same for all requests with one Idempotency-Key, new for a request without a key. */
-async function batchIdOf(tenant: TenantId, orchestration: string, key: string | null): Promise<BatchId> {
-  if (key === null) return BatchId.parse(`batch_${randomHex(12)}`);
-  const digest = await digestOf("SHA-256", JSON.stringify([tenant, orchestration, key]));
-  return BatchId.parse(`batch_${digest.slice(0, 24)}`);
 }
 
 function answerOf({ index }: BatchItem, result: SubmitResult): ItemAnswer {

@@ -11,6 +11,9 @@ const route = createRoute({
   operationId: "getBatch",
   tags: ["Runs"],
   summary: "Read the progress of a batch",
+  description:
+    "A batch is kept for 30 days, and as long as one of its runs. Runs that retention has deleted are counted in `deleted`, and their " +
+    "results are left out.",
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: { params: z.object({ batch_id: z.string() }) },

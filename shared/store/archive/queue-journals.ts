@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { RunId, TenantId, randomHex } from "../../contracts/ids.ts";
-import type { Sql } from "../sql.ts";
+import type { PendingQuery, Row, Sql } from "../sql.ts";
 
 /** The most runs of one segment, and the bytes of journal after which it takes no further run. */
 const BATCH_RUNS = 500;
@@ -105,4 +105,10 @@ export async function claimJournals(sql: Sql, after: string): Promise<JournalBat
 /** The time before which a run of a tenant `t` must have ended for its journal to be archived. */
 function endedBefore(sql: Sql) {
   return sql`now() - coalesce((t.retention->>'journal_days')::int, 1) * interval '1 day' - interval '1 hour'`;
+}
+
+/** Deletes the places of runs in the queue: a tenant may keep its journals in Postgres for longer than its runs. `runs`: a select of ids. */
+export function dequeueJournals(sql: Sql, runs: PendingQuery<Row[]>): PendingQuery<Row[]> {
+  return sql`delete from journals_to_archive j using runs r
+      where r.run_id in (${runs}) and j.tenant_id = r.tenant_id and j.ended_at = r.ended_at and j.run_id = r.run_id`;
 }

@@ -42,7 +42,7 @@ export async function readCounters(sql: Sql): Promise<CounterValue[]> {
   return z.array(CounterValue).parse(rows);
 }
 
-/** Adds the values of workers that have no row any more to the common sums. */
+/** Adds the values of workers that have no row any more to the common sums. Those of tenants that are purged are dropped. */
 export async function foldCounters(sql: Sql): Promise<void> {
   await sql`
     with gone as (
@@ -51,6 +51,8 @@ export async function foldCounters(sql: Sql): Promise<void> {
       returning series, labels, value, first_at
     )
     insert into metric_counters (source, series, labels, value, first_at)
-    select '', series, labels, sum(value), min(first_at) from gone group by series, labels
+    select '', series, labels, sum(value), min(first_at) from gone
+    where not exists (select from tenants t where t.tenant_id = labels->>'tenant_id' and t.purged_at is not null)
+    group by series, labels
     on conflict (source, series, labels) do update set value = metric_counters.value + excluded.value`;
 }

@@ -57,12 +57,14 @@ export async function acceptRuns(
       order by a.run_id, o.tenant_id desc)
       ${hasTurns ? pinnedTurns(sql) : sql``}
     ), keyed as (
-      insert into idempotency_keys as k (tenant_id, key, request_hash, run_id)
-      select a.tenant_id, a.idempotency_key, a.request_hash, a.run_id
+      -- The key of an item outlives that of its batch: a request that joins the batch in its last moment finds the item's run.
+      insert into idempotency_keys as k (tenant_id, key, request_hash, run_id, created_at)
+      select a.tenant_id, a.idempotency_key, a.request_hash, a.run_id,
+        case when a.batch_id is null then now() else now() + interval '1 hour' end
       from admitted a join pinned p using (run_id)
       where a.idempotency_key is not null
       on conflict (tenant_id, key) do update
-        set request_hash = excluded.request_hash, run_id = excluded.run_id, created_at = now()
+        set request_hash = excluded.request_hash, run_id = excluded.run_id, created_at = excluded.created_at
         where k.created_at < now() - interval '24 hours'
       returning k.run_id
     ), accepted as (

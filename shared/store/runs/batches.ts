@@ -6,20 +6,75 @@ import { RunStatus } from "../../contracts/run.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 
-/**
- * Begins a batch, before its items are submitted, and returns how many items it has. A batch that a request with the same
- * Idempotency-Key began stays as it is.
- */
+/** A batch that begins. */
+type NewBatch = { batch_id: BatchId; tenant_id: TenantId; orchestration_id: string; total: number };
+
+/** Begins a batch of a request without an Idempotency-Key, before its items are submitted. */
 export async function insertBatch(
   sql: Sql,
-  batch: { batch_id: BatchId; tenant_id: TenantId; orchestration_id: string; total: number },
-): Promise<number> {
-  const [row] = await sql`
+  { batch_id, tenant_id, orchestration_id, total }: NewBatch,
+): Promise<void> {
+  await sql`
     insert into batches (batch_id, tenant_id, orchestration_id, total)
-    values (${batch.batch_id}, ${batch.tenant_id}, ${batch.orchestration_id}, ${batch.total})
-    on conflict (batch_id) do update set total = batches.total
-    returning total`;
-  return z.object({ total: z.number() }).parse(row).total;
+    values (${batch_id}, ${tenant_id}, ${orchestration_id}, ${total})`;
+}
+
+/** The batch that a request joins, as the first request with its Idempotency-Key began it. */
+const Begun = z.object({ batch_id: BatchId, orchestration_id: z.string(), total: z.number() });
+
+/** How often a request looks for the batch of its Idempotency-Key, whose row retention may delete between two statements. */
+const MAX_JOIN_TRIES = 3;
+
+/**
+ * Begins the batch of an Idempotency-Key, before its items are submitted, or returns the one that a request of the last 24 hours has
+ * begun under the key. Of several requests at once one begins a batch, and the others join it.
+ *
+ * @param key what stands for the batch among the tenant's idempotency keys
+ * @param batch_id the id of the first batch of the key; edges of earlier versions give it to each batch of the key
+ * @param later the id of the batch if it is not the first one of the key
+ */
+export async function beginKeyedBatch(
+  sql: Sql,
+  key: string,
+  { batch_id, tenant_id, orchestration_id, total }: NewBatch,
+  later: BatchId,
+): Promise<z.infer<typeof Begun>> {
+  for (let tries = 0; tries < MAX_JOIN_TRIES; tries++) {
+    const rows = await sql`
+      with first as (
+        select created_at, created_at < now() - interval '24 hours' as is_old from batches where batch_id = ${batch_id}
+      ), chosen as (
+        select case when exists (select from first where is_old)
+          or exists (select from idempotency_keys where tenant_id = ${tenant_id} and key = ${key} and ${isOver(sql)})
+          then ${later} else ${batch_id} end as batch_id
+      ), keyed as (
+        -- A batch of an edge of an earlier version has no key yet: its key is as old as the batch.
+        insert into idempotency_keys as k (tenant_id, key, request_hash, run_id, created_at)
+        select ${tenant_id}, ${key}, '', batch_id,
+          coalesce((select created_at from first where not is_old), now()) + interval '1 hour'
+        from chosen
+        on conflict (tenant_id, key) do update set run_id = excluded.run_id, created_at = excluded.created_at
+          where k.${isOver(sql)}
+        returning run_id
+      )
+      insert into batches (batch_id, tenant_id, orchestration_id, total)
+      select run_id, ${tenant_id}, ${orchestration_id}, ${total} from keyed
+      on conflict (batch_id) do update set total = batches.total
+      returning batch_id, orchestration_id, total`;
+    const joined =
+      rows.length > 0
+        ? rows
+        : await sql`
+            select b.batch_id, b.orchestration_id, b.total from idempotency_keys k join batches b on b.batch_id = k.run_id
+            where k.tenant_id = ${tenant_id} and k.key = ${key}`;
+    if (joined.length > 0) return Begun.parse(joined[0]);
+  }
+  throw new Error(`the batch of an Idempotency-Key of ${tenant_id} was not found ${MAX_JOIN_TRIES} times`);
+}
+
+/** A condition: 24 hours have passed since a batch's key was taken. Its `created_at` is an hour ahead, as those of its items are. */
+function isOver(sql: Sql) {
+  return sql`created_at < now() - interval '23 hours'`;
 }
 
 /**
@@ -82,13 +137,17 @@ const jsonText = <Item extends z.ZodType>(item: Item) =>
     .nullable()
     .transform((text) => (text === null ? null : z.array(item).parse(JSON.parse(text))));
 
-/** `refused` and `skipped` are null until all items were submitted; for ever, if the edge died before that. */
+/**
+ * `refused` and `skipped` are null until all items were submitted; for ever, if the edge died before that. `deleted_runs`: how many of
+ * its runs retention has deleted.
+ */
 const BatchRow = z.object({
   batch_id: BatchId,
   tenant_id: z.string(),
   orchestration_id: z.string(),
   total: z.number(),
   created_at_ms: z.number(),
+  deleted_runs: z.number(),
   refused: jsonText(RefusedItem),
   skipped: jsonText(SkippedItem),
 });
@@ -97,7 +156,7 @@ export type BatchRow = z.infer<typeof BatchRow>;
 /** A batch; null when the tenant (null: any) has no such batch. */
 export async function readBatch(sql: Sql, tenant: TenantId | null, batch: BatchId): Promise<BatchRow | null> {
   const [row] = await sql`
-    select batch_id, tenant_id, orchestration_id, total, refused, skipped,
+    select batch_id, tenant_id, orchestration_id, total, deleted_runs, refused, skipped,
       extract(epoch from created_at)::float8 * 1000 as created_at_ms
     from batches where batch_id = ${batch} and (${tenant}::text is null or tenant_id = ${tenant})`;
   return row ? BatchRow.parse(row) : null;

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { RunId, TenantId } from "../../contracts/ids.ts";
 import { Lane, RunStatus } from "../../contracts/run.ts";
 import { FAMILY } from "../money/budget-rows.ts";
+import { dequeueJournals } from "../archive/queue-journals.ts";
 import type { Sql } from "../sql.ts";
 import type { QuotaCheckedBy } from "./accept-runs.ts";
 import { CLOSED_BY } from "./waits.ts";
@@ -92,6 +93,9 @@ export async function retryRun(
     ), unlisted as (
       -- Retention counts it again when it has ended again.
       delete from lane_ends l using requeued q where l.run_id = q.run_id
+    ), dequeued as (
+      -- By the end that this statement takes back, which the row still has in its snapshot.
+      ${dequeueJournals(sql, sql`select run_id from requeued`)}
     )
     select queued_at_ms, event_seq from requeued`;
   return row ?? null;

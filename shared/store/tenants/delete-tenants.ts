@@ -33,6 +33,9 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
         select run_id, sum(journal_bytes) over (order by run_id) - journal_bytes as bytes_before from locked
       ) r where bytes_before < ${BATCH_BYTES} limit ${BATCH}
     ), ${deleteRuns(sql)}, deleted_usage as (delete from usage where run_id in (select run_id from doomed)
+    ), deleted_older_usage as (
+      -- That of runs which retention has deleted before.
+      ${someOf(sql, sql`usage`, sql`run_id, seq, call`)}
     ), forgotten_runs as (
       ${someOf(sql, sql`deleted_runs`, sql`run_id`)}
     ), deleted_deliveries as (
@@ -74,7 +77,10 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
     ), deleted_uploads as (
       ${someOf(sql, sql`uploads`, sql`upload_id`)}
     ), deleted_budgets as (
-      delete from budgets where tenant_id in (select tenant_id from deleting) returning 1
+      ${someOf(sql, sql`budgets`, sql`tenant_id, budget_id`)}
+    ), deleted_counters as (
+      -- Not counted below: a worker reports its values again until it ends.
+      delete from metric_counters where labels->>'tenant_id' in (select tenant_id from deleting)
     ), deleted_segments as (
       -- Their objects are below the tenant's prefix.
       ${someOf(sql, sql`journal_segments`, sql`segment_id`)}
@@ -85,7 +91,7 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
     ), deleted_keys as (
       delete from api_keys where tenant_id in (select tenant_id from deleting) returning 1
     ), counted as (
-      select (select count(*) from deleted_runs_rows) + (select count(*) from forgotten_runs) + (select count(*) from deleted_deliveries)
+      select (select count(*) from deleted_runs_rows) + (select count(*) from deleted_older_usage) + (select count(*) from forgotten_runs) + (select count(*) from deleted_deliveries)
         + (select count(*) from deleted_endpoints) + (select count(*) from deleted_mails)
         + (select count(*) from deleted_mail_servers) + (select count(*) from deleted_provider_keys)
         + (select count(*) from deleted_idempotency_keys) + (select count(*) from deleted_versions)

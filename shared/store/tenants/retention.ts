@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { turnDefinitionId } from "../../contracts/chat.ts";
 import { TenantId } from "../../contracts/ids.ts";
 import { NO_RETENTION, Retention } from "../../contracts/retention.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
@@ -100,12 +101,21 @@ function deleteOldDeliveries(sql: Sql, tenant: TenantId, days: number): Promise<
     select count(*)::int as n from gone`);
 }
 
-/** Deletes all but the newest `keep` versions of each orchestration. A version that a run is pinned to stays, because the run may be retried. */
+/**
+ * Deletes all but the newest `keep` versions of each orchestration, and of each agent those with which chat turns have begun. A version
+ * that a run is pinned to stays, because the run may be retried; so does each version of an agent that has just changed, because a turn
+ * is prepared before it is accepted.
+ */
 function deleteOldVersions(sql: Sql, tenant: TenantId, keep: number): Promise<number> {
   return countOf(sql`
     with gone as (
       delete from orchestration_versions where (tenant_id, id, version) in (
-        select v.tenant_id, v.id, v.version from orchestration_versions v join orchestrations o using (tenant_id, id)
+        select v.tenant_id, v.id, v.version from orchestration_versions v join (
+          select tenant_id, id, version from orchestrations where tenant_id = ${tenant}
+          union all
+          select tenant_id, ${turnDefinitionId("")} || id, version from agents
+          where tenant_id = ${tenant} and updated_at < now() - interval '1 minute'
+        ) o using (tenant_id, id)
         where v.tenant_id = ${tenant} and v.version <= o.version - ${keep}::int
           and not exists (
             select from runs r where r.tenant_id = v.tenant_id and r.orchestration_id = v.id

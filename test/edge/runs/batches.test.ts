@@ -7,6 +7,8 @@ import { TenantId, newRunId } from "../../../shared/contracts/ids.ts";
 import { insertBatch, readBatch, saveBatchOutcome } from "../../../shared/store/runs/batches.ts";
 import { beginUpload, completeUpload } from "../../../shared/store/files/uploads.ts";
 import { bodyOf, runPath, startApp, type CallOptions, type TestApp } from "../app.ts";
+import { deleteExpired } from "../../../shared/store/delete-expired.ts";
+import { saveEmptyOrchestration } from "../../shared/store/store-fixture.ts";
 import { FakeJournalWriter } from "../test-stores.ts";
 
 let app: TestApp;
@@ -267,6 +269,87 @@ describe("a batch", () => {
       runs: { queued: 2 },
       unsubmitted: 0,
     });
+  });
+
+  /** Sets the time of a batch, its Idempotency-Key and the keys of its items back. */
+  const age = async (batch: string, hours: number) => {
+    const { sql } = app.stores;
+    const by = sql`created_at - ${hours} * interval '1 hour'`;
+    await sql`update batches set created_at = ${by} where batch_id = ${batch}`;
+    await sql`
+      update idempotency_keys set created_at = ${by}
+      where run_id = ${batch} or run_id in (select run_id from runs where batch_id = ${batch})`;
+  };
+  const runsOf = (batch: z.infer<typeof BatchAccepted>) =>
+    batch.items.map((item) => ("run_id" in item ? item.run_id : null));
+
+  // Fails when the id of a batch, or the key of an item, follows from the Idempotency-Key for ever.
+  test("is another one, with runs of its own, when its Idempotency-Key is older than 24 hours", async () => {
+    const options = { headers: { "idempotency-key": "batch-daily" } };
+    const items = [{ message: "a" }, { message: "b" }];
+    const batches = [await post(items, options)];
+    for (const _day of [2, 3]) {
+      const old = batches.at(-1);
+      await age(old?.batch_id ?? "", 23.9);
+      expect(await post(items, options)).toEqual(old);
+      await age(old?.batch_id ?? "", 0.2);
+      // Of requests at this moment one begins the new batch, and the others join it.
+      const together = await Promise.all([1, 2, 3].map(() => post(items, options)));
+      for (const one of together) expect(one).toEqual(together[0]);
+      batches.push(...together.slice(0, 1));
+    }
+    expect(new Set(batches.map(({ batch_id }) => batch_id)).size).toBe(3);
+    expect(new Set(batches.flatMap(runsOf)).size).toBe(6);
+    for (const { status_url } of batches)
+      expect(await progress(status_url)).toMatchObject({ total: 2, runs: { queued: 2 } });
+    // Another number of items begins a new batch too.
+    await age(batches.at(-1)?.batch_id ?? "", 24.1);
+    expect(await post([{ message: "a" }], options)).toMatchObject({ accepted: 1 });
+  });
+
+  // Fails when a request that an edge of the version before has answered starts its runs once more.
+  test("is that of an edge of an earlier version, which derived the batch from the Idempotency-Key", async () => {
+    const options = { headers: { "idempotency-key": "batch-before" } };
+    const first = await post([{ message: "a" }], options);
+    await age(first.batch_id, 3);
+    const { sql } = app.stores;
+    await sql`delete from idempotency_keys where run_id = ${first.batch_id}`;
+    expect(await post([{ message: "a" }], options)).toEqual(first);
+    await age(first.batch_id, 21.1);
+    expect((await post([{ message: "a" }], options)).batch_id).not.toBe(first.batch_id);
+  });
+
+  test("of another orchestration under its Idempotency-Key is a conflict", async () => {
+    const { body } = { body: { items: [{}] } };
+    const options = { headers: { "idempotency-key": "batch-other" } };
+    await post(body.items, options);
+    await saveEmptyOrchestration(app.stores.sql, "", "orch_other");
+    const answer = await app.call("POST", BATCH.replace("orch_smoke", "orch_other"), { body, ...options });
+    expect([answer.status, await bodyOf(answer)]).toMatchObject([
+      409,
+      { code: "idempotency_conflict", detail: expect.stringContaining("orch_smoke") },
+    ]);
+  });
+
+  // Fails when runs that retention has deleted count as items that were never submitted: a client would send the batch again.
+  test("shows how many of its runs retention has deleted, and is finished without them", async () => {
+    const tenant_id = "forgetful";
+    await app.call("POST", "/scale/tenants", { body: { tenant_id, retention: { runs_days: 1 } } });
+    const batch = await post([{ message: "a" }, { message: "b" }, { mesage: "c" }], {}, { tenant_id });
+    const [old = "", young = ""] = runsOf(batch).map(String);
+    for (const run of [old, young]) await app.call("POST", runPath(run, "cancel"));
+    await app.stores.sql`
+      update runs set queued_at = now() - interval '2 days', ended_at = now() - interval '2 days' where run_id = ${old}`;
+    await deleteExpired(app.stores.sql);
+    expect(await progress(batch.status_url)).toMatchObject({
+      total: 3,
+      runs: { cancelled: 1 },
+      deleted: 1,
+      unsubmitted: 0,
+      refused: [{ index: 2 }],
+      finished: true,
+    });
+    expect(await linesOf(batch.results_url)).toMatchObject([{ index: 1, run_id: young }]);
   });
 
   test("names the run of an item that was skipped for its singleton key", async () => {

@@ -7,6 +7,9 @@ import { claimDirectly, claimRuns, handBack } from "../../../shared/store/runs/c
 import { readRunSnapshots } from "../../../shared/store/runs/run-snapshots.ts";
 import { takeExpiredUploads } from "../../../shared/store/files/expired-uploads.ts";
 import { findOrphans } from "../../../shared/store/files/orphans.ts";
+import { deleteUnusedUses } from "../../../shared/store/files/delete-uses.ts";
+import { emptyDeleted } from "../../../shared/store/definitions/empty-deleted.ts";
+import { deleteBatches } from "../../../shared/store/runs/delete-batches.ts";
 import { repairSingletons } from "../../../shared/store/runs/singletons.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
 import { listEnds } from "../../../shared/store/lanes/list-ends.ts";
@@ -40,7 +43,16 @@ beforeAll(async () => {
       case when i % 10 >= 7 then now() - i * interval '1 second' end, now() + interval '1 minute', 'c', '{}',
       case when i % 10 < 7 then now() end
     from generate_series(1, 100000) i`;
-  await store.sql`analyze runs`;
+  await store.sql`
+    insert into batches (batch_id, tenant_id, orchestration_id, total, kept_until)
+    select 'batch_' || i, 'acme', 'orch', 1, now() + (i - 1000) * interval '1 minute' from generate_series(1, 50000) i`;
+  await store.sql`
+    insert into upload_uses (run_id, upload_id, checked)
+    select 'run_' || lpad(to_hex(i), 12, '0') || '_' || 1780000000000 + i, 'u', i > 1000 from generate_series(1, 50000) i`;
+  await store.sql`
+    insert into agents (tenant_id, id, name, definition, version, deleted_at)
+    select 'acme', i, 'a', case when i % 50 = 1 then '{"a":1}' else '{}' end, 1, now() - interval '40 days' from generate_series(1, 20000) i`;
+  await store.sql`analyze runs, batches, upload_uses, agents`;
   sql = postgres(store.url, {
     ...connectionOptions,
     max: 1,
@@ -137,6 +149,18 @@ test.each<[string, (on: Sql) => Promise<unknown>]>([
   ],
 ])("%s reads no more of 100,000 runs than it needs", async (_name, work) => {
   for (const plan of await plansOf(() => work(sql))) expect(plan).not.toMatch(/Seq Scan on runs/);
+});
+
+// Fails when retention reads every row of a table to find those that are due, or all runs to find which of them have a run.
+test.each<[string, string, (on: Sql) => Promise<unknown>]>([
+  ["batches", "batches_by_expiry", (on) => deleteBatches(on)],
+  ["uses of uploads", "upload_uses_unchecked", (on) => deleteUnusedUses(on)],
+  ["deleted definitions", "agents_deleted", (on) => emptyDeleted(on)],
+])("retention finds the %s that are due by the index %s", async (_name, index, work) => {
+  for (const plan of await plansOf(() => work(sql))) {
+    expect(plan).toMatch(new RegExp(`Index (Only )?Scan using ${index}`));
+    expect(plan).not.toMatch(/Seq Scan on runs/);
+  }
 });
 
 // Fails when a page is sorted: each page would read the whole backlog.

@@ -1,10 +1,21 @@
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { turnDefinitionId } from "../../../shared/contracts/chat.ts";
+import { newRunId } from "../../../shared/contracts/ids.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import type { Retention } from "../../../shared/contracts/retention.ts";
 import { deleteExpired } from "../../../shared/store/delete-expired.ts";
 import { takeExpiredObjects } from "../../../shared/store/files/expired-objects.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
-import { changeTenant } from "../../../shared/store/tenants/tenant-rows.ts";
+import { BatchId } from "../../../shared/contracts/batch.ts";
+import { deleteDefinition, saveDefinition } from "../../../shared/store/definitions/agents-and-tools.ts";
+import { foldCounters, readCounters, saveCounters } from "../../../shared/store/metrics/counters.ts";
+import { listApiKeys, newApiKey, saveApiKey } from "../../../shared/store/tenants/api-keys.ts";
+import { acceptRuns } from "../../../shared/store/runs/accept-runs.ts";
+import { readBatch } from "../../../shared/store/runs/batches.ts";
+import { retryRun } from "../../../shared/store/runs/requeue-for-retry.ts";
+import { deleteOfTenants } from "../../../shared/store/tenants/delete-tenants.ts";
+import { changeTenant, requestTenantDeletion } from "../../../shared/store/tenants/tenant-rows.ts";
+import { newRun } from "../../services/new-run.ts";
 import { MemoryBucket } from "../../services/memory-bucket.ts";
 import { ageEnd, archivePass } from "../../services/archive.ts";
 import { acme, globex, openStore, saveEmptyOrchestration, stepEntry } from "./store-fixture.ts";
@@ -155,4 +166,211 @@ test("a full slice is followed by another one", async () => {
   expect(await deleteExpired(store.sql)).toBe(true);
   expect(await store.sql`select 1 from usage`).toHaveLength(0);
   expect(await deleteExpired(store.sql)).toBe(false);
+});
+
+describe("a batch", () => {
+  const batch = BatchId.parse(`batch_${"1".repeat(24)}`);
+  const begin = (days: number) => store.sql`
+    insert into batches (batch_id, tenant_id, orchestration_id, total, created_at, kept_until)
+    values (${batch}, ${acme}, 'orch', 2, now() - ${days} * interval '1 day', now() + (30 - ${days}) * interval '1 day')`;
+  const addRun = async (run: RunId) => {
+    await store.sql`update runs set batch_id = ${batch}, batch_index = 0 where run_id = ${run}`;
+    return run;
+  };
+
+  // Fails when batches stay for ever: nothing else deletes them but the deletion of their tenant.
+  test("without runs is kept for 30 days", async () => {
+    await begin(29);
+    await deleteExpired(store.sql);
+    expect(await readBatch(store.sql, acme, batch)).not.toBeNull();
+    await store.sql`update batches set kept_until = now() - interval '1 second'`;
+    await deleteExpired(store.sql);
+    expect(await readBatch(store.sql, acme, batch)).toBeNull();
+  });
+
+  test("with runs is kept as long as they are, and is not read by each pass", async () => {
+    await begin(40);
+    const [old, young] = [await addRun(await endedRun(10)), await addRun(await endedRun(8))];
+    await deleteExpired(store.sql);
+    expect(await store.sql`select kept_until from batches`).toEqual([{ kept_until: null }]);
+    for (const [days, run] of [
+      [9, old],
+      [7, young],
+    ] as const) {
+      expect(await readBatch(store.sql, acme, batch), run).not.toBeNull();
+      await keep({ runs_days: days });
+      await store.sql`update tenants set retained_at = null`;
+      await deleteExpired(store.sql);
+      await deleteExpired(store.sql);
+    }
+    expect(await idsIn("runs")).toEqual([]);
+    expect(await readBatch(store.sql, acme, batch)).toBeNull();
+  });
+
+  // Fails when the key of an item ends with that of its batch: a request that has just joined the batch would start its runs again.
+  test("has items whose keys outlive its own by an hour", async () => {
+    const alone = { tenant_id: acme, idempotency_key: "l", request_hash: "h" };
+    const item = { ...alone, idempotency_key: "k", batch: { id: batch, index: 0 } };
+    const accept = async () => (await acceptRuns(store.sql, [newRun(item), newRun(alone)])).size;
+    expect(await accept()).toBe(2);
+    await store.sql`update idempotency_keys set created_at = created_at - interval '24 hours 30 minutes'`;
+    expect(await accept()).toBe(1);
+  });
+});
+
+// Fails when the text of a chat outlives the runs of its turns, which is all that a client sees of it.
+test("the messages of a turn go with its run, and a session with its last turn", async () => {
+  const [old, young] = [await endedRun(10), await endedRun(8)];
+  const other = await endedRun(10, globex);
+  const base = (run: string) => run.slice(-13);
+  for (const [session, tenant, runs] of [
+    ["one", acme, [old, young]],
+    ["two", globex, [other]],
+  ] as const) {
+    await store.sql`
+      insert into chat_sessions (session_id, tenant_id, agent_id, newest_base)
+      values (${session}, ${tenant}, 'a', ${base(runs.at(-1) ?? "")})`;
+    for (const run of runs) {
+      await store.sql`update runs set chat_session = ${session} where run_id = ${run}`;
+      await store.sql`
+        insert into chat_messages (session_id, base, n, content) values (${session}, ${base(run)}, 0, 'q'), (${session}, ${base(run)}, 2, 'a')`;
+    }
+  }
+  const left = async () => ({
+    sessions: (await store.sql`select session_id from chat_sessions order by 1`).map(
+      (row) => row["session_id"],
+    ),
+    bases: (await store.sql`select distinct base from chat_messages order by 1`).map((row) => row["base"]),
+  });
+  await keep({ runs_days: 9 });
+  await deleteExpired(store.sql);
+  expect(await left()).toEqual({ sessions: ["one", "two"], bases: sorted(base(young), base(other)) });
+  await keep({ runs_days: 7 });
+  await store.sql`update tenants set retained_at = null`;
+  await deleteExpired(store.sql);
+  expect(await left()).toEqual({ sessions: ["two"], bases: [base(other)] });
+});
+
+// Fails when a run stays in the queue of the archive, which takes it out after `journal_days`: years after the run is gone.
+test.each(["deleted", "retried"])("a run that is %s leaves the queue of the archive", async (change) => {
+  const run = await endedRun(10);
+  await store.sql`
+    insert into journals_to_archive (tenant_id, ended_at, run_id) select tenant_id, ended_at, run_id from runs`;
+  await keep({ journal_days: 3_000, ...(change === "deleted" && { runs_days: 9 }) });
+  await deleteExpired(store.sql);
+  if (change === "retried") {
+    const known_seq = Number((await store.row(run))["event_seq"]);
+    await retryRun(store.sql, { run_id: run, tenant_id: acme, known_seq, output: "{}", event: "{}" });
+  }
+  expect(await idsIn("journals_to_archive")).toEqual([]);
+});
+
+// Fails when the charges of runs that retention has deleted outlive their tenant.
+test("a deleted tenant loses the usage of runs that were deleted before", async () => {
+  await endedRun(10);
+  await keep({ runs_days: 9 });
+  await deleteExpired(store.sql);
+  expect(await idsIn("usage")).toHaveLength(1);
+  await requestTenantDeletion(store.sql, acme);
+  while (await deleteOfTenants(store.sql));
+  expect(await idsIn("usage")).toEqual([]);
+});
+
+// Fails when keys that are rotated every day pile up for ever.
+test("an API key is deleted a year after it was revoked or has expired", async () => {
+  const ids = async () => (await listApiKeys(store.sql, null, null, 10)).map(({ name }) => name).toSorted();
+  const save = async (name: string, revokedDays: number | null, expiredDays: number | null) => {
+    const id = await saveApiKey(store.sql, newApiKey(), { tenant: acme, name, scopes: ["runs:read"] });
+    await store.sql`
+      update api_keys set revoked_at = now() - ${revokedDays} * interval '1 day', expires_at = now() - ${expiredDays} * interval '1 day'
+      where key_id = ${id}`;
+  };
+  await save("revoked", 366, null);
+  await save("expired", 3, 366);
+  await save("young", 364, null);
+  await save("valid", null, -9);
+  await deleteExpired(store.sql);
+  expect(await ids()).toEqual(["valid", "young"]);
+});
+
+// Fails when requests that are refused, or repeated under their Idempotency-Key, leave a row each for as long as the upload is used.
+test("a use of an upload by a run that was not accepted is deleted a day later", async () => {
+  const used = await store.accept();
+  const ago = (hours: number) => newRunId(Date.now() - hours * 3_600_000);
+  const [old, young] = [ago(25), ago(23)];
+  await store.sql`insert into upload_uses (run_id, upload_id) values (${old}, 'u'), (${young}, 'u'), (${used}, 'u')`;
+  await deleteExpired(store.sql);
+  expect(await idsIn("upload_uses")).toEqual(sorted(young, used));
+  const kept = ago(26);
+  await store.sql`update runs set run_id = ${kept} where run_id = ${used}`;
+  await store.sql`update upload_uses set run_id = ${kept} where run_id = ${used}`;
+  await deleteExpired(store.sql);
+  expect(await store.sql`select checked from upload_uses where run_id = ${kept}`).toEqual([
+    { checked: true },
+  ]);
+});
+
+// Fails when the secrets in a definition stay in the database after the definition was deleted.
+test.each(["agents", "tools", "mcp_servers"] as const)(
+  "the text of deleted %s goes after 30 days, and their version goes on",
+  async (kind) => {
+    const row = { id: "a", name: "A", definition: '{"secret":"x"}' };
+    const save = () => saveDefinition(store.sql, kind, acme, row);
+    const text = async () => (await store.sql`select definition from ${store.sql(kind)}`)[0]?.["definition"];
+    await save();
+    await save();
+    await deleteDefinition(store.sql, kind, acme, "a");
+    for (const [days, left] of [
+      [29, row.definition],
+      [31, "{}"],
+    ] as const) {
+      await store.sql`update ${store.sql(kind)} set deleted_at = now() - ${days} * interval '1 day'`;
+      await deleteExpired(store.sql);
+      expect(await text()).toBe(left);
+    }
+    expect(await save()).toBe(3);
+  },
+);
+
+// Fails when versions of agents, which turns are pinned to, are no versions of an orchestration for the policy.
+test("versions counts for the agents of chat turns too", async () => {
+  for (let i = 0; i < 3; i++)
+    await saveDefinition(store.sql, "agents", acme, { id: "a", name: "A", definition: "{}" });
+  const id = turnDefinitionId("a");
+  const run = await store.accept();
+  await store.sql`
+    insert into orchestration_versions (tenant_id, id, version, definition) select ${acme}, ${id}, v, '{}' from generate_series(1, 3) v`;
+  await store.sql`
+    update runs set orchestration_id = ${id}, definition_tenant = ${acme}, definition_version = 1 where run_id = ${run}`;
+  await keep({ versions: 1 });
+  const left = async () => {
+    await store.sql`update tenants set retained_at = null`;
+    await deleteExpired(store.sql);
+    const rows = await store.sql`select version from orchestration_versions where id = ${id} order by 1`;
+    return rows.map((row) => row["version"]);
+  };
+  expect(await left()).toEqual([1, 2, 3]);
+  await store.sql`update agents set updated_at = now() - interval '2 minutes'`;
+  expect(await left()).toEqual([1, 3]);
+});
+
+// Fails when the series of a deleted tenant stay: they take the places of others among the first 1,000.
+test("the metrics of a deleted tenant go with it, also those that a worker reports later", async () => {
+  const worker = await store.addWorker();
+  const labels = (tenant_id: string) => ({ tenant_id, status: "completed" });
+  const report = () =>
+    saveCounters(
+      store.sql,
+      worker,
+      [acme, globex].map((tenant) => ({ series: "s", labels: labels(tenant), value: 1 })),
+    );
+  await store.sql`insert into metric_counters (source, series, labels, value) values ('', 's', '{"tenant_id": "acme"}', 1)`;
+  await report();
+  await requestTenantDeletion(store.sql, acme);
+  await store.sql`update tenants set deleted_at = now() - interval '2 minutes' where tenant_id = ${acme}`;
+  while (await deleteOfTenants(store.sql));
+  await report();
+  await store.sql`delete from workers`;
+  await foldCounters(store.sql);
+  expect(await readCounters(store.sql)).toEqual([{ series: "s", labels: labels("globex"), value: 1 }]);
 });
