@@ -10,7 +10,8 @@ import { xaddArgs } from "../../shared/events/live.ts";
 import { eventShardOf, keys } from "../../shared/keys.ts";
 import { Queue } from "../../shared/queue/queue.ts";
 import { newApiKey, saveApiKey } from "../../shared/store/tenants/api-keys.ts";
-import { connectionOptions, type Sql } from "../../shared/store/sql.ts";
+import type { Sql } from "../../shared/store/sql.ts";
+import { testConnection } from "../services/databases.ts";
 import type { Service } from "../../local/processes/child.ts";
 import { startRestFront } from "../../worker-node/redis-rest/start-rest-front.ts";
 import { parseRedisUrl } from "../../worker-node/clients/redis-url.ts";
@@ -40,7 +41,7 @@ export const MASTER_KEY = "00112233445566778899aabbccddeeff00112233445566778899a
 /** `eventShards`: the number of relay objects. `database`: the URL of a migrated database, for tests that stop their own. */
 export async function startTestStores(eventShards = 1, database = freshDatabase()): Promise<TestStores> {
   const [postgresUrl, service] = await Promise.all([database, startRedis()]);
-  const sql = postgres(postgresUrl, { ...connectionOptions, max: 4 });
+  const sql = postgres(postgresUrl, { ...testConnection, max: 4 });
   const redis = new Redis(service.url, { protocol: 2 });
   redis.on("error", () => {});
   const token = randomBytes(12).toString("hex");

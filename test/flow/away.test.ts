@@ -58,7 +58,11 @@ async function expectComplete(api: FlowApi, runs: readonly string[], seen: Promi
     // On a busy machine Postgres may end this statement at its time limit: it is sent again.
     const [row] = await vi.waitFor(results, 60_000);
     expect(row).toMatchObject({ results: STEPS, steps: STEPS, events: row?.last });
-    const late = await (await api.call("GET", `/api/v2/orchestrations/runs/${run}/stream`)).text();
+    // A stream that cannot be read in time ends at once, and asks its client to reconnect.
+    let late = "";
+    const read = async () =>
+      (late = await (await api.call("GET", `/api/v2/orchestrations/runs/${run}/stream`)).text());
+    await expect.poll(read).toContain('"type":"done"');
     expect(`retry: 1000\n\n${withoutComments(await seen[i])}`).toBe(
       `retry: 1000\n\n${withoutComments(late)}`,
     );

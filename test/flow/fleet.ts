@@ -14,7 +14,7 @@ import { saveOrchestration } from "../../shared/store/definitions/orchestrations
 import { acceptRuns } from "../../shared/store/runs/accept-runs.ts";
 import { readRun } from "../../shared/store/runs/read-runs.ts";
 import type { RunRow } from "../../shared/store/runs/read-runs.ts";
-import { connectionOptions } from "../../shared/store/sql.ts";
+import { testConnection } from "../services/databases.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { freshDatabase, startRedis } from "../services/services.ts";
 import { builtWorker } from "../services/built-worker.ts";
@@ -52,7 +52,7 @@ export async function startFleet(
   programOf: (timing: Timing) => string[] | Promise<string[]> = builtWorker,
 ) {
   const [databaseUrl, redisService] = await Promise.all([freshDatabase(), startRedis()]);
-  const sql: Sql = postgres(databaseUrl, { ...connectionOptions, max: 5 });
+  const sql: Sql = postgres(databaseUrl, { ...testConnection, max: 5 });
   const redis = new Redis(redisService.url, { protocol: 2, maxRetriesPerRequest: 1 });
   redis.on("error", () => {});
   const queue = new Queue(scriptCommands(redis), 1);

@@ -71,7 +71,7 @@ test("a delegate of a delegate starts a run that asks a person, and the answer r
   await api.until(child, ["paused"]);
   await api.until(run, ["paused"]);
   await api.call("POST", runPath(child, "resume"), { body: { response: { text: "snowy" } } });
-  expect(await untilEnd(api, run, 40_000)).toBe("completed");
+  expect(await untilEnd(api, run)).toBe("completed");
   const { output } = await bodyOf(await api.call("GET", runPath(run, "result")));
   expect(String(output)).toMatch(/^editor: person: .*snowy/s);
 });

@@ -48,7 +48,7 @@ beforeAll(async () => {
   cleanups.push(() => proxy.close());
   const saved = await system.request(0, "PUT", "/api/v2/orchestrations/orch_watched", watched);
   expect(saved.status).toBe(200);
-}, 120_000);
+});
 afterAll(async () => {
   for (const cleanup of cleanups) await cleanup();
 });
@@ -116,7 +116,7 @@ test("a browser receives every event once and in order; its reconnect after done
   expect(await tab.connections()).toEqual(connections);
   await untilAnotherReconnects();
   expect(await tab.connections()).toEqual(connections);
-}, 120_000);
+});
 
 // The documentation's React hook closes its EventSource like this.
 test("a page that closes its EventSource on done never reconnects", async () => {
@@ -126,7 +126,7 @@ test("a page that closes its EventSource on done never reconnects", async () => 
   await untilAnotherReconnects();
   expect(await tab.connections()).toEqual([{ status: 200, after: undefined }]);
   await expectAllEvents(tab, run);
-}, 120_000);
+});
 
 // Fails when the stream does not read Last-Event-ID.
 test("a browser whose connection is cut off reconnects by itself and resumes after its last event", async () => {
@@ -146,7 +146,7 @@ test("a browser whose connection is cut off reconnects by itself and resumes aft
   const connections = await tab.connections();
   expect(connections.map(({ status }) => status)).toEqual([200, 200, 200, 204]);
   expect(connections.map(({ after }) => after)).toEqual(positions);
-}, 90_000);
+});
 
 // The commands of the edge (through its REST front), the relay, the workers and the scripts in the tests above.
 test("the system uses no Redis command that is newer than 7.0", async () => {
@@ -172,4 +172,4 @@ test("a browser continues after a restart of everything behind it, in the middle
   const statuses = (await tab.connections()).map(({ status }) => status);
   expect(statuses.slice(0, 2)).toEqual([200, 200]);
   expect(statuses.at(-1)).toBe(204);
-}, 120_000);
+});

@@ -1,7 +1,14 @@
 /** A database with all migrations, made once for all tests, and its copies. */
 import { randomBytes } from "node:crypto";
 import postgres, { type Sql } from "postgres";
+import { connectionOptions } from "../../shared/store/sql.ts";
 import { migrate } from "../../worker-node/clients/migrations.ts";
+
+/**
+ * Options of a test's own connections: their logins have no time limit. A test that keeps its process busy for longer than the
+ * product's limit reads the server's answer too late, and its next statement would fail as if the database were unreachable.
+ */
+export const testConnection = { ...connectionOptions, connect_timeout: 0 } as const;
 
 /** Makes the template. @returns its name, which is a prefix of the name of each copy. */
 export async function createTemplate(serverUrl: string): Promise<string> {
@@ -29,7 +36,7 @@ export async function dropDatabases(serverUrl: string, template: string): Promis
 }
 
 async function onServer(url: string, work: (sql: Sql) => Promise<unknown>): Promise<void> {
-  const sql = postgres(url, { max: 1, connect_timeout: 10, onnotice: () => {} });
+  const sql = postgres(url, { ...testConnection, max: 1 });
   try {
     await work(sql);
   } finally {

@@ -6,7 +6,8 @@ import { z } from "zod";
 import { startEdgeProcess } from "../../local/edge/process.ts";
 import { freePort } from "../../local/processes/free-ports.ts";
 import { MASTER_KEY, SMOKE, startTestStores, type TestStores } from "../edge/test-stores.ts";
-import { builtEdge } from "../services/built-edge.ts";
+import type { Sql } from "../../shared/store/sql.ts";
+import { builtEdge, edgeWithLimits, type EdgeLimits } from "../services/built-edge.ts";
 import { Proxy } from "./proxy.ts";
 
 /** The keys of the bucket. */
@@ -35,8 +36,14 @@ export type Edge = {
   stop(): Promise<void>;
 };
 
-export async function startEdge(eventShards = 1, more: Record<string, string> = {}): Promise<Edge> {
+/** `limits`: other limits than those of the product. Postgres then bounds no statement. */
+export async function startEdge(
+  eventShards = 1,
+  more: Record<string, string> = {},
+  { limits }: { limits?: EdgeLimits } = {},
+): Promise<Edge> {
   const stores = await startTestStores(eventShards);
+  if (limits !== undefined) await liftStatementLimits(stores.sql);
   const [postgres, redis] = [proxyOf(stores.postgresUrl), proxyOf(stores.service.url)];
   const vars = {
     ...stores.vars,
@@ -48,7 +55,8 @@ export async function startEdge(eventShards = 1, more: Record<string, string> = 
   postgresUrl.host = `127.0.0.1:${await postgres.listen()}`;
   const data = mkdtempSync(join(tmpdir(), "synapse-edge-"));
   const [port, s3Port] = [await freePort(0), await freePort(0)];
-  const edge = await startEdgeProcess(await builtEdge(), {
+  const build = await (limits === undefined ? builtEdge() : edgeWithLimits(data, limits));
+  const edge = await startEdgeProcess(build, {
     data,
     ports: [port],
     s3Port,
@@ -101,6 +109,16 @@ export async function startEdge(eventShards = 1, more: Record<string, string> = 
       rmSync(data, { recursive: true, force: true });
     },
   };
+}
+
+/** Statements on connections that are opened from now on have no time limit in Postgres. */
+async function liftStatementLimits(sql: Sql): Promise<void> {
+  const [names] = await sql<{ role: string; database: string }[]>`
+    select current_user as role, current_database() as database`;
+  if (!names) throw new Error("a select without from returned no row");
+  for (const limit of ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]) {
+    await sql`alter role ${sql(names.role)} in database ${sql(names.database)} set ${sql(limit)} = 0`;
+  }
 }
 
 function proxyOf(url: string): Proxy {

@@ -175,7 +175,7 @@ export function describeUploads(
       await sendAndLeave(edge, "?tenant_id=leaver");
       // A later upload of the same tenant is stored, so the first one has been given up by then.
       await stored("x", "?tenant_id=leaver");
-      await vi.waitFor(async () => expect(await keysInBucket("leaver/uploads/")).toHaveLength(1));
+      await expect.poll(() => keysInBucket("leaver/uploads/")).toHaveLength(1);
     });
   });
 
@@ -188,7 +188,7 @@ export function describeUploads(
     await new Promise<void>((written) => sent.write("x".repeat(100_000), () => written()));
     const giveUp = () => edge.stores.sql`
       delete from uploads where tenant_id = 'pauses' and stored_at is null returning upload_id`;
-    await vi.waitFor(async () => expect(await giveUp()).toHaveLength(1));
+    await expect.poll(giveUp).toHaveLength(1);
     sent.end("x".repeat(100_000));
     const answer = await promise;
     expect([answer.statusCode, await text(answer)]).toEqual([409, expect.stringContaining("2 minutes")]);

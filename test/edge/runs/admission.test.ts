@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { keys } from "../../../shared/keys.ts";
 import { startRedis } from "../../services/services.ts";
 import { bodyOf, RUN, startApp, startRun, type TestApp } from "../app.ts";
@@ -67,13 +67,15 @@ describe("a tenant's limits", () => {
     });
     expect(missing.status).toBe(404);
     await app.settled();
+    const startedMs = performance.now();
     const answers = await flood("minute");
+    const tookSeconds = (performance.now() - startedMs) / 1_000;
     expect(answers.filter((answer) => answer.status === 202)).toHaveLength(23);
     const refused = answers.filter((answer) => answer.status === 429);
     expect(refused).toHaveLength(177);
     for (const answer of refused) {
       const seconds = Number(answer.headers.get("retry-after"));
-      expect(seconds).toBeGreaterThan(30);
+      expect(seconds).toBeGreaterThan(59 - tookSeconds);
       expect(seconds).toBeLessThanOrEqual(61);
       expect(answer.headers.get("ratelimit-policy")).toBe('"runs";q=23;qu="runs";w=60');
       expect(answer.headers.get("ratelimit")).toBe(`"runs";r=0;t=${seconds}`);
@@ -162,16 +164,17 @@ describe("while Redis is cold or unreachable", () => {
     expect(after).toEqual(before);
   });
 
-  test("an unreachable Redis is 503 redis_away within 4 s; reads from Postgres still work", async () => {
+  test("an unreachable Redis is 503 redis_away after one call; reads from Postgres still work", async () => {
     const own = await startApp(STRICT);
     try {
       const run = await startRun(own);
       await own.settled();
       await own.stores.service.stop();
-      const begun = performance.now();
+      const sent = vi.spyOn(globalThis, "fetch");
       const answer = await own.call("POST", RUN, { body: {} });
-      // Repeated calls of the queue would take longer still.
-      expect(performance.now() - begun).toBeLessThan(10_000);
+      // One call of the queue: each further one would wait for its time limit.
+      expect(sent).toHaveBeenCalledTimes(1);
+      sent.mockRestore();
       expect([answer.status, answer.headers.get("retry-after")]).toEqual([503, "2"]);
       expect(await bodyOf(answer)).toMatchObject({ code: "redis_away" });
       expect((await own.call("GET", `/api/v2/orchestrations/runs/${run}/status`)).status).toBe(200);

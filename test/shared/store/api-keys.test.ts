@@ -7,12 +7,13 @@ import {
   revokeApiKey,
   saveApiKey,
 } from "../../../shared/store/tenants/api-keys.ts";
-import { connectionOptions, type Sql } from "../../../shared/store/sql.ts";
+import type { Sql } from "../../../shared/store/sql.ts";
+import { testConnection } from "../../services/databases.ts";
 import { freshDatabase } from "../../services/services.ts";
 
 let sql: Sql;
 beforeAll(async () => {
-  sql = postgres(await freshDatabase(), { ...connectionOptions, max: 2 });
+  sql = postgres(await freshDatabase(), { ...testConnection, max: 2 });
 });
 afterAll(() => sql.end());
 

@@ -17,12 +17,13 @@ import {
   saveOrchestrationIf,
 } from "../../../shared/store/definitions/orchestrations.ts";
 import { readOwnDefinitions } from "../../../shared/store/definitions/own-definitions.ts";
-import { connectionOptions, type Sql } from "../../../shared/store/sql.ts";
+import type { Sql } from "../../../shared/store/sql.ts";
+import { testConnection } from "../../services/databases.ts";
 import { freshDatabase } from "../../services/services.ts";
 
 let sql: Sql;
 beforeAll(async () => {
-  sql = postgres(await freshDatabase(), { ...connectionOptions, max: 10 });
+  sql = postgres(await freshDatabase(), { ...testConnection, max: 10 });
 });
 afterAll(() => sql.end());
 

@@ -7,7 +7,7 @@ import { deleteExpired } from "../../../shared/store/delete-expired.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
 import { keepJournalDays } from "../../../shared/store/journal/journal-days.ts";
 import { VIEWER_PAGE, readEntries, readStoredPage } from "../../../shared/store/journal/read-journal.ts";
-import { connectionOptions } from "../../../shared/store/sql.ts";
+import { testConnection } from "../../services/databases.ts";
 import { partitionJournal } from "../../../worker-node/clients/partition-journal.ts";
 import { ageEnd, archivePass } from "../../services/archive.ts";
 import { MemoryBucket } from "../../services/memory-bucket.ts";
@@ -61,7 +61,7 @@ test("a read of a run's journal looks into the partition of its day alone", asyn
   const run = newRunId(Date.now());
   const statements: string[] = [];
   const sql = postgres(store.url, {
-    ...connectionOptions,
+    ...testConnection,
     max: 1,
     debug: (_, query) => statements.push(query),
   });

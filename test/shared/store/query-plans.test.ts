@@ -20,7 +20,7 @@ import {
   reclaimOverdue,
 } from "../../../shared/store/runs/reclaim-runs.ts";
 import { listOwners, listRunningRuns } from "../../../shared/store/runs/running-runs.ts";
-import { connectionOptions } from "../../../shared/store/sql.ts";
+import { testConnection } from "../../services/databases.ts";
 import type { Sql } from "../../../shared/store/sql.ts";
 import { beat } from "../../../shared/store/workers/beats.ts";
 import { onlineBeat, stepEntry, openStore } from "./store-fixture.ts";
@@ -54,11 +54,11 @@ beforeAll(async () => {
     select 'acme', i, 'a', case when i % 50 = 1 then '{"a":1}' else '{}' end, 1, now() - interval '40 days' from generate_series(1, 20000) i`;
   await store.sql`analyze runs, batches, upload_uses, agents`;
   sql = postgres(store.url, {
-    ...connectionOptions,
+    ...testConnection,
     max: 1,
     debug: (_connection, query, parameters) => statements.push({ query, parameters }),
   });
-}, 120_000);
+});
 afterAll(async () => {
   await sql.end({ timeout: 1 });
   await store.close();

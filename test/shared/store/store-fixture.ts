@@ -11,7 +11,7 @@ import { saveOrchestration } from "../../../shared/store/definitions/orchestrati
 import type { EntryColumns } from "../../../shared/store/journal/entry-columns.ts";
 import { NewEntry } from "../../../shared/store/journal/new-entry.ts";
 import { acceptRuns } from "../../../shared/store/runs/accept-runs.ts";
-import { connectionOptions } from "../../../shared/store/sql.ts";
+import { testConnection } from "../../services/databases.ts";
 import type { Sql } from "../../../shared/store/sql.ts";
 import { beat } from "../../../shared/store/workers/beats.ts";
 import { freshDatabase } from "../../services/services.ts";
@@ -24,7 +24,7 @@ export type Store = Awaited<ReturnType<typeof openStore>>;
 /** Opens a database with two tenants, `acme` and `globex`, and acme's orchestration `orch`. */
 export async function openStore() {
   const url = await freshDatabase();
-  const sql: Sql = postgres(url, { ...connectionOptions, max: 8 });
+  const sql: Sql = postgres(url, { ...testConnection, max: 8 });
   await sql`insert into tenants (tenant_id) values (${acme}), (${globex})`;
   await saveEmptyOrchestration(sql, acme, "orch");
   return {

@@ -2,14 +2,15 @@ import postgres from "postgres";
 import { NO_RETENTION } from "../../../shared/contracts/retention.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TenantId } from "../../../shared/contracts/ids.ts";
-import { connectionOptions, type Sql } from "../../../shared/store/sql.ts";
+import type { Sql } from "../../../shared/store/sql.ts";
+import { testConnection } from "../../services/databases.ts";
 import { ensureTenant, listTenants, saveTenant } from "../../../shared/store/tenants/tenant-rows.ts";
 import { limitsOf } from "../../../shared/store/tenants/tenant-limits.ts";
 import { freshDatabase } from "../../services/services.ts";
 
 let sql: Sql;
 beforeAll(async () => {
-  sql = postgres(await freshDatabase(), { ...connectionOptions, max: 10 });
+  sql = postgres(await freshDatabase(), { ...testConnection, max: 10 });
 });
 afterAll(() => sql.end());
 

@@ -4,7 +4,8 @@ import postgres from "postgres";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Scope } from "../../../shared/contracts/tenant.ts";
 import { findPrincipal } from "../../../shared/store/tenants/api-keys.ts";
-import { connectionOptions, type Sql } from "../../../shared/store/sql.ts";
+import type { Sql } from "../../../shared/store/sql.ts";
+import { testConnection } from "../../services/databases.ts";
 import { nodeProgram } from "../../../local/processes/programs.ts";
 import { freshDatabase } from "../../services/services.ts";
 
@@ -12,7 +13,7 @@ let url: string;
 let sql: Sql;
 beforeAll(async () => {
   url = await freshDatabase();
-  sql = postgres(url, { ...connectionOptions, max: 1 });
+  sql = postgres(url, { ...testConnection, max: 1 });
 });
 afterAll(() => sql.end());
 

@@ -3,7 +3,8 @@ import { text } from "node:stream/consumers";
 import postgres from "postgres";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { nodeProgram } from "../../../local/processes/programs.ts";
-import { connectionOptions, type Sql } from "../../../shared/store/sql.ts";
+import type { Sql } from "../../../shared/store/sql.ts";
+import { testConnection } from "../../services/databases.ts";
 import { findPrincipal, newApiKey, saveApiKey } from "../../../shared/store/tenants/api-keys.ts";
 import { freshDatabase } from "../../services/services.ts";
 
@@ -11,7 +12,7 @@ let url: string;
 let sql: Sql;
 beforeAll(async () => {
   url = await freshDatabase();
-  sql = postgres(url, { ...connectionOptions, max: 1 });
+  sql = postgres(url, { ...testConnection, max: 1 });
 });
 afterAll(() => sql.end());
 

@@ -5,9 +5,8 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { Service } from "../../../local/processes/child.ts";
 import { log } from "../../../shared/log.ts";
 import { startRedis } from "../../services/services.ts";
-import { fastestMs } from "../../services/fastest.ts";
 import { newKey, startFront, type Front } from "./front.ts";
-import { pace, until } from "../../services/waiting.ts";
+import { until } from "../../services/waiting.ts";
 
 let redis: Service;
 let front: Front;
@@ -22,13 +21,9 @@ afterAll(async () => {
 
 const unreachable = { error: "ERR redis is not reachable, try again" };
 
-async function timed<T>(work: () => Promise<T>): Promise<{ value: T; ms: number }> {
-  const start = performance.now();
-  return { value: await work(), ms: performance.now() - start };
-}
-
 describe("while Redis is unreachable", () => {
-  test("every route returns 503 in under a second, and works again after the outage", async () => {
+  // The front's time limit for a command is longer than the test: a response comes because the front refuses at once.
+  test("every route returns 503 at once, and works again after the outage", async () => {
     const [warn, info] = [vi.spyOn(log, "warn"), vi.spyOn(log, "info")];
     const stream = await fetch(`${front.url}/subscribe/news`, {
       headers: { authorization: `Bearer ${front.token}`, accept: "text/event-stream" },
@@ -47,11 +42,8 @@ describe("while Redis is unreachable", () => {
       ["/get/k", undefined],
     ];
     for (const [path, body] of routes) {
-      const tookMs = await fastestMs(1_000, async () => {
-        const { status, json } = await front.call(path, body);
-        expect([path, status, json]).toEqual([path, 503, unreachable]);
-      });
-      expect(tookMs).toBeLessThan(1_000);
+      const { status, json } = await front.call(path, body);
+      expect([path, status, json]).toEqual([path, 503, unreachable]);
     }
     const asStream = { headers: { authorization: `Bearer ${front.token}`, accept: "text/event-stream" } };
     expect((await front.call("/subscribe/other", undefined, asStream)).status).toBe(503);
@@ -100,46 +92,36 @@ describe("while Redis is unreachable", () => {
     refusing.listen(redis.port, "127.0.0.1");
     await until("six connections have failed", () => attempts >= 6);
     refusing.close();
-    const tookMs: number[] = [];
+    // A queue would hold each command until Redis is back.
     for (let i = 0; i < 5; i++) {
-      const { value, ms } = await timed(() => front.call("/", ["INCR", key]));
-      expect(value.status).toBe(503);
-      tookMs.push(ms);
+      const { status, json } = await front.call("/", ["INCR", key]);
+      expect([status, json]).toEqual([503, unreachable]);
     }
-    // A queue would hold each command for the command timeout, most of a second.
-    expect(Math.min(...tookMs)).toBeLessThan(200);
     redis = await startRedis(redis.port);
     await until("the front serves", async () => (await front.call("/ping")).status === 200);
     expect((await front.call("/", ["EXISTS", key])).json).toEqual({ result: 0 });
   });
 
   test("a command in flight at the beginning of the outage fails at once", async () => {
-    // Without the closed connection the front would give the command up after most of a second.
-    let fastest = Infinity;
-    for (let tries = 0; tries < 5 && fastest >= 500; tries++) {
-      const stopper = new Redis(redis.url);
-      await stopper.call("CLIENT", "PAUSE", "60000", "ALL");
-      stopper.disconnect();
-      const inFlight = timed(() => front.call("/", ["GET", "k"]));
-      await pace(50);
-      if (redis.pid !== null) process.kill(redis.pid, "SIGKILL");
-      const { value, ms } = await inFlight;
-      expect(value.status).toBe(503);
-      fastest = Math.min(fastest, ms);
-      await redis.stop();
-      redis = await startRedis(redis.port);
-      await until("the front serves", async () => (await front.call("/ping")).status === 200);
-    }
-    expect(fastest).toBeLessThan(500);
+    const stopper = new Redis(redis.url);
+    await stopper.call("CLIENT", "PAUSE", "600000", "ALL");
+    stopper.disconnect();
+    const sent = vi.spyOn(Redis.prototype, "sendCommand");
+    const inFlight = front.call("/", ["GET", "k"]);
+    await expect.poll(() => sent.mock.calls.some(([{ name }]) => name.toLowerCase() === "get")).toBe(true);
+    sent.mockRestore();
+    if (redis.pid !== null) process.kill(redis.pid, "SIGKILL");
+    // Without the closed connection the front would give the command up after ten minutes.
+    expect((await inFlight).status).toBe(503);
+    await redis.stop();
+    redis = await startRedis(redis.port);
+    await until("the front serves", async () => (await front.call("/ping")).status === 200);
   });
 
-  test("the SDK with one retry gets the error in under a second", async () => {
+  test("the SDK with one retry gets the error at once", async () => {
     const sdk = front.sdk({ retry: { retries: 1, backoff: () => 50 } });
     await redis.stop();
-    const tookMs = await fastestMs(1_000, () =>
-      expect(sdk.get("k")).rejects.toThrow("ERR redis is not reachable"),
-    );
-    expect(tookMs).toBeLessThan(1_000);
+    await expect(sdk.get("k")).rejects.toThrow("ERR redis is not reachable");
     redis = await startRedis(redis.port);
     await until("the front serves", async () => (await front.call("/ping")).status === 200);
   });
@@ -162,17 +144,11 @@ describe("a Redis that is slow", () => {
   });
 
   test("executes a pipeline of 100,000 commands and replies to each", async () => {
-    // A busy machine may take longer for them than the default of ten seconds.
-    const patient = await startFront(redis.url, { timeoutMs: 100_000 });
     const key = newKey();
     const rows = Array.from({ length: 100_000 }, () => ["INCR", key]);
-    const { status, json } = await patient.call("/pipeline", rows, {
-      headers: { authorization: `Bearer ${patient.token}` },
-      signal: AbortSignal.timeout(100_000),
-    });
+    const { status, json } = await front.call("/pipeline", rows);
     expect(status).toBe(200);
     expect(json).toHaveLength(100_000);
-    await patient.stop();
   });
 });
 
@@ -188,9 +164,8 @@ describe("a Redis that accepts connections but does not reply", () => {
     const stopper = new Redis(redis.url);
     await stopper.call("CLIENT", "PAUSE", "3000", "ALL");
     stopper.disconnect();
-    const { value, ms } = await timed(() => impatient.call("/", ["GET", key]));
-    expect([value.status, value.json]).toEqual([503, unknown]);
-    expect(ms).toBeGreaterThan(500);
+    const { status, json } = await impatient.call("/", ["GET", key]);
+    expect([status, json]).toEqual([503, unknown]);
     const pipeline = await impatient.call("/pipeline", [["GET", key]]);
     // Whether the front has noticed by now that its new connection does not answer either depends on the machine.
     expect([unknown, unreachable]).toContainEqual(pipeline.json);
