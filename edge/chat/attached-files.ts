@@ -28,7 +28,7 @@ function typeErrors({ content_type, size }: FileReference, i: number): FieldErro
   const path = `attachments[${i}].upload_id`;
   if (isImageType(content_type)) return [];
   if (!isTextType(content_type)) {
-    const message = `is of the type ${content_type}, which a chat cannot show to a model: send text, JSON, PNG, JPEG, GIF or WebP`;
+    const message = `is of the type ${content_type}, which a chat cannot show to a model: send text in UTF-8, JSON, PNG, JPEG, GIF or WebP`;
     return [{ path, message }];
   }
   if (size <= ATTACHED_LIMITS.textBytes) return [];

@@ -13,9 +13,13 @@ const IMAGE_TYPE = /^image\/(?:png|jpeg|gif|webp)$/i;
 const TEXT_TYPE =
   /^text\/|^application\/([\w.-]+\+)?(json|xml|yaml)\b|^application\/(javascript|x-ndjson|sql|csv)\b/i;
 
-/** Whether the bytes of a file are text, as far as its type says. */
+/** The charsets whose texts are read as UTF-8. A text in another one would be read as other letters. */
+const UTF_8 = /^(?:utf-?8|us-ascii)$/i;
+
+/** Whether the bytes of a file are text in UTF-8, as far as its type says. */
 export function isTextType(contentType: string): boolean {
-  return TEXT_TYPE.test(contentType);
+  const charsets = [...contentType.matchAll(/;\s*charset=([\w.:+-]+)/gi)];
+  return TEXT_TYPE.test(contentType) && charsets.every(([, charset = ""]) => UTF_8.test(charset));
 }
 
 /** Whether a file is of one of the types that models take as images, as far as its type says. */

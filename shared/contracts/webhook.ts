@@ -161,7 +161,9 @@ function urlError(text: string): string | null {
   // A URL parser takes the path of `https:///path` for a host.
   const url = /^https?:\/\/[/\\]/i.test(text) ? null : URL.parse(text);
   if (url === null) return hostError(text);
-  const { href, hostname, username, password } = url;
+  const { href, hostname, username, password, hash } = url;
+  if (hash !== "" || href.endsWith("#"))
+    return "must have no # and what follows it: no request sends that part";
   if (username !== "" || password !== "") return "must not contain a user or a password";
   if (href.length > MAX_URL_CHARS || hostname.length > MAX_HOST_CHARS) {
     return `must be at most ${MAX_URL_CHARS} characters, with a host of at most ${MAX_HOST_CHARS}`;

@@ -11,7 +11,6 @@ import { saveBatchOutcome } from "../../../shared/store/runs/batches.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { limitBodyMemory, withinBodyMemory } from "../../http/body-memory.ts";
-import { idempotencyHeader } from "../../http/middleware/idempotency-header.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { refuseDeletedTenant } from "../../http/require-tenant.ts";
@@ -53,12 +52,7 @@ const route = createRoute({
     "`Idempotent-Replayed` is true. Another item under the key is refused; another number of items, or another orchestration, is a " +
     "409; neither changes the batch. 24 hours after the first request the key begins a new batch.",
   security: [{ key: ["runs:write"] }],
-  middleware: [
-    needs("runs:write"),
-    idempotencyHeader,
-    limitBodyMemory,
-    jsonBody({ schema: Body, values: Items }),
-  ] as const,
+  middleware: [needs("runs:write"), limitBodyMemory, jsonBody({ schema: Body, values: Items })] as const,
   request: {
     params: z.object({ id: DefinitionId }),
     headers: z.object({ "idempotency-key": plainName(255).optional() }),

@@ -89,6 +89,7 @@ describe("a request to run", () => {
     ["http://a..example.com/", "has a host with an empty part"],
     [`http://${"a".repeat(64)}.example.com/`, "with a part of more than 63 characters"],
     ["https://user@hooks.example.com/", "must not contain a user or a password"],
+    ["https://hooks.example.com/a#b", "must have no #"],
     ["http://[fe80::1%25eth0]/", "has an IPv6 address with a zone"],
     ["http://[fe80::zz]/", "has a host that is no host name and no address"],
     ["http://1.2.3.999/", "has a host that is no host name and no address"],
