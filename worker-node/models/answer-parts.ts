@@ -48,6 +48,25 @@ export class PartCollector {
     this.#content.push({ type: "tool-call", id, ...(options === undefined ? {} : { options }) });
   }
 
+  /** Notes that all text so far was a thought. */
+  restart(): void {
+    for (const [i, part] of this.#content.entries()) {
+      if (part.type === "text") this.#content[i] = { ...part, type: "reasoning" };
+    }
+    this.#open.clear();
+  }
+
+  /** Takes text out that stands at the end of all text, because it was calls. */
+  takeText(text: string): void {
+    const written = this.#content.filter((part) => part.type === "text");
+    let chars = text.length;
+    for (const part of written.toReversed()) {
+      const kept = Math.max(0, part.text.length - chars);
+      chars -= part.text.length - kept;
+      part.text = part.text.slice(0, kept);
+    }
+  }
+
   /** The parts, if the provider may want them back; undefined when `answer` and calls are all there is. */
   parts(opaque: JsonObject, answer: string): Json | undefined {
     const text = this.#content.map((part) => (part.type === "text" ? part.text : "")).join("");

@@ -1,17 +1,18 @@
 import { argumentsOf } from "../engine/tool-arguments.ts";
 import { ArgumentNames } from "./argument-names.ts";
+import { AnswerText } from "./answer-text.ts";
 import { PartCollector } from "./answer-parts.ts";
 import { isToolChoiceViolation } from "./model-error.ts";
 import { openModel } from "./providers.ts";
 import { refuseIncomplete } from "./refuse-incomplete.ts";
 import { loadSdk, withFetch } from "./sdk-call.ts";
 import { toSdkMessages } from "./sdk-messages.ts";
-import { Thoughts } from "./thoughts.ts";
+import { callOfTool, callsInText } from "./text-calls.ts";
 import { toolNameOf } from "./tool-name.ts";
 import type { ToolSet } from "ai";
 import { estimatedInput, usageOf } from "./call-usage.ts";
 import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
-import type { AnswerPiece } from "./thoughts.ts";
+import type { TextCall } from "./text-calls.ts";
 import type { ModelAccess } from "./model-access.ts";
 import type { ReplacedPrices } from "../../shared/contracts/model-price.ts";
 import type { LoopTurns } from "./loop-turns.ts";
@@ -38,26 +39,18 @@ export async function streamAnswer(
   background: BackgroundCall | null,
 ): Promise<ModelAnswer> {
   const names = new ArgumentNames(request.tools);
-  const thoughts = new Thoughts();
   const parts = new PartCollector();
   const calls: ToolCall[] = [];
   const ids = new Set(request.messages.flatMap(callIdsOf));
   /** The arguments of calls as the model writes them, by the id of the call. */
   const written = new Map<string, string>();
-  let text = "";
+  /** Steps that force a tool read its arguments from the text. */
+  const offered = request.toolChoice === "auto" ? names.tools : [];
+  const text = new AnswerText(request, parts, offered.length > 0);
   let failure: unknown;
-  const publish = (piece: AnswerPiece): void => {
-    if (piece.restarts) {
-      text = "";
-      request.onRestart?.();
-    }
-    text += piece.text;
-    if (piece.text !== "") request.onText(piece.text);
-  };
   const addText = (id: string, piece: string, metadata?: unknown): void => {
-    parts.text("text", id, piece, metadata);
     report.writtenChars += piece.length;
-    publish(thoughts.push(piece));
+    text.add(id, piece, metadata);
   };
   // An error here fails the call as one in the loop below does: the reader of the response would take it for a lost connection.
   const onText = (piece: string): void => {
@@ -100,6 +93,7 @@ export async function streamAnswer(
           break;
         case "text-end":
         case "reasoning-end":
+          if (part.type === "text-end") text.endPart(part.id);
           parts.end(part.type === "text-end" ? "text" : "reasoning", part.id, part.providerMetadata);
           break;
         case "tool-input-delta":
@@ -128,15 +122,30 @@ export async function streamAnswer(
     // The SDK gives up the stream over a call that it cannot read. What the provider reported still comes first.
     failure ??= error;
   }
+  text.end();
+  const textCalls = calls.length > 0 ? null : callsOf(text, offered);
+  for (const { name: tool, args } of textCalls ?? []) {
+    const id = unusedId("call00001", ids);
+    parts.call(id, undefined);
+    calls.push({ id, name: tool, args: names.own(tool, args) });
+  }
+  if (textCalls !== null) text.drop();
+  else text.release(text.calls.map(({ args }) => args).join("\n"));
   refuseIncomplete(name, report, calls, failure);
-  publish(thoughts.end());
   const answer = {
-    text,
+    text: text.text,
     tool_calls: calls,
     usage: usageOf(name, report, estimatedInput(request), replaced()),
   };
   const opaque = parts.parts(report.opaque, answer.text);
   return opaque === undefined ? answer : { ...answer, parts: opaque };
+}
+
+/** The calls that the model has written in place of a text; null: there are none. */
+function callsOf({ text, calls }: AnswerText, tools: readonly ToolSpec[]): TextCall[] | null {
+  if (calls.length === 0 || text.trim() !== "") return callsInText(text, tools);
+  const read = calls.map(({ name, args }) => callOfTool(name, args, tools));
+  return read.every((call) => call !== null) ? read : null;
 }
 
 function callIdsOf(message: Message): string[] {

@@ -1,0 +1,107 @@
+import { mayBeCalls } from "./text-calls.ts";
+import { Channels } from "./channels.ts";
+import { SpecialTokens } from "./special-tokens.ts";
+import { Thoughts } from "./thoughts.ts";
+import type { PartCollector } from "./answer-parts.ts";
+import type { ChannelCall, ChannelPiece } from "./channels.ts";
+import type { AnswerPiece } from "./thoughts.ts";
+
+/** Who hears of the text: see `ModelRequest`. */
+type Listeners = { onText(text: string): void; onRestart?(): void };
+
+/**
+ * The text of an answer as it arrives: without what the model thinks, and without the special tokens of its language. The parts of the
+ * answer get the thoughts too, and no token, because a template of a server refuses the tokens of its own language.
+ *
+ * Where tools were offered, a text that begins as a call is published when it has turned out to be text.
+ */
+export class AnswerText {
+  readonly #channels = new Channels();
+  readonly #tokens = new SpecialTokens();
+  readonly #thoughts = new Thoughts();
+  readonly #listeners: Listeners;
+  readonly #parts: PartCollector;
+  readonly #hasTools: boolean;
+  #text = "";
+  /** The text that was published: the beginning of `#text`. */
+  #publishedChars = 0;
+  #mayBeCalls: boolean;
+
+  constructor(listeners: Listeners, parts: PartCollector, hasTools: boolean) {
+    this.#listeners = listeners;
+    this.#parts = parts;
+    this.#hasTools = hasTools;
+    this.#mayBeCalls = hasTools;
+  }
+
+  /** The answer's text so far. */
+  get text(): string {
+    return this.#text;
+  }
+
+  /** Calls in the format of gpt-oss, which are no text. */
+  get calls(): readonly ChannelCall[] {
+    return this.#channels.calls;
+  }
+
+  /** Adds a piece of the part of this id. */
+  add(id: string, piece: string, metadata: unknown): void {
+    // A signature may stand on a text that is empty.
+    if (piece === "" || metadata !== undefined) this.#parts.text("text", id, "", metadata);
+    for (const each of this.#channels.push(piece)) this.#take(id, each);
+  }
+
+  /** The part of this id has ended: what may have become a token is text of this part. */
+  endPart(id: string): void {
+    this.#passOn(id, this.#tokens.end());
+  }
+
+  /** The text has ended. */
+  end(): void {
+    for (const each of this.#channels.end()) this.#take("", each);
+    this.endPart("");
+    this.#publish(this.#thoughts.end());
+  }
+
+  /** Publishes what was held back, because it is text. `text` is added: a call that no tool takes. */
+  release(text: string): void {
+    this.#mayBeCalls = false;
+    this.#publish({ restarts: false, text });
+  }
+
+  /** Drops the text, because it was calls. */
+  drop(): void {
+    this.#parts.takeText(this.#text);
+    if (this.#publishedChars > 0) this.#listeners.onRestart?.();
+    this.#text = "";
+  }
+
+  #take(id: string, { is, text, restarts }: ChannelPiece): void {
+    if (restarts) {
+      this.#parts.restart();
+      this.#publish({ restarts: true, text: "" });
+    }
+    if (is === "thought") this.#parts.text("reasoning", id, text, undefined);
+    else this.#passOn(id, this.#tokens.push(text));
+  }
+
+  #passOn(id: string, text: string): void {
+    if (text === "") return;
+    this.#parts.text("text", id, text, undefined);
+    this.#publish(this.#thoughts.push(text));
+  }
+
+  #publish({ restarts, text }: AnswerPiece): void {
+    if (restarts) {
+      this.#text = "";
+      this.#publishedChars = 0;
+      this.#mayBeCalls = this.#hasTools;
+      this.#listeners.onRestart?.();
+    }
+    this.#text += text;
+    this.#mayBeCalls &&= mayBeCalls(this.#text);
+    if (this.#mayBeCalls || this.#publishedChars === this.#text.length) return;
+    this.#listeners.onText(this.#text.slice(this.#publishedChars));
+    this.#publishedChars = this.#text.length;
+  }
+}
