@@ -1,5 +1,5 @@
 /**
- * The milliseconds of the fastest of up to five tries of `work`; stops at one that took less than `enoughMs`. A loaded
+ * The milliseconds of the fastest of up to five tries of `work`; stops at a try that took less than `enoughMs`. A loaded
  * machine delays a try now and then, a limit that is missing in the product delays each of them: only the second is a
  * defect.
  * @param prepare sets up the state before each try; its time does not count.
