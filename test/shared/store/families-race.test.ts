@@ -109,7 +109,7 @@ test(
     );
     expect(await countPausedWithoutOpenWait(store)).toBe(0);
     // Some answers came between the decision to park and the park.
-    expect(refusals.reduce((n, of) => n + of, 0)).toBeGreaterThan(0);
+    expect(refusals.reduce((n, refused) => n + refused, 0)).toBeGreaterThan(0);
   },
 );
 
