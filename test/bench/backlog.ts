@@ -89,8 +89,8 @@ try {
   reconciler.start();
   const beside = await claims(queue);
   await reconciler.stop();
-  const again = await claims(queue);
-  console.log(`claims/s (100 a call): ${alone} alone, ${beside} beside the reconciler, ${again} alone`);
+  const afterwards = await claims(queue);
+  console.log(`claims/s (100 a call): ${alone} alone, ${beside} beside the reconciler, ${afterwards} alone`);
 } finally {
   redis.disconnect();
   await sql.end({ timeout: 1 });

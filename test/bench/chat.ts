@@ -31,8 +31,8 @@ const ms: number[] = [];
 const accepted: number[] = [];
 for (let n = 0; n < TURNS; n++) {
   const startedMs = performance.now();
-  const asked = { message: `Question ${n}: ${"why ".repeat(20)}?`, agent: "bench_chat", session_id: session };
-  const turn = Turn.parse(await (await call("POST", "chat", asked)).json());
+  const body = { message: `Question ${n}: ${"why ".repeat(20)}?`, agent: "bench_chat", session_id: session };
+  const turn = Turn.parse(await (await call("POST", "chat", body)).json());
   accepted.push(performance.now() - startedMs);
   session = turn.session_id;
   // The stream ends with the turn.

@@ -62,7 +62,7 @@ export async function pickupsBeside({ jobs, over }: Flood): Promise<{ alone: num
       max_queued_runs: 1_000_000,
       requests_per_second: 1_000_000,
     };
-    for (const tenant_id of ["quiet", "loud"]) await call("/scale/tenants", { tenant_id, ...most });
+    for (const tenant_id of ["quiet", "flooding"]) await call("/scale/tenants", { tenant_id, ...most });
     const env = {
       REDIS_URL: redisService.url,
       SCALE_POSTGRES_URL: postgresService.url,
@@ -78,7 +78,7 @@ export async function pickupsBeside({ jobs, over }: Flood): Promise<{ alone: num
     await sendFlood(call, { jobs, over });
     const beside = await pickups(sql, call);
     const [left] = await sql<{ n: number }[]>`
-      select count(*)::int as n from runs where tenant_id = 'loud' and status = 'queued'`;
+      select count(*)::int as n from runs where tenant_id = 'flooding' and status = 'queued'`;
     if ((left?.n ?? 0) < jobs / 10)
       throw new Error(`only ${left?.n} of ${jobs} runs were waiting at the end`);
     return { alone, beside };
@@ -144,7 +144,7 @@ async function sendFlood(call: Call, { jobs, over }: Flood): Promise<void> {
     };
     const items = Array.from({ length: Math.min(size, jobs - sent) }, () => item);
     const path = `/api/v2/orchestrations/orch_${id}/runs:batch`;
-    const { accepted } = Batch.parse(await call(path, { tenant_id: "loud", items }));
+    const { accepted } = Batch.parse(await call(path, { tenant_id: "flooding", items }));
     if (accepted < items.length) throw new Error(`${accepted} of ${items.length} runs were accepted`);
     sent += accepted;
   }

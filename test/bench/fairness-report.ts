@@ -1,7 +1,7 @@
 /** The floods, bounds and lines that both parts of `npm run bench:fairness` share. */
 import { quantile } from "./stats.ts";
 
-/** How many jobs the loud tenant has. */
+/** How many jobs the flooding tenant has. */
 export const FLOOD = 100_000;
 /** The most that the p99 of a quiet tenant's pickup may rise. */
 export const MOST_RISE_MS = 50;

@@ -1,7 +1,6 @@
 /** What long runs cost a worker: a step in a loop of 10,000 rounds, and runs that wait for a person. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { spawnWorker } from "../services/worker-process.ts";
-import { deployedWorker } from "./deployed-worker.ts";
+import { spawnDeployedWorker } from "./deployed-worker.ts";
 import { cpuMs, residentKiB } from "./cpu.ts";
 import { makeQuestion, makeRounds } from "./definition.ts";
 import { accept, countEnded, enqueue, untilEnded } from "./runs.ts";
@@ -18,17 +17,8 @@ const IDLE_MS = 20_000;
  * and the memory of a worker without runs, and with 1,000 runs that it has paused.
  */
 export async function benchLongRuns(stores: Stores): Promise<Row[]> {
-  const worker = spawnWorker(
-    "long",
-    {
-      REDIS_URL: stores.redisService.url,
-      SCALE_POSTGRES_URL: stores.postgres.url,
-      WORKER_CONCURRENCY: "100",
-      WORKER_HEALTH_PORT: "0",
-      EVENT_SHARDS: "1",
-    },
-    await deployedWorker(),
-  );
+  const urls = { redisUrl: stores.redisService.url, postgresUrl: stores.postgres.url };
+  const worker = await spawnDeployedWorker("long", urls);
   try {
     await worker.untilLogged("worker.ready");
     // The first loop warms the compiler.

@@ -30,8 +30,8 @@ async function callsOf(
     masterKey: null,
     store: refusingStore,
   });
-  const of = { name: "srv", server_type: "remote", url: server.url, owner: "acme", version: 1 };
-  const tool = { tool_type: "mcp", name: "srv__add", tool: "add", description: "", server: of };
+  const storedServer = { name: "srv", server_type: "remote", url: server.url, owner: "acme", version: 1 };
+  const tool = { tool_type: "mcp", name: "srv__add", tool: "add", description: "", server: storedServer };
   const call = () => valueOf(tools, { ...tool, inputSchema: { type: "object" } }, { a: 2, b: 3 });
   try {
     await timed(50, call);

@@ -15,8 +15,7 @@ import { acceptRuns } from "../../shared/store/runs/accept-runs.ts";
 import { pgArray } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import type { Service } from "../../local/processes/child.ts";
-import { spawnWorker } from "../services/worker-process.ts";
-import { deployedWorker } from "./deployed-worker.ts";
+import { LOCAL_TOOLS, spawnDeployedWorker } from "./deployed-worker.ts";
 import { cpuMs } from "./cpu.ts";
 import { STEPS, TENANT } from "./definition.ts";
 import type { Orchestration } from "./definition.ts";
@@ -29,44 +28,32 @@ const ALONE = 200;
 export type Stores = { sql: Sql; queue: Queue; postgres: Service; redisService: Service };
 
 /**
- * Durable runs of five steps: many at once, then one at a time, with the pickup of each. Once with steps that call nothing,
- * whose results are committed together, and once with calls of a tool that costs nothing, each durable before the next.
+ * Durable runs of five steps: many at once, then one at a time, with the pickup of each. They are measured with steps that
+ * call nothing, whose results are committed together, and with calls of a tool that costs nothing, each durable before the next.
  */
 export async function benchRuns(stores: Stores, commitMs: number): Promise<Row[]> {
-  const worker = spawnWorker(
-    "bench",
-    {
-      REDIS_URL: stores.redisService.url,
-      SCALE_POSTGRES_URL: stores.postgres.url,
-      WORKER_CONCURRENCY: "100",
-      WORKER_HEALTH_PORT: "0",
-      EVENT_SHARDS: "1",
-      EGRESS_ALLOW: "127.0.0.1",
-      // As `npm start` has it.
-      SHORT_EVENT_LINES: "2",
-    },
-    await deployedWorker(),
-  );
+  const urls = { redisUrl: stores.redisService.url, postgresUrl: stores.postgres.url };
+  const worker = await spawnDeployedWorker("bench", urls, LOCAL_TOOLS);
   try {
     await worker.untilLogged("worker.ready");
     await sleep(1_000);
-    const silent = await benchKind(stores, worker.pid, "orch_bench");
+    const withoutCalls = await benchKind(stores, worker.pid, "orch_bench");
     const tools = await benchKind(stores, worker.pid, "orch_tools");
     const wakeUps = await benchWakeUps(stores);
     return [
       {
         what: `durable runs of ${STEPS} steps, 1 worker`,
-        figure: silent.runsPerSecond,
+        figure: withoutCalls.runsPerSecond,
         unit: "runs/s",
         mark: ">= 800",
       },
-      { what: "the same in steps", figure: silent.runsPerSecond * STEPS, unit: "steps/s" },
-      { what: "processor time of the worker", figure: silent.cpuPerStepUs, unit: "us/step" },
-      { what: "event lines of such a run", figure: silent.eventBytes, unit: "bytes", mark: "<= 2500" },
-      ...latencyRows("pickup: enqueue to handler, idle", silent.pickups, "<= 3"),
+      { what: "the same in steps", figure: withoutCalls.runsPerSecond * STEPS, unit: "steps/s" },
+      { what: "processor time of the worker", figure: withoutCalls.cpuPerStepUs, unit: "us/step" },
+      { what: "event lines of such a run", figure: withoutCalls.eventBytes, unit: "bytes", mark: "<= 2500" },
+      ...latencyRows("pickup: enqueue to handler, idle", withoutCalls.pickups, "<= 3"),
       ...latencyRows(
         `one run of ${STEPS} steps alone`,
-        silent.totals,
+        withoutCalls.totals,
         `<= ${(4 * STEPS * commitMs).toFixed(1)}`,
       ),
       { what: `durable runs of ${STEPS} tool calls, 1 worker`, figure: tools.runsPerSecond, unit: "runs/s" },
@@ -79,13 +66,13 @@ export async function benchRuns(stores: Stores, commitMs: number): Promise<Row[]
   }
 }
 
-async function benchKind(stores: Stores, pid: number, of: Orchestration) {
+async function benchKind(stores: Stores, pid: number, orchestration: Orchestration) {
   const { sql } = stores;
   let ended = await countEnded(sql);
-  const warm = await accept(sql, 200, of);
+  const warm = await accept(sql, 200, orchestration);
   await enqueue(stores.queue, warm);
   await untilEnded(sql, (ended += warm.length));
-  const many = await accept(sql, RUNS, of);
+  const many = await accept(sql, RUNS, orchestration);
   const cpuBeforeMs = cpuMs(pid);
   const startedMs = performance.now();
   await enqueue(stores.queue, many);
@@ -93,7 +80,7 @@ async function benchKind(stores: Stores, pid: number, of: Orchestration) {
   const seconds = (performance.now() - startedMs) / 1_000;
   const cpuPerStepUs = ((cpuMs(pid) - cpuBeforeMs) * 1_000) / (RUNS * STEPS);
   const eventBytes = await eventBytesOf(sql, many);
-  return { runsPerSecond: RUNS / seconds, cpuPerStepUs, eventBytes, ...(await alone(stores, of)) };
+  return { runsPerSecond: RUNS / seconds, cpuPerStepUs, eventBytes, ...(await alone(stores, orchestration)) };
 }
 
 /** The bytes of the event lines of a run, as the journal and the live streams have them. */
@@ -104,9 +91,9 @@ async function eventBytesOf(sql: Sql, runs: readonly RunId[]): Promise<number> {
 }
 
 /** Accepts runs of one of the bench's orchestrations, and does not enqueue them. @returns their ids */
-export async function accept(sql: Sql, count: number, of: Orchestration): Promise<RunId[]> {
+export async function accept(sql: Sql, count: number, orchestration: Orchestration): Promise<RunId[]> {
   const runs = Array.from({ length: count }, () => newRunId(Date.now() - randomInt(1_000)));
-  await acceptBenchRuns(sql, runs, of);
+  await acceptBenchRuns(sql, runs, orchestration);
   return runs;
 }
 
@@ -114,19 +101,19 @@ export async function accept(sql: Sql, count: number, of: Orchestration): Promis
 export async function acceptBenchRuns(
   sql: Sql,
   runs: readonly RunId[],
-  of: Orchestration = "orch_bench",
+  orchestration: Orchestration = "orch_bench",
 ): Promise<void> {
   for (let at = 0; at < runs.length; at += 500) {
     await acceptRuns(
       sql,
-      runs.slice(at, at + 500).map((run_id) => benchRun(run_id, of)),
+      runs.slice(at, at + 500).map((run_id) => benchRun(run_id, orchestration)),
     );
   }
 }
 
 /** A submitted run of one of the bench's orchestrations, due at once. */
-export function benchRun(run_id: RunId, of: Orchestration): NewRun {
-  return newRun({ run_id, tenant_id: TENANT, orchestration_id: of });
+export function benchRun(run_id: RunId, orchestration: Orchestration): NewRun {
+  return newRun({ run_id, tenant_id: TENANT, orchestration_id: orchestration });
 }
 
 export async function enqueue(queue: Queue, runs: readonly RunId[]): Promise<void> {
@@ -159,13 +146,16 @@ export async function untilEnded(sql: Sql, count: number): Promise<void> {
 }
 
 /** One run after another, watched on the live stream. */
-async function alone(stores: Stores, of: Orchestration): Promise<{ pickups: number[]; totals: number[] }> {
+async function alone(
+  stores: Stores,
+  orchestration: Orchestration,
+): Promise<{ pickups: number[]; totals: number[] }> {
   const watcher = new Redis(stores.redisService.url, { protocol: 2 });
   const pickups: number[] = [];
   const totals: number[] = [];
   try {
     for (let i = 0; i < ALONE; i++) {
-      const [run] = await accept(stores.sql, 1, of);
+      const [run] = await accept(stores.sql, 1, orchestration);
       if (!run) throw new Error("the run was not accepted");
       const startedMs = Date.now() + (performance.now() % 1);
       const entries = watch(watcher, run);
@@ -180,7 +170,10 @@ async function alone(stores: Stores, of: Orchestration): Promise<{ pickups: numb
   return { pickups, totals };
 }
 
-/** From the event of a child's end to that of the result which the parent goes on with, one run after another. Both times are a worker's. */
+/**
+ * The times from the event of a child's end to that of the result with which the parent goes on, one run after another. Both
+ * are a worker's.
+ */
 async function benchWakeUps(stores: Stores): Promise<number[]> {
   const watcher = new Redis(stores.redisService.url, { protocol: 2 });
   const wakeUps: number[] = [];

@@ -5,8 +5,7 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { portOf } from "../../worker-node/ops/health-server.ts";
-import { spawnWorker } from "../services/worker-process.ts";
-import { deployedWorker } from "./deployed-worker.ts";
+import { spawnDeployedWorker } from "./deployed-worker.ts";
 import { cpuMs, withCpu } from "./cpu.ts";
 import { makeAgent } from "./definition.ts";
 import type { BenchEdge } from "./edge.ts";
@@ -27,18 +26,11 @@ export async function benchStreamingAgents(stores: Stores, edge: BenchEdge): Pro
   const { sql, queue } = stores;
   const model = await startModel();
   await makeAgent(sql);
-  const worker = spawnWorker(
-    "agents",
-    {
-      REDIS_URL: stores.redisService.url,
-      SCALE_POSTGRES_URL: stores.postgres.url,
-      WORKER_CONCURRENCY: String(AGENTS),
-      WORKER_HEALTH_PORT: "0",
-      EVENT_SHARDS: "1",
-      OPENAI_COMPATIBLE_BASE_URL: `http://127.0.0.1:${portOf(model)}/v1`,
-    },
-    await deployedWorker(),
-  );
+  const urls = { redisUrl: stores.redisService.url, postgresUrl: stores.postgres.url };
+  const worker = await spawnDeployedWorker("agents", urls, {
+    WORKER_CONCURRENCY: String(AGENTS),
+    OPENAI_COMPATIBLE_BASE_URL: `http://127.0.0.1:${portOf(model)}/v1`,
+  });
   const seen: Seen[] = [];
   const streams: IncomingMessage[] = [];
   try {

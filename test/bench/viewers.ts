@@ -107,14 +107,14 @@ async function idleRows({ port, workerd }: BenchEdge, watch: Watch[], bareKiB: n
   const beforeKiB = await viewers.warm(watch, workerd);
   const sizes = await sizesKiB(viewers, watch, workerd);
   viewers.close();
-  const more = moreKiB(sizes);
+  const addedKiB = moreKiB(sizes);
   return [
     ...sizes.flatMap(({ count, kib }): Row[] => [
       { what: `${count} idle viewers: each`, figure: (kib - beforeKiB) / count, unit: "KiB" },
       { what: `${count} idle viewers: workerd`, figure: kib / 1024, unit: "MiB", most: MOST_WORKERD_MIB },
     ]),
-    { what: "each further idle viewer", figure: more, unit: "KiB", mark: "<= 48" },
-    { what: "the same beyond the floor", figure: more - bareKiB, unit: "KiB", most: MOST_OWN_KIB },
+    { what: "each further idle viewer", figure: addedKiB, unit: "KiB", mark: "<= 48" },
+    { what: "the same beyond the floor", figure: addedKiB - bareKiB, unit: "KiB", most: MOST_OWN_KIB },
   ];
 }
 
@@ -226,7 +226,7 @@ class Viewers {
   /** Opens a stream of each run. @param reads whether the viewers read what comes after the head of the response */
   async open(watch: readonly Watch[], reads = true): Promise<void> {
     for (let at = 0; at < watch.length; at += 20) {
-      const opening = watch.slice(at, at + 20).map((one) => this.#open(one, reads));
+      const opening = watch.slice(at, at + 20).map((watched) => this.#open(watched, reads));
       this.#sockets.push(...(await Promise.all(opening)));
     }
   }

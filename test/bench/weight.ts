@@ -85,14 +85,14 @@ async function measureLoad({ pid, facts }: Started): Promise<Row[]> {
 
 /** The sums, and a line for each program that takes more than 2 MiB. */
 function memoryRows(when: string, processes: readonly ProcessMemory[], mark?: string): Row[] {
-  const sum = (of: (memory: ProcessMemory) => number): number =>
-    processes.reduce((total, each) => total + of(each), 0) / 1_024;
+  const sum = (kibOf: (memory: ProcessMemory) => number): number =>
+    processes.reduce((total, each) => total + kibOf(each), 0) / 1_024;
   return [
     { what: `${when}, RSS in sum`, figure: sum(({ rssKiB }) => rssKiB), unit: "MiB", ...(mark && { mark }) },
     ...Array.from(Map.groupBy(processes, ({ name }) => name))
-      .map(([name, same]) => ({
-        what: `  ${name}${same.length > 1 ? ` x ${same.length}` : ""}`,
-        figure: same.reduce((total, { rssKiB }) => total + rssKiB, 0) / 1_024,
+      .map(([name, sameName]) => ({
+        what: `  ${name}${sameName.length > 1 ? ` x ${sameName.length}` : ""}`,
+        figure: sameName.reduce((total, { rssKiB }) => total + rssKiB, 0) / 1_024,
         unit: "MiB",
       }))
       .filter(({ figure }) => figure > 2),

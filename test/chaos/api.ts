@@ -18,7 +18,7 @@ export class Api {
     method: string,
     path: string,
     body?: unknown,
-    more: Record<string, string> = {},
+    extraHeaders: Record<string, string> = {},
     signal: AbortSignal = AbortSignal.timeout(TIMEOUT_MS),
   ): Promise<ApiResponse> {
     try {
@@ -27,7 +27,7 @@ export class Api {
         headers: {
           authorization: this.authorization,
           ...(body !== undefined && { "content-type": "application/json" }),
-          ...more,
+          ...extraHeaders,
         },
         ...(body !== undefined && { body: JSON.stringify(body) }),
         signal,

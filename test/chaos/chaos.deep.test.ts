@@ -1,7 +1,10 @@
 import { test } from "vitest";
 import { expectChaosKeepsPromises } from "./run-chaos.ts";
 
-/** Short, so that a slice of `.ci/run` takes less than two minutes. Before a release it is `npm run chaos -- --minutes 20`. */
+/**
+ * How long the faults last: short, so that a slice of `.ci/run` takes less than two minutes. Before a release, run
+ * `npm run chaos -- --minutes 20`.
+ */
 const MINUTES = "1";
 
 test("the system keeps its promises through a minute of faults", { timeout: 300_000 }, async () => {

@@ -21,10 +21,10 @@ const result = (step: string, visit = 1, effects: string[] = []) => ({
   effects,
 });
 
-const event = (type: string, more: object = {}): string =>
-  JSON.stringify({ type, ...more, ts: "2026-01-01T00:00:00.000Z" });
+const event = (type: string, fields: object = {}): string =>
+  JSON.stringify({ type, ...fields, ts: "2026-01-01T00:00:00.000Z" });
 
-const entry = (seq: number, events: string[], more: Partial<JournalRow>): JournalRow => ({
+const entry = (seq: number, events: string[], fields: Partial<JournalRow>): JournalRow => ({
   run_id: RUN,
   seq,
   events_n: events.length,
@@ -35,7 +35,7 @@ const entry = (seq: number, events: string[], more: Partial<JournalRow>): Journa
   output: null,
   events: events.join("\n"),
   at_ms: 0,
-  ...more,
+  ...fields,
 });
 
 const ended = (status: string, checkpoint: object | null = null) =>
@@ -362,7 +362,7 @@ const damages: Damage[] = [
   ],
   [
     "the usage of a child is in that of its parent",
-    "a child is charged not at all",
+    "a child is not charged",
     (e) => {
       addChild(e);
       e.usage.pop();

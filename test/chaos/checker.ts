@@ -65,5 +65,5 @@ const checks: readonly ((evidence: Evidence) => Violation[])[] = [
 ];
 
 export function check(evidence: Evidence): Violation[] {
-  return checks.flatMap((one) => one(evidence));
+  return checks.flatMap((checkOf) => checkOf(evidence));
 }

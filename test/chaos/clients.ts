@@ -124,9 +124,9 @@ export class Clients {
     const headers = key === null ? {} : { "idempotency-key": key };
     const webhook = request.webhook ? this.#webhook : {};
     const body = { message: id, tenant_id: tenant, correlation_id: id, priority, ...webhook };
-    const { path, more } = this.#targetOf(orchestration, tenant);
+    const { path, fields } = this.#targetOf(orchestration, tenant);
     for (let tries = 0; tries < TRIES; tries++) {
-      const answer = await this.#call("POST", path, { ...body, ...more }, headers);
+      const answer = await this.#call("POST", path, { ...body, ...fields }, headers);
       if (answer.status === 202) return this.#recordAccepted(request, answer);
       if (answer.status === 0 || answer.status >= 500) request.unknown = true;
       // Without a key a second POST would make a second run.
@@ -136,12 +136,12 @@ export class Clients {
     }
   }
 
-  #targetOf(orchestration: string, tenant: string): { path: string; more: object } {
-    if (orchestration !== CHAT) return { path: `/api/v2/orchestrations/${orchestration}/run`, more: {} };
+  #targetOf(orchestration: string, tenant: string): { path: string; fields: object } {
+    if (orchestration !== CHAT) return { path: `/api/v2/orchestrations/${orchestration}/run`, fields: {} };
     const sessions = this.#sessions.get(tenant) ?? [];
-    const more =
+    const message =
       sessions.length < SESSIONS ? { agent: "agent_noter" } : { session_id: this.#random.pick(sessions) };
-    return { path: "/api/v2/chat", more };
+    return { path: "/api/v2/chat", fields: message };
   }
 
   async #call(
@@ -213,7 +213,7 @@ export class Clients {
     const { status, body } = await this.#call("GET", `${path}/status`);
     if (status !== 200 || Status.parse(body).status !== "failed") return;
     const answer = await this.#call("POST", `${path}/retry`, {});
-    // Also without a response: the run may have been retried.
+    // A retry without a response is recorded too: the run may have been retried.
     if (answer.status === 202 || REPEATABLE.has(answer.status)) request.retried += 1;
   }
 }

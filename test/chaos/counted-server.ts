@@ -11,7 +11,7 @@ export type Counted = {
   port: number;
   /** Key → calls; calls without a key are under the empty key. */
   calls: Map<string, Calls>;
-  /** From now on it neither fails nor delays. */
+  /** From now on the server neither fails nor delays. */
   calm(): void;
   close(): Promise<void>;
 };

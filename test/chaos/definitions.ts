@@ -149,14 +149,14 @@ const steps: Record<string, Step[]> = {
       next_step_id: "after",
     },
     { ...print("after", "again"), max_iterations: 2 },
-    // The limits of the other steps end the loop, and the run goes to no other step then.
+    // The limits of the other steps end the loop, and the run then ends.
     { id: "again", type: "if_else", if_condition: "true", if_true_step_id: "ask", next_step_id: null },
   ],
   chaos_fan: [
     {
       id: "fan",
       type: "parallel",
-      // A model and a tool, a loop with calls, and a timer that parks: each branch dies and goes on by itself.
+      // A model and a tool, a loop with calls, and a timer that parks: each branch loses its worker and continues independently.
       parallel_branches: [["write", "note"], ["rounds"], ["nap", "later"]],
       timeout_seconds: 600,
       output_key: "all",

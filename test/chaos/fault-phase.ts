@@ -122,7 +122,9 @@ function report(
   console.log(`\nAll faults:\n${faults.faults.map(describeFault).join("\n")}`);
   if (missed.length > 0) console.log(`\nNever reached: ${missed.join(", ")}`);
   saveLogs(system, seed);
-  const more = short ? " --short" : "";
-  console.log(`To repeat it: npm run chaos -- --only faults --minutes ${minutes} --seed ${seed}${more}`);
+  const shortOption = short ? " --short" : "";
+  console.log(
+    `To repeat it: npm run chaos -- --only faults --minutes ${minutes} --seed ${seed}${shortOption}`,
+  );
   return false;
 }

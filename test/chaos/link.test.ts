@@ -133,14 +133,14 @@ describe("a link", () => {
   // Fails when the trap loses the request as well, or the response to another request or on another connection.
   test("with a trap for a response lets the request pass, and loses the response", async () => {
     link.traps.push({ request: "commit", lost: "response", spring: () => true });
-    const [one, other] = [await join(), await join()];
-    one.socket.write("commit");
+    const [trapped, other] = [await join(), await join()];
+    trapped.socket.write("commit");
     await until(() => received, ["commit"]);
     other.socket.write("look");
     await until(() => other.read, ["re look"]);
     await pause();
     expect(received).toEqual(["commit", "look"]);
-    expect(one.read).toEqual([]);
+    expect(trapped.read).toEqual([]);
   });
 
   test("with two traps for one request springs the one whose time has come", async () => {

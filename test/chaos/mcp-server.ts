@@ -36,12 +36,12 @@ export class ChaosMcpServer {
     return `http://127.0.0.1:${this.port}/mcp`;
   }
 
-  /** From now on it neither fails nor delays. */
+  /** From now on the server neither fails nor delays. */
   calm(): void {
     this.#isCalm = true;
   }
 
-  /** Its connections break, and it is away for `downMs`. */
+  /** Breaks the server's connections, and starts it again after `downMs`. */
   async restart(downMs: number): Promise<void> {
     await this.close();
     await sleep(downMs);

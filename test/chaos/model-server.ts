@@ -17,7 +17,7 @@ const PIECES = 6;
 
 /**
  * Models: `gpt-4.1-mini` answers (or calls an offered tool, once). `o3` takes seconds. `o4-mini` refuses the first call
- * with `Retry-After: 6`, which is longer than a run may keep its slot. `gpt-4o` refuses every call for good.
+ * with `Retry-After: 6`, which is longer than a run may keep its slot. `gpt-4o` refuses every call permanently.
  */
 export function startModelServer(random: Random): Promise<Counted> {
   const refusedVisits = new Set<string>();
@@ -51,8 +51,8 @@ async function answer(
   pieceMs: number,
   cut: boolean,
 ): Promise<string> {
-  const send = (delta: object, more: object = {}): void => {
-    const choices = [{ index: 0, delta, finish_reason: null, ...more }];
+  const send = (delta: object, fields: object = {}): void => {
+    const choices = [{ index: 0, delta, finish_reason: null, ...fields }];
     const chunk = { id: "chaos", object: "chat.completion.chunk", created: 1, model: call.model, choices };
     response.write(`data: ${JSON.stringify(chunk)}\n\n`);
   };

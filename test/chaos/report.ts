@@ -80,12 +80,16 @@ export function describeViolations(
 ): string {
   const promises = Map.groupBy(violations, ({ promise }) => promise);
   return Array.from(promises, ([promise, group]) => {
-    const shown = group.slice(0, SHOWN).map((violation) => one(violation, evidence, faults));
+    const shown = group.slice(0, SHOWN).map((violation) => describeViolation(violation, evidence, faults));
     return [`\n### ${promise}: broken ${group.length} times`, ...shown].join("\n");
   }).join("\n");
 }
 
-function one({ detail, run }: Violation, { journal, runs, requests }: Evidence, faults: FaultLog): string {
+function describeViolation(
+  { detail, run }: Violation,
+  { journal, runs, requests }: Evidence,
+  faults: FaultLog,
+): string {
   if (run === null) return `- ${detail}`;
   const entries = journal.filter(({ run_id }) => run_id === run);
   const row = runs.find(({ run_id }) => run_id === run);

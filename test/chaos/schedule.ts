@@ -53,7 +53,7 @@ export function makeSchedule(seed: number, lengthMs: number): Item[] {
       items.push({ atMs: fromMs + atMs, fault: once.pop() ?? random.pick(bag) });
     }
   }
-  return items.toSorted((x, y) => x.atMs - y.atMs);
+  return items.toSorted((a, b) => a.atMs - b.atMs);
 }
 
 /** Follows the schedule, and resolves when all its faults have ended. @throws the first error of a fault */

@@ -23,7 +23,7 @@ export class Server {
     return new Server(await start(), start);
   }
 
-  /** The log of all its processes, one after the other. */
+  /** The log of all processes of this server, one after the other. */
   get lines(): string[] {
     return [...this.#earlierLines, ...this.program.lines];
   }

@@ -33,7 +33,7 @@ export class PostgresStore {
     return pidOf(this.#service);
   }
 
-  /** Restarts it after `downMs`. `crash`: without a shutdown, so that it has to recover from its log. */
+  /** Stops Postgres, and starts it again after `downMs`. `crash`: without a shutdown, so that Postgres recovers from its log. */
   async restart(downMs: number, crash: boolean): Promise<void> {
     if (crash && this.#service.pid !== null) process.kill(this.#service.pid, "SIGQUIT");
     await this.#service.stop();
@@ -134,6 +134,6 @@ function connect(url: string): Redis {
     commandTimeout: 5_000,
     retryStrategy: () => 100,
   });
-  redis.on("error", () => {}); // it is away on purpose
+  redis.on("error", () => {}); // The fault has stopped Redis: its connection errors are expected.
   return redis;
 }

@@ -37,7 +37,7 @@ const SLOTS = 6;
 
 /**
  * What a phase changes about the system: the number of its workers, their environment, and whether they store large values in
- * an object store. That has a process of its own, as R2 is no part of an edge; the edge does not read it.
+ * an object store. The object store has a process of its own, as R2 is no part of an edge; the edge does not read it.
  */
 type SystemChanges = { workers?: number; workerEnv?: Record<string, string>; withS3?: boolean };
 

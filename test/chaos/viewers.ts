@@ -43,7 +43,7 @@ export class Viewers {
   async readAll(runs: readonly string[]): Promise<void> {
     const todo = [...runs];
     const late = AbortSignal.timeout(READ_ALL_MS);
-    const one = async (): Promise<void> => {
+    const readRuns = async (): Promise<void> => {
       for (let run = todo.pop(); run !== undefined; run = todo.pop()) {
         const seen: Viewing = { run, viewer: "final", frames: [], complete: false };
         this.seen.push(seen);
@@ -52,7 +52,7 @@ export class Viewers {
         }
       }
     };
-    await Promise.all(Array.from({ length: 8 }, one));
+    await Promise.all(Array.from({ length: 8 }, readRuns));
   }
 
   async #watch(run: string, viewer: string, afterMs: number): Promise<void> {

@@ -137,15 +137,15 @@ export class PostgresWatch {
       // Runs that were claimed before came back without an admission.
       const queued = own.filter(({ status, attempt }) => status === "queued" && attempt === 0).length;
       // A claimed run leaves the queue in Redis first, and in Postgres a moment later (a lease later, if its worker dies).
-      const most = max_queued_runs + max_concurrent_runs;
+      const mostQueued = max_queued_runs + max_concurrent_runs;
       const sinceMs = Date.now() - (this.#excused.get(tenant_id) ?? 0);
-      const over: LimitBreach[] = [];
+      const breaches: LimitBreach[] = [];
       const at = { tenant: tenant_id, atMs: Date.now() };
       if (running > max_concurrent_runs)
-        over.push({ ...at, what: "running", count: running, limit: max_concurrent_runs });
-      if (queued > most) over.push({ ...at, what: "queued", count: queued, limit: most });
-      if (over.length === 0 && sinceMs > ROLLED_BACK_MS) this.#excused.delete(tenant_id);
-      if (!this.#excused.has(tenant_id)) this.limitBreaches.push(...over);
+        breaches.push({ ...at, what: "running", count: running, limit: max_concurrent_runs });
+      if (queued > mostQueued) breaches.push({ ...at, what: "queued", count: queued, limit: mostQueued });
+      if (breaches.length === 0 && sinceMs > ROLLED_BACK_MS) this.#excused.delete(tenant_id);
+      if (!this.#excused.has(tenant_id)) this.limitBreaches.push(...breaches);
     }
   }
 
@@ -166,8 +166,8 @@ export class PostgresWatch {
       if (before) this.#noteTakeover(before.row, row);
       // A run that waits for a slot of its tenant, or behind other runs of it, does not stall.
       const canMove = row.status === "running" || (row.due && row.place <= (free.get(row.tenant_id) ?? 0));
-      const same = before !== undefined && canMove && isSame(before.row, row);
-      const ms = same ? before.ms + countedMs : 0;
+      const isStalled = before !== undefined && canMove && isSame(before.row, row);
+      const ms = isStalled ? before.ms + countedMs : 0;
       next.set(row.run_id, { row, ms });
       if (ms > (this.#longest.get(row.run_id) ?? 0)) this.#longest.set(row.run_id, ms);
     }

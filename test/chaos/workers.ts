@@ -18,7 +18,7 @@ export class ManagedWorker {
   readonly name: string;
   readonly #env: Record<string, string>;
   readonly #deaths: Death[];
-  /** All its processes, one after the other. */
+  /** All processes of this worker, one after the other. */
   readonly programs: Program[] = [];
   #program: Program | null = null;
   #incarnation: Incarnation | null = null;
@@ -35,7 +35,7 @@ export class ManagedWorker {
     return this.#program !== null && !this.stopped;
   }
 
-  /** The runs that it executes, by its own log. */
+  /** The runs that this worker executes, by its log. */
   get heldRuns(): Set<string> {
     const runs = new Set<string>();
     for (const line of this.#program?.lines ?? []) {
@@ -81,7 +81,7 @@ export class ManagedWorker {
     this.#program?.kill("SIGKILL");
   }
 
-  /** Lets it drain; it is started again afterwards. */
+  /** Drains the worker, which is started again afterwards. */
   drain(): void {
     this.#program?.kill("SIGTERM");
   }

@@ -42,16 +42,16 @@ describe("compose.yaml", () => {
     const { MASTER_KEY, ...others } = secrets;
     const master = (env: Record<string, string>) =>
       ["worker", "edge"].map((name) => {
-        const { MASTER_KEY: one, MASTER_KEYS: list } = readCompose(env).services[name]?.environment ?? {};
-        return [one, list];
+        const { MASTER_KEY: key, MASTER_KEYS: list } = readCompose(env).services[name]?.environment ?? {};
+        return [key, list];
       });
-    const both = (list: string) => [
+    const ofBothPrograms = (list: string) => [
       [undefined, list],
       [undefined, list],
     ];
-    expect(master(secrets)).toEqual(both(`default:${MASTER_KEY}`));
+    expect(master(secrets)).toEqual(ofBothPrograms(`default:${MASTER_KEY}`));
     const list = `k2:${"1".repeat(64)},default:${MASTER_KEY}`;
-    expect(master({ ...others, MASTER_KEYS: list })).toEqual(both(list));
+    expect(master({ ...others, MASTER_KEYS: list })).toEqual(ofBothPrograms(list));
   });
 
   test("gets each of these secrets from the commands of docs/operations.md", () => {

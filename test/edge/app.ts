@@ -139,3 +139,9 @@ export async function startRun(app: TestApp, options: CallOptions = {}): Promise
 export async function bodyOf(response: Response): Promise<Record<string, unknown>> {
   return z.record(z.string(), z.unknown()).parse(await response.json());
 }
+
+/** The errors of a problem response that has them, each with its field. */
+export async function errorsOf(response: Response): Promise<{ path: string; message: string }[]> {
+  const errors = z.array(z.object({ path: z.string(), message: z.string() }));
+  return errors.parse((await bodyOf(response)).errors);
+}

@@ -19,7 +19,7 @@ test("Prometheus reads the scrape configuration and the alert rules", () => {
   expect(rules, rules.output).toMatchObject({ status: 0 });
 });
 
-test("each alert fires in its case, and none in a calm fleet", () => {
+test("each alert fires in the fixture of its fault, and none in a healthy fleet", () => {
   const tests = promtool("test", "rules", join("test/host/fixtures", "alerts.yml"));
   expect(tests, tests.output).toMatchObject({ status: 0 });
 });

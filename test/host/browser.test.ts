@@ -9,7 +9,7 @@ import { Tabs, type Tab } from "./tab.ts";
 const cleanups: (() => Promise<unknown>)[] = [];
 let system: System;
 let tabs: Tabs;
-/** Between the browser and the second edge; runs are posted to the first. */
+/** The proxy is between the browser and the second edge; runs are posted to the first edge. */
 let proxy: Proxy;
 let proxyBase: string;
 

@@ -26,7 +26,7 @@ export type Ports = {
   otlpHttp: number;
 };
 
-/** What `.env` has. */
+/** The variables of `.env`. */
 const deployed = {
   ...secrets,
   OTLP_ENDPOINT: "http://collector:4317",
@@ -91,7 +91,7 @@ export class Image {
     return startUntilEvent(ready[name], name, this.#command(name, this.#service(name).command ?? []));
   }
 
-  /** Executes a program of the tree until its end, in the container of `name`, so to speak. */
+  /** Executes a program of the tree until its end, with the environment and the addresses of the service `name`. */
   run(name: ProgramName, ...args: string[]): Promise<Ended> {
     return this.#end(this.#command(name, args));
   }
@@ -101,7 +101,10 @@ export class Image {
     const [kind, ...command] = this.#service(name).healthcheck.test;
     if (kind !== "CMD" || command[0] !== "node")
       throw new Error(`${name}: the health check is not of CMD and node`);
-    return this.#end({ ...this.#command(name, []), args: command.slice(1).map((arg) => this.#moved(arg)) });
+    return this.#end({
+      ...this.#command(name, []),
+      args: command.slice(1).map((arg) => this.#withLocalAddresses(arg)),
+    });
   }
 
   remove(): void {
@@ -124,19 +127,21 @@ export class Image {
       cwd: join(this.tree, "programs"),
       env: {
         PATH: process.env.PATH,
-        ...Object.fromEntries(environment.map(([variable, value]) => [variable, this.#moved(value)])),
+        ...Object.fromEntries(
+          environment.map(([variable, value]) => [variable, this.#withLocalAddresses(value)]),
+        ),
       },
       ...this.#user,
     };
   }
 
-  /** A whole value that is an address, a port or a folder, or an address in a URL. */
-  #moved(value: string): string {
+  /** The value with the addresses of this machine: a whole address, port or folder is replaced, and so is an address in a URL. */
+  #withLocalAddresses(value: string): string {
     const whole = this.#addresses.find(([from]) => from === value);
     if (whole) return whole[1];
     return this.#addresses
       .filter(([from]) => from.includes(":"))
-      .reduce((moved, [from, to]) => moved.replace(new RegExp(`(?<![\\w-])${from}(?!\\d)`), to), value);
+      .reduce((replaced, [from, to]) => replaced.replace(new RegExp(`(?<![\\w-])${from}(?!\\d)`), to), value);
   }
 
   async #end({ command, args, ...options }: Command): Promise<Ended> {

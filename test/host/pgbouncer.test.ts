@@ -86,9 +86,11 @@ test("60 runs of 8 steps complete for 60 viewers over few connections", async ()
   const saved = await system.request(0, "PUT", "/api/v2/orchestrations/orch_eight", definition);
   expect(saved.status).toBe(200);
   const watched = await Promise.allSettled(Array.from({ length: 60 }, runAndWatch));
-  expect(watched.flatMap((one) => (one.status === "rejected" ? [String(one.reason)] : []))).toEqual([]);
+  expect(
+    watched.flatMap((outcome) => (outcome.status === "rejected" ? [String(outcome.reason)] : [])),
+  ).toEqual([]);
 
-  const runs = watched.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+  const runs = watched.flatMap((outcome) => (outcome.status === "fulfilled" ? [outcome.value] : []));
   const rows = await ended(runs);
   for (const row of rows) expect(row).toMatchObject({ status: "completed", attempt: 1, step_count: 8 });
   const results = await Promise.all(runs.map(async (run) => (await committed(run)).map(({ step }) => step)));

@@ -139,7 +139,7 @@ describe("after a restore to a point in time", () => {
   let point: string;
   /** Runs that had ended at the point of the restore, that were open then and ended later, and that were accepted after it. */
   let ended: RunId;
-  let asked: RunId;
+  let waitsForAnswer: RunId;
   let sleeping: RunId;
   let queued: RunId;
   let archived: RunId;
@@ -161,10 +161,10 @@ describe("after a restore to a point in time", () => {
     expect(made).toMatchObject({ code: 0 });
 
     ended = await start("orch_smoke");
-    asked = await start("orch_asks");
+    waitsForAnswer = await start("orch_asks");
     sleeping = await start("orch_sleeps");
     await untilIs(ended, "completed");
-    await untilIs(asked, "paused");
+    await untilIs(waitsForAnswer, "paused");
     await untilIs(sleeping, "paused");
     await stopWorkers();
     queued = await start("orch_smoke", "mistake");
@@ -174,9 +174,9 @@ describe("after a restore to a point in time", () => {
 
     // The restore undoes these changes.
     await startWorker("later");
-    await answer(asked);
+    await answer(waitsForAnswer);
     later = await start("orch_smoke");
-    for (const run of [asked, queued, later]) await untilIs(run, "completed");
+    for (const run of [waitsForAnswer, queued, later]) await untilIs(run, "completed");
     for (const max_queued_runs of [7, 8, 9]) await limit("raised", { max_queued_runs });
     expect((await app.call("DELETE", "/scale/tenants/mistake")).ok).toBe(true);
     await limit("created-later");
@@ -223,11 +223,11 @@ describe("after a restore to a point in time", () => {
       expect(await statusOf(ended)).toBe("completed");
       expect(await statusOf(later)).toBe(404);
       expect(await eventsOf(archived)).toEqual(eventsOfArchived);
-      // It was executed after the point, so it is executed again.
+      // The run was executed after the restore point, so it is executed again.
       await untilIs(queued, "completed");
-      expect(await statusOf(asked)).toBe("paused");
-      expect((await answer(asked)).status).toBe(202);
-      await untilIs(asked, "completed");
+      expect(await statusOf(waitsForAnswer)).toBe("paused");
+      expect((await answer(waitsForAnswer)).status).toBe(202);
+      await untilIs(waitsForAnswer, "completed");
       expect(await statusOf(sleeping)).toBe("paused");
       await sql`with due as (update waits set deadline_at = now() where run_id = ${sleeping})
       update runs set wake_at = now() where run_id = ${sleeping}`;

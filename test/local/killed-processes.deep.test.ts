@@ -79,7 +79,7 @@ async function watch(path: string, withinMs: number): Promise<Frame[]> {
   return frames;
 }
 
-/** The worker that was the last to claim this run, by its log. */
+/** The worker with the latest claim of this run, by the log. */
 function workerOf(runId: string): string {
   const claimed = system.lines.findLast((line) => line.includes('"run.claimed"') && line.includes(runId));
   return claimed?.split(" | ")[0] ?? "";
@@ -89,7 +89,7 @@ function pidOf(worker: string): number {
   return system.facts.workers.find(({ name }) => name === worker)?.pid ?? 0;
 }
 
-/** The processes to kill: the name in the log of `npm start`, and the pid. `worker` executes the run that was started last. */
+/** The processes to kill: the name in the log of `npm start`, and the pid. `worker` executes the newest run. */
 const victims: [name: (worker: string) => string, pid: (worker: string) => number][] = [
   [() => "Redis", () => system.facts.redis_pid],
   [() => "redis-rest", () => system.facts.redis_rest_pid],
@@ -106,12 +106,12 @@ test("runs finish and a stream shows each event once, whichever process is kille
   const accepted: z.infer<typeof Accepted>[] = [];
   const streams: Promise<Frame[]>[] = [];
   for (const [nameFor, pidFor] of victims) {
-    const one = await run();
-    accepted.push(one);
-    streams.push(watch(one.stream_url, 280_000));
+    const started = await run();
+    accepted.push(started);
+    streams.push(watch(started.stream_url, 280_000));
     // A run that was accepted while the queue was away is enqueued by the reconciler within a minute.
-    await until(`${one.run_id} is claimed`, () => workerOf(one.run_id) !== "");
-    const [name, victim] = [nameFor(workerOf(one.run_id)), pidFor(workerOf(one.run_id))];
+    await until(`${started.run_id} is claimed`, () => workerOf(started.run_id) !== "");
+    const [name, victim] = [nameFor(workerOf(started.run_id)), pidFor(workerOf(started.run_id))];
     const isBack = (): boolean => pidFor(name) !== victim && isRunning(pidFor(name));
     process.kill(victim, "SIGKILL");
     await until(`${name} is back`, isBack);

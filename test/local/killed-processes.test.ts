@@ -37,7 +37,7 @@ test("Ctrl-C while killed processes are about to be restarted ends all of them",
   const pids = [edge_pid, redis_pid, redis_rest_pid, postgres_pid, ...workers.map(({ pid }) => pid)];
   const before = system.ends("edge");
   for (const pid of [edge_pid, redis_pid, postgres_pid]) process.kill(pid, "SIGKILL");
-  await until("its end is reported", () => system.ends("edge") > before);
+  await until("the end of the edge is reported", () => system.ends("edge") > before);
   // Redis comes back first. The edge needs longer: its next start is under way.
   await until("Redis is back", () => system.facts.redis_pid !== redis_pid);
   system.program.child.kill("SIGINT");

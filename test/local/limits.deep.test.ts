@@ -54,9 +54,9 @@ describe(`limits under faults, seed ${TEST_SEED}`, () => {
       await fault();
       expect(await flooding).toBeLessThanOrEqual(row.most);
       await row.settle(tenant);
-      await calm();
+      await untilHealthy();
 
-      // Afterwards the whole limit can be used again, and no more than it.
+      // After the fault the tenant can use its whole limit again, and no more than that.
       const used = await row.flood(tenant);
       expect(used).toBeLessThanOrEqual(row.most);
       expect(used).toBeGreaterThanOrEqual(row.least);
@@ -65,8 +65,8 @@ describe(`limits under faults, seed ${TEST_SEED}`, () => {
   );
 });
 
-/** Waits until the system is whole again. */
-async function calm(): Promise<void> {
+/** Waits until all parts of the system run again. */
+async function untilHealthy(): Promise<void> {
   await until("the system is healthy", async () => {
     const { api_base } = facts();
     const health = await fetch(`${api_base}/health`).catch(() => null);

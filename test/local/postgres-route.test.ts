@@ -18,8 +18,8 @@ beforeAll(async () => {
   chmodSync(dir, 0o711); // under root another user runs Postgres, and must be able to enter this folder
   server = await startPostgres({ dir, port: 0 });
   const sql = postgres(server.url, { max: 1 });
-  const [at] = await sql<{ folder: string }[]>`select current_setting('data_directory') as folder`;
-  const folder = at?.folder ?? "";
+  const [row] = await sql<{ folder: string }[]>`select current_setting('data_directory') as folder`;
+  const folder = row?.folder ?? "";
   const { uid, gid } = statSync(folder);
   for (const name of ["server.crt", "server.key"]) {
     copyFileSync(join(certificates, name), join(folder, name));

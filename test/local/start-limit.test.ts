@@ -9,11 +9,11 @@ import { startUntilEvent } from "../../local/processes/programs.ts";
 import { until } from "../services/waiting.ts";
 
 let dir: string;
-let said: string[];
+let messages: string[];
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), "synapse-limit-"));
-  said = [];
-  vi.spyOn(console, "error").mockImplementation((line) => void said.push(String(line)));
+  messages = [];
+  vi.spyOn(console, "error").mockImplementation((line) => void messages.push(String(line)));
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
 });
 afterEach(() => {
@@ -28,7 +28,7 @@ const idle = { command: "/bin/sh", args: ["-c", "exec sleep 600"] };
 test("a program has 120 s to start; `npm start` names the awaited program after 15 s and at the end", async () => {
   const start = startUntilEvent("worker.ready", "worker-1", idle).catch((error: unknown) => error);
   await vi.advanceTimersByTimeAsync(119_000);
-  expect(said).toEqual([
+  expect(messages).toEqual([
     "still waiting for worker-1 to start (its log event worker.ready) (15 s of at most 120 s)",
   ]);
   await vi.advanceTimersByTimeAsync(1_000);
@@ -47,7 +47,7 @@ test("a store has 120 s to answer, and is ended when it does not", async () => {
   await vi.advanceTimersByTimeAsync(119_000);
   const before = probes;
   await until("the store is still probed", () => probes > before);
-  expect(said).toEqual(["still waiting for /bin/sh to answer (15 s of at most 120 s)"]);
+  expect(messages).toEqual(["still waiting for /bin/sh to answer (15 s of at most 120 s)"]);
   await vi.advanceTimersByTimeAsync(1_000);
   expect(String(await ready)).toContain("/bin/sh did not start: it did not answer within 120 s");
   expect(isRunning(child.pid ?? 0)).toBe(false);

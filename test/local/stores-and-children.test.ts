@@ -126,7 +126,7 @@ describe("a child", () => {
       "SIGTERM",
     );
     await until("the child is ready", () => existsSync(join(dir, "ready")));
-    // Its end is forced after 4 s; by itself it never ends.
+    // SIGKILL ends the child after 4 s; without it the child never ends.
     await stopProcess(child, "SIGTERM");
     expect(isRunning(child.pid ?? 0)).toBe(false);
   });

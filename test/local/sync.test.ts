@@ -19,7 +19,7 @@ function folderOf(files: { [path: string]: unknown }): string {
 const idsOf = (path: string) =>
   readSource(path).map(({ kind, at, json }) => [kind, at, json["id"] ?? json["name"]]);
 
-// Fails when a definition comes before one that it names, or when a file of the predecessor's examples is refused.
+// Fails when a definition comes before the definitions that it names, or when a file of the predecessor's examples is refused.
 test("a folder is read kind by kind: files in the folders of kinds, bundles, and definitions beside them", () => {
   const folder = folderOf({
     "agents/agent_a.json": { name: "A" },
@@ -75,7 +75,7 @@ test.each([
   [{ "a.json": { agents: [1] } }, /a\.json agents\[0\] is no definition/],
   [{ "settings.json": { theme: "dark" } }, /settings\.json is no bundle and no definition/],
   [{ "agnets/a.json": {} }, /agnets is no folder of definitions/],
-])("what is no definition is an error that names the file: %j", (files, message) => {
+])("a file that has no definition is an error that names the file: %j", (files, message) => {
   expect(() => readSource(folderOf(files))).toThrow(message);
 });
 
@@ -130,7 +130,7 @@ test.each([
   [["a", "b"], {}],
   [["dir", "--url", "https://other.example.com"], {}],
   [["dir"], { SYNAPSE_URL: "https://other.example.com" }],
-])("flags that cannot be meant are refused with the usage: %j %j", (args, env) => {
+])("flags that do not fit together are refused with the usage: %j %j", (args, env) => {
   const dataFolder = folderOf({ "dev.json": { api_base: "http://localhost:8123", api_key: "sk-local" } });
   expect(() => readSyncOptions(args, env, dataFolder)).toThrow("Usage: npm run sync");
 });

@@ -41,7 +41,7 @@ export async function edgeWithLimits(folder: string, limits: EdgeLimits): Promis
   return { script: changed, options };
 }
 
-/** Builds the programs of `npm start`, and puts the built edge into its data folder: it then builds nothing. */
+/** Builds the programs of `npm start`, and copies the built edge into its data folder: `npm start` then builds nothing. */
 export async function copyBuiltEdge(data: string): Promise<void> {
   await Promise.all([builtEdge(), untilProgramsAreBuilt()]);
   cpSync(inject("edgeBuild"), join(data, "build"), { recursive: true });

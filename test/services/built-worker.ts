@@ -15,7 +15,7 @@ const programs = {
   worker: "worker-node/main.ts",
   "sandbox-thread": "worker-node/engine/sandbox-thread.ts",
 };
-/** What a bundle finds by its place. */
+/** What a bundle looks for beside its own folder. */
 const besides = ["migrations", "node_modules"];
 /** Nothing reads the stacks of these workers, and the maps of a bundle take a tenth of the processor time of a start. */
 const flags = builtProgramFlags.filter((flag) => flag !== "--enable-source-maps");

@@ -29,9 +29,9 @@ export default function installPackages(): void {
       });
     }
   }
-  const still = missingPackages();
-  if (still.length > 0)
-    throw new Error(`These tests need Debian packages: sudo apt-get install -y ${still.join(" ")}`);
+  const stillMissing = missingPackages();
+  if (stillMissing.length > 0)
+    throw new Error(`These tests need Debian packages: sudo apt-get install -y ${stillMissing.join(" ")}`);
 }
 
 function missingPackages(): string[] {

@@ -5,10 +5,10 @@ import { freshDatabase, startRedis } from "./services.ts";
 
 test("two fresh databases are separate", async () => {
   const [first, second] = await Promise.all([freshDatabase(), freshDatabase()]);
-  const [a, b] = [postgres(first, { max: 1 }), postgres(second, { max: 1 })];
-  await a`create table only_first (x int)`;
-  await expect(b`select * from only_first`).rejects.toThrow("does not exist");
-  await Promise.all([a.end(), b.end()]);
+  const [firstSql, secondSql] = [postgres(first, { max: 1 }), postgres(second, { max: 1 })];
+  await firstSql`create table only_first (x int)`;
+  await expect(secondSql`select * from only_first`).rejects.toThrow("does not exist");
+  await Promise.all([firstSql.end(), secondSql.end()]);
 });
 
 test("a test's own Redis can be stopped without effect on the shared one", async () => {

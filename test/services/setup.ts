@@ -9,9 +9,9 @@ import { inMemory, startRedis } from "../../local/stores/redis.ts";
 import { createTemplate, dropDatabases } from "./databases.ts";
 
 /**
- * Nothing here has to survive the machine, only the processes, and what a process has written the machine keeps. Commits that wait
- * for a disk make tests wait, and a disk that others use too makes them wait for seconds. Autovacuum would visit each of the
- * hundreds of small databases once a minute.
+ * The data of tests has to survive killed processes, and no crash of the machine: the kernel keeps what a process has written.
+ * Commits that wait for a disk make tests wait, and a disk that other programs use makes them wait for seconds. Autovacuum would
+ * visit each of the hundreds of small databases once a minute.
  */
 const forTests = { fsync: "off", full_page_writes: "off", autovacuum: "off" };
 

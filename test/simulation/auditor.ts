@@ -72,16 +72,16 @@ export class Auditor {
   /**
    * A run was accepted. `others`: how many requests are admitted and not committed yet.
    *
-   * A run that was claimed before and came back takes no place. A run that is claimed in Redis is still queued in
+   * A run that was claimed before and came back does not count. A run that is claimed in Redis is still queued in
    * Postgres for a moment.
    */
   accepted(tenant: TenantId, others: number): void {
     if (!this.limits) return;
-    const most = this.limits.queued + this.limits.running + others;
+    const allowed = this.limits.queued + this.limits.running + others;
     const isFresh = (row: RunRow): boolean =>
       row.tenant_id === tenant && row.status === "queued" && row.attempt === 0;
     const queued = [...this.#postgres.tables.runs.values()].filter(isFresh).length;
-    if (queued > most) this.#record(`${tenant} has ${queued} queued runs, ${most} are allowed`);
+    if (queued > allowed) this.#record(`${tenant} has ${queued} queued runs, ${allowed} are allowed`);
   }
 
   flushed(before: ReadonlyMap<RunId, RunRow>, entries: Args<"flush">[0], committed: Answer<"flush">): void {

@@ -146,15 +146,15 @@ export function stubGlobals(clock: Clock, random: () => number): void {
   vi.spyOn(Math, "random").mockImplementation(random);
 }
 
-/** An interval. Ticks that a frozen process misses are not made up for. */
+/** An interval. Ticks that a frozen process misses do not come later. */
 function interval(process: SimProcess, act: () => void, ms: number): Timer {
   const handle: Timer = { atMs: Infinity, order: 0, fire: act };
-  const again = (): void => {
+  const tick = (): void => {
     if (!handle.fire) return;
-    process.after(ms, again);
+    process.after(ms, tick);
     act();
   };
-  process.after(ms, again);
+  process.after(ms, tick);
   return handle;
 }
 

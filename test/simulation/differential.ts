@@ -82,7 +82,7 @@ export class Differential {
     const entries = await this.#sql`
       select run_id, seq, events_n, attempt, kind, step_path, visit, output, events from journal order by run_id, seq`;
     const calls = await this.#sql`select run_id, seq, call from usage order by run_id, seq, call`;
-    const dead = await this.#sql`
+    const deadLetters = await this.#sql`
       select run_id, seq, code, attempt, resolved_at is not null as resolved from dead_letters order by run_id, seq`;
     const questions = await this.#sql`
       select run_id, wait_id, answer, answered_by, deadline_at is null as endless from waits order by run_id, wait_id`;
@@ -118,7 +118,7 @@ export class Differential {
         endless: deadline_at === null,
       })),
     };
-    return [sorted({ rows, entries, calls, dead, questions }), sorted(model)];
+    return [sorted({ rows, entries, calls, dead: deadLetters, questions }), sorted(model)];
   }
 
   #execute(

@@ -9,7 +9,7 @@ import { notifyFamily } from "./family-model.ts";
 import { checkRow } from "./tables.ts";
 import type { RunRow, TenantRow } from "./tables.ts";
 
-/** How many more queued runs the quota of a tenant allows. */
+/** The number of further queued runs that a tenant's quota allows. */
 export function roomOf(postgres: PostgresModel, tenant: TenantId): number {
   const row = postgres.tables.tenants.get(tenant);
   if (!row || row.max_concurrent_runs === 0) return 0;
@@ -133,7 +133,7 @@ export function answerWait(
   run: RunId,
   waitId: string,
   answer: string,
-  by: string,
+  answeredBy: string,
 ): AnswerOutcome {
   const row = tables.runs.get(run);
   const wait = tables.waitsOf(run).find(({ wait_id }) => wait_id === waitId);
@@ -143,7 +143,7 @@ export function answerWait(
     return { is: "taken", by: answered_by, person: null, answer: stored, votes: [], fields: [] };
   }
   if (row.ended_at !== null) return { is: "ended" };
-  Object.assign(wait, { answer, answered_by: by });
+  Object.assign(wait, { answer, answered_by: answeredBy });
   row.signals += 1;
   if (row.status !== "running") Object.assign(row, { status: "queued", wake_at: now });
   checkRow(row);

@@ -174,17 +174,17 @@ export class FakeEdge {
   /** A client answers the question that is open now. Of several answers to it one is accepted. */
   answer(run: RunId): void {
     this.#request(`edge answer ${run}`, async (process, queue) => {
-      const by = `key_${++this.#requests}`;
+      const answeredBy = `key_${++this.#requests}`;
       const wait = await this.#query(process, "read", () => {
         const waits = this.#sim.postgres.tables.waitsOf(run);
         return waits.find(({ kind, answered_by }) => kind === "human" && answered_by === null)?.wait_id;
       });
       if (wait === undefined) return;
       const outcome = await this.#query(process, "answer", () =>
-        statements.answerWait(this.#sim.postgres, run, wait, JSON.stringify({ by }), by),
+        statements.answerWait(this.#sim.postgres, run, wait, JSON.stringify({ by: answeredBy }), answeredBy),
       );
       if (outcome.is !== "answered") return;
-      this.answered.set(`${run} ${wait}`, by);
+      this.answered.set(`${run} ${wait}`, answeredBy);
       const { status } = outcome.run;
       if (status === "running") return;
       await queue.enqueue([{ ...jobOf(outcome.run), status, delayMs: 0 }]);

@@ -24,10 +24,10 @@ export async function violationsAtRest(sim: Simulation): Promise<string[]> {
       ...violations.map((what) => `${row.run_id} (${row.orchestration_id}, ${row.status}): ${what}`),
     );
   }
-  for (const [question, by] of sim.edge.answered) {
+  for (const [question, answeredBy] of sim.edge.answered) {
     const wait = tables.waits.find(({ run_id, wait_id }) => `${run_id} ${wait_id}` === question);
-    if (wait?.answered_by !== by)
-      found.push(`${question} accepted the answer of ${by}, and that of ${wait?.answered_by} counts`);
+    if (wait?.answered_by !== answeredBy)
+      found.push(`${question} accepted the answer of ${answeredBy}, and that of ${wait?.answered_by} counts`);
   }
   for (const { run, state, owner } of strayJobs(sim))
     found.push(`${run} is left in the queue: ${state} ${owner ?? ""}`);
@@ -115,9 +115,9 @@ async function checkResults(row: RunRow, tables: Tables): Promise<string[]> {
     if (checkpoint === null) return [];
     // The path names the visit of each step around this one; the record has only the place of the track.
     const key = `${rows.get(seq)?.step_path ?? ""}:${checkpoint.visit}`;
-    const again = seen.has(key) ? [`two results of ${key}`] : [];
+    const secondResult = seen.has(key) ? [`two results of ${key}`] : [];
     seen.add(key);
-    return again;
+    return secondResult;
   });
 }
 
@@ -149,7 +149,7 @@ async function checkUsage(row: RunRow, tables: Tables): Promise<string[]> {
   const names = calls.map(({ provider, model, cost_micro_usd }) =>
     provider === "child_run" ? model : `${provider} ${cost_micro_usd}`,
   );
-  const twice = names.filter((name, at) => names.indexOf(name) !== at);
+  const chargedTwice = names.filter((name, at) => names.indexOf(name) !== at);
   const strangers = calls.filter(
     ({ provider, model }) => provider === "child_run" && !isChildOf(row.run_id, model, tables),
   );
@@ -159,7 +159,7 @@ async function checkUsage(row: RunRow, tables: Tables): Promise<string[]> {
   const { usage } = orchestrationOf(row.orchestration_id);
   const isWrong = used > usage || (row.status === "completed" && used !== usage);
   return [
-    ...twice.map((name) => `${name} is charged twice`),
+    ...chargedTwice.map((name) => `${name} is charged twice`),
     ...strangers.map(({ model }) => `${model} is charged, and is no child of it`),
     ...(isWrong ? [`its results have charged ${used} calls, not ${usage}`] : []),
   ];
@@ -243,12 +243,14 @@ async function checkAnswers(row: RunRow, tables: Tables): Promise<string[]> {
     if (entry.kind === "step") return entry.record;
     return entry.kind === "end" && entry.record.checkpoint ? entry.record.checkpoint : [];
   });
-  const asked = results.filter(({ type }) => type === "human");
-  const used = asked.map(({ visit, set }) => `${visit} ${JSON.stringify(set["human_response"])}`);
-  const given = tables
+  const questions = results.filter(({ type }) => type === "human");
+  const used = questions.map(({ visit, set }) => `${visit} ${JSON.stringify(set["human_response"])}`);
+  const acceptedAnswers = tables
     .waitsOf(row.run_id)
     .filter(({ answer, child_run_id }) => answer !== null && child_run_id === undefined)
     .map(({ wait_id, answer }) => `${wait_id.split(":")[1]} ${answer}`);
-  const [is, due] = [used.toSorted().join(), given.toSorted().join()];
-  return is === due ? [] : [`its visits went on with ${is}, and the accepted answers are ${due}`];
+  const [usedAnswers, accepted] = [used.toSorted().join(), acceptedAnswers.toSorted().join()];
+  return usedAnswers === accepted
+    ? []
+    : [`its visits went on with ${usedAnswers}, and the accepted answers are ${accepted}`];
 }

@@ -51,7 +51,7 @@ export type Verb = VerbName | QueueVerb | EdgeVerb;
 /** A fault for the next call with one of these verbs by a process. `process`: how the name of that process begins. */
 export type Trap = { process: string; verbs: readonly Verb[]; is: FaultKind; ms: number };
 
-/** A store as callers reach it. While `isUp` is false no call is answered, and the caller gives up after `patienceMs`. */
+/** A store as its callers see it. While `isUp` is false the store answers no call, and a caller gives up after `patienceMs`. */
 export type Service = { name: string; isUp: boolean; patienceMs: number };
 
 export class Network {
@@ -102,7 +102,7 @@ export class Network {
       if (!service.isUp) return answers ? gaveUp() : undefined;
       const beganAtMs = this.clock.nowMs;
       const commit = (): void => {
-        const answer = attempt(() => act(beganAtMs));
+        const answer = settledResult(() => act(beganAtMs));
         if (trap?.is === "kill_after") from.kill();
         if (trap?.is === "freeze_after") from.freeze(trap.ms);
         if (!answers) return;
@@ -160,7 +160,7 @@ export class Network {
   }
 }
 
-function attempt<Answer>(act: () => Answer): { value: Answer } | { error: unknown } {
+function settledResult<Answer>(act: () => Answer): { value: Answer } | { error: unknown } {
   try {
     return { value: act() };
   } catch (error) {

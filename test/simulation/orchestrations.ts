@@ -115,7 +115,7 @@ export const orchestrations = {
         max_iterations: 2,
         next_step_id: "again",
       },
-      // Its condition is true; the limits of the other steps end the loop, and the run goes to no other step then.
+      // The condition is always true: the limits of the other steps end the loop, and the run then ends.
       { id: "again", type: "if_else", if_condition: "true", if_true_step_id: "first", next_step_id: null },
     ],
     outcomes: ["completed", "human_timeout"],
@@ -123,7 +123,7 @@ export const orchestrations = {
     workMs: 20_000,
   },
   fan: {
-    // A call, a model, a long retry and a loop beside each other: each branch parks, dies and goes on by itself.
+    // A call, a model, a long retry and a loop in branches: each branch parks, loses its worker and continues independently.
     steps: [
       fork("fan", [["fetch", "write"], ["flaky"], ["rounds"]]),
       tool("fetch"),
@@ -194,7 +194,7 @@ export const orchestrations = {
       print("last"),
     ],
     outcomes: ["completed", "child_failed", "child_cancelled"],
-    // Of each child what it has used.
+    // The usage of each child.
     usage: 3,
     workMs: 45_000,
   },

@@ -101,7 +101,7 @@ export class PostgresModel implements Statements {
 
   claimDirectly(owner: string, slots: number, lanes: readonly string[]): ClaimedRun[] {
     const isQueueReachable = [...this.tables.workers.values()].some(
-      (w) => w.redis_ok && w.beat_at + w.silent_after >= this.now,
+      (worker) => worker.redis_ok && worker.beat_at + worker.silent_after >= this.now,
     );
     if (isQueueReachable) return [];
     const byWake = (a: RunRow, b: RunRow) => (a.wake_at ?? 0) - (b.wake_at ?? 0) || order(a.run_id, b.run_id);
@@ -129,7 +129,7 @@ export class PostgresModel implements Statements {
       .toSorted((a, b) => Number(b.takeover) - Number(a.takeover) || a.held - b.held || byWake(a.row, b.row));
     return this.claim(
       owner,
-      ordered.filter((one, number) => one.held <= slots - number).map(({ row }) => row.run_id),
+      ordered.filter((candidate, number) => candidate.held <= slots - number).map(({ row }) => row.run_id),
     );
   }
 
@@ -294,8 +294,8 @@ export class PostgresModel implements Statements {
         continue;
       }
       const deadline_at = deadline_ms === null ? null : this.now + deadline_ms;
-      const of = child_run_id === null ? {} : { child_run_id };
-      const open = { opened_at: this.now, deadline_at, answer: null, answered_by: null, level, ...of };
+      const childPart = child_run_id === null ? {} : { child_run_id };
+      const open = { opened_at: this.now, deadline_at, answer: null, answered_by: null, level, ...childPart };
       this.tables.waits.push({ run_id, wait_id, kind, ...open });
     }
   }

@@ -275,7 +275,7 @@ export class RedisModel {
         open.some((lane) => lanes.has(lane)) ||
         spare.some((lane) => lanes.has(lane) && newlyReady.includes(lane)),
     );
-    this.#waiting = this.#waiting.filter((one) => !woken.includes(one));
+    this.#waiting = this.#waiting.filter((waiter) => !woken.includes(waiter));
     for (const { wake } of woken) wake();
   }
 

@@ -6,14 +6,14 @@ import type { Simulation } from "./simulation.ts";
 let sim: Simulation | null = null;
 
 /** Adds the log to the trace of this simulation. */
-export function traceLogs(of: Simulation): void {
-  sim = of;
+export function traceLogs(simulation: Simulation): void {
+  sim = simulation;
 }
 
 function write(event: string, fields: object = {}): void {
   // A stack names the lines of the test too, and is not the same each time.
-  const { stack: _, ...same } = { stack: "", ...fields };
-  if (sim?.onEvent) sim.trace(`${currentProcess().name} ${event} ${JSON.stringify(same)}`);
+  const { stack: _, ...repeatable } = { stack: "", ...fields };
+  if (sim?.onEvent) sim.trace(`${currentProcess().name} ${event} ${JSON.stringify(repeatable)}`);
 }
 
 export const log = { info: write, warn: write, error: write, flush: () => {} };

@@ -11,7 +11,7 @@ const valid = {
 const EGRESS_SENTENCE =
   "must be a host name (tools.internal), an address (10.1.2.3) or a range (10.0.0.0/8): no scheme, no port, no *";
 
-// Fails when a message does not begin with its variable, does not say what to write, or is repeated.
+// Fails when a message does not begin with its variable, does not name a correct value, or is repeated.
 test.each([
   ["WORKER_LANES", "foo,bar", "WORKER_LANES must be names out of interactive, default, bulk, mail, webhooks"],
   ["MODEL_TIMEOUT_SECONDS", "1.5", "MODEL_TIMEOUT_SECONDS must be a whole number from 1 to 3600"],

@@ -50,7 +50,7 @@ test("a read that waits for the store", async () => {
   expectLine("run.store_read_failed");
 });
 
-test("a child that the queue cannot admit is in the trace of the run that starts it", async () => {
+test("a child that the queue cannot admit is in the trace of its parent", async () => {
   const children = childStarts({ queue, maxDepth: () => 1, isolation: true, hint: () => {} });
   expect(await children.admit(name, run.traceparent)).toMatchObject({ is: "wait" });
   expectLine("child.not_admitted");

@@ -204,7 +204,7 @@ describe("a value over 32 KiB", () => {
     expect([head.status, head.headers.get("content-length")]).toEqual([200, String(size)]);
   });
 
-  // Fails when a client that resumes a download joins the parts of two files, or when one that has the file gets it again.
+  // Fails when a client that resumes a download joins the parts of two files, or when a client that has the file gets it again.
   test("is answered by the conditions that the request has on its ETag", async () => {
     const url = refs["big"]?.url ?? "";
     const etag = (await edge.call("HEAD", url)).headers.get("etag") ?? "";

@@ -76,7 +76,7 @@ export function describeChatFiles(edgeOf: () => Edge, provider: ProviderServer):
       });
     });
 
-    test("that are not what their type says fail the turn, and the model is not called", async () => {
+    test("whose bytes do not have their type fail the turn, and the model is not called", async () => {
       provider.reset((response) => response.end(text("Read.")));
       for (const [type, code] of [
         ["text/plain", "file_not_text"],

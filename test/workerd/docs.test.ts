@@ -24,7 +24,7 @@ test("the page /docs needs nothing from another server", async () => {
 });
 
 // RFC 9110, 9.3.2: a HEAD is answered as the GET is, without the body.
-test("a HEAD of a file, and of nothing, is answered as its GET", async () => {
+test("a HEAD of a file, and of a path without a file, is answered as its GET", async () => {
   for (const path of ["/docs", "/llms.txt", "/docs/none.txt"]) {
     const [head, whole] = [await fetch(edge.base + path, { method: "HEAD" }), await get(path)];
     const type = head.headers.get("content-type");
@@ -45,7 +45,7 @@ test("every document that llms.txt names is served as Markdown, and its links to
   }
 });
 
-test("a path without a file is a problem that says so, and no other file of the folder is served", async () => {
+test("a path without a file is a 404 with a problem, and no other file of the folder is served", async () => {
   for (const path of ["/docs/none.txt", "/.gitignore", "/docs/..%2f..%2fpackage.json"]) {
     expect(await get(path)).toMatchObject({ status: 404, type: "application/problem+json" });
   }

@@ -90,11 +90,11 @@ export function describeFiles(
     test("is refused when the files of its tenant would pass their limit, and its object is deleted", async () => {
       const limit = { tenant_id: "full", max_total_artifact_bytes: 15 };
       await edgeOf().call("POST", "/scale/tenants", { body: limit });
-      const more = { tenant_id: "full" };
-      expect(await write({ name: "a", content: "x".repeat(10) }, more)).toMatchObject({
+      const tenantField = { tenant_id: "full" };
+      expect(await write({ name: "a", content: "x".repeat(10) }, tenantField)).toMatchObject({
         status: "completed",
       });
-      expect(await write({ name: "b", content: "x".repeat(6) }, more)).toMatchObject({
+      expect(await write({ name: "b", content: "x".repeat(6) }, tenantField)).toMatchObject({
         status: "failed",
         error: { code: "artifacts_full", message: expect.stringContaining("10 of the 15 bytes") },
       });
@@ -105,11 +105,11 @@ export function describeFiles(
     test("has at most the bytes that its tenant may store", async () => {
       const limit = { tenant_id: "tiny", max_artifact_bytes: 10 };
       await edgeOf().call("POST", "/scale/tenants", { body: limit });
-      const more = { tenant_id: "tiny" };
-      expect(await write({ name: "a", content: "x".repeat(10) }, more)).toMatchObject({
+      const tenantField = { tenant_id: "tiny" };
+      expect(await write({ name: "a", content: "x".repeat(10) }, tenantField)).toMatchObject({
         status: "completed",
       });
-      expect(await write({ name: "a", content: "x".repeat(11) }, more)).toMatchObject({
+      expect(await write({ name: "a", content: "x".repeat(11) }, tenantField)).toMatchObject({
         status: "failed",
         error: { code: "file_too_large" },
       });
@@ -158,11 +158,11 @@ export function describeFiles(
         response.writeHead(200, { "content-type": "image/png" });
         const part = Buffer.alloc(MIB, 1);
         let left = size / MIB;
-        const more = (): void => {
-          while (left-- > 0) if (!response.write(part)) return void response.once("drain", more);
+        const sendPiece = (): void => {
+          while (left-- > 0) if (!response.write(part)) return void response.once("drain", sendPiece);
           response.end();
         };
-        return more();
+        return sendPiece();
       });
       await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
       const body = {
@@ -188,7 +188,7 @@ export function describeFiles(
       expect(packed.output).toMatchObject({ name: "plain.txt", size: 8, sha256: sha256Of("unpacked") });
     });
 
-    test("has no file of an answer that is no success, is cut off, or is not encoded as it says", async () => {
+    test("stores no file of an answer that is no success, is cut off, or is not encoded as its header says", async () => {
       const results = [];
       for (const path of ["refused", "broken", "cut"]) results.push(await fetchFile(path));
       expect(results.map(({ error }) => error)).toMatchObject([
@@ -276,7 +276,7 @@ export function describeFiles(
       expect(await keys(key)).toEqual([]);
     });
 
-    test("deletes uploads that no run has used for a day, those that never arrived, and keeps those of runs", async () => {
+    test("deletes uploads that no run has used for a day and uploads that never arrived, and keeps those of runs", async () => {
       const { sql } = edgeOf().stores;
       const day = "upload_0000000000000000000000";
       const names = ["01", "02", "03", "04"].map((end) => day + end);

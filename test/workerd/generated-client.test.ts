@@ -56,11 +56,11 @@ const TSCONFIG = {
 /** Generates the types of the served document, and compiles the client with them. @throws Error with the compiler's errors */
 async function compileClient(): Promise<string> {
   const document = await (await edge.call("GET", "/api/v2/openapi.json")).text();
-  const in_folder = (name: string) => join(folder, name);
-  writeFileSync(in_folder("openapi.json"), document);
-  writeFileSync(in_folder("package.json"), JSON.stringify({ type: "module" }));
-  writeFileSync(in_folder("tsconfig.json"), JSON.stringify(TSCONFIG));
-  cpSync(join(CLIENTS, "drive-run.ts.txt"), in_folder("drive-run.ts"));
+  const inFolder = (name: string) => join(folder, name);
+  writeFileSync(inFolder("openapi.json"), document);
+  writeFileSync(inFolder("package.json"), JSON.stringify({ type: "module" }));
+  writeFileSync(inFolder("tsconfig.json"), JSON.stringify(TSCONFIG));
+  cpSync(join(CLIENTS, "drive-run.ts.txt"), inFolder("drive-run.ts"));
   const generator = fileURLToPath(import.meta.resolve("openapi-typescript")).replace(
     /dist\/index\.\w+$/,
     "bin/cli.js",
@@ -69,9 +69,9 @@ async function compileClient(): Promise<string> {
     "--import",
     join(CLIENTS, "typescript-5.mjs"),
     generator,
-    in_folder("openapi.json"),
+    inFolder("openapi.json"),
     "--output",
-    in_folder("api.ts"),
+    inFolder("api.ts"),
     // A field with a default need not be sent.
     "--default-non-nullable",
     "false",
@@ -80,7 +80,7 @@ async function compileClient(): Promise<string> {
     (error: { stdout?: string }) => ({ stdout: error.stdout ?? "tsc did not start" }),
   );
   expect(stdout).toBe("");
-  return in_folder("out/drive-run.js");
+  return inFolder("out/drive-run.js");
 }
 
 // Fails when a schema refuses what the API takes, promises what it does not send, or is too vague for a type.

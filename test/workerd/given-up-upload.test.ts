@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => edge.stop());
 
 // Fails when the reason for which the edge stops is answered as a body that ended early.
-test("is a 408 at its next part after that", async () => {
+test("an upload that is given up while its client sends it is a 408 at its next part", async () => {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
   const sent = request(`${edge.base}/api/v2/uploads?tenant_id=slow`, {
     method: "POST",

@@ -124,13 +124,13 @@ test("reads that wait for a lock delay no other reads, and succeed after it", as
 describe("a tenant that floods the reads of runs", () => {
   // Fails when the statements of all tenants wait in one line: a quiet tenant's read then takes as long as the flood's.
   test("waits for itself: another tenant's read takes the next turn", async () => {
-    const [loud, quiet] = await Promise.all([edge.stores.key("polls"), edge.stores.key("looks")]);
+    const [flooding, quiet] = await Promise.all([edge.stores.key("polls"), edge.stores.key("looks")]);
     const startOf = async (key: string): Promise<string> => {
       const answer = await edge.call("POST", RUN, { key, body: { message: "hi" } });
       return z.object({ run_id: z.string() }).parse(await answer.json()).run_id;
     };
-    const mine = await startOf(quiet);
-    const theirs = await Promise.all(Array.from({ length: 100 }, () => startOf(loud)));
+    const ofQuiet = await startOf(quiet);
+    const ofFlooding = await Promise.all(Array.from({ length: 100 }, () => startOf(flooding)));
     // Eight connections then make 400 reads a second, and 100 wait for them.
     edge.postgres.delayMs = 20;
     const timed = async (run: string, key: string): Promise<number> => {
@@ -140,21 +140,21 @@ describe("a tenant that floods the reads of runs", () => {
       return performance.now() - startedMs;
     };
     const over = new AbortController();
-    const loudMs: number[] = [];
-    const flood = theirs.map(async (run) => {
-      while (!over.signal.aborted) loudMs.push(await timed(run, loud));
+    const floodMs: number[] = [];
+    const flood = ofFlooding.map(async (run) => {
+      while (!over.signal.aborted) floodMs.push(await timed(run, flooding));
     });
     const quietMs: number[] = [];
     // Reads until the first read of the flood has been answered.
-    while (loudMs.length === 0) await timed(mine, quiet);
-    for (let i = 0; i < 20; i++) quietMs.push(await timed(mine, quiet));
+    while (floodMs.length === 0) await timed(ofQuiet, quiet);
+    for (let i = 0; i < 20; i++) quietMs.push(await timed(ofQuiet, quiet));
     over.abort();
     await Promise.all(flood);
     edge.postgres.delayMs = 0;
     const median = (all: number[]) => all.toSorted((a, b) => a - b)[Math.floor(all.length / 2)] ?? 0;
-    console.info(`a quiet tenant's read ${median(quietMs)} ms, one of the flood ${median(loudMs)} ms`);
+    console.info(`a quiet tenant's read ${median(quietMs)} ms, one of the flood ${median(floodMs)} ms`);
     // In one line with the flood it would take as long as the flood's reads.
-    expect(median(quietMs)).toBeLessThan(median(loudMs) / 2);
+    expect(median(quietMs)).toBeLessThan(median(floodMs) / 2);
   });
 });
 
@@ -176,10 +176,10 @@ describe("a tenant that sends megabytes at once", () => {
   test("waits for itself: what is beyond its 16 MiB is 429, and every run of a quiet tenant is accepted", async () => {
     // Ten times the limit of the product, as the machine may be ten times as slow.
     const own = await patientEdge(10 * ACCEPT_MS);
-    const [loud, quiet] = await Promise.all([own.stores.key("loud"), own.stores.key("quiet")]);
+    const [flooding, quiet] = await Promise.all([own.stores.key("loud"), own.stores.key("quiet")]);
     const post = (key: string, body: object) => own.call("POST", RUN, { key, body });
     const [large, small] = await Promise.all([
-      herd(24, () => post(loud, { message })),
+      herd(24, () => post(flooding, { message })),
       herd(60, () => post(quiet, { message: "hi" })),
     ]);
     expect(small).toEqual({ 202: 60 });
@@ -189,6 +189,6 @@ describe("a tenant that sends megabytes at once", () => {
       select count(*)::int as n from runs where tenant_id = 'loud'`;
     expect(row?.n).toBe(large[202]);
     // The room is free again.
-    expect(await herd(8, () => post(loud, { message }))).toEqual({ 202: 8 });
+    expect(await herd(8, () => post(flooding, { message }))).toEqual({ 202: 8 });
   });
 });

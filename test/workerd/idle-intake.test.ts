@@ -14,7 +14,7 @@ afterAll(() => edge.stop());
 const IDLE_MS = 36_000;
 
 // Fails when the object does not record that the counts hold: each pause then costs every POST of the next 12 s a statement.
-test("an intake object that the runtime ended because it was idle does not have the queue counted anew", async () => {
+test("the queue's counts stay valid when the runtime ends an idle intake object", async () => {
   await edge.start();
   await makeQuotaReady(edge.stores.queue, 0, Date.now() + QUOTA_READY_AFTER_MS);
   await pace(IDLE_MS);

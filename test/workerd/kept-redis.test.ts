@@ -20,9 +20,9 @@ test("POSTs are admitted and queued over it while the REST front is away, and ov
   await until("the intake has a connection", () => edge.redis.connections >= 1);
   await edge.stores.withoutRedis(async () => {
     const run = await edge.start();
-    await until("its job is queued", () => isQueued(run));
+    await until("the run's job is queued", () => isQueued(run));
   });
   edge.redis.set("refuse");
   const run = await edge.start();
-  await until("its job is queued", () => isQueued(run));
+  await until("the run's job is queued", () => isQueued(run));
 });

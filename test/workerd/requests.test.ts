@@ -48,12 +48,12 @@ async function whileNothingCommits(act: () => Promise<void>): Promise<void> {
  */
 async function leaveAndWaitMs(): Promise<number> {
   const leaving = new AbortController();
-  const gone: Promise<unknown>[] = [];
+  const disconnected: Promise<unknown>[] = [];
   const stay: Promise<string>[] = [];
   await whileNothingCommits(async () => {
     for (const i of [0, 1, 2, 3, 4, 5]) {
       // The leader, whose call is under way; the next leader; and requests that only share the call.
-      if (i % 2 === 0) gone.push(post(leaving.signal).catch(() => null));
+      if (i % 2 === 0) disconnected.push(post(leaving.signal).catch(() => null));
       else stay.push(post());
       await pace(100);
     }
@@ -63,14 +63,13 @@ async function leaveAndWaitMs(): Promise<number> {
   const committableMs = performance.now();
   const runs = await Promise.all(stay);
   const waitedMs = performance.now() - committableMs;
-  await Promise.all(gone);
+  await Promise.all(disconnected);
   expect(runs).toHaveLength(3);
   const rows = await edge.stores.sql`select from runs where run_id = any(${pgArray(runs)}::text[])`;
   expect(rows).toHaveLength(3);
   return waitedMs;
 }
 
-// Fails when the lead is not passed on. (`waitUntil` is for runtimes that end a request with its client; this one does not.)
 // Fails when the edge responds before it has read the body: the client sees a broken connection, every second time.
 test("a body that is too large is a 413 each time, for a client that sends all of it first", async () => {
   const headers = { authorization: `Bearer ${edge.platformKey}`, "content-type": "application/json" };
@@ -90,7 +89,7 @@ test("an upload that is refused is answered each time, for a client that sends a
   }
 });
 
-// Fails when such a client sees a broken connection, and does not learn that its key is wrong, or its file too large.
+// Fails when such a client sees a broken connection instead of the response that its key is wrong, or its file too large.
 test.each<[string, number, () => Promise<string>, string, boolean]>([
   ["an unknown key", 401, async () => `sk-syn-${"0".repeat(64)}`, "/api/v2/uploads?name=a.bin", false],
   ["a key without the scope", 403, () => readOnlyKey(), "/api/v2/uploads?name=a.bin", false],
@@ -195,6 +194,7 @@ async function readOnlyKey(): Promise<string> {
   return z.object({ key: z.string() }).parse(await answer.json()).key;
 }
 
+// Fails when the lead is not passed on. (`waitUntil` is for runtimes that end a request with its client; this one does not.)
 test("clients that leave while their requests share a call do no harm to the other requests", async () => {
   await post();
   // If the lead were not passed on, the others would wait until the leader counts as lost: a minute from their own beginning.

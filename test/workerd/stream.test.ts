@@ -227,7 +227,7 @@ describe("a stream token", () => {
 });
 
 describe("a stream of several runs", () => {
-  const both = (runs: string[], headers: Record<string, string> = {}) =>
+  const watchRuns = (runs: string[], headers: Record<string, string> = {}) =>
     Viewer.open(`${edge.base}/api/v2/events/stream?runs=${runs.join(",")}`, {
       authorization: `Bearer ${edge.platformKey}`,
       ...headers,
@@ -236,11 +236,11 @@ describe("a stream of several runs", () => {
   test("sends all their events with the same data, resumes each run exactly, and ends with the last run", async () => {
     const scribes = [await running(), await running(), await running()];
     const runs = scribes.map((writer) => writer.run);
-    const viewer = await both(runs);
+    const viewer = await watchRuns(runs);
     for (const text of ["a", "b"]) for (const writer of scribes) await writer.text(text);
     await viewer.until((v) => v.frames.length === 6);
     const id = viewer.frames[3]?.id ?? "";
-    const rest = await both(runs, { "last-event-id": id });
+    const rest = await watchRuns(runs, { "last-event-id": id });
     await rest.until((v) => v.frames.length === 2);
     for (const writer of scribes) await writer.end();
     await Promise.all([viewer.end(), rest.end()]);
@@ -259,8 +259,8 @@ describe("a stream of several runs", () => {
       expect(part.map((frame) => frame.text)).toEqual(own.frames.map((frame) => frame.text));
     }
     const last = viewer.frames.at(-1)?.id ?? "";
-    expect((await both(runs, { "last-event-id": last })).status).toBe(204);
-    expect((await both(runs.slice(1), { "last-event-id": last })).status).toBe(400);
+    expect((await watchRuns(runs, { "last-event-id": last })).status).toBe(204);
+    expect((await watchRuns(runs.slice(1), { "last-event-id": last })).status).toBe(400);
   });
 });
 

@@ -109,7 +109,7 @@ test.for<
     () => ({ s3_bucket: "another" }),
     "The store has no such bucket. It answered 404 NoSuchBucket.",
   ],
-])("%s is named", async ([, change, message]) => {
+])("the reason of %s is reported", async ([, change, message]) => {
   expect(await outcome(await change())).toEqual({ status: "error", message });
 });
 

@@ -10,7 +10,8 @@ let collector: Collector;
 let edge: Edge;
 beforeAll(async () => {
   collector = await startCollector();
-  // As `npm start` passes it: the address for workers. No collector listens on 4318 here, so the second variable says where.
+  // `npm start` passes the collector's address for workers. No collector listens on port 4318 here, so the second variable names
+  // the address for edges.
   edge = await startEdge(1, { OTLP_ENDPOINT: collector.grpcUrl, OTLP_HTTP_ENDPOINT: collector.httpUrl });
 });
 afterAll(async () => {

@@ -203,7 +203,7 @@ export function describeUploads(
       const { output, final_state } = await runToEnd("orch_attached", { attachments: [{ upload_id: id }] });
       expect(output).toBe("notes.txt (text/plain, 19): three\nlines\nof text");
       expect(final_state).toMatchObject({ attachments: [ref] });
-      // The run keeps it.
+      // The run keeps the upload.
       const kept = await edgeOf().call("DELETE", ref.url);
       expect([kept.status, await kept.json()]).toEqual([
         409,

@@ -28,24 +28,24 @@ describe("a key that is revoked", () => {
   test("ends its open streams and those of its stream tokens, and opens none", async () => {
     const key = await edge.stores.key("acme");
     const other = await edge.stores.key("acme");
-    const [one, two] = [await running("acme"), await running("acme")];
-    const made = await edge.call("POST", path(one.run, "stream-token"), { key });
+    const [runA, runB] = [await running("acme"), await running("acme")];
+    const made = await edge.call("POST", path(runA.run, "stream-token"), { key });
     const { stream_url, token } = StreamToken.parse(await made.json());
-    const several = `${edge.base}${FEED}?runs=${one.run},${two.run}`;
+    const several = `${edge.base}${FEED}?runs=${runA.run},${runB.run}`;
     const opened = [
-      await Viewer.open(edge.base + path(one.run), bearer(key)),
+      await Viewer.open(edge.base + path(runA.run), bearer(key)),
       await Viewer.open(several, bearer(key)),
       await Viewer.open(edge.base + stream_url),
-      await Viewer.open(`${edge.base}${FEED}?runs=${one.run}&token=${token}`),
+      await Viewer.open(`${edge.base}${FEED}?runs=${runA.run}&token=${token}`),
     ];
-    const stays = await Viewer.open(edge.base + path(one.run), bearer(other));
-    await one.text("before");
+    const stays = await Viewer.open(edge.base + path(runA.run), bearer(other));
+    await runA.text("before");
     await Promise.all([...opened, stays].map((viewer) => viewer.until((v) => v.frames.length === 1)));
     await edge.stores.sql`
       update api_keys set revoked_at = now() where key_hash = sha256(convert_to(${key}, 'utf8'))`;
     await Promise.all(opened.map((viewer) => viewer.end()));
     expect((await fetch(edge.base + stream_url)).status).toBe(401);
-    await one.end();
+    await runA.end();
     await stays.end();
     expect(seqs(stays)).toEqual([1, 2, 3]);
   });
@@ -74,9 +74,9 @@ describe("the viewers of one tenant", () => {
     await opened[0]?.body?.cancel();
     await vi.waitFor(
       async () => {
-        const again = await edge.call("GET", several, { key });
-        await again.body?.cancel();
-        expect(again.status).toBe(200);
+        const stream = await edge.call("GET", several, { key });
+        await stream.body?.cancel();
+        expect(stream.status).toBe(200);
         // The edge may notice only at the next write, a keepalive, that a viewer has left.
       },
       { timeout: 100_000, interval: 500 },

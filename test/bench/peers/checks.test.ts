@@ -33,8 +33,8 @@ test("a job of which no witness gives an account is lost", () => {
 });
 
 test("a step that was executed twice is repeated, also when only one witness saw it", () => {
-  const twice = once(five).set("b/s2", 2);
-  expect(judge([five], { one: [], five: [once(five), twice] }).repeated).toEqual(["b/s2"]);
+  const executedTwice = once(five).set("b/s2", 2);
+  expect(judge([five], { one: [], five: [once(five), executedTwice] }).repeated).toEqual(["b/s2"]);
 });
 
 test("an id that was acknowledged to two submissions is repeated", () => {
@@ -43,6 +43,6 @@ test("an id that was acknowledged to two submissions is repeated", () => {
   expect(verdictText(verdict)).toBe("2 jobs acknowledged, 1 repeated (a)");
 });
 
-test("what was executed and never acknowledged is no fault: its acknowledgement may have been cut off", () => {
+test("an execution without an acknowledgement is no fault: the acknowledgement may have been cut off", () => {
   expect(judge([], { one: [once(one)], five: [] })).toEqual({ acknowledged: 0, lost: [], repeated: [] });
 });

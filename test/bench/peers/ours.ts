@@ -8,8 +8,7 @@ import type { Sql } from "../../../shared/store/sql.ts";
 import { QUOTA_READY_AFTER_MS } from "../../../shared/timing.ts";
 import { migrate } from "../../../worker-node/clients/migrations.ts";
 import { scriptCommands } from "../../../worker-node/clients/redis.ts";
-import { spawnWorker } from "../../services/worker-process.ts";
-import { deployedWorker } from "../deployed-worker.ts";
+import { LOCAL_TOOLS, spawnDeployedWorker } from "../deployed-worker.ts";
 import type { WorkerProcess } from "../../services/worker-process.ts";
 import { makeQuotaReady } from "../../shared/queue/rebuild-shard.ts";
 import { makeDefinitions } from "../definition.ts";
@@ -61,20 +60,7 @@ export const ours: Participant = {
     return {
       submit,
       async open() {
-        worker = spawnWorker(
-          "bench",
-          {
-            REDIS_URL: place.redisUrl,
-            SCALE_POSTGRES_URL: place.postgresUrl,
-            WORKER_CONCURRENCY: "100",
-            WORKER_HEALTH_PORT: "0",
-            EVENT_SHARDS: "1",
-            EGRESS_ALLOW: "127.0.0.1",
-            // As `npm start` has it.
-            SHORT_EVENT_LINES: "2",
-          },
-          await deployedWorker(),
-        );
+        worker = await spawnDeployedWorker("bench", place, LOCAL_TOOLS);
         await worker.untilLogged("worker.ready");
       },
       close,

@@ -41,7 +41,7 @@ export const restate: Participant = {
     const client = new HttpClient(server.ingressPort);
     const at = { port: server.ingressPort, path: `/${SERVICE}/job/send` };
     const running = appPeer(setting, worker, at, async (id, acknowledged) => {
-      // The service does not learn when its end is stored: the response to `attach` comes after it.
+      // The service gets no notice when the end of a job is stored: the response to `attach` comes after the store.
       const { invocationId } = Sent.parse(JSON.parse(acknowledged));
       await client.send(requestBytes("GET", `/restate/invocation/${invocationId}/attach`, {}), 200);
       const endedMs = nowMs();

@@ -23,7 +23,7 @@ export async function measureHandovers(
     const runs = await fleet.submit(RUNS);
     await untilClaimed(fleet, runs, 1);
     const next = await fleet.start(`${signal}-${time}`);
-    // Not always at the same moment between two beats.
+    // A pause of random length, so that the signal does not always come at the same moment between two beats.
     await sleep(Math.random() * 2_000);
     const endedMs = performance.now();
     const ended = owner.stop(signal);

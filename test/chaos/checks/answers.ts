@@ -11,7 +11,7 @@ const PROMISE = "an accepted answer counts";
 export function everyAcceptedAnswerCounts({ acceptedAnswers, journal }: Evidence): Violation[] {
   const byRun = Map.groupBy(journal, ({ run_id }) => run_id);
   const byQuestion = Map.groupBy(acceptedAnswers, ({ run, question }) => `${run} ${question}`);
-  const twice = Array.from(byQuestion.values())
+  const acceptedTwice = Array.from(byQuestion.values())
     .filter((answers) => new Set(answers.map(({ signed }) => signed)).size > 1)
     .map(([first]) => broken(PROMISE, `two answers to ${first?.question} were accepted`, first?.run));
   const unused = acceptedAnswers.flatMap(({ run, signed }) => {
@@ -26,7 +26,7 @@ export function everyAcceptedAnswerCounts({ acceptedAnswers, journal }: Evidence
       ),
     ];
   });
-  return [...twice, ...unused];
+  return [...acceptedTwice, ...unused];
 }
 
 /** Codes of ends that may come before the run goes on with its answer: its timeout, the third crash. A cancel may come too. */

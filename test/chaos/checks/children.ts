@@ -1,16 +1,16 @@
-/** A run that starts others: each once, none outlives the run that waits for it, and their usage is in its own. */
+/** Children of runs: each is started once, none outlives a parent that waits for it, and its usage counts in the parent. */
 import { TERMINAL } from "../../../shared/contracts/run.ts";
 import type { Evidence, RunRow } from "../evidence.ts";
 import { broken } from "./violation.ts";
 import type { Violation } from "./violation.ts";
 
-/** docs/protocol.md 5.15: a wait of a run starts one child, and the run that started it is there. */
+/** docs/protocol.md 5.15: a wait of a run starts one child, and each child has a parent. */
 export function eachWaitStartsOneChild({ runs }: Evidence): Violation[] {
   const promise = "a child is started once";
   const known = new Set(runs.map(({ run_id }) => run_id));
   const children = runs.filter(isChild);
   const byWait = Map.groupBy(children, (child) => `${child.parent_run_id} ${child.parent_wait_id}`);
-  const twice = Array.from(byWait)
+  const startedTwice = Array.from(byWait)
     .filter(([, started]) => started.length > 1)
     .map(([wait, started]) =>
       broken(promise, `${wait} started ${started.length} runs`, started[0]?.parent_run_id),
@@ -18,10 +18,10 @@ export function eachWaitStartsOneChild({ runs }: Evidence): Violation[] {
   const orphans = children
     .filter(({ parent_run_id }) => !known.has(parent_run_id ?? ""))
     .map(({ run_id }) => broken(promise, "the run that started it does not exist", run_id));
-  return [...twice, ...orphans];
+  return [...startedTwice, ...orphans];
 }
 
-/** docs/protocol.md 5.15: what a child has used is one call of the run that waited for it, with the same sums. */
+/** docs/protocol.md 5.15: a parent that waited for a child has the child's usage as one call with the same sums. */
 export function childrenAreChargedOnce({ runs, usage }: Evidence): Violation[] {
   const promise = "the usage of a child is in that of its parent";
   const charged = Map.groupBy(

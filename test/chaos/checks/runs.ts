@@ -7,14 +7,14 @@ import type { Violation } from "./violation.ts";
 /** docs/architecture.md 2.1, docs/protocol.md 14.1. */
 export function everyAcceptedRunEnds({ requests, runs }: Evidence): Violation[] {
   const statuses = new Map(runs.map((run) => [run.run_id, run.status]));
-  const lost = requests
+  const missing = requests
     .flatMap(({ accepted }) => accepted)
     .filter((run) => !statuses.has(run))
     .map((run) => broken("202 means it will finish", "it was accepted and is not in the table", run));
   const open = runs
     .filter(({ status }) => !TERMINAL.has(status))
     .map(({ run_id, status }) => broken("202 means it will finish", `it is still ${status}`, run_id));
-  return [...lost, ...open];
+  return [...missing, ...open];
 }
 
 /** docs/protocol.md 12: a key stands for one run, also for repeated requests; a request without a key makes at most one run. */

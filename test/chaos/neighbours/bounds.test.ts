@@ -60,7 +60,7 @@ test.each<Damage>([
     "programs that did not time out",
     (e) => (e.ends = new Map([["spinning", new Set(["expression"])]])),
   ],
-  [TRIED, "a client that failed", (e) => e.failedClients.push("loud_clients.failed")],
+  [TRIED, "a client that failed", (e) => e.failedClients.push("hostile_clients.failed")],
 ])("%s: %s", (promise, _, damage) => {
   const evidence = soundEvidence();
   damage(evidence);

@@ -22,7 +22,7 @@ type Figure = "postsMs" | "pickupsMs" | "statusesMs" | "runsMs";
 
 /**
  * The goal of a p99 beside neighbours is `times` its p99 alone, `plusMs` more. On two cores the neighbours also take processor
- * time from everything else, and how much is the machine's matter. So up to `floorMs` is no failure: each floor is far
+ * time from everything else, and how much depends on the machine. So up to `floorMs` is no failure: each floor is far
  * below what a shared queue, lock or thread without turns makes of it (seconds, up to the time limits of requests).
  */
 export const bounds: Record<Figure, { what: string; times: number; plusMs: number; floorMs: number }> = {
@@ -39,10 +39,13 @@ export function goalMs(figure: Figure, alone: Measured): number {
   return quantile(alone[figure], 0.99) * times + plusMs;
 }
 
-/** The error codes with which runs of each kind ended, and a run that has no end by its kind's tenant. */
-export type LoudEnds = ReadonlyMap<KindName, ReadonlySet<string>>;
+/** The error codes of the runs of each kind's tenant. */
+export type HostileEnds = ReadonlyMap<KindName, ReadonlySet<string>>;
 
-/** `deaths`: what says that a process of the system ended. `taken`: by each process, while the neighbours acted. */
+/**
+ * `deaths`: the processes of the system that ended. `taken`: memory and processor time of each process while the neighbours
+ * acted.
+ */
 export type NeighbourEvidence = {
   alone: Measured;
   beside: Measured;
@@ -50,7 +53,7 @@ export type NeighbourEvidence = {
   kinds: readonly KindName[];
   counts: Counts;
   failedClients: string[];
-  ends: LoudEnds;
+  ends: HostileEnds;
   deaths: string[];
   taken: readonly Taken[];
 };

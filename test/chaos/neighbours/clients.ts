@@ -1,6 +1,6 @@
 /**
  * The clients of the hostile tenants, in a process of their own, so that their work does not delay the quiet tenant's clients.
- * They act from `loud_clients.acting` until SIGTERM; then one line counts the statuses that they received.
+ * They act from `hostile_clients.acting` until SIGTERM; then one line counts the statuses that they received.
  */
 import { once } from "node:events";
 import type { Socket } from "node:net";
@@ -9,19 +9,19 @@ import { z } from "zod";
 import { log, messageOf } from "../../../shared/log.ts";
 import { newApiKey } from "../../../shared/store/tenants/api-keys.ts";
 import { connected, requestBytes } from "../../bench/load.ts";
-import { LOUD_CLIENTS, Setup } from "./setup.ts";
+import { HOSTILE_CLIENTS, Setup } from "./setup.ts";
 import {
   deepDefinition,
   largeDefinition,
-  loudOrchestrations,
-  loudTools,
+  hostileOrchestrations,
+  hostileTools,
   MODELS,
   TOOLS,
 } from "./definitions.ts";
 import { kindNames } from "./kinds.ts";
 import type { KindName } from "./kinds.ts";
 
-const { base, server, keys } = Setup.parse(JSON.parse(z.string().parse(process.env[LOUD_CLIENTS])));
+const { base, server, keys } = Setup.parse(JSON.parse(z.string().parse(process.env[HOSTILE_CLIENTS])));
 const ANSWER_MS = 15_000;
 const LARGE_CHARS = 1_000_000;
 const POLLERS = 100;
@@ -109,8 +109,8 @@ const malformed: readonly string[] = [
 type Client = { everyMs: number; act(number: number): Promise<unknown> };
 
 /**
- * Two processors serve all this, and these clients too. Each kind goes to its limits in size and duration, and asks for more than its
- * share; together they leave the processors a part of the time, because a phase that wants more than there is
+ * Two processors serve all this, and these clients too. Each kind goes to its limits in size and duration, and requests more
+ * than its share; together they leave the processors a part of the time, because a phase that needs more than there is
  * measures the scheduler of the machine alone.
  *
  * Each kind: how many clients it has, and what each of them does. `begin` runs once, before they act.
@@ -123,7 +123,7 @@ const clients: Record<KindName, { clients: number; begin(): Promise<Client> | Cl
       act: (number) => {
         const body = malformed[number % malformed.length] ?? "";
         const headers = number % 20 === 19 ? { "content-type": "text/plain" } : {};
-        return send("malformed", "POST", "/api/v2/orchestrations/loud_print/run", body, headers);
+        return send("malformed", "POST", "/api/v2/orchestrations/hostile_print/run", body, headers);
       },
     }),
   },
@@ -132,7 +132,7 @@ const clients: Record<KindName, { clients: number; begin(): Promise<Client> | Cl
     begin: () => ({
       everyMs: 500,
       act: (number) =>
-        run("maximal", "loud_print", {
+        run("maximal", "hostile_print", {
           message: "x".repeat(number % 8 === 7 ? 2 * LARGE_CHARS : LARGE_CHARS),
         }),
     }),
@@ -141,36 +141,39 @@ const clients: Record<KindName, { clients: number; begin(): Promise<Client> | Cl
     clients: 2,
     begin: () => ({
       everyMs: 1_000,
-      act: () => run("rendering", "loud_render", { message: "x".repeat(LARGE_CHARS) }),
+      act: () => run("rendering", "hostile_render", { message: "x".repeat(LARGE_CHARS) }),
     }),
   },
   spinning: {
     clients: 2,
     begin: () => ({
       everyMs: 300,
-      act: (number) => run("spinning", number % 2 === 0 ? "loud_program" : "loud_expression"),
+      act: (number) => run("spinning", number % 2 === 0 ? "hostile_program" : "hostile_expression"),
     }),
   },
   tools: {
     clients: 2,
-    begin: () => ({ everyMs: 500, act: (number) => run("tools", `loud_${TOOLS[number % TOOLS.length]}`) }),
+    begin: () => ({ everyMs: 500, act: (number) => run("tools", `hostile_${TOOLS[number % TOOLS.length]}`) }),
   },
   models: {
     clients: 2,
-    begin: () => ({ everyMs: 500, act: (number) => run("models", `loud_${MODELS[number % MODELS.length]}`) }),
+    begin: () => ({
+      everyMs: 500,
+      act: (number) => run("models", `hostile_${MODELS[number % MODELS.length]}`),
+    }),
   },
   webhooks: {
     clients: 2,
     begin: () => ({
       everyMs: 300,
       act: () =>
-        run("webhooks", "loud_print", { webhook_url: `${server}/hook`, webhook_secret: "s".repeat(32) }),
+        run("webhooks", "hostile_print", { webhook_url: `${server}/hook`, webhook_secret: "s".repeat(32) }),
     }),
   },
   pollers: {
     clients: 1,
     begin: async () => {
-      const id = await acceptedRun("pollers", "loud_print");
+      const id = await acceptedRun("pollers", "hostile_print");
       const poll = () => send("pollers", "GET", `${RUN_PATH}/${id}/status`);
       return { everyMs: 1_000, act: () => Promise.all(Array.from({ length: POLLERS }, poll)) };
     },
@@ -178,7 +181,7 @@ const clients: Record<KindName, { clients: number; begin(): Promise<Client> | Cl
   viewers: {
     clients: 1,
     begin: async () => {
-      const id = await acceptedRun("viewers", "loud_events");
+      const id = await acceptedRun("viewers", "hostile_events");
       const open: Socket[] = [];
       const act = async (): Promise<void> => {
         const live = open.filter(({ destroyed }) => !destroyed);
@@ -192,7 +195,7 @@ const clients: Record<KindName, { clients: number; begin(): Promise<Client> | Cl
   dropped: {
     clients: 2,
     begin: async () => {
-      const id = await acceptedRun("dropped", "loud_events");
+      const id = await acceptedRun("dropped", "hostile_events");
       const act = async (): Promise<void> => {
         const socket = await openSilently("dropped", id);
         socket.destroy();
@@ -228,11 +231,11 @@ const clients: Record<KindName, { clients: number; begin(): Promise<Client> | Cl
       everyMs: 1_000,
       act: (number) =>
         number % 2 === 0
-          ? run("state", "loud_state", { message: "x".repeat(LARGE_CHARS) })
-          : run("state", "loud_values"),
+          ? run("state", "hostile_state", { message: "x".repeat(LARGE_CHARS) })
+          : run("state", "hostile_values"),
     }),
   },
-  journal: { clients: 1, begin: () => ({ everyMs: 2_000, act: () => run("journal", "loud_journal") }) },
+  journal: { clients: 1, begin: () => ({ everyMs: 2_000, act: () => run("journal", "hostile_journal") }) },
 };
 
 /** Opens the stream of a run and reads only the head of the response. */
@@ -257,8 +260,8 @@ async function openSilently(kind: KindName, id: string): Promise<Socket> {
 async function save(kind: KindName): Promise<void> {
   const headers = { authorization: `Bearer ${keys[kind]}`, "content-type": "application/json" };
   const documents = [
-    ...loudTools(kind, server).map(({ name, body }) => ({ path: `/api/v2/tools/${name}`, body })),
-    ...loudOrchestrations[kind].map((body) => ({ path: `/api/v2/orchestrations/${body.id}`, body })),
+    ...hostileTools(kind, server).map(({ name, body }) => ({ path: `/api/v2/tools/${name}`, body })),
+    ...hostileOrchestrations[kind].map((body) => ({ path: `/api/v2/orchestrations/${body.id}`, body })),
   ];
   for (const { path, body } of documents) {
     const { status, text } = await request("PUT", path, JSON.stringify(body), headers);
@@ -275,18 +278,18 @@ async function actAgainAndAgain({ everyMs, act }: Client, from: number): Promise
 
 async function play(kind: KindName): Promise<void> {
   try {
-    const { clients: many, begin } = clients[kind];
+    const { clients: clientCount, begin } = clients[kind];
     const client = await begin();
-    await Promise.all(Array.from({ length: many }, (_, one) => actAgainAndAgain(client, one)));
+    await Promise.all(Array.from({ length: clientCount }, (_, number) => actAgainAndAgain(client, number)));
   } catch (error) {
-    if (!stopping.signal.aborted) log.error("loud_clients.failed", { kind, message: messageOf(error) });
+    if (!stopping.signal.aborted) log.error("hostile_clients.failed", { kind, message: messageOf(error) });
   }
 }
 
 for (const kind of playing) await save(kind);
 process.once("SIGTERM", () => stopping.abort());
-log.info("loud_clients.acting");
+log.info("hostile_clients.acting");
 await Promise.all(playing.map(play));
 const table = Object.fromEntries(Array.from(counts, ([kind, ofKind]) => [kind, Object.fromEntries(ofKind)]));
-log.info("loud_clients.counted", { counts: JSON.stringify(table) });
+log.info("hostile_clients.counted", { counts: JSON.stringify(table) });
 process.exit(0);

@@ -7,8 +7,8 @@ type Step = { id: string; type: string } & JsonObject;
 export type Orchestration = JsonObject & { id: string };
 
 const SMALL_TURNS = 1_000;
-/** A hostile run fails at once: its harm is tried again by the next run. */
-const once = { attempts: 1, base_seconds: 0, max_seconds: 0 };
+/** A hostile step has one try: the next run repeats the harm. */
+const oneTry = { attempts: 1, base_seconds: 0, max_seconds: 0 };
 
 function orchestration(id: string, steps: readonly Step[]): Orchestration {
   return {
@@ -58,7 +58,7 @@ const fillSmall = (id: string, index: number, ids: readonly string[]): Step => (
 });
 
 /** Leads back to step `one` each time. */
-const again: Step = {
+const backToOne: Step = {
   id: "again",
   type: "if_else",
   max_iterations: SMALL_TURNS,
@@ -80,26 +80,28 @@ export function largeDefinition(number: number): Orchestration {
   const steps = Array.from({ length: LARGE_STEPS }, (_, step) =>
     print(`s${step}`, `${number} ${"{input} ".repeat(5)}`.padEnd(LARGE_CHARS, "text ")),
   );
-  return orchestration("loud_large", steps);
+  return orchestration("hostile_large", steps);
 }
 
 /** A condition that is as long as one may be, and nested deeper than one may be. */
 export function deepDefinition(number: number): Orchestration {
   const depth = 2_000 + number;
   const if_condition = `${"(".repeat(depth)}1${")".repeat(depth)}`;
-  return orchestration("loud_deep", [{ id: "deep", type: "if_else", if_condition, if_true_step_id: null }]);
+  return orchestration("hostile_deep", [
+    { id: "deep", type: "if_else", if_condition, if_true_step_id: null },
+  ]);
 }
 
 /** What each hostile tenant saves before it begins. */
-export const loudOrchestrations: Record<KindName, readonly Orchestration[]> = {
-  malformed: [orchestration("loud_print", [print("one", "done")])],
-  maximal: [orchestration("loud_print", [print("one", "done")])],
-  rendering: [orchestration("loud_render", [print("one", "{input}".repeat(500))])],
+export const hostileOrchestrations: Record<KindName, readonly Orchestration[]> = {
+  malformed: [orchestration("hostile_print", [print("one", "done")])],
+  maximal: [orchestration("hostile_print", [print("one", "done")])],
+  rendering: [orchestration("hostile_render", [print("one", "{input}".repeat(500))])],
   spinning: [
-    orchestration("loud_program", [
+    orchestration("hostile_program", [
       { id: "spin", type: "transform", transform_code: "while (true) {} result = 1", output_key: "n" },
     ]),
-    orchestration("loud_expression", [
+    orchestration("hostile_expression", [
       {
         id: "spin",
         type: "if_else",
@@ -110,12 +112,12 @@ export const loudOrchestrations: Record<KindName, readonly Orchestration[]> = {
     ]),
   ],
   tools: TOOLS.map((tool) =>
-    orchestration(`loud_${tool}`, [
-      { id: "call", type: "tool", forced_tool: `loud_${tool}`, output_key: "answer", retry: once },
+    orchestration(`hostile_${tool}`, [
+      { id: "call", type: "tool", forced_tool: `hostile_${tool}`, output_key: "answer", retry: oneTry },
     ]),
   ),
   models: MODELS.map((model) =>
-    orchestration(`loud_${model}`, [
+    orchestration(`hostile_${model}`, [
       {
         id: "ask",
         type: "llm",
@@ -123,36 +125,36 @@ export const loudOrchestrations: Record<KindName, readonly Orchestration[]> = {
         prompt_template: "Go on",
         output_key: "answer",
         timeout_seconds: 10,
-        retry: once,
+        retry: oneTry,
       },
     ]),
   ),
-  webhooks: [orchestration("loud_print", [print("one", "done")])],
-  pollers: [orchestration("loud_print", [print("one", "done")])],
-  viewers: [orchestration("loud_events", [fill("fill", "large"), print("show", "{state.large}")])],
-  dropped: [orchestration("loud_events", [fill("fill", "large"), print("show", "{state.large}")])],
+  webhooks: [orchestration("hostile_print", [print("one", "done")])],
+  pollers: [orchestration("hostile_print", [print("one", "done")])],
+  viewers: [orchestration("hostile_events", [fill("fill", "large"), print("show", "{state.large}")])],
+  dropped: [orchestration("hostile_events", [fill("fill", "large"), print("show", "{state.large}")])],
   guessing: [],
   definitions: [],
   // 17 values of 1 MB pass the 16 MiB of a state. The second one's programs read states of megabytes, until one has no memory left.
   state: [
     orchestration(
-      "loud_state",
+      "hostile_state",
       Array.from({ length: 20 }, (_, n) => ({ ...print(`show${n}`, "{input}"), output_key: `large${n}` })),
     ),
     orchestration(
-      "loud_values",
+      "hostile_values",
       Array.from({ length: 6 }, (_, n) => fill(`fill${n}`, `large${n}`, "語")),
     ),
   ],
   // Values that are too small for the object store, so that they are in the journal. Three steps have turns enough for 64 MiB.
-  journal: [orchestration("loud_journal", [...["one", "two", "three"].map(fillSmall), again])],
+  journal: [orchestration("hostile_journal", [...["one", "two", "three"].map(fillSmall), backToOne])],
 };
 
 /** The tools of a kind, at the address of the hostile server. */
-export function loudTools(kind: KindName, server: string): { name: string; body: JsonObject }[] {
+export function hostileTools(kind: KindName, server: string): { name: string; body: JsonObject }[] {
   if (kind !== "tools") return [];
   return TOOLS.map((tool) => {
-    const name = `loud_${tool}`;
+    const name = `hostile_${tool}`;
     return { name, body: { ...toolAt(`${server}/tool/${tool}`), name } };
   });
 }

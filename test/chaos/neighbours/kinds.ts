@@ -43,7 +43,7 @@ const QUEUED = 40;
 export const quiet = TenantId.parse("quiet");
 
 export function tenantOf(kind: KindName): TenantId {
-  return TenantId.parse(`loud-${kind}`);
+  return TenantId.parse(`hostile-${kind}`);
 }
 
 /** The body of the request that creates the tenant of a kind. */

@@ -25,13 +25,13 @@ import { printProgress, saveLogs } from "../report.ts";
 import { startSystem } from "../system.ts";
 import type { System } from "../system.ts";
 import { bounds, checkNeighbours, figures, goalMs } from "./bounds.ts";
-import type { LoudEnds, Measured, NeighbourEvidence } from "./bounds.ts";
+import type { HostileEnds, Measured, NeighbourEvidence } from "./bounds.ts";
 import { quietWork } from "./definitions.ts";
 import { limitsOf, quiet, tenantOf } from "./kinds.ts";
 import type { KindName } from "./kinds.ts";
 import { ProcessWatch, since } from "./process-watch.ts";
 import { QuietTenant } from "./quiet-tenant.ts";
-import { Counts, LOUD_CLIENTS, Setup } from "./setup.ts";
+import { Counts, HOSTILE_CLIENTS, Setup } from "./setup.ts";
 
 const CLIENTS_YIELD = 5;
 const WARM_MS = 3_000;
@@ -44,7 +44,7 @@ const REST_MS = 60_000;
 const SHOWN = 10;
 
 const WORKERS = 2;
-/** The hostile tenants may have 46 runs at once, which last as long as they can: they want more slots than the workers have. */
+/** The hostile tenants may have 46 runs at once, which last as long as they can: they need more slots than the workers have. */
 const SLOTS_OF_A_WORKER = 10;
 
 /** `seconds`: how long the neighbours act. `kinds`: which of them. */
@@ -52,13 +52,13 @@ export type NeighbourOptions = { seed: number; seconds: number; kinds: readonly 
 
 /** @returns whether every promise was kept */
 export async function runNeighbourPhase(options: NeighbourOptions): Promise<boolean> {
-  const loudServer = await startProgram(
-    "loud-server",
+  const hostileServer = await startProgram(
+    "hostile-server",
     nodeProgram("test/chaos/neighbours/servers.ts"),
-    { event: "loud_server.listening" },
+    { event: "hostile_server.listening" },
     30_000,
   );
-  const { port } = z.looseObject({ port: z.number() }).parse(loudServer.line);
+  const { port } = z.looseObject({ port: z.number() }).parse(hostileServer.line);
   const server = `http://127.0.0.1:${port}`;
   try {
     const workerEnv = {
@@ -70,18 +70,18 @@ export async function runNeighbourPhase(options: NeighbourOptions): Promise<bool
     };
     const system = await startSystem(options.seed, { workers: WORKERS, workerEnv, withS3: true });
     try {
-      return await besideNeighbours(system, loudServer.program, server, options);
+      return await besideNeighbours(system, hostileServer.program, server, options);
     } finally {
       await system.stop();
     }
   } finally {
-    await endProgram(loudServer.program);
+    await endProgram(hostileServer.program);
   }
 }
 
 async function besideNeighbours(
   system: System,
-  loudServer: Program,
+  hostileServer: Program,
   server: string,
   options: NeighbourOptions,
 ): Promise<boolean> {
@@ -94,14 +94,14 @@ async function besideNeighbours(
     const api = new Api(system.api.base, await keyOf(sql, quiet));
     await api.must("PUT", `/api/v2/orchestrations/${quietWork.id}`, quietWork);
     const setup = await setupOf(sql, system.api.base, server, kinds);
-    const watch = new ProcessWatch(system, [{ name: "this process", pid: process.pid }, loudServer]);
+    const watch = new ProcessWatch(system, [{ name: "this process", pid: process.pid }, hostileServer]);
     const tenant = new QuietTenant(api);
     tenant.watchFeed();
     await tenant.work(WARM_MS);
     printProgress("the quiet tenant is alone");
     const alone = await tenant.work(ALONE_MS);
     const clients = await startClients(setup);
-    for (const one of [clients, loudServer]) yieldProcessor(one);
+    for (const program of [clients, hostileServer]) yieldProcessor(program);
     watch.add(clients);
     const takenBefore = watch.taken;
     printProgress("the neighbours act");
@@ -116,7 +116,7 @@ async function besideNeighbours(
       beside: { ...beside, pickupsMs: await pickupsMs(sql, beside.runs) },
       feed: await tenant.leave([...alone.runs, ...beside.runs]),
       counts: countsOf(clients),
-      failedClients: clients.lines.filter((line) => line.includes("loud_clients.failed")),
+      failedClients: clients.lines.filter((line) => line.includes("hostile_clients.failed")),
       kinds,
       ends: await endsOf(sql, kinds),
       deaths: deathsOf(system),
@@ -142,8 +142,11 @@ async function keyOf(sql: Sql, tenant: TenantId): Promise<string> {
 }
 
 async function startClients(setup: Setup): Promise<Program> {
-  const command = nodeProgram("test/chaos/neighbours/clients.ts", { [LOUD_CLIENTS]: JSON.stringify(setup) });
-  return (await startProgram("loud-clients", command, { event: "loud_clients.acting" }, 60_000)).program;
+  const command = nodeProgram("test/chaos/neighbours/clients.ts", {
+    [HOSTILE_CLIENTS]: JSON.stringify(setup),
+  });
+  return (await startProgram("hostile-clients", command, { event: "hostile_clients.acting" }, 60_000))
+    .program;
 }
 
 /**
@@ -157,10 +160,10 @@ function yieldProcessor({ pid }: Program): void {
   if (existsSync(group)) writeFileSync(group, String(CLIENTS_YIELD));
 }
 
-const CountedLine = z.looseObject({ event: z.literal("loud_clients.counted"), counts: z.string() });
+const CountedLine = z.looseObject({ event: z.literal("hostile_clients.counted"), counts: z.string() });
 
 function countsOf({ lines }: Program): Counts {
-  const line = lines.findLast((text) => text.includes("loud_clients.counted"));
+  const line = lines.findLast((text) => text.includes("hostile_clients.counted"));
   if (line === undefined) throw new Error(`the hostile clients ended without their counts: ${lines.at(-1)}`);
   return Counts.parse(JSON.parse(CountedLine.parse(JSON.parse(line)).counts));
 }
@@ -175,7 +178,7 @@ async function pickupsMs(sql: Sql, runs: readonly string[]): Promise<number[]> {
 
 const End = z.object({ tenant_id: z.string(), code: z.string() });
 
-async function endsOf(sql: Sql, kinds: readonly KindName[]): Promise<LoudEnds> {
+async function endsOf(sql: Sql, kinds: readonly KindName[]): Promise<HostileEnds> {
   const rows = await sql`
     select distinct tenant_id, error::jsonb->>'code' as code from runs where error is not null`;
   const ends = rows.map((row) => End.parse(row));
@@ -188,7 +191,9 @@ function deathsOf({ workers, deaths, edge, rest }: System): string[] {
   return [
     ...deaths.map(({ incarnation }) => `the worker ${incarnation} died`),
     ...workers.flatMap(({ name, programs }) => (programs.length === 1 ? [] : [`${name} was restarted`])),
-    ...[edge.program, rest.program].flatMap((one) => (one.hasEnded() ? [`${one.name} has ended`] : [])),
+    ...[edge.program, rest.program].flatMap((program) =>
+      program.hasEnded() ? [`${program.name} has ended`] : [],
+    ),
   ];
 }
 

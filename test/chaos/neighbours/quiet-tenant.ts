@@ -12,10 +12,10 @@ import { quietWork } from "./definitions.ts";
 const PERIOD_MS = 400;
 /**
  * No more than the tenant's share of the workers' 40 slots while the ten hostile tenants that start runs hold all they may: what
- * a tenant wants beyond its share waits, and how much that is depends on how long the machine takes for a run.
+ * a tenant has beyond its share waits, and how much that is depends on how long the machine takes for a run.
  */
 const MOST_RUNS = 3;
-/** A run has seconds of work at most; what takes longer stands still. */
+/** A run has seconds of work at most; a run that takes longer does not move. */
 const RUN_MS = 45_000;
 
 const Accepted = z.object({ run_id: z.string(), stream_url: z.string() });
@@ -48,8 +48,8 @@ export class QuietTenant {
     const working = new Set<Promise<void>>();
     const endMs = performance.now() + forMs;
     for (let number = 0; performance.now() < endMs; number++) {
-      const one = this.#one(number, samples).finally(() => working.delete(one));
-      working.add(one);
+      const runToEnd = this.#one(number, samples).finally(() => working.delete(runToEnd));
+      working.add(runToEnd);
       await sleep(PERIOD_MS);
       if (working.size >= MOST_RUNS) await Promise.race(working);
     }

@@ -32,7 +32,7 @@ const tools: Record<string, Answer> = {
 
 const chunk = (content: string): string => {
   const choices = [{ index: 0, delta: { role: "assistant", content }, finish_reason: null }];
-  const fields = { id: "loud", object: "chat.completion.chunk", created: 1, model: "loud", choices };
+  const fields = { id: "hostile", object: "chat.completion.chunk", created: 1, model: "hostile", choices };
   return `data: ${JSON.stringify(fields)}\n\n`;
 };
 
@@ -89,5 +89,5 @@ server.listen(0, "127.0.0.1");
 await once(server, "listening");
 const address = server.address();
 const port = typeof address === "object" && address !== null ? address.port : 0;
-log.info("loud_server.listening", { port });
+log.info("hostile_server.listening", { port });
 process.once("SIGTERM", () => process.exit(0));

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { kindNames } from "./kinds.ts";
 
-export const LOUD_CLIENTS = "CHAOS_LOUD_CLIENTS";
+export const HOSTILE_CLIENTS = "CHAOS_HOSTILE_CLIENTS";
 
 /** `base`: the address of the edge. `server`: that of the hostile server. `keys`: a key of each hostile tenant that takes part. */
 export const Setup = z.object({

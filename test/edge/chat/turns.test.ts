@@ -40,8 +40,7 @@ const get = (session: string, rest: string, options: CallOptions = {}) =>
 
 async function say(body: JsonObject, options: CallOptions = {}) {
   const response = await post({ agent: "helper", ...body }, options);
-  if (response.status !== 202)
-    throw new Error(`POST responseed ${response.status}: ${await response.text()}`);
+  if (response.status !== 202) throw new Error(`POST returned ${response.status}: ${await response.text()}`);
   const turn = Turn.parse(await response.json());
   await app.settled();
   return turn;
@@ -117,7 +116,7 @@ describe("a chat turn", () => {
     expect(await failsWith(wrong)).toEqual([422, "invalid"]);
   });
 
-  test("of a session whose agent was deleted says so", async () => {
+  test("of a session whose agent was deleted is a 404 that names the agent", async () => {
     await app.call("PUT", "/api/v2/agents/brief", { body: { name: "Brief", system_prompt: "help" } });
     const { session_id } = await say({ message: "hi", agent: "brief" });
     await app.call("DELETE", "/api/v2/agents/brief");
@@ -176,22 +175,22 @@ describe("a chat turn", () => {
 
   test("with an Idempotency-Key is accepted once, also without a session", async () => {
     const headers = { "idempotency-key": "chat-1" };
-    const [first, again] = [
+    const [first, repeated] = [
       await say({ message: "once" }, { headers }),
       await say({ message: "once" }, { headers }),
     ];
-    expect(again).toEqual(first);
+    expect(repeated).toEqual(first);
     const other = await post({ agent: "helper", message: "other" }, { headers });
     expect(await failsWith(other)).toEqual([409, "idempotency_conflict"]);
   });
 
-  // Fails when the fingerprint is of the request's spelling, and not of the turn that it asks for.
+  // Fails when the fingerprint depends on how the request spells a turn, and not on the turn alone.
   test("with an Idempotency-Key is the same request with null, or a default written out, for an absent field", async () => {
     const headers = { "idempotency-key": "chat-spelling" };
     const first = await say({ message: "same" }, { headers });
-    const nothing = { session_id: null, priority: null, images: null, attachments: [], correlation_id: null };
+    const allNull = { session_id: null, priority: null, images: null, attachments: [], correlation_id: null };
     for (const spelling of [
-      nothing,
+      allNull,
       { metadata: {}, on_busy: "enqueue" },
       { metadata: null, on_busy: null, webhook_url: null, session_id: "" },
     ]) {
@@ -352,7 +351,7 @@ describe("the turns of a session", () => {
     expect(await claim()).toHaveLength(1);
   });
 
-  test("include one that waits for a person: the next message cancels it", async () => {
+  test("include a turn that waits for a person: the next message cancels it", async () => {
     const first = await say({ message: "1" });
     const worker = await FakeWorker.claim(app.stores.sql, first.turn_id);
     const wait = {
@@ -386,7 +385,7 @@ describe("the turns of a session", () => {
   });
 
   // Fails when every pause of a turn counts as a question.
-  test("include one that waits for a run that it has started: the next message does not cancel it", async () => {
+  test("include a turn that waits for a run that it has started: the next message does not cancel it", async () => {
     const first = await say({ message: "1" });
     const worker = await FakeWorker.claim(app.stores.sql, first.turn_id);
     const wait = { wait_id: "chat:1", step_id: "chat", kind: "child", prompt: null, fields: null } as const;
@@ -454,27 +453,28 @@ describe("a session", () => {
 
   test("is listed by its newest turn, renamed and deleted with its history; its runs stay", async () => {
     const key = await app.stores.key("lists");
-    const [a, b] = [await say({ message: "a" }, { key }), await say({ message: "b" }, { key })];
-    await say({ message: "again", session_id: a.session_id }, { key });
+    const [first, second] = [await say({ message: "a" }, { key }), await say({ message: "b" }, { key })];
+    await say({ message: "again", session_id: first.session_id }, { key });
     const list = async (query = "") => bodyOf(await app.call("GET", `/api/v2/chat${query}`, { key }));
     const page = await list("?limit=1");
-    expect(page).toMatchObject({ data: [{ session_id: a.session_id, title: "a" }] });
+    expect(page).toMatchObject({ data: [{ session_id: first.session_id, title: "a" }] });
     const rest = await list(`?limit=1&cursor=${String(page["next_cursor"])}`);
-    expect(rest).toMatchObject({ data: [{ session_id: b.session_id }] });
-    const renamed = await app.call("PATCH", `/api/v2/chat/${b.session_id}`, {
+    expect(rest).toMatchObject({ data: [{ session_id: second.session_id }] });
+    const renamed = await app.call("PATCH", `/api/v2/chat/${second.session_id}`, {
       key,
       body: { title: "Plans" },
     });
     expect(await bodyOf(renamed)).toMatchObject({ title: "Plans" });
 
-    expect((await app.call("DELETE", `/api/v2/chat/${b.session_id}`, { key })).status).toBe(204);
-    expect((await get(b.session_id, "status", { key })).status).toBe(404);
-    const messages = await app.stores.sql`select 1 from chat_messages where session_id = ${b.session_id}`;
+    expect((await app.call("DELETE", `/api/v2/chat/${second.session_id}`, { key })).status).toBe(204);
+    expect((await get(second.session_id, "status", { key })).status).toBe(404);
+    const messages = await app.stores
+      .sql`select 1 from chat_messages where session_id = ${second.session_id}`;
     expect(messages).toHaveLength(0);
-    expect(await bodyOf(await app.call("GET", runPath(b.turn_id, "status"), { key }))).toMatchObject({
+    expect(await bodyOf(await app.call("GET", runPath(second.turn_id, "status"), { key }))).toMatchObject({
       status: "cancelled",
     });
-    expect(await list()).toMatchObject({ data: [{ session_id: a.session_id }], next_cursor: null });
+    expect(await list()).toMatchObject({ data: [{ session_id: first.session_id }], next_cursor: null });
   });
 
   test("pages its history backwards, and every message once", async () => {
@@ -539,14 +539,18 @@ describe("a session", () => {
       cursor = page.next_cursor;
     }
     expect(ids).toEqual([first, second].map(({ turn_id }) => `${turn_id.slice(-13)}-1`));
-    const [a = "", b = ""] = ids;
-    expect(await bodyOf(await get(first.session_id, `events?start=${b}&end=${a}`))).toMatchObject({
+    const [firstId = "", secondId = ""] = ids;
+    expect(
+      await bodyOf(await get(first.session_id, `events?start=${secondId}&end=${firstId}`)),
+    ).toMatchObject({
       status: 422,
       errors: [{ path: "start" }, { path: "end" }],
     });
-    expect(await bodyOf(await get(first.session_id, `events?start=${a}&end=${a}`))).toMatchObject({
-      count: 1,
-    });
+    expect(await bodyOf(await get(first.session_id, `events?start=${firstId}&end=${firstId}`))).toMatchObject(
+      {
+        count: 1,
+      },
+    );
     expect(await eventTypesOf(app.stores.sql, first.turn_id)).toEqual(["done"]);
   });
 });
@@ -597,9 +601,9 @@ describe("a message with on_busy interrupt", () => {
 
   test("ends no turn of another session, and no later turn", async () => {
     const other = await say({ message: "other" });
-    const mine = await say({ message: "mine" });
-    const next = await say({ message: "next", session_id: mine.session_id, on_busy: "interrupt" });
-    expect([await statusOf(other), await statusOf(mine), await statusOf(next)]).toEqual([
+    const ofThisSession = await say({ message: "mine" });
+    const next = await say({ message: "next", session_id: ofThisSession.session_id, on_busy: "interrupt" });
+    expect([await statusOf(other), await statusOf(ofThisSession), await statusOf(next)]).toEqual([
       "queued",
       "cancelled",
       "queued",

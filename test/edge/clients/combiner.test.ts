@@ -108,7 +108,7 @@ describe("requests that share calls", () => {
     ]);
   });
 
-  // Fails when the bound on the time of a leader is gone: calls may be slow.
+  // Fails when a leader has no bound on its time: calls may be slow.
   test("have another leader after a second", async () => {
     const { leaders, calls, send } = manual();
     const results = [send(0), send(1)];
@@ -125,17 +125,17 @@ describe("requests that share calls", () => {
     expect(leaders).toEqual([0, 0, 2]);
   });
 
-  // Fails when `#isLed` trusts a leader for ever.
+  // Fails when `#isLed` waits for a leader without a limit.
   test("replace a leader that never returns, and send no item twice", async () => {
     const { calls, send } = manual();
-    const gone = send(0).catch((error: unknown) => String(error));
+    const ofLostLeader = send(0).catch((error: unknown) => String(error));
     const results = [send(1), send(2)];
     await vi.advanceTimersByTimeAsync(4_000);
     expect(calls.map(({ items }) => items)).toEqual([[0], [1, 2]]);
     calls[1]?.end();
     expect(await Promise.all(results)).toEqual(["item 1", "item 2"]);
     calls[0]?.end();
-    expect(await gone).toBe("item 0");
+    expect(await ofLostLeader).toBe("item 0");
   });
 
   // Fails when a follower has no deadline of its own.

@@ -110,7 +110,7 @@ test("a command whose connection breaks is repeated over REST, and so are those 
   expect(overRest).toBe(3);
 });
 
-test("after a reply such as MOVED, with which the connection is of no use, commands go over REST, and tries to connect are 5 s apart", async () => {
+test("after a reply such as MOVED, which makes the connection unusable, commands go over REST, and connection attempts are 5 s apart", async () => {
   await opens();
   expect(await run("return redis.error_reply('MOVED 1 10.0.0.1:6379')").catch(String)).toContain("MOVED");
   expect(await run("return 1")).toBe(1);

@@ -22,7 +22,7 @@ test("among slow logins the next one has four times as long, and never more than
   expect(after(900).limitMs(850)).toBe(POSTGRES_CONNECT_MS);
 });
 
-test("one slow login among quick ones changes nothing, and eight others replace the first", () => {
+test("one slow login among quick ones does not change the limit, and the eight latest logins decide it", () => {
   const quick = Array.from({ length: 8 }, () => 20);
   expect(after(20, 3_000).limitMs(400)).toBe(400);
   expect(after(300, 300, ...quick).limitMs(400)).toBe(400);

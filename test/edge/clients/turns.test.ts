@@ -19,11 +19,11 @@ function oneAtATime() {
 // Fails when the callers of all tenants wait in one line.
 test("tenants alternate: hundreds of callers of one tenant do not delay each caller of another by more than one turn", async () => {
   const { order, take } = oneAtATime();
-  const loud = Array.from({ length: 500 }, () => take("loud"));
+  const flooding = Array.from({ length: 500 }, () => take("loud"));
   await Promise.all([take("quiet"), take("quiet")]);
   // Two loud callers come first (one acts, one has waited longest); then the tenants alternate.
   expect(order.lastIndexOf("quiet")).toBe(4);
-  await Promise.all(loud);
+  await Promise.all(flooding);
   expect(order).toHaveLength(502);
 });
 

@@ -138,7 +138,7 @@ describe("the listing of an MCP server", () => {
     await put("gh", { url: "http://mcp.example.com/mcp" });
     const claim = async () => (await claimMcpListings(store, 100)).filter(({ id }) => id === "gh");
     expect(await claim()).toMatchObject([{ id: "gh", owner: "", version: 1, listing: null }]);
-    // Another worker takes it only when this one is silent for a minute.
+    // Another worker claims the listing only when this one has saved none for a minute.
     expect(await claim()).toEqual([]);
     await store`update mcp_servers set try_at = now() where id = 'gh'`;
     expect(await claim()).toHaveLength(1);
@@ -161,7 +161,7 @@ describe("the listing of an MCP server", () => {
     expect(await readMcpServer(store, TenantId.parse("acme"), "gh")).toMatchObject({
       listing: found.listing,
     });
-    // A listing of an older version says nothing about the new one.
+    // A listing of an older version is not shown for the new one.
     await put("gh", { url });
     await saveMcpListing(store, found);
     expect(await readMcpServer(store, TenantId.parse("acme"), "gh")).toMatchObject({

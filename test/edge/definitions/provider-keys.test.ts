@@ -57,10 +57,10 @@ describe("the key of a tenant at a provider", () => {
     await app.settled();
     const audit = await (await app.call("GET", "/scale/audit", { key: acme })).text();
     const { data } = JSON.parse(audit);
-    const of = { target: "openai", tenant_id: "acme" };
+    const target = { target: "openai", tenant_id: "acme" };
     expect(data.slice(0, 2)).toEqual([
-      expect.objectContaining({ ...of, action: "deleteProviderKey", status: 204 }),
-      expect.objectContaining({ ...of, action: "putProviderKey", status: 200 }),
+      expect.objectContaining({ ...target, action: "deleteProviderKey", status: 204 }),
+      expect.objectContaining({ ...target, action: "putProviderKey", status: 200 }),
     ]);
     expect(audit).not.toContain("sesame");
   });
@@ -72,7 +72,7 @@ describe("the key of a tenant at a provider", () => {
     expect(await app.stores.sql`select from provider_keys`).toHaveLength(1);
   });
 
-  test("is one of each provider, in a list by provider", async () => {
+  test("is listed by provider: a tenant has at most one key of each provider", async () => {
     await put({ api_key: KEY });
     await put({ api_key: KEY }, { at: `${LIST}/anthropic` });
     const list = await (await app.call("GET", LIST, { key: acme })).text();
@@ -93,7 +93,7 @@ describe("the key of a tenant at a provider", () => {
   });
 
   test.each(["ollama", "demo", "gemini", "openia"])(
-    "is of a provider that exists: %s is refused with the list",
+    "of an unknown provider is refused with the list of providers: %s",
     async (provider) => {
       const answer = await errorsOf(await put({ api_key: KEY }, { at: `${LIST}/${provider}` }));
       const message = "must be one of openai, anthropic, google, openai-compatible";
@@ -110,7 +110,7 @@ describe("the key of a tenant at a provider", () => {
     [{ api_key: KEY, base_url: "ftp://models.example.com" }, "base_url", /http or https/],
     [{ api_key: KEY, base_url: "https://user:sesame@models.example.com" }, "base_url", /nothing else/],
     [{ api_key: KEY, base_url: "https://models.example.com/v1?key=sesame" }, "base_url", /nothing else/],
-  ])("says where and nothing else: %j", async (body, path, message) => {
+  ])("is refused with the path of the field that is wrong: %j", async (body, path, message) => {
     const answer = await errorsOf(await put(body));
     expect(answer).toEqual({ status: 422, errors: [{ path, message: expect.stringMatching(message) }] });
   });
@@ -123,11 +123,11 @@ describe("the key of a tenant at a provider", () => {
     ["https://models.example.com:25/v1", 422],
     ["http://models.internal:8080/v1", 200],
     ["https://models.example.com/v1", 200],
-  ])("is used at an address that the operator allows: %s is %i", async (base_url, status) => {
+  ])("may have a base_url that the operator allows, and no other: %s is %i", async (base_url, status) => {
     expect((await put({ api_key: KEY, base_url })).status).toBe(status);
   });
 
-  test("of openai-compatible has a base_url", async () => {
+  test("of openai-compatible needs a base_url", async () => {
     const at = `${LIST}/openai-compatible`;
     expect((await errorsOf(await put({ api_key: KEY }, { at }))).errors).toEqual([
       { path: "base_url", message: expect.stringContaining("is required") },

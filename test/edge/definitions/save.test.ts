@@ -103,7 +103,7 @@ describe("a definition that all tenants share", () => {
     },
   );
 
-  test("is not copied by what a tenant sees of it, which would have no prompts", async () => {
+  test("cannot be copied from a tenant's view of it, which has no prompts", async () => {
     const path = "orchestrations/copied";
     await save(
       path,
@@ -119,10 +119,10 @@ describe("a definition that is saved", () => {
   test("returns the fields that only editors read as they were sent", async () => {
     const kept = { position_x: -10.5, position_y: 3 };
     const state_schema = { k: { description: "Of people" } };
-    const more = { avatar: "cat.png", state_schema };
-    await save("orchestrations/kept", orchestration({ id: "a", type: "end", ...kept }, more));
+    const editorFields = { avatar: "cat.png", state_schema };
+    await save("orchestrations/kept", orchestration({ id: "a", type: "end", ...kept }, editorFields));
     const get = async (path: string) => bodyOf(await app.call("GET", `/api/v2/${path}`, { key: acme }));
-    expect(await get("orchestrations/kept")).toMatchObject({ ...more, steps: [kept] });
+    expect(await get("orchestrations/kept")).toMatchObject({ ...editorFields, steps: [kept] });
     await save("agents/kept", { name: "K", description: "d", avatar: "x" });
     expect(await get("agents/kept")).toMatchObject({ description: "d", avatar: "x" });
     await save("tools/kept", { tool_type: "http", url, generalName: "Kept" });
@@ -135,8 +135,8 @@ describe("a definition that is saved", () => {
       [{ name: "R", repos: ["repo_1"], db_configs: [{}] }, 422],
       [{ name: "R", repos: [], db_configs: [], skip_default_tools: true }, 200],
     ] as const) {
-      for (const more of [{}, { headers }]) {
-        const answer = await app.call("PUT", "/api/v2/agents/later", { key: acme, body, ...more });
+      for (const headersField of [{}, { headers }]) {
+        const answer = await app.call("PUT", "/api/v2/agents/later", { key: acme, body, ...headersField });
         expect(answer.status).toBe(status);
         if (status === 422) {
           expect(await bodyOf(answer)).toMatchObject({
@@ -186,7 +186,7 @@ describe("a definition that is saved", () => {
     expect(await bodyOf(read)).not.toHaveProperty("warnings");
   });
 
-  test("of another tenant, or deleted, is as if it were not stored", async () => {
+  test("that belongs to another tenant, or is deleted, does not count as stored", async () => {
     const globex = await app.stores.key("globex");
     await save("agents/secret_agent", { name: "S" }, globex);
     await save("agents/deleted_agent", { name: "D" });
@@ -222,8 +222,8 @@ describe("a definition that is saved", () => {
       type: "transform",
       transform_code: 'state.own = 1; result = state.own + state["othr"]',
     };
-    const both = { ...orchestration({ ...step, if_false_step_id: "b" }), state_schema };
-    expect(await save("orchestrations/o6", { ...both, steps: [...both.steps, code] })).toMatchObject({
+    const misspelt = { ...orchestration({ ...step, if_false_step_id: "b" }), state_schema };
+    expect(await save("orchestrations/o6", { ...misspelt, steps: [...misspelt.steps, code] })).toMatchObject({
       status: 200,
       warnings: [
         {

@@ -53,7 +53,7 @@ const ofKind = (more: object) => expect.objectContaining(more);
 const print = (id: string, text = "x") => exportedStep(id, "print", { print_content: text });
 
 describe("a bundle of the predecessor", () => {
-  // Fails when a definition is saved before one that it names, or when the fields that every export has are refused.
+  // Fails when a definition is saved before the definitions that it names, or when the fields that every export has are refused.
   test("is saved in one request, without a warning about definitions that the bundle itself has", async () => {
     const result = await sync(bundle());
     expect(result).toMatchObject({
@@ -131,7 +131,7 @@ describe("a bundle of the predecessor", () => {
     for (const path of PATHS) expect(await get(path)).toMatchObject({ version: 1 });
   });
 
-  // Fails when a definition is written over one that was saved after it was compared.
+  // Fails when a definition is overwritten although another request has saved it since the comparison.
   test("that is sent at the same time as another one leaves each definition as one of the two bundles has it", async () => {
     const other = { agents: [exportedAgent("agent_author", { name: "Other" })] };
     const results = await Promise.all([sync(bundle()), sync(other)]);
@@ -357,7 +357,7 @@ describe("deletions", () => {
     expect((await get("agents/agent_reader"))["status"]).toBe(200);
   });
 
-  test("of a definition that does not exist are a warning, and of one that the same request saves an error", async () => {
+  test("of a definition that does not exist are a warning; of a definition that the same request saves they are an error", async () => {
     const result = await sync({
       agents: [exportedAgent("agent_author")],
       delete: ["agents/agent_author", "tools/none"],

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { sealTools } from "../../../edge/operations/seal-tools.ts";
 import { masterKey } from "../../../shared/security/master-keys.ts";
 import { openTool } from "../../../shared/security/sealed-tool.ts";
-import { bodyOf, startApp } from "../app.ts";
+import { bodyOf, errorsOf, startApp } from "../app.ts";
 import type { TestApp } from "../app.ts";
 import { MASTER_KEY } from "../test-stores.ts";
 
@@ -26,10 +26,6 @@ const tool = (more: object = {}) => ({
 const MASKED_URL = `https://api.example.com/bot/${MASK}/{q}?api_key=${MASK}&page=2`;
 const put = (name: string, body: object, as?: string) =>
   app.call("PUT", `/api/v2/tools/${name}`, { body, ...(as !== undefined && { key: as }) });
-const errorsOf = async (answer: Response) =>
-  z
-    .looseObject({ errors: z.array(z.object({ path: z.string(), message: z.string() })) })
-    .parse(await bodyOf(answer)).errors;
 async function shownOf(name: string): Promise<Record<string, unknown>> {
   const {
     version: _version,
@@ -75,7 +71,7 @@ describe("the secrets of a tool", () => {
 
   // Fails when the error quotes the connection, or a parameter that is ignored is accepted.
   test.each(["mysql://u:sesame@h/db", "postgres://h/sesame", "postgres://u:sesame@h/db?options=x", "sesame"])(
-    "of type sql are refused where the connection is none, without its text: %s",
+    "of type sql that are no connection URL are refused with an error that does not quote them: %s",
     async (connection) => {
       const answer = await put("wrong", { tool_type: "sql", connection });
       const text = JSON.stringify(await bodyOf(answer));
@@ -150,7 +146,7 @@ describe("the secrets of a tool", () => {
     expect(await textOf("older")).not.toMatch(/secret/);
   });
 
-  test("are refused by name where there is no MASTER_KEY, and a tool without a secret is saved", async () => {
+  test("are refused with their names where there is no MASTER_KEY; a tool without a secret is saved", async () => {
     const without = await startApp();
     try {
       const refused = await without.call("PUT", "/api/v2/tools/t", { body: tool() });

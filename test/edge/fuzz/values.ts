@@ -51,22 +51,25 @@ const Count = z.number().optional().catch(undefined);
 const Text = z.string().optional().catch(undefined);
 
 export function valueOf(schema: Schema, schemas: Record<string, Schema>, depth = 0): Arbitrary<unknown> {
-  const of = (inner: Schema) => valueOf(inner, schemas, depth + 1);
+  const valueOfInner = (inner: Schema) => valueOf(inner, schemas, depth + 1);
   const ref = Text.parse(schema["$ref"]);
-  if (ref !== undefined) return of(schemas[ref.split("/").at(-1) ?? ""] ?? {});
+  if (ref !== undefined) return valueOfInner(schemas[ref.split("/").at(-1) ?? ""] ?? {});
   if (schema["const"] !== undefined) return fc.constant(schema["const"]);
   const allowed = Values.parse(schema["enum"]);
   if (allowed.length > 0) return fc.constantFrom(...allowed);
   const branches = [...Schemas.parse(schema["anyOf"]), ...Schemas.parse(schema["oneOf"])];
-  if (branches.length > 0) return depth > MAX_DEPTH ? of(branches[0] ?? {}) : fc.oneof(...branches.map(of));
+  if (branches.length > 0)
+    return depth > MAX_DEPTH ? valueOfInner(branches[0] ?? {}) : fc.oneof(...branches.map(valueOfInner));
   const [type] = [Types.parse(schema["type"])];
-  return fc.oneof(...(type.length === 0 ? ["any"] : type).map((each) => ofType(each, schema, of, depth)));
+  return fc.oneof(
+    ...(type.length === 0 ? ["any"] : type).map((each) => ofType(each, schema, valueOfInner, depth)),
+  );
 }
 
 function ofType(
   type: string,
   schema: Schema,
-  of: (schema: Schema) => Arbitrary<unknown>,
+  valueOfInner: (schema: Schema) => Arbitrary<unknown>,
   depth: number,
 ): Arbitrary<unknown> {
   switch (type) {
@@ -88,10 +91,10 @@ function ofType(
       const most =
         depth > MAX_DEPTH ? least : Math.min(Count.parse(schema["maxItems"]) ?? MAX_ITEMS, MAX_ITEMS);
       const items = z.record(z.string(), z.unknown()).catch({}).parse(schema["items"]);
-      return fc.array(of(items), { minLength: least, maxLength: Math.max(least, most) });
+      return fc.array(valueOfInner(items), { minLength: least, maxLength: Math.max(least, most) });
     }
     case "object":
-      return objectOf(schema, of, depth);
+      return objectOf(schema, valueOfInner, depth);
     default:
       return fc.jsonValue({ maxDepth: 2 });
   }
@@ -99,7 +102,7 @@ function ofType(
 
 function objectOf(
   schema: Schema,
-  of: (schema: Schema) => Arbitrary<unknown>,
+  valueOfInner: (schema: Schema) => Arbitrary<unknown>,
   depth: number,
 ): Arbitrary<unknown> {
   const properties = Properties.parse(schema["properties"]);
@@ -108,7 +111,7 @@ function objectOf(
     return fc.dictionary(fc.string({ maxLength: 8 }), fc.jsonValue({ maxDepth: 1 }), { maxKeys: 3 });
   const required = z.array(z.string()).catch([]).parse(schema["required"]);
   const made = depth > MAX_DEPTH ? names.filter((name) => required.includes(name)) : names;
-  const record = Object.fromEntries(made.map((name) => [name, of(properties[name] ?? {})]));
+  const record = Object.fromEntries(made.map((name) => [name, valueOfInner(properties[name] ?? {})]));
   return fc.record(record, { requiredKeys: made.filter((name) => required.includes(name)) });
 }
 

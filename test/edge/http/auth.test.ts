@@ -135,9 +135,9 @@ describe("a tenant's key", () => {
     expect((await app.call("GET", "/api/v2/orchestrations/orch_smoke", { key: globex })).status).toBe(200);
   });
 
-  // Fails when the refusal says that there is no such definition: the same key can read it.
+  // Fails when the refusal says that the shared definition does not exist: the same key can read it.
   test.each(["orchestrations", "agents", "tools", "mcp-servers"])(
-    "cannot delete one of the shared %s, and is told whose it is; of another tenant's it learns nothing",
+    "cannot delete one of the shared %s, and the error names the owner; another tenant's does not exist for it",
     async (kind) => {
       const bodies: Record<string, object> = {
         orchestrations: { name: "S", entry_step_id: "a", steps: [{ id: "a", name: "A", type: "end" }] },

@@ -22,12 +22,15 @@ test.each([
   ["GET", "/scale/tenants/acme/usage?from=0000-01-01", "from"],
   ["POST", RUN, "run_at", { run_at: "0000-01-01T00:00:00Z" }],
   ["POST", "/api/v2/orchestrations/runs:cancel", "since", { since: "0000-01-01T00:00:00Z" }],
-])("%s %s names the time that cannot be: %s", async (method, path, field, body?: object) => {
-  expect(await problem(method, path, body)).toMatchObject({
-    answered: 422,
-    errors: [{ path: field, message: "must be in the year 0001 or later" }],
-  });
-});
+])(
+  "%s %s with a time in the year 0 is refused with its field: %s",
+  async (method, path, field, body?: object) => {
+    expect(await problem(method, path, body)).toMatchObject({
+      answered: 422,
+      errors: [{ path: field, message: "must be in the year 0001 or later" }],
+    });
+  },
+);
 
 test("a limit of 1e18 is one error, with the limit's own bound", async () => {
   const saved = await problem("POST", "/scale/tenants", { tenant_id: "acme", max_queued_runs: 1e18 });
@@ -42,7 +45,7 @@ test.each([
   ["POST", RUN.replace("orch_smoke", "a%20b"), /id must be 1 to 255 letters/],
   ["GET", "/api/v2/chat/nothing/status", /session.*must look like sess_/],
   ["GET", "/scale/tenants/-", /id must be 1 to 64 letters/],
-])("%s %s says what an id looks like", async (method, path, detail) => {
+])("%s %s with an invalid id is a 404 with the form of an id", async (method, path, detail) => {
   const body = method === "POST" ? { message: "hi" } : undefined;
   expect(await problem(method, path, body)).toMatchObject({
     answered: 404,
@@ -203,7 +206,7 @@ test("a version that an orchestration does not have is named", async () => {
 });
 
 // Fails when an unknown field inside of an object is treated otherwise than one at the top.
-test("an unknown field inside of another one is ignored under `Prefer: handling=lenient`, and the answer says so", async () => {
+test("an unknown field inside of another one is ignored under `Prefer: handling=lenient`, with `Preference-Applied` in the answer", async () => {
   const body = { tenant_id: "lenient", retention: { runs_days: 3, colour: 2 } };
   const answer = await app.call("POST", "/scale/tenants", { body, headers: { prefer: "handling=lenient" } });
   expect([answer.status, answer.headers.get("preference-applied")]).toEqual([201, "handling=lenient"]);
@@ -261,13 +264,13 @@ test("two hundred thousand unknown names are a 422 that names five of them, in a
   expect(url).toMatchObject({ answered: 422, errors: names.slice(0, 5).map((path) => ({ path })) });
 });
 
-// Fails when a platform key that forgot `tenant_id` is told that there is no such thing, which another tenant has.
+// Fails when a request with a platform key and without `tenant_id` gets a 404 that does not name the tenant in which it looked.
 test.each([
   ["/api/v2/schedules/nightly", "The tenant default has no schedule nightly."],
   ["/api/v2/triggers/trg_00000000000000000000000000000000", "The tenant default has no such trigger."],
   ["/api/v2/webhook-endpoints/orders", "The tenant default has no webhook endpoint orders."],
   ["/scale/budgets/month", "The tenant default has no budget month."],
-])("a 404 of %s names the tenant that was meant", async (path, detail) => {
+])("a 404 of %s names the tenant in which the edge looked", async (path, detail) => {
   expect(await problem("DELETE", path)).toMatchObject({ answered: 404, code: "not_found", detail });
 });
 

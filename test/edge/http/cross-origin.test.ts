@@ -31,8 +31,8 @@ describe("a page of a listed origin", () => {
     },
   );
 
-  // Fails when a page can ask for a part of an artifact and cannot read which part it got.
-  test("may read what an answer with a range says about it", async () => {
+  // Fails when a page can request a part of an artifact and cannot read which part the response has.
+  test("may read the headers of a partial response", async () => {
     const { headers } = await listed.call("GET", "/livez", { headers: { origin: LISTED } });
     const exposed = headers.get("access-control-expose-headers")?.split(",");
     expect(exposed).toEqual(expect.arrayContaining(["Content-Range", "Accept-Ranges", "ETag"]));

@@ -58,7 +58,7 @@ const operations = () =>
     Object.values(table).flatMap((path) => Object.values(path)),
   );
 
-// Fails when a generator of clients has to invent the name of an operation, or two get the same one.
+// Fails when a generator of clients has to invent the name of an operation, or when two operations have the same name.
 test("every operation has an id of its own, a tag of the document, a summary and its security", () => {
   const ids = operations().map(({ operationId }) => operationId);
   expect(new Set(ids).size).toBe(ids.length);
@@ -211,7 +211,7 @@ test("real answers have the shape that the document promises", async () => {
 });
 
 // Fails when a generated client cannot send null, or does not say what null means.
-test("a schema says where null means the default, where it means nothing, and what no run reads", () => {
+test("a schema describes where null means the default, where null has no meaning, and which fields no run reads", () => {
   const { Agent = {}, SwitchStep = {} } = document.components.schemas;
   expect(Agent["properties"]).toMatchObject({
     type: { anyOf: [{ type: "string" }, { type: "null" }], description: "Null means the default" },
@@ -247,7 +247,7 @@ test("every event that a stream can carry is a component, and the routes of even
   expect(JSON.stringify(schemas["Events"])).toContain('"event":{"$ref":"#/components/schemas/Event"}');
 });
 
-test("the schema of an orchestration takes what the API takes", async () => {
+test("the schema of an orchestration accepts what the API accepts", async () => {
   const local = JSON.stringify({ $ref: "#/$defs/Orchestration", $defs: document.components.schemas });
   const schema = z.fromJSONSchema(JSON.parse(local.replaceAll("#/components/schemas/", "#/$defs/")));
   const stored = await bodyOf(await app.call("GET", "/api/v2/orchestrations/orch_smoke"));

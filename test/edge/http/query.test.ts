@@ -1,58 +1,15 @@
 /** The query of every route, taken from the OpenAPI document: no parameter of a request is ignored in silence. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { z } from "zod";
-import { createApp } from "../../../edge/app.ts";
-import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
+import { errorsOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
+import { documentedRoutes } from "./documented-routes.ts";
 
-const Operation = z.object({
-  security: z.array(z.record(z.string(), z.array(z.string()))).default([]),
-  parameters: z
-    .array(
-      z.object({
-        in: z.string(),
-        name: z.string(),
-        schema: z.looseObject({ enum: z.array(z.string()).optional() }),
-      }),
-    )
-    .default([]),
-});
-const Document = z.object({ paths: z.record(z.string(), z.record(z.string(), Operation)) });
-
-type Route = {
-  method: string;
-  path: string;
-  query: z.infer<typeof Operation>["parameters"];
-  needsKey: boolean;
-};
-
-const ABOUT = { openapi: "3.1.0", info: { title: "", version: "" } };
-
-/** All routes of the document. The ids in their paths name nothing. */
-const routes: Route[] = await documentedRoutes();
-
-async function documentedRoutes(): Promise<Route[]> {
-  const api = createApp(() => {
-    throw new Error("the document needs no services");
-  });
-  const { paths } = Document.parse(JSON.parse(JSON.stringify(api.getOpenAPI31Document(ABOUT))));
-  return Object.entries(paths).flatMap(([path, operations]) =>
-    Object.entries(operations).map(([method, { parameters, security }]) => ({
-      method: method.toUpperCase(),
-      path: path.replaceAll(/\{\w+\}/g, "run_000000000000_1780499750067"),
-      query: parameters.filter((parameter) => parameter.in === "query"),
-      needsKey: security.length > 0 && !security.some((scheme) => scheme.token),
-    })),
-  );
-}
+const routes = documentedRoutes();
 
 let app: TestApp;
 beforeAll(async () => {
   app = await startApp();
 });
 afterAll(() => app.stop());
-
-const errorsOf = async (answer: Response) =>
-  z.array(z.object({ path: z.string(), message: z.string() })).parse((await bodyOf(answer)).errors);
 
 test("the document has every route of the API with its query", () => {
   expect(routes.length).toBeGreaterThan(45);
@@ -82,7 +39,7 @@ describe("an unknown query parameter", () => {
     });
   });
 
-  test("is answered with all parameters of the route when no name is similar, and says so when the route has none", async () => {
+  test("is refused with all parameters of the route when no name is similar; the error of a route without any says that there is none", async () => {
     const messages = async (path: string) =>
       (await errorsOf(await app.call("GET", path))).map(({ message }) => message);
     expect(await messages("/scale/tenants?colour=red")).toEqual([
@@ -99,7 +56,7 @@ describe("an unknown query parameter", () => {
     expect((await app.call("HEAD", "/api/v2/workers?colour=red")).status).toBe(422);
   });
 
-  test("is ignored under `Prefer: handling=lenient`, and the answer says so", async () => {
+  test("is ignored under `Prefer: handling=lenient`, with `Preference-Applied` in the answer", async () => {
     const headers = { prefer: "handling=lenient" };
     const answer = await app.call("GET", "/api/v2/workers?colour=red", { headers });
     expect([answer.status, answer.headers.get("preference-applied")]).toEqual([200, "handling=lenient"]);
@@ -112,7 +69,7 @@ describe("an unknown query parameter", () => {
 });
 
 describe("a query parameter that is sent twice", () => {
-  /** Those of streams: a list of tokens, and a position of which the last one counts. */
+  /** The parameters of streams that may come twice: a list of tokens, and a position of which the last value counts. */
   const LISTS = /^(?:token|last-?_?event-?_?id)$/i;
 
   // Fails when one of two values is ignored in silence.
@@ -196,7 +153,7 @@ describe("a range that ends before it begins", () => {
         `${path}?since=${encodeURIComponent(since)}&until=${encodeURIComponent(until)}`;
       expect(await errorsFor("GET", query(late, early))).toEqual([422, ["since", "until"]]);
       expect((await app.call("GET", query(early, late))).status).toBe(200);
-      // Nothing is in it, and a client that steps through time may ask for it.
+      // An empty range is allowed: a client that steps through time may request it.
       expect((await app.call("GET", query(early, early))).status).toBe(200);
     },
   );

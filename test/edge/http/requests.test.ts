@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { z } from "zod";
 import { MASTER_KEY } from "../test-stores.ts";
-import { bodyOf, RUN, runPath, startApp, startRun, type TestApp } from "../app.ts";
+import { bodyOf, errorsOf, RUN, runPath, startApp, startRun, type TestApp } from "../app.ts";
 
 let app: TestApp;
 beforeAll(async () => {
@@ -12,12 +12,10 @@ afterAll(() => app.stop());
 
 const post = (body: unknown, headers: Record<string, string> = {}) =>
   app.call("POST", RUN, { body, headers });
-const errorsOf = async (answer: Response) =>
-  z.array(z.object({ path: z.string(), message: z.string() })).parse((await bodyOf(answer)).errors);
 
 describe("a request with an Idempotency-Key", () => {
   let n = 0;
-  const twice = async (first: unknown, second: unknown, headers: Record<string, string> = {}) => {
+  const postBoth = async (first: unknown, second: unknown, headers: Record<string, string> = {}) => {
     const key = { "idempotency-key": `same-${(n += 1)}` };
     const [a, b] = [await post(first, { ...key, ...headers }), await post(second, { ...key, ...headers })];
     expect(a.status).toBe(202);
@@ -51,12 +49,12 @@ describe("a request with an Idempotency-Key", () => {
     ],
     ["other white space and numbers", '{ "state": {"n": 1.0} }', { state: { n: 1 } }],
   ])("is replayed with %s", async (_what, first, second) => {
-    expect(await twice(first, second)).toEqual([202, "true"]);
+    expect(await postBoth(first, second)).toEqual([202, "true"]);
   });
 
   test("is replayed with an unknown field that is ignored", async () => {
     const lenient = { prefer: "handling=lenient" };
-    expect(await twice({ message: "x" }, { message: "x", colour: "red" }, lenient)).toEqual([202, "true"]);
+    expect(await postBoth({ message: "x" }, { message: "x", colour: "red" }, lenient)).toEqual([202, "true"]);
   });
 
   test.each([
@@ -73,13 +71,12 @@ describe("a request with an Idempotency-Key", () => {
       { webhook_url: "https://a.b/", webhook_secret: "other secret" },
     ],
   ])("is a conflict with another %s", async (_what, first, second) => {
-    expect(await twice(first, second)).toEqual([409, null]);
+    expect(await postBoth(first, second)).toEqual([409, null]);
   });
 });
 
-// Fails when a request gets 429 although the same request, at another edge, has reserved the last place and is about to be
-// committed.
-test("a repeated request gets the run of the first one when that took the last place and is not committed yet", async () => {
+// Fails when a request gets 429 although the same request has reserved the last place at another edge and will be committed.
+test("a repeated request gets the run of the first request, although that has taken the last place and is not committed yet", async () => {
   await app.call("POST", "/scale/tenants", { body: { tenant_id: "full", max_queued_runs: 1 } });
   const body = { tenant_id: "full" };
   const key = { "idempotency-key": "same" };
@@ -230,7 +227,7 @@ describe("an unknown field", () => {
     expect((await app.call(method, path, { body })).status).toBe(422);
   });
 
-  test("is ignored under `Prefer: handling=lenient`, and the answer says so", async () => {
+  test("is ignored under `Prefer: handling=lenient`, with `Preference-Applied` in the answer", async () => {
     const answer = await post(
       { message: "hi", colour: "red" },
       { prefer: "respond-async, handling=lenient" },

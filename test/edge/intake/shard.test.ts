@@ -107,7 +107,7 @@ describe("a batcher", () => {
   });
 
   // Fails when the oldest items make the batch, without turns between tenants.
-  test("takes the tenants in turn: one item of a quiet tenant does not wait for the many of another", async () => {
+  test("takes items of tenants in turn: the item of a quiet tenant does not wait for all items of another tenant", async () => {
     const { batches, batcher } = manual((item) => ({
       tenant: item < 1_000 ? "loud" : `quiet-${item}`,
       bytes: 1,

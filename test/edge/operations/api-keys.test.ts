@@ -68,7 +68,7 @@ describe("a key that was created over HTTP", () => {
     expect((await app.call("GET", "/scale/tenants/fresh")).status).toBe(200);
   });
 
-  test("has no scope that the key which makes or rotates it does not have", async () => {
+  test("has only scopes of the key that makes or rotates it", async () => {
     const admin = await app.stores.key("acme", ["admin", "runs:read"]);
     expect((await create({ name: "n", scopes: ["admin", "runs:write"] }, admin)).status).toBe(403);
     const { id } = await made(create({ name: "n", scopes: ["runs:write"] }));

@@ -34,7 +34,7 @@ test("a change by an administrator is recorded with its key, target, tenant, req
   const refused = await app.call("DELETE", "/scale/api-keys/key_0000000000000000", { key });
   await app.settled();
   const { data } = await list("", key);
-  const by = {
+  const fromKey = {
     key_id: await keyIdOf(key),
     tenant_id: "acme",
     at: expect.stringMatching(/Z$/),
@@ -43,13 +43,13 @@ test("a change by an administrator is recorded with its key, target, tenant, req
   const request = (answer: Response) => answer.headers.get("x-request-id");
   expect(data).toEqual([
     {
-      ...by,
+      ...fromKey,
       action: "revokeApiKey",
       target: "key_0000000000000000",
       request_id: request(refused),
       status: 404,
     },
-    { ...by, action: "createApiKey", target: id, request_id: request(made), status: 201 },
+    { ...fromKey, action: "createApiKey", target: id, request_id: request(made), status: 201 },
   ]);
   expect(JSON.stringify(data)).not.toContain(secret);
 });
@@ -59,9 +59,9 @@ test("a tenant's key reads the changes that platform keys made to its tenant, an
   await app.call("PATCH", "/scale/tenants/two", { body: { weight: 2 } });
   await app.call("POST", "/scale/tenants", { body: { tenant_id: "two" } });
   await app.settled();
-  const one = await app.stores.key("one");
-  expect((await list("", one)).data).toMatchObject([{ action: "saveTenant", target: "one" }]);
-  expect((await app.call("GET", "/scale/audit?tenant_id=two", { key: one })).status).toBe(403);
+  const keyOfOne = await app.stores.key("one");
+  expect((await list("", keyOfOne)).data).toMatchObject([{ action: "saveTenant", target: "one" }]);
+  expect((await app.call("GET", "/scale/audit?tenant_id=two", { key: keyOfOne })).status).toBe(403);
   expect((await list("tenant_id=two")).data).toMatchObject([
     { action: "saveTenant", status: 201 },
     { action: "changeTenant", status: 404 },
@@ -76,7 +76,7 @@ test("a tenant's key reads the changes that platform keys made to its tenant, an
   expect((await app.call("GET", "/scale/audit?cursor=a")).status).toBe(400);
 });
 
-// Fails when the row is written after the change: a process that dies in between would leave a change without one.
+// Fails when the row is written after the change: a process that dies in between would leave a change without a record.
 test("nothing is changed when it cannot be recorded", async () => {
   await app.stores.sql`alter table audit rename to audit_away`;
   try {

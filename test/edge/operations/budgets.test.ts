@@ -112,7 +112,7 @@ describe("budgets", () => {
     expect((await put("month", { ...budget, limit_usd: 9 }, ofGlobex)).status).toBe(200);
     expect((await put("x", { ...budget, tenant_id: "acme" }, ofGlobex)).status).toBe(403);
     expect(await list()).toMatchObject([{ limit_usd: 0.001 }]);
-    // A platform key sees those of all tenants.
+    // A platform key sees the budgets of all tenants.
     expect(await list(app.platformKey)).toMatchObject([{ tenant_id: "acme" }, { tenant_id: "globex" }]);
     expect(await list(app.platformKey, "?tenant_id=globex")).toMatchObject([{ tenant_id: "globex" }]);
   });
@@ -158,7 +158,7 @@ describe("budgets", () => {
 });
 
 describe("a run that waits for a budget", () => {
-  test("says so in its status and in …/why, and a raise queues it at once", async () => {
+  test("is shown as waiting in its status and in …/why, and a raise queues it at once", async () => {
     await put("month", budget);
     const run = await refusedRun();
     const status = await bodyOf(await app.call("GET", runPath(run, "status"), { key: ofAcme }));

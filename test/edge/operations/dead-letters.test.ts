@@ -22,7 +22,7 @@ const deadLetter = async (tenant_id: string) => {
 const listed = async (query: string, key?: string) =>
   Letters.parse(await (await app.call("GET", `${DLQ}?${query}`, key === undefined ? {} : { key })).json());
 
-test("a run that failed for good has a dead letter with its error, its stack and its input", async () => {
+test("a failed run has a dead letter with its error, its stack and its input", async () => {
   const { run, id } = await deadLetter("one");
   const [letter, ...rest] = await listed("tenant_id=one");
   expect(rest).toEqual([]);

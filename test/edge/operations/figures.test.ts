@@ -90,8 +90,8 @@ test("the counts of each lane are those of the runs, and so are the figures", as
   });
   expect((await app.call("GET", "/scale/analytics?tenant_id=other", { key })).status).toBe(403);
   expect((await app.call("GET", "/scale/queue", { key })).status).toBe(403);
-  const none_yet = await bodyOf(await app.call("GET", "/scale/analytics?tenant_id=nobody"));
-  expect(none_yet).toMatchObject({ total_runs: 0, success_rate: null, avg_cost_usd: null });
+  const ofNobody = await bodyOf(await app.call("GET", "/scale/analytics?tenant_id=nobody"));
+  expect(ofNobody).toMatchObject({ total_runs: 0, success_rate: null, avg_cost_usd: null });
 });
 
 test("the configuration has each variable with its value and origin, and no secret", async () => {
@@ -131,7 +131,7 @@ describe("a test of a store", () => {
     expect(await run("postgres", { postgres_url: app.stores.postgresUrl })).toMatchObject(OK);
   });
 
-  test("says why a store cannot be used, without the store's own words", async () => {
+  test("reports why a store cannot be used, without the store's own error text", async () => {
     const wrong = new URL(app.stores.postgresUrl);
     wrong.pathname = "/canary_database";
     const { status, body } = await run("postgres", { postgres_url: wrong.href });

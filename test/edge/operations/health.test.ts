@@ -39,7 +39,7 @@ test("an edge with both stores is ready; its health is read once a second, howev
 });
 
 describe("a request to the internal route without a worker's signature", () => {
-  // Fails when the body is read before the header is looked at: this one never ends.
+  // Fails when the body is read before the header: this body never ends.
   test.each([
     ["no signature", {}],
     ["a signature of no shape", { "x-synapse-signature": "t=1" }],

@@ -87,7 +87,7 @@ describe("the settings of a lane", () => {
     expect(await app.stores.sql`select from lanes`).toHaveLength(0);
   });
 
-  test("bound the runs of a lane by age and number, live", async () => {
+  test("may bound the ended runs of a lane by age and by number", async () => {
     const kept = await patch("bulk", { keep_completed_seconds: 86_400, keep_failed_count: 10 });
     expect([kept.status, await settingsOf("bulk")]).toMatchObject([
       200,

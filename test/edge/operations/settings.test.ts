@@ -37,8 +37,8 @@ describe("a change of settings", () => {
     expect(await shown("CORS_ORIGINS")).toMatchObject({ value: "https://a.example", origin: "setting" });
   });
 
-  // Fails when a worker gets a setting that is none of its own, or none at all.
-  test("comes to workers with the reply to a beat, as far as it concerns them, and `live` says so", async () => {
+  // Fails when a worker gets a setting of edges, or does not get a setting of workers.
+  test("reaches workers with the reply to a beat if it is a setting of workers, and `live` lists the processes that use it", async () => {
     await patch({ MAX_GLOBAL_QUEUE_DEPTH: 7, CORS_ORIGINS: ["https://a.example"] });
     const { settings } = await beat(app.stores.sql, onlineBeat(newIncarnation("w")));
     expect(settings).toEqual([{ name: "MAX_GLOBAL_QUEUE_DEPTH", value: "7" }]);
@@ -64,8 +64,8 @@ describe("a change of settings", () => {
   test("acts on this edge at once", async () => {
     await patch({ CORS_ORIGINS: ["https://a.example"] });
     await app.call("GET", "/scale/config");
-    const origin = async (of: string) =>
-      (await app.call("GET", "/scale/config", { headers: { origin: of } })).headers.get(
+    const origin = async (browserOrigin: string) =>
+      (await app.call("GET", "/scale/config", { headers: { origin: browserOrigin } })).headers.get(
         "access-control-allow-origin",
       );
     expect([await origin("https://a.example"), await origin("https://b.example")]).toEqual([
@@ -96,12 +96,15 @@ describe("a change of settings", () => {
     [{ METRICS_TOKEN: "a token with spaces" }, "METRICS_TOKEN", /visible ASCII/],
     [{ METRICS_TOKEN: "token-token-token-\u0000" }, "METRICS_TOKEN", /visible ASCII/],
     [{}, "", /at least one/],
-  ])("that is wrong says where and why, and saves nothing: %j", async (body, path, message) => {
-    const answer = await patch({ ...body });
-    expect(answer.status).toBe(422);
-    expect((await bodyOf(answer)).errors).toEqual([{ path, message: expect.stringMatching(message) }]);
-    expect(await app.stores.sql`select from settings`).toHaveLength(0);
-  });
+  ])(
+    "that is wrong is refused with the path and the reason of each error, and saves nothing: %j",
+    async (body, path, message) => {
+      const answer = await patch({ ...body });
+      expect(answer.status).toBe(422);
+      expect((await bodyOf(answer)).errors).toEqual([{ path, message: expect.stringMatching(message) }]);
+      expect(await app.stores.sql`select from settings`).toHaveLength(0);
+    },
+  );
 
   test("needs a platform key, and is recorded with the names of the settings and without values", async () => {
     const tenant = await app.stores.key("acme");
@@ -126,7 +129,7 @@ describe("a change of settings", () => {
   });
 });
 
-describe("the values of another edge", () => {
+describe("the settings and limits that an edge keeps in memory", () => {
   const acme = TenantId.parse("acme");
   let live: LiveValues;
   let reads: number;

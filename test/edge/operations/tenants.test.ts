@@ -28,7 +28,7 @@ describe("a tenant that is disabled", () => {
     expect(await bodyOf(off)).toMatchObject({ disabled: true, max_concurrent_runs: 7, max_queued_runs: 9 });
     const refused = await app.call("POST", RUN, { key, body: {} });
     expect([refused.status, (await bodyOf(refused)).code]).toEqual([429, "tenant_disabled"]);
-    // What it has can be read, and says why it does not move.
+    // The runs of a disabled tenant can be read, and `…/why` names the disabled tenant.
     expect((await app.call("GET", runPath(first, "status"), { key })).status).toBe(200);
     expect((await bodyOf(await app.call("GET", runPath(first, "why"), { key }))).sentence).toBe(
       "Tenant paused is disabled: its queued runs start when it is enabled again.",
@@ -72,7 +72,7 @@ test("a tenant's key reads its own tenant and no other, and changes none", async
 
 // Fails when null, an empty text or a list becomes the number 0: then the tenant may store nothing.
 test.each([null, "", "5", true, [7]])(
-  "a limit of bytes that is %j is refused, and the one before stays",
+  "a limit of bytes that is %j is refused, and the earlier limit stays",
   async (bytes) => {
     await save({ tenant_id: "bytes", max_artifact_bytes: 500, max_total_artifact_bytes: 600 });
     for (const name of ["max_artifact_bytes", "max_total_artifact_bytes"]) {
@@ -110,16 +110,16 @@ describe("usage", () => {
       await app.stores.sql`update usage set at = ${at} where run_id = ${worker.run}`;
     }
     const path = `${T}/spender/usage?from=2026-01-05&to=2026-01-06`;
-    const one = { calls: 1, input_tokens: 10, output_tokens: 5, cost_usd: 0.0015 };
+    const oneCall = { calls: 1, input_tokens: 10, output_tokens: 5, cost_usd: 0.0015 };
     expect(await bodyOf(await app.call("GET", path, { key }))).toEqual({
       tenant_id: "spender",
       from: "2026-01-05",
       to: "2026-01-06",
       days: [
-        { day: "2026-01-05", model: "openai/m0", ...one },
-        { day: "2026-01-05", model: "openai/one", ...one },
-        { day: "2026-01-06", model: "openai/m1", ...one },
-        { day: "2026-01-06", model: "openai/one", ...one },
+        { day: "2026-01-05", model: "openai/m0", ...oneCall },
+        { day: "2026-01-05", model: "openai/one", ...oneCall },
+        { day: "2026-01-06", model: "openai/m1", ...oneCall },
+        { day: "2026-01-06", model: "openai/one", ...oneCall },
       ],
       total_tokens: 60,
       total_cost_usd: 0.006,
@@ -201,7 +201,7 @@ test("a definition that a platform key saves for an unknown tenant creates the t
 });
 
 describe("a tenant that is deleted", () => {
-  test("loses its keys at once, and then, in batches, all that belongs to it, and no other tenant anything", async () => {
+  test("loses its keys at once, and all its rows in batches; rows of other tenants stay", async () => {
     await save({ tenant_id: "gone", name: "Gone" });
     const key = await app.stores.key("gone");
     const definition = { name: "D", entry_step_id: "a", steps: [{ id: "a", name: "A", type: "end" }] };
@@ -239,7 +239,7 @@ describe("a tenant that is deleted", () => {
       const body = { disabled: false, ...(method === "POST" && { tenant_id: "gone" }) };
       expect([method, (await app.call(method, path, { body })).status]).toEqual([method, 409]);
     }
-    // Of a deleted tenant no client should try again later, as of a disabled one.
+    // The error of a deleted tenant is final: a client must not try again later, as with a disabled tenant.
     const isDeleted = async (path: string, body: object, headers = {}) => {
       const refused = await app.call("POST", path, { body, headers });
       expect([path, refused.status, (await bodyOf(refused)).code]).toEqual([path, 409, "tenant_deleted"]);
@@ -254,7 +254,7 @@ describe("a tenant that is deleted", () => {
     await startsNone();
     await app.stores.withoutRedis(() => isDeleted(RUN, { tenant_id: "gone" }));
     await isDeleted(runPath(runs[1] ?? "", "retry"), {});
-    // What would be deleted with it is not saved.
+    // Definitions of the tenant are not saved: the deletion would delete them too.
     for (const [method, path, body] of [
       ["PUT", "/api/v2/agents/helper", { name: "Helper" }],
       ["PUT", "/api/v2/orchestrations/orch_d", definition],
@@ -281,14 +281,14 @@ describe("a tenant that is deleted", () => {
       expect([path, later.status, (await bodyOf(later)).code]).toEqual([path, 409, "tenant_deleted"]);
     }
 
-    // Half of it is deleted when a process dies; another one goes on.
+    // A process dies when half of the rows are deleted; another process continues.
     while (await deleteOfTenants(app.stores.sql));
-    // The worker of a run that is gone writes nothing.
+    // The worker of a deleted run writes nothing.
     expect(await worker.write({ kind: "step" })).toBeUndefined();
     expect(await tablesWith("gone", runs)).toEqual(["audit", "tenants"]);
     expect((await app.call("GET", runPath(other, "status"))).status).toBe(200);
 
-    // A minute later it is not shown any more, and its id can be used again.
+    // A minute after the deletion the tenant is no longer listed, and its id can be used again.
     expect(await read("gone")).toMatchObject({ deleting: true });
     await app.stores
       .sql`update tenants set deleted_at = now() - interval '61 seconds' where tenant_id = 'gone'`;
@@ -300,8 +300,8 @@ describe("a tenant that is deleted", () => {
     const listed = Tenants.parse(await (await app.call("GET", T)).json());
     expect(listed.map(({ tenant_id }) => tenant_id)).not.toContain("gone");
     expect((await app.call("DELETE", `${T}/gone`)).status).toBe(404);
-    const unborn = await app.call("PUT", "/api/v2/agents/a?tenant_id=gone", { body: { name: "A" } });
-    expect([unborn.status, (await bodyOf(unborn)).detail]).toEqual([
+    const beforeCreation = await app.call("PUT", "/api/v2/agents/a?tenant_id=gone", { body: { name: "A" } });
+    expect([beforeCreation.status, (await bodyOf(beforeCreation)).detail]).toEqual([
       409,
       "This tenant was deleted. POST /scale/tenants creates it anew, as soon as nothing is left of it and GET answers 404.",
     ]);
@@ -336,7 +336,7 @@ describe("a tenant that is deleted", () => {
   });
 
   // A run that was admitted before the request may be committed after the first batches.
-  test("is not done while a run of it exists, however late that run was committed", async () => {
+  test("is not purged while it has a run, however late that run was committed", async () => {
     await save({ tenant_id: "late" });
     await app.call("DELETE", `${T}/late`);
     await app.stores
@@ -350,7 +350,7 @@ describe("a tenant that is deleted", () => {
     expect((await app.call("GET", `${T}/late`)).status).toBe(404);
   });
 
-  test("loses its objects in the cron of the edge, those of a tenant created anew under its id stay", async () => {
+  test("loses its objects in the cron of the edge; objects of a new tenant with the same id stay", async () => {
     await app.stores.sql`
       insert into tenants (tenant_id, purged_at, deleted_at, objects_before) values ('bucket', now(), now(), '2026-06-01')`;
     const object = (key: string, day: string) => ({ key, uploaded: new Date(day) });

@@ -37,24 +37,31 @@ async function connect(owner: ReturnType<typeof newIncarnation>): Promise<Worker
 }
 
 // Fails when the list has no bound, or when a page repeats or misses an incarnation.
-test.each([W, "/api/v2/workers"])("the list %s is paged, the newest incarnation first", async (path) => {
-  const [one, two, three] = [await addWorker("p"), await addWorker("p"), await addWorker("p")];
-  await app.stores.sql`update workers set registered_at = now() + interval '1 hour' where worker_id = 'p'`;
-  const Rows = z.array(z.object({ incarnation: z.string() }));
-  const seen: string[] = [];
-  for (let next: string | undefined = `${path}?limit=2`; next !== undefined && seen.length < 3;) {
-    const answer: Response = await app.call("GET", next);
-    const rows = Rows.parse(await answer.json());
-    expect(rows.length).toBeLessThanOrEqual(2);
-    seen.push(...rows.map(({ incarnation }) => incarnation));
-    next = /^<([^>]+)>; rel="next"$/.exec(answer.headers.get("link") ?? "")?.[1];
-  }
-  expect(seen.slice(0, 3).toSorted()).toEqual([one, two, three].toSorted());
-  const wrong = await app.call("GET", `${path}?cursor=p`);
-  const detail = "This cursor does not belong to this list; use the one of the page before.";
-  expect([wrong.status, await bodyOf(wrong)]).toMatchObject([400, { code: "bad_cursor", detail }]);
-  await app.stores.sql`delete from workers where worker_id = 'p'`;
-});
+test.each([W, "/api/v2/workers"])(
+  "the list %s has each incarnation once, page by page, and the newest first",
+  async (path) => {
+    const sameInstant = [await addWorker("p"), await addWorker("p")];
+    const newest = await addWorker("p");
+    await app.stores.sql`update workers set registered_at = now() + interval '1 hour' where worker_id = 'p'`;
+    await app.stores
+      .sql`update workers set registered_at = now() + interval '2 hours' where incarnation = ${newest}`;
+    const Rows = z.array(z.object({ incarnation: z.string() }));
+    const seen: string[] = [];
+    for (let next: string | undefined = `${path}?limit=2`; next !== undefined && seen.length < 3;) {
+      const answer: Response = await app.call("GET", next);
+      const rows = Rows.parse(await answer.json());
+      expect(rows.length).toBeLessThanOrEqual(2);
+      seen.push(...rows.map(({ incarnation }) => incarnation));
+      next = /^<([^>]+)>; rel="next"$/.exec(answer.headers.get("link") ?? "")?.[1];
+    }
+    expect(seen[0]).toBe(newest);
+    expect(seen.slice(0, 3).toSorted()).toEqual([...sameInstant, newest].toSorted());
+    const wrong = await app.call("GET", `${path}?cursor=p`);
+    const detail = "This cursor does not belong to this list; use the one of the page before.";
+    expect([wrong.status, await bodyOf(wrong)]).toMatchObject([400, { code: "bad_cursor", detail }]);
+    await app.stores.sql`delete from workers where worker_id = 'p'`;
+  },
+);
 
 test("the operators' list has the process of each incarnation, and offline after 90 s; a tenant's key does not get it", async () => {
   const old = await addWorker("lister", { pid: 41 });
@@ -147,8 +154,8 @@ describe("a worker that is to drain", () => {
         { status: "draining", worker_id: "leaver", incarnations: [owner] },
       ]);
       await expect.poll(() => hints).toBe(1);
-      const again = () => beat(app.stores.sql, { ...onlineBeat(owner), worker_id: "leaver" });
-      expect([(await again()).drain, (await again()).drain]).toEqual([true, true]);
+      const nextBeat = () => beat(app.stores.sql, { ...onlineBeat(owner), worker_id: "leaver" });
+      expect([(await nextBeat()).drain, (await nextBeat()).drain]).toEqual([true, true]);
       const next = newIncarnation("leaver");
       expect((await beat(app.stores.sql, { ...onlineBeat(next), worker_id: "leaver" })).drain).toBe(false);
     } finally {
@@ -171,7 +178,7 @@ describe("a worker that is to drain", () => {
 
 describe("a worker that is removed", () => {
   // Fails when the row of a living worker is deleted: its runs would count as abandoned.
-  test("is offline and owns no run; a worker that is alive or owns a run stays", async () => {
+  test("must be offline and own no run; a worker that is alive or owns a run stays", async () => {
     const worker = await FakeWorker.claim(app.stores.sql, await startRun(app));
     const path = `${W}/${name(worker.owner)}`;
     expect((await app.call("DELETE", path)).status).toBe(409);
@@ -184,7 +191,7 @@ describe("a worker that is removed", () => {
   });
 
   // Fails when the id of a living worker removes the rows of its earlier incarnations, and the answer says that the worker is removed.
-  test("by its id is removed with all its incarnations or not at all; an incarnation by its own name", async () => {
+  test("by its id loses all its incarnations or none; an incarnation is removed by its own name", async () => {
     const [first, second] = [await addWorker("again"), await addWorker("again")];
     for (const owner of [first, second]) await silence(owner, 91);
     const alive = await addWorker("again");

@@ -83,15 +83,15 @@ describe("a tenant's limits", () => {
   });
 
   test("a 202 has what is left of each limit, and a 503 says when to try again", async () => {
-    await limit("told", { runs_per_minute: 9, max_queued_runs: 5, requests_per_second: 100 });
-    const answer = await post("told");
+    await limit("informed", { runs_per_minute: 9, max_queued_runs: 5, requests_per_second: 100 });
+    const answer = await post("informed");
     expect(answer.headers.get("ratelimit-policy")).toBe(
       '"requests";q=100;w=1, "queued";q=5;qu="queued-runs", "runs";q=9;qu="runs";w=60',
     );
     expect(answer.headers.get("ratelimit")).toMatch(
       /^"requests";r=99;t=1, "queued";r=4, "runs";r=8;t=6[01]$/,
     );
-    const away = await app.stores.withoutRedis(() => post("told"));
+    const away = await app.stores.withoutRedis(() => post("informed"));
     expect([away.status, away.headers.get("retry-after"), away.headers.get("ratelimit")]).toEqual([
       503,
       "2",

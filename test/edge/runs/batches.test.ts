@@ -71,19 +71,19 @@ describe("a batch", () => {
     expect(jobs).toEqual(expect.arrayContaining(ids));
   });
 
-  test("that prefers lenient handling ignores unknown fields of its items too, and a repetition of all is said to be one", async () => {
+  test("that prefers lenient handling ignores unknown fields of its items too, and the response to a repetition names the repetition", async () => {
     const send = async (items: object[], headers: Record<string, string>) => {
       const answer = await app.call("POST", BATCH, { body: { items }, headers });
-      const of = (name: string) => answer.headers.get(name);
+      const header = (name: string) => answer.headers.get(name);
       const batch = BatchAccepted.parse(await answer.json());
-      return { batch, applied: of("preference-applied"), replayed: of("idempotent-replayed") };
+      return { batch, applied: header("preference-applied"), replayed: header("idempotent-replayed") };
     };
     const key = { "idempotency-key": "lenient-batch" };
     const first = await send([{ message: "a" }, { message: "b" }], key);
     expect(first).toMatchObject({ applied: null, replayed: null, batch: { accepted: 2 } });
     const lenient = { ...key, prefer: "handling=lenient" };
-    const again = await send([{ message: "a", colour: 1 }, { message: "b" }], lenient);
-    expect(again).toEqual({ batch: first.batch, applied: "handling=lenient", replayed: "true" });
+    const repeated = await send([{ message: "a", colour: 1 }, { message: "b" }], lenient);
+    expect(repeated).toEqual({ batch: first.batch, applied: "handling=lenient", replayed: "true" });
     const strict = await send([{ message: "a", colour: 1 }], {});
     expect(strict.batch.items).toMatchObject([{ status: "refused", code: "invalid" }]);
   });
@@ -123,7 +123,7 @@ describe("a batch", () => {
     expect(uses).toEqual([{ run_id: items[0]?.status === "queued" ? items[0].run_id : null }]);
   });
 
-  test("answers each wrong item for itself, says where and what, and starts the others", async () => {
+  test("refuses each wrong item with its own path and reason, and starts the others", async () => {
     const batch = await post([
       { message: "ok" },
       { message: 5 },
@@ -158,9 +158,9 @@ describe("a batch", () => {
   });
 
   test("has in its RateLimit headers what is left after its last item", async () => {
-    const queuedOf = async (of: TestApp, count: number) => {
+    const queuedOf = async (testApp: TestApp, count: number) => {
       const items = Array.from({ length: count }, () => ({}));
-      const { headers } = await of.call("POST", BATCH, { body: { items, tenant_id: "left" } });
+      const { headers } = await testApp.call("POST", BATCH, { body: { items, tenant_id: "left" } });
       const left = /"queued";r=(\d+)/.exec(headers.get("ratelimit") ?? "")?.[1];
       return [left, /"queued";[^,]*/.exec(headers.get("ratelimit-policy") ?? "")?.[0]];
     };
@@ -171,9 +171,9 @@ describe("a batch", () => {
       .poll(async () => {
         const fresh = await startApp();
         await fresh.call("POST", "/scale/tenants", { body: { tenant_id: "left", max_queued_runs: 7 } });
-        const both = [await queuedOf(fresh, 3), await queuedOf(fresh, 6)];
+        const placesLeft = [await queuedOf(fresh, 3), await queuedOf(fresh, 6)];
         await fresh.stop();
-        return both;
+        return placesLeft;
       })
       .toEqual([
         ["4", policy],
@@ -226,17 +226,17 @@ describe("a batch", () => {
     expect(await progress(first.status_url)).toEqual(recorded);
   });
 
-  // Fails when the outcome is read and written in two steps that another request may come between: its skipped item would be lost.
+  // Fails when the outcome is read by one statement and written by another: an item that another request skips meanwhile is lost.
   test("keeps what the first request records while another request under its Idempotency-Key ends", async () => {
     const { sql } = app.stores;
     const batch = BatchId.parse(`batch_${"7".repeat(24)}`);
-    const of = {
+    const record = {
       batch_id: batch,
       tenant_id: TenantId.parse("racing"),
       orchestration_id: "orch_smoke",
       total: 2,
     };
-    await insertBatch(sql, of);
+    await insertBatch(sql, record);
     const skipped = [{ index: 1, run_id: newRunId(Date.now()) }];
     const refused = [{ index: 0, code: "invalid", detail: "wrong" }];
     const first = await sql.reserve();
@@ -257,7 +257,7 @@ describe("a batch", () => {
   });
 
   // Fails when an item that a repetition has started is still listed as refused.
-  test("starts an item that was refused first when the request is repeated, and lists it no more", async () => {
+  test("starts an item that was refused first when the request is repeated, and no longer lists it", async () => {
     const options = { headers: { "idempotency-key": "batch-3" } };
     const first = await post([{ message: "a" }, { mesage: "b" }], options);
     expect(await progress(first.status_url)).toMatchObject({ refused: [{ index: 1 }], runs: { queued: 1 } });
@@ -355,8 +355,8 @@ describe("a batch", () => {
   test("names the run of an item that was skipped for its singleton key", async () => {
     const batch = await post([{ singleton_key: "one" }, { singleton_key: "one" }]);
     expect(batch).toMatchObject({ accepted: 1, skipped: 1 });
-    const [a, b] = batch.items.map((item) => ("run_id" in item ? item.run_id : null));
-    expect(a).toBe(b);
+    const [started, skipped] = batch.items.map((item) => ("run_id" in item ? item.run_id : null));
+    expect(started).toBe(skipped);
     expect(await progress(batch.status_url)).toMatchObject({ unsubmitted: 0, finished: false });
   });
 

@@ -68,7 +68,7 @@ describe("the cancel of a queued or paused run", () => {
 });
 
 describe("the cancel of a large run that waits", () => {
-  // Fails when the edge makes a last entry of any size: the states of a few such runs are more memory than it has.
+  // Fails when the edge writes a last entry of any size: the states of a few such runs need more memory than an edge has.
   test("is left to the next worker that claims it, which may claim it at once", async () => {
     const first = await FakeWorker.claim(app.stores.sql, await startRun(app));
     await first.step("one", "a", "x".repeat(300_000), "two");

@@ -12,7 +12,7 @@ const status = async (run: string) => bodyOf(await app.call("GET", runPath(run, 
 const HOUR = 3_600_000;
 
 describe("a run with a later start", () => {
-  test("is queued until then, says so, counts as queued, and is not ready before", async () => {
+  test("is queued until its start, has the time in its status, counts as queued, and is not ready before", async () => {
     const run = await startRun(app, { body: { tenant_id: "late", delay_seconds: 3600 } });
     await app.settled();
     const view = await status(run);
@@ -30,7 +30,7 @@ describe("a run with a later start", () => {
     });
   });
 
-  test("by run_at starts at that time by the clock of the database; a time in the past means at once", async () => {
+  test("with run_at starts at that time by the clock of the database, and at once when the time has passed", async () => {
     const at = new Date(Date.now() + HOUR).toISOString();
     const run = await startRun(app, { body: { run_at: at.replace("Z", "+00:00") } });
     expect(await status(run)).toMatchObject({ waiting: { reason: "delay", until: at } });
@@ -47,7 +47,7 @@ describe("a run with a later start", () => {
   });
 
   test.each([
-    ["both ways to say it", { delay_seconds: 1, run_at: "2026-01-01T00:00:00Z" }, "run_at"],
+    ["delay_seconds beside run_at", { delay_seconds: 1, run_at: "2026-01-01T00:00:00Z" }, "run_at"],
     ["a negative delay", { delay_seconds: -1 }, "delay_seconds"],
     ["a delay of more than 366 days", { delay_seconds: 367 * 86_400 }, "delay_seconds"],
     ["a time that is more than 366 days away", { run_at: "2999-01-01T00:00:00Z" }, "run_at"],

@@ -108,7 +108,7 @@ describe("the diagnosis of a run", () => {
     expect(why({ held_retry, last_at_ms: NOW - 4_000 }, running)).toMatchObject({ reason: "running" });
   });
 
-  test("says that the run is the next to be claimed", () => {
+  test("reports that the run is the next to be claimed", () => {
     expect(why({})).toEqual({
       state: "queued",
       reason: "starting",
@@ -134,7 +134,7 @@ describe("the diagnosis of a run", () => {
     expect(explain({ ...ready, tenant_running: 5 }, "up", false).reason).toBe("starting");
   });
 
-  test("says that no live worker serves the lane, and how to start one", () => {
+  test("reports that no live worker serves the lane, and how to start one", () => {
     const none = { lane: "bulk", workers_of_lane: 0, slots: 0, slots_taken: 0 } as const;
     expect(why({ ...none, ahead: 2 })).toMatchObject({
       reason: "no_worker",
@@ -170,7 +170,7 @@ describe("the diagnosis of a run", () => {
     expect(why({ ahead: 2 })).toMatchObject({ reason: "behind_others", position: 3 });
   });
 
-  // Fails when a start rate is named that delays no run, or when the one that delays it is not named.
+  // Fails when the answer names a start rate that delays no run, or does not name the start rate that delays this run.
   test("names the start rate of its lane when free workers do not claim the run because of it", () => {
     const dueMs = ready.wake_at_ms ?? ready.now_ms;
     expect(why({ lane_rate: 0.5, now_ms: dueMs + 3_000 })).toMatchObject({
@@ -301,8 +301,8 @@ describe("the diagnosis of a run", () => {
       expect(blocked_by[1]).toEqual({ kind: "time", until: at(60), path: "fan[1].nap" });
     }
     // An escalation wakes the run before its question expires.
-    const asked = [wait({ deadline_at_ms: NOW + 60_000 })];
-    expect(why({ status: "paused", waits: asked, wake_at_ms: NOW - 1_000 }).sentence).toContain(
+    const openQuestion = [wait({ deadline_at_ms: NOW + 60_000 })];
+    expect(why({ status: "paused", waits: openQuestion, wake_at_ms: NOW - 1_000 }).sentence).toContain(
       `, until ${at(60)} at the latest.`,
     );
     expect(why({ attempt: 1, park, waits: [timer], wake_at_ms: NOW + 30_000 })).toMatchObject({
@@ -391,7 +391,7 @@ describe("GET …/why on real stores", () => {
   });
 
   // Fails when a coded line (protocol 5.37) that has the name of this event in a value is read as JSON.
-  test("reads only a retry as a retry", async () => {
+  test("takes only the event of a retry for a retry", async () => {
     const run = await startRun(app, { body: { tenant_id: "noted" } });
     await app.settled();
     const worker = await FakeWorker.claim(app.stores.sql, run);
@@ -560,7 +560,7 @@ test("/health is degraded while work is stuck; /readyz depends on the stores onl
     const { sql } = app.stores;
     const statusOf = async (path: string) => {
       passSecond();
-      await sql`update workers set beat_at = now()`; // the test takes longer than a beat is good for
+      await sql`update workers set beat_at = now()`; // The test takes longer than a beat counts.
       const answer = await app.call("GET", path, { key: null });
       return [answer.status, (await bodyOf(answer)).status];
     };

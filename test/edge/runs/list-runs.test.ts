@@ -21,27 +21,27 @@ const list = async (query: string, key?: string) => {
 };
 
 test("a list has the runs of the key's tenant, as their status shows them, and no other tenant's", async () => {
-  const [one, two] = [await app.stores.key("one"), await app.stores.key("two")];
-  const first = await startRun(app, { key: one, body: { message: "m", metadata: { customer: 7 } } });
-  const second = await startRun(app, { key: one, body: { message: "m", session_id: "s" } });
-  const other = await startRun(app, { key: two });
-  const { data, ids, next_cursor } = await list("", one);
+  const [keyOfOne, keyOfTwo] = [await app.stores.key("one"), await app.stores.key("two")];
+  const first = await startRun(app, { key: keyOfOne, body: { message: "m", metadata: { customer: 7 } } });
+  const second = await startRun(app, { key: keyOfOne, body: { message: "m", session_id: "s" } });
+  const other = await startRun(app, { key: keyOfTwo });
+  const { data, ids, next_cursor } = await list("", keyOfOne);
   expect([ids, next_cursor]).toEqual([[second, first], null]);
   const {
-    waiting: _,
-    waits: __,
-    children: ___,
+    waiting: _waiting,
+    waits: _waits,
+    children: _children,
     ...shown
   } = await bodyOf(await app.call("GET", runPath(first, "status")));
   expect(data[1]).toEqual(shown);
   expect((await list("tenant_id=two")).ids).toEqual([other]);
-  expect((await list("metadata.customer=7", one)).ids).toEqual([first]);
-  expect((await list("metadata.customer=7", two)).ids).toEqual([]);
-  expect((await list("session_id=s", one)).ids).toEqual([second]);
-  expect((await list("status=completed,failed", one)).ids).toEqual([]);
-  expect((await list("status=queued&orchestration_id=orch_smoke", one)).ids).toEqual([second, first]);
-  expect((await list("until=2026-01-01T00:00:00%2B02:00", one)).ids).toEqual([]);
-  expect((await app.call("GET", `${LIST}?tenant_id=two`, { key: one })).status).toBe(403);
+  expect((await list("metadata.customer=7", keyOfOne)).ids).toEqual([first]);
+  expect((await list("metadata.customer=7", keyOfTwo)).ids).toEqual([]);
+  expect((await list("session_id=s", keyOfOne)).ids).toEqual([second]);
+  expect((await list("status=completed,failed", keyOfOne)).ids).toEqual([]);
+  expect((await list("status=queued&orchestration_id=orch_smoke", keyOfOne)).ids).toEqual([second, first]);
+  expect((await list("until=2026-01-01T00:00:00%2B02:00", keyOfOne)).ids).toEqual([]);
+  expect((await app.call("GET", `${LIST}?tenant_id=two`, { key: keyOfOne })).status).toBe(403);
 });
 
 test("the operators' list is an array with the next page in Link, below both prefixes, and needs the scope admin", async () => {
@@ -73,7 +73,7 @@ test.each([
   ["metadata.a=1&metadata.b=1&metadata.c=1&metadata.d=1&metadata.e=1&metadata.f=1", 422, "metadata"],
   ["cursor=run_1", 400, null],
   ["cursor=99.run_1", 400, null],
-])("a list that is asked for with %s says what is wrong", async (query, status, path) => {
+])("a request for a list with %s is refused with the reason", async (query, status, path) => {
   const answer = await app.call("GET", `${LIST}?${query}`);
   const problem = await bodyOf(answer);
   expect([answer.status, problem.code]).toEqual([status, status === 400 ? "bad_cursor" : "invalid"]);

@@ -187,7 +187,7 @@ describe("a run with an open question", () => {
     expect((await resume(run, { ...named, question_id: "ask:9" })).status).toBe(409);
   });
 
-  // Fails when a named wait is answered without a check that it is an open question with a form.
+  // Fails when an answer names a wait that is not an open question with a form, and is accepted.
   test("accepts no answer to a wait that is not a question", async () => {
     const { run } = await runWithQuestions();
     const child = RunId.parse("run_0000000000ff_1800000000000");
@@ -232,7 +232,7 @@ describe("an answer", () => {
   });
 
   // Fails when a retry leaves the question of the first life open.
-  test("from before a retry does not answer the question after it", async () => {
+  test("to a question from before a retry does not answer the question after the retry", async () => {
     const { run } = await runWithQuestions();
     await app.call("POST", runPath(run, "cancel"));
     expect((await app.call("POST", runPath(run, "retry"))).status).toBe(202);
@@ -254,13 +254,13 @@ describe("an answer", () => {
 });
 
 describe("a question with approvers", () => {
-  const ask = (changes: object = {}) =>
+  const askTwoOfThree = (changes: object = {}) =>
     runWithQuestions(["ask"], {}, { approvers: ["ann", "bob", "cat"], approvals_needed: 2, ...changes });
   const vote = (run: string, answered_by: string | undefined, decision = "approve", more: object = {}) =>
     resume(run, { response: { decision }, ...(answered_by && { answered_by }), ...more });
 
   test("shows its approvers, the votes so far, and how many approvals are missing", async () => {
-    const { run } = await ask();
+    const { run } = await askTwoOfThree();
     const first = await vote(run, "bob");
     expect([first.status, await first.json()]).toMatchObject([202, { run_id: run, status: "waiting" }]);
     expect(await statusOf(run)).toMatchObject({
@@ -301,20 +301,22 @@ describe("a question with approvers", () => {
       "of an approver may have at most 16384 bytes",
     ],
   ])("refuses an answer with a wrong part, and names it (%#)", async (body, path, message) => {
-    const { run } = await ask({ fields: "[]" });
+    const { run } = await askTwoOfThree({ fields: "[]" });
     const refused = await resume(run, { ...approve, ...body });
     expect([refused.status, (await bodyOf(refused))["errors"]]).toEqual([422, [{ path, message }]]);
     expect(await statusOf(run)).toMatchObject({ waiting: { approval: { votes: [] } } });
   });
 
   test("takes one answer of each person, and the same answer again to the named question", async () => {
-    const { run } = await ask();
+    const { run } = await askTwoOfThree();
     const named = { question_id: "ask:1" };
     await vote(run, "ann", "approve", named);
-    const again = await vote(run, "ann", "approve", named);
-    expect([again.status, again.headers.get("idempotent-replayed"), (await bodyOf(again))["status"]]).toEqual(
-      [202, "true", "waiting"],
-    );
+    const repeated = await vote(run, "ann", "approve", named);
+    expect([
+      repeated.status,
+      repeated.headers.get("idempotent-replayed"),
+      (await bodyOf(repeated))["status"],
+    ]).toEqual([202, "true", "waiting"]);
     const changed = await vote(run, "ann", "reject", named);
     expect([changed.status, (await bodyOf(changed))["detail"]]).toEqual([
       409,

@@ -247,7 +247,9 @@ describe("a retry of many", () => {
     expect(await bodyOf(dry)).toMatchObject({ matched: 2, results: [] });
     const answer = await bodyOf(await app.call("POST", RETRY, { body: { tenant_id } }));
     expect(answer.results).toEqual(runs.toSorted().map((run_id) => ({ run_id, status: "queued" })));
-    const both = await bodyOf(await app.call("POST", RETRY, { body: { tenant_id, status: ["cancelled"] } }));
-    expect(both.results).toEqual([{ run_id: cancelled, status: "queued" }]);
+    const ofCancelled = await bodyOf(
+      await app.call("POST", RETRY, { body: { tenant_id, status: ["cancelled"] } }),
+    );
+    expect(ofCancelled.results).toEqual([{ run_id: cancelled, status: "queued" }]);
   });
 });

@@ -123,7 +123,7 @@ describe("with scale mode off", () => {
     expect((await body).status).toBe("cancelled");
   });
 
-  test("a run that fails says so in its status, with 200", async () => {
+  test("a start whose run is cancelled is answered with 200 and the status cancelled", async () => {
     await workerOnline();
     const { answer, run } = await post();
     await app.call("POST", runPath(run, "cancel"));
@@ -137,7 +137,7 @@ describe("with scale mode off", () => {
     expect((await app.call("POST", RUN, { key, body: { message: "hi" } })).status).toBe(403);
   });
 
-  test("runs that were started before go on, and a start after it is switched on is a 202 again", async () => {
+  test("earlier runs continue, and a start is a 202 again once scale mode is on", async () => {
     await workerOnline();
     const { answer, run } = await post();
     await switchTo(true);

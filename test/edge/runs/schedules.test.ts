@@ -90,7 +90,7 @@ describe("a schedule", () => {
     expect(Date.parse(String(resumed.next_at))).toBeGreaterThan(Date.now() - 1_000);
   });
 
-  test("of a tenant that has 1,000 is one too many", async () => {
+  test("is refused for a tenant that has 1,000", async () => {
     await app.stores.sql`
       insert into schedules (tenant_id, id, orchestration_id, cron, timezone, jitter_seconds, overlap, catch_up, paused, request)
       select 'full', 's' || i, 'o', '* * * * *', 'UTC', 0, 'skip', 0, true, '{}' from generate_series(1, 1000) i`;
@@ -108,8 +108,8 @@ test("run now starts a run by hand, also of a paused schedule; a second one is s
     metadata: { m: 1 },
     singleton_key: "schedule:by-hand",
   });
-  const again = await bodyOf(await app.call("POST", `${SCHEDULES}/by-hand/run`));
-  expect(again).toMatchObject({ status: "skipped", skipped: true, run_id: started.run_id });
+  const secondStart = await bodyOf(await app.call("POST", `${SCHEDULES}/by-hand/run`));
+  expect(secondStart).toMatchObject({ status: "skipped", skipped: true, run_id: started.run_id });
   expect(await get("by-hand")).toMatchObject({
     recent: [
       { outcome: "skipped", reason: "manual" },

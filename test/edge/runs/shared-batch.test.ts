@@ -57,7 +57,7 @@ class LostConnection extends Error {
 describe("a run with a value that cannot be stored", () => {
   test("is refused alone: the other runs of its batch are accepted and queued, and its place is given back", async () => {
     const others = Array.from({ length: 9 }, (_, i) => runOf(`quiet-${i % 3}`));
-    const guilty = runOf("loud", { correlation_id: "\ud800" });
+    const guilty = runOf("refused", { correlation_id: "\ud800" });
     const before = await app.stores.queue.stats(0);
     const results = await submitBatch([...others.slice(0, 4), guilty, ...others.slice(4)]);
     expect(results.filter(({ is }) => is === "accepted")).toHaveLength(9);
@@ -78,12 +78,12 @@ describe("a run with a value that cannot be stored", () => {
     expect([answer.status, (await bodyOf(answer)).errors]).toMatchObject([422, [{ path: field }]]);
   });
 
-  test("is stored where text may hold anything: message, state and metadata", async () => {
+  test("is accepted in fields that may hold any text: message, state and metadata", async () => {
     const body = { message: "\ud800\u0000", state: { a: "\udc00" }, metadata: { "\ud800": "\u0000" } };
     expect((await app.call("POST", RUN, { body })).status).toBe(202);
   });
 
-  test("may be a name with characters beyond the first plane", async () => {
+  test("does not include a name with characters beyond the first plane", async () => {
     const body = { session_id: "😀 é 字", correlation_id: "𝒳" };
     expect((await app.call("POST", RUN, { body })).status).toBe(202);
   });
@@ -173,8 +173,8 @@ describe("a place in the queue", () => {
 
   test("stays taken while it is unknown whether its run is committed", async () => {
     await submitBatch([runOf("unknown")]);
-    const lost = () => Promise.reject(new LostConnection("connection closed"));
-    expect(await submitBatch([runOf("unknown")], lost)).toMatchObject([{ code: "database_away" }]);
+    const loseConnection = () => Promise.reject(new LostConnection("connection closed"));
+    expect(await submitBatch([runOf("unknown")], loseConnection)).toMatchObject([{ code: "database_away" }]);
     expect(await places("unknown")).toMatchObject({ queuedOrReserved: 2 });
   });
 });

@@ -20,7 +20,7 @@ const post = async (singleton_key: string, singleton_policy: Policy, more = {}, 
   return { ...RunAccepted.parse(await response.json()), headers: response.headers };
 };
 const status = async (run: string) => bodyOf(await app.call("GET", runPath(run, "status")));
-const living = async (key: string) =>
+const openRunsOf = async (key: string) =>
   app.stores.sql`select run_id from runs where singleton_key = ${`key:${key}`} and ended_at is null`;
 const isDue = async (run: string) => {
   const [row] = await app.stores.sql`select wake_at <= now() as due from runs where run_id = ${run}`;
@@ -38,8 +38,10 @@ describe("runs with one singleton key and the policy skip", () => {
   test("of 50 at once are one run: all answers name it, and 49 say that they were skipped", async () => {
     const answers = await Promise.all(Array.from({ length: 50 }, () => post("fifty", "skip")));
     expect(new Set(answers.map(({ run_id }) => run_id)).size).toBe(1);
-    expect(answers.filter(({ status: of, skipped }) => of === "skipped" && skipped)).toHaveLength(49);
-    expect(await living("fifty")).toHaveLength(1);
+    expect(answers.filter(({ status: outcome, skipped }) => outcome === "skipped" && skipped)).toHaveLength(
+      49,
+    );
+    expect(await openRunsOf("fifty")).toHaveLength(1);
     await app.settled();
     const stats = await app.stores.queue.stats(0);
     expect(stats.reserved).toBe(0);
@@ -53,7 +55,7 @@ describe("runs with one singleton key and the policy skip", () => {
     expect(second.run_id).not.toBe(first.run_id);
   });
 
-  test("of two tenants do not concern each other", async () => {
+  test("of two tenants do not affect each other", async () => {
     const first = await post("shared", "skip", { tenant_id: "one" });
     const second = await post("shared", "skip", { tenant_id: "two" });
     expect(second.run_id).not.toBe(first.run_id);
@@ -82,7 +84,7 @@ describe("runs with one singleton key and the policy skip", () => {
 });
 
 describe("a run with the policy queue", () => {
-  test("waits for the run with the key, says so, and is due when that one has ended; then the next", async () => {
+  test("waits for the holder of the key, shows it in its status, and is due when the holder has ended; then the next run", async () => {
     const first = await post("line", "queue");
     const [second, third] = [await post("line", "queue"), await post("line", "queue")];
     expect(await status(second.run_id)).toMatchObject({
@@ -126,7 +128,7 @@ describe("a run with the policy queue", () => {
 
   test("waits for an accept that is not committed yet, and an end sees each run that was accepted before it", async () => {
     const first = await post("race", "queue");
-    const second = RunId.parse("run_00000000race_1780499750067".replace("race", "aaaa"));
+    const second = RunId.parse("run_00000000aaaa_1780499750067");
     const accepted = app.stores.sql.begin(async (sql) => {
       await sql`
         insert into runs (run_id, tenant_id, orchestration_id, definition_tenant, definition_version, wake_at,

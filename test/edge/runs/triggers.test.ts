@@ -75,7 +75,7 @@ describe("a trigger", () => {
       message: "9007199254740993",
       state: { trigger: { order } },
     });
-    // A key without quotation marks is no JSON, and stays none.
+    // A key without quotation marks is not JSON: the replacement of long integers must not make it valid.
     const broken = "{9007199254740993:1}";
     expect((await post(url, broken, gitHub(secret, broken))).status).toBe(400);
   });
@@ -132,13 +132,13 @@ describe("a signed request", () => {
     },
   );
 
-  test("that comes again starts no second run: by its id, also in a new signature; as GitHub signs by its body, for ten minutes", async () => {
+  test("that is repeated starts no second run: it is recognized by its id, whatever its signature, and in GitHub's form by its body, for ten minutes", async () => {
     const { url, secret } = await create();
     const first = await bodyOf(await post(url, text, standard(secret, "msg_2", text)));
     const later = new Date(Date.now() + 1_000);
-    const again = await post(url, text, standard(secret, "msg_2", text, later));
-    expect(again.headers.get("idempotent-replayed")).toBe("true");
-    expect((await bodyOf(again)).run_id).toBe(first.run_id);
+    const repeated = await post(url, text, standard(secret, "msg_2", text, later));
+    expect(repeated.headers.get("idempotent-replayed")).toBe("true");
+    expect((await bodyOf(repeated)).run_id).toBe(first.run_id);
     expect((await bodyOf(await post(url, text, standard(secret, "msg_3", text)))).run_id).not.toBe(
       first.run_id,
     );
@@ -178,7 +178,7 @@ describe("a signed request", () => {
     for (const response of await Promise.all(refused)) expect(response.status).toBe(401);
   });
 
-  test("with a body that is no JSON, or without the message, gets an error that says so", async () => {
+  test("with a body that is no JSON is a 400, and one without the message a 422 with the path of the message", async () => {
     const { url, secret } = await create({ message_path: "a.b" });
     const broken = await bodyOf(await post(url, "{", gitHub(secret, "{")));
     expect(broken).toMatchObject({ status: 400, code: "malformed_json" });

@@ -47,7 +47,7 @@ describe("Prefer: wait=N of a request that starts a run", () => {
     expect(body).toEqual(await bodyOf(await app.call("GET", runPath(id, "result"))));
   });
 
-  test.each([0, 1])("is answered with the 202 when it has not ended after %s s", async (seconds) => {
+  test.each([0, 1])("is answered with the 202 when the run has not ended after %s s", async (seconds) => {
     const { answer, run } = post(`wait=${seconds}`);
     const queued = await answer;
     expect([queued.status, applied(queued)]).toEqual([202, `wait=${seconds}`]);
@@ -60,18 +60,18 @@ describe("Prefer: wait=N of a request that starts a run", () => {
     expect([(await first.answer).status, applied(await first.answer)]).toEqual([202, null]);
     const { run_id } = await bodyOf(await first.answer);
     await endRun(z.string().parse(run_id));
-    const again = await post("wait=60", key, { correlation_id: "once" }).answer;
-    expect([again.status, applied(again), again.headers.get("idempotent-replayed")]).toEqual([
+    const repeated = await post("wait=60", key, { correlation_id: "once" }).answer;
+    expect([repeated.status, applied(repeated), repeated.headers.get("idempotent-replayed")]).toEqual([
       200,
       "wait=60",
       "true",
     ]);
-    expect(await bodyOf(again)).toMatchObject({ run_id, status: "completed" });
+    expect(await bodyOf(repeated)).toMatchObject({ run_id, status: "completed" });
   });
 
   test("is honoured together with handling=lenient, and in any spelling of a Prefer header", async () => {
-    const both = await post("handling=lenient, wait=0", {}, { colour: "red" }).answer;
-    expect([both.status, applied(both)]).toEqual([202, "handling=lenient, wait=0"]);
+    const twoPreferences = await post("handling=lenient, wait=0", {}, { colour: "red" }).answer;
+    expect([twoPreferences.status, applied(twoPreferences)]).toEqual([202, "handling=lenient, wait=0"]);
     const spelled = await post('respond-async, Wait = "0"; x=y').answer;
     expect([spelled.status, applied(spelled)]).toEqual([202, "wait=0"]);
   });
@@ -97,7 +97,7 @@ describe("Prefer: wait=N of a request that starts a run", () => {
     expect(await find()).toHaveLength(0);
   });
 
-  test("keeps a request that is refused refused, and needs a key that may read runs", async () => {
+  test("does not change the refusal of a request, and needs a key that may read runs", async () => {
     expect((await post("wait=60", {}, { priority: 99 }).answer).status).toBe(422);
     const key = await app.stores.key("acme", ["runs:write"]);
     const answer = await app.call("POST", RUN, { key, body: {}, headers: { prefer: "wait=60" } });

@@ -25,8 +25,8 @@ async function stored(run: string) {
   return { url: row?.["webhook_url"], secret: row?.["webhook_secret"] };
 }
 
-const refused = async (body: object, on = app) => {
-  const answer = await on.call("POST", RUN, { body });
+const refused = async (body: object, testApp = app) => {
+  const answer = await testApp.call("POST", RUN, { body });
   return [answer.status, await bodyOf(answer)] as const;
 };
 
@@ -34,14 +34,14 @@ describe("a request to run", () => {
   // Fails when the secret is stored in clear, or sealed without its run.
   test("stores its webhook, and the secret sealed for this run alone", async () => {
     const body = { webhook_url: HOOK, webhook_secret: SECRET };
-    const [one, two] = [await startRun(app, { body }), await startRun(app, { body })];
-    const { url, secret } = await stored(one);
+    const [first, second] = [await startRun(app, { body }), await startRun(app, { body })];
+    const { url, secret } = await stored(first);
     expect(url).toBe(HOOK);
     expect(secret).toMatch(/^v1\./);
     const key = masterKey().parse(MASTER_KEY);
     const opened = (run: string) => unseal(key, String(secret), sealedPlace(run, SECRET_FIELD));
-    expect(await opened(one)).toBe(SECRET);
-    await expect(opened(two)).rejects.toThrow("another place");
+    expect(await opened(first)).toBe(SECRET);
+    await expect(opened(second)).rejects.toThrow("another place");
   });
 
   test("may omit the secret, and the webhook", async () => {
@@ -80,7 +80,7 @@ describe("a request to run", () => {
     ]);
   });
 
-  // Fails when a URL to which no delivery can go is accepted, or refused with a sentence about something else.
+  // Fails when a URL to which no delivery can be sent is accepted, or when the error gives another reason.
   test.each([
     ["http://hooks.example.com:0/", "has the port 0, on which no server listens"],
     ["http://hooks.example.com:65536/", "has the port 65536: a port is a number from 1 to 65535"],
@@ -124,7 +124,7 @@ describe("a request to run", () => {
   });
 
   // Fails when an attacker with the tables can test a guess of the secret against the stored hash of the request.
-  test("stores nothing on which a guess of its secret can be tested", async () => {
+  test("stores nothing with which an attacker could test a guess of its secret", async () => {
     const headers = { "idempotency-key": "hook-2" };
     const body = { message: "hi", webhook_url: HOOK, webhook_secret: SECRET };
     await app.call("POST", RUN, { body, headers });
@@ -141,10 +141,10 @@ describe("a request to run", () => {
     const headers = { "idempotency-key": "hook-1" };
     const post = (webhook_secret: string) =>
       app.call("POST", RUN, { body: { webhook_url: HOOK, webhook_secret }, headers });
-    const [first, again] = [await post(SECRET), await post(SECRET)];
-    expect([first.status, again.status]).toEqual([202, 202]);
-    expect(again.headers.get("idempotent-replayed")).toBe("true");
-    expect((await bodyOf(again))["run_id"]).toBe((await bodyOf(first))["run_id"]);
+    const [first, repeated] = [await post(SECRET), await post(SECRET)];
+    expect([first.status, repeated.status]).toEqual([202, 202]);
+    expect(repeated.headers.get("idempotent-replayed")).toBe("true");
+    expect((await bodyOf(repeated))["run_id"]).toBe((await bodyOf(first))["run_id"]);
     expect((await post("another-secret")).status).toBe(409);
   });
 
@@ -282,10 +282,10 @@ describe("deliveries", () => {
     const stranger = await app.stores.key("stranger");
     expect(await listed("", stranger)).toEqual([]);
     expect((await app.call("GET", "/scale/webhooks?tenant_id=owner", { key: stranger })).status).toBe(403);
-    const again = `/scale/webhooks/${id}/redeliver`;
-    expect((await app.call("POST", again, { key: stranger })).status).toBe(404);
+    const redeliverPath = `/scale/webhooks/${id}/redeliver`;
+    expect((await app.call("POST", redeliverPath, { key: stranger })).status).toBe(404);
     const reader = await app.stores.key("owner", ["runs:read", "runs:write"]);
-    expect((await app.call("POST", again, { key: reader })).status).toBe(403);
+    expect((await app.call("POST", redeliverPath, { key: reader })).status).toBe(403);
     expect((await app.call("GET", "/scale/webhooks", { key: reader })).status).toBe(403);
     expect((await listed("", await app.stores.key("owner"))).map((delivery) => delivery.id)).toEqual([id]);
     expect((await app.call("POST", "/scale/webhooks/nonsense/redeliver")).status).toBe(404);

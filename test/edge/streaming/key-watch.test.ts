@@ -45,7 +45,7 @@ test("a stream that a revoked key opens from the edge's cache ends at the next t
   expect(ended).toEqual(["a"]);
 });
 
-test("all keys that are due are looked up in one query, and none while there is no viewer", async () => {
+test("one query looks up all keys that are due, and there is no query while there is no viewer", async () => {
   const { add, pass, queries } = watched(new Set(["one", "two"]));
   const removals = [add("a", "one"), add("b", "two"), add("c", "two")];
   await pass(KEY_CHECK_MS);

@@ -1,4 +1,7 @@
-/** A deploy replaces the edge's objects under its viewers. An EventSource ends for good on an error, so it gets none. */
+/**
+ * A deploy replaces the edge's objects under its viewers. An EventSource does not reconnect after an error status, so it gets
+ * none.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createApp } from "../../../edge/app.ts";
 import { openServices } from "../../../edge/services.ts";

@@ -5,9 +5,10 @@ import { ViewerAdmission } from "../../../edge/streaming/viewer-admission.ts";
 const LIMITS = { all: 20, tenant: 10, key: 8, stream: 5 };
 const seat = (tenant: string, keyId = "k", stream = "r") => ({ tenant, keyId, stream });
 
-function take(seats: Seats, count: number, of: (i: number) => ReturnType<typeof seat>): number {
-  return Array.from({ length: count }, (_, i) => seats.take(of(i))).filter((verdict) => verdict === "taken")
-    .length;
+function take(seats: Seats, count: number, seatOf: (i: number) => ReturnType<typeof seat>): number {
+  return Array.from({ length: count }, (_, i) => seats.take(seatOf(i))).filter(
+    (verdict) => verdict === "taken",
+  ).length;
 }
 
 describe("the seats of an object", () => {
@@ -71,14 +72,14 @@ describe("admission of viewers", () => {
       { all: 6, tenant: 4, key: 4, stream: 4 },
       async (ids) => new Set(ids),
     );
-    const [a, b] = [Array.from({ length: 4 }), Array.from({ length: 2 })];
-    const loud = a.map(() => open(admission, "loud"));
-    const other = b.map(() => open(admission, "other"));
+    const openMany = (tenant: string, count: number) =>
+      Array.from({ length: count }, () => open(admission, tenant));
+    const [crowded, other] = [openMany("crowded", 4), openMany("other", 2)];
     const quiet = open(admission, "quiet");
     expect(quiet.status).toBe(200);
-    expect(loud.map(({ ended }) => ended)).toEqual([false, false, false, true]);
+    expect(crowded.map(({ ended }) => ended)).toEqual([false, false, false, true]);
     expect(other.some(({ ended }) => ended)).toBe(false);
-    expect(open(admission, "loud").status).toBe(429);
+    expect(open(admission, "crowded").status).toBe(429);
     expect(admission.viewers).toBe(6);
   });
 });

@@ -96,7 +96,7 @@ describe("a viewer that takes nothing while its run goes on", () => {
     slow.leaving.abort();
   });
 
-  // Fails when live entries wait for it in memory, or when it holds a page of the journal that it does not take.
+  // Fails when live entries wait in memory for such a viewer, or when the viewer holds a page that it does not read.
   test("holds at most 64 KiB of live entries and no page of the journal", async () => {
     const { relay, reads, commit } = relayOn([]);
     let unsentBytes = 0;
@@ -247,12 +247,12 @@ test("a tenant with hundreds of viewers lets another's viewer read after a turn 
   });
   const view = (tenant: string) =>
     new Response(relay.join({ run, tenant, after: 0 }, new AbortController().signal, () => {}).body).text();
-  const loud = Array.from({ length: 300 }, () => view("loud"));
+  const crowd = Array.from({ length: 300 }, () => view("loud"));
   await view("quiet");
   // Its page and its position: one read is under way at first, and then they alternate.
   expect(reads.filter((tenant) => tenant === "quiet")).toHaveLength(2);
   expect(reads.lastIndexOf("quiet")).toBeLessThan(6);
-  await Promise.all(loud);
+  await Promise.all(crowd);
   expect(reads).toHaveLength(602);
 });
 

@@ -79,8 +79,8 @@ describe("a stream of several runs", () => {
     expect(await seen(`${path}&tenant_id=default`, app.platformKey)).toEqual([200, [1, 2, 3]]);
     expect(await seen(`${path}&tenant_id=default&token=${await tokenOf(run)}`)).toEqual([200, [1, 2, 3]]);
     const absent = [404, `There is no run ${run}.`];
-    const refusal = async (of: string, by: string | null) => {
-      const answer = await app.call("GET", of, { key: by });
+    const refusal = async (url: string, bearer: string | null) => {
+      const answer = await app.call("GET", url, { key: bearer });
       return [answer.status, (await bodyOf(answer)).detail];
     };
     expect(await refusal(`${path}&tenant_id=acme`, app.platformKey)).toEqual(absent);
@@ -90,8 +90,8 @@ describe("a stream of several runs", () => {
   });
 
   test("takes a list with spaces after its commas", async () => {
-    const [one, other] = [await endedRun(), await endedRun()];
-    const [status, events] = await seen(`${SEVERAL}?runs=${one.run},%20${other.run}`, app.platformKey);
+    const [first, second] = [await endedRun(), await endedRun()];
+    const [status, events] = await seen(`${SEVERAL}?runs=${first.run},%20${second.run}`, app.platformKey);
     expect([status, events.length]).toEqual([200, 6]);
   });
 });
@@ -116,27 +116,27 @@ test("an API key may have several spaces before it", async () => {
 
 describe("stream tokens", () => {
   test("open a stream of all their runs, in any order, as one parameter or several", async () => {
-    const [one, two] = [(await endedRun()).run, (await endedRun()).run];
-    const tokens = [await tokenOf(one), await tokenOf(two)];
+    const [runA, runB] = [(await endedRun()).run, (await endedRun()).run];
+    const tokens = [await tokenOf(runA), await tokenOf(runB)];
     for (const query of [
       `token=${tokens.join(",")}`,
       `token=${tokens.toReversed().join(",")}`,
       `token=${tokens.join("&token=")}`,
     ]) {
-      const [status, seqs] = await seen(`${SEVERAL}?runs=${one},${two}&${query}`);
+      const [status, seqs] = await seen(`${SEVERAL}?runs=${runA},${runB}&${query}`);
       expect([status, seqs.map(Number).toSorted((a, b) => a - b)]).toEqual([200, [1, 1, 2, 2, 3, 3]]);
     }
   });
 
-  test("open no run without a token of its own, no feed, and nothing when one of them is not genuine", async () => {
-    const [one, two] = [(await endedRun()).run, (await endedRun()).run];
-    const [first, second] = [await tokenOf(one), await tokenOf(two)];
+  test("open no run that has no token among them, no feed, and nothing when one of them is forged", async () => {
+    const [runA, runB] = [(await endedRun()).run, (await endedRun()).run];
+    const [first, second] = [await tokenOf(runA), await tokenOf(runB)];
     const status = async (query: string) =>
       (await app.call("GET", `${SEVERAL}?${query}`, { key: null })).status;
-    expect(await status(`runs=${one},${two}&token=${first}`)).toBe(404);
-    expect(await status(`runs=${two}&token=${first}`)).toBe(404);
+    expect(await status(`runs=${runA},${runB}&token=${first}`)).toBe(404);
+    expect(await status(`runs=${runB}&token=${first}`)).toBe(404);
     expect(await status(`token=${first}`)).toBe(401);
-    expect(await status(`runs=${one}&token=${first},${second}0`)).toBe(401);
-    expect(await status(`runs=${one}`)).toBe(401);
+    expect(await status(`runs=${runA}&token=${first},${second}0`)).toBe(401);
+    expect(await status(`runs=${runA}`)).toBe(401);
   });
 });

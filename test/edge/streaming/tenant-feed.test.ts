@@ -63,13 +63,17 @@ const microseconds = (ms: number) => String(ms * 1000);
 describe("a tenant's feed", () => {
   test("sends the events of all runs of its tenant, and no event of another tenant", async () => {
     const tenant = newTenant();
-    const [one, two, other] = [await running(tenant), await running(tenant), await running(newTenant())];
-    await one.text("before");
+    const [runA, runB, ofOtherTenant] = [
+      await running(tenant),
+      await running(tenant),
+      await running(newTenant()),
+    ];
+    await runA.text("before");
     const feed = await watch(await app.stores.key(tenant));
-    for (const writer of [one, other, two]) await writer.text("hello");
-    await one.text("again");
+    for (const writer of [runA, ofOtherTenant, runB]) await writer.text("hello");
+    await runA.text("again");
     await untilReceived(feed, 3);
-    expect(received(feed)).toEqual([`${one.run}.2 hello`, `${two.run}.1 hello`, `${one.run}.3 again`]);
+    expect(received(feed)).toEqual([`${runA.run}.2 hello`, `${runB.run}.1 hello`, `${runA.run}.3 again`]);
     expect(feed.text).toMatch(/^retry: 1000\n\nid: \d{16}\n\nid: \d{16}\ndata: {/);
   });
 
@@ -160,14 +164,14 @@ describe("a tenant's feed", () => {
 describe("access to a feed", () => {
   test("a platform key sees all tenants, or only the tenant of `tenant_id`", async () => {
     const [first, second] = [newTenant(), newTenant()];
-    const [one, two] = [await running(first), await running(second)];
+    const [ofFirst, ofSecond] = [await running(first), await running(second)];
     const all = await watch(app.platformKey);
     const narrowed = await watch(app.platformKey, {}, `?tenant_id=${second}`);
-    await one.text("one");
-    await two.text("two");
+    await ofFirst.text("one");
+    await ofSecond.text("two");
     await untilReceived(all, 2);
     await untilReceived(narrowed, 1);
-    expect(received(narrowed)).toEqual([`${two.run}.1 two`]);
+    expect(received(narrowed)).toEqual([`${ofSecond.run}.1 two`]);
   });
 
   test("the key may be in the query; a key without the scope, or for another tenant, is refused", async () => {

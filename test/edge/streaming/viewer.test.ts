@@ -8,7 +8,10 @@ import { inputs } from "../../services/inputs.ts";
 
 const run = newRunId(1_780_499_750_067);
 
-/** What can happen, in any order. `commit` and `end` commit n events; the other moves advance what is in flight. */
+/**
+ * The moves of a history, in any order. `commit` and `end` commit n events; the others deliver pages and live entries that are
+ * in flight.
+ */
 type Move =
   | { do: "commit" | "end"; events: number }
   | { do: "receive" | "lose" | "repeat" | "request" | "reply" | "resync" | "check" | "fail" };

@@ -93,7 +93,7 @@ describe("an endpoint", () => {
     expect(now).toMatchObject({ description: "Orders", enabled: false, disabled_reason: "requested" });
     expect(now).not.toHaveProperty("secret");
     expect(await sealed()).toBe(before);
-    // Without `enabled` it stays as it is.
+    // Without `enabled` the endpoint keeps its state.
     expect(await bodyOf(await put("orders", {}, key))).toMatchObject({ enabled: false });
     expect(await bodyOf(await act("orders", "enable", key))).toMatchObject({ enabled: true });
     const own = await put("orders", { secret: "a secret of its own" }, key);
@@ -154,7 +154,7 @@ describe("a request to a receiver", () => {
     return z.looseObject({}).parse(new StandardWebhook(String(secret)).verify(body, headers));
   };
 
-  // Fails when one secret alone signs during the overlap, or the old one signs after it.
+  // Fails when only one secret signs during the overlap, or when the old secret signs after the overlap.
   test("is verified by standardwebhooks and svix: with either secret during a rotation, then with the new one", async () => {
     const key = await app.stores.key("rotating");
     const { secret: old } = await bodyOf(await put("r", { url: receiver.url() }, key));
@@ -166,9 +166,9 @@ describe("a request to a receiver", () => {
     const rotated = await bodyOf(await act("r", "rotate", key, { overlap_seconds: 600 }));
     const { secret: next } = rotated;
     expect(rotated.previous_secret_until).toMatch(/Z$/);
-    const both = await nextRequest(key);
-    expect(both.headers["webhook-signature"]?.split(" ")).toHaveLength(2);
-    expect(verify(old, both)).toEqual(verify(next, both));
+    const duringOverlap = await nextRequest(key);
+    expect(duringOverlap.headers["webhook-signature"]?.split(" ")).toHaveLength(2);
+    expect(verify(old, duringOverlap)).toEqual(verify(next, duringOverlap));
     expect((await act("r", "rotate", key)).status).toBe(409);
 
     await app.stores.sql`update webhook_endpoints set previous_until = now() where tenant_id = 'rotating'`;
@@ -180,7 +180,7 @@ describe("a request to a receiver", () => {
     for (const secret of [old, next]) expect(JSON.stringify(rows)).not.toContain(secret);
   });
 
-  test("is a signed test on request, once, and the response has the receiver's status", async () => {
+  test("that tests an endpoint is signed and sent once, and the response of the API has the receiver's status", async () => {
     const key = await app.stores.key("testing");
     const { secret } = await bodyOf(await put("t", { url: receiver.url(), enabled: false }, key));
     const testing = async () => {
@@ -193,12 +193,12 @@ describe("a request to a receiver", () => {
         )
         .toHaveLength(1);
       sender.wake();
-      return { answer: await bodyOf(await answer), got: receiver.requests.slice(before) };
+      return { answer: await bodyOf(await answer), received: receiver.requests.slice(before) };
     };
     await app.stores.sql`update workers set status = 'offline'`;
     expect(await bodyOf(await act("t", "test", key))).toMatchObject({ status: 503, code: "no_worker" });
     await FakeWorker.claim(app.stores.sql, await startRun(app, { key }));
-    const { answer, got } = await testing();
+    const { answer, received } = await testing();
     expect(answer).toMatchObject({
       run_id: null,
       orchestration_id: null,
@@ -207,7 +207,7 @@ describe("a request to a receiver", () => {
       outcome: "delivered",
       last_status: 200,
     });
-    const [request] = got;
+    const [request] = received;
     if (!request) throw new Error("nothing was received");
     expect(request.headers["webhook-id"]).toBe(answer.id);
     expect(verify(secret, request)).toEqual({
@@ -219,13 +219,13 @@ describe("a request to a receiver", () => {
     receiver.respond = (response) => response.writeHead(503).end();
     const failed = await testing();
     receiver.respond = (response) => response.end();
-    expect(failed.got).toHaveLength(1);
+    expect(failed.received).toHaveLength(1);
     expect(failed.answer).toMatchObject({
       outcome: "expired",
       last_status: 503,
       last_error: "the receiver answered HTTP 503",
     });
-    // A test says nothing about the endpoint.
+    // A test does not change the endpoint's state.
     expect(await read("t", key)).toMatchObject({ failing_since: null, enabled: false });
   });
 
@@ -233,13 +233,13 @@ describe("a request to a receiver", () => {
     const key = await app.stores.key("listing");
     for (const id of ["a", "b"]) await put(id, { url: receiver.url() }, key);
     const first = await nextRequest(key);
-    const list = async (query: string, by = key) => {
-      const answer = await app.call("GET", `/scale/webhooks?${query}`, { key: by });
+    const list = async (query: string, asKey = key) => {
+      const answer = await app.call("GET", `/scale/webhooks?${query}`, { key: asKey });
       return z.array(z.looseObject({ id: z.string(), endpoint_id: z.string() })).parse(await answer.json());
     };
     expect((await list("")).map(({ endpoint_id }) => endpoint_id).toSorted()).toEqual(["a", "b"]);
-    const [delivery, ...more] = await list("endpoint_id=a&type=run.completed");
-    expect([delivery?.endpoint_id, more]).toEqual(["a", []]);
+    const [delivery, ...others] = await list("endpoint_id=a&type=run.completed");
+    expect([delivery?.endpoint_id, others]).toEqual(["a", []]);
     expect(await list("endpoint_id=a&type=run.failed")).toEqual([]);
     expect(await list("endpoint_id=a&tenant_id=listing", app.platformKey)).toHaveLength(1);
     const unnamed = await app.call("GET", "/scale/webhooks?endpoint_id=a");
@@ -247,10 +247,10 @@ describe("a request to a receiver", () => {
     expect(JSON.parse(first.body)).toMatchObject({ tenant_id: "listing" });
 
     await put("a", { url: receiver.url(), enabled: false }, key);
-    const again = `/scale/webhooks/${delivery?.id}/redeliver`;
-    expect((await app.call("POST", again, { key })).status).toBe(409);
-    expect((await app.call("POST", again, { key: await app.stores.key("other") })).status).toBe(404);
+    const redeliverPath = `/scale/webhooks/${delivery?.id}/redeliver`;
+    expect((await app.call("POST", redeliverPath, { key })).status).toBe(409);
+    expect((await app.call("POST", redeliverPath, { key: await app.stores.key("other") })).status).toBe(404);
     await act("a", "enable", key);
-    expect((await app.call("POST", again, { key })).status).toBe(202);
+    expect((await app.call("POST", redeliverPath, { key })).status).toBe(202);
   });
 });

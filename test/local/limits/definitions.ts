@@ -13,7 +13,7 @@ const model = (name: string) => ({
 const oneStep = (name: string, step: object) => ({ name, entry_step_id: "a", steps: [{ id: "a", ...step }] });
 const text = { type: "string", default: "" };
 
-/** Saves them. */
+/** Saves the orchestrations and the tools. */
 export async function saveFloodDefinitions(clients: Clients, peer: Peer): Promise<void> {
   const documents = {
     "tools/peer": toolOf(peer),

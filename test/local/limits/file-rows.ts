@@ -5,7 +5,7 @@ import type { Clients } from "./clients.ts";
 import type { LimitRow } from "./limit-row.ts";
 
 const FILES = 10;
-/** With `patient` clients so long that a process can be killed in the middle. */
+/** A file of patient clients takes long enough for a process to be killed during the call. */
 const uploadBytes = (isPatient: boolean): number => (isPatient ? 8_000_000 : 400_000);
 const FILE_BYTES = 10_000;
 

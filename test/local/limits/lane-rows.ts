@@ -30,7 +30,7 @@ export function toolOf(peer: Peer): object {
   return { description: "Takes a moment", tool_type: "http", method: "GET", url, inputSchema: schema };
 }
 
-/** How many starts there were at any time beyond what the rate had allowed until then: a bucket's burst, if it was full. */
+/** The most starts at any time beyond those that the rate had allowed until then. A full bucket allows its burst at once. */
 export function beyondRate(startsMs: readonly number[], sinceMs: number, perSecond: number): number {
   if (startsMs.length === 0) throw new Error("nothing has started");
   const sorted = startsMs.toSorted((a, b) => a - b);

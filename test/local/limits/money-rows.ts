@@ -59,12 +59,12 @@ export function moneyRows(clients: Clients): LimitRow[] {
       },
     },
     {
-      // Its 50 children are the clients. One call of a family may be the last one that anything is left for.
+      // The 50 children of the run are the clients. One call of the family may begin while less than its worst case is left.
       ...limits,
       name: "max_total_cost_usd of a run and the runs that it starts",
       most: LIMIT_USD * 1_000 + WORST_CALL,
       async flood(tenant) {
-        await saveBudget(tenant, "tenant", 1_000); // it only counts
+        await saveBudget(tenant, "tenant", 1_000); // The budget only counts.
         const items = await clients.fifty(async (n) => n);
         await clients.start(tenant, "orch_family", { state: { items } });
         return spent(tenant, false);

@@ -11,7 +11,7 @@ const MINUTE_MS = 61_000;
 export function rateRows(clients: Clients): LimitRow[] {
   const { sql } = clients;
   const floodedMs = new Map<string, number>();
-  const later = (tenant: string) => {
+  const noteFlood = (tenant: string) => {
     floodedMs.set(tenant, performance.now());
   };
   const passed = (tenant: string, ms: number) =>
@@ -32,7 +32,7 @@ export function rateRows(clients: Clients): LimitRow[] {
         const beganMs = performance.now();
         await clients.fifty(() => startLater(tenant));
         const seconds = (performance.now() - beganMs) / 1_000;
-        later(tenant);
+        noteFlood(tenant);
         const started = await clients.open(tenant);
         return Math.min(started, PER_SECOND) + Math.max(0, started - Math.floor(PER_SECOND * (seconds + 1)));
       },
@@ -48,7 +48,7 @@ export function rateRows(clients: Clients): LimitRow[] {
       prepare: (tenant) => clients.limit(tenant, { runs_per_minute: PER_MINUTE }),
       async flood(tenant) {
         await clients.fifty(() => startLater(tenant));
-        later(tenant);
+        noteFlood(tenant);
         return clients.count(sql`
           select count(*)::int as n from runs
           where tenant_id = ${tenant} and queued_at > clock_timestamp() - interval '60 s'`);

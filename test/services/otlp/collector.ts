@@ -15,7 +15,7 @@ export async function startCollector() {
   const spans: ReceivedSpan[] = [];
   /** All requests as they were received, to search them for texts that they must not have. */
   const bodies: string[] = [];
-  /** How often it still refuses to take anything. */
+  /** How many more requests the collector refuses, how many it has refused, and its Retry-After. */
   const busy = { times: 0, refused: 0, retryAfter: "0" };
   const isBusy = (): boolean => {
     if (busy.times === 0) return false;
@@ -87,7 +87,7 @@ export async function startCollector() {
         undefined,
         () => `: ${spans.map(({ name }) => name).join(", ")}`,
       );
-      if (!found) throw new Error(`there is no ${what}`);
+      if (!found) throw new Error(`the collector does not have ${what}`);
       return found;
     },
     stop(): void {

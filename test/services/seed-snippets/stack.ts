@@ -1,4 +1,4 @@
-/** The programs that the product's first readers copy: they run here unchanged but for host and key, on the real stack. */
+/** The programs of the documentation's examples, executed on the real stack with another host and key and no other change. */
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,5 +1,5 @@
 /**
- * `shared/timing.ts` with short periods of the webhooks' senders, so that a test of theirs does not wait for the real ones.
+ * `shared/timing.ts` with short periods of the webhooks' senders, so that their tests do not wait for the product's.
  * Beats and leases are the product's own: a takeover takes as long as in production. Every relation between the durations
  * holds here too: `test/shared/timing.test.ts`.
  */

@@ -63,7 +63,7 @@ const anyRow = fc.record({
 });
 
 // Fails when a byte of a line, a number or a time is not restored.
-test("rows come back from a segment as they were, whatever their events hold", () => {
+test("rows are read from a segment unchanged, whatever their events hold", () => {
   fc.assert(
     fc.property(fc.array(anyRow, { maxLength: 12 }), (all) => {
       const rows = rowsOf(all);

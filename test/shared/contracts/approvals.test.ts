@@ -68,9 +68,9 @@ describe("a human step", () => {
     [{ human_fields: [{ key: "k", min: 5, max: 4 }] }, "human_fields[0].max: must be at least min"],
     [{ human_fields: [{ key: "k", type: "boolean", max: 4 }] }, "human_fields[0].max: has no effect"],
   ])("with %j is refused: %s", (fields, message) => {
-    const [error, ...more] = errorsOf(fields);
+    const [error, ...others] = errorsOf(fields);
     expect(error).toContain(`steps[0].${message}`);
-    expect(more).toEqual([]);
+    expect(others).toEqual([]);
   });
 
   test("names the step after its timeout, which is part of the graph", () => {

@@ -179,7 +179,7 @@ describe("the branches of a definition", () => {
     ]);
   });
 
-  test("are laid out so that every edge leads where its track goes", () => {
+  test("have edges that lead where their tracks go", () => {
     const parsed = parse(
       parallel("a", [["c"], ["y", "z"]], { next_step_id: "m" }),
       choice("c", "x", "m"),

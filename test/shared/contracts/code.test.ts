@@ -147,8 +147,8 @@ describe("code that is saved", () => {
       const type = { transform_code: "transform", if_condition: "if_else", switch_expression: "switch" }[
         field
       ];
-      const [error, ...more] = errorOf({ type, [field]: code }) ?? [];
-      expect(more).toEqual([]);
+      const [error, ...others] = errorOf({ type, [field]: code }) ?? [];
+      expect(others).toEqual([]);
       expect(error?.path).toBe(`steps[0].${field}`);
       expect(error?.message).toMatch(/^step "calc" has a syntax error in line \d+, column \d+: /);
       expect(error?.message).toContain(text);
@@ -162,7 +162,7 @@ describe("code that is saved", () => {
     "let result; for (const x of [1, 2]) { result = x }",
     "globalThis['res' + 'ult'] = 1; this.x = 1",
     "result = `a ${state.x} b`.replace(/(?<y>\\d{4})/u, '$<y>') // end",
-  ])("is taken as it is: %j", (transform_code) => {
+  ])("is accepted unchanged: %j", (transform_code) => {
     expect(errorOf({ type: "transform", transform_code })).toBeNull();
   });
 
@@ -218,7 +218,7 @@ describe("code that is saved", () => {
     "state.a == state.b == true or state.a === null !== false",
     "[1, 2].includes(state.n) and state.x in [1, 2] and 'a' + state.x",
     "true",
-  ])("is taken where it compares: %j", (if_condition) => {
+  ])("is accepted where it compares: %j", (if_condition) => {
     expect(errorOf({ type: "if_else", if_condition })).toBeNull();
   });
 

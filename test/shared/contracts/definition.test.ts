@@ -279,15 +279,15 @@ describe("a definition that is saved", () => {
         { path: "steps[1]" },
       ],
     });
-    const both = { ...branch, if_false_step_id: "a" };
-    expect(parseNewOrchestration(document([withNext("a", "b"), both]))).toMatchObject({ ok: false });
+    const endlessCycle = { ...branch, if_false_step_id: "a" };
+    expect(parseNewOrchestration(document([withNext("a", "b"), endlessCycle]))).toMatchObject({ ok: false });
   });
 
   test.each<[string, Fields]>([
     ["a null target", { if_false_step_id: null }],
     ["another step", { if_false_step_id: "c" }],
     ["the step after its limit", { if_false_step_id: "a", next_step_id: "c" }],
-  ])("with a loop that %s can end is taken", (_what, fields) => {
+  ])("with a loop that %s can end is accepted", (_what, fields) => {
     const last = Object.values(fields).includes("c") ? [print("c")] : [];
     expect(
       parseNewOrchestration(document([withNext("a", "b"), { ...branch, ...fields }, ...last])),
@@ -355,7 +355,7 @@ describe("agents and tools", () => {
   test.each([
     [{ id: "a", name: "A", type: "delegate" }, "delegate_agent_ids"],
     [{ id: "a", name: "A", tools: ["x", "all"] }, "tools[1]"],
-  ])("an agent that needs what is not implemented is not available yet: %j", (json, path) => {
+  ])("an agent that needs an unbuilt feature is refused as not available yet: %j", (json, path) => {
     expect(parseAgent(json)).toMatchObject({ ok: false, code: "not_yet", errors: [{ path }] });
   });
 
@@ -432,14 +432,17 @@ describe("a field that nothing reads", () => {
     ["transform", { merge_strategy: "dict" }, "merge_strategy", "merge"],
     ["if_else", { switch_cases: { a: null } }, "switch_cases", "switch"],
     ["end", { model: "openai/gpt-4.1" }, "model", "agent, llm, tool, evaluator, extract_json"],
-  ])("of a step of type %s is one of another type: %j", (type, more, field, owners) => {
-    expect(unknownFields("orchestrations", document([flat("a", type, more)]))).toEqual([
-      {
-        path: `steps[0].${field}`,
-        message: `is a field of steps of type ${owners}, and this step is of type ${type}: leave it out`,
-      },
-    ]);
-  });
+  ])(
+    "of a step of type %s is refused with the types of steps that have it: %j",
+    (type, more, field, owners) => {
+      expect(unknownFields("orchestrations", document([flat("a", type, more)]))).toEqual([
+        {
+          path: `steps[0].${field}`,
+          message: `is a field of steps of type ${owners}, and this step is of type ${type}: leave it out`,
+        },
+      ]);
+    },
+  );
 
   test.each<["orchestrations" | "agents", Fields, string]>([
     ["agents", { name: "A", db_configs: [{}] }, "db_configs"],
@@ -473,7 +476,7 @@ describe("a field that nothing reads", () => {
     expect(laterFields("orchestrations", off)).toEqual([]);
   });
 
-  test("is none of the fields that an imported definition or our own answer carries", () => {
+  test("is not reported where an imported definition or an answer of this API has it", () => {
     const steps = ["print", "llm", "agent", "human", "switch"].map((type) =>
       flat(type, type, {
         merge_strategy: "list",
@@ -491,9 +494,9 @@ describe("a field that nothing reads", () => {
         another: "",
       }),
     );
-    const more = { version: 3, created_at: "x", updated_at: "x", edges: [], trigger: "manual" };
-    expect(unknownFields("orchestrations", document(steps, more))).toEqual([]);
-    expect(laterFields("orchestrations", document(steps, more))).toEqual([]);
+    const answerFields = { version: 3, created_at: "x", updated_at: "x", edges: [], trigger: "manual" };
+    expect(unknownFields("orchestrations", document(steps, answerFields))).toEqual([]);
+    expect(laterFields("orchestrations", document(steps, answerFields))).toEqual([]);
     const agent = {
       id: "a",
       name: "A",
@@ -535,7 +538,7 @@ describe("a field that nothing reads", () => {
     ]);
   });
 
-  // Fails when a schema gets a field that the table of classes does not have, or keeps one that no schema has.
+  // Fails when a schema has a field without a class in the table, or when the table has a field that no schema has.
   test("is in no schema: every field has a class that says what becomes of it", () => {
     const schemas: { [record in keyof typeof fieldClasses]: object[] } = {
       orchestration: [OrchestrationDocument.shape],
@@ -555,13 +558,15 @@ describe("a field that nothing reads", () => {
       const classes = Object.entries(
         Object.entries(fieldClasses).find(([name]) => name === record)?.[1] ?? {},
       );
-      const stored = classes.filter(([, of]) => of === "read" || of === "kept").map(([name]) => name);
+      const stored = classes
+        .filter(([, fieldClass]) => fieldClass === "read" || fieldClass === "kept")
+        .map(([name]) => name);
       expect([record, stored.toSorted()]).toEqual([record, [...inSchemas].toSorted()]);
     }
   });
 
   test.each([null, 3, [], "x", { steps: [null, 3, ["x"]], state_schema: [], human_fields: {} }])(
-    "is looked for without a throw in %j",
+    "is searched for without an exception in %j",
     (json) => {
       expect(unknownFields("orchestrations", json)).toEqual(
         typeof json === "object" && json !== null && !Array.isArray(json)

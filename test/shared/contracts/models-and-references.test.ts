@@ -71,7 +71,7 @@ describe("the model of a step", () => {
     "openai-compatible/meta/llama-3.3",
     "demo/writer",
     "gemini/gemini-2.5-pro",
-  ])("%s is a matter of the worker's settings", (model) => {
+  ])("%s is accepted at PUT: only the worker's settings decide about it", (model) => {
     expect(errorsOf(document({ type: "llm", model }))).toEqual([]);
   });
 

@@ -40,7 +40,7 @@ describe("the output_schema of a step", () => {
     [{ properties: { a: { type: "string", maxLenght: 3 } } }, "properties.a.maxLenght", '"maxLength"?'],
     [{ type: "array", items: { requierd: ["a"] } }, "items.requierd", 'did you mean "required"?'],
     [{ properties: { a: { type: "number", min: 3 } } }, "properties.a.min", 'did you mean "minimum"?'],
-  ])("that would not be kept is refused with its path: %j", (schema, path, message) => {
+  ])("that would be ignored is refused with its path: %j", (schema, path, message) => {
     expect(parse(schema)).toMatchObject({
       ok: false,
       code: "invalid",

@@ -31,7 +31,7 @@ describe("a program that is no JavaScript", () => {
   });
 
   // Fails when a pattern reads a part of the text again for each place at which it could begin.
-  test("is looked at in a time that grows with its length alone", () => {
+  test("is checked in linear time", () => {
     const before = cpuMs();
     for (const part of [
       "(",

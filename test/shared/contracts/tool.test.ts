@@ -69,7 +69,7 @@ describe("the inputSchema of a tool that is saved", () => {
         required: ["q"],
       },
     ],
-  ])("is mended where it can only mean one thing: %s", (_, written, schema) => {
+  ])("is repaired where it has only one meaning: %s", (_, written, schema) => {
     expect(schemaOf(written)).toEqual(schema);
     // A repaired schema that is saved again does not change.
     expect(schemaOf(schema)).toEqual(schema);
@@ -142,7 +142,7 @@ describe("the inputSchema of a tool that is saved", () => {
     { properties: { q: { const: 3, default: { type: "str" }, examples: [{ type: "x" }] } } },
     { properties: { q: { type: "object", additionalProperties: { type: "number" } } } },
     { description: "d", title: "t", properties: { q: { type: ["string", "null"], nullable: true } } },
-  ])("%j is taken", (inputSchema) => {
+  ])("%j is accepted", (inputSchema) => {
     expect(errorsOf({ inputSchema })).toEqual([]);
   });
 });
@@ -175,7 +175,7 @@ describe("the URL of a tool", () => {
     "https://example.com/{city}/{ page }?x=%7B1%7D",
     "https://example.com/{data.city}/{city.name}",
     "https://example.com/?all={data}",
-  ])("%s is taken", (url) => {
+  ])("%s is accepted", (url) => {
     expect(errorsOf({ url, inputSchema })).toEqual([]);
   });
 
@@ -185,7 +185,7 @@ describe("the URL of a tool", () => {
     expect(errorsOf({ url })).toEqual([]);
   });
 
-  test("gets a warning for an argument of which a model cannot know that it is needed", () => {
+  test("gets a warning for a placeholder whose argument the schema does not require", () => {
     const warningsOf = (fields: Fields) => {
       const parsed = parseNewTool(tool(fields));
       return parsed.ok ? toolWarnings(parsed.definition) : parsed.errors;
@@ -206,11 +206,14 @@ test.each([
   [{ headers: { Authorization: "Bearer $API_TOKEN" } }, "headers.Authorization", "looks like a variable"],
   [{ headers: { "X-Key": "<your key>" } }, "headers.X-Key", "looks like a variable"],
   [{ headers: { "X-Key": "{secrets: key}" } }, "headers.X-Key", "looks like a variable"],
-])("a place of another system in a tool's request gets a warning: %j", (fields: Fields, path, message) => {
-  const parsed = parseNewTool(tool({ inputSchema: { properties: { city: {}, id: {} } }, ...fields }));
-  if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
-  expect(toolWarnings(parsed.definition)).toEqual([{ path, message: expect.stringContaining(message) }]);
-});
+])(
+  "a placeholder of another system in a tool's request gets a warning: %j",
+  (fields: Fields, path, message) => {
+    const parsed = parseNewTool(tool({ inputSchema: { properties: { city: {}, id: {} } }, ...fields }));
+    if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
+    expect(toolWarnings(parsed.definition)).toEqual([{ path, message: expect.stringContaining(message) }]);
+  },
+);
 
 test("a host with a port, JSON and secrets are no placeholders of another system", () => {
   const parsed = parseNewTool(

@@ -122,8 +122,8 @@ const entry = fc
   .array(
     fc.tuple(
       fc.oneof(
-        fc.tuple(state, value).map(([of, response]) => endOf(of, response)),
-        fc.tuple(state, value).map(([of, response]) => endOf(of, response).toReversed()),
+        fc.tuple(state, value).map(([finalState, response]) => endOf(finalState, response)),
+        fc.tuple(state, value).map(([finalState, response]) => endOf(finalState, response).toReversed()),
         value.map((args): RunEvent[] => [
           { type: "tool_execution", orch_step_id: "a", step_name: "A", tool_name: "t", args },
           { type: "llm_delta", orch_step_id: "a", text: JSON.stringify(args) },
@@ -137,11 +137,11 @@ const entry = fc
   .map((parts) => parts.flatMap(([events, ms]) => writeLines(events, new Date(ms), 'c"},')));
 
 // Fails when a character of an event does not come back, or an entry depends on what it is joined with.
-test("lines of all formats come back as they were, whatever they hold and are joined with", () => {
+test("lines of all formats are decoded unchanged, whatever they hold and are joined with", () => {
   const format = fc.constantFrom("coded" as const, "short" as const, "complete" as const);
   fc.assert(
     fc.property(fc.array(fc.tuple(entry, format), { minLength: 1, maxLength: 3 }), (entries) => {
-      const stored = entries.map(([lines, of]) => joinLines(lines, of)).join("\n");
+      const stored = entries.map(([lines, lineFormat]) => joinLines(lines, lineFormat)).join("\n");
       expect(linesOf(stored)).toEqual(entries.flatMap(([lines]) => lines));
       // This character separates the texts of a flush.
       expect(stored).not.toContain("\u001e");

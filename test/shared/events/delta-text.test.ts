@@ -3,20 +3,20 @@ import { describe, expect, test } from "vitest";
 import { addDeltas, DELTA_RULE } from "../../../shared/events/delta-text.ts";
 
 const first = (text: string, step = "a") => ({ type: "llm_delta", orch_step_id: step, first: true, text });
-const more = (text: string, step = "a") => ({ type: "llm_delta", orch_step_id: step, text });
+const delta = (text: string, step = "a") => ({ type: "llm_delta", orch_step_id: step, text });
 const event = (type: string, step = "a") => ({ type, orch_step_id: step });
 const pickedUp = { type: "worker_picked_up" };
 
 const histories: [string, Parameters<typeof addDeltas>[0], Record<string, string>][] = [
-  ["one answer", [first("Here is "), more("the "), more("plan")], { a: "Here is the plan" }],
+  ["one answer", [first("Here is "), delta("the "), delta("plan")], { a: "Here is the plan" }],
   [
     "a retry",
-    [first("Here is "), event("step_retry"), first("Here is "), more("the plan")],
+    [first("Here is "), event("step_retry"), first("Here is "), delta("the plan")],
     { a: "Here is the plan" },
   ],
   [
     "a takeover",
-    [first("Here is "), pickedUp, first("Here is the "), more("plan")],
+    [first("Here is "), pickedUp, first("Here is the "), delta("plan")],
     { a: "Here is the plan" },
   ],
   [
@@ -48,21 +48,21 @@ const histories: [string, Parameters<typeof addDeltas>[0], Record<string, string
     [
       { ...first("p"), path: "each[0].a" },
       { ...first("q"), path: "each[1].a" },
-      { ...more("1"), path: "each[0].a" },
+      { ...delta("1"), path: "each[0].a" },
       { ...event("step_retry"), path: "each[1].a" },
-      { ...more("2"), path: "each[0].a" },
+      { ...delta("2"), path: "each[0].a" },
       { ...first("r"), path: "each[1].a" },
     ],
     { "each[0].a": "p12", "each[1].a": "r" },
   ],
   [
     "a takeover after which the text begins anew",
-    [first("Here is "), pickedUp, event("llm_restart"), first("The "), more("plan")],
+    [first("Here is "), pickedUp, event("llm_restart"), first("The "), delta("plan")],
     { a: "The plan" },
   ],
   [
     "a takeover after which the model goes on with its text",
-    [first("Here is "), pickedUp, more("the plan")],
+    [first("Here is "), pickedUp, delta("the plan")],
     { a: "Here is the plan" },
   ],
   ["an answer without text after a takeover", [first("Here"), pickedUp, event("llm_restart")], {}],

@@ -17,7 +17,7 @@ test("a live stream keeps fewer entries the larger they are: about 16 MiB", () =
   expect(Number(xaddArgs("k", { ...entryOf(0), events: "ä".repeat(16_000) })[3])).toBe(525);
 });
 
-// Fails when an entry of any size is published, or when viewers do not learn that there is one.
+// Fails when an entry of any size is published whole, or when viewers get no notice of it.
 test("an entry over 64 KiB is published without its events, and its viewers read it from the journal", () => {
   const live = readLive(xaddArgs("k", entryOf(65 * 1024)).slice(5));
   if (!live) throw new Error("the entry cannot be read");

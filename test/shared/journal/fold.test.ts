@@ -91,8 +91,12 @@ describe.each([1, 2, 100])("the fold of a journal in pages of %d entries", (size
       rewinds: 1,
       rewoundAt: 10,
     });
-    const twice = [...entries, entry(10, "rewind", { keep_seq: 6 }), entry(11, "rewind", { keep_seq: 0 })];
-    expect(await fold({}, twice)).toEqual({ ...initialProgress({}), rewinds: 2, rewoundAt: 11 });
+    const rewoundTwice = [
+      ...entries,
+      entry(10, "rewind", { keep_seq: 6 }),
+      entry(11, "rewind", { keep_seq: 0 }),
+    ];
+    expect(await fold({}, rewoundTwice)).toEqual({ ...initialProgress({}), rewinds: 2, rewoundAt: 11 });
     expect(await fold({}, [...entries, entry(10, "rewind", { keep_seq: 6 })])).toMatchObject({
       turns: ["one", "two"],
       retry: null,

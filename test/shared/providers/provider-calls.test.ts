@@ -33,14 +33,14 @@ beforeEach(async () => {
 });
 
 const name: ModelName = { provider: "openai", model: "gpt-5" };
-const callOf = (call: string, tenant = "acme", of = name) => ({
-  name: of,
+const callOf = (call: string, tenant = "acme", model = name) => ({
+  name: model,
   keyOwner: null,
   tenant: TenantId.parse(tenant),
   call,
 });
-const ask = (call: string, { tenant = "acme", tokens = 1, of = name } = {}): Promise<Acquisition> =>
-  calls.acquire(callOf(call, tenant, of), allowed, tokens, LEASE_MS);
+const ask = (call: string, { tenant = "acme", tokens = 1, model = name } = {}): Promise<Acquisition> =>
+  calls.acquire(callOf(call, tenant, model), allowed, tokens, LEASE_MS);
 const begins = async (...asked: Parameters<typeof ask>) => (await ask(...asked)).is === "begun";
 const end = (call: string, outcome: Partial<Outcome> & Pick<Outcome, "is">, tenant = "acme") =>
   calls.settle(callOf(call, tenant), allowed, {
@@ -53,7 +53,7 @@ const end = (call: string, outcome: Partial<Outcome> & Pick<Outcome, "is">, tena
 const afterMs = (ms: number) => {
   clock.nowMs += ms;
 };
-/** Calls of a tenant. The function asks for each of them that is due to ask again. @returns the calls that began */
+/** Calls of a tenant. The function requests a place for each call that is due. @returns the calls that began */
 function lineOf(count: number, tenant: string) {
   const line = Array.from({ length: count }, (_, i) => ({
     call: `${tenant}${i}`,
@@ -80,7 +80,7 @@ describe("max_concurrent", () => {
 
   test("holds for the fleet, and for each model by itself", async () => {
     expect([await begins("a"), await begins("b"), await begins("c")]).toEqual([true, true, false]);
-    expect(await begins("c", { of: { provider: "openai", model: "gpt-5-mini" } })).toBe(true);
+    expect(await begins("c", { model: { provider: "openai", model: "gpt-5-mini" } })).toBe(true);
     await end("a", { is: "answered" });
     expect(await begins("c")).toBe(true);
   });
@@ -98,16 +98,16 @@ describe("max_concurrent", () => {
   test("calls ask again within ten seconds as long as none has ended, and in turn from then on", async () => {
     await ask("a");
     await ask("b");
-    const asked: number[] = [];
-    for (let i = 0; i < 40; i++) asked.push(waitOf(await ask(`w${i}`)));
-    expect(asked[0]).toBe(2_000);
-    expect(asked.slice(1).every((ms) => ms > 2_000 && ms <= 10_000)).toBe(true);
+    const firstWaits: number[] = [];
+    for (let i = 0; i < 40; i++) firstWaits.push(waitOf(await ask(`w${i}`)));
+    expect(firstWaits[0]).toBe(2_000);
+    expect(firstWaits.slice(1).every((ms) => ms > 2_000 && ms <= 10_000)).toBe(true);
     afterMs(10_000);
     await end("a", { is: "answered" });
-    const again: number[] = [];
-    for (let i = 1; i < 40; i++) again.push(waitOf(await ask(`w${i}`)));
+    const waitsInTurn: number[] = [];
+    for (let i = 1; i < 40; i++) waitsInTurn.push(waitOf(await ask(`w${i}`)));
     // Each call takes 2 s and two are under way at a time: the last of them has 38 before it.
-    expect(Math.max(...again)).toBeGreaterThan(30_000);
+    expect(Math.max(...waitsInTurn)).toBeGreaterThan(30_000);
   });
 
   test("a worker that has died gives its places back, and one that renews keeps them", async () => {
@@ -146,7 +146,7 @@ describe("of several tenants", () => {
     expect(begun.slice(0, 6).filter((tenant) => tenant === "globex")).toHaveLength(3);
   });
 
-  test("one that waits alone has the next place; a call that does not come blocks no other", async () => {
+  test("a tenant with one waiting call has the next place; a call that does not ask again blocks no other", async () => {
     allowed = { ...allowed, concurrent: 1 };
     await ask("a");
     await ask("b", { tenant: "globex" });
@@ -186,7 +186,7 @@ describe("a minute", () => {
     allowed = { ...allowed, tokens: 6_000 };
     expect(await begins("a", { tokens: 100 })).toBe(true);
     await end("a", { is: "answered", moreTokens: 1_500 });
-    // 600 were there, 1,600 are taken: 1,000 and the next 100 come back at 100 a second.
+    // The bucket had 600 tokens and the call used 1,600: the missing 1,000 and the next 100 come back at 100 a second.
     const wait = waitOf(await ask("b", { tokens: 100 }));
     expect(wait).toBe(11_000);
     afterMs(10_900);
@@ -217,7 +217,7 @@ describe("what a provider says", () => {
       }
       return begun;
     };
-    // 0.7 of the 10 calls a minute that were too many, and then more and more.
+    // The pace begins at 0.7 of the 10 calls a minute that were too many, and then rises.
     const begun = [await inHalfMinute(), await inHalfMinute(), await inHalfMinute()];
     expect(begun[0]).toBeGreaterThanOrEqual(3);
     expect(begun[0]).toBeLessThanOrEqual(5);
@@ -312,7 +312,7 @@ describe("the circuit breaker", () => {
 });
 
 test("a model without limits leaves nothing in Redis after two minutes", async () => {
-  for (let i = 0; i < 20; i += 1) await ask(`a${i}`, { of: { provider: "openai", model: `guess-${i}` } });
+  for (let i = 0; i < 20; i += 1) await ask(`a${i}`, { model: { provider: "openai", model: `guess-${i}` } });
   const left = await redis.keys("*");
   expect(left).toHaveLength(20);
   for (const key of left) expect(await redis.pttl(key)).toBeLessThanOrEqual(120_000);

@@ -9,8 +9,12 @@ beforeAll(async () => {
 });
 afterAll(() => t.stop());
 
-const admit = async (number: number, of = "acme", maxDepth = 1000): Promise<QueueVerdict | undefined> =>
-  (await t.queue.admit([{ run: runOf(number), tenant: tenant(of) }], maxDepth))[0];
+const admit = async (
+  number: number,
+  tenantName = "acme",
+  maxDepth = 1000,
+): Promise<QueueVerdict | undefined> =>
+  (await t.queue.admit([{ run: runOf(number), tenant: tenant(tenantName) }], maxDepth))[0];
 
 describe("admit", () => {
   beforeEach(() => t.begin(limits("acme", { maxQueuedRuns: 3, requestsPerSecond: 2 }), limits("other")));
@@ -27,7 +31,7 @@ describe("admit", () => {
     expect(await admit(2)).toMatchObject({ ok: true });
   });
 
-  test("says when the next token comes, and the time is exact", async () => {
+  test("replies with the exact time until the next token", async () => {
     expect(await admit(1)).toMatchObject({ ok: true });
     expect(await admit(2)).toMatchObject({ ok: true });
     expect(await admit(3)).toEqual({ ok: false, reason: "rate", limit: 2, retryMs: 500 });

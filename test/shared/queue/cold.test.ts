@@ -57,9 +57,9 @@ describe("a shard without an index", () => {
     await t.redis.flushall();
     const first = (await t.queue.reset(0)) ?? "";
     await t.queue.beginIndex(0, first);
-    const nothing = { uptoMs: -Infinity, quotaReady: false, limitsUptoMs: -Infinity };
+    const begunIndex = { uptoMs: -Infinity, quotaReady: false, limitsUptoMs: -Infinity };
     const begun = await t.queue.readIndex(0);
-    expect(begun).toMatchObject(nothing);
+    expect(begun).toMatchObject(begunIndex);
     await makeQuotaReady(t.queue, 0, 1_800_000_000_123);
     await t.queue.advanceLimits(0, begun.epoch, 17);
     await t.queue.beginIndex(0, first);
@@ -130,7 +130,7 @@ describe("when two reconcilers rebuild a shard at the same time", () => {
   beforeEach(() => t.redis.flushall());
 
   // Fails when reset.lua does not check whether the shard has an index.
-  test("the late reset of one changes nothing after the other has begun the index", async () => {
+  test("a late reset by one reconciler changes nothing after the other has begun the index", async () => {
     await rebuildShard(t.queue, 0, () => t.queue.pushLimits([single]));
     await t.queue.enqueue([job(2, "acme")]);
     const known = await t.queue.readIndex(0);
@@ -140,7 +140,7 @@ describe("when two reconcilers rebuild a shard at the same time", () => {
   });
 
   // Fails when `begin` does not compare the epoch: run 2 is claimed beside run 1, beyond the tenant's limit.
-  test("the superseded one does not open the shard to claims; the latest does, with the running runs leased", async () => {
+  test("the superseded reconciler does not open the shard to claims; the latest does, with the running runs leased", async () => {
     const first = await reset();
     await t.queue.pushLimits([single]);
     await restoreRunning(first);
@@ -158,7 +158,7 @@ describe("when two reconcilers rebuild a shard at the same time", () => {
 
   // Fails when restore-leases.lua does not compare the epoch: the run is leased to w1, its former owner, and w2 loses it.
   test.each(["before", "after"])(
-    "the superseded one restores no lease %s the latest begins the index",
+    "the superseded reconciler restores no lease %s the latest begins the index",
     async (when) => {
       const first = await reset();
       const second = await reset();
@@ -236,7 +236,7 @@ describe("a key that was evicted or deleted", () => {
     await t.queue.finish([job(12, "acme")], "");
   });
 
-  // Fails when a claim takes for granted that a job, a limit or a ready run exists because its neighbour does.
+  // Fails when a claim assumes that a job, a limit or a ready run exists because its neighbour does.
   test.each(provenKeys)(
     "is no error in claim and admit before they compare sizes again: %s",
     async (name) => {
@@ -248,7 +248,7 @@ describe("a key that was evicted or deleted", () => {
       };
       const admitted = await t.queue.admit([{ run: runOf(60), tenant: tenant("acme") }], 100);
       expect(admitted).toHaveLength(1);
-      expect(await t.claim("w2", 10).catch(orCold)).toBeDefined();
+      await t.claim("w2", 10).catch(orCold);
       t.clock.nowMs += LEASE_MS;
       expect(await t.claim("w2", 10).catch(orCold)).toBe("cold");
     },

@@ -56,7 +56,7 @@ const rules = fc.record({ interactive: rule, default: rule, bulk: rule });
 
 const someLimits: fc.Arbitrary<Limits> = fc
   .record({
-    of: fc.constantFrom(...TENANTS),
+    tenantName: fc.constantFrom(...TENANTS),
     version: fc.integer({ min: 1, max: 6 }),
     maxConcurrentRuns: fc.constantFrom(0, 1, 2, 2, 9),
     maxQueuedRuns: fc.integer({ min: 0, max: 5 }),
@@ -64,7 +64,7 @@ const someLimits: fc.Arbitrary<Limits> = fc
     runsPerMinute: fc.constantFrom(0, 1, 3, 5, NO_LIMIT),
     weight: fc.integer({ min: 1, max: 4 }),
   })
-  .map(({ of, ...rest }) => limits(of, rest));
+  .map(({ tenantName, ...rest }) => limits(tenantName, rest));
 
 export const command = fc.oneof(
   {

@@ -39,12 +39,12 @@ async function serve(queue: Queue, slots: number): Promise<number[]> {
 /** @throws when one of the tenants has more than its weight's share, by more than one job of each */
 function checkShares(served: number[], tenants: Share[]): void {
   const times = tenants.map(({ weight }, i) => (served[i] ?? 0) / weight);
-  tenants.forEach((one, i) =>
+  tenants.forEach((leading, i) =>
     tenants.forEach((other, j) => {
       const ahead = (times[i] ?? 0) - (times[j] ?? 0);
-      const bound = 1 / one.weight + 1 / other.weight + 1e-9;
+      const bound = 1 / leading.weight + 1 / other.weight + 1e-9;
       if (ahead > bound)
-        throw new Error(`${one.name} is ahead of ${other.name} by ${ahead}, more than ${bound}`);
+        throw new Error(`${leading.name} is ahead of ${other.name} by ${ahead}, more than ${bound}`);
     }),
   );
 }
@@ -78,7 +78,12 @@ describe("tenants with ready jobs", () => {
   });
 
   test.each([
-    ["the ring's time stands still", "claim.lua", "= ring_times[lane], next_start", "= 0, next_start"],
+    [
+      "the time of the ring does not advance",
+      "claim.lua",
+      "= ring_times[lane], next_start",
+      "= 0, next_start",
+    ],
     ["weights are not read", "claim.lua", "1 / limit.weight", "1"],
     ["a new tenant begins at zero", "common.lua", START, "tonumber(tenant_time or 0)"],
     ["a tenant that comes back begins anew", "common.lua", START, "tonumber(ring_time or 0)"],

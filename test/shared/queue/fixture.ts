@@ -28,10 +28,10 @@ export const runOf = (number: number): RunId =>
   RunId.parse(`run_${number.toString(16).padStart(12, "0")}_${START_MS}`);
 
 /** A job of run `number`, ready at once unless `changes` say otherwise. */
-export function job(number: number, of: string, changes: Partial<Job & JobWait> = {}): Job & JobWait {
+export function job(number: number, tenantName: string, changes: Partial<Job & JobWait> = {}): Job & JobWait {
   return {
     run: runOf(number),
-    tenant: tenant(of),
+    tenant: tenant(tenantName),
     lane: "default",
     score: START_MS + number,
     status: "queued",
@@ -40,9 +40,9 @@ export function job(number: number, of: string, changes: Partial<Job & JobWait> 
   };
 }
 
-export function limits(of: string, changes: Partial<Limits> = {}): Limits {
+export function limits(tenantName: string, changes: Partial<Limits> = {}): Limits {
   return {
-    tenant: tenant(of),
+    tenant: tenant(tenantName),
     version: 1,
     maxConcurrentRuns: 1000,
     maxQueuedRuns: 100_000,

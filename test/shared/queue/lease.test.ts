@@ -12,7 +12,7 @@ beforeEach(async () => {
   await t.queue.enqueue([job(1, "acme")]);
 });
 
-const ended = (number: number, of = "acme") => [{ run: runOf(number), tenant: tenant(of) }];
+const ended = (number: number, tenantName = "acme") => [{ run: runOf(number), tenant: tenant(tenantName) }];
 
 describe("renew", () => {
   test("prolongs a lease by its full time", async () => {

@@ -266,13 +266,13 @@ export class Model {
       this.list("ready").flatMap((entry) =>
         entry.lane === lane && this.hasSlot(entry.tenant) ? [entry.tenant] : [],
       );
-    const more = this.list("ready").find(
+    const unclaimed = this.list("ready").find(
       (entry) =>
         left.mayTake(entry, waitingIn(entry.lane)) &&
         this.hasSlot(entry.tenant) &&
         starts.mayStart(entry.lane),
     );
-    if (more) throw new Error(`${more.run} was not claimed, although a slot is free`);
+    if (unclaimed) throw new Error(`${unclaimed.run} was not claimed, although a slot is free`);
     const stillReady = this.list("ready").length;
     if (reply.stillReady !== stillReady) throw new Error(`${reply.stillReady} are ready, not ${stillReady}`);
     const waiting = lanesBetween.filter((lane) =>

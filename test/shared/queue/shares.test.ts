@@ -25,12 +25,12 @@ beforeEach(async () => {
 async function claim(worker = slots, owner = "w1"): Promise<number[]> {
   const request = { ...worker.room(), shard: 0, owner, leaseMs: LEASE_MS, ended: [] };
   const { runs } = await t.queue.claim(request);
-  for (const { run, tenant: of } of runs) worker.take(run, of, "default");
+  for (const { run, tenant: holder } of runs) worker.take(run, holder, "default");
   return runs.map(({ run }) => numberOf(run));
 }
 
-const jobsOf = (of: string, from: number, count: number) =>
-  Array.from({ length: count }, (_, n) => job(from + n, of));
+const jobsOf = (tenantName: string, from: number, count: number) =>
+  Array.from({ length: count }, (_, n) => job(from + n, tenantName));
 const markers = async () => ({
   open: await t.redis.llen(keys.wake(0, "default")),
   spare: await t.redis.llen(keys.wakeSpare(0, "default")),
@@ -88,10 +88,10 @@ async function startsByWeight(queue: Queue, concurrency: number, weights: number
   const step = async (ended: RunId[]): Promise<void> => {
     for (const run of ended) worker.release(run);
     const request = { ...worker.room(), shard: 0, owner: "w1", leaseMs: LEASE_MS, ended };
-    for (const { run, tenant: of } of (await queue.claim(request)).runs) {
-      worker.take(run, of, "default");
+    for (const { run, tenant: holder } of (await queue.claim(request)).runs) {
+      worker.take(run, holder, "default");
       held.push(run);
-      started.set(of, (started.get(of) ?? 0) + 1);
+      started.set(holder, (started.get(holder) ?? 0) + 1);
     }
   };
   // The runs that fill the idle worker are not counted: without competition nothing is shared.
@@ -145,7 +145,7 @@ describe("the slots of a full worker", () => {
       "own + 1 <= least",
       "own <= least",
     ],
-  ])("do not when %s, and the test above notices it", async (_, file, from, to) => {
+  ])("go to tenants by other parts when %s, and the test above fails", async (_, file, from, to) => {
     const broken = t.rewritten(rewriteOf({ file, from, to }));
     let noticed = "";
     for (const [concurrency, weights] of cases) {
@@ -163,7 +163,7 @@ describe("the slots of a full worker", () => {
     expect(await claim(worker)).toHaveLength(5);
   });
 
-  test("are all taken but as many as one tenant holds, when many tenants have a backlog", async () => {
+  test("are all taken except for as many as one tenant holds, when many tenants have a backlog", async () => {
     const names = Array.from({ length: 10 }, (_, n) => `long-${n}`);
     await t.begin(...names.map((name) => limits(name, { maxConcurrentRuns: 20 })));
     const worker = new Slots(20, Lane.options);

@@ -44,8 +44,8 @@ export class WorkerRoom {
   }
 
   #isWithin(tenant: TenantId, held: readonly HeldRuns[], free: number, past: readonly TenantId[]): boolean {
-    const ownOf = (of: TenantId): number =>
-      held.filter((each) => each.tenant === of).reduce((sum, { count }) => sum + count, 0);
+    const ownOf = (holder: TenantId): number =>
+      held.filter((each) => each.tenant === holder).reduce((sum, { count }) => sum + count, 0);
     const own = ownOf(tenant);
     if (own === 0) return true;
     const isAhead = (other: TenantId): boolean =>

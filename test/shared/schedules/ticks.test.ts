@@ -133,7 +133,7 @@ test("a jitter delays each tick by the same part of it in every process, and dif
   expect(dueTicks(schedule, start).start).toEqual([at("10:00")]);
 });
 
-test("the run of a tick has one id whatever computes it, another one for each tenant, schedule and tick, and says which tick it is", async () => {
+test("the run of a tick has one id whatever computes it, another id for each tenant, schedule and tick, and the name of its tick", async () => {
   const run = await runOfTick(hourly, at("10:00"));
   expect((await runOfTick({ ...hourly }, at("10:00"))).run_id).toBe(run.run_id);
   const others = [

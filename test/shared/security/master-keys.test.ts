@@ -10,12 +10,12 @@ const after = masterKeys().parse(`2026b:${NEW}`);
 
 // Fails when a process with the settings of one step cannot open a value that a process with the settings of the next step has sealed.
 test("in each step of a rotation, processes with the settings of that step and of the one before open each other's values", async () => {
-  for (const [one, other] of [
+  for (const [earlier, later] of [
     [simple, before],
     [before, during],
   ] as const) {
-    expect(await unseal(one, await seal(other, "s", "p"), "p")).toBe("s");
-    expect(await unseal(other, await seal(one, "s", "p"), "p")).toBe("s");
+    expect(await unseal(earlier, await seal(later, "s", "p"), "p")).toBe("s");
+    expect(await unseal(later, await seal(earlier, "s", "p"), "p")).toBe("s");
   }
   expect(await unseal(during, await seal(after, "s", "p"), "p")).toBe("s");
 });

@@ -9,10 +9,10 @@ const place = sealedPlace("run_1", "webhook_secret");
 const SECRET = "sésame – 秘密 \u0000";
 
 test("a sealed text opens again, and each seal of it is different", async () => {
-  const [one, two] = [await seal(key, SECRET, place), await seal(key, SECRET, place)];
-  expect(one).toMatch(/^v1\.[A-Za-z0-9+/=]+$/);
-  expect(one).not.toBe(two);
-  expect(await unseal(key, one, place)).toBe(SECRET);
+  const [first, second] = [await seal(key, SECRET, place), await seal(key, SECRET, place)];
+  expect(first).toMatch(/^v1\.[A-Za-z0-9+/=]+$/);
+  expect(first).not.toBe(second);
+  expect(await unseal(key, first, place)).toBe(SECRET);
 });
 
 // Fails when the associated data is left out.
@@ -35,7 +35,7 @@ test("a sealed text does not open under another key or when changed, and no erro
   }
 });
 
-test("a key is 32 bytes, as 64 hex digits or as base64; the error text says so", () => {
+test("a key is 32 bytes, as 64 hex digits or as base64; the error names both forms", () => {
   expect(masterKey().parse(Buffer.from(HEX, "hex").toString("base64"))).toEqual(key);
   for (const wrong of [
     "",

@@ -138,10 +138,10 @@ describe("a budget", () => {
     expect(await moneyOf("month")).toEqual({ spent: 0.3, reserved: 0.7, left: 0 });
     await store.sql`delete from workers where incarnation = ${run.owner}`;
     const owner = await store.addWorker();
-    const again = { ...(await store.claim(owner, run.run_id)), owner };
+    const secondClaim = { ...(await store.claim(owner, run.run_id)), owner };
     expect(await moneyOf("month")).toEqual({ spent: 0.3, reserved: 0, left: 0.7 });
     expect(await reserve(run, 100_000)).toEqual({ outcome: "fenced" });
-    expect(await reserve(again, 700_000)).toMatchObject({ outcome: "reserved" });
+    expect(await reserve(secondClaim, 700_000)).toMatchObject({ outcome: "reserved" });
   });
 
   test("gets back what a run that was handed back has reserved", async () => {
@@ -152,7 +152,7 @@ describe("a budget", () => {
     expect(await moneyOf("month")).toEqual({ spent: 0, reserved: 0, left: 1 });
   });
 
-  test("gets back a reservation whose call used nothing, but not one that is charged", async () => {
+  test("gets back a reservation whose call used nothing, but not a reservation that is charged", async () => {
     await save("month", 1);
     const run = await store.startRun();
     await reserve(run, 400_000, { call: "nothing" });
@@ -324,8 +324,8 @@ describe("a run that waits for a budget", () => {
     const run = await store.startRun();
     await park(run, 1);
     await store.sql`update runs set wake_at = now() where run_id = ${run.run_id}`;
-    const again = { ...(await store.claim(run.owner, run.run_id)), owner: run.owner };
-    const { run_id, attempt, owner } = again;
+    const secondClaim = { ...(await store.claim(run.owner, run.run_id)), owner: run.owner };
+    const { run_id, attempt, owner } = secondClaim;
     const wait_id = `a:1:budget:${run.event_seq}`;
     const call = { run_id, attempt, owner, call: newCall(), wait_id, cost: 1 };
     expect(await reserveInBudgets(store.sql, call)).toMatchObject({ outcome: "refused" });
@@ -400,8 +400,8 @@ describe.each(["tenant", "orchestration:orch", "user:ada", "user:*"])("a budget 
         const run = runs[i];
         if (run) await commit(run, [charge(100_000, `call${i}`)]);
       }
-      const again = await Promise.all(runs.map((run) => reserve(run, 100_000)));
-      for (const reply of again) {
+      const refusals = await Promise.all(runs.map((run) => reserve(run, 100_000)));
+      for (const reply of refusals) {
         expect(reply).toMatchObject({ outcome: "refused", ...atLimit, spent_micro_usd: 1_000_000 });
       }
       const id = scope === "user:*" ? "limit:ada" : "limit";
@@ -512,17 +512,17 @@ describe("the limit of a run that has started others", () => {
       const run = children[i];
       if (run) await commit(run, [charge(500_000, `call${i}`)]);
     }
-    const again = await Promise.all([...children, parent].map((run) => reserve(run, 400_000)));
-    for (const reply of again) expect(reply).toMatchObject({ outcome: "refused", at_limit: "fail" });
+    const refusals = await Promise.all([...children, parent].map((run) => reserve(run, 400_000)));
+    for (const reply of refusals) expect(reply).toMatchObject({ outcome: "refused", at_limit: "fail" });
   });
 
   test("lets a call that is alone begin while anything is left, as in a run without children", async () => {
-    const [one, two] = await family(await store.startRun(), 1_000_000, 2);
-    if (!one || !two) throw new Error("no children");
-    expect(await reserve(one, 3_000_000, { call: "large" })).toEqual({ outcome: "reserved" });
-    expect(await reserve(two, 1)).toEqual({ outcome: "busy" });
-    await commit(one, [charge(999_999, "large")]);
-    expect(await reserve(two, 3_000_000)).toEqual({ outcome: "reserved" });
+    const [first, second] = await family(await store.startRun(), 1_000_000, 2);
+    if (!first || !second) throw new Error("no children");
+    expect(await reserve(first, 3_000_000, { call: "large" })).toEqual({ outcome: "reserved" });
+    expect(await reserve(second, 1)).toEqual({ outcome: "busy" });
+    await commit(first, [charge(999_999, "large")]);
+    expect(await reserve(second, 3_000_000)).toEqual({ outcome: "reserved" });
   });
 
   // Fails when only the parent, and not the runs above it, counts a call.

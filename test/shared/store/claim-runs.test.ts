@@ -59,7 +59,7 @@ describe("a claim", () => {
     expect(await claim(run.owner, run.run_id, newRunId(Date.now()))).toEqual([]);
   });
 
-  // Fails when the claim does not read the owner's beat, or compares it with another time than the one that the owner named.
+  // Fails when the claim does not read the owner's beat, or does not compare it with the time that the owner named.
   test("takes a run over from an owner that is silent or has no row, from no other, and counts a crash", async () => {
     const [fresh, silent, unknown] = [await store.startRun(), await store.startRun(), await store.startRun()];
     await silentAfter(fresh.owner, 4);

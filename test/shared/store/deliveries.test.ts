@@ -52,13 +52,13 @@ async function addReceivers(tenant: TenantId, n: number): Promise<void> {
 
 /** Claims the only delivery that is due. */
 async function claimOne(): Promise<DueDelivery> {
-  const [delivery, ...more] = await claim();
-  if (!delivery || more.length > 0) throw new Error("not exactly one delivery is due");
+  const [delivery, ...others] = await claim();
+  if (!delivery || others.length > 0) throw new Error("not exactly one delivery is due");
   return delivery;
 }
 
 describe("the statement that ends a run", () => {
-  // Fails when a statement of its own writes the delivery, or when a run without a webhook gets one.
+  // Fails when a separate statement writes the delivery, or when a run without a webhook gets a delivery.
   test.each(["completed", "failed", "cancelled"] as const)(
     "as %s inserts one delivery if the run has a webhook, and reports it",
     async (status) => {
@@ -147,14 +147,16 @@ test("of the entries of a life only the end and parks for a human insert a deliv
   ]);
 });
 
-// Fails when the group of an escalation gets no delivery, or one that a statement of its own inserts.
+// Fails when the group of an escalation gets no delivery, or when a separate statement inserts the delivery.
 test("the park with which a question goes to a further group inserts a delivery of its own", async () => {
   const run = await startRun();
-  const asked = { approvers: ["ann"], deadline_ms: 60_000 };
-  await flush(store.sql, [parkEntry(run, [humanWait("w", asked)])]);
+  const question = { approvers: ["ann"], deadline_ms: 60_000 };
+  await flush(store.sql, [parkEntry(run, [humanWait("w", question)])]);
   await store.sql`update runs set wake_at = now() where run_id = ${run.run_id}`;
   const claimed = { ...(await store.claim(run.owner, run.run_id)), owner: run.owner };
-  const escalated = parkEntry(claimed, [humanWait("w", { ...asked, approvers: ["ann", "bob"], level: 1 })]);
+  const escalated = parkEntry(claimed, [
+    humanWait("w", { ...question, approvers: ["ann", "bob"], level: 1 }),
+  ]);
   await flush(store.sql, [escalated]);
   // The reply was lost: the worker repeats the flush.
   await flush(store.sql, [escalated]);
@@ -218,7 +220,7 @@ describe("a claim of deliveries", () => {
     expect([ids.length, new Set(ids).size]).toEqual([12, 12]);
   });
 
-  // Fails when it takes deliveries in the order of their time alone.
+  // Fails when a claim takes deliveries in the order of their time alone.
   test("lets receivers take turns: a receiver with many deliveries does not delay the others", async () => {
     for (let i = 0; i < 30; i++) await addDelivery({ webhook_url: "https://slow.example.com" });
     await addDelivery({ webhook_url: "https://late.example.com" });

@@ -152,9 +152,9 @@ describe("a claimed delivery", () => {
     expect(await rotateSecret(store.sql, acme, "e", "v1.third", 60)).toBeNull();
     const sent = { url: "https://b.example.com/", secret: "v1.new", previous_secret: "v1.sealed" };
     expect(await claim()).toMatchObject([{ endpoint_id: "e", host: "b.example.com", ...sent }]);
-    const again = store.sql`update webhook_deliveries set next_at = now()`;
+    const allAreDue = store.sql`update webhook_deliveries set next_at = now()`;
     await store.sql`update webhook_endpoints set previous_until = now()`;
-    await again;
+    await allAreDue;
     expect(await claim()).toMatchObject([{ secret: "v1.new", previous_secret: null }]);
     await store.sql`update webhook_deliveries set next_at = now()`;
     expect(await rotateSecret(store.sql, acme, "e", "v1.third", 60)).not.toBeNull();

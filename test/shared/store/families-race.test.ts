@@ -106,7 +106,7 @@ test("no run stays paused when all its waits are answered, in whatever order par
   );
   expect(await countPausedWithoutOpenWait(store)).toBe(0);
   // Some answers came between the decision to park and the park.
-  expect(refusals.reduce((n, of) => n + of, 0)).toBeGreaterThan(0);
+  expect(refusals.reduce((n, refused) => n + refused, 0)).toBeGreaterThan(0);
 });
 
 // Fails when the child's end answers only a wait that its snapshot shows, or reads the wait before it has locked the parent's row.

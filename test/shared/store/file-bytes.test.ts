@@ -91,7 +91,7 @@ describe("an upload", () => {
     expect(await used()).toBe(1_000);
   });
 
-  test("that fails gives its bytes back, and one that a death cut off does so when it is swept", async () => {
+  test("that fails gives its bytes back; an upload of an edge that died gives them back when it is swept", async () => {
     const [failed, cut] = [uploadOf(10), uploadOf(20)];
     await beginUpload(store.sql, failed);
     await beginUpload(store.sql, cut);
@@ -139,7 +139,7 @@ describe("a file of a run", () => {
   });
 
   // Fails when a reservation outlives the attempt that may commit it, or is given back while that attempt goes on.
-  test("of an attempt that died is given back, and of one that goes on it is not", async () => {
+  test("gives its bytes back when its attempt has died, and keeps them while its attempt goes on", async () => {
     const [alive, dead] = [await store.startRun(), await store.startRun()];
     await reserveFile(store.sql, stored(alive, 1));
     await reserveFile(store.sql, stored(dead, 2));

@@ -194,9 +194,9 @@ describe("a flush", () => {
 
   test("with one entry that cannot be stored commits none of the others", async () => {
     const [run, culprit] = [await store.startRun(), await store.startRun()];
-    const twice = [call("a", 1), call("a", 1)];
+    const sameCallTwice = [call("a", 1), call("a", 1)];
     await expect(
-      flush(store.sql, [stepEntry(run), stepEntry(culprit, { usage: twice })]),
+      flush(store.sql, [stepEntry(run), stepEntry(culprit, { usage: sameCallTwice })]),
     ).rejects.toMatchObject({
       code: "23505",
     });

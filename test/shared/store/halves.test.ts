@@ -39,7 +39,7 @@ describe("a statement for many items", () => {
     expect(executed).toHaveLength(1);
   });
 
-  // Fails when a database that is away is asked 255 times.
+  // Fails when the statement is sent 255 times to a database that is unreachable.
   test.each(["57P01", "57014", "40P01", "42P01"])("that fails with %s is not halved", async (code) => {
     const { executed, execute } = refusing([3], code);
     await expect(inHalves(items, execute)).rejects.toMatchObject({ code });

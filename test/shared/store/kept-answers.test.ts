@@ -68,11 +68,11 @@ test("a tenant keeps 16 MiB of answers", async () => {
 });
 
 test("several answers of a visit are kept in one statement; of two to one request the last one is kept", async () => {
-  const one = { tenant_id: acme, ttl_seconds: 60 };
+  const ofAcme = { tenant_id: acme, ttl_seconds: 60 };
   await keepAnswers(store.sql, [
-    { ...one, request_hash: hash(1), answer: "a" },
-    { ...one, request_hash: hash(2), answer: "b" },
-    { ...one, request_hash: hash(1), answer: "c" },
+    { ...ofAcme, request_hash: hash(1), answer: "a" },
+    { ...ofAcme, request_hash: hash(2), answer: "b" },
+    { ...ofAcme, request_hash: hash(1), answer: "c" },
   ]);
   expect([await read(1), await read(2)]).toEqual(["c", "b"]);
 });

@@ -54,7 +54,7 @@ test("a lane without settings keeps all its runs, and lists none of them", async
 describe("keep_…_seconds", () => {
   // Fails when another lane, another kind of end or a younger run is deleted.
   test("delete the older runs of this lane with all that is theirs, each kind of end by its own", async () => {
-    const gone = await endedRun({ hours: 49 });
+    const outlived = await endedRun({ hours: 49 });
     const young = await endedRun({ hours: 47 });
     const other = await endedRun({ hours: 49, lane: "default" });
     const failed = await endedRun({ hours: 49, status: "failed" });
@@ -64,7 +64,7 @@ describe("keep_…_seconds", () => {
     expect(await idsIn("runs")).toEqual(sorted(young, other, failed));
     expect(await idsIn("journal")).toEqual(sorted(young, other, failed));
     expect(await idsIn("lane_ends")).toEqual(sorted(young, failed));
-    expect(await idsIn("deleted_runs")).toEqual(sorted(gone, cancelled));
+    expect(await idsIn("deleted_runs")).toEqual(sorted(outlived, cancelled));
   });
 
   test("a later change is applied to the runs that are listed already", async () => {

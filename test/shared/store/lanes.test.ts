@@ -39,7 +39,7 @@ describe("the starts of a lane that Postgres hands out", () => {
   const pass = (seconds: number) =>
     store.sql`update lane_starts set at = at - ${seconds} * interval '1 second'`;
 
-  test("begin with none, and come back with time, up to a quarter of a second's", async () => {
+  test("begin at none, and grow with time up to those of a quarter of a second", async () => {
     const first = await take(5);
     expect(first.granted).toBe(0);
     // A tenth of a second, without what the call itself lasts.
@@ -59,7 +59,7 @@ describe("the starts of a lane that Postgres hands out", () => {
       await pass(10);
       const replies = await Promise.all(Array.from({ length: 12 }, () => take(3, 40)));
       const granted = replies.reduce((sum, reply) => sum + reply.granted, 0);
-      // Ten, and what the calls themselves last.
+      // Ten starts, and those of the time that the calls themselves take.
       expect(granted).toBeGreaterThanOrEqual(10);
       const [row] = await store.sql`select starts from lane_starts where lane = 'mail'`;
       expect(Number(row?.["starts"])).toBeLessThanOrEqual(10);

@@ -23,13 +23,13 @@ const cancelEnd = (run_id: RunId, known_seq = 0) => ({
 
 test("a family is the run, first and also when it has ended, and all its descendants that have not ended", async () => {
   const root = await store.accept();
-  const [one, two] = [await addChild(root), await addChild(root)];
-  const grandchild = await addChild(two);
-  await cancelRuns(store.sql, [], [cancelEnd(one)]);
+  const [childA, childB] = [await addChild(root), await addChild(root)];
+  const grandchild = await addChild(childB);
+  await cancelRuns(store.sql, [], [cancelEnd(childA)]);
   const ids = async () => (await readFamily(store.sql, acme, root)).map(({ run_id }) => run_id);
-  expect(await ids()).toEqual([root, two, grandchild]);
+  expect(await ids()).toEqual([root, childB, grandchild]);
   await cancelRuns(store.sql, [], [cancelEnd(root)]);
-  expect(await ids()).toEqual([root, two, grandchild]);
+  expect(await ids()).toEqual([root, childB, grandchild]);
   expect(await readFamily(store.sql, globex, root)).toEqual([]);
   expect(await readFamily(store.sql, null, root)).toHaveLength(3);
 });
@@ -61,7 +61,7 @@ test("one statement ends the queued runs of a family and marks the running ones"
   expect([...entries]).toEqual([{ seq: 2, kind: "end", events_n: 2 }]);
 });
 
-// Fails when a run that a worker claimed, or ended, since it was read is marked as one that waits.
+// Fails when a run is marked as waiting although a worker has claimed or ended it since it was read.
 test("runs that are left to a worker become due, with a cancel request, if they still wait", async () => {
   const [waits, running, ended] = [
     await store.accept({ delay_ms: 600_000 }),

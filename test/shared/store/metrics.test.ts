@@ -38,10 +38,10 @@ const countNow = () => countRuns(store.sql, 0);
 
 describe("runs", () => {
   test("are counted once each when they are queued and when they end, by tenant", async () => {
-    const one = await store.startRun();
+    const ended = await store.startRun();
     await store.startRun();
     await store.accept({ tenant_id: globex });
-    await flush(store.sql, [endEntry(one)]);
+    await flush(store.sql, [endEntry(ended)]);
     await countNow();
     await countNow();
     expect(await values("synapse_runs_enqueued_total")).toEqual({ "acme orch": 2, "globex orch": 1 });
@@ -98,18 +98,18 @@ describe("runs", () => {
 
 describe("what workers count", () => {
   test("is added up, a repeated or late report counts nothing twice, and a worker that is gone stays counted", async () => {
-    const [one, two] = [await store.addWorker("one"), await store.addWorker("two")];
+    const [workerA, workerB] = [await store.addWorker("one"), await store.addWorker("two")];
     const counters = new Counters();
     counters.observe("synapse_step_duration_seconds", { step_type: "llm" }, 0.3);
     const early = structuredClone(counters.list());
     counters.observe("synapse_step_duration_seconds", { step_type: "llm" }, 40);
-    await saveCounters(store.sql, one, counters.list());
-    await saveCounters(store.sql, one, early);
-    await saveCounters(store.sql, two, early);
+    await saveCounters(store.sql, workerA, counters.list());
+    await saveCounters(store.sql, workerA, early);
+    await saveCounters(store.sql, workerB, early);
     const expected = { "0.1 llm": 0, "0.5 llm": 2, "30 llm": 2, "60 llm": 3, "+Inf llm": 3 };
     expect(await values("synapse_step_duration_seconds_bucket")).toMatchObject(expected);
 
-    await store.sql`update workers set beat_at = now() - interval '2 days' where incarnation = ${one}`;
+    await store.sql`update workers set beat_at = now() - interval '2 days' where incarnation = ${workerA}`;
     await deleteExpired(store.sql);
     await deleteExpired(store.sql);
     expect(await values("synapse_step_duration_seconds_bucket")).toMatchObject(expected);

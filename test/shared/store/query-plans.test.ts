@@ -65,13 +65,13 @@ afterAll(async () => {
 });
 
 /** The plans of the first statement that `work` sends: the custom plan for its parameters, and the generic plan, which Postgres keeps. */
-async function plansOf(work: () => Promise<unknown>, on: Sql = store.sql): Promise<string[]> {
+async function plansOf(work: () => Promise<unknown>, database: Sql = store.sql): Promise<string[]> {
   statements.length = 0;
   await work();
   const [statement] = statements;
   if (!statement) throw new Error("no statement was sent");
   const { query, parameters } = statement;
-  const connection = await on.reserve();
+  const connection = await database.reserve();
   try {
     // Prepared by hand: EXPLAIN of a statement with parameters always uses their values.
     await connection.unsafe(`prepare explained as ${query}`);

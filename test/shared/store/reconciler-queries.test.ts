@@ -51,18 +51,13 @@ describe("a due scan", () => {
   });
 
   test("meets queued and paused runs, and none that is running, has ended, or is due later", async () => {
-    const [queued, paused, running, ended] = [
-      await store.accept(),
-      await store.startRun(),
-      await store.startRun(),
-      await store.startRun(),
-    ];
+    const [queued, paused, ended] = [await store.accept(), await store.startRun(), await store.startRun()];
+    await store.startRun();
     await store.accept({ delay_ms: 60_000 });
     await flush(store.sql, [stepEntry(paused, { kind: "park", status: "paused", wake_ms: 0 })]);
     await flush(store.sql, [stepEntry(ended, { kind: "end", status: "completed" })]);
     const [now] = await store.sql<{ now: string }[]>`select now()::text as now`;
     expect(new Set(await scanAll(10, now?.now))).toEqual(new Set([queued, paused.run_id]));
-    expect(running.run_id).toBeTruthy();
   });
 
   // Fails when scans do not overlap: a run that was committed late, with an earlier time, would never be enqueued.
@@ -182,7 +177,7 @@ test("the list of changed limits has each tenant once, the oldest change first",
   );
 });
 
-test("the version of a tenant goes past the one that the queue has, and only when it is lower", async () => {
+test("a tenant's version is raised above that of the queue, and only when it is lower", async () => {
   await store.sql`update tenants set version = 4, updated_at = '2026-01-01T00:00:00Z'`;
   const stranger = TenantId.parse("stranger");
   const newer = [

@@ -163,7 +163,7 @@ describe("a direct claim", () => {
   });
 
   // Fails when `announceQueue` does not take the row `direct`, or takes it before its beat.
-  test("is over, and the last one, when a worker has announced that it reaches the queue", async () => {
+  test("has ended, and no other begins, when a worker has announced that it reaches the queue", async () => {
     const tenant_id = await addTenant("found", { concurrent: 1 });
     await acceptRuns(store.sql, [newRun({ tenant_id }), newRun({ tenant_id })], "postgres");
     const [away, found] = [await store.addWorker("away"), await store.addWorker("found")];
@@ -189,13 +189,13 @@ describe("a direct claim", () => {
   });
 
   test("lets tenants take turns, and takes each tenant's oldest runs first", async () => {
-    const [a, b] = [await addTenant("turn-a", {}), await addTenant("turn-b", {})];
+    const [tenantA, tenantB] = [await addTenant("turn-a", {}), await addTenant("turn-b", {})];
     const runsOf = async (tenant_id: TenantId, n: number) => {
       const runs = Array.from({ length: n }, () => newRun({ tenant_id }));
       for (const run of runs) await acceptRuns(store.sql, [run], "postgres");
       return runs.map((run) => run.run_id);
     };
-    const [first, second] = [await runsOf(a, 6), await runsOf(b, 2)];
+    const [first, second] = [await runsOf(tenantA, 6), await runsOf(tenantB, 2)];
     const owner = await store.addWorker();
     await disconnectWorkers();
     const claimed = await claimDirectly(store.sql, owner, 6, Lane.options);

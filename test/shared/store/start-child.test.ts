@@ -83,7 +83,7 @@ describe("the start of a child", () => {
     expect(await start(parent)).toMatchObject({ is: "started", run: { run_id: childOf(parent).run_id } });
     expect(await childrenOf(parent)).toBe(1);
     await store.claim(await store.addWorker(), childOf(parent).run_id);
-    // It is not enqueued again: a worker has it.
+    // The child is not enqueued again: a worker executes it.
     expect(await start(parent)).toEqual({ is: "started", run: null });
   });
 
@@ -109,7 +109,7 @@ describe("the start of a child", () => {
       from generate_series(1, ${MAX_CHILDREN - 1}) n`;
     expect(await start(parent)).toMatchObject({ is: "started" });
     expect(await start(parent, { wait_id: "b:1" })).toEqual({ is: "too_many" });
-    // One that exists is found all the same.
+    // A child that exists is found although its parent has the most children.
     expect(await start(parent)).toMatchObject({ is: "started" });
   });
 

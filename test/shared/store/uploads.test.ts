@@ -95,7 +95,7 @@ describe("an upload", () => {
   });
 
   // Fails when a death between the deletion of the object and of the row leaves one of them for ever.
-  test("that was claimed for deletion and whose row is left is claimed again, and no request finds it meanwhile", async () => {
+  test("that was claimed for deletion and still has its row is claimed again, and no request finds it meanwhile", async () => {
     const id = await upload();
     await expire(id);
     const taken = [{ upload_id: id, tenant_id: acme }];
@@ -109,7 +109,7 @@ describe("an upload", () => {
     expect(await takeExpiredUploads(store.sql)).toEqual([]);
   });
 
-  test("that a run uses is never taken, and one whose run was not accepted is", async () => {
+  test("that a run uses never expires; an upload whose run was not accepted does", async () => {
     const [used, unused] = [await upload(), await upload()];
     await nameUploads(store.sql, acme, await store.accept(), [used]);
     await nameUploads(store.sql, acme, newRun().run_id, [unused]);

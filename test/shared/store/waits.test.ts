@@ -16,8 +16,8 @@ afterAll(() => store.close());
 /** The states of a run's waits, as `<id> <state>`. */
 const states = async (run: RunId) =>
   (await readAllWaits(store.sql, run)).map(({ wait_id, state }) => `${wait_id} ${state}`);
-const answer = (run: RunId, wait: string, by = "ann", tenant: typeof acme | null = acme) =>
-  answerWait(store.sql, { tenant, run, waitId: wait, answer: '{"yes":true}', by });
+const answer = (run: RunId, wait: string, person = "ann", tenant: typeof acme | null = acme) =>
+  answerWait(store.sql, { tenant, run, waitId: wait, answer: '{"yes":true}', by: person });
 
 describe("a park", () => {
   // Fails when waits are inserted for all entries of a flush, not only for the committed ones.
@@ -130,7 +130,7 @@ describe("an answer", () => {
     const run = await store.startRun();
     await flush(store.sql, [parkEntry(run, [humanWait("w1")])]);
     const names = Array.from({ length: 8 }, (_, n) => `n${n}`);
-    const outcomes = await Promise.all(names.map((by) => answer(run.run_id, "w1", by)));
+    const outcomes = await Promise.all(names.map((person) => answer(run.run_id, "w1", person)));
     const [wait] = await store.sql`select answered_by from waits where run_id = ${run.run_id}`;
     const winner = names.findIndex((_, n) => outcomes[n]?.is === "answered");
     expect(wait?.["answered_by"]).toBe(names[winner]);

@@ -26,7 +26,8 @@ async function revokeKey(...words: string[]) {
 
 test("a key is revoked by its id, and no other key is", async () => {
   const [key, other] = [newApiKey(), newApiKey()];
-  const save = (of: string) => saveApiKey(sql, of, { tenant: null, name: "ops", scopes: ["runs:read"] });
+  const save = (value: string) =>
+    saveApiKey(sql, value, { tenant: null, name: "ops", scopes: ["runs:read"] });
   const keyId = await save(key);
   await save(other);
   expect(await revokeKey(keyId)).toEqual({ stdout: `${keyId} is revoked.\n`, stderr: "", code: 0 });

@@ -72,7 +72,7 @@ test("a response of another shape is an error, never a result", async () => {
   expect(await failure()).toBeInstanceOf(Error);
 });
 
-test("the name of a property that every JavaScript object has is no verb", () => {
+test("the name of a property of every JavaScript object is not a verb", () => {
   expect(findVerb("constructor")).toBeNull();
   expect(findVerb("flush")).not.toBeNull();
 });

@@ -29,8 +29,8 @@ async function linkTo(url: string) {
   target.port = String(address.port);
   return {
     url: target.href,
-    swallow: (on: boolean) => {
-      swallows = on;
+    swallow: (isOn: boolean) => {
+      swallows = isOn;
     },
     close: () => {
       for (const socket of sockets) socket.destroy();

@@ -28,9 +28,9 @@ describe("REDIS_URL", () => {
 
   test("a list is a cluster with REDIS_CLUSTER_MODE, and so is one host", () => {
     const cluster = { REDIS_CLUSTER_MODE: "true" } as const;
-    const two = { ...plain, kind: "cluster", nodes: [node("a"), node("b")] };
-    expect(parseRedisUrl({ REDIS_URL: "redis://a,redis://b", ...cluster })).toEqual(two);
-    expect(parseRedisUrl({ REDIS_URL: "a:6379,b:6379", ...cluster })).toEqual(two);
+    const twoNodes = { ...plain, kind: "cluster", nodes: [node("a"), node("b")] };
+    expect(parseRedisUrl({ REDIS_URL: "redis://a,redis://b", ...cluster })).toEqual(twoNodes);
+    expect(parseRedisUrl({ REDIS_URL: "a:6379,b:6379", ...cluster })).toEqual(twoNodes);
     expect(parseRedisUrl({ REDIS_URL: "redis://a", ...cluster })).toMatchObject({ nodes: [node("a")] });
   });
 

@@ -14,23 +14,25 @@ afterAll(() => sandbox.close());
 beforeEach(() => void vi.spyOn(console, "error").mockImplementation(() => {}));
 afterEach(() => void vi.restoreAllMocks());
 
-const all = Object.entries(contracts).flatMap(([type, { cases }]) => cases.map((one) => ({ type, ...one })));
+const all = Object.entries(contracts).flatMap(([type, { cases }]) =>
+  cases.map((stepCase) => ({ type, ...stepCase })),
+);
 
 describe("a step of type", () => {
-  test.each(all)("$type $that", async (one) => {
-    const { state, error, events, calls, checkpoints } = await runCase(one, sandbox);
-    expect({ state, error }).toEqual({ state: one.gives.state, error: one.gives.error ?? null });
-    if (one.gives.events) expect(events).toEqual(one.gives.events);
-    if (one.gives.checkpoints) expect(checkpoints).toBe(one.gives.checkpoints);
-    if (one.gives.calls) expect(calls).toEqual(one.gives.calls);
+  test.each(all)("$type $that", async (stepCase) => {
+    const { state, error, events, calls, checkpoints } = await runCase(stepCase, sandbox);
+    expect({ state, error }).toEqual({ state: stepCase.gives.state, error: stepCase.gives.error ?? null });
+    if (stepCase.gives.events) expect(events).toEqual(stepCase.gives.events);
+    if (stepCase.gives.checkpoints) expect(checkpoints).toBe(stepCase.gives.checkpoints);
+    if (stepCase.gives.calls) expect(calls).toEqual(stepCase.gives.calls);
   });
 
   // Fails when a committed call is made again, or when the fold of the journal loses a part of the run.
-  test.each(all)("$type has the same result after a crash at any entry: $that", async (one) => {
-    const whole = await runCase(one, sandbox);
+  test.each(all)("$type has the same result after a crash at any entry: $that", async (stepCase) => {
+    const whole = await runCase(stepCase, sandbox);
     for (let n = 1; n < whole.journal.length; n++) {
       const before = whole.journal.slice(0, n);
-      const after = await runCase(one, sandbox, before);
+      const after = await runCase(stepCase, sandbox, before);
       expect({ state: after.state, error: after.error }, `after entry ${n}`).toEqual({
         state: whole.state,
         error: whole.error,

@@ -22,11 +22,11 @@ export function documentOf(contracts: { [type: string]: StepContract }): string 
   return `${[HEAD, ...sections].join("\n\n")}\n`.replaceAll(/\n{3,}/g, "\n\n");
 }
 
-function sectionOf(one: Case): string {
+function sectionOf(stepCase: Case): string {
   return [
-    `### It ${one.that}`,
-    `\`\`\`json\n[\n${one.steps.map((step) => `  ${json(step)}`).join(",\n")}\n]\n\`\`\``,
-    [...givenOf(one), ...resultOf(one)].map((line) => `- ${line}`).join("\n"),
+    `### It ${stepCase.that}`,
+    `\`\`\`json\n[\n${stepCase.steps.map((step) => `  ${json(step)}`).join(",\n")}\n]\n\`\`\``,
+    [...givenOf(stepCase), ...resultOf(stepCase)].map((line) => `- ${line}`).join("\n"),
   ].join("\n\n");
 }
 

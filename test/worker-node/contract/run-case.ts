@@ -34,22 +34,22 @@ const MAX_EXECUTIONS = 10;
  * @param before what earlier workers have committed
  */
 export async function runCase(
-  one: Case,
+  stepCase: Case,
   sandbox: SharedSandbox,
   before: StoredEntry[] = [],
 ): Promise<Outcome> {
   const calls: string[] = [];
   let journal = before;
   for (let execution = 1; execution <= MAX_EXECUTIONS; execution++) {
-    const harness = harnessOf(one, sandbox, journal, calls);
+    const harness = harnessOf(stepCase, sandbox, journal, calls);
     const seq = journal.at(-1)?.seq ?? 0;
-    const { run, ending } = harness.begin(inputOf(one, seq), journal);
+    const { run, ending } = harness.begin(inputOf(stepCase, seq), journal);
     const ended = await ending;
     harness.checkEntries();
     journal = harness.store.model.tables
       .entriesOf(run.run_id)
       .map(({ seq: at, kind, output, events }) => ({ seq: at, kind, output, events }));
-    if (ended.is === "ended") return { ...endOf(one, journal), calls, journal };
+    if (ended.is === "ended") return { ...endOf(stepCase, journal), calls, journal };
     if (ended.is !== "parked") throw new Error(`the execution ${ended.is}`);
   }
   throw new Error(`the run has not ended after ${MAX_EXECUTIONS} executions`);
@@ -61,35 +61,35 @@ function inputOf({ message = "hello", state = {} }: Case, seq: number) {
 }
 
 function harnessOf(
-  one: Case,
+  stepCase: Case,
   sandbox: SharedSandbox,
   journal: readonly StoredEntry[],
   calls: string[],
 ): ExecutionHarness {
   const harness = new ExecutionHarness();
-  const schema = Object.keys(one.state ?? {}).map((key) => [key, { type: "any" }]);
-  harness.definition = { ...steps(...one.steps), state_schema: Object.fromEntries(schema) };
+  const schema = Object.keys(stepCase.state ?? {}).map((key) => [key, { type: "any" }]);
+  harness.definition = { ...steps(...stepCase.steps), state_schema: Object.fromEntries(schema) };
   harness.sandbox = sandbox;
-  for (const [id, agent] of Object.entries(one.agents ?? {}))
+  for (const [id, agent] of Object.entries(stepCase.agents ?? {}))
     harness.named.set(id, { id, name: id, ...agent });
-  for (const name of Object.keys(one.tools ?? {}))
-    harness.named.set(name, toolOf(name, one.parallel?.includes(name) ?? false));
+  for (const name of Object.keys(stepCase.tools ?? {}))
+    harness.named.set(name, toolOf(name, stepCase.parallel?.includes(name) ?? false));
   harness.models = {
     generate: async ({ effectKey }) => {
       const key = withoutRun(effectKey);
       calls.push(key);
-      return modelAnswer(answerFor(one, key), key);
+      return modelAnswer(answerFor(stepCase, key), key);
     },
   };
   harness.callTool = async ({ tool: { name }, effectKey }) => {
     calls.push(withoutRun(effectKey));
-    const answer = one.tools?.[typeof name === "string" ? name : ""] ?? null;
+    const answer = stepCase.tools?.[typeof name === "string" ? name : ""] ?? null;
     const refused = WithMessage.safeParse(answer);
     if (refused.success) throw new ToolRejection(refused.data.refuses);
     return answer;
   };
   harness.readWaits = async (_run, ids) =>
-    ids.map((id) => waitOf(one, id, journal)).filter((wait) => wait !== null);
+    ids.map((id) => waitOf(stepCase, id, journal)).filter((wait) => wait !== null);
   return harness;
 }
 
@@ -105,12 +105,12 @@ const toolOf = (name: string, parallel: boolean): JsonObject => ({
 /** `run:path:visit:call`, without the run, which is another one in each execution. */
 const withoutRun = (effectKey: string): string => effectKey.split(":").slice(1).join(":");
 
-function answerFor(one: Case, key: string): Answer {
+function answerFor(stepCase: Case, key: string): Answer {
   const [, path = "", visit = "", task, n = ""] =
     /^(.*?):(\d+):(?:(tool\..*)\.)?model\.(\d+)/.exec(key) ?? [];
   const ofVisit = visit === "1" ? path : `${path}#${visit}`;
   const name = task === undefined ? ofVisit : `${ofVisit}/${task}`;
-  const answer = one.model?.[name]?.[Number(n) - 1];
+  const answer = stepCase.model?.[name]?.[Number(n) - 1];
   if (answer === undefined)
     throw new TerminalError("not_scripted", `${key} is called, and the case has no answer`);
   return answer;
@@ -124,16 +124,16 @@ function modelAnswer(answer: Answer, key: string): ModelAnswer {
 }
 
 /** A question that was asked is answered, or its time has passed, as that of a timer. A child that was started has ended. */
-function waitOf(one: Case, wait_id: string, journal: readonly StoredEntry[]): Wait | null {
+function waitOf(stepCase: Case, wait_id: string, journal: readonly StoredEntry[]): Wait | null {
   const isAsked = journal.some(
     ({ kind, output }) => kind === "park" && output?.includes(`"wait_id":"${wait_id}"`),
   );
   if (!isAsked) return null;
   const path = wait_id.replace(/:1(:tool\..*)?$/, "");
-  const response = one.children?.[path];
+  const response = stepCase.children?.[path];
   if (response !== undefined) return endedChild(wait_id, response);
-  const isTimer = one.steps.some(({ id, type }) => id === path && type === "wait");
-  const answer = isTimer ? { silent: true } : (one.persons?.[path] ?? null);
+  const isTimer = stepCase.steps.some(({ id, type }) => id === path && type === "wait");
+  const answer = isTimer ? { silent: true } : (stepCase.persons?.[path] ?? null);
   const isSilent = Silent.safeParse(answer).success;
   return {
     wait_id,
@@ -172,14 +172,14 @@ function endedChild(wait_id: string, response: Json | { fails: string }): Wait {
   };
 }
 
-function endOf(one: Case, journal: readonly StoredEntry[]): Omit<Outcome, "calls" | "journal"> {
+function endOf(stepCase: Case, journal: readonly StoredEntry[]): Omit<Outcome, "calls" | "journal"> {
   const lines = journal.flatMap(({ events }) =>
     (events ?? "").split("\n").map((line) => Line.parse(JSON.parse(line))),
   );
   const final = lines.findLast(({ type }) => type === "orchestration_complete")?.["final_state"];
-  const given = new Set(["user_input", "user_query", ...Object.keys(one.state ?? {})]);
+  const ofRequest = new Set(["user_input", "user_query", ...Object.keys(stepCase.state ?? {})]);
   const state = Object.entries(z.record(z.string(), z.json()).parse(final)).filter(
-    ([key]) => !given.has(key),
+    ([key]) => !ofRequest.has(key),
   );
   const last = z.looseObject({ error: Failure.optional() }).parse(JSON.parse(journal.at(-1)?.output ?? "{}"));
   return {

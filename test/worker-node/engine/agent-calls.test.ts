@@ -14,7 +14,7 @@ const callsOf = (...names: string[]): FakeAnswer => ({
 /** A tool that answers a call only when the test says so, by the call's query. */
 function heldTool() {
   const held = new Map<string, PromiseWithResolvers<Json>>();
-  const of = (query: string): PromiseWithResolvers<Json> => {
+  const answerTo = (query: string): PromiseWithResolvers<Json> => {
     const found = held.get(query) ?? Promise.withResolvers<Json>();
     held.set(query, found);
     return found;
@@ -23,9 +23,9 @@ function heldTool() {
   const answer = (args: Json): Promise<Json> => {
     const { query } = z.object({ query: z.string() }).parse(args);
     asked.push(query);
-    return of(query).promise;
+    return answerTo(query).promise;
   };
-  return { of, asked, answer };
+  return { answerTo, asked, answer };
 }
 
 describe("the calls of one answer", () => {
@@ -39,11 +39,11 @@ describe("the calls of one answer", () => {
     });
     const result = run(step(fields), context);
     await expect.poll(() => tool.asked).toEqual(["q1", "q2", "q3"]);
-    tool.of("q3").resolve("third");
+    tool.answerTo("q3").resolve("third");
     await expect.poll(() => committedTurns.length).toBe(2);
-    tool.of("q1").resolve("first");
+    tool.answerTo("q1").resolve("first");
     await expect.poll(() => committedTurns.length).toBe(3);
-    tool.of("q2").resolve("second");
+    tool.answerTo("q2").resolve("second");
     expect(await result).toMatchObject({ response: "ok" });
     expect(modelCalls[1]?.messages.slice(2).map(({ content }) => content)).toEqual([
       "first",
@@ -64,7 +64,7 @@ describe("the calls of one answer", () => {
     for (const [i, query] of ["q1", "q2", "q3"].entries()) {
       await expect.poll(() => committedTurns.length).toBe(1 + i);
       expect(tool.asked.at(-1)).toBe(query);
-      tool.of(query).resolve(query);
+      tool.answerTo(query).resolve(query);
     }
     expect(await result).toMatchObject({ response: "ok" });
   });
@@ -89,9 +89,9 @@ describe("the calls of one answer", () => {
     });
     const result = run(step(fields), context);
     await expect.poll(() => tool.asked.length).toBe(8);
-    for (let n = 1; n <= 8; n++) tool.of(`q${n}`).resolve(n);
+    for (let n = 1; n <= 8; n++) tool.answerTo(`q${n}`).resolve(n);
     await expect.poll(() => tool.asked.length).toBe(9);
-    tool.of("q9").resolve(9);
+    tool.answerTo("q9").resolve(9);
     expect(await result).toMatchObject({ response: "ok" });
   });
 
@@ -153,11 +153,11 @@ describe("the calls of one answer", () => {
     let hasEnded = false;
     const result = run(step(fields), context).finally(() => (hasEnded = true));
     await expect.poll(() => tool.asked.length).toBe(3);
-    tool.of("q3").reject(new TerminalError("tool_broken", "no"));
-    tool.of("q1").reject(new RetryableError("tool_unavailable", "503"));
+    tool.answerTo("q3").reject(new TerminalError("tool_broken", "no"));
+    tool.answerTo("q1").reject(new RetryableError("tool_unavailable", "503"));
     await new Promise(setImmediate);
     expect(hasEnded).toBe(false);
-    tool.of("q2").resolve("second");
+    tool.answerTo("q2").resolve("second");
     await expect(result).rejects.toMatchObject({ code: "tool_unavailable" });
     expect(committedTurns).toHaveLength(2);
   });

@@ -49,13 +49,13 @@ describe("an agent", () => {
   });
 
   test("makes all tool calls of one answer, in their order", async () => {
-    const both = {
+    const twoCalls = {
       calls: [
         { name: "fetch", args: {} },
         { name: "search", args: {} },
       ],
     };
-    const { context, toolCalls } = fakeContext({ agents, tools, answers: [both, "ok"] });
+    const { context, toolCalls } = fakeContext({ agents, tools, answers: [twoCalls, "ok"] });
     await run(step(fields), context);
     expect(toolCalls.map(({ name, effectKey }) => `${name} ${effectKey}`)).toEqual([
       "fetch run_1:s:1:tool.1.1",
@@ -201,7 +201,7 @@ describe("an agent", () => {
     expect(failing.committedTurns).toHaveLength(1);
   });
 
-  // Fails when a tool that is slow once ends the run, or the model believes that nothing happened.
+  // Fails when one slow call ends the run, or when the reply to the model does not say that the call may have been carried out.
   test("gets the reason when a call took too long, and goes on; the call is not repeated", async () => {
     let calls = 0;
     const slow = {

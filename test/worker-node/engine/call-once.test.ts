@@ -27,7 +27,7 @@ function paying(
 
 const turnsOf = ({ committedTurns }: Pick<FakeContext, "committedTurns">): Json[] =>
   committedTurns.map(({ data }) => data);
-const lost = (): Json => {
+const loseAnswer = (): Json => {
   throw new TerminalError("outcome_unknown", "the connection was closed without an answer");
 };
 const busy = (): Json => {
@@ -74,7 +74,10 @@ describe("a call of a tool that is not retry_safe", () => {
 
   // Fails when a model's repetition gets a key of its own: its call would be a second payment.
   test("is not made again by a model that repeats it after an unknown outcome", async () => {
-    const { result, toolCalls } = paying(agentStep, { bank: lost, answers: [paysFive, paysFive, "gave up"] });
+    const { result, toolCalls } = paying(agentStep, {
+      bank: loseAnswer,
+      answers: [paysFive, paysFive, "gave up"],
+    });
     expect(await result).toMatchObject({ set: { out: "gave up" } });
     expect(toolCalls).toHaveLength(1);
   });

@@ -113,17 +113,17 @@ describe("a chat turn", () => {
     const first = chatOf(historyOf(40));
     const crashed = fakeContext({ agents, chat: first.chat, message: "now", answers: ["They met."] });
     await expect(run(step(fields), crashed.context)).rejects.toThrow();
-    const again = chatOf(historyOf(40));
+    const chatAfterCrash = chatOf(historyOf(40));
     const turns = crashed.committedTurns.map(({ data }) => data);
     const { context, modelCalls } = fakeContext({
       agents,
-      chat: again.chat,
+      chat: chatAfterCrash.chat,
       turns,
       message: "now",
       answers: ["fine"],
     });
     expect(await run(step(fields), context)).toMatchObject({ response: "fine" });
     expect(modelCalls).toHaveLength(1);
-    expect(again.saved).toEqual(first.saved);
+    expect(chatAfterCrash.saved).toEqual(first.saved);
   });
 });

@@ -89,7 +89,7 @@ describe("an orchestration step", () => {
     },
   );
 
-  test("goes on with the error as its value where on_child_error says so", async () => {
+  test("goes on with the error as its value when on_child_error is continue", async () => {
     const { context, charged } = fakeContext({ child: () => ended(null, "failed") });
     expect(await run(nested({ on_child_error: "continue" }), context)).toMatchObject({
       set: { found: { error: { code: "child_failed" }, run_id: "run_2" } },
@@ -114,16 +114,21 @@ describe("an orchestration step", () => {
 
 describe("an orchestrator agent", () => {
   const agents = { boss: { id: "boss", name: "Boss", type: "orchestrator", orchestration_id: "research" } };
-  const ask = step({ type: "agent", agent_id: "boss", prompt_template: "Find {input}", output_key: "found" });
+  const agentStep = step({
+    type: "agent",
+    agent_id: "boss",
+    prompt_template: "Find {input}",
+    output_key: "found",
+  });
 
   test("executes the composed task as a run of its orchestration, and calls no model", async () => {
     const waiting = fakeContext({ agents, message: "owls" });
-    expect(await runStep(ask, waiting.context)).toEqual({ waitsForCalls: true });
+    expect(await runStep(agentStep, waiting.context)).toEqual({ waitsForCalls: true });
     expect(waiting.children).toMatchObject([{ call: "", orchestrationId: "research", waits: true }]);
     expect(waiting.children[0]?.message).toContain("Find owls");
     expect(waiting.modelCalls).toEqual([]);
     const done = fakeContext({ agents, child: () => ended("two owls") });
-    expect(await run(ask, done.context)).toMatchObject({ set: { found: "two owls" }, usage: [usage] });
+    expect(await run(agentStep, done.context)).toMatchObject({ set: { found: "two owls" }, usage: [usage] });
   });
 });
 
@@ -136,7 +141,7 @@ describe("the tool spawn_run of an agent", () => {
       orchestration_ids: ["research", "summary"],
     },
   };
-  const ask = step({ type: "agent", agent_id: "helper", prompt_template: "Work", output_key: "text" });
+  const agentStep = step({ type: "agent", agent_id: "helper", prompt_template: "Work", output_key: "text" });
   const spawn = (args: JsonObject) => ({ name: "spawn_run", args });
   const research = spawn({ orchestration_id: "research", message: "owls" });
 
@@ -146,7 +151,7 @@ describe("the tool spawn_run of an agent", () => {
       tools: { note: () => null },
       answers: [{ calls: [spawn({ orchestration_id: "secret", message: "x" })] }, "done"],
     });
-    await run(ask, context);
+    await run(agentStep, context);
     expect(children).toEqual([]);
     expect(JSON.stringify(modelCalls[1]?.messages)).toContain("must be one of");
     expect(modelCalls[1]?.messages.at(-1)?.content).toContain('["research","summary"]');
@@ -157,7 +162,7 @@ describe("the tool spawn_run of an agent", () => {
       agents: { helper: { id: "helper", name: "H", tools: ["spawn_run"] } },
       answers: [{ calls: [research] }, "done"],
     });
-    await run(ask, context);
+    await run(agentStep, context);
     expect(children).toEqual([]);
     expect(modelCalls[1]?.messages.at(-1)?.content).toContain("orchestration_ids are empty");
   });
@@ -167,7 +172,7 @@ describe("the tool spawn_run of an agent", () => {
     const tools = { note: () => "noted" };
     const calls = [research, { name: "note", args: {} }];
     const first = fakeContext({ agents, tools, answers: [{ calls }] });
-    expect(await runStep(ask, first.context)).toEqual({ waitsForCalls: true });
+    expect(await runStep(agentStep, first.context)).toEqual({ waitsForCalls: true });
     expect(first.children).toMatchObject([
       { call: "tool.1.1", orchestrationId: "research", message: "owls", waits: true },
     ]);
@@ -176,7 +181,7 @@ describe("the tool spawn_run of an agent", () => {
     expect(turns).toHaveLength(2);
 
     const second = fakeContext({ agents, tools, turns, answers: ["done"], child: () => ended("two owls") });
-    expect(await run(ask, second.context)).toMatchObject({ set: { text: "done" } });
+    expect(await run(agentStep, second.context)).toMatchObject({ set: { text: "done" } });
     // The call that was made before the wait is not made again, and the child keeps its place.
     expect(second.toolCalls).toEqual([]);
     expect(second.children).toMatchObject([{ call: "tool.1.1" }]);
@@ -191,7 +196,7 @@ describe("the tool spawn_run of an agent", () => {
       answers: [{ calls: [research] }, "done"],
       child: () => ended(null, "failed"),
     });
-    await run(ask, failing.context);
+    await run(agentStep, failing.context);
     expect(JSON.stringify(failing.modelCalls[1]?.messages)).toContain("no such file");
     const detached = fakeContext({
       agents,
@@ -199,7 +204,7 @@ describe("the tool spawn_run of an agent", () => {
       answers: [{ calls: [spawn({ orchestration_id: "summary", message: "x", wait: false })] }, "done"],
       child: () => ({ is: "started", runId: "run_3" }),
     });
-    await run(ask, detached.context);
+    await run(agentStep, detached.context);
     expect(detached.children).toMatchObject([{ orchestrationId: "summary", waits: false }]);
     expect(JSON.stringify(detached.modelCalls[1]?.messages)).toContain("run_3");
   });

@@ -124,12 +124,15 @@ describe("a conversation beyond its limit", () => {
   });
 
   test("has the limit of the window that the operator has set for its model", async () => {
-    const asked: unknown[] = [];
+    const askedModels: unknown[] = [];
     const tokens = await windowTokens("ollama/llama3", async (name) => {
-      asked.push(name);
+      askedModels.push(name);
       return 32_768;
     });
-    expect([compactAtChars(tokens), asked]).toEqual([58_982, [{ provider: "ollama", model: "llama3" }]]);
+    expect([compactAtChars(tokens), askedModels]).toEqual([
+      58_982,
+      [{ provider: "ollama", model: "llama3" }],
+    ]);
   });
 
   // Fails when the window of the default model is not asked for: a small one would be cut in silence.
@@ -149,7 +152,7 @@ describe("a conversation beyond its limit", () => {
     await run(step(fields), fake.context);
     const results = fake.modelCalls[1]?.messages.flatMap((m) => (m.role === "tool" ? [m.content] : [])) ?? [];
     expect(results.map(({ length }) => length).every((chars) => chars < 4_000)).toBe(true);
-    // It says that something is left out.
+    // The shortened result says that something is left out.
     expect(results[0]).toMatch(/[^x]/);
   });
 
@@ -180,7 +183,7 @@ describe("a conversation that the model refuses as too long", () => {
     expect(fake.modelCalls.every(isWhole)).toBe(true);
   });
 
-  test("also after that fails the step", async () => {
+  test("and refuses its summary as too long too fails the step", async () => {
     const replies = [search(0), search(1), refused, "It is about q1.", refused];
     const fake = fakeContext({ agents, tools, answers: replies });
     await expect(run(step(fields), fake.context)).rejects.toBe(refused);

@@ -168,8 +168,8 @@ describe("a task that an agent gives to another one", () => {
       open -= 1;
       return "page";
     };
-    const two = { ...agents, lead: { ...agents.lead, delegate_agent_ids: ["reader", "other"] } };
-    const team = { ...two, other: { ...agents.reader, id: "other", name: "Other" } };
+    const withTwoDelegates = { ...agents, lead: { ...agents.lead, delegate_agent_ids: ["reader", "other"] } };
+    const team = { ...withTwoDelegates, other: { ...agents.reader, id: "other", name: "Other" } };
     const answers = [delegate("reader", "other"), search, search, "one", "two", "done"];
     const fake = fakeContext({ agents: team, tools: { ...tools, search: slow }, answers });
     expect((await run(step(fields), fake.context)).response).toBe("done");

@@ -40,7 +40,7 @@ describe("JSON in text", () => {
     "</think>{".repeat(100_000),
     "```\n".repeat(250_000),
     "[]".repeat(500_000),
-  ])("takes a time that grows with the length of the text alone: %.12s", (text) => {
+  ])("is found in linear time: %.12s", (text) => {
     const startedAt = cpuMs();
     findJson(text);
     expect(cpuMs() - startedAt).toBeLessThan(3_000);
@@ -69,7 +69,7 @@ describe("JSON that a model thought aloud", () => {
     ['```json\n{"note": "</think>"}\n```', [{ note: "</think>" }]],
     ['<think>{"d": 1} {"n": 2}', [{ d: 1 }, { n: 2 }]],
   ])(
-    "is told from the same marks inside a value, and from a mark that nothing closes: %s",
+    "is distinguished from the same marks inside a value, and from a mark that nothing closes: %s",
     (text, values) => {
       expect(findJson(text)).toEqual(values);
     },

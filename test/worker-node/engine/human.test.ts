@@ -52,19 +52,19 @@ describe("a human step", () => {
 
   test("stores the answer under its key and as human_response, and reports how long the question was open", async () => {
     const answer = { decision: "yes" };
-    const by = { key_id: "key_1", person: "ann" };
-    const reply = { is: "answered" as const, answer, by, votes: [], openForMs: 5_000 };
+    const answeredBy = { key_id: "key_1", person: "ann" };
+    const reply = { is: "answered" as const, answer, by: answeredBy, votes: [], openForMs: 5_000 };
     const result = await run(
       step({ ...fields, output_key: "verdict" }),
       fakeContext({ state, reply }).context,
     );
     expect(result).toMatchObject({
       set: { verdict: answer, human_response: answer },
-      answeredBy: by,
+      answeredBy: answeredBy,
       waitedMs: 5_000,
     });
     expect(result.events).toMatchObject([
-      { type: "human_response", orch_step_id: "s", response: answer, answered_by: by },
+      { type: "human_response", orch_step_id: "s", response: answer, answered_by: answeredBy },
     ]);
     const without = await run(step(fields), fakeContext({ state, reply }).context);
     expect(without.set).toEqual({ human_response: answer });
@@ -192,8 +192,14 @@ describe("a human step with approvers", () => {
 
   test("stores what they decided, and the answer of each", async () => {
     const votes = [vote("ann", "approve")];
-    const by = { key_id: "key_1", person: "ann" };
-    const reply = { is: "answered" as const, answer: { decision: "approve" }, by, votes, openForMs: 5 };
+    const answeredBy = { key_id: "key_1", person: "ann" };
+    const reply = {
+      is: "answered" as const,
+      answer: { decision: "approve" },
+      by: answeredBy,
+      votes,
+      openForMs: 5,
+    };
     const { set } = await run(step(quorum), fakeContext({ state, reply }).context);
     expect(set["human_response"]).toEqual({
       decision: "approve",

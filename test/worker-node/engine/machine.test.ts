@@ -25,7 +25,7 @@ const usage = (call: string) => ({
   output_tokens: 5,
   cost_micro_usd: 7,
 });
-const nothing: StepResult = { set: {}, events: [], usage: [], effects: [] };
+const emptyResult: StepResult = { set: {}, events: [], usage: [], effects: [] };
 
 /** Runs a definition to its end, with `results` by step. Returns the visits in order, and how the run ended. */
 function play(definition: Orchestration, results: { [step: string]: Partial<StepResult> } = {}) {
@@ -37,7 +37,7 @@ function play(definition: Orchestration, results: { [step: string]: Partial<Step
     if (todo.do === "end") return { steps, events, end: todo, progress };
     const visited = toCheckpoint(
       { definition, track: progress, step: todo.step, visit: todo.visit },
-      { ...nothing, ...results[todo.step.id] },
+      { ...emptyResult, ...results[todo.step.id] },
       timing,
     );
     steps.push(`${todo.step.id}${todo.visit}`);
@@ -99,12 +99,12 @@ describe("a run", () => {
       print("a", { max_iterations: 1, next_step_id: "b" }),
       print("b", { next_step_id: "a", max_iterations: 5 }),
     ]);
-    const [a, b] = definition.steps;
-    if (a === undefined || b === undefined) throw new Error("no steps");
+    const [stepA, stepB] = definition.steps;
+    if (stepA === undefined || stepB === undefined) throw new Error("no steps");
     const progress = initialProgress({});
     addResult(
       progress,
-      toCheckpoint({ definition, track: progress, step: a, visit: 1 }, nothing, timing).checkpoint,
+      toCheckpoint({ definition, track: progress, step: stepA, visit: 1 }, emptyResult, timing).checkpoint,
     );
     const after = [
       {
@@ -117,8 +117,8 @@ describe("a run", () => {
       },
     ];
     const visited = toCheckpoint(
-      { definition, track: progress, step: b, visit: 1 },
-      { ...nothing, route: { target: "a" }, after },
+      { definition, track: progress, step: stepB, visit: 1 },
+      { ...emptyResult, route: { target: "a" }, after },
       timing,
     );
     expect(visited.events.map((event) => event.type)).toEqual([
@@ -152,21 +152,24 @@ describe("a run", () => {
     ["absent", {}, { status: "failed", error: { code: "loop_limit_reached" } }],
     ["null", { next_step_id: null }, { status: "completed" }],
     ["empty", { next_step_id: "" }, { status: "completed" }],
-  ])("that a loop's limit ends, where next_step_id is %s, ends so", (_, more, end) => {
-    const steps = [
-      print("work", { next_step_id: "check" }),
-      {
-        id: "check",
-        type: "evaluator",
-        route_map: { again: "work", good: null },
-        max_iterations: 2,
-        ...more,
-      },
-    ];
-    const played = play(orchestration(steps), { check: { route: { target: "work" } } });
-    expect(played.steps).toEqual(["work1", "check1", "work2", "check2", "work3"]);
-    expect(played.end).toMatchObject(end);
-  });
+  ])(
+    "that comes to a loop's limit at a step whose next_step_id is %s ends as that field says",
+    (_, more, end) => {
+      const steps = [
+        print("work", { next_step_id: "check" }),
+        {
+          id: "check",
+          type: "evaluator",
+          route_map: { again: "work", good: null },
+          max_iterations: 2,
+          ...more,
+        },
+      ];
+      const played = play(orchestration(steps), { check: { route: { target: "work" } } });
+      expect(played.steps).toEqual(["work1", "check1", "work2", "check2", "work3"]);
+      expect(played.end).toMatchObject(end);
+    },
+  );
 
   test("fails with max_total_turns unless it is at its end by then", () => {
     const steps = [print("a", { next_step_id: "b" }), print("b", { next_step_id: "c" }), print("c")];
@@ -194,7 +197,7 @@ test("a checkpoint sums the usage of its turns and of its result", () => {
   const definition = orchestration([print("a", { output_key: "k" })]);
   const [a] = definition.steps;
   if (a === undefined) throw new Error("no step");
-  const result = { ...nothing, set: { k: "v" }, usage: [usage("model.2")], effects: ["e"] };
+  const result = { ...emptyResult, set: { k: "v" }, usage: [usage("model.2")], effects: ["e"] };
   const { checkpoint, events } = toCheckpoint(
     { definition, track: initialProgress({}), step: a, visit: 1 },
     result,

@@ -51,7 +51,7 @@ const waits = (pending: McpPending, isNew = true): McpOutcome => ({
   isNew,
   afterMs: 7_000,
 });
-const by = { key_id: "key_1", person: "ann" };
+const answeredBy = { key_id: "key_1", person: "ann" };
 
 describe("a call of an MCP tool that asks a person", () => {
   // Fails when the question is opened before what continues the call is durable.
@@ -71,22 +71,26 @@ describe("a call of an MCP tool that asks a person", () => {
   test("is repeated under its key after a crash before that commit", async () => {
     const crashed = server([waits(asking)], { crashAtTurn: 1, ask: async () => expect.unreachable() });
     await expect(runStep(toolStep, crashed.context)).rejects.toThrow("crash");
-    const again = server([waits(asking)]);
-    await runStep(toolStep, again.context);
-    const keys = [...crashed.requests, ...again.requests].map(({ effectKey }) => effectKey);
+    const repeated = server([waits(asking)]);
+    await runStep(toolStep, repeated.context);
+    const keys = [...crashed.requests, ...repeated.requests].map(({ effectKey }) => effectKey);
     expect(keys).toEqual([key, key]);
   });
 
   test("goes on with the answer, in the same call, and reports the person who answered", async () => {
     const turns = [{ messages: [], usage: [], effects: [], pending: asking }];
-    const ask = async () => ({ is: "answered" as const, answer: { yes: true, mcp_action: "accept" }, by });
+    const ask = async () => ({
+      is: "answered" as const,
+      answer: { yes: true, mcp_action: "accept" },
+      by: answeredBy,
+    });
     const resumed = server([{ is: "result", value: "done" }], { turns, ask });
     expect(await run(toolStep, resumed.context)).toMatchObject({ set: { out: "done" } });
     expect(resumed.requests).toMatchObject([
       { effectKey: key, pending: asking, answers: { sure: { action: "accept", content: { yes: true } } } },
     ]);
     expect(resumed.noted).toMatchObject([
-      { type: "human_response", answered_by: by },
+      { type: "human_response", answered_by: answeredBy },
       { type: "tool_result" },
     ]);
   });
@@ -104,7 +108,7 @@ describe("a call of an MCP tool that asks a person", () => {
   // Fails when a refusal gives the call a new key: the person's answer would be lost, and the question asked again.
   test("keeps its key when the server refuses the answer for a moment", async () => {
     const turns = [{ messages: [], usage: [], effects: [], pending: asking }];
-    const ask = async () => ({ is: "answered" as const, answer: { yes: true }, by });
+    const ask = async () => ({ is: "answered" as const, answer: { yes: true }, by: answeredBy });
     const busy = new RetryableError("tool_unavailable", "busy", { answered: true, retryAfterMs: 5 });
     const refused = server([busy], { turns, ask });
     await expect(runStep(toolStep, refused.context)).rejects.toMatchObject({
@@ -155,9 +159,9 @@ describe("the form of an MCP server's question", () => {
   test("is refused when no form can have it, and its answer has what was filled in alone", () => {
     expect(() => formOf({ properties: { deep: { type: "object" } } })).toThrow("deep");
     expect(() => formOf({ properties: { mcp_action: { type: "string" } } })).toThrow("mcp_action");
-    const given = { yes: true, other: 1, empty: "", mcp_action: "accept" };
-    const asked = { properties: { yes: { type: "boolean" }, empty: { type: "string" } } };
-    expect(answerOf(asked, given)).toEqual({ action: "accept", content: { yes: true } });
-    expect(answerOf(asked, { mcp_action: "decline" })).toEqual({ action: "decline" });
+    const answered = { yes: true, other: 1, empty: "", mcp_action: "accept" };
+    const askedSchema = { properties: { yes: { type: "boolean" }, empty: { type: "string" } } };
+    expect(answerOf(askedSchema, answered)).toEqual({ action: "accept", content: { yes: true } });
+    expect(answerOf(askedSchema, { mcp_action: "decline" })).toEqual({ action: "decline" });
   });
 });

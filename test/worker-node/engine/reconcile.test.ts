@@ -40,7 +40,7 @@ function paying(
 const isQuestion = (args: JsonObject): boolean => "effect_key" in args;
 const turnsOf = ({ committedTurns }: Pick<FakeContext, "committedTurns">): Json[] =>
   committedTurns.map(({ data }) => data);
-const lost = (): Json => {
+const loseAnswer = (): Json => {
   throw new RetryableError("unreachable", "the connection was closed without an answer");
 };
 
@@ -60,7 +60,7 @@ describe("a call of a tool that can be asked whether it has happened", () => {
 
   // Fails when a crash makes a run pay twice.
   test("is not repeated after a crash when the tool says that it has happened: the answer is its result", async () => {
-    const before = paying(toolStep, { bank: lost });
+    const before = paying(toolStep, { bank: loseAnswer });
     await expect(before.result).rejects.toMatchObject({ code: "unreachable" });
     const bank = (args: JsonObject): Json => (isQuestion(args) ? { payment: { id: 7 } } : "paid twice");
     const after = paying(toolStep, { bank, turns: turnsOf(before) });
@@ -79,7 +79,7 @@ describe("a call of a tool that can be asked whether it has happened", () => {
       },
     ],
   ])("is repeated under its key when the tool %s", async (_, no) => {
-    const before = paying(toolStep, { bank: lost });
+    const before = paying(toolStep, { bank: loseAnswer });
     await expect(before.result).rejects.toThrow();
     const after = paying(toolStep, {
       bank: (args) => (isQuestion(args) ? no() : "paid"),
@@ -96,7 +96,7 @@ describe("a call of a tool that can be asked whether it has happened", () => {
     [new TerminalError("tool_unauthorized", "HTTP 401"), "reconcile_failed"],
     [new RetryableError("tool_unavailable", "HTTP 503", { answered: true }), "tool_unavailable"],
   ])("is not repeated while the tool does not say whether it has happened: %s", async (error, code) => {
-    const before = paying(toolStep, { bank: lost });
+    const before = paying(toolStep, { bank: loseAnswer });
     await expect(before.result).rejects.toThrow();
     const after = paying(toolStep, {
       bank: () => {
@@ -112,7 +112,7 @@ describe("a call of a tool that can be asked whether it has happened", () => {
   });
 
   // Fails when a model that plans the call again after a timeout makes the run pay twice.
-  test("keeps its key when the model plans it again after a timeout, and is asked for first", async () => {
+  test("keeps its key when the model plans it again after a timeout, and the question comes first", async () => {
     const call = { calls: [{ name: "pay", args: { amount: 5 } }] };
     const bank = (args: JsonObject): Json => {
       if (isQuestion(args)) return { payment: "found" };
@@ -133,8 +133,8 @@ describe("a call of a tool that can be asked whether it has happened", () => {
   });
 
   // Fails when the answer to the question is stored as a file, of which `found` would read the reference.
-  test("is asked for in the run's own data also when the tool's results are files", async () => {
-    const before = paying(toolStep, { bank: lost });
+  test("has the answer to the question in the run's data also when the tool's results are files", async () => {
+    const before = paying(toolStep, { bank: loseAnswer });
     await expect(before.result).rejects.toThrow();
     const fake = fakeContext({
       state: { amount: 5 },

@@ -17,7 +17,7 @@ afterEach(async () => {
   await shared.close();
 });
 
-const of = (tenant: string, signal = stopping.signal) => shared.of({ tenant, signal });
+const sandboxOf = (tenant: string, signal = stopping.signal) => shared.of({ tenant, signal });
 
 /** Submits endless programs, which the end of the test stops. @returns how many of them have ended by themselves */
 function flood(count: number, submit: () => Promise<unknown>): () => number {
@@ -32,24 +32,24 @@ function flood(count: number, submit: () => Promise<unknown>): () => number {
 
 describe("a tenant's endless programs", () => {
   test.each([
-    ["condition", () => of("quiet").evaluate("state.n > 1", { n: 2 })],
-    ["program", () => of("quiet").transform("result = state.n + 1", { n: 2 })],
+    ["condition", () => sandboxOf("quiet").evaluate("state.n > 1", { n: 2 })],
+    ["program", () => sandboxOf("quiet").transform("result = state.n + 1", { n: 2 })],
   ])("do not delay another tenant's %s", async (_, work) => {
-    const ended = flood(36, () => of("loud").transform(ENDLESS, {}));
+    const ended = flood(36, () => sandboxOf("loud").transform(ENDLESS, {}));
     await work();
     expect(ended()).toBe(0);
   });
 
   test("do not delay a condition of their own tenant", async () => {
-    const ended = flood(9, () => of("loud").transform(ENDLESS, {}));
-    await of("loud").evaluate("1 + 1", {});
+    const ended = flood(9, () => sandboxOf("loud").transform(ENDLESS, {}));
+    await sandboxOf("loud").evaluate("1 + 1", {});
     expect(ended()).toBe(0);
   });
 });
 
 test("a tenant's endless conditions do not delay another tenant's condition", async () => {
-  const ended = flood(9, () => of("loud").evaluate("(() => { for (;;); })()", {}));
-  await of("quiet").evaluate("1 + 1", {});
+  const ended = flood(9, () => sandboxOf("loud").evaluate("(() => { for (;;); })()", {}));
+  await sandboxOf("quiet").evaluate("1 + 1", {});
   // The thread that serves the loud tenant may be that which started first.
   expect(ended()).toBeLessThanOrEqual(1);
 });
@@ -58,21 +58,21 @@ test("a tenant's endless conditions do not delay another tenant's condition", as
 const LONG = "for (let i = 0; i < 1e7; i++); result = 1";
 
 test("endless programs of several tenants leave a thread to tenants with short ones", async () => {
-  const loud = ["loud-1", "loud-2", "loud-3"];
-  for (const tenant of loud) await of(tenant).transform(LONG, {});
-  const ended = loud.map((tenant) => flood(3, () => of(tenant).transform(ENDLESS, {})));
-  expect(await of("quiet").transform("result = 1", {})).toBe(1);
+  const floodingTenants = ["loud-1", "loud-2", "loud-3"];
+  for (const tenant of floodingTenants) await sandboxOf(tenant).transform(LONG, {});
+  const ended = floodingTenants.map((tenant) => flood(3, () => sandboxOf(tenant).transform(ENDLESS, {})));
+  expect(await sandboxOf("quiet").transform("result = 1", {})).toBe(1);
   expect(ended.map((count) => count())).toEqual([0, 0, 0]);
 });
 
 test.runIf(process.platform === "linux" && availableParallelism() < 4)(
   "long programs of a kind take half of the processors at most",
   async () => {
-    await of("loud").transform(LONG, {});
-    flood(3, () => of("loud").transform(ENDLESS, {}));
+    await sandboxOf("loud").transform(LONG, {});
+    flood(3, () => sandboxOf("loud").transform(ENDLESS, {}));
     await expect.poll(priorities).toContain(getPriority() + 10);
-    await of("quiet").transform(LONG, {});
-    expect(priorities().filter((one) => one === getPriority() + 10)).toHaveLength(1);
+    await sandboxOf("quiet").transform(LONG, {});
+    expect(priorities().filter((priority) => priority === getPriority() + 10)).toHaveLength(1);
   },
 );
 
@@ -87,8 +87,8 @@ function priorities(): number[] {
 test.runIf(process.platform === "linux")(
   "programs yield the processor to the worker's own thread",
   async () => {
-    await of("loud").evaluate("1 + 1", {});
-    expect(priorities().filter((one) => one === getPriority() + 5)).toHaveLength(1);
+    await sandboxOf("loud").evaluate("1 + 1", {});
+    expect(priorities().filter((priority) => priority === getPriority() + 5)).toHaveLength(1);
   },
 );
 
@@ -96,37 +96,39 @@ test.runIf(process.platform === "linux")(
   "a long program yields it to short ones, also while it runs",
   async () => {
     const own = getPriority();
-    flood(1, () => of("loud").transform(ENDLESS, {}));
+    flood(1, () => sandboxOf("loud").transform(ENDLESS, {}));
     await expect.poll(priorities).toContain(own + 10);
     stopping.abort(new Error("it has run long enough"));
     stopping = new AbortController();
-    await of("loud").transform(LONG, {});
+    await sandboxOf("loud").transform(LONG, {});
     // The next program gets a thread with the usual priority: the same one or, where its priority cannot be raised, another.
-    await of("loud").transform("result = 1", {});
-    await expect.poll(() => priorities().filter((one) => one > own)).toEqual([own + 5]);
+    await sandboxOf("loud").transform("result = 1", {});
+    await expect.poll(() => priorities().filter((priority) => priority > own)).toEqual([own + 5]);
   },
 );
 
 describe("a program that is cancelled", () => {
   test("is stopped while it runs, and its thread serves the next one", async () => {
     const cancelling = new AbortController();
-    const running = [1, 2].map(() => of("acme", cancelling.signal).transform(ENDLESS, {}));
+    const running = [1, 2].map(() => sandboxOf("acme", cancelling.signal).transform(ENDLESS, {}));
     const outcomes = Promise.allSettled(running);
-    await of("acme").evaluate("1", {});
+    await sandboxOf("acme").evaluate("1", {});
     const cancelled = new Error("the run was cancelled");
     cancelling.abort(cancelled);
-    expect(await of("acme").transform("result = 1", {})).toBe(1);
+    expect(await sandboxOf("acme").transform("result = 1", {})).toBe(1);
     expect(await outcomes).toEqual([1, 2].map(() => ({ status: "rejected", reason: cancelled })));
   });
 
   test("never begins when it waits", async () => {
     const cancelling = new AbortController();
-    flood(2, () => of("acme").transform(ENDLESS, {}));
-    const waiting = of("acme", cancelling.signal).transform("result = 1", {});
+    flood(2, () => sandboxOf("acme").transform(ENDLESS, {}));
+    const waiting = sandboxOf("acme", cancelling.signal).transform("result = 1", {});
     const rejected = expect(waiting).rejects.toThrow("the run was cancelled");
     cancelling.abort(new Error("the run was cancelled"));
     await rejected;
-    await expect(of("acme", cancelling.signal).evaluate("1", {})).rejects.toThrow("the run was cancelled");
+    await expect(sandboxOf("acme", cancelling.signal).evaluate("1", {})).rejects.toThrow(
+      "the run was cancelled",
+    );
   });
 });
 

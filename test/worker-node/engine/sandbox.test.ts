@@ -76,7 +76,7 @@ describe("a program", () => {
     await expect(sandbox.transform("throw new Error('boom')", state)).rejects.toThrow("boom");
   });
 
-  test("with a value that holds itself names where", async () => {
+  test("with a circular value fails, and the error has the path of the circle", async () => {
     const code = "result = { list: [{}] }; result.list[0].all = result.list";
     await expect(sandbox.transform(code, state)).rejects.toThrow(
       "result.list[0].all is an object that holds itself, which JSON cannot hold",
@@ -99,7 +99,7 @@ describe("a program", () => {
     ["throw () => 1", "it threw"],
     ["result = Promise.reject(null)", "it threw null"],
     ["result = Promise.reject()", "it threw undefined"],
-  ])("that ends in %s fails with that: %s", async (code, text) => {
+  ])("that ends in %s fails, and the error has the thrown value: %s", async (code, text) => {
     await expect(sandbox.transform(code, state)).rejects.toMatchObject({
       code: "transform",
       message: expect.stringContaining(text),

@@ -136,10 +136,13 @@ describe("switch", () => {
 describe("extract_json", () => {
   const fields = { type: "extract_json", input_keys: ["a", "b"], output_key: "out" };
   test("returns one value, or a list of several, from the text of all its keys", async () => {
-    const one = await run(step(fields), fakeContext({ state: { a: 'text {"x": 1}' } }).context);
-    expect(one.set).toEqual({ out: { x: 1 } });
-    const two = await run(step(fields), fakeContext({ state: { a: 'one {"x": 1}', b: "two [2]" } }).context);
-    expect(two.set).toEqual({ out: [{ x: 1 }, [2]] });
+    const oneValue = await run(step(fields), fakeContext({ state: { a: 'text {"x": 1}' } }).context);
+    expect(oneValue.set).toEqual({ out: { x: 1 } });
+    const twoValues = await run(
+      step(fields),
+      fakeContext({ state: { a: 'one {"x": 1}', b: "two [2]" } }).context,
+    );
+    expect(twoValues.set).toEqual({ out: [{ x: 1 }, [2]] });
   });
 
   test("asks the model once for the JSON of a text that has none, and charges the call", async () => {

@@ -42,11 +42,11 @@ test.each<[Json, Json]>([
   ["[1]", null],
   [[1], null],
   [7, null],
-])("the arguments %j are %j", (given, args) => {
-  expect(argumentsOf(given)).toEqual(args);
+])("the arguments %j are %j", (written, args) => {
+  expect(argumentsOf(written)).toEqual(args);
 });
 
-// Fails when a mended text costs more than its length: a model may write megabytes.
+// Fails when the repair of a text is not linear in its length: a model may write megabytes.
 test.each([
   `{"q": "${'\\"'.repeat(2_000_000)}`,
   `{"q": [${", ".repeat(2_000_000)}`,
@@ -83,7 +83,7 @@ describe("arguments", () => {
     [{ q: "x", list: [{ id: 1 }, {}] }, "the argument list[1].id is missing"],
     [{ q: "x", list: "y" }, "the argument list must be of type array, and is string"],
     [{ q: "x", Q: 1 }, "there is no argument Q: they are q, n, kind, list, any"],
-  ])("%j are held against the schema: %s", (args, error) => {
+  ])("%j do not fit the schema: %s", (args, error) => {
     expect(argumentErrors(args, schema)).toEqual([error]);
   });
 
@@ -92,7 +92,7 @@ describe("arguments", () => {
     { q: "x", n: null, kind: "a", list: [], any: { deep: [1] } },
     { q: "x", kind: null, list: null },
     { q: "x", n: "12345678901234567890", list: [{ id: "-9007199254740993" }] },
-  ])("%j are right", (args) => {
+  ])("%j fit the schema", (args) => {
     expect(argumentErrors(args, schema)).toEqual([]);
   });
 
@@ -119,7 +119,7 @@ describe("arguments", () => {
     },
   };
 
-  // Fails when what stands behind a reference or a choice is not looked at.
+  // Fails when a schema behind a reference or a choice is not checked.
   test.each<[JsonObject, string[]]>([
     [
       { item: { id: 1, parts: [{ id: 2, parts: [{}] }] } },
@@ -131,7 +131,7 @@ describe("arguments", () => {
     [{ both: { id: 1 } }, ["the argument both.n is missing"]],
     [{ item: { id: 1 }, note: null, shape: "dot", both: { id: 1, n: 2 } }, []],
     [{ shape: { r: 1 }, note: "x" }, []],
-  ])("%j are held against a generated schema", (args, errors) => {
+  ])("%j do not fit a generated schema", (args, errors) => {
     expect(argumentErrors(args, generated)).toEqual(errors);
   });
 

@@ -15,7 +15,7 @@ describe("a wait step", () => {
     [{ wait_seconds: "{state.seconds}" }, 90_000],
     [{ wait_until: "2026-06-04T09:16:00Z" }, 30_000],
     [{ wait_until: "{state.later}" }, 86_400_000],
-  ])("with %j starts a timer of %s ms, and says until when", async (fields, timeoutMs) => {
+  ])("with %j starts a timer of %s ms, and its event has the end of the timer", async (fields, timeoutMs) => {
     expect(await runStep(wait(fields), fakeContext({ state }).context)).toEqual({
       waitFor: { kind: "timer", timeoutMs },
       events: [
@@ -47,7 +47,7 @@ describe("a wait step", () => {
     [{ wait_seconds: "{state.seconds}000000" }, /wait_seconds is "90000000"/],
     [{ wait_until: "{input}" }, /wait_until is "soon": it must be a time as RFC 3339 writes it/],
     [{ wait_until: "2027-06-05T00:00:00Z" }, /within a year from now/],
-  ])("with a time that is none fails and quotes it: %j", async (fields, message) => {
+  ])("with an invalid time fails, and the error quotes it: %j", async (fields, message) => {
     const { context } = fakeContext({ state, message: "soon" });
     await expect(runStep(wait(fields), context)).rejects.toMatchObject({
       code: "wait_time",

@@ -19,9 +19,9 @@ beforeEach(() => {
   prepare(harness);
 });
 
-function prepare(of: ExecutionHarness): void {
-  of.definition = steps({ id: "a", ...llm, background: true, retry: { attempts: 3, base_seconds: 0 } });
-  of.models = {
+function prepare(target: ExecutionHarness): void {
+  target.definition = steps({ id: "a", ...llm, background: true, retry: { attempts: 3, base_seconds: 0 } });
+  target.models = {
     generate: (request) => {
       const play = plays.shift();
       if (play === undefined) throw new Error("one call too many");
@@ -55,8 +55,8 @@ const untilStopped: Play = ({ signal, onText }) => {
 };
 
 const attached = () => harness.calls.map(({ background }) => background?.attachTo);
-const usageOf = (of: ExecutionHarness, run: { run_id: Parameters<typeof of.store.row>[0] }) =>
-  of.store.entriesOf(run.run_id).flatMap((entry): readonly Usage[] => entry.usage);
+const usageOf = (executor: ExecutionHarness, run: { run_id: Parameters<typeof executor.store.row>[0] }) =>
+  executor.store.entriesOf(run.run_id).flatMap((entry): readonly Usage[] => entry.usage);
 
 /** A run whose worker was drained in the middle of an answer, and the next worker. */
 async function drained() {
@@ -80,8 +80,8 @@ async function drained() {
 }
 
 const Event = z.looseObject({ type: z.string(), text: z.string().optional(), first: z.boolean().optional() });
-const eventsOf = (of: ExecutionHarness, run: Parameters<typeof of.eventsOf>[0]) =>
-  of
+const eventsOf = (executor: ExecutionHarness, run: Parameters<typeof executor.eventsOf>[0]) =>
+  executor
     .eventsOf(run)
     .split("\n")
     .map((line) => Event.parse(JSON.parse(line)));
@@ -134,12 +134,12 @@ test.each(["fail", "pause", "downgrade"] as const)(
 test("a response that the provider has forgotten becomes a new call, and its published text is charged as wasted", async () => {
   const { run, next, resume } = await drained();
   // The call commits that the response is gone. That is a checkpoint of the step, after which Postgres returns no text of a cut call.
-  const gone: Play = (request) => {
+  const forgotten: Play = (request) => {
     request.background?.onEnded();
     next.cutText = "";
     return Promise.reject(new ResponseGone("demo/fast", { cause: null }));
   };
-  plays.push(gone, begin("resp_2", answer("New.")));
+  plays.push(forgotten, begin("resp_2", answer("New.")));
   await resume().ending;
   expect(next.calls.map(({ background }) => background?.attachTo)).toEqual(["resp_1", null]);
   const events = eventsOf(next, run);

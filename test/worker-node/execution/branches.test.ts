@@ -67,8 +67,8 @@ const resultsOf = (run: ClaimedRun): string[] =>
     .flatMap(({ kind, step_path, visit }) =>
       kind === "step" || (kind === "end" && step_path !== null) ? [`${step_path}:${visit}`] : [],
     );
-const storedOf = (of: ExecutionHarness, run: ClaimedRun): StoredEntry[] =>
-  of.store.model.tables.entriesOf(run.run_id).map(({ seq, kind, output, events }) => ({
+const storedOf = (executor: ExecutionHarness, run: ClaimedRun): StoredEntry[] =>
+  executor.store.model.tables.entriesOf(run.run_id).map(({ seq, kind, output, events }) => ({
     seq,
     kind,
     output,
@@ -84,10 +84,10 @@ describe("parallel branches", () => {
       llm("z"),
       { id: "m", type: "merge", input_keys: ["x", "z"], merge_strategy: "dict", output_key: "merged" },
     );
-    const both = Promise.withResolvers<void>();
+    const bothHaveCalled = Promise.withResolvers<void>();
     harness.generate = async (request) => {
-      if (harness.calls.length === 2) both.resolve();
-      await both.promise;
+      if (harness.calls.length === 2) bothHaveCalled.resolve();
+      await bothHaveCalled.promise;
       return callOf(request);
     };
     const { run, ending } = harness.begin();
@@ -362,14 +362,14 @@ describe("a loop", () => {
   // Fails when a round costs more, the more rounds were before it, or a worker holds all of their results.
   test("costs the same in its last rounds as in its first, and shows the newest 1,000 results", async () => {
     const roundsMs = async (loop_count: number): Promise<number> => {
-      const of = new ExecutionHarness();
+      const loopHarness = new ExecutionHarness();
       const loop = { id: "a", type: "loop", loop_count, loop_step_ids: ["x"] };
-      of.definition = { ...steps(loop, print("x")), max_total_turns: 10_000 };
+      loopHarness.definition = { ...steps(loop, print("x")), max_total_turns: 10_000 };
       const before = cpuMs();
-      const { run, ending } = of.begin();
+      const { run, ending } = loopHarness.begin();
       expect(await ending).toEqual({ is: "ended" });
       const ms = cpuMs() - before;
-      const [final] = of
+      const [final] = loopHarness
         .eventsOf(run)
         .split("\n")
         .filter((line) => line.startsWith('{"type":"final"'))
@@ -434,8 +434,8 @@ describe("waits in branches", () => {
     expect(parks.flatMap(([, , ids]) => ids)).toEqual(["a[0].x:1", "a[1].y:1"]);
     expect(parks.map(([status]) => status).filter((status) => status !== null)).toEqual(["paused"]);
     expect(linesOf(run).filter(({ type }) => type === "paused")).toHaveLength(1);
-    const asked = linesOf(run).filter(({ type }) => type === "human_input_required");
-    expect(asked.map(({ question_id }) => question_id)).toEqual(["a[0].x:1", "a[1].y:1"]);
+    const questions = linesOf(run).filter(({ type }) => type === "human_input_required");
+    expect(questions.map(({ question_id }) => question_id)).toEqual(["a[0].x:1", "a[1].y:1"]);
   });
 
   // Fails when the answer of one question lets the other branch go on, or asks its question again.
@@ -452,15 +452,15 @@ describe("waits in branches", () => {
     );
     const first = harness.begin();
     await first.ending;
-    const again = new ExecutionHarness();
-    again.definition = harness.definition;
-    again.readWaits = async (_run, [id = ""]) => [wait(id, id === "a[1].y:1" ? '"yes"' : null)];
+    const next = new ExecutionHarness();
+    next.definition = harness.definition;
+    next.readWaits = async (_run, [id = ""]) => [wait(id, id === "a[1].y:1" ? '"yes"' : null)];
     const journal = storedOf(harness, first.run);
-    harness = again;
-    const second = again.begin({ attempt: 1, event_seq: journal.at(-1)?.seq ?? 0 }, journal);
+    harness = next;
+    const second = next.begin({ attempt: 1, event_seq: journal.at(-1)?.seq ?? 0 }, journal);
     expect(await second.ending).toMatchObject({ is: "parked", status: "paused" });
     expect(resultsOf(second.run)).toEqual(["a[1].y:1", "a[1].q:1"]);
-    expect(again.eventsOf(second.run)).not.toContain("human_input_required");
+    expect(next.eventsOf(second.run)).not.toContain("human_input_required");
   });
 
   // Fails when a park that is refused leaves the retry out of the journal: its tries would begin anew, and nothing would charge them.
@@ -540,18 +540,18 @@ describe("a run that is taken over", () => {
       const [before, harnessBefore] = [harness.calls.map(callOf), harness];
       harness = next;
       expect(stateOf(run), `after entry ${n}`).toEqual(expected);
-      const again = next.calls.map(callOf);
+      const callsOfNext = next.calls.map(callOf);
       harness = harnessBefore;
       expect(new Set(before)).toEqual(
         new Set([
           ...done.flatMap(({ effects }) => effects).map((key) => key.split(":").slice(1).join(":")),
-          ...again,
+          ...callsOfNext,
         ]),
       );
       expect(
         done
           .flatMap(({ effects }) => effects)
-          .filter((key) => again.includes(key.split(":").slice(1).join(":"))),
+          .filter((key) => callsOfNext.includes(key.split(":").slice(1).join(":"))),
       ).toEqual([]);
     }
     expect(all.length).toBeGreaterThan(6);

@@ -46,8 +46,8 @@ function beginAgain(run: ClaimedRun, changes: Partial<ClaimedRun> = {}) {
   return harness.resume({ ...run, attempt, event_seq, signals, ...changes });
 }
 
-describe("a run that starts another one", () => {
-  test("parks without a slot until that run has ended, and goes on with its response", async () => {
+describe("a run that starts a child", () => {
+  test("parks without a slot until the child has ended, and goes on with the child's response", async () => {
     const { run, ending } = harness.begin();
     expect(await ending).toMatchObject({ is: "parked", status: "paused" });
     const [child] = childrenOf(run);
@@ -67,8 +67,8 @@ describe("a run that starts another one", () => {
     expect(childrenOf(run)).toHaveLength(1);
   });
 
-  // Fails when the id of the child is not made from the place that starts it: each crash would start one more.
-  test("starts no second one after its worker died before the park", async () => {
+  // Fails when the id of the child does not follow from the place that starts it: each crash would start another child.
+  test("starts no second child after its worker died before the park", async () => {
     harness.store.linkFaults.push({ is: "held", until: new Promise(() => {}) });
     const { run } = harness.begin();
     await expect.poll(() => childrenOf(run).length).toBe(1);
@@ -79,7 +79,7 @@ describe("a run that starts another one", () => {
   // Fails when the wait is read before the signals, or the park does not carry them: the run would wait for ever. A beat may
   // have reported the signal to the worker after the worker had read the wait.
   test.each([[false], [true]])(
-    "goes on when that run ends before the park (a beat has reported it: %s)",
+    "goes on when the child ends before the park (a beat has reported it: %s)",
     async (isReported) => {
       // At this moment the child's start is committed, and its parent has not parked yet.
       harness.onNotified = (child) => {
@@ -112,7 +112,7 @@ describe("a run that starts another one", () => {
     expect(childrenOf(run)).toHaveLength(1);
   });
 
-  test("gives it what is left of its money and of its time", async () => {
+  test("gives the child what is left of its money and of its time", async () => {
     const text = { id: "a", ...llm, output_key: "text", next_step_id: "b" };
     harness.definition = { ...steps(text, { id: "b", ...nested }), max_total_cost_usd: 0.001 };
     const { run, ending } = harness.begin({ running_for_ms: 29 * 60_000 });
@@ -124,7 +124,7 @@ describe("a run that starts another one", () => {
   });
 
   // Fails when the cost is counted twice, or when an estimate of the child counts as a report.
-  test("includes the cost of that run in its own, once", async () => {
+  test("includes the cost of the child in its own, once", async () => {
     const { run, ending } = harness.begin();
     await ending;
     const child = childRunId(run.run_id, "a:1");
@@ -144,7 +144,7 @@ describe("a run that starts another one", () => {
     ]);
   });
 
-  test("whose wait is over cancels that run, and fails", async () => {
+  test("whose wait has timed out cancels the child, and fails", async () => {
     harness.definition = steps({ id: "a", ...nested, timeout_seconds: 1 });
     const { run, ending } = harness.begin();
     expect(await ending).toEqual({ is: "parked", status: "paused", delayMs: 1_000 });
@@ -198,10 +198,10 @@ describe("a run in a branch", () => {
         .map(({ run_id }) => run_id)
         .toSorted(),
     ).toEqual(ids.toSorted());
-    const [one, three] = ids;
-    if (three) end(three, "completed", "3");
+    const [firstChild, thirdChild] = ids;
+    if (thirdChild) end(thirdChild, "completed", "3");
     expect(await beginAgain(run).ending).toMatchObject({ is: "parked", status: "paused" });
-    if (one) end(one, "completed", "1");
+    if (firstChild) end(firstChild, "completed", "1");
     expect(await beginAgain(run).ending).toEqual({ is: "ended" });
     expect(harness.eventsOf(run)).toContain('"one":"1"');
     expect(harness.eventsOf(run)).toContain('"three":"3"');
@@ -333,7 +333,7 @@ describe("the model calls of a failed try, when the next one waits for a run", (
     };
   });
 
-  // Fails when the charges are in the park alone: one that is refused, because the run has ended meanwhile, would lose them.
+  // Fails when the charges are in the park alone: a park that is refused, because the run has ended meanwhile, would lose them.
   test("are charged once, also when that run ends before the park", async () => {
     harness.onNotified = (child) => end(child, "completed");
     const { run, ending } = harness.begin();
@@ -418,7 +418,7 @@ describe("a retry by a client", () => {
     });
   };
 
-  test("starts a run anew that failed, under an id of its own, and keeps one that completed", async () => {
+  test("starts a failed child anew under another id, and keeps a completed child", async () => {
     const { run, ending } = harness.begin();
     await ending;
     end(childRunId(run.run_id, "a:1"), "failed");

@@ -78,7 +78,7 @@ describe("after a crash in the middle of an answer", () => {
     },
   );
 
-  test("another model is called again: an event says so before the new text, and the waste has a price", async () => {
+  test("another model is called again: the event llm_restart comes before the new text, and the wasted call has a price", async () => {
     server.reset(text("A whole answer."));
     const result = await runAfterCrash("openai/gpt-4.1", cut("Half a ".repeat(100)));
     expect(result.text).toBe("A whole answer.");

@@ -195,7 +195,7 @@ describe("a step that waits for a retry", () => {
   });
 
   // Fails when a refused park tries the step again at once, before the time that the other side demands.
-  test("and missed a signal parks again, and does not call before its time", async () => {
+  test("and has missed a signal parks again, and makes no call before its time", async () => {
     const { run, ending } = harness.begin();
     harness.store.row(run.run_id).signals = 4;
     expect(await ending).toMatchObject({ is: "parked" });
@@ -204,7 +204,7 @@ describe("a step that waits for a retry", () => {
   });
 
   // Fails when a refused park does not read why it was refused.
-  test("and missed a cancel ends as cancelled, without another call", async () => {
+  test("and has missed a cancel ends as cancelled, without another call", async () => {
     const { run, ending } = harness.begin();
     Object.assign(harness.store.row(run.run_id), { signals: 1, cancel_requested_at: 1 });
     expect(await ending).toEqual({ is: "ended" });
@@ -232,9 +232,9 @@ test("a step that has waited for its provider first failed at its first failed t
   const next = new ExecutionHarness();
   next.definition = definition;
   next.generate = () => Promise.reject(new RetryableError("busy", "busy"));
-  const again = next.begin({ event_seq: journal.length }, journal);
-  expect(await again.ending).toEqual({ is: "ended" });
-  const letter = next.store.entriesOf(again.run.run_id).at(-1)?.dead_letter;
+  const secondExecution = next.begin({ event_seq: journal.length }, journal);
+  expect(await secondExecution.ending).toEqual({ is: "ended" });
+  const letter = next.store.entriesOf(secondExecution.run.run_id).at(-1)?.dead_letter;
   expect(letter).toMatchObject({ tries: 2, first_failed_at: expect.stringMatching(/Z$/) });
   expect(letter?.first_failed_at).not.toBe(waitedSince);
 });
@@ -374,7 +374,7 @@ test("the usage of a failed try is charged with the entry that ends the run", as
 });
 
 // Fails when a run whose end Postgres rejects is executed again and again, because nothing ends it.
-test("a failed end that is rejected too becomes one that holds nothing of the run but the error", async () => {
+test("when Postgres rejects the end of a failed run too, the run ends with an entry that holds the error alone", async () => {
   harness.definition = steps({ id: "a", ...print });
   const { flush } = harness.store.store;
   harness.store.store.flush = async (entries) => {

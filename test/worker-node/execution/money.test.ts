@@ -12,14 +12,14 @@ import { ExecutionHarness, llm, steps, usage } from "./execution-harness.ts";
 
 let harness: ExecutionHarness;
 /** The reservations that the run has asked for, and the replies to them, in order; after these each call is reserved. */
-let asked: CallToReserve[];
+let reservations: CallToReserve[];
 let replies: Reservation[];
 let released: string[];
 beforeEach(() => {
   harness = new ExecutionHarness();
-  [asked, replies, released] = [[], [], []];
+  [reservations, replies, released] = [[], [], []];
   harness.reserveInBudgets = async (call) => {
-    asked.push(call);
+    reservations.push(call);
     return replies.shift() ?? { outcome: "reserved" };
   };
   harness.releaseReservation = async ({ call }) => {
@@ -49,10 +49,10 @@ describe("under a budget", () => {
     const { run, ending } = harness.begin({ has_budget: true });
     expect(await ending).toEqual({ is: "ended" });
     // 4,096 tokens of output at 2 micro-dollars, and the prompt.
-    expect(asked).toMatchObject([{ run_id: run.run_id, attempt: 1, wait_id: null }]);
-    expect(asked[0]?.cost).toBeGreaterThan(8_192);
-    expect(asked[0]?.cost).toBeLessThan(8_500);
-    expect(usageOf(run)).toEqual([{ call: "model.1", ...usage, reserved: asked[0]?.call }]);
+    expect(reservations).toMatchObject([{ run_id: run.run_id, attempt: 1, wait_id: null }]);
+    expect(reservations[0]?.cost).toBeGreaterThan(8_192);
+    expect(reservations[0]?.cost).toBeLessThan(8_500);
+    expect(usageOf(run)).toEqual([{ call: "model.1", ...usage, reserved: reservations[0]?.call }]);
     expect(harness.calls).toMatchObject([{ mustHavePrice: true }]);
   });
 
@@ -60,7 +60,7 @@ describe("under a budget", () => {
   test("calls are reserved, and those of a run without one are not", async () => {
     const { run, ending } = harness.begin();
     await ending;
-    expect(asked).toEqual([]);
+    expect(reservations).toEqual([]);
     expect(usageOf(run)).toEqual([{ call: "model.1", ...usage }]);
   });
 
@@ -74,7 +74,7 @@ describe("under a budget", () => {
     const { ending } = harness.begin({ has_budget: true });
     await ending;
     expect(harness.calls).toMatchObject([{ maxOutputTokens: 100 }]);
-    expect(asked[0]?.cost).toBeLessThan(100 * 2 + 300);
+    expect(reservations[0]?.cost).toBeLessThan(100 * 2 + 300);
   });
 
   test("a call waits while others have reserved what is left, and is then made", async () => {
@@ -82,8 +82,8 @@ describe("under a budget", () => {
     const { run, ending } = harness.begin({ has_budget: true });
     await ending;
     expect(harness.store.row(run.run_id).status).toBe("completed");
-    expect(asked).toHaveLength(3);
-    expect(new Set(asked.map(({ call }) => call)).size).toBe(3);
+    expect(reservations).toHaveLength(3);
+    expect(new Set(reservations.map(({ call }) => call)).size).toBe(3);
   });
 
   // Fails when a reservation is kept although the provider refused the call, or is given back although the call cost money.
@@ -101,7 +101,7 @@ describe("under a budget", () => {
     };
     const { run, ending } = harness.begin({ has_budget: true });
     await ending;
-    const [first, second, third] = asked.map(({ call }) => call);
+    const [first, second, third] = reservations.map(({ call }) => call);
     expect(released).toEqual([first]);
     expect(usageOf(run)).toEqual([
       { call: "try.2.1", ...usage, reserved: second },
@@ -119,13 +119,13 @@ describe("under a budget", () => {
     expect(errorOf(run)["message"]).toContain("0.999 of 1 USD");
   });
 
-  test("with `downgrade`, the call uses the cheaper model, and an event says so", async () => {
+  test("with `downgrade`, the call uses the cheaper model, and an event names the budget and the model", async () => {
     harness.definition = steps({ id: "a", ...llm, model: "openai/gpt-4.1", output_key: "text" });
     replies = [refused("downgrade", "openai/gpt-4.1-nano")];
     const { run, ending } = harness.begin({ has_budget: true });
     await ending;
     expect(harness.calls).toMatchObject([{ model: "openai/gpt-4.1-nano" }]);
-    expect(asked[1]?.cost).toBeLessThan(asked[0]?.cost ?? 0);
+    expect(reservations[1]?.cost).toBeLessThan(reservations[0]?.cost ?? 0);
     expect(harness.eventsOf(run)).toContain(
       '"budget_id":"marketing","message":"budget \\"marketing\\" has no room for the model call',
     );
@@ -174,11 +174,11 @@ describe("under a budget", () => {
     next.definition = harness.definition;
     next.models = harness.models;
     next.reserveInBudgets = harness.reserveInBudgets;
-    const again = next.begin({ has_budget: true, event_seq: journal.length }, journal);
-    await again.ending;
-    expect(asked.at(-1)).toMatchObject({ wait_id: waitId });
+    const secondExecution = next.begin({ has_budget: true, event_seq: journal.length }, journal);
+    await secondExecution.ending;
+    expect(reservations.at(-1)).toMatchObject({ wait_id: waitId });
     // The second and last try.
-    expect(next.store.entriesOf(again.run.run_id).at(-1)?.dead_letter).toMatchObject({
+    expect(next.store.entriesOf(secondExecution.run.run_id).at(-1)?.dead_letter).toMatchObject({
       code: "model_cut",
       tries: 2,
     });
@@ -188,8 +188,8 @@ describe("under a budget", () => {
   test("a raise between the refusal and the park lets the run go on at once", async () => {
     const { run, runLog, ending } = harness.begin({ has_budget: true });
     harness.reserveInBudgets = async (call) => {
-      asked.push(call);
-      if (asked.length > 1) return { outcome: "reserved" };
+      reservations.push(call);
+      if (reservations.length > 1) return { outcome: "reserved" };
       harness.store.row(run.run_id).signals += 1;
       return refused("pause");
     };
@@ -206,8 +206,8 @@ describe("under a budget", () => {
     const others = Promise.withResolvers<string>();
     harness.generate = async ({ effectKey }) => (effectKey.includes(".y:") ? others.promise : "late");
     harness.reserveInBudgets = async (call) => {
-      asked.push(call);
-      const isFirstOfX = asked.filter((each) => each.call.includes(".x:")).length === 1;
+      reservations.push(call);
+      const isFirstOfX = reservations.filter((each) => each.call.includes(".x:")).length === 1;
       return call.call.includes(".x:") && isFirstOfX ? refused("pause") : { outcome: "reserved" };
     };
     const { run, runLog, ending } = harness.begin({ has_budget: true });
@@ -377,9 +377,9 @@ describe("what a model call has used is charged as wasted", () => {
     const journal = harness.store.entriesOf(run.run_id).map((entry, i) => ({ ...entry, seq: i + 1 }));
     const next = new ExecutionHarness();
     next.definition = harness.definition;
-    const again = next.begin({ event_seq: journal.length }, journal);
-    await again.ending;
-    const end = next.store.entriesOf(again.run.run_id).at(-1);
+    const secondExecution = next.begin({ event_seq: journal.length }, journal);
+    await secondExecution.ending;
+    const end = next.store.entriesOf(secondExecution.run.run_id).at(-1);
     expect(JSON.parse(end?.output ?? "{}").checkpoint).toMatchObject({ cost_micro_usd: 2 });
   });
 });
@@ -460,8 +460,8 @@ test("what branches have used is charged when the worker drains before their fai
   const journal = harness.store.entriesOf(run.run_id).map((entry, i) => ({ ...entry, seq: i + 1 }));
   const next = new ExecutionHarness();
   next.definition = harness.definition;
-  const again = next.begin({ event_seq: journal.length }, journal);
-  await again.ending;
-  const end = next.store.entriesOf(again.run.run_id).at(-1);
+  const secondExecution = next.begin({ event_seq: journal.length }, journal);
+  await secondExecution.ending;
+  const end = next.store.entriesOf(secondExecution.run.run_id).at(-1);
   expect(JSON.parse(end?.output ?? "{}")).toMatchObject({ status: "completed" });
 });

@@ -48,13 +48,13 @@ describe("a model's text", () => {
 
 test("the large arguments of a tool call are shortened: they are no text, and stored with the result", () => {
   const args = { q: "x".repeat(40_000) };
-  const [event, ...more] = publishedEvents({
+  const [event, ...others] = publishedEvents({
     type: "tool_execution",
     orch_step_id: "s",
     step_name: "s",
     tool_name: "t",
     args,
   });
-  expect(more).toEqual([]);
+  expect(others).toEqual([]);
   expect(event).toMatchObject({ args: { truncated: true } });
 });

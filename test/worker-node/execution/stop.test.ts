@@ -25,7 +25,7 @@ describe("work under a limit", () => {
   const never = (): Promise<never> => new Promise(() => {});
   const late = (): Error => new Error("late");
 
-  // Fails when work goes on without a limit, or does not learn of it.
+  // Fails when work goes on after its limit, or when its signal is not aborted.
   test("is left behind after its time, and its signal has the reason", async () => {
     vi.useFakeTimers();
     const { signal } = new AbortController();
@@ -43,8 +43,8 @@ describe("work under a limit", () => {
     expect(getEventListeners(signal, "abort")).toEqual([]);
   });
 
-  // Fails when work that asks for its signal only after the limit may go on.
-  test("is left behind when the signal around it aborts, and its signal is aborted whenever it asks for it", async () => {
+  // Fails when work that reads its signal only after the limit may go on.
+  test("is left when the outer signal aborts, and a signal that it reads later is aborted", async () => {
     vi.useFakeTimers();
     const around = new AbortController();
     const asked: (() => AbortSignal)[] = [];

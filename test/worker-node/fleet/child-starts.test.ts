@@ -15,8 +15,8 @@ const away = async (): Promise<never> => Promise.reject(new Error("away"));
 const hinted: string[] = [];
 const startsOn = (queue: Queue, maxDepth = 1_000, isolation = true) =>
   childStarts({ queue, maxDepth: () => maxDepth, isolation, hint: (owner) => void hinted.push(owner) });
-const admit = (number: number, of = "acme", maxDepth?: number): Promise<ChildAdmission> =>
-  startsOn(t.queue, maxDepth).admit({ run: runOf(number), tenant: tenant(of) });
+const admit = (number: number, tenantName = "acme", maxDepth?: number): Promise<ChildAdmission> =>
+  startsOn(t.queue, maxDepth).admit({ run: runOf(number), tenant: tenant(tenantName) });
 const queued = async () => (await t.queue.tenantStats(tenant("acme"))).queuedOrReserved;
 const signalled = (number: number, owner: string | null = null) => ({
   run_id: runOf(number),

@@ -173,12 +173,12 @@ describe("a beat", () => {
   // lease of another attempt of this worker is released.
   test("supersedes executions that Postgres does not name, or names under another attempt", async () => {
     const { heartbeat, replies, track, superseded, released } = openLeaseRenewal();
-    const [same, gone, otherAttempt] = [track(), track(), track()];
+    const [named, notNamed, otherAttempt] = [track(), track(), track()];
     await vi.advanceTimersByTimeAsync(1);
-    replies.owned = [owned(same), owned(otherAttempt, { attempt: 2 })];
+    replies.owned = [owned(named), owned(otherAttempt, { attempt: 2 })];
     await heartbeat.beat();
-    expect(superseded).toEqual([gone, otherAttempt]);
-    expect(released).toEqual([gone]);
+    expect(superseded).toEqual([notNamed, otherAttempt]);
+    expect(released).toEqual([notNamed]);
   });
 
   test("does not supersede a run that was claimed after the beat was sent", async () => {
@@ -216,7 +216,8 @@ describe("a beat", () => {
     expect(beats()).toBe(2);
   });
 
-  // Fails when a worker counts its silences by its own clock alone: Postgres may have seen one that the worker has not.
+  // Fails when a worker counts its silences by its own clock alone: Postgres may have counted a silence that the worker did not
+  // notice.
   test("returns the silences that Postgres has counted", async () => {
     const { heartbeat, replies } = openLeaseRenewal();
     await heartbeat.beat();
@@ -225,7 +226,7 @@ describe("a beat", () => {
     expect([heartbeat.silences, heartbeat.areSilencesCounted]).toEqual([2, true]);
   });
 
-  // Fails when it is handed back while the reply of its claim may be on its way, or never.
+  // Fails when such a run is handed back while the reply to its claim may be on its way, or when it is never handed back.
   test("hands back a run that all beats of `strayMs` name and that is not executed here", async () => {
     const { heartbeat, replies, handedBack } = openLeaseRenewal();
     const run = newRunId(Date.now());

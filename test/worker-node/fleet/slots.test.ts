@@ -15,16 +15,16 @@ beforeEach(() => {
   slots = new Slots(10, Lane.options);
 });
 
-function mayTake(of: TenantId, lane: Lane = "default"): boolean {
-  return new WorkerRoom(slots.room()).mayTake({ tenant: of, lane });
+function mayTake(owner: TenantId, lane: Lane = "default"): boolean {
+  return new WorkerRoom(slots.room()).mayTake({ tenant: owner, lane });
 }
 
 /** Takes runs of the tenant, as many as the worker may. @returns them */
-function takeAll(of: TenantId, lane: Lane = "default"): RunId[] {
+function takeAll(owner: TenantId, lane: Lane = "default"): RunId[] {
   const runs: RunId[] = [];
-  while (mayTake(of, lane)) {
+  while (mayTake(owner, lane)) {
     const run = newRunId(Date.now());
-    slots.take(run, of, lane);
+    slots.take(run, owner, lane);
     runs.push(run);
   }
   return runs;
@@ -42,7 +42,7 @@ describe("the slots of a worker", () => {
   });
 
   test("have room for one more tenant as long as fewer tenants hold runs than there are slots, in any order of arrivals and ends", () => {
-    const arrival = fc.record({ of: fc.nat(18), ends: fc.boolean() });
+    const arrival = fc.record({ holder: fc.nat(18), ends: fc.boolean() });
     fc.assert(
       fc.property(
         fc.integer({ min: 10, max: 12 }),
@@ -50,12 +50,12 @@ describe("the slots of a worker", () => {
         (openTotal, arrivals) => {
           slots = new Slots(openTotal, Lane.options);
           const held: RunId[] = [];
-          for (const { of, ends } of arrivals) {
+          for (const { holder, ends } of arrivals) {
             const first = ends ? held.shift() : undefined;
             if (first) slots.release(first);
-            else if (mayTake(tenant(`greedy-${of}`))) {
+            else if (mayTake(tenant(`greedy-${holder}`))) {
               const run = newRunId(Date.now());
-              slots.take(run, tenant(`greedy-${of}`), "default");
+              slots.take(run, tenant(`greedy-${holder}`), "default");
               held.push(run);
             }
             expect(mayTake(quiet)).toBe(true);
@@ -72,16 +72,17 @@ describe("the slots of a worker", () => {
   });
 
   test("are claimed by any tenant while one is open, so that a worker with an open slot takes every job of its marker", () => {
-    const held = fc.array(fc.record({ of: fc.nat(4), lane: fc.constantFrom(...Lane.options) }), {
+    const held = fc.array(fc.record({ holder: fc.nat(4), lane: fc.constantFrom(...Lane.options) }), {
       maxLength: 30,
     });
     fc.assert(
       fc.property(held, (arrivals) => {
         slots = new Slots(10, Lane.options);
-        for (const { of, lane } of arrivals)
-          if (mayTake(tenant(`t${of}`), lane)) slots.take(newRunId(Date.now()), tenant(`t${of}`), lane);
+        for (const { holder, lane } of arrivals)
+          if (mayTake(tenant(`t${holder}`), lane))
+            slots.take(newRunId(Date.now()), tenant(`t${holder}`), lane);
         for (const lane of slots.markers().open)
-          for (let of = 0; of < 5; of++) expect(mayTake(tenant(`t${of}`), lane)).toBe(true);
+          for (let n = 0; n < 5; n++) expect(mayTake(tenant(`t${n}`), lane)).toBe(true);
       }),
     );
   });

@@ -140,7 +140,7 @@ describe("an entry that alone takes Postgres too long", () => {
     };
   };
 
-  // Fails when it is flushed for ever, or keeps the entries beside it from their commit.
+  // Fails when such an entry is flushed for ever, or keeps the entries beside it from their commit.
   test("is rejected, and the entries beside it are committed", async () => {
     timesOut("slow");
     const [slow, ...others] = openMany(5).map((log, i) =>

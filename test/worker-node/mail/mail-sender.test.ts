@@ -97,7 +97,7 @@ const untilRow = (id: string, expected: object) => expect.poll(() => row(id)).to
 const claim = (slots = 10, after = "") => claimMails(store.sql, { slots, after, leaseMs: 60_000 });
 
 describe("the sender of mails", () => {
-  test("sends a due mail from the sender of the deployment, once, and not one that is for later", async () => {
+  test("sends a due mail from the sender of the deployment, once, and no mail before its time", async () => {
     const run = await runOf(acme);
     const later = await queue(run, { send_at: new Date(Date.now() + 3_600_000).toISOString() });
     const id = await queue(run, { to: ["ann@example.com", "bob@example.com"] });
@@ -140,7 +140,7 @@ describe("the sender of mails", () => {
     expect(JSON.stringify(mail)).not.toContain("sesame");
   });
 
-  test("gives up after the attempts of its lane, and at once when the server refuses it for good", async () => {
+  test("gives up after the attempts of its lane, and at once after a permanent refusal of the server", async () => {
     server.replies = { RCPT: "451 later" };
     const run = await runOf(acme);
     const id = await queue(run);
@@ -274,7 +274,7 @@ describe("a tenant with a mail server of its own", () => {
     expect((await claim()).mails).toHaveLength(1);
   });
 
-  // Fails when a tenant can reach the deployment's own network with it.
+  // Fails when a tenant's mail server may be in the deployment's own network.
   test("may not be in the operator's network", async () => {
     await own();
     const id = await queue(await runOf(acme));
@@ -313,7 +313,7 @@ describe("a test of a mail server", () => {
     return testMailServer({ tenant: null, sealed }, question, all);
   };
 
-  test("says that the server took the login, and sends no mail", async () => {
+  test("reports that the server accepted the login, and sends no mail", async () => {
     server.replies = { EHLO: "250 AUTH PLAIN", AUTH: "235 ok" };
     expect(await outcomeOf(server.url)).toMatchObject({ status: "ok" });
     expect(server.received.join()).toContain("AUTH PLAIN");
@@ -324,7 +324,7 @@ describe("a test of a mail server", () => {
     [{ AUTH: "535 sesame is wrong", EHLO: "250 AUTH PLAIN" }, "The mail server refused the login."],
     [{ greeting: "drop" }, "The mail server cannot be reached, or closed the connection."],
     [{ greeting: "554 go away" }, "The mail server answered 554."],
-  ])("says what is wrong in words of its own: %j", async (replies, message) => {
+  ])("reports what is wrong without the text of the server: %j", async (replies, message) => {
     server.replies = { ...replies };
     expect(await outcomeOf(server.url)).toEqual({ status: "error", message });
   });

@@ -25,7 +25,7 @@ const background = (attachTo: string | null = null): BackgroundRequest => ({
   onEnded: () => ids.push(null),
 });
 
-function ask(more: Partial<ModelRequest> = {}) {
+function generate(more: Partial<ModelRequest> = {}) {
   const texts: string[] = [];
   const usage: unknown[] = [];
   const answer = models.generate({
@@ -58,7 +58,7 @@ const parameters = { type: "object", properties: { city: { type: "string" } } };
 const tools = [{ name: "weather", description: "of a city", parameters }];
 
 test("the provider keeps the response, and its id is known before the answer has begun", async () => {
-  const { answer, texts } = ask({ tools });
+  const { answer, texts } = generate({ tools });
   const response = await begun();
   expect(response.body).toMatchObject({ background: true, store: true, stream: true });
   // A function is strict unless it says otherwise, and then its schema is refused.
@@ -75,7 +75,7 @@ test("the provider keeps the response, and its id is known before the answer has
 });
 
 test("a stream that is cut in the middle of an event goes on after its last whole event", async () => {
-  const { answer, texts } = ask();
+  const { answer, texts } = generate();
   const response = await begun();
   response.say("A whole ");
   await expect.poll(() => texts.join("")).toBe("A whole ");
@@ -92,7 +92,7 @@ test("a stream that is cut in the middle of an event goes on after its last whol
 });
 
 test("a call that continues a response begins none, and has the tool calls and the usage of that response", async () => {
-  const first = ask({ tools });
+  const first = generate({ tools });
   const response = await begun();
   stop.abort(new Stop("drain", "the worker ends"));
   await expect(first.answer).rejects.toThrow("the worker ends");
@@ -101,7 +101,7 @@ test("a call that continues a response begins none, and has the tool calls and t
   expect(response.isCancelled).toBe(false);
   response.call("weather", { city: "Bern" });
   stop = new AbortController();
-  const { answer } = ask({ tools, background: background(response.id) });
+  const { answer } = generate({ tools, background: background(response.id) });
   expect(await answer).toMatchObject({
     tool_calls: [{ id: "call_1", name: "weather", args: { city: "Bern" } }],
     usage: { input_tokens: 40, output_tokens: 60 },
@@ -111,7 +111,7 @@ test("a call that continues a response begins none, and has the tool calls and t
 });
 
 test.each(["cancel", "step_timeout"] as const)("%s of the run cancels the response", async (why) => {
-  const { answer } = ask();
+  const { answer } = generate();
   const response = await begun();
   stop.abort(new Stop(why, "it is over"));
   await expect(answer).rejects.toThrow("it is over");
@@ -119,14 +119,14 @@ test.each(["cancel", "step_timeout"] as const)("%s of the run cancels the respon
 });
 
 test("a response that the provider does not know is gone: the call has used nothing, and no later call asks for it", async () => {
-  const { answer, usage } = ask({ background: background("resp_9") });
+  const { answer, usage } = generate({ background: background("resp_9") });
   await expect(answer).rejects.toThrow(ResponseGone);
   expect(usage.at(-1)).toBeNull();
   expect(ids).toEqual([null]);
 });
 
 test("a response that has failed is not asked for again", async () => {
-  const { answer } = ask();
+  const { answer } = generate();
   const response = await begun();
   response.fail("server_error");
   await expect(answer).rejects.toMatchObject({ code: "model_unavailable" });
@@ -136,14 +136,14 @@ test("a response that has failed is not asked for again", async () => {
 
 test("a provider that cannot be reached for the answer keeps the response for the next try", async () => {
   server.stop();
-  const { answer, usage } = ask({ background: background("resp_1") });
+  const { answer, usage } = generate({ background: background("resp_1") });
   await expect(answer).rejects.toMatchObject({ code: "model_unreachable" });
   expect(usage.at(-1)).toBeNull();
   expect(ids).toEqual([]);
 });
 
 test("models of other providers answer over a connection", async () => {
-  const { answer } = ask({ model: "demo/writer" });
+  const { answer } = generate({ model: "demo/writer" });
   expect((await answer).text).not.toBe("");
   expect(server.requests).toEqual([]);
 });

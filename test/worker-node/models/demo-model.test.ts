@@ -62,7 +62,7 @@ async function runDemo(id: string, answers: Json[] = []): Promise<{ steps: strin
         return { steps, state: progress.state };
       }
       if (isFork(now.step)) throw new Error(`${now.step.id} divides the run`);
-      const by = { key_id: "key_1", person: null };
+      const answeredBy = { key_id: "key_1", person: null };
       const result = await runStep(now.step, {
         ...fakeContext({ message: "the history of tea", state: progress.state }).context,
         models: createModels({ DEFAULT_MODEL: "demo/fast" }, 1_000),
@@ -78,7 +78,7 @@ async function runDemo(id: string, answers: Json[] = []): Promise<{ steps: strin
         tool: async (name) => tools?.get(name) ?? null,
         reply:
           now.step.type === "human"
-            ? { is: "answered", answer: answers.shift() ?? null, by, votes: [], openForMs: 0 }
+            ? { is: "answered", answer: answers.shift() ?? null, by: answeredBy, votes: [], openForMs: 0 }
             : null,
       });
       if ("waitFor" in result || "waitsForCalls" in result) throw new Error(`${now.step.id} waits`);

@@ -103,9 +103,9 @@ describe("an answer whose finish reason", () => {
     expect(result).toMatchObject({ response: "all", retries: ["model_cut"] });
   });
 
-  // Fails when the last word decides, also where it says nothing.
+  // Fails when the last finish reason decides, also where it is empty.
   test.each(["length", "abort"])(
-    "is %s, and empty in the events around it, is not complete",
+    "is %s in one event, and empty in the events around it, is not complete",
     async (word) => {
       const stream =
         chunk({ content: "Half" }, "") +

@@ -75,9 +75,9 @@ test.each([
   ["a finish reason", chunk({}, "tool_calls")],
   ["an empty finish reason and DONE", chunk({}, "") + DONE],
 ])("calls without arguments are made after %s", async (_, ending) => {
-  const two = first("lookup") + callChunk("", { index: 1, id: "k2", function: { name: "lookup" } });
+  const twoCalls = first("lookup") + callChunk("", { index: 1, id: "k2", function: { name: "lookup" } });
   const sameIndex = first("lookup") + callChunk("", { id: "k2", function: { name: "lookup" } });
-  for (const stream of [two, sameIndex]) {
+  for (const stream of [twoCalls, sameIndex]) {
     const result = await runStep(server, ag1, [stream + ending, text("fine")]);
     expect(result).toMatchObject({ ...made, toolCalls: [{}, {}] });
   }
@@ -244,8 +244,8 @@ test.each<[string, object]>([
   ["with its name", { name: "lookup", arguments: '{"q":"a"}' }],
   ["as JSON in JSON", { name: "lookup", arguments: JSON.stringify('{"q":"a"}') }],
 ])("a call whose arguments come a second time, %s, is made once", async (_, fn) => {
-  const again = chunk({ tool_calls: [{ index: 0, id: "k1", type: "function", function: fn }] });
+  const repeatedCall = chunk({ tool_calls: [{ index: 0, id: "k1", type: "function", function: fn }] });
   const stream = callChunk('{"q":') + chunk({ tool_calls: [{ index: 0, function: { arguments: '"a"}' } }] });
-  const result = await runStep(server, { ...ag1, model: oc }, [stream + again + end, text("fine")]);
+  const result = await runStep(server, { ...ag1, model: oc }, [stream + repeatedCall + end, text("fine")]);
   expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }] });
 });

@@ -56,11 +56,11 @@ test("an event of many empty lines is read in linear time", async () => {
 
 describe.each([oc, oa])("%s: an event that carries nothing", (model) => {
   // Fails when an event of another shape than the SDK's throws the answer away.
-  test.each(odd)("such as %s loses no answer, wherever it stands", async (_, nothing) => {
+  test.each(odd)("such as %s loses no answer, wherever it stands", async (_, emptyEvent) => {
     const usage = counts(3, 2);
     const parts = [chunk({ content: "all " }), chunk({ content: "said" }), chunk({}, "stop"), usage, DONE];
     for (const at of [0, 1, 2, 3, 4]) {
-      const stream = [...parts.slice(0, at), nothing, ...parts.slice(at)].join("");
+      const stream = [...parts.slice(0, at), emptyEvent, ...parts.slice(at)].join("");
       expect(await run(model, stream)).toMatchObject({ response: "all said", tokens: 5, retries: [] });
     }
   });
@@ -68,7 +68,7 @@ describe.each([oc, oa])("%s: an event that carries nothing", (model) => {
   test.each([
     ["null", event({ id: "c", choices: null, usage: { prompt_tokens: 3, completion_tokens: 2 } })],
     ["missing", event({ id: "c", usage: { prompt_tokens: 3, completion_tokens: 2 } })],
-  ])("but counts, with choices that are %s, is counted", async (_, usage) => {
+  ])("except for counts of tokens, with choices that are %s, has its counts charged", async (_, usage) => {
     expect(await run(model, chunk({ content: "all" }) + chunk({}, "stop") + usage + DONE)).toMatchObject({
       response: "all",
       tokens: 5,
@@ -80,23 +80,28 @@ test.each([
   [
     "an",
     an,
-    (nothing: string) => anthropicStart() + nothing + anthropicText("all") + nothing + anthropicEnd(),
+    (emptyEvent: string) =>
+      anthropicStart() + emptyEvent + anthropicText("all") + emptyEvent + anthropicEnd(),
   ],
   [
     "go",
     go,
-    (nothing: string) =>
-      nothing + googleChunk([{ text: "al" }]) + nothing + googleChunk([{ text: "l" }], "STOP") + nothing,
+    (emptyEvent: string) =>
+      emptyEvent +
+      googleChunk([{ text: "al" }]) +
+      emptyEvent +
+      googleChunk([{ text: "l" }], "STOP") +
+      emptyEvent,
   ],
 ])("%s: an event that carries nothing loses no answer", async (_, model, stream) => {
-  for (const nothing of [
+  for (const emptyEvent of [
     event({}),
     event(null),
     event({ candidates: null }),
     anthropicEvent("ping"),
     anthropicEvent("news"),
   ]) {
-    expect(await run(model, stream(nothing))).toMatchObject({ response: "all", retries: [] });
+    expect(await run(model, stream(emptyEvent))).toMatchObject({ response: "all", retries: [] });
   }
 });
 

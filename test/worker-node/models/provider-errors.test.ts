@@ -16,7 +16,7 @@ const tooLarge =
   "Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 40000. The input or output tokens must be reduced in order to run successfully.";
 
 // Fails when the status or a generic code decides, and the specific word or sentence is not read.
-describe("an error that another try cannot mend ends the step at once", () => {
+describe("an error that no other try can avoid ends the step at once", () => {
   test.each<[string, number, string | object, string]>([
     ["Azure's content filter", 400, { error: { code: "content_filter", message: "m" } }, "content_filter"],
     [
@@ -167,7 +167,7 @@ describe("an error that another try cannot mend ends the step at once", () => {
   });
 });
 
-describe("an error that another try may mend is tried again", () => {
+describe("an error that another try may avoid leads to another try", () => {
   test.each<[string, number, string | object, string]>([
     [
       "a minute's rate, of Azure",

@@ -53,9 +53,9 @@ const gate = (commands = redis) =>
 /** A call of a worker with this gate. */
 const call = (
   effectKey: string,
-  { model = oc, of = gate(), signal = new AbortController().signal, tenant = "acme" } = {},
+  { model = oc, providerGate = gate(), signal = new AbortController().signal, tenant = "acme" } = {},
 ) =>
-  server.models(10_000, of, tenantKeys).generate({
+  server.models(10_000, providerGate, tenantKeys).generate({
     model,
     messages: [{ role: "user", content: "go" }],
     tools: [],
@@ -119,7 +119,7 @@ describe("a call", () => {
     await expect.poll(() => redis.zcard(keys.providerCalls(null, "openai-compatible", "m1"))).toBe(0);
   });
 
-  test("after one that was refused waits as long as the provider asked, in each worker", async () => {
+  test("after a refused call waits as long as the provider asked, in each worker", async () => {
     server.reset(refusal(429, { error: { message: "slow down" } }, { "retry-after": "30" }));
     await expect(call("one")).rejects.toMatchObject({ code: "model_rate_limited" });
     await expect.poll(() => stateOf(oc)).toHaveProperty("closed_until_ms");
@@ -176,7 +176,10 @@ describe("a call", () => {
     const away = new Redis("redis://127.0.0.1:1", { maxRetriesPerRequest: 0, enableOfflineQueue: false });
     away.on("error", () => {});
     server.reset(text());
-    const answers = await Promise.all([call("one", { of: gate(away) }), call("two", { of: gate(away) })]);
+    const answers = await Promise.all([
+      call("one", { providerGate: gate(away) }),
+      call("two", { providerGate: gate(away) }),
+    ]);
     away.disconnect();
     expect(answers).toMatchObject([{ text: "fine" }, { text: "fine" }]);
   });
@@ -218,10 +221,10 @@ test("a run whose call must wait parks without its slot and without a failed try
   next.definition = harness.definition;
   const { event_seq: seq } = harness.store.row(run.run_id);
   const output = park?.output ?? null;
-  const again = next.begin({ event_seq: seq }, [{ seq, kind: "park", output, age_ms: 70_000 }]);
-  await again.ending;
-  expect(next.store.row(again.run.run_id).status).toBe("completed");
-  expect(next.calls[0]?.effectKey).toBe(`${again.run.run_id}:a:1:model.1`);
+  const secondExecution = next.begin({ event_seq: seq }, [{ seq, kind: "park", output, age_ms: 70_000 }]);
+  await secondExecution.ending;
+  expect(next.store.row(secondExecution.run.run_id).status).toBe("completed");
+  expect(next.calls[0]?.effectKey).toBe(`${secondExecution.run.run_id}:a:1:model.1`);
 });
 
 describe("a tenant with a key of its own", () => {

@@ -36,7 +36,8 @@ describe("an error that a provider reports inside its stream", () => {
     [oc, event({ message: "no", type: "invalid_request_error" }, "error")],
     [an, anthropicError("invalid_request_error")],
     [go, googleError(400, "INVALID_ARGUMENT")],
-    // Of Text Generation Inference, of AWS behind a gateway, and one that a gateway quotes as the sentence of its own.
+    // The errors of Text Generation Inference, of AWS behind a gateway, and of a gateway that quotes the provider's error in its
+    // own sentence.
     [oc, event({ error: "prompt too long", error_type: "validation" })],
     [oc, event({ validationException: { message: "prompt too long" } })],
     [oc, openaiError({ code: 500, message: '{"error":{"code":400,"type":"invalid_request_error"}}' })],
@@ -284,7 +285,7 @@ describe("the wait that a provider asks for", () => {
     else expect(result.waits).toEqual([ms / 1_000]);
   });
 
-  // Fails when the wait is cut to some length, or made in vain.
+  // Fails when the wait is shortened, or when the run waits although its time limit comes first.
   test.each([
     [
       "a quota for a day",
@@ -296,7 +297,7 @@ describe("the wait that a provider asks for", () => {
     ],
     ["a long Retry-After", oc, refusal(429, { error: {} }, { "retry-after": "86400" })],
     ["a long retryDelay", go, refusal(503, googleLimit({ retryDelay: "86400s" }))],
-  ])("of %s ends a run that has not so long", async (_, model, answer) => {
+  ])("of %s ends a run whose time limit comes earlier", async (_, model, answer) => {
     // A minute: a quota for a day may end within the run otherwise.
     const result = await runStep(server, { ...llm1, model }, [answer], { timeout_minutes: 1 });
     expect(result).toMatchObject({ status: "failed", retries: [] });

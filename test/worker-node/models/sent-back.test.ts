@@ -131,7 +131,7 @@ test.each([an, go, oc])("%s: calls with one id, in an answer or in two, are two 
     model === an
       ? anthropicBlock(q === "a" ? 0 : 1, { type: "tool_use", id: "t", name: "lookup", input: input(q) })
       : callChunk(JSON.stringify(input(q)), { id: "t", index: q === "a" ? 0 : 1 });
-  const both =
+  const twoCalls =
     model === go
       ? googleChunk(
           ["a", "b"].map((q) => ({ functionCall: { id: "t", name: "lookup", args: input(q) } })),
@@ -140,7 +140,7 @@ test.each([an, go, oc])("%s: calls with one id, in an answer or in two, are two 
       : model === an
         ? anthropicStart() + callOf("a") + callOf("b") + anthropicEnd("tool_use")
         : callOf("a") + callOf("b") + chunk({}, "tool_calls") + DONE;
-  const result = await runStep(server, { ...ag1, model }, [both, both, whole(model, "fine")]);
+  const result = await runStep(server, { ...ag1, model }, [twoCalls, twoCalls, whole(model, "fine")]);
   expect(result).toMatchObject({
     response: "fine",
     toolCalls: [{ q: "a" }, { q: "b" }, { q: "a" }, { q: "b" }],
@@ -244,7 +244,7 @@ describe("what a server refuses although it could do without it", () => {
       JSON.stringify(request.body).includes(`"${word}"`)
         ? refusal(400, { error: { message, type: "invalid_request_error" } })(response, request)
         : ok(response, answers.length > 1 ? (answers.shift() ?? "") : (answers[0] ?? ""));
-  const ask = (models: ReturnType<typeof server.models>, effectKey: string) =>
+  const generate = (models: ReturnType<typeof server.models>, effectKey: string) =>
     models.generate({
       model: oc,
       messages: [{ role: "user", content: "go" }],
@@ -301,7 +301,8 @@ describe("what a server refuses although it could do without it", () => {
     expect(server.requests).toHaveLength(2);
   });
 
-  // Fails when a later try, which knows of the refusal, sends the request without the field under the key of the refused one: a server that
+  // Fails when a later try, after the refusal, sends the request without the field under the key of the refused one: a server
+  // that
   // knows the key refuses another body under it, and a call that was carried out has another key.
   test("is left out under a key of its own, which each try has", async () => {
     const bodies = new Map<string, string>();
@@ -330,8 +331,8 @@ describe("what a server refuses although it could do without it", () => {
     const models = server.models();
     const refuses = refusing("stream_options", "unknown field stream_options", text("fine"));
     server.reset(refuses);
-    await ask(models, "one");
-    await ask(models, "two");
+    await generate(models, "one");
+    await generate(models, "two");
     expect(keys()).toEqual(["one", "one.without.stream_options", "two.without.stream_options"]);
   });
 
@@ -341,13 +342,13 @@ describe("what a server refuses although it could do without it", () => {
       refusal(422, { error: { message: "temperature: too high", input: request.body } })(response, request);
     const models = server.models();
     server.reset(quoting);
-    await expect(ask(models, "one")).rejects.toMatchObject({ code: "model_bad_request" });
+    await expect(generate(models, "one")).rejects.toMatchObject({ code: "model_bad_request" });
     server.reset(text("fine"));
-    expect(await ask(models, "two")).toMatchObject({ text: "fine" });
+    expect(await generate(models, "two")).toMatchObject({ text: "fine" });
     expect(server.requests).toMatchObject([{ body: { stream_options: { include_usage: true } } }]);
   });
 
-  test("is nothing of a request that does not have it: the refusal is reported", async () => {
+  test("is not left out of a request without it: the refusal is reported", async () => {
     const message = "property 'reasoning' is unsupported";
     const result = await runStep(server, { ...ag1, model: oc }, [refusal(400, { error: { message } })]);
     expect(result).toMatchObject({ code: "model_bad_request" });

@@ -48,9 +48,9 @@ function tenantKeys({
 } = {}): TenantKeys {
   return new TenantKeys(read, { masterKey: master, egress: createEgress(allow) });
 }
-const ask = (
-  of: TenantKeys,
-  { model = oc, tenant = acme, models = server.models(10_000, null, of), content = "go" } = {},
+const generateWith = (
+  keysOfTenants: TenantKeys,
+  { model = oc, tenant = acme, models = server.models(10_000, null, keysOfTenants), content = "go" } = {},
 ) =>
   models.generate({
     model,
@@ -67,10 +67,13 @@ const sent = () => server.requests.map(({ headers }) => headers["authorization"]
 describe("a model call", () => {
   test("uses the key of its tenant at that provider, and that of the operator for other tenants and providers", async () => {
     rows = [await sealed("openai-compatible", "sk-acme")];
-    const of = tenantKeys();
-    expect(await ask(of)).toMatchObject({ text: "fine", usage: { provider: "openai-compatible" } });
-    await ask(of, { tenant: globex });
-    await ask(of, { model: oa });
+    const keysOfTenants = tenantKeys();
+    expect(await generateWith(keysOfTenants)).toMatchObject({
+      text: "fine",
+      usage: { provider: "openai-compatible" },
+    });
+    await generateWith(keysOfTenants, { tenant: globex });
+    await generateWith(keysOfTenants, { model: oa });
     expect(sent()).toEqual(["Bearer sk-acme", undefined, "Bearer k"]);
   });
 
@@ -81,10 +84,10 @@ describe("a model call", () => {
       response.writeHead(200, { "content-type": "text/event-stream" });
       response.end(text(`${String(headers["authorization"])} ${String(body.messages[0]?.["content"])}`));
     });
-    const of = tenantKeys();
-    const models = server.models(10_000, null, of);
+    const keysOfTenants = tenantKeys();
+    const models = server.models(10_000, null, keysOfTenants);
     const answers = Array.from({ length: 20 }, (_, i) =>
-      ask(of, { models, tenant: i % 2 === 0 ? acme : globex, content: `n${i}` }),
+      generateWith(keysOfTenants, { models, tenant: i % 2 === 0 ? acme : globex, content: `n${i}` }),
     );
     const texts = (await Promise.all(answers)).map((answer) => answer.text);
     expect(texts).toEqual(texts.map((_, i) => `${i % 2 === 0 ? "Bearer sk-acme" : "undefined"} n${i}`));
@@ -92,21 +95,23 @@ describe("a model call", () => {
 
   test("has a model that the operator has not configured, if its tenant has a key there", async () => {
     const models = createModels({}, 10_000, () => new Map(), null, tenantKeys());
-    const refused = ask(tenantKeys(), { models, tenant: globex });
+    const refused = generateWith(tenantKeys(), { models, tenant: globex });
     await expect(refused).rejects.toMatchObject({
       code: "model_not_configured",
       message: expect.stringContaining("PUT /api/v2/provider-keys/openai-compatible"),
     });
     rows = [await sealed("openai-compatible", "sk-acme")];
-    expect(await ask(tenantKeys(), { models })).toMatchObject({ text: "fine" });
+    expect(await generateWith(tenantKeys(), { models })).toMatchObject({ text: "fine" });
   });
 
   // Fails when a tenant's key goes to the operator's gateway, which the SDKs know by these variables.
   test("with a key without a base_url goes to the provider's own address", async () => {
     rows = await Promise.all(["openai", "anthropic", "google"].map((name) => sealed(name, "sk-acme", null)));
-    const of = tenantKeys();
+    const keysOfTenants = tenantKeys();
     const hosts = await Promise.all(
-      ["openai", "anthropic", "google"].map(async (name) => (await of.accessOf(acme, name, signal))?.env),
+      ["openai", "anthropic", "google"].map(
+        async (name) => (await keysOfTenants.accessOf(acme, name, signal))?.env,
+      ),
     );
     expect(hosts).toEqual([
       { OPENAI_API_KEY: "sk-acme", OPENAI_BASE_URL: "https://api.openai.com/v1" },
@@ -121,7 +126,7 @@ describe("a model call", () => {
   // Fails when a tenant's base_url leads into the deployment's own network.
   test("goes through the egress guard", async () => {
     rows = [await sealed("openai-compatible", "sk-acme")];
-    await expect(ask(tenantKeys({ allow: "" }))).rejects.toMatchObject({
+    await expect(generateWith(tenantKeys({ allow: "" }))).rejects.toMatchObject({
       name: "TerminalError",
       code: "egress_blocked",
     });
@@ -131,18 +136,21 @@ describe("a model call", () => {
   test("with a key that does not open fails by name, and the operator's key is not used", async () => {
     rows = [await sealed("openai-compatible", "sk-acme")];
     const other = masterKey().parse("cd".repeat(32));
-    for (const of of [
+    for (const keysOfTenants of [
       tenantKeys({ master: other }),
       new TenantKeys(async () => rows, { masterKey: null, egress: createEgress("") }),
     ])
-      await expect(ask(of)).rejects.toMatchObject({ name: "RetryableError", code: "provider_key_sealed" });
+      await expect(generateWith(keysOfTenants)).rejects.toMatchObject({
+        name: "RetryableError",
+        code: "provider_key_sealed",
+      });
     expect(server.requests).toEqual([]);
   });
 
   test("has no word of the key in its error, whatever the provider quotes", async () => {
     rows = [await sealed("openai-compatible", "sk-acme")];
     server.reset(refusal(401, { error: { message: "Incorrect API key provided: sk-acme" } }));
-    const error: unknown = await ask(tenantKeys()).catch((thrown: unknown) => thrown);
+    const error: unknown = await generateWith(tenantKeys()).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: "model_unauthorized" });
     expect(String(error)).not.toContain("sk-acme");
   });
@@ -151,8 +159,8 @@ describe("a model call", () => {
     const responses = new ResponsesServer();
     rows = [await sealed("openai", "k", await responses.start())];
     const begun: string[] = [];
-    const generate = (attachTo: string | null, of = tenantKeys()) =>
-      createModels({}, 10_000, () => new Map(), null, of).generate({
+    const generate = (attachTo: string | null, keysOfTenants = tenantKeys()) =>
+      createModels({}, 10_000, () => new Map(), null, keysOfTenants).generate({
         model: oa,
         messages: [{ role: "user", content: "go" }],
         tools: [],
@@ -201,8 +209,8 @@ test.each<[string, string, string[], string]>([
 describe("the keys of a tenant", () => {
   test("are read once in 5 s, also by calls at the same time and when there are none, and a change acts then", async () => {
     vi.useFakeTimers({ toFake: ["performance"] });
-    const of = tenantKeys();
-    const isOwn = async (tenant = acme) => (await of.accessOf(tenant, "openai", signal)) !== null;
+    const keysOfTenants = tenantKeys();
+    const isOwn = async (tenant = acme) => (await keysOfTenants.accessOf(tenant, "openai", signal)) !== null;
     expect(await Promise.all([isOwn(), isOwn(), isOwn(globex)])).toEqual([false, false, false]);
     rows = [await sealed("openai", "sk-acme")];
     vi.advanceTimersByTime(4_999);
@@ -220,37 +228,37 @@ describe("the keys of a tenant", () => {
     vi.useFakeTimers({ toFake: ["performance"] });
     let fails = 2;
     const own = await sealed("openai", "sk-acme");
-    const of = tenantKeys({
+    const keysOfTenants = tenantKeys({
       read: async () => {
         if (fails-- > 0) throw new Error("no store");
         return [own];
       },
     });
-    expect(await of.accessOf(acme, "openai", signal)).not.toBeNull();
+    expect(await keysOfTenants.accessOf(acme, "openai", signal)).not.toBeNull();
     expect(fails).toBe(-1);
     fails = 1;
     vi.advanceTimersByTime(5_000);
-    expect(await of.accessOf(acme, "openai", signal)).not.toBeNull();
+    expect(await keysOfTenants.accessOf(acme, "openai", signal)).not.toBeNull();
     expect(fails).toBe(0);
   });
 
   test("end the wait of a call that is stopped", async () => {
-    const of = tenantKeys({ read: () => Promise.reject(new Error("no store")) });
+    const keysOfTenants = tenantKeys({ read: () => Promise.reject(new Error("no store")) });
     const stop = new AbortController();
-    const access = of.accessOf(acme, "openai", stop.signal);
+    const access = keysOfTenants.accessOf(acme, "openai", stop.signal);
     stop.abort(new Error("cancelled"));
     await expect(access).rejects.toThrow("cancelled");
   });
 
-  test("of 1,000 tenants are kept: those of the one that has called least recently are read again", async () => {
-    const of = tenantKeys();
+  test("of 1,000 tenants are kept: the keys of the tenant with the oldest call are read again", async () => {
+    const keysOfTenants = tenantKeys();
     const names = Array.from({ length: 1_001 }, (_, i) => TenantId.parse(`t${i}`));
-    for (const name of names.slice(0, 1_000)) await of.accessOf(name, "openai", signal);
-    await of.accessOf(TenantId.parse("t0"), "openai", signal);
-    await of.accessOf(TenantId.parse("t1000"), "openai", signal);
-    await of.accessOf(TenantId.parse("t0"), "openai", signal);
+    for (const name of names.slice(0, 1_000)) await keysOfTenants.accessOf(name, "openai", signal);
+    await keysOfTenants.accessOf(TenantId.parse("t0"), "openai", signal);
+    await keysOfTenants.accessOf(TenantId.parse("t1000"), "openai", signal);
+    await keysOfTenants.accessOf(TenantId.parse("t0"), "openai", signal);
     expect(reads).toEqual(names);
-    await of.accessOf(TenantId.parse("t1"), "openai", signal);
+    await keysOfTenants.accessOf(TenantId.parse("t1"), "openai", signal);
     expect(reads).toEqual([...names, "t1"]);
   });
 
@@ -261,8 +269,8 @@ describe("the keys of a tenant", () => {
     const address = edge.address();
     if (address === null || typeof address === "string") throw new Error("no port");
     const store = edgeStateStore(`http://127.0.0.1:${address.port}`, "secret");
-    const of = tenantKeys({ read: (tenant) => store.readProviderKeys(tenant) });
-    expect(await of.accessOf(acme, "openai", signal)).toBeNull();
+    const keysOfTenants = tenantKeys({ read: (tenant) => store.readProviderKeys(tenant) });
+    expect(await keysOfTenants.accessOf(acme, "openai", signal)).toBeNull();
     edge.close();
   });
 });

@@ -96,8 +96,11 @@ describe("a server that ignores a forced tool choice", () => {
 
   // Fails when the first of two labels is taken: a route is never guessed.
   test("that names two routes in one answer is asked again", async () => {
-    const both = '{"route":"yes"} or rather {"route":"no"}';
-    const result = await runStep(server, { ...evaluator, model: oc }, [text(both), text('{"route":"no"}')]);
+    const twoLabels = '{"route":"yes"} or rather {"route":"no"}';
+    const result = await runStep(server, { ...evaluator, model: oc }, [
+      text(twoLabels),
+      text('{"route":"no"}'),
+    ]);
     expect(result).toMatchObject({ response: "went-b" });
     expect(server.requests).toHaveLength(2);
   });
@@ -147,7 +150,7 @@ describe("a server that refuses a forced tool choice", () => {
     [422, { message: "extra inputs" }],
     [404, { message: "No endpoints found that support the provided 'tool_choice' value." }],
     [500, { message: "tool_choice is not implemented", type: "invalid_request_error", code: "bad_request" }],
-  ])("with HTTP %i %j is asked without", async (status, error) => {
+  ])("with HTTP %i %j gets the request again without the choice", async (status, error) => {
     const result = await runStep(server, evaluator, [refuses(status, error, choice)]);
     expect(result).toMatchObject({ response: "went-a", retries: [] });
     expect(server.requests).toHaveLength(2);
@@ -187,7 +190,7 @@ describe("a server that refuses a forced tool choice", () => {
     expect(result).toMatchObject({ response: "went-a", retries: ["model_unavailable"] });
   });
 
-  test("is reported by its first refusal when it refuses the other request too", async () => {
+  test("is reported by its first refusal when it also refuses the request without the choice", async () => {
     const second: Answer = refusal(404, { error: { message: "gone" } });
     const result = await runStep(server, evaluator, [refusal(400, { error: { message: "no" } }), second]);
     expect(result).toMatchObject({ status: "failed", code: "model_bad_request", retries: [] });
@@ -198,7 +201,7 @@ describe("a server that refuses a forced tool choice", () => {
     [400, { message: "m", code: "context_length_exceeded" }, "model_bad_request"],
     [401, { message: "m" }, "model_unauthorized"],
     [404, { message: "there is no such model" }, "unknown_model"],
-  ])("is not what HTTP %i %j says", async (status, error, code) => {
+  ])("is not recognized in HTTP %i %j", async (status, error, code) => {
     expect(await runStep(server, evaluator, [refusal(status, { error })])).toMatchObject({
       status: "failed",
       code,

@@ -86,13 +86,16 @@ describe("counts of tokens", () => {
     [null, null],
     ["many", {}],
     [true, []],
-  ])("%j and %j lose no answer, and what they do not tell is estimated", async (prompt, completion) => {
-    const usage = chunk({}, null, { usage: { prompt_tokens: prompt, completion_tokens: completion } });
-    const result = await run(oc, chunk({ content: "good" }) + chunk({}, "stop") + usage + DONE);
-    const isTold = prompt === "12";
-    const tokens = isTold ? 19 : expect.toSatisfy((count: number) => count > 10);
-    expect(result).toMatchObject({ response: "good", isEstimated: !isTold, tokens });
-  });
+  ])(
+    "of %j and %j lose no answer, and a count that they do not contain is estimated",
+    async (prompt, completion) => {
+      const usage = chunk({}, null, { usage: { prompt_tokens: prompt, completion_tokens: completion } });
+      const result = await run(oc, chunk({ content: "good" }) + chunk({}, "stop") + usage + DONE);
+      const isTold = prompt === "12";
+      const tokens = isTold ? 19 : expect.toSatisfy((count: number) => count > 10);
+      expect(result).toMatchObject({ response: "good", isEstimated: !isTold, tokens });
+    },
+  );
 
   test("that are sums so far are not added up", async () => {
     const usage = (completion_tokens: number) => ({ usage: { prompt_tokens: 10, completion_tokens } });
@@ -332,9 +335,9 @@ describe("what was reported is charged", () => {
     next.models = server.models();
     next.definition = harness.definition;
     const journal = harness.store.entriesOf(claimed.run_id).map((entry, i) => ({ ...entry, seq: i + 1 }));
-    const again = next.begin({ event_seq: journal.length }, journal);
-    await again.ending;
-    const record = next.store.entriesOf(again.run.run_id).at(-1)?.output ?? "";
+    const secondExecution = next.begin({ event_seq: journal.length }, journal);
+    await secondExecution.ending;
+    const record = next.store.entriesOf(secondExecution.run.run_id).at(-1)?.output ?? "";
     expect(EndRecord.parse(JSON.parse(record)).checkpoint).toMatchObject({ tokens: 51 + 52 });
   });
 
@@ -434,11 +437,11 @@ test("the tools of a request are not read again with each piece of its answer", 
     let reads = 0;
     const parameters: JsonObject = { type: "object" };
     Object.defineProperty(parameters, "description", { enumerable: true, get: () => `read ${++reads}` });
-    const more = Promise.withResolvers<(stream: string) => void>();
+    const nextPiece = Promise.withResolvers<(stream: string) => void>();
     server.reset((response) => {
       response.writeHead(200, { "content-type": "text/event-stream" });
       response.write(chunk({ content: "a " }));
-      more.resolve((stream) => void response.write(stream));
+      nextPiece.resolve((stream) => void response.write(stream));
     });
     let received = 0;
     await server.models().generate({
@@ -452,7 +455,7 @@ test("the tools of a request are not read again with each piece of its answer", 
       onText: () => {
         received += 1;
         const next = received < pieces ? chunk({ content: "a " }) : chunk({}, "stop") + DONE;
-        void more.promise.then((write) => write(next));
+        void nextPiece.promise.then((write) => write(next));
       },
     });
     expect(received).toBe(pieces);

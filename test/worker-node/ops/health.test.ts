@@ -57,7 +57,7 @@ test.each([
   ["without Postgres", { status: "degraded" as const, pg_connected: false }, 503, 503],
   ["that drains", { status: "draining" as const }, 503, 503],
 ])(
-  "a worker %s: readyz says whether it can work, health whether all is well",
+  "a worker %s: /readyz reports whether it can work, /health whether all its parts are well",
   async (_case, more, ready, healthy) => {
     const metrics = { text: async () => "", contentType: "text/plain", token: () => undefined };
     server = await serveHealth(0, async () => ({ ...HEALTH, ...more }), metrics);

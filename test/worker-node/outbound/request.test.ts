@@ -341,7 +341,7 @@ test.each([
   [{ code: "EHOSTUNREACH", syscall: "read" }, false],
   [{ code: "ENETUNREACH", syscall: "write" }, false],
   [{ code: "ECONNRESET", syscall: "read" }, false],
-])("of a failure %j it is known whether the server got nothing: %s", (fields, expected) => {
+])("that fails with %j reports whether the server received nothing: %s", (fields, expected) => {
   const cause = Object.assign(new Error("failed"), fields);
   expect(wasNotSent(new RetryableError("unreachable", "failed", { cause }))).toBe(expected);
 });

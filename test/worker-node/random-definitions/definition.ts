@@ -43,7 +43,7 @@ function headsOf(node: Node | undefined, at: string): string[] {
 }
 
 function kindOf(node: Exclude<Node, { is: "cycle" }>): string {
-  if (node.is === "leaf") return node.of;
+  if (node.is === "leaf") return node.kind;
   return node.is === "choice" ? node.by : node.is;
 }
 
@@ -57,7 +57,7 @@ class Compiler {
       const after = headsOf(plan[i + 1], `${at}_${i + 1}`)[0] ?? next;
       known = this.#node(node, `${at}_${i}`, after, { ...place, known });
       // What follows the end of the run cannot be reached.
-      if (node.is === "leaf" && node.of === "end" && !place.inBranch) break;
+      if (node.is === "leaf" && node.kind === "end" && !place.inBranch) break;
     }
     return known;
   }
@@ -173,7 +173,7 @@ class Compiler {
     const inside = { ...place, inBranch: true, mayFail: node.collects || (place.mayFail && isAlone) };
     const parallel_branches = node.branches.map(({ isList, plan }, i) => {
       const own = `${at}_${i}`;
-      const whole: Plan = node.merges ? [...plan, { is: "leaf", of: "print", reads: i }] : plan;
+      const whole: Plan = node.merges ? [...plan, { is: "leaf", kind: "print", reads: i }] : plan;
       const first = this.steps.length;
       const ids =
         isList && whole.length > 1
@@ -207,12 +207,12 @@ class Compiler {
   }
 
   #leaf(
-    { of, reads }: Leaf,
+    { kind, reads }: Leaf,
     at: string,
     next: Target,
     { known, inLoop, inBranch, mayFail }: Place,
   ): readonly string[] {
-    const id = `${of}_${at}`;
+    const id = `${kind}_${at}`;
     const key = keyOf(reads, known);
     const prompt = `${id}: {input} {state.${key}}${inLoop ? " {index}" : ""}`;
     const add = (type: string, fields: JsonObject): readonly string[] => {
@@ -225,7 +225,7 @@ class Compiler {
         human_fields: [{ key: "decision", type: "select", options: ["yes", "no"], default: "no" }],
         ...fields,
       });
-    switch (of) {
+    switch (kind) {
       case "print":
         return add("print", { print_content: prompt });
       case "transform":
@@ -234,7 +234,7 @@ class Compiler {
         return add("llm", { prompt_template: prompt, input_keys: [key] });
       case "agent":
       case "lead":
-        return add("agent", { agent_id: of, prompt_template: prompt });
+        return add("agent", { agent_id: kind, prompt_template: prompt });
       case "tool":
         return add("tool", { forced_tool: "fetch", input_keys: [key] });
       case "planned_tool":

@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import type { Arbitrary } from "fast-check";
 
-/** The steps without branches, by what they do in the test; `fails` for good, where its failure has one outcome only. */
+/** The steps without branches, by what they do in the test; `fails` permanently, where its failure has one outcome only. */
 const LEAVES = [
   "print",
   "transform",
@@ -24,7 +24,7 @@ const LEAVES = [
 export type LeafKind = (typeof LEAVES)[number];
 
 /** `reads`: which of the keys that are set before the step it reads. */
-export type Leaf = { is: "leaf"; of: LeafKind; reads: number };
+export type Leaf = { is: "leaf"; kind: LeafKind; reads: number };
 /** Goes one of two ways, and both meet again. */
 type Choice = {
   is: "choice";
@@ -49,8 +49,11 @@ type Branch = { isList: boolean; plan: Plan };
 const reads = fc.nat(20);
 const leaf: Arbitrary<Node> = fc.record({
   is: fc.constant("leaf"),
-  of: fc.oneof(
-    { weight: 9, arbitrary: fc.constantFrom(...LEAVES.filter((of) => of !== "fails" && of !== "end")) },
+  kind: fc.oneof(
+    {
+      weight: 9,
+      arbitrary: fc.constantFrom(...LEAVES.filter((leafKind) => leafKind !== "fails" && leafKind !== "end")),
+    },
     { weight: 1, arbitrary: fc.constantFrom<LeafKind>("fails", "end") },
   ),
   reads,

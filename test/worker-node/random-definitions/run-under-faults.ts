@@ -48,8 +48,9 @@ export async function runUnderFaults(
     const { run, ended } = worker.execute(claimed === null ? null : claimAgain(store, claimed));
     claimed = run;
     const ending = await ended;
-    const again = worker.calls.filter((call) => committed.has(call));
-    if (again.length > 0) violations.push(`worker ${n} makes committed calls again: ${again.join(", ")}`);
+    const repeatedCalls = worker.calls.filter((call) => committed.has(call));
+    if (repeatedCalls.length > 0)
+      violations.push(`worker ${n} makes committed calls again: ${repeatedCalls.join(", ")}`);
     calls.push(...worker.calls);
     if (ending === "ended") return outcomeOf(store, run.run_id, violations);
     if (ending === "parked") endWaits(store, run.run_id);

@@ -141,7 +141,7 @@ test("while the object store is away a journal stays, and ten minutes later it i
   expect(await archivedOf(run)).toEqual(numbers);
 });
 
-// Fails when an object without a reference is kept for ever, or one that was recorded late is deleted.
+// Fails when an object without a reference is kept for ever, or when an object that was recorded late is deleted.
 test("a death between the put and its record leaves an object that is deleted a day later", async () => {
   const run = await endedRun();
   const dies = storeWith({ recordSegment: () => Promise.reject(new Error("killed")) });

@@ -179,7 +179,7 @@ describe("a Redis that was emptied", () => {
 
   // Fails when the scripts do not compare the sizes of the keys.
   test.each(["jobs", "queued_or_reserved", "limits", "index", "ready"])(
-    "of its key %s alone is rebuilt like one that lost all keys",
+    "of its key %s alone is rebuilt like a Redis that has lost all keys",
     async (name) => {
       const runs = [await store.accept(), await store.accept()];
       for (const run of runs) await makeDue(run, 100);
@@ -195,7 +195,7 @@ describe("a Redis that was emptied", () => {
     },
   );
 
-  test("of a ring has the ring again after a pass", async () => {
+  test("of the keys of a ring alone has the ring again after a pass", async () => {
     const run = await store.accept();
     await makeDue(run, 100);
     await pass();

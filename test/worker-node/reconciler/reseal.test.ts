@@ -121,9 +121,9 @@ test("every secret comes under the key that seals now, opens with it alone, and 
 
 test("a value that no key opens stays as it is and is counted, and a worker with MASTER_KEY alone changes nothing", async () => {
   const { sql } = old.stores;
-  const lost = masterKeys().parse(`gone:${"cd".repeat(32)}`);
+  const otherKeys = masterKeys().parse(`gone:${"cd".repeat(32)}`);
   const [before] = await sql`select secret from triggers`;
-  await passToEnd(new Reseal({ store: stateStore(sql), repairs: noRepairs(), masterKeys: lost }));
+  await passToEnd(new Reseal({ store: stateStore(sql), repairs: noRepairs(), masterKeys: otherKeys }));
   const [uses] = await sql`select key_id, unreadable::int as unreadable from master_key_uses`;
   expect(uses).toEqual({ key_id: "2026b", unreadable: 12 });
   expect(masterKey().parse(MASTER_KEY).writer).toBe("default");

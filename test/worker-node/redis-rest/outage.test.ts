@@ -64,7 +64,7 @@ describe("while Redis is unreachable", () => {
       ).status,
     ).toBe(200);
 
-    // The stream that stayed open during the outage receives messages again.
+    // The stream that was open during the outage receives messages again.
     const publisher = new Redis(redis.url);
     await until(
       "the stream is subscribed again",
@@ -84,13 +84,13 @@ describe("while Redis is unreachable", () => {
     const key = newKey();
     await redis.stop();
     // After six failed connections the client waits a second before the next, which would reveal a queue of commands.
-    let attempts = 0;
+    let connections = 0;
     const refusing = createServer((socket) => {
-      attempts += 1;
+      connections += 1;
       socket.destroy();
     });
     refusing.listen(redis.port, "127.0.0.1");
-    await until("six connections have failed", () => attempts >= 6);
+    await until("six connections have failed", () => connections >= 6);
     refusing.close();
     // A queue would hold each command until Redis is back.
     for (let i = 0; i < 5; i++) {

@@ -120,8 +120,8 @@ describe("encodings of a response", () => {
 
   test("other formats, and resp2 with base64, are refused", async () => {
     const odd = { "upstash-response-format": "xml" };
-    const both = { "upstash-response-format": "resp2", "upstash-encoding": "base64" };
-    for (const headers of [odd, both])
+    const resp2WithBase64 = { "upstash-response-format": "resp2", "upstash-encoding": "base64" };
+    for (const headers of [odd, resp2WithBase64])
       expect((await front.call("/", ["PING"], auth(headers))).status).toBe(400);
   });
 });

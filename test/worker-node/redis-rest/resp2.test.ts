@@ -25,12 +25,12 @@ async function overTcp(command: readonly string[]): Promise<string> {
   socket.write(`*${command.length}\r\n${parts.join("")}`);
   const [bytes]: Buffer[] = await reply;
   // All replies of this test are short; a pause for those that come in two pieces.
-  const more: Buffer[] = [];
-  const add = (piece: Buffer) => void more.push(piece);
+  const pieces: Buffer[] = [];
+  const add = (piece: Buffer) => void pieces.push(piece);
   socket.on("data", add);
   await pace(2);
   socket.off("data", add);
-  return Buffer.concat([bytes ?? Buffer.alloc(0), ...more]).toString();
+  return Buffer.concat([bytes ?? Buffer.alloc(0), ...pieces]).toString();
 }
 
 const resp2 = () => ({
@@ -111,9 +111,9 @@ const commands = [
 describe("the replies to", () => {
   test.each(commands)("%s are the bytes that a TCP client gets", async (line) => {
     // The earlier commands have been executed on both keys, so the state before this command is the same.
-    const of = (key: string) => line.split(" ").map((word) => word.replace("%", key));
-    const expected = await overTcp(of(keys.tcp));
-    const answer = await front.call("/", of(keys.front), resp2());
+    const commandOn = (key: string) => line.split(" ").map((word) => word.replace("%", key));
+    const expected = await overTcp(commandOn(keys.tcp));
+    const answer = await front.call("/", commandOn(keys.front), resp2());
     expect(answer.text.replaceAll(keys.front, keys.tcp)).toBe(expected);
   });
   const keys = { tcp: newKey(), front: newKey() };

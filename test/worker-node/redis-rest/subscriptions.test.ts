@@ -51,14 +51,14 @@ describe("a stream", () => {
   });
 
   test("of several channels numbers its subscriptions", async () => {
-    const [a, b] = [newKey(), newKey()];
-    const stream = await openStream(`/subscribe/${a}/${b}`);
+    const [channelA, channelB] = [newKey(), newKey()];
+    const stream = await openStream(`/subscribe/${channelA}/${channelB}`);
     await until(
       "the messages have arrived",
-      () => stream.text() === `data: subscribe,${a},1\n\ndata: subscribe,${b},2\n\n`,
+      () => stream.text() === `data: subscribe,${channelA},1\n\ndata: subscribe,${channelB},2\n\n`,
     );
-    await redis.publish(b, "x");
-    await until("the messages have arrived", () => stream.text().endsWith(`data: message,${b},x\n\n`));
+    await redis.publish(channelB, "x");
+    await until("the messages have arrived", () => stream.text().endsWith(`data: message,${channelB},x\n\n`));
   });
 
   test("of a pattern names the pattern and the channel", async () => {

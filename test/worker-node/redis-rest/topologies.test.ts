@@ -32,15 +32,18 @@ describe("a cluster of two", () => {
   beforeAll(async () => {
     const args = ["--appendonly", "no", "--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"];
     nodes = await Promise.all(["a", "b"].map((name) => startRedis({ dir: join(dir, name), port: 0, args })));
-    const [a, b] = nodes;
-    if (!a || !b) throw new Error("the cluster has two nodes");
-    await callRedis(a, "CLUSTER", "ADDSLOTSRANGE", "0", "8191");
-    await callRedis(b, "CLUSTER", "ADDSLOTSRANGE", "8192", "16383");
-    await callRedis(a, "CLUSTER", "MEET", "127.0.0.1", String(b.port));
+    const [nodeA, nodeB] = nodes;
+    if (!nodeA || !nodeB) throw new Error("the cluster has two nodes");
+    await callRedis(nodeA, "CLUSTER", "ADDSLOTSRANGE", "0", "8191");
+    await callRedis(nodeB, "CLUSTER", "ADDSLOTSRANGE", "8192", "16383");
+    await callRedis(nodeA, "CLUSTER", "MEET", "127.0.0.1", String(nodeB.port));
     const isComplete = async (node: Service) =>
       String(await callRedis(node, "CLUSTER", "INFO")).includes("slots_ok:16384");
-    await until("the cluster is complete", async () => (await isComplete(a)) && (await isComplete(b)));
-    front = await startFront(`redis+cluster://127.0.0.1:${a.port},127.0.0.1:${b.port}`);
+    await until(
+      "the cluster is complete",
+      async () => (await isComplete(nodeA)) && (await isComplete(nodeB)),
+    );
+    front = await startFront(`redis+cluster://127.0.0.1:${nodeA.port},127.0.0.1:${nodeB.port}`);
   });
   afterAll(async () => {
     await front.stop();
@@ -61,13 +64,13 @@ describe("a cluster of two", () => {
   });
 
   test("executes a transaction over one slot; over several slots it is a 400 without effect", async () => {
-    const one = [
+    const ofOneSlot = [
       ["SET", "{t}a", "1"],
       ["INCR", "{t}b"],
       ["HGET", "{t}a", "f"],
       ["GET", "{t}a"],
     ];
-    expect((await front.call("/multi-exec", one)).json).toEqual([
+    expect((await front.call("/multi-exec", ofOneSlot)).json).toEqual([
       { result: "OK" },
       { result: 1 },
       { error: expect.stringMatching(/^WRONGTYPE/) },

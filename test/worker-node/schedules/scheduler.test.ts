@@ -128,8 +128,8 @@ describe("a tick that is due", () => {
     await store.sql`update schedules set next_tick_at = next_tick_at - interval '1 minute', try_at = now()`;
     await store.sql`delete from schedule_ticks`;
     const claimed = await state.claimSchedules(100);
-    const twice = { ...state, claimSchedules: async () => claimed };
-    await Promise.all([1, 2, 3].map(() => newScheduler({ store: twice }).pass()));
+    const claimedByBoth = { ...state, claimSchedules: async () => claimed };
+    await Promise.all([1, 2, 3].map(() => newScheduler({ store: claimedByBoth }).pass()));
     expect(await runs()).toHaveLength(20);
   });
 
@@ -140,7 +140,7 @@ describe("a tick that is due", () => {
     expect(await runs()).toHaveLength(1);
   });
 
-  test("starts one run when its scheduler dies before it has saved that, and another one comes 10 s later", async () => {
+  test("starts one run when its scheduler dies before it has saved the start, and another scheduler claims the tick 10 s later", async () => {
     await due(0);
     const dies = { ...state, saveFired: async () => Promise.reject(new Error("killed")) };
     await expect(newScheduler({ store: dies }).pass()).rejects.toThrow("killed");
@@ -160,7 +160,7 @@ describe("a tick that is due", () => {
     expect(await ticks(globex, "good")).toMatchObject([{ outcome: "started" }]);
   });
 
-  test("of one tenant takes its turn among those of others: a thousand of another tenant are not all before it", async () => {
+  test("takes its turn among the ticks of other tenants: it does not wait for all thousand ticks of another tenant", async () => {
     for (let i = 0; i < 120; i++) await due(60, { id: `many-${String(i).padStart(3, "0")}` });
     await due(0, { id: "one", tenant_id: globex });
     const { schedules } = await state.claimSchedules(100);
@@ -169,7 +169,7 @@ describe("a tick that is due", () => {
 });
 
 describe("a tick for which there is no room", () => {
-  test("is tried again, and started once there is", async () => {
+  test("is tried again, and started once there is room", async () => {
     await limit(0);
     const schedule = await due(0);
     await newScheduler().pass();
@@ -197,7 +197,7 @@ describe("a tick for which there is no room", () => {
     expect(newest).toMatchObject({ outcome: "started" });
   });
 
-  test("is tried again, and started once there is, also by the count of Postgres while the queue cannot be reached", async () => {
+  test("is tried again, and started once there is room, also by the count of Postgres while the queue cannot be reached", async () => {
     const away = {
       evalsha: async () => Promise.reject(new Error("away")),
       eval: async () => Promise.reject(new Error("away")),
@@ -222,7 +222,7 @@ describe("a tick for which there is no room", () => {
 });
 
 describe("a tick while a run of the schedule goes on", () => {
-  const twice = async (overlap: Schedule["overlap"]) => {
+  const tickTwice = async (overlap: Schedule["overlap"]) => {
     await due(0, { overlap, catch_up: 5 });
     await newScheduler().pass();
     const [first] = await runs();
@@ -233,7 +233,7 @@ describe("a tick while a run of the schedule goes on", () => {
   };
 
   test("is skipped with the policy skip, and names that run", async () => {
-    const first = await twice("skip");
+    const first = await tickTwice("skip");
     expect(await runs()).toHaveLength(1);
     const skipped = (await ticks()).filter(({ outcome }) => outcome === "skipped");
     expect(skipped).toMatchObject([{ run_id: first, reason: "overlap" }]);
@@ -241,11 +241,11 @@ describe("a tick while a run of the schedule goes on", () => {
   });
 
   test("waits for it with the policy queue, and cancels it with cancel_previous", async () => {
-    await twice("queue");
+    await tickTwice("queue");
     const waiting = await store.sql`select from runs where wake_at > now() + interval '1 day'`;
     expect([(await runs()).length, waiting.length]).toEqual([2, 1]);
     await store.sql`truncate runs, singleton_holders, schedules`;
-    const first = await twice("cancel_previous");
+    const first = await tickTwice("cancel_previous");
     const [row] = await store.sql`
       select cancel_requested_at is not null as cancel from runs where run_id = ${first ?? ""}`;
     expect(row?.cancel).toBe(true);

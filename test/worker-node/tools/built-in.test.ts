@@ -127,12 +127,12 @@ test("an agent runs JavaScript in the sandbox, and gets the error of its program
     const fake = fakeContext({ agents, answers });
     const context = { ...fake.context, sandbox: sandbox.of({ tenant: "acme", signal }) };
     await run(step({ type: "agent", agent_id: "agent_1", prompt_template: "Go", max_turns: 9 }), context);
-    const told = fake.modelCalls
+    const toolResults = fake.modelCalls
       .at(-1)
       ?.messages.filter(({ role }) => role === "tool")
       .map(({ content }) => content);
-    expect(told).toEqual(["[4,9]", expect.stringContaining("nope"), expect.stringContaining("fetch")]);
-    expect(JSON.stringify(told)).not.toContain("transform_code");
+    expect(toolResults).toEqual(["[4,9]", expect.stringContaining("nope"), expect.stringContaining("fetch")]);
+    expect(JSON.stringify(toolResults)).not.toContain("transform_code");
   } finally {
     await sandbox.close();
   }

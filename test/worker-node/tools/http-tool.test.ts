@@ -27,9 +27,14 @@ beforeAll(async () => {
     let body = "";
     request.on("data", (chunk: Buffer) => (body += chunk.toString()));
     request.on("end", () => {
-      const one = { method: request.method ?? "", url: request.url ?? "", headers: request.headers, body };
-      received.push(one);
-      respond(response, one);
+      const asReceived = {
+        method: request.method ?? "",
+        url: request.url ?? "",
+        headers: request.headers,
+        body,
+      };
+      received.push(asReceived);
+      respond(response, asReceived);
     });
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -420,7 +425,7 @@ describe("an HTTP tool", () => {
     expect(received).toEqual([]);
   });
 
-  // Fails when an answer that leaves open what the server has done is tried again, or one that does not is given up.
+  // Fails when a call is repeated although the server may have executed it, or given up although the server has not executed it.
   test.each([
     ["a failure of the server", 500, "TerminalError", "outcome_unknown"],
     ["a timeout of its gateway", 504, "TerminalError", "outcome_unknown"],
@@ -453,8 +458,8 @@ describe("an HTTP tool", () => {
 
   test("that is not retry_safe distinguishes a request without a response from one that was never sent", async () => {
     respond = (response) => void response.destroy();
-    const lost = call({ method: "POST", retry_safe: false });
-    await expect(lost).rejects.toMatchObject({ name: "TerminalError", code: "outcome_unknown" });
+    const unanswered = call({ method: "POST", retry_safe: false });
+    await expect(unanswered).rejects.toMatchObject({ name: "TerminalError", code: "outcome_unknown" });
     const unsent = call({ method: "POST", retry_safe: false, url: "http://127.0.0.1:1024/" });
     // Another try must be another call: the key of this one has a beginning without a result.
     await expect(unsent).rejects.toMatchObject({
@@ -463,8 +468,8 @@ describe("an HTTP tool", () => {
       answered: true,
     });
     const reconciled = { url: `${base}/x?key={effect_key}`, found: "answer" };
-    const asked = call({ method: "POST", retry_safe: false, reconcile: reconciled });
-    await expect(asked).rejects.toMatchObject({ name: "RetryableError", code: "unreachable" });
+    const reconciledCall = call({ method: "POST", retry_safe: false, reconcile: reconciled });
+    await expect(reconciledCall).rejects.toMatchObject({ name: "RetryableError", code: "unreachable" });
   });
 
   // Fails when a failure after the answer is taken for one before the request: the call would be made twice.

@@ -95,7 +95,7 @@ describe("send_email", () => {
     expect(queued).toEqual([]);
   });
 
-  test("says that too many mails wait", async () => {
+  test("is rejected while too many mails wait", async () => {
     room = false;
     await expect(send()).rejects.toMatchObject({ name: "ToolRejection", code: "mail_queue_full" });
   });

@@ -22,12 +22,12 @@ test("a worker without OTLP_ENDPOINT loads nothing of OpenTelemetry or gRPC; one
     expect(off.lines.filter(({ event }) => event === "imported")).toEqual([]);
     await off.stop();
     expect(collector.spans).toEqual([]);
-    const on = await fleet.startWorker("on", { NODE_OPTIONS, OTLP_ENDPOINT: collector.grpcUrl });
-    expect(on.lines.some(({ event }) => event === "imported")).toBe(true);
+    const traced = await fleet.startWorker("on", { NODE_OPTIONS, OTLP_ENDPOINT: collector.grpcUrl });
+    expect(traced.lines.some(({ event }) => event === "imported")).toBe(true);
     // Also the spans that ended a moment before are sent by a worker that stops.
     const run = await fleet.run("orch");
     expect((await fleet.ended(run)).status).toBe("completed");
-    expect(await on.stop()).toBe(0);
+    expect(await traced.stop()).toBe(0);
     const names = collector.spans
       .filter((span) => span.attributes["synapse.run.id"] === run)
       .map(({ name }) => name);

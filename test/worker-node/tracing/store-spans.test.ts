@@ -48,7 +48,7 @@ function committed(kind: "note" | "step", run = claimedRun, work: () => Promise<
 const ofRun = { store: "redis" as const, args: [claimedRun.run_id] };
 const ofNoRun = { store: "redis" as const, args: ["w1"] };
 
-// Fails when each beat of an idle worker is a trace of its own, or when one that fails is not seen.
+// Fails when each beat of an idle worker is a trace of its own, or when a failed beat has no span.
 test("a statement of no run has a span only if it fails", async () => {
   expect(
     await spansOf([

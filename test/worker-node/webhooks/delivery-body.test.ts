@@ -98,12 +98,17 @@ test("the body of a pause has the question, and no output", () => {
     expires_at: "2026-06-04T00:00:00.000Z",
   });
   expect(bodyWith({ ...question, expires_at: null }).waiting).not.toHaveProperty("expires_at");
-  const asked = { path: "fan[0].approve", approvers: ["ann"], approvals_needed: null, question_id: "q" };
-  expect(bodyWith({ ...question, ...asked }).waiting).toMatchObject(asked);
+  const questionPart = {
+    path: "fan[0].approve",
+    approvers: ["ann"],
+    approvals_needed: null,
+    question_id: "q",
+  };
+  expect(bodyWith({ ...question, ...questionPart }).waiting).toMatchObject(questionPart);
   // The group of an escalation gets the whole question.
-  const escalated = { ...question, ...asked, type: "human_escalated", level: 1, approvers: ["bob"] };
+  const escalated = { ...question, ...questionPart, type: "human_escalated", level: 1, approvers: ["bob"] };
   expect(bodyWith(escalated).waiting).toMatchObject({
-    ...asked,
+    ...questionPart,
     prompt: "Go on?",
     level: 1,
     approvers: ["bob"],

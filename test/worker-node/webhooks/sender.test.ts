@@ -97,7 +97,7 @@ async function firstOutcome(ms = 20_000) {
   return row;
 }
 
-// Fails when there is no time limit, or the error does not name it.
+// Fails when a request has no time limit, or when the error does not name the limit.
 test("a receiver that does not respond fails the try with the time limit, and is tried again", async () => {
   receiver.respond = () => {};
   await makeDue();
@@ -369,7 +369,7 @@ test("a worker that was suspended after its claim does not send a delivery whose
 });
 
 describe("a drain of the sender", () => {
-  test("lets open requests end, and claims no more", async () => {
+  test("lets open requests end, and claims no other delivery", async () => {
     const open: ServerResponse[] = [];
     receiver.respond = (response) => void open.push(response);
     for (let i = 0; i < 20; i++) await makeDue();
@@ -397,7 +397,7 @@ describe("a drain of the sender", () => {
   });
 });
 
-test("the listener of a flush learns which entries have made a delivery due", async () => {
+test("the listener of a flush gets the entries that have made a delivery due", async () => {
   let woken = 0;
   const state = withFlushListener(stateStore(store.sql), (committed) => {
     woken += committed.filter(({ webhook }) => webhook).length;

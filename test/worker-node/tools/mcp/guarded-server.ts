@@ -18,7 +18,7 @@ export async function guardedServer(
   secret: string,
   expiresIn?: number,
 ): Promise<GuardedServer> {
-  const asked: string[] = [];
+  const tokenRequests: string[] = [];
   let valid = "";
   const server = await listen((request, response) => {
     const origin = `http://${request.headers.host}`;
@@ -40,10 +40,10 @@ export async function guardedServer(
       });
     }
     if (request.url === "/token") {
-      asked.push(request.headers.authorization ?? "");
+      tokenRequests.push(request.headers.authorization ?? "");
       if (request.headers.authorization !== `Basic ${btoa(`me:${secret}`)}`)
         return send(401, { error: "invalid_client" });
-      valid = `token-${asked.length}`;
+      valid = `token-${tokenRequests.length}`;
       const expires = expiresIn === undefined ? {} : { expires_in: expiresIn };
       return send(200, { access_token: valid, token_type: "Bearer", ...expires });
     }
@@ -51,7 +51,12 @@ export async function guardedServer(
     const metadata = `${origin}/.well-known/oauth-protected-resource/mcp`;
     send(401, {}, { "www-authenticate": `Bearer resource_metadata="${metadata}"` });
   });
-  return { ...server, issuer: new URL(server.url).origin, asked, revoke: () => (valid = "none") };
+  return {
+    ...server,
+    issuer: new URL(server.url).origin,
+    asked: tokenRequests,
+    revoke: () => (valid = "none"),
+  };
 }
 
 /** Passes a request on to another server of the test, and its answer back as it arrives. */

@@ -8,7 +8,7 @@ import { isOnKeptConnection, newServer, oldServer, rawServer, writeJson } from "
 
 const open: { close(): Promise<void> }[] = [];
 afterEach(async () => {
-  for (const one of open.splice(0).toReversed()) await one.close();
+  for (const resource of open.splice(0).toReversed()) await resource.close();
 });
 
 /** A worker's MCP tools, and calls of the tool `add` of a server with them. */
@@ -61,14 +61,14 @@ describe.each([
 async function closingServer(method: "tools/list" | "tools/call") {
   const received: string[] = [];
   let hasClosed = false;
-  const count = (of: string, result: object) => () => {
-    received.push(of);
+  const answerOf = (name: string, result: object) => () => {
+    received.push(name);
     return result;
   };
   const server = await rawServer(
     {
-      "tools/list": count("tools/list", { tools: [] }),
-      "tools/call": count("tools/call", { content: [{ type: "text", text: "done" }] }),
+      "tools/list": answerOf("tools/list", { tools: [] }),
+      "tools/call": answerOf("tools/call", { content: [{ type: "text", text: "done" }] }),
     },
     (response, answer) => {
       const closes = !hasClosed && received.at(-1) === method && isOnKeptConnection(response);

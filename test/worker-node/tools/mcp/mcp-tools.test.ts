@@ -80,7 +80,7 @@ describe("an MCP server of protocol 2026-07-28", () => {
     const { call } = at(server.url);
     expect(await call("add", { a: 2, b: 3 })).toEqual({ sum: 5 });
     expect(server.seen).toMatchObject([{ "synapse-edge/idempotency-key": "run_1:s:1:tool.1" }]);
-    // It is asked for its protocol, for its notices, and for the call.
+    // The three requests are for its protocol, its notices and the call.
     expect(server.received.map(({ headers }) => headers["mcp-method"])).toEqual([
       "server/discover",
       "subscriptions/listen",

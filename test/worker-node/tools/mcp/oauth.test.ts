@@ -11,7 +11,7 @@ import { listen, newServer, writeJson } from "./servers.ts";
 const open: { close(): Promise<void> }[] = [];
 afterEach(async () => {
   vi.restoreAllMocks();
-  for (const one of open.splice(0).toReversed()) await one.close();
+  for (const resource of open.splice(0).toReversed()) await resource.close();
 });
 async function started<Server extends { close(): Promise<void> }>(
   starting: Promise<Server>,
@@ -94,7 +94,7 @@ describe("a server behind OAuth", () => {
     expect(String(error)).not.toContain("wrong-secret");
   });
 
-  // Fails when each connection asks for a token of its own, or when calls at the same time do.
+  // Fails when each connection requests a token of its own, or when each of several calls at the same time does.
   test("gives one token for all calls, beside and after each other", async () => {
     const { server, issuer, asked } = await guarded("sesame-1234", 3_600);
     const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
@@ -105,7 +105,7 @@ describe("a server behind OAuth", () => {
     expect(asked).toHaveLength(1);
   });
 
-  test("is asked for another token when it refuses the one that it gave", async () => {
+  test("is asked for another token when it refuses its earlier token", async () => {
     const { server, issuer, asked } = await guarded("sesame-1234", 3_600);
     const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
     const { add } = at(server.url, { oauth });
@@ -115,7 +115,7 @@ describe("a server behind OAuth", () => {
     expect(asked).toHaveLength(2);
   });
 
-  test("is asked for another token shortly before the end of the one that it gave", async () => {
+  test("is asked for another token shortly before its earlier token expires", async () => {
     const { server, issuer, asked } = await guarded("sesame-1234", 60);
     const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
     const { add } = at(server.url, { oauth });

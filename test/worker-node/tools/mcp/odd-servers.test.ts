@@ -223,11 +223,11 @@ describe("the answer of a call", () => {
 
   test("has no credential when the server quotes what it received", async () => {
     const server = await answering({ content: [{ type: "text", text: "you sent Bearer sesame-1234-abcd" }] });
-    const more = { headers: { Authorization: "Bearer sesame-1234-abcd" } };
-    expect(await at(server.url, more).call()).toBe("you sent ***");
+    const credentials = { headers: { Authorization: "Bearer sesame-1234-abcd" } };
+    expect(await at(server.url, credentials).call()).toBe("you sent ***");
   });
 
-  test("is not asked for when an argument has more digits than JavaScript can write", async () => {
+  test("is not requested when an argument has more digits than JavaScript can write", async () => {
     const server = await answering({ content: [] });
     const schema = { type: "object", properties: { id: { type: "integer" } } };
     await expect(at(server.url).call({ id: "12345678901234567890" }, schema)).rejects.toMatchObject({
@@ -235,7 +235,7 @@ describe("the answer of a call", () => {
       message: expect.stringContaining("id"),
     });
     expect(server.received).toEqual([]);
-    // Inside of an object too.
+    // The same for an argument inside an object.
     const nested = { type: "object", properties: { filter: schema } };
     await expect(
       at(server.url).call({ filter: { id: "12345678901234567890" } }, nested),

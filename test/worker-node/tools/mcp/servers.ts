@@ -59,10 +59,10 @@ export async function newServer(): Promise<
   TestServer & { seen: unknown[]; change(register: (server: McpServer) => void): void }
 > {
   const seen: unknown[] = [];
-  let more: (server: McpServer) => void = () => {};
+  let registerMore: (server: McpServer) => void = () => {};
   const handler = createMcpHandler(() => {
     const server = new McpServer({ name: "new", version: "1" });
-    more(server);
+    registerMore(server);
     server.registerTool(
       "add",
       {
@@ -85,8 +85,8 @@ export async function newServer(): Promise<
       const { inputResponses, requestState } = context.mcpReq;
       if (inputResponses !== undefined) return text(JSON.stringify([inputResponses, requestState()]));
       const requestedSchema = z.object({ yes: z.boolean() });
-      const sure = inputRequired.elicit({ message: "Sure?", requestedSchema });
-      return inputRequired({ inputRequests: { sure }, requestState: "round-1" });
+      const confirmation = inputRequired.elicit({ message: "Sure?", requestedSchema });
+      return inputRequired({ inputRequests: { sure: confirmation }, requestState: "round-1" });
     });
     return server;
   });
@@ -106,7 +106,7 @@ export async function newServer(): Promise<
     response.end();
   };
   const change = (register: (server: McpServer) => void): void => {
-    more = register;
+    registerMore = register;
     handler.notify.toolsChanged();
   };
   return { ...server, seen, change };

@@ -12,7 +12,7 @@ import { newServer, oldServer } from "./servers.ts";
 
 const open: { close(): Promise<void> }[] = [];
 afterEach(async () => {
-  for (const one of open.splice(0).toReversed()) await one.close();
+  for (const resource of open.splice(0).toReversed()) await resource.close();
 });
 async function started<Server extends { close(): Promise<void> }>(
   starting: Promise<Server>,
@@ -76,7 +76,7 @@ describe("the calls of a worker to a server with sessions", () => {
     expect(server.begun).toHaveLength(4);
   });
 
-  test("begin a new session when the server has lost the one that was kept, once", async () => {
+  test("begin a new session, once, when the server has lost the kept session", async () => {
     const server = await started(oldServer());
     const { add } = worker();
     await add(server.url);
@@ -130,7 +130,7 @@ describe("the calls of a worker to a server with sessions", () => {
 });
 
 describe("a server whose tools change", () => {
-  test("of the older protocol is listed again when it says so", async () => {
+  test("of the older protocol is listed again at its notice", async () => {
     const server = await started(oldServer());
     const { add, listedTools } = worker();
     await add(server.url);
@@ -143,7 +143,7 @@ describe("a server whose tools change", () => {
     expect(listedTools()[0]).toEqual(["add", "ask", "late"]);
   });
 
-  test("of protocol 2026-07-28 is listed again when it says so, and a tool that is gone is named", async () => {
+  test("of protocol 2026-07-28 is listed again at its notice, and a call to a removed tool fails with the name of the tool", async () => {
     const server = await started(newServer());
     const { add, call, listedTools } = worker();
     await add(server.url);

@@ -66,7 +66,7 @@ const Rpc = z.looseObject({
 
 /**
  * A server of protocol 2026-07-28, written by hand: the official package does not make tasks yet. `calls`: method and parameters of each request.
- * `state`: what `tasks/get` adds to the task. `poll`: how often the server wants to be asked, from now on.
+ * `state`: what `tasks/get` adds to the task. `poll`: the poll interval that the server sends from now on.
  */
 export async function newTaskServer(): Promise<
   TestServer & {

@@ -12,7 +12,7 @@ import { newTaskServer, oldTaskServer } from "./task-servers.ts";
 
 const open: { close(): Promise<void> }[] = [];
 afterEach(async () => {
-  for (const one of open.splice(0).toReversed()) await one.close();
+  for (const resource of open.splice(0).toReversed()) await resource.close();
 });
 async function started<Server extends { close(): Promise<void> }>(
   starting: Promise<Server>,
@@ -61,8 +61,8 @@ function worker(url: string, more: JsonObject = {}) {
     });
   };
   /** What a call waits for. */
-  const waiting = async (...given: Parameters<typeof call>): Promise<McpPending> => {
-    const outcome = await call(...given);
+  const waiting = async (...args: Parameters<typeof call>): Promise<McpPending> => {
+    const outcome = await call(...args);
     if (outcome.is === "result") throw new Error("the call does not wait");
     return outcome.pending;
   };
@@ -81,13 +81,16 @@ describe("a call in which a server of protocol 2026-07-28 asks a person", () => 
       questions: [{ name: "sure", message: "Sure?", schema: { properties: { yes: { type: "boolean" } } } }],
       task: null,
     });
-    const sure = { action: "accept" as const, content: { yes: true } };
-    expect(await call("ask", pending, { sure })).toEqual({ is: "result", value: [{ sure }, "round-1"] });
+    const confirmed = { action: "accept" as const, content: { yes: true } };
+    expect(await call("ask", pending, { sure: confirmed })).toEqual({
+      is: "result",
+      value: [{ sure: confirmed }, "round-1"],
+    });
     const key = "synapse-edge/idempotency-key";
     expect(server.seen).toMatchObject([{ [key]: "key" }, { [key]: "key" }]);
   });
 
-  test("without end stops after ten rounds, and the model gets the reason", async () => {
+  test("again and again stops after ten rounds, and the model gets the reason", async () => {
     const server = await started(newServer());
     const { call, waiting } = worker(server.url);
     const pending = await waiting("ask");
@@ -127,8 +130,8 @@ describe("a call of which a server makes a task", () => {
     const { waiting } = worker(server.url);
     const pending = await waiting("report");
     const requestedSchema = { type: "object", properties: { yes: { type: "boolean" } } };
-    const ask = { method: "elicitation/create", params: { message: "Sure?", requestedSchema } };
-    Object.assign(server.state, { status: "input_required", inputRequests: { sure: ask } });
+    const elicitation = { method: "elicitation/create", params: { message: "Sure?", requestedSchema } };
+    Object.assign(server.state, { status: "input_required", inputRequests: { sure: elicitation } });
     const asking = await waiting("report", pending);
     expect(asking).toMatchObject({ round: 2, questions: [{ name: "sure", message: "Sure?" }] });
     const answered = await waiting("report", asking, { sure: { action: "decline" } });
@@ -145,7 +148,7 @@ describe("a call of which a server makes a task", () => {
   test.each([
     [{ status: "failed", error: { code: -1, message: "no paper" } }, "tool_rejected", "failed: no paper"],
     [{ status: "cancelled" }, "tool_rejected", "was cancelled by the server"],
-  ])("that ends as %j is told to the model", async (state, code, message) => {
+  ])("that ends as %j is reported to the model", async (state, code, message) => {
     const server = await started(newTaskServer());
     const { call, waiting, rows } = worker(server.url);
     const pending = await waiting("report");
@@ -178,12 +181,12 @@ describe("a call of which a server makes a task", () => {
     await server.finish();
     expect(await call("report", pending)).toEqual({ is: "result", value: "the report" });
     expect(server.created).toHaveLength(1);
-    const again = await waiting("report");
-    if (again.task === null) throw new Error("no task");
+    const secondCall = await waiting("report");
+    if (secondCall.task === null) throw new Error("no task");
     // A poll leaves the session open, another worker's too.
-    expect(await worker(server.url).call("report", again)).toMatchObject({ is: "waits" });
-    await tools.cancelTask(stored, again.task, new AbortController().signal);
-    await expect(call("report", again)).rejects.toMatchObject({
+    expect(await worker(server.url).call("report", secondCall)).toMatchObject({ is: "waits" });
+    await tools.cancelTask(stored, secondCall.task, new AbortController().signal);
+    await expect(call("report", secondCall)).rejects.toMatchObject({
       name: "ToolRejection",
     });
   });
