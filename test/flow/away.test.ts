@@ -98,7 +98,7 @@ describe.concurrent("an outage", { timeout: 300_000 }, () => {
         }
       };
       await startSome(8);
-      await api.until(runs[0] ?? "", ["running"]);
+      await api.until(runs[0] ?? "", ["running", "completed"]);
 
       const { port } = api.stores.service;
       await api.stores.service.stop();
