@@ -74,7 +74,7 @@ test.each(["SIGKILL", "SIGTERM"] as const)(
     await expect.poll(() => response.connections).toBe(1);
     response.say(".");
     response.complete();
-    expect(await untilEnd(api, run, 60_000)).toBe("completed");
+    expect(await untilEnd(api, run)).toBe("completed");
     expect(await textOf(run)).toBe("Half of an answer.");
     const types = (await eventsOf(run)).map(({ type }) => type);
     expect(types).not.toContain("llm_restart");
@@ -98,7 +98,7 @@ test("when the provider has forgotten the response, the call is made again, and 
   const [again] = server.responses;
   again?.say("New words");
   again?.complete();
-  expect(await untilEnd(api, run, 60_000)).toBe("completed");
+  expect(await untilEnd(api, run)).toBe("completed");
   expect(await textOf(run)).toBe("New words");
   expect((await eventsOf(run)).map(({ type }) => type)).toContain("llm_restart");
   expect(await usageOf(run)).toMatchObject([{ kind: "charged" }, { kind: "wasted", estimated: true }]);
@@ -107,7 +107,7 @@ test("when the provider has forgotten the response, the call is made again, and 
 test("a cancel of the run cancels the response at the provider", async () => {
   const { run, response } = await begun("Never mind");
   await api.call("POST", runPath(run, "cancel"));
-  expect(await untilEnd(api, run, 60_000)).toBe("cancelled");
+  expect(await untilEnd(api, run)).toBe("cancelled");
   await expect.poll(() => response.isCancelled, { timeout: 100_000 }).toBe(true);
   expect(await usageOf(run)).toMatchObject([{ kind: "wasted", estimated: true }]);
 });

@@ -271,7 +271,7 @@ describe("the demo orchestrations", () => {
     });
     expect(await bodyOf(saved)).toMatchObject({ warnings: [] });
     const run = await api.start(id, { message });
-    expect(await untilEnd(api, run, 60_000)).toBe("completed");
+    expect(await untilEnd(api, run)).toBe("completed");
     return Object((await resultOf(run))["final_state"]);
   };
 
