@@ -46,7 +46,6 @@ const shared = {
   isolate: false,
   // More than there are cores: the long files wait for processes and clocks most of the time.
   maxWorkers: 7,
-  globalSetup: "test/services/setup.ts",
   testTimeout: 120_000,
   hookTimeout: 120_000,
   // A machine that runs other work too may be seconds late. A condition that never holds still fails.
@@ -56,6 +55,8 @@ const shared = {
 export default defineConfig({
   test: {
     sequence: { sequencer: LongestFirst },
+    // Of the whole run: one Postgres and one Redis, which the tests of all projects use.
+    globalSetup: "test/services/setup.ts",
     projects: [
       {
         plugins,
@@ -93,7 +94,7 @@ export default defineConfig({
           ...shared,
           name: "host",
           include: ["test/host/**/*.test.ts"],
-          globalSetup: ["test/services/host-packages.ts", shared.globalSetup],
+          globalSetup: "test/services/host-packages.ts",
         },
       },
     ],
