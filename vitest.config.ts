@@ -46,7 +46,6 @@ const shared = {
   isolate: false,
   // More than there are cores: the long files wait for processes and clocks most of the time.
   maxWorkers: 7,
-  globalSetup: "test/services/setup.ts",
   // It only ends a test that would wait for ever: on a machine that other work keeps busy, many take ten times as long as alone.
   testTimeout: 300_000,
   hookTimeout: 300_000,
@@ -57,6 +56,8 @@ const shared = {
 export default defineConfig({
   test: {
     sequence: { sequencer: LongestFirst },
+    // Of the whole run: one Postgres and one Redis, which the tests of all projects use.
+    globalSetup: "test/services/setup.ts",
     projects: [
       {
         plugins,
@@ -94,7 +95,7 @@ export default defineConfig({
           ...shared,
           name: "host",
           include: ["test/host/**/*.test.ts"],
-          globalSetup: ["test/services/host-packages.ts", shared.globalSetup],
+          globalSetup: "test/services/host-packages.ts",
         },
       },
     ],
