@@ -6,6 +6,7 @@ import { dropRefusedBody } from "./http/drop-body.ts";
 import { crossOrigin } from "./http/middleware/cross-origin.ts";
 import { documentedRouteOf } from "./http/documented-routes.ts";
 import { knownBody } from "./http/middleware/known-body.ts";
+import { knownHeaders } from "./http/middleware/known-headers.ts";
 import { knownUrl } from "./http/middleware/known-url.ts";
 import { limitBody } from "./http/middleware/limit-body.ts";
 import { rateLimitFields } from "./http/middleware/rate-limit-fields.ts";
@@ -148,6 +149,7 @@ export function createApp(servicesOf: ServicesOf): Api {
   app.use("/scale/*", dropRefusedBody);
   const routeOf = documentedRouteOf(app);
   app.use(knownUrl(routeOf));
+  app.use(knownHeaders(routeOf));
   app.use("/api/*", limitBody(1, routeOf, { "/api/v2/chat": MAX_CHAT_MIB, [UPLOADS_PATH]: null }));
   app.use("/scale/*", limitBody(1, routeOf));
   app.use(knownBody(routeOf));

@@ -10,6 +10,7 @@ export const errors = {
   forbidden: { status: 403, title: "This key is not allowed to do that" },
   not_found: { status: 404, title: "The resource does not exist" },
   method_not_allowed: { status: 405, title: "The path does not support this method" },
+  request_timeout: { status: 408, title: "The body did not come in time" },
   idempotency_conflict: { status: 409, title: "The key or id of this request was used with another request" },
   run_not_finished: { status: 409, title: "The run has not finished yet" },
   run_finished: { status: 409, title: "The run has already finished" },

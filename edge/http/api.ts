@@ -56,10 +56,14 @@ export function problems(...statuses: number[]) {
   return problemsAlone(401, 403, 422, 500, 503, ...statuses);
 }
 
-/** These problem responses and no others, for the documentation of a route. */
+/**
+ * These problem responses and no others, for the documentation of a route. A route that reads a body, and refuses other types of it
+ * (415), also refuses one that stops (408).
+ */
 export function problemsAlone(...statuses: number[]) {
+  const all = statuses.includes(415) ? [...statuses, 408] : statuses;
   return Object.fromEntries(
-    statuses.map((status) => [
+    all.map((status) => [
       status,
       { description: "A problem, see `code`", content: { "application/problem+json": { schema: Problem } } },
     ]),

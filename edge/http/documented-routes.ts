@@ -5,15 +5,22 @@ import type { Api, ApiEnv } from "./api.ts";
 
 /**
  * What the API's document says of a route. `known`: the names of its query parameters; `lists`: those that may be sent more than
- * once. `needsKey`: an API key is the only permission that the route accepts. `takesBody`: it reads the body of a request.
+ * once; `headers`: those that it documents, in lower case. `needsKey`: an API key is the only permission that the route accepts. `takesBody`: it reads the body of a request.
  */
 export type DocumentedRoute = {
   known: readonly string[];
   lists: ReadonlySet<string>;
+  headers: ReadonlySet<string>;
   needsKey: boolean;
   takesBody: boolean;
 };
-const UNDOCUMENTED: DocumentedRoute = { known: [], lists: new Set(), needsKey: false, takesBody: true };
+const UNDOCUMENTED: DocumentedRoute = {
+  known: [],
+  lists: new Set(),
+  headers: new Set(),
+  needsKey: false,
+  takesBody: true,
+};
 
 /** Finds the route that serves a request; null: there is none. The document is read at the first request, when it has all routes. */
 export function documentedRouteOf(api: Api): (c: Context<ApiEnv>) => DocumentedRoute | null {
@@ -37,6 +44,7 @@ function documentedRoutes(api: Api): Map<string, DocumentedRoute> {
     documented.set(`${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ":$1")}`, {
       known: Object.keys(query.shape),
       lists: new Set(Object.entries(query.shape).flatMap(([name, schema]) => (isList(schema) ? [name] : []))),
+      headers: new Set(request?.headers instanceof z.ZodObject ? Object.keys(request.headers.shape) : []),
       needsKey: security.length > 0 && security.every((scheme) => "key" in scheme),
       takesBody: request?.body !== undefined,
     });

@@ -1,5 +1,6 @@
 import { createMiddleware } from "hono/factory";
 import type { ApiEnv } from "./api.ts";
+import { within } from "./within.ts";
 
 /** A body up to this size is dropped. Of a larger one the connection is closed while the client still sends. */
 const MAX_DROPPED_BYTES = 32 * 1024 * 1024;
@@ -28,22 +29,11 @@ async function drop(body: ReadableStream<Uint8Array>): Promise<void> {
   let leftBytes = MAX_DROPPED_BYTES;
   try {
     while (leftBytes >= 0 && Date.now() < endMs) {
-      const part = await withinPause(reader.read());
+      const part = await within(reader.read(), MAX_PAUSE_MS);
       if (part === null || part.done) return;
       leftBytes -= part.value.byteLength;
     }
   } catch {
     // The client has left. As after a body that is too long or too slow, the connection is closed after the response.
-  }
-}
-
-/** Null: the work takes longer than a pause may. In workerd, the signal of `pipeTo` ends no read that is under way. */
-async function withinPause<Result>(work: Promise<Result>): Promise<Result | null> {
-  const { promise: late, resolve } = Promise.withResolvers<null>();
-  const timer = setTimeout(() => resolve(null), MAX_PAUSE_MS);
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }

@@ -10,10 +10,12 @@ export const MAX_WAIT_SECONDS = 60;
 
 /**
  * Whether the request's `Prefer` headers (RFC 7240) name this preference. Letter case does not matter, nor do quotation
- * marks, spaces and parameters.
+ * marks, spaces and parameters. Of several values of one preference the first holds (RFC 7240, 2).
+ * @param preference a name and a value, as in `LENIENT`
  */
 export function prefers(c: Context<ApiEnv>, preference: string): boolean {
-  return preferencesOf(c).includes(preference);
+  const name = preference.split("=", 1)[0] ?? "";
+  return preferencesOf(c).find((one) => one === name || one.startsWith(`${name}=`)) === preference;
 }
 
 /**

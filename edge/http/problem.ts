@@ -39,6 +39,8 @@ export function problemResponse(thrown: unknown, requestId: string): Response {
     ...(error.fields ? { errors: error.fields } : {}),
   };
   const headers = new Headers({ "content-type": "application/problem+json" });
+  // What the client still sends would be read as its next request.
+  if (error.status === 408) headers.set("connection", "close");
   if (error.status === 401) headers.set("www-authenticate", "Bearer");
   if (error.status === 429 || error.status === 503) setLimits(headers, error);
   return new Response(JSON.stringify(body), { status: error.status, headers });

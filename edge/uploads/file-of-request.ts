@@ -44,15 +44,6 @@ export function mediaTypeOf(header: Header): string {
   throw unsupported("Content-Type must be a media type such as text/csv, without quoted parameters.");
 }
 
-/** Refuses a part of a file (RFC 9110, 14.5): it would be stored as the whole. @throws AppError `bad_request` */
-export function refusePart(header: Header): void {
-  if (header("content-range") === undefined) return;
-  throw new AppError(
-    "bad_request",
-    "Send the whole file in one request, without Content-Range: parts are not joined here.",
-  );
-}
-
 function unsupported(detail: string): AppError {
   return new AppError("unsupported_media_type", detail);
 }

@@ -10,7 +10,10 @@ import {
   keepUpload,
 } from "../../shared/store/files/uploads.ts";
 import type { NewUpload, Upload, UploadRoom } from "../../shared/store/files/uploads.ts";
+import { requireDigests } from "../http/content-digest.ts";
+import type { NamedDigest } from "../http/content-digest.ts";
 import { toAppError } from "../http/problem.ts";
+import { within } from "../http/within.ts";
 import type { Services } from "../services.ts";
 
 /** Parts arrive with 4 KiB each. They are joined to this size: each part costs a turn of JavaScript, and uploads took four times as long. */
@@ -36,12 +39,15 @@ const KEEP_EVERY_MS = UPLOAD_SILENCE_MS / 4;
  * Stores the body of an upload as it arrives. The row of the upload is inserted first and completed after the last byte. When the edge
  * dies between, no request finds the upload, and the reconciler deletes it two minutes later (docs/protocol.md 7.20). The bytes count in the
  * tenant's limit from the insert on; when the upload fails, they no longer count.
- * @throws AppError `artifacts_full`; `bad_request` for a body that ends early; `artifacts_away`; `conflict` for one that pauses too long
+ * @param digests what the client says of the whole
+ * @throws AppError `artifacts_full`; `bad_request` for a body that ends early or is not the one of its digests; `artifacts_away`;
+ *   `request_timeout` for one that pauses too long
  */
 export async function storeUpload(
   { sql, artifacts }: Pick<Services, "sql" | "artifacts">,
   upload: NewUpload,
   body: ReadableStream | null,
+  digests: readonly NamedDigest[],
 ): Promise<Upload> {
   const { upload_id, tenant_id, bytes: length, content_type: contentType } = upload;
   const room = await beginUpload(sql, upload);
@@ -49,22 +55,24 @@ export async function storeUpload(
   const digest = new crypto.DigestStream("SHA-256");
   const keep = keeperOf(sql, upload_id);
   const parts = partsOf(body, digest.getWriter(), keep);
+  let sha256: string;
   try {
     await artifacts.put(uploadKey(tenant_id, upload_id), parts, { length, contentType });
+    sha256 = toHex(new Uint8Array(await digest.digest));
+    requireDigests(digests, sha256);
   } catch (error) {
     await abandonUpload(sql, upload_id).catch((cause: unknown) =>
       log.warn("upload.not_abandoned", { upload: upload_id, message: messageOf(cause) }),
     );
     throw error;
   }
-  const sha256 = toHex(new Uint8Array(await digest.digest));
   if (await completeUpload(sql, upload_id, sha256)) return { ...upload, sha256 };
   // Its row may be gone, and the sweep leaves alone what has none.
   await artifacts.delete(uploadKey(tenant_id, upload_id));
   throw pausedTooLong();
 }
 
-/** @returns a function to call for each part @throws AppError from that function: `conflict`, the upload was given up; `database_away` */
+/** @returns a function to call for each part @throws AppError from that function: `request_timeout`, the upload was given up; `database_away` */
 function keeperOf(sql: Services["sql"], upload: NewUpload["upload_id"]): () => Promise<void> {
   let keptMs = Date.now();
   return async () => {
@@ -80,7 +88,7 @@ function keeperOf(sql: Services["sql"], upload: NewUpload["upload_id"]): () => P
 function pausedTooLong(): AppError {
   const minutes = UPLOAD_SILENCE_MS / 60_000;
   return new AppError(
-    "conflict",
+    "request_timeout",
     `Less than ${PART_BYTES / 1024} KiB of the upload came in ${minutes} minutes, and it has been deleted: send it again.`,
   );
 }
@@ -95,7 +103,9 @@ async function* partsOf(
     const reader = body.getReader({ mode: "byob" });
     let buffer = new ArrayBuffer(PART_BYTES);
     for (;;) {
-      const { value, done } = await reader.readAtLeast(PART_BYTES, new Uint8Array(buffer));
+      const read = await within(reader.readAtLeast(PART_BYTES, new Uint8Array(buffer)), UPLOAD_SILENCE_MS);
+      if (read === null) throw pausedTooLong();
+      const { value, done } = read;
       if (value !== undefined && value.byteLength > 0) {
         await keep();
         await hash.write(value);

@@ -94,9 +94,7 @@ export async function startApp(
           ...(body !== undefined && { "content-type": "application/json" }),
           ...headers,
         },
-        ...(body !== undefined && {
-          body: typeof body === "string" || body instanceof Uint8Array ? body : JSON.stringify(body),
-        }),
+        ...(body !== undefined && { body: isSentAsItIs(body) ? body : JSON.stringify(body), duplex: "half" }),
       },
       env,
       context,
@@ -123,6 +121,10 @@ export async function startApp(
       await stores.stop();
     },
   };
+}
+
+function isSentAsItIs(body: unknown): body is string | Uint8Array<ArrayBuffer> | ReadableStream {
+  return typeof body === "string" || body instanceof Uint8Array || body instanceof ReadableStream;
 }
 
 export const RUN = "/api/v2/orchestrations/orch_smoke/run";

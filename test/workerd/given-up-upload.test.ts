@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => edge.stop());
 
 // Fails when the reason for which the edge stops is answered as a body that ended early.
-test("is a 409 at its next part after that", async () => {
+test("is a 408 at its next part after that", async () => {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
   const sent = request(`${edge.base}/api/v2/uploads?tenant_id=slow`, {
     method: "POST",
@@ -33,6 +33,6 @@ test("is a 409 at its next part after that", async () => {
   });
   await until("its next part is answered", () => (send(), isAnswered));
   const { statusCode } = await answer;
-  expect([statusCode, await text(await answer)]).toEqual([409, expect.stringContaining("send it again")]);
+  expect([statusCode, await text(await answer)]).toEqual([408, expect.stringContaining("send it again")]);
   sent.destroy();
 });

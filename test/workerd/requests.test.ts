@@ -120,16 +120,53 @@ test.each([
     const length = isChunked ? "transfer-encoding: chunked" : "content-length: 1000";
     const fields = ["host: edge", "content-type: application/json", length];
     if (authorization !== null) fields.push(`authorization: ${authorization}`);
-    const socket = connect(Number(new URL(edge.base).port), "127.0.0.1");
-    try {
-      socket.write(`POST ${path} HTTP/1.1\r\n${fields.join("\r\n")}\r\n\r\n3\r\nabc\r\n`);
-      const [first] = await once(socket, "data");
-      expect(String(first)).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
-    } finally {
-      socket.destroy();
-    }
+    expect(await answerOfStopped(path, fields)).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
   },
 );
+
+/** Sends a head and the beginning of a body, and nothing more. @returns the beginning of the response */
+async function answerOfStopped(path: string, fields: readonly string[]): Promise<string> {
+  const socket = connect(Number(new URL(edge.base).port), "127.0.0.1");
+  try {
+    socket.write(`POST ${path} HTTP/1.1\r\n${fields.join("\r\n")}\r\n\r\n3\r\nabc\r\n`);
+    const [first] = await once(socket, "data");
+    return String(first);
+  } finally {
+    socket.destroy();
+  }
+}
+
+// Fails when a client with a valid key holds its request for ever: in workerd no signal ends a read that is under way.
+test("a client with a valid key that stops in its body gets a 408, and its connection ends", async () => {
+  const head = ["host: edge", "content-type: application/json", `authorization: Bearer ${edge.platformKey}`];
+  const lengths = ["content-length: 1000", "content-length: 1000000", "transfer-encoding: chunked"];
+  const answers = await Promise.all(lengths.map((length) => answerOfStopped(RUN, [...head, length])));
+  for (const answer of answers) {
+    expect(answer).toMatch(/^HTTP\/1.1 408 /);
+    expect(answer.toLowerCase()).toContain("connection: close");
+  }
+}, 120_000);
+
+// Fails when a file that was changed on its way is stored.
+test("an upload whose Content-Digest names other bytes is a 400, and another one is stored", async () => {
+  const upload = (digest: string) =>
+    fetch(`${edge.base}/api/v2/uploads?name=a.txt&tenant_id=digests`, {
+      method: "POST",
+      headers: {
+        authorization: `Bearer ${edge.platformKey}`,
+        "content-type": "text/plain",
+        "content-digest": `sha-256=:${digest}:`,
+      },
+      body: "abc",
+    });
+  const refused = await upload("47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
+  expect([refused.status, await refused.json()]).toMatchObject([400, { code: "bad_request" }]);
+  const rows = () => edge.stores.sql`
+    select from uploads where tenant_id = 'digests' and stored_at is not null and deleted_at is null`;
+  expect(await rows()).toHaveLength(0);
+  expect((await upload("ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=")).status).toBe(201);
+  expect(await rows()).toHaveLength(1);
+});
 
 /** Sends 12 MiB after a head. @returns the beginning of the response @throws when the connection ends before all is sent */
 async function sendAllThenRead(head: string, isChunked: boolean): Promise<string> {

@@ -8,6 +8,7 @@ import { repeatedKeys } from "../../../shared/contracts/repeated-keys.ts";
 import type { ApiEnv } from "../api.ts";
 import { invalidFields } from "../problem.ts";
 import { isInsideJson } from "../inside-json.ts";
+import { readBody } from "../read-body.ts";
 import { serveKnown, unknownFields } from "../unknown-names.ts";
 
 type BodyRules = {
@@ -25,7 +26,7 @@ type BodyRules = {
  * Parses the JSON body of a request, once: `c.req.json()` and the validation of the route's schema, which follow, get the
  * parsed value.
  * @throws AppError `unsupported_media_type` for another Content-Type, for which Hono would skip the validation;
- *   `malformed_json`; `invalid` for fields that the schema does not have, for keys that an object has twice (one would be
+ *   `request_timeout`; `malformed_json`; `invalid` for fields that the schema does not have, for keys that an object has twice (one would be
  *   lost), and for integers beyond 2^53 that have a meaning here (other digits would be stored); those inside of values of any shape,
  *   such as `state`, become texts of their digits
  */
@@ -34,7 +35,7 @@ export function jsonBody({ schema, optional = false, values = schema, isForeign 
     isForeign || (values !== undefined && isInsideJson(values, path));
   return createMiddleware<ApiEnv>(async (c, next) => {
     const type = c.req.header("content-type");
-    if (optional && (await c.req.arrayBuffer()).byteLength === 0) {
+    if (optional && (await readBody(c)).byteLength === 0) {
       // Whatever its Content-Type says: many clients send that of JSON with every request.
       const nothing = parse("{}");
       c.req.json = () => Promise.resolve(nothing);
@@ -50,11 +51,11 @@ export function jsonBody({ schema, optional = false, values = schema, isForeign 
 /** Refuses a body in another charset, which would be read as other letters, and a compressed body. */
 function requireJsonInUtf8(type: string, encoding: string): void {
   const unsupported = (detail: string) => new AppError("unsupported_media_type", detail);
-  if (!/^application\/([a-z0-9.-]+\+)?json\b/i.test(type)) {
+  if (!/^application\/([a-z0-9.-]+\+)?json\s*(;|$)/i.test(type)) {
     throw unsupported("Send the body as JSON, with Content-Type: application/json.");
   }
-  const charset = /;\s*charset\s*=\s*"?([^\s;"]+)/i.exec(type)?.[1] ?? "utf-8";
-  if (!/^(utf-?8|us-ascii)$/i.test(charset)) {
+  for (const [, charset = ""] of type.matchAll(/;\s*charset\s*=\s*"?([^\s;"]+)/gi)) {
+    if (/^(utf-?8|us-ascii)$/i.test(charset)) continue;
     throw unsupported(`Send the body in UTF-8: JSON has no other charset, and this one is ${charset}.`);
   }
   if (encoding.toLowerCase() !== "identity") {
@@ -64,7 +65,7 @@ function requireJsonInUtf8(type: string, encoding: string): void {
 
 /** Hono parses the text of a body at each `json()`, so the value takes the place of that method. */
 async function parseOnce(c: Context<ApiEnv>, isCarried: (path: JsonPath) => boolean): Promise<unknown> {
-  const sent = textOf(await c.req.arrayBuffer());
+  const sent = textOf(await readBody(c));
   let body = parse(sent);
   // After the first parse: the digits of what is no JSON must not become a part of it.
   const text = withLongIntegersAsText(sent, isCarried);

@@ -3,6 +3,7 @@ import type { Context } from "hono";
 import { AppError } from "../../../shared/errors.ts";
 import type { ApiEnv } from "../api.ts";
 import type { DocumentedRoute } from "../documented-routes.ts";
+import { takeBody } from "../read-body.ts";
 import { bearerKey, principalOf } from "./principal.ts";
 
 const MIB = 1024 * 1024;
@@ -42,27 +43,8 @@ function limitTo(mib: number, routeOf: RouteOf) {
       if (route === null) return next();
       if (route.needsKey) await principalOf(c, bearerKey(c));
     }
-    const isWithin = isCounted ? await readWithin(c, maxBytes) : Number(length) <= maxBytes;
+    const isWithin = isCounted ? await takeBody(c, maxBytes) : Number(length) <= maxBytes;
     if (!isWithin) throw new AppError("too_large", `A body may have at most ${mib} MiB.`);
     await next();
   });
-}
-
-/** Reads a body into memory while it has at most `maxBytes`. @returns false: it has more, and the rest is not read */
-async function readWithin(c: Context<ApiEnv>, maxBytes: number): Promise<boolean> {
-  const { raw } = c.req;
-  if (raw.body === null) return true;
-  const reader = raw.body.getReader();
-  const parts: Uint8Array[] = [];
-  let bytes = 0;
-  for (let part = await reader.read(); !part.done; part = await reader.read()) {
-    bytes += part.value.byteLength;
-    if (bytes > maxBytes) {
-      reader.releaseLock();
-      return false;
-    }
-    parts.push(part.value);
-  }
-  c.req.raw = new Request(raw, { method: raw.method, body: await new Blob(parts).arrayBuffer() });
-  return true;
 }

@@ -9,7 +9,6 @@ import { cancelEarlierTurns, submitTurn } from "../../chat/submit-turn.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { limitBodyMemory, withinBodyMemory } from "../../http/body-memory.ts";
-import { idempotencyHeader } from "../../http/middleware/idempotency-header.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
 import { refuseDeletedTenant } from "../../http/require-tenant.ts";
@@ -48,13 +47,7 @@ const route = createRoute({
     "as for `POST /orchestrations/{id}/run`: the result then has the `turn_id` too. " +
     "`attachments` are uploads: the model gets text, JSON and the like as text, and PNG, JPEG, GIF and WebP as images; others are a 422.",
   security: [{ key: ["runs:write"] }],
-  middleware: [
-    needs("runs:write"),
-    idempotencyHeader,
-    waitForEnd,
-    limitBodyMemory,
-    jsonBody({ schema: ChatRequest }),
-  ] as const,
+  middleware: [needs("runs:write"), waitForEnd, limitBodyMemory, jsonBody({ schema: ChatRequest })] as const,
   request: {
     headers: z.object({
       "idempotency-key": plainName(255).optional(),

@@ -12,7 +12,6 @@ import { insertBatch, saveBatchOutcome } from "../../../shared/store/runs/batche
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { limitBodyMemory, withinBodyMemory } from "../../http/body-memory.ts";
-import { idempotencyHeader } from "../../http/middleware/idempotency-header.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { refuseDeletedTenant } from "../../http/require-tenant.ts";
@@ -51,12 +50,7 @@ const route = createRoute({
     "request may be repeated: items that have started a run are answered with it, the others are submitted again; when all have, " +
     "`Idempotent-Replayed` is true. Another item under the key is refused, another number of items is a 409, and neither changes the batch.",
   security: [{ key: ["runs:write"] }],
-  middleware: [
-    needs("runs:write"),
-    idempotencyHeader,
-    limitBodyMemory,
-    jsonBody({ schema: Body, values: Items }),
-  ] as const,
+  middleware: [needs("runs:write"), limitBodyMemory, jsonBody({ schema: Body, values: Items })] as const,
   request: {
     params: z.object({ id: DefinitionId }),
     headers: z.object({ "idempotency-key": plainName(255).optional() }),

@@ -5,7 +5,6 @@ import { DefinitionId, plainName } from "../../../shared/contracts/ids.ts";
 import { json, malformedId, problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
 import { limitBodyMemory, withinBodyMemory } from "../../http/body-memory.ts";
-import { idempotencyHeader } from "../../http/middleware/idempotency-header.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { schemaError, refusedError } from "../../http/problem.ts";
@@ -57,7 +56,6 @@ export function createRun(api: Api): void {
   api.openAPIRegistry.registerPath(route);
   const checks = [
     needs("runs:write"),
-    idempotencyHeader,
     waitForEnd,
     limitBodyMemory,
     jsonBody({ schema: RunRequest }),

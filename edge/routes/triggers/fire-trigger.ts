@@ -15,6 +15,7 @@ import { json, problemsAlone } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { schemaError, refusedError } from "../../http/problem.ts";
+import { readBody } from "../../http/read-body.ts";
 import { idempotencyKeyOf } from "../../runs/idempotency-key.ts";
 import { RunAccepted, acceptedOf } from "../../runs/run-view.ts";
 import { verifySignedRequest } from "../../triggers/trigger-signature.ts";
@@ -56,7 +57,7 @@ export function fireTrigger(api: Api): void {
     const keys = masterKeysOf(config);
     if (!keys) throw new AppError("internal", "This installation has no MASTER_KEY.");
     const secret = await unseal(keys, trigger.secret, triggerPlace(trigger.trigger_id));
-    const bytes = new Uint8Array(await c.req.arrayBuffer());
+    const bytes = new Uint8Array(await readBody(c));
     const signed = await verifySignedRequest(c.req.raw.headers, bytes, secret);
     if (trigger.disabled) throw new AppError("conflict", "This trigger is disabled.");
     let body: unknown = null;

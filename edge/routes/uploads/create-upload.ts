@@ -3,11 +3,12 @@ import { z } from "zod";
 import { newUploadId } from "../../../shared/contracts/artifact.ts";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import { readUploadRoom } from "../../../shared/store/files/uploads.ts";
+import { namedDigestsOf } from "../../http/content-digest.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { requireTenant } from "../../http/require-tenant.ts";
-import { fileNameOf, lengthOf, mediaTypeOf, refusePart } from "../../uploads/file-of-request.ts";
+import { fileNameOf, lengthOf, mediaTypeOf } from "../../uploads/file-of-request.ts";
 import { refuseWithoutRoom, storeUpload } from "../../uploads/store-upload.ts";
 import { UploadView, uploadView } from "../../uploads/upload-view.ts";
 
@@ -26,6 +27,12 @@ const route = createRoute({
   security: [{ key: ["runs:write"] }],
   middleware: [needs("runs:write")] as const,
   request: {
+    headers: z.object({
+      "content-digest": z.string().optional().meta({
+        description:
+          "`sha-256=:base64:` (RFC 9530). A file that has another SHA-256 is a 400, and is not stored",
+      }),
+    }),
     query: z.object({
       name: z.string().optional().meta({ description: "Default: the file name of Content-Disposition" }),
       tenant_id: TenantId.optional(),
@@ -44,7 +51,6 @@ export function createUpload(api: Api): void {
     const { name: named, tenant_id } = c.req.valid("query");
     const tenant = tenantOf(c.get("principal"), tenant_id, services.config.DEFAULT_TENANT_ID);
     const header = (of: string) => c.req.header(of);
-    refusePart(header);
     const name = fileNameOf(named, header("content-disposition"));
     const content_type = mediaTypeOf(header);
     await requireTenant(services, tenant);
@@ -52,7 +58,8 @@ export function createUpload(api: Api): void {
     const bytes = lengthOf(header, room.maxBytes);
     refuseWithoutRoom(room, bytes);
     const begun = { upload_id: newUploadId(), tenant_id: tenant, name, content_type, bytes };
-    const upload = await storeUpload(services, begun, c.req.raw.body);
+    const digests = namedDigestsOf(c);
+    const upload = await storeUpload(services, begun, c.req.raw.body, digests);
     return c.json(uploadView(upload), 201);
   });
 }
