@@ -3,6 +3,7 @@ import { parentPort } from "node:worker_threads";
 import { newQuickJSWASMModule, newVariant, RELEASE_SYNC, Scope } from "quickjs-emscripten";
 import { z } from "zod";
 import { scriptOf } from "../../shared/contracts/definition/condition.ts";
+import { EXACT, mayHaveLongInteger, withExactIntegers } from "./exact-integers.ts";
 import { NOT_JSON, PRELUDE, READ_RESULT, SERIALIZER } from "./sandbox-prelude.ts";
 import type { QuickJSContext, QuickJSHandle } from "quickjs-emscripten";
 import { LONG, READY } from "./sandbox-program.ts";
@@ -118,7 +119,9 @@ function resultOf(
       .newString(loopVariables)
       .consume((text) => context.setProp(context.global, "__loopVariables", text));
     const scripts = code === "transform" ? [source, READ_RESULT] : [scriptOf(source).script];
-    const json = evaluate(context, scripts, code === "transform" ? "result" : "the value", isOver);
+    const isExact = mayHaveLongInteger(state) || mayHaveLongInteger(loopVariables);
+    const all = isExact ? [EXACT, ...scripts.map(withExactIntegers)] : scripts;
+    const json = evaluate(context, all, code === "transform" ? "result" : "the value", isOver);
     return json.length > MAX_RESULT_CHARS ? { failed: "size", message: "" } : { json };
   } catch (error) {
     if (error instanceof ProgramError) return error.result;

@@ -273,3 +273,115 @@ describe("the sandbox", () => {
     expect(values).toEqual(Array.from({ length: 50 }, (_, i) => i * 2));
   });
 });
+
+describe("an integer beyond 2^53, which code gets as a text", () => {
+  const id = "9007199254740993";
+  const long = {
+    id,
+    same: id,
+    next: "9007199254740994",
+    short: 7,
+    text: "x",
+    list: [id],
+    neg: "-9007199254740993",
+  };
+
+  // Fails when a run goes on with a number that has other digits than the client sent.
+  test.each([
+    "state.id + 1",
+    "1 + state.id",
+    "state.short + state.id",
+    "(state.id) /* + */ + (1)",
+    "state.text + 1 + state.short * state.id",
+    "state.id - 1",
+    "state.next - state.id",
+    "state.id * 2",
+    "state.id / 2",
+    "state.id % 10",
+    "state.id ** 2",
+    "state.id | 0",
+    "-state.id",
+    "+state.id",
+    "~~state.id",
+    "state.id + 1n",
+    "Number(state.id)",
+    "parseInt(state.id, 10)",
+    "int(state.id)",
+    "Math.max(1, state.id)",
+    "Math.floor(state.neg)",
+    "state.list.map(Number)",
+    "state.list.map((each) => each - 1)",
+    "`${state.id + 1}`",
+    "state.short > 1 ? state.id * 1 : 0",
+  ])("fails in %s, and the error shows where", async (expression) => {
+    const running = sandbox.evaluate(expression, long);
+    await expect(running).rejects.toMatchObject({ code: "expression" });
+    await expect(running).rejects.toThrow("an integer beyond 2^53");
+  });
+
+  test("names the place, with the field", async () => {
+    await expect(sandbox.evaluate("state.id + 1", long)).rejects.toThrow(
+      `in state.id + 1, ${id} is an integer`,
+    );
+  });
+
+  test.each([
+    "let n = state.id; n += 1; result = n",
+    "state.id -= 1; result = state.id",
+    "let n = state.id\n++n\nresult = n",
+    "state.id++; result = state.id",
+    "for (let n = state.id; n < 9; n++) {} result = state.list.reduce((a, b) => a + b, 0)",
+  ])("fails in a program: %s", async (program) => {
+    await expect(sandbox.transform(program, long)).rejects.toThrow("an integer beyond 2^53");
+  });
+
+  test.each([
+    ["state.id", id],
+    ["'order ' + state.id", `order ${id}`],
+    ["state.id + '/' + state.short + 1", `${id}/71`],
+    ["`${state.id}`", id],
+    ["state.id == state.same", true],
+    ["state.id === state.same and state.id != state.next", true],
+    ["state.id > 5", true],
+    ["state.neg < 5", true],
+    ["state.id < state.next", true],
+    ["state.id == 9007199254740992", false],
+    ["state.id > 9007199254740992", true],
+    ["state.id <= 1e300", true],
+    ["String(BigInt(state.id) + 1n)", "9007199254740994"],
+    ["String(BigInt(state.id) - BigInt(state.next))", "-1"],
+    ["Number.isInteger(state.short) and Math.max(1, state.short) + 1", 8],
+    ["[3, 1, 2].sort((a, b) => a - b)", [1, 2, 3]],
+    ["(1 + 2) * 3 - -4 / 2 ** 2 ** 1 % 5", 10],
+    ["1 - 2 - 3 + '4'", "-44"],
+    ["((a, b = a + 1) => ({ a, b, c: a<b, d: typeof -a }))(1)", { a: 1, b: 2, c: true, d: "number" }],
+    ["Array.from({ length: 3 }, (_, i) => i * 2 + 1)", [1, 3, 5]],
+    ["state.list.length + 1", 2],
+    ["Number('5') + Number.parseInt('5') + new Number(5) + parseInt('5.5')", 20],
+    ["Number.MAX_SAFE_INTEGER - Math.PI > 0", true],
+  ])("leaves %s alone", async (expression, value) => {
+    expect(await sandbox.evaluate(expression, long)).toEqual(value);
+  });
+
+  test.each([
+    [
+      "let a = 1\n++a\na += 2; a **= 2; const o = { n: [1] }; o.n[0] -= 3; o.n[0]--; result = [a, o.n[0]]",
+      [16, -3],
+    ],
+    ["let n = 1n; n++; n += 1n; result = String(-n)", "-3"],
+    ["let i = 0; const next = () => ({ v: i++ }); next().v += 1; result = i", 1],
+    ["result = 0; for (let i = 0; i < 3; i++) if (i % 2 === 0) result += i; else--result", 1],
+    ["function f(x){return-x} result = f(2) + +'3'", 1],
+    ["let s = ''; for (const c of 'ab') s += c + '/'; result = s", "a/b/"],
+    ["class A { n = 1 + 1; get m() { return this.n*2 } } result = new A().m", 4],
+    ["label: for (;;) { break label } result = /a+b/.test('aab') ? 1+1 : 0", 2],
+  ])("leaves a program alone: %s", async (program, value) => {
+    expect(await sandbox.transform(program, long)).toEqual(value);
+    expect(await sandbox.transform(program, {})).toEqual(value);
+  });
+
+  test("does not make a long sum a deep nest of calls", async () => {
+    const sum = Array.from({ length: 5_000 }, () => "1").join("+");
+    expect(await sandbox.transform(`result = ${sum}`, long)).toBe(5_000);
+  });
+});
