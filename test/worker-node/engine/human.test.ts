@@ -34,6 +34,13 @@ describe("a human step", () => {
     expect(Date.parse(event.expires_at) - before).toBeGreaterThanOrEqual(90_000);
   });
 
+  // Fails when a person is asked nothing.
+  test("whose question renders to a blank text fails", async () => {
+    const { context } = fakeContext({ state: { draft: " " } });
+    const asking = runStep(step({ ...fields, human_prompt: "{state.draft}\n" }), context);
+    await expect(asking).rejects.toMatchObject({ code: "template" });
+  });
+
   // Fails when an open question is published or rendered again: the object store that rendering reads may be unreachable now.
   test("whose run wakes without an answer keeps its question open, and does not publish it again", async () => {
     const { context } = fakeContext({

@@ -190,6 +190,28 @@ test("a transform stores the result of its code, and fails with its code", async
 });
 
 describe("llm", () => {
+  // Fails when a model is paid for an answer to nothing.
+  test.each([
+    [
+      "a template that renders to nothing",
+      { prompt_template: " {state.empty}\n", input_keys: ["empty"] },
+      "the message",
+    ],
+    ["neither template, message nor inputs", { input_keys: ["empty", "gone"] }, ""],
+  ])("with %s fails, and calls no model", async (_what, fields, message) => {
+    const { context, modelCalls } = fakeContext({ answers: ["x"], state: { empty: "" } });
+    const running = run(step({ type: "llm", ...fields }), { ...context, message });
+    await expect(running).rejects.toMatchObject({ code: "template" });
+    await expect(running).rejects.toBeInstanceOf(TerminalError);
+    expect(modelCalls).toEqual([]);
+  });
+
+  test("without a template asks about its inputs alone, where the run has no message", async () => {
+    const { context, modelCalls } = fakeContext({ answers: ["x"], state: { notes: "n" } });
+    await run(step({ type: "llm", input_keys: ["notes"] }), { ...context, message: "" });
+    expect(modelCalls).toHaveLength(1);
+  });
+
   test("calls the model once with its inputs and its task, publishes the text, and reports usage and effect", async () => {
     const { context, modelCalls, noted } = fakeContext({
       answers: ["the answer"],

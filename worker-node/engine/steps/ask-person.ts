@@ -1,7 +1,7 @@
 import type { StepOf } from "../../../shared/contracts/definition/index.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
 import { namesOf } from "../events.ts";
-import { clip } from "../prompt.ts";
+import { blankTemplate, clip } from "../prompt.ts";
 import { asText, valueAt } from "../run-state.ts";
 import { renderTemplate } from "../render-template.ts";
 import type { Reply, StepContext, StepWait } from "../ports.ts";
@@ -12,9 +12,10 @@ const CONTEXT_CHARS = 10_000;
 
 type Human = StepOf<"human">;
 
-/** Opens the question of a visit. */
+/** Opens the question of a visit. @throws TerminalError `template` for a blank one, which no person could answer */
 export async function askPerson(step: Human, context: StepContext): Promise<StepWait> {
   const prompt = clip(await renderTemplate(step.human_prompt, context), PROMPT_CHARS);
+  if (prompt.trim() === "") throw blankTemplate("human_prompt");
   const { approvers, approvals_needed } = step;
   const timeoutMs = step.human_timeout_seconds * 1_000;
   return {
