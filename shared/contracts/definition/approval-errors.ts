@@ -1,3 +1,4 @@
+import { personKey } from "./same-person.ts";
 import type { FieldError } from "../../errors.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
 import type { StepOf } from "./step.ts";
@@ -8,14 +9,23 @@ type Human = StepOf<"human">;
 export function approvalErrors({ steps }: Pick<OrchestrationDocument, "steps">): FieldError[] {
   return steps.flatMap((step, index) =>
     step.type === "human"
-      ? [...timeoutErrors(step), ...quorumErrors(step), ...escalationErrors(step)].map(
-          ({ path, message }) => ({
-            path: `steps[${index}].${path}`,
-            message,
-          }),
-        )
+      ? [
+          ...questionErrors(step),
+          ...timeoutErrors(step),
+          ...quorumErrors(step),
+          ...escalationErrors(step),
+        ].map(({ path, message }) => ({
+          path: `steps[${index}].${path}`,
+          message,
+        }))
       : [],
   );
+}
+
+function questionErrors({ human_prompt }: Human): FieldError[] {
+  return human_prompt !== "" && human_prompt.trim() === ""
+    ? [{ path: "human_prompt", message: "is blank: a human step must have a question" }]
+    : [];
 }
 
 function timeoutErrors({ on_timeout, timeout_step_id, human_fields }: Human): FieldError[] {
@@ -64,12 +74,12 @@ function escalationErrors({ approvers, escalate_to, human_timeout_seconds }: Hum
   if (escalate_to.length > 0 && approvers.length === 0) {
     return [{ path: "approvers", message: "is required with escalate_to: without it anyone may answer" }];
   }
-  const known = new Set(approvers);
+  const known = new Set(approvers.map(personKey));
   let after = 0;
   return escalate_to.flatMap((group, i) => {
     const path = `escalate_to[${i}]`;
     const errors = repeated(group.approvers, `${path}.approvers`);
-    if (group.approvers.every((person) => known.has(person))) {
+    if (group.approvers.every((person) => known.has(personKey(person)))) {
       errors.push({ path: `${path}.approvers`, message: "must name a person who is in no group before" });
     }
     if (group.after_seconds <= after) {
@@ -82,16 +92,27 @@ function escalationErrors({ approvers, escalate_to, human_timeout_seconds }: Hum
       const message = `must be less than human_timeout_seconds, which is ${human_timeout_seconds}`;
       errors.push({ path: `${path}.after_seconds`, message });
     }
-    for (const person of group.approvers) known.add(person);
+    for (const person of group.approvers) known.add(personKey(person));
     after = group.after_seconds;
     return errors;
   });
 }
 
 function repeated(people: readonly string[], path: string): FieldError[] {
-  return people.flatMap((person, i) =>
-    people.indexOf(person) === i
-      ? []
-      : [{ path: `${path}[${i}]`, message: `"${person}" is in the list twice` }],
-  );
+  const keys = people.map(personKey);
+  return people.flatMap((person, i) => {
+    const at = `${path}[${i}]`;
+    if (person !== "" && person.trim() !== person) {
+      return [
+        { path: at, message: `"${person}" begins or ends with a space: answers name persons without it` },
+      ];
+    }
+    const first = people[keys.indexOf(personKey(person))];
+    if (first === person && people.indexOf(person) === i) return [];
+    const message =
+      first === person
+        ? `"${person}" is in the list twice`
+        : `"${person}" is in the list as "${first}" already: each person answers once`;
+    return [{ path: at, message }];
+  });
 }

@@ -21,7 +21,7 @@ export const SANDBOX_NAMES: readonly string[] = [
 const IN_FUNCTIONS = ["arguments"];
 const KNOWN: ReadonlySet<string> = new Set([...SANDBOX_NAMES, ...IN_FUNCTIONS]);
 /** A script that uses one of these may define names that its text does not show. */
-const NAME_MAKERS: ReadonlySet<string> = new Set(["eval", "Function", "globalThis"]);
+export const NAME_MAKERS: ReadonlySet<string> = new Set(["eval", "Function", "globalThis"]);
 
 /** A name that nothing defines, and the offset of its first use in the script. */
 type UnboundName = { name: string; offset: number; nearest: string | null };
@@ -62,7 +62,7 @@ function nearestOf(name: string, defined: ReadonlySet<string>, keys: ReadonlySet
 }
 
 /** The names that a node defines, or sets: outside of strict mode a name that is set exists. */
-function definedBy(node: CodeNode): string[] {
+export function definedBy(node: CodeNode): string[] {
   switch (node.type) {
     case "VariableDeclarator":
     case "ClassDeclaration":

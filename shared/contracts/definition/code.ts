@@ -1,3 +1,4 @@
+import { definedBy, NAME_MAKERS } from "./code-names.ts";
 import { nodesOf, parseScript } from "./code-nodes.ts";
 import { nestingOf, scriptOf } from "./condition.ts";
 import { mistakeIn } from "./expression-mistakes.ts";
@@ -61,7 +62,7 @@ function limitError({ text, isExpression }: Code): string | null {
 function syntaxError({ text, isExpression }: Code, step: string): string | null {
   const { script, offsetOf } = scriptOfCode({ text, isExpression });
   const fault = faultOf(script);
-  if (fault === null) return setsResult(text) || isExpression ? null : "never sets `result`";
+  if (fault === null) return isExpression ? null : unsetResult(text);
   const offset = Math.min(offsetOf(fault.offset), text.length);
   const rest = text.slice(offset).trimEnd();
   const near = rest === "" ? "at the end" : `near ${JSON.stringify(rest.slice(0, NEAR_CHARS))}`;
@@ -115,10 +116,20 @@ function textsIn({ value }: CodeNode): string[] {
   return typeof text === "string" ? [text] : [];
 }
 
-/** Whether a program may set `result`: it names `result`, or something that could set it by another name, or it may throw. */
-function setsResult(program: string): boolean {
-  return /result|throw|this|eval|\\u/i.test(program);
+/**
+ * The error of a program that cannot set `result`; null: it may. A program that makes names by other means, or that throws, may have no
+ * assignment.
+ */
+function unsetResult(program: string): string | null {
+  const nodes = nodesOf(parseScript(program));
+  if (nodes.some(({ type, name }) => MAY_SET.has(type) || NAME_MAKERS.has(String(name)))) return null;
+  const defined = nodes.flatMap(definedBy);
+  if (defined.includes("result")) return null;
+  const meant = defined.find((name) => name.toLowerCase() === "result");
+  return `never sets \`result\`${meant === undefined ? "" : `, and ${meant} is another name`}`;
 }
+
+const MAY_SET: ReadonlySet<string> = new Set(["ThrowStatement", "ThisExpression", "WithStatement"]);
 
 /**
  * Why a script is no JavaScript, by acorn: the edge cannot run QuickJS, which executes the code. The version is the

@@ -15,6 +15,9 @@ export function mistakeIn(
   if (nodes.some(({ type }) => type === "AssignmentExpression")) {
     return "assigns a value with =, which changes nothing and is true for most values: compare with ==";
   }
+  if (nodes.some(isFunctionWhole)) {
+    return "is a function, and no value: write the expression that it returns";
+  }
   if (isCondition && nodes.some(isQuotedWhole)) {
     return "is a text, which is true or false in every run alike: write the condition without quotes around it";
   }
@@ -23,6 +26,11 @@ export function mistakeIn(
     if (mistake !== null) return mistake;
   }
   return null;
+}
+
+function isFunctionWhole({ type, expression }: CodeNode): boolean {
+  if (type !== "ExpressionStatement" || !isNode(expression)) return false;
+  return expression.type === "ArrowFunctionExpression" || expression.type === "FunctionExpression";
 }
 
 /** `'state.n > 3'`: the text is the statement itself. */

@@ -46,6 +46,11 @@ function fieldErrors(field: FormField): FieldError[] {
     const wrong = TEXT_TYPES.has(type) ? patternError(pattern) : `has no effect for type ${type}`;
     if (wrong !== null) return [{ path: "pattern", message: wrong }];
   }
+  if ((type === "select" || type === "multiselect") && field.options?.length === 0) {
+    return [
+      { path: "options", message: "is empty, so that no answer is one of them: name some, or leave it out" },
+    ];
+  }
   const message = field.default === undefined ? null : valueError(field, field.default);
   return message === null ? [] : [{ path: "default", message }];
 }

@@ -2,6 +2,7 @@ export { DELEGATE_TOOL } from "./agent.ts";
 export type { Agent, ConversationalAgent, Orchestrator } from "./agent.ts";
 export { builtInTools, isBuiltIn } from "./built-in-tools.ts";
 export { codeWarnings } from "./code-warnings.ts";
+export { doubtfulWarnings } from "./doubtful.ts";
 export { uncheckedFields } from "./forms.ts";
 export { McpListing, McpTool } from "./mcp-server.ts";
 export type { ListedTool, McpServer } from "./mcp-server.ts";

@@ -5,6 +5,7 @@ import { knownStateKeys } from "./graph.ts";
 import { templateOf } from "./step.ts";
 import { placeholdersOf } from "./template.ts";
 import { unfilledPlaceholders } from "./unfilled-placeholders.ts";
+import type { Json } from "../json.ts";
 import type { FieldError } from "../../errors.ts";
 import type { Suggest } from "../../nearest-name.ts";
 import type { AgentDocument } from "./agent.ts";
@@ -23,7 +24,13 @@ export function unfilledWarnings(orchestration: OrchestrationDocument): FieldErr
   const known = knownStateKeys(orchestration);
   const outputs = new Map(orchestration.steps.map(({ id, output_key }) => [id, output_key]));
   const inLoops = stepsInLoops(orchestration.steps);
-  return orchestration.steps.flatMap((step, index) => {
+  const ofState = Object.entries(orchestration.state_schema).flatMap(([key, { default: preset }]) =>
+    placesIn(writtenIn(preset)).map((place) => ({
+      path: `state_schema.${key}.default`,
+      message: `${place} goes out as it is written: a default is the same in every run`,
+    })),
+  );
+  const ofSteps = orchestration.steps.flatMap((step, index) => {
     const source = templateOf(step);
     const ofTemplate =
       source === null
@@ -36,6 +43,7 @@ export function unfilledWarnings(orchestration: OrchestrationDocument): FieldErr
             }));
     return [...ofTemplate, ...textsWithoutPlaces(step, `steps[${index}]`)];
   });
+  return [...ofState, ...ofSteps];
 }
 
 /** A warning for each placeholder in the system prompt of an agent, where none is filled in. */
@@ -60,18 +68,49 @@ function textsWithoutPlaces(step: Step, path: string): FieldError[] {
   );
 }
 
+/** The texts of a value, as one. */
+function writtenIn(value: Json | readonly string[] | undefined): string {
+  if (typeof value === "string") return value;
+  return value === undefined || value === null ? "" : JSON.stringify(value);
+}
+
 type PlainText = { field: string; text: string; instead: string };
 
 function plainTexts(step: Step): PlainText[] {
   switch (step.type) {
     case "human":
-      return step.human_fields.flatMap(({ label, placeholder = "", description = "" }, i) =>
-        Object.entries({ label, placeholder, description }).map(([name, text]) => ({
-          field: `human_fields[${i}].${name}`,
-          text,
-          instead: "write it in human_prompt",
+      return [
+        ...step.human_fields.flatMap(
+          ({ label, placeholder = "", description = "", default: preset, options }, i) =>
+            Object.entries({ label, placeholder, description, default: preset, options }).map(
+              ([name, value]) => ({
+                field: `human_fields[${i}].${name}`,
+                text: writtenIn(value),
+                instead: "write it in human_prompt",
+              }),
+            ),
+        ),
+        ...[step, ...step.escalate_to].flatMap(({ approvers }, i) => ({
+          field: i === 0 ? "approvers" : `escalate_to[${i - 1}].approvers`,
+          text: writtenIn(approvers),
+          instead: "name the persons, or let several steps ask different ones",
         })),
-      );
+      ];
+    case "switch":
+      return Object.keys(step.switch_cases).map((label) => ({
+        field: `switch_cases.${label}`,
+        text: label,
+        instead: "cases are compared as they are: compare in switch_expression",
+      }));
+    case "llm":
+    case "agent":
+      return [
+        {
+          field: "output_schema",
+          text: writtenIn(step.output_schema ?? undefined),
+          instead: "write it in prompt_template",
+        },
+      ];
     case "evaluator":
       return Object.entries(step.route_descriptions).map(([label, text]) => ({
         field: `route_descriptions.${label}`,

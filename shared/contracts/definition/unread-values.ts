@@ -54,6 +54,9 @@ export function unreadValues({ state_schema, steps }: OrchestrationDocument): Fi
 /** The `loop_count` of a step that names none. */
 const DEFAULT_ROUNDS = 3;
 
+/** The `cache_response_ttl_seconds` of a step that names none. */
+const DEFAULT_CACHE_SECONDS = 3_600;
+
 /** Warnings about fields of a step that have no effect together with its other fields. */
 export function unreadWarnings({ steps }: Pick<OrchestrationDocument, "steps">): FieldError[] {
   return steps.flatMap((step, index): FieldError[] => {
@@ -64,6 +67,13 @@ export function unreadWarnings({ steps }: Pick<OrchestrationDocument, "steps">):
       step.if_false_step_id === undefined
     ) {
       return [warning("if_true_step_id", "no value has a target: a run that comes here fails with no_route")];
+    }
+    if (
+      (step.type === "llm" || step.type === "agent" || step.type === "evaluator") &&
+      !step.cache_responses_enabled &&
+      step.cache_response_ttl_seconds !== DEFAULT_CACHE_SECONDS
+    ) {
+      return [warning("cache_response_ttl_seconds", "is not read: cache_responses_enabled is false")];
     }
     if (step.type === "wait" && step.output_key !== null) {
       return [warning("output_key", "is never set: a step of type wait has no output")];

@@ -24,6 +24,19 @@ describe("a human step", () => {
     [{ approvals_needed: 1 }, "approvals_needed: is 1, and approvers has 0 names"],
     [{ approvers: ["ann", "bob", "ann"] }, 'approvers[2]: "ann" is in the list twice'],
     [{ approvers: [""] }, "approvers[0]: "],
+    [{ human_prompt: " \n" }, "human_prompt: is blank"],
+    // One person would have two votes.
+    [
+      { approvers: ["Ann", "ann"], approvals_needed: 2 },
+      'approvers[1]: "ann" is in the list as "Ann" already',
+    ],
+    [{ approvers: ["Ann  Lee", "ann lee"] }, 'approvers[1]: "ann lee" is in the list as "Ann  Lee" already'],
+    [{ approvers: ["Ren\u00e9", "Rene\u0301"] }, "approvers[1]: "],
+    [{ approvers: [" ann"] }, 'approvers[0]: " ann" begins or ends with a space'],
+    [
+      { approvers: ["ann"], escalate_to: [group(60, "ANN")] },
+      "escalate_to[0].approvers: must name a person who is in no group before",
+    ],
     [
       { approvers: ["ann"], approvals_needed: 1, human_fields: [{ key: "decision" }] },
       'human_fields[0].key: "decision" is reserved',

@@ -238,6 +238,38 @@ describe("code that is saved", () => {
     ]);
   });
 
+  test.each([
+    ["Result = 1", "never sets `result`, and Result is another name"],
+    ["const results = 1", "never sets `result`"],
+    ["state.result = state.x // result", "never sets `result`"],
+  ])("that sets only a name like `result` is refused: %s", (transform_code, message) => {
+    expect(errorOf({ type: "transform", transform_code })).toEqual([
+      { path: "steps[0].transform_code", message },
+    ]);
+  });
+
+  test.each([
+    "({ result } = state)",
+    "for (result of state.list) break",
+    "this.result = 1",
+    'globalThis["res" + "ult"] = 1',
+    'throw new Error("never")',
+    "r\\u0065sult = 1",
+  ])("that sets `result` in another way is accepted: %s", (transform_code) => {
+    expect(errorOf({ type: "transform", transform_code })).toBeNull();
+  });
+
+  test.each(["() => state.x", "function () { return true }"])(
+    "that is a function and no value is refused: %s",
+    (text) => {
+      const message = expect.stringContaining("is a function");
+      expect(errorOf({ type: "if_else", if_condition: text })).toEqual([
+        { path: "steps[0].if_condition", message },
+      ]);
+      expect(errorOf({ type: "switch", switch_expression: text })).toMatchObject([{ message }]);
+    },
+  );
+
   test("is bounded in all steps together", () => {
     const steps = Array.from({ length: 5 }, (_, i) => ({
       id: `s${i}`,

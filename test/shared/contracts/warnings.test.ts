@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import {
   agentUnfilledWarnings,
   codeWarnings,
+  doubtfulWarnings,
   parseNewAgent,
   parseNewOrchestration,
   uncheckedFields,
@@ -275,6 +276,7 @@ describe("an integer in code that is read with other digits", () => {
   });
 });
 
+const LLM = { type: "llm", prompt_template: "x" };
 const LOOP = { type: "loop", loop_step_ids: ["write"], next_step_id: null };
 
 // Fails when a step of type if_else may have a next step or a key that it never uses, without a warning.
@@ -286,6 +288,8 @@ test.each<[Fields, unknown]>([
   [{ ...LOOP, for_each: "state.topic", loop_count: 7 }, ["steps[0].loop_count"]],
   [{ ...LOOP, for_each: "state.topic" }, []],
   [{ ...LOOP, loop_count: 7 }, []],
+  [{ ...LLM, cache_response_ttl_seconds: 60 }, ["steps[0].cache_response_ttl_seconds"]],
+  [{ ...LLM, cache_response_ttl_seconds: 60, cache_responses_enabled: true }, []],
 ])("a field without effect gets a warning: %j", (step, paths) => {
   expect(unreadWarnings(saved(step)).map(({ path }) => path)).toEqual(paths);
 });
@@ -336,4 +340,74 @@ test.each([
   });
   const errors = parsed.ok ? [] : parsed.errors;
   expect(errors).toContainEqual({ path: `steps[0].${path}`, message: expect.stringContaining(message) });
+});
+
+describe("what is valid and most often a mistake", () => {
+  const paths = (step: Fields, more: Fields = {}) =>
+    doubtfulWarnings(saved(step, more)).map(({ path }) => path);
+
+  // Fails when an author does not learn that a branch is never taken.
+  test.each(["true", "True", "1 == 1", "not False", "[]", "null", "state"])(
+    "a condition that is the same in every run gets a warning: %s",
+    (if_condition) => {
+      const ends = { if_true_step_id: "write", if_false_step_id: null };
+      expect(paths({ type: "if_else", if_condition, ...ends })).toEqual(["steps[0].if_condition"]);
+      expect(paths({ type: "switch", switch_expression: if_condition, switch_cases: { a: null } })).toEqual([
+        "steps[0].switch_expression",
+      ]);
+    },
+  );
+
+  test.each(["state.topic", "not state.topic", "this.state.topic", "len(state.topic) > 0"])(
+    "a condition that reads the run gets none: %s",
+    (if_condition) => {
+      expect(paths({ type: "if_else", if_condition, if_true_step_id: null })).toEqual([]);
+    },
+  );
+
+  test("cases that no value may mean get a warning", () => {
+    const cases = { refund: null, "refund ": null, Refund: null, "": null, " ": null };
+    const step = { type: "switch", switch_expression: "state.topic", switch_cases: cases };
+    expect(paths(step)).toEqual(["steps[0].switch_cases.refund ", "steps[0].switch_cases.Refund"]);
+  });
+
+  test("ids that differ in letter case only get a warning", () => {
+    const steps = [
+      { id: "a", type: "print", print_content: "1", next_step_id: "A" },
+      { id: "A", type: "print", print_content: "2" },
+    ];
+    expect(paths({ type: "end" }, { steps })).toEqual(["steps[1].id"]);
+  });
+});
+
+test("a placeholder in a field that takes none gets a warning: persons, options, defaults, cases, forms of answers", () => {
+  const human = {
+    type: "human",
+    human_prompt: "?",
+    approvers: ["{state.topic}"],
+    escalate_to: [{ after_seconds: 5, approvers: ["ann", "{input}"] }],
+    human_fields: [
+      { key: "k", type: "select", options: ["{state.topic}"] },
+      { key: "l", default: "{input}" },
+    ],
+  };
+  const pathsOf = (step: Fields, more: Fields = {}) =>
+    unfilledWarnings(saved(step, more)).map(({ path }) => path);
+  expect(pathsOf(human)).toEqual([
+    "steps[0].human_fields[0].options",
+    "steps[0].human_fields[1].default",
+    "steps[0].approvers",
+    "steps[0].escalate_to[0].approvers",
+  ]);
+  const cases = { switch_expression: "state.topic", switch_cases: { "{state.topic}": null } };
+  expect(pathsOf({ type: "switch", ...cases })).toEqual(["steps[0].switch_cases.{state.topic}"]);
+  const output_schema = {
+    type: "object",
+    properties: { a: { type: "string", description: "{state.topic}" } },
+  };
+  expect(pathsOf({ type: "llm", prompt_template: "x", output_schema })).toEqual(["steps[0].output_schema"]);
+  const state_schema = { topic: { default: "{input}" } };
+  expect(pathsOf({ type: "print", print_content: "x" }, { state_schema })).toEqual([
+    "state_schema.topic.default",
+  ]);
 });
