@@ -89,7 +89,7 @@ export function describeUploads(
     test.each([
       ["a form", 415, "", { "content-type": "multipart/form-data; boundary=x" }],
       ["a compressed body", 415, "", { "content-encoding": "gzip" }],
-      ["a part of a file", 400, "", { "content-range": "bytes 0-0/10" }],
+      ["a part of a file", 422, "", { "content-range": "bytes 0-0/10" }],
       ["a type that is none", 415, "", { "content-type": "text" }],
       ["a path as its name", 422, `${ofAcme}${encodeURIComponent("../a")}`, {}],
       ["a parameter that does not exist", 422, "?tenant=acme", {}],
@@ -180,7 +180,7 @@ export function describeUploads(
   });
 
   // Fails when an upload that was given up is completed, or leaves an object without a row, which no sweep deletes.
-  test("an upload that was given up while its client paused is a 409, and leaves nothing", async () => {
+  test("an upload that was given up while its client paused is a 408, and leaves nothing", async () => {
     const edge = edgeOf();
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
     const sent = open(edge, "?tenant_id=pauses", { "content-length": "200000" });
@@ -191,7 +191,7 @@ export function describeUploads(
     await expect.poll(giveUp).toHaveLength(1);
     sent.end("x".repeat(100_000));
     const answer = await promise;
-    expect([answer.statusCode, await text(answer)]).toEqual([409, expect.stringContaining("2 minutes")]);
+    expect([answer.statusCode, await text(answer)]).toEqual([408, expect.stringContaining("2 minutes")]);
     expect(await keysInBucket("pauses/uploads/")).toEqual([]);
   });
 

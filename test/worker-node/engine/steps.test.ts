@@ -195,7 +195,11 @@ test("a transform stores the result of its code, and fails with its code", async
 describe("llm", () => {
   // Fails when a model is paid for an answer to nothing.
   test.each([
-    ["a template that renders to nothing", { prompt_template: " {state.empty}\n" }, "the message"],
+    [
+      "a template that renders to nothing",
+      { prompt_template: " {state.empty}\n", input_keys: ["empty"] },
+      "the message",
+    ],
     ["neither template, message nor inputs", { input_keys: ["empty", "gone"] }, ""],
   ])("with %s fails, and calls no model", async (_what, fields, message) => {
     const { context, modelCalls } = fakeContext({ answers: ["x"], state: { empty: "" } });
