@@ -134,7 +134,6 @@ import type { ServicesOf } from "./services.ts";
 export function createApp(servicesOf: ServicesOf): Api {
   const app = newApi();
   app.use(requestId);
-  app.use(traced);
   app.use(async (c, next) => {
     c.set(
       "services",
@@ -142,6 +141,7 @@ export function createApp(servicesOf: ServicesOf): Api {
     );
     await next();
   });
+  app.use(traced);
   app.use(crossOrigin);
   app.use(rateLimitFields);
   app.use("/api/*", dropRefusedBody);

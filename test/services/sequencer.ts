@@ -57,6 +57,7 @@ const SECONDS: Record<string, number> = {
   "worker-node/webhooks/sender.test.ts": 26,
   "workerd/artifacts.test.ts": 30,
   "workerd/herd.test.ts": 9,
+  "workerd/live-config.test.ts": 40,
   "workerd/idle-intake.test.ts": 37,
   "workerd/quiet.test.ts": 42,
   "workerd/seed-snippet.test.ts": 33,
