@@ -135,7 +135,6 @@ import type { ServicesOf } from "./services.ts";
 export function createApp(servicesOf: ServicesOf): Api {
   const app = newApi();
   app.use(requestId);
-  app.use(traced);
   app.use(async (c, next) => {
     c.set(
       "services",
@@ -143,6 +142,7 @@ export function createApp(servicesOf: ServicesOf): Api {
     );
     await next();
   });
+  app.use(traced);
   app.use(crossOrigin);
   app.use(rateLimitFields);
   app.use("/api/*", dropRefusedBody);

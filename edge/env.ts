@@ -1,12 +1,14 @@
 import { z } from "zod";
 import { TenantId } from "../shared/contracts/ids.ts";
 import type { NewRun, SubmitResult } from "../shared/contracts/run.ts";
+import { s3BucketOf } from "../shared/contracts/s3-bucket.ts";
+import type { S3Bucket } from "../shared/contracts/s3-bucket.ts";
 import { egressPolicyOf } from "../shared/security/egress-policy.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
 import { messageOf } from "../shared/log.ts";
 import type { Row } from "../shared/store/sql.ts";
-import { onOff, secretText, settingSchemas, wholeNumber } from "../shared/contracts/setting.ts";
-import type { SettingName } from "../shared/contracts/setting.ts";
+import { collector, onOff, secretText, settingSchemas, wholeNumber } from "../shared/contracts/setting.ts";
+import type { OpenSettings } from "../shared/contracts/setting.ts";
 import { bothSet, masterKey, masterKeys } from "../shared/security/master-keys.ts";
 
 /** The intake object of a queue shard, as requests call it. The results are in the order of the runs. */
@@ -46,10 +48,6 @@ export type Env = {
   /** Absent where the platform has no rate limiter. */
   KEY_LOOKUPS?: RateLimit;
 };
-
-const collector = z
-  .url({ protocol: /^https?$/, error: "must be an http or https URL" })
-  .refine((text) => new URL(text).username === "", "must have no user and password");
 
 /** The secrets, which `wrangler secret put` stores. The API masks all of them. */
 const Secrets = z.object({
@@ -100,7 +98,9 @@ const Config = Secrets.extend({
   /** Origins from which a browser may call, separated by commas; `*`: any. */
   CORS_ORIGINS: settingSchemas.CORS_ORIGINS.default(["*"]),
 });
-export type Config = z.infer<typeof Config>;
+
+/** `s3`: the bucket that the settings name. Null: they name none, and the binding ARTIFACTS holds. */
+export type Config = z.infer<typeof Config> & { s3: S3Bucket | null };
 
 /** The names of all variables and secrets. */
 export const variableNames = Config.keyof().options;
@@ -124,26 +124,53 @@ export function readConfig(env: object): Config {
   }
   const both = bothSet(result.data);
   if (both !== null) throw new Error(`The Worker's variables are not right. ${both}.`);
-  parsed.set(env, result.data);
-  return result.data;
+  const config = { ...result.data, s3: null };
+  parsed.set(env, config);
+  return config;
 }
 
-const Settings = Config.pick({
-  SCALE_MODE: true,
-  RATE_LIMIT_PER_TENANT_RPS: true,
-  MAX_GLOBAL_QUEUE_DEPTH: true,
-  CORS_ORIGINS: true,
-  METRICS_TOKEN: true,
-}).partial();
+const Settings = z
+  .object({
+    SCALE_MODE: settingSchemas.SCALE_MODE,
+    RATE_LIMIT_PER_TENANT_RPS: settingSchemas.RATE_LIMIT_PER_TENANT_RPS,
+    MAX_GLOBAL_QUEUE_DEPTH: settingSchemas.MAX_GLOBAL_QUEUE_DEPTH,
+    CORS_ORIGINS: settingSchemas.CORS_ORIGINS,
+    METRICS_TOKEN: settingSchemas.METRICS_TOKEN,
+  })
+  .partial();
+
+/** The variables of a Config that `withSettings` has made. */
+const variables = new WeakMap<Config, Config>();
+
+/** The variables without settings. */
+export function variablesOf(config: Config): Config {
+  return variables.get(config) ?? config;
+}
 
 /** The variables, each replaced by the setting of its name if that is set. @param settings texts that their schemas accept */
-export function withSettings(config: Config, settings: Partial<Record<SettingName, string>>): Config {
-  return Object.keys(settings).length === 0
-    ? config
-    : { ...config, ...definedOf(Settings.parse(settings), settings) };
+export function withSettings(config: Config, settings: OpenSettings): Config {
+  if (Object.keys(settings).length === 0) return config;
+  const s3 = s3BucketOf(settings);
+  const replaced: Config = { ...config, ...valuesOf(settings), ...collectorsOf(settings), s3 };
+  variables.set(replaced, config);
+  return replaced;
 }
 
-/** The values of the names in `settings`: a partial schema still gives an absent variable its default, which must not replace it. */
-function definedOf(values: z.infer<typeof Settings>, settings: object): Partial<Config> {
-  return Object.fromEntries(Object.entries(values).filter(([name]) => name in settings));
+/** The values of the settings that are set. */
+function valuesOf(settings: OpenSettings): Partial<Config> {
+  return Object.fromEntries(Object.entries(Settings.parse(settings)));
+}
+
+/** The variables that settings of these names replace. OTLP_ENDPOINT replaces both addresses of the collector, because they are of one collector. */
+export function replacedBy(settings: Iterable<string>): ReadonlySet<string> {
+  const names = new Set(settings);
+  return names.has("OTLP_ENDPOINT") ? names.add("OTLP_HTTP_ENDPOINT") : names;
+}
+
+/** The addresses of the collector that settings replace. */
+function collectorsOf(settings: OpenSettings): Partial<Pick<Config, "OTLP_ENDPOINT" | "OTLP_HTTP_ENDPOINT">> {
+  const { OTLP_ENDPOINT: grpc, OTLP_HTTP_ENDPOINT: http } = settings;
+  if (grpc === undefined) return http === undefined ? {} : { OTLP_HTTP_ENDPOINT: http };
+  const isOff = settingSchemas.OTLP_ENDPOINT.parse(grpc) === null;
+  return { OTLP_ENDPOINT: isOff ? undefined : grpc, OTLP_HTTP_ENDPOINT: isOff ? undefined : http };
 }

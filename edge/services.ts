@@ -7,6 +7,7 @@ import type { Sql } from "../shared/store/sql.ts";
 import { openArtifacts } from "./clients/artifacts.ts";
 import type { ArtifactStore } from "./clients/artifacts.ts";
 import type { MailTest, MailTestOutcome } from "../shared/contracts/mail-server.ts";
+import { bucketsOf } from "./clients/buckets.ts";
 import { askHealth, askMailTest } from "./clients/ask-worker.ts";
 import type { WorkerHealth } from "./clients/ask-worker.ts";
 import { publish } from "./clients/publish.ts";
@@ -113,7 +114,9 @@ export function openServices(env: Env, waitUntil: Services["waitUntil"]): Servic
       turns = caller;
     },
     queue: queueOf(base),
-    artifacts: openArtifacts(env),
+    get artifacts() {
+      return openArtifacts(bucketsOf(env, live.config));
+    },
     waitUntil,
     submit: (run) => submitToIntake(env, base, { ...run, traceparent: currentTraceparent() }, waitUntil),
     async relay(join, signal) {

@@ -1,12 +1,14 @@
 import { masterKeysOf } from "../shared/security/master-keys.ts";
 import { newIncarnation } from "../shared/contracts/ids.ts";
 import type { RunId } from "../shared/contracts/ids.ts";
+import type { ReadRange } from "../shared/archive/read-archive.ts";
 import type { LiveEntry } from "../shared/events/live.ts";
 import { ProviderCalls } from "../shared/providers/provider-calls.ts";
 import { Queue } from "../shared/queue/queue.ts";
 import type { RedisCommands } from "../shared/queue/scripts.ts";
 import type { StateStore } from "../shared/store/state.ts";
 import { openObjectStore } from "./clients/s3-object-store.ts";
+import { LiveObjectStore } from "./clients/live-object-store.ts";
 import { openStore } from "./clients/open-store.ts";
 import { publishLive } from "./clients/publish.ts";
 import { scriptCommands } from "./clients/redis.ts";
@@ -20,7 +22,7 @@ import { LiveLaneSettings } from "./fleet/live-lane-settings.ts";
 import { withFlushListener } from "./fleet/flush-listener.ts";
 import { Counters } from "./ops/counters.ts";
 import { createEgress } from "./outbound/egress-guard.ts";
-import { openTracing } from "./tracing/tracing.ts";
+import { LiveTracing } from "./tracing/tracing.ts";
 import { MailSender } from "./mail/mail-sender.ts";
 import type { MailSettings } from "./mail/mail-transport.ts";
 import type { NewMail } from "../shared/contracts/mail.ts";
@@ -38,16 +40,21 @@ export type TestHooks = {
  */
 export async function openWorker(config: Config, hooks: TestHooks) {
   const owner = newIncarnation(config.workerId);
-  const tracing = await openTracing(config, owner);
-  const opened = await openStore(config, tracing);
+  const tracing = new LiveTracing(config, owner);
+  const objects = new LiveObjectStore(openObjectStore(config));
+  const settings: LiveSettings = new LiveSettings(config, async () => {
+    objects.use(settings.s3Bucket);
+    await tracing.use(settings.otlpEndpoint);
+  });
+  await tracing.use(settings.otlpEndpoint);
+  const opened = await openStore(config, tracing.current);
   const rawStore = hooks.store?.(opened.store) ?? opened.store;
   const egress = createEgress(config.EGRESS_ALLOW);
   const laneSettings = new LiveLaneSettings();
-  const settings = new LiveSettings(config);
   const masterKey = masterKeysOf(config) ?? null;
-  const tracer = tracing?.tracer ?? null;
-  const artifacts = openObjectStore(config);
-  const readArchive = artifacts?.readRange ?? noArchive;
+  const tracer = () => tracing.current()?.tracer ?? null;
+  const artifacts = objects.current;
+  const readArchive: ReadRange = (...range) => (artifacts()?.readRange ?? noArchive)(...range);
   const webhookSender = new WebhookSender(rawStore, {
     egress,
     masterKey,
@@ -64,7 +71,7 @@ export async function openWorker(config: Config, hooks: TestHooks) {
     ...mailServers,
   });
   const redis = openWorkerRedis(config, owner);
-  const scripts = scriptCommands(redis.commands, tracing);
+  const scripts = scriptCommands(redis.commands, tracing.current);
   const commands = hooks.commands?.(scripts) ?? scripts;
   const queue = new Queue(commands, config.QUEUE_SHARDS);
   const providerCalls = new ProviderCalls(commands);
@@ -79,7 +86,7 @@ export async function openWorker(config: Config, hooks: TestHooks) {
     children.notify(notifiedOf(committed));
     enqueueSuccessors(rawStore, queue, committed);
   });
-  const live = publishLive(redis.commands, config.EVENT_SHARDS, tracing);
+  const live = publishLive(redis.commands, config.EVENT_SHARDS, tracing.current);
   const publish = hooks.publish?.(live) ?? live;
   const parts = {
     owner,
@@ -91,7 +98,7 @@ export async function openWorker(config: Config, hooks: TestHooks) {
     children,
     providerCalls,
     count: counters,
-    tracing,
+    tracing: tracing.current,
     mail: {
       senderOf: async (run: RunId) => mailServers.settings?.from ?? store.readMailSender(run),
       queue: async (mail: NewMail) => {
@@ -105,14 +112,14 @@ export async function openWorker(config: Config, hooks: TestHooks) {
   const close = async (): Promise<void> => {
     redis.close();
     await Promise.all([execution.close(), opened.close()]);
-    await tracing?.close();
+    await tracing.close();
   };
   const shared = {
     owner,
     store,
     queue,
     redis,
-    artifacts,
+    objects,
     laneSettings,
     settings,
     counters,
@@ -129,5 +136,5 @@ function mailOf({ SMTP_URL: url, SMTP_FROM: from }: Config): MailSettings | null
 
 /** @throws Error: a worker without an object store leaves a delivery of an archived run to a worker that has one */
 async function noArchive(): Promise<never> {
-  throw new Error("S3_BUCKET is not set: this worker cannot read archived journals");
+  throw new Error("there is no S3_BUCKET: this worker cannot read archived journals");
 }

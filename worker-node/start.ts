@@ -27,7 +27,7 @@ export async function startWorker(
     store,
     queue,
     redis,
-    artifacts,
+    objects,
     webhookSender,
     mailSender,
     counters,
@@ -46,14 +46,15 @@ export async function startWorker(
     masterKeys: config.MASTER_KEYS ?? null,
     isolation: config.ENABLE_TENANT_ISOLATION,
     report: () => status.forBeat(),
-    onSettings: (stored) => void settings.replace(stored),
+    onSettings: (stored) => settings.replace(stored),
     onDrain: () => drainRequested.resolve(),
   });
   const scheduler = new Scheduler({ store, queue, maxQueueDepth: settings.maxQueueDepth, tracer });
   const { repairs } = member.reconciler;
   const reports = new CounterReports({ owner, store, counters, repairs, sent: webhookSender.sent });
+  objects.onMissing(() => member.heartbeat.beatAgain());
   redis.onHint(() => void member.heartbeat.beatAgain());
-  const health = healthReader({ store, redis, artifacts, status });
+  const health = healthReader({ store, redis, artifacts: objects.current, status });
   redis.onHealthQuestion(async () => JSON.stringify(await health()));
   redis.onMailQuestion(async (question, text) => {
     const test = MailTest.parse(JSON.parse(text));

@@ -1,7 +1,5 @@
 import { AppError } from "../../shared/errors.ts";
-import type { Env } from "../env.ts";
-
-export type ArtifactFacts = { size: number; contentType: string; etag: string };
+import type { ArtifactFacts, Bucket } from "./bucket.ts";
 
 /**
  * The object store of large values and files, as the edge uses it.
@@ -30,37 +28,41 @@ export type ArtifactStore = {
 };
 
 export type ArtifactPage = {
-  objects: { key: string; size: number; contentType: string }[];
+  objects: { key: string; size: number }[];
   next: string | null;
 };
 
-const JSON_TYPE = "application/json";
-
-/** The object store behind the binding ARTIFACTS. Without the binding no value was ever stored there. */
-export function openArtifacts({ ARTIFACTS: bucket }: Env): ArtifactStore {
+/**
+ * The object store of large values and files: the first of these buckets. What it does not have is read from the others. Without a bucket
+ * no value was ever stored.
+ */
+export function openArtifacts([bucket, ...earlier]: readonly Bucket[]): ArtifactStore {
+  const find = async <Found>(read: (from: Bucket) => Promise<Found | null>): Promise<Found | null> => {
+    for (const from of bucket === undefined ? [] : [bucket, ...earlier]) {
+      const found = await reached(read(from));
+      if (found !== null) return found;
+    }
+    return null;
+  };
   return {
-    async facts(key) {
-      const object = bucket === undefined ? null : await reached(bucket.head(key));
-      if (object === null) return null;
-      return { size: object.size, contentType: typeOf(object), etag: object.httpEtag };
-    },
+    facts: (key) => find((from) => from.head(key)),
     async read(key, range) {
-      const object = bucket === undefined ? null : await reached(bucket.get(key, { range }));
+      const body = await find((from) => from.get(key, range));
       // The runtime knows the length of this kind of stream only. For any other kind it leaves Content-Length out.
-      return object?.body.pipeThrough(new FixedLengthStream(range.length)) ?? null;
+      return body?.pipeThrough(new FixedLengthStream(range.length)) ?? null;
     },
     async readBytes(key, offset, length) {
       if (bucket === undefined) throw away(new Error("this edge has no binding ARTIFACTS"));
-      const object = await reached(bucket.get(key, { range: { offset, length } }));
-      if (object === null) throw new Error(`the object store has no object ${key}`);
-      return new Uint8Array(await reached(object.arrayBuffer()));
+      const body = await find((from) => from.get(key, { offset, length }));
+      if (body === null) throw new Error(`the object store has no object ${key}`);
+      return reached(new Response(body).bytes());
     },
     async put(key, parts, { length, contentType }) {
       if (bucket === undefined)
         throw new AppError("not_yet", "This deployment has no object store for files.");
       const ofLength = new FixedLengthStream(length);
       const sent = writeAll(ofLength.writable, parts);
-      const stored = bucket.put(key, ofLength.readable, { httpMetadata: { contentType } });
+      const stored = bucket.put(key, ofLength.readable, contentType);
       const [written, put] = await Promise.allSettled([sent, stored]);
       // A body that ended early is the client's fault, whatever error the store reports.
       if (written.status === "rejected" && put.status === "rejected") throw partsEnded(written.reason);
@@ -69,30 +71,14 @@ export function openArtifacts({ ARTIFACTS: bucket }: Env): ArtifactStore {
       if (object?.size !== length) await reached(Promise.reject(put.reason));
     },
     async delete(key) {
-      await reached(bucket?.delete(key) ?? Promise.resolve());
+      await reached(bucket?.delete([key]) ?? Promise.resolve());
     },
     async list(prefix, after, limit) {
       if (bucket === undefined) return { objects: [], next: null };
-      const page = await reached(
-        bucket.list({
-          prefix,
-          limit,
-          include: ["httpMetadata"],
-          ...(after !== undefined && { startAfter: after }),
-        }),
-      );
-      const objects = page.objects.map((each) => ({
-        key: each.key,
-        size: each.size,
-        contentType: typeOf(each),
-      }));
-      return { objects, next: page.truncated ? (objects.at(-1)?.key ?? null) : null };
+      const { objects, hasMore } = await reached(bucket.list(prefix, after, limit));
+      return { objects, next: hasMore ? (objects.at(-1)?.key ?? null) : null };
     },
   };
-}
-
-function typeOf(object: R2Object): string {
-  return object.httpMetadata?.contentType ?? JSON_TYPE;
 }
 
 async function writeAll(stream: WritableStream<Uint8Array>, parts: AsyncIterable<Uint8Array>): Promise<void> {

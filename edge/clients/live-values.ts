@@ -1,4 +1,5 @@
 import type { TenantId } from "../../shared/contracts/ids.ts";
+import type { OpenSettings } from "../../shared/contracts/setting.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { masterKeysOf } from "../../shared/security/master-keys.ts";
 import { openSettings } from "../../shared/security/open-settings.ts";
@@ -34,6 +35,7 @@ export class LiveValues {
   #readMs = -Infinity;
   #beganMs = -Infinity;
   #hasFailed = false;
+  #settings: OpenSettings = {};
   readonly #tenants = new Map<TenantId, Known>();
 
   constructor(base: Config) {
@@ -92,9 +94,10 @@ export class LiveValues {
         if (beganMs >= readMs)
           this.#remember(id, { limits: limits.get(id) ?? null, readMs: beganMs, usedMs });
       }
-      const opened = await openSettings(settings, masterKeysOf(this.#base));
+      const opened = await openSettings(settings, masterKeysOf(this.#base), this.#settings);
       if (beganMs < this.#readMs) return;
       this.#readMs = beganMs;
+      this.#settings = opened;
       this.#config = withSettings(this.#base, opened);
     } catch (error) {
       this.#hasFailed = true;

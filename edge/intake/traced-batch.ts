@@ -13,7 +13,7 @@ export async function inBatchSpans(
   waitUntil: (work: Promise<unknown>) => void,
   submit: (runs: readonly NewRun[]) => Promise<SubmitResult[]>,
 ): Promise<SubmitResult[]> {
-  const tracing = await tracingOf(config);
+  const tracing = await tracingOf(config, waitUntil);
   if (tracing === null) return submit(runs);
   const { tracer } = tracing;
   let links: string[] = [];

@@ -3,9 +3,14 @@ import { MASK } from "../../shared/contracts/definition/tool-secrets.ts";
 import { LANE_DEFAULTS, settingsOf } from "../../shared/contracts/lane-settings.ts";
 import type { ChangedLanes } from "../../shared/contracts/lane-settings.ts";
 import { Lane } from "../../shared/contracts/run.ts";
-import { SettingName, WORKER_SETTINGS } from "../../shared/contracts/setting.ts";
+import {
+  S3_SETTINGS,
+  SECRET_SETTINGS,
+  SettingName,
+  WORKER_SETTINGS,
+} from "../../shared/contracts/setting.ts";
 import type { StoredSetting } from "../../shared/contracts/setting.ts";
-import { readConfig, secretNames, variableNames } from "../env.ts";
+import { readConfig, replacedBy, secretNames, variableNames } from "../env.ts";
 import type { Config } from "../env.ts";
 
 /** A variable of the edge, as operators see it. */
@@ -24,21 +29,24 @@ export const ConfigView = z
   })
   .meta({ id: "ConfigVariable" });
 
-type Name = keyof Config;
-
 /** Variables that hold an address with credentials: the address is shown, and the credentials are masked. */
-const ADDRESSES: ReadonlySet<Name> = new Set(["REDIS_URL", "UPSTASH_REDIS_REST_URL"]);
+const ADDRESSES: ReadonlySet<string> = new Set(["REDIS_URL", "UPSTASH_REDIS_REST_URL"]);
 
-/** Every variable of this edge with its effective value. @param env the bindings and variables that the platform gives the Worker */
+/**
+ * Every variable of this edge with its effective value, and the settings of the object store. Without these the edge uses its binding
+ * ARTIFACTS, and workers use their variables, which an edge does not know.
+ * @param env the bindings and variables that the platform gives the Worker
+ */
 export function configOf(env: object, settings: readonly StoredSetting[]): z.infer<typeof ConfigView>[] {
-  const config = readConfig(env);
+  const values = new Map(Object.entries(readConfig(env)));
   const variables = new Map<string, unknown>(Object.entries(env));
   const set = new Map(settings.map(({ name, value }) => [name, value]));
-  return variableNames.map((name) => {
+  const replaced = replacedBy(set.keys());
+  return [...variableNames, ...S3_SETTINGS].map((name) => {
     const setting = set.get(name);
-    const raw = setting ?? variables.get(name);
-    const effective = typeof raw === "string" ? raw : textOf(config[name]);
-    const secret = secretNames.has(name);
+    const raw = setting ?? (replaced.has(name) ? undefined : variables.get(name));
+    const effective = typeof raw === "string" ? raw : replaced.has(name) ? null : textOf(values.get(name));
+    const secret = secretNames.has(name) || SECRET_SETTINGS.has(name);
     return {
       name,
       value:
@@ -97,9 +105,9 @@ function originOf(
   return effective === null ? "unset" : "default";
 }
 
-/** The value of a variable as the environment would write it. */
-function textOf(value: Config[Name]): string | null {
-  if (value === undefined) return null;
+/** The value of a variable as the environment would write it; null: it has none. */
+function textOf(value: Config[keyof Config] | undefined): string | null {
+  if (value === undefined || value === null) return null;
   if (typeof value === "boolean") return value ? "1" : "0";
   if (typeof value === "number" || typeof value === "string") return String(value);
   return Array.isArray(value) ? value.join(",") : "";

@@ -1,13 +1,17 @@
 import { z } from "zod";
 import { AppError, invalidField } from "../../shared/errors.ts";
 import { isBadPort } from "../../shared/security/egress-policy.ts";
-import { S3Refusal } from "../clients/try-s3.ts";
+import { R2_HOST, s3PlaceOf } from "../../shared/contracts/s3-bucket.ts";
+import { S3Refusal } from "../clients/s3-request.ts";
 import type { S3Target } from "../clients/try-s3.ts";
 import type { Config } from "../env.ts";
 
+/** The prefix under which a test writes its object, unless the request names another. */
+export const DEFAULT_PREFIX = "synapse";
+
 const text = (maxLength: number) => z.string().max(maxLength).optional();
 
-/** Which bucket to test, in the fields of the settings page. Without any: the bucket of this edge. */
+/** Which bucket to test, in the fields of the settings page. Without any: the bucket that this edge uses. */
 export const S3Request = z
   .object({
     s3_endpoint_url: text(2_000).describe("Absent or empty: Amazon S3 in `s3_region`"),
@@ -26,9 +30,8 @@ export const S3Request = z
   })
   .meta({ id: "TestS3" });
 
-/** The hosts of public object stores, Amazon's and Cloudflare's: nothing else is there. */
+/** The hosts of Amazon's public object store: nothing else is there. */
 const AMAZON = /^s3([.-][a-z0-9-]+)*\.amazonaws\.com(\.cn)?$/;
-const R2 = /^[0-9a-f]{32}(\.[a-z]+)?\.r2\.cloudflarestorage\.com$/;
 
 /**
  * The bucket that a request names; null when it names none.
@@ -40,35 +43,47 @@ export function s3TargetOf(config: Config, request: z.infer<typeof S3Request>): 
   if (!bucket) throw invalidField("s3_bucket", "is missing: the bucket to test");
   if (!accessKeyId) throw invalidField("s3_access_key_id", "is missing: an edge has no role of its own");
   if (!secretAccessKey) throw invalidField("s3_secret_access_key", "is missing: it belongs to the key's id");
-  const given = request.s3_endpoint_url || null;
-  const url = given === null ? null : endpointOf(config, given);
-  const region = request.s3_region || (url !== null && R2.test(url.hostname) ? "auto" : "us-east-1");
+  const given = request.s3_endpoint_url;
   return {
-    endpoint: url?.href ?? `https://s3.${region}.amazonaws.com`,
+    ...s3PlaceOf(given ? endpointOf(config, given).href : undefined, request.s3_region),
     bucket,
-    region,
-    prefix: (request.s3_prefix ?? "synapse").replace(/^\/+|\/+$/g, ""),
+    prefix: (request.s3_prefix ?? DEFAULT_PREFIX).replace(/^\/+|\/+$/g, ""),
     accessKeyId,
     secretAccessKey,
   };
 }
 
-/** The URL of the endpoint. An edge connects for a caller only to hosts in EGRESS_ALLOW, and to public object stores. */
-function endpointOf({ EGRESS_ALLOW }: Config, given: string): URL {
+/** @throws AppError `invalid` for a text that is no endpoint; `forbidden` for a host that the operator has not allowed */
+function endpointOf(config: Config, given: string): URL {
+  const fault = endpointFaultOf(config, given);
+  if (fault === null) return new URL(given);
+  if (fault.is === "invalid") throw invalidField("s3_endpoint_url", fault.message);
+  throw new AppError("forbidden", `This host ${fault.message}.`);
+}
+
+/**
+ * What is wrong with the URL of an endpoint, as a predicate of it; null: nothing. An edge connects only to hosts in EGRESS_ALLOW, and to
+ * public object stores.
+ */
+export function endpointFaultOf(
+  { EGRESS_ALLOW }: Config,
+  given: string,
+): { is: "invalid" | "forbidden"; message: string } | null {
   const url = URL.canParse(given) ? new URL(given) : null;
+  const invalid = (message: string) => ({ is: "invalid" as const, message });
   if (url === null || !/^https?:$/.test(url.protocol))
-    throw invalidField("s3_endpoint_url", "must be a URL that begins with https:// or http://");
+    return invalid("must be a URL that begins with https:// or http://");
   if (url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "")
-    throw invalidField("s3_endpoint_url", "must be a URL without user, password, query and fragment");
-  if (isBadPort(url.port))
-    throw invalidField("s3_endpoint_url", `has the port ${url.port}, which is for another protocol`);
-  const isPublicStore = AMAZON.test(url.hostname) || R2.test(url.hostname);
+    return invalid("must be a URL without user, password, query and fragment");
+  if (isBadPort(url.port)) return invalid(`has the port ${url.port}, which is for another protocol`);
+  const isPublicStore = AMAZON.test(url.hostname) || R2_HOST.test(url.hostname);
   if (EGRESS_ALLOW.lists(url.hostname) || (isPublicStore && url.protocol === "https:" && url.port === ""))
-    return url;
-  throw new AppError(
-    "forbidden",
-    "This host is neither Amazon's nor Cloudflare's object store, nor one that the operator allows: add it to EGRESS_ALLOW.",
-  );
+    return null;
+  return {
+    is: "forbidden",
+    message:
+      "is neither Amazon's nor Cloudflare's object store, nor one that the operator allows: add it to EGRESS_ALLOW",
+  };
 }
 
 /** The causes of refusals that an operator can repair, by S3's name of the error. */

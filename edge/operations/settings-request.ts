@@ -1,9 +1,20 @@
 import { z } from "zod";
-import { SECRET_SETTINGS, secretText, settingPlace } from "../../shared/contracts/setting.ts";
-import type { SettingName } from "../../shared/contracts/setting.ts";
+import { S3_REQUIRED } from "../../shared/contracts/s3-bucket.ts";
+import {
+  S3_SETTINGS,
+  SECRET_SETTINGS,
+  secretText,
+  settingPlace,
+  settingSchemas,
+} from "../../shared/contracts/setting.ts";
+import type { SettingName, StoredSetting } from "../../shared/contracts/setting.ts";
+import type { FieldError } from "../../shared/errors.ts";
+import { isBadPort } from "../../shared/security/egress-policy.ts";
 import { seal } from "../../shared/security/seal.ts";
 import type { MasterKeys } from "../../shared/security/master-keys.ts";
+import type { Config } from "../env.ts";
 import { invalidFields } from "../http/problem.ts";
+import { endpointFaultOf } from "./s3-test.ts";
 
 const most = z.number().int().min(1).max(1_000_000_000);
 
@@ -16,6 +27,19 @@ const Origin = z
     (text) => text === "*" || (URL.canParse(text) && new URL(text).origin === text && !text.includes(",")),
     "must be * or an origin such as https://app.example.com, without a path",
   );
+
+/** A text that the setting's own schema accepts. */
+const textFor = (name: SettingName) =>
+  z
+    .string()
+    .max(2_000)
+    .check(({ value, issues }) => {
+      const issue = settingSchemas[name].safeParse(value).error?.issues[0];
+      if (issue) issues.push({ code: "custom", input: value, message: issue.message });
+    })
+    .nullable();
+
+const TOGETHER = "S3_BUCKET, S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY are set together";
 
 /** A change of settings. A setting that is absent stays; null removes a setting, and its variable holds again. */
 export const SettingsChange = z
@@ -42,11 +66,74 @@ export const SettingsChange = z
       .meta({
         description: "The bearer of scrapers. Write-only; needs MASTER_KEY, under which it is stored",
       }),
+    OTLP_ENDPOINT: textFor("OTLP_ENDPOINT").meta({
+      description:
+        "The collector of traces by OTLP over gRPC; edges send to its port 4318 over HTTP where it names 4317. `off`: nothing is traced",
+    }),
+    OTLP_HTTP_ENDPOINT: textFor("OTLP_HTTP_ENDPOINT").meta({
+      description: "The collector of edges by OTLP over HTTP, where it is not that of OTLP_ENDPOINT",
+    }),
+    S3_ENDPOINT: textFor("S3_ENDPOINT").meta({
+      description: "The object store of edges and workers. Not set beside S3_BUCKET: Amazon S3",
+    }),
+    S3_BUCKET: textFor("S3_BUCKET").meta({
+      description: `Its bucket, with which the settings of the object store hold in place of the variables and of the binding ARTIFACTS. ${TOGETHER}`,
+    }),
+    S3_REGION: textFor("S3_REGION").meta({
+      description: "Its region. Not set beside S3_BUCKET: `auto` for Cloudflare R2, else `us-east-1`",
+    }),
+    S3_ACCESS_KEY_ID: textFor("S3_ACCESS_KEY_ID").meta({
+      description: "Write-only; needs MASTER_KEY, under which it is stored",
+    }),
+    S3_SECRET_ACCESS_KEY: textFor("S3_SECRET_ACCESS_KEY").meta({
+      description: "Write-only; needs MASTER_KEY, under which it is stored",
+    }),
   } satisfies Record<SettingName, z.ZodType>)
   .partial()
   .refine((change) => Object.keys(change).length > 0, "must name at least one setting")
   .meta({ id: "SettingsChange" });
 export type SettingsChange = z.infer<typeof SettingsChange>;
+
+/**
+ * Checks what a schema cannot know: the hosts that this edge may connect to, and the settings that hold together.
+ * @param stored the settings before the change
+ * @throws AppError `invalid` that names each wrong setting
+ */
+export function checkSettings(
+  change: SettingsChange,
+  stored: readonly Pick<StoredSetting, "name">[],
+  config: Config,
+): void {
+  const collectors = (["OTLP_ENDPOINT", "OTLP_HTTP_ENDPOINT"] as const).flatMap((path): FieldError[] => {
+    const message = collectorFaultOf(config, change[path]);
+    return message === null ? [] : [{ path, message }];
+  });
+  const endpoint = change.S3_ENDPOINT ? endpointFaultOf(config, change.S3_ENDPOINT) : null;
+  const endpoints = endpoint === null ? [] : [{ path: "S3_ENDPOINT", message: endpoint.message }];
+  const wrong = [...collectors, ...endpoints, ...missingOf(change, stored)];
+  if (wrong.length > 0) throw invalidFields(wrong);
+}
+
+/** Why no spans may be sent to this collector; null: they may, or there is none. The addresses behind a name are not checked. */
+function collectorFaultOf({ EGRESS_ALLOW }: Config, given: string | null | undefined): string | null {
+  if (given === null || given === undefined || !URL.canParse(given)) return null;
+  const { hostname, port } = new URL(given);
+  if (isBadPort(port)) return `has the port ${port}, which is for another protocol`;
+  if (EGRESS_ALLOW.refuses(hostname)) return "names a private address: add it to EGRESS_ALLOW";
+  return null;
+}
+
+/** The settings of the object store that would be missing beside the others. */
+function missingOf(change: SettingsChange, stored: readonly Pick<StoredSetting, "name">[]): FieldError[] {
+  const names = new Set(stored.map(({ name }) => name));
+  for (const [name, value] of Object.entries(change)) {
+    if (value === null) names.delete(name);
+    else names.add(name);
+  }
+  if (!S3_SETTINGS.some((name) => names.has(name))) return [];
+  const missing = S3_REQUIRED.filter((name) => !names.has(name));
+  return missing.map((path) => ({ path, message: `is missing: ${TOGETHER}` }));
+}
 
 /** The change as it is stored. @throws AppError `invalid` for a secret without MASTER_KEY */
 export async function storedSettings(

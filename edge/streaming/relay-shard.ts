@@ -8,6 +8,9 @@ import type { Sql } from "../../shared/store/sql.ts";
 import { findValidKeys } from "../../shared/store/tenants/api-keys.ts";
 import { POSTGRES_READ_MS } from "../../shared/timing.ts";
 import { openArtifacts } from "../clients/artifacts.ts";
+import { bucketsOf } from "../clients/buckets.ts";
+import { liveValuesOf } from "../clients/live-values.ts";
+import type { ReadRange } from "../../shared/archive/read-archive.ts";
 import { DatabasePool } from "../clients/database-pool.ts";
 import { openDirectRedis } from "../clients/direct-socket.ts";
 import { FOLLOWED_REDIS } from "../clients/redis-settings.ts";
@@ -59,7 +62,15 @@ export class RelayShard extends DurableObject<Env> {
 
   #open(shard: number): ActiveRelay {
     const database = new DatabasePool(this.env, MAX_CONNECTIONS, POSTGRES_READ_MS);
-    const { readBytes } = openArtifacts(this.env);
+    const live = liveValuesOf(readConfig(this.env));
+    const readBytes: ReadRange = async (...range) => {
+      await live.refresh(
+        (run) => database.query(run, { tenant: "", bytes: 0 }),
+        null,
+        (work) => this.ctx.waitUntil(work),
+      );
+      return openArtifacts(bucketsOf(this.env, live.config)).readBytes(...range);
+    };
     const relay = new Relay({
       async page(run, after, tenant) {
         const read = (sql: Sql) => readEntries(sql, run, after, VIEWER_PAGE);

@@ -23,7 +23,7 @@ const BUSY: ReadonlySet<number> = new Set([429, 502, 503, 504]);
  */
 export class EdgeExporter {
   readonly buffer = new SpanBuffer();
-  readonly #url: string;
+  #url: string;
   /** A request is sending until this time, unless the runtime has ended it. */
   #sendingUntilMs = 0;
   /** The collector is busy, and nothing is sent before this time. */
@@ -31,7 +31,13 @@ export class EdgeExporter {
   #failures = 0;
 
   constructor(endpoint: string) {
-    this.#url = new URL("v1/traces", endpoint.endsWith("/") ? endpoint : `${endpoint}/`).href;
+    this.#url = tracesUrl(endpoint);
+  }
+
+  /** Sends to another collector from the next batch on. Nothing waits any longer for the one before to be free. */
+  moveTo(endpoint: string): void {
+    this.#url = tracesUrl(endpoint);
+    this.#busyUntilMs = this.#sendingUntilMs = this.#failures = 0;
   }
 
   /** Lets this request send the spans that have ended, unless another request sends. `waitUntil` keeps the request alive. */
@@ -57,10 +63,12 @@ export class EdgeExporter {
 
   async #sendOne(): Promise<void> {
     const batch = this.buffer.take();
-    const outcome = await this.#post(batch);
+    const url = this.#url;
+    const outcome = await this.#post(url, batch);
     if (outcome.is === "busy") {
-      this.#failures += 1;
       this.buffer.putBack(batch);
+      if (url !== this.#url) return;
+      this.#failures += 1;
       this.#busyUntilMs = Date.now() + waitBeforeRetryMs(outcome.retryAfterMs, this.#failures, Math.random);
       if (this.#failures === 1) log.warn("trace.collector_busy", { why: outcome.why });
       return;
@@ -69,11 +77,11 @@ export class EdgeExporter {
     if (outcome.is === "refused") log.warn("trace.spans_refused", { spans: batch.length, why: outcome.why });
   }
 
-  async #post(batch: SpanBatch): Promise<ExportOutcome> {
+  async #post(url: string, batch: SpanBatch): Promise<ExportOutcome> {
     const body = JsonTraceSerializer.serializeRequest(batch.map(({ span }) => span));
     if (!body) return { is: "refused", why: "the spans have no text" };
     try {
-      const response = await fetch(this.#url, {
+      const response = await fetch(url, {
         method: "POST",
         headers: { "content-type": "application/json" },
         body,
@@ -91,4 +99,8 @@ export class EdgeExporter {
       return { is: "busy", retryAfterMs: null, why: "the collector cannot be reached" };
     }
   }
+}
+
+function tracesUrl(endpoint: string): string {
+  return new URL("v1/traces", endpoint.endsWith("/") ? endpoint : `${endpoint}/`).href;
 }

@@ -1,35 +1,50 @@
 import type { Tracer } from "../../shared/tracing/span.ts";
+import { variablesOf } from "../env.ts";
 import type { Config } from "../env.ts";
+import type { EdgeExporter } from "./edge-exporter.ts";
+
+type WaitUntil = (work: Promise<unknown>) => void;
 
 /** The tracing of an isolate. */
 export type EdgeTracing = {
   tracer: Tracer;
   /** Sends the spans that have ended, and those that end in the next half second, after the response. */
-  flush(waitUntil: (work: Promise<unknown>) => void): void;
+  flush(waitUntil: WaitUntil): void;
 };
 
-const opened = new WeakMap<Config, Promise<EdgeTracing>>();
+type Opened = { endpoint: string; tracing: Promise<EdgeTracing & Pick<EdgeExporter, "moveTo">> };
+
+/** The tracing of an isolate by its variables. Settings change it while it runs. */
+const opened = new WeakMap<Config, Opened>();
 
 /**
  * The tracing of this isolate, which all its requests share. Null: tracing is off; then the SDK and the exporter are not even loaded.
+ *
+ * When the collector has changed since the last call, the spans that wait go to the new one; when tracing has ended, to the old one.
  */
-export async function tracingOf(config: Config): Promise<EdgeTracing | null> {
+export async function tracingOf(config: Config, waitUntil: WaitUntil): Promise<EdgeTracing | null> {
+  const variables = variablesOf(config);
   const endpoint = config.OTLP_HTTP_ENDPOINT ?? httpEndpointOf(config.OTLP_ENDPOINT);
-  if (endpoint === null) return null;
-  const known = opened.get(config);
-  if (known) return known;
-  const opening = open(endpoint);
-  opened.set(config, opening);
-  return opening;
+  const known = opened.get(variables);
+  if (endpoint === null) {
+    opened.delete(variables);
+    (await known?.tracing)?.flush(waitUntil);
+    return null;
+  }
+  const tracing = known?.tracing ?? open(endpoint);
+  opened.set(variables, { endpoint, tracing });
+  if (known !== undefined && known.endpoint !== endpoint) (await tracing).moveTo(endpoint);
+  return tracing;
 }
 
-async function open(endpoint: string): Promise<EdgeTracing> {
+async function open(endpoint: string): Opened["tracing"] {
   const { openTracer } = await import("../../shared/tracing/tracer.ts");
   const { EdgeExporter } = await import("./edge-exporter.ts");
   const exporter = new EdgeExporter(endpoint);
   return {
     tracer: openTracer({ "service.name": "synapse-edge" }, exporter.buffer),
     flush: (waitUntil) => exporter.flush(waitUntil),
+    moveTo: (other) => exporter.moveTo(other),
   };
 }
 

@@ -19,7 +19,7 @@ export async function benchArchive(sql: Sql): Promise<Row[]> {
   const files = new MemoryBucket();
   const repairs = noRepairs();
   const startedMs = performance.now();
-  const archive = new JournalArchive({ store: stateStore(sql), files, repairs }, 0);
+  const archive = new JournalArchive({ store: stateStore(sql), files: () => files, repairs }, 0);
   while (await archive.pass());
   const seconds = (performance.now() - startedMs) / 1_000;
   if (repairs.archived === 0) throw new Error("no journal was archived");

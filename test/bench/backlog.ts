@@ -49,7 +49,7 @@ try {
   const queue = new Queue(scriptCommands(redis), 1);
   const store = stateStore(sql);
   const reconciler = new Reconciler({
-    files: null,
+    files: () => null,
     owner: newIncarnation("bench"),
     store,
     queue,

@@ -59,6 +59,8 @@ export async function startApp(
     return Object.defineProperties(services, {
       sql: { value: stores.sql },
       artifacts: { value: { ...services.artifacts, readBytes } },
+      // Node has no store that these tests would reach; test/workerd has.
+      tryS3: { value: async () => {} },
       refreshLiveValues: {
         value: (tenant: TenantId | null) =>
           liveValuesOf(readConfig(env)).refresh((run) => run(stores.sql), tenant, waitUntil),

@@ -22,7 +22,7 @@ export async function archivePass(
   const repairs = noRepairs();
   vi.useFakeTimers({ toFake: ["performance"] });
   try {
-    const archive = new JournalArchive({ store, files, repairs });
+    const archive = new JournalArchive({ store, files: () => files, repairs });
     vi.advanceTimersByTime(61_000);
     await archive.pass();
   } finally {

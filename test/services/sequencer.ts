@@ -73,6 +73,7 @@ const SECONDS: Record<string, number> = {
   "workerd/generated-client.test.ts": 8,
   "workerd/given-up-upload.test.ts": 31,
   "workerd/herd.test.ts": 9,
+  "workerd/live-config.test.ts": 40,
   "workerd/idle-intake.test.ts": 37,
   "workerd/quiet.test.ts": 42,
   "workerd/requests.test.ts": 8,

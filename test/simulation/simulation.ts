@@ -26,6 +26,7 @@ import { FakeModelsAndTools, library } from "./orchestrations.ts";
 import { RedisModel } from "./redis-model.ts";
 import { Network } from "./network.ts";
 import type { Service } from "./network.ts";
+import { untraced } from "../../worker-node/tracing/tracing.ts";
 
 export const TENANTS = [TenantId.parse("acme"), TenantId.parse("beta")] as const;
 /** From the death of a worker until it is started again, as a supervisor does. */
@@ -191,8 +192,9 @@ export class Simulation {
         ),
         tools: this.outside.tools,
         sandbox: { of: () => SANDBOX },
-        artifacts: null,
-        files: null,
+        artifacts: () => null,
+        files: () => null,
+        tracing: untraced,
         trackLimiter: new TrackLimiter(2),
         children,
         count: new Counters(),

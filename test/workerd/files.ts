@@ -226,7 +226,11 @@ export function describeFiles(
     const sweep = async (files: FileStore) => {
       vi.useFakeTimers({ toFake: ["performance"] });
       const repairs = noRepairs();
-      const fileSweep = new FileSweep({ store: stateStore(edgeOf().stores.sql), files, repairs });
+      const fileSweep = new FileSweep({
+        store: stateStore(edgeOf().stores.sql),
+        files: () => files,
+        repairs,
+      });
       vi.advanceTimersByTime(61_000);
       await fileSweep.pass().finally(() => vi.useRealTimers());
       return repairs.orphans;

@@ -3,7 +3,8 @@ import { z } from "zod";
 import { STATE_PATH, remoteStateStore } from "../../shared/store/state.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { STATE_REQUEST_MS } from "../../shared/timing.ts";
-import type { Tracing } from "../tracing/tracing.ts";
+import { inCurrentStoreSpan, untraced } from "../tracing/tracing.ts";
+import type { CurrentTracing } from "../tracing/tracing.ts";
 
 /** HTTP statuses for arguments that the edge will never accept. They count as a data exception, not as a lost connection. */
 const INVALID_ARGUMENTS: ReadonlySet<number> = new Set([400, 413, 422]);
@@ -33,7 +34,11 @@ export function isUnknownVerb(error: unknown): boolean {
  * request is signed by HMAC-SHA256: `h1` over `<unix seconds>.<path>.<bytes>`, by which the edge decides whether to read the
  * body, and `v1` over `<unix seconds>.<verb>.<body>`.
  */
-export function edgeStateStore(edgeUrl: string, secret: string, tracing: Tracing | null = null): StateStore {
+export function edgeStateStore(
+  edgeUrl: string,
+  secret: string,
+  tracing: CurrentTracing = untraced,
+): StateStore {
   const post = async (verb: string, args: unknown[]): Promise<unknown> => {
     const body = JSON.stringify(args);
     const at = Math.floor(Date.now() / 1000);
@@ -58,8 +63,6 @@ export function edgeStateStore(edgeUrl: string, secret: string, tracing: Tracing
     );
   };
   return remoteStateStore((operation, args) =>
-    tracing === null
-      ? post(operation, args)
-      : tracing.inStoreSpan({ store: "postgres", operation, args }, () => post(operation, args)),
+    inCurrentStoreSpan(tracing, { store: "postgres", operation, args }, () => post(operation, args)),
   );
 }

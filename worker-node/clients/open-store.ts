@@ -6,7 +6,7 @@ import type { Config } from "../config.ts";
 import { edgeStateStore } from "./http-state.ts";
 import { postgresStateStore } from "./postgres-state.ts";
 import { isUnreachable } from "./sqlstate.ts";
-import type { Tracing } from "../tracing/tracing.ts";
+import type { CurrentTracing } from "../tracing/tracing.ts";
 
 /** The pause between two tries to reach Postgres. */
 const PAUSE_MS = 2_000;
@@ -18,7 +18,7 @@ const PAUSE_MS = 2_000;
  */
 export async function openStore(
   config: Config,
-  tracing: Tracing | null,
+  tracing: CurrentTracing,
 ): Promise<{ store: StateStore; close(): Promise<void> }> {
   if (config.STATE_URL && config.STATE_SECRET) {
     return { store: edgeStateStore(config.STATE_URL, config.STATE_SECRET, tracing), close: async () => {} };

@@ -5,7 +5,8 @@ import type { Sql } from "../../shared/store/sql.ts";
 import { stateStoreBy } from "../../shared/store/state.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { POSTGRES_SILENT_MS } from "../../shared/timing.ts";
-import type { Tracing } from "../tracing/tracing.ts";
+import { inCurrentStoreSpan, untraced } from "../tracing/tracing.ts";
+import type { CurrentTracing } from "../tracing/tracing.ts";
 
 const CONNECTIONS = 6;
 
@@ -19,7 +20,7 @@ const CONNECTIONS = 6;
 export function postgresStateStore(
   url: string,
   name: string,
-  { answerMs = POSTGRES_SILENT_MS, tracing = null }: { answerMs?: number; tracing?: Tracing | null } = {},
+  { answerMs = POSTGRES_SILENT_MS, tracing = untraced }: { answerMs?: number; tracing?: CurrentTracing } = {},
 ): { store: StateStore; close(): Promise<void> } {
   const open = (): Sql =>
     postgres(url, { ...connectionOptions, max: CONNECTIONS, connection: { application_name: name } });
@@ -41,9 +42,7 @@ export function postgresStateStore(
     }
   };
   const store = stateStoreBy((statement, { name: operation, args }) =>
-    tracing === null
-      ? execute(statement)
-      : tracing.inStoreSpan({ store: "postgres", operation, args }, () => execute(statement)),
+    inCurrentStoreSpan(tracing, { store: "postgres", operation, args }, () => execute(statement)),
   );
   return { store, close: () => pool.end({ timeout: 2 }) };
 }

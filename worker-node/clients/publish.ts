@@ -2,7 +2,8 @@ import type { Cluster, Redis } from "ioredis";
 import { xaddArgs } from "../../shared/events/live.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { eventShardOf, keys } from "../../shared/keys.ts";
-import type { Tracing } from "../tracing/tracing.ts";
+import { inCurrentStoreSpan, untraced } from "../tracing/tracing.ts";
+import type { CurrentTracing } from "../tracing/tracing.ts";
 
 /** How many of its 10,000 entries a live stream keeps when Redis is full. They may be large, and Redis may drop nothing else. */
 const KEEP_WHEN_FULL = 100;
@@ -14,7 +15,7 @@ const KEEP_WHEN_FULL = 100;
 export function publishLive(
   redis: Redis | Cluster,
   eventShards: number,
-  tracing: Tracing | null = null,
+  tracing: CurrentTracing = untraced,
 ): (entries: LiveEntry[]) => void {
   return (entries) => {
     const byShard = Map.groupBy(entries, ({ run }) => eventShardOf(run, eventShards));
@@ -24,7 +25,7 @@ export function publishLive(
       for (const entry of group) pipeline.call("XADD", ...xaddArgs(keys.live(shard), entry));
       const send = () => pipeline.exec();
       const args = group.map(({ run }) => run);
-      const sent = tracing ? tracing.inStoreSpan({ store: "redis", operation: "XADD", args }, send) : send();
+      const sent = inCurrentStoreSpan(tracing, { store: "redis", operation: "XADD", args }, send);
       sent
         .then(async (replies) => {
           const isFull = replies?.some(([error]) => error?.message.startsWith("OOM"));

@@ -1,6 +1,7 @@
 import { Cluster, Redis, type RedisOptions } from "ioredis";
 import type { RedisCommands } from "../../shared/queue/scripts.ts";
-import type { Tracing } from "../tracing/tracing.ts";
+import { inCurrentStoreSpan, untraced } from "../tracing/tracing.ts";
+import type { CurrentTracing } from "../tracing/tracing.ts";
 import type { RedisTarget } from "./redis-url.ts";
 
 /** The options that differ from connection to connection; all others are set here. */
@@ -67,9 +68,9 @@ export function connectRedis(target: RedisTarget, options: ConnectOptions = {}):
 }
 
 /** Runs the queue's scripts over a client. */
-export function scriptCommands(redis: Redis | Cluster, tracing: Tracing | null = null): RedisCommands {
+export function scriptCommands(redis: Redis | Cluster, tracing: CurrentTracing = untraced): RedisCommands {
   const traced = (operation: string, args: string[], work: () => Promise<unknown>): Promise<unknown> =>
-    tracing === null ? work() : tracing.inStoreSpan({ store: "redis", operation, args }, work);
+    inCurrentStoreSpan(tracing, { store: "redis", operation, args }, work);
   return {
     evalsha: (sha, keys, args, verb) =>
       traced(verb, args, () => redis.evalsha(sha, keys.length, ...keys, ...args)),

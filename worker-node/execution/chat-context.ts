@@ -17,7 +17,7 @@ export function chatOf(
   const base = baseOf(run_id);
   return {
     images,
-    attached: () => Promise.all(attachments.map((file) => loadAttached(deps.files, file))),
+    attached: () => Promise.all(attachments.map((file) => loadAttached(deps.files(), file))),
     history: () => waitForStore(run, signal, () => deps.store.readChatHistory(session, base)),
     saveSummary: async (summary) => {
       await waitForStore(run, signal, () => deps.store.saveChatSummary(session, base, summary));

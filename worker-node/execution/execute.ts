@@ -36,7 +36,7 @@ export async function execute(
   signal: AbortSignal,
   onStateHeld?: (bytes: number) => void,
 ): Promise<Ending> {
-  const span = deps.tracing?.beginExecution(run) ?? null;
+  const span = deps.tracing()?.beginExecution(run) ?? null;
   const state: ExecutionState = {
     run,
     runLog,

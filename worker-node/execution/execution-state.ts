@@ -15,7 +15,7 @@ import type { SignalledRun } from "../../shared/store/runs/family.ts";
 import type { NewWait } from "../../shared/store/runs/waits.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import type { Span } from "../../shared/tracing/span.ts";
-import type { Tracing } from "../tracing/tracing.ts";
+import type { CurrentTracing } from "../tracing/tracing.ts";
 import type { Models, Tools } from "../engine/ports.ts";
 import type { SharedSandbox } from "../engine/sandbox.ts";
 import type { FileStore } from "../files/file-store.ts";
@@ -44,8 +44,9 @@ export type ExecutionDeps = {
   prices: Pick<Prices, "refresh" | "quote" | "errorOf" | "nameOf" | "replaced">;
   tools: Tools;
   sandbox: Pick<SharedSandbox, "of">;
-  artifacts: ObjectStore | null;
-  files: FileStore | null;
+  /** The object store at this moment; null: this worker has none. A call goes on with the store that it began with. */
+  artifacts: () => ObjectStore | null;
+  files: () => FileStore | null;
   /** Limits how many branches and iterations are in a step with effects at the same time. */
   trackLimiter: TrackLimiter;
   children: ChildStarts;
@@ -69,8 +70,7 @@ export type ExecutionDeps = {
   >;
   /** Counts what the metrics of the fleet show. */
   count: Count;
-  /** Absent: this worker does not trace. */
-  tracing?: Tracing;
+  tracing: CurrentTracing;
   laneSettings: LaneSettingsOf;
   /** Throws unless this worker may still move the run. */
   confirm(run: ClaimedRun, signal: AbortSignal): Promise<void>;

@@ -22,21 +22,24 @@ const OPTIONAL_PUT_MS = 8_000;
  * Without an object store values stay where they are: Postgres takes them too, at a higher cost.
  */
 export class LargeValues {
-  readonly #store: ObjectStore | null;
+  readonly #current: () => ObjectStore | null;
   readonly prefix: string;
   readonly #limits: Limits;
   readonly #signal: AbortSignal | null;
   /** Values that were put, by their JSON: the same value in state and in an event is one object. */
   readonly #put = new Map<string, Promise<Reference>>();
 
-  /** @param signal ends the waits for puts; a put itself goes on to its own limit */
+  /**
+   * @param current returns the object store of this moment: a visit may last longer than the store is the same
+   * @param signal ends the waits for puts; a put itself goes on to its own limit
+   */
   constructor(
-    store: ObjectStore | null,
+    current: () => ObjectStore | null,
     prefix: string,
     limits: Limits = LIMITS,
     signal: AbortSignal | null = null,
   ) {
-    this.#store = store;
+    this.#current = current;
     this.prefix = prefix;
     this.#limits = limits;
     this.#signal = signal;
@@ -44,7 +47,7 @@ export class LargeValues {
 
   /** The object with its large values replaced by references; at once, if it has none. */
   storeValues(values: JsonObject): JsonObject | Promise<JsonObject> {
-    if (this.#store === null || !Object.values(values).some(mayBeLarge)) return values;
+    if (this.#current() === null || !Object.values(values).some(mayBeLarge)) return values;
     return this.#storeEach(values);
   }
 
@@ -58,12 +61,13 @@ export class LargeValues {
 
   /** A response, or a reference to it if it is large. */
   storeResponse(value: Json): Json | Promise<Json> {
-    return this.#store === null || !mayBeLarge(value) ? value : this.#small("response", value);
+    return this.#current() === null || !mayBeLarge(value) ? value : this.#small("response", value);
   }
 
   /** The events with their large fields replaced by references; at once, if they have none. */
   storeEvents(events: readonly RunEvent[]): readonly RunEvent[] | Promise<readonly RunEvent[]> {
-    if (this.#store === null || !events.some((event) => Object.values(event).some(mayBeLarge))) return events;
+    if (this.#current() === null || !events.some((event) => Object.values(event).some(mayBeLarge)))
+      return events;
     return Promise.all(
       events.map(async (event, index) => {
         if (fitsIn(event, INLINE_LIMIT_BYTES)) return event;
@@ -79,7 +83,8 @@ export class LargeValues {
   }
 
   async #small(name: string, value: Json): Promise<Json> {
-    if (this.#store === null || !mayBeLarge(value)) return value;
+    const store = this.#current();
+    if (store === null || !mayBeLarge(value)) return value;
     const json = JSON.stringify(value);
     const size = Buffer.byteLength(json);
     if (size <= INLINE_LIMIT_BYTES) return value;
@@ -96,7 +101,7 @@ export class LargeValues {
       preview,
       url,
     };
-    const stored = putWithRetries(this.#store, key, json, this.#limits);
+    const stored = putWithRetries(store, key, json, this.#limits);
     const put = (this.#signal ? within(this.#signal, stored) : stored).then(() => reference);
     // Remembered before the put ends, so that the same value under another name waits for this put.
     this.#put.set(json, put);

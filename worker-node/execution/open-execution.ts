@@ -18,7 +18,7 @@ import type { createEgress } from "../outbound/egress-guard.ts";
 import { McpUpkeep } from "../tools/mcp/upkeep.ts";
 import type { Outbox } from "../tools/built-in/send-email.ts";
 import { createTools } from "../tools/create-tools.ts";
-import type { Tracing } from "../tracing/tracing.ts";
+import type { CurrentTracing } from "../tracing/tracing.ts";
 import { Definitions } from "./definitions.ts";
 import type { ChildStarts, ExecutionDeps } from "./execution-state.ts";
 import type { ObjectStore } from "./object-store.ts";
@@ -29,13 +29,13 @@ export function openExecution(parts: {
   owner: Incarnation;
   config: Config;
   store: StateStore;
-  artifacts: (ObjectStore & FileStore) | null;
+  artifacts: () => (ObjectStore & FileStore) | null;
   egress: ReturnType<typeof createEgress>;
   publish: (entries: LiveEntry[]) => void;
   children: ChildStarts;
   providerCalls: ProviderCalls;
   count: Count;
-  tracing: Tracing | null;
+  tracing: CurrentTracing;
   mail: Outbox;
 }): {
   deps: Omit<ExecutionDeps, "confirm" | "laneSettings">;
@@ -80,7 +80,7 @@ export function openExecution(parts: {
     children,
     store,
     count,
-    ...(tracing && { tracing }),
+    tracing,
   };
   const close = async (): Promise<void> => {
     await Promise.all([sandbox.close(), tools.mcp.close()]);

@@ -57,7 +57,7 @@ export function pureContextOf(
   const { definition, message } = scope;
   const { artifacts, sandbox } = state.deps;
   const tenant = state.run.tenant_id;
-  const load = (value: Json): Promise<Json> => loadValue(artifacts, value, tenant);
+  const load = (value: Json): Promise<Json> => loadValue(artifacts(), value, tenant);
   return {
     message,
     state: track.state,
@@ -82,6 +82,7 @@ export function contextOf(
   const { run, runLog, deps, beganMs } = state;
   const path = stepPath(track, step.id);
   const { tools, definitions } = deps;
+  const tracing = deps.tracing();
   const { definition } = scope;
   const tenant = run.tenant_id;
   const at = { prefix: large.prefix, step_path: path, visit: visit.visit };
@@ -114,7 +115,7 @@ export function contextOf(
     turns: [...turns],
     reply,
     signal,
-    tools: visit.span && deps.tracing ? deps.tracing.tools(tools, visit.span) : tools,
+    tools: tracing && visit.span ? tracing.tools(tools, visit.span) : tools,
     files: runFiles(deps, { run, at, written, signal }),
     filesOfCall: () => {
       const own: NewArtifact[] = [];
@@ -135,7 +136,7 @@ export function contextOf(
     pause: (call, ms) => calls.pause(call, ms, signal),
     charge: (used) => void usage.set(used.call, used),
     windowTokens: async (model) => deps.windowTokens(model ?? (await deps.defaultModel(tenant, signal))),
-    models: visit.span && deps.tracing ? deps.tracing.models(models, visit.span) : models,
+    models: tracing && visit.span ? tracing.models(models, visit.span) : models,
     // After its timeout a try may still note events: they are dropped.
     note: (...events) => {
       if (signal.aborted) return;

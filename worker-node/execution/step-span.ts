@@ -10,7 +10,7 @@ export function inStepSpan<Tried extends { is: string }>(
   work: (span: Span | null) => Promise<Tried>,
 ): Promise<Tried> {
   const { deps, span: execution } = state;
-  const tracer = deps.tracing?.tracer;
+  const tracer = deps.tracing()?.tracer;
   if (!tracer || !execution) return work(null);
   const attributes = {
     "synapse.step.id": step.id,

@@ -15,8 +15,11 @@ import { MAX_TEXT_BYTES, contentOf } from "./text-file.ts";
 const MAX_FILES = 1_000;
 const MAX_BYTES = 10 * 1024 ** 3;
 
-/** `files` null: this worker has no object store. */
-export type FilesDeps = { files: FileStore | null; store: Pick<StateStore, "readRunFiles" | "reserveFile"> };
+/** `files` returns the object store of this moment; null: this worker has none. */
+export type FilesDeps = {
+  files: () => FileStore | null;
+  store: Pick<StateStore, "readRunFiles" | "reserveFile">;
+};
 
 /** The try that reaches files. */
 type TryFiles = {
@@ -31,7 +34,10 @@ type TryFiles = {
  * that this try has written and that no checkpoint has committed yet; a new file is added to it. `at`: the visit. Its attempt is part of
  * every key, so a fenced worker cannot overwrite a file of a later attempt.
  */
-export function runFiles({ files, store }: FilesDeps, { run, at, written, signal }: TryFiles): Files {
+export function runFiles(
+  { files: current, store }: FilesDeps,
+  { run, at, written, signal }: TryFiles,
+): Files {
   const all = async () => {
     const list = await store.readRunFiles(run.run_id);
     return { ...list, files: withWritten(list.files, written) };
@@ -44,18 +50,19 @@ export function runFiles({ files, store }: FilesDeps, { run, at, written, signal
     throw new ToolRejection(`there is no file ${JSON.stringify(name)}: artifact_list has the names`);
   };
   /** @throws ToolRejection `artifacts_full` when the tenant has no room for the file; its object is deleted */
-  const reserve = async (file: { object_key: string; bytes: number }): Promise<void> => {
+  const reserve = async (files: FileStore, file: { object_key: string; bytes: number }): Promise<void> => {
     const { run_id, tenant_id, attempt } = run;
     const room = await store.reserveFile({ ...file, run_id, tenant_id, attempt });
     if (room.accepted) return;
     // When this fails, the file sweep deletes the object a day later.
     await files
-      ?.delete(file.object_key)
+      .delete(file.object_key)
       .catch((error: unknown) => log.warn("file.not_deleted", { run: run_id, message: messageOf(error) }));
     throw new ToolRejection(artifactsFullDetail(room, file.bytes), { code: "artifacts_full" });
   };
   return {
     async write({ name, content_type, scope }, bytes) {
+      const files = current();
       if (files === null) throw withoutStore();
       const list = await store.readRunFiles(run.run_id);
       if (scope === "session" && list.session_id === null) {
@@ -66,11 +73,12 @@ export function runFiles({ files, store }: FilesDeps, { run, at, written, signal
       const { stream, facts } = measured(bytes, maxBytes, signal);
       await stored(files.putStream(object_key, stream, content_type), signal);
       const file = { name, content_type, ...facts() };
-      await reserve({ object_key, bytes: file.bytes });
+      await reserve(files, { object_key, bytes: file.bytes });
       written.push({ ...file, object_key, scope, step_path: at.step_path, visit: at.visit });
       return fileReference(object_key, file);
     },
     async read(name, offset, length) {
+      const files = current();
       if (files === null) throw withoutStore();
       const file = await find(name);
       const wanted = Math.min(length, MAX_TEXT_BYTES, Math.max(0, file.bytes - offset));

@@ -23,8 +23,8 @@ export type HeartbeatDeps = {
   /** Gets the settings of lanes from each reply. */
   laneSettings: Pick<LiveLaneSettings, "replace">;
   report: () => WorkerReport;
-  /** Called with the settings of each reply. */
-  onSettings?: (settings: readonly StoredSetting[]) => void;
+  /** Called with the settings of each reply. The beat ends when they hold here. It never rejects. */
+  onSettings?: (settings: readonly StoredSetting[]) => Promise<void>;
   /** Called after each beat whose reply asks this worker to drain. */
   onDrain?: () => void;
 };
@@ -148,7 +148,8 @@ export class Heartbeat {
     links.reportPostgres(true);
     const { owned } = reply;
     if (reply.drain) this.#deps.onDrain?.();
-    if (reply.settings) this.#deps.onSettings?.(reply.settings);
+    // The first beat comes before the first claim: no run is executed with the bucket of the variables where a setting names another.
+    const applied = reply.settings ? this.#deps.onSettings?.(reply.settings) : undefined;
     if (reply.lanes) this.#deps.laneSettings.replace(reply.lanes);
     this.#areSilencesCounted = reply.silences !== null;
     const isFirst = this.#confirmedMs === -Infinity;
@@ -160,7 +161,7 @@ export class Heartbeat {
     // The beat does not wait for Redis.
     void this.#releaseGone(gone);
     const strays = owned.filter(({ run_id }) => !tracked.get(run_id));
-    await this.#handBackStrays(strays, sentMs);
+    await Promise.all([this.#handBackStrays(strays, sentMs), applied]);
   }
 
   /**

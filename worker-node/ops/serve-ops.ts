@@ -18,18 +18,20 @@ import type { WorkerStatus } from "./worker-status.ts";
 type HealthSources = {
   store: StateStore;
   redis: WorkerRedis;
-  artifacts: CheckedObjectStore | null;
+  artifacts: () => CheckedObjectStore | null;
   status: WorkerStatus;
 };
 
 /** Reads a worker's health: one request to each of its stores. */
 export function healthReader({ store, redis, artifacts, status }: HealthSources): () => Promise<Health> {
-  return () =>
-    readHealth(status, {
+  return () => {
+    const objects = artifacts();
+    return readHealth(status, {
       postgres: () => store.readRunSnapshots([]),
       redis: () => redis.commands.ping(),
-      objectStore: artifacts && (() => artifacts.check()),
+      objectStore: objects && (() => objects.check()),
     });
+  };
 }
 
 /** Serves a worker's health and metrics. @returns the server, listening */

@@ -27,7 +27,7 @@ export class FileSweep {
   }
 
   async pass(): Promise<void> {
-    const { files } = this.#deps;
+    const files = this.#deps.files();
     if (files === null) return;
     await this.#deleteExpired(files);
     if (this.#pages === null && performance.now() < this.#nextMs) return;

@@ -30,7 +30,8 @@ export class JournalArchive {
 
   /** @returns true when journals are left that can be archived now */
   async pass(): Promise<boolean> {
-    const { files, store } = this.#deps;
+    const { store } = this.#deps;
+    const files = this.#deps.files();
     const startedMs = performance.now();
     if (files === null || startedMs < this.#nextMs) return false;
     let hasMore = await store.queueEndedRuns();

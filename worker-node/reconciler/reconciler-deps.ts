@@ -51,8 +51,8 @@ export type RepairDeps = {
   timing: WorkerTiming;
   /** Whether the tenants' `max_*` limits hold in this deployment. */
   isolation: boolean;
-  /** Null: this worker has no object store, and leaves the repairs of it to workers that have one. */
-  files: FileStore | null;
+  /** Null: this worker has no object store now, and leaves the repairs of it to workers that have one. */
+  files: () => FileStore | null;
   /** The keys of MASTER_KEYS. Absent or null: this worker does not have that variable, and leaves sealed values as they are. */
   masterKeys?: MasterKeys | null;
   /** See Heartbeat. */

@@ -19,7 +19,12 @@ const REFUSED_MS = 2_000;
 /** Schedules that one pass claims at once. */
 const PAGE = 100;
 
-type SchedulerDeps = { store: StateStore; queue: Queue; maxQueueDepth(): number; tracer?: Tracer | null };
+type SchedulerDeps = {
+  store: StateStore;
+  queue: Queue;
+  maxQueueDepth(): number;
+  tracer?: () => Tracer | null;
+};
 
 /**
  * Starts the runs of schedules (docs/protocol.md 5.18). Every worker has one: a claim in Postgres gives each due schedule to
@@ -103,7 +108,7 @@ export class Scheduler {
       "synapse.orchestration.id": orchestration_id,
     };
     const options = { kind: "producer" as const, parent: null, attributes };
-    return inSpan(this.#deps.tracer ?? null, "schedule tick", options, (span) =>
+    return inSpan(this.#deps.tracer?.() ?? null, "schedule tick", options, (span) =>
       this.#start({ ...run, traceparent: span?.traceparent ?? null }),
     );
   }

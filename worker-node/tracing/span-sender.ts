@@ -17,9 +17,13 @@ const CLOSING_RETRY_MS = 250;
  */
 export class SpanSender {
   readonly buffer: SpanBuffer;
-  readonly #export: Export;
+  #export: Export;
   /** Aborted when the worker stops: it ends the pauses. */
   readonly #closing = new AbortController();
+  /** Aborted when the collector changes: it ends the pause for the one before. */
+  #moved = new AbortController();
+  /** The collector that has a batch under way. */
+  #sendingTo: Export | null = null;
   #deadlineMs = Infinity;
   #batchFull = Promise.withResolvers<void>();
   #sending: Promise<void> = Promise.resolve();
@@ -33,6 +37,14 @@ export class SpanSender {
 
   start(): void {
     this.#sending = this.#sendAll();
+  }
+
+  /** Sends to another collector from the next batch on. A batch under way stays with the one before, and is sent again if that is busy. */
+  moveTo(exported: Export): void {
+    if (this.#export !== this.#sendingTo) this.#export.close();
+    this.#export = exported;
+    this.#moved.abort();
+    this.#moved = new AbortController();
   }
 
   /** Sends the spans that have ended, as far as the collector takes them within 3 s. */
@@ -51,10 +63,15 @@ export class SpanSender {
       this.#batchFull = Promise.withResolvers();
       const batch = this.buffer.take();
       if (batch.length === 0) continue;
-      const outcome = await this.#export.send(batch);
+      const exported = (this.#sendingTo = this.#export);
+      const outcome = await exported.send(batch);
+      this.#sendingTo = null;
+      const hasMoved = exported !== this.#export;
+      if (hasMoved) exported.close();
       if (outcome.is === "busy") {
-        failures += 1;
         this.buffer.putBack(batch);
+        failures = hasMoved ? 0 : failures + 1;
+        if (hasMoved) continue;
         if (failures === 1) log.warn("trace.collector_busy", { why: outcome.why });
         await this.#pauseBusy(waitBeforeRetryMs(outcome.retryAfterMs, failures, Math.random));
         continue;
@@ -74,12 +91,13 @@ export class SpanSender {
   }
 
   async #pauseBusy(ms: number): Promise<void> {
-    await this.#pause(ms);
+    await this.#pause(ms, this.#moved.signal);
     if (this.#closing.signal.aborted) await sleep(Math.min(ms, CLOSING_RETRY_MS));
   }
 
-  /** Ends early when the worker stops. */
-  async #pause(ms: number): Promise<void> {
-    await sleep(ms, undefined, { signal: this.#closing.signal }).catch(() => {});
+  /** Ends early when the worker stops, and with `signal`. */
+  async #pause(ms: number, signal?: AbortSignal): Promise<void> {
+    const ends = signal ? AbortSignal.any([this.#closing.signal, signal]) : this.#closing.signal;
+    await sleep(ms, undefined, { signal: ends }).catch(() => {});
   }
 }

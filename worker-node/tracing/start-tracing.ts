@@ -9,8 +9,12 @@ import { tracedModels } from "./traced-models.ts";
 import { tracedTools } from "./traced-tools.ts";
 import type { Tracing } from "./tracing.ts";
 
-/** `endpoint`: of OTLP over gRPC. `instance`: this incarnation of the worker. */
-export function startTracing(settings: { endpoint: string; hasContent: boolean; instance: string }): Tracing {
+/** `endpoint`: of OTLP over gRPC. `instance`: this incarnation of the worker. `moveTo` changes the endpoint. */
+export function startTracing(settings: {
+  endpoint: string;
+  hasContent: boolean;
+  instance: string;
+}): Tracing & { moveTo(endpoint: string): void } {
   const { endpoint, hasContent, instance } = settings;
   const sender = new SpanSender(openGrpcExport(endpoint));
   const resource = { [ATTR_SERVICE_NAME]: "synapse-worker", [ATTR_SERVICE_INSTANCE_ID]: instance };
@@ -23,6 +27,7 @@ export function startTracing(settings: { endpoint: string; hasContent: boolean; 
     models: (models, parent) => tracedModels(models, { tracer, parent, hasContent }),
     tools: (tools, parent) => tracedTools(tools, { tracer, parent, hasContent }),
     inStoreSpan: (call, work) => inStoreSpan(tracer, executions, call, work),
+    moveTo: (other) => sender.moveTo(openGrpcExport(other)),
     close: () => sender.close(),
   };
 }

@@ -1,5 +1,6 @@
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { Span, Tracer } from "../../shared/tracing/span.ts";
+import { log } from "../../shared/log.ts";
 import type { Config } from "../config.ts";
 import type { Models, Tools } from "../engine/ports.ts";
 
@@ -20,10 +21,56 @@ export type Tracing = {
 /** `operation`: a verb of the store or of the queue, or a command. `args`: what names runs in it. */
 export type StoreCall = { store: "postgres" | "redis"; operation: string; args: readonly unknown[] };
 
-/** Opens the tracing of a worker. Null: it has no OTLP_ENDPOINT. */
-export async function openTracing(config: Config, instance: string): Promise<Tracing | null> {
-  const { OTLP_ENDPOINT: endpoint, OTLP_CONTENT: hasContent } = config;
-  if (endpoint === undefined) return null;
-  const { startTracing } = await import("./start-tracing.ts");
-  return startTracing({ endpoint, hasContent, instance });
+/** The tracing of a worker at this moment. Null: nothing is traced. */
+export type CurrentTracing = () => Tracing | null;
+
+/** For parts of a worker that are not traced. */
+export const untraced: CurrentTracing = () => null;
+
+/** Executes a call of a store in a span of the current tracing; without tracing there is none. */
+export function inCurrentStoreSpan<Result>(
+  current: CurrentTracing,
+  call: StoreCall,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const tracing = current();
+  return tracing === null ? work() : tracing.inStoreSpan(call, work);
+}
+
+/** The tracing of a worker, which begins, ends and changes its collector while the worker runs: docs/protocol.md 7.19. */
+export class LiveTracing {
+  readonly #options: { hasContent: boolean; instance: string };
+  #endpoint: string | null = null;
+  #open: (Tracing & { moveTo(endpoint: string): void }) | null = null;
+  /** What was switched off, until its spans are sent. */
+  #ending: Promise<void> = Promise.resolve();
+
+  constructor({ OTLP_CONTENT: hasContent }: Pick<Config, "OTLP_CONTENT">, instance: string) {
+    this.#options = { hasContent, instance };
+  }
+
+  readonly current: CurrentTracing = () => this.#open;
+
+  /**
+   * Traces to this collector from now on; null: nothing more is traced. The spans that wait go to the new collector; where tracing ends, the old
+   * one gets them. The calls of one worker follow one another.
+   */
+  async use(endpoint: string | null): Promise<void> {
+    if (endpoint === this.#endpoint) return;
+    this.#endpoint = endpoint;
+    if (endpoint === null) {
+      this.#ending = this.#open?.close() ?? Promise.resolve();
+      this.#open = null;
+      log.info("tracing.ended");
+    } else if (this.#open) this.#open.moveTo(endpoint);
+    else {
+      const { startTracing } = await import("./start-tracing.ts");
+      this.#open = startTracing({ endpoint, ...this.#options });
+    }
+  }
+
+  /** Sends the spans that have ended, for a few seconds at most. */
+  async close(): Promise<void> {
+    await Promise.all([this.#ending, this.#open?.close()]);
+  }
 }

@@ -23,7 +23,7 @@ export type WebhookDeps = {
   masterKey: MasterKeys | null;
   readArchive: ReadRange;
   laneSettings: LaneSettingsOf;
-  tracer?: Tracer | null;
+  tracer?: () => Tracer | null;
 };
 
 /**
@@ -45,7 +45,7 @@ export async function postDelivery(
     "synapse.run.id": run_id,
     "synapse.tenant.id": tenant_id,
   };
-  return inSpan(deps.tracer ?? null, "POST", { kind: "client", parent, attributes }, async (span) => {
+  return inSpan(deps.tracer?.() ?? null, "POST", { kind: "client", parent, attributes }, async (span) => {
     const verdict = await postInSpan(delivery, events, deps, signal, span?.traceparent);
     if (verdict.status !== null) span?.set({ "http.response.status_code": verdict.status });
     if (verdict.outcome !== "delivered") span?.fail({ code: verdict.status ?? "no_answer" });

@@ -7,7 +7,6 @@ import type { Context, Next } from "hono";
 import { createMiddleware } from "hono/factory";
 import { routePath } from "hono/route";
 import { readTraceparent } from "../../../shared/tracing/traceparent.ts";
-import { readConfig } from "../../env.ts";
 import { asCurrentSpan } from "../../tracing/current-span.ts";
 import { tracingOf } from "../../tracing/edge-tracing.ts";
 import type { EdgeTracing } from "../../tracing/edge-tracing.ts";
@@ -24,7 +23,7 @@ const UNTRACED = /^\/(livez$|readyz$|health$|internal\/)/;
  */
 export const traced = createMiddleware<ApiEnv>(async (c, next) => {
   const parent = readTraceparent(c.req.header("traceparent"));
-  const tracing = UNTRACED.test(c.req.path) ? null : await tracingOf(readConfig(c.env));
+  const tracing = UNTRACED.test(c.req.path) ? null : await currentTracing(c);
   if (tracing !== null) return inRequestSpan(c, next, tracing, parent);
   if (parent === null) return next();
   await asCurrentSpan({ tracer: null, traceparent: parent }, next);
@@ -34,7 +33,7 @@ export const traced = createMiddleware<ApiEnv>(async (c, next) => {
 async function inRequestSpan(
   c: Context<ApiEnv>,
   next: Next,
-  { tracer, flush }: EdgeTracing,
+  { tracer }: EdgeTracing,
   parent: string | null,
 ): Promise<void> {
   const { method, path } = c.req;
@@ -59,6 +58,12 @@ async function inRequestSpan(
     if (status >= 500) span.fail(c.error ?? { code: status });
   } finally {
     span.end();
-    flush((work) => c.executionCtx.waitUntil(work));
+    // The request itself may have read that there is another collector now.
+    (await currentTracing(c))?.flush(c.get("services").waitUntil);
   }
+}
+
+function currentTracing(c: Context<ApiEnv>): Promise<EdgeTracing | null> {
+  const { config, waitUntil } = c.get("services");
+  return tracingOf(config, waitUntil);
 }

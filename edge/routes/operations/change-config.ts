@@ -8,7 +8,8 @@ import { audited } from "../../http/middleware/audited.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needsPlatform } from "../../http/middleware/principal.ts";
 import { ConfigView, configOf } from "../../operations/config-view.ts";
-import { SettingsChange, storedSettings } from "../../operations/settings-request.ts";
+import { changedBucketOf, checkBucket } from "../../operations/changed-bucket.ts";
+import { SettingsChange, checkSettings, storedSettings } from "../../operations/settings-request.ts";
 
 const NAMES = { put: "saveConfig", patch: "changeConfig" } as const;
 
@@ -21,7 +22,7 @@ const routeAt = (prefix: string, method: "put" | "patch") =>
     summary: "Change settings while the system runs",
     description:
       "A setting has precedence over the variable of the same name. Settings that the request does not name stay; null removes " +
-      "one, and its variable holds again. A change acts within 5 s on all edges, and on workers where `live` says so. All of the change is saved, or " +
+      "one, and its variable holds again. A change acts within 5 s on all edges, and on workers where `live` says so. A new object store is tested first, as by `test-s3`, and one that refuses or is not reached is a 422; it gets what is written from then on, and objects are not moved. All of the change is saved, or " +
       "none of it. PUT and PATCH do the same.",
     security: [{ key: ["admin"] }],
     middleware: [
@@ -38,10 +39,15 @@ const routeAt = (prefix: string, method: "put" | "patch") =>
 
 export const changeConfig = (prefix: string, method: "put" | "patch") => (api: Api) => {
   api.openapi(routeAt(prefix, method), async (c) => {
-    const { sql, config, expireLiveValues } = c.get("services");
+    const { sql, config, expireLiveValues, tryS3 } = c.get("services");
     const change = c.req.valid("json");
     c.set("audit", { target: Object.keys(change).join(" "), tenant: null });
-    await saveSettings(sql, await storedSettings(change, masterKeysOf(config)), c.get("principal").key_id);
+    const before = await readSettings(sql);
+    checkSettings(change, before, config);
+    const changed = await storedSettings(change, masterKeysOf(config));
+    const bucket = await changedBucketOf(before, changed, masterKeysOf(config));
+    if (bucket !== null) await checkBucket(bucket, tryS3);
+    await saveSettings(sql, changed, c.get("principal").key_id);
     expireLiveValues();
     return c.json(configOf(c.env, await readSettings(sql)), 200);
   });

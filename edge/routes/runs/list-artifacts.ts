@@ -57,10 +57,11 @@ export function listArtifacts(api: Api): void {
     const data = objects
       // The object of a file without a row belongs to a call that was not committed.
       .filter(({ key }) => rows.has(key) || !isFileKey(key))
-      .map(({ key, size, contentType }) => {
+      .map(({ key, size }) => {
         const row = rows.get(key);
         if (row !== undefined) return fileView(row);
-        return { name: artifactName(key), size, content_type: contentType, url: artifactUrl(key) };
+        // Large values are JSON: every other object of a run is a file, which has a row.
+        return { name: artifactName(key), size, content_type: "application/json", url: artifactUrl(key) };
       });
     return c.json({ data, next_cursor: next === null ? null : artifactName(next) }, 200);
   });

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { z } from "zod";
+import { configOf } from "../../../edge/operations/config-view.ts";
 import { LiveValues } from "../../../edge/clients/live-values.ts";
 import { readConfig } from "../../../edge/env.ts";
 import { beat } from "../../../shared/store/workers/beats.ts";
@@ -12,7 +13,7 @@ import { MASTER_KEY } from "../test-stores.ts";
 
 let app: TestApp;
 beforeAll(async () => {
-  app = await startApp({ MASTER_KEY });
+  app = await startApp({ MASTER_KEY, EGRESS_ALLOW: "127.0.0.1" });
 });
 afterAll(() => app.stop());
 afterEach(() => app.stores.sql`delete from settings`);
@@ -24,6 +25,9 @@ const shown = async (name: string) => {
   const all = Shown.parse(await (await app.call("GET", "/scale/config")).json());
   return all.find((each) => each.name === name);
 };
+
+/** A bucket that fits the schema. */
+const KEYS = { S3_BUCKET: "files", S3_ACCESS_KEY_ID: "id", S3_SECRET_ACCESS_KEY: "secret" };
 
 describe("a change of settings", () => {
   test("is shown with its origin, and null gives the variable back; fields that are not named stay", async () => {
@@ -95,6 +99,18 @@ describe("a change of settings", () => {
     [{ METRICS_TOKEN: "short" }, "METRICS_TOKEN", /16/],
     [{ METRICS_TOKEN: "a token with spaces" }, "METRICS_TOKEN", /visible ASCII/],
     [{ METRICS_TOKEN: "token-token-token-\u0000" }, "METRICS_TOKEN", /visible ASCII/],
+    [{ OTLP_ENDPOINT: "collector:4317" }, "OTLP_ENDPOINT", /http or https URL.*off/],
+    [{ OTLP_ENDPOINT: "http://user:canary@collector:4317" }, "OTLP_ENDPOINT", /without user and password/],
+    [{ OTLP_ENDPOINT: "http://169.254.169.254" }, "OTLP_ENDPOINT", /private address.*EGRESS_ALLOW/],
+    [{ OTLP_ENDPOINT: "http://collector:25" }, "OTLP_ENDPOINT", /port 25/],
+    [{ OTLP_HTTP_ENDPOINT: "off" }, "OTLP_HTTP_ENDPOINT", /http or https URL/],
+    [{ S3_ENDPOINT: "http://10.1.2.3:9000", ...KEYS }, "S3_ENDPOINT", /EGRESS_ALLOW/],
+    [{ S3_ENDPOINT: "https://a:b@s3.amazonaws.com", ...KEYS }, "S3_ENDPOINT", /without user/],
+    [{ S3_ENDPOINT: "minio", ...KEYS }, "S3_ENDPOINT", /http or https URL/],
+    [{ ...KEYS, S3_BUCKET: "../other" }, "S3_BUCKET", /name of 2 to 255/],
+    [{ ...KEYS, S3_REGION: "Frankfurt am Main" }, "S3_REGION", /name of a region/],
+    [{ ...KEYS, S3_SECRET_ACCESS_KEY: "********" }, "S3_SECRET_ACCESS_KEY", /mask/],
+    [{ ...KEYS, S3_ACCESS_KEY_ID: "with space" }, "S3_ACCESS_KEY_ID", /visible ASCII/],
     [{}, "", /at least one/],
   ])(
     "that is wrong is refused with the path and the reason of each error, and saves nothing: %j",
@@ -105,6 +121,71 @@ describe("a change of settings", () => {
       expect(await app.stores.sql`select from settings`).toHaveLength(0);
     },
   );
+
+  const S3 = {
+    S3_ENDPOINT: "http://127.0.0.1:9000",
+    S3_BUCKET: "files",
+    S3_ACCESS_KEY_ID: "canary-of-the-id",
+    S3_SECRET_ACCESS_KEY: "canary-of-the-secret",
+  };
+
+  // Fails when a key is stored or shown in clear, or does not come to workers.
+  test("of the object store seals both keys and never shows them; workers get all of it", async () => {
+    const saved = await patch(S3);
+    expect([saved.status, await saved.text()]).toEqual([200, expect.not.stringContaining("canary")]);
+    expect(await shown("S3_BUCKET")).toEqual({
+      name: "S3_BUCKET",
+      value: "files",
+      origin: "setting",
+      secret: false,
+      live: ["edges", "workers"],
+      change: 'PATCH /scale/config {"S3_BUCKET": …}',
+    });
+    for (const name of ["S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"])
+      expect(await shown(name)).toMatchObject({ value: "********", origin: "setting", secret: true });
+    expect(await shown("S3_REGION")).toMatchObject({ value: null, origin: "unset" });
+    const { settings } = await beat(app.stores.sql, onlineBeat(newIncarnation("w")));
+    expect(settings?.map(({ name }) => name).toSorted()).toEqual(Object.keys(S3).toSorted());
+    expect(JSON.stringify(settings)).not.toContain("canary");
+    await app.settled();
+    expect(await (await app.call("GET", "/scale/audit")).text()).not.toContain("canary");
+  });
+
+  test("of the object store holds together: none of its three names may be missing", async () => {
+    const { S3_SECRET_ACCESS_KEY: secret, ...rest } = S3;
+    const missing = async (body: object) => {
+      const answer = await patch(body);
+      return [
+        answer.status,
+        z.array(z.looseObject({ path: z.string() })).parse((await bodyOf(answer)).errors ?? []),
+      ];
+    };
+    const isMissing = (path: string) => ({
+      path,
+      message: expect.stringMatching(/is missing: .* set together/),
+    });
+    expect(await missing(rest)).toEqual([422, [isMissing("S3_SECRET_ACCESS_KEY")]]);
+    expect(await missing({ S3_REGION: "auto" })).toMatchObject([422, { length: 3 }]);
+    expect((await patch({ ...rest, S3_SECRET_ACCESS_KEY: secret })).status).toBe(200);
+    expect((await patch({ S3_BUCKET: "other" })).status).toBe(200);
+    expect(await missing({ S3_BUCKET: null })).toEqual([422, [isMissing("S3_BUCKET")]]);
+    expect(await shown("S3_BUCKET")).toMatchObject({ value: "other" });
+  });
+
+  test("of the collector replaces both addresses of the variables, and `off` is shown", () => {
+    const address = "http://127.0.0.1:4317";
+    const variables = { ...app.stores.vars, OTLP_ENDPOINT: address, OTLP_HTTP_ENDPOINT: address };
+    const origins = (...settings: { name: string; value: string }[]) =>
+      configOf(variables, settings)
+        .filter(({ name }) => name.startsWith("OTLP_"))
+        .map(({ value, origin }) => [value, origin]);
+    const variable = [address, "environment"];
+    expect(origins()).toEqual([variable, variable]);
+    expect(origins({ name: "OTLP_ENDPOINT", value: "off" })).toEqual([
+      ["off", "setting"],
+      [null, "unset"],
+    ]);
+  });
 
   test("needs a platform key, and is recorded with the names of the settings and without values", async () => {
     const tenant = await app.stores.key("acme");

@@ -353,7 +353,7 @@ describe("a tenant that is deleted", () => {
   test("loses its objects in the cron of the edge; objects of a new tenant with the same id stay", async () => {
     await app.stores.sql`
       insert into tenants (tenant_id, purged_at, deleted_at, objects_before) values ('bucket', now(), now(), '2026-06-01')`;
-    const object = (key: string, day: string) => ({ key, uploaded: new Date(day) });
+    const object = (key: string, day: string) => ({ key, size: 1, storedMs: Date.parse(day) });
     let objects = [
       ...Array.from({ length: 5 }, (_, n) => object(`bucket/run/${n}`, "2026-05-01")),
       object("bucket/run/new", "2026-07-01"),
@@ -361,19 +361,18 @@ describe("a tenant that is deleted", () => {
     ];
     const calls: string[] = [];
     const bucket = {
-      async list({ prefix = "", cursor }: { prefix?: string; cursor?: string } = {}) {
-        const rest = objects.filter(({ key }) => key.startsWith(prefix) && key > (cursor ?? ""));
-        const page = rest.slice(0, 2);
+      async list(prefix: string, after = "") {
+        const rest = objects.filter(({ key }) => key.startsWith(prefix) && key > after);
         if (prefix.startsWith("bucket")) calls.push(`list ${prefix}`);
-        return { objects: page, truncated: rest.length > 2, cursor: page.at(-1)?.key };
+        return { objects: rest.slice(0, 2), hasMore: rest.length > 2 };
       },
-      async delete(keys: string | string[]) {
+      async delete(keys: readonly string[]) {
         objects = objects.filter(({ key }) => !keys.includes(key));
       },
     };
-    await deleteObjectsOfTenants(app.stores.sql, Object.create(bucket));
+    await deleteObjectsOfTenants(app.stores.sql, [bucket]);
     expect(objects.map(({ key }) => key)).toEqual(["bucket/run/new", "buckets/run/other"]);
-    await deleteObjectsOfTenants(app.stores.sql, Object.create(bucket));
+    await deleteObjectsOfTenants(app.stores.sql, [bucket]);
     expect(new Set(calls)).toEqual(new Set(["list bucket/"]));
     const open = await app.stores
       .sql`select from tenants where tenant_id = 'bucket' and objects_before is not null`;

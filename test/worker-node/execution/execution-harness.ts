@@ -18,6 +18,7 @@ import type { ObjectStore } from "../../../worker-node/execution/object-store.ts
 import { Counters } from "../../../worker-node/ops/counters.ts";
 import { builtInPrices } from "../fakes.ts";
 import { FakeStore } from "../fake-store.ts";
+import { untraced } from "../../../worker-node/tracing/tracing.ts";
 
 export const print = { type: "print", print_content: "text" };
 export const llm = { type: "llm", model: "demo/fast", prompt_template: "Write" };
@@ -139,8 +140,9 @@ export class ExecutionHarness {
       sandbox: this.sandbox ?? {
         of: () => ({ evaluate: notInThisTest, transform: (code, state) => this.transform(code, state) }),
       },
-      artifacts: this.artifacts,
-      files: this.files,
+      artifacts: () => this.artifacts,
+      files: () => this.files,
+      tracing: untraced,
       trackLimiter: new TrackLimiter(),
       children: {
         admit: (child) => this.admit(child),

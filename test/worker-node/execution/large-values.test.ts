@@ -23,7 +23,10 @@ const large = (letter: string): string => letter.repeat(40_000);
 
 test("a large value is stored as an object, and loaded as it was", async () => {
   const store = memory();
-  const out = await new LargeValues(store, "acme/run_1/a/1.1").storeValues({ text: large("x"), small: "s" });
+  const out = await new LargeValues(() => store, "acme/run_1/a/1.1").storeValues({
+    text: large("x"),
+    small: "s",
+  });
   expect(out).toMatchObject({ small: "s", text: { $ref: "acme/run_1/a/1.1/set.text", size: 40_002 } });
   expect(await loadValue(store, out["text"] ?? null, "acme")).toBe(large("x"));
 });
@@ -31,7 +34,7 @@ test("a large value is stored as an object, and loaded as it was", async () => {
 // Fails when two calls at the same time put the value twice.
 test("a large value under two names is stored once", async () => {
   const store = memory();
-  const out = await new LargeValues(store, "acme/run_1/a/1.1").storeValues({
+  const out = await new LargeValues(() => store, "acme/run_1/a/1.1").storeValues({
     verdict: large("x"),
     reason: large("x"),
   });
@@ -39,10 +42,21 @@ test("a large value under two names is stored once", async () => {
   expect(store.objects.size).toBe(1);
 });
 
+// Fails when a visit that lasts for an hour writes to a bucket that nobody reads any more.
+test("a visit that lasts longer than its object store stores its later values in the new one", async () => {
+  const [before, after] = [memory(), memory()];
+  let current = before;
+  const values = new LargeValues(() => current, "acme/run_1/a/1.1");
+  await values.storeResponse(large("x"));
+  current = after;
+  await values.storeResponse(large("y"));
+  expect([...before.objects.values(), ...after.objects.values()].map((json) => json[1])).toEqual(["x", "y"]);
+});
+
 // Fails when the key is the name alone, so that the second object replaces the first.
 test("a response does not replace a state key of the same name", async () => {
   const store = memory();
-  const values = new LargeValues(store, "acme/run_1/a/1.1");
+  const values = new LargeValues(() => store, "acme/run_1/a/1.1");
   const set = await values.storeValues({ response: [large("s")], "event.result": large("t") });
   const response = await values.storeResponse(large("r"));
   const [event] = await values.storeEvents([
@@ -67,7 +81,7 @@ test("the JSON of an event that stays as it is is written once, and its line is 
   const event = { type: "orchestration_complete", status: "completed", final_state: state } as const;
   const unmeasured = writeLines([{ ...event }], new Date(0), "c");
   writes = 0;
-  const events = await new LargeValues(memory(), "acme/run_1/end.1").storeEvents([event]);
+  const events = await new LargeValues(() => memory(), "acme/run_1/end.1").storeEvents([event]);
   expect(writeLines(events, new Date(0), "c")).toEqual(unmeasured);
   expect(writes).toBe(1);
 });
@@ -103,7 +117,7 @@ test("a reference with another size than its object has is an ordinary value", a
 
 test("a worker without an object store leaves values as they are", async () => {
   const values = { text: large("x") };
-  expect(await new LargeValues(null, "p").storeValues(values)).toEqual(values);
+  expect(await new LargeValues(() => null, "p").storeValues(values)).toEqual(values);
 });
 
 const limits = { requestMs: 50, pausesMs: [1, 1] };
@@ -113,7 +127,7 @@ const away = { name: "RetryableError", code: "artifacts_away", retryAfterMs: 10_
 // Fails when a store that does not answer keeps a step without end, or its outage is an internal error.
 test("a store that does not answer a step ends its request with an error that is tried again", async () => {
   const reference = { $ref: "acme/run_1/a/1.1/mine", size: 6, content_type: "application/json", preview: "" };
-  const values = new LargeValues({ put: never, get: never }, "acme/run_1/a/1.1", limits);
+  const values = new LargeValues(() => ({ put: never, get: never }), "acme/run_1/a/1.1", limits);
   await expect(values.storeValues({ text: large("x") })).rejects.toMatchObject(away);
   await expect(loadValue({ put: never, get: never }, reference, "acme", limits)).rejects.toMatchObject(away);
   await expect(loadValue(null, reference, "acme")).rejects.toMatchObject(away);
@@ -122,7 +136,7 @@ test("a store that does not answer a step ends its request with an error that is
 // Fails when a cancel waits for an object store that does not answer.
 test("a wait for a put ends with the signal", async () => {
   const stop = new AbortController();
-  const values = new LargeValues({ put: never, get: never }, "p", undefined, stop.signal);
+  const values = new LargeValues(() => ({ put: never, get: never }), "p", undefined, stop.signal);
   const stored = Promise.all([
     expect(values.storeValues({ text: large("x") })).rejects.toThrow("cancelled"),
     expect(values.storeResponse(large("y"))).rejects.toThrow("cancelled"),
@@ -140,7 +154,8 @@ test("a put that fails is tried again, and a put that is refused is not", async 
       throw error;
     },
   });
-  const store = (error: Error) => new LargeValues(failing(error), "p", limits).storeResponse(large("x"));
+  const store = (error: Error) =>
+    new LargeValues(() => failing(error), "p", limits).storeResponse(large("x"));
   await expect(store(new Error("secret"))).rejects.toMatchObject({
     ...away,
     message: expect.not.stringContaining("secret"),

@@ -22,6 +22,7 @@ import { startRedis } from "../../services/services.ts";
 import { silentPeer, slowPeer } from "../../services/waiting.ts";
 import { acme, openStore } from "../../shared/store/store-fixture.ts";
 import type { Store } from "../../shared/store/store-fixture.ts";
+import { untraced } from "../../../worker-node/tracing/tracing.ts";
 
 let store: Store;
 let service: Service;
@@ -81,8 +82,9 @@ function newWorker(): FleetMember {
       prices: builtInPrices(),
       tools: { toolsOf: async () => [], call: refuse, callMcp: refuse },
       sandbox: { of: () => ({ evaluate: refuse, transform: refuse }) },
-      artifacts: null,
-      files: null,
+      artifacts: () => null,
+      files: () => null,
+      tracing: untraced,
       trackLimiter: new TrackLimiter(),
       count: new Counters(),
       children: noChildren,

@@ -47,7 +47,7 @@ const timing = workerTiming;
 const pass = async (readStore: StateStore): Promise<void> => {
   const owner = newIncarnation("r");
   const reconciler = new Reconciler({
-    files: null,
+    files: () => null,
     owner,
     store: readStore,
     queue,

@@ -25,6 +25,7 @@ import { Worker } from "../../../worker-node/fleet/worker.ts";
 import { Counters } from "../../../worker-node/ops/counters.ts";
 import { silentPeer, slowPeer, turn } from "../../services/waiting.ts";
 import { FakeStore } from "../fake-store.ts";
+import { untraced } from "../../../worker-node/tracing/tracing.ts";
 
 const owner = newIncarnation("w");
 const acme = TenantId.parse("acme");
@@ -207,8 +208,9 @@ function open(lanes: readonly Lane[], timing: WorkerTiming = workerTiming): void
       tools: { toolsOf: async () => [], call: refuse, callMcp: refuse },
       prices: builtInPrices(),
       sandbox: { of: () => ({ evaluate: refuse, transform: refuse }) },
-      artifacts: null,
-      files: null,
+      artifacts: () => null,
+      files: () => null,
+      tracing: untraced,
       trackLimiter: new TrackLimiter(),
       count: new Counters(),
       children: noChildren,

@@ -57,7 +57,7 @@ function scanOver(queue: Queue): DueScan {
   };
   const repairs = noRepairs();
   return new DueScan({
-    files: null,
+    files: () => null,
     owner: newIncarnation("w"),
     store,
     queue,

@@ -48,7 +48,7 @@ afterEach(async () => {
 
 function newReconciler(name: string, parts: { store?: StateStore; queue?: Queue }): Reconciler {
   return new Reconciler({
-    files: null,
+    files: () => null,
     owner: newIncarnation(name),
     store: state,
     queue,

@@ -74,3 +74,59 @@ test("a collector that never answers does not keep a worker from stopping", asyn
   await other.close();
   mute.close();
 });
+
+// Fails when spans wait for the old collector's next try, or are lost with it.
+test("a sender that is moved sends what waits to the new collector, and at once", async () => {
+  const next = await startCollector();
+  collector.busy.times = Infinity;
+  // The old collector takes nothing for a minute.
+  const closed: string[] = [];
+  const old = openGrpcExport(collector.grpcUrl);
+  const moved = new SpanSender({
+    send: async (batch) => {
+      const outcome = await old.send(batch);
+      return outcome.is === "busy" ? { ...outcome, retryAfterMs: 60_000 } : outcome;
+    },
+    close: () => {
+      closed.push("old");
+      old.close();
+    },
+  });
+  moved.start();
+  endSpans(moved.buffer, 3);
+  await until("the old collector has refused them", () => collector.busy.refused > 0);
+  moved.moveTo(openGrpcExport(next.grpcUrl));
+  await until("the new collector has them", () => next.spans.length >= 3);
+  expect([next.spans.length, collector.spans.length, closed]).toEqual([3, 0, ["old"]]);
+  await moved.close();
+  next.stop();
+});
+
+// Fails when a batch is lost that the old collector got and did not take, or when its connection is cut under way.
+test("a batch under way at a move stays with the old collector, and goes to the new one if that refuses it", async () => {
+  const refusal = Promise.withResolvers<void>();
+  const events: string[] = [];
+  const other = new SpanSender({
+    send: async () => {
+      events.push("old gets it");
+      await refusal.promise;
+      return { is: "busy", retryAfterMs: null, why: "away" };
+    },
+    close: () => void events.push("old is closed"),
+  });
+  other.start();
+  endSpans(other.buffer, 1);
+  await until("the batch is under way", () => events.length > 0);
+  other.moveTo({
+    send: async (batch) => {
+      events.push(`new gets ${batch.length}`);
+      return { is: "sent" };
+    },
+    close() {},
+  });
+  expect(events).toEqual(["old gets it"]);
+  refusal.resolve();
+  await until("the new collector has it", () => events.length > 2);
+  expect(events).toEqual(["old gets it", "old is closed", "new gets 1"]);
+  await other.close();
+});
