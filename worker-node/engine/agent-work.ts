@@ -19,6 +19,9 @@ import type { Toolbox } from "./toolbox.ts";
 /** The most calls of one answer that are made at the same time. */
 const CALLS_AT_ONCE = 8;
 
+/** The suffix of the name of a request that is sent again, because the model has refused the first one as too long. */
+const SHORTER = ".shorter";
+
 /** What an agent works with. */
 export type AgentWork = {
   step: StepOf<"agent">;
@@ -91,12 +94,14 @@ async function answerOf(work: AgentWork): Promise<Answer> {
     toolChoice: "auto" as const,
     ...(isDelegated ? {} : { text: deltas(step, context) }),
   });
+  // Also after a crash: the request that was refused has had the other key, with another body.
+  if (conversation.isShortened) return conversation.callModel(request(), SHORTER);
   await compact(work);
   try {
     return await conversation.callModel(request());
   } catch (error) {
     if (!(error instanceof RequestTooLong) || !(await compactRefused(work))) throw error;
-    return conversation.callModel(request(), ".shorter");
+    return conversation.callModel(request(), SHORTER);
   }
 }
 

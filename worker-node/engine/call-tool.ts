@@ -27,7 +27,8 @@ const SILENT_TOOL: ReadonlySet<string> = new Set(["tool_timeout", "mcp_unreachab
 
 /** A tool's result, or why there is none where the model can do something about it. */
 type ToolResult = { ok: true; value: Json } | Refused;
-type Refused = { ok: false; code: string; reason: string };
+/** `reason`: for the model, with all that the tool said. `message`: for the run's error, with the beginning of it. */
+type Refused = { ok: false; code: string; reason: string; message: string };
 
 /**
  * The origin of a call: an agent, which can react to its failure; a model that filled in the arguments of a tool step; or the
@@ -102,12 +103,12 @@ async function perform(tool: OfferedTool, call: CallToPerform, by: CallBy): Prom
     }
     if (!(error instanceof ToolRejection)) throw error;
     const what = error.code === "tool_rejected" ? "The tool refused the call" : "The call has no result";
-    return refused(`${what}: ${error.message}`, error.code);
+    return { ...refused(`${what}: ${error.whole}`, error.code), message: `${what}: ${error.message}` };
   }
 }
 
 function refused(reason: string, code = "tool_rejected"): Refused {
-  return { ok: false, code, reason };
+  return { ok: false, code, reason, message: reason };
 }
 
 /** Whether a call without a result may have happened nevertheless. */
@@ -122,5 +123,5 @@ export function resultChars(tokens: number): number {
 
 /** A tool's result as a model reads it. */
 export function textForModel(result: ToolResult, maxChars = RESULT_CHARS): string {
-  return result.ok ? clip(asText(result.value), maxChars) : result.reason;
+  return clip(result.ok ? asText(result.value) : result.reason, maxChars);
 }

@@ -27,6 +27,8 @@ type Compacting = {
   conversation: Conversation;
   model: string | null;
   compactAtChars: number;
+  /** The model has refused the request for the next answer as too long. */
+  isRefused?: boolean;
 };
 
 /**
@@ -41,6 +43,7 @@ export async function compact({
   conversation,
   model,
   compactAtChars,
+  isRefused = false,
 }: Compacting): Promise<boolean> {
   const { opening, summary, recent } = conversation.parts;
   const before = charsIn(conversation);
@@ -65,7 +68,11 @@ export async function compact({
     chars_after: after,
   });
   await conversation.commit({
-    summary: { text: `${HEADING}\n${text}`, until: (summary?.until ?? 0) + count },
+    summary: {
+      text: `${HEADING}\n${text}`,
+      until: (summary?.until ?? 0) + count,
+      ...(isRefused ? { refused: true } : {}),
+    },
   });
   return true;
 }
@@ -76,7 +83,7 @@ export async function compact({
  * @throws RequestTooLong when the request for a summary is too long too
  */
 export function compactRefused(work: Omit<Compacting, "compactAtChars">): Promise<boolean> {
-  return compact({ ...work, compactAtChars: charsIn(work.conversation) * REFUSED_SHARE });
+  return compact({ ...work, compactAtChars: charsIn(work.conversation) * REFUSED_SHARE, isRefused: true });
 }
 
 /** The characters of what the model gets. */

@@ -46,7 +46,14 @@ export const Turn = z.object({
   /** The name of the call whose result the turn holds, if the outcome of that call is unknown. */
   unknown: z.string().exactOptional(),
   /** A text that the model gets in place of the conversation's first `until` messages after the opening. */
-  summary: z.object({ text: z.string(), until: z.number().int().positive() }).exactOptional(),
+  summary: z
+    .object({
+      text: z.string(),
+      until: z.number().int().positive(),
+      /** The model has refused the request for the next answer as too long: the request after this turn is a second one. */
+      refused: z.literal(true).exactOptional(),
+    })
+    .exactOptional(),
   /** Of a chat turn: what the model gets in place of the oldest messages of the session's history. */
   history_summary: HistorySummary.exactOptional(),
 });

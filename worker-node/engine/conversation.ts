@@ -36,6 +36,8 @@ export class Conversation {
   readonly #appended: Appended[];
   #repairs: number;
   #summary: Summary | null;
+  /** How many answers there were at the last summary. */
+  #answersAtSummary: number;
   /** The names of calls whose outcome is unknown, by the ids of the tool calls. */
   readonly #unknown = new Map<string, string>();
   #uncommitted: Appended[] = [];
@@ -54,7 +56,9 @@ export class Conversation {
     this.#appended = own.flatMap((turn) => turn.messages);
     this.#repairs = own.filter((turn) => turn.repair).length;
     for (const { messages, unknown } of own) this.#noteUnknown(messages, unknown);
-    this.#summary = own.findLast((turn) => turn.summary !== undefined)?.summary ?? null;
+    const summaryAt = own.findLastIndex((turn) => turn.summary !== undefined);
+    this.#summary = own[summaryAt]?.summary ?? null;
+    this.#answersAtSummary = answersIn(own.slice(0, summaryAt + 1).flatMap((turn) => turn.messages));
   }
 
   /** The conversation about a task that a tool call of this one delegates. Its turns are committed in the same visit. */
@@ -84,7 +88,12 @@ export class Conversation {
 
   /** How many answers the model has given, in all executions of the visit. */
   get answerCount(): number {
-    return this.#appended.filter((message) => message.role === "assistant").length;
+    return answersIn(this.#appended);
+  }
+
+  /** Whether the request for the next answer was refused as too long, and a summary has been committed since. */
+  get isShortened(): boolean {
+    return this.#summary?.refused === true && this.#answersAtSummary === this.answerCount;
   }
 
   /** How many answers were corrected because they did not fit the step's `output_schema`. */
@@ -193,6 +202,7 @@ export class Conversation {
       ...more,
     });
     if (more.repair) this.#repairs += 1;
+    if (more.summary !== undefined) this.#answersAtSummary = this.answerCount;
     this.#summary = more.summary ?? this.#summary;
     this.#uncommitted = [];
     this.#newEffects = [];
@@ -243,4 +253,8 @@ export class Conversation {
   #nameOf(call: string): string {
     return this.#visit.in === null ? call : `${this.#visit.in}.${call}`;
   }
+}
+
+function answersIn(messages: readonly Appended[]): number {
+  return messages.filter((message) => message.role === "assistant").length;
 }

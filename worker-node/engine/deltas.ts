@@ -3,6 +3,8 @@ import type { StepContext } from "./ports.ts";
 
 /** At most 20 deltas a second for a step. */
 const INTERVAL_MS = 50;
+/** The first half of a character of two at the end of a text. */
+const HALF = /[\uD800-\uDBFF]$/;
 
 /** Receives the text of one answer as it arrives: see `deltas`. */
 export type AnswerText = { push(text: string): void; restart(): void; continue(): void; flush(): void };
@@ -17,16 +19,16 @@ export function deltas(step: Step, context: StepContext): AnswerText {
   let pending = "";
   let isFirst = true;
   let publishedMs = -INTERVAL_MS;
-  const flush = (): void => {
-    if (pending === "") return;
+  const publish = (text: string): void => {
+    if (text === "") return;
     const first = isFirst ? { first: true as const } : {};
-    context.note({ type: "llm_delta", orch_step_id: step.id, ...first, text: pending });
+    context.note({ type: "llm_delta", orch_step_id: step.id, ...first, text });
     isFirst = false;
-    pending = "";
+    pending = pending.slice(text.length);
     publishedMs = performance.now();
   };
   return {
-    flush,
+    flush: () => publish(pending),
     restart() {
       pending = "";
       isFirst = true;
@@ -36,7 +38,8 @@ export function deltas(step: Step, context: StepContext): AnswerText {
     },
     push(text) {
       pending += text;
-      if (performance.now() - publishedMs >= INTERVAL_MS) flush();
+      // Gateways divide a text between the two halves of a character. Half a character is none, once an event is bytes.
+      if (performance.now() - publishedMs >= INTERVAL_MS) publish(pending.replace(HALF, ""));
     },
   };
 }

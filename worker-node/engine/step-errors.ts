@@ -64,10 +64,16 @@ export function withNewKey(error: RetryableError): RetryableError {
 export class ToolRejection extends TerminalError {
   /** The HTTP status of the refusal; undefined: it was none by HTTP. */
   readonly status: number | undefined;
+  /** The message with all that the tool said, for the model: the message quotes only the beginning. */
+  readonly whole: string;
 
-  constructor(message: string, options: { cause?: unknown; code?: string; status?: number } = {}) {
+  constructor(
+    message: string,
+    options: { cause?: unknown; code?: string; status?: number; whole?: string } = {},
+  ) {
     super(options.code ?? "tool_rejected", message, options);
     this.name = "ToolRejection";
     this.status = options.status;
+    this.whole = options.whole || message;
   }
 }

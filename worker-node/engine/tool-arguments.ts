@@ -66,6 +66,8 @@ function theObjectIn(text: string): JsonObject | null {
   const rest = between.join("") + written.slice(ranges.at(-1)?.to ?? 0);
   if (ranges[0]?.from !== 0 || /[{[]/.test(rest)) return null;
   const values = ranges.map(({ from, to }) => parseJson(written.slice(from, to)));
+  // A value that cannot be kept, such as 1e400, is not an absent one.
+  if (values.includes(undefined)) return null;
   const [first, ...more] = values.filter((value) => !isObject(value) || Object.keys(value).length > 0);
   if (first === undefined) return {};
   return isObject(first) && more.every((value) => isSame(value ?? null, first)) ? first : null;

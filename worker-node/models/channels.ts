@@ -16,8 +16,12 @@ const OPENINGS = [CHANNEL, `${START}assistant${CHANNEL}`, ...NAMES.map((name) =>
 const MAY_GO_ON = /<(?:\|[a-z]{0,7}(?:\|)?)?$/;
 const MAX_HEADER_CHARS = 300;
 
+/** A text whose server has left out the tokens, and not the names between them. */
+const BARE_BEGINNING = /^analysis[A-Z"']/;
+const BARE_FINAL = "assistantfinal";
+
 type Where =
-  | { in: "opening" | "answer" | "between" | "header" }
+  | { in: "opening" | "answer" | "between" | "header" | "bare" }
   | { in: "plain"; mayRestart: boolean }
   | { in: "body"; name: string; recipient: string | null };
 
@@ -28,6 +32,7 @@ type Where =
  */
 export class Channels {
   readonly calls: ChannelCall[] = [];
+  #readChars = 0;
   #where: Where = { in: "opening" };
   #held = "";
   /** What stood before the header that is read: text, if it is none. */
@@ -73,6 +78,8 @@ export class Channels {
         return this.#readBody(this.#where, pieces);
       case "between":
         return this.#between();
+      case "bare":
+        return this.#bare(pieces);
       case "answer":
         if (this.#held !== "") pieces.push({ is: "text", text: this.#take(this.#held.length) });
     }
@@ -86,7 +93,8 @@ export class Channels {
       this.#head = isNamed ? "" : opening;
       this.#held = begun.slice(this.#head.length);
       this.#where = { in: "header" };
-    } else if (!OPENINGS.some((each) => each.startsWith(begun)))
+    } else if (BARE_BEGINNING.test(begun)) this.#where = { in: "bare" };
+    else if (!OPENINGS.some((each) => each.startsWith(begun)))
       this.#where = { in: "plain", mayRestart: true };
   }
 
@@ -103,6 +111,16 @@ export class Channels {
       const keptFrom = at >= 0 ? at : this.#held.length - (this.#held.endsWith("<") ? 1 : 0);
       if (keptFrom > 0) pieces.push({ is: "text", text: this.#take(keptFrom) });
     }
+  }
+
+  /** The text is held until it has turned out to be a thought. */
+  #bare(pieces: ChannelPiece[]): void {
+    const at = this.#held.indexOf(BARE_FINAL, this.#readChars);
+    this.#readChars = Math.max(0, this.#held.length - BARE_FINAL.length);
+    if (at < 0) return;
+    pieces.push({ is: "thought", text: this.#take(at).trimStart().slice("analysis".length) });
+    this.#take(BARE_FINAL.length);
+    this.#answer();
   }
 
   #header(): void {

@@ -32,6 +32,8 @@ export type ProviderReport = {
   counts: JsonObject;
   /** The tokens of the call by `counts`. */
   tokens: ReportedTokens | undefined;
+  /** The kinds of what the answer holds beside text and calls, and what no step takes: images, audio. */
+  media: Set<string>;
   /** How many characters of an answer have come: of texts, thoughts and calls. */
   writtenChars: number;
   /** Anthropic's blocks that have begun, by index: does the SDK know of them? */
@@ -46,6 +48,8 @@ export type ProviderReport = {
   openCalls: OpenCall[];
   /** The calls that were passed to the SDK: the last one at each index. */
   begunCalls: Map<number | undefined, BegunCall>;
+  /** The calls of OpenAI's Responses API that have come before the whole response. */
+  responseCalls: Set<string>;
   /** The parts of an answer in OpenAI's form that have come in pieces. */
   inDeltas: Set<"text" | "call">;
   /** Whether an event had several choices. */
@@ -82,6 +86,7 @@ export function emptyReport(tools: readonly string[]): ProviderReport {
     problem: undefined,
     counts: {},
     tokens: undefined,
+    media: new Set(),
     writtenChars: 0,
     blocks: new Map(),
     content: [],
@@ -89,6 +94,7 @@ export function emptyReport(tools: readonly string[]): ProviderReport {
     tools,
     openCalls: [],
     begunCalls: new Map(),
+    responseCalls: new Set(),
     inDeltas: new Set(),
     hasSeveralChoices: false,
     chosen: new Map(),

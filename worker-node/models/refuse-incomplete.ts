@@ -37,6 +37,13 @@ export function refuseIncomplete(
   }
 }
 
+/** Throws for an answer without a text that holds something else: another try would be paid for, and bring the same. */
+export function refuseMedia({ provider, model }: ModelName, { media }: ProviderReport): void {
+  if (media.size === 0) return;
+  const message = `${provider}/${model}: the answer has no text, but ${[...media].join(" and ")}, which no step can take`;
+  throw new TerminalError("answer_not_text", message);
+}
+
 /** @param answered the provider has said that this is its whole answer: the next call is another one */
 function cutError(label: string, answered: boolean, cause: unknown): RetryableError {
   return new RetryableError("model_cut", `${label}: the answer was cut off in the middle`, {

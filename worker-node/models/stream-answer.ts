@@ -4,7 +4,7 @@ import { AnswerText } from "./answer-text.ts";
 import { PartCollector } from "./answer-parts.ts";
 import { isToolChoiceViolation } from "./model-error.ts";
 import { openModel } from "./providers.ts";
-import { refuseIncomplete } from "./refuse-incomplete.ts";
+import { refuseIncomplete, refuseMedia } from "./refuse-incomplete.ts";
 import { loadSdk, withFetch } from "./sdk-call.ts";
 import { toSdkMessages } from "./sdk-messages.ts";
 import { callOfTool, callsInText } from "./text-calls.ts";
@@ -132,6 +132,7 @@ export async function streamAnswer(
   if (textCalls !== null) text.drop();
   else text.release(text.calls.map(({ args }) => args).join("\n"));
   refuseIncomplete(name, report, calls, failure);
+  if (calls.length === 0 && text.text.trim() === "") refuseMedia(name, report);
   const answer = {
     text: text.text,
     tool_calls: calls,

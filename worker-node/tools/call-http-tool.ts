@@ -160,12 +160,15 @@ function errorOf({ status, headers, body }: OutboundResponse, tool: HttpTool): E
       answered: true,
     });
   }
-  return new ToolRejection(withQuote(message, body, tool), { status });
+  return new ToolRejection(withQuote(message, body, tool), {
+    status,
+    whole: withQuote(message, body, tool, Infinity),
+  });
 }
 
 /** The message with the beginning of what the tool answered, without the tool's secrets. */
-function withQuote(message: string, body: string, tool: HttpTool): string {
-  const quoted = redact(body, quotableOf(tool)).trim().slice(0, QUOTED_CHARS);
+function withQuote(message: string, body: string, tool: HttpTool, maxChars = QUOTED_CHARS): string {
+  const quoted = redact(body, quotableOf(tool)).trim().slice(0, maxChars);
   return quoted === "" ? message : `${message}: ${quoted}`;
 }
 

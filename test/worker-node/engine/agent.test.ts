@@ -201,6 +201,24 @@ describe("an agent", () => {
     expect(failing.committedTurns).toHaveLength(1);
   });
 
+  // Fails when the model gets the beginning of what a tool said, or more than a result may have.
+  test("gets all that a tool says in its refusal, within the limit of a result", async () => {
+    const said = (chars: number) => {
+      const refusing = {
+        ...tools,
+        search: (): Json => {
+          throw new ToolRejection("bad", { whole: `bad ${"x".repeat(chars)}.` });
+        },
+      };
+      return fakeContext({ agents, tools: refusing, answers: [search, "ok"] });
+    };
+    const [whole, long] = [said(2_000), said(200_000)];
+    await run(step(fields), whole.context);
+    await run(step(fields), long.context);
+    expect(whole.modelCalls[1]?.messages.at(-1)?.content).toMatch(/bad x{2000}\.$/);
+    expect(long.modelCalls[1]?.messages.at(-1)?.content.length).toBeLessThan(101_000);
+  });
+
   // Fails when one slow call ends the run, or when the reply to the model does not say that the call may have been carried out.
   test("gets the reason when a call took too long, and goes on; the call is not repeated", async () => {
     let calls = 0;

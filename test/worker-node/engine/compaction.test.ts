@@ -183,6 +183,22 @@ describe("a conversation that the model refuses as too long", () => {
     expect(fake.modelCalls.every(isWhole)).toBe(true);
   });
 
+  // Fails when the second request has the key of the request that was refused, and a provider that knows the key refuses it again.
+  test("is requested under the second name also when a crash comes after the summary", async () => {
+    const before = fakeContext({
+      agents,
+      tools,
+      answers: [search(0), search(1), refused, "It is about q1.", new Error("crash")],
+    });
+    await expect(run(step(fields), before.context)).rejects.toThrow("crash");
+    const turns = before.committedTurns.map(({ data }) => data);
+    const after = fakeContext({ agents, tools, turns, answers: [search(2), "Done."] });
+    expect((await run(step(fields), after.context)).response).toBe("Done.");
+    expect(keysOf(after)).toEqual(["model.3.shorter", "model.4"]);
+    const again = fakeContext({ agents, tools, turns, answers: [refused] });
+    await expect(run(step(fields), again.context)).rejects.toBe(refused);
+  });
+
   test("and refuses its summary as too long too fails the step", async () => {
     const replies = [search(0), search(1), refused, "It is about q1.", refused];
     const fake = fakeContext({ agents, tools, answers: replies });

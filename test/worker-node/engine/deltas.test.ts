@@ -32,3 +32,16 @@ test("the pieces of a slow model are published at once", () => {
   push("second");
   expect(noted).toHaveLength(2);
 });
+
+// Fails when an event ends in half a character: as UTF-8 both halves are lost.
+test("a character of two halves is published whole", () => {
+  const { context, noted } = fakeContext({});
+  const { push, flush } = deltas(step({ type: "llm" }), context);
+  for (const piece of ["a\uD83D", "\uDE00b", "\uD83D"]) {
+    push(piece);
+    vi.advanceTimersByTime(60);
+  }
+  flush();
+  const texts = noted.flatMap((event) => (event.type === "llm_delta" ? [event.text] : []));
+  expect(texts).toEqual(["a", "\u{1F600}b", "\uD83D"]);
+});

@@ -55,6 +55,7 @@ describe("a token of the model's own language", () => {
       "They say hi.<|end|><|start|>assistant<|channel|>final<|message|>fine<|end|>",
     ],
     ["of gpt-oss, in the final channel alone", "<|channel|>final<|message|>fine"],
+    ["of gpt-oss, left out between names", "analysisThe user says hi.assistantfinalfine"],
     [
       "of gpt-oss, with a preamble",
       "<|channel|>commentary<|message|>I begin.<|end|><|start|>assistant<|channel|>final<|message|>fine",
@@ -101,6 +102,7 @@ describe("a token of the model's own language", () => {
     "<|start|>user<|message|>Hi<|end|><|start|>assistant<|channel|>final<|message|>Hi",
     "<|channel|>",
     "analysis of the text",
+    "analysisThe text",
     "final",
     "commentary<",
   ])("is text in %j", async (written) => {

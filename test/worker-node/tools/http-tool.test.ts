@@ -200,6 +200,21 @@ describe("an HTTP tool", () => {
     expect(String(error)).not.toContain("top-secret-token");
   });
 
+  // Fails when the model gets the beginning of a long list of faults, or the run's error all of it.
+  test("has all of a refusal for the model, and quotes its beginning", async () => {
+    const reason = `bad q: ${"x".repeat(2_000)}`;
+    respond = (response, { headers }) =>
+      json(422, { reason, sent: String(headers["authorization"]) })(response);
+    const error: unknown = await call({ headers: { authorization: "Bearer top-secret-token" } }).catch(
+      (thrown: unknown) => thrown,
+    );
+    expect(error).toMatchObject({
+      whole: expect.stringContaining(reason),
+      message: expect.not.stringContaining(reason),
+    });
+    expect(error).toMatchObject({ whole: expect.not.stringContaining("top-secret-token") });
+  });
+
   test("fails with a retryable error when the connection breaks", async () => {
     respond = (response) => response.destroy();
     await expect(call({})).rejects.toMatchObject({

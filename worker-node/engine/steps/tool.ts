@@ -43,7 +43,7 @@ async function byState(toolbox: Toolbox, step: StepOf<"tool">, context: StepCont
     step,
     context,
   );
-  if (!answer.ok) throw new TerminalError(answer.code, answer.reason);
+  if (!answer.ok) throw new TerminalError(answer.code, answer.message);
   return result(answer.value, step, conversation);
 }
 

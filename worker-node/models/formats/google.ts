@@ -4,13 +4,13 @@ import { textOf, without } from "../json-fields.ts";
 import { isCount, tokenCount } from "../token-count.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { noteCounts, promptAndAnswer } from "../provider-report.ts";
-import type { Format, ReportedTokens } from "../provider-report.ts";
+import type { Format, ProviderReport, ReportedTokens } from "../provider-report.ts";
 
 /** `streamGenerateContent` of the Gemini API. */
 export const googleFormat: Format = {
   read(written, name, report) {
     // Proxies in front of Google's Code Assist pass its envelope on.
-    const event = isObject(written["response"]) ? written["response"] : written;
+    const event = inCamelCase(isObject(written["response"]) ? written["response"] : written);
     const holdsAnswer = ["candidates", "usageMetadata", "promptFeedback"].some((field) =>
       Object.hasOwn(event, field),
     );
@@ -19,16 +19,18 @@ export const googleFormat: Format = {
       report.error ??= error;
       return [];
     }
-    noteCounts(report, event["usageMetadata"], tokensOf);
+    const usage = event["usageMetadata"];
+    noteCounts(report, isObject(usage) ? inCamelCase(usage) : usage, tokensOf);
     const blocked = textOf(objectOf(event["promptFeedback"])["blockReason"]);
     if (blocked !== undefined && !blocked.endsWith("_UNSPECIFIED")) report.withheld = true;
-    const [candidate] = listOf(event["candidates"]);
-    if (!isObject(candidate)) return [];
+    const [first] = listOf(event["candidates"]);
+    if (!isObject(first)) return [];
+    const candidate = inCamelCase(first);
     const finish = candidate["finishReason"];
     if (typeof finish === "string") report.finish = finish;
     // Nothing else: the SDK gives up on a field of another type, also on one that it does not need.
     const finishReason = typeof finish === "string" ? finish : null;
-    return [{ candidates: [{ ...contentOf(candidate["content"]), finishReason }] }];
+    return [{ candidates: [{ ...contentOf(candidate["content"], report), finishReason }] }];
   },
 };
 
@@ -50,10 +52,23 @@ function tokensOf(usage: JsonObject): ReportedTokens {
   };
 }
 
-function contentOf(content: Json | undefined): JsonObject {
-  return isObject(content)
-    ? { content: { parts: listOf(content["parts"]).filter(isObject).map(partOf) } }
-    : {};
+function contentOf(content: Json | undefined, report: ProviderReport): JsonObject {
+  if (!isObject(content)) return {};
+  const parts = listOf(content["parts"]).filter(isObject).map(inCamelCase);
+  for (const part of parts) {
+    const type = textOf(inCamelCase(objectOf(part["inlineData"] ?? part["fileData"]))["mimeType"]);
+    if (type !== undefined && part["thought"] !== true) report.media.add(type.split("/")[0] ?? type);
+  }
+  return { content: { parts: parts.map(partOf) } };
+}
+
+/** Proxies in Python write the names of protobuf's fields: `finish_reason`, `function_call`. */
+function inCamelCase(object: JsonObject): JsonObject {
+  const named = Object.entries(object).map(([name, value]): [string, Json] => [
+    name.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()),
+    value,
+  ]);
+  return Object.fromEntries(named);
 }
 
 function partOf(part: JsonObject): JsonObject {

@@ -27,18 +27,25 @@ function piecesOf(delta: JsonObject): OpenCall[] {
   const written = text === undefined ? delta["tool_calls"] : parseJson(text);
   const calls = isObject(written) ? [written] : listOf(written);
   const old = delta["function_call"];
-  return [...calls, ...(isObject(old) ? [{ index: 0, function: old }] : [])].filter(isObject).map(pieceOf);
+  const used = listOf(delta["content"]).filter(isToolUse);
+  const all = [...calls, ...(isObject(old) ? [{ index: 0, function: old }] : []), ...used];
+  return all.filter(isObject).map(pieceOf);
+}
+
+/** Whether an item of the content is a call, as Anthropic writes it. Gateways pass it on. */
+export function isToolUse(item: Json): boolean {
+  return isObject(item) && item["type"] === "tool_use";
 }
 
 function pieceOf(call: JsonObject): OpenCall {
-  const fn = isObject(call["function"]) ? call["function"] : call;
+  const fn = [call["function"], call["custom"]].find(isObject) ?? call;
   const index = Number(call["index"] ?? Number.NaN);
   const name = textOf(fn["name"]);
   return {
     index: Number.isInteger(index) ? index : undefined,
     id: typeof call["id"] === "number" ? String(call["id"]) : textOf(call["id"]),
     names: name === undefined ? [] : [name],
-    args: argumentsOf(fn["arguments"]),
+    args: argumentsOf(fn["arguments"] ?? fn["parameters"] ?? fn["input"]),
     extra: isObject(call["extra_content"]) ? { extra_content: call["extra_content"] } : {},
   };
 }

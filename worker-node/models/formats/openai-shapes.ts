@@ -30,7 +30,9 @@ function ofResponsesEvent(type: string, event: JsonObject, report: ProviderRepor
       return chat({ refusal: event["delta"] ?? null });
     case "response.output_item.done": {
       const item = objectOf(event["item"]);
-      return item["type"] === "function_call" ? chat(deltaOf([item])) : {};
+      if (!isCall(item)) return {};
+      report.responseCalls.add(keyOf(item));
+      return chat(deltaOf([item]));
     }
     case "response.completed":
     case "response.incomplete":
@@ -49,10 +51,19 @@ function ofResponse(response: JsonObject, report: ProviderReport): JsonObject {
   if (isFilled(error)) return { error: error ?? null, usage };
   if (status === "failed" || status === "cancelled") return { error: { code: "server_error" }, usage };
   const output = listOf(response["output"]).map(objectOf);
-  const left = output.filter(
-    (item) => !report.chosen.has(item["type"] === "function_call" ? "call" : "text"),
+  const left = output.filter((item) =>
+    isCall(item) ? !report.responseCalls.has(keyOf(item)) : !report.chosen.has("text"),
   );
   return { ...chat(deltaOf(left), finishOfResponse(response)), usage };
+}
+
+function isCall({ type }: JsonObject): boolean {
+  return type === "function_call";
+}
+
+/** What tells one call of a response from the others. */
+function keyOf({ call_id, ...call }: JsonObject): string {
+  return textOf(call_id) ?? JSON.stringify([call["name"], call["arguments"]]);
 }
 
 /** Why a whole response ended, in the words of Chat Completions. */

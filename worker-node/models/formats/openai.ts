@@ -5,7 +5,7 @@ import { isCount, tokenCount } from "../token-count.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { finishOf } from "../finish-reason.ts";
 import { noteCounts, promptAndAnswer } from "../provider-report.ts";
-import { callsIn, openCallsAtEnd } from "./openai-calls.ts";
+import { callsIn, isToolUse, openCallsAtEnd } from "./openai-calls.ts";
 import { noteItems, noteOpaque } from "./openai-opaque.ts";
 import { asChatEvent } from "./openai-shapes.ts";
 import type { Format, ProviderReport, ReportedTokens } from "../provider-report.ts";
@@ -16,10 +16,11 @@ export const openaiFormat: Format = {
     const event = asChatEvent(written, report);
     const choices = choicesOf(event, report);
     const hasChoice = choices.some((choice) => Object.keys(choice).length > 0);
-    const [choiceError] = choices.map(({ error }) => error).filter(isFilled);
-    const error = errorOfEvent(event, name, hasChoice) ?? choiceError;
+    const groq = objectOf(event["x_groq"]);
+    const [otherError] = [...choices.map(({ error }) => error), groq["error"]].filter(isFilled);
+    const error = errorOfEvent(event, name, hasChoice) ?? otherError;
     if (error !== undefined) report.error ??= error;
-    const usage = [event["usage"], objectOf(event["x_groq"])["usage"], choices[0]?.["usage"]].find(isObject);
+    const usage = [event["usage"], groq["usage"], choices[0]?.["usage"]].find(isObject);
     noteCounts(report, usage, tokensOf);
     if (!hasChoice) return [];
     const { text, calls } = deltaOf(choices, report);
@@ -101,21 +102,33 @@ function deltaOf(
   const calls: JsonObject[] = [];
   for (const choice of choices) {
     const pieces = choice["delta"] ?? null;
-    const written = pieces ?? unread(choice["message"], report);
-    const delta = typeof written === "string" ? { content: written } : objectOf(written);
-    const items = itemsOf(delta["content"] ?? choice["text"]);
+    const message = pieces ?? unread(choice["message"], report);
+    const delta = typeof message === "string" ? { content: message } : objectOf(message);
+    const written = itemsOf(delta["content"]).filter((item) => !isToolUse(item));
+    const items = written.length > 0 ? written : itemsOf(choice["text"]);
     if (takes("text", items.length > 0, choice, report)) {
       noteItems(items, report);
       texts.push(...items.filter(isText).map(({ text }) => textOf(text) ?? ""));
     }
-    const hasCalls = isFilled(delta["tool_calls"]) || isFilled(delta["function_call"]);
+    const hasCalls =
+      isFilled(delta["tool_calls"]) ||
+      isFilled(delta["function_call"]) ||
+      listOf(delta["content"]).some(isToolUse);
     if (pieces !== null && items.length > 0) report.inDeltas.add("text");
     if (pieces !== null && hasCalls) report.inDeltas.add("call");
     if (takes("call", hasCalls, choice, report)) calls.push(...callsIn(delta, report));
     noteOpaque(delta, report);
+    for (const kind of mediaIn(delta, items)) report.media.add(kind);
     if (textOf(delta["refusal"]) !== undefined) report.withheld = true;
   }
   return { text: texts.join(""), calls };
+}
+
+/** The kinds of what is no text, and no thought, in a piece: OpenRouter's `images`, `audio`, and items of the content. */
+function mediaIn(delta: JsonObject, items: readonly JsonObject[]): string[] {
+  const fields = ["images", "audio"].filter((name) => isFilled(delta[name]));
+  const types = items.map(({ type }) => textOf(type) ?? "");
+  return [...fields, ...types].flatMap((type) => /image|audio|video|file/.exec(type)?.[0] ?? []);
 }
 
 /** What a message holds that no delta has brought: MiniMax ends a stream with the whole of it. */

@@ -73,7 +73,8 @@ function withDigitsInData(data: string): string {
   return kept === json ? data : kept.replaceAll(/[^\n]+/g, "data: $&");
 }
 
-function withDigits(json: string): string {
+/** The JSON of a message with the digits of its structured result. What is no JSON stays as it is. */
+export function withDigits(json: string): string {
   try {
     return withLongIntegersAsText(json, isOfResult);
   } catch (error) {

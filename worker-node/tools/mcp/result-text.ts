@@ -5,7 +5,7 @@ import type { Json } from "../../../shared/contracts/json.ts";
 import { redact } from "../../../shared/security/redact.ts";
 import { parseJson } from "../../engine/parse-json.ts";
 import { ToolRejection } from "../../engine/step-errors.ts";
-import { quote } from "./server-error.ts";
+import { quote, withoutWords } from "./server-error.ts";
 
 type Content = { type: string; [field: string]: unknown };
 
@@ -14,16 +14,27 @@ type Content = { type: string; [field: string]: unknown };
  * the text and not kept.
  *
  * The structured content is not held against the tool's `outputSchema`: two versions of the library's validator disagree on what fits.
- * @throws ToolRejection that quotes a result with `isError`
+ * @throws ToolRejection for a result with `isError`: its message quotes the text, and the model gets all of the result
  */
 export function valueOfResult(result: CallToolResult, server: McpServer): Json {
   const text = result.content.map((part) => textOfPart(part)).join("\n");
-  if (result.isError === true) throw new ToolRejection(quote(server, text) || "it did not say why");
+  if (result.isError === true) throw rejectionOf(text, result, server);
   const answer = withoutCredentials(
     result.structuredContent === undefined ? text : JSON.stringify(result.structuredContent),
     server,
   );
   return parseJson(answer) ?? answer;
+}
+
+/** Structured content has what the text of an error leaves out, such as the fields that are wrong. Servers often repeat it as text. */
+function rejectionOf(text: string, { structuredContent }: CallToolResult, server: McpServer): ToolRejection {
+  const structured = structuredContent === undefined ? "" : JSON.stringify(structuredContent);
+  const isRepeated = JSON.stringify(parseJson(text)) === structured;
+  const parts = isRepeated ? [text] : [text, structured];
+  const said = parts.filter((part) => part !== "").join("\n");
+  return new ToolRejection(quote(server, said) || "it did not say why", {
+    whole: withoutWords(server, said),
+  });
 }
 
 /** A server may quote what it received. */

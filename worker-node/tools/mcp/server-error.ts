@@ -88,7 +88,12 @@ function needsMore(error: unknown): boolean {
 
 /** The beginning of what a server said, without its secrets and their words. */
 export function quote(server: McpServer, text: string): string {
+  return withoutWords(server, text).slice(0, QUOTED_CHARS);
+}
+
+/** What a server said, without its secrets and their words. */
+export function withoutWords(server: McpServer, text: string): string {
   const secrets = Object.values(withoutSecrets(server).secrets);
   const words = secrets.flatMap((secret) => [secret, ...secret.split(/\s+/)]);
-  return redact(text, words).trim().slice(0, QUOTED_CHARS);
+  return redact(text, words).trim();
 }

@@ -1,7 +1,9 @@
 import { tmpdir } from "node:os";
+import { ReadBuffer } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import type { McpServer } from "../../../shared/contracts/definition/index.ts";
 import { TerminalError } from "../../engine/step-errors.ts";
+import { withDigits } from "./kept-digits.ts";
 
 /** The command lines that the operator allows, by the names under which definitions refer to them. */
 export type StdioCommands = Readonly<Record<string, readonly string[]>>;
@@ -24,11 +26,33 @@ export function stdioTransport(
     const message = `the MCP server ${name} is the command "${of}", which MCP_STDIO_ALLOW of this worker does not have`;
     throw new TerminalError("mcp_stdio_refused", message);
   }
-  return new StdioClientTransport({
+  const transport = new StdioClientTransport({
     command,
     args,
     stderr: "ignore",
     cwd: tmpdir(),
     maxBufferSize: MAX_BYTES,
   });
+  // The library has no other place where the text of a message can be changed, and takes no subclass of the transport for its probe.
+  Object.assign(transport, { _readBuffer: new DigitBuffer({ maxBufferSize: MAX_BYTES }) });
+  return transport;
+}
+
+/** Splits the output of a process into messages, each of which is a line, and keeps the digits of long integers: see `keepDigits`. */
+class DigitBuffer extends ReadBuffer {
+  #line: Buffer[] = [];
+  #lineBytes = 0;
+
+  override append(chunk: Buffer): void {
+    const end = chunk.lastIndexOf("\n") + 1;
+    if (end > 0) {
+      const lines = Buffer.concat([...this.#line.splice(0), chunk.subarray(0, end)]).toString();
+      this.#lineBytes = 0;
+      super.append(Buffer.from(lines.split("\n").map(withDigits).join("\n")));
+    }
+    this.#line.push(chunk.subarray(end));
+    this.#lineBytes += chunk.length - end;
+    // The library closes the connection for a message that is longer than its buffer may be.
+    if (this.#lineBytes > MAX_BYTES) super.append(Buffer.concat(this.#line.splice(0)));
+  }
 }

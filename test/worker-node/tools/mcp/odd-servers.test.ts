@@ -40,6 +40,43 @@ function at(url: string, more: JsonObject = {}) {
 
 const tool = (name: string, more: object = {}) => ({ name, inputSchema: { type: "object" }, ...more });
 
+describe("a result with isError", () => {
+  const reasons = { errors: [{ field: "q", reason: "x".repeat(2_000), id: 12 }] };
+  const long = `wrong input: ${"y".repeat(2_000)}`;
+
+  // Fails when the model gets the beginning of the text alone.
+  test.each<[string, object, string]>([
+    ["a long text", { content: [{ type: "text", text: long }] }, long],
+    ["structured content alone", { content: [], structuredContent: reasons }, JSON.stringify(reasons)],
+    [
+      "a text and structured content",
+      { content: [{ type: "text", text: "wrong input" }], structuredContent: reasons },
+      `wrong input\n${JSON.stringify(reasons)}`,
+    ],
+    [
+      "structured content that is also its text",
+      { content: [{ type: "text", text: JSON.stringify(reasons, null, 1) }], structuredContent: reasons },
+      JSON.stringify(reasons, null, 1),
+    ],
+  ])("is whole for the model: %s", async (_, result, whole) => {
+    const server = await started(rawServer({ "tools/call": () => ({ ...result, isError: true }) }));
+    const rejected = at(server.url).call();
+    await expect(rejected).rejects.toMatchObject({ name: "ToolRejection", whole });
+    // A run's error and its events quote it.
+    await expect(rejected).rejects.toMatchObject({ message: whole.slice(0, 300) });
+  });
+
+  test("has no secret of the server", async () => {
+    const structuredContent = { sent: "token tok-123456789" };
+    const server = await started(
+      rawServer({ "tools/call": () => ({ content: [], structuredContent, isError: true }) }),
+    );
+    const headers = { Authorization: "Bearer tok-123456789" };
+    const rejected = at(server.url, { headers }).call();
+    await expect(rejected).rejects.toMatchObject({ whole: expect.not.stringContaining("tok-123456789") });
+  });
+});
+
 describe("the tools of a server", () => {
   test("are those of all its pages", async () => {
     const pages: { [cursor: string]: object } = {

@@ -69,6 +69,11 @@ test("a process that has ended is started anew, and a process that cannot be sta
   await expect(who({ command: "broken", version: 2 })).rejects.toMatchObject({ code: "mcp_unreachable" });
 });
 
+// Fails when the library reads the number: it would be 12345678901234567000.
+test("a long integer of a structured result keeps its digits", async () => {
+  expect(await worker().call("long")).toEqual({ id: "12345678901234567890", long: "x" });
+});
+
 // Fails when a definition can name a command that the operator has not allowed.
 test("no command but the operator's is started", async () => {
   const { who } = worker();
