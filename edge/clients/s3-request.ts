@@ -22,7 +22,7 @@ export class S3Refusal extends Error {
  * Sends a request to a bucket. `path`: the object with a slash before it, and the query.
  * @throws S3Refusal with the store's answer, unless it succeeds; Error when the store cannot be reached
  */
-export type SendToBucket = (doing: string, path: string, init: RequestInit) => Promise<Response>;
+type SendToBucket = (doing: string, path: string, init: RequestInit) => Promise<Response>;
 
 /**
  * Requests to a bucket. They are signed with Signature Version 4, and address the bucket by path. Redirects are not followed.

@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
+import { freePort } from "../../local/processes/free-ports.ts";
 import { createObjectStore } from "../../worker-node/clients/s3-object-store.ts";
 import { RunId } from "../../shared/contracts/ids.ts";
 import { MASTER_KEY } from "../edge/test-stores.ts";
@@ -180,9 +181,10 @@ describe("the settings of the object store", () => {
     ["S3_SECRET_ACCESS_KEY", "canary-of-the-secret", /secret access key is wrong.*SignatureDoesNotMatch/],
     ["S3_ACCESS_KEY_ID", "another", /does not let this key/],
     ["S3_BUCKET", "another", /no such bucket/],
-    ["S3_ENDPOINT", "http://127.0.0.1:1", /cannot be reached/],
+    ["S3_ENDPOINT", async () => `http://127.0.0.1:${await freePort(0)}`, /cannot be reached/],
   ])("with a wrong %s are a 422 at it, and nothing is saved", async (path, value, message) => {
-    const answer = await edge.call("PATCH", "/scale/config", { body: { ...s3(), [path]: value } });
+    const wrong = typeof value === "string" ? value : await value();
+    const answer = await edge.call("PATCH", "/scale/config", { body: { ...s3(), [path]: wrong } });
     expect([answer.status, await answer.json()]).toEqual([
       422,
       expect.objectContaining({ errors: [{ path, message: expect.stringMatching(message) }] }),
