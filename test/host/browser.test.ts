@@ -130,7 +130,7 @@ test("a page that closes its EventSource on done never reconnects", async () => 
 
 // Fails when the stream does not read Last-Event-ID.
 test("a browser whose connection is cut off reconnects by itself and resumes after its last event", async () => {
-  const { run, url } = await startWatched("about 60 words");
+  const { run, url } = await startWatched("about 200 words");
   const tab = await tabs.watch(url);
   const positions: (string | undefined)[] = [undefined];
   for (const events of [5, 12]) {
