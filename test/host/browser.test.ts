@@ -165,7 +165,7 @@ test("a browser continues after a restart of everything behind it, in the middle
   const tab = await tabs.watch(url);
   await untilReceived(tab, 6);
   await system.restart();
-  await closed(tab, 60_000);
+  await closed(tab);
   await expectAllEvents(tab, run);
   const { data } = await tab.look();
   expect(data.filter((text) => text.includes('"worker_picked_up"'))).toHaveLength(2);
