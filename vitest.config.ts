@@ -47,8 +47,9 @@ const shared = {
   // More than there are cores: the long files wait for processes and clocks most of the time.
   maxWorkers: 7,
   globalSetup: "test/services/setup.ts",
-  testTimeout: 120_000,
-  hookTimeout: 120_000,
+  // It only ends a test that would wait for ever: on a machine that other work keeps busy, many take ten times as long as alone.
+  testTimeout: 300_000,
+  hookTimeout: 300_000,
   // A machine that runs other work too may be seconds late. A condition that never holds still fails.
   expect: { poll: { timeout: 60_000 } },
 };

@@ -74,7 +74,7 @@ export async function startApi(
       if (answer.status !== 202) throw new Error(`POST answered ${answer.status}: ${await answer.text()}`);
       return String((await bodyOf(answer)).run_id);
     },
-    async until(run, statuses, ms) {
+    async until(run, statuses, ms = 240_000) {
       let last = "";
       const isReached = async () => {
         last = String((await bodyOf(await app.call("GET", runPath(run, "status")))).status);

@@ -66,16 +66,15 @@ const usageOf = (run: string) =>
 // Fails when the id of the response is not committed, when the text is published twice, or when both workers charge it.
 test.each(["SIGKILL", "SIGTERM"] as const)(
   "after a %s the next worker continues the same response: it is charged once, and its text does not begin anew",
-  { timeout: 120_000 },
   async (signal) => {
     const begunBefore = server.responses.length;
     const { run, response } = await begun("Half of ");
     await stopWorkerOf(run, signal);
     response.say("an answer");
-    await expect.poll(() => response.connections, { timeout: 60_000 }).toBe(1);
+    await expect.poll(() => response.connections).toBe(1);
     response.say(".");
     response.complete();
-    expect(await untilEnd(api, run, 60_000)).toBe("completed");
+    expect(await untilEnd(api, run)).toBe("completed");
     expect(await textOf(run)).toBe("Half of an answer.");
     const types = (await eventsOf(run)).map(({ type }) => type);
     expect(types).not.toContain("llm_restart");
@@ -91,28 +90,24 @@ test.each(["SIGKILL", "SIGTERM"] as const)(
   },
 );
 
-test(
-  "when the provider has forgotten the response, the call is made again, and the text that viewers have seen is charged as wasted",
-  { timeout: 120_000 },
-  async () => {
-    const { run } = await begun("Forgotten words");
-    await stopWorkerOf(run, "SIGKILL");
-    server.forget();
-    await expect.poll(() => server.responses.length, { timeout: 60_000 }).toBe(1);
-    const [again] = server.responses;
-    again?.say("New words");
-    again?.complete();
-    expect(await untilEnd(api, run, 60_000)).toBe("completed");
-    expect(await textOf(run)).toBe("New words");
-    expect((await eventsOf(run)).map(({ type }) => type)).toContain("llm_restart");
-    expect(await usageOf(run)).toMatchObject([{ kind: "charged" }, { kind: "wasted", estimated: true }]);
-  },
-);
+test("when the provider has forgotten the response, the call is made again, and the text that viewers have seen is charged as wasted", async () => {
+  const { run } = await begun("Forgotten words");
+  await stopWorkerOf(run, "SIGKILL");
+  server.forget();
+  await expect.poll(() => server.responses.length).toBe(1);
+  const [again] = server.responses;
+  again?.say("New words");
+  again?.complete();
+  expect(await untilEnd(api, run)).toBe("completed");
+  expect(await textOf(run)).toBe("New words");
+  expect((await eventsOf(run)).map(({ type }) => type)).toContain("llm_restart");
+  expect(await usageOf(run)).toMatchObject([{ kind: "charged" }, { kind: "wasted", estimated: true }]);
+});
 
-test("a cancel of the run cancels the response at the provider", { timeout: 120_000 }, async () => {
+test("a cancel of the run cancels the response at the provider", async () => {
   const { run, response } = await begun("Never mind");
   await api.call("POST", runPath(run, "cancel"));
-  expect(await untilEnd(api, run, 60_000)).toBe("cancelled");
+  expect(await untilEnd(api, run)).toBe("cancelled");
   await expect.poll(() => response.isCancelled, { timeout: 100_000 }).toBe(true);
   expect(await usageOf(run)).toMatchObject([{ kind: "wasted", estimated: true }]);
 });

@@ -271,11 +271,11 @@ describe("the demo orchestrations", () => {
     });
     expect(await bodyOf(saved)).toMatchObject({ warnings: [] });
     const run = await api.start(id, { message });
-    expect(await untilEnd(api, run, 60_000)).toBe("completed");
+    expect(await untilEnd(api, run)).toBe("completed");
     return Object((await resultOf(run))["final_state"]);
   };
 
-  test("research in parallel, merge the notes, and review the draft twice", { timeout: 90_000 }, async () => {
+  test("research in parallel, merge the notes, and review the draft twice", async () => {
     const state = await demo("orch_parallel_research", "tea");
     for (const source of ["Facts (facts)", "Figures (figures)", "Views (views)"]) {
       expect(state["research_notes"]).toContain(`[${source}]`);
@@ -286,7 +286,7 @@ describe("the demo orchestrations", () => {
     expect(state["response"]).toBe(Object(state["draft"])[1]);
   });
 
-  test("go through the topics of a message", { timeout: 90_000 }, async () => {
+  test("go through the topics of a message", async () => {
     const { topics, descriptions, response } = await demo("orch_for_each", "tea, coffee, water, milk");
     expect(topics).toEqual(["tea", "coffee", "water", "milk"]);
     expect(Object(descriptions)).toHaveLength(4);
@@ -294,7 +294,7 @@ describe("the demo orchestrations", () => {
   });
 
   // Needs the test before it, which saves the orchestration that `orch_nested` runs.
-  test("introduce what another orchestration has written", { timeout: 90_000 }, async () => {
+  test("introduce what another orchestration has written", async () => {
     const texts = z.object({ descriptions: z.string(), introduction: z.string(), response: z.string() });
     const { descriptions, introduction, response } = texts.parse(await demo("orch_nested", "tea, coffee"));
     expect(descriptions).toContain("tea: ");
@@ -340,4 +340,4 @@ test("a worker that is killed between its branches is replaced, and each branch 
     final_state: { one: "one", two: "two", three: "three" },
   });
   expect(await count(api, run, "human_input_required")).toBe(1);
-}, 120_000);
+});

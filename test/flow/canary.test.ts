@@ -102,10 +102,9 @@ test("a secret is in no answer, event, log line, key of Redis or column of Postg
   await start("orch_own", { type: "llm", model: "openai-compatible/m1", prompt_template: "go" });
   const ends = await Promise.all(runs.map((run) => untilEnd(api, run)));
   expect(ends).toEqual(["completed", "failed", "failed", "failed", "failed", "failed"]);
-  await vi.waitFor(
-    () => expect(received.filter(({ path }) => path.startsWith("/200/hook"))).toHaveLength(runs.length),
-    { timeout: 100_000 },
-  );
+  await expect
+    .poll(() => received.filter(({ path }) => path.startsWith("/200/hook")))
+    .toHaveLength(runs.length);
 
   for (const run of runs) {
     for (const rest of ["status", "result", "events", "why", "stream"]) await read("GET", runPath(run, rest));

@@ -112,7 +112,7 @@ test("a cancel aborts the model or tool call in flight at once, and the run ends
   await expect
     .poll(async () => api.stores.queue.stats(0), { timeout: 120_000 })
     .toMatchObject({ leased: 0, ready: 0 });
-}, 240_000);
+});
 
 // Fails when the statement of a cancel, or of a worker's end, does not check what it has read of the run.
 test("a run that is cancelled at any moment has exactly one end", async () => {
@@ -156,4 +156,4 @@ test("a run that is cancelled at any moment has exactly one end", async () => {
   // After the drains no worker is left that could change an end.
   for (const worker of api.workers) expect(await worker.stop("SIGTERM")).toBe(0);
   for (const { run, status } of ends) expect(await untilEnd(api, run)).toBe(status);
-}, 240_000);
+});

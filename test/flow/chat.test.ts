@@ -8,7 +8,7 @@ let chat: ChatApi;
 beforeAll(async () => {
   chat = await ChatApi.start();
   await chat.worker("w");
-}, 120_000);
+});
 afterAll(() => chat.stop());
 
 // Fails when the history is not sent to the model, or an answer is not added to it with the end of its run.
@@ -36,7 +36,7 @@ test("a turn is answered with the history before it, and its answer is in the hi
     title: "one",
     worker_id: "w",
   });
-}, 60_000);
+});
 
 // Fails when a claim does not check the turns before it, or when the end of a turn does not wake the next one. The order of jobs
 // in Redis alone guarantees nothing: Redis is emptied.
@@ -53,7 +53,7 @@ test("50 turns that are sent to a session at once run one at a time, in the orde
     select run_id from runs where chat_session = ${session_id} order by ended_at, run_id`;
   expect(ends.slice(1).map(({ run_id }) => String(run_id))).toEqual(ids);
   expect((await chat.history(session_id)).filter((line) => line.startsWith("assistant"))).toHaveLength(50);
-}, 180_000);
+});
 
 // Fails when the history lacks the published part of a cut answer, or when the cancel does not wake the waiting turn.
 test("a cancel and an interrupt keep the text so far, marked as cut, and the next turn begins", async () => {
@@ -80,7 +80,7 @@ test("a cancel and an interrupt keep the text so far, marked as cut, and the nex
     "user: c",
     "assistant: You said: c",
   ]);
-}, 60_000);
+});
 
 // Fails when a turn that is taken over adds its answer twice, or when a failed turn removes something from the history.
 test("a turn whose worker is killed is finished by another worker, and a failed turn leaves the history as it was", async () => {
@@ -111,7 +111,7 @@ test("a turn whose worker is killed is finished by another worker, and a failed 
     status: "failed",
     error: { code: "unknown_model" },
   });
-}, 120_000);
+});
 
 // Fails when a webhook of a turn has the body of a run.
 test("the webhook of a turn carries its session, its answer and its cost", async () => {
@@ -140,7 +140,7 @@ test("the webhook of a turn carries its session, its answer and its cost", async
     metadata: { n: 1 },
     correlation_id: turn.turn_id,
   });
-}, 60_000);
+});
 
 // Fails when the images are not in the turn's input, or not sent with its message; or all turns send them.
 test("images go to the model with their message, and later turns name them", async () => {
@@ -160,4 +160,4 @@ test("images go to the model with their message, and later turns name them", asy
     "sure?",
   );
   expect((await chat.api.call("GET", runPath(first.turn_id, "status"))).status).toBe(200);
-}, 60_000);
+});

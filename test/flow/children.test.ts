@@ -109,7 +109,7 @@ async function withoutRepairs(act: () => Promise<void>): Promise<void> {
   const { sql } = api.stores;
   const hold = (seconds: number) =>
     sql`update locks set holder = 'test', until = now() + ${seconds} * interval '1 second' where name = 'queue'`;
-  await hold(55);
+  await hold(3_600);
   try {
     await act();
   } finally {
@@ -125,11 +125,11 @@ async function threeGenerations(): Promise<[string, string, string]> {
   return [run, child, grandchild];
 }
 
-describe("an orchestration step", { timeout: 60_000 }, () => {
+describe("an orchestration step", () => {
   // Fails when the end of the child does not enqueue its parent.
   test("runs another orchestration as a run of its own, and goes on with its output without a repair", async () => {
     const run = await api.start("parent", { message: "hello", metadata: { user: "u1" } });
-    await withoutRepairs(async () => expect(await untilEnd(api, run, 40_000)).toBe("completed"));
+    await withoutRepairs(async () => expect(await untilEnd(api, run)).toBe("completed"));
     const result = await resultOf(run);
     expect(result).toMatchObject({
       output: "got write: hello about owls",
@@ -228,7 +228,7 @@ describe("an orchestration step", { timeout: 60_000 }, () => {
   });
 });
 
-describe("a cancel", { timeout: 60_000 }, () => {
+describe("a cancel", () => {
   test("of a run ends its children and theirs", async () => {
     const family = await threeGenerations();
     expect((await api.call("POST", runPath(family[0], "cancel"))).status).toBe(200);
@@ -240,7 +240,7 @@ describe("a cancel", { timeout: 60_000 }, () => {
     const [run, , grandchild] = await threeGenerations();
     await withoutRepairs(async () => {
       expect((await api.call("POST", runPath(grandchild, "cancel"))).status).toBe(200);
-      expect(await untilEnd(api, run, 40_000)).toBe("failed");
+      expect(await untilEnd(api, run)).toBe("failed");
     });
     expect(await statusOf(run)).toMatchObject({
       error: { message: expect.stringContaining("child_cancelled") },
@@ -249,24 +249,20 @@ describe("a cancel", { timeout: 60_000 }, () => {
 });
 
 // Fails when a child passes no admission, its refusal fails the parent, or the status of the parent does not say why it waits.
-test(
-  "a child waits for room in its tenant's queue, and its parent says so",
-  { timeout: 60_000 },
-  async () => {
-    const limit = (max_queued_runs: number) =>
-      api.call("POST", "/api/scale/tenants", { body: { tenant_id: "crowded", max_queued_runs } });
-    expect((await limit(1_000)).ok).toBe(true);
-    const run = await api.start("later", { tenant_id: "crowded" });
-    await api.until(run, ["paused"]);
-    expect((await limit(0)).ok).toBe(true);
-    expect((await resume(run)).status).toBe(202);
-    await until(`${run} waits for room`, async () => JSON.stringify(await whyOf(run)).includes("queue_room"));
-    // Either store may have counted: Postgres does while the queue is rebuilt, and an earlier test has emptied Redis.
-    expect(await whyOf(run)).toMatchObject({
-      state: "paused",
-      sentence: expect.stringContaining("start a run of echo (step child): the tenant has "),
-    });
-    expect((await limit(1_000)).ok).toBe(true);
-    expect(await untilEnd(api, run)).toBe("completed");
-  },
-);
+test("a child waits for room in its tenant's queue, and its parent says so", async () => {
+  const limit = (max_queued_runs: number) =>
+    api.call("POST", "/api/scale/tenants", { body: { tenant_id: "crowded", max_queued_runs } });
+  expect((await limit(1_000)).ok).toBe(true);
+  const run = await api.start("later", { tenant_id: "crowded" });
+  await api.until(run, ["paused"]);
+  expect((await limit(0)).ok).toBe(true);
+  expect((await resume(run)).status).toBe(202);
+  await until(`${run} waits for room`, async () => JSON.stringify(await whyOf(run)).includes("queue_room"));
+  // Either store may have counted: Postgres does while the queue is rebuilt, and an earlier test has emptied Redis.
+  expect(await whyOf(run)).toMatchObject({
+    state: "paused",
+    sentence: expect.stringContaining("start a run of echo (step child): the tenant has "),
+  });
+  expect((await limit(1_000)).ok).toBe(true);
+  expect(await untilEnd(api, run)).toBe("completed");
+});

@@ -76,7 +76,7 @@ const typesOf = async (run: string) => {
   return Array.from(stream.matchAll(/,"seq":\d+,"type":"(\w+)"/g), ([, type]) => type).join(" ");
 };
 
-describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
+describe.concurrent("a run with a question", () => {
   // Fails when a human step holds its slot, the answer does not reach state, or an event is missing.
   test("parks without a worker, and goes on with the answer in the same journal", async () => {
     const run = await api.start("asks");
@@ -237,7 +237,7 @@ describe.concurrent("a run with a question", { timeout: 120_000 }, () => {
   });
 });
 
-describe.concurrent("a run with a wait step", { timeout: 120_000 }, () => {
+describe.concurrent("a run with a wait step", () => {
   // Fails when the step holds its slot, or nothing acts on its time.
   test("parks without a worker, and goes on at its time", async () => {
     const run = await api.start("naps");

@@ -70,4 +70,4 @@ test("each of sixty runs ends once while workers are killed one after the other 
   const [charged] =
     await fleet.sql`select sum(r.cost_micro_usd) = (select sum(cost_micro_usd) from usage) as same from runs r`;
   expect(charged?.same).toBe(true);
-}, 240_000);
+});

@@ -180,4 +180,4 @@ test("the master key changes in three steps while runs go on: no run fails, no s
   expect((await masterKeys()).keys).toEqual([
     { id: "k2", values: expect.any(Number), unreadable: 0, seals: true },
   ]);
-}, 240_000);
+});

@@ -43,7 +43,6 @@ const resultOf = async (api: FlowApi, run: string) => bodyOf(await api.call("GET
 // not send the server's request state back.
 apiTest(
   "a question of an MCP server parks the run, and another worker goes on with the answer",
-  { timeout: 120_000 },
   async ({ api }) => {
     const server = await newServer();
     try {
@@ -92,7 +91,6 @@ apiTest(
 // Fails when the task is not in the journal before it is waited for, or when its server does not learn of the run's end.
 apiTest(
   "a task of an MCP server is polled by any worker, its call is made once, and it is cancelled with its run",
-  { timeout: 120_000 },
   async ({ api }) => {
     const server = await newTaskServer();
     try {

@@ -35,7 +35,6 @@ const agentOnly = { ...orchestration, entry_step_id: "ask", steps: orchestration
 // Fails when a saved server is not listed by a worker, when its tools reach no step, or when a dead server stops an agent.
 apiTest(
   "an MCP server's tools are listed, called by steps and agents, and a dead server costs its calls alone",
-  { timeout: 120_000 },
   async ({ api }) => {
     const server = await newServer();
     try {

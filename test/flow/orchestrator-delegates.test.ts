@@ -71,7 +71,7 @@ test("a delegate of a delegate starts a run that asks a person, and the answer r
   await api.until(child, ["paused"]);
   await api.until(run, ["paused"]);
   await api.call("POST", runPath(child, "resume"), { body: { response: { text: "snowy" } } });
-  expect(await untilEnd(api, run, 40_000)).toBe("completed");
+  expect(await untilEnd(api, run)).toBe("completed");
   const { output } = await bodyOf(await api.call("GET", runPath(run, "result")));
   expect(String(output)).toMatch(/^editor: person: .*snowy/s);
 });
@@ -79,7 +79,7 @@ test("a delegate of a delegate starts a run that asks a person, and the answer r
 // Fails when agents whose orchestrations run themselves start runs for ever.
 test("an orchestrator that runs itself gets the reason why no ninth level is started, and all of its runs complete", async () => {
   const run = await api.start("endless");
-  expect(await untilEnd(api, run, 60_000)).toBe("completed");
+  expect(await untilEnd(api, run)).toBe("completed");
   const { output } = await bodyOf(await api.call("GET", runPath(run, "result")));
   expect(String(output)).toContain("no run was started");
   expect(String(output).match(/itself: /g)).toHaveLength(9);

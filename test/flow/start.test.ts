@@ -31,4 +31,4 @@ test("a worker that starts while Postgres is away waits for it, and SIGTERM ends
   ends.push(() => proxy.close());
   await waits.untilLogged("worker.ready");
   expect(await waits.stop("SIGTERM")).toBe(0);
-}, 120_000);
+});

@@ -85,18 +85,13 @@ const testWithRealTiming = test.extend({ timing: "real" });
 
 describe.concurrent("a run in the middle of a step", () => {
   // Fails when claim refuses runs of silent owners, or the fold forgets results.
-  test(
-    "is taken over from a killed worker at its last checkpoint",
-    { timeout: 240_000 },
-    async ({ fleet }) => {
-      await expectTakeover(fleet);
-    },
-  );
+  test("is taken over from a killed worker at its last checkpoint", async ({ fleet }) => {
+    await expectTakeover(fleet);
+  });
 
   // The edge's statements have the real times too.
   testWithRealTiming(
     "is taken over also with the product's own times, by workers that reach Postgres through the edge",
-    { timeout: 240_000 },
     async ({ fleet }) => {
       const edge = await startStateEdge(fleet);
       await expectTakeover(fleet, edge.env);
@@ -106,31 +101,23 @@ describe.concurrent("a run in the middle of a step", () => {
   );
 
   // Fails when `owner` and `attempt` are not in the fence of the flush.
-  test(
-    "gets no entry from a worker that was stopped and continues after the takeover",
-    { timeout: 240_000 },
-    async ({ fleet }) => {
-      const { run, first } = await workerInStep(fleet);
-      first.process.kill("SIGSTOP");
-      expect(await fleet.ended(run)).toMatchObject({ status: "completed", attempt: 2 });
-      const before = await entries(fleet, run);
-      first.process.kill("SIGCONT");
-      await first.untilLogged("run.execution_ended", (line) => line.run === run && line.ending === "dropped");
-      expect(await entries(fleet, run)).toEqual(before);
-    },
-  );
+  test("gets no entry from a worker that was stopped and continues after the takeover", async ({ fleet }) => {
+    const { run, first } = await workerInStep(fleet);
+    first.process.kill("SIGSTOP");
+    expect(await fleet.ended(run)).toMatchObject({ status: "completed", attempt: 2 });
+    const before = await entries(fleet, run);
+    first.process.kill("SIGCONT");
+    await first.untilLogged("run.execution_ended", (line) => line.run === run && line.ending === "dropped");
+    expect(await entries(fleet, run)).toEqual(before);
+  });
 
   // Fails when a drain does not hand back: the run would be taken over after its lease, and count as a crash.
-  test(
-    "is handed back by a worker that drains, and goes on at once",
-    { timeout: 240_000 },
-    async ({ fleet }) => {
-      const { run, first, second } = await workerInStep(fleet, { WORKER_DRAIN_SECONDS: "0" });
-      void first.stop("SIGTERM");
-      await second.untilLogged("run.claimed", (line) => line.run === run);
-      expect(await fleet.ended(run)).toMatchObject({ status: "completed", attempt: 2 });
-      const [row] = await fleet.sql`select crash_count from runs where run_id = ${run}`;
-      expect(row?.crash_count).toBe(0);
-    },
-  );
+  test("is handed back by a worker that drains, and goes on at once", async ({ fleet }) => {
+    const { run, first, second } = await workerInStep(fleet, { WORKER_DRAIN_SECONDS: "0" });
+    void first.stop("SIGTERM");
+    await second.untilLogged("run.claimed", (line) => line.run === run);
+    expect(await fleet.ended(run)).toMatchObject({ status: "completed", attempt: 2 });
+    const [row] = await fleet.sql`select crash_count from runs where run_id = ${run}`;
+    expect(row?.crash_count).toBe(0);
+  });
 });

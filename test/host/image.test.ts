@@ -61,7 +61,7 @@ beforeAll(async () => {
   const portOf = (url: string) => Number(new URL(url).port);
   const { grpcUrl, httpUrl } = collector;
   await image.connect({ ...stores, otlpGrpc: portOf(grpcUrl), otlpHttp: portOf(httpUrl) });
-}, 120_000);
+});
 afterAll(async () => {
   await Promise.all([...programs.values()].map((program) => program.stop()));
   for (const end of ends) await end();

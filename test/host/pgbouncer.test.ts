@@ -26,7 +26,7 @@ beforeAll(async () => {
   ends.unshift(() => bouncer.stop());
   system = await npmStart(["--workers", "2"], { SCALE_POSTGRES_URL: bouncer.url });
   ends.unshift(() => system.stop());
-}, 120_000);
+});
 afterAll(async () => {
   for (const end of ends) await end();
 });
@@ -96,7 +96,7 @@ test("60 runs of 8 steps complete for 60 viewers over few connections", async ()
   const [used] = await sql`select count(*)::int as n from pg_stat_activity
     where datname = current_database() and application_name <> ${OBSERVER}`;
   expect(z.int().parse(used?.n)).toBeLessThanOrEqual(POOL);
-}, 90_000);
+});
 
 /** Starts a run and reads its stream up to `done`. @returns the run */
 async function runAndWatch(): Promise<string> {
@@ -142,7 +142,7 @@ test("the run of a killed worker is taken over through PgBouncer", async () => {
     { step: "before", attempt: 1 },
     { step: "slow", attempt: 2 },
   ]);
-}, 90_000);
+});
 
 /** Waits until the run is in this step. @returns the name of its worker */
 async function workerIn(run: string, step: string): Promise<string> {

@@ -67,4 +67,4 @@ test("the store's tests and a run from end to end pass on Debian's older Postgre
   expect(numPassedTests).toBeGreaterThan(0);
   const folders = testResults.map(({ name }) => relative(projectFolder, dirname(name)));
   expect(new Set(folders)).toEqual(new Set(["test/shared/store", "test/flow"]));
-}, 180_000);
+});

@@ -106,7 +106,7 @@ beforeAll(async () => {
     expect((await app.call("PUT", `/api/v2/orchestrations/${id}`, { body })).status).toBeLessThan(300);
   }
   await startWorker("before");
-}, 120_000);
+});
 afterAll(async () => {
   await stopWorkers();
   await app.stop();
@@ -188,7 +188,7 @@ describe("after a restore to a point in time", () => {
     expect(unused).toEqual({ n: 1 });
     await archivePass(sql, app.bucket);
     await archiveAll();
-  }, 240_000);
+  });
 
   /** The documented steps, after the loss of the server: its data folder is gone. */
   async function restore(): Promise<void> {

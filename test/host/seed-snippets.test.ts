@@ -32,7 +32,7 @@ test("the Python snippet starts a run and receives all of its events, then ends"
 
 test("the Python snippet receives all of a run that is silent for longer than two keepalives", async () => {
   await expectLongRun(stack, startPython);
-}, 120_000);
+});
 
 /** A page whose only component shows what the hook returns for this run, as JSON. */
 async function openHook(run: string) {
@@ -75,4 +75,4 @@ test("the React hook keeps one connection through a run that is silent for longe
   await expect.poll(async () => (await page.shown()).status).toBe("done");
   expect((await page.shown()).events).toEqual(await stack.stored(run));
   expect(await page.connections()).toEqual([{ status: 200, after: undefined }]);
-}, 120_000);
+});

@@ -73,7 +73,7 @@ test("a rate limit of wrangler.toml holds", async () => {
 });
 
 // The folders `.synapse/edge` of earlier versions were written by Miniflare.
-test("an edge has the bucket that Miniflare wrote into its data folder", { timeout: 60_000 }, async () => {
+test("an edge has the bucket that Miniflare wrote into its data folder", async () => {
   const data = join(dir, "earlier");
   const miniflare = new Miniflare(
     convertV4MiniflareOptions({
@@ -99,7 +99,7 @@ test("S3 refuses a wrong secret", async () => {
   await expect(refused).rejects.toMatchObject({ $metadata: { httpStatusCode: 403 } });
 });
 
-test("a build is reused until a source is newer", { timeout: 60_000 }, async () => {
+test("a build is reused until a source is newer", async () => {
   const builtMs = (): number => statSync(build.script).mtimeMs;
   const first = builtMs();
   await buildEdge(join(dir, "build"), sources);
@@ -110,7 +110,7 @@ test("a build is reused until a source is newer", { timeout: 60_000 }, async () 
   expect(builtMs()).toBeGreaterThan(first);
 });
 
-test("a build that fails throws with wrangler's output", { timeout: 60_000 }, async () => {
+test("a build that fails throws with wrangler's output", async () => {
   const missing = { ...sources, config: join(dir, "nothing.toml") };
   await expect(buildEdge(join(dir, "other"), missing)).rejects.toThrow("nothing.toml");
 });

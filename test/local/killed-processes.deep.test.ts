@@ -9,7 +9,7 @@ import { OwnSystem } from "./own-system.ts";
 let system: OwnSystem;
 beforeAll(async () => {
   system = await OwnSystem.start();
-}, 180_000);
+});
 afterAll(() => system.stop());
 
 /** Three steps of a scripted model, each of some seconds, so that a step is under way at each kill. */

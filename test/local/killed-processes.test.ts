@@ -10,7 +10,7 @@ import { OwnSystem } from "./own-system.ts";
 let system: OwnSystem;
 beforeAll(async () => {
   system = await OwnSystem.start();
-}, 180_000);
+});
 afterAll(() => system.stop());
 
 // Fails when startPostgres does not end the backends of the killed server.
@@ -30,7 +30,7 @@ test("Postgres is restarted also while a backend of the killed server still exec
   expect(isRunning(backend)).toBe(true);
   await until("Postgres is back", () => system.facts.postgres_pid !== postgres_pid);
   await sql.end({ timeout: 0 });
-}, 180_000);
+});
 
 test("Ctrl-C while killed processes are about to be restarted ends all of them", async () => {
   const { edge_pid, redis_pid, redis_rest_pid, postgres_pid, workers } = system.facts;
@@ -45,4 +45,4 @@ test("Ctrl-C while killed processes are about to be restarted ends all of them",
   const [code] = await once(system.program.child, "exit");
   expect(code).toBe(0);
   expect(pids.filter(isRunning)).toEqual([]);
-}, 180_000);
+});

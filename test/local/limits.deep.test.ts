@@ -12,7 +12,7 @@ import { startFlooded, type FloodedSystem } from "./limits/flooded-system.ts";
 let flooded: FloodedSystem;
 beforeAll(async () => {
   flooded = await startFlooded(true);
-}, 180_000);
+});
 afterAll(() => flooded.stop());
 
 const facts = () => flooded.system.facts;

@@ -29,7 +29,7 @@ beforeAll(async () => {
   await sql`alter system set ssl = on`;
   await sql`select pg_reload_conf()`;
   await sql.end();
-}, 120_000);
+});
 afterAll(async () => {
   await server.stop();
   rmSync(dir, { recursive: true, force: true });

@@ -57,7 +57,7 @@ beforeAll(async () => {
   await copyBuiltEdge(dir);
   port = await freePort(0);
   running = await start();
-}, 240_000);
+});
 afterAll(async () => {
   await running.stop();
   rmSync(dir, { recursive: true, force: true });
@@ -74,7 +74,7 @@ function request(edge: number, path: string, options: RequestOptions = {}): Prom
     "content-type": "application/json",
     ...options.headers,
   };
-  return fetch(`${edges[edge]}${path}`, { signal: AbortSignal.timeout(30_000), ...options, headers });
+  return fetch(`${edges[edge]}${path}`, { ...options, headers });
 }
 
 async function run(edge: number): Promise<z.infer<typeof Accepted>> {
@@ -92,7 +92,7 @@ async function ids(edge: number, path: string, most: number, lastEventId?: strin
     ...(lastEventId !== undefined && { "last-event-id": lastEventId }),
   });
   expect(viewer.status).toBe(200);
-  await viewer.until(({ ended, frames }) => ended || frames.length >= most, 30_000);
+  await viewer.until(({ ended, frames }) => ended || frames.length >= most);
   viewer.leave();
   return viewer.frames.map(({ id }) => id).slice(0, most);
 }
@@ -106,10 +106,10 @@ test("a run that was posted to one edge streams on the other, and resumes on the
   expect(numbers).toEqual(numbers.map((_, index) => index + 1));
 });
 
-test("the printed lines work as pasted", { timeout: 180_000 }, async () => {
+test("the printed lines work as pasted", async () => {
   const pasted = lines.filter((line) => /^(RUN=|curl )/.test(line));
   expect(pasted).toHaveLength(3);
-  const shell = spawnSync("bash", ["-c", pasted.join("\n")], { encoding: "utf8", timeout: 120_000 });
+  const shell = spawnSync("bash", ["-c", pasted.join("\n")], { encoding: "utf8", timeout: 200_000 });
   expect(shell.stdout).toContain('"type":"done"');
   expect(shell.stdout).toContain('"status":"completed"');
   const reference =
@@ -143,7 +143,7 @@ test("npm run sync saves a folder in as many requests as it needs, and names the
       SYNAPSE_URL: api_base,
       SYNAPSE_API_KEY: api_key,
     });
-    return spawnSync(command, [...args, ...flags], { env, encoding: "utf8", timeout: 60_000 });
+    return spawnSync(command, [...args, ...flags], { env, encoding: "utf8", timeout: 200_000 });
   };
   const first = sync(folder, "--tenant", "acme");
   expect(first.stdout).toContain("error    pack.json orchestrations[1]: name: is required");
@@ -162,7 +162,7 @@ test("npm run sync saves a folder in as many requests as it needs, and names the
 });
 
 // Fails when a bundle lacks the sandbox's thread, or the packages of the object store.
-test("a worker runs code, and stores a large value in the bucket", { timeout: 180_000 }, async () => {
+test("a worker runs code, and stores a large value in the bucket", async () => {
   const step = { type: "transform", next_step_id: "read" };
   const body = JSON.stringify({
     name: "Large",
@@ -192,13 +192,14 @@ test("a worker's metrics require the token of dev.json", async () => {
   expect((await fetch(url)).status).toBe(401);
 });
 
-test("a worker that is killed is restarted, and dev.json has its new pid", { timeout: 180_000 }, async () => {
+test("a worker that is killed is restarted, and dev.json has its new pid", async () => {
   const [victim] = facts().workers;
   if (!victim) throw new Error("there is no worker");
   process.kill(victim.pid, "SIGKILL");
   await until("a worker with another pid", () => facts().workers[0]?.pid !== victim.pid);
-  const answer = await fetch(victim.health_url);
-  expect(answer.status).toBe(200);
+  // The file has the pid from the start of the process, which listens a moment later.
+  const health = () => fetch(victim.health_url).then(({ status }) => status);
+  await expect.poll(() => health().catch(String)).toBe(200);
 });
 
 // Fails when only the workers get the variables of the environment.
@@ -210,34 +211,26 @@ test("the edge gets its variables from the environment", async () => {
 });
 
 // Fails when a wrong value is passed on: the edge would answer 500 to every request.
-test(
-  "a wrong variable ends the start with a text that says what would be right",
-  { timeout: 240_000 },
-  async () => {
-    const stores = { SCALE_POSTGRES_URL: await freshDatabase(), REDIS_URL: inject("redisUrl") };
-    const wrong = { RATE_LIMIT_PER_TENANT_RPS: "many", ENABLE_TENANT_ISOLATION: "" };
-    const { command, args, env } = nodeProgram("local/main.ts", { ...stores, ...wrong });
-    const options = { env, encoding: "utf8", timeout: 200_000 } as const;
-    await copyBuiltEdge(join(dir, "other"));
-    const ended = spawnSync(command, [...args, "--data", join(dir, "other")], options);
-    expect(ended.stderr).toContain("RATE_LIMIT_PER_TENANT_RPS: must be a whole number from 1 to 1000000000.");
-    expect(ended.stderr).not.toContain("ENABLE_TENANT_ISOLATION");
-    expect(ended.status).toBe(1);
-  },
-);
+test("a wrong variable ends the start with a text that says what would be right", async () => {
+  const stores = { SCALE_POSTGRES_URL: await freshDatabase(), REDIS_URL: inject("redisUrl") };
+  const wrong = { RATE_LIMIT_PER_TENANT_RPS: "many", ENABLE_TENANT_ISOLATION: "" };
+  const { command, args, env } = nodeProgram("local/main.ts", { ...stores, ...wrong });
+  const options = { env, encoding: "utf8", timeout: 200_000 } as const;
+  await copyBuiltEdge(join(dir, "other"));
+  const ended = spawnSync(command, [...args, "--data", join(dir, "other")], options);
+  expect(ended.stderr).toContain("RATE_LIMIT_PER_TENANT_RPS: must be a whole number from 1 to 1000000000.");
+  expect(ended.stderr).not.toContain("ENABLE_TENANT_ISOLATION");
+  expect(ended.status).toBe(1);
+});
 
-test(
-  "a second start on the same folder names the first process, and exits with 1",
-  { timeout: 120_000 },
-  () => {
-    const { command, args, env } = nodeProgram("local/main.ts");
-    const second = spawnSync(command, [...args, "--data", dir], { env, encoding: "utf8", timeout: 100_000 });
-    expect(second.status).toBe(1);
-    expect(second.stderr).toContain(`process ${running.child.pid}`);
-  },
-);
+test("a second start on the same folder names the first process, and exits with 1", () => {
+  const { command, args, env } = nodeProgram("local/main.ts");
+  const second = spawnSync(command, [...args, "--data", dir], { env, encoding: "utf8", timeout: 200_000 });
+  expect(second.status).toBe(1);
+  expect(second.stderr).toContain(`process ${running.child.pid}`);
+});
 
-test("Ctrl-C ends everything, and the next start has all data", { timeout: 240_000 }, async () => {
+test("Ctrl-C ends everything, and the next start has all data", async () => {
   const { status_url } = await run(0);
   const before = facts();
   const pids = [before.edge_pid, ...before.workers.map(({ pid }) => pid)];
@@ -261,31 +254,27 @@ async function definition(path: string): Promise<{ version: number; name: string
 
 // Fails when a start saves demo definitions that exist or were deleted, or when the search tool still names a port
 // that another program has taken.
-test(
-  "the next start keeps edited and deleted demo definitions as they are; only the search tool's URL follows its server",
-  { timeout: 240_000 },
-  async () => {
-    const smoke = await (await request(0, "/api/v2/orchestrations/orch_smoke")).json();
-    const { version, ...edited } = z.looseObject({ version: z.number() }).parse(smoke);
-    const body = JSON.stringify({ ...edited, name: "Mine" });
-    expect((await request(0, "/api/v2/orchestrations/orch_smoke", { method: "PUT", body })).status).toBe(200);
-    expect((await request(0, "/api/v2/orchestrations/orch_approval", { method: "DELETE" })).status).toBe(204);
-    const [writer, search] = await Promise.all([
-      definition("agents/agent_writer"),
-      definition("tools/web_search"),
-    ]);
+test("the next start keeps edited and deleted demo definitions as they are; only the search tool's URL follows its server", async () => {
+  const smoke = await (await request(0, "/api/v2/orchestrations/orch_smoke")).json();
+  const { version, ...edited } = z.looseObject({ version: z.number() }).parse(smoke);
+  const body = JSON.stringify({ ...edited, name: "Mine" });
+  expect((await request(0, "/api/v2/orchestrations/orch_smoke", { method: "PUT", body })).status).toBe(200);
+  expect((await request(0, "/api/v2/orchestrations/orch_approval", { method: "DELETE" })).status).toBe(204);
+  const [writer, search] = await Promise.all([
+    definition("agents/agent_writer"),
+    definition("tools/web_search"),
+  ]);
 
-    await interrupt(running);
-    const other = createServer().listen(Number(new URL(search.url ?? "").port), "127.0.0.1");
-    await once(other, "listening");
-    running = await start();
-    other.close();
+  await interrupt(running);
+  const other = createServer().listen(Number(new URL(search.url ?? "").port), "127.0.0.1");
+  await once(other, "listening");
+  running = await start();
+  other.close();
 
-    expect(await definition("orchestrations/orch_smoke")).toEqual({ version: version + 1, name: "Mine" });
-    expect((await request(0, "/api/v2/orchestrations/orch_approval")).status).toBe(404);
-    expect(await definition("agents/agent_writer")).toEqual(writer);
-    const moved = await definition("tools/web_search");
-    expect(moved).toEqual({ ...search, version: search.version + 1, url: expect.any(String) });
-    expect((await fetch(`${moved.url}?query=where`)).status).toBe(200);
-  },
-);
+  expect(await definition("orchestrations/orch_smoke")).toEqual({ version: version + 1, name: "Mine" });
+  expect((await request(0, "/api/v2/orchestrations/orch_approval")).status).toBe(404);
+  expect(await definition("agents/agent_writer")).toEqual(writer);
+  const moved = await definition("tools/web_search");
+  expect(moved).toEqual({ ...search, version: search.version + 1, url: expect.any(String) });
+  expect((await fetch(`${moved.url}?query=where`)).status).toBe(200);
+});

@@ -31,7 +31,6 @@ const broken = [
 ];
 test.each(broken.map((Model) => ({ name: Model.name, Model })))(
   "the contract notices a model that lacks a condition: $name",
-  { timeout: 120_000 },
   async ({ Model }) => {
     const { failed } = await fc.check(contract.property(Model), {
       numRuns: 300,

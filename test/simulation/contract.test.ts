@@ -12,8 +12,5 @@ beforeAll(async () => {
 });
 afterAll(() => contract.close());
 
-test(
-  "after any history of statements the model of Postgres has returned what Postgres returned, and holds the same",
-  { timeout: 140_000 },
-  () => fc.assert(contract.property(), { numRuns: HISTORIES, examples, seed: TEST_SEED }),
-);
+test("after any history of statements the model of Postgres has returned what Postgres returned, and holds the same", () =>
+  fc.assert(contract.property(), { numRuns: HISTORIES, examples, seed: TEST_SEED }));

@@ -330,20 +330,16 @@ const mutations: [what: string, parts: Partial<Parts>, scenes: fc.Arbitrary<Hist
   ],
 ];
 
-test.each(mutations)(
-  "the simulation notices that %s",
-  { timeout: 60_000 },
-  async (_, parts, scenes, violation) => {
-    const seen: string[] = [];
-    const result = await fc.check(
-      fc.asyncProperty(scenes, async (history) => {
-        const { violations } = await play(history, { ...realParts, ...parts });
-        seen.push(...violations);
-        expect(violations).toEqual([]);
-      }),
-      { numRuns: 200, endOnFailure: true },
-    );
-    expect(result.failed, "no history has a violation").toBe(true);
-    expect(seen.join("\n")).toMatch(violation);
-  },
-);
+test.each(mutations)("the simulation notices that %s", async (_, parts, scenes, violation) => {
+  const seen: string[] = [];
+  const result = await fc.check(
+    fc.asyncProperty(scenes, async (history) => {
+      const { violations } = await play(history, { ...realParts, ...parts });
+      seen.push(...violations);
+      expect(violations).toEqual([]);
+    }),
+    { numRuns: 200, endOnFailure: true },
+  );
+  expect(result.failed, "no history has a violation").toBe(true);
+  expect(seen.join("\n")).toMatch(violation);
+});

@@ -73,7 +73,7 @@ beforeAll(async () => {
   );
   const result = Result.parse(await (await get(`/api/v2/orchestrations/runs/${run}/result`)).json());
   refs = { output: result.output, big: result.final_state.big };
-}, 120_000);
+});
 afterAll(async () => {
   await worker.stop("SIGKILL");
   await edge.stop();
@@ -120,7 +120,7 @@ test("an archived run has the same stream, log and result, and a retry brings it
   expect(stream.startsWith(before[0]?.slice(0, before[0].indexOf("orchestration_complete")) ?? "-")).toBe(
     true,
   );
-}, 60_000);
+});
 
 describeUploads(
   () => edge,
@@ -273,4 +273,4 @@ test("a value of 48 MiB is passed on as it arrives", async () => {
   }
   expect(bytes).toBe(size);
   expect(largest).toBeLessThan(8 * 1024 * 1024);
-}, 120_000);
+});

@@ -74,7 +74,7 @@ export function describeChatFiles(edgeOf: () => Edge, provider: ProviderServer):
           `what is it?\n[with the file "notes.txt" (text/plain, ${notes}), not shown again]\n` +
           `[with the file "a.png" (image/png, ${image}), not shown again]`,
       });
-    }, 60_000);
+    });
 
     test("that are not what their type says fail the turn, and the model is not called", async () => {
       provider.reset((response) => response.end(text("Read.")));
@@ -87,6 +87,6 @@ export function describeChatFiles(edgeOf: () => Edge, provider: ProviderServer):
         expect(await sessionOf(turn.session_id)).toMatchObject({ status: "failed", error: { code } });
       }
       expect(provider.requests).toEqual([]);
-    }, 60_000);
+    });
   });
 }

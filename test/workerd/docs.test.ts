@@ -5,7 +5,7 @@ import { startEdge, type Edge } from "./edge.ts";
 let edge: Edge;
 beforeAll(async () => {
   edge = await startEdge();
-}, 60_000);
+});
 afterAll(() => edge.stop());
 
 async function get(path: string): Promise<{ status: number; type: string; text: string }> {

@@ -98,4 +98,4 @@ test("a client that openapi-typescript and openapi-fetch make of the document dr
     listed: [true],
     missing: [404, "not_found"],
   });
-}, 120_000);
+});

@@ -1,15 +1,26 @@
 /** Many requests at once that need Postgres: they share kept connections, and none gets `database_away`. */
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { newApiKey } from "../../shared/store/tenants/api-keys.ts";
 import { ACCEPT_MS } from "../../shared/timing.ts";
 import { startEdge, type Edge } from "./edge.ts";
 
+const PATIENT_MS = 600_000;
+/** No machine is so slow that this edge gives Postgres up. A submitted run has ten times the limit of the product. */
+const PATIENT = {
+  ACCEPT_MS: 10 * ACCEPT_MS,
+  POSTGRES_READ_MS: PATIENT_MS,
+  POSTGRES_CONNECT_MS: PATIENT_MS,
+  CONNECT_MS: PATIENT_MS,
+  PROBE_MS: PATIENT_MS,
+};
+
 let edge: Edge;
+let patient: Edge;
 beforeAll(async () => {
-  edge = await startEdge();
+  [edge, patient] = await Promise.all([startEdge(), startEdge(1, {}, { limits: PATIENT })]);
 });
-afterAll(() => edge.stop());
+afterAll(() => Promise.all([edge.stop(), patient.stop()]));
 
 const RUN = "/api/v2/orchestrations/orch_smoke/run";
 
@@ -28,24 +39,6 @@ async function herd(count: number, send: (i: number) => Promise<Response>): Prom
     }),
   );
   return statuses;
-}
-
-/**
- * An edge that never gives Postgres up because the machine is slow.
- * @param acceptMs the time limit of a submitted run
- */
-async function patientEdge(acceptMs = 600_000): Promise<Edge> {
-  const ms = 600_000;
-  const limits = {
-    POSTGRES_READ_MS: ms,
-    ACCEPT_MS: acceptMs,
-    POSTGRES_CONNECT_MS: ms,
-    CONNECT_MS: ms,
-    PROBE_MS: ms,
-  };
-  const patient = await startEdge(1, {}, { limits });
-  onTestFinished(() => patient.stop());
-  return patient;
 }
 
 /** Connections to the test's database that this test did not open itself. */
@@ -95,10 +88,9 @@ describe("a client that polls 300 runs at once", () => {
   });
 
   test("sees a run that it has just started, every time", async () => {
-    const own = await patientEdge();
     const startAndRead = async () => {
-      const run = await own.start();
-      return own.call("GET", `/api/v2/orchestrations/runs/${run}/status`);
+      const run = await patient.start();
+      return patient.call("GET", `/api/v2/orchestrations/runs/${run}/status`);
     };
     expect(await herd(100, startAndRead)).toEqual({ 200: 100 });
   });
@@ -106,14 +98,13 @@ describe("a client that polls 300 runs at once", () => {
 
 // Fails when a call with the reads of several requests ends with its slowest statement: the lock is held until the other reads have ended.
 test("reads that wait for a lock delay no other reads, and succeed after it", async () => {
-  const own = await patientEdge();
-  const run = await own.start();
-  const locker = await own.stores.sql.reserve();
+  const run = await patient.start();
+  const locker = await patient.stores.sql.reserve();
   await locker`begin`;
   await locker`set local idle_in_transaction_session_timeout = 0`;
   await locker`lock table orchestrations in access exclusive mode`;
-  const waiting = herd(3, (i) => own.call("GET", `/api/v2/orchestrations?limit=${i + 1}`));
-  const status = () => own.call("GET", `/api/v2/orchestrations/runs/${run}/status`);
+  const waiting = herd(3, (i) => patient.call("GET", `/api/v2/orchestrations?limit=${i + 1}`));
+  const status = () => patient.call("GET", `/api/v2/orchestrations/runs/${run}/status`);
   const statuses = await herd(50, status);
   await locker`commit`;
   locker.release();
@@ -159,13 +150,12 @@ describe("a tenant that floods the reads of runs", () => {
 });
 
 test("reads and writes go on after Postgres has ended all connections", async () => {
-  const own = await patientEdge();
-  const run = await own.start();
+  const run = await patient.start();
   for (let round = 0; round < 5; round++) {
-    await endConnections(own);
-    const status = () => own.call("GET", `/api/v2/orchestrations/runs/${run}/status`);
+    await endConnections(patient);
+    const status = () => patient.call("GET", `/api/v2/orchestrations/runs/${run}/status`);
     expect(await herd(20, status)).toEqual({ 200: 20 });
-    expect(await herd(20, () => own.call("POST", RUN, { body: {} }))).toEqual({ 202: 20 });
+    expect(await herd(20, () => patient.call("POST", RUN, { body: {} }))).toEqual({ 202: 20 });
   }
 });
 
@@ -174,10 +164,8 @@ describe("a tenant that sends megabytes at once", () => {
 
   // Fails when the batches are bounded by their count: 56 of 64, and nearly all of the quiet tenant's, were 503.
   test("waits for itself: what is beyond its 16 MiB is 429, and every run of a quiet tenant is accepted", async () => {
-    // Ten times the limit of the product, as the machine may be ten times as slow.
-    const own = await patientEdge(10 * ACCEPT_MS);
-    const [loud, quiet] = await Promise.all([own.stores.key("loud"), own.stores.key("quiet")]);
-    const post = (key: string, body: object) => own.call("POST", RUN, { key, body });
+    const [loud, quiet] = await Promise.all([patient.stores.key("loud"), patient.stores.key("quiet")]);
+    const post = (key: string, body: object) => patient.call("POST", RUN, { key, body });
     const [large, small] = await Promise.all([
       herd(24, () => post(loud, { message })),
       herd(60, () => post(quiet, { message: "hi" })),
@@ -185,7 +173,7 @@ describe("a tenant that sends megabytes at once", () => {
     expect(small).toEqual({ 202: 60 });
     expect(Object.keys(large).filter((status) => status !== "202" && status !== "429")).toEqual([]);
     expect(large[202]).toBeGreaterThanOrEqual(16);
-    const [row] = await own.stores.sql<{ n: number }[]>`
+    const [row] = await patient.stores.sql<{ n: number }[]>`
       select count(*)::int as n from runs where tenant_id = 'loud'`;
     expect(row?.n).toBe(large[202]);
     // The room is free again.

@@ -20,4 +20,4 @@ test("an intake object that the runtime ended because it was idle does not have 
   await pace(IDLE_MS);
   await edge.start();
   expect(await edge.stores.queue.readIndex(0)).toMatchObject({ quotaReady: true });
-}, 120_000);
+});

@@ -25,4 +25,4 @@ test("POSTs are admitted and queued over it while the REST front is away, and ov
   edge.redis.set("refuse");
   const run = await edge.start();
   await until("its job is queued", () => isQueued(run));
-}, 120_000);
+});

@@ -28,4 +28,4 @@ test("the TypeScript snippet starts a run and receives all of its events, then e
 // Fails when a stream ends before its run: the snippet does not reconnect.
 test("the TypeScript snippet receives all of a run that is silent for longer than two keepalives", async () => {
   await expectLongRun(stack, start);
-}, 120_000);
+});

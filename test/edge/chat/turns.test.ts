@@ -30,7 +30,7 @@ beforeAll(async () => {
     });
     if (!saved.ok) throw new Error(await saved.text());
   }
-}, 60_000);
+});
 afterAll(() => app.stop());
 
 const post = (body: JsonObject, options: CallOptions = {}) =>

@@ -220,13 +220,11 @@ test("an accept without a reservation removes the record that the counts are val
   await app.stores.withoutRedis(() => submitBatch([without], undefined, queue).catch(() => {}));
   expect(steps).toEqual(["cleared 0 with 1 committed"]);
   await expect
-    .poll(
-      () =>
-        queue.admit([], 1).then(
-          () => "reached",
-          () => "away",
-        ),
-      { timeout: 60_000 },
+    .poll(() =>
+      queue.admit([], 1).then(
+        () => "reached",
+        () => "away",
+      ),
     )
     .toBe("reached");
   await submitBatch([after], undefined, queue);

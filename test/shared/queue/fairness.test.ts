@@ -75,7 +75,7 @@ describe("tenants with ready jobs", () => {
       fc.asyncProperty(weights, batches, (w, b) => checkBacklogged(t.queue, w, b)),
       { numRuns: 25 },
     );
-  }, 60_000);
+  });
 
   test.each([
     ["the ring's time stands still", "claim.lua", "= ring_times[lane], next_start", "= 0, next_start"],
@@ -124,7 +124,7 @@ describe("a tenant that comes back or comes late", () => {
       fc.asyncProperty(weights, (w) => checkComeAndGo(t.queue, w)),
       { numRuns: 10 },
     );
-  }, 60_000);
+  });
 
   test("gains nothing by coming with one job at a time", () => checkOneByOne(t.queue));
 });

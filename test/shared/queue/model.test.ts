@@ -11,8 +11,5 @@ beforeAll(async () => {
 });
 afterAll(() => t.stop());
 
-test(
-  "in any history of all verbs by several workers, Redis replies and holds what the model does",
-  { timeout: 120_000 },
-  () => checkHistories(t, HISTORIES),
-);
+test("in any history of all verbs by several workers, Redis replies and holds what the model does", () =>
+  checkHistories(t, HISTORIES));

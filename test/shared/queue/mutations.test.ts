@@ -404,7 +404,7 @@ test("each mutation changes exactly one place of its file", () => {
   expect(others).toEqual([]);
 });
 
-test.each(mutations)("the model notices that %s", { timeout: 60_000 }, async (_, file, from, to) => {
+test.each(mutations)("the model notices that %s", async (_, file, from, to) => {
   const queue = t.rewritten(rewriteOf({ file, from, to }));
   const histories = fc.array(command, { minLength: 60, maxLength: 100, size: "max" });
   const result = await fc.check(

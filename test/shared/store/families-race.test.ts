@@ -85,33 +85,29 @@ async function answerSoon(run: StartedRun, wait: string): Promise<void> {
 }
 
 // Fails when `signals` is not in the condition of a park, or when an answer does not increase it.
-test(
-  "no run stays paused when all its waits are answered, in whatever order parks and answers come",
-  { timeout: 60_000 },
-  async () => {
-    const runs = await Promise.all(Array.from({ length: RUNS }, () => store.startRun()));
-    const refusals = await Promise.all(
-      runs.map(async (run, n) => {
-        const woken = Promise.withResolvers<void>();
-        // One answer wakes the run. The other comes at any time, or when the run decides again whether to park.
-        const first = answerSoon(run, "w1");
-        // One run decides to park again, and its second answer comes before the park. For the others chance decides.
-        if (n === 0) {
-          const refused = await untilAnswered(run, woken.resolve, () => answerSoon(run, "w2"));
-          await first;
-          return refused;
-        }
-        const second = n % 2 === 0 ? answerSoon(run, "w2") : woken.promise.then(() => answerSoon(run, "w2"));
-        const refused = await untilAnswered(run, woken.resolve);
-        await Promise.all([first, second]);
+test("no run stays paused when all its waits are answered, in whatever order parks and answers come", async () => {
+  const runs = await Promise.all(Array.from({ length: RUNS }, () => store.startRun()));
+  const refusals = await Promise.all(
+    runs.map(async (run, n) => {
+      const woken = Promise.withResolvers<void>();
+      // One answer wakes the run. The other comes at any time, or when the run decides again whether to park.
+      const first = answerSoon(run, "w1");
+      // One run decides to park again, and its second answer comes before the park. For the others chance decides.
+      if (n === 0) {
+        const refused = await untilAnswered(run, woken.resolve, () => answerSoon(run, "w2"));
+        await first;
         return refused;
-      }),
-    );
-    expect(await countPausedWithoutOpenWait(store)).toBe(0);
-    // Some answers came between the decision to park and the park.
-    expect(refusals.reduce((n, of) => n + of, 0)).toBeGreaterThan(0);
-  },
-);
+      }
+      const second = n % 2 === 0 ? answerSoon(run, "w2") : woken.promise.then(() => answerSoon(run, "w2"));
+      const refused = await untilAnswered(run, woken.resolve);
+      await Promise.all([first, second]);
+      return refused;
+    }),
+  );
+  expect(await countPausedWithoutOpenWait(store)).toBe(0);
+  // Some answers came between the decision to park and the park.
+  expect(refusals.reduce((n, of) => n + of, 0)).toBeGreaterThan(0);
+});
 
 // Fails when the child's end answers only a wait that its snapshot shows, or reads the wait before it has locked the parent's row.
 test("a child's end at the same moment as its parent's first park leaves the parent queued or running, and answered", async () => {

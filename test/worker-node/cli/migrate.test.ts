@@ -39,4 +39,4 @@ test("two processes that migrate an empty database at once, and a later one, app
   } finally {
     await sql.end({ timeout: 1 });
   }
-}, 60_000);
+});

@@ -14,7 +14,7 @@ test("a request to an object store that never responds ends after 5 s", async ()
   await expect(artifacts.put("key", "x".repeat(100_000), "application/json")).rejects.toThrow("300 ms");
   server.closeAllConnections();
   server.close();
-}, 40_000);
+});
 
 // Fails when an object is read into memory before its size is compared.
 test("an object that is larger than its reader allows is not read", async () => {
@@ -32,7 +32,7 @@ test("an object that is larger than its reader allows is not read", async () => 
   await expect.poll(() => wasCut).toBe(true);
   server.closeAllConnections();
   server.close();
-}, 40_000);
+});
 
 /** A store that loses the reply to the last request of an upload, and answers the next one as S3 does. */
 async function forgetfulStore(sizeOf: (received: number) => number) {
@@ -78,7 +78,7 @@ test("a lost reply to the last request of an upload is resolved by a look-up of 
   const { store, close } = await forgetfulStore((received) => received);
   await expect(store.putStream("key", mebibytes(9), "image/png")).resolves.toBeUndefined();
   close();
-}, 40_000);
+});
 
 test.each([
   ["is not there", () => -1],
@@ -104,7 +104,7 @@ test("a stream that throws leaves no object, and its error is thrown", async () 
   };
   await expect(store.putStream("key", broken(), "image/png")).rejects.toThrow("the source broke");
   close();
-}, 40_000);
+});
 
 // Fails when wrong settings look like an outage, or an outage like wrong settings.
 test.each([

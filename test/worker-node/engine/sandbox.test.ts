@@ -181,7 +181,7 @@ describe("a program", () => {
 
   test(
     "whose promises never come to an end is stopped, by its time or by its memory",
-    { timeout: 120_000 },
+    { timeout: 600_000 },
     async () => {
       const endless = "const again = () => { Promise.resolve().then(again); }; again(); result = 1";
       const growing =

@@ -302,7 +302,7 @@ describe("an object store", () => {
     expect(park).toMatchObject({ kind: "park", usage: [{ call: "try.1.1" }] });
     expect(park?.output).toContain('"code":"artifacts_away"');
     expect(park?.events).toContain("the object store did not take a value over 32 KiB");
-  }, 30_000);
+  });
 
   test("that gives no value back parks the run that reads it", async () => {
     const reference = {
@@ -354,7 +354,7 @@ describe("an object store", () => {
     const { run, ending } = harness.begin({ input: JSON.stringify({ message: large, state: {} }) });
     expect(await ending).toEqual({ is: "ended" });
     expect(harness.store.row(run.run_id).status).toBe("completed");
-  }, 30_000);
+  });
 });
 
 // Fails when usage is committed only with a result or a turn.

@@ -373,7 +373,7 @@ test("after any faults a run's journal has no gap, each append settles once, and
     }),
     { numRuns: 40 },
   );
-}, 60_000);
+});
 
 async function runCommands(
   log: RunLog,

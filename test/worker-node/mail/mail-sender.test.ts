@@ -33,7 +33,7 @@ beforeAll(async () => {
   store = await openStore();
   await saveEmptyOrchestration(store.sql, globex, "orch");
   await Promise.all([server.start(), ownServer.start()]);
-}, 60_000);
+});
 afterAll(async () => {
   server.stop();
   ownServer.stop();

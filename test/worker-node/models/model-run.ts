@@ -16,6 +16,8 @@ const TextEvent = z.object({
   first: z.boolean().optional(),
 });
 
+const StepRetry = z.object({ code: z.string(), retry_in_seconds: z.number() });
+
 export const llm1 = { type: "llm", prompt_template: "go", output_key: "out", retry };
 export const ag1 = { type: "agent", agent_id: "worker", prompt_template: "go", output_key: "out", retry };
 export const evaluator = {
@@ -42,6 +44,8 @@ export type RunResult = {
   isResultEstimated: boolean;
   /** Codes of `step_retry` events, in order. */
   retries: string[];
+  /** The waits that these events announce, in seconds. */
+  waits: number[];
   /** The step's text as a viewer joins it, while the run goes on and at its end. */
   text: string | undefined;
   /** Arguments of tool calls, in order. */
@@ -95,7 +99,9 @@ export async function runStep(
   const record = last === undefined ? null : recordOf(last);
   const end = record?.kind === "end" ? EndRecord.parse(record.record) : null;
   const lines = entries.flatMap((entry) => entry.events.split("\n"));
-  const events = lines.filter((line) => line.includes("step_retry"));
+  const retried = lines
+    .filter((line) => line.includes('"step_retry"'))
+    .map((line) => StepRetry.parse(JSON.parse(line)));
   return {
     status: row.status,
     response: end?.response,
@@ -105,7 +111,8 @@ export async function runStep(
     costMicroUsd: row.cost_micro_usd,
     isEstimated: entries.some(({ usage }) => usage.some((call) => call.estimated)),
     isResultEstimated: end?.checkpoint?.estimated ?? false,
-    retries: events.map((line) => /"code":"(\w+)"/.exec(line)?.[1] ?? ""),
+    retries: retried.map(({ code }) => code),
+    waits: retried.map(({ retry_in_seconds }) => retry_in_seconds),
     text: addDeltas(lines.map((line) => TextEvent.parse(JSON.parse(line)))).get("a"),
     toolCalls,
   };

@@ -228,9 +228,9 @@ describe("a stream that is cut", () => {
       response.writeHead(200, { "content-type": "text/event-stream" });
       response.write(text("all"));
     };
-    const startedMs = performance.now();
-    expect(await run(oc, open)).toMatchObject({ response: "all" });
-    expect(performance.now() - startedMs).toBeLessThan(5_000);
+    // A run that waited would end the silent stream, and retry.
+    expect(await run(oc, open)).toMatchObject({ response: "all", retries: [] });
+    expect(server.requests).toHaveLength(1);
   });
 });
 
@@ -274,12 +274,14 @@ describe("the wait that a provider asks for", () => {
       },
       1_900,
     ],
-  ])("in %s is waited for", async (_, model, answer, ms) => {
+  ])("in %s is waited for", async (where, model, answer, ms) => {
     const result = await run(model, answer, whole(model, "all"));
     expect(result).toMatchObject({ status: "completed", response: "all" });
     expect(server.requests).toHaveLength(2);
     expect(gapMs()).toBeGreaterThanOrEqual(ms - 10);
-    expect(gapMs()).toBeLessThan(ms + 4_000);
+    // A reset is a time of the day, of which a part has passed when it is read: the wait is at most the time until then.
+    if (where === "a quoted header") expect(result.waits[0]).toBeLessThanOrEqual(2);
+    else expect(result.waits).toEqual([ms / 1_000]);
   });
 
   // Fails when the wait is cut to some length, or made in vain.
@@ -296,7 +298,7 @@ describe("the wait that a provider asks for", () => {
     ["a long retryDelay", go, refusal(503, googleLimit({ retryDelay: "86400s" }))],
   ])("of %s ends a run that has not so long", async (_, model, answer) => {
     // A minute: a quota for a day may end within the run otherwise.
-    const result = await runStep(server, { ...llm1, model }, [answer], { timeout_minutes: 0.1 });
+    const result = await runStep(server, { ...llm1, model }, [answer], { timeout_minutes: 1 });
     expect(result).toMatchObject({ status: "failed", retries: [] });
     expect(result.message).toContain("asks to wait");
     expect(server.requests).toHaveLength(1);

@@ -117,7 +117,7 @@ test("every secret comes under the key that seals now, opens with it alone, and 
     { id: "default", known: true, seals: true, values: 0, unreadable: 0 },
     { id: "2026b", known: true, seals: false, values: 12, unreadable: 0 },
   ]);
-}, 60_000);
+});
 
 test("a value that no key opens stays as it is and is counted, and a worker with MASTER_KEY alone changes nothing", async () => {
   const { sql } = old.stores;

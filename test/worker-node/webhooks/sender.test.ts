@@ -109,7 +109,7 @@ test("a receiver that does not respond fails the try with the time limit, and is
     last_status: null,
     last_error: "webhook_timeout: no answer within 10 s",
   });
-}, 90_000);
+});
 
 // Fails when redirects are followed.
 test("a redirect is not followed, and rejects the delivery", async () => {
@@ -270,7 +270,7 @@ test("a try that outlives its lease does not remove the next try of the same wor
   senders[0]?.wake();
   await until("another claim", () => busy.length > claims);
   expect(busy.at(-1)).toBe(1);
-}, 60_000);
+});
 
 // Fails when a claim returns the events of its deliveries, of whatever size.
 test("the events of a delivery are read when it is sent, for that delivery alone", async () => {
@@ -315,7 +315,7 @@ describe("many workers", () => {
     expect([ids.length, new Set(ids).size]).toEqual([60, 60]);
     // A worker counts a delivery after the row of its outcome is committed.
     await expect.poll(() => workers.reduce((sum, { sent }) => sum + sent.delivered, 0)).toBe(60);
-  }, 30_000);
+  });
 
   // Fails when a worker opens as many requests to one receiver as it has slots.
   test("have at most sixteen requests each open to one receiver, so that a slow one delays no other", async () => {
@@ -329,7 +329,7 @@ describe("many workers", () => {
     expect(receiver.maxOpen).toBe(16);
     for (const response of slow) response.end();
     fast.close();
-  }, 30_000);
+  });
 });
 
 // Fails when a delivery without a written outcome is not sent again after its lease.
@@ -347,7 +347,7 @@ test("a try whose outcome was not written is repeated with the same webhook-id a
   const [first, second] = await receiver.waitForRequests(2);
   expect(second?.headers["webhook-id"]).toBe(first?.headers["webhook-id"]);
   expect(second?.body).toBe(first?.body);
-}, 20_000);
+});
 
 // Fails when a claimed delivery is sent however long ago the claim was.
 test("a worker that was suspended after its claim does not send a delivery whose lease may lapse", async () => {
@@ -432,11 +432,12 @@ describe("the settings of the lane `webhooks`", () => {
       response.end();
     };
     for (let n = 0; n < 12; n++) await makeDue();
+    const startedMs = performance.now();
     for (let n = 0; n < 3; n++) startSender({ lane: { starts_per_second: 20 } });
     await expect.poll(() => begunMs.length, { timeout: 100_000 }).toBe(12);
     // Five at once at most, and a twentieth of a second for each further one. What the claims last makes the time longer only.
-    const tookMs = (begunMs.at(-1) ?? 0) - (begunMs[0] ?? 0);
-    expect(tookMs).toBeGreaterThan(((12 - 5) * 1_000) / 20 - 100);
+    const tookMs = (begunMs.at(-1) ?? 0) - startedMs;
+    expect(tookMs).toBeGreaterThan(((12 - 5) * 1_000) / 20);
   });
 
   test("end a delivery after its attempts", async () => {
