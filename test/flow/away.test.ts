@@ -7,7 +7,7 @@ import type { Service } from "../../local/processes/child.ts";
 import { migrate } from "../../worker-node/clients/migrations.ts";
 import { startRedis } from "../services/services.ts";
 import { SILENT_AFTER_MS } from "../../shared/timing.ts";
-import { pace } from "../services/waiting.ts";
+import { pace, until } from "../services/waiting.ts";
 import { RelayViewers, startApi, untilEnd } from "./api.ts";
 import type { FlowApi } from "./api.ts";
 
@@ -60,9 +60,10 @@ async function expectComplete(api: FlowApi, runs: readonly string[], seen: Promi
     expect(row).toMatchObject({ results: STEPS, steps: STEPS, events: row?.last });
     // A stream that cannot be read in time ends at once, and asks its client to reconnect.
     let late = "";
-    const read = async () =>
-      (late = await (await api.call("GET", `/api/v2/orchestrations/runs/${run}/stream`)).text());
-    await expect.poll(read).toContain('"type":"done"');
+    await until("the stream is read to its end", async () => {
+      late = await (await api.call("GET", `/api/v2/orchestrations/runs/${run}/stream`)).text();
+      return late.includes('"type":"done"');
+    });
     expect(`retry: 1000\n\n${withoutComments(await seen[i])}`).toBe(
       `retry: 1000\n\n${withoutComments(late)}`,
     );

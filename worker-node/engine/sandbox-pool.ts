@@ -15,8 +15,8 @@ const THREADS = {
   transform: { all: 3, tenant: 2 },
 } as const;
 /**
- * A tenant counts as one with long programs for this time after each of them. All these tenants together have half as many threads
- * of a kind as there are processors, and leave at least one thread to the others. So a tenant with short programs never waits for the
+ * A tenant counts as one with long programs while one of them runs, and for this time after it. All these tenants together have half as
+ * many threads of a kind as there are processors, and leave at least one thread to the others. So a tenant with short programs never waits for the
  * end of long ones, and endless programs do not take all processors.
  */
 const LONG_FOR_MS = 60_000;
@@ -44,7 +44,13 @@ type QueuedProgram = {
   resolve(result: ProgramResult): void;
   reject(error: unknown): void;
 };
-type BusyThread = { worker: Worker; queued: QueuedProgram; timer: NodeJS.Timeout | undefined };
+type BusyThread = {
+  worker: Worker;
+  queued: QueuedProgram;
+  timer: NodeJS.Timeout | undefined;
+  /** Its program is long. */
+  isLong: boolean;
+};
 
 /**
  * Runs programs in threads, each thread one program at a time; tenants take turns. A thread is terminated, and replaced by a new one,
@@ -60,7 +66,7 @@ export class SandboxPool {
   };
   readonly #idle: Worker[] = [];
   readonly #busy = new Set<BusyThread>();
-  /** Tenants that had a long program, the latest last, and until when that counts. */
+  /** Tenants whose long program has ended, the latest last, and until when that counts. */
   readonly #long = new Map<string, number>();
   #closed = false;
 
@@ -128,7 +134,9 @@ export class SandboxPool {
   }
 
   #isLong(tenant: string): boolean {
-    return (this.#long.get(tenant) ?? 0) > performance.now();
+    if ((this.#long.get(tenant) ?? 0) > performance.now()) return true;
+    // On a busy machine a long program runs for minutes before it has used its processor time.
+    return [...this.#busy].some(({ isLong, queued }) => isLong && queued.caller.tenant === tenant);
   }
 
   #noteLong(tenant: string): void {
@@ -147,7 +155,8 @@ export class SandboxPool {
     // A busy thread keeps the process alive; an idle one does not.
     worker.ref();
     const giveUp = () => this.#end(thread, failedAs("error", "its thread did not start within 60 s"));
-    const thread: BusyThread = { worker, queued, timer: idle ? undefined : setTimeout(giveUp, START_MS) };
+    const timer = idle ? undefined : setTimeout(giveUp, START_MS);
+    const thread: BusyThread = { worker, queued, timer, isLong: false };
     this.#busy.add(thread);
     if (idle) this.#limit(thread);
     worker.on("message", (sent: unknown) => {
@@ -157,7 +166,7 @@ export class SandboxPool {
         this.#limit(thread);
         return;
       }
-      if (message === LONG) this.#noteLong(queued.caller.tenant);
+      if (message === LONG) thread.isLong = true;
       else this.#end(thread, message);
     });
     worker.once("error", (error) => this.#end(thread, failedAs("error", String(error))));
@@ -185,8 +194,9 @@ export class SandboxPool {
 
   #end(thread: BusyThread, { result, mayRunAnother }: ProgramEnd): void {
     if (!this.#busy.delete(thread)) return;
-    const { worker, queued, timer } = thread;
+    const { worker, queued, timer, isLong } = thread;
     clearTimeout(timer);
+    if (isLong) this.#noteLong(queued.caller.tenant);
     worker.removeAllListeners("message");
     worker.removeAllListeners("error");
     if (mayRunAnother && !this.#closed) {
