@@ -8,6 +8,7 @@ import { freePort } from "../../local/processes/free-ports.ts";
 import { MASTER_KEY, SMOKE, startTestStores, type TestStores } from "../edge/test-stores.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { builtEdge, edgeWithLimits, type EdgeLimits } from "../services/built-edge.ts";
+import { until } from "../services/waiting.ts";
 import { Proxy } from "./proxy.ts";
 
 /** The keys of the bucket. */
@@ -82,8 +83,13 @@ export async function startEdge(
       ...(body !== undefined && { body: typeof body === "string" ? body : JSON.stringify(body) }),
     });
 
-  const saved = await call("PUT", "/api/v2/orchestrations/orch_smoke", { body: SMOKE });
-  if (!saved.ok) throw new Error(`PUT answered ${saved.status}: ${await saved.text()}`);
+  // On a busy machine the first login may take too long: a client comes back after the 503.
+  await until("the definition is saved", async () => {
+    const saved = await call("PUT", "/api/v2/orchestrations/orch_smoke", { body: SMOKE });
+    if (!saved.ok && saved.status !== 503)
+      throw new Error(`PUT answered ${saved.status}: ${await saved.text()}`);
+    return saved.ok;
+  });
 
   return {
     base,

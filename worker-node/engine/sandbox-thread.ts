@@ -77,8 +77,9 @@ function run(program: Program): ProgramEnd {
     const used = usedMs();
     if (used > LONG_MS && !isLong) {
       isLong = true;
-      yieldBy(YIELDS.long);
+      // First, because a thread with a low priority may wait for the processor before its next instruction.
       parentPort?.postMessage(LONG);
+      yieldBy(YIELDS.long);
     }
     return used > program.limitMs;
   });

@@ -25,7 +25,7 @@ async function started(starting: Promise<TestServer>): Promise<TestServer> {
 function call(name: string, args: JsonObject, allow = "127.0.0.1"): Promise<Json> {
   const tools = createTools({
     egress: createEgress(allow),
-    timeoutMs: 5_000,
+    timeoutMs: 120_000,
     masterKey: null,
     mail: refusingOutbox,
     store: refusingStore,

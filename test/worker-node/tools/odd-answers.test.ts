@@ -28,7 +28,7 @@ function call(): Promise<unknown> {
   if (address === null || typeof address === "string") throw new Error("no port");
   return createTools({
     egress: createEgress("127.0.0.1"),
-    timeoutMs: 20_000,
+    timeoutMs: 120_000,
     masterKey: null,
     mail: refusingOutbox,
     store: refusingStore,

@@ -63,7 +63,7 @@ beforeEach(() => {
 const openTools = (masterKey: MasterKeys | null = null) =>
   createTools({
     egress: createEgress("127.0.0.1"),
-    timeoutMs: 5_000,
+    timeoutMs: 120_000,
     masterKey,
     mail: refusingOutbox,
     store: refusingStore,

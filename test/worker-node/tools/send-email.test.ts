@@ -33,7 +33,7 @@ function send(
 ) {
   const tools = createTools({
     egress: createEgress(""),
-    timeoutMs: 5_000,
+    timeoutMs: 120_000,
     masterKey: null,
     mail: to,
     store: refusingStore,

@@ -15,7 +15,7 @@ afterEach(async () => {
 function worker() {
   const tools = new McpTools({
     egress: createEgress("127.0.0.1"),
-    timeoutMs: 10_000,
+    timeoutMs: 120_000,
     masterKey: null,
     // Whatever the machine's speed, none is idle for too long.
     connections: new KeptConnections({ idleMs: 60_000 }),

@@ -24,7 +24,7 @@ async function started<Server extends { close(): Promise<void> }>(
 function at(url: string, more: JsonObject = {}) {
   const tools = new McpTools({
     egress: createEgress("127.0.0.1"),
-    timeoutMs: 10_000,
+    timeoutMs: 120_000,
     masterKey: null,
     store: refusingStore,
   });

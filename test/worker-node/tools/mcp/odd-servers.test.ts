@@ -23,7 +23,7 @@ async function started<Server extends TestServer>(starting: Promise<Server>): Pr
 function at(url: string, more: JsonObject = {}) {
   const tools = new McpTools({
     egress: createEgress("127.0.0.1"),
-    timeoutMs: 10_000,
+    timeoutMs: 120_000,
     masterKey: null,
     store: refusingStore,
   });

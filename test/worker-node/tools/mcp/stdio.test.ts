@@ -19,7 +19,7 @@ afterEach(async () => {
 function worker() {
   const tools = new McpTools({
     egress: createEgress(""),
-    timeoutMs: 20_000,
+    timeoutMs: 120_000,
     masterKey: null,
     stdio: { who: [process.execPath, script], broken: ["/no/such/command"] },
     store: refusingStore,

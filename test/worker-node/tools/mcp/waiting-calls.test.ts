@@ -27,7 +27,7 @@ function worker(url: string, more: JsonObject = {}) {
   const rows: McpTaskRow[] = [];
   const tools = new McpTools({
     egress: createEgress("127.0.0.1"),
-    timeoutMs: 10_000,
+    timeoutMs: 120_000,
     masterKey: null,
     store: {
       ...refusingStore,
