@@ -101,16 +101,17 @@ export class SandboxPool {
     }
   }
 
-  /** Terminates all threads, also those that run a program. */
+  /** Terminates all threads, also those that run a program. Resolves when they have ended. */
   async close(): Promise<void> {
     this.#closed = true;
     for (const queue of Object.values(this.#queues)) {
       for (const queued of queue.clear()) queued.reject(new Error("the sandbox is closed"));
     }
+    const workers = [...this.#idle.splice(0), ...Array.from(this.#busy, ({ worker }) => worker)];
     for (const thread of this.#busy) {
       this.#end(thread, failedAs("error", "the sandbox is closed"));
     }
-    await Promise.all(this.#idle.splice(0).map((worker) => worker.terminate()));
+    await Promise.all(workers.map((worker) => worker.terminate()));
   }
 
   #startQueued(code: Program["code"]): void {
