@@ -1,4 +1,6 @@
 import { AppError } from "../../shared/errors.ts";
+import { UPLOAD_SILENCE_MS } from "../../shared/store/files/uploads.ts";
+import { within } from "../../shared/within.ts";
 import type { ArtifactFacts, Bucket } from "./bucket.ts";
 
 /**
@@ -14,7 +16,8 @@ export type ArtifactStore = {
   readBytes(this: void, key: string, offset: number, length: number): Promise<Uint8Array>;
   /**
    * Stores an object of `length` bytes that arrives in parts. No other object ever has its key. One part is in memory at a time: a
-   * part is valid until the next one is requested. When no reply comes, a look-up shows whether the store has the object.
+   * part is valid until the next one is requested. When no reply comes, a look-up shows whether the store has the object. A store that
+   * takes no part, or sends no reply after the last one, for UPLOAD_SILENCE_MS is away: the row of the upload is given up by then.
    * @throws AppError `not_yet` without an object store; `bad_request` when the parts end early; an AppError of the parts as it is
    */
   put(
@@ -62,8 +65,9 @@ export function openArtifacts([bucket, ...earlier]: readonly Bucket[]): Artifact
         throw new AppError("not_yet", "This deployment has no object store for files.");
       const ofLength = new FixedLengthStream(length);
       const sent = writeAll(ofLength.writable, parts);
-      const stored = bucket.put(key, ofLength.readable, contentType);
-      const [written, put] = await Promise.allSettled([sent, stored]);
+      const stored = Promise.allSettled([bucket.put(key, ofLength.readable, contentType)]);
+      const [written] = await Promise.allSettled([sent]);
+      const [put] = (await within(stored, UPLOAD_SILENCE_MS)) ?? [{ status: "rejected", reason: silence() }];
       // A body that ended early is the client's fault, whatever error the store reports.
       if (written.status === "rejected" && put.status === "rejected") throw partsEnded(written.reason);
       if (put.status === "fulfilled") return;
@@ -84,13 +88,26 @@ export function openArtifacts([bucket, ...earlier]: readonly Bucket[]): Artifact
 async function writeAll(stream: WritableStream<Uint8Array>, parts: AsyncIterable<Uint8Array>): Promise<void> {
   const writer = stream.getWriter();
   try {
-    for await (const part of parts) await writer.write(part);
-    await writer.close();
+    for await (const part of parts) await taken(writer.write(part));
+    await taken(writer.close());
   } catch (error) {
-    // Without the abort the store would wait for the rest for ever.
-    await writer.abort(error).catch(() => {});
+    // Without the abort the store would wait for the rest for ever. It may itself wait for a store that takes no part.
+    writer.abort(error).catch(() => {});
     throw error;
   }
+}
+
+/** @throws AppError `artifacts_away` when the store does not take a part in time */
+async function taken(write: Promise<void>): Promise<void> {
+  const isTaken = await within(
+    write.then(() => true),
+    UPLOAD_SILENCE_MS,
+  );
+  if (isTaken === null) throw away(silence());
+}
+
+function silence(): Error {
+  return new Error("the object store did not answer in time");
 }
 
 function partsEnded(cause: unknown): AppError {

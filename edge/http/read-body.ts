@@ -3,7 +3,7 @@ import { digestOfBytes } from "../../shared/bytes.ts";
 import { AppError } from "../../shared/errors.ts";
 import type { ApiEnv } from "./api.ts";
 import { namedDigestsOf, requireDigests } from "./content-digest.ts";
-import { within } from "./within.ts";
+import { within } from "../../shared/within.ts";
 
 /** The longest time without a byte of a body. A client that stops there holds no request for longer. */
 export const MAX_SILENCE_MS = 30_000;

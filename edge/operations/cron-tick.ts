@@ -1,11 +1,9 @@
 import { masterKeysOf } from "../../shared/security/master-keys.ts";
-import { openSettings } from "../../shared/security/open-settings.ts";
 import { readSettings } from "../../shared/store/settings.ts";
-import { bucketsOf } from "../clients/buckets.ts";
 import { openDatabase } from "../clients/postgres.ts";
-import { readConfig, withSettings } from "../env.ts";
+import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
-import { deleteObjectsOfTenants } from "./delete-objects.ts";
+import { bucketsToPurge, deleteObjectsOfTenants } from "./delete-objects.ts";
 import { deleteExpiredIdempotencyKeys } from "./delete-idempotency-keys.ts";
 import { sealTools } from "./seal-tools.ts";
 
@@ -15,7 +13,7 @@ export async function cronTick(env: Env): Promise<void> {
   const keys = masterKeysOf(variables);
   const sql = openDatabase(env, 1);
   await deleteExpiredIdempotencyKeys(sql);
-  const config = withSettings(variables, await openSettings(await readSettings(sql), keys, {}));
-  await deleteObjectsOfTenants(sql, bucketsOf(env, config));
+  const buckets = await bucketsToPurge(env, variables, await readSettings(sql));
+  if (buckets !== null) await deleteObjectsOfTenants(sql, buckets);
   if (keys) await sealTools(sql, keys);
 }

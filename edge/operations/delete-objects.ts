@@ -1,5 +1,11 @@
+import type { StoredSetting } from "../../shared/contracts/setting.ts";
 import { log } from "../../shared/log.ts";
+import { masterKeysOf } from "../../shared/security/master-keys.ts";
+import { openSettings } from "../../shared/security/open-settings.ts";
 import type { Bucket } from "../clients/bucket.ts";
+import { bucketsOf } from "../clients/buckets.ts";
+import { withSettings } from "../env.ts";
+import type { Config, Env } from "../env.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 
 /** The most objects of one page, and the most pages and tenants of one cron tick. */
@@ -9,6 +15,20 @@ const MAX_TENANTS = 20;
 
 /** The methods of a bucket that are used here. */
 export type ObjectBucket = Pick<Bucket, "list" | "delete">;
+
+/**
+ * The buckets from which the objects of purged tenants are deleted. Null: the settings name a bucket that this edge cannot use, for
+ * example because it has another MASTER_KEY. Then the objects wait: in the other buckets alone they would count as deleted.
+ */
+export async function bucketsToPurge(
+  env: Pick<Env, "ARTIFACTS">,
+  variables: Config,
+  stored: readonly StoredSetting[],
+): Promise<Bucket[] | null> {
+  const config = withSettings(variables, await openSettings(stored, masterKeysOf(variables), {}));
+  if (config.s3 === null && stored.some(({ name }) => name === "S3_BUCKET")) return null;
+  return bucketsOf(env, config);
+}
 
 /**
  * Part of the cron tick: deletes the objects of purged tenants. When a tenant was created anew under the same id, its objects

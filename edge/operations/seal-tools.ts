@@ -14,12 +14,13 @@ const Row = z.object({ owner: z.string(), id: z.string(), definition: z.string()
  * Part of the cron tick: seals the secrets of tools that were saved before secrets were sealed, deleted ones too.
  *
  * The edge does it, and no worker: workers are deployed before edges, so by then every worker can open sealed tools. A tool
- * that is saved meanwhile stays as it was saved.
+ * that is saved meanwhile stays as it was saved. A deleted tool that retention has emptied has no secrets, and its text stays: written here,
+ * it would be emptied and written again for ever.
  */
 export async function sealTools(sql: Sql, key: MasterKeys): Promise<void> {
   const rows = await sql`
     select tenant_id as owner, id, definition from tools
-    where not starts_with(definition, ${SEALED_TEXT}) order by tenant_id, id limit ${PAGE}`;
+    where not starts_with(definition, ${SEALED_TEXT}) and definition <> '{}' order by tenant_id, id limit ${PAGE}`;
   let sealedTools = 0;
   for (const row of rows) {
     const { owner, id, definition } = Row.parse(row);

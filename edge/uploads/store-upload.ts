@@ -13,7 +13,7 @@ import type { NewUpload, Upload, UploadRoom } from "../../shared/store/files/upl
 import { requireDigests } from "../http/content-digest.ts";
 import type { NamedDigest } from "../http/content-digest.ts";
 import { toAppError } from "../http/problem.ts";
-import { within } from "../http/within.ts";
+import { within } from "../../shared/within.ts";
 import type { Services } from "../services.ts";
 
 /** Parts arrive with 4 KiB each. They are joined to this size: each part costs a turn of JavaScript, and uploads took four times as long. */

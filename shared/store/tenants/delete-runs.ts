@@ -69,8 +69,11 @@ function leaveSessions(sql: Sql) {
         select from runs r where r.chat_session = s.session_id and r.run_id not in (select run_id from doomed))
     ), deleted_sessions as (
       delete from chat_sessions s using left_sessions l
-      where s.session_id = l.session_id and s.newest_base = l.newest_base
+      where s.session_id = l.session_id and s.newest_base = l.newest_base returning s.session_id
     ), deleted_messages as (
       delete from chat_messages m using doomed_turns t where m.session_id = t.chat_session and m.base = t.base
+    ), deleted_older_messages as (
+      -- Those of turns whose runs an earlier version deleted: without their session no statement finds them.
+      delete from chat_messages m using deleted_sessions s where m.session_id = s.session_id
     )`;
 }

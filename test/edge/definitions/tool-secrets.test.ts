@@ -3,6 +3,7 @@ import { z } from "zod";
 import { sealTools } from "../../../edge/operations/seal-tools.ts";
 import { masterKey } from "../../../shared/security/master-keys.ts";
 import { openTool } from "../../../shared/security/sealed-tool.ts";
+import { emptyDeleted } from "../../../shared/store/definitions/empty-deleted.ts";
 import { bodyOf, errorsOf, startApp } from "../app.ts";
 import type { TestApp } from "../app.ts";
 import { MASTER_KEY } from "../test-stores.ts";
@@ -144,6 +145,15 @@ describe("the secrets of a tool", () => {
     await sealTools(app.stores.sql, key);
     expect(await openedOf("older")).toMatchObject(tool());
     expect(await textOf("older")).not.toMatch(/secret/);
+  });
+
+  // Fails when the cron gives the text of a tool that retention has emptied another form: both would write it again and again.
+  test("a tool that was deleted 30 days ago keeps its empty text", async () => {
+    await put("gone", tool());
+    await app.stores.sql`update tools set deleted_at = now() - interval '31 days' where id = 'gone'`;
+    await emptyDeleted(app.stores.sql);
+    await sealTools(app.stores.sql, key);
+    expect(await textOf("gone")).toBe("{}");
   });
 
   test("are refused with their names where there is no MASTER_KEY; a tool without a secret is saved", async () => {

@@ -1,7 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
-import { deleteObjectsOfTenants } from "../../../edge/operations/delete-objects.ts";
+import { readConfig } from "../../../edge/env.ts";
+import { bucketsToPurge, deleteObjectsOfTenants } from "../../../edge/operations/delete-objects.ts";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import { deleteOfTenants } from "../../../shared/store/tenants/delete-tenants.ts";
 import { readUsage } from "../../../shared/store/tenants/usage.ts";
@@ -377,5 +378,18 @@ describe("a tenant that is deleted", () => {
     const open = await app.stores
       .sql`select from tenants where tenant_id = 'bucket' and objects_before is not null`;
     expect(open).toHaveLength(0);
+  });
+
+  // Fails when objects count as deleted although the edge has not looked into the bucket that has them.
+  test("are not looked for while the edge cannot use the bucket of the settings", async () => {
+    const variables = readConfig(app.stores.vars);
+    expect(await bucketsToPurge({}, variables, [])).toEqual([]);
+    const stored = ["S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"].map((name) => ({
+      name,
+      value: "another key's",
+    }));
+    expect(
+      await bucketsToPurge({}, variables, [{ name: "S3_BUCKET", value: "objects" }, ...stored]),
+    ).toBeNull();
   });
 });

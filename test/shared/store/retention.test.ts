@@ -251,6 +251,20 @@ test("the messages of a turn go with its run, and a session with its last turn",
   expect(await left()).toEqual({ sessions: ["two"], bases: [base(other)] });
 });
 
+// Fails when a session goes without its older messages: nothing finds them any more, and they outlive even their tenant.
+test("a session goes with the messages of turns whose runs were deleted before by a version that kept messages", async () => {
+  const run = await endedRun(10);
+  await store.sql`
+    insert into chat_sessions (session_id, tenant_id, agent_id, newest_base) values ('one', ${acme}, 'a', ${run.slice(-13)})`;
+  await store.sql`update runs set chat_session = 'one' where run_id = ${run}`;
+  await store.sql`
+    insert into chat_messages (session_id, base, n, content)
+    values ('one', '1600000000000', 0, 'q'), ('one', ${run.slice(-13)}, 0, 'q')`;
+  await keep({ runs_days: 9 });
+  await deleteExpired(store.sql);
+  expect(await store.sql`select base from chat_messages`).toEqual([]);
+});
+
 // Fails when a run stays in the queue of the archive, which takes it out after `journal_days`: years after the run is gone.
 test.each(["deleted", "retried"])("a run that is %s leaves the queue of the archive", async (change) => {
   const run = await endedRun(10);
