@@ -16,13 +16,14 @@ const inMemory = new WeakSet<Request>();
 
 /**
  * The bytes of a body, all of them. A second call returns the same ones.
+ * @param isForeign the sender is another system: see `namedDigestsOf`
  * @throws AppError `request_timeout` when the body stops for 30 s; `invalid`, `bad_request` for a digest that is not the body's
  */
-export async function readBody(c: Context<ApiEnv>): Promise<ArrayBuffer> {
+export async function readBody(c: Context<ApiEnv>, isForeign = false): Promise<ArrayBuffer> {
   const isSmall = Number(c.req.header("content-length") ?? 0) <= SMALL_BYTES;
   if (!isSmall && !inMemory.has(c.req.raw)) await takeBody(c, Infinity);
   const bytes = await unlessSilent(c.req.arrayBuffer());
-  const digests = namedDigestsOf(c);
+  const digests = namedDigestsOf(c, isForeign);
   if (digests.length > 0) requireDigests(digests, await digestOfBytes("SHA-256", new Uint8Array(bytes)));
   return bytes;
 }

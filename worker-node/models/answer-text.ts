@@ -1,4 +1,4 @@
-import { mayBeCalls } from "./text-calls.ts";
+import { BEGINNING_CHARS, mayBeCalls } from "./text-calls.ts";
 import { Channels } from "./channels.ts";
 import { SpecialTokens } from "./special-tokens.ts";
 import { Thoughts } from "./thoughts.ts";
@@ -13,7 +13,8 @@ type Listeners = { onText(text: string): void; onRestart?(): void };
  * The text of an answer as it arrives: without what the model thinks, and without the special tokens of its language. The parts of the
  * answer get the thoughts too, and no token, because a template of a server refuses the tokens of its own language.
  *
- * Where tools were offered, a text that begins as a call is published when it has turned out to be text.
+ * Where tools were offered, a text that begins as a call is published when it has turned out to be text. The time is linear in the
+ * length of the text: none of it is read again with each piece.
  */
 export class AnswerText {
   readonly #channels = new Channels();
@@ -23,8 +24,9 @@ export class AnswerText {
   readonly #parts: PartCollector;
   readonly #hasTools: boolean;
   #text = "";
-  /** The text that was published: the beginning of `#text`. */
-  #publishedChars = 0;
+  /** The end of `#text` that is held back. */
+  #held = "";
+  #isPublished = false;
   #mayBeCalls: boolean;
 
   constructor(listeners: Listeners, parts: PartCollector, hasTools: boolean) {
@@ -72,8 +74,9 @@ export class AnswerText {
   /** Drops the text, because it was calls. */
   drop(): void {
     this.#parts.takeText(this.#text);
-    if (this.#publishedChars > 0) this.#listeners.onRestart?.();
+    if (this.#isPublished) this.#listeners.onRestart?.();
     this.#text = "";
+    this.#held = "";
   }
 
   #take(id: string, { is, text, restarts }: ChannelPiece): void {
@@ -94,14 +97,18 @@ export class AnswerText {
   #publish({ restarts, text }: AnswerPiece): void {
     if (restarts) {
       this.#text = "";
-      this.#publishedChars = 0;
+      this.#held = "";
+      this.#isPublished = false;
       this.#mayBeCalls = this.#hasTools;
       this.#listeners.onRestart?.();
     }
+    const isBeginning = this.#text.length < BEGINNING_CHARS;
     this.#text += text;
-    this.#mayBeCalls &&= mayBeCalls(this.#text);
-    if (this.#mayBeCalls || this.#publishedChars === this.#text.length) return;
-    this.#listeners.onText(this.#text.slice(this.#publishedChars));
-    this.#publishedChars = this.#text.length;
+    this.#held += text;
+    if (this.#mayBeCalls && isBeginning) this.#mayBeCalls = mayBeCalls(this.#text);
+    if (this.#mayBeCalls || this.#held === "") return;
+    this.#listeners.onText(this.#held);
+    this.#held = "";
+    this.#isPublished = true;
   }
 }

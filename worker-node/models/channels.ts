@@ -15,6 +15,8 @@ const OPENINGS = [CHANNEL, `${START}assistant${CHANNEL}`, ...NAMES.map((name) =>
 /** The beginning of any of these tokens at the end of what has come. */
 const MAY_GO_ON = /<(?:\|[a-z]{0,7}(?:\|)?)?$/;
 const MAX_HEADER_CHARS = 300;
+/** The most white space before a text in this format. */
+const MAX_SPACE_CHARS = 300;
 
 /** A text whose server has left out the tokens, and not the names between them. */
 const BARE_BEGINNING = /^analysis[A-Z"']/;
@@ -32,11 +34,11 @@ type Where =
  */
 export class Channels {
   readonly calls: ChannelCall[] = [];
-  #readChars = 0;
   #where: Where = { in: "opening" };
   #held = "";
   /** What stood before the header that is read: text, if it is none. */
   #head = "";
+  /** The text of a body, or of a text without tokens, before `#held`. */
   #body: string[] = [];
   /** A preamble is the answer when no other text follows. */
   #preamble = "";
@@ -59,7 +61,7 @@ export class Channels {
     this.#held = "";
     if (this.#where.in === "body") this.#endBody(rest, this.#where, pieces);
     else if (this.#where.in === "header") pieces.push({ is: "text", text: this.#head + rest });
-    else if (this.#where.in !== "between" && rest !== "") pieces.push({ is: "text", text: rest });
+    else if (this.#where.in !== "between") pieces.push({ is: "text", text: this.#bodyWith(rest) });
     if (!this.#hasAnswer && this.#preamble !== "" && this.calls.length === 0)
       pieces.push({ is: "text", text: this.#preamble });
     return pieces;
@@ -94,7 +96,10 @@ export class Channels {
       this.#held = begun.slice(this.#head.length);
       this.#where = { in: "header" };
     } else if (BARE_BEGINNING.test(begun)) this.#where = { in: "bare" };
-    else if (!OPENINGS.some((each) => each.startsWith(begun)))
+    else if (
+      this.#held.length - begun.length > MAX_SPACE_CHARS ||
+      !OPENINGS.some((each) => each.startsWith(begun))
+    )
       this.#where = { in: "plain", mayRestart: true };
   }
 
@@ -115,10 +120,13 @@ export class Channels {
 
   /** The text is held until it has turned out to be a thought. */
   #bare(pieces: ChannelPiece[]): void {
-    const at = this.#held.indexOf(BARE_FINAL, this.#readChars);
-    this.#readChars = Math.max(0, this.#held.length - BARE_FINAL.length);
-    if (at < 0) return;
-    pieces.push({ is: "thought", text: this.#take(at).trimStart().slice("analysis".length) });
+    const at = this.#held.indexOf(BARE_FINAL);
+    if (at < 0) {
+      this.#body.push(this.#take(Math.max(0, this.#held.length - BARE_FINAL.length)));
+      return;
+    }
+    const thought = this.#bodyWith(this.#take(at)).trimStart().slice("analysis".length);
+    pieces.push({ is: "thought", text: thought });
     this.#take(BARE_FINAL.length);
     this.#answer();
   }
@@ -152,7 +160,7 @@ export class Channels {
   }
 
   #endBody(rest: string, { name, recipient }: Extract<Where, { in: "body" }>, pieces: ChannelPiece[]): void {
-    const body = this.#body.splice(0).join("") + rest;
+    const body = this.#bodyWith(rest);
     if (recipient !== null) this.calls.push({ name: recipient, args: body });
     else if (name === "analysis") pieces.push({ is: "thought", text: body });
     else this.#preamble = body;
@@ -160,6 +168,7 @@ export class Channels {
 
   #between(): void {
     const begun = this.#held.trimStart();
+    this.#held = begun;
     const isHead = START.startsWith(begun.slice(0, START.length)) || begun.startsWith(CHANNEL);
     if (begun === "") return;
     const next = /<\|(channel|message)\|>/.exec(begun);
@@ -170,6 +179,10 @@ export class Channels {
     this.#held = begun.slice(this.#head.length);
     if (next[1] === "message") return this.#answer();
     this.#where = { in: "header" };
+  }
+
+  #bodyWith(rest: string): string {
+    return this.#body.splice(0).join("") + rest;
   }
 
   #answer(): void {

@@ -12,6 +12,9 @@ export type TextCall = { name: string; args: JsonObject };
 /** The most characters of a text that is read as calls. */
 const MAX_CHARS = 1_000_000;
 
+/** The characters of a text, from its first one, that show whether it begins as a call does. */
+export const BEGINNING_CHARS = 1_000;
+
 /** What stands around calls in the languages of models: of Qwen, GLM, Mistral, Llama, Granite, Phi, Kimi, DeepSeek, MiniMax, Gemma and Cohere. */
 const MARKS = [
   "<tool_call>",
@@ -84,7 +87,7 @@ export function callsInText(text: string, tools: readonly ToolSpec[]): TextCall[
 
 /** Whether a text, of which more may follow, begins as a call does. */
 export function mayBeCalls(text: string): boolean {
-  const begun = text.slice(0, 1_000).trimStart();
+  const begun = text.slice(0, BEGINNING_CHARS).trimStart();
   if (BEGINNINGS.some((mark) => begun.startsWith(mark) || mark.startsWith(begun))) return true;
   if ("```".startsWith(begun)) return true;
   const inner = begun.replace(/^```\w*\s*/, "").replace(/^\[\s*/, "");

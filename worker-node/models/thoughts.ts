@@ -9,6 +9,8 @@ const OPENING = /<(?:think|thinking|thought|seed:think)>|\[think\]|◁think▷/i
 const MAY_CLOSE = /\n[<[◁](?:\/[a-z:]{0,10})?$/i;
 /** Characters of the text before a piece that are looked at again with it: longer than any tag. */
 const TAIL_CHARS = 16;
+/** The most white space before a text that begins with a thought. */
+const MAX_SPACE_CHARS = 1_000;
 
 /** What a piece of a model's text adds to its answer. `restarts`: all text before it was no part of the answer. */
 export type AnswerPiece = { restarts: boolean; text: string };
@@ -47,17 +49,21 @@ export class Thoughts {
   }
 
   #open(): AnswerPiece {
-    const begun = this.#held.trimStart().slice(0, TAIL_CHARS).toLowerCase();
+    const trimmed = this.#held.trimStart();
+    const spaceChars = this.#held.length - trimmed.length;
+    // White space after a thought belongs to its tag.
+    if (this.#hasThought) this.#held = trimmed;
+    const begun = trimmed.slice(0, TAIL_CHARS).toLowerCase();
     const tag = TAGS.find((each) => begun.startsWith(each));
     if (tag !== undefined) {
       this.#is = "thought";
       this.#tag = tag;
       return this.#think(0);
     }
-    if (TAGS.some((each) => each.startsWith(begun))) return { restarts: false, text: "" };
+    const mayBeTag = this.#hasThought || spaceChars <= MAX_SPACE_CHARS;
+    if (mayBeTag && TAGS.some((each) => each.startsWith(begun))) return { restarts: false, text: "" };
     this.#is = "answer";
-    // White space after a thought belongs to its tag.
-    const text = this.#hasThought ? this.#held.trimStart() : this.#held;
+    const text = this.#held;
     this.#held = "";
     return this.#answer(text);
   }

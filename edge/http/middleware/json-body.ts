@@ -35,14 +35,14 @@ export function jsonBody({ schema, optional = false, values = schema, isForeign 
     isForeign || (values !== undefined && isInsideJson(values, path));
   return createMiddleware<ApiEnv>(async (c, next) => {
     const type = c.req.header("content-type");
-    if (optional && (await readBody(c)).byteLength === 0) {
+    if (optional && (await readBody(c, isForeign)).byteLength === 0) {
       // Whatever its Content-Type says: many clients send that of JSON with every request.
       const nothing = parse("{}");
       c.req.json = () => Promise.resolve(nothing);
       return next();
     }
     requireJsonInUtf8(type ?? "", c.req.header("content-encoding") ?? "identity");
-    const body = await parseOnce(c, isCarried);
+    const body = await parseOnce(c, isCarried, isForeign);
     if (!schema) return next();
     return serveKnown(c, next, { unknown: unknownFields(schema, body), noun: "field" });
   });
@@ -64,8 +64,12 @@ function requireJsonInUtf8(type: string, encoding: string): void {
 }
 
 /** Hono parses the text of a body at each `json()`, so the value takes the place of that method. */
-async function parseOnce(c: Context<ApiEnv>, isCarried: (path: JsonPath) => boolean): Promise<unknown> {
-  const sent = textOf(await readBody(c));
+async function parseOnce(
+  c: Context<ApiEnv>,
+  isCarried: (path: JsonPath) => boolean,
+  isForeign: boolean,
+): Promise<unknown> {
+  const sent = textOf(await readBody(c, isForeign));
   let body = parse(sent);
   // After the first parse: the digits of what is no JSON must not become a part of it.
   const text = withLongIntegersAsText(sent, isCarried);

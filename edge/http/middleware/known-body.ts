@@ -30,8 +30,13 @@ const OF_READS: FieldError = {
   message: "must be empty: GET takes no body, a filter goes into the URL",
 };
 
+/** The length of `null`. Nothing that is shorter, such as `{}`, has room for a filter. */
+const SAYS_NOTHING_BYTES = 4;
+
+/** Whether a GET has a body that may say something. It is known by its headers alone. */
 function hasBody({ req }: Context<ApiEnv>): boolean {
-  return req.header("transfer-encoding") !== undefined || Number(req.header("content-length") ?? 0) > 0;
+  if (req.header("transfer-encoding") !== undefined) return true;
+  return Number(req.header("content-length") ?? 0) > SAYS_NOTHING_BYTES;
 }
 
 const decoder = new TextDecoder();

@@ -57,7 +57,7 @@ export function fireTrigger(api: Api): void {
     const keys = masterKeysOf(config);
     if (!keys) throw new AppError("internal", "This installation has no MASTER_KEY.");
     const secret = await unseal(keys, trigger.secret, triggerPlace(trigger.trigger_id));
-    const bytes = new Uint8Array(await readBody(c));
+    const bytes = new Uint8Array(await readBody(c, true));
     const signed = await verifySignedRequest(c.req.raw.headers, bytes, secret);
     if (trigger.disabled) throw new AppError("conflict", "This trigger is disabled.");
     let body: unknown = null;

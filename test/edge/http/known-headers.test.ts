@@ -80,8 +80,11 @@ test("a body of a GET is a 422", async () => {
   ]);
   const stranger = await app.call("GET", "/api/v2/orchestrations/runs", { headers, key: null });
   expect(stranger.status).toBe(401);
-  const none = { headers: { "content-length": "0" } };
-  expect((await app.call("GET", "/api/v2/orchestrations/runs", none)).status).toBe(200);
+  // Some clients send {} or null with every request, and none of them means a filter.
+  for (const length of ["0", "2", "4"]) {
+    const none = { headers: { "content-length": length } };
+    expect((await app.call("GET", "/api/v2/orchestrations/runs", none)).status).toBe(200);
+  }
 });
 
 describe.each(["Content-Digest", "Repr-Digest"])("a %s", (name) => {

@@ -64,6 +64,15 @@ describe("a trigger", () => {
     expect([latin1.status, (await bodyOf(latin1)).code]).toEqual([400, "malformed_json"]);
   });
 
+  // Fails when a request is refused for a digest that its sender may name and this API does not compare.
+  test("may name digests of other algorithms, which are not compared", async () => {
+    const { url, secret } = await create({});
+    const send = (sent: string, digest: string) =>
+      post(url, sent, { ...gitHub(secret, sent), "content-digest": digest });
+    expect((await send('{"n":1}', "sha-512=:AAAA:")).status).toBe(202);
+    expect((await send('{"n":2}', `sha-256=:${"A".repeat(43)}=:`)).status).toBe(400);
+  });
+
   // Fails when a request with 64-bit ids, which its sender cannot write otherwise, is a 422, or when their digits change.
   test("keeps the digits of integers beyond 2^53 as texts, as tool results do", async () => {
     const { url, secret } = await create({ message_path: "order.id" });

@@ -27,6 +27,15 @@ const next = (fn: object, more: object = {}) => chunk({ tool_calls: [{ index: 0,
 const end = chunk({}, "tool_calls") + DONE;
 const args = { arguments: '{"q":"a"}' };
 
+// Fails when the tool is called twice: a gateway in front of Anthropic sends the call in its own form too.
+test("a call that a delta also has among the items of its content is one call", async () => {
+  const call = { index: 0, id: "t", type: "function", function: { name: "lookup", arguments: '{"q": "a"}' } };
+  const content = [{ type: "tool_use", id: "t", name: "lookup", input: { q: "a" } }];
+  const stream = chunk({ content, tool_calls: [call] }) + end;
+  const result = await runStep(server, { ...ag1, model: oc }, [stream, whole(oc, "fine")]);
+  expect(result).toMatchObject(made);
+});
+
 // Fails when the first piece of a name is taken for the whole name.
 test.each([
   ["arrives in two pieces", first("look", "") + next({ name: "up", arguments: "" }) + next(args) + end],

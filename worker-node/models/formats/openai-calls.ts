@@ -27,9 +27,10 @@ function piecesOf(delta: JsonObject): OpenCall[] {
   const written = text === undefined ? delta["tool_calls"] : parseJson(text);
   const calls = isObject(written) ? [written] : listOf(written);
   const old = delta["function_call"];
-  const used = listOf(delta["content"]).filter(isToolUse);
-  const all = [...calls, ...(isObject(old) ? [{ index: 0, function: old }] : []), ...used];
-  return all.filter(isObject).map(pieceOf);
+  const all = [...calls, ...(isObject(old) ? [{ index: 0, function: old }] : [])].filter(isObject);
+  // Beside the calls in their own form, an item of the content is one of them once more.
+  const used = all.length > 0 ? [] : listOf(delta["content"]).filter(isToolUse);
+  return [...all, ...used.filter(isObject)].map(pieceOf);
 }
 
 /** Whether an item of the content is a call, as Anthropic writes it. Gateways pass it on. */
