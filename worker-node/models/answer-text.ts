@@ -6,7 +6,7 @@ import type { PartCollector } from "./answer-parts.ts";
 import type { ChannelCall, ChannelPiece } from "./channels.ts";
 import type { AnswerPiece } from "./thoughts.ts";
 
-/** Who hears of the text: see `ModelRequest`. */
+/** The callbacks that get the text: see `ModelRequest`. */
 type Listeners = { onText(text: string): void; onRestart?(): void };
 
 /**
