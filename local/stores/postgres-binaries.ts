@@ -72,7 +72,7 @@ function npmBinaries(user: PostgresUser): string | null {
     return null;
   }
   makeLinks(native);
-  return join(user === null || canBeEntered(native) ? native : copyOf(native), "bin");
+  return join(user === null || canBeEntered(native) ? native : enterableCopyOf(native), "bin");
 }
 
 const Links = z.array(z.object({ source: z.string(), target: z.string() }));
@@ -87,9 +87,9 @@ function makeLinks(native: string): void {
 }
 
 /** A copy of the binaries in a folder that every user can enter, made once per version. Another process may make it at the same time. */
-function copyOf(native: string): string {
+export function enterableCopyOf(native: string): string {
   const Package = z.object({ version: z.string() });
-  const { version } = Package.parse(JSON.parse(readFileSync(join(native, "../../package.json"), "utf8")));
+  const { version } = Package.parse(JSON.parse(readFileSync(join(native, "../package.json"), "utf8")));
   const copy = join(enterableFolder(), `postgres-${version}`);
   if (existsSync(copy)) return copy;
   const unfinished = mkdtempSync(`${copy}.`);
