@@ -9,7 +9,7 @@ export type Bucket = {
   head(key: string): Promise<ArtifactFacts | null>;
   /** Bytes of an object, as they arrive. Null: there is no such object. */
   get(key: string, range: { offset: number; length: number }): Promise<ReadableStream | null>;
-  /** @param body a stream whose length the runtime knows */
+  /** @param body a FixedLengthStream, because the request to the store must have a Content-Length */
   put(key: string, body: ReadableStream, contentType: string): Promise<void>;
   /** Deletes objects, 1,000 at most. */
   delete(keys: readonly string[]): Promise<void>;

@@ -59,7 +59,7 @@ export function s3Bucket(target: S3Bucket): Bucket {
   };
 }
 
-/** Ends a request whose response does not begin in time. The body may take longer: it may be large, and its reader slow. */
+/** Ends a request when the store has not begun its response in time. A body has no limit, because a large one with a slow reader takes long. */
 async function answered(request: (signal: AbortSignal) => Promise<Response>): Promise<Response> {
   const limit = new AbortController();
   const timer = setTimeout(

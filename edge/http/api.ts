@@ -57,8 +57,8 @@ export function problems(...statuses: number[]) {
 }
 
 /**
- * These problem responses and no others, for the documentation of a route. A route that reads a body, and refuses other types of it
- * (415), also refuses one that stops (408).
+ * These problem responses and no others, for the documentation of a route. A route with 415 reads a body, so it also has 408: the client
+ * stopped sending.
  */
 export function problemsAlone(...statuses: number[]) {
   const all = statuses.includes(415) ? [...statuses, 408] : statuses;

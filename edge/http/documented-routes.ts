@@ -4,8 +4,10 @@ import { z } from "zod";
 import type { Api, ApiEnv } from "./api.ts";
 
 /**
- * What the API's document says of a route. `known`: the names of its query parameters; `lists`: those that may be sent more than
- * once; `headers`: those that it documents, in lower case. `needsKey`: an API key is the only permission that the route accepts. `takesBody`: it reads the body of a request.
+ * What the API's document says of a route.
+ *
+ * `known`: the names of its query parameters. `lists`: the query parameters that may be sent more than once. `headers`: the names of the
+ * documented headers, in lower case. `needsKey`: the route accepts an API key and nothing else. `takesBody`: the route reads a body.
  */
 export type DocumentedRoute = {
   known: readonly string[];
