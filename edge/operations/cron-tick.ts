@@ -1,19 +1,42 @@
+import { log } from "../../shared/log.ts";
 import { masterKeysOf } from "../../shared/security/master-keys.ts";
 import { readSettings } from "../../shared/store/settings.ts";
+import type { Sql } from "../../shared/store/sql.ts";
 import { openDatabase } from "../clients/postgres.ts";
+import type { DatabaseEnv } from "../clients/postgres.ts";
 import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
 import { bucketsToPurge, deleteObjectsOfTenants } from "./delete-objects.ts";
 import { deleteExpiredIdempotencyKeys } from "./delete-idempotency-keys.ts";
 import { sealTools } from "./seal-tools.ts";
 
-/** The edge's own periodic work, every 15 minutes. Each part is bounded, and continues in the next tick. */
-export async function cronTick(env: Env): Promise<void> {
-  const variables = readConfig(env);
-  const keys = masterKeysOf(variables);
+type CronEnv = DatabaseEnv & Pick<Env, "ARTIFACTS">;
+
+const parts: Record<string, (sql: Sql, env: CronEnv) => Promise<void>> = {
+  delete_idempotency_keys: deleteExpiredIdempotencyKeys,
+  delete_objects: async (sql, env) => {
+    const buckets = await bucketsToPurge(env, readConfig(env), await readSettings(sql));
+    if (buckets !== null) await deleteObjectsOfTenants(sql, buckets);
+  },
+  seal_tools: async (sql, env) => {
+    const keys = masterKeysOf(readConfig(env));
+    if (keys) await sealTools(sql, keys);
+  },
+};
+
+/**
+ * The edge's own periodic work, every 15 minutes. Each part is bounded, and continues in the next tick. A part that fails, for example
+ * because a bucket is away, does not stop the others.
+ * @throws when parts have failed: the platform then shows the tick as failed
+ */
+export async function cronTick(env: CronEnv): Promise<void> {
   const sql = openDatabase(env, 1);
-  await deleteExpiredIdempotencyKeys(sql);
-  const buckets = await bucketsToPurge(env, variables, await readSettings(sql));
-  if (buckets !== null) await deleteObjectsOfTenants(sql, buckets);
-  if (keys) await sealTools(sql, keys);
+  const failed: string[] = [];
+  for (const [part, work] of Object.entries(parts)) {
+    await work(sql, env).catch((error: unknown) => {
+      failed.push(part);
+      log.error("cron.part_failed", { part, message: error instanceof Error ? error.message : "unknown" });
+    });
+  }
+  if (failed.length > 0) throw new Error(`parts of the cron tick have failed: ${failed.join(", ")}`);
 }

@@ -5,10 +5,6 @@ import type { CounterValue } from "../../shared/store/metrics/counters.ts";
 
 export const CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
-/** The most combinations of labels of one series. Later combinations are added up under `other`. */
-const MAX_LABELS = 1_000;
-const OTHER = "other";
-
 /** A metric whose value is read when it is requested. */
 export type Gauge = {
   name: string;
@@ -18,7 +14,7 @@ export type Gauge = {
 
 /**
  * The text of the gauges, and of all series of the fleet.
- * @param counters in the order in which their labels were first seen
+ * @param counters in the order in which they are shown
  */
 export function prometheusText(gauges: readonly Gauge[], counters: readonly CounterValue[]): string {
   const lines = gauges.flatMap(({ name, help, values }) => [
@@ -37,16 +33,15 @@ function seriesLines(
   byName: ReadonlyMap<string, readonly CounterValue[]>,
 ): string[] {
   if (metric.type === "counter") {
-    const values = folded(byName.get(name) ?? [], metric.labels);
-    return [...head(name, metric.help, "counter"), ...samplesOf(name, values)];
+    return [...head(name, metric.help, "counter"), ...samplesOf(name, byName.get(name) ?? [])];
   }
-  const buckets = ascending(folded(byName.get(`${name}_bucket`) ?? [], metric.labels));
+  const buckets = ascending(byName.get(`${name}_bucket`) ?? []);
   const ofAll = buckets.filter(({ labels }) => labels[BUCKET] === "+Inf");
   const counts = ofAll.map(({ labels, value }) => ({ labels: withoutBucket(labels), value }));
   return [
     ...head(name, metric.help, "histogram"),
     ...samplesOf(`${name}_bucket`, buckets),
-    ...samplesOf(`${name}_sum`, folded(byName.get(`${name}_sum`) ?? [], metric.labels)),
+    ...samplesOf(`${name}_sum`, byName.get(`${name}_sum`) ?? []),
     ...samplesOf(`${name}_count`, counts),
   ];
 }
@@ -67,26 +62,6 @@ function boundOf({ labels }: Sample): number {
 
 function withoutBucket(labels: Labels): Labels {
   return Object.fromEntries(Object.entries(labels).filter(([label]) => label !== BUCKET));
-}
-
-/**
- * The first `MAX_LABELS` combinations of the labels `names` as they are, and the others added up under `other`. The order of
- * combinations never changes, so a combination that is shown stays shown.
- */
-function folded(values: readonly CounterValue[], names: readonly string[]): Sample[] {
-  const shown = new Set<string>();
-  const samples = new Map<string, Sample>();
-  for (const { labels, value } of values) {
-    const combination = JSON.stringify(names.map((name) => labels[name]));
-    const isShown = shown.has(combination) || shown.size < MAX_LABELS;
-    if (isShown) shown.add(combination);
-    const others = Object.fromEntries(names.map((name) => [name, OTHER]));
-    const written = isShown ? labels : { ...labels, ...others };
-    const id = JSON.stringify(written);
-    const known = samples.get(id);
-    samples.set(id, { labels: written, value: (known?.value ?? 0) + value });
-  }
-  return [...samples.values()];
 }
 
 function head(name: string, help: string, type: string): string[] {

@@ -1,5 +1,6 @@
 /** What workers have counted, and the sums over the fleet. The statements on runs are in count-runs.ts. */
 import { z } from "zod";
+import { BUCKET } from "../../metrics.ts";
 import type { Incarnation } from "../../contracts/ids.ts";
 import type { Sql } from "../sql.ts";
 
@@ -11,8 +12,11 @@ export const CounterValue = z.object({
 });
 export type CounterValue = z.infer<typeof CounterValue>;
 
-/** The most values that a worker reports, and that a read returns. */
+/** The most values that a worker reports. */
 export const MAX_VALUES = 20_000;
+/** The most combinations of labels of one series that a read returns. Later combinations are added up under `other`. */
+const MAX_COMBINATIONS = 1_000;
+const OTHER = "other";
 
 /**
  * Saves what a worker has counted since it started. The values replace its earlier ones, so a repeated or late report counts
@@ -34,11 +38,30 @@ export async function saveCounters(
   return null;
 }
 
-/** The sums over the fleet, in the order in which their labels were first seen. */
+/**
+ * The sums over the fleet: of each series the first thousand combinations of labels, in the order in which they were first seen,
+ * and the sum of the others. That order never changes, so a combination that is shown stays shown. The buckets of a histogram are
+ * one combination. The number of series bounds the number of rows, so a fleet of any size has each series.
+ */
 export async function readCounters(sql: Sql): Promise<CounterValue[]> {
   const rows = await sql`
-    select series, labels, sum(value)::float8 as value from metric_counters
-    group by series, labels order by series, min(first_at), labels limit ${MAX_VALUES}`;
+    with fleet as (
+      select series, labels - ${BUCKET}::text as combination, labels->${BUCKET}::text as bucket, sum(value) as value,
+        min(min(first_at)) over (partition by series, labels - ${BUCKET}::text) as seen_at
+      from metric_counters group by series, labels
+    ), placed as (
+      select series, combination, bucket, value,
+        dense_rank() over (partition by series order by seen_at, combination) as place
+      from fleet
+    ), shown as (
+      select series, bucket, value, least(place, ${MAX_COMBINATIONS + 1}::bigint) as place,
+        case when place <= ${MAX_COMBINATIONS}::bigint then combination else (
+          select jsonb_object_agg(label, ${OTHER}::text) from jsonb_object_keys(combination) label) end as labels
+      from placed
+    )
+    select series, case when bucket is null then labels else labels || jsonb_build_object(${BUCKET}::text, bucket) end as labels,
+      sum(value)::float8 as value
+    from shown group by series, place, shown.labels, bucket order by series, place`;
   return z.array(CounterValue).parse(rows);
 }
 

@@ -58,7 +58,8 @@ function deleteOldRuns(sql: Sql, tenant: TenantId, days: number): Promise<number
         where (tenant_id, status, queued_at, run_id) > (${tenant}, s.status, '-infinity', '')
           and (tenant_id, status, queued_at) < (${tenant}, s.status, ${before(sql, days)})
           and ended_at < ${before(sql, days)}
-          and not exists (select from runs p where p.run_id = r.parent_run_id and p.ended_at is null)
+          -- No anti-join: its generic plan may read all runs to find the parents that have not ended.
+          and coalesce((select p.ended_at is not null from runs p where p.run_id = r.parent_run_id), true)
         order by tenant_id, status, queued_at, run_id limit 200 for update skip locked
       ) r
     ), doomed as materialized (

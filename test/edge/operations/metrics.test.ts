@@ -62,21 +62,6 @@ test("files, mails and the archive of the fleet are shown as Postgres knows them
   expect(Math.floor(Number(lag) / 3_600)).toBe(2);
 });
 
-test("labels beyond the first thousand of a series are added up, and those that are shown stay", () => {
-  const series = "synapse_runs_enqueued_total";
-  const counted = Array.from({ length: 1_200 }, (_, i) => ({
-    series,
-    labels: { orch_id: `o${i}`, tenant_id: "acme" },
-    value: 1,
-  }));
-  const lines = prometheusText([], counted)
-    .split("\n")
-    .filter((line) => line.startsWith(series));
-  expect(lines).toHaveLength(1_001);
-  expect(lines).toContain(`${series}{orch_id="o999",tenant_id="acme"} 1`);
-  expect(lines.at(-1)).toBe(`${series}{orch_id="other",tenant_id="other"} 200`);
-});
-
 test("a quote, a backslash and a line break in a label are escaped", () => {
   const labels = { kind: 'a"b\\c\nd' };
   const text = prometheusText([], [{ series: "synapse_repairs_total", labels, value: 2 }]);

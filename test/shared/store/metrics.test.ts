@@ -126,3 +126,37 @@ describe("what workers count", () => {
     expect(await values("synapse_model_cost_usd_total")).toEqual({ "a??? openai": 0.75 });
   });
 });
+
+describe("a fleet of 2,500 tenants", () => {
+  beforeEach(async () => {
+    await store.sql`
+      insert into metric_counters (source, series, labels, value, first_at)
+      select '', 'synapse_run_queue_seconds_bucket', jsonb_build_object('tenant_id', 't' || n, 'le', le), n % 2 + 1,
+        now() + n * interval '1 ms'
+      from generate_series(1, 2500) n, unnest('{0.01,0.05,0.1,0.5,1,5,30,120,600,3600,+Inf}'::text[]) le`;
+    await store.sql`
+      insert into metric_counters (source, series, labels, value) values ('', 'synapse_webhook_deliveries_total', '{"outcome": "delivered"}', 7)`;
+  });
+
+  // Fails when a read ends after a number of rows: then the series whose names come last are missing.
+  test("has each series, and the first thousand tenants of each; the others are added up, by bucket", async () => {
+    expect(await values("synapse_webhook_deliveries_total")).toEqual({ delivered: 7 });
+    const buckets = await values("synapse_run_queue_seconds_bucket");
+    expect(Object.keys(buckets)).toHaveLength(1_001 * 11);
+    expect(buckets["0.5 t1000"]).toBe(1);
+    expect(buckets["0.5 t999"]).toBe(2);
+    expect(buckets["0.5 t1001"]).toBeUndefined();
+    expect(buckets["+Inf other"]).toBe(1_500 * 1.5);
+  });
+
+  test("shows the same tenants after more have come", async () => {
+    const before = await values("synapse_run_queue_seconds_bucket");
+    await store.sql`
+      insert into metric_counters (source, series, labels, value) values ('', 'synapse_run_queue_seconds_bucket', '{"tenant_id": "a", "le": "1"}', 1)`;
+    await store.sql`update metric_counters set first_at = now() + interval '1 hour' where labels->>'tenant_id' = 'a'`;
+    expect(await values("synapse_run_queue_seconds_bucket")).toEqual({
+      ...before,
+      "1 other": (before["1 other"] ?? 0) + 1,
+    });
+  });
+});

@@ -9,6 +9,7 @@ import { takeExpiredUploads } from "../../../shared/store/files/expired-uploads.
 import { findOrphans } from "../../../shared/store/files/orphans.ts";
 import { deleteUnusedUses } from "../../../shared/store/files/delete-uses.ts";
 import { emptyDeleted } from "../../../shared/store/definitions/empty-deleted.ts";
+import { applyRetention } from "../../../shared/store/tenants/retention.ts";
 import { deleteBatches } from "../../../shared/store/runs/delete-batches.ts";
 import { repairSingletons } from "../../../shared/store/runs/singletons.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
@@ -64,11 +65,17 @@ afterAll(async () => {
   await store.close();
 });
 
-/** The plans of the first statement that `work` sends: the custom plan for its parameters, and the generic plan, which Postgres keeps. */
-async function plansOf(work: () => Promise<unknown>, database: Sql = store.sql): Promise<string[]> {
+/**
+ * The plans of the first statement that `work` sends and that contains `text`: the custom plan for its parameters, and the generic
+ * plan, which Postgres keeps.
+ */
+async function plansOf(
+  work: () => Promise<unknown>,
+  { database = store.sql, text = "" }: { database?: Sql; text?: string } = {},
+): Promise<string[]> {
   statements.length = 0;
   await work();
-  const [statement] = statements;
+  const statement = statements.find(({ query }) => query.includes(text));
   if (!statement) throw new Error("no statement was sent");
   const { query, parameters } = statement;
   const connection = await database.reserve();
@@ -163,6 +170,14 @@ test.each<[string, string, (on: Sql) => Promise<unknown>]>([
   }
 });
 
+// Fails when Postgres reads all runs to find those whose parents have not ended.
+test("a tenant's policy finds the runs that it deletes by an index, and their parents by their keys", async () => {
+  await store.sql`update tenants set retention = '{"runs_days": 30}' where tenant_id = 'acme'`;
+  for (const plan of await plansOf(() => applyRetention(sql), { text: "doomed" })) {
+    expect(plan).not.toMatch(/Seq Scan on runs/);
+  }
+});
+
 // Fails when a page is sorted: each page would read the whole backlog.
 test("a page of the due scan is read from its index in order", async () => {
   const page = () =>
@@ -182,7 +197,7 @@ test.each<[string, (on: Sql) => Promise<unknown>]>([
 ])("%s reads runs by their keys from the first run on", async (_name, work) => {
   const small = await openStore();
   await small.startRun();
-  const [, plan] = await plansOf(() => work(sql), small.sql);
+  const [, plan] = await plansOf(() => work(sql), { database: small.sql });
 
   expect(plan).not.toMatch(/(Seq|Bitmap Heap) Scan on runs/);
   await small.close();
