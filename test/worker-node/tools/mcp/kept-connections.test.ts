@@ -105,3 +105,22 @@ describe("a server that closes a kept connection as a request comes", () => {
     expect(server.received).toHaveLength(6);
   });
 });
+
+describe("a connection that has listed the tools", () => {
+  // Fails when the library checks the results that come over it: it would refuse a call that was made, or not make it.
+  test.each([
+    ["a step that binary fractions miss", { type: "number", multipleOf: 0.01 }],
+    ["a pattern that the library cannot compile", { type: "string", pattern: String.raw`^\d\-\d$` }],
+    ["a field that the result leaves out", { type: "number" }, ["weight"]],
+  ])("takes results whose output schema has %s", async (_, price, required = []) => {
+    const outputSchema = { type: "object", properties: { price }, required };
+    const server = await rawServer({
+      "tools/list": () => ({ tools: [{ name: "add", inputSchema: { type: "object" }, outputSchema }] }),
+      "tools/call": () => ({ content: [], structuredContent: { price: 19.99 } }),
+    });
+    open.push(server);
+    const { call, list } = worker();
+    await list(server.url);
+    expect(await call(server.url)).toEqual({ price: 19.99 });
+  });
+});
