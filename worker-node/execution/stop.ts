@@ -43,8 +43,8 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * Does `work`, but waits for it neither beyond `signal` nor longer than `ms`; then it rejects with the reason of `signal`, or with what
- * `stop` makes. The work may ask for a signal of this limit. A step without effects hardly ever does, and with `withTimeout` and
- * `abortable` the limit was most of what such a step costs.
+ * `stop` makes. The work may ask for a signal of this limit. A step without effects hardly ever does: `withTimeout` and
+ * `abortable` would be most of what such a step costs.
  */
 export function limited<Result>(
   { signal, ms, stop }: { signal: AbortSignal; ms: number; stop: () => Error },
