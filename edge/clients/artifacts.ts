@@ -1,6 +1,6 @@
 import { AppError } from "../../shared/errors.ts";
 import { UPLOAD_SILENCE_MS } from "../../shared/store/files/uploads.ts";
-import { within } from "../../shared/within.ts";
+import { withinOrNull } from "../../shared/within-or-null.ts";
 import type { ArtifactFacts, Bucket } from "./bucket.ts";
 
 /**
@@ -67,7 +67,9 @@ export function openArtifacts([bucket, ...earlier]: readonly Bucket[]): Artifact
       const sent = writeAll(ofLength.writable, parts);
       const stored = Promise.allSettled([bucket.put(key, ofLength.readable, contentType)]);
       const [written] = await Promise.allSettled([sent]);
-      const [put] = (await within(stored, UPLOAD_SILENCE_MS)) ?? [{ status: "rejected", reason: silence() }];
+      const [put] = (await withinOrNull(stored, UPLOAD_SILENCE_MS)) ?? [
+        { status: "rejected", reason: silence() },
+      ];
       // A body that ended early is the client's fault, whatever error the store reports.
       if (written.status === "rejected" && put.status === "rejected") throw partsEnded(written.reason);
       if (put.status === "fulfilled") return;
@@ -99,7 +101,7 @@ async function writeAll(stream: WritableStream<Uint8Array>, parts: AsyncIterable
 
 /** @throws AppError `artifacts_away` when the store does not take a part in time */
 async function taken(write: Promise<void>): Promise<void> {
-  const isTaken = await within(
+  const isTaken = await withinOrNull(
     write.then(() => true),
     UPLOAD_SILENCE_MS,
   );

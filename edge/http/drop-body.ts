@@ -1,6 +1,6 @@
 import { createMiddleware } from "hono/factory";
 import type { ApiEnv } from "./api.ts";
-import { within } from "../../shared/within.ts";
+import { withinOrNull } from "../../shared/within-or-null.ts";
 
 /** A body up to this size is dropped. Of a larger one the connection is closed while the client still sends. */
 const MAX_DROPPED_BYTES = 32 * 1024 * 1024;
@@ -29,7 +29,7 @@ async function drop(body: ReadableStream<Uint8Array>): Promise<void> {
   let leftBytes = MAX_DROPPED_BYTES;
   try {
     while (leftBytes >= 0 && Date.now() < endMs) {
-      const part = await within(reader.read(), MAX_PAUSE_MS);
+      const part = await withinOrNull(reader.read(), MAX_PAUSE_MS);
       if (part === null || part.done) return;
       leftBytes -= part.value.byteLength;
     }

@@ -3,7 +3,7 @@ import { digestOfBytes } from "../../shared/bytes.ts";
 import { AppError } from "../../shared/errors.ts";
 import type { ApiEnv } from "./api.ts";
 import { namedDigestsOf, requireDigests } from "./content-digest.ts";
-import { within } from "../../shared/within.ts";
+import { withinOrNull } from "../../shared/within-or-null.ts";
 
 /** The longest time without a byte of a body. A client that stops there holds no request for longer. */
 export const MAX_SILENCE_MS = 30_000;
@@ -54,7 +54,7 @@ export async function takeBody(c: Context<ApiEnv>, maxBytes: number): Promise<bo
 
 /** @throws AppError `request_timeout` */
 async function unlessSilent<Result>(work: Promise<Result>): Promise<Result> {
-  const result = await within(work, MAX_SILENCE_MS);
+  const result = await withinOrNull(work, MAX_SILENCE_MS);
   if (result !== null) return result;
   throw new AppError(
     "request_timeout",

@@ -13,7 +13,7 @@ import type { NewUpload, Upload, UploadRoom } from "../../shared/store/files/upl
 import { requireDigests } from "../http/content-digest.ts";
 import type { NamedDigest } from "../http/content-digest.ts";
 import { toAppError } from "../http/problem.ts";
-import { within } from "../../shared/within.ts";
+import { withinOrNull } from "../../shared/within-or-null.ts";
 import type { Services } from "../services.ts";
 
 /** Parts arrive with 4 KiB each. They are joined to this size: each part costs a turn of JavaScript, and uploads took four times as long. */
@@ -103,7 +103,10 @@ async function* partsOf(
     const reader = body.getReader({ mode: "byob" });
     let buffer = new ArrayBuffer(PART_BYTES);
     for (;;) {
-      const read = await within(reader.readAtLeast(PART_BYTES, new Uint8Array(buffer)), UPLOAD_SILENCE_MS);
+      const read = await withinOrNull(
+        reader.readAtLeast(PART_BYTES, new Uint8Array(buffer)),
+        UPLOAD_SILENCE_MS,
+      );
       if (read === null) throw pausedTooLong();
       const { value, done } = read;
       if (value !== undefined && value.byteLength > 0) {

@@ -19,13 +19,13 @@ export function mainThreadTimes(pid: number): { mainCpuMs: number; waitedMs: num
 /** The processor time of a process and all its descendants, including those that have ended. */
 export function treeCpuMs(root: number): number {
   const stats = readAll();
-  const ofTree = (pid: number): number => {
+  const treeTicks = (pid: number): number => {
     const stat = stats.get(pid);
     if (!stat) return 0;
     const children = Array.from(stats).filter(([, { parent }]) => parent === pid);
-    return children.reduce((sum, [child]) => sum + ofTree(child), stat.used + stat.usedByEnded);
+    return children.reduce((sum, [child]) => sum + treeTicks(child), stat.used + stat.usedByEnded);
   };
-  return ticksToMs(ofTree(root));
+  return ticksToMs(treeTicks(root));
 }
 
 /** The memory of a process that is in RAM, in KiB. */

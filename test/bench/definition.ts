@@ -8,8 +8,8 @@ export const TENANT = TenantId.parse("bench");
 export const STEPS = 5;
 
 /**
- * `orch_parent` starts `orch_one` as a child, and has one step after it. Orchestrations of five steps: steps without effects, and calls of a tool, each of which waits for the commit before it;
- * one of two steps without effects, and one of one.
+ * `orch_bench`: five steps without effects. `orch_tools`: five calls of a tool, each of which waits for the commit before it.
+ * `orch_two` and `orch_one`: two steps without effects, and one. `orch_parent`: `orch_one` as a child, and one step after it.
  */
 export type Orchestration =
   | "orch_bench"
@@ -60,8 +60,8 @@ export async function makeRounds(sql: Sql, loop_count: number): Promise<void> {
 
 /** `orch_asks`: a question without an answer. */
 export async function makeQuestion(sql: Sql): Promise<void> {
-  const asks = { id: "s1", type: "human", human_prompt: "Go on?", human_timeout_seconds: 86_400 };
-  await saveSteps(sql, "orch_asks", [asks]);
+  const question = { id: "s1", type: "human", human_prompt: "Go on?", human_timeout_seconds: 86_400 };
+  await saveSteps(sql, "orch_asks", [question]);
 }
 
 /** `orch_agent`: one step of an agent that a server at OPENAI_COMPATIBLE_BASE_URL answers. */
@@ -97,8 +97,8 @@ async function saveSteps(
   sql: Sql,
   id: Orchestration,
   steps: JsonObject[],
-  more: JsonObject = {},
+  fields: JsonObject = {},
 ): Promise<void> {
-  const definition = JSON.stringify({ id, name: "Bench", entry_step_id: "s1", steps, ...more });
+  const definition = JSON.stringify({ id, name: "Bench", entry_step_id: "s1", steps, ...fields });
   await saveOrchestration(sql, TENANT, { id, name: "Bench", description: "", definition });
 }

@@ -28,7 +28,6 @@ export type BenchEdge = {
 };
 
 /** @param name the folder of the edge's data. Edges of one `dir` share a build */
-
 export async function startBenchEdge(
   dir: string,
   name: string,

@@ -107,7 +107,7 @@ async function idleRows({ port, workerd }: BenchEdge, watch: Watch[], bareKiB: n
   const beforeKiB = await viewers.warm(watch, workerd);
   const sizes = await sizesKiB(viewers, watch, workerd);
   viewers.close();
-  const addedKiB = moreKiB(sizes);
+  const addedKiB = eachFurtherKiB(sizes);
   return [
     ...sizes.flatMap(({ count, kib }): Row[] => [
       { what: `${count} idle viewers: each`, figure: (kib - beforeKiB) / count, unit: "KiB" },
@@ -132,7 +132,7 @@ async function sizesKiB(viewers: Viewers, watch: readonly Watch[], workerd: numb
 }
 
 /** What each viewer adds after the first step: what the runtime allocates once for many is in the first step. */
-function moreKiB(sizes: readonly Size[]): number {
+function eachFurtherKiB(sizes: readonly Size[]): number {
   const [first, last] = [sizes[0], sizes.at(-1)];
   return first && last ? (last.kib - first.kib) / (last.count - first.count) : NaN;
 }
@@ -177,7 +177,7 @@ async function bareViewerKiB(script: string): Promise<number> {
   try {
     await miniflare.ready;
     const workerd = findDescendant(process.pid, "workerd");
-    return moreKiB(await sizesKiB(viewers, watch, workerd));
+    return eachFurtherKiB(await sizesKiB(viewers, watch, workerd));
   } finally {
     viewers.close();
     await miniflare.dispose();

@@ -156,9 +156,9 @@ function addTurn(e: Evidence, n: number): void {
   const run = `run_00000000000${n}_170000000000${n}`;
   const events = [event("worker_picked_up", { worker_id: "a", attempt: 1, n }), event("done", { n })];
   e.journal.push(entry(2, events, { kind: "end", run_id: run, output: ended("completed") }));
-  const own = { run_id: run, chat_session: "s1", ended_ms: n, correlation_id: `r${n}` };
-  const none = { event_seq: 2, attempt: 1, step_count: 0, tokens: 0, cost_micro_usd: 0, webhook: false };
-  e.runs.push({ ...only(e.runs), ...own, ...none });
+  const turn = { run_id: run, chat_session: "s1", ended_ms: n, correlation_id: `r${n}` };
+  const counts = { event_seq: 2, attempt: 1, step_count: 0, tokens: 0, cost_micro_usd: 0, webhook: false };
+  e.runs.push({ ...only(e.runs), ...turn, ...counts });
   const request = { id: `r${n}`, orchestration: "chat", key: null, accepted: [run], retried: 0 };
   e.requests.push({ ...only(e.requests), ...request });
   const row = { session_id: "s1", base: run.slice(-13), cut: false };

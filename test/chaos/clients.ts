@@ -56,7 +56,7 @@ export class Clients {
   /** The chat sessions of each tenant. */
   readonly #sessions = new Map<string, string[]>();
   #isSending = true;
-  #made = 0;
+  #requestCount = 0;
   #answers = 0;
 
   /** @param accepted is called once for each run, when its first 202 arrives. */
@@ -93,7 +93,7 @@ export class Clients {
   }
 
   #start(tenant: string): void {
-    const id = `request-${(this.#made += 1)}`;
+    const id = `request-${(this.#requestCount += 1)}`;
     const request: Request = {
       id,
       tenant,

@@ -2,6 +2,7 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
+import { text } from "node:stream/consumers";
 import { finished } from "node:stream/promises";
 
 /** Responses to the calls of one key. The caller has read those that are `answered` or `refused` to the end, and not those that are `cut`. */
@@ -39,7 +40,7 @@ export async function serveCounted(respond: Respond, keyHeader = "idempotency-ke
     try {
       const read = finished(response, { signal: AbortSignal.timeout(60_000) });
       read.catch(() => {}); // it is awaited below, after the response
-      const result = await respond({ key, calm, headers: request.headers }, await bodyOf(request), response);
+      const result = await respond({ key, calm, headers: request.headers }, await text(request), response);
       await read;
       return result;
     } catch {
@@ -62,11 +63,4 @@ export async function serveCounted(respond: Respond, keyHeader = "idempotency-ke
       await once(server, "close");
     },
   };
-}
-
-async function bodyOf(request: IncomingMessage): Promise<string> {
-  request.setEncoding("utf8");
-  let body = "";
-  for await (const text of request) body += String(text);
-  return body;
 }

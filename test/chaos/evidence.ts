@@ -114,7 +114,7 @@ export const DeliveryRow = z.object({
 });
 export type DeliveryRow = z.infer<typeof DeliveryRow>;
 
-/** A message of a chat session. `n`: what the user said (0), a summary (1), the answer (2). `base`: the end of its turn's id. */
+/** A message of a chat session. `n`: the message of the user (0), a summary (1), the answer (2). `base`: the end of its turn's id. */
 export const MessageRow = z.object({
   session_id: z.string(),
   base: z.string(),

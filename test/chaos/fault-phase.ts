@@ -116,8 +116,8 @@ function report(
   const missed = short ? [] : pointNames.filter((point) => !hits.includes(point));
   const violations = check(evidence);
   console.log(table(evidence, faults, hits, system.deaths.length));
-  const good = violations.length === 0 && missed.length === 0 && evidence.runs.length > 0;
-  if (good) return true;
+  const isGood = violations.length === 0 && missed.length === 0 && evidence.runs.length > 0;
+  if (isGood) return true;
   console.log(describeViolations(violations, evidence, faults));
   console.log(`\nAll faults:\n${faults.faults.map(describeFault).join("\n")}`);
   if (missed.length > 0) console.log(`\nNever reached: ${missed.join(", ")}`);

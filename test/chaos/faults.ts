@@ -100,11 +100,11 @@ const FROZEN_MS = 26_000;
 /** Stops a worker until another one has claimed one of its runs. It resumes while the other executes, and must not write. */
 async function freeze(system: System, random: Random, log: FaultLog): Promise<void> {
   const member = oneBusy(system, random);
-  const own = member?.heldRuns ?? new Set<string>();
+  const frozenRuns = member?.heldRuns ?? new Set<string>();
   const others = system.workers.filter((other) => other !== member);
   const untilTaken = async (): Promise<void> => {
     await waitAtMost(FROZEN_MS, () =>
-      others.some(({ heldRuns: held }) => [...held].some((run) => own.has(run))),
+      others.some(({ heldRuns: held }) => [...held].some((run) => frozenRuns.has(run))),
     );
     await sleep(random.between(0, 1_000));
   };
@@ -201,9 +201,9 @@ async function deleteKeys({ redis }: System, random: Random, log: FaultLog): Pro
   await exclusively(redis, async () => {
     const keys = (await redis.client.keys("*")).toSorted();
     if (keys.length === 0) return;
-    const some = new Set(Array.from({ length: random.pick([1, 1, 2]) }, () => random.pick(keys)));
-    await logged(log, "redis_keys", [...some].join(" "), false, async () => {
-      await redis.client.del(...some);
+    const drawnKeys = new Set(Array.from({ length: random.pick([1, 1, 2]) }, () => random.pick(keys)));
+    await logged(log, "redis_keys", [...drawnKeys].join(" "), false, async () => {
+      await redis.client.del(...drawnKeys);
     });
   });
 }

@@ -35,7 +35,7 @@ afterEach(async () => {
 });
 
 /** A client that records what it reads, and whether its connection was closed. */
-async function join(): Promise<{ socket: Socket; read: string[]; closed: () => boolean }> {
+async function connectClient(): Promise<{ socket: Socket; read: string[]; closed: () => boolean }> {
   const socket = connect(port, "127.0.0.1");
   const read: string[] = [];
   let closed = false;
@@ -56,8 +56,8 @@ const until = (state: () => unknown, expected: unknown) =>
 const pause = () => pace(100);
 
 /** A client whose connection through the link works. */
-async function joined(): Promise<Awaited<ReturnType<typeof join>>> {
-  const client = await join();
+async function connectedClient(): Promise<Awaited<ReturnType<typeof connectClient>>> {
+  const client = await connectClient();
   client.socket.write("hello");
   await until(() => client.read, ["re hello"]);
   client.read.length = 0;
@@ -67,20 +67,20 @@ async function joined(): Promise<Awaited<ReturnType<typeof join>>> {
 
 describe("a link", () => {
   test("carries both ways while it is open", async () => {
-    const { socket, read } = await join();
+    const { socket, read } = await connectClient();
     socket.write("a");
     await until(() => [received, read], [["a"], ["re a"]]);
   });
 
   test("that is cut resets its connections and accepts no other", async () => {
-    const early = await joined();
+    const early = await connectedClient();
     link.set("cut");
-    const late = await join();
+    const late = await connectClient();
     await until(() => [early.closed(), late.closed()], [true, true]);
   });
 
   test("that hangs keeps connections, and delivers what was sent when it is open again", async () => {
-    const { socket, read, closed } = await joined();
+    const { socket, read, closed } = await connectedClient();
     link.set("hang");
     socket.write("a");
     await pause();
@@ -90,7 +90,7 @@ describe("a link", () => {
   });
 
   test("that is deaf loses responses, and the connections with them", async () => {
-    const { socket, read, closed } = await joined();
+    const { socket, read, closed } = await connectedClient();
     link.set("deaf");
     socket.write("a");
     await until(() => received, ["a"]);
@@ -101,7 +101,7 @@ describe("a link", () => {
   });
 
   test("that is slow delivers late, and in order", async () => {
-    const { socket, read } = await joined();
+    const { socket, read } = await connectedClient();
     link.set("slow");
     const sentMs = performance.now();
     socket.write("a");
@@ -116,7 +116,7 @@ describe("a link", () => {
   test("with a trap loses the request that it waits for, once its time has come", async () => {
     let isTime = false;
     link.traps.push({ request: "commit", lost: "request", spring: () => isTime });
-    const { socket, read } = await join();
+    const { socket, read } = await connectClient();
     socket.write("commit 1");
     await until(() => read, ["re commit 1"]);
     isTime = true;
@@ -133,7 +133,7 @@ describe("a link", () => {
   // Fails when the trap loses the request as well, or the response to another request or on another connection.
   test("with a trap for a response lets the request pass, and loses the response", async () => {
     link.traps.push({ request: "commit", lost: "response", spring: () => true });
-    const [trapped, other] = [await join(), await join()];
+    const [trapped, other] = [await connectClient(), await connectClient()];
     trapped.socket.write("commit");
     await until(() => received, ["commit"]);
     other.socket.write("look");
@@ -151,7 +151,7 @@ describe("a link", () => {
       spring: () => isTime && sprung.push(lost) > 0,
     });
     link.traps.push(trap("request", false), trap("response", true));
-    const { socket, read } = await join();
+    const { socket, read } = await connectClient();
     socket.write("commit");
     await until(() => [received, sprung], [["commit"], ["response"]]);
     await pause();

@@ -1,7 +1,7 @@
 /**
  * `npm run chaos -- --minutes N --seed S`: the whole system under faults (fault-phase.ts), then a quiet tenant beside hostile ones
- * (neighbours/phase.ts). `--only faults` and `--only neighbours` have one of both. `--minutes` is the time of
- * the faults, `--seconds` that of the neighbours, and `--kinds spinning,state` has only these neighbours.
+ * (neighbours/phase.ts). `--only faults` and `--only neighbours` run one of the two. `--minutes` is the time of
+ * the faults, `--seconds` that of the neighbours, and `--kinds spinning,state` starts only these neighbours.
  *
  * The seed decides the schedule of faults, the load, and the failures of model and tool. It does not decide the timing
  * of the processes, so a seed that failed may have to run a few times until it fails again.
@@ -42,8 +42,8 @@ const { values } = parseArgs({
 const options = Options.parse(values);
 const { minutes, seed, only } = options;
 console.log(`chaos: ${only === "neighbours" ? "" : `${minutes} minutes of faults, `}seed ${seed}`);
-const withoutFaults = only === "neighbours" || (await runFaultPhase(options));
-const withoutNeighbours = only === "faults" || (await runNeighbourPhase(options));
-const good = withoutFaults && withoutNeighbours;
-printProgress(good ? "all promises kept" : "FAILED");
-process.exit(good ? 0 : 1);
+const faultPhaseIsGood = only === "neighbours" || (await runFaultPhase(options));
+const neighbourPhaseIsGood = only === "faults" || (await runNeighbourPhase(options));
+const isGood = faultPhaseIsGood && neighbourPhaseIsGood;
+printProgress(isGood ? "all promises kept" : "FAILED");
+process.exit(isGood ? 0 : 1);

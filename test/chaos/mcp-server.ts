@@ -2,6 +2,7 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { text } from "node:stream/consumers";
 import { finished } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { McpServer, createMcpHandler } from "@modelcontextprotocol/server";
@@ -77,9 +78,7 @@ export class ChaosMcpServer {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    request.setEncoding("utf8");
-    let body = "";
-    for await (const text of request) body += String(text);
+    const body = await text(request);
     const key = keyOf(body);
     const count = key === null ? null : (this.calls.get(key) ?? { answered: 0, refused: 0, cut: 0 });
     if (key !== null && count) this.calls.set(key, count);

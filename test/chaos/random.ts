@@ -1,5 +1,6 @@
 /** Random numbers that can be repeated: the same seed and name give the same numbers. */
 import { shardOf } from "../../shared/contracts/ids.ts";
+import { randomNumbers } from "../services/random-numbers.ts";
 
 export type Random = {
   /** A number in [0, 1). */
@@ -11,15 +12,9 @@ export type Random = {
   shuffle<Item>(items: readonly Item[]): Item[];
 };
 
-/** The numbers of one part of a run with this seed (mulberry32). The parts, by `name`, do not depend on each other. */
+/** The numbers of one part of a run with this seed. The parts, by `name`, do not depend on each other. */
 export function randomOf(seed: number, name: string): Random {
-  let state = shardOf(`${seed} ${name}`, 2 ** 32);
-  const next = (): number => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
+  const next = randomNumbers(shardOf(`${seed} ${name}`, 2 ** 32));
   const pick = <Item>(items: readonly Item[]): Item => {
     const item = items[Math.floor(next() * items.length)];
     if (item === undefined) throw new Error("there is nothing to pick from");

@@ -38,7 +38,7 @@ const QUIET_MS = 25_000;
 export function makeSchedule(seed: number, lengthMs: number): Item[] {
   const random = randomOf(seed, "schedule");
   const bag = kinds.flatMap((kind) => Array.from({ length: faults[kind].weight }, () => kind));
-  const once = random.shuffle(kinds.filter((kind) => calm.every(({ fault }) => fault !== kind)));
+  const undrawn = random.shuffle(kinds.filter((kind) => calm.every(({ fault }) => fault !== kind)));
   const items: Item[] = [];
   for (let cycleMs = 0; cycleMs + CALM_MS < lengthMs - QUIET_MS; cycleMs += CYCLE_MS) {
     const fromMs = cycleMs + CALM_MS;
@@ -50,7 +50,7 @@ export function makeSchedule(seed: number, lengthMs: number): Item[] {
     for (const { atMs, fault } of calm) items.push({ atMs: cycleMs + atMs, fault });
     items.push(...spread(slow, 0.9), ...spread(quick, 0.65));
     for (let atMs = 0; atMs < stormMs; atMs += random.between(2_800, 4_300)) {
-      items.push({ atMs: fromMs + atMs, fault: once.pop() ?? random.pick(bag) });
+      items.push({ atMs: fromMs + atMs, fault: undrawn.pop() ?? random.pick(bag) });
     }
   }
   return items.toSorted((a, b) => a.atMs - b.atMs);

@@ -102,17 +102,17 @@ async function startParts(
 
   const links: Link[] = [];
   onStop(() => Promise.all(links.map((link) => link.close())));
-  const through = async (name: string, url: string): Promise<string> => {
-    const there = new URL(url);
-    const link = new Link(name, Number(there.port));
+  const throughLink = async (name: string, url: string): Promise<string> => {
+    const address = new URL(url);
+    const link = new Link(name, Number(address.port));
     links.push(link);
-    there.host = `127.0.0.1:${await link.listen()}`;
-    return there.href;
+    address.host = `127.0.0.1:${await link.listen()}`;
+    return address.href;
   };
 
   const restPort = await freePort(0);
   const restEnv = {
-    REDIS_URL: await through("rest-redis", redis.url),
+    REDIS_URL: await throughLink("rest-redis", redis.url),
     REDIS_REST_TOKEN: secrets.rest_token,
     REDIS_REST_PORT: String(restPort),
   };
@@ -126,13 +126,13 @@ async function startParts(
     ports: [edgePort],
     s3Port: await freePort(0),
     s3: { accessKeyId: secrets.s3_access_key_id, secretAccessKey: secrets.s3_secret_access_key },
-    postgresUrl: await through("edge-postgres", postgres.url),
+    postgresUrl: await throughLink("edge-postgres", postgres.url),
     vars: {
       QUEUE_SHARDS: "1",
       EVENT_SHARDS: "2",
-      UPSTASH_REDIS_REST_URL: await through("edge-rest", `http://127.0.0.1:${restPort}`),
+      UPSTASH_REDIS_REST_URL: await throughLink("edge-rest", `http://127.0.0.1:${restPort}`),
       UPSTASH_REDIS_REST_TOKEN: secrets.rest_token,
-      REDIS_URL: await through("relay-redis", redis.url),
+      REDIS_URL: await throughLink("relay-redis", redis.url),
       STATE_SECRET: secrets.state_secret,
       STREAM_TOKEN_SECRET: secrets.stream_token_secret,
       MASTER_KEY: secrets.master_key,
@@ -159,8 +159,8 @@ async function startParts(
   for (let number = 1; number <= count; number++) {
     const env = {
       [POINTS_FOLDER]: points.folder,
-      REDIS_URL: await through(`worker-${number}-redis`, redis.url),
-      SCALE_POSTGRES_URL: await through(`worker-${number}-postgres`, postgres.url),
+      REDIS_URL: await throughLink(`worker-${number}-redis`, redis.url),
+      SCALE_POSTGRES_URL: await throughLink(`worker-${number}-postgres`, postgres.url),
       // Migrations pass no link: they are not tested here, and a worker that starts needs its schema.
       SCALE_POSTGRES_DIRECT_URL: postgres.url,
       WORKER_CONCURRENCY: String(SLOTS),

@@ -41,14 +41,14 @@ export class Viewers {
 
   /** Reads each run from the first event to the last, a few at a time. */
   async readAll(runs: readonly string[]): Promise<void> {
-    const todo = [...runs];
+    const unread = [...runs];
     const late = AbortSignal.timeout(READ_ALL_MS);
     const readRuns = async (): Promise<void> => {
-      for (let run = todo.pop(); run !== undefined; run = todo.pop()) {
-        const seen: Viewing = { run, viewer: "final", frames: [], complete: false };
-        this.seen.push(seen);
-        for (let tries = 0; tries < 5 && !seen.complete && !late.aborted; tries++) {
-          await this.#connect(seen, AbortSignal.any([late, AbortSignal.timeout(15_000)]));
+      for (let run = unread.pop(); run !== undefined; run = unread.pop()) {
+        const viewing: Viewing = { run, viewer: "final", frames: [], complete: false };
+        this.seen.push(viewing);
+        for (let tries = 0; tries < 5 && !viewing.complete && !late.aborted; tries++) {
+          await this.#connect(viewing, AbortSignal.any([late, AbortSignal.timeout(15_000)]));
         }
       }
     };
@@ -56,42 +56,42 @@ export class Viewers {
   }
 
   async #watch(run: string, viewer: string, afterMs: number): Promise<void> {
-    const seen: Viewing = { run, viewer, frames: [], complete: false };
-    this.seen.push(seen);
+    const viewing: Viewing = { run, viewer, frames: [], complete: false };
+    this.seen.push(viewing);
     await sleep(afterMs, undefined, { signal: this.#ending.signal }).catch(() => {});
-    while (!seen.complete && !this.#ending.signal.aborted) {
+    while (!viewing.complete && !this.#ending.signal.aborted) {
       // Half of the connections are closed by the viewer; the others stay until the edge or a fault ends them.
-      const patience = this.#random.chance(0.5) ? this.#random.between(200, 6_000) : 300_000;
+      const openMs = this.#random.chance(0.5) ? this.#random.between(200, 6_000) : 300_000;
       await this.#connect(
-        seen,
-        AbortSignal.any([this.#ending.signal, AbortSignal.timeout(Math.ceil(patience))]),
+        viewing,
+        AbortSignal.any([this.#ending.signal, AbortSignal.timeout(Math.ceil(openMs))]),
       );
-      await sleep(seen.complete ? 0 : PAUSE_MS);
+      await sleep(viewing.complete ? 0 : PAUSE_MS);
     }
   }
 
   /** One connection, from after the last frame until it ends. */
-  async #connect(seen: Viewing, signal: AbortSignal): Promise<void> {
-    const last = seen.frames.at(-1)?.id;
+  async #connect(viewing: Viewing, signal: AbortSignal): Promise<void> {
+    const last = viewing.frames.at(-1)?.id;
     try {
-      const answer = await fetch(`${this.#api.base}/api/v2/orchestrations/runs/${seen.run}/stream`, {
+      const answer = await fetch(`${this.#api.base}/api/v2/orchestrations/runs/${viewing.run}/stream`, {
         headers: {
           authorization: this.#api.authorization,
           ...(last !== undefined && { "last-event-id": last }),
         },
         signal,
       });
-      if (answer.status === 204) seen.complete = true;
+      if (answer.status === 204) viewing.complete = true;
       if (answer.status !== 200 || answer.body === null) return;
       const events = answer.body
         .pipeThrough(new TextDecoderStream())
         .pipeThrough(new EventSourceParserStream());
       for await (const { id = "", data } of events) {
-        seen.frames.push({ id, data });
-        this.#onFrame(seen.run, Number(id.split("-")[1]));
+        viewing.frames.push({ id, data });
+        this.#onFrame(viewing.run, Number(id.split("-")[1]));
       }
       // The stream ends after the last `done`; a run that is retried later has more.
-      seen.complete ||= seen.frames.at(-1)?.data.includes('"type":"done"') ?? false;
+      viewing.complete ||= viewing.frames.at(-1)?.data.includes('"type":"done"') ?? false;
     } catch {
       // The connection was lost or closed: the next one sends the id of the last event.
     }

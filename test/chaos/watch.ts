@@ -132,10 +132,10 @@ export class PostgresWatch {
 
   #checkLimits(rows: Row[]): void {
     for (const { tenant_id, max_concurrent_runs, max_queued_runs } of tenants) {
-      const own = rows.filter((row) => row.tenant_id === tenant_id);
-      const running = own.filter(({ status }) => status === "running").length;
+      const tenantRows = rows.filter((row) => row.tenant_id === tenant_id);
+      const running = tenantRows.filter(({ status }) => status === "running").length;
       // Runs that were claimed before came back without an admission.
-      const queued = own.filter(({ status, attempt }) => status === "queued" && attempt === 0).length;
+      const queued = tenantRows.filter(({ status, attempt }) => status === "queued" && attempt === 0).length;
       // A claimed run leaves the queue in Redis first, and in Postgres a moment later (a lease later, if its worker dies).
       const mostQueued = max_queued_runs + max_concurrent_runs;
       const sinceMs = Date.now() - (this.#excused.get(tenant_id) ?? 0);

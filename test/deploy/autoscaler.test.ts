@@ -40,11 +40,11 @@ async function lengthForKeda(): Promise<unknown> {
 describe("the ScaledObject of KEDA", () => {
   beforeEach(() => t.begin(limits("acme"), limits("small")));
 
-  test("has the key and the length of a queue for each worker that the predecessor's users have", () => {
+  test("has the key of the predecessor's ScaledObject, and its queue length for each worker", () => {
     expect({ listName, listLength }).toEqual({ listName: "synapse:orchestrations:default", listLength: "5" });
   });
 
-  test("reads the number of ready runs of all tenants: not those for later, not those in work, 0 of an empty Redis", async () => {
+  test("reads the number of ready runs of all tenants: not delayed or leased ones, and 0 from an empty Redis", async () => {
     expect(await lengthForKeda()).toBe(0);
     await t.queue.enqueue([1, 2, 3].map((number) => job(number, "acme")));
     await t.queue.enqueue([job(4, "small", { lane: "bulk" }), job(5, "small", { delayMs: 60_000 })]);

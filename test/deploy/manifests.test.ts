@@ -18,9 +18,9 @@ const read = (file: string) => readFileSync(join(projectFolder, file), "utf8");
 
 /** The schema without its `$schema` and `id`, which name no published draft: Ajv refuses both. */
 function withoutOldNames(schema: object): object {
-  const dropped = (key: string, value: unknown) =>
+  const dropName = (key: string, value: unknown) =>
     key === "$schema" || (key === "id" && typeof value === "string") ? undefined : value;
-  return z.looseObject({}).parse(JSON.parse(JSON.stringify(schema), dropped));
+  return z.looseObject({}).parse(JSON.parse(JSON.stringify(schema), dropName));
 }
 
 describe("compose.yaml", () => {
@@ -40,18 +40,18 @@ describe("compose.yaml", () => {
   // Fails when a program gets both variables, with which none starts.
   test("passes a list of master keys on in place of the one key", () => {
     const { MASTER_KEY, ...others } = secrets;
-    const master = (env: Record<string, string>) =>
+    const masterKeysIn = (env: Record<string, string>) =>
       ["worker", "edge"].map((name) => {
         const { MASTER_KEY: key, MASTER_KEYS: list } = readCompose(env).services[name]?.environment ?? {};
         return [key, list];
       });
-    const ofBothPrograms = (list: string) => [
+    const inBothPrograms = (list: string) => [
       [undefined, list],
       [undefined, list],
     ];
-    expect(master(secrets)).toEqual(ofBothPrograms(`default:${MASTER_KEY}`));
+    expect(masterKeysIn(secrets)).toEqual(inBothPrograms(`default:${MASTER_KEY}`));
     const list = `k2:${"1".repeat(64)},default:${MASTER_KEY}`;
-    expect(master({ ...others, MASTER_KEYS: list })).toEqual(ofBothPrograms(list));
+    expect(masterKeysIn({ ...others, MASTER_KEYS: list })).toEqual(inBothPrograms(list));
   });
 
   test("gets each of these secrets from the commands of docs/operations.md", () => {
@@ -74,8 +74,8 @@ test("the image runs as a user without rights, and has the worker's health check
   const dockerfile = read("Dockerfile");
   expect(/^USER (.+)$/m.exec(dockerfile)?.[1]).toBe("node");
   const check = /^HEALTHCHECK [\s\S]*?CMD (\[.+\])$/m.exec(dockerfile)?.[1] ?? "null";
-  const [, ...ofWorker] = readCompose(secrets).services.worker?.healthcheck.test ?? [];
-  expect(JSON.parse(check)).toEqual(ofWorker);
+  const [, ...workerCheck] = readCompose(secrets).services.worker?.healthcheck.test ?? [];
+  expect(JSON.parse(check)).toEqual(workerCheck);
 });
 
 const schemas: Record<string, (document: unknown) => boolean> = {

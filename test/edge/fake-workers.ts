@@ -1,6 +1,3 @@
-/** The trace of a failure, as a worker writes it. */
-export const FAILED_AT = "TerminalError boom\n    at two (worker-node/engine/steps/print.ts:3:7)";
-
 /** Fake workers: each claims one run and commits results, parks and ends as a worker does, through the real statements. */
 import { z } from "zod";
 import { newIncarnation, RunId } from "../../shared/contracts/ids.ts";
@@ -15,6 +12,9 @@ import type { Committed } from "../../shared/store/journal/flush.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { beat } from "../../shared/store/workers/beats.ts";
 import { stepEntry } from "../shared/store/store-fixture.ts";
+
+/** The trace of a failure, as a worker writes it. */
+export const FAILED_AT = "TerminalError boom\n    at two (worker-node/engine/steps/print.ts:3:7)";
 
 export class FakeWorker {
   readonly #sql: Sql;

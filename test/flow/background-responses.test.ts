@@ -46,7 +46,7 @@ async function begun(words: string) {
   await expect.poll(() => server.responses.length, { timeout: 100_000 }).toBe(before + 1);
   const response = server.responses.at(-1);
   if (response === undefined) throw new Error("no response");
-  response.say(words);
+  response.sendText(words);
   await expect.poll(() => textOf(run), { timeout: 100_000 }).toBe(words);
   return { run, response };
 }
@@ -70,9 +70,9 @@ test.each(["SIGKILL", "SIGTERM"] as const)(
     const begunBefore = server.responses.length;
     const { run, response } = await begun("Half of ");
     await stopWorkerOf(run, signal);
-    response.say("an answer");
+    response.sendText("an answer");
     await expect.poll(() => response.connections).toBe(1);
-    response.say(".");
+    response.sendText(".");
     response.complete();
     expect(await untilEnd(api, run)).toBe("completed");
     expect(await textOf(run)).toBe("Half of an answer.");
@@ -96,7 +96,7 @@ test("when the provider has forgotten the response, the call is made again, and 
   server.forget();
   await expect.poll(() => server.responses.length).toBe(1);
   const [again] = server.responses;
-  again?.say("New words");
+  again?.sendText("New words");
   again?.complete();
   expect(await untilEnd(api, run)).toBe("completed");
   expect(await textOf(run)).toBe("New words");

@@ -56,7 +56,7 @@ afterAll(async () => {
 const Token = z.object({ stream_url: z.string() });
 
 /** Starts a run. `url`: its stream as a browser opens it, through the proxy and with a token in the query. */
-async function startWatched(message?: string): Promise<{ run: string; url: string }> {
+async function startWatchedRun(message?: string): Promise<{ run: string; url: string }> {
   const { run_id } = await system.run("orch_watched", message);
   const answer = await system.request(0, "POST", `/api/v2/orchestrations/runs/${run_id}/stream-token`);
   const { stream_url } = Token.parse(await answer.json());
@@ -79,7 +79,7 @@ async function expectAllEvents(tab: Tab, run: string): Promise<void> {
   expect(events.at(-1)?.event.type).toBe("done");
 }
 
-const closed = (tab: Tab) =>
+const untilClosed = (tab: Tab) =>
   expect.poll(async () => (await tab.look()).state, { timeout: 100_000, interval: 100 }).toBe(2);
 const untilReceived = (tab: Tab, count: number) =>
   expect
@@ -91,7 +91,7 @@ const untilReceived = (tab: Tab, count: number) =>
  * reconnected at all would have done so meanwhile, because every stream demands the same pause.
  */
 async function untilAnotherReconnects(): Promise<void> {
-  const { url } = await startWatched("about 30 words");
+  const { url } = await startWatchedRun("about 30 words");
   const other = await tabs.watch(url);
   await untilReceived(other, 1);
   proxy.set("refuse");
@@ -104,9 +104,9 @@ async function untilAnotherReconnects(): Promise<void> {
 
 // Fails when a terminal run's stream answers 200 to the id of its last event.
 test("a browser receives every event once and in order; its reconnect after done gets 204, and it stays closed", async () => {
-  const { run, url } = await startWatched();
+  const { run, url } = await startWatchedRun();
   const tab = await tabs.watch(url);
-  await closed(tab);
+  await untilClosed(tab);
   await expectAllEvents(tab, run);
   const { ids } = await tab.look();
   const connections = [
@@ -120,9 +120,9 @@ test("a browser receives every event once and in order; its reconnect after done
 
 // The documentation's React hook closes its EventSource like this.
 test("a page that closes its EventSource on done never reconnects", async () => {
-  const { run, url } = await startWatched();
+  const { run, url } = await startWatchedRun();
   const tab = await tabs.watch(url, true);
-  await closed(tab);
+  await untilClosed(tab);
   await untilAnotherReconnects();
   expect(await tab.connections()).toEqual([{ status: 200, after: undefined }]);
   await expectAllEvents(tab, run);
@@ -130,7 +130,7 @@ test("a page that closes its EventSource on done never reconnects", async () => 
 
 // Fails when the stream does not read Last-Event-ID.
 test("a browser whose connection is cut off reconnects by itself and resumes after its last event", async () => {
-  const { run, url } = await startWatched("about 200 words");
+  const { run, url } = await startWatchedRun("about 200 words");
   const tab = await tabs.watch(url);
   const positions: (string | undefined)[] = [undefined];
   for (const events of [5, 12]) {
@@ -140,7 +140,7 @@ test("a browser whose connection is cut off reconnects by itself and resumes aft
     positions.push((await tab.look()).ids.at(-1));
     proxy.set("open");
   }
-  await closed(tab);
+  await untilClosed(tab);
   await expectAllEvents(tab, run);
   positions.push((await tab.look()).ids.at(-1));
   const connections = await tab.connections();
@@ -161,11 +161,11 @@ test("the system uses no Redis command that is newer than 7.0", async () => {
 });
 
 test("a browser continues after a restart of everything behind it, in the middle of a run", async () => {
-  const { run, url } = await startWatched("about 120 words"); // longer than a draining worker waits for a step
+  const { run, url } = await startWatchedRun("about 120 words"); // longer than a draining worker waits for a step
   const tab = await tabs.watch(url);
   await untilReceived(tab, 6);
   await system.restart();
-  await closed(tab);
+  await untilClosed(tab);
   await expectAllEvents(tab, run);
   const { data } = await tab.look();
   expect(data.filter((text) => text.includes('"worker_picked_up"'))).toHaveLength(2);

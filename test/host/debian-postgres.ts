@@ -3,10 +3,10 @@ import { spawnSync } from "node:child_process";
 import { chownSync, mkdirSync, mkdtempSync, chmodSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import postgres from "postgres";
 import { freePort } from "../../local/processes/free-ports.ts";
 import { postgresUser, type PostgresUser } from "../../local/stores/postgres-binaries.ts";
 import { startProcess, stopProcess, untilReady, type Service } from "../../local/processes/child.ts";
+import { expectAnswer } from "./postgres-answers.ts";
 
 const installed = "/usr/lib/postgresql";
 /** The oldest version that the project supports. */
@@ -56,7 +56,7 @@ export async function startOnData(debian: DebianPostgres, data: string, port: nu
   const command = { command: join(debian.bin, "postgres"), args: flags, ...debian.user };
   const child = startProcess(command, log, "SIGINT");
   const url = `postgres://postgres:synapse@127.0.0.1:${port}/postgres`;
-  await untilReady(child, log, () => answers(url));
+  await untilReady(child, log, () => expectAnswer(url));
   return {
     url,
     port,
@@ -77,13 +77,4 @@ export async function startDebianPostgres(): Promise<Service & { major: number }
       rmSync(debian.dir, { recursive: true, force: true });
     },
   };
-}
-
-async function answers(url: string): Promise<void> {
-  const sql = postgres(url, { max: 1, connect_timeout: 2, fetch_types: false });
-  try {
-    await sql`select 1`;
-  } finally {
-    await sql.end({ timeout: 1 });
-  }
 }

@@ -50,7 +50,7 @@ export class Image {
     const image = new Image();
     chmodSync(image.#dir, 0o755);
     const { args, ...program } = nodeProgram("local/image/pack.ts");
-    const packed = await image.#end({ ...program, args: [...args, "--out", image.tree] });
+    const packed = await image.#runToEnd({ ...program, args: [...args, "--out", image.tree] });
     if (packed.code !== 0) throw new Error(`npm run pack:worker failed:\n${packed.errors}`);
     const data = join(image.#dir, "data");
     mkdirSync(data);
@@ -61,13 +61,13 @@ export class Image {
 
   /** Decides the address of each service. */
   async connect(ports: Ports): Promise<void> {
-    const own = [
+    const programPorts = [
       ["worker", 9000],
       ["redis-rest", 8079],
       ["edge", 8123],
       ["edge", 8333],
     ] as const;
-    for (const [name, port] of own) {
+    for (const [name, port] of programPorts) {
       const free = await freePort(0);
       if (!this.#ports.has(name)) this.#ports.set(name, free);
       for (const host of [name, "127.0.0.1"]) this.#addresses.push([`${host}:${port}`, `127.0.0.1:${free}`]);
@@ -93,7 +93,7 @@ export class Image {
 
   /** Executes a program of the tree until its end, with the environment and the addresses of the service `name`. */
   run(name: ProgramName, ...args: string[]): Promise<Ended> {
-    return this.#end(this.#command(name, args));
+    return this.#runToEnd(this.#command(name, args));
   }
 
   /** The health check of compose.yaml. @returns its exit code: 0 is healthy */
@@ -101,7 +101,7 @@ export class Image {
     const [kind, ...command] = this.#service(name).healthcheck.test;
     if (kind !== "CMD" || command[0] !== "node")
       throw new Error(`${name}: the health check is not of CMD and node`);
-    return this.#end({
+    return this.#runToEnd({
       ...this.#command(name, []),
       args: command.slice(1).map((arg) => this.#withLocalAddresses(arg)),
     });
@@ -144,7 +144,7 @@ export class Image {
       .reduce((replaced, [from, to]) => replaced.replace(new RegExp(`(?<![\\w-])${from}(?!\\d)`), to), value);
   }
 
-  async #end({ command, args, ...options }: Command): Promise<Ended> {
+  async #runToEnd({ command, args, ...options }: Command): Promise<Ended> {
     const child = spawn(command, args, { ...options, stdio: ["ignore", "pipe", "pipe"] });
     const ended = once(child, "close");
     const [out, errors] = await Promise.all([text(child.stdout), text(child.stderr)]);

@@ -33,8 +33,8 @@ export type System = {
 export async function npmStart(flags: string[], env: Record<string, string> = {}): Promise<System> {
   const dir = mkdtempSync(join(tmpdir(), "synapse-host-"));
   chmodSync(dir, 0o711); // under root another user runs Postgres, and must be able to enter this folder
-  const all = ["--data", dir, "--port", String(await freePort(0)), ...flags];
-  let program = await started(all, env);
+  const allFlags = ["--data", dir, "--port", String(await freePort(0)), ...flags];
+  let program = await startAndWait(allFlags, env);
   const facts = (): Facts => Facts.parse(JSON.parse(readFileSync(join(dir, "dev.json"), "utf8")));
 
   const request: System["request"] = (edge, method, path, body) => {
@@ -59,7 +59,7 @@ export async function npmStart(flags: string[], env: Record<string, string> = {}
       const ended = once(program.child, "exit");
       program.child.kill("SIGINT");
       await ended;
-      program = await started(all, env);
+      program = await startAndWait(allFlags, env);
     },
     async stop() {
       await program.stop();
@@ -69,7 +69,7 @@ export async function npmStart(flags: string[], env: Record<string, string> = {}
 }
 
 /** Resolves when `npm start` has printed its last block: the system accepts runs then. */
-async function started(flags: string[], env: Record<string, string>): Promise<Program> {
+async function startAndWait(flags: string[], env: Record<string, string>): Promise<Program> {
   const { promise: running, resolve, reject } = Promise.withResolvers<void>();
   const command = nodeProgram("local/main.ts", env);
   const lines: string[] = [];

@@ -57,7 +57,7 @@ async function tables(url: string): Promise<string[]> {
 }
 
 /** Waits until all runs have ended. @returns them */
-async function ended(runs: string[]) {
+async function untilEnded(runs: string[]) {
   const read = () => sql<{ status: string; attempt: number; step_count: number; event_seq: number }[]>`
     select status, attempt, step_count, event_seq from runs where run_id in ${sql(runs)} and ended_at is not null`;
   await until("all runs have ended", async () => (await read()).length === runs.length);
@@ -65,7 +65,7 @@ async function ended(runs: string[]) {
 }
 
 /** The steps with a committed result, in order. */
-async function committed(run: string) {
+async function committedSteps(run: string) {
   return sql<{ step: string; attempt: number }[]>`
     select step_path as step, attempt from journal where run_id = ${run} and step_path is not null
       and kind in ('step', 'end') order by seq`;
@@ -91,9 +91,11 @@ test("60 runs of 8 steps complete for 60 viewers over few connections", async ()
   ).toEqual([]);
 
   const runs = watched.flatMap((outcome) => (outcome.status === "fulfilled" ? [outcome.value] : []));
-  const rows = await ended(runs);
+  const rows = await untilEnded(runs);
   for (const row of rows) expect(row).toMatchObject({ status: "completed", attempt: 1, step_count: 8 });
-  const results = await Promise.all(runs.map(async (run) => (await committed(run)).map(({ step }) => step)));
+  const results = await Promise.all(
+    runs.map(async (run) => (await committedSteps(run)).map(({ step }) => step)),
+  );
   expect(results).toEqual(runs.map(() => steps.map(({ id }) => id)));
   const [used] = await sql`select count(*)::int as n from pg_stat_activity
     where datname = current_database() and application_name <> ${OBSERVER}`;
@@ -138,9 +140,9 @@ test("the run of a killed worker is taken over through PgBouncer", async () => {
   const pid = system.facts().workers.find(({ name }) => name === worker)?.pid ?? 0;
   expect(pid).toBeGreaterThan(0);
   process.kill(pid, "SIGKILL");
-  const [row] = await ended([run_id]);
+  const [row] = await untilEnded([run_id]);
   expect(row).toMatchObject({ status: "completed", attempt: 2 });
-  expect(await committed(run_id)).toEqual([
+  expect(await committedSteps(run_id)).toEqual([
     { step: "before", attempt: 1 },
     { step: "slow", attempt: 2 },
   ]);

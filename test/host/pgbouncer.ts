@@ -2,11 +2,11 @@
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import postgres from "postgres";
 import { freePort } from "../../local/processes/free-ports.ts";
 import { postgresUser } from "../../local/stores/postgres-binaries.ts";
 import { projectFolder } from "../../local/processes/programs.ts";
 import { startProcess, stopProcess, untilReady, type Service } from "../../local/processes/child.ts";
+import { expectAnswer } from "./postgres-answers.ts";
 
 /**
  * Starts it in front of every database of a server without passwords.
@@ -54,7 +54,7 @@ async function startWith(server: URL, ini: (port: number, dir: string) => string
   const url = new URL(server);
   url.port = String(port);
   url.searchParams.set("prepare", "false");
-  await untilReady(child, log, () => answers(url.href));
+  await untilReady(child, log, () => expectAnswer(url.href));
   return {
     url: url.href,
     port,
@@ -80,13 +80,4 @@ default_pool_size = ${poolSize}
 max_client_conn = 200
 ignore_startup_parameters = extra_float_digits
 `;
-}
-
-async function answers(url: string): Promise<void> {
-  const sql = postgres(url, { max: 1, connect_timeout: 2, fetch_types: false });
-  try {
-    await sql`select 1`;
-  } finally {
-    await sql.end({ timeout: 1 });
-  }
 }

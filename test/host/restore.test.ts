@@ -32,12 +32,12 @@ let app: TestApp;
 let sql: Sql;
 const workers: WorkerProcess[] = [];
 
-const print = (id: string, rest: object = {}) => ({
+const print = (id: string, fields: object = {}) => ({
   id,
   name: id,
   type: "print",
   print_content: id,
-  ...rest,
+  ...fields,
 });
 const definitions = {
   orch_asks: [
@@ -53,7 +53,7 @@ const definitions = {
   ],
 };
 
-async function start(orchestration: string, tenant_id = "acme"): Promise<RunId> {
+async function startRun(orchestration: string, tenant_id = "acme"): Promise<RunId> {
   const path = `/api/v2/orchestrations/${orchestration}/run`;
   const answer = await app.call("POST", path, { body: { message: "hi", tenant_id } });
   if (answer.status !== 202) throw new Error(`POST answered ${answer.status}: ${await answer.text()}`);
@@ -64,7 +64,7 @@ const statusOf = async (run: RunId) => {
   const answer = await app.call("GET", runPath(run, "status"));
   return answer.status === 200 ? (await bodyOf(answer))["status"] : answer.status;
 };
-const untilIs = (run: RunId, status: string) =>
+const untilStatus = (run: RunId, status: string) =>
   until(
     `${run} is ${status}`,
     async () => (await statusOf(run)) === status,
@@ -72,8 +72,9 @@ const untilIs = (run: RunId, status: string) =>
     () => workers.flatMap(({ lines }) => lines.map((line) => JSON.stringify(line))).join("\n"),
   );
 const eventsOf = async (run: RunId) => bodyOf(await app.call("GET", runPath(run, "events?limit=200")));
-const answer = (run: RunId) => app.call("POST", runPath(run, "resume"), { body: { response: "yes" } });
-const limit = async (tenant_id: string, limits: Record<string, number> = {}) =>
+const answerQuestion = (run: RunId) =>
+  app.call("POST", runPath(run, "resume"), { body: { response: "yes" } });
+const saveTenant = async (tenant_id: string, limits: Record<string, number> = {}) =>
   expect((await app.call("POST", "/scale/tenants", { body: { tenant_id, ...limits } })).ok).toBe(true);
 
 async function startWorker(id: string): Promise<void> {
@@ -147,42 +148,42 @@ describe("after a restore to a point in time", () => {
   let eventsOfArchived: unknown;
 
   beforeAll(async () => {
-    await limit("acme", { max_concurrent_runs: 3 });
-    await limit("mistake");
-    await limit("raised", { max_concurrent_runs: 1, max_queued_runs: 1 });
-    archived = await start("orch_fails");
-    await untilIs(archived, "failed");
+    await saveTenant("acme", { max_concurrent_runs: 3 });
+    await saveTenant("mistake");
+    await saveTenant("raised", { max_concurrent_runs: 1, max_queued_runs: 1 });
+    archived = await startRun("orch_fails");
+    await untilStatus(archived, "failed");
     await ageEnd(sql, archived);
     expect(await archivePass(sql, app.bucket)).toBe(1);
     eventsOfArchived = await eventsOf(archived);
 
     const command = documentedBlock(BACK_UP, "pg_basebackup", backup);
-    const made = await shell(debian, command, { SCALE_POSTGRES_URL: server.url });
-    expect(made).toMatchObject({ code: 0 });
+    const backedUp = await shell(debian, command, { SCALE_POSTGRES_URL: server.url });
+    expect(backedUp).toMatchObject({ code: 0 });
 
-    ended = await start("orch_smoke");
-    waitsForAnswer = await start("orch_asks");
-    sleeping = await start("orch_sleeps");
-    await untilIs(ended, "completed");
-    await untilIs(waitsForAnswer, "paused");
-    await untilIs(sleeping, "paused");
+    ended = await startRun("orch_smoke");
+    waitsForAnswer = await startRun("orch_asks");
+    sleeping = await startRun("orch_sleeps");
+    await untilStatus(ended, "completed");
+    await untilStatus(waitsForAnswer, "paused");
+    await untilStatus(sleeping, "paused");
     await stopWorkers();
-    queued = await start("orch_smoke", "mistake");
+    queued = await startRun("orch_smoke", "mistake");
     await app.settled();
     const [row] = await sql<{ now: string }[]>`select clock_timestamp()::text as now`;
     point = row?.now ?? "";
 
     // The restore undoes these changes.
     await startWorker("later");
-    await answer(waitsForAnswer);
-    later = await start("orch_smoke");
-    for (const run of [waitsForAnswer, queued, later]) await untilIs(run, "completed");
-    for (const max_queued_runs of [7, 8, 9]) await limit("raised", { max_queued_runs });
+    await answerQuestion(waitsForAnswer);
+    later = await startRun("orch_smoke");
+    for (const run of [waitsForAnswer, queued, later]) await untilStatus(run, "completed");
+    for (const max_queued_runs of [7, 8, 9]) await saveTenant("raised", { max_queued_runs });
     expect((await app.call("DELETE", "/scale/tenants/mistake")).ok).toBe(true);
-    await limit("created-later");
+    await saveTenant("created-later");
     // A retry brings the journal back, so that no run refers to the segment any more.
     expect((await app.call("POST", runPath(archived, "retry"))).status).toBe(202);
-    await untilIs(archived, "failed");
+    await untilStatus(archived, "failed");
     await sql`update journal_segments set unused_since = now() - interval '6 days 23 hours' where live_runs = 0`;
     const [unused] = await sql`select count(*)::int as n from journal_segments where live_runs = 0`;
     expect(unused).toEqual({ n: 1 });
@@ -215,27 +216,27 @@ describe("after a restore to a point in time", () => {
     ["empty", async () => void (await app.stores.redis.flushall())],
   ])(
     "with a Redis that is %s, every accepted run ends, limits hold, and journals are whole",
-    async (_, makeRedis) => {
+    async (_, changeRedis) => {
       await restore();
-      await makeRedis();
+      await changeRedis();
       await startWorker("restored");
 
       expect(await statusOf(ended)).toBe("completed");
       expect(await statusOf(later)).toBe(404);
       expect(await eventsOf(archived)).toEqual(eventsOfArchived);
       // The run was executed after the restore point, so it is executed again.
-      await untilIs(queued, "completed");
+      await untilStatus(queued, "completed");
       expect(await statusOf(waitsForAnswer)).toBe("paused");
-      expect((await answer(waitsForAnswer)).status).toBe(202);
-      await untilIs(waitsForAnswer, "completed");
+      expect((await answerQuestion(waitsForAnswer)).status).toBe(202);
+      await untilStatus(waitsForAnswer, "completed");
       expect(await statusOf(sleeping)).toBe("paused");
       await sql`with due as (update waits set deadline_at = now() where run_id = ${sleeping})
       update runs set wake_at = now() where run_id = ${sleeping}`;
-      await untilIs(sleeping, "completed");
+      await untilStatus(sleeping, "completed");
 
       // The tenant that was deleted by mistake works again, and so does one that did not exist at the point.
-      await untilIs(await startSoon("mistake"), "completed");
-      await untilIs(await startSoon("created-later"), "completed");
+      await untilStatus(await startSoon("mistake"), "completed");
+      await untilStatus(await startSoon("created-later"), "completed");
       // The limits of the point hold, and not those of the changes after it.
       await stopWorkers();
       expect((await post("raised")).status).toBe(202);

@@ -28,37 +28,37 @@ export class Auditor {
     return {
       ...bound(store),
       claim: (owner, runs, silences) => {
-        this.offered(runs);
+        this.checkOffer(runs);
         const before = this.rowsOf(runs);
         const claimed = store.claim(owner, runs, silences);
-        this.claimed(owner, before, claimed);
+        this.checkClaim(owner, before, claimed);
         return claimed;
       },
       claimDirectly: (owner, ...rest) => {
         const before = this.rowsOf(store.tables.runs.keys());
         const claimed = store.claimDirectly(owner, ...rest);
-        this.claimed(owner, before, claimed);
+        this.checkClaim(owner, before, claimed);
         return claimed;
       },
       flush: (entries) => {
         const before = this.rowsOf(entries.map(({ run_id }) => run_id));
         const committed = store.flush(entries);
-        this.flushed(before, entries, committed);
+        this.checkFlush(before, entries, committed);
         return committed;
       },
     };
   }
 
-  claimed(owner: string, before: ReadonlyMap<RunId, RunRow>, runs: readonly ClaimedRun[]): void {
+  checkClaim(owner: string, before: ReadonlyMap<RunId, RunRow>, runs: readonly ClaimedRun[]): void {
     for (const { run_id, attempt, tenant_id } of runs) {
       this.claims.push({ run: run_id, owner, atMs: this.#postgres.now });
-      const was = before.get(run_id);
+      const previous = before.get(run_id);
       const last = Math.max(
-        this.#postgres.tables.workers.get(was?.owner ?? "")?.beat_at ?? -Infinity,
+        this.#postgres.tables.workers.get(previous?.owner ?? "")?.beat_at ?? -Infinity,
         this.#postgres.startedAt,
       );
-      if (was?.status === "running" && last >= this.#postgres.now - SILENT_AFTER_MS) {
-        this.#record(`${run_id} was taken over by ${owner} from ${was.owner}, which is alive`);
+      if (previous?.status === "running" && last >= this.#postgres.now - SILENT_AFTER_MS) {
+        this.#record(`${run_id} was taken over by ${owner} from ${previous.owner}, which is alive`);
       }
       const key = `${run_id} ${attempt}`;
       if (this.#ownerOf.has(key)) this.#record(`attempt ${attempt} of ${run_id} was claimed twice`);
@@ -75,7 +75,7 @@ export class Auditor {
    * A run that was claimed before and came back does not count. A run that is claimed in Redis is still queued in
    * Postgres for a moment.
    */
-  accepted(tenant: TenantId, others: number): void {
+  checkAccept(tenant: TenantId, others: number): void {
     if (!this.limits) return;
     const allowed = this.limits.queued + this.limits.running + others;
     const isFresh = (row: RunRow): boolean =>
@@ -84,25 +84,31 @@ export class Auditor {
     if (queued > allowed) this.#record(`${tenant} has ${queued} queued runs, ${allowed} are allowed`);
   }
 
-  flushed(before: ReadonlyMap<RunId, RunRow>, entries: Args<"flush">[0], committed: Answer<"flush">): void {
+  checkFlush(
+    before: ReadonlyMap<RunId, RunRow>,
+    entries: Args<"flush">[0],
+    committed: Answer<"flush">,
+  ): void {
     for (const { run_id } of committed) {
-      const was = before.get(run_id);
+      const previous = before.get(run_id);
       const entry = entries.find((each) => each.run_id === run_id);
-      if (!was || !entry) continue;
-      const isOwner = was.status === "running" && was.owner === entry.owner && was.attempt === entry.attempt;
+      if (!previous || !entry) continue;
+      const isOwner =
+        previous.status === "running" && previous.owner === entry.owner && previous.attempt === entry.attempt;
       if (!isOwner) this.#record(`${entry.owner} wrote into ${run_id}, which was not its own`);
-      if (was.event_seq !== entry.known_seq) this.#record(`${run_id} got an entry that was not the next one`);
-      if (entry.kind === "park" && entry.status !== null && was.cancel_requested_at !== null) {
+      if (previous.event_seq !== entry.known_seq)
+        this.#record(`${run_id} got an entry that was not the next one`);
+      if (entry.kind === "park" && entry.status !== null && previous.cancel_requested_at !== null) {
         this.#record(`${run_id} was parked although it had been cancelled`);
       }
-      if (entry.kind === "end" && entry.dead_letter?.code === "poison" && was.crash_count < 3) {
-        this.#record(`${run_id} was failed as poison after ${was.crash_count} crashes`);
+      if (entry.kind === "end" && entry.dead_letter?.code === "poison" && previous.crash_count < 3) {
+        this.#record(`${run_id} was failed as poison after ${previous.crash_count} crashes`);
       }
     }
   }
 
   /** An entry is published only after its commit: a crash cannot undo it. */
-  published(entries: readonly LiveEntry[]): void {
+  checkPublish(entries: readonly LiveEntry[]): void {
     for (const { run, seq, events, events_n } of entries) {
       const committed = this.#postgres.tables
         .entriesOf(run)
@@ -114,7 +120,7 @@ export class Auditor {
   }
 
   /** A call to the outside is made only after the result before it is committed: a crash cannot undo what the call follows from. */
-  called(effectKey: string): void {
+  checkCall(effectKey: string): void {
     const [, run = "", path = ""] = /^([^:]*):([^:]*):/.exec(effectKey) ?? [];
     const row = [...this.#postgres.tables.runs.values()].find(({ run_id }) => run_id === run);
     if (row === undefined) return this.#record(`${effectKey} is a call of no run`);
@@ -128,7 +134,7 @@ export class Auditor {
     if (!isCommitted) this.#record(`${effectKey} was called before the result of ${due} was committed`);
   }
 
-  offered(runs: readonly RunId[]): void {
+  checkOffer(runs: readonly RunId[]): void {
     for (const run of runs) {
       if (!this.#postgres.tables.runs.has(run))
         this.#record(`the queue offered ${run}, which does not exist`);

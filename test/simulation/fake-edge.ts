@@ -86,7 +86,7 @@ export class FakeEdge {
     return this.#query(process, "accept", (beganAtMs) => {
       const { postgres, auditor } = this.#sim;
       const isAccepted = statements.acceptRun(postgres, run, counted, beganAtMs);
-      if (isAccepted) auditor.accepted(run.tenant_id, this.#admitted - 1);
+      if (isAccepted) auditor.checkAccept(run.tenant_id, this.#admitted - 1);
       return isAccepted;
     });
   }
@@ -112,14 +112,18 @@ export class FakeEdge {
 
   cancel(run: RunId): void {
     this.#request(`edge cancel ${run}`, async (process, queue) => {
-      const read = await this.#query(process, "read", () => this.#sim.postgres.tables.runs.get(run)?.status);
+      const status = await this.#query(
+        process,
+        "read",
+        () => this.#sim.postgres.tables.runs.get(run)?.status,
+      );
       const known = await this.#query(process, "read", () => this.#endOf(run));
-      if (!read || !known) return;
+      if (!status || !known) return;
       const [answer] = await this.#query(process, "cancel", () =>
         statements.cancelRuns(
           this.#sim.postgres,
-          read === "running" ? [run] : [],
-          read === "running" ? [] : [known.end],
+          status === "running" ? [run] : [],
+          status === "running" ? [] : [known.end],
         ),
       );
       if (answer?.status === "cancelled") {

@@ -55,8 +55,8 @@ export async function journalViolations(row: RunRow, tables: Tables): Promise<st
  */
 export function strayJobs({ redis, postgres: { tables } }: Simulation) {
   return redis.jobs.filter(({ run, state }) => {
-    const isOfParent = tables.waitsOf(run).some(({ child_run_id }) => child_run_id !== undefined);
-    return !(state === "timer" && isOfParent && tables.runs.get(run)?.ended_at !== null);
+    const waitsForChild = tables.waitsOf(run).some(({ child_run_id }) => child_run_id !== undefined);
+    return !(state === "timer" && waitsForChild && tables.runs.get(run)?.ended_at !== null);
   });
 }
 
@@ -150,17 +150,17 @@ async function checkUsage(row: RunRow, tables: Tables): Promise<string[]> {
     provider === "child_run" ? model : `${provider} ${cost_micro_usd}`,
   );
   const chargedTwice = names.filter((name, at) => names.indexOf(name) !== at);
-  const strangers = calls.filter(
+  const foreignChildren = calls.filter(
     ({ provider, model }) => provider === "child_run" && !isChildOf(row.run_id, model, tables),
   );
   const results = new Set((await countedOf(row, tables)).filter(isProgress).map(({ seq }) => seq));
-  const isOfTry = ({ call }: Usage): boolean => /(^|:)try\./.test(call);
-  const used = calls.filter((call) => results.has(call.seq) && !call.wasted && !isOfTry(call)).length;
+  const isFailedTry = ({ call }: Usage): boolean => /(^|:)try\./.test(call);
+  const used = calls.filter((call) => results.has(call.seq) && !call.wasted && !isFailedTry(call)).length;
   const { usage } = orchestrationOf(row.orchestration_id);
   const isWrong = used > usage || (row.status === "completed" && used !== usage);
   return [
     ...chargedTwice.map((name) => `${name} is charged twice`),
-    ...strangers.map(({ model }) => `${model} is charged, and is no child of it`),
+    ...foreignChildren.map(({ model }) => `${model} is charged, and is no child of it`),
     ...(isWrong ? [`its results have charged ${used} calls, not ${usage}`] : []),
   ];
 }

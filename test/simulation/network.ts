@@ -95,11 +95,11 @@ export class Network {
     if (from.dead) return promise;
     const trap = this.#take(from.name, verb);
     if (trap) this.#onFault(from, verb, trap);
-    const fails = (ms: number): Timer =>
+    const failAfter = (ms: number): Timer =>
       from.after(ms, () => reject(new Error(`${service.name} did not reply to ${verb}`)));
-    const gaveUp = (): void => void fails(service.patienceMs);
+    const giveUp = (): void => void failAfter(service.patienceMs);
     const arrive = (answers: boolean): void => {
-      if (!service.isUp) return answers ? gaveUp() : undefined;
+      if (!service.isUp) return answers ? giveUp() : undefined;
       const beganAtMs = this.clock.nowMs;
       const commit = (): void => {
         const answer = settledResult(() => act(beganAtMs));
@@ -123,14 +123,14 @@ export class Network {
         from.deliver(() => send());
         break;
       case "fail":
-        gaveUp();
+        giveUp();
         break;
       case "lose":
         send(this.#latency(), false);
-        gaveUp();
+        giveUp();
         break;
       case "late":
-        gaveUp();
+        giveUp();
         send(service.patienceMs + trap.ms, false);
         break;
       case "twice":
@@ -138,7 +138,7 @@ export class Network {
         send(this.#latency() + trap.ms, false);
         break;
       case "stuck": {
-        const end = (): void => void fails(0);
+        const end = (): void => void failAfter(0);
         this.#stuck.push({ timer: this.clock.after(trap.ms * 10, end), end });
         break;
       }

@@ -25,13 +25,13 @@ const print = (id: string, next: string | null = null) => ({
   output_key: id,
   next_step_id: next,
 });
-const tool = (name: string, more: object = {}) => ({
+const tool = (name: string, fields: object = {}) => ({
   id: name,
   type: "tool",
   forced_tool: name,
   output_key: name,
   next_step_id: "last",
-  ...more,
+  ...fields,
 });
 const fork = (id: string, parallel_branches: string[][]) => ({
   id,

@@ -104,7 +104,8 @@ export class PostgresModel implements Statements {
       (worker) => worker.redis_ok && worker.beat_at + worker.silent_after >= this.now,
     );
     if (isQueueReachable) return [];
-    const byWake = (a: RunRow, b: RunRow) => (a.wake_at ?? 0) - (b.wake_at ?? 0) || order(a.run_id, b.run_id);
+    const byWake = (a: RunRow, b: RunRow) =>
+      (a.wake_at ?? 0) - (b.wake_at ?? 0) || compare(a.run_id, b.run_id);
     const isInLanes = (row: RunRow): boolean => lanes.includes(row.lane);
     const due = this.#all(
       (row) => isInLanes(row) && isWaiting(row) && (row.wake_at ?? 0) <= this.now,
@@ -197,8 +198,8 @@ export class PostgresModel implements Statements {
       const notified = entry.kind === "end" ? this.notifyFamily(row, entry.output) : [];
       const cancel = row.cancel_requested_at !== null;
       // As json_agg: no relative is null, and a flush without an end has no such column.
-      const ofEnds = hasEnds ? { notified: notified.length === 0 ? null : notified } : {};
-      return [{ run_id, event_seq, signals, cancel, webhook: false, frees_key: false, ...ofEnds }];
+      const endColumns = hasEnds ? { notified: notified.length === 0 ? null : notified } : {};
+      return [{ run_id, event_seq, signals, cancel, webhook: false, frees_key: false, ...endColumns }];
     });
   }
 
@@ -328,7 +329,7 @@ export class PostgresModel implements Statements {
           votes: [],
         };
       })
-      .toSorted((a, b) => order(a.wait_id, b.wait_id));
+      .toSorted((a, b) => compare(a.wait_id, b.wait_id));
   }
 
   #usageOf(run: RunId | undefined): Wait["child_usage"] {
@@ -492,8 +493,8 @@ export class PostgresModel implements Statements {
   readScanBounds(uptoMs: number | null): Answer<"readScanBounds"> {
     const until_ms = this.now - 2_000;
     const from = uptoMs === null ? -Infinity : Math.min(uptoMs, this.now) - this.overlapMs();
-    const server = text(this.startedAt);
-    return { from: text(from), until: text(until_ms), until_ms, now_ms: this.now, server };
+    const server = timeText(this.startedAt);
+    return { from: timeText(from), until: timeText(until_ms), until_ms, now_ms: this.now, server };
   }
 
   /** A scan begins that much earlier than the last one ended, to find runs that were committed late or out of order. */
@@ -502,14 +503,14 @@ export class PostgresModel implements Statements {
   }
 
   listDueRuns(after: Args<"listDueRuns">[0], until: string, limit: number): DueRun[] {
-    const from = read(after.at);
+    const from = readTime(after.at);
     return this.#all(isWaiting)
       .map((row) => this.#waitingOf(row))
       .filter((run) => {
-        const at = read(run.wake_at);
-        return at <= read(until) && (at > from || (at === from && run.run_id > after.run_id));
+        const at = readTime(run.wake_at);
+        return at <= readTime(until) && (at > from || (at === from && run.run_id > after.run_id));
       })
-      .toSorted((a, b) => read(a.wake_at) - read(b.wake_at) || order(a.run_id, b.run_id))
+      .toSorted((a, b) => readTime(a.wake_at) - readTime(b.wake_at) || compare(a.run_id, b.run_id))
       .slice(0, limit);
   }
 
@@ -522,7 +523,7 @@ export class PostgresModel implements Statements {
         silent_in_ms: this.#silentInMs(row.owner),
       }))
       .filter((run) => run.owner > after.owner || (run.owner === after.owner && run.run_id > after.run_id))
-      .toSorted((a, b) => order(a.owner, b.owner) || order(a.run_id, b.run_id))
+      .toSorted((a, b) => compare(a.owner, b.owner) || compare(a.run_id, b.run_id))
       .slice(0, limit);
   }
 
@@ -530,13 +531,13 @@ export class PostgresModel implements Statements {
     const running = this.#all((row) => row.status === "running");
     return [...new Set(running.map((row) => row.owner ?? ""))].map((owner) => {
       const worker = this.tables.workers.get(owner);
-      return { owner, beat_at: worker ? text(worker.beat_at) : null };
+      return { owner, beat_at: worker ? timeText(worker.beat_at) : null };
     });
   }
 
   reclaimFromSilent(owner: string, observedBeat: string | null): DueRun[] {
     const worker = this.tables.workers.get(owner);
-    if (worker && (observedBeat === null || worker.beat_at !== read(observedBeat))) return [];
+    if (worker && (observedBeat === null || worker.beat_at !== readTime(observedBeat))) return [];
     return this.#all((row) => row.owner === owner).map((row) => this.#requeue(row, 1));
   }
 
@@ -546,7 +547,7 @@ export class PostgresModel implements Statements {
         run_id,
         attempt,
         event_seq,
-        deadline_at: text(deadline_at ?? 0),
+        deadline_at: timeText(deadline_at ?? 0),
       }),
     );
   }
@@ -558,7 +559,7 @@ export class PostgresModel implements Statements {
         row?.status === "running" &&
         row.attempt === attempt &&
         row.event_seq === event_seq &&
-        row.deadline_at === read(deadline_at);
+        row.deadline_at === readTime(deadline_at);
       return same ? [this.#requeue(row, 1)] : [];
     });
   }
@@ -576,10 +577,10 @@ export class PostgresModel implements Statements {
   }
 
   listChangedLimits(after: Args<"listChangedLimits">[0], limit: number): ChangedLimits[] {
-    const from = read(after.at);
+    const from = readTime(after.at);
     return [...this.tables.tenants.values()]
       .filter((row) => row.updated_at > from || (row.updated_at === from && row.tenant_id > after.tenant))
-      .toSorted((a, b) => a.updated_at - b.updated_at || order(a.tenant_id, b.tenant_id))
+      .toSorted((a, b) => a.updated_at - b.updated_at || compare(a.tenant_id, b.tenant_id))
       .slice(0, limit)
       .map(limitsOf);
   }
@@ -658,7 +659,6 @@ export class PostgresModel implements Statements {
     return null;
   }
 
-  /** No history lasts until a retention. */
   /** The workers of the simulation have no object store. */
   readRunFiles(): Answer<"readRunFiles"> {
     return { session_id: null, max_bytes: 0, own_files: 0, own_bytes: 0, files: [] };
@@ -730,6 +730,7 @@ export class PostgresModel implements Statements {
     return null;
   }
 
+  /** No history lasts until a retention. */
   deleteExpired(): boolean {
     return false;
   }
@@ -761,7 +762,7 @@ export class PostgresModel implements Statements {
   #waitingOf(row: RunRow): DueRun {
     const wake_at = row.wake_at ?? 0;
     const status = row.status === "paused" ? "paused" : "queued";
-    return { ...nameOf(row), status, wake_at: text(wake_at), late_ms: this.now - wake_at };
+    return { ...nameOf(row), status, wake_at: timeText(wake_at), late_ms: this.now - wake_at };
   }
 
   #claimedOf(row: RunRow): Omit<ClaimedRun, "takeover"> {
@@ -809,20 +810,20 @@ function limitsOf(row: TenantRow): ChangedLimits {
     weight: 1,
     runsPerMinute: NO_LIMIT,
     disabled: false,
-    updated_at: text(row.updated_at),
+    updated_at: timeText(row.updated_at),
   };
 }
 
 /** Postgres returns times as text. */
-function text(ms: number): string {
+function timeText(ms: number): string {
   return ms === -Infinity ? "-infinity" : new Date(ms).toISOString();
 }
 
-function read(at: string): number {
+function readTime(at: string): number {
   return at === "-infinity" ? -Infinity : Date.parse(at);
 }
 
-function order(a: string, b: string): number {
+function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 

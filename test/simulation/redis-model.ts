@@ -106,11 +106,11 @@ export class RedisModel {
     const model = this.#warm();
     model.finish(ended, owner);
     const taken = this.#choose(model, new WorkerRoom(request));
-    const left = (entry: Entry): boolean =>
+    const remains = (entry: Entry): boolean =>
       !taken.includes(entry) && (entry.state !== "leased" || entry.atMs > model.nowMs);
     const waiting = model
       .list("reserved", "due", "timer", "leased")
-      .filter((entry) => left(entry) && entry.atMs > model.nowMs);
+      .filter((entry) => remains(entry) && entry.atMs > model.nowMs);
     const times = [60_000, ...waiting.map(({ atMs }) => atMs - model.nowMs)];
     if (taken.length > 0) times.push(leaseMs);
     const isReady = (entry: Entry): boolean =>

@@ -17,7 +17,8 @@ import type { Worker } from "../../worker-node/fleet/worker.ts";
 import { Counters } from "../../worker-node/ops/counters.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { Auditor } from "./auditor.ts";
-import { Clock, SimProcess, START_MS, randomOf } from "./clock.ts";
+import { randomNumbers } from "../services/random-numbers.ts";
+import { Clock, SimProcess, START_MS } from "./clock.ts";
 import { FakeEdge } from "./fake-edge.ts";
 import { saveTenant } from "./edge-statements.ts";
 import { QueueOverNetwork, storeOverNetwork } from "./stores-over-network.ts";
@@ -101,7 +102,7 @@ export class Simulation {
   constructor(options: SimulationOptions, parts: Parts = realParts) {
     this.#options = options;
     this.#parts = parts;
-    this.random = randomOf(options.seed);
+    this.random = randomNumbers(options.seed);
     this.postgres = new parts.postgres(() => this.clock.nowMs, library);
     this.redis = new parts.redis(this.clock, this.random);
     this.network = new Network(this.clock, this.random, (process, verb, { is, ms }) =>
@@ -109,7 +110,7 @@ export class Simulation {
     );
     const limits = { running: options.limit, queued: options.queued };
     this.auditor = new Auditor(this.postgres, options.limitsHold ? limits : null);
-    this.outside.onCall = (effectKey) => this.auditor.called(effectKey);
+    this.outside.onCall = (effectKey) => this.auditor.checkCall(effectKey);
     this.edge = new parts.edge(this, options.queued);
     for (const tenant of TENANTS) {
       saveTenant(this.postgres, tenant, {
@@ -181,7 +182,7 @@ export class Simulation {
       },
       execution: {
         owner,
-        journal: new this.#parts.journal(owner, store, (entries) => this.auditor.published(entries)),
+        journal: new this.#parts.journal(owner, store, (entries) => this.auditor.checkPublish(entries)),
         definitions: new Definitions(store),
         models: this.outside.models,
         defaultModel: async () => "demo/fast",

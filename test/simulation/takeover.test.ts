@@ -65,7 +65,7 @@ test(
   { timeout: 600_000 },
   async () => {
     let longestMs = 0;
-    let taken = 0;
+    let takeovers = 0;
     await fc.assert(
       fc.asyncProperty(kill, async ({ seed, atMs, verb, after, submits }) => {
         await withSimulation({ ...options, seed }, realParts, async (sim) => {
@@ -79,14 +79,14 @@ test(
           await sim.clock.run(START_MS + 60_000, () => sim.clock.nowMs > START_MS + 20_000 && isAtRest(sim));
           expect([...sim.auditor.violations, ...(await violationsAtRest(sim))]).toEqual([]);
           const waitsMs = takeoversOf(sim);
-          taken += waitsMs.length;
+          takeovers += waitsMs.length;
           longestMs = Math.max(longestMs, ...waitsMs);
         });
       }),
       { numRuns: inputs(40) },
     );
     // Enough of the killed workers had runs.
-    expect(taken).toBeGreaterThan(inputs(4));
+    expect(takeovers).toBeGreaterThan(inputs(4));
     expect(longestMs).toBeLessThanOrEqual(TAKEOVER_MS);
   },
 );
@@ -130,11 +130,13 @@ test("the runs that a draining worker hands back are claimed within a second, an
     await sim.clock.run(WARM_MS + 2_000);
     const [draining] = sim.workers;
     if (!draining) throw new Error("no worker");
-    const had = draining.worker.active;
+    const activeBefore = draining.worker.active;
     sim.drain(draining, 0);
     await sim.clock.run(WARM_MS + 6_000);
     const moved = sim.auditor.claims.filter(({ atMs }) => atMs > WARM_MS + 2_000);
-    expect(moved.map(({ owner }) => owner)).toEqual(Array.from({ length: had }, () => sim.workers[1]?.owner));
+    expect(moved.map(({ owner }) => owner)).toEqual(
+      Array.from({ length: activeBefore }, () => sim.workers[1]?.owner),
+    );
     expect(Math.max(...moved.map(({ atMs }) => atMs - WARM_MS - 2_000))).toBeLessThan(1_000);
     expect([...sim.postgres.tables.runs.values()].map(({ crash_count }) => crash_count)).toEqual([
       0, 0, 0, 0, 0, 0,

@@ -39,7 +39,7 @@ const expectLine = (event: string, about = run) =>
     expect.objectContaining({ event, run: about.run_id, tenant: about.tenant_id, trace_id }),
   );
 
-test("a read that waits for the store", async () => {
+test("a failed read that waits for the store is in the trace of its run", async () => {
   let reads = 0;
   const read = async (): Promise<string> => {
     reads += 1;
@@ -63,7 +63,7 @@ test("a park whose release the queue did not get is in the trace of its run", as
   expectLine("run.release_failed");
 });
 
-test("an entry that Postgres will never take", async () => {
+test("an entry that Postgres will never accept is in the trace of its run", async () => {
   const fake = new FakeStore();
   fake.store.flush = () => Promise.reject(new RangeError("Invalid string length"));
   const opened = { ...fake.open(owner), traceparent: run.traceparent };

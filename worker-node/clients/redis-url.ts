@@ -78,7 +78,7 @@ function parseNode(part: string): URL {
   if (!url?.hostname || rest.includes("://")) {
     reject("write redis://host:6379, rediss://host:6379 or redis+cluster://host:6379,host:6379");
   }
-  if (url.search || url.hash) reject("leave away what follows '?' or '#': no options are read from the URL");
+  if (url.search || url.hash) reject("leave out what follows '?' or '#': no options are read from the URL");
   return url;
 }
 

@@ -8,7 +8,7 @@ import { log, messageOf } from "../../shared/log.ts";
 import { LIMITS, getWithin, putWithRetries, withoutStore } from "./object-store.ts";
 import type { Limits, ObjectStore } from "./object-store.ts";
 import { loadText } from "../files/text-file.ts";
-import { within } from "./stop.ts";
+import { abortable } from "./stop.ts";
 
 /** A value whose JSON is longer goes to the object store; state and events hold a reference to it. */
 export const INLINE_LIMIT_BYTES = 32 * 1024;
@@ -102,7 +102,7 @@ export class LargeValues {
       url,
     };
     const stored = putWithRetries(store, key, json, this.#limits);
-    const put = (this.#signal ? within(this.#signal, stored) : stored).then(() => reference);
+    const put = (this.#signal ? abortable(this.#signal, stored) : stored).then(() => reference);
     // Remembered before the put ends, so that the same value under another name waits for this put.
     this.#put.set(json, put);
     return put;
@@ -147,7 +147,7 @@ async function storedInTime<Values>(small: Promise<Values>, large: Values): Prom
     OPTIONAL_PUT_MS,
   );
   try {
-    return await within(limit.signal, small);
+    return await abortable(limit.signal, small);
   } catch (error) {
     log.warn("object.put_abandoned", { message: messageOf(error) });
     return large;

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { log, messageOf } from "../../shared/log.ts";
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { namedCause } from "../outbound/named-cause.ts";
-import { within } from "./stop.ts";
+import { abortable } from "./stop.ts";
 
 /** The shortest wait before a step is tried again after the object store did not answer. It is long enough to give the slot back. */
 const AWAY_MS = 10_000;
@@ -52,7 +52,7 @@ export async function putWithRetries(
   const limit = AbortSignal.timeout(requestMs);
   for (const pauseMs of [...pausesMs, null]) {
     try {
-      return await within(limit, store.put(key, json, "application/json"));
+      return await abortable(limit, store.put(key, json, "application/json"));
     } catch (error) {
       log.warn("object.put_failed", { key, message: messageOf(error) });
       if (pauseMs === null || limit.aborted || error instanceof ObjectStoreError)
@@ -73,7 +73,7 @@ export async function getWithin(
   { requestMs }: Limits,
 ): Promise<string | null> {
   try {
-    return await within(AbortSignal.timeout(requestMs), store.get(key, maxBytes));
+    return await abortable(AbortSignal.timeout(requestMs), store.get(key, maxBytes));
   } catch (error) {
     throw stepErrorOf(error, "give back a value over 32 KiB");
   }

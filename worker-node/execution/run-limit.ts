@@ -1,4 +1,4 @@
-import { within } from "./stop.ts";
+import { abortable } from "./stop.ts";
 
 /**
  * A call that is under way. `cost`: its worst case. `used`: what it has cost so far, which the run's cost contains already. Both in
@@ -39,7 +39,7 @@ export class RunLimit {
       const soFar = spent();
       const reserved = [...this.#open].reduce((sum, call) => sum + Math.max(0, call.cost - call.used()), 0);
       if (this.#open.size === 0 || soFar + reserved + cost <= limit) break;
-      await within(signal, this.#ended.promise);
+      await abortable(signal, this.#ended.promise);
     }
     const call = { cost, used };
     this.#open.add(call);

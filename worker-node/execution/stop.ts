@@ -24,7 +24,7 @@ export class Stop extends Error {
 }
 
 /** Waits for `work`, but not beyond `signal`. Work that ignores its signal is left behind and its result dropped. */
-export async function within<Result>(signal: AbortSignal, work: Promise<Result>): Promise<Result> {
+export async function abortable<Result>(signal: AbortSignal, work: Promise<Result>): Promise<Result> {
   // The work has begun: its rejection is dropped as well, because an unhandled one would end the process.
   if (signal.aborted) work.catch(() => {});
   signal.throwIfAborted();
@@ -43,8 +43,8 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * Does `work`, but waits for it neither beyond `signal` nor longer than `ms`; then it rejects with the reason of `signal`, or with what
- * `stop` makes. The work may ask for a signal of this limit. A step without effects hardly ever does, and with `withTimeout` and
- * `within` the limit was most of what such a step costs.
+ * `stop` makes. The work may ask for a signal of this limit. A step without effects hardly ever does: `withTimeout` and
+ * `abortable` would be most of what such a step costs.
  */
 export function limited<Result>(
   { signal, ms, stop }: { signal: AbortSignal; ms: number; stop: () => Error },

@@ -1,4 +1,4 @@
-import { within } from "./stop.ts";
+import { abortable } from "./stop.ts";
 
 /**
  * The most branches and iterations of a worker that may be in a step with effects at the same time, besides one track of each
@@ -43,7 +43,7 @@ export class TrackLimiter {
     waiters.push(waiter);
     this.#waiting.set(tenant, waiters);
     try {
-      return await within(signal, promise);
+      return await abortable(signal, promise);
     } catch (error) {
       // The track may have been let in at the moment of the abort.
       if (!this.#remove(tenant, waiter)) (await promise)();

@@ -11,7 +11,7 @@ import { keepAnswers } from "./kept-answers.ts";
 import { CallWaits } from "./call-waits.ts";
 import type { Visit } from "./execution-state.ts";
 import { inStepSpan } from "./step-span.ts";
-import { Stop, limited, withTimeout, within } from "./stop.ts";
+import { Stop, abortable, limited, withTimeout } from "./stop.ts";
 import { VisitWait } from "./visit-wait.ts";
 import { contextOf, pureContextOf } from "./step-context.ts";
 import type { Try } from "./step-context.ts";
@@ -68,9 +68,9 @@ async function tryInSpan(visit: Visit, thisTry: Try): Promise<Tried> {
     const events = result.events.map((event) => inTrack(track, event));
     return () => wait.park({ ...result, events }, visit.large);
   };
-  const store = await within(limit.signal, run()).finally(() => limit.clear());
+  const store = await abortable(limit.signal, run()).finally(() => limit.clear());
   // Its puts have a limit of their own: a slow object store must not fail a step whose result was in time.
-  return await within(signal, store());
+  return await abortable(signal, store());
 }
 
 /** The visit's result, with its large values in the object store. `began`: by the wall clock and the monotonic clock. */

@@ -3,7 +3,7 @@ import { aboutRun, log, messageOf } from "../../shared/log.ts";
 import type { AboutRun } from "../../shared/log.ts";
 import { TerminalError } from "../engine/step-errors.ts";
 import { judgeStatement } from "../clients/sqlstate.ts";
-import { within } from "./stop.ts";
+import { abortable } from "./stop.ts";
 
 /** The pause between two reads from a store that does not answer. */
 const PAUSE_MS = 500;
@@ -19,12 +19,12 @@ export async function waitForStore<Answer>(
 ): Promise<Answer> {
   for (;;) {
     try {
-      return await within(signal, read());
+      return await abortable(signal, read());
     } catch (error) {
       if (signal.aborted || error instanceof TerminalError) throw error;
       if (judgeStatement(error) === "data") throw unreadable(error);
       log.warn("run.store_read_failed", { ...aboutRun(run), message: messageOf(error) });
-      await within(signal, sleep(PAUSE_MS));
+      await abortable(signal, sleep(PAUSE_MS));
     }
   }
 }

@@ -1,5 +1,5 @@
 import { RetryableError } from "../engine/step-errors.ts";
-import { Stop, withTimeout, within } from "../execution/stop.ts";
+import { Stop, abortable, withTimeout } from "../execution/stop.ts";
 import { BackgroundCall, ResponseGone } from "./background-call.ts";
 import { requestForced } from "./forced-choice.ts";
 import type { RemoteRequest } from "./limits-left.ts";
@@ -65,7 +65,7 @@ async function requestOnce(
     signal.throwIfAborted();
     // From here on the provider may have read the request, whenever the call is cut off.
     tellUsage();
-    const answer = await within(
+    const answer = await abortable(
       signal,
       streamAnswer(deps, name, { ...request, signal }, report, onBytes, background),
     );

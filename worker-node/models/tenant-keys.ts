@@ -6,7 +6,7 @@ import { unsealed } from "../../shared/security/seal.ts";
 import type { SealedProviderKey } from "../../shared/store/money/provider-keys.ts";
 import { isUnknownVerb } from "../clients/http-state.ts";
 import { RetryableError } from "../engine/step-errors.ts";
-import { within } from "../execution/stop.ts";
+import { abortable } from "../execution/stop.ts";
 import type { Egress } from "../outbound/egress-guard.ts";
 import { callDirectly, callGuarded } from "./call-provider.ts";
 import { FreshCopy } from "./fresh-copy.ts";
@@ -83,11 +83,11 @@ export class TenantKeys {
     for (;;) {
       const kept = this.#keptOf(tenant);
       const { copy, refused } = kept;
-      await within(signal, copy.refresh());
+      await abortable(signal, copy.refresh());
       if (copy.value !== null) return { keys: copy.value, refused };
       // The operator's key is no substitute for a tenant's key that may exist.
       if (this.#kept.get(tenant) === kept) this.#kept.delete(tenant);
-      await within(signal, sleep(PAUSE_MS));
+      await abortable(signal, sleep(PAUSE_MS));
     }
   }
 

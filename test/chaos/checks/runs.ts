@@ -53,11 +53,11 @@ export function eachFailureHasADeadLetter({ runs, journal, deadLetters }: Eviden
     ({ run_id }) => run_id,
   );
   return runs.flatMap(({ run_id, status }) => {
-    const own = letters.get(run_id) ?? [];
+    const runLetters = letters.get(run_id) ?? [];
     const failed = (ends.get(run_id) ?? []).map(({ seq }) => seq).join();
     const found: Violation[] = [];
     const promise = "one dead letter per failed run";
-    const written = own
+    const written = runLetters
       .map(({ seq }) => seq)
       .toSorted((a, b) => a - b)
       .join();
@@ -65,7 +65,7 @@ export function eachFailureHasADeadLetter({ runs, journal, deadLetters }: Eviden
       found.push(
         broken(promise, `ends in failure: ${failed || "none"}, letters: ${written || "none"}`, run_id),
       );
-    const open = own.filter(({ resolved }) => !resolved).length;
+    const open = runLetters.filter(({ resolved }) => !resolved).length;
     if (open !== (status === "failed" ? 1 : 0))
       found.push(broken(promise, `${open} unresolved, status ${status}`, run_id));
     return found;

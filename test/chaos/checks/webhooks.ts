@@ -56,11 +56,11 @@ export function everyWebhookIsSigned({ webhookRequests, deliveries, runs }: Evid
     if (bodies.size > 1) return [broken(PROMISE, `${id} had ${bodies.size} bodies`, run_id)];
     if (times.some(({ signed }) => !signed)) return [broken(PROMISE, `${id} was not signed`, run_id)];
     // The body of a turn names it as such, and its type begins with the chat.
-    const isOfDelivery = turns.has(run_id)
+    const belongs = turns.has(run_id)
       ? body.startsWith(`{"type":"${type.replace(/^run\./, "chat.")}"`) &&
         body.includes(`"turn_id":"${run_id}"`)
       : body.startsWith(`{"type":"${type}","run_id":"${run_id}"`);
-    return isOfDelivery
+    return belongs
       ? []
       : [broken(PROMISE, `${id} had the body of another delivery: ${body.slice(0, 200)}`, run_id)];
   });

@@ -23,7 +23,7 @@ function soundEvidence(): NeighbourEvidence {
     failedClients: [],
     ends: new Map([["spinning", new Set(["expression", "transform"])]]),
     deaths: [],
-    taken: [{ name: "worker-1", largestMiB: 500, cpuMs: 1, mainCpuMs: 1, waitedMs: 0 }],
+    processUses: [{ name: "worker-1", largestMiB: 500, cpuMs: 1, mainCpuMs: 1, waitedMs: 0 }],
   };
 }
 
@@ -47,7 +47,7 @@ test.each<Damage>([
   [
     "memory is bounded",
     "a large worker",
-    (e) => (e.taken = [{ name: "w", largestMiB: 1_401, cpuMs: 1, mainCpuMs: 1, waitedMs: 0 }]),
+    (e) => (e.processUses = [{ name: "w", largestMiB: 1_401, cpuMs: 1, mainCpuMs: 1, waitedMs: 0 }]),
   ],
   [
     "every response is expected",

@@ -2,7 +2,7 @@
 import { quantile } from "../../bench/stats.ts";
 import { broken } from "../checks/violation.ts";
 import type { Violation } from "../checks/violation.ts";
-import type { Taken } from "./process-watch.ts";
+import type { ProcessUse } from "./process-watch.ts";
 import { kinds } from "./kinds.ts";
 import type { Counts } from "./setup.ts";
 import type { KindName } from "./kinds.ts";
@@ -43,7 +43,7 @@ export function goalMs(figure: Figure, alone: Measured): number {
 export type HostileEnds = ReadonlyMap<KindName, ReadonlySet<string>>;
 
 /**
- * `deaths`: the processes of the system that ended. `taken`: memory and processor time of each process while the neighbours
+ * `deaths`: the processes of the system that ended. `processUses`: memory and processor time of each process while the neighbours
  * acted.
  */
 export type NeighbourEvidence = {
@@ -55,7 +55,7 @@ export type NeighbourEvidence = {
   failedClients: string[];
   ends: HostileEnds;
   deaths: string[];
-  taken: readonly Taken[];
+  processUses: readonly ProcessUse[];
 };
 
 /** A worker with many runs at their limits has some hundred MiB; work without a bound has taken 1.6 to 4.5 GB. */
@@ -64,13 +64,13 @@ const MOST_MIB = 1_400;
 const PROMISE = "a quiet tenant does not notice its neighbours";
 
 export function checkNeighbours(evidence: NeighbourEvidence): Violation[] {
-  const { alone, beside, feed, deaths, taken } = evidence;
+  const { alone, beside, feed, deaths, processUses } = evidence;
   return [
     ...[...alone.errors, ...beside.errors, ...feed].map((error) => broken(PROMISE, error)),
     ...[...alone.lost, ...beside.lost].map((run) => broken("202 means it will finish", run)),
     ...figures.flatMap((figure) => tooSlow(figure, alone, beside)),
     ...deaths.map((death) => broken("no tenant ends a process", death)),
-    ...taken
+    ...processUses
       .filter(({ largestMiB }) => largestMiB > MOST_MIB)
       .map(({ name, largestMiB }) =>
         broken("memory is bounded", `${name} took ${Math.round(largestMiB)} MiB`),

@@ -35,8 +35,8 @@ const stopping = new AbortController();
 const counts = new Map<KindName, Map<number, number>>();
 
 function count(kind: KindName, status: number): void {
-  const ofKind = counts.get(kind) ?? new Map<number, number>();
-  counts.set(kind, ofKind.set(status, (ofKind.get(status) ?? 0) + 1));
+  const statuses = counts.get(kind) ?? new Map<number, number>();
+  counts.set(kind, statuses.set(status, (statuses.get(status) ?? 0) + 1));
 }
 
 type Sent = { status: number; text: string };
@@ -269,7 +269,7 @@ async function save(kind: KindName): Promise<void> {
   }
 }
 
-async function actAgainAndAgain({ everyMs, act }: Client, from: number): Promise<void> {
+async function actRepeatedly({ everyMs, act }: Client, from: number): Promise<void> {
   for (let number = from; !stopping.signal.aborted; number++) {
     await act(number);
     await sleep(everyMs, undefined, { signal: stopping.signal }).catch(() => {});
@@ -280,7 +280,7 @@ async function play(kind: KindName): Promise<void> {
   try {
     const { clients: clientCount, begin } = clients[kind];
     const client = await begin();
-    await Promise.all(Array.from({ length: clientCount }, (_, number) => actAgainAndAgain(client, number)));
+    await Promise.all(Array.from({ length: clientCount }, (_, number) => actRepeatedly(client, number)));
   } catch (error) {
     if (!stopping.signal.aborted) log.error("hostile_clients.failed", { kind, message: messageOf(error) });
   }
@@ -290,6 +290,8 @@ for (const kind of playing) await save(kind);
 process.once("SIGTERM", () => stopping.abort());
 log.info("hostile_clients.acting");
 await Promise.all(playing.map(play));
-const table = Object.fromEntries(Array.from(counts, ([kind, ofKind]) => [kind, Object.fromEntries(ofKind)]));
+const table = Object.fromEntries(
+  Array.from(counts, ([kind, statuses]) => [kind, Object.fromEntries(statuses)]),
+);
 log.info("hostile_clients.counted", { counts: JSON.stringify(table) });
 process.exit(0);

@@ -29,7 +29,7 @@ import type { HostileEnds, Measured, NeighbourEvidence } from "./bounds.ts";
 import { quietWork } from "./definitions.ts";
 import { limitsOf, quiet, tenantOf } from "./kinds.ts";
 import type { KindName } from "./kinds.ts";
-import { ProcessWatch, since } from "./process-watch.ts";
+import { ProcessWatch, usedSince } from "./process-watch.ts";
 import { QuietTenant } from "./quiet-tenant.ts";
 import { Counts, HOSTILE_CLIENTS, Setup } from "./setup.ts";
 
@@ -103,10 +103,10 @@ async function besideNeighbours(
     const clients = await startClients(setup);
     for (const program of [clients, hostileServer]) yieldProcessor(program);
     watch.add(clients);
-    const takenBefore = watch.taken;
+    const usesBefore = watch.uses;
     printProgress("the neighbours act");
     const beside = await tenant.work(seconds * 1_000);
-    const takenAfter = watch.taken;
+    const usesAfter = watch.uses;
     await endProgram(clients, CLIENTS_END_MS);
     printProgress("the neighbours have stopped");
     const restless = await untilAtRest(system, sql, setup);
@@ -120,7 +120,7 @@ async function besideNeighbours(
       kinds,
       ends: await endsOf(sql, kinds),
       deaths: deathsOf(system),
-      taken: takenAfter.map((taken, index) => since(taken, takenBefore[index])),
+      processUses: usesAfter.map((use, index) => usedSince(use, usesBefore[index])),
     };
     watch.stop();
     return report(evidence, [...checkNeighbours(evidence), ...restless], system, options);
@@ -217,7 +217,7 @@ async function untilAtRest({ redis }: System, sql: Sql, { base, keys }: Setup): 
 }
 
 function report(
-  { alone, beside, kinds, counts, ends, taken }: NeighbourEvidence,
+  { alone, beside, kinds, counts, ends, processUses }: NeighbourEvidence,
   violations: readonly Violation[],
   system: System,
   { seed, seconds }: NeighbourOptions,
@@ -235,7 +235,7 @@ function report(
   }
   console.log(`runs alone / beside: ${alone.runs.length} / ${beside.runs.length}`);
   console.log(`${"processor time (s)".padEnd(20)}    all   main thread   main thread waited    MiB`);
-  for (const { name, largestMiB, cpuMs, mainCpuMs, waitedMs } of taken) {
+  for (const { name, largestMiB, cpuMs, mainCpuMs, waitedMs } of processUses) {
     const inSeconds = (ms: number, width: number) => (ms / 1_000).toFixed(1).padStart(width);
     console.log(
       `${name.padEnd(20)} ${inSeconds(cpuMs, 6)} ${inSeconds(mainCpuMs, 13)} ${inSeconds(waitedMs, 20)} ${largestMiB.toFixed(0).padStart(6)}`,

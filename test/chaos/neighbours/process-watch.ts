@@ -1,4 +1,4 @@
-/** What the processes of the system take: the largest memory of each, by samples, and its processor time. */
+/** The memory and the processor time that the processes of the system use: the largest memory of each is found by samples. */
 import { cpuMs, mainThreadTimes, residentKiB, treeCpuMs } from "../../bench/cpu.ts";
 import type { System } from "../system.ts";
 
@@ -8,12 +8,18 @@ const PERIOD_MS = 250;
  * `largestMiB`: the largest memory so far. `cpuMs`: the processor time so far, of all threads. Of the main thread, on which requests
  * and runs wait for each other: `mainCpuMs` its processor time, and `waitedMs` the time in which it had work and no processor.
  */
-export type Taken = { name: string; largestMiB: number; cpuMs: number; mainCpuMs: number; waitedMs: number };
+export type ProcessUse = {
+  name: string;
+  largestMiB: number;
+  cpuMs: number;
+  mainCpuMs: number;
+  waitedMs: number;
+};
 
 const NOTHING = { largestMiB: 0, cpuMs: 0, mainCpuMs: 0, waitedMs: 0 };
 
 export class ProcessWatch {
-  readonly #taken = new Map<number, Taken>();
+  readonly #uses = new Map<number, ProcessUse>();
   readonly #postgresPid: number;
   readonly #timer: NodeJS.Timeout;
 
@@ -30,22 +36,22 @@ export class ProcessWatch {
       ...stores,
       ...others,
     ];
-    for (const { name, pid } of watched) this.#taken.set(pid, { name, ...NOTHING });
+    for (const { name, pid } of watched) this.#uses.set(pid, { name, ...NOTHING });
     this.#postgresPid = postgres.pid;
     this.#timer = setInterval(() => {
-      for (const [pid, taken] of this.#taken) sample(pid, taken);
+      for (const [pid, use] of this.#uses) sample(pid, use);
     }, PERIOD_MS);
   }
 
   /** Begins to watch one more process. */
   add({ name, pid }: { name: string; pid: number }): void {
-    this.#taken.set(pid, { name, ...NOTHING });
+    this.#uses.set(pid, { name, ...NOTHING });
   }
 
-  /** What each process has taken until now, or until its end. Of Postgres it is the time of all its processes; their memory is shared. */
-  get taken(): Taken[] {
+  /** What each process has used until now, or until its end. For Postgres it is the time of all its processes, whose memory is shared. */
+  get uses(): ProcessUse[] {
     const postgres = { ...NOTHING, name: "postgres", cpuMs: treeCpuMs(this.#postgresPid) };
-    return [postgres, ...Array.from(this.#taken.values(), (taken) => ({ ...taken }))];
+    return [postgres, ...Array.from(this.#uses.values(), (use) => ({ ...use }))];
   }
 
   stop(): void {
@@ -53,8 +59,8 @@ export class ProcessWatch {
   }
 }
 
-/** What a process took between two samples, and its largest memory. */
-export function since(after: Taken, before: Taken | undefined): Taken {
+/** What a process used between two samples, and its largest memory. */
+export function usedSince(after: ProcessUse, before: ProcessUse | undefined): ProcessUse {
   const from = before ?? { ...NOTHING, name: after.name };
   return {
     name: after.name,
@@ -65,11 +71,11 @@ export function since(after: Taken, before: Taken | undefined): Taken {
   };
 }
 
-function sample(pid: number, taken: Taken): void {
+function sample(pid: number, use: ProcessUse): void {
   try {
-    taken.largestMiB = Math.max(taken.largestMiB, residentKiB(pid) / 1024);
-    taken.cpuMs = cpuMs(pid);
-    Object.assign(taken, mainThreadTimes(pid));
+    use.largestMiB = Math.max(use.largestMiB, residentKiB(pid) / 1024);
+    use.cpuMs = cpuMs(pid);
+    Object.assign(use, mainThreadTimes(pid));
   } catch {
     // The process has ended: phase.ts reports that of the processes of the system.
   }

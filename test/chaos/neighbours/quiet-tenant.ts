@@ -48,7 +48,7 @@ export class QuietTenant {
     const working = new Set<Promise<void>>();
     const endMs = performance.now() + forMs;
     for (let number = 0; performance.now() < endMs; number++) {
-      const runToEnd = this.#one(number, samples).finally(() => working.delete(runToEnd));
+      const runToEnd = this.#runOne(number, samples).finally(() => working.delete(runToEnd));
       working.add(runToEnd);
       await sleep(PERIOD_MS);
       if (working.size >= MOST_RUNS) await Promise.race(working);
@@ -66,7 +66,7 @@ export class QuietTenant {
     return [...this.#feedErrors, ...missing().map((run) => `the feed did not show the end of ${run}`)];
   }
 
-  async #one(number: number, samples: Samples): Promise<void> {
+  async #runOne(number: number, samples: Samples): Promise<void> {
     const sentMs = performance.now();
     const path = `/api/v2/orchestrations/${quietWork.id}/run`;
     const posted = await this.#api.call("POST", path, { message: `work ${number}` });

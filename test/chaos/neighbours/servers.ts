@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { log } from "../../../shared/log.ts";
@@ -64,16 +65,9 @@ async function pour(response: ServerResponse, piece: string | Buffer, times: num
   }
 }
 
-async function bodyOf(request: IncomingMessage): Promise<string> {
-  request.setEncoding("utf8");
-  let body = "";
-  for await (const text of request) body += String(text);
-  return body;
-}
-
 async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const [, what = "", name = ""] = (request.url ?? "").split("/");
-  const body = await bodyOf(request);
+  const body = await text(request);
   if (what === "tool") return tools[name]?.(response);
   if (what === "hook") return;
   const { model } = Asked.parse(JSON.parse(body));

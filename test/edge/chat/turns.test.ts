@@ -38,7 +38,7 @@ const post = (body: JsonObject, options: CallOptions = {}) =>
 const get = (session: string, rest: string, options: CallOptions = {}) =>
   app.call("GET", `/api/v2/chat/${session}/${rest}`, options);
 
-async function say(body: JsonObject, options: CallOptions = {}) {
+async function sendMessage(body: JsonObject, options: CallOptions = {}) {
   const response = await post({ agent: "helper", ...body }, options);
   if (response.status !== 202) throw new Error(`POST returned ${response.status}: ${await response.text()}`);
   const turn = Turn.parse(await response.json());
@@ -66,7 +66,7 @@ const failsWith = async (response: Response) => [response.status, (await bodyOf(
 describe("a chat turn", () => {
   // Fails when the answer has other fields than the predecessor's clients read.
   test("answers with its session, its turn and exactly the URL of the stream", async () => {
-    const turn = await say({ message: "Summarize\n our sales", session_id: null });
+    const turn = await sendMessage({ message: "Summarize\n our sales", session_id: null });
     expect(turn).toEqual({
       session_id: expect.stringMatching(/^sess_[0-9a-f]{16}$/),
       turn_id: expect.stringMatching(/^run_/),
@@ -118,7 +118,7 @@ describe("a chat turn", () => {
 
   test("of a session whose agent was deleted is a 404 that names the agent", async () => {
     await app.call("PUT", "/api/v2/agents/brief", { body: { name: "Brief", system_prompt: "help" } });
-    const { session_id } = await say({ message: "hi", agent: "brief" });
+    const { session_id } = await sendMessage({ message: "hi", agent: "brief" });
     await app.call("DELETE", "/api/v2/agents/brief");
     const next = await post({ message: "and?", session_id });
     expect(next.status).toBe(404);
@@ -146,7 +146,7 @@ describe("a chat turn", () => {
     }
   });
 
-  test("has each image under the type that its bytes have, and the error says which that is", async () => {
+  test("has each image under the type that its bytes have, and the error names that type", async () => {
     const bytesOf = {
       png: "89504e470d0a1a0a",
       jpeg: "ffd8ffe0",
@@ -176,8 +176,8 @@ describe("a chat turn", () => {
   test("with an Idempotency-Key is accepted once, also without a session", async () => {
     const headers = { "idempotency-key": "chat-1" };
     const [first, repeated] = [
-      await say({ message: "once" }, { headers }),
-      await say({ message: "once" }, { headers }),
+      await sendMessage({ message: "once" }, { headers }),
+      await sendMessage({ message: "once" }, { headers }),
     ];
     expect(repeated).toEqual(first);
     const other = await post({ agent: "helper", message: "other" }, { headers });
@@ -187,14 +187,14 @@ describe("a chat turn", () => {
   // Fails when the fingerprint depends on how the request spells a turn, and not on the turn alone.
   test("with an Idempotency-Key is the same request with null, or a default written out, for an absent field", async () => {
     const headers = { "idempotency-key": "chat-spelling" };
-    const first = await say({ message: "same" }, { headers });
+    const first = await sendMessage({ message: "same" }, { headers });
     const allNull = { session_id: null, priority: null, images: null, attachments: [], correlation_id: null };
     for (const spelling of [
       allNull,
       { metadata: {}, on_busy: "enqueue" },
       { metadata: null, on_busy: null, webhook_url: null, session_id: "" },
     ]) {
-      expect(await say({ message: "same", ...spelling }, { headers })).toEqual(first);
+      expect(await sendMessage({ message: "same", ...spelling }, { headers })).toEqual(first);
     }
     for (const other of [{ on_busy: "interrupt" }, { metadata: { a: 1 } }, { correlation_id: "c" }]) {
       const refused = await post({ agent: "helper", message: "same", ...other }, { headers });
@@ -205,8 +205,8 @@ describe("a chat turn", () => {
   test("counts as a queued run, and is admitted by the same limits as other runs", async () => {
     await app.call("POST", "/scale/tenants", { body: { tenant_id: "small", name: "S", max_queued_runs: 2 } });
     const key = await app.stores.key("small");
-    const { session_id } = await say({ message: "1" }, { key });
-    await say({ message: "2", session_id }, { key });
+    const { session_id } = await sendMessage({ message: "1" }, { key });
+    await sendMessage({ message: "2", session_id }, { key });
     expect(await failsWith(await post({ message: "3", session_id }, { key }))).toEqual([429, "queue_full"]);
   });
 });
@@ -234,7 +234,7 @@ describe("the attachments of a chat turn", () => {
   test("are in the history with the URLs that open them, and are kept with the turn", async () => {
     const id = await uploaded("acme", "application/json; charset=utf-8");
     const body = { message: "", agent: "acmes", attachments: [{ upload_id: id }] };
-    const turn = await say(body, { key: acme });
+    const turn = await sendMessage(body, { key: acme });
     const { messages } = z
       .looseObject({ messages: z.array(z.looseObject({})) })
       .parse(await bodyOf(await get(turn.session_id, "status", { key: acme })));
@@ -284,8 +284,8 @@ describe("the attachments of a chat turn", () => {
 describe("the turns of a session", () => {
   // Fails when the claim does not check the turns before it: a turn may be due for any reason.
   test("are claimed one after the other, also when a later one is due", async () => {
-    const first = await say({ message: "1" });
-    const second = await say({ message: "2", session_id: first.session_id });
+    const first = await sendMessage({ message: "1" });
+    const second = await sendMessage({ message: "2", session_id: first.session_id });
     // The turn's far wake-up is a last resort; the status does not show it as a delayed start.
     const status = await app.call("GET", runPath(second.turn_id, "status"));
     expect(await bodyOf(status)).toMatchObject({ status: "queued", waiting: null });
@@ -298,8 +298,8 @@ describe("the turns of a session", () => {
 
   // Fails when the next turn waits for ever after a crash between the end of a turn and its wake-up.
   test("are woken by the reconciler when the end of the turn before them did not wake them", async () => {
-    const first = await say({ message: "1" });
-    const second = await say({ message: "2", session_id: first.session_id });
+    const first = await sendMessage({ message: "1" });
+    const second = await sendMessage({ message: "2", session_id: first.session_id });
     expect(await wakeTurns(app.stores.sql, null)).toEqual([]);
     await answer(first, "one");
     expect(await wakeTurns(app.stores.sql, null)).toMatchObject([
@@ -310,36 +310,36 @@ describe("the turns of a session", () => {
 
   // Fails when bases are not reserved under a lock, or when a turn is refused because a later base was accepted first.
   test("have growing ids, however many requests come at once, and none is lost", async () => {
-    const { session_id } = await say({ message: "0" });
+    const { session_id } = await sendMessage({ message: "0" });
     const texts = Array.from({ length: 30 }, (_, i) => `m${i}`);
-    await Promise.all(texts.map((message) => say({ message, session_id })));
+    await Promise.all(texts.map((message) => sendMessage({ message, session_id })));
     const rows = await app.stores.sql`
-      select right(run_id, 13) as base, input::json ->> 'message' as said from runs
+      select right(run_id, 13) as base, input::json ->> 'message' as message from runs
       where chat_session = ${session_id} order by queued_at, right(run_id, 13)`;
     const bases = rows.map(({ base }) => String(base));
     expect(new Set(bases).size).toBe(31);
     expect(bases).toEqual(bases.toSorted());
-    expect(new Set(rows.map(({ said }) => said))).toEqual(new Set(["0", ...texts]));
+    expect(new Set(rows.map(({ message }) => message))).toEqual(new Set(["0", ...texts]));
   });
 
   // Fails when a turn is refused because another turn of its session got a later id first.
   test("get a later id when another turn of the session was accepted first", async () => {
-    const { session_id } = await say({ message: "1" });
+    const { session_id } = await sendMessage({ message: "1" });
     await app.stores.sql`
       update chat_sessions set reserved_base = '8999999999998', newest_base = '9000000000000'
       where session_id = ${session_id}`;
-    const { turn_id } = await say({ message: "2", session_id });
+    const { turn_id } = await sendMessage({ message: "2", session_id });
     expect(turn_id).toMatch(/_9000000000001$/);
   });
 
   // Fails when an accept whose quota Postgres checks does not order turns, or answers a busy session with another code.
   test("are accepted in order while Redis is away, and on_busy reject is a 409 then too", async () => {
     const { first, second, rejected } = await app.stores.withoutRedis(async () => {
-      const turn = await say({ message: "1" });
+      const turn = await sendMessage({ message: "1" });
       const { session_id } = turn;
       return {
         first: turn,
-        second: await say({ message: "2", session_id }),
+        second: await sendMessage({ message: "2", session_id }),
         rejected: await failsWith(await post({ message: "3", session_id, on_busy: "reject" })),
       };
     });
@@ -352,7 +352,7 @@ describe("the turns of a session", () => {
   });
 
   test("include a turn that waits for a person: the next message cancels it", async () => {
-    const first = await say({ message: "1" });
+    const first = await sendMessage({ message: "1" });
     const worker = await FakeWorker.claim(app.stores.sql, first.turn_id);
     const wait = {
       wait_id: "chat:1",
@@ -371,7 +371,7 @@ describe("the turns of a session", () => {
       wake_ms: 60_000,
       waits: [{ ...wait, kind: "human", child_run_id: null }],
     });
-    const second = await say({ message: "no, wait", session_id: first.session_id });
+    const second = await sendMessage({ message: "no, wait", session_id: first.session_id });
     expect(await bodyOf(await app.call("GET", runPath(first.turn_id, "status")))).toMatchObject({
       status: "cancelled",
     });
@@ -386,7 +386,7 @@ describe("the turns of a session", () => {
 
   // Fails when every pause of a turn counts as a question.
   test("include a turn that waits for a run that it has started: the next message does not cancel it", async () => {
-    const first = await say({ message: "1" });
+    const first = await sendMessage({ message: "1" });
     const worker = await FakeWorker.claim(app.stores.sql, first.turn_id);
     const wait = { wait_id: "chat:1", step_id: "chat", kind: "child", prompt: null, fields: null } as const;
     await worker.write({
@@ -397,7 +397,7 @@ describe("the turns of a session", () => {
       wake_ms: 60_000,
       waits: [{ ...wait, deadline_ms: null, child_run_id: RunId.parse("run_2483e1773407_1780499750067") }],
     });
-    const second = await say({ message: "2", session_id: first.session_id });
+    const second = await sendMessage({ message: "2", session_id: first.session_id });
     expect(await bodyOf(await app.call("GET", runPath(first.turn_id, "status")))).toMatchObject({
       status: "paused",
     });
@@ -405,7 +405,7 @@ describe("the turns of a session", () => {
   });
 
   test("are not retried: a later turn may have begun", async () => {
-    const turn = await say({ message: "1" });
+    const turn = await sendMessage({ message: "1" });
     await (await FakeWorker.claim(app.stores.sql, turn.turn_id)).end("failed");
     const retried = await app.call("POST", runPath(turn.turn_id, "retry"));
     expect(await failsWith(retried)).toEqual([409, "run_finished"]);
@@ -414,7 +414,7 @@ describe("the turns of a session", () => {
 
 describe("a session", () => {
   test("of another tenant does not exist", async () => {
-    const { session_id } = await say({ message: "secret" }, { key: acme });
+    const { session_id } = await sendMessage({ message: "secret" }, { key: acme });
     const calls: [string, string, CallOptions][] = [
       ["GET", `${session_id}/status`, {}],
       ["GET", `${session_id}/stream`, {}],
@@ -435,7 +435,7 @@ describe("a session", () => {
   });
 
   test("is not read or changed by a key without the scope", async () => {
-    const { session_id } = await say({ message: "hi" });
+    const { session_id } = await sendMessage({ message: "hi" });
     const none = await app.stores.key(null, ["definitions:write"]);
     for (const [method, path] of [
       ["GET", ""],
@@ -453,8 +453,11 @@ describe("a session", () => {
 
   test("is listed by its newest turn, renamed and deleted with its history; its runs stay", async () => {
     const key = await app.stores.key("lists");
-    const [first, second] = [await say({ message: "a" }, { key }), await say({ message: "b" }, { key })];
-    await say({ message: "again", session_id: first.session_id }, { key });
+    const [first, second] = [
+      await sendMessage({ message: "a" }, { key }),
+      await sendMessage({ message: "b" }, { key }),
+    ];
+    await sendMessage({ message: "again", session_id: first.session_id }, { key });
     const list = async (query = "") => bodyOf(await app.call("GET", `/api/v2/chat${query}`, { key }));
     const page = await list("?limit=1");
     expect(page).toMatchObject({ data: [{ session_id: first.session_id, title: "a" }] });
@@ -478,10 +481,10 @@ describe("a session", () => {
   });
 
   test("pages its history backwards, and every message once", async () => {
-    const first = await say({ message: "q0" });
+    const first = await sendMessage({ message: "q0" });
     await answer(first, "a0");
     for (const n of [1, 2]) {
-      await answer(await say({ message: `q${n}`, session_id: first.session_id }), `a${n}`);
+      await answer(await sendMessage({ message: `q${n}`, session_id: first.session_id }), `a${n}`);
     }
     const Page = z.object({
       messages: z.array(z.object({ content: z.string() })),
@@ -490,17 +493,20 @@ describe("a session", () => {
     const page = async (cursor: string) => {
       const read = await get(first.session_id, `status?limit=4${cursor}`);
       const { messages, next_cursor } = Page.parse(await read.json());
-      return { said: messages.map(({ content }) => content), next_cursor };
+      return { contents: messages.map(({ content }) => content), next_cursor };
     };
     const newest = await page("");
-    expect(newest.said).toEqual(["q1", "a1", "q2", "a2"]);
-    expect(await page(`&cursor=${newest.next_cursor}`)).toEqual({ said: ["q0", "a0"], next_cursor: null });
+    expect(newest.contents).toEqual(["q1", "a1", "q2", "a2"]);
+    expect(await page(`&cursor=${newest.next_cursor}`)).toEqual({
+      contents: ["q0", "a0"],
+      next_cursor: null,
+    });
   });
 
   test("streams the turn that an event id belongs to, then the turn after it, and 204 after the last one", async () => {
-    const first = await say({ message: "1" });
+    const first = await sendMessage({ message: "1" });
     await answer(first, "one");
-    const second = await say({ message: "2", session_id: first.session_id });
+    const second = await sendMessage({ message: "2", session_id: first.session_id });
     await answer(second, "two");
     const token = z
       .object({ token: z.string() })
@@ -523,9 +529,9 @@ describe("a session", () => {
   });
 
   test("lists the events of all its turns in order, page by page", async () => {
-    const first = await say({ message: "1" });
+    const first = await sendMessage({ message: "1" });
     await answer(first, "one");
-    const second = await say({ message: "2", session_id: first.session_id });
+    const second = await sendMessage({ message: "2", session_id: first.session_id });
     await answer(second, "two");
     const Page = z.object({
       events: z.array(z.object({ id: z.string() })),
@@ -561,12 +567,12 @@ describe("a message with on_busy interrupt", () => {
 
   // Fails when the message waits behind the turns that were queued before it.
   test("is the next turn: the turn under way and all waiting turns end, and their messages stay", async () => {
-    const first = await say({ message: "one" });
+    const first = await sendMessage({ message: "one" });
     const worker = await FakeWorker.claim(app.stores.sql, first.turn_id);
     const { session_id } = first;
     const queued = [];
-    for (const message of ["two", "three", "four"]) queued.push(await say({ message, session_id }));
-    const next = await say({ message: "five", session_id, on_busy: "interrupt" });
+    for (const message of ["two", "three", "four"]) queued.push(await sendMessage({ message, session_id }));
+    const next = await sendMessage({ message: "five", session_id, on_busy: "interrupt" });
     expect(await Promise.all(queued.map(statusOf))).toEqual(["cancelled", "cancelled", "cancelled"]);
     expect(await statusOf(next)).toBe("queued");
     // The newest turn ends first, so that no queued turn begins when the one before it ends.
@@ -578,7 +584,7 @@ describe("a message with on_busy interrupt", () => {
       select cancel_requested_at is not null as ends from runs where run_id = ${first.turn_id}`;
     expect(underWay).toEqual({ ends: true });
     // A later message waits behind it.
-    const later = await say({ message: "six", session_id });
+    const later = await sendMessage({ message: "six", session_id });
     await worker.write({ kind: "end", status: "cancelled", output: "{}" });
     await wakeTurns(app.stores.sql, session_id);
     await answer(next, "fifth");
@@ -600,10 +606,14 @@ describe("a message with on_busy interrupt", () => {
   });
 
   test("ends no turn of another session, and no later turn", async () => {
-    const other = await say({ message: "other" });
-    const ofThisSession = await say({ message: "mine" });
-    const next = await say({ message: "next", session_id: ofThisSession.session_id, on_busy: "interrupt" });
-    expect([await statusOf(other), await statusOf(ofThisSession), await statusOf(next)]).toEqual([
+    const other = await sendMessage({ message: "other" });
+    const sameSession = await sendMessage({ message: "mine" });
+    const next = await sendMessage({
+      message: "next",
+      session_id: sameSession.session_id,
+      on_busy: "interrupt",
+    });
+    expect([await statusOf(other), await statusOf(sameSession), await statusOf(next)]).toEqual([
       "queued",
       "cancelled",
       "queued",

@@ -79,13 +79,13 @@ describe("requests that share calls", () => {
     const leaders: number[] = [];
     const combiner = new Combiner<number, number>(() => ({ tenant: "a", bytes: 1 }));
     const results: Promise<number>[] = [];
-    const send = (own: number): void => {
+    const send = (item: number): void => {
       const call = (items: number[]) => {
         // A request arrives during each call.
-        if (leaders.push(own) < 70) send(leaders.length);
+        if (leaders.push(item) < 70) send(leaders.length);
         return Promise.resolve(items);
       };
-      results.push(combiner.send(own, call, (work) => void work.catch(() => {})));
+      results.push(combiner.send(item, call, (work) => void work.catch(() => {})));
     };
     send(0);
     while (results.length < 70) await turn();
@@ -128,14 +128,14 @@ describe("requests that share calls", () => {
   // Fails when `#isLed` waits for a leader without a limit.
   test("replace a leader that never returns, and send no item twice", async () => {
     const { calls, send } = manual();
-    const ofLostLeader = send(0).catch((error: unknown) => String(error));
+    const resultOfLeader = send(0).catch((error: unknown) => String(error));
     const results = [send(1), send(2)];
     await vi.advanceTimersByTimeAsync(4_000);
     expect(calls.map(({ items }) => items)).toEqual([[0], [1, 2]]);
     calls[1]?.end();
     expect(await Promise.all(results)).toEqual(["item 1", "item 2"]);
     calls[0]?.end();
-    expect(await ofLostLeader).toBe("item 0");
+    expect(await resultOfLeader).toBe("item 0");
   });
 
   // Fails when a follower has no deadline of its own.

@@ -53,7 +53,7 @@ const run = (script: string, ...args: string[]): Promise<unknown> =>
   commands.eval(script, ["k"], args, "admit");
 const isOpen = (): boolean => opened.at(-1)?.status === "ready";
 
-async function opens(): Promise<void> {
+async function openConnection(): Promise<void> {
   await run("return 1");
   await until("the connection is open", isOpen);
   overRest = 0;
@@ -68,14 +68,14 @@ test("a command goes over REST while there is no connection, and over the connec
 });
 
 test("NOSCRIPT is returned to the caller, and the connection stays open", async () => {
-  await opens();
+  await openConnection();
   await expect(commands.evalsha("0".repeat(40), ["k"], [], "admit")).rejects.toThrow("NOSCRIPT");
   expect(await run("return 1")).toBe(1);
   expect([overRest, opened.length]).toEqual([0, 1]);
 });
 
 test("a command with any other error is repeated over REST, whose reply counts", async () => {
-  await opens();
+  await openConnection();
   await expect(run("return redis.error_reply('SHARDS this queue is laid out for 2')")).rejects.toThrow(
     "SHARDS",
   );
@@ -86,7 +86,7 @@ test("a command with any other error is repeated over REST, whose reply counts",
 test("a script whose commands the user of the connection may not use is executed over REST", async () => {
   user = { username: "reader", password: "p" };
   await direct.call("ACL", "SETUSER", "reader", "on", ">p", "~*", "+@all", "-@write");
-  await opens();
+  await openConnection();
   expect(await run("return redis.call('INCR', KEYS[1])")).toBe(1);
   expect(overRest).toBe(1);
 });
@@ -103,7 +103,7 @@ test("the log has the reason for which a connection could not be opened", async 
 });
 
 test("a command whose connection breaks is repeated over REST, and so are those after it", async () => {
-  await opens();
+  await openConnection();
   proxy.set("refuse");
   expect(await Promise.all([run("return 1"), run("return 2")])).toEqual([1, 2]);
   expect(await run("return 3")).toBe(3);
@@ -111,7 +111,7 @@ test("a command whose connection breaks is repeated over REST, and so are those 
 });
 
 test("after a reply such as MOVED, which makes the connection unusable, commands go over REST, and connection attempts are 5 s apart", async () => {
-  await opens();
+  await openConnection();
   expect(await run("return redis.error_reply('MOVED 1 10.0.0.1:6379')").catch(String)).toContain("MOVED");
   expect(await run("return 1")).toBe(1);
   expect([overRest, opened.length]).toEqual([2, 1]);
@@ -120,7 +120,7 @@ test("after a reply such as MOVED, which makes the connection unusable, commands
 });
 
 test("a command without a reply is redis_away and not repeated: its caller has waited long enough", async () => {
-  await opens();
+  await openConnection();
   proxy.silence();
   await expect(run("return redis.call('INCR', KEYS[1])")).rejects.toMatchObject({ code: "redis_away" });
   expect(overRest).toBe(0);
@@ -129,7 +129,7 @@ test("a command without a reply is redis_away and not repeated: its caller has w
 });
 
 test("an unused connection is closed", async () => {
-  await opens();
+  await openConnection();
   await until("the connection is closed", () => opened[0]?.status === "end");
   expect(await run("return 1")).toBe(1);
   expect(opened.length).toBe(2);

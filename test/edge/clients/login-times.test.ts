@@ -8,7 +8,7 @@ function after(...tookMs: number[]): LoginTimes {
   return times;
 }
 
-test("the first login has the whole time for a connection: an edge that starts on a busy machine does not call its database away", () => {
+test("the first login has the whole time for a connection: an edge that starts on a busy machine does not report its database as unreachable", () => {
   expect(after().limitMs(400)).toBe(POSTGRES_CONNECT_MS);
 });
 

@@ -22,15 +22,19 @@ beforeAll(async () => {
 afterAll(() => app.stop());
 
 const url = "https://mcp.example.com/mcp";
-const put = async (name: string, body: object, as?: string) => {
+const put = async (name: string, body: object, withKey?: string) => {
   const answer = await app.call("PUT", `/api/v2/mcp-servers/${name}`, {
     body,
-    ...(as !== undefined && { key: as }),
+    ...(withKey !== undefined && { key: withKey }),
   });
   return { status: answer.status, body: await bodyOf(answer) };
 };
-const shown = async (name: string, as?: string) => {
-  const answer = await app.call("GET", `/api/v2/mcp-servers/${name}`, as === undefined ? {} : { key: as });
+const shown = async (name: string, withKey?: string) => {
+  const answer = await app.call(
+    "GET",
+    `/api/v2/mcp-servers/${name}`,
+    withKey === undefined ? {} : { key: withKey },
+  );
   return { status: answer.status, body: await bodyOf(answer) };
 };
 const listing = (names: string[]) =>

@@ -28,17 +28,17 @@ const ALL_FIELDS: Fields = {
   max_iterations: 3,
 };
 
-export const exportedStep = (id: string, type: string, more: Fields = {}): Fields => ({
+export const exportedStep = (id: string, type: string, fields: Fields = {}): Fields => ({
   ...ALL_FIELDS,
   id,
   name: `Step ${id}`,
   type,
   position_x: -10.5,
   position_y: 20,
-  ...more,
+  ...fields,
 });
 
-export const exportedAgent = (id: string, more: Fields = {}): Fields => ({
+export const exportedAgent = (id: string, fields: Fields = {}): Fields => ({
   id,
   name: `Agent ${id}`,
   description: "",
@@ -52,10 +52,10 @@ export const exportedAgent = (id: string, more: Fields = {}): Fields => ({
   model: null,
   provider: null,
   max_turns: null,
-  ...more,
+  ...fields,
 });
 
-export const exportedOrchestration = (id: string, steps: Fields[], more: Fields = {}): Fields => ({
+export const exportedOrchestration = (id: string, steps: Fields[], fields: Fields = {}): Fields => ({
   id,
   name: `Orchestration ${id}`,
   description: "",
@@ -69,10 +69,10 @@ export const exportedOrchestration = (id: string, steps: Fields[], more: Fields 
   trigger: "manual",
   created_at: "2026-04-08T10:00:00.000000",
   updated_at: "2026-04-09T10:00:00.000000",
-  ...more,
+  ...fields,
 });
 
-export const exportedTool = (name: string, url: string, more: Fields = {}): Fields => ({
+export const exportedTool = (name: string, url: string, fields: Fields = {}): Fields => ({
   name,
   generalName: name,
   description: "A tool",
@@ -82,7 +82,7 @@ export const exportedTool = (name: string, url: string, more: Fields = {}): Fiel
   headers: {},
   inputSchema: { type: "object", properties: { text: { type: "string" } } },
   outputSchema: null,
-  ...more,
+  ...fields,
 });
 
 export const exportedBundle = (lists: {

@@ -21,8 +21,8 @@ afterEach(async () => {
 const LIST = "/api/v2/provider-keys";
 const AT = `${LIST}/openai`;
 const KEY = "sk-canary-sesame";
-const put = (body: object, { key = acme, at = AT } = {}) => app.call("PUT", at, { key, body });
-const errorsOf = async (answer: Response) => {
+const put = (body: object, { key = acme, path = AT } = {}) => app.call("PUT", path, { key, body });
+const refusalOf = async (answer: Response) => {
   const text = await answer.text();
   expect(text).not.toContain("sesame");
   return { status: answer.status, errors: JSON.parse(text).errors };
@@ -74,7 +74,7 @@ describe("the key of a tenant at a provider", () => {
 
   test("is listed by provider: a tenant has at most one key of each provider", async () => {
     await put({ api_key: KEY });
-    await put({ api_key: KEY }, { at: `${LIST}/anthropic` });
+    await put({ api_key: KEY }, { path: `${LIST}/anthropic` });
     const list = await (await app.call("GET", LIST, { key: acme })).text();
     expect(JSON.parse(list)).toMatchObject([{ provider: "anthropic" }, { provider: "openai" }]);
     expect(list).not.toContain("sesame");
@@ -95,7 +95,7 @@ describe("the key of a tenant at a provider", () => {
   test.each(["ollama", "demo", "gemini", "openia"])(
     "of an unknown provider is refused with the list of providers: %s",
     async (provider) => {
-      const answer = await errorsOf(await put({ api_key: KEY }, { at: `${LIST}/${provider}` }));
+      const answer = await refusalOf(await put({ api_key: KEY }, { path: `${LIST}/${provider}` }));
       const message = "must be one of openai, anthropic, google, openai-compatible";
       expect(answer).toEqual({ status: 422, errors: [{ path: "provider", message }] });
     },
@@ -111,7 +111,7 @@ describe("the key of a tenant at a provider", () => {
     [{ api_key: KEY, base_url: "https://user:sesame@models.example.com" }, "base_url", /nothing else/],
     [{ api_key: KEY, base_url: "https://models.example.com/v1?key=sesame" }, "base_url", /nothing else/],
   ])("is refused with the path of the field that is wrong: %j", async (body, path, message) => {
-    const answer = await errorsOf(await put(body));
+    const answer = await refusalOf(await put(body));
     expect(answer).toEqual({ status: 422, errors: [{ path, message: expect.stringMatching(message) }] });
   });
 
@@ -128,12 +128,12 @@ describe("the key of a tenant at a provider", () => {
   });
 
   test("of openai-compatible needs a base_url", async () => {
-    const at = `${LIST}/openai-compatible`;
-    expect((await errorsOf(await put({ api_key: KEY }, { at }))).errors).toEqual([
+    const path = `${LIST}/openai-compatible`;
+    expect((await refusalOf(await put({ api_key: KEY }, { path }))).errors).toEqual([
       { path: "base_url", message: expect.stringContaining("is required") },
     ]);
     const base_url = "https://models.example.com/v1";
-    expect(await bodyOf(await put({ api_key: KEY, base_url }, { at }))).toMatchObject({ base_url });
+    expect(await bodyOf(await put({ api_key: KEY, base_url }, { path }))).toMatchObject({ base_url });
   });
 });
 
@@ -141,7 +141,7 @@ test("without MASTER_KEY no key is stored", async () => {
   const bare = await startApp();
   try {
     const answer = await bare.call("PUT", `${AT}?tenant_id=acme`, { body: { api_key: KEY } });
-    expect(await errorsOf(answer)).toEqual({
+    expect(await refusalOf(answer)).toEqual({
       status: 422,
       errors: [{ path: "api_key", message: expect.stringContaining("MASTER_KEY") }],
     });

@@ -17,12 +17,17 @@ async function save(path: string, body: Fields | string, key = acme) {
   return { status: response.status, ...(await bodyOf(response)) };
 }
 
-const agentStep = (agent_id: string, more: Fields = {}) => ({ id: "a", type: "agent", agent_id, ...more });
-const orchestration = (step: Fields, more: Fields = {}) => ({
+const agentStep = (agent_id: string, changes: Fields = {}) => ({
+  id: "a",
+  type: "agent",
+  agent_id,
+  ...changes,
+});
+const orchestration = (step: Fields, changes: Fields = {}) => ({
   name: "O",
   entry_step_id: "a",
   steps: [step],
-  ...more,
+  ...changes,
 });
 const url = "https://example.com/";
 
@@ -47,10 +52,10 @@ describe("a definition that all tenants share", () => {
             id: "if",
             type: "if_else",
             if_condition: `state.x === "${secret}"`,
-            if_true_step_id: "say",
+            if_true_step_id: "show",
             if_false_step_id: "",
           },
-          { id: "say", type: "print", print_content: secret },
+          { id: "show", type: "print", print_content: secret },
         ],
       },
       {
@@ -59,7 +64,7 @@ describe("a definition that all tenants share", () => {
           { id: "ask", type: "llm", next_step_id: "code" },
           { id: "code" },
           { id: "if" },
-          { id: "say" },
+          { id: "show" },
         ],
       },
     ],

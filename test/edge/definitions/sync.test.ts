@@ -49,7 +49,7 @@ const bundle = () =>
     ],
     orchestrations: [researchAndReview()],
   });
-const ofKind = (more: object) => expect.objectContaining(more);
+const containing = (fields: object) => expect.objectContaining(fields);
 const print = (id: string, text = "x") => exportedStep(id, "print", { print_content: text });
 
 describe("a bundle of the predecessor", () => {
@@ -190,38 +190,38 @@ describe("a definition of a bundle that cannot be saved", () => {
     expect(result).toHaveProperty(
       "errors",
       expect.arrayContaining([
-        ofKind({
+        containing({
           id: "add",
           code: "not_yet",
           path: "custom_tools[0].tool_type",
           message: expect.stringContaining("JavaScript"),
         }),
-        ofKind({ id: null, path: "custom_tools[1]", message: "must be an object" }),
-        ofKind({
+        containing({ id: null, path: "custom_tools[1]", message: "must be an object" }),
+        containing({
           id: "git",
           code: "not_yet",
           path: "mcp_servers[0].args",
           message: expect.stringContaining("gateway"),
         }),
-        ofKind({ id: "agent_boss", code: "not_yet", path: "agents[0].delegate_agent_ids" }),
-        ofKind({
+        containing({ id: "agent_boss", code: "not_yet", path: "agents[0].delegate_agent_ids" }),
+        containing({
           id: "agent_cli",
           code: "invalid",
           path: "agents[1].model",
           message: expect.stringContaining("name its provider's model"),
         }),
-        ofKind({
+        containing({
           id: "agent_author",
           path: "agents[3].id",
           message: "is the id of an earlier definition too",
         }),
-        ofKind({
+        containing({
           id: "orch_python",
           code: "invalid",
           path: "orchestrations[0].steps[0].transform_code",
           message: expect.stringMatching(/line 2, column 5.*looks like Python.*write JavaScript/s),
         }),
-        ofKind({ id: null, path: "orchestrations[2].id", message: "is required" }),
+        containing({ id: null, path: "orchestrations[2].id", message: "is required" }),
       ]),
     );
     expect(await get("agents/agent_author")).toMatchObject({ status: 200, name: "Agent agent_author" });

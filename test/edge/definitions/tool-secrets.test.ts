@@ -18,16 +18,16 @@ beforeAll(async () => {
 });
 afterAll(() => app.stop());
 
-const tool = (more: object = {}) => ({
+const tool = (fields: object = {}) => ({
   tool_type: "http",
   description: "d",
   url: "https://api.example.com/bot/123456:AAbbCCddEEffGGhhII/{q}?api_key=query-secret&page=2",
   headers: { Authorization: "Bearer top-secret", "X-Other": "second-secret", Accept: "text/plain" },
-  ...more,
+  ...fields,
 });
 const MASKED_URL = `https://api.example.com/bot/${MASK}/{q}?api_key=${MASK}&page=2`;
-const put = (name: string, body: object, as?: string) =>
-  app.call("PUT", `/api/v2/tools/${name}`, { body, ...(as !== undefined && { key: as }) });
+const put = (name: string, body: object, withKey?: string) =>
+  app.call("PUT", `/api/v2/tools/${name}`, { body, ...(withKey !== undefined && { key: withKey }) });
 async function shownOf(name: string): Promise<Record<string, unknown>> {
   const {
     version: _version,
@@ -161,15 +161,6 @@ describe("the secrets of a tool", () => {
     expect(await textOf("plain")).not.toMatch(/secret/);
   });
 
-  // Fails when the cron gives the text of a tool that retention has emptied another form: both would write it again and again.
-  test("a tool that was deleted 30 days ago keeps its empty text", async () => {
-    await put("gone", tool());
-    await app.stores.sql`update tools set deleted_at = now() - interval '31 days' where id = 'gone'`;
-    await emptyDeleted(app.stores.sql);
-    await sealTools(app.stores.sql, key);
-    expect(await textOf("gone")).toBe("{}");
-  });
-
   test("are refused with their names where there is no MASTER_KEY; a tool without a secret is saved", async () => {
     const without = await startApp();
     try {
@@ -185,4 +176,13 @@ describe("the secrets of a tool", () => {
       await without.stop();
     }
   });
+});
+
+// Fails when the cron gives the text of a tool that retention has emptied another form: both would write it again and again.
+test("a tool that was deleted 30 days ago keeps its empty text", async () => {
+  await put("gone", tool());
+  await app.stores.sql`update tools set deleted_at = now() - interval '31 days' where id = 'gone'`;
+  await emptyDeleted(app.stores.sql);
+  await sealTools(app.stores.sql, key);
+  expect(await textOf("gone")).toBe("{}");
 });

@@ -97,14 +97,14 @@ const FAULTS: { [what: string]: (definition: JsonObject, step: JsonObject, at: n
     definition["entry_step_id"] = "first";
   },
   "a branch is in two forks": (definition) => {
-    const own = { id: "own", type: "print", print_content: "x" };
+    const shared = { id: "shared", type: "print", print_content: "x" };
     const fork = (id: string, next_step_id: Json) => ({
       id,
       type: "loop",
-      loop_step_ids: ["own"],
+      loop_step_ids: ["shared"],
       next_step_id,
     });
-    stepsOf(definition).push(own, fork("f", "g"), fork("g", definition["entry_step_id"] ?? null));
+    stepsOf(definition).push(shared, fork("f", "g"), fork("g", definition["entry_step_id"] ?? null));
     definition["entry_step_id"] = "f";
   },
   "an output has a reserved key": (_, step, at) => {
@@ -141,7 +141,7 @@ const anyInvalid = fc
  */
 export async function saveRandomDefinitions(app: TestApp, count: number, seed: number): Promise<string[]> {
   const key = await app.stores.key("acme");
-  const put = async (body: JsonObject) => {
+  const save = async (body: JsonObject) => {
     const answer = await app.call("PUT", "/api/v2/orchestrations/orch", { key, body });
     return { status: answer.status, body: await bodyOf(answer) };
   };
@@ -151,11 +151,11 @@ export async function saveRandomDefinitions(app: TestApp, count: number, seed: n
   };
   for (const plan of fc.sample<Plan>(anyPlan, { seed, numRuns: count })) {
     const definition = definitionOf(plan);
-    const answer = await put(definition);
+    const answer = await save(definition);
     if (answer.status !== 200) note("a valid definition is refused", answer, definition);
   }
   for (const { what, definition } of fc.sample(anyInvalid, { seed, numRuns: count })) {
-    const answer = await put(definition);
+    const answer = await save(definition);
     const { errors } = answer.body;
     const paths = Array.isArray(errors)
       ? errors.map((error) => (isObject(error) ? error["path"] : null))

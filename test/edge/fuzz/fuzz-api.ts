@@ -25,7 +25,7 @@ export async function fuzzApi(app: TestApp, count: number, seed: number): Promis
     fc.sample(requestOf(operation, schemas, pools), { seed: seed + index, numRuns: rounds }),
   );
   let served = 0;
-  // In rounds, so that what one operation makes is there for the others.
+  // In rounds, so that later requests can name what earlier operations have created.
   for (let round = 0; round < rounds; round++) {
     for (const request of requests.flatMap((each) => each.slice(round, round + 1))) {
       const { found, isServed } = await send(app, checks, request);

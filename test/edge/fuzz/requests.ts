@@ -118,7 +118,7 @@ function pathOf(
       { weight: 1, arbitrary: fc.oneof(hostileText.map(encoded), fc.constantFrom("%ff", "%", "a%2Fb")) },
     );
   });
-  return fc.tuple(...parts).map((made) => made.join("/"));
+  return fc.tuple(...parts).map((segments) => segments.join("/"));
 }
 
 /** `Prefer: wait` would hold each request. */

@@ -62,11 +62,11 @@ export function valueOf(schema: Schema, schemas: Record<string, Schema>, depth =
     return depth > MAX_DEPTH ? valueOfInner(branches[0] ?? {}) : fc.oneof(...branches.map(valueOfInner));
   const [type] = [Types.parse(schema["type"])];
   return fc.oneof(
-    ...(type.length === 0 ? ["any"] : type).map((each) => ofType(each, schema, valueOfInner, depth)),
+    ...(type.length === 0 ? ["any"] : type).map((each) => valueOfType(each, schema, valueOfInner, depth)),
   );
 }
 
-function ofType(
+function valueOfType(
   type: string,
   schema: Schema,
   valueOfInner: (schema: Schema) => Arbitrary<unknown>,
@@ -110,9 +110,9 @@ function objectOf(
   if (names.length === 0)
     return fc.dictionary(fc.string({ maxLength: 8 }), fc.jsonValue({ maxDepth: 1 }), { maxKeys: 3 });
   const required = z.array(z.string()).catch([]).parse(schema["required"]);
-  const made = depth > MAX_DEPTH ? names.filter((name) => required.includes(name)) : names;
-  const record = Object.fromEntries(made.map((name) => [name, valueOfInner(properties[name] ?? {})]));
-  return fc.record(record, { requiredKeys: made.filter((name) => required.includes(name)) });
+  const included = depth > MAX_DEPTH ? names.filter((name) => required.includes(name)) : names;
+  const record = Object.fromEntries(included.map((name) => [name, valueOfInner(properties[name] ?? {})]));
+  return fc.record(record, { requiredKeys: included.filter((name) => required.includes(name)) });
 }
 
 function textOf(schema: Schema): Arbitrary<string> {
@@ -150,22 +150,23 @@ export function withFault(valid: Arbitrary<unknown>): Arbitrary<unknown> {
       hostile,
       fc.constantFrom("set", "remove", "add"),
     )
-    .map(([value, path, put, how]) => faulty(value, path, put, how));
+    .map(([value, path, replacement, change]) => faulty(value, path, replacement, change));
 }
 
 function faulty(
   value: unknown,
   [at = 0, ...rest]: readonly number[],
-  put: unknown,
-  how: "set" | "remove" | "add",
+  replacement: unknown,
+  change: "set" | "remove" | "add",
 ): unknown {
-  if (typeof value !== "object" || value === null) return put;
+  if (typeof value !== "object" || value === null) return replacement;
   const entries = Object.entries(value);
-  if (how === "add" && rest.length === 0) entries.push([`x${at % 3}`, put]);
+  if (change === "add" && rest.length === 0) entries.push([`x${at % 3}`, replacement]);
   const index = at % Math.max(entries.length, 1);
   const [name, inner] = entries[index] ?? ["x", null];
   const isDeeper = rest.length > 0 && typeof inner === "object" && inner !== null;
-  if (how === "remove" && !isDeeper) entries.splice(index, 1);
-  else if (how === "set" || isDeeper) entries[index] = [name, isDeeper ? faulty(inner, rest, put, how) : put];
+  if (change === "remove" && !isDeeper) entries.splice(index, 1);
+  else if (change === "set" || isDeeper)
+    entries[index] = [name, isDeeper ? faulty(inner, rest, replacement, change) : replacement];
   return Array.isArray(value) ? entries.map(([, item]) => item) : Object.fromEntries(entries);
 }

@@ -147,10 +147,10 @@ describe("a tenant's key", () => {
       };
       const [acme, globex] = [await app.stores.key("acme"), await app.stores.key("globex")];
       const path = (id: string) => `/api/v2/${kind}/${id}`;
-      const put = (id: string, key?: string) =>
+      const save = (id: string, key?: string) =>
         app.call("PUT", path(id), { body: bodies[kind] ?? {}, ...(key !== undefined && { key }) });
-      expect((await put("of_platform")).status).toBe(200);
-      expect((await put("of_acme", acme)).status).toBe(200);
+      expect((await save("of_platform")).status).toBe(200);
+      expect((await save("of_acme", acme)).status).toBe(200);
       const refusal = async (id: string, options: object) => {
         const { status, detail } = await bodyOf(await app.call("DELETE", path(id), options));
         return [status, detail];

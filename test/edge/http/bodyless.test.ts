@@ -25,8 +25,8 @@ describe("a body that a route does not read", () => {
       422,
       [{ path: "colour", message: "is no field of this request: it takes no body" }],
     ]);
-    const stranger = await app.call(method, path, { key: null, body });
-    expect(stranger.status).toBe(needsKey ? 401 : 422);
+    const withoutKey = await app.call(method, path, { key: null, body });
+    expect(withoutKey.status).toBe(needsKey ? 401 : 422);
   });
 
   // Fails when the body of a client that sends `{}` with every request is refused.

@@ -176,7 +176,7 @@ test.each([
     '{"name":"k","tenant_id":"acme","scopes":["admin","admin"]}',
     { path: "scopes", message: "must name each scope once" },
   ],
-])("%s %s with %s names the field and what would be right", async (method, path, body, error) => {
+])("%s %s with %s names the field and what its value must be", async (method, path, body, error) => {
   const refused = await problem(method, path, body);
   expect([refused["answered"], refused["errors"]]).toEqual([422, expect.arrayContaining([error])]);
 });
@@ -238,7 +238,7 @@ test("an optional body may be empty although the content type is JSON", async ()
   expect(await problem("POST", unknown, "{")).toMatchObject({ answered: 400, code: "malformed_json" });
 });
 
-test("a tenant that is being deleted is a conflict of its own", async () => {
+test("a save of a tenant that is being deleted is a 409 tenant_deleted", async () => {
   await app.call("POST", "/scale/tenants", { body: { tenant_id: "gone" } });
   await app.call("DELETE", "/scale/tenants/gone");
   expect(await problem("POST", "/scale/tenants", { tenant_id: "gone" })).toMatchObject({

@@ -1,8 +1,7 @@
 /** Headers that ask for something: each is honoured or refused, and none is ignored in silence. */
 import { createHash } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { z } from "zod";
-import { bodyOf, RUN, startApp, type TestApp } from "../app.ts";
+import { bodyOf, errorsOf, RUN, startApp, type TestApp } from "../app.ts";
 
 const AGENT = "/api/v2/agents/agent_headers";
 const CANCEL = "/api/v2/orchestrations/runs/run_000000000000_1780499750067/cancel";
@@ -12,9 +11,6 @@ beforeAll(async () => {
   app = await startApp();
 });
 afterAll(() => app.stop());
-
-const errorsOf = async (answer: Response) =>
-  z.array(z.object({ path: z.string(), message: z.string() })).parse((await bodyOf(answer)).errors);
 
 const sha256 = (text: string) => `sha-256=:${createHash("sha256").update(text).digest("base64")}:`;
 
@@ -34,8 +30,8 @@ describe("a header that no route reads", () => {
     ["Expect", "200-ok", "100-continue"],
   ])("is a 422 that names it: %s", async (path, value, hint) => {
     const headers = { [path.toLowerCase()]: value };
-    const put = await app.call("PUT", AGENT, { body: { name: "A", model: "demo/echo" }, headers });
-    expect([put.status, await errorsOf(put)]).toEqual([
+    const saved = await app.call("PUT", AGENT, { body: { name: "A", model: "demo/echo" }, headers });
+    expect([saved.status, await errorsOf(saved)]).toEqual([
       422,
       [{ path, message: expect.stringContaining(hint) }],
     ]);
@@ -62,8 +58,8 @@ describe("a header that no route reads", () => {
   });
 
   test("is ignored where it changes nothing", async () => {
-    const put = { body: { name: "A", model: "demo/echo" }, headers: { "idempotency-key": "k" } };
-    expect((await app.call("PUT", AGENT, put)).status).toBe(200);
+    const save = { body: { name: "A", model: "demo/echo" }, headers: { "idempotency-key": "k" } };
+    expect((await app.call("PUT", AGENT, save)).status).toBe(200);
     expect((await app.call("GET", AGENT, { headers: { "if-none-match": '"5"' } })).status).toBe(200);
     const expecting = { body: {}, headers: { expect: "100-Continue" } };
     expect((await app.call("POST", RUN, expecting)).status).toBe(202);
@@ -78,8 +74,8 @@ test("a body of a GET is a 422", async () => {
     422,
     [{ path: "", message: expect.stringContaining("GET") }],
   ]);
-  const stranger = await app.call("GET", "/api/v2/orchestrations/runs", { headers, key: null });
-  expect(stranger.status).toBe(401);
+  const withoutKey = await app.call("GET", "/api/v2/orchestrations/runs", { headers, key: null });
+  expect(withoutKey.status).toBe(401);
   // Some clients send {} or null with every request, and none of them means a filter.
   for (const length of ["0", "2", "4"]) {
     const none = { headers: { "content-length": length } };
@@ -124,7 +120,7 @@ test.each([
   expect(answer.status).toBe(415);
 });
 
-test("of two values of one preference the first holds (RFC 7240, 2)", async () => {
+test("the first of two values of a preference takes effect (RFC 7240, 2)", async () => {
   const send = (prefer: string) => app.call("POST", RUN, { body: { colour: "red" }, headers: { prefer } });
   expect((await send("handling=strict, handling=lenient")).status).toBe(422);
   expect((await send("handling=lenient, handling=strict")).status).toBe(202);

@@ -21,8 +21,8 @@ describe("an unknown query parameter", () => {
   test.each(routes)("of $method $path is a 422 that names it", async ({ method, path, needsKey }) => {
     const answer = await app.call(method, `${path}?colour=red`);
     expect([answer.status, await errorsOf(answer)]).toMatchObject([422, [{ path: "colour" }]]);
-    const stranger = await app.call(method, `${path}?colour=red`, { key: null });
-    expect(stranger.status).toBe(needsKey ? 401 : 422);
+    const withoutKey = await app.call(method, `${path}?colour=red`, { key: null });
+    expect(withoutKey.status).toBe(needsKey ? 401 : 422);
   });
 
   // Fails when the error names no parameter, or one of another route.
@@ -88,8 +88,8 @@ describe("a query parameter that is sent twice", () => {
   test("is read where it is a list, and needs a key like any other", async () => {
     const stream = await app.call("GET", "/api/v2/events/stream?token=a&token=b", { key: null });
     expect(stream.status).toBe(401);
-    const stranger = await app.call("GET", "/scale/tenants?limit=1&limit=2", { key: null });
-    expect(stranger.status).toBe(401);
+    const withoutKey = await app.call("GET", "/scale/tenants?limit=1&limit=2", { key: null });
+    expect(withoutKey.status).toBe(401);
   });
 });
 

@@ -87,7 +87,7 @@ beforeAll(async () => {
   const [delivery] = await stores.sql<
     { delivery_id: string }[]
   >`select delivery_id from webhook_deliveries where endpoint_id is null`;
-  const made = await app.call("POST", "/scale/api-keys", {
+  const createdKey = await app.call("POST", "/scale/api-keys", {
     key: keys.owner,
     body: { name: "n", scopes: ["runs:read"] },
   });
@@ -108,7 +108,7 @@ beforeAll(async () => {
     dlq: `${failed.run}.${failed.seq}`,
     "webhook-endpoints": "acme-hook",
     webhooks: delivery?.delivery_id ?? "",
-    "api-keys": String((await bodyOf(made)).id),
+    "api-keys": String((await bodyOf(createdKey)).id),
     tenants: "acme",
     workers: "w",
     chat: await startChat(),
@@ -167,18 +167,18 @@ async function callAll(
     if (!answer.bodyUsed) await answer.body?.cancel();
     expect({ route: `${route.method} ${route.template}`, outcome }).toEqual({
       route: `${route.method} ${route.template}`,
-      outcome: "as it should be",
+      outcome: AS_EXPECTED,
     });
   }
 }
-const RIGHT = "as it should be";
+const AS_EXPECTED = "as expected";
 const status = (expected: number) => async (_route: Route, answer: Response) =>
-  answer.status === expected ? RIGHT : answer.status;
+  answer.status === expected ? AS_EXPECTED : answer.status;
 
 /** The operator's routes: a tenant's key is refused, whatever its scopes are. */
-const OF_THE_PLATFORM =
+const PLATFORM_ROUTES =
   /\/api\/v2\/metrics$|\/scale\/(workers|queue|config$|config\/test-smtp$|master-keys$|test-|model-prices$|provider-limits$)|^(GET|POST) .*\/scale\/tenants$|^(PATCH|DELETE) .*\/scale\/tenants\/\{id\}$/;
-const isOfPlatform = ({ method, template }: Route) => OF_THE_PLATFORM.test(`${method} ${template}`);
+const isPlatformRoute = ({ method, template }: Route) => PLATFORM_ROUTES.test(`${method} ${template}`);
 
 describe("every route that requires a key", () => {
   test("is in the table", () => expect(routes.length).toBeGreaterThan(80));
@@ -210,9 +210,9 @@ describe("every route that requires a key", () => {
   // Fails when a route reads or changes something of another tenant, or says that it exists.
   test("answers another tenant's key as if acme's resources did not exist", () =>
     callAll(keys.other, async (route, answer) => {
-      if (isOfPlatform(route)) return answer.status === 403 ? RIGHT : answer.status;
+      if (isPlatformRoute(route)) return answer.status === 403 ? AS_EXPECTED : answer.status;
       const isNamed = route.template.includes("{") && route.method !== "PUT";
-      if (isNamed) return answer.status === 404 ? RIGHT : answer.status;
+      if (isNamed) return answer.status === 404 ? AS_EXPECTED : answer.status;
       // A list of its own, or a body that is not valid, or an upload without a length.
       if (![200, 411, 422].includes(answer.status)) return answer.status;
       const isStream = answer.headers.get("content-type") === "text/event-stream";
@@ -221,7 +221,7 @@ describe("every route that requires a key", () => {
       const text = isOwn ? "" : await answer.text();
       // The fleet is no tenant's: a tenant's key sees which workers there are.
       const seen = Object.entries(ids).filter(([kind, id]) => kind !== "workers" && text.includes(id));
-      return seen.length === 0 ? RIGHT : { shows: seen };
+      return seen.length === 0 ? AS_EXPECTED : { shows: seen };
     }));
 
   // Last, because it deletes what acme has; what is deleted is not called again, except by its second prefix.
@@ -234,7 +234,7 @@ describe("every route that requires a key", () => {
     routes = routes.toSorted((a, b) => order(a) - order(b));
     const deleted = new Set<string>();
     await callAll(keys.owner, async (route, answer) => {
-      const response = isOfPlatform(route) ? await call(route, keys.platform) : answer;
+      const response = isPlatformRoute(route) ? await call(route, keys.platform) : answer;
       const { status: code } = response;
       if (response !== answer) await response.body?.cancel();
       const place = `${route.method} ${route.template.replace(/^\/api\/scale/, "/scale")}`;
@@ -247,7 +247,7 @@ describe("every route that requires a key", () => {
       // No worker answers, or sends the test of an endpoint.
       const noWorkerAnswers = route.template.endsWith("/workers/{id}/health") && code === 504;
       const tested = route.template.endsWith("/webhook-endpoints/{id}/test") && code === 503;
-      return served || noWorkerAnswers || tested ? RIGHT : code;
+      return served || noWorkerAnswers || tested ? AS_EXPECTED : code;
     });
   });
 });

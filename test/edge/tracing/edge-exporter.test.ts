@@ -17,7 +17,7 @@ afterEach(() => collector.stop());
 const request = () => exporter.flush((work) => void pending.push(work));
 
 // Fails when a batch is dropped after a 503 with Retry-After, as OpenTelemetry's own exporter drops it.
-test("a collector that answers 503 with Retry-After gets every span once, when it takes them again", async () => {
+test("a collector that answers 503 with Retry-After gets every span once, when it accepts spans again", async () => {
   Object.assign(collector.busy, { times: 2, retryAfter: "1" });
   endSpans(exporter.buffer, 600);
   request();
@@ -26,7 +26,7 @@ test("a collector that answers 503 with Retry-After gets every span once, when i
   expect(collector.spans.map(({ name }) => name)).toEqual(Array.from({ length: 600 }, (_, n) => `span ${n}`));
 });
 
-test("one request at a time sends, for all", async () => {
+test("one request at a time sends the spans of all requests", async () => {
   endSpans(exporter.buffer, 1);
   request();
   endSpans(exporter.buffer, 1);
@@ -39,7 +39,7 @@ test("one request at a time sends, for all", async () => {
   expect(pending).toHaveLength(1);
 });
 
-test("a collector that is busy for longer than a request may send leaves the spans to a later one", async () => {
+test("a collector that is busy for longer than a request may send leaves the spans to a later request", async () => {
   Object.assign(collector.busy, { times: 1, retryAfter: "60" });
   endSpans(exporter.buffer, 2);
   request();

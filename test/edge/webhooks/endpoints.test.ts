@@ -96,8 +96,8 @@ describe("an endpoint", () => {
     // Without `enabled` the endpoint keeps its state.
     expect(await bodyOf(await put("orders", {}, key))).toMatchObject({ enabled: false });
     expect(await bodyOf(await act("orders", "enable", key))).toMatchObject({ enabled: true });
-    const own = await put("orders", { secret: "a secret of its own" }, key);
-    expect(await bodyOf(own)).not.toHaveProperty("secret");
+    const withOwnSecret = await put("orders", { secret: "a secret of its own" }, key);
+    expect(await bodyOf(withOwnSecret)).not.toHaveProperty("secret");
     expect(await sealed()).not.toBe(before);
 
     expect((await app.call("DELETE", `${PATH}/orders`, { key })).status).toBe(204);

@@ -3,15 +3,15 @@ import { parseNewOrchestration } from "../../../shared/contracts/definition/inde
 import { layOut } from "../../../shared/contracts/definition/lay-out.ts";
 
 const human = { id: "a", type: "human", human_prompt: "Publish?", human_timeout_seconds: 600 };
-const parse = (fields: object, ...more: object[]) =>
+const parse = (fields: object, ...otherSteps: object[]) =>
   parseNewOrchestration({
     id: "o",
     name: "O",
     entry_step_id: "a",
-    steps: [{ ...human, ...fields }, ...more],
+    steps: [{ ...human, ...fields }, ...otherSteps],
   });
-const errorsOf = (fields: object, ...more: object[]) => {
-  const parsed = parse(fields, ...more);
+const errorsOf = (fields: object, ...otherSteps: object[]) => {
+  const parsed = parse(fields, ...otherSteps);
   return parsed.ok ? [] : parsed.errors.map(({ path, message }) => `${path}: ${message}`);
 };
 const end = { id: "late", type: "end" };
@@ -86,7 +86,7 @@ describe("a human step", () => {
     expect(errorsOf(cycle)).toEqual([expect.stringContaining("no path leads")]);
   });
 
-  // Fails when the track of a branch goes on with the step after the fork.
+  // Fails when the track of a branch goes on with the step after the parallel step.
   test("in a branch ends the branch where its timeout leads to the step after it", () => {
     const parsed = parseNewOrchestration({
       id: "o",

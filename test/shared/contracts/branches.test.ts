@@ -3,20 +3,25 @@ import { layOut, parseOrchestration } from "../../../shared/contracts/definition
 
 type Fields = { [field: string]: unknown };
 
-const print = (id: string, more: Fields = {}): Fields => ({ id, type: "print", print_content: "x", ...more });
-const parallel = (id: string, branches: string[][], more: Fields = {}): Fields => ({
+const print = (id: string, fields: Fields = {}): Fields => ({
+  id,
+  type: "print",
+  print_content: "x",
+  ...fields,
+});
+const parallel = (id: string, branches: string[][], fields: Fields = {}): Fields => ({
   id,
   type: "parallel",
   parallel_branches: branches,
-  ...more,
+  ...fields,
 });
-const loop = (id: string, body: string[], more: Fields = {}): Fields => ({
+const loop = (id: string, body: string[], fields: Fields = {}): Fields => ({
   id,
   type: "loop",
   loop_step_ids: body,
-  ...more,
+  ...fields,
 });
-const choice = (id: string, yes: string | null, no: string | null): Fields => ({
+const ifElse = (id: string, yes: string | null, no: string | null): Fields => ({
   id,
   type: "if_else",
   if_condition: "true",
@@ -50,7 +55,7 @@ describe("the branches of a definition", () => {
       "decisions inside of a branch, and to its end",
       [
         parallel("a", [["c"], ["y"]], { next_step_id: "m" }),
-        choice("c", "x", "m"),
+        ifElse("c", "x", "m"),
         print("x"),
         print("y"),
         print("m"),
@@ -102,7 +107,7 @@ describe("the branches of a definition", () => {
     ],
     [
       "a step outside that leads into a branch",
-      [parallel("a", [["x"], ["y"]], { next_step_id: "m" }), print("x"), print("y"), choice("m", "x", null)],
+      [parallel("a", [["x"], ["y"]], { next_step_id: "m" }), print("x"), print("y"), ifElse("m", "x", null)],
       "steps[3].if_true_step_id",
       '"x" belongs to branch 0 of "a": only "a" leads there',
     ],
@@ -110,7 +115,7 @@ describe("the branches of a definition", () => {
       "a decision that leads out of a list",
       [
         loop("a", ["c", "x"], { next_step_id: "m" }),
-        choice("c", "e", null),
+        ifElse("c", "e", null),
         print("x"),
         print("m", { next_step_id: "e" }),
         print("e"),
@@ -182,7 +187,7 @@ describe("the branches of a definition", () => {
   test("have edges that lead where their tracks go", () => {
     const parsed = parse(
       parallel("a", [["c"], ["y", "z"]], { next_step_id: "m" }),
-      choice("c", "x", "m"),
+      ifElse("c", "x", "m"),
       print("x", { next_step_id: "m" }),
       print("y", { next_step_id: "m" }),
       print("z"),

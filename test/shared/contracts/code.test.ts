@@ -74,7 +74,7 @@ const DIFFERENCES: [acorn: RegExp | null, quickjs: RegExp | null][] = [
   [/getter should have no params|Unexpected (token|keyword)/, null],
 ];
 
-function isKnown(acorn: string | null, quick: string | null): boolean {
+function isKnownDifference(acorn: string | null, quick: string | null): boolean {
   return DIFFERENCES.some(([a, q]) => (a?.test(acorn ?? "") ?? !acorn) && (q?.test(quick ?? "") ?? !quick));
 }
 
@@ -85,7 +85,7 @@ describe("code that is saved", () => {
   test("is accepted exactly if the sandbox's QuickJS compiles it", () => {
     const different = scripts.filter((script) => {
       const [acorn, quick] = [faultOf(script)?.message ?? null, refusalByQuickJs(script)];
-      return (acorn === null) !== (quick === null) && !isKnown(acorn, quick);
+      return (acorn === null) !== (quick === null) && !isKnownDifference(acorn, quick);
     });
     expect(different).toEqual([]);
     expect(scripts.filter((script) => faultOf(script) === null).length).toBeGreaterThan(400);
@@ -106,9 +106,9 @@ describe("code that is saved", () => {
         fc.property(mixed, ([parts, between]) => {
           const script = parts.join(between);
           const [acorn, quick] = [faultOf(script)?.message ?? null, refusalByQuickJs(script)];
-          expect([script, acorn === null || isKnown(acorn, quick)]).toEqual([
+          expect([script, acorn === null || isKnownDifference(acorn, quick)]).toEqual([
             script,
-            quick === null || isKnown(acorn, quick),
+            quick === null || isKnownDifference(acorn, quick),
           ]);
         }),
         { numRuns: inputs(300), seed: 8 },
@@ -116,10 +116,10 @@ describe("code that is saved", () => {
     },
   );
 
-  const saved = (step: Fields) =>
+  const parseStep = (step: Fields) =>
     parseNewOrchestration({ id: "o", name: "O", entry_step_id: "calc", steps: [{ id: "calc", ...step }] });
   const errorOf = (step: Fields) => {
-    const parsed = saved(step);
+    const parsed = parseStep(step);
     return parsed.ok ? null : parsed.errors;
   };
 
@@ -290,7 +290,7 @@ describe("code that is saved", () => {
     ["declarations", `${Array.from({ length: 6_000 }, (_, i) => `let a${i}`).join("\n")}\nresult = 1`],
   ])("is compiled in bounded time, or refused: many %s", (_, transform_code) => {
     const startedMs = cpuMs();
-    saved({ type: "transform", transform_code });
+    parseStep({ type: "transform", transform_code });
     expect(cpuMs() - startedMs).toBeLessThan(2_000);
   });
 

@@ -19,23 +19,28 @@ import { cpuMs } from "../../services/cpu-time.ts";
 
 type Fields = { [key: string]: unknown };
 
-const print = (id: string, more: Fields = {}): Fields => ({ id, type: "print", print_content: "x", ...more });
-const document = (steps: Fields[], more: Fields = {}): Fields => ({
+const print = (id: string, fields: Fields = {}): Fields => ({
+  id,
+  type: "print",
+  print_content: "x",
+  ...fields,
+});
+const document = (steps: Fields[], fields: Fields = {}): Fields => ({
   id: "orch",
   name: "Test",
   entry_step_id: steps[0]?.["id"],
   steps,
-  ...more,
+  ...fields,
 });
-const evaluator = (id: string, route_map: Fields, more: Fields = {}): Fields => ({
+const evaluator = (id: string, route_map: Fields, fields: Fields = {}): Fields => ({
   id,
   type: "evaluator",
   route_map,
-  ...more,
+  ...fields,
 });
 
 /** The flat record that existing definitions hold for every step, whatever its type. */
-const flat = (id: string, type: string, more: Fields = {}): Fields => ({
+const flat = (id: string, type: string, fields: Fields = {}): Fields => ({
   id,
   name: id,
   type,
@@ -68,7 +73,7 @@ const flat = (id: string, type: string, more: Fields = {}): Fields => ({
   next_step_id: "",
   max_iterations: 3,
   position_x: 10.5,
-  ...more,
+  ...fields,
 });
 
 function errorsOf(json: unknown): { code: string; errors: { path: string; message: string }[] } {
@@ -313,7 +318,7 @@ describe("a definition that is saved", () => {
     [{ timeout_seconds: "300" }, "steps[0].timeout_seconds", "must be a number"],
     [{ timeout_seconds: 0 }, "steps[0].timeout_seconds", "must be at least 1"],
     [{ input_keys: "a" }, "steps[0].input_keys", "must be a list"],
-  ])("is answered with what would be right: %j", (fields, path, text) => {
+  ])("is refused with an error that says what would be right: %j", (fields, path, text) => {
     expect(parseNewOrchestration(document([print("a", fields)]))).toMatchObject({
       ok: false,
       errors: [{ path, message: expect.stringContaining(text) }],
@@ -322,10 +327,10 @@ describe("a definition that is saved", () => {
 
   // Fails when the error for an unknown text field suggests a position or a name.
   test("gets no suggestion for a field without a similar name", () => {
-    const named = (field: string) =>
+    const suggestionFor = (field: string) =>
       unknownFields("orchestrations", document([print("a", { [field]: "x" })]))[0]?.message;
-    expect(named("description")).toBe("is not a field of a step");
-    expect(named("prompt")).toBe('is not a field of a step: did you mean "prompt_template"?');
+    expect(suggestionFor("description")).toBe("is not a field of a step");
+    expect(suggestionFor("prompt")).toBe('is not a field of a step: did you mean "prompt_template"?');
   });
 });
 
@@ -434,8 +439,8 @@ describe("a field that nothing reads", () => {
     ["end", { model: "openai/gpt-4.1" }, "model", "agent, llm, tool, evaluator, extract_json"],
   ])(
     "of a step of type %s is refused with the types of steps that have it: %j",
-    (type, more, field, owners) => {
-      expect(unknownFields("orchestrations", document([flat("a", type, more)]))).toEqual([
+    (type, fields, field, owners) => {
+      expect(unknownFields("orchestrations", document([flat("a", type, fields)]))).toEqual([
         {
           path: `steps[0].${field}`,
           message: `is a field of steps of type ${owners}, and this step is of type ${type}: leave it out`,
@@ -539,7 +544,7 @@ describe("a field that nothing reads", () => {
   });
 
   // Fails when a schema has a field without a class in the table, or when the table has a field that no schema has.
-  test("is in no schema: every field has a class that says what becomes of it", () => {
+  test("is in no schema: every field of a schema has a class that says what becomes of it", () => {
     const schemas: { [record in keyof typeof fieldClasses]: object[] } = {
       orchestration: [OrchestrationDocument.shape],
       stateField: [StateField.shape],
@@ -587,7 +592,7 @@ describe("a field that nothing reads", () => {
 });
 
 describe("a new orchestration", () => {
-  const saved = (json: unknown) => {
+  const errorsOfNew = (json: unknown) => {
     const parsed = parseNewOrchestration(json);
     return parsed.ok ? { code: "ok", errors: [] } : parsed;
   };
@@ -617,7 +622,7 @@ describe("a new orchestration", () => {
   ])("with %s, which would go out as text, is refused with the field and the place", (place) => {
     const fields = { print: "print_content", llm: "prompt_template", human: "human_prompt" };
     for (const [type, field] of Object.entries(fields)) {
-      const result = saved(document([{ id: "a", type, [field]: `On ${place} we say` }], topic));
+      const result = errorsOfNew(document([{ id: "a", type, [field]: `On ${place} we say` }], topic));
       expect(result).toMatchObject({ code: "invalid", errors: [{ path: `steps[0].${field}` }] });
       expect(result.errors[0]?.message).toContain(place.slice(0, 6));
     }
@@ -636,7 +641,7 @@ describe("a new orchestration", () => {
     "{ state.topic } {input} {\tinput }",
     "{{state.topic}}",
   ])("keeps %s", (content) => {
-    expect(saved(document([print("a", { print_content: content })], topic)).errors).toEqual([]);
+    expect(errorsOfNew(document([print("a", { print_content: content })], topic)).errors).toEqual([]);
   });
 
   test.each<[Fields, Fields, string, string]>([
@@ -646,7 +651,7 @@ describe("a new orchestration", () => {
     [{ route_descriptions: { yess: "x" } }, {}, "steps[0].route_descriptions.yess", 'did you mean "yes"?'],
   ])("with a value that has no effect is refused: %j %j", (step, state_schema, path, text) => {
     const steps = [evaluator("e", { yes: null }, step)];
-    expect(saved(document(steps, { state_schema })).errors).toEqual([
+    expect(errorsOfNew(document(steps, { state_schema })).errors).toEqual([
       { path, message: expect.stringContaining(text) },
     ]);
   });
@@ -664,7 +669,7 @@ describe("a new orchestration", () => {
   });
 
   test("with a misspelt key in a place with spaces is refused", () => {
-    const result = saved(document([print("a", { print_content: "{ state.topc }" })], topic));
+    const result = errorsOfNew(document([print("a", { print_content: "{ state.topc }" })], topic));
     expect(result.errors).toMatchObject([{ path: "steps[0].print_content" }]);
   });
 
@@ -676,18 +681,18 @@ describe("a new orchestration", () => {
     ["transform", "transform_code", `result = ${"[".repeat(30_000)}`],
   ])("with code in a step of type %s that is too long or too deep is refused soon", (type, field, code) => {
     const startedAt = cpuMs();
-    const result = saved(document([{ id: "a", type, [field]: code }]));
+    const result = errorsOfNew(document([{ id: "a", type, [field]: code }]));
     expect(cpuMs() - startedAt).toBeLessThan(1_000);
     expect(result).toMatchObject({ code: "invalid", errors: [{ path: `steps[0].${field}` }] });
   });
 
   test("with a schedule is not available yet; manual, null and an absent trigger are", () => {
-    expect(saved(document([print("a")], { trigger: "scheduled" }))).toMatchObject({
+    expect(errorsOfNew(document([print("a")], { trigger: "scheduled" }))).toMatchObject({
       code: "not_yet",
       errors: [{ path: "trigger" }],
     });
     for (const trigger of ["manual", null, undefined]) {
-      expect(saved(document([print("a")], { trigger })).code).toBe("ok");
+      expect(errorsOfNew(document([print("a")], { trigger })).code).toBe("ok");
     }
     // A version that was saved before this rule is still executed.
     expect(errorsOf(document([print("a")], { trigger: "scheduled" })).code).toBe("ok");

@@ -16,11 +16,11 @@ describe("a pattern of a form field", () => {
     ["a*a", "aaa", "b"],
     ["\\.\\$", ".$", "a$"],
     ["", "", "a"],
-  ])("%s fits %s and not %s, as a regular expression of JavaScript says", (pattern, fits, not) => {
+  ])("%s fits %s and not %s, as a regular expression of JavaScript says", (pattern, fitting, other) => {
     expect(patternError(pattern)).toBeNull();
-    expect([fitsPattern(pattern, fits), fitsPattern(pattern, not)]).toEqual([true, false]);
+    expect([fitsPattern(pattern, fitting), fitsPattern(pattern, other)]).toEqual([true, false]);
     const native = new RegExp(`^(?:${pattern})$`, "su");
-    expect([native.test(fits), native.test(not)]).toEqual([true, false]);
+    expect([native.test(fitting), native.test(other)]).toEqual([true, false]);
   });
 
   test.each(["(a+)+", "a|b", "(?=a)", "\\1", "[b-a]", "a**", "a{3,2}", "[", "a{", "\\p{L}", "x".repeat(201)])(

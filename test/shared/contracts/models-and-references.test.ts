@@ -14,12 +14,12 @@ import { cpuMs } from "../../services/cpu-time.ts";
 
 type Fields = { [key: string]: unknown };
 
-const document = (step: Fields, more: Fields = {}): Fields => ({
+const document = (step: Fields, fields: Fields = {}): Fields => ({
   id: "o",
   name: "O",
   entry_step_id: "a",
   steps: [{ id: "a", ...step }],
-  ...more,
+  ...fields,
 });
 const errorsOf = (json: unknown) => {
   const parsed = parseNewOrchestration(json);

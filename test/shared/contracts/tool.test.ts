@@ -274,9 +274,9 @@ describe("the reconcile of a tool that is saved", () => {
     ["names an argument that no call has", { url: "https://example.com/{oder}" }, "url", "{oder} is none of"],
     ["holds a secret", { url: "https://example.com/?api_key=abc" }, "url", "must hold no secret"],
     ["is no expression", { found: "answer.(" }, "found", "has a syntax error"],
-    ["says nothing", { found: " " }, "found", "is required"],
-  ])("that %s is refused with its path", (_, more, field, message) => {
-    expect(errorsOf({ inputSchema, reconcile: { ...reconcile, ...more } })).toEqual([
+    ["has a blank found", { found: " " }, "found", "is required"],
+  ])("that %s is refused with its path", (_, changes, field, message) => {
+    expect(errorsOf({ inputSchema, reconcile: { ...reconcile, ...changes } })).toEqual([
       { path: `reconcile.${field}`, message: expect.stringContaining(message) },
     ]);
   });

@@ -15,7 +15,7 @@ import { cpuMs } from "../../services/cpu-time.ts";
 type Fields = { [key: string]: unknown };
 
 /** A definition with the keys of state `topic` and `draft`, which a PUT accepts. */
-function saved(step: Fields, more: Fields = {}): Orchestration {
+function saved(step: Fields, fields: Fields = {}): Orchestration {
   const parsed = parseNewOrchestration({
     id: "o",
     name: "O",
@@ -25,7 +25,7 @@ function saved(step: Fields, more: Fields = {}): Orchestration {
       { next_step_id: "write", ...step, id: "a" },
       { id: "write", type: "llm", prompt_template: "Write", output_key: "draft", next_step_id: null },
     ],
-    ...more,
+    ...fields,
   });
   if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
   return parsed.definition;
@@ -343,8 +343,8 @@ test.each([
 });
 
 describe("what is valid and most often a mistake", () => {
-  const paths = (step: Fields, more: Fields = {}) =>
-    doubtfulWarnings(saved(step, more)).map(({ path }) => path);
+  const paths = (step: Fields, fields: Fields = {}) =>
+    doubtfulWarnings(saved(step, fields)).map(({ path }) => path);
 
   // Fails when an author does not learn that a branch is never taken.
   test.each(["true", "True", "1 == 1", "not False", "[]", "null", "state"])(
@@ -391,8 +391,8 @@ test("a placeholder in a field that takes none gets a warning: persons, options,
       { key: "l", default: "{input}" },
     ],
   };
-  const pathsOf = (step: Fields, more: Fields = {}) =>
-    unfilledWarnings(saved(step, more)).map(({ path }) => path);
+  const pathsOf = (step: Fields, fields: Fields = {}) =>
+    unfilledWarnings(saved(step, fields)).map(({ path }) => path);
   expect(pathsOf(human)).toEqual([
     "steps[0].human_fields[0].options",
     "steps[0].human_fields[1].default",

@@ -50,14 +50,21 @@ describe("an event", () => {
 });
 
 describe("short lines", () => {
-  const at = (ms: number, text: string, correlation = "c") =>
+  const lineAt = (ms: number, text: string, correlation = "c") =>
     writeLine(
       { type: "tool_result", orch_step_id: "a", step_name: "A", tool_name: "t", preview: text },
       new Date(ms),
       correlation,
     );
   const done = writeLine({ type: "done" }, new Date(7), "c");
-  const tricky = [at(1, "x"), at(1, ',"ts":"'), at(2, "y,"), at(2, "}"), done, at(7, "last,\n")];
+  const tricky = [
+    lineAt(1, "x"),
+    lineAt(1, ',"ts":"'),
+    lineAt(2, "y,"),
+    lineAt(2, "}"),
+    done,
+    lineAt(7, "last,\n"),
+  ];
 
   test("hold what they share once, and are read as they were written", () => {
     const short = joinLines(tricky, "short");
@@ -78,7 +85,7 @@ describe("short lines", () => {
   });
 
   test("take the end of their own run, whatever its correlation id is", () => {
-    const lines = [at(1, "a", 'q"},'), at(1, "b", 'q"},')];
+    const lines = [lineAt(1, "a", 'q"},'), lineAt(1, "b", 'q"},')];
     const short = joinLines(lines, "short");
     expect(short.length).toBeLessThan(lines.join("\n").length);
     expect(linesOf(short)).toEqual(lines);

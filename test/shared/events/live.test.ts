@@ -22,8 +22,8 @@ test("an entry over 64 KiB is published without its events, and its viewers read
   const live = readLive(xaddArgs("k", entryOf(65 * 1024)).slice(5));
   if (!live) throw new Error("the entry cannot be read");
   expect(live).toMatchObject({ events: "", last: true });
-  const [waits, hasIt] = [new Viewer(run, 0), new Viewer(run, 3)];
-  for (const viewer of [waits, hasIt]) viewer.caughtUp({ event_seq: viewer.next - 1, status: "running" });
-  expect([waits.receive(live), waits.mode, waits.next]).toEqual([null, "reading", 1]);
-  expect([hasIt.receive(live), hasIt.mode]).toEqual([null, "live"]);
+  const [behind, upToDate] = [new Viewer(run, 0), new Viewer(run, 3)];
+  for (const viewer of [behind, upToDate]) viewer.caughtUp({ event_seq: viewer.next - 1, status: "running" });
+  expect([behind.receive(live), behind.mode, behind.next]).toEqual([null, "reading", 1]);
+  expect([upToDate.receive(live), upToDate.mode]).toEqual([null, "live"]);
 });

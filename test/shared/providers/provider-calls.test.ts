@@ -53,16 +53,16 @@ const end = (call: string, outcome: Partial<Outcome> & Pick<Outcome, "is">, tena
 const afterMs = (ms: number) => {
   clock.nowMs += ms;
 };
-/** Calls of a tenant. The function requests a place for each call that is due. @returns the calls that began */
-function lineOf(count: number, tenant: string) {
-  const line = Array.from({ length: count }, (_, i) => ({
+/** Calls of a tenant that wait. @returns a function that requests a place for each call that is due, and returns the calls that began */
+function waitingCalls(count: number, tenant: string) {
+  const waiting = Array.from({ length: count }, (_, i) => ({
     call: `${tenant}${i}`,
     tenant,
     dueMs: 0,
     begun: false,
   }));
   return async () => {
-    const due = line.filter(({ begun, dueMs }) => !begun && dueMs <= clock.nowMs);
+    const due = waiting.filter(({ begun, dueMs }) => !begun && dueMs <= clock.nowMs);
     for (const each of due) {
       const acquisition = await ask(each.call, { tenant });
       if (acquisition.is === "begun") each.begun = true;
@@ -93,7 +93,6 @@ describe("max_concurrent", () => {
     expect(await begins("c")).toBe(true);
   });
 
-  // Fails when a killed worker keeps its places, or a live worker loses them.
   // Fails when the unknown length of the first calls is multiplied by all calls that wait: short calls behind it waited a minute.
   test("calls ask again within ten seconds as long as none has ended, and in turn from then on", async () => {
     await ask("a");
@@ -110,6 +109,7 @@ describe("max_concurrent", () => {
     expect(Math.max(...waitsInTurn)).toBeGreaterThan(30_000);
   });
 
+  // Fails when a killed worker keeps its places, or a live worker loses them.
   test("a worker that has died gives its places back, and one that renews keeps them", async () => {
     await ask("a");
     await ask("b");
@@ -132,8 +132,8 @@ describe("of several tenants", () => {
   // Fails when a tenant with many waiting calls takes each place that becomes free.
   test("none is ahead by more than one call, however many calls it has waiting", async () => {
     allowed = { ...allowed, concurrent: 1 };
-    const acme = lineOf(50, "acme");
-    const globex = lineOf(3, "globex");
+    const acme = waitingCalls(50, "acme");
+    const globex = waitingCalls(3, "globex");
     const begun: string[] = [];
     // The calls of acme come first at each moment.
     while (begun.length < 6) {
@@ -171,10 +171,10 @@ describe("of several tenants", () => {
 describe("a minute", () => {
   test("has as many requests as its limit, a tenth of them at once", async () => {
     allowed = { ...allowed, requests: 60 };
-    const line = lineOf(200, "acme");
+    const beginDue = waitingCalls(200, "acme");
     let begun = 0;
     for (let ms = 0; ms < 60_000; ms += 500) {
-      begun += (await line()).length;
+      begun += (await beginDue()).length;
       afterMs(500);
     }
     expect(begun).toBeGreaterThanOrEqual(60);
@@ -208,11 +208,11 @@ describe("what a provider says", () => {
     await end("a9", { is: "limited", waitMs: 20_000 });
     expect(waitOf(await ask("b", { tenant: "globex" }))).toBe(20_000);
     afterMs(20_000);
-    const line = lineOf(40, "acme");
+    const beginDue = waitingCalls(40, "acme");
     const inHalfMinute = async (): Promise<number> => {
       let begun = 0;
       for (let ms = 0; ms < 30_000; ms += 500) {
-        begun += (await line()).length;
+        begun += (await beginDue()).length;
         afterMs(500);
       }
       return begun;
@@ -226,16 +226,16 @@ describe("what a provider says", () => {
   });
 
   // Fails when a refusal at a low pace, which says little about the provider, holds the fleet at that pace.
-  test("a provider that refused a few calls slowly one after the other has a line of twelve calls two minutes later", async () => {
+  test("after a few refusals at a low pace, twelve waiting calls begin within 100 s", async () => {
     for (let i = 0; i < 4; i += 1) {
       await ask(`a${i}`);
       await end(`a${i}`, { is: "limited", waitMs: 1_000 });
       afterMs(20_000);
     }
-    const line = lineOf(12, "acme");
+    const beginDue = waitingCalls(12, "acme");
     let begun = 0;
     for (let ms = 0; ms < 100_000; ms += 500) {
-      begun += (await line()).length;
+      begun += (await beginDue()).length;
       afterMs(500);
     }
     expect(begun).toBe(12);

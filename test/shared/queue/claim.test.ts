@@ -38,10 +38,10 @@ describe("a claim", () => {
     await t.queue.enqueue(many.map((number) => job(100 + number, "acme", { lane: "default" })));
     await t.queue.enqueue(many.map((number) => job(200 + number, "acme", { lane: "bulk" })));
     const taken = await t.claim("w1", 13 * 5);
-    const ofLane = [0, 1, 2].map(
+    const countsByLane = [0, 1, 2].map(
       (lane) => taken.filter((number) => Math.floor(number / 100) === lane).length,
     );
-    expect(ofLane).toEqual([40, 20, 5]);
+    expect(countsByLane).toEqual([40, 20, 5]);
   });
 
   test("takes no job of a tenant beyond max_concurrent_runs, and the next one as soon as a slot is free", async () => {

@@ -286,8 +286,8 @@ describe("a caller with another number of shards", () => {
   test.each(Object.entries(all))("is refused: %s", async (_, verb) => {
     await t.begin(limits("acme"));
     // With five shards too, this tenant is on shard 0.
-    const stranger = new Queue(timed(t.redis, t.clock), 5);
-    await expect(verb(stranger)).rejects.toThrow("SHARDS this queue is laid out for 1 shards");
+    const otherShards = new Queue(timed(t.redis, t.clock), 5);
+    await expect(verb(otherShards)).rejects.toThrow("SHARDS this queue is laid out for 1 shards");
     expect(await t.queue.stats(0)).toMatchObject({ reserved: 0, ready: 0, leased: 0 });
   });
 });

@@ -48,10 +48,13 @@ export class Model {
     return this.list(...states).filter((entry) => entry.tenant === tenant).length;
   }
 
-  /** The roomy tenants of `runs`, when `more` of their jobs are leased too. */
-  roomyOf(runs: readonly { tenant: TenantId }[], more: readonly { tenant: TenantId }[] = []): TenantId[] {
+  /** The tenants of `runs` that use an eighth of their slots at most, when `newLeases` are leased too. */
+  roomyOf(
+    runs: readonly { tenant: TenantId }[],
+    newLeases: readonly { tenant: TenantId }[] = [],
+  ): TenantId[] {
     const used = (tenant: TenantId): number =>
-      this.countOf(tenant, "leased") + more.filter((entry) => entry.tenant === tenant).length;
+      this.countOf(tenant, "leased") + newLeases.filter((entry) => entry.tenant === tenant).length;
     const slots = (tenant: TenantId): number => this.limits.get(tenant)?.maxConcurrentRuns ?? 0;
     const tenants = new Set(runs.map(({ tenant }) => tenant));
     return [...tenants].filter((tenant) => used(tenant) * 8 <= slots(tenant));
@@ -253,10 +256,10 @@ export class Model {
     const excess = lapsedLeases.filter(
       (entry) => entry.owner === owner && entry.atMs > this.nowMs && hasExcess(entry),
     );
-    const named = (runs: RunId[]): string => runs.toSorted().join();
-    if (named(reply.excess) !== named(excess.map(({ run }) => run)))
+    const joined = (runs: RunId[]): string => runs.toSorted().join();
+    if (joined(reply.excess) !== joined(excess.map(({ run }) => run)))
       throw new Error(
-        `the excess leases are ${named(reply.excess)}, not ${named(excess.map(({ run }) => run))}`,
+        `the excess leases are ${joined(reply.excess)}, not ${joined(excess.map(({ run }) => run))}`,
       );
     const roomy = this.roomyOf(reply.runs);
     if (reply.roomy.toSorted().join() !== roomy.toSorted().join())

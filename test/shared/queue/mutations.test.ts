@@ -397,11 +397,11 @@ const mutations: [what: string, file: string, from: string, to: string][] = [
 ];
 
 test("each mutation changes exactly one place of its file", () => {
-  const others = mutations.flatMap(([what, file, from, to]) => {
+  const misplaced = mutations.flatMap(([what, file, from, to]) => {
     const places = countPlaces({ file, from, to });
     return places === 1 ? [] : [`${what}: ${places} places in ${file}`];
   });
-  expect(others).toEqual([]);
+  expect(misplaced).toEqual([]);
 });
 
 test.each(mutations)("the model notices that %s", async (_, file, from, to) => {

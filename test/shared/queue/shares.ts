@@ -36,20 +36,20 @@ export class WorkerRoom {
    */
   mayTake({ tenant, lane }: { tenant: TenantId; lane: Lane }, past: readonly TenantId[] = []): boolean {
     if (!this.hasRoom(lane)) return false;
-    const ofLane = this.#held.filter((held) => held.lane === lane);
+    const heldInLane = this.#held.filter((held) => held.lane === lane);
     const isBelowShare = this.#open > 0 || this.#isWithin(tenant, this.#held, this.#slots, past);
     const isBelowShareOfLane =
-      (this.#openLanes[lane] ?? 0) > 0 || this.#isWithin(tenant, ofLane, this.#lanes[lane] ?? 0, past);
+      (this.#openLanes[lane] ?? 0) > 0 || this.#isWithin(tenant, heldInLane, this.#lanes[lane] ?? 0, past);
     return isBelowShare && isBelowShareOfLane;
   }
 
   #isWithin(tenant: TenantId, held: readonly HeldRuns[], free: number, past: readonly TenantId[]): boolean {
-    const ownOf = (holder: TenantId): number =>
+    const countOf = (holder: TenantId): number =>
       held.filter((each) => each.tenant === holder).reduce((sum, { count }) => sum + count, 0);
-    const own = ownOf(tenant);
+    const own = countOf(tenant);
     if (own === 0) return true;
     const isAhead = (other: TenantId): boolean =>
-      (own + 1) / this.#weightOf(tenant) > ownOf(other) / this.#weightOf(other);
+      (own + 1) / this.#weightOf(tenant) > countOf(other) / this.#weightOf(other);
     return own < free && !past.some((other) => other !== tenant && isAhead(other));
   }
 

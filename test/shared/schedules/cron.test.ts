@@ -169,11 +169,11 @@ describe("a tick in the hour that comes twice", () => {
 });
 
 test("L is the last day, # the n-th weekday, and of both day fields either one matches", () => {
-  const midnight = (cron: string) =>
+  const daysOf = (cron: string) =>
     ticks(cron, "UTC", "2026-01-31T12:00Z", "2026-03-01T12:00Z").map((at) => at.slice(5, 10));
-  expect(midnight("0 0 L * *")).toEqual(["02-28"]);
-  expect(midnight("0 0 * * 5#2")).toEqual(["02-13"]);
-  expect(midnight("0 0 10 * 1")).toEqual(["02-02", "02-09", "02-10", "02-16", "02-23"]);
+  expect(daysOf("0 0 L * *")).toEqual(["02-28"]);
+  expect(daysOf("0 0 * * 5#2")).toEqual(["02-13"]);
+  expect(daysOf("0 0 10 * 1")).toEqual(["02-02", "02-09", "02-10", "02-16", "02-23"]);
 });
 
 // Fails when the rule for the two directions differs: cron-parser's previous ticks are others than its next ones.
@@ -188,9 +188,9 @@ test("previous and next agree in every zone: each tick is the previous one of th
       fc.constantFrom(...EXPRESSIONS),
       instant,
       fc.nat(59_999),
-      (zone, cron, minute, more) => {
+      (zone, cron, minute, milliseconds) => {
         const schedule = parseCron(cron, zone);
-        const at = minute * 60_000 + more;
+        const at = minute * 60_000 + milliseconds;
         const next = nextTick(schedule, at);
         if (next === null) return false;
         expect(next).toBeGreaterThan(at);

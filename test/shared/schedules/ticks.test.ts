@@ -31,7 +31,7 @@ const hourly: Schedule = {
   updated_at_ms: 0,
 };
 
-const decided = (changes: Partial<Schedule>, now: string) => {
+const decisionAt = (changes: Partial<Schedule>, now: string) => {
   const { start, missed, next } = dueTicks({ ...hourly, ...changes }, at(now));
   const clock = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString().slice(11, 16));
   return {
@@ -102,10 +102,10 @@ describe("the ticks that are due", () => {
     ],
     ["paused: none", { next_tick_at_ms: null }, "12:00", { start: [], missed: [], next: null }],
   ])("%s", (_name, changes, now, expected) => {
-    expect(decided(changes, now)).toEqual(expected);
+    expect(decisionAt(changes, now)).toEqual(expected);
   });
 
-  test("of a minute's schedule after a year are decided from the newest ones alone", () => {
+  test("of a minute's schedule after a year are decisionAt from the newest ones alone", () => {
     const schedule = {
       ...hourly,
       cron: "* * * * *",
@@ -119,7 +119,7 @@ describe("the ticks that are due", () => {
   });
 });
 
-test("a jitter delays each tick by the same part of it in every process, and differs between ticks", () => {
+test("a jitter delays each tick by at most its own length, and by another time for each tick", () => {
   const schedule = { ...hourly, jitter_seconds: 600 };
   const delays = Array.from({ length: 24 }, (_, i) => {
     const tick = at("00:00") + i * 3_600_000;
@@ -133,7 +133,7 @@ test("a jitter delays each tick by the same part of it in every process, and dif
   expect(dueTicks(schedule, start).start).toEqual([at("10:00")]);
 });
 
-test("the run of a tick has one id whatever computes it, another id for each tenant, schedule and tick, and the name of its tick", async () => {
+test("the run of a tick has the same id whenever it is computed, another id for each tenant, schedule and tick, and the time of its tick", async () => {
   const run = await runOfTick(hourly, at("10:00"));
   expect((await runOfTick({ ...hourly }, at("10:00"))).run_id).toBe(run.run_id);
   const others = [

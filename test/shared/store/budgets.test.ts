@@ -15,7 +15,6 @@ import { newRunId } from "../../../shared/contracts/ids.ts";
 import { handBack } from "../../../shared/store/runs/claim-runs.ts";
 import { startChild } from "../../../shared/store/runs/start-child.ts";
 import { beat } from "../../../shared/store/workers/beats.ts";
-import { until } from "../../services/waiting.ts";
 import { acme, globex, onlineBeat, openStore, stepEntry } from "./store-fixture.ts";
 import type { Store } from "./store-fixture.ts";
 
@@ -89,11 +88,7 @@ describe("a budget", () => {
     const call = { run_id, attempt, owner, call: newCall(), wait_id: null, cost: 950_000 };
     expect(await reserveInBudgets(holder, call)).toEqual({ outcome: "reserved" });
     const waiting = reserve(second, 100_000);
-    await until("the second reservation waits for the lock", async () => {
-      const { count } = await store.sql`
-        select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
-      return count > 0;
-    });
+    await expect.poll(() => store.countLockWaits()).toBe(1);
     await holder`commit`;
     holder.release();
     expect(await waiting).toEqual({ outcome: "busy" });
@@ -223,8 +218,8 @@ describe("a budget", () => {
     expect(child.has_budget).toBe(true);
     await reserve(child, 400_000, { call: "paid" });
     await commit(child, [charge(300_000, "paid")]);
-    const { reserved: _none, ...ofChild } = charge(300_000, "child");
-    await commit(parent, [{ ...ofChild, provider: "child_run", model: id }]);
+    const { reserved: _none, ...childUsage } = charge(300_000, "child");
+    await commit(parent, [{ ...childUsage, provider: "child_run", model: id }]);
     expect(await moneyOf("ada")).toEqual({ spent: 0.3, reserved: 0, left: 0.7 });
   });
 
@@ -387,7 +382,7 @@ describe.each(["tenant", "orchestration:orch", "user:ada", "user:*"])("a budget 
     { at_limit: "downgrade", downgrade_model: "demo/fast" },
   ] as const;
   test.each(atLimits)(
-    "is never passed by calls at the same time, and then it is $at_limit",
+    "is never exceeded by calls at the same time, and then refuses calls with $at_limit",
     async (atLimit) => {
       await save("limit", 1, { scope, ...atLimit });
       const runs = await twentyRuns("ada");
@@ -411,11 +406,11 @@ describe.each(["tenant", "orchestration:orch", "user:ada", "user:*"])("a budget 
 });
 
 describe("a budget of each end user", () => {
-  const each = { scope: "user:*" };
+  const everyUser = { scope: "user:*" };
 
   // Fails when one end user spends the money of another one.
   test("gives each of them the whole limit, and is listed with those of them who have made a call", async () => {
-    await save("each", 1, each);
+    await save("each", 1, everyUser);
     const [ada, ben] = [await store.startRun({ end_user: "ada" }), await store.startRun({ end_user: "ben" })];
     expect(await reserve(ada, 900_000)).toEqual({ outcome: "reserved" });
     expect(await reserve(ada, 900_000)).toEqual({ outcome: "busy" });
@@ -430,8 +425,8 @@ describe("a budget of each end user", () => {
     ]);
   });
 
-  test("does not apply to a run without an end user, and no end user has the name of all", async () => {
-    await save("each", 1, each);
+  test("does not apply to a run without an end user, and `*` is no end user", async () => {
+    await save("each", 1, everyUser);
     const run = await store.startRun();
     expect(run.has_budget).toBe(false);
     expect(await reserve(run, 2_000_000)).toEqual({ outcome: "free" });
@@ -440,7 +435,7 @@ describe("a budget of each end user", () => {
 
   // Fails when a raise of the template does not reach the budgets that were made from it.
   test("acts at once when it is changed, and ends with the template or its scope", async () => {
-    await save("each", 1, each);
+    await save("each", 1, everyUser);
     const run = await store.startRun({ end_user: "ada" });
     await reserve(run, 400_000, { call: "paid" });
     await commit(run, [charge(400_000, "paid")]);
@@ -449,12 +444,12 @@ describe("a budget of each end user", () => {
       budget_id: "each:ada",
       version: 1,
     });
-    await save("each", 2, each);
+    await save("each", 2, everyUser);
     expect(await moneyOf("each:ada")).toMatchObject({ spent: 0.4, left: 1.6 });
     expect(await reserve(run, 700_000)).toEqual({ outcome: "reserved" });
     await save("each", 2, { scope: "tenant" });
     expect(await moneyOf("each:ada")).toBeUndefined();
-    await save("each", 2, each);
+    await save("each", 2, everyUser);
     await reserve(run, 1);
     await deleteBudget(store.sql, acme, "each");
     expect(await moneyOf("each:ada")).toBeUndefined();
@@ -462,9 +457,9 @@ describe("a budget of each end user", () => {
   });
 
   test("of a past period is deleted by retention, and one of this period is not", async () => {
-    await save("each", 1, each);
-    const ofUser = (end_user: string) => store.startRun({ end_user });
-    for (const run of [await ofUser("ada"), await ofUser("ben")]) {
+    await save("each", 1, everyUser);
+    const startRunOf = (end_user: string) => store.startRun({ end_user });
+    for (const run of [await startRunOf("ada"), await startRunOf("ben")]) {
       await reserve(run, 1, { call: "c" });
       await releaseReservation(store.sql, { run_id: run.run_id, call: "c" });
     }
@@ -530,13 +525,13 @@ describe("the limit of a run that has started others", () => {
     const parent = await store.startRun();
     const [first, second] = await family(parent, 1_000_000, 2);
     if (!first || !second) throw new Error("no children");
-    const [below] = await family(first, 1_000_000, 1);
-    if (!below) throw new Error("no grandchild");
-    expect(await reserve(below, 900_000)).toEqual({ outcome: "reserved" });
+    const [grandchild] = await family(first, 1_000_000, 1);
+    if (!grandchild) throw new Error("no grandchild");
+    expect(await reserve(grandchild, 900_000)).toEqual({ outcome: "reserved" });
     expect(await reserve(second, 200_000)).toEqual({ outcome: "busy" });
   });
 
-  test("is listed as no budget, begins anew with a retry of the run, and goes with the run", async () => {
+  test("is listed as no budget, and begins anew with a retry of the run", async () => {
     const parent = await store.startRun();
     const [run] = await family(parent, 1_000_000, 1);
     if (!run) throw new Error("no child");

@@ -189,9 +189,9 @@ describe("a snapshot", () => {
   test("has the state of each run, and leaves out runs that do not exist", async () => {
     const [later, run] = [await store.accept({ delay_ms: 3_600_000 }), await store.startRun()];
     const snapshots = new Map(
-      (await readRunSnapshots(store.sql, [later, run.run_id, newRunId(Date.now())])).map((l) => [
-        l.run_id,
-        l,
+      (await readRunSnapshots(store.sql, [later, run.run_id, newRunId(Date.now())])).map((snapshot) => [
+        snapshot.run_id,
+        snapshot,
       ]),
     );
     expect(snapshots.size).toBe(2);

@@ -134,7 +134,7 @@ describe("the statement that ends a run", () => {
 });
 
 // Fails when every park inserts a delivery, or none does.
-test("of the entries of a life only the end and parks for a human insert a delivery", async () => {
+test("a park for a human inserts a delivery, and a park for a timer and a step insert none", async () => {
   const [asking, timing, stepping] = [await startRun(), await startRun(), await startRun()];
   const committed = await flush(store.sql, [
     parkEntry(asking, [humanWait("w")]),

@@ -152,11 +152,11 @@ describe("a claimed delivery", () => {
     expect(await rotateSecret(store.sql, acme, "e", "v1.third", 60)).toBeNull();
     const sent = { url: "https://b.example.com/", secret: "v1.new", previous_secret: "v1.sealed" };
     expect(await claim()).toMatchObject([{ endpoint_id: "e", host: "b.example.com", ...sent }]);
-    const allAreDue = store.sql`update webhook_deliveries set next_at = now()`;
+    const makeAllDue = () => store.sql`update webhook_deliveries set next_at = now()`;
     await store.sql`update webhook_endpoints set previous_until = now()`;
-    await allAreDue;
+    await makeAllDue();
     expect(await claim()).toMatchObject([{ secret: "v1.new", previous_secret: null }]);
-    await store.sql`update webhook_deliveries set next_at = now()`;
+    await makeAllDue();
     expect(await rotateSecret(store.sql, acme, "e", "v1.third", 60)).not.toBeNull();
     expect(await rotateSecret(store.sql, acme, "e", "v1.leaked", 0)).not.toBeNull();
     expect(await claim()).toMatchObject([{ secret: "v1.leaked", previous_secret: null }]);

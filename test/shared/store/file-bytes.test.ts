@@ -84,10 +84,10 @@ describe("an upload", () => {
   });
 
   // Fails when two requests both read the used bytes before either has written, because neither locks the tenant's row.
-  test("at the same time as others never passes the limit together with them", async () => {
+  test("never exceeds the limit together with uploads at the same time", async () => {
     await limit(1_000);
-    const rooms = await Promise.all(Array.from({ length: 50 }, () => begin(100)));
-    expect(rooms.filter(({ accepted }) => accepted)).toHaveLength(10);
+    const replies = await Promise.all(Array.from({ length: 50 }, () => begin(100)));
+    expect(replies.filter(({ accepted }) => accepted)).toHaveLength(10);
     expect(await used()).toBe(1_000);
   });
 
@@ -129,12 +129,12 @@ describe("a file of a run", () => {
     expect(await used()).toBe(7);
   });
 
-  test("at the same time as uploads never passes the limit together with them", async () => {
+  test("never exceeds the limit together with uploads and files at the same time", async () => {
     await limit(500);
     const run = await store.startRun();
     const files = Array.from({ length: 10 }, (_, i) => reserveFile(store.sql, stored(run, 100, `key-${i}`)));
-    const rooms = await Promise.all([...files, ...Array.from({ length: 10 }, () => begin(100))]);
-    expect(rooms.filter(({ accepted }) => accepted)).toHaveLength(5);
+    const replies = await Promise.all([...files, ...Array.from({ length: 10 }, () => begin(100))]);
+    expect(replies.filter(({ accepted }) => accepted)).toHaveLength(5);
     expect(await used()).toBe(500);
   });
 

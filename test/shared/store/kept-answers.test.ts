@@ -68,11 +68,11 @@ test("a tenant keeps 16 MiB of answers", async () => {
 });
 
 test("several answers of a visit are kept in one statement; of two to one request the last one is kept", async () => {
-  const ofAcme = { tenant_id: acme, ttl_seconds: 60 };
+  const acmeAnswer = { tenant_id: acme, ttl_seconds: 60 };
   await keepAnswers(store.sql, [
-    { ...ofAcme, request_hash: hash(1), answer: "a" },
-    { ...ofAcme, request_hash: hash(2), answer: "b" },
-    { ...ofAcme, request_hash: hash(1), answer: "c" },
+    { ...acmeAnswer, request_hash: hash(1), answer: "a" },
+    { ...acmeAnswer, request_hash: hash(2), answer: "b" },
+    { ...acmeAnswer, request_hash: hash(1), answer: "c" },
   ]);
   expect([await read(1), await read(2)]).toEqual(["c", "b"]);
 });

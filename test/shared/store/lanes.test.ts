@@ -112,19 +112,19 @@ describe("the backoff of a lane of runs", () => {
 });
 
 describe("the retention of deliveries", () => {
-  let made = 0;
+  let count = 0;
   const deliver = async (
-    of: TenantId,
+    tenantId: TenantId,
     outcome: "delivered" | "expired",
     daysAgo: number,
   ): Promise<string> => {
-    made += 1;
-    const id = `whd_aaaaaaaaaaaa_1780499750067_${made}`;
-    const run = `run_aaaaaaaaaaaa_${1_780_499_750_067 + made}`;
+    count += 1;
+    const id = `whd_aaaaaaaaaaaa_1780499750067_${count}`;
+    const run = `run_aaaaaaaaaaaa_${1_780_499_750_067 + count}`;
     await store.sql`
       insert into webhook_deliveries (delivery_id, run_id, seq, tenant_id, orchestration_id, type, url, status, tokens,
         cost_micro_usd, next_at, outcome, created_at, done_at, expires_at)
-      values (${id}, ${run}, 1, ${of}, 'orch', 'run.completed', 'https://example.com/', 'completed', 0,
+      values (${id}, ${run}, 1, ${tenantId}, 'orch', 'run.completed', 'https://example.com/', 'completed', 0,
         0, null, ${outcome}, now() - ${daysAgo} * interval '1 day', now() - ${daysAgo} * interval '1 day', now())`;
     return id;
   };

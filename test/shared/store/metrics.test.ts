@@ -28,12 +28,6 @@ async function values(series: string): Promise<Record<string, number>> {
       .map(({ labels, value }) => [Object.values(labels).toSorted().join(" "), value]),
   );
 }
-async function waitingForLocks(): Promise<number | undefined> {
-  const [row] = await store.sql<{ n: number }[]>`
-    select count(*)::int as n from pg_stat_activity
-    where datname = current_database() and wait_event_type = 'Lock'`;
-  return row?.n;
-}
 const countNow = () => countRuns(store.sql, 0);
 
 describe("runs", () => {
@@ -54,7 +48,7 @@ describe("runs", () => {
     await store.sql.begin(async (holder) => {
       await holder`select from metric_positions for update`;
       counting = Promise.all([countNow(), countNow()]);
-      await expect.poll(waitingForLocks).toBe(2);
+      await expect.poll(() => store.countLockWaits()).toBe(2);
     });
     await counting;
     expect(await values("synapse_runs_enqueued_total")).toEqual({ "acme orch": 3 });

@@ -6,7 +6,6 @@ import { acceptRuns } from "../../../shared/store/runs/accept-runs.ts";
 import { pgArray } from "../../../shared/store/sql.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
 import { stateStore } from "../../../shared/store/state.ts";
-import { until } from "../../services/waiting.ts";
 import { onlineBeat, openStore } from "./store-fixture.ts";
 import { newRun } from "../../services/new-run.ts";
 import type { Store } from "./store-fixture.ts";
@@ -69,14 +68,6 @@ describe("an accept whose quota Postgres checks", () => {
     expect(accepted.map((rows) => rows.size)).toEqual(batches.map((runs) => runs.length));
   });
 });
-
-/** Waits until a statement waits for a lock: it cannot continue before the transaction that has the lock. */
-const untilOneWaitsForLock = () =>
-  until("a statement waits for a lock", async () => {
-    const waiting = await store.sql`
-      select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
-    return waiting.length > 0;
-  });
 
 const unreachable = async (): Promise<never> => Promise.reject(new Error("connection refused"));
 
@@ -154,7 +145,7 @@ describe("a direct claim", () => {
     await store.sql.begin(async (tx) => {
       await tx`select claimable_runs('another', 1, ${pgArray(Lane.options)}::text[])`;
       later = claimDirectly(store.sql, second, 5, Lane.options);
-      await untilOneWaitsForLock();
+      await expect.poll(() => store.countLockWaits()).toBe(1);
       await tx`
         update runs set status = 'running', owner = ${first}, deadline_at = now() + interval '60 s'
         where run_id = (select run_id from runs where tenant_id = ${limited} order by run_id desc limit 1)`;
@@ -180,7 +171,7 @@ describe("a direct claim", () => {
     await store.sql.begin(async (tx) => {
       await tx`select claimable_runs('another', 1, ${pgArray(Lane.options)}::text[])`;
       announced = heartbeat.announceQueue();
-      await untilOneWaitsForLock();
+      await expect.poll(() => store.countLockWaits()).toBe(1);
     });
     await announced;
     expect(await claimDirectly(store.sql, away, 5, Lane.options)).toEqual([]);

@@ -107,7 +107,7 @@ test("usage_days and dead_letters_days delete rows of this tenant, and no runs",
   expect(await idsIn("runs")).toEqual(sorted(old, young, other));
 });
 
-test("journal_days keeps journals in Postgres for longer, and null gives it back to the platform", async () => {
+test("journal_days keeps journals in Postgres for longer, and null restores the days of the platform", async () => {
   const bucket = new MemoryBucket();
   await endedRun(5);
   await endedRun(5, globex);
@@ -127,7 +127,7 @@ test("artifacts_days expires the objects of runs that ended before", async () =>
 });
 
 // Fails when the platform's 30 days hold for a tenant that keeps its deliveries for longer.
-test("deliveries_days holds in place of 30 days, for longer and for shorter", async () => {
+test("deliveries_days replaces the 30 days of the platform, by more or fewer", async () => {
   const insert = (tenant: string, days: number) => store.sql`
     insert into webhook_deliveries (delivery_id, run_id, seq, tenant_id, orchestration_id, type, url, outcome, done_at, next_at,
       expires_at, created_at,
@@ -310,12 +310,12 @@ test("an API key is deleted a year after it was revoked or has expired", async (
 // Fails when requests that are refused, or repeated under their Idempotency-Key, leave a row each for as long as the upload is used.
 test("a use of an upload by a run that was not accepted is deleted a day later", async () => {
   const used = await store.accept();
-  const ago = (hours: number) => newRunId(Date.now() - hours * 3_600_000);
-  const [old, young] = [ago(25), ago(23)];
+  const idOfHoursAgo = (hours: number) => newRunId(Date.now() - hours * 3_600_000);
+  const [old, young] = [idOfHoursAgo(25), idOfHoursAgo(23)];
   await store.sql`insert into upload_uses (run_id, upload_id) values (${old}, 'u'), (${young}, 'u'), (${used}, 'u')`;
   await deleteExpired(store.sql);
   expect(await idsIn("upload_uses")).toEqual(sorted(young, used));
-  const kept = ago(26);
+  const kept = idOfHoursAgo(26);
   await store.sql`update runs set run_id = ${kept} where run_id = ${used}`;
   await store.sql`update upload_uses set run_id = ${kept} where run_id = ${used}`;
   await deleteExpired(store.sql);
@@ -347,7 +347,7 @@ test.each(["agents", "tools", "mcp_servers"] as const)(
 );
 
 // Fails when versions of agents, which turns are pinned to, are no versions of an orchestration for the policy.
-test("versions counts for the agents of chat turns too", async () => {
+test("versions applies to the agents of chat turns too", async () => {
   for (let i = 0; i < 3; i++)
     await saveDefinition(store.sql, "agents", acme, { id: "a", name: "A", definition: "{}" });
   const id = turnDefinitionId("a");

@@ -96,7 +96,7 @@ describe("the start of a child", () => {
     expect(await childrenOf(parent)).toBe(0);
   });
 
-  test("is refused for an unknown orchestration, the ninth level and the thousand and first child", async () => {
+  test("is refused for an unknown orchestration, the ninth level and the 1,001st child", async () => {
     const parent = await store.startRun();
     expect(await start(parent, { orchestration_id: "nothing" })).toEqual({ is: "unknown" });
     await store.sql`update runs set depth = ${MAX_DEPTH} where run_id = ${parent.run_id}`;

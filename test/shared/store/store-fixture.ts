@@ -65,6 +65,13 @@ export async function openStore() {
       await sql`update workers set beat_at = now() - ${seconds} * interval '1 second' where incarnation = ${owner}`;
     },
 
+    /** The statements that wait for a lock: they cannot go on before the transaction that has it. */
+    async countLockWaits(): Promise<number> {
+      const { count } = await sql`
+        select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+      return count;
+    },
+
     /** All columns of a run. */
     async row(run: RunId) {
       const [row] = await sql`select * from runs where run_id = ${run}`;

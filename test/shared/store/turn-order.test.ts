@@ -23,14 +23,14 @@ const definition = { owner: "acme", id: "chat:a", version: 1, definition: "{}" }
 /** A turn with a base of its own that is submitted in `session`. */
 async function newTurn(
   session: SessionId,
-  more: Partial<NewRun> = {},
+  changes: Partial<NewRun> = {},
   rejects_busy = false,
 ): Promise<NewRun> {
   const opened = { session, tenant: acme, agent: "a", title: "t", definition, base: "1800000000000" };
   const base = await reserveBase(store.sql, opened);
   if (base === null) throw new Error("the session is deleted");
   const turn = { session, definition_tenant: "acme", definition_version: 1, rejects_busy };
-  return newRun({ run_id: newRunId(Number(base)), orchestration_id: "chat:a", turn, ...more });
+  return newRun({ run_id: newRunId(Number(base)), orchestration_id: "chat:a", turn, ...changes });
 }
 
 async function accept(runs: readonly NewRun[]): Promise<{ run: RunId; waits: boolean }[]> {
@@ -49,15 +49,13 @@ async function finish(run: RunId, session: SessionId, content = "ok"): Promise<v
 
 describe("a session", () => {
   // Fails when the statement reads the session with a snapshot from before its lock.
-  test("takes turns in the order of their bases, of which all but the first wait, from any number of statements at once", async () => {
+  test("takes turns from many statements at once, and only the one with the lowest base does not wait", async () => {
     const session = newSessionId();
     const turns = await Promise.all(Array.from({ length: 20 }, () => newTurn(session)));
     const results = (await Promise.all(turns.map((turn) => accept([turn])))).flat();
     const taken = results.toSorted((a, b) => (baseOf(a.run) < baseOf(b.run) ? -1 : 1));
     expect(taken.map(({ waits }) => waits)).toEqual(taken.map((_, i) => i > 0));
-    const rows = await store.sql`select right(run_id, 13) as base, queued_at from runs
-      where chat_session = ${session} order by queued_at`;
-    expect(rows.length).toBe(taken.length);
+    expect(await store.sql`select from runs where chat_session = ${session}`).toHaveLength(taken.length);
   });
 
   test("does not take a turn below its newest one, and takes those of one statement in their order", async () => {

@@ -42,9 +42,7 @@ async function whileNaming<Result>(id: UploadId, remove: () => Promise<Result>):
     await naming`begin`;
     expect(await nameUploads(naming, acme, newRun().run_id, [id])).toHaveLength(1);
     const removed = remove();
-    const waits = () => store.sql`
-      select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
-    await expect.poll(async () => (await waits()).length).toBe(1);
+    await expect.poll(() => store.countLockWaits()).toBe(1);
     await naming`commit`;
     return await removed;
   } finally {

@@ -17,7 +17,7 @@ beforeAll(async () => {
 afterAll(() => store.close());
 
 /** A paused run that asks ann, bob and cat, of whom two must approve, unless `changes` say otherwise. */
-async function asking(changes: Partial<NewWait> = {}): Promise<StartedRun> {
+async function startAsking(changes: Partial<NewWait> = {}): Promise<StartedRun> {
   const run = await store.startRun();
   const quorum = { fields: "[]", deadline_ms: 60_000, approvers: ["ann", "bob", "cat"], approvals_needed: 2 };
   await flush(store.sql, [parkEntry(run, [humanWait("w1", { ...quorum, ...changes })])]);
@@ -26,15 +26,15 @@ async function asking(changes: Partial<NewWait> = {}): Promise<StartedRun> {
 const vote = (run: RunId, person: string, decision: Decision | null, answer = `{"decision":"${decision}"}`) =>
   answerWait(store.sql, { tenant: acme, run, waitId: "w1", answer, by: "key_1", person, decision });
 const outcomes = async (run: RunId, ...votes: [string, Decision][]) => {
-  const all: string[] = [];
-  for (const [person, decision] of votes) all.push((await vote(run, person, decision)).is);
-  return all;
+  const found: string[] = [];
+  for (const [person, decision] of votes) found.push((await vote(run, person, decision)).is);
+  return found;
 };
 const readWait = async (run: RunId) => (await readAllWaits(store.sql, run))[0];
 
 describe("a question that needs two of three approvals", () => {
   test("stays open after the first, and goes on with the second", async () => {
-    const { run_id } = await asking();
+    const { run_id } = await startAsking();
     expect(await vote(run_id, "ann", "approve")).toEqual({ is: "voted" });
     expect(await store.row(run_id)).toMatchObject({ status: "paused", signals: 0 });
     expect(await listOpenWaits(store.sql, run_id)).toMatchObject([
@@ -57,19 +57,19 @@ describe("a question that needs two of three approvals", () => {
 
   // Fails when the question waits for votes that can no longer change the decision, or is rejected too early.
   test("is rejected as soon as two approvals can no longer be reached", async () => {
-    const { run_id } = await asking();
+    const { run_id } = await startAsking();
     expect(await outcomes(run_id, ["ann", "reject"], ["bob", "approve"], ["cat", "reject"])).toEqual([
       "voted",
       "voted",
       "answered",
     ]);
     expect(await readWait(run_id)).toMatchObject({ answer: '{"decision": "reject"}' });
-    const all = await asking({ approvals_needed: 3 });
-    expect(await outcomes(all.run_id, ["bob", "reject"])).toEqual(["answered"]);
+    const unanimous = await startAsking({ approvals_needed: 3 });
+    expect(await outcomes(unanimous.run_id, ["bob", "reject"])).toEqual(["answered"]);
   });
 
   test("takes one vote of each approver, none of other persons, and none without a decision", async () => {
-    const { run_id } = await asking();
+    const { run_id } = await startAsking();
     await vote(run_id, "ann", "approve");
     expect(await vote(run_id, "ann", "reject")).toMatchObject({
       is: "voted_before",
@@ -83,9 +83,11 @@ describe("a question that needs two of three approvals", () => {
   // Fails when the count of a vote is that of before the other vote: no vote, or both, would close the question.
   test("is closed by exactly one of two last votes at the same moment", async () => {
     for (let n = 0; n < 8; n++) {
-      const { run_id } = await asking();
-      const all = await Promise.all(["ann", "bob", "cat"].map((person) => vote(run_id, person, "approve")));
-      expect(all.map(({ is }) => is).toSorted()).toEqual(["answered", "taken", "voted"]);
+      const { run_id } = await startAsking();
+      const replies = await Promise.all(
+        ["ann", "bob", "cat"].map((person) => vote(run_id, person, "approve")),
+      );
+      expect(replies.map(({ is }) => is).toSorted()).toEqual(["answered", "taken", "voted"]);
       expect(await readWait(run_id)).toMatchObject({ votes: [{}, {}] });
       expect(await store.row(run_id)).toMatchObject({ signals: 1 });
     }
@@ -93,7 +95,7 @@ describe("a question that needs two of three approvals", () => {
 
   // Fails when a vote is stored as jsonb alone, which refuses these characters.
   test("keeps what an approver answered, byte for byte", async () => {
-    const { run_id } = await asking();
+    const { run_id } = await startAsking();
     const answer = JSON.stringify({ decision: "approve", note: "nul \u0000, lone \udfff, \\u0000" });
     await vote(run_id, "ann", "approve", answer);
     expect((await readWait(run_id))?.votes?.[0]?.answer).toBe(answer);
@@ -109,7 +111,7 @@ describe("an open question that goes to a further group", () => {
   const due = (run: RunId) => store.sql`update runs set wake_at = now() where run_id = ${run}`;
 
   test("keeps its votes and its deadline, and takes answers of the new group", async () => {
-    const run = await asking();
+    const run = await startAsking();
     await vote(run.run_id, "ann", "approve");
     await due(run.run_id);
     expect(await escalate(run)).toHaveLength(1);
@@ -121,7 +123,7 @@ describe("an open question that goes to a further group", () => {
 
   // Fails when a repeated park takes persons away, or an answered question changes.
   test("keeps its level against an earlier one, and after its answer", async () => {
-    const run = await asking({ level: 2 });
+    const run = await startAsking({ level: 2 });
     await due(run.run_id);
     await escalate(run);
     expect(await readWait(run.run_id)).toMatchObject({ level: 2 });

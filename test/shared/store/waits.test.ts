@@ -51,24 +51,6 @@ describe("a park", () => {
     expect(await states(run.run_id)).toEqual(["late answered", "soon expired"]);
   });
 
-  // Fails when readWaits returns more than the named waits: a loop would read all its earlier answers in each round.
-  test("reads the waits that it names, and closes no others", async () => {
-    const run = await store.startRun();
-    await flush(store.sql, [
-      parkEntry(
-        run,
-        ["w1", "w2"].map((id) => humanWait(id, { deadline_ms: 1_000 })),
-      ),
-    ]);
-    await store.sql`update waits set deadline_at = now() - interval '1 second' where run_id = ${run.run_id}`;
-    expect(await readWaits(store.sql, run.run_id, ["w1", "w9"])).toMatchObject([
-      { wait_id: "w1", state: "expired" },
-    ]);
-    const open =
-      await store.sql`select wait_id from waits where run_id = ${run.run_id} and answered_at is null`;
-    expect(open).toEqual([{ wait_id: "w2" }]);
-  });
-
   // Fails when an answer between the deadline and its read is not kept.
   test("takes a late answer until a worker has read the deadline as passed", async () => {
     const run = await store.startRun();
@@ -156,4 +138,22 @@ describe("an answer", () => {
     expect(await answer(run.run_id, "w1")).toMatchObject({ is: "taken", by: "root" });
     expect(await states(run.run_id)).toEqual(["w1 answered", "w2 open"]);
   });
+});
+
+// Fails when readWaits returns more than the named waits: a loop would read all its earlier answers in each round.
+test("a read of waits closes those that it names and whose deadline has passed, and no others", async () => {
+  const run = await store.startRun();
+  await flush(store.sql, [
+    parkEntry(
+      run,
+      ["w1", "w2"].map((id) => humanWait(id, { deadline_ms: 1_000 })),
+    ),
+  ]);
+  await store.sql`update waits set deadline_at = now() - interval '1 second' where run_id = ${run.run_id}`;
+  expect(await readWaits(store.sql, run.run_id, ["w1", "w9"])).toMatchObject([
+    { wait_id: "w1", state: "expired" },
+  ]);
+  const open =
+    await store.sql`select wait_id from waits where run_id = ${run.run_id} and answered_at is null`;
+  expect(open).toEqual([{ wait_id: "w2" }]);
 });

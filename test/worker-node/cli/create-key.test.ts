@@ -1,13 +1,11 @@
-import { spawn } from "node:child_process";
-import { text } from "node:stream/consumers";
 import postgres from "postgres";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Scope } from "../../../shared/contracts/tenant.ts";
 import { findPrincipal } from "../../../shared/store/tenants/api-keys.ts";
 import type { Sql } from "../../../shared/store/sql.ts";
 import { testConnection } from "../../services/databases.ts";
-import { nodeProgram } from "../../../local/processes/programs.ts";
 import { freshDatabase } from "../../services/services.ts";
+import { runProgram } from "./run-program.ts";
 
 let url: string;
 let sql: Sql;
@@ -17,15 +15,8 @@ beforeAll(async () => {
 });
 afterAll(() => sql.end());
 
-async function createKey(flags: string[], postgresUrl = url) {
-  const { command, args, env } = nodeProgram("worker-node/cli/create-key.ts", {
-    SCALE_POSTGRES_URL: postgresUrl,
-  });
-  const child = spawn(command, [...args, ...flags], { env });
-  const ended = new Promise<number | null>((resolve) => child.once("exit", resolve));
-  const [stdout, stderr, code] = await Promise.all([text(child.stdout), text(child.stderr), ended]);
-  return { stdout, stderr, code };
-}
+const createKey = (flags: string[], postgresUrl = url) =>
+  runProgram("create-key.ts", { SCALE_POSTGRES_URL: postgresUrl }, flags);
 
 // Fails when the printed key is not the stored one, or is printed outside its own line.
 test.each([

@@ -3,7 +3,7 @@ import { ObjectStoreError } from "../../../worker-node/execution/object-store.ts
 import { LiveObjectStore } from "../../../worker-node/clients/live-object-store.ts";
 import type { CheckedObjectStore } from "../../../worker-node/clients/s3-object-store.ts";
 
-/** A bucket in memory. `refuses`: it knows the worker's keys no more. */
+/** A bucket in memory. `refuses`: it no longer accepts the worker's keys. */
 class Bucket implements CheckedObjectStore {
   readonly objects = new Map<string, string>();
   refuses = false;
@@ -33,16 +33,16 @@ const target = (bucket: string) => ({
   secretAccessKey: "secret",
 });
 
-function stores(ofVariables: Bucket | null = new Bucket()) {
+function stores(environmentBucket: Bucket | null = new Bucket()) {
   const buckets = new Map<string, Bucket>();
   const bucket = (name: string) => {
     const found = buckets.get(name) ?? new Bucket();
     buckets.set(name, found);
     return found;
   };
-  const live = new LiveObjectStore(ofVariables, (each) => bucket(each.bucket));
+  const live = new LiveObjectStore(environmentBucket, (each) => bucket(each.bucket));
   return {
-    ofVariables,
+    environmentBucket,
     live,
     bucket,
     use: (name: string | null) => live.use(name === null ? null : target(name)),
@@ -50,13 +50,13 @@ function stores(ofVariables: Bucket | null = new Bucket()) {
 }
 const read = (live: LiveObjectStore, key: string) => live.current()?.get(key, 1_000);
 
-test("what is written goes to the bucket of the settings, and to that of the variables without them", async () => {
-  const { live, bucket, use, ofVariables } = stores();
+test("an object is written to the bucket of the settings, and without settings to that of the environment variables", async () => {
+  const { live, bucket, use, environmentBucket } = stores();
   use("b");
   await live.current()?.put("x", "1", "application/json");
   use(null);
   await live.current()?.put("y", "2", "application/json");
-  expect([...bucket("b").objects.keys(), ...(ofVariables?.objects.keys() ?? [])]).toEqual(["x", "y"]);
+  expect([...bucket("b").objects.keys(), ...(environmentBucket?.objects.keys() ?? [])]).toEqual(["x", "y"]);
 });
 
 // Fails when a change cuts off an upload, or sends its end to another bucket than its beginning.
@@ -77,9 +77,9 @@ test("an upload that is under way ends in the bucket in which it began", async (
 });
 
 // Fails when a value that another worker stored a moment before the change is gone.
-test("an object that the new bucket does not have is read from the one before, and from that of the variables", async () => {
-  const { live, bucket, use, ofVariables } = stores();
-  ofVariables?.objects.set("old", "0");
+test("an object that the new bucket does not have is read from the one before, and from that of the environment variables", async () => {
+  const { live, bucket, use, environmentBucket } = stores();
+  environmentBucket?.objects.set("old", "0");
   use("b");
   bucket("b").objects.set("x", "1");
   use("c");
@@ -89,15 +89,15 @@ test("an object that the new bucket does not have is read from the one before, a
 });
 
 // Fails when a worker that has the change later than another one fails a run for ever.
-test("an object that is nowhere is looked for again with the settings of now, and is then missing", async () => {
+test("an object that no bucket has is searched again with the current settings before it counts as missing", async () => {
   const { live, bucket, use } = stores();
-  let asked = 0;
+  let refreshes = 0;
   live.onMissing(async () => {
-    asked += 1;
+    refreshes += 1;
     use("b");
   });
   bucket("b").objects.set("x", "1");
-  expect([await read(live, "x"), asked]).toEqual(["1", 1]);
+  expect([await read(live, "x"), refreshes]).toEqual(["1", 1]);
   await expect(read(live, "none")).rejects.toMatchObject({ why: "missing" });
 });
 

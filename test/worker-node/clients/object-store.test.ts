@@ -1,37 +1,41 @@
 import { createServer } from "node:http";
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import { expect, test } from "vitest";
 import { createObjectStore } from "../../../worker-node/clients/s3-object-store.ts";
 import { portOf } from "../../../worker-node/ops/health-server.ts";
 
-// Fails when the SDK only warns at its limit, which is its default: the worker would wait without end.
-test("a request to an object store that never responds ends after 5 s", async () => {
-  const server = createServer(() => {});
+/** An object store whose server responds as `listener` does. */
+async function storeOf(listener: RequestListener, requestMs?: number) {
+  const server = createServer(listener);
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const credentials = { accessKeyId: "a", secretAccessKey: "b" };
-  const endpoint = `http://127.0.0.1:${portOf(server)}`;
-  const artifacts = createObjectStore({ endpoint, bucket: "b", region: "auto", credentials, requestMs: 300 });
-  await expect(artifacts.put("key", "x".repeat(100_000), "application/json")).rejects.toThrow("300 ms");
-  server.closeAllConnections();
-  server.close();
+  const store = createObjectStore({
+    endpoint: `http://127.0.0.1:${portOf(server)}`,
+    bucket: "b",
+    region: "auto",
+    credentials: { accessKeyId: "a", secretAccessKey: "b" },
+    ...(requestMs !== undefined && { requestMs }),
+  });
+  return { store, close: () => (server.closeAllConnections(), server.close()) };
+}
+
+// Fails when the SDK only warns at its limit, which is its default: the worker would wait without end.
+test("a request to an object store that never responds ends at its time limit", async () => {
+  const { store, close } = await storeOf(() => {}, 300);
+  await expect(store.put("key", "x".repeat(100_000), "application/json")).rejects.toThrow("300 ms");
+  close();
 });
 
 // Fails when an object is read into memory before its size is compared.
 test("an object that is larger than its reader allows is not read", async () => {
   let wasCut = false;
-  const server = createServer((_request, response) => {
+  const { store, close } = await storeOf((_request, response) => {
     response.writeHead(200, { "content-length": "100000000" });
     response.write("x".repeat(1_000));
     response.on("close", () => (wasCut = true));
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const credentials = { accessKeyId: "a", secretAccessKey: "b" };
-  const endpoint = `http://127.0.0.1:${portOf(server)}`;
-  const artifacts = createObjectStore({ endpoint, bucket: "b", region: "auto", credentials });
-  expect(await artifacts.get("key", 2_000)).toBeNull();
+  expect(await store.get("key", 2_000)).toBeNull();
   await expect.poll(() => wasCut).toBe(true);
-  server.closeAllConnections();
-  server.close();
+  close();
 });
 
 /** A store that loses the reply to the last request of an upload, and answers the next one as S3 does. */
@@ -57,16 +61,11 @@ async function forgetfulStore(sizeOf: (received: number) => number) {
     if (completions++ === 0) return request.socket.destroy();
     return response.writeHead(404).end("<Error><Code>NoSuchUpload</Code></Error>");
   };
-  const server = createServer((request, response) => {
+  return storeOf((request, response) => {
     let bytes = 0;
     request.on("data", (part: Buffer) => (bytes += part.length));
     request.on("end", () => answer(request, response, bytes));
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const credentials = { accessKeyId: "a", secretAccessKey: "b" };
-  const endpoint = `http://127.0.0.1:${portOf(server)}`;
-  const store = createObjectStore({ endpoint, bucket: "b", region: "auto", credentials });
-  return { store, close: () => (server.closeAllConnections(), server.close()) };
 }
 
 async function* mebibytes(count: number) {
@@ -132,21 +131,16 @@ test.each([
 ] as const)(
   "a %s that is answered with %i %s says whether another try may succeed",
   async (verb, status, code, error) => {
-    const server = createServer((request, response) => {
+    const { store, close } = await storeOf((request, response) => {
       request.resume();
       request.on("end", () => {
         response.writeHead(status, { "content-type": "application/xml" });
         response.end(`<Error><Code>${code}</Code><Message>the key sesame is wrong</Message></Error>`);
       });
     });
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    const credentials = { accessKeyId: "a", secretAccessKey: "b" };
-    const endpoint = `http://127.0.0.1:${portOf(server)}`;
-    const artifacts = createObjectStore({ endpoint, bucket: "b", region: "auto", credentials });
-    const made = verb === "put" ? artifacts.put("key", "[]", "application/json") : artifacts.get("key", 10);
-    await expect(made).rejects.toMatchObject(error);
-    server.closeAllConnections();
-    server.close();
+    const reply = verb === "put" ? store.put("key", "[]", "application/json") : store.get("key", 10);
+    await expect(reply).rejects.toMatchObject(error);
+    close();
   },
   40_000,
 );

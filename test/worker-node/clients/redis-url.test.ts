@@ -52,7 +52,7 @@ describe("REDIS_URL", () => {
     [{ REDIS_URL: "redis://" }, /write redis:\/\/host:6379/],
     [{ REDIS_URL: "redis://h:port" }, /write redis:\/\/host:6379/],
     [{ REDIS_URL: "redis://h/db" }, /number of a database/],
-    [{ REDIS_URL: "redis://h?ssl=true" }, /leave away what follows/],
+    [{ REDIS_URL: "redis://h?ssl=true" }, /leave out what follows/],
     [{ REDIS_URL: "redis://a,b" }, /REDIS_CLUSTER_MODE=true or REDIS_SENTINEL_NAME/],
     [{ REDIS_URL: "redis+cluster://a/1" }, /only database 0/],
     [{ REDIS_URL: "a,b", REDIS_CLUSTER_MODE: "true", REDIS_SENTINEL_NAME: "m" }, /not both/],
@@ -60,7 +60,7 @@ describe("REDIS_URL", () => {
     expect(() => parseRedisUrl(env)).toThrow(sentence);
   });
 
-  test("the error for a malformed one does not contain the password", () => {
+  test("the error for a malformed URL does not contain the password", () => {
     expect(() => parseRedisUrl({ REDIS_URL: "redis://:s3cret@a,b" })).toThrow(/^(?!.*s3cret)/s);
   });
 });

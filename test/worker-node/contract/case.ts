@@ -17,7 +17,7 @@ export type Case = {
   state?: JsonObject;
   /**
    * The answers by the path of the step, in the order of its calls; those of a second visit are below `step#2`, those of an agent
-   * that was given a task below the call that gave it: `a/tool.1.1`.
+   * that works on a task are below the call that delegated the task: `a/tool.1.1`.
    */
   model?: { [visit: string]: Answer[] };
   agents?: { [id: string]: JsonObject };

@@ -10,7 +10,7 @@ export const evaluator: StepContract = {
   does: "Lets a model choose one of the labels of `route_map`, and goes to its target. The label is stored under `output_key`.",
   cases: [
     {
-      that: "goes where the model says",
+      that: "goes to the target of the label that the model chooses",
       steps: [
         {
           id: "a",
@@ -31,7 +31,7 @@ export const evaluator: StepContract = {
       },
     },
     {
-      that: "tells the model the labels when it names none of them, and asks again",
+      that: "sends the model the labels when its answer names none of them, and requests another answer",
       steps: [{ id: "a", type: "evaluator", route_map: { good: null, bad: null }, output_key: "verdict" }],
       model: { a: ["Well.", choose("good")] },
       gives: {
@@ -41,7 +41,7 @@ export const evaluator: StepContract = {
       },
     },
     {
-      that: "fails after three such answers, unless it has a `default_route`; it never guesses",
+      that: "fails after three answers without a label, unless it has a `default_route`; it never guesses",
       steps: [{ id: "a", type: "evaluator", route_map: { good: null } }],
       model: { a: ["Well.", "Hm.", "Who knows?"] },
       gives: {
@@ -122,7 +122,7 @@ export const ifElse: StepContract = {
       },
     },
     {
-      that: "fails when the condition does, which is not the same as false",
+      that: "fails when the condition fails: an error is not false",
       steps: [{ id: "a", type: "if_else", if_condition: "state.user.name == 'Ada'", if_true_step_id: null }],
       gives: {
         state: {},

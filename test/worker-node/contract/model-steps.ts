@@ -154,7 +154,7 @@ export const agent: StepContract = {
       },
     },
     {
-      that: "tells the agent why a tool refuses a call, and the agent goes on",
+      that: "gives the agent the reason when a tool refuses a call, and the agent goes on",
       steps: [{ id: "a", type: "agent", agent_id: "agent_reader", output_key: "found" }],
       agents: { agent_reader: { tools: ["search"] } },
       tools: { search: { refuses: "the query is too short" } },

@@ -22,7 +22,7 @@ export type Outcome = {
   journal: StoredEntry[];
 };
 
-const WithMessage = z.looseObject({ refuses: z.string() });
+const Refusal = z.looseObject({ refuses: z.string() });
 const Silent = z.looseObject({ silent: z.literal(true) });
 const Line = z.looseObject({ type: z.string() });
 const Failure = z.object({ code: z.string(), message: z.string() }).nullable();
@@ -84,7 +84,7 @@ function harnessOf(
   harness.callTool = async ({ tool: { name }, effectKey }) => {
     calls.push(withoutRun(effectKey));
     const answer = stepCase.tools?.[typeof name === "string" ? name : ""] ?? null;
-    const refused = WithMessage.safeParse(answer);
+    const refused = Refusal.safeParse(answer);
     if (refused.success) throw new ToolRejection(refused.data.refuses);
     return answer;
   };
@@ -123,7 +123,7 @@ function modelAnswer(answer: Answer, key: string): ModelAnswer {
   return { text: "", tool_calls, usage };
 }
 
-/** A question that was asked is answered, or its time has passed, as that of a timer. A child that was started has ended. */
+/** A wait that the journal has opened, as it ended: a question is answered or expired, a timer is over, a child has ended. */
 function waitOf(stepCase: Case, wait_id: string, journal: readonly StoredEntry[]): Wait | null {
   const isAsked = journal.some(
     ({ kind, output }) => kind === "park" && output?.includes(`"wait_id":"${wait_id}"`),
@@ -177,9 +177,9 @@ function endOf(stepCase: Case, journal: readonly StoredEntry[]): Omit<Outcome, "
     (events ?? "").split("\n").map((line) => Line.parse(JSON.parse(line))),
   );
   const final = lines.findLast(({ type }) => type === "orchestration_complete")?.["final_state"];
-  const ofRequest = new Set(["user_input", "user_query", ...Object.keys(stepCase.state ?? {})]);
+  const requestKeys = new Set(["user_input", "user_query", ...Object.keys(stepCase.state ?? {})]);
   const state = Object.entries(z.record(z.string(), z.json()).parse(final)).filter(
-    ([key]) => !ofRequest.has(key),
+    ([key]) => !requestKeys.has(key),
   );
   const last = z.looseObject({ error: Failure.optional() }).parse(JSON.parse(journal.at(-1)?.output ?? "{}"));
   return {

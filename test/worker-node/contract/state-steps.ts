@@ -85,7 +85,7 @@ export const merge: StepContract = {
   does: "Brings the values of `input_keys` together: a `list` of `{source, data}`, a `dict` by source, or one text (`concat`). The source is the step that writes the key.",
   cases: [
     {
-      that: "makes one text of them, each below its source",
+      that: "makes one text of the values, each below its source",
       steps: [
         { ...show("a", "first"), name: "Draft", output_key: "draft", next_step_id: "b" },
         {

@@ -1,13 +1,13 @@
 /** The contracts of the steps that divide a run into tracks, or let it wait. */
 import type { StepContract } from "./case.ts";
 
-const llmStep = (id: string, more: object = {}) => ({ id, type: "llm", output_key: id, ...more });
+const llmStep = (id: string, fields: object = {}) => ({ id, type: "llm", output_key: id, ...fields });
 
 export const parallel: StepContract = {
   does: "Runs its branches at the same time, each with its own view of state and its own checkpoints. A branch is a list of steps, or one step that is followed to the step after the `parallel`.",
   cases: [
     {
-      that: "has what all branches wrote, and under its `output_key` what became of each",
+      that: "has the keys that all branches wrote, and under its `output_key` the outcome of each branch",
       steps: [
         {
           id: "a",
@@ -206,7 +206,7 @@ export const wait: StepContract = {
       gives: { state: {}, events: ["step_start", "step_complete"] },
     },
     {
-      that: "fails on a time that nobody can read",
+      that: "fails when `wait_until` is not a time",
       steps: [{ id: "a", type: "wait", wait_until: "{state.when}" }],
       state: { when: "tomorrow" },
       gives: {

@@ -96,7 +96,7 @@ describe("the calls of one answer", () => {
   });
 
   // Fails when a crash, or the failure of one call, costs the others their results, or gives a repeated call another key.
-  test("that have a result are not repeated when another one has failed, and that one keeps its effect key", async () => {
+  test("with a result are not repeated after another call has failed, and the failed call keeps its effect key", async () => {
     const answer = callsOf("search", "search", "search");
     const unreachable = (args: Json): Json => {
       if (JSON.stringify(args).includes("q2")) throw new RetryableError("tool_unavailable", "503");

@@ -65,7 +65,7 @@ describe("an agent", () => {
 
   test("continues after a crash at its last commit, and repeats no committed model call or tool call", async () => {
     const answers = [
-      // What only the provider understands goes back after a crash as well.
+      // Parts that only the provider understands are sent back after a crash too.
       { calls: [{ id: "c1", name: "search", args: { query: "q" } }], parts: { signature: "s" } },
       { calls: [{ id: "c2", name: "fetch", args: {} }] },
       "done",
@@ -107,14 +107,14 @@ describe("an agent", () => {
     [20, undefined, 15],
     [5, 2, 2],
     [undefined, 3, 3],
-  ])("that may have %s turns fails in a step of %s after %i", async (own, ofStep, turns) => {
-    const agent = { ...agents.agent_1, max_turns: own ?? null };
+  ])("that may have %s turns fails in a step of %s after %i", async (agentTurns, stepTurns, turns) => {
+    const agent = { ...agents.agent_1, max_turns: agentTurns ?? null };
     const { context, modelCalls } = fakeContext({
       agents: { agent_1: agent },
       tools,
       answers: Array.from({ length: 20 }, () => search),
     });
-    await expect(run(step({ ...fields, max_turns: ofStep }), context)).rejects.toMatchObject({
+    await expect(run(step({ ...fields, max_turns: stepTurns }), context)).rejects.toMatchObject({
       code: "max_turns",
     });
     expect(modelCalls).toHaveLength(turns);
@@ -201,9 +201,9 @@ describe("an agent", () => {
     expect(failing.committedTurns).toHaveLength(1);
   });
 
-  // Fails when the model gets the beginning of what a tool said, or more than a result may have.
-  test("gets all that a tool says in its refusal, within the limit of a result", async () => {
-    const said = (chars: number) => {
+  // Fails when the model gets only the beginning of a refusal, or more than a result may have.
+  test("gets the whole text of a refusal by a tool, within the limit of a result", async () => {
+    const refusalOf = (chars: number) => {
       const refusing = {
         ...tools,
         search: (): Json => {
@@ -212,7 +212,7 @@ describe("an agent", () => {
       };
       return fakeContext({ agents, tools: refusing, answers: [search, "ok"] });
     };
-    const [whole, long] = [said(2_000), said(200_000)];
+    const [whole, long] = [refusalOf(2_000), refusalOf(200_000)];
     await run(step(fields), whole.context);
     await run(step(fields), long.context);
     expect(whole.modelCalls[1]?.messages.at(-1)?.content).toMatch(/bad x{2000}\.$/);

@@ -83,7 +83,7 @@ describe("a call of a tool that is not retry_safe", () => {
   });
 
   test.each<[string, () => Json]>([
-    ["the tool refused the first one for now", busy],
+    ["the tool refused the first call temporarily", busy],
     ["the worker could not open the tool's secrets", sealed],
   ])("is made again when %s", async (_, notMade) => {
     const before = paying(toolStep, { bank: notMade });

@@ -28,7 +28,7 @@ function chatOf(messages: ChatHistory["messages"], summary: Summary | null = nul
   return { chat, saved };
 }
 
-const said = (messages: readonly { role: string; content: string }[] = []) =>
+const linesOf = (messages: readonly { role: string; content: string }[] = []) =>
   messages.map(({ role, content }) => `${role}: ${content}`);
 
 describe("a chat turn", () => {
@@ -37,7 +37,7 @@ describe("a chat turn", () => {
     const { context, modelCalls } = fakeContext({ agents, chat, message: "now", answers: ["fine"] });
     expect(await run(step(fields), context)).toMatchObject({ response: "fine" });
     expect(modelCalls).toHaveLength(1);
-    expect(said(modelCalls[0]?.messages)).toEqual([
+    expect(linesOf(modelCalls[0]?.messages)).toEqual([
       "system: You help.",
       "user: q0",
       "assistant: a0",
@@ -108,7 +108,7 @@ describe("a chat turn", () => {
     );
   });
 
-  // Fails when a summary is requested, and paid for, again after a crash; or a crash before its store loses it.
+  // Fails when a summary is requested, and paid for, again after a crash; or when a crash before it is stored loses it.
   test("makes a summary once: after a crash it stores the committed one", async () => {
     const first = chatOf(historyOf(40));
     const crashed = fakeContext({ agents, chat: first.chat, message: "now", answers: ["They met."] });

@@ -98,15 +98,15 @@ describe("an orchestration step", () => {
     expect(charged).toEqual([]);
   });
 
-  test("whose child does not end in time fails, or goes on, with the time that it had", async () => {
+  test("whose child does not end in time fails, or goes on with the error as its value", async () => {
     const child = (): ChildReply => ({ is: "expired", runId: "run_2" });
-    const inTime = { timeout_seconds: 60 };
-    await expect(runStep(nested(inTime), fakeContext({ child }).context)).rejects.toMatchObject({
+    const limit = { timeout_seconds: 60 };
+    await expect(runStep(nested(limit), fakeContext({ child }).context)).rejects.toMatchObject({
       code: "child_timeout",
       message: expect.stringContaining("60 s"),
     });
-    const going = nested({ ...inTime, on_child_error: "continue" });
-    expect(await run(going, fakeContext({ child }).context)).toMatchObject({
+    const continuing = nested({ ...limit, on_child_error: "continue" });
+    expect(await run(continuing, fakeContext({ child }).context)).toMatchObject({
       set: { found: { error: { code: "child_timeout" } } },
     });
   });

@@ -99,7 +99,7 @@ describe("a conversation beyond its limit", () => {
     }
   });
 
-  test("only because of its task is not summarized at each turn", async () => {
+  test("that is too long only because of its task is not summarized at each turn", async () => {
     const fake = fakeContext({
       agents,
       tools: { search: () => "short" },
@@ -137,9 +137,9 @@ describe("a conversation beyond its limit", () => {
 
   // Fails when the window of the default model is not asked for: a small one would be cut in silence.
   test("has the limit of the default model where neither step nor agent names one", async () => {
-    const ofDefault = { agent_1: { id: "agent_1", name: "A", tools: ["search"] } };
+    const withoutModel = { agent_1: { id: "agent_1", name: "A", tools: ["search"] } };
     const replies = [search(1), search(2), "It is about q1.", "Done."];
-    const fake = fakeContext({ agents: ofDefault, tools, answers: replies, windowTokens: 4_096 });
+    const fake = fakeContext({ agents: withoutModel, tools, answers: replies, windowTokens: 4_096 });
     expect((await run(step(fields), fake.context)).response).toBe("Done.");
     expect(fake.modelCalls.map(({ effectKey }) => effectKey.replace("run_1:s:1:", ""))).toContain(
       "summary.1",
@@ -184,7 +184,7 @@ describe("a conversation that the model refuses as too long", () => {
   });
 
   // Fails when the second request has the key of the request that was refused, and a provider that knows the key refuses it again.
-  test("is requested under the second name also when a crash comes after the summary", async () => {
+  test("is requested under its second key also when a crash comes after the summary", async () => {
     const before = fakeContext({
       agents,
       tools,
@@ -195,17 +195,17 @@ describe("a conversation that the model refuses as too long", () => {
     const after = fakeContext({ agents, tools, turns, answers: [search(2), "Done."] });
     expect((await run(step(fields), after.context)).response).toBe("Done.");
     expect(keysOf(after)).toEqual(["model.3.shorter", "model.4"]);
-    const again = fakeContext({ agents, tools, turns, answers: [refused] });
-    await expect(run(step(fields), again.context)).rejects.toBe(refused);
+    const refusedAgain = fakeContext({ agents, tools, turns, answers: [refused] });
+    await expect(run(step(fields), refusedAgain.context)).rejects.toBe(refused);
   });
 
-  test("and refuses its summary as too long too fails the step", async () => {
+  test("fails the step when the model refuses the summary of it too", async () => {
     const replies = [search(0), search(1), refused, "It is about q1.", refused];
     const fake = fakeContext({ agents, tools, answers: replies });
     await expect(run(step(fields), fake.context)).rejects.toBe(refused);
   });
 
-  test("and that cannot be made shorter fails the step", async () => {
+  test("fails the step when it cannot be made shorter", async () => {
     const fake = fakeContext({ agents, tools, answers: [search(0), refused] });
     await expect(run(step(fields), fake.context)).rejects.toBe(refused);
     expect(keysOf(fake)).toEqual(["model.1", "model.2"]);

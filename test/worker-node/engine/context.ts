@@ -19,10 +19,10 @@ import type {
 } from "../../../worker-node/engine/ports.ts";
 import { runStep } from "../../../worker-node/engine/steps/index.ts";
 
-export function orchestration(steps: object[], more: object = {}): Orchestration {
+export function orchestration(steps: object[], fields: object = {}): Orchestration {
   const first = steps[0];
   const entry = first && "id" in first ? first.id : "";
-  const parsed = parseOrchestration({ id: "orch", name: "Test", entry_step_id: entry, steps, ...more });
+  const parsed = parseOrchestration({ id: "orch", name: "Test", entry_step_id: entry, steps, ...fields });
   if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
   return parsed.definition;
 }

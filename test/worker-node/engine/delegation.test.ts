@@ -29,7 +29,7 @@ const tools = { search: (): Json => "page", save: (): Json => "saved" };
 const calls = (...ids: string[]) =>
   ids.map((agent_id) => ({ name: "delegate_to_agent", args: { agent_id, task: `Task of ${agent_id}` } }));
 const delegate = (...ids: string[]): FakeAnswer => ({ calls: calls(...ids) });
-const ofChild = {
+const childUsage = {
   call: "child.run_2",
   provider: "child_run",
   model: "run_2",
@@ -158,7 +158,7 @@ describe("a task that an agent gives to another one", () => {
   });
 
   // Fails when a tool that is not parallel is called twice at the same time, by two agents.
-  test("beside another one waits with its calls of tools that are not parallel", async () => {
+  test("beside another task calls a tool that is not parallel only when no other call is under way", async () => {
     let open = 0;
     let most = 0;
     const slow = async (): Promise<Json> => {
@@ -198,7 +198,7 @@ describe("a task that an agent gives to another one", () => {
         is: "ended",
         runId: "run_2",
         end: completed("two owls"),
-        usage: ofChild,
+        usage: childUsage,
         openForMs: 1,
       }),
     });
@@ -209,7 +209,7 @@ describe("a task that an agent gives to another one", () => {
       "run_1:s:1:tool.1.1.model.2",
       "run_1:s:1:model.2",
     ]);
-    expect(second.committedTurns[0]?.usage).toEqual([ofChild]);
+    expect(second.committedTurns[0]?.usage).toEqual([childUsage]);
     // The task was published once, before the wait.
     const executions = [...first.noted, ...second.noted].filter(({ type }) => type === "tool_execution");
     expect(executions).toMatchObject([
@@ -228,7 +228,7 @@ describe("a task that an agent gives to another one", () => {
       is: "ended",
       runId: "run_2",
       end,
-      usage: ofChild,
+      usage: childUsage,
       openForMs: 1,
     });
 
@@ -258,7 +258,7 @@ describe("a task that an agent gives to another one", () => {
       expect(second.modelCalls.at(-1)?.messages).toContainEqual(
         expect.objectContaining({ role: "tool", content: "two owls" }),
       );
-      expect(second.committedTurns.flatMap(({ usage }) => usage)).toContainEqual(ofChild);
+      expect(second.committedTurns.flatMap(({ usage }) => usage)).toContainEqual(childUsage);
       // Each execution after a wait would add a turn.
       expect(second.committedTurns.map(({ data }) => data)).not.toContainEqual(
         expect.objectContaining({ in: "tool.1.1" }),

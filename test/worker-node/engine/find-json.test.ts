@@ -19,7 +19,7 @@ describe("JSON in text", () => {
     [`${"[".repeat(100)}1${"]".repeat(100)}`, []],
     [`First ${'{"a":'.repeat(70)}"}"${"}".repeat(70)}, then {"b": 2}`, [{ b: 2 }]],
     ["", []],
-  ])("%s", (text, values) => {
+  ])("is found, or there is none: %s", (text, values) => {
     expect(findJson(text)).toEqual(values);
   });
 

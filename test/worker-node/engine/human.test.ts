@@ -34,7 +34,7 @@ describe("a human step", () => {
     expect(Date.parse(event.expires_at) - before).toBeGreaterThanOrEqual(90_000);
   });
 
-  // Fails when a person is asked nothing.
+  // Fails when a person gets a question without a text.
   test("whose question renders to a blank text fails", async () => {
     const { context } = fakeContext({ state: { draft: " " } });
     const asking = runStep(step({ ...fields, human_prompt: "{state.draft}\n" }), context);
@@ -84,7 +84,7 @@ describe("a human step", () => {
     });
   });
 
-  test("asks with the text as it is rendered, also with characters that Postgres does not hold in text", async () => {
+  test("asks with the text as it is rendered, also with characters that the type text of Postgres cannot hold", async () => {
     const result = await runStep(step(fields), fakeContext({ state: { draft: "a\u0000b\ud800" } }).context);
     expect(result).toMatchObject({ waitFor: { prompt: "Publish a\u0000b\ud800?" } });
   });
@@ -190,7 +190,7 @@ describe("a human step with approvers", () => {
     });
   });
 
-  test("stores what they decided, and the answer of each", async () => {
+  test("stores the decision, and the answer of each approver", async () => {
     const votes = [vote("ann", "approve")];
     const answeredBy = { key_id: "key_1", person: "ann" };
     const reply = {

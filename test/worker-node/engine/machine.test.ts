@@ -9,12 +9,12 @@ import type { JsonObject } from "../../../shared/contracts/json.ts";
 import type { Progress } from "../../../shared/journal/fold.ts";
 import type { StepResult } from "../../../worker-node/engine/ports.ts";
 
-const print = (id: string, more: object = {}): object => ({
+const print = (id: string, fields: object = {}): object => ({
   id,
   name: id,
   type: "print",
   print_content: "x",
-  ...more,
+  ...fields,
 });
 const timing = { startedAt: "2026-01-01T00:00:00.000Z", durationMs: 1_234, tries: 1, earlierUsage: [] };
 const usage = (call: string) => ({
@@ -73,7 +73,7 @@ describe("a run", () => {
     expect(play(orchestration(steps), { b: { ends: true } }).steps).toEqual(["a1", "b1"]);
   });
 
-  test("skips a step that has had its max_iterations, publishes that, and goes to that step's next_step_id", () => {
+  test("skips a step that has reached its max_iterations, publishes the limit, and goes to that step's next_step_id", () => {
     const definition = orchestration([
       print("a", { next_step_id: "b", max_iterations: 2 }),
       {
@@ -86,7 +86,7 @@ describe("a run", () => {
       },
       print("c"),
     ]);
-    // b always leads to a. When a is used up, its next step is b, until b is used up too and leads to c.
+    // b always leads to a. When a has reached its limit, its next step is b, until b has reached its own and leads to c.
     const played = play(definition, { b: { route: { target: "a" } } });
     expect(played.steps.filter((name) => name.startsWith("a"))).toEqual(["a1", "a2"]);
     expect(played.steps.at(-1)).toBe("c1");
@@ -154,7 +154,7 @@ describe("a run", () => {
     ["empty", { next_step_id: "" }, { status: "completed" }],
   ])(
     "that comes to a loop's limit at a step whose next_step_id is %s ends as that field says",
-    (_, more, end) => {
+    (_, fields, end) => {
       const steps = [
         print("work", { next_step_id: "check" }),
         {
@@ -162,7 +162,7 @@ describe("a run", () => {
           type: "evaluator",
           route_map: { again: "work", good: null },
           max_iterations: 2,
-          ...more,
+          ...fields,
         },
       ];
       const played = play(orchestration(steps), { check: { route: { target: "work" } } });

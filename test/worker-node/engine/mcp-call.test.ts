@@ -25,11 +25,11 @@ const stored: JsonObject = {
   server: { name: "srv", owner: "acme" },
 };
 
-/** A tool step whose server answers its calls in order. `requests`: what it got. */
-function server(outcomes: (McpOutcome | Error)[], more: Parameters<typeof fakeContext>[0] = {}) {
+/** A tool step whose server answers its calls in order. `requests`: the calls that it received. */
+function server(outcomes: (McpOutcome | Error)[], options: Parameters<typeof fakeContext>[0] = {}) {
   const requests: McpRequest[] = [];
   const fake = fakeContext({
-    ...more,
+    ...options,
     callMcp: async (request) => {
       requests.push(request);
       const next = outcomes.shift();
@@ -156,7 +156,7 @@ describe("the form of an MCP server's question", () => {
     ]);
   });
 
-  test("is refused when no form can have it, and its answer has what was filled in alone", () => {
+  test("is refused when no form can have it, and its answer has only the fields that were filled in", () => {
     expect(() => formOf({ properties: { deep: { type: "object" } } })).toThrow("deep");
     expect(() => formOf({ properties: { mcp_action: { type: "string" } } })).toThrow("mcp_action");
     const answered = { yes: true, other: 1, empty: "", mcp_action: "accept" };

@@ -24,14 +24,14 @@ const mcp = (name: string): JsonObject => ({
 function withServer(
   tools: string[],
   offered: string[],
-  more: Partial<Parameters<typeof fakeContext>[0]> = {},
+  options: Partial<Parameters<typeof fakeContext>[0]> = {},
 ) {
   const agents = { agent_1: { id: "agent_1", name: "A", tools } };
   const fake = fakeContext({
     agents,
     tools: Object.fromEntries(offered.map((name) => [name, () => "done"])),
     answers: ["ok"],
-    ...more,
+    ...options,
   });
   let reads = 0;
   const context = {
@@ -67,7 +67,7 @@ describe("an agent with tools of an MCP server", () => {
     expect(fake.modelCalls[0]?.tools).toEqual(offered);
   });
 
-  test("fails by the name that does not exist", async () => {
+  test("fails with the name of the tool or the server that does not exist", async () => {
     await expect(run(step(fields), withServer(["gh__none"], ["gh__read"]).context)).rejects.toMatchObject({
       code: "unknown_tool",
       message: expect.stringContaining("gh__none"),

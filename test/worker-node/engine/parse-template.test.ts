@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { parseTemplate } from "../../../worker-node/engine/parse-template.ts";
 
-test("a template is the same in its parts each time, in a loop and elsewhere", () => {
+test("a template is parsed into the same parts each time, in a loop and elsewhere", () => {
   const template = "{item.a}, {state.x.y} and {input}: {state.x.y}";
   for (let times = 0; times < 2; times++) {
     expect(parseTemplate(template, { inLoop: true }).names).toEqual([

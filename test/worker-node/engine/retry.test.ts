@@ -24,7 +24,7 @@ describe("a failed step", () => {
     expect(judge(new TerminalError("x", "x"), 1, policy, half)).toEqual({ do: "fail" });
   });
 
-  test("waits at least as long as the other side demands, and fails at once when the run has not so long", () => {
+  test("waits at least as long as the other side demands, and fails at once when the run has less time left", () => {
     const demands = (retryAfterMs: number) => new RetryableError("x", "x", { retryAfterMs });
     expect(judge(demands(90_000), 1, policy, half)).toEqual({ do: "retry", afterMs: 90_000 });
     expect(judge(demands(10), 1, policy, half)).toEqual({ do: "retry", afterMs: 500 });

@@ -73,7 +73,7 @@ test("endless programs of several tenants leave a thread to tenants with short o
 });
 
 test.runIf(process.platform === "linux" && availableParallelism() < 4)(
-  "long programs of a kind take half of the processors at most",
+  "long programs take at most half of the processors",
   async () => {
     vi.useFakeTimers({ toFake: ["performance"] });
     await sandboxOf("loud").transform(LONG, {});
@@ -117,7 +117,7 @@ test.runIf(process.platform === "linux")(
 );
 
 test.runIf(process.platform === "linux")(
-  "a long program yields it to short ones, also while it runs",
+  "a long program yields the processor to short programs, also while it runs",
   async () => {
     const own = getPriority();
     flood(1, () => sandboxOf("loud").transform(ENDLESS, {}));

@@ -36,7 +36,7 @@ describe("an expression", () => {
     ["Object.defineProperties({}, { a: { value: 1, enumerable: true } })", { a: 1 }],
     ["Object.create({}, { a: { value: 1, enumerable: true } })", { a: 1 }],
     ["Reflect.defineProperty({}, 'a', { value: 1 })", true],
-  ])("%s", async (expression, value) => {
+  ])("has its value: %s", async (expression, value) => {
     expect(await sandbox.evaluate(expression, state)).toEqual(value);
   });
 
@@ -320,7 +320,7 @@ describe("an integer beyond 2^53, which code gets as a text", () => {
     await expect(running).rejects.toThrow("an integer beyond 2^53");
   });
 
-  test("names the place, with the field", async () => {
+  test("is in the error, with the operation that failed", async () => {
     await expect(sandbox.evaluate("state.id + 1", long)).rejects.toThrow(
       `in state.id + 1, ${id} is an integer`,
     );
@@ -361,7 +361,7 @@ describe("an integer beyond 2^53, which code gets as a text", () => {
     ["Number('5') + Number.parseInt('5') + new Number(5) + parseInt('5.5')", 20],
     ["Number.MAX_SAFE_INTEGER - Math.PI > 0", true],
     ["state.short.constructor === Number", true],
-  ])("leaves %s alone", async (expression, value) => {
+  ])("does not change the value of %s", async (expression, value) => {
     expect(await sandbox.evaluate(expression, long)).toEqual(value);
   });
 
@@ -377,7 +377,7 @@ describe("an integer beyond 2^53, which code gets as a text", () => {
     ["let s = ''; for (const c of 'ab') s += c + '/'; result = s", "a/b/"],
     ["class A { n = 1 + 1; get m() { return this.n*2 } } result = new A().m", 4],
     ["label: for (;;) { break label } result = /a+b/.test('aab') ? 1+1 : 0", 2],
-  ])("leaves a program alone: %s", async (program, value) => {
+  ])("does not change the result of a program: %s", async (program, value) => {
     expect(await sandbox.transform(program, long)).toEqual(value);
     expect(await sandbox.transform(program, {})).toEqual(value);
   });

@@ -71,7 +71,7 @@ describe("a value by a schema", () => {
     [{ properties: { a: false } }, [{}], [{ a: 1 }]],
     // An annotation, as the standard has it.
     [{ format: "email" }, ["no address"], []],
-  ])("%j", (schema, fitting, others) => {
+  ])("fits %j, or has faults", (schema, fitting, others) => {
     for (const value of fitting) expect(faults(value, schema), JSON.stringify(value)).toEqual([]);
     for (const value of others) expect(faults(value, schema), JSON.stringify(value)).not.toEqual([]);
   });

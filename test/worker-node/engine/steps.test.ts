@@ -261,9 +261,9 @@ describe("llm", () => {
   test("calls no model when its worker may not move the run any more", async () => {
     const { context, modelCalls } = fakeContext({
       answers: ["x"],
-      confirm: async () => Promise.reject(new Error("lease lost")),
+      confirm: async () => Promise.reject(new Error("superseded")),
     });
-    await expect(run(step({ type: "llm" }), context)).rejects.toThrow("lease lost");
+    await expect(run(step({ type: "llm" }), context)).rejects.toThrow("superseded");
     expect(modelCalls).toEqual([]);
   });
 });
@@ -327,7 +327,7 @@ describe("evaluator", () => {
     expect(result.usage.map(({ call }) => call)).toEqual(["model.3"]);
   });
 
-  test("takes its default route after three such answers, or fails; it never takes the first route", async () => {
+  test("takes its default route after three answers without a route, or fails; it never takes the first route", async () => {
     const answers = ["a", "b", "c"];
     await expect(run(step(fields), fakeContext({ answers }).context)).rejects.toMatchObject({
       code: "no_route",
@@ -342,14 +342,14 @@ describe("tool", () => {
 
   // Fails when a step that needs its tool counts as done, or asks a model for other arguments.
   test.each([{}, { prompt_template: "Search." }])(
-    "%j: whose tool does not accept its headers fails with a code of its own",
-    async (more) => {
+    "with %j whose tool does not accept its headers fails with a code of its own",
+    async (prompt) => {
       const refusing = () => {
         throw new TerminalError("tool_unauthorized", "x");
       };
       const answers = [{ calls: [{ name: "search", args: { query: "q" } }] }];
       const { context, modelCalls } = fakeContext({ tools: { search: refusing }, answers });
-      const refused = run(step({ ...fields, ...more }), context);
+      const refused = run(step({ ...fields, ...prompt }), context);
       await expect(refused).rejects.toMatchObject({ name: "TerminalError", code: "tool_unauthorized" });
       expect(modelCalls.length).toBeLessThanOrEqual(1);
     },
@@ -357,8 +357,8 @@ describe("tool", () => {
 
   // Fails when a model is asked for other arguments although nothing was wrong with the first ones.
   test.each([{}, { prompt_template: "Search." }])(
-    "%j: that took too long is made again, under the same key",
-    async (more) => {
+    "with %j whose call takes too long fails with an error that is retried, after one call",
+    async (prompt) => {
       const slow = () => {
         throw new RetryableError("tool_timeout", "x");
       };
@@ -366,7 +366,7 @@ describe("tool", () => {
         tools: { search: slow },
         answers: [{ calls: [{ name: "search", args: { query: "q" } }] }],
       });
-      const timedOut = run(step({ ...fields, ...more }), context);
+      const timedOut = run(step({ ...fields, ...prompt }), context);
       await expect(timedOut).rejects.toMatchObject({ name: "RetryableError", code: "tool_timeout" });
       expect(toolCalls).toHaveLength(1);
       expect(modelCalls.length).toBeLessThanOrEqual(1);

@@ -23,9 +23,9 @@ const answer = (args: Json): FakeAnswer => ({ calls: [{ name: "final_answer", ar
 function llm(
   output_schema: JsonObject,
   answers: FakeAnswer[],
-  more: { turns?: Json[]; crashAtTurn?: number } = {},
+  options: { turns?: Json[]; crashAtTurn?: number } = {},
 ) {
-  const fake = fakeContext({ answers, transform, ...more });
+  const fake = fakeContext({ answers, transform, ...options });
   const fields = { type: "llm", prompt_template: "Who?", output_key: "who", output_schema };
   return { ...fake, result: run(step(fields), fake.context) };
 }
@@ -90,7 +90,7 @@ describe("an answer of a schema", () => {
   });
 
   // Fails when a tenant's pattern is read outside of the sandbox, where nothing ends it.
-  test("whose pattern the sandbox has ended fails the step", async () => {
+  test("whose pattern takes the sandbox too long fails the step", async () => {
     const ended = async (): Promise<Json> => {
       throw new TerminalError("transform_timeout", "transform_code took longer than its time");
     };

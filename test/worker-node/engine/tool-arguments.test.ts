@@ -42,7 +42,7 @@ test.each<[Json, Json]>([
   ["[1]", null],
   [[1], null],
   [7, null],
-])("the arguments %j are %j", (written, args) => {
+])("arguments written as %j are read as %j", (written, args) => {
   expect(argumentsOf(written)).toEqual(args);
 });
 
@@ -131,7 +131,7 @@ describe("arguments", () => {
     [{ both: { id: 1 } }, ["the argument both.n is missing"]],
     [{ item: { id: 1 }, note: null, shape: "dot", both: { id: 1, n: 2 } }, []],
     [{ shape: { r: 1 }, note: "x" }, []],
-  ])("%j do not fit a generated schema", (args, errors) => {
+  ])("%j have the faults %j by a generated schema", (args, errors) => {
     expect(argumentErrors(args, generated)).toEqual(errors);
   });
 

@@ -37,7 +37,7 @@ describe("a wait step", () => {
     },
   );
 
-  // Fails when a wrong time counts as no time, or as one far away.
+  // Fails when a wrong time counts as no time, or as a time far away.
   test.each([
     [
       { wait_seconds: "{input}" },

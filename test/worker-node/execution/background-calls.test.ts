@@ -75,7 +75,7 @@ async function drained() {
     run,
     charged,
     next,
-    resume: (more: object = {}) => next.resume({ ...run, event_seq, signals, ...more }),
+    resume: (changes: object = {}) => next.resume({ ...run, event_seq, signals, ...changes }),
   };
 }
 
@@ -99,7 +99,7 @@ test("a drain leaves the response to the next worker, which asks for it, goes on
   next.checkEntries();
 });
 
-test("an answer that begins otherwise begins anew for viewers", async () => {
+test("an answer that begins with another text replaces the published one for viewers", async () => {
   const { run, next, resume } = await drained();
   plays.push(answer("Another one."));
   await resume().ending;
@@ -108,7 +108,7 @@ test("an answer that begins otherwise begins anew for viewers", async () => {
 
 // Fails when a paid answer is not used, or is charged at the price of the cheaper model.
 test.each(["fail", "pause", "downgrade"] as const)(
-  "a response that was begun is fetched and charged although a budget has reached its limit, which says %s",
+  "a response that was begun is fetched and charged although a budget with at_limit %s has reached its limit",
   async (at_limit) => {
     const { run, next, resume } = await drained();
     next.reserveInBudgets = async () => ({

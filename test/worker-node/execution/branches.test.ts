@@ -20,33 +20,33 @@ beforeEach(() => {
 // Fails when an entry is committed that the next worker, or the edge, cannot read.
 afterEach(() => harness.checkEntries());
 
-const llm = (id: string, more: JsonObject = {}): JsonObject => ({
+const llm = (id: string, fields: JsonObject = {}): JsonObject => ({
   id,
   type: "llm",
   model: "demo/fast",
   prompt_template: id,
   output_key: id,
-  ...more,
+  ...fields,
 });
-const human = (id: string, more: JsonObject = {}): JsonObject => ({
+const human = (id: string, fields: JsonObject = {}): JsonObject => ({
   id,
   type: "human",
   human_prompt: `${id}?`,
   output_key: id,
-  ...more,
+  ...fields,
 });
-const print = (id: string, more: JsonObject = {}): JsonObject => ({
+const print = (id: string, fields: JsonObject = {}): JsonObject => ({
   id,
   type: "print",
   print_content: `printed by ${id}`,
   output_key: id,
-  ...more,
+  ...fields,
 });
-const fanout = (branches: string[][], more: JsonObject = {}): JsonObject => ({
+const fanout = (branches: string[][], fields: JsonObject = {}): JsonObject => ({
   id: "a",
   type: "parallel",
   parallel_branches: branches,
-  ...more,
+  ...fields,
 });
 
 const callOf = ({ effectKey }: ModelRequest): string => effectKey.split(":").slice(1).join(":");
@@ -190,7 +190,7 @@ describe("a branch that fails", () => {
 
   // Fails when the results that follow the rejected one, or the policy of the fork, keep the run going.
   test.each(["fail_fast", "collect"])(
-    "because Postgres will never take its result fails the run: %s",
+    "because Postgres will never accept its result fails the run: %s",
     async (policy) => {
       harness.definition = steps(
         fanout([["x", "p"], ["y"]], { on_branch_error: policy, next_step_id: "b" }),

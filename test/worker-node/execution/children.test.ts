@@ -173,8 +173,8 @@ describe("a run that starts a child", () => {
 });
 
 describe("a run in a branch", () => {
-  const fork = (branches: string[][], ...more: JsonObject[]) =>
-    steps({ id: "a", type: "parallel", parallel_branches: branches, output_key: "all" }, ...more);
+  const fork = (branches: string[][], ...otherSteps: JsonObject[]) =>
+    steps({ id: "a", type: "parallel", parallel_branches: branches, output_key: "all" }, ...otherSteps);
 
   // Fails when a child in one branch keeps the slot, or stops the other branch.
   test("parks that branch alone, and the run when no branch can move", async () => {

@@ -12,8 +12,8 @@ import {
   oc,
   ProviderServer,
   refusal,
+  text,
 } from "../models/provider-server.ts";
-import { text } from "../models/provider-server.ts";
 import { ExecutionHarness, steps } from "./execution-harness.ts";
 
 const server = new ProviderServer();
@@ -25,7 +25,7 @@ beforeEach(() => {
   harness.models = server.models();
 });
 
-const line = (type: string, more: object = {}) => JSON.stringify({ type, orch_step_id: "a", ...more });
+const line = (type: string, fields: object = {}) => JSON.stringify({ type, orch_step_id: "a", ...fields });
 const cut = (content: string) => [line("llm_delta", { first: true, text: content })].join("\n");
 const Event = z.looseObject({ type: z.string(), text: z.string().optional(), first: z.boolean().optional() });
 const answered = (content: string) => anthropicStart() + anthropicText(content) + anthropicEnd();
@@ -59,8 +59,8 @@ describe("after a crash in the middle of an answer", () => {
     ["Half a ", " answer.", "Half a answer."],
     ["Half a", " answer.", "Half a answer."],
   ])(
-    "a model that can go on with %j gets it, and what it adds follows for viewers and state alike",
-    async (half, rest, all) => {
+    "a model that can continue %j gets it, and viewers and state have the continuation after it",
+    async (half, rest, whole) => {
       server.reset(answered(rest));
       const result = await runAfterCrash(an, cut(half));
       expect(server.requests).toHaveLength(1);
@@ -68,8 +68,8 @@ describe("after a crash in the middle of an answer", () => {
         role: "assistant",
         content: [{ type: "text", text: "Half a" }],
       });
-      expect(result.text).toBe(all);
-      expect(result.state).toContain(all);
+      expect(result.text).toBe(whole);
+      expect(result.state).toContain(whole);
       expect(result.events.map(({ type }) => type)).not.toContain("llm_restart");
       // The cut call is charged, and not as wasted: its text is part of the answer.
       expect(result.usage).toHaveLength(2);
@@ -109,7 +109,7 @@ describe("after a crash in the middle of an answer", () => {
     expect(result.usage.filter(({ wasted }) => wasted)).toHaveLength(1);
   });
 
-  test("newer models of Anthropic, which refuse to go on, are not asked to", async () => {
+  test("newer models of Anthropic, which refuse to continue a text, do not get it", async () => {
     server.reset(answered("Anew."));
     await runAfterCrash("anthropic/claude-opus-4-6", cut("Half a "));
     expect(server.requests).toHaveLength(1);

@@ -60,8 +60,8 @@ test("a file of a call is committed with the result of that call, also when anot
     list: async function* () {},
     delete: async () => {},
   };
-  const room = { session_id: null, max_bytes: 100, own_files: 0, own_bytes: 0, files: [] };
-  harness.store.store.readRunFiles = async () => room;
+  const fileLimits = { session_id: null, max_bytes: 100, own_files: 0, own_bytes: 0, files: [] };
+  harness.store.store.readRunFiles = async () => fileLimits;
   harness.store.store.reserveFile = async () => ({ accepted: true, used: 0, most: 100 });
   const call = (id: string) => ({ id, name: "save", args: {} });
   const answers: ModelAnswer[] = [

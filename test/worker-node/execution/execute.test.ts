@@ -171,7 +171,7 @@ describe("a run's timeout", () => {
 });
 
 // Fails when a run waits for a time that it does not have, or for a part of the time that the other side demands.
-test("a wait that the other side demands and the run does not have fails the step at once", async () => {
+test("a demand to wait for longer than the run has left fails the step at once", async () => {
   harness.definition = { ...steps({ id: "a", ...llm }), timeout_minutes: 1 };
   harness.generate = () => Promise.reject(new RetryableError("busy", "busy", { retryAfterMs: 60_000 }));
   const { run, ending } = harness.begin();
@@ -214,7 +214,7 @@ describe("a step that waits for a retry", () => {
 });
 
 // Fails when the time since which a call waits for its provider counts as that of the first failure: the wait is no failed try.
-test("a step that has waited for its provider first failed at its first failed try", async () => {
+test("the first failure of a step is its first failed try, and no wait for its provider", async () => {
   const definition = steps({ id: "a", ...llm, retry: { attempts: 2, base_seconds: 0 } });
   harness.definition = definition;
   harness.generate = () =>
@@ -289,7 +289,7 @@ test.each([
 describe("an object store", () => {
   const large = "too large for Postgres ".repeat(5_000);
   const putOf = (put: ObjectStore["put"]): ObjectStore => ({ put, get: async () => "" });
-  const writes = (more = {}) => steps({ id: "a", ...llm, output_key: "text", ...more });
+  const writes = (fields = {}) => steps({ id: "a", ...llm, output_key: "text", ...fields });
 
   // Fails when an outage is an internal error, or when it keeps the slot.
   test("that is away parks the run with a code of its own, and what was paid is charged", async () => {
@@ -304,7 +304,7 @@ describe("an object store", () => {
     expect(park?.events).toContain("the object store did not take a value over 32 KiB");
   });
 
-  test("that gives no value back parks the run that reads it", async () => {
+  test("that returns no value parks the run that reads it", async () => {
     const reference = {
       $ref: "acme/run_1/a/1.1/big",
       size: 40_000,

@@ -13,7 +13,7 @@ beforeEach(() => {
 });
 
 const cached = { ...llm, cache_responses_enabled: true, output_key: "text" };
-const ofModel = { ...usage, model: "fast" };
+const usageOfFast = { ...usage, model: "fast" };
 
 /** Executes the step in a new run, with the answers that earlier runs have kept. */
 async function run(step: JsonObject = cached, tenant = "acme") {
@@ -23,7 +23,7 @@ async function run(step: JsonObject = cached, tenant = "acme") {
   next.calls.push(...harness.calls);
   harness = next;
   harness.models = {
-    generate: async (request) => ({ text: await generate(request), tool_calls: [], usage: ofModel }),
+    generate: async (request) => ({ text: await generate(request), tool_calls: [], usage: usageOfFast }),
   };
   harness.generate = generate;
   harness.definition = steps({ id: "a", ...step });
@@ -40,7 +40,7 @@ async function run(step: JsonObject = cached, tenant = "acme") {
 }
 
 describe("a step with cache_responses_enabled", () => {
-  test("takes the answer of an earlier run with the same request: nothing is called or paid, and both say so", async () => {
+  test("takes the answer of an earlier run with the same request: no call is made or paid, as usage and events show", async () => {
     await run();
     const second = await run();
     expect(harness.calls).toHaveLength(1);

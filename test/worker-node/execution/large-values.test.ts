@@ -42,7 +42,7 @@ test("a large value under two names is stored once", async () => {
   expect(store.objects.size).toBe(1);
 });
 
-// Fails when a visit that lasts for an hour writes to a bucket that nobody reads any more.
+// Fails when a visit that lasts for an hour writes to a bucket that no worker reads any more.
 test("a visit that lasts longer than its object store stores its later values in the new one", async () => {
   const [before, after] = [memory(), memory()];
   let current = before;
@@ -70,7 +70,7 @@ test("a response does not replace a state key of the same name", async () => {
 });
 
 // Fails when the JSON by which an event is measured is written again for its line: the events that end a run hold its state twice.
-test("the JSON of an event that stays as it is is written once, and its line is the same", async () => {
+test("the JSON of an event without large values is written once, and its line is the same", async () => {
   let writes = 0;
   const state = {
     get answer() {

@@ -57,7 +57,7 @@ describe("under a budget", () => {
   });
 
   // Fails when a run without a budget costs an additional statement.
-  test("calls are reserved, and those of a run without one are not", async () => {
+  test("the calls of a run without one are not reserved", async () => {
     const { run, ending } = harness.begin();
     await ending;
     expect(reservations).toEqual([]);
@@ -65,7 +65,7 @@ describe("under a budget", () => {
   });
 
   // Fails when the operator's bound on answers lowers what is reserved and not what is written.
-  test("a call asks for no longer an answer than the operator's price says, and reserves that", async () => {
+  test("a call requests at most the output tokens of the operator's price, and reserves their cost", async () => {
     const price = { model: "demo/fast", input_usd_per_million: 1, output_usd_per_million: 2 };
     harness.prices = new Prices(
       async () => [{ ...price, cached_input_usd_per_million: null, max_output_tokens: 100 }],
@@ -184,7 +184,7 @@ describe("under a budget", () => {
     });
   });
 
-  // Fails when a raise while the refusal is under way is lost: the run would wait for the next period.
+  // Fails when the worker misses a raise while the refusal is under way: the run would wait for the next period.
   test("a raise between the refusal and the park lets the run go on at once", async () => {
     const { run, runLog, ending } = harness.begin({ has_budget: true });
     harness.reserveInBudgets = async (call) => {
@@ -197,7 +197,7 @@ describe("under a budget", () => {
     expect([harness.store.row(run.run_id).status, runLog.signals]).toEqual(["completed", 1]);
   });
 
-  test("in a branch the others move on, and a raise moves the branch that waits", async () => {
+  test("a branch that waits does not stop the others, and a raise of the budget moves it", async () => {
     harness.definition = steps(
       { id: "a", type: "parallel", parallel_branches: [["x"], ["y"]] },
       { id: "x", ...llm, output_key: "x" },
@@ -346,27 +346,6 @@ describe("what a model call has used is charged as wasted", () => {
     expect(byCall).toEqual({ "a[0].x:try.1.1": true, "a[1].y:try.1.1": undefined });
   });
 
-  // Fails when a failed try is charged by the park before its retry alone: the cancel lets that park be refused.
-  test("when a cancel comes before the park in which a failed try waits for its retry", async () => {
-    harness.definition = steps({ id: "a", ...llm, retry: { attempts: 2, base_seconds: 60 } });
-    // The wait is at random, and a short one is no park.
-    const random = vi.spyOn(Math, "random").mockReturnValue(0.5);
-    onTestFinished(() => random.mockRestore());
-    const { run, ending } = harness.begin();
-    harness.models = {
-      generate: async ({ onUsage }) => {
-        onUsage?.(usage);
-        const row = harness.store.row(run.run_id);
-        row.signals += 1;
-        row.cancel_requested_at = Date.now();
-        throw new RetryableError("model_cut", "cut");
-      },
-    };
-    expect(await ending).toEqual({ is: "ended" });
-    expect(usageOf(run)).toEqual([{ call: "try.1.1", ...usage }]);
-    expect(harness.store.row(run.run_id)).toMatchObject({ status: "cancelled", cost_micro_usd: 1 });
-  });
-
   // Fails when a drain loses the cost of the call that it cuts off, so that the next worker's total is too low.
   test("and stays in the cost of the run when another worker goes on", async () => {
     const begun = hang();
@@ -384,7 +363,28 @@ describe("what a model call has used is charged as wasted", () => {
   });
 });
 
-// Fails when a failed branch has cost no more than its last try: its turns are paid too.
+// Fails when a failed try is charged by the park before its retry alone: the cancel lets that park be refused.
+test("what a failed try has used is charged also when a cancel comes before the park in which the run waits for its retry", async () => {
+  harness.definition = steps({ id: "a", ...llm, retry: { attempts: 2, base_seconds: 60 } });
+  // The wait is at random, and a short one is no park.
+  const random = vi.spyOn(Math, "random").mockReturnValue(0.5);
+  onTestFinished(() => random.mockRestore());
+  const { run, ending } = harness.begin();
+  harness.models = {
+    generate: async ({ onUsage }) => {
+      onUsage?.(usage);
+      const row = harness.store.row(run.run_id);
+      row.signals += 1;
+      row.cancel_requested_at = Date.now();
+      throw new RetryableError("model_cut", "cut");
+    },
+  };
+  expect(await ending).toEqual({ is: "ended" });
+  expect(usageOf(run)).toEqual([{ call: "try.1.1", ...usage }]);
+  expect(harness.store.row(run.run_id)).toMatchObject({ status: "cancelled", cost_micro_usd: 1 });
+});
+
+// Fails when a failed branch counts with the cost of its last try alone: its turns are paid too.
 test.each(["x", "i"])(
   "what the turns of a branch (%s) cost that `collect` lets fail counts against the run's limit",
   async (first) => {

@@ -117,7 +117,7 @@ describe("a step that reaches outside", () => {
 });
 
 // Fails when the results after a rejected one are committed, or when the run ends as if it had all of them.
-test("a result that Postgres will never take fails the run with what came before it", async () => {
+test("a result that Postgres will never accept fails the run with what came before it", async () => {
   const harness = new ExecutionHarness();
   const poisoned = { type: "print", print_content: JSON.parse(POISON), output_key: "text" };
   harness.definition = inARow(print, poisoned, print, print);

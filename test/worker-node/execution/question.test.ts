@@ -58,8 +58,8 @@ describe("a question", () => {
     kind: "park" as const,
     output: JSON.stringify({ step: "a", visit: 1, reason: "answer", wait_id: waitId }),
   });
-  const beginAgain = (...more: StoredEntry[]) =>
-    harness.begin({ attempt: 1, event_seq: 5 }, [parkEntry(), ...more]);
+  const beginAgain = (...laterEntries: StoredEntry[]) =>
+    harness.begin({ attempt: 1, event_seq: 5 }, [parkEntry(), ...laterEntries]);
   const rewind = { seq: 5, kind: "rewind" as const, output: '{"keep_seq":4}' };
 
   // Fails when a run that woke without an answer starts the time of its question again, or asks a second time.
@@ -171,9 +171,9 @@ describe("a question", () => {
     test.each([
       ["the run parks", steps({ id: "a", ...escalating })],
       ["another branch moves", steps(branches, { id: "x", ...escalating }, { id: "y", ...llm })],
-    ])("is not announced to it when the answer arrives first, while %s", async (_when, definition) => {
+    ])("is not announced to it when the answer arrives first, while %s", async (when, definition) => {
       harness.definition = definition;
-      const inBranch = _when === "another branch moves";
+      const inBranch = when === "another branch moves";
       const path = inBranch ? "a[0].x" : "a";
       const { promise: isAnswered, resolve } = Promise.withResolvers<void>();
       harness.generate = async () => {

@@ -47,7 +47,7 @@ describe("a run's state", () => {
   });
 
   // Fails when the bytes of a value that was replaced still count.
-  test("may be written over as often as the run likes", async () => {
+  test("may be overwritten any number of times", async () => {
     harness.definition = twoLarge(["one", "one"]);
     const { run, ending } = harness.begin();
     await ending;

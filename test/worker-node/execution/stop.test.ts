@@ -1,7 +1,7 @@
 import { getEventListeners } from "node:events";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { messageOf } from "../../../shared/log.ts";
-import { limited, within } from "../../../worker-node/execution/stop.ts";
+import { abortable, limited } from "../../../worker-node/execution/stop.ts";
 
 // Fails when the work is not awaited after an abort: an unhandled rejection ends the worker process.
 test("work that fails after its signal was aborted is dropped without an unhandled rejection", async () => {
@@ -10,7 +10,7 @@ test("work that fails after its signal was aborted is dropped without an unhandl
   process.on("unhandledRejection", listener);
   try {
     const work = Promise.reject(new Error("too late"));
-    await expect(within(AbortSignal.abort(new Error("stopped")), work)).rejects.toThrow("stopped");
+    await expect(abortable(AbortSignal.abort(new Error("stopped")), work)).rejects.toThrow("stopped");
     // Node reports unhandled rejections after the microtasks of a turn.
     await new Promise((resolve) => setImmediate(resolve));
     expect(unhandled).toEqual([]);

@@ -31,14 +31,14 @@ const timer = (changes: Partial<Wait>): Wait => ({
   answered_by: null,
   ...changes,
 });
-const over = timer({ state: "expired", due_in_ms: -5, open_for_ms: 60_005, answered_by: "deadline" });
+const expiredTimer = timer({ state: "expired", due_in_ms: -5, open_for_ms: 60_005, answered_by: "deadline" });
 const parkEntry: StoredEntry = {
   seq: 3,
   kind: "park",
   output: JSON.stringify({ step: "a", visit: 1, reason: "timer", wait_id: "a:1" }),
 };
-const beginAgain = (...more: StoredEntry[]) =>
-  harness.begin({ attempt: 1, event_seq: 5 }, [parkEntry, ...more]);
+const beginAgain = (...laterEntries: StoredEntry[]) =>
+  harness.begin({ attempt: 1, event_seq: 5 }, [parkEntry, ...laterEntries]);
 const entriesOf = (run: ClaimedRun) =>
   harness.store.entriesOf(run.run_id).filter(({ kind }) => kind !== "note");
 
@@ -73,7 +73,7 @@ describe("a timer", () => {
   });
 
   test("that is over ends its step, which has taken the whole time", async () => {
-    harness.readWaits = async () => [over];
+    harness.readWaits = async () => [expiredTimer];
     const { run, ending } = beginAgain();
     expect(await ending).toEqual({ is: "ended" });
     const [step] = entriesOf(run);
@@ -90,7 +90,7 @@ describe("a timer", () => {
       if (reads === 1) return [timer({ due_in_ms: 3 })];
       // The rest took 30 s, which is part of the time that the timer has been open.
       vi.spyOn(performance, "now").mockImplementation(() => now() + 30_000);
-      return [over];
+      return [expiredTimer];
     };
     const { run, ending } = beginAgain();
     expect(await ending).toEqual({ is: "ended" });
@@ -99,7 +99,7 @@ describe("a timer", () => {
   });
 
   // Fails when a retry of the run by a client starts the time again, or counts its time as over.
-  test("that a client's retry closed goes on under a new name with what was left", async () => {
+  test("that a client's retry closed goes on under a new name with the time that was left", async () => {
     harness.readWaits = async () => [timer({ state: "expired", answered_by: "retry" })];
     const { run, ending } = beginAgain({ seq: 5, kind: "rewind", output: '{"keep_seq":4}' });
     expect(await ending).toMatchObject({ is: "parked", delayMs: 20_000 });
@@ -114,12 +114,12 @@ describe("a timer", () => {
 });
 
 describe("a timer in a branch", () => {
-  const nap = { type: "wait", wait_seconds: 60 };
+  const timerStep = { type: "wait", wait_seconds: 60 };
   const ask = { type: "human", human_prompt: "Go on?", human_timeout_seconds: 90 };
   const fanout = { id: "a", type: "parallel", parallel_branches: [["x"], ["y"]] };
 
-  test("waits beside a question, and the run wakes for the first of both", async () => {
-    harness.definition = steps(fanout, { id: "x", ...ask }, { id: "y", ...nap });
+  test("waits beside a question, and the run wakes for the earlier of both", async () => {
+    harness.definition = steps(fanout, { id: "x", ...ask }, { id: "y", ...timerStep });
     const { run, ending } = harness.begin();
     const ended = await ending;
     expect(ended).toMatchObject({ is: "parked", status: "paused" });
@@ -142,7 +142,7 @@ describe("a timer in a branch", () => {
         ],
       },
       { id: "x", ...ask },
-      { id: "y", ...nap },
+      { id: "y", ...timerStep },
       { id: "w", type: "llm", model: "demo/fast", prompt_template: "Write" },
       { id: "z", type: "llm", model: "demo/fast", prompt_template: "Write" },
     );

@@ -46,7 +46,7 @@ describe("the admission of a child", () => {
   });
 
   // Fails when one of these refusals becomes an error, or the child comes back at once.
-  test("waits while there is no room, no token, or no slot for its tenant, and says which", async () => {
+  test("waits while there is no room, no token, or no slot for its tenant, and names the reason", async () => {
     await t.queue.enqueue([job(8, "acme"), job(9, "acme")]);
     expect(await admit(1)).toMatchObject({
       is: "wait",

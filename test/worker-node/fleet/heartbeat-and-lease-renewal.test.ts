@@ -393,7 +393,7 @@ describe("before a call to the outside", () => {
     confirmed.catch(() => {});
     await vi.advanceTimersByTimeAsync(10_000);
     stop.abort(new Error("enough"));
-    await expect(confirmed).rejects.toThrow();
+    await expect(confirmed).rejects.toThrow("enough");
   });
 
   test("the period of beats and the age limit of a confirmation are those of WorkerTiming", async () => {

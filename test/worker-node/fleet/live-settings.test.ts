@@ -5,8 +5,8 @@ import { seal } from "../../../shared/security/seal.ts";
 import { LiveSettings } from "../../../worker-node/fleet/live-settings.ts";
 
 const MASTER_KEY = masterKey().parse("0123456789abcdef".repeat(4));
-const live = (more: { MASTER_KEY?: typeof MASTER_KEY } = { MASTER_KEY }) =>
-  new LiveSettings({ MAX_GLOBAL_QUEUE_DEPTH: 1_000, METRICS_TOKEN: "token of the variable", ...more });
+const live = (keyed: { MASTER_KEY?: typeof MASTER_KEY } = { MASTER_KEY }) =>
+  new LiveSettings({ MAX_GLOBAL_QUEUE_DEPTH: 1_000, METRICS_TOKEN: "token of the variable", ...keyed });
 const depth = (value: string) => ({ name: "MAX_GLOBAL_QUEUE_DEPTH", value });
 
 test("a setting holds in place of the variable, and the variable again without it", async () => {
@@ -29,7 +29,7 @@ test("a setting holds in place of the variable, and the variable again without i
 });
 
 // Fails when a setting of another version, or a secret of another key, stops the ones beside it.
-test("of a setting that this worker cannot use the old value holds, and the others hold", async () => {
+test("a setting that this worker cannot use keeps its old value, and the other settings take effect", async () => {
   const settings = live({});
   await settings.replace([
     depth("50"),
@@ -46,8 +46,8 @@ test("of a setting that this worker cannot use the old value holds, and the othe
 
 const S3 = { S3_ENDPOINT: "http://minio:9000", S3_BUCKET: "files" };
 const SECRETS = { S3_ACCESS_KEY_ID: "id", S3_SECRET_ACCESS_KEY: "canary-of-the-secret" };
-const s3 = async (key = MASTER_KEY, more: Record<string, string> = {}) => [
-  ...Object.entries({ ...S3, ...more }).map(([name, value]) => ({ name, value })),
+const s3 = async (key = MASTER_KEY, changes: Record<string, string> = {}) => [
+  ...Object.entries({ ...S3, ...changes }).map(([name, value]) => ({ name, value })),
   ...(await Promise.all(
     Object.entries(SECRETS).map(async ([name, value]) => ({
       name,
@@ -59,7 +59,7 @@ const bucket = { endpoint: "http://minio:9000", bucket: "files", region: "us-eas
 const keys = { accessKeyId: "id", secretAccessKey: "canary-of-the-secret" };
 
 // Fails when the bucket of one change is used with the keys of another, or when the log has a secret.
-test("of settings of the object store that it cannot open, a worker keeps all old ones, and says so without the secret", async () => {
+test("a worker that cannot open a setting of the object store keeps all old ones, and its log lines have no secret", async () => {
   const lines: string[] = [];
   const warn = vi.spyOn(console, "error").mockImplementation((line) => void lines.push(String(line)));
   const settings = live();
@@ -82,7 +82,7 @@ test("of settings of the object store that it cannot open, a worker keeps all ol
   expect(lines.join("\n")).not.toContain("canary");
 });
 
-test("the collector of the settings comes before that of the variables, and `off` before both", async () => {
+test("the collector of the settings has precedence over that of the variables, and `off` over both", async () => {
   const settings = new LiveSettings({ MAX_GLOBAL_QUEUE_DEPTH: 1, OTLP_ENDPOINT: "http://a:4317" });
   const set = (value: string) => settings.replace([{ name: "OTLP_ENDPOINT", value }]);
   const seen = [settings.otlpEndpoint];
@@ -95,7 +95,7 @@ test("the collector of the settings comes before that of the variables, and `off
 });
 
 // Fails when a worker claims its first run before it knows its bucket.
-test("a reply holds when what depends on it has changed", async () => {
+test("a reply takes effect after the change of the parts that depend on it", async () => {
   const change = Promise.withResolvers<void>();
   const settings = new LiveSettings({ MAX_GLOBAL_QUEUE_DEPTH: 1, MASTER_KEY }, () => change.promise);
   let holds = false;
@@ -108,7 +108,7 @@ test("a reply holds when what depends on it has changed", async () => {
 });
 
 // Fails when the slower opening of older settings replaces newer ones.
-test("of two replies the later one holds", async () => {
+test("the later of two replies takes effect", async () => {
   const settings = live();
   await Promise.all([settings.replace([depth("50")]), settings.replace([depth("60")])]);
   expect(settings.maxQueueDepth()).toBe(60);

@@ -69,7 +69,7 @@ async function end(run: OwnedRun): Promise<void> {
 }
 
 /** A store for which `then` happens between the first read by `verb` and its reply. */
-function before(verb: "listRunningRuns" | "readRunSnapshots", then: () => Promise<void>): StateStore {
+function beforeReplyOf(verb: "listRunningRuns" | "readRunSnapshots", then: () => Promise<void>): StateStore {
   let isFirst = true;
   const once = async <Reply>(reply: Promise<Reply>): Promise<Reply> => {
     await reply;
@@ -94,7 +94,7 @@ test("after a rebuild, runs that moved meanwhile have no lease or that of their 
     await state.handBack(moves.owner, [moves]);
     await store.claim(other, moves.run_id);
   };
-  await pass(before("listRunningRuns", meanwhile));
+  await pass(beforeReplyOf("listRunningRuns", meanwhile));
   expect(await queue.stats(0)).toMatchObject({ leased: 2, ready: 0 });
   expect(await queue.renew({ shard: 0, owner: other, leaseMs: 15_000, runs: [moves.run_id] })).toEqual({
     lostLeases: [],
@@ -110,7 +110,7 @@ test("after a rebuild, runs that moved meanwhile have no lease or that of their 
 test("a run that ends, parks or is handed back while leases are restored has no lease", async () => {
   await pass(state);
   const [ends, parks, returns] = [await store.startRun(), await store.startRun(), await store.startRun()];
-  const moving = before("listRunningRuns", async () => {
+  const moving = beforeReplyOf("listRunningRuns", async () => {
     await end(ends);
     await store.sql`update runs set status = 'paused', owner = null, wake_at = now() + interval '40 s' where run_id = ${parks.run_id}`;
     expect(await state.handBack(returns.owner, [returns])).toEqual([returns.run_id]);
@@ -135,6 +135,6 @@ test("a run that ends while its lease is passed on to its owner has no lease", a
     ended: [],
   });
   expect(claim.runs).toEqual([{ run: run.run_id, tenant: acme }]);
-  await reconcileLeases({ store: before("readRunSnapshots", () => end(run)), queue }, claim.runs, me);
+  await reconcileLeases({ store: beforeReplyOf("readRunSnapshots", () => end(run)), queue }, claim.runs, me);
   expect(await queue.stats(0)).toMatchObject({ leased: 0, ready: 0 });
 });

@@ -301,7 +301,7 @@ describe("an entry", () => {
   });
 
   // Fails when the whole batch is rejected, or repeated for ever.
-  test("that Postgres will never take is rejected alone, and its pending events stay pending", async () => {
+  test("that Postgres will never accept is rejected alone, and its pending events stay pending", async () => {
     const logs = openMany(9);
     const [culprit] = logs;
     culprit?.note([thought]);

@@ -194,12 +194,12 @@ describe("a queued mail", () => {
     expect(low).toContain((await claim(1)).mails[0]?.message_id);
   });
 
-  test("is claimed by one of two claims at once", async () => {
+  test("is claimed by one of several claims at once", async () => {
     const run = await runOf(acme);
-    await Promise.all(Array.from({ length: 10 }, () => queue(run)));
+    const queuedIds = await Promise.all(Array.from({ length: 10 }, () => queue(run)));
     const claims = await Promise.all([claim(), claim(), claim()]);
     const ids = claims.flatMap(({ mails }) => mails.map(({ message_id }) => message_id));
-    expect(new Set(ids).size).toBe(ids.length);
+    expect(ids.toSorted()).toEqual(queuedIds.toSorted());
   });
 
   // Fails when a worker that died while it sent makes the mail due again, or its late result replaces the outcome.
@@ -228,11 +228,11 @@ describe("a queued mail", () => {
 });
 
 describe("a tenant with a mail server of its own", () => {
-  const own = async (url = ownServer.url, sealedFor = mailServerPlace(acme)) =>
+  const saveOwnServer = async (url = ownServer.url, sealedFor = mailServerPlace(acme)) =>
     saveMailServer(store.sql, acme, await seal(masterKey, url, sealedFor), "Acme <post@acme.example>");
 
   test("sends its mails through it and from its sender, another tenant through the operator's", async () => {
-    await own();
+    await saveOwnServer();
     const [acmes, others] = [await queue(await runOf(acme)), await queue(await runOf(globex))];
     startSender();
     await untilRow(acmes, { outcome: "sent" });
@@ -241,16 +241,16 @@ describe("a tenant with a mail server of its own", () => {
     expect(server.messages).toEqual([expect.stringContaining("From: Shop <shop@example.org>")]);
   });
 
-  test("needs no mail server of the operator, and such a worker leaves the mails of others", async () => {
+  test("needs no mail server of the operator; a worker without one leaves the mails of other tenants", async () => {
     const [others, acmes] = [await queue(await runOf(globex)), await queue(await runOf(acme))];
-    await own();
+    await saveOwnServer();
     startSender({}, { settings: null });
     await untilRow(acmes, { outcome: "sent" });
     expect(await row(others)).toMatchObject({ outcome: null, tries: 0 });
   });
 
   test("goes back to the operator's server when its own is deleted", async () => {
-    await own();
+    await saveOwnServer();
     await deleteMailServer(store.sql, acme);
     const id = await queue(await runOf(acme));
     startSender();
@@ -260,7 +260,7 @@ describe("a tenant with a mail server of its own", () => {
 
   // Fails when a server that is silent takes the slots of all tenants.
   test("has two mails open at a time", async () => {
-    await own();
+    await saveOwnServer();
     const run = await runOf(acme);
     await queue(await runOf(globex));
     for (let i = 0; i < 5; i++) await queue(run);
@@ -276,7 +276,7 @@ describe("a tenant with a mail server of its own", () => {
 
   // Fails when a tenant's mail server may be in the deployment's own network.
   test("may not be in the operator's network", async () => {
-    await own();
+    await saveOwnServer();
     const id = await queue(await runOf(acme));
     startSender({}, { egress: createEgress("") });
     await untilRow(id, { outcome: "rejected", last_error: expect.stringContaining("egress_blocked") });
@@ -284,7 +284,7 @@ describe("a tenant with a mail server of its own", () => {
   });
 
   test("whose URL does not open here leaves the mail to another worker", async () => {
-    await own(ownServer.url, mailServerPlace(globex));
+    await saveOwnServer(ownServer.url, mailServerPlace(globex));
     const id = await queue(await runOf(acme));
     startSender();
     const last_error = expect.stringContaining("smtp_sealed");
@@ -294,7 +294,7 @@ describe("a tenant with a mail server of its own", () => {
 
   // Fails when a server that quotes what it was sent writes the password into the list of mails.
   test("does not see its password in an error", async () => {
-    await own();
+    await saveOwnServer();
     const login = Buffer.from("sesame").toString("base64");
     ownServer.replies = { MAIL: `550 no mail of sesame ${login}` };
     const id = await queue(await runOf(acme));
@@ -340,7 +340,7 @@ describe("a test of a mail server", () => {
     expect(server.received).toEqual([]);
   });
 
-  test("without a URL is of the worker's own server", async () => {
+  test("without a URL tests the worker's own server", async () => {
     const deps = { settings: null, egress: createEgress(""), masterKey: null };
     expect(await testMailServer(null, question, deps)).toEqual({
       status: "error",

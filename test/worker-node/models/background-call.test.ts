@@ -25,7 +25,7 @@ const background = (attachTo: string | null = null): BackgroundRequest => ({
   onEnded: () => ids.push(null),
 });
 
-function generate(more: Partial<ModelRequest> = {}) {
+function generate(changes: Partial<ModelRequest> = {}) {
   const texts: string[] = [];
   const usage: unknown[] = [];
   const answer = models.generate({
@@ -38,7 +38,7 @@ function generate(more: Partial<ModelRequest> = {}) {
     onText: (piece) => texts.push(piece),
     onUsage: (report) => usage.push(report),
     background: background(),
-    ...more,
+    ...changes,
   });
   // Each test looks at the outcome when it is decided.
   answer.catch(() => {});
@@ -63,8 +63,8 @@ test("the provider keeps the response, and its id is known before the answer has
   expect(response.body).toMatchObject({ background: true, store: true, stream: true });
   // A function is strict unless it says otherwise, and then its schema is refused.
   expect(response.body).toMatchObject({ tools: [{ type: "function", name: "weather", strict: false }] });
-  response.say("A whole ");
-  response.say("answer.");
+  response.sendText("A whole ");
+  response.sendText("answer.");
   response.complete();
   expect(await answer).toMatchObject({
     text: "A whole answer.",
@@ -77,11 +77,11 @@ test("the provider keeps the response, and its id is known before the answer has
 test("a stream that is cut in the middle of an event goes on after its last whole event", async () => {
   const { answer, texts } = generate();
   const response = await begun();
-  response.say("A whole ");
+  response.sendText("A whole ");
   await expect.poll(() => texts.join("")).toBe("A whole ");
   response.cut();
   await expect.poll(() => response.connections).toBe(1);
-  response.say("answer.");
+  response.sendText("answer.");
   response.complete();
   expect((await answer).text).toBe("A whole answer.");
   expect(texts.join("")).toBe("A whole answer.");

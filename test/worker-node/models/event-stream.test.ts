@@ -65,7 +65,7 @@ test.each(["\n", "\r\n", "\r"])(
   },
 );
 
-test("values that stand one after the other are read, and nothing else beside them", () => {
+test("values in a row are read, and none of a text that has anything else beside them", () => {
   expect(valuesIn('{"a":1}\n{"b":"}{"} [{"c":3}]')).toEqual([{ a: 1 }, { b: "}{" }, { c: 3 }]);
   for (const text of ['{"a":1} and {"b":2}', '{"a":1}{"b":', "", "hello"])
     expect(valuesIn(text)).toBeUndefined();

@@ -38,16 +38,16 @@ test("a call that the events before the whole response have not brought is made"
 });
 
 // Equal calls of one answer are two calls, unless a gateway repeats one under its id.
-test.each<[string, object, object, number]>([
-  ["different ids at one index", { index: 0, id: "x" }, { index: 0, id: "y" }, 2],
-  ["different ids without an index", { id: "x" }, { id: "y" }, 2],
-  ["no ids at one index", { index: 0 }, { index: 0 }, 2],
-  ["no ids and no index", {}, {}, 2],
-  ["one id at two indices", { index: 0, id: "x" }, { index: 1, id: "x" }, 2],
-  ["one id at one index", { index: 0, id: "x" }, { index: 0, id: "x" }, 1],
-])("two equal calls with %s", async (_, one, other, count) => {
+test.each<[string, number, object, object]>([
+  ["different ids at one index", 2, { index: 0, id: "x" }, { index: 0, id: "y" }],
+  ["different ids without an index", 2, { id: "x" }, { id: "y" }],
+  ["no ids at one index", 2, { index: 0 }, { index: 0 }],
+  ["no ids and no index", 2, {}, {}],
+  ["one id at two indices", 2, { index: 0, id: "x" }, { index: 1, id: "x" }],
+  ["one id at one index", 1, { index: 0, id: "x" }, { index: 0, id: "x" }],
+])("two equal calls with %s: %i of them are made", async (_, count, firstCall, secondCall) => {
   const fn = { type: "function", function: { name: "lookup", arguments: args } };
-  const stream = chunk({ tool_calls: [{ ...one, ...fn }] }) + calls({ ...other, ...fn });
+  const stream = chunk({ tool_calls: [{ ...firstCall, ...fn }] }) + calls({ ...secondCall, ...fn });
   const result = await runStep(server, ag1, [stream, text("fine")]);
   expect(result.toolCalls).toEqual(Array.from({ length: count }, () => ({ q: "a" })));
 });
@@ -86,7 +86,7 @@ describe("an answer without text that holds", () => {
   const google = { usageMetadata: { promptTokenCount: 3, candidatesTokenCount: 1_290 } };
   const data = { mimeType: "image/png", data: "AAAA" };
 
-  // Fails when each try is paid for, and none says what came.
+  // Fails when each try is paid for, and no error names the kind of the answer.
   test.each([
     ["images, as OpenRouter sends them", oc, chunk({ content: "", images: [image] }) + end, "image"],
     ["an item of an image", oc, chunk({ content: [image] }) + end, "image"],

@@ -63,12 +63,12 @@ export function aProvider(): {
   return { server, run: (model, ...script) => runStep(server, { ...llm1, model }, script) };
 }
 
-/** Runs one step to its end against the answers of `script`. `more` is of the definition. */
+/** Runs one step to its end against the answers of `script`. `fields`: further ones of the definition. */
 export async function runStep(
   server: ProviderServer,
   step: JsonObject,
   script: Answer[],
-  more: JsonObject = {},
+  fields: JsonObject = {},
 ): Promise<RunResult> {
   server.reset(...script);
   const harness = new ExecutionHarness();
@@ -89,7 +89,7 @@ export async function runStep(
     return { answer: "ok" };
   };
   const steps = [{ id: "a", ...step }, ...(step["type"] === "evaluator" ? branches : [])];
-  harness.definition = { id: "orch", name: "Orch", entry_step_id: "a", steps, ...more };
+  harness.definition = { id: "orch", name: "Orch", entry_step_id: "a", steps, ...fields };
   const { run, ending } = harness.begin();
   await ending;
   harness.checkEntries();

@@ -23,7 +23,8 @@ const made = { response: "fine", toolCalls: [{ q: "a" }], retries: [] };
 /** The first piece of a call, and a later piece. */
 const first = (name: string | null | undefined, args?: string) =>
   callChunk("", { function: { name, arguments: args } });
-const next = (fn: object, more: object = {}) => chunk({ tool_calls: [{ index: 0, function: fn, ...more }] });
+const next = (fn: object, fields: object = {}) =>
+  chunk({ tool_calls: [{ index: 0, function: fn, ...fields }] });
 const end = chunk({}, "tool_calls") + DONE;
 const args = { arguments: '{"q":"a"}' };
 
@@ -116,7 +117,7 @@ describe("a tool's name in another spelling", () => {
   ])("is that of the one tool that it fits: %j", async (name) => {
     const result = await runStep(server, ag1, [first(name, args.arguments) + end, text("fine")]);
     expect(result).toMatchObject(made);
-    // Providers refuse a name that is none when it comes back.
+    // Providers refuse a malformed name when it is sent back.
     expect(server.requests[1]?.body.messages[2]?.["tool_calls"]).toMatchObject([
       { function: { name: "lookup" } },
     ]);
@@ -139,11 +140,11 @@ describe("a tool's name in another spelling", () => {
     ["get_user", ["getUser", "GetUser"]],
     ["look", ["lookup"]],
     ["", ["lookup"]],
-  ])("%j is none of %j", (written, tools) => {
+  ])("%j is the name of none of %j", (written, tools) => {
     expect(toolNameOf(written, tools)).toBe(written);
   });
 
-  test("that fits none goes back in letters that providers take", async () => {
+  test("that fits no tool is sent back in letters that providers accept", async () => {
     const result = await runStep(server, ag1, [first("files.delete!", "{}") + end, text("fine")]);
     expect(result).toMatchObject({ response: "fine", toolCalls: [] });
     const [, , called, answered] = server.requests[1]?.body.messages ?? [];
@@ -159,17 +160,18 @@ describe("an answer in several choices", () => {
     finish_reason,
   });
   const lookup = { id: "k1", type: "function", function: { name: "lookup", ...args } };
-  const said = { content: "I look." };
+  const textDelta = { content: "I look." };
 
   // Fails when the first choice of an event is taken for the whole answer.
   test.each([
     [
       "one event",
-      event({ choices: [choice(0, said, "stop"), choice(1, { tool_calls: [lookup] }, "tool_calls")] }) + DONE,
+      event({ choices: [choice(0, textDelta, "stop"), choice(1, { tool_calls: [lookup] }, "tool_calls")] }) +
+        DONE,
     ],
     [
       "events of their own",
-      event({ choices: [choice(0, said)] }) +
+      event({ choices: [choice(0, textDelta)] }) +
         event({ choices: [choice(1, { tool_calls: [{ index: 0, ...lookup }] })] }) +
         event({ choices: [choice(0, {}, "stop")] }) +
         event({ choices: [choice(1, {}, "tool_calls")] }) +
@@ -179,7 +181,7 @@ describe("an answer in several choices", () => {
       "one body",
       JSON.stringify({
         choices: [
-          { index: 0, message: { role: "assistant", ...said }, finish_reason: "stop" },
+          { index: 0, message: { role: "assistant", ...textDelta }, finish_reason: "stop" },
           { index: 1, message: { content: null, tool_calls: [lookup] }, finish_reason: "tool_calls" },
         ],
       }),

@@ -44,7 +44,7 @@ const odd: [string, string][] = [
   ["another role", chunk({ role: "model", content: "" })],
 ];
 
-// Fails when the search for the end of a stream reads a run of lines again from each of them: it held up the worker for seconds.
+// Fails when the search for the end of a stream scans a sequence of lines again from each line: it held up the worker for seconds.
 test("an event of many empty lines is read in linear time", async () => {
   const lines = `data: connected\n${"data:\n".repeat(60_000)}data: x\n\n`;
   const startedMs = cpuMs();
@@ -429,7 +429,7 @@ test("an: a call without an id gets one, which goes back with its result", async
   expect(JSON.stringify(answered)).toContain(`"tool_use_id":"${id}"`);
 });
 
-// Fails when the SDK's exception over one call hides what the provider said, or is called a lost connection.
+// Fails when the SDK's exception over one call hides the provider's error, or is called a lost connection.
 test("a call without a name is unreadable, and an error of the provider beside it comes first", async () => {
   const nameless = callChunk("{}", { function: { name: "", arguments: "{}" } });
   expect(

@@ -10,25 +10,25 @@ const lines = (...objects: object[]) => objects.map((object) => `${JSON.stringif
 const events = (...objects: { type: string; [field: string]: unknown }[]) =>
   objects.map((object) => event(object, object.type)).join("");
 
-const ollama = (message: object, more: object = {}) => ({
+const ollama = (message: object, fields: object = {}) => ({
   model: "m",
   created_at: "2026-11-29T12:00:00Z",
   message: { role: "assistant", ...message },
   done: false,
-  ...more,
+  ...fields,
 });
 const done = { prompt_eval_count: 3, eval_count: 2, done: true, done_reason: "stop" };
 
-const said = { type: "message", role: "assistant", content: [{ type: "output_text", text: "all" }] };
+const textItem = { type: "message", role: "assistant", content: [{ type: "output_text", text: "all" }] };
 const called = { type: "function_call", id: "f", call_id: "c1", name: "lookup", arguments: '{"q":"a"}' };
-const response = (output: object[], more: object = {}) => ({
+const response = (output: object[], fields: object = {}) => ({
   id: "r",
   object: "response",
   status: "completed",
   error: null,
   output,
   usage: { input_tokens: 3, output_tokens: 2 },
-  ...more,
+  ...fields,
 });
 
 // Fails when only Chat Completions are read.
@@ -41,7 +41,7 @@ test.each([
   ["Ollama's lines as events", event(ollama({ content: "al" })) + event(ollama({ content: "l" }, done))],
   ["Ollama's thoughts", lines(ollama({ content: "", thinking: "hm" }), ollama({ content: "all" }, done))],
   ["Ollama's answer to generate", lines({ response: "al", done: false }, { response: "l", ...done })],
-  ["a response", JSON.stringify(response([{ type: "reasoning", summary: [] }, said]))],
+  ["a response", JSON.stringify(response([{ type: "reasoning", summary: [] }, textItem]))],
   [
     "a streamed response",
     events(
@@ -50,13 +50,13 @@ test.each([
       { type: "response.output_text.delta", delta: "al" },
       { type: "response.output_text.delta", delta: "l" },
       { type: "response.output_text.done", text: "all" },
-      { type: "response.output_item.done", item: said },
-      { type: "response.completed", response: response([said]) },
+      { type: "response.output_item.done", item: textItem },
+      { type: "response.completed", response: response([textItem]) },
     ),
   ],
   [
     "a response that is streamed in one event",
-    events({ type: "response.completed", response: response([said]) }),
+    events({ type: "response.completed", response: response([textItem]) }),
   ],
 ])("%s is an answer, and is charged", async (_, stream) => {
   expect(await run(oc, stream)).toMatchObject({ response: "all", text: "all", retries: [], tokens: 5 });
@@ -98,13 +98,13 @@ test.each<[string, string, string]>([
   ],
   [
     "reached a response's limit",
-    JSON.stringify(response([said], incomplete("max_output_tokens"))),
+    JSON.stringify(response([textItem], incomplete("max_output_tokens"))),
     "output_limit",
   ],
   ["was filtered", JSON.stringify(response([], incomplete("content_filter"))), "content_filter"],
   [
     "was refused",
-    JSON.stringify(response([{ ...said, content: [{ type: "refusal", refusal: "no" }] }])),
+    JSON.stringify(response([{ ...textItem, content: [{ type: "refusal", refusal: "no" }] }])),
     "content_filter",
   ],
   ["failed", JSON.stringify(response([], { status: "failed", error: limited })), "model_rate_limited"],
@@ -116,9 +116,9 @@ test.each<[string, string, string]>([
     ),
     "model_rate_limited",
   ],
-  ["was cancelled", JSON.stringify(response([said], { status: "cancelled" })), "model_unavailable"],
+  ["was cancelled", JSON.stringify(response([textItem], { status: "cancelled" })), "model_unavailable"],
   ["ends in its stream", events({ type: "response.output_text.delta", delta: "al" }), "model_cut"],
-])("an answer that %s is none", async (_, stream, code) => {
+])("an answer that %s is not complete", async (_, stream, code) => {
   expect(await run(oc, stream)).toMatchObject({ status: "failed", code });
 });
 

@@ -57,7 +57,7 @@ describe("the operator's prices", () => {
     expect(prices.replaced.size).toBe(1);
   });
 
-  test("come before the built-in ones, also for a dated version, and make a model without a price usable", async () => {
+  test("have precedence over the built-in ones, also for a dated version, and make a model without a price usable", async () => {
     stored = [price("gpt-4.1", 1), price("openai-compatible/vendor/x", 3)];
     const prices = open();
     await prices.refresh();

@@ -350,8 +350,8 @@ test.each<[string, number, string | object]>([
   ["SambaNova", 400, "The prompt is 9000 tokens, current max sequence length is 8192"],
   ["llama.cpp", 500, "input is too large to process. increase the physical batch size"],
   ["OpenAI", 400, "Input tokens exceed the configured limit of 272000 tokens."],
-])("%s says with HTTP %i that the request is too long: %j", async (_, status, said) => {
-  const body = typeof said === "string" ? { error: { message: said } } : said;
+])("%s says with HTTP %i that the request is too long: %j", async (_, status, sentence) => {
+  const body = typeof sentence === "string" ? { error: { message: sentence } } : sentence;
   const result = await run(refusal(status, body));
   expect(result).toMatchObject({ code: "model_bad_request", retries: [] });
   expect(result.message).toContain("too long");

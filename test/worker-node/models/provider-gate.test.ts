@@ -163,15 +163,15 @@ describe("a call", () => {
     expect(server.requests).toHaveLength(5);
   });
 
-  test("that the provider refuses for what it asks is no failure of the provider", async () => {
+  test("that the provider refuses because of its content is no failure of the provider", async () => {
     server.reset(refusal(400, { error: { message: "bad" } }));
     for (const key of ["1", "2", "3", "4", "5", "6"])
       await expect(call(key)).rejects.toMatchObject({ name: "TerminalError" });
     expect(server.requests).toHaveLength(6);
   });
 
-  // Fails when a lost Redis stops model calls.
-  test("is made while Redis cannot be asked", async () => {
+  // Fails when an unreachable Redis stops model calls.
+  test("is made while Redis is unreachable", async () => {
     limits = [limit({ max_concurrent: 1 })];
     const away = new Redis("redis://127.0.0.1:1", { maxRetriesPerRequest: 0, enableOfflineQueue: false });
     away.on("error", () => {});
@@ -272,13 +272,13 @@ describe("a tenant with a key of its own", () => {
 
 // Fails when a row that only says how long requests may be lifts the limits of the provider.
 test("a window that is set for a model leaves it the limits of its provider; a row without either has none", async () => {
-  const ofProvider = limit({ model: "openai-compatible/*", max_concurrent: 1 });
-  for (const [own, isLimited] of [
+  const providerLimit = limit({ model: "openai-compatible/*", max_concurrent: 1 });
+  for (const [modelLimit, isLimited] of [
     [limit({ context_tokens: 8_192 }), true],
     [limit({ context_tokens: 8_192, max_concurrent: 2 }), false],
     [limit({}), false],
   ] as const) {
-    limits = [ofProvider, own];
+    limits = [providerLimit, modelLimit];
     const first = held();
     server.reset(first.answer, text());
     const answer = call("one");

@@ -116,11 +116,11 @@ export function event(data: unknown, name?: string): string {
 
 // OpenAI's format.
 export const DONE = "data: [DONE]\n\n";
-export function chunk(delta: object, finish: string | null = null, more: object = {}): string {
+export function chunk(delta: object, finish: string | null = null, fields: object = {}): string {
   const choices = [{ index: 0, delta, finish_reason: finish }];
-  return event({ id: "c", object: "chat.completion.chunk", created: 1, model: "m", choices, ...more });
+  return event({ id: "c", object: "chat.completion.chunk", created: 1, model: "m", choices, ...fields });
 }
-export function counts(prompt_tokens: number, completion_tokens: number, more: object = {}): string {
+export function counts(prompt_tokens: number, completion_tokens: number, fields: object = {}): string {
   return event({
     id: "c",
     object: "chat.completion.chunk",
@@ -128,23 +128,23 @@ export function counts(prompt_tokens: number, completion_tokens: number, more: o
     model: "m",
     choices: [],
     usage: { prompt_tokens, completion_tokens },
-    ...more,
+    ...fields,
   });
 }
 export function text(content = "fine", usage = ""): string {
   return chunk({ content }) + chunk({}, "stop") + usage + DONE;
 }
-export function callChunk(args: unknown, more: object = {}): string {
+export function callChunk(args: unknown, fields: object = {}): string {
   const made = { index: 0, id: "k1", type: "function", function: { name: "lookup", arguments: args } };
-  return chunk({ tool_calls: [{ ...made, ...more }] });
+  return chunk({ tool_calls: [{ ...made, ...fields }] });
 }
 export function call(args: unknown, usage = ""): string {
   return callChunk(args) + chunk({}, "tool_calls") + usage + DONE;
 }
 
 // Anthropic's format.
-export function anthropicEvent(type: string, more: object = {}): string {
-  return event({ type, ...more }, type);
+export function anthropicEvent(type: string, fields: object = {}): string {
+  return event({ type, ...fields }, type);
 }
 export function anthropicStart(usage: object = { input_tokens: 3, output_tokens: 1 }): string {
   const message = { id: "m", type: "message", role: "assistant", model: "x", content: [], usage };
@@ -168,11 +168,11 @@ export function anthropicEnd(stop_reason = "end_turn", usage: object = { output_
 }
 
 // Google's format.
-export function googleChunk(parts: object[], finishReason?: string, more: object = {}): string {
+export function googleChunk(parts: object[], finishReason?: string, fields: object = {}): string {
   const candidate = { content: { role: "model", parts }, index: 0 };
   return event({
     candidates: [finishReason === undefined ? candidate : { ...candidate, finishReason }],
-    ...more,
+    ...fields,
   });
 }
 

@@ -4,6 +4,7 @@ import {
   DONE,
   an,
   anthropicEvent,
+  call,
   chunk,
   counts,
   cut,
@@ -20,7 +21,7 @@ import {
 import type { Answer } from "./provider-server.ts";
 
 const { server, run } = aProvider();
-const all = [oc, oa, an, go];
+const providers = [oc, oa, an, go];
 
 describe("an error that a provider reports inside its stream", () => {
   const anthropicError = (type: string) => anthropicEvent("error", { error: { type, message: "no" } });
@@ -111,15 +112,18 @@ describe("an error that a provider reports inside its stream", () => {
     expect(result).toMatchObject({ response: "all", retries: ["model_unavailable"] });
   });
 
-  test.each([{ error: null }, { error: {} }, { error: "" }, { error: false }])("%j is none", async (none) => {
-    expect(
-      await run(oc, chunk({ content: "all" }, null, none) + chunk({}, "stop", none) + DONE),
-    ).toMatchObject({
-      status: "completed",
-      response: "all",
-      retries: [],
-    });
-  });
+  test.each([{ error: null }, { error: {} }, { error: "" }, { error: false }])(
+    "is absent where the field is %j",
+    async (none) => {
+      expect(
+        await run(oc, chunk({ content: "all" }, null, none) + chunk({}, "stop", none) + DONE),
+      ).toMatchObject({
+        status: "completed",
+        response: "all",
+        retries: [],
+      });
+    },
+  );
 
   test("is charged with the counts that come before or after it", async () => {
     const error = openaiError({ code: 400, message: "bad" });
@@ -206,7 +210,7 @@ test.each([
 
 describe("a stream that is cut", () => {
   // Fails when the code is what the SDK happens to notice.
-  test.each(all)("%s: has one code, whichever way it is cut", async (model) => {
+  test.each(providers)("%s: has one code, whichever way it is cut", async (model) => {
     const body = half(model);
     const broken = body.slice(0, -20);
     for (const answer of [cut(body), body, cut(broken), broken, cut(""), ""]) {
@@ -320,7 +324,6 @@ describe("the wait that a provider asks for", () => {
 });
 
 test("an agent whose stream breaks in its second turn does not call its tool again", async () => {
-  const { call } = await import("./provider-server.ts");
   const result = await runStep(server, ag1, [call('{"q":"a"}'), cut(half(oc)), text("fine")]);
   expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }], retries: ["model_cut"] });
 });

@@ -28,13 +28,13 @@ export class StandInResponse {
     return this.#viewers.size;
   }
 
-  emit(type: string, more: object): void {
-    const event = { type, sequence_number: this.#events.length, ...more };
+  emit(type: string, fields: object): void {
+    const event = { type, sequence_number: this.#events.length, ...fields };
     this.#events.push(event);
     for (const viewer of this.#viewers) viewer.write(written(event));
   }
 
-  say(delta: string): void {
+  sendText(delta: string): void {
     this.#text += delta;
     this.emit("response.output_text.delta", { item_id: "msg_1", output_index: 0, content_index: 0, delta });
   }

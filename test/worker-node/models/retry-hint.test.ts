@@ -46,7 +46,7 @@ describe("the wait of a rate limit", () => {
     ],
     [{ "x-ratelimit-reset": String(nowMs + 3_000) }, 3_000],
     [{ "x-ratelimit-reset": String(nowMs / 1_000 + 3) }, 3_000],
-  ])("stands in the headers %j", (headers, ms) => {
+  ])("is read from the headers %j", (headers, ms) => {
     expect(retryHintMs({ ...none, headers }, nowMs)).toBe(ms);
   });
 
@@ -59,7 +59,7 @@ describe("the wait of a rate limit", () => {
     ["Retry after 1 day, 2 hours and 3 seconds", 93_603_000],
     ["Please wait 56 seconds before retrying.", 56_000],
     ["Rate limit exceeded, please wait for 2m.", 120_000],
-  ])("stands in the words %j", (message, ms) => {
+  ])("is read from the words %j", (message, ms) => {
     expect(retryHintMs({ ...none, message }, nowMs)).toBe(ms);
   });
 
@@ -68,7 +68,7 @@ describe("the wait of a rate limit", () => {
     "Limit 200 tokens, try again in 5 tries.",
     "",
     "wait for the 3 models",
-  ])("does not stand in the words %j", (message) => {
+  ])("is not found in the words %j", (message) => {
     expect(retryHintMs({ ...none, message }, nowMs)).toBeUndefined();
   });
 
@@ -83,7 +83,7 @@ describe("the wait of a rate limit", () => {
     [{ retry_after: "2026-11-29T12:00:09Z" }, 9_000],
     [{ error: { details: [{ retryDelay: { seconds: "5", nanos: 500_000_000 } }] } }, 5_500],
     [{ error: { retryDelay: "1.203608125s" } }, 1_203.608125],
-  ])("stands in the body %j", (body, ms) => {
+  ])("is read from the body %j", (body, ms) => {
     expect(retryHintMs({ ...none, body }, nowMs)).toBe(ms);
   });
 });

@@ -292,7 +292,7 @@ describe("what a server refuses although it could do without it", () => {
     expect(server.requests).toHaveLength(3);
   });
 
-  test("the wish for counts of tokens is left out", async () => {
+  test("the option that asks for counts of tokens is left out", async () => {
     const message = "Unrecognized request argument supplied: stream_options";
     const result = await runStep(server, { ...ag1, model: oc }, [
       refusing("stream_options", message, text("fine")),
@@ -302,8 +302,7 @@ describe("what a server refuses although it could do without it", () => {
   });
 
   // Fails when a later try, after the refusal, sends the request without the field under the key of the refused one: a server
-  // that
-  // knows the key refuses another body under it, and a call that was carried out has another key.
+  // that knows the key refuses another body under it, and a call that was carried out has another key.
   test("is left out under a key of its own, which each try has", async () => {
     const bodies = new Map<string, string>();
     let carriedOut = 0;

@@ -176,7 +176,7 @@ describe("a model call", () => {
       await expect.poll(() => begun).toHaveLength(1);
       responses.responses[0]?.cut();
       await expect.poll(() => responses.responses[0]?.connections).toBe(1);
-      responses.responses[0]?.say("fine");
+      responses.responses[0]?.sendText("fine");
       responses.responses[0]?.complete();
       expect(await answer).toMatchObject({ text: "fine" });
       const [id = ""] = begun;

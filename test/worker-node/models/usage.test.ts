@@ -44,11 +44,11 @@ describe("counts of tokens", () => {
     expect(await run(model, stream)).toMatchObject({ response: "a", tokens: 15 });
   });
 
-  // Fails when a count of 0 for an answer that has a text is taken at its word: the answer would cost nothing.
+  // Fails when a count of 0 for an answer with a text is charged: the answer would cost nothing.
   test.each<[string, string]>([
     ["at the beginning", counts(10, 0) + chunk({ content: "four" }) + chunk({}, "stop") + DONE],
     ["at the end", text("four", counts(10, 0))],
-  ])("of no output, %s, beside a text are no counts of it: it is estimated", async (_, stream) => {
+  ])("of 0 output tokens, %s, for an answer with a text are replaced by an estimate", async (_, stream) => {
     expect(await run(oc, stream)).toMatchObject({ response: "four", tokens: 11, isEstimated: true });
   });
 
@@ -91,9 +91,9 @@ describe("counts of tokens", () => {
     async (prompt, completion) => {
       const usage = chunk({}, null, { usage: { prompt_tokens: prompt, completion_tokens: completion } });
       const result = await run(oc, chunk({ content: "good" }) + chunk({}, "stop") + usage + DONE);
-      const isTold = prompt === "12";
-      const tokens = isTold ? 19 : expect.toSatisfy((count: number) => count > 10);
-      expect(result).toMatchObject({ response: "good", isEstimated: !isTold, tokens });
+      const isReported = prompt === "12";
+      const tokens = isReported ? 19 : expect.toSatisfy((count: number) => count > 10);
+      expect(result).toMatchObject({ response: "good", isEstimated: !isReported, tokens });
     },
   );
 
@@ -111,7 +111,7 @@ describe("counts of tokens", () => {
   test.each([oc, oa])(
     "%s: that come in several events, or end with what is no count, are kept",
     async (model) => {
-      const usage = (more: object) => chunk({}, null, { usage: more });
+      const usage = (reported: object) => chunk({}, null, { usage: reported });
       for (const stream of [
         usage({ prompt_tokens: 10, completion_tokens: null }) + usage({ completion_tokens: 5 }),
         usage({ prompt_tokens: 10, completion_tokens: 5 }) +
@@ -419,7 +419,7 @@ describe("a money limit", () => {
     expect(result.isEstimated).toBe(true);
   });
 
-  test("may be passed by the last answer of a run", async () => {
+  test("may be exceeded by the last answer of a run", async () => {
     const result = await runStep(
       server,
       { ...llm1, model: oa },

@@ -57,10 +57,10 @@ test.each([
   ["without Postgres", { status: "degraded" as const, pg_connected: false }, 503, 503],
   ["that drains", { status: "draining" as const }, 503, 503],
 ])(
-  "a worker %s: /readyz reports whether it can work, /health whether all its parts are well",
-  async (_case, more, ready, healthy) => {
+  "a worker %s: /readyz reports whether it can work, /health whether all its parts work",
+  async (_case, changes, ready, healthy) => {
     const metrics = { text: async () => "", contentType: "text/plain", token: () => undefined };
-    server = await serveHealth(0, async () => ({ ...HEALTH, ...more }), metrics);
+    server = await serveHealth(0, async () => ({ ...HEALTH, ...changes }), metrics);
     const get = (path: string) => fetch(`http://127.0.0.1:${portOf(server)}${path}`);
     expect([(await get("/readyz")).status, (await get("/health")).status]).toEqual([ready, healthy]);
   },

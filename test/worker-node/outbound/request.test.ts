@@ -236,7 +236,7 @@ describe("an exchange", () => {
     {
       timeoutMs = 60_000,
       signal = new AbortController().signal,
-      ...more
+      ...options
     }: Partial<Pick<OutboundRequest, "timeoutMs" | "signal" | "sink">> = {},
   ): Promise<OutboundResponse> =>
     send(
@@ -249,7 +249,7 @@ describe("an exchange", () => {
         timeoutCode: "too_long",
         maxResponseBytes,
         signal,
-        ...more,
+        ...options,
       },
       createEgress("127.0.0.1"),
     );
@@ -265,7 +265,6 @@ describe("an exchange", () => {
     await expect.poll(() => closed).toBe(true);
   });
 
-  // Fails when it waits for the body.
   // Fails when a reader that goes on after the limit starts the limit's timer again, which is up to minutes long.
   test("leaves no timer and no listener behind when its reader outlasts an abort", async () => {
     respond = (socket) => socket.write("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart");
@@ -295,6 +294,7 @@ describe("an exchange", () => {
     }
   });
 
+  // Fails when it waits for the body.
   test("that ignores the response body ends at the headers, and closes its connection", async () => {
     let closed = false;
     respond = (socket) => {
@@ -341,7 +341,7 @@ test.each([
   [{ code: "EHOSTUNREACH", syscall: "read" }, false],
   [{ code: "ENETUNREACH", syscall: "write" }, false],
   [{ code: "ECONNRESET", syscall: "read" }, false],
-])("that fails with %j reports whether the server received nothing: %s", (fields, expected) => {
+])("a request that fails with %j was not sent: %s", (fields, expected) => {
   const cause = Object.assign(new Error("failed"), fields);
   expect(wasNotSent(new RetryableError("unreachable", "failed", { cause }))).toBe(expected);
 });

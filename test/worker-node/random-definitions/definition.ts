@@ -282,6 +282,6 @@ function keyOf(reads: number, known: readonly string[]): string {
 }
 
 /** An expression over the length of a value's text. */
-function lengthOf(key: string, more: string): string {
-  return `JSON.stringify(state.${key}).length ${more}`;
+function lengthOf(key: string, operation: string): string {
+  return `JSON.stringify(state.${key}).length ${operation}`;
 }

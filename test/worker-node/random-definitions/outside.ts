@@ -44,20 +44,21 @@ export function modelAnswer({ effectKey, messages, tools }: ModelRequest): Model
   const { place, step, call } = placeOf(effectKey);
   const hash = hashOf(place, JSON.parse(JSON.stringify(messages)));
   const turn = Number(/model\.(\d+)$/.exec(call)?.[1] ?? 1);
-  const says = (text: string): ModelAnswer => ({ text, tool_calls: [], usage });
+  const textAnswer = (text: string): ModelAnswer => ({ text, tool_calls: [], usage });
   const calls = (name: string, count: number, args: (i: number) => JsonObject): ModelAnswer => {
     const made = Array.from({ length: count }, (_, i) => ({ id: `${place}.${i}`, name, args: args(i) }));
     return { text: "", tool_calls: made, usage };
   };
   const offered = tools.map(({ name }) => name);
-  if (step.startsWith("extract_json")) return says(`Here: {"n": ${hash % 100}}`);
+  if (step.startsWith("extract_json")) return textAnswer(`Here: {"n": ${hash % 100}}`);
   if (offered.includes("choose_route"))
     return hash % 4 === 0
-      ? says("Well.")
+      ? textAnswer("Well.")
       : calls("choose_route", 1, () => ({ route: hash % 2 === 0 ? "left" : "right", reasoning: "so" }));
   const query = (i: number): JsonObject => ({ query: `q${(hash + i) % 1_000}` });
   if (step.startsWith("planned_tool")) return calls("fetch", 1, query);
-  if (offered.length === 0 || turn > 1 + (hashOf(place.split("model")[0] ?? "") % 3)) return says(`t${hash}`);
+  if (offered.length === 0 || turn > 1 + (hashOf(place.split("model")[0] ?? "") % 3))
+    return textAnswer(`t${hash}`);
   if (offered.includes("delegate_to_agent"))
     return calls("delegate_to_agent", 1, (i) => ({ agent_id: "agent", task: `task ${hash + i}` }));
   return calls(hash % 2 === 0 ? "fetch" : "look", 1 + (hash % 3), query);

@@ -10,7 +10,7 @@ afterAll(async () => {
   await sandbox.close();
 });
 
-// Fails when a fault changes the outcome of a run, repeats a committed call, starts a child twice, or leaves a run forgotten.
+// Fails when a fault changes the outcome of a run, repeats a committed call, starts a child twice, or leaves a run without an end.
 test("any of 300 valid definitions has under any faults the outcome that it has without them", async () => {
   await checkDefinitions(300, sandbox);
 }, 900_000);

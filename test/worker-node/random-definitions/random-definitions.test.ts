@@ -10,10 +10,10 @@ afterAll(async () => {
   await sandbox.close();
 });
 
-/** random-definitions.deep.test.ts takes 3,000. */
+/** random-definitions.deep.test.ts takes 300. */
 const DEFINITIONS = 20;
 
-// Fails when a fault changes the outcome of a run, repeats a committed call, starts a child twice, or leaves a run forgotten.
+// Fails when a fault changes the outcome of a run, repeats a committed call, starts a child twice, or leaves a run without an end.
 test("any valid definition has under any faults the outcome that it has without them", async () => {
   await checkDefinitions(DEFINITIONS, sandbox);
 });

@@ -50,7 +50,7 @@ async function passToEnd(reseal: Reseal): Promise<void> {
   while (await reseal.pass());
 }
 
-test("every secret comes under the key that seals now, opens with it alone, and the API says when the old key has none left", async () => {
+test("every secret comes under the key that seals now, opens with it alone, and the API shows that the old key has none left", async () => {
   const { sql } = old.stores;
   const ok = async (method: string, path: string, body: object) => {
     const answer = await old.call(method, path, { body });

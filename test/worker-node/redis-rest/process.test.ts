@@ -9,7 +9,7 @@ import { z } from "zod";
 
 const main = new URL("../../../worker-node/redis-rest/main.ts", import.meta.url).pathname;
 
-/** Code of a process manager in the process, with something of its own that is open: pm2 has its channel. */
+/** Code that a process manager loads into the process and that keeps a handle open, as pm2 keeps its channel. */
 const keptAlive =
   "data:text/javascript,import{createServer}from'node:net';createServer().listen(0,'127.0.0.1')";
 

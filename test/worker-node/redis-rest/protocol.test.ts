@@ -10,8 +10,8 @@ beforeAll(async () => {
 });
 afterAll(() => front.stop());
 
-const auth = (more: Record<string, string> = {}) => ({
-  headers: { authorization: `Bearer ${front.token}`, ...more },
+const auth = (headers: Record<string, string> = {}) => ({
+  headers: { authorization: `Bearer ${front.token}`, ...headers },
 });
 
 describe("a command in the body", () => {

@@ -10,8 +10,8 @@ beforeAll(async () => {
 });
 afterAll(() => front.stop());
 
-const asReader = (more: Record<string, string> = {}) => ({
-  headers: { authorization: `Bearer ${READER}`, ...more },
+const asReader = (headers: Record<string, string> = {}) => ({
+  headers: { authorization: `Bearer ${READER}`, ...headers },
 });
 const refusal = (name: string) => ({
   error: `NOPERM this user has no permissions to run the '${name}' command or its subcommand`,

@@ -25,7 +25,7 @@ beforeEach(() => {
 /** The number of pipelines that the SDK has made by itself; its types do not declare this property. */
 const autoPipelines = (client: Redis): unknown => Reflect.get(client, "pipelineCounter");
 
-describe("each type of value", () => {
+describe("the commands of the SDK work for", () => {
   test("strings, counters and bits", async () => {
     expect(await sdk.set(key, "v", { ex: 100, nx: true })).toBe("OK");
     expect(await sdk.set(key, "w", { nx: true })).toBeNull();
@@ -243,7 +243,7 @@ describe("scripts", () => {
     expect(await script.evalsha([key], ["ü"])).toEqual([key, "ü"]);
   });
 
-  test("load, exists, eval, eval_ro and flush", async () => {
+  test("are loaded, found, executed and flushed", async () => {
     const hash = await sdk.scriptLoad("return ARGV[1]");
     expect(await sdk.scriptExists(hash, "0".repeat(40))).toEqual([1, 0]);
     expect([await sdk.evalsha(hash, [], ["a"]), await sdk.evalRo("return ARGV[1]", [], ["b"])]).toEqual([

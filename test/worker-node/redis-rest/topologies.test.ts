@@ -86,8 +86,11 @@ describe("a cluster of two", () => {
         { error: expect.stringContaining("CROSSSLOT") },
       ]);
     }
-    const within = await front.call("/multi-exec", [["MGET", "{t}a", "{u}a"]]);
-    expect([within.status, within.json]).toEqual([400, { error: expect.stringContaining("CROSSSLOT") }]);
+    const oneCommand = await front.call("/multi-exec", [["MGET", "{t}a", "{u}a"]]);
+    expect([oneCommand.status, oneCommand.json]).toEqual([
+      400,
+      { error: expect.stringContaining("CROSSSLOT") },
+    ]);
     expect((await front.call("/", ["EXISTS", "{t}none"])).json).toEqual({ result: 0 });
   });
 

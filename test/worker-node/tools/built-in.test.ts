@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { createSandbox } from "../../../worker-node/engine/sandbox.ts";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
@@ -7,20 +7,10 @@ import { refusingFiles, refusingOutbox, refusingStore } from "../fakes.ts";
 import { createTools } from "../../../worker-node/tools/create-tools.ts";
 import { fakeContext, run, step } from "../engine/context.ts";
 import { listen } from "./mcp/servers.ts";
-import type { TestServer } from "./mcp/servers.ts";
 import { TenantId } from "../../../shared/contracts/ids.ts";
+import { started } from "./mcp/close-after-test.ts";
 
 const acme = TenantId.parse("acme");
-
-const open: TestServer[] = [];
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((server) => server.close()));
-});
-async function started(starting: Promise<TestServer>): Promise<TestServer> {
-  const server = await starting;
-  open.push(server);
-  return server;
-}
 
 function call(name: string, args: JsonObject, allow = "127.0.0.1"): Promise<Json> {
   const tools = createTools({

@@ -201,7 +201,7 @@ describe("an HTTP tool", () => {
   });
 
   // Fails when the model gets the beginning of a long list of faults, or the run's error all of it.
-  test("has all of a refusal for the model, and quotes its beginning", async () => {
+  test("gives the model the whole text of a refusal, and its error quotes the beginning", async () => {
     const reason = `bad q: ${"x".repeat(2_000)}`;
     respond = (response, { headers }) =>
       json(422, { reason, sent: String(headers["authorization"]) })(response);
@@ -266,7 +266,7 @@ describe("an HTTP tool", () => {
     });
   });
 
-  test("limits what comes out of a decoder to 1 MiB, and not what goes in", async () => {
+  test("limits a decoded answer to 1 MiB, and its encoded form to no size", async () => {
     const send = (body: Uint8Array) => {
       // Before the call: the tool's time must not pass meanwhile.
       const packed = zlib.gzipSync(body);
@@ -448,10 +448,13 @@ describe("an HTTP tool", () => {
     ["no capacity for now", 503, "RetryableError", "tool_unavailable"],
     ["a rate limit", 429, "RetryableError", "tool_unavailable"],
     ["a refusal", 422, "ToolRejection", "tool_rejected"],
-  ])("that is not retry_safe takes %s for what it is", async (_, status, name, code) => {
-    respond = json(status, {});
-    await expect(call({ method: "POST", retry_safe: false })).rejects.toMatchObject({ name, code });
-  });
+  ])(
+    "that is not retry_safe, and gets %s (HTTP %i), fails with %s, code %s",
+    async (_, status, name, code) => {
+      respond = json(status, {});
+      await expect(call({ method: "POST", retry_safe: false })).rejects.toMatchObject({ name, code });
+    },
+  );
 
   // Fails when Envoy's 503 for a connection that was lost after the request passes for a server that takes no requests.
   test.each([
@@ -466,7 +469,7 @@ describe("an HTTP tool", () => {
     ],
     ["upstream connect error or disconnect/reset before headers. reset reason: overflow", "tool_unavailable"],
     ["no healthy upstream", "tool_unavailable"],
-  ])("that is not retry_safe takes a 503 of a proxy for what it is: %s", async (body, code) => {
+  ])("that is not retry_safe, and gets %j with a 503 of a proxy, fails with %s", async (body, code) => {
     respond = (response) => response.writeHead(503).end(body);
     await expect(call({ method: "POST", retry_safe: false })).rejects.toMatchObject({ code });
   });
@@ -494,8 +497,8 @@ describe("an HTTP tool", () => {
       ...refusingFiles,
       write: () => Promise.reject(Object.assign(new Error("no store"), { code: "ECONNREFUSED" })),
     };
-    const letter = call({ method: "POST", retry_safe: false, response: "artifact" }, {}, { files });
-    await expect(letter).rejects.toMatchObject({ name: "TerminalError", code: "outcome_unknown" });
+    const storing = call({ method: "POST", retry_safe: false, response: "artifact" }, {}, { files });
+    await expect(storing).rejects.toMatchObject({ name: "TerminalError", code: "outcome_unknown" });
   });
 
   test("has its own time limit, in place of the operator's", async () => {

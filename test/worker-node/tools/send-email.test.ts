@@ -13,17 +13,17 @@ const acme = TenantId.parse("acme");
 const run = newRunId(Date.now());
 const mail = { to: ["ann@example.com"], subject: "Hello", text: "Line one" };
 let queued: NewMail[];
-let room: boolean | Error;
+let queueReply: boolean | Error;
 beforeEach(() => {
-  [queued, room] = [[], true];
+  [queued, queueReply] = [[], true];
 });
 
 const outbox: Outbox = {
   senderOf: async () => "Shop <shop@example.org>",
   queue: async (each) => {
-    if (room instanceof Error) throw room;
-    if (room) queued.push(each);
-    return room;
+    if (queueReply instanceof Error) throw queueReply;
+    if (queueReply) queued.push(each);
+    return queueReply;
   },
 };
 
@@ -96,12 +96,12 @@ describe("send_email", () => {
   });
 
   test("is rejected while too many mails wait", async () => {
-    room = false;
+    queueReply = false;
     await expect(send()).rejects.toMatchObject({ name: "ToolRejection", code: "mail_queue_full" });
   });
 
   test("is tried again when Postgres cannot be reached", async () => {
-    room = new Error("away");
+    queueReply = new Error("away");
     await expect(send()).rejects.toMatchObject({ name: "RetryableError", code: "mail_not_queued" });
   });
 

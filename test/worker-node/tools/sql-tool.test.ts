@@ -11,7 +11,7 @@ let connection: string;
 let admin: postgres.Sql;
 beforeAll(async () => {
   const url = new URL(await freshDatabase());
-  // A Unix socket in the query, or another parameter, is no part of what a tool may say.
+  // The URL of a tool may have no query: it could name a Unix socket.
   url.search = "";
   connection = url.href;
   admin = postgres(connection, { max: 1 });

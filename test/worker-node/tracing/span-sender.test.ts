@@ -22,7 +22,7 @@ afterEach(async () => {
 const names = () => collector.spans.map(({ name }) => name);
 
 // Fails when UNAVAILABLE loses the batch, or sends it twice after it was taken.
-test("a collector that answers UNAVAILABLE gets every span once, in order, when it takes them again", async () => {
+test("a collector that answers UNAVAILABLE gets every span once, in order, when it accepts spans again", async () => {
   collector.busy.times = 2;
   endSpans(sender.buffer, 700);
   await until("all spans have arrived", () => collector.spans.length >= 700);
@@ -37,7 +37,7 @@ test("a sender that is closed has sent what it had", async () => {
   expect(names()).toEqual(["span 0", "span 1", "span 2"]);
 });
 
-test("a sender that is closed while the collector is busy tries again until it takes them", async () => {
+test("a sender that is closed while the collector is busy tries again until its spans are accepted", async () => {
   collector.busy.times = 3;
   endSpans(sender.buffer, 3);
   await sender.close();
@@ -45,7 +45,7 @@ test("a sender that is closed while the collector is busy tries again until it t
   expect(names()).toHaveLength(3);
 });
 
-test("a batch that the collector will never take is given up, and the next one is sent", async () => {
+test("a batch that the collector will never accept is dropped, and the next one is sent", async () => {
   const outcomes = ["refused", "sent"] as const;
   const sent: string[] = [];
   let call = 0;
@@ -76,7 +76,7 @@ test("a collector that never answers does not keep a worker from stopping", asyn
 });
 
 // Fails when spans wait for the old collector's next try, or are lost with it.
-test("a sender that is moved sends what waits to the new collector, and at once", async () => {
+test("a sender that is moved sends its waiting spans to the new collector at once", async () => {
   const next = await startCollector();
   collector.busy.times = Infinity;
   // The old collector takes nothing for a minute.

@@ -45,16 +45,16 @@ function committed(kind: "note" | "step", run = claimedRun, work: () => Promise<
   ];
 }
 
-const ofRun = { store: "redis" as const, args: [claimedRun.run_id] };
-const ofNoRun = { store: "redis" as const, args: ["w1"] };
+const callOfRun = { store: "redis" as const, args: [claimedRun.run_id] };
+const callOfNoRun = { store: "redis" as const, args: ["w1"] };
 
 // Fails when each beat of an idle worker is a trace of its own, or when a failed beat has no span.
 test("a statement of no run has a span only if it fails", async () => {
   expect(
     await spansOf([
-      [{ ...ofNoRun, operation: "beat" }, () => Promise.resolve(1)],
-      [{ ...ofNoRun, operation: "claim" }, failsWith("connection lost")],
-      [{ ...ofRun, operation: "renew" }, () => Promise.resolve(1)],
+      [{ ...callOfNoRun, operation: "beat" }, () => Promise.resolve(1)],
+      [{ ...callOfNoRun, operation: "claim" }, failsWith("connection lost")],
+      [{ ...callOfRun, operation: "renew" }, () => Promise.resolve(1)],
     ]),
   ).toEqual([
     ["redis claim", 2],
@@ -67,9 +67,9 @@ test("a script that Redis does not know yet is no failure", async () => {
   const unknown = failsWith("NOSCRIPT No matching script.");
   expect(
     await spansOf([
-      [{ ...ofNoRun, operation: "claim" }, unknown],
-      [{ ...ofRun, operation: "renew" }, unknown],
-      [{ ...ofRun, operation: "finish" }, failsWith("LOADING")],
+      [{ ...callOfNoRun, operation: "claim" }, unknown],
+      [{ ...callOfRun, operation: "renew" }, unknown],
+      [{ ...callOfRun, operation: "finish" }, failsWith("LOADING")],
     ]),
   ).toEqual([
     ["redis renew", 0],
@@ -77,7 +77,7 @@ test("a script that Redis does not know yet is no failure", async () => {
   ]);
 });
 
-// Fails when an answer that streams for a minute is a thousand spans, among which nobody finds its step.
+// Fails when an answer that streams for a minute is a thousand spans, among which its step cannot be found.
 test("a thousand commits of a model's text are counted by the span of the execution, and those of results are spans", async () => {
   const text = Array.from({ length: 1_000 }, () => committed("note")).flat();
   const spans = await executed([claimedRun], [...text, ...committed("step")]);

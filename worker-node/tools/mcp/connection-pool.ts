@@ -1,7 +1,7 @@
 import type { McpServer } from "../../../shared/contracts/definition/index.ts";
 import { log, messageOf } from "../../../shared/log.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
-import { within } from "../../execution/stop.ts";
+import { abortable } from "../../execution/stop.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
 import { guardedFetch } from "../../outbound/guarded-fetch.ts";
 import { KeptConnections } from "../../outbound/kept-connections.ts";
@@ -99,7 +99,7 @@ export class ConnectionPool {
       const connection = kept?.isReusable === true ? kept : await this.#connection(access);
       let isInOrder = false;
       try {
-        const result = await within(
+        const result = await abortable(
           limit,
           connection.run({ exchange, signal: limit, timeoutMs, traceparent }, use),
         );

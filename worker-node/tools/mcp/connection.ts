@@ -4,7 +4,7 @@ import type { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import type { AuthProvider, JSONRPCMessage } from "@modelcontextprotocol/client";
 import type { McpServer } from "../../../shared/contracts/definition/index.ts";
 import { log, messageOf } from "../../../shared/log.ts";
-import { within } from "../../execution/stop.ts";
+import { abortable } from "../../execution/stop.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
 import { guardedFetch } from "../../outbound/guarded-fetch.ts";
 import type { GuardedFetch } from "../../outbound/guarded-fetch.ts";
@@ -132,7 +132,7 @@ export class ServerConnection {
     if (hasSession && !this.#isLeftOpen) {
       const limit = AbortSignal.timeout(END_SESSION_MS);
       this.#exchange = guardedFetch(this.#deps, MAX_NOTICE_BYTES, limit);
-      await within(limit, transport.terminateSession()).catch(() => {});
+      await abortable(limit, transport.terminateSession()).catch(() => {});
     }
     this.#closing.abort(new Error("the connection is closed"));
     await this.#client?.close().catch(() => {});

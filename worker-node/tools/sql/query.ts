@@ -6,7 +6,7 @@ import { JsonValue } from "../../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { parseJson } from "../../engine/parse-json.ts";
 import { RetryableError, TerminalError, ToolRejection } from "../../engine/step-errors.ts";
-import { within } from "../../execution/stop.ts";
+import { abortable } from "../../execution/stop.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
 import { connectTo, once } from "./socket.ts";
 import type { Connected } from "./socket.ts";
@@ -52,7 +52,7 @@ export async function querySql(
     client = open(connection, connected);
     const { sql, params } = parsed.data;
     const reading = read(client, sql, params ?? [], timeoutMs);
-    return await within(either, Promise.race([reading, connected.failure]));
+    return await abortable(either, Promise.race([reading, connected.failure]));
   } catch (error) {
     signal.throwIfAborted();
     if (limit.aborted) {

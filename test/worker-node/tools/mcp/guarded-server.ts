@@ -3,11 +3,11 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { listen } from "./servers.ts";
 import type { TestServer } from "./servers.ts";
 
-/** An issuer, and a server behind it that takes the newest token alone. */
+/** An issuer, and a server behind it that accepts only the newest token. */
 export type GuardedServer = TestServer & {
   issuer: string;
   /** The Authorization header of each request for a token. */
-  asked: string[];
+  tokenRequests: string[];
   /** From now on the server refuses the tokens that it has issued so far. */
   revoke(): void;
 };
@@ -54,7 +54,7 @@ export async function guardedServer(
   return {
     ...server,
     issuer: new URL(server.url).origin,
-    asked: tokenRequests,
+    tokenRequests,
     revoke: () => (valid = "none"),
   };
 }

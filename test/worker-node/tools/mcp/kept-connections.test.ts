@@ -1,15 +1,11 @@
-import { afterEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { createEgress } from "../../../../worker-node/outbound/egress-guard.ts";
 import { KeptConnections } from "../../../../worker-node/outbound/kept-connections.ts";
 import { McpTools } from "../../../../worker-node/tools/mcp/mcp-tools.ts";
 import { refusingStore } from "../../fakes.ts";
 import { valueOf } from "./call.ts";
 import { isOnKeptConnection, newServer, oldServer, rawServer, writeJson } from "./servers.ts";
-
-const open: { close(): Promise<void> }[] = [];
-afterEach(async () => {
-  for (const resource of open.splice(0).toReversed()) await resource.close();
-});
+import { closeAfterTest } from "./close-after-test.ts";
 
 /** A worker's MCP tools, and calls of the tool `add` of a server with them. */
 function worker() {
@@ -21,7 +17,7 @@ function worker() {
     connections: new KeptConnections({ idleMs: 60_000 }),
     store: { ...refusingStore, saveMcpListing: async () => null },
   });
-  open.push(tools);
+  closeAfterTest(tools);
   const row = (url: string, tenant: string) => ({
     name: "srv",
     server_type: "remote",
@@ -46,7 +42,7 @@ describe.each([
 ] as const)("calls of a server of protocol %s", (_, start) => {
   test("open no connection beyond those of the first one, and tenants share none", async () => {
     const server = await start();
-    open.push(server);
+    closeAfterTest(server);
     const { call } = worker();
     await call(server.url);
     const first = server.connections();
@@ -77,7 +73,7 @@ async function closingServer(method: "tools/list" | "tools/call") {
       else writeJson(response, answer);
     },
   );
-  open.push(server);
+  closeAfterTest(server);
   return { ...server, received };
 }
 

@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { Json, JsonObject } from "../../../../shared/contracts/json.ts";
 import type { McpListed } from "../../../../shared/store/definitions/mcp-servers.ts";
 import { createEgress } from "../../../../worker-node/outbound/egress-guard.ts";
@@ -7,21 +7,11 @@ import { valueOf } from "./call.ts";
 import { toolName } from "../../../../worker-node/tools/mcp/list-tools.ts";
 import { refusingStore } from "../../fakes.ts";
 import { listen, newServer, oldServer, sseServer } from "./servers.ts";
-import type { TestServer } from "./servers.ts";
-
-const open: TestServer[] = [];
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((server) => server.close()));
-});
-async function started<Server extends TestServer>(starting: Promise<Server>): Promise<Server> {
-  const server = await starting;
-  open.push(server);
-  return server;
-}
+import { started } from "./close-after-test.ts";
 
 /** A worker's MCP tools and one stored server. */
-function at(url: string, more: { allow?: string; timeoutMs?: number; server?: JsonObject } = {}) {
-  const { allow = "127.0.0.1", timeoutMs = 10_000, server = {} } = more;
+function clientOf(url: string, options: { allow?: string; timeoutMs?: number; server?: JsonObject } = {}) {
+  const { allow = "127.0.0.1", timeoutMs = 10_000, server = {} } = options;
   const saved: McpListed[] = [];
   const tools = new McpTools({
     egress: createEgress(allow),
@@ -56,7 +46,7 @@ function at(url: string, more: { allow?: string; timeoutMs?: number; server?: Js
 describe("an MCP server of protocol 2026-07-28", () => {
   test("offers its tools by names that every provider accepts, and the listing is saved", async () => {
     const server = await started(newServer());
-    const { saved, list } = at(server.url);
+    const { saved, list } = clientOf(server.url);
     const tools = await list();
     expect(tools.map(({ name, tool }) => [name, tool])).toEqual([
       ["srv__add", "add"],
@@ -77,7 +67,7 @@ describe("an MCP server of protocol 2026-07-28", () => {
 
   test("gives structured content, text, and its refusal of a call, and gets the effect key", async () => {
     const server = await started(newServer());
-    const { call } = at(server.url);
+    const { call } = clientOf(server.url);
     expect(await call("add", { a: 2, b: 3 })).toEqual({ sum: 5 });
     expect(server.seen).toMatchObject([{ "synapse-edge/idempotency-key": "run_1:s:1:tool.1" }]);
     // The three requests are for its protocol, its notices and the call.
@@ -103,7 +93,7 @@ describe("an MCP server of protocol 2026-07-28", () => {
 describe("an older MCP server", () => {
   test("with sessions gets the end of each", async () => {
     const server = await started(oldServer());
-    const { call, list, close } = at(server.url);
+    const { call, list, close } = clientOf(server.url);
     expect((await list()).map(({ name }) => name)).toEqual(["srv__add", "srv__ask"]);
     expect(await call("add", { a: 2, b: 3 })).toEqual({ sum: 5 });
     await close();
@@ -114,19 +104,19 @@ describe("an older MCP server", () => {
   test("that has lost its sessions is initialized anew", async () => {
     const server = await started(oldServer());
     server.forgetAfter.add("tools/call");
-    expect(await at(server.url).call("add", { a: 2, b: 3 })).toEqual({ sum: 5 });
+    expect(await clientOf(server.url).call("add", { a: 2, b: 3 })).toEqual({ sum: 5 });
   });
 
   test("that knows the transport SSE alone is used through it", async () => {
     const server = await started(sseServer());
-    const { call, list } = at(server.url);
+    const { call, list } = clientOf(server.url);
     expect(await list()).toHaveLength(2);
     expect(await call("add", { a: 2, b: 3 })).toEqual({ sum: 5 });
   });
 
   test("that asks a person something gets an error, and never waits", async () => {
     const server = await started(oldServer());
-    await expect(at(server.url).call("ask")).rejects.toMatchObject({ name: "ToolRejection" });
+    await expect(clientOf(server.url).call("ask")).rejects.toMatchObject({ name: "ToolRejection" });
   });
 });
 
@@ -136,11 +126,13 @@ describe("a server that cannot be used", () => {
 
   test("because its address is private is refused by the guard, and a redirect to such an address is not followed", async () => {
     const server = await started(newServer());
-    await expect(at(server.url, { allow: "" }).list()).rejects.toMatchObject({ code: "egress_blocked" });
+    await expect(clientOf(server.url, { allow: "" }).list()).rejects.toMatchObject({
+      code: "egress_blocked",
+    });
     expect(server.received).toEqual([]);
     // A redirect to the same origin passes the guard again; to another origin it is not followed.
     const away = await started(refusing(307, { location: "http://169.254.169.254/latest" }));
-    await expect(at(away.url).list()).rejects.toMatchObject({ code: "tool_redirected" });
+    await expect(clientOf(away.url).list()).rejects.toMatchObject({ code: "tool_redirected" });
   });
 
   test.each([
@@ -151,7 +143,9 @@ describe("a server that cannot be used", () => {
     [503, "RetryableError", "tool_unavailable", false],
   ])("by its answer HTTP %i is a %s, without its secret", async (status, name, code, answered) => {
     const server = await started(refusing(status, { "retry-after": "7" }));
-    const { list, saved } = at(server.url, { server: { headers: { Authorization: "Bearer sesame-1234" } } });
+    const { list, saved } = clientOf(server.url, {
+      server: { headers: { Authorization: "Bearer sesame-1234" } },
+    });
     const error: unknown = await list().catch((caught: unknown) => caught);
     expect(error).toMatchObject({ name, code });
     expect(server.received[0]?.headers.authorization).toBe("Bearer sesame-1234");
@@ -164,7 +158,7 @@ describe("a server that cannot be used", () => {
   test("because nothing listens there cannot be reached", async () => {
     const server = await listen(() => {});
     await server.close();
-    await expect(at(server.url).call("add")).rejects.toMatchObject({
+    await expect(clientOf(server.url).call("add")).rejects.toMatchObject({
       name: "RetryableError",
       code: "mcp_unreachable",
     });
@@ -172,7 +166,7 @@ describe("a server that cannot be used", () => {
 
   test("because it never answers ends with our own time limit", async () => {
     const server = await started(listen(() => {}));
-    await expect(at(server.url, { timeoutMs: 300 }).call("add")).rejects.toMatchObject({
+    await expect(clientOf(server.url, { timeoutMs: 300 }).call("add")).rejects.toMatchObject({
       code: "tool_timeout",
     });
   });
@@ -184,7 +178,7 @@ describe("a server that cannot be used", () => {
         response.end("retry: 10\nid: 1\ndata:\n\n");
       }),
     );
-    await expect(at(server.url, { timeoutMs: 500 }).call("add")).rejects.toMatchObject({
+    await expect(clientOf(server.url, { timeoutMs: 500 }).call("add")).rejects.toMatchObject({
       code: "tool_timeout",
     });
   });
@@ -196,7 +190,7 @@ describe("a server that cannot be used", () => {
           void response.writeHead(200, { "content-type": "application/json" }).end("x".repeat(2_000_000)),
       ),
     );
-    await expect(at(server.url).call("add")).rejects.toMatchObject({
+    await expect(clientOf(server.url).call("add")).rejects.toMatchObject({
       name: "ToolRejection",
       code: "answer_too_large",
     });
@@ -208,7 +202,7 @@ describe("a server that cannot be used", () => {
         (_, response) => void response.writeHead(200, { "content-type": "text/html" }).end("<p>sesame</p>"),
       ),
     );
-    await expect(at(server.url).call("add")).rejects.toMatchObject({
+    await expect(clientOf(server.url).call("add")).rejects.toMatchObject({
       name: "ToolRejection",
       code: "mcp_answer",
     });

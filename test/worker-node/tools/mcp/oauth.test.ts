@@ -7,29 +7,19 @@ import { valueOf } from "./call.ts";
 import { refusingStore } from "../../fakes.ts";
 import { forward, guardedServer } from "./guarded-server.ts";
 import { listen, newServer, writeJson } from "./servers.ts";
+import { closeAfterTest, started } from "./close-after-test.ts";
 
-const open: { close(): Promise<void> }[] = [];
-afterEach(async () => {
-  vi.restoreAllMocks();
-  for (const resource of open.splice(0).toReversed()) await resource.close();
-});
-async function started<Server extends { close(): Promise<void> }>(
-  starting: Promise<Server>,
-): Promise<Server> {
-  const server = await starting;
-  open.push(server);
-  return server;
-}
+afterEach(() => void vi.restoreAllMocks());
 
-function at(url: string, more: JsonObject = {}) {
+function clientOf(url: string, fields: JsonObject = {}) {
   const tools = new McpTools({
     egress: createEgress("127.0.0.1"),
     timeoutMs: 120_000,
     masterKey: null,
     store: refusingStore,
   });
-  open.push(tools);
-  const server = { name: "srv", server_type: "remote", url, owner: "acme", version: 1, ...more };
+  closeAfterTest(tools);
+  const server = { name: "srv", server_type: "remote", url, owner: "acme", version: 1, ...fields };
   const never = new AbortController().signal;
   return {
     list: async () => McpListing.parse(await tools.list(server, never)),
@@ -44,18 +34,20 @@ describe("a server behind OAuth", () => {
   async function guarded(secret: string, expiresIn?: number) {
     const inner = await started(newServer());
     const server = await started(guardedServer(inner.url, secret, expiresIn));
-    return { server, asked: server.asked, issuer: server.issuer };
+    return { server, tokenRequests: server.tokenRequests, issuer: server.issuer };
   }
   test("gets a token of the client's credentials", async () => {
-    const { server, issuer, asked } = await guarded("sesame-1234");
+    const { server, issuer, tokenRequests } = await guarded("sesame-1234");
     const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
-    expect((await at(server.url, { oauth }).list()).tools.map(({ name }) => name)).toContain("srv__add");
-    expect(asked).toHaveLength(1);
+    expect((await clientOf(server.url, { oauth }).list()).tools.map(({ name }) => name)).toContain(
+      "srv__add",
+    );
+    expect(tokenRequests).toHaveLength(1);
   });
 
   // Fails when the library sends the tenant's headers for the MCP server to an authorization server.
   test("at another address does not send the server's headers to the authorization server", async () => {
-    const { server, issuer, asked } = await guarded("sesame-1234");
+    const { server, issuer, tokenRequests } = await guarded("sesame-1234");
     const front = await started(
       listen((request, response) => {
         if (request.headers.authorization === "Bearer token-1") return forward(request, response, server.url);
@@ -68,8 +60,8 @@ describe("a server behind OAuth", () => {
       }),
     );
     const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
-    await at(front.url, { oauth, headers: { "X-Key": "team-secret-1" } }).list();
-    expect(asked).toHaveLength(1);
+    await clientOf(front.url, { oauth, headers: { "X-Key": "team-secret-1" } }).list();
+    expect(tokenRequests).toHaveLength(1);
     expect(front.received.every(({ headers }) => headers["x-key"] === "team-secret-1")).toBe(true);
     const toIssuer = server.received.filter(({ url }) => url !== "/mcp");
     expect(toIssuer.map(({ url }) => url)).toContain("/token");
@@ -77,17 +69,17 @@ describe("a server behind OAuth", () => {
   });
 
   test("of another issuer never gets the credentials, and the error of wrong ones has no secret", async () => {
-    const { server, asked, issuer } = await guarded("sesame-1234");
+    const { server, tokenRequests, issuer } = await guarded("sesame-1234");
     const elsewhere = {
       issuer: "https://auth.example.com",
       client_id: "me",
       client_secret: "sesame-1234",
       scope: "",
     };
-    await expect(at(server.url, { oauth: elsewhere }).list()).rejects.toThrow();
-    expect(asked).toEqual([]);
+    await expect(clientOf(server.url, { oauth: elsewhere }).list()).rejects.toThrow();
+    expect(tokenRequests).toEqual([]);
     const wrong = { issuer, client_id: "me", client_secret: "wrong-secret-1", scope: "" };
-    const error: unknown = await at(server.url, { oauth: wrong })
+    const error: unknown = await clientOf(server.url, { oauth: wrong })
       .list()
       .catch((caught: unknown) => caught);
     expect(error).toMatchObject({ name: "TerminalError", code: "tool_unauthorized" });
@@ -96,35 +88,35 @@ describe("a server behind OAuth", () => {
 
   // Fails when each connection requests a token of its own, or when each of several calls at the same time does.
   test("gives one token for all calls, beside and after each other", async () => {
-    const { server, issuer, asked } = await guarded("sesame-1234", 3_600);
+    const { server, issuer, tokenRequests } = await guarded("sesame-1234", 3_600);
     const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
-    const { add } = at(server.url, { oauth });
+    const { add } = clientOf(server.url, { oauth });
     const three = [{ sum: 5 }, { sum: 5 }, { sum: 5 }];
     expect(await Promise.all([add(), add(), add()])).toEqual(three);
     expect(await Promise.all([add(), add(), add()])).toEqual(three);
-    expect(asked).toHaveLength(1);
+    expect(tokenRequests).toHaveLength(1);
   });
 
   test("is asked for another token when it refuses its earlier token", async () => {
-    const { server, issuer, asked } = await guarded("sesame-1234", 3_600);
+    const { server, issuer, tokenRequests } = await guarded("sesame-1234", 3_600);
     const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
-    const { add } = at(server.url, { oauth });
+    const { add } = clientOf(server.url, { oauth });
     await add();
     server.revoke();
     expect(await Promise.all([add(), add()])).toEqual([{ sum: 5 }, { sum: 5 }]);
-    expect(asked).toHaveLength(2);
+    expect(tokenRequests).toHaveLength(2);
   });
 
   test("is asked for another token shortly before its earlier token expires", async () => {
-    const { server, issuer, asked } = await guarded("sesame-1234", 60);
+    const { server, issuer, tokenRequests } = await guarded("sesame-1234", 60);
     const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
-    const { add } = at(server.url, { oauth });
+    const { add } = clientOf(server.url, { oauth });
     await add();
     await add();
-    expect(asked).toHaveLength(1);
+    expect(tokenRequests).toHaveLength(1);
     const now = performance.now();
     vi.spyOn(performance, "now").mockReturnValue(now + 31_000);
     await add();
-    expect(asked).toHaveLength(2);
+    expect(tokenRequests).toHaveLength(2);
   });
 });

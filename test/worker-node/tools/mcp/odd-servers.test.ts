@@ -1,6 +1,6 @@
 import type { ServerResponse } from "node:http";
 import zlib from "node:zlib";
-import { afterEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { McpListing } from "../../../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../../../shared/contracts/json.ts";
 import { createEgress } from "../../../../worker-node/outbound/egress-guard.ts";
@@ -8,26 +8,16 @@ import { McpTools } from "../../../../worker-node/tools/mcp/mcp-tools.ts";
 import { valueOf } from "./call.ts";
 import { refusingStore } from "../../fakes.ts";
 import { rawServer, writeJson } from "./servers.ts";
-import type { TestServer } from "./servers.ts";
+import { started } from "./close-after-test.ts";
 
-const open: TestServer[] = [];
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((server) => server.close()));
-});
-async function started<Server extends TestServer>(starting: Promise<Server>): Promise<Server> {
-  const server = await starting;
-  open.push(server);
-  return server;
-}
-
-function at(url: string, more: JsonObject = {}) {
+function clientOf(url: string, fields: JsonObject = {}) {
   const tools = new McpTools({
     egress: createEgress("127.0.0.1"),
     timeoutMs: 120_000,
     masterKey: null,
     store: refusingStore,
   });
-  const server = { name: "srv", server_type: "remote", url, owner: "acme", version: 1, ...more };
+  const server = { name: "srv", server_type: "remote", url, owner: "acme", version: 1, ...fields };
   const never = new AbortController().signal;
   return {
     list: async () => McpListing.parse(await tools.list(server, never)),
@@ -38,7 +28,7 @@ function at(url: string, more: JsonObject = {}) {
   };
 }
 
-const tool = (name: string, more: object = {}) => ({ name, inputSchema: { type: "object" }, ...more });
+const tool = (name: string, fields: object = {}) => ({ name, inputSchema: { type: "object" }, ...fields });
 
 describe("a result with isError", () => {
   const reasons = { errors: [{ field: "q", reason: "x".repeat(2_000), id: 12 }] };
@@ -60,7 +50,7 @@ describe("a result with isError", () => {
     ],
   ])("is whole for the model: %s", async (_, result, whole) => {
     const server = await started(rawServer({ "tools/call": () => ({ ...result, isError: true }) }));
-    const rejected = at(server.url).call();
+    const rejected = clientOf(server.url).call();
     await expect(rejected).rejects.toMatchObject({ name: "ToolRejection", whole });
     // A run's error and its events quote it.
     await expect(rejected).rejects.toMatchObject({ message: whole.slice(0, 300) });
@@ -72,7 +62,7 @@ describe("a result with isError", () => {
       rawServer({ "tools/call": () => ({ content: [], structuredContent, isError: true }) }),
     );
     const headers = { Authorization: "Bearer tok-123456789" };
-    const rejected = at(server.url, { headers }).call();
+    const rejected = clientOf(server.url, { headers }).call();
     await expect(rejected).rejects.toMatchObject({ whole: expect.not.stringContaining("tok-123456789") });
   });
 });
@@ -87,7 +77,7 @@ describe("the tools of a server", () => {
     const server = await started(
       rawServer({ "tools/list": ({ cursor }) => pages[typeof cursor === "string" ? cursor : ""] }),
     );
-    expect((await at(server.url).list()).tools.map(({ tool: name }) => name)).toEqual(["a", "b", "c"]);
+    expect((await clientOf(server.url).list()).tools.map(({ tool: name }) => name)).toEqual(["a", "b", "c"]);
   });
 
   test("whose pages have no end are an error, and no loop", async () => {
@@ -95,14 +85,14 @@ describe("the tools of a server", () => {
     const server = await started(
       rawServer({ "tools/list": () => ({ tools: [], nextCursor: String((page += 1)) }) }),
     );
-    await expect(at(server.url).list()).rejects.toMatchObject({ name: "ToolRejection" });
+    await expect(clientOf(server.url).list()).rejects.toMatchObject({ name: "ToolRejection" });
     expect(page).toBeLessThan(100);
   });
 
   test("keep apart two names that providers cannot, and leave out one that is too large", async () => {
     const tools = [tool("a.b"), tool("a_b"), tool("huge", { description: "x".repeat(40_000) })];
     const server = await started(rawServer({ "tools/list": () => ({ tools }) }));
-    const { tools: offered, left_out } = await at(server.url).list();
+    const { tools: offered, left_out } = await clientOf(server.url).list();
     const hashed = expect.stringMatching(/^srv__a_b_[0-9a-f]{8}$/);
     expect(offered.map(({ name }) => name)).toEqual(["srv__a_b", hashed]);
     expect(left_out).toMatchObject([{ tool: "huge", reason: expect.stringContaining("32768") }]);
@@ -125,7 +115,7 @@ describe("a server that writes the bounds of 64 bits", () => {
     const server = await started(
       rawServer({ "tools/list": () => ({ tools: [tool("t", { inputSchema })] }) }, withBounds),
     );
-    expect(await at(server.url).list()).toMatchObject({
+    expect(await clientOf(server.url).list()).toMatchObject({
       tools: [{ inputSchema: { properties: { id: { maximum: 2 ** 63, minimum: -(2 ** 63) } } } }],
       left_out: [],
     });
@@ -137,7 +127,7 @@ describe("the schemas of a server's tools", () => {
     const server = await started(
       rawServer({ "tools/list": () => ({ tools: [tool("t", { inputSchema }), tool("other")] }) }),
     );
-    return at(server.url).list();
+    return clientOf(server.url).list();
   };
 
   // Fails when one schema that providers refuse takes all tools of the server, and of the agent, with it.
@@ -213,12 +203,14 @@ describe("the answer of a call", () => {
       { type: "resource_link", uri: "file:///b", name: "b" },
     ];
     const server = await answering({ content });
-    expect(await at(server.url).call()).toBe("one\n[image image/png: not kept]\ntwo\n[resource file:///b]");
+    expect(await clientOf(server.url).call()).toBe(
+      "one\n[image image/png: not kept]\ntwo\n[resource file:///b]",
+    );
   });
 
   test("that asks for input, as a server of protocol 2026-07-28 may and this one not, is reported to the model", async () => {
     const server = await answering({ resultType: "input_required", inputRequests: {} });
-    await expect(at(server.url).call()).rejects.toMatchObject({ name: "ToolRejection" });
+    await expect(clientOf(server.url).call()).rejects.toMatchObject({ name: "ToolRejection" });
   });
 
   test("is decoded when the server compresses it without being asked to", async () => {
@@ -226,7 +218,7 @@ describe("the answer of a call", () => {
       response.writeHead(200, { "content-type": "application/json", "content-encoding": "gzip" });
       response.end(zlib.gzipSync(JSON.stringify(answer)));
     });
-    expect(await at(server.url).call()).toBe("small");
+    expect(await clientOf(server.url).call()).toBe("small");
   });
 
   // Fails when MCP servers are read by other rules than tools of HTTP.
@@ -240,7 +232,7 @@ describe("the answer of a call", () => {
       response.writeHead(200, { "content-type": "application/json", "content-encoding": encoding });
       response.end(encode(JSON.stringify(answer)));
     });
-    expect(await at(server.url).call()).toBe("small");
+    expect(await clientOf(server.url).call()).toBe("small");
   });
 
   // Fails when the limit counts what arrives: a small body may hold a gigabyte.
@@ -252,7 +244,7 @@ describe("the answer of a call", () => {
         response.end(zlib.gzipSync(JSON.stringify(answer)));
       },
     );
-    await expect(at(server.url).call()).rejects.toMatchObject({
+    await expect(clientOf(server.url).call()).rejects.toMatchObject({
       name: "ToolRejection",
       code: "answer_too_large",
     });
@@ -261,13 +253,13 @@ describe("the answer of a call", () => {
   test("has no credential when the server quotes what it received", async () => {
     const server = await answering({ content: [{ type: "text", text: "you sent Bearer sesame-1234-abcd" }] });
     const credentials = { headers: { Authorization: "Bearer sesame-1234-abcd" } };
-    expect(await at(server.url, credentials).call()).toBe("you sent ***");
+    expect(await clientOf(server.url, credentials).call()).toBe("you sent ***");
   });
 
   test("is not requested when an argument has more digits than JavaScript can write", async () => {
     const server = await answering({ content: [] });
     const schema = { type: "object", properties: { id: { type: "integer" } } };
-    await expect(at(server.url).call({ id: "12345678901234567890" }, schema)).rejects.toMatchObject({
+    await expect(clientOf(server.url).call({ id: "12345678901234567890" }, schema)).rejects.toMatchObject({
       name: "ToolRejection",
       message: expect.stringContaining("id"),
     });
@@ -275,7 +267,7 @@ describe("the answer of a call", () => {
     // The same for an argument inside an object.
     const nested = { type: "object", properties: { filter: schema } };
     await expect(
-      at(server.url).call({ filter: { id: "12345678901234567890" } }, nested),
+      clientOf(server.url).call({ filter: { id: "12345678901234567890" } }, nested),
     ).rejects.toMatchObject({ message: expect.stringContaining("filter.id") });
     expect(server.received).toEqual([]);
   });
@@ -300,7 +292,7 @@ describe("the answer of a call", () => {
     const server = await answering({ content: [], structuredContent }, (response, answer) =>
       write(response, JSON.stringify(answer).replaceAll('"LONG"', "9007199254740993")),
     );
-    expect(await at(server.url).call()).toEqual({
+    expect(await clientOf(server.url).call()).toEqual({
       id: "9007199254740993",
       list: ["9007199254740993", 7, "9007199254740993"],
     });

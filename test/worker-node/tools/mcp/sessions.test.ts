@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { McpListing } from "../../../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../../../shared/contracts/json.ts";
@@ -9,18 +9,7 @@ import { valueOf } from "./call.ts";
 import { until } from "../../../services/waiting.ts";
 import { refusingStore } from "../../fakes.ts";
 import { newServer, oldServer } from "./servers.ts";
-
-const open: { close(): Promise<void> }[] = [];
-afterEach(async () => {
-  for (const resource of open.splice(0).toReversed()) await resource.close();
-});
-async function started<Server extends { close(): Promise<void> }>(
-  starting: Promise<Server>,
-): Promise<Server> {
-  const server = await starting;
-  open.push(server);
-  return server;
-}
+import { closeAfterTest, started } from "./close-after-test.ts";
 
 /** A worker's MCP tools. `rows`: what is stored of the servers at present. */
 function worker(rows: McpServerVersion[] = []) {
@@ -39,13 +28,13 @@ function worker(rows: McpServerVersion[] = []) {
       },
     },
   });
-  open.push(tools);
-  const call = (url: string, name: string, args: JsonObject = {}, more: JsonObject = {}): Promise<Json> => {
-    const server = { name: "srv", server_type: "remote", url, owner: "acme", version: 1, ...more };
+  closeAfterTest(tools);
+  const call = (url: string, name: string, args: JsonObject = {}, fields: JsonObject = {}): Promise<Json> => {
+    const server = { name: "srv", server_type: "remote", url, owner: "acme", version: 1, ...fields };
     const tool = { tool_type: "mcp", name: `srv__${name}`, tool: name, description: "", server };
     return valueOf(tools, { ...tool, inputSchema: { type: "object" } }, args);
   };
-  const add = (url: string, more: JsonObject = {}) => call(url, "add", { a: 2, b: 3 }, more);
+  const add = (url: string, fields: JsonObject = {}) => call(url, "add", { a: 2, b: 3 }, fields);
   const listedTools = () =>
     saved.flatMap(({ listing }) =>
       listing === null ? [] : [McpListing.parse(JSON.parse(listing)).tools.map(({ tool }) => tool)],
@@ -118,7 +107,7 @@ describe("the calls of a worker to a server with sessions", () => {
     expect([...server.sessions.keys()]).toEqual([server.begun[1]]);
   });
 
-  test("keep a bounded number of sessions, of one tenant fewer", async () => {
+  test("keep at most 16 sessions of a tenant, and end none of another tenant", async () => {
     const server = await started(oldServer());
     const { add } = worker();
     await add(server.url, { tenant: "globex" });

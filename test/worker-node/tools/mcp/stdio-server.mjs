@@ -10,10 +10,10 @@ server.registerTool("die", {}, async () => process.exit(1));
 const structuredContent = { id: 77_077, long: "x" };
 server.registerTool("long", {}, async () => ({ content: [], structuredContent }));
 const write = process.stdout.write.bind(process.stdout);
-process.stdout.write = (message, ...more) => {
+process.stdout.write = (message, ...others) => {
   const sent = String(message).replace(":77077", ":12345678901234567890");
   // In two pieces, as a pipe may have them.
   write(sent.slice(0, 30));
-  return write(sent.slice(30), ...more);
+  return write(sent.slice(30), ...others);
 };
 await server.connect(new StdioServerTransport());

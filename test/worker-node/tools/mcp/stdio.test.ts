@@ -1,5 +1,5 @@
 import { fileURLToPath } from "node:url";
-import { afterEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { z } from "zod";
 import type { JsonObject } from "../../../../shared/contracts/json.ts";
 import { createEgress } from "../../../../worker-node/outbound/egress-guard.ts";
@@ -7,14 +7,10 @@ import { McpTools } from "../../../../worker-node/tools/mcp/mcp-tools.ts";
 import { until } from "../../../services/waiting.ts";
 import { refusingStore } from "../../fakes.ts";
 import { valueOf } from "./call.ts";
+import { closeAfterTest } from "./close-after-test.ts";
 
 const script = fileURLToPath(new URL("stdio-server.mjs", import.meta.url));
 const Who = z.object({ pid: z.number(), env: z.array(z.string()) });
-
-const open: McpTools[] = [];
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((tools) => tools.close()));
-});
 
 function worker() {
   const tools = new McpTools({
@@ -24,24 +20,24 @@ function worker() {
     stdio: { who: [process.execPath, script], broken: ["/no/such/command"] },
     store: refusingStore,
   });
-  open.push(tools);
-  const call = (name: string, more: JsonObject = {}) => {
+  closeAfterTest(tools);
+  const call = (name: string, fields: JsonObject = {}) => {
     const server = {
       name: "srv",
       server_type: "stdio",
       command: "who",
       owner: "_shared",
       version: 1,
-      ...more,
+      ...fields,
     };
     const tool = { tool_type: "mcp", name: `srv__${name}`, tool: name, description: "", server };
     return valueOf(tools, { ...tool, inputSchema: { type: "object" } }, {});
   };
-  const who = async (more: JsonObject = {}) => Who.parse(await call("who", more));
+  const who = async (fields: JsonObject = {}) => Who.parse(await call("who", fields));
   return { tools, call, who };
 }
 
-const lives = (pid: number): boolean => {
+const isRunning = (pid: number): boolean => {
   try {
     return process.kill(pid, 0);
   } catch {
@@ -58,7 +54,7 @@ test("a server of type stdio is one process of a tenant's calls, without the wor
   expect(process.env["VITEST"]).toBeDefined();
   expect(first.env).not.toContain("VITEST");
   await tools.close();
-  await until("the process has ended", () => !lives(first.pid));
+  await until("the process has ended", () => !isRunning(first.pid));
 });
 
 test("a process that has ended is started anew, and a process that cannot be started fails only its own calls", async () => {

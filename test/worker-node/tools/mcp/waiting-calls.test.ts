@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { RunId, TenantId } from "../../../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../../../shared/contracts/json.ts";
 import type { McpTaskRow } from "../../../../shared/store/definitions/mcp-tasks.ts";
@@ -9,21 +9,10 @@ import { pollAfterMs } from "../../../../worker-node/tools/mcp/tasks.ts";
 import { refusingStore } from "../../fakes.ts";
 import { newServer, rawServer } from "./servers.ts";
 import { newTaskServer, oldTaskServer } from "./task-servers.ts";
-
-const open: { close(): Promise<void> }[] = [];
-afterEach(async () => {
-  for (const resource of open.splice(0).toReversed()) await resource.close();
-});
-async function started<Server extends { close(): Promise<void> }>(
-  starting: Promise<Server>,
-): Promise<Server> {
-  const server = await starting;
-  open.push(server);
-  return server;
-}
+import { closeAfterTest, started } from "./close-after-test.ts";
 
 /** A worker's MCP tools. `rows`: the tasks that are registered at present. */
-function worker(url: string, more: JsonObject = {}) {
+function worker(url: string, fields: JsonObject = {}) {
   const rows: McpTaskRow[] = [];
   const tools = new McpTools({
     egress: createEgress("127.0.0.1"),
@@ -41,8 +30,8 @@ function worker(url: string, more: JsonObject = {}) {
       },
     },
   });
-  open.push(tools);
-  const server = { name: "srv", server_type: "remote", url, owner: "acme", version: 1, ...more };
+  closeAfterTest(tools);
+  const server = { name: "srv", server_type: "remote", url, owner: "acme", version: 1, ...fields };
   const call = (
     name: string,
     pending: McpPending | null = null,
@@ -70,7 +59,7 @@ function worker(url: string, more: JsonObject = {}) {
 }
 
 describe("a call in which a server of protocol 2026-07-28 asks a person", () => {
-  test("has the question, and is repeated with its answer, its key and what the server wants back", async () => {
+  test("has the question, and is repeated with its answer, its key and the state of the server", async () => {
     const server = await started(newServer());
     const { call, waiting } = worker(server.url);
     const pending = await waiting("ask");

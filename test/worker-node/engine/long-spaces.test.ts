@@ -7,12 +7,12 @@ import { cpuMs } from "../../services/cpu-time.ts";
 const spaced = `a${" ".repeat(60_000)}b`;
 const stars = { start: "*", end: "*." };
 
-// Fails when an expression reads a run of spaces again from each of them: 40 KB of a model held up the worker for 5 s.
+// Fails when an expression scans a sequence of spaces again from each space: 40 KB of text from a model held up the worker for 5 s.
 test.each<[string, () => unknown, unknown]>([
   ["arguments", () => argumentsOf(spaced), null],
   ["a tool's name", () => toolNameOf(spaced, ["a"]), spaced],
   ["a choice", () => trimMarks(`* ${spaced}.`, stars), spaced],
-])("spaces inside of %s of a model are read in linear time", (_, read, expected) => {
+])("spaces inside of %s from a model are read in linear time", (_, read, expected) => {
   const startedMs = cpuMs();
   expect(read()).toBe(expected);
   expect(cpuMs() - startedMs).toBeLessThan(1_000);
