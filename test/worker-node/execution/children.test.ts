@@ -207,6 +207,20 @@ describe("a run in a branch", () => {
     expect(harness.eventsOf(run)).toContain('"three":"3"');
     expect(harness.calls).toHaveLength(1);
   });
+
+  // Fails when a wait for room names the signals before it: every park would be refused, and sent again at once.
+  test("waits for room also when a signal for another branch has come meanwhile", async () => {
+    harness.definition = fork([["one"], ["two"]], { id: "one", ...nested }, { id: "two", ...llm });
+    harness.admit = async () => ({ is: "wait", afterMs: 3_600_000, why: "the queue is full" });
+    const { run, ending } = harness.begin();
+    harness.generate = async () => {
+      await expect.poll(() => entriesOf(run).map(({ kind }) => kind)).toContain("park");
+      harness.store.row(run.run_id).signals += 1;
+      return "done";
+    };
+    expect(await ending).toMatchObject({ is: "parked", status: "paused" });
+    expect(childrenOf(run)).toEqual([]);
+  });
 });
 
 describe("an agent that starts two runs in one answer", () => {
