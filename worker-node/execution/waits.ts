@@ -4,7 +4,7 @@ import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Ending, ExecutionState, LongWait, RunScope } from "./execution-state.ts";
 import { SHORT_WAIT_MS } from "./failed-try.ts";
 import { abortableSleep } from "./stop.ts";
-import { isInJournal, leftMs, parkEntry, repeatedPark } from "./waiting-track.ts";
+import { isInJournal, leftMs, mayBeAnswered, parkEntry, repeatedPark } from "./waiting-track.ts";
 import type { Waiting } from "./waiting-track.ts";
 
 /** When a run wakes because of its timeout, the timeout must have passed by the worker's clock too. */
@@ -65,6 +65,8 @@ export class Waits {
    * @throws the reason of `signal`, also when the run has parked
    */
   async suspend(track: Track, wait: LongWait, signal: AbortSignal): Promise<void> {
+    // A question that is new has no signals of its own. Its answer may come before the worker knows that the park is committed.
+    const known = wait.signals ?? this.#state.runLog.signals;
     let isCommitted = isInJournal(track, wait);
     if (!isCommitted && this.#moving > 1) isCommitted = await this.#commit(track, wait);
     signal.throwIfAborted();
@@ -81,7 +83,7 @@ export class Waits {
     this.#waiting.add(waiting);
     this.#moving -= 1;
     // An answer came between the read of the wait and now.
-    if (wait.signals !== null && this.#state.runLog.signals > wait.signals) this.#wake(waiting);
+    if (mayBeAnswered(waiting) && this.#state.runLog.signals > known) this.#wake(waiting);
     this.#parkIfNoneMoves(sinceMs);
     try {
       await promise;
@@ -125,10 +127,7 @@ export class Waits {
   }
 
   #wakeAnswered(): void {
-    for (const waiting of this.#waiting) {
-      const { reason } = waiting.wait.park;
-      if (reason === "answer" || reason === "child" || reason === "budget") this.#wake(waiting);
-    }
+    for (const waiting of this.#waiting) if (mayBeAnswered(waiting)) this.#wake(waiting);
   }
 
   /** Lets a track go on. While a park of the run is under way, the track goes on only when that park has been refused. */

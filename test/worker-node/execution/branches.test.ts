@@ -7,7 +7,7 @@ import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import type { ModelRequest } from "../../../worker-node/engine/ports.ts";
 import { RetryableError, TerminalError } from "../../../worker-node/engine/step-errors.ts";
 import { Stop } from "../../../worker-node/execution/stop.ts";
-import { POISON } from "../fake-store.ts";
+import { POISON, SqlError } from "../fake-store.ts";
 import { cpuMs } from "../../services/cpu-time.ts";
 import { until } from "../../services/waiting.ts";
 import { ExecutionHarness, steps, usage } from "./execution-harness.ts";
@@ -484,6 +484,28 @@ describe("waits in branches", () => {
       [null, "a[0].x", ["a[0].x:1"]],
       [null, "a[1].y", []],
     ]);
+  });
+
+  // Fails when a track compares the signals after its park with those after it: the run would be paused with its answer.
+  test("an answer to a question whose commit had an unknown outcome is read", async () => {
+    harness.definition = steps(fanout([["x"], ["y"]]), human("x"), llm("y"));
+    let isAnswered = false;
+    harness.readWaits = async (_run, [id = ""]) => [wait(id, isAnswered ? '"yes"' : null)];
+    const { flush } = harness.store.store;
+    harness.store.store.flush = async (entries) => {
+      const committed = await flush(entries);
+      if (isAnswered || !entries.some(({ kind }) => kind === "park")) return committed;
+      isAnswered = true;
+      harness.store.row(run.run_id).signals = 1;
+      throw new SqlError("08006");
+    };
+    const { run, runLog, ending } = harness.begin();
+    harness.generate = async () => {
+      await until("the worker has looked the park up", () => runLog.signals === 1);
+      return "done";
+    };
+    expect(await ending).toEqual({ is: "ended" });
+    expect(resultsOf(run)).toContain("a[0].x:1");
   });
 
   test("a retry beside a question wakes the run for the retry", async () => {
