@@ -580,6 +580,26 @@ describe("a run that is taken over", () => {
   });
 });
 
+// Fails when the run's time of its earlier life counts for the limit: the branches would have that much longer.
+test("branches that a client's retry goes on with have the time of their step again, and no more", async () => {
+  harness.definition = steps(fanout([["x"]], { timeout_seconds: 1 }), llm("x"));
+  harness.generate = () => new Promise<string>(() => {});
+  const fork = { in: "branches", count: 1, began_at: "2026-06-04T00:00:00.000Z", run_ms: 1_200_000 };
+  const began = { step: "a", visit: 1, data: null, fork };
+  const entry = (seq: number, kind: StoredEntry["kind"], output: Json): StoredEntry => {
+    return { seq, kind, output: JSON.stringify(output), events: "{}" };
+  };
+  const failed = { code: "x", message: "broken", step_id: null };
+  const journal = [
+    entry(1, "turn", began),
+    entry(2, "end", { status: "failed", checkpoint: null, response: "broken", error: failed }),
+    entry(3, "rewind", { keep_seq: 2 }),
+  ];
+  const { run, ending } = harness.begin({ attempt: 1, event_seq: 3 }, journal);
+  expect(await ending).toEqual({ is: "ended" });
+  expect(harness.errorOf(run)).toContain("step_timeout");
+});
+
 test("a cancel stops all branches", async () => {
   harness.definition = steps(fanout([["x"], ["y"]]), llm("x"), llm("y"));
   const stopped: string[] = [];
