@@ -507,7 +507,8 @@ export class PostgresModel implements Statements {
       .map((row) => this.#waitingOf(row))
       .filter((run) => {
         const at = read(run.wake_at);
-        return at <= read(until) && (at > from || (at === from && run.run_id > after.run_id));
+        if (at > read(until) || (run.status === "paused" && at > this.now)) return false;
+        return at > from || (at === from && run.run_id > after.run_id);
       })
       .toSorted((a, b) => read(a.wake_at) - read(b.wake_at) || order(a.run_id, b.run_id))
       .slice(0, limit);
@@ -819,6 +820,7 @@ function text(ms: number): string {
 }
 
 function read(at: string): number {
+  if (at === "infinity") return Infinity;
   return at === "-infinity" ? -Infinity : Date.parse(at);
 }
 
