@@ -7,7 +7,7 @@ import { abortableSleep } from "./stop.ts";
 import { isInJournal, leftMs, mayBeAnswered, parkEntry, repeatedPark } from "./waiting-track.ts";
 import type { Waiting } from "./waiting-track.ts";
 
-/** When a run wakes because of its timeout, the timeout must have passed by the worker's clock too. */
+/** When a run wakes because of a timeout, the timeout must have passed by the worker's clock too. */
 const TIMEOUT_SLACK_MS = 1_000;
 /** Node counts timers in 32 bits. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -25,6 +25,8 @@ export class Waits {
   readonly #state: ExecutionState;
   readonly #scope: RunScope;
   readonly #waiting = new Set<Waiting>();
+  /** The time limits of the forks under way. */
+  readonly #limits = new Set<{ endsAtMs: number }>();
   /** The waits whose usage is committed. */
   readonly #charged = new WeakSet<LongWait>();
   #moving = 1;
@@ -52,6 +54,17 @@ export class Waits {
   /** More tracks move. */
   enter(tracks: number): void {
     this.#moving += tracks;
+  }
+
+  /**
+   * A fork has its time until `endsAtMs`, by this process's monotonic clock: a run that waits for a retry wakes then, as it does at the
+   * end of its own time.
+   * @returns a function that the caller calls when the fork has ended
+   */
+  limitUntil(endsAtMs: number): () => void {
+    const limit = { endsAtMs };
+    this.#limits.add(limit);
+    return () => void this.#limits.delete(limit);
   }
 
   /** A track has ended. The last track of a fork does not leave: the track above it moves on. */
@@ -198,8 +211,8 @@ export class Waits {
 
   #delayMs(all: readonly Waiting[], status: "queued" | "paused", nowMs: number): number {
     const first = Math.min(...all.map((waiting) => leftMs(waiting, nowMs)));
-    const runLeftMs = Math.max(0, this.#scope.endsAtMs - nowMs);
-    // The run's time does not pass while it is paused for answers, timers and children.
-    return Math.ceil(status === "paused" ? first : Math.min(first, runLeftMs + TIMEOUT_SLACK_MS));
+    const ends = [this.#scope, ...this.#limits].map(({ endsAtMs }) => Math.max(0, endsAtMs - nowMs));
+    // The run's time, by which its forks measure theirs, does not pass while it is paused for answers, timers and children.
+    return Math.ceil(status === "paused" ? first : Math.min(first, Math.min(...ends) + TIMEOUT_SLACK_MS));
   }
 }

@@ -49,6 +49,8 @@ const fanout = (branches: string[][], more: JsonObject = {}): JsonObject => ({
   ...more,
 });
 
+const fanoutOf = (id: string, ...branches: string[][]): JsonObject => ({ ...fanout(branches), id });
+
 const callOf = ({ effectKey }: ModelRequest): string => effectKey.split(":").slice(1).join(":");
 const stateOf = (run: ClaimedRun): JsonObject => {
   const final = linesOf(run).findLast(({ type }) => type === "orchestration_complete");
@@ -461,6 +463,28 @@ describe("waits in branches", () => {
     expect(await second.ending).toMatchObject({ is: "parked", status: "paused" });
     expect(resultsOf(second.run)).toEqual(["a[1].y:1", "a[1].q:1"]);
     expect(next.eventsOf(second.run)).not.toContain("human_input_required");
+  });
+
+  // Fails when the park has the time of the retry alone: the step would fail half an hour late.
+  test("a retry that waits for longer than the step around it may take wakes the run at the limit of that step", async () => {
+    harness.definition = steps(fanout([["i"]], { timeout_seconds: 60 }), fanoutOf("i", ["x"]), llm("x"));
+    harness.generate = async () => {
+      throw new RetryableError("busy", "come back later", { retryAfterMs: 1_500_000 });
+    };
+    const { run, ending } = harness.begin();
+    const parked = await ending;
+    expect(parked).toMatchObject({ is: "parked", status: "queued" });
+    expect(parked.is === "parked" && parked.delayMs).toBeLessThanOrEqual(61_000);
+    const next = new ExecutionHarness();
+    next.definition = harness.definition;
+    const journal = storedOf(harness, run);
+    harness = next;
+    const resumed = next.begin(
+      { attempt: 1, event_seq: journal.at(-1)?.seq ?? 0, running_for_ms: 61_000 },
+      journal,
+    );
+    expect(await resumed.ending).toEqual({ is: "ended" });
+    expect(next.errorOf(resumed.run)).toContain("step_timeout");
   });
 
   // Fails when a park that is refused leaves the retry out of the journal: its tries would begin anew, and nothing would charge them.
