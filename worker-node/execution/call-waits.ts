@@ -1,6 +1,6 @@
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
-import { EndRecord } from "../../shared/contracts/journal-entry.ts";
+import { EndRecord, TokenCount } from "../../shared/contracts/journal-entry.ts";
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import { placeOf, stepPath } from "../../shared/journal/track.ts";
 import type { NewWait, Wait } from "../../shared/store/runs/waits.ts";
@@ -191,8 +191,9 @@ function usageOf(runId: string, { child_usage }: Wait): Usage {
     call: `child.${runId}`,
     provider: "child_run",
     model: runId,
-    input_tokens,
-    output_tokens,
+    // The sums of many calls may be larger than what a row of one call holds.
+    input_tokens: TokenCount.parse(input_tokens),
+    output_tokens: TokenCount.parse(output_tokens),
     cost_micro_usd,
     ...(estimated && { estimated: true as const }),
   };

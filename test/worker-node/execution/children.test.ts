@@ -144,6 +144,21 @@ describe("a run that starts a child", () => {
     ]);
   });
 
+  // Fails when the tokens of many calls are charged as they are: Postgres would never take the result of the step.
+  test("charges at most as many tokens of the child as one row holds", async () => {
+    const { run, ending } = harness.begin();
+    await ending;
+    const child = childRunId(run.run_id, "a:1");
+    for (const call of ["1", "2"]) {
+      const tokens = { input_tokens: 2_000_000_000, output_tokens: 1 };
+      harness.store.model.tables.usage.push({ ...usage, ...tokens, call, run_id: child, seq: 1 });
+    }
+    end(child);
+    expect(await beginAgain(run).ending).toEqual({ is: "ended" });
+    const charged = harness.store.model.tables.usage.filter(({ run_id }) => run_id === run.run_id);
+    expect(charged).toMatchObject([{ input_tokens: 2 ** 31 - 1, output_tokens: 2 }]);
+  });
+
   test("whose wait has timed out cancels the child, and fails", async () => {
     harness.definition = steps({ id: "a", ...nested, timeout_seconds: 1 });
     const { run, ending } = harness.begin();
