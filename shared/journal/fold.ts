@@ -115,10 +115,12 @@ function keepTries(track: Track, retry: RetryPark | undefined): void {
   track.retryInMs = 0;
 }
 
-/** After a client's retry, tries start from 1 again. */
-function forgetTries(track: Track): void {
+/** After a client's retry, tries start from 1 again, and so does the run's time, by which forks measure theirs. */
+function beginLife(track: Track): void {
   track.retry = null;
-  for (const below of track.fork?.tracks.values() ?? []) forgetTries(below);
+  if (track.fork === null) return;
+  track.fork.run_ms = 0;
+  for (const below of track.fork.tracks.values()) beginLife(below);
 }
 
 /** Reads the page of a journal that begins after an entry's number, 0 for the first page. */
@@ -151,7 +153,7 @@ function addEntry(progress: Progress, { seq, age_ms }: StoredEntry, entry: Journ
       progress.end = entry.record;
       break;
     case "rewind":
-      forgetTries(progress);
+      beginLife(progress);
       progress.rewinds += 1;
       progress.rewoundAt = seq;
       progress.end = null;

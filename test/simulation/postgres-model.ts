@@ -508,7 +508,8 @@ export class PostgresModel implements Statements {
       .map((row) => this.#waitingOf(row))
       .filter((run) => {
         const at = readTime(run.wake_at);
-        return at <= readTime(until) && (at > from || (at === from && run.run_id > after.run_id));
+        if (at > readTime(until) || (run.status === "paused" && at > this.now)) return false;
+        return at > from || (at === from && run.run_id > after.run_id);
       })
       .toSorted((a, b) => readTime(a.wake_at) - readTime(b.wake_at) || compare(a.run_id, b.run_id))
       .slice(0, limit);
@@ -820,6 +821,7 @@ function timeText(ms: number): string {
 }
 
 function readTime(at: string): number {
+  if (at === "infinity") return Infinity;
   return at === "-infinity" ? -Infinity : Date.parse(at);
 }
 

@@ -1,6 +1,6 @@
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
-import { EndRecord } from "../../shared/contracts/journal-entry.ts";
+import { EndRecord, TokenCount } from "../../shared/contracts/journal-entry.ts";
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import { placeOf, stepPath } from "../../shared/journal/track.ts";
 import type { NewWait, Wait } from "../../shared/store/runs/waits.ts";
@@ -157,9 +157,9 @@ export class CallWaits {
     const { track, step, visit } = this.#visit;
     const place = { ...placeOf(track), step: step.id, visit };
     const first = this.#open[0] ?? this.#newWaits[0]?.wait_id ?? this.#paused ?? undefined;
-    const noRoom = this.#noRoom;
+    const noRoom = first === undefined ? this.#noRoom : null;
     const park =
-      first !== undefined || noRoom === null
+      noRoom === null
         ? { ...place, reason: "child" as const, wait_id: first ?? "" }
         : { ...place, reason: "room" as const, ...noRoom };
     const deadlines = this.#newWaits.map(({ deadline_ms }) => deadline_ms ?? Infinity);
@@ -169,7 +169,8 @@ export class CallWaits {
       afterMs: Math.ceil(Math.min(this.#dueInMs, ...deadlines)),
       park,
       waits: this.#newWaits,
-      signals: this.#signals,
+      // No signal makes room: with the signals of this try, the park would be refused for what came for another branch, again and again.
+      signals: noRoom === null ? this.#signals : null,
       events: this.#events,
       usage: [],
     };
@@ -190,8 +191,9 @@ function usageOf(runId: string, { child_usage }: Wait): Usage {
     call: `child.${runId}`,
     provider: "child_run",
     model: runId,
-    input_tokens,
-    output_tokens,
+    // The sums of many calls may be larger than what a row of one call holds.
+    input_tokens: TokenCount.parse(input_tokens),
+    output_tokens: TokenCount.parse(output_tokens),
     cost_micro_usd,
     ...(estimated && { estimated: true as const }),
   };

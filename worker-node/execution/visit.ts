@@ -84,8 +84,18 @@ async function tryUntilDecided(visit: Visit, tries: Tries, turns: Json[], usage:
       state.deps.count.add("synapse_step_failures_total", { step_type: visit.step.type, code });
       const decided = afterFailure(visit, tries, error);
       if (decided.is !== "retry") return decided;
-      await abortableSleep(decided.afterMs, signal);
+      await pauseBeforeTry(visit, tries, decided.afterMs);
     }
+  }
+}
+
+/** Waits with the slot until the next try. What the failed tries have cost is charged also when a stop ends this wait. */
+async function pauseBeforeTry(visit: Visit, { unchargedUsage }: Tries, afterMs: number): Promise<void> {
+  try {
+    await abortableSleep(afterMs, visit.signal);
+  } catch (error) {
+    await chargeStopped(visit, unchargedUsage);
+    throw error;
   }
 }
 

@@ -33,6 +33,12 @@ export function isInJournal(track: Track, { park, waits }: LongWait): boolean {
   }
 }
 
+/** Whether a signal may end the wait: its track then reads the answer or the end of its child, or tries to reserve its call again. */
+export function mayBeAnswered({ wait }: Waiting): boolean {
+  const { reason } = wait.park;
+  return reason === "answer" || reason === "child" || reason === "budget";
+}
+
 /**
  * How many milliseconds of a wait are left. The time that has passed is subtracted from the wait. Added to the clock and read back, the
  * wait would not always be the same number: a question of 60 s would be paused for 60,001 ms.

@@ -4,10 +4,10 @@ import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Ending, ExecutionState, LongWait, RunScope } from "./execution-state.ts";
 import { SHORT_WAIT_MS } from "./failed-try.ts";
 import { abortableSleep } from "./stop.ts";
-import { isInJournal, leftMs, parkEntry, repeatedPark } from "./waiting-track.ts";
+import { isInJournal, leftMs, mayBeAnswered, parkEntry, repeatedPark } from "./waiting-track.ts";
 import type { Waiting } from "./waiting-track.ts";
 
-/** When a run wakes because of its timeout, the timeout must have passed by the worker's clock too. */
+/** When a run wakes because of a timeout, the timeout must have passed by the worker's clock too. */
 const TIMEOUT_SLACK_MS = 1_000;
 /** Node counts timers in 32 bits. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -25,6 +25,8 @@ export class Waits {
   readonly #state: ExecutionState;
   readonly #scope: RunScope;
   readonly #waiting = new Set<Waiting>();
+  /** The time limits of the forks under way. */
+  readonly #limits = new Set<{ endsAtMs: number }>();
   /** The waits whose usage is committed. */
   readonly #charged = new WeakSet<LongWait>();
   #moving = 1;
@@ -54,6 +56,17 @@ export class Waits {
     this.#moving += tracks;
   }
 
+  /**
+   * A fork has its time until `endsAtMs`, by this process's monotonic clock: a run that waits for a retry wakes then, as it does at the
+   * end of its own time.
+   * @returns a function that the caller calls when the fork has ended
+   */
+  limitUntil(endsAtMs: number): () => void {
+    const limit = { endsAtMs };
+    this.#limits.add(limit);
+    return () => void this.#limits.delete(limit);
+  }
+
   /** A track has ended. The last track of a fork does not leave: the track above it moves on. */
   leave(): void {
     this.#moving -= 1;
@@ -65,6 +78,8 @@ export class Waits {
    * @throws the reason of `signal`, also when the run has parked
    */
   async suspend(track: Track, wait: LongWait, signal: AbortSignal): Promise<void> {
+    // A question that is new has no signals of its own. Its answer may come before the worker knows that the park is committed.
+    const known = wait.signals ?? this.#state.runLog.signals;
     let isCommitted = isInJournal(track, wait);
     if (!isCommitted && this.#moving > 1) isCommitted = await this.#commit(track, wait);
     signal.throwIfAborted();
@@ -81,7 +96,7 @@ export class Waits {
     this.#waiting.add(waiting);
     this.#moving -= 1;
     // An answer came between the read of the wait and now.
-    if (wait.signals !== null && this.#state.runLog.signals > wait.signals) this.#wake(waiting);
+    if (mayBeAnswered(waiting) && this.#state.runLog.signals > known) this.#wake(waiting);
     this.#parkIfNoneMoves(sinceMs);
     try {
       await promise;
@@ -125,10 +140,7 @@ export class Waits {
   }
 
   #wakeAnswered(): void {
-    for (const waiting of this.#waiting) {
-      const { reason } = waiting.wait.park;
-      if (reason === "answer" || reason === "child" || reason === "budget") this.#wake(waiting);
-    }
+    for (const waiting of this.#waiting) if (mayBeAnswered(waiting)) this.#wake(waiting);
   }
 
   /** Lets a track go on. While a park of the run is under way, the track goes on only when that park has been refused. */
@@ -199,8 +211,8 @@ export class Waits {
 
   #delayMs(all: readonly Waiting[], status: "queued" | "paused", nowMs: number): number {
     const first = Math.min(...all.map((waiting) => leftMs(waiting, nowMs)));
-    const runLeftMs = Math.max(0, this.#scope.endsAtMs - nowMs);
-    // The run's time does not pass while it is paused for answers, timers and children.
-    return Math.ceil(status === "paused" ? first : Math.min(first, runLeftMs + TIMEOUT_SLACK_MS));
+    const ends = [this.#scope, ...this.#limits].map(({ endsAtMs }) => Math.max(0, endsAtMs - nowMs));
+    // The run's time, by which its forks measure theirs, does not pass while it is paused for answers, timers and children.
+    return Math.ceil(status === "paused" ? first : Math.min(first, Math.min(...ends) + TIMEOUT_SLACK_MS));
   }
 }

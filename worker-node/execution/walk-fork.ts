@@ -20,11 +20,14 @@ export async function walkFork(
   fork: Fork,
   walkTrack: WalkTrack,
 ): Promise<({ is: "result" } & Result) | ({ is: "failed" } & TrackFailure)> {
-  const { state, track, signal } = at;
-  const limit = timeLimit(at, step, fork);
+  const { state, track, signal, waits } = at;
+  const leftMs = timeLeftMs(at, step, fork);
+  const limit = timeLimit(at, step, leftMs);
+  const onEnd = waits.limitUntil(performance.now() + leftMs);
   const walk = new ForkWalk(at, step, fork, limit, walkTrack);
   await walk.toEnd();
   limit.clear();
+  onEnd();
   const { failed } = walk;
   if (signal.aborted) {
     // Nothing says that the step has failed: what its tracks have used is charged before the run is handed back, or with its end.
@@ -41,12 +44,19 @@ export async function walkFork(
   return { ...trackFailure(track, step, fork.visit, error), usage };
 }
 
+/** How much is left of the step's own time, in milliseconds; Infinity: it has no limit. */
+function timeLeftMs(at: TrackScope, { timeout_seconds: seconds }: ForkStep, fork: Fork): number {
+  return seconds === null ? Infinity : seconds * 1_000 - (runMs(at) - fork.run_ms);
+}
+
 /** Stops the tracks of a fork: with the track above it, or when the step's own time is over. */
-function timeLimit(at: TrackScope, step: ForkStep, fork: Fork): ReturnType<typeof withTimeout> {
-  const { timeout_seconds: seconds } = step;
-  const leftMs = seconds === null ? Infinity : seconds * 1_000 - (runMs(at) - fork.run_ms);
-  const message = `step "${stepPath(at.track, step.id)}" took longer than its ${seconds} s`;
-  return withTimeout(at.signal, leftMs, () => new Stop("step_timeout", message));
+function timeLimit(
+  { signal, track }: TrackScope,
+  { id, timeout_seconds: seconds }: ForkStep,
+  leftMs: number,
+): ReturnType<typeof withTimeout> {
+  const message = `step "${stepPath(track, id)}" took longer than its ${seconds} s`;
+  return withTimeout(signal, leftMs, () => new Stop("step_timeout", message));
 }
 
 type WalkTrack = (at: TrackScope) => Promise<TrackEnd>;

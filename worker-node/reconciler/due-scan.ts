@@ -14,7 +14,7 @@ type Scan = {
   position: ScanPosition;
   /** The scan ends at this `wake_at`. */
   until: string;
-  /** `until` in milliseconds of Postgres. */
+  /** Up to this time, in milliseconds of Postgres, the queue knows all due runs after the scan. */
   untilMs: number;
   /** The first scan after a rebuild: the queue knew these runs before it was emptied, so they do not count as late. */
   isAfterRebuild: boolean;
@@ -23,6 +23,9 @@ type Scan = {
   /** The progress of this scan that each shard has stored. */
   stored: Map<number, KnownScan>;
 };
+
+/** The end of a scan that shows the queue all queued runs, also those that are due later: they count in their tenants' quotas. */
+const ALL_QUEUED = "infinity";
 
 /**
  * docs/protocol.md 7.1. Guarantee: the queue knows every run that is due. Each due run is enqueued a few times soon after its
@@ -72,12 +75,13 @@ export class DueScan {
   async #start(shards: Shards): Promise<Scan> {
     const uptoMs = Math.min(...Array.from(shards.values(), (progress) => progress.uptoMs));
     const bounds = await this.#deps.store.readScanBounds(Number.isFinite(uptoMs) ? uptoMs : null);
+    const isQuotaAwaited = Array.from(shards.values()).some(({ quotaReady }) => !quotaReady);
     return {
       position: { at: bounds.from, run_id: "" },
-      until: bounds.until,
+      until: isQuotaAwaited ? ALL_QUEUED : bounds.until,
       untilMs: bounds.until_ms,
       isAfterRebuild: !Number.isFinite(uptoMs),
-      isQuotaAwaited: Array.from(shards.values()).some(({ quotaReady }) => !quotaReady),
+      isQuotaAwaited,
       stored: new Map(Array.from(shards, ([shard, { epoch, scanned }]) => [shard, { epoch, scanned }])),
     };
   }

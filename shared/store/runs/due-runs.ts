@@ -11,7 +11,7 @@ import type { Sql } from "../sql.ts";
 export const ScanPosition = z.object({ at: z.string(), run_id: z.string() });
 export type ScanPosition = z.infer<typeof ScanPosition>;
 
-/** A queued or paused run whose wake-up has passed, as `enqueue` takes it. */
+/** A queued or paused run that is due, or will be, as `enqueue` takes it. */
 export const DueRun = z.object({
   run_id: RunId,
   tenant_id: TenantId,
@@ -20,7 +20,7 @@ export const DueRun = z.object({
   queued_at_ms: z.number(),
   status: z.enum(["queued", "paused"]),
   wake_at: z.string(),
-  /** Time since its wake-up. */
+  /** Time since its wake-up; negative: until then. */
   late_ms: z.number(),
 });
 export type DueRun = z.infer<typeof DueRun>;
@@ -60,7 +60,10 @@ export async function readScanBounds(sql: Sql, uptoMs: number | null): Promise<S
   return row;
 }
 
-/** A page of the due runs after a position and up to a time: those that Redis may not know. */
+/**
+ * A page of the due runs after a position and up to a time: those that Redis may not know. With `infinity` also the queued runs that are
+ * due later, which count as queued until then.
+ */
 export async function listDueRuns(
   sql: Sql,
   after: ScanPosition,
@@ -73,7 +76,7 @@ export async function listDueRuns(
       extract(epoch from now() - wake_at)::float8 * 1000 as late_ms
     from runs r
     where status in ('queued', 'paused') and (wake_at, run_id) > (${after.at}::text::timestamptz, ${after.run_id})
-      and wake_at <= ${until}::text::timestamptz
+      and wake_at <= ${until}::text::timestamptz and (status = 'queued' or wake_at <= now())
     -- Ordered by the column r.wake_at. A bare wake_at is the text of the select list, and all due runs would be sorted.
     order by r.wake_at, r.run_id limit ${limit}`;
 }

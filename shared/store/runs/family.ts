@@ -110,10 +110,11 @@ export function notifyFamily(sql: Sql, changed: PendingQuery<Row[]>) {
     select k.run_id, k.cancel from relatives k join locked l using (run_id)
     where l.status in ('queued', 'running', 'paused')`;
   return sql`notified as (
-      update runs r set ${signalRun(sql)}, cancel_requested_at = ${cancelRequestedAt(sql)}
+      update runs r set ${signalRun(sql, sql`k.cancel`)}, cancel_requested_at = ${cancelRequestedAt(sql)}
       from ${boundedRows(sql, openRelatives)} k
       where r.run_id = k.run_id and not exists (select from ${changed} x where x.run_id = k.run_id)
-      returning r.run_id, r.status, r.owner, r.event_seq, ${signalledRun(sql)} as signalled
+      returning r.run_id, r.status, r.owner, r.event_seq, ${signalledRun(sql)} as signalled,
+        r.status = 'queued' and ${waitsForKey(sql)} as waits_for_key
     ), answered as (
       insert into waits (run_id, wait_id, kind, child_run_id, answer, answered_at, answered_by)
       select distinct on (f.relative, f.wait_id)
@@ -129,16 +130,24 @@ export function notifyFamily(sql: Sql, changed: PendingQuery<Row[]>) {
 /** The runs that the end of a run `m` has notified, as a JSON list of SignalledRun. */
 export function notifiedBy(sql: Sql) {
   return sql`(select json_agg(n.signalled) from notified n
-    where n.run_id in (select f.relative from family f where f.run_id = m.run_id))`;
+    where not n.waits_for_key and n.run_id in (select f.relative from family f where f.run_id = m.run_id))`;
 }
 
 /**
- * The assignments that signal a run `r` which has not ended: for an answer, a child's end, a cancel. docs/protocol.md 4.
+ * The assignments that signal a run `r` which has not ended: for an answer, a child's end, a cancel. docs/protocol.md 4. A run that waits
+ * for its singleton key goes on waiting, and reads what has come when it has the key: only the end of the holder makes it due, or a cancel.
+ * @param cancel whether the signal is a cancel
  */
-export function signalRun(sql: Sql) {
+export function signalRun(sql: Sql, cancel: PendingQuery<Row[]> = sql`false`) {
   return sql`signals = r.signals + 1,
         status = case r.status when 'paused' then 'queued' else r.status end,
-        wake_at = case r.status when 'running' then r.wake_at else now() end`;
+        wake_at = case when r.status = 'running' or r.status = 'queued' and ${waitsForKey(sql)} and not ${cancel} then r.wake_at
+          else now() end`;
+}
+
+/** The condition that a queued run `r` waits for its singleton key: see `waits_for_key` in migration 0019. */
+function waitsForKey(sql: Sql) {
+  return sql`(r.singleton_key is not null and r.wake_at > now() + interval '50 years')`;
 }
 
 /** The time of the first cancel request for a run `r`; now, when `k.cancel` makes this one the first. */

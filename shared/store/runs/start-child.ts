@@ -121,7 +121,7 @@ function outcomeOf(found: Found | undefined): StartedChild {
  */
 export async function cancelChild(sql: Sql, parent: RunId, child: RunId): Promise<SignalledRun | null> {
   const [row] = await sql`
-    update runs r set ${signalRun(sql)}, cancel_requested_at = coalesce(r.cancel_requested_at, now())
+    update runs r set ${signalRun(sql, sql`true`)}, cancel_requested_at = coalesce(r.cancel_requested_at, now())
     where r.run_id = ${child} and r.parent_run_id = ${parent} and r.ended_at is null
     returning ${signalledRun(sql)} as run`;
   return row ? SignalledRun.parse(row["run"]) : null;

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RunAccepted } from "../../../edge/runs/run-view.ts";
-import { RunId } from "../../../shared/contracts/ids.ts";
+import { RunId, newRunId } from "../../../shared/contracts/ids.ts";
 import { listSuccessors, repairSingletons } from "../../../shared/store/runs/singletons.ts";
+import { ParentFence, startChild } from "../../../shared/store/runs/start-child.ts";
 import { until } from "../../services/waiting.ts";
 import { bodyOf, RUN, runPath, startApp, type TestApp } from "../app.ts";
 import { FakeJournalWriter } from "../test-stores.ts";
@@ -157,6 +158,40 @@ describe("a run with the policy queue", () => {
     await end(second.run_id);
     expect(await isDue(first.run_id)).toBe(true);
   });
+});
+
+// Fails when a signal makes any queued run due: two runs with the key would move.
+test("a retried run that waits for its key still waits when a child of its earlier life ends", async () => {
+  const { sql } = app.stores;
+  const first = await post("family", "queue");
+  const writer = new FakeJournalWriter(app.stores, first.run_id);
+  await writer.claim();
+  const [parent] = await sql`select run_id, owner, attempt, orchestration_id from runs where run_id = ${first.run_id}`;
+  const child = newRunId(Date.now());
+  const started = await startChild(sql, ParentFence.parse(parent), {
+    run_id: child,
+    orchestration_id: parent?.orchestration_id,
+    input: JSON.stringify({ message: "go", state: {} }),
+    wait_id: "a:1",
+    step_path: "a",
+    cost_limit_micro_usd: null,
+    time_limit_ms: null,
+    quota_checked_by: "queue",
+  });
+  expect(started.is).toBe("started");
+  await sql`update runs set status = 'paused', owner = null, paused_at = now(), wake_at = now() + interval '1 day'
+    where run_id = ${first.run_id}`;
+  await new FakeJournalWriter(app.stores, child).claim();
+  await app.call("POST", runPath(first.run_id, "cancel"));
+  const second = await post("family", "queue");
+  expect((await app.call("POST", runPath(first.run_id, "retry"))).status).toBe(202);
+  expect(await isDue(first.run_id)).toBe(false);
+  await sql`update runs set status = 'queued', owner = null, wake_at = now() where run_id = ${child}`;
+  await app.call("POST", runPath(child, "cancel"));
+  expect(await status(child)).toMatchObject({ status: "cancelled" });
+  expect([await isDue(first.run_id), await isDue(second.run_id)]).toEqual([false, true]);
+  await end(second.run_id);
+  expect(await isDue(first.run_id)).toBe(true);
 });
 
 describe("a run with the policy cancel_previous", () => {

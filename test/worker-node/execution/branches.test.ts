@@ -7,7 +7,7 @@ import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import type { ModelRequest } from "../../../worker-node/engine/ports.ts";
 import { RetryableError, TerminalError } from "../../../worker-node/engine/step-errors.ts";
 import { Stop } from "../../../worker-node/execution/stop.ts";
-import { POISON } from "../fake-store.ts";
+import { POISON, SqlError } from "../fake-store.ts";
 import { cpuMs } from "../../services/cpu-time.ts";
 import { until } from "../../services/waiting.ts";
 import { ExecutionHarness, steps, usage } from "./execution-harness.ts";
@@ -48,6 +48,8 @@ const fanout = (branches: string[][], fields: JsonObject = {}): JsonObject => ({
   parallel_branches: branches,
   ...fields,
 });
+
+const fanoutOf = (id: string, ...branches: string[][]): JsonObject => ({ ...fanout(branches), id });
 
 const callOf = ({ effectKey }: ModelRequest): string => effectKey.split(":").slice(1).join(":");
 const stateOf = (run: ClaimedRun): JsonObject => {
@@ -463,6 +465,28 @@ describe("waits in branches", () => {
     expect(next.eventsOf(second.run)).not.toContain("human_input_required");
   });
 
+  // Fails when the park has the time of the retry alone: the step would fail half an hour late.
+  test("a retry that waits for longer than the step around it may take wakes the run at the limit of that step", async () => {
+    harness.definition = steps(fanout([["i"]], { timeout_seconds: 60 }), fanoutOf("i", ["x"]), llm("x"));
+    harness.generate = async () => {
+      throw new RetryableError("busy", "come back later", { retryAfterMs: 1_500_000 });
+    };
+    const { run, ending } = harness.begin();
+    const parked = await ending;
+    expect(parked).toMatchObject({ is: "parked", status: "queued" });
+    expect(parked.is === "parked" && parked.delayMs).toBeLessThanOrEqual(61_000);
+    const next = new ExecutionHarness();
+    next.definition = harness.definition;
+    const journal = storedOf(harness, run);
+    harness = next;
+    const resumed = next.begin(
+      { attempt: 1, event_seq: journal.at(-1)?.seq ?? 0, running_for_ms: 61_000 },
+      journal,
+    );
+    expect(await resumed.ending).toEqual({ is: "ended" });
+    expect(next.errorOf(resumed.run)).toContain("step_timeout");
+  });
+
   // Fails when a park that is refused leaves the retry out of the journal: its tries would begin anew, and nothing would charge them.
   test("a retry whose park is refused is committed before the answered branch goes on", async () => {
     harness.definition = steps(fanout([["x", "z"], ["y"]]), human("x"), llm("z"), llm("y"));
@@ -484,6 +508,28 @@ describe("waits in branches", () => {
       [null, "a[0].x", ["a[0].x:1"]],
       [null, "a[1].y", []],
     ]);
+  });
+
+  // Fails when a track compares the signals after its park with those after it: the run would be paused with its answer.
+  test("an answer to a question whose commit had an unknown outcome is read", async () => {
+    harness.definition = steps(fanout([["x"], ["y"]]), human("x"), llm("y"));
+    let isAnswered = false;
+    harness.readWaits = async (_run, [id = ""]) => [wait(id, isAnswered ? '"yes"' : null)];
+    const { flush } = harness.store.store;
+    harness.store.store.flush = async (entries) => {
+      const committed = await flush(entries);
+      if (isAnswered || !entries.some(({ kind }) => kind === "park")) return committed;
+      isAnswered = true;
+      harness.store.row(run.run_id).signals = 1;
+      throw new SqlError("08006");
+    };
+    const { run, runLog, ending } = harness.begin();
+    harness.generate = async () => {
+      await until("the worker has looked the park up", () => runLog.signals === 1);
+      return "done";
+    };
+    expect(await ending).toEqual({ is: "ended" });
+    expect(resultsOf(run)).toContain("a[0].x:1");
   });
 
   test("a retry beside a question wakes the run for the retry", async () => {
@@ -556,6 +602,26 @@ describe("a run that is taken over", () => {
     }
     expect(all.length).toBeGreaterThan(6);
   });
+});
+
+// Fails when the run's time of its earlier life counts for the limit: the branches would have that much longer.
+test("branches that a client's retry goes on with have the time of their step again, and no more", async () => {
+  harness.definition = steps(fanout([["x"]], { timeout_seconds: 1 }), llm("x"));
+  harness.generate = () => new Promise<string>(() => {});
+  const fork = { in: "branches", count: 1, began_at: "2026-06-04T00:00:00.000Z", run_ms: 1_200_000 };
+  const began = { step: "a", visit: 1, data: null, fork };
+  const entry = (seq: number, kind: StoredEntry["kind"], output: Json): StoredEntry => {
+    return { seq, kind, output: JSON.stringify(output), events: "{}" };
+  };
+  const failed = { code: "x", message: "broken", step_id: null };
+  const journal = [
+    entry(1, "turn", began),
+    entry(2, "end", { status: "failed", checkpoint: null, response: "broken", error: failed }),
+    entry(3, "rewind", { keep_seq: 2 }),
+  ];
+  const { run, ending } = harness.begin({ attempt: 1, event_seq: 3 }, journal);
+  expect(await ending).toEqual({ is: "ended" });
+  expect(harness.errorOf(run)).toContain("step_timeout");
 });
 
 test("a cancel stops all branches", async () => {

@@ -144,6 +144,21 @@ describe("a run that starts a child", () => {
     ]);
   });
 
+  // Fails when the tokens of many calls are charged as they are: Postgres would never take the result of the step.
+  test("charges at most as many tokens of the child as one row holds", async () => {
+    const { run, ending } = harness.begin();
+    await ending;
+    const child = childRunId(run.run_id, "a:1");
+    for (const call of ["1", "2"]) {
+      const tokens = { input_tokens: 2_000_000_000, output_tokens: 1 };
+      harness.store.model.tables.usage.push({ ...usage, ...tokens, call, run_id: child, seq: 1 });
+    }
+    end(child);
+    expect(await beginAgain(run).ending).toEqual({ is: "ended" });
+    const charged = harness.store.model.tables.usage.filter(({ run_id }) => run_id === run.run_id);
+    expect(charged).toMatchObject([{ input_tokens: 2 ** 31 - 1, output_tokens: 2 }]);
+  });
+
   test("whose wait has timed out cancels the child, and fails", async () => {
     harness.definition = steps({ id: "a", ...nested, timeout_seconds: 1 });
     const { run, ending } = harness.begin();
@@ -206,6 +221,20 @@ describe("a run in a branch", () => {
     expect(harness.eventsOf(run)).toContain('"one":"1"');
     expect(harness.eventsOf(run)).toContain('"three":"3"');
     expect(harness.calls).toHaveLength(1);
+  });
+
+  // Fails when a wait for room names the signals before it: every park would be refused, and sent again at once.
+  test("waits for room also when a signal for another branch has come meanwhile", async () => {
+    harness.definition = fork([["one"], ["two"]], { id: "one", ...nested }, { id: "two", ...llm });
+    harness.admit = async () => ({ is: "wait", afterMs: 3_600_000, why: "the queue is full" });
+    const { run, ending } = harness.begin();
+    harness.generate = async () => {
+      await expect.poll(() => entriesOf(run).map(({ kind }) => kind)).toContain("park");
+      harness.store.row(run.run_id).signals += 1;
+      return "done";
+    };
+    expect(await ending).toMatchObject({ is: "parked", status: "paused" });
+    expect(childrenOf(run)).toEqual([]);
   });
 });
 

@@ -363,6 +363,29 @@ describe("what a model call has used is charged as wasted", () => {
   });
 });
 
+// Fails when nothing charges the failed tries of a visit that is stopped between two tries.
+test.each(["cancel", "drain"] as const)(
+  "what a failed try has used is charged when a %s comes in the short pause before the next try",
+  async (why) => {
+    harness.definition = steps({ id: "a", ...llm, retry: { attempts: 2, base_seconds: 4 } });
+    const { run, ending } = harness.begin();
+    harness.models = {
+      generate: async ({ onUsage }) => {
+        onUsage?.(usage);
+        // The length of the pause is drawn just before it begins.
+        const random = vi.spyOn(Math, "random").mockImplementation(() => {
+          queueMicrotask(() => harness.stop.abort(new Stop(why, "stopped")));
+          return 0.99;
+        });
+        onTestFinished(() => random.mockRestore());
+        throw new RetryableError("model_cut", "cut");
+      },
+    };
+    expect(await ending).toEqual({ is: why === "cancel" ? "ended" : "stopped" });
+    expect(usageOf(run)).toEqual([{ call: "try.1.1", ...usage }]);
+  },
+);
+
 // Fails when a failed try is charged by the park before its retry alone: the cancel lets that park be refused.
 test("what a failed try has used is charged also when a cancel comes before the park in which the run waits for its retry", async () => {
   harness.definition = steps({ id: "a", ...llm, retry: { attempts: 2, base_seconds: 60 } });

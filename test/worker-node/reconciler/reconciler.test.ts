@@ -156,6 +156,18 @@ describe("a Redis that was emptied", () => {
     expect(uptoMs).toBeLessThan(Date.now());
   });
 
+  // Fails when only due runs get their jobs back: a tenant could queue as many runs again as it has with a later start.
+  test("counts the queued runs that are not due yet, and no worker claims them", async () => {
+    await makeDue(await store.accept(), 100);
+    const later = await store.accept({ delay_ms: 3_600_000 });
+    await pass();
+    expect(await queue.tenantStats(acme)).toEqual({ active: 0, queuedOrReserved: 2 });
+    expect(await claim()).not.toContain(later);
+    await makeDue(later, 3);
+    await pass();
+    expect(await claim()).toEqual([later]);
+  });
+
   // Fails when claims open before the leases of running runs are restored.
   test("leases no more jobs of a tenant than its limit, running runs included", async () => {
     await pass();
