@@ -31,7 +31,7 @@ export function unsetReads(orchestration: OrchestrationDocument): FieldError[] {
 
 /**
  * A warning for each key that a merge takes, an extract_json searches or a loop goes through, and that nothing of the definition
- * sets: without it the step fails, or misses a text. A request may bring the key in its `state`.
+ * sets: without it the step fails, or searches less than its author meant. A request may bring the key in its `state`.
  */
 export function unsetInputs(orchestration: OrchestrationDocument): FieldError[] {
   const suggest = suggestions();
