@@ -191,9 +191,10 @@ function noRoute(app: Api, c: Context<ApiEnv>): Response {
   return response;
 }
 
-/** Redirects from beside the API's document to the documentation, because clients look for it there. */
+/** Redirects between the places where clients look for the documentation and for the API's document. */
 function redirectToDocs(api: Api): void {
   api.get("/api/v2/docs", (c) => c.redirect("/docs"));
+  api.get("/openapi.json", (c) => c.redirect("/api/v2/openapi.json"));
 }
 
 /** Every route, in the order of the documentation. Each function adds its route to the app. */

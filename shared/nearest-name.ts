@@ -22,13 +22,20 @@ export function nearestName(
 /** A name that differs in more than this share of its letters is no misspelling. */
 const MAX_SHARE = 0.35;
 
-/** The known name of which `written` is a misspelling or a part (`tenant` of `tenant_id`); null: none is near enough. */
+/**
+ * The known name of which `written` is a misspelling, the beginning (`tenant` of `tenant_id`) or, where no other one ends so, the end
+ * (`url` of `webhook_url`); null: none is near enough.
+ */
 export function likelyName(written: string, known: readonly string[]): string | null {
   const nearest = nearestName(written, known);
   if (nearest === null || nearest.distance === 0) return nearest?.name ?? null;
   const extended = known.find((name) => name.startsWith(`${written}_`) || written.startsWith(`${name}_`));
   if (extended !== undefined) return extended;
-  return nearest.distance <= Math.max(1, nearest.name.length * MAX_SHARE) ? nearest.name : null;
+  // Names that have no letter in common are never near, however short they are.
+  const isAlike = nearest.distance < Math.max(written.length, nearest.name.length);
+  if (isAlike && nearest.distance <= Math.max(1, nearest.name.length * MAX_SHARE)) return nearest.name;
+  const [only, ...others] = known.filter((name) => name.endsWith(`_${written}`));
+  return others.length === 0 ? (only ?? null) : null;
 }
 
 /** Makes the end of an error text, `: did you mean "…"?`, or nothing when no known name is near. */

@@ -15,6 +15,7 @@ import type { FieldError } from "../../shared/errors.ts";
 import { readStoredTool, sealedNameOfServer } from "../../shared/security/sealed-tool.ts";
 import { readOwnDefinition } from "../../shared/store/definitions/agents-and-tools.ts";
 import type { NewDefinition } from "../../shared/store/definitions/stored-definition.ts";
+import { addressWarnings } from "../http/outbound-url.ts";
 import { invalidFields } from "../http/problem.ts";
 import type { Services } from "../services.ts";
 import { checkDefinition, withId } from "./check-definition.ts";
@@ -104,7 +105,8 @@ const readTool: Reader = async ({ sql, config }, { id, owner, body, isLenient })
   const known = stored === null ? null : readStoredTool(stored);
   const definition = await textToStore(tool, { owner, name: id }, known, masterKeysOf(config));
   const { name, description } = tool;
-  return { row: { id, name, description, definition }, warnings: toolWarnings(tool) };
+  const ofAddress = tool.tool_type === "http" ? addressWarnings(tool.url, config) : [];
+  return { row: { id, name, description, definition }, warnings: [...toolWarnings(tool), ...ofAddress] };
 };
 
 /** Reads an MCP server, whose id is its name. A mask keeps the stored secret, as in a tool. */
@@ -122,7 +124,8 @@ const readServer: Reader = async ({ sql, config }, { id, owner, body, isLenient 
   const sealedAs = { owner, name: sealedNameOfServer(id) };
   const definition = await textToStore(server, sealedAs, known, masterKeysOf(config));
   const { label, description } = server;
-  return { row: { id, name: label ?? id, description, definition }, warnings: serverWarnings(server) };
+  const warnings = [...serverWarnings(server), ...addressWarnings(server.url, config)];
+  return { row: { id, name: label ?? id, description, definition }, warnings };
 };
 
 const readers: { [Kind in DefinitionKind]: Reader } = {

@@ -50,10 +50,10 @@ export function malformedId(error: { issues: readonly z.core.$ZodIssue[] }): App
 
 /**
  * The problem responses of a route that needs a key, for its documentation. Each route has 422: it refuses a query parameter that it
- * does not have.
+ * does not have. Each has 429: the requests of a tenant are counted wherever its key is read.
  */
 export function problems(...statuses: number[]) {
-  return problemsAlone(401, 403, 422, 500, 503, ...statuses);
+  return problemsAlone(401, 403, 422, 429, 500, 503, ...statuses);
 }
 
 /**

@@ -2,6 +2,7 @@ import { endUserOf } from "../../shared/contracts/budget.ts";
 import { z } from "zod";
 import { TenantId, newRunId, plainName, plainText } from "../../shared/contracts/ids.ts";
 import { JsonRecord } from "../../shared/contracts/json.ts";
+import type { JsonObject } from "../../shared/contracts/json.ts";
 import { RunLane, SingletonPolicy } from "../../shared/contracts/run.ts";
 import { ClientTime } from "../../shared/contracts/time.ts";
 import type { NewRun, RunInput } from "../../shared/contracts/run.ts";
@@ -89,11 +90,19 @@ function contradictionsOf({
   return fields;
 }
 
+/** The keys of state that hold the run's message. */
+const MESSAGE_KEYS = ["user_input", "user_query"];
+
+/** The state that a request brings, without the message: the run has it in any case, so it makes no other request. */
+function withoutMessage(state: JsonObject): JsonObject {
+  return Object.fromEntries(Object.entries(state).filter(([key]) => !MESSAGE_KEYS.includes(key)));
+}
+
 /** Refuses another value under the keys of state that hold the run's message: it would be lost. */
 function refuseOtherMessage({ message, state }: RunRequest): void {
-  const fields = ["user_input", "user_query"]
-    .filter((key) => state && Object.hasOwn(state, key) && state[key] !== message)
-    .map((key) => ({ path: `state.${key}`, message: "is the run's message: send it as message" }));
+  const fields = MESSAGE_KEYS.filter(
+    (key) => state && Object.hasOwn(state, key) && state[key] !== message,
+  ).map((key) => ({ path: `state.${key}`, message: "is the run's message: send it as message" }));
   if (fields.length > 0) throw new AppError("invalid", `Not valid: ${fields[0]?.path}.`, { fields });
 }
 
@@ -115,7 +124,7 @@ export async function toRun(
   const run = newRunId(Date.now());
   const input: RunInput = {
     message: body.message,
-    state: { ...body.state, ...(await attach(services, tenant, run, body)) },
+    state: { ...withoutMessage(body.state ?? {}), ...(await attach(services, tenant, run, body)) },
   };
   const metadata = body.metadata ?? {};
   const routing = {

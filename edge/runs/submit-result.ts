@@ -13,7 +13,7 @@ import {
 import { isDataError } from "../../shared/store/unreachable.ts";
 import { toAppError } from "../http/problem.ts";
 import { refusedByPostgres } from "./admit.ts";
-import type { AdmitDeps } from "./admit.ts";
+import type { AdmitDeps, Admission } from "./admit.ts";
 import type { Admissions, CommitOutcome } from "./commit-admitted.ts";
 
 export type ResultDeps = AdmitDeps & {
@@ -47,9 +47,10 @@ export async function submitResultOf(
   if (earlier) return earlier;
   const bySession = run.turn && (await turnRefusal(deps, run.turn, run.run_id));
   if (bySession) return { is: "refused", ...bySession };
-  if (admission.is === "full") return { is: "refused", ...admission.refusal };
+  // Before the refusal of a full queue: a skipped run starts nothing, so it needs no place.
   const skipped = run.singleton?.policy === "skip" ? await skippedResult(deps, run, admission) : null;
   if (skipped) return skipped;
+  if (admission.is === "full") return { is: "refused", ...admission.refusal };
   return { is: "refused", ...(await whyNotCommitted(deps, run, admission.quotaCheckedBy)) };
 }
 
@@ -59,25 +60,25 @@ function acceptedAs(run_id: RunId, { replayed = false, skipped = false, waits = 
 
 /**
  * The result of a run with the policy `skip` that was not committed: the run that has its singleton key. When that run has ended
- * meanwhile, the key is free, and the run is submitted again. Null: the run was not skipped.
+ * meanwhile, the key is free, and an admitted run is submitted again. Null: the run was not skipped.
  */
 async function skippedResult(
   deps: ResultDeps,
   run: NewRun,
-  { quotaCheckedBy }: { quotaCheckedBy: QuotaCheckedBy },
+  admission: Extract<Admission, { is: "admitted" | "full" }>,
 ): Promise<SubmitResult | null> {
-  const { run_id, tenant_id, orchestration_id, idempotency_key: key, singleton } = run;
+  const { run_id, tenant_id, orchestration_id, idempotency_key: key, request_hash, singleton } = run;
   if (!singleton) return null;
   const definition = await deps.query((sql) => readOrchestration(sql, tenant_id, orchestration_id));
   if (definition === null) return null;
   const answer = await deps.query((sql) => findSingletonHolder(sql, tenant_id, singleton.key));
   if (answer === null) {
-    if (quotaCheckedBy === "postgres") return null;
+    if (admission.is === "full" || admission.quotaCheckedBy === "postgres") return null;
     if (key !== null) await deps.query((sql) => freeSkippedKey(sql, tenant_id, key));
     return deps.resubmit(run);
   }
   if (key !== null)
-    await deps.query((sql) => saveSkippedAnswer(sql, tenant_id, key, { run: run_id, answer }));
+    await deps.query((sql) => saveSkippedAnswer(sql, tenant_id, key, { run: run_id, request_hash, answer }));
   return acceptedAs(answer, { skipped: true });
 }
 

@@ -19,7 +19,8 @@ export const TriggerRequest = z
     tenant_id: TenantId.nullish(),
     orchestration_id: DefinitionId,
     name: plainText(200).default(""),
-    secret: WebhookSecret.nullish().meta({
+    // A short secret can be guessed, and who has it starts runs.
+    secret: WebhookSecret.min(8).nullish().meta({
       description: "Signs the requests. Absent: a new trigger gets one, an existing one keeps its own",
     }),
     message_path: plainName(500)

@@ -32,7 +32,7 @@ const MIN_KEY_BYTES = 24;
 /** The secret that signs a webhook's requests: any text, or `whsec_` and the base64 of the key. */
 export const WebhookSecret = z
   .string()
-  .min(8)
+  .min(1)
   .max(1_000)
   // Half of a surrogate pair has no bytes in UTF-8, so a receiver could not make the same signature.
   .refine((text) => text.isWellFormed(), "must not contain half of a surrogate pair")

@@ -34,26 +34,52 @@ export function parseCron(expression: string, zone: string): CronSchedule {
   if (!isZone(zone)) {
     throw new CronError("timezone", "is no IANA time zone that is known here, such as Europe/Berlin");
   }
-  const fields = expression.trim().split(/\s+/);
-  if (fields.length !== 5 || expression.length > MAX_CRON_CHARS) {
-    const sentence = `must have five fields (minute, hour, day of month, month, day of week), and has ${fields.length}`;
-    throw new CronError(
-      "cron",
-      fields.length === 5 ? `must have at most ${MAX_CRON_CHARS} characters` : sentence,
-    );
-  }
+  if (expression.length > MAX_CRON_CHARS)
+    throw new CronError("cron", `must have at most ${MAX_CRON_CHARS} characters`);
+  const fields = expression.split(/\s+/).filter((field) => field !== "");
+  if (fields.length !== 5) throw new CronError("cron", notFiveFields(fields));
   const matches = readPattern(expression);
   const schedule = { zone, isFine: timesOfDay(expression) > 1, matches };
   if (matches.nextRun(new Date(0)) === null) throw new CronError("cron", "names a date that never comes");
   return schedule;
 }
 
+/** The expressions for which other schedulers have a name. */
+const NAMED: ReadonlyMap<string, string> = new Map([
+  ["@yearly", "0 0 1 1 *"],
+  ["@annually", "0 0 1 1 *"],
+  ["@monthly", "0 0 1 * *"],
+  ["@weekly", "0 0 * * 0"],
+  ["@daily", "0 0 * * *"],
+  ["@midnight", "0 0 * * *"],
+  ["@hourly", "0 * * * *"],
+]);
+
+function notFiveFields(fields: readonly string[]): string {
+  const sentence = "must have five fields (minute, hour, day of month, month, day of week)";
+  const [name = ""] = fields;
+  const meant = NAMED.get(name.toLowerCase());
+  return meant === undefined
+    ? `${sentence}, and has ${fields.length}`
+    : `${sentence}: write ${meant} for ${name}`;
+}
+
 function readPattern(expression: string): Cron {
   try {
     return new Cron(expression, { mode: "5-part", timezone: "UTC" });
   } catch (error) {
-    throw new CronError("cron", `cannot be read: ${messageOf(error).replace(/^CronPattern: /, "")}`);
+    throw new CronError("cron", `cannot be read: ${asWritten(messageOf(error))}`);
   }
+}
+
+/** croner's message with the value that its author wrote: croner counts days and months from 0. */
+function asWritten(message: string): string {
+  return message
+    .replace(/^CronPattern: /, "")
+    .replace(
+      /^(Invalid value for (?:day|month|nearestWeekdays): )(-?\d+)$/,
+      (_, text, value) => text + (Number(value) + 1),
+    );
 }
 
 function timesOfDay(expression: string): number {

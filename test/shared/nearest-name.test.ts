@@ -14,8 +14,19 @@ test.each([
   ["webhookUrl", "webhook_url"],
   ["meta_data", "metadata"],
   ["sate", "state"],
+  ["url", "webhook_url"],
 ])("%s is nearest to %s", (name, nearest) => {
   expect(likelyName(name, FIELDS)).toBe(nearest);
+});
+
+test("a name without a letter in common is not near, however short both are", () => {
+  expect(likelyName("l", ["o", "n"])).toBeNull();
+  expect(likelyName("ab", ["ac"])).toBe("ac");
+});
+
+test("the end of several names stands for none of them", () => {
+  expect(likelyName("id", FIELDS)).toBeNull();
+  expect(likelyName("id", ["name", "tenant_id"])).toBe("tenant_id");
 });
 
 test.each(["colour", "x", "", "timeout", "x".repeat(1_000_000)])("no field is near another name", (name) => {

@@ -103,7 +103,7 @@ function malformedDetail(text: string, error: unknown): string {
   if (text.trim() === "") return "The body is empty: send a JSON object.";
   const position = /at position (\d+)/.exec(error instanceof Error ? error.message : "")?.[1];
   if (position === undefined)
-    return "The body could not be read as JSON: it ends too early, or begins wrong.";
+    return "The body could not be read as JSON: it ends too early, or has what JSON does not know, such as NaN, a comment or a text without quotes.";
   const lines = text.slice(0, Number(position)).split("\n");
   const column = (lines.at(-1) ?? "").length + 1;
   return `The body could not be read as JSON: see line ${lines.length}, column ${column}.`;

@@ -29,7 +29,7 @@ const Request = z
       .min(1)
       .max(Scope.options.length)
       .refine((scopes) => new Set(scopes).size === scopes.length, "must name each scope once"),
-    expires_at: ClientTime.optional(),
+    expires_at: ClientTime.nullish().meta({ description: "Absent or null: the key does not expire" }),
   })
   .meta({ id: "ApiKeyRequest" });
 
@@ -57,7 +57,7 @@ export const createApiKey = (prefix: string) => (api: Api) => {
     const { name, scopes, expires_at, ...owner } = c.req.valid("json");
     const tenant = tenantOfNewKey(principal, owner);
     requireScopes(principal, scopes);
-    const expiresAt = expires_at === undefined ? null : new Date(expires_at);
+    const expiresAt = expires_at === undefined || expires_at === null ? null : new Date(expires_at);
     if (expiresAt !== null && expiresAt.getTime() <= Date.now()) throw inThePast();
     await requireRoom(services, tenant);
     const key = newApiKey();

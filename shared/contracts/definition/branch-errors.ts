@@ -45,7 +45,8 @@ function sharedSteps(branches: readonly Branch[], steps: readonly Step[]): Field
       const where = other === branch ? `twice in ${nameOf(branch)}` : `in ${nameOf(other)} too`;
       return [{ path, message: `"${id}" is ${where}: a step must belong to one branch` }];
     });
-    const none = branch.steps.length === 0 ? [{ path, message: emptyBranch(branch) }] : [];
+    // A list without a step is refused before: `missingFields`.
+    const none = branch.steps.length === 0 && !branch.isList ? [{ path, message: emptyBranch(branch) }] : [];
     return [...own, ...twice, ...none];
   });
 }

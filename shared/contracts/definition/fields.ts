@@ -86,7 +86,9 @@ export const text = (maxChars: number) => orDefault(z.string().max(maxChars).def
 export const required = (maxChars: number, message: string) =>
   orDefault(
     z
-      .string({ error: ({ code }) => (code === "invalid_type" ? message : undefined) })
+      .string({
+        error: ({ code, input }) => (code === "invalid_type" && input === undefined ? message : undefined),
+      })
       .max(maxChars)
       .refine((value) => value.trim() !== "", message),
   );

@@ -1,3 +1,4 @@
+import { z } from "zod";
 import { AgentDocument, agentErrors, DELEGATE_TOOL, runnableAgent } from "./agent.ts";
 import { useSentences } from "../schema-messages.ts";
 import { codeErrors } from "./code.ts";
@@ -44,18 +45,33 @@ export function parseOrchestration(json: unknown): Parsed<Orchestration> {
   return { ok: true, definition: parsed.data };
 }
 
+const NOT_BY_ITSELF =
+  "an orchestration is not started by its own trigger yet: leave it out, and save a schedule with PUT /api/v2/schedules/{id}";
+
 /**
  * Parses an orchestration that is to be saved. It must be executable, and every part of it must have the effect that it
  * names. These further rules hold for a save alone: versions that were saved before a rule existed are executed as they are.
  */
 export function parseNewOrchestration(json: unknown, money: MoneyRules = {}): Parsed<Orchestration> {
+  const schema = asJsonSchema(json);
+  if (schema.length > 0) return invalid(schema);
   const document = OrchestrationDocument.safeParse(json);
   const parsed = parseOrchestration(json);
   const more = document.success ? newErrors(document.data, money) : [];
   if (parsed.ok) more.push(...stepsWithoutEnd(parsed.definition.steps));
   if (more.length > 0) return alsoInvalid(parsed, more);
   const isScheduled = parsed.ok && parsed.definition.trigger === "scheduled";
-  return isScheduled ? notYet([{ path: "trigger", message: "schedules are not available yet" }]) : parsed;
+  return isScheduled ? notYet([{ path: "trigger", message: NOT_BY_ITSELF }]) : parsed;
+}
+
+const JsonSchema = z.object({ state_schema: z.object({ type: z.string() }) });
+
+/** The one error of a `state_schema` that is a JSON Schema: those of its parts would speak of keys that nobody meant. */
+function asJsonSchema(json: unknown): FieldError[] {
+  if (!JsonSchema.safeParse(json).success) return [];
+  const message =
+    'is no JSON Schema: it has the keys of state themselves, each with its type, as {"team": {"type": "string"}}';
+  return [{ path: "state_schema", message }];
 }
 
 function newErrors(document: OrchestrationDocument, money: MoneyRules): FieldError[] {

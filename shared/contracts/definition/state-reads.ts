@@ -30,8 +30,8 @@ export function unsetReads(orchestration: OrchestrationDocument): FieldError[] {
 }
 
 /**
- * A warning for each key that a merge takes, or a loop goes through, and that nothing of the definition sets: without it the
- * step fails. A request may bring the key in its `state`.
+ * A warning for each key that a merge takes, an extract_json searches or a loop goes through, and that nothing of the definition
+ * sets: without it the step fails, or searches less than its author meant. A request may bring the key in its `state`.
  */
 export function unsetInputs(orchestration: OrchestrationDocument): FieldError[] {
   const suggest = suggestions();
@@ -49,6 +49,7 @@ export function unsetInputs(orchestration: OrchestrationDocument): FieldError[] 
 function neededKeys(step: Step): { field: string; key: string }[] {
   switch (step.type) {
     case "merge":
+    case "extract_json":
       return step.input_keys.map((key, i) => ({ field: `input_keys[${i}]`, key }));
     case "loop": {
       const [key] = step.for_each === null ? [] : pathInState(step.for_each);

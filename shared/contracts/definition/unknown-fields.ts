@@ -145,12 +145,15 @@ function classOf(classes: Fields["classes"], name: string): FieldClass | undefin
   return Object.hasOwn(classes, name) ? classes[name] : undefined;
 }
 
-/** A field that differs in more than this share of its letters is another one: `description` is no `position_x`. */
+/** A field that differs in its first letter, or in more than this share of its letters, is another one: `description` is no `position_x`. */
 const MAX_SHARE = 0.6;
 
 function suggested(name: string, known: readonly string[]): string | null {
   const nearest = nearestName(name, known);
-  const isNear = nearest !== null && nearest.distance <= nearest.name.replaceAll("_", "").length * MAX_SHARE;
+  const isNear =
+    nearest !== null &&
+    nearest.name.startsWith(name.charAt(0).toLowerCase()) &&
+    nearest.distance <= nearest.name.replaceAll("_", "").length * MAX_SHARE;
   return likelyName(name, known) ?? (isNear ? nearest.name : null);
 }
 

@@ -69,6 +69,13 @@ export function unreadWarnings({ steps }: Pick<OrchestrationDocument, "steps">):
       return [warning("if_true_step_id", "no value has a target: a run that comes here fails with no_route")];
     }
     if (
+      step.type === "switch" &&
+      step.switch_default_step_id === undefined &&
+      Object.keys(step.switch_cases).length === 0
+    ) {
+      return [warning("switch_cases", "no value has a target: a run that comes here fails with no_route")];
+    }
+    if (
       (step.type === "llm" || step.type === "agent" || step.type === "evaluator") &&
       !step.cache_responses_enabled &&
       step.cache_response_ttl_seconds !== DEFAULT_CACHE_SECONDS

@@ -14,17 +14,21 @@ export async function findSingletonHolder(sql: Sql, tenant: TenantId, key: strin
 
 /**
  * Records what a request with an Idempotency-Key was answered when its run was skipped: `answer` instead of `run`, which
- * was not started. Nothing changes when the key names another run by now.
+ * was not started. A run that was refused a place has no row yet. Nothing changes when the key names another run by now.
  */
 export async function saveSkippedAnswer(
   sql: Sql,
   tenant: TenantId,
   key: string,
-  { run, answer }: { run: RunId; answer: RunId },
+  { run, request_hash, answer }: { run: RunId; request_hash: string | null; answer: RunId },
 ): Promise<void> {
   await sql`
-    update idempotency_keys set run_id = ${answer}, skipped = true
-    where tenant_id = ${tenant} and key = ${key} and run_id = ${run}`;
+    insert into idempotency_keys as k (tenant_id, key, request_hash, run_id, skipped)
+    values (${tenant}, ${key}, ${request_hash}, ${answer}, true)
+    on conflict (tenant_id, key) do update
+      set request_hash = excluded.request_hash, run_id = excluded.run_id, skipped = true,
+        created_at = case when k.run_id = ${run} then k.created_at else excluded.created_at end
+      where k.run_id = ${run} or k.created_at < now() - interval '24 hours'`;
 }
 
 /**

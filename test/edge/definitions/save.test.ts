@@ -153,6 +153,31 @@ describe("a definition that is saved", () => {
     }
   });
 
+  test.each([
+    ["tools/inner", { tool_type: "http", url: "http://10.0.0.1/x" }],
+    [
+      "tools/inner",
+      { tool_type: "http", url: "http://169.254.169.254/{q}", inputSchema: { properties: { q: {} } } },
+    ],
+    ["mcp-servers/inner", { url: "https://[fd00::1]/mcp" }],
+  ])("gets a warning for an address that workers refuse to call: %s %j", async (path, body) => {
+    const message = "is not a public address, and EGRESS_ALLOW does not name it: workers do not call it";
+    expect(await save(path, body)).toMatchObject({
+      status: 200,
+      warnings: expect.arrayContaining([{ path: "url", message }]),
+    });
+  });
+
+  test("gets no warning for a public address or a host name", async () => {
+    for (const at of ["https://example.com/{q}", "http://93.184.216.34/"]) {
+      const inputSchema = { properties: { q: {} }, required: ["q"] };
+      expect(await save("tools/outer", { tool_type: "http", url: at, inputSchema })).toMatchObject({
+        status: 200,
+        warnings: [],
+      });
+    }
+  });
+
   // Fails when a misspelt name is found at the first run, or when a definition cannot be saved before what it names.
   test("gets a warning for each agent and tool that is not stored, with the nearest stored name", async () => {
     await save("tools/web_search", { tool_type: "http", url });
@@ -241,10 +266,11 @@ describe("a definition that is saved", () => {
   });
 
   // Fails when `input_keys` count as set because a step declares them.
-  test("gets a warning for a key that a merge or a loop needs and nothing sets", async () => {
+  test("gets a warning for a key that a merge, an extract_json or a loop needs and nothing sets", async () => {
     const steps = [
       { id: "a", type: "print", print_content: "x", output_key: "draft", next_step_id: "m" },
-      { id: "m", type: "merge", input_keys: ["draft", "drift"], next_step_id: "l" },
+      { id: "m", type: "merge", input_keys: ["draft", "drift"], next_step_id: "x" },
+      { id: "x", type: "extract_json", input_keys: ["draft", "draught"], next_step_id: "l" },
       { id: "l", type: "loop", for_each: "state.items.all", loop_step_ids: ["p"] },
       { id: "p", type: "print", print_content: "{item}" },
     ];
@@ -255,7 +281,11 @@ describe("a definition that is saved", () => {
           path: "steps[1].input_keys[1]",
           message: '"drift" is set by no step and not in state_schema: did you mean "draft"?',
         },
-        { path: "steps[2].for_each", message: '"items" is set by no step and not in state_schema' },
+        {
+          path: "steps[2].input_keys[1]",
+          message: '"draught" is set by no step and not in state_schema',
+        },
+        { path: "steps[3].for_each", message: '"items" is set by no step and not in state_schema' },
       ],
     });
   });

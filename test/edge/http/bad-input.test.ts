@@ -25,6 +25,7 @@ describe("a malformed request", () => {
   test.each([
     ["malformed JSON", "{", 400, "malformed_json"],
     ["an empty body", "", 400, "malformed_json"],
+    ["a value that JSON does not know", '{"message":NaN}', 400, "malformed_json"],
     ["a body that is no object", "[]", 422, "invalid"],
     ["a number for the message", { message: 7 }, 422, "invalid"],
     ["a priority above 10", { priority: 11 }, 422, "invalid"],

@@ -253,6 +253,11 @@ test("the documentation is also found beside the API's document", async () => {
   expect([answer.status, answer.headers.get("location")]).toEqual([302, "/docs"]);
 });
 
+test("the API's document is also found at the root", async () => {
+  const answer = await app.call("GET", "/openapi.json", { key: null });
+  expect([answer.status, answer.headers.get("location")]).toEqual([302, "/api/v2/openapi.json"]);
+});
+
 // Fails when the names are collected without a bound: two hundred thousand arguments overflow the stack.
 test("two hundred thousand unknown names are a 422 that names five of them, in a body and in a URL", async () => {
   const names = Array.from({ length: 200_000 }, (_, i) => `k${i}`);

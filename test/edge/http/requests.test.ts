@@ -47,6 +47,11 @@ describe("a request with an Idempotency-Key", () => {
       { run_at: "2026-01-01T12:00:00Z" },
       { run_at: "2026-01-01T14:00:00.000+02:00" },
     ],
+    [
+      "the message in state too",
+      { message: "m" },
+      { message: "m", state: { user_input: "m", user_query: "m" } },
+    ],
     ["other white space and numbers", '{ "state": {"n": 1.0} }', { state: { n: 1 } }],
   ])("is replayed with %s", async (_what, first, second) => {
     expect(await postBoth(first, second)).toEqual([202, "true"]);

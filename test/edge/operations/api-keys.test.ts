@@ -79,6 +79,8 @@ describe("a key that was created over HTTP", () => {
   test("is refused when it has expired, and is not made with an expiry in the past", async () => {
     const past = await create({ name: "n", scopes: ["admin"], expires_at: "2026-01-01T00:00:00Z" });
     expect([past.status, (await bodyOf(past)).errors]).toMatchObject([422, [{ path: "expires_at" }]]);
+    const forever = await made(create({ name: "n", scopes: ["runs:read"], expires_at: null }));
+    expect(forever).toMatchObject({ expires_at: null });
     const expires_at = new Date(Date.now() + 3_600_000).toISOString();
     const { id, key } = await made(create({ name: "n", scopes: ["runs:read"], expires_at }));
     await app.stores.sql`update api_keys set expires_at = now() where key_id = ${id}`;

@@ -76,6 +76,41 @@ describe("runs with one singleton key and the policy skip", () => {
     expect(await post("replay", "skip", {}, key)).toMatchObject({ run_id: first.run_id, skipped: true });
   });
 
+  // A run that starts nothing needs no place: a client that asks often would get 429 for its own run.
+  test("name the run that has the key while the tenant's queue is full; runs that would wait for it are 429", async () => {
+    await app.call("POST", "/scale/tenants", { body: { tenant_id: "packed", max_queued_runs: 1 } });
+    const more = { tenant_id: "packed" };
+    const answers = await Promise.all(Array.from({ length: 12 }, () => post("packed", "skip", more)));
+    const [first] = answers;
+    expect(new Set(answers.map(({ run_id }) => run_id))).toEqual(new Set([first?.run_id]));
+    expect(answers.filter(({ skipped }) => skipped)).toHaveLength(11);
+    for (const body of [
+      {},
+      { singleton_key: "other" },
+      { singleton_key: "packed", singleton_policy: "queue" },
+    ]) {
+      const response = await app.call("POST", RUN, { body: { ...more, ...body } });
+      expect([response.status, (await bodyOf(response)).code]).toEqual([429, "queue_full"]);
+    }
+  });
+
+  test("repeat under an Idempotency-Key what they answered while the queue was full", async () => {
+    await app.call("POST", "/scale/tenants", { body: { tenant_id: "filled", max_queued_runs: 1 } });
+    const more = { tenant_id: "filled" };
+    const first = await post("filled", "skip", more);
+    const key = { "idempotency-key": "filled-1" };
+    expect(await post("filled", "skip", more, key)).toMatchObject({ run_id: first.run_id, skipped: true });
+    await end(first.run_id);
+    const replayed = await post("filled", "skip", more, key);
+    expect(replayed).toMatchObject({ run_id: first.run_id, skipped: true });
+    expect(replayed.headers.get("idempotent-replayed")).toBe("true");
+    const other = await app.call("POST", RUN, {
+      body: { ...more, singleton_key: "filled", message: "other" },
+      headers: key,
+    });
+    expect(other.status).toBe(409);
+  });
+
   test("are 404 for an unknown orchestration, also while the key is taken", async () => {
     await post("unknown", "skip");
     const body = { singleton_key: "unknown" };

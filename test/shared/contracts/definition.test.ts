@@ -318,11 +318,40 @@ describe("a definition that is saved", () => {
     [{ timeout_seconds: "300" }, "steps[0].timeout_seconds", "must be a number"],
     [{ timeout_seconds: 0 }, "steps[0].timeout_seconds", "must be at least 1"],
     [{ input_keys: "a" }, "steps[0].input_keys", "must be a list"],
+    [{ print_content: 5 }, "steps[0].print_content", "must be text"],
+    [{ print_content: { a: 1 } }, "steps[0].print_content", "must be text"],
+    [{ type: "transform", transform_code: ["x"] }, "steps[0].transform_code", "must be text"],
+    [{ type: "if_else", if_condition: true }, "steps[0].if_condition", "must be text"],
+    [{ type: "switch", switch_expression: 1 }, "steps[0].switch_expression", "must be text"],
+    [{ print_content: null }, "steps[0].print_content", "is required for a print step"],
+    [{ print_content: undefined }, "steps[0].print_content", "is required for a print step"],
   ])("is refused with an error that says what would be right: %j", (fields, path, text) => {
     expect(parseNewOrchestration(document([print("a", fields)]))).toMatchObject({
       ok: false,
       errors: [{ path, message: expect.stringContaining(text) }],
     });
+  });
+
+  test.each([
+    [{ id: "l", type: "loop", loop_step_ids: [] }, "loop_step_ids", "must name at least one step to repeat"],
+    [
+      { id: "p", type: "parallel", parallel_branches: [] },
+      "parallel_branches",
+      "must have at least one branch",
+    ],
+    [{ id: "p", type: "parallel", parallel_branches: [[]] }, "parallel_branches[0]", "must not be empty"],
+  ])("without a step to repeat or to branch to has one error: %j", (step, field, message) => {
+    expect(errorsOf(document([step])).errors).toEqual([{ path: `steps[0].${field}`, message }]);
+  });
+
+  test("whose state_schema is a JSON Schema is refused with an example of a state_schema", () => {
+    const state_schema = { type: "object", properties: { team: { type: "string" } } };
+    expect(parseNewOrchestration(document([print("a")], { state_schema }))).toMatchObject({
+      code: "invalid",
+      errors: [{ path: "state_schema", message: expect.stringContaining('{"team": {"type": "string"}}') }],
+    });
+    const keys = { type: { type: "string" }, properties: { type: "object" } };
+    expect(parseNewOrchestration(document([print("a")], { state_schema: keys }))).toMatchObject({ ok: true });
   });
 
   // Fails when the error for an unknown text field suggests a position or a name.
@@ -331,6 +360,9 @@ describe("a definition that is saved", () => {
       unknownFields("orchestrations", document([print("a", { [field]: "x" })]))[0]?.message;
     expect(suggestionFor("description")).toBe("is not a field of a step");
     expect(suggestionFor("prompt")).toBe('is not a field of a step: did you mean "prompt_template"?');
+    expect(suggestionFor("lane")).toBe("is not a field of a step");
+    expect(suggestionFor("content")).toBe('is not a field of a step: did you mean "print_content"?');
+    expect(suggestionFor("branches")).toBe('is not a field of a step: did you mean "parallel_branches"?');
   });
 });
 
@@ -689,7 +721,7 @@ describe("a new orchestration", () => {
   test("with a schedule is not available yet; manual, null and an absent trigger are", () => {
     expect(errorsOfNew(document([print("a")], { trigger: "scheduled" }))).toMatchObject({
       code: "not_yet",
-      errors: [{ path: "trigger" }],
+      errors: [{ path: "trigger", message: expect.stringContaining("PUT /api/v2/schedules/{id}") }],
     });
     for (const trigger of ["manual", null, undefined]) {
       expect(errorsOfNew(document([print("a")], { trigger })).code).toBe("ok");

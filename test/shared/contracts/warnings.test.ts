@@ -283,6 +283,12 @@ const LOOP = { type: "loop", loop_step_ids: ["write"], next_step_id: null };
 test.each<[Fields, unknown]>([
   [{ type: "if_else", if_condition: "true", next_step_id: "write" }, ["steps[0].if_true_step_id"]],
   [{ type: "if_else", if_condition: "true", if_true_step_id: "write" }, []],
+  [{ type: "switch", switch_expression: "state.topic", next_step_id: "write" }, ["steps[0].switch_cases"]],
+  [{ type: "switch", switch_expression: "state.topic", switch_default_step_id: "write" }, []],
+  [
+    { type: "switch", switch_expression: "state.topic", switch_default_step_id: "write", switch_cases: {} },
+    [],
+  ],
   [{ type: "if_else", if_condition: "true", if_true_step_id: "write", if_false_step_id: null }, []],
   [{ type: "switch", switch_expression: "1", switch_cases: { a: "write" } }, []],
   [{ ...LOOP, for_each: "state.topic", loop_count: 7 }, ["steps[0].loop_count"]],

@@ -245,7 +245,22 @@ test.each(ZONES.slice(0, 9))("previous and next agree tick by tick around the tr
 
 test.each([
   ["* * * * * *", "UTC", "must have five fields (minute, hour, day of month, month, day of week), and has 6"],
-  ["@daily", "UTC", "must have five fields"],
+  [
+    "@daily",
+    "UTC",
+    "must have five fields (minute, hour, day of month, month, day of week): write 0 0 * * * for @daily",
+  ],
+  ["@Hourly", "UTC", "write 0 * * * * for @Hourly"],
+  ["@reboot", "UTC", "must have five fields (minute, hour, day of month, month, day of week), and has 1"],
+  ["", "UTC", "must have five fields (minute, hour, day of month, month, day of week), and has 0"],
+  ["  ", "UTC", "and has 0"],
+  ["* * 0 * *", "UTC", "cannot be read: Invalid value for day: 0"],
+  ["* * 32 * *", "UTC", "cannot be read: Invalid value for day: 32"],
+  ["* * 1-40 * *", "UTC", "cannot be read: Invalid value for day: 32"],
+  ["* * * 0 *", "UTC", "cannot be read: Invalid value for month: 0"],
+  ["* * * 13 *", "UTC", "cannot be read: Invalid value for month: 13"],
+  ["60 * * * *", "UTC", "cannot be read: Invalid value for minute: 60"],
+  ["* * * * 8", "UTC", "cannot be read: Invalid value for dayOfWeek: 8"],
   ["0 25 * * *", "UTC", "cannot be read: Invalid value for hour: 25"],
   ["0 0 30 2 *", "UTC", "names a date that never comes"],
   [`${"0,".repeat(150)}0 0 * * *`, "UTC", "at most 200 characters"],

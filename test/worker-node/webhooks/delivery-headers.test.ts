@@ -52,6 +52,16 @@ describe("a secret as Standard Webhooks write it", () => {
   });
 });
 
+// The contract: any text without the prefix is its own bytes.
+test("a short secret without the prefix signs with the bytes of its text, and an empty one is none", () => {
+  for (const secret of ["x", "secret"]) {
+    expect(WebhookSecret.safeParse(secret).success).toBe(true);
+    const hex = createHmac("sha256", secret).update(body).digest("hex");
+    expect(signed(secret)["x-synapse-signature"]).toBe(`sha256=${hex}`);
+  }
+  expect(WebhookSecret.safeParse("").error?.issues).toMatchObject([{ code: "too_small" }]);
+});
+
 test("a secret without the prefix signs with the bytes of its text", () => {
   const secret = "pässword-of-a-receiver";
   const verifier = new Webhook(new TextEncoder().encode(secret), { format: "raw" });
