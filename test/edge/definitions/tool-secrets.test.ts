@@ -154,9 +154,8 @@ describe("the secrets of a tool", () => {
     await put("plain", tool());
     await sql`update tools set definition = ${JSON.stringify(tool())} where id = 'plain'`;
     await sql`alter table idempotency_keys rename to idempotency_keys_away`;
-    await expect(
-      cronTick({ ...vars, MASTER_KEY, HYPERDRIVE: { connectionString: postgresUrl } }),
-    ).rejects.toThrow("delete_idempotency_keys");
+    const env = { ...vars, MASTER_KEY, HYPERDRIVE: { connectionString: postgresUrl } };
+    await expect(cronTick(env)).rejects.toThrow("delete_idempotency_keys");
     await sql`alter table idempotency_keys_away rename to idempotency_keys`;
     expect(await textOf("plain")).not.toMatch(/secret/);
   });

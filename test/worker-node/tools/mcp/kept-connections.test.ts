@@ -114,7 +114,7 @@ describe("a connection that has listed the tools", () => {
       "tools/list": () => ({ tools: [{ name: "add", inputSchema: { type: "object" }, outputSchema }] }),
       "tools/call": () => ({ content: [], structuredContent: { price: 19.99 } }),
     });
-    open.push(server);
+    closeAfterTest(server);
     const { call, list } = worker();
     await list(server.url);
     expect(await call(server.url)).toEqual({ price: 19.99 });
