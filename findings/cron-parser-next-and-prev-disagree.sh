@@ -5,8 +5,8 @@
 # Input: three expressions over the hours around a change, once forwards with next() and once backwards with prev().
 # Seen, with cron-parser: a tick in the hour that is skipped is there forwards and not backwards, so a program that looks back for what
 # it missed during a restart never makes it up. A daily tick in Lord Howe's half hour is in neither: the job does not run that day.
-# In the hour that comes twice "every quarter of an hour, from 0 to 4" has no tick for an hour forwards, and all backwards, although
-# "every quarter of an hour" alone has them both ways. croner has the same ticks both ways in all of them.
+# In the hour that comes twice "every quarter of an hour, from 0 to 4" has no tick for an hour forwards, and all backwards.
+# "Every quarter of an hour" alone has them both ways. croner has the same ticks both ways in all of them.
 # The script fails when the behaviour changes.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT; cd "$dir"
