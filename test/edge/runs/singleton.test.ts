@@ -201,7 +201,8 @@ test("a retried run that waits for its key still waits when a child of its earli
   const first = await post("family", "queue");
   const writer = new FakeJournalWriter(app.stores, first.run_id);
   await writer.claim();
-  const [parent] = await sql`select run_id, owner, attempt, orchestration_id from runs where run_id = ${first.run_id}`;
+  const [parent] =
+    await sql`select run_id, owner, attempt, orchestration_id from runs where run_id = ${first.run_id}`;
   const child = newRunId(Date.now());
   const started = await startChild(sql, ParentFence.parse(parent), {
     run_id: child,
