@@ -265,6 +265,34 @@ test("a key without a living holder is handed over by the reconciler, and a livi
   expect((await repairSingletons(app.stores.sql)).handedOver).toBe(0);
 });
 
+// Fails when a key without a row is handed over without a lock that orders the accept.
+test("a key that an accept takes while the reconciler hands it over has one holder", async () => {
+  const { sql } = app.stores;
+  const first = await post("at once", "queue");
+  const second = await post("at once", "queue");
+  // The holder ended while the waiting run was locked.
+  await sql`
+    update runs set status = 'completed', ended_at = now(), wake_at = null where run_id = ${first.run_id}`;
+  await sql`update runs set wake_at = waits_for_key() where run_id = ${second.run_id}`;
+  await sql`delete from singleton_holders where singleton_key = 'key:at once'`;
+  let repair: Promise<unknown> | undefined;
+  const third = newRunId(Date.now());
+  await sql.begin(async (tx) => {
+    await tx`
+      insert into runs
+      select (jsonb_populate_record(r, jsonb_build_object('run_id', ${third}::text, 'wake_at', now()))).*
+      from runs r where run_id = ${second.run_id}`;
+    repair = repairSingletons(sql);
+    await until("the repair waits", async () => {
+      const rows = await sql`
+        select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`;
+      return rows.length > 0;
+    });
+  });
+  await repair;
+  expect([await isDue(second.run_id), await isDue(third)]).toEqual([false, true]);
+});
+
 test("singleton_policy without a key, or an unknown one, is refused", async () => {
   for (const body of [{ singleton_policy: "queue" }, { singleton_key: "k", singleton_policy: "later" }]) {
     const problem = await bodyOf(await app.call("POST", RUN, { body }));
