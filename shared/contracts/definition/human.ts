@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { FieldError } from "../../errors.ts";
+import { nearestName } from "../../nearest-name.ts";
 import { plainName } from "../ids.ts";
 import { JsonValue } from "../json.ts";
 import type { Json, JsonObject } from "../json.ts";
@@ -127,9 +128,26 @@ function tooMuchText(fields: readonly FormField[], answer: JsonObject): string |
   return "has more text than can be compared with the patterns of the form: shorten it";
 }
 
+/** The most values that no field names whose names are compared with those of the fields: an answer may have a hundred thousand. */
+const MAX_COMPARED = 20;
+
+/** Errors for values under a misspelt name of a field that the answer leaves out: that field would count as not answered. */
+function misspeltFields(fields: readonly FormField[], answer: JsonObject): FieldError[] {
+  const known = new Set(fields.map(({ key }) => key));
+  const left = [...known].filter((key) => !Object.hasOwn(answer, key));
+  const others = Object.keys(answer).filter((sent) => !known.has(sent));
+  return others.slice(0, MAX_COMPARED).flatMap((sent) => {
+    const nearest = nearestName(sent, left);
+    if (nearest === null || nearest.distance > Math.min(2, nearest.name.length / 4)) return [];
+    return [
+      { path: `response.${sent}`, message: `is no field of the form: did you mean "${nearest.name}"?` },
+    ];
+  });
+}
+
 /**
  * Checks an answer against the fields of its form. A field that is not required may be absent, null or "". Values
- * that no field names are accepted: existing clients send more than the form asks for.
+ * that no field names are accepted, unless their names are misspelt: existing clients send more than the form asks for.
  */
 export function answerErrors(fields: readonly FormField[], answer: JsonObject): FieldError[] {
   const refuses = fields.some(
@@ -140,11 +158,15 @@ export function answerErrors(fields: readonly FormField[], answer: JsonObject): 
   const tooMuch = tooMuchText(fields, answer);
   return tooMuch !== null
     ? [{ path: "response", message: tooMuch }]
-    : fields.flatMap((field) => {
-        const value = valueOf(field, answer);
-        const message = isAbsent(value) ? (field.required ? "is required" : null) : valueError(field, value);
-        return message === null ? [] : [{ path: `response.${field.key}`, message }];
-      });
+    : [...misspeltFields(fields, answer), ...valueErrors(fields, answer)];
+}
+
+function valueErrors(fields: readonly FormField[], answer: JsonObject): FieldError[] {
+  return fields.flatMap((field) => {
+    const value = valueOf(field, answer);
+    const message = isAbsent(value) ? (field.required ? "is required" : null) : valueError(field, value);
+    return message === null ? [] : [{ path: `response.${field.key}`, message }];
+  });
 }
 
 function valueOf({ key }: FormField, answer: JsonObject): Json {

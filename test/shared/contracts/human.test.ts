@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { HumanField, answerErrors, withDefaults } from "../../../shared/contracts/definition/human.ts";
+import { cpuMs } from "../../services/cpu-time.ts";
 
 const field = (fields: object) => HumanField.parse({ key: "k", ...fields });
 const select = { type: "select", options: ["approve", "reject"] };
@@ -49,6 +50,34 @@ test.each([
   expect(answerErrors([field(fields)], answer)).toEqual(
     message === null ? [] : [{ path: "response.k", message }],
   );
+});
+
+const form = [field({ key: "approve", type: "boolean" }), field({ key: "note" })];
+
+// Fails when the answer under a misspelt name is stored as if nobody had answered the field.
+test.each([
+  [{ aprove: true }, "aprove", "approve"],
+  [{ Approve: true, note: "x" }, "Approve", "approve"],
+  [{ approve: true, nite: "x" }, "nite", "note"],
+])("a value under a misspelt name of a field is refused: %j", (answer, name, meant) => {
+  expect(answerErrors(form, answer)).toEqual([
+    { path: `response.${name}`, message: `is no field of the form: did you mean "${meant}"?` },
+  ]);
+});
+
+test("a value that no field names is accepted, also one that is spelled like a field that is answered", () => {
+  const notes = { approve: true, note: "x" };
+  for (const more of [{}, { aprove: true, nite: "y" }, { at: 1, no: 2, comment: "z" }])
+    expect(answerErrors(form, { ...notes, ...more })).toEqual([]);
+  expect(answerErrors(form, { app: true, notes_of_ann: "x", decision: "approve" })).toEqual([]);
+});
+
+test("the names of a hundred thousand values are compared in no time", () => {
+  const fields = Array.from({ length: 100 }, (_, i) => field({ key: `a_long_name_of_a_field_${i}` }));
+  const answer = Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [`another_long_name_${i}`, 1]));
+  const startedAt = cpuMs();
+  answerErrors(fields, answer);
+  expect(cpuMs() - startedAt).toBeLessThan(1_000);
 });
 
 // Fails when a default replaces a value that was sent, also false and 0.
