@@ -135,12 +135,12 @@ const MAX_COMPARED = 20;
 function misspeltFields(fields: readonly FormField[], answer: JsonObject): FieldError[] {
   const known = new Set(fields.map(({ key }) => key));
   const left = [...known].filter((key) => !Object.hasOwn(answer, key));
-  const others = Object.keys(answer).filter((name) => !known.has(name));
-  return others.slice(0, MAX_COMPARED).flatMap((name) => {
-    const nearest = nearestName(name, left);
+  const others = Object.keys(answer).filter((sent) => !known.has(sent));
+  return others.slice(0, MAX_COMPARED).flatMap((sent) => {
+    const nearest = nearestName(sent, left);
     if (nearest === null || nearest.distance > Math.min(2, nearest.name.length / 4)) return [];
     return [
-      { path: `response.${name}`, message: `is no field of the form: did you mean "${nearest.name}"?` },
+      { path: `response.${sent}`, message: `is no field of the form: did you mean "${nearest.name}"?` },
     ];
   });
 }
