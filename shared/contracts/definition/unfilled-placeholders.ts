@@ -42,6 +42,16 @@ const MESSAGE_NAMES: ReadonlySet<string> = new Set([
   "userprompt",
   "userquery",
 ]);
+/** Facts of a run, and the time: other systems have placeholders for them, and a definition may have keys of these names. */
+const RUN_NAMES: ReadonlySet<string> = new Set([
+  "correlation_id",
+  "now",
+  "orchestration_id",
+  "run_id",
+  "session_id",
+  "tenant_id",
+  "today",
+]);
 /** The keys of state that hold that message in every run. A definition that has another of these names as a key means its own value. */
 const MESSAGE_KEYS: ReadonlySet<string> = new Set(["user_input", "user_query"]);
 
@@ -144,6 +154,13 @@ function unfilledPlace(
   }
   if (inner.toLowerCase() === "state" && keyOf(inner) === undefined) {
     return { place, fault: "goes out as it is written: write {state.key} for a value of state", key: null };
+  }
+  if (RUN_NAMES.has(inner.toLowerCase()) && keyOf(inner) === undefined) {
+    return {
+      place,
+      fault: "goes out as it is written: the run's state has it when the request or a step puts it there",
+      key: null,
+    };
   }
   const joined = /^state[_-]+([A-Za-z]\w*)$/i.exec(inner)?.[1];
   if (NAME.test(inner)) {

@@ -91,6 +91,11 @@ describe("a text that looks like a placeholder and goes out as it is written", (
     ["｛state.topic｝", "write {state.topic}, with ASCII braces and dots"],
     ["{state．topic}", "write {state.topic}, with ASCII braces and dots"],
     ["｛ input }", "write {input}, with ASCII braces and dots"],
+    [
+      "{run_id}",
+      "{run_id} goes out as it is written: the run's state has it when the request or a step puts it there",
+    ],
+    ["on {{ today }}", "{ today } goes out as it is written: the run's state has it"],
     ["{{#if topic}}yes{{/if}}", "{{#if topic}} goes out as it is written, as templates have no blocks"],
     [
       "{{#each rows}}{{this}}{{/each}}",
