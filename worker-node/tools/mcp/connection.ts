@@ -10,6 +10,8 @@ import { guardedFetch } from "../../outbound/guarded-fetch.ts";
 import type { GuardedFetch } from "../../outbound/guarded-fetch.ts";
 import type { TenantConnections } from "../../outbound/kept-connections.ts";
 import { keepDigits } from "./kept-digits.ts";
+import { observeStream, observeStreams } from "./lost-answers.ts";
+import type { LossObserver, LostAnswer } from "./lost-answers.ts";
 import { mayRepeat } from "./repeatable.ts";
 import { stdioTransport } from "./stdio.ts";
 import type { StdioCommands } from "./stdio.ts";
@@ -76,6 +78,8 @@ export class ServerConnection {
   readonly #notices: GuardedFetch;
   #exchange: GuardedFetch;
   #traceparent: string | undefined;
+  /** Ends the use that is under way. */
+  #lose: (error: LostAnswer) => void = () => {};
   #client: Client | null = null;
   #transport: Transport | null = null;
   #isConnected = false;
@@ -98,9 +102,19 @@ export class ServerConnection {
   ): Promise<Result> {
     this.#exchange = exchange;
     this.#traceparent = traceparent;
+    const lost = Promise.withResolvers<never>();
+    this.#lose = lost.reject;
+    return Promise.race([this.#use({ signal, timeoutMs }, use), lost.promise]);
+  }
+
+  async #use<Result>(
+    { signal, timeoutMs }: Pick<Use, "signal" | "timeoutMs">,
+    use: (connected: Connected) => Promise<Result>,
+  ): Promise<Result> {
     if (!this.#isConnected) await this.#open({ timeout: timeoutMs, signal });
     if (this.#client === null) throw new Error("there is no client");
-    return await use({ client: this.#client, signal, timeoutMs, leaveOpen: () => this.#leaveOpen() });
+    const leaveOpen = () => this.#leaveOpen();
+    return use({ client: this.#client, signal, timeoutMs, leaveOpen });
   }
 
   /** Whether another call may use the connection. The stream of the older transport breaks without an error, so it serves one call. */
@@ -169,6 +183,9 @@ export class ServerConnection {
     client.onclose = () => (this.#isClientClosed = this.#client === client);
     this.#client = client;
     this.#transport = transport;
+    const losses: LossObserver = { exchange: () => this.#exchange, lose: (error) => this.#lose(error) };
+    if (transport instanceof StreamableHTTPClientTransport) observeStreams(transport, losses);
+    if (transport instanceof SSEClientTransport) observeStream(transport, losses);
     await client.connect(transport, options);
     const deliver = transport.onmessage;
     // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the library has callbacks, and no events

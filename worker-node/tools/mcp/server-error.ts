@@ -13,6 +13,7 @@ import { RetryableError, TerminalError, ToolRejection } from "../../engine/step-
 import { retryHintMs } from "../../models/retry-hint.ts";
 import type { GuardedFetch } from "../../outbound/guarded-fetch.ts";
 import { namedCause } from "../../outbound/named-cause.ts";
+import { LostAnswer } from "./lost-answers.ts";
 
 const QUOTED_CHARS = 300;
 
@@ -52,6 +53,11 @@ export function errorOfServer(server: McpServer, error: unknown, exchange: Guard
     const message = `the process of ${name} cannot be started, or has ended: ${said}`;
     return new RetryableError("mcp_unreachable", message, { cause: error });
   }
+  if (error instanceof LostAnswer) {
+    if (error.unreadable !== null) return noMcp(name, said, error);
+    const message = `${name} closed the connection before its answer${namedCause(cause)}`;
+    return new RetryableError("mcp_unreachable", message, { cause: error });
+  }
   const refusal = exchange.refusal;
   const status = refusal?.status ?? 0;
   if (error instanceof UnauthorizedError || status === 401 || status === 403) {
@@ -77,7 +83,11 @@ export function errorOfServer(server: McpServer, error: unknown, exchange: Guard
   }
   if (status >= 400)
     return new ToolRejection(`${name} answered HTTP ${status}: ${said}`, { cause: error, status });
-  return new ToolRejection(`the answer of ${name} is no MCP: ${said}`, { code: "mcp_answer", cause: error });
+  return noMcp(name, said, error);
+}
+
+function noMcp(name: string, said: string, cause: unknown): ToolRejection {
+  return new ToolRejection(`the answer of ${name} is no MCP: ${said}`, { code: "mcp_answer", cause });
 }
 
 /** A server that keeps to the protocol asks only clients that declare that they can answer; others answer with a result of another type. */
