@@ -12,6 +12,7 @@ import type { TenantConnections } from "../../outbound/kept-connections.ts";
 import { keepDigits } from "./kept-digits.ts";
 import { observeStream, observeStreams } from "./lost-answers.ts";
 import type { LossObserver, LostAnswer } from "./lost-answers.ts";
+import { readable } from "./readable-messages.ts";
 import { mayRepeat } from "./repeatable.ts";
 import { stdioTransport } from "./stdio.ts";
 import type { StdioCommands } from "./stdio.ts";
@@ -189,7 +190,7 @@ export class ServerConnection {
     await client.connect(transport, options);
     const deliver = transport.onmessage;
     // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the library has callbacks, and no events
-    transport.onmessage = (message: JSONRPCMessage) => deliver?.(withTaskAsResult(message));
+    transport.onmessage = (message: JSONRPCMessage) => deliver?.(readable(withTaskAsResult(message)));
   }
 
   /** Protocol 2026-07-28 sends notices to clients that ask for them; older servers send them unasked. */
