@@ -39,6 +39,8 @@ export type Connected = {
   timeoutMs: number;
   /** Leaves the session open when the connection is closed, for another connection. @returns its id; null: there is none */
   leaveOpen(): string | null;
+  /** What the server keeps of a call ends with the connection: it is a process, or has the older transport. */
+  endsWithConnection: boolean;
 };
 /** One use of a connection: its exchanges, and its limits. */
 export type Use = {
@@ -114,8 +116,9 @@ export class ServerConnection {
   ): Promise<Result> {
     if (!this.#isConnected) await this.#open({ timeout: timeoutMs, signal });
     if (this.#client === null) throw new Error("there is no client");
+    const endsWithConnection = !(this.#transport instanceof StreamableHTTPClientTransport);
     const leaveOpen = () => this.#leaveOpen();
-    return use({ client: this.#client, signal, timeoutMs, leaveOpen });
+    return use({ client: this.#client, signal, timeoutMs, leaveOpen, endsWithConnection });
   }
 
   /** Whether another call may use the connection. The stream of the older transport breaks without an error, so it serves one call. */
