@@ -1,3 +1,4 @@
+import { randomInt } from "node:crypto";
 import { Client, ProtocolError, SSEClientTransport } from "@modelcontextprotocol/client";
 import { SdkHttpError, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 import type { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
@@ -190,6 +191,8 @@ export class ServerConnection {
     const losses: LossObserver = { exchange: () => this.#exchange, lose: (error) => this.#lose(error) };
     if (transport instanceof StreamableHTTPClientTransport) observeStreams(transport, losses);
     if (transport instanceof SSEClientTransport) observeStream(transport, losses);
+    // Gateways such as supergateway send each answer to all their clients, which tell them apart by the ids of their requests alone.
+    Object.assign(client, { _requestMessageId: randomInt(2 ** 30) });
     await client.connect(transport, options);
     const deliver = transport.onmessage;
     // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the library has callbacks, and no events

@@ -272,6 +272,17 @@ describe("the answer of a call", () => {
     expect(await at(structured.url).call()).toEqual({ a: null });
   });
 
+  test("has an id that the requests of other connections do not have, because gateways send all answers to all clients", async () => {
+    const ids: unknown[] = [];
+    const server = await answering({ content: [] }, (response, answer) => {
+      if ("result" in answer && JSON.stringify(answer.result) === '{"content":[]}' && "id" in answer)
+        ids.push(answer.id);
+      writeJson(response, answer);
+    });
+    await Promise.all([at(server.url).call(), at(server.url).call()]);
+    expect(new Set(ids).size).toBe(2);
+  });
+
   test("that asks for input, as a server of protocol 2026-07-28 may and this one not, is reported to the model", async () => {
     const server = await answering({ resultType: "input_required", inputRequests: {} });
     await expect(at(server.url).call()).rejects.toMatchObject({ name: "ToolRejection" });
