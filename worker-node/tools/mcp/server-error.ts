@@ -3,8 +3,12 @@ import {
   ProtocolError,
   SdkError,
   SdkErrorCode,
+  SseError,
   UnauthorizedError,
 } from "@modelcontextprotocol/client";
+import { z } from "zod";
+import { pathText } from "../../../shared/errors.ts";
+import { parseJson } from "../../engine/parse-json.ts";
 import { withoutSecrets } from "../../../shared/contracts/definition/tool-secrets.ts";
 import type { McpServer } from "../../../shared/contracts/definition/index.ts";
 import { messageOf } from "../../../shared/log.ts";
@@ -41,9 +45,10 @@ export function errorOfServer(server: McpServer, error: unknown, exchange: Guard
     if (cause.code === "egress_blocked") return cause;
     return new ToolRejection(`${name} answered, but ${cause.message}`, { code: cause.code, cause });
   }
-  const said = quote(server, messageOf(error));
+  const said = quote(server, withFirstIssue(messageOf(error)));
   if (needsMore(error)) {
-    const message = `${name} asks for input of a person, or answers with a task, which is not available yet`;
+    const what = capabilitiesOf(error);
+    const message = `${name} asks for what no run can give${what === "" ? "" : `: ${quote(server, what)}`}`;
     return new ToolRejection(message, { code: "mcp_input_required", cause: error });
   }
   // A protocol error is an answer to the request, whatever the status of an earlier exchange was.
@@ -81,6 +86,11 @@ export function errorOfServer(server: McpServer, error: unknown, exchange: Guard
     const message = `${name} cannot be reached, or closed the connection${namedCause(cause)}`;
     return new RetryableError("mcp_unreachable", message, { cause });
   }
+  if (error instanceof SseError) {
+    const answer = status >= 400 ? `HTTP ${status}` : said;
+    const message = `${name} has no MCP at its url, which often ends in /mcp or /sse: ${answer}`;
+    return new ToolRejection(message, { code: "mcp_answer", cause: error, ...(status >= 400 && { status }) });
+  }
   if (status >= 400)
     return new ToolRejection(`${name} answered HTTP ${status}: ${said}`, { cause: error, status });
   return noMcp(name, said, error);
@@ -94,6 +104,32 @@ function noMcp(name: string, said: string, cause: unknown): ToolRejection {
 function needsMore(error: unknown): boolean {
   if (error instanceof MissingRequiredClientCapabilityError) return true;
   return error instanceof SdkError && error.code === SdkErrorCode.UnsupportedResultType;
+}
+
+const Issues = z.tuple(
+  [z.object({ code: z.string(), path: z.array(z.union([z.string(), z.number()])), message: z.string() })],
+  z.unknown(),
+);
+
+/** The library quotes all that its schemas find wrong with a message, as JSON of many lines. The first of it says enough. */
+function withFirstIssue(text: string): string {
+  const at = text.search(/\[\s*\{/);
+  const issues = Issues.safeParse(at < 0 ? null : parseJson(text.slice(at)));
+  if (!issues.success) return text;
+  const [{ code, path, message }] = issues.data;
+  const what = code === "invalid_union" ? "has a form that the protocol does not have" : message;
+  return `${text.slice(0, at)}${path.length === 0 ? "the message" : pathText(path)} ${what}`;
+}
+
+/** The names of the capabilities that a server needs of its client, such as `sampling` or `elicitation.url`; empty: it has not named them. */
+function capabilitiesOf(error: unknown): string {
+  if (!(error instanceof MissingRequiredClientCapabilityError)) return "";
+  return Object.entries(error.requiredCapabilities)
+    .flatMap(([name, parts = {}]) => {
+      const inner = Object.keys(parts).map((part) => `${name}.${part}`);
+      return inner.length === 0 ? [name] : inner;
+    })
+    .join(", ");
 }
 
 /** The beginning of what a server said, without its secrets and their words. */

@@ -272,6 +272,15 @@ describe("the answer of a call", () => {
     expect(await at(structured.url).call()).toEqual({ a: null });
   });
 
+  // Fails when the error has all that the library's schemas find wrong, as JSON of many lines.
+  test("that the protocol does not have is reported with its first fault", async () => {
+    const server = await answering({ content: "just text" });
+    await expect(at(server.url).call()).rejects.toMatchObject({
+      code: "mcp_answer",
+      message: expect.stringMatching(/no MCP: Invalid result for tools\/call: content [^[{\n]+$/),
+    });
+  });
+
   test("has an id that the requests of other connections do not have, because gateways send all answers to all clients", async () => {
     const ids: unknown[] = [];
     const server = await answering({ content: [] }, (response, answer) => {
