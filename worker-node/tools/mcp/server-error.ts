@@ -1,5 +1,7 @@
 import {
   MissingRequiredClientCapabilityError,
+  OAuthClientFlowError,
+  OAuthError,
   ProtocolError,
   SdkError,
   SdkErrorCode,
@@ -65,15 +67,23 @@ export function errorOfServer(server: McpServer, error: unknown, exchange: Guard
   }
   const refusal = exchange.refusal;
   const status = refusal?.status ?? 0;
+  const isUnavailable = status >= 500 || status === 408 || status === 425 || status === 429;
+  if (!isUnavailable && (error instanceof OAuthError || error instanceof OAuthClientFlowError)) {
+    const code = error instanceof OAuthError ? ` (${quote(server, error.code)})` : "";
+    const message = `there is no access token for ${name}${code}: ${said}`;
+    return new TerminalError("tool_unauthorized", message, { cause: error });
+  }
   if (error instanceof UnauthorizedError || status === 401 || status === 403) {
-    const message = `${name} does not accept the credentials (HTTP ${status || 401})`;
+    const message = hasCredentials(server)
+      ? `${name} does not accept the credentials (HTTP ${status || 401})`
+      : `${name} refuses a request without credentials (HTTP ${status || 401}): its definition has no token, headers or oauth`;
     return new TerminalError("tool_unauthorized", message, { cause: error });
   }
   if (status >= 300 && status < 400) {
     const message = `${name} answered HTTP ${status}: redirects to other servers are not followed`;
     return new TerminalError("tool_redirected", message, { cause: error });
   }
-  if (status >= 500 || status === 408 || status === 425 || status === 429) {
+  if (isUnavailable) {
     const headers = Object.fromEntries(refusal?.headers ?? []);
     const hint = { headers, body: undefined, message: "", isRateLimit: status === 429 };
     const retryAfterMs = retryHintMs(hint, Date.now());
@@ -104,6 +114,10 @@ function noMcp(name: string, said: string, cause: unknown): ToolRejection {
 function needsMore(error: unknown): boolean {
   if (error instanceof MissingRequiredClientCapabilityError) return true;
   return error instanceof SdkError && error.code === SdkErrorCode.UnsupportedResultType;
+}
+
+function hasCredentials({ headers, oauth }: McpServer): boolean {
+  return oauth !== null || Object.keys(headers).length > 0;
 }
 
 const Issues = z.tuple(
