@@ -5,6 +5,7 @@ import {
   ProtocolError,
   SdkError,
   SdkErrorCode,
+  SdkHttpError,
   SseError,
   UnauthorizedError,
 } from "@modelcontextprotocol/client";
@@ -22,6 +23,9 @@ import { namedCause } from "../../outbound/named-cause.ts";
 import { LostAnswer } from "./lost-answers.ts";
 
 const QUOTED_CHARS = 300;
+
+/** Statuses under which servers send an error of JSON-RPC as the answer to a request. Any other status says more than its body. */
+const STATUSES_OF_ANSWERS: ReadonlySet<number> = new Set([400, 404, 422, 500]);
 
 /** The server did not answer in the time of a call. */
 export function notInTime({ name }: McpServer, timeoutMs: number, cause: unknown): RetryableError {
@@ -67,6 +71,9 @@ export function errorOfServer(server: McpServer, error: unknown, exchange: Guard
   }
   const refusal = exchange.refusal;
   const status = refusal?.status ?? 0;
+  const answered = rpcErrorIn(error);
+  if (answered !== null && STATUSES_OF_ANSWERS.has(status))
+    return new ToolRejection(`${name}: ${quote(server, answered)}`, { cause: error });
   const isUnavailable = status >= 500 || status === 408 || status === 425 || status === 429;
   if (!isUnavailable && (error instanceof OAuthError || error instanceof OAuthClientFlowError)) {
     const code = error instanceof OAuthError ? ` (${quote(server, error.code)})` : "";
@@ -89,8 +96,8 @@ export function errorOfServer(server: McpServer, error: unknown, exchange: Guard
     const retryAfterMs = retryHintMs(hint, Date.now());
     const message = `${name} answered HTTP ${status}`;
     // After any other of these statuses the call may have been carried out, so the next try has the same effect key.
-    const answered = status === 425 || status === 429;
-    return new RetryableError("tool_unavailable", message, { cause: error, retryAfterMs, answered });
+    const isSafe = status === 425 || status === 429;
+    return new RetryableError("tool_unavailable", message, { cause: error, retryAfterMs, answered: isSafe });
   }
   if (cause !== null) {
     const message = `${name} cannot be reached, or closed the connection${namedCause(cause)}`;
@@ -114,6 +121,19 @@ function noMcp(name: string, said: string, cause: unknown): ToolRejection {
 function needsMore(error: unknown): boolean {
   if (error instanceof MissingRequiredClientCapabilityError) return true;
   return error instanceof SdkError && error.code === SdkErrorCode.UnsupportedResultType;
+}
+
+const RpcError = z.object({
+  id: z.union([z.string(), z.number()]),
+  error: z.object({ message: z.string() }),
+});
+
+/** The message of an answer to the request itself, which some servers send under the status of a failure; null: there is none. */
+function rpcErrorIn(error: unknown): string | null {
+  if (!(error instanceof SdkHttpError)) return null;
+  const { text } = error.data;
+  const answer = RpcError.safeParse(parseJson(typeof text === "string" ? text : ""));
+  return answer.success ? answer.data.error.message : null;
 }
 
 function hasCredentials({ headers, oauth }: McpServer): boolean {

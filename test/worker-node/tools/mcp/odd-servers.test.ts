@@ -281,6 +281,22 @@ describe("the answer of a call", () => {
     });
   });
 
+  // Fails when the status alone counts: the call is then made three times, and fails the step.
+  test.each([400, 500])("that is an error under HTTP %i is reported with its message", async (status) => {
+    const server = await answering({ content: [] }, (response, answer) => {
+      if (!JSON.stringify(answer).includes('"result":{"content":[]}')) return writeJson(response, answer);
+      const { id } = Object(answer);
+      const error = { code: -32_603, message: "no such row" };
+      response.writeHead(status, { "content-type": "application/json" });
+      response.end(JSON.stringify({ jsonrpc: "2.0", id, error }));
+    });
+    await expect(at(server.url).call()).rejects.toMatchObject({
+      name: "ToolRejection",
+      code: "tool_rejected",
+      message: "the MCP server srv: no such row",
+    });
+  });
+
   test("has an id that the requests of other connections do not have, because gateways send all answers to all clients", async () => {
     const ids: unknown[] = [];
     const server = await answering({ content: [] }, (response, answer) => {
