@@ -74,7 +74,8 @@ async function fromServer(
   const offered = await listed;
   const named = isAllOfServer(name) ? offered : offered.filter((tool) => tool["name"] === name);
   if (named.length > 0 || isAllOfServer(name)) return named;
-  throw new TerminalError("unknown_tool", `the MCP server "${server}" has no tool "${name}"`);
+  const where = `GET /api/v2/mcp-servers/${server} has those that it has, and in left_out why others cannot be offered`;
+  throw new TerminalError("unknown_tool", `the MCP server "${server}" has no tool "${name}": ${where}`);
 }
 
 async function toolsOfServer(server: string, name: string, context: StepContext): Promise<JsonObject[]> {

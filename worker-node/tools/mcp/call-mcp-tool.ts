@@ -4,17 +4,17 @@ import { z } from "zod";
 import { pathText } from "../../../shared/errors.ts";
 import { roundedIntegers } from "../../../shared/contracts/long-integers.ts";
 import { JsonValue, objectOf } from "../../../shared/contracts/json.ts";
-import type { McpTool } from "../../../shared/contracts/definition/index.ts";
+import type { McpServer, McpTool } from "../../../shared/contracts/definition/index.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
 import { ToolRejection } from "../../engine/step-errors.ts";
-import type { McpOutcome, McpRequest } from "../../engine/mcp-pending.ts";
+import type { McpOutcome, McpRequest, McpTask } from "../../engine/mcp-pending.ts";
 import { argumentJson } from "../argument-json.ts";
 import type { Connected } from "./connection.ts";
 import { questionsOf, requireRound } from "./questions.ts";
 import { CreatedTask, isModern, metaOf, newTask, taskOf } from "./protocol.ts";
 import { valueOfResult } from "./result-text.ts";
 import type { ReachedServer } from "./connection-pool.ts";
-import { waitForTask } from "./tasks.ts";
+import { resultOfTask, waitForTask } from "./tasks.ts";
 
 /** The field of a call's metadata in which the server gets the effect key: two calls with one key are one call, made twice. */
 const EFFECT_KEY = "synapse-edge/idempotency-key";
@@ -26,7 +26,7 @@ const MAX_REPEAT_PAUSE_MS = 60_000;
  * Calls a tool of an MCP server, or repeats the call with the answers to the server's questions.
  *
  * A server of protocol 2026-07-28 may ask a person something (the outcome has the questions) or make a task of the call. A server of
- * protocol 2025-11-25 makes a task where its tool says that it can. Its questions would need a connection that stays open for as long as
+ * protocol 2025-11-25 makes a task where its tool says that it can. A task that would end with the connection is waited for in the call. Its questions would need a connection that stays open for as long as
  * a person takes. So this client does not declare to such a server that it can ask, and the server's error is reported to the model.
  * @throws as `ConnectionPool.use`; a ToolRejection for a result with `isError`, and for questions that cannot be asked
  */
@@ -38,7 +38,7 @@ export async function callMcpTool(
   const { pending, answers, effectKey: key } = request;
   const retried = pending === null ? {} : retryOf(pending.state, answers);
   const params = { name: tool.tool, arguments: sendableArguments(request.args, tool), ...retried };
-  const answer = await pool.use(access, (connected) => send(tool, key, params, connected));
+  const answer = await pool.use(access, (connected) => send(tool, key, params, access.server, connected));
   const round = (pending?.round ?? 0) + 1;
   if (answer.is === "task")
     return waitForTask({ key, round, state: null, questions: [], task: answer.task }, { isNew: true });
@@ -59,14 +59,20 @@ function retryOf(state: string | null, answers: McpRequest["answers"]) {
   };
 }
 
-type Answer = { is: "result"; result: CallToolResult } | { is: "task"; task: ReturnType<typeof newTask> };
+type Answer = { is: "result"; result: CallToolResult } | { is: "task"; task: McpTask };
 
 async function send(
   tool: McpTool,
   key: string,
   params: { name: string; arguments: JsonObject },
-  { client, signal, timeoutMs: timeout, leaveOpen }: Connected,
+  server: McpServer,
+  connected: Connected,
 ): Promise<Answer> {
+  const { client, signal, timeoutMs: timeout, leaveOpen } = connected;
+  const answerOfTask = async (task: McpTask): Promise<Answer> =>
+    connected.endsWithConnection
+      ? { is: "result", result: await resultOfTask(task, server, connected) }
+      : { is: "task", task };
   const sent = { ...params, _meta: metaOf(client, { [EFFECT_KEY]: key }) };
   const options = { signal, timeout };
   if (isModern(client)) {
@@ -76,14 +82,15 @@ async function send(
     const task = taskOf(result);
     return task === null
       ? { is: "result", result }
-      : { is: "task", task: newTask(task, { protocol: "2026-07-28", session: null }, Date.now()) };
+      : answerOfTask(newTask(task, { protocol: "2026-07-28", session: null }, Date.now()));
   }
   const takesTasks =
     tool.takes_tasks === true && client.getServerCapabilities()?.tasks?.requests?.tools?.call !== undefined;
   if (!takesTasks) return { is: "result", result: await client.callTool(sent, options) };
   const asTask = { method: "tools/call" as const, params: { ...sent, task: {} } };
   const { task } = CreatedTask.parse(await client.request(asTask, z.looseObject({}), options));
-  return { is: "task", task: newTask(task, { protocol: "2025-11-25", session: leaveOpen() }, Date.now()) };
+  const session = connected.endsWithConnection ? null : leaveOpen();
+  return answerOfTask(newTask(task, { protocol: "2025-11-25", session }, Date.now()));
 }
 
 /** The library writes the request, and JavaScript has no number for an integer beyond 2^53. */

@@ -1,3 +1,4 @@
+import { randomInt } from "node:crypto";
 import { Client, ProtocolError, SSEClientTransport } from "@modelcontextprotocol/client";
 import { SdkHttpError, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 import type { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
@@ -10,6 +11,9 @@ import { guardedFetch } from "../../outbound/guarded-fetch.ts";
 import type { GuardedFetch } from "../../outbound/guarded-fetch.ts";
 import type { TenantConnections } from "../../outbound/kept-connections.ts";
 import { keepDigits } from "./kept-digits.ts";
+import { observeStream, observeStreams } from "./lost-answers.ts";
+import type { LossObserver, LostAnswer } from "./lost-answers.ts";
+import { readable } from "./readable-messages.ts";
 import { mayRepeat } from "./repeatable.ts";
 import { stdioTransport } from "./stdio.ts";
 import type { StdioCommands } from "./stdio.ts";
@@ -36,6 +40,8 @@ export type Connected = {
   timeoutMs: number;
   /** Leaves the session open when the connection is closed, for another connection. @returns its id; null: there is none */
   leaveOpen(): string | null;
+  /** What the server keeps of a call ends with the connection: it is a process, or has the older transport. */
+  endsWithConnection: boolean;
 };
 /** One use of a connection: its exchanges, and its limits. */
 export type Use = {
@@ -76,6 +82,8 @@ export class ServerConnection {
   readonly #notices: GuardedFetch;
   #exchange: GuardedFetch;
   #traceparent: string | undefined;
+  /** Ends the use that is under way. */
+  #lose: (error: LostAnswer) => void = () => {};
   #client: Client | null = null;
   #transport: Transport | null = null;
   #isConnected = false;
@@ -98,9 +106,20 @@ export class ServerConnection {
   ): Promise<Result> {
     this.#exchange = exchange;
     this.#traceparent = traceparent;
+    const lost = Promise.withResolvers<never>();
+    this.#lose = lost.reject;
+    return Promise.race([this.#use({ signal, timeoutMs }, use), lost.promise]);
+  }
+
+  async #use<Result>(
+    { signal, timeoutMs }: Pick<Use, "signal" | "timeoutMs">,
+    use: (connected: Connected) => Promise<Result>,
+  ): Promise<Result> {
     if (!this.#isConnected) await this.#open({ timeout: timeoutMs, signal });
     if (this.#client === null) throw new Error("there is no client");
-    return await use({ client: this.#client, signal, timeoutMs, leaveOpen: () => this.#leaveOpen() });
+    const endsWithConnection = !(this.#transport instanceof StreamableHTTPClientTransport);
+    const leaveOpen = () => this.#leaveOpen();
+    return use({ client: this.#client, signal, timeoutMs, leaveOpen, endsWithConnection });
   }
 
   /** Whether another call may use the connection. The stream of the older transport breaks without an error, so it serves one call. */
@@ -169,10 +188,15 @@ export class ServerConnection {
     client.onclose = () => (this.#isClientClosed = this.#client === client);
     this.#client = client;
     this.#transport = transport;
+    const losses: LossObserver = { exchange: () => this.#exchange, lose: (error) => this.#lose(error) };
+    if (transport instanceof StreamableHTTPClientTransport) observeStreams(transport, losses);
+    if (transport instanceof SSEClientTransport) observeStream(transport, losses);
+    // Gateways such as supergateway send each answer to all their clients, which tell them apart by the ids of their requests alone.
+    Object.assign(client, { _requestMessageId: randomInt(2 ** 30) });
     await client.connect(transport, options);
     const deliver = transport.onmessage;
     // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the library has callbacks, and no events
-    transport.onmessage = (message: JSONRPCMessage) => deliver?.(withTaskAsResult(message));
+    transport.onmessage = (message: JSONRPCMessage) => deliver?.(readable(withTaskAsResult(message)));
   }
 
   /** Protocol 2026-07-28 sends notices to clients that ask for them; older servers send them unasked. */

@@ -5,6 +5,7 @@ import { flattened, withKnownRequired, withTables } from "./flat-schema.ts";
 import type { ListedTool, McpListing } from "../../../shared/contracts/definition/index.ts";
 import { JsonRecord } from "../../../shared/contracts/json.ts";
 import type { ReachedServer } from "./connection-pool.ts";
+import { SCHEMA_IN_META } from "./readable-messages.ts";
 
 /** The most tools that a server may offer. Providers take at most 128 in a request, with all other tools. */
 const MAX_TOOLS = 200;
@@ -23,7 +24,9 @@ export async function listTools({ access, pool }: ReachedServer): Promise<McpLis
   );
   const listing: McpListing = { tools: [], left_out: [] };
   const names = new Set<string>();
-  for (const { name: tool, description = "", inputSchema, execution } of tools) {
+  for (const { name: tool, description = "", execution, ...listedAs } of tools) {
+    const { _meta: meta = {}, inputSchema: read } = listedAs;
+    const inputSchema = Object.hasOwn(meta, SCHEMA_IN_META) ? meta[SCHEMA_IN_META] : read;
     const takesTasks = execution?.taskSupport === "required" || execution?.taskSupport === "optional";
     const listed = listedTool(access.server.name, { tool, description, inputSchema, takesTasks });
     const reason =
@@ -50,6 +53,7 @@ function listedTool(
   server: string,
   { tool, description, inputSchema, takesTasks }: Offered,
 ): ListedTool | { reason: string } {
+  if (tool === "") return { reason: "it has no name" };
   const given = JsonRecord.safeParse(inputSchema);
   if (!given.success) return { reason: "its inputSchema is no JSON object, or too deep" };
   const { schema: flat, more } = flattened(withTables(given.data));

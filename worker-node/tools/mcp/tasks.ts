@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import { z } from "zod";
 import type { CallToolResult } from "@modelcontextprotocol/client";
 import type { McpServer } from "../../../shared/contracts/definition/index.ts";
@@ -7,7 +8,7 @@ import type { Connected } from "./connection.ts";
 import { asToolResult, metaOf, TaskState } from "./protocol.ts";
 import { questionsOf, requireRound } from "./questions.ts";
 import { valueOfResult } from "./result-text.ts";
-import type { ReachedServer, ServerAccess } from "./connection-pool.ts";
+import type { ReachedServer } from "./connection-pool.ts";
 import { quote } from "./server-error.ts";
 
 /** The pause between two polls: what the server wants within these bounds, and a tenth of the task's age. */
@@ -57,7 +58,7 @@ export async function goOnWithTask(
     case "working":
       return waitForTask(after, { isNew: answered.length > 0 });
     case "input_required": {
-      if (task.protocol === "2025-11-25") throw cannotAsk(access);
+      if (task.protocol === "2025-11-25") throw cannotAsk(access.server);
       if (asked.length === 0) return waitForTask(after, { isNew: answered.length > 0 });
       const round = pending.round + 1;
       requireRound(round, access.server);
@@ -92,6 +93,24 @@ async function poll(
 }
 
 /**
+ * The result of a task that ends with its connection, which no other connection can poll: so the call waits for it, for its own time.
+ * @throws as `goOnWithTask`
+ */
+export async function resultOfTask(
+  task: McpTask,
+  server: McpServer,
+  connected: Connected,
+): Promise<CallToolResult> {
+  for (;;) {
+    await setTimeout(pollAfterMs(task, Date.now()), undefined, { signal: connected.signal });
+    const polled = await poll(task, {}, connected);
+    if (polled.is === "result") return polled.result;
+    if (polled.state.status === "input_required") throw cannotAsk(server);
+    if (polled.state.status !== "working") throw endedBadly(polled.state, server);
+  }
+}
+
+/**
  * Cancels a task at its server, because no call waits for it any more. The server decides whether it stops. @throws as
  * `ConnectionPool.use`
  */
@@ -111,8 +130,8 @@ export function isOverdue(
   return nowMs - began_at_ms > wait_timeout_seconds * 1_000;
 }
 
-function cannotAsk({ server }: ServerAccess): ToolRejection {
-  const message = `the task of the MCP server ${server.name} asks for input of a person, which needs protocol 2026-07-28`;
+function cannotAsk({ name }: McpServer): ToolRejection {
+  const message = `the task of the MCP server ${name} asks for input of a person, which needs protocol 2026-07-28 over Streamable HTTP`;
   return new ToolRejection(message, { code: "mcp_input_required" });
 }
 

@@ -52,6 +52,7 @@ describe("an MCP server of protocol 2026-07-28", () => {
       ["srv__add", "add"],
       ["srv__fail", "fail"],
       ["srv__a_dotted_name", "a.dotted.name"],
+      ["srv__visit", "visit"],
       ["srv__ask", "ask"],
     ]);
     expect(tools[0]).toMatchObject({
@@ -153,6 +154,22 @@ describe("a server that cannot be used", () => {
     // A call that may have been carried out keeps its effect key.
     if (name === "RetryableError") expect(error).toMatchObject({ retryAfterMs: 7_000, answered });
     expect(saved).toMatchObject([{ listing: null, error: expect.stringContaining("srv") }]);
+  });
+
+  // Fails when the error is that of the older transport alone, which a user has not asked for.
+  test.each([
+    [404, /^the MCP server srv has no MCP at its url, .*: HTTP 404$/],
+    [200, /^the MCP server srv has no MCP at its url, .*text\/event-stream/],
+  ])("because its url is that of something else says so, at HTTP %i", async (status, message) => {
+    const server = await started(
+      listen(({ method }, response) => {
+        response.writeHead(method === "POST" ? 404 : status, { "content-type": "text/html" }).end();
+      }),
+    );
+    await expect(at(server.url).list()).rejects.toMatchObject({
+      code: "mcp_answer",
+      message: expect.stringMatching(message),
+    });
   });
 
   test("because nothing listens there cannot be reached", async () => {

@@ -76,14 +76,26 @@ describe("a server behind OAuth", () => {
       client_secret: "sesame-1234",
       scope: "",
     };
-    await expect(clientOf(server.url, { oauth: elsewhere }).list()).rejects.toThrow();
+    await expect(clientOf(server.url, { oauth: elsewhere }).list()).rejects.toMatchObject({
+      code: "tool_unauthorized",
+      message: expect.stringContaining("https://auth.example.com"),
+    });
     expect(tokenRequests).toEqual([]);
     const wrong = { issuer, client_id: "me", client_secret: "wrong-secret-1", scope: "" };
     const error: unknown = await clientOf(server.url, { oauth: wrong })
       .list()
       .catch((caught: unknown) => caught);
-    expect(error).toMatchObject({ name: "TerminalError", code: "tool_unauthorized" });
+    expect(error).toMatchObject({
+      name: "TerminalError",
+      code: "tool_unauthorized",
+      // The authorization server refuses the client, and not the MCP server a token.
+      message: expect.stringContaining("there is no access token for the MCP server srv (invalid_client)"),
+    });
     expect(String(error)).not.toContain("wrong-secret");
+    await expect(clientOf(server.url).list()).rejects.toMatchObject({
+      code: "tool_unauthorized",
+      message: expect.stringContaining("its definition has no token, headers or oauth"),
+    });
   });
 
   // Fails when each connection requests a token of its own, or when each of several calls at the same time does.

@@ -89,6 +89,53 @@ describe("the tools of a server", () => {
     expect(page).toBeLessThan(100);
   });
 
+  // Fails when the library, which refuses a list for one field of one tool, reads the list as the server wrote it.
+  test("that can be read are listed beside those that cannot, and fields that this client does not use are no matter", async () => {
+    const properties = { q: { type: "string" } };
+    const tools = [
+      tool("nulls", {
+        description: null,
+        title: null,
+        outputSchema: null,
+        annotations: null,
+        execution: null,
+      }),
+      tool("output", {
+        outputSchema: { type: "array" },
+        icons: "none",
+        annotations: { readOnlyHint: "yes" },
+      }),
+      { name: "untyped", inputSchema: { properties } },
+      { name: "types", inputSchema: { type: ["object", "null"], properties } },
+      {
+        name: "reference",
+        inputSchema: { $ref: "#/$defs/R", $defs: { R: { type: "object", properties, required: ["q"] } } },
+      },
+      { name: "empty", inputSchema: {} },
+      { name: "absent" },
+      { name: "list", inputSchema: { type: "array" } },
+      { name: 7, inputSchema: { type: "object" } },
+      "no tool",
+    ];
+    const server = await started(rawServer({ "tools/list": () => ({ tools, nextCursor: null }) }));
+    const listing = await at(server.url).list();
+    expect(listing.tools.map(({ tool: name }) => name)).toEqual([
+      "nulls",
+      "output",
+      "untyped",
+      "types",
+      "reference",
+      "empty",
+    ]);
+    expect(listing.tools[4]).toMatchObject({ inputSchema: { type: "object", properties, required: ["q"] } });
+    expect(listing.left_out).toEqual([
+      { tool: "absent", reason: expect.stringContaining("inputSchema") },
+      { tool: "list", reason: expect.stringContaining("inputSchema") },
+      { tool: "", reason: "it has no name" },
+      { tool: "", reason: "it has no name" },
+    ]);
+  });
+
   test("keep apart two names that providers cannot, and leave out one that is too large", async () => {
     const tools = [tool("a.b"), tool("a_b"), tool("huge", { description: "x".repeat(40_000) })];
     const server = await started(rawServer({ "tools/list": () => ({ tools }) }));
@@ -206,6 +253,51 @@ describe("the answer of a call", () => {
     expect(await clientOf(server.url).call()).toBe(
       "one\n[image image/png: not kept]\ntwo\n[resource file:///b]",
     );
+  });
+
+  // Fails when the library gets the fields of null, for which it refuses the whole result.
+  test("is read also where it has fields of null, which serializers write for what is not set", async () => {
+    const part = { type: "text", text: "one", annotations: null, _meta: null };
+    const texts = await answering({ content: [part], structuredContent: null, isError: null });
+    expect(await at(texts.url).call()).toBe("one");
+    const structured = await answering({ content: null, structuredContent: { a: null } });
+    expect(await at(structured.url).call()).toEqual({ a: null });
+  });
+
+  // Fails when the error has all that the library's schemas find wrong, as JSON of many lines.
+  test("that the protocol does not have is reported with its first fault", async () => {
+    const server = await answering({ content: "just text" });
+    await expect(at(server.url).call()).rejects.toMatchObject({
+      code: "mcp_answer",
+      message: expect.stringMatching(/no MCP: Invalid result for tools\/call: content [^[{\n]+$/),
+    });
+  });
+
+  // Fails when the status alone counts: the call is then made three times, and fails the step.
+  test.each([400, 500])("that is an error under HTTP %i is reported with its message", async (status) => {
+    const server = await answering({ content: [] }, (response, answer) => {
+      if (!JSON.stringify(answer).includes('"result":{"content":[]}')) return writeJson(response, answer);
+      const { id } = Object(answer);
+      const error = { code: -32_603, message: "no such row" };
+      response.writeHead(status, { "content-type": "application/json" });
+      response.end(JSON.stringify({ jsonrpc: "2.0", id, error }));
+    });
+    await expect(at(server.url).call()).rejects.toMatchObject({
+      name: "ToolRejection",
+      code: "tool_rejected",
+      message: "the MCP server srv: no such row",
+    });
+  });
+
+  test("has an id that the requests of other connections do not have, because gateways send all answers to all clients", async () => {
+    const ids: unknown[] = [];
+    const server = await answering({ content: [] }, (response, answer) => {
+      if ("result" in answer && JSON.stringify(answer.result) === '{"content":[]}' && "id" in answer)
+        ids.push(answer.id);
+      writeJson(response, answer);
+    });
+    await Promise.all([at(server.url).call(), at(server.url).call()]);
+    expect(new Set(ids).size).toBe(2);
   });
 
   test("that asks for input, as a server of protocol 2026-07-28 may and this one not, is reported to the model", async () => {

@@ -80,6 +80,10 @@ export async function newServer(): Promise<
       isError: true,
     }));
     server.registerTool("a.dotted.name", { inputSchema: z.object({}) }, async () => text("plain text"));
+    server.registerTool("visit", { inputSchema: z.object({}) }, async () => {
+      const page = inputRequired.elicitUrl({ message: "Sign in", url: "https://example.com/" });
+      return inputRequired({ inputRequests: { page } });
+    });
     server.registerTool("ask", { inputSchema: z.object({}) }, async (_, context) => {
       seen.push(context.mcpReq._meta);
       const { inputResponses, requestState } = context.mcpReq;

@@ -31,7 +31,11 @@ function worker() {
       ...fields,
     };
     const tool = { tool_type: "mcp", name: `srv__${name}`, tool: name, description: "", server };
-    return valueOf(tools, { ...tool, inputSchema: { type: "object" } }, {});
+    return valueOf(
+      tools,
+      { ...tool, inputSchema: { type: "object" }, ...(name === "report" && { takes_tasks: true }) },
+      {},
+    );
   };
   const who = async (fields: JsonObject = {}) => Who.parse(await call("who", fields));
   return { tools, call, who };
@@ -68,6 +72,14 @@ test("a process that has ended is started anew, and a process that cannot be sta
 // Fails when the library reads the number: it would be 12345678901234567000.
 test("a long integer of a structured result keeps its digits", async () => {
   expect(await worker().call("long")).toEqual({ id: "12345678901234567890", long: "x" });
+});
+
+// Fails when the process is ended with the call that began the task: the task is gone with it.
+test("a task of a process is waited for in its call", async () => {
+  const { call, who } = worker();
+  const { pid } = await who();
+  expect(await call("report")).toBe("the report");
+  expect((await who()).pid).toBe(pid);
 });
 
 // Fails when a definition can name a command that the operator has not allowed.

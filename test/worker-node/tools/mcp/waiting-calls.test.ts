@@ -90,6 +90,16 @@ describe("a call in which a server of protocol 2026-07-28 asks a person", () => 
   });
 });
 
+// Fails when the error says that this client cannot ask a person anything.
+test("a call for which a server needs more of its client than forms is refused with the name of it", async () => {
+  const server = await started(newServer());
+  await expect(worker(server.url).call("visit")).rejects.toMatchObject({
+    name: "ToolRejection",
+    code: "mcp_input_required",
+    message: "the MCP server srv asks for what no run can give: elicitation.url",
+  });
+});
+
 describe("a call of which a server makes a task", () => {
   test("of protocol 2026-07-28 is polled by its id, and has the result of the task", async () => {
     const server = await started(newTaskServer());

@@ -1,0 +1,80 @@
+import type { SSEClientTransport, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
+import type { GuardedFetch } from "../../outbound/guarded-fetch.ts";
+import { TerminalError } from "../../engine/step-errors.ts";
+
+/** Requests of the library whose stream may end without an answer: its probe of the protocol, and the notices that it waits for. */
+const WITHOUT_ANSWER: ReadonlySet<string> = new Set(["server/discover", "subscriptions/listen"]);
+
+/** The answer to a request never comes. `unreadable`: what came in its place was no message of the protocol. */
+export class LostAnswer extends Error {
+  override readonly name = "LostAnswer";
+  readonly unreadable: Error | null;
+
+  constructor(unreadable: Error | null) {
+    super(unreadable?.message ?? "the stream of the answer has ended without it");
+    this.unreadable = unreadable;
+  }
+}
+
+export type LossObserver = {
+  /** The exchange of the use that is under way. */
+  exchange(): GuardedFetch;
+  lose(error: LostAnswer): void;
+};
+
+/**
+ * Observes Streamable HTTP before a client connects over it. A stream that ends or breaks without the answer, and cannot be resumed, loses
+ * the answer; so does one that is too large, which the library would request again. The library reports neither to the request, which
+ * would wait for the whole time of a call.
+ */
+export function observeStreams(
+  transport: StreamableHTTPClientTransport,
+  { exchange, lose }: LossObserver,
+): void {
+  const awaited = new Set<string | number>();
+  let unreadable: Error | null = null;
+  const send = transport.send.bind(transport);
+  transport.send = async (message, options) => {
+    const id = "method" in message && "id" in message ? message.id : undefined;
+    if (id === undefined || ("method" in message && WITHOUT_ANSWER.has(message.method)))
+      return send(message, options);
+    awaited.add(id);
+    const onRequestStreamEnd = (): void => {
+      options?.onRequestStreamEnd?.();
+      if (awaited.delete(id)) lose(new LostAnswer(unreadable));
+    };
+    await send(message, { ...options, onRequestStreamEnd });
+  };
+  // The library calls these handlers before its own.
+  // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the library has callbacks, and no events
+  transport.onmessage = (message) => {
+    if (!("method" in message) && message.id !== undefined) awaited.delete(message.id);
+  };
+  // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the library has callbacks, and no events
+  transport.onerror = (error) => {
+    if (isUnreadable(error)) unreadable = error;
+    if (exchange().failure instanceof TerminalError && awaited.size > 0) lose(new LostAnswer(unreadable));
+  };
+}
+
+/**
+ * Observes the older transport, whose one stream has all answers: a stream that breaks, or that cannot be read, loses them. A stream that
+ * cannot be opened is an error of the connection, before the first message.
+ */
+export function observeStream(transport: SSEClientTransport, { lose }: LossObserver): void {
+  let isOpen = false;
+  const send = transport.send.bind(transport);
+  transport.send = async (message) => {
+    isOpen = true;
+    await send(message);
+  };
+  // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the library has callbacks, and no events
+  transport.onerror = (error) => {
+    if (isOpen) lose(new LostAnswer(isUnreadable(error) ? error : null));
+  };
+}
+
+/** The library parses each message as JSON and by its schema. */
+function isUnreadable(error: Error): boolean {
+  return error instanceof SyntaxError || error.name.endsWith("ZodError");
+}
