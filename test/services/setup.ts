@@ -1,12 +1,13 @@
 /** One Postgres and one Redis for all tests, started as `npm start` starts them. */
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestProject } from "vitest/node";
 import { projectFolder } from "../../local/processes/programs.ts";
 import { startPostgres } from "../../local/stores/postgres.ts";
 import { inMemory, startRedis } from "../../local/stores/redis.ts";
-import { createTemplate, dropDatabases } from "./databases.ts";
+import { databasesFolder, newFolder } from "./databases-folder.ts";
+import { createTemplate, dropDatabases, type Template } from "./databases.ts";
 
 /**
  * The data of tests has to survive killed processes, and no crash of the machine: the kernel keeps what a process has written.
@@ -19,7 +20,7 @@ declare module "vitest" {
   interface ProvidedContext {
     postgresUrl: string;
     redisUrl: string;
-    databaseTemplate: string;
+    databaseTemplate: Template;
     /** The folder of the built edge: see `builtEdge`. */
     edgeBuild: string;
     /** The folder of the built workers: see `builtWorker`. */
@@ -31,14 +32,14 @@ declare module "vitest" {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   // The tests start hundreds of processes of this project. With compiled code in a cache each takes half the processor time.
   process.env.NODE_COMPILE_CACHE ??= join(projectFolder, "node_modules/.cache/node");
-  const dir = mkdtempSync(join(tmpdir(), "synapse-test-"));
-  chmodSync(dir, 0o711); // under root another user runs Postgres, and must be able to enter this folder
+  const dir = newFolder(tmpdir());
+  const databases = databasesFolder();
   const external = {
     postgres: process.env.SYNAPSE_TEST_POSTGRES_URL,
     redis: process.env.SYNAPSE_TEST_REDIS_URL,
   };
   const [postgres, redis] = await Promise.all([
-    external.postgres ? null : startPostgres({ dir: join(dir, "postgres"), settings: forTests }),
+    external.postgres ? null : startPostgres({ dir: databases.folder, settings: forTests }),
     external.redis ? null : startRedis({ dir: join(dir, "redis"), args: inMemory }),
   ]);
   const postgresUrl = external.postgres ?? postgres?.url ?? "";
@@ -54,5 +55,6 @@ export default async function setup(project: TestProject): Promise<() => Promise
     if (external.postgres) await dropDatabases(postgresUrl, databaseTemplate);
     await Promise.all([postgres?.stop(), redis?.stop()]);
     rmSync(dir, { recursive: true, force: true });
+    databases.remove();
   };
 }

@@ -4,7 +4,7 @@ import postgres from "postgres";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { migrate } from "../../../worker-node/clients/migrations.ts";
 
-const name = `${inject("databaseTemplate")}_migrate_${randomBytes(3).toString("hex")}`;
+const name = `${inject("databaseTemplate").name}_migrate_${randomBytes(3).toString("hex")}`;
 const url = new URL(inject("postgresUrl"));
 const server = postgres(url.href, { max: 1, onnotice: () => {} });
 
