@@ -87,9 +87,9 @@ test("five children at once pass the money limit of their parent by one call at 
   expect(spent?.calls).toBeGreaterThanOrEqual(2);
   expect(spent?.calls).toBeLessThanOrEqual(3);
   expect(spent?.usd).toBeLessThanOrEqual(limit + 0.008);
+  // A call beyond the limit fails its child. Where the limit is used up before the last children are started, their parent fails.
   const errors = await api.stores.sql<{ error: string }[]>`
-    select error from runs where parent_run_id = ${run} and status = 'failed'`;
-  // On a slow machine the limit is used up before the last children are started.
+    select error from runs where ${run} in (run_id, parent_run_id) and status = 'failed'`;
   expect(errors.length).toBeGreaterThanOrEqual(1);
   for (const { error } of errors) expect(error).toContain("max_total_cost");
 });
