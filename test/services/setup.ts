@@ -1,11 +1,12 @@
 /** One Postgres and one Redis for all tests, started as `npm start` starts them. */
-import { chmodSync, existsSync, mkdtempSync, rmSync, statfsSync } from "node:fs";
-import { freemem, tmpdir } from "node:os";
+import { rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestProject } from "vitest/node";
 import { projectFolder } from "../../local/processes/programs.ts";
 import { startPostgres } from "../../local/stores/postgres.ts";
 import { inMemory, startRedis } from "../../local/stores/redis.ts";
+import { databasesFolder, newFolder } from "./databases-folder.ts";
 import { createTemplate, dropDatabases, type Template } from "./databases.ts";
 
 /**
@@ -32,13 +33,13 @@ export default async function setup(project: TestProject): Promise<() => Promise
   // The tests start hundreds of processes of this project. With compiled code in a cache each takes half the processor time.
   process.env.NODE_COMPILE_CACHE ??= join(projectFolder, "node_modules/.cache/node");
   const dir = newFolder(tmpdir());
-  const databasesDir = newFolder(databasesFit(inMemoryFolder) ? inMemoryFolder : tmpdir());
+  const databases = databasesFolder();
   const external = {
     postgres: process.env.SYNAPSE_TEST_POSTGRES_URL,
     redis: process.env.SYNAPSE_TEST_REDIS_URL,
   };
   const [postgres, redis] = await Promise.all([
-    external.postgres ? null : startPostgres({ dir: databasesDir, settings: forTests }),
+    external.postgres ? null : startPostgres({ dir: databases.folder, settings: forTests }),
     external.redis ? null : startRedis({ dir: join(dir, "redis"), args: inMemory }),
   ]);
   const postgresUrl = external.postgres ?? postgres?.url ?? "";
@@ -53,26 +54,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     // Each drop waits for a checkpoint: a server that ends with this run is removed as a whole.
     if (external.postgres) await dropDatabases(postgresUrl, databaseTemplate);
     await Promise.all([postgres?.stop(), redis?.stop()]);
-    for (const folder of [dir, databasesDir]) rmSync(folder, { recursive: true, force: true });
+    rmSync(dir, { recursive: true, force: true });
+    databases.remove();
   };
-}
-
-/**
- * The databases of a run are in memory where they fit. A copy of the template is about 900 files, and takes 40 ms of processor time there.
- * In a file system on a disk it takes 300 ms, and the hundreds of copies took a sixth of the processor time of all tests.
- */
-const inMemoryFolder = "/dev/shm";
-/** More than all databases of a run take. They use memory that the processes of the tests need too. */
-const DATABASES_BYTES = 8 * 2 ** 30;
-
-function databasesFit(folder: string): boolean {
-  if (!existsSync(folder)) return false;
-  const { bavail, bsize } = statfsSync(folder);
-  return bavail * bsize > DATABASES_BYTES && freemem() > 1.5 * DATABASES_BYTES;
-}
-
-function newFolder(parent: string): string {
-  const folder = mkdtempSync(join(parent, "synapse-test-"));
-  chmodSync(folder, 0o711); // under root another user runs Postgres, and must be able to enter this folder
-  return folder;
 }
