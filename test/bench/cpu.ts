@@ -43,21 +43,29 @@ export function treeMemory(root: number): ProcessMemory[] {
     pid,
     ...Array.from(stats).flatMap(([child, { parent }]) => (parent === pid ? treeOf(child) : [])),
   ];
-  return treeOf(root).map((pid) => {
-    const memory = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
-    const kib = (field: string): number =>
-      Number(new RegExp(`^${field}: +(\\d+) kB$`, "m").exec(memory)?.[1]);
-    const words = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
-    const program = words.slice(1).find((word) => /\.(mjs|ts)$/.test(word)) ?? words[0] ?? "";
-    // Postgres' backends and npm write more into their title than their name.
-    const name = program
-      .replace(/ (synapse|--|start|127).*/, "")
-      .trim()
-      .split("/")
-      .slice(-2)
-      .join("/");
-    return { name, rssKiB: kib("Rss"), pssKiB: kib("Pss") };
+  return treeOf(root).flatMap((pid) => {
+    try {
+      return memoryOf(pid);
+    } catch {
+      // It has ended in the meantime.
+      return [];
+    }
   });
+}
+
+function memoryOf(pid: number): ProcessMemory {
+  const memory = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
+  const kib = (field: string): number => Number(new RegExp(`^${field}: +(\\d+) kB$`, "m").exec(memory)?.[1]);
+  const words = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+  const program = words.slice(1).find((word) => /\.(mjs|ts)$/.test(word)) ?? words[0] ?? "";
+  // Postgres' backends and npm write more into their title than their name.
+  const name = program
+    .replace(/ (synapse|--|start|127).*/, "")
+    .trim()
+    .split("/")
+    .slice(-2)
+    .join("/");
+  return { name, rssKiB: kib("Rss"), pssKiB: kib("Pss") };
 }
 
 /** The descendant of `root` that runs the program `name`. */

@@ -101,8 +101,9 @@ function offeredTool(stored: JsonObject, name: string, step: Step, context: Step
       perform: ofEngine ? inEngine : call,
     };
   }
-  const listed = McpTool.safeParse(stored);
-  if (listed.success) {
+  // A parse that fails takes longer than all else here, so other types are not tried.
+  const listed = stored["tool_type"] === "mcp" ? McpTool.safeParse(stored) : null;
+  if (listed?.success) {
     const { name: ownName, description, inputSchema } = listed.data;
     const spec = { name: ownName, description, parameters: inputSchema };
     return { spec, parallel: false, perform: mcpCalls(stored, step, context) };

@@ -83,10 +83,13 @@ export class TenantConnections {
   }
 
   /** What connects a request to this URL. False: a new connection, which is not kept. */
-  agentOf({ protocol, origin }: URL, { mayRepeat }: { mayRepeat: boolean }): http.Agent | false {
-    const isDistrusted = (this.#distrustedUntilMs.get(origin) ?? 0) > performance.now();
-    if (isDistrusted && !mayRepeat) return false;
-    return protocol === "https:" ? this.#tls : this.#plain;
+  agentOf(url: URL, { mayRepeat }: { mayRepeat: boolean }): http.Agent | false {
+    if (!mayRepeat && this.#isDistrusted(url)) return false;
+    return url.protocol === "https:" ? this.#tls : this.#plain;
+  }
+
+  #isDistrusted({ origin }: URL): boolean {
+    return (this.#distrustedUntilMs.get(origin) ?? 0) > performance.now();
   }
 
   /** The origin has closed a kept connection without a response. */

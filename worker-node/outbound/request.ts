@@ -120,6 +120,16 @@ class SilenceTimeout {
     this.#outer.removeEventListener("abort", this.#follow);
   }
 
+  /** Waits for work that may ignore the signal, and rejects when the signal aborts. */
+  within<Result>(work: Promise<Result>): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      work.then(resolve, reject);
+      const end = (): void => reject(this.signal.reason);
+      if (this.signal.aborted) end();
+      else this.signal.addEventListener("abort", end, { once: true });
+    });
+  }
+
   /** The parts of a body; the signal aborts when a part does not come in time. The time in which the reader uses a part does not count. */
   async *timed(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     this.begin();
@@ -140,26 +150,20 @@ async function sendAndRead(
 ): Promise<OutboundResponse> {
   const { url, method, headers, body, connections } = outbound;
   const limit = silence.signal;
-  const { promise: ofLimit, reject } = Promise.withResolvers<never>();
-  const onLimit = (): void => reject(limit.reason);
-  limit.addEventListener("abort", onLimit, { once: true });
   const lookup = egress.lookup(limit);
   const connection = connections
     ? { is: "kept" as const, lookup, connections, mayRepeat: true }
     : { is: "guarded" as const, lookup };
   try {
-    const sent = exchange(url, { method, headers: { ...headers }, body }, connection, limit);
-    const response = await Promise.race([sent, ofLimit]);
+    const response = await exchange(url, { method, headers, body }, connection, limit);
     try {
-      return await Promise.race([readResponse(response, outbound, silence), ofLimit]);
+      return await silence.within(readResponse(response, outbound, silence));
     } finally {
       response.destroy();
     }
   } catch (error) {
     if (error instanceof ProtocolSwitch) return responseOf(error.response, "");
     throw error;
-  } finally {
-    limit.removeEventListener("abort", onLimit);
   }
 }
 
@@ -192,7 +196,9 @@ function statusOf({ statusCode }: http.IncomingMessage): number {
 }
 
 function flatHeaders(headers: http.IncomingHttpHeaders): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(headers).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)]])),
-  );
+  const flat: Record<string, string> = {};
+  for (const [name, value] of Object.entries(headers)) {
+    if (value !== undefined) flat[name] = String(value);
+  }
+  return flat;
 }

@@ -49,7 +49,9 @@ export async function readBody(response: IncomingMessage, maxBytes: number): Pro
 
 /** The encodings of a body, in the order in which they were applied. */
 function encodingsOf(response: IncomingMessage): string[] {
-  return (response.headers["content-encoding"] ?? "")
+  const { "content-encoding": encodings } = response.headers;
+  if (encodings === undefined) return [];
+  return encodings
     .split(",")
     .map((name) => name.trim().toLowerCase())
     .filter((name) => !NONE.has(name));
@@ -142,14 +144,17 @@ function readBytes(response: IncomingMessage, limit: number, maxBytes: number): 
       if (sizeBytes <= limit) chunks.push(chunk);
       else response.destroy(tooLarge(maxBytes));
     });
-    const cutOff = (): void => reject(new Error("the answer was cut off before its end"));
-    response.once("end", () => {
+    let isComplete = false;
+    const cutOff = (): void => {
       // Each response closes after its end, and an error with its stack takes as long as the rest of the reading.
-      response.off("close", cutOff);
+      if (!isComplete) reject(new Error("the answer was cut off before its end"));
+    };
+    response.on("end", () => {
+      isComplete = true;
       resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks));
     });
-    response.once("error", reject);
-    response.once("close", cutOff);
+    response.on("error", reject);
+    response.on("close", cutOff);
     if (response.destroyed) cutOff();
   });
 }

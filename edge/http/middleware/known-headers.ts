@@ -75,10 +75,12 @@ const UNREAD = new Map(
  */
 export function knownHeaders(routeOf: (c: Context<ApiEnv>) => DocumentedRoute | null) {
   return createMiddleware<ApiEnv>(async (c, next) => {
+    const { headers } = c.req.raw;
     const sent: { header: UnreadHeader; value: string }[] = [];
-    for (const [name, value] of c.req.raw.headers) {
+    // Names alone: workerd makes each pair of a name and its value an object of its own.
+    for (const name of headers.keys()) {
       const header = UNREAD.get(name);
-      if (header !== undefined) sent.push({ header, value });
+      if (header !== undefined) sent.push({ header, value: headers.get(name) ?? "" });
     }
     if (sent.length === 0) return next();
     const route = routeOf(c);
