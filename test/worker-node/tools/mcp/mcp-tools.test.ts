@@ -166,7 +166,7 @@ describe("a server that cannot be used", () => {
         response.writeHead(method === "POST" ? 404 : status, { "content-type": "text/html" }).end();
       }),
     );
-    await expect(at(server.url).list()).rejects.toMatchObject({
+    await expect(clientOf(server.url).list()).rejects.toMatchObject({
       code: "mcp_answer",
       message: expect.stringMatching(message),
     });

@@ -118,7 +118,7 @@ describe("the tools of a server", () => {
       "no tool",
     ];
     const server = await started(rawServer({ "tools/list": () => ({ tools, nextCursor: null }) }));
-    const listing = await at(server.url).list();
+    const listing = await clientOf(server.url).list();
     expect(listing.tools.map(({ tool: name }) => name)).toEqual([
       "nulls",
       "output",
@@ -259,15 +259,15 @@ describe("the answer of a call", () => {
   test("is read also where it has fields of null, which serializers write for what is not set", async () => {
     const part = { type: "text", text: "one", annotations: null, _meta: null };
     const texts = await answering({ content: [part], structuredContent: null, isError: null });
-    expect(await at(texts.url).call()).toBe("one");
+    expect(await clientOf(texts.url).call()).toBe("one");
     const structured = await answering({ content: null, structuredContent: { a: null } });
-    expect(await at(structured.url).call()).toEqual({ a: null });
+    expect(await clientOf(structured.url).call()).toEqual({ a: null });
   });
 
   // Fails when the error has all that the library's schemas find wrong, as JSON of many lines.
   test("that the protocol does not have is reported with its first fault", async () => {
     const server = await answering({ content: "just text" });
-    await expect(at(server.url).call()).rejects.toMatchObject({
+    await expect(clientOf(server.url).call()).rejects.toMatchObject({
       code: "mcp_answer",
       message: expect.stringMatching(/no MCP: Invalid result for tools\/call: content [^[{\n]+$/),
     });
@@ -282,7 +282,7 @@ describe("the answer of a call", () => {
       response.writeHead(status, { "content-type": "application/json" });
       response.end(JSON.stringify({ jsonrpc: "2.0", id, error }));
     });
-    await expect(at(server.url).call()).rejects.toMatchObject({
+    await expect(clientOf(server.url).call()).rejects.toMatchObject({
       name: "ToolRejection",
       code: "tool_rejected",
       message: "the MCP server srv: no such row",
@@ -296,7 +296,7 @@ describe("the answer of a call", () => {
         ids.push(answer.id);
       writeJson(response, answer);
     });
-    await Promise.all([at(server.url).call(), at(server.url).call()]);
+    await Promise.all([clientOf(server.url).call(), clientOf(server.url).call()]);
     expect(new Set(ids).size).toBe(2);
   });
 
