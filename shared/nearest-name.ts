@@ -1,9 +1,9 @@
-/** Longer names are not compared, so that a long name costs no time. */
+/** Longer names are not compared, on either side, so that a long name costs no time. */
 const MAX_CHARS = 60;
 
 /**
  * The one of `names` that is spelled most like `written`, with its edit distance: letter case, `_`, `-` and spaces do not matter.
- * Null: there are no names, or `written` has more than 60 characters.
+ * Null: there are no names of at most 60 characters, or `written` has more.
  */
 export function nearestName(
   written: string,
@@ -13,6 +13,7 @@ export function nearestName(
   const letters = lettersOf(written);
   let nearest: { name: string; distance: number } | null = null;
   for (const name of names) {
+    if (name.length > MAX_CHARS) continue;
     const distance = editDistance(letters, lettersOf(name));
     if (nearest === null || distance < nearest.distance) nearest = { name, distance };
   }

@@ -30,7 +30,7 @@ import type { Sql } from "../../shared/store/sql.ts";
 
 /** For the documentation of routes that save definitions. */
 export const WARNINGS =
-  "`warnings` names agents, tools and orchestrations that are not stored yet, with the nearest stored name, and agents that cannot do what a step asks of them as they are now: they may be saved later, and until then a run fails at the step that needs them. It also names keys of state that code reads and nothing of the definition sets, names in code that nothing defines, integers in code that are read with other digits, texts that look like placeholders and go out as they are written, fields of a step that have no effect together with its others, conditions that read nothing of the run, ids and cases that look alike, fields of forms whose answers are not checked, and addresses of tools and MCP servers that workers refuse to call.";
+  "`warnings` names agents, tools and orchestrations that are not stored yet, with the nearest stored name, and agents that cannot do what a step asks of them as they are now: they may be saved later, and until then a run fails at the step that needs them. It also names keys of state that code reads, a merge takes, an extract_json searches or a loop goes through and nothing of the definition sets, names in code that nothing defines, integers in code that are read with other digits, texts that look like placeholders and go out as they are written, fields of a step that have no effect together with its others, conditions that read nothing of the run, ids and cases that look alike, fields of forms whose answers are not checked, and addresses of tools and MCP servers that workers refuse to call.";
 
 const MAX_WARNINGS = 50;
 const MAX_SUGGESTED = 500;

@@ -45,9 +45,9 @@ export async function answer(
   const question = await findQuestion(sql, run, to, person);
   const source = { by: principal.key_id, person };
   const filled = withDefaults("fields" in question ? question.fields : [], response);
-  if (!("wait_id" in question)) return replayOf(question, to, { ...source, answer: JSON.stringify(filled) });
-  const { answer: text, decision } = requireFit(question, filled, person);
-  const answered = { ...source, answer: text };
+  const answered = { ...source, answer: JSON.stringify(filled) };
+  if (!("wait_id" in question)) return replayOf(question, to, answered);
+  const decision = requireFit(question, { sent: response, filled }, person);
   const outcome = await answerWait(sql, {
     ...answered,
     tenant: principal.tenant,
@@ -112,22 +112,29 @@ function chooseQuestion(
   return question;
 }
 
-/** The answer as it is stored, and its decision where the question needs approvals. @throws AppError `invalid` */
+/**
+ * The decision of an answer to a question that needs approvals; null: it needs none.
+ * @param answer as it was sent, and with the defaults of the fields that it leaves out
+ * @throws AppError `invalid` for an answer that does not fit
+ */
 function requireFit(
   question: Question,
-  response: JsonObject,
+  { sent, filled }: { sent: JsonObject; filled: JsonObject },
   person: string | null,
-): { answer: string; decision: Decision | null } {
-  const text = JSON.stringify(response);
-  const vote = question.approvals_needed === null ? null : Decision.safeParse(response["decision"]);
-  const fields = [...answerErrors(question.fields, response), ...approverErrors(question.approvers, person)];
+): Decision | null {
+  const vote = question.approvals_needed === null ? null : Decision.safeParse(filled["decision"]);
+  const alsoKnown = vote === null ? [] : ["decision"];
+  const fields = [
+    ...answerErrors(question.fields, sent, alsoKnown),
+    ...approverErrors(question.approvers, person),
+  ];
   if (vote?.success === false) {
     fields.push({ path: "response.decision", message: `must be one of ${Decision.options.join(", ")}` });
   }
-  if (vote !== null && utf8(text).length > MAX_VOTE_BYTES) {
+  if (vote !== null && utf8(JSON.stringify(filled)).length > MAX_VOTE_BYTES) {
     fields.push({ path: "response", message: `of an approver may have at most ${MAX_VOTE_BYTES} bytes` });
   }
-  if (fields.length === 0) return { answer: text, decision: vote?.data ?? null };
+  if (fields.length === 0) return vote?.data ?? null;
   const detail = `Not valid: ${fields.map(({ path, message }) => `${path} ${message}`).join("; ")}.`;
   throw new AppError("invalid", detail, { fields });
 }

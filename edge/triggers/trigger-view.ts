@@ -19,7 +19,7 @@ export const TriggerRequest = z
     tenant_id: TenantId.nullish(),
     orchestration_id: DefinitionId,
     name: plainText(200).default(""),
-    // A short secret can be guessed, and who has it starts runs.
+    // A short secret can be guessed, and the secret is all that it takes to start runs.
     secret: WebhookSecret.min(8).nullish().meta({
       description: "Signs the requests. Absent: a new trigger gets one, an existing one keeps its own",
     }),

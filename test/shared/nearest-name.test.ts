@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { likelyName } from "../../shared/nearest-name.ts";
+import { likelyName, nearestName } from "../../shared/nearest-name.ts";
 
 const FIELDS = ["message", "tenant_id", "session_id", "priority", "metadata", "webhook_url", "state"];
 
@@ -31,4 +31,11 @@ test("the end of several names stands for none of them", () => {
 
 test.each(["colour", "x", "", "timeout", "x".repeat(1_000_000)])("no field is near another name", (name) => {
   expect(likelyName(name, FIELDS)).toBeNull();
+});
+
+// Fails when a definition with long names takes seconds of the edge's time for each request that misspells one.
+test("a name that is too long to be compared is near none, whichever of the two has it", () => {
+  expect(nearestName("a".repeat(60), ["a".repeat(61)])).toBeNull();
+  expect(nearestName("a".repeat(61), ["a".repeat(60)])).toBeNull();
+  expect(nearestName("name", ["x".repeat(500), "nane"])).toEqual({ name: "nane", distance: 1 });
 });

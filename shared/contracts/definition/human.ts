@@ -131,13 +131,23 @@ function tooMuchText(fields: readonly FormField[], answer: JsonObject): string |
 /** The most values that no field names whose names are compared with those of the fields: an answer may have a hundred thousand. */
 const MAX_COMPARED = 20;
 
-/** Errors for values under a misspelt name of a field that the answer leaves out: that field would count as not answered. */
-function misspeltFields(fields: readonly FormField[], answer: JsonObject): FieldError[] {
-  const known = new Set(fields.map(({ key }) => key));
-  const left = [...known].filter((key) => !Object.hasOwn(answer, key));
-  const others = Object.keys(answer).filter((sent) => !known.has(sent));
+/**
+ * Errors for values under a misspelt name of a field that the answer leaves out: that field would count as not answered, or its default
+ * as the answer.
+ */
+function misspeltFields(
+  fields: readonly FormField[],
+  answer: JsonObject,
+  alsoKnown: readonly string[],
+): FieldError[] {
+  const keys = new Set(fields.map(({ key }) => key));
+  const left = [...keys].filter((key) => !Object.hasOwn(answer, key));
+  const others = Object.keys(answer).filter((sent) => !keys.has(sent) && !alsoKnown.includes(sent));
   return others.slice(0, MAX_COMPARED).flatMap((sent) => {
-    const nearest = nearestName(sent, left);
+    const alike = left.filter(
+      (key) => initialOf(key) === initialOf(sent) && digitsOf(key) === digitsOf(sent),
+    );
+    const nearest = nearestName(sent, alike);
     if (nearest === null || nearest.distance > Math.min(2, nearest.name.length / 4)) return [];
     return [
       { path: `response.${sent}`, message: `is no field of the form: did you mean "${nearest.name}"?` },
@@ -145,20 +155,33 @@ function misspeltFields(fields: readonly FormField[], answer: JsonObject): Field
   });
 }
 
+/** Names that differ in their first letters are two names, as `rate` and `date`. */
+const initialOf = (key: string): string => key.charAt(0).toLowerCase();
+/** Names that differ in their numbers are two names, as `line2` and `line3`. */
+const digitsOf = (key: string): string => key.replaceAll(/\D/g, "");
+
 /**
- * Checks an answer against the fields of its form. A field that is not required may be absent, null or "". Values
- * that no field names are accepted, unless their names are misspelt: existing clients send more than the form asks for.
+ * Checks an answer against the fields of its form; the fields that it leaves out have their defaults. A field that is not required may be
+ * absent, null or "". Values that no field names are accepted, unless their names are misspelt: existing clients send more than the form
+ * asks for.
+ * @param answer as it was sent, without defaults: they would hide that a field is left out
+ * @param alsoKnown names that an answer may have besides those of the fields
  */
-export function answerErrors(fields: readonly FormField[], answer: JsonObject): FieldError[] {
+export function answerErrors(
+  fields: readonly FormField[],
+  answer: JsonObject,
+  alsoKnown: readonly string[] = [],
+): FieldError[] {
+  const filled = withDefaults(fields, answer);
   const refuses = fields.some(
-    (field) => field.type === "accept_or_decline" && valueOf(field, answer) === "decline",
+    (field) => field.type === "accept_or_decline" && valueOf(field, filled) === "decline",
   );
   // A person who refuses to answer fills in nothing.
   if (refuses) return [];
-  const tooMuch = tooMuchText(fields, answer);
+  const tooMuch = tooMuchText(fields, filled);
   return tooMuch !== null
     ? [{ path: "response", message: tooMuch }]
-    : [...misspeltFields(fields, answer), ...valueErrors(fields, answer)];
+    : [...misspeltFields(fields, answer, alsoKnown), ...valueErrors(fields, filled)];
 }
 
 function valueErrors(fields: readonly FormField[], answer: JsonObject): FieldError[] {

@@ -1,5 +1,6 @@
 import { suggestions } from "../../nearest-name.ts";
 import type { FieldError } from "../../errors.ts";
+import { branchOfSteps } from "./branches.ts";
 import { isObject } from "../json.ts";
 import type { Json } from "../json.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
@@ -57,23 +58,28 @@ const DEFAULT_ROUNDS = 3;
 /** The `cache_response_ttl_seconds` of a step that names none. */
 const DEFAULT_CACHE_SECONDS = 3_600;
 
+const NO_ROUTE = "no value has a target: a run that comes here fails with no_route";
+const NO_EFFECT = "no value has a target: a run goes on to the step after this one, whatever the value is";
+
 /** Warnings about fields of a step that have no effect together with its other fields. */
 export function unreadWarnings({ steps }: Pick<OrchestrationDocument, "steps">): FieldError[] {
+  const branches = branchOfSteps(steps);
   return steps.flatMap((step, index): FieldError[] => {
+    const goesOn = step.next_step_id !== undefined || branches.get(step.id)?.isList === true;
     const warning = (field: string, message: string) => ({ path: `steps[${index}].${field}`, message });
     if (
       step.type === "if_else" &&
       step.if_true_step_id === undefined &&
       step.if_false_step_id === undefined
     ) {
-      return [warning("if_true_step_id", "no value has a target: a run that comes here fails with no_route")];
+      return [warning("if_true_step_id", goesOn ? NO_EFFECT : NO_ROUTE)];
     }
     if (
       step.type === "switch" &&
       step.switch_default_step_id === undefined &&
       Object.keys(step.switch_cases).length === 0
     ) {
-      return [warning("switch_cases", "no value has a target: a run that comes here fails with no_route")];
+      return [warning("switch_cases", goesOn ? NO_EFFECT : NO_ROUTE)];
     }
     if (
       (step.type === "llm" || step.type === "agent" || step.type === "evaluator") &&

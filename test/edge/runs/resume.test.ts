@@ -282,6 +282,15 @@ describe("a question with approvers", () => {
     expect(await statusOf(run)).toMatchObject({ status: "queued", waiting: null });
   });
 
+  // Fails when the decision counts as the misspelt name of a field that the approver leaves out: nobody could approve.
+  test("takes the decision of an approver beside a form with a field of almost that name", async () => {
+    const fields = JSON.stringify([
+      { key: "decisions", label: "Decisions", type: "text", options: null, required: false },
+    ]);
+    const { run } = await askTwoOfThree({ fields });
+    expect((await vote(run, "ann")).status).toBe(202);
+  });
+
   // Fails when an answer without a person, of a stranger, or without a decision counts.
   test.each([
     [{}, "answered_by", "is required for this question: it must be one of ann, bob, cat"],
@@ -336,6 +345,19 @@ describe("a question with approvers", () => {
     const [wait] = await app.stores.sql`select answered_by, person from waits where run_id = ${run}`;
     expect(wait).toEqual({ answered_by: expect.stringMatching(/^key_/), person: "bob" });
   });
+});
+
+// Fails when the default of a field is stored in place of the value that was sent under its misspelt name.
+test("an answer with the misspelt name of a field that has a default is refused", async () => {
+  const fields = JSON.stringify([
+    { key: "publish", label: "Publish", type: "boolean", options: null, required: false, default: true },
+  ]);
+  const { run } = await runWithQuestions(["ask"], {}, { fields });
+  const answer = await resume(run, { response: { publsh: false } });
+  expect([answer.status, await answer.json()]).toMatchObject([
+    422,
+    { errors: [{ path: "response.publsh" }] },
+  ]);
 });
 
 // Fails when the defaults are missing in the stored answer, or a repetition is compared without them.

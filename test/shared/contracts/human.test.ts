@@ -65,6 +65,23 @@ test.each([
   ]);
 });
 
+// Fails when a default hides the misspelt name: the default would count, and the value that was sent would not.
+test("a value under a misspelt name of a field that has a default is refused", () => {
+  const fields = [field({ key: "approve", type: "boolean", required: true, default: true })];
+  expect(answerErrors(fields, { aprove: false })).toMatchObject([{ path: "response.aprove" }]);
+  expect(answerErrors(fields, {})).toEqual([]);
+});
+
+// Fails when a value of its own right is taken for a misspelling of a field that the person leaves out.
+test.each([
+  ["line2", "line3"],
+  ["item_1", "item_10"],
+  ["rate", "date"],
+  ["revision", "decision"],
+])("the form's %s and another value's name %s are two names", (key, sent) => {
+  expect(answerErrors([field({ key })], { [sent]: "x" })).toEqual([]);
+});
+
 test("a value that no field names is accepted, also one that is spelled like a field that is answered", () => {
   const notes = { approve: true, note: "x" };
   for (const more of [{}, { aprove: true, nite: "y" }, { at: 1, no: 2, comment: "z" }])

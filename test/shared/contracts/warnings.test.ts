@@ -305,6 +305,33 @@ test.each<[Fields, unknown]>([
   expect(unreadWarnings(saved(step)).map(({ path }) => path)).toEqual(paths);
 });
 
+const NO_ROUTE = "no value has a target: a run that comes here fails with no_route";
+const GOES_ON = "no value has a target: a run goes on to the step after this one, whatever the value is";
+
+// Fails when a warning says that a run fails where the engine takes it to the next step.
+test.each<[Fields, string]>([
+  [{ type: "if_else", if_condition: "true" }, NO_ROUTE],
+  [{ type: "if_else", if_condition: "true", next_step_id: null }, GOES_ON],
+  [{ type: "switch", switch_expression: "1" }, NO_ROUTE],
+  [{ type: "switch", switch_expression: "1", next_step_id: "b" }, GOES_ON],
+])("a decision without targets gets a warning that says where a run goes: %j", (step, message) => {
+  const last = { id: "b", type: "print", print_content: "x" };
+  const steps = [{ ...step, id: "a" }, ...(step["next_step_id"] === "b" ? [last] : [])];
+  expect(unreadWarnings(saved({}, { steps }))).toMatchObject([{ message }]);
+});
+
+test("a decision without targets in a list goes on to the next step of the list", () => {
+  const decision = { type: "switch", switch_expression: "1", id: "decide" };
+  const steps = [
+    { id: "each", type: "loop", loop_step_ids: ["decide", "say"] },
+    decision,
+    { id: "say", type: "print", print_content: "x" },
+  ];
+  const parsed = parseNewOrchestration({ id: "o", name: "O", entry_step_id: "each", steps });
+  if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
+  expect(unreadWarnings(parsed.definition)).toEqual([{ path: "steps[1].switch_cases", message: GOES_ON }]);
+});
+
 test("an end step that goes on, or sets a key, and options that are not checked get a warning", () => {
   const parsed = parseNewOrchestration({
     id: "o",
