@@ -170,11 +170,12 @@ test.each<[string, string, (on: Sql) => Promise<unknown>]>([
   }
 });
 
-// Fails when Postgres reads all runs to find those whose parents have not ended.
+// Fails when the parents are joined: with the statistics of some fleets the generic plan of an anti-join reads all runs, with these it does not.
 test("a tenant's policy finds the runs that it deletes by an index, and their parents by their keys", async () => {
   await store.sql`update tenants set retention = '{"runs_days": 30}' where tenant_id = 'acme'`;
   for (const plan of await plansOf(() => applyRetention(sql), { text: "doomed" })) {
     expect(plan).not.toMatch(/Seq Scan on runs/);
+    expect(plan).toMatch(/SubPlan \d+\n +-> +Index Scan using runs_pkey on runs p/);
   }
 });
 
