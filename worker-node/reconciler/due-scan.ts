@@ -89,9 +89,11 @@ export class DueScan {
   async #enqueuePage(scan: Scan): Promise<DueRun[]> {
     const { queue, store, repairs } = this.#deps;
     const page = await store.listDueRuns(scan.position, scan.until, PAGE);
+    // A paused run counts in no quota: a later scan enqueues it when it is due.
+    const shown = page.filter(({ status, late_ms }) => status === "queued" || late_ms >= 0);
     const isLate = (run: DueRun) => run.late_ms > LATE_MS;
-    const lateUnknown = await enqueueDue(queue, page.filter(isLate));
-    const recent = page.filter((run) => !isLate(run));
+    const lateUnknown = await enqueueDue(queue, shown.filter(isLate));
+    const recent = shown.filter((run) => !isLate(run));
     repairs.enqueued += lateUnknown + (await enqueueDue(queue, recent));
     if (!scan.isAfterRebuild) this.#lateInScan += lateUnknown;
     const last = page.at(-1);

@@ -189,6 +189,24 @@ test("a page of the due scan is read from its index in order", async () => {
   }
 });
 
+// Fails when a page leaves paused runs out by a condition: Postgres then reads all queued runs for each page, and sorts them.
+test("a page of the due scan is read from its index in order also when nearly all runs are paused", async () => {
+  const paused = await openStore();
+  await paused.sql`
+    insert into runs (run_id, tenant_id, orchestration_id, definition_tenant, definition_version, status, attempt, wake_at,
+      paused_at, correlation_id, input)
+    select 'run_' || lpad(to_hex(i), 12, '0') || '_' || 1780000000000 + i, 'acme', 'orch', 'acme', 1, 'paused', 1,
+      now() + i * interval '1 minute', now(), 'c', '{}'
+    from generate_series(1, 20000) i`;
+  await paused.sql`analyze runs`;
+  const page = () => listDueRuns(sql, { at: new Date().toISOString(), run_id: "" }, "infinity", 1_000);
+  for (const plan of await plansOf(page, { database: paused.sql })) {
+    expect(plan).toContain("Index Scan using runs_due");
+    expect(plan).not.toContain("Sort");
+  }
+  await paused.close();
+});
+
 // A new system has a few runs and no statistics, and Postgres keeps the plans that it makes then until an analyze.
 // Fails when Postgres may estimate ten wanted rows, and as many for a scan of the whole table: see boundedRows.
 test.each<[string, (on: Sql) => Promise<unknown>]>([
