@@ -508,7 +508,7 @@ export class PostgresModel implements Statements {
       .map((row) => this.#waitingOf(row))
       .filter((run) => {
         const at = readTime(run.wake_at);
-        if (at > readTime(until) || (run.status === "paused" && at > this.now)) return false;
+        if (at > readTime(until)) return false;
         return at > from || (at === from && run.run_id > after.run_id);
       })
       .toSorted((a, b) => readTime(a.wake_at) - readTime(b.wake_at) || compare(a.run_id, b.run_id))

@@ -20,6 +20,8 @@ type Scan = {
   isAfterRebuild: boolean;
   /** A shard is not quota ready: `admit` does not count there before this scan is complete. */
   isQuotaAwaited: boolean;
+  /** Behind this position are the runs that became due after the scan had passed them. Null: it has met no run that is due later. */
+  passed: ScanPosition | null;
   /** The progress of this scan that each shard has stored. */
   stored: Map<number, KnownScan>;
 };
@@ -55,6 +57,7 @@ export class DueScan {
     // nothing.
     if (this.#scan && !isStored(this.#scan, shards)) this.#scan = null;
     const scan = (this.#scan ??= await this.#start(shards));
+    if (scan.passed) scan.passed = await this.#enqueuePassed(scan.passed);
     while (performance.now() - startedMs < PASS_MS) {
       const page = await this.#enqueuePage(scan);
       const isComplete = page.length < PAGE;
@@ -82,6 +85,7 @@ export class DueScan {
       untilMs: bounds.until_ms,
       isAfterRebuild: !Number.isFinite(uptoMs),
       isQuotaAwaited,
+      passed: null,
       stored: new Map(Array.from(shards, ([shard, { epoch, scanned }]) => [shard, { epoch, scanned }])),
     };
   }
@@ -89,14 +93,30 @@ export class DueScan {
   async #enqueuePage(scan: Scan): Promise<DueRun[]> {
     const { queue, store, repairs } = this.#deps;
     const page = await store.listDueRuns(scan.position, scan.until, PAGE);
+    // A paused run counts in no quota: a later scan enqueues it when it is due.
+    const shown = page.filter((run) => run.status === "queued" || isDue(run));
     const isLate = (run: DueRun) => run.late_ms > LATE_MS;
-    const lateUnknown = await enqueueDue(queue, page.filter(isLate));
-    const recent = page.filter((run) => !isLate(run));
+    const lateUnknown = await enqueueDue(queue, shown.filter(isLate));
+    const recent = shown.filter((run) => !isLate(run));
     repairs.enqueued += lateUnknown + (await enqueueDue(queue, recent));
     if (!scan.isAfterRebuild) this.#lateInScan += lateUnknown;
     const last = page.at(-1);
-    if (last) scan.position = { at: last.wake_at, run_id: last.run_id };
+    if (last && last.late_ms < 0) scan.passed ??= positionOf(page.findLast(isDue)) ?? scan.position;
+    scan.position = positionOf(last) ?? scan.position;
     return page;
+  }
+
+  /**
+   * Enqueues a page of the runs that became due while the scan goes on to later ones: with many of those it takes longer than a due run
+   * may wait.
+   * @returns where the next page begins
+   */
+  async #enqueuePassed(after: ScanPosition): Promise<ScanPosition> {
+    const { queue, store, repairs } = this.#deps;
+    const { until } = await store.readScanBounds(null);
+    const page = await store.listDueRuns(after, until, PAGE);
+    repairs.enqueued += await enqueueDue(queue, page);
+    return positionOf(page.at(-1)) ?? after;
   }
 
   /** Stores the scan's progress in every shard. @returns false when a shard knows another scan */
@@ -112,6 +132,14 @@ export class DueScan {
     for (const known of scan.stored.values()) known.scanned = scanned;
     return accepted.every((isAccepted) => isAccepted);
   }
+}
+
+function isDue({ late_ms }: DueRun): boolean {
+  return late_ms >= 0;
+}
+
+function positionOf(run: DueRun | undefined): ScanPosition | null {
+  return run ? { at: run.wake_at, run_id: run.run_id } : null;
 }
 
 function isStored(scan: Scan, shards: Shards): boolean {

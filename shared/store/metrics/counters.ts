@@ -54,14 +54,15 @@ export async function readCounters(sql: Sql): Promise<CounterValue[]> {
         dense_rank() over (partition by series order by seen_at, combination) as place
       from fleet
     ), shown as (
-      select series, bucket, value, least(place, ${MAX_COMBINATIONS + 1}::bigint) as place,
+      select series, bucket, value, place,
         case when place <= ${MAX_COMBINATIONS}::bigint then combination else (
           select jsonb_object_agg(label, ${OTHER}::text) from jsonb_object_keys(combination) label) end as labels
       from placed
     )
     select series, case when bucket is null then labels else labels || jsonb_build_object(${BUCKET}::text, bucket) end as labels,
       sum(value)::float8 as value
-    from shown group by series, place, shown.labels, bucket order by series, place`;
+    -- Not by place: a tenant may have the name of the others, and Prometheus takes one sample of the same labels.
+    from shown group by series, shown.labels, bucket order by series, min(place)`;
   return z.array(CounterValue).parse(rows);
 }
 
@@ -77,5 +78,6 @@ export async function foldCounters(sql: Sql): Promise<void> {
     select '', series, labels, sum(value), min(first_at) from gone
     where not exists (select from tenants t where t.tenant_id = labels->>'tenant_id' and t.purged_at is not null)
     group by series, labels
-    on conflict (source, series, labels) do update set value = metric_counters.value + excluded.value`;
+    on conflict (source, series, labels) do update set value = metric_counters.value + excluded.value,
+      first_at = least(metric_counters.first_at, excluded.first_at)`;
 }

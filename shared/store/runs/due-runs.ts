@@ -61,8 +61,8 @@ export async function readScanBounds(sql: Sql, uptoMs: number | null): Promise<S
 }
 
 /**
- * A page of the due runs after a position and up to a time: those that Redis may not know. With `infinity` also the queued runs that are
- * due later, which count as queued until then.
+ * A page of the queued and paused runs after a position of the due index and up to a time; `infinity`: all of them, also those that are
+ * due later. A page leaves none out, so its cost is that of its rows, however many runs are paused.
  */
 export async function listDueRuns(
   sql: Sql,
@@ -76,7 +76,7 @@ export async function listDueRuns(
       extract(epoch from now() - wake_at)::float8 * 1000 as late_ms
     from runs r
     where status in ('queued', 'paused') and (wake_at, run_id) > (${after.at}::text::timestamptz, ${after.run_id})
-      and wake_at <= ${until}::text::timestamptz and (status = 'queued' or wake_at <= now())
+      and wake_at <= ${until}::text::timestamptz
     -- Ordered by the column r.wake_at. A bare wake_at is the text of the select list, and all due runs would be sorted.
     order by r.wake_at, r.run_id limit ${limit}`;
 }

@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { TenantId, newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
 import { ColdError } from "../../../shared/queue/scripts.ts";
 import { Queue } from "../../../shared/queue/queue.ts";
@@ -48,12 +48,12 @@ const due = Array.from({ length: 2_500 }, (_, i): DueRun => {
   };
 });
 
-function scanOver(queue: Queue): DueScan {
+function scanOver(queue: Queue, runs: readonly DueRun[] = due, bounds = { until: "999999" }): DueScan {
   const store = {
     ...refusingStore,
-    readScanBounds: async () => ({ from: "", until: "999999", until_ms: 2_000, now_ms: 4_000, server: "1" }),
-    listDueRuns: async (after: { at: string }, _until: string, limit: number) =>
-      due.filter(({ wake_at }) => wake_at > after.at).slice(0, limit),
+    readScanBounds: async () => ({ from: "", ...bounds, until_ms: 2_000, now_ms: 4_000, server: "1" }),
+    listDueRuns: async (after: { at: string }, until: string, limit: number) =>
+      runs.filter(({ wake_at }) => wake_at > after.at && wake_at <= until).slice(0, limit),
   };
   const repairs = noRepairs();
   return new DueScan({
@@ -128,4 +128,23 @@ test("a scan that goes on while another reconciler rebuilds proves nothing", asy
   await scan.pass(new Map([[0, queue.index ?? begun]]));
   expect(queue.index).toMatchObject({ uptoMs: 2_000 });
   expect(queue.jobs.size).toBe(due.length);
+});
+
+// Fails when a scan looks at no run that it has passed: a run that is due soon waits until all later ones are shown.
+test("a run that becomes due while the scan goes on to later runs is enqueued before the scan is complete", async () => {
+  const queue = new FakeQueue();
+  const runs = due.map((run): DueRun => ({ ...run, status: "paused", late_ms: -1 }));
+  const bounds = { until: "000000" };
+  const scan = scanOver(queue, runs, bounds);
+  // Each look at the clock finds 600 ms gone, so a pass is one page.
+  let nowMs = 0;
+  const clock = vi.spyOn(performance, "now").mockImplementation(() => (nowMs += 600));
+  onTestFinished(() => clock.mockRestore());
+  const pass = () => scan.pass(new Map([[0, queue.index ?? begun]]));
+  expect(await pass()).toBe(true);
+  expect(queue.jobs.size).toBe(0);
+  runs.splice(0, 3, ...due.slice(0, 3));
+  bounds.until = "000002";
+  expect(await pass()).toBe(true);
+  expect(queue.jobs).toEqual(new Set(due.slice(0, 3).map(({ run_id }) => run_id)));
 });

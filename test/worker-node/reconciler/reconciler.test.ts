@@ -160,8 +160,12 @@ describe("a Redis that was emptied", () => {
   test("counts the queued runs that are not due yet, and no worker claims them", async () => {
     await makeDue(await store.accept(), 100);
     const later = await store.accept({ delay_ms: 3_600_000 });
+    // A run that is paused does not count, so it gets its job when it is due.
+    const paused = await store.accept({ delay_ms: 60_000 });
+    await store.sql`update runs set status = 'paused', paused_at = now() where run_id = ${paused}`;
     await pass();
     expect(await queue.tenantStats(acme)).toEqual({ active: 0, queuedOrReserved: 2 });
+    expect(await queue.stats(0)).toMatchObject({ due: 1, timer: 0 });
     expect(await claim()).not.toContain(later);
     await makeDue(later, 3);
     await pass();
