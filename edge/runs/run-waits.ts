@@ -84,6 +84,8 @@ export const RunWait = z.discriminatedUnion("reason", [
   }),
 ]);
 
+export type RunWait = z.infer<typeof RunWait>;
+
 /** A run that a step has started. */
 export const Child = z.object({
   run_id: RunId,
@@ -116,7 +118,7 @@ export function waitsOf(
   row: RunRow,
   openWaits: readonly OpenWait[],
   children: readonly ChildRow[],
-): z.infer<typeof RunWait>[] {
+): RunWait[] {
   if (TERMINAL.has(row.status)) return [];
   const awaited = children.filter(({ status, wait_id }) => wait_id !== null && !TERMINAL.has(status));
   const waits = [
@@ -141,7 +143,7 @@ function placeOf({ run_id, orchestration_id, step_path }: ChildRow) {
   return { run_id, orchestration_id, step_id: stepOfPath(step_path), path: step_path };
 }
 
-function waitOf(wait: OpenWait, row: RunRow): z.infer<typeof RunWait> {
+function waitOf(wait: OpenWait, row: RunRow): RunWait {
   const { wait_id, step_id, opened_at_ms } = wait;
   const path = pathOfWait(wait);
   if (wait.kind === "timer") {

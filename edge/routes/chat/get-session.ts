@@ -3,8 +3,12 @@ import { z } from "zod";
 import { FileReference } from "../../../shared/contracts/artifact.ts";
 import { ToolCalls } from "../../../shared/contracts/chat.ts";
 import { RunId } from "../../../shared/contracts/ids.ts";
+import { TERMINAL } from "../../../shared/contracts/run.ts";
 import { readMessages } from "../../../shared/store/chat/messages.ts";
 import type { MessagePosition, MessageRow } from "../../../shared/store/chat/messages.ts";
+import type { SessionRow } from "../../../shared/store/chat/sessions.ts";
+import { readRun } from "../../../shared/store/runs/read-runs.ts";
+import type { Sql } from "../../../shared/store/sql.ts";
 import {
   findSession,
   SESSION_PATH,
@@ -17,6 +21,7 @@ import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { isoTime } from "../../http/time.ts";
 import { PageQuery, badCursor } from "../../http/paging.ts";
+import { RunWait, readRelated, waitsOf } from "../../runs/run-waits.ts";
 import { queryInteger } from "../../http/query-integer.ts";
 
 const Message = z
@@ -36,6 +41,8 @@ const Message = z
   .meta({ id: "ChatMessage" });
 
 const SessionWithMessages = SessionView.extend({
+  /** What the turn waits for, as its run shows it. `POST /orchestrations/runs/{turn_id}/resume` answers a question. */
+  waits: z.array(RunWait),
   messages: z.array(Message),
   next_cursor: z.string().nullable(),
 }).meta({ id: "ChatSessionWithMessages" });
@@ -68,8 +75,18 @@ export function getSession(api: Api): void {
     const earlier = oldest ? await readMessages(sql, session.session_id, oldest, 1) : [];
     const next_cursor = oldest && earlier.length > 0 ? `${oldest.base}-${oldest.n}` : null;
     const messages = rows.toReversed().map(messageOf);
-    return c.json({ ...sessionViewOf(session), messages, next_cursor }, 200);
+    const waits = await waitsOfTurn(sql, session);
+    return c.json({ ...sessionViewOf(session), waits, messages, next_cursor }, 200);
   });
+}
+
+/** The waits of the turn that the session shows. While it is under way, a branch of it may wait. */
+async function waitsOfTurn(sql: Sql, { run_id, status }: SessionRow): Promise<RunWait[]> {
+  if (TERMINAL.has(status)) return [];
+  const run = await readRun(sql, null, run_id);
+  if (run === null) return [];
+  const { openWaits, children } = await readRelated(sql, run);
+  return waitsOf(run, openWaits, children);
 }
 
 function messageOf({

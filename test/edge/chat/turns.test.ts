@@ -371,12 +371,19 @@ describe("the turns of a session", () => {
       wake_ms: 60_000,
       waits: [{ ...wait, kind: "human", child_run_id: null }],
     });
+    // Fails when a page that is loaded anew cannot show the question.
+    expect(await bodyOf(await get(first.session_id, "status"))).toMatchObject({
+      status: "paused",
+      turn_id: first.turn_id,
+      waits: [{ reason: "human", question_id: "chat:1", prompt: "May I?", fields: [] }],
+    });
     const second = await sendMessage({ message: "no, wait", session_id: first.session_id });
     expect(await bodyOf(await app.call("GET", runPath(first.turn_id, "status")))).toMatchObject({
       status: "cancelled",
     });
     expect(await claimRuns(app.stores.sql, newIncarnation("w"), [second.turn_id])).toHaveLength(1);
-    const { messages } = await bodyOf(await get(first.session_id, "status"));
+    const { messages, waits } = await bodyOf(await get(first.session_id, "status"));
+    expect(waits).toEqual([]);
     expect(messages).toMatchObject([
       { role: "user", content: "1" },
       { role: "assistant", content: "I would", cut: true },
