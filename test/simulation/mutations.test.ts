@@ -171,13 +171,17 @@ const drainDuringFlush = scene([
     between(6_000, 7_000).map((atMs): Command => ({ do: "drain", atMs, nth, graceMs: 0 })),
   ),
 ]);
-/** A tenant that exceeds its quota while Redis loses its memory. */
+/** A tenant that exceeds its quota while Redis loses its memory, and while some accepts take longer than a scan. */
 const flood = (loss: fc.Arbitrary<Command>) =>
-  scene([...Array.from({ length: 60 }, () => submit("long", 9_000, 20_000)), loss], {
-    slots: 1,
-    limit: 1,
-    queued: 8,
-  });
+  scene(
+    [
+      ...Array.from({ length: 60 }, () => submit("long", 9_000, 20_000)),
+      ...Array.from({ length: 4 }, () => between(9_000, 11_000).map((atMs) => slowAccept(atMs))),
+      loss,
+    ],
+    { slots: 1, limit: 1, queued: 8 },
+  );
+const slowAccept = (atMs: number): Command => trap("edge", "accept", "slow", 4_000, atMs);
 const flushesGoWrong = scene([
   ...(["late", "twice", "lose"] as const).map((is) => trap("w", "flush", is, 50)),
   ...Array.from({ length: 4 }, () => submit("talk")),
