@@ -5,7 +5,10 @@ import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:
 import { text } from "node:stream/consumers";
 import { finished } from "node:stream/promises";
 
-/** Responses to the calls of one key. The caller has read those that are `answered` or `refused` to the end, and not those that are `cut`. */
+/**
+ * Responses to the calls of one key. The caller has read those that are `answered` or `refused` to the end. After one that was `cut`, or
+ * that says that the server has failed, the caller does not know whether the call was carried out.
+ */
 export type Calls = { answered: number; refused: number; cut: number };
 
 export type Counted = {
