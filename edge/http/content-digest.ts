@@ -35,7 +35,7 @@ export function namedDigestsOf(c: Context<ApiEnv>, isForeign = false): NamedDige
   });
 }
 
-/** Refuses a body whose SHA-256 is another one than the request names, because the body was changed on its way. @throws AppError `bad_request` */
+/** Refuses a body whose SHA-256 differs from the one in the request: the body was changed on its way. @throws AppError `bad_request` */
 export function requireDigests(digests: readonly NamedDigest[], sha256: string): void {
   const other = digests.find((digest) => digest.sha256 !== sha256);
   if (other === undefined) return;

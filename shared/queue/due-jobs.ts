@@ -4,7 +4,7 @@ import { jobOf } from "./job.ts";
 import type { Job, JobWait } from "./job.ts";
 import type { Queue } from "./queue.ts";
 
-/** A queued or paused run whose wake-up has passed, or will pass in -`late_ms`. */
+/** A queued or paused run. `late_ms`: milliseconds since its wake-up; a negative number: until its wake-up. */
 type DueRun = {
   run_id: RunId;
   tenant_id: TenantId;

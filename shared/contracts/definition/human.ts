@@ -128,7 +128,7 @@ function tooMuchText(fields: readonly FormField[], answer: JsonObject): string |
   return "has more text than can be compared with the patterns of the form: shorten it";
 }
 
-/** The most values that no field names whose names are compared with those of the fields: an answer may have a hundred thousand. */
+/** An answer may have a hundred thousand names that no field has. At most this many of them are compared with the names of the fields. */
 const MAX_COMPARED = 20;
 
 /**
