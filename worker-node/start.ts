@@ -1,12 +1,11 @@
-import { MailTest } from "../shared/contracts/mail-server.ts";
 import { log, messageOf } from "../shared/log.ts";
 import type { Config } from "./config.ts";
 import { FleetMember } from "./fleet-member.ts";
 import { Slots } from "./fleet/slots.ts";
 import { workerTiming } from "./fleet/worker-timing.ts";
-import { testMailServer } from "./mail/test-mail-server.ts";
 import { openWorker } from "./open-worker.ts";
 import type { TestHooks } from "./open-worker.ts";
+import { answerQuestions } from "./ops/answer-questions.ts";
 import { CounterReports } from "./ops/counter-reports.ts";
 import { portOf } from "./ops/health-server.ts";
 import { healthReader, serveOps } from "./ops/serve-ops.ts";
@@ -22,19 +21,7 @@ export async function startWorker(
   hooks: TestHooks = {},
 ): Promise<{ drain(): Promise<void>; drainRequested: Promise<void> }> {
   const opened = await openWorker(config, hooks);
-  const {
-    owner,
-    store,
-    queue,
-    redis,
-    objects,
-    webhookSender,
-    mailSender,
-    counters,
-    execution,
-    tracer,
-    settings,
-  } = opened;
+  const { owner, store, queue, redis, objects, webhookSender, mailSender, execution, settings } = opened;
   const slots = new Slots(config.WORKER_CONCURRENCY, config.WORKER_LANES, opened.laneSettings);
   const status = new WorkerStatus(config, slots);
   const drainRequested = Promise.withResolvers<void>();
@@ -49,17 +36,14 @@ export async function startWorker(
     onSettings: (stored) => settings.replace(stored),
     onDrain: () => drainRequested.resolve(),
   });
+  const { tracer, counters } = opened;
   const scheduler = new Scheduler({ store, queue, maxQueueDepth: settings.maxQueueDepth, tracer });
   const { repairs } = member.reconciler;
   const reports = new CounterReports({ owner, store, counters, repairs, sent: webhookSender.sent });
   objects.onMissing(() => member.heartbeat.beatAgain());
   redis.onHint(() => void member.heartbeat.beatAgain());
   const health = healthReader({ store, redis, artifacts: objects.current, status });
-  redis.onHealthQuestion(async () => JSON.stringify(await health()));
-  redis.onMailQuestion(async (question, text) => {
-    const test = MailTest.parse(JSON.parse(text));
-    return JSON.stringify(await testMailServer(test, question, opened.mailServers));
-  });
+  answerQuestions(redis, health, opened.mailServers);
   const ops = await serveOps({ config, settings, store, health, slots, member, webhookSender });
   await member.start();
   for (const part of [execution.mcp, reports, scheduler]) part.start();
