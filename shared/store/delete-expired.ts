@@ -3,6 +3,7 @@ import type { Sql } from "./sql.ts";
 import { applyRetention } from "./tenants/retention.ts";
 import { deleteOfTenants } from "./tenants/delete-tenants.ts";
 import { releaseFiles } from "./files/file-bytes.ts";
+import { partsInTurn } from "./parts-in-turn.ts";
 import { keepJournalDays } from "./journal/journal-days.ts";
 import { emptyDeleted } from "./definitions/empty-deleted.ts";
 import { deleteUnusedUses } from "./files/delete-uses.ts";
@@ -25,9 +26,28 @@ const BATCH = 10_000;
  *
  * It also adds and drops partitions of the journal, and gives back the bytes that were reserved for files which cannot be committed any
  * more. The counters of deleted workers are added to the common sums.
+ * A part that fails keeps no other one from its work.
  * @returns true when more expired rows may be left: at least one table gave a full batch
  */
-export async function deleteExpired(sql: Sql): Promise<boolean> {
+export function deleteExpired(sql: Sql): Promise<boolean> {
+  return partsInTurn([
+    ["rows", () => deleteExpiredRows(sql)],
+    ["counters", () => foldCounters(sql).then(() => false)],
+    ["tenants", () => deleteOfTenants(sql)],
+    ["deliveries", () => deleteDeliveries(sql)],
+    ["mails", () => deleteMails(sql)],
+    ["policies", () => applyRetention(sql)],
+    ["files", () => releaseFiles(sql)],
+    ["lanes", () => deleteRunsOfLanes(sql)],
+    ["batches", () => deleteBatches(sql)],
+    ["upload_uses", () => deleteUnusedUses(sql)],
+    ["definitions", () => emptyDeleted(sql)],
+    ["journal_days", () => keepJournalDays(sql)],
+  ]);
+}
+
+/** Deletes rows of tables that need one condition. @returns true when at least one of them gave a full batch */
+async function deleteExpiredRows(sql: Sql): Promise<boolean> {
   const [row] = await sql<{ largest_batch: number }[]>`
     with deleted_workers as (
       delete from workers w where beat_at < now() - interval '1 day'
@@ -85,28 +105,5 @@ export async function deleteExpired(sql: Sql): Promise<boolean> {
     )
     select greatest((select count(*) from deleted_keys), (select count(*) from deleted_audit), (select count(*) from deleted_api_keys),
       (select count(*) from deleted_sessions), (select count(*) from deleted_ticks), (select count(*) from deleted_answers), (select count(*) from forgotten_runs))::int as largest_batch`;
-  await foldCounters(sql);
-  const hasMoreOfTenants = await deleteOfTenants(sql);
-  const hasMoreDeliveries = await deleteDeliveries(sql);
-  const hasMoreMails = await deleteMails(sql);
-  const hasMoreOfPolicies = await applyRetention(sql);
-  const hasMoreFiles = await releaseFiles(sql);
-  const hasMoreOfLanes = await deleteRunsOfLanes(sql);
-  const hasMoreBatches = await deleteBatches(sql);
-  const hasMoreUses = await deleteUnusedUses(sql);
-  const hasMoreDefinitions = await emptyDeleted(sql);
-  const hasMoreDays = await keepJournalDays(sql);
-  const hasMore = [
-    hasMoreOfTenants,
-    hasMoreDeliveries,
-    hasMoreMails,
-    hasMoreOfPolicies,
-    hasMoreOfLanes,
-    hasMoreFiles,
-    hasMoreBatches,
-    hasMoreUses,
-    hasMoreDefinitions,
-    hasMoreDays,
-  ].includes(true);
-  return hasMore || (row?.largest_batch ?? 0) >= BATCH;
+  return (row?.largest_batch ?? 0) >= BATCH;
 }

@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from "vitest";
+import { setStandby } from "../services/databases.ts";
 import { freshDatabase, startRedis } from "../services/services.ts";
 import { builtWorker } from "../services/built-worker.ts";
 import { spawnWorker } from "../services/worker-process.ts";
@@ -10,8 +11,9 @@ afterEach(async () => {
 });
 
 // Fails when a worker that cannot migrate ends: its supervisor starts it again at longer and longer intervals.
-test("a worker that starts while Postgres is away waits for it, and SIGTERM ends it while it waits", async () => {
-  const [database, redis] = await Promise.all([freshDatabase(), startRedis()]);
+test("a worker that starts while Postgres is away, or a standby, waits for it, and SIGTERM ends it while it waits", async () => {
+  const [database, standby, redis] = await Promise.all([freshDatabase(), freshDatabase(), startRedis()]);
+  await setStandby(standby, true);
   ends.push(() => redis.stop());
   const url = new URL(database);
   const proxy = new Proxy(Number(url.port), url.hostname);
@@ -19,7 +21,10 @@ test("a worker that starts while Postgres is away waits for it, and SIGTERM ends
   await proxy.close();
   const env = { REDIS_URL: redis.url, SCALE_POSTGRES_URL: url.href, WORKER_HEALTH_PORT: "0" };
   const program = await builtWorker("real");
-  const [waits, leaves] = [spawnWorker("waits", env, program), spawnWorker("leaves", env, program)];
+  const [waits, leaves] = [
+    spawnWorker("waits", env, program),
+    spawnWorker("leaves", { ...env, SCALE_POSTGRES_URL: standby }, program),
+  ];
   ends.push(() => waits.stop("SIGKILL"));
   const line = await waits.untilLogged("worker.postgres_unreachable");
   expect(line["message"]).toContain("SCALE_POSTGRES_URL");

@@ -41,6 +41,15 @@ export async function copyTemplate(serverUrl: string, { name, strategy }: Templa
   return databaseUrl(serverUrl, copy);
 }
 
+/** Makes later connections to a database those of a standby, which refuses each write, or those of a primary again. */
+export async function setStandby(url: string, isStandby: boolean): Promise<void> {
+  const name = new URL(url).pathname.slice(1);
+  await onServer(url, async (sql) => {
+    await sql`set default_transaction_read_only = off`;
+    await sql`alter database ${sql(name)} set default_transaction_read_only = ${sql.unsafe(isStandby ? "on" : "off")}`;
+  });
+}
+
 /** Drops the template and its copies, also while they have connections. */
 export async function dropDatabases(serverUrl: string, template: Template): Promise<void> {
   await onServer(serverUrl, async (sql) => {

@@ -5,6 +5,7 @@ import type { Sql } from "../../shared/store/sql.ts";
 import { stateStoreBy } from "../../shared/store/state.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { POSTGRES_SILENT_MS } from "../../shared/timing.ts";
+import { isStandby } from "./sqlstate.ts";
 import { inCurrentStoreSpan, untraced } from "../tracing/tracing.ts";
 import type { CurrentTracing } from "../tracing/tracing.ts";
 
@@ -16,6 +17,9 @@ const CONNECTIONS = 6;
  * A statement without a reply for 9 s (`answerMs`) replaces the whole pool. Over a link that swallows packets every beat and flush would
  * otherwise wait until TCP gives up, which takes a quarter of an hour. The outcome of the pending statements is unknown, as
  * after any lost connection.
+ *
+ * A statement that a standby refused replaces the pool too. A connection that reached the old primary after a failover stays open and
+ * answers, so every later write would be refused for as long as it lives. The statements under way have their own time to end.
  */
 export function postgresStateStore(
   url: string,
@@ -25,18 +29,22 @@ export function postgresStateStore(
   const open = (): Sql =>
     postgres(url, { ...connectionOptions, max: CONNECTIONS, connection: { application_name: name } });
   let pool = open();
+  /** @param graceMs the time in which pending statements may end: then they are rejected */
+  const replace = (used: Sql, reason: "silent" | "standby", graceMs: number): void => {
+    if (pool === used) {
+      log.warn("postgres.pool_replaced", { reason });
+      pool = open();
+    }
+    used.end({ timeout: graceMs / 1_000 }).catch(() => {});
+  };
   const execute = async <Result>(statement: (sql: Sql) => Promise<Result>): Promise<Result> => {
     const used = pool;
-    const timer = setTimeout(() => {
-      if (pool === used) {
-        log.warn("postgres.pool_replaced", { waited_ms: answerMs });
-        pool = open();
-      }
-      // Rejects the pending statements.
-      used.end({ timeout: 0 }).catch(() => {});
-    }, answerMs);
+    const timer = setTimeout(() => replace(used, "silent", 0), answerMs);
     try {
       return await statement(used);
+    } catch (error) {
+      if (isStandby(error)) replace(used, "standby", answerMs);
+      throw error;
     } finally {
       clearTimeout(timer);
     }

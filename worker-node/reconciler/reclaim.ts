@@ -29,15 +29,20 @@ export class Reclaim {
     this.#overdue.resetObservation();
   }
 
+  /** Queues the runs that do not progress. A pass that fails starts the observations anew. */
   async pass(): Promise<void> {
-    await this.#reclaimFromSilent();
-    await this.#reclaimOverdue();
-    await this.#wakeTurns();
-    await this.#wakeBudgetWaits();
+    let isObserving = false;
+    try {
+      await this.#reclaimFromSilent();
+      await this.#reclaimOverdue();
+      isObserving = true;
+    } finally {
+      if (!isObserving) this.resetObservation();
+    }
   }
 
   /** Wakes runs that wait for a budget which has changed. The edge does so after a change, unless it dies or the run parks later. */
-  async #wakeBudgetWaits(): Promise<void> {
+  async wakeBudgetWaits(): Promise<void> {
     const { store, queue } = this.#deps;
     const woken = await store.wakeBudgetWaits();
     const queued = woken.filter(({ status }) => status === "queued");
@@ -75,7 +80,7 @@ export class Reclaim {
   }
 
   /** Wakes chat turns that wait although no turn is before them: a worker or an edge died between the end of a turn and `wakeTurns`. */
-  async #wakeTurns(): Promise<void> {
+  async wakeTurns(): Promise<void> {
     const { store, repairs } = this.#deps;
     const runs = await store.wakeTurns(null);
     repairs.turns += runs.length;

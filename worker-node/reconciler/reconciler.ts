@@ -79,41 +79,36 @@ export class Reconciler {
   }
 
   async #runPass(): Promise<void> {
-    try {
-      await this.#pass();
-    } catch (error) {
-      log.warn("reconciler.pass_failed", { message: messageOf(error) });
-    }
-  }
-
-  async #pass(): Promise<void> {
-    const isReconciler = await this.#reclaimRuns();
-    await this.#repairQueue();
-    // Last: no run waits for them, and their failure must not keep the queue from being repaired.
+    const isReconciler = await this.#repair("lock", () => this.#takeLock("reconciler", RECONCILER_LOCK_MS));
+    if (isReconciler) {
+      await this.#repair("runs", () => this.#reclaim.pass());
+      await this.#repair("turns", () => this.#reclaim.wakeTurns());
+      await this.#repair("budgets", () => this.#reclaim.wakeBudgetWaits());
+      await this.#repair("singletons", () => repairSingletons(this.#deps));
+    } else this.#reclaim.resetObservation();
+    await this.#repair("queue", () => this.#repairQueue());
+    // Last, because no run waits for them.
     if (!isReconciler) {
       this.#reseal.reset();
       return;
     }
-    if (await this.#deps.store.countRuns()) this.passSoon();
-    await this.#retention.pass();
-    await this.#fileSweep.pass();
-    if (await this.#journalArchive.pass()) this.passSoon();
-    if (await this.#reseal.pass()) this.passSoon();
+    if (await this.#repair("metrics", () => this.#deps.store.countRuns())) this.passSoon();
+    await this.#repair("retention", () => this.#retention.pass());
+    await this.#repair("files", () => this.#fileSweep.pass());
+    if (await this.#repair("archive", () => this.#journalArchive.pass())) this.passSoon();
+    if (await this.#repair("secrets", () => this.#reseal.pass())) this.passSoon();
   }
 
-  /** The repairs that need Postgres alone. @returns false when another worker makes them */
-  async #reclaimRuns(): Promise<boolean> {
-    let isObserving = false;
+  /**
+   * Makes one of the repairs of a pass. Those after it are made also when it fails: it may always fail, for a row that its statement cannot
+   * handle. @returns its result; null when it has failed
+   */
+  async #repair<Result>(repair: string, make: () => Promise<Result>): Promise<Result | null> {
     try {
-      const isLocked = await this.#takeLock("reconciler", RECONCILER_LOCK_MS);
-      if (isLocked) {
-        await this.#reclaim.pass();
-        await repairSingletons(this.#deps);
-      }
-      isObserving = isLocked;
-      return isLocked;
-    } finally {
-      if (!isObserving) this.#reclaim.resetObservation();
+      return await make();
+    } catch (error) {
+      log.warn("reconciler.repair_failed", { repair, message: messageOf(error) });
+      return null;
     }
   }
 

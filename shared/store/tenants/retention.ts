@@ -3,6 +3,7 @@ import { turnDefinitionId } from "../../contracts/chat.ts";
 import { TenantId } from "../../contracts/ids.ts";
 import { NO_RETENTION, Retention } from "../../contracts/retention.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
+import { partsInTurn } from "../parts-in-turn.ts";
 import { retireRuns } from "./delete-runs.ts";
 
 /** How many tenants one call examines, and the most that it deletes of one tenant: runs and the bytes of their journals, other rows, versions. */
@@ -12,7 +13,7 @@ const RUN_BYTES = 16 * 1024 * 1024;
 const ROWS = 5_000;
 const VERSIONS = 20;
 
-const Due = z.object({ tenant_id: TenantId, retention: Retention });
+const Due = z.object({ tenant_id: TenantId, retention: z.unknown() });
 
 /**
  * Applies the retention policies of tenants (docs/protocol.md 7.8). The tenants that were examined longest ago come first. The archive
@@ -26,11 +27,20 @@ export async function applyRetention(sql: Sql): Promise<boolean> {
       where retention <> '{}' and deleted_at is null and (retained_at is null or retained_at < now() - interval '4 minutes')
       order by retained_at nulls first limit ${TENANTS} for update skip locked)
     returning tenant_id, ${NO_RETENTION}::text::jsonb || retention as retention`;
-  for (const { tenant_id, retention } of rows.map((row) => Due.parse(row))) {
-    if (!(await deleteByPolicy(sql, tenant_id, retention))) continue;
-    await sql`update tenants set retained_at = null where tenant_id = ${tenant_id}`;
-  }
+  await partsInTurn(
+    rows.map((row) => {
+      const { tenant_id, retention } = Due.parse(row);
+      return [tenant_id, () => applyPolicy(sql, tenant_id, Retention.parse(retention))] as const;
+    }),
+  );
   return rows.length > 0;
+}
+
+/** Applies the policy of a tenant. @returns true when more may be left: the tenant is examined again by the next call */
+async function applyPolicy(sql: Sql, tenant: TenantId, policy: Retention): Promise<boolean> {
+  const hasMore = await deleteByPolicy(sql, tenant, policy);
+  if (hasMore) await sql`update tenants set retained_at = null where tenant_id = ${tenant}`;
+  return hasMore;
 }
 
 /** Deletes a slice of each table by the policy of a tenant. @returns true when at least one slice was full */

@@ -77,6 +77,21 @@ test("runs_days deletes ended runs of this tenant, and keeps their usage", async
 });
 
 // Fails when the parent finds no child whose result it waits for.
+// Fails when the first failure ends the call: a statement that always fails would keep all tables after its own from retention.
+test("a table or a tenant of which nothing can be deleted keeps no other one from retention", async () => {
+  await endedRun(3, globex);
+  await keep({ runs_days: 1 }, globex);
+  // A policy that this version cannot read, of a tenant that is examined first.
+  await store.sql`update tenants set retention = '{"runs_days": "x"}' where tenant_id = ${acme}`;
+  await store.sql`alter table mails rename to mails_away`;
+  await store.sql`
+    insert into batches (batch_id, tenant_id, orchestration_id, total, kept_until)
+    values ('batch_a', ${acme}, 'orch', 1, now() - interval '1 day')`;
+  await expect(deleteExpired(store.sql)).rejects.toThrow("mails");
+  expect(await idsIn("runs")).toEqual([]);
+  expect(await store.sql`select from batches`).toHaveLength(0);
+});
+
 test("a child is not deleted before its parent has ended", async () => {
   const [parent, child] = [(await store.startRun()).run_id, await endedRun(10)];
   await store.sql`update runs set parent_run_id = ${parent} where run_id = ${child}`;

@@ -40,3 +40,30 @@ test("two processes that migrate an empty database at once, and a later one, app
     await sql.end({ timeout: 1 });
   }
 });
+
+// Fails when statements depend on settings that an operator may give the database or the server: with another date style the cursors of
+// scans name other times, and with another isolation a count under a lock does not see what the holder before committed.
+test("statements have the same settings whatever the database's own are", async () => {
+  for (const [setting, value] of Object.entries({
+    timezone: "Asia/Kolkata",
+    datestyle: "SQL, DMY",
+    intervalstyle: "sql_standard",
+    default_transaction_isolation: "repeatable read",
+  })) {
+    await server`alter database ${server(name)} set ${server(setting)} = ${server.unsafe(`'${value}'`)}`;
+  }
+  await migrate(url.href);
+  const sql = postgres(url.href, { max: 1 });
+  try {
+    const [row] = await sql`
+      select '2026-02-01T12:00:00Z'::timestamptz::text as time, '90 s'::interval::text as interval,
+        current_setting('transaction_isolation') as isolation`;
+    expect(row).toEqual({
+      time: "2026-02-01 12:00:00+00",
+      interval: "00:01:30",
+      isolation: "read committed",
+    });
+  } finally {
+    await sql.end({ timeout: 1 });
+  }
+});

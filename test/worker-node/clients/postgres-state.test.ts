@@ -1,7 +1,9 @@
 import { connect, createServer } from "node:net";
 import type { AddressInfo, Socket } from "node:net";
 import { expect, test } from "vitest";
+import { newIncarnation } from "../../../shared/contracts/ids.ts";
 import { postgresStateStore } from "../../../worker-node/clients/postgres-state.ts";
+import { setStandby } from "../../services/databases.ts";
 import { freshDatabase } from "../../services/services.ts";
 
 /** A proxy to `url` that can drop all bytes without closing a connection, so that neither end notices. */
@@ -53,5 +55,19 @@ test("after a statement without a reply, the next one uses new connections", asy
   } finally {
     await close();
     link.close();
+  }
+});
+
+// Fails when a connection is kept that reached a demoted primary: it answers, and refuses every write for as long as it lives.
+test("after a failover the next statement goes to the new primary, although the old one still answers", async () => {
+  const url = await freshDatabase();
+  await setStandby(url, true);
+  const { store, close } = postgresStateStore(url, "test");
+  try {
+    await expect(store.takeLock("reconciler", newIncarnation("w"), 1_000)).rejects.toThrow("read-only");
+    await setStandby(url, false);
+    expect(await store.takeLock("reconciler", newIncarnation("w"), 1_000)).toBe(true);
+  } finally {
+    await close();
   }
 });

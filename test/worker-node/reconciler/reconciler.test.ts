@@ -127,6 +127,29 @@ test("a run is enqueued although retention fails; retention is tried again until
   clock.mockRestore();
 });
 
+// Fails when the first repair that fails ends the pass: one that always fails would keep all others from their work.
+test("a repair that always fails keeps no other one from its work", async () => {
+  vi.useFakeTimers({ toFake: ["performance"] });
+  let retained = 0;
+  const failing = { wakeTurns: unreachable, wakeBudgetWaits: unreachable, countRuns: unreachable };
+  const deleteExpired = async () => {
+    retained += 1;
+    return false;
+  };
+  reconciler = newReconciler("r", {
+    store: { ...state, ...failing, repairSingletons: unreachable, deleteExpired },
+  });
+  await pass();
+  const [silent, lost] = [await store.startRun(), await store.accept()];
+  await makeDue(lost, 3);
+  await pass();
+  expect(await claim()).toEqual([lost]);
+  vi.advanceTimersByTime(61_000);
+  await pass();
+  expect(await store.row(silent.run_id)).toMatchObject({ status: "queued", crash_count: 1 });
+  expect(retained).toBe(1);
+});
+
 // Fails when a reconciler that cannot reach the queue keeps the lock for its repair.
 test("a run is enqueued also when the reconciler that repaired the queue so far is cut off from Redis", async () => {
   const cut: Queue = new Queue({ evalsha: unreachable, eval: unreachable }, 1);
