@@ -1,4 +1,5 @@
 import { OpenAPIHono } from "@hono/zod-openapi";
+import { getPathNoStrict } from "hono/utils/url";
 import type { QuotaState } from "../../shared/contracts/quota.ts";
 import type { z } from "zod";
 import { AppError, fieldErrorsOf } from "../../shared/errors.ts";
@@ -29,7 +30,8 @@ export type Api = OpenAPIHono<ApiEnv>;
 /** An API without routes. A request that a route's schema refuses gets a problem that names each wrong field. */
 export function newApi(): Api {
   return new OpenAPIHono<ApiEnv>({
-    strict: false,
+    // A slash at the end of a path is ignored. Some HTTP clients percent-encode the colon of `runs:cancel`.
+    getPath: (request) => getPathNoStrict(request).replaceAll(/%3a/gi, ":"),
     defaultHook(result, c) {
       if (result.success) return;
       // No resource has a malformed id, so it is a 404. For PUT, which would create the id, it is a 422 with the rule for ids.

@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { eventJson, linesOf } from "../../shared/events/lines.ts";
 import type { EntryLines } from "../../shared/events/lines.ts";
+import { inOneLine } from "../../shared/one-line.ts";
 
 export type LogFormat = "text" | "ndjson";
 
@@ -24,6 +25,6 @@ function textLineOf(json: string): string {
   if (type === "llm_delta") return "";
   const { path, orch_step_id, ...rest } = fields;
   const step = [path, orch_step_id].find((name) => typeof name === "string") ?? "-";
-  const more = Object.keys(rest).length === 0 ? "" : ` ${JSON.stringify(rest)}`;
+  const more = Object.keys(rest).length === 0 ? "" : ` ${inOneLine(JSON.stringify(rest))}`;
   return `${ts} ${type} ${step}${more}\n`;
 }

@@ -13,8 +13,9 @@ export const RETRY = encoder.encode("retry: 1000\n\n");
  */
 const KEEPALIVE = encoder.encode(": keepalive\n\n");
 
+/** The charset is stated although an event stream has no other: HTTP libraries of Python read a text without one as Latin-1. */
 export const SSE_HEADERS = {
-  "content-type": "text/event-stream",
+  "content-type": "text/event-stream; charset=utf-8",
   "cache-control": "no-cache, no-transform",
   "x-accel-buffering": "no",
 } as const;

@@ -2,6 +2,7 @@ import { baseOf } from "../contracts/ids.ts";
 import type { RunId } from "../contracts/ids.ts";
 import type { RunEvent } from "../contracts/event.ts";
 import { isoTime } from "../iso-time.ts";
+import { inOneLine } from "../one-line.ts";
 import { codedLines, decodedLines, mayBeCoded } from "./coded-lines.ts";
 
 /** The event lines of a committed journal entry. They have the numbers `seq - events_n + 1` to `seq`. */
@@ -94,9 +95,9 @@ export function eventId(run: RunId, seq: number): string {
   return `${baseOf(run)}-${seq}`;
 }
 
-/** The JSON text of event number `seq`, which is the `data` of its frame. Every viewer gets the same bytes. */
+/** The JSON text of event number `seq`, which is the `data` of its frame: one line for every client. Every viewer gets the same bytes. */
 export function eventJson(run: RunId, seq: number, line: string): string {
-  return `{"run_id":"${run}","seq":${seq},${line.slice(1)}`;
+  return `{"run_id":"${run}","seq":${seq},${inOneLine(line).slice(1)}`;
 }
 
 /** The SSE frames of an entry's events from number `from` on; empty when all its events come before. */

@@ -75,7 +75,7 @@ describe("a run's stream", () => {
     for (const ends of [false, true]) {
       if (ends) await writer.end();
       const answer = await edge.call("GET", path(writer.run));
-      expect(answer.headers.get("content-type")).toBe("text/event-stream");
+      expect(answer.headers.get("content-type")).toBe("text/event-stream; charset=utf-8");
       expect(answer.headers.get("cache-control")).toBe("no-cache, no-transform");
       expect(answer.headers.get("x-accel-buffering")).toBe("no");
       expect(answer.headers.get("x-request-id")).toMatch(/^req_/);

@@ -67,7 +67,11 @@ export class Subscriptions {
       throw toRestError(error);
     }
     if (viewer.destroyed) return;
-    viewer.writeHead(200, { ...headers, "content-type": "text/event-stream", "cache-control": "no-cache" });
+    viewer.writeHead(200, {
+      ...headers,
+      "content-type": "text/event-stream; charset=utf-8",
+      "cache-control": "no-cache",
+    });
     this.#open.add(viewer);
     names.forEach((name, i) => this.#unread.write(viewer, frame(kind, name, String(i + 1))));
   }

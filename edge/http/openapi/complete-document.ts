@@ -1,13 +1,13 @@
 import { errors } from "../../../shared/errors.ts";
 import { isObject } from "../../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
-import { exampleOf, referredName } from "./example-of.ts";
+import { exampleOf, hasReference, referredName } from "./example-of.ts";
 import { MEDIA } from "./example-values.ts";
 import { LIMIT_HEADERS, addLimitHeaders, problemHeaders } from "./limit-headers.ts";
 
 /**
- * Completes the generated document with what each route would have to repeat: an example of every body and parameter, and one response
- * for each status of a problem, with an example of each of its codes. Where the API takes null, the document says so.
+ * Completes the generated document with what each route would have to repeat: an example of every body (without references to
+ * values) and parameter, and one response for each status of a problem, with an example of each of its codes. Where the API takes null, the document says so.
  * @param generated a copy of the generator's document as JSON; it is changed in place
  */
 export function completeDocument(generated: JsonObject): JsonObject {
@@ -15,7 +15,8 @@ export function completeDocument(generated: JsonObject): JsonObject {
   const components = objectIn(generated, "components");
   const schemas = objectIn(components, "schemas");
   for (const [name, schema] of Object.entries(schemas)) {
-    if (isObject(schema)) schema["examples"] = [exampleOf({ $ref: `#/${name}` }, schemas, name)];
+    const example = exampleOf({ $ref: `#/${name}` }, schemas, name);
+    if (isObject(schema) && !hasReference(example)) schema["examples"] = [example];
   }
   const problems: JsonObject = {};
   for (const operation of operationsOf(generated)) {

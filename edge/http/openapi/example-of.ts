@@ -27,6 +27,15 @@ export function referredName(schema: Json | undefined): string | null {
   return typeof ref === "string" ? ref.slice(ref.lastIndexOf("/") + 1) : null;
 }
 
+/**
+ * Whether a value has a field `$ref`, as references to large values and files have. Generators of clients (orval, hey-api) read it as a
+ * reference of the document itself, to a file, wherever it is: the document can have no such example.
+ */
+export function hasReference(value: Json | undefined): boolean {
+  if (Array.isArray(value)) return value.some(hasReference);
+  return isObject(value) && ("$ref" in value || Object.values(value).some(hasReference));
+}
+
 function make(schema: Json | undefined, place: Place): Json {
   if (!isObject(schema)) return null;
   const component = referredName(schema);
@@ -70,7 +79,7 @@ function ofType(schema: JsonObject, place: Place): Json {
     case "object":
       return ofObject(schema, place);
     case "array":
-      return [make(schema["items"], place)];
+      return [make(schema["items"], place)].filter((item) => !hasReference(item));
     case "string":
       return ofText(schema, place.name);
     case "integer":

@@ -6,6 +6,7 @@ import { TERMINAL } from "../../../shared/contracts/run.ts";
 import { log, messageOf } from "../../../shared/log.ts";
 import { listBatchRuns } from "../../../shared/store/runs/batches.ts";
 import { readRun } from "../../../shared/store/runs/read-runs.ts";
+import { inOneLine } from "../../../shared/one-line.ts";
 import { problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
@@ -63,7 +64,7 @@ async function lineOf(stores: JournalStores, run: RunId, index: number): Promise
   const row = await readRun(stores.sql, null, run);
   if (!row) return "";
   const shown = TERMINAL.has(row.status) ? await resultOf(stores, row) : { run_id: run, status: row.status };
-  return `${JSON.stringify({ index, ...shown })}\n`;
+  return `${inOneLine(JSON.stringify({ index, ...shown }))}\n`;
 }
 
 /** A body that reads a line only when the client has taken the line before. */

@@ -9,6 +9,7 @@ import { beginUpload, completeUpload } from "../../../shared/store/files/uploads
 import { bodyOf, runPath, startApp, type CallOptions, type TestApp } from "../app.ts";
 import { deleteExpired } from "../../../shared/store/delete-expired.ts";
 import { saveEmptyOrchestration } from "../../shared/store/store-fixture.ts";
+import { ANY_LINE_END } from "../../services/any-line.ts";
 import { FakeJournalWriter } from "../test-stores.ts";
 
 let app: TestApp;
@@ -32,7 +33,7 @@ const linesOf = async (url: string) => {
   expect(response.headers.get("content-type")).toMatch("application/x-ndjson");
   const text = await response.text();
   return text
-    .split("\n")
+    .split(ANY_LINE_END)
     .filter((line) => line !== "")
     .map((line) => Line.parse(JSON.parse(line)));
 };
@@ -388,13 +389,14 @@ describe("a batch", () => {
 });
 
 test("the results are one line for each run in the order of the items, with what is known of runs that go on", async () => {
-  const batch = await post([{}, {}, { message: 1 }]);
+  const batch = await post([{ metadata: { note: "a\u2028b" } }, {}, { message: 1 }]);
   const [first = "", second = ""] = batch.items.flatMap((item) => ("run_id" in item ? [item.run_id] : []));
   const writer = new FakeJournalWriter(app.stores, first);
   await writer.claim();
   await writer.write([{ type: "done" }], { ends: true });
+  const metadata = { note: "a\u2028b" };
   expect(await linesOf(batch.results_url)).toMatchObject([
-    { index: 0, run_id: first, status: "completed", output: "ok", final_state: {} },
+    { index: 0, run_id: first, status: "completed", output: "ok", final_state: {}, metadata },
     { index: 1, run_id: second, status: "queued" },
   ]);
   expect(await progress(batch.status_url)).toMatchObject({

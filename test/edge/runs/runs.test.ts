@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { ALL_LANES } from "../../shared/queue/fixture.ts";
 import { bodyOf, RUN, runPath, startApp, startRun, type TestApp } from "../app.ts";
+import { ANY_LINE_END } from "../../services/any-line.ts";
 import { FakeJournalWriter } from "../test-stores.ts";
 import { untilOwnersCanBeSilent } from "../../shared/store/postgres-uptime.ts";
 
@@ -393,20 +394,22 @@ describe("GET …/log", () => {
   test("has a line for each event that is committed, page by page, without the pieces of model text", async () => {
     const writer = new FakeJournalWriter(app.stores, await startRun(app));
     await writer.claim();
-    await writer.write([{ type: "step_start", orch_step_id: "one", step_name: "One", step_type: "print" }]);
+    await writer.write([
+      { type: "step_start", orch_step_id: "one", step_name: "O\u2028ne", step_type: "print" },
+    ]);
     // More than two pages of the journal, of which the client sees nothing.
     for (let i = 0; i < 3; i++) await writer.text("x".repeat(200_000));
     await writer.end();
     const answer = await read(writer.run);
     expect(answer.headers.get("content-type")).toBe("text/plain; charset=utf-8");
-    const lines = (await answer.text()).split("\n");
+    const lines = (await answer.text()).split(ANY_LINE_END);
     expect(lines.map((line) => line.replace(/^\S+Z /, ""))).toEqual([
-      `step_start one {"step_name":"One","step_type":"print"}`,
+      `step_start one {"step_name":"O\\u2028ne","step_type":"print"}`,
       `orchestration_complete - {"status":"completed","final_state":{"a":"1"}}`,
       "done -",
       "",
     ]);
-    const events = (await (await read(writer.run, "?format=ndjson")).text()).trimEnd().split("\n");
+    const events = (await (await read(writer.run, "?format=ndjson")).text()).trimEnd().split(ANY_LINE_END);
     expect(events.map((line) => JSON.parse(line).seq)).toEqual([1, 2, 3, 4, 5, 6]);
   });
 

@@ -36,7 +36,10 @@ async function get(path: string, broken: Record<string, unknown>, withDatabase: 
 const streams = () => [runPath(run, "stream"), `${SEVERAL}?runs=${run}`, SEVERAL];
 
 async function expectRetry(response: Response): Promise<void> {
-  expect([response.status, response.headers.get("content-type")]).toEqual([200, "text/event-stream"]);
+  expect([response.status, response.headers.get("content-type")]).toEqual([
+    200,
+    "text/event-stream; charset=utf-8",
+  ]);
   expect(await response.text()).toBe("retry: 1000\n\n");
 }
 

@@ -10,6 +10,7 @@ import {
   writeLines,
 } from "../../../shared/events/lines.ts";
 import { readLive, xaddArgs } from "../../../shared/events/live.ts";
+import { ANY_LINE_END } from "../../services/any-line.ts";
 
 const run = RunId.parse("run_2483e1773407_1780499750067");
 const line = (text: string) => writeLine({ type: "llm_delta", orch_step_id: "a", text }, new Date(0), "c");
@@ -102,6 +103,15 @@ describe("the frames of an entry", () => {
     expect(text.endsWith("}\n\n")).toBe(true);
     for (const data of text.match(/^data: .*$/gm) ?? [])
       expect(() => JSON.parse(data.slice(6))).not.toThrow();
+  });
+
+  // The seed's Python snippet reads lines with httpx, which also ends them at these characters.
+  test("have lines that end at line feeds alone, also for clients that end lines at Unicode's separators", () => {
+    const text = "a\u0085b\u2028c\u2029d\u000b\u001c";
+    const whole = frames(run, { seq: 1, events_n: 1, events: line(text) });
+    const [id, data, ...rest] = whole.split(ANY_LINE_END);
+    expect([id, ...rest]).toEqual([`id: ${eventId(run, 1)}`, "", ""]);
+    expect(JSON.parse(data?.slice("data: ".length) ?? "")).toMatchObject({ text });
   });
 
   // Fails when a viewer gets an event twice, or misses one.
