@@ -102,6 +102,8 @@ export const ForkRecord = z.object({
   began_at: z.string(),
   /** Keys that several branches write: afterwards each is the list of their values, in the order of the branches. */
   merged: z.array(z.string()).readonly().exactOptional(),
+  /** Keys that the steps of a loop write: afterwards each is a list, also where no iteration has written it. */
+  listed: z.array(z.string()).readonly().exactOptional(),
   /** The run's time so far, without pauses: the step's timeout counts from here. */
   run_ms: z.number(),
 });

@@ -189,11 +189,11 @@ function isOutput(key: string): boolean {
  * The keys that the join of a fork writes.
  * - After branches: the keys that each has written. A merged key has the list of their values, null where a branch has not
  *   written it.
- * - After iterations: for each key that any of them has written the list of its values, null where an iteration has not
+ * - After iterations: for each key that their steps write the list of its values, null where an iteration has not
  *   written it. After rounds also every other key that they have written, with its last value.
  */
-export function joinedKeys({ in: kind, count, ended, carried, merged = [] }: Fork): JsonObject {
-  const keys = new Set(ended.flatMap(({ kept }) => Object.keys(kept)));
+export function joinedKeys({ in: kind, count, ended, carried, merged = [], listed = [] }: Fork): JsonObject {
+  const keys = new Set([...listed.filter(isOutput), ...ended.flatMap(({ kept }) => Object.keys(kept))]);
   const listOf = (key: string) => [key, Array.from({ length: count }, (_, i) => ended[i]?.kept[key] ?? null)];
   if (kind === "branches") {
     const lists = merged.filter((key) => keys.has(key)).map(listOf);

@@ -1,13 +1,16 @@
 import type { Json } from "../../shared/contracts/json.ts";
-import { isJsonText, jsonValuesIn } from "./json-values.ts";
+import { jsonRangesIn, wholeJson } from "./json-values.ts";
+import { mendedText } from "./mended-json.ts";
 import { parseJson } from "./parse-json.ts";
 import { withoutThoughts } from "./without-thoughts.ts";
+import type { Range } from "./json-values.ts";
 
 const FENCE = /```[^\n`]*\n([\s\S]*?)```/g;
 
 /**
- * The JSON values in texts: all of them as one value, else their fenced blocks, else their objects and lists. What a model
- * thought aloud does not count. The time is linear in the length of the texts.
+ * The JSON values in texts: all of them as one value, else their fenced blocks, else their objects and lists. Slips whose meaning is
+ * plain are mended; of a value with another fault no part is taken. What a model thought aloud does not count. The time is linear in the
+ * length of the texts.
  */
 export function findJson(...texts: string[]): Json[] {
   const whole = parseJson(texts.join("\n\n").trim());
@@ -15,13 +18,25 @@ export function findJson(...texts: string[]): Json[] {
   const answers = texts.map(withoutThoughts);
   const answer = parseJson(answers.join("\n\n").trim());
   if (answer !== undefined) return [answer];
-  const fenced = answers.flatMap((text) =>
-    parseAll([...text.matchAll(FENCE)].map((match) => (match[1] ?? "").trim()).filter(isJsonText)),
-  );
+  const fenced = answers.flatMap((text) => parseAll(fencedIn(text)));
   if (fenced.length > 0) return fenced;
   return answers.flatMap((text) =>
-    withoutProse(parseAll(jsonValuesIn(text).map(({ from, to }) => text.slice(from, to)))),
+    withoutProse(parseAll(jsonRangesIn(text).map((range) => jsonAt(text, range)))),
   );
+}
+
+/** The fenced blocks of a text that are JSON. */
+function fencedIn(text: string): string[] {
+  return [...text.matchAll(FENCE)].flatMap(([, block = ""]) => {
+    const trimmed = block.trim();
+    const whole = wholeJson(trimmed);
+    return whole === null ? [] : [jsonAt(trimmed, whole)];
+  });
+}
+
+function jsonAt(text: string, { from, to, hasSlip }: Range): string {
+  const written = text.slice(from, to);
+  return hasSlip ? mendedText(written) : written;
 }
 
 /** Texts that are JSON, parsed as one list: a hundred thousand calls of a parser take seconds. */

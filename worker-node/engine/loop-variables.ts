@@ -8,7 +8,7 @@ import type { Fork, Track } from "../../shared/journal/track.ts";
 /** The list of each fork with `for_each`: it is loaded once for all iterations. */
 const listByFork = new WeakMap<Fork, Promise<Json[] | null>>();
 
-/** What the steps of a track see besides state: the `index` of the innermost loop around it, and with `for_each` the `item`. */
+/** What the steps of a track see besides state: the `index` of the innermost loop around it, and the `item` of the innermost one with `for_each`. */
 export async function loopVariablesOf({
   definition,
   root,
@@ -20,17 +20,18 @@ export async function loopVariablesOf({
   track: Track;
   load(value: Json): Promise<Json>;
 }): Promise<JsonObject> {
+  const found: JsonObject = {};
   for (let depth = track.place.length; depth > 0; depth--) {
     const above = trackAt(root, track.place.slice(0, depth - 1));
     const { fork } = above;
     const step = definition.steps.find(({ id }) => id === fork?.step);
     const index = track.place[depth - 1];
     if (fork === null || step?.type !== "loop" || index === undefined) continue;
+    found["index"] ??= index;
     const item = (await listOf(fork, () => itemsOf(step, { state: above.state, load })))?.[index];
-    if (item === undefined) return { index };
-    return { index, item: (await valueOrFileAt(item, [], load)) ?? null };
+    if (item !== undefined) return { ...found, item: (await valueOrFileAt(item, [], load)) ?? null };
   }
-  return {};
+  return found;
 }
 
 function listOf(fork: Fork, read: () => Promise<Json[] | null>): Promise<Json[] | null> {

@@ -12,6 +12,8 @@ Object.assign(globalThis, JSON.parse(__loopVariables), {
   len: (value) => value == null ? 0 : value.length ?? Object.keys(value).length,
   str: (value) => String(value), int: (value) => Math.trunc(Number(value)), float: (value) => Number(value),
   __is: (a, b) => b === null ? a == null : a === b,
+  __true: (value) => Boolean(__value(value)),
+  __value: (value) => typeof value === "object" && value !== null && Object.keys(value).length === 0 ? null : value,
   __in: (a, b) => b == null ? false
     : typeof b === "string" || Array.isArray(b) ? b.includes(a) : Object.hasOwn(b, a),
 });

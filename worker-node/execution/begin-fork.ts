@@ -1,4 +1,4 @@
-import { mergedKeys } from "../../shared/contracts/definition/index.ts";
+import { listedKeys, mergedKeys } from "../../shared/contracts/definition/index.ts";
 import type { ForkStep } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import { addTurn } from "../../shared/journal/fold.ts";
@@ -17,9 +17,16 @@ export function beginFork(at: TrackScope, step: ForkStep, visit: number, forked:
   const { state, track } = at;
   const { in: kind, count } = forked;
   const run_ms = runMs(at);
-  const merged = mergedKeys(step, at.scope.definition.steps);
-  const began = { in: kind, count, began_at: new Date().toISOString(), run_ms };
-  const record = merged.length === 0 ? began : { ...began, merged };
+  const { steps } = at.scope.definition;
+  const [merged, listed] = [mergedKeys(step, steps), listedKeys(step, steps)];
+  const record = {
+    in: kind,
+    count,
+    began_at: new Date().toISOString(),
+    ...(merged.length > 0 && { merged }),
+    ...(listed.length > 0 && { listed }),
+    run_ms,
+  };
   const turn = { ...placeOf(track), step: step.id, visit, data: null, fork: record };
   addTurn(state.progress, turn);
   const fork = forkOf(track);

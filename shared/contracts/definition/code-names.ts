@@ -1,5 +1,6 @@
 import { likelyName } from "../../nearest-name.ts";
 import { isNode, nodesOf } from "./code-nodes.ts";
+import { WORD_FUNCTIONS } from "./condition.ts";
 import type { CodeNode } from "./code-nodes.ts";
 
 /**
@@ -7,7 +8,8 @@ import type { CodeNode } from "./code-nodes.ts";
  * A test compares them with the sandbox.
  */
 export const SANDBOX_NAMES: readonly string[] = [
-  "state, True, False, None, len, str, int, float, __is, __in",
+  ...WORD_FUNCTIONS,
+  "state, True, False, None, len, str, int, float",
   "Object, Function, Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError",
   "InternalError, AggregateError, Iterator, Array, parseInt, parseFloat, isNaN, isFinite, Infinity, NaN, undefined",
   "decodeURI, decodeURIComponent, encodeURI, encodeURIComponent, escape, unescape, Number, Boolean, String, Math",

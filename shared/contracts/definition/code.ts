@@ -1,6 +1,6 @@
 import { definedBy, NAME_MAKERS } from "./code-names.ts";
 import { nodesOf, parseScript } from "./code-nodes.ts";
-import { nestingOf, scriptOf } from "./condition.ts";
+import { dividesWithFloor, nestingOf, scriptOf } from "./condition.ts";
 import { mistakeIn } from "./expression-mistakes.ts";
 import { pythonHint } from "./python.ts";
 import { placeholdersOf } from "./template.ts";
@@ -87,6 +87,7 @@ export function scriptOfCode({ text, isExpression }: Omit<Code, "field">): Condi
  */
 function certainMistake({ field, text, isExpression }: Code): string | null {
   if (!isExpression) return null;
+  if (dividesWithFloor(text)) return "has //, which begins a comment in JavaScript: write Math.floor(a / b)";
   const nodes = nodesOf(parseScript(scriptOf(text).script), ({ type }) => type !== "BlockStatement");
   const mistake = mistakeIn(nodes, { isCondition: field === "if_condition" });
   const [first] = nodes.flatMap(textsIn).flatMap((part) => placeholdersOf(part));

@@ -1,14 +1,20 @@
 /**
- * One word, string, number or operator of an expression. A string that nothing closes reaches to the end of its line, so
+ * One word, string, number, comment or operator of an expression. A string that nothing closes reaches to the end of its line, so
  * that no character is read twice.
  */
 const TOKEN =
-  /"(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.)*'?|`(?:[^`\\]|\\[^])*`?|[A-Za-z_$][\w$]*|\d[\w.]*|[=!]==?|[<>]=|=>|&&|\|\||\?\?|\?\.|\*\*|\.\.\.|\s+|[^]/g;
+  /\/\/.*|\/\*(?:[^*]|\*(?!\/))*(?:\*\/)?|"(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.)*'?|`(?:[^`\\]|\\[^])*`?|[A-Za-z_$][\w$]*|\d[\w.]*|[=!]==?|[<>]=|=>|&&|\|\||\?\?|\?\.|\*\*|\.\.\.|\s+|[^]/gy;
+/** A pattern, as a slash begins one where a value may stand. One that nothing closes reaches to the end of its line. */
+const PATTERN = /\/(?:[^\\/[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\]?)*(?:\/[A-Za-z]*)?/y;
+/** The end of a value: the slash that follows is a division. */
+const VALUE_END = /[\w$"'`)\]}]$/;
 const OPENING = new Set(["(", "[", "{"]);
 const CLOSING = new Set([")", "]", "}"]);
 const PYTHON_WORDS = new Set(["and", "or", "not", "in", "is"]);
-/** Operators that end the operand of `not`, `in` and `is`. */
-const TERM_ENDS = new Set(["&&", "||", "?", ":", ",", ";"]);
+/** The functions of the sandbox that stand for words of Python. */
+export const WORD_FUNCTIONS = ["__is", "__in", "__true", "__value"] as const;
+/** What ends the operand of `not`, `in` and `is`, and begins that of `and` and `or`. */
+const TERM_ENDS = new Set(["&&", "||", "?", ":", ",", ";", "=>", "return"]);
 
 /** A part of the converted text, and the offset in the condition of what it was made from. */
 type Piece = { text: string; from: number };
@@ -23,7 +29,8 @@ type Term = { slot: number; nots: number; test: "in" | "is" | null; negated: boo
  * The script of a condition: an expression in brackets, so that it is none of the statements that begin with `{` or
  * `function`. Imported definitions have conditions in Python; the simple forms are converted: `and`, `or`, `not x`,
  * `x in y`, `x not in y`, `is None`, `is not None` (the sandbox defines `True`, `False`, `None`, `len` and
- * `state.get("x")`). A condition without these words stays as it is. Linear in the length of the condition.
+ * `state.get("x")`). To `and`, `or` and `not` an empty list or object is false, as in Python. A condition without these words stays as
+ * it is. Linear in the length of the condition.
  */
 export function scriptOf(condition: string): ConditionScript {
   const tokens = tokensOf(condition);
@@ -45,6 +52,11 @@ function sourceOffset(pieces: readonly Piece[], offset: number): number {
   return Number.POSITIVE_INFINITY;
 }
 
+/** Whether an expression divides as Python does, by `//`, which begins a comment here: a value follows it, and no words. */
+export function dividesWithFloor(condition: string): boolean {
+  return tokensOf(condition).some((token) => /^\/\/\s*(?:\d|state\b|len\(|int\(|float\()/.test(token));
+}
+
 /** How deep the brackets of an expression or a program are nested, outside of its strings. */
 export function nestingOf(code: string): number {
   let depth = 0;
@@ -57,7 +69,19 @@ export function nestingOf(code: string): number {
 }
 
 function tokensOf(code: string): string[] {
-  return code.match(TOKEN) ?? [];
+  const tokens: string[] = [];
+  let mayBeginValue = true;
+  for (let at = 0; at < code.length;) {
+    const isPattern: boolean = mayBeginValue && code[at] === "/" && code[at + 1] !== "/" && code[at + 1] !== "*";
+    const expression: RegExp = isPattern ? PATTERN : TOKEN;
+    expression.lastIndex = at;
+    const token: string = expression.exec(code)?.[0] ?? "";
+    tokens.push(token);
+    at += token.length;
+    const isBetween: boolean = !isPattern && /^(?:\s|\/[/*])/.test(token);
+    if (!isBetween) mayBeginValue = !isPattern && (PYTHON_WORDS.has(token) || !VALUE_END.test(token));
+  }
+  return tokens;
 }
 
 /**
@@ -70,12 +94,13 @@ function convert(tokens: readonly string[]): Piece[] {
   let at = 0;
   const write = (text: string): number => out.push({ text, from: at }) - 1;
   const begin = (): Term => ({ slot: write(""), nots: 0, test: null, negated: false, isEmpty: true });
-  const end = ({ slot, nots, test, negated }: Term): void => {
+  /** @param isLeft the term is the left operand of `and` or `or` */
+  const end = ({ slot, nots, test, negated }: Term, isLeft = false): void => {
     const beginning = out[slot];
-    if (beginning !== undefined) {
-      beginning.text = `${" !(".repeat(nots)}${test === null ? "" : ` ${negated ? "!" : ""}__${test}(`}`;
-    }
-    write(`${test === null ? "" : ") "}${") ".repeat(nots)}`);
+    const isValue = isLeft && nots === 0 && test === null;
+    const made = test !== null ? ` ${negated ? "!" : ""}__${test}(` : isValue ? " __value(" : "";
+    if (beginning !== undefined) beginning.text = `${" !__true(".repeat(nots)}${made}`;
+    write(`${made === "" ? "" : ") "}${") ".repeat(nots)}`);
   };
   let term = begin();
   let lastWord = "";
@@ -90,7 +115,7 @@ function convert(tokens: readonly string[]): Piece[] {
       write(token);
       term = open.pop() ?? term;
     } else if (token === "and" || token === "or" || TERM_ENDS.has(token)) {
-      end(term);
+      end(term, PYTHON_WORDS.has(token));
       write(token === "and" ? "&&" : token === "or" ? "||" : token);
       term = begin();
     } else if (token === "not" && term.isEmpty) term.nots += 1;
@@ -102,7 +127,8 @@ function convert(tokens: readonly string[]): Piece[] {
       write(", ");
     } else {
       if (token.trim() !== "") term.isEmpty = false;
-      write(token);
+      // A bracket that closes the term must not become a part of the comment.
+      write(token.startsWith("//") ? `${token}\n` : token);
     }
     if (token.trim() !== "") lastWord = token;
     at += token.length;

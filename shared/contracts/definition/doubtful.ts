@@ -1,5 +1,6 @@
 import { isNode, nodesOf, parseScript } from "./code-nodes.ts";
 import { codeOf, scriptOfCode } from "./code.ts";
+import { WORD_FUNCTIONS } from "./condition.ts";
 import type { FieldError } from "../../errors.ts";
 import type { CodeNode } from "./code-nodes.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
@@ -58,7 +59,10 @@ function doubtfulCases(step: Step): FieldError[] {
 }
 
 /** The names of the sandbox that are constants. */
-const CONSTANTS = new Set(["True", "False", "None", "undefined", "NaN", "Infinity", "__is", "__in"]);
+const CONSTANTS: ReadonlySet<string> = new Set([
+  ...["True", "False", "None", "undefined", "NaN", "Infinity"],
+  ...WORD_FUNCTIONS,
+]);
 
 function constantExpression(step: Step): FieldError[] {
   const code = codeOf(step);

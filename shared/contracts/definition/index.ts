@@ -26,7 +26,7 @@ export { unreadWarnings } from "./unread-values.ts";
 export { unsetInputs, unsetReads } from "./state-reads.ts";
 export { branchOfSteps, outermostOf } from "./branches.ts";
 export { layOut } from "./lay-out.ts";
-export { mergedKeys, writersOf } from "./merged-keys.ts";
+export { listedKeys, mergedKeys, writersOf } from "./merged-keys.ts";
 export { isFork, pathInState } from "./step.ts";
 export type { ForkStep, LeafStep, Retry, Step, StepOf } from "./step.ts";
 export { placeholdersOf } from "./template.ts";

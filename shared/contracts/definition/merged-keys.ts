@@ -20,6 +20,12 @@ export function mergedKeys(fork: ForkStep, steps: readonly Step[]): string[] {
   return [...new Set(next.input_keys)].filter(isShared);
 }
 
+/** The keys that the steps of a loop write, each once: after the loop each is a list. */
+export function listedKeys(fork: ForkStep, steps: readonly Step[]): string[] {
+  if (fork.type !== "loop") return [];
+  return [...new Set(branchesOf(fork, steps).flatMap((body) => [...keysOf(body, steps)]))];
+}
+
 /** The step in each branch that writes a key, the first of them; undefined for a branch that does not write it. */
 export function writersOf(fork: ForkStep, key: string, steps: readonly Step[]): (Step | undefined)[] {
   return branchesOf(fork, steps).map(

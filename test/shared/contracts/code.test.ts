@@ -192,6 +192,11 @@ describe("code that is saved", () => {
       "compares the result of a comparison (< … <), and not one value twice: write a < b && b < c",
     ],
     ["state.a == state.b == state.c", "write a == b && b == c"],
+    [
+      "state.n // 2 == 1 and state.ok",
+      "has //, which begins a comment in JavaScript: write Math.floor(a / b)",
+    ],
+    ["state.n //state.k", "has //, which begins a comment"],
     ["not 0 <= state.n < 3", "compares the result of a comparison"],
     ["state.list == []", "compares with a new list or object by =="],
     ["{} !== state.map", "compares with a new list or object by !=="],

@@ -6,12 +6,21 @@ const squeezed = (text: string): string => text.replaceAll(/\s+/g, "");
 
 describe("a condition", () => {
   test.each([
-    ["a and b or not c", "a&&b||!(c)"],
-    ["not not a", "!(!(a))"],
+    ["a and b or not c", "__value(a)&&__value(b)||!__true(c)"],
+    ["not not a", "!__true(!__true(a))"],
     ["x in y", "__in(x,y)"],
-    ["x not in y and (not (z is not None))", "!__in(x,y)&&(!((!__is(z,None))))"],
+    ["x not in y and (not (z is not None))", "!__in(x,y)&&(!__true((!__is(z,None))))"],
     ["f(a in b, c is None)", "f(__in(a,b),__is(c,None))"],
-    ["not x in [1, 2] or 'a and b'", "!(__in(x,[1,2]))||'aandb'"],
+    ["not x in [1, 2] or 'a and b'", "!__true(__in(x,[1,2]))||'aandb'"],
+    ["all.some(i => 'x' in i.tags and i.n)", "all.some(i=>__in('x',i.tags)&&i.n)"],
+    ["/not in/.test(x) and y", "__value(/notin/.test(x))&&y"],
+    ["/yes or no/i.test(x)", "/yesorno/i.test(x)"],
+    ["x.match(/[/] and \\/ or/g)", "x.match(/[/]and\\/or/g)"],
+    ["a / b in c / d", "__in(a/b,c/d)"],
+    ["(a) / 2 > 1 and b / 2 < 3", "__value((a)/2>1)&&b/2<3"],
+    ["x > 3 // not in stock", "x>3//notinstock"],
+    ["x in y // and so on", "__in(x,y//andsoon)"],
+    ["x > 3 /* and so on */ or y", "__value(x>3/*andsoon*/)||y"],
     ["state.x == `a ${1} in b`", "state.x==`a${1}inb`"],
     ["state.and_more && state['in']", "state.and_more&&state['in']"],
   ])("%s", (python, javascript) => {
@@ -26,6 +35,10 @@ describe("a condition", () => {
     `${"not ".repeat(15_000)}1`,
     `1${" in 1".repeat(10_000)}`,
     `${"a and ".repeat(10_000)}1`,
+    "(/".repeat(20_000),
+    "[/[".repeat(20_000),
+    "/*".repeat(20_000),
+    "/**".repeat(20_000),
   ])("is converted in linear time: %.12s", (condition) => {
     const startedAt = cpuMs();
     for (let i = 0; i < 10; i++) scriptOf(condition);

@@ -99,6 +99,55 @@ export const loop: StepContract = {
       gives: { state: { notes: ["grassy", "malty"] } },
     },
     {
+      that: "has empty lists after an empty list",
+      steps: [
+        {
+          id: "a",
+          type: "loop",
+          for_each: "state.teas",
+          loop_step_ids: ["taste"],
+          output_key: "lists",
+          next_step_id: "b",
+        },
+        llmStep("taste", { output_key: "notes" }),
+        { id: "b", type: "print", print_content: "{state.notes}", output_key: "shown" },
+      ],
+      state: { teas: [] },
+      gives: { state: { notes: [], lists: { taste: [] }, shown: "[]" }, calls: [] },
+    },
+    {
+      that: "has null in a list for an iteration that did not come to the step",
+      steps: [
+        { id: "a", type: "loop", for_each: "state.teas", loop_step_ids: ["choose", "note"] },
+        {
+          id: "choose",
+          type: "switch",
+          switch_expression: "item.rare",
+          switch_cases: { true: "note", false: null },
+        },
+        { id: "note", type: "print", print_content: "{item.name}", output_key: "rare" },
+      ],
+      state: { teas: [{ name: "green", rare: false }] },
+      gives: { state: { rare: [null] } },
+    },
+    {
+      that: "has the `{item}` of the loop around it where it has none of its own",
+      steps: [
+        { id: "a", type: "loop", for_each: "state.teas", loop_step_ids: ["again"] },
+        { id: "again", type: "loop", loop_count: 2, loop_step_ids: ["note"] },
+        { id: "note", type: "print", print_content: "{item.name} {index}", output_key: "notes" },
+      ],
+      state: { teas: [{ name: "green" }, { name: "black" }] },
+      gives: {
+        state: {
+          notes: [
+            ["green 0", "green 1"],
+            ["black 0", "black 1"],
+          ],
+        },
+      },
+    },
+    {
       that: "fails when `for_each` names no list",
       steps: [{ id: "a", type: "loop", for_each: "state.teas", loop_step_ids: ["taste"] }, llmStep("taste")],
       state: { teas: "green" },

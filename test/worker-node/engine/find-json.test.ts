@@ -11,7 +11,6 @@ describe("JSON in text", () => {
     ['[see](http://x) {not json} {"ok": true}', [{ ok: true }]],
     ['He wrote {"so: {"ok": [true, null, -1.5e3]}', [{ ok: [true, null, -1500] }]],
     ['[{"a": 1}, {"b": 2}, and so on', [{ a: 1 }, { b: 2 }]],
-    ['{"a": 1} and {"b": 2,}', [{ a: 1 }]],
     ['The order {"id": 12345678901234567890, "n": 7} is open.', [{ id: "12345678901234567890", n: 7 }]],
     ['{"id": 9007199254740993}', [{ id: "9007199254740993" }]],
     ["no JSON at all {", []],
@@ -36,6 +35,12 @@ describe("JSON in text", () => {
     '["\\"'.repeat(250_000),
     `["${"a".repeat(1_000_000)}`,
     "[1,".repeat(300_000),
+    '{"a": x, '.repeat(100_000),
+    '{"a": x},'.repeat(100_000),
+    "{a: ".repeat(250_000),
+    `{${"a".repeat(1_000_000)}`,
+    `{'${"a".repeat(1_000_000)}`,
+    "{'a ".repeat(250_000),
     "<think>".repeat(150_000),
     "</think>{".repeat(100_000),
     "```\n".repeat(250_000),
@@ -44,6 +49,38 @@ describe("JSON in text", () => {
     const startedAt = cpuMs();
     findJson(text);
     expect(cpuMs() - startedAt).toBeLessThan(3_000);
+  });
+});
+
+// Fails when a part of a value passes for the value: a step would go on with it, or call a tool with it.
+describe("JSON with a fault", () => {
+  test.each([
+    ['So: {"user": {"name": "Ann"}, "total": 12,}', [{ user: { name: "Ann" }, total: 12 }]],
+    ['{"items": [{"id": 1}, {"id": 2},]}', [{ items: [{ id: 1 }, { id: 2 }] }]],
+    ['[{"id": 1},]', [[{ id: 1 }]]],
+    ['{"text": "two\nlines", "x": {"y": 1}}', [{ text: "two\nlines", x: { y: 1 } }]],
+    ['{"a": 1} and {"b": 2,}', [{ a: 1 }, { b: 2 }]],
+    ['First {"draft": 1}.\n```json\n{"final": {"n": 2},}\n```', [{ final: { n: 2 } }]],
+  ])("whose meaning is plain is the whole value: %s", (text, values) => {
+    expect(findJson(text)).toEqual(values);
+  });
+
+  test.each([
+    '{"user": {"name": "Ann"}, "items": [1, 2',
+    '{"user": {"name": "Ann"}, "note": "it is {"',
+    '{"a": NaN, "b": {"c": 1}}',
+    '{"a": True, "x": [1, 2]}',
+    '{"a": {"b": 1}, // the first\n "c": 2}',
+    '{"a": {"b": 1} "c": {"d": 2}}',
+    "{'tags': ['a'], 'ids': [1, 2]}",
+    "{ids: [1, 2], name: 'x'}",
+    "{'a-b': 'it\\'s', 'ids': [1, 2]}",
+  ])("has no part that is taken for the value: %s", (text) => {
+    expect(findJson(text)).toEqual([]);
+  });
+
+  test("does not hide the value after it", () => {
+    expect(findJson('{"note": see below} {"answer": {"n": 42}}')).toEqual([{ answer: { n: 42 } }]);
   });
 });
 

@@ -7,7 +7,16 @@ import { createSandbox } from "../../../worker-node/engine/sandbox.ts";
 const shared = createSandbox();
 const sandbox = shared.of({ tenant: "acme", signal: new AbortController().signal });
 afterAll(() => shared.close());
-const state = { n: 4, tags: ["a", "x"], user: { name: "Jo" }, text: "hello", nothing: null, get: "own" };
+const state = {
+  n: 4,
+  tags: ["a", "x"],
+  user: { name: "Jo" },
+  text: "hello",
+  nothing: null,
+  none: [],
+  empty: {},
+  get: "own",
+};
 
 describe("an expression", () => {
   test.each([
@@ -25,6 +34,15 @@ describe("an expression", () => {
     ["'y' not in state.tags", true],
     ["state.nothing is None and state.n is not None", true],
     ["True and not False", true],
+    // Fails when an empty list or object is true to a word of Python, or a word in a pattern is taken for one.
+    ["not state.none", true],
+    ["not state.empty and state.n == 4", true],
+    ["state.none or state.empty or 'else'", "else"],
+    ["(state.none and state.n) is None", true],
+    ["state.n and state.text", "hello"],
+    ["not 'y' in state.tags // and not in stock", true],
+    ["/not found|yes or no/.test('found') or /black and white/.test('white')", false],
+    ["[{ tags: ['x'] }].some((one) => 'x' in one.tags and one.tags)", true],
     ["len(state.tags) >= 2", true],
     ["'and or not in' === 'and or not in'", true],
     ["state.tags.includes('x') && !state.nothing ? 'yes' : 'no'", "yes"],

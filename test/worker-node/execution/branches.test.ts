@@ -396,7 +396,7 @@ describe("a loop", () => {
     expect(harness.errorOf(run)).toContain("no_list");
   });
 
-  test("over an empty list goes on at once", async () => {
+  test("over an empty list goes on at once, and what its steps write are empty lists", async () => {
     harness.definition = steps(
       { id: "a", type: "loop", for_each: "items", loop_step_ids: ["x"], output_key: "out" },
       print("x"),
@@ -405,7 +405,7 @@ describe("a loop", () => {
       input: JSON.stringify({ message: "hello", state: { items: [] } }),
     });
     await ending;
-    expect(stateOf(run)).toEqual({ items: [], out: {} });
+    expect(stateOf(run)).toEqual({ items: [], x: [], out: { x: [] } });
   });
 });
 
