@@ -32,9 +32,8 @@ const faults: Record<string, () => Promise<void>> = {
   },
 };
 
-const pairs = LIMITS.flatMap((name) =>
-  Object.entries(faults).map(([what, fault]) => ({ name, what, fault })),
-);
+const names = LIMITS.flat();
+const pairs = names.flatMap((name) => Object.entries(faults).map(([what, fault]) => ({ name, what, fault })));
 const TAKEN = 5;
 const first = (TEST_SEED * TAKEN) % pairs.length;
 const taken =
@@ -45,7 +44,7 @@ describe(`limits under faults, seed ${TEST_SEED}`, () => {
     "$name is not passed while $what, and everything is given back",
     async ({ name, what, fault }) => {
       const row = flooded.rowOf(name);
-      const tenant = `t-${LIMITS.indexOf(name)}-${Object.keys(faults).indexOf(what)}`;
+      const tenant = `t-${names.indexOf(name)}-${Object.keys(faults).indexOf(what)}`;
       await row.prepare(tenant);
       const flooding = row.flood(tenant);
       // The fault comes during the flood. On a slow machine it may come before the first answer: the test is then less strict, and

@@ -48,7 +48,7 @@ const SECONDS: Record<string, number> = {
   "flow/webhooks.test.ts": 11,
   "local/edge.test.ts": 12,
   "local/killed-processes.test.ts": 13,
-  "local/limits.test.ts": 300,
+  "local/limits.test.ts": 85,
   "local/start.test.ts": 38,
   "local/stores-and-children.test.ts": 45,
   "shared/queue/model.test.ts": 14,

@@ -1,7 +1,8 @@
 /** The orchestrations and tools of the floods. */
 import type { Clients } from "./clients.ts";
-import { toolOf } from "./lane-rows.ts";
+import { laneToolUrl } from "./lane-rows.ts";
 import type { Peer } from "./peer.ts";
+import { runToolUrl } from "./run-rows.ts";
 
 const model = (name: string) => ({
   id: "a",
@@ -11,17 +12,27 @@ const model = (name: string) => ({
   output_key: "x",
 });
 const oneStep = (name: string, step: object) => ({ name, entry_step_id: "a", steps: [{ id: "a", ...step }] });
+const calls = (tool: string) => ({ type: "tool", forced_tool: tool, output_key: "x" });
+const toolAt = (url: string) => ({
+  description: "Takes a moment",
+  tool_type: "http",
+  method: "GET",
+  url,
+  inputSchema: { type: "object", properties: {} },
+});
 const text = { type: "string", default: "" };
 
 /** Saves the orchestrations and the tools. */
 export async function saveFloodDefinitions(clients: Clients, peer: Peer): Promise<void> {
   const documents = {
-    "tools/peer": toolOf(peer),
+    "tools/lane": toolAt(laneToolUrl(peer)),
+    "tools/run": toolAt(runToolUrl(peer)),
     "orchestrations/orch_model": oneStep("M", model("demo/writer")),
     "orchestrations/orch_paid": oneStep("P", model("demo/fast")),
     "orchestrations/orch_short": oneStep("S", { type: "print", print_content: "hi" }),
     "orchestrations/orch_asks": oneStep("A", { type: "human", human_prompt: "Go on?" }),
-    "orchestrations/orch_calls": oneStep("C", { type: "tool", forced_tool: "peer", output_key: "x" }),
+    "orchestrations/orch_calls": oneStep("C", calls("lane")),
+    "orchestrations/orch_runs": oneStep("R", calls("run")),
     ...Object.fromEntries(
       ["orch_at_once", "orch_requests", "orch_tokens"].map((name) => [
         `orchestrations/${name}`,

@@ -7,6 +7,7 @@ import type { Peer } from "./peer.ts";
 
 export const WORKERS = 2;
 const HELD_MS = 300;
+const SLOTS_HELD_MS = 700;
 /** The settings of lanes during all floods. */
 export const LANES = {
   bulk: { slots: 2 },
@@ -15,7 +16,6 @@ export const LANES = {
   // A killed worker's mails have outcomes half a minute after this time.
   mail: { slots: 3, starts_per_second: 10, timeout_seconds: 5 },
 };
-const TOOL_PATH = "/tool";
 
 /** Sets the lanes, before the first flood: a change acts within 5 s. */
 export async function setLanes(clients: Clients): Promise<void> {
@@ -23,12 +23,12 @@ export async function setLanes(clients: Clients): Promise<void> {
     await clients.must("PATCH", `/scale/queue/${lane}`, settings);
 }
 
-/** The tool of the flooded runs. */
-export function toolOf(peer: Peer): object {
-  const schema = { type: "object", properties: {} };
-  const url = peer.url(TOOL_PATH, HELD_MS);
-  return { description: "Takes a moment", tool_type: "http", method: "GET", url, inputSchema: schema };
-}
+const TOOL_PATH = "/tool";
+const TOOLS_AT_ONCE = WORKERS * LANES.bulk.slots;
+const WEBHOOKS_AT_ONCE = WORKERS * LANES.webhooks.slots;
+
+/** The address of the tool of runs of the lane `bulk`. */
+export const laneToolUrl = (peer: Peer): string => peer.url(TOOL_PATH, HELD_MS, TOOLS_AT_ONCE);
 
 /** The most starts at any time beyond those that the rate had allowed until then. A full bucket allows its burst at once. */
 export function beyondRate(startsMs: readonly number[], sinceMs: number, perSecond: number): number {
@@ -50,10 +50,8 @@ export function laneRows(clients: Clients, peer: Peer): LimitRow[] {
   const { sql } = clients;
   const webhookPath = (tenant: string, kind: string) => `/hook/${tenant}/${kind}`;
   /** Fifty runs whose ends are sent to the peer. @returns when all were received */
-  async function sendFifty(tenant: string, path: string, ms: number): Promise<void> {
-    const ids = await clients.fifty(() =>
-      clients.start(tenant, "orch_short", { webhook_url: peer.url(path, ms) }),
-    );
+  async function sendFifty(tenant: string, webhook_url: string): Promise<void> {
+    const ids = await clients.fifty(() => clients.start(tenant, "orch_short", { webhook_url }));
     await until(`the webhooks of ${ids.length} runs are delivered`, async () => {
       const pending = clients.count(sql`
         select count(*)::int as n from webhook_deliveries where tenant_id = ${tenant} and outcome is null`);
@@ -66,15 +64,14 @@ export function laneRows(clients: Clients, peer: Peer): LimitRow[] {
   return [
     {
       name: "slots of a lane",
-      most: WORKERS * LANES.bulk.slots,
-      least: WORKERS * LANES.bulk.slots,
+      most: TOOLS_AT_ONCE,
+      least: TOOLS_AT_ONCE,
       prepare,
       async flood(tenant) {
-        const requests = peer.requestsOf(TOOL_PATH);
-        requests.most = requests.open;
+        peer.forgetMost(TOOL_PATH);
         await clients.fifty(() => clients.start(tenant, "orch_calls", { lane: "bulk" }));
         await clients.allEnded(tenant);
-        return requests.most;
+        return peer.requestsOf(TOOL_PATH).most;
       },
       settle,
     },
@@ -96,15 +93,14 @@ export function laneRows(clients: Clients, peer: Peer): LimitRow[] {
     },
     {
       name: "slots of the lane webhooks",
-      most: WORKERS * LANES.webhooks.slots,
-      least: WORKERS * LANES.webhooks.slots,
+      most: WEBHOOKS_AT_ONCE,
+      least: WEBHOOKS_AT_ONCE,
       prepare,
       async flood(tenant) {
         const path = webhookPath(tenant, "slots");
-        const requests = peer.requestsOf(path);
-        requests.most = requests.open;
-        await sendFifty(tenant, path, 700);
-        return requests.most;
+        peer.forgetMost(path);
+        await sendFifty(tenant, peer.url(path, SLOTS_HELD_MS, WEBHOOKS_AT_ONCE));
+        return peer.requestsOf(path).most;
       },
       settle,
     },
@@ -115,7 +111,7 @@ export function laneRows(clients: Clients, peer: Peer): LimitRow[] {
       async flood(tenant) {
         const path = webhookPath(tenant, "rate");
         const sinceMs = performance.now();
-        await sendFifty(tenant, path, 0);
+        await sendFifty(tenant, peer.url(path, 0));
         const { arrivalsMs } = peer.requestsOf(path);
         const startsMs = arrivalsMs.filter((atMs) => atMs >= sinceMs);
         return beyondRate(startsMs, sinceMs, LANES.webhooks.starts_per_second);

@@ -2,13 +2,13 @@
 import { once } from "node:events";
 import net from "node:net";
 import { createInterface } from "node:readline";
-import { slowPeer } from "../../services/waiting.ts";
+import { slowPeer, until } from "../../services/waiting.ts";
 import type { Requests } from "./peer.ts";
 
 export class MailPeer {
   readonly mails: Requests = { open: 0, most: 0, arrivalsMs: [] };
-  /** How long the server takes for a mail. */
-  holdMs = 0;
+  /** How long the server takes for a mail, and how many it has had at once before it takes the first. */
+  hold = { ms: 0, together: 0 };
   readonly #sockets = new Set<net.Socket>();
   readonly #server = net.createServer((socket) => this.#serve(socket));
 
@@ -41,7 +41,9 @@ export class MailPeer {
     const say = (line: string): void => void socket.write(`${line}\r\n`);
     const take = async (): Promise<void> => {
       isData = false;
-      await slowPeer(this.holdMs);
+      const { ms, together } = this.hold;
+      await until(`${together} mails are open`, () => mails.most >= together);
+      await slowPeer(ms);
       close();
       say("250 queued");
     };

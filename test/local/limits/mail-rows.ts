@@ -9,9 +9,10 @@ export function mailRows(clients: Clients, peer: MailPeer): LimitRow[] {
   const { sql } = clients;
   const { mails } = peer;
   const { slots, starts_per_second: perSecond } = LANES.mail;
+  const atOnce = WORKERS * slots;
   /** Mails of fifty runs. @returns when each has an outcome: those of a killed worker have one when its lease has lapsed */
-  async function sendFifty(tenant: string, holdMs: number): Promise<void> {
-    peer.holdMs = holdMs;
+  async function sendFifty(tenant: string, holdMs: number, together: number): Promise<void> {
+    peer.hold = { ms: holdMs, together };
     await clients.fifty(() => clients.start(tenant, "orch_mails"));
     await clients.allEnded(tenant);
     await until(`the mails of ${tenant} have outcomes`, async () => {
@@ -27,12 +28,12 @@ export function mailRows(clients: Clients, peer: MailPeer): LimitRow[] {
   return [
     {
       name: "slots of the lane mail",
-      most: WORKERS * slots,
-      least: WORKERS * slots,
+      most: atOnce,
+      least: atOnce,
       prepare,
       async flood(tenant) {
         mails.most = mails.open;
-        await sendFifty(tenant, 700);
+        await sendFifty(tenant, 700, atOnce);
         return mails.most;
       },
       settle,
@@ -43,7 +44,7 @@ export function mailRows(clients: Clients, peer: MailPeer): LimitRow[] {
       prepare,
       async flood(tenant) {
         const sinceMs = performance.now();
-        await sendFifty(tenant, 0);
+        await sendFifty(tenant, 0, 0);
         const startsMs = mails.arrivalsMs.filter((atMs) => atMs >= sinceMs);
         return beyondRate(startsMs, sinceMs, perSecond);
       },

@@ -3,8 +3,7 @@ import { until } from "../../services/waiting.ts";
 import type { Clients } from "./clients.ts";
 import { beyondRate } from "./lane-rows.ts";
 import type { LimitRow } from "./limit-row.ts";
-import { MODEL_PATH } from "./peer.ts";
-import type { Peer } from "./peer.ts";
+import type { Peer, Requests } from "./peer.ts";
 
 const CONCURRENT = 4;
 /** A minute's limit holds a tenth of the minute: 12 calls at once, then 2 in a second. Without it all fifty begin in a few seconds. */
@@ -17,13 +16,13 @@ const MESSAGE = "word ".repeat((TOKENS_OF_CALL * 4) / 5);
 const ACTS_MS = 5_000;
 
 export function providerRows(clients: Clients, peer: Peer): LimitRow[] {
-  const requests = peer.requestsOf(MODEL_PATH);
   const rate = { most: BURST, least: Number.NEGATIVE_INFINITY };
   const row = (
     name: string,
+    // The model has the name of the orchestration.
     orchestration: string,
     limit: object,
-    used: (tenant: string, sinceMs: number) => Promise<number>,
+    used: (tenant: string, calls: Requests, sinceMs: number) => Promise<number>,
     bounds: { most: number; least: number },
   ): LimitRow => ({
     name,
@@ -38,19 +37,19 @@ export function providerRows(clients: Clients, peer: Peer): LimitRow[] {
     },
     async flood(tenant) {
       const sinceMs = performance.now();
-      requests.most = requests.open;
+      peer.forgetMost(orchestration);
       await clients.fifty(() => clients.start(tenant, orchestration, { message: MESSAGE }));
-      return used(tenant, sinceMs);
+      return used(tenant, peer.requestsOf(orchestration), sinceMs);
     },
     settle: (tenant) => clients.allEnded(tenant),
   });
-  const atOnce = async (tenant: string): Promise<number> => {
+  const atOnce = async (tenant: string, calls: Requests): Promise<number> => {
     await clients.allEnded(tenant);
-    return requests.most;
+    return calls.most;
   };
   /** The runs whose calls have not begun are cancelled when some calls have waited: all fifty would take half a minute. */
-  const begun = async (tenant: string, sinceMs: number): Promise<number> => {
-    const arrivals = () => requests.arrivalsMs.filter((atMs) => atMs >= sinceMs);
+  const begun = async (tenant: string, calls: Requests, sinceMs: number): Promise<number> => {
+    const arrivals = () => calls.arrivalsMs.filter((atMs) => atMs >= sinceMs);
     await until("calls beyond the first ones begin", () => arrivals().length > BURST + 4);
     await clients.cancelAll(tenant);
     return beyondRate(arrivals(), sinceMs, PER_MINUTE / 60);

@@ -2,10 +2,17 @@
 import { z } from "zod";
 import type { Clients } from "./clients.ts";
 import type { LimitRow } from "./limit-row.ts";
+import type { Peer } from "./peer.ts";
+
+const CONCURRENT = 16;
+const PATH = "/run";
+
+/** The address of the tool of runs that are executed at once. */
+export const runToolUrl = (peer: Peer): string => peer.url(PATH, 0, CONCURRENT);
 
 const Session = z.object({ session_id: z.string() });
 
-export function runRows(clients: Clients): LimitRow[] {
+export function runRows(clients: Clients, peer: Peer): LimitRow[] {
   const { sql } = clients;
   const sessions = new Map<string, string>();
 
@@ -45,10 +52,13 @@ export function runRows(clients: Clients): LimitRow[] {
     },
     {
       name: "max_concurrent_runs",
-      most: 16,
-      least: 16,
-      prepare: (tenant) => clients.limit(tenant, { max_concurrent_runs: 16 }),
-      flood: (tenant) => mostAtOnce(tenant, () => clients.start(tenant, "orch_model")),
+      most: CONCURRENT,
+      least: CONCURRENT,
+      prepare: (tenant) => clients.limit(tenant, { max_concurrent_runs: CONCURRENT }),
+      flood(tenant) {
+        peer.forgetMost(PATH);
+        return mostAtOnce(tenant, () => clients.start(tenant, "orch_runs"));
+      },
       settle,
     },
     {
