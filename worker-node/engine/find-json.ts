@@ -1,5 +1,6 @@
 import type { Json } from "../../shared/contracts/json.ts";
 import { isJsonText, jsonValuesIn } from "./json-values.ts";
+import { mendedJson } from "./mended-json.ts";
 import { parseJson } from "./parse-json.ts";
 import { withoutThoughts } from "./without-thoughts.ts";
 
@@ -7,21 +8,36 @@ const FENCE = /```[^\n`]*\n([\s\S]*?)```/g;
 
 /**
  * The JSON values in texts: all of them as one value, else their fenced blocks, else their objects and lists. What a model
- * thought aloud does not count. The time is linear in the length of the texts.
+ * thought aloud does not count. A whole value may have slips whose meaning is plain. The time is linear in the length of the texts.
  */
 export function findJson(...texts: string[]): Json[] {
   const whole = parseJson(texts.join("\n\n").trim());
   if (whole !== undefined) return [whole];
   const answers = texts.map(withoutThoughts);
-  const answer = parseJson(answers.join("\n\n").trim());
+  const answer = valueOf(answers.join("\n\n").trim());
   if (answer !== undefined) return [answer];
   const fenced = answers.flatMap((text) =>
-    parseAll([...text.matchAll(FENCE)].map((match) => (match[1] ?? "").trim()).filter(isJsonText)),
+    fencedIn([...text.matchAll(FENCE)].map((match) => (match[1] ?? "").trim())),
   );
   if (fenced.length > 0) return fenced;
   return answers.flatMap((text) =>
     withoutProse(parseAll(jsonValuesIn(text).map(({ from, to }) => text.slice(from, to)))),
   );
+}
+
+function fencedIn(blocks: readonly string[]): Json[] {
+  const texts = blocks.filter((block) => isJsonText(block) || isBracket(block));
+  if (texts.every(isJsonText)) return parseAll(texts);
+  return texts.map(valueOf).filter((value) => value !== undefined);
+}
+
+/** The value of a whole text. */
+function valueOf(text: string): Json | undefined {
+  return parseJson(text) ?? (isBracket(text) ? mendedJson(text) : undefined);
+}
+
+function isBracket(text: string): boolean {
+  return text.startsWith("{") || text.startsWith("[");
 }
 
 /** Texts that are JSON, parsed as one list: a hundred thousand calls of a parser take seconds. */

@@ -3,18 +3,24 @@ export type Range = { from: number; to: number };
 
 /** What may come next inside an object or a list, as JSON's grammar has it (RFC 8259). */
 type Expected = "first" | "key" | "colon" | "value" | "comma";
-/** An object or list that has begun. `inner`: the objects and lists in it that are complete. */
-type Open = { from: number; isObject: boolean; expected: Expected; inner: Range[] };
+/**
+ * An object or list that has begun. `hasKey`: an object with a key and its colon, which prose does not write. `inner`: the objects and
+ * lists in it that are complete.
+ */
+type Open = { from: number; isObject: boolean; hasKey: boolean; expected: Expected; inner: Range[] };
 
 /** Below the depth at which a value is refused, so that a list of all values found is no deeper than that. */
 const MAX_DEPTH = 63;
 const SCALAR = /(?:-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)(?![\w.])/y;
 /** A text without its end goes to the end of all: if the expression failed there, it would read the rest again from each quotation mark in it. */
 const STRING_OR_BRACKET = /"[^"\\]*(?:\\[\s\S][^"\\]*)*"?|[{}[\]]/g;
+/** An object in the notation of Python or JavaScript: its parts may be JSON. */
+const OTHER_NOTATION = /\{\s*(?:'[^'\n]{0,200}'|[A-Za-z_$][\w$]{0,100})\s*:\s*["'{[\d-]/y;
 const ESCAPE = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y;
 
 /**
- * The outermost JSON objects and lists in a text, in order, whatever stands around them.
+ * The outermost JSON objects and lists in a text, in order, whatever stands around them. An object that is cut, or has a fault, is none
+ * of them, and neither is a part of it: a part would pass for the whole.
  *
  * Linear: a bracket of prose is left at the first character that JSON does not allow there, and the search goes on from
  * that character. Only the last string before it is read again, as it may have begun at a quotation mark of prose.
@@ -58,18 +64,26 @@ function scan(text: string, from: number): { values: Range[]; next: number } {
     } else if ((char === "{" || char === "[") && takesValue(top)) {
       // Its inner parts are not the value that the text has.
       if (stack.length === MAX_DEPTH) return { values: [], next: closingOf(text, from) };
-      stack.push({ from: at, isObject: char === "{", expected: "first", inner: [] });
+      stack.push({ from: at, isObject: char === "{", hasKey: false, expected: "first", inner: [] });
       at += 1;
     } else {
       const end = top === undefined ? null : token(text, at, top);
-      if (end === null) return { values: stack.flatMap((open) => open.inner), next: stringFrom ?? at };
+      if (end === null) {
+        if (stack.some((open) => open.hasKey || isOtherNotation(text, open)))
+          return { values: [], next: closingOf(text, from) };
+        return { values: stack.flatMap((open) => open.inner), next: stringFrom ?? at };
+      }
       stringFrom = char === '"' ? at + 1 : null;
       at = end;
     }
   }
 }
 
-/** The end of a value that is too deep: after the bracket that closes it, else the end of the text. */
+function isOtherNotation(text: string, { from, isObject }: Open): boolean {
+  return isObject && endOf(OTHER_NOTATION, text, from) !== null;
+}
+
+/** The end of a value that is not read: after the bracket that closes it, else the end of the text. */
 function closingOf(text: string, from: number): number {
   const part = new RegExp(STRING_OR_BRACKET);
   part.lastIndex = from;
@@ -98,6 +112,7 @@ function token(text: string, at: number, open: Open): number | null {
   if (expected === "colon" || expected === "comma") {
     if (char !== (expected === "colon" ? ":" : ",")) return null;
     open.expected = expected === "comma" && isObject ? "key" : "value";
+    open.hasKey ||= isObject;
     return at + 1;
   }
   const isKey = isObject && expected !== "value";

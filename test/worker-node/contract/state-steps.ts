@@ -49,7 +49,7 @@ export const transform: StepContract = {
 };
 
 export const extractJson: StepContract = {
-  does: "Finds JSON in the text of `input_keys`: the whole text, else fenced blocks, else objects and lists in brackets. Several values become a list. A text without JSON goes to the model, once.",
+  does: "Finds JSON in the text of `input_keys`: the whole text, else fenced blocks, else objects and lists in brackets. A part of an object that was cut, or has a fault, is no value. Several values become a list. A text without JSON goes to the model, once.",
   cases: [
     {
       that: "finds an object in a text",

@@ -23,6 +23,34 @@ describe("JSON in text", () => {
     expect(findJson(text)).toEqual(values);
   });
 
+  // Fails when a part of a value passes for the value, or its items for the object that has them.
+  test.each([
+    ["that was cut", 'It is {"items": [{"id": 1}, {"id": 2}], "note": "cut he'],
+    ["with quotation marks in a text", 'Here: {"a": {"b": 1}, "c": "he says "hi" to {"d": 2}"}. Done.'],
+    ["with a comment", '{"a": [1, 2], // why\n "b": {"c": 1}}'],
+    ["that leaves something out", '{"a": {"b": 1}, ...}'],
+    ["in Python's notation", `{'a': {"b": "it's"}, 'n': ["x"]}`],
+    ["in JavaScript's notation", '{a: {"b": 1}, n: ["x"]}'],
+    ["in a fence that was cut", '```json\n{"items": [{"id": 1}], "n": 2'],
+  ])("has no part of an object %s", (_, text) => {
+    expect(findJson(text)).toEqual([]);
+  });
+
+  test.each([
+    ["a line break in a text", '{"a": {"b": 1}, "c": "one\ntwo"}', [{ a: { b: 1 }, c: "one\ntwo" }]],
+    ["a comma before a bracket", '{"items": [{"id": 1}, {"id": 2},]}', [{ items: [{ id: 1 }, { id: 2 }] }]],
+    ["a slip in a fence", 'So:\n```json\n[{"id": 1}, {"id": 2},]\n```', [[{ id: 1 }, { id: 2 }]]],
+    ["a slip after a thought", '<think>{"d": 1}</think>{"a": {"b": 1},}', [{ a: { b: 1 } }]],
+  ])("is read with %s", (_, text, values) => {
+    expect(findJson(text)).toEqual(values);
+  });
+
+  test("after an object that cannot be read is found", () => {
+    expect(findJson('Answer as {"route": <label>, "meta": {"x": 1}}. {"route": "yes"}')).toEqual([
+      { route: "yes" },
+    ]);
+  });
+
   test("in a fence is preferred to a draft outside of it", () => {
     expect(findJson('First {"draft": 1}.\n```json\n{"final": 2}\n```')).toEqual([{ final: 2 }]);
   });
@@ -39,6 +67,9 @@ describe("JSON in text", () => {
     "<think>".repeat(150_000),
     "</think>{".repeat(100_000),
     "```\n".repeat(250_000),
+    '{"a":1 '.repeat(200_000),
+    "{a: ".repeat(250_000),
+    `{"a":"\n${'","'.repeat(300_000)}`,
     "[]".repeat(500_000),
   ])("is found in linear time: %.12s", (text) => {
     const startedAt = cpuMs();
