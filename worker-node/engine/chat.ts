@@ -1,4 +1,5 @@
 import { compactAtChars } from "../../shared/contracts/model-window.ts";
+import { firstChars } from "../../shared/first-chars.ts";
 import type { ChatHistory, Summary } from "../../shared/contracts/chat.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import { effectKey, textOf } from "./model-call.ts";
@@ -105,7 +106,7 @@ async function summarize(
     // The summary is not part of the answer.
     onText: () => {},
   });
-  const content = textOf({ content: answer.text }).slice(0, SUMMARY_CHARS) + filesIn(earlier, old);
+  const content = firstChars(textOf({ content: answer.text }), SUMMARY_CHARS) + filesIn(earlier, old);
   const summary = { content, covers };
   const usage = [{ call: "summary", ...answer.usage }];
   context.note({

@@ -1,4 +1,5 @@
 import { joinWithin } from "./bounded-text.ts";
+import { firstChars } from "../../shared/first-chars.ts";
 import { templateOf } from "../../shared/contracts/definition/step.ts";
 import { TerminalError } from "./step-errors.ts";
 import { asText, valueAt } from "./run-state.ts";
@@ -69,7 +70,7 @@ function section(title: string, text: string): string {
 
 /** The first `chars` characters of `text`, with a note of how many are left out. */
 export function clip(text: string, chars: number): string {
-  return text.length <= chars
-    ? text
-    : `${text.slice(0, chars)}\n[${text.length - chars} characters left out]`;
+  if (text.length <= chars) return text;
+  const kept = firstChars(text, chars);
+  return `${kept}\n[${text.length - kept.length} characters left out]`;
 }

@@ -3,6 +3,7 @@ import type { RunEvent } from "../../shared/contracts/event.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import { Reference } from "../../shared/contracts/journal-entry.ts";
+import { firstChars } from "../../shared/first-chars.ts";
 import { fitsIn } from "../../shared/events/lines.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { LIMITS, getWithin, putWithRetries, withoutStore } from "./object-store.ts";
@@ -92,7 +93,7 @@ export class LargeValues {
     if (known) return known;
     // In a URL the slashes of a key are `~`.
     const key = `${this.prefix}/${encodeURIComponent(name).replaceAll("~", "%7E")}`;
-    const preview = (typeof value === "string" ? value : json).slice(0, PREVIEW_CHARS);
+    const preview = firstChars(typeof value === "string" ? value : json, PREVIEW_CHARS);
     const url = artifactUrl(key);
     const reference: Reference = {
       $ref: key,
@@ -122,7 +123,7 @@ export function shortened(event: RunEvent): RunEvent {
   const fields = Object.entries(event).map(([name, value]) => {
     const json = typeof value === "string" ? value : JSON.stringify(value);
     if (json.length <= INLINE_LIMIT_BYTES / 4) return [name, value];
-    const preview = json.slice(0, PREVIEW_CHARS);
+    const preview = firstChars(json, PREVIEW_CHARS);
     return [
       name,
       typeof value === "string" ? `${preview}…` : { preview, size: json.length, truncated: true },

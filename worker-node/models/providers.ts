@@ -107,7 +107,7 @@ export async function openModel(
     model: opened.model,
     fetch: async (address, init = {}) => {
       const send = async (sent: RequestInit): Promise<Response> => {
-        const response = await request(urlOf(address), withBearer(sent, opened.bearer));
+        const response = await request(urlOf(address), withBearer(wellFormed(sent), opened.bearer));
         report.left = limitsLeftOf(response.headers, Date.now());
         return readResponse(response, format, report, listeners);
       };
@@ -171,6 +171,22 @@ function hasKeyOf(env: ModelEnv): (provider: RemoteProvider) => boolean {
 
 function isSet(value: string | undefined): boolean {
   return value !== undefined && value !== "";
+}
+
+/** An escape in JSON: of half a character, or another one. `JSON.stringify` writes halves as escapes. */
+const ESCAPE = /\\(?:u(?:d[89a-f][0-9a-f]{2})|.)/g;
+
+/**
+ * A request without halves of characters, which a value of a tenant or of a tool may have: providers refuse the whole request for one
+ * (anthropics/claude-code #6273, elizaOS/eliza PR 18079). U+FFFD takes their place.
+ */
+function wellFormed(init: RequestInit): RequestInit {
+  const { body } = init;
+  if (typeof body !== "string" || !body.includes("\\ud")) return init;
+  return {
+    ...init,
+    body: body.replaceAll(ESCAPE, (escape) => (escape.startsWith("\\ud") ? "\\ufffd" : escape)),
+  };
 }
 
 function withBearer(init: RequestInit, bearer: string | undefined): RequestInit {

@@ -1,7 +1,8 @@
-import { isObject, listOf } from "../../shared/contracts/json.ts";
-import type { Json, JsonObject } from "../../shared/contracts/json.ts";
+import { isObject } from "../../shared/contracts/json.ts";
+import type { JsonObject } from "../../shared/contracts/json.ts";
 import { parseJson } from "../engine/parse-json.ts";
 import { textOf, without } from "./json-fields.ts";
+import { withMessages, withNewerLimit, withPlainCallIds, withSystemAsUser } from "./other-forms.ts";
 import type { ModelAccess } from "./model-access.ts";
 
 /** Models of one key owner whose servers refuse a field. The names come from definitions, so their number is bounded. */
@@ -10,12 +11,19 @@ const MAX_REMEMBERED = 100;
 const MAX_READ_CHARS = 10_000;
 
 /**
- * What a request has although its server could answer without it: `stream_options`, and what the model has thought before.
+ * What a request has although its server could answer without it (`stream_options`, and what the model has thought before), or if it had
+ * another form.
  * - `refusal`: the words by which servers refuse it
- * - `without`: the body without it; the same body: it has none
+ * - `without`: the body without it, or with it in the other form; the same body: it has none
+ * - `isFailure`: servers refuse it with status 500 too, because their template of the conversation fails
  * - `isRemembered`: the server refuses it in each request. Else only this conversation has it wrong.
  */
-type Optional = { refusal: RegExp; without(body: JsonObject): JsonObject; isRemembered: boolean };
+type Optional = {
+  refusal: RegExp;
+  without(body: JsonObject): JsonObject;
+  isFailure?: true;
+  isRemembered: boolean;
+};
 
 const THOUGHTS = [
   "reasoning_content",
@@ -47,6 +55,25 @@ const optionals: { [name: string]: Optional } = {
     without: (body) => withMessages(body, withoutThinking),
     isRemembered: false,
   },
+  // Anthropic, Mistral and OpenAI, about ids of other servers: "should match pattern", "with a length of 9", "string too long".
+  call_ids: {
+    refusal:
+      /\btool_(?:use|result)\b[^"]{0,40}\bid\b[^"]{0,40}should match pattern|\btool call id\b.{0,300}\bmust be\b|\btool_call(?:s\[\d+\]\.|_)id'?:? string too long/is,
+    without: withPlainCallIds,
+    isRemembered: true,
+  },
+  // Templates of models that have no such role, such as Gemma's, and OpenAI's first reasoning models.
+  system: {
+    refusal: /\bsystem (?:role|messages?|prompts?) (?:is |are )?not supported|\bdoes not support 'system'/i,
+    without: withSystemAsUser,
+    isFailure: true,
+    isRemembered: true,
+  },
+  max_tokens: {
+    refusal: /\bmax_tokens\b.{0,80}\bnot supported\b.{0,80}\bmax_completion_tokens\b/is,
+    without: withNewerLimit,
+    isRemembered: true,
+  },
 };
 
 /**
@@ -68,7 +95,9 @@ export async function sendWithoutRefused(
   const answer = await send(requestOf(init, first));
   if (!isRefusal(answer)) return answer;
   const said = (await answer.clone().text()).slice(0, MAX_READ_CHARS);
-  const names = Object.keys(optionals).filter((name) => optionals[name]?.refusal.test(said) === true);
+  const names = Object.entries(optionals)
+    .filter(([, { refusal, isFailure }]) => (answer.status !== 500 || isFailure) && refusal.test(said))
+    .map(([name]) => name);
   const second = withoutFields(init.body, [...first.names, ...names]);
   if (second.names.length === first.names.length) return answer;
   const later = await send(requestOf(init, second));
@@ -77,7 +106,7 @@ export async function sendWithoutRefused(
 }
 
 function isRefusal({ status }: Response): boolean {
-  return status === 400 || status === 422;
+  return status === 400 || status === 422 || status === 500;
 }
 
 function remember(models: ModelAccess["withoutFields"], label: string, names: readonly string[]): void {
@@ -109,11 +138,6 @@ function requestOf(init: RequestInit, { body, names }: Shortened): RequestInit {
   const headers = new Headers(init.headers);
   headers.set("idempotency-key", [headers.get("idempotency-key"), "without", ...names].join("."));
   return { ...init, headers, body };
-}
-
-function withMessages(body: JsonObject, change: (message: JsonObject) => JsonObject): JsonObject {
-  const messages = listOf(body["messages"]).map((each): Json => (isObject(each) ? change(each) : each));
-  return body["messages"] === undefined ? body : { ...body, messages };
 }
 
 /** A message without the blocks of thinking; it keeps its content where it has no other. */

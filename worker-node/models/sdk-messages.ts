@@ -5,10 +5,34 @@ import type { ModelMessage } from "ai";
 import type { Message, ToolCall } from "../engine/ports.ts";
 
 type AssistantMessage = Extract<Message, { role: "assistant" }>;
+type UserContent = Extract<ModelMessage, { role: "user" }>["content"];
 type SdkPart = Exclude<Extract<ModelMessage, { role: "assistant" }>["content"], string>[number];
 
-/** A message as the SDK takes it; none for a message of nothing but blank text, which providers refuse. */
-export function toSdkMessages(message: Message): ModelMessage[] {
+/**
+ * Messages as the SDK takes them, without those of nothing but blank text, which providers refuse. Messages of the user that follow each
+ * other become one: templates of models refuse a conversation whose roles do not alternate.
+ */
+export function toSdkMessages(messages: readonly Message[]): ModelMessage[] {
+  const joined: ModelMessage[] = [];
+  for (const message of messages.flatMap(toSdkMessage)) {
+    const last = joined.at(-1);
+    if (message.role === "user" && last?.role === "user")
+      joined.splice(-1, 1, { role: "user", content: joinedContent(last.content, message.content) });
+    else joined.push(message);
+  }
+  return joined;
+}
+
+function joinedContent(first: UserContent, second: UserContent): UserContent {
+  if (typeof first === "string" && typeof second === "string") return `${first}\n\n${second}`;
+  return [...partsOf(first), ...partsOf(second)];
+}
+
+function partsOf(content: UserContent): Exclude<UserContent, string> {
+  return typeof content === "string" ? [{ type: "text", text: content }] : content;
+}
+
+function toSdkMessage(message: Message): ModelMessage[] {
   switch (message.role) {
     case "system":
       return isBlank(message.content) ? [] : [message];

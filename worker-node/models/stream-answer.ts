@@ -67,7 +67,7 @@ export async function streamAnswer(
     // `streamText` has some ten streams in a row, for tools that it calls itself, and each costs time for every piece. This is one of them.
     const sdkCall = {
       model,
-      messages: request.messages.map((message) => names.sent(message)).flatMap(toSdkMessages),
+      messages: toSdkMessages(request.messages.map((message) => names.sent(message))),
       allowSystemInMessages: true,
       tools: Object.fromEntries(names.tools.map((spec) => [spec.name, toSdkTool(sdk, spec)])),
       ...(request.tools.length > 0 ? { toolChoice: request.toolChoice } : {}),

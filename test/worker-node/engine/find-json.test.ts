@@ -22,6 +22,12 @@ describe("JSON in text", () => {
     expect(findJson(text)).toEqual(values);
   });
 
+  test("after an object that cannot be read is found", () => {
+    expect(findJson('Answer as {"route": <label>, "meta": {"x": 1}}. {"route": "yes"}')).toEqual([
+      { route: "yes" },
+    ]);
+  });
+
   test("in a fence is preferred to a draft outside of it", () => {
     expect(findJson('First {"draft": 1}.\n```json\n{"final": 2}\n```')).toEqual([{ final: 2 }]);
   });
@@ -44,6 +50,9 @@ describe("JSON in text", () => {
     "<think>".repeat(150_000),
     "</think>{".repeat(100_000),
     "```\n".repeat(250_000),
+    '{"a":1 '.repeat(200_000),
+    "{a: ".repeat(250_000),
+    `{"a":"\n${'","'.repeat(300_000)}`,
     "[]".repeat(500_000),
   ])("is found in linear time: %.12s", (text) => {
     const startedAt = cpuMs();
@@ -61,6 +70,8 @@ describe("JSON with a fault", () => {
     ['{"text": "two\nlines", "x": {"y": 1}}', [{ text: "two\nlines", x: { y: 1 } }]],
     ['{"a": 1} and {"b": 2,}', [{ a: 1 }, { b: 2 }]],
     ['First {"draft": 1}.\n```json\n{"final": {"n": 2},}\n```', [{ final: { n: 2 } }]],
+    ['So:\n```json\n[{"id": 1}, {"id": 2},]\n```', [[{ id: 1 }, { id: 2 }]]],
+    ['<think>{"d": 1}</think>{"a": {"b": 1},}', [{ a: { b: 1 } }]],
   ])("whose meaning is plain is the whole value: %s", (text, values) => {
     expect(findJson(text)).toEqual(values);
   });
@@ -75,6 +86,9 @@ describe("JSON with a fault", () => {
     "{'tags': ['a'], 'ids': [1, 2]}",
     "{ids: [1, 2], name: 'x'}",
     "{'a-b': 'it\\'s', 'ids': [1, 2]}",
+    'Here: {"a": {"b": 1}, "c": "he says "hi" to {"d": 2}"}. Done.',
+    '{"a": {"b": 1}, ...}',
+    '```json\n{"items": [{"id": 1}], "n": 2',
   ])("has no part that is taken for the value: %s", (text) => {
     expect(findJson(text)).toEqual([]);
   });

@@ -1,0 +1,107 @@
+import { describe, expect, test } from "vitest";
+import type { Message, ModelRequest } from "../../../worker-node/engine/ports.ts";
+import { aProvider } from "./model-run.ts";
+import { an, oc, refusal, text, whole } from "./provider-server.ts";
+import type { Answer } from "./provider-server.ts";
+
+// Servers refuse forms of a request that others take.
+
+const { server } = aProvider();
+
+function generate(model: string, messages: Message[], more: Partial<ModelRequest> = {}) {
+  return server.models().generate({
+    model,
+    messages,
+    tools: [],
+    toolChoice: "auto",
+    effectKey: "k",
+    signal: new AbortController().signal,
+    onText: () => {},
+    ...more,
+  });
+}
+
+/** Refuses with `message` while the body has `word`. */
+function refusing(status: number, word: string, message: string, answer: string): Answer {
+  return (response, request) => {
+    if (JSON.stringify(request.body).includes(word))
+      return refusal(status, { error: { message, type: "BadRequestError" } })(response, request);
+    response.writeHead(200, { "content-type": "text/event-stream" }).end(answer);
+  };
+}
+
+const bodyOf = (request: number): string => JSON.stringify(server.requests[request]?.body);
+const go: Message = { role: "user", content: "go" };
+
+// Fails when the half is sent as it is, or a text that speaks of one is changed.
+test.each([oc, an])("%s: half a character is sent as U+FFFD", async (model) => {
+  server.reset(whole(model, "fine"));
+  const spoken = "\\ud83d";
+  await generate(model, [{ role: "user", content: `a\ud83d b${spoken} 😀\n"c" \udc00` }]);
+  expect(bodyOf(0)).toContain(JSON.stringify(`a\ufffd b${spoken} 😀\n"c" \ufffd`).slice(1, -1));
+});
+
+test("messages of the user that follow each other are one: templates want the roles to alternate", async () => {
+  server.reset(text("fine"));
+  const images = ["data:image/png;base64,aaaa"];
+  const answer: Message = { role: "assistant", content: "yes" };
+  await generate(oc, [go, { role: "user", content: "summary" }, answer, go, { ...go, images }]);
+  expect(server.requests[0]?.body.messages).toMatchObject([
+    { role: "user", content: "go\n\nsummary" },
+    { role: "assistant", content: "yes" },
+    { role: "user", content: [{ text: "go" }, { text: "go" }, { type: "image_url" }] },
+  ]);
+});
+
+describe("a request that is refused", () => {
+  const called: Message[] = [
+    go,
+    {
+      role: "assistant",
+      content: "",
+      tool_calls: [
+        { id: "functions.lookup:0", name: "lookup", args: {} },
+        { id: "functions.lookup:1", name: "lookup", args: {} },
+      ],
+    },
+    { role: "tool", tool_call_id: "functions.lookup:0", tool_name: "lookup", content: "one" },
+    { role: "tool", tool_call_id: "functions.lookup:1", tool_name: "lookup", content: "two" },
+  ];
+
+  // An agent's model may change between two turns: a budget takes a cheaper one.
+  test.each([
+    [an, "messages.1.content.0.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'"],
+    [oc, "Tool call id was functions.lookup:0 but must be a-z, A-Z, 0-9, with a length of 9."],
+    [oc, "Invalid 'messages[1].tool_calls[0].id': string too long. Expected a string with maximum length 40"],
+    [oc, "Invalid 'messages[2].tool_call_id': string too long. Expected a string with maximum length 64"],
+  ])("%s: for the ids of its calls is sent with others: %s", async (model, message) => {
+    server.reset(refusing(400, "functions.lookup:", message, whole(model, "fine")));
+    expect(await generate(model, called)).toMatchObject({ text: "fine" });
+    const ids = [...bodyOf(1).matchAll(/"(?:id|tool_call_id|tool_use_id)":"([^"]*)"/g)].map(([, id]) => id);
+    expect(ids).toHaveLength(4);
+    expect(ids).toEqual([ids[0], ids[1], ids[0], ids[1]]);
+    expect(new Set(ids).size).toBe(2);
+    for (const id of ids) expect(id).toMatch(/^[a-zA-Z0-9]{9}$/);
+    expect(server.requests[1]?.headers).toMatchObject({ "idempotency-key": "k.without.call_ids" });
+  });
+
+  test.each([
+    [400, "System role not supported"],
+    [500, "Jinja Exception: System role not supported"],
+    [400, "Unsupported value: 'messages[0].role' does not support 'system' with this model."],
+  ])("for its system message has it before the user's: %s %s", async (status, message) => {
+    server.reset(refusing(status, '"role":"system"', message, text("fine")));
+    expect(await generate(oc, [{ role: "system", content: "Be brief." }, go])).toMatchObject({
+      text: "fine",
+    });
+    expect(server.requests[1]?.body.messages).toEqual([{ role: "user", content: "Be brief.\n\ngo" }]);
+  });
+
+  test("for the older name of its output limit has the newer one", async () => {
+    const message =
+      "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";
+    server.reset(refusing(400, '"max_tokens"', message, text("fine")));
+    expect(await generate(oc, [go], { maxOutputTokens: 7 })).toMatchObject({ text: "fine" });
+    expect(server.requests[1]?.body).toMatchObject({ max_completion_tokens: 7 });
+  });
+});

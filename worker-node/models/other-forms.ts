@@ -1,0 +1,61 @@
+import { createHash } from "node:crypto";
+import { isObject, listOf } from "../../shared/contracts/json.ts";
+import type { Json, JsonObject } from "../../shared/contracts/json.ts";
+import { textOf } from "./json-fields.ts";
+
+/** Nine letters and digits: the one form of an id that every server takes. Mistral's take no other. */
+const ID_CHARS = 9;
+
+/** A body whose calls, and their results, have ids that every server takes. Ids of one server's calls may be refused by another one. */
+export function withPlainCallIds(body: JsonObject): JsonObject {
+  return withMessages(body, (message) => ({
+    ...withPlain(message, ["tool_call_id"]),
+    ...changed(message, "tool_calls", (call) => withPlain(call, ["id"])),
+    ...changed(message, "content", (block) => {
+      const isCall = block["type"] === "tool_use" || block["type"] === "tool_result";
+      return isCall ? withPlain(block, ["id", "tool_use_id"]) : block;
+    }),
+  }));
+}
+
+/** A body whose system message stands before the first message of the user. */
+export function withSystemAsUser(body: JsonObject): JsonObject {
+  const messages = listOf(body["messages"]).filter(isObject);
+  const system = messages.filter(isSystem).map(({ content }) => textOf(content) ?? "");
+  const [first, ...others] = messages.filter((message) => !isSystem(message));
+  if (system.length === 0 || first?.["role"] !== "user") return body;
+  const { content = "" } = first;
+  const text = system.join("\n\n");
+  const joined = Array.isArray(content)
+    ? [{ type: "text", text }, ...content]
+    : `${text}\n\n${textOf(content) ?? ""}`;
+  return { ...body, messages: [{ ...first, content: joined }, ...others] };
+}
+
+/** A body with the output limit under the name that OpenAI's newer models take, also behind gateways. */
+export function withNewerLimit({ max_tokens, ...body }: JsonObject): JsonObject {
+  return max_tokens === undefined ? body : { ...body, max_completion_tokens: max_tokens };
+}
+
+export function withMessages(body: JsonObject, change: (message: JsonObject) => JsonObject): JsonObject {
+  const messages = listOf(body["messages"]).map((each): Json => (isObject(each) ? change(each) : each));
+  return body["messages"] === undefined ? body : { ...body, messages };
+}
+
+function isSystem({ role }: JsonObject): boolean {
+  return role === "system" || role === "developer";
+}
+
+function withPlain(object: JsonObject, names: readonly string[]): JsonObject {
+  const plain = names.flatMap((name): [string, Json][] => {
+    const id = textOf(object[name]);
+    return id === undefined ? [] : [[name, createHash("sha256").update(id).digest("hex").slice(0, ID_CHARS)]];
+  });
+  return { ...object, ...Object.fromEntries(plain) };
+}
+
+/** The list of this name with each of its objects changed; nothing where there is none. */
+function changed(object: JsonObject, name: string, change: (item: JsonObject) => JsonObject): JsonObject {
+  const list = object[name];
+  return Array.isArray(list) ? { [name]: list.map((item) => (isObject(item) ? change(item) : item)) } : {};
+}
