@@ -12,7 +12,8 @@ import { inChildSpan } from "../tracing/current-span.ts";
  * with ERR these are none: a hosted Redis that is full or beyond a limit of its plan (upstash.com/docs/redis/troubleshooting), or whose
  * proxy leads to a replica.
  */
-const OUR_FAULT = /\b(NOSCRIPT|WRONGTYPE|CROSSSLOT|SHARDS|ERR (?!redis is not reachable|max|DB capacity|READONLY))/;
+const OUR_FAULT =
+  /\b(NOSCRIPT|WRONGTYPE|CROSSSLOT|SHARDS|ERR (?!redis is not reachable|max|DB capacity|READONLY))/;
 
 /** Whether this is such a reply: the same command would get it again, on any connection. */
 function isOurFault(error: unknown): error is Error {
