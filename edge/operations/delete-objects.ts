@@ -6,6 +6,7 @@ import type { Bucket } from "../clients/bucket.ts";
 import { bucketsOf } from "../clients/buckets.ts";
 import { withSettings } from "../env.ts";
 import type { Config, Env } from "../env.ts";
+import { partsInTurn } from "../../shared/store/parts-in-turn.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 
 /** The most objects of one page, and the most pages and tenants of one cron tick. */
@@ -32,20 +33,22 @@ export async function bucketsToPurge(
 
 /**
  * Part of the cron tick: deletes the objects of purged tenants. When a tenant was created anew under the same id, its objects
- * are younger than the purge, and stay.
+ * are younger than the purge, and stay. A tenant whose objects cannot be deleted keeps no other one.
  */
 export async function deleteObjectsOfTenants(sql: Sql, buckets: readonly ObjectBucket[]): Promise<void> {
   const tenants = await sql<{ tenant_id: string; before_ms: number }[]>`
     select tenant_id, extract(epoch from objects_before)::float8 * 1000 as before_ms
     from tenants where objects_before is not null order by objects_before limit ${MAX_TENANTS}`;
-  for (const { tenant_id, before_ms } of tenants) {
-    const deleted = await Promise.all(
-      buckets.map((bucket) => deleteBelow(bucket, `${tenant_id}/`, before_ms)),
-    );
-    if (deleted.includes(false)) continue;
-    await sql`update tenants set objects_before = null where tenant_id = ${tenant_id}`;
-    log.info("tenant.objects_deleted", { tenant: tenant_id });
-  }
+  const purge = async (tenant: string, beforeMs: number): Promise<boolean> => {
+    const deleted = await Promise.all(buckets.map((bucket) => deleteBelow(bucket, `${tenant}/`, beforeMs)));
+    if (deleted.includes(false)) return true;
+    await sql`update tenants set objects_before = null where tenant_id = ${tenant}`;
+    log.info("tenant.objects_deleted", { tenant });
+    return false;
+  };
+  await partsInTurn(
+    tenants.map(({ tenant_id, before_ms }) => [tenant_id, () => purge(tenant_id, before_ms)] as const),
+  );
 }
 
 /** Deletes the objects that are older than `beforeMs`, 20 pages at most. @returns true when none of them is left */

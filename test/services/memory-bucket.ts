@@ -5,6 +5,8 @@ export class MemoryBucket implements FileStore {
   readonly objects = new Map<string, Uint8Array>();
   /** Every call is refused, as by a store that does not answer. */
   isAway = false;
+  /** Objects that the store refuses to delete, as those with an object lock. */
+  readonly locked = new Set<string>();
 
   async putStream(key: string, bytes: AsyncIterable<Uint8Array>): Promise<void> {
     this.#reach();
@@ -28,6 +30,7 @@ export class MemoryBucket implements FileStore {
 
   async delete(key: string): Promise<void> {
     this.#reach();
+    if (this.locked.has(key)) throw new Error("the object is locked");
     this.objects.delete(key);
   }
 

@@ -13,8 +13,11 @@ export type ConnectOptions = Pick<
 const CONNECT_TIMEOUT_MS = 2_000;
 /** A connection without a reply for this time is half open: no command of a worker takes or blocks longer. */
 const SOCKET_TIMEOUT_MS = 8_000;
-/** The errors of a master that was demoted. The client reconnects then: another node may have its address by now. */
-const isDemoted = ({ message }: Error) => /^(READONLY|MASTERDOWN)/.test(message);
+/**
+ * The errors of a master that was demoted, also in the words of a hosted Redis, whose proxy puts an ERR before them. The client reconnects
+ * then: another node may have its address by now.
+ */
+const isDemoted = ({ message }: Error) => /^(ERR )?(READONLY|MASTERDOWN)/.test(message);
 /** At most a second between two tries, so the client reaches a Redis within about a second of its return. */
 const reconnectDelayMs = (tries: number) => Math.min(50 * 2 ** Math.min(tries - 1, 5), 1_000);
 

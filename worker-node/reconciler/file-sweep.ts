@@ -1,4 +1,5 @@
 import { UploadId, uploadKey } from "../../shared/contracts/artifact.ts";
+import { deleteObjects } from "../files/delete-objects.ts";
 import type { FileStore } from "../files/file-store.ts";
 import type { RepairDeps } from "./reconciler-deps.ts";
 
@@ -6,8 +7,6 @@ import type { RepairDeps } from "./reconciler-deps.ts";
 const SAFE_AGE_MS = 24 * 3_600_000;
 const FIRST_MS = 60_000;
 const PERIOD_MS = 6 * 3_600_000;
-/** The most deletions that are under way at the same time. */
-const DELETIONS_AT_ONCE = 16;
 
 /**
  * docs/protocol.md 7.13. Guarantee: the object store keeps nothing that no row of Postgres refers to.
@@ -47,28 +46,23 @@ export class FileSweep {
     const { store } = this.#deps;
     const expired = await store.takeExpiredUploads();
     if (expired.length === 0) return;
-    const uploads = expired.map(({ tenant_id, upload_id }) => ({ tenant_id, id: UploadId.parse(upload_id) }));
-    await this.#delete(
-      files,
-      uploads.map(({ tenant_id, id }) => uploadKey(tenant_id, id)),
+    const idOf = new Map(
+      expired.map(({ tenant_id, upload_id }) => {
+        const id = UploadId.parse(upload_id);
+        return [uploadKey(tenant_id, id), id];
+      }),
     );
+    const deleted = await deleteObjects(files, [...idOf.keys()]);
     // The objects first: when the worker dies here, the next pass deletes them again.
-    await store.forgetUploads(uploads.map(({ id }) => id));
+    await store.forgetUploads([...idOf].flatMap(([key, id]) => (deleted.has(key) ? [id] : [])));
   }
 
   async #deleteOrphans(files: FileStore, page: Page): Promise<void> {
     const old = page.flatMap(({ key, ageMs }) => (ageMs > SAFE_AGE_MS ? [key] : []));
     if (old.length === 0) return;
-    await this.#delete(files, await this.#deps.store.takeExpiredObjects(old));
-    const orphans = await this.#deps.store.findOrphans(old);
-    await this.#delete(files, orphans);
-    this.#deps.repairs.orphans += orphans.length;
-  }
-
-  async #delete(files: FileStore, keys: readonly string[]): Promise<void> {
-    for (let start = 0; start < keys.length; start += DELETIONS_AT_ONCE) {
-      await Promise.all(keys.slice(start, start + DELETIONS_AT_ONCE).map((key) => files.delete(key)));
-    }
+    await deleteObjects(files, await this.#deps.store.takeExpiredObjects(old));
+    const orphans = await deleteObjects(files, await this.#deps.store.findOrphans(old));
+    this.#deps.repairs.orphans += orphans.size;
   }
 }
 

@@ -4,6 +4,7 @@ import type { RunId } from "../../shared/contracts/ids.ts";
 import { log } from "../../shared/log.ts";
 import type { StoredSegment } from "../../shared/store/archive/archive-journals.ts";
 import type { JournalBatch } from "../../shared/store/archive/queue-journals.ts";
+import { deleteObjects } from "../files/delete-objects.ts";
 import type { FileStore } from "../files/file-store.ts";
 import type { RepairDeps } from "./reconciler-deps.ts";
 
@@ -104,9 +105,13 @@ export class JournalArchive {
   async #deleteUnused(files: FileStore): Promise<void> {
     const { store } = this.#deps;
     const unused = await store.takeUnusedSegments();
-    for (const { tenant_id, segment_id } of unused) await files.delete(segmentKey(tenant_id, segment_id));
+    const idOf = new Map(
+      unused.map(({ tenant_id, segment_id }) => [segmentKey(tenant_id, segment_id), segment_id]),
+    );
+    const deleted = await deleteObjects(files, [...idOf.keys()]);
     // The objects first: when the worker dies here, the next pass deletes them again.
-    if (unused.length > 0) await store.forgetSegments(unused.map(({ segment_id }) => segment_id));
+    const forgotten = [...idOf].flatMap(([key, id]) => (deleted.has(key) ? [id] : []));
+    if (forgotten.length > 0) await store.forgetSegments(forgotten);
   }
 }
 

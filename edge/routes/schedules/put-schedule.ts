@@ -28,7 +28,8 @@ const route = createRoute({
   description:
     "A tick in an hour that is skipped when clocks are set forward fires once, at the first moment after that hour. A tick in " +
     "an hour that comes twice fires once if the expression fires once a day or less, else at each passing. If both day " +
-    "fields are given, either one is enough. `state.schedule` of each run has the id and the time of the tick.",
+    "fields are given, either one is enough. `state.schedule` of each run has the id and the time of the tick. A schedule that is " +
+    "saved again with the same timing keeps a tick that is due and has not started; another timing begins with its next tick.",
   security: [{ key: ["runs:write"] }],
   middleware: [needs("runs:write"), jsonBody({ schema: ScheduleRequest })] as const,
   request: {

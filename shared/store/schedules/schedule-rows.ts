@@ -25,7 +25,10 @@ type SavedSchedule = Omit<
   "version" | "next_tick_at_ms" | "refused" | "created_at_ms" | "updated_at_ms"
 >;
 
-/** Creates or replaces a schedule. @returns null when it would be one more than a tenant may have */
+/**
+ * Creates or replaces a schedule. One whose timing stays keeps its next tick, which may be due and wait for its jitter or for room.
+ * @returns null when it would be one more than a tenant may have
+ */
 export async function saveSchedule(
   sql: Sql,
   schedule: SavedSchedule,
@@ -41,10 +44,16 @@ export async function saveSchedule(
     on conflict (tenant_id, id) do update set
       orchestration_id = excluded.orchestration_id, cron = excluded.cron, timezone = excluded.timezone,
       jitter_seconds = excluded.jitter_seconds, overlap = excluded.overlap, catch_up = excluded.catch_up,
-      paused = excluded.paused, request = excluded.request, next_tick_at = excluded.next_tick_at,
-      try_at = excluded.try_at, refused = null, version = s.version + 1, updated_at = now()
+      paused = excluded.paused, request = excluded.request, version = s.version + 1, updated_at = now(),
+      next_tick_at = case when ${hasSameTiming(sql)} then s.next_tick_at else excluded.next_tick_at end,
+      try_at = case when ${hasSameTiming(sql)} then s.try_at else excluded.try_at end,
+      refused = case when ${hasSameTiming(sql)} then s.refused end
     returning ${scheduleColumns(sql)}`;
   return row ? Schedule.parse(row) : null;
+}
+
+function hasSameTiming(sql: Sql) {
+  return sql`(s.cron, s.timezone, s.jitter_seconds, s.paused) = (excluded.cron, excluded.timezone, excluded.jitter_seconds, excluded.paused)`;
 }
 
 function time(sql: Sql, ms: number | undefined) {

@@ -1,30 +1,49 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
+import type { RequestListener } from "node:http";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { readConfig } from "../../../edge/env.ts";
 import { EdgeQueue } from "../../../edge/runs/admit.ts";
 import { TenantId, newRunId } from "../../../shared/contracts/ids.ts";
 import { REDIS_REQUEST_MS } from "../../../shared/timing.ts";
 
-// Fails when every request waits for a Redis that has just timed out.
-test("commands fail at once after a timeout, and reach Redis again after 2 s", async () => {
-  let requests = 0;
-  const front = createServer(() => void (requests += 1)).listen(0, "127.0.0.1");
+/** A queue behind a REST front with this listener. */
+async function queueOver(listener: RequestListener): Promise<EdgeQueue> {
+  const front = createServer(listener).listen(0, "127.0.0.1");
   await once(front, "listening");
   onTestFinished(() => void (front.closeAllConnections(), front.close()));
   const address = front.address();
   if (address === null || typeof address === "string") throw new Error("no port");
-  const config = readConfig({
-    UPSTASH_REDIS_REST_URL: `http://127.0.0.1:${address.port}`,
-    UPSTASH_REDIS_REST_TOKEN: "token",
-    REDIS_URL: "redis://127.0.0.1",
-    STREAM_TOKEN_SECRET: "a-secret-for-stream-tokens",
+  return new EdgeQueue(
+    readConfig({
+      UPSTASH_REDIS_REST_URL: `http://127.0.0.1:${address.port}`,
+      UPSTASH_REDIS_REST_TOKEN: "token",
+      REDIS_URL: "redis://127.0.0.1",
+      STREAM_TOKEN_SECRET: "a-secret-for-stream-tokens",
+    }),
+  );
+}
+const job = () => ({ run: newRunId(Date.now()), tenant: TenantId.parse("acme") });
+
+// Fails when each reply that begins with ERR counts as a fault of ours: runs would be 500 for as long as the Redis is full.
+test.each([
+  "ERR DB capacity quota exceeded. Limit: 268435456, Usage: 268435999",
+  "ERR max requests limit exceeded. Limit: 500000, Usage: 500000",
+  "ERR READONLY You can't write against a read only replica",
+  "OOM command not allowed when used memory > 'maxmemory'",
+])("a Redis that refuses all writes is away: %s", async (error) => {
+  const queue = await queueOver((_request, response) => {
+    response.writeHead(400, { "content-type": "application/json" }).end(JSON.stringify({ error }));
   });
-  const queue = new EdgeQueue(config);
+  await expect(queue.admit([job()], 10)).rejects.toMatchObject({ code: "redis_away" });
+});
+
+// Fails when every request waits for a Redis that has just timed out.
+test("commands fail at once after a timeout, and reach Redis again after 2 s", async () => {
+  let requests = 0;
+  const queue = await queueOver(() => void (requests += 1));
   const admit = async (): Promise<void> => {
-    const tenant = TenantId.parse("acme");
-    const verdict = queue.admit([{ run: newRunId(Date.now()), tenant }], 10);
-    await expect(verdict).rejects.toMatchObject({ code: "redis_away" });
+    await expect(queue.admit([job()], 10)).rejects.toMatchObject({ code: "redis_away" });
   };
   // The clock stands still, so that the two seconds are over when the test says so.
   vi.useFakeTimers({ toFake: ["Date"] });

@@ -380,6 +380,28 @@ describe("a tenant that is deleted", () => {
     expect(open).toHaveLength(0);
   });
 
+  // Fails when the first tenant whose objects cannot be deleted ends the tick: those of all tenants after it would stay for as long.
+  test("of which the store refuses one to be deleted keep no other tenant's from being deleted", async () => {
+    const { sql } = app.stores;
+    for (const tenant of ["locked", "unlocked"]) {
+      await sql`
+        insert into tenants (tenant_id, deleted_at, purged_at, objects_before)
+        values (${tenant}, now(), now(), now() - ${tenant === "locked" ? 2 : 1} * interval '1 hour')`;
+    }
+    const bucket = {
+      list: async (prefix: string) => ({
+        objects: [{ key: `${prefix}run/a`, size: 1, storedMs: 0 }],
+        hasMore: false,
+      }),
+      delete: async ([key = ""]: readonly string[]) => {
+        if (key.startsWith("locked/")) throw new Error("the object is locked");
+      },
+    };
+    await expect(deleteObjectsOfTenants(sql, [bucket])).rejects.toThrow("locked");
+    const open = await sql`select tenant_id from tenants where objects_before is not null`;
+    expect(open).toEqual([{ tenant_id: "locked" }]);
+  });
+
   // Fails when objects count as deleted although the edge has not looked into the bucket that has them.
   test("are not looked for while the edge cannot use the bucket of the settings", async () => {
     const variables = readConfig(app.stores.vars);

@@ -130,6 +130,33 @@ test("a scan that goes on while another reconciler rebuilds proves nothing", asy
   expect(queue.jobs.size).toBe(due.length);
 });
 
+// Fails when a page's position is stored before its runs are enqueued: a scan that ends between the two would prove that Redis knows them.
+test.each([0, 1, 2])(
+  "a scan whose page %i is not enqueued has stored the positions of the pages before alone",
+  async (failing) => {
+    const queue = new FakeQueue();
+    const enqueue = queue.enqueue.bind(queue);
+    let pages = 0;
+    queue.enqueue = async (jobs) => {
+      if (pages++ === failing) throw new Error("the connection broke");
+      return enqueue(jobs);
+    };
+    const scan = scanOver(queue);
+    const pass = () => scan.pass(new Map([[0, queue.index ?? begun]]));
+    await expect(pass()).rejects.toThrow("the connection broke");
+    const last = due[failing * 1_000 - 1];
+    expect(queue.index).toMatchObject({
+      uptoMs: 1_000,
+      scanned: last ? `${last.wake_at} ${last.run_id}` : "",
+    });
+    expect(queue.jobs.size).toBe(failing * 1_000);
+    scan.reset();
+    await pass();
+    expect(queue.index).toMatchObject({ uptoMs: 2_000 });
+    expect(queue.jobs.size).toBe(due.length);
+  },
+);
+
 // Fails when a scan looks at no run that it has passed: a run that is due soon waits until all later ones are shown.
 test("a run that becomes due while the scan goes on to later runs is enqueued before the scan is complete", async () => {
   const queue = new FakeQueue();

@@ -190,6 +190,20 @@ test("of two reconcilers that archive the same journal one records it, and the o
   expect([...bucket.objects.keys()]).toEqual([segmentKey("acme", place?.segment_id ?? "")]);
 });
 
+// Fails when the first object that cannot be deleted ends the deletions: those after it would stay for as long.
+test("an unused segment that the store refuses to delete keeps no other one", async () => {
+  for (const segment of ["a", "b"]) {
+    await store.sql`
+      insert into journal_segments (segment_id, tenant_id, live_runs, announced_at)
+      values (${segment}, ${acme}, 0, now() - ${segment === "a" ? 3 : 2} * interval '1 day')`;
+    bucket.objects.set(segmentKey(acme, segment), Buffer.from("x"));
+  }
+  bucket.locked.add(segmentKey(acme, "a"));
+  await archivePass(store.sql, bucket);
+  expect([...bucket.objects.keys()]).toEqual([segmentKey(acme, "a")]);
+  expect(await store.sql`select segment_id from journal_segments`).toEqual([{ segment_id: "a" }]);
+});
+
 // Fails when a journal with a hole is archived, and its rows are deleted.
 test("a journal that is not whole is left alone for a day", async () => {
   const [torn, whole] = [await endedRun(), await endedRun()];

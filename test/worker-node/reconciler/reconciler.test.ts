@@ -246,6 +246,19 @@ describe("a Redis that was emptied", () => {
   });
 });
 
+// Fails when only an emptied queue gets the runs that are due later: a run that was accepted without the queue would not count in its tenant's quota.
+test("a queue whose counts are invalid gets all queued runs again, and one whose counts hold gets only those that are due", async () => {
+  await pass();
+  await redis.hset("{synapse:orchestrations:default}:index", "quota_ready", "1");
+  await store.accept({ delay_ms: 3_600_000 });
+  await pass();
+  expect(await queue.tenantStats(acme)).toEqual({ active: 0, queuedOrReserved: 0 });
+  await queue.invalidateCounts(0);
+  expect(await queue.readIndex(0)).toMatchObject({ quotaReady: false });
+  await pass();
+  expect(await queue.tenantStats(acme)).toEqual({ active: 0, queuedOrReserved: 1 });
+});
+
 // Fails when such a run waits for the hourly scan: it became due before the last scan, and the queue has finished its job.
 test("a run that is queued again, because another Postgres took over without the last seconds, is enqueued", async () => {
   await pass();

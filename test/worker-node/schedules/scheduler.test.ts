@@ -263,7 +263,8 @@ test("a schedule that was paused, changed or deleted while its tick was started 
       await setPaused(store.sql, paused, null);
       await deleteSchedule(store.sql, acme, "deleted");
       const changed = await readSchedule(store.sql, acme, "changed");
-      if (changed) await saveSchedule(store.sql, changed, { tick_ms: tomorrow, start_ms: tomorrow });
+      const later = { tick_ms: tomorrow, start_ms: tomorrow };
+      if (changed) await saveSchedule(store.sql, { ...changed, cron: "0 0 * * *" }, later);
       return state.saveFired(fired);
     },
   };
@@ -274,4 +275,28 @@ test("a schedule that was paused, changed or deleted while its tick was started 
   });
   expect(await readSchedule(store.sql, acme, "deleted")).toBeNull();
   expect(await readSchedule(store.sql, acme, "changed")).toMatchObject({ next_tick_at_ms: tomorrow });
+});
+
+// Fails when a save moves the schedule on without the tick, or when its tick starts a second run.
+test("a schedule that was saved as it is while its tick was started starts it once, and goes on", async () => {
+  const saved = await due(0, { id: "saved" });
+  const slow: StateStore = {
+    ...state,
+    async saveFired(fired) {
+      await saveSchedule(store.sql, saved, {
+        tick_ms: Date.now() + 86_400_000,
+        start_ms: Date.now() + 86_400_000,
+      });
+      return state.saveFired(fired);
+    },
+  };
+  await newScheduler({ store: slow }).pass();
+  expect(await readSchedule(store.sql, acme, "saved")).toMatchObject({
+    next_tick_at_ms: saved.next_tick_at_ms,
+  });
+  await store.sql`update schedules set try_at = now()`;
+  await newScheduler({}).pass();
+  const after = await readSchedule(store.sql, acme, "saved");
+  expect(after?.next_tick_at_ms).toBeGreaterThan(saved.next_tick_at_ms ?? Infinity);
+  expect(await store.sql`select from runs`).toHaveLength(1);
 });
