@@ -35,19 +35,16 @@ export function multiplex(parts: readonly Part[]): Response {
   async function pump(index: number): Promise<void> {
     const [part, reader] = [parts[index], readers[index]];
     if (!part || !reader) return;
-    let incomplete = "";
     let done = false;
-    for (let read = await reader.read(); !read.done; read = await reader.read()) {
-      const blocks = (incomplete + read.value).split("\n\n");
-      incomplete = blocks.pop() ?? "";
-      for (const block of blocks) {
-        const event = /^id: \d+-(\d+)\n(data: .*)$/s.exec(block);
-        if (event) positions[index] = Number(event[1]);
-        // Every part begins with `retry:`, which this stream has sent once already.
-        if (block.startsWith("retry:")) continue;
-        done = event?.[2]?.includes('"type":"done"') ?? done;
-        await writer.write(encoder.encode(event ? `id: ${idVector()}\n${event[2]}\n\n` : `${block}\n\n`));
+    for await (const block of blocksOf(reader)) {
+      // Every part begins with `retry:`, which this stream has sent once already.
+      if (block.startsWith("retry:")) continue;
+      const [, seq, data] = /^id: \d+-(\d+)\n(data: .*)$/s.exec(block) ?? [];
+      if (data !== undefined) {
+        positions[index] = Number(seq);
+        done = IS_DONE.test(data);
       }
+      await writer.write(encoder.encode(`${data === undefined ? block : `id: ${idVector()}\n${data}`}\n\n`));
     }
     if (!done) throw new Error("a part of the stream was cut off before its run ended");
   }
@@ -63,4 +60,27 @@ export function multiplex(parts: readonly Part[]): Response {
     await writer.close().catch(() => {});
   })();
   return new Response(readable, { headers: SSE_HEADERS });
+}
+
+/** The beginning of the event that ends a run. A client's own values, which may look like it, come later in the data of an event. */
+const IS_DONE = /^data: \{"run_id":"[^"]*","seq":\d+,"type":"done"/;
+
+/**
+ * The blocks of an event stream, without the empty lines that end them. The work is linear in the bytes: an event of megabytes comes in
+ * many pieces.
+ */
+async function* blocksOf(reader: ReadableStreamDefaultReader<string>): AsyncGenerator<string> {
+  let pieces: string[] = [];
+  // A line feed at the end of a piece: the next piece may begin with another one.
+  let held = "";
+  for (let read = await reader.read(); !read.done; read = await reader.read()) {
+    const text = held + read.value;
+    held = text.endsWith("\n") && !text.endsWith("\n\n") ? "\n" : "";
+    const [rest = "", ...blocks] = text.slice(0, text.length - held.length).split("\n\n");
+    pieces.push(rest);
+    for (const block of blocks) {
+      yield pieces.join("");
+      pieces = [block];
+    }
+  }
 }

@@ -11,6 +11,7 @@ import type { ApiEnv } from "../http/api.ts";
 import { bearerKey, principalOf, requireScope, tenantFilterOf } from "../http/middleware/principal.ts";
 import { toAppError } from "../http/problem.ts";
 import { findSession, noSession } from "../chat/session-view.ts";
+import { Event } from "../runs/listed-events.ts";
 import { noRun } from "../runs/run-view.ts";
 import { reconnectLater } from "./sse-writer.ts";
 import { expiryOf, readStreamToken } from "./token.ts";
@@ -176,8 +177,14 @@ export const StreamQuery = z.object({
   }),
 });
 
-/** The body of every stream. `eventComponents` describes it in the API's document. */
-export const EventStream = z.string().meta({ id: "EventStream" });
+/**
+ * The response of a stream in the API's document. Its schema is that of the data of each event, as generators of clients (hey-api) and the
+ * documents of model providers have it: OpenAPI 3.1 itself has no way to describe the items of a stream.
+ */
+export const eventStream = {
+  description: "Server-sent events: `id` is the event's id, and `data` is an `Event` in one line of JSON",
+  content: { "text/event-stream": { schema: Event } },
+};
 
 export const StreamHeaders = z.object({ "last-event-id": z.string().optional() });
 

@@ -28,8 +28,8 @@ const InTrack = z.object({
 });
 
 /**
- * The JSON schemas of events as clients get them, for the API's document: a component for each type, `Event`, which is one of
- * them, and `EventStream`. New types may come: clients ignore those that they do not know.
+ * The JSON schemas of events as clients get them, for the API's document: a component for each type, and `Event`, which is one of
+ * them. New types may come: clients ignore those that they do not know.
  */
 export function eventComponents(): { [name: string]: JsonSchema } {
   const each = Object.entries(eventSchemas).map(([type, fields]): [string, JsonSchema] => [
@@ -46,12 +46,6 @@ export function eventComponents(): { [name: string]: JsonSchema } {
     Event: {
       description: "New types may come: ignore those that you do not know",
       ...unionOf(Object.keys(eventSchemas), "Event", "type"),
-    },
-    EventStream: {
-      type: "string",
-      description: "Server-sent events: `id` is the event's id, and `data` is an `Event` in one line of JSON",
-      contentMediaType: "text/event-stream",
-      contentSchema: refTo("Event"),
     },
   };
 }

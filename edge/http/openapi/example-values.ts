@@ -214,7 +214,6 @@ export const COMPONENTS: Record<string, Json> = {
   Definition: { id: "content-pipeline", version: 3, name: "Content pipeline" },
   Json: ANY,
   JsonObject: { customer: "4711" },
-  EventStream: 'retry: 1000\n\nid: 1780499750218-2\ndata: {"type":"done"}\n\n',
 };
 
 /** Examples of bodies in another format than JSON, by media type. */

@@ -15,7 +15,7 @@ import type { Api, ApiEnv } from "../../http/api.ts";
 import type { Services } from "../../services.ts";
 import {
   authorizedSession,
-  EventStream,
+  eventStream,
   lastEventIdOf,
   openEvents,
   StreamHeaders,
@@ -40,7 +40,7 @@ const route = createRoute({
     headers: StreamHeaders,
   },
   responses: {
-    200: { description: "The stream of events", content: { "text/event-stream": { schema: EventStream } } },
+    200: eventStream,
     204: { description: "The turn has ended, and no event follows this id" },
     ...problems(400, 404, 429),
   },

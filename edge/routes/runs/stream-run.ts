@@ -12,7 +12,7 @@ import {
   authorizedRuns,
   openEvents,
   lastEventIdOf,
-  EventStream,
+  eventStream,
   StreamHeaders,
   StreamQuery,
   streamOrLater,
@@ -39,7 +39,7 @@ const route = createRoute({
     headers: StreamHeaders,
   },
   responses: {
-    200: { description: "The stream of events", content: { "text/event-stream": { schema: EventStream } } },
+    200: eventStream,
     204: { description: "The run has ended, and no event follows this id" },
     ...problems(400, 404, 429),
   },

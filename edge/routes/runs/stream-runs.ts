@@ -13,7 +13,7 @@ import {
   authorizedRuns,
   viewerPrincipal,
   lastEventIdOf,
-  EventStream,
+  eventStream,
   StreamHeaders,
   StreamQuery,
   streamOrLater,
@@ -49,7 +49,7 @@ const route = createRoute({
     headers: StreamHeaders,
   },
   responses: {
-    200: { description: "The stream of events", content: { "text/event-stream": { schema: EventStream } } },
+    200: eventStream,
     204: { description: "All runs have ended, and no event follows this id" },
     ...problems(400, 404, 429),
   },
