@@ -38,7 +38,7 @@ describe("an orchestration step", () => {
     const full = fakeContext({ message: "hello", state });
     const fields = {
       input: "{input}: {state.topic}",
-      input_keys: ["topic", "absent"],
+      input_keys: ["topic", "absent", "constructor"],
       child_state: { first: "state.plan.steps.0.name" },
       timeout_seconds: 90,
     };
@@ -48,14 +48,17 @@ describe("an orchestration step", () => {
     ]);
   });
 
-  test("fails when state does not have a place that child_state names", async () => {
-    const { context, children } = fakeContext({ state: { plan: {} } });
-    await expect(runStep(nested({ child_state: { a: "state.plan.x" } }), context)).rejects.toMatchObject({
-      code: "child_state",
-      message: expect.stringContaining("state.plan.x"),
-    });
-    expect(children).toEqual([]);
-  });
+  test.each(["state.plan.x", "state.x", "state.toString", "state.toString.name"])(
+    "fails when state does not have a place that child_state names: %s",
+    async (place) => {
+      const { context, children } = fakeContext({ state: { plan: {} } });
+      await expect(runStep(nested({ child_state: { a: place } }), context)).rejects.toMatchObject({
+        code: "child_state",
+        message: expect.stringContaining(place),
+      });
+      expect(children).toEqual([]);
+    },
+  );
 
   test("has the child's response as its value, with what the child has used and the time of the wait", async () => {
     const { context, charged } = fakeContext({ child: () => ended({ birds: 2 }) });
