@@ -37,7 +37,7 @@ export type Forker<Type extends "parallel" | "loop"> = {
   /** The tracks of a visit, with the events of its beginning. @throws TerminalError when the step cannot begin */
   begin(
     step: StepOf<Type>,
-    context: Pick<StepContext, "state" | "load">,
+    context: Pick<StepContext, "state" | "load" | "loopVariables">,
   ): Promise<Pick<ForkRecord, "in" | "count"> & { events: RunEvent[] }>;
   /** The event with which a track begins. */
   track(step: StepOf<Type>, index: number, fork: Pick<Fork, "count">): RunEvent;
