@@ -101,16 +101,20 @@ describe("an orchestration step", () => {
     expect(charged).toEqual([]);
   });
 
-  test("whose child does not end in time fails, or goes on with the error as its value", async () => {
-    const child = (): ChildReply => ({ is: "expired", runId: "run_2" });
+  // Fails when children that end too late are not charged: a cycle of them could use more than the run's limit.
+  test("whose child does not end in time fails, or goes on with the error as its value, and is charged what the child has used", async () => {
+    const child = (): ChildReply => ({ is: "expired", runId: "run_2", usage });
     const limit = { timeout_seconds: 60 };
-    await expect(runStep(nested(limit), fakeContext({ child }).context)).rejects.toMatchObject({
+    const failing = fakeContext({ child });
+    await expect(runStep(nested(limit), failing.context)).rejects.toMatchObject({
       code: "child_timeout",
       message: expect.stringContaining("60 s"),
     });
+    expect(failing.charged).toEqual([usage]);
     const continuing = nested({ ...limit, on_child_error: "continue" });
     expect(await run(continuing, fakeContext({ child }).context)).toMatchObject({
       set: { found: { error: { code: "child_timeout" } } },
+      usage: [usage],
     });
   });
 });
