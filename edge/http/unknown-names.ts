@@ -55,10 +55,16 @@ export function unknownError({ path, known }: UnknownName, what: string, all = "
 /**
  * The fields of a body that its schema does not have, at most five: also those of objects and lists inside of it, which the
  * schema would drop without an error. A value of another type than the schema's is left to the validation.
+ * @param accepted names that the body itself may have besides
  */
-export function unknownFields(schema: z.ZodType, body: unknown): UnknownName[] {
+export function unknownFields(
+  schema: z.ZodType,
+  body: unknown,
+  accepted: readonly string[] = [],
+): UnknownName[] {
   const found: UnknownName[] = [];
   for (const name of fieldsOutside(schema, body, [])) {
+    if (name.path.length === 1 && accepted.includes(String(name.path[0]))) continue;
     found.push(name);
     if (found.length === MAX_REPORTED) break;
   }

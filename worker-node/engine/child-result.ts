@@ -35,7 +35,9 @@ export async function childResult(
   if (reply.is === "open" || reply.is === "started") return { waitsForCalls: true };
   if (reply.is === "expired") {
     const message = `the run ${reply.runId} has not ended in ${(request.timeoutMs ?? 0) / 1_000} s, and is cancelled`;
-    return resultOfFailure(step, { code: "child_timeout", message }, reply.runId, onError);
+    if (onError === "fail") context.charge(reply.usage);
+    const result = resultOfFailure(step, { code: "child_timeout", message }, reply.runId, onError);
+    return { ...result, usage: [reply.usage] };
   }
   const completed = completedEvent(step, request.orchestrationId, reply);
   const error = childError(reply);

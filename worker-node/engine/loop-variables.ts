@@ -28,7 +28,10 @@ export async function loopVariablesOf({
     const index = track.place[depth - 1];
     if (fork === null || step?.type !== "loop" || index === undefined) continue;
     found["index"] ??= index;
-    const item = (await listOf(fork, () => itemsOf(step, { state: above.state, load })))?.[index];
+    const loopVariables = () => loopVariablesOf({ definition, root, track: above, load });
+    const item = (await listOf(fork, () => itemsOf(step, { state: above.state, load, loopVariables })))?.[
+      index
+    ];
     if (item !== undefined) return { ...found, item: (await valueOrFileAt(item, [], load)) ?? null };
   }
   return found;

@@ -37,7 +37,7 @@ export type Forker<Type extends "parallel" | "loop"> = {
   /** The tracks of a visit, with the events of its beginning. @throws TerminalError when the step cannot begin */
   begin(
     step: StepOf<Type>,
-    context: Pick<StepContext, "state" | "load">,
+    context: Pick<StepContext, "state" | "load" | "loopVariables">,
   ): Promise<Pick<ForkRecord, "in" | "count"> & { events: RunEvent[] }>;
   /** The event with which a track begins. */
   track(step: StepOf<Type>, index: number, fork: Pick<Fork, "count">): RunEvent;
@@ -176,13 +176,13 @@ export type ChildRequest = {
 
 /**
  * The state of a run that a step has started. `open`: the step has to wait, for its end or for room in the queue.
- * `started`: the step does not wait for it. `expired`: the time of the wait is over, and the run is cancelled. `openForMs`: time since
- * the wait began.
+ * `started`: the step does not wait for it. `expired`: the time of the wait is over, and the run is cancelled. `usage`: what the
+ * run has used so far. `openForMs`: time since the wait began.
  */
 export type ChildReply =
   | { is: "ended"; runId: string; end: EndRecord; usage: Usage; openForMs: number }
   | { is: "started"; runId: string }
-  | { is: "expired"; runId: string }
+  | { is: "expired"; runId: string; usage: Usage }
   | { is: "open" };
 
 /** A question that a call asks a person. `call`: its name in the visit. `event`: what clients learn of it, without its id. */

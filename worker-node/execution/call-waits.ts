@@ -136,7 +136,7 @@ export class CallWaits {
         return { is: "open" };
       case "expired":
         await this.#cancel(run);
-        return { is: "expired", runId: run };
+        return { is: "expired", runId: run, usage: usageOf(run, wait) };
       case "answered": {
         const runId = wait.child_run_id ?? run;
         const openForMs = Math.max(0, wait.open_for_ms);

@@ -14,6 +14,10 @@ import { serveKnown, unknownFields } from "../unknown-names.ts";
 type BodyRules = {
   /** The schema that has the known fields; absent: the route checks the fields itself. */
   schema?: z.ZodObject;
+  /**
+   * Fields that only GET has: what it returned can be edited and sent back. They are ignored; an `id` must be that in the path.
+   */
+  readOnly?: readonly string[];
   /** A request without a body is served too. */
   optional?: boolean;
   /** The schema of the values, where `schema` leaves them to the route. */
@@ -30,7 +34,13 @@ type BodyRules = {
  *   lost), and for integers beyond 2^53 that have a meaning here (other digits would be stored); those inside of values of any shape,
  *   such as `state`, become texts of their digits
  */
-export function jsonBody({ schema, optional = false, values = schema, isForeign = false }: BodyRules = {}) {
+export function jsonBody({
+  schema,
+  readOnly = [],
+  optional = false,
+  values = schema,
+  isForeign = false,
+}: BodyRules = {}) {
   const isCarried = (path: JsonPath): boolean =>
     isForeign || (values !== undefined && isInsideJson(values, path));
   return createMiddleware<ApiEnv>(async (c, next) => {
@@ -44,8 +54,13 @@ export function jsonBody({ schema, optional = false, values = schema, isForeign 
     requireJsonInUtf8(type ?? "", c.req.header("content-encoding") ?? "identity");
     const body = await parseOnce(c, isCarried, isForeign);
     if (!schema) return next();
-    return serveKnown(c, next, { unknown: unknownFields(schema, body), noun: "field" });
+    const accepted = readOnly.filter((name) => name !== "id" || idIn(body) === c.req.param("id"));
+    return serveKnown(c, next, { unknown: unknownFields(schema, body, accepted), noun: "field" });
   });
+}
+
+function idIn(body: unknown): unknown {
+  return typeof body === "object" && body !== null && "id" in body ? body.id : undefined;
 }
 
 /** Refuses a body in another charset, which would be read as other letters, and a compressed body. */

@@ -19,6 +19,9 @@ import {
   viewOfSchedule,
 } from "../../schedules/schedule-view.ts";
 
+/** What GET shows of a schedule beside the fields of a request. */
+const READ_ONLY = ["id", "next_at", "refused", "recent", "created_at", "updated_at"];
+
 const route = createRoute({
   method: "put",
   path: "/api/v2/schedules/{id}",
@@ -28,10 +31,10 @@ const route = createRoute({
   description:
     "A tick in an hour that is skipped when clocks are set forward fires once, at the first moment after that hour. A tick in " +
     "an hour that comes twice fires once if the expression fires once a day or less, else at each passing. If both day " +
-    "fields are given, either one is enough. `state.schedule` of each run has the id and the time of the tick. A schedule that is " +
-    "saved again with the same timing keeps a tick that is due and has not started; another timing begins with its next tick.",
+    "fields are given, either one is enough. `state.schedule` of each run has the id and the time of the tick. " +
+    "A request with the same `cron` and `timezone` keeps a tick that is due. Fields that only GET has are ignored.",
   security: [{ key: ["runs:write"] }],
-  middleware: [needs("runs:write"), jsonBody({ schema: ScheduleRequest })] as const,
+  middleware: [needs("runs:write"), jsonBody({ schema: ScheduleRequest, readOnly: READ_ONLY })] as const,
   request: {
     params: z.object({ id: DefinitionId }),
     body: { required: true, content: { "application/json": { schema: ScheduleRequest } } },

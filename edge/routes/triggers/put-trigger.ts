@@ -15,6 +15,9 @@ import {
   viewOfTrigger,
 } from "../../triggers/trigger-view.ts";
 
+/** What GET shows of a trigger beside the fields of a request. */
+const READ_ONLY = ["id", "url", "created_at", "updated_at"];
+
 const route = createRoute({
   method: "put",
   path: "/api/v2/triggers/{id}",
@@ -23,7 +26,7 @@ const route = createRoute({
   summary: "Replace a trigger",
   description: "Its id and URL stay. With a `secret` the one before it is refused from then on.",
   security: [{ key: ["runs:write"] }],
-  middleware: [needs("runs:write"), jsonBody({ schema: TriggerRequest })] as const,
+  middleware: [needs("runs:write"), jsonBody({ schema: TriggerRequest, readOnly: READ_ONLY })] as const,
   request: {
     params: z.object({ id: z.string() }),
     body: { required: true, content: { "application/json": { schema: TriggerRequest } } },

@@ -27,3 +27,14 @@ export function nodesOf(root: CodeNode, enters: (node: CodeNode) => boolean = ()
 export function isNode(value: unknown): value is CodeNode {
   return typeof value === "object" && value !== null && "type" in value && typeof value.type === "string";
 }
+
+/** The method that a node calls as `object.name()`, and the offset of its name; null: it is no such call. */
+export function calledMethod({
+  type,
+  callee,
+}: CodeNode): { name: string; object: CodeNode; offset: number } | null {
+  if (type !== "CallExpression" || !isNode(callee) || callee.type !== "MemberExpression") return null;
+  const { object, property } = callee;
+  if (callee["computed"] === true || !isNode(object) || !isNode(property)) return null;
+  return { name: String(property["name"]), object, offset: Number(property["start"]) };
+}

@@ -3,6 +3,7 @@ import { unboundNames } from "./code-names.ts";
 import { nodesOf, parseScript } from "./code-nodes.ts";
 import { codeOf, lineAndColumn, scriptOfCode } from "./code.ts";
 import { knownStateKeys } from "./graph.ts";
+import { localeCalls } from "./locale-calls.ts";
 import { longLiterals } from "./long-literals.ts";
 import { pythonCalls } from "./python.ts";
 import type { FieldError } from "../../errors.ts";
@@ -15,7 +16,8 @@ const OF_LOOPS = ["item", "index"];
 
 /**
  * The warnings of code that compiles, each with line and column. There is one for each name that nothing defines and each method that
- * only Python has, because the step fails where it uses them, and one for each integer that is read with other digits.
+ * only Python has, because the step fails where it uses them, and one for each integer that is read with other digits and each call that
+ * would follow a locale elsewhere.
  */
 export function codeWarnings(orchestration: OrchestrationDocument): FieldError[] {
   const keys = knownStateKeys(orchestration);
@@ -35,7 +37,8 @@ export function codeWarnings(orchestration: OrchestrationDocument): FieldError[]
       offset,
       message: `${digits} is read as ${becomes}: write it as text, in quotes`,
     }));
-    const found = [...names, ...literals, ...pythonCalls(nodesOf(nodes))].toSorted(
+    const all = nodesOf(nodes);
+    const found = [...names, ...literals, ...pythonCalls(all), ...localeCalls(all)].toSorted(
       (a, b) => a.offset - b.offset,
     );
     return found.slice(0, MAX_WARNINGS).map(({ offset, message }) => ({

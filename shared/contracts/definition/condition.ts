@@ -72,7 +72,8 @@ function tokensOf(code: string): string[] {
   const tokens: string[] = [];
   let mayBeginValue = true;
   for (let at = 0; at < code.length;) {
-    const isPattern: boolean = mayBeginValue && code[at] === "/" && code[at + 1] !== "/" && code[at + 1] !== "*";
+    const isPattern: boolean =
+      mayBeginValue && code[at] === "/" && code[at + 1] !== "/" && code[at + 1] !== "*";
     const expression: RegExp = isPattern ? PATTERN : TOKEN;
     expression.lastIndex = at;
     const token: string = expression.exec(code)?.[0] ?? "";

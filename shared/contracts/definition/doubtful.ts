@@ -59,8 +59,13 @@ function doubtfulCases(step: Step): FieldError[] {
 }
 
 /** The names of the sandbox that are constants. */
-const CONSTANTS: ReadonlySet<string> = new Set([
-  ...["True", "False", "None", "undefined", "NaN", "Infinity"],
+const CONSTANTS: ReadonlySet<string> = new Set<string>([
+  "True",
+  "False",
+  "None",
+  "undefined",
+  "NaN",
+  "Infinity",
   ...WORD_FUNCTIONS,
 ]);
 

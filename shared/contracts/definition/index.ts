@@ -27,7 +27,7 @@ export { unsetInputs, unsetReads } from "./state-reads.ts";
 export { branchOfSteps, outermostOf } from "./branches.ts";
 export { layOut } from "./lay-out.ts";
 export { listedKeys, mergedKeys, writersOf } from "./merged-keys.ts";
-export { isFork, pathInState } from "./step.ts";
+export { isFork, pathInState, readsItem } from "./step.ts";
 export type { ForkStep, LeafStep, Retry, Step, StepOf } from "./step.ts";
 export { placeholdersOf } from "./template.ts";
 export type { Placeholder } from "./template.ts";

@@ -1,4 +1,4 @@
-import { isNode } from "./code-nodes.ts";
+import { calledMethod, isNode } from "./code-nodes.ts";
 import type { CodeNode } from "./code-nodes.ts";
 
 /**
@@ -40,12 +40,9 @@ const METHODS: ReadonlyMap<string, string> = new Map([
 export function pythonCalls(nodes: readonly CodeNode[]): { offset: number; message: string }[] {
   const own = new Set(nodes.flatMap(methodOf));
   return nodes.flatMap((node) => {
-    const { callee } = node;
-    if (node.type !== "CallExpression" || !isNode(callee) || callee.type !== "MemberExpression") return [];
-    const { object, property } = callee;
-    if (callee["computed"] === true || !isNode(object) || !isNode(property)) return [];
-    const name = String(property["name"]);
-    const offset = Number(property["start"]);
+    const call = calledMethod(node);
+    if (call === null) return [];
+    const { name, object, offset } = call;
     if (name === "join" && object.type === "Literal") {
       return [{ offset, message: "texts have no join(), as in Python: write list.join(text)" }];
     }

@@ -1,8 +1,9 @@
 import { suggestions } from "../../nearest-name.ts";
+import { stepsInLoops } from "./branches.ts";
 import { isNode, nodesOf, parseScript } from "./code-nodes.ts";
 import { codeOf, scriptOfCode } from "./code.ts";
 import { knownStateKeys, stateKeysSetBy } from "./graph.ts";
-import { pathInState } from "./step.ts";
+import { pathInState, readsItem } from "./step.ts";
 import type { FieldError } from "../../errors.ts";
 import type { CodeNode } from "./code-nodes.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
@@ -36,8 +37,9 @@ export function unsetReads(orchestration: OrchestrationDocument): FieldError[] {
 export function unsetInputs(orchestration: OrchestrationDocument): FieldError[] {
   const suggest = suggestions();
   const set = stateKeysSetBy(orchestration);
+  const inLoops = stepsInLoops(orchestration.steps);
   return orchestration.steps.flatMap((step, index) =>
-    neededKeys(step)
+    neededKeys(step, inLoops.has(step.id))
       .filter(({ key }) => !set.has(key))
       .map(({ field, key }) => ({
         path: `steps[${index}].${field}`,
@@ -46,13 +48,14 @@ export function unsetInputs(orchestration: OrchestrationDocument): FieldError[] 
   );
 }
 
-function neededKeys(step: Step): { field: string; key: string }[] {
+function neededKeys(step: Step, isInLoop: boolean): { field: string; key: string }[] {
   switch (step.type) {
     case "merge":
     case "extract_json":
       return step.input_keys.map((key, i) => ({ field: `input_keys[${i}]`, key }));
     case "loop": {
-      const [key] = step.for_each === null ? [] : pathInState(step.for_each);
+      const isInState = step.for_each !== null && !(isInLoop && readsItem(step.for_each));
+      const [key] = isInState ? pathInState(step.for_each ?? "") : [];
       return key === undefined ? [] : [{ field: "for_each", key }];
     }
     default:

@@ -271,6 +271,11 @@ export function pathInState(place: string): string[] {
   return place.replace(/^state\./, "").split(".");
 }
 
+/** Whether a place of `for_each` is in the item of the loop around its step, if there is one. */
+export function readsItem(place: string): boolean {
+  return /^item(?:\.|$)/.test(place);
+}
+
 /** Whether a step divides the run into tracks. */
 export function isFork(step: Step): step is ForkStep {
   return step.type === "parallel" || step.type === "loop";

@@ -2,6 +2,7 @@ import { suggestions } from "../../nearest-name.ts";
 import type { FieldError } from "../../errors.ts";
 import { branchOfSteps } from "./branches.ts";
 import { isObject } from "../json.ts";
+import { isFork } from "./step.ts";
 import type { Json } from "../json.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
 
@@ -55,16 +56,30 @@ export function unreadValues({ state_schema, steps }: OrchestrationDocument): Fi
 /** The `loop_count` of a step that names none. */
 const DEFAULT_ROUNDS = 3;
 
+/** The `retry` of a step that has none. */
+const DEFAULT_RETRY = [3, 1, 60].join();
+
 /** The `cache_response_ttl_seconds` of a step that names none. */
 const DEFAULT_CACHE_SECONDS = 3_600;
 
 const NO_ROUTE = "no value has a target: a run that comes here fails with no_route";
 const NO_EFFECT = "no value has a target: a run goes on to the step after this one, whatever the value is";
 
-/** Warnings about fields of a step that have no effect together with its other fields. */
-export function unreadWarnings({ steps }: Pick<OrchestrationDocument, "steps">): FieldError[] {
+/** The keys of state that are the message of the run. */
+const MESSAGE_KEYS = ["user_input", "user_query"];
+
+/** Warnings about fields that have no effect together with others. */
+export function unreadWarnings({
+  state_schema,
+  steps,
+}: Pick<OrchestrationDocument, "state_schema" | "steps">): FieldError[] {
   const branches = branchOfSteps(steps);
-  return steps.flatMap((step, index): FieldError[] => {
+  const ofState = MESSAGE_KEYS.flatMap((key) => {
+    const value = state_schema[key]?.default ?? "";
+    const path = `state_schema.${key}.default`;
+    return value === "" ? [] : [{ path, message: `is never read: ${key} is the message of the run` }];
+  });
+  const ofSteps = steps.flatMap((step, index): FieldError[] => {
     const goesOn = step.next_step_id !== undefined || branches.get(step.id)?.isList === true;
     const warning = (field: string, message: string) => ({ path: `steps[${index}].${field}`, message });
     if (
@@ -91,6 +106,10 @@ export function unreadWarnings({ steps }: Pick<OrchestrationDocument, "steps">):
     if (step.type === "wait" && step.output_key !== null) {
       return [warning("output_key", "is never set: a step of type wait has no output")];
     }
+    if (isFork(step) && Object.values(step.retry).join() !== DEFAULT_RETRY) {
+      const message = `repeats no failed step inside of this one: each of them has its own retry`;
+      return [warning("retry", message)];
+    }
     if (step.type === "loop" && step.for_each !== null && step.loop_count !== DEFAULT_ROUNDS) {
       return [warning("loop_count", "is not read: for_each has one iteration for each item of its list")];
     }
@@ -104,6 +123,7 @@ export function unreadWarnings({ steps }: Pick<OrchestrationDocument, "steps">):
         : [warning("output_key", "is never set: a step of type end has no output")]),
     ];
   });
+  return [...ofState, ...ofSteps];
 }
 
 /** The error of a label that no model can choose: a model's answer is compared without its letter case and the spaces around it. */

@@ -26,7 +26,9 @@ type SavedSchedule = Omit<
 >;
 
 /**
- * Creates or replaces a schedule. One whose timing stays keeps its next tick, which may be due and wait for its jitter or for room.
+ * Creates or replaces a schedule. A save that leaves its times as they are keeps the tick that it waits for: that one may be due, and wait for
+ * its jitter, for room or for the end of an outage.
+ * @param next the next tick of a schedule that is new, paused until now, or has other times
  * @returns null when it would be one more than a tenant may have
  */
 export async function saveSchedule(
@@ -35,6 +37,7 @@ export async function saveSchedule(
   next: NextTick,
 ): Promise<Schedule | null> {
   const s = schedule;
+  const isKept = sql`s.cron = excluded.cron and s.timezone = excluded.timezone and not s.paused and not excluded.paused`;
   const [row] = await sql`
     insert into schedules as s (tenant_id, id, orchestration_id, cron, timezone, jitter_seconds, overlap, catch_up, paused,
       request, next_tick_at, try_at)
@@ -45,15 +48,11 @@ export async function saveSchedule(
       orchestration_id = excluded.orchestration_id, cron = excluded.cron, timezone = excluded.timezone,
       jitter_seconds = excluded.jitter_seconds, overlap = excluded.overlap, catch_up = excluded.catch_up,
       paused = excluded.paused, request = excluded.request, version = s.version + 1, updated_at = now(),
-      next_tick_at = case when ${hasSameTiming(sql)} then s.next_tick_at else excluded.next_tick_at end,
-      try_at = case when ${hasSameTiming(sql)} then s.try_at else excluded.try_at end,
-      refused = case when ${hasSameTiming(sql)} then s.refused end
+      next_tick_at = case when ${isKept} then s.next_tick_at else excluded.next_tick_at end,
+      try_at = case when ${isKept} then s.next_tick_at else excluded.try_at end,
+      refused = case when ${isKept} then s.refused end
     returning ${scheduleColumns(sql)}`;
   return row ? Schedule.parse(row) : null;
-}
-
-function hasSameTiming(sql: Sql) {
-  return sql`(s.cron, s.timezone, s.jitter_seconds, s.paused) = (excluded.cron, excluded.timezone, excluded.jitter_seconds, excluded.paused)`;
 }
 
 function time(sql: Sql, ms: number | undefined) {

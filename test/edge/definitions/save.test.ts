@@ -271,7 +271,8 @@ describe("a definition that is saved", () => {
       { id: "a", type: "print", print_content: "x", output_key: "draft", next_step_id: "m" },
       { id: "m", type: "merge", input_keys: ["draft", "drift"], next_step_id: "x" },
       { id: "x", type: "extract_json", input_keys: ["draft", "draught"], next_step_id: "l" },
-      { id: "l", type: "loop", for_each: "state.items.all", loop_step_ids: ["p"] },
+      { id: "l", type: "loop", for_each: "state.items.all", loop_step_ids: ["n"] },
+      { id: "n", type: "loop", for_each: "item.parts", loop_step_ids: ["p"] },
       { id: "p", type: "print", print_content: "{item}" },
     ];
     expect(await save("orchestrations/o9", { name: "Inputs", entry_step_id: "a", steps })).toMatchObject({

@@ -34,6 +34,12 @@ describe("a schedule", () => {
       data: [{ id: "report-2" }],
       next_cursor: null,
     });
+    const edited = await put("report", { ...view, message: "stop" });
+    expect([edited.status, await bodyOf(edited)]).toMatchObject([200, { message: "stop", catch_up: 5 }]);
+    expect(await bodyOf(await put("report-2", view))).toMatchObject({
+      status: 422,
+      errors: [{ path: "id" }],
+    });
     await put("report", { ...daily, cron: "0 0 * * *" });
     expect(await get("report")).toMatchObject({ cron: "0 0 * * *", message: "" });
     expect((await app.call("DELETE", `${SCHEDULES}/report`)).status).toBe(204);

@@ -49,6 +49,13 @@ describe("a trigger", () => {
     expect(listed).toContain(id);
   });
 
+  test("can be edited as GET shows it, and sent back", async () => {
+    const { id } = await create({ name: "push", message: "hi" });
+    const shown = await bodyOf(await app.call("GET", `${TRIGGERS}/${id}`));
+    const edited = await app.call("PUT", `${TRIGGERS}/${id}`, { body: { ...shown, message: "stop" } });
+    expect([edited.status, await bodyOf(edited)]).toMatchObject([200, { name: "push", message: "stop" }]);
+  });
+
   // Fails when the signature is compared with another reading of the body than the bytes that were signed.
   test("takes a signed body with a byte order mark, and refuses a signed body that is no UTF-8 with that reason", async () => {
     const { url, secret } = await create();

@@ -299,10 +299,40 @@ test.each<[Fields, unknown]>([
   [{ ...LOOP, for_each: "state.topic", loop_count: 7 }, ["steps[0].loop_count"]],
   [{ ...LOOP, for_each: "state.topic" }, []],
   [{ ...LOOP, loop_count: 7 }, []],
+  [{ ...LOOP, retry: { attempts: 5 } }, ["steps[0].retry"]],
+  [{ ...LOOP, retry: { attempts: 3 } }, []],
+  [{ ...LLM, retry: { attempts: 5 } }, []],
   [{ ...LLM, cache_response_ttl_seconds: 60 }, ["steps[0].cache_response_ttl_seconds"]],
   [{ ...LLM, cache_response_ttl_seconds: 60, cache_responses_enabled: true }, []],
 ])("a field without effect gets a warning: %j", (step, paths) => {
   expect(unreadWarnings(saved(step)).map(({ path }) => path)).toEqual(paths);
+});
+
+// Fails when an author can give the message of a run a default that no run has.
+test("a default of the key that is the message of the run gets a warning", () => {
+  const state_schema = {
+    user_input: { default: "hello" },
+    user_query: { default: "" },
+    topic: { default: "x" },
+  };
+  const orchestration = saved({ type: "print", print_content: "x" }, { state_schema });
+  expect(unreadWarnings(orchestration).map(({ path }) => path)).toEqual(["state_schema.user_input.default"]);
+});
+
+// Fails when a text or an order that follows a locale elsewhere is another one here, without a warning.
+test.each([
+  [
+    "result = (1.5).toLocaleString('de-DE')",
+    ["line 1, column 16: toLocaleString() gives what toString() gives"],
+  ],
+  [
+    "result = state.topic.sort((a, b) => a?.localeCompare(b))",
+    ["localeCompare() gives the order of code points"],
+  ],
+  ["result = (1.5).toFixed(2)", []],
+])("a call that follows a locale elsewhere gets a warning: %s", (transform_code, texts) => {
+  const found = codeWarnings(saved({ type: "transform", transform_code }));
+  expect(found.map(({ message }) => message)).toEqual(texts.map((text) => expect.stringContaining(text)));
 });
 
 const NO_ROUTE = "no value has a target: a run that comes here fails with no_route";

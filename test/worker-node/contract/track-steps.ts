@@ -148,6 +148,16 @@ export const loop: StepContract = {
       },
     },
     {
+      that: "goes through a list in the item of the loop around it",
+      steps: [
+        { id: "a", type: "loop", for_each: "state.shelves", loop_step_ids: ["shelf"] },
+        { id: "shelf", type: "loop", for_each: "item.teas", loop_step_ids: ["note"] },
+        { id: "note", type: "print", print_content: "{item} {index}", output_key: "notes" },
+      ],
+      state: { shelves: [{ teas: ["green", "black"] }, { teas: [] }] },
+      gives: { state: { notes: [["green 0", "black 1"], []] } },
+    },
+    {
       that: "fails when `for_each` names no list",
       steps: [{ id: "a", type: "loop", for_each: "state.teas", loop_step_ids: ["taste"] }, llmStep("taste")],
       state: { teas: "green" },

@@ -38,7 +38,7 @@ describe("an orchestration step", () => {
     const full = fakeContext({ message: "hello", state });
     const fields = {
       input: "{input}: {state.topic}",
-      input_keys: ["topic", "absent"],
+      input_keys: ["topic", "absent", "constructor"],
       child_state: { first: "state.plan.steps.0.name" },
       timeout_seconds: 90,
     };
@@ -48,14 +48,17 @@ describe("an orchestration step", () => {
     ]);
   });
 
-  test("fails when state does not have a place that child_state names", async () => {
-    const { context, children } = fakeContext({ state: { plan: {} } });
-    await expect(runStep(nested({ child_state: { a: "state.plan.x" } }), context)).rejects.toMatchObject({
-      code: "child_state",
-      message: expect.stringContaining("state.plan.x"),
-    });
-    expect(children).toEqual([]);
-  });
+  test.each(["state.plan.x", "state.x", "state.toString", "state.toString.name"])(
+    "fails when state does not have a place that child_state names: %s",
+    async (place) => {
+      const { context, children } = fakeContext({ state: { plan: {} } });
+      await expect(runStep(nested({ child_state: { a: place } }), context)).rejects.toMatchObject({
+        code: "child_state",
+        message: expect.stringContaining(place),
+      });
+      expect(children).toEqual([]);
+    },
+  );
 
   test("has the child's response as its value, with what the child has used and the time of the wait", async () => {
     const { context, charged } = fakeContext({ child: () => ended({ birds: 2 }) });
@@ -98,16 +101,20 @@ describe("an orchestration step", () => {
     expect(charged).toEqual([]);
   });
 
-  test("whose child does not end in time fails, or goes on with the error as its value", async () => {
-    const child = (): ChildReply => ({ is: "expired", runId: "run_2" });
+  // Fails when children that end too late are not charged: a cycle of them could use more than the run's limit.
+  test("whose child does not end in time fails, or goes on with the error as its value, and is charged what the child has used", async () => {
+    const child = (): ChildReply => ({ is: "expired", runId: "run_2", usage });
     const limit = { timeout_seconds: 60 };
-    await expect(runStep(nested(limit), fakeContext({ child }).context)).rejects.toMatchObject({
+    const failing = fakeContext({ child });
+    await expect(runStep(nested(limit), failing.context)).rejects.toMatchObject({
       code: "child_timeout",
       message: expect.stringContaining("60 s"),
     });
+    expect(failing.charged).toEqual([usage]);
     const continuing = nested({ ...limit, on_child_error: "continue" });
     expect(await run(continuing, fakeContext({ child }).context)).toMatchObject({
       set: { found: { error: { code: "child_timeout" } } },
+      usage: [usage],
     });
   });
 });

@@ -159,13 +159,18 @@ describe("a run that starts a child", () => {
     expect(charged).toMatchObject([{ input_tokens: 2 ** 31 - 1, output_tokens: 2 }]);
   });
 
-  test("whose wait has timed out cancels the child, and fails", async () => {
+  test("whose wait has timed out cancels the child, fails, and is charged what the child has used", async () => {
     harness.definition = steps({ id: "a", ...nested, timeout_seconds: 1 });
     const { run, ending } = harness.begin();
     expect(await ending).toEqual({ is: "parked", status: "paused", delayMs: 1_000 });
+    const child = childRunId(run.run_id, "a:1");
+    harness.store.model.tables.usage.push({ ...usage, call: "1", run_id: child, seq: 1 });
     for (const wait of harness.store.model.tables.waits) wait.deadline_at = 0;
     expect(await beginAgain(run).ending).toEqual({ is: "ended" });
     expect(harness.errorOf(run)).toContain("child_timeout");
+    const charged = harness.store.model.tables.usage.filter(({ run_id }) => run_id === run.run_id);
+    const { input_tokens, output_tokens, cost_micro_usd } = usage;
+    expect(charged).toMatchObject([{ provider: "child_run", input_tokens, output_tokens, cost_micro_usd }]);
     expect(childrenOf(run)).toMatchObject([{ cancel_requested_at: expect.any(Number) }]);
     expect(harness.notified).toEqual([childrenOf(run)[0]?.run_id, childrenOf(run)[0]?.run_id]);
   });

@@ -300,3 +300,36 @@ test("a schedule that was saved as it is while its tick was started starts it on
   expect(after?.next_tick_at_ms).toBeGreaterThan(saved.next_tick_at_ms ?? Infinity);
   expect(await store.sql`select from runs`).toHaveLength(1);
 });
+
+describe("a schedule that is saved again", () => {
+  const inAnHour = Date.now() + 3_600_000;
+  const save = (schedule: Schedule) =>
+    saveSchedule(store.sql, schedule, schedule.paused ? null : { tick_ms: inAnHour, start_ms: inAnHour });
+
+  // Fails when a save that repeats the times of a schedule begins with the next tick after it: a tick that waits for its jitter, for room
+  // or for the end of an outage would be lost.
+  test("with the same times keeps the tick that is due, and the reason for which it was refused", async () => {
+    const saved = await due(3_600, { catch_up: 2 });
+    expect(await save({ ...saved, jitter_seconds: 1, catch_up: 3 })).toMatchObject({
+      next_tick_at_ms: saved.next_tick_at_ms,
+    });
+    await tryAgain();
+    await limit(0);
+    await newScheduler().pass();
+    const refused = await readSchedule(store.sql, acme, "minutely");
+    expect(refused).toMatchObject({ refused: "queue_full" });
+    if (refused) expect(await save(refused)).toMatchObject({ refused: "queue_full" });
+    await limit(1000);
+    await newScheduler().pass();
+    expect(await runs()).not.toEqual([]);
+  });
+
+  test("with other times, or after a pause, begins with the next tick after now", async () => {
+    const saved = await due(3_600, { catch_up: 2 });
+    const next = { refused: null, next_tick_at_ms: inAnHour };
+    expect(await save({ ...saved, timezone: "Europe/Berlin" })).toMatchObject(next);
+    expect(await save({ ...saved, paused: true })).toMatchObject({ next_tick_at_ms: null });
+    expect(await save({ ...saved, timezone: "Europe/Berlin" })).toMatchObject(next);
+    expect(await runs()).toEqual([]);
+  });
+});

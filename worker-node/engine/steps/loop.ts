@@ -1,5 +1,5 @@
 import { limits } from "../../../shared/contracts/definition/fields.ts";
-import { pathInState } from "../../../shared/contracts/definition/index.ts";
+import { pathInState, readsItem } from "../../../shared/contracts/definition/index.ts";
 import { joinedKeys } from "../../../shared/journal/track.ts";
 import { namesOf } from "../events.ts";
 import { outputOf, valueAt } from "../run-state.ts";
@@ -41,15 +41,21 @@ export const loop: Forker<"loop"> = {
   },
 };
 
-/** The list that a loop goes through; null: it has none. @throws TerminalError when state has no such list */
+/**
+ * The list that a loop goes through; null: it has none. In a loop inside of another one, `item.key` is a place in the item of that one.
+ * @throws TerminalError when there is no such list
+ */
 export async function itemsOf(
   { for_each }: StepOf<"loop">,
-  { state, load }: Pick<StepContext, "state" | "load">,
+  { state, load, loopVariables }: Pick<StepContext, "state" | "load" | "loopVariables">,
 ): Promise<Json[] | null> {
   if (for_each === null) return null;
-  const value = await valueAt(state, pathInState(for_each), load);
+  const variables = readsItem(for_each) ? await loopVariables() : {};
+  const isOfItem = Object.hasOwn(variables, "item");
+  const value = await valueAt(isOfItem ? variables : state, pathInState(for_each), load);
   if (value === undefined) {
-    throw new TerminalError("no_list", `for_each reads ${for_each}, which state does not have`);
+    const where = isOfItem ? "this iteration" : "state";
+    throw new TerminalError("no_list", `for_each reads ${for_each}, which ${where} does not have`);
   }
   if (!Array.isArray(value)) {
     throw new TerminalError("no_list", `for_each reads ${for_each}, which is no list`);

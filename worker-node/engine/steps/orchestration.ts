@@ -1,6 +1,6 @@
 import { pathInState } from "../../../shared/contracts/definition/index.ts";
 import type { StepOf } from "../../../shared/contracts/definition/index.ts";
-import type { JsonObject } from "../../../shared/contracts/json.ts";
+import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { childResult } from "../child-result.ts";
 import { renderTemplate } from "../render-template.ts";
 import { valueAt } from "../run-state.ts";
@@ -27,18 +27,23 @@ export const orchestration: Executor<"orchestration"> = async (step, context) =>
 async function stateOf(step: StepOf<"orchestration">, context: StepContext): Promise<JsonObject> {
   const state: JsonObject = {};
   for (const key of step.input_keys) {
-    const value = context.state[key];
+    const value = ownValue(context.state, key);
     if (value !== undefined) state[key] = value;
   }
   for (const [key, place] of Object.entries(step.child_state)) {
     const [name = "", ...path] = pathInState(place);
     const value =
       path.length === 0
-        ? context.state[name]
-        : await valueAt(context.state[name] ?? null, path, context.load);
+        ? ownValue(context.state, name)
+        : await valueAt(context.state, [name, ...path], context.load);
     if (value === undefined)
       throw new TerminalError("child_state", `child_state.${key}: this run's state has no ${place}`);
     state[key] = value;
   }
   return state;
+}
+
+/** The value of a key, but nothing that every object has, such as `constructor`. */
+function ownValue(state: JsonObject, key: string): Json | undefined {
+  return Object.hasOwn(state, key) ? state[key] : undefined;
 }
