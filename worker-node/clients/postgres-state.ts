@@ -7,23 +7,32 @@ import type { StateStore } from "../../shared/store/state.ts";
 import { POSTGRES_SILENT_MS } from "../../shared/timing.ts";
 import { inCurrentStoreSpan, untraced } from "../tracing/tracing.ts";
 import type { CurrentTracing } from "../tracing/tracing.ts";
+import { SpreadStatements } from "./spread-statements.ts";
 
 const CONNECTIONS = 6;
+
+/** Longer than the pauses between the bursts of a worker that has work: a login costs more than most statements. */
+const IDLE_MS = 30_000;
 
 /**
  * The state of runs in Postgres, directly or through a pooler.
  *
- * A statement without a reply for 9 s (`answerMs`) replaces the whole pool. Over a link that swallows packets every beat and flush would
+ * A statement without a reply for 9 s (`answerMs`) replaces all connections. Over a link that swallows packets every beat and flush would
  * otherwise wait until TCP gives up, which takes a quarter of an hour. The outcome of the pending statements is unknown, as
  * after any lost connection.
  */
 export function postgresStateStore(
   url: string,
   name: string,
-  { answerMs = POSTGRES_SILENT_MS, tracing = untraced }: { answerMs?: number; tracing?: CurrentTracing } = {},
+  {
+    answerMs = POSTGRES_SILENT_MS,
+    idleMs = IDLE_MS,
+    tracing = untraced,
+  }: { answerMs?: number; idleMs?: number; tracing?: CurrentTracing } = {},
 ): { store: StateStore; close(): Promise<void> } {
-  const open = (): Sql =>
-    postgres(url, { ...connectionOptions, max: CONNECTIONS, connection: { application_name: name } });
+  const connect = (): Sql =>
+    postgres(url, { ...connectionOptions, max: 1, connection: { application_name: name } });
+  const open = () => new SpreadStatements(connect, { max: CONNECTIONS, idleMs });
   let pool = open();
   const execute = async <Result>(statement: (sql: Sql) => Promise<Result>): Promise<Result> => {
     const used = pool;
@@ -33,10 +42,10 @@ export function postgresStateStore(
         pool = open();
       }
       // Rejects the pending statements.
-      used.end({ timeout: 0 }).catch(() => {});
+      used.end(0).catch(() => {});
     }, answerMs);
     try {
-      return await statement(used);
+      return await used.execute(statement);
     } finally {
       clearTimeout(timer);
     }
@@ -44,5 +53,5 @@ export function postgresStateStore(
   const store = stateStoreBy((statement, { name: operation, args }) =>
     inCurrentStoreSpan(tracing, { store: "postgres", operation, args }, () => execute(statement)),
   );
-  return { store, close: () => pool.end({ timeout: 2 }) };
+  return { store, close: () => pool.end(2) };
 }
