@@ -60,7 +60,7 @@ export async function startWorker(
     const test = MailTest.parse(JSON.parse(text));
     return JSON.stringify(await testMailServer(test, question, opened.mailServers));
   });
-  const ops = await serveOps({ config, settings, store, health, slots, member, webhookSender });
+  const ops = await serveOps({ config, settings, store, health, slots, status, member, webhookSender });
   await member.start();
   for (const part of [execution.mcp, reports, scheduler]) part.start();
   if (config.WORKER_LANES.includes("webhooks")) webhookSender.start();
