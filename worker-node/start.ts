@@ -8,6 +8,7 @@ import { testMailServer } from "./mail/test-mail-server.ts";
 import { openWorker } from "./open-worker.ts";
 import type { TestHooks } from "./open-worker.ts";
 import { CounterReports } from "./ops/counter-reports.ts";
+import { freeStartMemory } from "./ops/free-start-memory.ts";
 import { portOf } from "./ops/health-server.ts";
 import { healthReader, serveOps } from "./ops/serve-ops.ts";
 import { WorkerStatus } from "./ops/worker-status.ts";
@@ -70,7 +71,8 @@ export async function startWorker(
   // After the worker is ready: its runs do not wait for it, and the first model call does not either.
   execution
     .preloadModels()
-    .catch((error: unknown) => log.warn("models.not_loaded", { message: messageOf(error) }));
+    .catch((error: unknown) => log.warn("models.not_loaded", { message: messageOf(error) }))
+    .finally(freeStartMemory);
 
   const drain = async (): Promise<void> => {
     status.isDraining = true;
