@@ -4,6 +4,7 @@ import { startBlock } from "./settings/facts.ts";
 import { lockFolder } from "./processes/lock.ts";
 import { readOptions } from "./settings/options.ts";
 import { startStack } from "./supervisor.ts";
+import { freeStartMemory } from "../worker-node/ops/free-start-memory.ts";
 
 async function main(): Promise<void> {
   const options = readOptions(process.argv.slice(2));
@@ -17,6 +18,7 @@ async function main(): Promise<void> {
   const stack = await Promise.race([starting, stopSignal]);
   if (stack === "stop") return; // during the start: the guards end the children that have started
   console.log(startBlock(stack.facts()));
+  freeStartMemory();
   await stopSignal;
   console.log("\nStopping …");
   await stack.stop();

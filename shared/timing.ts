@@ -212,7 +212,7 @@ export const KEY_CHECK_MS = 10_000;
 /** A receiver has this long to answer. */
 export const WEBHOOK_REQUEST_MS = 10_000;
 
-/** A sender that nothing wakes claims due deliveries this often. */
+/** A sender that nothing wakes claims due deliveries after this time at most. */
 export const WEBHOOK_PASS_MS = 5_000;
 
 /**

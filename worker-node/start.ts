@@ -7,6 +7,7 @@ import { openWorker } from "./open-worker.ts";
 import type { TestHooks } from "./open-worker.ts";
 import { answerQuestions } from "./ops/answer-questions.ts";
 import { CounterReports } from "./ops/counter-reports.ts";
+import { freeStartMemory } from "./ops/free-start-memory.ts";
 import { portOf } from "./ops/health-server.ts";
 import { healthReader, serveOps } from "./ops/serve-ops.ts";
 import { WorkerStatus } from "./ops/worker-status.ts";
@@ -44,7 +45,7 @@ export async function startWorker(
   redis.onHint(() => void member.heartbeat.beatAgain());
   const health = healthReader({ store, redis, artifacts: objects.current, status });
   answerQuestions(redis, health, opened.mailServers);
-  const ops = await serveOps({ config, settings, store, health, slots, member, webhookSender });
+  const ops = await serveOps({ config, settings, store, health, slots, status, member, webhookSender });
   await member.start();
   for (const part of [execution.mcp, reports, scheduler]) part.start();
   if (config.WORKER_LANES.includes("webhooks")) webhookSender.start();
@@ -54,7 +55,8 @@ export async function startWorker(
   // After the worker is ready: its runs do not wait for it, and the first model call does not either.
   execution
     .preloadModels()
-    .catch((error: unknown) => log.warn("models.not_loaded", { message: messageOf(error) }));
+    .catch((error: unknown) => log.warn("models.not_loaded", { message: messageOf(error) }))
+    .finally(freeStartMemory);
 
   const drain = async (): Promise<void> => {
     status.isDraining = true;

@@ -11,7 +11,6 @@ import { serveHealth } from "./health-server.ts";
 import { createMetrics } from "./metrics.ts";
 import { readHealth } from "./read-health.ts";
 import type { Health } from "./read-health.ts";
-import { measureLoopLag } from "./worker-status.ts";
 import type { WorkerStatus } from "./worker-status.ts";
 
 /** What a worker's health is read from. */
@@ -41,10 +40,11 @@ export async function serveOps(deps: {
   store: StateStore;
   health: () => Promise<Health>;
   slots: Slots;
+  status: WorkerStatus;
   member: FleetMember;
   webhookSender: WebhookSender;
 }): Promise<Server> {
-  const { config, settings, store, health, slots, webhookSender } = deps;
+  const { config, settings, store, health, slots, status, webhookSender } = deps;
   const { reconciler } = deps.member;
   const metrics = createMetrics({
     store,
@@ -53,7 +53,7 @@ export async function serveOps(deps: {
     lateRuns: () => reconciler.lateRuns,
     active: () => slots.active,
     slots: slots.openTotal,
-    loopLagMs: measureLoopLag(),
+    loopLagMs: status.loopLag.reader(),
   });
   return serveHealth(config.WORKER_HEALTH_PORT, health, { ...metrics, token: settings.metricsToken });
 }

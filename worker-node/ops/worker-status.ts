@@ -1,16 +1,17 @@
 import { hostname } from "node:os";
-import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { Config } from "../config.ts";
 import type { WorkerReport } from "../fleet/heartbeat.ts";
 import type { Slots } from "../fleet/slots.ts";
+import { LoopLag } from "./loop-lag.ts";
 
 /** This worker's own figures, for its beats and for `/health`. */
 export class WorkerStatus {
   readonly #config: Config;
   readonly #slots: Slots;
   readonly #startedMs = performance.now();
-  /** In milliseconds, since the last call. */
-  readonly loopLagMs = measureLoopLag();
+  readonly loopLag = new LoopLag();
+  readonly #lagSinceBeat = this.loopLag.reader();
+  readonly #lagSinceHealth = this.loopLag.reader();
   isDraining = false;
 
   constructor(config: Config, slots: Slots) {
@@ -29,7 +30,7 @@ export class WorkerStatus {
       lanes: WORKER_LANES,
       slots: this.#slots.openTotal,
       active: this.#slots.active,
-      loop_lag_ms: this.loopLagMs(),
+      loop_lag_ms: this.#lagSinceBeat(),
     };
   }
 
@@ -40,23 +41,7 @@ export class WorkerStatus {
       max_jobs: this.#slots.openTotal,
       spare_jobs: this.#slots.total - this.#slots.openTotal,
       uptime: Math.round(performance.now() - this.#startedMs) / 1_000,
-      loop_lag_ms: this.loopLagMs(),
+      loop_lag_ms: this.#lagSinceHealth(),
     };
   }
-}
-
-/**
- * @returns a function that reads the longest delay of the event loop since its last call, in milliseconds. It is short by
- * up to 100 ms.
- */
-export function measureLoopLag(): () => number {
-  // Each round wakes the process. At 20 ms these were nine of ten wake-ups of an idle worker.
-  const resolutionMs = 100;
-  const histogram = monitorEventLoopDelay({ resolution: resolutionMs });
-  histogram.enable();
-  return () => {
-    const ms = Math.max(0, Math.round(histogram.max / 1e6) - resolutionMs);
-    histogram.reset();
-    return Number.isFinite(ms) ? ms : 0;
-  };
 }

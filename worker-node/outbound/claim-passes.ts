@@ -1,4 +1,5 @@
 import { PassRunner } from "../../shared/pass-runner.ts";
+import { repeatSpread } from "../../shared/repeat-spread.ts";
 import { WEBHOOK_PASS_MS } from "../../shared/timing.ts";
 
 /** The shortest wait for the next start of a lane with a rate. */
@@ -6,13 +7,13 @@ const MIN_START_WAIT_MS = 20;
 
 /**
  * The passes of a sender, one at a time, in each of which it claims what is due: when `wake` is called, when the lane has its next start,
- * and every 5 s for what other workers did not finish.
+ * and after 5 s at most for what other workers did not finish.
  */
 export class ClaimPasses {
   readonly #claim: () => Promise<void>;
   readonly #onFailure: (error: unknown) => void;
   readonly #passes = new PassRunner(() => this.#runPass());
-  #timer: NodeJS.Timeout | undefined;
+  #endRepeats = (): void => {};
   #nextStart: NodeJS.Timeout | undefined;
   #isActive = false;
   #hasFailed = false;
@@ -30,7 +31,7 @@ export class ClaimPasses {
 
   start(): void {
     this.#isActive = true;
-    this.#timer = setInterval(() => this.wake(), WEBHOOK_PASS_MS);
+    this.#endRepeats = repeatSpread(WEBHOOK_PASS_MS, () => this.wake());
     this.wake();
   }
 
@@ -48,7 +49,7 @@ export class ClaimPasses {
   /** Starts no more passes. Resolves when the one under way has ended. */
   async stop(): Promise<void> {
     this.#isActive = false;
-    clearInterval(this.#timer);
+    this.#endRepeats();
     clearTimeout(this.#nextStart);
     await this.#passes.finish();
   }

@@ -27,6 +27,9 @@ export type ClaimedSchedules = z.infer<typeof ClaimedSchedules>;
  * have the same schedule do no harm: the run of a tick has one id.
  */
 export async function claimSchedules(sql: Sql, limit: number): Promise<ClaimedSchedules> {
+  const waiting = await readNextTry(sql);
+  // Every worker comes here each second, and mostly none is due: then there is no second statement.
+  if (waiting.next_ms === null || waiting.next_ms > 0) return { schedules: [], ...waiting };
   const schedules = await sql`
     update schedules set try_at = now() + ${CLAIM_SECONDS} * interval '1 second'
     where (tenant_id, id) in (
@@ -36,12 +39,16 @@ export async function claimSchedules(sql: Sql, limit: number): Promise<ClaimedSc
       ) d using (tenant_id, id)
       where s.try_at <= now() for update of s skip locked)
     returning ${scheduleColumns(sql)}`;
+  return { schedules: schedules.map((one) => Schedule.parse(one)), ...(await readNextTry(sql)) };
+}
+
+async function readNextTry(sql: Sql): Promise<Pick<ClaimedSchedules, "now_ms" | "next_ms">> {
   const [row] = await sql<{ now_ms: number; next_ms: number | null }[]>`
     select floor(extract(epoch from now()) * 1000)::float8 as now_ms,
       extract(epoch from min(try_at) - now())::float8 * 1000 as next_ms
     from schedules where try_at is not null`;
   if (!row) throw new Error("an aggregate returned no row");
-  return { schedules: schedules.map((one) => Schedule.parse(one)), ...row };
+  return row;
 }
 
 /**

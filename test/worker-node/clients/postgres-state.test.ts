@@ -1,5 +1,6 @@
 import { connect, createServer } from "node:net";
 import type { AddressInfo, Socket } from "node:net";
+import postgres from "postgres";
 import { expect, test } from "vitest";
 import { newIncarnation } from "../../../shared/contracts/ids.ts";
 import { postgresStateStore } from "../../../worker-node/clients/postgres-state.ts";
@@ -71,3 +72,34 @@ test("after a failover the next statement goes to the new primary, although the 
     await close();
   }
 });
+
+// Fails when the connections take turns: then none of them is ever idle.
+test("statements of one moment have a connection each, and those that are not needed any more are closed", async () => {
+  const url = await freshDatabase();
+  const kept = postgresStateStore(url, "kept");
+  const closing = postgresStateStore(url, "closing", { idleMs: 0 });
+  const askAtOnce = ({ store }: typeof kept) =>
+    Promise.all(Array.from({ length: 20 }, () => store.listOwners()));
+  try {
+    await askAtOnce(kept);
+    expect(await countConnections(url, "kept")).toBe(6);
+    await askAtOnce(closing);
+    await closing.store.listOwners();
+    await expect.poll(() => countConnections(url, "closing")).toBe(1);
+    expect(await askAtOnce(closing)).toHaveLength(20);
+  } finally {
+    await kept.close();
+    await closing.close();
+  }
+});
+
+async function countConnections(url: string, name: string): Promise<unknown> {
+  const sql = postgres(url, { max: 1 });
+  try {
+    const [row] =
+      await sql`select count(*)::int as open from pg_stat_activity where application_name = ${name}`;
+    return row?.open;
+  } finally {
+    await sql.end();
+  }
+}

@@ -1,11 +1,12 @@
 import { JsonRecord } from "../../../shared/contracts/json.ts";
 import { log, messageOf } from "../../../shared/log.ts";
+import { repeatSpread } from "../../../shared/repeat-spread.ts";
 import type { EndedMcpTask } from "../../../shared/store/definitions/mcp-tasks.ts";
 import type { StoredMcpServer } from "../../../shared/store/definitions/mcp-servers.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import type { McpTools } from "./mcp-tools.ts";
 
-/** The pause between two passes: within about this time a saved server is listed, and the tasks of an ended run are cancelled. */
+/** The longest pause between two passes: within about this time a saved server is listed, and the tasks of an ended run are cancelled. */
 const PASS_MS = 5_000;
 /** The most servers that this worker lists at the same time. */
 const LISTINGS_AT_ONCE = 4;
@@ -23,7 +24,7 @@ export class McpUpkeep {
   readonly #store: Store;
   readonly #tools: Pick<McpTools, "list" | "cancelTask">;
   readonly #stop = new AbortController();
-  #timer: NodeJS.Timeout | undefined;
+  #endRepeats = (): void => {};
   #pass: Promise<void> | null = null;
 
   constructor(store: Store, tools: Pick<McpTools, "list" | "cancelTask">) {
@@ -32,7 +33,7 @@ export class McpUpkeep {
   }
 
   start(): void {
-    this.#timer = setInterval(() => void this.pass(), PASS_MS);
+    this.#endRepeats = repeatSpread(PASS_MS, () => void this.pass());
     void this.pass();
   }
 
@@ -44,7 +45,7 @@ export class McpUpkeep {
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#timer);
+    this.#endRepeats();
     this.#stop.abort(new Error("the worker stops"));
     await this.#pass;
   }
