@@ -16,6 +16,7 @@ const TextEvent = z.object({
   first: z.boolean().optional(),
 });
 
+const Thought = z.object({ thought: z.string() });
 const StepRetry = z.object({ code: z.string(), retry_in_seconds: z.number() });
 
 export const llm1 = { type: "llm", prompt_template: "go", output_key: "out", retry };
@@ -48,6 +49,8 @@ export type RunResult = {
   waits: number[];
   /** The step's text as a viewer joins it, while the run goes on and at its end. */
   text: string | undefined;
+  /** The texts beside calls of an agent's answers. */
+  thoughts: string[];
   /** Arguments of tool calls, in order. */
   toolCalls: unknown[];
 };
@@ -114,6 +117,9 @@ export async function runStep(
     retries: retried.map(({ code }) => code),
     waits: retried.map(({ retry_in_seconds }) => retry_in_seconds),
     text: addDeltas(lines.map((line) => TextEvent.parse(JSON.parse(line)))).get("a"),
+    thoughts: lines
+      .filter((line) => line.includes('"llm_thought"'))
+      .map((line) => Thought.parse(JSON.parse(line)).thought),
     toolCalls,
   };
 }
