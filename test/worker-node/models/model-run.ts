@@ -3,7 +3,7 @@ import { afterAll, beforeAll } from "vitest";
 import { z } from "zod";
 import { EndRecord } from "../../../shared/contracts/journal-entry.ts";
 import { recordOf } from "../../../shared/journal/records.ts";
-import type { JsonObject } from "../../../shared/contracts/json.ts";
+import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { addDeltas } from "../../../shared/events/delta-text.ts";
 import { ExecutionHarness } from "../execution/execution-harness.ts";
 import { ProviderServer, retry } from "./provider-server.ts";
@@ -66,12 +66,13 @@ export function aProvider(): {
   return { server, run: (model, ...script) => runStep(server, { ...llm1, model }, script) };
 }
 
-/** Runs one step to its end against the answers of `script`. `fields`: further ones of the definition. */
+/** Runs one step to its end against the answers of `script`. `fields`: further ones of the definition. `lookup`: the tool's answer. */
 export async function runStep(
   server: ProviderServer,
   step: JsonObject,
   script: Answer[],
   fields: JsonObject = {},
+  lookup: () => Promise<Json> = async () => ({ answer: "ok" }),
 ): Promise<RunResult> {
   server.reset(...script);
   const harness = new ExecutionHarness();
@@ -89,7 +90,7 @@ export async function runStep(
   });
   harness.callTool = async ({ args }) => {
     toolCalls.push(args);
-    return { answer: "ok" };
+    return lookup();
   };
   const steps = [{ id: "a", ...step }, ...(step["type"] === "evaluator" ? branches : [])];
   harness.definition = { id: "orch", name: "Orch", entry_step_id: "a", steps, ...fields };
