@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { clip } from "../../../worker-node/engine/prompt.ts";
 import type { Message, ModelRequest } from "../../../worker-node/engine/ports.ts";
 import { aProvider } from "./model-run.ts";
 import { an, oc, refusal, text, whole } from "./provider-server.ts";
@@ -39,6 +40,11 @@ test.each([oc, an])("%s: half a character is sent as U+FFFD", async (model) => {
   const spoken = "\\ud83d";
   await generate(model, [{ role: "user", content: `a\ud83d b${spoken} 😀\n"c" \udc00` }]);
   expect(bodyOf(0)).toContain(JSON.stringify(`a\ufffd b${spoken} 😀\n"c" \ufffd`).slice(1, -1));
+});
+
+test("no limit cuts a character in two", () => {
+  expect(clip("abc😀def", 4)).toBe("abc\n[5 characters left out]");
+  expect(clip("abc😀def", 5)).toBe("abc😀\n[3 characters left out]");
 });
 
 test("messages of the user that follow each other are one: templates want the roles to alternate", async () => {
