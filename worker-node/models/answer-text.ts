@@ -78,8 +78,10 @@ export class AnswerText {
 
   /** Publishes what was held back, because it is text. `text` is added: a call that no tool takes. */
   release(text: string): void {
+    const held = this.#held;
+    this.#held = "";
     this.#text += text;
-    this.#pass(this.#held + text);
+    this.#pass(held + text);
   }
 
   /** Drops the text from a place on, because it was calls, and publishes what was held back before it. */

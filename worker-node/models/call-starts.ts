@@ -6,8 +6,10 @@ import type { TextCall } from "./text-calls.ts";
 export type CallsAtEnd = { calls: TextCall[]; at: number };
 
 const LONGEST_CHARS = Math.max(...CALL_MARKS.map((mark) => mark.length));
+const FENCE_AND_MARKS = ["```", ...CALL_MARKS];
+const BEGINNINGS: ReadonlySet<string> = new Set(FENCE_AND_MARKS.map((mark) => mark.slice(0, 1)));
 const MARK_OR_FENCE = new RegExp(
-  ["```", ...CALL_MARKS].map((mark) => mark.replaceAll(/[|[\]]/g, "\\$&")).join("|"),
+  FENCE_AND_MARKS.map((mark) => mark.replaceAll(/[|[\]]/g, "\\$&")).join("|"),
   "g",
 );
 const QUOTE = /["'`]/;
@@ -64,8 +66,9 @@ export function callsAtEnd(
 /** Where a mark or a fence may have begun at the end of a text; its length: nowhere. */
 function beginningAt(text: string): number {
   for (let at = Math.max(0, text.length - LONGEST_CHARS); at < text.length; at++) {
+    if (!BEGINNINGS.has(text[at] ?? "")) continue;
     const begun = text.slice(at);
-    if (/^[<[`]/.test(begun) && ["```", ...CALL_MARKS].some((mark) => mark.startsWith(begun))) return at;
+    if (FENCE_AND_MARKS.some((mark) => mark.startsWith(begun))) return at;
   }
   return text.length;
 }

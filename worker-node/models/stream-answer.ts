@@ -134,6 +134,7 @@ export async function streamAnswer(
   else text.release(text.calls.map(({ args }) => args).join("\n"));
   refuseIncomplete(name, report, calls, failure);
   if (calls.length === 0 && text.text.trim() === "") refuseMedia(name, report);
+  // Steps that force a tool read their text as JSON.
   if (calls.length === 0 && request.toolChoice === "auto") text.release(leftOut(report));
   const answer = {
     text: text.text,
