@@ -3,6 +3,7 @@ import { ArgumentNames } from "./argument-names.ts";
 import { AnswerText } from "./answer-text.ts";
 import { PartCollector } from "./answer-parts.ts";
 import { isToolChoiceViolation } from "./model-error.ts";
+import { outputLimitOf } from "./output-limit.ts";
 import { openModel } from "./providers.ts";
 import { leftOut, refuseIncomplete, refuseMedia } from "./refuse-incomplete.ts";
 import { loadSdk, withFetch } from "./sdk-call.ts";
@@ -62,6 +63,7 @@ export async function streamAnswer(
     }
   };
   const { model, fetch } = await openModel(access, name, report, { onBytes, onText, turns }, background);
+  const maxOutputTokens = request.maxOutputTokens ?? outputLimitOf(name);
   const sdk = await loadSdk();
   await turns.next();
   try {
@@ -73,7 +75,7 @@ export async function streamAnswer(
       tools: Object.fromEntries(names.tools.map((spec) => [spec.name, toSdkTool(sdk, spec)])),
       ...(request.tools.length > 0 ? { toolChoice: request.toolChoice } : {}),
       headers: { "Idempotency-Key": request.effectKey },
-      ...(request.maxOutputTokens === undefined ? {} : { maxOutputTokens: request.maxOutputTokens }),
+      ...(maxOutputTokens === undefined ? {} : { maxOutputTokens }),
       // An answer that is given back must not need what the provider stores for a time.
       ...(background === null ? {} : { providerOptions: { openai: { store: false } } }),
       abortSignal: request.signal,
