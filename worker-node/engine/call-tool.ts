@@ -24,11 +24,16 @@ const WRONG_TOOL: ReadonlySet<string> = new Set(["tool_unauthorized", "tool_redi
  * unknown.
  */
 const SILENT_TOOL: ReadonlySet<string> = new Set(["tool_timeout", "mcp_unreachable", OUTCOME_UNKNOWN]);
+/** Codes of a tool that is away for a time. The step is tried again; in its last try the agent may go on without this tool. */
+const ABSENT_TOOL: ReadonlySet<string> = new Set(["tool_unavailable", "unreachable"]);
 
 /** A tool's result, or why there is none where the model can do something about it. */
 type ToolResult = { ok: true; value: Json } | Refused;
-/** `reason`: for the model, with all that the tool said. `message`: for the run's error, with the beginning of it. */
-type Refused = { ok: false; code: string; reason: string; message: string };
+/**
+ * `reason`: for the model, with all that the tool said. `message`: for the run's error, with the beginning of it. `isUnknown`: the call may
+ * have happened nevertheless.
+ */
+type Refused = { ok: false; code: string; reason: string; message: string; isUnknown: boolean };
 
 /**
  * The origin of a call: an agent, which can react to its failure; a model that filled in the arguments of a tool step; or the
@@ -41,7 +46,8 @@ type CallBy = "agent" | "model" | "state";
  * - the model does not have the tool
  * - the tool's schema does not allow the arguments
  * - the tool refuses the call, or its answer cannot be used
- * - in a call by an agent, which may go on without the tool: the tool did not answer in time, or its own headers or address are wrong
+ * - in a call by an agent, which may go on without the tool: the tool did not answer in time, its own headers or address are wrong, or it
+ *   is away and the step has no further try
  *
  * Any other failure is thrown. So in a tool step a timeout is tried again, as its `retry` says, and wrong headers fail the step.
  * @param call `isBegun`: an earlier execution has published that the call is made
@@ -78,22 +84,35 @@ export async function callTool(
     result =
       wrong.length > 0
         ? refused(`The call was not made: ${wrong.join("; ")}.`)
-        : await perform(tool, { ...call, args }, call.by);
+        : await perform(tool, { ...call, args }, call.by, context);
   }
   const preview = clip(textForModel(result), PREVIEW_CHARS - 40);
   context.note(...notedLast, { type: "tool_result", ...namesOf(step), tool_name: call.name, preview });
   return result;
 }
 
-async function perform(tool: OfferedTool, call: CallToPerform, by: CallBy): Promise<ToolResult> {
+async function perform(
+  tool: OfferedTool,
+  call: CallToPerform,
+  by: CallBy,
+  { isLastTry }: Pick<StepContext, "isLastTry">,
+): Promise<ToolResult> {
   try {
     return { ok: true, value: await tool.perform(call) };
   } catch (error) {
     const isOfCall = error instanceof RetryableError || error instanceof TerminalError;
     if (by === "agent" && isOfCall && SILENT_TOOL.has(error.code)) {
       const why = error.code === "tool_timeout" ? "the tool did not answer in time" : error.message;
-      const note = "It may have been carried out all the same.";
-      return refused(`The call has no result: ${why}. ${note}`, error.code);
+      return silent(why, error.code);
+    }
+    if (
+      by === "agent" &&
+      error instanceof RetryableError &&
+      ABSENT_TOOL.has(error.code) &&
+      isLastTry(error)
+    ) {
+      if (!error.answered) return silent(error.message, error.code);
+      return refused(`The call has no result: ${error.message}. It was not carried out.`, error.code);
     }
     if (by === "agent" && error instanceof TerminalError && WRONG_TOOL.has(error.code)) {
       return refused(
@@ -108,12 +127,17 @@ async function perform(tool: OfferedTool, call: CallToPerform, by: CallBy): Prom
 }
 
 function refused(reason: string, code = "tool_rejected"): Refused {
-  return { ok: false, code, reason, message: reason };
+  return { ok: false, code, reason, message: reason, isUnknown: false };
+}
+
+function silent(why: string, code: string): Refused {
+  const reason = `The call has no result: ${why}. It may have been carried out all the same.`;
+  return { ok: false, code, reason, message: reason, isUnknown: true };
 }
 
 /** Whether a call without a result may have happened nevertheless. */
 export function isOutcomeUnknown(result: ToolResult): boolean {
-  return !result.ok && SILENT_TOOL.has(result.code);
+  return !result.ok && result.isUnknown;
 }
 
 /** The most characters of one result for a model with this window. */

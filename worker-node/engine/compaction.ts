@@ -1,5 +1,6 @@
 import { namesOf } from "./events.ts";
 import { clip } from "./prompt.ts";
+import { RequestTooLong, TerminalError } from "./step-errors.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { Conversation } from "./conversation.ts";
 import type { Appended } from "./conversation-turns.ts";
@@ -34,7 +35,7 @@ type Compacting = {
 /**
  * Replaces the oldest messages of a conversation that has passed its limit by a summary, which the same model makes. The
  * summary is a checkpoint, so a crash does not pay it twice. The opening stays, and an answer and the results of its tool calls
- * stay together. A conversation of one answer cannot be made shorter.
+ * stay together. A conversation of one answer, or of which the model makes no summary, cannot be made shorter.
  * @returns false: nothing was replaced
  */
 export async function compact({
@@ -55,10 +56,12 @@ export async function compact({
   // The messages before the task in the opening are the history of a chat.
   const task = opening.findLast(({ role }) => role === "user")?.content ?? "";
   const about = [task, ...(summary === null ? [] : [summary.text]), ...old].join("\n\n");
-  const text = await conversation.callForSummary(model, [
+  const request = conversation.callForSummary(model, [
     { role: "system", content: SYSTEM },
     { role: "user", content: clip(about, compactAtChars) },
   ]);
+  const text = await request.catch(noSummary);
+  if (text === null) return false;
   const after = charsOf(opening) + text.length + charsOf(recent.slice(count));
   context.note({
     type: "context_compacted",
@@ -80,10 +83,19 @@ export async function compact({
 /**
  * Compacts a conversation that its model has refused as too long: the window was not known, or smaller than its estimate.
  * @returns false: it cannot be made shorter
- * @throws RequestTooLong when the request for a summary is too long too
  */
 export function compactRefused(work: Omit<Compacting, "compactAtChars">): Promise<boolean> {
   return compact({ ...work, compactAtChars: charsIn(work.conversation) * REFUSED_SHARE, isRefused: true });
+}
+
+/** Codes of a request for a summary that has no answer. Limits are estimates, so the conversation may go on without the summary. */
+const NO_SUMMARY: ReadonlySet<string> = new Set(["content_filter", "output_limit"]);
+
+/** Null for the error of a request for a summary that no other try would answer. @throws any other error */
+export function noSummary(error: unknown): null {
+  if (error instanceof RequestTooLong || (error instanceof TerminalError && NO_SUMMARY.has(error.code)))
+    return null;
+  throw error;
 }
 
 /** The characters of what the model gets. */

@@ -1,4 +1,5 @@
 import { RetryableError, TerminalError } from "./step-errors.ts";
+import type { Json } from "../../shared/contracts/json.ts";
 import type { Answer } from "./conversation-turns.ts";
 import type { AnswerText } from "./deltas.ts";
 import type { Message, ModelAnswer, StepContext, ToolSpec } from "./ports.ts";
@@ -13,10 +14,11 @@ const NOTHING_VISIBLE = /^[\s\p{Cc}\p{Cf}]*$/u;
  * The text of an answer that has no tool calls.
  * @throws RetryableError `empty_answer`: a model that had nothing to say often has at the next try
  */
-export function textOf({ content }: { content: string }): string {
+export function textOf({ content, parts = null }: { content: string; parts?: Json }): string {
   if (!NOTHING_VISIBLE.test(content)) return content;
+  const thoughts = parts === null ? "" : ", and with thoughts: its server may take the answer for one";
   // The model has answered, so the next call is another one and gets another key.
-  throw new RetryableError("empty_answer", "the model answered with no text", { answered: true });
+  throw new RetryableError("empty_answer", `the model answered with no text${thoughts}`, { answered: true });
 }
 
 /** How to call a model: its name, the tools it gets, and what publishes its text as it arrives. */

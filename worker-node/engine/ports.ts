@@ -9,6 +9,7 @@ import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { EndRecord, ForkRecord, Usage } from "../../shared/contracts/journal-entry.ts";
 import type { NewArtifact } from "../../shared/store/files/new-artifact.ts";
 import type { McpOutcome, McpRequest } from "./mcp-pending.ts";
+import type { RetryableError } from "./step-errors.ts";
 import type { Fork } from "../../shared/journal/track.ts";
 
 /** Runs one step of a type. An error that it throws fails or retries the step; it never returns an error as output. */
@@ -81,6 +82,8 @@ export type StepContext = {
   chat: Chat | null;
   tool(name: string): Promise<JsonObject | null>;
   mcpServer(name: string): Promise<JsonObject | null>;
+  /** Whether the step would have no further try after this error. */
+  isLastTry(error: RetryableError): boolean;
   /** The committed turns of this visit, in order: the `data` of each. */
   turns: readonly Json[];
   /** The state of the wait that this visit opened; null: it has opened none. */

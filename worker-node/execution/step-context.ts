@@ -11,6 +11,7 @@ import type { NewArtifact } from "../../shared/store/files/new-artifact.ts";
 import { runFiles } from "../files/run-files.ts";
 import { whenSpent } from "../engine/machine.ts";
 import type { Models, PureContext, StepContext } from "../engine/ports.ts";
+import { judge } from "../engine/retry-policy.ts";
 import { TerminalError } from "../engine/step-errors.ts";
 import { agentOf, chatOf } from "./chat-context.ts";
 import type { CallWaits } from "./call-waits.ts";
@@ -112,6 +113,10 @@ export function contextOf(
     ...pureContextOf(visit, () => signal),
     effectBase: `${run.run_id}:${path}:${visit.visit}`,
     effectSuffix,
+    isLastTry: (error) => {
+      const leftMs = scope.endsAtMs - performance.now();
+      return judge(error, tryNumber, step.retry, { random: () => 0, leftMs }).do === "fail";
+    },
     turns: [...turns],
     reply,
     signal,

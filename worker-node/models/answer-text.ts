@@ -1,3 +1,4 @@
+import { CallStarts } from "./call-starts.ts";
 import { BEGINNING_CHARS, mayBeCalls } from "./text-calls.ts";
 import { Channels } from "./channels.ts";
 import { SpecialTokens } from "./special-tokens.ts";
@@ -13,7 +14,7 @@ type Listeners = { onText(text: string): void; onRestart?(): void };
  * The text of an answer as it arrives: without what the model thinks, and without the special tokens of its language. The parts of the
  * answer get the thoughts too, and no token, because a template of a server refuses the tokens of its own language.
  *
- * Where tools were offered, a text that begins as a call is published when it has turned out to be text. The time is linear in the
+ * Where tools were offered, a text from where it may be a call on is published when it has turned out to be text. The time is linear in the
  * length of the text: none of it is read again with each piece.
  */
 export class AnswerText {
@@ -26,8 +27,8 @@ export class AnswerText {
   #text = "";
   /** The end of `#text` that is held back. */
   #held = "";
-  #isPublished = false;
   #mayBeCalls: boolean;
+  #starts = new CallStarts();
 
   constructor(listeners: Listeners, parts: PartCollector, hasTools: boolean) {
     this.#listeners = listeners;
@@ -44,6 +45,16 @@ export class AnswerText {
   /** Calls in the format of gpt-oss, which are no text. */
   get calls(): readonly ChannelCall[] {
     return this.#channels.calls;
+  }
+
+  /** Where calls may begin in the text. */
+  get callStarts(): readonly number[] {
+    return this.#starts.at;
+  }
+
+  /** The last thought between tags. */
+  get thought(): string {
+    return this.#thoughts.last;
   }
 
   /** Adds a piece of the part of this id. */
@@ -67,15 +78,19 @@ export class AnswerText {
 
   /** Publishes what was held back, because it is text. `text` is added: a call that no tool takes. */
   release(text: string): void {
-    this.#mayBeCalls = false;
-    this.#publish({ restarts: false, text });
+    const held = this.#held;
+    this.#held = "";
+    this.#text += text;
+    this.#pass(held + text);
   }
 
-  /** Drops the text, because it was calls. */
-  drop(): void {
-    this.#parts.takeText(this.#text);
-    if (this.#isPublished) this.#listeners.onRestart?.();
-    this.#text = "";
+  /** Drops the text from a place on, because it was calls, and publishes what was held back before it. */
+  dropFrom(at: number): void {
+    const published = this.#text.length - this.#held.length;
+    this.#parts.takeText(this.#text.slice(at));
+    if (at < published) this.#listeners.onRestart?.();
+    else this.#pass(this.#text.slice(published, at));
+    this.#text = this.#text.slice(0, at);
     this.#held = "";
   }
 
@@ -98,17 +113,22 @@ export class AnswerText {
     if (restarts) {
       this.#text = "";
       this.#held = "";
-      this.#isPublished = false;
+      this.#starts = new CallStarts();
       this.#mayBeCalls = this.#hasTools;
       this.#listeners.onRestart?.();
     }
     const isBeginning = this.#text.length < BEGINNING_CHARS;
     this.#text += text;
     this.#held += text;
+    const keptChars = this.#hasTools ? this.#starts.push(text) : 0;
     if (this.#mayBeCalls && isBeginning) this.#mayBeCalls = mayBeCalls(this.#text);
-    if (this.#mayBeCalls || this.#held === "") return;
-    this.#listeners.onText(this.#held);
-    this.#held = "";
-    this.#isPublished = true;
+    if (this.#mayBeCalls || keptChars >= this.#held.length) return;
+    const passed = this.#held.slice(0, this.#held.length - keptChars);
+    this.#held = this.#held.slice(passed.length);
+    this.#pass(passed);
+  }
+
+  #pass(text: string): void {
+    if (text !== "") this.#listeners.onText(text);
   }
 }

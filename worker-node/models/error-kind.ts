@@ -1,7 +1,7 @@
 import { TOO_LONG } from "./too-long.ts";
 
 /**
- * What an error of a provider is about. `length`: the request is too long. `address`: the base URL leads to another server.
+ * What an error of a provider is about. `tools` and `images`: the model does not take them. `length`: the request is too long. `address`: the base URL leads to another server.
  * `unreadable`: the model wrote something that its own server cannot read, and may
  * write another text at the next try.
  */
@@ -10,6 +10,8 @@ export type ErrorKind =
   | "key"
   | "permission"
   | "model"
+  | "tools"
+  | "images"
   | "length"
   | "address"
   | "request"
@@ -116,6 +118,7 @@ const WORDS: [ErrorKind, readonly string[]][] = [
       "too_many_requests",
       "throttling",
       "limit_requests",
+      "service_quota_exceeded",
     ],
   ],
   [
@@ -181,6 +184,18 @@ const SENTENCES: { kind: ErrorKind; instead: readonly ErrorKind[] | null; patter
   // Gemini's word for a model that the account may not use at all: the limit never comes back.
   { kind: "credit", instead: ["rate"], pattern: /\blimit: 0\b/i },
   { kind: "length", instead: ["rate", "down", "request"], pattern: TOO_LONG },
+  // Under 404 too, where a gateway has no server of the model that takes them.
+  {
+    kind: "images",
+    instead: ["request", "model"],
+    pattern:
+      /support(?:s|ed)?\b.{0,20}\b(?:image|vision|multimodal)|\b(?:image|vision)[^.]{0,40}\bnot (?:supported|enabled)|unknown variant `image_url`/i,
+  },
+  {
+    kind: "tools",
+    instead: ["request", "model"],
+    pattern: /\bsupport (?:tools?|function calling)\b|\btool choice requires\b/i,
+  },
   // An overload that a gateway passes on as a bad request.
   {
     kind: "down",

@@ -2,9 +2,13 @@ import { createHash } from "node:crypto";
 import { isObject, listOf } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import { textOf } from "./json-fields.ts";
+import { UNKNOWN_MAX_OUTPUT } from "./output-limit.ts";
 
 /** Nine letters and digits: the one form of an id that every server takes. Mistral's take no other. */
 const ID_CHARS = 9;
+
+/** A limit of an answer that servers take, in tokens. */
+const SMALL_OUTPUT = 4_096;
 
 /** A body whose calls, and their results, have ids that every server takes. Ids of one server's calls may be refused by another one. */
 export function withPlainCallIds(body: JsonObject): JsonObject {
@@ -35,6 +39,11 @@ export function withSystemAsUser(body: JsonObject): JsonObject {
 /** A body with the output limit under the name that OpenAI's newer models take, also behind gateways. */
 export function withNewerLimit({ max_tokens, ...body }: JsonObject): JsonObject {
   return max_tokens === undefined ? body : { ...body, max_completion_tokens: max_tokens };
+}
+
+/** A body with a smaller limit of the answer, where ours is too large for the server. */
+export function withSmallLimit(body: JsonObject): JsonObject {
+  return body["max_tokens"] === UNKNOWN_MAX_OUTPUT ? { ...body, max_tokens: SMALL_OUTPUT } : body;
 }
 
 export function withMessages(body: JsonObject, change: (message: JsonObject) => JsonObject): JsonObject {

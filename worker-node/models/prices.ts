@@ -5,13 +5,12 @@ import type { ModelPrice, ReplacedPrices } from "../../shared/contracts/model-pr
 import type { ModelRequest } from "../engine/ports.ts";
 import { sentSize } from "./call-usage.ts";
 import { FreshCopy } from "./fresh-copy.ts";
+import { UNKNOWN_MAX_OUTPUT } from "./output-limit.ts";
 
 /** A token has at least three bytes of text in nearly every language, so this estimate is rarely too low. */
 const BYTES_PER_TOKEN = 3;
 /** Providers count an image by its size in pixels. Few models count more tokens for one. */
 const IMAGE_TOKENS = 5_000;
-/** The longest answer of a model without a known limit of its own. */
-const UNKNOWN_MAX_OUTPUT = 32_768;
 
 /**
  * What a model call may cost at most, in micro-dollars. `maxOutputTokens`: the most tokens that the call must ask for, where the

@@ -32,6 +32,11 @@ const TERMINAL: { [kind in Exclude<ErrorKind, keyof typeof RETRIED>]: { code: st
     code: "model_not_configured",
     message: "the provider's base URL leads to another server, which is not followed: is it right?",
   },
+  tools: {
+    code: "model_bad_request",
+    message: "the model takes no tools, or its server is not set up for them",
+  },
+  images: { code: "model_bad_request", message: "the model takes no images" },
   length: {
     code: "model_bad_request",
     message: "the request is too long for the model or for the account: shorten the prompt or its inputs",

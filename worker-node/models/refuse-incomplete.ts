@@ -20,14 +20,14 @@ export function refuseIncomplete(
   const word = report.finish;
   if (word === undefined && report.problem !== undefined)
     throw new RetryableError("model_unreadable", `${label}: ${report.problem}`, { cause: failure });
-  if (word === undefined || (word === "" && !report.done)) throw cutError(label, false, failure);
+  if (word === undefined || (word === "" && !report.done)) throw cutError(label, null, failure);
   switch (finishOf(word)) {
     case "withheld":
       throw new TerminalError("content_filter", `${label}: the provider withheld the answer`);
     case "limit":
       throw new TerminalError("output_limit", `${label}: the answer was cut off at the model's output limit`);
     case "cut":
-      throw cutError(label, true, failure);
+      throw cutError(label, word, failure);
     case "complete":
       break;
   }
@@ -44,10 +44,21 @@ export function refuseMedia({ provider, model }: ModelName, { media }: ProviderR
   throw new TerminalError("answer_not_text", message);
 }
 
-/** @param answered the provider has said that this is its whole answer: the next call is another one */
-function cutError(label: string, answered: boolean, cause: unknown): RetryableError {
-  return new RetryableError("model_cut", `${label}: the answer was cut off in the middle`, {
+/** What a text says of the rest of its answer, which no step can take; "": the text is the whole answer. */
+export function leftOut({ media }: ProviderReport): string {
+  return media.size === 0
+    ? ""
+    : `\n\n[${[...media].join(" and ")} of this answer is left out: no step can take it]`;
+}
+
+/** @param word by which the provider has said that this is its whole answer, so that the next call is another one; null: it has not */
+function cutError(label: string, word: string | null, cause: unknown): RetryableError {
+  const reason = word !== null && WORD.test(word) ? ` (finish reason ${word})` : "";
+  return new RetryableError("model_cut", `${label}: the answer was cut off in the middle${reason}`, {
     cause,
-    answered,
+    answered: word !== null,
   });
 }
+
+/** A word that an error may quote: it comes from another server. */
+const WORD = /^[\w.-]{1,60}$/;

@@ -2,7 +2,13 @@ import { isObject } from "../../shared/contracts/json.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import { parseJson } from "../engine/parse-json.ts";
 import { textOf, without } from "./json-fields.ts";
-import { withMessages, withNewerLimit, withPlainCallIds, withSystemAsUser } from "./other-forms.ts";
+import {
+  withMessages,
+  withNewerLimit,
+  withPlainCallIds,
+  withSmallLimit,
+  withSystemAsUser,
+} from "./other-forms.ts";
 import type { ModelAccess } from "./model-access.ts";
 
 /** Models of one key owner whose servers refuse a field. The names come from definitions, so their number is bounded. */
@@ -73,6 +79,17 @@ const optionals: { [name: string]: Optional } = {
     refusal: /\bmax_tokens\b.{0,80}\bnot supported\b.{0,80}\bmax_completion_tokens\b/is,
     without: withNewerLimit,
     isRemembered: true,
+  },
+  // The limit of `output-limit.ts`, larger than the model's own, or than what the conversation leaves of its window.
+  output_limit: {
+    refusal: /\bmax_tokens\b.{0,60}(?:>|\bmaximum allowed\b|\bat most\b|\btoo large\b)/is,
+    without: withSmallLimit,
+    isRemembered: true,
+  },
+  window: {
+    refusal: /\bmax_tokens\b.{0,20}\bexceed context\b|\bin the completion\b/is,
+    without: withSmallLimit,
+    isRemembered: false,
   },
 };
 

@@ -15,6 +15,8 @@ const ENDS = [
   "</s>",
   "<｜end▁of▁sentence｜>",
   "<|end_of_box|>",
+  "<|end_of_solution|>",
+  "<|END_RESPONSE|>",
 ];
 const END = ENDS.map(escaped).join("|");
 const END_RUN = new RegExp(`(?:(?:${END})\\s*)+`, "y");

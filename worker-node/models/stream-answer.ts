@@ -3,16 +3,18 @@ import { ArgumentNames } from "./argument-names.ts";
 import { AnswerText } from "./answer-text.ts";
 import { PartCollector } from "./answer-parts.ts";
 import { isToolChoiceViolation } from "./model-error.ts";
+import { outputLimitOf } from "./output-limit.ts";
 import { openModel } from "./providers.ts";
-import { refuseIncomplete, refuseMedia } from "./refuse-incomplete.ts";
+import { leftOut, refuseIncomplete, refuseMedia } from "./refuse-incomplete.ts";
 import { loadSdk, withFetch } from "./sdk-call.ts";
 import { toSdkMessages } from "./sdk-messages.ts";
-import { callOfTool, callsInText } from "./text-calls.ts";
+import { CallStarts, callsAtEnd } from "./call-starts.ts";
+import { callOfTool } from "./text-calls.ts";
 import { toolNameOf } from "./tool-name.ts";
 import type { ToolSet } from "ai";
 import { estimatedInput, usageOf } from "./call-usage.ts";
 import type { Message, ModelAnswer, ModelRequest, ToolCall, ToolSpec } from "../engine/ports.ts";
-import type { TextCall } from "./text-calls.ts";
+import type { CallsAtEnd } from "./call-starts.ts";
 import type { ModelAccess } from "./model-access.ts";
 import type { ReplacedPrices } from "../../shared/contracts/model-price.ts";
 import type { LoopTurns } from "./loop-turns.ts";
@@ -61,6 +63,7 @@ export async function streamAnswer(
     }
   };
   const { model, fetch } = await openModel(access, name, report, { onBytes, onText, turns }, background);
+  const maxOutputTokens = request.maxOutputTokens ?? outputLimitOf(name);
   const sdk = await loadSdk();
   await turns.next();
   try {
@@ -72,7 +75,7 @@ export async function streamAnswer(
       tools: Object.fromEntries(names.tools.map((spec) => [spec.name, toSdkTool(sdk, spec)])),
       ...(request.tools.length > 0 ? { toolChoice: request.toolChoice } : {}),
       headers: { "Idempotency-Key": request.effectKey },
-      ...(request.maxOutputTokens === undefined ? {} : { maxOutputTokens: request.maxOutputTokens }),
+      ...(maxOutputTokens === undefined ? {} : { maxOutputTokens }),
       // An answer that is given back must not need what the provider stores for a time.
       ...(background === null ? {} : { providerOptions: { openai: { store: false } } }),
       abortSignal: request.signal,
@@ -123,16 +126,18 @@ export async function streamAnswer(
     failure ??= error;
   }
   text.end();
-  const textCalls = calls.length > 0 ? null : callsOf(text, offered);
-  for (const { name: tool, args } of textCalls ?? []) {
+  const textCalls = calls.length > 0 ? null : callsOf(text, report, offered);
+  for (const { name: tool, args } of textCalls?.calls ?? []) {
     const id = unusedId("call00001", ids);
     parts.call(id, undefined);
     calls.push({ id, name: tool, args: names.own(tool, args) });
   }
-  if (textCalls !== null) text.drop();
+  if (textCalls !== null) text.dropFrom(textCalls.at);
   else text.release(text.calls.map(({ args }) => args).join("\n"));
   refuseIncomplete(name, report, calls, failure);
   if (calls.length === 0 && text.text.trim() === "") refuseMedia(name, report);
+  // Steps that force a tool read their text as JSON.
+  if (calls.length === 0 && request.toolChoice === "auto") text.release(leftOut(report));
   const answer = {
     text: text.text,
     tool_calls: calls,
@@ -142,11 +147,27 @@ export async function streamAnswer(
   return opaque === undefined ? answer : { ...answer, parts: opaque };
 }
 
-/** The calls that the model has written in place of a text; null: there are none. */
-function callsOf({ text, calls }: AnswerText, tools: readonly ToolSpec[]): TextCall[] | null {
-  if (calls.length === 0 || text.trim() !== "") return callsInText(text, tools);
+/**
+ * The calls that the model has written in place of a text, or at the end of it; without a text those at the end of a thought, of which the
+ * server has not seen that it ended. Null: there are none.
+ */
+function callsOf(
+  { text, thought, callStarts, calls }: AnswerText,
+  { opaque }: ProviderReport,
+  tools: readonly ToolSpec[],
+): CallsAtEnd | null {
+  if (text.trim() !== "") return callsAtEnd(text, [0, ...callStarts], tools);
   const read = calls.map(({ name, args }) => callOfTool(name, args, tools));
-  return read.every((call) => call !== null) ? read : null;
+  if (read.length > 0) return read.every((call) => call !== null) ? { calls: read, at: 0 } : null;
+  if (tools.length === 0) return null;
+  for (const each of [thought, ...Object.values(opaque)]) {
+    const starts = new CallStarts();
+    if (typeof each !== "string") continue;
+    starts.push(each);
+    const found = callsAtEnd(each, starts.at, tools);
+    if (found !== null) return { ...found, at: 0 };
+  }
+  return null;
 }
 
 function callIdsOf(message: Message): string[] {

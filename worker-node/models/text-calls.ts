@@ -46,9 +46,13 @@ const MARKS = [
   "<|END_ACTION|>",
 ];
 const FUNCTIONS = ["<function=", "<invoke name="];
-/** DeepSeek writes it into each of its marks, which are like those of MiniMax. */
-const DSML = "｜DSML｜";
-const BEGINNINGS = [...MARKS, ...FUNCTIONS, `<${DSML}`].filter((mark) => !/^[<[]\|?\//.test(mark));
+/** DeepSeek writes it into each of its marks, which are like those of MiniMax; servers write the bars in several ways. */
+const DSML = /\s?(?:[|｜‖]{1,2})\s?DSML\s?(?:[|｜‖]{1,2})\s?/g;
+const DSML_BEGINNINGS = ["｜", "｜｜", "|", "||", " | ", "‖"].map((bars) => `<${bars}DSML${bars}`);
+/** What a call begins with where it has a mark. */
+export const CALL_MARKS: readonly string[] = [...MARKS, ...FUNCTIONS, ...DSML_BEGINNINGS].filter(
+  (mark) => !/^[<[]\|?\//.test(mark),
+);
 
 const SPACE = /[\s,;]*/y;
 const FENCE = /```\w*/y;
@@ -88,7 +92,7 @@ export function callsInText(text: string, tools: readonly ToolSpec[]): TextCall[
 /** Whether a text, of which more may follow, begins as a call does. */
 export function mayBeCalls(text: string): boolean {
   const begun = text.slice(0, BEGINNING_CHARS).trimStart();
-  if (BEGINNINGS.some((mark) => begun.startsWith(mark) || mark.startsWith(begun))) return true;
+  if (CALL_MARKS.some((mark) => begun.startsWith(mark) || mark.startsWith(begun))) return true;
   if ("```".startsWith(begun)) return true;
   const inner = begun.replace(/^```\w*\s*/, "").replace(/^\[\s*/, "");
   if (inner === "") return true;

@@ -1,14 +1,30 @@
-/**
- * The tags between which models think aloud where their server has no field for it. Their closing tags have a slash after the first
- * character.
- */
-const TAGS = ["<think>", "<thinking>", "<thought>", "<seed:think>", "[think]", "◁think▷"];
-const CLOSING = /\n(?:<\/(?:think|thinking|thought|seed:think)>|\[\/think\]|◁\/think▷)/i;
-const OPENING = /<(?:think|thinking|thought|seed:think)>|\[think\]|◁think▷/i;
-/** The beginning of a line that may become a closing tag. */
-const MAY_CLOSE = /\n[<[◁](?:\/[a-z:]{0,10})?$/i;
+/** Names of the tags between which models think aloud where their server has no field for it. */
+const NAMES = ["think", "thinking", "thought", "seed:think", "mm:think", "reasoning_scratchpad"];
+const NAME = NAMES.join("|");
+/** The most characters of an opening tag. */
+const MAX_TAG_CHARS = 120;
+const TAG = new RegExp(`^<(${NAME})(?:\\s[^<>]*)?>`);
+const TAG_BEGINNING = new RegExp(`^<(?:${NAME})(?:\\s[^<>]*)?$`);
+/** Other marks around thoughts, of Mistral, Kimi, Sky-T1, Cohere and Gemma. */
+const MARKS: readonly [string, RegExp][] = [
+  ["[think]", /\[\/think\]/i],
+  ["◁think▷", /◁\/think▷/i],
+  ["<|begin_of_thought|>", /<\|end_of_thought\|>/i],
+  ["<|start_thinking|>", /<\|end_thinking\|>/i],
+  ["<|channel>thought", /<channel\|>/i],
+];
+const CLOSINGS: ReadonlyMap<string, RegExp> = new Map(
+  NAMES.map((name) => [name, new RegExp(`</${name} ?>`, "i")]),
+);
+/** What stands between a thought and the answer. */
+const ANSWER_MARKS = ["<|begin_of_solution|>", "<|start_response|>"];
+/** A closing tag without an opening one: at the beginning of a line, or right after a sentence. */
+const CLOSING = new RegExp(`[\\n.!?…。！？](?:</(?:${NAME}) ?>|\\[/think\\]|◁/think▷)`, "i");
+const OPENING = new RegExp(`<(?:${NAME})(?:\\s[^<>]{0,100})?>|\\[think\\]|◁think▷`, "i");
+/** The beginning of what may become a closing tag. */
+const MAY_CLOSE = /[\n.!?…。！？][<[◁](?:\/[a-z:_]{0,20} ?)?$/i;
 /** Characters of the text before a piece that are looked at again with it: longer than any tag. */
-const TAIL_CHARS = 16;
+const TAIL_CHARS = 32;
 /** The most white space before a text that begins with a thought. */
 const MAX_SPACE_CHARS = 1_000;
 
@@ -19,21 +35,28 @@ export type AnswerPiece = { restarts: boolean; text: string };
  * Divides a text, as it arrives, into what a model thinks aloud and its answer: one thought or several, before the answer.
  *
  * Some servers leave the opening tag out, because their prompt ends with it. Then the thought has been passed on as text before its
- * closing tag arrives (at the beginning of a line), and the answer restarts. A tag that is never closed is no thought. The time
- * is linear in the length of the text.
+ * closing tag arrives, and the answer restarts. A tag that is never closed is no thought. Tags that prompts ask for, such as
+ * `<reasoning>`, are text. The time is linear in the length of the text.
  */
 export class Thoughts {
   #is: "opening" | "thought" | "answer" = "opening";
   /** Text that may be, or become, a tag or a part of a thought. */
   #held = "";
-  /** The opening tag of the thought, and its text before `#held`. */
-  #tag = "";
+  /** The characters of the thought's opening tag, its closing one, and its text before `#held`. */
+  #tagChars = 0;
+  #closing = /$^/;
   #thought: string[] = [];
   #hasThought = false;
   /** The end of the answer so far. A text begins like a line. */
   #tail = "\n";
+  #last = "";
   /** The answer contains an opening tag as text: a closing tag after it is text too. */
   #hasTagAsText = false;
+
+  /** The last thought between tags that has ended; "": there is none. */
+  get last(): string {
+    return this.#last;
+  }
 
   push(piece: string): AnswerPiece {
     if (this.#is === "answer") return this.#answer(piece);
@@ -53,15 +76,18 @@ export class Thoughts {
     const spaceChars = this.#held.length - trimmed.length;
     // White space after a thought belongs to its tag.
     if (this.#hasThought) this.#held = trimmed;
-    const begun = trimmed.slice(0, TAIL_CHARS).toLowerCase();
-    const tag = TAGS.find((each) => begun.startsWith(each));
-    if (tag !== undefined) {
+    const begun = trimmed.slice(0, MAX_TAG_CHARS).toLowerCase();
+    const [tag, closing] = tagOf(begun) ?? [];
+    if (tag !== undefined && closing !== undefined) {
       this.#is = "thought";
-      this.#tag = tag;
+      this.#tagChars = tag.length;
+      this.#closing = closing;
       return this.#think(0);
     }
+    const before = this.#hasThought ? ANSWER_MARKS.find((mark) => begun.startsWith(mark)) : undefined;
+    if (before !== undefined) this.#held = trimmed.slice(before.length);
     const mayBeTag = this.#hasThought || spaceChars <= MAX_SPACE_CHARS;
-    if (mayBeTag && TAGS.some((each) => each.startsWith(begun))) return { restarts: false, text: "" };
+    if (before === undefined && mayBeTag && mayBecomeTag(begun)) return { restarts: false, text: "" };
     this.#is = "answer";
     const text = this.#held;
     this.#held = "";
@@ -70,12 +96,13 @@ export class Thoughts {
 
   /** @param readChars characters of the held text that were looked at before */
   #think(readChars: number): AnswerPiece {
-    const closing = `${this.#tag.slice(0, 1)}/${this.#tag.slice(1)}`;
     const fromChars = Math.max(0, readChars - TAIL_CHARS);
-    const at = this.#held.slice(fromChars).toLowerCase().indexOf(closing);
-    if (at >= 0) {
+    const closing = this.#closing.exec(this.#held.slice(fromChars));
+    if (closing !== null) {
+      const at = fromChars + closing.index;
+      this.#last = (this.#thought.join("") + this.#held.slice(0, at)).trimStart().slice(this.#tagChars);
       this.#thought = [];
-      return this.#close(this.#held.slice(fromChars + at + closing.length));
+      return this.#close(this.#held.slice(at + closing[0].length));
     }
     const keptFrom = Math.max(0, this.#held.length - TAIL_CHARS);
     this.#thought.push(this.#held.slice(0, keptFrom));
@@ -109,4 +136,18 @@ export class Thoughts {
     this.#tail = (this.#tail + passed).slice(-TAIL_CHARS);
     return { restarts: false, text: passed };
   }
+}
+
+/** The opening tag with which a text begins, and what closes it. */
+function tagOf(begun: string): readonly [string, RegExp] | undefined {
+  const [tag, name = ""] = TAG.exec(begun) ?? [];
+  const closing = CLOSINGS.get(name);
+  if (tag !== undefined && closing !== undefined) return [tag, closing];
+  return MARKS.find(([mark]) => begun.startsWith(mark));
+}
+
+function mayBecomeTag(begun: string): boolean {
+  if (begun.length >= MAX_TAG_CHARS) return false;
+  const tags = [...NAMES.map((name) => `<${name}`), ...MARKS.map(([mark]) => mark), ...ANSWER_MARKS];
+  return TAG_BEGINNING.test(begun) || tags.some((tag) => tag.startsWith(begun));
 }

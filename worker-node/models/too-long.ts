@@ -9,6 +9,7 @@ const SENTENCES: readonly RegExp[] = [
   /context window (?:exceeds|limit)/, // MiniMax, Cloudflare
   /input token count .{0,40}exceeds/, // Google
   /input tokens exceed/, // OpenAI
+  /no user query found in messages/, // Ollama, which leaves out the beginning of a conversation
   /prompt token count of \d+ exceeds/, // GitHub
   /maximum prompt length is \d/, // xAI
   /maximum allowed input length/, // Poolside

@@ -201,6 +201,22 @@ describe("an agent", () => {
     expect(failing.committedTurns).toHaveLength(1);
   });
 
+  // Fails when an agent that could go on without a tool ends with it: other tries of the step are over then.
+  test.each([
+    [true, "It was not carried out."],
+    [false, "It may have been carried out all the same."],
+  ])("gets an outage in the step's last try, answered %s, as the call's result", async (answered, note) => {
+    const down = () => {
+      throw new RetryableError("tool_unavailable", "the tool answered HTTP 503", { answered });
+    };
+    const answers = [search, "ok"];
+    const last = fakeContext({ agents, tools: { ...tools, search: down }, answers, isLastTry: true });
+    expect(await run(step(fields), last.context)).toMatchObject({ response: "ok" });
+    expect(last.modelCalls[1]?.messages.at(-1)?.content).toBe(
+      `The call has no result: the tool answered HTTP 503. ${note}`,
+    );
+  });
+
   // Fails when the model gets only the beginning of a refusal, or more than a result may have.
   test("gets the whole text of a refusal by a tool, within the limit of a result", async () => {
     const refusalOf = (chars: number) => {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { ChatHistory, Summary } from "../../../shared/contracts/chat.ts";
+import { RequestTooLong, TerminalError } from "../../../worker-node/engine/step-errors.ts";
 import type { Chat } from "../../../worker-node/engine/ports.ts";
 import { fakeContext, run, step } from "./context.ts";
 
@@ -72,6 +73,30 @@ describe("a chat turn", () => {
     expect(saved).toEqual([{ content: "They met.", covers: old.at(-1)?.base }]);
     expect(committedTurns).toMatchObject([{ usage: [{ call: "summary" }] }]);
     expect(noted).toMatchObject([{ type: "history_compacted", messages: old.length }, { type: "llm_delta" }]);
+  });
+
+  // Fails when the request for a summary has the whole history: a model with a small window refuses it in each turn of the session.
+  test("asks for a summary with no more of each message than the model's window takes", async () => {
+    const { chat } = chatOf(historyOf(30, 3_000), { content: "long ago", covers: "1" });
+    const answers = ["They met.", "fine"];
+    const small = fakeContext({ agents, chat, message: "now", answers, windowTokens: 4_096 });
+    await run(step(fields), small.context);
+    const sent = small.modelCalls[0]?.messages.at(-1)?.content ?? "";
+    expect(sent.length).toBeLessThan(4_096 * 3);
+    for (const part of ["long ago", "user: q0", "assistant: a0", "user: q25"]) expect(sent).toContain(part);
+  });
+
+  // Fails when a history that the model does not summarize ends each later turn of its session.
+  test.each([
+    ["withholds", new TerminalError("content_filter", "withheld")],
+    ["cuts", new TerminalError("output_limit", "cut")],
+    ["finds too long", new RequestTooLong("model_bad_request", "too long")],
+  ])("sends a history whose summary its model %s as it is", async (_, refusal) => {
+    const { chat, saved } = chatOf(historyOf(40));
+    const { context, modelCalls } = fakeContext({ agents, chat, message: "now", answers: [refusal, "fine"] });
+    expect(await run(step(fields), context)).toMatchObject({ response: "fine" });
+    expect(modelCalls[1]?.messages).toHaveLength(82);
+    expect(saved).toEqual([]);
   });
 
   // Fails when the files of a message are not sent, or are cut without a note, or when a summary loses the ids that the model needs to read them.

@@ -78,6 +78,7 @@ export function fakeContext(options: {
   confirm?: () => Promise<void>;
   crashAtTurn?: number;
   files?: StepContext["files"];
+  isLastTry?: boolean;
   reply?: Reply;
   chat?: Chat;
   child?: (request: ChildRequest) => ChildReply;
@@ -131,6 +132,7 @@ export function fakeContext(options: {
     tenantId: TenantId.parse("acme"),
     effectBase: "run_1:s:1",
     effectSuffix: "",
+    isLastTry: () => options.isLastTry ?? false,
     message: options.message ?? "the message",
     state: options.state ?? {},
     loopVariables: async () => options.loopVariables ?? {},

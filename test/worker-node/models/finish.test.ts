@@ -103,6 +103,12 @@ describe("an answer whose finish reason", () => {
     expect(result).toMatchObject({ response: "all", retries: ["model_cut"] });
   });
 
+  test("is named in the error where the provider has a word for it", async () => {
+    const result = await run(go, googleChunk([], "MALFORMED_FUNCTION_CALL"));
+    expect(result).toMatchObject({ code: "model_cut" });
+    expect(result.message).toContain("finish reason MALFORMED_FUNCTION_CALL");
+  });
+
   // Fails when the last finish reason decides, also where it is empty.
   test.each(["length", "abort"])(
     "is %s in one event, and empty in the events around it, is not complete",
@@ -164,6 +170,11 @@ describe("an answer with nothing in it", () => {
     expect(server.requests).toHaveLength(3);
   });
 
+  test("beside thoughts names them: a server may take the whole answer for a thought", async () => {
+    const thought = chunk({ reasoning_content: "4" }) + chunk({}, "stop") + DONE;
+    expect((await run(oc, thought)).message).toContain("no text, and with thoughts");
+  });
+
   test("in an agent's second turn does not repeat its tool call", async () => {
     const result = await runStep(server, ag1, [call('{"q":"a"}'), empty(oc), text("fine")]);
     expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }] });
@@ -191,6 +202,7 @@ describe("what a model thinks aloud in its text", () => {
     ["<thin", "<thin"],
     ["<think>a</think><think>b</think>\nyes", "yes"],
     ["[THINK]hm[/THINK]yes", "yes"],
+    ["<|begin_of_thought|>hm<|end_of_thought|>\n<|begin_of_solution|>yes<|end_of_solution|>", "yes"],
     ["hm\n</thinking>\n<thought>b</thought>yes", "yes"],
     ["As XML:\n<think>\nhm\n</think>\nis one.", "As XML:\n<think>\nhm\n</think>\nis one."],
   ])("%j has the answer %j, in its deltas as in its result", async (content, answer) => {

@@ -99,8 +99,10 @@ describe("an answer without text that holds", () => {
     expect(server.requests).toHaveLength(1);
   });
 
-  test("an image beside a text is left out", async () => {
+  // Fails when the image is lost without a word.
+  test("an image beside a text is left out, and the text says so", async () => {
     const stream = googleChunk([{ text: "fine" }, { inlineData: data }], "STOP");
-    expect(await run(go, stream)).toMatchObject({ response: "fine" });
+    const said = "fine\n\n[image of this answer is left out: no step can take it]";
+    expect(await run(go, stream)).toMatchObject({ response: said, text: said });
   });
 });

@@ -3,7 +3,7 @@ import { afterAll, beforeAll } from "vitest";
 import { z } from "zod";
 import { EndRecord } from "../../../shared/contracts/journal-entry.ts";
 import { recordOf } from "../../../shared/journal/records.ts";
-import type { JsonObject } from "../../../shared/contracts/json.ts";
+import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { addDeltas } from "../../../shared/events/delta-text.ts";
 import { ExecutionHarness } from "../execution/execution-harness.ts";
 import { ProviderServer, retry } from "./provider-server.ts";
@@ -16,6 +16,7 @@ const TextEvent = z.object({
   first: z.boolean().optional(),
 });
 
+const Thought = z.object({ thought: z.string() });
 const StepRetry = z.object({ code: z.string(), retry_in_seconds: z.number() });
 
 export const llm1 = { type: "llm", prompt_template: "go", output_key: "out", retry };
@@ -48,6 +49,8 @@ export type RunResult = {
   waits: number[];
   /** The step's text as a viewer joins it, while the run goes on and at its end. */
   text: string | undefined;
+  /** The texts beside calls of an agent's answers. */
+  thoughts: string[];
   /** Arguments of tool calls, in order. */
   toolCalls: unknown[];
 };
@@ -63,12 +66,13 @@ export function aProvider(): {
   return { server, run: (model, ...script) => runStep(server, { ...llm1, model }, script) };
 }
 
-/** Runs one step to its end against the answers of `script`. `fields`: further ones of the definition. */
+/** Runs one step to its end against the answers of `script`. `fields`: further ones of the definition. `lookup`: the tool's answer. */
 export async function runStep(
   server: ProviderServer,
   step: JsonObject,
   script: Answer[],
   fields: JsonObject = {},
+  lookup: () => Promise<Json> = async () => ({ answer: "ok" }),
 ): Promise<RunResult> {
   server.reset(...script);
   const harness = new ExecutionHarness();
@@ -86,7 +90,7 @@ export async function runStep(
   });
   harness.callTool = async ({ args }) => {
     toolCalls.push(args);
-    return { answer: "ok" };
+    return lookup();
   };
   const steps = [{ id: "a", ...step }, ...(step["type"] === "evaluator" ? branches : [])];
   harness.definition = { id: "orch", name: "Orch", entry_step_id: "a", steps, ...fields };
@@ -114,6 +118,9 @@ export async function runStep(
     retries: retried.map(({ code }) => code),
     waits: retried.map(({ retry_in_seconds }) => retry_in_seconds),
     text: addDeltas(lines.map((line) => TextEvent.parse(JSON.parse(line)))).get("a"),
+    thoughts: lines
+      .filter((line) => line.includes('"llm_thought"'))
+      .map((line) => Thought.parse(JSON.parse(line)).thought),
     toolCalls,
   };
 }

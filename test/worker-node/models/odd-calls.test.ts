@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { RetryableError } from "../../../worker-node/engine/step-errors.ts";
 import { toolNameOf } from "../../../worker-node/models/tool-name.ts";
 import { aProvider, ag1, runStep } from "./model-run.ts";
 import {
@@ -259,4 +260,15 @@ test.each<[string, object]>([
   const stream = callChunk('{"q":') + chunk({ tool_calls: [{ index: 0, function: { arguments: '"a"}' } }] });
   const result = await runStep(server, { ...ag1, model: oc }, [stream + repeatedCall + end, text("fine")]);
   expect(result).toMatchObject({ response: "fine", toolCalls: [{ q: "a" }] });
+});
+
+// Fails when the run ends with a tool that is away, although its agent may go on without it, or when the step is not tried again before.
+test("a tool that is away in all tries of the step is no end of an agent", async () => {
+  const calling = callChunk('{"q":"a"}') + chunk({}, "tool_calls") + DONE;
+  const down = async () => {
+    throw new RetryableError("tool_unavailable", "the tool answered HTTP 503", { answered: true });
+  };
+  const result = await runStep(server, ag1, [calling, text("fine")], {}, down);
+  expect(result).toMatchObject({ response: "fine", retries: ["tool_unavailable", "tool_unavailable"] });
+  expect(result.toolCalls).toHaveLength(3);
 });

@@ -176,6 +176,12 @@ describe("an error that another try may avoid leads to another try", () => {
       "model_rate_limited",
     ],
     [
+      "Bedrock's quota of a minute",
+      400,
+      { __type: "ServiceQuotaExceededException", message: "m" },
+      "model_rate_limited",
+    ],
+    [
       "Mistral's rate",
       429,
       { object: "error", message: "m", type: "rate_limited", code: "1300" },
@@ -315,7 +321,23 @@ describe("an error that another try may avoid leads to another try", () => {
 });
 
 // The sentences of servers for a request that is too long: earendil-works/pi, `overflow.ts`, and the issues that it cites.
+// Fails when the user is sent to look for a model that exists, or is told nothing.
+test.each([
+  [404, "No endpoints found that support tool use. To learn more about provider routing, visit: x", "tools"],
+  [400, "registry.ollama.ai/library/m does not support tools", "tools"],
+  [400, '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set', "tools"],
+  [404, "No endpoints found that support image input", "images"],
+  [400, "messages[0]: unknown variant `image_url`, expected `text`", "images"],
+  [400, 'model "m" not supported for vision', "images"],
+  [400, "This model does not support image inputs", "images"],
+])("%i %s: the error says what the model does not take", async (status, message, what) => {
+  const result = await runStep(server, { ...ag1, model: oc }, [refusal(status, { error: { message } })]);
+  expect(result).toMatchObject({ code: "model_bad_request", retries: [] });
+  expect(result.message).toContain(`takes no ${what}`);
+});
+
 test.each<[string, number, string | object]>([
+  ["Ollama, which has left out the user's message", 500, "no user query found in messages"],
   ["xAI", 400, "This model's maximum prompt length is 131072 but the request contains 537812 tokens."],
   ["Groq", 400, "Please reduce the length of the messages or completion."],
   ["Poolside", 400, "Input length 131393 exceeds the maximum allowed input length of 131040 tokens."],

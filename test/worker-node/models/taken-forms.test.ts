@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { clip } from "../../../worker-node/engine/prompt.ts";
 import type { Message, ModelRequest } from "../../../worker-node/engine/ports.ts";
 import { aProvider } from "./model-run.ts";
 import { an, oc, refusal, text, whole } from "./provider-server.ts";
@@ -41,6 +42,11 @@ test.each([oc, an])("%s: half a character is sent as U+FFFD", async (model) => {
   expect(bodyOf(0)).toContain(JSON.stringify(`a\ufffd b${spoken} 😀\n"c" \ufffd`).slice(1, -1));
 });
 
+test("no limit cuts a character in two", () => {
+  expect(clip("abc😀def", 4)).toBe("abc\n[5 characters left out]");
+  expect(clip("abc😀def", 5)).toBe("abc😀\n[3 characters left out]");
+});
+
 test("messages of the user that follow each other are one: templates want the roles to alternate", async () => {
   server.reset(text("fine"));
   const images = ["data:image/png;base64,aaaa"];
@@ -51,6 +57,17 @@ test("messages of the user that follow each other are one: templates want the ro
     { role: "assistant", content: "yes" },
     { role: "user", content: [{ text: "go" }, { text: "go" }, { type: "image_url" }] },
   ]);
+});
+
+// vercel/ai #17588. Fails when answers of models behind Anthropic's form end at 4,096 tokens as if that were the model's limit.
+test.each([
+  ["anthropic/kimi-k2", {}, 32_768],
+  [an, {}, 64_000],
+  ["anthropic/kimi-k2", { maxOutputTokens: 7 }, 7],
+])("%s %j: the limit of an answer is %i tokens", async (model, more, limit) => {
+  server.reset(whole(an, "fine"));
+  await generate(model, [go], more);
+  expect(server.requests[0]?.body).toMatchObject({ max_tokens: limit });
 });
 
 describe("a request that is refused", () => {
@@ -95,6 +112,17 @@ describe("a request that is refused", () => {
       text: "fine",
     });
     expect(server.requests[1]?.body.messages).toEqual([{ role: "user", content: "Be brief.\n\ngo" }]);
+  });
+
+  test.each([
+    "max_tokens: 32768 > 8192, which is the maximum allowed number of output tokens",
+    "max_tokens is too large: 32768. This model supports at most 16384 completion tokens",
+    "input length and `max_tokens` exceed context limit: 20 + 32768 > 32768",
+    "maximum context length is 32768 tokens. However, you requested 32788 tokens (20 in the messages, 32768 in the completion)",
+  ])("for our own limit of its answer has the smaller one: %s", async (message) => {
+    server.reset(refusing(400, '"max_tokens":32768', message, whole(an, "fine")));
+    expect(await generate("anthropic/kimi-k2", [go])).toMatchObject({ text: "fine" });
+    expect(server.requests[1]?.body).toMatchObject({ max_tokens: 4_096 });
   });
 
   test("for the older name of its output limit has the newer one", async () => {

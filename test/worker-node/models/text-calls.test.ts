@@ -54,6 +54,10 @@ const forms: [string, string][] = [
     "DeepSeek V3.2",
     '<｜DSML｜function_calls>\n<｜DSML｜invoke name="lookup">\n<｜DSML｜parameter name="q" string="true">a</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜function_calls>',
   ],
+  ...["｜｜", "|", " | ", "‖"].map((bar): [string, string] => [
+    `DeepSeek V4, with ${bar}`,
+    `<${bar}DSML${bar}tool_calls><${bar}DSML${bar}invoke name="lookup"><${bar}DSML${bar}parameter name="q">a</${bar}DSML${bar}parameter></${bar}DSML${bar}invoke></${bar}DSML${bar}tool_calls>`,
+  ]),
   ["Gemma 4", '<|tool_call>call:lookup{q:<|"|>a<|"|>}<tool_call|>'],
   ["a fenced block", `\`\`\`json\n${json}\n\`\`\``],
   [
@@ -61,6 +65,11 @@ const forms: [string, string][] = [
     '{"tool_calls": [{"id": "c1", "type": "function", "function": {"name": "lookup", "arguments": "{\\"q\\": \\"a\\"}"}}]}',
   ],
 ];
+
+/** Forms that begin with a mark, and not with what prose has too. */
+const marked = forms.filter(
+  ([, written]) => /^[<[]/.test(written) && !/^<(?:think>|\|channel\|>)/.test(written),
+);
 
 /** A stream that brings a text in pieces of a few characters. */
 const inPieces = (content: string, finish = "stop") =>
@@ -80,6 +89,24 @@ describe("a call that a model writes as text", () => {
     expect(result).toMatchObject({ role: "tool" });
     // The model would see its call twice, and servers' templates refuse the marks of their own language.
     expect(JSON.stringify(assistant?.["content"] ?? "")).not.toMatch(/lookup|<\||tool_call/);
+  });
+
+  // Fails when the whole text is taken for the answer: the agent would end without its tool.
+  test.each(marked)("is made after prose, which is no part of it: %s", async (_, written) => {
+    const prose = "Let me see: in `<tool_call>` [1] < 2.\n\n";
+    const result = await runStep(server, ag1, [inPieces(prose + written), text("fine")]);
+    expect(result).toMatchObject({ ...made, thoughts: [prose] });
+    const [, assistant] = server.requests[1]?.body.messages.slice(-3) ?? [];
+    expect(assistant).toMatchObject({ content: prose, tool_calls: [{ function: { name: "lookup" } }] });
+  });
+
+  test.each([
+    ["reasoning_content", (call: string) => chunk({ reasoning_content: call }) + text("\n")],
+    ["a tag", (call: string) => text(`<think>${call}</think>\n`)],
+  ])("is made that is the end of a thought in %s, without a text after it", async (_, thought) => {
+    const [, kimi = ""] = forms.find(([name]) => name === "Kimi K2") ?? [];
+    const script = [thought(`I look it up. ${kimi}`), text("fine")];
+    expect(await runStep(server, { ...ag1, model: oc }, script)).toMatchObject(made);
   });
 
   test.each([an, go])("is made: %s", async (model) => {
@@ -110,7 +137,12 @@ describe("a call that a model writes as text", () => {
   // Fails when text is taken for a call.
   test.each([
     ["prose around it", `I would call <tool_call>${json}</tool_call>.`],
-    ["prose before it", `Like so:\n${json}`],
+    ["a fence around it", `Like so:\n\`\`\`xml\n<tool_call>${json}</tool_call>\n\`\`\``],
+    ["a fence before it", `Like so:\n\`\`\`\n<tool_call>${json}</tool_call>`],
+    ["quotation marks", `Like "<tool_call>${json}</tool_call>`],
+    ["a mark in prose", "Models write <tool_call> and [TOOL_CALLS] before a call."],
+    ["a cut call after prose", 'Like so: <tool_call>{"name": "lookup", "argum'],
+    ["prose before it and no mark", `Like so:\n${json}`],
     ["prose after it", `${json}\nThis is how to call it.`],
     ["a tool that is not offered", '<tool_call>{"name": "other", "arguments": {}}</tool_call>'],
     ["one of two tools that is not offered", `${json}\n{"name": "other", "arguments": {}}`],

@@ -150,6 +150,16 @@ describe("counts of tokens", () => {
     expect(await run(an, stream)).toMatchObject({ tokens: 1_120, costMicroUsd: 100 + 100 + 100 });
   });
 
+  // maximhq/bifrost PR 6598: the first event has the whole prompt, and a later one divides it.
+  test("of Anthropic's form are not doubled when a later event divides the prompt", async () => {
+    const divided = { input_tokens: 0, cache_read_input_tokens: 1_000, output_tokens: 20 };
+    const stream =
+      anthropicStart({ input_tokens: 1_000, output_tokens: 1 }) +
+      anthropicText("all") +
+      anthropicEnd("end_turn", divided);
+    expect(await run(an, stream)).toMatchObject({ tokens: 1_020, costMicroUsd: 100 + 100 });
+  });
+
   test("of Google include its thoughts", async () => {
     const usageMetadata = {
       promptTokenCount: 10,

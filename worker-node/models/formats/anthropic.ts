@@ -3,7 +3,7 @@ import { isObject, listOf, objectOf } from "../../../shared/contracts/json.ts";
 import { errorOfEvent } from "./event-error.ts";
 import { textOf, without } from "../json-fields.ts";
 import { isCount, tokenCount } from "../token-count.ts";
-import type { JsonObject } from "../../../shared/contracts/json.ts";
+import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { noteCounts } from "../provider-report.ts";
 import type { Format, ProviderReport, ReportedTokens } from "../provider-report.ts";
 
@@ -39,6 +39,7 @@ export const anthropicFormat: Format = {
     }
     if (type === "message_delta") {
       // These counts are sums for the whole message.
+      if (dividesPrompt(event["usage"], report)) report.counts = without(report.counts, "input_tokens");
       noteCounts(report, event["usage"], tokensOf);
       const delta = objectOf(event["delta"]);
       if (typeof delta["stop_reason"] === "string") report.finish = delta["stop_reason"];
@@ -93,6 +94,14 @@ function tokensOf(usage: JsonObject): ReportedTokens {
     cachedInput,
     output: tells("output_tokens") ? tokenCount(sum("output_tokens")) : undefined,
   };
+}
+
+/** Whether counts divide the prompt, of which the start of the message has only the whole: `input_tokens` is then the rest. */
+function dividesPrompt(usage: Json | undefined, { counts }: ProviderReport): boolean {
+  const cached = (of: JsonObject) =>
+    tokenCount(of["cache_read_input_tokens"]) + tokenCount(of["cache_creation_input_tokens"]);
+  const later = objectOf(usage);
+  return isCount(later["input_tokens"]) && cached(later) > 0 && cached(counts) === 0;
 }
 
 /** The blocks that an answer to our requests is made of. Others, also ones that are not known yet, are passed over. */
