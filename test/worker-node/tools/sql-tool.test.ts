@@ -67,6 +67,18 @@ describe("a tool of type sql", () => {
     });
   });
 
+  // Fails when a row has the last of several columns with one name, and not the others.
+  test("has each column of a row, also where several have one name", async () => {
+    const joined =
+      "select a.id, b.id, b.what, count(*), count(a.what) from facts a join facts b on b.id = a.id + 1";
+    expect(await query(`${joined} group by a.id, b.id order by a.id limit 1`)).toMatchObject({
+      rows: [{ id: 1, id_2: 2, what: "fact 2", count: "1", count_2: "1" }],
+    });
+    expect(await query("select 1, 2, 3 as \"?column?_2\", set_config('a.b', 'x', true)")).toMatchObject({
+      rows: [{ "?column?": 1, "?column?_2": 2, "?column?_2_2": 3, set_config: "x" }],
+    });
+  });
+
   // Fails when the transaction is writable, can be made so, or can be ended by the statement.
   test.each([
     "insert into facts values (7, 'x')",

@@ -49,9 +49,10 @@ export async function querySql(
   let client: ReturnType<typeof open> | null = null;
   try {
     connected = await connectTo(connection, egress, either);
-    client = open(connection, connected);
+    const columns = new ColumnNames();
+    client = open(connection, connected, columns);
     const { sql, params } = parsed.data;
-    const reading = read(client, sql, params ?? [], timeoutMs);
+    const reading = read(client, { sql, params: params ?? [] }, columns, timeoutMs);
     return await abortable(either, Promise.race([reading, connected.failure]));
   } catch (error) {
     signal.throwIfAborted();
@@ -76,7 +77,27 @@ const asWritten = (from: number[]) => ({
   parse: (text: string) => text,
 });
 
-function open({ host, port, tls, ...login }: SqlConnection, { socket }: Connected) {
+/**
+ * Names each column of a statement once: a second `count` is `count_2`. A row is an object, and the driver would keep the last of two
+ * columns with one name.
+ */
+class ColumnNames {
+  readonly #used = new Set<string>();
+
+  next(name: string): string {
+    let own = name;
+    for (let i = 2; this.#used.has(own); i++) own = `${name}_${i}`;
+    this.#used.add(own);
+    return own;
+  }
+
+  /** Before another statement. */
+  reset(): void {
+    this.#used.clear();
+  }
+}
+
+function open({ host, port, tls, ...login }: SqlConnection, { socket }: Connected, columns: ColumnNames) {
   const verified = { servername: host, rejectUnauthorized: tls === "verify-full" };
   // A variable and no literal: the driver takes `socket`, which its types do not know.
   const options = {
@@ -90,6 +111,7 @@ function open({ host, port, tls, ...login }: SqlConnection, { socket }: Connecte
     socket: once(socket),
     connection: { application_name: "synapse-edge" },
     onnotice: () => {},
+    transform: { column: { from: (name: string) => columns.next(name) } },
     types: {
       dates: asWritten([1184, 1082, 1114]),
       bytes: asWritten([17]),
@@ -112,8 +134,8 @@ function open({ host, port, tls, ...login }: SqlConnection, { socket }: Connecte
 
 async function read(
   client: ReturnType<typeof open>,
-  text: string,
-  params: readonly (string | number | boolean | null)[],
+  { sql: text, params }: { sql: string; params: readonly (string | number | boolean | null)[] },
+  columns: ColumnNames,
   timeoutMs: number,
 ): Promise<Json> {
   const rows: Json[] = [];
@@ -122,6 +144,7 @@ async function read(
   await client.begin("read only", async (sql) => {
     // It sets the limit. It also keeps the statement from making the transaction writable, which must come before any query.
     await sql`select set_config('statement_timeout', ${String(timeoutMs)}, true)`;
+    columns.reset();
     // A cursor uses the extended protocol, which takes one statement: of several, one could end the transaction.
     const statement = sql.unsafe(text, [...params]);
     for await (const batch of statement.cursor(BATCH_ROWS)) {
