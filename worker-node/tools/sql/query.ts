@@ -8,11 +8,17 @@ import { parseJson } from "../../engine/parse-json.ts";
 import { RetryableError, TerminalError, ToolRejection } from "../../engine/step-errors.ts";
 import { abortable } from "../../execution/stop.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
+import { firstWord } from "./first-word.ts";
 import { connectTo, once } from "./socket.ts";
 import type { Connected } from "./socket.ts";
 
 const MAX_ROWS = 1_000;
 const BATCH_ROWS = 50;
+/**
+ * Statements whose end does not say how many rows there were. The driver drops the last, incomplete batch of them, so a batch is one
+ * row.
+ */
+const WITHOUT_COUNT: ReadonlySet<string> = new Set(["explain", "show", "call"]);
 const MAX_RESULT_BYTES = 1024 * 1024;
 const MAX_SQL_CHARS = 100_000;
 const MAX_PARAMS = 100;
@@ -39,6 +45,8 @@ export async function querySql(
 ): Promise<Json> {
   const parsed = Arguments.safeParse(args);
   if (!parsed.success) throw new ToolRejection(z.prettifyError(parsed.error));
+  const { sql, params } = parsed.data;
+  const word = wordOf(sql);
   const connection = parseConnection(tool.connection);
   if ("error" in connection) {
     throw new TerminalError("bad_tool", `the connection of the tool ${tool.name} ${connection.error}`);
@@ -51,8 +59,8 @@ export async function querySql(
     connected = await connectTo(connection, egress, either);
     const columns = new ColumnNames();
     client = open(connection, connected, columns);
-    const { sql, params } = parsed.data;
-    const reading = read(client, { sql, params: params ?? [] }, columns, timeoutMs);
+    const batchRows = WITHOUT_COUNT.has(word) ? 1 : BATCH_ROWS;
+    const reading = read(client, { sql, params: params ?? [], batchRows }, columns, timeoutMs);
     return await abortable(either, Promise.race([reading, connected.failure]));
   } catch (error) {
     signal.throwIfAborted();
@@ -132,9 +140,20 @@ function open({ host, port, tls, ...login }: SqlConnection, { socket }: Connecte
   return postgres(options);
 }
 
+/** @throws ToolRejection for a statement that the driver cannot read the result of: nothing, and the streams of COPY */
+function wordOf(sql: string): string {
+  const word = firstWord(sql);
+  if (word === null) throw new ToolRejection("sql has no statement");
+  // The driver makes a stream of what COPY sends, of which no error can be caught.
+  if (word === "copy") throw new ToolRejection("COPY has no rows: write a SELECT");
+  return word;
+}
+
+type Statement = { sql: string; params: readonly (string | number | boolean | null)[]; batchRows: number };
+
 async function read(
   client: ReturnType<typeof open>,
-  { sql: text, params }: { sql: string; params: readonly (string | number | boolean | null)[] },
+  { sql: text, params, batchRows }: Statement,
   columns: ColumnNames,
   timeoutMs: number,
 ): Promise<Json> {
@@ -147,7 +166,7 @@ async function read(
     columns.reset();
     // A cursor uses the extended protocol, which takes one statement: of several, one could end the transaction.
     const statement = sql.unsafe(text, [...params]);
-    for await (const batch of statement.cursor(BATCH_ROWS)) {
+    for await (const batch of statement.cursor(batchRows)) {
       for (const row of batch) {
         const value = JsonValue.parse(Object.fromEntries(Object.entries(row)));
         bytes += Buffer.byteLength(JSON.stringify(value));
