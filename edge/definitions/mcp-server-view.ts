@@ -5,7 +5,7 @@ import type { McpListingState } from "../../shared/store/definitions/mcp-servers
 
 /**
  * What is known of an MCP server's tools. `state`: `pending` until a worker has tried to list them since the last save, then `listed`
- * or `failed`, with the reason in `error`. `tools`: those of the last list that succeeded; runs use them until a newer list succeeds.
+ * or `failed`, with the reason in `error` and the time in `failed_at`. `tools`: those of the last list that succeeded; runs use them until a newer list succeeds.
  */
 export function listingView(found: McpListingState | null) {
   const listing = found?.listing ? McpListing.parse(JSON.parse(found.listing)) : { tools: [], left_out: [] };
@@ -13,6 +13,7 @@ export function listingView(found: McpListingState | null) {
   return {
     state: error !== null ? "failed" : found?.is_current ? "listed" : "pending",
     listed_at: found?.listed_at?.toISOString() ?? null,
+    failed_at: error === null ? null : (found?.tried_at.toISOString() ?? null),
     error,
     tools: listing.tools.map(({ name, description }) => ({ name, description })),
     left_out: listing.left_out,

@@ -12,9 +12,12 @@ const MAX_SKEW_MS = 5 * 60_000;
  */
 export type SignedRequest = { id: string; isIdSigned: boolean };
 
+/** The prefixes of the three headers of Standard Webhooks. Senders that use Svix write `svix-id` and so on, and sign the same. */
+const PREFIXES = ["webhook-", "svix-"];
+
 /**
  * Checks the signature of a trigger's request, by Standard Webhooks (`webhook-id`, `webhook-timestamp`,
- * `webhook-signature`) or as GitHub signs (`X-Hub-Signature-256`). The signature covers the bytes of the body, not their JSON.
+ * `webhook-signature`, or the same with `svix-`) or as GitHub signs (`X-Hub-Signature-256`). The signature covers the bytes of the body, not their JSON.
  * @throws AppError `unauthorized`
  */
 export async function verifySignedRequest(
@@ -22,9 +25,11 @@ export async function verifySignedRequest(
   body: Uint8Array<ArrayBuffer>,
   secret: string,
 ): Promise<SignedRequest> {
-  const signature = headers.get("webhook-signature");
+  const prefix = PREFIXES.find((each) => headers.has(`${each}signature`));
   const signed =
-    signature === null ? await byGitHub(headers, body, secret) : await byStandard(headers, body, secret);
+    prefix === undefined
+      ? await byGitHub(headers, body, secret)
+      : await byStandard((name) => headers.get(`${prefix}${name}`) ?? "", body, secret);
   if (signed) return signed;
   throw new AppError(
     "unauthorized",
@@ -44,11 +49,11 @@ async function byGitHub(
 }
 
 async function byStandard(
-  headers: Headers,
+  header: (name: "id" | "timestamp" | "signature") => string,
   body: Uint8Array<ArrayBuffer>,
   secret: string,
 ): Promise<SignedRequest | null> {
-  const [id, at] = [headers.get("webhook-id") ?? "", headers.get("webhook-timestamp") ?? ""];
+  const [id, at] = [header("id"), header("timestamp")];
   const key = signingKey(secret);
   if (!/^[\x21-\x7e]{1,200}$/.test(id) || !/^\d{1,12}$/.test(at) || key === null) return null;
   if (Math.abs(Date.now() - Number(at) * 1_000) > MAX_SKEW_MS) return null;
@@ -56,7 +61,7 @@ async function byStandard(
   const signed = new Uint8Array(before.length + body.length);
   signed.set(before);
   signed.set(body, before.length);
-  for (const part of (headers.get("webhook-signature") ?? "").split(" ").slice(0, 10)) {
+  for (const part of header("signature").split(" ").slice(0, 10)) {
     const hex = part.startsWith("v1,") ? hexOf(part.slice(3)) : null;
     if (hex !== null && (await verify(key, signed, hex))) return { id, isIdSigned: true };
   }

@@ -1,6 +1,6 @@
 import { FileName, MediaType } from "../../shared/contracts/artifact.ts";
+import { dispositionName } from "../../shared/content-disposition.ts";
 import { AppError } from "../../shared/errors.ts";
-import { percentDecoded } from "../../shared/percent-decoded.ts";
 import { invalidFields } from "../http/problem.ts";
 
 type Header = (name: string) => string | undefined;
@@ -59,13 +59,4 @@ export function fileNameOf(named: string | undefined, disposition: string | unde
   if (parsed.success) return parsed.data;
   const message = parsed.error.issues[0]?.message ?? "is no name of a file";
   throw invalidFields([{ path, message }]);
-}
-
-function dispositionName(disposition: string): string | undefined {
-  const encoded = /;\s*filename\*\s*=\s*UTF-8'[^']*'([^;\s]+)/i.exec(disposition)?.[1];
-  // An empty name is refused, and the error names the header.
-  if (encoded !== undefined) return percentDecoded(encoded) ?? "";
-  const quoted = /;\s*filename\s*=\s*"((?:[^"\\]|\\.)*)"/i.exec(disposition)?.[1];
-  if (quoted !== undefined) return quoted.replaceAll(/\\(.)/g, "$1");
-  return /;\s*filename\s*=\s*([^\s;"]+)/i.exec(disposition)?.[1];
 }

@@ -4,6 +4,7 @@ import { clip } from "./prompt.ts";
 import { asText } from "./run-state.ts";
 import { RetryableError, TerminalError, ToolRejection } from "./step-errors.ts";
 import { argumentErrors, argumentsOf, missingArguments } from "./tool-arguments.ts";
+import { typedArguments } from "./typed-arguments.ts";
 import { compactAtChars } from "../../shared/contracts/model-window.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { Json } from "../../shared/contracts/json.ts";
@@ -60,7 +61,9 @@ export async function callTool(
   context: StepContext,
 ): Promise<ToolResult> {
   const tool = tools.get(call.name);
-  const args = argumentsOf(call.args);
+  const written = argumentsOf(call.args);
+  const isOfModel = written !== null && tool !== undefined && call.by !== "state";
+  const args = isOfModel ? typedArguments(written, tool.spec.parameters) : written;
   const execution = {
     type: "tool_execution" as const,
     ...namesOf(step),

@@ -39,11 +39,12 @@ export function formOf(schema: JsonObject): FormField[] {
   return [...fields, action];
 }
 
-/** The answer of a form of `formOf` as the server gets it. A field that was left empty is left out. */
+/** The answer of a form of `formOf` as the server gets it. A field that was left empty is left out; without fields there is no content. */
 export function answerOf(schema: JsonObject, answer: Json): McpAnswer {
   if (!isObject(answer)) return { action: "cancel" };
   if (answer[ACTION] === "decline") return { action: "decline" };
   const { properties } = schema;
+  if (properties === undefined) return { action: "accept" };
   const names = isObject(properties) ? Object.keys(properties) : [];
   const filledIn = names.flatMap((name): [string, Json][] => {
     const value = answer[name];

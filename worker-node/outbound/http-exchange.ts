@@ -20,6 +20,9 @@ export type Outgoing = {
   body: string | null;
 };
 
+/** GitHub, Wikimedia and others refuse a request that does not say who sends it. */
+const USER_AGENT = "synapse-edge";
+
 /** A server that does not take a connection in this time is away, however long an answer may take. */
 const CONNECT_MS = 10_000;
 
@@ -84,6 +87,7 @@ export async function exchange(
     response.on("close", stopListening);
     resolve(response);
   });
+  if (!request.hasHeader("user-agent")) request.setHeader("user-agent", USER_AGENT);
   // Of a DELETE Node sends the body without its length: a server takes it for another request.
   if (body !== null) request.setHeader("content-length", Buffer.byteLength(body));
   request.end(body ?? undefined);

@@ -16,6 +16,7 @@ import { retryHintMs } from "../models/retry-hint.ts";
 import { argumentJson } from "./argument-json.ts";
 import { fileOf } from "./file-of-response.ts";
 import { fillUrl } from "./fill-url.ts";
+import { formFields } from "./form-fields.ts";
 import type { FileReference } from "../../shared/contracts/artifact.ts";
 import type { HttpTool } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
@@ -32,7 +33,7 @@ const READ_CHARS = 10_000;
 /**
  * Calls a tool of type `http` and returns the JSON of its response, or the response as text when it is not JSON. Of an object only the
  * properties in `outputSchema` are returned, where the tool has any there. GET and DELETE send the arguments that the URL does
- * not use as a query; the other methods send all arguments as a JSON body.
+ * not use as a query; the other methods send all arguments as a JSON body, or as a form where the tool's `Content-Type` is that of one.
  *
  * A tool with `response: "artifact"` stores what a success returns as a file of the run, as it arrives and as it is, and returns a
  * reference to it.
@@ -64,7 +65,7 @@ export async function callHttpTool(
     ...tool.headers,
     "Idempotency-Key": call.effectKey,
   };
-  const body = hasBody ? argumentJson(args, tool.inputSchema) : null;
+  const body = hasBody ? bodyOf(args, tool) : null;
   const url = fillUrl(tool.url, args, { withQuery: !hasBody });
   const { egress, signal } = call;
   const timeoutMs = tool.timeout_seconds === null ? call.timeoutMs : tool.timeout_seconds * 1_000;
@@ -97,6 +98,12 @@ export async function callHttpTool(
   // A call that may have been carried out keeps its key, so that a tool that knows the key does not act twice.
   const isOpen = mayRepeat(tool) && !saysRefused(response);
   throw isOpen && error instanceof RetryableError ? keepingKey(error) : error;
+}
+
+function bodyOf(args: JsonObject, { headers, inputSchema }: HttpTool): string {
+  const [, type] = Object.entries(headers).find(([name]) => name.toLowerCase() === "content-type") ?? [];
+  const isForm = type !== undefined && /^application\/x-www-form-urlencoded\b/i.test(type);
+  return isForm ? new URLSearchParams(formFields(args)).toString() : argumentJson(args, inputSchema);
 }
 
 /** With `reconcile` the engine asks the tool before it repeats a call. */

@@ -1,4 +1,5 @@
 import { FileName, MediaType } from "../../shared/contracts/artifact.ts";
+import { dispositionName } from "../../shared/content-disposition.ts";
 import { percentDecoded } from "../../shared/percent-decoded.ts";
 import type { HttpTool } from "../../shared/contracts/definition/index.ts";
 
@@ -8,9 +9,24 @@ export function fileOf(
   url: URL,
   headers: Readonly<Record<string, string>>,
 ): { name: string; content_type: string } {
-  const inDisposition = /;\s*filename\s*=\s*"?([^";]+)"?/i.exec(headers["content-disposition"] ?? "")?.[1];
-  const names = [inDisposition?.trim(), percentDecoded(url.pathname.split("/").at(-1) ?? "")];
+  const inDisposition = dispositionName(headers["content-disposition"] ?? "");
+  const names = [
+    inDisposition && inUtf8(inDisposition),
+    percentDecoded(url.pathname.split("/").at(-1) ?? ""),
+  ];
   const name = names.find((each) => FileName.safeParse(each).success) ?? tool.name;
   const type = MediaType.safeParse(headers["content-type"]);
   return { name, content_type: type.success ? type.data : "application/octet-stream" };
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/** Servers write names in UTF-8, and Node reads each byte of a header as a letter. */
+function inUtf8(name: string): string {
+  if (!/^[\0-\xff]*$/.test(name)) return name;
+  try {
+    return utf8.decode(Buffer.from(name, "latin1"));
+  } catch {
+    return name;
+  }
 }

@@ -1,4 +1,5 @@
 import { ToolRejection } from "../engine/step-errors.ts";
+import { formFields, textOf } from "./form-fields.ts";
 import { URL_PLACEHOLDER } from "../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
@@ -37,9 +38,8 @@ export function fillUrl(template: string, args: JsonObject, { withQuery }: { wit
   refuseOtherPath(template, filled);
   const url = new URL(filled);
   if (withQuery) {
-    for (const [key, value] of Object.entries(args)) {
-      if (used.has(key) || value === null) continue;
-      const text = textOf(value);
+    for (const [key, text] of formFields(args)) {
+      if (used.has(key)) continue;
       reserve(key + text);
       url.searchParams.append(key, text);
     }
@@ -74,8 +74,4 @@ function valueAt(value: Json, path: readonly string[]): Json | undefined {
         : undefined,
     value,
   );
-}
-
-function textOf(value: Json): string {
-  return typeof value === "string" ? value : JSON.stringify(value);
 }

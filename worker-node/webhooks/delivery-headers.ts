@@ -21,7 +21,6 @@ export function headersOf(
 ): Record<string, string> {
   const headers = {
     "content-type": "application/json",
-    "user-agent": "synapse-edge",
     "webhook-id": id,
     "webhook-timestamp": String(Math.floor(now.getTime() / 1_000)),
   };

@@ -86,12 +86,13 @@ export async function saveMcpListing(sql: Sql, found: McpListed): Promise<null> 
   return null;
 }
 
-/** The newest listing of an MCP server, of whichever version, when it was made, and why the last try failed. */
+/** The newest listing of an MCP server, of whichever version, when it was made, and why and when the last try failed. */
 export const McpListingState = z.object({
   listing: z.string().nullable(),
   is_current: z.boolean(),
   listed_at: z.date().nullable(),
   list_error: z.string().nullable(),
+  tried_at: z.date(),
 });
 export type McpListingState = z.infer<typeof McpListingState>;
 
@@ -99,7 +100,7 @@ export type McpListingState = z.infer<typeof McpListingState>;
 export async function readListingState(sql: Sql, owner: string, id: string): Promise<McpListingState | null> {
   const [row] = await sql`
     select listing, coalesce(listed_version = version, false) as is_current, listed_at,
-      case when tried_version = version then list_error end as list_error
+      case when tried_version = version then list_error end as list_error, try_at as tried_at
     from mcp_servers where tenant_id = ${owner} and id = ${id} and deleted_at is null`;
   return row ? McpListingState.parse(row) : null;
 }

@@ -152,6 +152,7 @@ describe("the listing of an MCP server", () => {
     expect(await claim()).toEqual([]);
     expect((await shown("gh")).body["listing"]).toMatchObject({
       state: "listed",
+      failed_at: null,
       error: null,
       tools: [{ name: "gh__search" }, { name: "gh__read" }],
       left_out: [{ tool: "odd" }],
@@ -159,6 +160,7 @@ describe("the listing of an MCP server", () => {
     await saveMcpListing(store, { ...found, listing: null, error: "it cannot be reached" });
     expect((await shown("gh")).body["listing"]).toMatchObject({
       state: "failed",
+      failed_at: expect.stringMatching(/^20\d\d-/),
       error: "it cannot be reached",
       tools: [{}, {}],
     });

@@ -31,6 +31,14 @@ const standard = (secret: string, id: string, text: string, at = new Date()) => 
   "webhook-timestamp": String(Math.floor(at.getTime() / 1000)),
   "webhook-signature": new Webhook(secret).sign(id, at, text),
 });
+/** As senders sign that use Svix: Clerk, Resend and others. */
+const svix = (secret: string, id: string, text: string) =>
+  Object.fromEntries(
+    Object.entries(standard(secret, id, text)).map(([name, value]) => [
+      name.replace("webhook", "svix"),
+      value,
+    ]),
+  );
 const inputOf = async (run: unknown) => {
   const [row] = await app.stores.sql<
     { input: string }[]
@@ -128,7 +136,7 @@ describe("a trigger", () => {
 describe("a signed request", () => {
   const text = JSON.stringify({ head_commit: { message: "fix" }, n: 1 });
 
-  test.each(["as GitHub signs", "by Standard Webhooks"])(
+  test.each(["as GitHub signs", "by Standard Webhooks", "by Svix"])(
     "%s starts a run with the body as state.trigger",
     async (how) => {
       const { url, secret } = await create({
@@ -136,7 +144,9 @@ describe("a signed request", () => {
         state: { a: 1 },
         tenant_id: "hooks",
       });
-      const headers = how === "as GitHub signs" ? gitHub(secret, text) : standard(secret, "msg_1", text);
+      const sign =
+        how === "as GitHub signs" ? () => gitHub(secret, text) : how === "by Svix" ? svix : standard;
+      const headers = sign(secret, "msg_1", text);
       const response = await post(url, text, headers);
       expect(response.status).toBe(202);
       const { run_id } = await bodyOf(response);

@@ -130,11 +130,13 @@ describe("an agent", () => {
     },
   );
 
-  test("gets a sentence for each missing or wrong argument, and the tool is not called", async () => {
+  test("gets a sentence for each missing or wrong argument, and the tool is called with arguments of its types alone", async () => {
     const answers = [
       { calls: [{ name: "search", args: {} }] },
-      { calls: [{ name: "search", args: { query: 7 } }] },
+      { calls: [{ name: "search", args: { query: ["tea"] } }] },
       { calls: [{ name: "search", args: null }] },
+      // The model has written another type than the schema's, and its meaning is plain.
+      { calls: [{ name: "search", args: { query: 7, filter: '{"year": "2026"}' } }] },
       "ok",
     ];
     const fake = fakeContext({ agents, tools, answers });
@@ -144,11 +146,18 @@ describe("an agent", () => {
         name,
         tool_type: "http",
         url: "https://example.com/",
-        inputSchema: { type: "object", properties: { query: { type: "string" } }, required: ["query"] },
+        inputSchema: {
+          type: "object",
+          properties: {
+            query: { type: "string" },
+            filter: { type: "object", properties: { year: { type: "integer" } } },
+          },
+          required: ["query"],
+        },
       }),
     };
     await run(step({ ...fields, max_turns: 5 }), context);
-    expect(fake.toolCalls).toEqual([]);
+    expect(fake.toolCalls).toMatchObject([{ args: { query: "7", filter: { year: 2026 } } }]);
     const reasons = fake.modelCalls.slice(1).map(({ messages }) => messages.at(-1)?.content);
     expect(reasons[0]).toContain("the argument query is missing");
     expect(reasons[1]).toContain("the argument query must be of type string");

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { argumentErrors, argumentsOf } from "../../../worker-node/engine/tool-arguments.ts";
+import { typedArguments } from "../../../worker-node/engine/typed-arguments.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { cpuMs } from "../../services/cpu-time.ts";
 
@@ -133,6 +134,65 @@ describe("arguments", () => {
     [{ shape: { r: 1 }, note: "x" }, []],
   ])("%j have the faults %j by a generated schema", (args, errors) => {
     expect(argumentErrors(args, generated)).toEqual(errors);
+  });
+
+  // Models write values in another type than the schema's, and many do so again when they are told.
+  test.each<[JsonObject, JsonObject]>([
+    [{ list: '[{"id": "7"}]' }, { list: [{ id: 7 }] }],
+    [{ item: '{"id": 1, "parts": "[]"}' }, { item: { id: 1, parts: [] } }],
+    [
+      { n: "42", x: " -1.5e3 ", yes: "True", no: "false" },
+      { n: 42, x: -1500, yes: true, no: false },
+    ],
+    [
+      { q: 12345, note: 7 },
+      { q: "12345", note: "7" },
+    ],
+    [
+      { maybe: "3", either: "3", all: [1, "2"] },
+      { maybe: 3, either: "3", all: [1, 2] },
+    ],
+    [{ map: { a: "1" } }, { map: { a: 1 } }],
+    // Not plain: another number than the schema's, a list of one item, cut JSON, a name, and what JSON would not keep.
+    [
+      { n: "1.5", list: "a,b", item: '{"id": 1', yes: "yes", x: "0x1f", q: 1.5, maybe: null, any: "1" },
+      { n: "1.5", list: "a,b", item: '{"id": 1', yes: "yes", x: "0x1f", q: 1.5, maybe: null, any: "1" },
+    ],
+    // Digits beyond 2^53 stay a text of digits, which the tool gets as a number.
+    [
+      { n: "12345678901234567890", __proto__x: "1" },
+      { n: "12345678901234567890", __proto__x: "1" },
+    ],
+  ])("written as %j are %j by the types of the schema", (args, expected) => {
+    const number = { type: "number" };
+    const properties = {
+      n: { type: "integer" },
+      x: number,
+      yes: { type: "boolean" },
+      no: { type: "boolean", nullable: true },
+      q: { type: "string" },
+      note: { anyOf: [{ type: "string" }, { type: "null" }] },
+      maybe: { anyOf: [{ type: "integer" }, { type: "null" }] },
+      either: { type: ["integer", "string"] },
+      all: { type: "array", items: number },
+      map: { type: "object", additionalProperties: number },
+      any: {},
+      list: { type: "array", items: { $ref: "#/$defs/Item" } },
+      item: { $ref: "#/$defs/Item" },
+    };
+    expect(typedArguments(args, { ...generated, properties })).toEqual(expected);
+  });
+
+  test("are read in bounded time by a schema that refers to itself in all directions", () => {
+    const forked = { anyOf: [{ $ref: "#/$defs/A" }, { $ref: "#/$defs/A" }, { type: "integer" }] };
+    const choosing: JsonObject = {
+      type: "object",
+      properties: { a: { $ref: "#/$defs/A" } },
+      $defs: { A: forked },
+    };
+    const startedMs = cpuMs();
+    expect(typedArguments({ a: Array.from({ length: 10_000 }, () => "1") }, choosing).a).toHaveLength(10_000);
+    expect(cpuMs() - startedMs).toBeLessThan(4_000);
   });
 
   test("are checked in bounded time by a schema that refers to itself in all directions", () => {

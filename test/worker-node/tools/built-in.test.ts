@@ -79,6 +79,22 @@ describe("http_request", () => {
     expect(server.received).toHaveLength(2);
   });
 
+  // Fails when a body goes out without a type: servers do not read it, and respond as if nothing had been sent.
+  test.each([
+    [{ body: '{"a":1}' }, "application/json"],
+    [{ body: "a=1" }, "text/plain; charset=utf-8"],
+    [
+      { body: '{"a":1}', headers: { "Content-type": "application/vnd.api+json" } },
+      "application/vnd.api+json",
+    ],
+    [{}, undefined],
+  ])("with %j has the content type %s", async (args, type) => {
+    const server = await started(listen((_, response) => void response.end()));
+    await call("http_request", { url: server.url, method: "POST", ...args });
+    expect(server.received[0]?.headers["content-type"]).toBe(type);
+    expect(server.received[0]?.headers["user-agent"]).toBe("synapse-edge");
+  });
+
   test.each([
     [{ url: "http://127.0.0.1:1/" }, "egress_blocked"],
     [{ url: "http://169.254.169.254/latest/meta-data" }, "egress_blocked"],

@@ -85,11 +85,23 @@ describe("an HTTP tool", () => {
   test("sends a GET's arguments in the placeholders of its URL and the rest as a query", async () => {
     respond = json(200, { ok: true });
     const url = `${base}/users/{id}/{data.team}?v=1`;
-    const result = await call({ url }, { id: "a/b", team: "x y", q: "z&1", n: 2, list: [1], none: null });
+    const result = await call(
+      { url },
+      {
+        id: "a/b",
+        team: "x y",
+        q: "z&1",
+        n: 2,
+        list: [1, "b,c", null],
+        empty: [],
+        rows: [{ a: 1 }],
+        none: null,
+      },
+    );
     expect(result).toEqual({ ok: true });
     expect(received[0]).toMatchObject({
       method: "GET",
-      url: "/users/a%2Fb/x%20y?v=1&q=z%261&n=2&list=%5B1%5D",
+      url: "/users/a%2Fb/x%20y?v=1&q=z%261&n=2&list=1&list=b%2Cc&rows=%5B%7B%22a%22%3A1%7D%5D",
       body: "",
     });
   });
@@ -119,6 +131,24 @@ describe("an HTTP tool", () => {
       "x-key": "sesame-1234",
       "idempotency-key": "run:s:1:tool.1",
     });
+  });
+
+  // Fails when JSON is sent under the type of a form.
+  test("sends a form where its Content-Type is that of one", async () => {
+    respond = json(200, {});
+    const headers = { "Content-Type": "application/x-www-form-urlencoded; charset=UTF-8" };
+    const args = { grant: "a b", tags: ["x", "y&"], n: 12, on: true, none: null, more: { k: "v" } };
+    await call({ method: "POST", headers }, args);
+    expect(received[0]?.body).toBe("grant=a+b&tags=x&tags=y%26&n=12&on=true&more=%7B%22k%22%3A%22v%22%7D");
+    expect(received[0]?.headers["content-type"]).toBe(headers["Content-Type"]);
+  });
+
+  test("names itself to servers that refuse a request without a User-Agent, as the tool says or by the product's name", async () => {
+    respond = json(200, {});
+    await call({});
+    expect(received[0]?.headers["user-agent"]).toBe("synapse-edge");
+    await call({ headers: { "USER-AGENT": "acme/1.0 (ops@acme.example)" } });
+    expect(received[0]?.headers["user-agent"]).toBe("acme/1.0 (ops@acme.example)");
   });
 
   // Fails when an answer is read as numbers of JavaScript, or arguments are sent as they are carried.

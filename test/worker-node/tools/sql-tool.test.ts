@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
 import { z } from "zod";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
+import { firstWord } from "../../../worker-node/tools/sql/first-word.ts";
 import { querySql } from "../../../worker-node/tools/sql/query.ts";
 import { freshDatabase } from "../../services/services.ts";
 
@@ -65,6 +66,55 @@ describe("a tool of type sql", () => {
         },
       ],
     });
+  });
+
+  // Fails when a row has the last of several columns with one name, and not the others.
+  test("has each column of a row, also where several have one name", async () => {
+    const joined =
+      "select a.id, b.id, b.what, count(*), count(a.what) from facts a join facts b on b.id = a.id + 1";
+    expect(await query(`${joined} group by a.id, b.id order by a.id limit 1`)).toMatchObject({
+      rows: [{ id: 1, id_2: 2, what: "fact 2", count: "1", count_2: "1" }],
+    });
+    expect(await query("select 1, 2, 3 as \"?column?_2\", set_config('a.b', 'x', true)")).toMatchObject({
+      rows: [{ "?column?": 1, "?column?_2": 2, "?column?_2_2": 3, set_config: "x" }],
+    });
+  });
+
+  // Fails when the last rows of a statement without a count are dropped.
+  test.each([
+    ["explain select * from facts", 1],
+    ["/* plan */ explain select count(*) from facts a, facts b", 4],
+    ["show timezone", 1],
+    ["SHOW ALL", 300],
+  ])("has all rows of %s", async (sql, least) => {
+    const result = z.object({ rows: z.array(z.unknown()) }).parse(await query(sql));
+    expect(result.rows.length).toBeGreaterThanOrEqual(least);
+  });
+
+  // Fails when the worker waits for the driver, which never comes back, or when the driver ends the process with an error of its stream.
+  test.each([
+    ["copy (select i from generate_series(1, 100000) i) to stdout", "COPY"],
+    ["-- all of it\n/* a /* b */ c */ Copy facts to stdout", "COPY"],
+    [" ; ", "no statement"],
+    ["-- nothing", "no statement"],
+    ["/* nothing", "no statement"],
+  ])("refuses %j at once, and says why", async (sql, why) => {
+    await expect(query(sql)).rejects.toMatchObject({
+      name: "ToolRejection",
+      message: expect.stringContaining(why),
+    });
+  });
+
+  test.each([
+    ["select 1", "select"],
+    ["\n;( (SELECT 1))", "select"],
+    ["--x\n--y\r\n with a as (select 1) table a", "with"],
+    ["/**/explain", "explain"],
+    ["/* /* */ copy */ show all", "show"],
+    ["$1", ""],
+    ["/* open copy", null],
+  ])("reads of %j the first word %j", (sql, word) => {
+    expect(firstWord(sql)).toBe(word);
   });
 
   // Fails when the transaction is writable, can be made so, or can be ended by the statement.

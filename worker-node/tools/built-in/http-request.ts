@@ -45,7 +45,8 @@ export async function httpRequest(args: JsonObject, call: Call): Promise<Json> {
   const isRead = method === "GET" || method === "HEAD";
   if (isRead && body !== null) throw new ToolRejection(`a ${method} request has no body`);
   const context = traceparent === undefined ? {} : { traceparent };
-  const headers = { ...context, ...ofModel, ...(!isRead && { "Idempotency-Key": effectKey }) };
+  const type = body === null || hasContentType(ofModel ?? {}) ? {} : { "content-type": typeOf(body) };
+  const headers = { ...context, ...type, ...ofModel, ...(!isRead && { "Idempotency-Key": effectKey }) };
   const request = {
     url,
     method,
@@ -57,6 +58,16 @@ export async function httpRequest(args: JsonObject, call: Call): Promise<Json> {
     maxResponseBytes: MAX_RESPONSE_BYTES,
   };
   return resultOf(await send(request, egress).catch(reportToModel));
+}
+
+function hasContentType(headers: Readonly<Record<string, string>>): boolean {
+  return Object.keys(headers).some((name) => name.toLowerCase() === "content-type");
+}
+
+/** Servers do not read a body without a type, and models leave it out. */
+function typeOf(body: string): string {
+  const value = parseJson(body);
+  return typeof value === "object" && value !== null ? "application/json" : "text/plain; charset=utf-8";
 }
 
 function resultOf({ status, headers, body }: OutboundResponse): Json {

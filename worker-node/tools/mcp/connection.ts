@@ -1,6 +1,10 @@
 import { randomInt } from "node:crypto";
-import { Client, ProtocolError, SSEClientTransport } from "@modelcontextprotocol/client";
-import { SdkHttpError, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
+import { Client, ProtocolError, SdkError, SdkErrorCode } from "@modelcontextprotocol/client";
+import {
+  SSEClientTransport,
+  SdkHttpError,
+  StreamableHTTPClientTransport,
+} from "@modelcontextprotocol/client";
 import type { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import type { AuthProvider, JSONRPCMessage } from "@modelcontextprotocol/client";
 import type { McpServer } from "../../../shared/contracts/definition/index.ts";
@@ -12,7 +16,8 @@ import type { GuardedFetch } from "../../outbound/guarded-fetch.ts";
 import type { TenantConnections } from "../../outbound/kept-connections.ts";
 import { keepDigits } from "./kept-digits.ts";
 import { observeStream, observeStreams } from "./lost-answers.ts";
-import type { LossObserver, LostAnswer } from "./lost-answers.ts";
+import { LostAnswer } from "./lost-answers.ts";
+import type { LossObserver } from "./lost-answers.ts";
 import { readable } from "./readable-messages.ts";
 import { mayRepeat } from "./repeatable.ts";
 import { stdioTransport } from "./stdio.ts";
@@ -51,6 +56,9 @@ export type Use = {
   /** The context that the server gets with every request; absent: none. */
   traceparent?: string | undefined;
 };
+
+/** The limits of a connection's first use, which connects. */
+type Limits = { timeout: number; signal: AbortSignal };
 
 export type ConnectionDeps = {
   server: McpServer;
@@ -164,23 +172,38 @@ export class ServerConnection {
       : null;
   }
 
-  async #open(options: { timeout: number; signal: AbortSignal }): Promise<void> {
+  async #open(options: Limits): Promise<void> {
     const { server, stdio } = this.#deps;
-    try {
-      if (server.server_type === "stdio") await this.#connect(stdioTransport(server, stdio), options);
-      else await this.#connect(new StreamableHTTPClientTransport(this.#url, this.#options()), options);
-    } catch (error) {
-      if (!refusesPost(error)) throw error;
-      await this.#connect(new SSEClientTransport(this.#url, this.#options()), options);
-    }
+    if (server.server_type === "stdio") await this.#connect(stdioTransport(server, stdio), options);
+    else await this.#openRemote(options);
     this.#isConnected = true;
     if (this.#deps.isKept) this.#listen();
   }
 
-  async #connect(transport: Transport, options: { timeout: number; signal: AbortSignal }): Promise<void> {
+  async #openRemote(options: Limits): Promise<void> {
+    const streamable = () => new StreamableHTTPClientTransport(this.#url, this.#options());
+    try {
+      try {
+        await this.#connect(streamable(), options);
+      } catch (error) {
+        if (this.#exchange.failure !== null || !isProbeWithoutVerdict(error)) throw error;
+        await this.#connect(streamable(), options, "legacy");
+      }
+    } catch (error) {
+      if (!refusesPost(error)) throw error;
+      await this.#connect(new SSEClientTransport(this.#url, this.#options()), options);
+    }
+  }
+
+  /** @param mode `auto`: the server is asked for protocol 2026-07-28 first, for half of the time at most */
+  async #connect(
+    transport: Transport,
+    options: Limits,
+    mode: "auto" | "legacy" = this.#deps.session === null ? "auto" : "legacy",
+  ): Promise<void> {
     await this.#client?.close().catch(() => {}); // a client connects once
     const client = new Client(CLIENT, {
-      versionNegotiation: { mode: this.#deps.session === null ? "auto" : "legacy" },
+      versionNegotiation: { mode, probe: { timeoutMs: options.timeout / 2 } },
       inputRequired: { autoFulfill: false },
     });
     client.setNotificationHandler("notifications/tools/list_changed", () => this.#deps.onToolsChanged());
@@ -188,12 +211,19 @@ export class ServerConnection {
     client.onclose = () => (this.#isClientClosed = this.#client === client);
     this.#client = client;
     this.#transport = transport;
+    const lost = Promise.withResolvers<never>();
+    const loseAnswer = this.#lose;
+    this.#lose = lost.reject;
     const losses: LossObserver = { exchange: () => this.#exchange, lose: (error) => this.#lose(error) };
     if (transport instanceof StreamableHTTPClientTransport) observeStreams(transport, losses);
     if (transport instanceof SSEClientTransport) observeStream(transport, losses);
     // Gateways such as supergateway send each answer to all their clients, which tell them apart by the ids of their requests alone.
     Object.assign(client, { _requestMessageId: randomInt(2 ** 30) });
-    await client.connect(transport, options);
+    try {
+      await Promise.race([client.connect(transport, options), lost.promise]);
+    } finally {
+      this.#lose = loseAnswer;
+    }
     const deliver = transport.onmessage;
     // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the library has callbacks, and no events
     transport.onmessage = (message: JSONRPCMessage) => deliver?.(readable(withTaskAsResult(message)));
@@ -247,6 +277,19 @@ export class ServerConnection {
 /** The server has understood the request and refuses it: the connection is in order. */
 export function isAnswer(error: unknown): boolean {
   return error instanceof ProtocolError;
+}
+
+/**
+ * Whether a server has not said which protocol it speaks. Older servers reply anything to a method that they do not know, before
+ * `initialize`: 500, an error without the id of the request, a page, a stream without an answer, or nothing. The library falls back to
+ * the older protocol only for other replies.
+ */
+function isProbeWithoutVerdict(error: unknown): boolean {
+  if (error instanceof LostAnswer) return true;
+  if (!(error instanceof SdkError)) return false;
+  if (error.code === SdkErrorCode.RequestTimeout) return true;
+  const isOpen = error.code === SdkErrorCode.EraNegotiationFailed;
+  return isOpen && (!(error instanceof SdkHttpError) || error.status === 500 || error.status === 501);
 }
 
 /** Servers that only know the older transport answer a POST to their address with one of these. */

@@ -1,8 +1,10 @@
 import { withLongIntegersAsText } from "../../../shared/contracts/long-integers.ts";
 import type { JsonPath } from "../../../shared/contracts/long-integers.ts";
+import { withoutUnset } from "./unset-members.ts";
 
 /**
- * A response of an MCP server in which the integers beyond 2^53 of a tool's structured result are texts of their digits, as in other
+ * A response of an MCP server as the library can read it: without members of null that are not set (unset-members.ts), and with the digits
+ * of long integers. The integers beyond 2^53 of a tool's structured result are texts of their digits, as in other
  * tools' answers. The library reads JSON as JavaScript's numbers, and the digits would be lost. All else stays as it is: where the
  * protocol or a schema has a number, such as `maximum` or `ttl`, a text would be wrong.
  */
@@ -27,7 +29,7 @@ function ofWhole(): TransformStream<string, string> {
       json += chunk;
     },
     flush(controller) {
-      controller.enqueue(withDigits(json));
+      controller.enqueue(readableJson(json));
     },
   });
 }
@@ -69,14 +71,14 @@ function withDigitsInData(data: string): string {
     .split(/\r\n|\n|\r/)
     .map((line) => line.replace(/^data: ?/, ""))
     .join("\n");
-  const kept = withDigits(json);
+  const kept = readableJson(json);
   return kept === json ? data : kept.replaceAll(/[^\n]+/g, "data: $&");
 }
 
-/** The JSON of a message with the digits of its structured result. What is no JSON stays as it is. */
-export function withDigits(json: string): string {
+/** The JSON of a message as the library can read it. What is no JSON stays as it is. */
+export function readableJson(json: string): string {
   try {
-    return withLongIntegersAsText(json, isOfResult);
+    return withoutUnset(withLongIntegersAsText(json, isOfResult));
   } catch (error) {
     // The library reports what is no JSON.
     if (error instanceof SyntaxError) return json;

@@ -2,8 +2,9 @@ import { createHash } from "node:crypto";
 import { argumentSchemaOf } from "../../../shared/contracts/definition/tool-schema.ts";
 import { schemaErrors } from "../../../shared/contracts/definition/tool-schema-errors.ts";
 import { flattened, withKnownRequired, withTables } from "./flat-schema.ts";
-import type { ListedTool, McpListing } from "../../../shared/contracts/definition/index.ts";
+import type { ListedTool, McpListing, McpServer } from "../../../shared/contracts/definition/index.ts";
 import { JsonRecord } from "../../../shared/contracts/json.ts";
+import { ToolRejection } from "../../engine/step-errors.ts";
 import type { ReachedServer } from "./connection-pool.ts";
 import { SCHEMA_IN_META } from "./readable-messages.ts";
 
@@ -19,12 +20,18 @@ const MAX_NAME_CHARS = 64;
  * @throws as `ConnectionPool.use`
  */
 export async function listTools({ access, pool }: ReachedServer): Promise<McpListing> {
-  const { tools } = await pool.use(access, ({ client, signal, timeoutMs }) =>
-    client.listTools(undefined, { signal, timeout: timeoutMs }),
-  );
+  const { tools } = await pool.use(access, async ({ client, signal, timeoutMs }) => {
+    // The library would return an empty list.
+    if (client.getServerCapabilities()?.tools === undefined) throw noTools(access.server);
+    return client.listTools(undefined, { signal, timeout: timeoutMs });
+  });
   const listing: McpListing = { tools: [], left_out: [] };
   const names = new Set<string>();
+  const known = new Set<string>();
   for (const { name: tool, description = "", execution, ...listedAs } of tools) {
+    // A server that lists a tool again means the same one. Providers refuse each request that offers a name twice.
+    if (known.has(tool)) continue;
+    if (tool !== "") known.add(tool);
     const { _meta: meta = {}, inputSchema: read } = listedAs;
     const inputSchema = Object.hasOwn(meta, SCHEMA_IN_META) ? meta[SCHEMA_IN_META] : read;
     const takesTasks = execution?.taskSupport === "required" || execution?.taskSupport === "optional";
@@ -45,6 +52,12 @@ export async function listTools({ access, pool }: ReachedServer): Promise<McpLis
     listing.tools.push({ ...listed, name });
   }
   return listing;
+}
+
+function noTools({ name }: McpServer): ToolRejection {
+  return new ToolRejection(`the MCP server ${name} does not declare that it has tools`, {
+    code: "mcp_answer",
+  });
 }
 
 type Offered = { tool: string; description: string; inputSchema: unknown; takesTasks: boolean };

@@ -2,8 +2,8 @@ import type { SSEClientTransport, StreamableHTTPClientTransport } from "@modelco
 import type { GuardedFetch } from "../../outbound/guarded-fetch.ts";
 import { TerminalError } from "../../engine/step-errors.ts";
 
-/** Requests of the library whose stream may end without an answer: its probe of the protocol, and the notices that it waits for. */
-const WITHOUT_ANSWER: ReadonlySet<string> = new Set(["server/discover", "subscriptions/listen"]);
+/** The request whose stream may end without an answer: that of the notices that the library waits for. */
+const WITHOUT_ANSWER = "subscriptions/listen";
 
 /** The answer to a request never comes. `unreadable`: what came in its place was no message of the protocol. */
 export class LostAnswer extends Error {
@@ -36,7 +36,7 @@ export function observeStreams(
   const send = transport.send.bind(transport);
   transport.send = async (message, options) => {
     const id = "method" in message && "id" in message ? message.id : undefined;
-    if (id === undefined || ("method" in message && WITHOUT_ANSWER.has(message.method)))
+    if (id === undefined || ("method" in message && message.method === WITHOUT_ANSWER))
       return send(message, options);
     awaited.add(id);
     const onRequestStreamEnd = (): void => {

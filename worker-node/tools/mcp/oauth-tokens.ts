@@ -5,9 +5,9 @@ import type { McpServer } from "../../../shared/contracts/definition/index.ts";
 /** A server's 401, and the means to get another token. */
 type UnauthorizedContext = Parameters<NonNullable<AuthProvider["onUnauthorized"]>>[0];
 
-/** A token is not used in the last part of its life: the request may take as long. */
+/** A token is not used in the last part of its life, because the request may take as long: 30 s, or half of a short life. */
 const MARGIN_MS = 30_000;
-/** A token without `expires_in` is used for this long, unless the server refuses it before. */
+/** A token without `expires_in`, or with one that says nothing, is used for this long, unless the server refuses it before. */
 const UNKNOWN_LIFE_MS = 30 * 60_000;
 
 /**
@@ -17,7 +17,7 @@ const UNKNOWN_LIFE_MS = 30 * 60_000;
  */
 export class OAuthTokens {
   readonly #provider: ClientCredentialsProvider;
-  #token: { value: string; endsAtMs: number } | null = null;
+  #token: { value: string; usedUntilMs: number } | null = null;
   #pending: Promise<void> | null = null;
 
   constructor({ client_id, client_secret, issuer, scope }: NonNullable<McpServer["oauth"]>) {
@@ -42,7 +42,7 @@ export class OAuthTokens {
   }
 
   #current(): string | undefined {
-    if (this.#token === null || this.#token.endsAtMs - MARGIN_MS <= performance.now()) return undefined;
+    if (this.#token === null || this.#token.usedUntilMs <= performance.now()) return undefined;
     return this.#token.value;
   }
 
@@ -64,7 +64,9 @@ export class OAuthTokens {
     });
     const tokens = this.#provider.tokens();
     if (tokens === undefined) return;
-    const lifeMs = tokens.expires_in === undefined ? UNKNOWN_LIFE_MS : tokens.expires_in * 1_000;
-    this.#token = { value: tokens.access_token, endsAtMs: performance.now() + lifeMs };
+    const { expires_in: lifeSeconds = 0, access_token: value } = tokens;
+    // Null and 0 are written for a token that does not end.
+    const lifeMs = lifeSeconds > 0 ? lifeSeconds * 1_000 : UNKNOWN_LIFE_MS;
+    this.#token = { value, usedUntilMs: performance.now() + lifeMs - Math.min(MARGIN_MS, lifeMs / 2) };
   }
 }

@@ -13,7 +13,7 @@ const TASK_IN_META = "synapse-edge/task";
  * questions would need a connection that is open for as long as a person takes.
  */
 const CAPABILITIES = {
-  [CLIENT_CAPABILITIES_META_KEY]: { elicitation: { form: {} }, extensions: { [TASKS]: {} } },
+  [CLIENT_CAPABILITIES_META_KEY]: { elicitation: { form: {}, url: {} }, extensions: { [TASKS]: {} } },
 };
 
 /** The metadata of a request, which declares the capabilities where the protocol has them there. */

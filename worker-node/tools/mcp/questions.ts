@@ -14,11 +14,14 @@ const MAX_CHARS = 65_536;
 
 const Elicitation = z.object({
   method: z.literal("elicitation/create"),
-  params: z.object({
-    mode: z.literal("form").optional(),
-    message: z.string(),
-    requestedSchema: JsonRecord,
-  }),
+  params: z.union([
+    z.object({
+      mode: z.literal("url"),
+      message: z.string(),
+      url: z.url({ protocol: /^https?$/ }).max(2_048),
+    }),
+    z.object({ mode: z.literal("form").optional(), message: z.string(), requestedSchema: JsonRecord }),
+  ]),
 });
 
 /** Bounds the rounds of questions of a call. @throws ToolRejection `mcp_input_required` */
@@ -27,8 +30,9 @@ export function requireRound(round: number, { name }: McpServer): void {
 }
 
 /**
- * The questions that a server asks a person, without its credentials.
- * @throws ToolRejection `mcp_input_required` for what is no form (samples of a model, roots, pages to visit) or too large
+ * The questions that a server asks a person, without its credentials. A page to visit is a question with its address and without fields:
+ * the person opens the page, and then accepts. The server learns from the page itself what was done there.
+ * @throws ToolRejection `mcp_input_required` for what no person can do (samples of a model, roots), or too large
  */
 export function questionsOf(requests: Record<string, unknown>, server: McpServer): McpQuestion[] {
   const { name: of } = server;
@@ -38,8 +42,12 @@ export function questionsOf(requests: Record<string, unknown>, server: McpServer
   }
   const questions = named.map(([name, request]) => {
     const parsed = Elicitation.safeParse(request);
-    if (!parsed.success) throw refusal(of, "it asks for something else than a form that a person fills in");
-    const { message, requestedSchema: schema } = parsed.data.params;
+    if (!parsed.success)
+      throw refusal(of, "it asks for something else than a form to fill in or a page to visit");
+    const { params } = parsed.data;
+    const isPage = params.mode === "url";
+    const message = isPage ? `${params.message}\n${params.url}` : params.message;
+    const schema = isPage ? {} : params.requestedSchema;
     formOf(schema);
     return { name, message: withoutCredentials(message, server), schema };
   });

@@ -1,30 +1,47 @@
 import { isSpecType } from "@modelcontextprotocol/client";
 import type { JSONRPCMessage } from "@modelcontextprotocol/client";
 import { z } from "zod";
+import { STRUCTURED_IN_META, textOfPart } from "./result-text.ts";
+import { setMembers } from "./unset-members.ts";
 
 /** Where `readable` puts an `inputSchema` that the library cannot read. */
 export const SCHEMA_IN_META = "synapse-edge/inputSchema";
 
 const Fields = z.looseObject({});
-const WithTools = z.looseObject({ result: z.looseObject({ tools: z.array(z.unknown()) }) });
-const WithContent = z.looseObject({
-  result: z.looseObject({ content: z.union([z.array(z.unknown()), z.null()]) }),
+const WithTools = z.looseObject({
+  result: z.looseObject({ tools: z.union([z.array(z.unknown()), z.null()]) }),
+});
+const Content = z.union([z.array(z.unknown()), z.null()]);
+const OfTool = z.looseObject({
+  result: z.union([
+    z.looseObject({ content: Content }),
+    z.looseObject({ structuredContent: z.unknown(), content: Content.optional() }),
+  ]),
 });
 
 /**
  * A message as the library can read it. It refuses a whole list of tools for one field of one tool, and a whole result for one field of
- * null, which serializers write for what is not set. So it gets of a tool what this client reads, and no such fields.
+ * null, which serializers write for what is not set, or for one part that is odd. So it gets of a tool and of a part what this client
+ * reads, and no such fields.
  */
 export function readable<Message extends JSONRPCMessage>(message: Message): Message {
   const list = WithTools.safeParse(message);
   if (list.success) {
     const { tools, ...rest } = list.data.result;
-    return { ...message, result: { ...withoutNulls(rest), tools: tools.map(readableTool) } };
+    return { ...message, result: { ...setMembers(rest), tools: (tools ?? []).map(readableTool) } };
   }
-  const answer = WithContent.safeParse(message);
+  const answer = OfTool.safeParse(message);
   if (!answer.success) return message;
   const { content, ...rest } = answer.data.result;
-  return { ...message, result: { ...withoutNulls(rest), content: (content ?? []).map(readablePart) } };
+  const result = { ...withReadableStructure(setMembers(rest)), content: (content ?? []).map(readablePart) };
+  return { ...message, result };
+}
+
+function withReadableStructure(result: Record<string, unknown>): Record<string, unknown> {
+  const { structuredContent, ...rest } = result;
+  if (structuredContent === undefined || Fields.safeParse(structuredContent).success) return result;
+  const meta = Fields.safeParse(rest["_meta"]).data ?? {};
+  return { ...rest, _meta: { ...meta, [STRUCTURED_IN_META]: structuredContent } };
 }
 
 /** What this client reads of a tool. A tool that is no object, or has no name, has the empty name. */
@@ -39,11 +56,9 @@ function readableTool(tool: unknown): object {
   return { ...own, inputSchema: { type: "object" }, _meta: { [SCHEMA_IN_META]: inputSchema ?? null } };
 }
 
+/** A part that the library would refuse is the text that this client makes of it: the call has been carried out, and has the rest of its result. */
 function readablePart(part: unknown): unknown {
   const fields = Fields.safeParse(part);
-  return fields.success ? withoutNulls(fields.data) : part;
-}
-
-function withoutNulls(fields: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null));
+  const set = fields.success ? setMembers(fields.data) : part;
+  return isSpecType.ContentBlock(set) ? set : { type: "text", text: textOfPart(set) };
 }

@@ -58,7 +58,10 @@ export function errorOfServer(server: McpServer, error: unknown, exchange: Guard
     return new ToolRejection(message, { code: "mcp_input_required", cause: error });
   }
   // A protocol error is an answer to the request, whatever the status of an earlier exchange was.
-  if (error instanceof ProtocolError) return new ToolRejection(`${name}: ${said}`, { cause: error });
+  if (error instanceof ProtocolError) {
+    const whole = `${name}: ${withoutWords(server, withData(withFirstIssue(error.message), error.data))}`;
+    return new ToolRejection(`${name}: ${said}`, { cause: error, whole });
+  }
   if (error instanceof TerminalError) return error;
   if (server.server_type === "stdio") {
     const message = `the process of ${name} cannot be started, or has ended: ${said}`;
@@ -72,8 +75,10 @@ export function errorOfServer(server: McpServer, error: unknown, exchange: Guard
   const refusal = exchange.refusal;
   const status = refusal?.status ?? 0;
   const answered = rpcErrorIn(error);
-  if (answered !== null && STATUSES_OF_ANSWERS.has(status))
-    return new ToolRejection(`${name}: ${quote(server, answered)}`, { cause: error });
+  if (answered !== null && STATUSES_OF_ANSWERS.has(status)) {
+    const whole = `${name}: ${withoutWords(server, withData(answered.message, answered.data))}`;
+    return new ToolRejection(`${name}: ${quote(server, answered.message)}`, { cause: error, whole });
+  }
   const isUnavailable = status >= 500 || status === 408 || status === 425 || status === 429;
   if (!isUnavailable && (error instanceof OAuthError || error instanceof OAuthClientFlowError)) {
     const code = error instanceof OAuthError ? ` (${quote(server, error.code)})` : "";
@@ -125,15 +130,20 @@ function needsMore(error: unknown): boolean {
 
 const RpcError = z.object({
   id: z.union([z.string(), z.number()]),
-  error: z.object({ message: z.string() }),
+  error: z.object({ message: z.string(), data: z.unknown().optional() }),
 });
 
-/** The message of an answer to the request itself, which some servers send under the status of a failure; null: there is none. */
-function rpcErrorIn(error: unknown): string | null {
+/** An error of a server with its data, which says what is wrong: the fields of wrong arguments, or the address to open first. */
+function withData(message: string, data: unknown): string {
+  return data === undefined || data === null ? message : `${message}\n${JSON.stringify(data)}`;
+}
+
+/** The error that answers the request itself, which some servers send under the status of a failure; null: there is none. */
+function rpcErrorIn(error: unknown): { message: string; data?: unknown } | null {
   if (!(error instanceof SdkHttpError)) return null;
   const { text } = error.data;
   const answer = RpcError.safeParse(parseJson(typeof text === "string" ? text : ""));
-  return answer.success ? answer.data.error.message : null;
+  return answer.success ? answer.data.error : null;
 }
 
 function hasCredentials({ headers, oauth }: McpServer): boolean {

@@ -3,7 +3,7 @@ import { ReadBuffer } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import type { McpServer } from "../../../shared/contracts/definition/index.ts";
 import { TerminalError } from "../../engine/step-errors.ts";
-import { withDigits } from "./kept-digits.ts";
+import { readableJson } from "./kept-digits.ts";
 
 /** The command lines that the operator allows, by the names under which definitions refer to them. */
 export type StdioCommands = Readonly<Record<string, readonly string[]>>;
@@ -38,7 +38,7 @@ export function stdioTransport(
   return transport;
 }
 
-/** Splits the output of a process into messages, each of which is a line, and keeps the digits of long integers: see `keepDigits`. */
+/** Splits the output of a process into messages, each of which is a line, and makes each readable for the library: see `keepDigits`. */
 class DigitBuffer extends ReadBuffer {
   #line: Buffer[] = [];
   #lineBytes = 0;
@@ -48,7 +48,7 @@ class DigitBuffer extends ReadBuffer {
     if (end > 0) {
       const lines = Buffer.concat([...this.#line.splice(0), chunk.subarray(0, end)]).toString();
       this.#lineBytes = 0;
-      super.append(Buffer.from(lines.split("\n").map(withDigits).join("\n")));
+      super.append(Buffer.from(lines.split("\n").map(readableJson).join("\n")));
     }
     this.#line.push(chunk.subarray(end));
     this.#lineBytes += chunk.length - end;

@@ -8,11 +8,17 @@ import { parseJson } from "../../engine/parse-json.ts";
 import { RetryableError, TerminalError, ToolRejection } from "../../engine/step-errors.ts";
 import { abortable } from "../../execution/stop.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
+import { firstWord } from "./first-word.ts";
 import { connectTo, once } from "./socket.ts";
 import type { Connected } from "./socket.ts";
 
 const MAX_ROWS = 1_000;
 const BATCH_ROWS = 50;
+/**
+ * Statements whose end does not say how many rows there were. The driver drops the last, incomplete batch of them, so a batch is one
+ * row.
+ */
+const WITHOUT_COUNT: ReadonlySet<string> = new Set(["explain", "show", "call"]);
 const MAX_RESULT_BYTES = 1024 * 1024;
 const MAX_SQL_CHARS = 100_000;
 const MAX_PARAMS = 100;
@@ -39,6 +45,8 @@ export async function querySql(
 ): Promise<Json> {
   const parsed = Arguments.safeParse(args);
   if (!parsed.success) throw new ToolRejection(z.prettifyError(parsed.error));
+  const { sql, params } = parsed.data;
+  const word = wordOf(sql);
   const connection = parseConnection(tool.connection);
   if ("error" in connection) {
     throw new TerminalError("bad_tool", `the connection of the tool ${tool.name} ${connection.error}`);
@@ -49,9 +57,10 @@ export async function querySql(
   let client: ReturnType<typeof open> | null = null;
   try {
     connected = await connectTo(connection, egress, either);
-    client = open(connection, connected);
-    const { sql, params } = parsed.data;
-    const reading = read(client, sql, params ?? [], timeoutMs);
+    const columns = new ColumnNames();
+    client = open(connection, connected, columns);
+    const batchRows = WITHOUT_COUNT.has(word) ? 1 : BATCH_ROWS;
+    const reading = read(client, { sql, params: params ?? [], batchRows }, columns, timeoutMs);
     return await abortable(either, Promise.race([reading, connected.failure]));
   } catch (error) {
     signal.throwIfAborted();
@@ -76,7 +85,27 @@ const asWritten = (from: number[]) => ({
   parse: (text: string) => text,
 });
 
-function open({ host, port, tls, ...login }: SqlConnection, { socket }: Connected) {
+/**
+ * Names each column of a statement once: a second `count` is `count_2`. A row is an object, and the driver would keep the last of two
+ * columns with one name.
+ */
+class ColumnNames {
+  readonly #used = new Set<string>();
+
+  next(name: string): string {
+    let own = name;
+    for (let i = 2; this.#used.has(own); i++) own = `${name}_${i}`;
+    this.#used.add(own);
+    return own;
+  }
+
+  /** Before another statement. */
+  reset(): void {
+    this.#used.clear();
+  }
+}
+
+function open({ host, port, tls, ...login }: SqlConnection, { socket }: Connected, columns: ColumnNames) {
   const verified = { servername: host, rejectUnauthorized: tls === "verify-full" };
   // A variable and no literal: the driver takes `socket`, which its types do not know.
   const options = {
@@ -90,6 +119,7 @@ function open({ host, port, tls, ...login }: SqlConnection, { socket }: Connecte
     socket: once(socket),
     connection: { application_name: "synapse-edge" },
     onnotice: () => {},
+    transform: { column: { from: (name: string) => columns.next(name) } },
     types: {
       dates: asWritten([1184, 1082, 1114]),
       bytes: asWritten([17]),
@@ -110,10 +140,21 @@ function open({ host, port, tls, ...login }: SqlConnection, { socket }: Connecte
   return postgres(options);
 }
 
+/** @throws ToolRejection for a statement that the driver cannot read the result of: nothing, and the streams of COPY */
+function wordOf(sql: string): string {
+  const word = firstWord(sql);
+  if (word === null) throw new ToolRejection("sql has no statement");
+  // The driver makes a stream of what COPY sends, of which no error can be caught.
+  if (word === "copy") throw new ToolRejection("COPY has no rows: write a SELECT");
+  return word;
+}
+
+type Statement = { sql: string; params: readonly (string | number | boolean | null)[]; batchRows: number };
+
 async function read(
   client: ReturnType<typeof open>,
-  text: string,
-  params: readonly (string | number | boolean | null)[],
+  { sql: text, params, batchRows }: Statement,
+  columns: ColumnNames,
   timeoutMs: number,
 ): Promise<Json> {
   const rows: Json[] = [];
@@ -122,9 +163,10 @@ async function read(
   await client.begin("read only", async (sql) => {
     // It sets the limit. It also keeps the statement from making the transaction writable, which must come before any query.
     await sql`select set_config('statement_timeout', ${String(timeoutMs)}, true)`;
+    columns.reset();
     // A cursor uses the extended protocol, which takes one statement: of several, one could end the transaction.
     const statement = sql.unsafe(text, [...params]);
-    for await (const batch of statement.cursor(BATCH_ROWS)) {
+    for await (const batch of statement.cursor(batchRows)) {
       for (const row of batch) {
         const value = JsonValue.parse(Object.fromEntries(Object.entries(row)));
         bytes += Buffer.byteLength(JSON.stringify(value));

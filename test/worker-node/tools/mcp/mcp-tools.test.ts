@@ -53,6 +53,7 @@ describe("an MCP server of protocol 2026-07-28", () => {
       ["srv__fail", "fail"],
       ["srv__a_dotted_name", "a.dotted.name"],
       ["srv__visit", "visit"],
+      ["srv__think", "think"],
       ["srv__ask", "ask"],
     ]);
     expect(tools[0]).toMatchObject({

@@ -1,6 +1,6 @@
 import type { ServerResponse } from "node:http";
 import zlib from "node:zlib";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { McpListing } from "../../../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../../../shared/contracts/json.ts";
 import { createEgress } from "../../../../worker-node/outbound/egress-guard.ts";
@@ -28,6 +28,7 @@ function clientOf(url: string, fields: JsonObject = {}) {
   };
 }
 
+const SSE = { "content-type": "text/event-stream" };
 const tool = (name: string, fields: object = {}) => ({ name, inputSchema: { type: "object" }, ...fields });
 
 describe("a result with isError", () => {
@@ -136,6 +137,24 @@ describe("the tools of a server", () => {
     ]);
   });
 
+  // Fails when a name is offered twice, for which providers refuse each request.
+  test("are listed once each, however often the server lists them", async () => {
+    const tools = [tool("a"), tool("b"), tool("a"), tool("a")];
+    const server = await started(rawServer({ "tools/list": () => ({ tools }) }));
+    const { tools: offered } = await clientOf(server.url).list();
+    expect(offered.map(({ name }) => name)).toEqual(["srv__a", "srv__b"]);
+  });
+
+  test("that does not declare that it has any are an error, and not an empty list", async () => {
+    const serverInfo = { name: "x", version: "1" };
+    const initialize = () => ({ protocolVersion: "2025-11-25", capabilities: {}, serverInfo });
+    const server = await started(rawServer({ initialize }));
+    await expect(clientOf(server.url).list()).rejects.toMatchObject({
+      code: "mcp_answer",
+      message: "the MCP server srv does not declare that it has tools",
+    });
+  });
+
   test("keep apart two names that providers cannot, and leave out one that is too large", async () => {
     const tools = [tool("a.b"), tool("a_b"), tool("huge", { description: "x".repeat(40_000) })];
     const server = await started(rawServer({ "tools/list": () => ({ tools }) }));
@@ -238,6 +257,49 @@ describe("the schemas of a server's tools", () => {
   });
 });
 
+// Fails when a server is given up for its reply to the first question of protocol 2026-07-28, which is for its protocol.
+describe("an older server is used whatever it replies to the question for protocol 2026-07-28:", () => {
+  const listing = { "tools/list": () => ({ tools: [tool("a")] }) };
+  const replying = (reply: (response: ServerResponse, answer: object) => void) =>
+    started(
+      rawServer(listing, (response, answer) =>
+        JSON.stringify(answer).includes("Method not found")
+          ? reply(response, answer)
+          : writeJson(response, answer),
+      ),
+    );
+
+  test.each<[string, (response: ServerResponse, answer: object) => void]>([
+    ["HTTP 500", (response) => response.writeHead(500).end("Internal Server Error")],
+    ["HTTP 501", (response) => response.writeHead(501).end()],
+    ["an error without the id", (response, answer) => writeJson(response, { ...answer, id: null })],
+    ["an empty body", (response) => response.writeHead(200, { "content-type": "application/json" }).end()],
+    ["a page", (response) => response.writeHead(200, { "content-type": "text/html" }).end("<html>")],
+    ["no content", (response) => response.writeHead(204).end()],
+    ["a stream without an answer", (response) => response.writeHead(200, SSE).end(": hi\n\n")],
+  ])("%s", async (_, reply) => {
+    const server = await replying(reply);
+    expect((await clientOf(server.url).list()).tools.map(({ tool: name }) => name)).toEqual(["a"]);
+  });
+
+  test("nothing, for half of the time of a call", async () => {
+    const asked = Promise.withResolvers<void>();
+    const server = await replying(() => asked.resolve());
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const listed = clientOf(server.url).list();
+    await asked.promise;
+    await vi.advanceTimersByTimeAsync(60_000);
+    vi.useRealTimers();
+    expect((await listed).tools.map(({ tool: name }) => name)).toEqual(["a"]);
+  });
+
+  test("503, which says that it is away, is reported after one request", async () => {
+    const server = await replying((response) => response.writeHead(503).end());
+    await expect(clientOf(server.url).list()).rejects.toMatchObject({ code: "tool_unavailable" });
+    expect(server.received).toHaveLength(1);
+  });
+});
+
 describe("the answer of a call", () => {
   const answering = (result: object, write = writeJson) =>
     started(rawServer({ "tools/call": () => result }, write));
@@ -251,8 +313,86 @@ describe("the answer of a call", () => {
     ];
     const server = await answering({ content });
     expect(await clientOf(server.url).call()).toBe(
-      "one\n[image image/png: not kept]\ntwo\n[resource file:///b]",
+      "one\n[image image/png: not kept]\ntwo\n[resource file:///b: b]",
     );
+  });
+
+  // Fails when the library gets a part that it does not know, for which it refuses the result of a call that has been carried out.
+  test("is read also where one of its parts is odd", async () => {
+    const content = [
+      { type: "text", text: "one" },
+      { type: "text", text: 5 },
+      { type: "text", text: "two", annotations: { priority: 7, audience: "user" } },
+      { type: "json", json: { a: 1 } },
+      { type: "image", data: "data:image/png;base64,aGk=", mimeType: "image/png" },
+      { type: "image", data: "aGk=" },
+      { type: "resource_link", uri: "file:///b" },
+      { type: "resource_link", uri: "r:1", name: "q3", title: "Third quarter", description: "Revenue" },
+      { type: "resource", resource: { text: "three" } },
+      "four",
+    ];
+    const server = await answering({ content });
+    expect(await clientOf(server.url).call()).toBe(
+      "one\n5\ntwo\n[json: not kept]\n[image image/png: not kept]\n[image: not kept]\n" +
+        "[resource file:///b]\n[resource r:1: Third quarter: Revenue]\nthree\nfour",
+    );
+  });
+
+  test.each<[string, object, Json]>([
+    ["a list", { content: [{ type: "text", text: "two rows" }], structuredContent: [1, 2] }, [1, 2]],
+    ["a list without content", { structuredContent: [{ a: 1 }] }, [{ a: 1 }]],
+    [
+      "an empty table beside a text",
+      { content: [{ type: "text", text: "one" }], structuredContent: {} },
+      "one",
+    ],
+    ["an empty table alone", { content: [], structuredContent: {} }, {}],
+  ])("whose structured content is %s is read", async (_, result, value) => {
+    const server = await answering(result);
+    expect(await clientOf(server.url).call()).toEqual(value);
+  });
+
+  // Fails when the library gets `_meta` or `error` of null, for which it refuses the whole message.
+  test.each<[string, object, object]>([
+    ["_meta of the result", { _meta: null, structuredContent: { a: null } }, {}],
+    ["error beside a result", { structuredContent: { a: null } }, { error: null }],
+  ])("with null as %s is read", async (_, result, members) => {
+    const server = await answering(result, (response, answer) =>
+      writeJson(response, { ...answer, ...("result" in answer && members) }),
+    );
+    expect(await clientOf(server.url).call()).toEqual({ a: null });
+  });
+
+  test("to initialize may have null for all that is not set", async () => {
+    const initialize = () => ({
+      protocolVersion: "2025-06-18",
+      capabilities: { tools: { listChanged: null }, logging: null },
+      serverInfo: { name: "x", version: "1", title: null },
+      instructions: null,
+      _meta: null,
+    });
+    const server = await started(
+      rawServer({ initialize, "tools/list": () => ({ tools: null }) }, (response, answer) =>
+        writeJson(response, "error" in answer ? { ...answer, result: null } : answer),
+      ),
+    );
+    expect(await clientOf(server.url).list()).toEqual({ tools: [], left_out: [] });
+  });
+
+  test("that refuses the arguments has the data of the error for the model", async () => {
+    const data = { errors: [{ field: "q", reason: "is required" }] };
+    const server = await answering({ content: [] }, (response, answer) => {
+      if (!JSON.stringify(answer).includes('"result":{"content":[]}')) return writeJson(response, answer);
+      writeJson(response, {
+        jsonrpc: "2.0",
+        id: Object(answer).id,
+        error: { code: -32_602, message: "Invalid params", data },
+      });
+    });
+    await expect(clientOf(server.url).call()).rejects.toMatchObject({
+      message: "the MCP server srv: Invalid params",
+      whole: `the MCP server srv: Invalid params\n${JSON.stringify(data)}`,
+    });
   });
 
   // Fails when the library gets the fields of null, for which it refuses the whole result.

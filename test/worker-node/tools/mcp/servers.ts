@@ -80,9 +80,15 @@ export async function newServer(): Promise<
       isError: true,
     }));
     server.registerTool("a.dotted.name", { inputSchema: z.object({}) }, async () => text("plain text"));
-    server.registerTool("visit", { inputSchema: z.object({}) }, async () => {
+    server.registerTool("visit", { inputSchema: z.object({}) }, async (_, context) => {
+      if (context.mcpReq.inputResponses !== undefined) return text("signed in");
       const page = inputRequired.elicitUrl({ message: "Sign in", url: "https://example.com/" });
       return inputRequired({ inputRequests: { page } });
+    });
+    server.registerTool("think", { inputSchema: z.object({}) }, async () => {
+      const content = { type: "text" as const, text: "Think." };
+      const sample = inputRequired.createMessage({ messages: [{ role: "user", content }], maxTokens: 9 });
+      return inputRequired({ inputRequests: { sample } });
     });
     server.registerTool("ask", { inputSchema: z.object({}) }, async (_, context) => {
       seen.push(context.mcpReq._meta);

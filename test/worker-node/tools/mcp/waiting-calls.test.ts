@@ -3,6 +3,9 @@ import { RunId, TenantId } from "../../../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../../../shared/contracts/json.ts";
 import type { McpTaskRow } from "../../../../shared/store/definitions/mcp-tasks.ts";
 import type { McpAnswer, McpOutcome, McpPending } from "../../../../worker-node/engine/mcp-pending.ts";
+import { parseMcpServer } from "../../../../shared/contracts/definition/index.ts";
+import { answerOf } from "../../../../worker-node/engine/elicitation.ts";
+import { questionsOf } from "../../../../worker-node/tools/mcp/questions.ts";
 import { createEgress } from "../../../../worker-node/outbound/egress-guard.ts";
 import { McpTools } from "../../../../worker-node/tools/mcp/mcp-tools.ts";
 import { pollAfterMs } from "../../../../worker-node/tools/mcp/tasks.ts";
@@ -90,13 +93,34 @@ describe("a call in which a server of protocol 2026-07-28 asks a person", () => 
   });
 });
 
-// Fails when the error says that this client cannot ask a person anything.
-test("a call for which a server needs more of its client than forms is refused with the name of it", async () => {
+test("a call in which a server wants a person to visit a page has the address as a question, and is repeated when it is accepted", async () => {
   const server = await started(newServer());
-  await expect(worker(server.url).call("visit")).rejects.toMatchObject({
+  const { call, waiting } = worker(server.url);
+  const pending = await waiting("visit");
+  const [question] = pending.questions;
+  expect(question).toEqual({ name: "page", message: "Sign in\nhttps://example.com/", schema: {} });
+  const answer = answerOf(question?.schema ?? {}, { mcp_action: "accept" });
+  expect(answer).toEqual({ action: "accept" });
+  expect(await call("visit", pending, { page: answer })).toEqual({ is: "result", value: "signed in" });
+});
+
+test.each(["javascript:alert(1)", "file:///etc/passwd", "page"])(
+  "a page at the address %s is not shown to a person",
+  (url) => {
+    const page = { method: "elicitation/create", params: { mode: "url", message: "Sign in", url } };
+    const server = parseMcpServer({ name: "srv", server_type: "remote", url: "https://example.com/mcp" });
+    if (!server.ok) throw new Error("the definition is wrong");
+    expect(() => questionsOf({ page }, server.definition)).toThrow("a page to visit");
+  },
+);
+
+// Fails when the error says that this client cannot ask a person anything.
+test("a call for which a server needs more of its client than questions is refused with the name of it", async () => {
+  const server = await started(newServer());
+  await expect(worker(server.url).call("think")).rejects.toMatchObject({
     name: "ToolRejection",
     code: "mcp_input_required",
-    message: "the MCP server srv asks for what no run can give: elicitation.url",
+    message: "the MCP server srv asks for what no run can give: sampling",
   });
 });
 
