@@ -11,6 +11,7 @@ export function redact(
   secrets: readonly string[],
   minChars: number = MIN_SECRET_CHARS,
 ): string {
+  if (secrets.length === 0) return text;
   return [...new Set(secrets.flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1)]))]
     .filter((secret) => secret.length >= minChars)
     .toSorted((a, b) => b.length - a.length)

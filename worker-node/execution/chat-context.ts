@@ -26,7 +26,10 @@ export function chatOf(
 }
 
 /** The agent of a step. A chat turn gets its own agent in the version to which it is pinned; any other agent is the newest version. */
-export function agentOf({ run, deps, beganMs }: ExecutionState, id: string): Promise<JsonObject | null> {
+export function agentOf(
+  { run, deps, beganMs }: ExecutionState,
+  id: string,
+): JsonObject | null | Promise<JsonObject | null> {
   const { definition_tenant, orchestration_id, definition_version, tenant_id } = run;
   const { definitions } = deps;
   return run.chat_session && orchestration_id === turnDefinitionId(id)

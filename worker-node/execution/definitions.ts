@@ -29,7 +29,12 @@ export class Definitions {
   }
 
   /** The current definition of an agent or a tool for an execution that began at `beganMs`: see `CurrentDefinitions`. */
-  named(kind: "agents" | "tools", tenant: TenantId, id: string, beganMs: number): Promise<JsonObject | null> {
+  named(
+    kind: "agents" | "tools",
+    tenant: TenantId,
+    id: string,
+    beganMs: number,
+  ): JsonObject | null | Promise<JsonObject | null> {
     return this.#current.named(kind, tenant, id, beganMs);
   }
 

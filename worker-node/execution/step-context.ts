@@ -76,11 +76,12 @@ export function pureContextOf(
 /** What the step can reach during this try. */
 export function contextOf(
   visit: Visit,
-  { turns, tryNumber, effectSuffix, unchargedUsage, usage, artifacts: written, answers, responses }: Try,
+  thisTry: Try,
   { signal, reply, calls }: Pick<StepContext, "signal" | "reply"> & { calls: CallWaits },
 ): StepContext {
   const { state, scope, track, step, large, signal: trackSignal } = visit;
   const { run, runLog, deps, beganMs } = state;
+  const { turns, effectSuffix, usage, artifacts: written } = thisTry;
   const path = stepPath(track, step.id);
   const { tools, definitions } = deps;
   const tracing = deps.tracing();
@@ -93,20 +94,7 @@ export function contextOf(
     if (reached !== null) throw new TerminalError(reached.code, reached.message);
     return cost;
   };
-  const answering = withKeptAnswers(
-    visit,
-    { mayTake: tryNumber === 1 && state.progress.rewinds === 0, answers, signal },
-    inBackground(
-      visit,
-      { responses, signal, charge: (cut) => void unchargedUsage.push(cut) },
-      paidModels(visit, { usage, signal, spent }),
-    ),
-  );
-  // Prices, kept answers and keys all go by the name of the model.
-  const models: Models = {
-    generate: async (request) =>
-      answering.generate({ ...request, model: request.model ?? (await deps.defaultModel(tenant, signal)) }),
-  };
+  let models: Models | null = null;
   return {
     runId: run.run_id,
     tenantId: tenant,
@@ -141,7 +129,11 @@ export function contextOf(
     pause: (call, ms) => calls.pause(call, ms, signal),
     charge: (used) => void usage.set(used.call, used),
     windowTokens: async (model) => deps.windowTokens(model ?? (await deps.defaultModel(tenant, signal))),
-    models: tracing && visit.span ? tracing.models(models, visit.span) : models,
+    // Most steps call no model.
+    get models() {
+      models ??= modelsOf(visit, thisTry, { signal, spent });
+      return models;
+    },
     // After its timeout a try may still note events: they are dropped.
     note: (...events) => {
       if (signal.aborted) return;
@@ -172,4 +164,32 @@ export function contextOf(
       throw new TerminalError("result_rejected", outcome.message);
     },
   };
+}
+
+/** The models as a try calls them. Prices, kept answers and keys all go by the name of the model. */
+function modelsOf(
+  visit: Visit,
+  { tryNumber, unchargedUsage, usage, answers, responses }: Try,
+  { signal, spent }: { signal: AbortSignal; spent(): number },
+): Models {
+  const { state, span } = visit;
+  const { deps, run } = state;
+  const answering = withKeptAnswers(
+    visit,
+    { mayTake: tryNumber === 1 && state.progress.rewinds === 0, answers, signal },
+    inBackground(
+      visit,
+      { responses, signal, charge: (cut) => void unchargedUsage.push(cut) },
+      paidModels(visit, { usage, signal, spent }),
+    ),
+  );
+  const models: Models = {
+    generate: async (request) =>
+      answering.generate({
+        ...request,
+        model: request.model ?? (await deps.defaultModel(run.tenant_id, signal)),
+      }),
+  };
+  const tracing = deps.tracing();
+  return tracing && span ? tracing.models(models, span) : models;
 }

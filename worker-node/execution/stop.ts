@@ -28,14 +28,12 @@ export async function abortable<Result>(signal: AbortSignal, work: Promise<Resul
   // The work has begun: its rejection is dropped as well, because an unhandled one would end the process.
   if (signal.aborted) work.catch(() => {});
   signal.throwIfAborted();
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const onAbort = (): void => reject(signal.reason);
-  signal.addEventListener("abort", onAbort, { once: true });
-  try {
-    return await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-  }
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason);
+    const stopListening = (): void => signal.removeEventListener("abort", onAbort);
+    signal.addEventListener("abort", onAbort, { once: true });
+    work.then(resolve, reject).finally(stopListening);
+  });
 }
 
 /** Node counts timers in 32 bits: a longer one would fire at once. */

@@ -11,7 +11,7 @@ import { keepAnswers } from "./kept-answers.ts";
 import { CallWaits } from "./call-waits.ts";
 import type { Visit } from "./execution-state.ts";
 import { inStepSpan } from "./step-span.ts";
-import { Stop, abortable, limited, withTimeout } from "./stop.ts";
+import { Stop, abortable, limited } from "./stop.ts";
 import { VisitWait } from "./visit-wait.ts";
 import { contextOf, pureContextOf } from "./step-context.ts";
 import type { Try } from "./step-context.ts";
@@ -55,52 +55,72 @@ async function tryInSpan(visit: Visit, thisTry: Try): Promise<Tried> {
   // The timeout of an orchestration step is that of its wait.
   const ownSeconds = step.type === "orchestration" ? null : step.timeout_seconds;
   const limitSeconds = ownSeconds ?? BEGIN_SECONDS;
-  const limit = withTimeout(signal, limitSeconds * 1_000, () => stepTimeout(limitSeconds));
-  const context = contextOf(visit, thisTry, { signal: limit.signal, reply, calls });
-  const run = async (): Promise<() => Promise<Tried>> => {
+  const limit = { signal, ms: limitSeconds * 1_000, stop: () => stepTimeout(limitSeconds) };
+  const run = async (ofStep: AbortSignal): Promise<() => Tried | Promise<Tried>> => {
+    const context = contextOf(visit, thisTry, { signal: ofStep, reply, calls });
     if (isFork(step)) {
       const fork = await forkerOf(step).begin(step, context);
-      return async () => ({ is: "forked", ...fork });
+      return () => ({ is: "forked", ...fork });
     }
     const result = await runStep(step, context);
-    if ("waitsForCalls" in result) return async () => calls.park();
+    if ("waitsForCalls" in result) return () => calls.park();
     if (!("waitFor" in result)) return () => resultOf(visit, thisTry, result, began);
     const events = result.events.map((event) => inTrack(track, event));
     return () => wait.park({ ...result, events }, visit.large);
   };
-  const store = await abortable(limit.signal, run()).finally(() => limit.clear());
+  const store = await limited(limit, (ofStep) => run(ofStep()));
+  const tried = store();
   // Its puts have a limit of their own: a slow object store must not fail a step whose result was in time.
-  return await abortable(signal, store());
+  return tried instanceof Promise ? abortable(signal, tried) : tried;
 }
 
-/** The visit's result, with its large values in the object store. `began`: by the wall clock and the monotonic clock. */
-async function resultOf(
-  { state, scope, track, step, visit, large }: Visit,
-  { turns, tryNumber, unchargedUsage, artifacts, answers }: Try,
+/**
+ * The visit's result, with its large values in the object store; at once, if it has none. `began`: by the wall clock and the monotonic
+ * clock.
+ */
+function resultOf(
+  visit: Visit,
+  thisTry: Try,
   result: StepResult,
   began: { at: number; ms: number },
-): Promise<Tried> {
+): Tried | Promise<Tried> {
+  visit.state.reply?.answer(result.response);
+  keepAnswers(visit.state, thisTry.answers);
+  const set = visit.large.storeValues(result.set);
+  return set instanceof Promise
+    ? set.then((small) => endVisit(visit, thisTry, { ...result, set: small }, began))
+    : endVisit(visit, thisTry, { ...result, set }, began);
+}
+
+/** The checkpoint and the events of a visit. `result`: its `set` is stored. */
+function endVisit(
+  { state, scope, track, step, visit, large }: Visit,
+  { turns, tryNumber, unchargedUsage, artifacts }: Try,
+  result: StepResult,
+  began: { at: number; ms: number },
+): Tried | Promise<Tried> {
   const { waitedMs = 0 } = result;
-  state.reply?.answer(result.response);
-  keepAnswers(state, answers);
-  const place = { definition: scope.definition, track, step, visit };
-  const stored = { ...result, set: await large.storeValues(result.set) };
   const durationMs = waitedMs + performance.now() - began.ms;
   state.deps.count.observe("synapse_step_duration_seconds", { step_type: step.type }, durationMs / 1_000);
-  const { checkpoint, events } = toCheckpoint(place, stored, {
+  const { checkpoint, events } = toCheckpoint({ definition: scope.definition, track, step, visit }, result, {
     startedAt: isoTime(Math.trunc(began.at - waitedMs)),
     durationMs,
     tries: tryNumber,
     earlierUsage: [...turns.flatMap(usageOfTurn), ...unchargedUsage],
   });
-  return {
-    is: "result",
-    checkpoint,
-    response: result.response === undefined ? undefined : await large.storeResponse(result.response),
-    events: await large.storeEvents(events.map((event) => inTrack(track, event))),
-    usage: [...unchargedUsage, ...result.usage],
-    artifacts,
-  };
+  const usage = [...unchargedUsage, ...result.usage];
+  const response = result.response === undefined ? undefined : large.storeResponse(result.response);
+  const shown = large.storeEvents(events.map((event) => inTrack(track, event)));
+  if (response instanceof Promise || shown instanceof Promise)
+    return Promise.all([response, shown]).then(([small, published]) => ({
+      is: "result",
+      checkpoint,
+      response: small,
+      events: published,
+      usage,
+      artifacts,
+    }));
+  return { is: "result", checkpoint, response, events: shown, usage, artifacts };
 }
 
 /** Whether the waits of a step are those of its calls. Other steps have one wait for each visit. */

@@ -9,17 +9,18 @@ import { abortable } from "./stop.ts";
 const PAUSE_MS = 500;
 
 /**
- * Reads until the store answers: a store that is unreachable for a moment must not fail a run, or use up a try of its step.
+ * Reads until the store answers, unless what is read is there at once: a store that is unreachable for a moment must not fail a run, or use up a try of its step.
  * @throws TerminalError `unreadable` when the stored text itself is the reason that it cannot be read
  */
 export async function waitForStore<Answer>(
   run: AboutRun,
   signal: AbortSignal,
-  read: () => Promise<Answer>,
+  read: () => Answer | Promise<Answer>,
 ): Promise<Answer> {
   for (;;) {
     try {
-      return await abortable(signal, read());
+      const answer = read();
+      return answer instanceof Promise ? await abortable(signal, answer) : answer;
     } catch (error) {
       if (signal.aborted || error instanceof TerminalError) throw error;
       if (judgeStatement(error) === "data") throw unreadable(error);

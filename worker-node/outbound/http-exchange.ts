@@ -58,12 +58,8 @@ export async function exchange(
   const start = isTls ? https.request : http.request;
   const agent = connection.is === "kept" && connection.connections.agentOf(url, connection);
   const { method, headers, body } = outgoing;
-  const options = {
-    method,
-    headers,
-    ...(connection.is !== "shared" && { lookup: connection.lookup, agent }),
-  };
-  const request = start(url, options);
+  const guarded = connection.is === "shared" ? {} : { lookup: connection.lookup, agent };
+  const request = start({ ...targetOf(url), method, headers, ...guarded });
   const onAbort = (): void => {
     reject(signal.reason);
     request.destroy();
@@ -106,6 +102,26 @@ export async function exchange(
     if (!connection.mayRepeat) throw error;
     return exchange(url, outgoing, { is: "guarded", lookup: connection.lookup }, signal);
   }
+}
+
+/**
+ * The parts of a URL that `node:http` needs. Given the URL itself, it would copy that with all of its fields, which takes a sixth of the
+ * time of a short request.
+ */
+function targetOf({
+  protocol,
+  hostname,
+  port,
+  pathname,
+  search,
+  username,
+  password,
+}: URL): http.RequestOptions {
+  const auth =
+    username + password === ""
+      ? {}
+      : { auth: `${decodeURIComponent(username)}:${decodeURIComponent(password)}` };
+  return { protocol, hostname: hostname.replace(/^\[|\]$/g, ""), port, path: pathname + search, ...auth };
 }
 
 /** What a library sends with `fetch`. */

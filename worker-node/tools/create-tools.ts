@@ -1,7 +1,4 @@
-import { z } from "zod";
-import { parseTool, parseToolOnce } from "../../shared/contracts/definition/index.ts";
-import { JsonRecord } from "../../shared/contracts/json.ts";
-import { SHARED } from "../../shared/contracts/tenant.ts";
+import { isObject } from "../../shared/contracts/json.ts";
 import { TerminalError, ToolRejection } from "../engine/step-errors.ts";
 import type { Tools } from "../engine/ports.ts";
 import { getDatetime } from "./built-in/get-datetime.ts";
@@ -11,20 +8,18 @@ import type { Outbox } from "./built-in/send-email.ts";
 import { callHttpTool } from "./call-http-tool.ts";
 import { McpTools } from "./mcp/mcp-tools.ts";
 import type { McpToolsDeps } from "./mcp/mcp-tools.ts";
-import { openSecrets } from "./open-secrets.ts";
+import { OpenedTools } from "./opened-tools.ts";
 import { KeptConnections } from "../outbound/kept-connections.ts";
 import { querySql } from "./sql/query.ts";
 
-/** The name and the owner of a tool, which its row adds to the definition. */
-const Row = z.object({ name: z.string(), owner: z.string().default(SHARED) });
-
 /**
- * The engine's tools, behind the egress guard. `timeoutMs` limits one call. The secrets of a tool are opened here, for the
- * call alone: no other part of a worker has them.
+ * The engine's tools, behind the egress guard. `timeoutMs` limits one call. The secrets of a tool are opened here: no other part of a
+ * worker has them.
  * @param deps `masterKey` null: this worker has none, and cannot call a tool with a sealed secret.
  */
 export function createTools(deps: McpToolsDeps & { mail: Outbox }): Tools & { mcp: McpTools } {
   const { egress, timeoutMs, masterKey, mail } = deps;
+  const opened = new OpenedTools(masterKey);
   const mcp = new McpTools(deps);
   const connections = new KeptConnections();
   return {
@@ -32,8 +27,7 @@ export function createTools(deps: McpToolsDeps & { mail: Outbox }): Tools & { mc
     toolsOf: ({ server, signal }) => mcp.toolsOf(server, signal),
     callMcp: (request) => mcp.call(request),
     async call({ tenantId, tool, args, effectKey, signal, files, traceparent }) {
-      const parsedArgs = JsonRecord.safeParse(args);
-      if (!parsedArgs.success) throw new ToolRejection("the arguments must be a JSON object");
+      if (!isObject(args)) throw new ToolRejection("the arguments must be a JSON object");
       const limits = {
         egress,
         connections: connections.of(tenantId),
@@ -43,17 +37,16 @@ export function createTools(deps: McpToolsDeps & { mail: Outbox }): Tools & { mc
         ...(traceparent !== undefined && { traceparent }),
       };
       if (tool["tool_type"] === "built_in") {
-        if (tool["name"] === "get_datetime") return getDatetime(parsedArgs.data, new Date());
-        if (tool["name"] === "http_request") return httpRequest(parsedArgs.data, limits);
-        if (tool["name"] === "send_email") return sendEmail(mail, parsedArgs.data, effectKey);
+        if (tool["name"] === "get_datetime") return getDatetime(args, new Date());
+        if (tool["name"] === "http_request") return httpRequest(args, limits);
+        if (tool["name"] === "send_email") return sendEmail(mail, args, effectKey);
       }
-      const opened = await openSecrets(masterKey, Row.parse(tool), tool);
-      // A tool with opened secrets is for this call alone.
-      const parsedTool = opened === tool ? parseToolOnce(tool) : parseTool(opened);
+      const found = opened.of(tool);
+      const parsedTool = found instanceof Promise ? await found : found;
       if (!parsedTool.ok) throw new TerminalError("bad_tool", "the definition of the tool cannot be used");
       const { definition } = parsedTool;
-      if (definition.tool_type === "sql") return querySql(definition, parsedArgs.data, limits);
-      return callHttpTool(definition, parsedArgs.data, { ...limits, files });
+      if (definition.tool_type === "sql") return querySql(definition, args, limits);
+      return callHttpTool(definition, args, { ...limits, files });
     },
   };
 }

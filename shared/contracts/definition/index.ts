@@ -35,7 +35,7 @@ export { isAllOfServer, serverIn, toolsInBoth } from "./tool-names.ts";
 export { targetOf } from "./tool-schema.ts";
 export { argumentsOfUrl, EFFECT_KEY, toolWarnings, URL_PLACEHOLDER } from "./tool-request.ts";
 export { sqlArguments } from "./sql-tool.ts";
-export type { HttpTool } from "./tool.ts";
+export type { HttpTool, Tool } from "./tool.ts";
 export { agentUnfilledWarnings, unfilledWarnings } from "./unfilled-warnings.ts";
 export { laterFields, unknownFields, unreadTurns } from "./unknown-fields.ts";
 export type { DefinitionKind } from "./unknown-fields.ts";

@@ -52,6 +52,20 @@ test("an execution gets a change within a second", async () => {
   expect(await definitions.named("tools", acme, "t", 1_000)).toEqual({ v: 2, owner: "acme" });
 });
 
+test("a definition that has been read is there at once, and stays the same object until its text changes", async () => {
+  const row = { text: `{"v":1}`, reads: 0 };
+  const definitions = definitionsOver(row);
+  const read = () => definitions.named("tools", acme, "t", nowMs);
+  const first = await read();
+  expect(read()).toBe(first);
+  nowMs += 1;
+  expect(await read()).toBe(first);
+  expect(row.reads).toBe(2);
+  row.text = `{"v":2}`;
+  nowMs += 1;
+  expect(await read()).not.toBe(first);
+});
+
 test("a read that failed is not kept, and kinds and tenants have reads of their own", async () => {
   const row = { text: "", reads: 0 };
   const definitions = definitionsOver(row);

@@ -181,6 +181,19 @@ describe("a request to a host", () => {
     expect(await get(`http://${host}:${port}/`, allow)).toMatchObject({ status: 200, body: "inside" });
   });
 
+  test("gets the path, the query and the name and password of its URL, also at an address in brackets", async () => {
+    const seen: unknown[] = [];
+    const ipv6 = createServer(({ url, headers: { host, authorization } }, response) => {
+      seen.push({ url, host, authorization });
+      response.end();
+    });
+    await new Promise<void>((resolve) => ipv6.listen(0, "::1", resolve));
+    const host = `[::1]:${portOf(ipv6)}`;
+    await get(`http://me:p%40ss@${host}/a%20b/?q=1&r#part`, "::1");
+    ipv6.close();
+    expect(seen).toEqual([{ url: "/a%20b/?q=1&r", host, authorization: `Basic ${btoa("me:p@ss")}` }]);
+  });
+
   // Fails when the guard does not check the addresses that DNS returns.
   test("by name goes to the address in DNS, if that address is allowed", async () => {
     const names = await startNameServer({ "inside.example.com": "127.0.0.1" });

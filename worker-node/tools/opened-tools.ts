@@ -1,0 +1,46 @@
+import { z } from "zod";
+import { parseTool } from "../../shared/contracts/definition/index.ts";
+import type { Parsed, Tool } from "../../shared/contracts/definition/index.ts";
+import type { JsonObject } from "../../shared/contracts/json.ts";
+import { SHARED } from "../../shared/contracts/tenant.ts";
+import type { MasterKeys } from "../../shared/security/master-keys.ts";
+import { openSecrets } from "./open-secrets.ts";
+
+/** The name and the owner of a tool, which its row adds to the definition. */
+const Row = z.object({ name: z.string(), owner: z.string().default(SHARED) });
+
+/**
+ * Stored tools as calls use them: with their secrets, and parsed. A stored tool is opened once, and its secrets are dropped with it: the
+ * next read of the tool is another object (docs/protocol.md 5.29). No other part of a worker has the secrets.
+ */
+export class OpenedTools {
+  readonly #masterKey: MasterKeys | null;
+  readonly #tools = new WeakMap<JsonObject, Parsed<Tool> | Promise<Parsed<Tool>>>();
+
+  constructor(masterKey: MasterKeys | null) {
+    this.#masterKey = masterKey;
+  }
+
+  /**
+   * The tool, at once if it has been opened before.
+   * @throws RetryableError `tool_sealed`: the next call tries to open it again
+   */
+  of(stored: JsonObject): Parsed<Tool> | Promise<Parsed<Tool>> {
+    const known = this.#tools.get(stored);
+    if (known !== undefined) return known;
+    const opening = this.#open(stored);
+    this.#tools.set(stored, opening);
+    return opening;
+  }
+
+  async #open(stored: JsonObject): Promise<Parsed<Tool>> {
+    try {
+      const opened = parseTool(await openSecrets(this.#masterKey, Row.parse(stored), stored));
+      this.#tools.set(stored, opened);
+      return opened;
+    } catch (error) {
+      this.#tools.delete(stored);
+      throw error;
+    }
+  }
+}
