@@ -30,10 +30,6 @@ test("the Python snippet starts a run and receives all of its events, then ends"
   await expectWholeRun(stack, startPython);
 });
 
-test("the Python snippet receives all of a run that is silent for longer than two keepalives", async () => {
-  await expectLongRun(stack, startPython);
-});
-
 /** A page whose only component shows what the hook returns for this run, as JSON. */
 async function openHook(run: string) {
   const before = snippet("before-hook.ts.txt", stack.edge.base, stack.key);
@@ -65,7 +61,12 @@ test("the React hook shows each event once and in order, and is done at the end 
   expect((await page.shown()).events).toEqual(await stack.stored(run));
 });
 
-test("the React hook keeps one connection through a run that is silent for longer than two keepalives", async () => {
+// The two tests of silent runs wait at the same time.
+test.concurrent("the Python snippet receives all of a run that is silent for longer than two keepalives", async () => {
+  await expectLongRun(stack, startPython);
+});
+
+test.concurrent("the React hook keeps one connection through a run that is silent for longer than two keepalives", async () => {
   const run = await startRun("orch_asks");
   const page = await openHook(run);
   await expect.poll(async () => (await page.shown()).events.at(-1)?.type).toBe("paused");

@@ -1,8 +1,15 @@
-/** The folder of the databases of a test run. */
+/** The folder and the settings of a Postgres with the databases of tests. */
 import { spawn } from "node:child_process";
 import { chmodSync, existsSync, mkdtempSync, rmSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+
+/**
+ * The data of tests has to survive killed processes, and no crash of the machine: the kernel keeps what a process has written.
+ * Commits that wait for a disk make tests wait, and a disk that other programs use makes them wait for seconds. Autovacuum would
+ * visit each of the hundreds of small databases once a minute.
+ */
+export const postgresSettings = { fsync: "off", full_page_writes: "off", autovacuum: "off" };
 
 /**
  * The databases are in memory where they fit. A copy of the template is about 650 files, and takes 40 ms of processor time there. In a

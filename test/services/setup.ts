@@ -6,15 +6,8 @@ import type { TestProject } from "vitest/node";
 import { projectFolder } from "../../local/processes/programs.ts";
 import { startPostgres } from "../../local/stores/postgres.ts";
 import { inMemory, startRedis } from "../../local/stores/redis.ts";
-import { databasesFolder, newFolder } from "./databases-folder.ts";
+import { databasesFolder, newFolder, postgresSettings } from "./databases-folder.ts";
 import { createTemplate, dropDatabases, type Template } from "./databases.ts";
-
-/**
- * The data of tests has to survive killed processes, and no crash of the machine: the kernel keeps what a process has written.
- * Commits that wait for a disk make tests wait, and a disk that other programs use makes them wait for seconds. Autovacuum would
- * visit each of the hundreds of small databases once a minute.
- */
-const forTests = { fsync: "off", full_page_writes: "off", autovacuum: "off" };
 
 declare module "vitest" {
   interface ProvidedContext {
@@ -39,7 +32,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     redis: process.env.SYNAPSE_TEST_REDIS_URL,
   };
   const [postgres, redis] = await Promise.all([
-    external.postgres ? null : startPostgres({ dir: databases.folder, settings: forTests }),
+    external.postgres ? null : startPostgres({ dir: databases.folder, settings: postgresSettings }),
     external.redis ? null : startRedis({ dir: join(dir, "redis"), args: inMemory }),
   ]);
   const postgresUrl = external.postgres ?? postgres?.url ?? "";
