@@ -81,7 +81,7 @@ export function contextOf(
 ): StepContext {
   const { state, scope, track, step, large, signal: trackSignal } = visit;
   const { run, runLog, deps, beganMs } = state;
-  const { turns, effectSuffix, usage, artifacts: written } = thisTry;
+  const { turns, tryNumber, effectSuffix, usage, artifacts: written } = thisTry;
   const path = stepPath(track, step.id);
   const { tools, definitions } = deps;
   const tracing = deps.tracing();
