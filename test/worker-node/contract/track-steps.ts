@@ -131,6 +131,34 @@ export const loop: StepContract = {
       gives: { state: { rare: [null] } },
     },
     {
+      that: "ends an iteration where a decision leads to the step after the loop",
+      steps: [
+        {
+          id: "a",
+          type: "loop",
+          for_each: "state.teas",
+          loop_step_ids: ["choose", "note"],
+          next_step_id: "b",
+        },
+        {
+          id: "choose",
+          type: "if_else",
+          if_condition: "item.rare",
+          if_true_step_id: "note",
+          if_false_step_id: "b",
+        },
+        { id: "note", type: "print", print_content: "{item.name}", output_key: "rare" },
+        { id: "b", type: "print", print_content: "{state.rare}", output_key: "shown" },
+      ],
+      state: {
+        teas: [
+          { name: "green", rare: false },
+          { name: "white", rare: true },
+        ],
+      },
+      gives: { state: { rare: [null, "white"], shown: '[null,"white"]' } },
+    },
+    {
       that: "has the `{item}` of the loop around it where it has none of its own",
       steps: [
         { id: "a", type: "loop", for_each: "state.teas", loop_step_ids: ["again"] },

@@ -1,4 +1,4 @@
-import { isFork, parseOrchestration } from "../../../shared/contracts/definition/index.ts";
+import { isFork, layOut, parseOrchestration } from "../../../shared/contracts/definition/index.ts";
 import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { refusingFiles } from "../fakes.ts";
 import type { LeafStep, Orchestration } from "../../../shared/contracts/definition/index.ts";
@@ -29,7 +29,7 @@ export function orchestration(steps: object[], fields: object = {}): Orchestrati
 
 /** The one step of an orchestration. */
 export function step(fields: object): LeafStep {
-  const [only] = orchestration([{ id: "s", name: "Step", ...fields }]).steps;
+  const [only] = layOut(orchestration([{ id: "s", name: "Step", ...fields }])).steps;
   if (only === undefined || isFork(only)) throw new Error("no step");
   return only;
 }

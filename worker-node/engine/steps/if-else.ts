@@ -4,8 +4,8 @@ import { loadAll, outputOf } from "../run-state.ts";
 import type { PureExecutor } from "../ports.ts";
 
 /**
- * Chooses a branch by `if_condition`. A branch without a target leads to `next_step_id`. Where both are absent the step
- * fails with `no_route`; null, where it is written, ends the run.
+ * Chooses a branch by `if_condition`. `layOut` has given a branch without a target the step that follows. Where there is none the step
+ * fails with `no_route`; null ends the track.
  */
 export const ifElse: PureExecutor<"if_else"> = async (step, context) => {
   const value = await context.sandbox.evaluate(
@@ -14,8 +14,7 @@ export const ifElse: PureExecutor<"if_else"> = async (step, context) => {
     await context.loopVariables(),
   );
   const decision = isTrue(value);
-  const branch = decision ? step.if_true_step_id : step.if_false_step_id;
-  const target = branch ?? step.next_step_id ?? (branch === undefined ? step.next_step_id : null);
+  const target = decision ? step.if_true_step_id : step.if_false_step_id;
   if (target === undefined) {
     throw new TerminalError(
       "no_route",
