@@ -13,6 +13,7 @@ import { toAppError } from "../http/problem.ts";
 import { findSession, noSession } from "../chat/session-view.ts";
 import { Event } from "../runs/listed-events.ts";
 import { noRun } from "../runs/run-view.ts";
+import { OTHER_POSITION_NAMES } from "../http/position-names.ts";
 import { reconnectLater } from "./sse-writer.ts";
 import { expiryOf, readStreamToken } from "./token.ts";
 import type { TokenClaim } from "./token.ts";
@@ -144,18 +145,6 @@ function unexpired(claim: TokenClaim, endedAtMs: number | null): Grant {
   return { keyId: claim.keyId, untilMs };
 }
 
-/**
- * The parameters in which clients that cannot set a header send their position: `lastEventId` is event-source-polyfill's default,
- * `lastEventID` that of the Mercure protocol. When the edge does not read a client's spelling, each reconnect replays the whole run.
- */
-const POSITION_NAMES = [
-  "lastEventId",
-  "lastEventID",
-  "last-event-id",
-  "Last-Event-ID",
-  "last_event_id",
-] as const;
-
 /** Ids or tokens separated by commas, or in several parameters of the same name. */
 const list = z
   .union([z.string(), z.array(z.string())])
@@ -173,7 +162,7 @@ export const StreamQuery = z.object({
   "Last-Event-ID": text,
   last_event_id: text.meta({
     description:
-      "The same as the header `Last-Event-ID`, which goes first. Other spellings are understood too",
+      "The same as the header `Last-Event-ID`, which goes first. Other spellings, such as `lastEventId`, are understood too",
   }),
 });
 
@@ -193,7 +182,9 @@ export function lastEventIdOf(
   headers: z.infer<typeof StreamHeaders>,
   query: z.infer<typeof StreamQuery>,
 ): string | undefined {
-  const inQuery = POSITION_NAMES.map((name) => [query[name] ?? []].flat().at(-1));
+  const inQuery = [...OTHER_POSITION_NAMES, "last_event_id" as const].map((name) =>
+    [query[name] ?? []].flat().at(-1),
+  );
   // Some clients send an empty header, or an empty parameter, beside the position.
   return [headers["last-event-id"], ...inQuery].find((id) => id !== undefined && id !== "");
 }

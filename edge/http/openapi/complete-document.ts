@@ -1,6 +1,7 @@
 import { errors } from "../../../shared/errors.ts";
 import { isObject } from "../../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
+import { OTHER_POSITION_NAMES } from "../position-names.ts";
 import { exampleOf, hasReference, referredName } from "./example-of.ts";
 import { MEDIA } from "./example-values.ts";
 import { LIMIT_HEADERS, addLimitHeaders, problemHeaders } from "./limit-headers.ts";
@@ -20,7 +21,9 @@ export function completeDocument(generated: JsonObject): JsonObject {
   }
   const problems: JsonObject = {};
   for (const operation of operationsOf(generated)) {
-    for (const parameter of listIn(operation, "parameters")) {
+    const parameters = listIn(operation, "parameters").filter((each) => !isOtherPositionName(each));
+    if (parameters.length > 0) operation["parameters"] = parameters;
+    for (const parameter of parameters) {
       if (!isObject(parameter)) continue;
       const { name, schema } = parameter;
       if (typeof name === "string" && schema !== undefined)
@@ -58,6 +61,11 @@ function takeNull(value: Json | undefined): void {
     value["anyOf"] = [reference, { type: "null" }];
   }
   Object.values(value).forEach(takeNull);
+}
+
+function isOtherPositionName(parameter: Json): boolean {
+  if (!isObject(parameter)) return false;
+  return parameter["in"] === "query" && OTHER_POSITION_NAMES.some((name) => name === parameter["name"]);
 }
 
 /** Adds an example to a body, unless its schema is a component: then the component has the example. */

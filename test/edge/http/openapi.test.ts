@@ -20,6 +20,7 @@ const Operation = z.object({
   tags: z.array(z.string()).min(1),
   summary: z.string(),
   security: z.array(z.unknown()),
+  parameters: z.array(z.object({ name: z.string(), in: z.string() })).optional(),
   requestBody: Content.optional(),
   responses: z.record(z.string(), Content),
 });
@@ -228,6 +229,16 @@ test("a schema describes where null means the default, where null has no meaning
     position_x: { description: expect.stringContaining("No run reads it") },
   });
   expect(Agent["description"]).toContain("repos");
+});
+
+// Fails when a generated client has two parameters of one name: it does not compile.
+test("no operation has two parameters of one place whose names differ in their spelling alone", () => {
+  for (const { operationId, parameters = [] } of operations()) {
+    const names = parameters.map(
+      ({ in: place, name }) => `${place} ${name.toLowerCase().replaceAll(/[^a-z]/g, "")}`,
+    );
+    expect([operationId, names.toSorted()]).toEqual([operationId, [...new Set(names)].toSorted()]);
+  }
 });
 
 // Fails when a generated client has no type for what a stream carries.
