@@ -179,16 +179,17 @@ export class RunLog {
     if (this.#inFlight !== null || !this.hasMore()) return null;
     const appended = this.#queue.take();
     const last = appended.at(-1);
-    const entry = last
-      ? {
-          ...last.content,
-          ...this.#fence(),
-          ...storedLines(last, this.#parts.lines),
-          earlier: earlierResults(appended.slice(0, -1), this.#parts.lines),
-        }
-      : this.#noteOf(this.#pending.take());
+    const entry = last ? this.#entryOf(last, appended.slice(0, -1)) : this.#noteOf(this.#pending.take());
     this.#inFlight = { entry, appended };
     return entry;
+  }
+
+  #entryOf(last: Appended, earlier: readonly Appended[]): NewEntry {
+    const { run_id, attempt, owner, known_seq } = this.#fence();
+    const { events, events_n } = storedLines(last, this.#parts.lines);
+    const results = earlierResults(earlier, this.#parts.lines);
+    // One spread: a second one would copy key by key.
+    return { ...last.content, run_id, attempt, owner, known_seq, events, events_n, earlier: results };
   }
 
   #noteOf(lines: string[]): NewEntry {
