@@ -10,7 +10,7 @@ import { findRedis } from "./redis-binary.ts";
 /** A crash loses at most the writes of the last second. */
 const appendOnly = ["--appendonly", "yes", "--appendfsync", "everysec"];
 /**
- * Redis wakes twice a second for its own work instead of ten times: idle it takes 0.25 ms of processor time a second instead of 1. Commands
+ * Redis wakes twice a second for its own work instead of ten times: idle it takes 0.3 ms of processor time a second instead of 1. Commands
  * and the ends of blocking waits do not depend on it.
  */
 const fewWakeUps = ["--hz", "2"];

@@ -1,4 +1,4 @@
-/** Each round wakes the process, for about 50 us. With ten rounds a second for each reader it was an eighth of an idle worker's processor time. */
+/** Each round wakes the process, for about 50 us. Ten rounds a second for each of two readers took 0.9 ms of processor time a second. */
 const PERIOD_MS = 250;
 
 /**
