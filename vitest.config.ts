@@ -45,7 +45,7 @@ const shared = {
   // Loading modules anew for each file would take as long as a third of the tests.
   isolate: false,
   // More than there are cores: the long files wait for processes and clocks most of the time.
-  maxWorkers: 7,
+  maxWorkers: 8,
   // It only ends a test that would wait for ever: on a machine that other work keeps busy, many take ten times as long as alone.
   testTimeout: 300_000,
   hookTimeout: 300_000,
