@@ -151,7 +151,8 @@ export class Differential {
       case "beat":
         return store.beat(onlineBeat(owner));
       case "takeLock":
-        return store.takeLock("lock", owner, 5_000);
+        // No few passes end just before the lock does: then the duration of a statement would decide, in Postgres alone.
+        return store.takeLock("lock", owner, 50_000);
       case "listDueRuns":
         return listDueRuns(store, command.slots * 3_000);
       case "listOwners":
