@@ -142,7 +142,25 @@ const INSTRUCTIONS =
 /** The text to be summarized, with as much of each message as all may have together. */
 function transcriptOf(earlier: Summary | null, old: readonly HistoryMessage[], maxChars: number): string {
   const before = earlier === null ? [] : [`Summary of what was before:\n${earlier.content}`];
-  const chars = Math.max(MIN_EXCERPT_CHARS, Math.floor(maxChars / old.length));
-  const lines = old.map(toMessage).map(({ role, content }) => `${role}: ${clip(content, chars)}`);
-  return [...before, ...lines].join("\n\n");
+  const messages = old.map(toMessage);
+  const chars = Math.max(
+    MIN_EXCERPT_CHARS,
+    fairLimit(
+      messages.map(({ content }) => content.length),
+      maxChars,
+    ),
+  );
+  return [...before, ...messages.map(({ role, content }) => `${role}: ${clip(content, chars)}`)].join("\n\n");
+}
+
+/** The limit of each text with which all have `total` characters at most: what short texts leave is for the long ones. */
+function fairLimit(lengths: readonly number[], total: number): number {
+  let left = total;
+  let others = lengths.length;
+  for (const length of lengths.toSorted((a, b) => a - b)) {
+    if (length * others > left) return Math.floor(left / others);
+    left -= length;
+    others -= 1;
+  }
+  return total;
 }
