@@ -2,9 +2,8 @@ import { compactAtChars } from "../../shared/contracts/model-window.ts";
 import { firstChars } from "../../shared/first-chars.ts";
 import type { ChatHistory, Summary } from "../../shared/contracts/chat.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
-import { effectKey, textOf } from "./model-call.ts";
+import { effectKey, noSummary, textOf } from "./model-call.ts";
 import { Turn, turnOfUsage } from "./conversation-turns.ts";
-import { noSummary } from "./compaction.ts";
 import { namesOf } from "./events.ts";
 import { clip } from "./prompt.ts";
 import { filesIn, toMessage, withTexts } from "./chat-files.ts";
@@ -117,7 +116,7 @@ async function summarize(
     // The summary is not part of the answer.
     onText: () => {},
   });
-  const answer = await request.catch(noSummary);
+  const answer = await request.catch((error: unknown) => noSummary(context, key, error));
   if (answer === null) return null;
   const content = firstChars(textOf({ content: answer.text }), SUMMARY_CHARS) + filesIn(earlier, old);
   const summary = { content, covers };
