@@ -2,9 +2,8 @@ import { compactAtChars } from "../../shared/contracts/model-window.ts";
 import { firstChars } from "../../shared/first-chars.ts";
 import type { ChatHistory, Summary } from "../../shared/contracts/chat.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
-import { effectKey, textOf } from "./model-call.ts";
+import { effectKey, noSummary, textOf } from "./model-call.ts";
 import { Turn, turnOfUsage } from "./conversation-turns.ts";
-import { noSummary } from "./compaction.ts";
 import { namesOf } from "./events.ts";
 import { clip } from "./prompt.ts";
 import { filesIn, toMessage, withTexts } from "./chat-files.ts";
@@ -117,7 +116,7 @@ async function summarize(
     // The summary is not part of the answer.
     onText: () => {},
   });
-  const answer = await request.catch(noSummary);
+  const answer = await request.catch((error: unknown) => noSummary(context, key, error));
   if (answer === null) return null;
   const content = firstChars(textOf({ content: answer.text }), SUMMARY_CHARS) + filesIn(earlier, old);
   const summary = { content, covers };
@@ -142,7 +141,25 @@ const INSTRUCTIONS =
 /** The text to be summarized, with as much of each message as all may have together. */
 function transcriptOf(earlier: Summary | null, old: readonly HistoryMessage[], maxChars: number): string {
   const before = earlier === null ? [] : [`Summary of what was before:\n${earlier.content}`];
-  const chars = Math.max(MIN_EXCERPT_CHARS, Math.floor(maxChars / old.length));
-  const lines = old.map(toMessage).map(({ role, content }) => `${role}: ${clip(content, chars)}`);
-  return [...before, ...lines].join("\n\n");
+  const messages = old.map(toMessage);
+  const chars = Math.max(
+    MIN_EXCERPT_CHARS,
+    fairLimit(
+      messages.map(({ content }) => content.length),
+      maxChars,
+    ),
+  );
+  return [...before, ...messages.map(({ role, content }) => `${role}: ${clip(content, chars)}`)].join("\n\n");
+}
+
+/** The limit of each text with which all have `total` characters at most: what short texts leave is for the long ones. */
+function fairLimit(lengths: readonly number[], total: number): number {
+  let left = total;
+  let others = lengths.length;
+  for (const length of lengths.toSorted((a, b) => a - b)) {
+    if (length * others > left) return Math.floor(left / others);
+    left -= length;
+    others -= 1;
+  }
+  return total;
 }

@@ -1,6 +1,5 @@
 import { namesOf } from "./events.ts";
 import { clip } from "./prompt.ts";
-import { RequestTooLong, TerminalError } from "./step-errors.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { Conversation } from "./conversation.ts";
 import type { Appended } from "./conversation-turns.ts";
@@ -48,7 +47,7 @@ export async function compact({
 }: Compacting): Promise<boolean> {
   const { opening, summary, recent } = conversation.parts;
   const before = charsIn(conversation);
-  if (before <= compactAtChars) return false;
+  if (before <= compactAtChars || (conversation.hasNoSummary && !isRefused)) return false;
   const count = oldestOf(recent, compactAtChars * KEPT_SHARE);
   // The opening is never summarized. Beside a long one so little would be replaced that each turn would pay for another summary.
   if (charsOf(recent.slice(0, count)) < compactAtChars * WORTH_SHARE) return false;
@@ -56,11 +55,10 @@ export async function compact({
   // The messages before the task in the opening are the history of a chat.
   const task = opening.findLast(({ role }) => role === "user")?.content ?? "";
   const about = [task, ...(summary === null ? [] : [summary.text]), ...old].join("\n\n");
-  const request = conversation.callForSummary(model, [
+  const text = await conversation.callForSummary(model, [
     { role: "system", content: SYSTEM },
     { role: "user", content: clip(about, compactAtChars) },
   ]);
-  const text = await request.catch(noSummary);
   if (text === null) return false;
   const after = charsOf(opening) + text.length + charsOf(recent.slice(count));
   context.note({
@@ -86,16 +84,6 @@ export async function compact({
  */
 export function compactRefused(work: Omit<Compacting, "compactAtChars">): Promise<boolean> {
   return compact({ ...work, compactAtChars: charsIn(work.conversation) * REFUSED_SHARE, isRefused: true });
-}
-
-/** Codes of a request for a summary that has no answer. Limits are estimates, so the conversation may go on without the summary. */
-const NO_SUMMARY: ReadonlySet<string> = new Set(["content_filter", "output_limit"]);
-
-/** Null for the error of a request for a summary that no other try would answer. @throws any other error */
-export function noSummary(error: unknown): null {
-  if (error instanceof RequestTooLong || (error instanceof TerminalError && NO_SUMMARY.has(error.code)))
-    return null;
-  throw error;
 }
 
 /** The characters of what the model gets. */

@@ -1,6 +1,6 @@
 import { inCallOrder, Turn } from "./conversation-turns.ts";
 import { openCallsOf } from "./open-calls.ts";
-import { effectKey, requestAnswer, textOf } from "./model-call.ts";
+import { effectKey, noSummary, requestAnswer, textOf } from "./model-call.ts";
 import type { Usage } from "../../shared/contracts/journal-entry.ts";
 import type { Answer, Appended, Summary } from "./conversation-turns.ts";
 import type { McpPending } from "./mcp-pending.ts";
@@ -40,6 +40,7 @@ export class Conversation {
   #answersAtSummary: number;
   /** The names of calls whose outcome is unknown, by the ids of the tool calls. */
   readonly #unknown = new Map<string, string>();
+  #hasNoSummary = false;
   #uncommitted: Appended[] = [];
   #newEffects: string[] = [];
   #usage: Usage[] = [];
@@ -174,11 +175,21 @@ export class Conversation {
     return message;
   }
 
-  /** Calls a model for a summary of the conversation. The conversation does not contain this call. */
-  async callForSummary(model: string | null, messages: readonly Message[]): Promise<string> {
+  /** Calls a model for a summary of the conversation. The conversation does not contain this call. Null: there is none. */
+  async callForSummary(model: string | null, messages: readonly Message[]): Promise<string | null> {
     const number = this.#visit.turns.filter(({ summary }) => summary !== undefined).length + 1;
-    const modelCall = { model, tools: [], toolChoice: "auto" as const };
-    return textOf(await this.#generate(`summary.${number}`, messages, modelCall));
+    const name = `summary.${number}`;
+    const key = effectKey(this.#context, this.#nameOf(name));
+    const answer = await this.#generate(name, messages, { model, tools: [], toolChoice: "auto" }).catch(
+      (error: unknown) => noSummary(this.#context, key, error),
+    );
+    this.#hasNoSummary = answer === null;
+    return answer === null ? null : textOf(answer);
+  }
+
+  /** The model has made no summary in this try. It is not asked again at each of its answers, which would be paid for. */
+  get hasNoSummary(): boolean {
+    return this.#hasNoSummary;
   }
 
   async #generate(callName: string, messages: readonly Message[], modelCall: ModelCall): Promise<Answer> {

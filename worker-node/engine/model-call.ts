@@ -1,4 +1,4 @@
-import { RetryableError, TerminalError } from "./step-errors.ts";
+import { RequestTooLong, RetryableError, TerminalError } from "./step-errors.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import type { Answer } from "./conversation-turns.ts";
 import type { AnswerText } from "./deltas.ts";
@@ -19,6 +19,20 @@ export function textOf({ content, parts = null }: { content: string; parts?: Jso
   const thoughts = parts === null ? "" : ", and with thoughts: its server may take the answer for one";
   // The model has answered, so the next call is another one and gets another key.
   throw new RetryableError("empty_answer", `the model answered with no text${thoughts}`, { answered: true });
+}
+
+/** Codes of a request for a summary that has no answer. Limits are estimates, so the conversation may go on without the summary. */
+const NO_SUMMARY: ReadonlySet<string> = new Set(["content_filter", "output_limit"]);
+
+/**
+ * Null for the error of a request for a summary that no other try would answer. The step goes on without the summary, and is charged for it.
+ * @throws any other error
+ */
+export function noSummary(context: Pick<StepContext, "chargeFailed">, key: string, error: unknown): null {
+  const isRefused = error instanceof TerminalError && NO_SUMMARY.has(error.code);
+  if (!isRefused && !(error instanceof RequestTooLong)) throw error;
+  context.chargeFailed(key);
+  return null;
 }
 
 /** How to call a model: its name, the tools it gets, and what publishes its text as it arrives. */

@@ -102,6 +102,8 @@ export type StepContext = {
   pause(call: string, ms: number): Promise<boolean>;
   /** Charges usage before the step fails: a failed step returns no usage. */
   charge(usage: Usage): void;
+  /** Charges a call of a model that has failed, and without which the step goes on, with the step's result. `key`: its effect key. */
+  chargeFailed(key: string): void;
   /** Publishes events while the step runs: they are committed with the next checkpoint, or within a moment. */
   note(...events: RunEvent[]): void;
   /**

@@ -10,15 +10,16 @@ const MAX_FORMS = 32;
 /**
  * Arguments in the types of the tool's schema, where a model has written a value in another type and its meaning is plain: an object or a
  * list as JSON text, a number or a boolean as text, and an integer where the tool takes a text. Models of all sizes do so, and many repeat
- * it when they are told. Any other value stays as it is.
+ * it when they are told. Any other value stays as it is, also what an object holds of which the schema has several forms.
  */
 export function typedArguments(args: JsonObject, schema: JsonObject): JsonObject {
   return typedObject(args, schema, schema);
 }
 
 function typedObject(value: JsonObject, schema: JsonObject, root: JsonObject): JsonObject {
-  const { properties, additionalProperties: others } = schema;
+  const { properties, additionalProperties, patternProperties } = schema;
   const known = isObject(properties) ? properties : {};
+  const others = patternProperties === undefined ? additionalProperties : undefined;
   return Object.fromEntries(
     Object.entries(value).map(([name, inner]) => [
       name,
@@ -29,22 +30,37 @@ function typedObject(value: JsonObject, schema: JsonObject, root: JsonObject): J
 
 function typed(value: Json, schema: Json | undefined, root: JsonObject): Json {
   const forms = formsOf(schema, root);
-  const own = forms.find((form) => typesOf(form).some((type) => hasType(value, type)));
-  if (own !== undefined) return inside(value, own, root);
   // A form without a type takes any value.
   if (forms.some((form) => typesOf(form).length === 0)) return value;
-  for (const form of forms) {
-    const read = typesOf(form)
-      .map((type) => readAs(value, type))
-      .find((each) => each !== undefined);
-    if (read !== undefined) return inside(read, form, root);
+  const ofType = forms.filter((form) => typesOf(form).some((type) => hasType(value, type)));
+  if (ofType.length > 0) {
+    const [own = {}, ...others] = ofType.length === 1 ? ofType : ofType.filter((form) => names(value, form));
+    return others.length === 0 ? inside(value, own, root) : value;
   }
-  return value;
+  const read = forms
+    .flatMap(typesOf)
+    .map((type) => readAs(value, type))
+    .find((each) => each !== undefined);
+  // A text is read once: what it says is no text.
+  return read === undefined ? value : typed(read, schema, root);
+}
+
+/** Whether a value has the fields that name a form among others, such as its `kind`: those with few values. */
+function names(value: Json, { properties }: JsonObject): boolean {
+  if (!isObject(value) || !isObject(properties)) return true;
+  return Object.entries(properties).every(([name, inner]) => {
+    if (!isObject(inner) || !Object.hasOwn(value, name)) return true;
+    const { const: only, enum: choices = only === undefined ? null : [only] } = inner;
+    return !Array.isArray(choices) || choices.includes(value[name] ?? null);
+  });
 }
 
 /** The value with what it holds in the types of the schema. */
 function inside(value: Json, schema: JsonObject, root: JsonObject): Json {
-  if (Array.isArray(value)) return value.map((item) => typed(item, schema["items"], root));
+  const { items } = schema;
+  const prefix = listOf(schema["prefixItems"]);
+  if (Array.isArray(value))
+    return value.map((item, i) => typed(item, i < prefix.length ? prefix[i] : items, root));
   return isObject(value) ? typedObject(value, schema, root) : value;
 }
 
@@ -63,13 +79,16 @@ function readAs(value: Json, type: string): Json | undefined {
   return read !== undefined && hasType(read, type) ? read : undefined;
 }
 
-/** The schemas of which a value may fit any: the schema itself, behind its reference, or its choices. */
+/**
+ * The schemas of which a value may fit any: the schema itself, behind its reference, or its choices. What is no object, or has too many
+ * choices, is a form without a type.
+ */
 function formsOf(schema: Json | undefined, root: JsonObject): JsonObject[] {
   const forms: JsonObject[] = [];
   const open = [schema];
-  for (let looks = 0; open.length > 0 && looks < MAX_FORMS; looks++) {
+  for (let looks = 0; open.length > 0; looks++) {
     const next = open.shift();
-    if (!isObject(next)) continue;
+    if (!isObject(next) || looks === MAX_FORMS) return [{}];
     const { $ref, anyOf, oneOf } = next;
     const choices = [...listOf(anyOf), ...listOf(oneOf)];
     if (typeof $ref === "string") open.push(targetOf(root, $ref));

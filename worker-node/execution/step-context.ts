@@ -81,7 +81,7 @@ export function contextOf(
 ): StepContext {
   const { state, scope, track, step, large, signal: trackSignal } = visit;
   const { run, runLog, deps, beganMs } = state;
-  const { turns, tryNumber, effectSuffix, usage, artifacts: written } = thisTry;
+  const { turns, tryNumber, effectSuffix, usage, unchargedUsage, artifacts: written } = thisTry;
   const path = stepPath(track, step.id);
   const { tools, definitions } = deps;
   const tracing = deps.tracing();
@@ -128,6 +128,12 @@ export function contextOf(
     ask: (question) => calls.ask(question),
     pause: (call, ms) => calls.pause(call, ms, signal),
     charge: (used) => void usage.set(used.call, used),
+    chargeFailed: (key) => {
+      const used = usage.get(key);
+      if (used === undefined) return;
+      usage.delete(key);
+      unchargedUsage.push({ ...used, call: `${path}:failed.${tryNumber}.${unchargedUsage.length + 1}` });
+    },
     windowTokens: async (model) => deps.windowTokens(model ?? (await deps.defaultModel(tenant, signal))),
     // Most steps call no model.
     get models() {

@@ -184,12 +184,12 @@ const SENTENCES: { kind: ErrorKind; instead: readonly ErrorKind[] | null; patter
   // Gemini's word for a model that the account may not use at all: the limit never comes back.
   { kind: "credit", instead: ["rate"], pattern: /\blimit: 0\b/i },
   { kind: "length", instead: ["rate", "down", "request"], pattern: TOO_LONG },
-  // Under 404 too, where a gateway has no server of the model that takes them.
+  // Under 404 too, where a gateway has no server of the model that takes them. A format that is not supported is of one image alone.
   {
     kind: "images",
     instead: ["request", "model"],
     pattern:
-      /support(?:s|ed)?\b.{0,20}\b(?:image|vision|multimodal)|\b(?:image|vision)[^.]{0,40}\bnot (?:supported|enabled)|unknown variant `image_url`/i,
+      /\bsupport(?:s|ed)?\b.{0,20}\b(?:image|vision|multimodal)(?!\/|s? (?:format|type|size))|\b(?:image|vision)(?!\/|s? (?:format|type|size))[^.]{0,40}\bnot (?:supported|enabled)|unknown variant `image_url`/i,
   },
   {
     kind: "tools",

@@ -95,8 +95,8 @@ const optionals: { [name: string]: Optional } = {
 
 /**
  * Sends a request without what its server is known to refuse. When the server refuses a field that it could do without, the request is
- * sent once more without the field. The field is remembered when that request is not refused too: a refusal may quote a request, and so
- * name fields that it is not about.
+ * sent once more without the field, and again where the server then refuses another one: at most once for each of `optionals`. The fields
+ * are remembered when the last request is not refused too: a refusal may quote a request, and so name fields that it is not about.
  *
  * The key of a request follows from its body: a request without fields has a key that names them. A later try of the call, which knows of
  * the refusal from the beginning, has the key of the request that may have been carried out, and never that of the refused one.
@@ -108,18 +108,25 @@ export async function sendWithoutRefused(
   init: RequestInit & { body: string },
   send: (init: RequestInit) => Promise<Response>,
 ): Promise<Response> {
-  const first = withoutFields(init.body, access.withoutFields.get(label) ?? []);
-  const answer = await send(requestOf(init, first));
-  if (!isRefusal(answer)) return answer;
+  let sent = withoutFields(init.body, access.withoutFields.get(label) ?? []);
+  for (;;) {
+    const answer = await send(requestOf(init, sent));
+    if (!isRefusal(answer)) {
+      remember(access.withoutFields, label, sent.names);
+      return answer;
+    }
+    const next = withoutFields(init.body, [...sent.names, ...(await refusedIn(answer))]);
+    if (next.names.length === sent.names.length) return answer;
+    sent = next;
+  }
+}
+
+/** The names of what a refusal may be about. */
+async function refusedIn(answer: Response): Promise<string[]> {
   const said = (await answer.clone().text()).slice(0, MAX_READ_CHARS);
-  const names = Object.entries(optionals)
+  return Object.entries(optionals)
     .filter(([, { refusal, isFailure }]) => (answer.status !== 500 || isFailure) && refusal.test(said))
     .map(([name]) => name);
-  const second = withoutFields(init.body, [...first.names, ...names]);
-  if (second.names.length === first.names.length) return answer;
-  const later = await send(requestOf(init, second));
-  if (!isRefusal(later)) remember(access.withoutFields, label, second.names);
-  return later;
 }
 
 function isRefusal({ status }: Response): boolean {

@@ -52,9 +52,16 @@ function sourceOffset(pieces: readonly Piece[], offset: number): number {
   return Number.POSITIVE_INFINITY;
 }
 
-/** Whether an expression divides as Python does, by `//`, which begins a comment here: a value follows it, and no words. */
+const DIVISOR = /^\/\/\s*(?:\d|state[.[]|(?:len|int|float)\()/;
+/** A word that is none of an expression's, or a comma: what follows `//` is prose. */
+const PROSE =
+  /,|(?<![\w$.])(?!(?:state|and|or|not|in|is|if|else|len|int|float|None|True|False|null|true|false)\b)[A-Za-z_]/;
+
+/** Whether an expression divides as Python does, by `//`, which begins a comment here: a value follows it, and no words of prose. */
 export function dividesWithFloor(condition: string): boolean {
-  return tokensOf(condition).some((token) => /^\/\/\s*(?:\d|state\b|len\(|int\(|float\()/.test(token));
+  return tokensOf(condition).some(
+    (token) => DIVISOR.test(token) && !PROSE.test(token.replaceAll(/"[^"]*"|'[^']*'/g, "")),
+  );
 }
 
 /** How deep the brackets of an expression or a program are nested, outside of its strings. */

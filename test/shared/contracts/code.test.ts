@@ -197,6 +197,8 @@ describe("code that is saved", () => {
       "has //, which begins a comment in JavaScript: write Math.floor(a / b)",
     ],
     ["state.n //state.k", "has //, which begins a comment"],
+    ["state.n // len(state.list) > 1", "has //, which begins a comment"],
+    ["state.n // state['k'] + 1", "has //, which begins a comment"],
     ["not 0 <= state.n < 3", "compares the result of a comparison"],
     ["state.list == []", "compares with a new list or object by =="],
     ["{} !== state.map", "compares with a new list or object by !=="],
@@ -223,6 +225,11 @@ describe("code that is saved", () => {
     "state.a == state.b == true or state.a === null !== false",
     "[1, 2].includes(state.n) and state.x in [1, 2] and 'a' + state.x",
     "true",
+    "state.n > 3 // 3 tries are enough",
+    "state.ok // state is set by the first step",
+    "// 2 of 3\nstate.ok",
+    "state.n > 3 // 2026-11-01: was 4",
+    "state.n > 3 // 3, not 4",
   ])("is accepted where it compares: %j", (if_condition) => {
     expect(errorOf({ type: "if_else", if_condition })).toBeNull();
   });

@@ -86,6 +86,23 @@ describe("a chat turn", () => {
     for (const part of ["long ago", "user: q0", "assistant: a0", "user: q25"]) expect(sent).toContain(part);
   });
 
+  // Fails when each message gets an equal part: of a document beside short messages the summary would have the first lines alone.
+  test("asks for a summary with a long message whole where the short ones leave room", async () => {
+    const messages = historyOf(35);
+    const document = `first ${"d".repeat(30_000)} last`;
+    const [first, ...others] = messages;
+    if (first === undefined) throw new Error("no message");
+    const { chat } = chatOf([{ ...first, content: document }, ...others]);
+    const { context, modelCalls } = fakeContext({
+      agents,
+      chat,
+      message: "now",
+      answers: ["They met.", "fine"],
+    });
+    await run(step(fields), context);
+    expect(modelCalls[0]?.messages.at(-1)?.content).toContain(document);
+  });
+
   // Fails when a history that the model does not summarize ends each later turn of its session.
   test.each([
     ["withholds", new TerminalError("content_filter", "withheld")],

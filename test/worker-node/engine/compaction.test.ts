@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { compactAtChars, windowTokens } from "../../../shared/contracts/model-window.ts";
-import { RequestTooLong } from "../../../worker-node/engine/step-errors.ts";
+import { RequestTooLong, TerminalError } from "../../../worker-node/engine/step-errors.ts";
 import { fakeContext, run, step } from "./context.ts";
 import type { FakeAnswer, FakeContext } from "./context.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
@@ -97,6 +97,16 @@ describe("a conversation beyond its limit", () => {
         whole.modelCalls.slice(paid).map(({ messages }) => messages),
       );
     }
+  });
+
+  // Fails when each later answer pays for another request, or what the provider has withheld is not charged.
+  test("goes on without a summary that its model withholds, which is requested once and charged", async () => {
+    const withheld = new TerminalError("content_filter", "withheld");
+    const replies = [search(1), search(2), search(3), withheld, search(4), search(5), "Done."];
+    const fake = fakeContext({ agents, tools, answers: replies });
+    expect((await run(step(fields), fake.context)).response).toBe("Done.");
+    expect(fake.modelCalls.filter(({ effectKey }) => effectKey.includes("summary"))).toHaveLength(1);
+    expect(fake.chargedFailed).toEqual(["run_1:s:1:summary.1"]);
   });
 
   test("that is too long only because of its task is not summarized at each turn", async () => {

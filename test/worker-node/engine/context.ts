@@ -54,6 +54,8 @@ export type FakeContext = {
   committedTurns: { data: Json; usage: readonly Usage[] }[];
   children: ChildRequest[];
   charged: Usage[];
+  /** The effect keys of calls that have failed, and without which the step went on. */
+  chargedFailed: string[];
 };
 
 /**
@@ -94,6 +96,7 @@ export function fakeContext(options: {
     committedTurns: [],
     children: [],
     charged: [],
+    chargedFailed: [],
   };
   const unused = async (): Promise<Json> => {
     throw new Error("this test needs no sandbox");
@@ -184,6 +187,7 @@ export function fakeContext(options: {
     ask: options.ask ?? (async () => ({ is: "open" })),
     pause: options.pause ?? (async () => false),
     charge: (usage) => void seen.charged.push(usage),
+    chargeFailed: (key) => void seen.chargedFailed.push(key),
   };
   return { ...seen, context };
 }

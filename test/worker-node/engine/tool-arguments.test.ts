@@ -183,6 +183,45 @@ describe("arguments", () => {
     expect(typedArguments(args, { ...generated, properties })).toEqual(expected);
   });
 
+  // Fails when arguments that the schema takes are changed into ones that it refuses.
+  test.each<[JsonObject, JsonObject]>([
+    // A choice of objects: the first has the value's type, and not its fields.
+    [{ edit: { kind: "count", value: 1 } }, { edit: { kind: "count", value: 1 } }],
+    [{ edit: { kind: "label", value: "1" } }, { edit: { kind: "label", value: "1" } }],
+    [{ edit: { kind: "count", value: "1" } }, { edit: { kind: "count", value: 1 } }],
+    [{ edit: '{"kind": "count", "value": "1"}' }, { edit: { kind: "count", value: 1 } }],
+    [{ edits: [{ kind: "count", value: 1 }] }, { edits: [{ kind: "count", value: 1 }] }],
+    [{ either: { value: "1" } }, { either: { value: "1" } }],
+    [{ pair: ["5", "5"] }, { pair: ["5", 5] }],
+    [{ map: { s_a: "5" } }, { map: { s_a: "5" } }],
+    [{ one: { kind: "Count", value: "1" } }, { one: { kind: "Count", value: 1 } }],
+    [{ many: 5 }, { many: 5 }],
+    [{ open: 5 }, { open: 5 }],
+  ])("%j are %j: what the schema takes stays as it is", (args, expected) => {
+    const label = { type: "object", properties: { kind: { const: "label" }, value: { type: "string" } } };
+    const count = { type: "object", properties: { kind: { enum: ["count"] }, value: { type: "integer" } } };
+    const unnamed = [count, label].map(({ properties: { value } }) => ({
+      type: "object",
+      properties: { value },
+    }));
+    const texts = Array.from({ length: 40 }, (_, i) => ({ type: "string", const: String(i) }));
+    const properties = {
+      edit: { oneOf: [label, count] },
+      one: count,
+      edits: { type: "array", items: { anyOf: [label, count] } },
+      either: { anyOf: unnamed },
+      pair: { type: "array", prefixItems: [{ type: "string" }], items: { type: "integer" } },
+      map: {
+        type: "object",
+        patternProperties: { "^s_": { type: "string" } },
+        additionalProperties: { type: "number" },
+      },
+      many: { anyOf: [...texts, { type: "integer" }] },
+      open: { anyOf: [{ type: "string" }, true] },
+    };
+    expect(typedArguments(args, { type: "object", properties })).toEqual(expected);
+  });
+
   test("are read in bounded time by a schema that refers to itself in all directions", () => {
     const forked = { anyOf: [{ $ref: "#/$defs/A" }, { $ref: "#/$defs/A" }, { type: "integer" }] };
     const choosing: JsonObject = {

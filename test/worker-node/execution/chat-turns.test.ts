@@ -5,6 +5,7 @@ import { JsonRecord } from "../../../shared/contracts/json.ts";
 import type { StoredEntry } from "../../../shared/contracts/journal-entry.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import type { ModelAnswer } from "../../../worker-node/engine/ports.ts";
+import { TerminalError } from "../../../worker-node/engine/step-errors.ts";
 import { Stop } from "../../../worker-node/execution/stop.ts";
 import { silentPeer, slowPeer } from "../../services/waiting.ts";
 import { ExecutionHarness, usage } from "./execution-harness.ts";
@@ -41,6 +42,31 @@ const called: StoredEntry = {
 };
 
 describe("the execution of a chat turn", () => {
+  // Fails when a summary that was paid for, and then withheld, is not charged, because the turn goes on without it.
+  test("charges a summary that the model has cut, once, and ends with the answer", async () => {
+    harness.readChatHistory = async () => ({
+      summary: null,
+      messages: Array.from({ length: 80 }, (_, n) => {
+        const base = String(n + 1);
+        return { base, role: n % 2 === 0 ? "user" : "assistant", content: `m${n}`, images: 0 };
+      }),
+    });
+    harness.models = {
+      generate: async ({ effectKey, onUsage }): Promise<ModelAnswer> => {
+        if (!effectKey.includes("summary")) return { text: "answer", tool_calls: [], usage };
+        onUsage?.({ ...usage, input_tokens: 99 });
+        throw new TerminalError("output_limit", "cut");
+      },
+    };
+    const { run, ending } = harness.begin(turn);
+    await ending;
+    expect(replyOf(run)).toMatchObject({ content: "answer" });
+    expect(harness.store.entriesOf(run.run_id).flatMap((entry) => entry.usage)).toEqual([
+      { call: "chat:failed.1.1", ...usage, input_tokens: 99 },
+      { call: "model.1", ...usage },
+    ]);
+  });
+
   // Fails when the newest agent is read, or the answer is not in the entry that ends the run.
   test("uses the agent of its version, and ends with the answer and the calls of its turns", async () => {
     harness.named.set("helper", { id: "helper", name: "Helper", system_prompt: "Newer.", tools: [] });

@@ -320,7 +320,6 @@ describe("an error that another try may avoid leads to another try", () => {
   });
 });
 
-// The sentences of servers for a request that is too long: earendil-works/pi, `overflow.ts`, and the issues that it cites.
 // Fails when the user is sent to look for a model that exists, or is told nothing.
 test.each([
   [404, "No endpoints found that support tool use. To learn more about provider routing, visit: x", "tools"],
@@ -336,6 +335,19 @@ test.each([
   expect(result.message).toContain(`takes no ${what}`);
 });
 
+// Fails when the user is told that a model takes no images, and only this one is wrong.
+test.each([
+  "You uploaded an unsupported image. Please make sure your image has of one the following formats: ['png', 'jpeg'].",
+  "Unsupported MIME type: image/bmp",
+  "image/svg+xml is not supported, the supported image formats are png and jpeg",
+  "The image format is not supported",
+])("%s: the error does not say that the model takes no images", async (message) => {
+  const result = await runStep(server, { ...ag1, model: oc }, [refusal(400, { error: { message } })]);
+  expect(result).toMatchObject({ code: "model_bad_request", retries: [] });
+  expect(result.message).not.toContain("takes no");
+});
+
+// The sentences of servers for a request that is too long: earendil-works/pi, `overflow.ts`, and the issues that it cites.
 test.each<[string, number, string | object]>([
   ["Ollama, which has left out the user's message", 500, "no user query found in messages"],
   ["xAI", 400, "This model's maximum prompt length is 131072 but the request contains 537812 tokens."],

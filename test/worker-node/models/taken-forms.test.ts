@@ -125,6 +125,26 @@ describe("a request that is refused", () => {
     expect(server.requests[1]?.body).toMatchObject({ max_tokens: 4_096 });
   });
 
+  // Fails when a conversation that comes from another provider is refused for ever: each refusal names one thing alone.
+  test("for two things, one after the other, is sent without both", async () => {
+    server.reset((response, request) => {
+      const body = JSON.stringify(request.body);
+      const message = body.includes("functions.lookup:")
+        ? "Tool call id was functions.lookup:0 but must be a-z, A-Z, 0-9, with a length of 9."
+        : "System role not supported";
+      if (message.startsWith("Tool") || body.includes('"role":"system"'))
+        return refusal(400, { error: { message } })(response, request);
+      response.writeHead(200, { "content-type": "text/event-stream" }).end(text("fine"));
+    });
+    const messages: Message[] = [{ role: "system", content: "Be brief." }, ...called];
+    expect(await generate(oc, messages)).toMatchObject({ text: "fine" });
+    expect(server.requests.map(({ headers }) => headers["idempotency-key"])).toEqual([
+      "k",
+      "k.without.call_ids",
+      "k.without.call_ids.system",
+    ]);
+  });
+
   test("for the older name of its output limit has the newer one", async () => {
     const message =
       "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";

@@ -1,7 +1,8 @@
 import { z } from "zod";
 
-/** What a message must have before it is parsed for members of null: nearly all have none of these. */
-const SUSPECT = /"(?:error|result|params|_meta)"\s*:\s*null|"protocolVersion"\s*:(?=.*:\s*null)/s;
+/** What a message must have before it is parsed for members of null: nearly all have none of these. Each search is linear. */
+const UNSET = /"(?:error|result|params|_meta)"\s*:\s*null/;
+const NULL = /:\s*null/;
 
 const Members = z.looseObject({});
 
@@ -11,7 +12,7 @@ const Members = z.looseObject({});
  * something in other places, such as a tool's result or a schema, and stays there.
  */
 export function withoutUnset(json: string): string {
-  if (!SUSPECT.test(json)) return json;
+  if (!UNSET.test(json) && !(json.includes('"protocolVersion"') && NULL.test(json))) return json;
   try {
     const parsed: unknown = JSON.parse(json);
     return JSON.stringify(Array.isArray(parsed) ? parsed.map(cleaned) : cleaned(parsed));
