@@ -19,7 +19,8 @@ const KEPT_MS = 60_000;
 export class OpenedTools {
   readonly #masterKey: MasterKeys | null;
   #tools = new WeakMap<JsonObject, Parsed<Tool> | Promise<Parsed<Tool>>>();
-  #drop: NodeJS.Timeout | undefined;
+  /** Whether a timer will drop the opened tools. */
+  #isTimed = false;
 
   constructor(masterKey: MasterKeys | null) {
     this.#masterKey = masterKey;
@@ -50,8 +51,10 @@ export class OpenedTools {
 
   #keep(stored: JsonObject, tool: Parsed<Tool> | Promise<Parsed<Tool>>): void {
     this.#tools.set(stored, tool);
-    this.#drop ??= setTimeout(() => {
-      this.#drop = undefined;
+    if (this.#isTimed) return;
+    this.#isTimed = true;
+    setTimeout(() => {
+      this.#isTimed = false;
       this.#tools = new WeakMap();
     }, KEPT_MS).unref();
   }
