@@ -1,4 +1,5 @@
 /** An object store in memory, for tests of the order in which objects and rows are written. `test/workerd` has the real ones. */
+import { ObjectStoreError } from "../../worker-node/execution/object-store.ts";
 import type { FileStore } from "../../worker-node/files/file-store.ts";
 
 export class MemoryBucket implements FileStore {
@@ -30,7 +31,7 @@ export class MemoryBucket implements FileStore {
 
   async delete(key: string): Promise<void> {
     this.#reach();
-    if (this.locked.has(key)) throw new Error("the object is locked");
+    if (this.locked.has(key)) throw new ObjectStoreError("refused", "HTTP 403, ObjectLocked");
     this.objects.delete(key);
   }
 

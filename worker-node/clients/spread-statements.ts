@@ -2,7 +2,8 @@ import type { Sql } from "../../shared/store/sql.ts";
 
 /**
  * Connections to Postgres that hold as many statements at once as need it: a statement gets the first connection that is free, a new one when
- * none is, and beyond `max` the one with the fewest statements, which are pipelined.
+ * none is, and beyond `max` the one with the fewest statements, of several the one whose statement began last: statements are pipelined, and
+ * the one that began first may be slow.
  *
  * A connection that got no statement for `idleMs` is closed. The driver's own pool gives its connections in turn, so none of them is ever
  * idle: an idle worker kept six processes of Postgres, each with the plans of all its statements (30 MB).
@@ -23,6 +24,7 @@ export class SpreadStatements {
   async execute<Result>(statement: (sql: Sql) => Promise<Result>): Promise<Result> {
     const connection = this.#choose();
     connection.pending++;
+    connection.usedMs = performance.now();
     try {
       return await statement(connection.sql);
     } finally {
@@ -41,7 +43,7 @@ export class SpreadStatements {
     const free = this.#open.find(({ pending }) => pending === 0);
     if (free) return free;
     if (this.#open.length === this.#max)
-      return this.#open.reduce((least, each) => (each.pending < least.pending ? each : least));
+      return this.#open.reduce((best, each) => (isBefore(each, best) ? each : best));
     const connection = { sql: this.#connect(), pending: 0, usedMs: 0 };
     this.#open.push(connection);
     return connection;
@@ -58,4 +60,9 @@ export class SpreadStatements {
   }
 }
 
+/** `usedMs`: when its latest statement began or ended. */
 type Connection = { sql: Sql; pending: number; usedMs: number };
+
+function isBefore(a: Connection, b: Connection): boolean {
+  return a.pending === b.pending ? a.usedMs >= b.usedMs : a.pending < b.pending;
+}

@@ -1,27 +1,27 @@
 import { log, messageOf } from "../../shared/log.ts";
+import { ObjectStoreError } from "../execution/object-store.ts";
 import type { FileStore } from "./file-store.ts";
 
 /** The most deletions that are under way at the same time. */
 const AT_ONCE = 16;
 
 /**
- * Deletes objects. One that the store refuses to delete, for example because of an object lock, keeps no other one.
+ * Deletes objects. Those that the store refuses to delete, for example because of an object lock, keep no other one, however many they are.
  * @returns the keys that are deleted
- * @throws the store's error when it deleted none of them
+ * @throws the store's error when it answers none of the deletions of one moment: each of the others would wait for its own time
  */
 export async function deleteObjects(files: FileStore, keys: readonly string[]): Promise<Set<string>> {
   const deleted = new Set<string>();
   const errors: unknown[] = [];
   for (let start = 0; start < keys.length; start += AT_ONCE) {
-    await Promise.all(
-      keys.slice(start, start + AT_ONCE).map((key) =>
-        files.delete(key).then(
-          () => deleted.add(key),
-          (error: unknown) => errors.push(error),
-        ),
-      ),
+    const group = keys.slice(start, start + AT_ONCE);
+    const settled = await Promise.allSettled(
+      group.map((key) => files.delete(key).then(() => deleted.add(key))),
     );
-    if (deleted.size === 0 && errors.length > 0) throw errors[0];
+    const failures = settled.flatMap((one): unknown[] => (one.status === "rejected" ? [one.reason] : []));
+    const unanswered = failures.filter((error) => !(error instanceof ObjectStoreError));
+    if (unanswered.length === group.length) throw unanswered[0];
+    errors.push(...failures);
   }
   if (errors.length > 0)
     log.warn("files.delete_failed", { objects: errors.length, message: messageOf(errors[0]) });

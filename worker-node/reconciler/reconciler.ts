@@ -79,19 +79,28 @@ export class Reconciler {
   }
 
   async #runPass(): Promise<void> {
-    const isReconciler = await this.#repair("lock", () => this.#takeLock("reconciler", RECONCILER_LOCK_MS));
-    if (isReconciler) {
-      await this.#repair("runs", () => this.#reclaim.pass());
-      await this.#repair("turns", () => this.#reclaim.wakeTurns());
-      await this.#repair("budgets", () => this.#reclaim.wakeBudgetWaits());
-      await this.#repair("singletons", () => repairSingletons(this.#deps));
-    } else this.#reclaim.resetObservation();
-    await this.#repair("queue", () => this.#repairQueue());
-    // Last, because no run waits for them.
-    if (!isReconciler) {
+    try {
+      await this.#pass();
+    } catch (error) {
+      // Postgres is not in reach, or was not for a while.
+      this.#reclaim.resetObservation();
+      log.warn("reconciler.pass_failed", { message: messageOf(error) });
+    }
+  }
+
+  async #pass(): Promise<void> {
+    if (!(await this.#takeLock("reconciler", RECONCILER_LOCK_MS))) {
+      this.#reclaim.resetObservation();
       this.#reseal.reset();
+      await this.#repairQueue();
       return;
     }
+    await this.#repair("runs", () => this.#reclaim.pass());
+    await this.#repair("turns", () => this.#reclaim.wakeTurns());
+    await this.#repair("budgets", () => this.#reclaim.wakeBudgetWaits());
+    await this.#repair("singletons", () => repairSingletons(this.#deps));
+    await this.#repair("queue", () => this.#repairQueue());
+    // Last, because no run waits for them.
     if (await this.#repair("metrics", () => this.#deps.store.countRuns())) this.passSoon();
     await this.#repair("retention", () => this.#retention.pass());
     await this.#repair("files", () => this.#fileSweep.pass());
@@ -102,12 +111,14 @@ export class Reconciler {
   /**
    * Makes one of the repairs of a pass. Those after it are made also when it fails: it may always fail, for a row that its statement cannot
    * handle. @returns its result; null when it has failed
+   * @throws when the lock cannot be renewed after the failure: without Postgres all other repairs would fail too, each after its own time
    */
   async #repair<Result>(repair: string, make: () => Promise<Result>): Promise<Result | null> {
     try {
       return await make();
     } catch (error) {
       log.warn("reconciler.repair_failed", { repair, message: messageOf(error) });
+      await this.#takeLock("reconciler", RECONCILER_LOCK_MS);
       return null;
     }
   }

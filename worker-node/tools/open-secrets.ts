@@ -4,8 +4,8 @@ import { openTool } from "../../shared/security/sealed-tool.ts";
 import { RetryableError } from "../engine/step-errors.ts";
 
 /**
- * A stored tool or MCP server with its secrets, for one call: no other part of a worker has them. A connection that is kept
- * for later calls of a server keeps the server's headers (tools/mcp/connection-pool.ts).
+ * A stored tool or MCP server with its secrets. Those of a tool are kept for a minute (opened-tools.ts), those of a server for one call; a
+ * connection that is kept for later calls of a server keeps the server's headers (mcp/connection-pool.ts). No other part of a worker has them.
  * @throws RetryableError `tool_sealed`: another try may run on a worker that has the right key
  */
 export async function openSecrets(

@@ -15,7 +15,7 @@ type BodyRules = {
   /** The schema that has the known fields; absent: the route checks the fields itself. */
   schema?: z.ZodObject;
   /**
-   * Fields that only GET has: what it returned can be edited and sent back. They are ignored; an `id` must be that in the path.
+   * Fields that only GET has: what it returned can be edited and sent back. They are ignored; another `id` than that of the path is refused.
    */
   readOnly?: readonly string[];
   /** A request without a body is served too. */
@@ -54,9 +54,15 @@ export function jsonBody({
     requireJsonInUtf8(type ?? "", c.req.header("content-encoding") ?? "identity");
     const body = await parseOnce(c, isCarried, isForeign);
     if (!schema) return next();
-    const accepted = readOnly.filter((name) => name !== "id" || idIn(body) === c.req.param("id"));
-    return serveKnown(c, next, { unknown: unknownFields(schema, body, accepted), noun: "field" });
+    if (readOnly.includes("id")) requireIdOfPath(body, c.req.param("id"));
+    return serveKnown(c, next, { unknown: unknownFields(schema, body, readOnly), noun: "field" });
   });
+}
+
+/** Refuses a body with the id of another resource: it would replace this one. */
+function requireIdOfPath(body: unknown, id: string | undefined): void {
+  if (idIn(body) === undefined || idIn(body) === id) return;
+  throw invalidFields([{ path: "id", message: `is not that of the path, ${id}: give that one, or none` }]);
 }
 
 function idIn(body: unknown): unknown {

@@ -117,7 +117,8 @@ export type UnusedSegment = z.infer<typeof UnusedSegment>;
 
 /**
  * Segments whose objects are to be deleted: those that a reconciler announced a day ago and never recorded, and those to which no run
- * has referred for seven days. So a database that is restored to a time within seven days has all its archived journals.
+ * has referred for seven days. So a database that is restored to a time within seven days has all its archived journals. Those that were
+ * returned before come last: their store may refuse to delete them.
  */
 export async function takeUnusedSegments(sql: Sql): Promise<UnusedSegment[]> {
   const rows = await sql<UnusedSegment[]>`
@@ -125,7 +126,7 @@ export async function takeUnusedSegments(sql: Sql): Promise<UnusedSegment[]> {
       select segment_id from journal_segments
       where live_runs = 0 and announced_at < now() - interval '1 day'
         and (stored_at is null or unused_since < now() - interval '7 days')
-      order by announced_at limit 100 for update skip locked) and live_runs = 0
+      order by deleted_at nulls first, announced_at limit 100 for update skip locked) and live_runs = 0
     returning segment_id, tenant_id`;
   return [...rows];
 }

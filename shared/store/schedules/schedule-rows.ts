@@ -37,6 +37,7 @@ export async function saveSchedule(
   next: NextTick,
 ): Promise<Schedule | null> {
   const s = schedule;
+  // A kept tick is looked at again at once: its start follows from the new jitter.
   const isKept = sql`s.cron = excluded.cron and s.timezone = excluded.timezone and not s.paused and not excluded.paused`;
   const [row] = await sql`
     insert into schedules as s (tenant_id, id, orchestration_id, cron, timezone, jitter_seconds, overlap, catch_up, paused,

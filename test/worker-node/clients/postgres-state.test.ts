@@ -3,9 +3,14 @@ import type { AddressInfo, Socket } from "node:net";
 import postgres from "postgres";
 import { expect, test } from "vitest";
 import { newIncarnation } from "../../../shared/contracts/ids.ts";
+import type { Sql } from "../../../shared/store/sql.ts";
 import { postgresStateStore } from "../../../worker-node/clients/postgres-state.ts";
+import { SpreadStatements } from "../../../worker-node/clients/spread-statements.ts";
 import { setStandby } from "../../services/databases.ts";
 import { freshDatabase } from "../../services/services.ts";
+
+/** No connection is opened to it. */
+const unused = "postgres://127.0.0.1:1/none";
 
 /** A proxy to `url` that can drop all bytes without closing a connection, so that neither end notices. */
 async function linkTo(url: string) {
@@ -91,6 +96,23 @@ test("statements of one moment have a connection each, and those that are not ne
     await kept.close();
     await closing.close();
   }
+});
+
+// Fails when the statements beyond the last connection go behind the oldest one under way: a beat behind the retention of a large table.
+test("a statement that finds no free connection goes behind the one that began last", async () => {
+  const [sqls, ends] = [[postgres(unused), postgres(unused)], Promise.withResolvers<void>()];
+  const spread = new SpreadStatements(() => sqls.shift() ?? postgres(unused), { max: 2, idleMs: 1_000 });
+  const used: Sql[] = [];
+  const statement = (sql: Sql): Promise<void> => {
+    used.push(sql);
+    return ends.promise;
+  };
+  const all = [spread.execute(statement), spread.execute(statement), spread.execute(statement)];
+  ends.resolve();
+  await Promise.all(all);
+  const [oldest, last, third] = used;
+  expect(last).not.toBe(oldest);
+  expect(third).toBe(last);
 });
 
 async function countConnections(url: string, name: string): Promise<unknown> {

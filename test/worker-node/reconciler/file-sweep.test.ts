@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { newUploadId, uploadKey } from "../../../shared/contracts/artifact.ts";
 import { FileSweep } from "../../../worker-node/reconciler/file-sweep.ts";
 import { noRepairs } from "../../../worker-node/reconciler/reconciler-deps.ts";
@@ -6,15 +6,16 @@ import { MemoryBucket } from "../../services/memory-bucket.ts";
 import { acme } from "../../shared/store/store-fixture.ts";
 import { refusingStore } from "../fakes.ts";
 
-// Fails when the first upload that cannot be deleted ends the deletions: the rows of all others of its page would stay with it.
-test("an upload that the store refuses to delete keeps no other one", async () => {
-  const [locked, free] = [newUploadId(), newUploadId()];
+// Fails when the first uploads that cannot be deleted end the deletions: the rows of all others of its page would stay with it.
+test("uploads that the store refuses to delete keep no other one", async () => {
+  // More than are deleted at the same time.
+  const [locked, free] = [Array.from({ length: 20 }, newUploadId), newUploadId()];
   const bucket = new MemoryBucket();
-  bucket.locked.add(uploadKey(acme, locked));
+  for (const id of locked) bucket.locked.add(uploadKey(acme, id));
   const forgotten: string[] = [];
   const store = {
     ...refusingStore,
-    takeExpiredUploads: async () => [locked, free].map((upload_id) => ({ upload_id, tenant_id: acme })),
+    takeExpiredUploads: async () => [...locked, free].map((upload_id) => ({ upload_id, tenant_id: acme })),
     forgetUploads: async (ids: readonly string[]) => {
       forgotten.push(...ids);
       return null;
@@ -22,4 +23,19 @@ test("an upload that the store refuses to delete keeps no other one", async () =
   };
   await new FileSweep({ store, files: () => bucket, repairs: noRepairs() }).pass();
   expect(forgotten).toEqual([free]);
+});
+
+// Fails when the deletions go on without a store: each of them would wait for its own time.
+test("a store that answers no deletion gets no more than those of one moment", async () => {
+  const uploads = Array.from({ length: 100 }, newUploadId);
+  const bucket = new MemoryBucket();
+  bucket.isAway = true;
+  const tried = vi.spyOn(bucket, "delete");
+  const store = {
+    ...refusingStore,
+    takeExpiredUploads: async () => uploads.map((upload_id) => ({ upload_id, tenant_id: acme })),
+  };
+  const sweep = new FileSweep({ store, files: () => bucket, repairs: noRepairs() });
+  await expect(sweep.pass()).rejects.toThrow("does not answer");
+  expect(tried).toHaveBeenCalledTimes(16);
 });

@@ -190,18 +190,19 @@ test("of two reconcilers that archive the same journal one records it, and the o
   expect([...bucket.objects.keys()]).toEqual([segmentKey("acme", place?.segment_id ?? "")]);
 });
 
-// Fails when the first object that cannot be deleted ends the deletions: those after it would stay for as long.
-test("an unused segment that the store refuses to delete keeps no other one", async () => {
-  for (const segment of ["a", "b"]) {
+// Fails when the objects that cannot be deleted are tried first in each pass: those after a page of them would stay for as long.
+test("unused segments that the store refuses to delete keep no other one, also when they are a whole page", async () => {
+  const locked = Array.from({ length: 100 }, (_, i) => `a${i}`);
+  for (const segment of [...locked, "b"]) {
     await store.sql`
       insert into journal_segments (segment_id, tenant_id, live_runs, announced_at)
-      values (${segment}, ${acme}, 0, now() - ${segment === "a" ? 3 : 2} * interval '1 day')`;
+      values (${segment}, ${acme}, 0, now() - ${segment === "b" ? 2 : 3} * interval '1 day')`;
     bucket.objects.set(segmentKey(acme, segment), Buffer.from("x"));
+    if (segment !== "b") bucket.locked.add(segmentKey(acme, segment));
   }
-  bucket.locked.add(segmentKey(acme, "a"));
-  await archivePass(store.sql, bucket);
-  expect([...bucket.objects.keys()]).toEqual([segmentKey(acme, "a")]);
-  expect(await store.sql`select segment_id from journal_segments`).toEqual([{ segment_id: "a" }]);
+  for (let pass = 0; pass < 2; pass++) await archivePass(store.sql, bucket);
+  expect([...bucket.objects.keys()]).toEqual(locked.map((segment) => segmentKey(acme, segment)));
+  expect(await store.sql`select from journal_segments`).toHaveLength(100);
 });
 
 // Fails when a journal with a hole is archived, and its rows are deleted.

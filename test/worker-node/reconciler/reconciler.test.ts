@@ -485,6 +485,30 @@ describe("a run whose worker did nothing for 30 s", () => {
     expect(await store.row(run.run_id)).toMatchObject({ status: "queued" });
   });
 
+  // Fails when only a failure of the reclaim itself restarts the observation: an outage may begin after it, and take the rest of the pass.
+  test("is observed anew after an outage of Postgres that began in the middle of a pass, which ends there", async () => {
+    const run = await store.startRun();
+    const { wakeTurns, takeLock, wakeBudgetWaits } = state;
+    let repairs = 0;
+    state.wakeTurns = async () => {
+      state.takeLock = unreachable;
+      return unreachable();
+    };
+    state.wakeBudgetWaits = async () => {
+      repairs += 1;
+      return [];
+    };
+    await pass();
+    expect(repairs).toBe(0);
+    Object.assign(state, { wakeTurns, takeLock, wakeBudgetWaits });
+    wait(31);
+    await pass();
+    expect(await store.row(run.run_id)).toMatchObject({ status: "running" });
+    wait(31);
+    await pass();
+    expect(await store.row(run.run_id)).toMatchObject({ status: "queued" });
+  });
+
   test("is left to the reconciler that holds the lock", async () => {
     const run = await store.startRun();
     await state.takeLock("reconciler", "another", 55_000);

@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { masterKey as masterKeySchema } from "../../../shared/security/master-keys.ts";
 import { sealSecret } from "../../../shared/security/sealed-tool.ts";
 import { OpenedTools } from "../../../worker-node/tools/opened-tools.ts";
@@ -36,4 +36,20 @@ test("a tool that does not open is tried again by the next call", async () => {
   const stored = await sealedTool();
   await expect(tools.of(stored)).rejects.toMatchObject({ code: "tool_sealed" });
   await expect(tools.of(stored)).rejects.toMatchObject({ code: "tool_sealed" });
+});
+
+// Fails when secrets stay for as long as a worker keeps the definition: that of a tool that was deleted stays until others take its place.
+test("the secrets of a tool that is not called any more are dropped after a minute", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  try {
+    const tools = new OpenedTools(masterKey);
+    const stored = await sealedTool();
+    const first = await tools.of(stored);
+    vi.advanceTimersByTime(59_000);
+    expect(tools.of(stored)).toBe(first);
+    vi.advanceTimersByTime(1_000);
+    expect(tools.of(stored)).toBeInstanceOf(Promise);
+  } finally {
+    vi.useRealTimers();
+  }
 });
