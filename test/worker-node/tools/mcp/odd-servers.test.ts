@@ -81,6 +81,38 @@ describe("the tools of a server", () => {
     expect((await clientOf(server.url).list()).tools.map(({ tool: name }) => name)).toEqual(["a", "b", "c"]);
   });
 
+  test("are those of all pages of a server whose cursor is a number", async () => {
+    const server = await started(
+      rawServer({
+        "tools/list": ({ cursor }) =>
+          cursor === "2" ? { tools: [tool("b")] } : { tools: [tool("a")], nextCursor: 2 },
+      }),
+    );
+    expect((await clientOf(server.url).list()).tools.map(({ tool: name }) => name)).toEqual(["a", "b"]);
+  });
+
+  test.each(["text/plain; charset=utf-8", "text/html", "application/json-rpc", null])(
+    "are read from JSON whose content type is %s",
+    async (type) => {
+      const server = await started(
+        rawServer({ "tools/list": () => ({ tools: [tool("a")] }) }, (response, answer) =>
+          response.writeHead(200, type === null ? {} : { "content-type": type }).end(JSON.stringify(answer)),
+        ),
+      );
+      expect((await clientOf(server.url).list()).tools.map(({ tool: name }) => name)).toEqual(["a"]);
+    },
+  );
+
+  test.each<[string, object]>([
+    ["its version", { serverInfo: { name: "x" } }],
+    ["its name", { serverInfo: { version: 2 } }],
+    ["all of it", {}],
+  ])("are those of a server that does not say who it is: %s", async (_, info) => {
+    const initialize = () => ({ protocolVersion: "2025-06-18", capabilities: { tools: {} }, ...info });
+    const server = await started(rawServer({ initialize, "tools/list": () => ({ tools: [tool("a")] }) }));
+    expect((await clientOf(server.url).list()).tools.map(({ tool: name }) => name)).toEqual(["a"]);
+  });
+
   test("whose pages have no end are an error, and no loop", async () => {
     let page = 0;
     const server = await started(
@@ -426,6 +458,28 @@ describe("the answer of a call", () => {
       name: "ToolRejection",
       code: "tool_rejected",
       message: "the MCP server srv: no such row",
+    });
+  });
+
+  // Fails when the library refuses the error for its form: the model does not get to know what is wrong.
+  test.each<[string, unknown, string]>([
+    ["without a code", { message: "no such row" }, "no such row"],
+    ["with a code of null", { code: null, message: "no such row" }, "no such row"],
+    ["with digits as its code", { code: "-32602", message: "no such row" }, "no such row"],
+    ["with a word as its code", { code: "NO_ROW", message: "no such row" }, "NO_ROW: no such row"],
+    ["with a fraction as its code", { code: 1.5, message: "no such row" }, "no such row"],
+    ["that is a text", "no such row", "no such row"],
+    ["without a message", { code: -32602, data: { row: 7 } }, '{"code":-32602,"data":{"row":7}}'],
+  ])("that is an error %s is reported with what it says", async (_, error, said) => {
+    const server = await answering({ content: [] }, (response, answer) =>
+      JSON.stringify(answer).includes('"result":{"content":[]}')
+        ? writeJson(response, { jsonrpc: "2.0", id: Object(answer).id, error })
+        : writeJson(response, answer),
+    );
+    await expect(clientOf(server.url).call()).rejects.toMatchObject({
+      name: "ToolRejection",
+      code: "tool_rejected",
+      message: `the MCP server srv: ${said}`,
     });
   });
 
