@@ -1,5 +1,7 @@
 import {
+  agentToolWarnings,
   agentUnfilledWarnings,
+  isAllOfServer,
   isBuiltIn,
   McpListing,
   codeWarnings,
@@ -8,6 +10,7 @@ import {
   namedByAgent,
   referencesOf,
   serverIn,
+  stepToolWarnings,
   uncheckedFields,
   unfilledWarnings,
   unfitAgents,
@@ -30,7 +33,7 @@ import type { Sql } from "../../shared/store/sql.ts";
 
 /** For the documentation of routes that save definitions. */
 export const WARNINGS =
-  "`warnings` names agents, tools and orchestrations that are not stored yet, with the nearest stored name, and agents that cannot do what a step asks of them as they are now: they may be saved later, and until then a run fails at the step that needs them. It also names keys of state that code reads, a merge takes, an extract_json searches or a loop goes through and nothing of the definition sets, names in code that nothing defines, integers in code that are read with other digits, methods in code that follow a locale elsewhere, texts that look like placeholders and go out as they are written, fields of a step that have no effect together with its others, conditions that read nothing of the run, ids and cases that look alike, fields of forms whose answers are not checked, and addresses of tools and MCP servers that workers refuse to call.";
+  "`warnings` names agents, tools and orchestrations that are not stored yet, with the nearest stored name, and agents that cannot do what a step asks of them as they are now, such as those with more tools than a model can be offered: they may be saved later, and until then a run fails at the step that needs them. It also names keys of state that code reads, a merge takes, an extract_json searches or a loop goes through and nothing of the definition sets, names in code that nothing defines, integers in code that are read with other digits, methods in code that follow a locale elsewhere, texts that look like placeholders and go out as they are written, fields of a step that have no effect together with its others, conditions that read nothing of the run, ids and cases that look alike, fields of forms whose answers are not checked, and addresses of tools and MCP servers that workers refuse to call.";
 
 const MAX_WARNINGS = 50;
 const MAX_SUGGESTED = 500;
@@ -60,10 +63,11 @@ export async function orchestrationWarnings(
   { planned, money }: { planned: Planned; money: MoneyRules },
 ): Promise<FieldError[]> {
   const references = referencesOf(orchestration);
-  const known = await lookUp(sql, owner, references, planned);
+  const { known, listed } = await lookUp(sql, owner, references, planned);
   return [
     ...missingReferences(references, known),
     ...unfitAgents(orchestration, known, money),
+    ...stepToolWarnings(orchestration, known.agents, listed),
     ...codeWarnings(orchestration),
     ...unsetReads(orchestration),
     ...unsetInputs(orchestration),
@@ -75,8 +79,8 @@ export async function orchestrationWarnings(
 }
 
 /**
- * Warnings about the tools, agents and orchestrations that an agent names and that are not stored, and about placeholders that
- * nothing fills in.
+ * Warnings about the tools, agents and orchestrations that an agent names and that are not stored, about more tools than a model can be
+ * offered, and about placeholders that nothing fills in.
  */
 export async function agentWarnings(
   sql: Sql,
@@ -85,16 +89,21 @@ export async function agentWarnings(
   planned: Planned,
 ): Promise<FieldError[]> {
   const references = namedByAgent(agent);
-  const known = await lookUp(sql, owner, references, planned);
-  return [...missingReferences(references, known), ...agentUnfilledWarnings(agent)].slice(0, MAX_WARNINGS);
+  const { known, listed } = await lookUp(sql, owner, references, planned);
+  return [
+    ...missingReferences(references, known),
+    ...agentToolWarnings(agent, listed),
+    ...agentUnfilledWarnings(agent),
+  ].slice(0, MAX_WARNINGS);
 }
 
+/** `listed`: the names of all tools, and `server__*`, of the MCP servers to which named tools, and `server__*` of named agents, belong. */
 async function lookUp(
   sql: Sql,
   owner: Owner,
   references: readonly Reference[],
   planned: Planned,
-): Promise<Known> {
+): Promise<{ known: Known; listed: ReadonlySet<string> }> {
   const named = (kind: Reference["kind"]) => [
     ...new Set(references.filter((r) => r.kind === kind && !planned[kind].has(r.id)).map(({ id }) => id)),
   ];
@@ -105,10 +114,13 @@ async function lookUp(
     orchestrationIds.length === 0 ? [] : lookUpIds(sql, "orchestrations", owner, orchestrationIds),
   ]);
   const stored = new Set<string>([...tools, ...toolNames.filter(isBuiltIn)]);
-  const unknown = toolNames.filter(
-    (name) => !stored.has(name) && !planned.mcpServers.has(serverIn(name) ?? ""),
+  const isPlanned = (name: string) => planned.mcpServers.has(serverIn(name) ?? "");
+  const unknown = toolNames.filter((name) => !stored.has(name) && !isPlanned(name));
+  const namedAgents = new Map([...agents.map((agent) => [agent.id, agent] as const), ...planned.agents]);
+  const ofAgents = [...namedAgents.values()].flatMap(({ tools: own }) =>
+    own.filter((name) => isAllOfServer(name) && !isPlanned(name)),
   );
-  const { offered, unlisted } = await lookUpMcpTools(sql, owner, unknown);
+  const { offered, unlisted } = await lookUpMcpTools(sql, owner, [...unknown, ...ofAgents]);
   // The lists of names are read only when one is missing, which is rare: suggestions are made from them.
   const [otherAgents, otherTools, otherOrchestrations] = await Promise.all([
     agents.length === agentIds.length ? [] : listIds(sql, "agents", owner, MAX_SUGGESTED),
@@ -119,8 +131,8 @@ async function lookUp(
       ? []
       : listIds(sql, "orchestrations", owner, MAX_SUGGESTED),
   ]);
-  return {
-    agents: new Map([...agents.map((agent) => [agent.id, agent] as const), ...planned.agents]),
+  const known: Known = {
+    agents: namedAgents,
     tools: new Set([
       ...planned.tools,
       ...toolNames.filter((name) => !unknown.includes(name) || offered.has(name) || unlisted(name)),
@@ -132,6 +144,7 @@ async function lookUp(
       orchestrations: [...planned.orchestrations, ...otherOrchestrations],
     },
   };
+  return { known, listed: offered };
 }
 
 /**

@@ -48,7 +48,9 @@ export async function fileResponse(
     );
   }
   if (outcome === "unchanged") return new Response(null, { status: 304, headers });
-  const range = outcome === "whole" ? null : byteRangeOf(c.req.header("range"), size);
+  const isHead = c.req.raw.method === "HEAD";
+  // RFC 9110, 14.2: a range is defined for GET alone.
+  const range = isHead || outcome === "whole" ? null : byteRangeOf(c.req.header("range"), size);
   if (range === "unsatisfiable") return unsatisfiable(c, size);
   const { offset, length } = range ?? { offset: 0, length: size };
   const part = range === null ? {} : { "content-range": `bytes ${offset}-${offset + length - 1}/${size}` };
@@ -57,7 +59,7 @@ export async function fileResponse(
     headers: { ...headers, ...part, "content-length": String(length) },
   };
   // A HEAD needs no read, and an empty object has no range that could be read.
-  if (c.req.raw.method === "HEAD" || length === 0) return new Response(null, init);
+  if (isHead || length === 0) return new Response(null, init);
   const bytes = await artifacts.read(key, { offset, length });
   if (bytes === null) throw noFile();
   return new Response(bytes, init);

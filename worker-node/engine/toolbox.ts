@@ -2,6 +2,7 @@ import {
   builtInTools,
   isAllOfServer,
   isBuiltIn,
+  MAX_OFFERED_TOOLS,
   McpTool,
   parseToolOnce,
   serverIn,
@@ -23,9 +24,6 @@ import type { StepContext, ToolSpec } from "./ports.ts";
 export type Toolbox = ReadonlyMap<string, OfferedTool>;
 
 const SPAWN = "spawn_run" satisfies BuiltInName;
-
-/** The most tools that a model is offered: providers take no more in a request. */
-const MAX_TOOLS = 128;
 
 /**
  * Loads tools; `server__*` stands for all tools of an MCP server. A tool that does not exist fails the step: an agent without its
@@ -50,10 +48,10 @@ export async function openToolbox(
     }
   }
   for (const tool of first) tools.set(tool.spec.name, tool);
-  if (tools.size <= MAX_TOOLS) return tools;
+  if (tools.size <= MAX_OFFERED_TOOLS) return tools;
   throw new TerminalError(
     "too_many_tools",
-    `the step has ${tools.size} tools, and a model can be offered ${MAX_TOOLS}: name them in place of server__*`,
+    `the step has ${tools.size} tools, and a model can be offered ${MAX_OFFERED_TOOLS}: name them in place of server__*`,
   );
 }
 

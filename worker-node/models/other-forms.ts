@@ -1,11 +1,15 @@
 import { createHash } from "node:crypto";
 import { isObject, listOf } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
+import { firstChars } from "../../shared/first-chars.ts";
 import { textOf } from "./json-fields.ts";
 import { UNKNOWN_MAX_OUTPUT } from "./output-limit.ts";
 
 /** Nine letters and digits: the one form of an id that every server takes. Mistral's take no other. */
 const ID_CHARS = 9;
+
+/** The most characters of a tool's description that every server takes. */
+const DESCRIPTION_CHARS = 1_024;
 
 /** A limit of an answer that servers take, in tokens. */
 const SMALL_OUTPUT = 4_096;
@@ -44,6 +48,32 @@ export function withNewerLimit({ max_tokens, ...body }: JsonObject): JsonObject 
 /** A body with a smaller limit of the answer, where ours is too large for the server. */
 export function withSmallLimit(body: JsonObject): JsonObject {
   return body["max_tokens"] === UNKNOWN_MAX_OUTPUT ? { ...body, max_tokens: SMALL_OUTPUT } : body;
+}
+
+/**
+ * A body whose tools have descriptions that every server takes. What is longer stands whole in the system message, so that the model still
+ * reads all of it.
+ */
+export function withShortDescriptions(body: JsonObject): JsonObject {
+  const whole: string[] = [];
+  const shortened = (tool: JsonObject): JsonObject => {
+    const description = textOf(tool["description"]) ?? "";
+    if (description.length <= DESCRIPTION_CHARS) return tool;
+    whole.push(`The whole description of the tool ${textOf(tool["name"]) ?? ""}:\n${description}`);
+    return { ...tool, description: `${firstChars(description, DESCRIPTION_CHARS - 1)}…` };
+  };
+  const tools = changed(body, "tools", ({ function: own, ...tool }) =>
+    isObject(own) ? { ...tool, function: shortened(own) } : shortened(tool),
+  );
+  const list = body["messages"] === undefined ? "input" : "messages";
+  const [first = null, ...others] = listOf(body[list]);
+  if (whole.length === 0 || first === null) return { ...body, ...tools };
+  const text = whole.join("\n\n");
+  const prompt = isObject(first) && isSystem(first) ? textOf(first["content"]) : undefined;
+  const system = { ...(prompt !== undefined && isObject(first) ? first : { role: "system" }) };
+  const content = [prompt ?? "", text].filter((part) => part !== "").join("\n\n");
+  const rest = prompt === undefined ? [first, ...others] : others;
+  return { ...body, ...tools, [list]: [{ ...system, content }, ...rest] };
 }
 
 export function withMessages(body: JsonObject, change: (message: JsonObject) => JsonObject): JsonObject {

@@ -6,6 +6,7 @@ import {
   withMessages,
   withNewerLimit,
   withPlainCallIds,
+  withShortDescriptions,
   withSmallLimit,
   withSystemAsUser,
 } from "./other-forms.ts";
@@ -66,6 +67,12 @@ const optionals: { [name: string]: Optional } = {
     refusal:
       /\btool_(?:use|result)\b[^"]{0,40}\bid\b[^"]{0,40}should match pattern|\btool call id\b.{0,300}\bmust be\b|\btool_call(?:s\[\d+\]\.|_)id'?:? string too long/is,
     without: withPlainCallIds,
+    isRemembered: true,
+  },
+  // OpenAI's models before gpt-5 and Azure: "Invalid 'tools[2].function.description': string too long". Before `system`, which moves the rest too.
+  descriptions: {
+    refusal: /\btools(?:\[\d+\]|\.\d+)(?:\.function)?\.description\b.{0,40}\btoo long\b/is,
+    without: withShortDescriptions,
     isRemembered: true,
   },
   // Templates of models that have no such role, such as Gemma's, and OpenAI's first reasoning models.

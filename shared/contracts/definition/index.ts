@@ -21,6 +21,7 @@ export {
 } from "./parse.ts";
 export type { Parsed } from "./parse.ts";
 export { missingReferences, namedByAgent, referencesOf, unfitAgents } from "./references.ts";
+export { agentToolWarnings, stepToolWarnings } from "./too-many-tools.ts";
 export type { Known, Reference } from "./references.ts";
 export { unreadWarnings } from "./unread-values.ts";
 export { unsetInputs, unsetReads } from "./state-reads.ts";
@@ -31,7 +32,7 @@ export { isFork, pathInState, readsItem } from "./step.ts";
 export type { ForkStep, LeafStep, Retry, Step, StepOf } from "./step.ts";
 export { placeholdersOf } from "./template.ts";
 export type { Placeholder } from "./template.ts";
-export { isAllOfServer, serverIn, toolsInBoth } from "./tool-names.ts";
+export { isAllOfServer, MAX_OFFERED_TOOLS, serverIn, toolsInBoth } from "./tool-names.ts";
 export { targetOf } from "./tool-schema.ts";
 export { argumentsOfUrl, EFFECT_KEY, toolWarnings, URL_PLACEHOLDER } from "./tool-request.ts";
 export { sqlArguments } from "./sql-tool.ts";

@@ -1,6 +1,9 @@
 /** The name by which a model calls a tool. All providers accept this form. */
 export const TOOL_NAME = /^[A-Za-z_][A-Za-z0-9_-]{0,63}$/;
 
+/** The most tools that a model is offered: providers take no more in a request. */
+export const MAX_OFFERED_TOOLS = 128;
+
 /** Stands for all tools of an MCP server: `github__*`. */
 const ALL_OF_SERVER = /^([A-Za-z][A-Za-z0-9_-]{0,31})__\*$/;
 

@@ -199,4 +199,31 @@ describe("the listing of an MCP server", () => {
     ]);
     expect((await agent(["gh__*x"])).status).toBe(422);
   });
+
+  test("gives a warning for an agent and for a step that come to more tools than a model can be offered", async () => {
+    await put("gh", { url });
+    const [row] = await app.stores.sql<
+      { version: number }[]
+    >`select version from mcp_servers where id = 'gh'`;
+    const names = Array.from({ length: 128 }, (_, i) => `t${i}`);
+    const found = { owner: "", id: "gh", version: row?.version ?? 0, listing: listing(names), error: null };
+    await saveMcpListing(app.stores.sql, found);
+    const agent = async (tools: string[]) =>
+      (await bodyOf(await app.call("PUT", "/api/v2/agents/big", { body: { name: "A", tools } })))["warnings"];
+    const orchestration = async (fields: object) => {
+      const steps = [{ id: "a", type: "agent", agent_id: "big", ...fields }];
+      const body = { name: "O", entry_step_id: "a", steps };
+      return (await bodyOf(await app.call("PUT", "/api/v2/orchestrations/big", { body })))["warnings"];
+    };
+    expect(await agent(["gh__*", "gh__t1"])).toEqual([]);
+    expect(await orchestration({})).toEqual([]);
+    expect(await agent(["gh__*", "web_search", "http_request"])).toContainEqual({
+      path: "tools",
+      message: expect.stringMatching(/^stand for 130 tools, and a model can be offered 128: name /),
+    });
+    expect(await orchestration({})).toEqual([
+      { path: "steps[0].agent_id", message: expect.stringMatching(/^"big" has 130 tools, .*allowed_tools/) },
+    ]);
+    expect(await orchestration({ allowed_tools: ["gh__*"] })).toEqual([]);
+  });
 });

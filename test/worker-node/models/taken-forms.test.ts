@@ -145,6 +145,36 @@ describe("a request that is refused", () => {
     ]);
   });
 
+  // OpenHands/OpenHands #4838, #7167, modelcontextprotocol/servers #799. Fails when each request that offers such a tool is refused.
+  test.each<[string, Message[], string, Message[]]>([
+    ["a system message", [{ role: "system", content: "Be brief." }, go], "Be brief.\n\n", [go]],
+    ["none", [go], "", [go]],
+  ])(
+    "for a long description of a tool has its beginning, and the whole beside %s",
+    async (_, messages, before, after) => {
+      const description = `${"😀".repeat(600)} the end`;
+      const message =
+        "Invalid 'tools[0].function.description': string too long. Expected a string with maximum length 1024, but got a string with length 1208 instead.";
+      server.reset(refusing(400, `${description}","parameters`, message, text("fine")));
+      const parameters = { type: "object", properties: {} };
+      const tools = [
+        { name: "t", description, parameters },
+        { name: "u", description: "short", parameters },
+      ];
+      expect(await generate(oc, messages, { tools })).toMatchObject({ text: "fine" });
+      expect(server.requests[1]?.body).toMatchObject({
+        tools: [
+          { function: { name: "t", description: `${"😀".repeat(511)}…` } },
+          { function: { name: "u", description: "short" } },
+        ],
+        messages: [
+          { role: "system", content: `${before}The whole description of the tool t:\n${description}` },
+          ...after,
+        ],
+      });
+    },
+  );
+
   test("for the older name of its output limit has the newer one", async () => {
     const message =
       "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";

@@ -80,6 +80,13 @@ describe("a tool of type sql", () => {
     });
   });
 
+  // Fails when the value becomes the prototype of the row, and is lost.
+  test("has a column with the name __proto__ under another name, as a second one with a name", async () => {
+    expect(await query('select 1 as "__proto__", 2 as b')).toMatchObject({
+      rows: [{ __proto___2: 1, b: 2 }],
+    });
+  });
+
   // Fails when the last rows of a statement without a count are dropped.
   test.each([
     ["explain select * from facts", 1],

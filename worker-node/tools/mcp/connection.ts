@@ -15,10 +15,11 @@ import { guardedFetch } from "../../outbound/guarded-fetch.ts";
 import type { GuardedFetch } from "../../outbound/guarded-fetch.ts";
 import type { TenantConnections } from "../../outbound/kept-connections.ts";
 import { keepDigits } from "./kept-digits.ts";
-import { observeStream, observeStreams } from "./lost-answers.ts";
+import { endedStream, isRequest, observeStream, observeStreams } from "./lost-answers.ts";
 import { LostAnswer } from "./lost-answers.ts";
 import type { LossObserver } from "./lost-answers.ts";
 import { readable } from "./readable-messages.ts";
+import { readableResponse } from "./readable-response.ts";
 import { mayRepeat } from "./repeatable.ts";
 import { stdioTransport } from "./stdio.ts";
 import type { StdioCommands } from "./stdio.ts";
@@ -90,6 +91,8 @@ export class ServerConnection {
   readonly #notices: GuardedFetch;
   #exchange: GuardedFetch;
   #traceparent: string | undefined;
+  /** Whether the server has opened the stream of its notices, over which older servers may send answers too. */
+  #hasStream: Promise<boolean> = Promise.resolve(false);
   /** Ends the use that is under way. */
   #lose: (error: LostAnswer) => void = () => {};
   #client: Client | null = null;
@@ -248,7 +251,15 @@ export class ServerConnection {
   /** The server's headers go to the server alone: the library would send them to an authorization server too. */
   #fetch(url: URL, init: RequestInit): Promise<Response> {
     const headers = new Headers(init.headers);
-    if (isForNotices(init, headers)) return this.#send(this.#notices, url, init, headers);
+    if (isForNotices(init, headers)) {
+      const opened = this.#send(this.#notices, url, init, headers);
+      if (init.method === "GET")
+        this.#hasStream = opened.then(
+          ({ ok }) => ok,
+          () => false,
+        );
+      return opened;
+    }
     const context = this.#traceparent;
     if (context !== undefined && !headers.has("traceparent")) headers.set("traceparent", context);
     return this.#send(this.#exchange, url, init, headers);
@@ -257,7 +268,12 @@ export class ServerConnection {
   async #send(exchange: GuardedFetch, url: URL, init: RequestInit, headers: Headers): Promise<Response> {
     const request = { ...init, headers };
     const sentAs = { mayRepeat: mayRepeat(init) };
-    if (url.origin === this.#url.origin) return keepDigits(await exchange.fetch(url, request, sentAs));
+    if (url.origin === this.#url.origin) {
+      const response = await exchange.fetch(url, request, sentAs);
+      const isAccepted = response.status === 202 && this.#transport instanceof StreamableHTTPClientTransport;
+      if (isAccepted && isRequest(init) && !(await this.#hasStream)) return endedStream(response);
+      return init.method === "POST" ? readableResponse(response) : keepDigits(response);
+    }
     headers.delete("traceparent");
     for (const name of Object.keys(this.#deps.server.headers)) headers.delete(name);
     return exchange.fetch(url, request, sentAs);

@@ -1,9 +1,9 @@
 import { withLongIntegersAsText } from "../../../shared/contracts/long-integers.ts";
 import type { JsonPath } from "../../../shared/contracts/long-integers.ts";
-import { withoutUnset } from "./unset-members.ts";
+import { withReadableMembers } from "./readable-members.ts";
 
 /**
- * A response of an MCP server as the library can read it: without members of null that are not set (unset-members.ts), and with the digits
+ * A response of an MCP server as the library can read it: with members that it knows (readable-members.ts), and with the digits
  * of long integers. The integers beyond 2^53 of a tool's structured result are texts of their digits, as in other
  * tools' answers. The library reads JSON as JavaScript's numbers, and the digits would be lost. All else stays as it is: where the
  * protocol or a schema has a number, such as `maximum` or `ttl`, a text would be wrong.
@@ -72,13 +72,15 @@ function withDigitsInData(data: string): string {
     .map((line) => line.replace(/^data: ?/, ""))
     .join("\n");
   const kept = readableJson(json);
-  return kept === json ? data : kept.replaceAll(/[^\n]+/g, "data: $&");
+  if (kept === json) return data;
+  // JSON that was written anew has no end of a line, without which the event would have no end.
+  return `${kept.replace(/\n$/, "").replaceAll(/[^\n]+/g, "data: $&")}\n`;
 }
 
 /** The JSON of a message as the library can read it. What is no JSON stays as it is. */
 export function readableJson(json: string): string {
   try {
-    return withoutUnset(withLongIntegersAsText(json, isOfResult));
+    return withReadableMembers(withLongIntegersAsText(json, isOfResult));
   } catch (error) {
     // The library reports what is no JSON.
     if (error instanceof SyntaxError) return json;

@@ -1,3 +1,4 @@
+import { z } from "zod";
 import type { SSEClientTransport, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 import type { GuardedFetch } from "../../outbound/guarded-fetch.ts";
 import { TerminalError } from "../../engine/step-errors.ts";
@@ -55,6 +56,24 @@ export function observeStreams(
     if (isUnreadable(error)) unreadable = error;
     if (exchange().failure instanceof TerminalError && awaited.size > 0) lose(new LostAnswer(unreadable));
   };
+}
+
+const Request = z.looseObject({ method: z.string(), id: z.union([z.string(), z.number()]) });
+
+/** Whether a message of the library is a request, which has an answer. */
+export function isRequest({ body }: RequestInit): boolean {
+  return typeof body === "string" && Request.safeParse(JSON.parse(body)).success;
+}
+
+/**
+ * The response of a server that only accepts a request (HTTP 202) and has no other stream for the answer: a stream that ends without
+ * it, which `observeStreams` reports. The library would wait for the whole time of a call.
+ */
+export async function endedStream({ body, headers }: Response): Promise<Response> {
+  await body?.cancel();
+  const types = new Headers(headers);
+  types.set("content-type", "text/event-stream");
+  return new Response("", { headers: types });
 }
 
 /**

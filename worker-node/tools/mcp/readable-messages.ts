@@ -2,7 +2,7 @@ import { isSpecType } from "@modelcontextprotocol/client";
 import type { JSONRPCMessage } from "@modelcontextprotocol/client";
 import { z } from "zod";
 import { STRUCTURED_IN_META, textOfPart } from "./result-text.ts";
-import { setMembers } from "./unset-members.ts";
+import { setMembers } from "./readable-members.ts";
 
 /** Where `readable` puts an `inputSchema` that the library cannot read. */
 export const SCHEMA_IN_META = "synapse-edge/inputSchema";

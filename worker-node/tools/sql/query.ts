@@ -85,12 +85,15 @@ const asWritten = (from: number[]) => ({
   parse: (text: string) => text,
 });
 
+/** Names that no column of a row can have. */
+const TAKEN: readonly string[] = ["__proto__"];
+
 /**
  * Names each column of a statement once: a second `count` is `count_2`. A row is an object, and the driver would keep the last of two
- * columns with one name.
+ * columns with one name, and none with the name `__proto__`, which is `__proto___2`.
  */
 class ColumnNames {
-  readonly #used = new Set<string>();
+  readonly #used = new Set(TAKEN);
 
   next(name: string): string {
     let own = name;
@@ -102,6 +105,7 @@ class ColumnNames {
   /** Before another statement. */
   reset(): void {
     this.#used.clear();
+    for (const name of TAKEN) this.#used.add(name);
   }
 }
 

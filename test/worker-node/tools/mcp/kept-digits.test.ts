@@ -65,3 +65,12 @@ test("a response that is no JSON is left to the library", async () => {
   expect(await read("text/event-stream", `data: ${broken}\n\n`, 3)).toBe(`data: ${broken}\n\n`);
   expect(await read("text/plain", broken, 3)).toBe(broken);
 });
+
+// Fails when an event whose message is written anew loses the end of its line, and with it its end: it would come with the next event.
+test("an event with a member of null that is not set keeps its end", async () => {
+  const event = (member: string) => `data: {"jsonrpc":"2.0",${member}"id":1,"result":{}}\n\n`;
+  const chunks = new Response(event('"error":null,') + event("")).body;
+  const headers = { "content-type": "text/event-stream" };
+  const text = await keepDigits(new Response(chunks, { headers })).text();
+  expect(text).toBe('data: {"jsonrpc":"2.0","id":1,"result":{}}\n\n' + event(""));
+});

@@ -29,12 +29,19 @@ async function called(starting: Promise<TestServer>): Promise<unknown> {
 
 /** A server that begins a stream for the answer of each call, and then does as the test says. */
 function streaming(answer: (response: ServerResponse, json: string) => void): Promise<TestServer> {
+  return replying((response, json) => {
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    answer(response, json);
+  });
+}
+
+/** A server whose replies to calls are the test's. */
+function replying(answer: (response: ServerResponse, json: string) => void): Promise<TestServer> {
   const content = [{ type: "text", text: "the answer" }];
   return rawServer({ "tools/call": () => ({ content }) }, (response, message) => {
     const json = JSON.stringify(message);
-    if (!json.includes("the answer")) return writeJson(response, message);
-    response.writeHead(200, { "content-type": "text/event-stream" });
-    answer(response, json);
+    if (json.includes("the answer")) answer(response, json);
+    else writeJson(response, message);
   });
 }
 
@@ -88,6 +95,14 @@ describe("a call whose answer never comes ends at once", () => {
     });
   });
 
+  test("as the server only accepts it, with HTTP 202, and has no other stream", async () => {
+    const answer = (response: ServerResponse): void => void response.writeHead(202).end();
+    await expect(called(replying(answer))).rejects.toMatchObject({
+      name: "RetryableError",
+      code: "mcp_unreachable",
+    });
+  });
+
   test("as it is too large for a stream", async () => {
     const answer = (response: ServerResponse, json: string): void => {
       response.write(`id: 1\ndata:\n\n`);
@@ -117,4 +132,36 @@ describe("a call whose answer never comes ends at once", () => {
   ])("as the stream of the oldest transport %s", async (_, answer, code) => {
     await expect(called(oldest(answer))).rejects.toMatchObject({ code });
   });
+});
+
+/** A server that answers each call with 202, and sends the answer over the stream of its notices, as early versions of the protocol may. */
+function answeringApart(): Promise<TestServer> {
+  const notices = Promise.withResolvers<ServerResponse>();
+  return listen((request, response) => {
+    void (async () => {
+      if (request.method === "GET")
+        return notices.resolve(response.writeHead(200, { "content-type": "text/event-stream" }));
+      if (request.method !== "POST") return void response.writeHead(405).end();
+      const { id, method } = Object(await bodyOf(request));
+      if (id === undefined) return void response.writeHead(202).end();
+      const serverInfo = { name: "apart", version: "1" };
+      const result =
+        method === "initialize"
+          ? { protocolVersion: "2025-06-18", capabilities: { tools: {} }, serverInfo }
+          : { content: [{ type: "text", text: "from the other stream" }] };
+      if (method === "tools/call") {
+        response.writeHead(202).end();
+        (await notices.promise).write(`data: ${JSON.stringify({ jsonrpc: "2.0", id, result })}\n\n`);
+        return;
+      }
+      const isKnown = method === "initialize";
+      const error = { code: -32_601, message: "Method not found" };
+      response.setHeader("mcp-session-id", "s-1");
+      writeJson(response, { jsonrpc: "2.0", id, ...(isKnown ? { result } : { error }) });
+    })();
+  });
+}
+
+test("a call that is answered with HTTP 202 has the answer that comes over the stream of notices", async () => {
+  expect(await called(answeringApart())).toBe("from the other stream");
 });

@@ -7,7 +7,7 @@ import { createEgress } from "../../../../worker-node/outbound/egress-guard.ts";
 import { McpTools } from "../../../../worker-node/tools/mcp/mcp-tools.ts";
 import { valueOf } from "./call.ts";
 import { cpuMs } from "../../../services/cpu-time.ts";
-import { withoutUnset } from "../../../../worker-node/tools/mcp/unset-members.ts";
+import { withReadableMembers } from "../../../../worker-node/tools/mcp/readable-members.ts";
 import { refusingStore } from "../../fakes.ts";
 import { rawServer, writeJson } from "./servers.ts";
 import { started } from "./close-after-test.ts";
@@ -81,6 +81,38 @@ describe("the tools of a server", () => {
       rawServer({ "tools/list": ({ cursor }) => pages[typeof cursor === "string" ? cursor : ""] }),
     );
     expect((await clientOf(server.url).list()).tools.map(({ tool: name }) => name)).toEqual(["a", "b", "c"]);
+  });
+
+  test("are those of all pages of a server whose cursor is a number", async () => {
+    const server = await started(
+      rawServer({
+        "tools/list": ({ cursor }) =>
+          cursor === "2" ? { tools: [tool("b")] } : { tools: [tool("a")], nextCursor: 2 },
+      }),
+    );
+    expect((await clientOf(server.url).list()).tools.map(({ tool: name }) => name)).toEqual(["a", "b"]);
+  });
+
+  test.each(["text/plain; charset=utf-8", "text/html", "application/json-rpc", null])(
+    "are read from JSON whose content type is %s",
+    async (type) => {
+      const server = await started(
+        rawServer({ "tools/list": () => ({ tools: [tool("a")] }) }, (response, answer) =>
+          response.writeHead(200, type === null ? {} : { "content-type": type }).end(JSON.stringify(answer)),
+        ),
+      );
+      expect((await clientOf(server.url).list()).tools.map(({ tool: name }) => name)).toEqual(["a"]);
+    },
+  );
+
+  test.each<[string, object]>([
+    ["its version", { serverInfo: { name: "x" } }],
+    ["its name", { serverInfo: { version: 2 } }],
+    ["all of it", {}],
+  ])("are those of a server that does not say who it is: %s", async (_, info) => {
+    const initialize = () => ({ protocolVersion: "2025-06-18", capabilities: { tools: {} }, ...info });
+    const server = await started(rawServer({ initialize, "tools/list": () => ({ tools: [tool("a")] }) }));
+    expect((await clientOf(server.url).list()).tools.map(({ tool: name }) => name)).toEqual(["a"]);
   });
 
   test("whose pages have no end are an error, and no loop", async () => {
@@ -431,6 +463,28 @@ describe("the answer of a call", () => {
     });
   });
 
+  // Fails when the library refuses the error for its form: the model does not get to know what is wrong.
+  test.each<[string, unknown, string]>([
+    ["without a code", { message: "no such row" }, "no such row"],
+    ["with a code of null", { code: null, message: "no such row" }, "no such row"],
+    ["with digits as its code", { code: "-32602", message: "no such row" }, "no such row"],
+    ["with a word as its code", { code: "NO_ROW", message: "no such row" }, "NO_ROW: no such row"],
+    ["with a fraction as its code", { code: 1.5, message: "no such row" }, "no such row"],
+    ["that is a text", "no such row", "no such row"],
+    ["without a message", { code: -32602, data: { row: 7 } }, '{"code":-32602,"data":{"row":7}}'],
+  ])("that is an error %s is reported with what it says", async (_, error, said) => {
+    const server = await answering({ content: [] }, (response, answer) =>
+      JSON.stringify(answer).includes('"result":{"content":[]}')
+        ? writeJson(response, { jsonrpc: "2.0", id: Object(answer).id, error })
+        : writeJson(response, answer),
+    );
+    await expect(clientOf(server.url).call()).rejects.toMatchObject({
+      name: "ToolRejection",
+      code: "tool_rejected",
+      message: `the MCP server srv: ${said}`,
+    });
+  });
+
   test("has an id that the requests of other connections do not have, because gateways send all answers to all clients", async () => {
     const ids: unknown[] = [];
     const server = await answering({ content: [] }, (response, answer) => {
@@ -541,6 +595,6 @@ test.each([
   `{${'"result": '.repeat(100_000)}}`,
 ])("is searched for members that are not set in linear time: %.24s", (json) => {
   const startedAt = cpuMs();
-  withoutUnset(json);
+  withReadableMembers(json);
   expect(cpuMs() - startedAt).toBeLessThan(2_000);
 });
