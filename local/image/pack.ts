@@ -14,6 +14,7 @@ import { copyPackage, optionalPackages } from "./copy-package.ts";
 const programs = {
   worker: "worker-node/main.ts",
   "sandbox-thread": "worker-node/engine/sandbox-thread.ts",
+  "sql-process": "worker-node/tools/sql/sql-process.ts",
   "redis-rest": "worker-node/redis-rest/main.ts",
   edge: "local/image/serve-edge.ts",
   healthcheck: "local/image/healthcheck.ts",

@@ -20,6 +20,7 @@ export const builtPrograms = {
   "worker-node/main.ts": "worker.mjs",
   "worker-node/redis-rest/main.ts": "redis-rest.mjs",
   "worker-node/engine/sandbox-thread.ts": "sandbox-thread.mjs",
+  "worker-node/tools/sql/sql-process.ts": "sql-process.mjs",
 };
 
 const LogEvent = z.looseObject({ event: z.string() });

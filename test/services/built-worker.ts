@@ -14,6 +14,7 @@ import { timingFile, type Timing } from "./worker-process.ts";
 const programs = {
   worker: "worker-node/main.ts",
   "sandbox-thread": "worker-node/engine/sandbox-thread.ts",
+  "sql-process": "worker-node/tools/sql/sql-process.ts",
 };
 /** What a bundle looks for beside its own folder. */
 const besides = ["migrations", "node_modules"];

@@ -83,6 +83,7 @@ export function openExecution(parts: {
     tracing,
   };
   const close = async (): Promise<void> => {
+    tools.sql.close();
     await Promise.all([sandbox.close(), tools.mcp.close()]);
   };
   return { deps, mcp, models: models.describe(), preloadModels: models.preload, close };

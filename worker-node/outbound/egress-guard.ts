@@ -15,6 +15,8 @@ import type { NewResolver } from "./name-resolution.ts";
  * Both fail with the TerminalError `egress_blocked`.
  */
 export type Egress = {
+  /** The list of EGRESS_ALLOW, to make the same guard in another process. */
+  readonly allow: string;
   check(url: URL): void;
   /** As `check`, for a protocol other than HTTP: it judges no port. */
   checkHost(hostname: string): void;
@@ -49,6 +51,7 @@ export function createEgress(allow: string, createResolver: NewResolver = newRes
     if (refuses(hostname)) throw blocked(hostname);
   };
   return {
+    allow,
     checkHost,
     check({ hostname, port }) {
       if (isBadPort(port)) {

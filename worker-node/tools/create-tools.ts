@@ -10,20 +10,24 @@ import { McpTools } from "./mcp/mcp-tools.ts";
 import type { McpToolsDeps } from "./mcp/mcp-tools.ts";
 import { OpenedTools } from "./opened-tools.ts";
 import { KeptConnections } from "../outbound/kept-connections.ts";
-import { querySql } from "./sql/query.ts";
+import { SqlProcesses } from "./sql/sql-processes.ts";
 
 /**
  * The engine's tools, behind the egress guard. `timeoutMs` limits one call. The secrets of a tool are opened here: no other part of a
  * worker has them.
  * @param deps `masterKey` null: this worker has none, and cannot call a tool with a sealed secret.
  */
-export function createTools(deps: McpToolsDeps & { mail: Outbox }): Tools & { mcp: McpTools } {
+export function createTools(
+  deps: McpToolsDeps & { mail: Outbox },
+): Tools & { mcp: McpTools; sql: SqlProcesses } {
   const { egress, timeoutMs, masterKey, mail } = deps;
   const opened = new OpenedTools(masterKey);
   const mcp = new McpTools(deps);
+  const sql = new SqlProcesses();
   const connections = new KeptConnections();
   return {
     mcp,
+    sql,
     toolsOf: ({ server, signal }) => mcp.toolsOf(server, signal),
     callMcp: (request) => mcp.call(request),
     async call({ tenantId, tool, args, effectKey, signal, files, traceparent }) {
@@ -45,7 +49,9 @@ export function createTools(deps: McpToolsDeps & { mail: Outbox }): Tools & { mc
       const parsedTool = found instanceof Promise ? await found : found;
       if (!parsedTool.ok) throw new TerminalError("bad_tool", "the definition of the tool cannot be used");
       const { definition } = parsedTool;
-      if (definition.tool_type === "sql") return querySql(definition, args, limits);
+      if (definition.tool_type === "sql") {
+        return sql.query(definition, args, { tenantId, allow: egress.allow, timeoutMs, signal });
+      }
       return callHttpTool(definition, args, { ...limits, files });
     },
   };

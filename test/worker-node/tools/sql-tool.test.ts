@@ -1,11 +1,10 @@
 import net from "node:net";
 import postgres from "postgres";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { JsonObject } from "../../../shared/contracts/json.ts";
+import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { z } from "zod";
-import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import { firstWord } from "../../../worker-node/tools/sql/first-word.ts";
-import { querySql } from "../../../worker-node/tools/sql/query.ts";
+import { SqlProcesses } from "../../../worker-node/tools/sql/sql-processes.ts";
 import { freshDatabase } from "../../services/services.ts";
 
 let connection: string;
@@ -20,7 +19,11 @@ beforeAll(async () => {
   await admin`insert into facts select i, 'fact ' || i from generate_series(1, 3) i`;
   await admin`create function write_fact() returns int language sql as $$ insert into facts values (99, 'written') returning id $$`;
 });
-afterAll(() => admin.end());
+const processes = new SqlProcesses();
+afterAll(async () => {
+  processes.close();
+  await admin.end();
+});
 
 const query = (
   sql: string,
@@ -33,8 +36,9 @@ const query = (
   } = {},
 ) => {
   const args: JsonObject = JSON.parse(JSON.stringify({ sql, params }));
-  return querySql({ name: "facts", connection: at }, args, {
-    egress: createEgress(allow),
+  return processes.query({ name: "facts", connection: at }, args, {
+    tenantId: "tenant",
+    allow,
     timeoutMs,
     signal,
   });
@@ -195,5 +199,68 @@ describe("a tool of type sql", () => {
     const closing = query("select 1", [], { at: `postgres://u:sesame@127.0.0.1:${port}/db` });
     await expect(closing).rejects.toMatchObject({ name: "RetryableError", code: "unreachable" });
     server.close();
+  });
+});
+
+describe("the process of a call", () => {
+  const odd = new SqlProcesses({
+    program: new URL("./fixtures/odd-process.ts", import.meta.url),
+    silentMs: 0,
+  });
+  afterAll(() => odd.close());
+  const ask = (
+    sql: string,
+    { tenantId = "a", timeoutMs = 60_000, signal = new AbortController().signal } = {},
+  ) => odd.query({ name: "facts", connection }, { sql }, { tenantId, allow: "", timeoutMs, signal });
+  const isAlive = (pid: Json) => {
+    try {
+      return process.kill(Number(pid), 0);
+    } catch {
+      return false;
+    }
+  };
+
+  test.each([
+    ["sends nothing", "be silent"],
+    ["uses the processor without end", "use the processor"],
+  ])("is killed and replaced when it %s", async (_, sql) => {
+    const before = await ask("pid");
+    await expect(ask(sql, { timeoutMs: 1 })).rejects.toMatchObject({
+      name: "RetryableError",
+      code: "tool_timeout",
+    });
+    await expect.poll(() => isAlive(before)).toBe(false);
+    expect(await ask("pid")).not.toBe(before);
+  });
+
+  test("fails its own call alone when it ends, and the call may be tried again", async () => {
+    const [ended, other] = [ask("end"), ask("pid", { tenantId: "b" })];
+    await expect(ended).rejects.toMatchObject({ name: "RetryableError", code: "unreachable" });
+    expect(await other).toEqual(expect.any(Number));
+  });
+
+  test("is killed when its call is cancelled", async () => {
+    const before = await ask("pid");
+    const stop = new AbortController();
+    const cancelled = ask("use the processor", { signal: stop.signal });
+    stop.abort(new Error("cancelled"));
+    await expect(cancelled).rejects.toThrow("cancelled");
+    await expect.poll(() => isAlive(before)).toBe(false);
+  });
+
+  test("is there for another tenant while one tenant has more calls than processes", async () => {
+    const stop = new AbortController();
+    const occupied = Array.from({ length: 20 }, () => ask("be silent", { signal: stop.signal }));
+    expect(await ask("pid", { tenantId: "b" })).toEqual(expect.any(Number));
+    stop.abort(new Error("cancelled"));
+    for (const call of occupied) await expect(call).rejects.toThrow("cancelled");
+  });
+
+  test("has nothing of the worker's environment but where certificates are", async () => {
+    expect(Object.keys(process.env)).toContain("PATH");
+    const names = z.array(z.string()).parse(await ask("environment"));
+    expect(names.filter((name) => !/^(NODE_EXTRA_CA_CERTS|SSL_CERT_FILE|SSL_CERT_DIR)$/.test(name))).toEqual(
+      [],
+    );
   });
 });
