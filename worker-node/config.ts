@@ -2,10 +2,12 @@ import { hostname } from "node:os";
 import { z } from "zod";
 import { Lane } from "../shared/contracts/run.ts";
 import { egressPolicyOf } from "../shared/security/egress-policy.ts";
+import { givenVariables } from "../shared/given-variables.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
 import { messageOf } from "../shared/log.ts";
 import { mailSenderAddress } from "../shared/contracts/mail-server.ts";
 import { bothSet, masterKey, masterKeys } from "../shared/security/master-keys.ts";
+import { postgresUrl } from "./clients/postgres-url.ts";
 import { RedisEnv } from "./clients/redis-url.ts";
 
 /** A variable that is a whole number from `min` to `max`. */
@@ -58,11 +60,8 @@ const StdioCommands = z
 const LINE_FORMATS = { "0": "complete", "1": "short", "2": "coded" } as const;
 
 const Env = RedisEnv.extend({
-  SCALE_POSTGRES_URL: url("SCALE_POSTGRES_URL", "postgres://user:password@host:5432/database").optional(),
-  SCALE_POSTGRES_DIRECT_URL: url(
-    "SCALE_POSTGRES_DIRECT_URL",
-    "postgres://user:password@host:5432/db",
-  ).optional(),
+  SCALE_POSTGRES_URL: postgresUrl("SCALE_POSTGRES_URL").optional(),
+  SCALE_POSTGRES_DIRECT_URL: postgresUrl("SCALE_POSTGRES_DIRECT_URL").optional(),
   STATE_URL: url("STATE_URL", "https://edge.example.com").optional(),
   STATE_SECRET: z.string().min(32, "STATE_SECRET must have at least 32 characters").optional(),
   S3_ENDPOINT: url("S3_ENDPOINT", "https://account.r2.cloudflarestorage.com").optional(),
@@ -147,9 +146,7 @@ export type Config = z.output<typeof Env> & { workerId: string };
  * @throws Error with one sentence per line, each naming a variable and what to write instead
  */
 export function readConfig(env: Record<string, string | undefined>): Config {
-  // An empty variable counts as not set: .env files list variables without a value.
-  const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ""));
-  const parsed = Env.safeParse(set);
+  const parsed = Env.safeParse(givenVariables(env));
   if (!parsed.success) {
     const sentences = new Set(parsed.error.issues.map((issue) => issue.message));
     throw new Error([...sentences].join("\n"));

@@ -46,6 +46,51 @@ test("a valid environment is parsed, with defaults for what is not set", () => {
   });
 });
 
+// Fails when a secret from a file is another text than the same secret from a console, or a Service's name decides whether a worker starts.
+test("white space around a value and the addresses of Kubernetes Services do not count", () => {
+  const config = readConfig({
+    ...valid,
+    MASTER_KEY: `${"ab".repeat(32)}\n`,
+    METRICS_TOKEN: "token-of-a-scraper\n",
+    S3_SECRET_ACCESS_KEY: "secret\r\n",
+    ENABLE_TENANT_ISOLATION: "0 ",
+    WORKER_HEALTH_PORT: "tcp://10.43.0.7:9000",
+  });
+  expect(config).toMatchObject({
+    METRICS_TOKEN: "token-of-a-scraper",
+    S3_SECRET_ACCESS_KEY: "secret",
+    ENABLE_TENANT_ISOLATION: false,
+    WORKER_HEALTH_PORT: 9_000,
+  });
+});
+
+const POSTGRES_SENTENCE =
+  "must be a URL like postgres://user:password@host:5432/database, with : / ? # @ and % in user and password as %3A %2F %3F %23 %40 and %25";
+
+// Fails when the driver connects to another server than the URL names, or waits for a host that is a piece of the password.
+test.each([
+  ["mysql://user@host/db", POSTGRES_SENTENCE],
+  ["jdbc:postgresql://host:5432/db", POSTGRES_SENTENCE],
+  ["localhost:5432/db", POSTGRES_SENTENCE],
+  ["https://project.example", POSTGRES_SENTENCE],
+  ['"postgres://user@host/db"', POSTGRES_SENTENCE],
+  ["postgres://user:12#34@host/db", POSTGRES_SENTENCE],
+  ["postgres://user:5%zz@host/db", POSTGRES_SENTENCE],
+  ["postgres:///db?host=/var/run/postgresql", "has the parameter host: write it before the '?'"],
+  ["postgres://host/db?user=u&password=p", "has the parameter user: write it before the '?'"],
+])("SCALE_POSTGRES_URL=%s stops the start with a sentence", (url, sentence) => {
+  for (const name of ["SCALE_POSTGRES_URL", "SCALE_POSTGRES_DIRECT_URL"]) {
+    expect(() => readConfig({ ...valid, [name]: url })).toThrow(new Error(`${name} ${sentence}`));
+  }
+});
+
+test.each([
+  "postgresql://user:p%40ss@host/db?sslmode=verify-full",
+  "postgres://user@[::1]:6432/db?prepare=false&application_name=edge&options=-c%20search_path%3Da",
+])("SCALE_POSTGRES_URL=%s is accepted", (url) => {
+  expect(readConfig({ ...valid, SCALE_POSTGRES_URL: url }).SCALE_POSTGRES_URL).toBe(url);
+});
+
 // Fails when the driver's "connect ECONNREFUSED" is the whole message.
 test("the error for an unreachable database names its variable, and does not contain the URL", async () => {
   const url = `postgres://user:secret@127.0.0.1:${await freePort(0)}/db`;
