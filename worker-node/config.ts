@@ -5,7 +5,8 @@ import { egressPolicyOf } from "../shared/security/egress-policy.ts";
 import { givenVariables } from "../shared/given-variables.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
 import { messageOf } from "../shared/log.ts";
-import { mailSenderAddress } from "../shared/contracts/mail-server.ts";
+import { mailSenderAddress, parseMailServerUrl } from "../shared/contracts/mail-server.ts";
+import { collector } from "../shared/contracts/setting.ts";
 import { bothSet, masterKey, masterKeys } from "../shared/security/master-keys.ts";
 import { postgresUrl } from "./clients/postgres-url.ts";
 import { RedisEnv } from "./clients/redis-url.ts";
@@ -19,8 +20,20 @@ const whole = (name: string, min: number, max: number, fallback: number) => {
     .default(fallback);
 };
 
+/** A variable that is an http or https URL. */
 const url = (name: string, example: string) =>
-  z.string().refine((text) => URL.canParse(text), `${name} must be a URL like ${example}`);
+  z.url({ protocol: /^https?$/, error: `${name} must be a URL like ${example}` });
+
+/** The schema of SMTP_URL. Unlike a tenant's, it may have options of nodemailer in a query. */
+const SmtpUrl = z.string().check(({ value, issues }) => {
+  const withoutOptions = URL.parse(value);
+  if (withoutOptions !== null) withoutOptions.search = "";
+  const parsed = parseMailServerUrl(withoutOptions?.href ?? value);
+  if ("error" in parsed) issues.push({ code: "custom", input: value, message: `SMTP_URL ${parsed.error}` });
+});
+
+const COLLECTOR_SENTENCE =
+  "OTLP_ENDPOINT must be an http or https URL without user and password, like http://collector:4317";
 
 const Lanes = z
   .string()
@@ -90,17 +103,14 @@ const Env = RedisEnv.extend({
     .transform((level) => LINE_FORMATS[level]),
   MODEL_TIMEOUT_SECONDS: whole("MODEL_TIMEOUT_SECONDS", 1, 3_600, 180),
   TOOL_TIMEOUT_SECONDS: whole("TOOL_TIMEOUT_SECONDS", 1, 3_600, 30),
-  SMTP_URL: z
-    .string()
-    .regex(
-      /^smtps?:\/\/\S+$/,
-      "SMTP_URL must be smtp://user:password@host:587 or smtps://user:password@host:465",
-    )
-    .optional(),
+  SMTP_URL: SmtpUrl.optional(),
   SMTP_FROM: mailSenderAddress("SMTP_FROM ").optional(),
   MCP_STDIO_ALLOW: StdioCommands,
   METRICS_TOKEN: z.string().optional(),
-  OTLP_ENDPOINT: url("OTLP_ENDPOINT", "http://collector:4317").optional(),
+  OTLP_ENDPOINT: z
+    .string()
+    .refine((text) => collector.safeParse(text).success, COLLECTOR_SENTENCE)
+    .optional(),
   /** Whether spans hold what models and tools are sent and say. */
   OTLP_CONTENT: z
     .enum(["on", "off"], "OTLP_CONTENT must be on or off")

@@ -11,6 +11,9 @@ const valid = {
 const EGRESS_SENTENCE =
   "must be a host name (tools.internal), an address (10.1.2.3) or a range (10.0.0.0/8): no scheme, no port, no *";
 
+const COLLECTOR_SENTENCE =
+  "OTLP_ENDPOINT must be an http or https URL without user and password, like http://collector:4317";
+
 // Fails when a message does not begin with its variable, does not name a correct value, or is repeated.
 test.each([
   ["WORKER_LANES", "foo,bar", "WORKER_LANES must be names out of interactive, default, bulk, mail, webhooks"],
@@ -19,6 +22,9 @@ test.each([
   ["WORKER_CONCURRENCY", "many", "WORKER_CONCURRENCY must be a whole number from 1 to 1000"],
   ["WORKER_HEALTH_PORT", "70000", "WORKER_HEALTH_PORT must be a whole number from 0 to 65535"],
   ["SMTP_URL", "smtp://127.0.0.1", "SMTP_URL and SMTP_FROM belong together: set both, or neither"],
+  ["OTLP_ENDPOINT", "collector:4317", COLLECTOR_SENTENCE],
+  ["OTLP_ENDPOINT", "https://user:password@collector:4317", COLLECTOR_SENTENCE],
+  ["S3_ENDPOINT", "minio:9000", "S3_ENDPOINT must be a URL like https://account.r2.cloudflarestorage.com"],
   ["EGRESS_ALLOW", "tools.internal,*.internal", `EGRESS_ALLOW: entry 2 ${EGRESS_SENTENCE}`],
 ])("%s=%s stops the start with one sentence that names it", (name, value, sentence) => {
   const read = () => readConfig({ ...valid, [name]: value });
@@ -31,12 +37,27 @@ test("a sender of mails that is no address stops the start", () => {
   expect(read).toThrow(new Error("SMTP_FROM must be an address such as Shop <mail@example.com>"));
 });
 
+// Fails when a password with # or % sends mails to another host, or is found to be wrong when the first mail is sent.
+test.each([
+  ["mail.example.com:587", "must be smtp://user:password@host:587 or smtps://user:password@host:465"],
+  [
+    "smtp://mailer:12#34@mail.example.com",
+    "may have a user, a password, a host and a port, and nothing after them",
+  ],
+  ["smtp://mailer:5%zz@mail.example.com", "has a % that is no escape: write %25"],
+])("SMTP_URL=%s stops the start with a sentence", (url, sentence) => {
+  const read = () => readConfig({ ...valid, SMTP_URL: url, SMTP_FROM: "post@example.com" });
+  expect(read).toThrow(new Error(`SMTP_URL ${sentence}`));
+});
+
 test("a valid environment is parsed, with defaults for what is not set", () => {
   const config = readConfig({
     ...valid,
     WORKER_LANES: "bulk, mail",
     TOOL_TIMEOUT_SECONDS: "7",
     EGRESS_ALLOW: "::1",
+    SMTP_URL: "smtp://mailer:p%40ss@mail.example.com?requireTLS=true",
+    SMTP_FROM: "post@example.com",
   });
   expect(config).toMatchObject({
     WORKER_LANES: ["bulk", "mail"],
