@@ -117,7 +117,7 @@ const parsed = new WeakMap<object, Config>();
 export function readConfig(env: object): Config {
   const known = parsed.get(env);
   if (known) return known;
-  const result = Config.safeParse(env);
+  const result = Config.safeParse(trimmed(env));
   if (!result.success) {
     const wrong = result.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
     throw new Error(`The Worker's variables are not right. ${wrong.join("; ")}.`);
@@ -127,6 +127,16 @@ export function readConfig(env: object): Config {
   const config = { ...result.data, s3: null };
   parsed.set(env, config);
   return config;
+}
+
+const Bindings = z.looseObject({});
+
+/** The bindings, the texts among them without white space around them, as programs in containers read their variables (`givenVariables`). */
+function trimmed(env: object): Record<string, unknown> {
+  const entries = Object.entries(Bindings.parse(env));
+  return Object.fromEntries(
+    entries.map(([name, value]) => [name, typeof value === "string" ? value.trim() : value]),
+  );
 }
 
 const Settings = z

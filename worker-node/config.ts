@@ -2,10 +2,13 @@ import { hostname } from "node:os";
 import { z } from "zod";
 import { Lane } from "../shared/contracts/run.ts";
 import { egressPolicyOf } from "../shared/security/egress-policy.ts";
+import { givenVariables } from "../shared/given-variables.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
 import { messageOf } from "../shared/log.ts";
-import { mailSenderAddress } from "../shared/contracts/mail-server.ts";
+import { mailSenderAddress, parseMailServerUrl } from "../shared/contracts/mail-server.ts";
+import { collector } from "../shared/contracts/setting.ts";
 import { bothSet, masterKey, masterKeys } from "../shared/security/master-keys.ts";
+import { postgresUrl } from "./clients/postgres-url.ts";
 import { RedisEnv } from "./clients/redis-url.ts";
 
 /** A variable that is a whole number from `min` to `max`. */
@@ -17,8 +20,20 @@ const whole = (name: string, min: number, max: number, fallback: number) => {
     .default(fallback);
 };
 
+/** A variable that is an http or https URL. */
 const url = (name: string, example: string) =>
-  z.string().refine((text) => URL.canParse(text), `${name} must be a URL like ${example}`);
+  z.url({ protocol: /^https?$/, error: `${name} must be a URL like ${example}` });
+
+/** The schema of SMTP_URL. Unlike a tenant's, it may have options of nodemailer in a query. */
+const SmtpUrl = z.string().check(({ value, issues }) => {
+  const withoutOptions = URL.parse(value);
+  if (withoutOptions !== null) withoutOptions.search = "";
+  const parsed = parseMailServerUrl(withoutOptions?.href ?? value);
+  if ("error" in parsed) issues.push({ code: "custom", input: value, message: `SMTP_URL ${parsed.error}` });
+});
+
+const COLLECTOR_SENTENCE =
+  "OTLP_ENDPOINT must be an http or https URL without user and password, like http://collector:4317";
 
 const Lanes = z
   .string()
@@ -58,11 +73,8 @@ const StdioCommands = z
 const LINE_FORMATS = { "0": "complete", "1": "short", "2": "coded" } as const;
 
 const Env = RedisEnv.extend({
-  SCALE_POSTGRES_URL: url("SCALE_POSTGRES_URL", "postgres://user:password@host:5432/database").optional(),
-  SCALE_POSTGRES_DIRECT_URL: url(
-    "SCALE_POSTGRES_DIRECT_URL",
-    "postgres://user:password@host:5432/db",
-  ).optional(),
+  SCALE_POSTGRES_URL: postgresUrl("SCALE_POSTGRES_URL").optional(),
+  SCALE_POSTGRES_DIRECT_URL: postgresUrl("SCALE_POSTGRES_DIRECT_URL").optional(),
   STATE_URL: url("STATE_URL", "https://edge.example.com").optional(),
   STATE_SECRET: z.string().min(32, "STATE_SECRET must have at least 32 characters").optional(),
   S3_ENDPOINT: url("S3_ENDPOINT", "https://account.r2.cloudflarestorage.com").optional(),
@@ -91,17 +103,14 @@ const Env = RedisEnv.extend({
     .transform((level) => LINE_FORMATS[level]),
   MODEL_TIMEOUT_SECONDS: whole("MODEL_TIMEOUT_SECONDS", 1, 3_600, 180),
   TOOL_TIMEOUT_SECONDS: whole("TOOL_TIMEOUT_SECONDS", 1, 3_600, 30),
-  SMTP_URL: z
-    .string()
-    .regex(
-      /^smtps?:\/\/\S+$/,
-      "SMTP_URL must be smtp://user:password@host:587 or smtps://user:password@host:465",
-    )
-    .optional(),
+  SMTP_URL: SmtpUrl.optional(),
   SMTP_FROM: mailSenderAddress("SMTP_FROM ").optional(),
   MCP_STDIO_ALLOW: StdioCommands,
   METRICS_TOKEN: z.string().optional(),
-  OTLP_ENDPOINT: url("OTLP_ENDPOINT", "http://collector:4317").optional(),
+  OTLP_ENDPOINT: z
+    .string()
+    .refine((text) => collector.safeParse(text).success, COLLECTOR_SENTENCE)
+    .optional(),
   /** Whether spans hold what models and tools are sent and say. */
   OTLP_CONTENT: z
     .enum(["on", "off"], "OTLP_CONTENT must be on or off")
@@ -147,9 +156,7 @@ export type Config = z.output<typeof Env> & { workerId: string };
  * @throws Error with one sentence per line, each naming a variable and what to write instead
  */
 export function readConfig(env: Record<string, string | undefined>): Config {
-  // An empty variable counts as not set: .env files list variables without a value.
-  const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ""));
-  const parsed = Env.safeParse(set);
+  const parsed = Env.safeParse(givenVariables(env));
   if (!parsed.success) {
     const sentences = new Set(parsed.error.issues.map((issue) => issue.message));
     throw new Error([...sentences].join("\n"));

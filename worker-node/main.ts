@@ -1,12 +1,7 @@
 import { log, messageOf } from "../shared/log.ts";
 import { readConfig } from "./config.ts";
+import { untilSignalled } from "./ops/until-signalled.ts";
 import { startWorker } from "./start.ts";
-
-function untilSignalled(): Promise<void> {
-  return new Promise((resolve) => {
-    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve());
-  });
-}
 
 log.joinLines();
 try {

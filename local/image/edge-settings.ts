@@ -1,6 +1,8 @@
 /** The settings of the self-hosted edge, from its environment. */
 import { z } from "zod";
 import { readConfig, variableNames } from "../../edge/env.ts";
+import { givenVariables } from "../../shared/given-variables.ts";
+import { postgresUrl } from "../../worker-node/clients/postgres-url.ts";
 import type { EdgeBuild } from "../edge/build.ts";
 import type { EdgeSettings } from "../edge/workerd-config.ts";
 
@@ -15,9 +17,7 @@ const port = (name: string, fallback: number) => {
 };
 
 const Env = z.object({
-  SCALE_POSTGRES_URL: z.url(
-    "SCALE_POSTGRES_URL is not set, or no URL: write postgres://user:password@host:5432/database",
-  ),
+  SCALE_POSTGRES_URL: postgresUrl("SCALE_POSTGRES_URL"),
   /** The Worker checks it too, but wrangler.toml has a default for development, which would hide that it is not set. */
   UPSTASH_REDIS_REST_URL: required("UPSTASH_REDIS_REST_URL", "http://redis-rest:8079"),
   EDGE_HOST: z.string().default("0.0.0.0"),
@@ -33,9 +33,8 @@ const Env = z.object({
 
 /** The settings of the edge in an image. @throws Error with a line for each wrong variable that says what to write instead */
 export function readEdgeSettings(env: NodeJS.ProcessEnv, build: EdgeBuild): EdgeSettings {
-  // An empty variable counts as not set: .env files list variables without a value.
-  const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ""));
-  const parsed = Env.safeParse(set);
+  const given = givenVariables(env);
+  const parsed = Env.safeParse(given);
   if (!parsed.success) throw new Error(parsed.error.issues.map(({ message }) => message).join("\n"));
   const { data } = parsed;
   const vars = {
@@ -43,7 +42,9 @@ export function readEdgeSettings(env: NodeJS.ProcessEnv, build: EdgeBuild): Edge
     ...(new URL(data.SCALE_POSTGRES_URL).searchParams.get("prepare") === "false" && {
       PREPARE_STATEMENTS: "0",
     }),
-    ...Object.fromEntries(variableNames.flatMap((name) => (set[name] ? [[name, set[name]]] : []))),
+    ...Object.fromEntries(
+      variableNames.flatMap((name) => (given[name] === undefined ? [] : [[name, given[name]]])),
+    ),
   };
   readConfig({ ...build.options.bindings, ...vars });
   return {

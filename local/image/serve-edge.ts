@@ -4,6 +4,7 @@
  */
 import { join } from "node:path";
 import { log, messageOf } from "../../shared/log.ts";
+import { untilSignalled } from "../../worker-node/ops/until-signalled.ts";
 import { readEdgeBuild } from "../edge/build.ts";
 import { startEdgeProcess } from "../edge/process.ts";
 import { projectFolder } from "../processes/programs.ts";
@@ -13,7 +14,7 @@ try {
   const build = readEdgeBuild(join(projectFolder, "edge/build"));
   const settings = readEdgeSettings(process.env, build);
   const stopped = new AbortController();
-  for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stopped.abort());
+  void untilSignalled().then(() => stopped.abort());
   const edge = await startEdgeProcess(build, settings, stopped.signal);
   log.info("edge.listening", { host: settings.host, port: settings.ports[0], s3_port: settings.s3Port });
   stopped.signal.addEventListener("abort", () => void edge.stop());

@@ -29,7 +29,7 @@ export async function openPostgres(start: Start, apiKey: string): Promise<Store>
   const store = url
     ? externalStore(url)
     : await ownStore(start, "Postgres", startPostgres, join(data, "postgres"));
-  await migrate(env.SCALE_POSTGRES_DIRECT_URL ?? store.url);
+  await migrate(env.SCALE_POSTGRES_DIRECT_URL || store.url);
   await seedApiKey(store.url, apiKey);
   return store;
 }

@@ -35,5 +35,9 @@ test("a worker that starts while Postgres is away, or a standby, waits for it, a
   await proxy.listen();
   ends.push(() => proxy.close());
   await waits.untilLogged("worker.ready");
+  // A shell and a process manager may both pass a signal on. The second one does not cut the drain.
+  waits.process.kill("SIGTERM");
+  await waits.untilLogged("worker.drain_started");
   expect(await waits.stop("SIGTERM")).toBe(0);
+  await waits.untilLogged("worker.stopped");
 });

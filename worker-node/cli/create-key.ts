@@ -7,9 +7,11 @@ import postgres from "postgres";
 import { z } from "zod";
 import { TenantId } from "../../shared/contracts/ids.ts";
 import { Scope } from "../../shared/contracts/tenant.ts";
+import { givenVariables } from "../../shared/given-variables.ts";
 import { messageOf } from "../../shared/log.ts";
 import { newApiKey, saveApiKey, type NewKey } from "../../shared/store/tenants/api-keys.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
+import { readPostgresUrl } from "../clients/postgres-url.ts";
 
 const usage = `Usage: npm run create-key -- --tenant acme --name ops
 --platform instead of --tenant: the key may name any tenant.
@@ -61,10 +63,7 @@ async function createKey(postgresUrl: string, wanted: NewKey): Promise<{ key: st
 
 try {
   const wanted = readFlags(process.argv.slice(2));
-  const url = process.env.SCALE_POSTGRES_URL;
-  if (!url) {
-    throw new Error("SCALE_POSTGRES_URL is not set: write postgres://user:password@host:5432/database");
-  }
+  const url = readPostgresUrl(givenVariables(process.env));
   const { key, keyId } = await createKey(url, wanted);
   console.log(key);
   const ownerText = wanted.tenant === null ? "the platform" : `tenant ${wanted.tenant}`;

@@ -4,9 +4,11 @@
  */
 import postgres from "postgres";
 import { z } from "zod";
+import { givenVariables } from "../../shared/given-variables.ts";
 import { messageOf } from "../../shared/log.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import { revokeApiKey } from "../../shared/store/tenants/api-keys.ts";
+import { readPostgresUrl } from "../clients/postgres-url.ts";
 
 const usage =
   "Usage: npm run revoke-key -- key_0123456789abcdef (the id that create-key printed beside the key)";
@@ -18,10 +20,7 @@ try {
     .regex(/^key_[0-9a-f]{16}$/)
     .safeParse(id);
   if (!keyId.success || more.length > 0) throw new Error(usage);
-  const url = process.env.SCALE_POSTGRES_URL;
-  if (!url) {
-    throw new Error("SCALE_POSTGRES_URL is not set: write postgres://user:password@host:5432/database");
-  }
+  const url = readPostgresUrl(givenVariables(process.env));
   const sql = postgres(url, { ...connectionOptions, max: 1, prepare: false });
   try {
     if (!(await revokeApiKey(sql, keyId.data)))

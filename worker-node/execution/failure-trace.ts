@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { decoded } from "../../shared/contracts/definition/tool-secrets.ts";
+import { givenVariables } from "../../shared/given-variables.ts";
 import { redact } from "../../shared/security/redact.ts";
 
 /** The folder of this program, as it stands in stacks. */
@@ -28,7 +29,7 @@ export function traceOf(error: unknown): string | null {
 export function operatorTrace(error: unknown, env: Record<string, string | undefined>): string {
   const texts =
     error instanceof Error ? chainOf(error).map((each) => each.stack ?? each.message) : [String(error)];
-  const secrets = Object.entries(env).flatMap(([name, value]) => secretsIn(name, value ?? ""));
+  const secrets = Object.entries(givenVariables(env)).flatMap(([name, value]) => secretsIn(name, value));
   return redact(texts.join("\ncaused by "), secrets, MIN_SECRET_CHARS).slice(0, MAX_LOGGED_CHARS);
 }
 

@@ -1,5 +1,6 @@
 import { masterKeysOf } from "../../shared/security/master-keys.ts";
 import type { Incarnation } from "../../shared/contracts/ids.ts";
+import { givenVariables } from "../../shared/given-variables.ts";
 import { windowTokens } from "../../shared/contracts/model-window.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import type { Count } from "../../shared/metrics.ts";
@@ -53,7 +54,13 @@ export function openExecution(parts: {
   const silenceMs = config.MODEL_TIMEOUT_SECONDS * 1_000;
   const masterKey = masterKeysOf(config) ?? null;
   const tenantKeys = new TenantKeys((tenant) => store.readProviderKeys(tenant), { masterKey, egress });
-  const models = createModels(process.env, silenceMs, () => prices.replaced, gate, tenantKeys);
+  const models = createModels(
+    givenVariables(process.env),
+    silenceMs,
+    () => prices.replaced,
+    gate,
+    tenantKeys,
+  );
   const sandbox = createSandbox();
   const tools = createTools({
     egress,

@@ -1,6 +1,6 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
-import type { Server } from "node:http";
+import type { IncomingMessage, Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { canWork } from "./read-health.ts";
 import type { Health } from "./read-health.ts";
@@ -23,25 +23,26 @@ export async function serveHealth(
     const reply = (status: number, body: object): void => {
       response.writeHead(status, { "content-type": "application/json" }).end(`${JSON.stringify(body)}\n`);
     };
+    const [path] = (request.url ?? "").split("?");
     if (request.method !== "GET" && request.method !== "HEAD") {
       reply(405, { detail: "only GET is served here" });
-    } else if (request.url === "/livez") {
+    } else if (path === "/livez") {
       reply(200, { status: "ok" });
-    } else if (request.url === "/health" || request.url === "/readyz") {
+    } else if (path === "/health" || path === "/readyz") {
       read().then(
         (health) => {
-          const isUp = request.url === "/readyz" ? canWork(health) : health.status === "ok";
+          const isUp = path === "/readyz" ? canWork(health) : health.status === "ok";
           reply(isUp ? 200 : 503, health);
         },
         () => reply(503, { status: "degraded" }),
       );
-    } else if (request.url === "/metrics") {
+    } else if (path === "/metrics") {
       const token = metrics.token();
       if (token === undefined) {
         reply(401, { detail: "set METRICS_TOKEN, and send it as Authorization: Bearer" });
         return;
       }
-      if (!isSameText(request.headers.authorization, `Bearer ${token}`)) {
+      if (!isSameText(bearerOf(request), token)) {
         reply(401, { detail: "send METRICS_TOKEN as Authorization: Bearer" });
         return;
       }
@@ -59,6 +60,11 @@ export async function serveHealth(
   server.listen(port, resolve);
   await promise;
   return server;
+}
+
+/** The token of a request; the scheme is written in any case (RFC 9110, 11.1). */
+function bearerOf({ headers }: IncomingMessage): string | undefined {
+  return /^bearer (.*)$/i.exec(headers.authorization ?? "")?.[1];
 }
 
 /** Compares in constant time, so that the duration does not reveal how much of the token was right. */

@@ -1,5 +1,6 @@
 /** The settings of the REST front, from its environment. */
 import { z } from "zod";
+import { givenVariables } from "../../shared/given-variables.ts";
 import { parseRedisUrl, RedisEnv, type RedisTarget } from "../clients/redis-url.ts";
 
 const portSentence = "REDIS_REST_PORT is a port number from 0 to 65535 (0: any free one)";
@@ -7,23 +8,17 @@ const portSentence = "REDIS_REST_PORT is a port number from 0 to 65535 (0: any f
 const timeoutSentence = "REDIS_REST_TIMEOUT_SECONDS is a number of seconds from 1 to 3600";
 
 const RestEnv = RedisEnv.extend({
-  REDIS_REST_TOKEN: z
-    .string("REDIS_REST_TOKEN is missing: write a long random word, the same that clients send")
-    .min(1, "REDIS_REST_TOKEN is empty: write a long random word, the same that clients send"),
-  REDIS_REST_READONLY_TOKEN: z
-    .string()
-    .min(1, "REDIS_REST_READONLY_TOKEN is empty: write another long random word, or leave it out")
-    .optional(),
+  REDIS_REST_TOKEN: z.string(
+    "REDIS_REST_TOKEN is missing: write a long random word, the same that clients send",
+  ),
+  REDIS_REST_READONLY_TOKEN: z.string().optional(),
   REDIS_REST_PORT: z
     .string()
     .regex(/^\d{1,5}$/, portSentence)
     .transform(Number)
     .refine((port) => port <= 65_535, portSentence)
     .default(8079),
-  REDIS_REST_HOST: z
-    .string()
-    .min(1, "REDIS_REST_HOST is an address to listen on, as 127.0.0.1")
-    .default("127.0.0.1"),
+  REDIS_REST_HOST: z.string().default("127.0.0.1"),
   REDIS_REST_TIMEOUT_SECONDS: z.coerce
     .number(timeoutSentence)
     .min(1, timeoutSentence)
@@ -55,7 +50,7 @@ export interface RestConfig {
  * @throws Error with one sentence for each wrong value, which says what to write
  */
 export function readRestConfig(env: NodeJS.ProcessEnv): RestConfig {
-  const parsed = RestEnv.safeParse(env);
+  const parsed = RestEnv.safeParse(givenVariables(env));
   if (!parsed.success) throw new Error(parsed.error.issues.map((issue) => issue.message).join("\n"));
   const {
     REDIS_REST_TOKEN,

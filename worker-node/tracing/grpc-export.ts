@@ -29,9 +29,9 @@ export type Export = { send(batch: SpanBatch): Promise<ExportOutcome>; close(): 
  * loads gRPC by a path that a bundle does not have. Its serializer is used.
  */
 export function openGrpcExport(endpoint: string): Export {
-  const { host, protocol } = new URL(endpoint);
-  const security = protocol === "https:" ? credentials.createSsl() : credentials.createInsecure();
-  const client = new Client(host, security, CHANNEL);
+  const security =
+    new URL(endpoint).protocol === "https:" ? credentials.createSsl() : credentials.createInsecure();
+  const client = new Client(addressOf(endpoint), security, CHANNEL);
   return {
     send(batch) {
       const request = ProtobufTraceSerializer.serializeRequest(batch.map(({ span }) => span));
@@ -45,6 +45,12 @@ export function openGrpcExport(endpoint: string): Export {
     },
     close: () => client.close(),
   };
+}
+
+/** The address of a collector for gRPC. It always has a port, because gRPC takes 443 where there is none, also without TLS. */
+export function addressOf(endpoint: string): string {
+  const { hostname, port, protocol } = new URL(endpoint);
+  return `${hostname}:${port || (protocol === "https:" ? 443 : 80)}`;
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {

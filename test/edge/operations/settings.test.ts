@@ -29,6 +29,24 @@ const shown = async (name: string) => {
 /** A bucket that fits the schema. */
 const KEYS = { S3_BUCKET: "files", S3_ACCESS_KEY_ID: "id", S3_SECRET_ACCESS_KEY: "secret" };
 
+// Fails when workers and edges of one secret do not have the same text, and none of them accepts the other's.
+test("white space around a variable's text does not count", () => {
+  const bindings = {
+    UPSTASH_REDIS_REST_URL: "http://127.0.0.1:8079",
+    UPSTASH_REDIS_REST_TOKEN: "token",
+    STREAM_TOKEN_SECRET: "s".repeat(32),
+    REDIS_URL: "redis://127.0.0.1:6379\n",
+    MASTER_KEY: `${"ab".repeat(32)}\n`,
+    METRICS_TOKEN: `${"m".repeat(16)}\r\n`,
+    ENABLE_TENANT_ISOLATION: " 0",
+  };
+  expect(readConfig(bindings)).toMatchObject({
+    REDIS_URL: "redis://127.0.0.1:6379",
+    METRICS_TOKEN: "m".repeat(16),
+    ENABLE_TENANT_ISOLATION: false,
+  });
+});
+
 describe("a change of settings", () => {
   test("is shown with its origin, and null gives the variable back; fields that are not named stay", async () => {
     expect((await patch({ MAX_GLOBAL_QUEUE_DEPTH: 7, CORS_ORIGINS: ["https://a.example"] })).status).toBe(

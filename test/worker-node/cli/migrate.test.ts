@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import postgres from "postgres";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { runProgram } from "./run-program.ts";
 import { migrate } from "../../../worker-node/clients/migrations.ts";
 
 const name = `${inject("databaseTemplate").name}_migrate_${randomBytes(3).toString("hex")}`;
@@ -39,6 +40,17 @@ test("two processes that migrate an empty database at once, and a later one, app
   } finally {
     await sql.end({ timeout: 1 });
   }
+});
+
+// Fails when a .env file that lists SCALE_POSTGRES_DIRECT_URL without a value keeps migrations from running.
+test("an empty SCALE_POSTGRES_DIRECT_URL counts as not set, and an error is one sentence", async () => {
+  const run = (env: Record<string, string>) => runProgram("migrate.ts", env, []);
+  const direct = { SCALE_POSTGRES_DIRECT_URL: "" };
+  expect(await run({ ...direct, SCALE_POSTGRES_URL: url.href })).toMatchObject({ code: 0, stderr: "" });
+  expect(await run(direct)).toMatchObject({
+    code: 1,
+    stderr: "SCALE_POSTGRES_URL is not set: write postgres://user:password@host:5432/database\n",
+  });
 });
 
 // Fails when statements depend on settings that an operator may give the database or the server: with another date style the cursors of

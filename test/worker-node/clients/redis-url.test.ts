@@ -76,9 +76,15 @@ describe("the environment of redis-rest", () => {
     });
   });
 
+  test("takes a token from a file, empty variables and the address of a Service named redis-rest for what they mean", () => {
+    const env = { REDIS_REST_TOKEN: "t\n", REDIS_REST_TIMEOUT_SECONDS: "", REDIS_REST_READONLY_TOKEN: "" };
+    const config = readRestConfig({ ...right, ...env, REDIS_REST_PORT: "tcp://10.43.161.119:8079" });
+    expect(config).toMatchObject({ token: "t", timeoutMs: 60_000, readOnlyToken: undefined, port: 8079 });
+  });
+
   test.each([
     [{ REDIS_REST_TOKEN: undefined }, /^REDIS_REST_TOKEN is missing: write/],
-    [{ REDIS_REST_TOKEN: "" }, /^REDIS_REST_TOKEN is empty: write/],
+    [{ REDIS_REST_TOKEN: " \n" }, /^REDIS_REST_TOKEN is missing: write/],
     [{ REDIS_URL: undefined }, /^REDIS_URL is missing: write/],
     [{ REDIS_REST_PORT: "web" }, /^REDIS_REST_PORT is a port number/],
     [{ REDIS_REST_PORT: "65536" }, /^REDIS_REST_PORT is a port number/],

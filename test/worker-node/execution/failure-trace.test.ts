@@ -23,6 +23,12 @@ test("the trace for operators has the texts, without the process's own secrets",
   expect(trace).toContain("caused by Error: refused *** by https://10.1.2.3/v1");
 });
 
+// Fails when a secret that was read from a file, with a line break at its end, is logged as soon as it is quoted without it.
+test("the trace for operators has no secret whose variable ends with a line break", () => {
+  const trace = operatorTrace(failure, { OPENAI_API_KEY: "sk-live-12345678\n" });
+  expect(trace).toContain("caused by Error: refused *** by");
+});
+
 // Fails when the passwords of SMTP_URL or REDIS_URL are taken for harmless because their names are.
 test("the trace for operators has no password of a URL in the environment, however a server quotes it", () => {
   const quoted = new Error(

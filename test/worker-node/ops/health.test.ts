@@ -18,6 +18,14 @@ test("metrics are served to a client with the token", async () => {
   expect([response.status, await response.text()]).toEqual([200, "synapse_slots 10\n"]);
 });
 
+// Fails when a scraper whose configuration writes the scheme in small letters, or names parameters, is refused (RFC 9110, 11.1).
+test("the scheme is read in any case, and a query has no effect", async () => {
+  expect((await scrape("a token", "bearer a token")).status).toBe(200);
+  const get = (path: string) => fetch(`http://127.0.0.1:${portOf(server)}${path}`);
+  const { status } = await get("/livez?verbose=1");
+  expect([status, (await get("/metrics?format=prometheus")).status]).toEqual([200, 401]);
+});
+
 // Fails when a worker without METRICS_TOKEN serves its metrics to every client.
 test.each([
   ["without a token", "a token", undefined, "send METRICS_TOKEN as Authorization: Bearer"],

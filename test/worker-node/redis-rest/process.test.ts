@@ -55,6 +55,8 @@ test("the process logs its port, responds, and on SIGTERM ends after the respons
   inFlight.end(JSON.stringify(["ECHO", "done"]));
   const [response] = await once(inFlight, "response");
   expect(await json(response)).toEqual({ result: "done" });
+  // A shell and a process manager may both pass a signal on. The second one ends nothing earlier.
+  child.kill("SIGTERM");
   expect(await nextLine()).toMatchObject({ level: "info", event: "redis_rest.stopped" });
   const [code] = await once(child, "exit");
   expect(code).toBe(0);

@@ -1,6 +1,6 @@
 import { createServer } from "node:net";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { openGrpcExport } from "../../../worker-node/tracing/grpc-export.ts";
+import { addressOf, openGrpcExport } from "../../../worker-node/tracing/grpc-export.ts";
 import { SpanSender } from "../../../worker-node/tracing/span-sender.ts";
 import { startCollector } from "../../services/otlp/collector.ts";
 import type { Collector } from "../../services/otlp/collector.ts";
@@ -20,6 +20,17 @@ afterEach(async () => {
 });
 
 const names = () => collector.spans.map(({ name }) => name);
+
+// Fails when gRPC decides about the port: it takes 443 where an address has none, and URL leaves out the port that its scheme has by itself.
+test.each([
+  ["http://collector:4317", "collector:4317"],
+  ["http://collector:80", "collector:80"],
+  ["http://collector", "collector:80"],
+  ["https://collector.example:443/", "collector.example:443"],
+  ["http://[::1]:4317", "[::1]:4317"],
+])("OTLP_ENDPOINT=%s is the address %s", (endpoint, address) => {
+  expect(addressOf(endpoint)).toBe(address);
+});
 
 // Fails when UNAVAILABLE loses the batch, or sends it twice after it was taken.
 test("a collector that answers UNAVAILABLE gets every span once, in order, when it accepts spans again", async () => {
