@@ -1,8 +1,8 @@
 import type { Sql } from "../../shared/store/sql.ts";
 
 /**
- * Connections to Postgres that hold as many statements at once as need it: a statement gets the first connection that is free, a new one when
- * none is, and beyond `max` the one with the fewest statements, which are pipelined.
+ * Spreads statements over connections to Postgres, of which it opens no more than statements are pending at once. A statement gets the first
+ * connection that is free, or a new one when none is free; with `max` connections, the one with the fewest statements, which are pipelined.
  *
  * A connection that got no statement for `idleMs` is closed. The driver's own pool gives its connections in turn, so none of them is ever
  * idle: an idle worker kept six processes of Postgres, each with the plans of all its statements (30 MB).

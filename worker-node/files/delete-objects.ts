@@ -5,7 +5,7 @@ import type { FileStore } from "./file-store.ts";
 const AT_ONCE = 16;
 
 /**
- * Deletes objects. One that the store refuses to delete, for example because of an object lock, keeps no other one.
+ * Deletes objects. When the store refuses to delete an object, for example because of an object lock, the others are deleted all the same.
  * @returns the keys that are deleted
  * @throws the store's error when it deleted none of them
  */

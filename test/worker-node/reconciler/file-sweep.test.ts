@@ -7,7 +7,7 @@ import { acme } from "../../shared/store/store-fixture.ts";
 import { refusingStore } from "../fakes.ts";
 
 // Fails when the first upload that cannot be deleted ends the deletions: the rows of all others of its page would stay with it.
-test("an upload that the store refuses to delete keeps no other one", async () => {
+test("the other uploads are deleted when the store refuses to delete one", async () => {
   const [locked, free] = [newUploadId(), newUploadId()];
   const bucket = new MemoryBucket();
   bucket.locked.add(uploadKey(acme, locked));

@@ -191,7 +191,7 @@ test("of two reconcilers that archive the same journal one records it, and the o
 });
 
 // Fails when the first object that cannot be deleted ends the deletions: those after it would stay for as long.
-test("an unused segment that the store refuses to delete keeps no other one", async () => {
+test("the other unused segments are deleted when the store refuses to delete one", async () => {
   for (const segment of ["a", "b"]) {
     await store.sql`
       insert into journal_segments (segment_id, tenant_id, live_runs, announced_at)

@@ -1,14 +1,14 @@
 import { z } from "zod";
 
-/** What a message must have before it is parsed for members of null: nearly all have none of these. */
+/** Only a message that fits this is parsed here, which nearly no message does. */
 const SUSPECT = /"(?:error|result|params|_meta)"\s*:\s*null|"protocolVersion"\s*:(?=.*:\s*null)/s;
 
 const Members = z.looseObject({});
 
 /**
- * The JSON of a message without members of null for which the library refuses all of it, and which serializers write for what is not
- * set: `error` beside a result, `result` beside an error, `params`, `_meta`, and any member of the answer to `initialize`. Null means
- * something in other places, such as a tool's result or a schema, and stays there.
+ * The JSON of a message without those null members for which the library would refuse the whole message. Serializers write null for what
+ * is not set: `error` beside a result, `result` beside an error, `params`, `_meta`, and any member of the answer to `initialize`. In other
+ * places, such as a tool's result or a schema, null means something, and stays.
  */
 export function withoutUnset(json: string): string {
   if (!SUSPECT.test(json)) return json;
