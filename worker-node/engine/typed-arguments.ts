@@ -9,8 +9,9 @@ const MAX_FORMS = 32;
 
 /**
  * Arguments in the types of the tool's schema, where a model has written a value in another type and its meaning is plain: an object or a
- * list as JSON text, a number or a boolean as text, and an integer where the tool takes a text. Models of all sizes do so, and many repeat
- * it when they are told. Any other value stays as it is, also what an object holds of which the schema has several forms.
+ * list as JSON text, a number or a boolean as text, and an integer where the tool takes a text. Models of all sizes make
+ * this mistake, and many repeat it after an error that names it. Any other value stays as it is, also what an object holds of which the
+ * schema has several forms.
  */
 export function typedArguments(args: JsonObject, schema: JsonObject): JsonObject {
   return typedObject(args, schema, schema);
@@ -64,7 +65,7 @@ function inside(value: Json, schema: JsonObject, root: JsonObject): Json {
   return isObject(value) ? typedObject(value, schema, root) : value;
 }
 
-/** What a value of another type means in this one; undefined: nothing that is plain. */
+/** What a value of another type means in this type; undefined: its meaning is not plain. */
 function readAs(value: Json, type: string): Json | undefined {
   if (type === "string") return Number.isSafeInteger(value) ? JSON.stringify(value) : undefined;
   if (typeof value !== "string") return undefined;

@@ -6,7 +6,8 @@ import type { FileStore } from "./file-store.ts";
 const AT_ONCE = 16;
 
 /**
- * Deletes objects. Those that the store refuses to delete, for example because of an object lock, keep no other one, however many they are.
+ * Deletes objects. When the store refuses to delete some, for example because of an object lock, the others are deleted all the same,
+ * however many are refused.
  * @returns the keys that are deleted
  * @throws the store's error when it answers none of the deletions of one moment: each of the others would wait for its own time
  */

@@ -98,7 +98,7 @@ describe("a schedule", () => {
 
   // Fails when a save begins with the next tick after it: one that has been due since a moment, and waits for its jitter, is lost. Pipelines
   // save the same schedule again with each deployment.
-  test("that is saved or resumed as it is keeps a tick that is due and has not started; other times begin with their next tick", async () => {
+  test("that is saved unchanged, or resumed, keeps a due tick that has not started; after a change of its times it begins with the next tick", async () => {
     const { sql } = app.stores;
     const hourly = { ...daily, cron: "0 * * * *", jitter_seconds: 3_600 };
     const next = async () => (await sql`select next_tick_at from schedules where id = 'kept'`)[0];
