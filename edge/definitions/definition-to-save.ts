@@ -7,7 +7,8 @@ import {
   toolWarnings,
   unreadTurns,
 } from "../../shared/contracts/definition/index.ts";
-import type { DefinitionKind } from "../../shared/contracts/definition/index.ts";
+import type { DefinitionKind, Tool } from "../../shared/contracts/definition/index.ts";
+import { guardedUrl, parseConnection } from "../../shared/contracts/definition/sql-tool.ts";
 import { SHARED } from "../../shared/contracts/tenant.ts";
 import type { Owner } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
@@ -17,6 +18,7 @@ import { readOwnDefinition } from "../../shared/store/definitions/agents-and-too
 import type { NewDefinition } from "../../shared/store/definitions/stored-definition.ts";
 import { addressWarnings } from "../http/outbound-url.ts";
 import { invalidFields } from "../http/problem.ts";
+import type { Config } from "../env.ts";
 import type { Services } from "../services.ts";
 import { checkDefinition, withId } from "./check-definition.ts";
 import { isMasked, textToStore } from "./masked-tool.ts";
@@ -105,9 +107,15 @@ const readTool: Reader = async ({ sql, config }, { id, owner, body, isLenient })
   const known = stored === null ? null : readStoredTool(stored);
   const definition = await textToStore(tool, { owner, name: id }, known, masterKeysOf(config));
   const { name, description } = tool;
-  const ofAddress = tool.tool_type === "http" ? addressWarnings(tool.url, config) : [];
-  return { row: { id, name, description, definition }, warnings: [...toolWarnings(tool), ...ofAddress] };
+  const warnings = [...toolWarnings(tool), ...toolAddressWarnings(tool, config)];
+  return { row: { id, name, description, definition }, warnings };
 };
+
+function toolAddressWarnings(tool: Tool, config: Config): FieldError[] {
+  if (tool.tool_type !== "sql") return addressWarnings(tool.url, config);
+  const connection = parseConnection(tool.connection);
+  return "error" in connection ? [] : addressWarnings(guardedUrl(connection), config, "connection");
+}
 
 /** Reads an MCP server, whose id is its name. A mask keeps the stored secret, as in a tool. */
 const readServer: Reader = async ({ sql, config }, { id, owner, body, isLenient }) => {

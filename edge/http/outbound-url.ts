@@ -24,9 +24,10 @@ const NOT_PUBLIC = "is not a public address, and EGRESS_ALLOW does not name it";
 /**
  * A warning about the URL of a definition when workers refuse its address: each call fails. It is no error, because a definition may
  * be saved before the operator names the address.
+ * @param path the field of the definition that holds the address
  */
-export function addressWarnings(url: string, { EGRESS_ALLOW }: Config): FieldError[] {
+export function addressWarnings(url: string, { EGRESS_ALLOW }: Config, path = "url"): FieldError[] {
   const at = url === "" ? null : URL.parse(url);
   if (at === null || !EGRESS_ALLOW.refuses(at.hostname)) return [];
-  return [{ path: "url", message: `${NOT_PUBLIC}: workers do not call it` }];
+  return [{ path, message: `${NOT_PUBLIC}: workers do not call it` }];
 }

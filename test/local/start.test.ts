@@ -21,6 +21,7 @@ const Facts = z.object({
   edge_pid: z.number(),
   api_key: z.string(),
   metrics_token: z.string(),
+  postgres_url: z.string(),
   workers: z.array(z.object({ name: z.string(), pid: z.number(), health_url: z.string() })),
 });
 
@@ -161,26 +162,44 @@ test("npm run sync saves a folder in as many requests as it needs, and names the
   expect(second.status).toBe(0);
 });
 
-// Fails when a bundle lacks the sandbox's thread, or the packages of the object store.
-test("a worker runs code, and stores a large value in the bucket", async () => {
+// Fails when a bundle lacks the sandbox's thread, the process of a SQL call, or the packages of the object store.
+test("a worker runs code, reads a database, and stores a large value in the bucket", async () => {
+  const tool = { description: "Reads.", tool_type: "sql", connection: facts().postgres_url };
+  const saved = await request(0, "/api/v2/tools/reads", { method: "PUT", body: JSON.stringify(tool) });
+  expect(saved.status).toBe(200);
   const step = { type: "transform", next_step_id: "read" };
   const body = JSON.stringify({
     name: "Large",
     entry_step_id: "make",
     steps: [
       { ...step, id: "make", output_key: "large", transform_code: 'result = "x".repeat(200000)' },
-      { id: "read", type: "transform", output_key: "length", transform_code: "result = state.large.length" },
+      {
+        ...step,
+        id: "read",
+        output_key: "length",
+        transform_code: "result = state.large.length",
+        next_step_id: "query",
+      },
+      {
+        id: "query",
+        type: "tool",
+        forced_tool: "reads",
+        input_keys: ["sql"],
+        output_key: "rows",
+      },
     ],
   });
   expect((await request(0, "/api/v2/orchestrations/orch_large", { method: "PUT", body })).status).toBe(200);
   const started = await request(0, "/api/v2/orchestrations/orch_large/run", {
     method: "POST",
-    body: JSON.stringify({ message: "hello" }),
+    body: JSON.stringify({ message: "hello", state: { sql: "select 'read ' || (41 + 1) as answer" } }),
   });
   const { run_id, stream_url } = Accepted.parse(await started.json());
   await ids(1, stream_url, Infinity);
   const result = await request(1, `/api/v2/orchestrations/runs/${run_id}/result`);
-  expect(await result.text()).toContain("200000");
+  const text = await result.text();
+  expect(text).toContain("200000");
+  expect(text).toContain("read 42");
 });
 
 // Fails when the workers get no metrics token, or another one than dev.json has.

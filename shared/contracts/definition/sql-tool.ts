@@ -33,6 +33,14 @@ export function parseConnection(text: string): SqlConnection | { error: string }
   return { host, port: Number(url.port || 5432), database, username, password, tls };
 }
 
+/**
+ * The URL of a request to the host and port of a connection, by which the egress guard judges it. A URL of http has its address in one
+ * spelling, and a URL of postgres as it was written.
+ */
+export function guardedUrl({ host, port }: Pick<SqlConnection, "host" | "port">): string {
+  return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
 /** Why a tool cannot have this connection; null: it can. A mask stands for the stored one. */
 export function connectionError(text: string): string | null {
   if (text === MASK) return null;

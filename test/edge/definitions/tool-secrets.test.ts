@@ -71,6 +71,17 @@ describe("the secrets of a tool", () => {
     expect((await put("new_orders", { ...sql, connection: MASK })).status).toBe(422);
   });
 
+  // The parser leaves a host of a postgres URL as it is written: 2130706433 is 127.0.0.1.
+  test.each(["10.0.0.1:5432", "[::1]", "2130706433"])(
+    "of type sql get a warning when workers refuse to call the address %s",
+    async (host) => {
+      const connection = `postgres://u:p@${host}/d`;
+      const answer = await put("inner", { tool_type: "sql", description: "Inner", connection });
+      const message = "is not a public address, and EGRESS_ALLOW does not name it: workers do not call it";
+      expect(await bodyOf(answer)).toMatchObject({ warnings: [{ path: "connection", message }] });
+    },
+  );
+
   // Fails when the error quotes the connection, or a parameter that is ignored is accepted.
   test.each(["mysql://u:sesame@h/db", "postgres://h/sesame", "postgres://u:sesame@h/db?options=x", "sesame"])(
     "of type sql that are no connection URL are refused with an error that does not quote them: %s",

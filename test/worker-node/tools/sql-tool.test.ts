@@ -169,6 +169,19 @@ describe("a tool of type sql", () => {
     });
   });
 
+  // Fails when the database is called unreachable, or the answer of the process cannot be read.
+  test("reports a value with which the result would be nested too deeply", async () => {
+    const json = (levels: number) =>
+      query(`select (repeat('[', ${levels}) || repeat(']', ${levels}))::json as deep`);
+    await expect(json(61)).resolves.toMatchObject({ row_count: 1 });
+    for (const levels of [63, 64]) {
+      await expect(json(levels)).rejects.toMatchObject({
+        name: "ToolRejection",
+        message: "the result is nested more than 64 levels deep: select less",
+      });
+    }
+  });
+
   test("ends a statement at its limit, at the server too", async () => {
     const slow = "select pg_sleep(60), 'the slow one'";
     await expect(query(slow, [], { timeoutMs: 200 })).rejects.toMatchObject({
@@ -233,8 +246,11 @@ describe("the process of a call", () => {
     expect(await ask("pid")).not.toBe(before);
   });
 
-  test("fails its own call alone when it ends, and the call may be tried again", async () => {
-    const [ended, other] = [ask("end"), ask("pid", { tenantId: "b" })];
+  test.each([
+    ["ends", "end"],
+    ["sends no answer but something else", "send nonsense"],
+  ])("fails its own call alone when it %s, and the call may be tried again", async (_, sql) => {
+    const [ended, other] = [ask(sql), ask("pid", { tenantId: "b" })];
     await expect(ended).rejects.toMatchObject({ name: "RetryableError", code: "unreachable" });
     expect(await other).toEqual(expect.any(Number));
   });

@@ -172,7 +172,7 @@ async function read(
     const statement = sql.unsafe(text, [...params]);
     for await (const batch of statement.cursor(batchRows)) {
       for (const row of batch) {
-        const value = JsonValue.parse(Object.fromEntries(Object.entries(row)));
+        const value = jsonRow(row);
         bytes += Buffer.byteLength(JSON.stringify(value));
         truncated = rows.length >= MAX_ROWS || bytes > MAX_RESULT_BYTES;
         if (truncated) return;
@@ -181,6 +181,13 @@ async function read(
     }
   });
   return { rows, row_count: rows.length, truncated };
+}
+
+/** @throws ToolRejection for a row that would make the result deeper than a JSON value may be */
+function jsonRow(row: object): Json {
+  const value = JsonValue.safeParse(Object.fromEntries(Object.entries(row)));
+  if (value.success && JsonValue.safeParse({ rows: [value.data] }).success) return value.data;
+  throw new ToolRejection("the result is nested more than 64 levels deep: select less");
 }
 
 const PostgresError = z.object({ name: z.literal("PostgresError"), code: z.string(), message: z.string() });

@@ -1,4 +1,5 @@
-import net from "node:net";
+import type net from "node:net";
+import { guardedUrl } from "../../../shared/contracts/definition/sql-tool.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
 import { connectGuarded } from "../../outbound/guarded-connect.ts";
 import { ToolRejection } from "../../engine/step-errors.ts";
@@ -21,7 +22,7 @@ export async function connectTo(
   signal: AbortSignal,
 ): Promise<Connected> {
   // A database may have any port but those at which no HTTP request may be made either.
-  egress.check(new URL(`http://${net.isIPv6(host) ? `[${host}]` : host}:${port}`));
+  egress.check(new URL(guardedUrl({ host, port })));
   const socket = await connectGuarded({ host, port }, egress, signal);
   const { promise: failure, reject } = Promise.withResolvers<never>();
   failure.catch(() => {});
