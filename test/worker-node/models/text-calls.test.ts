@@ -128,7 +128,7 @@ describe("a call that a model writes as text", () => {
   });
 
   test("whose arguments do not fit is reported to the model", async () => {
-    const wrong = '<tool_call>{"name": "lookup", "arguments": {"q": 7}}</tool_call>';
+    const wrong = '<tool_call>{"name": "lookup", "arguments": {"q": [7]}}</tool_call>';
     const result = await runStep(server, ag1, [text(wrong), text("fine")]);
     expect(result).toMatchObject({ ...made, toolCalls: [] });
     expect(JSON.stringify(server.requests[1]?.body.messages.at(-1))).toContain("must be of type string");
