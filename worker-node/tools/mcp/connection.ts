@@ -194,7 +194,8 @@ export class ServerConnection {
       }
     } catch (error) {
       if (!refusesPost(error)) throw error;
-      await this.#connect(new SSEClientTransport(this.#url, this.#options()), options);
+      // Servers of this transport are older than protocol 2026-07-28, and many never answer the question for it.
+      await this.#connect(new SSEClientTransport(this.#url, this.#options()), options, "legacy");
     }
   }
 

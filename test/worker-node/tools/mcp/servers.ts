@@ -172,7 +172,10 @@ export async function oldServer(): Promise<
   return { ...server, sessions, forgetAfter, begun, servers };
 }
 
-/** A server that knows the oldest transport alone: a stream by GET, and messages by POST to another path. */
+/**
+ * A server that knows the oldest transport alone: a stream by GET, and messages by POST to another path. As Python's, it never answers
+ * the question for protocol 2026-07-28.
+ */
 export async function sseServer(): Promise<TestServer> {
   const transports = new Map<string, SSEServerTransport>();
   return listen((request, response) => {
@@ -184,8 +187,16 @@ export async function sseServer(): Promise<TestServer> {
       return;
     }
     const transport = transports.get(url.searchParams.get("sessionId") ?? "");
-    if (url.pathname === "/messages" && transport) void transport.handlePostMessage(request, response);
-    else response.writeHead(405).end();
+    if (url.pathname !== "/messages" || !transport) {
+      response.writeHead(405).end();
+      return;
+    }
+    void bodyOf(request).then((message) => {
+      if (!JSON.stringify(message).includes('"server/discover"'))
+        return transport.handlePostMessage(request, response, message);
+      response.writeHead(202).end();
+      return undefined;
+    });
   });
 }
 
