@@ -4,6 +4,9 @@ import { parseArgs } from "node:util";
 import { z } from "zod";
 import { projectFolder } from "../processes/programs.ts";
 
+const usage = `Usage: npm start -- [--workers 2] [--edges 1] [--port 8123] [--data .synapse]
+The values are the defaults. Several edges listen on consecutive ports from --port on. All data is in the folder --data.`;
+
 export const defaultDataFolder = resolve(projectFolder, ".synapse");
 
 const count = (flag: string, max: number) =>
@@ -26,13 +29,21 @@ const Options = z.object({
 });
 export type Options = z.infer<typeof Options>;
 
-/** The flags, with their defaults. @throws Error with a line for each wrong flag */
+/** The flags, with their defaults. @throws Error with a line for each wrong flag; for `--help` with the usage */
 export function readOptions(args: string[]): Options {
   const text = { type: "string" } as const;
   const { values } = parseArgs({
     args,
-    options: { workers: text, edges: text, port: text, data: text, dev: { type: "boolean" } },
+    options: {
+      workers: text,
+      edges: text,
+      port: text,
+      data: text,
+      dev: { type: "boolean" },
+      help: { type: "boolean" },
+    },
   });
+  if (values.help) throw new Error(usage);
   const read = Options.safeParse(values);
   if (!read.success) throw new Error(read.error.issues.map((issue) => issue.message).join("\n"));
   if (read.data.dev && read.data.edges > 1)

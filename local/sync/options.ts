@@ -22,7 +22,7 @@ export type SyncOptions = {
   deletions: string[];
 };
 
-/** The flags, completed from the environment and from dev.json. @throws Error with the usage for flags that contradict or miss something */
+/** The flags, completed from the environment and from dev.json. @throws Error with the usage for `--help`, and for flags that contradict or miss something */
 export function readSyncOptions(
   args: string[],
   env: NodeJS.ProcessEnv,
@@ -37,11 +37,13 @@ export function readSyncOptions(
     "dry-run": { type: "boolean" },
     lenient: { type: "boolean" },
     delete: { type: "string", multiple: true },
+    help: { type: "boolean" },
   } as const;
   const { values, positionals } = parseArgs({ args, options, allowPositionals: true });
   const deletions = values.delete ?? [];
   const [source = null, ...more] = positionals;
-  if (more.length > 0 || (source === null && deletions.length === 0)) throw new Error(usage);
+  const isIncomplete = source === null && deletions.length === 0;
+  if (values.help || more.length > 0 || isIncomplete) throw new Error(usage);
   const url = values.url ?? env.SYNAPSE_URL;
   const key = values.key ?? env.SYNAPSE_API_KEY;
   const facts = url === undefined || key === undefined ? factsIn(values.data ?? dataFolder) : null;

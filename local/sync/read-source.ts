@@ -1,5 +1,5 @@
 /** The definitions in a file or a folder, for `POST /scale/sync`. */
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, extname, join, relative } from "node:path";
 import { z } from "zod";
 import { KINDS } from "../../edge/definitions/sync/bundle.ts";
@@ -22,9 +22,11 @@ const Lists = z.looseObject({
  * Reads a bundle, a definition, or a folder of both: `<kind>/<id>.json`, and JSON files beside these folders. They are returned kind
  * by kind, in the order in which they are saved.
  * @param change changes the text of each file before it is parsed
- * @throws Error that names a file that is no JSON, or no definition
+ * @throws Error that names what does not exist, is no JSON, or is no definition
  */
 export function readSource(path: string, change = (text: string): string => text): SourceEntry[] {
+  if (!existsSync(path))
+    throw new Error(`${path} does not exist: name a folder of definitions, or a JSON file`);
   const read = (file: string): unknown => parse(file, change(readFileSync(file, "utf8")));
   const found = statSync(path).isDirectory() ? readFolder(path, read) : entriesIn(read(path), basename(path));
   return KINDS.flatMap((kind) => withoutCopies(found.filter((entry) => entry.kind === kind)));

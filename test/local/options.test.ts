@@ -18,6 +18,7 @@ test.each([
   [["--port", "70000"], "--port must be at most 65535"],
   [["--edges", "2", "--dev"], "npm run dev serves one edge"],
   [["--wrokers", "2"], "--wrokers"],
+  [["--help"], "Usage: npm start -- [--workers 2]"],
 ])("%j is refused with a text that names the flag", (args, message) => {
   expect(() => readOptions(args)).toThrow(message);
 });

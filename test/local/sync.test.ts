@@ -79,6 +79,12 @@ test.each([
   expect(() => readSource(folderOf(files))).toThrow(message);
 });
 
+test("a source that does not exist is named", () => {
+  expect(() => readSource("no-such-folder")).toThrow(
+    "no-such-folder does not exist: name a folder of definitions, or a JSON file",
+  );
+});
+
 test("without flags the URL and the key are those of the environment, else those of npm start", () => {
   const dataFolder = folderOf({ "dev.json": { api_base: "http://localhost:8123", api_key: "sk-local" } });
   const options = (args: string[], env = {}, data = dataFolder) => readSyncOptions(args, env, data);
@@ -128,6 +134,7 @@ test("a system that does not answer is named, with the reason", async () => {
 test.each([
   [[], {}],
   [["a", "b"], {}],
+  [["--help"], {}],
   [["dir", "--url", "https://other.example.com"], {}],
   [["dir"], { SYNAPSE_URL: "https://other.example.com" }],
 ])("flags that do not fit together are refused with the usage: %j %j", (args, env) => {
