@@ -1,6 +1,6 @@
 import { createApp } from "./app.ts";
 import type { Env } from "./env.ts";
-import { cronTick } from "./operations/cron-tick.ts";
+import { doPeriodicWork } from "./operations/periodic-work.ts";
 import { openServices } from "./services.ts";
 
 export { DatabaseShard } from "./clients/database-shard.ts";
@@ -12,5 +12,5 @@ const app = createApp(openServices);
 
 export default {
   fetch: app.fetch,
-  scheduled: (_event, env) => cronTick(env),
+  scheduled: (_event, env) => doPeriodicWork(env),
 } satisfies ExportedHandler<Env>;

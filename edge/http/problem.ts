@@ -5,7 +5,7 @@ import type { ErrorCode, FieldError } from "../../shared/errors.ts";
 import type { Refusal } from "../../shared/contracts/run.ts";
 import { useSentences } from "../../shared/contracts/schema-messages.ts";
 import { log } from "../../shared/log.ts";
-import { setRateLimit } from "./rate-limit.ts";
+import { setRateLimit } from "./rate-limit-headers.ts";
 import { isDataError, isDatabaseBusy, isDatabaseUnreachable } from "../../shared/store/unreachable.ts";
 
 useSentences();

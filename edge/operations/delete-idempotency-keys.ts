@@ -1,11 +1,11 @@
 import { log } from "../../shared/log.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 
-/** The most keys that one statement deletes, and the most statements in one cron tick. */
+/** The most keys that one statement deletes, and the most statements at one time. */
 const PAGE = 5_000;
 const MAX_PAGES = 20;
 
-/** Part of the cron tick: deletes idempotency keys older than the 24 hours for which they are valid. */
+/** Part of the periodic work: deletes idempotency keys older than the 24 hours for which they are valid. */
 export async function deleteExpiredIdempotencyKeys(sql: Sql): Promise<void> {
   let deleted = 0;
   for (let page = 0; page < MAX_PAGES; page++) {

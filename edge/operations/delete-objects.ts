@@ -9,7 +9,7 @@ import type { Config, Env } from "../env.ts";
 import { partsInTurn } from "../../shared/store/parts-in-turn.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 
-/** The most objects of one page, and the most pages and tenants of one cron tick. */
+/** The most objects of one page, and the most pages and tenants at one time. */
 const PAGE = 1_000;
 const MAX_PAGES = 20;
 const MAX_TENANTS = 20;
@@ -32,7 +32,7 @@ export async function bucketsToPurge(
 }
 
 /**
- * Part of the cron tick: deletes the objects of purged tenants. When a tenant was created anew under the same id, its objects
+ * Part of the periodic work: deletes the objects of purged tenants. When a tenant was created anew under the same id, its objects
  * are younger than the purge, and stay. A tenant whose objects cannot be deleted keeps no other one.
  */
 export async function deleteObjectsOfTenants(sql: Sql, buckets: readonly ObjectBucket[]): Promise<void> {

@@ -5,13 +5,13 @@ import type { MasterKeys } from "../../shared/security/master-keys.ts";
 import { SEALED_TEXT, readStoredTool, sealSecret, storedText } from "../../shared/security/sealed-tool.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 
-/** The most tools that one cron tick seals. */
+/** The most tools that are sealed at one time. */
 const PAGE = 200;
 
 const Row = z.object({ owner: z.string(), id: z.string(), definition: z.string() });
 
 /**
- * Part of the cron tick: seals the secrets of tools that were saved before secrets were sealed, deleted ones too.
+ * Part of the periodic work: seals the secrets of tools that were saved before secrets were sealed, deleted ones too.
  *
  * The edge does it, and no worker: workers are deployed before edges, so by then every worker can open sealed tools. A tool
  * that is saved meanwhile stays as it was saved. A deleted tool that retention has emptied has no secrets, and its text stays: written here,

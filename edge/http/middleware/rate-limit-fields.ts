@@ -1,6 +1,6 @@
 import { createMiddleware } from "hono/factory";
 import type { ApiEnv } from "../api.ts";
-import { setRateLimit } from "../rate-limit.ts";
+import { setRateLimit } from "../rate-limit-headers.ts";
 
 /**
  * Adds what the caller's tenant has left of its limits to the response of a POST that succeeded. A refused request gets its fields

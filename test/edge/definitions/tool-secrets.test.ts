@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
-import { cronTick } from "../../../edge/operations/cron-tick.ts";
+import { doPeriodicWork } from "../../../edge/operations/periodic-work.ts";
 import { sealTools } from "../../../edge/operations/seal-tools.ts";
 import { masterKey } from "../../../shared/security/master-keys.ts";
 import { openTool } from "../../../shared/security/sealed-tool.ts";
@@ -148,14 +148,14 @@ describe("the secrets of a tool", () => {
     expect(await textOf("older")).not.toMatch(/secret/);
   });
 
-  // Fails when the parts of the cron tick depend on each other: a bucket that is away for days would keep secrets in plain text.
+  // Fails when the parts of the periodic work depend on each other: a bucket that is away for days would keep secrets in plain text.
   test("are sealed by a tick of the cron of which another part fails, and the tick says so", async () => {
     const { sql, vars, postgresUrl } = app.stores;
     await put("plain", tool());
     await sql`update tools set definition = ${JSON.stringify(tool())} where id = 'plain'`;
     await sql`alter table idempotency_keys rename to idempotency_keys_away`;
     const env = { ...vars, MASTER_KEY, HYPERDRIVE: { connectionString: postgresUrl } };
-    await expect(cronTick(env)).rejects.toThrow("delete_idempotency_keys");
+    await expect(doPeriodicWork(env)).rejects.toThrow("delete_idempotency_keys");
     await sql`alter table idempotency_keys_away rename to idempotency_keys`;
     expect(await textOf("plain")).not.toMatch(/secret/);
   });

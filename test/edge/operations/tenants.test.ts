@@ -351,7 +351,7 @@ describe("a tenant that is deleted", () => {
     expect((await app.call("GET", `${T}/late`)).status).toBe(404);
   });
 
-  test("loses its objects in the cron of the edge; objects of a new tenant with the same id stay", async () => {
+  test("loses its objects in the periodic work of the edge; objects of a new tenant with the same id stay", async () => {
     await app.stores.sql`
       insert into tenants (tenant_id, purged_at, deleted_at, objects_before) values ('bucket', now(), now(), '2026-06-01')`;
     const object = (key: string, day: string) => ({ key, size: 1, storedMs: Date.parse(day) });
@@ -380,8 +380,8 @@ describe("a tenant that is deleted", () => {
     expect(open).toHaveLength(0);
   });
 
-  // Fails when the first tenant whose objects cannot be deleted ends the tick: those of all tenants after it would stay for as long.
-  test("of which the store refuses one to be deleted keep no other tenant's from being deleted", async () => {
+  // Fails when the first tenant whose objects cannot be deleted ends the pass: those of all tenants after it would stay for as long.
+  test("whose objects the store refuses to delete does not stop the deletion of those of other tenants", async () => {
     const { sql } = app.stores;
     for (const tenant of ["locked", "unlocked"]) {
       await sql`

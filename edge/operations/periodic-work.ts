@@ -10,9 +10,9 @@ import { bucketsToPurge, deleteObjectsOfTenants } from "./delete-objects.ts";
 import { deleteExpiredIdempotencyKeys } from "./delete-idempotency-keys.ts";
 import { sealTools } from "./seal-tools.ts";
 
-type CronEnv = DatabaseEnv & Pick<Env, "ARTIFACTS">;
+type PeriodicEnv = DatabaseEnv & Pick<Env, "ARTIFACTS">;
 
-const parts: Record<string, (sql: Sql, env: CronEnv) => Promise<void>> = {
+const parts: Record<string, (sql: Sql, env: PeriodicEnv) => Promise<void>> = {
   delete_idempotency_keys: deleteExpiredIdempotencyKeys,
   delete_objects: async (sql, env) => {
     const buckets = await bucketsToPurge(env, readConfig(env), await readSettings(sql));
@@ -25,11 +25,12 @@ const parts: Record<string, (sql: Sql, env: CronEnv) => Promise<void>> = {
 };
 
 /**
- * The edge's own periodic work, every 15 minutes. Each part is bounded, and continues in the next tick. A part that fails, for example
+ * The edge's own periodic work, every 15 minutes. Schedules do not start here: workers start them. Each part is bounded,
+ * and continues the next time. A part that fails, for example
  * because a bucket is away, does not stop the others.
- * @throws when parts have failed: the platform then shows the tick as failed
+ * @throws when parts have failed: the platform then shows its cron trigger as failed
  */
-export async function cronTick(env: CronEnv): Promise<void> {
+export async function doPeriodicWork(env: PeriodicEnv): Promise<void> {
   const sql = openDatabase(env, 1);
   const failed: string[] = [];
   for (const [part, work] of Object.entries(parts)) {
@@ -38,5 +39,5 @@ export async function cronTick(env: CronEnv): Promise<void> {
       log.error("cron.part_failed", { part, message: error instanceof Error ? error.message : "unknown" });
     });
   }
-  if (failed.length > 0) throw new Error(`parts of the cron tick have failed: ${failed.join(", ")}`);
+  if (failed.length > 0) throw new Error(`parts of the periodic work have failed: ${failed.join(", ")}`);
 }
