@@ -6,7 +6,7 @@ import { percentDecoded } from "./percent-decoded.ts";
  */
 export function dispositionName(disposition: string): string | undefined {
   const encoded = /;\s*filename\*\s*=\s*UTF-8'[^']*'([^;\s]+)/i.exec(disposition)?.[1];
-  // An empty name is refused, and the error names the header.
+  // An upload with an empty name is refused, and the error names the header.
   if (encoded !== undefined) return percentDecoded(encoded) ?? "";
   const quoted = /;\s*filename\s*=\s*"((?:[^"\\]|\\.)*)"/i.exec(disposition)?.[1];
   if (quoted !== undefined) return quoted.replaceAll(/\\(.)/g, "$1");

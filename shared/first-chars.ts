@@ -1,7 +1,10 @@
-/** The first half of a character of two code units, at the end of a text. */
+/** The first half of a surrogate pair, at the end of a text. */
 const HALF = /[\uD800-\uDBFF]$/;
 
-/** The first `chars` characters of a text. Half a character at the end is left out: it is none, and providers refuse a request with one. */
+/**
+ * The first `chars` characters of a text, counted in UTF-16 code units. A surrogate pair that the limit would cut is left out whole:
+ * providers refuse a request with half of one.
+ */
 export function firstChars(text: string, chars: number): string {
   return text.length <= chars ? text : text.slice(0, chars).replace(HALF, "");
 }

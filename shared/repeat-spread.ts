@@ -1,7 +1,7 @@
 /**
  * Calls `act` again and again, each time after `ms` or up to a tenth sooner. So tasks of one period that were started together do not stay
  * together: their statements would need a connection each, every time.
- * @returns a function that ends it
+ * @returns a function that ends the repetition
  */
 export function repeatSpread(ms: number, act: () => void): () => void {
   const wait = (): ReturnType<typeof setTimeout> =>

@@ -4,7 +4,7 @@ import type { Config } from "../env.ts";
 import { sign } from "../http/hmac.ts";
 
 /**
- * The fingerprint of a request's meaning: two requests with the same Idempotency-Key must have the same one. Not its text counts: the
+ * The fingerprint of a request's meaning: two requests with the same Idempotency-Key must have the same one. Its text does not count: the
  * order of keys, white space, null in place of an absent field, written defaults and ignored fields do not change it. The secret is
  * part of it as an HMAC, so nobody without MASTER_KEY can test guesses of the secret with the fingerprint.
  * @returns 64 hex digits

@@ -34,7 +34,7 @@ export class EdgeExporter {
     this.#url = tracesUrl(endpoint);
   }
 
-  /** Sends to another collector from the next batch on. Nothing waits any longer for the one before to be free. */
+  /** Sends to another collector from the next batch on. Nothing waits any longer for the previous collector. */
   moveTo(endpoint: string): void {
     this.#url = tracesUrl(endpoint);
     this.#busyUntilMs = this.#sendingUntilMs = this.#failures = 0;

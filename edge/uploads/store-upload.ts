@@ -67,7 +67,7 @@ export async function storeUpload(
     throw error;
   }
   if (await completeUpload(sql, upload_id, sha256)) return { ...upload, sha256 };
-  // Its row may be gone, and the sweep leaves alone what has none.
+  // The upload's row may be gone, and the sweep deletes no object without a row.
   await artifacts.delete(uploadKey(tenant_id, upload_id));
   throw pausedTooLong();
 }

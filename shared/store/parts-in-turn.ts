@@ -5,7 +5,7 @@ import { isDatabaseUnreachable } from "./unreachable.ts";
 type Part = readonly [name: string, work: () => Promise<boolean>];
 
 /**
- * Does one part after the other, also when one has failed: it may always fail, for a row that its statement cannot handle.
+ * Does all parts in turn. A part that fails does not stop the others: it may fail each time, for a row that its statement cannot handle.
  * @returns whether more may be left of at least one part
  * @throws the first error, after the last part; at once when the database cannot be reached
  */

@@ -64,7 +64,7 @@ function inside(value: Json, schema: JsonObject, root: JsonObject): Json {
   return isObject(value) ? typedObject(value, schema, root) : value;
 }
 
-/** What a value of another type means in this one; undefined: nothing that is plain. */
+/** What a value of another type means in this type; undefined: its meaning is not plain. */
 function readAs(value: Json, type: string): Json | undefined {
   if (type === "string") return Number.isSafeInteger(value) ? JSON.stringify(value) : undefined;
   if (typeof value !== "string") return undefined;

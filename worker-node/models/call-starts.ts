@@ -13,12 +13,12 @@ const MARK_OR_FENCE = new RegExp(
   "g",
 );
 const QUOTE = /["'`]/;
-/** The most places that are remembered: a text with more marks speaks of them. */
+/** The most places that are remembered: a text with more marks is about the marks, and makes no calls. */
 const MAX_STARTS = 20;
 
 /**
  * Finds, as a text arrives, where calls may begin in it: at a mark that is neither in a fenced block nor after a quotation mark, where a text
- * speaks of it. Each piece is read once.
+ * only mentions it. Each piece is read once.
  */
 export class CallStarts {
   /** The places, in characters of the text. */

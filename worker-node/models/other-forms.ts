@@ -11,7 +11,7 @@ const ID_CHARS = 9;
 /** The most characters of a tool's description that every server takes. */
 const DESCRIPTION_CHARS = 1_024;
 
-/** A limit of an answer that servers take, in tokens. */
+/** A limit of an answer that every server takes, in tokens. */
 const SMALL_OUTPUT = 4_096;
 
 /** A body whose calls, and their results, have ids that every server takes. Ids of one server's calls may be refused by another one. */
@@ -76,6 +76,7 @@ export function withShortDescriptions(body: JsonObject): JsonObject {
   return { ...body, ...tools, [list]: [{ ...system, content }, ...rest] };
 }
 
+/** A body with each of its messages changed. */
 export function withMessages(body: JsonObject, change: (message: JsonObject) => JsonObject): JsonObject {
   const messages = listOf(body["messages"]).map((each): Json => (isObject(each) ? change(each) : each));
   return body["messages"] === undefined ? body : { ...body, messages };
@@ -93,7 +94,7 @@ function withPlain(object: JsonObject, names: readonly string[]): JsonObject {
   return { ...object, ...Object.fromEntries(plain) };
 }
 
-/** The list of this name with each of its objects changed; nothing where there is none. */
+/** A field of this name: its list, with each object in it changed. No field where the object has no such list. */
 function changed(object: JsonObject, name: string, change: (item: JsonObject) => JsonObject): JsonObject {
   const list = object[name];
   return Array.isArray(list) ? { [name]: list.map((item) => (isObject(item) ? change(item) : item)) } : {};

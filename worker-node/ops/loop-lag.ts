@@ -2,7 +2,8 @@
 const PERIOD_MS = 250;
 
 /**
- * The longest delays of this process's event loop. All readers share one timer. A delay is short by up to 250 ms.
+ * The longest delays of this process's event loop. All readers share one timer. A delay is reported up to 250 ms shorter
+ * than it was.
  *
  * Node's `monitorEventLoopDelay` loses what delays its first round after each `reset`.
  */

@@ -30,7 +30,7 @@ test("the frames of a run are the same, wherever the pieces of its stream are cu
   }
 });
 
-// Fails when the stream goes on without the run: its viewer would hear of it again when all other runs have ended.
+// Fails when the stream goes on without the run: its viewer would hear of that run again only after the end of all others.
 test("ends with a part that is cut off, also after an event with values that look like the end of a run", async () => {
   const cut = frame(first, 1, '"type":"orchestration_complete","final_state":{"a":{"type":"done"}}');
   const text = await multiplex([

@@ -158,7 +158,7 @@ test.each<[string, (on: Sql) => Promise<unknown>]>([
   for (const plan of await plansOf(() => work(sql))) expect(plan).not.toMatch(/Seq Scan on runs/);
 });
 
-// Fails when retention reads every row of a table to find those that are due, or all runs to find which of them have a run.
+// Fails when retention reads every row of a table to find those that are due, or all runs to find which rows belong to one.
 test.each<[string, string, (on: Sql) => Promise<unknown>]>([
   ["batches", "batches_by_expiry", (on) => deleteBatches(on)],
   ["uses of uploads", "upload_uses_unchecked", (on) => deleteUnusedUses(on)],

@@ -78,7 +78,7 @@ test("runs_days deletes ended runs of this tenant, and keeps their usage", async
 
 // Fails when the parent finds no child whose result it waits for.
 // Fails when the first failure ends the call: a statement that always fails would keep all tables after its own from retention.
-test("a table or a tenant of which nothing can be deleted keeps no other one from retention", async () => {
+test("a table or a tenant of which nothing can be deleted does not stop the retention of the others", async () => {
   await endedRun(3, globex);
   await keep({ runs_days: 1 }, globex);
   // A policy that this version cannot read, of a tenant that is examined first.

@@ -79,7 +79,7 @@ test("after a failover the next statement goes to the new primary, although the 
 });
 
 // Fails when the connections take turns: then none of them is ever idle.
-test("statements of one moment have a connection each, and those that are not needed any more are closed", async () => {
+test("statements at the same time have a connection each, and connections that are no longer needed are closed", async () => {
   const url = await freshDatabase();
   const kept = postgresStateStore(url, "kept");
   const closing = postgresStateStore(url, "closing", { idleMs: 0 });

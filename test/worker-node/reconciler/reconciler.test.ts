@@ -128,7 +128,7 @@ test("a run is enqueued although retention fails; retention is tried again until
 });
 
 // Fails when the first repair that fails ends the pass: one that always fails would keep all others from their work.
-test("a repair that always fails keeps no other one from its work", async () => {
+test("a repair that always fails does not stop the others", async () => {
   vi.useFakeTimers({ toFake: ["performance"] });
   let retained = 0;
   const failing = { wakeTurns: unreachable, wakeBudgetWaits: unreachable, countRuns: unreachable };
@@ -247,7 +247,7 @@ describe("a Redis that was emptied", () => {
 });
 
 // Fails when only an emptied queue gets the runs that are due later: a run that was accepted without the queue would not count in its tenant's quota.
-test("a queue whose counts are invalid gets all queued runs again, and one whose counts hold gets only those that are due", async () => {
+test("a queue whose counts are invalid gets all queued runs again, and one whose counts hold gets only the due ones", async () => {
   await pass();
   await redis.hset("{synapse:orchestrations:default}:index", "quota_ready", "1");
   await store.accept({ delay_ms: 3_600_000 });

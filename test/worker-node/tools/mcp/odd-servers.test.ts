@@ -352,7 +352,7 @@ describe("the answer of a call", () => {
   });
 
   // Fails when the library gets a part that it does not know, for which it refuses the result of a call that has been carried out.
-  test("is read also where one of its parts is odd", async () => {
+  test("is read also where the library does not know one of its parts", async () => {
     const content = [
       { type: "text", text: "one" },
       { type: "text", text: 5 },
