@@ -33,7 +33,7 @@ export async function bucketsToPurge(
 
 /**
  * Part of the periodic work: deletes the objects of purged tenants. When a tenant was created anew under the same id, its objects
- * are younger than the purge, and stay. A tenant whose objects cannot be deleted keeps no other one.
+ * are younger than the purge, and stay. A tenant whose objects cannot be deleted does not stop the others.
  */
 export async function deleteObjectsOfTenants(sql: Sql, buckets: readonly ObjectBucket[]): Promise<void> {
   const tenants = await sql<{ tenant_id: string; before_ms: number }[]>`

@@ -26,7 +26,7 @@ const BATCH = 10_000;
  *
  * It also adds and drops partitions of the journal, and gives back the bytes that were reserved for files which cannot be committed any
  * more. The counters of deleted workers are added to the common sums.
- * A part that fails keeps no other one from its work.
+ * A part that fails does not stop the others.
  * @returns true when more expired rows may be left: at least one table gave a full batch
  */
 export function deleteExpired(sql: Sql): Promise<boolean> {

@@ -2,8 +2,8 @@ import type { Sql } from "../../shared/store/sql.ts";
 
 /**
  * Spreads statements over connections to Postgres, of which it opens no more than statements are pending at once. A statement gets the first
- * connection that is free, or a new one when none is free. With `max` connections it gets the one with the fewest statements, of several the
- * one whose statement began last: statements are pipelined, and the one that began first may be slow.
+ * connection that is free, or a new one when none is free. With `max` connections it gets the one with the fewest statements, and of several
+ * such the one whose statement began last: statements are pipelined, and the one that began first may be slow.
  *
  * A connection that got no statement for `idleMs` is closed. The driver's own pool gives its connections in turn, so none of them is ever
  * idle: an idle worker kept six processes of Postgres, each with the plans of all its statements (30 MB).

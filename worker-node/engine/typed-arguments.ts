@@ -9,9 +9,8 @@ const MAX_FORMS = 32;
 
 /**
  * Arguments in the types of the tool's schema, where a model has written a value in another type and its meaning is plain: an object or a
- * list as JSON text, a number or a boolean as text, and an integer where the tool takes a text. Models of all sizes make
- * this mistake, and many repeat it after an error that names it. Any other value stays as it is, also what an object holds of which the
- * schema has several forms.
+ * list as JSON text, a number or a boolean as text, and an integer where the tool takes a text. Models of all sizes do so, and many repeat
+ * it when they are told. Any other value stays as it is; so does what an object holds, where the schema has several forms of this object.
  */
 export function typedArguments(args: JsonObject, schema: JsonObject): JsonObject {
   return typedObject(args, schema, schema);
@@ -42,11 +41,11 @@ function typed(value: Json, schema: Json | undefined, root: JsonObject): Json {
     .flatMap(typesOf)
     .map((type) => readAs(value, type))
     .find((each) => each !== undefined);
-  // A text is read once: what it says is no text.
+  // A text is read once only: the value that is read from it is no text.
   return read === undefined ? value : typed(read, schema, root);
 }
 
-/** Whether a value has the fields that name a form among others, such as its `kind`: those with few values. */
+/** Whether a value fits the fields that tell this form from others, such as `kind`: those with a list of allowed values. */
 function names(value: Json, { properties }: JsonObject): boolean {
   if (!isObject(value) || !isObject(properties)) return true;
   return Object.entries(properties).every(([name, inner]) => {

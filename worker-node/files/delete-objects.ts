@@ -6,10 +6,11 @@ import type { FileStore } from "./file-store.ts";
 const AT_ONCE = 16;
 
 /**
- * Deletes objects. When the store refuses to delete some, for example because of an object lock, the others are deleted all the same,
- * however many are refused.
+ * Deletes objects. When the store refuses to delete some, for example because of an object lock, it deletes all others, however many were
+ * refused.
  * @returns the keys that are deleted
- * @throws the store's error when it answers none of the deletions of one moment: each of the others would wait for its own time
+ * @throws the store's error when the store answers none of the deletions that are made at the same time: each later one would wait for its
+ *   own timeout
  */
 export async function deleteObjects(files: FileStore, keys: readonly string[]): Promise<Set<string>> {
   const deleted = new Set<string>();

@@ -7,7 +7,7 @@ import { acme } from "../../shared/store/store-fixture.ts";
 import { refusingStore } from "../fakes.ts";
 
 // Fails when the first uploads that cannot be deleted end the deletions: the rows of all others of its page would stay with it.
-test("the other uploads are deleted when the store refuses to delete many", async () => {
+test("uploads that the store refuses to delete do not stop the deletion of others", async () => {
   // More than are deleted at the same time.
   const [locked, free] = [Array.from({ length: 20 }, newUploadId), newUploadId()];
   const bucket = new MemoryBucket();

@@ -191,7 +191,7 @@ test("of two reconcilers that archive the same journal one records it, and the o
 });
 
 // Fails when the objects that cannot be deleted are tried first in each pass: those after a page of them would stay for as long.
-test("the other unused segments are deleted when the store refuses to delete a whole page of them", async () => {
+test("unused segments that the store refuses to delete do not stop the deletion of others, also when they are a whole page", async () => {
   const locked = Array.from({ length: 100 }, (_, i) => `a${i}`);
   for (const segment of [...locked, "b"]) {
     await store.sql`
