@@ -14,13 +14,14 @@ type PeriodicEnv = DatabaseEnv & Pick<Env, "ARTIFACTS">;
 
 const parts: Record<string, (sql: Sql, env: PeriodicEnv) => Promise<void>> = {
   delete_idempotency_keys: deleteExpiredIdempotencyKeys,
-  delete_objects: async (sql, env) => {
-    const buckets = await bucketsToPurge(env, readConfig(env), await readSettings(sql));
-    if (buckets !== null) await deleteObjectsOfTenants(sql, buckets);
-  },
   seal_tools: async (sql, env) => {
     const keys = masterKeysOf(readConfig(env));
     if (keys) await sealTools(sql, keys);
+  },
+  // The last one: a bucket that does not answer delays no other part.
+  delete_objects: async (sql, env) => {
+    const buckets = await bucketsToPurge(env, readConfig(env), await readSettings(sql));
+    if (buckets !== null) await deleteObjectsOfTenants(sql, buckets);
   },
 };
 

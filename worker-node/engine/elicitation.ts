@@ -55,12 +55,15 @@ export function answerOf(schema: JsonObject, answer: Json): McpAnswer {
 
 function fieldOf(key: string, property: Json, required: boolean): FormField {
   if (!isObject(property)) throw noForm(`the field ${key} has no schema`);
-  const { title, description, default: value } = property;
+  const { title, description, minItems } = property;
+  const mayBeEmpty = property["type"] === "array" && !(typeof minItems === "number" && minItems > 0);
+  // A form's required choice has one item at least, a schema's required list may be empty.
+  const value = property["default"] ?? (required && mayBeEmpty ? [] : undefined);
   return {
     key,
     label: typeof title === "string" ? title : key,
     ...typed(key, property),
-    required,
+    required: required && !mayBeEmpty,
     ...(typeof description === "string" && { description }),
     ...(value !== undefined && { default: value }),
   };

@@ -22,7 +22,7 @@ type BodyRules = {
   optional?: boolean;
   /** The schema of the values, where `schema` leaves them to the route. */
   values?: z.ZodType;
-  /** The body is another system's: no value of it has a meaning here. */
+  /** The body is another system's: no value of it has a meaning here. It may be a form whose field `payload` is the JSON. */
   isForeign?: boolean;
 };
 
@@ -51,8 +51,12 @@ export function jsonBody({
       c.req.json = () => Promise.resolve(nothing);
       return next();
     }
-    requireJsonInUtf8(type ?? "", c.req.header("content-encoding") ?? "identity");
-    const body = await parseOnce(c, isCarried, isForeign);
+    const isForm = isForeign && FORM.test(type ?? "");
+    requireJsonInUtf8(
+      isForm ? "application/json" : (type ?? ""),
+      c.req.header("content-encoding") ?? "identity",
+    );
+    const body = await parseOnce(c, isCarried, { isForeign, isForm });
     if (!schema) return next();
     if (readOnly.includes("id")) requireIdOfPath(body, c.req.param("id"));
     return serveKnown(c, next, { unknown: unknownFields(schema, body, readOnly), noun: "field" });
@@ -67,6 +71,18 @@ function requireIdOfPath(body: unknown, id: string | undefined): void {
 
 function idIn(body: unknown): unknown {
   return typeof body === "object" && body !== null && "id" in body ? body.id : undefined;
+}
+
+/** GitHub sends a webhook as a form unless its owner chooses JSON: the JSON is the field `payload`. */
+const FORM = /^application\/x-www-form-urlencoded\s*(;|$)/i;
+
+/** The JSON in a form. @throws AppError `unsupported_media_type` for any other form */
+function payloadOf(form: string): string {
+  const payload = new URLSearchParams(form).get("payload");
+  if (payload !== null) return payload;
+  const detail =
+    "Send the body as JSON, with Content-Type: application/json, or as a form with the JSON in its field payload.";
+  throw new AppError("unsupported_media_type", detail);
 }
 
 /** Refuses a body in another charset, which would be read as other letters, and a compressed body. */
@@ -88,9 +104,10 @@ function requireJsonInUtf8(type: string, encoding: string): void {
 async function parseOnce(
   c: Context<ApiEnv>,
   isCarried: (path: JsonPath) => boolean,
-  isForeign: boolean,
+  { isForeign, isForm }: { isForeign: boolean; isForm: boolean },
 ): Promise<unknown> {
-  const sent = textOf(await readBody(c, isForeign));
+  const whole = textOf(await readBody(c, isForeign));
+  const sent = isForm ? payloadOf(whole) : whole;
   let body = parse(sent);
   // After the first parse: the digits of what is no JSON must not become a part of it.
   const text = withLongIntegersAsText(sent, isCarried);

@@ -77,7 +77,11 @@ function leavingEdges(step: Step, path: string, owners: ReadonlyMap<string, Bran
 }
 
 function leavingError(branch: Branch, target: string): string {
-  return `leads out of ${nameOf(branch)} to "${target}": a branch ends where a target is null or the step after "${branch.fork.id}"`;
+  const after = `the step after "${branch.fork.id}"`;
+  const rule = branch.isList
+    ? `in a list, a target is one of its steps, null for the next of them, or ${after}, which ends the branch`
+    : `a branch ends where a target is null or ${after}`;
+  return `leads out of ${nameOf(branch)} to "${target}": ${rule}`;
 }
 
 function endInBranch(step: Step, path: string, owners: ReadonlyMap<string, Branch>): FieldError[] {

@@ -64,16 +64,26 @@ export function outermostOf(step: string, branches: ReadonlyMap<string, Branch>)
   return current;
 }
 
-/** The ids of the steps that a loop repeats, also in branches inside it: their code and templates may read `item` and `index`. */
+/** The ids of the steps that a loop repeats, also in branches inside it: their code and templates may read `index`. */
 export function stepsInLoops(steps: readonly Step[]): Set<string> {
+  return stepsInside(steps, ({ type }) => type === "loop");
+}
+
+/** The ids of the steps that a loop with `for_each` repeats, also in loops and branches inside it: they may read `item` too. */
+export function stepsWithItem(steps: readonly Step[]): Set<string> {
+  return stepsInside(steps, (fork) => fork.type === "loop" && fork.for_each !== null);
+}
+
+/** The ids of the steps that have a parallel or loop step of this kind around them. */
+function stepsInside(steps: readonly Step[], isKind: (fork: ForkStep) => boolean): Set<string> {
   const branches = branchOfSteps(steps);
-  const isInLoop = (id: string): boolean => {
+  const isInside = (id: string): boolean => {
     let branch = branches.get(id);
     for (const _ of branches) {
-      if (branch === undefined || branch.fork.type === "loop") break;
+      if (branch === undefined || isKind(branch.fork)) break;
       branch = branches.get(branch.fork.id);
     }
-    return branch?.fork.type === "loop";
+    return branch !== undefined && isKind(branch.fork);
   };
-  return new Set(steps.map(({ id }) => id).filter(isInLoop));
+  return new Set(steps.map(({ id }) => id).filter(isInside));
 }

@@ -1,4 +1,5 @@
 import { suggestions } from "../../nearest-name.ts";
+import { stepsInLoops, stepsWithItem } from "./branches.ts";
 import { branchErrors } from "./branch-errors.ts";
 import { edgesOf } from "./edges.ts";
 import { endlessCycles, unreachableSteps } from "./walks.ts";
@@ -176,6 +177,26 @@ export function misspelledPlaceholderErrors({ steps }: OrchestrationDocument): F
       path: `steps[${index}].${source.field}`,
       message: `${place} is almost a placeholder: write {input}, or {state.key} with the parts of a path divided by dots`,
     }));
+  });
+}
+
+/** An error for each template in a loop that reads an item which no loop around its step has: it would fail in each iteration. */
+export function missingItemErrors({ steps }: OrchestrationDocument): FieldError[] {
+  const [inLoops, withItem] = [stepsInLoops(steps), stepsWithItem(steps)];
+  return steps.flatMap((step, index) => {
+    const source = inLoops.has(step.id) && !withItem.has(step.id) ? templateOf(step) : null;
+    if (source === null) return [];
+    const read = placeholdersOf(source.template, true).find(
+      ({ of, path }) => of === "loop" && path[0] === "item",
+    );
+    if (read === undefined) return [];
+    const place = source.template.slice(read.from, read.to);
+    return [
+      {
+        path: `steps[${index}].${source.field}`,
+        message: `reads ${place}, which no iteration has: give a loop around "${step.id}" a for_each, or read {index}`,
+      },
+    ];
   });
 }
 

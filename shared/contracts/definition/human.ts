@@ -187,7 +187,8 @@ export function answerErrors(
 function valueErrors(fields: readonly FormField[], answer: JsonObject): FieldError[] {
   return fields.flatMap((field) => {
     const value = valueOf(field, answer);
-    const message = isAbsent(value) ? (field.required ? "is required" : null) : valueError(field, value);
+    const isMissing = field.required && (isAbsent(value) || isEmptyChoice(field, value));
+    const message = isMissing ? "is required" : isAbsent(value) ? null : valueError(field, value);
     return message === null ? [] : [{ path: `response.${field.key}`, message }];
   });
 }
@@ -198,6 +199,11 @@ function valueOf({ key }: FormField, answer: JsonObject): Json {
 
 function isAbsent(value: Json): boolean {
   return value === null || value === "";
+}
+
+/** Nothing is chosen of several options. It is an answer where none is required, and no default takes its place. */
+function isEmptyChoice({ type }: FormField, value: Json): boolean {
+  return type === "multiselect" && Array.isArray(value) && value.length === 0;
 }
 
 /** The error of a value that is present; null: none. */

@@ -7,7 +7,7 @@ import type { MoneyRules } from "./models.ts";
 import { approvalErrors } from "./approval-errors.ts";
 import { formErrors, repeatedFormKeys } from "./forms.ts";
 import { impossibleReferences, namedByAgent, referencesOf } from "./references.ts";
-import { misspelledPlaceholderErrors, validateGraph } from "./graph.ts";
+import { misspelledPlaceholderErrors, missingItemErrors, validateGraph } from "./graph.ts";
 import { McpServerDocument } from "./mcp-server.ts";
 import { OrchestrationDocument } from "./orchestration.ts";
 import { ANSWER_TOOL, outputSchemaErrors } from "./output-schema.ts";
@@ -77,6 +77,7 @@ function asJsonSchema(json: unknown): FieldError[] {
 function newErrors(document: OrchestrationDocument, money: MoneyRules): FieldError[] {
   return [
     ...misspelledPlaceholderErrors(document),
+    ...missingItemErrors(document),
     ...codeErrors(document),
     ...stepModelErrors(document, money),
     ...unreadValues(document),

@@ -79,6 +79,26 @@ describe("a trigger", () => {
     expect([latin1.status, (await bodyOf(latin1)).code]).toEqual([400, "malformed_json"]);
   });
 
+  // GitHub's default of a webhook's content type. Fails when such a webhook has a 415 until its owner finds the setting.
+  test("takes the JSON in the field payload of a signed form, and no other form", async () => {
+    const { url, secret } = await create();
+    const send = (form: string) =>
+      post(url, form, { ...gitHub(secret, form), "content-type": "application/x-www-form-urlencoded" });
+    const payload = JSON.stringify({ zen: "Half measures = 50% & ü+1" }).replace(
+      "}",
+      ',"id":9007199254740993}',
+    );
+    const taken = await send(new URLSearchParams({ payload }).toString());
+    expect(taken.status).toBe(202);
+    expect((await inputOf((await bodyOf(taken)).run_id)).state).toEqual({
+      trigger: { zen: "Half measures = 50% & ü+1", id: "9007199254740993" },
+    });
+    const other = await send("a=1");
+    expect([other.status, (await bodyOf(other)).code]).toEqual([415, "unsupported_media_type"]);
+    const broken = await send("payload=%7B");
+    expect([broken.status, (await bodyOf(broken)).code]).toEqual([400, "malformed_json"]);
+  });
+
   // Fails when a request is refused for a digest that its sender may name and this API does not compare.
   test("may name digests of other algorithms, which are not compared", async () => {
     const { url, secret } = await create({});

@@ -1,5 +1,9 @@
 import { describe, expect, test } from "vitest";
-import { layOut, parseOrchestration } from "../../../shared/contracts/definition/index.ts";
+import {
+  layOut,
+  parseNewOrchestration,
+  parseOrchestration,
+} from "../../../shared/contracts/definition/index.ts";
 
 type Fields = { [field: string]: unknown };
 
@@ -121,7 +125,7 @@ describe("the branches of a definition", () => {
         print("e"),
       ],
       "steps[1].if_true_step_id",
-      'leads out of the body of "a" to "e"',
+      'leads out of the body of "a" to "e": in a list, a target is one of its steps, null for the next of them, or the step after "a"',
     ],
     [
       "an end in a branch",
@@ -166,6 +170,26 @@ describe("the branches of a definition", () => {
     ],
   ])("may not be %s", (_name, steps, path, message) => {
     expect(errorsOf(...steps)).toContainEqual([path, expect.stringContaining(message)]);
+  });
+
+  // Fails when the save accepts it: each run would fail in its first iteration.
+  test("may read an item only inside of a loop with for_each, however far around it", () => {
+    const newErrorsOf = (...steps: Fields[]) => {
+      const read = parseNewOrchestration({ id: "o", name: "O", entry_step_id: "a", steps });
+      return read.ok ? [] : read.errors.map(({ path, message }) => [path, message]);
+    };
+    const reading = print("x", { print_content: "{index}: { item.name }" });
+    expect(newErrorsOf(loop("a", ["x"]), reading)).toEqual([
+      [
+        "steps[1].print_content",
+        'reads { item.name }, which no iteration has: give a loop around "x" a for_each, or read {index}',
+      ],
+    ]);
+    expect(newErrorsOf(loop("a", ["x"], { for_each: "state.list" }), reading)).toEqual([]);
+    const inner = loop("b", ["x"]);
+    expect(newErrorsOf(loop("a", ["b"], { for_each: "state.list" }), inner, reading)).toEqual([]);
+    // Outside of loops it is plain text.
+    expect(newErrorsOf(print("a", { print_content: "{item.name}" }))).toEqual([]);
   });
 
   // Fails when a merge of other keys allows branches to write the same key.

@@ -156,6 +156,22 @@ describe("the form of an MCP server's question", () => {
     ]);
   });
 
+  // In a form, a required choice has one item at least; in a JSON Schema, a required list may be empty.
+  test("takes an empty list where its schema does", () => {
+    const items = { type: "string", enum: ["x", "y"] };
+    const properties = {
+      any: { type: "array", items },
+      some: { type: "array", items, minItems: 1 },
+      both: { type: "array", items, default: ["x", "y"] },
+    };
+    expect(formOf({ type: "object", properties, required: Object.keys(properties) })).toMatchObject([
+      { key: "any", required: false, default: [] },
+      { key: "some", required: true },
+      { key: "both", required: false, default: ["x", "y"] },
+      { key: "mcp_action" },
+    ]);
+  });
+
   test("is refused when no form can have it, and its answer has only the fields that were filled in", () => {
     expect(() => formOf({ properties: { deep: { type: "object" } } })).toThrow("deep");
     expect(() => formOf({ properties: { mcp_action: { type: "string" } } })).toThrow("mcp_action");
