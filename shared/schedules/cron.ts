@@ -38,8 +38,9 @@ export function parseCron(expression: string, zone: string): CronSchedule {
     throw new CronError("cron", `must have at most ${MAX_CRON_CHARS} characters`);
   const fields = expression.split(/\s+/).filter((field) => field !== "");
   if (fields.length !== 5) throw new CronError("cron", notFiveFields(fields));
-  const matches = readPattern(expression);
-  const schedule = { zone, isFine: timesOfDay(expression) > 1, matches };
+  const pattern = fields.map(withoutStepOfOne).join(" ");
+  const matches = readPattern(pattern);
+  const schedule = { zone, isFine: timesOfDay(pattern) > 1, matches };
   if (matches.nextRun(new Date(0)) === null) throw new CronError("cron", "names a date that never comes");
   return schedule;
 }
@@ -62,6 +63,11 @@ function notFiveFields(fields: readonly string[]): string {
   return meant === undefined
     ? `${sentence}, and has ${fields.length}`
     : `${sentence}: write ${meant} for ${name}`;
+}
+
+/** The field with a bare star for a star in steps of one: of a day field croner would let each day match, whatever the other one says. */
+function withoutStepOfOne(field: string): string {
+  return /^\*\/0*1$/.test(field) ? "*" : field;
 }
 
 function readPattern(expression: string): Cron {

@@ -177,6 +177,19 @@ test("L is the last day, # the n-th weekday, and of both day fields either one m
 });
 
 // Fails when the rule for the two directions differs: cron-parser's previous ticks are others than its next ones.
+test.each([
+  ["0 9 */1 * 1", "0 9 * * 1"],
+  ["0 9 1 * */1", "0 9 1 * *"],
+  ["*/1 */1 */1 */1 */1", "* * * * *"],
+])("a step of one names no days: %s fires when %s does", (stepped, starred) => {
+  const firstTwoAndLast = (cron: string) => {
+    const schedule = parseCron(cron, "UTC");
+    const next = nextTick(schedule, ms("2026-01-01T00:00Z")) ?? 0;
+    return [iso(next), iso(nextTick(schedule, next)), iso(previousTick(schedule, ms("2026-02-05T00:00Z")))];
+  };
+  expect(firstTwoAndLast(stepped)).toEqual(firstTwoAndLast(starred));
+});
+
 test("previous and next agree in every zone: each tick is the previous one of the next, and none lies between", () => {
   const instant = fc.integer({
     min: ms("2024-01-01T00:00Z") / 60_000,
