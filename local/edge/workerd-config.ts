@@ -4,6 +4,7 @@
  * All edges are in one process, because two processes that share a folder of R2 lose writes (44 of 200 concurrent PUTs).
  */
 import { readFileSync } from "node:fs";
+import { isIPv6 } from "node:net";
 import { join, resolve } from "node:path";
 import { rootCertificates } from "node:tls";
 import { z } from "zod";
@@ -134,8 +135,13 @@ function hyperdrive(name: string, postgresUrl: string): Capnp {
   };
 }
 
+/** The address of a socket of workerd, which takes an address of IPv6 in brackets only. */
+export function listenAddress(host: string, port: number): string {
+  return `${isIPv6(host) ? `[${host}]` : host}:${port}`;
+}
+
 function socket({ host = "127.0.0.1" }: EdgeSettings, name: string, port: number, service: string): Capnp {
-  return { name, address: `${host}:${port}`, service: { name: service }, http: {} };
+  return { name, address: listenAddress(host, port), service: { name: service }, http: {} };
 }
 
 /** The certificate authorities that Node trusts, for machines without a store of certificates, and those of NODE_EXTRA_CA_CERTS. */
