@@ -11,8 +11,8 @@ import type { SqlAnswer, SqlCall } from "./sql-call.ts";
  * has about 20 MB of its own, and its start takes 70 ms of processor time.
  */
 const PROCESSES = { all: 16, tenant: 4 };
-/** The most processes that wait for a call. */
-const MAX_IDLE = 2;
+/** The most processes that wait for a further call of their tenants, and how long each waits. */
+const IDLE = { most: 2, ms: 60_000 };
 /** A process can take calls this long after its start, also on a busy machine. */
 const START_MS = 60_000;
 /** A process ends a call itself at the limit of the call and a second more. One that has not done so after this time is killed. */
@@ -31,19 +31,21 @@ type QueuedCall = {
   reject(error: unknown): void;
 };
 type RunningCall = { queued: QueuedCall; timer: NodeJS.Timeout };
+type IdleProcess = { child: ChildProcess; tenantId: string; timer: NodeJS.Timeout };
 
 /**
  * Makes the calls of tools of type `sql` in processes of their own, each process one call at a time; tenants take turns.
  *
  * A tenant chooses the server that the driver speaks to, and the driver trusts its server. Whatever a server makes the driver do, it ends
  * or occupies the process of one call: not the worker, nor the call of another tenant. A process has nothing of the worker's environment
- * and memory. It is killed, and replaced, when its call is cancelled or has no answer in time.
+ * and memory. It is killed when its call is cancelled, fails or has no answer in time: after a failure the driver may still have to do with
+ * the old connection. Else it takes a further call, of the same tenant only.
  */
 export class SqlProcesses {
   readonly #program: URL;
   readonly #silentMs: number;
   readonly #queue = new FairQueue<QueuedCall>();
-  readonly #idle: ChildProcess[] = [];
+  readonly #idle: IdleProcess[] = [];
   readonly #busy = new Map<ChildProcess, RunningCall>();
 
   /** @param options for tests: another program, and how long it may be silent after the limit of a call */
@@ -87,7 +89,8 @@ export class SqlProcesses {
 
   /** Kills all processes, after the last call. */
   close(): void {
-    for (const child of [...this.#idle, ...this.#busy.keys()]) child.kill("SIGKILL");
+    const idle = this.#idle.map(({ child }) => child);
+    for (const child of [...idle, ...this.#busy.keys()]) child.kill("SIGKILL");
   }
 
   #startQueued(): void {
@@ -102,7 +105,7 @@ export class SqlProcesses {
   }
 
   #start(queued: QueuedCall): void {
-    const idle = this.#idle.pop();
+    const idle = this.#takeIdle(({ tenantId }) => tenantId === queued.caller.tenantId);
     const child = idle ?? this.#fork();
     this.#busy.set(child, {
       queued,
@@ -141,11 +144,27 @@ export class SqlProcesses {
       running.timer = this.#killAfter(child, this.#answerMs(running.queued));
       return;
     }
-    running.queued.resolve(message);
+    const { queued } = running;
+    queued.resolve(message);
     this.#busy.delete(child);
-    this.#idle.push(child);
+    if ("value" in message) this.#keepIdle(child, queued.caller.tenantId);
+    else this.#kill(child);
     this.#startQueued();
-    if (this.#idle.length > MAX_IDLE) this.#idle.shift()?.kill("SIGKILL");
+    if (this.#idle.length > IDLE.most) this.#takeIdle(() => true)?.kill("SIGKILL");
+  }
+
+  #keepIdle(child: ChildProcess, tenantId: string): void {
+    const timer = setTimeout(() => this.#kill(child), IDLE.ms).unref();
+    this.#idle.push({ child, tenantId, timer });
+  }
+
+  /** The process that has waited longest of those that match, which waits no more. */
+  #takeIdle(matches: (idle: IdleProcess) => boolean): ChildProcess | undefined {
+    const at = this.#idle.findIndex(matches);
+    if (at < 0) return undefined;
+    const [idle] = this.#idle.splice(at, 1);
+    clearTimeout(idle?.timer);
+    return idle?.child;
   }
 
   #answerMs({ caller }: QueuedCall): number {
@@ -159,8 +178,7 @@ export class SqlProcesses {
   /** Ends a process, if it has not ended. Its call fails, and may be tried again. */
   #kill(child: ChildProcess, code: "tool_timeout" | "unreachable" = "unreachable"): void {
     child.kill("SIGKILL");
-    const at = this.#idle.indexOf(child);
-    if (at >= 0) this.#idle.splice(at, 1);
+    this.#takeIdle((idle) => idle.child === child);
     const running = this.#busy.get(child);
     if (running === undefined) return;
     this.#busy.delete(child);
