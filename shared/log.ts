@@ -1,4 +1,4 @@
-import { isoTime } from "./iso-time.ts";
+import { isoTime } from "./text/iso-time.ts";
 import { traceIdOf } from "./tracing/span.ts";
 
 /** The values that vary from one log line of an event to the next: names and numbers, never a secret, a prompt or a payload. */

@@ -1,6 +1,6 @@
 import { AppError } from "../../shared/errors.ts";
 import { UPLOAD_SILENCE_MS } from "../../shared/store/files/uploads.ts";
-import { withinOrNull } from "../../shared/within-or-null.ts";
+import { withinOrNull } from "../../shared/tasks/within-or-null.ts";
 import type { ArtifactFacts, Bucket } from "./bucket.ts";
 
 /**

@@ -1,5 +1,5 @@
 import type { Context } from "hono";
-import { toHex } from "../../shared/bytes.ts";
+import { toHex } from "../../shared/text/bytes.ts";
 import { AppError } from "../../shared/errors.ts";
 import type { ApiEnv } from "./api.ts";
 import { invalidFields } from "./problem.ts";

@@ -1,6 +1,6 @@
 import { createMiddleware } from "hono/factory";
 import type { ApiEnv } from "./api.ts";
-import { withinOrNull } from "../../shared/within-or-null.ts";
+import { withinOrNull } from "../../shared/tasks/within-or-null.ts";
 
 /** A body up to this size is dropped. Of a larger one the connection is closed while the client still sends. */
 const MAX_DROPPED_BYTES = 32 * 1024 * 1024;

@@ -1,4 +1,4 @@
-import { fromHex, toHex, utf8 } from "../../shared/bytes.ts";
+import { fromHex, toHex, utf8 } from "../../shared/text/bytes.ts";
 
 /** The HMAC-SHA256 of a text, in hex. The secret is text, or the bytes of a key. */
 export async function sign(secret: string | Uint8Array<ArrayBuffer>, text: string): Promise<string> {

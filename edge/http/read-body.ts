@@ -1,9 +1,9 @@
 import type { Context } from "hono";
-import { digestOfBytes } from "../../shared/bytes.ts";
+import { digestOfBytes } from "../../shared/text/bytes.ts";
 import { AppError } from "../../shared/errors.ts";
 import type { ApiEnv } from "./api.ts";
 import { namedDigestsOf, requireDigests } from "./content-digest.ts";
-import { withinOrNull } from "../../shared/within-or-null.ts";
+import { withinOrNull } from "../../shared/tasks/within-or-null.ts";
 
 /** The longest time without a byte of a body. A client that stops there holds no request for longer. */
 export const MAX_SILENCE_MS = 30_000;

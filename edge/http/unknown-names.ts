@@ -2,7 +2,7 @@ import type { Context, Next } from "hono";
 import { z } from "zod";
 import { pathText } from "../../shared/errors.ts";
 import type { FieldError } from "../../shared/errors.ts";
-import { likelyName } from "../../shared/nearest-name.ts";
+import { likelyName } from "../../shared/text/nearest-name.ts";
 import type { ApiEnv } from "./api.ts";
 import { LENIENT, preferenceApplied, prefers } from "./prefer.ts";
 import { invalidFields } from "./problem.ts";

@@ -1,4 +1,4 @@
-import { digestOf } from "../../shared/bytes.ts";
+import { digestOf } from "../../shared/text/bytes.ts";
 import { BatchId } from "../../shared/contracts/batch.ts";
 import { randomHex } from "../../shared/contracts/ids.ts";
 import type { TenantId } from "../../shared/contracts/ids.ts";

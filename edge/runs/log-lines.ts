@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { eventJson, linesOf } from "../../shared/events/lines.ts";
 import type { EntryLines } from "../../shared/events/lines.ts";
-import { inOneLine } from "../../shared/one-line.ts";
+import { inOneLine } from "../../shared/text/one-line.ts";
 
 export type LogFormat = "text" | "ndjson";
 

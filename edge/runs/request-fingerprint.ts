@@ -1,5 +1,5 @@
 import { fingerprintKeyOf, masterKeysOf } from "../../shared/security/master-keys.ts";
-import { digestOf } from "../../shared/bytes.ts";
+import { digestOf } from "../../shared/text/bytes.ts";
 import type { Config } from "../env.ts";
 import { sign } from "../http/hmac.ts";
 

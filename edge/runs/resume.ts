@@ -1,4 +1,4 @@
-import { utf8 } from "../../shared/bytes.ts";
+import { utf8 } from "../../shared/text/bytes.ts";
 import { Decision, MAX_VOTE_BYTES } from "../../shared/contracts/approval.ts";
 import { answerErrors, withDefaults } from "../../shared/contracts/definition/human.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";

@@ -1,6 +1,6 @@
 import { JsonTraceSerializer } from "@opentelemetry/otlp-transformer";
 import { log } from "../../shared/log.ts";
-import { parseRetryAfterMs } from "../../shared/retry-after.ts";
+import { parseRetryAfterMs } from "../../shared/http/retry-after.ts";
 import { waitBeforeRetryMs } from "../../shared/tracing/export-outcome.ts";
 import type { ExportOutcome } from "../../shared/tracing/export-outcome.ts";
 import { SpanBuffer } from "../../shared/tracing/span-buffer.ts";

@@ -1,4 +1,4 @@
-import { digestOfBytes, toHex, utf8 } from "../../shared/bytes.ts";
+import { digestOfBytes, toHex, utf8 } from "../../shared/text/bytes.ts";
 import { signingKey } from "../../shared/contracts/webhook.ts";
 import { AppError } from "../../shared/errors.ts";
 import { verify } from "../http/hmac.ts";

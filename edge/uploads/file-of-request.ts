@@ -1,5 +1,5 @@
 import { FileName, MediaType } from "../../shared/contracts/artifact.ts";
-import { dispositionName } from "../../shared/content-disposition.ts";
+import { dispositionName } from "../../shared/http/content-disposition.ts";
 import { AppError } from "../../shared/errors.ts";
 import { invalidFields } from "../http/problem.ts";
 

@@ -1,4 +1,4 @@
-import { toHex } from "../../shared/bytes.ts";
+import { toHex } from "../../shared/text/bytes.ts";
 import { artifactsFullDetail, uploadKey } from "../../shared/contracts/artifact.ts";
 import { AppError } from "../../shared/errors.ts";
 import { log, messageOf } from "../../shared/log.ts";
@@ -13,7 +13,7 @@ import type { NewUpload, Upload, UploadRoom } from "../../shared/store/files/upl
 import { requireDigests } from "../http/content-digest.ts";
 import type { NamedDigest } from "../http/content-digest.ts";
 import { toAppError } from "../http/problem.ts";
-import { withinOrNull } from "../../shared/within-or-null.ts";
+import { withinOrNull } from "../../shared/tasks/within-or-null.ts";
 import type { Services } from "../services.ts";
 
 /** Parts arrive with 4 KiB each. They are joined to this size: each part costs a turn of JavaScript, and uploads took four times as long. */

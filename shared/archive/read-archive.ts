@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { utf8 } from "../bytes.ts";
+import { utf8 } from "../text/bytes.ts";
 import { RunId, TenantId } from "../contracts/ids.ts";
 import type { StoredPage } from "../contracts/journal-entry.ts";
 import type { EntryLines } from "../events/lines.ts";

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { digestOfBytes, utf8 } from "../bytes.ts";
+import { digestOfBytes, utf8 } from "../text/bytes.ts";
 import { RunId } from "../contracts/ids.ts";
 import { ArchivedEntry } from "./archived-entry.ts";
 import { JoinedDeltas, joinDeltas, splitDeltas } from "./joined-deltas.ts";

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { toHex } from "../bytes.ts";
+import { toHex } from "../text/bytes.ts";
 
 /**
  * Text that a client chooses and that is stored in a column. It holds no control characters and no half of a surrogate

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { percentDecoded } from "../percent-decoded.ts";
+import { percentDecoded } from "../http/percent-decoded.ts";
 import { sealedPlace } from "../security/seal.ts";
 import { MASK } from "./definition/tool-secrets.ts";
 

@@ -1,4 +1,4 @@
-import { likelyName } from "../nearest-name.ts";
+import { likelyName } from "../text/nearest-name.ts";
 import { priceTable } from "./price-table.ts";
 
 /** A provider of models. `demo`: the scripted model. */

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { likelyName } from "../nearest-name.ts";
+import { likelyName } from "../text/nearest-name.ts";
 
 /**
  * Gives all schemas these sentences where they have none of their own. Zod's sentences speak of its types ("expected

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { utf8 } from "../bytes.ts";
+import { utf8 } from "../text/bytes.ts";
 import { ToolCalls } from "./chat.ts";
 import { JsonValue } from "./json.ts";
 

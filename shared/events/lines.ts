@@ -1,8 +1,8 @@
 import { baseOf } from "../contracts/ids.ts";
 import type { RunId } from "../contracts/ids.ts";
 import type { RunEvent } from "../contracts/event.ts";
-import { isoTime } from "../iso-time.ts";
-import { inOneLine } from "../one-line.ts";
+import { isoTime } from "../text/iso-time.ts";
+import { inOneLine } from "../text/one-line.ts";
 import { codedLines, decodedLines, mayBeCoded } from "./coded-lines.ts";
 
 /** The event lines of a committed journal entry. They have the numbers `seq - events_n + 1` to `seq`. */

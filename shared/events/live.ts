@@ -1,4 +1,4 @@
-import { utf8Length } from "../bytes.ts";
+import { utf8Length } from "../text/bytes.ts";
 import { RunId } from "../contracts/ids.ts";
 import type { EntryLines } from "./lines.ts";
 

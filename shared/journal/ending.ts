@@ -1,7 +1,7 @@
 import type { RunEvent } from "../contracts/event.ts";
 import type { EndRecord } from "../contracts/journal-entry.ts";
 import type { Json, JsonObject } from "../contracts/json.ts";
-import { isoTime } from "../iso-time.ts";
+import { isoTime } from "../text/iso-time.ts";
 import { publicState } from "./fold.ts";
 import type { Progress } from "./fold.ts";
 

@@ -1,4 +1,4 @@
-import { digestOf } from "../bytes.ts";
+import { digestOf } from "../text/bytes.ts";
 import type { TenantId } from "../contracts/ids.ts";
 import { keys, queueShardOf } from "../keys.ts";
 import admit from "./admit.lua" with { type: "text" };

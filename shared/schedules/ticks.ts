@@ -1,5 +1,5 @@
 import { endUserOf } from "../contracts/budget.ts";
-import { digestOf } from "../bytes.ts";
+import { digestOf } from "../text/bytes.ts";
 import { RunId, shardOf } from "../contracts/ids.ts";
 import { RunTemplate } from "../contracts/schedule.ts";
 import type { Schedule, TickRecord } from "../contracts/schedule.ts";

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { fromHex } from "../bytes.ts";
+import { fromHex } from "../text/bytes.ts";
 
 const KEY_BYTES = 32;
 /** The most keys of an installation: two are enough to rotate one. */

@@ -1,4 +1,4 @@
-import { utf8 } from "../bytes.ts";
+import { utf8 } from "../text/bytes.ts";
 import { DEFAULT_KEY_ID, bytesOfBase64 } from "./master-keys.ts";
 import type { MasterKeys } from "./master-keys.ts";
 

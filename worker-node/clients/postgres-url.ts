@@ -1,6 +1,6 @@
 /** Reads where Postgres is, for every process of Node that connects to it. */
 import { z } from "zod";
-import { percentDecoded } from "../../shared/percent-decoded.ts";
+import { percentDecoded } from "../../shared/http/percent-decoded.ts";
 
 const EXAMPLE = "postgres://user:password@host:5432/database";
 

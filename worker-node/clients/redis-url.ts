@@ -3,7 +3,7 @@
  * behind Sentinel are three values of one type, RedisTarget, so that only `connectRedis` has to know which of them it is.
  */
 import { z } from "zod";
-import { percentDecoded } from "../../shared/percent-decoded.ts";
+import { percentDecoded } from "../../shared/http/percent-decoded.ts";
 
 interface HostAndPort {
   host: string;

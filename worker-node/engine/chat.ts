@@ -1,5 +1,5 @@
 import { compactAtChars } from "../../shared/contracts/model-window.ts";
-import { firstChars } from "../../shared/first-chars.ts";
+import { firstChars } from "../../shared/text/first-chars.ts";
 import type { ChatHistory, Summary } from "../../shared/contracts/chat.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import { effectKey, noSummary, textOf } from "./model-call.ts";

@@ -1,5 +1,5 @@
 import { joinWithin } from "./bounded-text.ts";
-import { firstChars } from "../../shared/first-chars.ts";
+import { firstChars } from "../../shared/text/first-chars.ts";
 import { templateOf } from "../../shared/contracts/definition/step.ts";
 import { TerminalError } from "./step-errors.ts";
 import { asText, valueAt } from "./run-state.ts";

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { digestOf } from "../../shared/bytes.ts";
+import { digestOf } from "../../shared/text/bytes.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import type { ModelName } from "../../shared/contracts/model-name.ts";

@@ -3,7 +3,7 @@ import type { RunEvent } from "../../shared/contracts/event.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import { Reference } from "../../shared/contracts/journal-entry.ts";
-import { firstChars } from "../../shared/first-chars.ts";
+import { firstChars } from "../../shared/text/first-chars.ts";
 import { fitsIn } from "../../shared/events/lines.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { LIMITS, getWithin, putWithRetries, withoutStore } from "./object-store.ts";

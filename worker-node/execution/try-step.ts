@@ -1,6 +1,6 @@
 import { isFork } from "../../shared/contracts/definition/index.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
-import { isoTime } from "../../shared/iso-time.ts";
+import { isoTime } from "../../shared/text/iso-time.ts";
 import { usageOfTurn } from "../engine/conversation-turns.ts";
 import { inTrack } from "../engine/events.ts";
 import { toCheckpoint } from "../engine/machine.ts";

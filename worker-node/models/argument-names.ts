@@ -1,6 +1,6 @@
 import { INNER, withInnerSchemas } from "../../shared/contracts/definition/tool-schema.ts";
 import { isObject, objectOf } from "../../shared/contracts/json.ts";
-import { percentDecoded } from "../../shared/percent-decoded.ts";
+import { percentDecoded } from "../../shared/http/percent-decoded.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import { argumentsOf } from "../engine/tool-arguments.ts";
 import type { Message, ToolSpec } from "../engine/ports.ts";

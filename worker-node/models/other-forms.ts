@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { isObject, listOf } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
-import { firstChars } from "../../shared/first-chars.ts";
+import { firstChars } from "../../shared/text/first-chars.ts";
 import { textOf } from "./json-fields.ts";
 import { UNKNOWN_MAX_OUTPUT } from "./output-limit.ts";
 

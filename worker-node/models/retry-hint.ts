@@ -1,4 +1,4 @@
-import { parseRetryAfterMs } from "../../shared/retry-after.ts";
+import { parseRetryAfterMs } from "../../shared/http/retry-after.ts";
 import { isObject, listOf } from "../../shared/contracts/json.ts";
 import { textOf } from "./json-fields.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";

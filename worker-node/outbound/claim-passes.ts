@@ -1,5 +1,5 @@
-import { PassRunner } from "../../shared/pass-runner.ts";
-import { repeatSpread } from "../../shared/repeat-spread.ts";
+import { PassRunner } from "../../shared/tasks/pass-runner.ts";
+import { repeatSpread } from "../../shared/tasks/repeat-spread.ts";
 import { WEBHOOK_PASS_MS } from "../../shared/timing.ts";
 
 /** The shortest wait for the next start of a lane with a rate. */

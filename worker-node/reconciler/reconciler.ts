@@ -1,5 +1,5 @@
 import { log, messageOf } from "../../shared/log.ts";
-import { PassRunner } from "../../shared/pass-runner.ts";
+import { PassRunner } from "../../shared/tasks/pass-runner.ts";
 import { ColdError } from "../../shared/queue/scripts.ts";
 import { RECONCILER_LOCK_MS, RECONCILER_PERIOD_MS } from "../../shared/timing.ts";
 import { DueScan } from "./due-scan.ts";

@@ -1,6 +1,6 @@
 import { FileName, MediaType } from "../../shared/contracts/artifact.ts";
-import { dispositionName } from "../../shared/content-disposition.ts";
-import { percentDecoded } from "../../shared/percent-decoded.ts";
+import { dispositionName } from "../../shared/http/content-disposition.ts";
+import { percentDecoded } from "../../shared/http/percent-decoded.ts";
 import type { HttpTool } from "../../shared/contracts/definition/index.ts";
 
 /** The name and type of a response that is stored as a file: as the server says, else by the URL, else by the tool. */

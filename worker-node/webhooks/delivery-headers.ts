@@ -1,6 +1,6 @@
 import { createHmac } from "node:crypto";
 import { Webhook } from "standardwebhooks";
-import { utf8 } from "../../shared/bytes.ts";
+import { utf8 } from "../../shared/text/bytes.ts";
 import { signingKey } from "../../shared/contracts/webhook.ts";
 
 /**

@@ -6,7 +6,7 @@ import type { TryResult } from "../../shared/store/webhooks/delivery-outcomes.ts
 import type { OutboundResponse } from "../outbound/request.ts";
 import { WEBHOOK_REQUEST_MS } from "../../shared/timing.ts";
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
-import { parseRetryAfterMs } from "../../shared/retry-after.ts";
+import { parseRetryAfterMs } from "../../shared/http/retry-after.ts";
 
 /**
  * After so many failures a 404 is final. With the default backoff the waits before take about ten minutes in all: 2 + 4 + … + 256 s are

@@ -6,7 +6,7 @@ import { TERMINAL } from "../../../shared/contracts/run.ts";
 import { log, messageOf } from "../../../shared/log.ts";
 import { listBatchRuns } from "../../../shared/store/runs/batches.ts";
 import { readRun } from "../../../shared/store/runs/read-runs.ts";
-import { inOneLine } from "../../../shared/one-line.ts";
+import { inOneLine } from "../../../shared/text/one-line.ts";
 import { problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";

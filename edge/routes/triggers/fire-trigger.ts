@@ -2,7 +2,7 @@ import { masterKeysOf } from "../../../shared/security/master-keys.ts";
 import { endUserOf } from "../../../shared/contracts/budget.ts";
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { digestOfBytes } from "../../../shared/bytes.ts";
+import { digestOfBytes } from "../../../shared/text/bytes.ts";
 import { newRunId } from "../../../shared/contracts/ids.ts";
 import { JsonValue } from "../../../shared/contracts/json.ts";
 import type { NewRun } from "../../../shared/contracts/run.ts";

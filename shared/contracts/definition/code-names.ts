@@ -1,4 +1,4 @@
-import { likelyName } from "../../nearest-name.ts";
+import { likelyName } from "../../text/nearest-name.ts";
 import { isNode, nodesOf } from "./code-nodes.ts";
 import { WORD_FUNCTIONS } from "./condition.ts";
 import type { CodeNode } from "./code-nodes.ts";

@@ -1,4 +1,4 @@
-import { suggestions } from "../../nearest-name.ts";
+import { suggestions } from "../../text/nearest-name.ts";
 import { stepsInLoops, stepsWithItem } from "./branches.ts";
 import { branchErrors } from "./branch-errors.ts";
 import { edgesOf } from "./edges.ts";
@@ -7,7 +7,7 @@ import { misspelledPlaceholdersIn, placeholdersOf } from "./template.ts";
 import { templateOf } from "./step.ts";
 import { waitError } from "./wait-times.ts";
 import type { FieldError } from "../../errors.ts";
-import type { Suggest } from "../../nearest-name.ts";
+import type { Suggest } from "../../text/nearest-name.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
 import type { Step } from "./step.ts";
 

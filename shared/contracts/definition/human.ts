@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { FieldError } from "../../errors.ts";
-import { nearestName } from "../../nearest-name.ts";
+import { nearestName } from "../../text/nearest-name.ts";
 import { plainName } from "../ids.ts";
 import { JsonValue } from "../json.ts";
 import type { Json, JsonObject } from "../json.ts";

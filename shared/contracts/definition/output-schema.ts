@@ -1,5 +1,5 @@
 import { isObject } from "../json.ts";
-import { likelyName } from "../../nearest-name.ts";
+import { likelyName } from "../../text/nearest-name.ts";
 import { argumentSchemaOf, INNER } from "./tool-schema.ts";
 import { innerSchemas, schemaErrors, topErrors } from "./tool-schema-errors.ts";
 import type { FieldError } from "../../errors.ts";

@@ -1,4 +1,4 @@
-import { suggestions } from "../../nearest-name.ts";
+import { suggestions } from "../../text/nearest-name.ts";
 import { modelOf } from "../model-name.ts";
 import { modelErrorText } from "./models.ts";
 import type { MoneyRules } from "./models.ts";

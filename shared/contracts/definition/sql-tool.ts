@@ -1,4 +1,4 @@
-import { percentDecoded } from "../../percent-decoded.ts";
+import { percentDecoded } from "../../http/percent-decoded.ts";
 import { MASK } from "./tool-secrets.ts";
 import type { JsonObject } from "../json.ts";
 

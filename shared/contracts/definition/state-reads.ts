@@ -1,4 +1,4 @@
-import { suggestions } from "../../nearest-name.ts";
+import { suggestions } from "../../text/nearest-name.ts";
 import { stepsInLoops } from "./branches.ts";
 import { isNode, nodesOf, parseScript } from "./code-nodes.ts";
 import { codeOf, scriptOfCode } from "./code.ts";

@@ -1,4 +1,4 @@
-import { nearestName } from "../../nearest-name.ts";
+import { nearestName } from "../../text/nearest-name.ts";
 
 /**
  * A placeholder in a template: `{input}` with an empty path, `{state.a.b}` with the path `["a", "b"]`, and in a loop `{index}`

@@ -1,4 +1,4 @@
-import { suggestions } from "../../nearest-name.ts";
+import { suggestions } from "../../text/nearest-name.ts";
 import { isObject, objectOf } from "../json.ts";
 import { expressionError } from "./code.ts";
 import { withoutSecrets } from "./tool-secrets.ts";

@@ -1,8 +1,8 @@
-import { suggestions } from "../../nearest-name.ts";
+import { suggestions } from "../../text/nearest-name.ts";
 import { isObject } from "../json.ts";
 import { INNER, targetOf } from "./tool-schema.ts";
 import type { FieldError } from "../../errors.ts";
-import type { Suggest } from "../../nearest-name.ts";
+import type { Suggest } from "../../text/nearest-name.ts";
 import type { Json, JsonObject } from "../json.ts";
 
 /** Anthropic's rule; the other providers take these names too. */

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { percentDecoded } from "../../percent-decoded.ts";
+import { percentDecoded } from "../../http/percent-decoded.ts";
 
 /** What is shown and stored in place of a secret. */
 export const MASK = "********";

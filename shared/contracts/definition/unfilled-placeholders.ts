@@ -1,4 +1,4 @@
-import { nearestName } from "../../nearest-name.ts";
+import { nearestName } from "../../text/nearest-name.ts";
 import { misspelledPlaceholdersIn, placeholdersOf, WORDS_LIKE_STATE } from "./template.ts";
 
 /** A text in braces that looks like a placeholder and is none. `fault`: a sentence whose subject is that text. `key`: the key of state in it. */

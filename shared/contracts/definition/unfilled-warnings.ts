@@ -1,4 +1,4 @@
-import { suggestions } from "../../nearest-name.ts";
+import { suggestions } from "../../text/nearest-name.ts";
 import { stepsInLoops } from "./branches.ts";
 import { codeOf, textsInCode } from "./code.ts";
 import { knownStateKeys } from "./graph.ts";
@@ -7,7 +7,7 @@ import { placeholdersOf } from "./template.ts";
 import { unfilledPlaceholders } from "./unfilled-placeholders.ts";
 import type { Json } from "../json.ts";
 import type { FieldError } from "../../errors.ts";
-import type { Suggest } from "../../nearest-name.ts";
+import type { Suggest } from "../../text/nearest-name.ts";
 import type { AgentDocument } from "./agent.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
 import type { Step } from "./step.ts";

@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import { likelyName, nearestName } from "../../nearest-name.ts";
+import { likelyName, nearestName } from "../../text/nearest-name.ts";
 import type { FieldError } from "../../errors.ts";
 import { asksForLater, fieldClasses } from "./field-classes.ts";
 import { stepShapes } from "./step.ts";

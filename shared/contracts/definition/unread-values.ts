@@ -1,4 +1,4 @@
-import { suggestions } from "../../nearest-name.ts";
+import { suggestions } from "../../text/nearest-name.ts";
 import type { FieldError } from "../../errors.ts";
 import { branchOfSteps } from "./branches.ts";
 import { isObject } from "../json.ts";

@@ -1,7 +1,7 @@
 import { isFileKey } from "../../contracts/artifact.ts";
 import { RunId } from "../../contracts/ids.ts";
 import { ofDays } from "../journal/journal-days.ts";
-import { percentDecoded } from "../../percent-decoded.ts";
+import { percentDecoded } from "../../http/percent-decoded.ts";
 import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { utf8Length } from "../../bytes.ts";
+import { utf8Length } from "../../text/bytes.ts";
 import { RunId } from "../../contracts/ids.ts";
 import { insertReplies } from "../chat/messages.ts";
 import { insertArtifacts } from "../files/insert-artifacts.ts";

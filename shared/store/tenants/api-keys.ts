@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { digestOf } from "../../bytes.ts";
+import { digestOf } from "../../text/bytes.ts";
 import { TenantId, randomHex } from "../../contracts/ids.ts";
 import { Principal, Scope } from "../../contracts/tenant.ts";
 import { pgArray } from "../sql.ts";

@@ -1,6 +1,6 @@
 import { JsonRecord } from "../../../shared/contracts/json.ts";
 import { log, messageOf } from "../../../shared/log.ts";
-import { repeatSpread } from "../../../shared/repeat-spread.ts";
+import { repeatSpread } from "../../../shared/tasks/repeat-spread.ts";
 import type { EndedMcpTask } from "../../../shared/store/definitions/mcp-tasks.ts";
 import type { StoredMcpServer } from "../../../shared/store/definitions/mcp-servers.ts";
 import type { StateStore } from "../../../shared/store/state.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { PassRunner } from "../../shared/pass-runner.ts";
+import { PassRunner } from "../../../shared/tasks/pass-runner.ts";
 
 /** A runner whose passes end when the test says so, in the order in which they began. */
 function heldPasses() {

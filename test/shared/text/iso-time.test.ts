@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { isoTime } from "../../shared/iso-time.ts";
+import { isoTime } from "../../../shared/text/iso-time.ts";
 
 // Fails when the kept text of one millisecond is that of another one with the same place.
 test("each millisecond has its own text, in whatever order they come", () => {

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { utf8, utf8Length } from "../../shared/bytes.ts";
-import { newRunId, randomHex } from "../../shared/contracts/ids.ts";
+import { utf8, utf8Length } from "../../../shared/text/bytes.ts";
+import { newRunId, randomHex } from "../../../shared/contracts/ids.ts";
 
 // Fails when a text fills the buffer in which it is measured.
 test.each([

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { parseRetryAfterMs } from "../../shared/retry-after.ts";
+import { parseRetryAfterMs } from "../../../shared/http/retry-after.ts";
 
 test.each([
   [{ "retry-after": "7" }, 7_000],

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { likelyName, nearestName } from "../../shared/nearest-name.ts";
+import { likelyName, nearestName } from "../../../shared/text/nearest-name.ts";
 
 const FIELDS = ["message", "tenant_id", "session_id", "priority", "metadata", "webhook_url", "state"];
 
