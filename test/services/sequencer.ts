@@ -12,7 +12,7 @@ const SECONDS: Record<string, number> = {
   "edge/fuzz/fuzz.deep.test.ts": 40,
   "flow/kills.deep.test.ts": 30,
   "local/killed-processes.deep.test.ts": 30,
-  "local/limits.deep.test.ts": 115,
+  "local/limits.deep.test.ts": 100,
   "shared/queue/mutations.test.ts": 80,
   "shared/queue/model.deep.test.ts": 110,
   "shared/queue/model-second-half.deep.test.ts": 110,

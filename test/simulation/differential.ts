@@ -149,7 +149,7 @@ export class Differential {
           runs.map((run_id) => ({ run_id, seq: this.#row(run_id)?.event_seq ?? 0, attempt: command.slots })),
         );
       case "beat":
-        return store.beat(onlineBeat(owner));
+        return store.beat({ ...onlineBeat(owner), ...(command.silences === 1 && { voids_claims: true }) });
       case "takeLock":
         // No few passes end just before the lock does: then the duration of a statement would decide, in Postgres alone.
         return store.takeLock("lock", owner, 50_000);

@@ -55,6 +55,16 @@ const slotOfASilentOwner: History = {
   ],
 };
 
+/** A claim reached Postgres after its worker had given up on it and reconciled its lease: two runs ran in the one slot of their tenant. */
+const lateClaim: History = {
+  ...calm,
+  commands: [
+    { do: "trap", atMs: 0, trap: { process: "w", verbs: ["claim"], is: "late", ms: 3_000 } },
+    { do: "submit", atMs: 0, tenant: 0, orchestration: "prints", lane: "default" },
+    { do: "submit", atMs: 0, tenant: 0, orchestration: "long", lane: "default" },
+  ],
+};
+
 /** A worker was frozen while another claimed directly. It then claimed from the queue, which did not know of that run. */
 const claimAfterSilence: History = {
   ...calm,
@@ -134,6 +144,7 @@ export const known: [History][] = [
   [toolNotFoundMeanwhile],
   [cancelDuringPark],
   [slotOfASilentOwner],
+  [lateClaim],
   [claimAfterSilence],
   [claimIsOvertaken],
   [leaseOfADeadClaimer],

@@ -355,10 +355,11 @@ export class PostgresModel implements Statements {
     });
   }
 
-  beat({ incarnation, redis_ok, silent_after_ms }: Args<"beat">[0]): Answer<"beat"> {
+  beat({ incarnation, redis_ok, silent_after_ms, voids_claims }: Args<"beat">[0]): Answer<"beat"> {
     const before = this.tables.workers.get(incarnation);
     const wasSilent =
-      before !== undefined && before.beat_at + before.silent_after < this.now + SILENCE_MARGIN_MS;
+      before !== undefined &&
+      (voids_claims === true || before.beat_at + before.silent_after < this.now + SILENCE_MARGIN_MS);
     const silences = (before?.silences ?? 0) + (wasSilent ? 1 : 0);
     this.tables.workers.set(incarnation, {
       beat_at: this.now,

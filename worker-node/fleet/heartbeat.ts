@@ -128,6 +128,19 @@ export class Heartbeat {
     await store.takeLock("direct", owner, 0);
   }
 
+  /**
+   * Makes claims of this worker that are still on their way to Postgres claim nothing: Postgres counts a silence, and they name an earlier
+   * number. Each shard is synchronized before its next claim.
+   * @throws the store's error
+   */
+  async voidClaims(): Promise<void> {
+    if (!this.#areSilencesCounted) return;
+    // The reply of a beat under way may have an earlier number.
+    await this.#beating;
+    const { silences } = await this.#deps.store.beat({ ...this.#compose(), voids_claims: true });
+    if (silences !== null) this.#silences = silences;
+  }
+
   #compose(): Beat {
     const { owner, links, timing, report } = this.#deps;
     const silent_after_ms = timing.silentAfterMs;

@@ -49,13 +49,14 @@ export class ShardClaims {
    * @returns null when the queue is unreachable or cold, or this worker counts as silent
    */
   async claimAndBegin(room: Room): Promise<Claim | null> {
-    const { slots, links, heartbeat, directClaims } = this.#deps;
+    const { slots, links, heartbeat, unresolved, directClaims } = this.#deps;
     slots.reserve(room.slots);
     try {
       if (!heartbeat.isFresh) {
         await heartbeat.beat();
         if (!heartbeat.isFresh) return null;
       }
+      await unresolved.voidUnanswered(heartbeat);
       // Other workers may have claimed directly meanwhile: this shard is synchronized before its next claim.
       if (heartbeat.silences !== this.#silences) links.reportFailed(this.#shard);
       this.#silences = heartbeat.silences;
@@ -129,7 +130,7 @@ export class ShardClaims {
     // The process may be stopped here for any time: then Postgres counts a silence, and the statement claims nothing.
     const silences = heartbeat.areSilencesCounted ? ([this.#silences] as const) : ([] as const);
     const claimed = await store.claim(owner, claimable, ...silences).catch((error: unknown) => {
-      unresolved.add(fresh);
+      unresolved.addUnanswered(fresh);
       throw error;
     });
     await executions.begin(claimed);

@@ -1,5 +1,6 @@
 import type { Incarnation } from "../../shared/contracts/ids.ts";
 import type { JobName } from "../../shared/queue/job.ts";
+import type { Heartbeat } from "./heartbeat.ts";
 import { reconcileLeases } from "./restore-leases.ts";
 import type { LeaseStores } from "./restore-leases.ts";
 
@@ -11,6 +12,7 @@ export class UnresolvedLeases {
   readonly #stores: LeaseStores;
   readonly #owner: Incarnation;
   readonly #jobs: JobName[] = [];
+  #isUnanswered = false;
 
   constructor(stores: LeaseStores, owner: Incarnation) {
     this.#stores = stores;
@@ -19,6 +21,28 @@ export class UnresolvedLeases {
 
   add(jobs: readonly JobName[]): void {
     this.#jobs.push(...jobs);
+  }
+
+  /** Adds the jobs of a claim without a reply. */
+  addUnanswered(jobs: readonly JobName[]): void {
+    this.add(jobs);
+    this.#isUnanswered = true;
+  }
+
+  /**
+   * Precedes the reconciliation of a claim without a reply: the claim may reach Postgres later, when the queue has given its slots to other
+   * runs. After this it claims nothing.
+   * @throws the store's error
+   */
+  async voidUnanswered(heartbeat: Pick<Heartbeat, "voidClaims">): Promise<void> {
+    if (!this.#isUnanswered) return;
+    this.#isUnanswered = false;
+    try {
+      await heartbeat.voidClaims();
+    } catch (error) {
+      this.#isUnanswered = true;
+      throw error;
+    }
   }
 
   async reconcileAll(): Promise<void> {

@@ -25,6 +25,8 @@ export const Beat = z.object({
   redis_ok: z.boolean(),
   /** The time without a beat after which the worker is silent. A worker of a version that does not send it beats every 5 s. */
   silent_after_ms: z.number().int().default(12_000),
+  /** Counts a silence, so that claims of this worker that are still on their way claim nothing. An edge of an earlier version ignores it. */
+  voids_claims: z.boolean().exactOptional(),
 });
 export type Beat = z.infer<typeof Beat>;
 
@@ -70,7 +72,8 @@ export async function beat(sql: Sql, worker: Beat): Promise<BeatReply> {
         slots = excluded.slots, active = excluded.active, loop_lag_ms = excluded.loop_lag_ms, redis_ok = excluded.redis_ok,
         silent_after = excluded.silent_after, pid = excluded.pid, beat_at = now(),
         silences = workers.silences
-          + (workers.beat_at + workers.silent_after < clock_timestamp() + ${SILENCE_MARGIN_MS} * interval '1 millisecond')::int
+          + (${worker.voids_claims ?? false}::boolean
+            or workers.beat_at + workers.silent_after < clock_timestamp() + ${SILENCE_MARGIN_MS} * interval '1 millisecond')::int
       returning silences, drain_requested_at is not null as drain
     )
     select silences, drain, (select coalesce(json_object_agg(lane, settings), '{}') from lanes) as lanes, (
