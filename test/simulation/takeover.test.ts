@@ -72,6 +72,10 @@ test(
           for (const each of submits) {
             sim.clock.after(each.atMs, () => sim.edge.submit(TENANTS[0], each.orchestration, "default"));
           }
+          // Long runs for each of the three workers, so that the killed one has a run in nearly every history.
+          for (let i = 0; i < 6; i++) {
+            sim.clock.after(Math.max(0, atMs - 1_000), () => sim.edge.submit(TENANTS[0], "long", "default"));
+          }
           sim.clock.after(atMs, () => {
             if (verb === null) sim.workers[0]?.process.kill();
             else sim.network.set({ process: "w0", verbs: [verb], is: after ? "kill_after" : "kill", ms: 0 });
