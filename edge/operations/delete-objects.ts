@@ -33,33 +33,53 @@ export async function bucketsToPurge(
 
 /**
  * Part of the periodic work: deletes the objects of purged tenants. When a tenant was created anew under the same id, its objects
- * are younger than the purge, and stay. A tenant whose objects cannot be deleted does not stop the others.
+ * are younger than the purge, and stay. Objects that cannot be deleted stop neither the deletion of others nor other tenants: each
+ * pass takes tenants at random, and continues after the objects that the pass before has seen.
  */
 export async function deleteObjectsOfTenants(sql: Sql, buckets: readonly ObjectBucket[]): Promise<void> {
-  const tenants = await sql<{ tenant_id: string; before_ms: number }[]>`
-    select tenant_id, extract(epoch from objects_before)::float8 * 1000 as before_ms
-    from tenants where objects_before is not null order by objects_before limit ${MAX_TENANTS}`;
-  const purge = async (tenant: string, beforeMs: number): Promise<boolean> => {
-    const deleted = await Promise.all(buckets.map((bucket) => deleteBelow(bucket, `${tenant}/`, beforeMs)));
-    if (deleted.includes(false)) return true;
-    await sql`update tenants set objects_before = null where tenant_id = ${tenant}`;
-    log.info("tenant.objects_deleted", { tenant });
-    return false;
+  const tenants = await sql<{ tenant_id: string; before_ms: number; after: string | null }[]>`
+    select tenant_id, extract(epoch from objects_before)::float8 * 1000 as before_ms, objects_after as after
+    from tenants where objects_before is not null order by random() limit ${MAX_TENANTS}`;
+  const purge = async ({
+    tenant_id: tenant,
+    before_ms,
+    after,
+  }: (typeof tenants)[number]): Promise<boolean> => {
+    const seen = await Promise.all(
+      buckets.map((bucket) => deleteBelow(bucket, `${tenant}/`, before_ms, after ?? undefined)),
+    );
+    const [next] = seen.filter((key) => key !== undefined).toSorted();
+    await sql`
+      update tenants set objects_after = ${next ?? null},
+        objects_before = case when ${next ?? null}::text is not null then objects_before end
+      where tenant_id = ${tenant}`;
+    if (next === undefined) log.info("tenant.objects_deleted", { tenant });
+    return next !== undefined;
   };
-  await partsInTurn(
-    tenants.map(({ tenant_id, before_ms }) => [tenant_id, () => purge(tenant_id, before_ms)] as const),
-  );
+  await partsInTurn(tenants.map((tenant) => [tenant.tenant_id, () => purge(tenant)] as const));
 }
 
-/** Deletes the objects that are older than `beforeMs`, 20 pages at most. @returns true when none of them is left */
-async function deleteBelow(bucket: ObjectBucket, prefix: string, beforeMs: number): Promise<boolean> {
-  let after: string | undefined;
+/**
+ * Deletes the objects that are older than `beforeMs`, 20 pages at most.
+ * @returns the last key of these pages; undefined: there is no page after them
+ * @throws after the last page when objects of a page could not be deleted
+ */
+async function deleteBelow(
+  bucket: ObjectBucket,
+  prefix: string,
+  beforeMs: number,
+  begin: string | undefined,
+): Promise<string | undefined> {
+  const errors: unknown[] = [];
+  let after = begin;
   for (let page = 0; page < MAX_PAGES; page++) {
     const { objects, hasMore } = await bucket.list(prefix, after, PAGE);
     const old = objects.filter(({ storedMs }) => storedMs < beforeMs);
-    if (old.length > 0) await bucket.delete(old.map(({ key }) => key));
-    if (!hasMore) return true;
-    after = objects.at(-1)?.key;
+    if (old.length > 0)
+      await bucket.delete(old.map(({ key }) => key)).catch((error: unknown) => errors.push(error));
+    after = hasMore ? objects.at(-1)?.key : undefined;
+    if (after === undefined) break;
   }
-  return false;
+  if (errors.length > 0) throw errors[0];
+  return after;
 }

@@ -11,10 +11,13 @@ const ANY_USER = "*";
 /** The scope of a template, `user:*`: each end user gets a budget of their own from it. */
 export const EACH_USER = `user:${ANY_USER}`;
 
-/** The end user of a run: `metadata.user`, if a budget can name it; else null, so that no budget of a user applies. */
+/**
+ * The end user of a run: `metadata.user`, if a budget can name it, a whole number by its digits; else null, so that no budget of
+ * a user applies.
+ */
 export function endUserOf(metadata: { user?: unknown }): string | null {
   if (metadata.user === undefined) return null;
-  const user = EndUser.safeParse(metadata.user);
+  const user = EndUser.safeParse(Number.isSafeInteger(metadata.user) ? String(metadata.user) : metadata.user);
   return user.success && user.data !== ANY_USER ? user.data : null;
 }
 

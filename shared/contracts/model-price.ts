@@ -2,7 +2,7 @@ import { z } from "zod";
 import { parseModelName } from "./model-name.ts";
 import { priceTable } from "./price-table.ts";
 import type { ModelName, Provider } from "./model-name.ts";
-import type { Price } from "./price-table.ts";
+import type { Price, TokenPrices } from "./price-table.ts";
 
 /** The version at the end of a name: `gpt-4o-2024-08-06`, `claude-sonnet-4-5-20250929`, `…-latest`. The price table has names without one. */
 const VERSION_SUFFIX = /-(?:\d{8}|\d{4}-\d{2}-\d{2}|\d{3}|latest|preview)$/;
@@ -12,6 +12,12 @@ const FREE_PROVIDERS: ReadonlySet<Provider> = new Set(["ollama"]);
 const FREE: Price = { input: 0, output: 0 };
 
 const usdPerMillion = z.number().min(0).max(1_000_000);
+const tokenPrices = {
+  input_usd_per_million: usdPerMillion,
+  /** Input that the provider found in its prompt cache; null: at the price of other input. */
+  cached_input_usd_per_million: usdPerMillion.nullable().default(null),
+  output_usd_per_million: usdPerMillion,
+};
 
 /** A price that the operator of this deployment has set. `model`: as a definition names it, with or without its provider. */
 export const ModelPrice = z.object({
@@ -22,10 +28,12 @@ export const ModelPrice = z.object({
       (name) => parseModelName(name) !== null && !/[\s\p{Cc}*]/u.test(name),
       "names no model: write provider/model, or a name that determines its provider, without spaces and without *",
     ),
-  input_usd_per_million: usdPerMillion,
-  /** Input that the provider found in its prompt cache; null: at the price of other input. */
-  cached_input_usd_per_million: usdPerMillion.nullable().default(null),
-  output_usd_per_million: usdPerMillion,
+  ...tokenPrices,
+  /** The prices of a whole call whose prompt has more tokens than `above_input_tokens`; null: the same. */
+  long_prompt: z
+    .object({ above_input_tokens: z.number().int().min(1).max(100_000_000), ...tokenPrices })
+    .nullable()
+    .default(null),
   /**
    * The most tokens of one answer, which a limit on money reserves, and which calls under such a limit ask for at most. Null: as
    * the built-in table says.
@@ -48,17 +56,25 @@ export function replacedPrices(prices: readonly ModelPrice[]): ReplacedPrices {
       return [
         name === null ? price.model : keyOf(name),
         {
-          input: price.input_usd_per_million,
-          output: price.output_usd_per_million,
-          ...(price.cached_input_usd_per_million === null
+          ...pricesOf(price),
+          ...(price.long_prompt === null
             ? {}
-            : { cached_input: price.cached_input_usd_per_million }),
+            : { long: { above: price.long_prompt.above_input_tokens, ...pricesOf(price.long_prompt) } }),
           ...(maxOutput === undefined ? {} : { max_output: maxOutput }),
           isCapped: price.max_output_tokens !== null,
         },
       ];
     }),
   );
+}
+
+function pricesOf(price: Pick<ModelPrice, keyof typeof tokenPrices>): TokenPrices {
+  const cached_input = price.cached_input_usd_per_million;
+  return {
+    input: price.input_usd_per_million,
+    output: price.output_usd_per_million,
+    ...(cached_input === null ? {} : { cached_input }),
+  };
 }
 
 /** The price of a model, the operator's before the built-in one; undefined: not known. */
@@ -75,6 +91,17 @@ function builtInPriceOf({ provider, model }: ModelName): Price | undefined {
 
 function keyOf({ provider, model }: ModelName): string {
   return `${provider}/${model}`;
+}
+
+/** The prices of a call with so many tokens of input: all of them depend on the length of the prompt. */
+export function pricesAt(price: Price, inputTokens: number): TokenPrices {
+  return price.long !== undefined && inputTokens > price.long.above ? price.long : price;
+}
+
+/** Whether two names are of one model, with its provider or without. */
+export function isSameModel(one: string, other: string): boolean {
+  const [a, b] = [parseModelName(one), parseModelName(other)];
+  return a !== null && b !== null && keyOf(a) === keyOf(b);
 }
 
 /** Why a limit on money excludes a model: its price is not known, so the limit could not hold. Null: its price is known. */
@@ -105,9 +132,11 @@ export function listPrices(set: readonly ModelPrice[]): KnownModel[] {
     return [
       {
         model,
-        input_usd_per_million: price.input,
-        cached_input_usd_per_million: price.cached_input ?? null,
-        output_usd_per_million: price.output,
+        ...shownPrices(price),
+        long_prompt:
+          price.long === undefined
+            ? null
+            : { above_input_tokens: price.long.above, ...shownPrices(price.long) },
         max_output_tokens: price.max_output ?? null,
         provider: name.provider,
         source: "built_in" as const,
@@ -116,4 +145,16 @@ export function listPrices(set: readonly ModelPrice[]): KnownModel[] {
     ];
   });
   return [...builtIn, ...ofOperator].toSorted((a, b) => (a.model < b.model ? -1 : 1));
+}
+
+function shownPrices({
+  input,
+  cached_input,
+  output,
+}: TokenPrices): Pick<ModelPrice, keyof typeof tokenPrices> {
+  return {
+    input_usd_per_million: input,
+    cached_input_usd_per_million: cached_input ?? null,
+    output_usd_per_million: output,
+  };
 }

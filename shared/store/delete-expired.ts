@@ -21,8 +21,8 @@ const BATCH = 10_000;
  * - after 7 days: the records of ticks and of deleted runs; after a year: audit rows, and API keys that are not valid
  * - after 30 days: batches without runs, and the text of deleted definitions; uses of uploads by runs that do not exist
  * - runs, deliveries and mails that their lanes keep no longer, and kept answers of models after their time
- * - model calls of deleted budgets, budgets of single end users whose period is over, what belongs to deleted tenants, and what
- *   tenants keep for a time of their own
+ * - model calls of deleted budgets and of past periods, budgets of single end users whose period is over, what belongs to deleted
+ *   tenants, and what tenants keep for a time of their own
  *
  * It also adds and drops partitions of the journal, and gives back the bytes that were reserved for files which cannot be committed any
  * more. The counters of deleted workers are added to the common sums.
@@ -54,7 +54,8 @@ async function deleteExpiredRows(sql: Sql): Promise<boolean> {
         and not exists (select from runs r where r.owner = w.incarnation and r.status = 'running')
     ), deleted_calls as (
       delete from budget_calls c where not exists (
-        select from budgets b where b.tenant_id = c.tenant_id and b.budget_id = c.budget_id)
+        select from budgets b where b.tenant_id = c.tenant_id and b.budget_id = c.budget_id
+          and c.period_start >= budget_period_start(b.period))
     ), deleted_user_budgets as (
       -- Budgets of end users without a call in the current period: the next call makes the row again.
       delete from budgets b where (tenant_id, budget_id) in (

@@ -1,5 +1,5 @@
 import { modelOf, parseModelName } from "../../shared/contracts/model-name.ts";
-import { priceError, priceOf, replacedPrices } from "../../shared/contracts/model-price.ts";
+import { priceError, priceOf, pricesAt, replacedPrices } from "../../shared/contracts/model-price.ts";
 import type { ModelName } from "../../shared/contracts/model-name.ts";
 import type { ModelPrice, ReplacedPrices } from "../../shared/contracts/model-price.ts";
 import type { ModelRequest } from "../engine/ports.ts";
@@ -55,10 +55,11 @@ export class Prices {
     const price = name === null ? undefined : priceOf(name, this.replaced);
     if (price === undefined) return null;
     const textTokens = sentSize(request, Buffer.byteLength) / BYTES_PER_TOKEN;
-    const input = (textTokens + countImages(request) * IMAGE_TOKENS) * price.input;
+    const tokens = textTokens + countImages(request) * IMAGE_TOKENS;
+    const { input, output } = pricesAt(price, tokens);
     const maxOutput = price.max_output ?? UNKNOWN_MAX_OUTPUT;
     return {
-      cost: Math.ceil(input + maxOutput * price.output),
+      cost: Math.ceil(tokens * input + maxOutput * output),
       ...(price.isCapped === true ? { maxOutputTokens: maxOutput } : {}),
     };
   }

@@ -4,21 +4,25 @@ import type { RepairDeps } from "./reconciler-deps.ts";
 const FIRST_MS = 60_000;
 const PERIOD_MS = 300_000;
 
+/** The time after a pass that failed: of a part that fails each time the statements are not repeated with each pass of the reconciler. */
+const AFTER_FAILURE_MS = 60_000;
+
 /**
  * docs/protocol.md 7.8. Guarantee: rows that outlived their use are deleted as fast as they are written. Starts every five
- * minutes, then deletes a page per pass until none are left.
+ * minutes, then deletes a page per pass until none are left; a page a minute while a part of it fails.
  */
 export class Retention {
-  readonly #store: RepairDeps["store"];
+  readonly #store: Pick<RepairDeps["store"], "deleteExpired">;
   #nextMs = performance.now() + FIRST_MS;
 
-  constructor({ store }: Pick<RepairDeps, "store">) {
+  constructor({ store }: { store: Pick<RepairDeps["store"], "deleteExpired"> }) {
     this.#store = store;
   }
 
   async pass(): Promise<void> {
     if (performance.now() < this.#nextMs) return;
+    this.#nextMs = performance.now() + AFTER_FAILURE_MS;
     const hasMore = await this.#store.deleteExpired();
-    if (!hasMore) this.#nextMs = performance.now() + PERIOD_MS;
+    this.#nextMs = performance.now() + (hasMore ? 0 : PERIOD_MS);
   }
 }

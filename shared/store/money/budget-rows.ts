@@ -15,7 +15,7 @@ function isWritten(sql: Sql) {
 
 /**
  * Creates or replaces a budget. What is spent stays while scope and period do; else it begins at 0, as for a new
- * budget. Null: the tenant has MAX_BUDGETS others.
+ * budget, and the calls of before do not count. Null: the tenant has MAX_BUDGETS others.
  */
 export async function saveBudget(
   sql: Sql,
@@ -25,8 +25,14 @@ export async function saveBudget(
 ): Promise<Budget | null> {
   const isOfEachUser = scope === EACH_USER;
   const [saved] = await sql`
-    with other as (
-      delete from budgets where tenant_id = ${tenant} and template_id = ${id} and (period <> ${period} or not ${isOfEachUser}::boolean)
+    with begun_anew as materialized (
+      select budget_id from budgets where tenant_id = ${tenant} and (
+        budget_id = ${id} and (scope <> ${scope} or period <> ${period})
+        or template_id = ${id} and (period <> ${period} or not ${isOfEachUser}::boolean))
+    ), other as (
+      delete from budgets where tenant_id = ${tenant} and template_id = ${id} and budget_id in (select budget_id from begun_anew)
+    ), other_calls as (
+      delete from budget_calls where tenant_id = ${tenant} and budget_id in (select budget_id from begun_anew)
     ), same as (
       update budgets set limit_micro_usd = round(${limit_usd}::numeric * 1000000), at_limit = ${at_limit},
         downgrade_model = ${downgrade_model}, updated_at = now()

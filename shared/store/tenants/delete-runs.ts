@@ -5,7 +5,7 @@ import type { Sql } from "../sql.ts";
 
 /**
  * The CTEs that delete the runs of the CTE `doomed` with what belongs to them alone; `deleted_runs_rows` has a row for each. Not their
- * usage, which invoices are built from, nor their deliveries and objects.
+ * usage, which invoices are built from, nor what they have spent of budgets, nor their deliveries and objects.
  */
 export function deleteRuns(sql: Sql) {
   return sql`deleted_runs_rows as (delete from runs where run_id in (select run_id from doomed) returning 1
@@ -17,7 +17,9 @@ export function deleteRuns(sql: Sql) {
     ), deleted_uses as (delete from upload_uses where run_id in (select run_id from doomed)
     ), deleted_artifacts as (delete from artifacts where run_id in (select run_id from doomed)
     ), deleted_mcp_tasks as (delete from mcp_tasks where run_id in (select run_id from doomed)
-    ), deleted_budget_calls as (delete from budget_calls where run_id in (select run_id from doomed)
+    ), lapsed_reservations as (
+      -- What is charged stays until it is added to what its budget has spent.
+      delete from budget_calls where run_id in (select run_id from doomed) and not charged
     ), deleted_families as (delete from budgets b using runs r
       where r.run_id in (select run_id from doomed) and b.tenant_id = r.tenant_id and b.budget_id = ${FAMILY} || r.run_id
     ), deleted_letters as (delete from dead_letters where run_id in (select run_id from doomed)

@@ -78,6 +78,8 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
       ${someOf(sql, sql`uploads`, sql`upload_id`)}
     ), deleted_budgets as (
       ${someOf(sql, sql`budgets`, sql`tenant_id, budget_id`)}
+    ), deleted_charges as (
+      ${someOf(sql, sql`budget_calls`, sql`run_id, call, tenant_id, budget_id`)}
     ), deleted_counters as (
       -- Not counted below: a worker reports its values again until it ends.
       delete from metric_counters where labels->>'tenant_id' in (select tenant_id from deleting)
@@ -101,11 +103,12 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
         + (select count(*) from deleted_batches) + (select count(*) from deleted_schedules)
         + (select count(*) from deleted_ticks) + (select count(*) from deleted_triggers)
         + (select count(*) from deleted_uploads) + (select count(*) from deleted_budgets)
+        + (select count(*) from deleted_charges)
         + (select count(*) from deleted_segments) + (select count(*) from dequeued_journals)
         + (select count(*) from deleted_answers) + (select count(*) from deleted_keys) as deleted
     ), purged as (
       -- These limits hold for a tenant that is created anew under this id. Until then its maxima are 0.
-      update tenants t set purged_at = now(), objects_before = now(), name = '', weight = 1, retention = '{}',
+      update tenants t set purged_at = now(), objects_before = now(), objects_after = null, name = '', weight = 1, retention = '{}',
         max_artifact_bytes = ${DEFAULT_FILE_BYTES}::bigint, max_total_artifact_bytes = default, runs_per_minute = default, max_open_streams = default,
         enabled_concurrent_runs = 100, enabled_queued_runs = 1000
       from counted

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { readConfig } from "../../../edge/env.ts";
 import { bucketsToPurge, deleteObjectsOfTenants } from "../../../edge/operations/delete-objects.ts";
 import { TenantId } from "../../../shared/contracts/ids.ts";
+import { pgArray } from "../../../shared/store/sql.ts";
 import { deleteOfTenants } from "../../../shared/store/tenants/delete-tenants.ts";
 import { readUsage } from "../../../shared/store/tenants/usage.ts";
 import { bodyOf, RUN, runPath, startApp, startRun, type TestApp } from "../app.ts";
@@ -380,26 +381,66 @@ describe("a tenant that is deleted", () => {
     expect(open).toHaveLength(0);
   });
 
-  // Fails when the first tenant whose objects cannot be deleted ends the pass: those of all tenants after it would stay for as long.
-  test("whose objects the store refuses to delete does not stop the deletion of those of other tenants", async () => {
-    const { sql } = app.stores;
-    for (const tenant of ["locked", "unlocked"]) {
-      await sql`
-        insert into tenants (tenant_id, deleted_at, purged_at, objects_before)
-        values (${tenant}, now(), now(), now() - ${tenant === "locked" ? 2 : 1} * interval '1 hour')`;
-    }
-    const bucket = {
-      list: async (prefix: string) => ({
-        objects: [{ key: `${prefix}run/a`, size: 1, storedMs: 0 }],
-        hasMore: false,
-      }),
-      delete: async ([key = ""]: readonly string[]) => {
-        if (key.startsWith("locked/")) throw new Error("the object is locked");
+  /** Tenants that were purged, the first of them first. */
+  async function addPurged(...tenants: string[]): Promise<void> {
+    await app.stores.sql`
+      insert into tenants (tenant_id, deleted_at, purged_at, objects_before)
+      select tenant, now(), now(), now() - interval '1 hour' + place * interval '1 second'
+      from unnest(${pgArray(tenants)}::text[]) with ordinality as t(tenant, place)`;
+  }
+  const unpurged = async () =>
+    (await app.stores.sql`select tenant_id from tenants where objects_before is not null`).map(
+      ({ tenant_id }) => String(tenant_id),
+    );
+  /** A bucket with pages of one object, which refuses to delete some of them. */
+  function bucketOf(objects: { key: string; storedMs: number }[], isLocked: (key: string) => boolean) {
+    const left = new Map(objects.map((object) => [object.key, { size: 1, ...object }]));
+    return {
+      keys: () => [...left.keys()],
+      async list(prefix: string, after = "") {
+        const rest = [...left.values()].filter(({ key }) => key.startsWith(prefix) && key > after);
+        return { objects: rest.slice(0, 1), hasMore: rest.length > 1 };
+      },
+      async delete(keys: readonly string[]) {
+        for (const key of keys) {
+          if (isLocked(key)) throw new Error("the object is locked");
+          left.delete(key);
+        }
       },
     };
-    await expect(deleteObjectsOfTenants(sql, [bucket])).rejects.toThrow("locked");
-    const open = await sql`select tenant_id from tenants where objects_before is not null`;
-    expect(open).toEqual([{ tenant_id: "locked" }]);
+  }
+
+  // Fails when an object that cannot be deleted ends the pass: those of its tenant and of all tenants after it would stay for as long.
+  test("whose objects the store refuses to delete keeps no other objects, of its own or of other tenants, from deletion", async () => {
+    const locked = Array.from({ length: 40 }, (_, n) => `locked${n}`);
+    await addPurged(...locked, "unlocked");
+    const objects = [...locked, "unlocked"].flatMap((tenant) => [`${tenant}/run/a`, `${tenant}/run/b`]);
+    const bucket = bucketOf(
+      objects.map((key) => ({ key, storedMs: 0 })),
+      (key) => /^locked.*a$/.test(key),
+    );
+    // A pass takes 20 tenants at random.
+    for (let pass = 0; pass < 100 && bucket.keys().length > locked.length; pass++) {
+      await expect(deleteObjectsOfTenants(app.stores.sql, [bucket])).rejects.toThrow("locked");
+    }
+    expect(bucket.keys()).toEqual(locked.map((tenant) => `${tenant}/run/a`));
+    expect((await unpurged()).toSorted()).toEqual(locked.toSorted());
+    await app.stores.sql`update tenants set objects_before = null`;
+  });
+
+  // Fails when each pass reads the same pages: 20 of them, of younger objects, would hide the others for ever.
+  test("loses objects behind any number of those of a new tenant with the same id, in a later pass", async () => {
+    await addPurged("again");
+    const young = Array.from({ length: 20 }, (_, n) => ({
+      key: `again/run/a${n + 10}`,
+      storedMs: Date.now(),
+    }));
+    const bucket = bucketOf([...young, { key: "again/run/b", storedMs: 0 }], () => false);
+    await deleteObjectsOfTenants(app.stores.sql, [bucket]);
+    expect(await unpurged()).toEqual(["again"]);
+    await deleteObjectsOfTenants(app.stores.sql, [bucket]);
+    expect(bucket.keys()).toEqual(young.map(({ key }) => key));
+    expect(await unpurged()).toEqual([]);
   });
 
   // Fails when objects count as deleted although the edge has not looked into the bucket that has them.

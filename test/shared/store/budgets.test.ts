@@ -1,5 +1,7 @@
 /** Budgets in Postgres: docs/protocol.md 5.10. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { changeLane } from "../../../shared/store/lanes/lane-rows.ts";
+import { ageEnd } from "../../services/archive.ts";
 import { endUserOf } from "../../../shared/contracts/budget.ts";
 import type { BudgetRequest } from "../../../shared/contracts/budget.ts";
 import { deleteExpired } from "../../../shared/store/delete-expired.ts";
@@ -257,6 +259,39 @@ describe("a budget", () => {
     expect(await save("month", 3)).toMatchObject({ spent_usd: 0.4, limit_usd: 3 });
     expect(await save("month", 3, { scope: "user:ada" })).toMatchObject({ spent_usd: 0 });
   });
+
+  // Fails when calls of the scope before, which no reservation has added up yet, count for the new one.
+  test.each([{ scope: "tenant" }, { scope: "user:*" }])(
+    "that gets another scope than $scope counts neither the charges nor the reservations of its scope before",
+    async (before) => {
+      await save("limit", 1, before);
+      const run = await store.startRun({ end_user: "ada" });
+      await reserve(run, 400_000, { call: "paid" });
+      await commit(run, [charge(400_000, "paid")]);
+      await reserve(run, 100_000, { call: "open" });
+      await save("limit", 1, { scope: "user:ben" });
+      expect(await moneyOf("limit")).toEqual({ spent: 0, reserved: 0, left: 1 });
+      await commit({ ...run, event_seq: run.event_seq + 2 }, [charge(100_000, "open")]);
+      await save("limit", 1, before);
+      expect(await reserve(run, 1_000_000)).toEqual({ outcome: "reserved" });
+    },
+  );
+
+  // Fails when a charge that no reservation has added up yet goes with its run.
+  test("keeps what a run has spent when retention deletes the run", async () => {
+    await save("month", 1);
+    const run = await store.startRun();
+    await reserve(run, 400_000, { call: "paid" });
+    await reserve(run, 100_000, { call: "open" });
+    const usage = [charge(400_000, "paid")];
+    await flush(store.sql, [stepEntry(run, { kind: "end", status: "completed", output: "{}", usage })]);
+    await ageEnd(store.sql, run.run_id, 2);
+    await changeLane(store.sql, "default", { keep_completed_seconds: 3_600 });
+    await deleteExpired(store.sql);
+    expect(await readRun(store.sql, acme, run.run_id)).toBeNull();
+    expect(await moneyOf("month")).toEqual({ spent: 0.4, reserved: 0, left: 0.6 });
+    expect(await reserve(await store.startRun(), 700_000)).toMatchObject({ outcome: "refused" });
+  });
 });
 
 describe("a run that waits for a budget", () => {
@@ -461,9 +496,11 @@ describe("a budget of each end user", () => {
     const startRunOf = (end_user: string) => store.startRun({ end_user });
     for (const run of [await startRunOf("ada"), await startRunOf("ben")]) {
       await reserve(run, 1, { call: "c" });
-      await releaseReservation(store.sql, { run_id: run.run_id, call: "c" });
+      await commit(run, [charge(1, "c")]);
     }
     await store.sql`update budgets set period_start = period_start - interval '40 days' where budget_id = 'each:ada'`;
+    await store.sql`update budget_calls set period_start = period_start - interval '40 days' where budget_id = 'each:ada'`;
+    await deleteExpired(store.sql);
     await deleteExpired(store.sql);
     const list = await readBudgets(store.sql, { tenant: acme, after: "", limit: 10 });
     expect(list.map(({ id }) => id)).toEqual(["each", "each:ben"]);

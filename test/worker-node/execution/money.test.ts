@@ -68,7 +68,9 @@ describe("under a budget", () => {
   test("a call requests at most the output tokens of the operator's price, and reserves their cost", async () => {
     const price = { model: "demo/fast", input_usd_per_million: 1, output_usd_per_million: 2 };
     harness.prices = new Prices(
-      async () => [{ ...price, cached_input_usd_per_million: null, max_output_tokens: 100 }],
+      async () => [
+        { ...price, cached_input_usd_per_million: null, max_output_tokens: 100, long_prompt: null },
+      ],
       () => "demo/fast",
     );
     const { ending } = harness.begin({ has_budget: true });

@@ -9,6 +9,13 @@ test.each([
   ["gpt-4.1-nano", { input: 1, cachedInput: 0, output: 0 }, 1],
   ["gpt-4.1-nano", { input: 10, cachedInput: 0, output: 0 }, 1],
   ["gpt-4.1-nano", { input: 30, cachedInput: 0, output: 0 }, 3],
+  // The first version of this model has a price of its own.
+  ["gpt-4o-2024-05-13", { input: 1_000, cachedInput: 1_000, output: 100 }, 6_500],
+  ["gpt-4o-2024-08-06", { input: 1_000, cachedInput: 1_000, output: 100 }, 2_250],
+  // A prompt of more than 200,000 tokens raises the price of the whole call.
+  ["gemini-2.5-pro", { input: 200_000, cachedInput: 0, output: 1_000 }, 260_000],
+  ["gemini-2.5-pro", { input: 200_001, cachedInput: 100_000, output: 1_000 }, 290_003],
+  ["claude-sonnet-4-5-20250929", { input: 300_000, cachedInput: 0, output: 0 }, 1_800_000],
   ["unheard-of", { input: 1_000, cachedInput: 0, output: 1_000 }, 0],
   ["constructor", { input: 1_000, cachedInput: 0, output: 1_000 }, 0],
   // A server that says that more was cached than was sent.

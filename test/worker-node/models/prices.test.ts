@@ -9,6 +9,7 @@ const price = (model: string, output: number, changes: Partial<ModelPrice> = {})
   cached_input_usd_per_million: null,
   output_usd_per_million: output,
   max_output_tokens: null,
+  long_prompt: null,
   ...changes,
 });
 const message = { role: "user" as const, content: "x".repeat(3_000) };
@@ -65,6 +66,22 @@ describe("the operator's prices", () => {
     const cost = (model: string) => costMicroUsd({ provider: "openai", model }, tokens, prices.replaced);
     expect([cost("gpt-4.1"), cost("gpt-4.1-2025-04-14"), cost("gpt-4.1-mini")]).toEqual([10, 10, 16]);
     expect(prices.errorOf("openai-compatible/vendor/x")).toBeNull();
+    const long_prompt = {
+      above_input_tokens: 1_000,
+      input_usd_per_million: 4,
+      cached_input_usd_per_million: null,
+      output_usd_per_million: 6,
+    };
+    stored = [price("gpt-4.1", 1, { long_prompt })];
+    vi.advanceTimersByTime(10_000);
+    await prices.refresh();
+    const costOf = (input: number) =>
+      costMicroUsd(
+        { provider: "openai", model: "gpt-4.1" },
+        { input, cachedInput: 1, output: 1 },
+        prices.replaced,
+      );
+    expect([costOf(1_000), costOf(1_001)]).toEqual([1_001, 4_010]);
     expect(prices.errorOf("openai-compatible/other")).toContain("openai-compatible/other");
   });
 });
@@ -81,6 +98,10 @@ test("the worst case of a call is its prompt with images and the longest answer 
   expect(prices.quote(request(null))).toEqual({ cost: 1_000 + 4_096 * 2 });
   expect(prices.quote(request("ollama/llama3"))).toEqual({ cost: 0 });
   expect(prices.quote(request("openai-compatible/vendor"))).toBeNull();
+  const long = { ...message, content: "x".repeat(3 * 200_001) };
+  expect(prices.quote({ model: "gemini-2.5-pro", messages: [long], tools: [] })).toEqual({
+    cost: Math.ceil(200_001 * 2.5) + 65_536 * 15,
+  });
   stored = [price("openai/gpt-4.1", 8, { max_output_tokens: 100 })];
   await prices.refresh();
   expect(prices.quote(request("gpt-4.1"))).toEqual({ cost: 1_000 + 100 * 8, maxOutputTokens: 100 });
