@@ -16,7 +16,7 @@ export async function fingerprintOf(meaning: object, secret: string | null, conf
 }
 
 /** For JSON.stringify: writes the fields of every object in one order. */
-function sortedKeys(_key: string, value: unknown): unknown {
+export function sortedKeys(_key: string, value: unknown): unknown {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
   return Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }

@@ -14,15 +14,17 @@ import type { Sql } from "../../shared/store/sql.ts";
 import { answerWait, readAnswerRefusal } from "../../shared/store/runs/answer-wait.ts";
 import type { AnswerRefusal } from "../../shared/store/runs/answer-wait.ts";
 import { isQuestion, listOpenWaits } from "../../shared/store/runs/open-waits.ts";
-import type { Question } from "../../shared/store/runs/open-waits.ts";
+import type { Question, WaitFilter } from "../../shared/store/runs/open-waits.ts";
+import { CLOSED_BY } from "../../shared/store/runs/waits.ts";
 import type { Services } from "../services.ts";
+import { sortedKeys } from "./request-fingerprint.ts";
 import { findRun } from "./run-view.ts";
 
-/** The question that a request answers: by id, by step, or, when both are null, the only open question of the run. */
-export type QuestionRef = { questionId: string | null; stepId: string | null };
-
-/** `person`: the person who answers, as the client names them; null: the client names none. */
-export type Answer = { runId: RunId; to: QuestionRef; response: JsonObject; person: string | null };
+/**
+ * `to`: the question that the request answers, by id, by step, or, when both are null, the only open question of the run. `person`: the
+ * person who answers, as the client names them; null: the client names none.
+ */
+export type Answer = { runId: RunId; to: WaitFilter; response: JsonObject; person: string | null };
 
 /**
  * Answers a question that a run has asked a person: docs/protocol.md 5.6. An answer is accepted also while the tenant's
@@ -71,12 +73,12 @@ export async function answer(
 async function findQuestion(
   sql: Sql,
   run: RunRow,
-  to: QuestionRef,
+  to: WaitFilter,
   person: string | null,
 ): Promise<Question | AnswerRefusal> {
   // Two tries: the question may be opened between the read of the open questions and the read of the reason.
   for (let tries = 0; tries < 2; tries++) {
-    const question = chooseQuestion((await listOpenWaits(sql, run.run_id)).filter(isQuestion), to, run);
+    const question = chooseQuestion((await listOpenWaits(sql, run.run_id, to)).filter(isQuestion), to, run);
     if (question) return question;
     const named = { tenant: null, run: run.run_id, waitId: to.questionId ?? "", person };
     const why = await readAnswerRefusal(sql, named);
@@ -87,23 +89,23 @@ async function findQuestion(
 
 /**
  * The open question that a request names; null: it names a question that is not open.
+ * @param questions those to which its names lead
  * @throws AppError `run_finished`, `not_waiting`, `several_questions` for a request without a `questionId`
  */
 function chooseQuestion(
   questions: readonly Question[],
-  { questionId, stepId }: QuestionRef,
+  { questionId, stepId }: WaitFilter,
   run: RunRow,
 ): Question | null {
-  if (questionId !== null) return questions.find(({ wait_id }) => wait_id === questionId) ?? null;
+  const [question, second] = questions;
+  if (questionId !== null) return question ?? null;
   if (TERMINAL.has(run.status)) throw finished(run);
-  const candidates = stepId === null ? questions : questions.filter(({ step_id }) => step_id === stepId);
-  const [question, second] = candidates;
   if (!question) {
     const ofStep = stepId === null ? "" : ` of step ${stepId}`;
     throw new AppError("not_waiting", `The run has no open question${ofStep} at this moment.`);
   }
   if (second) {
-    const ids = candidates.map(({ wait_id }) => wait_id).join(", ");
+    const ids = questions.map(({ wait_id }) => wait_id).join(", ");
     const message = `must name one of the questions that are open: ${ids}`;
     throw new AppError("several_questions", `Several questions are open: question_id ${message}.`, {
       fields: [{ path: "question_id", message }],
@@ -151,7 +153,7 @@ type SourcedAnswer = { by: string; person: string | null; answer: string };
 /** The outcome of an answer that was not stored now, because the same answer was stored before. @throws AppError otherwise */
 function replayOf(
   refusal: AnswerRefusal,
-  { questionId }: QuestionRef,
+  { questionId }: WaitFilter,
   answered: SourcedAnswer,
 ): { replayed: true; waits: boolean } {
   if (questionId !== null && wasStored(refusal, answered)) {
@@ -160,14 +162,24 @@ function replayOf(
   throw notAnswered(refusal, answered.person);
 }
 
-/** Whether the stored answer, or a stored vote, is this one: the same text by the same key and person. */
+/** Whether the stored answer, or a stored vote, is this one: the same values by the same key and person, in any order of their names. */
 function wasStored(refusal: AnswerRefusal, { by, person, answer: text }: SourcedAnswer): boolean {
   if (refusal.is !== "taken" && refusal.is !== "voted_before") return false;
   const { votes } = refusal;
   if (votes.length > 0) {
-    return votes.some((vote) => vote.person === person && vote.key_id === by && vote.answer === text);
+    return votes.some((vote) => vote.person === person && vote.key_id === by && isSame(vote.answer, text));
   }
-  return refusal.is === "taken" && refusal.by === by && refusal.person === person && refusal.answer === text;
+  return (
+    refusal.is === "taken" && refusal.by === by && refusal.person === person && isSame(refusal.answer, text)
+  );
+}
+
+function isSame(stored: string | null, sent: string): boolean {
+  return stored !== null && (stored === sent || sortedText(stored) === sortedText(sent));
+}
+
+function sortedText(text: string): string {
+  return JSON.stringify(JSON.parse(text), sortedKeys);
 }
 
 function finished({ status }: Pick<RunRow, "status">): AppError {
@@ -177,7 +189,7 @@ function finished({ status }: Pick<RunRow, "status">): AppError {
 function notAnswered(outcome: AnswerRefusal, person: string | null): AppError {
   switch (outcome.is) {
     case "taken":
-      return new AppError("conflict", "The question already has an answer, or it has expired.");
+      return new AppError("conflict", whyTaken(outcome));
     case "voted_before":
       return new AppError("conflict", `${person ?? "This person"} has answered the question already.`);
     case "ended":
@@ -185,6 +197,12 @@ function notAnswered(outcome: AnswerRefusal, person: string | null): AppError {
     case "unknown":
       return new AppError("not_waiting", "The run has no such question.");
   }
+}
+
+function whyTaken({ by }: Extract<AnswerRefusal, { is: "taken" }>): string {
+  if (by === CLOSED_BY.deadline) return "The question has expired: no answer came in time.";
+  if (by === CLOSED_BY.retry) return "The question is closed: it is from before a retry of the run.";
+  return "The question already has an answer.";
 }
 
 /** Logs a failed enqueue. The answer is committed and the run is queued: the reconciler enqueues its job. */

@@ -60,7 +60,10 @@ export type ChatReply = z.infer<typeof ChatReply>;
 export const Summary = z.object({ content: z.string(), covers: z.string() });
 export type Summary = z.infer<typeof Summary>;
 
-/** The history before a turn. The messages are those that the summary does not cover, the oldest first. */
+/**
+ * The history before a turn. The messages are those that the summary does not cover, the oldest first. `cut`: the turn ended before this
+ * answer did; `calls` are the calls of tools in it. An edge of an earlier version sends neither.
+ */
 export const ChatHistory = z.object({
   summary: Summary.nullable(),
   messages: z.array(
@@ -70,6 +73,8 @@ export const ChatHistory = z.object({
       content: z.string(),
       images: z.number().int(),
       attachments: z.array(FileReference).exactOptional(),
+      cut: z.boolean().exactOptional(),
+      calls: z.string().exactOptional(),
     }),
   ),
 });

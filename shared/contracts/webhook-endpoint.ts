@@ -10,7 +10,7 @@ export const MAX_ENDPOINTS = 20;
 /** The secrets that we make have this many random bytes; Standard Webhooks ask for 24 to 64. */
 const SECRET_BYTES = 32;
 
-/** An event to which an endpoint can subscribe: how a run or a chat turn ended, or that a run waits for a person. */
+/** An event to which an endpoint can subscribe: how a run or a chat turn ended, or that it waits for a person. */
 export const EndpointEvent = z.enum([
   "run.completed",
   "run.failed",
@@ -19,6 +19,7 @@ export const EndpointEvent = z.enum([
   "chat.completed",
   "chat.failed",
   "chat.cancelled",
+  "chat.waiting",
 ]);
 export type EndpointEvent = z.infer<typeof EndpointEvent>;
 

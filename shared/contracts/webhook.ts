@@ -95,6 +95,8 @@ export const WebhookBody = z
     correlation_id: z.string().nullable(),
     /** Of `run.waiting`: the question that the run asks, or gives to a further group, with that group as `approvers`. */
     waiting: JsonValue.optional(),
+    /** Of `run.waiting`: all questions with which this pause begins; `waiting` is the first of them. */
+    waits: z.array(JsonValue).optional(),
   })
   .meta({ id: "WebhookBody" });
 
@@ -117,6 +119,9 @@ export const ChatWebhookBody = z
     ended_at: z.iso.datetime().nullable(),
     metadata: JsonValue,
     correlation_id: z.string().nullable(),
+    /** Of `chat.waiting`: the first question, and all questions, that the turn asks. */
+    waiting: JsonValue.optional(),
+    waits: z.array(JsonValue).optional(),
   })
   .meta({ id: "ChatWebhookBody" });
 

@@ -23,13 +23,19 @@ export function withTexts(message: string, attached: readonly AttachedFile[]): s
   return [...(message.trim() === "" && sections.length > 0 ? [] : [message]), ...sections].join("\n\n");
 }
 
-/** A message of an earlier turn. Its images and files are named, and not sent again. */
-export function toMessage({ role, content, images, attachments = [] }: HistoryMessage): Message {
+/**
+ * A message of an earlier turn. Its images and files are named, and not sent again. An answer that was cut says so, with the calls that
+ * its turn had asked for: a model that does not know them would make them once more.
+ */
+export function toMessage({ role, content, images, attachments = [], cut, calls }: HistoryMessage): Message {
   const notes = [
     ...(images === 0 ? [] : [`with ${images} image(s), not shown again`]),
     ...attachments.map((file) => `with the file ${described(file)}, not shown again`),
+    ...(cut ? ["this answer was cut off here"] : []),
+    ...(calls === undefined ? [] : [`before that it called tools, which may have done their work: ${calls}`]),
   ];
-  return { role, content: [content, ...notes.map((note) => `[${note}]`)].join("\n") };
+  const text = content === "" ? [] : [content];
+  return { role, content: [...text, ...notes.map((note) => `[${note}]`)].join("\n") };
 }
 
 /** The files of what a summary replaces, the newest ones: a model could leave them out, or change their ids. */

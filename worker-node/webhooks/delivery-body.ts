@@ -32,6 +32,10 @@ const DeliverySnapshot = z.discriminatedUnion("type", [
 type DeliverySnapshot = z.infer<typeof DeliverySnapshot>;
 type QuestionEvent = Extract<DeliverySnapshot, { type: "human_input_required" | "human_escalated" }>;
 
+function isQuestion(event: DeliverySnapshot): event is QuestionEvent {
+  return event.type === "human_input_required" || event.type === "human_escalated";
+}
+
 /**
  * The body of a delivery, as JSON text. It is byte for byte the same on every try, because it depends on the delivery and its
  * journal entry alone, and not on what the run has done since. Times are ISO 8601, money is in USD. Values over 32 KiB
@@ -43,16 +47,11 @@ export function bodyOf(delivery: DueDelivery, events: string | null): string {
   if (delivery.type === TEST_TYPE) return testBodyOf(delivery);
   if (delivery.turn !== null) return turnBodyOf(delivery, delivery.turn, events);
   const { type, run_id, orchestration_id, tenant_id, status, error } = delivery;
-  const snapshot = (events === null ? [] : linesOf(events)).flatMap((line): DeliverySnapshot[] => {
-    const parsed = DeliverySnapshot.safeParse(JSON.parse(line));
-    return parsed.success ? [parsed.data] : [];
-  });
+  const snapshot = snapshotOf(events);
   // Steps have `final` events too; the run's own is the last.
   const complete = snapshot.findLast((event) => event.type === "orchestration_complete");
   const final = snapshot.findLast((event) => event.type === "final");
-  const question = snapshot.findLast(
-    (event) => event.type === "human_input_required" || event.type === "human_escalated",
-  );
+  const questions = snapshot.filter(isQuestion);
   const isWaiting = type === "run.waiting";
   return JSON.stringify({
     type,
@@ -68,9 +67,16 @@ export function bodyOf(delivery: DueDelivery, events: string | null): string {
     started_at: isoTimeOf(delivery.started_at_ms),
     ended_at: isoTimeOf(delivery.ended_at_ms),
     metadata: delivery.metadata === null ? {} : JSON.parse(delivery.metadata),
-    correlation_id: (isWaiting ? question : complete)?.correlation_id ?? null,
+    correlation_id: (isWaiting ? questions[0] : complete)?.correlation_id ?? null,
     ...(events === null && { truncated: true }),
-    ...(isWaiting && { waiting: question ? waitingOf(question) : null }),
+    ...(isWaiting && waitsOf(questions)),
+  });
+}
+
+function snapshotOf(events: string | null): DeliverySnapshot[] {
+  return (events === null ? [] : linesOf(events)).flatMap((line) => {
+    const parsed = DeliverySnapshot.safeParse(JSON.parse(line));
+    return parsed.success ? [parsed.data] : [];
   });
 }
 
@@ -118,6 +124,10 @@ function turnBodyOf(delivery: DueDelivery, turn: string, events: string | null):
     ended_at: isoTimeOf(ended_at_ms),
     metadata: metadata === null ? {} : JSON.parse(metadata),
     correlation_id: correlationOf(events),
+    ...(type === "run.waiting" && {
+      ...(events === null && { truncated: true }),
+      ...waitsOf(snapshotOf(events).filter(isQuestion)),
+    }),
   });
 }
 
@@ -127,6 +137,12 @@ const Correlated = z.object({ correlation_id: z.string() });
 function correlationOf(events: string | null): string | null {
   const line = events === null ? undefined : linesOf(events).at(-1);
   return line === undefined ? null : (Correlated.safeParse(JSON.parse(line)).data?.correlation_id ?? null);
+}
+
+/** The questions with which a pause begins, as in a status: an MCP server may ask several in one call. `waiting` is the first of them. */
+function waitsOf(questions: readonly QuestionEvent[]) {
+  const waits = questions.map(waitingOf);
+  return { waiting: waits[0] ?? null, waits };
 }
 
 /** `approvers`: of an escalation the group that the question goes to now. What a question does not have is absent. */

@@ -33,7 +33,7 @@ export function openapi(api: Api): void {
     description: "A stream token, for a browser's EventSource",
   });
   for (const type of RunReport.options) addWebhook(api, type);
-  for (const status of ["completed", "failed", "cancelled"]) addChatWebhook(api, status);
+  for (const report of ["completed", "failed", "cancelled", "waiting"]) addChatWebhook(api, report);
   addTestWebhook(api);
   // Made once for each isolate: that takes some 20 ms of processor time, and the route needs no key.
   let document: string | undefined;
@@ -58,13 +58,13 @@ function addWebhook(api: Api, type: RunReport): void {
   });
 }
 
-function addChatWebhook(api: Api, status: string): void {
+function addChatWebhook(api: Api, report: string): void {
   api.openAPIRegistry.registerWebhook({
     method: "post",
-    path: `chat.${status}`,
-    operationId: `onChat${status.charAt(0).toUpperCase()}${status.slice(1)}`,
+    path: `chat.${report}`,
+    operationId: `onChat${report.charAt(0).toUpperCase()}${report.slice(1)}`,
     tags: ["Webhooks"],
-    summary: `A chat turn has ended as ${status}`,
+    summary: report === "waiting" ? "A chat turn waits for a person" : `A chat turn has ended as ${report}`,
     description: ABOUT_WEBHOOKS,
     security: [],
     request: { body: { required: true, content: { "application/json": { schema: ChatWebhookBody } } } },

@@ -16,6 +16,8 @@ const Attached = z.string().transform((text) => z.array(FileReference).parse(JSO
 /** A turn reads at most so many messages, and so many characters of each. */
 const MAX_MESSAGES = 200;
 const MAX_CHARS = 20_000;
+/** Of the calls in an answer that was cut, a turn reads at most about so many characters. */
+const CALLS_CHARS = 6_000;
 
 type HistoryRow = {
   n: number;
@@ -24,38 +26,48 @@ type HistoryRow = {
   images: number;
   attachments: string | null;
   covers: string | null;
+  cut: boolean;
+  calls: string | null;
 };
 
 /** The history before a turn, as its model gets it: the newest summary, and the newest messages that it does not cover. */
 export async function readChatHistory(sql: Sql, session: SessionId, before: string): Promise<ChatHistory> {
   const rows = await sql<HistoryRow[]>`
     with summary as (
-      select base, n, content, images, attachments, covers from chat_messages
+      select base, n, content, images, attachments, covers, false as cut, null as calls from chat_messages
       where session_id = ${session} and n = 1 and base < ${before} order by base desc limit 1
     ), messages as (
       select base, n, images, attachments, null as covers, case when length(content) <= ${MAX_CHARS}::int then content
-        else left(content, ${MAX_CHARS}::int) || ' […]' end as content
+        else left(content, ${MAX_CHARS}::int) || ' […]' end as content, cut, ${callsOfCut(sql)} as calls
       from chat_messages
       where session_id = ${session} and n <> 1 and base < ${before}
         and base > coalesce((select covers from summary), '')
       order by base desc, n desc limit ${MAX_MESSAGES}
     )
-    select * from (select base, n, content, images, attachments, covers from summary
-    union all select base, n, content, images, attachments, covers from messages) history
+    select * from (select base, n, content, images, attachments, covers, cut, calls from summary
+    union all select base, n, content, images, attachments, covers, cut, calls from messages) history
     order by base, n`;
   const summary = rows.find(({ n }) => n === 1);
   return {
     summary: summary ? { content: summary.content, covers: summary.covers ?? summary.base } : null,
     messages: rows
       .filter(({ n }) => n !== 1)
-      .map(({ base, n, content, images, attachments }) => ({
+      .map(({ base, n, content, images, attachments, cut, calls }) => ({
         base,
         role: n === 0 ? "user" : "assistant",
         content,
         images,
         ...(attachments !== null && { attachments: Attached.parse(attachments) }),
+        ...(cut && { cut, ...(calls !== null && { calls }) }),
       })),
   };
+}
+
+/** The calls of a cut answer, as the text that is stored: of a long one its beginning and its end. Null: there are none. */
+function callsOfCut(sql: Sql) {
+  return sql`case when not cut or tool_calls = '[]' then null
+          when length(tool_calls) <= ${CALLS_CHARS}::int then tool_calls
+          else left(tool_calls, ${CALLS_CHARS}::int / 2) || ' […] ' || right(tool_calls, ${CALLS_CHARS}::int / 2) end`;
 }
 
 /** Stores the summary that a turn has made. A repetition changes nothing, and a deleted session takes no summary. */

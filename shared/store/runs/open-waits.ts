@@ -43,11 +43,18 @@ const BudgetPause = z.object({
 const OpenWait = z.discriminatedUnion("kind", [Question, Timer, BudgetPause]);
 export type OpenWait = z.infer<typeof OpenWait>;
 
+/** Some of the waits of a run: that with this name, those of this step. Null: all. */
+export type WaitFilter = { questionId: string | null; stepId: string | null };
+
 /**
- * The open questions, timers and waits for budgets of a run, in this order, the oldest first, 100 at most. It does not check
- * the tenant: the caller has read the run for its principal before.
+ * The open questions, timers and waits for budgets of a run, in this order, the oldest first, 100 at most of those that the filter
+ * lets through. It does not check the tenant: the caller has read the run for its principal before.
  */
-export async function listOpenWaits(sql: Sql, run: RunId): Promise<OpenWait[]> {
+export async function listOpenWaits(
+  sql: Sql,
+  run: RunId,
+  { questionId, stepId }: WaitFilter = { questionId: null, stepId: null },
+): Promise<OpenWait[]> {
   const rows = await sql`
     select w.kind, w.wait_id, w.step_id, coalesce(w.prompt, '') as prompt, coalesce(w.fields, '[]') as fields,
       to_json(w.approvers) as approvers, w.approvals_needed, w.level, ${shownVotes(sql)} as votes,
@@ -55,6 +62,7 @@ export async function listOpenWaits(sql: Sql, run: RunId): Promise<OpenWait[]> {
       extract(epoch from w.deadline_at)::float8 * 1000 as deadline_at_ms
     from waits w join runs r using (run_id)
     where w.run_id = ${run} and w.kind in ('human', 'timer', 'budget') and w.answered_at is null and r.ended_at is null
+      and (${questionId}::text is null or w.wait_id = ${questionId}) and (${stepId}::text is null or w.step_id = ${stepId})
     order by array_position(array['human', 'timer', 'budget'], w.kind), w.opened_at, w.wait_id limit 100`;
   return rows.map((row) => OpenWait.parse(row));
 }

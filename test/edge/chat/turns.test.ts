@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
+import type { ChatReply } from "../../../shared/contracts/chat.ts";
 import { newIncarnation, RunId, SessionId } from "../../../shared/contracts/ids.ts";
 import { claimRuns } from "../../../shared/store/runs/claim-runs.ts";
+import { readChatHistory } from "../../../shared/store/chat/messages.ts";
 import { wakeTurns } from "../../../shared/store/chat/turn-order.ts";
 import { pgArray } from "../../../shared/store/sql.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
@@ -47,9 +49,13 @@ async function sendMessage(body: JsonObject, options: CallOptions = {}) {
 }
 
 /** Claims the turn as a worker and completes it, with this answer in the history. */
-async function answer(turn: z.infer<typeof Turn>, content: string): Promise<void> {
+async function answer(
+  turn: z.infer<typeof Turn>,
+  content: string,
+  shown: Partial<Pick<ChatReply, "tool_calls" | "cut">> = {},
+): Promise<void> {
   const worker = await FakeWorker.claim(app.stores.sql, turn.turn_id);
-  const reply = { session: turn.session_id, content, tool_calls: [], cut: false };
+  const reply = { session: turn.session_id, content, tool_calls: [], cut: false, ...shown };
   const output = JSON.stringify({ status: "completed", checkpoint: null, response: content, error: null });
   await worker.write({
     kind: "end",
@@ -485,6 +491,30 @@ describe("a session", () => {
       status: "cancelled",
     });
     expect(await list()).toMatchObject({ data: [{ session_id: first.session_id }], next_cursor: null });
+  });
+
+  // Fails when a model takes a cut answer for a whole one, or does not know of the calls whose effects it must not repeat.
+  test("gives the model of a later turn its cut answers as cut, with their calls", async () => {
+    const whole = await sendMessage({ message: "q" });
+    const { session_id } = whole;
+    await answer(whole, "a", { tool_calls: [{ tool: "look", args: {} }] });
+    const one = [{ tool: "send", args: { to: "ann", text: "\0" } }];
+    await answer(await sendMessage({ message: "mail", session_id }), "", { cut: true, tool_calls: one });
+    const many = Array.from({ length: 300 }, (_, n) => ({ tool: `send_${n}`, args: { n } }));
+    await answer(await sendMessage({ message: "all", session_id }), "so", { cut: true, tool_calls: many });
+    await answer(await sendMessage({ message: "talk", session_id }), "far", { cut: true });
+    const { messages } = await readChatHistory(app.stores.sql, session_id, "9");
+    const answers = messages.filter(({ role }) => role === "assistant");
+    expect(answers.map(({ content, cut }) => [content, cut])).toEqual([
+      ["a", undefined],
+      ["", true],
+      ["so", true],
+      ["far", true],
+    ]);
+    const calls = answers.map((each) => each.calls);
+    expect(calls).toEqual([undefined, JSON.stringify(one), expect.any(String), undefined]);
+    for (const named of ["send_0", " […] ", "send_299"]) expect(calls[2]).toContain(named);
+    expect(calls[2]?.length).toBeLessThan(6_100);
   });
 
   test("pages its history backwards, and every message once", async () => {

@@ -133,6 +133,7 @@ test("every reference leads to a component; each type of step is one, with its t
     "chat.completed",
     "chat.failed",
     "chat.cancelled",
+    "chat.waiting",
     "webhook.test",
   ]);
 });

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { answerWait } from "../../../shared/store/runs/answer-wait.ts";
+import { readWaits } from "../../../shared/store/runs/waits.ts";
 import { RUN, bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
 import { FakeWorker } from "../fake-workers.ts";
 
@@ -185,6 +186,31 @@ describe("a run with an open question", () => {
     await app.call("POST", runPath(run, "cancel"));
     expect(await repeat()).toEqual([202, "true"]);
     expect((await resume(run, { ...named, question_id: "ask:9" })).status).toBe(409);
+    const other = await resume(run, { ...named, response: { decision: "reject" } });
+    expect([other.status, (await bodyOf(other)).detail]).toEqual([
+      409,
+      "The question already has an answer.",
+    ]);
+  });
+
+  test("accepts the same answer again with its fields in another order", async () => {
+    const { run } = await runWithQuestions();
+    const named = { question_id: "ask:1" };
+    await resume(run, { ...named, response: { decision: "approve", comment: "fine" } });
+    const again = await resume(run, { ...named, response: { comment: "fine", decision: "approve" } });
+    expect([again.status, again.headers.get("idempotent-replayed")]).toEqual([202, "true"]);
+  });
+
+  // Fails when a person who answers too late cannot see whether another answer was taken.
+  test("says of a question that takes no answer whether it has expired", async () => {
+    const { run } = await runWithQuestions();
+    await app.stores.sql`update waits set deadline_at = now() where run_id = ${run}`;
+    await readWaits(app.stores.sql, RunId.parse(run), ["ask:1"]);
+    const late = await resume(run, { ...approve, question_id: "ask:1" });
+    expect([late.status, (await bodyOf(late)).detail]).toEqual([
+      409,
+      "The question has expired: no answer came in time.",
+    ]);
   });
 
   // Fails when an answer names a wait that is not an open question with a form, and is accepted.
@@ -217,6 +243,16 @@ describe("a run with an open question", () => {
   });
 });
 
+// Fails when a question is looked for among the first hundred of its run alone: the others would take no answer.
+test("each of more than a hundred open questions takes an answer that names it, or its step", async () => {
+  const steps = Array.from({ length: 150 }, (_, n) => `ask_${n}`);
+  const { run } = await runWithQuestions(steps);
+  expect((await resume(run, { ...approve, question_id: "ask_99:1" })).status).toBe(202);
+  expect((await resume(run, { ...approve, step_id: "ask_98" })).status).toBe(202);
+  const wrong = await resume(run, { ...approve, question_id: "ask_97:1", step_id: "ask_96" });
+  expect([wrong.status, (await bodyOf(wrong)).code]).toEqual([409, "not_waiting"]);
+});
+
 describe("an answer", () => {
   test("to a run without a question, an ended run, another tenant's run or an unknown run is refused", async () => {
     const queued = await startRun(app);
@@ -238,6 +274,11 @@ describe("an answer", () => {
     expect((await app.call("POST", runPath(run, "retry"))).status).toBe(202);
     await app.settled();
     expect((await resume(run, approve)).status).toBe(409);
+    const named = await resume(run, { ...approve, question_id: "ask:1" });
+    expect([named.status, (await bodyOf(named)).detail]).toEqual([
+      409,
+      "The question is closed: it is from before a retry of the run.",
+    ]);
     expect(
       await answerWait(app.stores.sql, {
         tenant: null,

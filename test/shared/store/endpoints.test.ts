@@ -118,14 +118,17 @@ describe("the statement that ends or pauses a run", () => {
   });
 
   // Fails when a chat turn counts as a run, or a run as a chat turn.
-  test("sends the end of a chat turn to those that ask for chat, and not to those that ask for runs", async () => {
+  test("sends the end and the questions of a chat turn to those that ask for chat, and not to those that ask for runs", async () => {
     await save("chats", { events: ["chat.failed"] });
-    await save("runs", { events: ["run.failed"] });
-    const turn = await store.startRun();
+    await save("chat_questions", { events: ["chat.waiting"] });
+    await save("runs", { events: ["run.failed", "run.waiting"] });
+    const turns = [await store.startRun(), await store.startRun()] as const;
     const session = SessionId.parse("sess_b639c740430d4a9a");
-    await store.sql`update runs set chat_session = ${session} where run_id = ${turn.run_id}`;
-    await flush(store.sql, [endEntry(turn, { status: "failed" })]);
-    expect(await deliveries()).toMatchObject([{ type: "run.failed", endpoint_id: "chats" }]);
+    await store.sql`update runs set chat_session = ${session}`;
+    await flush(store.sql, [endEntry(turns[0], { status: "failed" })]);
+    await flush(store.sql, [parkEntry(turns[1], [humanWait("w.1")])]);
+    const sent = (await deliveries()).map(({ type, endpoint_id }) => `${type} to ${endpoint_id}`);
+    expect(new Set(sent)).toEqual(new Set(["run.failed to chats", "run.waiting to chat_questions"]));
   });
 
   // Fails when a tenant can make the end of a run as expensive as it likes.

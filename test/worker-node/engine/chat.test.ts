@@ -49,6 +49,23 @@ describe("a chat turn", () => {
     expect(saved).toEqual([]);
   });
 
+  // Fails when a cut answer looks whole to the model, or when the model may repeat calls that were made before the cut.
+  test("tells the model which answers of the history were cut, and what they had called", async () => {
+    const answer = { base: "2", role: "assistant" as const, images: 0, cut: true };
+    const { chat } = chatOf([
+      ...historyOf(1),
+      { ...answer, content: "So far" },
+      { ...answer, base: "3", content: "", calls: '[{"tool":"send","args":{"to":"ann"}}]' },
+    ]);
+    const { context, modelCalls } = fakeContext({ agents, chat, message: "now", answers: ["fine"] });
+    await run(step(fields), context);
+    expect(linesOf(modelCalls[0]?.messages).slice(3, -1)).toEqual([
+      "assistant: So far\n[this answer was cut off here]",
+      "assistant: [this answer was cut off here]\n" +
+        '[before that it called tools, which may have done their work: [{"tool":"send","args":{"to":"ann"}}]]',
+    ]);
+  });
+
   // Fails when the whole history is sent, the summary is not stored, or what it covers is sent too.
   test.each([
     ["many messages", historyOf(40), 20],

@@ -115,6 +115,32 @@ test("the body of a pause has the question, and no output", () => {
   });
 });
 
+// Fails when a receiver learns of one of several questions alone: the run would wait for the others until they expire.
+test("the body of a pause has all questions that one call asks, of a chat turn too", () => {
+  const asked = (name: string) => ({
+    type: "human_input_required",
+    orch_step_id: "chat",
+    prompt: name,
+    fields: [],
+    question_id: `chat:1:tool.1.1.ask.1.${name}`,
+    correlation_id: "c-1",
+  });
+  const events = [asked("a"), asked("b"), { type: "paused" }]
+    .map((event) => JSON.stringify(event))
+    .join("\n");
+  const waiting: DueDelivery = { ...failed, type: "run.waiting", status: "paused", error: null };
+  const session = { session_id: "sess_1", agent_id: "helper", reply: null, tool_calls: null };
+  const turn: DueDelivery = { ...waiting, turn: JSON.stringify(session) };
+  for (const delivery of [waiting, turn]) {
+    const body = JSON.parse(bodyOf(delivery, events));
+    expect(body.waits.map(({ prompt }: { prompt: string }) => prompt)).toEqual(["a", "b"]);
+    expect(body.waiting).toEqual(body.waits[0]);
+    expect(body.waiting.question_id).toBe("chat:1:tool.1.1.ask.1.a");
+    expect(JSON.parse(bodyOf(delivery, null))).toMatchObject({ waiting: null, waits: [], truncated: true });
+  }
+  expect(JSON.parse(bodyOf(turn, events))).toMatchObject({ type: "chat.waiting", session_id: "sess_1" });
+});
+
 test("without its journal entry a body has what the delivery row holds", () => {
   expect(JSON.parse(bodyOf(failed, null))).toMatchObject({
     status: "failed",
