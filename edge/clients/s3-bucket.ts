@@ -43,7 +43,8 @@ export function s3Bucket(target: S3Bucket): Bucket {
       const found = await unlessMissing(
         answered((signal) => send("read an object", pathOf(key), { headers, signal })),
       );
-      if (found === null || found.status === 206 || isWhole(found, { offset, length })) return found?.body ?? null;
+      if (found === null || found.status === 206 || isWhole(found, { offset, length }))
+        return found?.body ?? null;
       await drained(found);
       throw new Error("the store sends other bytes than the range of the request");
     },

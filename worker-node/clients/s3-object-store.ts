@@ -135,7 +135,8 @@ export function createObjectStore(settings: S3Settings): CheckedObjectStore {
         );
         const last = objects.at(-1)?.key;
         // A store that ignores StartAfter sends the same page for ever.
-        if (last !== undefined && last === StartAfter) throw new Error("the store sends a page of its list twice");
+        if (last !== undefined && last === StartAfter)
+          throw new Error("the store sends a page of its list twice");
         if (objects.length > 0) yield objects;
         StartAfter = last;
         if (!page.IsTruncated || StartAfter === undefined) return;

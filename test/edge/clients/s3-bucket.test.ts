@@ -19,7 +19,8 @@ test.each([
   ["", 0],
 ])("an object of %j whose HEAD has no length has the size that a range of it says", async (content, size) => {
   const { bucket, close } = await bucketOf(({ method, headers }, response) => {
-    if (method === "HEAD") return response.writeHead(200, { "transfer-encoding": "chunked", etag: '"e"' }).end();
+    if (method === "HEAD")
+      return response.writeHead(200, { "transfer-encoding": "chunked", etag: '"e"' }).end();
     if (headers.range !== "bytes=0-0" || content === "") return response.writeHead(416).end();
     return response.writeHead(206, { "content-range": `bytes 0-0/${content.length}` }).end(content[0]);
   });

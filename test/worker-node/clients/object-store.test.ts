@@ -183,7 +183,10 @@ test("a reply that has more than the range of its request is refused, and not re
     response.writeHead(200, { "content-length": 10 }).end("0123456789"),
   );
   expect(Buffer.from(await store.readRange("key", 0, 10)).toString()).toBe("0123456789");
-  await expect(store.readRange("key", 5, 3)).rejects.toMatchObject({ name: "ObjectStoreError", why: "refused" });
+  await expect(store.readRange("key", 5, 3)).rejects.toMatchObject({
+    name: "ObjectStoreError",
+    why: "refused",
+  });
   close();
 });
 
