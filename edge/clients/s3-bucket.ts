@@ -9,14 +9,31 @@ const ANSWER_MS = 10_000;
 /** A bucket over S3. */
 export function s3Bucket(target: S3Bucket): Bucket {
   const send = sendToBucket(target);
+  /** The size of an object, from the reply to a request for its first byte. */
+  const sizeByRange = async (key: string): Promise<number> => {
+    const headers = { range: "bytes=0-0" };
+    try {
+      const found = await answered((signal) => send("read an object", pathOf(key), { headers, signal }));
+      await drained(found);
+      const size = /^bytes 0-0\/(\d+)$/.exec(found.headers.get("content-range") ?? "")?.[1];
+      if (size === undefined) throw new Error("the store does not say how long the object is");
+      return Number(size);
+    } catch (error) {
+      // An empty object has no first byte.
+      if (error instanceof S3Refusal && error.status === 416) return 0;
+      throw error;
+    }
+  };
   return {
     async head(key) {
       const found = await unlessMissing(
         answered((signal) => send("read an object", pathOf(key), { method: "HEAD", signal })),
       );
       if (found === null) return null;
+      const length = found.headers.get("content-length");
       return {
-        size: Number(found.headers.get("content-length")),
+        // Cloudflare leaves the length out where it would compress the body. Without a length an object must not look empty.
+        size: length === null ? await sizeByRange(key) : Number(length),
         contentType: found.headers.get("content-type") ?? "application/octet-stream",
         etag: found.headers.get("etag") ?? "",
       };
@@ -26,7 +43,10 @@ export function s3Bucket(target: S3Bucket): Bucket {
       const found = await unlessMissing(
         answered((signal) => send("read an object", pathOf(key), { headers, signal })),
       );
-      return found?.body ?? null;
+      if (found === null || found.status === 206 || isWhole(found, { offset, length }))
+        return found?.body ?? null;
+      await drained(found);
+      throw new Error("the store sends other bytes than the range of the request");
     },
     async put(key, body, contentType) {
       const headers = { "content-type": contentType };
@@ -81,6 +101,11 @@ async function unlessMissing(response: Promise<Response>): Promise<Response | nu
     if (error instanceof S3Refusal && error.status === 404 && /^(NoSuchKey)?$/.test(error.code)) return null;
     throw error;
   }
+}
+
+/** Whether a response to a range is the whole object, and the range too. A proxy may drop the header `Range`. */
+function isWhole({ headers }: Response, { offset, length }: { offset: number; length: number }): boolean {
+  return offset === 0 && headers.get("content-length") === String(length);
 }
 
 async function drained(response: Response): Promise<void> {

@@ -1,4 +1,4 @@
-import { FileName, MediaType } from "../../shared/contracts/artifact.ts";
+import { FileName, mediaTypeIn } from "../../shared/contracts/artifact.ts";
 import { dispositionName } from "../../shared/http/content-disposition.ts";
 import { AppError } from "../../shared/errors.ts";
 import { invalidFields } from "../http/problem.ts";
@@ -39,9 +39,9 @@ export function mediaTypeOf(header: Header): string {
   }
   // The type that curl sends by default; no client uploads a form's fields as a file.
   if (/^application\/x-www-form-urlencoded\b/i.test(type)) return BYTES;
-  const parsed = MediaType.safeParse(type);
-  if (parsed.success) return parsed.data;
-  throw unsupported("Content-Type must be a media type such as text/csv, without quoted parameters.");
+  const parsed = mediaTypeIn(type);
+  if (parsed !== null) return parsed;
+  throw unsupported("Content-Type must be a media type such as text/csv.");
 }
 
 function unsupported(detail: string): AppError {

@@ -44,6 +44,22 @@ export const MediaType = z
     "must be a media type such as text/csv",
   );
 
+/** A parameter of a Content-Type: its name, and its value with quotation marks or without. */
+const PARAMETER = /;\s*([\w-]+)=(?:"([^"]*)"|([^\s;"]+))/g;
+
+/**
+ * The media type in a Content-Type: `text/csv; charset=utf-8` of `text/csv;charset="utf-8";`. Parameters whose values need quotes, such as
+ * a name with spaces, are left out. Null: it has none.
+ */
+export function mediaTypeIn(contentType: string): string | null {
+  const [essence = ""] = contentType.split(";", 1);
+  const parameters = [...contentType.matchAll(PARAMETER)].map(
+    ([, name = "", quoted, plain]) => `; ${name}=${quoted ?? plain ?? ""}`,
+  );
+  const types = parameters.filter((each) => MediaType.safeParse(`a/b${each}`).success);
+  return MediaType.safeParse([essence.trim(), ...types].join("")).data ?? null;
+}
+
 /** The id of an upload. */
 export const UploadId = z
   .string()

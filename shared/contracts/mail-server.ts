@@ -18,6 +18,12 @@ export const mailSenderAddress = (name = "") =>
       `${name}must be an address such as Shop <mail@example.com>`,
     );
 
+/** The domain of a sender (`mailSenderAddress`), in ASCII. Null: it is none that mail servers take. */
+export function senderDomain(sender: string): string | null {
+  const domain = /@([^\s<>@]+)>?\s*$/.exec(sender)?.[1];
+  return (domain && URL.parse(`http://${domain}`)?.hostname) || null;
+}
+
 /** The body of a request that saves the mail server of a tenant. A mask as `smtp_url` keeps the stored one. */
 export const MailServerRequest = z
   .object({

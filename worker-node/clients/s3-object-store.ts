@@ -57,12 +57,19 @@ export function createObjectStore(settings: S3Settings): CheckedObjectStore {
   };
   let loaded: ReturnType<typeof load> | undefined;
   const sdk = (): ReturnType<typeof load> => (loaded ??= load());
+  /** @throws the error of an upload, unless the store has an object of this length: no other object ever has the key */
+  const requireStored = async (key: string, bytes: number, error: unknown): Promise<void> => {
+    const { client, HeadObjectCommand } = await sdk();
+    const object = await client.send(new HeadObjectCommand({ Bucket: bucket, Key: key })).catch(() => null);
+    if (object?.ContentLength !== bytes) rethrow(error);
+  };
 
   return {
     async put(key, body, contentType) {
       const { client, Upload } = await sdk();
       const params = { Bucket: bucket, Key: key, Body: body, ContentType: contentType };
-      await new Upload({ client, params }).done().catch(rethrow);
+      const { ETag } = await new Upload({ client, params }).done().catch(rethrow);
+      if (!ETag) await requireStored(key, Buffer.byteLength(body), withoutReceipt());
     },
     async get(key, maxBytes) {
       const { client, GetObjectCommand } = await sdk();
@@ -77,7 +84,7 @@ export function createObjectStore(settings: S3Settings): CheckedObjectStore {
       return object.Body.transformToString("utf8");
     },
     async putStream(key, bytes, contentType) {
-      const { client, Upload, HeadObjectCommand } = await sdk();
+      const { client, Upload } = await sdk();
       let passed: number | null = null;
       const counted = async function* () {
         let count = 0;
@@ -91,22 +98,26 @@ export function createObjectStore(settings: S3Settings): CheckedObjectStore {
       const params = { Bucket: bucket, Key: key, Body, ContentType: contentType };
       const upload = new Upload({ client, params, partSize: PART_BYTES, queueSize: 1 });
       try {
-        await upload.done();
+        const { ETag } = await upload.done();
+        if (!ETag) throw withoutReceipt();
       } catch (error) {
         // The reply of the last request may be lost. The SDK then repeats it, and gets NoSuchUpload, although the object is there.
         if (passed === null) rethrow(error);
-        const object = await client
-          .send(new HeadObjectCommand({ Bucket: bucket, Key: key }))
-          .catch(() => null);
-        if (object?.ContentLength !== passed) rethrow(error);
+        await requireStored(key, passed, error);
       }
     },
     async readRange(key, offset, length) {
       const { client, GetObjectCommand } = await sdk();
+      const rest = new AbortController();
       const Range = `bytes=${offset}-${offset + length - 1}`;
       const object = await client
-        .send(new GetObjectCommand({ Bucket: bucket, Key: key, Range }))
+        .send(new GetObjectCommand({ Bucket: bucket, Key: key, Range }), { abortSignal: rest.signal })
         .catch(rethrow);
+      // A proxy may drop the header: then these are other bytes than the reader wants, and more.
+      if ((object.ContentLength ?? 0) > length) {
+        rest.abort();
+        throw new ObjectStoreError("refused", "the reply is longer than the range of the request");
+      }
       if (!object.Body) throw new Error(`the object ${key} is empty`);
       return object.Body.transformToByteArray();
     },
@@ -122,8 +133,12 @@ export function createObjectStore(settings: S3Settings): CheckedObjectStore {
         const objects = (page.Contents ?? []).flatMap(({ Key: key, Size: size = 0, LastModified: at }) =>
           key === undefined || at === undefined ? [] : [{ key, size, ageMs: Date.now() - at.getTime() }],
         );
+        const last = objects.at(-1)?.key;
+        // A store that ignores StartAfter sends the same page for ever.
+        if (last !== undefined && last === StartAfter)
+          throw new Error("the store sends a page of its list twice");
         if (objects.length > 0) yield objects;
-        StartAfter = objects.at(-1)?.key;
+        StartAfter = last;
         if (!page.IsTruncated || StartAfter === undefined) return;
       }
     },
@@ -138,6 +153,14 @@ export function createObjectStore(settings: S3Settings): CheckedObjectStore {
       });
     },
   };
+}
+
+/**
+ * Each store that has taken an object replies with its ETag. The SDK also takes a reply without one for a success, such as the page of a
+ * proxy under 200.
+ */
+function withoutReceipt(): Error {
+  return new Error("the reply to the upload has no ETag");
 }
 
 /** An error of the SDK: a response of the store, or a failure of its own, such as credentials that it does not find. */

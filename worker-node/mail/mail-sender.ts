@@ -115,7 +115,7 @@ export class MailSender {
     if (!("error" in server))
       return sendMail(server, mail, this.#stop.signal, this.#deps.laneSettings("mail"));
     const { error } = server;
-    return { outcome: null, failed: false, retry_ms: NO_SERVER_RETRY_MS, error, refused: [] };
+    return { outcome: null, failed: false, retry_ms: NO_SERVER_RETRY_MS, error, refused: mail.refused ?? [] };
   }
 
   #save(result: MailTry): Promise<MailState> {

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { mailServerPlace, parseMailServerUrl } from "../../shared/contracts/mail-server.ts";
+import { mailServerPlace, parseMailServerUrl, senderDomain } from "../../shared/contracts/mail-server.ts";
 import type { MasterKeys } from "../../shared/security/master-keys.ts";
 import { unsealed } from "../../shared/security/seal.ts";
 import type { DueMail } from "../../shared/store/mails/claim-mails.ts";
@@ -35,11 +35,14 @@ export async function mailServerOf(
 
 /**
  * A transport for one connection. The package is loaded with the first one.
+ *
+ * The worker greets the server with the domain of the sender, unless SMTP_URL names another (`?name=`): the name of a container is no domain, and
+ * Google's relay, among others, ends a connection that begins with the package's default, `[127.0.0.1]`.
  * @param onSent is called when the whole message has been sent, before the server's reply
  * @throws Error when the URL of a tenant's server cannot be used
  */
 export async function openTransport(
-  { url, egress }: Pick<MailServer, "url" | "egress">,
+  { url, from, egress }: Pick<MailServer, "url" | "egress"> & { from: string | null },
   { timeoutMs, signal, onSent }: { timeoutMs: number; signal: AbortSignal; onSent: () => void },
 ) {
   const { createTransport } = await import("nodemailer");
@@ -57,7 +60,10 @@ export async function openTransport(
     error: ignore,
     fatal: ignore,
   };
+  const domain = from === null ? null : senderDomain(from);
+  const greeting = domain === null || URL.parse(url)?.searchParams.has("name") ? {} : { name: domain };
   const limits = {
+    ...greeting,
     logger,
     connectionTimeout: timeoutMs,
     greetingTimeout: timeoutMs,

@@ -1,4 +1,3 @@
-import { z } from "zod";
 import { parseMailServerUrl } from "../../shared/contracts/mail-server.ts";
 import { LANE_DEFAULTS, backoffOf } from "../../shared/contracts/lane-settings.ts";
 import type { LaneSettings } from "../../shared/contracts/lane-settings.ts";
@@ -7,6 +6,7 @@ import type { DueMail } from "../../shared/store/mails/claim-mails.ts";
 import type { MailTry } from "../../shared/store/mails/save-mail-try.ts";
 import { redact } from "../../shared/security/redact.ts";
 import { TerminalError } from "../engine/step-errors.ts";
+import { SmtpError, connectionFault } from "./connection-fault.ts";
 import { openTransport } from "./mail-transport.ts";
 import type { MailServer } from "./mail-transport.ts";
 
@@ -27,11 +27,14 @@ export function mailTimeoutMsOf({ timeout_seconds: seconds }: Pick<TryRules, "ti
 /**
  * Sends a mail once. Every failure is a verdict. After the whole message was sent, a connection that is lost leaves the outcome
  * unknown: the server may have taken it, and it is not sent again. No error quotes the settings.
+ *
+ * Where the server takes the mail for some recipients, and not yet for others, the next try is for those others alone. A mail that was
+ * taken for one recipient at least is `sent`, with the recipients in `refused` for whom it was not.
  * @param signal of a worker that stops: what was not sent yet is due again at once
  */
 export async function sendMail(
   server: MailServer,
-  { message_id, content, failures }: DueMail,
+  { message_id, content, failures, refused: remembered }: DueMail,
   signal: AbortSignal,
   rules: TryRules = LANE_DEFAULTS.mail,
 ): Promise<MailVerdict> {
@@ -41,6 +44,10 @@ export async function sendMail(
   let isSent = false;
   const onSent = (): void => void (isSent = true);
   const transport = await openTransport(server, { timeoutMs, signal: either, onSent });
+  const remaining = remembered ?? [];
+  const attempts = rules.attempts ?? Infinity;
+  const isLast = failures + 1 >= attempts;
+  const retry_ms = backoffOf(rules.first_backoff_seconds, failures + 1);
   try {
     const { to, cc, subject, text, html, reply_to } = content;
     const info = await transport.sendMail({
@@ -52,33 +59,39 @@ export async function sendMail(
       ...(reply_to !== null && { replyTo: reply_to }),
       ...(text !== null && { text }),
       ...(html !== null && { html }),
+      ...(remaining.length > 0 && { envelope: { from: server.from, to: remaining } }),
       signal: either,
     });
-    return { outcome: "sent", failed: false, retry_ms: 0, error: null, refused: info.rejected };
+    const { rejected: refused, rejectedErrors = [] } = info;
+    const deferred = rejectedErrors.find(({ responseCode = 0 }) => responseCode > 0 && responseCode < 500);
+    if (deferred === undefined || isLast || remembered === null)
+      return { outcome: "sent", failed: false, retry_ms: 0, error: null, refused };
+    const error = `email_deferred: the mail server does not take the mail for ${refused.length} of its recipients now (${deferred.responseCode})`;
+    return { outcome: null, failed: true, retry_ms, error, refused };
   } catch (error) {
-    const closed = { failed: true, retry_ms: 0, refused: [] };
+    const unsent = { failed: true, retry_ms: 0, refused: remaining };
+    const rejected = remaining.length > 0 ? ("sent" as const) : ("rejected" as const);
     const found = faultOf(error, { isSent, isLate: timeout.aborted, server });
-    if (found.outcome !== null) return { ...closed, ...found };
-    if (signal.aborted) return { ...closed, outcome: null, failed: false, error: "the worker was stopped" };
-    const attempts = rules.attempts ?? Infinity;
-    if (failures + 1 >= attempts) {
+    if (found.outcome === "rejected") return { ...unsent, ...found, outcome: rejected };
+    if (found.outcome !== null) return { ...unsent, ...found };
+    if (signal.aborted) return { ...unsent, outcome: null, failed: false, error: "the worker was stopped" };
+    if (isLast) {
       const last = `${found.error}; it was try ${failures + 1} of ${attempts}, as the lane mail allows`;
-      return { ...closed, outcome: "rejected", error: last };
+      return { ...unsent, outcome: rejected, error: last };
     }
-    return { ...closed, ...found, retry_ms: backoffOf(rules.first_backoff_seconds, failures + 1) };
+    return { ...unsent, ...found, retry_ms };
   } finally {
     transport.close();
   }
 }
-
-const SmtpError = z.object({ code: z.string().optional(), responseCode: z.number().optional() });
 
 /** `outcome` null: another try may succeed. */
 function faultOf(
   error: unknown,
   { isSent, isLate, server }: { isSent: boolean; isLate: boolean; server: MailServer },
 ): Pick<MailVerdict, "outcome" | "error"> {
-  const { code, responseCode } = SmtpError.catch({}).parse(error);
+  const smtp = SmtpError.parse(error);
+  const { code, responseCode } = smtp;
   if (responseCode === undefined && isSent) {
     return {
       outcome: "unknown",
@@ -90,11 +103,11 @@ function faultOf(
     return { outcome: "rejected", error: `${error.code}: ${error.message}` };
   if (isLate || code === "ETIMEDOUT")
     return { outcome: null, error: "email_timeout: the mail server did not answer in time" };
-  if (code === "EAUTH" || code === "ETLS") {
+  if (code === "EAUTH" && (responseCode ?? 500) >= 500) {
     const settings = server.egress === null ? "SMTP_URL" : "its tenant";
     return {
       outcome: null,
-      error: `smtp_unauthorized: the mail server does not accept the settings of ${settings}`,
+      error: `smtp_unauthorized: the mail server does not accept the login of ${settings}`,
     };
   }
   if (responseCode !== undefined && responseCode >= 500)
@@ -106,7 +119,9 @@ function faultOf(
     const message = `email_deferred: the mail server does not take the mail now (${responseCode})`;
     return { outcome: null, error: message };
   }
-  return { outcome: null, error: "unreachable: the mail server cannot be reached, or closed the connection" };
+  const fault = connectionFault(smtp);
+  const reason = fault?.sentence ?? "the mail server cannot be reached, or closed the connection";
+  return { outcome: null, error: `${fault?.isEncryption ? "smtp_unencrypted" : "unreachable"}: ${reason}` };
 }
 
 /** The text of a server without the login that it was sent, which it may quote. */

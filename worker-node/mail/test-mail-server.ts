@@ -1,8 +1,8 @@
-import { z } from "zod";
 import { mailServerPlace, mailTestPlace } from "../../shared/contracts/mail-server.ts";
 import type { MailTest, MailTestOutcome } from "../../shared/contracts/mail-server.ts";
 import { unsealed } from "../../shared/security/seal.ts";
 import { TerminalError } from "../engine/step-errors.ts";
+import { SmtpError, connectionFault } from "./connection-fault.ts";
 import { openTransport } from "./mail-transport.ts";
 import type { MailServer, MailServerDeps } from "./mail-transport.ts";
 
@@ -23,7 +23,10 @@ export async function testMailServer(
   if (typeof server === "string") return { status: "error", message: server };
   const signal = AbortSignal.timeout(TEST_MS);
   try {
-    const transport = await openTransport(server, { timeoutMs: TEST_MS, signal, onSent: () => {} });
+    const transport = await openTransport(
+      { ...server, from: deps.settings?.from ?? null },
+      { timeoutMs: TEST_MS, signal, onSent: () => {} },
+    );
     try {
       await transport.verify();
     } finally {
@@ -48,23 +51,14 @@ async function serverOf(
     : { url, egress };
 }
 
-const SmtpError = z.object({ code: z.string().optional(), responseCode: z.number().optional() });
-
-const REASONS: Record<string, string> = {
-  EAUTH: "The mail server refused the login.",
-  ETLS: "The connection could not be encrypted.",
-  ETIMEDOUT: "The mail server did not answer in time.",
-  EDNS: "The name of the host cannot be resolved.",
-  ENOTFOUND: "The name of the host cannot be resolved.",
-  ECONNREFUSED: "The host refused the connection.",
-};
-
 function reasonOf(error: unknown, isLate: boolean): string {
   if (error instanceof TerminalError) return "The operator does not allow this host: add it to EGRESS_ALLOW.";
-  const { code = "", responseCode } = SmtpError.catch({}).parse(error);
-  if (isLate) return REASONS["ETIMEDOUT"] ?? "";
-  const known = REASONS[code];
-  if (known !== undefined) return known;
+  const smtp = SmtpError.parse(error);
+  const { code, responseCode } = smtp;
+  if (isLate || code === "ETIMEDOUT") return "The mail server did not answer in time.";
+  if (code === "EAUTH") return "The mail server refused the login.";
+  const fault = connectionFault(smtp);
+  if (fault !== null) return `${fault.sentence.charAt(0).toUpperCase()}${fault.sentence.slice(1)}.`;
   if (responseCode !== undefined) return `The mail server answered ${responseCode}.`;
   return "The mail server cannot be reached, or closed the connection.";
 }

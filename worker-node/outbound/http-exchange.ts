@@ -23,6 +23,9 @@ export type Outgoing = {
 /** GitHub, Wikimedia and others refuse a request that does not say who sends it. */
 const USER_AGENT = "synapse-edge";
 
+/** Servers send policies and cookies of more than Node's limit of 16 KiB. */
+const MAX_HEADER_BYTES = 64 * 1024;
+
 /** A server that does not take a connection in this time is away, however long an answer may take. */
 const CONNECT_MS = 10_000;
 
@@ -59,7 +62,7 @@ export async function exchange(
   const agent = connection.is === "kept" && connection.connections.agentOf(url, connection);
   const { method, headers, body } = outgoing;
   const guarded = connection.is === "shared" ? {} : { lookup: connection.lookup, agent };
-  const request = start({ ...targetOf(url), method, headers, ...guarded });
+  const request = start({ ...targetOf(url), method, headers, maxHeaderSize: MAX_HEADER_BYTES, ...guarded });
   const onAbort = (): void => {
     reject(signal.reason);
     request.destroy();

@@ -58,8 +58,11 @@ export async function send(request: OutboundRequest, egress: Egress): Promise<Ou
       throw new RetryableError(timeoutCode, `${url.host} did not answer in ${timeoutMs / 1_000} s`, {
         cause: error,
       });
-    const message = `${url.host} cannot be reached, or closed the connection${namedCause(error)}`;
-    throw new RetryableError("unreachable", message, { cause: error });
+    const cause = namedCause(error);
+    const what = cause.startsWith(" (HPE_")
+      ? "sends what is no HTTP"
+      : "cannot be reached, or closed the connection";
+    throw new RetryableError("unreachable", `${url.host} ${what}${cause}`, { cause: error });
   } finally {
     silence.end();
   }

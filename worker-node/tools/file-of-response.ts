@@ -1,4 +1,4 @@
-import { FileName, MediaType } from "../../shared/contracts/artifact.ts";
+import { FileName, mediaTypeIn } from "../../shared/contracts/artifact.ts";
 import { dispositionName } from "../../shared/http/content-disposition.ts";
 import { percentDecoded } from "../../shared/http/percent-decoded.ts";
 import type { HttpTool } from "../../shared/contracts/definition/index.ts";
@@ -15,8 +15,7 @@ export function fileOf(
     percentDecoded(url.pathname.split("/").at(-1) ?? ""),
   ];
   const name = names.find((each) => FileName.safeParse(each).success) ?? tool.name;
-  const type = MediaType.safeParse(headers["content-type"]);
-  return { name, content_type: type.success ? type.data : "application/octet-stream" };
+  return { name, content_type: mediaTypeIn(headers["content-type"] ?? "") ?? "application/octet-stream" };
 }
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });

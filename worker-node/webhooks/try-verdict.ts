@@ -88,9 +88,7 @@ function describeError(error: unknown, rules: TryRules): string {
   if (!(error instanceof RetryableError)) return messageOf(error);
   if (error.code === "webhook_timeout")
     return `webhook_timeout: no answer within ${deliveryTimeoutMsOf(rules) / 1_000} s`;
-  const { cause } = error;
-  const reason = cause instanceof Error && "code" in cause ? ` (${String(cause.code)})` : "";
-  return `webhook_${error.code}: ${error.message}${reason}`;
+  return `webhook_${error.code}: ${error.message}`;
 }
 
 /** The lane's backoff plus or minus a quarter, so that deliveries that failed together are not retried together. */

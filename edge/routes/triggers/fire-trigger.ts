@@ -32,7 +32,7 @@ const route = createRoute({
   tags: ["Schedules"],
   summary: "Start a run by a signed request",
   description:
-    "No API key: the body is signed with the trigger's secret, as GitHub does it (`X-Hub-Signature-256`) or by Standard " +
+    "No API key: the body is signed with the trigger's secret, as GitHub does it (`X-Hub-Signature-256`, or `X-Hub-Signature: sha256=…` as Bitbucket names it) or by Standard " +
     "Webhooks (`webhook-…`, or `svix-…` as senders that use Svix name the headers). The body, or the JSON in the field `payload` of a form, as GitHub sends it by default, becomes `state.trigger`, with integers beyond 2^53 as texts of their digits. A request that comes again starts no second run and is answered with " +
     "`Idempotent-Replayed: true`: by its `webhook-id` for 24 hours, else by its body for 10 minutes.",
   security: [],

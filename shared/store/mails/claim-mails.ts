@@ -25,8 +25,9 @@ export const MailClaim = z.object({
 export type MailClaim = z.input<typeof MailClaim>;
 
 /**
- * A mail to be sent now. `tries`: the number of this claim, the fence. `failures`: its failed tries. `server`: the mail server of its
- * tenant, with the sealed URL; null: the operator's.
+ * A mail to be sent now. `tries`: the number of this claim, the fence. `failures`: its failed tries. `refused`: the recipients for whom it
+ * is sent, after a try in which the server has taken it for the others; none: for all. Null: an edge of an earlier version, which forgets them.
+ * `server`: the mail server of its tenant, with the sealed URL; null: the operator's.
  */
 export const DueMail = z.object({
   message_id: z.string(),
@@ -35,6 +36,7 @@ export const DueMail = z.object({
   tries: z.number().int(),
   failures: z.number().int(),
   content: MailContent,
+  refused: z.array(z.string()).nullable().default(null),
   server: z.object({ smtp_url: z.string(), smtp_from: z.string() }).nullable().default(null),
 });
 export type DueMail = z.infer<typeof DueMail>;
@@ -80,11 +82,12 @@ export async function claimMails(
       update mails m set tries = m.tries + 1, sending = true,
         next_at = now() + ${leaseMs}::float8 * interval '1 millisecond'
       from locked l where m.message_id = l.message_id
-      returning m.message_id, m.tenant_id, m.run_id, m.tries, m.failures, m.content
+      returning m.message_id, m.tenant_id, m.run_id, m.tries, m.failures, m.content, m.refused
     )
     select coalesce((
         select json_agg(json_build_object('message_id', c.message_id, 'tenant_id', c.tenant_id, 'run_id', c.run_id,
-          'tries', c.tries, 'failures', c.failures, 'content', c.content, 'server', case when s.tenant_id is not null
+          'tries', c.tries, 'failures', c.failures, 'content', c.content, 'refused', coalesce(c.refused, '[]')::json,
+          'server', case when s.tenant_id is not null
           then json_build_object('smtp_url', s.smtp_url, 'smtp_from', s.smtp_from) end))
         from claimed c left join mail_servers s on s.tenant_id = c.tenant_id), '[]')::text as mails,
       coalesce((select max(tenant_id) from examined where n = ${TENANTS_PER_CLAIM}), '') as after`;

@@ -224,6 +224,35 @@ describe("a signed request", () => {
     for (const response of await Promise.all(refused)) expect(response.status).toBe(401);
   });
 
+  // Fails when a sender whose clock is wrong looks for a wrong secret.
+  test("says of a valid signature of another time that the time is wrong", async () => {
+    const { url, secret } = await create();
+    const old = standard(secret, "msg_7", text, new Date(Date.now() - 6 * 60_000));
+    const forged = { ...old, "webhook-id": "msg_8" };
+    const [late, wrong] = await Promise.all([post(url, text, old), post(url, text, forged)]);
+    expect([late.status, (await bodyOf(late)).detail]).toEqual([
+      401,
+      expect.stringContaining("webhook-timestamp"),
+    ]);
+    expect([wrong.status, (await bodyOf(wrong)).detail]).toEqual([
+      401,
+      expect.stringContaining("is not signed"),
+    ]);
+  });
+
+  // Fails when Bitbucket's requests are unsigned ones.
+  test("takes the SHA-256 that Bitbucket sends in X-Hub-Signature, in either case, and no SHA-1", async () => {
+    const { url, secret } = await create();
+    const digest = (algorithm: string, body: string) =>
+      createHmac(algorithm, secret).update(body).digest("hex");
+    const sent = (body: string, signature: string) => post(url, body, { "x-hub-signature": signature });
+    expect((await sent('{"b":1}', `sha256=${digest("sha256", '{"b":1}')}`)).status).toBe(202);
+    expect((await sent('{"b":2}', `sha256=${digest("sha256", '{"b":2}').toUpperCase()}`)).status).toBe(202);
+    expect((await sent('{"b":3}', `sha1=${digest("sha1", '{"b":3}')}`)).status).toBe(401);
+    const both = { ...gitHub(secret, '{"b":4}'), "x-hub-signature": `sha1=${digest("sha1", '{"b":4}')}` };
+    expect((await post(url, '{"b":4}', both)).status).toBe(202);
+  });
+
   test("with a body that is no JSON is a 400, and one without the message a 422 with the path of the message", async () => {
     const { url, secret } = await create({ message_path: "a.b" });
     const broken = await bodyOf(await post(url, "{", gitHub(secret, "{")));

@@ -144,3 +144,65 @@ test.each([
   },
   40_000,
 );
+
+const PAGE = "<html><body>Sign in</body></html>";
+
+// Fails when the SDK's success counts, which it also reports for a page of a proxy under 200.
+test.each(["put", "putStream"] as const)(
+  "an upload by %s whose last reply has no ETag has succeeded only if the store has the object",
+  async (verb) => {
+    for (const stored of [true, false]) {
+      const { store, close } = await storeOf((request, response) => {
+        const isBegin = request.url?.includes("uploads=") === true;
+        const isPart = request.url?.includes("partNumber=") === true;
+        request.resume().on("end", () => {
+          if (isPart) response.setHeader("etag", '"e"');
+          if (request.method === "HEAD")
+            return response.writeHead(stored ? 200 : 404, { "content-length": 9 * 1024 * 1024 }).end();
+          if (isBegin)
+            return response.end(
+              "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>",
+            );
+          return response.end(PAGE);
+        });
+      });
+      const reply =
+        verb === "put"
+          ? store.put("key", "x".repeat(9 * 1024 * 1024), "application/json")
+          : store.putStream("key", mebibytes(9), "image/png");
+      if (stored) await expect(reply).resolves.toBeUndefined();
+      else await expect(reply).rejects.toThrow("the reply to the upload has no ETag");
+      close();
+    }
+  },
+);
+
+// Fails when the first bytes of an object are taken for those of the range.
+test("a reply that has more than the range of its request is refused, and not read", async () => {
+  const { store, close } = await storeOf((_request, response) =>
+    response.writeHead(200, { "content-length": 10 }).end("0123456789"),
+  );
+  expect(Buffer.from(await store.readRange("key", 0, 10)).toString()).toBe("0123456789");
+  await expect(store.readRange("key", 5, 3)).rejects.toMatchObject({
+    name: "ObjectStoreError",
+    why: "refused",
+  });
+  close();
+});
+
+// Fails when the sweep of a bucket never ends.
+test("a list whose store sends the same page again is an error", async () => {
+  const { store, close } = await storeOf((_request, response) =>
+    response.end(
+      "<ListBucketResult><IsTruncated>true</IsTruncated><Contents><Key>p/a</Key><Size>1</Size>" +
+        "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents></ListBucketResult>",
+    ),
+  );
+  const pages: number[] = [];
+  const all = async () => {
+    for await (const page of store.list("p/")) pages.push(page.length);
+  };
+  await expect(all()).rejects.toThrow("twice");
+  expect(pages).toEqual([1]);
+  close();
+});

@@ -20,6 +20,7 @@ import { acme, globex, openStore, saveEmptyOrchestration } from "../../shared/st
 import { newRun } from "../../services/new-run.ts";
 import type { Store } from "../../shared/store/store-fixture.ts";
 import { MASTER_KEY } from "../../edge/test-stores.ts";
+import { freePort } from "../../../local/processes/free-ports.ts";
 import { MailServer } from "./mail-server.ts";
 
 const server = new MailServer();
@@ -125,6 +126,7 @@ describe("the sender of mails", () => {
     ["recipient is refused for now", { RCPT: "451 later" }, "email_deferred"],
     ["message is refused for now", { dot: "452 full" }, "email_deferred"],
     ["password is refused", { EHLO: "250-hi\r\n250 AUTH PLAIN", AUTH: "535 no" }, "smtp_unauthorized"],
+    ["login is refused for now", { EHLO: "250-hi\r\n250 AUTH PLAIN", AUTH: "454 later" }, "email_deferred"],
   ])("tries again after 60 s when the %s, without the password in the error", async (_, replies, error) => {
     server.replies = replies;
     const id = await queue(await runOf(acme));
@@ -154,6 +156,70 @@ describe("the sender of mails", () => {
     const refused = await queue(run);
     senders[0]?.wake();
     await untilRow(refused, { outcome: "rejected", failures: 1, last_error: expect.stringContaining("550") });
+  });
+
+  // Fails when a recipient whose server defers the mail never gets it, or the others get it twice.
+  test("sends the mail again to the recipients for whom the server did not take it yet, and to no other", async () => {
+    const [bob, cat] = ["RCPT TO:<bob@example.com>", "RCPT TO:<cat@example.com>"];
+    server.replies = { [bob]: "450 later", [cat]: "550 no such user" };
+    const id = await queue(await runOf(acme), {
+      to: ["ann@example.com", "bob@example.com", "cat@example.com"],
+    });
+    const sender = startSender();
+    await untilRow(id, {
+      outcome: null,
+      failures: 1,
+      sending: false,
+      last_error: expect.stringContaining("for 2 of its recipients now (450)"),
+    });
+    expect(server.messages).toHaveLength(1);
+    server.received.length = 0;
+    // A failure in between forgets no recipient.
+    server.replies = { greeting: "drop" };
+    const dueNow = async () => {
+      await store.sql`update mails set next_at = now() where message_id = ${id}`;
+      sender.wake();
+    };
+    await dueNow();
+    await untilRow(id, { outcome: null, failures: 2, sending: false });
+    server.replies = { [cat]: "550 no such user" };
+    await dueNow();
+    await untilRow(id, { outcome: "sent", refused: JSON.stringify(["cat@example.com"]) });
+    expect(server.received.filter((line) => line.startsWith("RCPT"))).toEqual([bob, cat]);
+    expect(server.messages[1]).toContain("To: ann@example.com, bob@example.com, cat@example.com");
+  });
+
+  test("lists recipients for whom the server does not take a mail to the end as refused, and the mail as sent", async () => {
+    server.replies = { "RCPT TO:<bob@example.com>": "450 later" };
+    const id = await queue(await runOf(acme), { to: ["ann@example.com", "bob@example.com"] });
+    startSender({ attempts: 2, first_backoff_seconds: 0 });
+    await untilRow(id, {
+      outcome: "sent",
+      failures: 2,
+      refused: JSON.stringify(["bob@example.com"]),
+      last_error: expect.stringContaining("try 2 of 2"),
+    });
+    expect(server.messages).toHaveLength(1);
+  });
+
+  // Fails when a container greets servers with an address: Google's relay closes such a connection.
+  test("greets the server with the domain of the sender, in ASCII, or with the name of SMTP_URL", async () => {
+    const run = await runOf(acme);
+    const greetingOf = async (settings: { url: string; from: string }) => {
+      server.reset();
+      const id = await queue(run);
+      const sender = startSender({}, { settings });
+      await untilRow(id, { outcome: "sent" });
+      await sender.drain(0);
+      return server.received[0];
+    };
+    expect(await greetingOf({ url: server.url, from: "Shop <shop@example.org>" })).toBe("EHLO example.org");
+    expect(await greetingOf({ url: server.url, from: "shop@müller.example" })).toBe(
+      "EHLO xn--mller-kva.example",
+    );
+    expect(await greetingOf({ url: `${server.url}?name=mx.acme.example`, from: "shop@example.org" })).toBe(
+      "EHLO mx.acme.example",
+    );
   });
 
   // Fails when a stopped worker leaves a mail in its lease: it would become unknown, although nothing was sent.
@@ -327,6 +393,14 @@ describe("a test of a mail server", () => {
   ])("reports what is wrong without the text of the server: %j", async (replies, message) => {
     server.replies = { ...replies };
     expect(await outcomeOf(server.url)).toEqual({ status: "error", message });
+  });
+
+  // Fails when a wrong scheme or port looks like an outage.
+  test("says that the port is not encrypted from the first byte, and that a host refuses the connection", async () => {
+    const smtps = await outcomeOf(server.url.replace("smtp:", "smtps:"));
+    expect(smtps.message).toContain("write smtp://, and smtps:// for port 465");
+    const closed = await outcomeOf(`smtp://127.0.0.1:${await freePort(0)}`);
+    expect(closed).toEqual({ status: "error", message: "The host refused the connection." });
   });
 
   test("does not reach the operator's network, nor open what was sealed for another question", async () => {

@@ -4,7 +4,7 @@ import { createInterface } from "node:readline";
 import { z } from "zod";
 
 export class MailServer {
-  /** The reply to a command, `drop`, which closes the connection, or `silence`. `dot`: the end of the message. */
+  /** The reply to a command or a whole line, `drop`, which closes the connection, or `silence`. `dot`: the end of the message. */
   replies: { [command: string]: string } = {};
   /** The commands and lines that it has received, without those of the message. */
   readonly received: string[] = [];
@@ -33,18 +33,21 @@ export class MailServer {
 
   #serve(socket: net.Socket): void {
     socket.on("error", () => {});
-    const answer = (command: string, otherwise: string): void => {
-      const reply = this.replies[command] ?? otherwise;
+    const answer = (command: string, otherwise: string, line = ""): void => {
+      const reply = this.replies[line] ?? this.replies[command] ?? otherwise;
       if (reply === "drop") socket.destroy();
       else if (reply !== "silence") socket.write(`${reply}\r\n`);
     };
     let message: string[] | null = null;
     answer("greeting", "220 ready");
-    createInterface({ input: socket }).on("line", (line) => {
+    const lines = createInterface({ input: socket });
+    // It reports the errors of its socket too.
+    lines.on("error", () => {});
+    lines.on("line", (line) => {
       if (message === null) {
         this.received.push(line);
         const command = line.split(/[ :]/)[0]?.toUpperCase() ?? "";
-        answer(command, command === "DATA" ? "354 go on" : command === "QUIT" ? "221 bye" : "250 ok");
+        answer(command, command === "DATA" ? "354 go on" : command === "QUIT" ? "221 bye" : "250 ok", line);
         if (command === "DATA" && this.replies["DATA"] === undefined) message = [];
       } else if (line === ".") {
         this.messages.push(message.join("\n"));

@@ -319,6 +319,21 @@ describe("an exchange", () => {
     await expect(post(1_000, { timeoutMs: 300 })).rejects.toMatchObject({ code: "too_long" });
   });
 
+  test("takes a response with headers of up to 64 KiB", async () => {
+    respond = (socket) =>
+      socket.end(`HTTP/1.1 200 OK\r\nX-A: ${"b".repeat(60_000)}\r\nContent-Length: 0\r\n\r\n`);
+    expect((await post(1_000)).headers["x-a"]).toHaveLength(60_000);
+  });
+
+  // Fails when a server that answers looks like one that is away.
+  test("says of what is no HTTP that the server sends it", async () => {
+    respond = (socket) => socket.end("HTTP/1.1 200 OK\r\nX A: b\r\n\r\n");
+    await expect(post(1_000)).rejects.toMatchObject({
+      code: "unreachable",
+      message: expect.stringMatching(/ sends what is no HTTP \(HPE_\w+\)$/),
+    });
+  });
+
   test.each([
     ["is closed without a response", (socket: Socket) => socket.end()],
     ["is cut", (socket: Socket) => socket.resetAndDestroy()],

@@ -78,6 +78,23 @@ describe("send_email", () => {
     expect(await send(mail, { effectKey: `${run}:s:1:tool.2` })).not.toEqual(first);
   });
 
+  test("takes a domain with other letters than ASCII, as mail servers take it", async () => {
+    await send({ ...mail, to: "info@müller.example", reply_to: "post@例え.example" });
+    expect(queued[0]?.content).toMatchObject({
+      to: ["info@xn--mller-kva.example"],
+      reply_to: "post@xn--r8jz45g.example",
+    });
+  });
+
+  // Fails when the model reads only that something is wrong.
+  test.each([
+    [{ ...mail, to: ["ann@example.com", "nobody"] }, "to[1]"],
+    [{ ...mail, to: "Ann <ann@example.com>" }, "to[0]"],
+    [{ ...mail, cc: "jörg@example.com" }, "cc[0]"],
+  ])("says which address is wrong: %j", async (args, at) => {
+    await expect(send(args)).rejects.toThrow(`must be an address such as ann@example.com\n  → at ${at}`);
+  });
+
   // Fails when an argument can add a header or a recipient.
   test.each([
     [{ ...mail, subject: "Hello\r\nBcc: eve@example.com" }],

@@ -62,9 +62,7 @@ test("Retry-After makes no wait longer than a day", () => {
 
 test("the error of a try without a response names its cause: the limit, the connection or the egress guard", () => {
   const cause = Object.assign(new Error("connect"), { code: "ECONNREFUSED" });
-  const unreachable = new RetryableError("unreachable", "h:1 cannot be reached, or closed the connection", {
-    cause,
-  });
+  const unreachable = new RetryableError("unreachable", "h:1 cannot be reached (ECONNREFUSED)", { cause });
   expect(judgeFailure(new RetryableError("webhook_timeout", "h did not answer"), 0, middle)).toEqual({
     outcome: null,
     retry_ms: 2_000,
@@ -73,7 +71,7 @@ test("the error of a try without a response names its cause: the limit, the conn
   });
   expect(judgeFailure(unreachable, 0, middle)).toMatchObject({
     outcome: null,
-    error: "webhook_unreachable: h:1 cannot be reached, or closed the connection (ECONNREFUSED)",
+    error: "webhook_unreachable: h:1 cannot be reached (ECONNREFUSED)",
   });
   expect(judgeFailure(new TerminalError("egress_blocked", "h is not public"), 0, middle)).toMatchObject({
     outcome: "rejected",

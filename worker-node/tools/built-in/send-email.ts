@@ -1,9 +1,11 @@
 import { createHash } from "node:crypto";
+import { domainToASCII } from "node:url";
 import { z } from "zod";
 import { RunId } from "../../../shared/contracts/ids.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { MAX_PENDING_MAILS, MAX_SEND_AT_DAYS } from "../../../shared/contracts/mail.ts";
 import type { NewMail } from "../../../shared/contracts/mail.ts";
+import { senderDomain } from "../../../shared/contracts/mail-server.ts";
 import { messageOf } from "../../../shared/log.ts";
 import { RetryableError, ToolRejection } from "../../engine/step-errors.ts";
 
@@ -19,8 +21,13 @@ export type Outbox = {
 const MAX_RECIPIENTS = 50;
 const MAX_BODY_CHARS = 1024 * 1024;
 const DAY_MS = 86_400_000;
-const Address = z.email("must be an address such as ann@example.com").max(320);
-const Addresses = z.union([Address.transform((one) => [one]), z.array(Address)]);
+/** An address; a domain with other letters becomes the ASCII that mail servers take (RFC 5891). Letters before the @ must be ASCII. */
+const Address = z
+  .string()
+  .transform((text) => text.replace(/(?<=@)[^@\s]*[^\0-\x7f][^@\s]*$/, (domain) => domainToASCII(domain)))
+  .pipe(z.email("must be an address such as ann@example.com").max(320));
+/** One address, or a list of them. An error names the address, which the alternatives of a union would not. */
+const Addresses = z.preprocess((given) => (typeof given === "string" ? [given] : given), z.array(Address));
 const body = z.string().max(MAX_BODY_CHARS).nullish();
 const Mail = z
   .object({
@@ -91,6 +98,6 @@ function notQueued(cause: unknown): never {
 }
 
 function messageIdOf(effectKey: string, from: string): string {
-  const domain = /@([^\s<>@]+)>?\s*$/.exec(from)?.[1] ?? "localhost";
+  const domain = senderDomain(from) ?? "localhost";
   return `<${createHash("sha256").update(effectKey).digest("hex").slice(0, 40)}@${domain}>`;
 }
