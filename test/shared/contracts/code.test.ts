@@ -203,6 +203,13 @@ describe("code that is saved", () => {
     ["state.list == []", "compares with a new list or object by =="],
     ["{} !== state.map", "compares with a new list or object by !=="],
     ["state.n == NaN", "write Number.isNaN(x)"],
+    ["state.a, state.b", "has a comma between values, of which only the last one counts"],
+    ["state.n == ('a', 'b') and state.ok", "has a comma between values"],
+    [
+      "state.list[-1] == 'b'",
+      "reads an item from the end as Python does, and JavaScript finds none: write list.at(-1)",
+    ],
+    ["len(state.list[ - 2 ]) > 1", "write list.at(-2)"],
   ])("is refused where it only looks like a comparison: %j", (code, text) => {
     for (const fields of [
       { type: "if_else", if_condition: code },
@@ -225,6 +232,8 @@ describe("code that is saved", () => {
     "state.a == state.b == true or state.a === null !== false",
     "[1, 2].includes(state.n) and state.x in [1, 2] and 'a' + state.x",
     "true",
+    "state.n in ('a', 'b') and state.list[state.n - 1] == state.list.at(-1)",
+    "(() => { let i = 0, j = 1; return i++, state.list[j] })() and state.map['-1']",
     "state.n > 3 // 3 tries are enough",
     "state.ok // state is set by the first step",
     "// 2 of 3\nstate.ok",
