@@ -41,7 +41,8 @@ export const transform: StepContract = {
         state: {},
         error: {
           code: "transform",
-          message: "transform_code failed: TypeError: cannot read property 'total' of undefined",
+          message:
+            "transform_code failed: TypeError: cannot read property 'total' of undefined (line 1, column 21)",
         },
       },
     },
