@@ -101,6 +101,15 @@ export const merge: StepContract = {
       gives: { state: { draft: "first", all: "[Draft (a)]\nfirst\n\n[notes]\nshort" } },
     },
     {
+      that: "keeps all values in a `dict`: two sources of one name have their keys too",
+      steps: [
+        { id: "a", type: "print", print_content: "first", output_key: "draft", next_step_id: "b" },
+        { id: "b", type: "merge", merge_strategy: "dict", input_keys: ["draft", "a"], output_key: "all" },
+      ],
+      state: { a: "short" },
+      gives: { state: { draft: "first", all: { "a (draft)": "first", "a (a)": "short" } } },
+    },
+    {
       that: "fails when a key is missing: a result with a gap would look complete",
       steps: [{ id: "a", type: "merge", input_keys: ["draft"], output_key: "all" }],
       gives: {
