@@ -156,6 +156,24 @@ describe("code that is saved", () => {
   );
 
   test.each([
+    ["transform_code", "result = 1\nreturn result", 'near "return result". Set result instead'],
+    [
+      "transform_code",
+      "result = await f()",
+      ". A program awaits inside of an async function only: write result = (async",
+    ],
+    ["transform_code", "import x from 'y'", ". Code has no modules"],
+    ["transform_code", "const fs = 1\nexport default fs", ". Code has no modules"],
+    ["if_condition", "return state.x > 1", ". Write the value alone, without return"],
+    ["switch_expression", "await state.x", ". An expression is awaited as it is: leave await out"],
+    ["if_condition", "1 if state.x else 2", ". Write condition ? one : other"],
+    ["if_condition", "state.x == 1  # the first", ". A comment begins with //"],
+  ])("with a syntax error in %s has a hint for what other places allow: %j", (field, code, text) => {
+    const type = { transform_code: "transform", if_condition: "if_else", switch_expression: "switch" }[field];
+    expect(errorOf({ type, [field]: code })?.[0]?.message).toContain(text);
+  });
+
+  test.each([
     "result = 1",
     "const f = async (x) => { await x; return 1 }; result = f(2)",
     "var result = state.items?.map(({ id }) => id) ?? []",
