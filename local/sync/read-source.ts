@@ -3,6 +3,9 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, extname, join, relative } from "node:path";
 import { z } from "zod";
 import { KINDS } from "../../edge/definitions/sync/bundle.ts";
+import { withLongIntegersAsText } from "../../shared/contracts/long-integers.ts";
+import { repeatedKeys } from "../../shared/contracts/repeated-keys.ts";
+import { pathText } from "../../shared/errors.ts";
 
 type Kind = (typeof KINDS)[number];
 
@@ -20,14 +23,15 @@ const Lists = z.looseObject({
 
 /**
  * Reads a bundle, a definition, or a folder of both: `<kind>/<id>.json`, and JSON files beside these folders. They are returned kind
- * by kind, in the order in which they are saved.
+ * by kind, in the order in which they are saved. Nothing is read with another value: an integer beyond 2^53 becomes a text of its
+ * digits, as in a request.
  * @param change changes the text of each file before it is parsed
- * @throws Error that names what does not exist, is no JSON, or is no definition
+ * @throws Error that names what does not exist, is no UTF-8, is no JSON, has a key twice, or is no definition
  */
 export function readSource(path: string, change = (text: string): string => text): SourceEntry[] {
   if (!existsSync(path))
     throw new Error(`${path} does not exist: name a folder of definitions, or a JSON file`);
-  const read = (file: string): unknown => parse(file, change(readFileSync(file, "utf8")));
+  const read = (file: string): unknown => parse(file, change(textOf(file)));
   const found = statSync(path).isDirectory() ? readFolder(path, read) : entriesIn(read(path), basename(path));
   return KINDS.flatMap((kind) => withoutCopies(found.filter((entry) => entry.kind === kind)));
 }
@@ -42,7 +46,26 @@ function withoutCopies(entries: readonly SourceEntry[]): SourceEntry[] {
   });
 }
 
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+function textOf(file: string): string {
+  try {
+    return utf8.decode(readFileSync(file));
+  } catch (cause) {
+    if (!(cause instanceof TypeError)) throw cause;
+    throw new Error(`${file} has bytes that are no UTF-8: save it in UTF-8`, { cause });
+  }
+}
+
 function parse(file: string, text: string): unknown {
+  const json = parseJson(file, text);
+  const [repeated] = repeatedKeys(text, json);
+  // After the first parse: the digits of what is no JSON must not become a part of it.
+  if (repeated === undefined) return parseJson(file, withLongIntegersAsText(text));
+  throw new Error(`${file} has ${pathText(repeated)} twice, and only one value can be read: write it once`);
+}
+
+function parseJson(file: string, text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
@@ -59,7 +82,7 @@ function readFolder(folder: string, read: (file: string) => unknown): SourceEntr
     .flatMap((entry) => {
       const path = join(folder, entry.name);
       if (!entry.isDirectory()) {
-        return extname(entry.name) === ".json" ? entriesIn(read(path), entry.name) : [];
+        return isJson(entry.name) ? entriesIn(read(path), entry.name) : [];
       }
       const kind = KINDS.find((one) => one === entry.name);
       if (kind === undefined)
@@ -69,8 +92,18 @@ function readFolder(folder: string, read: (file: string) => unknown): SourceEntr
 }
 
 function jsonFilesIn(folder: string): string[] {
-  const names = readdirSync(folder).filter((name) => extname(name) === ".json" && !name.startsWith("."));
+  const entries = readdirSync(folder, { withFileTypes: true }).filter(({ name }) => !name.startsWith("."));
+  const inner = entries.find((entry) => entry.isDirectory());
+  if (inner !== undefined) {
+    const path = join(folder, inner.name);
+    throw new Error(`${path} is a folder, and a folder of a kind has files alone: put its files beside it`);
+  }
+  const names = entries.map(({ name }) => name).filter(isJson);
   return names.toSorted().map((name) => join(folder, name));
+}
+
+function isJson(name: string): boolean {
+  return extname(name).toLowerCase() === ".json";
 }
 
 /** The definition in a file of a kind's folder. The name of the file is the id, unless the definition has one. */
@@ -82,7 +115,7 @@ function ofKind(kind: Kind, json: unknown, file: string): SourceEntry {
 
 function named(kind: Kind, json: Record<string, unknown>, file: string): Record<string, unknown> {
   const field = kind === "tools" || kind === "mcp_servers" ? "name" : "id";
-  return { [field]: basename(file, ".json"), ...json };
+  return { [field]: basename(file, extname(file)), ...json };
 }
 
 /** The definitions in a file that may be a bundle, a definition, or a list of definitions. */

@@ -12,7 +12,8 @@ function folderOf(files: { [path: string]: unknown }): string {
   onTestFinished(() => rmSync(folder, { recursive: true }));
   for (const [path, json] of Object.entries(files)) {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
-    writeFileSync(join(folder, path), typeof json === "string" ? json : JSON.stringify(json));
+    const isText = typeof json === "string" || Buffer.isBuffer(json);
+    writeFileSync(join(folder, path), isText ? json : JSON.stringify(json));
   }
   return folder;
 }
@@ -71,12 +72,24 @@ test("a definition that several bundles have is sent once if it is the same in a
 
 test.each([
   [{ "a.json": "{" }, /a\.json is no JSON/],
+  [{ "a.json": '{"n":01234567890123456789}' }, /a\.json is no JSON/],
   [{ "agents/a.json": [] }, /agents\/a\.json is no definition/],
   [{ "a.json": { agents: [1] } }, /a\.json agents\[0\] is no definition/],
   [{ "settings.json": { theme: "dark" } }, /settings\.json is no bundle and no definition/],
   [{ "agnets/a.json": {} }, /agnets is no folder of definitions/],
+  [{ "agents/team/a.json": {} }, /agents\/team is a folder, and a folder of a kind has files alone/],
+  // Fails when a file is read with other letters, or with one of two values.
+  [{ "agents/a.json": Buffer.from([0x22, 0xfc, 0x22]) }, /agents\/a\.json has bytes that are no UTF-8/],
+  [{ "agents/a.json": '{"tools":[{"x":1,"x":2}]}' }, /agents\/a\.json has tools\[0\]\.x twice/],
 ])("a file that has no definition is an error that names the file: %j", (files, message) => {
   expect(() => readSource(folderOf(files))).toThrow(message);
+});
+
+test("a file is read as a request is: with a byte order mark, and with all digits of its integers", () => {
+  const folder = folderOf({ "agents/a.JSON": '\uFEFF{"name":"A","n":[12345678901234567890,1]}' });
+  expect(readSource(folder)).toEqual([
+    { kind: "agents", at: "agents/a.JSON", json: { id: "a", name: "A", n: ["12345678901234567890", 1] } },
+  ]);
 });
 
 test("a source that does not exist is named", () => {

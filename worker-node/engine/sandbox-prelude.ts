@@ -2,21 +2,38 @@ import { TOKEN } from "../../shared/contracts/long-integers.ts";
 
 /**
  * Names that conditions of imported definitions use; those conditions are in Python. They are properties of the global
- * object, so that a program may declare the same names. `get` works as Python's and is not enumerable.
+ * object, so that a program may declare the same names. `get` works as Python's and is not enumerable. As in Python, `int` and `float`
+ * fail for what is no number, and `len` for what has no length: an error is not false.
  *
  * `JSON.parse` reads an integer beyond 2^53 as a text of its digits, as everything else that reads JSON for a run does.
  */
 export const PRELUDE = `
 Object.assign(globalThis, JSON.parse(__loopVariables), {
   state: JSON.parse(__state), True: true, False: false, None: null,
-  len: (value) => value == null ? 0 : value.length ?? Object.keys(value).length,
-  str: (value) => String(value), int: (value) => Math.trunc(Number(value)), float: (value) => Number(value),
   __is: (a, b) => b === null ? a == null : a === b,
   __true: (value) => Boolean(__value(value)),
   __value: (value) => typeof value === "object" && value !== null && Object.keys(value).length === 0 ? null : value,
   __in: (a, b) => b == null ? false
     : typeof b === "string" || Array.isArray(b) ? b.includes(a) : Object.hasOwn(b, a),
 });
+(() => {
+  const shown = (value) => String(JSON.stringify(value)).slice(0, 100);
+  const numberOf = (name, value) => {
+    const isText = typeof value === "string" && value.trim() !== "";
+    const number = isText || typeof value === "number" || typeof value === "boolean" ? Number(value) : NaN;
+    if (!Number.isNaN(number)) return number;
+    throw new TypeError(name + "() takes a number or the text of one, and not " + shown(value));
+  };
+  globalThis.len = (value) => {
+    if (typeof value === "string" || Array.isArray(value)) return value.length;
+    if (typeof value === "object" || value === undefined) return Object.keys(value ?? {}).length;
+    throw new TypeError("len() takes a text, a list or an object, and not " + shown(value));
+  };
+  globalThis.str = (value) => value == null ? "None" : value === true ? "True" : value === false ? "False"
+    : typeof value === "object" ? JSON.stringify(value) : String(value);
+  globalThis.int = (value) => Math.trunc(numberOf("int", value));
+  globalThis.float = (value) => numberOf("float", value);
+})();
 Object.defineProperty(Object.prototype, "get", {
   value(key, fallback = null) { return Object.hasOwn(this, key) ? this[key] : fallback; }, writable: true,
 });
@@ -49,7 +66,7 @@ delete globalThis.performance;
 `;
 
 /** A program that does not set `result` fails: null would look like a result. */
-export const READ_RESULT = `if (typeof result === "undefined") throw new Error("it does not set result"); result`;
+export const READ_RESULT = `if (typeof result === "undefined") throw new Error("it does not set result, or sets it to undefined"); result`;
 
 /** The name of the error that SERIALIZER throws. */
 export const NOT_JSON = "NotJson";

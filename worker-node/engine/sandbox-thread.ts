@@ -2,7 +2,8 @@ import { getPriority, setPriority } from "node:os";
 import { parentPort } from "node:worker_threads";
 import { newQuickJSWASMModule, newVariant, RELEASE_SYNC, Scope } from "quickjs-emscripten";
 import { z } from "zod";
-import { scriptOf } from "../../shared/contracts/definition/condition.ts";
+import { lineAndColumn, scriptOfCode } from "../../shared/contracts/definition/code.ts";
+import type { ConditionScript } from "../../shared/contracts/definition/condition.ts";
 import { EXACT, mayHaveLongInteger, withExactIntegers } from "./exact-integers.ts";
 import { NOT_JSON, PRELUDE, READ_RESULT, SERIALIZER } from "./sandbox-prelude.ts";
 import type { QuickJSContext, QuickJSHandle } from "quickjs-emscripten";
@@ -28,6 +29,9 @@ const MAX_RESULT_CHARS = 1024 * 1024;
 const MAX_MESSAGE_CHARS = 500;
 const JOBS_BETWEEN_CLOCKS = 1_000;
 const LOWEST_PRIORITY = 19;
+/** The name of the program's own script in the stacks of errors. */
+const OWN_SCRIPT = "program.js";
+const OWN_PLACE = /program\.js:(\d+):(\d+)/;
 /** A program that uses more processor time than this is long. Most use a tenth of it. */
 const LONG_MS = 100;
 /** How far the priority of this thread is below that of the worker's own thread: in a program's first 100 ms, and after them. */
@@ -114,20 +118,41 @@ function resultOf(
 ): ProgramResult {
   context.runtime.setMaxStackSize(STACK_BYTES);
   context.runtime.setInterruptHandler(isOver);
+  const isTransform = code === "transform";
+  const own = scriptOfCode({ text: source, isExpression: !isTransform });
+  const isExact = mayHaveLongInteger(state) || mayHaveLongInteger(loopVariables);
   try {
     context.newString(state).consume((text) => context.setProp(context.global, "__state", text));
     context
       .newString(loopVariables)
       .consume((text) => context.setProp(context.global, "__loopVariables", text));
-    const scripts = code === "transform" ? [source, READ_RESULT] : [scriptOf(source).script];
-    const isExact = mayHaveLongInteger(state) || mayHaveLongInteger(loopVariables);
-    const all = isExact ? [EXACT, ...scripts.map(withExactIntegers)] : scripts;
-    const json = evaluate(context, all, code === "transform" ? "result" : "the value", isOver);
+    // In strict mode a program may set no name that nothing defines.
+    if (isTransform) context.setProp(context.global, "result", context.undefined);
+    const scripts = [
+      ...(isExact ? [{ text: EXACT }] : []),
+      { text: isExact ? withExactIntegers(own.script) : own.script, name: OWN_SCRIPT },
+      ...(isTransform ? [{ text: READ_RESULT }] : []),
+    ];
+    const json = evaluate(context, scripts, isTransform ? "result" : "the value", isOver);
     return json.length > MAX_RESULT_CHARS ? { failed: "size", message: "" } : { json };
   } catch (error) {
-    if (error instanceof ProgramError) return error.result;
-    throw error;
+    if (!(error instanceof ProgramError)) throw error;
+    const { result, stackOfThrown } = error;
+    // Where operators are calls of `__exact`, the columns are others than those of the code.
+    const place = isExact ? null : placeIn(stackOfThrown, own, source);
+    return place === null || result.failed !== "error"
+      ? result
+      : { ...result, message: `${result.message} (${place})` };
   }
+}
+
+/** The line and the column of the code at which the innermost of its own calls was; null: a stack without such a call. */
+function placeIn(stack: string, { script, offsetOf }: ConditionScript, source: string): string | null {
+  const [, line, column] = OWN_PLACE.exec(stack) ?? [];
+  if (line === undefined) return null;
+  const before = script.split("\n").slice(0, Number(line) - 1);
+  const offset = before.reduce((sum, text) => sum + text.length + 1, Number(column) - 1);
+  return lineAndColumn(source, Math.min(offsetOf(offset), source.length));
 }
 
 /** Returns the processor time in milliseconds that this thread has used since this call: the work of other programs does not count. */
@@ -140,20 +165,30 @@ function processorTime(): () => number {
   return () => usedMs() - startMs;
 }
 
+type Failure = Exclude<ProgramResult, { json: string }>;
+
 /** The program failed, or its time is over. */
 class ProgramError extends Error {
-  readonly result: ProgramResult;
+  readonly result: Failure;
+  readonly stackOfThrown: string;
 
-  constructor(result: ProgramResult) {
+  constructor(result: Failure, stackOfThrown = "") {
     super("the program failed");
     this.result = result;
+    this.stackOfThrown = stackOfThrown;
   }
 }
 
-/** Runs the scripts one after another in one context. Returns the value of the last one, which has the name `name`, as JSON. */
+/** A script, and its name in the stacks of errors. */
+type NamedScript = { text: string; name?: string };
+
+/**
+ * Runs the scripts one after another in one context. Returns the value of the last one, which has the name `name`, as JSON. A script
+ * whose value is a promise that was rejected has failed: nothing else awaits it.
+ */
 function evaluate(
   context: QuickJSContext,
-  scripts: readonly string[],
+  scripts: readonly NamedScript[],
   name: string,
   isOver: () => boolean,
 ): string {
@@ -165,8 +200,9 @@ function evaluate(
     managed(context.evalCode(PRELUDE));
     let value = context.undefined;
     for (const script of scripts) {
-      value = managed(context.evalCode(script));
+      value = managed(context.evalCode(script.text, script.name));
       runPendingJobs(context, isOver);
+      throwRejected(context, value);
     }
     const settled = scope.manage(settledValue(context, value, name));
     const nameText = scope.manage(context.newString(name));
@@ -184,6 +220,12 @@ function runPendingJobs(context: QuickJSContext, isOver: () => boolean): void {
   }
 }
 
+function throwRejected(context: QuickJSContext, value: QuickJSHandle): void {
+  const state = context.getPromiseState(value);
+  if (state.type === "rejected") throw failed(context, state.error);
+  if (state.type === "fulfilled" && !state.notAPromise) state.value.dispose();
+}
+
 /** The value with which a promise was fulfilled after its jobs have run; any other value as it is. */
 function settledValue(context: QuickJSContext, promise: QuickJSHandle, name: string): QuickJSHandle {
   const state = context.getPromiseState(promise);
@@ -198,12 +240,13 @@ function valueOf(context: QuickJSContext, result: ReturnType<QuickJSContext["eva
 }
 
 function failed(context: QuickJSContext, thrown: QuickJSHandle): ProgramError {
-  return new ProgramError(failure(thrown.consume((error): unknown => context.dump(error))));
+  const error = thrown.consume((handle): unknown => context.dump(handle));
+  return new ProgramError(failure(error), Thrown.safeParse(error).data?.stack);
 }
 
-const Thrown = z.object({ name: z.string(), message: z.string() });
+const Thrown = z.object({ name: z.string(), message: z.string(), stack: z.string().catch("") });
 
-function failure(error: unknown): ProgramResult {
+function failure(error: unknown): Failure {
   // Without the memory for an error, QuickJS throws null or an empty value.
   if (!error && wasmMemory.wasRefused) return { failed: "memory", message: "" };
   const thrown = Thrown.safeParse(error);

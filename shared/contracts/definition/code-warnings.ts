@@ -5,6 +5,7 @@ import { codeOf, lineAndColumn, scriptOfCode } from "./code.ts";
 import { knownStateKeys } from "./graph.ts";
 import { localeCalls } from "./locale-calls.ts";
 import { longLiterals } from "./long-literals.ts";
+import { pythonIdioms } from "./python-idioms.ts";
 import { pythonCalls } from "./python.ts";
 import type { FieldError } from "../../errors.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
@@ -16,8 +17,8 @@ const OF_LOOPS = ["item", "index"];
 
 /**
  * The warnings of code that compiles, each with line and column. There is one for each name that nothing defines and each method that
- * only Python has, because the step fails where it uses them, and one for each integer that is read with other digits and each call that
- * would follow a locale elsewhere.
+ * only Python has, because the step fails where it uses them, and one for each integer that is read with other digits, each form that has
+ * another value in Python, and each call that would follow a locale elsewhere.
  */
 export function codeWarnings(orchestration: OrchestrationDocument): FieldError[] {
   const keys = knownStateKeys(orchestration);
@@ -38,9 +39,13 @@ export function codeWarnings(orchestration: OrchestrationDocument): FieldError[]
       message: `${digits} is read as ${becomes}: write it as text, in quotes`,
     }));
     const all = nodesOf(nodes);
-    const found = [...names, ...literals, ...pythonCalls(all), ...localeCalls(all)].toSorted(
-      (a, b) => a.offset - b.offset,
-    );
+    const found = [
+      ...names,
+      ...literals,
+      ...pythonCalls(all),
+      ...pythonIdioms(all),
+      ...localeCalls(all),
+    ].toSorted((a, b) => a.offset - b.offset);
     return found.slice(0, MAX_WARNINGS).map(({ offset, message }) => ({
       path: `steps[${index}].${code.field}`,
       message: `${lineAndColumn(code.text, Math.min(offsetOf(offset), code.text.length))}: ${message}`,

@@ -3,6 +3,7 @@ import { nodesOf, parseScript } from "./code-nodes.ts";
 import { dividesWithFloor, nestingOf, scriptOf } from "./condition.ts";
 import { mistakeIn } from "./expression-mistakes.ts";
 import { pythonHint } from "./python.ts";
+import { syntaxHint } from "./syntax-hints.ts";
 import { placeholdersOf } from "./template.ts";
 import type { Placeholder } from "./template.ts";
 import type { CodeNode } from "./code-nodes.ts";
@@ -66,7 +67,8 @@ function syntaxError({ text, isExpression }: Code, step: string): string | null 
   const offset = Math.min(offsetOf(fault.offset), text.length);
   const rest = text.slice(offset).trimEnd();
   const near = rest === "" ? "at the end" : `near ${JSON.stringify(rest.slice(0, NEAR_CHARS))}`;
-  const hint = isExpression ? placeHint(text) : pythonHint(text);
+  const ofLanguage = isExpression ? placeHint(text) : pythonHint(text);
+  const hint = ofLanguage || syntaxHint(text, offset, { isExpression });
   return `step "${step}" has a syntax error in ${lineAndColumn(text, offset)}: ${fault.message}, ${near}${hint}`;
 }
 

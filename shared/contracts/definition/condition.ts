@@ -1,13 +1,13 @@
 /**
- * One word, string, number, comment or operator of an expression. A string that nothing closes reaches to the end of its line, so
- * that no character is read twice.
+ * One word, string, number, comment or operator of an expression; the name of a property is a part of its dot, so that `state.in` has no
+ * word of Python. A string that nothing closes reaches to the end of its line, so that no character is read twice.
  */
 const TOKEN =
-  /\/\/.*|\/\*(?:[^*]|\*(?!\/))*(?:\*\/)?|"(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.)*'?|`(?:[^`\\]|\\[^])*`?|[A-Za-z_$][\w$]*|\d[\w.]*|[=!]==?|[<>]=|=>|&&|\|\||\?\?|\?\.|\*\*|\.\.\.|\s+|[^]/gy;
+  /\/\/.*|\/\*(?:[^*]|\*(?!\/))*(?:\*\/)?|"(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.)*'?|`(?:[^`\\]|\\[^])*`?|(?:(?:\?\.|\.(?!\.))\s*)?[\p{ID_Start}$_][$\u200c\u200d\p{ID_Continue}]*|\d[\w.]*|[=!]==?|[<>]=|=>|&&|\|\||\?\?|\?\.|\*\*|\.\.\.|\s+|[^]/guy;
 /** A pattern, as a slash begins one where a value may stand. One that nothing closes reaches to the end of its line. */
 const PATTERN = /\/(?:[^\\/[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\]?)*(?:\/[A-Za-z]*)?/y;
 /** The end of a value: the slash that follows is a division. */
-const VALUE_END = /[\w$"'`)\]}]$/;
+const VALUE_END = /[\p{ID_Continue}$"'`)\]}]$/u;
 const OPENING = new Set(["(", "[", "{"]);
 const CLOSING = new Set([")", "]", "}"]);
 const PYTHON_WORDS = new Set(["and", "or", "not", "in", "is"]);
@@ -25,10 +25,13 @@ export type ConditionScript = { script: string; offsetOf(offset: number): number
 /** A term that is being written. `slot`: where in the output its beginning stands, which is known at its end only. */
 type Term = { slot: number; nots: number; test: "in" | "is" | null; negated: boolean; isEmpty: boolean };
 
+/** A bracket that is open: the term around it. `tuple`: the slot of a bracket right after `in`; `hasComma`: which is a tuple of Python. */
+type Bracket = { around: Term; tuple: number | null; hasComma: boolean };
+
 /**
  * The script of a condition: an expression in brackets, so that it is none of the statements that begin with `{` or
  * `function`. Imported definitions have conditions in Python; the simple forms are converted: `and`, `or`, `not x`,
- * `x in y`, `x not in y`, `is None`, `is not None` (the sandbox defines `True`, `False`, `None`, `len` and
+ * `x in y`, `x not in y`, `x in (1, 2)`, `is None`, `is not None` (the sandbox defines `True`, `False`, `None`, `len` and
  * `state.get("x")`). To `and`, `or` and `not` an empty list or object is false, as in Python. A condition without these words stays as
  * it is. Linear in the length of the condition.
  */
@@ -98,7 +101,7 @@ function tokensOf(code: string): string[] {
  */
 function convert(tokens: readonly string[]): Piece[] {
   const out: Piece[] = [];
-  const open: Term[] = [];
+  const open: Bracket[] = [];
   let at = 0;
   const write = (text: string): number => out.push({ text, from: at }) - 1;
   const begin = (): Term => ({ slot: write(""), nots: 0, test: null, negated: false, isEmpty: true });
@@ -115,15 +118,20 @@ function convert(tokens: readonly string[]): Piece[] {
   for (const token of tokens) {
     if (OPENING.has(token)) {
       term.isEmpty = false;
-      open.push(term);
-      write(token);
+      const slot = write(token);
+      open.push({ around: term, tuple: token === "(" && lastWord === "in" ? slot : null, hasComma: false });
       term = begin();
     } else if (CLOSING.has(token) && open.length > 0) {
       end(term);
-      write(token);
-      term = open.pop() ?? term;
+      const { around = term, tuple = null, hasComma = false } = open.pop() ?? {};
+      const opening = tuple !== null && hasComma ? out[tuple] : undefined;
+      if (opening !== undefined) opening.text = "[";
+      write(opening === undefined ? token : "]");
+      term = around;
     } else if (token === "and" || token === "or" || TERM_ENDS.has(token)) {
       end(term, PYTHON_WORDS.has(token));
+      const bracket = open.at(-1);
+      if (token === "," && bracket !== undefined) bracket.hasComma = true;
       write(token === "and" ? "&&" : token === "or" ? "||" : token);
       term = begin();
     } else if (token === "not" && term.isEmpty) term.nots += 1;
@@ -142,6 +150,6 @@ function convert(tokens: readonly string[]): Piece[] {
     at += token.length;
   }
   end(term);
-  for (const unclosed of open.toReversed()) end(unclosed);
+  for (const { around } of open.toReversed()) end(around);
   return out;
 }

@@ -1,4 +1,5 @@
 import { isNode } from "./code-nodes.ts";
+import { negativeIndexOf, NO_NEGATIVE_INDEX } from "./python-idioms.ts";
 import type { CodeNode } from "./code-nodes.ts";
 
 const ORDER = new Set(["<", ">", "<=", ">="]);
@@ -21,6 +22,11 @@ export function mistakeIn(
   if (isCondition && nodes.some(isQuotedWhole)) {
     return "is a text, which is true or false in every run alike: write the condition without quotes around it";
   }
+  if (nodes.some(({ type }) => type === "SequenceExpression")) {
+    return "has a comma between values, of which only the last one counts: join them with && or ||, or write x in [a, b]";
+  }
+  const [index] = nodes.map(negativeIndexOf).filter((one) => one !== null);
+  if (index !== undefined) return `${NO_NEGATIVE_INDEX}: write list.at(${index})`;
   for (const node of nodes) {
     const mistake = node.type === "BinaryExpression" ? comparisonMistake(node) : null;
     if (mistake !== null) return mistake;

@@ -1,4 +1,4 @@
-import { suggestions } from "../../text/nearest-name.ts";
+import { nearestName, suggestions } from "../../text/nearest-name.ts";
 import { stepsInLoops } from "./branches.ts";
 import { isNode, nodesOf, parseScript } from "./code-nodes.ts";
 import { codeOf, scriptOfCode } from "./code.ts";
@@ -30,16 +30,19 @@ export function unsetReads(orchestration: OrchestrationDocument): FieldError[] {
   });
 }
 
+type Input = { field: string; key: string };
+
 /**
  * A warning for each key that a merge takes, an extract_json searches or a loop goes through, and that nothing of the definition
- * sets: without it the step fails, or searches less than its author meant. A request may bring the key in its `state`.
+ * sets: without it the step fails, or searches less than its author meant. A request may bring the key in its `state`. Steps of other
+ * types leave out an input that is not there, so one of them has a warning only where it is almost a key that is set.
  */
 export function unsetInputs(orchestration: OrchestrationDocument): FieldError[] {
   const suggest = suggestions();
   const set = stateKeysSetBy(orchestration);
   const inLoops = stepsInLoops(orchestration.steps);
   return orchestration.steps.flatMap((step, index) =>
-    neededKeys(step, inLoops.has(step.id))
+    [...neededKeys(step, inLoops.has(step.id)), ...misspelledInputs(step, set)]
       .filter(({ key }) => !set.has(key))
       .map(({ field, key }) => ({
         path: `steps[${index}].${field}`,
@@ -48,11 +51,29 @@ export function unsetInputs(orchestration: OrchestrationDocument): FieldError[] 
   );
 }
 
-function neededKeys(step: Step, isInLoop: boolean): { field: string; key: string }[] {
+/** The keys that differ in a letter or two, and not in a number, from one that is set. */
+function misspelledInputs(step: Step, set: ReadonlySet<string>): Input[] {
+  if (step.type === "merge" || step.type === "extract_json") return [];
+  return inputsOf(step).filter(({ key }) => {
+    const nearest = set.has(key) ? null : nearestName(key, set);
+    if (nearest === null || withoutDigits(nearest.name) === withoutDigits(key)) return false;
+    return nearest.distance <= Math.floor(key.length / 5);
+  });
+}
+
+function withoutDigits(name: string): string {
+  return name.replaceAll(/[_-]?\d+/g, "");
+}
+
+function inputsOf({ input_keys }: Step): Input[] {
+  return input_keys.map((key, i) => ({ field: `input_keys[${i}]`, key }));
+}
+
+function neededKeys(step: Step, isInLoop: boolean): Input[] {
   switch (step.type) {
     case "merge":
     case "extract_json":
-      return step.input_keys.map((key, i) => ({ field: `input_keys[${i}]`, key }));
+      return inputsOf(step);
     case "loop": {
       const isInState = step.for_each !== null && !(isInLoop && readsItem(step.for_each));
       const [key] = isInState ? pathInState(step.for_each ?? "") : [];

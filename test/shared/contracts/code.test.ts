@@ -156,6 +156,24 @@ describe("code that is saved", () => {
   );
 
   test.each([
+    ["transform_code", "result = 1\nreturn result", 'near "return result". Set result instead'],
+    [
+      "transform_code",
+      "result = await f()",
+      ". A program awaits inside of an async function only: write result = (async",
+    ],
+    ["transform_code", "import x from 'y'", ". Code has no modules"],
+    ["transform_code", "const fs = 1\nexport default fs", ". Code has no modules"],
+    ["if_condition", "return state.x > 1", ". Write the value alone, without return"],
+    ["switch_expression", "await state.x", ". An expression is awaited as it is: leave await out"],
+    ["if_condition", "1 if state.x else 2", ". Write condition ? one : other"],
+    ["if_condition", "state.x == 1  # the first", ". A comment begins with //"],
+  ])("with a syntax error in %s has a hint for what other places allow: %j", (field, code, text) => {
+    const type = { transform_code: "transform", if_condition: "if_else", switch_expression: "switch" }[field];
+    expect(errorOf({ type, [field]: code })?.[0]?.message).toContain(text);
+  });
+
+  test.each([
     "result = 1",
     "const f = async (x) => { await x; return 1 }; result = f(2)",
     "var result = state.items?.map(({ id }) => id) ?? []",
@@ -203,6 +221,13 @@ describe("code that is saved", () => {
     ["state.list == []", "compares with a new list or object by =="],
     ["{} !== state.map", "compares with a new list or object by !=="],
     ["state.n == NaN", "write Number.isNaN(x)"],
+    ["state.a, state.b", "has a comma between values, of which only the last one counts"],
+    ["state.n == ('a', 'b') and state.ok", "has a comma between values"],
+    [
+      "state.list[-1] == 'b'",
+      "reads an item from the end as Python does, and JavaScript finds none: write list.at(-1)",
+    ],
+    ["len(state.list[ - 2 ]) > 1", "write list.at(-2)"],
   ])("is refused where it only looks like a comparison: %j", (code, text) => {
     for (const fields of [
       { type: "if_else", if_condition: code },
@@ -225,6 +250,8 @@ describe("code that is saved", () => {
     "state.a == state.b == true or state.a === null !== false",
     "[1, 2].includes(state.n) and state.x in [1, 2] and 'a' + state.x",
     "true",
+    "state.n in ('a', 'b') and state.list[state.n - 1] == state.list.at(-1)",
+    "(() => { let i = 0, j = 1; return i++, state.list[j] })() and state.map['-1']",
     "state.n > 3 // 3 tries are enough",
     "state.ok // state is set by the first step",
     "// 2 of 3\nstate.ok",

@@ -23,6 +23,14 @@ describe("a condition", () => {
     ["x > 3 /* and so on */ or y", "__value(x>3/*andsoon*/)||y"],
     ["state.x == `a ${1} in b`", "state.x==`a${1}inb`"],
     ["state.and_more && state['in']", "state.and_more&&state['in']"],
+    // Fails when the tuple of Python is the comma of JavaScript, whose value is the last one.
+    ["x in ('a', 'b')", "__in(x,['a','b'])"],
+    ["x not in (1, f(2, 3)) and (y) in (z)", "!__in(x,[1,f(2,3)])&&__in((y),(z))"],
+    ["x in ('a',) or x in y(1, 2)", "__in(x,['a',])||__in(x,y(1,2))"],
+    // Fails when the name of a property is taken for a word.
+    ["state.in == 1 and not state?.is", "__value(state.in==1)&&!__true(state?.is)"],
+    ["state . or", "state.or"],
+    ["x.größe_in > 1 and x.ñin", "__value(x.größe_in>1)&&x.ñin"],
   ])("%s", (python, javascript) => {
     expect(squeezed(scriptOf(python).script)).toBe(`(${javascript})`);
   });

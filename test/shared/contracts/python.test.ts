@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { parseScript, nodesOf } from "../../../shared/contracts/definition/code-nodes.ts";
+import { pythonIdioms } from "../../../shared/contracts/definition/python-idioms.ts";
 import { pythonCalls, pythonHint } from "../../../shared/contracts/definition/python.ts";
 import { cpuMs } from "../../services/cpu-time.ts";
 
@@ -61,4 +62,14 @@ test.each([
   ["result = state.items.length", []],
 ])("calls that only Python has are found in %s", (program, messages) => {
   expect(pythonCalls(nodesOf(parseScript(program))).map(({ message }) => message)).toEqual(messages);
+});
+
+test.each([
+  ["result = state.list[-1]", ["write list.at(-1)"]],
+  ["result = state.list + [3] + state.more", ["write [...one, ...other]"]],
+  ["result = state.text.split()", ["write trim().split(/\\s+/)"]],
+  ["result = [state.list[state.n - 1], state.map['-1'], 1 + 2, state.text.split(' '), split()]", []],
+])("forms that have another value in Python are found in %s", (program, messages) => {
+  const found = pythonIdioms(nodesOf(parseScript(program)));
+  expect(found.map(({ message }) => message)).toEqual(messages.map((text) => expect.stringContaining(text)));
 });

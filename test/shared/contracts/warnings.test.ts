@@ -8,6 +8,7 @@ import {
   uncheckedFields,
   unfilledWarnings,
   unreadWarnings,
+  unsetInputs,
 } from "../../../shared/contracts/definition/index.ts";
 import type { Orchestration } from "../../../shared/contracts/definition/index.ts";
 import { cpuMs } from "../../services/cpu-time.ts";
@@ -478,4 +479,20 @@ test("a placeholder in a field that takes none gets a warning: persons, options,
   expect(pathsOf({ type: "print", print_content: "x" }, { state_schema })).toEqual([
     "state_schema.topic.default",
   ]);
+});
+
+// Fails when a prompt goes out without the value of a misspelt key, and nobody was told.
+test.each([
+  [["topik"], ['"topik" is set by no step and not in state_schema: did you mean "topic"?']],
+  [["Draft"], ['"Draft" is set by no step and not in state_schema: did you mean "draft"?']],
+  [["maxn"], ['did you mean "max_n"?']],
+  // A request may bring these.
+  [["topic", "draft", "user_input", "feedback", "topic_2", "topic2", "dr", "raft_of_all"], []],
+])("the key of an input that is almost a key of state has a warning: %j", (input_keys, messages) => {
+  for (const type of [{ type: "llm" }, { type: "evaluator", route_map: { yes: null } }]) {
+    const found = unsetInputs(saved({ ...type, prompt_template: "x", input_keys })).map(
+      ({ message }) => message,
+    );
+    expect(found).toEqual(messages.map((text) => expect.stringContaining(text)));
+  }
 });

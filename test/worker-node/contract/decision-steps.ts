@@ -128,7 +128,8 @@ export const ifElse: StepContract = {
         state: {},
         error: {
           code: "expression",
-          message: "the expression failed: TypeError: cannot read property 'name' of undefined",
+          message:
+            "the expression failed: TypeError: cannot read property 'name' of undefined (line 1, column 11)",
         },
       },
     },

@@ -41,7 +41,8 @@ export const transform: StepContract = {
         state: {},
         error: {
           code: "transform",
-          message: "transform_code failed: TypeError: cannot read property 'total' of undefined",
+          message:
+            "transform_code failed: TypeError: cannot read property 'total' of undefined (line 1, column 21)",
         },
       },
     },
@@ -98,6 +99,15 @@ export const merge: StepContract = {
       ],
       state: { notes: "short" },
       gives: { state: { draft: "first", all: "[Draft (a)]\nfirst\n\n[notes]\nshort" } },
+    },
+    {
+      that: "keeps all values in a `dict`: two sources of one name have their keys too",
+      steps: [
+        { id: "a", type: "print", print_content: "first", output_key: "draft", next_step_id: "b" },
+        { id: "b", type: "merge", merge_strategy: "dict", input_keys: ["draft", "a"], output_key: "all" },
+      ],
+      state: { a: "short" },
+      gives: { state: { draft: "first", all: { "a (draft)": "first", "a (a)": "short" } } },
     },
     {
       that: "fails when a key is missing: a result with a gap would look complete",

@@ -89,6 +89,23 @@ export const loop: StepContract = {
       gives: { state: { n: [1, 2, 3], lists: { add: [1, 2, 3] } } },
     },
     {
+      that: "has the list of each step by its name, with its id where the name alone would stand for another list too",
+      steps: [
+        { id: "a", type: "loop", loop_count: 2, loop_step_ids: ["x", "y", "z"], output_key: "lists" },
+        { id: "x", name: "Draft", type: "print", print_content: "x", output_key: "x" },
+        { id: "y", name: "Draft", type: "print", print_content: "y", output_key: "y" },
+        { id: "z", name: "errors", type: "print", print_content: "z", output_key: "z" },
+      ],
+      gives: {
+        state: {
+          x: ["x", "x"],
+          y: ["y", "y"],
+          z: ["z", "z"],
+          lists: { "Draft (x)": ["x", "x"], "Draft (y)": ["y", "y"], "errors (z)": ["z", "z"] },
+        },
+      },
+    },
+    {
       that: "gives each item of a list an iteration of its own, with `{item}` and `{index}`",
       steps: [
         { id: "a", type: "loop", for_each: "state.teas", concurrency: 2, loop_step_ids: ["taste"] },

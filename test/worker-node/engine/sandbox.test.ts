@@ -44,6 +44,15 @@ describe("an expression", () => {
     ["/not found|yes or no/.test('found') or /black and white/.test('white')", false],
     ["[{ tags: ['x'] }].some((one) => 'x' in one.tags and one.tags)", true],
     ["len(state.tags) >= 2", true],
+    ["state.text in ('hello', 'bye')", true],
+    ["state.text not in ('hello', 'bye')", false],
+    ["len({ length: 5, b: 1 })", 2],
+    ["int('12') + int(1.9) + int(True)", 14],
+    ["float(' 1.5 ')", 1.5],
+    [
+      "[str(True), str(None), str(state.gone), str([1, 'a']), str(1.5)]",
+      ["True", "None", "None", '[1,"a"]', "1.5"],
+    ],
     ["'and or not in' === 'and or not in'", true],
     ["state.tags.includes('x') && !state.nothing ? 'yes' : 'no'", "yes"],
     ["Object.keys(state.user)", ["name"]],
@@ -68,6 +77,10 @@ describe("an expression", () => {
     ["endless recursion", "(f => f(f))(f => f(f))"],
     ["a throw", "(() => { throw {a: 1} })()"],
     ["a value that is not a number", "state.gone + 1"],
+    ["a text that is no number", "int(state.text) < 3"],
+    ["a number that is missing", "float(state.gone) == 0"],
+    ["the number of an empty text", "int('') == 0"],
+    ["the length of a number", "len(state.n) == 0"],
     ["a function that is not called", "state.tags.includes"],
     ["a map", "new Map([[1, 2]])"],
     ["brackets that nothing closes", `${"(".repeat(20_000)} and 1`],
@@ -125,6 +138,39 @@ describe("a program", () => {
     });
   });
 
+  // Fails when the error of a long program does not say where it is, or names a place in the script that was made of a condition.
+  test.each([
+    [
+      "const x = 1;\n  result = state.gone.deeper",
+      "TypeError: cannot read property 'deeper' of undefined (line 2, column 22)",
+    ],
+    ["\nfunction f(v) {\n  throw new Error('odd') }\nf(1)", "Error: odd (line 3, column 18)"],
+    ["const ä = 'ü'; result = ä.gone()", "TypeError: not a function (line 1, column 31)"],
+    ["result = [1].map((x) => x.y.z)", "(line 1, column 28)"],
+    ["result = JSON.parse('{')", "(line 1, column 20)"],
+    ["result = (async () => {\n  await null\n  null.x\n})()", "(line 3, column 7)"],
+  ])("that fails names the line and the column: %j", async (code, text) => {
+    await expect(sandbox.transform(code, state)).rejects.toThrow(text);
+  });
+
+  test.each([
+    ["state.gone.deeper", "(line 1, column 11)"],
+    ["state.n == 4 and state.text.gone('x')", "(line 1, column 33)"],
+    ["not state.n or\n  state.gone.x in state.tags", "(line 2, column 13)"],
+  ])("of a condition has its own lines and columns too: %j", async (condition, text) => {
+    await expect(sandbox.evaluate(condition, state)).rejects.toThrow(text);
+  });
+
+  // Fails when the failure of a promise that nothing awaits is lost.
+  test.each([
+    "async function main() { result = 1; throw new Error('boom') }\nmain()",
+    "result = 1; (async () => { await null; throw new Error('boom') })()",
+    "(async () => { throw new Error('boom') })()",
+    "result = 1; Promise.reject(new Error('boom'));",
+  ])("whose last statement is a promise that fails, fails with its error: %j", async (code) => {
+    await expect(sandbox.transform(code, state)).rejects.toThrow("boom");
+  });
+
   test("that uses up its memory fails with that reason, also after a program that threw null", async () => {
     const hungry = "const all = []; for (;;) all.push('x'.repeat(10000) + all.length)";
     await expect(sandbox.transform("throw null", state)).rejects.toThrow("it threw null");
@@ -134,7 +180,7 @@ describe("a program", () => {
 
   test("may use the names that the check of a saved definition knows, and no others", async () => {
     const names = await sandbox.transform("result = Object.getOwnPropertyNames(globalThis)", state);
-    expect(z.array(z.string()).parse(names).toSorted()).toEqual(SANDBOX_NAMES.toSorted());
+    expect(z.array(z.string()).parse(names).toSorted()).toEqual([...SANDBOX_NAMES, "result"].toSorted());
   });
 
   test("that replaces JSON.stringify does not change how its result is stored", async () => {
@@ -145,6 +191,9 @@ describe("a program", () => {
     ["result = Promise.resolve(1)", 1],
     ["async function f() { await null; return { a: [1] }; } result = f()", { a: [1] }],
     ["let result = 0; (async () => { await null; await null; result = 7; })()", 7],
+    ["'use strict'; result = 1", 1],
+    ["result = 1; Promise.resolve(2)", 1],
+    ["result = 1; new Promise(() => {})", 1],
     ["result = { gone: undefined, own: { toJSON: () => 'as text' } }", { own: "as text" }],
     [
       "const one = { a: 1 }; result = { x: one, list: [one, one] }",

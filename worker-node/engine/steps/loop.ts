@@ -9,6 +9,9 @@ import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import type { Fork } from "../../../shared/journal/track.ts";
 import type { Forker, StepContext } from "../ports.ts";
 
+/** The name of the list of errors beside the lists of the steps. */
+const ERRORS = "errors";
+
 /**
  * Repeats its steps `loop_count` times, or for each item of a list. Afterwards each `output_key` of its steps has the list
  * of its values, one for each iteration; the loop's own `output_key` has these lists by the names of the steps.
@@ -72,13 +75,24 @@ export async function itemsOf(
 /** The lists of a loop by the names of its steps, with the errors of failed iterations (null where one succeeded), if any did. */
 function listsOf(step: StepOf<"loop">, fork: Fork, steps: readonly Step[]): JsonObject {
   const lists = joinedKeys(fork);
-  const named = steps.flatMap(({ id, name, output_key: key }) => {
-    const list = key === null ? undefined : lists[key];
-    return step.loop_step_ids.includes(id) && list !== undefined ? [[name === "" ? id : name, list]] : [];
-  });
+  const own = steps.filter(
+    ({ id, output_key: key }) => step.loop_step_ids.includes(id) && key !== null && lists[key] !== undefined,
+  );
+  const named = own.map((one) => [nameIn(own, one), lists[one.output_key ?? ""] ?? null]);
   const failed = fork.ended.some(({ error }) => error !== null);
   const errors = failed
-    ? { errors: fork.ended.map(({ error }): Json => (error === null ? null : { ...error })) }
+    ? { [ERRORS]: fork.ended.map(({ error }): Json => (error === null ? null : { ...error })) }
     : {};
   return { ...Object.fromEntries(named), ...errors };
+}
+
+/** The name of a step among the lists, or its id: both where one alone would stand for another list too. */
+function nameIn(steps: readonly Step[], step: Step): string {
+  const name = shortNameOf(step);
+  const isShared = steps.some((other) => other.id !== step.id && shortNameOf(other) === name);
+  return isShared || name === ERRORS ? `${name} (${step.id})` : name;
+}
+
+function shortNameOf({ id, name }: Step): string {
+  return name === "" ? id : name;
 }

@@ -31,7 +31,7 @@ export const merge: PureExecutor<"merge"> = async (step, context) => {
   };
 };
 
-type Input = { source: string; data: Json };
+type Input = { source: string; key: string; data: Json };
 
 async function inputsOf(step: StepOf<"merge">, context: PureContext): Promise<Input[]> {
   const inputs: Input[] = [];
@@ -45,22 +45,19 @@ async function inputsOf(step: StepOf<"merge">, context: PureContext): Promise<In
     }
     budget.expect(data);
     budget.add(asText(data));
-    inputs.push(...(await valuesOf(context.sourceOf(key), data, context)));
+    inputs.push(...(await valuesOf(key, data, context)));
   }
   if (missing.length === 0) return inputs;
   throw new TerminalError("missing_input", `state has no ${missing.join(", ")}: no step has written it`);
 }
 
 /** A value with its source, or the values of several branches with theirs. */
-async function valuesOf(
-  source: ReturnType<PureContext["sourceOf"]>,
-  data: Json,
-  { load }: PureContext,
-): Promise<Input[]> {
-  if (typeof source === "string" || !Array.isArray(data)) return [{ source: String(source), data }];
+async function valuesOf(key: string, data: Json, { load, sourceOf }: PureContext): Promise<Input[]> {
+  const source = sourceOf(key);
+  if (typeof source === "string" || !Array.isArray(data)) return [{ source: String(source), key, data }];
   const inputs = source.map(async (name, branch): Promise<Input[]> => {
     if (name === null) return [];
-    return [{ source: name, data: (await valueOrFileAt(data[branch] ?? null, [], load)) ?? null }];
+    return [{ source: name, key, data: (await valueOrFileAt(data[branch] ?? null, [], load)) ?? null }];
   });
   return (await Promise.all(inputs)).flat();
 }
@@ -70,8 +67,14 @@ function merged(strategy: StepOf<"merge">["merge_strategy"], inputs: readonly In
     case "list":
       return inputs.map(({ source, data }) => ({ source, data }));
     case "dict":
-      return Object.fromEntries(inputs.map(({ source, data }) => [source, data]));
+      return Object.fromEntries(inputs.map((input) => [nameIn(inputs, input), input.data]));
     case "concat":
       return inputs.map(({ source, data }) => `[${source}]\n${asText(data)}`).join("\n\n");
   }
+}
+
+/** The name of an input in an object: its source, with the key where another input has that source too. */
+function nameIn(inputs: readonly Input[], { source, key }: Input): string {
+  const isShared = inputs.some((other) => other.source === source && other.key !== key);
+  return isShared ? `${source} (${key})` : source;
 }

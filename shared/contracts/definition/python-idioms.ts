@@ -1,0 +1,41 @@
+import { calledMethod, isNode } from "./code-nodes.ts";
+import type { CodeNode } from "./code-nodes.ts";
+
+export const NO_NEGATIVE_INDEX = "reads an item from the end as Python does, and JavaScript finds none";
+
+/** The number in `list[-1]`; null: the node is something else. */
+export function negativeIndexOf({ type, computed, property }: CodeNode): string | null {
+  if (type !== "MemberExpression" || computed !== true || !isNode(property)) return null;
+  const { argument } = property;
+  if (property.type !== "UnaryExpression" || property["operator"] !== "-" || !isNode(argument)) return null;
+  return typeof argument["value"] === "number" ? `-${argument["value"]}` : null;
+}
+
+/** What Python and JavaScript both execute, with another value: an imported definition may have it, and nothing fails. */
+export function pythonIdioms(nodes: readonly CodeNode[]): { offset: number; message: string }[] {
+  return nodes.flatMap((node) => {
+    const message = idiomIn(node);
+    return message === null ? [] : [{ offset: Number(node["start"]), message }];
+  });
+}
+
+function idiomIn(node: CodeNode): string | null {
+  const index = negativeIndexOf(node);
+  if (index !== null) return `${NO_NEGATIVE_INDEX}: write list.at(${index})`;
+  const { type, operator, left, right } = node;
+  if (type === "BinaryExpression" && operator === "+" && [left, right].some(isList)) {
+    return "+ makes one text of two lists, as JavaScript adds them: write [...one, ...other]";
+  }
+  const call = calledMethod(node);
+  return call?.name === "split" && isEmpty(node["arguments"])
+    ? "split() without an argument divides nothing: write trim().split(/\\s+/)"
+    : null;
+}
+
+function isList(value: unknown): boolean {
+  return isNode(value) && value.type === "ArrayExpression";
+}
+
+function isEmpty(list: unknown): boolean {
+  return Array.isArray(list) && list.length === 0;
+}
