@@ -1,8 +1,8 @@
 import { readFile, readdir } from "node:fs/promises";
-import postgres from "postgres";
 import type { TransactionSql } from "postgres";
 import { messageOf } from "../../shared/log.ts";
 import { LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS } from "../../shared/timing.ts";
+import { connectPostgres } from "./connect-postgres.ts";
 
 /** The same number in all processes that migrate this schema. */
 const ADVISORY_LOCK = 7_301_982_465;
@@ -13,7 +13,12 @@ const ADVISORY_LOCK = 7_301_982_465;
  * @throws Error that names the variable to check when the database cannot be used
  */
 export async function migrate(postgresUrl: string): Promise<void> {
-  const sql = postgres(postgresUrl, { max: 1, connect_timeout: 10, onnotice: () => {}, prepare: false });
+  const sql = connectPostgres(postgresUrl, {
+    max: 1,
+    connect_timeout: 10,
+    onnotice: () => {},
+    prepare: false,
+  });
   try {
     await sql`select 1`.catch((cause: unknown) => {
       const variable = "SCALE_POSTGRES_URL (or SCALE_POSTGRES_DIRECT_URL, where it is set)";

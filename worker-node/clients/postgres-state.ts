@@ -1,10 +1,10 @@
-import postgres from "postgres";
 import { log } from "../../shared/log.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { stateStoreBy } from "../../shared/store/state.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { POSTGRES_SILENT_MS } from "../../shared/timing.ts";
+import { connectPostgres } from "./connect-postgres.ts";
 import { isStandby } from "./sqlstate.ts";
 import { inCurrentStoreSpan, untraced } from "../tracing/tracing.ts";
 import type { CurrentTracing } from "../tracing/tracing.ts";
@@ -35,7 +35,7 @@ export function postgresStateStore(
   }: { answerMs?: number; idleMs?: number; tracing?: CurrentTracing } = {},
 ): { store: StateStore; close(): Promise<void> } {
   const connect = (): Sql =>
-    postgres(url, { ...connectionOptions, max: 1, connection: { application_name: name } });
+    connectPostgres(url, { ...connectionOptions, max: 1, connection: { application_name: name } });
   const open = () => new SpreadStatements(connect, { max: CONNECTIONS, idleMs });
   let pool = open();
   /** @param graceMs the time in which pending statements may end: then they are rejected */
