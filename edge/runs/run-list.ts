@@ -5,6 +5,7 @@ import { RunStatus } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { listRuns } from "../../shared/store/runs/list-runs.ts";
 import type { RunListFilter, RunListPosition } from "../../shared/store/runs/list-runs.ts";
+import { MAX_METADATA_ENTRIES } from "../../shared/store/runs/metadata-filter.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { PageQuery, badCursor } from "../http/paging.ts";
 import { invalidFields } from "../http/problem.ts";
@@ -39,7 +40,6 @@ export const RunListQuery = PageQuery.extend({
 });
 export type RunListQuery = z.infer<typeof RunListQuery>;
 
-const MAX_METADATA_FILTERS = 5;
 const METADATA = "metadata.";
 
 /**
@@ -80,8 +80,8 @@ function metadataOf(parameters: Record<string, string>): RunListFilter["metadata
   const filters = Object.entries(parameters)
     .filter(([name]) => name.startsWith(METADATA))
     .map(([name, value]) => ({ key: name.slice(METADATA.length), value }));
-  if (filters.length <= MAX_METADATA_FILTERS) return filters;
-  const message = `are ${filters.length} filters of metadata, and at most ${MAX_METADATA_FILTERS} are read`;
+  if (filters.length <= MAX_METADATA_ENTRIES) return filters;
+  const message = `are ${filters.length} filters of metadata, and at most ${MAX_METADATA_ENTRIES} are read`;
   throw invalidFields([{ path: "metadata", message }]);
 }
 

@@ -6,37 +6,29 @@
  * only after the message SSLRequest ("SSL Session Encryption" in chapter 54.2.11 of its manual).
  */
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import { connect, createServer, isIP, type Socket } from "node:net";
 import { pipeline } from "node:stream/promises";
 import { connect as connectTls, type ConnectionOptions } from "node:tls";
+import { postgresTlsOf } from "../../worker-node/clients/postgres-tls.ts";
+import type { TlsMode } from "../../worker-node/clients/postgres-tls.ts";
 
 const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
 const HANDSHAKE_MS = 10_000;
-const modes = ["disable", "prefer", "require", "verify-ca", "verify-full"] as const;
-type Mode = (typeof modes)[number];
 
 /** `address`: `host:port` at which workerd reaches the database. */
 export type PostgresRoute = { address: string; close(): void };
 
 /**
- * The route to the database of `url`. Its `sslmode` has libpq's meanings, except that absent means `disable`:
- * - `disable`: no TLS. When the URL has an IP address, the route is the server itself. When it has a name, the route is a proxy:
- *   workerd would never find a server whose address changed.
- * - All other modes are a proxy that speaks TLS to the server:
- * - `prefer`: without TLS when the server has none. `require`: with TLS, and without a check of the certificate.
- * - `verify-ca`: the proxy checks the certificate's authority. `verify-full`: also the name in the certificate.
- *
- * `sslrootcert` names a file of authorities, or is `system`.
- * @throws Error for another `sslmode`, and for an unreadable `sslrootcert`
+ * The route to the database of `url`, with the TLS of `postgresTlsOf`. Without TLS, and when the URL has an IP address, it is the server
+ * itself; else a proxy, also for a name without TLS, because workerd would never find a server whose address changed.
+ * @throws Error as `postgresTlsOf`
  */
 export async function openPostgresRoute(url: URL): Promise<PostgresRoute> {
   const host = url.hostname.replace(/^\[|\]$/g, "");
   const port = Number(url.port || 5432);
-  const mode = modeOf(url);
+  const { mode, options: tls } = postgresTlsOf(url);
   if (mode === "disable" && isIP(host) !== 0) return { address: `${url.hostname}:${port}`, close() {} };
 
-  const tls = tlsOptionsOf(mode, host, url.searchParams.get("sslrootcert"));
   const clients = new Set<Socket>();
   const server = createServer((client) => {
     clients.add(client);
@@ -58,24 +50,6 @@ export async function openPostgresRoute(url: URL): Promise<PostgresRoute> {
   };
 }
 
-function modeOf(url: URL): Mode {
-  const wanted = (url.searchParams.get("sslmode") ?? "disable").toLowerCase();
-  const mode = modes.find((each) => each === wanted);
-  if (!mode)
-    throw new Error(`SCALE_POSTGRES_URL: sslmode must be one of ${modes.join(", ")}, not "${wanted}"`);
-  return mode;
-}
-
-function tlsOptionsOf(mode: Mode, host: string, rootCertificate: string | null): ConnectionOptions {
-  const options: ConnectionOptions = { host, ...(isIP(host) === 0 && { servername: host }) };
-  if (mode !== "verify-ca" && mode !== "verify-full") return { ...options, rejectUnauthorized: false };
-  return {
-    ...options,
-    ...(rootCertificate && rootCertificate !== "system" && { ca: readFileSync(rootCertificate) }),
-    ...(mode === "verify-ca" && { checkServerIdentity: () => undefined }),
-  };
-}
-
 /**
  * Joins `client` with the server, until one of them ends. When there is no connection to the server, the client gets an error
  * message of Postgres' protocol: a driver connects again and again to a server that only closes the connection.
@@ -83,7 +57,7 @@ function tlsOptionsOf(mode: Mode, host: string, rootCertificate: string | null):
 async function joinWithServer(
   client: Socket,
   { host, port }: { host: string; port: number },
-  mode: Mode,
+  mode: TlsMode,
   tls: ConnectionOptions,
 ): Promise<void> {
   const plain = connect({ host, port, noDelay: true });

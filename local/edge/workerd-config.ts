@@ -121,6 +121,7 @@ function assetServices(): Capnp[] {
   ];
 }
 
+/** User and password have the escapes of the URL, because workerd writes them into the binding's `connectionString` as they are. */
 function hyperdrive(name: string, postgresUrl: string): Capnp {
   const { pathname, username, password } = new URL(postgresUrl);
   return {
@@ -128,8 +129,8 @@ function hyperdrive(name: string, postgresUrl: string): Capnp {
     hyperdrive: {
       designator: { name: "postgres" },
       database: decodeURIComponent(pathname.slice(1)),
-      user: decodeURIComponent(username),
-      password: decodeURIComponent(password),
+      user: username,
+      password,
       scheme: "postgres",
     },
   };

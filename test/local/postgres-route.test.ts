@@ -5,6 +5,8 @@ import postgres from "postgres";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { openPostgresRoute } from "../../local/edge/postgres-route.ts";
 import type { OwnService } from "../../local/processes/child.ts";
+import { connectPostgres } from "../../worker-node/clients/connect-postgres.ts";
+import { postgresUrl } from "../../worker-node/clients/postgres-url.ts";
 import { startPostgres } from "../../local/stores/postgres.ts";
 import { freshDatabase } from "../services/services.ts";
 
@@ -100,5 +102,55 @@ describe("the edge's way to Postgres", () => {
     await expect(openPostgresRoute(url)).rejects.toThrow(
       'sslmode must be one of disable, prefer, require, verify-ca, verify-full, not "required"',
     );
+  });
+});
+
+/** Whether the server sees TLS on a worker's connection by this URL. */
+async function isEncryptedForWorkers(url: string): Promise<boolean> {
+  const sql = connectPostgres(url, { max: 1 });
+  onTestFinished(() => sql.end());
+  const [row] = await sql<{ ssl: boolean }[]>`select ssl from pg_stat_ssl where pid = pg_backend_pid()`;
+  return row?.ssl ?? false;
+}
+
+// Fails when the driver reads the URL: it knows no `sslrootcert`, and compares the certificate of an IP address with `localhost`.
+describe("a worker's way to Postgres, by the same URL", () => {
+  test.for([
+    ["localhost", "sslmode=require", true],
+    ["localhost", "sslmode=prefer", true],
+    ["localhost", "sslmode=disable", false],
+    ["localhost", "application_name=w", false],
+    ["127.0.0.1", `sslmode=verify-ca&${authority}`, true],
+    ["127.0.0.1", `sslmode=require&${authority}`, true],
+    ["localhost", `sslmode=verify-full&${authority}`, true],
+    ["localhost", authority, true],
+  ] as const)("is as encrypted as the edge's: %s with %s", async ([host, parameters, encrypted]) => {
+    const url = urlWith(host, parameters);
+    expect(postgresUrl("SCALE_POSTGRES_URL").safeParse(url).success).toBe(true);
+    expect([await isEncryptedForWorkers(url), await isEncrypted(url)]).toEqual([encrypted, encrypted]);
+  });
+
+  test.for([
+    ["127.0.0.1", `sslmode=verify-full&${authority}`, "does not match certificate's altnames"],
+    ["127.0.0.1", authority, "does not match certificate's altnames"],
+    ["localhost", "sslmode=verify-full&sslrootcert=system", "unable to verify"],
+    ["localhost", "sslmode=require&sslrootcert=system", "unable to verify"],
+  ] as const)("refuses a certificate, as the edge does: %s with %s", async ([host, parameters, reason]) => {
+    vi.spyOn(console, "error").mockImplementation(() => {});
+    onTestFinished(() => void vi.restoreAllMocks());
+    await expect(isEncryptedForWorkers(urlWith(host, parameters))).rejects.toThrow(reason);
+    await expect(isEncrypted(urlWith(host, parameters))).rejects.toThrow(reason);
+  });
+
+  test("is refused at the start with what would be right, when the URL cannot say how", () => {
+    const faultOf = (parameters: string) =>
+      postgresUrl("SCALE_POSTGRES_URL").safeParse(urlWith("localhost", parameters)).error?.issues[0]?.message;
+    expect(faultOf("sslmode=required")).toMatch(
+      /^SCALE_POSTGRES_URL cannot be used: sslmode must be one of disable, /,
+    );
+    expect(faultOf("sslrootcert=/no/such.pem")).toMatch(
+      /^SCALE_POSTGRES_URL cannot be used: sslrootcert cannot be read/,
+    );
+    expect(faultOf("ssl=true")).toContain("write sslmode=require or sslmode=verify-full");
   });
 });

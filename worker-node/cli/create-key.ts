@@ -3,7 +3,6 @@
  * line of stdout, so that it can be piped into a secret store; everything else goes to stderr.
  */
 import { parseArgs } from "node:util";
-import postgres from "postgres";
 import { z } from "zod";
 import { TenantId } from "../../shared/contracts/ids.ts";
 import { Scope } from "../../shared/contracts/tenant.ts";
@@ -11,6 +10,7 @@ import { givenVariables } from "../../shared/given-variables.ts";
 import { messageOf } from "../../shared/log.ts";
 import { newApiKey, saveApiKey, type NewKey } from "../../shared/store/tenants/api-keys.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
+import { connectPostgres } from "../clients/connect-postgres.ts";
 import { readPostgresUrl } from "../clients/postgres-url.ts";
 
 const usage = `Usage: npm run create-key -- --tenant acme --name ops
@@ -49,7 +49,7 @@ function readFlags(args: string[]): NewKey {
 
 async function createKey(postgresUrl: string, wanted: NewKey): Promise<{ key: string; keyId: string }> {
   const key = newApiKey();
-  const sql = postgres(postgresUrl, { ...connectionOptions, max: 1, prepare: false });
+  const sql = connectPostgres(postgresUrl, { ...connectionOptions, max: 1, prepare: false });
   try {
     return { key, keyId: await saveApiKey(sql, key, wanted) };
   } catch (cause) {

@@ -2,12 +2,12 @@
  * `npm run revoke-key -- key_…`: revokes an API key by its public id, in the database of SCALE_POSTGRES_URL. Within 30 s
  * requests with it are refused, and open streams of it and of its stream tokens end.
  */
-import postgres from "postgres";
 import { z } from "zod";
 import { givenVariables } from "../../shared/given-variables.ts";
 import { messageOf } from "../../shared/log.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import { revokeApiKey } from "../../shared/store/tenants/api-keys.ts";
+import { connectPostgres } from "../clients/connect-postgres.ts";
 import { readPostgresUrl } from "../clients/postgres-url.ts";
 
 const usage =
@@ -21,7 +21,7 @@ try {
     .safeParse(id);
   if (!keyId.success || more.length > 0) throw new Error(usage);
   const url = readPostgresUrl(givenVariables(process.env));
-  const sql = postgres(url, { ...connectionOptions, max: 1, prepare: false });
+  const sql = connectPostgres(url, { ...connectionOptions, max: 1, prepare: false });
   try {
     if (!(await revokeApiKey(sql, keyId.data)))
       throw new Error(`${keyId.data} is unknown, or revoked already.`);

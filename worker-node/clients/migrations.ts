@@ -1,11 +1,19 @@
 import { readFile, readdir } from "node:fs/promises";
-import postgres from "postgres";
 import type { TransactionSql } from "postgres";
 import { messageOf } from "../../shared/log.ts";
+import { sqlState } from "../../shared/store/unreachable.ts";
 import { LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS } from "../../shared/timing.ts";
+import { connectPostgres } from "./connect-postgres.ts";
 
 /** The same number in all processes that migrate this schema. */
 const ADVISORY_LOCK = 7_301_982_465;
+
+const VARIABLE = "SCALE_POSTGRES_URL (or SCALE_POSTGRES_DIRECT_URL, where it is set)";
+
+/** The SQLSTATE of a role that lacks a right. Since Postgres 15 the schema `public` takes tables of the database's owner alone. */
+const NO_RIGHT = "42501";
+const REMEDY =
+  "The role must own the tables of the database and may create others: alter database … owner to …, or grant create on schema public to …";
 
 /**
  * Migrates a database to the newest schema. Any number of processes may run it at once, and through a pooler: everything
@@ -13,28 +21,39 @@ const ADVISORY_LOCK = 7_301_982_465;
  * @throws Error that names the variable to check when the database cannot be used
  */
 export async function migrate(postgresUrl: string): Promise<void> {
-  const sql = postgres(postgresUrl, { max: 1, connect_timeout: 10, onnotice: () => {}, prepare: false });
+  const sql = connectPostgres(postgresUrl, {
+    max: 1,
+    connect_timeout: 10,
+    onnotice: () => {},
+    prepare: false,
+  });
   try {
     await sql`select 1`.catch((cause: unknown) => {
-      const variable = "SCALE_POSTGRES_URL (or SCALE_POSTGRES_DIRECT_URL, where it is set)";
-      throw new Error(`The database of ${variable} cannot be used: ${messageOf(cause)}`, { cause });
+      throw new Error(`The database of ${VARIABLE} cannot be used: ${messageOf(cause)}`, { cause });
     });
-    await sql.begin(async (tx) => {
-      await tx`select set_config('lock_timeout', '60s', true), set_config('statement_timeout', '300s', true)`;
-      await tx`select pg_advisory_xact_lock(${ADVISORY_LOCK})`;
-      await tx`create table if not exists schema_migrations (
-        name text primary key, applied_at timestamptz not null default now())`;
-      const applied = new Set((await tx`select name from schema_migrations`).map((row) => String(row.name)));
-      for (const { name, text } of await readMigrations()) {
-        if (applied.has(name)) continue;
-        await tx.unsafe(text);
-        await tx`insert into schema_migrations (name) values (${name})`;
-      }
-      await setUpRole(tx);
+    await sql.begin(applyMigrations).catch((cause: unknown) => {
+      const remedy = sqlState(cause) === NO_RIGHT ? `. ${REMEDY}` : "";
+      throw new Error(`The database of ${VARIABLE} cannot be migrated: ${messageOf(cause)}${remedy}`, {
+        cause,
+      });
     });
   } finally {
     await sql.end({ timeout: 5 });
   }
+}
+
+async function applyMigrations(sql: TransactionSql): Promise<void> {
+  await sql`select set_config('lock_timeout', '60s', true), set_config('statement_timeout', '300s', true)`;
+  await sql`select pg_advisory_xact_lock(${ADVISORY_LOCK})`;
+  await sql`create table if not exists schema_migrations (
+    name text primary key, applied_at timestamptz not null default now())`;
+  const applied = new Set((await sql`select name from schema_migrations`).map((row) => String(row.name)));
+  for (const { name, text } of await readMigrations()) {
+    if (applied.has(name)) continue;
+    await sql.unsafe(text);
+    await sql`insert into schema_migrations (name) values (${name})`;
+  }
+  await setUpRole(sql);
 }
 
 /**

@@ -1,4 +1,5 @@
-import postgres from "postgres";
+import type { Sql } from "../../shared/store/sql.ts";
+import { connectPostgres } from "./connect-postgres.ts";
 
 /** For so many days the former table of the journal still takes the entries of new runs. The command must have succeeded by then. */
 const DAYS = 7;
@@ -12,7 +13,7 @@ const DAYS = 7;
  * @throws Error of Postgres, such as a lock that is not free within two seconds; the journal is as before
  */
 export async function partitionJournal(postgresUrl: string): Promise<void> {
-  const sql = postgres(postgresUrl, { max: 1, onnotice: () => {}, prepare: false });
+  const sql = connectPostgres(postgresUrl, { max: 1, onnotice: () => {}, prepare: false });
   try {
     const [journal] = await sql<{ is_partitioned: boolean; until: string }[]>`
       select relkind = 'p' as is_partitioned, ((now() at time zone 'UTC')::date + ${DAYS}::int)::text as until
@@ -24,7 +25,7 @@ export async function partitionJournal(postgresUrl: string): Promise<void> {
   }
 }
 
-async function partition(sql: postgres.Sql, until: string): Promise<void> {
+async function partition(sql: Sql, until: string): Promise<void> {
   try {
     await proveDays(sql, until);
     await sql`select partition_journal(${until}::date)`;
@@ -36,7 +37,7 @@ async function partition(sql: postgres.Sql, until: string): Promise<void> {
 }
 
 /** Adds the constraint that lets the table become a partition without being read again. */
-async function proveDays(sql: postgres.Sql, until: string): Promise<void> {
+async function proveDays(sql: Sql, until: string): Promise<void> {
   await sql.begin(async (tx) => {
     const [{ base } = { base: "" }] = await tx<
       { base: string }[]

@@ -1,16 +1,19 @@
-import postgres from "postgres";
 import { log } from "../../shared/log.ts";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { stateStoreBy } from "../../shared/store/state.ts";
 import type { StateStore } from "../../shared/store/state.ts";
 import { POSTGRES_SILENT_MS } from "../../shared/timing.ts";
+import { connectPostgres } from "./connect-postgres.ts";
 import { isStandby } from "./sqlstate.ts";
 import { inCurrentStoreSpan, untraced } from "../tracing/tracing.ts";
 import type { CurrentTracing } from "../tracing/tracing.ts";
 import { SpreadStatements } from "./spread-statements.ts";
 
 const CONNECTIONS = 6;
+
+/** After a refused write has replaced the connections, no other one does for this long: a server may stay read-only, as with a full disk. */
+const STANDBY_PAUSE_MS = 2_000;
 
 /** Longer than the pauses between the bursts of a worker that has work: a login costs more than most statements. */
 const IDLE_MS = 30_000;
@@ -22,7 +25,7 @@ const IDLE_MS = 30_000;
  * otherwise wait until TCP gives up, which takes a quarter of an hour. The outcome of the pending statements is unknown, as
  * after any lost connection.
  *
- * A statement that a standby refused replaces all connections too. A connection that reached the old primary after a failover stays open and
+ * A statement that a standby refused replaces all connections too, once in two seconds. A connection that reached the old primary after a failover stays open and
  * answers, so every later write would be refused for as long as it lives. The statements under way have their own time to end.
  */
 export function postgresStateStore(
@@ -31,11 +34,12 @@ export function postgresStateStore(
   {
     answerMs = POSTGRES_SILENT_MS,
     idleMs = IDLE_MS,
+    standbyPauseMs = STANDBY_PAUSE_MS,
     tracing = untraced,
-  }: { answerMs?: number; idleMs?: number; tracing?: CurrentTracing } = {},
+  }: { answerMs?: number; idleMs?: number; standbyPauseMs?: number; tracing?: CurrentTracing } = {},
 ): { store: StateStore; close(): Promise<void> } {
   const connect = (): Sql =>
-    postgres(url, { ...connectionOptions, max: 1, connection: { application_name: name } });
+    connectPostgres(url, { ...connectionOptions, max: 1, connection: { application_name: name } });
   const open = () => new SpreadStatements(connect, { max: CONNECTIONS, idleMs });
   let pool = open();
   /** @param graceMs the time in which pending statements may end: then they are rejected */
@@ -46,13 +50,19 @@ export function postgresStateStore(
     }
     used.end(graceMs / 1_000).catch(() => {});
   };
+  let standbyUntilMs = 0;
+  const leaveStandby = (used: SpreadStatements): void => {
+    if (pool !== used || performance.now() < standbyUntilMs) return;
+    standbyUntilMs = performance.now() + standbyPauseMs;
+    replace(used, "standby", answerMs);
+  };
   const execute = async <Result>(statement: (sql: Sql) => Promise<Result>): Promise<Result> => {
     const used = pool;
     const timer = setTimeout(() => replace(used, "silent", 0), answerMs);
     try {
       return await used.execute(statement);
     } catch (error) {
-      if (isStandby(error)) replace(used, "standby", answerMs);
+      if (isStandby(error)) leaveStandby(used);
       throw error;
     } finally {
       clearTimeout(timer);

@@ -1,6 +1,8 @@
 /** Reads where Postgres is, for every process of Node that connects to it. */
 import { z } from "zod";
+import { messageOf } from "../../shared/log.ts";
 import { percentDecoded } from "../../shared/http/percent-decoded.ts";
+import { postgresTlsOf } from "./postgres-tls.ts";
 
 const EXAMPLE = "postgres://user:password@host:5432/database";
 
@@ -21,7 +23,15 @@ function faultOf(text: string): string | null {
   if (url === null || !/^postgres(ql)?:$/.test(url.protocol) || url.hash !== "") return RULE;
   if (percentDecoded(url.username) === null || percentDecoded(url.password) === null) return RULE;
   const misplaced = LEADING.find((parameter) => url.searchParams.has(parameter));
-  return misplaced === undefined ? null : `has the parameter ${misplaced}: write it before the '?'`;
+  if (misplaced !== undefined) return `has the parameter ${misplaced}: write it before the '?'`;
+  if (url.searchParams.has("ssl"))
+    return "has the parameter ssl: write sslmode=require or sslmode=verify-full";
+  try {
+    postgresTlsOf(url);
+    return null;
+  } catch (error) {
+    return `cannot be used: ${messageOf(error)}`;
+  }
 }
 
 /**

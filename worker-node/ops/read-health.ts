@@ -1,3 +1,5 @@
+import { storeCauseOf } from "../../shared/store/store-cause.ts";
+import type { StoreCause } from "../../shared/store/store-cause.ts";
 import type { WorkerStatus } from "./worker-status.ts";
 
 /** A store that does not answer a check within this time is down. */
@@ -10,6 +12,8 @@ export type Health = ReturnType<WorkerStatus["forHealth"]> & {
   redis_connected: boolean;
   /** Null: no object store is configured. */
   s3_connected: boolean | null;
+  /** Why a store is not connected; a store that is has none. */
+  causes: { postgres?: StoreCause; redis?: StoreCause; object_store?: StoreCause };
 };
 
 /** One request to each store. A check that rejects, or takes longer than 2 s, counts as down. */
@@ -22,17 +26,22 @@ export type StoreChecks = {
 /** Checks all stores at the same time. Takes 2 s at most. */
 export async function readHealth(status: WorkerStatus, checks: StoreChecks): Promise<Health> {
   const [postgres, redis, objectStore] = await Promise.all([
-    isUp(checks.postgres),
-    isUp(checks.redis),
-    checks.objectStore && isUp(checks.objectStore),
+    faultOf(checks.postgres),
+    faultOf(checks.redis),
+    checks.objectStore && faultOf(checks.objectStore),
   ]);
-  const isHealthy = postgres && redis && objectStore !== false;
+  const isHealthy = postgres === null && redis === null && objectStore === null;
   return {
     status: status.isDraining ? "draining" : isHealthy ? "ok" : "degraded",
     ...status.forHealth(),
-    pg_connected: postgres,
-    redis_connected: redis,
-    s3_connected: objectStore,
+    pg_connected: postgres === null,
+    redis_connected: redis === null,
+    s3_connected: checks.objectStore && objectStore === null,
+    causes: {
+      ...(postgres && { postgres }),
+      ...(redis && { redis }),
+      ...(objectStore && { object_store: objectStore }),
+    },
   };
 }
 
@@ -41,12 +50,10 @@ export function canWork({ status, pg_connected }: Health): boolean {
   return status !== "draining" && pg_connected;
 }
 
-async function isUp(check: () => Promise<unknown>): Promise<boolean> {
-  const timeout = new Promise<never>((_, reject) => {
-    setTimeout(() => reject(new Error("no answer")), CHECK_TIMEOUT_MS).unref();
+/** Why a store does not serve a check; null: it does. */
+async function faultOf(check: () => Promise<unknown>): Promise<StoreCause | null> {
+  const timeout = new Promise<StoreCause>((resolve) => {
+    setTimeout(() => resolve("no_answer"), CHECK_TIMEOUT_MS).unref();
   });
-  return Promise.race([check(), timeout]).then(
-    () => true,
-    () => false,
-  );
+  return Promise.race([check().then(() => null, storeCauseOf), timeout]);
 }

@@ -32,7 +32,7 @@ const route = createRoute({
     "In the text format of Prometheus, for all edges and workers together. The bearer is METRICS_TOKEN, or a platform key with " +
     "the scope `admin`. Runs are counted 15 to 20 s after they were accepted or have ended; what workers count arrives " +
     "every 10 s. Without Redis the gauges of the queue are absent.",
-  security: [{ key: ["admin"] }],
+  security: [{ key: ["admin"] }, { metricsToken: [] }],
   middleware: [needsMetricsToken] as const,
   responses: {
     200: { description: "The metrics", content: { [CONTENT_TYPE]: { schema: z.string() } } },

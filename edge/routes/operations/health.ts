@@ -5,6 +5,7 @@ import type { Api } from "../../http/api.ts";
 import { Lane } from "../../../shared/contracts/run.ts";
 import { ColdError } from "../../../shared/queue/scripts.ts";
 import { readStuckCounts } from "../../../shared/store/runs/stuck-counts.ts";
+import { StoreCause, storeCauseOf } from "../../../shared/store/store-cause.ts";
 import type { Config } from "../../env.ts";
 import type { Services } from "../../services.ts";
 
@@ -24,6 +25,8 @@ const Health = z
     status: z.enum(["ok", "degraded"]),
     pg_connected: z.boolean(),
     redis_connected: z.boolean(),
+    /** Why a store is not connected; a store that is has none. */
+    causes: z.object({ postgres: StoreCause.optional(), redis: StoreCause.optional() }),
     /** Null: Postgres could not be queried. */
     stuck: Stuck.nullable(),
   })
@@ -121,26 +124,28 @@ function after(ms: number): Promise<null> {
 /** Queries both stores, each for at most 1.5 s. Its `status` depends on their reachability alone, not on `stuck`. */
 async function checkStores({ sql, queue }: Services): Promise<Health> {
   let stuck: z.infer<typeof Stuck> | null = null;
-  const [pg_connected, redis_connected] = await Promise.all([
-    isReachable(async () => (stuck = await readStuckCounts(sql))),
-    isReachable(() => queue.stats(0)),
+  const [postgres, redis] = await Promise.all([
+    faultOf(async () => (stuck = await readStuckCounts(sql))),
+    faultOf(() => queue.stats(0)),
   ]);
   return {
-    status: pg_connected && redis_connected ? "ok" : "degraded",
-    pg_connected,
-    redis_connected,
+    status: postgres === null && redis === null ? "ok" : "degraded",
+    pg_connected: postgres === null,
+    redis_connected: redis === null,
+    causes: { ...(postgres && { postgres }), ...(redis && { redis }) },
     stuck,
   };
 }
 
 const TIMEOUT_MS = 1_500;
 
-async function isReachable(query: () => Promise<unknown>): Promise<boolean> {
-  const timeout = new Promise<boolean>((resolve) => setTimeout(resolve, TIMEOUT_MS, false));
-  const reached = query().then(
-    () => true,
+/** Why a store does not serve a query; null: it does. */
+async function faultOf(query: () => Promise<unknown>): Promise<StoreCause | null> {
+  const timeout = new Promise<StoreCause>((resolve) => setTimeout(resolve, TIMEOUT_MS, "no_answer"));
+  const fault = query().then(
+    () => null,
     // A cold queue is reachable: its Redis has replied.
-    (error: unknown) => error instanceof ColdError,
+    (error: unknown) => (error instanceof ColdError ? null : storeCauseOf(error)),
   );
-  return Promise.race([reached, timeout]);
+  return Promise.race([fault, timeout]);
 }

@@ -32,6 +32,11 @@ export function openapi(api: Api): void {
     name: "token",
     description: "A stream token, for a browser's EventSource",
   });
+  api.openAPIRegistry.registerComponent("securitySchemes", "metricsToken", {
+    type: "http",
+    scheme: "bearer",
+    description: "METRICS_TOKEN, which opens the metrics and nothing else",
+  });
   for (const type of RunReport.options) addWebhook(api, type);
   for (const report of ["completed", "failed", "cancelled", "waiting"]) addChatWebhook(api, report);
   addTestWebhook(api);

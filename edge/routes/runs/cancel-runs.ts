@@ -7,7 +7,7 @@ import { BulkResult } from "../../runs/bulk-action.ts";
 import { cancel } from "../../runs/cancel.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
-import { FILTERED, RunSelection, applyToSelected } from "../../runs/runs-by-filter.ts";
+import { FILTERED, METADATA_SENTENCES, RunSelection, applyToSelected } from "../../runs/runs-by-filter.ts";
 
 const NOT_TERMINAL = ["queued", "running", "paused"] as const;
 
@@ -28,7 +28,8 @@ const route = createRoute({
   summary: "Cancel many runs",
   description:
     "The runs that match the filter, at most `limit` in a request; `next_cursor` has the next page. Without a filter, `all: true` is required. `dry_run` only " +
-    "counts. Each run has its own result.",
+    "counts. Each run has its own result. " +
+    METADATA_SENTENCES,
   security: [{ key: ["runs:write"] }],
   middleware: [needs("runs:write"), jsonBody({ schema: Request })] as const,
   request: { body: { required: true, content: { "application/json": { schema: Request } } } },

@@ -6,7 +6,7 @@ import { BulkResult } from "../../runs/bulk-action.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { retry } from "../../runs/retry.ts";
-import { FILTERED, RunSelection, applyToSelected } from "../../runs/runs-by-filter.ts";
+import { FILTERED, METADATA_SENTENCES, RunSelection, applyToSelected } from "../../runs/runs-by-filter.ts";
 
 const Request = RunSelection.extend({
   status: z
@@ -25,7 +25,8 @@ const route = createRoute({
   summary: "Retry many runs",
   description:
     "The failed runs (or the runs of the given `status`) that match the filter, at most `limit` in a request; " +
-    "`next_cursor` has the next page. Without a filter, `all: true` is required. `dry_run` only counts. Each run has its own result, such as `queue_full`.",
+    "`next_cursor` has the next page. Without a filter, `all: true` is required. `dry_run` only counts. Each run has its own result, such as `queue_full`. " +
+    METADATA_SENTENCES,
   security: [{ key: ["runs:write"] }],
   middleware: [needs("runs:write"), jsonBody({ schema: Request })] as const,
   request: { body: { required: true, content: { "application/json": { schema: Request } } } },

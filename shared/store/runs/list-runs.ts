@@ -1,9 +1,10 @@
 import { z } from "zod";
 import type { TenantId } from "../../contracts/ids.ts";
-import { JsonRecord } from "../../contracts/json.ts";
 import { RunStatus } from "../../contracts/run.ts";
 import { pgArray } from "../sql.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
+import { hasMetadata, mayHave } from "./metadata-filter.ts";
+import type { MetadataEntry } from "./metadata-filter.ts";
 import { RunRow, runColumns } from "./read-runs.ts";
 
 /** Selects runs for a list. Null: any. `since` (inclusive) and `until` (exclusive) compare with `queued_at`. */
@@ -14,8 +15,7 @@ export type RunListFilter = {
   statuses: readonly RunStatus[] | null;
   since: Date | null;
   until: Date | null;
-  /** Values of the client's metadata, as texts. */
-  metadata: readonly { key: string; value: string }[];
+  metadata: readonly MetadataEntry[];
 };
 
 /** A place in a list: the time of a run in microseconds since 1970, and its id. */
@@ -32,8 +32,6 @@ export const EXAMINED = 2_000;
 
 /** A page ends before its runs have more metadata than this, after one run at the earliest. */
 const PAGE_BYTES = 1024 * 1024;
-/** Metadata over this size is not searched: it matches no filter. */
-const SEARCHED_BYTES = 16 * 1024;
 
 /** Columns that are the same in each row: the oldest examined run, how many were examined, and how many matched (at most the limit and one more). */
 const Examined = z.object({
@@ -174,33 +172,10 @@ function residualOf(sql: Sql, filter: RunListFilter): PendingQuery<Row[]> | null
     bySession && statuses !== null && sql`status = any(${pgArray(statuses)}::text[])`,
     orchestration !== null && (bySession || tenant === null) && sql`orchestration_id = ${orchestration}`,
     session !== null && !bySession && sql`session_id = ${session}`,
-    ...metadata.map(({ key, value }) => mayHave(sql, key, value)),
+    ...metadata.map((entry) => mayHave(sql, entry)),
   ].filter((condition) => condition !== false);
   if (conditions.length === 0) return null;
   return conditions.reduce((all, condition) => sql`${all} and ${condition}`);
-}
-
-/**
- * Whether metadata may have this entry, by its text: the edge writes metadata with JSON.stringify, which writes an entry in
- * one way. As text and not as JSON, because Postgres refuses a whole statement for one escape such as \u0000. An entry of an
- * inner object matches too; `hasMetadata` decides.
- */
-function mayHave(sql: Sql, key: string, value: string): PendingQuery<Row[]> {
-  const name = JSON.stringify(key);
-  const inMetadata = [JSON.stringify(value), `${value},`, `${value}}`]
-    .map((written) => sql`position(${`${name}:${written}`} in metadata) > 0`)
-    .reduce((any, condition) => sql`${any} or ${condition}`);
-  return sql`(octet_length(metadata) <= ${SEARCHED_BYTES} and (${inMetadata}))`;
-}
-
-/** Whether metadata has these values: texts, or numbers and truth values that are written like these texts. */
-function hasMetadata(metadata: string, filter: RunListFilter["metadata"]): boolean {
-  if (filter.length === 0) return true;
-  const values = JsonRecord.parse(JSON.parse(metadata));
-  return filter.every(({ key, value }) => {
-    const stored = Object.hasOwn(values, key) ? values[key] : undefined;
-    return typeof stored === "object" || stored === undefined ? false : String(stored) === value;
-  });
 }
 
 function microseconds(sql: Sql, time: PendingQuery<Row[]>): PendingQuery<Row[]> {

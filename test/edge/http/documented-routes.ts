@@ -36,7 +36,7 @@ export function documentedRoutes(): DocumentedRoute[] {
       method: method.toUpperCase(),
       path: path.replaceAll(/\{\w+\}/g, "run_000000000000_1780499750067"),
       query: parameters.filter((parameter) => parameter.in === "query"),
-      needsKey: security.length > 0 && !security.some((scheme) => scheme.token),
+      needsKey: security.length > 0 && security.every((scheme) => scheme.key),
       hasBody: requestBody !== undefined,
     })),
   );

@@ -13,6 +13,8 @@ describe("an edge without Redis", () => {
     app = await startApp();
     await app.stores.service.stop();
     expect(await readyz()).toEqual([200, "degraded"]);
+    const { causes } = await bodyOf(await app.call("GET", "/health", { key: null }));
+    expect(causes).toEqual({ redis: "unreachable" });
     expect((await app.call("POST", "/api/v2/orchestrations/orch_smoke/run", { body: {} })).status).toBe(202);
   });
 
@@ -21,6 +23,17 @@ describe("an edge without Redis", () => {
     await app.stores.service.stop();
     expect(await readyz()).toEqual([503, "degraded"]);
   });
+});
+
+// Fails when `/health` has no cause: an operator who deployed edges before workers would look for a fault of the network.
+test("an edge before a database without its tables is not ready, and says why", async () => {
+  app = await startApp();
+  await app.stores.sql`alter table runs rename to runs_of_another_version`;
+  const answer = await app.call("GET", "/readyz", { key: null });
+  expect([answer.status, await bodyOf(answer)]).toMatchObject([
+    503,
+    { pg_connected: false, causes: { postgres: "not_migrated" } },
+  ]);
 });
 
 test("an edge with both stores is ready; its health is read once a second, however many ask without a key", async () => {

@@ -22,6 +22,14 @@ test("the metrics need METRICS_TOKEN or a platform key with the scope admin", as
   expect((await metrics(null)).status).toBe(401);
 });
 
+// Fails when METRICS_TOKEN is taken for a wrong API key because the request has another fault: the scraper would look for the wrong one.
+test("a scrape with a parameter that is not known is told so, whichever of both credentials it has", async () => {
+  for (const key of [METRICS_TOKEN, app.platformKey]) {
+    const answer = await app.call("GET", "/api/v2/metrics?format=text", { key });
+    expect([answer.status, await answer.text()]).toEqual([422, expect.stringContaining('"path":"format"')]);
+  }
+});
+
 test("an accepted run is in the depth of the queue at once, and in the counters when it is counted", async () => {
   await app.stores.sql`update metric_positions set counted_to = now()`;
   await app.call("POST", "/api/v2/orchestrations/orch_smoke/run", { body: { tenant_id: "acme" } });

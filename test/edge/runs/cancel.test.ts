@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
+import { EXAMINED_FOR_METADATA } from "../../../shared/store/runs/run-filter.ts";
 import { RunId, TenantId, newIncarnation, newRunId } from "../../../shared/contracts/ids.ts";
 import { keys } from "../../../shared/keys.ts";
 import { claimRuns } from "../../../shared/store/runs/claim-runs.ts";
@@ -191,5 +192,56 @@ describe("a cancel of many", () => {
     });
     expect(await statusOf(run)).toBe("queued");
     expect((await app.call("POST", CANCEL, { body: { all: true, status: ["completed"] } })).status).toBe(422);
+  });
+
+  // Fails when an entry of an inner object counts, or when a filter that a client left empty selects all runs.
+  test("selects runs by entries of their metadata, the same ones in a dry run", async () => {
+    const tenant_id = "by-metadata";
+    const start = (metadata: object) => startRun(app, { body: { tenant_id, metadata } });
+    const meant = [
+      await start({ customer: 7, eu: true, path: "C:\\udata" }),
+      await start({ eu: true, customer: "7" }),
+    ];
+    const others = [
+      await start({ customer: 77, eu: true }),
+      await start({ customer: 7 }),
+      await start({ eu: true, order: { customer: 7 } }),
+      await start({ eu: true, customer: { customer: 7 } }),
+      await start({ eu: true, customer: null }),
+      await start({ eu: true, customer: 7, odd: "a\u0000" }),
+    ];
+    const body = { tenant_id, metadata: { customer: 7, eu: true } };
+    const dry = await app.call("POST", CANCEL, { body: { ...body, dry_run: true } });
+    expect(await bodyOf(dry)).toMatchObject({ matched: 2 });
+    const { results, next_cursor } = await bodyOf(await app.call("POST", CANCEL, { body }));
+    expect([Items.parse(results).map((item) => item.run_id), next_cursor]).toEqual([meant.toSorted(), null]);
+    for (const other of others) expect(await statusOf(other)).toBe("queued");
+    for (const metadata of [
+      {},
+      { customer: null },
+      { customer: { a: 1 } },
+      { a: 1, b: 1, c: 1, d: 1, e: 1, f: 1 },
+    ])
+      expect((await app.call("POST", CANCEL, { body: { tenant_id, metadata } })).status).toBe(422);
+  });
+
+  // Fails when a request examines all runs of its tenant, or when a page without a match ends the list.
+  test("examines a bounded number of runs for metadata, and goes on from there", async () => {
+    const tenant_id = "long-list";
+    const run = await startRun(app, { body: { tenant_id, metadata: { customer: 7 } } });
+    await app.stores.sql`
+      insert into runs (run_id, tenant_id, orchestration_id, definition_tenant, definition_version, status, wake_at, deadline_at, correlation_id, input)
+      select 'run_000000000000_' || 1780000000000 + i, ${tenant_id}, 'orch', '', 1, 'queued', now() + interval '1 hour', now() + interval '2 hours', 'c', '{}'
+      from generate_series(1, ${EXAMINED_FOR_METADATA}) i`;
+    const body = { tenant_id, metadata: { customer: 7 } };
+    const first = await bodyOf(await app.call("POST", CANCEL, { body }));
+    expect(first).toMatchObject({
+      matched: 0,
+      next_cursor: `run_000000000000_${1_780_000_000_000 + EXAMINED_FOR_METADATA}`,
+    });
+    const second = await bodyOf(
+      await app.call("POST", CANCEL, { body: { ...body, cursor: first.next_cursor } }),
+    );
+    expect(second).toMatchObject({ results: [{ run_id: run, status: "cancelled" }], next_cursor: null });
   });
 });

@@ -363,6 +363,7 @@ describe("operations", () => {
       status: "ok",
       pg_connected: true,
       redis_connected: true,
+      causes: {},
       stuck: { overdue: 0, owner_silent: 0, unclaimed: 0, no_worker: [], undelivered: 0 },
     });
     expect((await app.call("GET", "/readyz", { key: null })).status).toBe(200);

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { storeCauseOf } from "../../../shared/store/store-cause.ts";
 import { isDatabaseUnreachable } from "../../../shared/store/unreachable.ts";
 
 /** An error that a server, or a pooler in front of it, has sent. */
@@ -39,4 +40,24 @@ describe("isDatabaseUnreachable", () => {
   ])("is false for %s", (_source, error) => {
     expect(isDatabaseUnreachable(error)).toBe(false);
   });
+});
+
+// The words are part of the API, and tell operators where to look.
+test.each([
+  ["not_migrated", sent("42P01", 'relation "runs" does not exist')],
+  ["refused", sent("28P01", 'password authentication failed for user "synapse"')],
+  ["refused", new Error("no login succeeded", { cause: sent("3D000", 'database "synapse" does not exist') })],
+  [
+    "refused",
+    new Error("The queue cannot be reached", {
+      cause: new Error("WRONGPASS invalid username-password pair"),
+    }),
+  ],
+  ["refused", Object.assign(new Error("UnknownError"), { name: "403" })],
+  ["unreachable", sent("57P03", "the database system is starting up")],
+  ["unreachable", Object.assign(new Error("connect ECONNREFUSED 10.0.0.7:5432"), { code: "ECONNREFUSED" })],
+  ["failed", sent("XX001", "invalid page in block 0 of relation base/1/2")],
+  ["unreachable", "no error at all"],
+])("the cause of a store that does not serve is %s: %s", (cause, error) => {
+  expect(storeCauseOf(error)).toBe(cause);
 });

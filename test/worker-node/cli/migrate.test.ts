@@ -53,6 +53,26 @@ test("an empty SCALE_POSTGRES_DIRECT_URL counts as not set, and an error is one 
   });
 });
 
+// Fails when the error is Postgres' own sentence alone, which names neither the variable nor a remedy.
+test("a role that may not create tables is told which right it lacks", async () => {
+  const role = `${name}_reader`;
+  await server`create role ${server(role)} login password 'reader'`;
+  const own = `${name}_own`;
+  await server`create database ${server(own)}`;
+  const denied = new URL(url);
+  Object.assign(denied, { username: role, password: "reader", pathname: `/${own}` });
+  const administrator = postgres(new URL(`/${own}`, url).href, { max: 1 });
+  await administrator`revoke create on schema public from public`;
+  await administrator.end();
+  const run = await runProgram("migrate.ts", { SCALE_POSTGRES_URL: denied.href }, []);
+  expect([run.code, run.stderr]).toEqual([
+    1,
+    expect.stringMatching(
+      /^The database of SCALE_POSTGRES_URL .* permission denied for schema public\. .*grant create on schema public/,
+    ),
+  ]);
+});
+
 // Fails when statements depend on settings that an operator may give the database or the server: with another date style the cursors of
 // scans name other times, and with another isolation a count under a lock does not see what the holder before committed.
 test("statements have the same settings whatever the database's own are", async () => {

@@ -25,7 +25,9 @@ async function linkTo(url: string) {
     from.on("error", () => to.destroy());
   };
   const sockets = new Set<Socket>();
+  let connections = 0;
   const server = createServer((client) => {
+    connections += 1;
     const upstream = connect(port, target.hostname);
     for (const socket of [client, upstream]) sockets.add(socket);
     pipe(client, upstream);
@@ -37,6 +39,7 @@ async function linkTo(url: string) {
   target.port = String(address.port);
   return {
     url: target.href,
+    connections: () => connections,
     swallow: (isOn: boolean) => {
       swallows = isOn;
     },
@@ -75,6 +78,27 @@ test("after a failover the next statement goes to the new primary, although the 
     expect(await store.takeLock("reconciler", newIncarnation("w"), 1_000)).toBe(true);
   } finally {
     await close();
+  }
+});
+
+// Fails when each refused write replaces the connections: a database whose disk is full refuses all of them, for hours.
+test("a server that stays read-only costs few logins, and is left when it accepts writes again", async () => {
+  const url = await freshDatabase();
+  await setStandby(url, true);
+  const link = await linkTo(url);
+  const write = ({ store }: typeof patient) => store.takeLock("reconciler", newIncarnation("w"), 1_000);
+  const patient = postgresStateStore(link.url, "test", { standbyPauseMs: 3_600_000 });
+  const product = postgresStateStore(url, "test");
+  try {
+    for (let i = 0; i < 20; i++) await expect(write(patient)).rejects.toThrow("read-only");
+    expect(link.connections()).toBe(2);
+    for (let i = 0; i < 3; i++) await expect(write(product)).rejects.toThrow("read-only");
+    await setStandby(url, false);
+    await expect.poll(() => write(product).catch(() => false)).toBe(true);
+  } finally {
+    await patient.close();
+    await product.close();
+    link.close();
   }
 });
 

@@ -55,6 +55,7 @@ const HEALTH = {
   pg_connected: true,
   redis_connected: true,
   s3_connected: null,
+  causes: {},
 };
 
 // Fails when every replica leaves the load balancer with a store that it can do without.
