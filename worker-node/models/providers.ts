@@ -107,7 +107,7 @@ export async function openModel(
     model: opened.model,
     fetch: async (address, init = {}) => {
       const send = async (sent: RequestInit): Promise<Response> => {
-        const response = await request(urlOf(address), withBearer(wellFormed(sent), opened.bearer));
+        const response = await request(urlOf(address), withHeaders(wellFormed(sent), opened.bearer));
         report.left = limitsLeftOf(response.headers, Date.now());
         return readResponse(response, format, report, listeners);
       };
@@ -189,10 +189,14 @@ function wellFormed(init: RequestInit): RequestInit {
   };
 }
 
-function withBearer(init: RequestInit, bearer: string | undefined): RequestInit {
-  if (bearer === undefined) return init;
+/**
+ * A request with the API key of its call. It asks for no beta of Anthropic: the package does so with each tool, no request here needs one,
+ * and gateways in front of Bedrock and Vertex refuse those that these do not know (BerriAI/litellm #18145, anthropics/claude-code #49370).
+ */
+function withHeaders(init: RequestInit, bearer: string | undefined): RequestInit {
   const headers = new Headers(init.headers);
-  headers.set("authorization", `Bearer ${bearer}`);
+  headers.delete("anthropic-beta");
+  if (bearer !== undefined) headers.set("authorization", `Bearer ${bearer}`);
   return { ...init, headers };
 }
 

@@ -42,6 +42,21 @@ test.each([oc, an])("%s: half a character is sent as U+FFFD", async (model) => {
   expect(bodyOf(0)).toContain(JSON.stringify(`a\ufffd b${spoken} 😀\n"c" \ufffd`).slice(1, -1));
 });
 
+// BerriAI/litellm #18145, anthropics/claude-code #49370: the package asks for a beta with each tool, and gateways refuse those they do not know.
+test("no beta of Anthropic is asked for", async () => {
+  server.reset(whole(an, "fine"));
+  await generate(an, [go], { tools: [{ name: "t", description: "", parameters: { type: "object" } }] });
+  expect(server.requests[0]?.headers).not.toHaveProperty("anthropic-beta");
+});
+
+// danny-avila/LibreChat #13209, vercel/ai PR 10260: Bedrock refuses an empty one.
+test.each([oc, an])("%s: a tool without a description is sent without one", async (model) => {
+  server.reset(whole(model, "fine"));
+  await generate(model, [go], { tools: [{ name: "t", description: " ", parameters: { type: "object" } }] });
+  expect(bodyOf(0)).toContain('"name":"t"');
+  expect(bodyOf(0)).not.toContain("description");
+});
+
 test("no limit cuts a character in two", () => {
   expect(clip("abc😀def", 4)).toBe("abc\n[5 characters left out]");
   expect(clip("abc😀def", 5)).toBe("abc😀\n[3 characters left out]");
@@ -181,5 +196,69 @@ describe("a request that is refused", () => {
     server.reset(refusing(400, '"max_tokens"', message, text("fine")));
     expect(await generate(oc, [go], { maxOutputTokens: 7 })).toMatchObject({ text: "fine" });
     expect(server.requests[1]?.body).toMatchObject({ max_completion_tokens: 7 });
+  });
+
+  const lookup = { name: "lookup", description: "d", parameters: { type: "object", properties: {} } };
+
+  // anthropics/claude-agent-sdk-python #694, DotHarness/dotcraft PR 282: the SDK sends the field unasked.
+  test("for tools whose arguments are to be streamed has them without that wish", async () => {
+    const message = "tools.0.custom.eager_input_streaming: Extra inputs are not permitted";
+    server.reset(refusing(400, '"eager_input_streaming"', message, whole(an, "fine")));
+    expect(await generate(an, [go], { tools: [lookup] })).toMatchObject({ text: "fine" });
+    expect(server.requests[1]?.body).toMatchObject({ tools: [{ name: "lookup", description: "d" }] });
+  });
+
+  // pal-mcp-server #134, charmbracelet/crush #422; n8n-io/n8n #13112, danny-avila/LibreChat #7408.
+  test.each([
+    [400, "Your organization must be verified to stream this model. Please go to: x"],
+    [500, "Cannot use tools with stream"],
+    [422, "Streaming is not supported for this model"],
+  ])("for its stream asks for a whole answer: %i %s", async (status, message) => {
+    const choices = [{ index: 0, message: { role: "assistant", content: "fine" }, finish_reason: "stop" }];
+    const answer = JSON.stringify({ object: "chat.completion", choices, usage: { prompt_tokens: 3 } });
+    server.reset(refusing(status, '"stream":true', message, answer));
+    expect(await generate(oc, [go], { tools: [lookup] })).toMatchObject({ text: "fine" });
+    expect(server.requests[1]?.body).not.toHaveProperty("stream_options");
+  });
+
+  // lmstudio-ai/lmstudio-bug-tracker #261, SAIL-Research-Lab/cheetahclaws PR 72, mistralai/mistral-common #324.
+  test.each([
+    "invalid message content type: <nil>",
+    "Invalid 'content': 'content' field must be a string or an array of objects.",
+    "messages.1.content: Input should be a valid string",
+  ])("for a call without a text has an empty text: %s", async (message) => {
+    server.reset(refusing(400, '"content":null', message, text("fine")));
+    expect(await generate(oc, called)).toMatchObject({ text: "fine" });
+    expect(server.requests[1]?.body.messages[1]).toMatchObject({ role: "assistant", content: "" });
+  });
+
+  // charmbracelet/crush #2696, NousResearch/hermes-agent PR 17341, mastra-ai/mastra #12592, can1357/oh-my-pi PR 788: an empty text is refused too.
+  test.each([
+    "thinking is enabled but reasoning_content is missing in assistant tool call message at index 1",
+    "The `reasoning_content` in the thinking mode must be passed back to the API.",
+  ])("for answers without a thought has a blank one in each: %s", async (message) => {
+    server.reset((response, request) => {
+      const answers = request.body.messages.filter(({ role }) => role === "assistant");
+      if (answers.some(({ reasoning_content: thought, content }) => !thought || content === null))
+        return refusal(400, { error: { message } })(response, request);
+      response.writeHead(200, { "content-type": "text/event-stream" }).end(text("fine"));
+    });
+    const thought = { content: [], message: { openaiCompatible: { reasoning_content: "hm" } } };
+    const messages: Message[] = [...called, { role: "assistant", content: "yes", parts: thought }, go];
+    expect(await generate(oc, [...messages])).toMatchObject({ text: "fine" });
+    expect(server.requests).toHaveLength(2);
+  });
+
+  // jeremychone/rust-genai PR 115, pydantic/pydantic-ai #3881: Gemini behind OpenAI's form.
+  test("for calls that another model has made has them marked", async () => {
+    const mark = '"extra_content":{"google":{"thought_signature":"skip_thought_signature_validator"}}';
+    const message = "Function call is missing a thought_signature in functionCall parts.";
+    server.reset((response, request) => {
+      if (!JSON.stringify(request.body).includes(mark))
+        return refusal(400, [{ error: { code: 400, message } }])(response, request);
+      response.writeHead(200, { "content-type": "text/event-stream" }).end(text("fine"));
+    });
+    expect(await generate(oc, called)).toMatchObject({ text: "fine" });
+    expect(bodyOf(1).split(mark)).toHaveLength(3);
   });
 });
