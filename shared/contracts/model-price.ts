@@ -67,6 +67,12 @@ export function priceOf(name: ModelName, replaced: ReplacedPrices = NONE): Price
   return replaced.get(keyOf(name)) ?? replaced.get(keyOf(unversioned)) ?? builtInPriceOf(name);
 }
 
+/** The price of a call with this much input: some providers take more for all of it when its prompt is long. */
+export function priceWithInput(price: Price, inputTokens: number): Price {
+  const { beyond } = price;
+  return beyond !== undefined && inputTokens > beyond.tokens ? { ...price, ...beyond } : price;
+}
+
 function builtInPriceOf({ provider, model }: ModelName): Price | undefined {
   if (FREE_PROVIDERS.has(provider)) return FREE;
   if (provider === "demo") return priceTable.get("demo");

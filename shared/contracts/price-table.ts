@@ -4,6 +4,8 @@ export type Price = {
   cached_input?: number;
   output: number;
   max_output?: number;
+  /** The prices of a whole call whose input has more than `tokens`. */
+  beyond?: { tokens: number; input: number; cached_input: number; output: number };
   /** The operator has set `max_output`: under a limit on money, calls ask for no more. */
   isCapped?: boolean;
 };
@@ -31,7 +33,13 @@ export const priceTable: ReadonlyMap<string, Price> = new Map(
     "claude-sonnet-4-5": { input: 3, cached_input: 0.3, output: 15, max_output: 64_000 },
     "claude-haiku-4-5": { input: 1, cached_input: 0.1, output: 5, max_output: 64_000 },
     "claude-3-5-haiku": { input: 0.8, cached_input: 0.08, output: 4, max_output: 8_192 },
-    "gemini-2.5-pro": { input: 1.25, cached_input: 0.125, output: 10, max_output: 65_536 },
+    "gemini-2.5-pro": {
+      input: 1.25,
+      cached_input: 0.125,
+      output: 10,
+      max_output: 65_536,
+      beyond: { tokens: 200_000, input: 2.5, cached_input: 0.25, output: 15 },
+    },
     "gemini-2.5-flash": { input: 0.3, cached_input: 0.03, output: 2.5, max_output: 65_536 },
     "gemini-2.5-flash-lite": { input: 0.1, cached_input: 0.01, output: 0.4, max_output: 65_536 },
     "gemini-2.0-flash": { input: 0.1, cached_input: 0.025, output: 0.4, max_output: 8_192 },

@@ -1,4 +1,4 @@
-import { priceOf } from "../../shared/contracts/model-price.ts";
+import { priceOf, priceWithInput } from "../../shared/contracts/model-price.ts";
 import type { ReplacedPrices } from "../../shared/contracts/model-price.ts";
 import type { ModelName } from "../../shared/contracts/model-name.ts";
 
@@ -10,8 +10,9 @@ export type Tokens = { input: number; cachedInput: number; output: number };
  * is not guessed. `tokens.input` includes `tokens.cachedInput`.
  */
 export function costMicroUsd(name: ModelName, tokens: Tokens, replaced?: ReplacedPrices): number {
-  const price = priceOf(name, replaced);
-  if (price === undefined) return 0;
+  const known = priceOf(name, replaced);
+  if (known === undefined) return 0;
+  const price = priceWithInput(known, tokens.input);
   const uncachedInput = Math.max(0, tokens.input - tokens.cachedInput);
   const cost =
     uncachedInput * price.input +

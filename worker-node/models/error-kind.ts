@@ -135,6 +135,7 @@ const WORDS: [ErrorKind, readonly string[]][] = [
       "throttling",
       "limit_requests",
       "service_quota_exceeded",
+      "usage_limit_reached",
     ],
   ],
   [

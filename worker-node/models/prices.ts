@@ -1,5 +1,5 @@
 import { modelOf, parseModelName } from "../../shared/contracts/model-name.ts";
-import { priceError, priceOf, replacedPrices } from "../../shared/contracts/model-price.ts";
+import { priceError, priceOf, priceWithInput, replacedPrices } from "../../shared/contracts/model-price.ts";
 import type { ModelName } from "../../shared/contracts/model-name.ts";
 import type { ModelPrice, ReplacedPrices } from "../../shared/contracts/model-price.ts";
 import type { ModelRequest } from "../engine/ports.ts";
@@ -52,13 +52,14 @@ export class Prices {
   /** What a call may cost; null: its model has no known price. */
   quote(request: Pick<ModelRequest, "model" | "messages" | "tools">): Quote | null {
     const name = parseModelName(request.model ?? this.#defaultModel());
-    const price = name === null ? undefined : priceOf(name, this.replaced);
-    if (price === undefined) return null;
+    const known = name === null ? undefined : priceOf(name, this.replaced);
+    if (known === undefined) return null;
     const textTokens = sentSize(request, Buffer.byteLength) / BYTES_PER_TOKEN;
-    const input = (textTokens + countImages(request) * IMAGE_TOKENS) * price.input;
+    const inputTokens = textTokens + countImages(request) * IMAGE_TOKENS;
+    const price = priceWithInput(known, inputTokens);
     const maxOutput = price.max_output ?? UNKNOWN_MAX_OUTPUT;
     return {
-      cost: Math.ceil(input + maxOutput * price.output),
+      cost: Math.ceil(inputTokens * price.input + maxOutput * price.output),
       ...(price.isCapped === true ? { maxOutputTokens: maxOutput } : {}),
     };
   }

@@ -79,6 +79,11 @@ test("the worst case of a call is its prompt with images and the longest answer 
     cost: (1_000 + 2 * 5_000) * 2 + 32_768 * 8,
   });
   expect(prices.quote(request(null))).toEqual({ cost: 1_000 + 4_096 * 2 });
+  // 750,000 bytes may be more than 200,000 tokens, beyond which the model is dearer.
+  const long = { role: "user" as const, content: "x".repeat(750_000) };
+  expect(prices.quote({ model: "gemini-2.5-pro", messages: [long], tools: [] })).toEqual({
+    cost: 250_000 * 2.5 + 65_536 * 15,
+  });
   expect(prices.quote(request("ollama/llama3"))).toEqual({ cost: 0 });
   expect(prices.quote(request("openai-compatible/vendor"))).toBeNull();
   stored = [price("openai/gpt-4.1", 8, { max_output_tokens: 100 })];
