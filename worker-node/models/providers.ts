@@ -47,7 +47,7 @@ const openers: { [Name in RemoteProvider]: (env: ModelEnv, model: string) => Pro
     const { createAnthropic } = await import("@ai-sdk/anthropic");
     const settings = {
       apiKey: required(env.ANTHROPIC_API_KEY, "ANTHROPIC_API_KEY", "anthropic"),
-      ...baseUrlOf(env.ANTHROPIC_BASE_URL),
+      ...baseUrlOf(versioned(env.ANTHROPIC_BASE_URL, "v1", /\/v\d\w*$/)),
       fetch: fetchOfCall,
     };
     return { model: createAnthropic(settings)(model) };
@@ -55,7 +55,9 @@ const openers: { [Name in RemoteProvider]: (env: ModelEnv, model: string) => Pro
   google: async (env, model) => {
     const { createGoogleGenerativeAI } = await import("@ai-sdk/google");
     const apiKey = required(googleKey(env), "GOOGLE_GENERATIVE_AI_API_KEY", "google");
-    const settings = { apiKey, ...baseUrlOf(env.GOOGLE_BASE_URL), fetch: fetchOfCall };
+    // Google's version stands at the end, and Vertex AI's before the publisher.
+    const baseUrl = baseUrlOf(versioned(env.GOOGLE_BASE_URL, "v1beta", /\/v\d\w*(?:\/|$)/));
+    const settings = { apiKey, ...baseUrl, fetch: fetchOfCall };
     return { model: createGoogleGenerativeAI(settings)(model) };
   },
   "openai-compatible": async (env, model) => {
@@ -206,6 +208,15 @@ function urlOf(address: Parameters<Fetch>[0]): string {
 
 function googleKey(env: ModelEnv): string | undefined {
   return env.GOOGLE_GENERATIVE_AI_API_KEY || env.GEMINI_API_KEY;
+}
+
+/**
+ * A base URL with the version of its API. The packages want it there, and other clients of these APIs, whose base URLs operators copy, add it
+ * themselves (vercel/ai #15542).
+ */
+function versioned(url: string | undefined, version: string, has: RegExp): string | undefined {
+  const base = url?.replace(/\/+$/, "");
+  return base === undefined || base === "" || has.test(base) ? base : `${base}/${version}`;
 }
 
 function baseUrlOf(url: string | undefined): { baseURL?: string } {

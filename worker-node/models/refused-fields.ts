@@ -74,6 +74,12 @@ const optionals: { [name: string]: Optional } = {
     without: (body) => withMessages(body, (message) => without(message, ...THOUGHTS)),
     isRemembered: true,
   },
+  // OpenAI's models from gpt-5.6 on, whose own effort counts where a request names none. They take tools without it, or over the Responses API.
+  reasoning_effort: {
+    refusal: /\btools with reasoning_effort are not supported\b/i,
+    without: (body) => (body["tools"] === undefined ? body : { ...body, reasoning_effort: "none" }),
+    isRemembered: true,
+  },
   // DeepSeek and Kimi, of answers of another model, and of their own in which nothing was thought.
   no_thoughts: {
     refusal:

@@ -2,7 +2,8 @@ import { describe, expect, test } from "vitest";
 import { clip } from "../../../worker-node/engine/prompt.ts";
 import type { Message, ModelRequest } from "../../../worker-node/engine/ports.ts";
 import { aProvider } from "./model-run.ts";
-import { an, oc, refusal, text, whole } from "./provider-server.ts";
+import { createModels } from "../../../worker-node/models/create-models.ts";
+import { an, go as gemini, oc, refusal, text, whole } from "./provider-server.ts";
 import type { Answer } from "./provider-server.ts";
 
 // Servers refuse forms of a request that others take.
@@ -10,7 +11,11 @@ import type { Answer } from "./provider-server.ts";
 const { server } = aProvider();
 
 function generate(model: string, messages: Message[], more: Partial<ModelRequest> = {}) {
-  return server.models().generate({
+  return server.models().generate({ ...requestOf(model, messages), ...more });
+}
+
+function requestOf(model: string, messages: Message[]): ModelRequest {
+  return {
     model,
     messages,
     tools: [],
@@ -18,8 +23,7 @@ function generate(model: string, messages: Message[], more: Partial<ModelRequest
     effectKey: "k",
     signal: new AbortController().signal,
     onText: () => {},
-    ...more,
-  });
+  };
 }
 
 /** Refuses with `message` while the body has `word`. */
@@ -40,6 +44,27 @@ test.each([oc, an])("%s: half a character is sent as U+FFFD", async (model) => {
   const spoken = "\\ud83d";
   await generate(model, [{ role: "user", content: `a\ud83d b${spoken} 😀\n"c" \udc00` }]);
   expect(bodyOf(0)).toContain(JSON.stringify(`a\ufffd b${spoken} 😀\n"c" \ufffd`).slice(1, -1));
+});
+
+// vercel/ai #15542, garrytan/gbrain #1250, ys-ll/uniterm PR 365: other clients of these APIs add the version to the base URL themselves.
+test.each([
+  [an, "ANTHROPIC_BASE_URL", "", "/v1/messages"],
+  [an, "ANTHROPIC_BASE_URL", "/v1", "/v1/messages"],
+  [an, "ANTHROPIC_BASE_URL", "/v1/account/gateway/anthropic/", "/v1/account/gateway/anthropic/v1/messages"],
+  [gemini, "GOOGLE_BASE_URL", "", "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"],
+  [gemini, "GOOGLE_BASE_URL", "/v1beta/", "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"],
+  [
+    gemini,
+    "GOOGLE_BASE_URL",
+    "/v1/publishers/google",
+    "/v1/publishers/google/models/gemini-2.5-flash:streamGenerateContent?alt=sse",
+  ],
+])("%s: a request with %s at %j goes to %s", async (model, name, path, sent) => {
+  server.reset(whole(model, "fine"));
+  const keys = { ANTHROPIC_API_KEY: "k", GEMINI_API_KEY: "k" };
+  const models = createModels({ ...keys, [name]: `${server.url}${path}` }, 10_000);
+  await models.generate(requestOf(model, [go]));
+  expect(server.requests[0]?.path).toBe(sent);
 });
 
 // BerriAI/litellm #18145, anthropics/claude-code #49370: the package asks for a beta with each tool, and gateways refuse those they do not know.
@@ -247,6 +272,29 @@ describe("a request that is refused", () => {
     const messages: Message[] = [...called, { role: "assistant", content: "yes", parts: thought }, go];
     expect(await generate(oc, [...messages])).toMatchObject({ text: "fine" });
     expect(server.requests).toHaveLength(2);
+  });
+
+  // BerriAI/litellm PR 34569, danny-avila/LibreChat #14231: also where the request names no effort.
+  test("for tools beside its own effort of reasoning asks for none", async () => {
+    const message =
+      "Function tools with reasoning_effort are not supported for gpt-5.6 in /v1/chat/completions. To use function tools, use /v1/responses or set reasoning_effort to 'none'.";
+    const models = server.models();
+    server.reset((response, request) => {
+      const { tools, reasoning_effort: effort } = request.body;
+      if (tools !== undefined && effort !== "none")
+        return refusal(400, { error: { message, param: "reasoning_effort" } })(response, request);
+      response.writeHead(200, { "content-type": "text/event-stream" }).end(text("fine"));
+    });
+    const request = requestOf("openai/gpt-5.6", [go]);
+    expect(await models.generate({ ...request, tools: [lookup] })).toMatchObject({ text: "fine" });
+    await models.generate({ ...request, tools: [lookup] });
+    await models.generate(request);
+    expect(server.requests.map(({ body }) => body["reasoning_effort"])).toEqual([
+      undefined,
+      "none",
+      "none",
+      undefined,
+    ]);
   });
 
   // jeremychone/rust-genai PR 115, pydantic/pydantic-ai #3881: Gemini behind OpenAI's form.
