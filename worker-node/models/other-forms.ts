@@ -3,6 +3,7 @@ import { isObject, listOf } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import { firstChars } from "../../shared/text/first-chars.ts";
 import { textOf, without } from "./json-fields.ts";
+import { plainSchema } from "./plain-schema.ts";
 import { UNKNOWN_MAX_OUTPUT } from "./output-limit.ts";
 
 /** Nine letters and digits: the one form of an id that every server takes. Mistral's take no other. */
@@ -107,6 +108,25 @@ export function withMarkedCalls(body: JsonObject): JsonObject {
 /** A body whose tools have no wish for their arguments to be streamed, which Anthropic's package adds to each. */
 export function withPlainTools(body: JsonObject): JsonObject {
   return { ...body, ...changed(body, "tools", (tool) => without(tool, "eager_input_streaming")) };
+}
+
+/** The fields of a tool that hold its schema: of OpenAI, Anthropic and Google. */
+const SCHEMAS = ["parameters", "input_schema", "parametersJsonSchema"];
+
+/** A body whose tools have schemas of plain keywords. */
+export function withPlainSchemas(body: JsonObject): JsonObject {
+  const plain = (tool: JsonObject): JsonObject => {
+    const entries = Object.entries(tool).map(([name, value]): [string, Json] => [
+      name,
+      SCHEMAS.includes(name) && isObject(value) ? plainSchema(value) : value,
+    ]);
+    return { ...Object.fromEntries(entries), ...changed(tool, "functionDeclarations", plain) };
+  };
+  const tools = changed(body, "tools", ({ function: own, ...tool }) => ({
+    ...plain(tool),
+    ...(isObject(own) ? { function: plain(own) } : {}),
+  }));
+  return { ...body, ...tools };
 }
 
 function withAnswers(body: JsonObject, change: (answer: JsonObject) => JsonObject): JsonObject {

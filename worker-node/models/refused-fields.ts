@@ -9,6 +9,7 @@ import {
   withMessages,
   withNewerLimit,
   withPlainCallIds,
+  withPlainSchemas,
   withPlainTools,
   withShortDescriptions,
   withSmallLimit,
@@ -117,6 +118,13 @@ const optionals: { [name: string]: Optional } = {
     refusal: /\btools(?:\[\d+\]|\.\d+)(?:\.function)?\.description\b.{0,40}\btoo long\b/is,
     without: withShortDescriptions,
     isRemembered: true,
+  },
+  // Gemini, OpenAI, Anthropic and others, of keywords in the schema of a tool: each takes other ones. Another step may have other tools.
+  schemas: {
+    refusal:
+      /\bfunction_?declarations?\b|\binput_schema\b|\bschema\b.{0,60}\b(?:tool|function)\b|\b(?:tool|function)s?\b.{0,80}\bschema\b/is,
+    without: withPlainSchemas,
+    isRemembered: false,
   },
   // Templates of models that have no such role, such as Gemma's, and OpenAI's first reasoning models.
   system: {

@@ -35,6 +35,16 @@ function refusing(status: number, word: string, message: string, answer: string)
   };
 }
 
+/** The schema of the tool of a request, in the format of its provider. */
+function schemaIn(body: string): unknown {
+  let schema: unknown;
+  JSON.parse(body, (name, value: unknown) => {
+    if (["parameters", "input_schema", "parametersJsonSchema"].includes(name)) schema = value;
+    return value;
+  });
+  return schema;
+}
+
 const bodyOf = (request: number): string => JSON.stringify(server.requests[request]?.body);
 const go: Message = { role: "user", content: "go" };
 
@@ -272,6 +282,47 @@ describe("a request that is refused", () => {
     const messages: Message[] = [...called, { role: "assistant", content: "yes", parts: thought }, go];
     expect(await generate(oc, [...messages])).toMatchObject({ text: "fine" });
     expect(server.requests).toHaveLength(2);
+  });
+
+  // sbroenne/mcp-server-excel #607, github/copilot-cli #4623, google-gemini/gemini-cli #4400, router-for-me/CLIProxyAPI PR 1076.
+  test.each([
+    [
+      oc,
+      400,
+      "GenerateContentRequest.tools[0].function_declarations[0].parameters.properties[mode].enum[1]: cannot be empty",
+    ],
+    [oc, 400, "Invalid schema for function 't': In context=('properties', 'mode'), ..."],
+    [an, 400, "tools.0.custom.input_schema: JSON schema is invalid. It must match draft 2020-12"],
+    [gemini, 400, "Unable to submit request because t functionDeclaration schema didn't specify the type"],
+  ])("%s: for the schema of a tool has it in plain keywords: %i %s", async (model, status, message) => {
+    const parameters = {
+      type: "object",
+      properties: {
+        mode: { type: "string", enum: ["fast", ""], description: "How." },
+        level: { enum: [0, 1] },
+        rows: { type: ["array", "null"], items: { $ref: "#/$defs/row" } },
+        any: true,
+      },
+      required: ["mode"],
+      additionalProperties: false,
+      $defs: {
+        row: { anyOf: [{ type: "null" }, { type: "object", properties: { n: { type: "integer" } } }] },
+      },
+    };
+    server.reset(refusing(status, '"additionalProperties"', message, whole(model, "fine")));
+    const tools = [{ name: "t", description: "d", parameters }];
+    expect(await generate(model, [go], { tools })).toMatchObject({ text: "fine" });
+    const row = { type: "object", properties: { n: { type: "integer" } } };
+    expect(schemaIn(bodyOf(1))).toEqual({
+      type: "object",
+      properties: {
+        mode: { type: "string", enum: ["fast"], description: 'How. JSON Schema: {"enum":["fast",""]}' },
+        level: { type: "integer", description: 'JSON Schema: {"enum":[0,1]}' },
+        rows: { type: "array", items: row, description: 'JSON Schema: {"type":["array","null"]}' },
+        any: { type: "string", description: "Any JSON value" },
+      },
+      required: ["mode"],
+    });
   });
 
   // BerriAI/litellm PR 34569, danny-avila/LibreChat #14231: also where the request names no effort.
