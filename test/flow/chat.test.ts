@@ -156,8 +156,8 @@ test("images go to the model with their message, and later turns name them", asy
     role: "user",
     content: "what is it?\n[with 2 image(s), not shown again]",
   });
-  expect(lastSaid(chat.provider.requests.at(-1) ?? { body: { messages: [] }, headers: {}, atMs: 0 })).toBe(
-    "sure?",
-  );
+  expect(
+    lastSaid(chat.provider.requests.at(-1) ?? { path: "", body: { messages: [] }, headers: {}, atMs: 0 }),
+  ).toBe("sure?");
   expect((await chat.api.call("GET", runPath(first.turn_id, "status"))).status).toBe(200);
 });

@@ -31,6 +31,7 @@ const KIND_BY_STATUS: ReadonlyMap<number, ErrorKind> = new Map([
   [407, "address"],
   [410, "model"],
   [411, "request"],
+  [412, "request"],
   [413, "length"],
   [414, "request"],
   [415, "request"],
@@ -38,6 +39,8 @@ const KIND_BY_STATUS: ReadonlyMap<number, ErrorKind> = new Map([
   [422, "request"],
   [429, "rate"],
   [431, "request"],
+  // Portkey: a guardrail has refused the request or the answer.
+  [446, "withheld"],
   [451, "permission"],
   [501, "request"],
   [505, "request"],
@@ -58,6 +61,8 @@ const WORDS: [ErrorKind, readonly string[]][] = [
       "insufficient_credit",
       "insufficient_credits",
       "insufficient_funds",
+      "not_enough_balance",
+      "pre_consume_token_quota_failed",
       "exceeded_current_quota",
       "credit_balance_too_low",
       "out_of_credits",
@@ -99,12 +104,23 @@ const WORDS: [ErrorKind, readonly string[]][] = [
       "unknown_model",
       "model_not_exist",
       "model_not_available",
+      "model_not_supported",
+      "model_decommissioned",
+      "model_deprecated",
       "invalid_model",
     ],
   ],
   [
     "withheld",
-    ["content_filter", "content_policy_violation", "data_inspection_failed", "content_blocked", "moderation"],
+    [
+      "content_filter",
+      "content_policy_violation",
+      "data_inspection_failed",
+      "content_blocked",
+      "moderation",
+      "moderation_blocked",
+      "hooks_failed",
+    ],
   ],
   ["unreadable", ["tool_use_failed", "json_validate_failed", "output_parse_failed"]],
   [
@@ -119,6 +135,7 @@ const WORDS: [ErrorKind, readonly string[]][] = [
       "throttling",
       "limit_requests",
       "service_quota_exceeded",
+      "usage_limit_reached",
     ],
   ],
   [
@@ -172,14 +189,19 @@ const KIND_BY_WORD: ReadonlyMap<string, ErrorKind> = new Map(
 
 /**
  * Sentences by which providers report an error whose code is generic or wrong. The first sentence that matches decides.
- * `instead`: the kinds by code that the sentence replaces; null: all.
+ * `instead`: the kinds by code that the sentence replaces; null: all. It also counts where no code says anything.
  */
 const SENTENCES: { kind: ErrorKind; instead: readonly ErrorKind[] | null; pattern: RegExp }[] = [
   {
     kind: "credit",
     instead: null,
     pattern:
-      /credit balance is too low|insufficient (?:account )?(?:balance|credits?|funds)|out of credits|used all available credits|exceeded your monthly included credits|spending limit|reached your specified (?:API |workspace )?usage limits|in arrears|余额不足|欠费|budget has been exceeded|key limit exceeded|balance is insufficient|credits are depleted|spending cap\b/i,
+      /credit balance is too low|insufficient (?:account )?(?:balance|credits?|funds)|out of credits|used all available credits|exceeded your monthly included credits|(?:spend|spending) limit|reached your specified (?:API |workspace )?usage limits|in arrears|余额不足|欠费|budget has been exceeded|key limit exceeded|balance is insufficient|credits are depleted|spending cap\b|\b(?:quota|balance) is not enough/i,
+  },
+  {
+    kind: "credit",
+    instead: ["request", "permission"],
+    pattern: /\badd a payment method\b|\btrial (?:has )?(?:ended|expired)\b/i,
   },
   // Gemini's word for a model that the account may not use at all: the limit never comes back.
   { kind: "credit", instead: ["rate"], pattern: /\blimit: 0\b/i },
@@ -196,29 +218,39 @@ const SENTENCES: { kind: ErrorKind; instead: readonly ErrorKind[] | null; patter
     instead: ["request", "model"],
     pattern: /\bsupport (?:tools?|function calling)\b|\btool choice requires\b/i,
   },
-  // An overload that a gateway passes on as a bad request.
+  // What may pass, as a bad request: an overload behind a gateway, and a model that LM Studio was unloading or loading.
   {
     kind: "down",
     instead: ["request"],
     pattern:
-      /\b(?:currently|temporarily) (?:overloaded|unavailable|at capacity)\b|\bserver is (?:busy|overloaded)\b/i,
+      /\b(?:currently|temporarily) (?:overloaded|unavailable|at capacity)\b|\bserver is (?:busy|overloaded)\b|\bmodel (?:is |was |has )?(?:been )?(?:unloaded|crashed)\b|\bfailed to load model\b/i,
   },
   {
     kind: "permission",
     instead: ["request"],
     pattern: /location is not supported|not (?:available|supported) in your (?:country|region)/i,
   },
+  // Under 403 (xAI), 400 (Anthropic), 424 (Cloudflare) and 200 (MiniMax).
   {
     kind: "withheld",
-    instead: ["request", "permission"],
-    pattern: /\bflagged\b|\bsensitive (?:content|information)\b/i,
+    instead: ["request", "permission", "down"],
+    pattern:
+      /\bflagged\b|\bsensitive (?:content|information)\b|\bnew_sensitive\b|敏感内容|\b(?:usage|content|safety)(?: \w+)? (?:guidelines?|polic(?:y|ies))\b|\bsafety system\b|\b(?:prompt|input|output|response|answer|content)\b[^.]{0,20}\bblocked\b|\bviolat\w*\b[^.]{0,30}\b(?:moderation|guardrails?)\b/i,
   },
   {
     kind: "model",
     instead: ["request"],
-    pattern: /\bmodel\b[^.]{0,100}\b(?:does not exist|not found)\b|not a valid model\b/i,
+    pattern:
+      /\bmodel\b(?:[^.]|\.(?=\S)){0,100}\b(?:does not exist|not found|decommissioned|been (?:deprecated|retired|discontinued)|identifier is invalid)\b|not a valid model\b|\b(?:unknown|unsupported) model\b|\bmodel ['"`]?[\w./:-]+['"`]? is not (?:supported|available)\b/i,
   },
-  { kind: "key", instead: ["request"], pattern: /(?:incorrect|invalid) api.?key|api.?key not valid/i },
+  {
+    kind: "key",
+    instead: ["request"],
+    pattern:
+      /(?:incorrect|invalid|missing) api.?key|api.?key (?:not valid|expired|has expired|is (?:missing|required|invalid))|\blogin fail\b/i,
+  },
+  { kind: "rate", instead: ["down"], pattern: /\brate.?limit|\btoo many requests\b|\bquota exceeded\b/i },
+  { kind: "request", instead: [], pattern: /\binvalid (?:params?|parameters?|request)\b|\bbad request\b/i },
 ];
 
 /** The kind of an error, from its status, the words of its codes as `toWord` writes them, and all its sentences. */
@@ -233,12 +265,14 @@ export function kindOfError({
 }): ErrorKind {
   const byCode = kindByCode(status, words);
   const sentence = SENTENCES.find(
-    ({ instead, pattern }) => (instead === null || instead.includes(byCode)) && pattern.test(message),
+    ({ instead, pattern }) =>
+      (instead === null || byCode === undefined || instead.includes(byCode)) && pattern.test(message),
   );
-  return sentence?.kind ?? byCode;
+  return sentence?.kind ?? byCode ?? "down";
 }
 
-function kindByCode(status: number | undefined, words: readonly string[]): ErrorKind {
+/** The kind by the codes of an error; undefined: none of them says anything, as in the middle of a stream. */
+function kindByCode(status: number | undefined, words: readonly string[]): ErrorKind | undefined {
   const kinds = words.map((word) => KIND_BY_WORD.get(word));
   if (kinds.includes("credit")) return "credit";
   // Too large for the server, whatever limit its code names.
@@ -249,7 +283,7 @@ function kindByCode(status: number | undefined, words: readonly string[]): Error
   // No redirect is followed: the key would go with it.
   if (status !== undefined && status >= 300 && status < 400) return "address";
   // A status from 500 on is a failure of the server. An unknown status below that is treated alike: another try may succeed.
-  return status === undefined ? (generic ?? "down") : (KIND_BY_STATUS.get(status) ?? "down");
+  return status === undefined || status < 300 ? generic : (KIND_BY_STATUS.get(status) ?? "down");
 }
 
 /** `BadRequestError`, `bad_request_error`, `Bad Request` and `com.vendor#BadRequest` are one word. */

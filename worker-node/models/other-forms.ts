@@ -2,7 +2,8 @@ import { createHash } from "node:crypto";
 import { isObject, listOf } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import { firstChars } from "../../shared/text/first-chars.ts";
-import { textOf } from "./json-fields.ts";
+import { textOf, without } from "./json-fields.ts";
+import { plainSchema } from "./plain-schema.ts";
 import { UNKNOWN_MAX_OUTPUT } from "./output-limit.ts";
 
 /** Nine letters and digits: the one form of an id that every server takes. Mistral's take no other. */
@@ -74,6 +75,62 @@ export function withShortDescriptions(body: JsonObject): JsonObject {
   const content = [prompt ?? "", text].filter((part) => part !== "").join("\n\n");
   const rest = prompt === undefined ? [first, ...others] : others;
   return { ...body, ...tools, [list]: [{ ...system, content }, ...rest] };
+}
+
+/** A body whose calls have a text beside them, an empty one, where they had null. */
+export function withEmptyTexts(body: JsonObject): JsonObject {
+  return withAnswers(body, (answer) => (answer["content"] === null ? { ...answer, content: "" } : answer));
+}
+
+/**
+ * A body whose answers all have a thought, a space where there was none: DeepSeek and Kimi refuse an empty one, and DeepSeek a content
+ * of null beside it.
+ */
+export function withBlankThoughts(body: JsonObject): JsonObject {
+  return withEmptyTexts(
+    withAnswers(body, (answer) =>
+      textOf(answer["reasoning_content"]) === undefined ? { ...answer, reasoning_content: " " } : answer,
+    ),
+  );
+}
+
+/** Google's word for a call that none of its models has signed (ai.google.dev/gemini-api/docs/thought-signatures). */
+const UNSIGNED = { google: { thought_signature: "skip_thought_signature_validator" } };
+
+/** A body whose calls without a signature of Google are marked as those of another model. */
+export function withMarkedCalls(body: JsonObject): JsonObject {
+  return withAnswers(body, (answer) => ({
+    ...answer,
+    ...changed(answer, "tool_calls", (call) => ({ extra_content: UNSIGNED, ...call })),
+  }));
+}
+
+/** A body whose tools have no wish for their arguments to be streamed, which Anthropic's package adds to each. */
+export function withPlainTools(body: JsonObject): JsonObject {
+  return { ...body, ...changed(body, "tools", (tool) => without(tool, "eager_input_streaming")) };
+}
+
+/** The fields of a tool that hold its schema: of OpenAI, Anthropic and Google. */
+const SCHEMAS = ["parameters", "input_schema", "parametersJsonSchema"];
+
+/** A body whose tools have schemas of plain keywords. */
+export function withPlainSchemas(body: JsonObject): JsonObject {
+  const plain = (tool: JsonObject): JsonObject => {
+    const entries = Object.entries(tool).map(([name, value]): [string, Json] => [
+      name,
+      SCHEMAS.includes(name) && isObject(value) ? plainSchema(value) : value,
+    ]);
+    return { ...Object.fromEntries(entries), ...changed(tool, "functionDeclarations", plain) };
+  };
+  const tools = changed(body, "tools", ({ function: own, ...tool }) => ({
+    ...plain(tool),
+    ...(isObject(own) ? { function: plain(own) } : {}),
+  }));
+  return { ...body, ...tools };
+}
+
+function withAnswers(body: JsonObject, change: (answer: JsonObject) => JsonObject): JsonObject {
+  return withMessages(body, (message) => (message["role"] === "assistant" ? change(message) : message));
 }
 
 /** A body with each of its messages changed. */

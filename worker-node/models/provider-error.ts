@@ -114,6 +114,8 @@ function layersOf(body: Json | undefined, depth = 0): JsonObject[] {
     ...quotedIn(body["message"], depth),
     ...layersOf(listOf(body["errors"])[0], depth + 1),
     ...(isObject(body["metadata"]) ? layersOf(body["metadata"]["raw"], depth + 1) : []),
+    // Databricks quotes the error of an external model.
+    ...layersOf(body["external_model_error"], depth + 1),
     // MiniMax reports its errors beside an answer that is null.
     ...layersOf(body["base_resp"], depth + 1),
     ...listOf(body["details"]).filter(isObject),
@@ -133,7 +135,7 @@ function parseQuoted(text: string): Json | undefined {
 function factsOf({ status, body }: ProviderError): Facts {
   const layers = layersOf(body);
   const values = layers.flatMap((layer) =>
-    ["reason", "code", "type", "__type", "error_type", "status"]
+    ["reason", "code", "type", "__type", "error_type", "error_code", "status"]
       .map((field) => layer[field])
       .filter((value) => value !== undefined),
   );

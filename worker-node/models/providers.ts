@@ -47,7 +47,7 @@ const openers: { [Name in RemoteProvider]: (env: ModelEnv, model: string) => Pro
     const { createAnthropic } = await import("@ai-sdk/anthropic");
     const settings = {
       apiKey: required(env.ANTHROPIC_API_KEY, "ANTHROPIC_API_KEY", "anthropic"),
-      ...baseUrlOf(env.ANTHROPIC_BASE_URL),
+      ...baseUrlOf(versioned(env.ANTHROPIC_BASE_URL, "v1", /\/v\d\w*$/)),
       fetch: fetchOfCall,
     };
     return { model: createAnthropic(settings)(model) };
@@ -55,7 +55,9 @@ const openers: { [Name in RemoteProvider]: (env: ModelEnv, model: string) => Pro
   google: async (env, model) => {
     const { createGoogleGenerativeAI } = await import("@ai-sdk/google");
     const apiKey = required(googleKey(env), "GOOGLE_GENERATIVE_AI_API_KEY", "google");
-    const settings = { apiKey, ...baseUrlOf(env.GOOGLE_BASE_URL), fetch: fetchOfCall };
+    // Google's version stands at the end, and Vertex AI's before the publisher.
+    const baseUrl = baseUrlOf(versioned(env.GOOGLE_BASE_URL, "v1beta", /\/v\d\w*(?:\/|$)/));
+    const settings = { apiKey, ...baseUrl, fetch: fetchOfCall };
     return { model: createGoogleGenerativeAI(settings)(model) };
   },
   "openai-compatible": async (env, model) => {
@@ -107,7 +109,7 @@ export async function openModel(
     model: opened.model,
     fetch: async (address, init = {}) => {
       const send = async (sent: RequestInit): Promise<Response> => {
-        const response = await request(urlOf(address), withBearer(wellFormed(sent), opened.bearer));
+        const response = await request(urlOf(address), withHeaders(wellFormed(sent), opened.bearer));
         report.left = limitsLeftOf(response.headers, Date.now());
         return readResponse(response, format, report, listeners);
       };
@@ -189,10 +191,14 @@ function wellFormed(init: RequestInit): RequestInit {
   };
 }
 
-function withBearer(init: RequestInit, bearer: string | undefined): RequestInit {
-  if (bearer === undefined) return init;
+/**
+ * A request with the API key of its call. It asks for no beta of Anthropic: the package does so with each tool, no request here needs one,
+ * and gateways in front of Bedrock and Vertex refuse those that these do not know (BerriAI/litellm #18145, anthropics/claude-code #49370).
+ */
+function withHeaders(init: RequestInit, bearer: string | undefined): RequestInit {
   const headers = new Headers(init.headers);
-  headers.set("authorization", `Bearer ${bearer}`);
+  headers.delete("anthropic-beta");
+  if (bearer !== undefined) headers.set("authorization", `Bearer ${bearer}`);
   return { ...init, headers };
 }
 
@@ -202,6 +208,15 @@ function urlOf(address: Parameters<Fetch>[0]): string {
 
 function googleKey(env: ModelEnv): string | undefined {
   return env.GOOGLE_GENERATIVE_AI_API_KEY || env.GEMINI_API_KEY;
+}
+
+/**
+ * A base URL with the version of its API. The packages want it there, and other clients of these APIs, whose base URLs operators copy, add it
+ * themselves (vercel/ai #15542).
+ */
+function versioned(url: string | undefined, version: string, has: RegExp): string | undefined {
+  const base = url?.replace(/\/+$/, "");
+  return base === undefined || base === "" || has.test(base) ? base : `${base}/${version}`;
 }
 
 function baseUrlOf(url: string | undefined): { baseURL?: string } {

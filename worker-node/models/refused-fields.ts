@@ -3,9 +3,14 @@ import type { JsonObject } from "../../shared/contracts/json.ts";
 import { parseJson } from "../engine/parse-json.ts";
 import { textOf, without } from "./json-fields.ts";
 import {
+  withBlankThoughts,
+  withEmptyTexts,
+  withMarkedCalls,
   withMessages,
   withNewerLimit,
   withPlainCallIds,
+  withPlainSchemas,
+  withPlainTools,
   withShortDescriptions,
   withSmallLimit,
   withSystemAsUser,
@@ -49,11 +54,50 @@ const optionals: { [name: string]: Optional } = {
     without: (body) => without(body, "stream_options"),
     isRemembered: true,
   },
+  // llama.cpp before May 2025, beside tools, and models of OpenAI that stream for verified organizations alone. A whole answer is read too.
+  stream: {
+    refusal:
+      /\bto stream this model\b|\btools with stream\b|\bstream(?:ing)?\b.{0,40}\b(?:not supported|unsupported)/i,
+    without: (body) => without(body, "stream", "stream_options"),
+    isFailure: true,
+    isRemembered: true,
+  },
+  // Bedrock and Vertex: "tools.0.custom.eager_input_streaming: Extra inputs are not permitted".
+  eager_input_streaming: {
+    refusal: /\beager_input_streaming\b/,
+    without: withPlainTools,
+    isRemembered: true,
+  },
   // Groq, Cerebras and Mistral: "property 'messages.2.assistant.reasoning_content' is unsupported", "extra_forbidden".
   thoughts: {
     refusal:
       /\b(?:reasoning(?:_content|_text|_opaque|_details)?|thinking|thinking_blocks)\b.{0,80}(?:unsupported|not supported|extra|unexpected|unknown|unrecognized|not permitted)|(?:unsupported|extra|unexpected|unknown|unrecognized).{0,80}\b(?:reasoning_content|reasoning_details|reasoning|thinking_blocks)\b/is,
     without: (body) => withMessages(body, (message) => without(message, ...THOUGHTS)),
+    isRemembered: true,
+  },
+  // OpenAI's models from gpt-5.6 on, whose own effort counts where a request names none. They take tools without it, or over the Responses API.
+  reasoning_effort: {
+    refusal: /\btools with reasoning_effort are not supported\b/i,
+    without: (body) => (body["tools"] === undefined ? body : { ...body, reasoning_effort: "none" }),
+    isRemembered: true,
+  },
+  // DeepSeek and Kimi, of answers of another model, and of their own in which nothing was thought.
+  no_thoughts: {
+    refusal:
+      /\breasoning[_ ]content\b.{0,60}\b(?:missing|must be passed back)|\binclude reasoning_content\b/is,
+    without: withBlankThoughts,
+    isRemembered: true,
+  },
+  // Gemini behind OpenAI's form, of calls that another model has made.
+  unsigned_calls: {
+    refusal: /\bmissing a `?thought_signature\b/i,
+    without: withMarkedCalls,
+    isRemembered: true,
+  },
+  // Ollama, LM Studio and Mistral's server, of a call without a text: "invalid message content type: <nil>".
+  content: {
+    refusal: /\bcontent\b.{0,60}(?:<nil>|\bnull\b|\bmust be a string\b|\bvalid string\b)/is,
+    without: withEmptyTexts,
     isRemembered: true,
   },
   // Anthropic: a signature belongs to the model that made it, and a budget may have changed the model since.
@@ -74,6 +118,13 @@ const optionals: { [name: string]: Optional } = {
     refusal: /\btools(?:\[\d+\]|\.\d+)(?:\.function)?\.description\b.{0,40}\btoo long\b/is,
     without: withShortDescriptions,
     isRemembered: true,
+  },
+  // Gemini, OpenAI, Anthropic and others, of keywords in the schema of a tool: each takes other ones. Another step may have other tools.
+  schemas: {
+    refusal:
+      /\bfunction_?declarations?\b|\binput_schema\b|\bschema\b.{0,60}\b(?:tool|function)\b|\b(?:tool|function)s?\b.{0,80}\bschema\b/is,
+    without: withPlainSchemas,
+    isRemembered: false,
   },
   // Templates of models that have no such role, such as Gemma's, and OpenAI's first reasoning models.
   system: {

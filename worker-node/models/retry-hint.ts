@@ -26,7 +26,7 @@ export function retryHintMs(
     ...MS_HEADERS.map((name) => inMs(headers[name])),
     ...WAIT_HEADERS.map((name) => timeMs(headers[name], nowMs)),
     ...hintsIn(body, nowMs),
-    ...(isRateLimit ? [hintInWords(message)] : []),
+    ...(isRateLimit ? [hintInWords(message), timeInWords(message, nowMs)] : []),
   ].filter((ms) => ms !== undefined);
   if (report.length > 0) return Math.max(...report);
   const resets = isRateLimit ? [...resetsIn(headers, nowMs), ...resetsInBody(body, nowMs)] : [];
@@ -83,13 +83,28 @@ function untilPacificMidnightMs(nowMs: number): number {
   return 86_400_000 - ((of("hour") * 60 + of("minute")) * 60 + of("second")) * 1_000;
 }
 
-/** "Please try again in 7m12.5s.", "retry after 1 hour 30 minutes", "Please wait 56 seconds before retrying." */
+/** "Please try again in 7m12.5s.", "Your quota will reset after 1 hour 30 minutes", "Please wait 56 seconds before retrying." */
 function hintInWords(message: string): number | undefined {
   const match =
-    /(?:(?:try again|retry) (?:in|after)|wait(?: for)?) ((?:[\d.]+ ?(?:ms|milliseconds?|[dhms]\b|days?|hours?|minutes?|mins?|seconds?|secs?|[hm](?=\d))(?:\s|,|and)*)+)/i.exec(
+    /(?:(?:try again|retry|resets?) (?:in|after)|wait(?: for)?) ((?:[\d.]+ ?(?:ms|milliseconds?|[dhms]\b|days?|hours?|minutes?|mins?|seconds?|secs?|[hm](?=\d))(?:\s|,|and)*)+)/i.exec(
       message,
     );
   return match?.[1] === undefined ? undefined : durationMs(match[1]);
+}
+
+/**
+ * "Your limit will reset at 2026-09-12 00:35:41". A time without a zone is Beijing's, as Zhipu writes it (can1357/oh-my-pi #11014): where it
+ * is another zone's, the step tries too early, and never hours too late. A time in the past says nothing.
+ */
+function timeInWords(message: string, nowMs: number): number | undefined {
+  const match =
+    /(?:(?:try again|retry|resets?) (?:at|on|after)|将在) (\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?) ?(Z|UTC|GMT|[+-]\d{2}:?\d{2})?/i.exec(
+      message,
+    );
+  if (match === null) return undefined;
+  const [, day, time, zone = "+08:00"] = match;
+  const ms = Date.parse(`${day}T${time}${zone.replace(/UTC|GMT/i, "Z")}`) - nowMs;
+  return ms > 0 ? ms : undefined;
 }
 
 const UNIT_MS: { [unit: string]: number } = {
@@ -159,11 +174,27 @@ function resetsIn(headers: Readonly<Record<string, string>>, nowMs: number): num
   return (usedUp.length > 0 ? usedUp : limits.filter((limit) => !limit.isKnown)).map((limit) => limit.ms);
 }
 
-/** OpenRouter quotes the headers of a refusal in its body. */
+const RESET_FIELDS = [
+  "resets_in_seconds",
+  "reset_in_seconds",
+  "resets_at",
+  "reset_at",
+  "reset_after",
+  "quotaResetDelay",
+  "quotaResetTimeStamp",
+];
+
+/** The resets in a body, at any depth: in fields of their own, unless something of the limit remains, and in headers that OpenRouter quotes. */
 function resetsInBody(body: Json | undefined, nowMs: number, depth = 0): number[] {
-  if (!isObject(body) || depth > 4) return [];
+  if (depth > 6) return [];
+  if (Array.isArray(body)) return body.slice(0, 20).flatMap((item) => resetsInBody(item, nowMs, depth + 1));
+  if (!isObject(body)) return [];
   const { headers } = body;
-  const own = isObject(headers) ? resetsIn(textFields(headers), nowMs) : [];
+  const isLeft = Number(body["remaining"] ?? 0) > 0;
+  const own = [
+    ...(isObject(headers) ? resetsIn(textFields(headers), nowMs) : []),
+    ...(isLeft ? [] : RESET_FIELDS.map((name) => timeMs(body[name], nowMs))),
+  ].filter((ms) => ms !== undefined);
   return [...own, ...Object.values(body).flatMap((value) => resetsInBody(value, nowMs, depth + 1))];
 }
 

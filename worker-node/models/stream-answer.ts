@@ -185,6 +185,8 @@ function unusedId(id: string, ids: Set<string>): string {
   return unused;
 }
 
-function toSdkTool(sdk: typeof import("ai"), spec: ToolSpec): ToolSet[string] {
-  return { description: spec.description, inputSchema: sdk.jsonSchema(spec.parameters) };
+function toSdkTool(sdk: typeof import("ai"), { description, parameters }: ToolSpec): ToolSet[string] {
+  // Bedrock refuses an empty description (vercel/ai PR 10260).
+  const described = description.trim() === "" ? {} : { description };
+  return { ...described, inputSchema: sdk.jsonSchema(parameters) };
 }

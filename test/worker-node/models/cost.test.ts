@@ -18,6 +18,10 @@ test.each([
   ["claude-sonnet-4-5-20250929", { input: 300_000, cachedInput: 0, output: 0 }, 1_800_000],
   ["unheard-of", { input: 1_000, cachedInput: 0, output: 1_000 }, 0],
   ["constructor", { input: 1_000, cachedInput: 0, output: 1_000 }, 0],
+  // NousResearch/hermes-agent PR 93678, BerriAI/litellm #10597: a long prompt makes the whole call dearer.
+  ["gemini-2.5-pro", { input: 200_000, cachedInput: 0, output: 1_000 }, 260_000],
+  ["gemini-2.5-pro", { input: 200_001, cachedInput: 0, output: 1_000 }, 515_003],
+  ["gemini-2.5-pro-preview", { input: 300_000, cachedInput: 300_000, output: 0 }, 75_000],
   // A server that says that more was cached than was sent.
   ["gpt-4.1", { input: 1_000, cachedInput: 9_000, output: 0 }, 500],
 ])("a call of %s that used %j costs %i micro-dollars", (model, tokens, cost) => {

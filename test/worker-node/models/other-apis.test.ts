@@ -94,7 +94,7 @@ test.each<[string, string, string]>([
   [
     "is an error of Ollama's",
     lines(ollama({ content: "Half" }), { error: "rate limit reached" }),
-    "model_unavailable",
+    "model_rate_limited",
   ],
   [
     "reached a response's limit",

@@ -156,6 +156,137 @@ describe("an error that no other try can avoid ends the step at once", () => {
       "model_unauthorized",
     ],
     ["a refusal under status 200", 200, { message: "Unauthorized", status: 401 }, "model_unauthorized"],
+    // anthropics/claude-code #58367, theopenco/llmgateway PR 1785, Portkey-AI/gateway PR 1740.
+    [
+      "Anthropic's filter",
+      400,
+      {
+        type: "error",
+        error: { type: "invalid_request_error", message: "Output blocked by content filtering policy" },
+      },
+      "content_filter",
+    ],
+    [
+      "xAI's filter",
+      403,
+      { code: "permission-denied", error: "Content violates usage guidelines." },
+      "content_filter",
+    ],
+    ["Portkey's guardrail", 446, { error: { message: "m", type: "hooks_failed" } }, "content_filter"],
+    [
+      "Cloudflare's guardrail",
+      424,
+      { success: false, errors: [{ code: 2016, message: "Prompt blocked due to security configurations" }] },
+      "content_filter",
+    ],
+    [
+      "OpenAI's moderation",
+      400,
+      { error: { code: "moderation_blocked", message: "m", type: "user_error" } },
+      "content_filter",
+    ],
+    [
+      "Azure's filter in words",
+      400,
+      { error: { message: "The prompt triggered Azure OpenAI's content management policy." } },
+      "content_filter",
+    ],
+    [
+      "Zhipu's filter in Chinese",
+      400,
+      { error: { code: "1301", message: "可能包含不安全或敏感内容" } },
+      "content_filter",
+    ],
+    [
+      "MiniMax's filter",
+      200,
+      { base_resp: { status_code: 1026, status_msg: "input new_sensitive" } },
+      "content_filter",
+    ],
+    // amd/gaia #3766.
+    [
+      "Fireworks' account",
+      412,
+      { error: { code: "PRECONDITION_FAILED", message: "Account x is suspended: monthly spending limit" } },
+      "model_unauthorized",
+    ],
+    ["a condition that is not met", 412, { error: { message: "m" } }, "model_bad_request"],
+    [
+      "a limit on spending",
+      429,
+      { error: { message: "You reached your monthly spend limit." } },
+      "model_unauthorized",
+    ],
+    ["Novita's balance", 403, { reason: "NOT_ENOUGH_BALANCE", message: "m" }, "model_unauthorized"],
+    [
+      "the quota of a key at new-api",
+      403,
+      { error: { message: "m", type: "new_api_error", code: "pre_consume_token_quota_failed" } },
+      "model_unauthorized",
+    ],
+    ["a trial that is over", 400, { error: { message: "Your free trial has ended." } }, "model_unauthorized"],
+    [
+      "the credit behind Databricks",
+      400,
+      {
+        error_code: "BAD_REQUEST",
+        message: '{"external_model_error":{"error":{"message":"m","code":"insufficient_quota"}}}',
+      },
+      "model_unauthorized",
+    ],
+    [
+      "a key that has expired",
+      400,
+      { error: { message: "API key expired. Please renew it." } },
+      "model_unauthorized",
+    ],
+    [
+      "MiniMax's key",
+      200,
+      { base_resp: { status_code: 2049, status_msg: "invalid api key" } },
+      "model_unauthorized",
+    ],
+    ["a key in words alone", 200, { error: { message: "Incorrect API key provided" } }, "model_unauthorized"],
+    [
+      "MiniMax's parameters",
+      200,
+      { base_resp: { status_code: 2013, status_msg: "invalid params" } },
+      "model_bad_request",
+    ],
+    ["Databricks in a stream", 200, { error_code: "BAD_REQUEST", message: "m" }, "model_bad_request"],
+    // ItzCrazyKns/Vane #771.
+    [
+      "Groq's model that is withdrawn",
+      400,
+      { error: { message: "m", type: "invalid_request_error", code: "model_decommissioned" } },
+      "unknown_model",
+    ],
+    [
+      "a model whose name has a dot",
+      400,
+      { error: { message: "The model `gpt-4.1-x` does not exist" } },
+      "unknown_model",
+    ],
+    [
+      "a model that is deprecated",
+      400,
+      { error: { message: "The model `m-4.5` has been deprecated" } },
+      "unknown_model",
+    ],
+    [
+      "a model that no provider has",
+      400,
+      { error: { message: "m", code: "model_not_supported" } },
+      "unknown_model",
+    ],
+    ["Copilot's model", 400, { error: { message: "The model m-4.1 is not supported." } }, "unknown_model"],
+    // A page of a firewall speaks of policies too.
+    [
+      "a page of a firewall",
+      403,
+      '<meta http-equiv="Content-Security-Policy" content="x"><h1>Sorry, you have been blocked</h1>',
+      "model_unauthorized",
+    ],
   ])("%s: HTTP %i %j is %s", async (_, status, body, code) => {
     expect(await run(refusal(status, body))).toMatchObject({ status: "failed", code, retries: [] });
     expect(server.requests).toHaveLength(1);
@@ -225,6 +356,23 @@ describe("an error that another try may avoid leads to another try", () => {
     ["Cloudflare's list of errors", 200, { success: false, errors: [{ code: 3040 }] }, "model_unavailable"],
     ["a proxy's page", 502, "<html>Bad gateway</html>", "model_unavailable"],
     ["a time-out", 408, { error: { message: "m" } }, "model_unavailable"],
+    // charmbracelet/crush #2546, lmstudio-ai/lmstudio-bug-tracker #1347.
+    ["LM Studio's model that it unloads", 400, { error: "Model unloaded." }, "model_unavailable"],
+    [
+      "LM Studio's model that it loads",
+      400,
+      { error: { message: 'Failed to load model "m". Error: Operation canceled.' } },
+      "model_unavailable",
+    ],
+    [
+      "MiniMax's rate",
+      200,
+      { base_resp: { status_code: 1002, status_msg: "rate limit" } },
+      "model_rate_limited",
+    ],
+    // apache/rocketmq-dashboard #2178.
+    ["a rate in words alone", 200, { error: { message: "quota exceeded" } }, "model_rate_limited"],
+    ["an error that says nothing", 200, { error: { message: "m" } }, "model_unavailable"],
   ])("%s: HTTP %i %j is %s", async (_, status, body, code) => {
     expect(await run(refusal(status, body))).toMatchObject({ status: "failed", code, retries: [code] });
     expect(server.requests).toHaveLength(2);

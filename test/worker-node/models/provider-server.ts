@@ -13,6 +13,7 @@ const RequestBody = z.looseObject({
 });
 
 export type ProviderRequest = {
+  path: string;
   body: z.infer<typeof RequestBody>;
   headers: Readonly<Record<string, unknown>>;
   atMs: number;
@@ -30,6 +31,7 @@ export class ProviderServer {
     request.on("data", (piece) => (sent += String(piece)));
     request.on("end", () => {
       const received = {
+        path: request.url ?? "",
         body: RequestBody.parse(JSON.parse(sent)),
         headers: request.headers,
         atMs: performance.now(),

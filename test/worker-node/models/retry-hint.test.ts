@@ -59,6 +59,14 @@ describe("the wait of a rate limit", () => {
     ["Retry after 1 day, 2 hours and 3 seconds", 93_603_000],
     ["Please wait 56 seconds before retrying.", 56_000],
     ["Rate limit exceeded, please wait for 2m.", 120_000],
+    ["Your quota will reset after 27h41m36s.", 99_696_000],
+    ["Limit resets in 45 seconds.", 45_000],
+    ["Weekly limit exhausted. Resets at 2026-11-29T12:00:09Z", 9_000],
+    ["Your limit will reset at 2026-11-29 12:00 UTC.", undefined],
+    // Zhipu's times are Beijing's (can1357/oh-my-pi #11014).
+    ["Usage limit reached for 5 hour. Your limit will reset at 2026-11-29 20:00:09", 9_000],
+    ["已达到 5 小时的使用上限。您的限额将在 2026-11-29 20:00:09 重置。", 9_000],
+    ["Your limit will reset at 2026-11-29 12:00:09", undefined],
   ])("is read from the words %j", (message, ms) => {
     expect(retryHintMs({ ...none, message }, nowMs)).toBe(ms);
   });
@@ -83,7 +91,17 @@ describe("the wait of a rate limit", () => {
     [{ retry_after: "2026-11-29T12:00:09Z" }, 9_000],
     [{ error: { details: [{ retryDelay: { seconds: "5", nanos: 500_000_000 } }] } }, 5_500],
     [{ error: { retryDelay: "1.203608125s" } }, 1_203.608125],
+    // NousResearch/hermes-agent PR 26893, router-for-me/CLIProxyAPI #1666, diegosouzapw/OmniRoute #858.
+    [{ error: { type: "usage_limit_reached", resets_in_seconds: 52 } }, 52_000],
+    [{ error: { resets_at: nowMs / 1_000 + 9 } }, 9_000],
+    [{ error: { details: [{ metadata: { quotaResetDelay: "3h12m1.5s" } }] } }, 11_521_500],
+    [{ limits: { hour: { remaining: 4, reset_at: "2026-11-29T13:00:00Z" } } }, undefined],
   ])("is read from the body %j", (body, ms) => {
     expect(retryHintMs({ ...none, body }, nowMs)).toBe(ms);
+  });
+
+  test("is not the reset of a limit where another error is told", () => {
+    const body = { error: { resets_in_seconds: 52 } };
+    expect(retryHintMs({ ...none, body, isRateLimit: false }, nowMs)).toBeUndefined();
   });
 });

@@ -2,7 +2,8 @@ import { describe, expect, test } from "vitest";
 import { clip } from "../../../worker-node/engine/prompt.ts";
 import type { Message, ModelRequest } from "../../../worker-node/engine/ports.ts";
 import { aProvider } from "./model-run.ts";
-import { an, oc, refusal, text, whole } from "./provider-server.ts";
+import { createModels } from "../../../worker-node/models/create-models.ts";
+import { an, go as gemini, oc, refusal, text, whole } from "./provider-server.ts";
 import type { Answer } from "./provider-server.ts";
 
 // Servers refuse forms of a request that others take.
@@ -10,7 +11,11 @@ import type { Answer } from "./provider-server.ts";
 const { server } = aProvider();
 
 function generate(model: string, messages: Message[], more: Partial<ModelRequest> = {}) {
-  return server.models().generate({
+  return server.models().generate({ ...requestOf(model, messages), ...more });
+}
+
+function requestOf(model: string, messages: Message[]): ModelRequest {
+  return {
     model,
     messages,
     tools: [],
@@ -18,8 +23,7 @@ function generate(model: string, messages: Message[], more: Partial<ModelRequest
     effectKey: "k",
     signal: new AbortController().signal,
     onText: () => {},
-    ...more,
-  });
+  };
 }
 
 /** Refuses with `message` while the body has `word`. */
@@ -31,6 +35,16 @@ function refusing(status: number, word: string, message: string, answer: string)
   };
 }
 
+/** The schema of the tool of a request, in the format of its provider. */
+function schemaIn(body: string): unknown {
+  let schema: unknown;
+  JSON.parse(body, (name, value: unknown) => {
+    if (["parameters", "input_schema", "parametersJsonSchema"].includes(name)) schema = value;
+    return value;
+  });
+  return schema;
+}
+
 const bodyOf = (request: number): string => JSON.stringify(server.requests[request]?.body);
 const go: Message = { role: "user", content: "go" };
 
@@ -40,6 +54,42 @@ test.each([oc, an])("%s: half a character is sent as U+FFFD", async (model) => {
   const spoken = "\\ud83d";
   await generate(model, [{ role: "user", content: `a\ud83d b${spoken} 😀\n"c" \udc00` }]);
   expect(bodyOf(0)).toContain(JSON.stringify(`a\ufffd b${spoken} 😀\n"c" \ufffd`).slice(1, -1));
+});
+
+// vercel/ai #15542, garrytan/gbrain #1250, ys-ll/uniterm PR 365: other clients of these APIs add the version to the base URL themselves.
+test.each([
+  [an, "ANTHROPIC_BASE_URL", "", "/v1/messages"],
+  [an, "ANTHROPIC_BASE_URL", "/v1", "/v1/messages"],
+  [an, "ANTHROPIC_BASE_URL", "/v1/account/gateway/anthropic/", "/v1/account/gateway/anthropic/v1/messages"],
+  [gemini, "GOOGLE_BASE_URL", "", "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"],
+  [gemini, "GOOGLE_BASE_URL", "/v1beta/", "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"],
+  [
+    gemini,
+    "GOOGLE_BASE_URL",
+    "/v1/publishers/google",
+    "/v1/publishers/google/models/gemini-2.5-flash:streamGenerateContent?alt=sse",
+  ],
+])("%s: a request with %s at %j goes to %s", async (model, name, path, sent) => {
+  server.reset(whole(model, "fine"));
+  const keys = { ANTHROPIC_API_KEY: "k", GEMINI_API_KEY: "k" };
+  const models = createModels({ ...keys, [name]: `${server.url}${path}` }, 10_000);
+  await models.generate(requestOf(model, [go]));
+  expect(server.requests[0]?.path).toBe(sent);
+});
+
+// BerriAI/litellm #18145, anthropics/claude-code #49370: the package asks for a beta with each tool, and gateways refuse those they do not know.
+test("no beta of Anthropic is asked for", async () => {
+  server.reset(whole(an, "fine"));
+  await generate(an, [go], { tools: [{ name: "t", description: "", parameters: { type: "object" } }] });
+  expect(server.requests[0]?.headers).not.toHaveProperty("anthropic-beta");
+});
+
+// danny-avila/LibreChat #13209, vercel/ai PR 10260: Bedrock refuses an empty one.
+test.each([oc, an])("%s: a tool without a description is sent without one", async (model) => {
+  server.reset(whole(model, "fine"));
+  await generate(model, [go], { tools: [{ name: "t", description: " ", parameters: { type: "object" } }] });
+  expect(bodyOf(0)).toContain('"name":"t"');
+  expect(bodyOf(0)).not.toContain("description");
 });
 
 test("no limit cuts a character in two", () => {
@@ -181,5 +231,133 @@ describe("a request that is refused", () => {
     server.reset(refusing(400, '"max_tokens"', message, text("fine")));
     expect(await generate(oc, [go], { maxOutputTokens: 7 })).toMatchObject({ text: "fine" });
     expect(server.requests[1]?.body).toMatchObject({ max_completion_tokens: 7 });
+  });
+
+  const lookup = { name: "lookup", description: "d", parameters: { type: "object", properties: {} } };
+
+  // anthropics/claude-agent-sdk-python #694, DotHarness/dotcraft PR 282: the SDK sends the field unasked.
+  test("for tools whose arguments are to be streamed has them without that wish", async () => {
+    const message = "tools.0.custom.eager_input_streaming: Extra inputs are not permitted";
+    server.reset(refusing(400, '"eager_input_streaming"', message, whole(an, "fine")));
+    expect(await generate(an, [go], { tools: [lookup] })).toMatchObject({ text: "fine" });
+    expect(server.requests[1]?.body).toMatchObject({ tools: [{ name: "lookup", description: "d" }] });
+  });
+
+  // pal-mcp-server #134, charmbracelet/crush #422; n8n-io/n8n #13112, danny-avila/LibreChat #7408.
+  test.each([
+    [400, "Your organization must be verified to stream this model. Please go to: x"],
+    [500, "Cannot use tools with stream"],
+    [422, "Streaming is not supported for this model"],
+  ])("for its stream asks for a whole answer: %i %s", async (status, message) => {
+    const choices = [{ index: 0, message: { role: "assistant", content: "fine" }, finish_reason: "stop" }];
+    const answer = JSON.stringify({ object: "chat.completion", choices, usage: { prompt_tokens: 3 } });
+    server.reset(refusing(status, '"stream":true', message, answer));
+    expect(await generate(oc, [go], { tools: [lookup] })).toMatchObject({ text: "fine" });
+    expect(server.requests[1]?.body).not.toHaveProperty("stream_options");
+  });
+
+  // lmstudio-ai/lmstudio-bug-tracker #261, SAIL-Research-Lab/cheetahclaws PR 72, mistralai/mistral-common #324.
+  test.each([
+    "invalid message content type: <nil>",
+    "Invalid 'content': 'content' field must be a string or an array of objects.",
+    "messages.1.content: Input should be a valid string",
+  ])("for a call without a text has an empty text: %s", async (message) => {
+    server.reset(refusing(400, '"content":null', message, text("fine")));
+    expect(await generate(oc, called)).toMatchObject({ text: "fine" });
+    expect(server.requests[1]?.body.messages[1]).toMatchObject({ role: "assistant", content: "" });
+  });
+
+  // charmbracelet/crush #2696, NousResearch/hermes-agent PR 17341, mastra-ai/mastra #12592, can1357/oh-my-pi PR 788: an empty text is refused too.
+  test.each([
+    "thinking is enabled but reasoning_content is missing in assistant tool call message at index 1",
+    "The `reasoning_content` in the thinking mode must be passed back to the API.",
+  ])("for answers without a thought has a blank one in each: %s", async (message) => {
+    server.reset((response, request) => {
+      const answers = request.body.messages.filter(({ role }) => role === "assistant");
+      if (answers.some(({ reasoning_content: thought, content }) => !thought || content === null))
+        return refusal(400, { error: { message } })(response, request);
+      response.writeHead(200, { "content-type": "text/event-stream" }).end(text("fine"));
+    });
+    const thought = { content: [], message: { openaiCompatible: { reasoning_content: "hm" } } };
+    const messages: Message[] = [...called, { role: "assistant", content: "yes", parts: thought }, go];
+    expect(await generate(oc, [...messages])).toMatchObject({ text: "fine" });
+    expect(server.requests).toHaveLength(2);
+  });
+
+  // sbroenne/mcp-server-excel #607, github/copilot-cli #4623, google-gemini/gemini-cli #4400, router-for-me/CLIProxyAPI PR 1076.
+  test.each([
+    [
+      oc,
+      400,
+      "GenerateContentRequest.tools[0].function_declarations[0].parameters.properties[mode].enum[1]: cannot be empty",
+    ],
+    [oc, 400, "Invalid schema for function 't': In context=('properties', 'mode'), ..."],
+    [an, 400, "tools.0.custom.input_schema: JSON schema is invalid. It must match draft 2020-12"],
+    [gemini, 400, "Unable to submit request because t functionDeclaration schema didn't specify the type"],
+  ])("%s: for the schema of a tool has it in plain keywords: %i %s", async (model, status, message) => {
+    const parameters = {
+      type: "object",
+      properties: {
+        mode: { type: "string", enum: ["fast", ""], description: "How." },
+        level: { enum: [0, 1] },
+        rows: { type: ["array", "null"], items: { $ref: "#/$defs/row" } },
+        any: true,
+      },
+      required: ["mode"],
+      additionalProperties: false,
+      $defs: {
+        row: { anyOf: [{ type: "null" }, { type: "object", properties: { n: { type: "integer" } } }] },
+      },
+    };
+    server.reset(refusing(status, '"additionalProperties"', message, whole(model, "fine")));
+    const tools = [{ name: "t", description: "d", parameters }];
+    expect(await generate(model, [go], { tools })).toMatchObject({ text: "fine" });
+    const row = { type: "object", properties: { n: { type: "integer" } } };
+    expect(schemaIn(bodyOf(1))).toEqual({
+      type: "object",
+      properties: {
+        mode: { type: "string", enum: ["fast"], description: 'How. JSON Schema: {"enum":["fast",""]}' },
+        level: { type: "integer", description: 'JSON Schema: {"enum":[0,1]}' },
+        rows: { type: "array", items: row, description: 'JSON Schema: {"type":["array","null"]}' },
+        any: { type: "string", description: "Any JSON value" },
+      },
+      required: ["mode"],
+    });
+  });
+
+  // BerriAI/litellm PR 34569, danny-avila/LibreChat #14231: also where the request names no effort.
+  test("for tools beside its own effort of reasoning asks for none", async () => {
+    const message =
+      "Function tools with reasoning_effort are not supported for gpt-5.6 in /v1/chat/completions. To use function tools, use /v1/responses or set reasoning_effort to 'none'.";
+    const models = server.models();
+    server.reset((response, request) => {
+      const { tools, reasoning_effort: effort } = request.body;
+      if (tools !== undefined && effort !== "none")
+        return refusal(400, { error: { message, param: "reasoning_effort" } })(response, request);
+      response.writeHead(200, { "content-type": "text/event-stream" }).end(text("fine"));
+    });
+    const request = requestOf("openai/gpt-5.6", [go]);
+    expect(await models.generate({ ...request, tools: [lookup] })).toMatchObject({ text: "fine" });
+    await models.generate({ ...request, tools: [lookup] });
+    await models.generate(request);
+    expect(server.requests.map(({ body }) => body["reasoning_effort"])).toEqual([
+      undefined,
+      "none",
+      "none",
+      undefined,
+    ]);
+  });
+
+  // jeremychone/rust-genai PR 115, pydantic/pydantic-ai #3881: Gemini behind OpenAI's form.
+  test("for calls that another model has made has them marked", async () => {
+    const mark = '"extra_content":{"google":{"thought_signature":"skip_thought_signature_validator"}}';
+    const message = "Function call is missing a thought_signature in functionCall parts.";
+    server.reset((response, request) => {
+      if (!JSON.stringify(request.body).includes(mark))
+        return refusal(400, [{ error: { code: 400, message } }])(response, request);
+      response.writeHead(200, { "content-type": "text/event-stream" }).end(text("fine"));
+    });
+    expect(await generate(oc, called)).toMatchObject({ text: "fine" });
+    expect(bodyOf(1).split(mark)).toHaveLength(3);
   });
 });

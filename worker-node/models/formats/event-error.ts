@@ -30,7 +30,7 @@ export function errorOfEvent(
     isFilled(event["errors"]) ||
     isFilled(objectOf(event["base_resp"])["status_code"]) ||
     (textOf(event["message"]) !== undefined &&
-      (hasStatus || isFilled(event["code"]) || isFilled(event["type"])));
+      (hasStatus || ["code", "type", "error_code"].some((field) => isFilled(event[field]))));
   return isWhole ? event : undefined;
 }
 
