@@ -108,6 +108,7 @@ export const eventSchemas = {
   }),
   /** No answer came in time: the defaults are the answer, or the run goes to `target_step_id`. */
   human_timed_out: StepRef.extend({
+    question_id: z.string().exactOptional(),
     on_timeout: z.enum(["default", "route"]),
     target_step_id: z.string().nullable(),
   }),
@@ -126,8 +127,9 @@ export const eventSchemas = {
    * meanwhile.
    */
   paused: NoFields,
-  /** `answered_by`: null when no answer came in time and the defaults count. */
+  /** `question_id`: of the question that it answers. `answered_by`: null when no answer came in time and the defaults count. */
   human_response: StepRef.extend({
+    question_id: z.string().exactOptional(),
     response: JsonValue,
     answered_by: AnsweredBy.nullable().exactOptional(),
   }),

@@ -94,7 +94,7 @@ async function ask(
   const reply = await context.ask({ call: callName, prompt, fields, timeoutMs, event });
   if (reply.is === "open") return null;
   if (reply.is === "expired") return { action: "cancel" };
-  const response = reply.answer;
-  context.note({ type: "human_response", ...namesOf(step), response, answered_by: reply.by });
+  const { questionId: question_id, answer: response, by: answered_by } = reply;
+  context.note({ type: "human_response", ...namesOf(step), question_id, response, answered_by });
   return answerOf(schema, response);
 }

@@ -203,7 +203,7 @@ export type CallQuestion = {
 export type CallAnswer =
   | { is: "open" }
   | { is: "expired" }
-  | { is: "answered"; answer: Json; by: AnsweredBy };
+  | { is: "answered"; questionId: string; answer: Json; by: AnsweredBy };
 
 /** Returned by a step whose calls have to wait for runs, persons or times: its track parks until then, and the step runs again. */
 export type CallsWait = { waitsForCalls: true };

@@ -88,7 +88,8 @@ export class CallWaits {
     if (wait.state === "expired") return { is: "expired" };
     if (wait.state === "answered") {
       const by = { key_id: wait.answered_by ?? "", person: wait.person ?? null };
-      return { is: "answered", answer: JsonValue.parse(JSON.parse(wait.answer ?? "null")), by };
+      const answer = JsonValue.parse(JSON.parse(wait.answer ?? "null"));
+      return { is: "answered", questionId: id, answer, by };
     }
     this.#open.push(id);
     this.#dueInMs = Math.min(this.#dueInMs, Math.max(0, wait.due_in_ms ?? Infinity));

@@ -64,7 +64,9 @@ async function tryInSpan(visit: Visit, thisTry: Try): Promise<Tried> {
     }
     const result = await runStep(step, context);
     if ("waitsForCalls" in result) return () => calls.park();
-    if (!("waitFor" in result)) return () => resultOf(visit, thisTry, result, began);
+    if (!("waitFor" in result)) {
+      return () => resultOf(visit, thisTry, { ...result, events: wait.named(result.events) }, began);
+    }
     const events = result.events.map((event) => inTrack(track, event));
     return () => wait.park({ ...result, events }, visit.large);
   };

@@ -1,6 +1,7 @@
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import { JsonValue } from "../../shared/contracts/json.ts";
 import { placeOf, stepPath } from "../../shared/journal/track.ts";
+import type { RunEvent } from "../../shared/contracts/event.ts";
 import type { Track } from "../../shared/journal/track.ts";
 import type { NewWait, Wait } from "../../shared/store/runs/waits.ts";
 import type { NewStepWait, Reply, StepWait } from "../engine/ports.ts";
@@ -65,11 +66,6 @@ export class VisitWait {
 
   /** How the track waits. Its time counts from the opening of the wait. */
   async park({ waitFor, againInMs = Infinity, events }: StepWait, large: LargeValues): Promise<LongWait> {
-    const named = events.map((event) =>
-      event.type === "human_input_required" || event.type === "human_escalated"
-        ? { ...event, question_id: this.#id }
-        : event,
-    );
     return {
       is: "wait",
       status: "paused",
@@ -83,9 +79,26 @@ export class VisitWait {
       },
       waits: waitFor ? [this.#newWait(waitFor)] : [],
       signals: this.#signals,
-      events: await large.storeEvents(named),
+      events: await large.storeEvents(this.named(events)),
       usage: [],
     };
+  }
+
+  /** Events with the name of their question, by which viewers match an answer with its question. It may be of an earlier life of the run. */
+  named(events: readonly RunEvent[]): RunEvent[] {
+    const answeredId = this.#track.waitId ?? this.#id;
+    return events.map((event) => {
+      switch (event.type) {
+        case "human_input_required":
+        case "human_escalated":
+          return { ...event, question_id: this.#id };
+        case "human_response":
+        case "human_timed_out":
+          return { ...event, question_id: answeredId };
+        default:
+          return event;
+      }
+    });
   }
 
   #newWait(waitFor: NewStepWait): NewWait {

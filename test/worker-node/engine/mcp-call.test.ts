@@ -81,6 +81,7 @@ describe("a call of an MCP tool that asks a person", () => {
     const turns = [{ messages: [], usage: [], effects: [], pending: asking }];
     const ask = async () => ({
       is: "answered" as const,
+      questionId: "s:1:tool.1.ask.1.1",
       answer: { yes: true, mcp_action: "accept" },
       by: answeredBy,
     });
@@ -90,7 +91,7 @@ describe("a call of an MCP tool that asks a person", () => {
       { effectKey: key, pending: asking, answers: { sure: { action: "accept", content: { yes: true } } } },
     ]);
     expect(resumed.noted).toMatchObject([
-      { type: "human_response", answered_by: answeredBy },
+      { type: "human_response", question_id: "s:1:tool.1.ask.1.1", answered_by: answeredBy },
       { type: "tool_result" },
     ]);
   });
@@ -108,7 +109,12 @@ describe("a call of an MCP tool that asks a person", () => {
   // Fails when a refusal gives the call a new key: the person's answer would be lost, and the question asked again.
   test("keeps its key when the server refuses the answer for a moment", async () => {
     const turns = [{ messages: [], usage: [], effects: [], pending: asking }];
-    const ask = async () => ({ is: "answered" as const, answer: { yes: true }, by: answeredBy });
+    const ask = async () => ({
+      is: "answered" as const,
+      questionId: "q",
+      answer: { yes: true },
+      by: answeredBy,
+    });
     const busy = new RetryableError("tool_unavailable", "busy", { answered: true, retryAfterMs: 5 });
     const refused = server([busy], { turns, ask });
     await expect(runStep(toolStep, refused.context)).rejects.toMatchObject({

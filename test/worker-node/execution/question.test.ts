@@ -119,6 +119,7 @@ describe("a question", () => {
     const { run, ending } = beginAgain(rewind);
     expect(await ending).toEqual({ is: "ended" });
     expect(entriesOf(run)[0]?.output).toContain('"answer":"yes"');
+    expect(harness.eventsOf(run)).toMatch(/"type":"human_response".*"question_id":"a:1"/);
   });
 
   // Fails when a question that expired in an earlier life fails this one, or a retry from before the question keeps its answer.
