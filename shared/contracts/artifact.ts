@@ -126,12 +126,28 @@ export function artifactName(key: string): string {
   return key.split("/").slice(2).join("~");
 }
 
+/** The longest key that S3 and R2 take. */
+const MAX_KEY_BYTES = 1_024;
+
 /**
  * The key of a file that a tool writes at `prefix`, the place of a visit. The random part keeps it from replacing a file of the same
- * name that a turn of this visit has committed.
+ * name that a turn of this visit has committed. A name that is too long for a key is cut there: a letter beyond ASCII has six characters or more.
+ * The file's row has the whole name.
  */
 export function newFileKey(prefix: string, name: string): string {
-  return `${prefix}/file.${randomHex(4)}.${encodeURIComponent(name)}`;
+  const start = `${prefix}/file.${randomHex(4)}.`;
+  return start + encodedWithin(name, MAX_KEY_BYTES - start.length);
+}
+
+/** A name percent-encoded: its first character, and as many of the others as `maxChars` allow. */
+function encodedWithin(name: string, maxChars: number): string {
+  let encoded = "";
+  for (const character of name) {
+    const next = encodeURIComponent(character);
+    if (encoded !== "" && encoded.length + next.length > maxChars) break;
+    encoded += next;
+  }
+  return encoded;
 }
 
 const FILE = /\/file\.[0-9a-f]{8}\.([^/]+)$/;
@@ -141,7 +157,7 @@ export function isFileKey(key: string): boolean {
   return FILE.test(key);
 }
 
-/** The name of the file with this key; null: it is no file. */
+/** The name of the file with this key, which may be cut; null: it is no file. */
 export function fileNameOfKey(key: string): string | null {
   const name = FILE.exec(key)?.[1];
   return name === undefined ? null : decodeURIComponent(name);

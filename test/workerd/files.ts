@@ -64,6 +64,25 @@ export function describeFiles(
       }
     });
 
+    // Fails when its key is longer than stores allow.
+    test("has its whole name, however many bytes its letters have", async () => {
+      const name = `${"日".repeat(250)}.txt`;
+      const { run_id, final_state } = await write({ name, content: "x" });
+      const { url } = Reference.parse(final_state["file"]);
+      expect(await artifactsOf(run_id)).toEqual([expect.objectContaining({ file_name: name, url })]);
+      for (const path of [
+        url,
+        `/api/v2/orchestrations/runs/${run_id}/artifacts/${encodeURIComponent(name)}`,
+      ]) {
+        const opened = await get(path);
+        const { headers } = opened;
+        expect([opened.status, headers.get("content-disposition")]).toEqual([
+          200,
+          `attachment; filename="${"_".repeat(250)}.txt"; filename*=UTF-8''${encodeURIComponent(name)}`,
+        ]);
+      }
+    });
+
     test("does not exist for another tenant, by its url and by its name", async () => {
       const { run_id, final_state } = await write({ name: "a.txt", content: "x" });
       const globex = await edgeOf().stores.key("globex");

@@ -1,7 +1,13 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { ArtifactName, FileName, artifactKey, fileNameOfKey } from "../../../shared/contracts/artifact.ts";
-import { findArtifact } from "../../../shared/store/files/artifacts.ts";
+import {
+  ArtifactName,
+  FileName,
+  artifactKey,
+  fileNameOfKey,
+  isFileKey,
+} from "../../../shared/contracts/artifact.ts";
+import { findArtifact, readArtifacts } from "../../../shared/store/files/artifacts.ts";
 import type { RunRow } from "../../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../../shared/store/sql.ts";
 import { problems } from "../../http/api.ts";
@@ -43,8 +49,9 @@ export function getArtifact(api: Api): void {
     const { run_id, name } = c.req.valid("param");
     const run = await findRun(sql, c.get("principal"), run_id);
     const key = await keyOf(sql, run, name);
+    const [row] = isFileKey(key) ? await readArtifacts(sql, run.run_id, [key]) : [];
     return fileResponse(c, key, ({ contentType }) => {
-      const file = fileNameOfKey(key);
+      const file = row?.name ?? fileNameOfKey(key);
       if (file !== null) return { name: file, contentType };
       // A large value is JSON. Any other stored type is not repeated to browsers.
       const isJson = contentType === "application/json";
