@@ -14,7 +14,7 @@ const PYTHON_WORDS = new Set(["and", "or", "not", "in", "is"]);
 /** The functions of the sandbox that stand for words of Python. */
 export const WORD_FUNCTIONS = ["__is", "__in", "__true", "__value"] as const;
 /** What ends the operand of `not`, `in` and `is`, and begins that of `and` and `or`. */
-const TERM_ENDS = new Set(["&&", "||", "?", ":", ",", ";", "=>", "return"]);
+const TERM_ENDS = new Set(["&&", "||", "?", ":", ",", ";", "=>", "=", "return"]);
 
 /** A part of the converted text, and the offset in the condition of what it was made from. */
 type Piece = { text: string; from: number };
@@ -25,8 +25,11 @@ export type ConditionScript = { script: string; offsetOf(offset: number): number
 /** A term that is being written. `slot`: where in the output its beginning stands, which is known at its end only. */
 type Term = { slot: number; nots: number; test: "in" | "is" | null; negated: boolean; isEmpty: boolean };
 
-/** A bracket that is open: the term around it. `tuple`: the slot of a bracket right after `in`; `hasComma`: which is a tuple of Python. */
-type Bracket = { around: Term; tuple: number | null; hasComma: boolean };
+/**
+ * A bracket that is open, and the term around it. `slot`: where it stands in the output. `after`: the word before a round bracket: after
+ * `in`, one with a comma is a tuple of Python, and after `for`, the `in` inside is that of JavaScript.
+ */
+type Bracket = { around: Term; slot: number; after: string; hasComma: boolean };
 
 /**
  * The script of a condition: an expression in brackets, so that it is none of the statements that begin with `{` or
@@ -119,15 +122,15 @@ function convert(tokens: readonly string[]): Piece[] {
     if (OPENING.has(token)) {
       term.isEmpty = false;
       const slot = write(token);
-      open.push({ around: term, tuple: token === "(" && lastWord === "in" ? slot : null, hasComma: false });
+      open.push({ around: term, slot, after: token === "(" ? lastWord : "", hasComma: false });
       term = begin();
     } else if (CLOSING.has(token) && open.length > 0) {
       end(term);
-      const { around = term, tuple = null, hasComma = false } = open.pop() ?? {};
-      const opening = tuple !== null && hasComma ? out[tuple] : undefined;
+      const bracket = open.pop();
+      const opening = bracket?.after === "in" && bracket.hasComma ? out[bracket.slot] : undefined;
       if (opening !== undefined) opening.text = "[";
       write(opening === undefined ? token : "]");
-      term = around;
+      term = bracket?.around ?? term;
     } else if (token === "and" || token === "or" || TERM_ENDS.has(token)) {
       end(term, PYTHON_WORDS.has(token));
       const bracket = open.at(-1);
@@ -138,7 +141,11 @@ function convert(tokens: readonly string[]): Piece[] {
     else if (token === "not" && (term.test === null || lastWord === "is")) {
       // `not in`, whose `in` follows, or `is not`.
       term.negated = true;
-    } else if ((token === "in" || token === "is") && term.test === null) {
+    } else if (
+      (token === "in" || token === "is") &&
+      term.test === null &&
+      !(token === "in" && open.at(-1)?.after === "for")
+    ) {
       term.test = token;
       write(", ");
     } else {

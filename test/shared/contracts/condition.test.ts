@@ -27,6 +27,12 @@ describe("a condition", () => {
     ["x in ('a', 'b')", "__in(x,['a','b'])"],
     ["x not in (1, f(2, 3)) and (y) in (z)", "!__in(x,[1,f(2,3)])&&__in((y),(z))"],
     ["x in ('a',) or x in y(1, 2)", "__in(x,['a',])||__in(x,y(1,2))"],
+    // Fails when JavaScript that compiles is made into something else.
+    ["(() => { for (const k in m) if (k in n) return 1 })()", "(()=>{for(constkinm)if(__in(k,n))return1})()"],
+    [
+      "(() => { const ok = x in [1]; ok += y; return not ok })()",
+      "(()=>{constok=__in(x,[1]);ok+=y;return!__true(ok)})()",
+    ],
     // Fails when the name of a property is taken for a word.
     ["state.in == 1 and not state?.is", "__value(state.in==1)&&!__true(state?.is)"],
     ["state . or", "state.or"],
