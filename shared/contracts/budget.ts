@@ -11,10 +11,14 @@ const ANY_USER = "*";
 /** The scope of a template, `user:*`: each end user gets a budget of their own from it. */
 export const EACH_USER = `user:${ANY_USER}`;
 
-/** The end user of a run: `metadata.user`, if a budget can name it; else null, so that no budget of a user applies. */
-export function endUserOf(metadata: { user?: unknown }): string | null {
-  if (metadata.user === undefined) return null;
-  const user = EndUser.safeParse(metadata.user);
+/**
+ * The end user of a run: `metadata.user`, if a budget can name it, a whole number by its digits; else null, so that no budget of
+ * a user applies.
+ */
+export function endUserOf({ user: named }: { user?: unknown }): string | null {
+  if (named === undefined) return null;
+  const isId = typeof named === "number" && Number.isSafeInteger(named);
+  const user = EndUser.safeParse(isId ? String(named) : named);
   return user.success && user.data !== ANY_USER ? user.data : null;
 }
 

@@ -370,7 +370,10 @@ test.each([
   ["ada@example.com", "ada@example.com"],
   ["a\u0000b", null],
   ["x".repeat(201), null],
-  [7, null],
+  // Ids are often numbers: their budget is that of the digits.
+  [7, "7"],
+  [7.5, null],
+  [{ id: 7 }, null],
 ])("the end user of a run with metadata.user %j is %j", async (user, endUser) => {
   const run = await startRun(app, { key: ofAcme, body: { message: "hi", metadata: { user } } });
   const [row] = await app.stores.sql`select end_user, tenant_id from runs where run_id = ${run}`;
