@@ -49,12 +49,12 @@ export const series = {
   },
   synapse_model_tokens_total: {
     type: "counter",
-    help: "Tokens of model calls that had an answer, by kind: input or output",
+    help: "Tokens of model calls, also of failed ones, by kind: input or output",
     labels: ["provider", "model", "kind"],
   },
   synapse_model_cost_usd_total: {
     type: "counter",
-    help: "Cost of model calls that had an answer, in USD, by the known prices",
+    help: "Cost of model calls, also of failed ones, in USD, by the known prices",
     labels: ["provider", "model"],
   },
   synapse_model_waits_total: {

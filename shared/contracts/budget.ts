@@ -15,9 +15,10 @@ export const EACH_USER = `user:${ANY_USER}`;
  * The end user of a run: `metadata.user`, if a budget can name it, a whole number by its digits; else null, so that no budget of
  * a user applies.
  */
-export function endUserOf(metadata: { user?: unknown }): string | null {
-  if (metadata.user === undefined) return null;
-  const user = EndUser.safeParse(Number.isSafeInteger(metadata.user) ? String(metadata.user) : metadata.user);
+export function endUserOf({ user: named }: { user?: unknown }): string | null {
+  if (named === undefined) return null;
+  const isId = typeof named === "number" && Number.isSafeInteger(named);
+  const user = EndUser.safeParse(isId ? String(named) : named);
   return user.success && user.data !== ANY_USER ? user.data : null;
 }
 
