@@ -71,7 +71,7 @@ export function afterCrash(
     if (last === undefined) return models.generate(request);
     const goesOn = continuesText(name) && request.toolChoice !== "required";
     const cutUsage = (text: string, i: number, wasted: boolean): Usage => {
-      const report = { tokens: undefined, writtenChars: text.length };
+      const report = { tokens: undefined, writtenBytes: Buffer.byteLength(text) };
       const usage = usageOf(name, report, estimatedInput(request), deps.prices.replaced);
       return {
         call: `${path}:cut.${run.attempt}.${i}`,

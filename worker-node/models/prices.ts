@@ -3,14 +3,14 @@ import { priceError, priceOf, pricesAt, replacedPrices } from "../../shared/cont
 import type { ModelName } from "../../shared/contracts/model-name.ts";
 import type { ModelPrice, ReplacedPrices } from "../../shared/contracts/model-price.ts";
 import type { ModelRequest } from "../engine/ports.ts";
-import { sentSize } from "./call-usage.ts";
+import { countImages, sentBytes } from "./call-usage.ts";
 import { FreshCopy } from "./fresh-copy.ts";
 import { UNKNOWN_MAX_OUTPUT } from "./output-limit.ts";
 
 /** A token has at least three bytes of text in nearly every language, so this estimate is rarely too low. */
 const BYTES_PER_TOKEN = 3;
 /** Providers count an image by its size in pixels. Few models count more tokens for one. */
-const IMAGE_TOKENS = 5_000;
+const MOST_IMAGE_TOKENS = 5_000;
 
 /**
  * What a model call may cost at most, in micro-dollars. `maxOutputTokens`: the most tokens that the call must ask for, where the
@@ -54,8 +54,8 @@ export class Prices {
     const name = parseModelName(request.model ?? this.#defaultModel());
     const price = name === null ? undefined : priceOf(name, this.replaced);
     if (price === undefined) return null;
-    const textTokens = sentSize(request, Buffer.byteLength) / BYTES_PER_TOKEN;
-    const tokens = textTokens + countImages(request) * IMAGE_TOKENS;
+    const textTokens = sentBytes(request) / BYTES_PER_TOKEN;
+    const tokens = textTokens + countImages(request) * MOST_IMAGE_TOKENS;
     const { input, output } = pricesAt(price, tokens);
     const maxOutput = price.max_output ?? UNKNOWN_MAX_OUTPUT;
     return {
@@ -63,8 +63,4 @@ export class Prices {
       ...(price.isCapped === true ? { maxOutputTokens: maxOutput } : {}),
     };
   }
-}
-
-function countImages({ messages }: Pick<ModelRequest, "messages">): number {
-  return messages.reduce((sum, each) => sum + (each.role === "user" ? (each.images ?? []).length : 0), 0);
 }

@@ -34,8 +34,8 @@ export type ProviderReport = {
   tokens: ReportedTokens | undefined;
   /** The kinds of what the answer holds beside text and calls, and what no step takes: images, audio. */
   media: Set<string>;
-  /** How many characters of an answer have come: of texts, thoughts and calls. */
-  writtenChars: number;
+  /** How many bytes of an answer have come: of texts, thoughts and calls. */
+  writtenBytes: number;
   /** Anthropic's blocks that have begun, by index: does the SDK know of them? */
   blocks: Map<number, boolean>;
   /** The items of the content, where the provider writes it as a list. */
@@ -87,7 +87,7 @@ export function emptyReport(tools: readonly string[]): ProviderReport {
     counts: {},
     tokens: undefined,
     media: new Set(),
-    writtenChars: 0,
+    writtenBytes: 0,
     blocks: new Map(),
     content: [],
     opaque: {},

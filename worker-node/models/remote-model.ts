@@ -98,6 +98,6 @@ function endResponse(
 }
 
 /** The provider refused the request, or was not reached. */
-function usedNothing({ tokens, begun, error, writtenChars }: ProviderReport): boolean {
-  return tokens === undefined && (!begun || (error !== undefined && writtenChars === 0));
+function usedNothing({ tokens, begun, error, writtenBytes }: ProviderReport): boolean {
+  return tokens === undefined && (!begun || (error !== undefined && writtenBytes === 0));
 }

@@ -51,7 +51,7 @@ export async function streamAnswer(
   const text = new AnswerText(request, parts, offered.length > 0);
   let failure: unknown;
   const addText = (id: string, piece: string, metadata?: unknown): void => {
-    report.writtenChars += piece.length;
+    report.writtenBytes += Buffer.byteLength(piece);
     text.add(id, piece, metadata);
   };
   // An error here fails the call as one in the loop below does: the reader of the response would take it for a lost connection.
@@ -92,7 +92,7 @@ export async function streamAnswer(
           break;
         case "reasoning-delta":
           parts.text("reasoning", part.id, part.text, part.providerMetadata);
-          report.writtenChars += part.text.length;
+          report.writtenBytes += Buffer.byteLength(part.text);
           break;
         case "text-end":
         case "reasoning-end":
@@ -101,7 +101,7 @@ export async function streamAnswer(
           break;
         case "tool-input-delta":
           written.set(part.id, (written.get(part.id) ?? "") + part.delta);
-          report.writtenChars += part.delta.length;
+          report.writtenBytes += Buffer.byteLength(part.delta);
           break;
         case "tool-call": {
           const id = unusedId(part.toolCallId, ids);

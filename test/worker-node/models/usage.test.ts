@@ -210,6 +210,24 @@ describe("what a provider does not report is estimated, and marked", () => {
     });
   });
 
+  // Fails when a text is estimated by its characters: one in Chinese has three to four times as many tokens as that.
+  test("by the bytes of a text and the number of images, so no script and no image is charged as almost nothing", async () => {
+    const models = server.models();
+    const inputOf = async (content: string, images: string[]): Promise<number> => {
+      server.reset(chunk({ content: "fine" }, "stop") + DONE);
+      const request = { tools: [], toolChoice: "auto" as const, effectKey: "k", onText: () => {} };
+      const messages = [{ role: "user" as const, content, images }];
+      const { signal } = new AbortController();
+      return (await models.generate({ ...request, model: oa, messages, signal })).usage.input_tokens;
+    };
+    expect(await inputOf("a".repeat(400), [])).toBe(100);
+    expect(await inputOf("河".repeat(400), [])).toBe(300);
+    expect(await inputOf("a".repeat(400), ["data:image/png;base64,AA=="])).toBe(1_100);
+    const written = await run("openai/gpt-4.1-mini", text("河".repeat(4_000)));
+    expect(written).toMatchObject({ isEstimated: true });
+    expect(written.tokens).toBeGreaterThan(3_000);
+  });
+
   test("when the step's time passes before the answer begins: the provider has the prompt", async () => {
     const silent: Answer = (response) =>
       response.writeHead(200, { "content-type": "text/event-stream" }).flushHeaders();
