@@ -1,10 +1,11 @@
 import { ANSWER_TOOL, answerArguments } from "../../shared/contracts/definition/index.ts";
-import { isObject } from "../../shared/contracts/json.ts";
+import { isObject, objectOf } from "../../shared/contracts/json.ts";
 import { textOf } from "./model-call.ts";
 import { findJson } from "./find-json.ts";
 import { schemaFaults, SchemaTooComplex } from "./schema-check.ts";
 import { TerminalError, ToolRejection } from "./step-errors.ts";
 import { argumentsInCall, argumentsOf } from "./tool-arguments.ts";
+import { typedValue } from "./typed-arguments.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import type { Conversation } from "./conversation.ts";
 import type { Answer } from "./conversation-turns.ts";
@@ -54,6 +55,9 @@ export async function takeOutput(
   if ("value" in found && faults.length === 0) return found;
   const what = faults.join("; ");
   if (conversation.repairCount >= MAX_REPAIRS) {
+    for (const value of "value" in found ? readingsOf(found.value, schema) : []) {
+      if ((await faultsOf(value, schema, sandbox)).length === 0) return { value };
+    }
     throw new TerminalError("output_invalid", `the answer does not fit output_schema: ${what}`);
   }
   const correction = `The answer was not taken: ${what}. Give the whole answer again, by a call of ${ANSWER_TOOL}.`;
@@ -70,7 +74,7 @@ function valueIn(answer: Answer, isInside: boolean): { value: Json } | { fault: 
     const args = argumentsOf(call.args);
     if (args === null) return { fault: "the arguments must be one JSON object, at most 64 levels deep" };
     if (!isInside) return { value: args };
-    const { value } = args;
+    const { value = onlyFieldOf(args) } = args;
     return value === undefined ? { fault: "the argument value is missing" } : { value };
   }
   const [written, ...more] = findJson(textOf(answer));
@@ -79,6 +83,24 @@ function valueIn(answer: Answer, isInside: boolean): { value: Json } | { fault: 
   const value = argumentsInCall(written, ANSWER_TOOL) ?? written;
   const isWrapped = isInside && isObject(value) && Object.keys(value).join() === "value";
   return { value: isWrapped ? (value["value"] ?? null) : value };
+}
+
+/**
+ * What a model that has been corrected may mean by a value that still does not fit: the value in the types of the schema, or what the one
+ * field around it holds, which the schema does not know.
+ */
+function readingsOf(value: Json, schema: JsonObject): Json[] {
+  const inner = isObject(value) ? onlyFieldOf(value) : undefined;
+  const isKnown =
+    isObject(value) && Object.keys(value).some((name) => Object.hasOwn(objectOf(schema["properties"]), name));
+  const typed = typedValue(value, schema);
+  return inner === undefined || isKnown ? [typed] : [typed, inner, typedValue(inner, schema)];
+}
+
+/** What an object with one field holds in it. */
+function onlyFieldOf(object: JsonObject): Json | undefined {
+  const [value, ...others] = Object.values(object);
+  return others.length === 0 ? value : undefined;
 }
 
 /**

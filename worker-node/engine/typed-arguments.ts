@@ -16,6 +16,11 @@ export function typedArguments(args: JsonObject, schema: JsonObject): JsonObject
   return typedObject(args, schema, schema);
 }
 
+/** A value in the types of a schema, as `typedArguments` reads those of arguments. */
+export function typedValue(value: Json, schema: JsonObject): Json {
+  return typed(value, schema, schema);
+}
+
 function typedObject(value: JsonObject, schema: JsonObject, root: JsonObject): JsonObject {
   const { properties, additionalProperties, patternProperties } = schema;
   const known = isObject(properties) ? properties : {};

@@ -218,6 +218,13 @@ const SENTENCES: { kind: ErrorKind; instead: readonly ErrorKind[] | null; patter
     instead: ["request", "model"],
     pattern: /\bsupport (?:tools?|function calling)\b|\btool choice requires\b/i,
   },
+  // The server of a model that wrote a call which is no JSON. Before `tools`, of which the sentence also speaks.
+  {
+    kind: "unreadable",
+    instead: ["request", "down"],
+    pattern:
+      /\b(?:pars(?:e|ing)|invalid) (?:the )?(?:tool|function) (?:call|parameter)(?:s|'s)?\b(?:.{0,20}\b(?:arguments|json)\b|: raw)/i,
+  },
   // What may pass, as a bad request: an overload behind a gateway, and a model that LM Studio was unloading or loading.
   {
     kind: "down",

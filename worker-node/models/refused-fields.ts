@@ -94,9 +94,9 @@ const optionals: { [name: string]: Optional } = {
     without: withMarkedCalls,
     isRemembered: true,
   },
-  // Ollama, LM Studio and Mistral's server, of a call without a text: "invalid message content type: <nil>".
+  // Ollama, LM Studio, Cerebras and Mistral's server, of a call without a text: "invalid message content type: <nil>".
   content: {
-    refusal: /\bcontent\b.{0,60}(?:<nil>|\bnull\b|\bmust be a string\b|\bvalid string\b)/is,
+    refusal: /\bcontent\b.{0,60}(?:<nil>|\bnull\b|\bmust be a string\b|\bvalid string\b)|'NoneType' object/is,
     without: withEmptyTexts,
     isRemembered: true,
   },

@@ -41,6 +41,21 @@ describe("an answer of a schema", () => {
     expect(await result).toMatchObject({ set: { who: { name: "Ada" } }, response: { name: "Ada" } });
   });
 
+  // anthropics/claude-agent-sdk-python #502, #571. Fails when a model that repeats a form of plain meaning fails the step.
+  test.each<[JsonObject, Json, Json]>([
+    [person, { name: "Ada", age: "36" }, { name: "Ada", age: 36 }],
+    [person, { output: { name: "Ada", age: "36" } }, { name: "Ada", age: 36 }],
+    [person, { answer: '{"name": "Ada"}' }, { name: "Ada" }],
+    [{ type: "array", items: { type: "integer" } }, { value: "[1, 2]" }, [1, 2]],
+  ])(
+    "of %j that is written as %j again, after its correction, is read as what it means",
+    async (schema, args, value) => {
+      const { result, modelCalls } = llm(schema, [answer(args), answer(args)]);
+      expect(await result).toMatchObject({ response: value });
+      expect(modelCalls).toHaveLength(2);
+    },
+  );
+
   test.each<[string, FakeAnswer, string]>([
     ["breaks a pattern", answer({ name: "ada" }), 'name must match the pattern "^[A-Z]"'],
     ["has no JSON", "I am not sure.", "the text holds no JSON"],

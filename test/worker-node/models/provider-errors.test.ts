@@ -370,6 +370,33 @@ describe("an error that another try may avoid leads to another try", () => {
       { base_resp: { status_code: 1002, status_msg: "rate limit" } },
       "model_rate_limited",
     ],
+    // ollama/ollama #12064, #17638, can1357/oh-my-pi #3899, duolahypercho/codex-router #161, dust-tt/dust PR 24414.
+    [
+      "Ollama's model that wrote a broken call",
+      500,
+      { error: { message: "error parsing tool call: raw='{', err=unexpected end", type: "api_error" } },
+      "model_unreadable",
+    ],
+    [
+      "llama.cpp's model that wrote a broken call",
+      500,
+      {
+        error: { code: 500, message: "Failed to parse tool call arguments as JSON: x", type: "server_error" },
+      },
+      "model_unreadable",
+    ],
+    [
+      "Ollama's cloud that cannot read a call",
+      400,
+      { error: { message: "invalid tool call arguments", type: "invalid_request_error" } },
+      "model_unreadable",
+    ],
+    [
+      "Anthropic's model that wrote a broken call",
+      200,
+      { type: "error", error: { message: "Unable to parse tool parameter JSON from model. Please retry" } },
+      "model_unreadable",
+    ],
     // apache/rocketmq-dashboard #2178.
     ["a rate in words alone", 200, { error: { message: "quota exceeded" } }, "model_rate_limited"],
     ["an error that says nothing", 200, { error: { message: "m" } }, "model_unavailable"],

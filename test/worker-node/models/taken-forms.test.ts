@@ -256,11 +256,12 @@ describe("a request that is refused", () => {
     expect(server.requests[1]?.body).not.toHaveProperty("stream_options");
   });
 
-  // lmstudio-ai/lmstudio-bug-tracker #261, SAIL-Research-Lab/cheetahclaws PR 72, mistralai/mistral-common #324.
+  // lmstudio-ai/lmstudio-bug-tracker #261, SAIL-Research-Lab/cheetahclaws PR 72, mistralai/mistral-common #324, livekit/agents #2403.
   test.each([
     "invalid message content type: <nil>",
     "Invalid 'content': 'content' field must be a string or an array of objects.",
     "messages.1.content: Input should be a valid string",
+    "'NoneType' object is not iterable",
   ])("for a call without a text has an empty text: %s", async (message) => {
     server.reset(refusing(400, '"content":null', message, text("fine")));
     expect(await generate(oc, called)).toMatchObject({ text: "fine" });
