@@ -45,7 +45,8 @@ export async function submitResultOf(
   if (admission.is === "refused") return { is: "refused", ...admission.refusal };
   const earlier = await findEarlier(deps, run);
   if (earlier) return earlier;
-  const bySession = run.turn && (await turnRefusal(deps, run.turn, run.run_id));
+  const hasRoom = admission.is === "admitted" && admission.quotaCheckedBy === "queue";
+  const bySession = run.turn && (await turnRefusal(deps, run.turn, run.run_id, hasRoom));
   if (bySession) return { is: "refused", ...bySession };
   // Before the refusal of a full queue: a skipped run starts nothing, so it needs no place.
   const skipped = run.singleton?.policy === "skip" ? await skippedResult(deps, run, admission) : null;
@@ -121,10 +122,11 @@ async function whyNotCommitted(
 /** Why a chat session refused a turn; null: the session was not the reason. */
 async function turnRefusal(
   { query }: Pick<AdmitDeps, "query">,
-  { session, rejects_busy }: NewTurn,
+  turn: NewTurn,
   run: RunId,
+  hasRoom: boolean,
 ): Promise<Refusal | null> {
-  const why = await query((sql) => whyNotTaken(sql, session, run, rejects_busy));
+  const why = await query((sql) => whyNotTaken(sql, turn, run, hasRoom));
   if (why === null) return null;
   const refusals: Record<typeof why, Refusal> = {
     unknown: { code: "not_found", detail: "There is no such session." },

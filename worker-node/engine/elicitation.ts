@@ -10,7 +10,7 @@ const ACTION = "mcp_action";
 
 const FORMATS: { [format: string]: string } = {
   email: "email",
-  uri: "url",
+  uri: "uri",
   date: "date",
   "date-time": "datetime",
 };
@@ -73,7 +73,7 @@ function typed(
   key: string,
   property: JsonObject,
 ): Pick<FormField, "type" | "options"> & { min?: number; max?: number } {
-  const { type, format, minLength, maxLength, minimum, maximum, items } = property;
+  const { type, format, minLength, maxLength, minimum, maximum, items, minItems, maxItems } = property;
   const choices = choicesOf(property);
   if (choices !== null) return { type: "select", options: choices };
   switch (type) {
@@ -88,7 +88,7 @@ function typed(
       return { type, options: null };
     case "array": {
       const options = isObject(items) ? choicesOf(items) : null;
-      if (options !== null) return { type: "multiselect", options };
+      if (options !== null) return { type: "multiselect", options, ...between(minItems, maxItems) };
       break;
     }
     default:

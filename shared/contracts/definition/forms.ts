@@ -36,7 +36,7 @@ export function formErrors({ steps }: Pick<OrchestrationDocument, "steps">): Fie
 
 function fieldErrors(field: FormField): FieldError[] {
   const { type, min, max, pattern } = field;
-  const hasBounds = TEXT_TYPES.has(type) || type === "number" || type === "integer";
+  const hasBounds = TEXT_TYPES.has(type) || ["number", "integer", "multiselect"].includes(type);
   if (min !== undefined && !hasBounds) return [{ path: "min", message: `has no effect for type ${type}` }];
   if (max !== undefined && !hasBounds) return [{ path: "max", message: `has no effect for type ${type}` }];
   if (min !== undefined && max !== undefined && min > max) {

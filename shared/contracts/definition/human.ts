@@ -15,6 +15,7 @@ export const TEXT_TYPES: ReadonlySet<string> = new Set([
   "string",
   "email",
   "url",
+  "uri",
   "date",
   "datetime",
 ]);
@@ -36,7 +37,7 @@ export const FormField = z
     label: z.string(),
     /**
      * `text` and its variants, `number`, `integer`, `boolean`, `checkbox`, `select` (one of `options`) and `multiselect` (a list
-     * of them) are checked, the formats of `email`, `url`, `date` and `datetime` too; values of any other type are not.
+     * of them) are checked, the formats of `email`, `url`, `uri`, `date` and `datetime` too; values of any other type are not.
      */
     type: z.string(),
     options: z.array(z.string()).nullable(),
@@ -45,7 +46,7 @@ export const FormField = z
     description: z.string().exactOptional(),
     /** The value of a field that an answer leaves out. */
     default: JsonValue.exactOptional(),
-    /** The smallest and the largest number; of a text the fewest and the most characters. */
+    /** The smallest and the largest number; of a text the fewest and the most characters, of a `multiselect` the fewest and the most options. */
     min: z.number().exactOptional(),
     max: z.number().exactOptional(),
     /** Of a text: what the whole of it must look like. */
@@ -229,7 +230,9 @@ export function valueError(field: FormField, value: Json): string | null {
       const isList = Array.isArray(value) && value.every((item) => typeof item === "string");
       if (!isList) return "must be a list of texts";
       const isKnown = options === null || value.every((item) => options.includes(item));
-      return isKnown ? null : `must be a list of ${options.join(", ")}`;
+      return isKnown
+        ? boundError(field, value.length, " options")
+        : `must be a list of ${options.join(", ")}`;
     }
     default:
       if (!TEXT_TYPES.has(type)) return null;
@@ -257,6 +260,7 @@ function numberError(value: Json, what: string): string {
 const FORMATS: { [type: string]: { schema: z.ZodType; message: string } } = {
   email: { schema: z.email(), message: "must be an email address" },
   url: { schema: z.url({ protocol: /^https?$/ }), message: "must be an http or https URL" },
+  uri: { schema: z.url(), message: "must be a URI with its scheme, such as mailto:ann@example.com" },
   date: { schema: z.iso.date(), message: "must be a date such as 2026-06-04" },
   datetime: {
     schema: z.iso.datetime({ offset: true, local: true }),

@@ -1,6 +1,6 @@
 import { baseOf } from "../../contracts/ids.ts";
-import type { RunId, SessionId } from "../../contracts/ids.ts";
-import type { NewRun } from "../../contracts/run.ts";
+import type { RunId } from "../../contracts/ids.ts";
+import type { NewRun, NewTurn } from "../../contracts/run.ts";
 import type { Sql } from "../sql.ts";
 
 /** The wake-up of a turn that waits for another one. `wakeTurns` makes it due long before; this is the last resort. */
@@ -48,20 +48,22 @@ export function insertQuestions(sql: Sql) {
 }
 
 /**
- * Why a session did not take a turn: it does not exist, or is `busy` and the turn was not to wait. `outrun`: a later base was
- * first, and the turn may be submitted again under a new one. Null: none of these.
+ * Why a session did not take a turn: it does not exist, or was `busy` and the turn was not to wait. `outrun`: a later base was
+ * first, and the turn may be submitted again under a new one. Null: none of these. The turn that made the session busy may have ended
+ * since: then it is the reason that is left, unless the queue had no room (`hasRoom`: it had).
  */
 export async function whyNotTaken(
   sql: Sql,
-  session: SessionId,
+  { session, rejects_busy }: NewTurn,
   run: RunId,
-  rejectsBusy: boolean,
+  hasRoom: boolean,
 ): Promise<"unknown" | "busy" | "outrun" | null> {
   const [row] = await sql<{ outrun: boolean; busy: boolean }[]>`
     select newest_base >= ${baseOf(run)} as outrun, exists (
       select from runs r where r.chat_session = s.session_id and r.ended_at is null) as busy
     from chat_sessions s where session_id = ${session} and deleted_at is null`;
   if (!row) return "unknown";
-  if (rejectsBusy && row.busy) return "busy";
-  return row.outrun ? "outrun" : null;
+  if (rejects_busy && row.busy) return "busy";
+  if (row.outrun) return "outrun";
+  return rejects_busy && hasRoom ? "busy" : null;
 }

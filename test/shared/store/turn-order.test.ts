@@ -7,6 +7,7 @@ import { flush } from "../../../shared/store/journal/flush.ts";
 import { readMessages } from "../../../shared/store/chat/messages.ts";
 import { deleteSession, reserveBase } from "../../../shared/store/chat/sessions.ts";
 import { wakeTurns } from "../../../shared/store/chat/turn-order.ts";
+import { whyNotTaken } from "../../../shared/store/chat/accept-turns.ts";
 import { acceptRuns } from "../../../shared/store/runs/accept-runs.ts";
 import { acme, openStore, stepEntry } from "./store-fixture.ts";
 import { newRun } from "../../services/new-run.ts";
@@ -56,6 +57,23 @@ describe("a session", () => {
     const taken = results.toSorted((a, b) => (baseOf(a.run) < baseOf(b.run) ? -1 : 1));
     expect(taken.map(({ waits }) => waits)).toEqual(taken.map((_, i) => i > 0));
     expect(await store.sql`select from runs where chat_session = ${session}`).toHaveLength(taken.length);
+  });
+
+  // Fails when a turn that was refused because its session was busy counts as one of an unknown definition once the session is idle.
+  test("was busy for a turn that was not to wait, also when the turn before it has ended since", async () => {
+    const session = newSessionId();
+    const [first, refused] = [await newTurn(session), await newTurn(session, {}, true)];
+    await accept([first]);
+    expect(await accept([refused])).toEqual([]);
+    const { turn } = refused;
+    if (turn === undefined) throw new Error("the run is no turn");
+    const why = (hasRoom: boolean) => whyNotTaken(store.sql, turn, refused.run_id, hasRoom);
+    expect([await why(true), await why(false)]).toEqual(["busy", "busy"]);
+    await finish(first.run_id, session);
+    // With a queue that may have been full, that is the reason.
+    expect([await why(true), await why(false)]).toEqual(["busy", null]);
+    const waits = { ...turn, rejects_busy: false };
+    expect(await whyNotTaken(store.sql, waits, refused.run_id, true)).toBeNull();
   });
 
   test("does not take a turn below its newest one, and takes those of one statement in their order", async () => {

@@ -150,14 +150,16 @@ describe("the form of an MCP server's question", () => {
       age: { type: "integer", minimum: 18 },
       size: { type: "string", enum: ["s", "m"], default: "m" },
       titled: { type: "string", oneOf: [{ const: "a", title: "A" }] },
-      many: { type: "array", items: { type: "string", enum: ["x", "y"] } },
+      many: { type: "array", items: { type: "string", enum: ["x", "y"] }, minItems: 1, maxItems: 2 },
+      page: { type: "string", format: "uri" },
     };
     expect(formOf({ type: "object", properties, required: ["mail"] })).toMatchObject([
       { key: "mail", label: "Mail", type: "email", required: true, max: 50 },
       { key: "age", type: "integer", required: false, min: 18 },
       { key: "size", type: "select", options: ["s", "m"], default: "m" },
       { key: "titled", type: "select", options: ["a"] },
-      { key: "many", type: "multiselect", options: ["x", "y"] },
+      { key: "many", type: "multiselect", options: ["x", "y"], min: 1, max: 2 },
+      { key: "page", type: "uri" },
       { key: "mcp_action", type: "accept_or_decline", default: "accept" },
     ]);
   });
