@@ -8,11 +8,23 @@ type Context = Pick<StepContext, "files">;
 
 const DEFAULT_READ_BYTES = 64 * 1024;
 
+/** What a data URL says before its base64. */
+const DATA_URL = /^data:[^,]{0,255};base64,/i;
+
+/**
+ * Base64, also in lines or as a data URL, as servers and models write it. A space is refused: words without the spaces between them may be
+ * base64 too.
+ */
+const Base64 = z
+  .string()
+  .transform((text) => text.trim().replace(DATA_URL, "").replaceAll(/\r?\n/g, ""))
+  .pipe(z.base64());
+
 const NewFile = z
   .object({
     name: FileName,
     content: z.string().nullish(),
-    content_base64: z.base64().nullish(),
+    content_base64: Base64.nullish(),
     content_type: MediaType.nullish(),
     scope: z.enum(["run", "session"]).nullish(),
   })

@@ -103,7 +103,7 @@ function faultOf(
     return { outcome: "rejected", error: `${error.code}: ${error.message}` };
   if (isLate || code === "ETIMEDOUT")
     return { outcome: null, error: "email_timeout: the mail server did not answer in time" };
-  if (code === "EAUTH" && (responseCode ?? 500) >= 500) {
+  if (code === "EAUTH" && Math.trunc((responseCode ?? 500) / 100) !== 4) {
     const settings = server.egress === null ? "SMTP_URL" : "its tenant";
     return {
       outcome: null,

@@ -1,4 +1,5 @@
 import type http from "node:http";
+import { dispositionName } from "../../shared/http/content-disposition.ts";
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { namedCause } from "./named-cause.ts";
 import { exchange, ProtocolSwitch } from "./http-exchange.ts";
@@ -172,13 +173,15 @@ async function sendAndRead(
 
 async function readResponse(
   response: http.IncomingMessage,
-  { maxResponseBytes, sink }: OutboundRequest,
+  { url, maxResponseBytes, sink }: OutboundRequest,
   silence: SilenceTimeout,
 ): Promise<OutboundResponse> {
   if (maxResponseBytes === "ignored") return responseOf(response, "");
   const isSuccess = statusOf(response) < 300;
   if (sink && isSuccess) {
-    await sink(silence.timed(decodedStream(response)), flatHeaders(response.headers));
+    const headers = flatHeaders(response.headers);
+    const body = decodedStream(response, { isGzipFile: isGzipFile(url, headers) });
+    await sink(silence.timed(body), headers);
     return responseOf(response, "");
   }
   try {
@@ -188,6 +191,11 @@ async function readResponse(
     if (isSuccess) throw error;
     return responseOf(response, "");
   }
+}
+
+function isGzipFile({ pathname }: URL, headers: OutboundResponse["headers"]): boolean {
+  const name = dispositionName(headers["content-disposition"] ?? "") ?? pathname;
+  return /\.t?gz$/i.test(name) || /^application\/(?:x-)?gzip\b/i.test(headers["content-type"] ?? "");
 }
 
 function responseOf(response: http.IncomingMessage, body: string): OutboundResponse {

@@ -63,14 +63,26 @@ function hasZlibHeader(body: Uint8Array): boolean {
 
 /**
  * The bytes of a response as they arrive, decoded. The reader limits their number: a small body may hold a gigabyte.
+ *
+ * `isGzipFile`: the name or the type says that they are a gzip file. Some servers name the gzip of such a file as the encoding of the body: then
+ * it is not decoded, because the result would be another file than the name says. Others encode it once more.
  * @throws TerminalError `answer_encoding` for an encoding that is not known, or not what was sent
  */
-export async function* decodedStream(response: IncomingMessage): AsyncGenerator<Uint8Array> {
+export async function* decodedStream(
+  response: IncomingMessage,
+  { isGzipFile }: { isGzipFile: boolean } = { isGzipFile: false },
+): AsyncGenerator<Uint8Array> {
   const encodings = encodingsOf(response).toReversed();
   for (const encoding of encodings) {
     if (!Object.hasOwn(STREAMS, encoding)) throw unknownEncoding(encoding);
   }
   let decoded: AsyncGenerator<Uint8Array> = bytesOf(response);
+  if (isGzipFile && /^(?:x-)?gzip$/.test(encodings.join())) {
+    const first = await decoded.next();
+    if (first.done) return;
+    decoded = joined(first.value, decoded);
+    if (!holdsGzip(first.value)) return yield* decoded;
+  }
   for (const encoding of encodings) decoded = decodedBy(encoding, decoded);
   try {
     yield* decoded;
@@ -79,6 +91,23 @@ export async function* decodedStream(response: IncomingMessage): AsyncGenerator<
     if (encodings.length === 0) throw cause;
     throw notEncoded(encodings.join(", "), cause);
   }
+}
+
+/** Whether gzip, of which these are the first bytes, has a gzip file in it. */
+function holdsGzip(first: Uint8Array): boolean {
+  try {
+    const [one, two] = zlib.gunzipSync(first.subarray(0, 1_024), {
+      finishFlush: zlib.constants.Z_SYNC_FLUSH,
+    });
+    return one === 0x1f && two === 0x8b;
+  } catch {
+    return false;
+  }
+}
+
+async function* joined(first: Uint8Array, rest: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  yield first;
+  yield* rest;
 }
 
 async function* bytesOf(response: IncomingMessage): AsyncGenerator<Uint8Array> {
@@ -91,11 +120,7 @@ async function* decodedBy(encoding: string, body: AsyncGenerator<Uint8Array>): A
   if (first.done) return;
   const decoder = STREAMS[encoding]?.(first.value);
   if (decoder === undefined) throw unknownEncoding(encoding);
-  const all = async function* (): AsyncGenerator<Uint8Array> {
-    yield first.value;
-    yield* body;
-  };
-  yield* pipeline(Readable.from(all(), { objectMode: false }), decoder, () => {});
+  yield* pipeline(Readable.from(joined(first.value, body), { objectMode: false }), decoder, () => {});
 }
 
 /** A text in the charset that its type or its first bytes name, else UTF-8, else what servers wrote before UTF-8. */

@@ -4,6 +4,7 @@ import { createServer } from "node:http";
 import type { Server } from "node:http";
 import { createServer as createTcpServer } from "node:net";
 import type { AddressInfo, Server as TcpServer, Socket } from "node:net";
+import { brotliCompressSync, gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import type { Egress } from "../../../worker-node/outbound/egress-guard.ts";
@@ -317,6 +318,30 @@ describe("an exchange", () => {
     expect(await post("ignored")).toMatchObject({ status: 200, headers: { "x-a": "b" }, body: "" });
     await expect.poll(() => closed).toBe(true);
     await expect(post(1_000, { timeoutMs: 300 })).rejects.toMatchObject({ code: "too_long" });
+  });
+
+  // Fails when a file x.tar.gz has the bytes of x.tar, because its server calls its gzip the encoding of the body, or has gzip around gzip.
+  test.each([
+    ["a gzip file that is called encoded", gzipSync("tar"), "x.tar.gz", gzipSync("tar")],
+    ["a gzip file that was encoded once more", gzipSync(gzipSync("tar")), "x.tgz", gzipSync("tar")],
+    ["a gzip file that is called encoded and is not gzip", Buffer.from("tar"), "x.gz", Buffer.from("tar")],
+    ["an encoded text", gzipSync("a,b"), "x.csv", Buffer.from("a,b")],
+    ["a gzip file in another encoding", brotliCompressSync(gzipSync("tar")), "x.gz", gzipSync("tar"), "br"],
+  ])("passes on the file: %s", async (_, sent, name, expected, encoding = "x-gzip") => {
+    respond = (socket) => {
+      socket.write(
+        `HTTP/1.1 200 OK\r\nContent-Encoding: ${encoding}\r\nContent-Disposition: attachment; filename=${name}\r\n` +
+          `Content-Length: ${sent.length}\r\n\r\n`,
+      );
+      socket.end(sent);
+    };
+    const parts: Uint8Array[] = [];
+    await post(1_000, {
+      sink: async (body) => {
+        for await (const part of body) parts.push(part);
+      },
+    });
+    expect(Buffer.concat(parts)).toEqual(expected);
   });
 
   test("takes a response with headers of up to 64 KiB", async () => {
