@@ -5,6 +5,7 @@ import { z } from "zod";
 import { lineAndColumn, scriptOfCode } from "../../shared/contracts/definition/code.ts";
 import type { ConditionScript } from "../../shared/contracts/definition/condition.ts";
 import { EXACT, mayHaveLongInteger, withExactIntegers } from "./exact-integers.ts";
+import { stateInWords } from "./state-at-failure.ts";
 import { NOT_JSON, PRELUDE, READ_RESULT, SERIALIZER } from "./sandbox-prelude.ts";
 import type { QuickJSContext, QuickJSHandle } from "quickjs-emscripten";
 import { LONG, READY } from "./sandbox-program.ts";
@@ -138,18 +139,18 @@ function resultOf(
   } catch (error) {
     if (!(error instanceof ProgramError)) throw error;
     const { result, stackOfThrown } = error;
+    if (result.failed !== "error" && result.failed !== "value") return result;
     // Where operators are calls of `__exact`, the columns are others than those of the code.
-    const place = isExact ? null : placeIn(stackOfThrown, own, source);
-    return place === null || result.failed !== "error"
-      ? result
-      : { ...result, message: `${result.message} (${place})` };
+    const place = isExact ? "" : placeIn(stackOfThrown, own, source);
+    const where = [place, stateInWords(own.script, state)].filter((part) => part !== "").join("; ");
+    return where === "" ? result : { ...result, message: `${result.message} (${where})` };
   }
 }
 
-/** The line and the column of the code at which the innermost of its own calls was; null: a stack without such a call. */
-function placeIn(stack: string, { script, offsetOf }: ConditionScript, source: string): string | null {
+/** The line and the column of the code at which the innermost of its own calls was; empty: a stack without such a call. */
+function placeIn(stack: string, { script, offsetOf }: ConditionScript, source: string): string {
   const [, line, column] = OWN_PLACE.exec(stack) ?? [];
-  if (line === undefined) return null;
+  if (line === undefined) return "";
   const before = script.split("\n").slice(0, Number(line) - 1);
   const offset = before.reduce((sum, text) => sum + text.length + 1, Number(column) - 1);
   return lineAndColumn(source, Math.min(offsetOf(offset), source.length));

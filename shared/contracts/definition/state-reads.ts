@@ -1,11 +1,11 @@
 import { nearestName, suggestions } from "../../text/nearest-name.ts";
 import { stepsInLoops } from "./branches.ts";
-import { isNode, nodesOf, parseScript } from "./code-nodes.ts";
+import { parseScript } from "./code-nodes.ts";
 import { codeOf, scriptOfCode } from "./code.ts";
 import { knownStateKeys, stateKeysSetBy } from "./graph.ts";
+import { stateKeysReadBy } from "./state-keys.ts";
 import { pathInState, readsItem } from "./step.ts";
 import type { FieldError } from "../../errors.ts";
-import type { CodeNode } from "./code-nodes.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
 import type { Step } from "./step.ts";
 
@@ -20,7 +20,7 @@ export function unsetReads(orchestration: OrchestrationDocument): FieldError[] {
   return orchestration.steps.flatMap((step, index) => {
     const code = codeOf(step);
     if (code === null) return [];
-    const keys = readKeys(parseScript(scriptOfCode(code).script));
+    const keys = stateKeysReadBy(parseScript(scriptOfCode(code).script));
     return [...keys]
       .filter((key) => !known.has(key))
       .map((key) => ({
@@ -82,22 +82,4 @@ function neededKeys(step: Step, isInLoop: boolean): Input[] {
     default:
       return [];
   }
-}
-
-/** The keys that a script reads as `state.key` or `state["key"]`, without those that it sets itself. */
-function readKeys(script: CodeNode): Set<string> {
-  const nodes = nodesOf(script);
-  const assigned = new Set(
-    nodes.flatMap(({ type, left }) => (type === "AssignmentExpression" && isNode(left) ? [keyOf(left)] : [])),
-  );
-  const keys = nodes.flatMap((node) => keyOf(node) ?? []);
-  // Methods of every object, `get` among them.
-  return new Set(keys.filter((key) => !assigned.has(key) && key !== "get" && !(key in Object.prototype)));
-}
-
-function keyOf({ type, object, property, computed, optional }: CodeNode): string | null {
-  if (type !== "MemberExpression" || optional === true || !isNode(object) || !isNode(property)) return null;
-  if (object.type !== "Identifier" || object["name"] !== "state") return null;
-  const key = computed === true ? property["value"] : property["name"];
-  return typeof key === "string" ? key : null;
 }

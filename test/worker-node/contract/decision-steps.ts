@@ -129,7 +129,7 @@ export const ifElse: StepContract = {
         error: {
           code: "expression",
           message:
-            "the expression failed: TypeError: cannot read property 'name' of undefined (line 1, column 11)",
+            "the expression failed: TypeError: cannot read property 'name' of undefined (line 1, column 11; state.user is absent)",
         },
       },
     },

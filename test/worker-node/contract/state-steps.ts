@@ -42,7 +42,7 @@ export const transform: StepContract = {
         error: {
           code: "transform",
           message:
-            "transform_code failed: TypeError: cannot read property 'total' of undefined (line 1, column 21)",
+            "transform_code failed: TypeError: cannot read property 'total' of undefined (line 1, column 21; state.order is absent)",
         },
       },
     },

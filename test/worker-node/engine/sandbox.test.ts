@@ -138,11 +138,11 @@ describe("a program", () => {
     });
   });
 
-  // Fails when the error of a long program does not say where it is, or names a place in the script that was made of a condition.
+  // Fails when the error of a long program does not say where it is and what state had, or names a place in the script that was made of a condition.
   test.each([
     [
       "const x = 1;\n  result = state.gone.deeper",
-      "TypeError: cannot read property 'deeper' of undefined (line 2, column 22)",
+      "TypeError: cannot read property 'deeper' of undefined (line 2, column 22; state.gone is absent)",
     ],
     ["\nfunction f(v) {\n  throw new Error('odd') }\nf(1)", "Error: odd (line 3, column 18)"],
     ["const ä = 'ü'; result = ä.gone()", "TypeError: not a function (line 1, column 31)"],
@@ -154,9 +154,19 @@ describe("a program", () => {
   });
 
   test.each([
-    ["state.gone.deeper", "(line 1, column 11)"],
-    ["state.n == 4 and state.text.gone('x')", "(line 1, column 33)"],
-    ["not state.n or\n  state.gone.x in state.tags", "(line 2, column 13)"],
+    ["state.gone.deeper", "(line 1, column 11; state.gone is absent)"],
+    [
+      "state.n == 4 and state.text.gone('x')",
+      "(line 1, column 33; state.n is a number, state.text is a text)",
+    ],
+    [
+      "not state.n or\n  state.gone.x in state.tags",
+      "(line 2, column 13; state.gone is absent, state.n is a number, state.tags is a list)",
+    ],
+    [
+      "state['nothing'].x + state.none + state.empty",
+      "(line 1, column 17; state.nothing is null, state.empty is an object,",
+    ],
   ])("of a condition has its own lines and columns too: %j", async (condition, text) => {
     await expect(sandbox.evaluate(condition, state)).rejects.toThrow(text);
   });
@@ -220,7 +230,8 @@ describe("a program", () => {
   });
 
   test.each([
-    ["result = 0/0", "result is NaN"],
+    ["result = 0/0", "result is NaN, which JSON cannot hold"],
+    ["result = state.gone * 2", "result is NaN, which JSON cannot hold (state.gone is absent)"],
     ["result = { mean: 0/0 }", "result.mean is NaN"],
     ["result = { a: [1, { b: -1/0 }] }", "result.a[1].b is -Infinity"],
     ["const one = { a: 1 }; result = [one, { one }, one, NaN]", "result[3] is NaN"],
