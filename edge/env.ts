@@ -9,6 +9,7 @@ import { messageOf } from "../shared/log.ts";
 import type { Row } from "../shared/store/sql.ts";
 import { collector, onOff, secretText, settingSchemas, wholeNumber } from "../shared/contracts/setting.ts";
 import type { OpenSettings } from "../shared/contracts/setting.ts";
+import { exportHeaders, resourceAttributes } from "../shared/tracing/otel-variables.ts";
 import { bothSet, masterKey, masterKeys } from "../shared/security/master-keys.ts";
 
 /** The intake object of a queue shard, as requests call it. The results are in the order of the runs. */
@@ -57,6 +58,8 @@ const Secrets = z.object({
   STATE_SECRET: secretText.optional(),
   /** The token that a scraper may send instead of an API key. It opens the metrics alone. */
   METRICS_TOKEN: settingSchemas.METRICS_TOKEN.optional(),
+  /** Headers of each export of spans, such as the key of a vendor. */
+  OTEL_EXPORTER_OTLP_HEADERS: exportHeaders().optional(),
   /** Absent: requests with a secret to seal are refused. */
   MASTER_KEY: masterKey().optional(),
   /** Several keys, `id:key,id:key`, in place of MASTER_KEY, to rotate it: the first seals, and all open. */
@@ -91,6 +94,9 @@ const Config = Secrets.extend({
   OTLP_ENDPOINT: collector.optional(),
   /** The same collector by HTTP, without `/v1/traces`. Absent: OTLP_ENDPOINT, with port 4318 in place of 4317. */
   OTLP_HTTP_ENDPOINT: collector.optional(),
+  /** Attributes that all spans of this edge have, and the name of the service. */
+  OTEL_RESOURCE_ATTRIBUTES: resourceAttributes().optional(),
+  OTEL_SERVICE_NAME: z.string().optional(),
   /** 0: a request that starts a run is answered when the run has ended (docs/protocol.md 5.24). */
   SCALE_MODE: settingSchemas.SCALE_MODE.default(true),
   RATE_LIMIT_PER_TENANT_RPS: settingSchemas.RATE_LIMIT_PER_TENANT_RPS.default(1000),
