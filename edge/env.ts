@@ -50,6 +50,9 @@ export type Env = {
   KEY_LOOKUPS?: RateLimit;
 };
 
+const ONE_REDIS =
+  "must be one address, redis://… or rediss://…: an edge speaks to no Redis Cluster and no Sentinel, give it the address that leads to the master";
+
 /** The secrets, which `wrangler secret put` stores. The API masks all of them. */
 const Secrets = z.object({
   UPSTASH_REDIS_REST_TOKEN: z.string().min(1),
@@ -69,7 +72,10 @@ const Secrets = z.object({
 /** The variables and secrets of the Worker. */
 const Config = Secrets.extend({
   UPSTASH_REDIS_REST_URL: z.url("must be the http(s) address of Upstash or of redis-rest"),
-  REDIS_URL: z.string().regex(/^rediss?:\/\//, "must begin with redis:// or rediss://"),
+  REDIS_URL: z
+    .string()
+    .regex(/^rediss?:\/\//, ONE_REDIS)
+    .refine((url) => URL.parse(url)?.hostname.includes(",") === false, ONE_REDIS),
   /** Private hosts and networks to which webhooks may nevertheless be sent. The workers must have the same value. */
   EGRESS_ALLOW: z
     .string()
