@@ -9,6 +9,7 @@ import { messageOf } from "../shared/log.ts";
 import type { Row } from "../shared/store/sql.ts";
 import { collector, onOff, secretText, settingSchemas, wholeNumber } from "../shared/contracts/setting.ts";
 import type { OpenSettings } from "../shared/contracts/setting.ts";
+import { exportHeaders, resourceAttributes } from "../shared/tracing/otel-variables.ts";
 import { bothSet, masterKey, masterKeys } from "../shared/security/master-keys.ts";
 
 /** The intake object of a queue shard, as requests call it. The results are in the order of the runs. */
@@ -49,6 +50,9 @@ export type Env = {
   KEY_LOOKUPS?: RateLimit;
 };
 
+const ONE_REDIS =
+  "must be one address, redis://… or rediss://…: an edge speaks to no Redis Cluster and no Sentinel, give it the address that leads to the master";
+
 /** The secrets, which `wrangler secret put` stores. The API masks all of them. */
 const Secrets = z.object({
   UPSTASH_REDIS_REST_TOKEN: z.string().min(1),
@@ -57,6 +61,8 @@ const Secrets = z.object({
   STATE_SECRET: secretText.optional(),
   /** The token that a scraper may send instead of an API key. It opens the metrics alone. */
   METRICS_TOKEN: settingSchemas.METRICS_TOKEN.optional(),
+  /** Headers of each export of spans, such as the key of a vendor. */
+  OTEL_EXPORTER_OTLP_HEADERS: exportHeaders().optional(),
   /** Absent: requests with a secret to seal are refused. */
   MASTER_KEY: masterKey().optional(),
   /** Several keys, `id:key,id:key`, in place of MASTER_KEY, to rotate it: the first seals, and all open. */
@@ -66,7 +72,10 @@ const Secrets = z.object({
 /** The variables and secrets of the Worker. */
 const Config = Secrets.extend({
   UPSTASH_REDIS_REST_URL: z.url("must be the http(s) address of Upstash or of redis-rest"),
-  REDIS_URL: z.string().regex(/^rediss?:\/\//, "must begin with redis:// or rediss://"),
+  REDIS_URL: z
+    .string()
+    .regex(/^rediss?:\/\//, ONE_REDIS)
+    .refine((url) => URL.parse(url)?.hostname.includes(",") === false, ONE_REDIS),
   /** Private hosts and networks to which webhooks may nevertheless be sent. The workers must have the same value. */
   EGRESS_ALLOW: z
     .string()
@@ -91,6 +100,9 @@ const Config = Secrets.extend({
   OTLP_ENDPOINT: collector.optional(),
   /** The same collector by HTTP, without `/v1/traces`. Absent: OTLP_ENDPOINT, with port 4318 in place of 4317. */
   OTLP_HTTP_ENDPOINT: collector.optional(),
+  /** Attributes that all spans of this edge have, and the name of the service. */
+  OTEL_RESOURCE_ATTRIBUTES: resourceAttributes().optional(),
+  OTEL_SERVICE_NAME: z.string().optional(),
   /** 0: a request that starts a run is answered when the run has ended (docs/protocol.md 5.24). */
   SCALE_MODE: settingSchemas.SCALE_MODE.default(true),
   RATE_LIMIT_PER_TENANT_RPS: settingSchemas.RATE_LIMIT_PER_TENANT_RPS.default(1000),

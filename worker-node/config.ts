@@ -8,6 +8,7 @@ import { messageOf } from "../shared/log.ts";
 import { mailSenderAddress, parseMailServerUrl } from "../shared/contracts/mail-server.ts";
 import { collector } from "../shared/contracts/setting.ts";
 import { bothSet, masterKey, masterKeys } from "../shared/security/master-keys.ts";
+import { exportHeaders, resourceAttributes } from "../shared/tracing/otel-variables.ts";
 import { postgresUrl } from "./clients/postgres-url.ts";
 import { RedisEnv } from "./clients/redis-url.ts";
 
@@ -111,6 +112,9 @@ const Env = RedisEnv.extend({
     .string()
     .refine((text) => collector.safeParse(text).success, COLLECTOR_SENTENCE)
     .optional(),
+  OTEL_EXPORTER_OTLP_HEADERS: exportHeaders("OTEL_EXPORTER_OTLP_HEADERS ").optional(),
+  OTEL_RESOURCE_ATTRIBUTES: resourceAttributes("OTEL_RESOURCE_ATTRIBUTES ").optional(),
+  OTEL_SERVICE_NAME: z.string().optional(),
   /** Whether spans hold what models and tools are sent and say. */
   OTLP_CONTENT: z
     .enum(["on", "off"], "OTLP_CONTENT must be on or off")

@@ -3,6 +3,7 @@ import { log } from "../../shared/log.ts";
 import { parseRetryAfterMs } from "../../shared/http/retry-after.ts";
 import { waitBeforeRetryMs } from "../../shared/tracing/export-outcome.ts";
 import type { ExportOutcome } from "../../shared/tracing/export-outcome.ts";
+import type { Collector } from "../../shared/tracing/otel-variables.ts";
 import { SpanBuffer } from "../../shared/tracing/span-buffer.ts";
 import type { SpanBatch } from "../../shared/tracing/span-buffer.ts";
 import { pause } from "../http/pause.ts";
@@ -15,6 +16,8 @@ const REQUEST_MS = 10_000;
 /** The statuses of OTLP over HTTP after which a batch is sent again. */
 const BUSY: ReadonlySet<number> = new Set([429, 502, 503, 504]);
 
+type Target = { url: string; headers: Collector["headers"] };
+
 /**
  * Sends the spans of an isolate by OTLP over HTTP, as JSON.
  *
@@ -23,20 +26,20 @@ const BUSY: ReadonlySet<number> = new Set([429, 502, 503, 504]);
  */
 export class EdgeExporter {
   readonly buffer = new SpanBuffer();
-  #url: string;
+  #to: Target;
   /** A request is sending until this time, unless the runtime has ended it. */
   #sendingUntilMs = 0;
   /** The collector is busy, and nothing is sent before this time. */
   #busyUntilMs = 0;
   #failures = 0;
 
-  constructor(endpoint: string) {
-    this.#url = tracesUrl(endpoint);
+  constructor({ endpoint, headers }: Collector) {
+    this.#to = { url: tracesUrl(endpoint), headers };
   }
 
   /** Sends to another collector from the next batch on. Nothing waits any longer for the previous collector. */
-  moveTo(endpoint: string): void {
-    this.#url = tracesUrl(endpoint);
+  moveTo({ endpoint, headers }: Collector): void {
+    this.#to = { url: tracesUrl(endpoint), headers };
     this.#busyUntilMs = this.#sendingUntilMs = this.#failures = 0;
   }
 
@@ -63,11 +66,11 @@ export class EdgeExporter {
 
   async #sendOne(): Promise<void> {
     const batch = this.buffer.take();
-    const url = this.#url;
-    const outcome = await this.#post(url, batch);
+    const to = this.#to;
+    const outcome = await this.#post(to, batch);
     if (outcome.is === "busy") {
       this.buffer.putBack(batch);
-      if (url !== this.#url) return;
+      if (to !== this.#to) return;
       this.#failures += 1;
       this.#busyUntilMs = Date.now() + waitBeforeRetryMs(outcome.retryAfterMs, this.#failures, Math.random);
       if (this.#failures === 1) log.warn("trace.collector_busy", { why: outcome.why });
@@ -77,13 +80,13 @@ export class EdgeExporter {
     if (outcome.is === "refused") log.warn("trace.spans_refused", { spans: batch.length, why: outcome.why });
   }
 
-  async #post(url: string, batch: SpanBatch): Promise<ExportOutcome> {
+  async #post({ url, headers }: Target, batch: SpanBatch): Promise<ExportOutcome> {
     const body = JsonTraceSerializer.serializeRequest(batch.map(({ span }) => span));
     if (!body) return { is: "refused", why: "the spans have no text" };
     try {
       const response = await fetch(url, {
         method: "POST",
-        headers: { "content-type": "application/json" },
+        headers: { ...headers, "content-type": "application/json" },
         body,
         redirect: "manual",
         signal: AbortSignal.timeout(REQUEST_MS),
@@ -92,8 +95,8 @@ export class EdgeExporter {
       if (response.ok) return { is: "sent" };
       const why = `the collector answered HTTP ${response.status}`;
       if (!BUSY.has(response.status)) return { is: "refused", why };
-      const headers = Object.fromEntries(response.headers);
-      return { is: "busy", retryAfterMs: parseRetryAfterMs(headers, Date.now()) ?? null, why };
+      const answered = Object.fromEntries(response.headers);
+      return { is: "busy", retryAfterMs: parseRetryAfterMs(answered, Date.now()) ?? null, why };
     } catch {
       // The error may quote the address.
       return { is: "busy", retryAfterMs: null, why: "the collector cannot be reached" };

@@ -1,3 +1,5 @@
+import { headersTo, resourceOf } from "../../shared/tracing/otel-variables.ts";
+import type { Collector } from "../../shared/tracing/otel-variables.ts";
 import type { Tracer } from "../../shared/tracing/span.ts";
 import { variablesOf } from "../env.ts";
 import type { Config } from "../env.ts";
@@ -24,28 +26,33 @@ const opened = new WeakMap<Config, Opened>();
  */
 export async function tracingOf(config: Config, waitUntil: WaitUntil): Promise<EdgeTracing | null> {
   const variables = variablesOf(config);
-  const endpoint = config.OTLP_HTTP_ENDPOINT ?? httpEndpointOf(config.OTLP_ENDPOINT);
+  const endpoint = endpointOf(config);
   const known = opened.get(variables);
   if (endpoint === null) {
     opened.delete(variables);
     (await known?.tracing)?.flush(waitUntil);
     return null;
   }
-  const tracing = known?.tracing ?? open(endpoint);
+  const headers = headersTo(endpoint, endpointOf(variables), variables.OTEL_EXPORTER_OTLP_HEADERS);
+  const tracing = known?.tracing ?? open({ endpoint, headers }, variables);
   opened.set(variables, { endpoint, tracing });
-  if (known !== undefined && known.endpoint !== endpoint) (await tracing).moveTo(endpoint);
+  if (known !== undefined && known.endpoint !== endpoint) (await tracing).moveTo({ endpoint, headers });
   return tracing;
 }
 
-async function open(endpoint: string): Opened["tracing"] {
+async function open(collector: Collector, variables: Config): Opened["tracing"] {
   const { openTracer } = await import("../../shared/tracing/tracer.ts");
   const { EdgeExporter } = await import("./edge-exporter.ts");
-  const exporter = new EdgeExporter(endpoint);
+  const exporter = new EdgeExporter(collector);
   return {
-    tracer: openTracer({ "service.name": "synapse-edge" }, exporter.buffer),
+    tracer: openTracer(resourceOf("synapse-edge", variables), exporter.buffer),
     flush: (waitUntil) => exporter.flush(waitUntil),
     moveTo: (other) => exporter.moveTo(other),
   };
+}
+
+function endpointOf({ OTLP_HTTP_ENDPOINT, OTLP_ENDPOINT }: Config): string | null {
+  return OTLP_HTTP_ENDPOINT ?? httpEndpointOf(OTLP_ENDPOINT);
 }
 
 /** The address for OTLP over HTTP of the collector with this gRPC address: port 4318 in place of 4317. Null: there is no collector. */

@@ -20,6 +20,12 @@ const Env = z.object({
   SCALE_POSTGRES_URL: postgresUrl("SCALE_POSTGRES_URL"),
   /** The Worker checks it too, but wrangler.toml has a default for development, which would hide that it is not set. */
   UPSTASH_REDIS_REST_URL: required("UPSTASH_REDIS_REST_URL", "http://redis-rest:8079"),
+  /** Workers and the REST front read it. The edge would take the sentinel itself for Redis, and its streams would be late for ever. */
+  REDIS_SENTINEL_NAME: z
+    .undefined(
+      "REDIS_SENTINEL_NAME is not for an edge: leave it out, and give REDIS_URL the address that leads to the master",
+    )
+    .optional(),
   EDGE_HOST: z.string().default("0.0.0.0"),
   EDGE_PORT: port("EDGE_PORT", 8123),
   EDGE_S3_PORT: port("EDGE_S3_PORT", 8333),

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { buildEdge, type EdgeBuild } from "../../local/edge/build.ts";
 import { startEdgeProcess, type RunningEdges } from "../../local/edge/process.ts";
 import type { EdgeSettings } from "../../local/edge/workerd-config.ts";
+import { readEdgeSettings } from "../../local/image/edge-settings.ts";
 import { freePort } from "../../local/processes/free-ports.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "synapse-edge-"));
@@ -63,6 +64,14 @@ test("two edges are two isolates with the bindings of wrangler.toml, and share o
   expect(await requestOf(0)).toEqual(first);
   expect(await requestOf(0)).toEqual({ ...first, counted: 2, requests: 2 });
   expect(await requestOf(1)).toEqual(first);
+});
+
+// Fails when the edge takes the sentinel of its REDIS_URL for Redis.
+test("an edge refuses the name of a master that only sentinels know, and says what to write", () => {
+  const settings = { REDIS_SENTINEL_NAME: "mymaster", REDIS_URL: "redis://sentinel:26379" };
+  expect(() => readEdgeSettings(settings, build)).toThrow(
+    "REDIS_SENTINEL_NAME is not for an edge: leave it out",
+  );
 });
 
 test("a rate limit of wrangler.toml holds", async () => {

@@ -2,6 +2,7 @@ import { Client, Metadata, credentials, status } from "@grpc/grpc-js";
 import type { ServiceError } from "@grpc/grpc-js";
 import { ProtobufTraceSerializer } from "@opentelemetry/otlp-transformer";
 import type { ExportOutcome } from "../../shared/tracing/export-outcome.ts";
+import type { Collector } from "../../shared/tracing/otel-variables.ts";
 import type { SpanBatch } from "../../shared/tracing/span-buffer.ts";
 
 const METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -28,9 +29,11 @@ export type Export = { send(batch: SpanBatch): Promise<ExportOutcome>; close(): 
  * OpenTelemetry's exporter (exporter-trace-otlp-grpc 0.301) was tried and given up: it sends nothing again after UNAVAILABLE, and
  * loads gRPC by a path that a bundle does not have. Its serializer is used.
  */
-export function openGrpcExport(endpoint: string): Export {
+export function openGrpcExport({ endpoint, headers }: Collector): Export {
   const security =
     new URL(endpoint).protocol === "https:" ? credentials.createSsl() : credentials.createInsecure();
+  const metadata = new Metadata();
+  for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
   const client = new Client(addressOf(endpoint), security, CHANNEL);
   return {
     send(batch) {
@@ -38,7 +41,7 @@ export function openGrpcExport(endpoint: string): Export {
       if (!request) return Promise.resolve({ is: "refused", why: "the spans cannot be written" });
       const { promise, resolve } = Promise.withResolvers<ExportOutcome>();
       const options = { deadline: Date.now() + REQUEST_MS };
-      client.makeUnaryRequest(METHOD, asBuffer, asBuffer, request, new Metadata(), options, (error) =>
+      client.makeUnaryRequest(METHOD, asBuffer, asBuffer, request, metadata, options, (error) =>
         resolve(error === null ? { is: "sent" } : outcomeOf(error)),
       );
       return promise;

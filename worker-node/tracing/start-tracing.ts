@@ -1,5 +1,6 @@
-import { ATTR_SERVICE_NAME } from "@opentelemetry/semantic-conventions";
 import { ATTR_SERVICE_INSTANCE_ID } from "@opentelemetry/semantic-conventions/incubating";
+import { resourceOf } from "../../shared/tracing/otel-variables.ts";
+import type { Collector } from "../../shared/tracing/otel-variables.ts";
 import { openTracer } from "../../shared/tracing/tracer.ts";
 import { ExecutionSpans } from "./execution-spans.ts";
 import { openGrpcExport } from "./grpc-export.ts";
@@ -7,17 +8,18 @@ import { SpanSender } from "./span-sender.ts";
 import { inStoreSpan } from "./store-spans.ts";
 import { tracedModels } from "./traced-models.ts";
 import { tracedTools } from "./traced-tools.ts";
-import type { Tracing } from "./tracing.ts";
+import type { Tracing, TracingConfig } from "./tracing.ts";
 
-/** `endpoint`: of OTLP over gRPC. `instance`: this incarnation of the worker. `moveTo` changes the endpoint. */
+/** `instance`: this incarnation of the worker. `moveTo` changes the collector. */
 export function startTracing(settings: {
-  endpoint: string;
-  hasContent: boolean;
+  collector: Collector;
+  config: TracingConfig;
   instance: string;
-}): Tracing & { moveTo(endpoint: string): void } {
-  const { endpoint, hasContent, instance } = settings;
-  const sender = new SpanSender(openGrpcExport(endpoint));
-  const resource = { [ATTR_SERVICE_NAME]: "synapse-worker", [ATTR_SERVICE_INSTANCE_ID]: instance };
+}): Tracing & { moveTo(collector: Collector): void } {
+  const { collector, config, instance } = settings;
+  const { OTLP_CONTENT: hasContent } = config;
+  const sender = new SpanSender(openGrpcExport(collector));
+  const resource = resourceOf("synapse-worker", config, { [ATTR_SERVICE_INSTANCE_ID]: instance });
   const tracer = openTracer(resource, sender.buffer);
   const executions = new ExecutionSpans(tracer);
   sender.start();

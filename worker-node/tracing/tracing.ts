@@ -1,5 +1,7 @@
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { Span, Tracer } from "../../shared/tracing/span.ts";
+import { headersTo } from "../../shared/tracing/otel-variables.ts";
+import type { Collector, ResourceVariables } from "../../shared/tracing/otel-variables.ts";
 import { log } from "../../shared/log.ts";
 import type { Config } from "../config.ts";
 import type { Models, Tools } from "../engine/ports.ts";
@@ -37,16 +39,22 @@ export function inCurrentStoreSpan<Result>(
   return tracing === null ? work() : tracing.inStoreSpan(call, work);
 }
 
+/** The variables of tracing. */
+export type TracingConfig = Pick<Config, "OTLP_ENDPOINT" | "OTLP_CONTENT" | "OTEL_EXPORTER_OTLP_HEADERS"> &
+  ResourceVariables;
+
 /** The tracing of a worker, which begins, ends and changes its collector while the worker runs: docs/protocol.md 7.19. */
 export class LiveTracing {
-  readonly #options: { hasContent: boolean; instance: string };
+  readonly #config: TracingConfig;
+  readonly #instance: string;
   #endpoint: string | null = null;
-  #open: (Tracing & { moveTo(endpoint: string): void }) | null = null;
+  #open: (Tracing & { moveTo(collector: Collector): void }) | null = null;
   /** What was switched off, until its spans are sent. */
   #ending: Promise<void> = Promise.resolve();
 
-  constructor({ OTLP_CONTENT: hasContent }: Pick<Config, "OTLP_CONTENT">, instance: string) {
-    this.#options = { hasContent, instance };
+  constructor(config: TracingConfig, instance: string) {
+    this.#config = config;
+    this.#instance = instance;
   }
 
   readonly current: CurrentTracing = () => this.#open;
@@ -62,10 +70,14 @@ export class LiveTracing {
       this.#ending = this.#open?.close() ?? Promise.resolve();
       this.#open = null;
       log.info("tracing.ended");
-    } else if (this.#open) this.#open.moveTo(endpoint);
+      return;
+    }
+    const { OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_HEADERS } = this.#config;
+    const collector = { endpoint, headers: headersTo(endpoint, OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_HEADERS) };
+    if (this.#open) this.#open.moveTo(collector);
     else {
       const { startTracing } = await import("./start-tracing.ts");
-      this.#open = startTracing({ endpoint, ...this.#options });
+      this.#open = startTracing({ collector, config: this.#config, instance: this.#instance });
     }
   }
 

@@ -47,6 +47,15 @@ test("white space around a variable's text does not count", () => {
   });
 });
 
+// Fails when an edge takes a list of sentinels for one host: its viewers would get events late for ever, and nothing would say why.
+test.each(["redis://a:26379,b:26379", "redis://a,b:26379", "redis+cluster://a:6379", "a:6379"])(
+  "an edge refuses a Redis that is not one address: %s",
+  (url) => {
+    const bindings = { ...app.stores.vars, REDIS_URL: url };
+    expect(() => readConfig(bindings)).toThrow("REDIS_URL: must be one address, redis://… or rediss://…");
+  },
+);
+
 describe("a change of settings", () => {
   test("is shown with its origin, and null gives the variable back; fields that are not named stay", async () => {
     expect((await patch({ MAX_GLOBAL_QUEUE_DEPTH: 7, CORS_ORIGINS: ["https://a.example"] })).status).toBe(

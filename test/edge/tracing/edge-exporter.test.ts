@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { readConfig, withSettings } from "../../../edge/env.ts";
 import { EdgeExporter } from "../../../edge/tracing/edge-exporter.ts";
+import { tracingOf } from "../../../edge/tracing/edge-tracing.ts";
 import { startCollector } from "../../services/otlp/collector.ts";
 import type { Collector } from "../../services/otlp/collector.ts";
 import { endSpans } from "../../services/otlp/spans.ts";
@@ -9,7 +11,7 @@ let exporter: EdgeExporter;
 let pending: Promise<unknown>[] = [];
 beforeEach(async () => {
   collector = await startCollector();
-  exporter = new EdgeExporter(collector.httpUrl);
+  exporter = new EdgeExporter({ endpoint: collector.httpUrl, headers: {} });
   pending = [];
 });
 afterEach(() => collector.stop());
@@ -49,4 +51,30 @@ test("a collector that is busy for longer than a request may send leaves the spa
   // Until then no request tries.
   request();
   expect(pending).toHaveLength(1);
+});
+
+// Fails when another collector gets the token of the first one.
+test("an edge's exports have the headers and its spans the attributes of the variables", async () => {
+  const other = await startCollector();
+  const variables = readConfig({
+    UPSTASH_REDIS_REST_URL: "http://127.0.0.1:1",
+    UPSTASH_REDIS_REST_TOKEN: "t",
+    REDIS_URL: "redis://127.0.0.1:1",
+    STREAM_TOKEN_SECRET: "s".repeat(32),
+    OTLP_HTTP_ENDPOINT: collector.httpUrl,
+    OTEL_EXPORTER_OTLP_HEADERS: "X-Api-Key=secret",
+    OTEL_RESOURCE_ATTRIBUTES: "team=a",
+  });
+  for (const config of [variables, withSettings(variables, { OTLP_HTTP_ENDPOINT: other.httpUrl })]) {
+    const waitUntil = (work: Promise<unknown>) => void pending.push(work);
+    const tracing = await tracingOf(config, waitUntil);
+    tracing?.tracer.start("one", { kind: "server", parent: null }).end();
+    tracing?.flush(waitUntil);
+    await Promise.all(pending);
+  }
+  expect(collector.spans).toMatchObject([{ service: "synapse-edge", resource: { team: "a" } }]);
+  expect(collector.headers).toMatchObject([{ "x-api-key": "secret" }]);
+  expect(other.spans).toHaveLength(1);
+  expect(JSON.stringify(other.headers)).not.toContain("secret");
+  other.stop();
 });

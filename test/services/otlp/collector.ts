@@ -15,6 +15,8 @@ export async function startCollector() {
   const spans: ReceivedSpan[] = [];
   /** All requests as they were received, to search them for texts that they must not have. */
   const bodies: string[] = [];
+  /** The headers of each request: of HTTP, or the metadata of gRPC. */
+  const headers: Record<string, unknown>[] = [];
   /** How many more requests the collector refuses, how many it has refused, and its Retry-After. */
   const busy = { times: 0, refused: 0, retryAfter: "0" };
   const isBusy = (): boolean => {
@@ -33,6 +35,7 @@ export async function startCollector() {
       return;
     }
     bodies.push(text);
+    headers.push(request.headers);
     spans.push(...spansOfJson(text));
     response
       .writeHead(request.url === "/v1/traces" ? 200 : 404, { "content-type": "application/json" })
@@ -51,12 +54,16 @@ export async function startCollector() {
   grpc.addService(
     { Export: method },
     {
-      Export(call: { request: Buffer }, reply: (error: object | null, bytes?: Buffer) => void) {
+      Export(
+        call: { request: Buffer; metadata: Metadata },
+        reply: (error: object | null, bytes?: Buffer) => void,
+      ) {
         if (isBusy()) {
           reply({ code: status.UNAVAILABLE, details: "busy", metadata: new Metadata() });
           return;
         }
         bodies.push(call.request.toString("utf8"));
+        headers.push(call.metadata.getMap());
         spans.push(...spansOfProtobuf(call.request));
         reply(null, Buffer.alloc(0));
       },
@@ -73,6 +80,7 @@ export async function startCollector() {
     grpcUrl: `http://127.0.0.1:${grpcPort}`,
     spans,
     bodies,
+    headers,
     busy,
     /** Waits for a span that `matches`. */
     async span(what: string, matches: (span: ReceivedSpan) => boolean): Promise<ReceivedSpan> {

@@ -3,6 +3,8 @@ import { z } from "zod";
 
 export type ReceivedSpan = {
   service: string;
+  /** The attributes of the process. */
+  resource: Record<string, string | number | boolean>;
   name: string;
   /** 1 internal, 2 server, 3 client, 4 producer, 5 consumer. */
   kind: number;
@@ -53,24 +55,26 @@ const Request = z.object({
 /** The spans of a request in JSON. */
 export function spansOfJson(text: string): ReceivedSpan[] {
   return Request.parse(JSON.parse(text)).resourceSpans.flatMap(({ resource, scopeSpans }) =>
-    scopeSpans.flatMap(({ spans }) =>
-      spans.map((span) => ({ service: String(resource.attributes["service.name"]), ...span })),
-    ),
+    scopeSpans.flatMap(({ spans }) => spans.map((span) => ({ ...processOf(resource.attributes), ...span }))),
   );
+}
+
+function processOf(resource: ReceivedSpan["resource"]): Pick<ReceivedSpan, "service" | "resource"> {
+  return { service: String(resource["service.name"]), resource };
 }
 
 /** The spans of a request in protobuf. */
 export function spansOfProtobuf(bytes: Uint8Array): ReceivedSpan[] {
   return messages(bytes, 1).flatMap((resourceSpans) => {
     const [resource = new Uint8Array()] = messages(resourceSpans, 1);
-    const service = String(attributesOf(messages(resource, 1))["service.name"]);
+    const process = processOf(attributesOf(messages(resource, 1)));
     return messages(resourceSpans, 2).flatMap((scope) =>
-      messages(scope, 2).map((span) => ({ service, ...spanOf(span) })),
+      messages(scope, 2).map((span) => ({ ...process, ...spanOf(span) })),
     );
   });
 }
 
-function spanOf(span: Uint8Array): Omit<ReceivedSpan, "service"> {
+function spanOf(span: Uint8Array): Omit<ReceivedSpan, "service" | "resource"> {
   const [status = new Uint8Array()] = messages(span, 15);
   return {
     traceId: hexOf(messages(span, 1)),
