@@ -9,7 +9,7 @@ export const Retention = z
     runs_days: days,
     /** Days after the end of a run that its journal stays in Postgres, before it moves to the archive. Platform: 1. */
     journal_days: days,
-    /** Days that a charge is kept. Platform: for ever. */
+    /** Days of UTC that a charge is kept, besides today. Platform: for ever. */
     usage_days: days,
     /** Days that a dead letter is kept. Platform: as long as its run. */
     dead_letters_days: days,

@@ -6,7 +6,10 @@ import { readBudgets } from "../../../shared/store/money/budget-rows.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
-import { PageQuery, linkNext } from "../../http/paging.ts";
+import { PageQuery, badCursor, linkNext } from "../../http/paging.ts";
+
+/** `<tenant> <id>` of a budget; the id of an end user's budget has the user's name in it, which may be any text. */
+const Cursor = z.string().max(400).default("");
 
 const routeAt = (prefix: string) =>
   createRoute({
@@ -19,20 +22,28 @@ const routeAt = (prefix: string) =>
       "Each with what is spent and reserved in its current period. A tenant's key gets only its tenant's budgets. The header `Link` has the next page.",
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,
-    request: { query: PageQuery.extend({ tenant_id: TenantId.optional() }) },
+    request: { query: PageQuery.extend({ cursor: Cursor, tenant_id: TenantId.optional() }) },
     responses: { 200: json(z.array(Budget.meta({ id: "Budget" })), "The budgets"), ...problems() },
   });
 
 export const listBudgets = (prefix: string) => (api: Api) => {
   api.openapi(routeAt(prefix), async (c) => {
-    const { cursor: after, limit, tenant_id } = c.req.valid("query");
+    const { cursor, limit, tenant_id } = c.req.valid("query");
     const tenant = tenantFilterOf(c.get("principal"), tenant_id);
-    const budgets = await readBudgets(c.get("services").sql, { tenant, after, limit });
+    const budgets = await readBudgets(c.get("services").sql, { tenant, after: placeOf(cursor), limit });
     linkNext(
       c,
       limit,
-      budgets.map((budget) => `${budget.tenant_id}:${budget.id}`),
+      budgets.map((budget) => `${budget.tenant_id} ${budget.id}`),
     );
     return c.json(budgets, 200);
   });
 };
+
+function placeOf(cursor: string): Pick<Budget, "id" | "tenant_id"> | null {
+  if (cursor === "") return null;
+  const end = cursor.indexOf(" ");
+  const tenant = TenantId.safeParse(cursor.slice(0, Math.max(0, end)));
+  if (!tenant.success) throw badCursor("the one in the Link header");
+  return { tenant_id: tenant.data, id: cursor.slice(end + 1) };
+}

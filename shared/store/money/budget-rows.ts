@@ -50,7 +50,7 @@ export async function saveBudget(
       spent_micro_usd = case when ${isSameBudget(sql)} then b.spent_micro_usd else 0 end
     returning budget_id`;
   if (!saved) return null;
-  const [row] = await readBudgets(sql, { tenant, after: "", limit: 1, id });
+  const [row] = await readBudgets(sql, { tenant, limit: 1, id });
   return row ?? null;
 }
 
@@ -74,17 +74,22 @@ export async function deleteBudget(sql: Sql, tenant: TenantId, id: string): Prom
 /**
  * A page of budgets with their current periods, by tenant and id.
  * @param tenant null: of all tenants, for a platform key
- * @param after `<tenant>:<id>`, which the page begins after; empty: from the start
+ * @param after the budget that the page begins after; null: from the start
  * @param id only the budget of this id
  */
 export async function readBudgets(
   sql: Sql,
   {
     tenant,
-    after,
+    after = null,
     limit,
     id = null,
-  }: { tenant: TenantId | null; after: string; limit: number; id?: string | null },
+  }: {
+    tenant: TenantId | null;
+    after?: Pick<Budget, "id" | "tenant_id"> | null;
+    limit: number;
+    id?: string | null;
+  },
 ): Promise<Budget[]> {
   const rows = await sql`
     select b.budget_id as id, b.template_id, b.tenant_id, b.scope, b.period, b.limit_micro_usd::float8 as limit, b.at_limit, b.downgrade_model,
@@ -92,7 +97,13 @@ export async function readBudgets(
       c.reserved::float8 as reserved, b.updated_at,
       case b.period when 'total' then null
         else (p.starts at time zone 'UTC' + ('1 ' || b.period)::interval) at time zone 'UTC' end as resets_at
-    from budgets b
+    from (
+      -- The page first: what is spent is added up for its budgets alone.
+      select * from budgets
+      where ${tenant === null ? sql`true` : sql`tenant_id = ${tenant}`} and ${id === null ? sql`true` : sql`budget_id = ${id}`}
+        and scope not like ${`${FAMILY}%`} and (tenant_id, budget_id) > (${after?.tenant_id ?? ""}, ${after?.id ?? ""})
+      order by tenant_id, budget_id limit ${limit}
+    ) b
     cross join lateral (select budget_period_start(b.period) as starts) p
     cross join lateral (
       select coalesce(sum(micro_usd) filter (where charged), 0) as charged,
@@ -100,9 +111,7 @@ export async function readBudgets(
       from budget_calls c
       where c.tenant_id = b.tenant_id and c.budget_id = b.budget_id and c.period_start = p.starts
     ) c
-    where (${tenant}::text is null or b.tenant_id = ${tenant}) and (${id}::text is null or b.budget_id = ${id})
-      and b.scope not like ${`${FAMILY}%`} and b.tenant_id || ':' || b.budget_id > ${after}
-    order by b.tenant_id || ':' || b.budget_id limit ${limit}`;
+    order by b.tenant_id, b.budget_id`;
   return rows.map(({ limit: limitMicroUsd, spent, reserved, resets_at, updated_at, ...row }) =>
     Budget.parse({
       ...row,

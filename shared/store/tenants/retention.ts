@@ -80,13 +80,15 @@ function deleteOldRuns(sql: Sql, tenant: TenantId, days: number): Promise<number
     select count(*)::int as n from deleted_runs_rows`);
 }
 
+/** Whole days of UTC: a report by days shows a day with all of its charges, or not at all. */
 function deleteOldUsage(sql: Sql, tenant: TenantId, days: number): Promise<number> {
+  const firstDay = sql`(date_trunc('day', now() at time zone 'utc') - ${days}::int * interval '1 day') at time zone 'utc'`;
   return countOf(sql`
     with gone as (
       delete from usage where (run_id, seq, call) in (
         select run_id, seq, call from usage
-        where tenant_id = ${tenant} and at < ${before(sql, days)} order by at limit ${ROWS})
-        and tenant_id = ${tenant} and at < ${before(sql, days)}
+        where tenant_id = ${tenant} and at < ${firstDay} order by at limit ${ROWS})
+        and tenant_id = ${tenant} and at < ${firstDay}
       returning 1)
     select count(*)::int as n from gone`);
 }

@@ -155,6 +155,32 @@ describe("budgets", () => {
     const next = /<(.*)>/.exec(first.headers.get("link") ?? "")?.[1] ?? "";
     expect(await (await app.call("GET", next, { key: ofAcme })).json()).toMatchObject([{ id: "c" }]);
   });
+
+  // Fails when the link to the next page is refused, because an end user is named as no id may be.
+  test("are paged also where end users have names of their own", async () => {
+    await put("each", { ...budget, scope: "user:*" });
+    for (const user of ["ada@example.com", "Grace Hopper", "é".repeat(200)]) {
+      await app.stores.sql`
+        insert into budgets (tenant_id, budget_id, scope, period, limit_micro_usd, at_limit, period_start, template_id)
+        values ('acme', ${`each:${user}`}, ${`user:${user}`}, 'month', 1, 'fail', budget_period_start('month'), 'each')`;
+    }
+    const seen: unknown[] = [];
+    for (let next: string | undefined = "/scale/budgets?limit=1"; next !== undefined;) {
+      const page: Response = await app.call("GET", next, { key: ofAcme });
+      expect(page.status).toBe(200);
+      seen.push(
+        ...z
+          .array(z.object({ id: z.string() }))
+          .parse(await page.json())
+          .map(({ id }) => id),
+      );
+      next = /<(.*)>/.exec(page.headers.get("link") ?? "")?.[1];
+    }
+    expect(seen).toHaveLength(4);
+    expect(new Set(seen).size).toBe(4);
+    const wrong = await app.call("GET", "/scale/budgets?cursor=acme", { key: ofAcme });
+    expect([wrong.status, await bodyOf(wrong)]).toMatchObject([400, { code: "bad_cursor" }]);
+  });
 });
 
 describe("a run that waits for a budget", () => {

@@ -59,7 +59,7 @@ const charge = (cost_micro_usd: number, reserved: string): Usage => ({
 /** Commits a result that charges these calls. */
 const commit = (run: Run, usage: Usage[]) => flush(store.sql, [stepEntry(run, { usage })]);
 const moneyOf = async (id: string, tenant = acme) => {
-  const [budget] = await readBudgets(store.sql, { tenant, after: "", limit: 1, id });
+  const [budget] = await readBudgets(store.sql, { tenant, limit: 1, id });
   return budget && { spent: budget.spent_usd, reserved: budget.reserved_usd, left: budget.remaining_usd };
 };
 
@@ -450,7 +450,7 @@ describe("a budget of each end user", () => {
     expect(await reserve(ada, 900_000)).toEqual({ outcome: "reserved" });
     expect(await reserve(ada, 900_000)).toEqual({ outcome: "busy" });
     expect(await reserve(ben, 900_000)).toEqual({ outcome: "reserved" });
-    const list = await readBudgets(store.sql, { tenant: acme, after: "", limit: 10 });
+    const list = await readBudgets(store.sql, { tenant: acme, limit: 10 });
     expect(
       list.map(({ id, scope, template_id, reserved_usd }) => [id, scope, template_id, reserved_usd]),
     ).toEqual([
@@ -502,7 +502,7 @@ describe("a budget of each end user", () => {
     await store.sql`update budget_calls set period_start = period_start - interval '40 days' where budget_id = 'each:ada'`;
     await deleteExpired(store.sql);
     await deleteExpired(store.sql);
-    const list = await readBudgets(store.sql, { tenant: acme, after: "", limit: 10 });
+    const list = await readBudgets(store.sql, { tenant: acme, limit: 10 });
     expect(list.map(({ id }) => id)).toEqual(["each", "each:ben"]);
   });
 });
@@ -573,7 +573,7 @@ describe("the limit of a run that has started others", () => {
     const [run] = await family(parent, 1_000_000, 1);
     if (!run) throw new Error("no child");
     await reserve(run, 1, { call: "c" });
-    expect(await readBudgets(store.sql, { tenant: acme, after: "", limit: 10 })).toEqual([]);
+    expect(await readBudgets(store.sql, { tenant: acme, limit: 10 })).toEqual([]);
     const { run_id } = parent;
     await store.sql`update runs set status = 'failed', owner = null, ended_at = now(), wake_at = null where run_id = ${run_id}`;
     const known_seq = (await store.row(run_id)).event_seq;

@@ -12,6 +12,7 @@ import { emptyDeleted } from "../../../shared/store/definitions/empty-deleted.ts
 import { applyRetention } from "../../../shared/store/tenants/retention.ts";
 import { deleteBatches } from "../../../shared/store/runs/delete-batches.ts";
 import { repairSingletons } from "../../../shared/store/runs/singletons.ts";
+import { readBudgets } from "../../../shared/store/money/budget-rows.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
 import { listEnds } from "../../../shared/store/lanes/list-ends.ts";
 import { listDueRuns } from "../../../shared/store/runs/due-runs.ts";
@@ -24,7 +25,7 @@ import { listOwners, listRunningRuns } from "../../../shared/store/runs/running-
 import { testConnection } from "../../services/databases.ts";
 import type { Sql } from "../../../shared/store/sql.ts";
 import { beat } from "../../../shared/store/workers/beats.ts";
-import { onlineBeat, stepEntry, openStore } from "./store-fixture.ts";
+import { acme, onlineBeat, stepEntry, openStore } from "./store-fixture.ts";
 import type { Store } from "./store-fixture.ts";
 
 let store: Store;
@@ -53,7 +54,10 @@ beforeAll(async () => {
   await store.sql`
     insert into agents (tenant_id, id, name, definition, version, deleted_at)
     select 'acme', i, 'a', case when i % 50 = 1 then '{"a":1}' else '{}' end, 1, now() - interval '40 days' from generate_series(1, 20000) i`;
-  await store.sql`analyze runs, batches, upload_uses, agents`;
+  await store.sql`
+    insert into budgets (tenant_id, budget_id, scope, period, limit_micro_usd, at_limit, period_start, template_id)
+    select 'acme', 'each:' || i, 'user:' || i, 'month', 1, 'fail', budget_period_start('month'), 'each' from generate_series(1, 20000) i`;
+  await store.sql`analyze runs, batches, upload_uses, agents, budgets`;
   sql = postgres(store.url, {
     ...testConnection,
     max: 1,
@@ -171,6 +175,18 @@ test.each<[string, string, (on: Sql) => Promise<unknown>]>([
 });
 
 // Fails when the parents are joined: with the statistics of some fleets the generic plan of an anti-join reads all runs, with these it does not.
+// Fails when a page adds up the calls of all budgets: a tenant has one for each of its end users.
+test.each([acme, null])(
+  "a page of budgets of the tenant %j is read from their key in order",
+  async (tenant) => {
+    const after = { tenant_id: acme, id: "each:5" };
+    for (const plan of await plansOf(() => readBudgets(sql, { tenant, after, limit: 50 }))) {
+      expect(plan).toContain("using budgets_pkey");
+      expect(plan).not.toMatch(/Limit[^]*Sort/);
+    }
+  },
+);
+
 test("a tenant's policy finds the runs that it deletes by an index, and their parents by their keys", async () => {
   await store.sql`update tenants set retention = '{"runs_days": 30}' where tenant_id = 'acme'`;
   for (const plan of await plansOf(() => applyRetention(sql), { text: "doomed" })) {

@@ -122,6 +122,21 @@ test("usage_days and dead_letters_days delete rows of this tenant, and no runs",
   expect(await idsIn("runs")).toEqual(sorted(old, young, other));
 });
 
+// Fails when a part of a day is deleted: a report by days, and an invoice made of it, would show the rest as the day's sum.
+test("usage_days deletes the charges of whole days of UTC", async () => {
+  const [gone, first, last] = [await endedRun(0), await endedRun(0), await endedRun(0)];
+  const at = async (run: RunId, time: string) =>
+    store.sql`
+      update usage set at = (date_trunc('day', now() at time zone 'utc') + ${time}::text::interval) at time zone 'utc'
+      where run_id = ${run}`;
+  await at(gone, "-3 days -1 millisecond");
+  await at(first, "-3 days");
+  await at(last, "-2 days -1 millisecond");
+  await keep({ usage_days: 3 });
+  await deleteExpired(store.sql);
+  expect(await idsIn("usage")).toEqual(sorted(first, last));
+});
+
 test("journal_days keeps journals in Postgres for longer, and null restores the days of the platform", async () => {
   const bucket = new MemoryBucket();
   await endedRun(5);
