@@ -110,6 +110,28 @@ export function withPlainTools(body: JsonObject): JsonObject {
   return { ...body, ...changed(body, "tools", (tool) => without(tool, "eager_input_streaming")) };
 }
 
+/** A body in which each call has an answer of its own, and its result after it: templates of models take one call in an answer. */
+export function withSingleCalls(body: JsonObject): JsonObject {
+  const messages = listOf(body["messages"]);
+  const results = new Map(
+    messages.filter(isObject).map((message) => [textOf(message["tool_call_id"]), message]),
+  );
+  const moved = new Set<Json>();
+  const single = messages.flatMap((message): Json[] => {
+    if (moved.has(message)) return [];
+    const calls = isObject(message) ? listOf(message["tool_calls"]).filter(isObject) : [];
+    if (!isObject(message) || calls.length < 2) return [message];
+    return calls.flatMap((call, i): JsonObject[] => {
+      const id = textOf(call["id"]);
+      const result = id === undefined ? undefined : results.get(id);
+      if (result !== undefined) moved.add(result);
+      const answer = { ...message, ...(i > 0 ? { content: null } : {}), tool_calls: [call] };
+      return result === undefined ? [answer] : [answer, result];
+    });
+  });
+  return body["messages"] === undefined ? body : { ...body, messages: single };
+}
+
 /** The fields of a tool that hold its schema: of OpenAI, Anthropic and Google. */
 const SCHEMAS = ["parameters", "input_schema", "parametersJsonSchema"];
 

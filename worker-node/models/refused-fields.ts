@@ -11,6 +11,7 @@ import {
   withPlainCallIds,
   withPlainSchemas,
   withPlainTools,
+  withSingleCalls,
   withShortDescriptions,
   withSmallLimit,
   withSystemAsUser,
@@ -73,6 +74,13 @@ const optionals: { [name: string]: Optional } = {
     refusal:
       /\b(?:reasoning(?:_content|_text|_opaque|_details)?|thinking|thinking_blocks)\b.{0,80}(?:unsupported|not supported|extra|unexpected|unknown|unrecognized|not permitted)|(?:unsupported|extra|unexpected|unknown|unrecognized).{0,80}\b(?:reasoning_content|reasoning_details|reasoning|thinking_blocks)\b/is,
     without: (body) => withMessages(body, (message) => without(message, ...THOUGHTS)),
+    isRemembered: true,
+  },
+  // Templates of Llama's models, of answers with several calls: "This model only supports single tool-calls at once!".
+  parallel_calls: {
+    refusal: /\bsingle tool[- ]calls?\b|\bmultiple tool calls are not supported\b/i,
+    without: withSingleCalls,
+    isFailure: true,
     isRemembered: true,
   },
   // OpenAI's models from gpt-5.6 on, whose own effort counts where a request names none. They take tools without it, or over the Responses API.

@@ -349,6 +349,35 @@ describe("a request that is refused", () => {
     ]);
   });
 
+  // tashfeenahmed/freellmapi PR 263 (NVIDIA NIM), natefleming/dao-ai PR 94 (Databricks): templates of Llama's models.
+  test.each([
+    [400, "This model only supports single tool-calls at once!"],
+    [500, "This model only supports single tool-calls at once!"],
+    [400, "Multiple tool calls are not supported."],
+  ])(
+    "for two calls in one answer has an answer for each, with its result: %i %s",
+    async (status, message) => {
+      server.reset((response, request) => {
+        if (request.body.messages.some(({ tool_calls: calls }) => Array.isArray(calls) && calls.length > 1))
+          return refusal(status, { error: { message } })(response, request);
+        response.writeHead(200, { "content-type": "text/event-stream" }).end(text("fine"));
+      });
+      expect(await generate(oc, [...called, { role: "assistant", content: "so" }, go])).toMatchObject({
+        text: "fine",
+      });
+      const call = (id: string) => ({ role: "assistant", tool_calls: [{ id }] });
+      expect(server.requests[1]?.body.messages).toMatchObject([
+        { role: "user" },
+        call("functions.lookup:0"),
+        { role: "tool", content: "one" },
+        call("functions.lookup:1"),
+        { role: "tool", content: "two" },
+        { role: "assistant", content: "so" },
+        { role: "user" },
+      ]);
+    },
+  );
+
   // jeremychone/rust-genai PR 115, pydantic/pydantic-ai #3881: Gemini behind OpenAI's form.
   test("for calls that another model has made has them marked", async () => {
     const mark = '"extra_content":{"google":{"thought_signature":"skip_thought_signature_validator"}}';
