@@ -54,15 +54,16 @@ export type AboutRun = {
   run_id: string;
   tenant_id?: string | undefined;
   traceparent?: string | null | undefined;
+  correlation_id?: string | undefined;
 };
 
 /**
- * The fields of every line about a run: its id, its tenant and, as far as it is known, its trace. A run without a trace has no
- * `trace_id`.
+ * The fields of every line about a run: its id, its tenant and, as far as they are known, its trace and its correlation id. A run
+ * without a trace has no `trace_id`.
  */
 export function aboutRun(run: AboutRun) {
-  const { run_id, tenant_id, traceparent } = run;
-  return { run: run_id, tenant: tenant_id, trace_id: traceIdOf(traceparent) };
+  const { run_id, tenant_id, traceparent, correlation_id } = run;
+  return { run: run_id, tenant: tenant_id, trace_id: traceIdOf(traceparent), correlation_id };
 }
 
 /** The message of an error, without its stack. */

@@ -76,6 +76,7 @@ apiTest(
       // Each call was sent twice under one key, before and after the answer, and published once.
       const keys = server.seen.map((meta) => z.looseObject({ [KEY]: z.string() }).parse(meta)[KEY]);
       expect(keys.filter((key) => key === `${byTool}:call:1:tool.1`)).toHaveLength(2);
+      expect(server.seen).toContainEqual(expect.objectContaining({ "synapse-edge/correlation-id": byTool }));
       expect(keys.filter((key) => key === `${byAgent}:work:1:tool.1.1`)).toHaveLength(2);
       for (const run of [byTool, byAgent]) {
         expect(await count(api, run, "tool_execution")).toBe(1);

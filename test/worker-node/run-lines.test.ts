@@ -1,4 +1,4 @@
-/** Log lines about a run have its id, its tenant and its trace, so that one search finds all of them. */
+/** Log lines about a run have its id, its tenant, its trace and its correlation id, so that one search finds all of them. */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { z } from "zod";
 import { TenantId, newIncarnation, newRunId } from "../../shared/contracts/ids.ts";
@@ -16,6 +16,7 @@ const run = {
   run_id: newRunId(Date.now()),
   tenant_id: TenantId.parse("acme"),
   traceparent: `00-${trace_id}-00f067aa0ba902b7-01`,
+  correlation_id: "order-7",
 };
 const name = { run: run.run_id, tenant: run.tenant_id };
 /** A queue that cannot be reached. */
@@ -39,7 +40,7 @@ const expectLine = (event: string, about = run) =>
     expect.objectContaining({ event, run: about.run_id, tenant: about.tenant_id, trace_id }),
   );
 
-test("a failed read that waits for the store is in the trace of its run", async () => {
+test("a failed read that waits for the store is in the trace of its run, with its correlation id", async () => {
   let reads = 0;
   const read = async (): Promise<string> => {
     reads += 1;
@@ -48,6 +49,7 @@ test("a failed read that waits for the store is in the trace of its run", async 
   };
   expect(await waitForStore(run, new AbortController().signal, read)).toBe("there");
   expectLine("run.store_read_failed");
+  expect(lines).toContainEqual(expect.objectContaining({ correlation_id: "order-7" }));
 });
 
 test("a child that the queue cannot admit is in the trace of its parent", async () => {

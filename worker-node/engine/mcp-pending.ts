@@ -53,6 +53,8 @@ export type McpRequest = {
   signal: AbortSignal;
   /** The context of the call; absent: the worker does not trace. */
   traceparent?: string;
+  /** That of the run. */
+  correlationId?: string;
   pending: McpPending | null;
   answers: Readonly<Record<string, McpAnswer>>;
 };

@@ -307,8 +307,9 @@ export type Tools = {
     effectKey: string;
     signal: AbortSignal;
     files: Pick<Files, "write">;
-    /** The context that the tool gets, where it is called by HTTP. */
+    /** The context and the correlation id of the run that the tool gets, where it is called by HTTP. */
     traceparent?: string;
+    correlationId?: string;
   }): Promise<Json>;
   /** Calls a tool of an MCP server, or goes on with a call that has waited. */
   callMcp(request: McpRequest): Promise<McpOutcome>;

@@ -14,6 +14,7 @@ import type { Models, PureContext, StepContext } from "../engine/ports.ts";
 import { judge } from "../engine/retry-policy.ts";
 import { TerminalError } from "../engine/step-errors.ts";
 import { agentOf, chatOf } from "./chat-context.ts";
+import { correlatedTools } from "./correlated-tools.ts";
 import type { CallWaits } from "./call-waits.ts";
 import { spentBy } from "./child-limits.ts";
 import { inBackground } from "./background-calls.ts";
@@ -108,7 +109,10 @@ export function contextOf(
     turns: [...turns],
     reply,
     signal,
-    tools: tracing && visit.span ? tracing.tools(tools, visit.span) : tools,
+    tools: correlatedTools(
+      tracing && visit.span ? tracing.tools(tools, visit.span) : tools,
+      run.correlation_id,
+    ),
     files: runFiles(deps, { run, at, written, signal }),
     filesOfCall: () => {
       const own: NewArtifact[] = [];

@@ -11,6 +11,7 @@ import {
   withNewKey,
 } from "../engine/step-errors.ts";
 import { OUTCOME_UNKNOWN } from "../engine/call-once.ts";
+import { correlationHeader } from "../outbound/correlation-header.ts";
 import { send, wasNotSent } from "../outbound/request.ts";
 import { retryHintMs } from "../models/retry-hint.ts";
 import { argumentJson } from "./argument-json.ts";
@@ -55,6 +56,7 @@ export async function callHttpTool(
     signal: AbortSignal;
     files: Pick<Files, "write">;
     traceparent?: string;
+    correlationId?: string;
   },
 ): Promise<Json> {
   const hasBody = tool.method !== "GET" && tool.method !== "DELETE";
@@ -62,6 +64,7 @@ export async function callHttpTool(
     accept: "application/json, text/*;q=0.9, */*;q=0.1",
     ...(hasBody ? { "content-type": "application/json" } : {}),
     ...(call.traceparent !== undefined && { traceparent: call.traceparent }),
+    ...correlationHeader(call.correlationId),
     ...tool.headers,
     "Idempotency-Key": call.effectKey,
   };

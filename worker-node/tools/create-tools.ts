@@ -30,7 +30,7 @@ export function createTools(
     sql,
     toolsOf: ({ server, signal }) => mcp.toolsOf(server, signal),
     callMcp: (request) => mcp.call(request),
-    async call({ tenantId, tool, args, effectKey, signal, files, traceparent }) {
+    async call({ tenantId, tool, args, effectKey, signal, files, traceparent, correlationId }) {
       if (!isObject(args)) throw new ToolRejection("the arguments must be a JSON object");
       const limits = {
         egress,
@@ -39,6 +39,7 @@ export function createTools(
         effectKey,
         signal,
         ...(traceparent !== undefined && { traceparent }),
+        ...(correlationId !== undefined && { correlationId }),
       };
       if (tool["tool_type"] === "built_in") {
         if (tool["name"] === "get_datetime") return getDatetime(args, new Date());

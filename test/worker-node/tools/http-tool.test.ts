@@ -61,6 +61,7 @@ function call(
     signal = new AbortController().signal,
     timeoutMs = 5_000,
     files = refusingFiles,
+    correlationId = "order 7/é",
   } = {},
 ): Promise<Json> {
   received = [];
@@ -78,10 +79,20 @@ function call(
     effectKey: "run:s:1:tool.1",
     files,
     signal,
+    correlationId,
   });
 }
 
 describe("an HTTP tool", () => {
+  // Fails when the logs of a tool's server cannot be searched by the id of the request that caused the call.
+  test("gets the correlation id of the run, in the form of a header, unless it has such a header itself", async () => {
+    respond = json(200, { ok: true });
+    await call({});
+    expect(received[0]?.headers["x-correlation-id"]).toBe("order 7/%C3%A9");
+    await call({ headers: { "X-Correlation-ID": "own" } });
+    expect(received[0]?.headers["x-correlation-id"]).toBe("own");
+  });
+
   test("sends a GET's arguments in the placeholders of its URL and the rest as a query", async () => {
     respond = json(200, { ok: true });
     const url = `${base}/users/{id}/{data.team}?v=1`;

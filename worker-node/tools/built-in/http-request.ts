@@ -5,6 +5,7 @@ import { RetryableError, TerminalError, ToolRejection } from "../../engine/step-
 import { parseJson } from "../../engine/parse-json.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
 import type { TenantConnections } from "../../outbound/kept-connections.ts";
+import { correlationHeader } from "../../outbound/correlation-header.ts";
 import { send } from "../../outbound/request.ts";
 import type { OutboundResponse } from "../../outbound/request.ts";
 
@@ -24,6 +25,7 @@ type Call = {
   effectKey: string;
   signal: AbortSignal;
   traceparent?: string;
+  correlationId?: string;
 };
 
 /**
@@ -32,7 +34,7 @@ type Call = {
  * @throws ToolRejection; RetryableError `tool_timeout`
  */
 export async function httpRequest(args: JsonObject, call: Call): Promise<Json> {
-  const { egress, connections, effectKey, traceparent, ...limits } = call;
+  const { egress, connections, effectKey, traceparent, correlationId, ...limits } = call;
   const parsed = Arguments.safeParse(args);
   if (!parsed.success) throw new ToolRejection(z.prettifyError(parsed.error));
   const { url: address, method: named, headers: ofModel, body = null } = parsed.data;
@@ -44,7 +46,10 @@ export async function httpRequest(args: JsonObject, call: Call): Promise<Json> {
     throw new ToolRejection("the URL must have no user or password");
   const isRead = method === "GET" || method === "HEAD";
   if (isRead && body !== null) throw new ToolRejection(`a ${method} request has no body`);
-  const context = traceparent === undefined ? {} : { traceparent };
+  const context = {
+    ...(traceparent !== undefined && { traceparent }),
+    ...correlationHeader(correlationId),
+  };
   const type = body === null || hasContentType(ofModel ?? {}) ? {} : { "content-type": typeOf(body) };
   const headers = { ...context, ...type, ...ofModel, ...(!isRead && { "Idempotency-Key": effectKey }) };
   const request = {

@@ -16,8 +16,12 @@ import { valueOfResult } from "./result-text.ts";
 import type { ReachedServer } from "./connection-pool.ts";
 import { resultOfTask, waitForTask } from "./tasks.ts";
 
-/** The field of a call's metadata in which the server gets the effect key: two calls with one key are one call, made twice. */
+/**
+ * The fields of a call's metadata in which the server gets the effect key (two calls with one key are one call, made twice) and the
+ * correlation id of the run.
+ */
 const EFFECT_KEY = "synapse-edge/idempotency-key";
+const CORRELATION_ID = "synapse-edge/correlation-id";
 /** The pause before a request that the server wants repeated without asking anything; it doubles each further time, up to the maximum. */
 const REPEAT_PAUSE_MS = 1_000;
 const MAX_REPEAT_PAUSE_MS = 60_000;
@@ -35,10 +39,11 @@ export async function callMcpTool(
   request: McpRequest & { args: JsonObject },
   { access, pool }: ReachedServer,
 ): Promise<McpOutcome> {
-  const { pending, answers, effectKey: key } = request;
+  const { pending, answers, effectKey: key, correlationId } = request;
+  const meta = { [EFFECT_KEY]: key, ...(correlationId !== undefined && { [CORRELATION_ID]: correlationId }) };
   const retried = pending === null ? {} : retryOf(pending.state, answers);
   const params = { name: tool.tool, arguments: sendableArguments(request.args, tool), ...retried };
-  const answer = await pool.use(access, (connected) => send(tool, key, params, access.server, connected));
+  const answer = await pool.use(access, (connected) => send(tool, meta, params, access.server, connected));
   const round = (pending?.round ?? 0) + 1;
   if (answer.is === "task")
     return waitForTask({ key, round, state: null, questions: [], task: answer.task }, { isNew: true });
@@ -63,7 +68,7 @@ type Answer = { is: "result"; result: CallToolResult } | { is: "task"; task: Mcp
 
 async function send(
   tool: McpTool,
-  key: string,
+  meta: Record<string, string>,
   params: { name: string; arguments: JsonObject },
   server: McpServer,
   connected: Connected,
@@ -73,7 +78,7 @@ async function send(
     connected.endsWithConnection
       ? { is: "result", result: await resultOfTask(task, server, connected) }
       : { is: "task", task };
-  const sent = { ...params, _meta: metaOf(client, { [EFFECT_KEY]: key }) };
+  const sent = { ...params, _meta: metaOf(client, meta) };
   const options = { signal, timeout };
   if (isModern(client)) {
     // Without the definition, the client could not send the headers that protocol 2026-07-28 derives from arguments.
