@@ -1,5 +1,6 @@
 import net from "node:net";
 import type { Egress } from "./egress-guard.ts";
+import { ATTEMPT_MS } from "./http-exchange.ts";
 
 /**
  * Opens a TCP connection behind the egress guard, to any port: the caller speaks a protocol other than HTTP.
@@ -11,7 +12,8 @@ export async function connectGuarded(
   signal: AbortSignal,
 ): Promise<net.Socket> {
   egress.checkHost(net.isIPv6(host) ? `[${host}]` : host);
-  const socket = net.connect({ host, port, lookup: egress.lookup(signal), signal });
+  const lookup = egress.lookup(signal);
+  const socket = net.connect({ host, port, lookup, signal, autoSelectFamilyAttemptTimeout: ATTEMPT_MS });
   await new Promise<void>((resolve, reject) => {
     socket.once("connect", resolve);
     socket.once("error", reject);

@@ -29,6 +29,14 @@ const MAX_HEADER_BYTES = 64 * 1024;
 /** A server that does not take a connection in this time is away, however long an answer may take. */
 const CONNECT_MS = 10_000;
 
+/**
+ * How long one address of a name may take to connect before the next one is tried. Node gives each but the last 250 ms and then gives it up:
+ * a server on the other side of the world, or behind a lost packet, could not be reached where its IPv6 address has no route.
+ */
+export const ATTEMPT_MS = 2_500;
+
+const LIMITS = { maxHeaderSize: MAX_HEADER_BYTES, autoSelectFamilyAttemptTimeout: ATTEMPT_MS };
+
 /** The response switches to another protocol (101). Its connection is closed. */
 export class ProtocolSwitch extends Error {
   readonly response: http.IncomingMessage;
@@ -62,7 +70,7 @@ export async function exchange(
   const agent = connection.is === "kept" && connection.connections.agentOf(url, connection);
   const { method, headers, body } = outgoing;
   const guarded = connection.is === "shared" ? {} : { lookup: connection.lookup, agent };
-  const request = start({ ...targetOf(url), method, headers, maxHeaderSize: MAX_HEADER_BYTES, ...guarded });
+  const request = start({ ...targetOf(url), method, headers, ...LIMITS, ...guarded });
   const onAbort = (): void => {
     reject(signal.reason);
     request.destroy();
@@ -155,7 +163,8 @@ export function headersOf(response: http.IncomingMessage): Headers {
 function limitConnecting(request: http.ClientRequest): void {
   request.on("socket", (socket) => {
     if (!socket.connecting) return;
-    const late = new Error(`the server took no connection in ${CONNECT_MS / 1_000} s`);
+    const message = `the server took no connection in ${CONNECT_MS / 1_000} s`;
+    const late = Object.assign(new Error(message), { code: "ETIMEDOUT", syscall: "connect" });
     const timer = setTimeout(() => request.destroy(late), CONNECT_MS);
     const end = (): void => clearTimeout(timer);
     socket.once("connect", end);

@@ -71,7 +71,7 @@ export async function send(request: OutboundRequest, egress: Egress): Promise<Ou
 
 /** Codes of errors that come before a request is sent: of the connection, and of the server's certificate. */
 const NOT_CONNECTED =
-  /^(?:ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ENETDOWN|EADDRNOTAVAIL|ERR_TLS_.*|.*CERT.*|UNABLE_TO_.*)$/;
+  /^(?:ECONNREFUSED|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ENETDOWN|EADDRNOTAVAIL|ERR_TLS_.*|.*CERT.*|UNABLE_TO_.*)$/;
 
 /** Whether an error of `send` means that the server got nothing of the request. */
 export function wasNotSent(error: unknown): boolean {

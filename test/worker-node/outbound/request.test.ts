@@ -3,15 +3,20 @@ import { Resolver } from "node:dns/promises";
 import { createServer } from "node:http";
 import type { Server } from "node:http";
 import { createServer as createTcpServer } from "node:net";
-import type { AddressInfo, Server as TcpServer, Socket } from "node:net";
+import { Socket } from "node:net";
+import type { AddressInfo, Server as TcpServer } from "node:net";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { z } from "zod";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
 import type { Egress } from "../../../worker-node/outbound/egress-guard.ts";
 import { RetryableError } from "../../../worker-node/engine/step-errors.ts";
 import { send, wasNotSent } from "../../../worker-node/outbound/request.ts";
 import type { OutboundRequest, OutboundResponse } from "../../../worker-node/outbound/request.ts";
+import { connectGuarded } from "../../../worker-node/outbound/guarded-connect.ts";
 import { startNameServer } from "./name-server.ts";
+
+const AttemptLimit = z.object({ autoSelectFamilyAttemptTimeout: z.number() });
 
 const strictEgress = createEgress("");
 const portOf = (server: TcpServer): number => {
@@ -320,6 +325,24 @@ describe("an exchange", () => {
     await expect(post(1_000, { timeoutMs: 300 })).rejects.toMatchObject({ code: "too_long" });
   });
 
+  // Fails with the 250 ms that Node gives an address before it takes the next one, which may have no route.
+  test("has more than two seconds for a connection to each address of a name", async () => {
+    const connect = vi.spyOn(Socket.prototype, "connect");
+    respond = (socket) => socket.end("HTTP/1.1 204 No Content\r\n\r\n");
+    await post(1_000);
+    const { port } = new URL(`http://127.0.0.1:${portOf(server)}`);
+    const guarded = createEgress("127.0.0.1");
+    const socket = await connectGuarded(
+      { host: "127.0.0.1", port: Number(port) },
+      guarded,
+      new AbortController().signal,
+    );
+    socket.destroy();
+    const limits = connect.mock.calls.flat(2).flatMap((each) => AttemptLimit.safeParse(each).data ?? []);
+    connect.mockRestore();
+    expect(limits.map((limit) => limit.autoSelectFamilyAttemptTimeout > 2_000)).toEqual([true, true]);
+  });
+
   // Fails when a file x.tar.gz has the bytes of x.tar, because its server calls its gzip the encoding of the body, or has gzip around gzip.
   test.each([
     ["a gzip file that is called encoded", gzipSync("tar"), "x.tar.gz", gzipSync("tar")],
@@ -394,6 +417,10 @@ test.each([
   [{ code: "EHOSTUNREACH", syscall: "read" }, false],
   [{ code: "ENETUNREACH", syscall: "write" }, false],
   [{ code: "ECONNRESET", syscall: "read" }, false],
+  [{ code: "ETIMEDOUT", syscall: "read" }, false],
+  [{ code: "ETIMEDOUT", syscall: "connect" }, true],
+  // Of several addresses.
+  [{ code: "ETIMEDOUT" }, true],
 ])("a request that fails with %j was not sent: %s", (fields, expected) => {
   const cause = Object.assign(new Error("failed"), fields);
   expect(wasNotSent(new RetryableError("unreachable", "failed", { cause }))).toBe(expected);
