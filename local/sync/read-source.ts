@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, extname, join, relative } from "node:path";
 import { z } from "zod";
 import { KINDS } from "../../edge/definitions/sync/bundle.ts";
-import { withLongIntegersAsText } from "../../shared/contracts/long-integers.ts";
+import { roundedIntegers } from "../../shared/contracts/long-integers.ts";
 import { repeatedKeys } from "../../shared/contracts/repeated-keys.ts";
 import { pathText } from "../../shared/errors.ts";
 
@@ -23,10 +23,9 @@ const Lists = z.looseObject({
 
 /**
  * Reads a bundle, a definition, or a folder of both: `<kind>/<id>.json`, and JSON files beside these folders. They are returned kind
- * by kind, in the order in which they are saved. Nothing is read with another value: an integer beyond 2^53 becomes a text of its
- * digits, as in a request.
+ * by kind, in the order in which they are saved. As in a request, what would be read with another value is refused.
  * @param change changes the text of each file before it is parsed
- * @throws Error that names what does not exist, is no UTF-8, is no JSON, has a key twice, or is no definition
+ * @throws Error that names what does not exist, is no UTF-8, is no JSON, has a key twice or an integer beyond 2^53, or is no definition
  */
 export function readSource(path: string, change = (text: string): string => text): SourceEntry[] {
   if (!existsSync(path))
@@ -60,9 +59,14 @@ function textOf(file: string): string {
 function parse(file: string, text: string): unknown {
   const json = parseJson(file, text);
   const [repeated] = repeatedKeys(text, json);
-  // After the first parse: the digits of what is no JSON must not become a part of it.
-  if (repeated === undefined) return parseJson(file, withLongIntegersAsText(text));
-  throw new Error(`${file} has ${pathText(repeated)} twice, and only one value can be read: write it once`);
+  if (repeated !== undefined) {
+    throw new Error(`${file} has ${pathText(repeated)} twice, and only one value can be read: write it once`);
+  }
+  const [rounded] = roundedIntegers(text);
+  if (rounded === undefined) return json;
+  throw new Error(
+    `${file} has an integer beyond 2^53 as ${pathText(rounded)}, which is read with other digits: write its digits as text`,
+  );
 }
 
 function parseJson(file: string, text: string): unknown {

@@ -245,7 +245,7 @@ export const EXACT = `
     holder[name] = new Proxy(holder[name], handler);
   };
   for (const name of ["parseInt", "parseFloat"]) guarded(Number, name);
-  for (const name of ["int", "float", "parseInt", "parseFloat", "Number"]) guarded(globalThis, name);
+  for (const name of ["int", "float", "parseInt", "parseFloat", "Number"]) if (name in globalThis) guarded(globalThis, name);
   Number.prototype.constructor = Number;
   for (const name of Object.getOwnPropertyNames(Math)) if (typeof Math[name] === "function") guarded(Math, name);
 })();

@@ -6,7 +6,7 @@ import { lineAndColumn, scriptOfCode } from "../../shared/contracts/definition/c
 import type { ConditionScript } from "../../shared/contracts/definition/condition.ts";
 import { EXACT, mayHaveLongInteger, withExactIntegers } from "./exact-integers.ts";
 import { stateInWords } from "./state-at-failure.ts";
-import { NOT_JSON, PRELUDE, READ_RESULT, SERIALIZER } from "./sandbox-prelude.ts";
+import { NOT_JSON, preludeFor, READ_RESULT, SERIALIZER } from "./sandbox-prelude.ts";
 import type { QuickJSContext, QuickJSHandle } from "quickjs-emscripten";
 import { LONG, READY } from "./sandbox-program.ts";
 import type { Program, ProgramEnd, ProgramResult } from "./sandbox-program.ts";
@@ -32,6 +32,9 @@ const JOBS_BETWEEN_CLOCKS = 1_000;
 const LOWEST_PRIORITY = 19;
 /** The name of the program's own script in the stacks of errors. */
 const OWN_SCRIPT = "program.js";
+/** What the result of a program, and that of an expression, is called in errors. */
+const OF_PROGRAM = "result";
+const OF_EXPRESSION = "the value";
 const OWN_PLACE = /program\.js:(\d+):(\d+)/;
 /** A program that uses more processor time than this is long. Most use a tenth of it. */
 const LONG_MS = 100;
@@ -130,11 +133,12 @@ function resultOf(
     // In strict mode a program may set no name that nothing defines.
     if (isTransform) context.setProp(context.global, "result", context.undefined);
     const scripts = [
+      { text: preludeFor(own.script) },
       ...(isExact ? [{ text: EXACT }] : []),
       { text: isExact ? withExactIntegers(own.script) : own.script, name: OWN_SCRIPT },
       ...(isTransform ? [{ text: READ_RESULT }] : []),
     ];
-    const json = evaluate(context, scripts, isTransform ? "result" : "the value", isOver);
+    const json = evaluate(context, scripts, isTransform ? OF_PROGRAM : OF_EXPRESSION, isOver);
     return json.length > MAX_RESULT_CHARS ? { failed: "size", message: "" } : { json };
   } catch (error) {
     if (!(error instanceof ProgramError)) throw error;
@@ -197,8 +201,8 @@ function evaluate(
   return Scope.withScope((scope) => {
     const managed = (result: ReturnType<QuickJSContext["evalCode"]>): QuickJSHandle =>
       scope.manage(valueOf(context, result));
-    const toJson = managed(context.evalCode(SERIALIZER));
-    managed(context.evalCode(PRELUDE));
+    // Before the program, which may replace what it uses. Most expressions need none, and the JSON of others is untrusted as all is.
+    const early = name === OF_PROGRAM ? managed(context.evalCode(SERIALIZER)) : null;
     let value = context.undefined;
     for (const script of scripts) {
       value = managed(context.evalCode(script.text, script.name));
@@ -206,6 +210,9 @@ function evaluate(
       throwRejected(context, value);
     }
     const settled = scope.manage(settledValue(context, value, name));
+    const plain = plainJson(context, settled);
+    if (plain !== null) return plain;
+    const toJson = early ?? managed(context.evalCode(SERIALIZER));
     const nameText = scope.manage(context.newString(name));
     return context.getString(managed(context.callFunction(toJson, context.undefined, settled, nameText)));
   });
@@ -218,6 +225,28 @@ function runPendingJobs(context: QuickJSContext, isOver: () => boolean): void {
     if (ran.error) throw failed(context, ran.error);
     // A promise takes the interrupt for its own rejection.
     if (isOver()) throw new ProgramError({ failed: "time", message: "" });
+  }
+}
+
+/** The JSON of a value that is plainly one; null: the serializer must look at it. */
+function plainJson(context: QuickJSContext, value: QuickJSHandle): string | null {
+  switch (context.typeof(value)) {
+    case "boolean":
+      return JSON.stringify(context.dump(value));
+    case "number": {
+      const number = context.getNumber(value);
+      return Number.isFinite(number) && Math.abs(number) <= Number.MAX_SAFE_INTEGER
+        ? JSON.stringify(number)
+        : null;
+    }
+    case "string": {
+      const text = context.getString(value);
+      const length = context.getProp(value, "length").consume((handle) => context.getNumber(handle));
+      // A text comes out of QuickJS without what follows U+0000, and with another character for half of a surrogate pair.
+      return text.length !== length || /[\ud800-\udfff\ufffd]/.test(text) ? null : JSON.stringify(text);
+    }
+    default:
+      return null;
   }
 }
 

@@ -21,6 +21,10 @@ const HINTS: readonly { isAt(around: Around): boolean; program?: string; express
     isAt: ({ rest }) => /^(?:import|export)\b/.test(rest),
     program: "Code has no modules: it reads state and the built-ins of JavaScript",
   },
+  {
+    isAt: ({ before, rest }) => before.trim() === "" && /^if\b/.test(rest),
+    expression: "Write the condition alone, without if",
+  },
   { isAt: ({ rest }) => /^if\b/.test(rest), expression: "Write condition ? one : other" },
   { isAt: ({ before }) => before.endsWith("#"), expression: "A comment begins with //" },
 ];

@@ -167,6 +167,7 @@ describe("code that is saved", () => {
     ["if_condition", "return state.x > 1", ". Write the value alone, without return"],
     ["switch_expression", "await state.x", ". An expression is awaited as it is: leave await out"],
     ["if_condition", "1 if state.x else 2", ". Write condition ? one : other"],
+    ["if_condition", "if state.x > 3:", ". Write the condition alone, without if"],
     ["if_condition", "state.x == 1  # the first", ". A comment begins with //"],
   ])("with a syntax error in %s has a hint for what other places allow: %j", (field, code, text) => {
     const type = { transform_code: "transform", if_condition: "if_else", switch_expression: "switch" }[field];

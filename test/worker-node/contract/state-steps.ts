@@ -59,6 +59,12 @@ export const extractJson: StepContract = {
       gives: { state: { order: { total: 12 } }, events: ["step_start", "final", "step_complete"] },
     },
     {
+      that: "finds an object that the text has in quotes, as models encode JSON twice",
+      steps: [{ id: "a", type: "extract_json", input_keys: ["answer"], output_key: "order" }],
+      state: { answer: '"{\\"total\\": 12}"' },
+      gives: { state: { order: { total: 12 } } },
+    },
+    {
       that: "asks the model once for the JSON of a text that has none",
       steps: [{ id: "a", type: "extract_json", input_keys: ["answer"], output_key: "order" }],
       state: { answer: '{"total": 12, "items": ["te' },

@@ -4,6 +4,7 @@ import { Conversation } from "../conversation.ts";
 import { namesOf } from "../events.ts";
 import { TerminalError } from "../step-errors.ts";
 import { findJson } from "../find-json.ts";
+import { parseJson } from "../parse-json.ts";
 import { asText, outputOf, valueAt } from "../run-state.ts";
 import type { StepOf } from "../../../shared/contracts/definition/index.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
@@ -44,8 +45,14 @@ function noJson(step: StepOf<"extract_json">, what: string): TerminalError {
   return new TerminalError("no_json", `${what}: input_keys ${step.input_keys.join(", ")}`);
 }
 
+/** A text that holds an object or a list as a whole is that value: models encode their JSON twice. */
+function unquoted(value: Json): Json {
+  const inner = typeof value === "string" ? parseJson(value) : undefined;
+  return typeof inner === "object" && inner !== null ? inner : value;
+}
+
 function resultOf(step: StepOf<"extract_json">, [first = null, ...more]: readonly Json[]): StepResult {
-  const value = more.length === 0 ? first : [first, ...more];
+  const value = more.length === 0 ? unquoted(first) : [first, ...more];
   return {
     set: outputOf(step, value),
     events: [
