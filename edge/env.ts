@@ -50,13 +50,14 @@ export type Env = {
   KEY_LOOKUPS?: RateLimit;
 };
 
+const NO_TOKEN = "is not set: it is the token of Upstash, or REDIS_REST_TOKEN of redis-rest";
 const ONE_REDIS =
   "must be one address, redis://… or rediss://…: an edge speaks to no Redis Cluster and no Sentinel, give it the address that leads to the master";
 
 /** The secrets, which `wrangler secret put` stores. The API masks all of them. */
 const Secrets = z.object({
-  UPSTASH_REDIS_REST_TOKEN: z.string().min(1),
-  STREAM_TOKEN_SECRET: secretText,
+  UPSTASH_REDIS_REST_TOKEN: z.string(NO_TOKEN).min(1, NO_TOKEN),
+  STREAM_TOKEN_SECRET: z.string("is not set: openssl rand -hex 32").pipe(secretText),
   /** Absent: the workers reach Postgres directly, and /internal does not exist. */
   STATE_SECRET: secretText.optional(),
   /** The token that a scraper may send instead of an API key. It opens the metrics alone. */
@@ -73,7 +74,7 @@ const Secrets = z.object({
 const Config = Secrets.extend({
   UPSTASH_REDIS_REST_URL: z.url("must be the http(s) address of Upstash or of redis-rest"),
   REDIS_URL: z
-    .string()
+    .string(ONE_REDIS)
     .regex(/^rediss?:\/\//, ONE_REDIS)
     .refine((url) => URL.parse(url)?.hostname.includes(",") === false, ONE_REDIS),
   /** Private hosts and networks to which webhooks may nevertheless be sent. The workers must have the same value. */

@@ -1,9 +1,9 @@
 import { z } from "zod";
 import { S3_REQUIRED } from "../../shared/contracts/s3-bucket.ts";
+import { Origin } from "../../shared/contracts/origin.ts";
 import {
   S3_SETTINGS,
   SECRET_SETTINGS,
-  secretText,
   settingPlace,
   settingSchemas,
 } from "../../shared/contracts/setting.ts";
@@ -17,16 +17,6 @@ import { invalidFields } from "../http/problem.ts";
 import { endpointFaultOf } from "./s3-test.ts";
 
 const most = z.number().int().min(1).max(1_000_000_000);
-
-/** `*`, or an origin as browsers send it: no path, no slash at the end. */
-const Origin = z
-  .string()
-  .max(300)
-  .refine(
-    // The stored list has commas between its origins.
-    (text) => text === "*" || (URL.canParse(text) && new URL(text).origin === text && !text.includes(",")),
-    "must be * or an origin such as https://app.example.com, without a path",
-  );
 
 /** A text that the setting's own schema accepts. */
 const textFor = (name: SettingName) =>
@@ -60,12 +50,9 @@ export const SettingsChange = z
       .max(100)
       .nullable()
       .meta({ description: "Origins whose pages may call the API; `*`: any" }),
-    METRICS_TOKEN: secretText
-      .regex(/^[\x21-\x7e]*$/, "must be visible ASCII characters, without spaces: it is sent in a header")
-      .nullable()
-      .meta({
-        description: "The bearer of scrapers. Write-only; needs MASTER_KEY, under which it is stored",
-      }),
+    METRICS_TOKEN: settingSchemas.METRICS_TOKEN.nullable().meta({
+      description: "The bearer of scrapers. Write-only; needs MASTER_KEY, under which it is stored",
+    }),
     OTLP_ENDPOINT: textFor("OTLP_ENDPOINT").meta({
       description:
         "The collector of traces by OTLP over gRPC; edges send to its port 4318 over HTTP where it names 4317. `off`: nothing is traced",

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { MASK } from "./definition/tool-secrets.ts";
+import { originList } from "./origin.ts";
 
 /** The schema of a variable that is a whole number. */
 export const wholeNumber = (low: number, high: number) => {
@@ -51,11 +52,11 @@ export const settingSchemas = {
   SCALE_MODE: onOff,
   RATE_LIMIT_PER_TENANT_RPS: wholeNumber(1, 1_000_000_000),
   MAX_GLOBAL_QUEUE_DEPTH: wholeNumber(1, 1_000_000_000),
-  CORS_ORIGINS: z
-    .string()
-    .max(10_000)
-    .transform((list) => list.split(",").map((origin) => origin.trim())),
-  METRICS_TOKEN: secretText,
+  CORS_ORIGINS: originList(),
+  METRICS_TOKEN: secretText.regex(
+    /^[\x21-\x7e]*$/,
+    "must be visible ASCII characters, without spaces: it is sent in a header",
+  ),
   OTLP_ENDPOINT: collectorOrOff,
   OTLP_HTTP_ENDPOINT: collector,
   S3_ENDPOINT: z.url({ protocol: /^https?$/, error: "must be an http or https URL" }).max(2_000),

@@ -68,8 +68,8 @@ test("two edges are two isolates with the bindings of wrangler.toml, and share o
 
 // Fails when the edge takes the sentinel of its REDIS_URL for Redis.
 test("an edge refuses the name of a master that only sentinels know, and says what to write", () => {
-  const settings = { REDIS_SENTINEL_NAME: "mymaster", REDIS_URL: "redis://sentinel:26379" };
-  expect(() => readEdgeSettings(settings, build)).toThrow(
+  const variables = { REDIS_SENTINEL_NAME: "mymaster", REDIS_URL: "redis://sentinel:26379" };
+  expect(() => readEdgeSettings(variables, build)).toThrow(
     "REDIS_SENTINEL_NAME is not for an edge: leave it out",
   );
 });

@@ -1,5 +1,6 @@
 /** The settings of the REST front, from its environment. */
 import { z } from "zod";
+import { originList } from "../../shared/contracts/origin.ts";
 import { givenVariables } from "../../shared/given-variables.ts";
 import { parseRedisUrl, RedisEnv, type RedisTarget } from "../clients/redis-url.ts";
 
@@ -24,10 +25,7 @@ const RestEnv = RedisEnv.extend({
     .min(1, timeoutSentence)
     .max(3_600, timeoutSentence)
     .default(60),
-  REDIS_REST_CORS_ORIGINS: z
-    .string()
-    .default("")
-    .transform((list) => list.split(",").flatMap((origin) => origin.trim() || [])),
+  REDIS_REST_CORS_ORIGINS: originList("REDIS_REST_CORS_ORIGINS ").prefault(""),
 });
 
 /** The settings of the REST front. */

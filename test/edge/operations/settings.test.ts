@@ -47,6 +47,32 @@ test("white space around a variable's text does not count", () => {
   });
 });
 
+// Fails when a variable is checked less than the setting of its name: with each of these no page, and no scraper, would get anything.
+test.each([
+  ["CORS_ORIGINS", "https://app.example.com/", "must be * or an origin as browsers send it"],
+  ["CORS_ORIGINS", "https://a.example,https://*.example.com", "must be * or an origin as browsers send it"],
+  ["CORS_ORIGINS", "app.example.com", "must be * or an origin as browsers send it"],
+  ["METRICS_TOKEN", "a token with spaces in it", "must be visible ASCII characters"],
+  ["STREAM_TOKEN_SECRET", undefined, "is not set: openssl rand -hex 32"],
+  ["UPSTASH_REDIS_REST_TOKEN", undefined, "is not set: it is the token of Upstash, or REDIS_REST_TOKEN"],
+  ["REDIS_URL", undefined, "must be one address"],
+])("a wrong variable is told by its name and what would be right: %s=%s", (name, value, rule) => {
+  const read = () => readConfig({ ...app.stores.vars, [name]: value });
+  expect(read).toThrow(name);
+  expect(read).toThrow(rule);
+});
+
+test("the origins of apps are origins too, and white space and empty parts of the list do not count", () => {
+  const CORS_ORIGINS =
+    "https://a.example, capacitor://localhost,tauri://localhost,chrome-extension://abcdef,";
+  expect(readConfig({ ...app.stores.vars, CORS_ORIGINS }).CORS_ORIGINS).toEqual([
+    "https://a.example",
+    "capacitor://localhost",
+    "tauri://localhost",
+    "chrome-extension://abcdef",
+  ]);
+});
+
 // Fails when an edge takes a list of sentinels for one host: its viewers would get events late for ever, and nothing would say why.
 test.each(["redis://a:26379,b:26379", "redis://a,b:26379", "redis+cluster://a:6379", "a:6379"])(
   "an edge refuses a Redis that is not one address: %s",
