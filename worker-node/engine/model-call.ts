@@ -10,12 +10,16 @@ const MAX_ANSWERS = 500;
 /** Space, and characters without a shape, such as a zero-width space: a model that writes nothing else has said nothing. */
 const NOTHING_VISIBLE = /^[\s\p{Cc}\p{Cf}]*$/u;
 
+export function saysNothing(text: string): boolean {
+  return NOTHING_VISIBLE.test(text);
+}
+
 /**
  * The text of an answer that has no tool calls.
  * @throws RetryableError `empty_answer`: a model that had nothing to say often has at the next try
  */
 export function textOf({ content, parts = null }: { content: string; parts?: Json }): string {
-  if (!NOTHING_VISIBLE.test(content)) return content;
+  if (!saysNothing(content)) return content;
   const thoughts = parts === null ? "" : ", and with thoughts: its server may take the answer for one";
   // The model has answered, so the next call is another one and gets another key.
   throw new RetryableError("empty_answer", `the model answered with no text${thoughts}`, { answered: true });

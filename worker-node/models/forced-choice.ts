@@ -1,4 +1,5 @@
 import { refusesToolChoice, refusesTools } from "./model-error.ts";
+import { saysNothing } from "../engine/model-call.ts";
 import { RetryableError } from "../engine/step-errors.ts";
 import type { ModelAccess } from "./model-access.ts";
 import type { RemoteRequest } from "./limits-left.ts";
@@ -8,9 +9,9 @@ import type { Message, ModelAnswer, ToolSpec } from "../engine/ports.ts";
 const MAX_REMEMBERED = 100;
 
 /**
- * Requests the call of one tool, for steps that force it. When the server refuses the forced choice, the request is made without it. When
- * the server refuses tools, the model gets the tool's schema as text: it then answers with JSON, which all steps that force a tool can
- * read. When that fails too, the first refusal is thrown.
+ * Requests the call of one tool, for steps that force it. When the server refuses the forced choice, or answers it with nothing, the
+ * request is made without it. When the server refuses tools, the model gets the tool's schema as text: it then answers with JSON, which all
+ * steps that force a tool can read. When that fails too, the first refusal is thrown.
  * @param once makes one request
  */
 export async function requestForced(
@@ -27,11 +28,23 @@ export async function requestForced(
   if (withoutToolChoice.has(label)) return once({ ...unforced, effectKey });
   const used = new UsageSum(request);
   let refusal: unknown;
+  let silence: ModelAnswer | undefined;
   try {
-    return await once(used.counted(request));
+    const answer = await once(used.counted(request));
+    if (answer.tool_calls.length > 0 || !saysNothing(answer.text)) return answer;
+    silence = answer;
   } catch (error) {
-    if (!refusesToolChoice(error) && !refusesTools(error)) throw error;
+    if (!isRefusal(error)) throw error;
     refusal = error;
+  }
+  if (silence !== undefined) {
+    try {
+      // Not remembered: models that take the choice are silent at times.
+      return used.sumOf(await once(used.counted(unforced)));
+    } catch (error) {
+      if (request.signal.aborted || !isRefusal(error)) throw error;
+      return silence;
+    }
   }
   try {
     const answer = await once(used.counted(unforced));
@@ -48,6 +61,10 @@ export async function requestForced(
   } catch (error) {
     throw request.signal.aborted || error instanceof RetryableError ? error : refusal;
   }
+}
+
+function isRefusal(error: unknown): boolean {
+  return refusesToolChoice(error) || refusesTools(error);
 }
 
 function remember(models: Set<string>, label: string): void {

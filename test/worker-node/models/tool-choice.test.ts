@@ -132,9 +132,38 @@ describe("a server that ignores a forced tool choice", () => {
   });
 });
 
+const isForced = ({ body }: ProviderRequest) => body.tool_choice !== undefined && body.tool_choice !== "auto";
+
+// Fails when a server that answers each forced choice with nothing, as LM Studio does for some models, fails all steps that force a tool.
+describe("a server that answers a forced tool choice with nothing", () => {
+  const silentWhenForced =
+    (otherwise: string): Answer =>
+    (response, request) => {
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      response.end(isForced(request) ? text("", counts(50, 0)) : otherwise);
+    };
+
+  test("gets the request again without the choice, and both are charged", async () => {
+    const chooses = choice.replace(DONE, counts(50, 9) + DONE);
+    const result = await runStep(server, evaluator, [silentWhenForced(chooses)]);
+    expect(result).toMatchObject({ response: "went-a", tokens: 109, retries: [] });
+    expect(server.requests.map(isForced)).toEqual([true, false]);
+    const tool = await runStep(server, toolStep, [silentWhenForced(call('{"q":"a"}'))]);
+    expect(tool).toMatchObject({ status: "completed", toolCalls: [{ q: "a" }] });
+  });
+
+  test.each([
+    ["a refusal", refusal(400, { error: { message: "no" } })],
+    ["nothing", text("")],
+  ])("is corrected as before when that gets %s", async (_, second) => {
+    const result = await runStep(server, evaluator, [text(""), second, choice]);
+    expect(result).toMatchObject({ response: "went-a", retries: [] });
+    expect(server.requests.map(isForced)).toEqual([true, false, true]);
+    expect(JSON.stringify(server.requests[2]?.body.messages)).toContain("That names no route");
+  });
+});
+
 describe("a server that refuses a forced tool choice", () => {
-  const isForced = ({ body }: ProviderRequest) =>
-    body.tool_choice !== undefined && body.tool_choice !== "auto";
   const refuses =
     (status: number, error: object, otherwise: string): Answer =>
     (response, request) => {
