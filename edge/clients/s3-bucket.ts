@@ -50,7 +50,10 @@ export function s3Bucket(target: S3Bucket): Bucket {
     },
     async put(key, body, contentType) {
       const headers = { "content-type": contentType };
-      await drained(await send("write an object", pathOf(key), { method: "PUT", body, headers }));
+      const answer = await send("write an object", pathOf(key), { method: "PUT", body, headers });
+      await drained(answer);
+      // The page of a proxy may come under 200 too.
+      if (!answer.headers.has("etag")) throw new Error("the store's reply to the write has no ETag");
     },
     async delete(keys) {
       const body = `<Delete><Quiet>true</Quiet>${keys.map((key) => `<Object><Key>${escaped(key)}</Key></Object>`).join("")}</Delete>`;
@@ -62,7 +65,8 @@ export function s3Bucket(target: S3Bucket): Bucket {
       const answer = await answered((signal) =>
         send("delete objects", "?delete=", { method: "POST", body, headers, signal }),
       );
-      if ((await answer.text()).includes("<Error>"))
+      const text = await answer.text();
+      if (text.includes("<Error>") || (text !== "" && !text.includes("<DeleteResult")))
         throw new Error("the store has not deleted all of the objects");
     },
     async list(prefix, after, limit) {

@@ -1,7 +1,7 @@
 import { AwsClient } from "aws4fetch";
 import type { S3Bucket } from "../../shared/contracts/s3-bucket.ts";
 
-/** The most characters of a store's error response that are read. */
+/** The most characters of a response that are read to learn what it is. */
 const ERROR_BYTES = 16_384;
 
 /** A request that the store refused. `doing`: the request in words, "list its objects". `code`: S3's name of the error, or empty. */
@@ -50,7 +50,7 @@ export function pathOf(key: string): string {
 }
 
 /** The beginning of a response. It has the whole error of S3, which is some hundred bytes long. */
-async function startOf(response: Response): Promise<string> {
+export async function startOf(response: Response): Promise<string> {
   let text = "";
   const decoder = new TextDecoder();
   for await (const part of response.body ?? []) {

@@ -1,6 +1,6 @@
 import { connect } from "node:net";
 import type { S3Bucket } from "../../shared/contracts/s3-bucket.ts";
-import { pathOf, sendToBucket } from "./s3-request.ts";
+import { S3Refusal, pathOf, sendToBucket, startOf } from "./s3-request.ts";
 
 /** The time limit of a test, in all. */
 const TRY_MS = 8_000;
@@ -15,14 +15,27 @@ export type S3Target = S3Bucket & { prefix: string };
 export async function tryS3({ prefix, ...bucket }: S3Target): Promise<void> {
   const request = sendToBucket(bucket, unreached);
   const signal = AbortSignal.timeout(TRY_MS);
-  const send = async (doing: string, path: string, init: RequestInit): Promise<void> => {
+  /** @param isS3 whether a response is one of S3: a console or a sign-in page answers each request with 200 */
+  const send = async (
+    doing: string,
+    path: string,
+    init: RequestInit,
+    isS3: (response: Response) => boolean | Promise<boolean> = () => true,
+  ): Promise<void> => {
     const response = await request(doing, path, { ...init, signal });
-    await response.body?.cancel();
+    const isReply = await isS3(response);
+    if (!response.bodyUsed) await response.body?.cancel();
+    if (!isReply) throw new S3Refusal(doing, response.status, "");
   };
   const key = [prefix, `connection-test-${crypto.randomUUID()}`].filter((part) => part !== "").join("/");
   const object = pathOf(key);
-  await send("list its objects", `?list-type=2&max-keys=1&prefix=${encodeURIComponent(prefix)}`, {});
-  await send("write an object", object, { method: "PUT", body: "synapse" });
+  const list = `?list-type=2&max-keys=1&prefix=${encodeURIComponent(prefix)}`;
+  await send("list its objects", list, {}, async (response) =>
+    (await startOf(response)).includes("<ListBucketResult"),
+  );
+  await send("write an object", object, { method: "PUT", body: "synapse" }, ({ headers }) =>
+    headers.has("etag"),
+  );
   await send("delete the object that it wrote", object, { method: "DELETE" });
 }
 

@@ -47,7 +47,7 @@ export async function checkBucket(bucket: S3Bucket, test: typeof tryS3): Promise
   const { status, message } = await testStore(
     () => test({ ...bucket, prefix: DEFAULT_PREFIX }),
     (error) => {
-      if (error instanceof S3Refusal)
+      if (error instanceof S3Refusal && error.status >= 300)
         path = SETTING_OF[error.code] ?? (error.status === 401 ? "S3_ACCESS_KEY_ID" : "S3_BUCKET");
       return s3RefusalOf(error);
     },

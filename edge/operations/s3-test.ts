@@ -107,6 +107,8 @@ export function s3RefusalOf(error: unknown): string | null {
   if (status === 403 || status === 401) return `The store does not let this key ${doing}. ${answered}`;
   if (status === 404)
     return `The store has no such bucket, or this is not the address of a store. ${answered}`;
+  if (status < 300)
+    return `This is not the address of a store, but of a page, such as a console: it could not ${doing}. ${answered}`;
   if (status >= 300 && status < 400) return `The store redirects to another address. ${answered}`;
   return `The store could not ${doing}. ${answered}`;
 }

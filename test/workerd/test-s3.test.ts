@@ -62,6 +62,7 @@ async function outcome(change: Partial<typeof bucket> = {}): Promise<z.infer<typ
 }
 
 const fake = () => ({ s3_endpoint_url: `http://127.0.0.1:${portOf(store)}` });
+const LIST = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
 const error = (code: string) =>
   `<?xml version="1.0"?><Error><Code>${code}</Code><Message>canary</Message></Error>`;
 
@@ -118,10 +119,11 @@ test("a refusal of the store is reported by S3's name of the error, without the 
   const refused = (what: string) => ({ status: "error", message: what });
   const noList = "The store does not let this key list its objects. It answered 403 AccessDenied.";
   expect(await outcome(fake())).toEqual(refused(noList));
-  answerTo = (method) => (method === "GET" ? { status: 200 } : { status: 403, body: error("AccessDenied") });
+  answerTo = (method) =>
+    method === "GET" ? { status: 200, body: LIST } : { status: 403, body: error("AccessDenied") };
   const noWrite = "The store does not let this key write an object. It answered 403 AccessDenied.";
   expect(await outcome(fake())).toEqual(refused(noWrite));
-  answerTo = (method) => ({ status: method === "DELETE" ? 403 : 200 });
+  answerTo = (method) => ({ status: method === "DELETE" ? 403 : 200, body: LIST, headers: { etag: '"e"' } });
   const noDelete = "The store does not let this key delete the object that it wrote. It answered 403.";
   expect(await outcome(fake())).toEqual(refused(noDelete));
   answerTo = () => ({ status: 500, body: "canary".repeat(1_000_000) });
@@ -130,11 +132,23 @@ test("a refusal of the store is reported by S3's name of the error, without the 
   expect(await outcome(fake())).toEqual(refused("The store redirects to another address. It answered 307."));
 });
 
+// Fails when the address of a console, which answers each request with its page, is saved as a store.
+test("a page under 200 is no store", async () => {
+  for (const body of ["<html>Console</html>", LIST]) {
+    answerTo = () => ({ status: 200, body });
+    const { status, message } = await outcome(fake());
+    expect([status, message]).toEqual([
+      "error",
+      expect.stringContaining("This is not the address of a store"),
+    ]);
+  }
+});
+
 test("a refused request connects nowhere", async () => {
   const requests: string[] = [];
   answerTo = (method) => {
     requests.push(method);
-    return { status: 200 };
+    return { status: 200, body: LIST, headers: { etag: '"e"' } };
   };
   const status = async (change: object): Promise<number> =>
     (await edge.call("POST", "/scale/test-s3", { body: { ...bucket, ...fake(), ...change } })).status;

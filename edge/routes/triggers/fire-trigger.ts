@@ -113,7 +113,7 @@ async function runOf(
   };
 }
 
-/** The text at a path of the body; of any other value its JSON. @throws AppError `invalid` when nothing is there */
+/** The text at a path of the body, null as the empty text that it is in templates; of any other value its JSON. @throws AppError `invalid` when nothing is there */
 function messageAt(body: unknown, path: string): string {
   let value = body;
   for (const part of path.split(".")) {
@@ -121,6 +121,7 @@ function messageAt(body: unknown, path: string): string {
     value = isRecord ? Reflect.get(Object(value), part) : undefined;
   }
   if (typeof value === "string") return value;
+  if (value === null) return "";
   if (value !== undefined) return JSON.stringify(value);
   const message = "is not in the body, and the trigger takes the run's message from it";
   throw new AppError("invalid", `Not valid: ${path} ${message}.`, { fields: [{ path, message }] });

@@ -39,3 +39,16 @@ test("a reply that is not the range of its request is an error", async () => {
   await expect(bucket.get("key", { offset: 0, length: 3 })).rejects.toThrow("range");
   close();
 });
+
+// Fails when the page of a proxy before the store counts as the store's reply.
+test("a page under 200 is no stored object, no deletion and no list", async () => {
+  const { bucket, close } = await bucketOf((request, response) =>
+    request.resume().on("end", () => response.end("<html><body>Sign in</body></html>")),
+  );
+  const body = new Response("x").body;
+  if (body === null) throw new Error("no body");
+  await expect(bucket.put("key", body, "text/plain")).rejects.toThrow("ETag");
+  await expect(bucket.delete(["key"])).rejects.toThrow("not deleted");
+  await expect(bucket.list("", undefined, 10)).rejects.toThrow("IsTruncated");
+  close();
+});

@@ -240,6 +240,15 @@ describe("a signed request", () => {
     ]);
   });
 
+  // GitHub sends null for the text of a pull request without one. Fails when the run is about the word null.
+  test("has an empty message where the body has null at the path of it", async () => {
+    const { url, secret } = await create({ message_path: "pull_request.body" });
+    const body = '{"pull_request":{"body":null}}';
+    const started = await post(url, body, gitHub(secret, body));
+    expect(started.status).toBe(202);
+    expect((await inputOf((await bodyOf(started)).run_id)).message).toBe("");
+  });
+
   // Fails when Bitbucket's requests are unsigned ones.
   test("takes the SHA-256 that Bitbucket sends in X-Hub-Signature, in either case, and no SHA-1", async () => {
     const { url, secret } = await create();
