@@ -14,8 +14,8 @@ RUN mkdir /data && chown node:node /data
 USER node
 ENV NODE_ENV=production
 WORKDIR /app/programs
-# worker.mjs, redis-rest.mjs, edge.mjs; migrate.mjs, create-key.mjs, revoke-key.mjs. V8's young generation is small: local/processes/programs.ts
-ENTRYPOINT ["node", "--enable-source-maps", "--max-semi-space-size=8", "--disable-warning=ExperimentalWarning"]
+# worker.mjs, redis-rest.mjs, edge.mjs; migrate.mjs, create-key.mjs, revoke-key.mjs. V8's young generation is that of a worker: local/processes/programs.ts
+ENTRYPOINT ["node", "--enable-source-maps", "--max-semi-space-size=16", "--disable-warning=ExperimentalWarning"]
 CMD ["worker.mjs"]
 EXPOSE 9000 8079 8123
 # The worker's. compose.yaml has those of the others; without Compose they are given with `docker run --health-cmd`.

@@ -6,7 +6,7 @@ const cwd = join(__dirname, "../dist/image/programs");
 const program = {
   cwd,
   interpreter: process.execPath,
-  node_args: ["--enable-source-maps", "--max-semi-space-size=8", "--disable-warning=ExperimentalWarning"],
+  node_args: ["--enable-source-maps", "--max-semi-space-size=16", "--disable-warning=ExperimentalWarning"],
   exec_mode: "fork",
   max_memory_restart: "1G",
   // A program that cannot start is started again, at intervals that grow to 15 s.

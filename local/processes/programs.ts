@@ -44,21 +44,23 @@ export function nodeProgram(file: string, env: NodeJS.ProcessEnv = {}): Command 
 }
 
 /**
- * The flags of Node for a built program. V8's young generation has 24 MB instead of 48, because a heap that grew under load stays
- * large. Measured: a worker with 100 runs at once, and semi-spaces of 4, 8 and 16 MB (two rounds in turn, on a quiet machine).
+ * The flags of Node for a built program.
  *
- * - Processor time of a step without a call: 252 and 309, 251 and 272, 261 and 259 us.
- * - Processor time of a step with a call: 1.17 and 1.27, 1.08 and 1.14, 1.08 and 1.12 ms.
- * - Memory after it: 225 and 215, 232 and 226, 252 and 254 MB.
+ * V8's young generation has 24 MB instead of 48, because a heap that grew under load stays large; a worker has 48. Each of its collections
+ * copies what the runs in flight hold, so half as many collections take a tenth of the processor time of a full worker away. An idle
+ * worker has the same memory with both, a busy one 40 MB more (docs/performance.md, "Throughput").
  *
  * With `--expose-gc` a program frees what only its start needed (worker-node/ops/free-start-memory.ts).
  */
-export const builtProgramFlags = [
-  "--enable-source-maps",
-  "--max-semi-space-size=8",
-  "--expose-gc",
-  "--disable-warning=ExperimentalWarning",
-];
+export function builtProgramFlags(file: keyof typeof builtPrograms): string[] {
+  const semiSpaceMb = file === "worker-node/main.ts" ? 16 : 8;
+  return [
+    "--enable-source-maps",
+    `--max-semi-space-size=${semiSpaceMb}`,
+    "--expose-gc",
+    "--disable-warning=ExperimentalWarning",
+  ];
+}
 
 /**
  * The command that runs a built program (local/programs/build.ts).
@@ -68,7 +70,7 @@ export const builtProgramFlags = [
 export function builtProgram(file: keyof typeof builtPrograms, env: NodeJS.ProcessEnv = {}): Command {
   return {
     command: process.execPath,
-    args: [...builtProgramFlags, join(programsFolder, builtPrograms[file])],
+    args: [...builtProgramFlags(file), join(programsFolder, builtPrograms[file])],
     env: { ...process.env, ...env },
     cwd: projectFolder,
   };

@@ -3,7 +3,7 @@ import { builtProgram } from "../../local/processes/programs.ts";
 import { spawnWorker, type WorkerProcess } from "../services/worker-process.ts";
 
 /**
- * Starts a worker for a hundred runs at once as `npm start` and the image do: the bundle, with V8's small young generation. It
+ * Starts a worker for a hundred runs at once as `npm start` and the image do: the bundle, with its flags of Node. It
  * takes another time for a step than the sources with Node's own young generation, and starts in less than half of theirs.
  *
  * @param changes variables beside those of the stores, or in their place

@@ -22,7 +22,9 @@ const besides = ["migrations", "node_modules"];
  * Nothing reads the stacks of these workers, and the maps of a bundle take a tenth of the processor time of a start. Nor do they live long
  * enough to free the memory of their start.
  */
-const flags = builtProgramFlags.filter((flag) => !["--enable-source-maps", "--expose-gc"].includes(flag));
+const flags = builtProgramFlags("worker-node/main.ts").filter(
+  (flag) => !["--enable-source-maps", "--expose-gc"].includes(flag),
+);
 
 /** The programs of `npm start` are built from the present sources. Without this each `npm start` of a test builds them. */
 export function untilProgramsAreBuilt(): Promise<void> {

@@ -54,8 +54,9 @@ export class ProtocolSwitch extends Error {
  * A request that may be repeated, and whose kept connection the server closes without a response, is sent once more, over a new
  * connection. Any other one fails: the server may have read it.
  *
- * undici was tried and dropped: its `dispatch` takes some 50 us less a call, which is 5 % of a step that calls a tool, but it reports a
- * 101 only by the text of an error, and refuses headers that tools may set (`expect`, `upgrade`, `keep-alive`).
+ * undici was tried twice and dropped: it takes some 40 us less a call, of which a whole worker gains nothing (docs/performance.md), but
+ * it reports a 101 only by the text of an error, fails a response after a 100 that it has not asked for, and refuses headers that tools
+ * may set (`expect`, `upgrade`, `keep-alive`).
  * @throws ProtocolSwitch; the error of the connection
  */
 export async function exchange(
