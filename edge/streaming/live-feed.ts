@@ -33,9 +33,17 @@ export class LiveFeed {
   readonly #stopping = new AbortController();
   #cursor: string | null = null;
   #following = false;
+  #redis: Redis | null = null;
+  /** When the last entry was received, or this connection was last given up for its silence. */
+  #receivedMs = performance.now();
+  readonly #silentMs: number;
 
-  /** @param open makes a connection with the settings `FOLLOWED_REDIS`, which is not connected yet */
-  constructor(open: () => Redis, key: string, listener: FeedListener) {
+  /**
+   * @param open makes a connection with the settings `FOLLOWED_REDIS`, which is not connected yet
+   * @param silentMs a connection without an entry for this long is given up when an entry is missed
+   */
+  constructor(open: () => Redis, key: string, listener: FeedListener, silentMs: number = LIVE_BLOCK_MS) {
+    this.#silentMs = silentMs;
     this.#open = open;
     this.#key = key;
     this.#listener = listener;
@@ -50,7 +58,7 @@ export class LiveFeed {
   async follow(): Promise<void> {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
-      const redis = this.#open();
+      const redis = (this.#redis = this.#open());
       // The same error also rejects the pending command.
       redis.on("error", () => {});
       const close = () => redis.disconnect();
@@ -69,6 +77,16 @@ export class LiveFeed {
     }
   }
 
+  /**
+   * An entry is committed that this feed did not deliver. If nothing else was received lately, the connection is opened anew: after a failover
+   * it may lead to the former master, which answers and gets no entries any more. A single publish that was lost reconnects no busy feed.
+   */
+  missed(): void {
+    if (performance.now() - this.#receivedMs < this.#silentMs) return;
+    this.#receivedMs = performance.now();
+    this.#redis?.disconnect();
+  }
+
   stop(): void {
     this.#stopping.abort();
   }
@@ -85,6 +103,7 @@ export class LiveFeed {
       cursorIsValid = reply !== null;
       for (const [id, fields] of reply?.[0]?.[1] ?? []) {
         this.#cursor = id;
+        this.#receivedMs = performance.now();
         const entry = readLive(fields);
         if (entry) this.#listener.onEntry(entry);
       }

@@ -18,6 +18,7 @@ import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
 import { LiveFeed } from "./live-feed.ts";
 import { RELAY_TIMING, Relay } from "./relay.ts";
+import type { JournalReader } from "./relay.ts";
 import { RunJoin } from "./viewer-join.ts";
 import { RUN_SEATS } from "./seats.ts";
 import { ViewerAdmission } from "./viewer-admission.ts";
@@ -71,7 +72,7 @@ export class RelayShard extends DurableObject<Env> {
       );
       return openArtifacts(bucketsOf(this.env, live.config)).readBytes(...range);
     };
-    const relay = new Relay({
+    const journal: JournalReader = {
       async page(run, after, tenant) {
         const read = (sql: Sql) => readEntries(sql, run, after, VIEWER_PAGE);
         const found = await database.query(read, { tenant, bytes: 0 });
@@ -79,7 +80,8 @@ export class RelayShard extends DurableObject<Env> {
       },
       positions: (runs, tenant = "") =>
         database.query((sql) => readPositions(sql, runs), { tenant, bytes: 0 }),
-    });
+    };
+    const relay = new Relay(journal, RELAY_TIMING, () => feed.missed());
     const { REDIS_URL } = readConfig(this.env);
     const feed = new LiveFeed(() => openDirectRedis(REDIS_URL, FOLLOWED_REDIS), keys.live(shard), {
       onEntry: (entry) => relay.onEntry(entry),

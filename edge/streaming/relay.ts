@@ -56,13 +56,16 @@ export class Relay {
   readonly #reading = new WeakSet<Subscription>();
   readonly #journal: JournalReader;
   readonly #timing: RelayTiming;
+  readonly #onMissed: () => void;
   #viewers = 0;
   /** The viewers whose last read of Postgres failed: they are checked more often than others. */
   readonly #failed = new Set<Subscription>();
 
-  constructor(journal: JournalReader, timing: RelayTiming = RELAY_TIMING) {
+  /** @param onMissed is called when a viewer that received nothing is behind its run: its live entry did not come */
+  constructor(journal: JournalReader, timing: RelayTiming = RELAY_TIMING, onMissed: () => void = () => {}) {
     this.#journal = journal;
     this.#timing = timing;
+    this.#onMissed = onMissed;
   }
 
   get viewers(): number {
@@ -129,7 +132,7 @@ export class Relay {
       subscription.sentAtMs = nowMs;
       if (subscription.begunBytes === 0) subscription.writer.keepAlive();
     }
-    void this.#check(due);
+    void this.#check(due, this.#onMissed);
   }
 
   closeAll(): void {
@@ -137,7 +140,7 @@ export class Relay {
   }
 
   /** Reads the positions of live viewers' runs in one query; a viewer that is behind reads the journal again. */
-  async #check(subscriptions: readonly Subscription[]): Promise<void> {
+  async #check(subscriptions: readonly Subscription[], onMissed: () => void = () => {}): Promise<void> {
     const live = subscriptions.filter(({ viewer }) => viewer.mode === "live");
     for (const subscription of subscriptions) subscription.checkedAtMs = performance.now();
     if (live.length === 0) return;
@@ -147,7 +150,9 @@ export class Relay {
         const { viewer } = subscription;
         this.#failed.delete(subscription);
         viewer.check(positions.get(viewer.run));
-        if (viewer.mode === "reading") this.#startReading(subscription);
+        if (viewer.mode !== "reading") continue;
+        this.#startReading(subscription);
+        onMissed();
       }
     } catch (error) {
       this.#onReadFailed(live, error);
