@@ -25,6 +25,22 @@ const KNOWN: ReadonlySet<string> = new Set([...SANDBOX_NAMES, ...IN_FUNCTIONS]);
 /** A script that uses one of these may define names that its text does not show. */
 export const NAME_MAKERS: ReadonlySet<string> = new Set(["eval", "Function", "globalThis"]);
 
+/** What stands here for functions of Python, which conditions of imported definitions call. */
+const OF_PYTHON: ReadonlyMap<string, string> = new Map([
+  ["abs", "Math.abs"],
+  ["all", "list.every"],
+  ["any", "list.some"],
+  ["bool", "Boolean"],
+  ["isinstance", "typeof"],
+  ["max", "Math.max"],
+  ["min", "Math.min"],
+  ["pow", "Math.pow"],
+  ["reversed", "list.toReversed"],
+  ["round", "Math.round"],
+  ["sorted", "list.toSorted"],
+  ["sum", "list.reduce"],
+]);
+
 /** A name that nothing defines, and the offset of its first use in the script. */
 type UnboundName = { name: string; offset: number; nearest: string | null };
 
@@ -57,7 +73,7 @@ export function unboundNames(
 function nearestOf(name: string, defined: ReadonlySet<string>, keys: ReadonlySet<string>): string | null {
   if (keys.has(name)) return `state.${name}`;
   if (name === "input" || name === "message") return "state.user_input";
-  const nearest = likelyName(name, [...defined, ...SANDBOX_NAMES]);
+  const nearest = OF_PYTHON.get(name) ?? likelyName(name, [...defined, ...SANDBOX_NAMES]);
   if (nearest !== null) return nearest;
   const key = likelyName(name, [...keys]);
   return key === null ? null : `state.${key}`;

@@ -201,6 +201,10 @@ describe("a name in code that nothing defines", () => {
     ["state.n > 3 || Mth.min(1)", "line 1, column 16: nothing defines Mth: did you mean Math?"],
     ["new Date() > 3", "nothing defines Date: code reads state and the built-ins of JavaScript"],
     ["fetch('https://example.com/')", "nothing defines fetch"],
+    ["max(state.topic) > 3", "nothing defines max: did you mean Math.max?"],
+    ["any(state.topic)", "nothing defines any: did you mean list.some?"],
+    ["bool(state.topic)", "nothing defines bool: did you mean Boolean?"],
+    ["print(state.topic)", "nothing defines print: code reads state"],
     ["[1].some((item) => itme > 1)", "line 1, column 20: nothing defines itme: did you mean item?"],
   ])("gets a warning with line, column and the nearest name: %s", (code, message) => {
     const targets = { if_true_step_id: "write", if_false_step_id: "write" };
