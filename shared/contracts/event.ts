@@ -106,10 +106,13 @@ export const eventSchemas = {
     channel_id: z.string().nullable(),
     expires_at: z.string(),
   }),
-  /** No answer came in time: the defaults are the answer, or the run goes to `target_step_id`. */
+  /**
+   * No answer came in time: the defaults are the answer, or the run goes to `target_step_id`. `cancel`: an MCP server asked, and learns
+   * that it gets no answer.
+   */
   human_timed_out: StepRef.extend({
     question_id: z.string().exactOptional(),
-    on_timeout: z.enum(["default", "route"]),
+    on_timeout: z.enum(["default", "route", "cancel"]),
     target_step_id: z.string().nullable(),
   }),
   /** A wait step has begun to wait. */

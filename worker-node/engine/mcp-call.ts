@@ -8,7 +8,7 @@ import { clip } from "./prompt.ts";
 import { CallIsOpen, keepingKey, RetryableError, TerminalError } from "./step-errors.ts";
 import type { McpAnswer, McpOutcome, McpPending, McpQuestion } from "./mcp-pending.ts";
 import type { OfferedTool, CallToPerform } from "./offered-tool.ts";
-import type { StepContext } from "./ports.ts";
+import type { CallAnswer, StepContext } from "./ports.ts";
 
 const MESSAGE_CHARS = 10_000;
 
@@ -23,9 +23,9 @@ export function mcpCalls(stored: JsonObject, step: Step, context: StepContext): 
     if (!parsed.success) throw new TerminalError("bad_tool", "the definition of the tool cannot be used");
     const effectKey = await call.effect();
     let pending = call.pending(effectKey);
+    const asking = { call, tool: parsed.data, step, context, reported: new Set(pending?.reported) };
     for (;;) {
-      const answers =
-        pending === null ? {} : await answersOf(pending, { call, tool: parsed.data, step, context });
+      const answers = pending === null ? {} : await answersOf(pending, asking);
       const { runId, tenantId } = context;
       const request = { runId, tenantId, tool: stored, args: call.args, effectKey, pending, answers };
       const outcome = await makeOrContinue(pending, () =>
@@ -53,31 +53,55 @@ async function makeOrContinue(
   }
 }
 
-type Asking = { call: CallToPerform; tool: McpTool; step: Step; context: StepContext };
+/** `reported`: the ids of the questions whose ends are in the events. */
+type Asking = {
+  call: CallToPerform;
+  tool: McpTool;
+  step: Step;
+  context: StepContext;
+  reported: Set<string>;
+};
 
-/** The answers to all questions of a round. @throws CallIsOpen while one of them is open */
-async function answersOf(
-  { questions, round }: McpPending,
-  asking: Asking,
-): Promise<Readonly<Record<string, McpAnswer>>> {
-  const answers: [string, McpAnswer | null][] = [];
+/**
+ * The answers to all questions of a round. The event of each answer is committed with a note that it is: a visit is executed again for
+ * each answer of the round, and for each try of the call.
+ * @throws CallIsOpen while one of them is open
+ */
+async function answersOf(pending: McpPending, asking: Asking): Promise<Readonly<Record<string, McpAnswer>>> {
+  const { call, reported } = asking;
+  const { questions, round } = pending;
+  const before = reported.size;
+  const answers: [string, McpAnswer][] = [];
   for (const [i, question] of questions.entries()) {
-    answers.push([question.name, await ask(question, `${asking.call.at}.ask.${round}.${i + 1}`, asking)]);
+    const reply = await ask(question, `${call.at}.ask.${round}.${i + 1}`, asking);
+    if (reply.is === "open") continue;
+    if (!reported.has(reply.questionId)) report(reply, asking);
+    reported.add(reply.questionId);
+    // A question without an answer in time is cancelled, as MCP says.
+    const answer: McpAnswer =
+      reply.is === "expired" ? { action: "cancel" } : answerOf(question.schema, reply.answer);
+    answers.push([question.name, answer]);
   }
-  return Object.fromEntries(
-    answers.map(([name, answer]) => {
-      if (answer === null) throw new CallIsOpen();
-      return [name, answer];
-    }),
+  if (reported.size > before) await call.commitPending({ ...pending, reported: [...reported] });
+  if (answers.length < questions.length) throw new CallIsOpen();
+  return Object.fromEntries(answers);
+}
+
+/** Publishes that a question has an answer, or is over. */
+function report(reply: Exclude<CallAnswer, { is: "open" }>, { step, context }: Asking): void {
+  const about = { ...namesOf(step), question_id: reply.questionId };
+  context.note(
+    reply.is === "expired"
+      ? { type: "human_timed_out", ...about, on_timeout: "cancel", target_step_id: null }
+      : { type: "human_response", ...about, response: reply.answer, answered_by: reply.by },
   );
 }
 
-/** A person's answer; null: there is none yet. A question without an answer in time is cancelled, as MCP says. */
-async function ask(
+function ask(
   { message, schema }: McpQuestion,
   callName: string,
   { tool, step, context }: Asking,
-): Promise<McpAnswer | null> {
+): Promise<CallAnswer> {
   const { server, tool: tool_name } = tool;
   const prompt = clip(`${server.name} (${tool_name}): ${message}`, MESSAGE_CHARS);
   const timeoutMs = server.wait_timeout_seconds * 1_000;
@@ -91,10 +115,5 @@ async function ask(
     agent_context: { mcp_server: server.name, tool_name },
     expires_at: new Date(Date.now() + timeoutMs).toISOString(),
   };
-  const reply = await context.ask({ call: callName, prompt, fields, timeoutMs, event });
-  if (reply.is === "open") return null;
-  if (reply.is === "expired") return { action: "cancel" };
-  const { questionId: question_id, answer: response, by: answered_by } = reply;
-  context.note({ type: "human_response", ...namesOf(step), question_id, response, answered_by });
-  return answerOf(schema, response);
+  return context.ask({ call: callName, prompt, fields, timeoutMs, event });
 }

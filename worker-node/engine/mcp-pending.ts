@@ -32,6 +32,8 @@ export const McpPending = z.object({
   round: z.number().int().positive(),
   state: z.string().nullable(),
   questions: z.array(McpQuestion),
+  /** The ids of the questions whose answers, or ends, are in the events. */
+  reported: z.array(z.string()).exactOptional(),
   task: McpTask.nullable(),
 });
 export type McpPending = z.infer<typeof McpPending>;

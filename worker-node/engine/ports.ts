@@ -202,7 +202,7 @@ export type CallQuestion = {
 /** The state of a question of a call. `expired`: no answer came in time. */
 export type CallAnswer =
   | { is: "open" }
-  | { is: "expired" }
+  | { is: "expired"; questionId: string }
   | { is: "answered"; questionId: string; answer: Json; by: AnsweredBy };
 
 /** Returned by a step whose calls have to wait for runs, persons or times: its track parks until then, and the step runs again. */

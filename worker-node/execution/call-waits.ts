@@ -85,7 +85,7 @@ export class CallWaits {
       this.#events.push(inTrack(track, { ...event, question_id: id }));
       return { is: "open" };
     }
-    if (wait.state === "expired") return { is: "expired" };
+    if (wait.state === "expired") return { is: "expired", questionId: id };
     if (wait.state === "answered") {
       const by = { key_id: wait.answered_by ?? "", person: wait.person ?? null };
       const answer = JsonValue.parse(JSON.parse(wait.answer ?? "null"));

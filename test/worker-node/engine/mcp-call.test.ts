@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
 import { formOf, answerOf } from "../../../worker-node/engine/elicitation.ts";
 import type { McpOutcome, McpPending, McpRequest } from "../../../worker-node/engine/mcp-pending.ts";
+import type { StepContext } from "../../../worker-node/engine/ports.ts";
 import { RetryableError } from "../../../worker-node/engine/step-errors.ts";
 import { runStep } from "../../../worker-node/engine/steps/index.ts";
 import { fakeContext, run, step } from "./context.ts";
@@ -96,13 +97,47 @@ describe("a call of an MCP tool that asks a person", () => {
     ]);
   });
 
+  // Fails when each execution of the visit, for another answer or another try, publishes the answers that it finds once more.
+  test("publishes each answer once, with a checkpoint that says so", async () => {
+    const questions = ["a", "b"].map((name) => ({ name, message: name, schema }));
+    const pending = { ...asking, questions };
+    const answers = new Set(["s:1:tool.1.ask.1.1"]);
+    const ask: StepContext["ask"] = async ({ call }) =>
+      answers.has(`s:1:${call}`)
+        ? { is: "answered", questionId: `s:1:${call}`, answer: { yes: true }, by: answeredBy }
+        : { is: "open" };
+    const turns = [{ messages: [], usage: [], effects: [], pending }];
+    const first = server([], { turns, ask });
+    expect(await runStep(toolStep, first.context)).toEqual({ waitsForCalls: true });
+    const responses = (of: typeof first) => of.noted.filter(({ type }) => type === "human_response");
+    expect(responses(first)).toMatchObject([{ question_id: "s:1:tool.1.ask.1.1" }]);
+    const committed = first.committedTurns.map(({ data }) => data);
+    expect(committed).toMatchObject([{ pending: { reported: ["s:1:tool.1.ask.1.1"] } }]);
+    answers.add("s:1:tool.1.ask.1.2");
+    const busy = new RetryableError("tool_unavailable", "busy", { answered: true });
+    const second = server([busy], { turns: [...turns, ...committed], ask });
+    await expect(runStep(toolStep, second.context)).rejects.toThrow("busy");
+    expect(responses(second)).toMatchObject([{ question_id: "s:1:tool.1.ask.1.2" }]);
+    const all = [...turns, ...committed, ...second.committedTurns.map(({ data }) => data)];
+    const third = server([{ is: "result", value: "done" }], { turns: all, ask });
+    await run(toolStep, third.context);
+    expect(responses(third)).toEqual([]);
+    expect(third.requests).toMatchObject([{ answers: { a: { action: "accept" }, b: { action: "accept" } } }]);
+  });
+
   test("without an answer in time sends the server a cancel", async () => {
     const turns = [{ messages: [], usage: [], effects: [], pending: asking }];
     const expired = server([{ is: "result", value: "without" }], {
       turns,
-      ask: async () => ({ is: "expired" }),
+      ask: async () => ({ is: "expired", questionId: "q" }),
     });
     await run(toolStep, expired.context);
+    // Fails when a page that shows the question cannot see that it is over.
+    expect(expired.noted[0]).toMatchObject({
+      type: "human_timed_out",
+      question_id: "q",
+      on_timeout: "cancel",
+    });
     expect(expired.requests).toMatchObject([{ answers: { sure: { action: "cancel" } } }]);
   });
 
