@@ -39,7 +39,8 @@ export type Admitted = { request: ModelRequest; quote: Quote; reserved: string |
 
 /**
  * Reserves a model call in the budgets of its run, and waits while others have reserved what is left. At a limit it does what the
- * budget says: it throws, or it takes the cheaper model that the budget names, once for each budget.
+ * budget says: it throws, or it takes the cheaper model that the budget names, once for each budget. A call that costs nothing fits
+ * into every budget.
  * @throws TerminalError `budget_exceeded`; BudgetPause; Stop `superseded`
  */
 export async function reserveCall(
@@ -54,10 +55,12 @@ export async function reserveCall(
   let current = { request, quote };
   let pauseMs = FIRST_PAUSE_MS;
   for (;;) {
+    const { cost } = current.quote;
+    // A budget may be spent and more, after an estimate's error or since its limit was lowered. A wait is closed by a reservation.
+    if (cost === 0 && track.budgetWait === null) return { ...current, reserved: null };
     // A name of its own for each call: a repeated statement reserves once, and a repeated call is charged beside the first one.
     const call = `${request.effectKey}#${run.attempt}.${++state.reservations}`;
     const { signals } = runLog;
-    const { cost } = current.quote;
     const wanted = {
       run_id: run.run_id,
       attempt: run.attempt,

@@ -143,6 +143,17 @@ describe("under a budget", () => {
     expect(errorOf(run)).toMatchObject({ code: "budget_exceeded" });
   });
 
+  // Fails when a budget that is passed by an estimate's error, or was lowered, refuses a model that costs nothing.
+  test("a call that costs nothing fits into every budget, also in place of one that did not", async () => {
+    harness.definition = steps({ id: "a", ...llm, model: "openai/gpt-4.1", output_key: "text" });
+    replies = [refused("downgrade", "ollama/llama3"), refused("downgrade", "ollama/llama3")];
+    const { run, ending } = harness.begin({ has_budget: true });
+    expect(await ending).toEqual({ is: "ended" });
+    expect(harness.store.row(run.run_id).status).toBe("completed");
+    expect(harness.calls).toMatchObject([{ model: "ollama/llama3" }]);
+    expect(reservations).toHaveLength(1);
+  });
+
   test("with `pause`, the run parks until the next period, with a wait that names budget and version", async () => {
     replies = [refused("pause")];
     const { run, ending } = harness.begin({ has_budget: true });

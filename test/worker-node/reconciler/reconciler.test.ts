@@ -109,7 +109,7 @@ test("a run that waits for a budget is queued by the next pass after the budget 
 });
 
 // Fails when retention comes before the repair of the queue, or does not go on until no expired rows are left.
-test("a run is enqueued although retention fails; retention is tried again until no expired rows are left", async () => {
+test("a run is enqueued although retention fails; retention is tried again a minute later, until no expired rows are left", async () => {
   let deletions = 0;
   const replies = [unreachable, async () => true, async () => false];
   const deleteExpired = async () => (replies[deletions++] ?? unreachable)();
@@ -122,6 +122,9 @@ test("a run is enqueued although retention fails; retention is tried again until
   await makeDue(run, 3);
   await pass();
   expect(await claim()).toEqual([run]);
+  await pass();
+  expect(deletions).toBe(1);
+  clock.mockReturnValue(start + 60_000);
   for (let i = 0; i < 4; i++) await pass();
   expect(deletions).toBe(3);
   clock.mockRestore();
