@@ -5,6 +5,7 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
 import { projectFolder } from "../processes/programs.ts";
+import { lineMap } from "./line-map.ts";
 import type { Plugin } from "esbuild";
 
 export type Bundles = {
@@ -52,7 +53,9 @@ export async function bundlePrograms({ programs, folder, out, plugins = [] }: Bu
   });
   rmSync(out, { recursive: true, force: true });
   mkdirSync(out, { recursive: true });
-  for (const { path, contents } of outputFiles) writeFileSync(join(out, basename(path)), contents);
+  for (const { path, contents, text } of outputFiles) {
+    writeFileSync(join(out, basename(path)), path.endsWith(".map") ? lineMap(text) : contents);
+  }
 }
 
 /**
