@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
 import { configDefaults, defineConfig } from "vitest/config";
 import { LongestFirst } from "./test/services/sequencer.ts";
 
@@ -12,12 +13,14 @@ const luaAsText = {
 };
 
 /**
- * What files of the edge use of the modules of the Workers runtime: the base class of Durable Objects, and sockets, which only
- * tests in workerd open.
+ * What files of the edge use of the modules of the Workers runtime: the base class of Durable Objects, and sockets.
  */
 const runtimeModules = new Map([
   ["cloudflare:workers", "export class DurableObject {}"],
-  ["cloudflare:sockets", "export const connect = undefined;"],
+  [
+    "cloudflare:sockets",
+    `export { connect } from "${fileURLToPath(new URL("test/services/runtime-sockets.ts", import.meta.url))}";`,
+  ],
 ]);
 
 const workersModules = {

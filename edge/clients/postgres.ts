@@ -1,3 +1,4 @@
+import { connect } from "cloudflare:sockets";
 import postgres from "postgres";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
@@ -5,9 +6,12 @@ import { POSTGRES_CONNECT_MS } from "../../shared/timing.ts";
 import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
 import { loginTimes } from "./login-times.ts";
+import { RuntimeSocket } from "./runtime-socket.ts";
 
 /** The least time for a login. A database whose logins are usually fast is unreachable after it, so queries fail within a second. */
 const CONNECT_MS = 850;
+
+const POSTGRES_PORT = "5432";
 
 /** The binding through which an edge reaches Postgres, among its variables. */
 export type DatabaseEnv = { HYPERDRIVE: Pick<Env["HYPERDRIVE"], "connectionString"> };
@@ -31,8 +35,13 @@ export function openDatabase(
   const limitMs = isFirst ? POSTGRES_CONNECT_MS : loginTimes.limitMs(CONNECT_MS);
   const stopTimer = afterOwnTime(limitMs, () => void closeDatabase(sql));
   let isLoggedIn = false;
-  const sql = postgres(env.HYPERDRIVE.connectionString, {
+  const { connectionString } = env.HYPERDRIVE;
+  // Its type does not have `socket`, which the driver's README describes.
+  const options = {
     ...connectionOptions,
+    // Hyperdrive itself speaks TLS with the database.
+    ssl: false,
+    socket: () => openSocket(connectionString),
     prepare: readConfig(env).PREPARE_STATEMENTS,
     max,
     idle_timeout: 20,
@@ -48,8 +57,16 @@ export function openDatabase(
       begunMs = performance.now();
       onclose();
     },
-  });
+  };
+  const sql = postgres(connectionString, options);
   return sql;
+}
+
+/** A connection that the driver may use at once: what it writes waits until the connection is open. */
+function openSocket(connectionString: string): RuntimeSocket {
+  const { hostname, port } = new URL(connectionString);
+  const raw = connect(`${hostname}:${port || POSTGRES_PORT}`);
+  return new RuntimeSocket(raw, hostname, Number(port || POSTGRES_PORT));
 }
 
 /**

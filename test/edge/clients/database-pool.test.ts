@@ -35,6 +35,16 @@ describe("a query of a pool", () => {
     expect((await Promise.all(answers)).flat()).toEqual([{ n: 1 }, { n: 2 }]);
   });
 
+  // Fails when the driver gets the buffer of a read and not a copy: the next read takes its memory away.
+  test("gets a result that arrives in many reads as the database sent it", async () => {
+    const query = pool.query(
+      (sql) => sql<{ text: string }[]>`
+        select string_agg(n::text, ' ') as text from generate_series(1, 60000) n`,
+    );
+    const numbers = Array.from({ length: 60_000 }, (_, i) => i + 1);
+    expect((await query)[0]?.text).toBe(numbers.join(" "));
+  });
+
   test("fails when the database sends no result in its time", async () => {
     const silent = pool.query((sql) => sql`select pg_sleep(60)`);
     await expect(silent).rejects.toMatchObject({ code: "CONNECTION_SILENT" });
