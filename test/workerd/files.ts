@@ -305,6 +305,8 @@ export function describeFiles(
       const names = ["01", "02", "03", "04"].map((end) => day + end);
       const [unused = "", pending = "", used = "", fresh = ""] = names;
       const { run_id } = await write({ name: "a.txt", content: "x" });
+      // The worker's own sweep may come at any moment: a use is there before its upload.
+      await sql`insert into upload_uses (run_id, upload_id) values (${run_id}, ${used}), ('run_000000000000_0000000000000', ${unused})`;
       for (const id of names) {
         const late = id === fresh ? "1 day" : "-1 second";
         await sql`insert into uploads (upload_id, tenant_id, name, content_type, bytes, stored_at, sha256, kept_until)
@@ -312,7 +314,6 @@ export function describeFiles(
             now() + ${late}::interval)`;
         await put(`acme/uploads/${id}`);
       }
-      await sql`insert into upload_uses (run_id, upload_id) values (${run_id}, ${used}), ('run_000000000000_0000000000000', ${unused})`;
       await sweep(bucketOf());
       // The worker's own sweep may have taken some of them.
       await expect

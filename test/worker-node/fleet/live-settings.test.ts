@@ -6,7 +6,7 @@ import { LiveSettings } from "../../../worker-node/fleet/live-settings.ts";
 
 const MASTER_KEY = masterKey().parse("0123456789abcdef".repeat(4));
 const live = (keyed: { MASTER_KEY?: typeof MASTER_KEY } = { MASTER_KEY }) =>
-  new LiveSettings({ MAX_GLOBAL_QUEUE_DEPTH: 1_000, METRICS_TOKEN: "token of the variable", ...keyed });
+  new LiveSettings({ MAX_GLOBAL_QUEUE_DEPTH: 1_000, METRICS_TOKEN: "token-of-the-variable", ...keyed });
 const depth = (value: string) => ({ name: "MAX_GLOBAL_QUEUE_DEPTH", value });
 
 test("a setting holds in place of the variable, and the variable again without it", async () => {
@@ -14,18 +14,18 @@ test("a setting holds in place of the variable, and the variable again without i
   expect([settings.maxQueueDepth(), settings.maxShardDepth(3), settings.metricsToken()]).toEqual([
     1_000,
     334,
-    "token of the variable",
+    "token-of-the-variable",
   ]);
   await settings.replace([
     depth("50"),
     {
       name: "METRICS_TOKEN",
-      value: await seal(MASTER_KEY, "token of the setting", settingPlace("METRICS_TOKEN")),
+      value: await seal(MASTER_KEY, "token-of-the-setting", settingPlace("METRICS_TOKEN")),
     },
   ]);
-  expect([settings.maxShardDepth(4), settings.metricsToken()]).toEqual([13, "token of the setting"]);
+  expect([settings.maxShardDepth(4), settings.metricsToken()]).toEqual([13, "token-of-the-setting"]);
   await settings.replace([]);
-  expect([settings.maxQueueDepth(), settings.metricsToken()]).toEqual([1_000, "token of the variable"]);
+  expect([settings.maxQueueDepth(), settings.metricsToken()]).toEqual([1_000, "token-of-the-variable"]);
 });
 
 // Fails when a setting of another version, or a secret of another key, stops the ones beside it.
@@ -35,11 +35,11 @@ test("a setting that this worker cannot use keeps its old value, and the other s
     depth("50"),
     {
       name: "METRICS_TOKEN",
-      value: await seal(MASTER_KEY, "token of the setting", settingPlace("METRICS_TOKEN")),
+      value: await seal(MASTER_KEY, "token-of-the-setting", settingPlace("METRICS_TOKEN")),
     },
     { name: "OF_A_LATER_VERSION", value: "1" },
   ]);
-  expect([settings.maxQueueDepth(), settings.metricsToken()]).toEqual([50, "token of the variable"]);
+  expect([settings.maxQueueDepth(), settings.metricsToken()]).toEqual([50, "token-of-the-variable"]);
   await settings.replace([depth("0")]);
   expect(settings.maxQueueDepth()).toBe(50);
 });
