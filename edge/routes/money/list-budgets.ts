@@ -23,7 +23,7 @@ const routeAt = (prefix: string) =>
     security: [{ key: ["admin"] }],
     middleware: [needs("admin")] as const,
     request: { query: PageQuery.extend({ cursor: Cursor, tenant_id: TenantId.optional() }) },
-    responses: { 200: json(z.array(Budget.meta({ id: "Budget" })), "The budgets"), ...problems() },
+    responses: { 200: json(z.array(Budget.meta({ id: "Budget" })), "The budgets"), ...problems(400) },
   });
 
 export const listBudgets = (prefix: string) => (api: Api) => {
