@@ -3,6 +3,7 @@ import { BatchId } from "../../shared/contracts/batch.ts";
 import { randomHex } from "../../shared/contracts/ids.ts";
 import type { TenantId } from "../../shared/contracts/ids.ts";
 import { AppError } from "../../shared/errors.ts";
+import { findIdempotent } from "../../shared/store/runs/accept-runs.ts";
 import { beginKeyedBatch, insertBatch } from "../../shared/store/runs/batches.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import type { Batch } from "./batch-items.ts";
@@ -37,6 +38,14 @@ export async function beginBatch(
   if (begun.orchestration_id !== orchestration || begun.total !== total) throw otherBatch(begun);
   const own = batch_id === first ? [] : [batch_id];
   return { batch_id, keyOfItem: (index) => idempotencyKeyOf("batch", key, index, ...own) };
+}
+
+/** Whether a request with this Idempotency-Key has begun a batch. A repetition joins it, also when its orchestration was deleted since. */
+export async function hasBegun(
+  sql: Sql,
+  { tenant, key }: Pick<BatchRequest, "tenant" | "key">,
+): Promise<boolean> {
+  return key !== null && (await findIdempotent(sql, tenant, idempotencyKeyOf("batch", key))) !== null;
 }
 
 /** The id of the first batch of an Idempotency-Key. Edges of earlier versions give it to each batch of the key. */

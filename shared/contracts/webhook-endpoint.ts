@@ -1,6 +1,5 @@
 import { z } from "zod";
-import { plainText } from "./ids.ts";
-import type { TenantId } from "./ids.ts";
+import { TenantId, plainText } from "./ids.ts";
 import { sealedPlace } from "../security/seal.ts";
 import { ENCODED, SECRET_FIELD, WebhookSecret, WebhookUrl } from "./webhook.ts";
 
@@ -26,6 +25,7 @@ export type EndpointEvent = z.infer<typeof EndpointEvent>;
 /** The body of a request that saves an endpoint. */
 export const EndpointRequest = z
   .object({
+    tenant_id: TenantId.optional().meta({ description: "The tenant, in place of `tenant_id` of the query" }),
     url: WebhookUrl,
     description: plainText(255).default(""),
     events: z

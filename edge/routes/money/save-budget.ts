@@ -15,6 +15,17 @@ import { needs, tenantOf } from "../../http/middleware/principal.ts";
 import { requireTenant } from "../../http/require-tenant.ts";
 import { wakeBudgetWaits } from "../../operations/wake-budget-waits.ts";
 
+/** What GET shows of a budget beside the fields of a request. */
+const READ_ONLY = [
+  "id",
+  "template_id",
+  "spent_usd",
+  "reserved_usd",
+  "remaining_usd",
+  "resets_at",
+  "updated_at",
+];
+
 const routeAt = (prefix: string) =>
   createRoute({
     method: "put",
@@ -23,9 +34,13 @@ const routeAt = (prefix: string) =>
     tags: ["Money"],
     summary: "Create or replace a budget",
     description:
-      "The worst case of every model call of the budget's runs is reserved before the call, so the limit holds across branches, runs and workers. A call that does not fit into what is left fails the step with `budget_exceeded` (`fail`), makes the run wait until the limit is raised or the next period begins (`pause`), or uses `downgrade_model` as far as that fits (`downgrade`). It acts on running runs within seconds, and lets runs that wait for it try again. What is spent counts from when the budget was created; another scope or period begins at 0.",
+      "The worst case of every model call of the budget's runs is reserved before the call, so the limit holds across branches, runs and workers. A call that does not fit into what is left fails the step with `budget_exceeded` (`fail`), makes the run wait until the limit is raised or the next period begins (`pause`), or uses `downgrade_model` as far as that fits (`downgrade`). It acts on running runs within seconds, and lets runs that wait for it try again. What is spent counts from when the budget was created; another scope or period begins at 0. Fields that only GET has are ignored.",
     security: [{ key: ["admin"] }],
-    middleware: [needs("admin"), jsonBody({ schema: BudgetRequest }), audited("saveBudget")] as const,
+    middleware: [
+      needs("admin"),
+      jsonBody({ schema: BudgetRequest, readOnly: READ_ONLY }),
+      audited("saveBudget"),
+    ] as const,
     request: {
       params: z.object({ id: BudgetId }),
       body: {

@@ -18,7 +18,7 @@ import { LENIENT, prefers } from "../../http/prefer.ts";
 import { unknownFields } from "../../http/unknown-names.ts";
 import { readItems } from "../../runs/batch-items.ts";
 import type { BatchItem } from "../../runs/batch-items.ts";
-import { beginBatch } from "../../runs/begin-batch.ts";
+import { beginBatch, hasBegun } from "../../runs/begin-batch.ts";
 import type { BatchRequest } from "../../runs/begin-batch.ts";
 import { BatchAccepted, batchUrls } from "../../runs/batch-view.ts";
 import type { ItemAnswer } from "../../runs/batch-view.ts";
@@ -99,7 +99,8 @@ async function acceptBatch(
   items: readonly unknown[],
 ) {
   const { sql, submit } = services;
-  if ((await readOrchestration(sql, tenant, orchestration)) === null) {
+  const definition = await readOrchestration(sql, tenant, orchestration);
+  if (definition === null && !(await hasBegun(sql, { tenant, key }))) {
     throw new AppError("not_found", `There is no orchestration ${orchestration}.`);
   }
   const total = items.length;

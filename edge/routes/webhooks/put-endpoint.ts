@@ -4,7 +4,7 @@ import {
   MAX_ENDPOINTS,
   newWebhookSecret,
 } from "../../../shared/contracts/webhook-endpoint.ts";
-import { AppError } from "../../../shared/errors.ts";
+import { AppError, invalidField } from "../../../shared/errors.ts";
 import { saveEndpoint } from "../../../shared/store/webhooks/endpoints.ts";
 import { OwnerQuery } from "../../definitions/definition-request.ts";
 import { json, problems } from "../../http/api.ts";
@@ -17,6 +17,17 @@ import { requireTenant } from "../../http/require-tenant.ts";
 import { EndpointParams, endpointTenantOf, sealForEndpoint } from "../../webhooks/endpoint-request.ts";
 import { EndpointWithSecret, endpointOf } from "../../webhooks/endpoint-view.ts";
 
+/** What GET shows of an endpoint beside the fields of a request. */
+const READ_ONLY = [
+  "id",
+  "failing_since",
+  "disabled_at",
+  "disabled_reason",
+  "previous_secret_until",
+  "created_at",
+  "updated_at",
+];
+
 const route = createRoute({
   method: "put",
   path: "/api/v2/webhook-endpoints/{id}",
@@ -27,9 +38,13 @@ const route = createRoute({
     "Every run and every chat turn of the tenant whose end or pause is in `events` is sent to each of its enabled endpoints, " +
     "besides to the `webhook_url` of the run. Without a `secret` a new endpoint gets one, which this response alone shows; " +
     "when that response was lost, rotate it. A `secret` for an endpoint that has one takes its place at once. Another `url` " +
-    `also gets the deliveries that are pending. A tenant has ${MAX_ENDPOINTS} endpoints.`,
+    `also gets the deliveries that are pending. A tenant has ${MAX_ENDPOINTS} endpoints. Fields that only GET has are ignored.`,
   security: [{ key: ["admin"] }],
-  middleware: [needs("admin"), jsonBody({ schema: EndpointRequest }), audited("putWebhookEndpoint")] as const,
+  middleware: [
+    needs("admin"),
+    jsonBody({ schema: EndpointRequest, readOnly: READ_ONLY }),
+    audited("putWebhookEndpoint"),
+  ] as const,
   request: {
     params: EndpointParams,
     query: OwnerQuery,
@@ -45,8 +60,12 @@ const route = createRoute({
 export function putEndpoint(api: Api): void {
   api.openapi(route, async (c) => {
     const { id } = c.req.valid("param");
-    const { url, secret, enabled = null, ...rest } = c.req.valid("json");
-    const tenant = endpointTenantOf(c, c.req.valid("query").tenant_id);
+    const { tenant_id, url, secret, enabled = null, ...rest } = c.req.valid("json");
+    const { tenant_id: named = tenant_id } = c.req.valid("query");
+    if (tenant_id !== undefined && tenant_id !== named) {
+      throw invalidField("tenant_id", `is not that of the query, ${named}: send one of them`);
+    }
+    const tenant = endpointTenantOf(c, named);
     const services = c.get("services");
     const { sql, config } = services;
     const made = newWebhookSecret();

@@ -195,6 +195,20 @@ describe("a batch", () => {
     expect(other.items[1]).toMatchObject({ code: "idempotency_conflict" });
   });
 
+  // Fails when the check for the orchestration comes before the look-up of the key: the client would take the batch for refused.
+  test("is answered again under its Idempotency-Key after its orchestration was deleted, and another key is a 404", async () => {
+    await saveEmptyOrchestration(app.stores.sql, TenantId.parse("default"), "deleted-since");
+    const path = "/api/v2/orchestrations/deleted-since/runs:batch";
+    const send = (key: string) =>
+      app.call("POST", path, { body: { items: [{}, {}] }, headers: { "idempotency-key": key } });
+    const first = BatchAccepted.parse(await (await send("deleted-since")).json());
+    await app.call("DELETE", "/api/v2/orchestrations/deleted-since?tenant_id=default");
+    const again = await send("deleted-since");
+    expect([again.status, again.headers.get("idempotent-replayed")]).toEqual([202, "true"]);
+    expect(await again.json()).toEqual(first);
+    expect((await send("deleted-since-2")).status).toBe(404);
+  });
+
   // Fails when a request that is refused as another one spoils what the first has recorded: an item would be a run and refused.
   test("keeps what the first request recorded when another request comes under its Idempotency-Key", async () => {
     const options = { headers: { "idempotency-key": "batch-2" } };

@@ -106,6 +106,28 @@ describe("an endpoint", () => {
     await app.call("DELETE", `${PATH}/all`, { key });
   });
 
+  // Fails when a client that reads, edits and saves must know which of the fields GET alone has.
+  test("can be edited as GET shows it, and sent back; its tenant_id must be the request's", async () => {
+    const key = await app.stores.key("sent-back");
+    const { secret: _, ...made } = await bodyOf(await put("orders", { enabled: false }, key));
+    const edited = { ...made, description: "Orders" };
+    const saved = await put("orders", edited, key);
+    expect([saved.status, await bodyOf(saved)]).toEqual([
+      200,
+      { ...edited, updated_at: expect.stringMatching(/Z$/) },
+    ]);
+    const { platformKey } = app;
+    expect(await bodyOf(await put("orders", edited, platformKey))).toMatchObject({ tenant_id: "sent-back" });
+    const inQuery = await app.call("PUT", `${PATH}/orders?tenant_id=other`, {
+      key: platformKey,
+      body: edited,
+    });
+    expect([inQuery.status, await bodyOf(inQuery)]).toMatchObject([422, { errors: [{ path: "tenant_id" }] }]);
+    expect((await put("orders", edited, await app.stores.key("sender"))).status).toBe(403);
+    const otherId = await put("sales", edited, key);
+    expect([otherId.status, await bodyOf(otherId)]).toMatchObject([422, { errors: [{ path: "id" }] }]);
+  });
+
   test("of another tenant is neither seen nor changed, and a platform key names the tenant", async () => {
     const [key, other] = [await app.stores.key("one"), await app.stores.key("two")];
     await put("mine", {}, key);
