@@ -1,4 +1,5 @@
 /** Parses HTTP requests into Redis commands. Hand-written, without zod, because it runs for every command. */
+import { isUtf8 } from "node:buffer";
 import type { RestCommand } from "./command-policy.ts";
 import { RestError } from "./rest-error.ts";
 
@@ -22,10 +23,14 @@ export function commandFromPath(
   return command;
 }
 
-/** The decoded segments of a path. A slash at the end adds no empty argument. @throws RestError 400 */
+/**
+ * The decoded segments of a path. A slash at the end adds no empty argument. Neither do slashes at the beginning, because
+ * a client appends its path to an address that may end in a slash.
+ *
+ * @throws RestError 400
+ */
 export function pathSegments(path: string): string[] {
-  if (path === "/") return [];
-  const segments = path.slice(1).split("/");
+  const segments = path.replace(/^\/+/, "").split("/");
   if (segments.at(-1) === "") segments.pop();
   try {
     return segments.map(decodeURIComponent);
@@ -68,6 +73,8 @@ export function toCommand(row: unknown): RestCommand {
 
 function toArgument(value: unknown): string {
   if (typeof value === "string") return value;
+  if (value === Infinity || value === -Infinity)
+    throw new RestError(400, "ERR a number is beyond the range of a double: send it as a string");
   if (typeof value === "number" || typeof value === "boolean") return String(value);
   if (value === null) throw new RestError(400, "ERR null args are not supported");
   throw new RestError(400, "ERR failed to parse command");
@@ -81,6 +88,8 @@ const LONG_NUMBER = /\d{16}/;
  * body without a long number is parsed without a reviver, because the reviver costs about ten times as much.
  */
 function parseJson(body: Buffer | null, message: string): unknown {
+  if (body !== null && !isUtf8(body))
+    throw new RestError(400, `${message}: it is not valid UTF-8. Send bytes as the body of POST /set/<key>`);
   const text = body?.toString() ?? "";
   try {
     return LONG_NUMBER.test(text) ? JSON.parse(text, keepNumberSource) : JSON.parse(text);
