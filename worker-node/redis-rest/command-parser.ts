@@ -1,6 +1,7 @@
 /** Parses HTTP requests into Redis commands. Hand-written, without zod, because it runs for every command. */
 import { isUtf8 } from "node:buffer";
 import type { RestCommand } from "./command-policy.ts";
+import { withoutKeyLocking } from "./key-locking.ts";
 import { RestError } from "./rest-error.ts";
 
 /**
@@ -20,7 +21,7 @@ export function commandFromPath(
     command.args.push(key);
     if (value !== "") command.args.push(value);
   }
-  return command;
+  return withoutKeyLocking(command);
 }
 
 /**
@@ -68,7 +69,7 @@ export function toCommand(row: unknown): RestCommand {
   const [name, ...args]: unknown[] = row;
   if (name === undefined || name === "") throw new RestError(400, "ERR empty command");
   if (typeof name !== "string") throw new RestError(400, "ERR failed to parse command");
-  return { name: name.toUpperCase(), args: args.map(toArgument) };
+  return withoutKeyLocking({ name: name.toUpperCase(), args: args.map(toArgument) });
 }
 
 function toArgument(value: unknown): string {

@@ -69,6 +69,21 @@ describe("a command in the body", () => {
   });
 });
 
+test("a script with Upstash's flag allow-key-locking runs, and its other flags count", async () => {
+  const key = newKey();
+  const writes = `#!lua flags=allow-key-locking\nreturn redis.call('INCR', KEYS[1])`;
+  const reads = writes.replace("=allow", "=no-writes,allow");
+  expect((await front.call("/", ["EVAL", writes, 1, key])).json).toEqual({ result: 1 });
+  expect((await front.call("/pipeline", [["eval", writes, 1, key]])).json).toEqual([{ result: 2 }]);
+  expect((await front.call("/multi-exec", [["EVAL", writes, 1, key]])).json).toEqual([{ result: 3 }]);
+  const { json } = await front.call("/", ["SCRIPT", "LOAD", writes]);
+  const { result } = z.object({ result: z.string() }).parse(json);
+  expect((await front.call("/", ["EVALSHA", result, 1, key])).json).toEqual({ result: 4 });
+  expect((await front.call("/", ["EVAL_RO", reads, 1, key])).text).toContain(
+    "Write commands are not allowed",
+  );
+});
+
 describe("a command in the path", () => {
   test("runs with GET, POST, PUT and HEAD, and the response to HEAD has no body", async () => {
     const key = newKey();
