@@ -1,5 +1,7 @@
 /** Parses HTTP requests into Redis commands. Hand-written, without zod, because it runs for every command. */
+import { isUtf8 } from "node:buffer";
 import type { RestCommand } from "./command-policy.ts";
+import { withoutKeyLocking } from "./key-locking.ts";
 import { RestError } from "./rest-error.ts";
 
 /**
@@ -19,13 +21,17 @@ export function commandFromPath(
     command.args.push(key);
     if (value !== "") command.args.push(value);
   }
-  return command;
+  return withoutKeyLocking(command);
 }
 
-/** The decoded segments of a path. A slash at the end adds no empty argument. @throws RestError 400 */
+/**
+ * The decoded segments of a path. A slash at the end adds no empty argument. Neither do slashes at the beginning, because
+ * a client appends its path to an address that may end in a slash.
+ *
+ * @throws RestError 400
+ */
 export function pathSegments(path: string): string[] {
-  if (path === "/") return [];
-  const segments = path.slice(1).split("/");
+  const segments = path.replace(/^\/+/, "").split("/");
   if (segments.at(-1) === "") segments.pop();
   try {
     return segments.map(decodeURIComponent);
@@ -63,11 +69,13 @@ export function toCommand(row: unknown): RestCommand {
   const [name, ...args]: unknown[] = row;
   if (name === undefined || name === "") throw new RestError(400, "ERR empty command");
   if (typeof name !== "string") throw new RestError(400, "ERR failed to parse command");
-  return { name: name.toUpperCase(), args: args.map(toArgument) };
+  return withoutKeyLocking({ name: name.toUpperCase(), args: args.map(toArgument) });
 }
 
 function toArgument(value: unknown): string {
   if (typeof value === "string") return value;
+  if (value === Infinity || value === -Infinity)
+    throw new RestError(400, "ERR a number is beyond the range of a double: send it as a string");
   if (typeof value === "number" || typeof value === "boolean") return String(value);
   if (value === null) throw new RestError(400, "ERR null args are not supported");
   throw new RestError(400, "ERR failed to parse command");
@@ -81,6 +89,8 @@ const LONG_NUMBER = /\d{16}/;
  * body without a long number is parsed without a reviver, because the reviver costs about ten times as much.
  */
 function parseJson(body: Buffer | null, message: string): unknown {
+  if (body !== null && !isUtf8(body))
+    throw new RestError(400, `${message}: it is not valid UTF-8. Send bytes as the body of POST /set/<key>`);
   const text = body?.toString() ?? "";
   try {
     return LONG_NUMBER.test(text) ? JSON.parse(text, keepNumberSource) : JSON.parse(text);

@@ -43,12 +43,13 @@ function reasonInArgs(name: string, args: RestCommand["args"]): string | undefin
   return undefined;
 }
 
-/** BLOCK is an option only before STREAMS. Keys follow STREAMS, and a key may be "block". */
+/** BLOCK is an option only before STREAMS. A key, a group or a consumer may be called "block" or "streams". */
 function hasBlockOption(args: RestCommand["args"]): boolean {
-  for (const arg of args) {
-    const word = upper(arg);
+  for (let i = 0; i < args.length; i++) {
+    const word = upper(args[i]);
     if (word === "STREAMS") return false;
     if (word === "BLOCK") return true;
+    if (word === "GROUP") i += 2; // the names of the group and of the consumer
   }
   return false;
 }

@@ -88,12 +88,16 @@ async function respond(
   const encoding = wantedEncoding(req);
   const json = encoding === "resp2" ? "plain" : encoding;
 
-  if (path === "/multi-exec") {
+  const segments = pathSegments(path);
+  const [first = ""] = segments;
+  const route = segments.length === 1 ? first : "";
+
+  if (route === "multi-exec") {
     const rows = rowsFromBody(body, "multi-exec");
     const replies = await executeTransaction(deps.redis, rows, await checkOf(access, readOnly, rows));
     return send(res, { status: 200, type: "application/json", body: jsonRows(replies, json), syncToken });
   }
-  if (path === "/pipeline") {
+  if (route === "pipeline") {
     const rows = rowsFromBody(body, "pipeline");
     const executed = await executePipeline(deps.redis, rows, await checkOf(access, readOnly, rows));
     if (encoding !== "resp2") {
@@ -106,8 +110,6 @@ async function respond(
     const bytes = Buffer.concat(executed.map(({ reply, command }) => resp2Reply(reply, command)));
     return send(res, { status: 200, type: "application/octet-stream", body: bytes, syncToken });
   }
-  const segments = pathSegments(path);
-  const [first = ""] = segments;
   const kind = first.toLowerCase();
   if ((kind === "subscribe" || kind === "psubscribe") && headers.accept?.includes("text/event-stream")) {
     if (access === "read") throw noPermission(kind);

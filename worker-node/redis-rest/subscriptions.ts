@@ -70,8 +70,14 @@ export class Subscriptions {
     viewer.writeHead(200, {
       ...headers,
       "content-type": "text/event-stream; charset=utf-8",
-      "cache-control": "no-cache",
+      // A proxy that compresses or buffers holds messages back.
+      "cache-control": "no-cache, no-transform",
+      "x-accel-buffering": "no",
     });
+    if (viewer.req.method === "HEAD") {
+      viewer.end();
+      return;
+    }
     this.#open.add(viewer);
     names.forEach((name, i) => this.#unread.write(viewer, frame(kind, name, String(i + 1))));
   }

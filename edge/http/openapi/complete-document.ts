@@ -13,6 +13,7 @@ import { LIMIT_HEADERS, addLimitHeaders, problemHeaders } from "./limit-headers.
  */
 export function completeDocument(generated: JsonObject): JsonObject {
   takeNull(generated);
+  writePlainSlashes(generated);
   const components = objectIn(generated, "components");
   const schemas = objectIn(components, "schemas");
   for (const [name, schema] of Object.entries(schemas)) {
@@ -61,6 +62,17 @@ function takeNull(value: Json | undefined): void {
     value["anyOf"] = [reference, { type: "null" }];
   }
   Object.values(value).forEach(takeNull);
+}
+
+/**
+ * Writes a slash in a pattern as it is. JavaScript's source of a regular expression has it as `\/`, which no other language needs, and of which
+ * openapi-zod-client makes a client that does not compile.
+ */
+function writePlainSlashes(value: Json | undefined): void {
+  if (Array.isArray(value)) value.forEach(writePlainSlashes);
+  if (!isObject(value)) return;
+  if (typeof value["pattern"] === "string") value["pattern"] = value["pattern"].replaceAll("\\/", "/");
+  Object.values(value).forEach(writePlainSlashes);
 }
 
 function isOtherPositionName(parameter: Json): boolean {

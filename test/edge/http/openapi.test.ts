@@ -112,6 +112,8 @@ test("every pattern is a regular expression of ECMAScript without flags", () => 
   for (const pattern of patterns) {
     expect(() => new RegExp(pattern, "u")).not.toThrow();
     expect(pattern).not.toMatch(/\$\/[a-z]*$/);
+    // Needless in a pattern: openapi-zod-client escapes the slash again, and its client does not compile.
+    expect(pattern).not.toContain("\\/");
   }
 });
 

@@ -42,6 +42,22 @@ describe("a command in the body", () => {
     expect((await front.call("/", ["INCR", key])).text).toBe('{"result":9223372036854775807}');
   });
 
+  test("that would be stored as other data is refused: bytes that are not UTF-8, a number beyond a double", async () => {
+    const key = newKey();
+    const stored = [
+      Buffer.concat([Buffer.from(`["SET","${key}","a`), Buffer.from([0xff]), Buffer.from('"]')]),
+      `["SET","${key}",-1e400]`,
+    ];
+    for (const body of stored) {
+      const response = await front.call("/", undefined, { body });
+      expect([response.status, response.json]).toEqual([
+        400,
+        { error: expect.stringMatching(/not valid UTF-8|a string/) },
+      ]);
+    }
+    expect((await front.call("/", ["EXISTS", key])).json).toEqual({ result: 0 });
+  });
+
   test("keeps nested arrays", async () => {
     const reply = await front.call("/", ["EVAL", "return {1, {'a', {2, {}}}, false, {ok='fine'}}", 0]);
     expect(reply.json).toEqual({ result: [1, ["a", [2, []]], null, "fine"] });
@@ -51,6 +67,21 @@ describe("a command in the body", () => {
     const reply = await front.call("/", ["EVAL", "return {1, redis.error_reply('MINE no')}", 0]);
     expect(reply.json).toEqual({ result: [1, "MINE no"] });
   });
+});
+
+test("a script with Upstash's flag allow-key-locking runs, and its other flags count", async () => {
+  const key = newKey();
+  const writes = `#!lua flags=allow-key-locking\nreturn redis.call('INCR', KEYS[1])`;
+  const reads = writes.replace("=allow", "=no-writes,allow");
+  expect((await front.call("/", ["EVAL", writes, 1, key])).json).toEqual({ result: 1 });
+  expect((await front.call("/pipeline", [["eval", writes, 1, key]])).json).toEqual([{ result: 2 }]);
+  expect((await front.call("/multi-exec", [["EVAL", writes, 1, key]])).json).toEqual([{ result: 3 }]);
+  const { json } = await front.call("/", ["SCRIPT", "LOAD", writes]);
+  const { result } = z.object({ result: z.string() }).parse(json);
+  expect((await front.call("/", ["EVALSHA", result, 1, key])).json).toEqual({ result: 4 });
+  expect((await front.call("/", ["EVAL_RO", reads, 1, key])).text).toContain(
+    "Write commands are not allowed",
+  );
 });
 
 describe("a command in the path", () => {
@@ -85,6 +116,17 @@ describe("a command in the path", () => {
     await front.call(`/set/${key}/${encodeURIComponent("a/b ? ü 😀")}/`);
     expect((await front.call(`/get/${key}`)).json).toEqual({ result: "a/b ? ü 😀" });
     expect((await front.call(`/set/${key}/%ff`)).status).toBe(400);
+  });
+});
+
+describe("the address of a front", () => {
+  test("may end in a slash, and so may a path", async () => {
+    const key = newKey();
+    await front.call(`//set/${key}/v/`);
+    const rows = [["GET", key]];
+    const paths = ["//pipeline", "/pipeline/", "//multi-exec", "/multi-exec/"];
+    for (const path of paths) expect((await front.call(path, rows)).json).toEqual([{ result: "v" }]);
+    expect((await front.call("//", ["GET", key])).json).toEqual({ result: "v" });
   });
 });
 
@@ -325,6 +367,7 @@ describe("a command that the shared connection cannot serve", () => {
     ["WAITAOF", 1, 0, 0],
     ["XREAD", "BLOCK", 0, "STREAMS", "s", "$"],
     ["XREADGROUP", "GROUP", "g", "c", "COUNT", 1, "block", 0, "STREAMS", "s", ">"],
+    ["XREADGROUP", "GROUP", "streams", "streams", "BLOCK", 1, "STREAMS", "s", ">"],
   ];
   const stateful = [
     "SELECT 1",
@@ -374,6 +417,13 @@ describe("a command that the shared connection cannot serve", () => {
 
   test("is not XREAD without BLOCK, even from a stream called block", async () => {
     const response = await front.call("/", ["XREAD", "COUNT", 1, "STREAMS", "block", "0"]);
+    expect(response.json).toEqual({ result: null });
+  });
+
+  test("is not XREADGROUP without BLOCK for a group or a consumer called block", async () => {
+    const key = newKey();
+    await front.call("/", ["XGROUP", "CREATE", key, "block", "$", "MKSTREAM"]);
+    const response = await front.call("/", ["XREADGROUP", "GROUP", "block", "BLOCK", "STREAMS", key, ">"]);
     expect(response.json).toEqual({ result: null });
   });
 

@@ -90,6 +90,21 @@ describe("a stream", () => {
   });
 });
 
+describe("the headers of a stream", () => {
+  test("keep proxies from buffering and compressing it, and are the whole response to HEAD", async () => {
+    const headers = { authorization: `Bearer ${front.token}`, accept: "text/event-stream" };
+    const channel = newKey();
+    const head = await fetch(`${front.url}/subscribe/${channel}`, { method: "HEAD", headers });
+    expect(await head.text()).toBe("");
+    expect(Object.fromEntries(head.headers)).toMatchObject({
+      "content-type": "text/event-stream; charset=utf-8",
+      "cache-control": "no-cache, no-transform",
+      "x-accel-buffering": "no",
+    });
+    await until("the subscription has ended", async () => (await subscribers(channel)) === 0);
+  });
+});
+
 describe("a viewer that reads", () => {
   test.each([
     ["a message of 260 KiB", [["PUBLISH", "CHANNEL", "m".repeat(260 * 1024)]]],
