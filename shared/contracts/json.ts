@@ -70,6 +70,13 @@ export const JsonRecord = z
   })
   .meta({ id: "JsonObject", type: "object", additionalProperties: {} });
 
+/** A JSON text whose value a schema reads, such as a column of a row. */
+export const jsonText = <Schema extends z.ZodType>(schema: Schema) =>
+  z
+    .string()
+    .transform((text) => JSON.parse(text))
+    .pipe(schema);
+
 /** Whether a schema is one of these two, with whatever was refined: the values inside are the client's, of any shape. */
 export function isJsonSchema(schema: z.ZodType): boolean {
   for (let of: z.core.$ZodType | undefined = schema; of !== undefined; of = of._zod.parent)
