@@ -20,6 +20,11 @@ export function listOf(value: Json | undefined): Json[] {
   return Array.isArray(value) ? value : [];
 }
 
+/** A text as it is, any other value as JSON. */
+export function textOrJson(value: Json): string {
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
 /** The deepest nesting of a value. Deeper values are refused before recursive code reads them. */
 const MAX_DEPTH = 64;
 
