@@ -13,18 +13,32 @@ export const PageQuery = z.object({
     .default(""),
 });
 
-/** The error for a cursor of another list. @param right the cursor to send instead, in words */
-export function badCursor(right: string): AppError {
-  return new AppError("bad_cursor", `This cursor does not belong to this list; use ${right}.`);
+/** The place in a list that a cursor names, as `schema` reads it; null: its beginning. @throws AppError `bad_cursor` */
+export function readCursor<Schema extends z.ZodType>(schema: Schema, cursor: string): z.infer<Schema> | null {
+  if (cursor === "") return null;
+  const place = schema.safeParse(cursor);
+  if (!place.success) throw badCursor();
+  return place.data;
 }
 
-/** Sets the `Link` to the next page when this page is full. `ids`: the ids of this page's items, in order. */
-export function linkNext(c: Context<ApiEnv>, limit: number, ids: readonly string[]): void {
-  linkCursor(c, ids.length < limit ? null : (ids.at(-1) ?? null));
+/** The error for a cursor of another list. */
+export function badCursor(): AppError {
+  const detail = "This cursor does not belong to this list; use the one of the page before.";
+  return new AppError("bad_cursor", detail);
+}
+
+/** The cursor of the page after this one; null: this page is not full, so it is the last. `cursorOf`: the cursor that names an item. */
+export function nextCursor<Item>(
+  page: readonly Item[],
+  limit: number,
+  cursorOf: (last: Item) => string,
+): string | null {
+  const last = page.length < limit ? undefined : page.at(-1);
+  return last === undefined ? null : cursorOf(last);
 }
 
 /** Sets the `Link` to the page that begins after `cursor`; null: there is no further page. */
-export function linkCursor(c: Context<ApiEnv>, cursor: string | null): void {
+export function linkNext(c: Context<ApiEnv>, cursor: string | null): void {
   if (cursor === null) return;
   const url = new URL(c.req.url);
   url.searchParams.set("cursor", cursor);

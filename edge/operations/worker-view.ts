@@ -60,7 +60,7 @@ export function workerPlaceOf(cursor: string): WorkerPlace | null {
   if (cursor === "") return null;
   const [, us = "", worker = "", random = ""] = /^([0-9]{1,16})\.([^:]+):([0-9a-f]{8})$/.exec(cursor) ?? [];
   if (us !== "") return { registered_at_us: Number(us), incarnation: `${worker}#${random}` };
-  throw badCursor("the one of the page before");
+  throw badCursor();
 }
 
 /** The name of a worker in a path: its id, or one of its incarnations. */

@@ -4,10 +4,10 @@ import { ClientTime } from "../../shared/contracts/time.ts";
 import { RunStatus } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { listRuns } from "../../shared/store/runs/list-runs.ts";
-import type { RunListFilter, RunListPosition } from "../../shared/store/runs/list-runs.ts";
+import type { RunListFilter } from "../../shared/store/runs/list-runs.ts";
 import { MAX_METADATA_ENTRIES } from "../../shared/store/runs/metadata-filter.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import { PageQuery, badCursor } from "../http/paging.ts";
+import { PageQuery, readCursor } from "../http/paging.ts";
 import { invalidFields } from "../http/problem.ts";
 import { timeRangeOf } from "../http/range.ts";
 import { tenantFilterOf } from "../http/middleware/principal.ts";
@@ -55,7 +55,7 @@ export async function pageOfRuns(
 ): Promise<{ runs: RunSummary[]; cursor: string | null }> {
   const { limit, cursor } = query;
   const filter = filterOf(principal, query, metadataOf(parameters));
-  const { runs, next } = await listRuns(sql, filter, positionOf(cursor), limit);
+  const { runs, next } = await listRuns(sql, filter, readCursor(Cursor, cursor), limit);
   return { runs: runs.map(summaryOf), cursor: next && `${next.queuedAtUs}.${next.run_id}` };
 }
 
@@ -93,11 +93,3 @@ const Cursor = z
     return { queuedAtUs: Number(text.slice(0, dot)), run_id: text.slice(dot + 1) };
   })
   .pipe(z.object({ queuedAtUs: z.number().int(), run_id: RunId }));
-
-/** The run after which a page begins; null: the first page. @throws AppError `bad_cursor` */
-function positionOf(cursor: string): RunListPosition | null {
-  if (cursor === "") return null;
-  const position = Cursor.safeParse(cursor);
-  if (position.success) return position.data;
-  throw badCursor("the one of the page before");
-}

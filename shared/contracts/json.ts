@@ -20,6 +20,11 @@ export function listOf(value: Json | undefined): Json[] {
   return Array.isArray(value) ? value : [];
 }
 
+/** A text as it is, any other value as JSON. */
+export function textOrJson(value: Json): string {
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
 /** The deepest nesting of a value. Deeper values are refused before recursive code reads them. */
 const MAX_DEPTH = 64;
 
@@ -69,6 +74,13 @@ export const JsonRecord = z
     }
   })
   .meta({ id: "JsonObject", type: "object", additionalProperties: {} });
+
+/** A JSON text whose value a schema reads, such as a column of a row. */
+export const jsonText = <Schema extends z.ZodType>(schema: Schema) =>
+  z
+    .string()
+    .transform((text) => JSON.parse(text))
+    .pipe(schema);
 
 /** Whether a schema is one of these two, with whatever was refined: the values inside are the client's, of any shape. */
 export function isJsonSchema(schema: z.ZodType): boolean {

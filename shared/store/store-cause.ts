@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { withinOrNull } from "../tasks/within-or-null.ts";
 import { sqlState } from "./unreachable.ts";
 
 /**
@@ -20,8 +21,15 @@ const REFUSED_NAME =
 /** An SQLSTATE with which Postgres did not end the connection. */
 const ANSWERED_STATE = /^(?!08|53|57P|58)[0-9A-Z]{5}$/;
 
+/** Why a store does not serve a check; null: it does. A store that takes longer than `ms` counts as one without an answer. */
+export async function storeFaultOf(check: () => Promise<unknown>, ms: number): Promise<StoreCause | null> {
+  const checked = check().then(() => "serves" as const, storeCauseOf);
+  const answer = (await withinOrNull(checked, ms)) ?? "no_answer";
+  return answer === "serves" ? null : answer;
+}
+
 /** The cause in an error of a store's client: what the error says, or an error that has caused it. */
-export function storeCauseOf(error: unknown): Exclude<StoreCause, "no_answer"> {
+function storeCauseOf(error: unknown): Exclude<StoreCause, "no_answer"> {
   const chain = chainOf(error);
   const states = chain.map((one) => sqlState(one) ?? "");
   if (states.some((state) => NOT_MIGRATED.test(state))) return "not_migrated";

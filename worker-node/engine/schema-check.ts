@@ -1,6 +1,15 @@
 import { targetOf } from "../../shared/contracts/definition/index.ts";
 import { isObject, listOf, objectOf } from "../../shared/contracts/json.ts";
-import { between, hasType, nearest, numberFaults, pathOf, subjectOf, typeOf } from "./schema-faults.ts";
+import {
+  between,
+  hasType,
+  nearest,
+  numberFaults,
+  pathOf,
+  subjectOf,
+  typeOf,
+  typesIn,
+} from "./schema-faults.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
 /** Whether a text fits a pattern. */
@@ -154,7 +163,7 @@ class SchemaCheck {
   }
 
   #ofValue(value: Json, schema: JsonObject, at: string): string[] {
-    const types = [schema["type"] ?? []].flat().filter((type) => typeof type === "string");
+    const types = typesIn(schema);
     const mayBeNull = value === null && schema["nullable"] === true;
     if (types.length > 0 && !mayBeNull && !types.some((type) => hasType(value, type)))
       return [`${subjectOf(at)} must be of type ${types.join(" or ")}, and is ${typeOf(value)}`];

@@ -44,6 +44,11 @@ export function hasType(value: Json, type: string): boolean {
   return typeOf(value) === type;
 }
 
+/** The types that a schema names; none: it takes any. */
+export function typesIn({ type }: JsonObject): string[] {
+  return [type ?? []].flat().filter((each) => typeof each === "string");
+}
+
 /** The type of a value, as JSON Schema names it. */
 export function typeOf(value: Json): string {
   return value === null ? "null" : Array.isArray(value) ? "array" : typeof value;

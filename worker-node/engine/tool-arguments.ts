@@ -1,10 +1,9 @@
-import { isLongInteger } from "../../shared/contracts/long-integers.ts";
-import { targetOf } from "../../shared/contracts/definition/index.ts";
+import { JSON_TYPES, targetOf } from "../../shared/contracts/definition/index.ts";
 import { jsonValuesIn } from "./json-values.ts";
 import { isObject, listOf, objectOf } from "../../shared/contracts/json.ts";
 import { mendedJson } from "./mended-json.ts";
 import { parseJson } from "./parse-json.ts";
-import { typeOf } from "./schema-faults.ts";
+import { hasType, typeOf, typesIn } from "./schema-faults.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
 /** The most errors of one call that the reply to the model lists. */
@@ -129,10 +128,11 @@ class ArgumentCheck {
     for (const form of listOf(schema["allOf"])) this.look(value, form, path);
     this.#lookAtForms(value, [...listOf(schema["anyOf"]), ...listOf(schema["oneOf"])], path);
     const subject = path === "" ? "the arguments" : `the argument ${path}`;
-    const types = [schema["type"] ?? []].flat().filter((type) => typeof type === "string");
+    // A word that is no type of JSON Schema, such as `any`, refuses no value.
+    const types = typesIn(schema);
     if (
       types.length > 0 &&
-      !types.some((type) => hasType(value, type)) &&
+      !types.some((type) => !JSON_TYPES.includes(type) || hasType(value, type)) &&
       !(value === null && schema["nullable"] === true)
     ) {
       this.errors.push(`${subject} must be of type ${types.join(" or ")}, and is ${typeOf(value)}`);
@@ -194,23 +194,6 @@ function isNearer(errors: readonly string[], than: readonly string[]): boolean {
 export function requiredBy(schema: JsonObject): string[] {
   const { required } = schema;
   return Array.isArray(required) ? required.filter((name) => typeof name === "string") : [];
-}
-
-function hasType(value: Json, type: string): boolean {
-  switch (type) {
-    case "integer":
-      return isLongInteger(value) || (typeof value === "number" && Number.isInteger(value));
-    case "number":
-      return isLongInteger(value) || typeof value === "number";
-    case "string":
-    case "boolean":
-    case "object":
-    case "array":
-    case "null":
-      return typeOf(value) === type;
-    default:
-      return true;
-  }
 }
 
 function isSame(a: Json, b: Json): boolean {

@@ -2,7 +2,7 @@ import { targetOf } from "../../shared/contracts/definition/index.ts";
 import { isObject, listOf } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import { parseJson } from "./parse-json.ts";
-import { hasType } from "./schema-faults.ts";
+import { hasType, typesIn } from "./schema-faults.ts";
 
 /** The most schemas that one value may have, behind references and choices. A schema may refer to itself. */
 const MAX_FORMS = 32;
@@ -103,7 +103,7 @@ function formsOf(schema: Json | undefined, root: JsonObject): JsonObject[] {
   return forms;
 }
 
-function typesOf({ type, nullable }: JsonObject): string[] {
-  const types = [type ?? []].flat().filter((each) => typeof each === "string");
-  return nullable === true && types.length > 0 ? [...types, "null"] : types;
+function typesOf(schema: JsonObject): string[] {
+  const types = typesIn(schema);
+  return schema["nullable"] === true && types.length > 0 ? [...types, "null"] : types;
 }

@@ -151,29 +151,38 @@ export function contextOf(
       state.reply?.addEvents(published);
       runLog.note(published);
     },
-    turn: async (data, turnUsage, ofCall) => {
-      signal.throwIfAborted();
-      const heldBytes = [...turns, data].reduce<number>((sum, turn) => sum + sizeOf(turn), state.size.bytes);
-      const what = `the state of the run with the turns of step "${step.id}"`;
-      const tooLarge = whenStateTooLarge(what, heldBytes);
-      if (tooLarge) throw new TerminalError(tooLarge.code, tooLarge.message);
-      const checkpoint = { ...placeOf(track), step: step.id, visit: visit.visit, data };
-      // A file that a call writes from here on belongs to the next checkpoint.
-      const files = ofCall?.written ?? written.splice(0);
-      const entry = turnEntry(visit, checkpoint, turnUsage, files);
-      // From here on the turn charges these calls: a stop while it is on its way must not charge them again.
-      const charged = effectsOfTurn(data).flatMap((key): [string, Usage][] => {
-        const used = usage.get(key);
-        return used !== undefined && usage.delete(key) ? [[key, used]] : [];
-      });
-      turns.push(data);
-      const outcome = await runLog.append(entry);
-      if (outcome.is !== "rejected") return;
-      turns.splice(turns.indexOf(data), 1);
-      for (const [key, used] of charged) usage.set(key, used);
-      throw new TerminalError("result_rejected", outcome.message);
-    },
+    turn: (...turn) => appendTurn(visit, thisTry, signal, turn),
   };
+}
+
+/** Commits a turn of the step with its usage and files. @throws TerminalError when the state is too large, or the turn is refused */
+async function appendTurn(
+  visit: Visit,
+  { turns, usage, artifacts }: Pick<Try, "turns" | "usage" | "artifacts">,
+  signal: AbortSignal,
+  [data, turnUsage, ofCall]: Parameters<StepContext["turn"]>,
+): Promise<void> {
+  const { state, track, step } = visit;
+  signal.throwIfAborted();
+  const heldBytes = [...turns, data].reduce<number>((sum, turn) => sum + sizeOf(turn), state.size.bytes);
+  const what = `the state of the run with the turns of step "${step.id}"`;
+  const tooLarge = whenStateTooLarge(what, heldBytes);
+  if (tooLarge) throw new TerminalError(tooLarge.code, tooLarge.message);
+  const checkpoint = { ...placeOf(track), step: step.id, visit: visit.visit, data };
+  // A file that a call writes from here on belongs to the next checkpoint.
+  const files = ofCall?.written ?? artifacts.splice(0);
+  const entry = turnEntry(visit, checkpoint, turnUsage, files);
+  // From here on the turn charges these calls: a stop while it is on its way must not charge them again.
+  const charged = effectsOfTurn(data).flatMap((key): [string, Usage][] => {
+    const used = usage.get(key);
+    return used !== undefined && usage.delete(key) ? [[key, used]] : [];
+  });
+  turns.push(data);
+  const outcome = await state.runLog.append(entry);
+  if (outcome.is !== "rejected") return;
+  turns.splice(turns.indexOf(data), 1);
+  for (const [key, used] of charged) usage.set(key, used);
+  throw new TerminalError("result_rejected", outcome.message);
 }
 
 /** The models as a try calls them. Prices, kept answers and keys all go by the name of the model. */

@@ -1,6 +1,5 @@
 import { z } from "zod";
-import { JsonValue } from "../../shared/contracts/json.ts";
-import { isObject } from "../../shared/contracts/json.ts";
+import { JsonValue, isObject } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
 const Options = z.record(z.string(), z.record(z.string(), JsonValue));

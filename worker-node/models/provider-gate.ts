@@ -8,9 +8,8 @@ import type { ModelAnswer, ModelRequest } from "../engine/ports.ts";
 import { RetryableError, TerminalError } from "../engine/step-errors.ts";
 import { estimatedInput } from "./call-usage.ts";
 import { FreshCopy } from "./fresh-copy.ts";
-import type { LimitsLeft } from "./limits-left.ts";
+import type { LimitsLeft, RemoteRequest } from "./limits-left.ts";
 import { ProviderWait } from "./provider-wait.ts";
-import type { RemoteRequest } from "./limits-left.ts";
 
 /** How long a call counts that is not renewed, because its worker has died. */
 const LEASE_MS = 30_000;

@@ -21,6 +21,9 @@ import type { Format, ProviderReport } from "./provider-report.ts";
 
 type RemoteProvider = Exclude<Provider, "demo">;
 
+/** A model of a provider that is called over the network. */
+export type RemoteModelName = ModelName & { provider: RemoteProvider };
+
 /** The default model of each provider. The first provider with an API key supplies the worker's default. */
 const defaultModels: [RemoteProvider, string][] = [
   ["openai", "gpt-4.1-mini"],
@@ -97,7 +100,7 @@ export type OpenedModel = { model: LanguageModel; fetch: Fetch };
  */
 export async function openModel(
   access: ModelAccess,
-  { provider, model }: ModelName & { provider: RemoteProvider },
+  { provider, model }: RemoteModelName,
   report: ProviderReport,
   listeners: AnswerListeners,
   background: BackgroundCall | null,

@@ -8,7 +8,8 @@ import { emptyReport } from "./provider-report.ts";
 import type { ProviderReport } from "./provider-report.ts";
 import { estimatedInput, usageOf } from "./call-usage.ts";
 import { streamAnswer } from "./stream-answer.ts";
-import type { RemoteModelName, StreamDeps } from "./stream-answer.ts";
+import type { RemoteModelName } from "./providers.ts";
+import type { StreamDeps } from "./stream-answer.ts";
 import type { ModelAnswer } from "../engine/ports.ts";
 
 /** What a model call of a worker needs besides its request. */

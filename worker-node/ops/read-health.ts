@@ -1,9 +1,9 @@
-import { storeCauseOf } from "../../shared/store/store-cause.ts";
+import { storeFaultOf } from "../../shared/store/store-cause.ts";
 import type { StoreCause } from "../../shared/store/store-cause.ts";
 import type { WorkerStatus } from "./worker-status.ts";
 
 /** A store that does not answer a check within this time is down. */
-const CHECK_TIMEOUT_MS = 2_000;
+const CHECK_MS = 2_000;
 
 /** The body of `/health`. Each `*_connected` is the outcome of a request made for this response. */
 export type Health = ReturnType<WorkerStatus["forHealth"]> & {
@@ -26,9 +26,9 @@ export type StoreChecks = {
 /** Checks all stores at the same time. Takes 2 s at most. */
 export async function readHealth(status: WorkerStatus, checks: StoreChecks): Promise<Health> {
   const [postgres, redis, objectStore] = await Promise.all([
-    faultOf(checks.postgres),
-    faultOf(checks.redis),
-    checks.objectStore && faultOf(checks.objectStore),
+    storeFaultOf(checks.postgres, CHECK_MS),
+    storeFaultOf(checks.redis, CHECK_MS),
+    checks.objectStore && storeFaultOf(checks.objectStore, CHECK_MS),
   ]);
   const isHealthy = postgres === null && redis === null && objectStore === null;
   return {
@@ -48,12 +48,4 @@ export async function readHealth(status: WorkerStatus, checks: StoreChecks): Pro
 /** Whether a worker can take work. Without Redis it claims from Postgres, and without the object store only large values wait. */
 export function canWork({ status, pg_connected }: Health): boolean {
   return status !== "draining" && pg_connected;
-}
-
-/** Why a store does not serve a check; null: it does. */
-async function faultOf(check: () => Promise<unknown>): Promise<StoreCause | null> {
-  const timeout = new Promise<StoreCause>((resolve) => {
-    setTimeout(() => resolve("no_answer"), CHECK_TIMEOUT_MS).unref();
-  });
-  return Promise.race([check().then(() => null, storeCauseOf), timeout]);
 }

@@ -1,6 +1,7 @@
 import { ToolRejection } from "../engine/step-errors.ts";
-import { formFields, textOf } from "./form-fields.ts";
+import { formFields } from "./form-fields.ts";
 import { URL_PLACEHOLDER } from "../../shared/contracts/definition/index.ts";
+import { textOrJson } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
 const MAX_URL_CHARS = 1024 * 1024;
@@ -30,7 +31,7 @@ export function fillUrl(template: string, args: JsonObject, { withQuery }: { wit
     const value = valueAt(args, path);
     if (value === undefined || value === null) throw new ToolRejection(`the argument ${name} is missing`);
     used.add(path[0] ?? "");
-    const text = encoded.get(name) ?? encodeURIComponent(textOf(value).toWellFormed());
+    const text = encoded.get(name) ?? encodeURIComponent(textOrJson(value).toWellFormed());
     encoded.set(name, text);
     reserve(text);
     return text;

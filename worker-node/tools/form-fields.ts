@@ -1,3 +1,4 @@
+import { textOrJson } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 
 /**
@@ -13,11 +14,6 @@ export function formFields(args: JsonObject): [string, string][] {
 function textsOf(value: Json): string[] {
   if (value === null) return [];
   if (Array.isArray(value) && value.every((item) => typeof item !== "object" || item === null))
-    return value.filter((item) => item !== null).map(textOf);
-  return [textOf(value)];
-}
-
-/** A text as it is, any other value as JSON. */
-export function textOf(value: Json): string {
-  return typeof value === "string" ? value : JSON.stringify(value);
+    return value.filter((item) => item !== null).map(textOrJson);
+  return [textOrJson(value)];
 }

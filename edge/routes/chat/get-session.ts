@@ -107,8 +107,6 @@ function messageOf({
 function readCursor(cursor: string): MessagePosition | null {
   if (cursor === "") return null;
   const [, base, n] = /^([0-9]{13})-([02])$/.exec(cursor) ?? [];
-  if (base === undefined) {
-    throw badCursor("`next_cursor` of a page");
-  }
+  if (base === undefined) throw badCursor();
   return { base, n: Number(n) };
 }

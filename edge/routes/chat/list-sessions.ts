@@ -7,7 +7,7 @@ import { SessionView, sessionViewOf } from "../../chat/session-view.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
-import { PageQuery, badCursor } from "../../http/paging.ts";
+import { PageQuery, badCursor, nextCursor } from "../../http/paging.ts";
 
 const route = createRoute({
   method: "get",
@@ -35,8 +35,11 @@ export function listSessions(api: Api): void {
     const { cursor, limit, agent = null, tenant_id } = c.req.valid("query");
     const tenant = tenantFilterOf(c.get("principal"), tenant_id);
     const rows = await list(c.get("services").sql, { tenant, agent }, readCursor(cursor), limit);
-    const last = rows.length < limit ? undefined : rows.at(-1);
-    const next_cursor = last ? `${last.newest_base}-${last.session_id}` : null;
+    const next_cursor = nextCursor(
+      rows,
+      limit,
+      ({ newest_base, session_id }) => `${newest_base}-${session_id}`,
+    );
     return c.json({ data: rows.map(sessionViewOf), next_cursor }, 200);
   });
 }
@@ -46,8 +49,6 @@ function readCursor(cursor: string): SessionPosition | null {
   if (cursor === "") return null;
   const [, newest_base, id] = /^([0-9]{13})-(.+)$/.exec(cursor) ?? [];
   const session = SessionId.safeParse(id);
-  if (newest_base === undefined || !session.success) {
-    throw badCursor("`next_cursor` of a page");
-  }
+  if (newest_base === undefined || !session.success) throw badCursor();
   return { newest_base, session_id: session.data };
 }

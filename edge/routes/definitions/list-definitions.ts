@@ -8,7 +8,7 @@ import { OwnerQuery } from "../../definitions/definition-request.ts";
 import { Summary, definitionSummaryOf } from "../../definitions/definition-view.ts";
 import { kindNames } from "../../definitions/kinds.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
-import { PageQuery, linkNext } from "../../http/paging.ts";
+import { PageQuery, linkNext, nextCursor } from "../../http/paging.ts";
 
 const routeOf = (kind: Kind) =>
   createRoute({
@@ -30,11 +30,8 @@ export const listDefinitions = (kind: Kind) => (api: Api) => {
     const { sql, config } = c.get("services");
     const tenant = tenantOf(c.get("principal"), tenant_id, config.DEFAULT_TENANT_ID);
     const found = await list(sql, kind, tenant, cursor, limit);
-    linkNext(
-      c,
-      limit,
-      found.map((row) => row.id),
-    );
+    const next = nextCursor(found, limit, (row) => row.id);
+    linkNext(c, next);
     return c.json(found.map(definitionSummaryOf), 200);
   });
 };

@@ -6,7 +6,7 @@ import type { Api } from "../../http/api.ts";
 import { OwnerQuery } from "../../definitions/definition-request.ts";
 import { Summary, definitionSummaryOf } from "../../definitions/definition-view.ts";
 import { needs, tenantOf } from "../../http/middleware/principal.ts";
-import { PageQuery, linkNext } from "../../http/paging.ts";
+import { PageQuery, linkNext, nextCursor } from "../../http/paging.ts";
 
 const route = createRoute({
   method: "get",
@@ -27,11 +27,8 @@ export function listOrchestrations(api: Api): void {
     const { sql, config } = c.get("services");
     const tenant = tenantOf(c.get("principal"), tenant_id, config.DEFAULT_TENANT_ID);
     const found = await list(sql, tenant, cursor, limit);
-    linkNext(
-      c,
-      limit,
-      found.map((row) => row.id),
-    );
+    const next = nextCursor(found, limit, (row) => row.id);
+    linkNext(c, next);
     return c.json(found.map(definitionSummaryOf), 200);
   });
 }

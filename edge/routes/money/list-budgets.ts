@@ -6,7 +6,7 @@ import { readBudgets } from "../../../shared/store/money/budget-rows.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
-import { PageQuery, badCursor, linkNext } from "../../http/paging.ts";
+import { PageQuery, badCursor, linkNext, nextCursor } from "../../http/paging.ts";
 
 /** `<tenant> <id>` of a budget; the id of an end user's budget has the user's name in it, which may be any text. */
 const Cursor = z.string().max(400).default("");
@@ -31,11 +31,8 @@ export const listBudgets = (prefix: string) => (api: Api) => {
     const { cursor, limit, tenant_id } = c.req.valid("query");
     const tenant = tenantFilterOf(c.get("principal"), tenant_id);
     const budgets = await readBudgets(c.get("services").sql, { tenant, after: placeOf(cursor), limit });
-    linkNext(
-      c,
-      limit,
-      budgets.map((budget) => `${budget.tenant_id} ${budget.id}`),
-    );
+    const next = nextCursor(budgets, limit, (budget) => `${budget.tenant_id} ${budget.id}`);
+    linkNext(c, next);
     return c.json(budgets, 200);
   });
 };
@@ -44,6 +41,6 @@ function placeOf(cursor: string): Pick<Budget, "id" | "tenant_id"> | null {
   if (cursor === "") return null;
   const end = cursor.indexOf(" ");
   const tenant = TenantId.safeParse(cursor.slice(0, Math.max(0, end)));
-  if (!tenant.success) throw badCursor("the one in the Link header");
+  if (!tenant.success) throw badCursor();
   return { tenant_id: tenant.data, id: cursor.slice(end + 1) };
 }

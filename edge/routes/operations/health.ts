@@ -5,7 +5,8 @@ import type { Api } from "../../http/api.ts";
 import { Lane } from "../../../shared/contracts/run.ts";
 import { ColdError } from "../../../shared/queue/scripts.ts";
 import { readStuckCounts } from "../../../shared/store/runs/stuck-counts.ts";
-import { StoreCause, storeCauseOf } from "../../../shared/store/store-cause.ts";
+import { StoreCause, storeFaultOf } from "../../../shared/store/store-cause.ts";
+import { withinOrNull } from "../../../shared/tasks/within-or-null.ts";
 import type { Config } from "../../env.ts";
 import type { Services } from "../../services.ts";
 
@@ -108,7 +109,7 @@ async function readHealth(services: Services): Promise<Health> {
   const { config, waitUntil } = services;
   const last = checks.get(config);
   if (last && Date.now() - last.startedMs < FRESH_MS) {
-    const shared = await Promise.race([last.health, after(SHARED_MS)]);
+    const shared = await withinOrNull(last.health, SHARED_MS);
     if (shared) return shared;
   }
   const check = checkStores(services);
@@ -117,16 +118,12 @@ async function readHealth(services: Services): Promise<Health> {
   return check;
 }
 
-function after(ms: number): Promise<null> {
-  return new Promise((resolve) => setTimeout(resolve, ms, null));
-}
-
 /** Queries both stores, each for at most 1.5 s. Its `status` depends on their reachability alone, not on `stuck`. */
 async function checkStores({ sql, queue }: Services): Promise<Health> {
   let stuck: z.infer<typeof Stuck> | null = null;
   const [postgres, redis] = await Promise.all([
-    faultOf(async () => (stuck = await readStuckCounts(sql))),
-    faultOf(() => queue.stats(0)),
+    storeFaultOf(async () => (stuck = await readStuckCounts(sql)), TIMEOUT_MS),
+    storeFaultOf(() => queue.stats(0).catch(acceptCold), TIMEOUT_MS),
   ]);
   return {
     status: postgres === null && redis === null ? "ok" : "degraded",
@@ -139,13 +136,7 @@ async function checkStores({ sql, queue }: Services): Promise<Health> {
 
 const TIMEOUT_MS = 1_500;
 
-/** Why a store does not serve a query; null: it does. */
-async function faultOf(query: () => Promise<unknown>): Promise<StoreCause | null> {
-  const timeout = new Promise<StoreCause>((resolve) => setTimeout(resolve, TIMEOUT_MS, "no_answer"));
-  const fault = query().then(
-    () => null,
-    // A cold queue is reachable: its Redis has replied.
-    (error: unknown) => (error instanceof ColdError ? null : storeCauseOf(error)),
-  );
-  return Promise.race([fault, timeout]);
+/** A cold queue is reachable: its Redis has replied. */
+function acceptCold(error: unknown): void {
+  if (!(error instanceof ColdError)) throw error;
 }

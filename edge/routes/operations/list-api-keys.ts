@@ -5,7 +5,7 @@ import { listApiKeys as list } from "../../../shared/store/tenants/api-keys.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
-import { PageQuery, badCursor } from "../../http/paging.ts";
+import { PageQuery, badCursor, nextCursor } from "../../http/paging.ts";
 import { ApiKeyView, keyViewOf } from "../../operations/api-key-view.ts";
 
 const ApiKeyList = z
@@ -32,11 +32,8 @@ export const listApiKeys = (prefix: string) => (api: Api) => {
     const { cursor, limit, tenant_id } = c.req.valid("query");
     const tenant = tenantFilterOf(c.get("principal"), tenant_id);
     const rows = await list(c.get("services").sql, tenant, readCursor(cursor), limit);
-    const last = rows.length === limit ? rows.at(-1) : undefined;
-    return c.json(
-      { data: rows.map(keyViewOf), next_cursor: last ? `${last.created_us}.${last.key_id}` : null },
-      200,
-    );
+    const next_cursor = nextCursor(rows, limit, ({ created_us, key_id }) => `${created_us}.${key_id}`);
+    return c.json({ data: rows.map(keyViewOf), next_cursor }, 200);
   });
 };
 
@@ -45,5 +42,5 @@ function readCursor(cursor: string) {
   if (cursor === "") return null;
   const [, us, key_id] = /^([0-9]{1,16})\.(key_[0-9a-f]{16})$/.exec(cursor) ?? [];
   if (us !== undefined && key_id !== undefined) return { created_us: Number(us), key_id };
-  throw badCursor("the one of the page before");
+  throw badCursor();
 }

@@ -5,7 +5,7 @@ import { listAudit as list } from "../../../shared/store/audit.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
-import { PageQuery, badCursor } from "../../http/paging.ts";
+import { PageQuery, nextCursor, readCursor } from "../../http/paging.ts";
 import { isoTime } from "../../http/time.ts";
 
 const AuditList = z
@@ -29,6 +29,8 @@ const AuditList = z
   })
   .meta({ id: "AuditList" });
 
+const AuditId = z.string().regex(/^[0-9]{1,18}$/);
+
 const routeAt = (prefix: string) =>
   createRoute({
     method: "get",
@@ -50,11 +52,8 @@ export const listAudit = (prefix: string) => (api: Api) => {
   api.openapi(routeAt(prefix), async (c) => {
     const { cursor, limit, tenant_id } = c.req.valid("query");
     const tenant = tenantFilterOf(c.get("principal"), tenant_id);
-    if (!/^[0-9]{0,18}$/.test(cursor)) {
-      throw badCursor("the one of the page before");
-    }
-    const rows = await list(c.get("services").sql, tenant, cursor === "" ? null : cursor, limit);
+    const rows = await list(c.get("services").sql, tenant, readCursor(AuditId, cursor), limit);
     const data = rows.map(({ at_ms, ...row }) => ({ ...row, at: isoTime(at_ms) }));
-    return c.json({ data, next_cursor: rows.length === limit ? (rows.at(-1)?.id ?? null) : null }, 200);
+    return c.json({ data, next_cursor: nextCursor(rows, limit, (row) => row.id) }, 200);
   });
 };

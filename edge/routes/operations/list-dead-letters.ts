@@ -12,7 +12,7 @@ import {
   parseDeadLetterId,
 } from "../../operations/dead-letter-view.ts";
 import { needs } from "../../http/middleware/principal.ts";
-import { PageQuery, badCursor, linkNext } from "../../http/paging.ts";
+import { PageQuery, linkNext, nextCursor, readCursor } from "../../http/paging.ts";
 
 const routeAt = (prefix: string) =>
   createRoute({
@@ -36,23 +36,12 @@ export const listDeadLetters = (prefix: string) => (api: Api) => {
     const rows = await list(
       c.get("services").sql,
       deadLetterFilterOf(c.get("principal"), selection),
-      readCursor(cursor),
+      readCursor(DeadLetterId.transform(parseDeadLetterId), cursor),
       limit,
     );
     const letters = rows.map(deadLetterOf);
-    linkNext(
-      c,
-      limit,
-      letters.map((letter) => letter.id),
-    );
+    const next = nextCursor(letters, limit, (letter) => letter.id);
+    linkNext(c, next);
     return c.json(letters, 200);
   });
 };
-
-/** The dead letter after which a page begins; null: the first page. @throws AppError `bad_cursor` */
-function readCursor(cursor: string) {
-  if (cursor === "") return null;
-  const id = DeadLetterId.safeParse(cursor);
-  if (!id.success) throw badCursor("the one in the Link header");
-  return parseDeadLetterId(id.data);
-}

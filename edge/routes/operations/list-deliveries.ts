@@ -8,7 +8,7 @@ import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { Delivery, deliveryOf } from "../../operations/delivery-view.ts";
 import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
-import { PageQuery, badCursor, linkNext } from "../../http/paging.ts";
+import { PageQuery, linkNext, nextCursor, readCursor } from "../../http/paging.ts";
 
 const Selection = z.object({
   tenant_id: TenantId.optional(),
@@ -47,23 +47,12 @@ export const listDeliveries = (prefix: string) => (api: Api) => {
     const rows = await list(
       c.get("services").sql,
       { tenant, run: run_id, outcome, type, endpoint },
-      readCursor(cursor),
+      readCursor(DeliveryId, cursor),
       limit,
     );
     const deliveries = rows.map(deliveryOf);
-    linkNext(
-      c,
-      limit,
-      deliveries.map(({ id }) => id),
-    );
+    const next = nextCursor(deliveries, limit, ({ id }) => id);
+    linkNext(c, next);
     return c.json(deliveries, 200);
   });
 };
-
-/** The delivery after which a page begins; null: the first page. @throws AppError `bad_cursor` */
-function readCursor(cursor: string): string | null {
-  if (cursor === "") return null;
-  const id = DeliveryId.safeParse(cursor);
-  if (!id.success) throw badCursor("the one in the Link header");
-  return id.data;
-}

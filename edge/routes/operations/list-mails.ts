@@ -6,7 +6,7 @@ import { listMails as list } from "../../../shared/store/mails/list-mails.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
-import { PageQuery, linkNext } from "../../http/paging.ts";
+import { PageQuery, linkNext, nextCursor } from "../../http/paging.ts";
 import { isoTime } from "../../http/time.ts";
 
 const Outcome = z.enum([...MailOutcome.options, "pending"]);
@@ -69,11 +69,8 @@ export const listMails = (prefix: string) => (api: Api) => {
     const tenant = tenantFilterOf(c.get("principal"), tenant_id);
     const before = cursor === "" ? null : cursor;
     const rows = await list(c.get("services").sql, { tenant, run: run_id, outcome }, before, limit);
-    linkNext(
-      c,
-      limit,
-      rows.map(({ message_id }) => message_id),
-    );
+    const next = nextCursor(rows, limit, ({ message_id }) => message_id);
+    linkNext(c, next);
     const mails = rows.map(({ created_at_ms, next_at_ms, done_at_ms, ...row }) => ({
       ...row,
       outcome: row.outcome ?? ("pending" as const),

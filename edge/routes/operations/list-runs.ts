@@ -3,7 +3,7 @@ import { z } from "zod";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
-import { linkCursor } from "../../http/paging.ts";
+import { linkNext } from "../../http/paging.ts";
 import { RunListQuery, pageOfRuns } from "../../runs/run-list.ts";
 import { RunSummary } from "../../runs/run-view.ts";
 
@@ -25,7 +25,7 @@ export const listRunsAt = (prefix: string) => (api: Api) => {
   api.openapi(routeAt(prefix), async (c) => {
     const { sql } = c.get("services");
     const { runs, cursor } = await pageOfRuns(sql, c.get("principal"), c.req.valid("query"), c.req.query());
-    linkCursor(c, cursor);
+    linkNext(c, cursor);
     return c.json(runs, 200);
   });
 };

@@ -5,7 +5,7 @@ import { listTenants as list } from "../../../shared/store/tenants/tenant-rows.t
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needsPlatform } from "../../http/middleware/principal.ts";
-import { PageQuery, linkNext } from "../../http/paging.ts";
+import { PageQuery, linkNext, nextCursor } from "../../http/paging.ts";
 
 const routeAt = (prefix: string) =>
   createRoute({
@@ -25,11 +25,8 @@ export const listTenants = (prefix: string) => (api: Api) => {
   api.openapi(routeAt(prefix), async (c) => {
     const { cursor, limit } = c.req.valid("query");
     const tenants = await list(c.get("services").sql, cursor, limit);
-    linkNext(
-      c,
-      limit,
-      tenants.map((tenant) => tenant.tenant_id),
-    );
+    const next = nextCursor(tenants, limit, (tenant) => tenant.tenant_id);
+    linkNext(c, next);
     return c.json(tenants, 200);
   });
 };

@@ -5,7 +5,7 @@ import { listWorkers as list } from "../../../shared/store/workers/worker-rows.t
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api, ApiEnv } from "../../http/api.ts";
 import { needs, needsPlatform } from "../../http/middleware/principal.ts";
-import { PageQuery, linkCursor } from "../../http/paging.ts";
+import { PageQuery, linkNext, nextCursor } from "../../http/paging.ts";
 import { WorkerView, workerCursorOf, workerPlaceOf, workerViewOf } from "../../operations/worker-view.ts";
 
 const PAGED = "The header `Link` has the next page.";
@@ -56,7 +56,6 @@ async function pageOf(
   { cursor, limit }: z.infer<typeof PageQuery>,
 ): Promise<z.infer<typeof WorkerView>[]> {
   const rows = await list(c.get("services").sql, workerPlaceOf(cursor), limit);
-  const last = rows.at(-1);
-  linkCursor(c, last === undefined || rows.length < limit ? null : workerCursorOf(last));
+  linkNext(c, nextCursor(rows, limit, workerCursorOf));
   return rows.map((row) => workerViewOf(row, c.get("principal")));
 }

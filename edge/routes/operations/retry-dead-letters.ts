@@ -13,6 +13,7 @@ import {
 } from "../../operations/dead-letter-view.ts";
 import { audited } from "../../http/middleware/audited.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
+import { nextCursor } from "../../http/paging.ts";
 import { needs } from "../../http/middleware/principal.ts";
 import { retry } from "../../runs/retry.ts";
 
@@ -71,8 +72,7 @@ export const retryDeadLetters = (prefix: string) => (api: Api) => {
         return "queued";
       },
     );
-    const last = letters.at(-1);
-    const next_cursor = last && letters.length === limit ? deadLetterIdOf(last) : null;
+    const next_cursor = nextCursor(letters, limit, deadLetterIdOf);
     return c.json({ dry_run, matched: letters.length, results, next_cursor }, 200);
   });
 };

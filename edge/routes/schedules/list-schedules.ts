@@ -4,7 +4,7 @@ import { listSchedules as list } from "../../../shared/store/schedules/schedule-
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
-import { PageQuery } from "../../http/paging.ts";
+import { PageQuery, nextCursor } from "../../http/paging.ts";
 import { ScheduleView, TenantQuery, tenantOfQuery, viewOfSchedule } from "../../schedules/schedule-view.ts";
 
 const Schedules = z
@@ -30,7 +30,7 @@ export function listSchedules(api: Api): void {
     const { tenant_id, cursor, limit } = c.req.valid("query");
     const tenant = tenantOfQuery(c.get("principal"), tenant_id, services);
     const rows = await list(services.sql, tenant, cursor, limit);
-    const next_cursor = rows.length < limit ? null : (rows.at(-1)?.id ?? null);
+    const next_cursor = nextCursor(rows, limit, (row) => row.id);
     return c.json({ data: rows.map(viewOfSchedule), next_cursor }, 200);
   });
 }

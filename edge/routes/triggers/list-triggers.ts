@@ -4,7 +4,7 @@ import { listTriggers as list } from "../../../shared/store/triggers/trigger-row
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
-import { PageQuery } from "../../http/paging.ts";
+import { PageQuery, nextCursor } from "../../http/paging.ts";
 import { TenantQuery, tenantOfQuery } from "../../schedules/schedule-view.ts";
 import { TriggerView, viewOfTrigger } from "../../triggers/trigger-view.ts";
 
@@ -31,7 +31,7 @@ export function listTriggers(api: Api): void {
     const { tenant_id, cursor, limit } = c.req.valid("query");
     const tenant = tenantOfQuery(c.get("principal"), tenant_id, services);
     const rows = await list(services.sql, tenant, cursor, limit);
-    const next_cursor = rows.length < limit ? null : (rows.at(-1)?.trigger_id ?? null);
+    const next_cursor = nextCursor(rows, limit, (row) => row.trigger_id);
     return c.json({ data: rows.map(viewOfTrigger), next_cursor }, 200);
   });
 }

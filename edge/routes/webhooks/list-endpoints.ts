@@ -5,7 +5,7 @@ import { OwnerQuery } from "../../definitions/definition-request.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
-import { PageQuery, linkNext } from "../../http/paging.ts";
+import { PageQuery, linkNext, nextCursor } from "../../http/paging.ts";
 import { endpointTenantOf } from "../../webhooks/endpoint-request.ts";
 import { Endpoint, endpointOf } from "../../webhooks/endpoint-view.ts";
 
@@ -28,11 +28,8 @@ export function listEndpoints(api: Api): void {
     const { tenant_id, cursor, limit } = c.req.valid("query");
     const rows = await list(c.get("services").sql, endpointTenantOf(c, tenant_id), cursor, limit);
     const endpoints = rows.map(endpointOf);
-    linkNext(
-      c,
-      limit,
-      endpoints.map(({ id }) => id),
-    );
+    const next = nextCursor(endpoints, limit, ({ id }) => id);
+    linkNext(c, next);
     return c.json(endpoints, 200);
   });
 }

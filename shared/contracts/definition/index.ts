@@ -33,7 +33,7 @@ export type { ForkStep, LeafStep, Retry, Step, StepOf } from "./step.ts";
 export { placeholdersOf } from "./template.ts";
 export type { Placeholder } from "./template.ts";
 export { isAllOfServer, MAX_OFFERED_TOOLS, serverIn, toolsInBoth } from "./tool-names.ts";
-export { targetOf } from "./tool-schema.ts";
+export { JSON_TYPES, targetOf } from "./tool-schema.ts";
 export { argumentsOfUrl, EFFECT_KEY, toolWarnings, URL_PLACEHOLDER } from "./tool-request.ts";
 export { sqlArguments } from "./sql-tool.ts";
 export type { HttpTool, Tool } from "./tool.ts";

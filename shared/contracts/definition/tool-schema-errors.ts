@@ -1,13 +1,12 @@
 import { suggestions } from "../../text/nearest-name.ts";
 import { isObject } from "../json.ts";
-import { INNER, targetOf } from "./tool-schema.ts";
+import { INNER, JSON_TYPES, targetOf } from "./tool-schema.ts";
 import type { FieldError } from "../../errors.ts";
 import type { Suggest } from "../../text/nearest-name.ts";
 import type { Json, JsonObject } from "../json.ts";
 
 /** Anthropic's rule; the other providers take these names too. */
 const ARGUMENT_NAME = /^[A-Za-z0-9_.-]{1,64}$/;
-const TYPES = ["string", "number", "integer", "boolean", "object", "array", "null"];
 /** Names of types in other languages, as they are written by mistake. */
 const OTHER_TYPES: { [name: string]: string } = {
   str: "string",
@@ -132,9 +131,9 @@ function checkType(type: Json | undefined, path: string, errors: FieldError[]): 
   if (type === undefined) return;
   const types = Array.isArray(type) ? type : [type];
   for (const one of types) {
-    if (typeof one === "string" && TYPES.includes(one)) continue;
+    if (typeof one === "string" && JSON_TYPES.includes(one)) continue;
     const known = typeof one === "string" && Object.hasOwn(OTHER_TYPES, one) ? OTHER_TYPES[one] : undefined;
-    const hint = known === undefined ? `the types are ${TYPES.join(", ")}` : `did you mean "${known}"?`;
+    const hint = known === undefined ? `the types are ${JSON_TYPES.join(", ")}` : `did you mean "${known}"?`;
     errors.push({ path, message: `${JSON.stringify(one).slice(0, 50)} is no type of JSON Schema: ${hint}` });
   }
 }

@@ -1,6 +1,9 @@
 import { isObject } from "../json.ts";
 import type { Json, JsonObject } from "../json.ts";
 
+/** The types of JSON Schema. */
+export const JSON_TYPES = ["string", "number", "integer", "boolean", "object", "array", "null"];
+
 /**
  * A tool's `inputSchema` as all providers take it, or why none takes it. A schema without a type or properties gets them.
  * Forms that providers refuse are repaired where they can mean one thing only: a `$ref` at the top, types in capital letters

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { jsonText } from "../../contracts/json.ts";
 import { FileReference } from "../../contracts/artifact.ts";
 import { RunId } from "../../contracts/ids.ts";
 import type { SessionId } from "../../contracts/ids.ts";
@@ -11,7 +12,7 @@ import { pgArray } from "../sql.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
 
 /** The column of references to attached files. */
-const Attached = z.string().transform((text) => z.array(FileReference).parse(JSON.parse(text)));
+const Attached = jsonText(z.array(FileReference));
 
 /** A turn reads at most so many messages, and so many characters of each. */
 const MAX_MESSAGES = 200;
@@ -141,10 +142,9 @@ const MessageRow = z.object({
   content: z.string(),
   images: z.number(),
   attachments: Attached.nullable().transform((references) => references ?? []),
-  tool_calls: z
-    .string()
+  tool_calls: jsonText(ToolCalls)
     .nullable()
-    .transform((text) => (text === null ? [] : ToolCalls.parse(JSON.parse(text)))),
+    .transform((calls) => calls ?? []),
   cut: z.boolean(),
   at_ms: z.number(),
 });

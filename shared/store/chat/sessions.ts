@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { jsonText } from "../../contracts/json.ts";
 import { RunId, SessionId } from "../../contracts/ids.ts";
 import type { TenantId } from "../../contracts/ids.ts";
 import { RunError, RunStatus } from "../../contracts/run.ts";
@@ -19,10 +20,7 @@ const SessionRow = z.object({
   run_id: RunId,
   status: RunStatus,
   worker_id: z.string().nullable(),
-  error: z
-    .string()
-    .nullable()
-    .transform((text) => (text === null ? null : RunError.parse(JSON.parse(text)))),
+  error: jsonText(RunError).nullable(),
 });
 export type SessionRow = z.infer<typeof SessionRow>;
 

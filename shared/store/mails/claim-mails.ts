@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { jsonText } from "../../contracts/json.ts";
 import { RunId } from "../../contracts/ids.ts";
 import { MailContent } from "../../contracts/mail.ts";
 import type { Sql } from "../sql.ts";
@@ -91,8 +92,6 @@ export async function claimMails(
           then json_build_object('smtp_url', s.smtp_url, 'smtp_from', s.smtp_from) end))
         from claimed c left join mail_servers s on s.tenant_id = c.tenant_id), '[]')::text as mails,
       coalesce((select max(tenant_id) from examined where n = ${TENANTS_PER_CLAIM}), '') as after`;
-  const Rows = z.array(
-    DueMail.extend({ content: z.string().transform((text) => MailContent.parse(JSON.parse(text))) }),
-  );
+  const Rows = z.array(DueMail.extend({ content: jsonText(MailContent) }));
   return { mails: Rows.parse(JSON.parse(String(row?.["mails"]))), after: String(row?.["after"]) };
 }

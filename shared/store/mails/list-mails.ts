@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { jsonText } from "../../contracts/json.ts";
 import { RunId } from "../../contracts/ids.ts";
 import type { TenantId } from "../../contracts/ids.ts";
 import { MailOutcome } from "../../contracts/mail.ts";
@@ -12,15 +13,14 @@ const MailRow = z.object({
   tenant_id: z.string(),
   run_id: RunId,
   priority: z.number(),
-  recipients: z.string().transform((text) => z.array(z.string()).parse(JSON.parse(text))),
+  recipients: jsonText(z.array(z.string())),
   subject: z.string(),
   outcome: MailOutcome.nullable(),
   failures: z.number(),
   last_error: z.string().nullable(),
-  refused: z
-    .string()
+  refused: jsonText(z.array(z.string()))
     .nullable()
-    .transform((text) => (text === null ? [] : z.array(z.string()).parse(JSON.parse(text)))),
+    .transform((list) => list ?? []),
   created_at_ms: z.number(),
   next_at_ms: ms,
   done_at_ms: ms,

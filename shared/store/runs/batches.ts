@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { jsonText } from "../../contracts/json.ts";
 import { BatchId, RefusedItem, SkippedItem } from "../../contracts/batch.ts";
 import { RunId } from "../../contracts/ids.ts";
 import type { TenantId } from "../../contracts/ids.ts";
@@ -93,8 +94,8 @@ export async function saveBatchOutcome(
   for (let tries = 0; tries < MAX_OUTCOME_TRIES; tries++) {
     const before = kept.size === 0 ? null : await readOutcome(sql, batch);
     const all = {
-      refused: withKept(refused, earlierOf(RefusedItem, before?.refused), kept),
-      skipped: withKept(skipped, earlierOf(SkippedItem, before?.skipped), kept),
+      refused: withKept(refused, Refused.parse(before?.refused ?? null) ?? [], kept),
+      skipped: withKept(skipped, Skipped.parse(before?.skipped ?? null) ?? [], kept),
     };
     // Another request under the key may save its outcome between the two statements.
     const saved = await sql`
@@ -117,10 +118,6 @@ async function readOutcome(sql: Sql, batch: BatchId): Promise<z.infer<typeof Out
   return row ? Outcome.parse(row) : null;
 }
 
-function earlierOf<Item extends z.ZodType>(item: Item, json: string | null = null): z.infer<Item>[] {
-  return jsonText(item).parse(json) ?? [];
-}
-
 function withKept<Item extends { index: number }>(
   items: readonly Item[],
   earlier: readonly Item[],
@@ -131,11 +128,8 @@ function withKept<Item extends { index: number }>(
 
 const byIndex = (a: { index: number }, b: { index: number }) => a.index - b.index;
 
-const jsonText = <Item extends z.ZodType>(item: Item) =>
-  z
-    .string()
-    .nullable()
-    .transform((text) => (text === null ? null : z.array(item).parse(JSON.parse(text))));
+const Refused = jsonText(z.array(RefusedItem)).nullable();
+const Skipped = jsonText(z.array(SkippedItem)).nullable();
 
 /**
  * `refused` and `skipped` are null until all items were submitted; for ever, if the edge died before that. `deleted_runs`: how many of
@@ -148,8 +142,8 @@ const BatchRow = z.object({
   total: z.number(),
   created_at_ms: z.number(),
   deleted_runs: z.number(),
-  refused: jsonText(RefusedItem),
-  skipped: jsonText(SkippedItem),
+  refused: Refused,
+  skipped: Skipped,
 });
 export type BatchRow = z.infer<typeof BatchRow>;
 

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { jsonText } from "../../contracts/json.ts";
 import { ShownVote } from "../../contracts/approval.ts";
 import { BudgetWait } from "../../contracts/budget.ts";
 import type { RunId } from "../../contracts/ids.ts";
@@ -18,10 +19,7 @@ const Question = z.object({
   approvers: z.array(z.string()).nullable(),
   approvals_needed: z.number().nullable(),
   level: z.number(),
-  votes: z
-    .string()
-    .transform((text) => JSON.parse(text))
-    .pipe(z.array(ShownVote)),
+  votes: jsonText(z.array(ShownVote)),
 });
 export type Question = z.infer<typeof Question>;
 
@@ -33,10 +31,7 @@ const BudgetPause = z.object({
   ...common,
   kind: z.literal("budget"),
   prompt: z.string().transform(readPrompt),
-  fields: z
-    .string()
-    .transform((text) => JSON.parse(text))
-    .pipe(BudgetWait),
+  fields: jsonText(BudgetWait),
 });
 
 /** What a run waits for, as the API shows it. */

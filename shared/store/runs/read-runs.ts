@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { jsonText } from "../../contracts/json.ts";
 import { RunId, TenantId } from "../../contracts/ids.ts";
 import { RunError, RunStatus } from "../../contracts/run.ts";
 import { pgArray } from "../sql.ts";
@@ -30,10 +31,7 @@ export const RunRow = z.object({
   /** Its first start was delayed by its request and has not come yet. */
   delayed: z.boolean(),
   triggered_by: z.string(),
-  error: z
-    .string()
-    .nullable()
-    .transform((text) => (text === null ? null : RunError.parse(JSON.parse(text)))),
+  error: jsonText(RunError).nullable(),
   metadata: z.string(),
   queued_at_ms: z.number(),
   started_at_ms: ms,

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { jsonText } from "../../contracts/json.ts";
 import { RunId } from "../../contracts/ids.ts";
 import type { TenantId } from "../../contracts/ids.ts";
 import { Lane, RunError, RunStatus } from "../../contracts/run.ts";
@@ -26,10 +27,7 @@ export const RunFacts = z.object({
   attempt: z.number(),
   owner: z.string().nullable(),
   cancel_requested: z.boolean(),
-  error: z
-    .string()
-    .nullable()
-    .transform((text) => (text === null ? null : RunError.parse(JSON.parse(text)))),
+  error: jsonText(RunError).nullable(),
   queued_at_ms: z.number(),
   ended_at_ms: ms,
   wake_at_ms: ms,

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { jsonText } from "../../contracts/json.ts";
 import { Vote } from "../../contracts/approval.ts";
 import { FormField } from "../../contracts/definition/human.ts";
 import { RunId } from "../../contracts/ids.ts";
@@ -86,16 +87,10 @@ export function readPrompt(stored: string): string {
 }
 
 /** The fields of a question, from their column. */
-export const FieldsText = z
-  .string()
-  .transform((text) => JSON.parse(text))
-  .pipe(z.array(FormField));
+export const FieldsText = jsonText(z.array(FormField));
 
 /** The votes of a question, from their column as text. */
-export const VotesText = z
-  .string()
-  .transform((text) => JSON.parse(text))
-  .pipe(z.array(Vote));
+export const VotesText = jsonText(z.array(Vote));
 
 /**
  * `answered_by` of a wait that was closed without an answer: its deadline was read as passed, or a client retried the

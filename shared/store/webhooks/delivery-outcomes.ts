@@ -92,13 +92,14 @@ function countForEndpoint(sql: Sql, delivered: boolean, delivery: string) {
 export async function releaseDeliveries(
   sql: Sql,
   claimed: readonly Pick<DueDelivery, "delivery_id" | "tries">[],
-): Promise<void> {
+): Promise<null> {
   await sql`
     update webhook_deliveries d set sending = false, next_at = now()
     from unnest(
       ${pgArray(claimed.map((c) => c.delivery_id))}::text[], ${pgArray(claimed.map((c) => c.tries))}::int[]
     ) as released(delivery_id, tries)
     where d.delivery_id = released.delivery_id and d.tries = released.tries and d.sending and d.done_at is null`;
+  return null;
 }
 
 /** The number of due deliveries, 100,000 at most, and of those that have been due for a minute (`overdue`). */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { storeCauseOf } from "../../../shared/store/store-cause.ts";
+import { storeFaultOf } from "../../../shared/store/store-cause.ts";
 import { isDatabaseUnreachable } from "../../../shared/store/unreachable.ts";
 
 /** An error that a server, or a pooler in front of it, has sent. */
@@ -58,6 +58,6 @@ test.each([
   ["unreachable", Object.assign(new Error("connect ECONNREFUSED 10.0.0.7:5432"), { code: "ECONNREFUSED" })],
   ["failed", sent("XX001", "invalid page in block 0 of relation base/1/2")],
   ["unreachable", "no error at all"],
-])("the cause of a store that does not serve is %s: %s", (cause, error) => {
-  expect(storeCauseOf(error)).toBe(cause);
+])("the cause of a store that does not serve is %s: %s", async (cause, error) => {
+  expect(await storeFaultOf(() => Promise.reject(error), 60_000)).toBe(cause);
 });

@@ -2,6 +2,7 @@ import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
 import { clip } from "../prompt.ts";
 import { loadAll, outputOf } from "../run-state.ts";
+import { textOrJson } from "../../../shared/contracts/json.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
 import type { PureExecutor } from "../ports.ts";
 
@@ -52,7 +53,7 @@ function targetOf(matched: string | null, step: Parameters<typeof switchStep>[0]
 
 /** A value as cases spell it. Imported definitions write `True`, `False` and `None`. */
 function caseName(value: Json, cases: Readonly<Record<string, string | null>>): string {
-  const plain = typeof value === "string" ? value : JSON.stringify(value);
+  const plain = textOrJson(value);
   const python = value === true ? "True" : value === false ? "False" : value === null ? "None" : plain;
   return Object.hasOwn(cases, python) ? python : plain;
 }

@@ -1,4 +1,4 @@
-import { isObject, listOf } from "../../../shared/contracts/json.ts";
+import { isObject, listOf, textOrJson } from "../../../shared/contracts/json.ts";
 import { parseJson } from "../../engine/parse-json.ts";
 import { textOf } from "../json-fields.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
@@ -123,6 +123,5 @@ function nameIn(names: readonly string[], tools: readonly string[]): string {
 
 /** OpenAI writes arguments as JSON text; some servers write the value itself. */
 function argumentsOf(value: Json | undefined): string {
-  if (value === undefined || value === null) return "";
-  return typeof value === "string" ? value : JSON.stringify(value);
+  return value === undefined || value === null ? "" : textOrJson(value);
 }
