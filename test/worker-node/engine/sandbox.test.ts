@@ -178,6 +178,7 @@ describe("a program", () => {
       "state['nothing'].x + state.none + state.empty",
       "(line 1, column 17; state.nothing is null, state.empty is an object,",
     ],
+    ["'😀😀' + state.gone.x", "(line 1, column 20; state.gone is absent)"],
     [`state.${"k".repeat(101)}.x`, "(line 1, column 108)"],
   ])("of a condition has its own lines and columns too: %j", async (condition, text) => {
     await expect(sandbox.evaluate(condition, state)).rejects.toThrow(text);
