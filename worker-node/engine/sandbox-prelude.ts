@@ -46,12 +46,13 @@ const FUNCTIONS = `
   const shown = (value) => String(JSON.stringify(value)).slice(0, 100);
   const numberOf = (name, value) => {
     const isText = typeof value === "string" && value.trim() !== "";
-    const number = isText || typeof value === "number" || typeof value === "boolean" ? Number(value) : NaN;
+    const number = isText || ["number", "boolean", "bigint"].includes(typeof value) ? Number(value) : NaN;
     if (!Number.isNaN(number)) return number;
     throw new TypeError(name + "() takes a number or the text of one, and not " + shown(value));
   };
   globalThis.len = (value) => {
     if (typeof value === "string" || Array.isArray(value)) return value.length;
+    if (value instanceof Set || value instanceof Map) return value.size;
     if (typeof value === "object" || value === undefined) return Object.keys(value ?? {}).length;
     throw new TypeError("len() takes a text, a list or an object, and not " + shown(value));
   };

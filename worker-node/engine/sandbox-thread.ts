@@ -155,8 +155,10 @@ function resultOf(
 function placeIn(stack: string, { script, offsetOf }: ConditionScript, source: string): string {
   const [, line, column] = OWN_PLACE.exec(stack) ?? [];
   if (line === undefined) return "";
-  const before = script.split("\n").slice(0, Number(line) - 1);
-  const offset = before.reduce((sum, text) => sum + text.length + 1, Number(column) - 1);
+  const before = script.split("\n").slice(0, Number(line));
+  // QuickJS counts a character beyond U+FFFF as one column, and editors and acorn count it as two.
+  const characters = Array.from(before.pop() ?? "").slice(0, Number(column) - 1);
+  const offset = before.reduce((sum, text) => sum + text.length + 1, characters.join("").length);
   return lineAndColumn(source, Math.min(offsetOf(offset), source.length));
 }
 

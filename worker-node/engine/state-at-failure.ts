@@ -3,6 +3,8 @@ import { stateKeysReadBy } from "../../shared/contracts/definition/state-keys.ts
 
 /** The most keys that are named: absent ones and null come first, because most failures come from them. */
 const MAX_NAMED = 5;
+/** Longer keys are not named: code may have one of 64 KiB, and a key of a definition has at most this length. */
+const MAX_KEY_CHARS = 100;
 const EMPTY = ["absent", "null"];
 
 /**
@@ -28,7 +30,8 @@ export function stateInWords(script: string, state: string): string {
 
 function keysIn(script: string): string[] {
   try {
-    return [...stateKeysReadBy(parseScript(script))].toSorted();
+    const keys = [...stateKeysReadBy(parseScript(script))];
+    return keys.filter((key) => key.length <= MAX_KEY_CHARS).toSorted();
   } catch (error) {
     // A version that was saved before code was checked.
     if (error instanceof SyntaxError || error instanceof RangeError) return [];

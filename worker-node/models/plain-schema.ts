@@ -6,6 +6,8 @@ import { textOf, without } from "./json-fields.ts";
 const TYPES = ["object", "array", "string", "integer", "number", "boolean"];
 /** Deeper schemas, and those that contain themselves, end here. */
 const MAX_DEPTH = 8;
+/** So many references are followed, because a few definitions that name each other several times become millions of schemas. */
+const MAX_REFERENCES = 200;
 /** The characters of what a plain schema leaves out that its description quotes. */
 const MAX_QUOTED_CHARS = 500;
 const CHOICES = ["anyOf", "oneOf", "allOf"];
@@ -25,13 +27,20 @@ const KEPT = new Set([
  * A schema in the keywords that every provider takes: one type, descriptions, properties, items, and texts to choose from. What it leaves
  * out its descriptions quote, so that the model still reads it. The worker holds the arguments against the whole schema.
  */
-export function plainSchema(schema: Json, root: JsonObject = objectOf(schema), depth = 0): JsonObject {
-  const own = isObject(schema) ? chosen(schema, root) : {};
+export function plainSchema(schema: JsonObject): JsonObject {
+  return plain(schema, { root: schema, left: MAX_REFERENCES }, 0);
+}
+
+/** The schema to which references point, and how many are still followed. */
+type References = { root: JsonObject; left: number };
+
+function plain(schema: Json, references: References, depth: number): JsonObject {
+  const own = isObject(schema) ? chosen(schema, references) : {};
   const type = typeOf(own);
   const described = descriptionOf(own, type, depth);
   if (type === "object") {
     const inner = depth < MAX_DEPTH ? Object.entries(objectOf(own["properties"])) : [];
-    const properties = inner.map(([name, each]) => [name, plainSchema(each, root, depth + 1)]);
+    const properties = inner.map(([name, each]) => [name, plain(each, references, depth + 1)]);
     const names = new Set(inner.map(([name]) => name));
     const required = listOf(own["required"]).filter((name) => typeof name === "string" && names.has(name));
     return {
@@ -43,24 +52,27 @@ export function plainSchema(schema: Json, root: JsonObject = objectOf(schema), d
   }
   if (type === "array") {
     const items = depth < MAX_DEPTH ? (own["items"] ?? listOf(own["prefixItems"])[0] ?? {}) : {};
-    return { type, ...described, items: plainSchema(items, root, depth + 1) };
+    return { type, ...described, items: plain(items, references, depth + 1) };
   }
   const texts = type === "string" ? listOf(own["enum"]).filter((each) => textOf(each) !== undefined) : [];
   return { type, ...described, ...(texts.length > 0 ? { enum: texts } : {}) };
 }
 
 /** A schema with what its reference names, or with the first of its choices that is not null. */
-function chosen(schema: JsonObject, root: JsonObject, depth = 0): JsonObject {
+function chosen(schema: JsonObject, references: References, depth = 0): JsonObject {
   const { $ref, ...rest } = schema;
   if (depth === MAX_DEPTH) return {};
-  if (typeof $ref === "string")
-    return chosen({ ...objectOf(targetOf(root, $ref)), ...rest }, root, depth + 1);
+  if (typeof $ref === "string") {
+    const target = references.left > 0 ? objectOf(targetOf(references.root, $ref)) : {};
+    references.left -= 1;
+    return chosen({ ...target, ...rest }, references, depth + 1);
+  }
   if (singleType(schema) !== undefined) return schema;
   const choices = CHOICES.flatMap((name) => listOf(schema[name])).filter(isObject);
   const [first, ...others] = choices.filter((each) => each["type"] !== "null");
   if (first === undefined) return schema;
   const outer = others.length === 0 ? without(schema, ...CHOICES) : schema;
-  return { ...chosen(first, root, depth + 1), ...outer };
+  return { ...chosen(first, references, depth + 1), ...outer };
 }
 
 function singleType({ type }: JsonObject): string | undefined {

@@ -98,7 +98,7 @@ function hintInWords(message: string): number | undefined {
  */
 function timeInWords(message: string, nowMs: number): number | undefined {
   const match =
-    /(?:(?:try again|retry|resets?) (?:at|on|after)|将在) (\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?) ?(Z|UTC|GMT|[+-]\d{2}:?\d{2})?/i.exec(
+    /(?:(?:try again|retry|resets?) (?:at|on|after)|将在) (\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?) ?(Z|(?:UTC|GMT)(?![+-])|[+-]\d{2}:?\d{2})?/i.exec(
       message,
     );
   if (match === null) return undefined;

@@ -40,29 +40,40 @@ type Input = { field: string; key: string };
 export function unsetInputs(orchestration: OrchestrationDocument): FieldError[] {
   const suggest = suggestions();
   const set = stateKeysSetBy(orchestration);
+  const misspelled = misspelledInputs(orchestration.steps, set);
   const inLoops = stepsInLoops(orchestration.steps);
-  return orchestration.steps.flatMap((step, index) =>
-    [...neededKeys(step, inLoops.has(step.id)), ...misspelledInputs(step, set)]
-      .filter(({ key }) => !set.has(key))
-      .map(({ field, key }) => ({
-        path: `steps[${index}].${field}`,
-        message: `"${key}" is set by no step and not in state_schema${suggest(key, [...set])}`,
-      })),
-  );
+  return orchestration.steps.flatMap((step, index) => {
+    const needed = neededKeys(step, inLoops.has(step.id)).filter(({ key }) => !set.has(key));
+    const others = optionalInputs(step).filter(({ key }) => misspelled.has(key));
+    return [...needed, ...others].map(({ field, key }) => ({
+      path: `steps[${index}].${field}`,
+      message: `"${key}" is set by no step and not in state_schema${suggest(key, [...set])}`,
+    }));
+  });
 }
 
-/** The keys that differ in a letter or two, and not in a number, from one that is set. */
-function misspelledInputs(step: Step, set: ReadonlySet<string>): Input[] {
-  if (step.type === "merge" || step.type === "extract_json") return [];
-  return inputsOf(step).filter(({ key }) => {
-    const nearest = set.has(key) ? null : nearestName(key, set);
-    if (nearest === null || withoutDigits(nearest.name) === withoutDigits(key)) return false;
-    return nearest.distance <= Math.floor(key.length / 5);
-  });
+/** So many keys that nothing sets are compared with all that are set: a definition may have twenty thousand of them. */
+const MAX_COMPARED = 20;
+
+/** The optional inputs that differ in a letter or two, and not in a number, from a key that is set. */
+function misspelledInputs(steps: readonly Step[], set: ReadonlySet<string>): Set<string> {
+  const keys = new Set(steps.flatMap(optionalInputs).map(({ key }) => key));
+  const unset = [...keys].filter((key) => !set.has(key)).slice(0, MAX_COMPARED);
+  return new Set(
+    unset.filter((key) => {
+      const nearest = nearestName(key, set);
+      if (nearest === null || withoutDigits(nearest.name) === withoutDigits(key)) return false;
+      return nearest.distance <= Math.floor(key.length / 5);
+    }),
+  );
 }
 
 function withoutDigits(name: string): string {
   return name.replaceAll(/[_-]?\d+/g, "");
+}
+
+function optionalInputs(step: Step): Input[] {
+  return step.type === "merge" || step.type === "extract_json" ? [] : inputsOf(step);
 }
 
 function inputsOf({ input_keys }: Step): Input[] {

@@ -56,6 +56,8 @@ describe("an expression", () => {
     ["undefined", null],
     ["int('12') + int(1.9) + int(True)", 14],
     ["float(' 1.5 ')", 1.5],
+    ["int(12n)", 12],
+    ["len(new Set(state.tags)) + len(new Map([['a', 1]]))", 3],
     [
       "[str(True), str(None), str(state.gone), str([1, 'a']), str(1.5)]",
       ["True", "None", "None", '[1,"a"]', "1.5"],
@@ -176,6 +178,8 @@ describe("a program", () => {
       "state['nothing'].x + state.none + state.empty",
       "(line 1, column 17; state.nothing is null, state.empty is an object,",
     ],
+    ["'😀😀' + state.gone.x", "(line 1, column 20; state.gone is absent)"],
+    [`state.${"k".repeat(101)}.x`, "(line 1, column 108)"],
   ])("of a condition has its own lines and columns too: %j", async (condition, text) => {
     await expect(sandbox.evaluate(condition, state)).rejects.toThrow(text);
   });

@@ -67,6 +67,7 @@ describe("the wait of a rate limit", () => {
     ["Usage limit reached for 5 hour. Your limit will reset at 2026-11-29 20:00:09", 9_000],
     ["已达到 5 小时的使用上限。您的限额将在 2026-11-29 20:00:09 重置。", 9_000],
     ["Your limit will reset at 2026-11-29 12:00:09", undefined],
+    ["Your limit will reset at 2026-11-29 20:00:09 UTC+8.", 9_000],
   ])("is read from the words %j", (message, ms) => {
     expect(retryHintMs({ ...none, message }, nowMs)).toBe(ms);
   });

@@ -326,6 +326,17 @@ describe("a request that is refused", () => {
     });
   });
 
+  // Fails when each property of a schema that contains itself is such a schema again, eight levels deep: 390,000 of them.
+  test("for a schema that contains itself several times has no more than a few hundred schemas", async () => {
+    const itself = { $ref: "#" };
+    const properties = { and: itself, or: itself, not: itself, left: itself, right: itself };
+    const message = "Invalid schema for function 't': recursion is not supported";
+    server.reset(refusing(400, '"$ref"', message, whole(oc, "fine")));
+    const tools = [{ name: "t", description: "d", parameters: { type: "object", properties } }];
+    expect(await generate(oc, [go], { tools })).toMatchObject({ text: "fine" });
+    expect(JSON.stringify(schemaIn(bodyOf(1))).length).toBeLessThan(100_000);
+  });
+
   // BerriAI/litellm PR 34569, danny-avila/LibreChat #14231: also where the request names no effort.
   test("for tools beside its own effort of reasoning asks for none", async () => {
     const message =
