@@ -348,9 +348,9 @@ describe("GET /api/v2/models", () => {
     await setPrice("openai/gpt-4.1-nano", 3);
     expect((await setPrice("gpt-4.1-nano", 2)).status).toBe(200);
     expect((await setPrice("openai/x-0", 2)).status).toBe(422);
-    expect(await app.stores.sql`select input_price from model_prices where model not like 'openai/x-%'`).toEqual([
-      { input_price: 2 },
-    ]);
+    expect(
+      await app.stores.sql`select input_price from model_prices where model not like 'openai/x-%'`,
+    ).toEqual([{ input_price: 2 }]);
   });
 
   test("has prices that only the operator may set", async () => {
