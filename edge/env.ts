@@ -7,6 +7,7 @@ import { egressPolicyOf } from "../shared/security/egress-policy.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
 import { messageOf } from "../shared/log.ts";
 import type { Row } from "../shared/store/sql.ts";
+import { originList } from "../shared/contracts/origin.ts";
 import { collector, onOff, secretText, settingSchemas, wholeNumber } from "../shared/contracts/setting.ts";
 import type { OpenSettings } from "../shared/contracts/setting.ts";
 import { exportHeaders, resourceAttributes } from "../shared/tracing/otel-variables.ts";
@@ -109,7 +110,7 @@ const Config = Secrets.extend({
   RATE_LIMIT_PER_TENANT_RPS: settingSchemas.RATE_LIMIT_PER_TENANT_RPS.default(1000),
   MAX_GLOBAL_QUEUE_DEPTH: settingSchemas.MAX_GLOBAL_QUEUE_DEPTH.default(1_000_000),
   /** Origins from which a browser may call, separated by commas; `*`: any. */
-  CORS_ORIGINS: settingSchemas.CORS_ORIGINS.default(["*"]),
+  CORS_ORIGINS: originList().default(["*"]),
 });
 
 /** `s3`: the bucket that the settings name. Null: they name none, and the binding ARTIFACTS holds. */

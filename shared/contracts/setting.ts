@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { MASK } from "./definition/tool-secrets.ts";
-import { originList } from "./origin.ts";
+import { storedOrigins } from "./origin.ts";
 
 /** The schema of a variable that is a whole number. */
 export const wholeNumber = (low: number, high: number) => {
@@ -52,7 +52,7 @@ export const settingSchemas = {
   SCALE_MODE: onOff,
   RATE_LIMIT_PER_TENANT_RPS: wholeNumber(1, 1_000_000_000),
   MAX_GLOBAL_QUEUE_DEPTH: wholeNumber(1, 1_000_000_000),
-  CORS_ORIGINS: originList(),
+  CORS_ORIGINS: storedOrigins,
   METRICS_TOKEN: secretText.regex(
     /^[\x21-\x7e]*$/,
     "must be visible ASCII characters, without spaces: it is sent in a header",

@@ -18,8 +18,8 @@ const REFUSED_STATE = /^(28[0-9A-Z]{3}|42501|3D000)$/;
 const REFUSED_REPLY = /\b(WRONGPASS|NOAUTH|NOPERM|Unauthorized)\b/;
 const REFUSED_NAME =
   /^(40[134]|AccessDenied|Forbidden|NotFound|InvalidAccessKeyId|SignatureDoesNotMatch|NoSuchBucket|CredentialsProviderError)$/;
-/** An SQLSTATE with which Postgres did not end the connection. */
-const ANSWERED_STATE = /^(?!08|53|57P|58)[0-9A-Z]{5}$/;
+/** An SQLSTATE with which Postgres did not end the connection. Each has a digit, and a code of the system, such as EPIPE, has none. */
+const ANSWERED_STATE = /^(?!08|53|57P|58)(?=.*\d)[0-9A-Z]{5}$/;
 
 /** Why a store does not serve a check; null: it does. A store that takes longer than `ms` counts as one without an answer. */
 export async function storeFaultOf(check: () => Promise<unknown>, ms: number): Promise<StoreCause | null> {

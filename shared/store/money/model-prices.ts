@@ -16,14 +16,14 @@ export async function readModelPrices(sql: Sql): Promise<ModelPrice[]> {
 
 /** Sets the price of a model, in place of one under another spelling of its name. @returns false when MAX_PRICES other models have one */
 export async function saveModelPrice(sql: Sql, price: ModelPrice): Promise<boolean> {
-  const others = (await spellingsOf(sql, price.model)).filter((name) => name !== price.model);
+  const names = pgArray([price.model, ...(await spellingsOf(sql, price.model))]);
   const longPrompt = price.long_prompt === null ? null : JSON.stringify(price.long_prompt);
   const rows = await sql`
-    with others as (delete from model_prices where model = any(${pgArray(others)}::text[]))
+    with others as (delete from model_prices where model = any(${names}::text[]) and model <> ${price.model})
     insert into model_prices (model, input_price, cached_input_price, output_price, long_prompt, max_output_tokens)
     select ${price.model}, ${price.input_usd_per_million}::float8, ${price.cached_input_usd_per_million}::float8,
       ${price.output_usd_per_million}::float8, ${longPrompt}::text::jsonb, ${price.max_output_tokens}::int
-    where (select count(*) from model_prices where model <> ${price.model}) < ${MAX_PRICES}
+    where (select count(*) from model_prices where model <> all(${names}::text[])) < ${MAX_PRICES}
     on conflict (model) do update set input_price = excluded.input_price, cached_input_price = excluded.cached_input_price,
       output_price = excluded.output_price, long_prompt = excluded.long_prompt, max_output_tokens = excluded.max_output_tokens, updated_at = now()
     returning 1`;

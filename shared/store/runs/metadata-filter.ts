@@ -11,8 +11,11 @@ export const MAX_METADATA_ENTRIES = 5;
 /** Metadata over this size is not searched: it matches no filter. */
 const SEARCHED_BYTES = 16 * 1024;
 
-/** The escapes that Postgres' functions for JSON refuse, with the whole statement: U+0000, and halves of surrogate pairs. */
-const REFUSED_ESCAPE = String.raw`(^|[^\\])(\\\\)*\\u(0000|d[89ab])`;
+/**
+ * The escapes that Postgres' functions for JSON refuse, with the whole statement: U+0000, and halves of surrogate pairs. JSON.stringify
+ * writes a whole pair as it is, so each escape of a surrogate is of a half.
+ */
+const REFUSED_ESCAPE = String.raw`(^|[^\\])(\\\\)*\\u(0000|d[89a-f])`;
 
 /**
  * Whether metadata may have this entry, by its text: the edge writes metadata with JSON.stringify, which writes an entry in

@@ -6,13 +6,18 @@ import { pgArray } from "../sql.ts";
 import type { Sql } from "../sql.ts";
 import { activeWorkers } from "../workers/worker-rows.ts";
 
+/** Those of the stored events that this version knows: an edge of a later version may have stored others. */
+const KnownEvents = z
+  .array(z.string())
+  .transform((stored) => EndpointEvent.options.filter((event) => stored.includes(event)));
+
 /** A webhook endpoint without its secrets. Times in milliseconds since 1970. */
 const EndpointRow = z.object({
   endpoint_id: z.string(),
   tenant_id: z.string(),
   description: z.string(),
   url: z.string(),
-  events: z.array(EndpointEvent),
+  events: KnownEvents,
   disable_after_days: z.number(),
   /** The first failed try since the last success. */
   failing_since_ms: z.number().nullable(),

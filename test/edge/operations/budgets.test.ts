@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { z } from "zod";
 import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
+import { MAX_PRICES } from "../../../shared/store/money/model-prices.ts";
 import { reserveInBudgets } from "../../../shared/store/money/reserve.ts";
 import { claimRuns } from "../../../shared/store/runs/claim-runs.ts";
 import { newIncarnation } from "../../../shared/contracts/ids.ts";
@@ -327,18 +328,31 @@ describe("GET /api/v2/models", () => {
     expect((await app.call("DELETE", "/scale/model-prices?model=gpt-4.1-mini")).status).toBe(404);
   });
 
+  const setPrice = (model: string, input_usd_per_million: number) =>
+    app.call("PUT", "/scale/model-prices", {
+      body: { model, input_usd_per_million, output_usd_per_million: 1 },
+    });
+
   // Fails when the older of two prices of one model holds, because its name is spelled in full.
   test("has one price for a model, the last that was set, with its provider or without", async () => {
-    const setPrice = (model: string, input_usd_per_million: number) =>
-      app.call("PUT", "/scale/model-prices", {
-        body: { model, input_usd_per_million, output_usd_per_million: 1 },
-      });
     await setPrice("openai/gpt-4.1-nano", 3);
     await setPrice("gpt-4.1-nano", 2);
     const nano = (await models()).filter(({ model }) => model.endsWith("gpt-4.1-nano"));
     expect(nano).toMatchObject([{ model: "gpt-4.1-nano", input_usd_per_million: 2 }]);
     const removed = await app.call("DELETE", "/scale/model-prices?model=openai/gpt-4.1-nano");
     expect([removed.status, await priceOf("gpt-4.1-nano")]).toMatchObject([204, { source: "built_in" }]);
+  });
+
+  // Fails when the other spelling counts as another model: the new price is refused then, and the old one is removed nevertheless.
+  test("takes a price under another spelling also when no further model can have one", async () => {
+    await app.stores.sql`insert into model_prices (model, input_price, output_price)
+      select 'openai/x-' || i, 1, 1 from generate_series(2, ${MAX_PRICES}) i`;
+    await setPrice("openai/gpt-4.1-nano", 3);
+    expect((await setPrice("gpt-4.1-nano", 2)).status).toBe(200);
+    expect((await setPrice("openai/x-0", 2)).status).toBe(422);
+    expect(
+      await app.stores.sql`select input_price from model_prices where model not like 'openai/x-%'`,
+    ).toEqual([{ input_price: 2 }]);
   });
 
   test("has prices that only the operator may set", async () => {

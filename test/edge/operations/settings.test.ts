@@ -49,7 +49,7 @@ test("white space around a variable's text does not count", () => {
 
 // Fails when a variable is checked less than the setting of its name: with each of these no page, and no scraper, would get anything.
 test.each([
-  ["CORS_ORIGINS", "https://app.example.com/", "must be * or an origin as browsers send it"],
+  ["CORS_ORIGINS", "https://app.example.com/path/", "must be * or an origin as browsers send it"],
   ["CORS_ORIGINS", "https://a.example,https://*.example.com", "must be * or an origin as browsers send it"],
   ["CORS_ORIGINS", "app.example.com", "must be * or an origin as browsers send it"],
   ["METRICS_TOKEN", "a token with spaces in it", "must be visible ASCII characters"],
@@ -62,9 +62,9 @@ test.each([
   expect(read).toThrow(rule);
 });
 
-test("the origins of apps are origins too, and white space and empty parts of the list do not count", () => {
+test("the origins of apps are origins too; white space, empty parts of the list and a slash at the end do not count", () => {
   const CORS_ORIGINS =
-    "https://a.example, capacitor://localhost,tauri://localhost,chrome-extension://abcdef,";
+    "https://a.example/, capacitor://localhost,tauri://localhost,chrome-extension://abcdef,";
   expect(readConfig({ ...app.stores.vars, CORS_ORIGINS }).CORS_ORIGINS).toEqual([
     "https://a.example",
     "capacitor://localhost",
@@ -347,5 +347,14 @@ describe("the settings and limits that an edge keeps in memory", () => {
     await refresh();
     expect(live.config).toMatchObject({ MAX_GLOBAL_QUEUE_DEPTH: 1_000_000, SCALE_MODE: true });
     expect(live.config.METRICS_TOKEN).toBeUndefined();
+  });
+
+  // Fails when such an entry makes the list unusable: the variable would hold, which allows every origin by default.
+  test("take a list of origins that an earlier version stored with a pattern, which matches no page", async () => {
+    const value = "https://a.example,https://*.b.example";
+    await saveSettings(app.stores.sql, [{ name: "CORS_ORIGINS", value }], "k");
+    vi.setSystemTime(Date.now() + LIVE_VALUES_MS);
+    await refresh();
+    expect(live.config.CORS_ORIGINS).toEqual(value.split(","));
   });
 });

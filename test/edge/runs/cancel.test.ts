@@ -209,6 +209,8 @@ describe("a cancel of many", () => {
       await start({ eu: true, customer: { customer: 7 } }),
       await start({ eu: true, customer: null }),
       await start({ eu: true, customer: 7, odd: "a\u0000" }),
+      await start({ eu: true, customer: 7, odd: "\ud83d" }),
+      await start({ eu: true, customer: 7, odd: "\ude00" }),
     ];
     const body = { tenant_id, metadata: { customer: 7, eu: true } };
     const dry = await app.call("POST", CANCEL, { body: { ...body, dry_run: true } });

@@ -56,6 +56,7 @@ test.each([
   ["refused", Object.assign(new Error("UnknownError"), { name: "403" })],
   ["unreachable", sent("57P03", "the database system is starting up")],
   ["unreachable", Object.assign(new Error("connect ECONNREFUSED 10.0.0.7:5432"), { code: "ECONNREFUSED" })],
+  ["unreachable", Object.assign(new Error("write EPIPE"), { code: "EPIPE" })],
   ["failed", sent("XX001", "invalid page in block 0 of relation base/1/2")],
   ["unreachable", "no error at all"],
 ])("the cause of a store that does not serve is %s: %s", async (cause, error) => {
