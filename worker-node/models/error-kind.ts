@@ -189,9 +189,15 @@ const KIND_BY_WORD: ReadonlyMap<string, ErrorKind> = new Map(
 
 /**
  * Sentences by which providers report an error whose code is generic or wrong. The first sentence that matches decides.
- * `instead`: the kinds by code that the sentence replaces; null: all. It also counts where no code says anything.
+ * `instead`: the kinds by code that the sentence replaces; null: all. It also counts where no code says anything. `below`: it counts
+ * under statuses below this one alone.
  */
-const SENTENCES: { kind: ErrorKind; instead: readonly ErrorKind[] | null; pattern: RegExp }[] = [
+const SENTENCES: {
+  kind: ErrorKind;
+  instead: readonly ErrorKind[] | null;
+  below?: number;
+  pattern: RegExp;
+}[] = [
   {
     kind: "credit",
     instead: null,
@@ -237,10 +243,11 @@ const SENTENCES: { kind: ErrorKind; instead: readonly ErrorKind[] | null; patter
     instead: ["request"],
     pattern: /location is not supported|not (?:available|supported) in your (?:country|region)/i,
   },
-  // Under 403 (xAI), 400 (Anthropic), 424 (Cloudflare) and 200 (MiniMax).
+  // Under 403 (xAI), 400 (Anthropic), 424 (Cloudflare) and 200 (MiniMax). A gateway that has no answer in time also says that it is blocked.
   {
     kind: "withheld",
     instead: ["request", "permission", "down"],
+    below: 500,
     pattern:
       /\bflagged\b|\bsensitive (?:content|information)\b|\bnew_sensitive\b|敏感内容|\b(?:usage|content|safety)(?: \w+)? (?:guidelines?|polic(?:y|ies))\b|\bsafety system\b|\b(?:prompt|input|output|response|answer|content)\b[^.]{0,20}\bblocked\b|\bviolat\w*\b[^.]{0,30}\b(?:moderation|guardrails?)\b/i,
   },
@@ -272,8 +279,10 @@ export function kindOfError({
 }): ErrorKind {
   const byCode = kindByCode(status, words);
   const sentence = SENTENCES.find(
-    ({ instead, pattern }) =>
-      (instead === null || byCode === undefined || instead.includes(byCode)) && pattern.test(message),
+    ({ instead, below = Infinity, pattern }) =>
+      (instead === null || byCode === undefined || instead.includes(byCode)) &&
+      (status ?? 0) < below &&
+      pattern.test(message),
   );
   return sentence?.kind ?? byCode ?? "down";
 }

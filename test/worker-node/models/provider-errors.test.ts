@@ -301,6 +301,12 @@ describe("an error that no other try can avoid ends the step at once", () => {
 describe("an error that another try may avoid leads to another try", () => {
   test.each<[string, number, string | object, string]>([
     [
+      "a gateway without an answer in time",
+      504,
+      { error: { message: "The response was blocked because the upstream timed out" } },
+      "model_unavailable",
+    ],
+    [
       "a minute's rate, of Azure",
       429,
       { error: { code: "RateLimitReached", message: "Limit of 50000 tokens per 60s exceeded" } },
