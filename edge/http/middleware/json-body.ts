@@ -46,9 +46,10 @@ export function jsonBody({
   return createMiddleware<ApiEnv>(async (c, next) => {
     const type = c.req.header("content-type");
     if (optional && (await readBody(c, isForeign)).byteLength === 0) {
-      // Whatever its Content-Type says: many clients send that of JSON with every request.
+      // Whatever its Content-Type says: many clients send one with every request.
       const nothing = parse("{}");
       c.req.json = () => Promise.resolve(nothing);
+      await declareJson(c);
       return next();
     }
     const isForm = isForeign && FORM.test(type ?? "");
@@ -57,6 +58,7 @@ export function jsonBody({
       c.req.header("content-encoding") ?? "identity",
     );
     const body = await parseOnce(c, isCarried, { isForeign, isForm });
+    await declareJson(c);
     if (!schema) return next();
     if (readOnly.includes("id")) requireIdOfPath(body, c.req.param("id"));
     return serveKnown(c, next, { unknown: unknownFields(schema, body, readOnly), noun: "field" });
@@ -98,6 +100,22 @@ function requireJsonInUtf8(type: string, encoding: string): void {
   if (encoding.toLowerCase() !== "identity") {
     throw unsupported(`Send the body without Content-Encoding: ${encoding} is not decoded here.`);
   }
+}
+
+/** The content types that nearly all clients send, as the validators know them. */
+const PLAIN_JSON = /^application\/json(; ?charset=utf-8)?$/i;
+
+/**
+ * Declares the body that was read as plain JSON. The validators of zod-openapi read the Content-Type too, and end in an error for legal
+ * spellings that they do not know, and for any other type of an empty body.
+ */
+async function declareJson(c: Context<ApiEnv>): Promise<void> {
+  const type = c.req.header("content-type");
+  if (type === undefined || PLAIN_JSON.test(type)) return;
+  const { raw } = c.req;
+  const headers = new Headers(raw.headers);
+  headers.set("content-type", "application/json");
+  c.req.raw = new Request(raw, { method: raw.method, headers, body: await c.req.arrayBuffer() });
 }
 
 /** Hono parses the text of a body at each `json()`, so the value takes the place of that method. */

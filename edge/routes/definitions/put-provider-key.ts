@@ -37,7 +37,7 @@ const route = createRoute({
     query: OwnerQuery,
     body: { required: true, content: { "application/json": { schema: ProviderKeyRequest } } },
   },
-  responses: { 200: json(ProviderKey, "Saved"), ...problems(400, 409, 413, 415) },
+  responses: { 200: json(ProviderKey, "Saved"), ...problems(400, 404, 409, 413, 415) },
 });
 
 export function putProviderKey(api: Api): void {
