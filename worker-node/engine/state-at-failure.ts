@@ -1,8 +1,10 @@
 import { parseScript } from "../../shared/contracts/definition/code-nodes.ts";
 import { stateKeysReadBy } from "../../shared/contracts/definition/state-keys.ts";
 
-/** The most keys that are named: absent ones and null come first, because most failures come from them. */
+/** The most keys that are named. */
 const MAX_NAMED = 5;
+
+/** Keys with these come first, because most failures come from them. */
 const EMPTY = ["absent", "null"];
 
 /**

@@ -22,8 +22,8 @@ const KEPT = new Set([
 ]);
 
 /**
- * A schema in the keywords that every provider takes: one type, descriptions, properties, items, and texts to choose from. What it leaves
- * out its descriptions quote, so that the model still reads it. The worker holds the arguments against the whole schema.
+ * A schema in the keywords that every provider takes: one type, descriptions, properties, items, and texts to choose from. Its
+ * descriptions quote what it leaves out, so that the model still reads that. The worker holds the arguments against the whole schema.
  */
 export function plainSchema(schema: Json, root: JsonObject = objectOf(schema), depth = 0): JsonObject {
   const own = isObject(schema) ? chosen(schema, root) : {};

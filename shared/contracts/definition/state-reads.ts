@@ -51,7 +51,7 @@ export function unsetInputs(orchestration: OrchestrationDocument): FieldError[] 
   );
 }
 
-/** The keys that differ in a letter or two, and not in a number, from one that is set. */
+/** The inputs of a step that no step sets, and that differ in a letter or two, and not in a number, from a key that is set. */
 function misspelledInputs(step: Step, set: ReadonlySet<string>): Input[] {
   if (step.type === "merge" || step.type === "extract_json") return [];
   return inputsOf(step).filter(({ key }) => {
