@@ -1,17 +1,17 @@
 import { Socket } from "node:net";
 import type { connect } from "cloudflare:sockets";
 
-/** The bytes that one read takes at most. */
+/** The bytes that a short read takes at most. */
 const SHORT_READ_BYTES = 4 * 1024;
 
-/** The same after a full read, until a read is not full. The runtime's own reads have 4 KiB, so that a page of 64 KiB takes sixteen of them. */
+/** The bytes that a long read takes at most: each read after a full one. The runtime's own reads have 4 KiB, so that a page of 64 KiB takes sixteen of them. */
 const LONG_READ_BYTES = 64 * 1024;
 
 type RawSocket = ReturnType<typeof connect>;
 type Done = (error?: Error | null) => void;
 
 /**
- * A socket of the runtime as the drivers of Redis and Postgres know one, without the streams between: what arrives is emitted at once,
+ * A socket of the runtime with the interface that the drivers of Redis and Postgres use, without the streams between: what arrives is emitted at once,
  * and what is written goes to the runtime. With the runtime's own `node:net`, its streams and copies took a sixth of the JavaScript's
  * time of a POST that comes alone.
  *

@@ -52,7 +52,7 @@ export function s3Bucket(target: S3Bucket): Bucket {
       const headers = { "content-type": contentType };
       const answer = await send("write an object", pathOf(key), { method: "PUT", body, headers });
       await drained(answer);
-      // The page of a proxy may come under 200 too.
+      // The page of a proxy may have status 200 too.
       if (!answer.headers.has("etag")) throw new Error("the store's reply to the write has no ETag");
     },
     async delete(keys) {
@@ -107,7 +107,7 @@ async function unlessMissing(response: Promise<Response>): Promise<Response | nu
   }
 }
 
-/** Whether a response to a range is the whole object, and the range too. A proxy may drop the header `Range`. */
+/** Whether the range is the whole object, which is then a right response too. A proxy may drop the header `Range`. */
 function isWhole({ headers }: Response, { offset, length }: { offset: number; length: number }): boolean {
   return offset === 0 && headers.get("content-length") === String(length);
 }

@@ -108,7 +108,7 @@ export function s3RefusalOf(error: unknown): string | null {
   if (status === 404)
     return `The store has no such bucket, or this is not the address of a store. ${answered}`;
   if (status < 300)
-    return `This is not the address of a store, but of a page, such as a console: it could not ${doing}. ${answered}`;
+    return `This is not the address of a store, but of a page, such as a console: the edge could not ${doing}. Give the address of the S3 API. ${answered}`;
   if (status >= 300 && status < 400) return `The store redirects to another address. ${answered}`;
   return `The store could not ${doing}. ${answered}`;
 }

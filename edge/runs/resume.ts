@@ -89,7 +89,7 @@ async function findQuestion(
 
 /**
  * The open question that a request names; null: it names a question that is not open.
- * @param questions those to which its names lead
+ * @param questions the open questions that its `questionId` or `stepId` selects; all of them when both are null
  * @throws AppError `run_finished`, `not_waiting`, `several_questions` for a request without a `questionId`
  */
 function chooseQuestion(

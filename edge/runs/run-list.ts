@@ -81,7 +81,7 @@ function metadataOf(parameters: Record<string, string>): RunListFilter["metadata
     .filter(([name]) => name.startsWith(METADATA))
     .map(([name, value]) => ({ key: name.slice(METADATA.length), value }));
   if (filters.length <= MAX_METADATA_ENTRIES) return filters;
-  const message = `are ${filters.length} filters of metadata, and at most ${MAX_METADATA_ENTRIES} are read`;
+  const message = `has ${filters.length} filters: give at most ${MAX_METADATA_ENTRIES}`;
   throw invalidFields([{ path: "metadata", message }]);
 }
 

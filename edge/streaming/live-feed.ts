@@ -78,7 +78,7 @@ export class LiveFeed {
   }
 
   /**
-   * An entry is committed that this feed did not deliver. If nothing else was received lately, the connection is opened anew: after a failover
+   * Reports that an entry is committed which this feed did not deliver. If nothing else was received lately, the connection is opened anew: after a failover
    * it may lead to the former master, which answers and gets no entries any more. A single publish that was lost reconnects no busy feed.
    */
   missed(): void {

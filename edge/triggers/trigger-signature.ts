@@ -15,7 +15,7 @@ export type SignedRequest = { id: string; isIdSigned: boolean };
 /** The prefixes of the three headers of Standard Webhooks. Senders that use Svix write `svix-id` and so on, and sign the same. */
 const PREFIXES = ["webhook-", "svix-"];
 
-/** GitHub and Gitea sign in the first, Bitbucket in the second, in which GitHub has a SHA-1. */
+/** The headers with a signature: the first of GitHub and Gitea, the second of Bitbucket. GitHub sends a SHA-1 in the second, which is not read. */
 const HUB_HEADERS = ["x-hub-signature-256", "x-hub-signature"];
 
 /**

@@ -19,8 +19,8 @@ const HANDSHAKE_MS = 10_000;
 export type PostgresRoute = { address: string; close(): void };
 
 /**
- * The route to the database of `url`, with the TLS of `postgresTlsOf`. Without TLS, and when the URL has an IP address, it is the server
- * itself; else a proxy, also for a name without TLS, because workerd would never find a server whose address changed.
+ * The route to the database of `url`, with the TLS of `postgresTlsOf`. To an IP address without TLS it is the server itself. Else it is a
+ * proxy, also to a name without TLS, because workerd would never find a server whose address changed.
  * @throws Error as `postgresTlsOf`
  */
 export async function openPostgresRoute(url: URL): Promise<PostgresRoute> {

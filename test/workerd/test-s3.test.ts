@@ -133,7 +133,7 @@ test("a refusal of the store is reported by S3's name of the error, without the 
 });
 
 // Fails when the address of a console, which answers each request with its page, is saved as a store.
-test("a page under 200 is no store", async () => {
+test("a page with status 200 is no store", async () => {
   for (const body of ["<html>Console</html>", LIST]) {
     answerTo = () => ({ status: 200, body });
     const { status, message } = await outcome(fake());

@@ -157,7 +157,7 @@ export function createObjectStore(settings: S3Settings): CheckedObjectStore {
 
 /**
  * Each store that has taken an object replies with its ETag. The SDK also takes a reply without one for a success, such as the page of a
- * proxy under 200.
+ * proxy with status 200.
  */
 function withoutReceipt(): Error {
   return new Error("the reply to the upload has no ETag");

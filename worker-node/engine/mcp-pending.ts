@@ -55,7 +55,7 @@ export type McpRequest = {
   signal: AbortSignal;
   /** The context of the call; absent: the worker does not trace. */
   traceparent?: string;
-  /** That of the run. */
+  /** The correlation id of the run. */
   correlationId?: string;
   pending: McpPending | null;
   answers: Readonly<Record<string, McpAnswer>>;

@@ -7,7 +7,7 @@ type Part = { uses: RegExp; text: string };
  * What a script finds beside the built-ins of JavaScript: `state`, the variables of a loop, and names that conditions of imported
  * definitions use; those conditions are in Python. They are properties of the global object, so that a program may declare the same names.
  *
- * It has the parts alone whose words are in the script, because QuickJS needs 0.3 ms to compile all of them, a third of what a short
+ * It has only the parts whose words are in the script, because QuickJS needs 0.3 ms to compile all of them, a third of what a short
  * program costs. A script that may name things by other means has all parts.
  */
 export function preludeFor(script: string): string {

@@ -203,7 +203,8 @@ function evaluate(
   return Scope.withScope((scope) => {
     const managed = (result: ReturnType<QuickJSContext["evalCode"]>): QuickJSHandle =>
       scope.manage(valueOf(context, result));
-    // Before the program, which may replace what it uses. Most expressions need none, and the JSON of others is untrusted as all is.
+    // A program may replace the built-ins that the serializer uses, so the serializer is compiled before it. Most expressions need
+    // no serializer: theirs is compiled when it is needed. Every result is read as untrusted JSON.
     const early = name === OF_PROGRAM ? managed(context.evalCode(SERIALIZER)) : null;
     let value = context.undefined;
     for (const script of scripts) {
@@ -230,7 +231,7 @@ function runPendingJobs(context: QuickJSContext, isOver: () => boolean): void {
   }
 }
 
-/** The JSON of a value that is plainly one; null: the serializer must look at it. */
+/** The JSON of a truth value, a safe number or a whole text, which need no serializer; null: the value needs it. */
 function plainJson(context: QuickJSContext, value: QuickJSHandle): string | null {
   switch (context.typeof(value)) {
     case "boolean":

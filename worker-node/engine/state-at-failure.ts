@@ -1,10 +1,12 @@
 import { parseScript } from "../../shared/contracts/definition/code-nodes.ts";
 import { stateKeysReadBy } from "../../shared/contracts/definition/state-keys.ts";
 
-/** The most keys that are named: absent ones and null come first, because most failures come from them. */
+/** The most keys that are named. */
 const MAX_NAMED = 5;
 /** Longer keys are not named: code may have one of 64 KiB, and a key of a definition has at most this length. */
 const MAX_KEY_CHARS = 100;
+
+/** Keys with these come first, because most failures come from them. */
 const EMPTY = ["absent", "null"];
 
 /**

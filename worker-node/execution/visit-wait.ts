@@ -84,7 +84,10 @@ export class VisitWait {
     };
   }
 
-  /** Events with the name of their question, by which viewers match an answer with its question. It may be of an earlier life of the run. */
+  /**
+   * Events with the name of their question, by which viewers match an answer with its question. After a retry of the run the question
+   * may be one from before it.
+   */
   named(events: readonly RunEvent[]): RunEvent[] {
     const answeredId = this.#track.waitId ?? this.#id;
     return events.map((event) => {

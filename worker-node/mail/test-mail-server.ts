@@ -9,6 +9,9 @@ import type { MailServer, MailServerDeps } from "./mail-transport.ts";
 /** A test has this long in all: the edge waits a little longer. */
 const TEST_MS = 6_000;
 
+const NO_SERVER =
+  "The worker has no mail server: set its SMTP_URL and SMTP_FROM, or name a server in smtp_url.";
+
 /**
  * Connects to a mail server, encrypts where that is possible and logs in; it sends no mail.
  * @param test null: this worker's own server
@@ -43,7 +46,7 @@ async function serverOf(
   question: string,
   { settings, egress, masterKey }: MailServerDeps,
 ): Promise<Pick<MailServer, "url" | "egress"> | string> {
-  if (test === null) return settings ? { url: settings.url, egress: null } : "The worker has no SMTP_URL.";
+  if (test === null) return settings ? { url: settings.url, egress: null } : NO_SERVER;
   const place = test.tenant === null ? mailTestPlace(question) : mailServerPlace(test.tenant);
   const url = await unsealed(masterKey, test.sealed, place);
   return url === null

@@ -24,8 +24,8 @@ const KEPT = new Set([
 ]);
 
 /**
- * A schema in the keywords that every provider takes: one type, descriptions, properties, items, and texts to choose from. What it leaves
- * out its descriptions quote, so that the model still reads it. The worker holds the arguments against the whole schema.
+ * A schema in the keywords that every provider takes: one type, descriptions, properties, items, and texts to choose from. Its
+ * descriptions quote what it leaves out, so that the model still reads that. The worker holds the arguments against the whole schema.
  */
 export function plainSchema(schema: JsonObject): JsonObject {
   return plain(schema, { root: schema, left: MAX_REFERENCES }, 0);

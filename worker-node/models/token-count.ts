@@ -12,7 +12,7 @@ export function isCount(report: Json | undefined): boolean {
   return typeof report === "number";
 }
 
-/** The usual estimate, four characters a token, in bytes: of a text in Chinese it would be a quarter of what the text has. */
+/** Four bytes a token. The usual estimate, four characters a token, gives a Chinese text a quarter of its tokens. */
 export function estimatedTokens(bytes: number): number {
   return Math.ceil(bytes / 4);
 }

@@ -12,7 +12,7 @@ export type Health = ReturnType<WorkerStatus["forHealth"]> & {
   redis_connected: boolean;
   /** Null: no object store is configured. */
   s3_connected: boolean | null;
-  /** Why a store is not connected; a store that is has none. */
+  /** Why a store is not connected; a connected store has no cause. */
   causes: { postgres?: StoreCause; redis?: StoreCause; object_store?: StoreCause };
 };
 

@@ -61,7 +61,7 @@ export async function send(request: OutboundRequest, egress: Egress): Promise<Ou
       });
     const cause = namedCause(error);
     const what = cause.startsWith(" (HPE_")
-      ? "sends what is no HTTP"
+      ? "sends something other than HTTP"
       : "cannot be reached, or closed the connection";
     throw new RetryableError("unreachable", `${url.host} ${what}${cause}`, { cause: error });
   } finally {

@@ -4,7 +4,7 @@ import type { RepairDeps } from "./reconciler-deps.ts";
 const FIRST_MS = 60_000;
 const PERIOD_MS = 300_000;
 
-/** The time after a pass that failed: of a part that fails each time the statements are not repeated with each pass of the reconciler. */
+/** The pause after a failed pass, so that a part that always fails does not repeat its statements in each pass of the reconciler. */
 const AFTER_FAILURE_MS = 60_000;
 
 /**

@@ -16,7 +16,7 @@ const routeAt = (prefix: string) =>
     tags: ["Money"],
     summary: "Set the price of a model",
     description:
-      "It comes before the built-in price, in workers and in checks of definitions, within 5 s, and takes the place of one that names the model with its provider or without. Calls that are charged already keep their cost.",
+      "It comes before the built-in price, in workers and in checks of definitions, within 5 s, and replaces a price of the same model under its other name (with or without the provider). Calls that are charged already keep their cost.",
     security: [{ key: ["admin"] }],
     middleware: [
       needsPlatform("admin"),

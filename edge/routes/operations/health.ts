@@ -26,7 +26,7 @@ const Health = z
     status: z.enum(["ok", "degraded"]),
     pg_connected: z.boolean(),
     redis_connected: z.boolean(),
-    /** Why a store is not connected; a store that is has none. */
+    /** Why a store is not connected; a connected store has no cause. */
     causes: z.object({ postgres: StoreCause.optional(), redis: StoreCause.optional() }),
     /** Null: Postgres could not be queried. */
     stuck: Stuck.nullable(),

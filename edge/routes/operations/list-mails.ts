@@ -24,7 +24,7 @@ const Mail = z
     /** How many tries have failed. */
     failures: z.number().int(),
     last_error: z.string().nullable(),
-    /** When the mail server took the mail for others: the recipients that it refused; of a pending mail, those for whom it is tried again. */
+    /** The recipients for whom the mail server did not take the mail, when it took it for others; a pending mail is tried again for these. */
     refused: z.array(z.string()),
     created_at: z.iso.datetime(),
     /** When it is due; while a worker sends it, the time by which that worker must be done. */

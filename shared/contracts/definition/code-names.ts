@@ -25,7 +25,7 @@ const KNOWN: ReadonlySet<string> = new Set([...SANDBOX_NAMES, ...IN_FUNCTIONS]);
 /** A script that uses one of these may define names that its text does not show. */
 export const NAME_MAKERS: ReadonlySet<string> = new Set(["eval", "Function", "globalThis"]);
 
-/** What stands here for functions of Python, which conditions of imported definitions call. */
+/** What JavaScript has in place of the functions of Python that conditions of imported definitions call. */
 const OF_PYTHON: ReadonlyMap<string, string> = new Map([
   ["abs", "Math.abs"],
   ["all", "list.every"],

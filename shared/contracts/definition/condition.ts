@@ -4,7 +4,7 @@
  */
 const TOKEN =
   /\/\/.*|\/\*(?:[^*]|\*(?!\/))*(?:\*\/)?|"(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.)*'?|`(?:[^`\\]|\\[^])*`?|(?:(?:\?\.|\.(?!\.))\s*)?[\p{ID_Start}$_][$\u200c\u200d\p{ID_Continue}]*|\d[\w.]*|[=!]==?|[<>]=|=>|&&|\|\||\?\?|\?\.|\*\*|\.\.\.|\s+|[^]/guy;
-/** A pattern, as a slash begins one where a value may stand. One that nothing closes reaches to the end of its line. */
+/** A pattern, as a slash begins one where a value may stand. A pattern that nothing closes reaches to the end of its line. */
 const PATTERN = /\/(?:[^\\/[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\]?)*(?:\/[A-Za-z]*)?/y;
 /** The end of a value: the slash that follows is a division. */
 const VALUE_END = /[\p{ID_Continue}$"'`)\]}]$/u;
@@ -27,7 +27,7 @@ type Term = { slot: number; nots: number; test: "in" | "is" | null; negated: boo
 
 /**
  * A bracket that is open, and the term around it. `slot`: where it stands in the output. `after`: the word before a round bracket: after
- * `in`, one with a comma is a tuple of Python, and after `for`, the `in` inside is that of JavaScript.
+ * `in`, a bracket with a comma is a tuple of Python, and after `for`, the `in` inside is that of JavaScript.
  */
 type Bracket = { around: Term; slot: number; after: string; hasComma: boolean };
 

@@ -11,7 +11,7 @@ export function negativeIndexOf({ type, computed, property }: CodeNode): string 
   return typeof argument["value"] === "number" ? `-${argument["value"]}` : null;
 }
 
-/** What Python and JavaScript both execute, with another value: an imported definition may have it, and nothing fails. */
+/** Code that Python and JavaScript both execute, with different values: an imported definition may have it, and no step would fail. */
 export function pythonIdioms(nodes: readonly CodeNode[]): { offset: number; message: string }[] {
   return nodes.flatMap((node) => {
     const message = idiomIn(node);

@@ -2,8 +2,8 @@
 type Around = { before: string; rest: string };
 
 /**
- * What other languages, modules or functions allow at the place of a syntax error, and what to write here. `program` and `expression`:
- * the sentence for either; absent: the form may be right there.
+ * Forms that are syntax errors here and right in other languages, in modules or in functions, each with what to write in its place.
+ * `program` and `expression`: that sentence for a program and for an expression; absent: the form is right in it.
  */
 const HINTS: readonly { isAt(around: Around): boolean; program?: string; expression?: string }[] = [
   {

@@ -50,7 +50,8 @@ export function insertQuestions(sql: Sql) {
 /**
  * Why a session did not take a turn: it does not exist, or was `busy` and the turn was not to wait. `outrun`: a later base was
  * first, and the turn may be submitted again under a new one. Null: none of these. The turn that made the session busy may have ended
- * since: then it is the reason that is left, unless the queue had no room (`hasRoom`: it had).
+ * since, so `busy` is also the answer for a turn that was not to wait when no other reason holds.
+ * @param hasRoom whether the queue certainly had room; without room, the full queue is the reason
  */
 export async function whyNotTaken(
   sql: Sql,

@@ -26,8 +26,9 @@ export const MailClaim = z.object({
 export type MailClaim = z.input<typeof MailClaim>;
 
 /**
- * A mail to be sent now. `tries`: the number of this claim, the fence. `failures`: its failed tries. `refused`: the recipients for whom it
- * is sent, after a try in which the server has taken it for the others; none: for all. Null: an edge of an earlier version, which forgets them.
+ * A mail to be sent now. `tries`: the number of this claim, the fence. `failures`: its failed tries. `refused`: after a try
+ * in which the server took the mail for some recipients, the other recipients, for whom it is sent now; empty: it is sent for all. Null: the claim
+ * went through an edge of an earlier version, which does not save them.
  * `server`: the mail server of its tenant, with the sealed URL; null: the operator's.
  */
 export const DueMail = z.object({

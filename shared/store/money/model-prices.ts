@@ -14,7 +14,7 @@ export async function readModelPrices(sql: Sql): Promise<ModelPrice[]> {
   return rows.map((row) => ModelPrice.parse(row));
 }
 
-/** Sets the price of a model, in place of one under another spelling of its name. @returns false when MAX_PRICES other models have one */
+/** Sets the price of a model, and replaces its price under the other name, with or without the provider. @returns false when MAX_PRICES other models have one */
 export async function saveModelPrice(sql: Sql, price: ModelPrice): Promise<boolean> {
   const names = pgArray([price.model, ...(await spellingsOf(sql, price.model))]);
   const longPrompt = price.long_prompt === null ? null : JSON.stringify(price.long_prompt);

@@ -3,7 +3,7 @@ import type { TenantId } from "../../contracts/ids.ts";
 import { RunStatus } from "../../contracts/run.ts";
 import { pgArray } from "../sql.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
-import { hasMetadata, mayHave } from "./metadata-filter.ts";
+import { hasMetadata, mayHaveEntry } from "./metadata-filter.ts";
 import type { MetadataEntry } from "./metadata-filter.ts";
 import { RunRow, runColumns } from "./read-runs.ts";
 
@@ -172,7 +172,7 @@ function residualOf(sql: Sql, filter: RunListFilter): PendingQuery<Row[]> | null
     bySession && statuses !== null && sql`status = any(${pgArray(statuses)}::text[])`,
     orchestration !== null && (bySession || tenant === null) && sql`orchestration_id = ${orchestration}`,
     session !== null && !bySession && sql`session_id = ${session}`,
-    ...metadata.map((entry) => mayHave(sql, entry)),
+    ...metadata.map((entry) => mayHaveEntry(sql, entry)),
   ].filter((condition) => condition !== false);
   if (conditions.length === 0) return null;
   return conditions.reduce((all, condition) => sql`${all} and ${condition}`);

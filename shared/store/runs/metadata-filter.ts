@@ -22,7 +22,7 @@ const REFUSED_ESCAPE = String.raw`(^|[^\\])(\\\\)*\\u(0000|d[89a-f])`;
  * one way. As text and not as JSON, because Postgres refuses a whole statement for one escape such as \u0000. An entry of an
  * inner object matches too; `hasMetadata` decides.
  */
-export function mayHave(sql: Sql, { key, value }: MetadataEntry): PendingQuery<Row[]> {
+export function mayHaveEntry(sql: Sql, { key, value }: MetadataEntry): PendingQuery<Row[]> {
   const name = JSON.stringify(key);
   const inMetadata = [JSON.stringify(value), `${value},`, `${value}}`]
     .map((written) => sql`position(${`${name}:${written}`} in metadata) > 0`)
@@ -44,9 +44,9 @@ export function hasMetadata(metadata: string, entries: readonly MetadataEntry[])
  * Whether metadata has this entry, decided by Postgres. Metadata with an escape that Postgres refuses does not match: what a filter
  * changes must be certain.
  */
-export function has(sql: Sql, entry: MetadataEntry): PendingQuery<Row[]> {
+export function hasEntry(sql: Sql, entry: MetadataEntry): PendingQuery<Row[]> {
   return sql`
-    case when ${mayHave(sql, entry)} and metadata !~ ${REFUSED_ESCAPE}
+    case when ${mayHaveEntry(sql, entry)} and metadata !~ ${REFUSED_ESCAPE}
       then coalesce(metadata::json ->> ${entry.key} = ${entry.value}, false)
         and json_typeof(metadata::json -> ${entry.key}) in ('string', 'number', 'boolean')
       else false end`;

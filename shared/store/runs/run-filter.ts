@@ -4,7 +4,7 @@ import type { TenantId } from "../../contracts/ids.ts";
 import type { RunStatus } from "../../contracts/run.ts";
 import { pgArray } from "../sql.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
-import { has } from "./metadata-filter.ts";
+import { hasEntry } from "./metadata-filter.ts";
 import type { MetadataEntry } from "./metadata-filter.ts";
 
 /** Selects runs for a bulk operation. Null: any. `since` (inclusive) and `until` (exclusive) compare with `queued_at`. */
@@ -73,5 +73,7 @@ function conditions(sql: Sql, { tenant, orchestration, statuses, since, until }:
 }
 
 function hasEntries(sql: Sql, { metadata }: RunFilter): PendingQuery<Row[]> {
-  return metadata.map((entry) => has(sql, entry)).reduce((all, one) => sql`${all} and ${one}`, sql`true`);
+  return metadata
+    .map((entry) => hasEntry(sql, entry))
+    .reduce((all, one) => sql`${all} and ${one}`, sql`true`);
 }

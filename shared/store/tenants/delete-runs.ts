@@ -5,7 +5,7 @@ import type { Sql } from "../sql.ts";
 
 /**
  * The CTEs that delete the runs of the CTE `doomed` with what belongs to them alone; `deleted_runs_rows` has a row for each. Not their
- * usage, which invoices are built from, nor what they have spent of budgets, nor their deliveries and objects.
+ * usage, which invoices are built from, nor their charges in budgets, nor their deliveries and objects.
  */
 export function deleteRuns(sql: Sql) {
   return sql`deleted_runs_rows as (delete from runs where run_id in (select run_id from doomed) returning 1

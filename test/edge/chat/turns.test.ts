@@ -494,7 +494,7 @@ describe("a session", () => {
   });
 
   // Fails when a model takes a cut answer for a whole one, or does not know of the calls whose effects it must not repeat.
-  test("gives the model of a later turn its cut answers as cut, with their calls", async () => {
+  test("marks the cut answers in the history that a later turn reads, with the calls that they made", async () => {
     const whole = await sendMessage({ message: "q" });
     const { session_id } = whole;
     await answer(whole, "a", { tool_calls: [{ tool: "look", args: {} }] });

@@ -41,7 +41,7 @@ test("a reply that is not the range of its request is an error", async () => {
 });
 
 // Fails when the page of a proxy before the store counts as the store's reply.
-test("a page under 200 is no stored object, no deletion and no list", async () => {
+test("a page with status 200 is no stored object, no deletion and no list", async () => {
   const { bucket, close } = await bucketOf((request, response) =>
     request.resume().on("end", () => response.end("<html><body>Sign in</body></html>")),
   );

@@ -23,7 +23,7 @@ test("the metrics need METRICS_TOKEN or a platform key with the scope admin", as
 });
 
 // Fails when METRICS_TOKEN is taken for a wrong API key because the request has another fault: the scraper would look for the wrong one.
-test("a scrape with a parameter that is not known is told so, whichever of both credentials it has", async () => {
+test("a scrape with an unknown parameter gets an error that names it, with METRICS_TOKEN and with an API key", async () => {
   for (const key of [METRICS_TOKEN, app.platformKey]) {
     const answer = await app.call("GET", "/api/v2/metrics?format=text", { key });
     expect([answer.status, await answer.text()]).toEqual([422, expect.stringContaining('"path":"format"')]);

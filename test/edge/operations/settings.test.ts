@@ -56,7 +56,7 @@ test.each([
   ["STREAM_TOKEN_SECRET", undefined, "is not set: openssl rand -hex 32"],
   ["UPSTASH_REDIS_REST_TOKEN", undefined, "is not set: it is the token of Upstash, or REDIS_REST_TOKEN"],
   ["REDIS_URL", undefined, "must be one address"],
-])("a wrong variable is told by its name and what would be right: %s=%s", (name, value, rule) => {
+])("the error of a wrong variable has its name and what would be right: %s=%s", (name, value, rule) => {
   const read = () => readConfig({ ...app.stores.vars, [name]: value });
   expect(read).toThrow(name);
   expect(read).toThrow(rule);

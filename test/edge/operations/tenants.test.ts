@@ -411,7 +411,7 @@ describe("a tenant that is deleted", () => {
   }
 
   // Fails when an object that cannot be deleted ends the pass: those of its tenant and of all tenants after it would stay for as long.
-  test("whose objects the store refuses to delete keeps no other objects, of its own or of other tenants, from deletion", async () => {
+  test("loses its other objects when the store refuses to delete one, and so do all other deleted tenants", async () => {
     const locked = Array.from({ length: 40 }, (_, n) => `locked${n}`);
     await addPurged(...locked, "unlocked");
     const objects = [...locked, "unlocked"].flatMap((tenant) => [`${tenant}/run/a`, `${tenant}/run/b`]);
@@ -429,7 +429,7 @@ describe("a tenant that is deleted", () => {
   });
 
   // Fails when each pass reads the same pages: 20 of them, of younger objects, would hide the others for ever.
-  test("loses objects behind any number of those of a new tenant with the same id, in a later pass", async () => {
+  test("loses its objects in a later pass when a new tenant with the same id has pages of objects before them", async () => {
     await addPurged("again");
     const young = Array.from({ length: 20 }, (_, n) => ({
       key: `again/run/a${n + 10}`,

@@ -225,7 +225,7 @@ describe("a signed request", () => {
   });
 
   // Fails when a sender whose clock is wrong looks for a wrong secret.
-  test("says of a valid signature of another time that the time is wrong", async () => {
+  test("with a valid signature and a time too far from now is refused by an error that names the time", async () => {
     const { url, secret } = await create();
     const old = standard(secret, "msg_7", text, new Date(Date.now() - 6 * 60_000));
     const forged = { ...old, "webhook-id": "msg_8" };

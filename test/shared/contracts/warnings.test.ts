@@ -485,7 +485,7 @@ test("a placeholder in a field that takes none gets a warning: persons, options,
   ]);
 });
 
-// Fails when a prompt goes out without the value of a misspelt key, and nobody was told.
+// Fails when a prompt goes out without the value of a misspelt key, and the save had no warning.
 test.each([
   [["topik"], ['"topik" is set by no step and not in state_schema: did you mean "topic"?']],
   [["Draft"], ['"Draft" is set by no step and not in state_schema: did you mean "draft"?']],

@@ -19,7 +19,7 @@ describe("a list of OpenTelemetry's variables", () => {
   });
 
   test.each(["secret", "=secret", "a b=secret", "x-bin=secret", "x=%zz", "x=a%0d%0aEvil: 1", "x=é"])(
-    "of headers is refused, without a word of it: %s",
+    "of headers is refused, by an error that quotes nothing of it: %s",
     (text) => {
       const { error } = exportHeaders("OTEL_EXPORTER_OTLP_HEADERS ").safeParse(text);
       expect(error?.issues.map(({ message }) => message)).toEqual([
@@ -38,7 +38,7 @@ describe("a list of OpenTelemetry's variables", () => {
   });
 });
 
-test("the name of a service is OTEL_SERVICE_NAME, else that of the attributes, else the product's; what is the process's own stays", () => {
+test("the name of a service is OTEL_SERVICE_NAME, else that of the attributes, else the product's; no variable replaces the attributes of the process itself", () => {
   const OTEL_RESOURCE_ATTRIBUTES = {
     "service.name": "of-attributes",
     "service.instance.id": "same for all",

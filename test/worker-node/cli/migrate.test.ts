@@ -54,7 +54,7 @@ test("an empty SCALE_POSTGRES_DIRECT_URL counts as not set, and an error is one 
 });
 
 // Fails when the error is Postgres' own sentence alone, which names neither the variable nor a remedy.
-test("a role that may not create tables is told which right it lacks", async () => {
+test("the error of a role that may not create tables names the right that it lacks", async () => {
   const role = `${name}_reader`;
   await server`create role ${server(role)} login password 'reader'`;
   const own = `${name}_own`;

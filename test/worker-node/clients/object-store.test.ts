@@ -147,7 +147,7 @@ test.each([
 
 const PAGE = "<html><body>Sign in</body></html>";
 
-// Fails when the SDK's success counts, which it also reports for a page of a proxy under 200.
+// Fails when the SDK's success counts, which it also reports for a page of a proxy with status 200.
 test.each(["put", "putStream"] as const)(
   "an upload by %s whose last reply has no ETag has succeeded only if the store has the object",
   async (verb) => {

@@ -82,7 +82,7 @@ test("after a failover the next statement goes to the new primary, although the 
 });
 
 // Fails when each refused write replaces the connections: a database whose disk is full refuses all of them, for hours.
-test("a server that stays read-only costs few logins, and is left when it accepts writes again", async () => {
+test("connections to a server that stays read-only are replaced at intervals, until it accepts writes again", async () => {
   const url = await freshDatabase();
   await setStandby(url, true);
   const link = await linkTo(url);

@@ -25,9 +25,9 @@ test.each([
   expect(await written(text)).toEqual(bytes);
 });
 
-// Fails when what is no base64 is stored as other bytes.
+// Fails when a text that is not base64 is stored as other bytes.
 test.each(["hello world!", "hello worlds", "a", "data:text/plain,hello", "abc=def="])(
-  "artifact_write refuses %j",
+  "artifact_write refuses a content_base64 that is not base64: %j",
   async (text) => {
     await expect(written(text)).rejects.toMatchObject({ name: "ToolRejection" });
   },

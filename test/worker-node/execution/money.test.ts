@@ -144,7 +144,7 @@ describe("under a budget", () => {
   });
 
   // Fails when a budget that is passed by an estimate's error, or was lowered, refuses a model that costs nothing.
-  test("a call that costs nothing fits into every budget, also in place of one that did not", async () => {
+  test("a call that costs nothing fits into every budget, also as the cheaper model of a call that did not fit", async () => {
     harness.definition = steps({ id: "a", ...llm, model: "openai/gpt-4.1", output_key: "text" });
     replies = [refused("downgrade", "ollama/llama3"), refused("downgrade", "ollama/llama3")];
     const { run, ending } = harness.begin({ has_budget: true });

@@ -418,7 +418,7 @@ describe("a test of a mail server", () => {
     const deps = { settings: null, egress: createEgress(""), masterKey: null };
     expect(await testMailServer(null, question, deps)).toEqual({
       status: "error",
-      message: "The worker has no SMTP_URL.",
+      message: "The worker has no mail server: set its SMTP_URL and SMTP_FROM, or name a server in smtp_url.",
     });
     const settings = { url: server.url, from: "a@example.org" };
     expect(await testMailServer(null, question, { ...deps, settings })).toMatchObject({ status: "ok" });

@@ -101,7 +101,7 @@ describe("the wait of a rate limit", () => {
     expect(retryHintMs({ ...none, body }, nowMs)).toBe(ms);
   });
 
-  test("is not the reset of a limit where another error is told", () => {
+  test("is not read from the reset of a limit in an error that is no rate limit", () => {
     const body = { error: { resets_in_seconds: 52 } };
     expect(retryHintMs({ ...none, body, isRateLimit: false }, nowMs)).toBeUndefined();
   });

@@ -236,7 +236,7 @@ describe("a request that is refused", () => {
   const lookup = { name: "lookup", description: "d", parameters: { type: "object", properties: {} } };
 
   // anthropics/claude-agent-sdk-python #694, DotHarness/dotcraft PR 282: the SDK sends the field unasked.
-  test("for tools whose arguments are to be streamed has them without that wish", async () => {
+  test("for the field that asks for streamed arguments of tools is sent again without it", async () => {
     const message = "tools.0.custom.eager_input_streaming: Extra inputs are not permitted";
     server.reset(refusing(400, '"eager_input_streaming"', message, whole(an, "fine")));
     expect(await generate(an, [go], { tools: [lookup] })).toMatchObject({ text: "fine" });
@@ -338,7 +338,7 @@ describe("a request that is refused", () => {
   });
 
   // BerriAI/litellm PR 34569, danny-avila/LibreChat #14231: also where the request names no effort.
-  test("for tools beside its own effort of reasoning asks for none", async () => {
+  test("for tools beside an effort of reasoning is sent again with the effort none", async () => {
     const message =
       "Function tools with reasoning_effort are not supported for gpt-5.6 in /v1/chat/completions. To use function tools, use /v1/responses or set reasoning_effort to 'none'.";
     const models = server.models();
@@ -390,7 +390,7 @@ describe("a request that is refused", () => {
   );
 
   // jeremychone/rust-genai PR 115, pydantic/pydantic-ai #3881: Gemini behind OpenAI's form.
-  test("for calls that another model has made has them marked", async () => {
+  test("for calls of another model is sent again with a mark on these calls", async () => {
     const mark = '"extra_content":{"google":{"thought_signature":"skip_thought_signature_validator"}}';
     const message = "Function call is missing a thought_signature in functionCall parts.";
     server.reset((response, request) => {

@@ -155,12 +155,15 @@ describe("a server that answers a forced tool choice with nothing", () => {
   test.each([
     ["a refusal", refusal(400, { error: { message: "no" } })],
     ["nothing", text("")],
-  ])("is corrected as before when that gets %s", async (_, second) => {
-    const result = await runStep(server, evaluator, [text(""), second, choice]);
-    expect(result).toMatchObject({ response: "went-a", retries: [] });
-    expect(server.requests.map(isForced)).toEqual([true, false, true]);
-    expect(JSON.stringify(server.requests[2]?.body.messages)).toContain("That names no route");
-  });
+  ])(
+    "gets the correction, with the choice forced again, when the request without the choice gets %s",
+    async (_, second) => {
+      const result = await runStep(server, evaluator, [text(""), second, choice]);
+      expect(result).toMatchObject({ response: "went-a", retries: [] });
+      expect(server.requests.map(isForced)).toEqual([true, false, true]);
+      expect(JSON.stringify(server.requests[2]?.body.messages)).toContain("That names no route");
+    },
+  );
 });
 
 describe("a server that refuses a forced tool choice", () => {

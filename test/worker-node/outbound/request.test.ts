@@ -373,12 +373,12 @@ describe("an exchange", () => {
     expect((await post(1_000)).headers["x-a"]).toHaveLength(60_000);
   });
 
-  // Fails when a server that answers looks like one that is away.
-  test("says of what is no HTTP that the server sends it", async () => {
+  // Fails when the error of a server that answers is that of a server that cannot be reached.
+  test("fails with an error that says so when the server sends something other than HTTP", async () => {
     respond = (socket) => socket.end("HTTP/1.1 200 OK\r\nX A: b\r\n\r\n");
     await expect(post(1_000)).rejects.toMatchObject({
       code: "unreachable",
-      message: expect.stringMatching(/ sends what is no HTTP \(HPE_\w+\)$/),
+      message: expect.stringMatching(/ sends something other than HTTP \(HPE_\w+\)$/),
     });
   });
 

@@ -86,7 +86,7 @@ function listsOf(step: StepOf<"loop">, fork: Fork, steps: readonly Step[]): Json
   return { ...Object.fromEntries(named), ...errors };
 }
 
-/** The name of a step among the lists, or its id: both where one alone would stand for another list too. */
+/** The name of a step's list: the step's name, or its id where it has none; name and id where another list has that name too. */
 function nameIn(steps: readonly Step[], step: Step): string {
   const name = shortNameOf(step);
   const isShared = steps.some((other) => other.id !== step.id && shortNameOf(other) === name);
