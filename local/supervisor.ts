@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { searchUrl, startSearchServer } from "./demo/search-server.ts";
 import { seedDefinitions, untilRunsAreAccepted } from "./demo/seed.ts";
 import { buildEdge, edgeSources, type EdgeBuild } from "./edge/build.ts";
-import { writeVariables } from "./edge/dev-vars.ts";
+import { writeEnvFile, writeVariables } from "./edge/dev-vars.ts";
 import { hyperdriveVariable, s3Of, startEdgeProcess, startWranglerDev } from "./edge/process.ts";
 import type { RunningEdges } from "./edge/process.ts";
 import type { EdgeSettings } from "./edge/workerd-config.ts";
@@ -75,13 +75,15 @@ async function startParts(options: Options, start: Start): Promise<() => Facts> 
   };
   const variables = edgeVariables(known);
   const settings = await edgeSettings(options, secrets, postgres.url, variables);
-  if (data === defaultDataFolder) writeWranglerFiles(build, postgres.url, variables.decided);
+  const envFile = data === defaultDataFolder ? null : join(data, "edge.env");
+  if (envFile === null) writeWranglerFiles(build, postgres.url, variables.decided);
+  else if (options.dev) writeEnvFile(envFile, variables.decided);
 
   const s3 = s3Of(build, settings, options.dev);
   const workerEnv = workerVariables(known, s3, data);
   const startEdge = (signal: AbortSignal): Promise<RunningEdges> =>
     options.dev
-      ? startWranglerDev(build, settings, variables.requested, signal)
+      ? startWranglerDev(build, settings, envFile, variables.requested, signal)
       : startEdgeProcess(build, settings, signal);
   const [edge, fleet] = await Promise.all([
     keepAlive("edge", startEdge, onRestart).then((part) => track("program", part)),

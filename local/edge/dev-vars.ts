@@ -22,3 +22,9 @@ export function writeVariables(
   const after = [mark, ...written, ...kept].join("\n").trimEnd() + "\n";
   if (after !== before) writeFileSync(file, after, { mode: 0o600 });
 }
+
+/** Writes `values` to the file that `wrangler dev --env-file` reads. It would expand a dollar sign that has no backslash. */
+export function writeEnvFile(file: string, values: Record<string, string>): void {
+  const lines = Object.entries(values).map(([key, value]) => `${key}="${value.replaceAll("$", "\\$")}"`);
+  writeFileSync(file, `${lines.join("\n")}\n`, { mode: 0o600 });
+}

@@ -71,13 +71,15 @@ export function edgeCommand(
 }
 
 /**
- * Starts `wrangler dev` on the first port. It builds again when a file is saved, and reads its variables from `.dev.vars`.
+ * Starts `wrangler dev` on the first port. It builds again when a file is saved.
+ * @param envFile the file of its variables; null: the project's `.dev.vars`
  * @param requested variables of this start alone, which have precedence over the file. They must not be secrets, because other
  *   users of the machine can see the command line that holds them.
  */
 export async function startWranglerDev(
   build: EdgeBuild,
   settings: EdgeSettings,
+  envFile: string | null,
   requested: Record<string, string>,
   signal?: AbortSignal,
 ): Promise<RunningEdges> {
@@ -89,6 +91,7 @@ export async function startWranglerDev(
     args: [
       wranglerFile(),
       ...args,
+      ...(envFile === null ? [] : ["--env-file", envFile]),
       ...variables,
       "--show-interactive-dev-session=false",
       "--persist-to",

@@ -48,9 +48,5 @@ export function readOptions(args: string[]): Options {
   if (!read.success) throw new Error(read.error.issues.map((issue) => issue.message).join("\n"));
   if (read.data.dev && read.data.edges > 1)
     throw new Error("npm run dev serves one edge: use --edges with npm start");
-  if (read.data.dev && read.data.data !== defaultDataFolder)
-    throw new Error(
-      "npm run dev uses the folder .synapse, because wrangler reads one .dev.vars for the project: use --data with npm start",
-    );
   return read.data;
 }

@@ -17,7 +17,6 @@ test.each([
   [["--workers", "0"], "--workers must be at least 1"],
   [["--port", "70000"], "--port must be at most 65535"],
   [["--edges", "2", "--dev"], "npm run dev serves one edge"],
-  [["--data", "other", "--dev"], "npm run dev uses the folder .synapse"],
   [["--wrokers", "2"], "--wrokers"],
   [["--help"], "Usage: npm start -- [--workers 2]"],
 ])("%j is refused with a text that names the flag", (args, message) => {
