@@ -96,15 +96,18 @@ export function burstOf(startsPerSecond: number): number {
   return Math.max(1, startsPerSecond / 4);
 }
 
-const whole = (min: number, max: number) => z.number().int().min(min).max(max).nullable().exactOptional();
-const seconds = (min: number, max: number) => z.number().min(min).max(max).nullable().exactOptional();
+const whole = (min: number, max: number) => z.number().int().min(min).max(max).nullable().optional();
+const seconds = (min: number, max: number) => z.number().min(min).max(max).nullable().optional();
 const YEAR_SECONDS = 366 * DAY_SECONDS;
 
-/** A change of a lane. Absent fields keep their values; null returns a setting to its default. */
+/**
+ * A change of a lane. Absent fields keep their values; null returns a setting to its default. (The generator of the API's document takes
+ * `exactOptional` for required.)
+ */
 export const LaneChange = z.object({
   weight: whole(1, 1_000),
   slots: whole(1, 1_000),
-  starts_per_second: z.number().min(0.01).max(100_000).nullable().exactOptional(),
+  starts_per_second: z.number().min(0.01).max(100_000).nullable().optional(),
   attempts: whole(1, 100),
   first_backoff_seconds: seconds(0, 3_600),
   timeout_seconds: seconds(0.1, YEAR_SECONDS),
