@@ -28,7 +28,7 @@ type ConnectionEvents = { isFirst?: boolean; onlogin?: () => void; onclose?: () 
  */
 export function openDatabase(
   env: DatabaseEnv,
-  max = 5,
+  max: number,
   { isFirst = false, onlogin = () => {}, onclose = () => {} }: ConnectionEvents = {},
 ): Sql {
   let begunMs = performance.now();

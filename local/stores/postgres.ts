@@ -1,6 +1,6 @@
 /** A Postgres of this stack. Its data survives every way to end it. */
 import { spawnSync } from "node:child_process";
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { chownSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import postgres from "postgres";
@@ -86,8 +86,8 @@ function environment(): NodeJS.ProcessEnv {
 /** `dir/data`; when Postgres' user cannot enter it, a folder outside that is the same at every start. */
 function dataFolder(dir: string, user: PostgresUser): string {
   const inside = join(resolve(dir), "data");
-  const hash = createHash("sha256").update(inside).digest("hex").slice(0, 16);
-  const data = user === null || canBeEntered(dir) ? inside : join(enterableFolder(), `data-${hash}`);
+  const digest = hash("sha256", inside).slice(0, 16);
+  const data = user === null || canBeEntered(dir) ? inside : join(enterableFolder(), `data-${digest}`);
   mkdirSync(data, { recursive: true, mode: 0o700 });
   if (user !== null) chownSync(data, user.uid, user.gid);
   return data;

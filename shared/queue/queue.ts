@@ -155,6 +155,11 @@ export class Queue {
     return readStats(await this.#scripts.run(shard, scripts.stats, []));
   }
 
+  /** The numbers of every shard, in the order of shards. @throws ColdError */
+  allStats(): Promise<QueueStats[]> {
+    return Promise.all(Array.from({ length: this.shards }, (_, shard) => this.stats(shard)));
+  }
+
   /** The slots that a tenant uses and its queued or reserved runs, as the limits count them. @throws ColdError */
   async tenantStats(tenant: TenantId): Promise<TenantQueueStats> {
     const shard = queueShardOf(tenant, this.shards);

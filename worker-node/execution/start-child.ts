@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { RunId, baseOf } from "../../shared/contracts/ids.ts";
 import { stepPath } from "../../shared/journal/track.ts";
 import { MAX_CHILDREN, MAX_DEPTH } from "../../shared/store/runs/start-child.ts";
@@ -20,8 +20,8 @@ type Started = { is: "started" } | Extract<ChildAdmission, { is: "wait" }>;
 
 /** The id of a child: of the shape of all run ids, with the base of its parent. */
 export function childRunId(parent: RunId, waitId: string): RunId {
-  const hash = createHash("sha256").update(`${parent}\0${waitId}`).digest("hex");
-  return RunId.parse(`run_${hash.slice(0, 12)}_${baseOf(parent)}`);
+  const digest = hash("sha256", `${parent}\0${waitId}`);
+  return RunId.parse(`run_${digest.slice(0, 12)}_${baseOf(parent)}`);
 }
 
 /**

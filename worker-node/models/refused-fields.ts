@@ -15,7 +15,7 @@ import {
   withShortDescriptions,
   withSmallLimit,
   withSystemAsUser,
-} from "./other-forms.ts";
+} from "./taken-forms.ts";
 import type { ModelAccess } from "./model-access.ts";
 
 /** Models of one key owner whose servers refuse a field. The names come from definitions, so their number is bounded. */

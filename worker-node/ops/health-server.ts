@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from "node:crypto";
+import { hash, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
 import type { IncomingMessage, Server } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -69,7 +69,7 @@ function bearerOf({ headers }: IncomingMessage): string | undefined {
 
 /** Compares in constant time, so that the duration does not reveal how much of the token was right. */
 function isSameText(received: string | undefined, expected: string): boolean {
-  const digest = (text: string) => createHash("sha256").update(text).digest();
+  const digest = (text: string) => hash("sha256", text, "buffer");
   return timingSafeEqual(digest(received ?? ""), digest(expected));
 }
 

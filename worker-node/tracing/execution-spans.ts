@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { ATTR_GEN_AI_OPERATION_NAME } from "@opentelemetry/semantic-conventions/incubating";
 import { ATTR_GEN_AI_WORKFLOW_NAME } from "@opentelemetry/semantic-conventions/incubating";
 import {
@@ -94,15 +94,11 @@ export class ExecutionSpans {
 
 /** A run that was started without a context has a trace of its own, whose id follows from the run. */
 function idsOf({ run_id, traceparent }: ClaimedRun, attempt: number): { traceId: string; spanId: string } {
-  const traceId = traceparent?.split("-", 2)[1] ?? hash(run_id).slice(0, 32);
-  return { traceId, spanId: hash(`${run_id}:${attempt}`).slice(0, 16) };
+  const traceId = traceparent?.split("-", 2)[1] ?? hash("sha256", run_id).slice(0, 32);
+  return { traceId, spanId: hash("sha256", `${run_id}:${attempt}`).slice(0, 16) };
 }
 
 function contextOf(run: ClaimedRun, attempt: number): string {
   const traceFlags = parseTraceParent(run.traceparent ?? "")?.traceFlags ?? 1;
   return traceparentOf({ ...idsOf(run, attempt), traceFlags });
-}
-
-function hash(text: string): string {
-  return createHash("sha256").update(text).digest("hex");
 }

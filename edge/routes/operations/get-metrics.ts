@@ -13,7 +13,6 @@ import { isSameSecret } from "../../http/hmac.ts";
 import { bearerKey, needsPlatform } from "../../http/middleware/principal.ts";
 import { CONTENT_TYPE, prometheusText } from "../../operations/prometheus-text.ts";
 import type { Gauge } from "../../operations/prometheus-text.ts";
-import type { Services } from "../../services.ts";
 
 /** Requires METRICS_TOKEN, or a platform key with the scope `admin`: the metrics show all tenants. */
 const needsMetricsToken = createMiddleware<ApiEnv>(async (c, next) => {
@@ -46,7 +45,7 @@ export function getMetrics(api: Api): void {
     const [counters, workers, queue, ofPostgres] = await Promise.all([
       readCounters(services.sql),
       sumOfWorkers(services.sql),
-      queueStats(services),
+      services.queue.allStats().catch(() => null),
       readGauges(services.sql),
     ]);
     const gauges: Gauge[] = [
@@ -90,12 +89,7 @@ function gauge(name: string, help: string, value: number): Gauge {
   return { name, help, values: [{ labels: {}, value }] };
 }
 
-/** The counts of each queue shard; null while Redis cannot be reached or a shard is being rebuilt. */
-async function queueStats({ queue }: Services): Promise<QueueStats[] | null> {
-  const shards = Array.from({ length: queue.shards }, (_, shard) => queue.stats(shard));
-  return Promise.all(shards).catch(() => null);
-}
-
+/** `shards`: null while Redis cannot be reached or a shard is being rebuilt. */
 function queueGauges(shards: readonly QueueStats[] | null): Gauge[] {
   const up = gauge("synapse_queue_up", "1 while the queue can be counted", shards === null ? 0 : 1);
   if (shards === null) return [up];

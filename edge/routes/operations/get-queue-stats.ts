@@ -52,7 +52,7 @@ async function count(queue: Queue, { tenant }: Principal) {
     const { queuedOrReserved, active } = await queue.tenantStats(tenant);
     return { queued: queuedOrReserved, active };
   }
-  const shards = await Promise.all(Array.from({ length: queue.shards }, (_, shard) => queue.stats(shard)));
+  const shards = await queue.allStats();
   const sum = (of: "ready" | "leased" | "due" | "timer") =>
     shards.reduce((total, shard) => total + shard[of], 0);
   return { queued: sum("ready"), active: sum("leased"), delayed: sum("due"), waiting: sum("timer") };

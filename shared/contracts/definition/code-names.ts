@@ -54,7 +54,7 @@ type UnboundName = { name: string; offset: number; nearest: string | null };
 export function unboundNames(
   script: CodeNode,
   keys: ReadonlySet<string>,
-  variables: readonly string[] = [],
+  variables: readonly string[],
 ): UnboundName[] {
   const nodes = nodesOf(script);
   const mayMakeNames = nodes.some(

@@ -11,7 +11,7 @@ export type MoneyRules = { replaced?: ReplacedPrices; hasBudget?: boolean };
 /** Models of steps that no worker can ever call, or that a limit on money excludes. */
 export function stepModelErrors(
   { steps, max_total_cost_usd }: OrchestrationDocument,
-  { replaced, hasBudget = false }: MoneyRules = {},
+  { replaced, hasBudget = false }: MoneyRules,
 ): FieldError[] {
   const isLimited = max_total_cost_usd !== null || hasBudget;
   return steps.flatMap((step, index) => {

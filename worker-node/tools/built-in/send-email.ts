@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { domainToASCII } from "node:url";
 import { z } from "zod";
 import { RunId } from "../../../shared/contracts/ids.ts";
@@ -105,5 +105,5 @@ function notQueued(cause: unknown): never {
 
 function messageIdOf(effectKey: string, from: string): string {
   const domain = senderDomain(from) ?? "localhost";
-  return `<${createHash("sha256").update(effectKey).digest("hex").slice(0, 40)}@${domain}>`;
+  return `<${hash("sha256", effectKey).slice(0, 40)}@${domain}>`;
 }

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { argumentSchemaOf } from "../../../shared/contracts/definition/tool-schema.ts";
 import { schemaErrors } from "../../../shared/contracts/definition/tool-schema-errors.ts";
 import { flattened, withKnownRequired, withTables } from "./flat-schema.ts";
@@ -96,6 +96,6 @@ function listedTool(
 export function toolName(server: string, tool: string, { isTaken }: { isTaken: boolean }): string {
   const name = `${server}__${tool.replaceAll(/[^A-Za-z0-9_-]/g, "_")}`;
   if (name.length <= MAX_NAME_CHARS && !isTaken) return name;
-  const hash = createHash("sha256").update(tool).digest("hex").slice(0, 8);
-  return `${name.slice(0, MAX_NAME_CHARS - hash.length - 1)}_${hash}`;
+  const digest = hash("sha256", tool).slice(0, 8);
+  return `${name.slice(0, MAX_NAME_CHARS - digest.length - 1)}_${digest}`;
 }

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { isObject, listOf } from "../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import { firstChars } from "../../shared/text/first-chars.ts";
@@ -168,7 +168,7 @@ function isSystem({ role }: JsonObject): boolean {
 function withPlain(object: JsonObject, names: readonly string[]): JsonObject {
   const plain = names.flatMap((name): [string, Json][] => {
     const id = textOf(object[name]);
-    return id === undefined ? [] : [[name, createHash("sha256").update(id).digest("hex").slice(0, ID_CHARS)]];
+    return id === undefined ? [] : [[name, hash("sha256", id).slice(0, ID_CHARS)]];
   });
   return { ...object, ...Object.fromEntries(plain) };
 }
