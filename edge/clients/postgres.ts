@@ -44,7 +44,6 @@ export function openDatabase(
     socket: () => openSocket(connectionString),
     prepare: readConfig(env).PREPARE_STATEMENTS,
     max,
-    idle_timeout: 20,
     // A server sends its parameters first, as soon as the login is complete.
     onparameter: () => {
       stopTimer();

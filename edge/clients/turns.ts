@@ -5,7 +5,10 @@ import type { Sized } from "./fair-queue.ts";
 /** The longest wait for a turn. Clients wait for some 30 s, so on a busy machine a read is answered late rather than refused. */
 const WAIT_MS = 15_000;
 
-type Waiting = Sized & { begin(): void; refuse(error: unknown): void };
+/** How often the waits are compared with `WAIT_MS`. */
+const LOOK_MS = 500;
+
+type Waiting = Sized & { sinceMs: number; begin(): void; refuse(error: unknown): void };
 
 /**
  * Lets at most `max` callers act at the same time. The others wait: tenants take turns, and the callers of one tenant come in order.
@@ -13,6 +16,10 @@ type Waiting = Sized & { begin(): void; refuse(error: unknown): void };
  */
 export class Turns {
   readonly #waiting = new FairQueue<Waiting>();
+  /** The same, the oldest first. */
+  readonly #byAge = new Set<Waiting>();
+  /** One timer for all waits, which ends in its own callback: a cleared one keeps memory for as long as the object lives. */
+  #timer: ReturnType<typeof setInterval> | null = null;
   #free: number;
 
   constructor(max: number) {
@@ -41,19 +48,33 @@ export class Turns {
 
   async #wait({ tenant, bytes }: Sized): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const timer = setTimeout(() => own.refuse(tooMany()), WAIT_MS);
     const end = () => {
-      clearTimeout(timer);
+      this.#byAge.delete(own);
       this.#waiting.remove(own);
     };
     const own: Waiting = {
       tenant,
       bytes,
+      sinceMs: Date.now(),
       begin: () => (end(), resolve()),
       refuse: (error) => (end(), reject(error)),
     };
-    if (!this.#waiting.add(own)) own.refuse(tooMany());
+    if (this.#waiting.add(own)) {
+      this.#byAge.add(own);
+      this.#timer ??= setInterval(() => this.#refuseLate(), LOOK_MS);
+    } else own.refuse(tooMany());
     return promise;
+  }
+
+  #refuseLate(): void {
+    const lateMs = Date.now() - WAIT_MS;
+    for (const waiting of this.#byAge) {
+      if (waiting.sinceMs > lateMs) break;
+      waiting.refuse(tooMany());
+    }
+    if (this.#byAge.size > 0 || this.#timer === null) return;
+    clearInterval(this.#timer);
+    this.#timer = null;
   }
 
   #passOn(): void {

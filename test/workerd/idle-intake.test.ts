@@ -10,7 +10,7 @@ beforeAll(async () => {
 });
 afterAll(() => edge.stop());
 
-/** The runtime ends an object 10 s after its last request and its last connection, which the driver closes after 20 s. */
+/** The runtime ends an object 10 s after its last request and its last connection, which its pool closes after 20 s at most. */
 const IDLE_MS = 36_000;
 
 // Fails when the object does not record that the counts hold: each pause then costs every POST of the next 12 s a statement.

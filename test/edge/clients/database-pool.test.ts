@@ -1,6 +1,7 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { DatabasePool } from "../../../edge/clients/database-pool.ts";
 import type { DatabaseEnv } from "../../../edge/clients/postgres.ts";
+import { POSTGRES_READ_MS } from "../../../shared/timing.ts";
 import { cpuMs } from "../../services/cpu-time.ts";
 import { freshDatabase } from "../../services/services.ts";
 import { startTestStores, type TestStores } from "../test-stores.ts";
@@ -9,11 +10,12 @@ import { startTestStores, type TestStores } from "../test-stores.ts";
 const TIMEOUT_MS = 300;
 
 let stores: TestStores;
+let env: DatabaseEnv;
 let pool: DatabasePool;
 beforeAll(async () => {
   const url = await freshDatabase();
   stores = await startTestStores(1, Promise.resolve(url));
-  const env: DatabaseEnv = { ...stores.vars, HYPERDRIVE: { connectionString: url } };
+  env = { ...stores.vars, HYPERDRIVE: { connectionString: url } };
   pool = new DatabasePool(env, 2, TIMEOUT_MS);
   await pool.query((sql) => sql`select`);
 });
@@ -49,4 +51,28 @@ describe("a query of a pool", () => {
     const silent = pool.query((sql) => sql`select pg_sleep(60)`);
     await expect(silent).rejects.toMatchObject({ code: "CONNECTION_SILENT" });
   });
+});
+
+// Fails with the driver's `idle_timeout`, and with a timer for each wait: workerd keeps each cleared timer for as long as the object lives.
+test("queries, also those that wait for a connection, clear no timer", async () => {
+  const own = new DatabasePool(env, 2, POSTGRES_READ_MS);
+  const queries = () => Promise.all(Array.from({ length: 20 }, () => own.query((sql) => sql`select`)));
+  await queries();
+  const clear = vi.spyOn(globalThis, "clearTimeout");
+  await queries();
+  const cleared = clear.mock.calls.length;
+  clear.mockRestore();
+  own.close();
+  expect(cleared).toBe(0);
+});
+
+test("connections that no query uses are closed, and the next query opens one", async () => {
+  const idle = new DatabasePool(env, 2, TIMEOUT_MS, 50);
+  const pid = async (from: DatabasePool) =>
+    (await from.query((sql) => sql<{ pid: number }[]>`select pg_backend_pid() as pid`))[0]?.pid ?? 0;
+  const first = await pid(idle);
+  const isOpen = () => pool.query((sql) => sql`select from pg_stat_activity where pid = ${first}`);
+  await expect.poll(isOpen).toHaveLength(0);
+  expect(await pid(idle)).not.toBe(first);
+  idle.close();
 });
