@@ -9,6 +9,8 @@ import { inRedisSpan, redisAway } from "./redis.ts";
 const AGAIN_MS = 5_000;
 /** An unused connection is closed: the runtime keeps an object for as long as it has one. */
 const IDLE_MS = 10_000;
+/** How often a connection and its commands are compared with their time limits. */
+const LOOK_MS = 250;
 
 /**
  * The queue's commands over one kept TCP connection, for an object that outlives a request: a command over REST passes two more
@@ -31,7 +33,7 @@ export function keptCommands(open: () => Redis, rest: RedisCommands): RedisComma
     if (redis === null) return overRest();
     const sentMs = Date.now();
     try {
-      return await overTcp(redis);
+      return await connection.inTime(sentMs, overTcp(redis));
     } catch (error) {
       if (isUnknownScript(error)) throw error;
       connection.fail(redis, error);
@@ -53,10 +55,18 @@ export function keptCommands(open: () => Redis, rest: RedisCommands): RedisComma
   };
 }
 
-/** One connection, opened when it is needed and closed when it is not. */
+type Sent = { ms: number; giveUp(error: unknown): void };
+
+/**
+ * One connection, opened when it is needed and closed when it is not. It has one timer for all its time limits: a timer for each
+ * command, such as the client's `commandTimeout`, would be cleared with the reply, and keep memory for as long as the object lives
+ * (`findings/workerd-cleared-timer-stays.sh`).
+ */
 class KeptConnection {
   readonly #open: () => Redis;
   #redis: Redis | null = null;
+  /** Its commands without a reply, the oldest first. */
+  readonly #sent = new Set<Sent>();
   #usedMs = 0;
   #againMs = 0;
 
@@ -68,8 +78,20 @@ class KeptConnection {
   use(): Redis | null {
     const nowMs = Date.now();
     this.#usedMs = nowMs;
-    if (this.#redis === null && nowMs >= this.#againMs) this.#connect();
+    if (this.#redis === null && nowMs >= this.#againMs) this.#connect(nowMs);
     return this.#redis?.status === "ready" ? this.#redis : null;
+  }
+
+  /** The reply of a command. It rejects when the connection fails, which it does when the reply of one command takes too long. */
+  async inTime<Reply>(sentMs: number, reply: Promise<Reply>): Promise<Reply> {
+    const { promise: failed, reject } = Promise.withResolvers<never>();
+    const sent = { ms: sentMs, giveUp: reject };
+    this.#sent.add(sent);
+    try {
+      return await Promise.race([reply, failed]);
+    } finally {
+      this.#sent.delete(sent);
+    }
   }
 
   /** Closes a connection that has failed. */
@@ -79,23 +101,33 @@ class KeptConnection {
     this.#againMs = Date.now() + AGAIN_MS;
     this.#redis = null;
     redis.disconnect();
+    for (const { giveUp } of this.#sent) giveUp(error);
   }
 
-  #connect(): void {
+  #connect(openedMs: number): void {
     const redis = this.#open();
     this.#redis = redis;
     // The same error also rejects the pending commands.
     let cause: unknown;
     redis.on("error", (error) => (cause = error));
-    const idle = setInterval(() => {
-      if (this.#redis === redis && Date.now() - this.#usedMs < IDLE_MS) return;
-      if (this.#redis === redis) this.#redis = null;
-      redis.disconnect();
-    }, IDLE_MS);
+    const look = setInterval(() => this.#closeWhenLate(redis, openedMs), LOOK_MS);
     redis.once("end", () => {
-      clearInterval(idle);
+      clearInterval(look);
       this.fail(redis, cause);
     });
     redis.connect().catch((error: unknown) => this.fail(redis, error));
+  }
+
+  /** Closes the connection when nothing uses it, when it is not open in time, or when a command has no reply in time. */
+  #closeWhenLate(redis: Redis, openedMs: number): void {
+    const nowMs = Date.now();
+    const [oldest] = this.#sent;
+    const sinceMs = redis.status === "ready" ? oldest?.ms : openedMs;
+    if (sinceMs !== undefined && nowMs - sinceMs >= REDIS_REQUEST_MS) {
+      this.fail(redis, new Error(`Redis did not reply within ${REDIS_REQUEST_MS} ms`));
+    } else if (nowMs - this.#usedMs >= IDLE_MS) {
+      this.#redis = null;
+      redis.disconnect();
+    }
   }
 }

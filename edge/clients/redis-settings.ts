@@ -1,5 +1,4 @@
 import type { RedisOptions } from "ioredis";
-import { REDIS_REQUEST_MS } from "../../shared/timing.ts";
 
 /** A connection that fails fast, and that its owner opens anew. */
 const FAILS_FAST = {
@@ -13,8 +12,8 @@ const FAILS_FAST = {
   retryStrategy: () => null,
 } satisfies RedisOptions;
 
-/** The settings of a connection for the queue's commands. */
-export const KEPT_REDIS = { ...FAILS_FAST, commandTimeout: REDIS_REQUEST_MS } satisfies RedisOptions;
+/** The settings of a connection for the queue's commands, whose time `keptCommands` limits itself. */
+export const KEPT_REDIS = FAILS_FAST;
 
 /** The settings of the connection of a live feed. Its commands block, so `LiveFeed` limits their time itself. */
 export const FOLLOWED_REDIS = { ...FAILS_FAST, connectTimeout: 2_000 } satisfies RedisOptions;

@@ -8,6 +8,9 @@ import { pause } from "../http/pause.ts";
 
 const RECONNECT_MS = 500;
 
+/** How often the command that has no reply yet is compared with its time limit. */
+const LOOK_MS = 1_000;
+
 /** The most entries that one XREAD returns. */
 const PAGE = 500;
 
@@ -34,6 +37,8 @@ export class LiveFeed {
   #cursor: string | null = null;
   #following = false;
   #redis: Redis | null = null;
+  /** The command without a reply: when it was sent, and what ends the wait for its reply. */
+  #sent: { ms: number; giveUp(error: unknown): void } | null = null;
   /** When the last entry was received, or this connection was last given up for its silence. */
   #receivedMs = performance.now();
   readonly #silentMs: number;
@@ -63,6 +68,7 @@ export class LiveFeed {
       redis.on("error", () => {});
       const close = () => redis.disconnect();
       signal.addEventListener("abort", close);
+      this.#limitReplies(redis);
       try {
         await redis.connect();
         await this.#read(redis);
@@ -98,7 +104,7 @@ export class LiveFeed {
       this.#following = true;
       const cursor = this.#cursor ?? "0-0";
       const read = redis.call("XREAD", "COUNT", PAGE, "BLOCK", LIVE_BLOCK_MS, "STREAMS", this.#key, cursor);
-      const reply = Reply.parse(await within(LIVE_DEAD_MS, read));
+      const reply = Reply.parse(await this.#inTime(read));
       // A cursor beyond the stream's end gets an empty reply too: then the cursor has to be resolved again.
       cursorIsValid = reply !== null;
       for (const [id, fields] of reply?.[0]?.[1] ?? []) {
@@ -111,10 +117,32 @@ export class LiveFeed {
   }
 
   async #resolveCursor(redis: Redis): Promise<void> {
-    const last = await within(LIVE_DEAD_MS, lastId(redis, this.#key));
+    const last = await this.#inTime(lastId(redis, this.#key));
     if (this.#cursor !== null && !isBefore(last, this.#cursor)) return;
     this.#cursor = last;
     this.#listener.onResync();
+  }
+
+  /**
+   * Gives up a reply that takes too long, for as long as this connection is the feed's. One timer for the connection, which ends in its
+   * own callback: a timer that is cleared at each reply keeps memory for as long as the object lives (`findings/workerd-cleared-timer-stays.sh`).
+   */
+  #limitReplies(redis: Redis): void {
+    const timer = setInterval(() => {
+      if (this.#redis !== redis || this.#stopping.signal.aborted) clearInterval(timer);
+      else if (this.#sent !== null && performance.now() - this.#sent.ms >= LIVE_DEAD_MS)
+        this.#sent.giveUp(new Error(`Redis did not reply within ${LIVE_DEAD_MS} ms`));
+    }, LOOK_MS);
+  }
+
+  async #inTime<Value>(reply: Promise<Value>): Promise<Value> {
+    const { promise: late, reject } = Promise.withResolvers<never>();
+    this.#sent = { ms: performance.now(), giveUp: reject };
+    try {
+      return await Promise.race([reply, late]);
+    } finally {
+      this.#sent = null;
+    }
   }
 }
 
@@ -133,17 +161,4 @@ function isBefore(id: string, other: string): boolean {
   const [ms = "0", seq = "0"] = id.split("-");
   const [otherMs = "0", otherSeq = "0"] = other.split("-");
   return Number(ms) === Number(otherMs) ? Number(seq) < Number(otherSeq) : Number(ms) < Number(otherMs);
-}
-
-/** @throws Error when `work` takes longer than `ms` */
-async function within<Value>(ms: number, work: Promise<Value>): Promise<Value> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`Redis did not reply within ${ms} ms`)), ms);
-  });
-  try {
-    return await Promise.race([work, timeout]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -134,3 +134,25 @@ test("an unused connection is closed", async () => {
   expect(await run("return 1")).toBe(1);
   expect(opened.length).toBe(2);
 });
+
+// Fails with the client's `commandTimeout`: workerd keeps each cleared timer for as long as the object lives.
+test("commands clear no timer", async () => {
+  await openConnection();
+  const clear = vi.spyOn(globalThis, "clearTimeout");
+  await Promise.all([run("return 1"), run("return 2")]);
+  const cleared = clear.mock.calls.length;
+  clear.mockRestore();
+  expect([cleared, overRest]).toEqual([0, 0]);
+});
+
+test("a connection whose login gets no reply is given up, and commands go over REST meanwhile", async () => {
+  user = { username: "reader", password: "p" };
+  proxy.set("hang");
+  const lines: string[] = [];
+  vi.spyOn(console, "log").mockImplementation((line: string) => void lines.push(line));
+  expect(await run("return 1")).toBe(1);
+  await until("it is given up", () => lines.some((line) => line.includes("did not reply within 1500 ms")));
+  vi.restoreAllMocks();
+  expect(await run("return 2")).toBe(2);
+  expect(overRest).toBe(2);
+});

@@ -1,11 +1,12 @@
 import { Redis } from "ioredis";
-import { afterAll, expect, inject, onTestFinished, test } from "vitest";
+import { afterAll, expect, inject, onTestFinished, test, vi } from "vitest";
 import { FOLLOWED_REDIS } from "../../../edge/clients/redis-settings.ts";
 import { LiveFeed } from "../../../edge/streaming/live-feed.ts";
 import { Relay } from "../../../edge/streaming/relay.ts";
 import { newRunId } from "../../../shared/contracts/ids.ts";
 import type { EntryLines } from "../../../shared/events/lines.ts";
 import { xaddArgs } from "../../../shared/events/live.ts";
+import { until } from "../../services/waiting.ts";
 
 const run = newRunId(1_780_499_750_067);
 const key = `live-feed-test:${run}`;
@@ -89,4 +90,18 @@ test("a relay whose feed is busy keeps its connection when an entry does not com
   await at.commit(former);
   await expect.poll(() => at.received).toEqual([2]);
   expect(at.opened).toEqual([14]);
+});
+
+// Fails with a time limit for each XREAD: workerd keeps each cleared timer for as long as the object lives.
+test("entries that are received clear no timer", async () => {
+  const at = followFormer(3_600_000);
+  await expect.poll(at.following).toBe(true);
+  const clear = vi.spyOn(globalThis, "clearTimeout");
+  await at.commit(former);
+  await until("the first entry is received", () => at.received.length === 1);
+  await at.commit(former);
+  await until("the second entry is received", () => at.received.length === 2);
+  const cleared = clear.mock.calls.length;
+  clear.mockRestore();
+  expect(cleared).toBe(0);
 });
