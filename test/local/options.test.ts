@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { writeVariables } from "../../local/edge/dev-vars.ts";
+import { writeEnvFile, writeVariables } from "../../local/edge/dev-vars.ts";
 import { readOptions } from "../../local/settings/options.ts";
 import { projectFolder } from "../../local/processes/programs.ts";
 
@@ -39,4 +39,16 @@ test("variables are written once and replaced later; other variables of the file
   writeVariables(dir, ".dev.vars", { REDIS_URL: "redis://127.0.0.1:2" });
   expect(readFileSync(file, "utf8")).toContain("127.0.0.1:2");
   expect(readFileSync(file, "utf8").match(/REDIS_URL/g)).toHaveLength(1);
+});
+
+test("wrangler dev reads each value of its file of variables as it is", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "synapse-vars-"));
+  onTestFinished(() => rmSync(dir, { recursive: true }));
+  const file = join(dir, "edge.env");
+  const values = { PLAIN: "a b#c", URL: "redis://u:p$HOME${PLAIN}$1@127.0.0.1:1/?a=b", JSON: `["*"]` };
+  writeEnvFile(file, values);
+  expect(statSync(file).mode & 0o777).toBe(0o600);
+  const { unstable_getVarsForDev } = await import("wrangler");
+  const read = unstable_getVarsForDev(undefined, [file], {}, undefined, true);
+  expect(Object.fromEntries(Object.entries(read).map(([key, { value }]) => [key, value]))).toEqual(values);
 });
