@@ -34,14 +34,17 @@ export async function bucketsToPurge(
 /**
  * Part of the periodic work: deletes the objects of purged tenants. When a tenant was created anew under the same id, its objects
  * are younger than the purge, and stay. Objects that cannot be deleted stop neither the deletion of others nor other tenants: each
- * pass takes tenants at random, and continues after the objects that the pass before has seen.
+ * pass takes tenants at random, and continues after the objects that the pass before has seen. The end of a pass does not count for a
+ * purge that came meanwhile.
  */
 export async function deleteObjectsOfTenants(sql: Sql, buckets: readonly ObjectBucket[]): Promise<void> {
-  const tenants = await sql<{ tenant_id: string; before_ms: number; after: string | null }[]>`
-    select tenant_id, extract(epoch from objects_before)::float8 * 1000 as before_ms, objects_after as after
+  const tenants = await sql<{ tenant_id: string; before: string; before_ms: number; after: string | null }[]>`
+    select tenant_id, objects_before::text as before, extract(epoch from objects_before)::float8 * 1000 as before_ms,
+      objects_after as after
     from tenants where objects_before is not null order by random() limit ${MAX_TENANTS}`;
   const purge = async ({
     tenant_id: tenant,
+    before,
     before_ms,
     after,
   }: (typeof tenants)[number]): Promise<boolean> => {
@@ -52,7 +55,7 @@ export async function deleteObjectsOfTenants(sql: Sql, buckets: readonly ObjectB
     await sql`
       update tenants set objects_after = ${next ?? null},
         objects_before = case when ${next ?? null}::text is not null then objects_before end
-      where tenant_id = ${tenant}`;
+      where tenant_id = ${tenant} and objects_before::text = ${before}`;
     if (next === undefined) log.info("tenant.objects_deleted", { tenant });
     return next !== undefined;
   };
