@@ -110,11 +110,12 @@ class KeptConnection {
     // The same error also rejects the pending commands.
     let cause: unknown;
     redis.on("error", (error) => (cause = error));
-    const look = setInterval(() => this.#closeWhenLate(redis, openedMs), LOOK_MS);
-    redis.once("end", () => {
-      clearInterval(look);
-      this.fail(redis, cause);
-    });
+    redis.once("end", () => this.fail(redis, cause));
+    const look = setInterval(() => {
+      if (this.#redis === redis) this.#closeWhenLate(redis, openedMs);
+      // In its own callback, which keeps nothing.
+      else clearInterval(look);
+    }, LOOK_MS);
     redis.connect().catch((error: unknown) => this.fail(redis, error));
   }
 
