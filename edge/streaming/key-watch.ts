@@ -50,7 +50,9 @@ export class KeyWatch {
         if (!valid.has(keyId)) endViewers(key, () => true);
       }
     } catch (error) {
-      log.warn("relay.key_check_failed", { message: messageOf(error) });
+      // The connections are closed with the last viewer, and the check that is under way then fails.
+      if (due.some(([, { viewers }]) => viewers.size > 0))
+        log.warn("relay.key_check_failed", { message: messageOf(error) });
     } finally {
       this.#isChecking = false;
     }

@@ -223,12 +223,13 @@ export class Relay {
 
   /**
    * Checks the viewers of the failed read more often from now on. One failure is logged; further failures are not, until every
-   * viewer's read has succeeded again.
+   * viewer's read has succeeded again. A read whose viewers have left is no failure: the connections are closed with the last viewer.
    */
   #onReadFailed(subscriptions: readonly Subscription[], error: unknown): void {
-    if (this.#failed.size === 0)
+    const watching = subscriptions.filter(({ writer }) => writer.isOpen);
+    if (watching.length > 0 && this.#failed.size === 0)
       log.error("relay.read_failed", { error: error instanceof Error ? error.message : "unknown" });
-    for (const subscription of subscriptions) if (subscription.writer.isOpen) this.#failed.add(subscription);
+    for (const subscription of watching) this.#failed.add(subscription);
   }
 
   #subscriptionsOf(run: RunId): Set<Subscription> {

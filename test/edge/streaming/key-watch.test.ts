@@ -3,7 +3,10 @@ import { KeyWatch } from "../../../edge/streaming/key-watch.ts";
 import { KEY_CHECK_MS } from "../../../shared/timing.ts";
 
 beforeEach(() => void vi.useFakeTimers());
-afterEach(() => void vi.useRealTimers());
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
 
 function watched(valid: Set<string>) {
   const queries: string[][] = [];
@@ -73,4 +76,17 @@ test("no stream ends because Postgres is unreachable, and the check is repeated 
   setAway(false);
   await pass(1_000);
   expect(ended).toEqual(["a"]);
+});
+
+// With its last viewer, the relay object closes its connections to Postgres: the check that is under way fails.
+test("a check that fails after its last viewer has left is no warning in the log", async () => {
+  const logged = vi.spyOn(console, "error").mockImplementation(() => {});
+  const read = Promise.withResolvers<Set<string>>();
+  const watch = new KeyWatch(() => read.promise);
+  const remove = watch.add({ keyId: "one", untilMs: null }, () => {});
+  const checked = watch.tick();
+  remove();
+  read.reject(new Error("the connection is closed"));
+  await checked;
+  expect(logged).not.toHaveBeenCalled();
 });

@@ -199,6 +199,21 @@ describe("a read of the journal that fails for one viewer", () => {
   });
 });
 
+// With its last viewer, the relay object closes its connections to Postgres: the read that is under way fails.
+test("a read that fails after its viewer has left is no error in the log", async () => {
+  const page = Promise.withResolvers<EntryLines[]>();
+  const relay = new Relay({ page: () => page.promise, positions: async () => new Map() });
+  const viewer = join(relay);
+  // The read begins before this: the reader has got the first bytes.
+  await viewer.reader.read();
+  const logged = vi.spyOn(console, "error").mockImplementation(() => {});
+  viewer.leaving.abort();
+  page.reject(new Error("the connection is closed"));
+  await expect.poll(() => viewer.ended).toHaveBeenCalled();
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(logged).not.toHaveBeenCalled();
+});
+
 describe("viewers of one run", () => {
   test("do not wait for a viewer that takes nothing", async () => {
     const { relay, commit } = relayOn([]);
