@@ -68,19 +68,35 @@ async function skippedResult(
   run: NewRun,
   admission: Extract<Admission, { is: "admitted" | "full" }>,
 ): Promise<SubmitResult | null> {
-  const { run_id, tenant_id, orchestration_id, idempotency_key: key, request_hash, singleton } = run;
-  if (!singleton) return null;
+  const { run_id, tenant_id, orchestration_id } = run;
   const definition = await deps.query((sql) => readOrchestration(sql, tenant_id, orchestration_id));
   if (definition === null) return null;
-  const answer = await deps.query((sql) => findSingletonHolder(sql, tenant_id, singleton.key));
-  if (answer === null) {
-    if (admission.is === "full" || admission.quotaCheckedBy === "postgres") return null;
-    if (key !== null) await deps.query((sql) => freeSkippedKey(sql, tenant_id, key));
-    return deps.resubmit(run);
-  }
+  const holder = await holderOf(deps, run);
+  if (holder !== null) return answerSkipped(deps, run, run_id, holder);
+  if (admission.is === "full" || admission.quotaCheckedBy === "postgres") return null;
+  return submitSkippedAgain(deps, run);
+}
+
+function holderOf({ query }: ResultDeps, { tenant_id, singleton }: NewRun): Promise<RunId | null> {
+  return query((sql) => findSingletonHolder(sql, tenant_id, singleton?.key ?? ""));
+}
+
+/** The result of a skipped run. Its Idempotency-Key names `skipped` until the answer is recorded. */
+async function answerSkipped(
+  { query }: ResultDeps,
+  { tenant_id, idempotency_key: key, request_hash }: NewRun,
+  skipped: RunId,
+  answer: RunId,
+): Promise<SubmitResult> {
   if (key !== null)
-    await deps.query((sql) => saveSkippedAnswer(sql, tenant_id, key, { run: run_id, request_hash, answer }));
+    await query((sql) => saveSkippedAnswer(sql, tenant_id, key, { run: skipped, request_hash, answer }));
   return acceptedAs(answer, { skipped: true });
+}
+
+async function submitSkippedAgain(deps: ResultDeps, run: NewRun): Promise<SubmitResult> {
+  const { tenant_id, idempotency_key: key } = run;
+  if (key !== null) await deps.query((sql) => freeSkippedKey(sql, tenant_id, key));
+  return deps.resubmit(run);
 }
 
 /** The result that an earlier request got under the same Idempotency-Key; null: there was none. */
@@ -91,8 +107,11 @@ async function findEarlier(deps: ResultDeps, run: NewRun): Promise<SubmitResult 
   // Until the answer of a skipped run is recorded, its Idempotency-Key names the skipped run itself.
   if (!earlier || earlier.run_id === run_id) return null;
   if (earlier.request_hash === request_hash) {
-    if (singleton?.policy === "skip" && (await deps.query((sql) => freeSkippedKey(sql, tenant_id, key)))) {
-      return deps.resubmit(run);
+    if (singleton?.policy === "skip" && earlier.unanswered) {
+      const holder = await holderOf(deps, run);
+      return holder === null
+        ? submitSkippedAgain(deps, run)
+        : answerSkipped(deps, run, earlier.run_id, holder);
     }
     return acceptedAs(earlier.run_id, { replayed: true, skipped: earlier.skipped });
   }

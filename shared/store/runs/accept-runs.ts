@@ -130,10 +130,15 @@ export async function findIdempotent(
   key: string,
 ): Promise<IdempotentAnswer | null> {
   const [row] = await sql<IdempotentAnswer[]>`
-    select run_id, request_hash, skipped from idempotency_keys
+    select run_id, request_hash, skipped,
+      not skipped and not exists (select from runs r where r.run_id = k.run_id) as unanswered
+    from idempotency_keys k
     where tenant_id = ${tenant} and key = ${key} and created_at >= now() - interval '24 hours'`;
   return row ?? null;
 }
 
-/** `skipped`: the request started no run, because `run_id` had its singleton key. */
-type IdempotentAnswer = { run_id: RunId; request_hash: string; skipped: boolean };
+/**
+ * `skipped`: the request started no run, because `run_id` had its singleton key. `unanswered`: the run `run_id` does not exist: it was
+ * skipped, and the answer is not recorded yet. Both are read by one statement, so an answer that is recorded meanwhile is not missed.
+ */
+type IdempotentAnswer = { run_id: RunId; request_hash: string; skipped: boolean; unanswered: boolean };

@@ -33,14 +33,13 @@ export async function saveSkippedAnswer(
 
 /**
  * Frees an idempotency key whose run was skipped, when the edge died before it had recorded the answer: the key and its run
- * are committed in one statement, so a key whose run does not exist stands for no run.
- * @returns false: the key stands for a run
+ * are committed in one statement, so a key whose run does not exist stands for no run. A key that stands for a run, or for an
+ * answer, stays.
  */
-export async function freeSkippedKey(sql: Sql, tenant: TenantId, key: string): Promise<boolean> {
-  const { count } = await sql`
+export async function freeSkippedKey(sql: Sql, tenant: TenantId, key: string): Promise<void> {
+  await sql`
     delete from idempotency_keys k where tenant_id = ${tenant} and key = ${key} and not skipped
       and not exists (select from runs r where r.run_id = k.run_id)`;
-  return count > 0;
 }
 
 /** The runs that got their singleton key from one of these ended runs, as `enqueue` takes them. */

@@ -1,8 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RunAccepted } from "../../../edge/runs/run-view.ts";
-import { RunId, newRunId } from "../../../shared/contracts/ids.ts";
+import { submitResultOf } from "../../../edge/runs/submit-result.ts";
+import { readConfig } from "../../../edge/env.ts";
+import { RunId, TenantId, newRunId } from "../../../shared/contracts/ids.ts";
 import { listSuccessors, repairSingletons } from "../../../shared/store/runs/singletons.ts";
 import { ParentFence, startChild } from "../../../shared/store/runs/start-child.ts";
+import type { Sql } from "../../../shared/store/sql.ts";
+import { newRun } from "../../services/new-run.ts";
 import { until } from "../../services/waiting.ts";
 import { bodyOf, RUN, runPath, startApp, type TestApp } from "../app.ts";
 import { FakeJournalWriter } from "../test-stores.ts";
@@ -74,6 +78,41 @@ describe("runs with one singleton key and the policy skip", () => {
     await app.stores.sql`
       update idempotency_keys set run_id = 'run_0123456789ab_1780499750067', skipped = false where key = 'replay-1'`;
     expect(await post("replay", "skip", {}, key)).toMatchObject({ run_id: first.run_id, skipped: true });
+  });
+
+  // Fails when a key is read, and then freed by another statement: the answer that is recorded in between is passed over, and the
+  // request is answered with a run that was never started.
+  test("name the run that has the key also when another request under the same Idempotency-Key records its answer meanwhile", async () => {
+    const first = await post("meanwhile", "skip");
+    const key = { "idempotency-key": "meanwhile-1" };
+    await post("meanwhile", "skip", {}, key);
+    const { sql, queue } = app.stores;
+    const skipped = newRunId(Date.now());
+    await sql`update idempotency_keys set run_id = ${skipped}, skipped = false where key = 'meanwhile-1'`;
+    const [stored] = await sql`select request_hash from idempotency_keys where key = 'meanwhile-1'`;
+    const run = {
+      ...newRun({ tenant_id: TenantId.parse("default"), idempotency_key: "meanwhile-1" }),
+      request_hash: String(stored?.["request_hash"]),
+      singleton: { key: "key:meanwhile", policy: "skip" as const },
+    };
+    let statements = 0;
+    const deps = {
+      config: readConfig(app.stores.vars),
+      queue,
+      query: async <T>(use: (one: Sql) => Promise<T>): Promise<T> => {
+        const result = await use(sql);
+        if (++statements === 1)
+          await sql`
+            update idempotency_keys set run_id = ${first.run_id}, skipped = true where key = 'meanwhile-1'`;
+        return result;
+      },
+      resubmit: () => Promise.reject(new Error("the key of a living run is not free")),
+    };
+    const admission = { is: "admitted" as const, quotaCheckedBy: "queue" as const, reserved: true };
+    const outcome = { accepted: new Map(), failed: new Map() };
+    const admissions = new Map([[run.run_id, admission]]);
+    const result = await submitResultOf(deps, run, { ...outcome, admissions });
+    expect(result).toMatchObject({ is: "accepted", run_id: first.run_id, skipped: true });
   });
 
   // A run that starts nothing needs no place: a client that asks often would get 429 for its own run.

@@ -106,6 +106,7 @@ describe("an idempotency key", () => {
       run_id: first.run_id,
       request_hash: "h",
       skipped: false,
+      unanswered: false,
     });
     expect(await findIdempotent(store.sql, globex, "k1")).toBeNull();
     expect(
