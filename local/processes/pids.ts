@@ -2,14 +2,12 @@
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 
-/** Whether a process with this pid exists. It may be another one than expected: pids are reused. */
+/** The state of a process that has ended and whose parent has not waited for it. */
+const ZOMBIE = "Z";
+
+/** Whether the process with this pid has not ended. It may be another one than expected: pids are reused. */
 export function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return error instanceof Error && "code" in error && error.code === "EPERM";
-  }
+  return startOf(pid) !== null;
 }
 
 /** The command line of a process, with spaces between the words; empty when the process has ended. */
@@ -35,14 +33,16 @@ export function readPid(file: string): number | null {
 
 /**
  * The start time of a process, as text that is only for comparison; null when the process has ended. The pid and this text
- * together identify a process.
+ * together identify a process. A process has ended also while its pid still exists because its parent has not waited for it (a zombie): the process 1
+ * of many containers waits for none.
  */
 export function startOf(pid: number): string | null {
   try {
-    // Field 22. Counted from the end of the name in brackets, which may contain any character.
-    return readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ")[19] ?? null;
+    // Fields 3 and 22. Counted from the end of the name in brackets, which may contain any character.
+    const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ") ?? [];
+    return fields[0] === ZOMBIE ? null : (fields[19] ?? null);
   } catch {
-    const ps = spawnSync("ps", ["-o", "lstart=", "-p", String(pid)], { encoding: "utf8" });
-    return ps.status === 0 ? ps.stdout.trim() : null;
+    const ps = spawnSync("ps", ["-o", "stat=,lstart=", "-p", String(pid)], { encoding: "utf8" });
+    return ps.status === 0 && !ps.stdout.trim().startsWith(ZOMBIE) ? ps.stdout.trim() : null;
   }
 }

@@ -1,10 +1,10 @@
 /** A Postgres of this stack. Its data survives every way to end it. */
 import { spawnSync } from "node:child_process";
 import { hash } from "node:crypto";
-import { chownSync, existsSync, mkdirSync, readFileSync } from "node:fs";
+import { chownSync, existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import postgres from "postgres";
-import { readPid } from "../processes/pids.ts";
+import { isRunning, readPid } from "../processes/pids.ts";
 import { choosePort } from "../processes/free-ports.ts";
 import { canBeEntered, findPostgres, enterableFolder, postgresUser } from "./postgres-binaries.ts";
 import type { PostgresBinaries, PostgresUser } from "./postgres-binaries.ts";
@@ -38,10 +38,13 @@ export async function startPostgres(options: {
 
   if (!existsSync(join(data, "PG_VERSION"))) initDatabase(binaries, data, run);
   checkVersion(binaries, data);
-  const orphan = readPid(join(data, "postmaster.pid"));
+  const pidFile = join(data, "postmaster.pid");
+  const orphan = readPid(pidFile);
   // SIGINT is Postgres' fast shutdown: it disconnects its clients and loses nothing.
   if (orphan !== null) await stopOrphan(orphan, "SIGINT", (command) => command.includes(data));
   await endBackendsOf(data);
+  // Postgres refuses to start while the pid of a killed one exists, also after its end, if its parent has not waited for it.
+  if (orphan !== null && !isRunning(orphan)) rmSync(pidFile, { force: true });
 
   const port = options.onlyPort ?? (await choosePort(join(dir, "port"), options.port));
   const args = [

@@ -1,3 +1,5 @@
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +9,7 @@ import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "v
 import { z } from "zod";
 import { lockFolder } from "../../local/processes/lock.ts";
 import { isRunning, startOf } from "../../local/processes/pids.ts";
+import { postgresUser } from "../../local/stores/postgres-binaries.ts";
 import { startPostgres } from "../../local/stores/postgres.ts";
 import { startProcess, stopProcess } from "../../local/processes/child.ts";
 import { nodeProgram, startUntilEvent } from "../../local/processes/programs.ts";
@@ -21,6 +24,19 @@ beforeEach(() => {
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
 const untilEnded = (pids: number[]) => until("the processes have ended", () => !pids.some(isRunning));
+
+/** Starts a process that has ended and whose parent never waits for it, as the process 1 of many containers. @returns its pid */
+async function startZombie(): Promise<number> {
+  const parent = spawn("/bin/sh", ["-c", "sleep 0 & echo $!; exec sleep 600"], {
+    stdio: "pipe",
+    ...postgresUser(),
+  });
+  onTestFinished(() => void parent.kill("SIGKILL"));
+  const pid = String((await once(parent.stdout, "data"))[0]).trim();
+  const state = () => spawnSync("ps", ["-o", "stat=", "-p", pid], { encoding: "utf8" }).stdout.trim();
+  await until("it has ended", () => state().startsWith("Z"));
+  return Number(pid);
+}
 
 async function startStoresInChild() {
   const command = nodeProgram("test/local/fixtures/start-stores.ts");
@@ -39,7 +55,7 @@ describe("Postgres and Redis", () => {
     await untilEnded(pids);
   });
 
-  test("keep data and port from one start to the next", async () => {
+  test("keep data and port from one start to the next, also while nothing has waited for the end of a killed Postgres", async () => {
     const first = await startPostgres({ dir: join(dir, "postgres") });
     const redis = await startRedis({ dir: join(dir, "redis") });
     let sql = postgres(first.url, { max: 1, onnotice: () => {} });
@@ -49,6 +65,7 @@ describe("Postgres and Redis", () => {
     await client.set("note", "still here");
     client.disconnect();
     await Promise.all([first.stop(), redis.stop()]);
+    writeFileSync(join(dir, "postgres/data/postmaster.pid"), `${await startZombie()}\n`);
 
     const second = await startPostgres({ dir: join(dir, "postgres") });
     const secondRedis = await startRedis({ dir: join(dir, "redis") });
@@ -159,4 +176,14 @@ describe("a data folder", () => {
     writeFileSync(join(dir, "lock"), `${process.pid}\n${Number(startOf(process.pid)) - 1}\n`);
     lockFolder(dir)();
   });
+
+  test.runIf(process.platform === "linux")(
+    "is free after its holder was killed, also while nothing has waited for its end",
+    async () => {
+      const pid = await startZombie();
+      const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ");
+      writeFileSync(join(dir, "lock"), `${pid}\n${fields?.[19]}\n`);
+      lockFolder(dir)();
+    },
+  );
 });
