@@ -81,6 +81,8 @@ export const WebhookBody = z
   .object({
     type: RunReport,
     run_id: z.string(),
+    /** Of the question of a child run: the run at the top of its family, which a client has started. `run_id` is the child, which takes the answer. */
+    root_run_id: z.string().optional(),
     orchestration_id: z.string(),
     tenant_id: z.string(),
     status: z.string(),

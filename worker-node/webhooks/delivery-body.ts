@@ -46,7 +46,7 @@ function isQuestion(event: DeliverySnapshot): event is QuestionEvent {
 export function bodyOf(delivery: DueDelivery, events: string | null): string {
   if (delivery.type === TEST_TYPE) return testBodyOf(delivery);
   if (delivery.turn !== null) return turnBodyOf(delivery, delivery.turn, events);
-  const { type, run_id, orchestration_id, tenant_id, status, error } = delivery;
+  const { type, run_id, root_run_id, orchestration_id, tenant_id, status, error } = delivery;
   const snapshot = snapshotOf(events);
   // Steps have `final` events too; the run's own is the last.
   const complete = snapshot.findLast((event) => event.type === "orchestration_complete");
@@ -56,6 +56,7 @@ export function bodyOf(delivery: DueDelivery, events: string | null): string {
   return JSON.stringify({
     type,
     run_id,
+    ...(root_run_id !== null && { root_run_id }),
     orchestration_id,
     tenant_id,
     status,

@@ -93,12 +93,14 @@ async function postInSpan(
  * cannot open the secret fails the try, and the delivery is tried again until it expires.
  */
 async function secretsOf(delivery: DueDelivery, masterKey: MasterKeys | null): Promise<string[]> {
-  const { run_id, tenant_id, endpoint_id, secret, previous_secret } = delivery;
+  const { run_id, root_run_id, tenant_id, endpoint_id, secret, previous_secret } = delivery;
   const sealed = [secret, previous_secret].filter((each) => each !== null);
   if (sealed.length === 0) return [];
   if (!masterKey)
     throw new SealError("webhook_unsigned: this worker has no MASTER_KEY to open the secret with");
   const place =
-    endpoint_id === null ? sealedPlace(run_id, SECRET_FIELD) : endpointPlace(tenant_id, endpoint_id);
+    endpoint_id === null
+      ? sealedPlace(root_run_id ?? run_id, SECRET_FIELD)
+      : endpointPlace(tenant_id, endpoint_id);
   return Promise.all(sealed.map((each) => unseal(masterKey, each, place)));
 }

@@ -45,7 +45,7 @@ const locations: Record<SealedColumn, Location> = {
 export const SealedPosition = z.object({ column: SealedColumn, key: z.string(), key2: z.string() });
 export type SealedPosition = z.infer<typeof SealedPosition>;
 
-/** A row with sealed values. `of_run`, `of_tenant` and `of_endpoint`: the run, tenant and endpoint of a delivery; else null. */
+/** A row with sealed values. Of a delivery `of_run`: the run whose webhook it goes to; `of_tenant`, `of_endpoint`: its tenant and endpoint. Else null. */
 export const SealedRow = z.object({
   key: z.string(),
   key2: z.string(),
@@ -75,7 +75,7 @@ export async function readSealed(sql: Sql, after: SealedPosition): Promise<Seale
   const order = second === undefined ? sql(first) : sql`${sql(first)}, ${sql(second)}`;
   const about =
     after.column === "delivery"
-      ? sql`run_id as of_run, tenant_id as of_tenant, endpoint_id as of_endpoint`
+      ? sql`coalesce(root_run_id, run_id) as of_run, tenant_id as of_tenant, endpoint_id as of_endpoint`
       : sql`null::text as of_run, null::text as of_tenant, null::text as of_endpoint`;
   const rows = await sql<(Omit<SealedRow, "text"> & { text: string | null })[]>`
     select ${sql(first)} as key, ${key2} as key2, ${sql(column)} as text, ${about}

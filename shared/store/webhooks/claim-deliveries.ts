@@ -35,6 +35,8 @@ export const DueDelivery = Receiver.extend({
   url: z.string(),
   /** The endpoint that it goes to; null: the webhook of its run. */
   endpoint_id: EndpointId.nullable().default(null),
+  /** Of a child's question: the run at the top of its family, whose webhook it goes to if it goes to no endpoint. Else null. */
+  root_run_id: RunId.nullable().default(null),
   /** The present secret of the endpoint, sealed for it; of the webhook of a run, that of the run, sealed for the run. */
   secret: z.string().nullable(),
   /** The endpoint's secret before a rotation, as long as it signs too. */
@@ -168,7 +170,7 @@ export async function claimDeliveries(
       (select count(*) from unlocked where has_expired and not is_withdrawn)::int as expired,
       (select count(*) from unlocked where is_withdrawn)::int as withdrawn,
       c.delivery_id, c.run_id, c.seq, c.tenant_id, c.host,
-      c.orchestration_id, c.type, c.url, c.endpoint_id, coalesce(e.secret, c.secret) as secret,
+      c.orchestration_id, c.type, c.url, c.endpoint_id, c.root_run_id, coalesce(e.secret, c.secret) as secret,
       case when e.previous_until > now() then e.previous_secret end as previous_secret, c.status, c.tokens::float8 as tokens,
       c.cost_micro_usd::float8 as cost_micro_usd, c.error, c.tries, c.failures,
       r.metadata, r.traceparent, ${turnOfDelivery(sql)},

@@ -14,7 +14,7 @@ import {
   saveDeliveryTry,
 } from "../../../shared/store/webhooks/delivery-outcomes.ts";
 import type { DueDelivery } from "../../../shared/store/webhooks/claim-deliveries.ts";
-import { endEntry, parkEntry, humanWait } from "./family-fixture.ts";
+import { endEntry, parkEntry, humanWait, startChild } from "./family-fixture.ts";
 import type { StartedRun } from "./family-fixture.ts";
 import { acme, saveEmptyOrchestration, stepEntry, globex, openStore } from "./store-fixture.ts";
 import type { Store } from "./store-fixture.ts";
@@ -25,7 +25,7 @@ beforeAll(async () => {
   await saveEmptyOrchestration(store.sql, globex, "orch");
 });
 afterAll(() => store.close());
-beforeEach(() => store.sql`truncate webhook_deliveries`);
+beforeEach(() => store.sql`truncate webhook_deliveries, webhook_endpoints`);
 
 const HOOK = "https://hooks.example.com/a?b=c";
 const startRun = (changes: Partial<NewRun> = {}) => store.startRun({ webhook_url: HOOK, ...changes });
@@ -145,6 +145,43 @@ test("a park for a human inserts a delivery, and a park for a timer and a step i
   expect(await rows()).toMatchObject([
     { run_id: asking.run_id, seq: 2, type: "run.waiting", status: "paused", ended_at: null },
   ]);
+});
+
+// Fails when the client of a run with a webhook does not learn that a child of a child waits for a person.
+test("a child's question goes to the webhook of the run at the top, once to each endpoint, and its end to none but these", async () => {
+  const top = await startRun({ webhook_secret: "v1.sealed" });
+  const middle = await startChild(store, top.run_id, "w");
+  const child = await startChild(store, middle.run_id, "w");
+  const lone = await startChild(store, (await store.startRun()).run_id, "w");
+  await store.sql`
+    insert into webhook_endpoints (tenant_id, endpoint_id, url, secret, events, disable_after_days)
+    values (${acme}, 'all', 'https://all.example.com/', 'v1.of-endpoint', '{run.waiting,run.completed}', 5)`;
+  const asked = await flush(store.sql, [
+    parkEntry(child, [humanWait("w")]),
+    parkEntry(lone, [humanWait("w")]),
+  ]);
+  expect(asked.map(({ webhook }) => webhook)).toEqual([true, true]);
+  const { run_id } = child;
+  expect(await rows()).toEqual(
+    expect.arrayContaining([
+      expect.objectContaining({
+        run_id,
+        endpoint_id: null,
+        url: HOOK,
+        secret: "v1.sealed",
+        root_run_id: top.run_id,
+      }),
+      expect.objectContaining({ run_id, endpoint_id: "all", root_run_id: top.run_id, type: "run.waiting" }),
+      expect.objectContaining({ run_id: lone.run_id, endpoint_id: "all" }),
+    ]),
+  );
+  expect(await rows()).toHaveLength(3);
+  expect((await claim()).find(({ endpoint_id }) => endpoint_id === null)).toMatchObject({
+    root_run_id: top.run_id,
+  });
+  await store.sql`truncate webhook_deliveries`;
+  await end(middle);
+  expect(await rows()).toMatchObject([{ run_id: middle.run_id, endpoint_id: "all", root_run_id: null }]);
 });
 
 // Fails when the group of an escalation gets no delivery, or when a separate statement inserts the delivery.

@@ -72,21 +72,24 @@ test("every secret comes under the key that seals now, opens with it alone, and 
   await ok("PUT", "/api/v2/provider-keys/openai?tenant_id=acme", { api_key: API_KEY });
   const settings = { METRICS_TOKEN: "the-secret-of-the-scrapers", SCALE_MODE: true };
   expect((await old.call("PATCH", "/scale/config", { body: settings })).status).toBe(200);
-  // A delivery of the run and one of the endpoint, as their ends copy them.
+  // A delivery of the run, one of the endpoint, and one of a question of the run's child, as their entries copy them.
   await sql`
-    insert into webhook_deliveries (delivery_id, run_id, seq, tenant_id, orchestration_id, type, endpoint_id, url, secret, status,
-      tokens, cost_micro_usd)
-    select 'd1', run_id, 1, tenant_id, orchestration_id, 'run.completed', null, webhook_url, webhook_secret, 'completed', 0, 0
+    insert into webhook_deliveries (delivery_id, run_id, root_run_id, seq, tenant_id, orchestration_id, type, endpoint_id, url, secret,
+      status, tokens, cost_micro_usd)
+    select 'd1', run_id, null, 1, tenant_id, orchestration_id, 'run.completed', null, webhook_url, webhook_secret, 'completed', 0, 0
     from runs where run_id = ${run}
-    union all select 'd2', ${run}, 1, tenant_id, 'o', 'run.completed', endpoint_id, url, secret, 'completed', 0, 0
-    from webhook_endpoints`;
-  expect(await keysInUse()).toEqual(Array.from({ length: 11 }, () => "default"));
+    union all select 'd2', ${run}, null, 1, tenant_id, 'o', 'run.completed', endpoint_id, url, secret, 'completed', 0, 0
+    from webhook_endpoints
+    union all select 'd3', 'run_000000000000_1780499750067', run_id, 1, tenant_id, 'o', 'run.waiting', null, webhook_url, webhook_secret,
+      'paused', 0, 0
+    from runs where run_id = ${run}`;
+  expect(await keysInUse()).toEqual(Array.from({ length: 12 }, () => "default"));
 
   const repairs = noRepairs();
   const reseal = new Reseal({ store: stateStore(sql), repairs, masterKeys: during });
   await passToEnd(reseal);
-  expect(await keysInUse()).toEqual(Array.from({ length: 11 }, () => "2026b"));
-  expect(repairs.resealed).toBe(11);
+  expect(await keysInUse()).toEqual(Array.from({ length: 12 }, () => "2026b"));
+  expect(repairs.resealed).toBe(12);
   // The old edge still has its settings: it opens what was sealed anew, and seals under the old key.
   const second = await startRun(old, { body: webhook });
   expect(new Set(await keysInUse())).toEqual(new Set(["2026b", "default"]));
@@ -115,7 +118,7 @@ test("every secret comes under the key that seals now, opens with it alone, and 
   const { keys } = shown.parse(await bodyOf(await old.call("GET", "/scale/master-keys")));
   expect(keys).toEqual([
     { id: "default", known: true, seals: true, values: 0, unreadable: 0 },
-    { id: "2026b", known: true, seals: false, values: 12, unreadable: 0 },
+    { id: "2026b", known: true, seals: false, values: 13, unreadable: 0 },
   ]);
 });
 
@@ -125,7 +128,7 @@ test("a value that no key opens stays as it is and is counted, and a worker with
   const [before] = await sql`select secret from triggers`;
   await passToEnd(new Reseal({ store: stateStore(sql), repairs: noRepairs(), masterKeys: otherKeys }));
   const [uses] = await sql`select key_id, unreadable::int as unreadable from master_key_uses`;
-  expect(uses).toEqual({ key_id: "2026b", unreadable: 12 });
+  expect(uses).toEqual({ key_id: "2026b", unreadable: 13 });
   expect(masterKey().parse(MASTER_KEY).writer).toBe("default");
   const idle = new Reseal({ store: stateStore(sql), repairs: noRepairs() });
   expect(await idle.pass()).toBe(false);

@@ -25,6 +25,7 @@ const failed: DueDelivery = {
   orchestration_id: "orch",
   type: "run.failed",
   url: "https://h/",
+  root_run_id: null,
   secret: null,
   endpoint_id: null,
   previous_secret: null,
@@ -98,6 +99,10 @@ test("the body of a pause has the question, and no output", () => {
     expires_at: "2026-06-04T00:00:00.000Z",
   });
   expect(bodyWith({ ...question, expires_at: null }).waiting).not.toHaveProperty("expires_at");
+  expect(body).not.toHaveProperty("root_run_id");
+  const root_run_id = RunId.parse("run_000000000000_1780499750067");
+  const ofChild = { ...waiting, root_run_id };
+  expect(JSON.parse(bodyOf(ofChild, null))).toMatchObject({ run_id: waiting.run_id, root_run_id });
   const questionPart = {
     path: "fan[0].approve",
     approvers: ["ann"],

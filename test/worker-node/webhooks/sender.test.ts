@@ -1,4 +1,5 @@
 import { noArchive } from "../../services/journal-pages.ts";
+import { createHmac } from "node:crypto";
 import type { ServerResponse } from "node:http";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { LANE_DEFAULTS } from "../../../shared/contracts/lane-settings.ts";
@@ -11,7 +12,7 @@ import type { ClaimedDeliveries, Receiver } from "../../../shared/store/webhooks
 import { stateStore } from "../../../shared/store/state.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import { WebhookSender } from "../../../worker-node/webhooks/webhook-sender.ts";
-import { endEntry } from "../../shared/store/family-fixture.ts";
+import { endEntry, humanWait, parkEntry, startChild } from "../../shared/store/family-fixture.ts";
 import { refusingStore } from "../fakes.ts";
 import { openStore } from "../../shared/store/store-fixture.ts";
 import { newRun } from "../../services/new-run.ts";
@@ -175,6 +176,21 @@ test("a delivery with a secret waits for a worker that can sign it", async () =>
   startSender();
   const [request] = await receiver.waitForRequests(1);
   expect(request?.headers["x-synapse-signature"]).toMatch(/^sha256=[0-9a-f]{64}$/);
+});
+
+// Fails when the secret, which is sealed for the run at the top, is opened for the child.
+test("a child's question is signed with the secret of the run at the top of its family", async () => {
+  const { run_id } = newRun();
+  const webhook_secret = await seal(key, "of the top", sealedPlace(run_id, SECRET_FIELD));
+  await store.startRun({ run_id, webhook_url: receiver.url(), webhook_secret });
+  const child = await startChild(store, run_id, "w");
+  await flush(store.sql, [parkEntry(child, [humanWait("w")])]);
+  startSender();
+  expect(await firstOutcome()).toMatchObject({ outcome: "delivered" });
+  const [{ headers, body } = { headers: {}, body: "" }] = receiver.requests;
+  expect(JSON.parse(body)).toMatchObject({ run_id: child.run_id, root_run_id: run_id });
+  const signature = createHmac("sha256", "of the top").update(body).digest("hex");
+  expect(headers["x-synapse-signature"]).toBe(`sha256=${signature}`);
 });
 
 // Fails when the worker claims deliveries with a secret: each such claim delays the workers that can sign them.
