@@ -71,6 +71,11 @@ export function credentialsOf(tool: Record<string, unknown>): readonly string[] 
   return known;
 }
 
+/** From now on a credential that was issued for the tool, such as an access token, is one of `credentialsOf`. */
+export function addCredential(tool: Record<string, unknown>, issued: string): void {
+  credentials.set(tool, [...new Set([...credentialsOf(tool), issued])]);
+}
+
 /** Those of tools that are in use. A tool does not change. */
 const credentials = new WeakMap<object, readonly string[]>();
 

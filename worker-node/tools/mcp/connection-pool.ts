@@ -1,4 +1,5 @@
 import type { McpServer } from "../../../shared/contracts/definition/index.ts";
+import { addCredential } from "../../../shared/contracts/definition/tool-secrets.ts";
 import { log, messageOf } from "../../../shared/log.ts";
 import type { StateStore } from "../../../shared/store/state.ts";
 import { abortable } from "../../execution/stop.ts";
@@ -99,10 +100,8 @@ export class ConnectionPool {
       const connection = kept?.isReusable === true ? kept : await this.#connection(access);
       let isInOrder = false;
       try {
-        const result = await abortable(
-          limit,
-          connection.run({ exchange, signal: limit, timeoutMs, traceparent }, use),
-        );
+        const using = connection.run({ exchange, signal: limit, timeoutMs, traceparent }, use);
+        const result = await abortable(limit, using).finally(() => this.#addTokens(access));
         isInOrder = true;
         return result;
       } catch (error) {
@@ -179,6 +178,11 @@ export class ConnectionPool {
     this.#tokens.set(row, { used, tokens });
     this.#startChecks();
     return tokens;
+  }
+
+  /** A server may quote the access token that it received. */
+  #addTokens({ server, used }: ServerAccess): void {
+    for (const token of this.#tokens.get(rowOf(used))?.tokens.issued ?? []) addCredential(server, token);
   }
 
   async #release(

@@ -1,7 +1,6 @@
 import {
   MissingRequiredClientCapabilityError,
   OAuthClientFlowError,
-  OAuthError,
   ProtocolError,
   SdkError,
   SdkErrorCode,
@@ -12,7 +11,7 @@ import {
 import { z } from "zod";
 import { pathText } from "../../../shared/errors.ts";
 import { parseJson } from "../../engine/parse-json.ts";
-import { withoutSecrets } from "../../../shared/contracts/definition/tool-secrets.ts";
+import { credentialsOf, withoutSecrets } from "../../../shared/contracts/definition/tool-secrets.ts";
 import type { McpServer } from "../../../shared/contracts/definition/index.ts";
 import { messageOf } from "../../../shared/log.ts";
 import { redact } from "../../../shared/security/redact.ts";
@@ -21,6 +20,7 @@ import { retryHintMs } from "../../models/retry-hint.ts";
 import type { GuardedFetch } from "../../outbound/guarded-fetch.ts";
 import { namedCause } from "../../outbound/named-cause.ts";
 import { LostAnswer } from "./lost-answers.ts";
+import { NoToken } from "./no-token.ts";
 
 const QUOTED_CHARS = 300;
 
@@ -79,10 +79,9 @@ export function errorOfServer(server: McpServer, error: unknown, exchange: Guard
     const whole = `${name}: ${withoutWords(server, withData(answered.message, answered.data))}`;
     return new ToolRejection(`${name}: ${quote(server, answered.message)}`, { cause: error, whole });
   }
-  const isUnavailable = status >= 500 || status === 408 || status === 425 || status === 429;
-  if (!isUnavailable && (error instanceof OAuthError || error instanceof OAuthClientFlowError)) {
-    const code = error instanceof OAuthError ? ` (${quote(server, error.code)})` : "";
-    const message = `there is no access token for ${name}${code}: ${said}`;
+  if (error instanceof NoToken) return errorOfIssuer(name, said, error, exchange);
+  if (!isUnavailable(status) && error instanceof OAuthClientFlowError) {
+    const message = `${name} does not accept the access token: ${said}`;
     return new TerminalError("tool_unauthorized", message, { cause: error });
   }
   if (error instanceof UnauthorizedError || status === 401 || status === 403) {
@@ -95,10 +94,8 @@ export function errorOfServer(server: McpServer, error: unknown, exchange: Guard
     const message = `${name} answered HTTP ${status}: redirects to other servers are not followed`;
     return new TerminalError("tool_redirected", message, { cause: error });
   }
-  if (isUnavailable) {
-    const headers = Object.fromEntries(refusal?.headers ?? []);
-    const hint = { headers, body: undefined, message: "", isRateLimit: status === 429 };
-    const retryAfterMs = retryHintMs(hint, Date.now());
+  if (isUnavailable(status)) {
+    const retryAfterMs = waitOf(exchange);
     const message = `${name} answered HTTP ${status}`;
     // After any other of these statuses the call may have been carried out, so the next try has the same effect key.
     const isSafe = status === 425 || status === 429;
@@ -116,6 +113,34 @@ export function errorOfServer(server: McpServer, error: unknown, exchange: Guard
   if (status >= 400)
     return new ToolRejection(`${name} answered HTTP ${status}: ${said}`, { cause: error, status });
   return noMcp(name, said, error);
+}
+
+/** Before a token there was no call, so another try is a new one. */
+function errorOfIssuer(name: string, said: string, error: NoToken, exchange: GuardedFetch): Error {
+  const issuer = `the authorization server of ${name}`;
+  if (error.cause !== undefined) {
+    const message = `${issuer} cannot be reached, or closed the connection${namedCause(exchange.failure)}`;
+    return new RetryableError("mcp_unreachable", message, { cause: error, answered: true });
+  }
+  if (isUnavailable(error.status)) {
+    const message = `${issuer} answered HTTP ${error.status}`;
+    const retryAfterMs = waitOf(exchange);
+    return new RetryableError("tool_unavailable", message, { cause: error, retryAfterMs, answered: true });
+  }
+  return new TerminalError("tool_unauthorized", `there is no access token for ${name}: ${said}`, {
+    cause: error,
+  });
+}
+
+function isUnavailable(status: number): boolean {
+  return status >= 500 || status === 408 || status === 425 || status === 429;
+}
+
+/** The wait that the last refusal names. */
+function waitOf({ refusal }: GuardedFetch): number | undefined {
+  const headers = Object.fromEntries(refusal?.headers ?? []);
+  const isRateLimit = refusal?.status === 429;
+  return retryHintMs({ headers, body: undefined, message: "", isRateLimit }, Date.now());
 }
 
 function noMcp(name: string, said: string, cause: unknown): ToolRejection {
@@ -185,5 +210,5 @@ export function quote(server: McpServer, text: string): string {
 export function withoutWords(server: McpServer, text: string): string {
   const secrets = Object.values(withoutSecrets(server).secrets);
   const words = secrets.flatMap((secret) => [secret, ...secret.split(/\s+/)]);
-  return redact(text, words).trim();
+  return redact(text, [...credentialsOf(server), ...words]).trim();
 }

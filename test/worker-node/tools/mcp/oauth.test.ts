@@ -6,7 +6,9 @@ import { McpTools } from "../../../../worker-node/tools/mcp/mcp-tools.ts";
 import { valueOf } from "./call.ts";
 import { refusingStore } from "../../fakes.ts";
 import { forward, guardedServer } from "./guarded-server.ts";
-import { listen, newServer, writeJson } from "./servers.ts";
+import type { Guard } from "./guarded-server.ts";
+import { listen, newServer, rawServer, writeJson } from "./servers.ts";
+import type { TestServer } from "./servers.ts";
 import { closeAfterTest, started } from "./close-after-test.ts";
 
 afterEach(() => void vi.restoreAllMocks());
@@ -31,9 +33,9 @@ function clientOf(url: string, fields: JsonObject = {}) {
 }
 
 describe("a server behind OAuth", () => {
-  async function guarded(secret: string, expiresIn?: number) {
+  async function guarded(secret: string, guard?: Guard) {
     const inner = await started(newServer());
-    const server = await started(guardedServer(inner.url, secret, expiresIn));
+    const server = await started(guardedServer(inner.url, secret, guard));
     return { server, tokenRequests: server.tokenRequests, issuer: server.issuer };
   }
   test("gets a token of the client's credentials", async () => {
@@ -89,7 +91,7 @@ describe("a server behind OAuth", () => {
       name: "TerminalError",
       code: "tool_unauthorized",
       // The authorization server refuses the client, and not the MCP server a token.
-      message: expect.stringContaining("there is no access token for the MCP server srv (invalid_client)"),
+      message: expect.stringContaining("there is no access token for the MCP server srv: invalid_client"),
     });
     expect(String(error)).not.toContain("wrong-secret");
     await expect(clientOf(server.url).list()).rejects.toMatchObject({
@@ -100,7 +102,7 @@ describe("a server behind OAuth", () => {
 
   // Fails when each connection requests a token of its own, or when each of several calls at the same time does.
   test("gives one token for all calls, beside and after each other", async () => {
-    const { server, issuer, tokenRequests } = await guarded("sesame-1234", 3_600);
+    const { server, issuer, tokenRequests } = await guarded("sesame-1234", { expiresIn: 3_600 });
     const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
     const { add } = clientOf(server.url, { oauth });
     const three = [{ sum: 5 }, { sum: 5 }, { sum: 5 }];
@@ -110,7 +112,7 @@ describe("a server behind OAuth", () => {
   });
 
   test("is asked for another token when it refuses its earlier token", async () => {
-    const { server, issuer, tokenRequests } = await guarded("sesame-1234", 3_600);
+    const { server, issuer, tokenRequests } = await guarded("sesame-1234", { expiresIn: 3_600 });
     const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
     const { add } = clientOf(server.url, { oauth });
     await add();
@@ -121,7 +123,7 @@ describe("a server behind OAuth", () => {
 
   // Fails when a token counts as expired from its beginning: no call is then made with any token.
   test.each([20, 1, 0])("is called with a token that lives %i s", async (expiresIn) => {
-    const { server, issuer, tokenRequests } = await guarded("sesame-1234", expiresIn);
+    const { server, issuer, tokenRequests } = await guarded("sesame-1234", { expiresIn });
     vi.spyOn(performance, "now").mockReturnValue(1_000_000);
     const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
     const { add } = clientOf(server.url, { oauth });
@@ -131,7 +133,7 @@ describe("a server behind OAuth", () => {
   });
 
   test("is asked for another token shortly before its earlier token expires", async () => {
-    const { server, issuer, tokenRequests } = await guarded("sesame-1234", 60);
+    const { server, issuer, tokenRequests } = await guarded("sesame-1234", { expiresIn: 60 });
     const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
     const { add } = clientOf(server.url, { oauth });
     await add();
@@ -141,5 +143,111 @@ describe("a server behind OAuth", () => {
     vi.spyOn(performance, "now").mockReturnValue(now + 31_000);
     await add();
     expect(tokenRequests).toHaveLength(2);
+  });
+
+  // Fails when id and secret are not encoded: a colon ends the id, and a plus is a space.
+  test.each(["a+b/c%d==", "geheim \u20ac"])(
+    "gets the id and the secret %s in the form of RFC 6749",
+    async (secret) => {
+      const { server, issuer, tokenRequests } = await guarded(secret, { id: "team:1" });
+      const oauth = { issuer, client_id: "team:1", client_secret: secret, scope: "" };
+      expect(await clientOf(server.url, { oauth }).add()).toEqual({ sum: 5 });
+      expect(tokenRequests).toHaveLength(1);
+    },
+  );
+
+  test("whose issuer does not decode id and secret gets them as they are", async () => {
+    const { server, issuer, tokenRequests } = await guarded("a+b/c==", { decodes: false });
+    const oauth = { issuer, client_id: "me", client_secret: "a+b/c==", scope: "" };
+    expect(await clientOf(server.url, { oauth }).add()).toEqual({ sum: 5 });
+    expect(tokenRequests).toHaveLength(2);
+  });
+
+  test("gives the scope of its definition before those that it asks for itself", async () => {
+    const scopes = { ofServer: () => ({ scopes_supported: ["read", "write"] }), challenge: 'scope="read"' };
+    const asked = async (scope: string, guard: Guard): Promise<(string | null)[]> => {
+      const { server, issuer } = await guarded("sesame-1234", guard);
+      const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope };
+      await clientOf(server.url, { oauth }).list();
+      return server.scopes;
+    };
+    expect(await asked("api/.default", scopes)).toEqual(["api/.default"]);
+    expect(await asked("", scopes)).toEqual(["read"]);
+    expect(await asked("", { ofServer: scopes.ofServer })).toEqual(["read write"]);
+    expect(await asked("", {})).toEqual([null]);
+  });
+
+  test.each<[string, Guard]>([
+    [
+      "accepts tokens of another issuer too",
+      { ofServer: (own) => ({ authorization_servers: ["https://a.example.com", own] }) },
+    ],
+    ["has no metadata", { ofServer: () => null }],
+    [
+      "has metadata with nulls",
+      { ofServer: () => ({ authorization_servers: null, scopes_supported: null }) },
+    ],
+    ["has an issuer that ends its name with a slash", { ofIssuer: (own) => ({ issuer: `${own}/` }) }],
+    ["has an issuer without metadata", { ofIssuer: () => null }],
+    [
+      "has an issuer without a page for people",
+      { ofIssuer: () => ({ authorization_endpoint: undefined, response_types_supported: undefined }) },
+    ],
+    [
+      "has an issuer whose metadata have nulls",
+      { ofIssuer: () => ({ registration_endpoint: null, scopes_supported: null }) },
+    ],
+    [
+      "has an issuer whose tokens have nulls",
+      { ofToken: { token_type: undefined, scope: null, refresh_token: null, expires_in: null } },
+    ],
+  ])("that %s is called", async (_, guard) => {
+    const { server, issuer, tokenRequests } = await guarded("sesame-1234", guard);
+    const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
+    expect(await clientOf(server.url, { oauth }).add()).toEqual({ sum: 5 });
+    expect(tokenRequests).toHaveLength(1);
+  });
+
+  test("that says it is another resource gets no token", async () => {
+    const ofServer = () => ({ resource: "https://bank.example.com/mcp" });
+    const { server, issuer, tokenRequests } = await guarded("sesame-1234", { ofServer });
+    const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
+    await expect(clientOf(server.url, { oauth }).list()).rejects.toMatchObject({
+      code: "tool_unauthorized",
+      message: expect.stringContaining("https://bank.example.com/mcp"),
+    });
+    expect(tokenRequests).toEqual([]);
+  });
+
+  test("whose issuer is away is tried again, and the error names the issuer", async () => {
+    const away = { status: 503, body: {}, headers: { "retry-after": "7" } };
+    const { server, issuer } = await guarded("sesame-1234", { refuses: away });
+    const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
+    await expect(clientOf(server.url, { oauth }).add()).rejects.toMatchObject({
+      code: "tool_unavailable",
+      answered: true,
+      retryAfterMs: 7_000,
+      message: "the authorization server of the MCP server srv answered HTTP 503",
+    });
+  });
+
+  // Fails when only the secrets of the definition are taken out of what a server quotes.
+  test("that quotes its access token does not show it", async () => {
+    const said = () => `you sent ${inner.received.at(-1)?.headers.authorization}`;
+    const answers = [
+      () => ({ content: [{ type: "text", text: said() }] }),
+      () => ({ isError: true, content: [{ type: "text", text: said() }] }),
+    ];
+    const inner: TestServer = await started(rawServer({ "tools/call": () => answers.shift()?.() }));
+    const server = await started(
+      guardedServer(inner.url, "sesame-1234", { ofToken: { access_token: "tok-9f8e7d6c" } }),
+    );
+    const oauth = { issuer: server.issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
+    const { add } = clientOf(server.url, { oauth });
+    expect(await add()).toBe("you sent Bearer ***");
+    await expect(add()).rejects.toMatchObject({
+      message: "you sent Bearer ***",
+      whole: "you sent Bearer ***",
+    });
   });
 });
