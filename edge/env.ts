@@ -58,9 +58,9 @@ const ONE_REDIS =
 /** The secrets, which `wrangler secret put` stores. The API masks all of them. */
 const Secrets = z.object({
   UPSTASH_REDIS_REST_TOKEN: z.string(NO_TOKEN).min(1, NO_TOKEN),
-  STREAM_TOKEN_SECRET: z.string("is not set: openssl rand -hex 32").pipe(secretText),
+  STREAM_TOKEN_SECRET: z.string("is not set: openssl rand -hex 32").pipe(secretText()),
   /** Absent: the workers reach Postgres directly, and /internal does not exist. */
-  STATE_SECRET: secretText.optional(),
+  STATE_SECRET: secretText().optional(),
   /** The token that a scraper may send instead of an API key. It opens the metrics alone. */
   METRICS_TOKEN: settingSchemas.METRICS_TOKEN.optional(),
   /** Headers of each export of spans, such as the key of a vendor. */

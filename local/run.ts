@@ -5,9 +5,11 @@ import { lockFolder } from "./processes/lock.ts";
 import { readOptions } from "./settings/options.ts";
 import { startStack } from "./supervisor.ts";
 import { freeStartMemory } from "../worker-node/ops/free-start-memory.ts";
+import { readSecretFiles } from "../worker-node/secret-files.ts";
 
 async function main(): Promise<void> {
   const options = readOptions(process.argv.slice(2));
+  readSecretFiles(process.env);
   mkdirSync(options.data, { recursive: true });
   chmodSync(options.data, 0o711); // under root Postgres runs as another user, which must be able to enter
   const unlock = lockFolder(options.data);

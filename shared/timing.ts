@@ -135,6 +135,12 @@ export const POSTGRES_CONNECT_MS = 3_000;
 export const POSTGRES_SILENT_MS = 9_000;
 
 /**
+ * After a refused write has replaced the connections to a standby, no other one does for this long: a server may stay read-only for hours,
+ * as with a full disk, and each replacement costs logins.
+ */
+export const POSTGRES_STANDBY_PAUSE_MS = 2_000;
+
+/**
  * A worker waits this long for a statement that the edge executes on its behalf.
  *
  * Longer than `STATEMENT_TIMEOUT_MS` and `POSTGRES_CONNECT_MS` together, so that the edge reports what went wrong.

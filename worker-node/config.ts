@@ -6,7 +6,7 @@ import { givenVariables } from "../shared/given-variables.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
 import { messageOf } from "../shared/log.ts";
 import { mailSenderAddress, parseMailServerUrl } from "../shared/contracts/mail-server.ts";
-import { collector } from "../shared/contracts/setting.ts";
+import { collector, metricsToken } from "../shared/contracts/setting.ts";
 import { bothSet, masterKey, masterKeys } from "../shared/security/master-keys.ts";
 import { exportHeaders, resourceAttributes } from "../shared/tracing/otel-variables.ts";
 import { postgresUrl } from "./clients/postgres-url.ts";
@@ -107,7 +107,7 @@ const Env = RedisEnv.extend({
   SMTP_URL: SmtpUrl.optional(),
   SMTP_FROM: mailSenderAddress("SMTP_FROM ").optional(),
   MCP_STDIO_ALLOW: StdioCommands,
-  METRICS_TOKEN: z.string().optional(),
+  METRICS_TOKEN: metricsToken("METRICS_TOKEN ").optional(),
   OTLP_ENDPOINT: z
     .string()
     .refine((text) => collector.safeParse(text).success, COLLECTOR_SENTENCE)

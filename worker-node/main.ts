@@ -1,10 +1,12 @@
 import { log, messageOf } from "../shared/log.ts";
 import { readConfig } from "./config.ts";
 import { untilSignalled } from "./ops/until-signalled.ts";
+import { readSecretFiles } from "./secret-files.ts";
 import { startWorker } from "./start.ts";
 
 log.joinLines();
 try {
+  readSecretFiles(process.env);
   const signalled = untilSignalled();
   const starting = startWorker(readConfig(process.env));
   // A signal also ends a worker that waits for an unreachable Postgres.

@@ -1,5 +1,6 @@
 import type { Sql } from "../../shared/store/sql.ts";
-import { NeverSentError, isDatabaseUnreachable, sqlState } from "../../shared/store/unreachable.ts";
+import { NeverSentError, isDatabaseUnreachable, isStandby, sqlState } from "../../shared/store/unreachable.ts";
+import { POSTGRES_STANDBY_PAUSE_MS } from "../../shared/timing.ts";
 import { loginTimes } from "./login-times.ts";
 import { TICK_MS, afterOwnTime, closeDatabase, openDatabase } from "./postgres.ts";
 import type { DatabaseEnv } from "./postgres.ts";
@@ -34,6 +35,9 @@ type Sent = { sql: Sql; sentMs: number; isSlow: boolean; giveUp(error: Error): v
  * unreachable; queries that are under way on its other connections go on. A slow query proves nothing: queries are given up only when
  * a new connection gets no answer either. Then all waiting queries fail too, because each would try in vain.
  *
+ * A write that a standby refused proves that the database answers. It replaces the connections, once in two seconds: after a failover they may
+ * still lead to the old primary.
+ *
  * Ages are measured in the time in which this process could have noticed an answer, as in `afterOwnTime`. Measured by the clock,
  * 60 runs of one batch were `database_away` while the process was busy with the megabytes of another batch, although Postgres had
  * answered in time.
@@ -61,6 +65,8 @@ export class DatabasePool {
   #isCold = true;
   /** The driver's pool on which the last query got no answer; null: the last query got one, or there was none. */
   #lastFailed: Sql | null = null;
+  /** No refused write replaces the connections before this time. */
+  #standbyUntilMs = 0;
 
   /** @param timeoutMs after this time a query without a result has failed, and its outcome is unknown */
   constructor(env: DatabaseEnv, max: number, timeoutMs: number, idleMs = IDLE_MS) {
@@ -114,7 +120,10 @@ export class DatabasePool {
       this.#lastFailed = null;
       return result;
     } catch (error) {
-      if (isDatabaseUnreachable(error)) {
+      if (isStandby(error)) {
+        this.#answered += 1;
+        this.#leaveStandby(sql);
+      } else if (isDatabaseUnreachable(error)) {
         this.#retire(sql);
         // A query whose connection broke at once proves nothing: all connections of one pool may break at the same moment. It counts as
         // a failed try only when it was slow, or when the query before it failed on an earlier pool.
@@ -195,6 +204,13 @@ export class DatabasePool {
       clearInterval(timer);
       this.#giveUp(sql);
     }, this.#idleMs);
+  }
+
+  /** Replaces connections to a standby, unless the server may have been read-only for long, as with a full disk. */
+  #leaveStandby(sql: Sql): void {
+    if (this.#sql !== sql || performance.now() < this.#standbyUntilMs) return;
+    this.#standbyUntilMs = performance.now() + POSTGRES_STANDBY_PAUSE_MS;
+    this.#retire(sql);
   }
 
   /** Sends no new query on these connections, and closes each when its query has ended. */

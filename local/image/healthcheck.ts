@@ -3,9 +3,11 @@
  * When the environment has REDIS_REST_TOKEN, the request has it as bearer: the REST front of Redis requires it.
  */
 import { messageOf } from "../../shared/log.ts";
+import { readSecretFiles } from "../../worker-node/secret-files.ts";
 
 const [url] = process.argv.slice(2);
 try {
+  readSecretFiles(process.env);
   if (url === undefined) throw new Error("usage: healthcheck.mjs URL");
   const token = process.env.REDIS_REST_TOKEN;
   const answer = await fetch(url, {

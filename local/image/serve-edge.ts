@@ -5,12 +5,14 @@
 import { join } from "node:path";
 import { log, messageOf } from "../../shared/log.ts";
 import { untilSignalled } from "../../worker-node/ops/until-signalled.ts";
+import { readSecretFiles } from "../../worker-node/secret-files.ts";
 import { readEdgeBuild } from "../edge/build.ts";
 import { startEdgeProcess } from "../edge/process.ts";
 import { projectFolder } from "../processes/programs.ts";
 import { readEdgeSettings } from "./edge-settings.ts";
 
 try {
+  readSecretFiles(process.env);
   const build = readEdgeBuild(join(projectFolder, "edge/build"));
   const settings = readEdgeSettings(process.env, build);
   const stopped = new AbortController();

@@ -13,8 +13,19 @@ export const wholeNumber = (low: number, high: number) => {
 /** The schema of a variable that is on (1) or off (0). */
 export const onOff = z.enum(["0", "1"], "must be 0 or 1").transform((value) => value === "1");
 
-/** The schema of a variable that is a secret. */
-export const secretText = z.string().min(16, "must be at least 16 characters long").max(1_000);
+/** The schema of a variable that is a secret. @param name begins the error text */
+export const secretText = (name = "") =>
+  z
+    .string()
+    .min(16, `${name}must be at least 16 characters long`)
+    .max(1_000, `${name}must be at most 1000 characters long`);
+
+/** The schema of METRICS_TOKEN. @param name begins the error text */
+export const metricsToken = (name = "") =>
+  secretText(name).regex(
+    /^[\x21-\x7e]*$/,
+    `${name}must be visible ASCII characters, without spaces: it is sent in a header`,
+  );
 
 const COLLECTOR_RULE = "must be an http or https URL without user and password";
 
@@ -53,10 +64,7 @@ export const settingSchemas = {
   RATE_LIMIT_PER_TENANT_RPS: wholeNumber(1, 1_000_000_000),
   MAX_GLOBAL_QUEUE_DEPTH: wholeNumber(1, 1_000_000_000),
   CORS_ORIGINS: storedOrigins,
-  METRICS_TOKEN: secretText.regex(
-    /^[\x21-\x7e]*$/,
-    "must be visible ASCII characters, without spaces: it is sent in a header",
-  ),
+  METRICS_TOKEN: metricsToken(),
   OTLP_ENDPOINT: collectorOrOff,
   OTLP_HTTP_ENDPOINT: collector,
   S3_ENDPOINT: z.url({ protocol: /^https?$/, error: "must be an http or https URL" }).max(2_000),

@@ -16,6 +16,11 @@ export function isDatabaseUnreachable(error: unknown): boolean {
   return UNREACHABLE_CODE.test(sqlState(error) ?? "") || UNREACHABLE_MESSAGE.test(error.message);
 }
 
+/** True when the server that answered accepts no writes: a standby, or a primary that was demoted. Nothing of the statement is committed. */
+export function isStandby(error: unknown): boolean {
+  return sqlState(error) === "25006";
+}
+
 /** The SQLSTATE of an error, or the code of the driver or the system; undefined: it has none. */
 export function sqlState(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;

@@ -10,7 +10,7 @@ import type { FlowApi } from "./api.ts";
 import { startStateEdge } from "./state-edge.ts";
 
 const SECRET = "whispered-sécret-42";
-const METRICS_TOKEN = "metrics-token";
+const METRICS_TOKEN = "a-token-for-the-scraper";
 const worker = { EGRESS_ALLOW: "127.0.0.1", METRICS_TOKEN };
 
 /** A receiver, and an API with the runs whose ends it receives. */

@@ -82,6 +82,21 @@ test("before its start a program is not healthy, and the edge names each variabl
   }
 });
 
+// Fails when a program reads its variables without the files that hold secrets.
+test("every program of the image reads secrets from files, and names a file that it cannot read", async () => {
+  const file = join(image.tree, "secrets.env");
+  writeFileSync(file, "METRICS_TOKEN_FILE=/run/secrets/absent\n");
+  for (const name of ["worker", "redis-rest", "edge", "healthcheck", "migrate", "create-key", "revoke-key"]) {
+    const { code, output, errors } = await image.run("worker", `--env-file=${file}`, `${name}.mjs`);
+    expect([name, code, output + errors]).toEqual([
+      name,
+      1,
+      expect.stringContaining("METRICS_TOKEN_FILE cannot be read: ENOENT"),
+    ]);
+  }
+  rmSync(file);
+});
+
 // The worker migrates the empty database. PgBouncer's file of users has the password, so the login is checked.
 test("worker, REST front and edge start from the image's files with compose.yaml's environments, and are healthy", async () => {
   await Promise.all([start("worker"), start("redis-rest")]);

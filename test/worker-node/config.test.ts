@@ -25,6 +25,12 @@ test.each([
   ["OTLP_ENDPOINT", "collector:4317", COLLECTOR_SENTENCE],
   ["OTLP_ENDPOINT", "https://user:password@collector:4317", COLLECTOR_SENTENCE],
   ["S3_ENDPOINT", "minio:9000", "S3_ENDPOINT must be a URL like https://account.r2.cloudflarestorage.com"],
+  ["METRICS_TOKEN", "too-short", "METRICS_TOKEN must be at least 16 characters long"],
+  [
+    "METRICS_TOKEN",
+    "a token with spaces in it",
+    "METRICS_TOKEN must be visible ASCII characters, without spaces: it is sent in a header",
+  ],
   ["EGRESS_ALLOW", "tools.internal,*.internal", `EGRESS_ALLOW: entry 2 ${EGRESS_SENTENCE}`],
 ])("%s=%s stops the start with one sentence that names it", (name, value, sentence) => {
   const read = () => readConfig({ ...valid, [name]: value });

@@ -12,6 +12,7 @@ import { newApiKey, saveApiKey, type NewKey } from "../../shared/store/tenants/a
 import { connectionOptions } from "../../shared/store/sql.ts";
 import { connectPostgres } from "../clients/connect-postgres.ts";
 import { readPostgresUrl } from "../clients/postgres-url.ts";
+import { readSecretFiles } from "../secret-files.ts";
 
 const usage = `Usage: npm run create-key -- --tenant acme --name ops
 --platform instead of --tenant: the key may name any tenant.
@@ -62,6 +63,7 @@ async function createKey(postgresUrl: string, wanted: NewKey): Promise<{ key: st
 }
 
 try {
+  readSecretFiles(process.env);
   const wanted = readFlags(process.argv.slice(2));
   const url = readPostgresUrl(givenVariables(process.env));
   const { key, keyId } = await createKey(url, wanted);

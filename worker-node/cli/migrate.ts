@@ -8,8 +8,10 @@ import { messageOf } from "../../shared/log.ts";
 import { migrate } from "../clients/migrations.ts";
 import { partitionJournal } from "../clients/partition-journal.ts";
 import { readPostgresUrl } from "../clients/postgres-url.ts";
+import { readSecretFiles } from "../secret-files.ts";
 
 try {
+  readSecretFiles(process.env);
   const { values } = parseArgs({ options: { "partition-journal": { type: "boolean", default: false } } });
   const names = ["SCALE_POSTGRES_DIRECT_URL", "SCALE_POSTGRES_URL"] as const;
   const url = readPostgresUrl(givenVariables(process.env), names);

@@ -9,11 +9,13 @@ import { connectionOptions } from "../../shared/store/sql.ts";
 import { revokeApiKey } from "../../shared/store/tenants/api-keys.ts";
 import { connectPostgres } from "../clients/connect-postgres.ts";
 import { readPostgresUrl } from "../clients/postgres-url.ts";
+import { readSecretFiles } from "../secret-files.ts";
 
 const usage =
   "Usage: npm run revoke-key -- key_0123456789abcdef (the id that create-key printed beside the key)";
 
 try {
+  readSecretFiles(process.env);
   const [id, ...more] = process.argv.slice(2);
   const keyId = z
     .string()

@@ -3,17 +3,14 @@ import { connectionOptions } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { stateStoreBy } from "../../shared/store/state.ts";
 import type { StateStore } from "../../shared/store/state.ts";
-import { POSTGRES_SILENT_MS } from "../../shared/timing.ts";
+import { isStandby } from "../../shared/store/unreachable.ts";
+import { POSTGRES_SILENT_MS, POSTGRES_STANDBY_PAUSE_MS } from "../../shared/timing.ts";
 import { connectPostgres } from "./connect-postgres.ts";
-import { isStandby } from "./sqlstate.ts";
 import { inCurrentStoreSpan, untraced } from "../tracing/tracing.ts";
 import type { CurrentTracing } from "../tracing/tracing.ts";
 import { SpreadStatements } from "./spread-statements.ts";
 
 const CONNECTIONS = 6;
-
-/** After a refused write has replaced the connections, no other one does for this long: a server may stay read-only, as with a full disk. */
-const STANDBY_PAUSE_MS = 2_000;
 
 /** Longer than the pauses between the bursts of a worker that has work: a login costs more than most statements. */
 const IDLE_MS = 30_000;
@@ -34,7 +31,7 @@ export function postgresStateStore(
   {
     answerMs = POSTGRES_SILENT_MS,
     idleMs = IDLE_MS,
-    standbyPauseMs = STANDBY_PAUSE_MS,
+    standbyPauseMs = POSTGRES_STANDBY_PAUSE_MS,
     tracing = untraced,
   }: { answerMs?: number; idleMs?: number; standbyPauseMs?: number; tracing?: CurrentTracing } = {},
 ): { store: StateStore; close(): Promise<void> } {

@@ -23,12 +23,7 @@ const TOO_LONG = /^ERR_(STRING_TOO_LONG|BUFFER_TOO_LARGE|OUT_OF_RANGE)$/;
 export function isUnreachable(error: unknown): boolean {
   const code = codeOf(error);
   const isSqlState = /^[0-9A-Z]{5}$/.test(code);
-  return isSqlState ? /^(08|53|57)/.test(code) || isStandby(error) : /^(CONNECT|E[A-Z]*$)/.test(code);
-}
-
-/** True when the server that answered accepts no writes: a standby, or a primary that was demoted (25006). */
-export function isStandby(error: unknown): boolean {
-  return codeOf(error) === "25006";
+  return isSqlState ? /^(08|53|57|25006)/.test(code) : /^(CONNECT|E[A-Z]*$)/.test(code);
 }
 
 /** The code of an error, or of its cause. */

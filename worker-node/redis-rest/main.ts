@@ -1,10 +1,12 @@
 /** The process of the REST front: reads the environment, logs one line when it listens, stops on SIGTERM or SIGINT. */
 import { log, messageOf } from "../../shared/log.ts";
 import { untilSignalled } from "../ops/until-signalled.ts";
+import { readSecretFiles } from "../secret-files.ts";
 import { readRestConfig } from "./rest-config.ts";
 import { startRestFront } from "./start-rest-front.ts";
 
 try {
+  readSecretFiles(process.env);
   const front = await startRestFront(readRestConfig(process.env));
   log.info("redis_rest.listening", { port: front.port });
   await untilSignalled();

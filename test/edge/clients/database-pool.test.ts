@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { DatabasePool } from "../../../edge/clients/database-pool.ts";
 import type { DatabaseEnv } from "../../../edge/clients/postgres.ts";
 import { POSTGRES_READ_MS } from "../../../shared/timing.ts";
@@ -50,6 +50,46 @@ describe("a query of a pool", () => {
   test("fails when the database sends no result in its time", async () => {
     const silent = pool.query((sql) => sql`select pg_sleep(60)`);
     await expect(silent).rejects.toMatchObject({ code: "CONNECTION_SILENT" });
+  });
+});
+
+describe("a pool whose server accepts no writes", () => {
+  const standby = () => {
+    const url = new URL(env.HYPERDRIVE.connectionString);
+    url.searchParams.set("options", "-c default_transaction_read_only=on");
+    const own = new DatabasePool({ ...env, HYPERDRIVE: { connectionString: url.href } }, 2, POSTGRES_READ_MS);
+    onTestFinished(() => own.close());
+    const write = () => own.query((sql) => sql`create table none ()`);
+    const read = async () =>
+      (await own.query((sql) => sql<{ pid: number }[]>`select pg_backend_pid() as pid`))[0]?.pid ?? 0;
+    return { write, read };
+  };
+
+  // Fails when each write of a failover costs a login: the server may stay read-only for minutes, as with a full disk.
+  test("is replaced by the first refused write, and by no other one for two seconds", async () => {
+    const now = vi.spyOn(performance, "now");
+    onTestFinished(() => now.mockRestore());
+    const { write, read } = standby();
+    const pids = [await read()];
+    for (const atMs of [1_000, 1_001, 2_900, 3_000]) {
+      now.mockReturnValue(atMs);
+      await expect(write()).rejects.toMatchObject({ code: "25006" });
+      pids.push(await read());
+    }
+    const [first, second, , , last] = pids;
+    expect(second).not.toBe(first);
+    expect(pids).toEqual([first, second, second, second, last]);
+    expect(last).not.toBe(second);
+  });
+
+  // Fails when a refused write counts as a database that does not answer: the statements that wait for a connection fail with it.
+  test("serves the reads that wait behind refused writes", async () => {
+    const { write, read } = standby();
+    await read();
+    const writes = Array.from({ length: 4 }, () => write().then(String, String));
+    const reads = Array.from({ length: 8 }, read);
+    for (const refused of await Promise.all(writes)) expect(refused).toContain("read-only");
+    expect((await Promise.all(reads)).every((pid) => pid > 0)).toBe(true);
   });
 });
 
