@@ -16,6 +16,8 @@ export type Track = {
   own: JsonObject;
   /** The step to run next; undefined before the first result, null at the end. */
   next: string | null | undefined;
+  /** The step of its newest result; null: it has none. */
+  last: string | null;
   /** How many results each step has in this track. */
   visits: Map<string, number>;
   /** The turns of the current visit, in order: the `data` of each. */
@@ -68,6 +70,7 @@ function newTrack(place: readonly number[], path: string, state: JsonObject): Tr
     state,
     own: {},
     next: undefined,
+    last: null,
     visits: new Map(),
     turns: [],
     retry: null,
@@ -146,6 +149,7 @@ export function applyToTrack(root: Track, checkpoint: Checkpoint): void {
   Object.assign(track.state, written);
   Object.assign(track.own, written);
   track.next = error === undefined ? next : null;
+  track.last = step;
   track.visits.set(step, visitsOf(track, step) + 1);
   track.turns = [];
   track.retry = null;

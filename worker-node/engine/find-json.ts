@@ -8,9 +8,9 @@ import type { Range } from "./json-values.ts";
 const FENCE = /```[^\n`]*\n([\s\S]*?)```/g;
 
 /**
- * The JSON values in texts: all of them as one value, else their fenced blocks, else their objects and lists. Slips whose meaning is
- * plain are mended; of a value with another fault no part is taken. What a model thought aloud does not count. The time is linear in the
- * length of the texts.
+ * The JSON values in texts: all of them as one value, else those of each text: the whole text, else its fenced blocks, else its
+ * objects and lists. Slips whose meaning is plain are mended; of a value with another fault no part is taken. What a model thought
+ * aloud does not count. The time is linear in the length of the texts.
  */
 export function findJson(...texts: string[]): Json[] {
   const whole = parseJson(texts.join("\n\n").trim());
@@ -18,11 +18,16 @@ export function findJson(...texts: string[]): Json[] {
   const answers = texts.map(withoutThoughts);
   const answer = parseJson(answers.join("\n\n").trim());
   if (answer !== undefined) return [answer];
-  const fenced = answers.flatMap((text) => parseAll(fencedIn(text)));
-  if (fenced.length > 0) return fenced;
-  return answers.flatMap((text) =>
-    withoutProse(parseAll(jsonRangesIn(text).map((range) => jsonAt(text, range)))),
-  );
+  return answers.flatMap(valuesIn);
+}
+
+function valuesIn(text: string): Json[] {
+  const whole = parseJson(text.trim());
+  if (typeof whole === "object" && whole !== null) return [whole];
+  const fenced = parseAll(fencedIn(text));
+  return fenced.length > 0
+    ? fenced
+    : withoutProse(parseAll(jsonRangesIn(text).map((range) => jsonAt(text, range))));
 }
 
 /** The fenced blocks of a text that are JSON. */

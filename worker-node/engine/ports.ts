@@ -11,6 +11,7 @@ import type { NewArtifact } from "../../shared/store/files/new-artifact.ts";
 import type { McpOutcome, McpRequest } from "./mcp-pending.ts";
 import type { RetryableError } from "./step-errors.ts";
 import type { Fork } from "../../shared/journal/track.ts";
+import type { Way } from "./way.ts";
 
 /** Runs one step of a type. An error that it throws fails or retries the step; it never returns an error as output. */
 export type Executor<Type extends LeafStep["type"]> = (
@@ -67,6 +68,8 @@ export type StepContext = {
    * several branches have written has the source of each branch's value; null: the branch does not write it.
    */
   sourceOf(key: string): string | (string | null)[];
+  /** How the run has come to this step: its prompt has what evaluators and persons have said on the way. */
+  way(): Way;
   /** The value behind a `Reference`; any other value as it is. */
   load(value: Json): Promise<Json>;
   models: Models;

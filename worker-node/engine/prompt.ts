@@ -1,5 +1,6 @@
 import { joinWithin } from "./bounded-text.ts";
 import { firstChars } from "../../shared/text/first-chars.ts";
+import { placeholdersOf } from "../../shared/contracts/definition/index.ts";
 import { templateOf } from "../../shared/contracts/definition/step.ts";
 import { TerminalError } from "./step-errors.ts";
 import { asText, valueAt } from "./run-state.ts";
@@ -10,11 +11,13 @@ import type { StepContext } from "./ports.ts";
 /** Characters of one value that go into a prompt; a note says how many are left out. */
 const VALUE_CHARS = 50_000;
 const GOAL_CHARS = 2_000;
+/** The key of state that has the newest answer of a person, whatever step has asked. */
+const NEWEST_ANSWER = "human_response";
 
 /**
- * A step's prompt: the run's goal, the values of the step's `input_keys`, its own earlier result on a later visit, and its
- * task (the template, or the run's message without one). Keys that state does not have are left out: on a first visit,
- * later steps have not provided theirs yet. `ending`: sections after the task.
+ * A step's prompt: the run's goal, what evaluators and persons have said on the way to the step, the values of the step's
+ * `input_keys`, its own earlier result on a later visit, and its task (the template, or the run's message without one). Keys that
+ * state does not have are left out: on a first visit, later steps have not provided theirs yet. `ending`: sections after the task.
  * @throws TerminalError `template` when the prompt would be longer than 1 MiB, and when its template renders to nothing: a model would
  *   answer something, and its call be paid for
  */
@@ -32,6 +35,7 @@ export async function composePrompt(
   if (task !== context.message && context.message !== "") {
     sections.push(section("Goal of the workflow", clip(context.message, GOAL_CHARS)));
   }
+  sections.push(...(await decisionsFor(step, context)), ...(await answersFor(step, template, context)));
   for (const key of new Set(step.input_keys)) {
     const value = await valueText(key, context);
     if (value !== "") sections.push(section(`Input: ${key}`, value));
@@ -48,6 +52,46 @@ export async function composePrompt(
     );
   }
   return joinWithin("the prompt", [...sections, section("Your task", task), ...ending], "\n\n");
+}
+
+/**
+ * The reasons of evaluators: of the one that has led to the step, and of those whose labels the step has as inputs. A label alone does
+ * not say what to do better. An evaluator judges by its own prompt, and has only the reasons behind its inputs.
+ */
+async function decisionsFor(step: Step, context: StepContext): Promise<string[]> {
+  const { from, done } = context.way();
+  const sections: string[] = [];
+  for (const { id, name, type, output_key } of done) {
+    const leadsHere = id === from?.id && step.type !== "evaluator";
+    const isInput = output_key !== null && step.input_keys.includes(output_key);
+    if (type !== "evaluator" || !(leadsHere || isInput)) continue;
+    const reason = await valueText(`_routing_reasoning_${id}`, context);
+    const label = await valueText(`_routing_decision_${id}`, context);
+    if (reason !== "") sections.push(section(`Decision of ${name || id}`, `${label}: ${reason}`));
+  }
+  return sections;
+}
+
+/**
+ * What persons have answered in the run, where neither template nor inputs name it: a person that sends a run back says why. An
+ * evaluator judges its inputs alone.
+ */
+async function answersFor(step: Step, template: string, context: StepContext): Promise<string[]> {
+  if (step.type === "evaluator") return [];
+  const humans = context.way().done.filter(({ type }) => type === "human");
+  const newest = humans.at(-1);
+  const read = new Set([
+    ...step.input_keys,
+    ...placeholdersOf(template).flatMap(({ path }) => path.slice(0, 1)),
+  ]);
+  const sections: string[] = [];
+  for (const [key, human] of new Map(humans.map((one) => [one.output_key ?? NEWEST_ANSWER, one]))) {
+    const isOverwritten = key === NEWEST_ANSWER && human !== newest;
+    const isRead = read.has(key) || (human === newest && read.has(NEWEST_ANSWER));
+    const answer = isOverwritten || isRead ? "" : await valueText(key, context);
+    if (answer !== "") sections.push(section(`Answer of a person in ${human.name || human.id}`, answer));
+  }
+  return sections;
 }
 
 /** The error of a template that has text, and nothing in it once its placeholders are filled in. */

@@ -11,6 +11,7 @@ import type { NewArtifact } from "../../shared/store/files/new-artifact.ts";
 import { runFiles } from "../files/run-files.ts";
 import { whenSpent } from "../engine/machine.ts";
 import type { Models, PureContext, StepContext } from "../engine/ports.ts";
+import { wayTo } from "../engine/way.ts";
 import { judge } from "../engine/retry-policy.ts";
 import { TerminalError } from "../engine/step-errors.ts";
 import { agentOf, chatOf } from "./chat-context.ts";
@@ -100,6 +101,7 @@ export function contextOf(
     runId: run.run_id,
     tenantId: tenant,
     ...pureContextOf(visit, () => signal),
+    way: () => wayTo(definition.steps, state.progress, track),
     effectBase: `${run.run_id}:${path}:${visit.visit}`,
     effectSuffix,
     isLastTry: (error) => {

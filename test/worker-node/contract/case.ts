@@ -36,6 +36,8 @@ export type Case = {
     events?: string[];
     /** The calls to the outside, by their names inside of the run. */
     calls?: string[];
+    /** The prompts of calls of models, by the names of the calls. */
+    prompts?: { [call: string]: string };
     /** How many results and turns are committed, the end of the run included. */
     checkpoints?: number;
     error?: { code: string; message: string };

@@ -20,10 +20,11 @@ const all = Object.entries(contracts).flatMap(([type, { cases }]) =>
 
 describe("a step of type", () => {
   test.each(all)("$type $that", async (stepCase) => {
-    const { state, error, events, calls, checkpoints } = await runCase(stepCase, sandbox);
+    const { state, error, events, calls, prompts, checkpoints } = await runCase(stepCase, sandbox);
     expect({ state, error }).toEqual({ state: stepCase.gives.state, error: stepCase.gives.error ?? null });
     if (stepCase.gives.events) expect(events).toEqual(stepCase.gives.events);
     if (stepCase.gives.checkpoints) expect(checkpoints).toBe(stepCase.gives.checkpoints);
+    expect(prompts).toMatchObject(stepCase.gives.prompts ?? {});
     if (stepCase.gives.calls) expect(calls).toEqual(stepCase.gives.calls);
   });
 
@@ -37,6 +38,7 @@ describe("a step of type", () => {
         state: whole.state,
         error: whole.error,
       });
+      expect(whole.prompts, `after entry ${n}`).toMatchObject(after.prompts);
       const committed = committedCalls(before, whole.calls);
       expect(
         after.calls.filter((call) => committed.includes(call)),

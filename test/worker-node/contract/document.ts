@@ -53,6 +53,7 @@ function resultOf({ gives }: Case): string[] {
     ...(gives.calls === undefined
       ? []
       : [`Calls: ${gives.calls.map((call) => `\`${call}\``).join(", ") || "none"}`]),
+    ...entries(gives.prompts, (call, prompt) => `Prompt of \`${call}\`: ${code(prompt)}`),
     ...(gives.checkpoints === undefined ? [] : [`Checkpoints: ${gives.checkpoints}`]),
     ...(gives.events === undefined
       ? []

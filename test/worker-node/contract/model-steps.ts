@@ -12,10 +12,13 @@ const person = {
   properties: { name: { type: "string" }, age: { type: "integer", minimum: 0 } },
   required: ["name", "age"],
 };
+const choose = (route: string, reasoning: string) => ({
+  calls: [{ name: "choose_route", args: { route, reasoning } }],
+});
 const search = (query: string) => ({ calls: [{ name: "search", args: { query } }] });
 
 export const llm: StepContract = {
-  does: "Calls a model once. The prompt is the run's message as its goal, the values of `input_keys`, and the task in `prompt_template`.",
+  does: "Calls a model once. Its prompt has the run's message as the goal; the reason of the evaluator that has led to the step, and of each one whose label is in `input_keys`; what persons have answered in the run so far; the values of `input_keys`; on a later visit the present value of `output_key`; and the task in `prompt_template`. The prompts of agents, and of models that fill in a tool's arguments, are made in the same way.",
   cases: [
     {
       that: "stores the model's text under `output_key`",
@@ -26,6 +29,116 @@ export const llm: StepContract = {
         state: { greeting: "Hello Ada" },
         events: ["step_start", "final", "step_complete"],
         calls: ["a:1:model.1"],
+      },
+    },
+    {
+      that: "gets the reason of the evaluator that has sent the run back, and the text that it replaces",
+      steps: [
+        { id: "a", type: "llm", prompt_template: "Write.", output_key: "text", next_step_id: "review" },
+        {
+          id: "review",
+          name: "Review",
+          type: "evaluator",
+          evaluator_prompt: "Is it good?",
+          input_keys: ["text"],
+          route_map: { good: null, again: "a" },
+          output_key: "verdict",
+        },
+      ],
+      model: {
+        a: ["A draft"],
+        review: [choose("again", "The end is missing.")],
+        "a#2": ["A text"],
+        "review#2": [choose("good", "It has an end.")],
+      },
+      gives: {
+        state: { text: "A text", verdict: "good" },
+        prompts: {
+          "a:1:model.1": "## Goal of the workflow\nhello\n\n## Your task\nWrite.",
+          "a:2:model.1":
+            "## Goal of the workflow\nhello\n\n## Decision of Review\nagain: The end is missing.\n\n" +
+            "## Present value of text, which you replace\nA draft\n\n## Your task\nWrite.",
+        },
+      },
+    },
+    {
+      that: "gets the reason behind a label in its `input_keys`, and what persons have answered on the way",
+      steps: [
+        {
+          id: "a",
+          type: "evaluator",
+          evaluator_prompt: "Is it clear?",
+          route_map: { clear: "b", unclear: "ask" },
+          output_key: "verdict",
+        },
+        { id: "ask", name: "Clarify", type: "human", human_prompt: "Which tea?", next_step_id: "b" },
+        { id: "b", type: "print", print_content: "On.", next_step_id: "c" },
+        { id: "c", type: "llm", prompt_template: "Write.", input_keys: ["verdict"], output_key: "text" },
+      ],
+      model: { a: [choose("unclear", "There are many teas.")], c: ["A text"] },
+      persons: { ask: { kind: "green" } },
+      gives: {
+        state: { verdict: "unclear", human_response: { kind: "green" }, text: "A text" },
+        prompts: {
+          "c:1:model.1":
+            "## Goal of the workflow\nhello\n\n## Decision of a\nunclear: There are many teas.\n\n" +
+            '## Answer of a person in Clarify\n{"kind":"green"}\n\n## Input: verdict\nunclear\n\n## Your task\nWrite.',
+        },
+      },
+    },
+    {
+      that: "has an answer that its template or `input_keys` name once, there; and without an `output_key` only the newest answer",
+      steps: [
+        { id: "a", type: "human", human_prompt: "How long?", next_step_id: "ask" },
+        { id: "ask", type: "human", human_prompt: "Which tea?", output_key: "tea", next_step_id: "b" },
+        { id: "b", type: "llm", prompt_template: "Write about {state.tea.kind}.", next_step_id: "c" },
+        { id: "c", type: "llm", prompt_template: "Write.", input_keys: ["tea"], next_step_id: "d" },
+        {
+          id: "d",
+          type: "llm",
+          prompt_template: "Write about {state.human_response.kind}.",
+          next_step_id: "e",
+        },
+        { id: "e", type: "llm", prompt_template: "Write." },
+      ],
+      persons: { a: { length: "short" }, ask: { kind: "green" } },
+      model: { b: ["B"], c: ["C"], d: ["D"], e: ["E"] },
+      gives: {
+        state: { tea: { kind: "green" }, human_response: { kind: "green" } },
+        prompts: {
+          "b:1:model.1": "## Goal of the workflow\nhello\n\n## Your task\nWrite about green.",
+          "c:1:model.1":
+            '## Goal of the workflow\nhello\n\n## Input: tea\n{"kind":"green"}\n\n## Your task\nWrite.',
+          "d:1:model.1": "## Goal of the workflow\nhello\n\n## Your task\nWrite about green.",
+          "e:1:model.1":
+            '## Goal of the workflow\nhello\n\n## Answer of a person in ask\n{"kind":"green"}\n\n## Your task\nWrite.',
+        },
+      },
+    },
+    {
+      that: "gets the reason of an evaluator also in the branches and iterations to which it has led",
+      steps: [
+        { id: "a", type: "evaluator", route_map: { more: "fan" } },
+        { id: "fan", type: "parallel", parallel_branches: [["b"], ["c"]] },
+        { id: "b", type: "llm", prompt_template: "B?", output_key: "b", next_step_id: "b2" },
+        { id: "b2", type: "llm", prompt_template: "B2?", output_key: "b2" },
+        { id: "c", type: "llm", prompt_template: "C?", output_key: "c" },
+      ],
+      model: {
+        a: [choose("more", "Two are missing.")],
+        "fan[0].b": ["B"],
+        "fan[0].b2": ["B2"],
+        "fan[1].c": ["C"],
+      },
+      gives: {
+        state: { b: "B", b2: "B2", c: "C" },
+        prompts: {
+          "fan[0].b:1:model.1":
+            "## Goal of the workflow\nhello\n\n## Decision of a\nmore: Two are missing.\n\n## Your task\nB?",
+          "fan[0].b2:1:model.1": "## Goal of the workflow\nhello\n\n## Your task\nB2?",
+          "fan[1].c:1:model.1":
+            "## Goal of the workflow\nhello\n\n## Decision of a\nmore: Two are missing.\n\n## Your task\nC?",
+        },
       },
     },
     {

@@ -19,8 +19,12 @@ export type Outcome = {
   checkpoints: number;
   /** The calls that this execution made, as effect keys without the run's id. */
   calls: string[];
+  /** The last message of a person or a step that each call of a model has, by the name of the call. */
+  prompts: { [call: string]: string };
   journal: StoredEntry[];
 };
+
+type Made = Pick<Outcome, "calls" | "prompts">;
 
 const Refusal = z.looseObject({ refuses: z.string() });
 const Silent = z.looseObject({ silent: z.literal(true) });
@@ -38,10 +42,10 @@ export async function runCase(
   sandbox: SharedSandbox,
   before: StoredEntry[] = [],
 ): Promise<Outcome> {
-  const calls: string[] = [];
+  const made: Made = { calls: [], prompts: {} };
   let journal = before;
   for (let execution = 1; execution <= MAX_EXECUTIONS; execution++) {
-    const harness = harnessOf(stepCase, sandbox, journal, calls);
+    const harness = harnessOf(stepCase, sandbox, journal, made);
     const seq = journal.at(-1)?.seq ?? 0;
     const { run, ending } = harness.begin(inputOf(stepCase, seq), journal);
     const ended = await ending;
@@ -49,7 +53,7 @@ export async function runCase(
     journal = harness.store.model.tables
       .entriesOf(run.run_id)
       .map(({ seq: at, kind, output, events }) => ({ seq: at, kind, output, events }));
-    if (ended.is === "ended") return { ...endOf(stepCase, journal), calls, journal };
+    if (ended.is === "ended") return { ...endOf(stepCase, journal), ...made, journal };
     if (ended.is !== "parked") throw new Error(`the execution ${ended.is}`);
   }
   throw new Error(`the run has not ended after ${MAX_EXECUTIONS} executions`);
@@ -64,7 +68,7 @@ function harnessOf(
   stepCase: Case,
   sandbox: SharedSandbox,
   journal: readonly StoredEntry[],
-  calls: string[],
+  { calls, prompts }: Made,
 ): ExecutionHarness {
   const harness = new ExecutionHarness();
   const schema = Object.keys(stepCase.state ?? {}).map((key) => [key, { type: "any" }]);
@@ -75,9 +79,10 @@ function harnessOf(
   for (const name of Object.keys(stepCase.tools ?? {}))
     harness.named.set(name, toolOf(name, stepCase.parallel?.includes(name) ?? false));
   harness.models = {
-    generate: async ({ effectKey }) => {
+    generate: async ({ effectKey, messages }) => {
       const key = withoutRun(effectKey);
       calls.push(key);
+      prompts[key] = messages.findLast(({ role }) => role === "user")?.content ?? "";
       return modelAnswer(answerFor(stepCase, key), key);
     },
   };
@@ -172,7 +177,7 @@ function endedChild(wait_id: string, response: Json | { fails: string }): Wait {
   };
 }
 
-function endOf(stepCase: Case, journal: readonly StoredEntry[]): Omit<Outcome, "calls" | "journal"> {
+function endOf(stepCase: Case, journal: readonly StoredEntry[]): Omit<Outcome, keyof Made | "journal"> {
   const lines = journal.flatMap(({ events }) =>
     (events ?? "").split("\n").map((line) => Line.parse(JSON.parse(line))),
   );

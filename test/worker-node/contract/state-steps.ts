@@ -50,7 +50,7 @@ export const transform: StepContract = {
 };
 
 export const extractJson: StepContract = {
-  does: "Finds JSON in the text of `input_keys`: the whole text, else fenced blocks, else objects and lists in brackets. Several values become a list. A comma too many and line breaks in strings are mended; of a value with another fault no part is taken. A text without JSON goes to the model, once.",
+  does: "Finds JSON in the text of each of the `input_keys`: the whole text, else fenced blocks, else objects and lists in brackets. Several values become a list. A comma too many and line breaks in strings are mended; of a value with another fault no part is taken. A text without JSON goes to the model, once.",
   cases: [
     {
       that: "finds an object in a text",

@@ -32,6 +32,26 @@ describe("JSON in text", () => {
     expect(findJson('First {"draft": 1}.\n```json\n{"final": 2}\n```')).toEqual([{ final: 2 }]);
   });
 
+  // Fails when the form of one model's answer decides whether another one's counts.
+  test.each<[string[], unknown[]]>([
+    [
+      ['{"a": 1}', "Here:\n```json\n[2]\n```"],
+      [{ a: 1 }, [2]],
+    ],
+    [
+      ['It is {"a": 1}.', "```\n[2]\n```", '{"b": 3}'],
+      [{ a: 1 }, [2], { b: 3 }],
+    ],
+    [
+      ['Draft {"a": 0}\n```json\n{"a": 1}\n```', '{"b": 3}'],
+      [{ a: 1 }, { b: 3 }],
+    ],
+    [["7", 'It is {"a": 1}.', "true"], [{ a: 1 }]],
+    [['{"a":', "1}"], [{ a: 1 }]],
+  ])("is found in each of several texts, whatever form it has in the others: %j", (texts, values) => {
+    expect(findJson(...texts)).toEqual(values);
+  });
+
   test.each([
     "{".repeat(1_000_000),
     "[".repeat(1_000_000),

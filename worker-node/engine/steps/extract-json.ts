@@ -15,7 +15,7 @@ const REPAIR =
   "Answer with the JSON that it means, complete and valid, and with nothing else. Add no value that the text does not have.";
 
 /**
- * Finds JSON in the text of `input_keys`: the whole text, else fenced blocks, else objects and lists in brackets, but not
+ * Finds JSON in the text of each of the `input_keys`: the whole text, else fenced blocks, else objects and lists in brackets, but not
  * in what a model thought aloud. One value becomes the output, several become a list. A text without JSON goes to the
  * model, once. Without JSON in its answer the step fails: the steps that follow could not use "no JSON".
  */
