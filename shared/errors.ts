@@ -65,29 +65,33 @@ type Issue = {
   readonly minimum?: number | bigint;
 };
 
+/** So many wrong fields are reported: a body may have hundreds of thousands, and nobody mends more at a time. */
+const MAX_FIELDS = 100;
+
 /**
- * The wrong fields that zod reports. A number may have passed several bounds: a whole number is also bounded by what a double holds
+ * The wrong fields that zod reports, the first 100 of them. A number may have passed several bounds: a whole number is also bounded by what a double holds
  * exactly. Only the narrowest of these bounds is reported. Of a value of another type only the type is: zod also compares the length
  * of a text with the bounds of a list.
  */
 export function fieldErrorsOf(error: { readonly issues: readonly Issue[] }): FieldError[] {
-  const isRepeated = (issue: Issue) =>
-    error.issues.some(
+  const issues = error.issues.slice(0, MAX_FIELDS).map((issue) => ({ ...issue, path: pathText(issue.path) }));
+  const isRepeated = (issue: FieldIssue) =>
+    issues.some(
       (other) =>
         other !== issue &&
-        pathText(other.path) === pathText(issue.path) &&
+        other.path === issue.path &&
         (isNarrower(other, issue) || (isOfAnotherType(other) && !isOfAnotherType(issue))),
     );
-  return error.issues
-    .filter((issue) => !isRepeated(issue))
-    .map(({ path, message }) => ({ path: pathText(path), message }));
+  return issues.filter((issue) => !isRepeated(issue)).map(({ path, message }) => ({ path, message }));
 }
 
-function isOfAnotherType({ code }: Issue): boolean {
+type FieldIssue = Omit<Issue, "path"> & FieldError;
+
+function isOfAnotherType({ code }: Pick<Issue, "code">): boolean {
   return code === "invalid_type";
 }
 
-function isNarrower(one: Issue, other: Issue): boolean {
+function isNarrower(one: FieldIssue, other: FieldIssue): boolean {
   if (one.code !== other.code) return false;
   if (one.code === "too_big") return (one.maximum ?? Infinity) < (other.maximum ?? Infinity);
   return one.code === "too_small" && (one.minimum ?? -Infinity) > (other.minimum ?? -Infinity);
@@ -96,6 +100,7 @@ function isNarrower(one: Issue, other: Issue): boolean {
 /** An error for the caller: a code of the table and a sentence that says what is wrong and how to put it right. */
 export class AppError extends Error {
   readonly code: ErrorCode;
+  /** At most 100. */
   readonly fields: FieldError[] | undefined;
   readonly retryAfterSeconds: number | undefined;
   /** The limits that have nothing left. */
@@ -114,7 +119,7 @@ export class AppError extends Error {
     super(detail, { cause: more.cause });
     this.name = "AppError";
     this.code = code;
-    this.fields = more.fields;
+    this.fields = more.fields?.slice(0, MAX_FIELDS);
     this.retryAfterSeconds = more.retryAfterSeconds;
     this.quota = more.quota ?? [];
   }

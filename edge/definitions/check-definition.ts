@@ -1,6 +1,7 @@
 import { laterFields, unknownFields } from "../../shared/contracts/definition/index.ts";
 import type { DefinitionKind, Parsed } from "../../shared/contracts/definition/index.ts";
 import { AppError, pathText } from "../../shared/errors.ts";
+import { invalidFields } from "../http/problem.ts";
 
 /**
  * Checks the definition in the body of a save. Fields that nothing reads are refused together with the other wrong fields.
@@ -13,7 +14,7 @@ export function checkDefinition<Definition>(
   parse: (json: unknown) => Parsed<Definition>,
   isLenient: boolean,
 ): Definition {
-  refuseProto(body);
+  checkValues(body);
   const unknown = isLenient ? [] : unknownFields(kind, body);
   const later = laterFields(kind, body);
   const parsed = parse(body);
@@ -26,20 +27,39 @@ export function checkDefinition<Definition>(
   throw new AppError(code, `${what}: ${named.join(", ")}.`, { fields });
 }
 
-/** Refuses a key `__proto__` at any depth: a parser of the definition would leave it out silently. @throws AppError `invalid` */
-function refuseProto(body: Record<string, unknown>): void {
-  const pending: { value: unknown; path: (string | number)[] }[] = [{ value: body, path: [] }];
-  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
-    const { value, path } = next;
+/** The most values of a definition, those inside lists and objects included. A large orchestration has some thousands. */
+const MAX_VALUES = 50_000;
+
+type Place = { value: unknown; key: string | number; around: Place | null };
+
+/**
+ * Refuses a definition of very many values, before its checks take seconds for them, and a key `__proto__` at any depth: a parser of
+ * the definition would leave it out silently. @throws AppError `invalid`
+ */
+function checkValues(body: Record<string, unknown>): void {
+  const pending: Place[] = [{ value: body, key: "", around: null }];
+  let values = 0;
+  for (let place = pending.pop(); place !== undefined; place = pending.pop()) {
+    const { value } = place;
     if (typeof value !== "object" || value === null) continue;
     if (!Array.isArray(value) && Object.hasOwn(value, "__proto__")) {
-      const at = pathText([...path, "__proto__"]);
-      const fields = [{ path: at, message: "is no name for a key of a definition" }];
-      throw new AppError("invalid", `Not valid: ${at}.`, { fields });
+      const path = pathText([...pathOf(place), "__proto__"]);
+      throw invalidFields([{ path, message: "is no name for a key of a definition" }]);
     }
-    const inner = Array.isArray(value) ? [...value.entries()] : Object.entries(value);
-    pending.push(...inner.map(([key, item]) => ({ value: item, path: [...path, key] })));
+    for (const [key, item] of Array.isArray(value) ? value.entries() : Object.entries(value)) {
+      values += 1;
+      if (values > MAX_VALUES) throw invalidFields([{ path: "", message: TOO_MANY }]);
+      pending.push({ value: item, key, around: place });
+    }
   }
+}
+
+const TOO_MANY = `has more than ${MAX_VALUES} values, those in lists and objects included: a definition may have at most that`;
+
+function pathOf(place: Place): (string | number)[] {
+  const path: (string | number)[] = [];
+  for (let at = place; at.around !== null; at = at.around) path.push(at.key);
+  return path.toReversed();
 }
 
 /** The body with the path's id in `field`. The body may repeat that id. @throws AppError `invalid` for another id */

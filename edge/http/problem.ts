@@ -103,16 +103,15 @@ export function refusedError({ code, detail, retryAfterSeconds, quota }: Refusal
   });
 }
 
-/** The error for fields of a request that are wrong. Its detail names them; each message says what would be right. */
+/** The error for fields of a request that are wrong. Its detail names at most five; each message says what would be right. */
 export function invalidFields(fields: FieldError[]): AppError {
-  return new AppError("invalid", `Not valid: ${fields.map(({ path }) => path).join(", ")}.`, { fields });
+  const named = fields.map(({ path }) => path || "the body").slice(0, 5);
+  return new AppError("invalid", `Not valid: ${named.join(", ")}.`, { fields });
 }
 
-/** The error for a value that a schema refused. Its detail names at most five fields. A `path` has the form `steps[2].id`. */
+/** The error for a value that a schema refused. A `path` has the form `steps[2].id`. */
 export function schemaError(error: z.core.$ZodError): AppError {
-  const fields = fieldErrorsOf(error);
-  const named = fields.map((field) => field.path || "the body").slice(0, 5);
-  return new AppError("invalid", `Not valid: ${named.join(", ")}.`, { fields });
+  return invalidFields(fieldErrorsOf(error));
 }
 
 function describe(thrown: unknown): string {

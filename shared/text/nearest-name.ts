@@ -1,9 +1,12 @@
 /** Longer names are not compared, on either side, so that a long name costs no time. */
 const MAX_CHARS = 60;
 
+/** Further names are not compared: a definition may set 20,000 keys of state, and its code may define 30,000 names. */
+const MAX_NAMES = 500;
+
 /**
  * The one of `names` that is spelled most like `written`, with its edit distance: letter case, `_`, `-` and spaces do not matter.
- * Null: there are no names of at most 60 characters, or `written` has more.
+ * Null: none of the first 500 names has at most 60 characters, or `written` has more.
  */
 export function nearestName(
   written: string,
@@ -12,7 +15,10 @@ export function nearestName(
   if (written.length > MAX_CHARS) return null;
   const letters = lettersOf(written);
   let nearest: { name: string; distance: number } | null = null;
+  let compared = 0;
   for (const name of names) {
+    if (compared === MAX_NAMES) break;
+    compared += 1;
     if (name.length > MAX_CHARS) continue;
     const distance = editDistance(letters, lettersOf(name));
     if (nearest === null || distance < nearest.distance) nearest = { name, distance };
@@ -40,14 +46,14 @@ export function likelyName(written: string, known: readonly string[]): string | 
 }
 
 /** Makes the end of an error text, `: did you mean "…"?`, or nothing when no known name is near. */
-export type Suggest = (written: string, known: readonly string[]) => string;
+export type Suggest = (written: string, known: Iterable<string>) => string;
 
 /** Suggestions for the first `times` names: a definition may have ten thousand wrong ones, and each is compared with all. */
 export function suggestions(times = 8): Suggest {
   let left = times;
   return (written, known) => {
     left -= 1;
-    const nearest = left < 0 ? null : likelyName(written, known);
+    const nearest = left < 0 ? null : likelyName(written, [...known]);
     return nearest === null ? "" : `: did you mean "${nearest}"?`;
   };
 }

@@ -6,7 +6,7 @@ import { isFork } from "./step.ts";
 import type { FieldError } from "../../errors.ts";
 import type { Branch } from "./branches.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
-import type { Step } from "./step.ts";
+import type { ForkStep, Step } from "./step.ts";
 
 /**
  * The errors in the branches of parallel steps and the bodies of loops: a step belongs to one branch at most, and an edge
@@ -15,8 +15,7 @@ import type { Step } from "./step.ts";
 export function branchErrors({ steps, entry_step_id }: OrchestrationDocument): FieldError[] {
   const forks = steps.filter(isFork);
   if (forks.length === 0) return [];
-  const branches = forks.flatMap((fork) => branchesOf(fork, steps));
-  const shared = sharedSteps(branches, steps);
+  const shared = sharedSteps(forks, steps);
   // The other rules need the one branch of each step.
   if (shared.length > 0) return shared;
   const owners = branchOfSteps(steps);
@@ -30,25 +29,36 @@ export function branchErrors({ steps, entry_step_id }: OrchestrationDocument): F
   ]);
 }
 
+/** So many steps of two branches are enough: the branches of further forks are not followed, and each may lead to all steps. */
+const MAX_SHARED = 20;
+
 /** Steps that belong to two branches, or twice to one. */
-function sharedSteps(branches: readonly Branch[], steps: readonly Step[]): FieldError[] {
+function sharedSteps(forks: readonly ForkStep[], steps: readonly Step[]): FieldError[] {
   const owners = new Map<string, Branch>();
-  return branches.flatMap((branch) => {
-    const path = `steps[${steps.indexOf(branch.fork)}].${branch.field}`;
-    const own = branch.steps.includes(branch.fork.id)
-      ? [{ path, message: `leads back to "${branch.fork.id}", the step that the branch belongs to` }]
-      : [];
-    const twice = branch.steps.flatMap((id) => {
-      const other = owners.get(id);
-      owners.set(id, branch);
-      if (other === undefined) return [];
-      const where = other === branch ? `twice in ${nameOf(branch)}` : `in ${nameOf(other)} too`;
-      return [{ path, message: `"${id}" is ${where}: a step must belong to one branch` }];
-    });
-    // A list without a step is refused before: `missingFields`.
-    const none = branch.steps.length === 0 && !branch.isList ? [{ path, message: emptyBranch(branch) }] : [];
-    return [...own, ...twice, ...none];
+  const errors: FieldError[] = [];
+  for (const fork of forks) {
+    for (const branch of branchesOf(fork, steps)) errors.push(...sharedIn(branch, owners, steps));
+    if (errors.length >= MAX_SHARED) break;
+  }
+  return errors.slice(0, MAX_SHARED);
+}
+
+/** The steps of this branch that `owners` has already. It gets those of this branch. */
+function sharedIn(branch: Branch, owners: Map<string, Branch>, steps: readonly Step[]): FieldError[] {
+  const path = `steps[${steps.indexOf(branch.fork)}].${branch.field}`;
+  const own = branch.steps.includes(branch.fork.id)
+    ? [{ path, message: `leads back to "${branch.fork.id}", the step that the branch belongs to` }]
+    : [];
+  const twice = branch.steps.flatMap((id) => {
+    const other = owners.get(id);
+    owners.set(id, branch);
+    if (other === undefined) return [];
+    const where = other === branch ? `twice in ${nameOf(branch)}` : `in ${nameOf(other)} too`;
+    return [{ path, message: `"${id}" is ${where}: a step must belong to one branch` }];
   });
+  // A list without a step is refused before: `missingFields`.
+  const none = branch.steps.length === 0 && !branch.isList ? [{ path, message: emptyBranch(branch) }] : [];
+  return [...own, ...twice, ...none];
 }
 
 function emptyBranch({ fork, index }: Branch): string {

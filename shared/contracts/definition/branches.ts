@@ -17,13 +17,37 @@ export type Branch = {
   steps: readonly string[];
 };
 
+/**
+ * What was found about the steps of a definition, which do not change. A definition has up to 200 forks, and the checks and the
+ * executions of each ask about all of them again.
+ */
+type Found = {
+  byId: ReadonlyMap<string, Step>;
+  branches: Map<ForkStep, readonly Branch[]>;
+  owners: ReadonlyMap<string, Branch> | null;
+};
+const foundOf = new WeakMap<readonly Step[], Found>();
+
+function foundIn(steps: readonly Step[]): Found {
+  const known = foundOf.get(steps);
+  if (known !== undefined) return known;
+  const found = { byId: new Map(steps.map((step) => [step.id, step])), branches: new Map(), owners: null };
+  foundOf.set(steps, found);
+  return found;
+}
+
 /** The branches of a step, in their order; empty for a step that does not divide the run. */
-export function branchesOf(fork: Step, steps: readonly Step[]): Branch[] {
+export function branchesOf(fork: Step, steps: readonly Step[]): readonly Branch[] {
   if (!isFork(fork)) return [];
-  return namedBranches(fork).map(({ field, ids }, index) => {
+  const { byId, branches } = foundIn(steps);
+  const known = branches.get(fork);
+  if (known !== undefined) return known;
+  const found = namedBranches(fork).map(({ field, ids }, index) => {
     const isList = fork.type === "loop" || ids.length > 1;
-    return { fork, index, field, isList, steps: isList ? ids : followed(ids, fork, steps) };
+    return { fork, index, field, isList, steps: isList ? ids : followed(ids, fork, byId) };
   });
+  branches.set(fork, found);
+  return found;
 }
 
 /** The steps that the definition names for each branch. A loop has one body. */
@@ -34,8 +58,7 @@ function namedBranches(fork: ForkStep): { field: string; ids: readonly string[] 
 }
 
 /** The steps on all paths from `entry`, up to the step that follows `fork`. */
-function followed(entry: readonly string[], fork: ForkStep, steps: readonly Step[]): string[] {
-  const byId = new Map(steps.map((step) => [step.id, step]));
+function followed(entry: readonly string[], fork: ForkStep, byId: ReadonlyMap<string, Step>): string[] {
   const reached = new Set<string>();
   const pending = [...entry];
   for (let id = pending.pop(); id !== undefined; id = pending.pop()) {
@@ -48,9 +71,11 @@ function followed(entry: readonly string[], fork: ForkStep, steps: readonly Step
 }
 
 /** The branch to which each step belongs. A step in no branch belongs to the run's own track, and is not in the table. */
-export function branchOfSteps(steps: readonly Step[]): Map<string, Branch> {
-  const branches = steps.flatMap((step) => branchesOf(step, steps));
-  return new Map(branches.flatMap((branch) => branch.steps.map((id) => [id, branch] as const)));
+export function branchOfSteps(steps: readonly Step[]): ReadonlyMap<string, Branch> {
+  const found = foundIn(steps);
+  const branches = () => steps.flatMap((step) => branchesOf(step, steps));
+  found.owners ??= new Map(branches().flatMap((branch) => branch.steps.map((id) => [id, branch] as const)));
+  return found.owners;
 }
 
 /** The step of the run's own track in which a step is executed: the outermost parallel or loop step around it, or itself. */

@@ -41,8 +41,8 @@ const OF_PYTHON: ReadonlyMap<string, string> = new Map([
   ["sum", "list.reduce"],
 ]);
 
-/** A name that nothing defines, and the offset of its first use in the script. */
-type UnboundName = { name: string; offset: number; nearest: string | null };
+/** A name that nothing defines, and the offset of its first use in the script. `nearest` compares it with all that are defined. */
+type UnboundName = { name: string; offset: number; nearest(): string | null };
 
 /**
  * The names that a script uses and that neither it nor the sandbox defines: a use of one fails the step. A name counts as
@@ -67,7 +67,11 @@ export function unboundNames(
     if (defined.has(name) || KNOWN.has(name)) continue;
     found.set(name, Math.min(offset, found.get(name) ?? offset));
   }
-  return [...found].map(([name, offset]) => ({ name, offset, nearest: nearestOf(name, defined, keys) }));
+  return [...found].map(([name, offset]) => ({
+    name,
+    offset,
+    nearest: () => nearestOf(name, defined, keys),
+  }));
 }
 
 function nearestOf(name: string, defined: ReadonlySet<string>, keys: ReadonlySet<string>): string | null {

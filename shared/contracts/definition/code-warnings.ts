@@ -12,6 +12,8 @@ import type { OrchestrationDocument } from "./orchestration.ts";
 
 /** The most warnings about the code of one step. */
 const MAX_WARNINGS = 5;
+/** So many names of a definition, a few more when they are in one step, are compared with those that are defined. */
+const MAX_COMPARED = 10;
 /** The variables that code of a step in a loop has. */
 const OF_LOOPS = ["item", "index"];
 
@@ -23,17 +25,20 @@ const OF_LOOPS = ["item", "index"];
 export function codeWarnings(orchestration: OrchestrationDocument): FieldError[] {
   const keys = knownStateKeys(orchestration);
   const inLoops = stepsInLoops(orchestration.steps);
+  let left = MAX_COMPARED;
   return orchestration.steps.flatMap((step, index) => {
     const code = codeOf(step);
     if (code === null) return [];
     const { script, offsetOf } = scriptOfCode(code);
     const nodes = parseScript(script);
-    const names = unboundNames(nodes, keys, inLoops.has(step.id) ? OF_LOOPS : []).map(
-      ({ name, offset, nearest }) => ({
+    const names = unboundNames(nodes, keys, inLoops.has(step.id) ? OF_LOOPS : [])
+      .toSorted((a, b) => a.offset - b.offset)
+      .slice(0, MAX_WARNINGS)
+      .map(({ name, offset, nearest }) => ({
         offset,
-        message: `nothing defines ${name}${nearest === null ? ": code reads state and the built-ins of JavaScript, without clock and network" : `: did you mean ${nearest}?`}`,
-      }),
-    );
+        message: undefinedName(name, left > 0 ? nearest() : null),
+      }));
+    left -= names.length;
     const literals = longLiterals(nodes).map(({ digits, becomes, offset }) => ({
       offset,
       message: `${digits} is read as ${becomes}: write it as text, in quotes`,
@@ -51,4 +56,10 @@ export function codeWarnings(orchestration: OrchestrationDocument): FieldError[]
       message: `${lineAndColumn(code.text, Math.min(offsetOf(offset), code.text.length))}: ${message}`,
     }));
   });
+}
+
+function undefinedName(name: string, nearest: string | null): string {
+  return nearest === null
+    ? `nothing defines ${name}: code reads state and the built-ins of JavaScript, without clock and network`
+    : `nothing defines ${name}: did you mean ${nearest}?`;
 }

@@ -14,6 +14,8 @@ export const limits = {
   nameChars: 500,
   descriptionChars: 10_000,
   routes: 50,
+  descriptions: 1_000,
+  headers: 1_000,
   keys: 100,
   schemaKeys: 200,
   /** JSON of an `output_schema`. */
@@ -70,6 +72,22 @@ export function orDefault<Schema extends z.ZodType>(schema: Schema) {
 }
 
 /** The id of the next step; null: the run ends there. */
+/** A table of at most `max` entries, which are counted first: each of 50,000 wrong ones would cost as much as a whole step. */
+export function tableOf<Key extends z.core.$ZodRecordKey, Value extends z.ZodType>(
+  max: number,
+  key: Key,
+  value: Value,
+) {
+  return z.preprocess(
+    (table, context) => {
+      if (typeof table !== "object" || table === null || Object.keys(table).length <= max) return table;
+      context.addIssue({ code: "custom", message: `may have at most ${max} entries`, input: table });
+      return z.NEVER;
+    },
+    z.record(key, value),
+  );
+}
+
 const Target = orNull(DefinitionId);
 
 const WrittenTarget = z.preprocess(blankToNull, DefinitionId.nullable());
@@ -105,13 +123,7 @@ export const Public = orDefault(z.boolean().default(false));
 
 /** A table from a label to the id of the next step. */
 export const Targets = orDefault(
-  z
-    .record(z.string().max(limits.nameChars), Target)
-    .refine(
-      (table) => Object.keys(table).length <= limits.routes,
-      `may have at most ${limits.routes} entries`,
-    )
-    .default({}),
+  tableOf(limits.routes, z.string().max(limits.nameChars), Target).default({}),
 );
 
 /** An object with any JSON values. */

@@ -1,5 +1,5 @@
 import { patternError } from "./form-pattern.ts";
-import { CHECKED_TYPES, TEXT_TYPES, valueError } from "./human.ts";
+import { haveTooMuchText, CHECKED_TYPES, TEXT_TYPES, valueError } from "./human.ts";
 import type { FieldError } from "../../errors.ts";
 import type { FormField } from "./human.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
@@ -23,6 +23,14 @@ export function repeatedFormKeys({ steps }: Pick<OrchestrationDocument, "steps">
 
 /** Defaults that their own fields would refuse, and bounds that no value has. */
 export function formErrors({ steps }: Pick<OrchestrationDocument, "steps">): FieldError[] {
+  const defaults = steps.flatMap((step) =>
+    step.type === "human" ? step.human_fields.map((field) => ({ field, value: field.default ?? null })) : [],
+  );
+  if (haveTooMuchText(defaults)) {
+    const message =
+      "have more text in the defaults of their forms than can be compared with the patterns: shorten it";
+    return [{ path: "steps", message }];
+  }
   return steps.flatMap((step, index) => {
     if (step.type !== "human") return [];
     return step.human_fields.flatMap((field, i) =>

@@ -24,12 +24,15 @@ const FROM_START = ["attachments", "trigger", "schedule"];
  */
 export function validateGraph(orchestration: OrchestrationDocument): FieldError[] {
   const suggest = suggestions();
+  const known = {
+    ids: new Set(orchestration.steps.map(({ id }) => id)),
+    keys: knownStateKeys(orchestration),
+    suggest,
+  };
   return [
     ...entryErrors(orchestration, suggest),
     ...duplicateIds(orchestration.steps),
-    ...orchestration.steps.flatMap((step, index) =>
-      stepErrors(step, `steps[${index}]`, orchestration, suggest),
-    ),
+    ...orchestration.steps.flatMap((step, index) => stepErrors(step, `steps[${index}]`, known)),
     ...branchErrors(orchestration),
     ...unreachableSteps(orchestration),
     ...endlessCycles(orchestration.steps),
@@ -38,11 +41,11 @@ export function validateGraph(orchestration: OrchestrationDocument): FieldError[
 
 function entryErrors({ entry_step_id, steps }: OrchestrationDocument, suggest: Suggest): FieldError[] {
   if (steps.some((step) => step.id === entry_step_id)) return [];
-  return [{ path: "entry_step_id", message: noStep(entry_step_id, steps, suggest) }];
+  const ids = steps.map(({ id }) => id);
+  return [{ path: "entry_step_id", message: noStep(entry_step_id, ids, suggest) }];
 }
 
-function noStep(id: string, steps: readonly Step[], suggest: Suggest): string {
-  const ids = steps.map((step) => step.id);
+function noStep(id: string, ids: Iterable<string>, suggest: Suggest): string {
   return `there is no step "${id}"${suggest(id, ids) || ": it must be the id of one of the steps"}`;
 }
 
@@ -58,24 +61,21 @@ function duplicateIds(steps: readonly Step[]): FieldError[] {
   });
 }
 
-function stepErrors(
-  step: Step,
-  path: string,
-  orchestration: OrchestrationDocument,
-  suggest: Suggest,
-): FieldError[] {
-  const ids = new Set(orchestration.steps.map((other) => other.id));
+/** What all steps of a definition share. `keys`: the keys of state that its templates may read. */
+type Known = { ids: ReadonlySet<string>; keys: ReadonlySet<string>; suggest: Suggest };
+
+function stepErrors(step: Step, path: string, { ids, keys, suggest }: Known): FieldError[] {
   const unknownTargets = edgesOf(step)
     .filter((edge) => !ids.has(edge.target))
     .map((edge) => ({
       path: `${path}.${edge.field}`,
-      message: noStep(edge.target, orchestration.steps, suggest),
+      message: noStep(edge.target, ids, suggest),
     }));
   return [
     ...unknownTargets,
     ...missingFields(step, path, suggest),
     ...reservedOutput(step, path),
-    ...unknownKeys(step, path, orchestration, suggest),
+    ...unknownKeys(step, path, keys, suggest),
   ];
 }
 
@@ -135,15 +135,9 @@ function reservedOutput(step: Step, path: string): FieldError[] {
 /**
  * A template may read keys of the schema, outputs and declared inputs of steps, and keys that the engine fills in.
  */
-function unknownKeys(
-  step: Step,
-  path: string,
-  orchestration: OrchestrationDocument,
-  suggest: Suggest,
-): FieldError[] {
+function unknownKeys(step: Step, path: string, known: ReadonlySet<string>, suggest: Suggest): FieldError[] {
   const source = templateOf(step);
   if (source === null) return [];
-  const known = knownStateKeys(orchestration);
   const keys = placeholdersOf(source.template).flatMap((placeholder) =>
     placeholder.of === "state" ? placeholder.path.slice(0, 1) : [],
   );
@@ -151,7 +145,7 @@ function unknownKeys(
     .filter((key) => !known.has(key))
     .map((key) => ({
       path: `${path}.${source.field}`,
-      message: `{state.${key}} is never set${suggest(key, [...known]) || `: add "${key}" to state_schema, or to a step's output_key or input_keys`}`,
+      message: `{state.${key}} is never set${suggest(key, known) || `: add "${key}" to state_schema, or to a step's output_key or input_keys`}`,
     }));
 }
 

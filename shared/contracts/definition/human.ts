@@ -119,14 +119,15 @@ export function withDefaults(fields: readonly FormField[], answer: JsonObject): 
 /** The patterns of a form are compared with its texts up to this product of their lengths, which takes 0.1 s at most. */
 const MAX_FORM_STEPS = 4_000_000;
 
-/** Why the texts of an answer cannot be compared with their patterns: a form has up to 100 of them. Null: they can. */
-function tooMuchText(fields: readonly FormField[], answer: JsonObject): string | null {
-  const steps = fields.map((field) => {
-    const value = valueOf(field, answer);
-    return typeof value === "string" ? (field.pattern?.length ?? 0) * value.length : 0;
-  });
-  if (steps.reduce((sum, each) => sum + each, 0) <= MAX_FORM_STEPS) return null;
-  return "has more text than can be compared with the patterns of the form: shorten it";
+/**
+ * Whether these values are too long to be compared with the patterns of their fields: a form has up to 100 fields, and a definition up
+ * to 200 forms with their defaults.
+ */
+export function haveTooMuchText(values: readonly { field: FormField; value: Json }[]): boolean {
+  const steps = values.map(({ field, value }) =>
+    typeof value === "string" ? (field.pattern?.length ?? 0) * value.length : 0,
+  );
+  return steps.reduce((sum, each) => sum + each, 0) > MAX_FORM_STEPS;
 }
 
 /** An answer may have a hundred thousand names that no field has. At most this many of them are compared with the names of the fields. */
@@ -179,9 +180,13 @@ export function answerErrors(
   );
   // A person who refuses to answer fills in nothing.
   if (refuses) return [];
-  const tooMuch = tooMuchText(fields, filled);
-  return tooMuch !== null
-    ? [{ path: "response", message: tooMuch }]
+  return haveTooMuchText(fields.map((field) => ({ field, value: valueOf(field, filled) })))
+    ? [
+        {
+          path: "response",
+          message: "has more text than can be compared with the patterns of the form: shorten it",
+        },
+      ]
     : [...misspeltFields(fields, answer, alsoKnown), ...valueErrors(fields, filled)];
 }
 
@@ -229,10 +234,11 @@ export function valueError(field: FormField, value: Json): string | null {
     case "multiselect": {
       const isList = Array.isArray(value) && value.every((item) => typeof item === "string");
       if (!isList) return "must be a list of texts";
-      const isKnown = options === null || value.every((item) => options.includes(item));
+      const known = options === null ? null : new Set<Json>(options);
+      const isKnown = known === null || value.every((item) => known.has(item));
       return isKnown
         ? boundError(field, value.length, " options")
-        : `must be a list of ${options.join(", ")}`;
+        : `must be a list of ${(options ?? []).join(", ")}`;
     }
     default:
       if (!TEXT_TYPES.has(type)) return null;

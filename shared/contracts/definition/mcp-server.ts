@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { JsonTable, limits, orDefault, orNull, Public, Strings, text } from "./fields.ts";
+import { JsonTable, limits, orDefault, orNull, Public, Strings, tableOf, text } from "./fields.ts";
 
 const NAME_RULE =
   "must be 1 to 32 letters, digits, _ or -, begin with a letter, and have no __ and no _ at its end";
@@ -33,7 +33,7 @@ export const McpServerDocument = z.object({
   url: text(2_048),
   /** Of a server of type stdio: the name of an entry of the operator's MCP_STDIO_ALLOW, which holds the command. */
   command: text(100),
-  headers: orDefault(z.record(z.string().max(200), z.string().max(8_192)).default({})),
+  headers: orDefault(tableOf(limits.headers, z.string().max(200), z.string().max(8_192)).default({})),
   /** Headers whose values are no secrets: the values of all others are sealed, and masked in answers. */
   public_headers: Strings(limits.keys),
   /** A short form of the header `Authorization: Bearer <token>`: it is stored as that header. */

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { DefinitionId } from "../ids.ts";
 import { JsonValue } from "../json.ts";
-import { limits, orDefault, orNull, Public, required, StateKey, text } from "./fields.ts";
+import { limits, orDefault, orNull, Public, required, StateKey, tableOf, text } from "./fields.ts";
 import { Step } from "./step.ts";
 
 /** The type of a key of state, and its value when a run begins. */
@@ -19,15 +19,7 @@ export const OrchestrationDocument = z.object({
   avatar: orDefault(z.string().max(limits.nameChars).default("default")),
   steps: z.array(Step).min(1, "must have at least one step").max(limits.steps),
   entry_step_id: required(255, "must name the step that a run begins with"),
-  state_schema: orDefault(
-    z
-      .record(StateKey, StateField)
-      .refine(
-        (schema) => Object.keys(schema).length <= limits.schemaKeys,
-        `may have at most ${limits.schemaKeys} keys`,
-      )
-      .default({}),
-  ),
+  state_schema: orDefault(tableOf(limits.schemaKeys, StateKey, StateField).default({})),
   /** A run with this many step results fails unless it has ended. */
   max_total_turns: orDefault(z.number().int().min(1).max(limits.totalTurns).default(100)),
   /** A run that has cost this much fails unless it has ended. USD; null: no limit. */

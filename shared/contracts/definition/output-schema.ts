@@ -22,7 +22,7 @@ const UNCHECKED: { [keyword: string]: string } = {
 };
 
 /** The keywords of JSON Schema, of all its drafts and of OpenAPI. Others are annotations of the schema's author. */
-const KEYWORDS: readonly string[] = [
+const KEYWORDS: ReadonlySet<string> = new Set([
   ...INNER.one,
   ...INNER.list,
   ...INNER.table,
@@ -33,9 +33,9 @@ exclusiveMaximum multipleOf minLength maxLength pattern minItems maxItems unique
 minContains maxContains additionalItems minProperties maxProperties required dependentRequired
 propertyOrdering propertyOrder comment discriminator contentEncoding contentMediaType contentSchema externalDocs xml
 $dynamicAnchor`.split(/\s/),
-];
+]);
 /** Short keywords are near to too many words. */
-const MISSPELT = KEYWORDS.filter((keyword) => keyword.length > 3);
+const MISSPELT = [...KEYWORDS].filter((keyword) => keyword.length > 3);
 const ALIASES: ReadonlyMap<string, string> = new Map([
   ["min", "minimum"],
   ["max", "maximum"],
@@ -47,16 +47,34 @@ const ALIASES: ReadonlyMap<string, string> = new Map([
  * engine reads.
  */
 export function outputSchemaErrors({ steps }: Pick<OrchestrationDocument, "steps">): FieldError[] {
+  const meant = meantKeywords();
   return steps.flatMap((step, i) => {
     if ((step.type !== "agent" && step.type !== "llm") || step.output_schema === null) return [];
     const at = `steps[${i}].output_schema`;
     const errors = schemaErrors(step.output_schema, at);
     // The walk over a broken schema could report it twice.
-    return errors.length > 0 ? errors : keywordErrors(step.output_schema, at);
+    return errors.length > 0 ? errors : keywordErrors(step.output_schema, at, meant);
   });
 }
 
-function keywordErrors(schema: Json, at: string): FieldError[] {
+/** So many names that are no keywords are compared with all keywords: a schema may have thousands, and each costs 50 us. */
+const MAX_COMPARED = 100;
+
+type MeantKeyword = (written: string) => string | null;
+
+/** Finds the keyword that a name means, for the first names of a definition; null: none is like it. */
+function meantKeywords(): MeantKeyword {
+  const found = new Map<string, string | null>();
+  return (written) => {
+    const known = ALIASES.get(written) ?? found.get(written);
+    if (known !== undefined || found.size >= MAX_COMPARED) return known ?? null;
+    const meant = likelyName(written, MISSPELT);
+    found.set(written, meant);
+    return meant;
+  };
+}
+
+function keywordErrors(schema: Json, at: string, meantBy: MeantKeyword): FieldError[] {
   if (!isObject(schema)) return [];
   const unchecked = Object.entries(UNCHECKED).flatMap(([keyword, instead]) =>
     Object.hasOwn(schema, keyword)
@@ -64,8 +82,8 @@ function keywordErrors(schema: Json, at: string): FieldError[] {
       : [],
   );
   const misspelt = Object.keys(schema).flatMap((written) => {
-    if (KEYWORDS.includes(written)) return [];
-    const meant = ALIASES.get(written) ?? likelyName(written, MISSPELT);
+    if (KEYWORDS.has(written)) return [];
+    const meant = meantBy(written);
     const message = `is no keyword of JSON Schema: did you mean "${meant}"?`;
     return meant === null ? [] : [{ path: `${at}.${written}`, message }];
   });
@@ -79,7 +97,7 @@ function keywordErrors(schema: Json, at: string): FieldError[] {
   const unreadable = patterns
     .filter(([text]) => !isPattern(text))
     .map(([, path]) => ({ path, message: "is no regular expression of JavaScript" }));
-  const inside = innerSchemas(schema, at).flatMap(([inner, path]) => keywordErrors(inner, path));
+  const inside = innerSchemas(schema, at).flatMap(([inner, path]) => keywordErrors(inner, path, meantBy));
   return [...unchecked, ...misspelt, ...unreadable, ...inside];
 }
 

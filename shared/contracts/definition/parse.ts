@@ -58,7 +58,8 @@ export function parseNewOrchestration(json: unknown, money: MoneyRules = {}): Pa
   const document = OrchestrationDocument.safeParse(json);
   const parsed = parseOrchestration(json);
   const more = document.success ? newErrors(document.data, money) : [];
-  if (parsed.ok) more.push(...stepsWithoutEnd(parsed.definition.steps));
+  if (parsed.ok)
+    more.push(...stepsWithoutEnd(parsed.definition.steps), ...missingItemErrors(parsed.definition));
   if (more.length > 0) return alsoInvalid(parsed, more);
   const isScheduled = parsed.ok && parsed.definition.trigger === "scheduled";
   return isScheduled ? notYet([{ path: "trigger", message: NOT_BY_ITSELF }]) : parsed;
@@ -77,7 +78,6 @@ function asJsonSchema(json: unknown): FieldError[] {
 function newErrors(document: OrchestrationDocument, money: MoneyRules): FieldError[] {
   return [
     ...misspelledPlaceholderErrors(document),
-    ...missingItemErrors(document),
     ...codeErrors(document),
     ...stepModelErrors(document, money),
     ...unreadValues(document),

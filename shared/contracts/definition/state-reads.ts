@@ -25,7 +25,7 @@ export function unsetReads(orchestration: OrchestrationDocument): FieldError[] {
       .filter((key) => !known.has(key))
       .map((key) => ({
         path: `steps[${index}].${code.field}`,
-        message: `state.${key} is set by no step and not in state_schema${suggest(key, [...known])}`,
+        message: `state.${key} is set by no step and not in state_schema${suggest(key, known)}`,
       }));
   });
 }
@@ -47,7 +47,7 @@ export function unsetInputs(orchestration: OrchestrationDocument): FieldError[] 
     const others = optionalInputs(step).filter(({ key }) => misspelled.has(key));
     return [...needed, ...others].map(({ field, key }) => ({
       path: `steps[${index}].${field}`,
-      message: `"${key}" is set by no step and not in state_schema${suggest(key, [...set])}`,
+      message: `"${key}" is set by no step and not in state_schema${suggest(key, set)}`,
     }));
   });
 }

@@ -9,6 +9,7 @@ import {
   OptionalTarget,
   required,
   StateKey,
+  tableOf,
   Targets,
   text,
 } from "./fields.ts";
@@ -120,7 +121,9 @@ export const stepSchemas = {
     model: prompted.model,
     evaluator_prompt: text(limits.promptChars),
     route_map: Targets,
-    route_descriptions: orDefault(z.record(z.string(), z.string().max(limits.descriptionChars)).default({})),
+    route_descriptions: orDefault(
+      tableOf(limits.descriptions, z.string(), z.string().max(limits.descriptionChars)).default({}),
+    ),
     /** The label that is used when the model chooses none; null: the step fails. */
     default_route: orNull(z.string().max(limits.nameChars)),
   }),
@@ -212,15 +215,7 @@ export const stepSchemas = {
     /** The child's message; empty: the message of this run. */
     input: text(limits.promptChars),
     /** The child's state, besides the `input_keys`, which it gets under their own names: from its key to a place in this run's state. */
-    child_state: orDefault(
-      z
-        .record(StateKey, StatePath)
-        .refine(
-          (table) => Object.keys(table).length <= limits.keys,
-          `may have at most ${limits.keys} entries`,
-        )
-        .default({}),
-    ),
+    child_state: orDefault(tableOf(limits.keys, StateKey, StatePath).default({})),
     /** `continue`: a child that fails or is cancelled gives an object with its `error`. */
     on_child_error: orDefault(z.enum(["fail", "continue"]).default("fail")),
     /** How long this step waits for the child; null: as long as the child may take. */

@@ -147,9 +147,10 @@ function argumentsIn(url: string, properties: readonly string[]): string[] {
 
 /** What is wrong with the headers of requests to the outside. */
 export function headerErrors(headers: Readonly<Record<string, string>>): FieldError[] {
-  const names = Object.keys(headers);
-  return Object.entries(headers).flatMap(([name, value], i) => {
-    const twin = names.slice(0, i).find((other) => other.toLowerCase() === name.toLowerCase());
+  const first = new Map<string, string>();
+  return Object.entries(headers).flatMap(([name, value]) => {
+    const twin = first.get(name.toLowerCase());
+    if (twin === undefined) first.set(name.toLowerCase(), name);
     const message =
       headerError(name, value) ??
       (twin === undefined ? null : `is the same header as ${twin}: letter case does not matter in HTTP`);

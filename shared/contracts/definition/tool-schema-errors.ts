@@ -62,7 +62,7 @@ export function toolSchemaErrors(schema: JsonObject): FieldError[] {
 /** What is wrong in a schema wherever it stands. Paths begin with `at`. */
 export function schemaErrors(schema: JsonObject, at: string): FieldError[] {
   const errors: FieldError[] = [];
-  check(schema, at, { root: schema, suggest: suggestions(), errors });
+  check(schema, at, { root: schema, suggest: suggestions(), resolved: new Set(), errors });
   return errors.slice(0, MAX_ERRORS);
 }
 
@@ -82,7 +82,8 @@ export function topErrors(schema: JsonObject, at: string): FieldError[] {
   return errors;
 }
 
-type Checked = { root: JsonObject; suggest: Suggest; errors: FieldError[] };
+/** `resolved`: the references that lead to a schema. Each chain of them is followed once, from wherever it is named. */
+type Checked = { root: JsonObject; suggest: Suggest; resolved: Set<string>; errors: FieldError[] };
 
 function check(schema: JsonObject, path: string, checked: Checked): void {
   const { errors } = checked;
@@ -139,9 +140,9 @@ function checkType(type: Json | undefined, path: string, errors: FieldError[]): 
 }
 
 /** Reports a reference that leads to no schema, or only to other references in a circle. */
-function checkRef({ $ref }: JsonObject, path: string, { root, errors }: Checked): void {
+function checkRef({ $ref }: JsonObject, path: string, { root, resolved, errors }: Checked): void {
   const seen = new Set<string>();
-  for (let ref: Json | undefined = $ref; typeof ref === "string";) {
+  for (let ref: Json | undefined = $ref; typeof ref === "string" && !resolved.has(ref);) {
     const target = targetOf(root, ref);
     if (target === undefined) {
       errors.push({
@@ -157,6 +158,7 @@ function checkRef({ $ref }: JsonObject, path: string, { root, errors }: Checked)
     seen.add(ref);
     ref = isObject(target) ? target["$ref"] : undefined;
   }
+  for (const ref of seen) resolved.add(ref);
 }
 
 /** Google refuses a required name without a property; with the others it is a misspelling. */
@@ -167,5 +169,6 @@ function checkRequired(schema: JsonObject, path: string, { errors, suggest }: Ch
     if (typeof name !== "string" || Object.hasOwn(properties, name)) continue;
     const message = `"${name}" is none of the properties${suggest(name, Object.keys(properties))}`;
     errors.push({ path: `${path}.required[${i}]`, message });
+    if (errors.length >= MAX_ERRORS) return;
   }
 }

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { connectionError } from "./sql-tool.ts";
 import { TOOL_NAME } from "./tool-names.ts";
 import { argumentSchemaOf } from "./tool-schema.ts";
-import { JsonTable, limits, orDefault, orNull, Public, required, Strings, text } from "./fields.ts";
+import { JsonTable, limits, orDefault, orNull, Public, required, Strings, tableOf, text } from "./fields.ts";
 
 const ToolName = z
   .string()
@@ -38,7 +38,7 @@ const Http = z.object({
   tool_type: z.literal("http"),
   method: orDefault(z.enum(["GET", "POST", "PUT", "PATCH", "DELETE"]).default("GET")),
   url: Url,
-  headers: orDefault(z.record(z.string().max(200), z.string().max(8_192)).default({})),
+  headers: orDefault(tableOf(limits.headers, z.string().max(200), z.string().max(8_192)).default({})),
   /** Headers whose values are no secrets: the values of all others are sealed, and masked in answers. */
   public_headers: Strings(limits.keys),
   /** JSON schema of the arguments. */

@@ -7,6 +7,7 @@ type UnfilledPlace = { place: string; fault: string; key: string | null };
 /** The names that the placeholders of a step's template may have. */
 type Names = {
   known: ReadonlySet<string>;
+  byLowercase: ReadonlyMap<string, string>;
   outputs: ReadonlyMap<string, string | null>;
   inLoop: boolean;
 };
@@ -61,13 +62,15 @@ const MESSAGE_KEYS: ReadonlySet<string> = new Set(["user_input", "user_query"]);
  * `${state.topic}`; places with what other languages write around a name, `{$.state.topic}` and `{input | trim}`, and the blocks of other
  * template languages. JSON, code and prose in braces do not look like one. Spellings that `misspelledPlaceholdersIn` finds are not repeated.
  *
- * @param names `known`: the keys of state; `outputs`: the output key of each step, by the step's id; `inLoop`: a loop repeats the step
+ * @param names `known`: the keys of state, and `byLowercase` each of them by itself in lower case; `outputs`: the output key of each step, by the step's id; `inLoop`: a loop repeats the step
  */
-export function unfilledPlaceholders(template: string, { known, outputs, inLoop }: Names): UnfilledPlace[] {
+export function unfilledPlaceholders(
+  template: string,
+  { known, byLowercase, outputs, inLoop }: Names,
+): UnfilledPlace[] {
   const exact = new Set(placeholdersOf(template, inLoop).map(({ from }) => from));
   const ofLoop = new Set(placeholdersOf(template, true).map(({ from }) => from));
   const almost = new Set(misspelledPlaceholdersIn(template));
-  const byLowercase = new Map([...known].map((key) => [key.toLowerCase(), key]));
   const found = new Map<string, UnfilledPlace>();
   const add = (unfilled: UnfilledPlace | null): void => {
     if (unfilled !== null) found.set(unfilled.place, unfilled);

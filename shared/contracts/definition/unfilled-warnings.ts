@@ -22,6 +22,7 @@ const MAX_PLACES = 5;
 export function unfilledWarnings(orchestration: OrchestrationDocument): FieldError[] {
   const suggest = suggestions();
   const known = knownStateKeys(orchestration);
+  const byLowercase = new Map([...known].map((key) => [key.toLowerCase(), key]));
   const outputs = new Map(orchestration.steps.map(({ id, output_key }) => [id, output_key]));
   const inLoops = stepsInLoops(orchestration.steps);
   const ofState = Object.entries(orchestration.state_schema).flatMap(([key, { default: preset }]) =>
@@ -35,7 +36,7 @@ export function unfilledWarnings(orchestration: OrchestrationDocument): FieldErr
     const ofTemplate =
       source === null
         ? []
-        : unfilledPlaceholders(source.template, { known, outputs, inLoop: inLoops.has(step.id) })
+        : unfilledPlaceholders(source.template, { known, byLowercase, outputs, inLoop: inLoops.has(step.id) })
             .slice(0, MAX_PLACES)
             .map(({ place, fault, key }) => ({
               path: `steps[${index}].${source.field}`,
@@ -55,7 +56,7 @@ export function agentUnfilledWarnings({ system_prompt }: AgentDocument): FieldEr
 }
 
 function unknownKey(key: string | null, known: ReadonlySet<string>, suggest: Suggest): string {
-  return key === null || known.has(key) ? "" : suggest(key, [...known]);
+  return key === null || known.has(key) ? "" : suggest(key, known);
 }
 
 /** Warnings about placeholders in the fields of a step that people and models get as they are written. */

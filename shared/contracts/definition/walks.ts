@@ -33,8 +33,16 @@ export function unreachableSteps({ entry_step_id, steps }: OrchestrationDocument
  */
 export function endlessCycles(steps: readonly Step[]): FieldError[] {
   const byId = new Map(steps.map((step) => [step.id, step]));
+  const arrivals = new Map<string, string | null>();
   /** The step at which a run arrives from `id` when it skips all steps with a limit; null: it ends. */
   const afterSkips = (id: string): string | null => {
+    const known = arrivals.get(id);
+    if (known !== undefined) return known;
+    const arrival = arrivalFrom(id);
+    arrivals.set(id, arrival);
+    return arrival;
+  };
+  const arrivalFrom = (id: string): string | null => {
     const skipped = new Set<string>();
     for (let at: string | null = id; at !== null && !skipped.has(at);) {
       const step = byId.get(at);
