@@ -5,6 +5,7 @@ import type { ErrorCode, FieldError } from "../../shared/errors.ts";
 import type { Refusal } from "../../shared/contracts/run.ts";
 import { useSentences } from "../../shared/contracts/schema-messages.ts";
 import { log } from "../../shared/log.ts";
+import { firstChars } from "../../shared/text/first-chars.ts";
 import { setRateLimit } from "./rate-limit-headers.ts";
 import { isDataError, isDatabaseBusy, isDatabaseUnreachable } from "../../shared/store/unreachable.ts";
 
@@ -33,10 +34,10 @@ export function problemResponse(thrown: unknown, requestId: string): Response {
     type: `urn:synapse:problem:${error.code}`,
     title: errors[error.code].title,
     status: error.status,
-    detail: error.message,
+    detail: beginningOf(error.message),
     code: error.code,
     request_id: requestId,
-    ...(error.fields ? { errors: error.fields } : {}),
+    ...(error.fields && { errors: error.fields.map(shortField) }),
   };
   const headers = new Headers({ "content-type": "application/problem+json" });
   // What the client still sends would be read as its next request.
@@ -44,6 +45,17 @@ export function problemResponse(thrown: unknown, requestId: string): Response {
   if (error.status === 401) headers.set("www-authenticate", "Bearer");
   if (error.status === 429 || error.status === 503) setLimits(headers, error);
   return new Response(JSON.stringify(body), { status: error.status, headers });
+}
+
+/** The most characters of a text in a problem. Texts quote names of the request, which may have a megabyte. */
+const MAX_TEXT = 2_000;
+
+function beginningOf(text: string): string {
+  return text.length <= MAX_TEXT ? text : `${firstChars(text, MAX_TEXT)}…`;
+}
+
+function shortField({ path, message }: FieldError): FieldError {
+  return { path: beginningOf(path), message: beginningOf(message) };
 }
 
 /** The wait that the response asks for when the error names none. */
@@ -103,16 +115,15 @@ export function refusedError({ code, detail, retryAfterSeconds, quota }: Refusal
   });
 }
 
-/** The error for fields of a request that are wrong. Its detail names them; each message says what would be right. */
+/** The error for fields of a request that are wrong. Its detail names at most five; each message says what would be right. */
 export function invalidFields(fields: FieldError[]): AppError {
-  return new AppError("invalid", `Not valid: ${fields.map(({ path }) => path).join(", ")}.`, { fields });
+  const named = fields.map(({ path }) => path || "the body").slice(0, 5);
+  return new AppError("invalid", `Not valid: ${named.join(", ")}.`, { fields });
 }
 
-/** The error for a value that a schema refused. Its detail names at most five fields. A `path` has the form `steps[2].id`. */
+/** The error for a value that a schema refused. A `path` has the form `steps[2].id`. */
 export function schemaError(error: z.core.$ZodError): AppError {
-  const fields = fieldErrorsOf(error);
-  const named = fields.map((field) => field.path || "the body").slice(0, 5);
-  return new AppError("invalid", `Not valid: ${named.join(", ")}.`, { fields });
+  return invalidFields(fieldErrorsOf(error));
 }
 
 function describe(thrown: unknown): string {
