@@ -9,6 +9,7 @@ import { knownBody } from "./http/middleware/known-body.ts";
 import { knownHeaders } from "./http/middleware/known-headers.ts";
 import { knownUrl } from "./http/middleware/known-url.ts";
 import { limitBody } from "./http/middleware/limit-body.ts";
+import { notStored } from "./http/middleware/not-stored.ts";
 import { rateLimitFields } from "./http/middleware/rate-limit-fields.ts";
 import { requestId } from "./http/middleware/request-id.ts";
 import { signedHead } from "./http/middleware/signed-head.ts";
@@ -135,6 +136,7 @@ import type { ServicesOf } from "./services.ts";
 export function createApp(servicesOf: ServicesOf): Api {
   const app = newApi();
   app.use(requestId);
+  app.use(notStored);
   app.use(async (c, next) => {
     c.set(
       "services",
@@ -178,10 +180,8 @@ function noRoute(app: Api, c: Context<ApiEnv>): Response {
     app.router.match(method, c.req.path)[0].some(([[, route]]) => route.method === method),
   );
   if (methods.length === 0) {
-    return problemResponse(
-      new AppError("not_found", "There is no such path: see /docs."),
-      c.get("requestId"),
-    );
+    const why = c.req.path.includes("//") ? "it has // where one slash belongs" : "see /docs";
+    return problemResponse(new AppError("not_found", `There is no such path: ${why}.`), c.get("requestId"));
   }
   const error = new AppError("method_not_allowed", `This path takes ${methods.join(", ")}.`);
   const response = problemResponse(error, c.get("requestId"));

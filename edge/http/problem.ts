@@ -5,6 +5,7 @@ import type { ErrorCode, FieldError } from "../../shared/errors.ts";
 import type { Refusal } from "../../shared/contracts/run.ts";
 import { useSentences } from "../../shared/contracts/schema-messages.ts";
 import { log } from "../../shared/log.ts";
+import { firstChars } from "../../shared/text/first-chars.ts";
 import { setRateLimit } from "./rate-limit-headers.ts";
 import { isDataError, isDatabaseBusy, isDatabaseUnreachable } from "../../shared/store/unreachable.ts";
 
@@ -33,10 +34,10 @@ export function problemResponse(thrown: unknown, requestId: string): Response {
     type: `urn:synapse:problem:${error.code}`,
     title: errors[error.code].title,
     status: error.status,
-    detail: error.message,
+    detail: beginningOf(error.message),
     code: error.code,
     request_id: requestId,
-    ...(error.fields ? { errors: error.fields } : {}),
+    ...(error.fields && { errors: error.fields.map(shortField) }),
   };
   const headers = new Headers({ "content-type": "application/problem+json" });
   // What the client still sends would be read as its next request.
@@ -44,6 +45,17 @@ export function problemResponse(thrown: unknown, requestId: string): Response {
   if (error.status === 401) headers.set("www-authenticate", "Bearer");
   if (error.status === 429 || error.status === 503) setLimits(headers, error);
   return new Response(JSON.stringify(body), { status: error.status, headers });
+}
+
+/** The most characters of a text in a problem. Texts quote names of the request, which may have a megabyte. */
+const MAX_TEXT = 2_000;
+
+function beginningOf(text: string): string {
+  return text.length <= MAX_TEXT ? text : `${firstChars(text, MAX_TEXT)}…`;
+}
+
+function shortField({ path, message }: FieldError): FieldError {
+  return { path: beginningOf(path), message: beginningOf(message) };
 }
 
 /** The wait that the response asks for when the error names none. */

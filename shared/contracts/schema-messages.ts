@@ -19,10 +19,13 @@ const TYPES: { readonly [type: string]: string } = {
   record: "an object",
 };
 
+const TIME = "must be a time such as 2026-06-04T09:15:30Z";
+
 function sentenceOf(issue: z.core.$ZodRawIssue): string | undefined {
   switch (issue.code) {
     case "invalid_type": {
       if (issue.input === undefined) return "is required";
+      if (issue.inst instanceof z.ZodISODateTime) return TIME;
       const type = TYPES[issue.expected];
       return type === undefined ? undefined : `must be ${type}`;
     }
@@ -38,7 +41,7 @@ function sentenceOf(issue: z.core.$ZodRawIssue): string | undefined {
       return `is no name for a key: it ${issue.issues[0]?.message ?? "has another form"}`;
     case "invalid_format":
       if (issue.format === "date") return "must be a date such as 2026-06-04";
-      return issue.format === "datetime" ? "must be a time such as 2026-06-04T09:15:30Z" : undefined;
+      return issue.format === "datetime" ? TIME : undefined;
     default:
       return undefined;
   }

@@ -91,7 +91,8 @@ function payloadOf(form: string): string {
 function requireJsonInUtf8(type: string, encoding: string): void {
   const unsupported = (detail: string) => new AppError("unsupported_media_type", detail);
   if (!/^application\/([a-z0-9.-]+\+)?json\s*(;|$)/i.test(type)) {
-    throw unsupported("Send the body as JSON, with Content-Type: application/json.");
+    const sent = type === "" ? "none" : type;
+    throw unsupported(`Send the body as JSON, with Content-Type: application/json: this one has ${sent}.`);
   }
   for (const [, charset = ""] of type.matchAll(/;\s*charset\s*=\s*"?([^\s;"]+)/gi)) {
     if (/^(utf-?8|us-ascii)$/i.test(charset)) continue;

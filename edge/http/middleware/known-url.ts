@@ -1,10 +1,11 @@
 import { createMiddleware } from "hono/factory";
 import type { Context } from "hono";
 import { AppError } from "../../../shared/errors.ts";
+import type { FieldError } from "../../../shared/errors.ts";
 import type { ApiEnv } from "../api.ts";
 import type { DocumentedRoute } from "../documented-routes.ts";
 import { invalidFields } from "../problem.ts";
-import { serveKnown } from "../unknown-names.ts";
+import { MAX_REPORTED, serveKnown } from "../unknown-names.ts";
 import { bearerKey, principalOf } from "./principal.ts";
 
 /**
@@ -14,6 +15,7 @@ import { bearerKey, principalOf } from "./principal.ts";
  *   rows of all tenants. Every route is checked here, also a route without a query. Where a key is the only permission,
  *   a caller without a valid key gets 401 first, whatever the query is.
  * - A parameter that is sent twice, where one value is read: the other would be ignored.
+ * - A parameter that is no UTF-8 in percent-encoding: it would be read as other characters.
  * - U+0000, which no name can have and no column of Postgres can hold: a path with it names nothing (404), a query with
  *   it is not valid (422). Halves of surrogate pairs have no percent-encoding.
  */
@@ -32,9 +34,11 @@ export function knownUrl(routeOf: (c: Context<ApiEnv>) => DocumentedRoute | null
       const pattern = patternOf(name, known);
       return known.includes(pattern) && !lists.has(pattern) && (values[name]?.length ?? 0) > 1;
     });
-    if (needsKey && repeated.length + unknown.length > 0) {
+    const malformed = malformedParameters(c.req.url);
+    if (needsKey && repeated.length + unknown.length + malformed.length > 0) {
       await principalOf(c, bearerKey(c));
     }
+    if (malformed.length > 0) throw invalidFields(malformed);
     if (repeated.length > 0) throw repeatedNames(repeated);
     return serveKnown(c, next, { unknown, noun: "query parameter" });
   });
@@ -49,6 +53,28 @@ function patternOf(name: string, known: readonly string[]): string {
 function repeatedNames(names: readonly string[]): AppError {
   const message = "is sent more than once, and one value is read: send it once";
   return invalidFields(names.map((path) => ({ path, message })));
+}
+
+function malformedParameters(url: string): FieldError[] {
+  if (!url.includes("%") || isUtf8(url)) return [];
+  return url
+    .slice(url.indexOf("?") + 1)
+    .split("&")
+    .filter((parameter) => !isUtf8(parameter))
+    .slice(0, MAX_REPORTED)
+    .map((parameter) => ({
+      path: parameter.replace(/=.*/s, ""),
+      message: "must be UTF-8 in percent-encoding: é is %C3%A9, and % is %25",
+    }));
+}
+
+function isUtf8(encoded: string): boolean {
+  try {
+    decodeURIComponent(encoded);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function refuseControl({ pathname, searchParams }: URL): void {

@@ -93,6 +93,21 @@ describe("every route that requires a key", () => {
   });
 });
 
+// A cache that knows requests by their URL alone would send one tenant's answer to another one's key.
+test("no answer is kept by a cache, with a key, without one, and where there is no path", async () => {
+  const known = [...(await callAll(app.platformKey)), ...(await callAll(null))];
+  for (const path of ["/livez", "/health", "/api/v2/openapi.json", "/api/v3/chat"]) {
+    known.push({ route: path, answer: await app.call("GET", path, { key: "" }) });
+  }
+  for (const { route, answer } of known) {
+    expect([route, answer.status, answer.headers.get("cache-control")]).toEqual([
+      route,
+      answer.status,
+      expect.stringMatching(/no-store|no-cache/),
+    ]);
+  }
+});
+
 describe("a tenant's key", () => {
   test("gets 404 for another tenant's run, on every route of a run", async () => {
     const run = await startRun(app, { key: await app.stores.key("acme") });

@@ -185,6 +185,7 @@ test.each([
 test.each([
   ["POST", "/scale/api-keys", { name: "k", tenant_id: "acme", scopes: "admin" }, "scopes", "must be a list"],
   ["POST", RUN, { run_at: "0000-01-01" }, "run_at", "must be a time such as 2026-06-04T09:15:30Z"],
+  ["POST", RUN, { run_at: 1_796_148_081 }, "run_at", "must be a time such as 2026-06-04T09:15:30Z"],
 ])("%s %s with %j gets one sentence for its field", async (method, path, body, field, message) => {
   expect((await problem(method, path, body))["errors"]).toEqual([{ path: field, message }]);
 });
@@ -287,6 +288,59 @@ test("two hundred thousand unknown names are a 422 that names five of them, in a
   expect(body).toMatchObject({ answered: 422, errors: paths });
   const url = await problem("GET", `/api/v2/orchestrations/runs?${names.slice(0, 1_000).join("&")}`);
   expect(url).toMatchObject({ answered: 422, errors: names.slice(0, 5).map((path) => ({ path })) });
+});
+
+// Fails when a client that sends a name of a megabyte gets a larger answer, which each proxy and log on the way keeps.
+test.each([
+  ["POST", RUN, { ["k".repeat(900_000)]: 0 }, 422],
+  ["PUT", "/api/v2/agents/long", { name: "A", ["k".repeat(900_000)]: 0 }, 422],
+  ["GET", `/api/v2/orchestrations/${"k".repeat(30_000)}`, undefined, 404],
+  ["GET", `/api/v2/orchestrations/runs?${"k".repeat(30_000)}=1`, undefined, 422],
+])("an error repeats the beginning of a long text alone: %s", async (method, path, body, status) => {
+  const answer = await app.call(method, path, body === undefined ? {} : { body });
+  const text = await answer.text();
+  expect([answer.status, text.includes("kkk…"), text.length < 5_000]).toEqual([status, true, true]);
+});
+
+test("an error about the whole body says so in its detail", async () => {
+  expect(await problem("POST", runPath("run_000000000000_1780499750067", "cancel"), [])).toMatchObject({
+    answered: 422,
+    detail: "Not valid: the body.",
+  });
+});
+
+test.each([
+  ["text/json", "Send the body as JSON, with Content-Type: application/json: this one has text/json."],
+  [
+    "application/json, application/json",
+    "Send the body as JSON, with Content-Type: application/json: this one has application/json, application/json.",
+  ],
+  ["", "Send the body as JSON, with Content-Type: application/json: this one has none."],
+])("a body with the Content-Type '%s' is refused with that type", async (type, detail) => {
+  const answer = await app.call("POST", RUN, { body: "{}", headers: { "content-type": type } });
+  expect([answer.status, (await bodyOf(answer))["detail"]]).toEqual([415, detail]);
+});
+
+// A base address that ends with a slash gives such paths.
+test.each(["//api/v2/orchestrations/runs", "/api/v2//chat"])(
+  "the 404 of %s names the empty part of the path",
+  async (path) => {
+    expect(await problem("GET", path)).toMatchObject({
+      answered: 404,
+      detail: "There is no such path: it has // where one slash belongs.",
+    });
+  },
+);
+
+// Fails when a client that encodes in Latin-1 gets the rows of nobody, or a file with another name than it has.
+test.each([
+  ["GET", "/api/v2/orchestrations/runs?metadata.user=Jos%E9", "metadata.user"],
+  ["GET", "/api/v2/orchestrations/runs?metadata.share=50%25&metadata.user=%", "metadata.user"],
+  ["POST", "/api/v2/uploads?name=caf%E9.txt", "name"],
+  ["GET", "/api/v2/orchestrations/runs?metadata.%C3%=1", "metadata.%C3%"],
+])("%s %s is refused with the parameter that is no percent-encoded UTF-8", async (method, path, name) => {
+  const message = "must be UTF-8 in percent-encoding: é is %C3%A9, and % is %25";
+  expect((await problem(method, path))["errors"]).toEqual([{ path: name, message }]);
 });
 
 // Fails when a request with a platform key and without `tenant_id` gets a 404 that does not name the tenant in which it looked.
