@@ -196,6 +196,23 @@ export const TAKEOVER_MS = LEASE_MS + BEAT_PERIOD_MS;
  */
 export const RECLAIM_MS = STALL_OBSERVATION_MS + RECONCILER_PERIOD_MS;
 
+// --- Deleted tenants: docs/protocol.md 7.8
+
+/**
+ * A tenant is purged this long after its deletion was requested at the earliest. Longer than `RESERVATION_MS`: a run that was admitted
+ * before the request is committed by then, or never will be.
+ */
+export const PURGE_AFTER_MS = 60_000;
+
+/**
+ * A worker reads a version of an orchestration again when it is this old.
+ *
+ * A version never changes while its tenant exists. A tenant that is created anew under the id of a purged one begins with version 1
+ * again. The purged tenant's last run began some seconds after the request, so each version that a worker
+ * has read of it is older than this when the tenant is purged.
+ */
+export const VERSION_KEPT_MS = 45_000;
+
 // --- The live stream: docs/protocol.md 9
 
 /** One XREAD on a live stream blocks this long. */

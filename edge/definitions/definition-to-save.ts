@@ -36,8 +36,15 @@ type DefinitionRequest = {
   planned?: Planned;
 };
 
-/** A definition as it is to be stored, and the warnings about it. */
-export type DefinitionToSave = { row: NewDefinition & { description: string }; warnings: FieldError[] };
+/**
+ * A definition as it is to be stored, and the warnings about it. `keepsSecretsOf`: the stored version whose secrets its masks keep, so it
+ * is saved in place of that version alone; null: it has no masks.
+ */
+export type DefinitionToSave = {
+  row: NewDefinition & { description: string };
+  warnings: FieldError[];
+  keepsSecretsOf: number | null;
+};
 
 type Reader = (
   services: Pick<Services, "sql" | "config">,
@@ -85,6 +92,7 @@ const readOrchestration: Reader = async ({ sql }, { id, owner, body, isLenient, 
   return {
     row: { id, name, description, definition: JSON.stringify(orchestration) },
     warnings: [...unreadTurns(body), ...stored],
+    keepsSecretsOf: null,
   };
 };
 
@@ -94,6 +102,7 @@ const readAgent: Reader = async ({ sql }, { id, owner, body, isLenient, planned 
   return {
     row: { id, name, description, definition: JSON.stringify(agent) },
     warnings: await agentWarnings(sql, owner, agent, planned ?? NOTHING_PLANNED),
+    keepsSecretsOf: null,
   };
 };
 
@@ -104,11 +113,11 @@ const readAgent: Reader = async ({ sql }, { id, owner, body, isLenient, planned 
 const readTool: Reader = async ({ sql, config }, { id, owner, body, isLenient }) => {
   const tool = checkDefinition("tools", withId(body, id, "name"), parseNewTool, isLenient);
   const stored = isMasked(tool) ? await readOwnDefinition(sql, "tools", owner, id) : null;
-  const known = stored === null ? null : readStoredTool(stored);
+  const known = stored === null ? null : readStoredTool(stored.definition);
   const definition = await textToStore(tool, { owner, name: id }, known, masterKeysOf(config));
   const { name, description } = tool;
   const warnings = [...toolWarnings(tool), ...toolAddressWarnings(tool, config)];
-  return { row: { id, name, description, definition }, warnings };
+  return { row: { id, name, description, definition }, warnings, keepsSecretsOf: stored?.version ?? null };
 };
 
 function toolAddressWarnings(tool: Tool, config: Config): FieldError[] {
@@ -128,12 +137,16 @@ const readServer: Reader = async ({ sql, config }, { id, owner, body, isLenient 
     });
   }
   const stored = isMasked(server) ? await readOwnDefinition(sql, "mcp_servers", owner, id) : null;
-  const known = stored === null ? null : readStoredTool(stored);
+  const known = stored === null ? null : readStoredTool(stored.definition);
   const sealedAs = { owner, name: sealedNameOfServer(id) };
   const definition = await textToStore(server, sealedAs, known, masterKeysOf(config));
   const { label, description } = server;
   const warnings = [...serverWarnings(server), ...addressWarnings(server.url, config)];
-  return { row: { id, name: label ?? id, description, definition }, warnings };
+  return {
+    row: { id, name: label ?? id, description, definition },
+    warnings,
+    keepsSecretsOf: stored?.version ?? null,
+  };
 };
 
 const readers: { [Kind in DefinitionKind]: Reader } = {

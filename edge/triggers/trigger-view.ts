@@ -87,39 +87,43 @@ export function newSecret(): string {
 }
 
 /**
- * The trigger that a request describes, as it is stored.
- * @param sealed the sealed secret that the trigger keeps when the request has none; null: it is new, and the request has a secret
+ * The trigger that a request describes, as it is stored, without its secret.
  * @throws AppError `not_found` for an unknown orchestration, `invalid`
  */
 export async function triggerOf(
   { sql, config }: { sql: Sql; config: Config },
   { trigger_id, tenant_id }: Pick<SavedTrigger, "trigger_id" | "tenant_id">,
   body: TriggerRequest,
-  sealed: string | null,
 ): Promise<SavedTrigger> {
-  const { orchestration_id, name, secret, message_path, disabled, tenant_id: _named, ...fields } = body;
+  const {
+    orchestration_id,
+    name,
+    message_path,
+    disabled,
+    secret: _secret,
+    tenant_id: _named,
+    ...fields
+  } = body;
   if ((await readOrchestration(sql, tenant_id, orchestration_id)) === null) {
     throw new AppError("not_found", `There is no orchestration ${orchestration_id}.`);
   }
   if (fields.state && Object.hasOwn(fields.state, "trigger"))
     throw invalidField("state.trigger", "is where each run has the body of its request: use another key");
   const request = JSON.stringify(await templateOf(fields, config));
-  const kept = secret === null || secret === undefined ? sealed : await sealFor(trigger_id, secret, config);
-  if (kept === null) throw new Error("a new trigger has no secret");
   const path = message_path ?? null;
   return {
     trigger_id,
     tenant_id,
     orchestration_id,
     name,
-    secret: kept,
     request,
     message_path: path,
     disabled,
   };
 }
 
-function sealFor(trigger: TriggerId, secret: string, config: Config): Promise<string> {
+/** The secret of a trigger as it is stored. @throws AppError `invalid` where there is no MASTER_KEY */
+export function sealTriggerSecret(trigger: TriggerId, secret: string, config: Config): Promise<string> {
   const keys = masterKeysOf(config);
   if (keys) return seal(keys, secret, triggerPlace(trigger));
   const message = "cannot be stored: this installation has no MASTER_KEY";

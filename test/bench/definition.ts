@@ -1,6 +1,6 @@
 import { TenantId } from "../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
-import { saveDefinition } from "../../shared/store/definitions/agents-and-tools.ts";
+import { saveDefinitionIf } from "../../shared/store/definitions/agents-and-tools.ts";
 import { saveOrchestration } from "../../shared/store/definitions/orchestrations.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 
@@ -33,7 +33,7 @@ export async function makeDefinitions(sql: Sql, toolUrl: string): Promise<void> 
     method: "GET",
     url: toolUrl,
   };
-  await saveDefinition(sql, "tools", TENANT, {
+  await saveDefinitionIf(sql, "tools", TENANT, {
     id: "nothing",
     name: "nothing",
     definition: JSON.stringify(tool),
@@ -67,7 +67,7 @@ export async function makeQuestion(sql: Sql): Promise<void> {
 /** `orch_agent`: one step of an agent that a server at OPENAI_COMPATIBLE_BASE_URL answers. */
 export async function makeAgent(sql: Sql): Promise<void> {
   const agent = { id: "writer", name: "Writer", model: "openai-compatible/bench", tools: [] };
-  await saveDefinition(sql, "agents", TENANT, {
+  await saveDefinitionIf(sql, "agents", TENANT, {
     id: agent.id,
     name: agent.name,
     definition: JSON.stringify(agent),

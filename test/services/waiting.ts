@@ -4,6 +4,7 @@
  * that comes provably later.
  */
 import { setImmediate, setTimeout as timer } from "node:timers/promises";
+import type { Sql } from "../../shared/store/sql.ts";
 
 /** The time between two looks at a condition: the first, and the longest. */
 const LOOK_MS = { first: 10, longest: 100 };
@@ -26,6 +27,15 @@ export async function until(
     if (waitedMs > withinMs) throw new Error(`not within ${withinMs} ms: ${what}${detail()}`);
     await timer(Math.min(Math.max(LOOK_MS.first, waitedMs / 10), LOOK_MS.longest));
   }
+}
+
+/** Waits until a statement in the database of `sql` waits for a lock: it does not go on before the transaction ends that has the lock. */
+export async function untilLockWait(sql: Sql): Promise<void> {
+  await until("a statement waits for a lock", async () => {
+    const rows = await sql`
+      select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`;
+    return rows.length > 0;
+  });
 }
 
 /** The result of `promise`, or an error with the text of `what` after `withinMs`. */

@@ -5,6 +5,7 @@ import type { TenantId } from "../../shared/contracts/ids.ts";
 import { isObject, JsonValue } from "../../shared/contracts/json.ts";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import type { StateStore } from "../../shared/store/state.ts";
+import { VERSION_KEPT_MS } from "../../shared/timing.ts";
 import { TerminalError } from "../engine/step-errors.ts";
 import { BoundedCache } from "./bounded-cache.ts";
 import { CurrentDefinitions } from "./current-definitions.ts";
@@ -12,10 +13,13 @@ import { CurrentDefinitions } from "./current-definitions.ts";
 /** The most orchestration versions in memory, and the most characters of their JSON. */
 const MOST = { entries: 500, chars: 16 * 1024 * 1024 };
 
-/** A version as it is kept: `agent` is that of a chat turn. */
-type Version = { definition: Orchestration; agent: JsonObject | null };
+/** A version as it is kept: `agent` is that of a chat turn. `readMs`: the time of `performance.now()` at which its read was sent. */
+type Version = { definition: Orchestration; agent: JsonObject | null; readMs: number };
 
-/** Definitions as executions need them. A version of an orchestration never changes, so it is read once. */
+/**
+ * Definitions as executions need them. A version of an orchestration does not change while its tenant exists, so executions share
+ * one read of it for `VERSION_KEPT_MS`.
+ */
 export class Definitions {
   readonly #store: StateStore;
   /** Versions that are being read: runs that start at the same time share one read. */
@@ -51,13 +55,14 @@ export class Definitions {
   async #version(tenant: string, id: string, version: number): Promise<Version> {
     const key = `${tenant}\0${id}\0${version}`;
     const cached = this.#versions.get(key);
-    if (cached) return cached;
+    if (cached && performance.now() - cached.readMs < VERSION_KEPT_MS) return cached;
     const reading = this.#reading.get(key) ?? this.#read(key, tenant, id, version);
     this.#reading.set(key, reading);
     return reading.finally(() => this.#reading.delete(key));
   }
 
   async #read(key: string, tenant: string, id: string, version: number): Promise<Version> {
+    const readMs = performance.now();
     const text = await this.#store.readPinnedDefinition(tenant, id, version);
     if (text === null)
       throw new TerminalError("definition_missing", `version ${version} of ${id} does not exist`);
@@ -66,7 +71,7 @@ export class Definitions {
     if (!parsed.ok)
       throw new TerminalError("definition_invalid", `version ${version} of ${id} cannot be executed`);
     const agent = id.startsWith(turnDefinitionId("")) ? agentOfTurn(json) : null;
-    const read = { definition: parsed.definition, agent };
+    const read = { definition: parsed.definition, agent, readMs };
     this.#versions.set(key, read, text.length);
     return read;
   }

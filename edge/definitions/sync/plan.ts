@@ -32,7 +32,7 @@ export type Accepted = Pick<Entry, "kind" | "path"> & {
   is: "created" | "updated" | "unchanged";
   id: string;
   storedVersion: number;
-} & DefinitionToSave;
+} & Pick<DefinitionToSave, "row" | "warnings">;
 
 export type SyncOutcome = Refused | Accepted;
 

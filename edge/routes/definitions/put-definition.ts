@@ -1,6 +1,7 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
-import { saveDefinition } from "../../../shared/store/definitions/agents-and-tools.ts";
+import { AppError } from "../../../shared/errors.ts";
+import { saveDefinitionIf } from "../../../shared/store/definitions/agents-and-tools.ts";
 import type { Kind } from "../../../shared/store/definitions/stored-definition.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
@@ -25,6 +26,9 @@ const LISTING =
   "`headers` and `oauth` (the grant `client_credentials`) give a server its credentials; `token` is a short form of the header `Authorization: Bearer …`. After a save, a worker lists the server's tools within seconds: `GET` shows them in `listing`, or why the server cannot be used. Agents and steps name them `server__tool`, and agents also `server__*`.";
 
 const NOTES: { [K in Kind]: string } = { agents: "", tools: SECRETS, mcp_servers: `${SECRETS} ${LISTING}` };
+
+/** How often a definition with masks is read again, because another save has changed the secrets that the masks keep. */
+const MAX_TRIES = 5;
 
 const routeOf = (kind: Kind) =>
   createRoute({
@@ -51,10 +55,15 @@ export const putDefinition = (kind: Kind) => (api: Api) => {
   api.openapi(routeOf(kind), async (c) => {
     const { id } = c.req.valid("param");
     const owner = ownerOf(c.get("principal"), c.req.valid("query").tenant_id);
-    const { row, warnings } = await requireDefinition(c, kind, { id, owner, body: c.req.valid("json") });
     const services = c.get("services");
-    await requireOwner(services, owner);
-    const version = await saveDefinition(services.sql, kind, owner, row);
-    return c.json({ id, version, tenant_id: owner === "" ? null : owner, warnings }, 200);
+    for (let tries = 0; tries < MAX_TRIES; tries++) {
+      const read = await requireDefinition(c, kind, { id, owner, body: c.req.valid("json") });
+      const { row, warnings, keepsSecretsOf } = read;
+      await requireOwner(services, owner);
+      const version = await saveDefinitionIf(services.sql, kind, owner, row, keepsSecretsOf);
+      if (version !== null)
+        return c.json({ id, version, tenant_id: owner === "" ? null : owner, warnings }, 200);
+    }
+    throw new AppError("conflict", "Other requests save this definition at the same time; try again.");
   });
 };

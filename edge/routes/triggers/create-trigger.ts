@@ -13,6 +13,7 @@ import {
   TriggerRequest,
   newSecret,
   newTriggerId,
+  sealTriggerSecret,
   triggerOf,
   viewOfTrigger,
 } from "../../triggers/trigger-view.ts";
@@ -38,9 +39,10 @@ export function createTrigger(api: Api): void {
     const tenant_id = tenantOfQuery(c.get("principal"), body.tenant_id ?? undefined, services);
     const secret = body.secret ?? newSecret();
     const name = { trigger_id: newTriggerId(), tenant_id };
-    const trigger = await triggerOf(services, name, { ...body, secret }, null);
+    const trigger = await triggerOf(services, name, body);
+    const sealed = await sealTriggerSecret(name.trigger_id, secret, services.config);
     await requireTenant(services, tenant_id);
-    const saved = await insertTrigger(services.sql, trigger);
+    const saved = await insertTrigger(services.sql, trigger, sealed);
     if (!saved) throw new AppError("conflict", `A tenant may have ${MAX_PER_TENANT} triggers: delete one.`);
     return c.json({ ...viewOfTrigger(saved), secret }, 201);
   });

@@ -11,6 +11,7 @@ import {
   TriggerView,
   findTrigger,
   noTrigger,
+  sealTriggerSecret,
   triggerOf,
   viewOfTrigger,
 } from "../../triggers/trigger-view.ts";
@@ -40,7 +41,10 @@ export function putTrigger(api: Api): void {
     const body = c.req.valid("json");
     const tenant = tenantOfQuery(c.get("principal"), body.tenant_id ?? undefined, services);
     const before = await findTrigger(services.sql, tenant, c.req.valid("param").id);
-    const saved = await updateTrigger(services.sql, await triggerOf(services, before, body, before.secret));
+    const trigger = await triggerOf(services, before, body);
+    const secret = body.secret ?? null;
+    const sealed = secret && (await sealTriggerSecret(before.trigger_id, secret, services.config));
+    const saved = await updateTrigger(services.sql, trigger, sealed);
     if (!saved) throw noTrigger(tenant);
     return c.json(viewOfTrigger(saved), 200);
   });

@@ -1,4 +1,3 @@
-import { z } from "zod";
 import type { TenantId } from "../../contracts/ids.ts";
 import { SHARED } from "../../contracts/tenant.ts";
 import type { Owner } from "../../contracts/tenant.ts";
@@ -7,20 +6,8 @@ import { DefinitionSummary, StoredDefinition } from "./stored-definition.ts";
 import type { Kind, NewDefinition } from "./stored-definition.ts";
 
 /**
- * Saves an agent, a tool or an MCP server. A deleted one becomes visible again.
- * @returns the number of the new version
- */
-export async function saveDefinition(
-  sql: Sql,
-  kind: Kind,
-  owner: Owner,
-  row: NewDefinition,
-): Promise<number> {
-  return z.number().parse(await saveDefinitionIf(sql, kind, owner, row, null));
-}
-
-/**
- * Saves an agent, a tool or an MCP server if its version is still `seen` (0: there was none; null: any version).
+ * Saves an agent, a tool or an MCP server if its version is still `seen` (0: there was none; null: any version). A deleted one becomes
+ * visible again.
  * @returns the number of the new version; null when another save was first
  */
 export async function saveDefinitionIf(
@@ -28,7 +15,7 @@ export async function saveDefinitionIf(
   kind: Kind,
   owner: Owner,
   { id, name, definition }: NewDefinition,
-  seen: number | null,
+  seen: number | null = null,
 ): Promise<number | null> {
   const [row] = await sql<{ version: number }[]>`
     insert into ${sql(kind)} as d (tenant_id, id, name, definition, version)
@@ -55,16 +42,16 @@ export async function readDefinition(
   return row ? StoredDefinition.parse(row) : null;
 }
 
-/** The JSON text of an agent or a tool that this owner itself has; null when it has none. */
+/** The version and the JSON text of an agent or a tool that this owner itself has; null when it has none. */
 export async function readOwnDefinition(
   sql: Sql,
   kind: Kind,
   owner: Owner,
   id: string,
-): Promise<string | null> {
-  const [row] = await sql<{ definition: string }[]>`
-    select definition from ${sql(kind)} where tenant_id = ${owner} and id = ${id} and deleted_at is null`;
-  return row?.definition ?? null;
+): Promise<{ version: number; definition: string } | null> {
+  const [row] = await sql<{ version: number; definition: string }[]>`
+    select version, definition from ${sql(kind)} where tenant_id = ${owner} and id = ${id} and deleted_at is null`;
+  return row ?? null;
 }
 
 /** A page of a tenant's agents or tools, its own and the shared ones, ordered by id, with ids after `after`. */

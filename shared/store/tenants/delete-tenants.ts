@@ -1,4 +1,5 @@
 import { DEFAULT_FILE_BYTES } from "../../contracts/tenant.ts";
+import { PURGE_AFTER_MS } from "../../timing.ts";
 import type { PendingQuery, Row, Sql } from "../sql.ts";
 import { deleteRuns } from "./delete-runs.ts";
 
@@ -112,7 +113,7 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
         max_artifact_bytes = ${DEFAULT_FILE_BYTES}::bigint, max_total_artifact_bytes = default, runs_per_minute = default, max_open_streams = default,
         enabled_concurrent_runs = 100, enabled_queued_runs = 1000
       from counted
-      where counted.deleted = 0 and t.deleted_at < now() - interval '1 minute' and t.purged_at is null
+      where counted.deleted = 0 and t.deleted_at < now() - ${PURGE_AFTER_MS} * interval '1 millisecond' and t.purged_at is null
         and not exists (select from runs r where r.tenant_id = t.tenant_id)
     )
     select deleted::int from counted`;

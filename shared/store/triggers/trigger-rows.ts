@@ -32,8 +32,8 @@ const Trigger = z.object({
   updated_at_ms: z.number(),
 });
 export type Trigger = z.infer<typeof Trigger>;
-/** A trigger as a request saves it. */
-export type SavedTrigger = Omit<Trigger, "created_at_ms" | "updated_at_ms">;
+/** A trigger as a request saves it, without its secret. */
+export type SavedTrigger = Omit<Trigger, "secret" | "created_at_ms" | "updated_at_ms">;
 
 function columns(sql: Sql) {
   return sql`trigger_id, tenant_id, orchestration_id, name, secret, request, message_path, disabled,
@@ -42,22 +42,35 @@ function columns(sql: Sql) {
 }
 
 /** Creates a trigger. @returns null when it would be one more than a tenant may have */
-export async function insertTrigger(sql: Sql, trigger: SavedTrigger): Promise<Trigger | null> {
+export async function insertTrigger(
+  sql: Sql,
+  trigger: SavedTrigger,
+  secret: string,
+): Promise<Trigger | null> {
   const t = trigger;
   const [row] = await sql`
     insert into triggers (trigger_id, tenant_id, orchestration_id, name, secret, request, message_path, disabled)
-    select ${t.trigger_id}, ${t.tenant_id}, ${t.orchestration_id}, ${t.name}, ${t.secret}, ${t.request},
+    select ${t.trigger_id}, ${t.tenant_id}, ${t.orchestration_id}, ${t.name}, ${secret}, ${t.request},
       ${t.message_path}, ${t.disabled}::boolean
     where (select count(*) from triggers where tenant_id = ${t.tenant_id}) < ${MAX_PER_TENANT}::int
     returning ${columns(sql)}`;
   return row ? Trigger.parse(row) : null;
 }
 
-/** Replaces a trigger of a tenant, secret included. @returns null: there is none */
-export async function updateTrigger(sql: Sql, trigger: SavedTrigger): Promise<Trigger | null> {
+/**
+ * Replaces a trigger of a tenant.
+ * @param secret null: it keeps the secret that it has at this moment
+ * @returns null: there is none
+ */
+export async function updateTrigger(
+  sql: Sql,
+  trigger: SavedTrigger,
+  secret: string | null,
+): Promise<Trigger | null> {
   const t = trigger;
   const [row] = await sql`
-    update triggers set orchestration_id = ${t.orchestration_id}, name = ${t.name}, secret = ${t.secret},
+    update triggers set orchestration_id = ${t.orchestration_id}, name = ${t.name},
+      secret = coalesce(${secret}, secret),
       request = ${t.request}, message_path = ${t.message_path}, disabled = ${t.disabled}, updated_at = now()
     where trigger_id = ${t.trigger_id} and tenant_id = ${t.tenant_id}
     returning ${columns(sql)}`;

@@ -6,6 +6,7 @@ import { BatchId } from "../../../shared/contracts/batch.ts";
 import { TenantId, newRunId } from "../../../shared/contracts/ids.ts";
 import { insertBatch, readBatch, saveBatchOutcome } from "../../../shared/store/runs/batches.ts";
 import { beginUpload, completeUpload } from "../../../shared/store/files/uploads.ts";
+import { untilLockWait } from "../../services/waiting.ts";
 import { bodyOf, runPath, startApp, type CallOptions, type TestApp } from "../app.ts";
 import { deleteExpired } from "../../../shared/store/delete-expired.ts";
 import { saveEmptyOrchestration } from "../../shared/store/store-fixture.ts";
@@ -258,13 +259,7 @@ describe("a batch", () => {
     await first`begin`;
     await saveBatchOutcome(first, batch, { refused: [], skipped, kept: new Set() });
     const second = saveBatchOutcome(sql, batch, { refused, skipped: [], kept: new Set([1]) });
-    await expect
-      .poll(async () => {
-        const waiting = await sql`
-          select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
-        return waiting.length;
-      })
-      .toBe(1);
+    await untilLockWait(sql);
     await first`commit`;
     first.release();
     await second;

@@ -1,13 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RunAccepted } from "../../../edge/runs/run-view.ts";
 import { submitResultOf } from "../../../edge/runs/submit-result.ts";
+import { queueOf } from "../../../edge/runs/admit.ts";
 import { readConfig } from "../../../edge/env.ts";
 import { RunId, TenantId, newRunId } from "../../../shared/contracts/ids.ts";
 import { listSuccessors, repairSingletons } from "../../../shared/store/runs/singletons.ts";
 import { ParentFence, startChild } from "../../../shared/store/runs/start-child.ts";
 import type { Sql } from "../../../shared/store/sql.ts";
 import { newRun } from "../../services/new-run.ts";
-import { until } from "../../services/waiting.ts";
+import { untilLockWait } from "../../services/waiting.ts";
 import { bodyOf, RUN, runPath, startApp, type TestApp } from "../app.ts";
 import { FakeJournalWriter } from "../test-stores.ts";
 
@@ -86,7 +87,7 @@ describe("runs with one singleton key and the policy skip", () => {
     const first = await post("meanwhile", "skip");
     const key = { "idempotency-key": "meanwhile-1" };
     await post("meanwhile", "skip", {}, key);
-    const { sql, queue } = app.stores;
+    const { sql, vars } = app.stores;
     const skipped = newRunId(Date.now());
     await sql`update idempotency_keys set run_id = ${skipped}, skipped = false where key = 'meanwhile-1'`;
     const [stored] = await sql`select request_hash from idempotency_keys where key = 'meanwhile-1'`;
@@ -97,8 +98,8 @@ describe("runs with one singleton key and the policy skip", () => {
     };
     let statements = 0;
     const deps = {
-      config: readConfig(app.stores.vars),
-      queue,
+      config: readConfig(vars),
+      queue: queueOf(readConfig(vars)),
       query: async <T>(use: (one: Sql) => Promise<T>): Promise<T> => {
         const result = await use(sql);
         if (++statements === 1)
@@ -211,11 +212,7 @@ describe("a run with the policy queue", () => {
         select ${second}, tenant_id, orchestration_id, definition_tenant, definition_version, now(), 'c', input,
           singleton_key, singleton_policy from runs where run_id = ${first.run_id}`;
       ending = end(first.run_id);
-      await until("the end waits for the key", async () => {
-        const rows = await app.stores.sql`
-          select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`;
-        return rows.length > 0;
-      });
+      await untilLockWait(app.stores.sql);
     });
     let ending: Promise<void> | undefined;
     await accepted;
@@ -322,11 +319,7 @@ test("a key that an accept takes while the reconciler hands it over has one hold
       select (jsonb_populate_record(r, jsonb_build_object('run_id', ${third}::text, 'wake_at', now()))).*
       from runs r where run_id = ${second.run_id}`;
     repair = repairSingletons(sql);
-    await until("the repair waits", async () => {
-      const rows = await sql`
-        select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`;
-      return rows.length > 0;
-    });
+    await untilLockWait(sql);
   });
   await repair;
   expect([await isDue(second.run_id), await isDue(third)]).toEqual([false, true]);

@@ -2,6 +2,7 @@ import { createHmac } from "node:crypto";
 import { Webhook } from "standardwebhooks";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RunInput } from "../../../shared/contracts/run.ts";
+import { untilLockWait } from "../../services/waiting.ts";
 import { bodyOf, runPath, startApp, type CallOptions, type TestApp } from "../app.ts";
 import { MASTER_KEY } from "../test-stores.ts";
 
@@ -122,6 +123,24 @@ describe("a trigger", () => {
     // A key without quotation marks is not JSON: the replacement of long integers must not make it valid.
     const broken = "{9007199254740993:1}";
     expect((await post(url, broken, gitHub(secret, broken))).status).toBe(400);
+  });
+
+  // Fails when a request without a secret writes the one back that it has read: the old secret would be valid again.
+  test("keeps the secret that another request gives it while it is replaced without one", async () => {
+    const { sql } = app.stores;
+    const [first, second] = [await create(), await create()];
+    let replacing: Promise<Response> | undefined;
+    await sql.begin(async (tx) => {
+      await tx`update triggers set secret = (select secret from triggers where trigger_id = ${second.id})
+        where trigger_id = ${first.id}`;
+      const body = { orchestration_id: "orch_smoke", name: "renamed" };
+      replacing = app.call("PUT", `${TRIGGERS}/${first.id}`, { body });
+      await untilLockWait(sql);
+    });
+    expect((await replacing)?.status).toBe(200);
+    const secrets =
+      await sql`select distinct secret from triggers where trigger_id in (${first.id}, ${second.id})`;
+    expect(secrets).toHaveLength(1);
   });
 
   test("is replaced with its URL and secret kept, disabled, and deleted", async () => {

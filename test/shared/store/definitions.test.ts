@@ -6,7 +6,6 @@ import {
   deleteDefinition,
   listDefinitions,
   readDefinition,
-  saveDefinition,
   saveDefinitionIf,
 } from "../../../shared/store/definitions/agents-and-tools.ts";
 import {
@@ -70,9 +69,9 @@ describe("an orchestration", () => {
 
 describe.each(["agents", "tools"] as const)("%s", (kind) => {
   test("are saved, read, listed and deleted, and a tenant's own one hides the shared one", async () => {
-    await saveDefinition(sql, kind, SHARED, row("one", "1"));
-    expect(await saveDefinition(sql, kind, acme, row("one", "2"))).toBe(1);
-    expect(await saveDefinition(sql, kind, acme, row("one", "3"))).toBe(2);
+    await saveDefinitionIf(sql, kind, SHARED, row("one", "1"));
+    expect(await saveDefinitionIf(sql, kind, acme, row("one", "2"))).toBe(1);
+    expect(await saveDefinitionIf(sql, kind, acme, row("one", "3"))).toBe(2);
     expect(await readDefinition(sql, kind, acme, "one")).toMatchObject({
       owner: "acme",
       version: 2,

@@ -7,7 +7,7 @@ import { deleteExpired } from "../../../shared/store/delete-expired.ts";
 import { takeExpiredObjects } from "../../../shared/store/files/expired-objects.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
 import { BatchId } from "../../../shared/contracts/batch.ts";
-import { deleteDefinition, saveDefinition } from "../../../shared/store/definitions/agents-and-tools.ts";
+import { deleteDefinition, saveDefinitionIf } from "../../../shared/store/definitions/agents-and-tools.ts";
 import { foldCounters, readCounters, saveCounters } from "../../../shared/store/metrics/counters.ts";
 import { listApiKeys, newApiKey, saveApiKey } from "../../../shared/store/tenants/api-keys.ts";
 import { acceptRuns } from "../../../shared/store/runs/accept-runs.ts";
@@ -359,7 +359,7 @@ test.each(["agents", "tools", "mcp_servers"] as const)(
   "the text of deleted %s goes after 30 days, and their version goes on",
   async (kind) => {
     const row = { id: "a", name: "A", definition: '{"secret":"x"}' };
-    const save = () => saveDefinition(store.sql, kind, acme, row);
+    const save = () => saveDefinitionIf(store.sql, kind, acme, row);
     const text = async () => (await store.sql`select definition from ${store.sql(kind)}`)[0]?.["definition"];
     await save();
     await save();
@@ -379,7 +379,7 @@ test.each(["agents", "tools", "mcp_servers"] as const)(
 // Fails when versions of agents, which turns are pinned to, are no versions of an orchestration for the policy.
 test("versions applies to the agents of chat turns too", async () => {
   for (let i = 0; i < 3; i++)
-    await saveDefinition(store.sql, "agents", acme, { id: "a", name: "A", definition: "{}" });
+    await saveDefinitionIf(store.sql, "agents", acme, { id: "a", name: "A", definition: "{}" });
   const id = turnDefinitionId("a");
   const run = await store.accept();
   await store.sql`

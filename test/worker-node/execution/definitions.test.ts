@@ -1,4 +1,5 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
+import { VERSION_KEPT_MS } from "../../../shared/timing.ts";
 import { Definitions } from "../../../worker-node/execution/definitions.ts";
 import { refusingStore } from "../fakes.ts";
 
@@ -42,4 +43,28 @@ test("a version that many runs need at once is read once, and again when the rea
   expect((await readTwice()).map(({ status }) => status)).toEqual(["rejected", "rejected"]);
   expect((await readTwice()).map(({ status }) => status)).toEqual(["fulfilled", "fulfilled"]);
   expect(reads).toBe(2);
+});
+
+// Fails when a version is kept for any time: a tenant that was deleted and created anew begins with version 1 again.
+test("a version is read again after a time in which no tenant can be deleted and created anew", async () => {
+  vi.useFakeTimers({ toFake: ["performance"] });
+  try {
+    let content = "of the deleted tenant";
+    const definitions = new Definitions({
+      ...refusingStore,
+      readPinnedDefinition: async () => {
+        const steps = [{ id: "a", type: "print", print_content: content }];
+        return JSON.stringify({ id: "o", name: "O", entry_step_id: "a", steps });
+      },
+    });
+    const shown = async () => (await definitions.orchestration("acme", "o", 1)).steps;
+    await shown();
+    content = "of the new tenant";
+    vi.advanceTimersByTime(VERSION_KEPT_MS - 1);
+    expect(await shown()).toMatchObject([{ print_content: "of the deleted tenant" }]);
+    vi.advanceTimersByTime(1);
+    expect(await shown()).toMatchObject([{ print_content: "of the new tenant" }]);
+  } finally {
+    vi.useRealTimers();
+  }
 });
