@@ -216,6 +216,7 @@ function bound(store: Statements): Statements {
     queueMail: (...args) => store.queueMail(...args),
     readMailSender: (...args) => store.readMailSender(...args),
     claimMails: (...args) => store.claimMails(...args),
+    endMail: (...args) => store.endMail(...args),
     saveMailTry: (...args) => store.saveMailTry(...args),
     countDueDeliveries: () => store.countDueDeliveries(),
     countRuns: () => store.countRuns(),

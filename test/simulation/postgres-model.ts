@@ -644,6 +644,10 @@ export class PostgresModel implements Statements {
     return { mails: [], after: "" };
   }
 
+  endMail(): Answer<"endMail"> {
+    return false;
+  }
+
   saveMailTry(): Answer<"saveMailTry"> {
     return "superseded";
   }

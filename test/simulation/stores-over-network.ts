@@ -77,6 +77,7 @@ export function storeOverNetwork(
     queueMail: (...args) => call("queueMail", () => store.queueMail(...args)),
     readMailSender: (...args) => call("readMailSender", () => store.readMailSender(...args)),
     claimMails: (...args) => call("claimMails", () => store.claimMails(...args)),
+    endMail: (...args) => call("endMail", () => store.endMail(...args)),
     saveMailTry: (...args) => call("saveMailTry", () => store.saveMailTry(...args)),
     countDueDeliveries: (...args) => call("countDueDeliveries", () => store.countDueDeliveries(...args)),
     countRuns: (...args) => call("countRuns", () => store.countRuns(...args)),

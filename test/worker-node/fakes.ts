@@ -76,6 +76,7 @@ export const refusingStore: StateStore = {
   queueMail: refuse,
   readMailSender: refuse,
   claimMails: refuse,
+  endMail: refuse,
   saveMailTry: refuse,
   countDueDeliveries: refuse,
   countRuns: refuse,

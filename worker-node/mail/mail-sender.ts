@@ -15,7 +15,7 @@ import type { MailVerdict } from "./send-mail.ts";
 
 /** The slots of a worker where the lane sets none. */
 const DEFAULT_SLOTS = 5;
-/** What a lease has beyond the time of a try, to write its outcome in. A lease that lapses makes the outcome unknown. */
+/** What a lease has beyond the time of a try, to write its outcome in. The outcome of a message that was sent to its end is unknown after that. */
 const LEASE_SLACK_MS = 30_000;
 /** After this time a mail is due again for which this worker has no server, because its tenant's was deleted after the claim. */
 const NO_SERVER_RETRY_MS = 60_000;
@@ -23,7 +23,7 @@ const NO_SERVER_RETRY_MS = 60_000;
 const ABORT_GRACE_MS = 2_000;
 
 type MailSenderDeps = MailServerDeps & {
-  store: Pick<StateStore, "claimMails" | "saveMailTry" | "takeStarts">;
+  store: Pick<StateStore, "claimMails" | "endMail" | "saveMailTry" | "takeStarts">;
   laneSettings: LaneSettingsOf;
   count: Pick<Count, "add">;
 };
@@ -77,7 +77,9 @@ export class MailSender {
       const leaseMs = mailTimeoutMsOf(lane) + LEASE_SLACK_MS;
       const from = this.#after;
       const hasServer = this.#deps.settings !== null;
-      const claimed = await this.#deps.store.claimMails({ slots: granted, after: from, leaseMs, hasServer });
+      const { attempts } = lane;
+      const claim = { slots: granted, after: from, leaseMs, hasServer, reportsEnd: true, attempts };
+      const claimed = await this.#deps.store.claimMails(claim);
       this.#after = claimed.after;
       for (const mail of claimed.mails) this.#begin(mail);
       await this.#starts.giveBack(granted - claimed.mails.length);
@@ -88,7 +90,7 @@ export class MailSender {
   #begin(mail: DueMail): void {
     const done = this.#try(mail)
       .catch((error: unknown) => {
-        // The lease of the mail lapses, which makes its outcome unknown.
+        // The lease of the mail lapses: it is due again, or its outcome is unknown.
         log.error("mail.failed", { mail: mail.message_id, ...aboutRun(mail), message: messageOf(error) });
       })
       .finally(() => {
@@ -112,8 +114,15 @@ export class MailSender {
 
   async #verdictOf(mail: DueMail): Promise<MailVerdict> {
     const server = await mailServerOf(mail, this.#deps);
-    if (!("error" in server))
-      return sendMail(server, mail, this.#stop.signal, this.#deps.laneSettings("mail"));
+    if (!("error" in server)) {
+      const { message_id, tries, reports_end } = mail;
+      const reportEnd = () => (reports_end ? this.#deps.store.endMail({ message_id, tries }) : true);
+      return sendMail(server, mail, {
+        signal: this.#stop.signal,
+        rules: this.#deps.laneSettings("mail"),
+        reportEnd,
+      });
+    }
     const { error } = server;
     return { outcome: null, failed: false, retry_ms: NO_SERVER_RETRY_MS, error, refused: mail.refused ?? [] };
   }

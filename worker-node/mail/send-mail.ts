@@ -1,5 +1,6 @@
+import { Readable } from "node:stream";
 import { parseMailServerUrl } from "../../shared/contracts/mail-server.ts";
-import { LANE_DEFAULTS, backoffOf } from "../../shared/contracts/lane-settings.ts";
+import { backoffOf } from "../../shared/contracts/lane-settings.ts";
 import type { LaneSettings } from "../../shared/contracts/lane-settings.ts";
 import { messageOf } from "../../shared/log.ts";
 import type { DueMail } from "../../shared/store/mails/claim-mails.ts";
@@ -16,6 +17,11 @@ type TryRules = Pick<LaneSettings, "attempts" | "first_backoff_seconds" | "timeo
 /** The outcome of a try of a mail. */
 export type MailVerdict = Pick<MailTry, "outcome" | "failed" | "retry_ms" | "error" | "refused">;
 
+type SendOptions = { signal: AbortSignal; rules: TryRules; reportEnd: () => Promise<boolean> | boolean };
+
+/** After this time a mail is due again whose end could not be reported: Postgres was away. */
+const UNREPORTED_RETRY_MS = 5_000;
+
 /** The longest time of one try, whatever the lane says: a claim is leased for longer. */
 const MAX_TIMEOUT_MS = 300_000;
 
@@ -30,13 +36,15 @@ export function mailTimeoutMsOf({ timeout_seconds: seconds }: Pick<TryRules, "ti
  *
  * Where the server takes the mail for some recipients, and not yet for others, the next try is for those others alone. A mail that was
  * taken for one recipient at least is `sent`, with the recipients in `refused` for whom it was not.
+ *
+ * `reportEnd` is awaited before the end of the message is sent. Without it, when it is false or fails, the server does not take the mail: the
+ * connection ends before.
  * @param signal of a worker that stops: what was not sent yet is due again at once
  */
 export async function sendMail(
   server: MailServer,
   { message_id, content, failures, refused: remembered }: DueMail,
-  signal: AbortSignal,
-  rules: TryRules = LANE_DEFAULTS.mail,
+  { signal, rules, reportEnd }: SendOptions,
 ): Promise<MailVerdict> {
   const timeoutMs = mailTimeoutMsOf(rules);
   const timeout = AbortSignal.timeout(timeoutMs);
@@ -44,6 +52,10 @@ export async function sendMail(
   let isSent = false;
   const onSent = (): void => void (isSent = true);
   const transport = await openTransport(server, { timeoutMs, signal: either, onSent });
+  transport.use("stream", ({ message }, done) => {
+    message.processFunc((input) => Readable.from(endingAfter(reportEnd, input)));
+    done();
+  });
   const remaining = remembered ?? [];
   const attempts = rules.attempts ?? Infinity;
   const isLast = failures + 1 >= attempts;
@@ -75,6 +87,8 @@ export async function sendMail(
     if (found.outcome === "rejected") return { ...unsent, ...found, outcome: rejected };
     if (found.outcome !== null) return { ...unsent, ...found };
     if (signal.aborted) return { ...unsent, outcome: null, failed: false, error: "the worker was stopped" };
+    if (SmtpError.parse(error).code === MESSAGE_FAILED)
+      return { ...unsent, outcome: null, failed: false, retry_ms: UNREPORTED_RETRY_MS, error: UNREPORTED };
     if (isLast) {
       const last = `${found.error}; it was try ${failures + 1} of ${attempts}, as the lane mail allows`;
       return { ...unsent, outcome: rejected, error: last };
@@ -83,6 +97,19 @@ export async function sendMail(
   } finally {
     transport.close();
   }
+}
+
+/** The code of the package's error when the stream of the message fails. */
+const MESSAGE_FAILED = "ESTREAM";
+const UNREPORTED = "the end of the message was not sent, because Postgres could not record it";
+
+/** The parts of a message; the last one is followed by its end, which waits for `report`. The package reads no part before the server wants the message. */
+async function* endingAfter(
+  report: SendOptions["reportEnd"],
+  message: AsyncIterable<unknown>,
+): AsyncGenerator {
+  yield* message;
+  if (!(await report())) throw new Error("another worker has the mail");
 }
 
 /** `outcome` null: another try may succeed. */

@@ -19,7 +19,10 @@ export type MailTry = z.infer<typeof MailTry>;
 export const MailState = z.enum([...MailOutcome.options, "pending", "superseded"]);
 export type MailState = z.infer<typeof MailState>;
 
-/** Saves the result of a try, unless its lease has lapsed meanwhile and the mail was closed. */
+/**
+ * Saves the result of a try, unless its lease has lapsed meanwhile. A mail that was closed as unknown then gets the outcome that its worker
+ * reports late, because no other worker has sent it since; it is not sent again.
+ */
 export async function saveMailTry(sql: Sql, result: MailTry): Promise<MailState> {
   const { message_id, tries, outcome, failed, retry_ms, error, refused } = result;
   const [row] = await sql<{ outcome: MailOutcome | null }[]>`
@@ -28,7 +31,8 @@ export async function saveMailTry(sql: Sql, result: MailTry): Promise<MailState>
       refused = ${refused.length === 0 ? null : JSON.stringify(refused)},
       done_at = case when ${outcome}::text is not null then now() end,
       next_at = case when ${outcome}::text is null then now() + ${retry_ms}::float8 * interval '1 millisecond' end
-    where message_id = ${message_id} and tries = ${tries} and sending and done_at is null
+    where message_id = ${message_id} and tries = ${tries}
+      and (sending and done_at is null or outcome = 'unknown' and ${outcome}::text is not null)
     returning outcome`;
   return row ? (row.outcome ?? "pending") : "superseded";
 }

@@ -16,6 +16,7 @@ import {
 } from "../webhooks/delivery-outcomes.ts";
 import { NewMail } from "../../contracts/mail.ts";
 import { ClaimedMails, MailClaim, claimMails } from "../mails/claim-mails.ts";
+import { endMail } from "../mails/end-mail.ts";
 import { readMailSender } from "../mails/mail-servers.ts";
 import { queueMail } from "../mails/queue-mail.ts";
 import { MailState, MailTry, saveMailTry } from "../mails/save-mail-try.ts";
@@ -72,6 +73,12 @@ export function deliveryVerbs(bind: Bind) {
       args: z.tuple([MailClaim]),
       result: ClaimedMails,
       run: claimMails,
+    }),
+    endMail: bind({
+      name: "endMail",
+      args: z.tuple([MailTry.pick({ message_id: true, tries: true })]),
+      result: z.boolean(),
+      run: endMail,
     }),
     saveMailTry: bind({
       name: "saveMailTry",

@@ -4,6 +4,7 @@ import type { LaneSettings } from "../../../shared/contracts/lane-settings.ts";
 import type { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { claimMails } from "../../../shared/store/mails/claim-mails.ts";
 import { deleteMails } from "../../../shared/store/mails/delete-mails.ts";
+import { endMail } from "../../../shared/store/mails/end-mail.ts";
 import { queueMail } from "../../../shared/store/mails/queue-mail.ts";
 import { saveMailTry } from "../../../shared/store/mails/save-mail-try.ts";
 import { stateStore } from "../../../shared/store/state.ts";
@@ -15,6 +16,7 @@ import { deleteMailServer, saveMailServer } from "../../../shared/store/mails/ma
 import { testMailServer } from "../../../worker-node/mail/test-mail-server.ts";
 import type { MailServerDeps } from "../../../worker-node/mail/mail-transport.ts";
 import { createEgress } from "../../../worker-node/outbound/egress-guard.ts";
+import { saveOutcome } from "../../../worker-node/outbound/save-outcome.ts";
 import { MailSender } from "../../../worker-node/mail/mail-sender.ts";
 import { acme, globex, openStore, saveEmptyOrchestration } from "../../shared/store/store-fixture.ts";
 import { newRun } from "../../services/new-run.ts";
@@ -73,9 +75,13 @@ async function queue(
   return message_id;
 }
 
-function startSender(lane: Partial<LaneSettings> = {}, deps: Partial<MailServerDeps> = {}): MailSender {
+function startSender(
+  lane: Partial<LaneSettings> = {},
+  deps: Partial<MailServerDeps> = {},
+  state = stateStore(store.sql),
+): MailSender {
   const sender = new MailSender({
-    store: stateStore(store.sql),
+    store: state,
     laneSettings: (name) => ({ ...LANE_DEFAULTS[name], starts_per_second: null, ...lane }),
     settings: { url: server.url, from: "Shop <shop@example.org>" },
     count: counters,
@@ -95,7 +101,10 @@ const row = async (message_id: string) => {
   return mail;
 };
 const untilRow = (id: string, expected: object) => expect.poll(() => row(id)).toMatchObject(expected);
-const claim = (slots = 10, after = "") => claimMails(store.sql, { slots, after, leaseMs: 60_000 });
+const claim = (slots = 10, after = "") =>
+  claimMails(store.sql, { slots, after, leaseMs: 60_000, reportsEnd: true, attempts: 3 });
+/** The leases of all mails that are being sent lapse, as those of workers that have died. */
+const lapse = () => store.sql`update mails set next_at = now() - interval '1 second' where sending`;
 
 describe("the sender of mails", () => {
   test("sends a due mail from the sender of the deployment, once, and no mail before its time", async () => {
@@ -222,6 +231,36 @@ describe("the sender of mails", () => {
     );
   });
 
+  // Fails when a worker that was stopped for longer than its lease ends a message that another worker sends too.
+  test("does not end a message whose lease has lapsed", async () => {
+    const id = await queue(await runOf(acme));
+    const state = stateStore(store.sql);
+    const before: string[] = [];
+    const endMailOf: typeof state.endMail = async (mail) => {
+      before.push(...server.received);
+      await store.sql`update mails set tries = tries + 1 where message_id = ${id}`;
+      return state.endMail(mail);
+    };
+    startSender({}, {}, { ...state, endMail: endMailOf });
+    await expect
+      .poll(() => counters.list())
+      .toContainEqual(expect.objectContaining({ labels: { outcome: "superseded" } }));
+    expect(before).toContain("DATA");
+    expect(server.messages).toEqual([]);
+  });
+
+  // Fails when a mail that was sent becomes unknown because Postgres was away for some seconds.
+  test("saves the outcome of a mail as soon as Postgres takes it", async () => {
+    let passedMs = 0;
+    const pause = async (ms: number): Promise<void> => void (passedMs += ms);
+    const save = async (): Promise<string> => {
+      if (passedMs < 60_000) throw new Error("away");
+      return "sent";
+    };
+    expect(await saveOutcome(save, () => {}, pause)).toBe("sent");
+    expect(passedMs).toBeLessThan(65_000);
+  });
+
   // Fails when a stopped worker leaves a mail in its lease: it would become unknown, although nothing was sent.
   test("gives back what it has not sent when it is stopped", async () => {
     server.replies = { greeting: "silence" };
@@ -268,17 +307,56 @@ describe("a queued mail", () => {
     expect(ids.toSorted()).toEqual(queuedIds.toSorted());
   });
 
-  // Fails when a worker that died while it sent makes the mail due again, or its late result replaces the outcome.
-  test("whose worker died during the send has the outcome unknown, and is not sent again", async () => {
+  // Fails when a death, or a lost reply of a claim, costs a mail of which the server certainly has not the end.
+  test("whose worker died before the end of the message is due again, as after a failed try", async () => {
     const id = await queue(await runOf(acme));
     const [mail] = (await claim()).mails;
-    await store.sql`update mails set next_at = now() - interval '1 second'`;
+    await lapse();
+    expect((await claim()).mails).toEqual([]);
+    expect(await row(id)).toMatchObject({ outcome: null, failures: 1, sending: false });
+    expect(await endMail(store.sql, { message_id: id, tries: mail?.tries ?? 0 })).toBe(false);
+    startSender();
+    await untilRow(id, { outcome: "sent", failures: 1 });
+    expect(server.messages).toHaveLength(1);
+  });
+
+  test("whose workers died in each try that its lane allows is rejected", async () => {
+    const id = await queue(await runOf(acme));
+    await store.sql`update mails set failures = 2`;
+    expect((await claim()).mails).toHaveLength(1);
+    await lapse();
+    expect((await claim()).mails).toEqual([]);
+    expect(await row(id)).toMatchObject({
+      outcome: "rejected",
+      failures: 3,
+      last_error: expect.stringContaining("died"),
+    });
+  });
+
+  // Fails when a worker that died after the end of the message makes the mail due again.
+  test("whose worker died after the end of the message has the outcome unknown until that worker says another", async () => {
+    const id = await queue(await runOf(acme));
+    const [mail] = (await claim()).mails;
+    const { tries = 0 } = mail ?? {};
+    expect(await endMail(store.sql, { message_id: id, tries })).toBe(true);
+    await lapse();
     expect((await claim()).mails).toEqual([]);
     expect(await row(id)).toMatchObject({ outcome: "unknown", last_error: expect.stringContaining("died") });
-    const late = { outcome: null, failed: true, retry_ms: 0, error: null, refused: [] };
-    expect(await saveMailTry(store.sql, { message_id: id, tries: mail?.tries ?? 0, ...late })).toBe(
-      "superseded",
-    );
+    const late = { message_id: id, tries, failed: false, retry_ms: 0, error: null, refused: [] };
+    expect(await saveMailTry(store.sql, { ...late, outcome: null })).toBe("superseded");
+    expect(await saveMailTry(store.sql, { ...late, tries: tries - 1, outcome: "sent" })).toBe("superseded");
+    expect(await saveMailTry(store.sql, { ...late, outcome: "sent" })).toBe("sent");
+    expect(await row(id)).toMatchObject({ outcome: "sent", last_error: null });
+  });
+
+  // Fails when a worker that does not report the end of a message makes a mail due that it may have sent.
+  test("of a worker of an earlier version is unknown when that worker has died", async () => {
+    const id = await queue(await runOf(acme));
+    const [mail] = (await claimMails(store.sql, { slots: 1, after: "", leaseMs: 60_000 })).mails;
+    expect(mail?.reports_end).toBe(false);
+    await lapse();
+    await claim();
+    expect(await row(id)).toMatchObject({ outcome: "unknown", failures: 0 });
   });
 
   test("is deleted when its lane keeps it no longer: sent ones after a day, others after seven", async () => {
