@@ -115,7 +115,9 @@ export class MailSender {
     if (!("error" in server))
       return sendMail(server, mail, this.#stop.signal, this.#deps.laneSettings("mail"));
     const { error } = server;
-    return { outcome: null, failed: false, retry_ms: NO_SERVER_RETRY_MS, error, refused: mail.refused ?? [] };
+    const { refused, deferred } = mail;
+    const unchanged = { refused: refused ?? [], deferred: deferred ?? [] };
+    return { outcome: null, failed: false, retry_ms: NO_SERVER_RETRY_MS, error, ...unchanged };
   }
 
   #save(result: MailTry): Promise<MailState> {

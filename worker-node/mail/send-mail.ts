@@ -1,3 +1,4 @@
+import { z } from "zod";
 import { parseMailServerUrl } from "../../shared/contracts/mail-server.ts";
 import { LANE_DEFAULTS, backoffOf } from "../../shared/contracts/lane-settings.ts";
 import type { LaneSettings } from "../../shared/contracts/lane-settings.ts";
@@ -14,7 +15,7 @@ import type { MailServer } from "./mail-transport.ts";
 type TryRules = Pick<LaneSettings, "attempts" | "first_backoff_seconds" | "timeout_seconds">;
 
 /** The outcome of a try of a mail. */
-export type MailVerdict = Pick<MailTry, "outcome" | "failed" | "retry_ms" | "error" | "refused">;
+export type MailVerdict = Pick<MailTry, "outcome" | "failed" | "retry_ms" | "error" | "refused" | "deferred">;
 
 /** The longest time of one try, whatever the lane says: a claim is leased for longer. */
 const MAX_TIMEOUT_MS = 300_000;
@@ -29,12 +30,13 @@ export function mailTimeoutMsOf({ timeout_seconds: seconds }: Pick<TryRules, "ti
  * unknown: the server may have taken it, and it is not sent again. No error quotes the settings.
  *
  * Where the server takes the mail for some recipients, and not yet for others, the next try is for those others alone. A mail that was
- * taken for one recipient at least is `sent`, with the recipients in `refused` for whom it was not.
+ * taken for one recipient at least is `sent`, with the recipients in `refused` for whom it was not; `deferred` are those of them for
+ * whom the server did not take it in all tries, and did not refuse it for good either.
  * @param signal of a worker that stops: what was not sent yet is due again at once
  */
 export async function sendMail(
   server: MailServer,
-  { message_id, content, failures, refused: remembered }: DueMail,
+  { message_id, content, failures, refused: remembered, deferred: deferredBefore }: DueMail,
   signal: AbortSignal,
   rules: TryRules = LANE_DEFAULTS.mail,
 ): Promise<MailVerdict> {
@@ -44,9 +46,12 @@ export async function sendMail(
   let isSent = false;
   const onSent = (): void => void (isSent = true);
   const transport = await openTransport(server, { timeoutMs, signal: either, onSent });
-  const remaining = remembered ?? [];
+  const remaining = deferredBefore ?? remembered ?? [];
+  const refusedBefore = (remembered ?? []).filter((recipient) => !remaining.includes(recipient));
   const attempts = rules.attempts ?? Infinity;
   const isLast = failures + 1 >= attempts;
+  const lastOf = (error: string | null): string =>
+    `${error}; it was try ${failures + 1} of ${attempts}, as the lane mail allows`;
   const retry_ms = backoffOf(rules.first_backoff_seconds, failures + 1);
   try {
     const { to, cc, subject, text, html, reply_to } = content;
@@ -62,27 +67,39 @@ export async function sendMail(
       ...(remaining.length > 0 && { envelope: { from: server.from, to: remaining } }),
       signal: either,
     });
-    const { rejected: refused, rejectedErrors = [] } = info;
-    const deferred = rejectedErrors.find(({ responseCode = 0 }) => responseCode > 0 && responseCode < 500);
-    if (deferred === undefined || isLast || remembered === null)
-      return { outcome: "sent", failed: false, retry_ms: 0, error: null, refused };
-    const error = `email_deferred: the mail server does not take the mail for ${refused.length} of its recipients now (${deferred.responseCode})`;
-    return { outcome: null, failed: true, retry_ms, error, refused };
+    const refused = [...refusedBefore, ...info.rejected];
+    const deferrals = repliesOf(info).filter(({ responseCode }) => responseCode < 500);
+    const deferred = deferrals.map(({ recipient }) => recipient);
+    const [first] = deferrals;
+    if (first === undefined || remembered === null)
+      return { outcome: "sent", failed: false, retry_ms: 0, error: null, refused, deferred };
+    const error = `email_deferred: the mail server does not take the mail for ${deferred.length} of its recipients now (${first.responseCode})`;
+    if (isLast)
+      return { outcome: "sent", failed: true, retry_ms: 0, error: lastOf(error), refused, deferred };
+    return { outcome: null, failed: true, retry_ms, error, refused, deferred };
   } catch (error) {
-    const unsent = { failed: true, retry_ms: 0, refused: remaining };
+    const gone = repliesOf(error).filter(({ responseCode }) => responseCode >= 500);
+    const deferred = remaining.filter((each) => gone.every(({ recipient }) => recipient !== each));
+    const unsent = { failed: true, retry_ms: 0, refused: remembered ?? [], deferred };
     const rejected = remaining.length > 0 ? ("sent" as const) : ("rejected" as const);
     const found = faultOf(error, { isSent, isLate: timeout.aborted, server });
-    if (found.outcome === "rejected") return { ...unsent, ...found, outcome: rejected };
+    if (found.outcome === "rejected") return { ...unsent, ...found, outcome: rejected, deferred: [] };
     if (found.outcome !== null) return { ...unsent, ...found };
     if (signal.aborted) return { ...unsent, outcome: null, failed: false, error: "the worker was stopped" };
-    if (isLast) {
-      const last = `${found.error}; it was try ${failures + 1} of ${attempts}, as the lane mail allows`;
-      return { ...unsent, outcome: rejected, error: last };
-    }
+    if (isLast) return { ...unsent, outcome: rejected, error: lastOf(found.error) };
     return { ...unsent, ...found, retry_ms };
   } finally {
     transport.close();
   }
+}
+
+/** The replies with which a server did not take a mail for some of its recipients, or for all. */
+const Replies = z
+  .object({ rejectedErrors: z.array(z.object({ recipient: z.string(), responseCode: z.number() })) })
+  .catch({ rejectedErrors: [] });
+
+function repliesOf(result: unknown) {
+  return Replies.parse(result).rejectedErrors;
 }
 
 /** `outcome` null: another try may succeed. */

@@ -27,8 +27,8 @@ export type MailClaim = z.input<typeof MailClaim>;
 
 /**
  * A mail to be sent now. `tries`: the number of this claim, the fence. `failures`: its failed tries. `refused`: after a try
- * in which the server took the mail for some recipients, the other recipients, for whom it is sent now; empty: it is sent for all. Null: the claim
- * went through an edge of an earlier version, which does not save them.
+ * in which the server took the mail for some recipients, the other recipients; empty: there was no such try. `deferred`: those of them
+ * for whom it is sent now. Null: an edge, or a worker, of an earlier version has not saved them.
  * `server`: the mail server of its tenant, with the sealed URL; null: the operator's.
  */
 export const DueMail = z.object({
@@ -39,6 +39,7 @@ export const DueMail = z.object({
   failures: z.number().int(),
   content: MailContent,
   refused: z.array(z.string()).nullable().default(null),
+  deferred: z.array(z.string()).nullable().default(null),
   server: z.object({ smtp_url: z.string(), smtp_from: z.string() }).nullable().default(null),
 });
 export type DueMail = z.infer<typeof DueMail>;
@@ -84,11 +85,11 @@ export async function claimMails(
       update mails m set tries = m.tries + 1, sending = true,
         next_at = now() + ${leaseMs}::float8 * interval '1 millisecond'
       from locked l where m.message_id = l.message_id
-      returning m.message_id, m.tenant_id, m.run_id, m.tries, m.failures, m.content, m.refused
+      returning m.message_id, m.tenant_id, m.run_id, m.tries, m.failures, m.content, m.refused, m.deferred
     )
     select coalesce((
         select json_agg(json_build_object('message_id', c.message_id, 'tenant_id', c.tenant_id, 'run_id', c.run_id,
-          'tries', c.tries, 'failures', c.failures, 'content', c.content, 'refused', coalesce(c.refused, '[]')::json,
+          'tries', c.tries, 'failures', c.failures, 'content', c.content, 'refused', coalesce(c.refused, '[]')::json, 'deferred', c.deferred::json,
           'server', case when s.tenant_id is not null
           then json_build_object('smtp_url', s.smtp_url, 'smtp_from', s.smtp_from) end))
         from claimed c left join mail_servers s on s.tenant_id = c.tenant_id), '[]')::text as mails,
