@@ -136,4 +136,4 @@ export async function findIdempotent(
 }
 
 /** `skipped`: the request started no run, because `run_id` had its singleton key. */
-type IdempotentAnswer = { run_id: RunId; request_hash: string; skipped: boolean };
+export type IdempotentAnswer = { run_id: RunId; request_hash: string; skipped: boolean };
