@@ -25,21 +25,34 @@ type SessionChoice = {
 /** A turn with its session, tenant and agent. The submission reserves the turn's base. */
 export type Opening = Omit<TurnToOpen, "base">;
 
+/** Where a turn belongs: its tenant, and the session that it continues; null: it begins one. */
+export type TurnPlace = { tenant: TenantId; known: Awaited<ReturnType<typeof sessionOf>> | null };
+
 /**
- * The session of a turn, and the newest version of the session's agent. A request that names no session gets a new one with the agent
- * that it names, else with the tenant's first agent by name.
  * @param owner the tenant whose sessions the caller may use; null: of any tenant
  * @param fallback the tenant of a new session when `owner` is null
- * @throws AppError `not_found` for an unknown session or agent, `invalid`, `not_yet`
+ * @throws AppError `not_found` for an unknown session
  */
-export async function openingOf(
+export async function placeOf(
   sql: Sql,
   owner: TenantId | null,
   fallback: TenantId,
+  { session_id }: SessionChoice,
+): Promise<TurnPlace> {
+  const known = session_id ? await sessionOf(sql, owner, sessionIdOf(session_id)) : null;
+  return { known, tenant: known ? TenantId.parse(known.tenant_id) : (owner ?? fallback) };
+}
+
+/**
+ * The session of a turn, and the newest version of the session's agent. A request that names no session gets a new one with the agent
+ * that it names, else with the tenant's first agent by name.
+ * @throws AppError `not_found` for an unknown agent, `invalid`, `not_yet`
+ */
+export async function openingOf(
+  sql: Sql,
+  { tenant, known }: TurnPlace,
   chosen: SessionChoice,
 ): Promise<Opening> {
-  const known = chosen.session_id ? await sessionOf(sql, owner, sessionIdOf(chosen.session_id)) : null;
-  const tenant = known ? TenantId.parse(known.tenant_id) : (owner ?? fallback);
   if (known && chosen.agent && chosen.agent !== known.agent_id) {
     throw invalid("agent", `is not the agent of this session, which is ${known.agent_id}: leave it out`);
   }

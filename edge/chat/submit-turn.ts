@@ -1,14 +1,18 @@
 import { endUserOf } from "../../shared/contracts/budget.ts";
 import { baseOf, newRunId } from "../../shared/contracts/ids.ts";
-import type { RunId } from "../../shared/contracts/ids.ts";
+import type { RunId, TenantId } from "../../shared/contracts/ids.ts";
 import type { NewRun, RunInput, SubmitResult } from "../../shared/contracts/run.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { reserveBase } from "../../shared/store/chat/sessions.ts";
 import { readOpenTurns } from "../../shared/store/chat/turn-order.ts";
+import { findIdempotent } from "../../shared/store/runs/accept-runs.ts";
+import type { Config } from "../env.ts";
 import { cancel } from "../runs/cancel.ts";
 import { fingerprintOf } from "../runs/request-fingerprint.ts";
+import { replayOf } from "../runs/submit-result.ts";
 import { submitUntilRoom } from "../runs/submit-until-room.ts";
 import { wakeNextTurn } from "../runs/wake-turn.ts";
+import { outboundUrl } from "../http/outbound-url.ts";
 import { webhookOf } from "../runs/webhook-request.ts";
 import type { Services } from "../services.ts";
 import { filesOfTurn } from "./attached-files.ts";
@@ -40,6 +44,20 @@ export async function submitTurn(
   }
 }
 
+/**
+ * The result that an earlier request got under the same Idempotency-Key, for a request that cannot be submitted, because its agent was
+ * deleted since; null: there was none.
+ */
+export async function earlierResult(
+  { sql, config }: Pick<Services, "config" | "sql">,
+  tenant: TenantId,
+  body: ChatRequest,
+  key: string,
+): Promise<SubmitResult | null> {
+  const earlier = await findIdempotent(sql, tenant, key);
+  return earlier && replayOf(earlier, await requestHashOf(tenant, body, config), "Idempotency-Key");
+}
+
 async function runOfTurn(
   services: Pick<Services, "config" | "sql">,
   { session, tenant, definition }: Opening,
@@ -48,7 +66,7 @@ async function runOfTurn(
   key: string | null,
 ): Promise<NewRun> {
   const run = newRunId(Number(base));
-  const { message, webhook_secret } = body;
+  const { message } = body;
   const images = body.images ?? [];
   const { config } = services;
   const files = await filesOfTurn(services, tenant, run, body);
@@ -60,25 +78,13 @@ async function runOfTurn(
     priority: body.priority ?? 0,
     delay_ms: 0,
   };
-  const { agent, session_id, attachments, metadata, correlation_id, on_busy } = body;
-  // A field that is undefined is no part of the fingerprint: it is the same whether the client sends a default or leaves it out.
-  const requested = {
-    agent: agent ?? undefined,
-    session_id: session_id || undefined,
-    message,
-    images,
-    metadata: Object.keys(metadata ?? {}).length > 0 ? metadata : undefined,
-    correlation_id: correlation_id ?? undefined,
-    on_busy: on_busy === "enqueue" ? undefined : (on_busy ?? undefined),
-    ...(files.length > 0 && { attachments }),
-  };
+  const { metadata, correlation_id, on_busy } = body;
   const input: RunInput = {
     message,
     state: {},
     ...(images.length > 0 && { images }),
     ...(files.length > 0 && { attachments: files }),
   };
-  const meaning = { tenant, priority: routing.priority, ...requested, url: webhook.webhook_url };
   return {
     ...routing,
     run_id: run,
@@ -89,7 +95,7 @@ async function runOfTurn(
     metadata: JSON.stringify(metadata ?? {}),
     end_user: endUserOf(metadata ?? {}),
     idempotency_key: key,
-    request_hash: key === null ? null : await fingerprintOf(meaning, webhook_secret ?? null, config),
+    request_hash: key === null ? null : await requestHashOf(tenant, body, config),
     ...webhook,
     turn: {
       session,
@@ -98,6 +104,25 @@ async function runOfTurn(
       rejects_busy: on_busy === "reject",
     },
   };
+}
+
+/** The fingerprint of a turn's request. A field that is undefined is no part of it: a default that the client sends changes nothing. */
+function requestHashOf(tenant: TenantId, body: ChatRequest, config: Config): Promise<string> {
+  const { agent, session_id, message, attachments, metadata, correlation_id, on_busy, webhook_url } = body;
+  const meaning = {
+    tenant,
+    priority: body.priority ?? 0,
+    agent: agent ?? undefined,
+    session_id: session_id || undefined,
+    message,
+    images: body.images ?? [],
+    metadata: Object.keys(metadata ?? {}).length > 0 ? metadata : undefined,
+    correlation_id: correlation_id ?? undefined,
+    on_busy: on_busy === "enqueue" ? undefined : (on_busy ?? undefined),
+    ...((attachments ?? []).length > 0 && { attachments }),
+    url: webhook_url ? outboundUrl(webhook_url, "webhook_url", config) : null,
+  };
+  return fingerprintOf(meaning, body.webhook_secret ?? null, config);
 }
 
 /**

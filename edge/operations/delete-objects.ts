@@ -32,47 +32,65 @@ export async function bucketsToPurge(
 }
 
 /**
+ * A tenant whose objects of before `before` are to be deleted, the next one after the key `after`. `left_before`: some up to this key
+ * could not be deleted.
+ */
+type PurgedTenant = {
+  tenant_id: string;
+  before: string;
+  before_ms: number;
+  after: string | null;
+  left_before: boolean;
+};
+
+/**
  * Part of the periodic work: deletes the objects of purged tenants. When a tenant was created anew under the same id, its objects
  * are younger than the purge, and stay. Objects that cannot be deleted stop neither the deletion of others nor other tenants: each
- * pass takes tenants at random, and continues after the objects that the pass before has seen. The end of a pass does not count for a
- * purge that came meanwhile.
+ * call takes tenants at random, and continues after the objects that the call before has seen. After the last object of a tenant it
+ * begins again at the first while some are left (`objects_left`). The end does not count for a purge that came meanwhile.
+ * @throws an error with which an object could not be deleted, after all else was done
  */
 export async function deleteObjectsOfTenants(sql: Sql, buckets: readonly ObjectBucket[]): Promise<void> {
-  const tenants = await sql<{ tenant_id: string; before: string; before_ms: number; after: string | null }[]>`
+  const tenants = await sql<PurgedTenant[]>`
     select tenant_id, objects_before::text as before, extract(epoch from objects_before)::float8 * 1000 as before_ms,
-      objects_after as after
+      objects_after as after, objects_left as left_before
     from tenants where objects_before is not null order by random() limit ${MAX_TENANTS}`;
   const purge = async ({
     tenant_id: tenant,
     before,
     before_ms,
     after,
-  }: (typeof tenants)[number]): Promise<boolean> => {
-    const seen = await Promise.all(
+    left_before,
+  }: PurgedTenant): Promise<boolean> => {
+    const passes = await Promise.all(
       buckets.map((bucket) => deleteBelow(bucket, `${tenant}/`, before_ms, after ?? undefined)),
     );
-    const [next] = seen.filter((key) => key !== undefined).toSorted();
+    const [next = null] = passes.flatMap((pass) => pass.after ?? []).toSorted();
+    const errors = passes.flatMap((pass) => pass.errors);
+    const isLeft = left_before || errors.length > 0;
+    const isDone = next === null && !isLeft;
     await sql`
-      update tenants set objects_after = ${next ?? null},
-        objects_before = case when ${next ?? null}::text is not null then objects_before end
+      update tenants set objects_after = ${next}, objects_left = ${next !== null && isLeft},
+        objects_before = case when not ${isDone} then objects_before end
       where tenant_id = ${tenant} and objects_before::text = ${before}`;
-    if (next === undefined) log.info("tenant.objects_deleted", { tenant });
-    return next !== undefined;
+    if (isDone) log.info("tenant.objects_deleted", { tenant });
+    if (errors.length > 0) throw errors[0];
+    return !isDone;
   };
   await partsInTurn(tenants.map((tenant) => [tenant.tenant_id, () => purge(tenant)] as const));
 }
 
 /**
  * Deletes the objects that are older than `beforeMs`, 20 pages at most.
- * @returns the last key of these pages; undefined: there is no page after them
- * @throws after the last page when objects of a page could not be deleted
+ * @returns the last key of these pages (undefined: there is no page after them), and an error for each page with objects that could not
+ * be deleted
  */
 async function deleteBelow(
   bucket: ObjectBucket,
   prefix: string,
   beforeMs: number,
   begin: string | undefined,
-): Promise<string | undefined> {
+): Promise<{ after: string | undefined; errors: unknown[] }> {
   const errors: unknown[] = [];
   let after = begin;
   for (let page = 0; page < MAX_PAGES; page++) {
@@ -83,6 +101,5 @@ async function deleteBelow(
     after = hasMore ? objects.at(-1)?.key : undefined;
     if (after === undefined) break;
   }
-  if (errors.length > 0) throw errors[0];
-  return after;
+  return { after, errors };
 }

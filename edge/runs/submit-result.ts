@@ -4,7 +4,7 @@ import { aboutRun, log, messageOf } from "../../shared/log.ts";
 import { whyNotTaken } from "../../shared/store/chat/accept-turns.ts";
 import { readOrchestration } from "../../shared/store/definitions/orchestrations.ts";
 import { findIdempotent } from "../../shared/store/runs/accept-runs.ts";
-import type { QuotaCheckedBy } from "../../shared/store/runs/accept-runs.ts";
+import type { IdempotentAnswer, QuotaCheckedBy } from "../../shared/store/runs/accept-runs.ts";
 import {
   findSingletonHolder,
   freeSkippedKey,
@@ -106,17 +106,25 @@ async function findEarlier(deps: ResultDeps, run: NewRun): Promise<SubmitResult 
   const earlier = await deps.query((sql) => findIdempotent(sql, tenant_id, key));
   // Until the answer of a skipped run is recorded, its Idempotency-Key names the skipped run itself.
   if (!earlier || earlier.run_id === run_id) return null;
-  if (earlier.request_hash === request_hash) {
-    if (singleton?.policy === "skip" && earlier.unanswered) {
-      const holder = await holderOf(deps, run);
-      return holder === null
-        ? submitSkippedAgain(deps, run)
-        : answerSkipped(deps, run, earlier.run_id, holder);
-    }
-    return acceptedAs(earlier.run_id, { replayed: true, skipped: earlier.skipped });
+  if (singleton?.policy === "skip" && earlier.unanswered && earlier.request_hash === request_hash) {
+    const holder = await holderOf(deps, run);
+    return holder === null ? submitSkippedAgain(deps, run) : answerSkipped(deps, run, earlier.run_id, holder);
   }
   // The sender of a trigger's request knows the key as the id of its webhook.
-  const sent = run.triggered_by === "webhook" ? "webhook-id" : "Idempotency-Key";
+  return replayOf(earlier, request_hash, run.triggered_by === "webhook" ? "webhook-id" : "Idempotency-Key");
+}
+
+/**
+ * The result of a request whose key an earlier one has: the earlier result for the same request, a conflict for another one.
+ * @param sent the name under which the client sends the key
+ */
+export function replayOf(
+  earlier: IdempotentAnswer,
+  request_hash: string | null,
+  sent: "webhook-id" | "Idempotency-Key",
+): SubmitResult {
+  if (earlier.request_hash === request_hash)
+    return acceptedAs(earlier.run_id, { replayed: true, skipped: earlier.skipped });
   const detail = `This ${sent} was used with another request; use a new one for a new request.`;
   return { is: "refused", code: "idempotency_conflict", detail };
 }

@@ -50,16 +50,25 @@ export function liveAheadBytes(viewers: number): number {
 /** A viewer that takes no byte for this long, while bytes wait for it, counts as gone. */
 const STALLED_MS = 60_000;
 
+/** How often a wait for room is compared with its time limit. */
+const LOOK_MS = 250;
+
 /** The size of the pieces in which bytes are sent, so that progress within a large event can be seen. */
 const PIECE_BYTES = 16 * 1024;
 
 const QUEUE = new ByteLengthQueuingStrategy({ highWaterMark: READ_AHEAD_BYTES });
 
-/** The byte stream to one viewer. `onClosed` is called once, whatever ends the stream. */
+/**
+ * The byte stream to one viewer. `onClosed` is called once, whatever ends the stream. It clears no timer: of a viewer that is slower than
+ * the journal each piece would leave one, for as long as the object lives (`findings/workerd-cleared-timer-stays.sh`).
+ */
 export class SseWriter {
   readonly body: ReadableStream<Uint8Array>;
   #controller: ReadableStreamDefaultController<Uint8Array> | null = null;
-  #onPull: (() => void) | null = null;
+  /** The wait for room. */
+  #wait: { untilMs: number; end(hasRoom: boolean): void } | null = null;
+  /** A timer will look at the wait. */
+  #isWatched = false;
   readonly #onClosed: () => void;
 
   constructor(onClosed: () => void) {
@@ -70,7 +79,7 @@ export class SseWriter {
           this.#controller = controller;
           controller.enqueue(RETRY);
         },
-        pull: () => this.#onPull?.(),
+        pull: () => this.#wait?.end(true),
         cancel: () => this.#end(),
       },
       QUEUE,
@@ -125,12 +134,24 @@ export class SseWriter {
   async roomWithin(ms: number): Promise<boolean> {
     if (this.#unsentBytes() < READ_AHEAD_BYTES) return true;
     const { promise, resolve } = Promise.withResolvers<boolean>();
-    const timer = setTimeout(() => resolve(false), ms);
-    this.#onPull = () => resolve(true);
+    const wait = { untilMs: performance.now() + ms, end: resolve };
+    this.#wait = wait;
+    if (!this.#isWatched) this.#watch(wait.untilMs);
     const hasRoom = await promise;
-    this.#onPull = null;
-    clearTimeout(timer);
+    this.#wait = null;
     return hasRoom;
+  }
+
+  /** Ends the wait of that time when its limit has passed. The timer ends in its own callback, and finds no wait when there was room before. */
+  #watch(untilMs: number): void {
+    this.#isWatched = true;
+    const look = (): void => {
+      this.#isWatched = false;
+      if (this.#wait === null) return;
+      if (performance.now() >= this.#wait.untilMs) this.#wait.end(false);
+      else this.#watch(this.#wait.untilMs);
+    };
+    setTimeout(look, Math.min(LOOK_MS, untilMs - performance.now()));
   }
 
   /** Sends a comment line, unless many unsent bytes go before it anyway. */
@@ -155,7 +176,7 @@ export class SseWriter {
   #end(): void {
     if (this.#controller === null) return;
     this.#controller = null;
-    this.#onPull?.();
+    this.#wait?.end(true);
     this.#onClosed();
   }
 }

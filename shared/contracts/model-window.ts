@@ -20,8 +20,11 @@ const DEFAULT_TOKENS = 128_000;
  */
 const OLLAMA_TOKENS = 4_096;
 const OLLAMA_CLOUD = /[:-]cloud$/;
-/** How many characters a token has. English prose has more, but texts of other languages and JSON do not. */
-const CHARS_OF_TOKEN = 3;
+/**
+ * The fewest bytes of text (UTF-8) that a token has in nearly every language, so that an estimate by them is rarely too low: English prose
+ * has more, and most characters of Chinese and Japanese are a token each, of three bytes.
+ */
+export const BYTES_OF_TOKEN = 3;
 /** The share of a window that a conversation may fill. The rest is for tools, the answer, and the results of the next tool calls. */
 const SHARE = 0.6;
 
@@ -46,7 +49,7 @@ function estimatedTokens({ provider, model }: ModelName): number {
   return known ?? OTHERS[provider] ?? DEFAULT_TOKENS;
 }
 
-/** The characters of a conversation beyond which it is compacted, by the window of its model. */
-export function compactAtChars(tokens: number): number {
-  return Math.round(tokens * CHARS_OF_TOKEN * SHARE);
+/** The bytes of a conversation beyond which it is compacted, by the window of its model. */
+export function compactAtBytes(tokens: number): number {
+  return Math.round(tokens * BYTES_OF_TOKEN * SHARE);
 }

@@ -8,3 +8,12 @@ const HALF = /[\uD800-\uDBFF]$/;
 export function firstChars(text: string, chars: number): string {
   return text.length <= chars ? text : text.slice(0, chars).replace(HALF, "");
 }
+
+const encoder = new TextEncoder();
+
+/** The longest beginning of a text that has at most `bytes` bytes in UTF-8. No surrogate pair is cut. */
+export function firstBytes(text: string, bytes: number): string {
+  // No UTF-16 code unit has more than three bytes.
+  if (text.length * 3 <= bytes) return text;
+  return text.slice(0, encoder.encodeInto(text, new Uint8Array(bytes)).read);
+}

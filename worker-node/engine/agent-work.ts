@@ -31,9 +31,9 @@ export type AgentWork = {
   model: string | null;
   maxTurns: number;
   /** A conversation with more characters is compacted. */
-  compactAtChars: number;
+  compactAtBytes: number;
   /** The most characters of a tool's result. */
-  resultChars: number;
+  resultBytes: number;
   /** The step's `output_schema`; null: the answer is text. */
   schema: JsonObject | null;
   /** True: another agent has given the task, and the text is not streamed, because it is no part of the step's answer. */
@@ -180,7 +180,7 @@ async function makeCall(open: OpenCall, work: AgentWork): Promise<void> {
   const make = () => callTool(call, toolbox, step, context);
   const isParallel = toolbox.get(open.name)?.parallel ?? false;
   const result = await (isParallel ? make() : alone(make));
-  const content = textForModel(result, work.resultChars);
+  const content = textForModel(result, work.resultBytes);
   const outcome = { content, isUnknown: isOutcomeUnknown(result), effects, usage, files };
   await conversation.commitResult(open, outcome);
 }

@@ -1,11 +1,11 @@
 import { OUTCOME_UNKNOWN } from "./call-once.ts";
 import { namesOf } from "./events.ts";
-import { clip } from "./prompt.ts";
+import { clip, clipBytes } from "./prompt.ts";
 import { asText } from "./run-state.ts";
 import { RetryableError, TerminalError, ToolRejection } from "./step-errors.ts";
 import { argumentErrors, argumentsOf, missingArguments } from "./tool-arguments.ts";
 import { typedArguments } from "./typed-arguments.ts";
-import { compactAtChars } from "../../shared/contracts/model-window.ts";
+import { compactAtBytes } from "../../shared/contracts/model-window.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 import type { StepContext, ToolCall } from "./ports.ts";
@@ -13,8 +13,8 @@ import type { OfferedTool, CallToPerform } from "./offered-tool.ts";
 import type { Toolbox } from "./toolbox.ts";
 
 const PREVIEW_CHARS = 500;
-/** The most characters of a tool's result that a model gets; a note says how many are left out. */
-const RESULT_CHARS = 100_000;
+/** The most bytes of a tool's result that a model gets; a note says how many characters are left out. */
+const RESULT_BYTES = 100_000;
 /** The share of a model's window that one result may have, of what a conversation may fill. */
 const RESULT_SHARE = 0.5;
 
@@ -143,12 +143,12 @@ export function isOutcomeUnknown(result: ToolResult): boolean {
   return !result.ok && result.isUnknown;
 }
 
-/** The most characters of one result for a model with this window. */
-export function resultChars(tokens: number): number {
-  return Math.min(RESULT_CHARS, Math.round(compactAtChars(tokens) * RESULT_SHARE));
+/** The most bytes of one result for a model with this window. */
+export function resultBytes(tokens: number): number {
+  return Math.min(RESULT_BYTES, Math.round(compactAtBytes(tokens) * RESULT_SHARE));
 }
 
 /** A tool's result as a model reads it. */
-export function textForModel(result: ToolResult, maxChars = RESULT_CHARS): string {
-  return clip(result.ok ? asText(result.value) : result.reason, maxChars);
+export function textForModel(result: ToolResult, maxBytes = RESULT_BYTES): string {
+  return clipBytes(result.ok ? asText(result.value) : result.reason, maxBytes);
 }

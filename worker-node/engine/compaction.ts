@@ -1,5 +1,5 @@
 import { namesOf } from "./events.ts";
-import { clip } from "./prompt.ts";
+import { clipBytes } from "./prompt.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { Conversation } from "./conversation.ts";
 import type { Appended } from "./conversation-turns.ts";
@@ -26,7 +26,7 @@ type Compacting = {
   context: StepContext;
   conversation: Conversation;
   model: string | null;
-  compactAtChars: number;
+  compactAtBytes: number;
   /** The model has refused the request for the next answer as too long. */
   isRefused?: boolean;
 };
@@ -42,31 +42,30 @@ export async function compact({
   context,
   conversation,
   model,
-  compactAtChars,
+  compactAtBytes,
   isRefused = false,
 }: Compacting): Promise<boolean> {
   const { opening, summary, recent } = conversation.parts;
-  const before = charsIn(conversation);
-  if (before <= compactAtChars || (conversation.hasNoSummary && !isRefused)) return false;
-  const count = oldestOf(recent, compactAtChars * KEPT_SHARE);
+  if (sizeIn(conversation) <= compactAtBytes || (conversation.hasNoSummary && !isRefused)) return false;
+  const count = oldestOf(recent, compactAtBytes * KEPT_SHARE);
   // The opening is never summarized. Beside a long one so little would be replaced that each turn would pay for another summary.
-  if (charsOf(recent.slice(0, count)) < compactAtChars * WORTH_SHARE) return false;
-  const old = recent.slice(0, count).map((message) => excerptOf(message, compactAtChars * MESSAGE_SHARE));
+  if (sizeOf(recent.slice(0, count)) < compactAtBytes * WORTH_SHARE) return false;
+  const old = recent.slice(0, count).map((message) => excerptOf(message, compactAtBytes * MESSAGE_SHARE));
   // The messages before the task in the opening are the history of a chat.
   const task = opening.findLast(({ role }) => role === "user")?.content ?? "";
   const about = [task, ...(summary === null ? [] : [summary.text]), ...old].join("\n\n");
   const text = await conversation.callForSummary(model, [
     { role: "system", content: SYSTEM },
-    { role: "user", content: clip(about, compactAtChars) },
+    { role: "user", content: clipBytes(about, compactAtBytes) },
   ]);
   if (text === null) return false;
-  const after = charsOf(opening) + text.length + charsOf(recent.slice(count));
+  const kept = sizeOf(opening, charsOf) + sizeOf(recent.slice(count), charsOf);
   context.note({
     type: "context_compacted",
     ...namesOf(step),
     message_count: count,
-    chars_before: before,
-    chars_after: after,
+    chars_before: sizeIn(conversation, charsOf),
+    chars_after: kept + text.length,
   });
   await conversation.commit({
     summary: {
@@ -82,43 +81,51 @@ export async function compact({
  * Compacts a conversation that its model has refused as too long: the window was not known, or smaller than its estimate.
  * @returns false: it cannot be made shorter
  */
-export function compactRefused(work: Omit<Compacting, "compactAtChars">): Promise<boolean> {
-  return compact({ ...work, compactAtChars: charsIn(work.conversation) * REFUSED_SHARE, isRefused: true });
+export function compactRefused(work: Omit<Compacting, "compactAtBytes">): Promise<boolean> {
+  return compact({ ...work, compactAtBytes: sizeIn(work.conversation) * REFUSED_SHARE, isRefused: true });
 }
 
-/** The characters of what the model gets. */
-function charsIn({ parts: { opening, summary, recent } }: Conversation): number {
-  return charsOf(opening) + (summary?.text.length ?? 0) + charsOf(recent);
+/** The size of what the model gets: in bytes, or in the unit of `measure`. */
+function sizeIn({ parts: { opening, summary, recent } }: Conversation, measure = bytesOf): number {
+  return sizeOf(opening, measure) + measure(summary?.text ?? "") + sizeOf(recent, measure);
 }
 
-/** How many of the oldest messages have to go, so that at most `keptChars` stay, or the last answer with its results alone. */
-function oldestOf(messages: readonly Appended[], keptChars: number): number {
-  let chars = 0;
+/** How many of the oldest messages have to go, so that at most `keptBytes` stay, or the last answer with its results alone. */
+function oldestOf(messages: readonly Appended[], keptBytes: number): number {
+  let bytes = 0;
   let first = messages.findLastIndex(({ role }) => role === "assistant");
   for (let at = messages.length - 1; at > 0; at--) {
     const message = messages[at];
     if (message === undefined) break;
-    chars += charsOf([message]);
+    bytes += sizeOf([message]);
     // The kept part begins with an answer: the results of its calls follow it, and no message before belongs to it.
-    if (message.role === "assistant" && chars <= keptChars) first = Math.min(first, at);
+    if (message.role === "assistant" && bytes <= keptBytes) first = Math.min(first, at);
   }
   return Math.max(0, first);
 }
 
-function charsOf(messages: readonly Message[]): number {
-  return messages.reduce((sum, message) => sum + JSON.stringify(withoutImages(message)).length, 0);
+function sizeOf(messages: readonly Message[], measure = bytesOf): number {
+  return messages.reduce((sum, message) => sum + measure(JSON.stringify(withoutImages(message))), 0);
+}
+
+function bytesOf(text: string): number {
+  return Buffer.byteLength(text);
+}
+
+function charsOf(text: string): number {
+  return text.length;
 }
 
 function withoutImages(message: Message): Message {
   return message.role === "user" ? { role: "user", content: message.content } : message;
 }
 
-/** A message as the text to be summarized has it, at most `chars` characters. */
-function excerptOf(message: Appended, chars: number): string {
+/** A message as the text to be summarized has it, at most `bytes` bytes. */
+function excerptOf(message: Appended, bytes: number): string {
   const calls =
     message.role === "assistant"
       ? message.tool_calls.map(({ name, args }) => `${name}(${JSON.stringify(args)})`)
       : [];
   const author = message.role === "tool" ? `Result of ${message.tool_name}` : `The ${message.role}`;
-  return clip([`### ${author}`, message.content, ...calls].join("\n"), chars);
+  return clipBytes([`### ${author}`, message.content, ...calls].join("\n"), bytes);
 }

@@ -1,8 +1,8 @@
 import { DELEGATE_TOOL, parseAgent } from "../../shared/contracts/definition/index.ts";
 import { modelOf } from "../../shared/contracts/model-name.ts";
-import { compactAtChars } from "../../shared/contracts/model-window.ts";
+import { compactAtBytes } from "../../shared/contracts/model-window.ts";
 import { systemMessage } from "./chat.ts";
-import { resultChars } from "./call-tool.ts";
+import { resultBytes } from "./call-tool.ts";
 import { childError } from "./child-result.ts";
 import { CallIsOpen, TerminalError, ToolRejection } from "./step-errors.ts";
 import { runForCall, spawnTool } from "./spawn-run.ts";
@@ -118,8 +118,8 @@ async function answerOf(
     context,
     conversation: above.conversation.ofTask(at, context, openingOf(delegate, task)),
     model,
-    compactAtChars: delegate.compact_at_chars ?? compactAtChars(window),
-    resultChars: resultChars(window),
+    compactAtBytes: delegate.compact_at_chars ?? compactAtBytes(window),
+    resultBytes: resultBytes(window),
     maxTurns: delegate.max_turns ?? above.step.max_turns,
     schema: null,
     isDelegated: true,

@@ -1,5 +1,5 @@
 import { joinWithin } from "./bounded-text.ts";
-import { firstChars } from "../../shared/text/first-chars.ts";
+import { firstBytes, firstChars } from "../../shared/text/first-chars.ts";
 import { placeholdersOf } from "../../shared/contracts/definition/index.ts";
 import { templateOf } from "../../shared/contracts/definition/step.ts";
 import { TerminalError } from "./step-errors.ts";
@@ -114,7 +114,14 @@ function section(title: string, text: string): string {
 
 /** The first `chars` characters of `text`, with a note of how many are left out. */
 export function clip(text: string, chars: number): string {
-  if (text.length <= chars) return text;
-  const kept = firstChars(text, chars);
-  return `${kept}\n[${text.length - kept.length} characters left out]`;
+  return noted(text, firstChars(text, chars));
+}
+
+/** The beginning of `text` with at most `bytes` bytes in UTF-8, with a note of how many characters are left out. */
+export function clipBytes(text: string, bytes: number): string {
+  return noted(text, firstBytes(text, bytes));
+}
+
+function noted(text: string, kept: string): string {
+  return kept.length === text.length ? text : `${kept}\n[${text.length - kept.length} characters left out]`;
 }

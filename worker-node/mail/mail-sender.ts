@@ -124,7 +124,9 @@ export class MailSender {
       });
     }
     const { error } = server;
-    return { outcome: null, failed: false, retry_ms: NO_SERVER_RETRY_MS, error, refused: mail.refused ?? [] };
+    const { refused, deferred } = mail;
+    const unchanged = { refused: refused ?? [], deferred: deferred ?? [] };
+    return { outcome: null, failed: false, retry_ms: NO_SERVER_RETRY_MS, error, ...unchanged };
   }
 
   #save(result: MailTry): Promise<MailState> {

@@ -1,4 +1,5 @@
 import { Readable } from "node:stream";
+import { z } from "zod";
 import { parseMailServerUrl } from "../../shared/contracts/mail-server.ts";
 import { backoffOf } from "../../shared/contracts/lane-settings.ts";
 import type { LaneSettings } from "../../shared/contracts/lane-settings.ts";
@@ -15,7 +16,7 @@ import type { MailServer } from "./mail-transport.ts";
 type TryRules = Pick<LaneSettings, "attempts" | "first_backoff_seconds" | "timeout_seconds">;
 
 /** The outcome of a try of a mail. */
-export type MailVerdict = Pick<MailTry, "outcome" | "failed" | "retry_ms" | "error" | "refused">;
+export type MailVerdict = Pick<MailTry, "outcome" | "failed" | "retry_ms" | "error" | "refused" | "deferred">;
 
 type SendOptions = { signal: AbortSignal; rules: TryRules; reportEnd: () => Promise<boolean> | boolean };
 
@@ -35,7 +36,8 @@ export function mailTimeoutMsOf({ timeout_seconds: seconds }: Pick<TryRules, "ti
  * unknown: the server may have taken it, and it is not sent again. No error quotes the settings.
  *
  * Where the server takes the mail for some recipients, and not yet for others, the next try is for those others alone. A mail that was
- * taken for one recipient at least is `sent`, with the recipients in `refused` for whom it was not.
+ * taken for one recipient at least is `sent`, with the recipients in `refused` for whom it was not; `deferred` are those of them for
+ * whom the server did not take it in all tries, and did not refuse it for good either.
  *
  * `reportEnd` is awaited before the end of the message is sent. Without it, when it is false or fails, the server does not take the mail: the
  * connection ends before.
@@ -43,7 +45,7 @@ export function mailTimeoutMsOf({ timeout_seconds: seconds }: Pick<TryRules, "ti
  */
 export async function sendMail(
   server: MailServer,
-  { message_id, content, failures, refused: remembered }: DueMail,
+  { message_id, content, failures, refused: remembered, deferred: deferredBefore }: DueMail,
   { signal, rules, reportEnd }: SendOptions,
 ): Promise<MailVerdict> {
   const timeoutMs = mailTimeoutMsOf(rules);
@@ -56,9 +58,12 @@ export async function sendMail(
     message.processFunc((input) => Readable.from(endingAfter(reportEnd, input)));
     done();
   });
-  const remaining = remembered ?? [];
+  const remaining = deferredBefore ?? remembered ?? [];
+  const refusedBefore = (remembered ?? []).filter((recipient) => !remaining.includes(recipient));
   const attempts = rules.attempts ?? Infinity;
   const isLast = failures + 1 >= attempts;
+  const lastOf = (error: string | null): string =>
+    `${error}; it was try ${failures + 1} of ${attempts}, as the lane mail allows`;
   const retry_ms = backoffOf(rules.first_backoff_seconds, failures + 1);
   try {
     const { to, cc, subject, text, html, reply_to } = content;
@@ -74,25 +79,28 @@ export async function sendMail(
       ...(remaining.length > 0 && { envelope: { from: server.from, to: remaining } }),
       signal: either,
     });
-    const { rejected: refused, rejectedErrors = [] } = info;
-    const deferred = rejectedErrors.find(({ responseCode = 0 }) => responseCode > 0 && responseCode < 500);
-    if (deferred === undefined || isLast || remembered === null)
-      return { outcome: "sent", failed: false, retry_ms: 0, error: null, refused };
-    const error = `email_deferred: the mail server does not take the mail for ${refused.length} of its recipients now (${deferred.responseCode})`;
-    return { outcome: null, failed: true, retry_ms, error, refused };
+    const refused = [...refusedBefore, ...info.rejected];
+    const deferrals = repliesOf(info).filter(({ responseCode }) => responseCode < 500);
+    const deferred = deferrals.map(({ recipient }) => recipient);
+    const [first] = deferrals;
+    if (first === undefined || remembered === null)
+      return { outcome: "sent", failed: false, retry_ms: 0, error: null, refused, deferred };
+    const error = `email_deferred: the mail server does not take the mail for ${deferred.length} of its recipients now (${first.responseCode})`;
+    if (isLast)
+      return { outcome: "sent", failed: true, retry_ms: 0, error: lastOf(error), refused, deferred };
+    return { outcome: null, failed: true, retry_ms, error, refused, deferred };
   } catch (error) {
-    const unsent = { failed: true, retry_ms: 0, refused: remaining };
+    const gone = repliesOf(error).filter(({ responseCode }) => responseCode >= 500);
+    const deferred = remaining.filter((each) => gone.every(({ recipient }) => recipient !== each));
+    const unsent = { failed: true, retry_ms: 0, refused: remembered ?? [], deferred };
     const rejected = remaining.length > 0 ? ("sent" as const) : ("rejected" as const);
     const found = faultOf(error, { isSent, isLate: timeout.aborted, server });
-    if (found.outcome === "rejected") return { ...unsent, ...found, outcome: rejected };
+    if (found.outcome === "rejected") return { ...unsent, ...found, outcome: rejected, deferred: [] };
     if (found.outcome !== null) return { ...unsent, ...found };
     if (signal.aborted) return { ...unsent, outcome: null, failed: false, error: "the worker was stopped" };
     if (SmtpError.parse(error).code === MESSAGE_FAILED)
       return { ...unsent, outcome: null, failed: false, retry_ms: UNREPORTED_RETRY_MS, error: UNREPORTED };
-    if (isLast) {
-      const last = `${found.error}; it was try ${failures + 1} of ${attempts}, as the lane mail allows`;
-      return { ...unsent, outcome: rejected, error: last };
-    }
+    if (isLast) return { ...unsent, outcome: rejected, error: lastOf(found.error) };
     return { ...unsent, ...found, retry_ms };
   } finally {
     transport.close();
@@ -110,6 +118,15 @@ async function* endingAfter(
 ): AsyncGenerator {
   yield* message;
   if (!(await report())) throw new Error("another worker has the mail");
+}
+
+/** The replies with which a server did not take a mail for some of its recipients, or for all. */
+const Replies = z
+  .object({ rejectedErrors: z.array(z.object({ recipient: z.string(), responseCode: z.number() })) })
+  .catch({ rejectedErrors: [] });
+
+function repliesOf(result: unknown) {
+  return Replies.parse(result).rejectedErrors;
 }
 
 /** `outcome` null: another try may succeed. */

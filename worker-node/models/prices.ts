@@ -1,14 +1,13 @@
 import { modelOf, parseModelName } from "../../shared/contracts/model-name.ts";
 import { priceError, priceOf, pricesAt, replacedPrices } from "../../shared/contracts/model-price.ts";
 import type { ModelName } from "../../shared/contracts/model-name.ts";
+import { BYTES_OF_TOKEN } from "../../shared/contracts/model-window.ts";
 import type { ModelPrice, ReplacedPrices } from "../../shared/contracts/model-price.ts";
 import type { ModelRequest } from "../engine/ports.ts";
 import { countImages, sentBytes } from "./call-usage.ts";
 import { FreshCopy } from "./fresh-copy.ts";
 import { UNKNOWN_MAX_OUTPUT } from "./output-limit.ts";
 
-/** A token has at least three bytes of text in nearly every language, so this estimate is rarely too low. */
-const BYTES_PER_TOKEN = 3;
 /** Providers count an image by its size in pixels. Few models count more tokens for one. */
 const MOST_IMAGE_TOKENS = 5_000;
 
@@ -54,7 +53,7 @@ export class Prices {
     const name = parseModelName(request.model ?? this.#defaultModel());
     const price = name === null ? undefined : priceOf(name, this.replaced);
     if (price === undefined) return null;
-    const textTokens = sentBytes(request) / BYTES_PER_TOKEN;
+    const textTokens = sentBytes(request) / BYTES_OF_TOKEN;
     const tokens = textTokens + countImages(request) * MOST_IMAGE_TOKENS;
     const { input, output } = pricesAt(price, tokens);
     const maxOutput = price.max_output ?? UNKNOWN_MAX_OUTPUT;

@@ -3,11 +3,18 @@
 /** A response other than 200. The caller gets `message` unchanged, so it never contains a secret. */
 export class RestError extends Error {
   override readonly name = "RestError";
-  readonly status: 400 | 401 | 405 | 413 | 500 | 503;
+  readonly status: 400 | 401 | 405 | 413 | 415 | 500 | 503;
+  /** Headers of the response, which say what would be right. */
+  readonly headers: { allow?: string; "accept-encoding"?: string };
 
-  constructor(status: RestError["status"], message: string, options?: ErrorOptions) {
+  constructor(
+    status: RestError["status"],
+    message: string,
+    { headers = {}, ...options }: ErrorOptions & { headers?: RestError["headers"] } = {},
+  ) {
     super(message, options);
     this.status = status;
+    this.headers = headers;
   }
 }
 
@@ -26,6 +33,15 @@ const noReply = (cause: unknown) =>
     { cause },
   );
 
+/** The response to all commands without a reply when ioredis, which decodes replies by recursion, has met one that is too deep. */
+const tooDeep = (cause: unknown) =>
+  new RestError(
+    503,
+    "ERR the connection to redis ended at a reply whose arrays are nested thousands of levels deep, which a script can make: " +
+      "the outcome is unknown, the command may have been executed",
+    { cause },
+  );
+
 /**
  * The response to a command that failed. An error of Redis is a 400 with Redis' own text, because clients read it
  * (`NOSCRIPT`, `WRONGTYPE`, `OOM`). Every other error that ioredis throws is a 503: Redis has not replied within the
@@ -35,6 +51,7 @@ export function toRestError(error: unknown): RestError {
   if (error instanceof RestError) return error;
   if (!(error instanceof Error)) return redisUnreachable(error);
   if (error.name === "ReplyError") return new RestError(400, error.message, { cause: error });
+  if (error instanceof RangeError) return tooDeep(error);
   // ioredis itself refuses a command whose keys are of several slots, and does not send it.
   if (error.message.includes("same slot")) return crossSlot(error);
   return error.message === "Command timed out" ? noReply(error) : redisUnreachable(error);

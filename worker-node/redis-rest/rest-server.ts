@@ -42,7 +42,7 @@ export interface RestServerDeps {
   maxBodyBytes: number;
 }
 
-const METHODS = new Set(["GET", "HEAD", "POST", "PUT"]);
+const METHODS = ["GET", "HEAD", "POST", "PUT"];
 
 /** Creates the server, which does not listen yet. The caller closes the connections of `deps`. */
 export function createRestServer(deps: RestServerDeps): Server {
@@ -63,9 +63,9 @@ export function createRestServer(deps: RestServerDeps): Server {
       }
       if (!(error instanceof RestError))
         log.error("redis_rest.request_failed", { message: messageOf(error) });
-      const { status, message } =
+      const { status, message, headers } =
         error instanceof RestError ? error : new RestError(500, "ERR internal error");
-      send(res, { status, type: "application/json", body: jsonError(message), syncToken });
+      send(res, { status, type: "application/json", body: jsonError(message), syncToken, headers });
     });
   });
   return server;
@@ -77,14 +77,17 @@ async function respond(
   { req, res, syncToken }: { req: IncomingMessage; res: ServerResponse; syncToken: string },
 ): Promise<void> {
   const { method = "", url = "/", headers } = req;
-  if (!METHODS.has(method))
-    throw new RestError(405, `ERR method ${method} is not allowed, use GET, HEAD, POST or PUT`);
+  if (!METHODS.includes(method)) {
+    const message = `ERR method ${method} is not allowed, use GET, HEAD, POST or PUT`;
+    throw new RestError(405, message, { headers: { allow: METHODS.join(", ") } });
+  }
   const mark = url.indexOf("?");
   const path = mark < 0 ? url : url.slice(0, mark);
   const query = mark < 0 ? null : new URLSearchParams(url.slice(mark + 1));
   const access = checkToken(presentedToken(headers.authorization, query));
 
   const body = method === "POST" || method === "PUT" ? await readBody(req, deps.maxBodyBytes) : null;
+  refuseCompressed(req);
   const encoding = wantedEncoding(req);
   const json = encoding === "resp2" ? "plain" : encoding;
 
@@ -126,6 +129,14 @@ async function respond(
   send(res, { status, type: "application/octet-stream", body: resp2Reply(reply, command), syncToken });
 }
 
+/** A compressed body would be stored as it is. The body is read first: see `readBody`. @throws RestError 415 */
+function refuseCompressed({ headers }: IncomingMessage): void {
+  const coding = headers["content-encoding"]?.trim().toLowerCase() ?? "identity";
+  if (coding === "identity" || coding === "") return;
+  const message = "ERR a body with a Content-Encoding is not supported, send it uncompressed";
+  throw new RestError(415, message, { headers: { "accept-encoding": "identity" } });
+}
+
 /** The check of these rows for the caller's token. */
 async function checkOf(
   access: Access,
@@ -163,12 +174,20 @@ function send(
     type,
     body,
     syncToken,
-  }: { status: number; type: string; body: string | Buffer; syncToken: string },
+    headers = {},
+  }: {
+    status: number;
+    type: string;
+    body: string | Buffer;
+    syncToken: string;
+    headers?: RestError["headers"];
+  },
 ): void {
   res.writeHead(status, {
     "content-type": type,
     "content-length": Buffer.byteLength(body),
     "upstash-sync-token": syncToken,
+    ...headers,
   });
   // Node itself omits the body for HEAD.
   res.end(body);

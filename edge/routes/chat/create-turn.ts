@@ -3,9 +3,9 @@ import { z } from "zod";
 import { RunId, SessionId, plainName } from "../../../shared/contracts/ids.ts";
 import { sessionOfTurn } from "../../../shared/store/chat/turns.ts";
 import { ChatRequest } from "../../chat/chat-request.ts";
-import { openingOf } from "../../chat/open-turn.ts";
+import { openingOf, placeOf } from "../../chat/open-turn.ts";
 import { noSession } from "../../chat/session-view.ts";
-import { cancelEarlierTurns, submitTurn } from "../../chat/submit-turn.ts";
+import { cancelEarlierTurns, earlierResult, submitTurn } from "../../chat/submit-turn.ts";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { limitBodyMemory, withinBodyMemory } from "../../http/body-memory.ts";
@@ -68,20 +68,26 @@ export function createTurn(api: Api): void {
     const body = c.req.valid("json");
     const principal = c.get("principal");
     const owner = tenantFilterOf(principal, body.tenant_id ?? undefined);
-    const opening = await openingOf(services.sql, owner, services.config.DEFAULT_TENANT_ID, body);
-    // The keys of a tenant are revoked with it. A turn's session is saved before its run is admitted.
-    if (principal.tenant === null) await refuseDeletedTenant(services.sql, opening.tenant);
-    await requireWorker(services, "interactive");
+    const place = await placeOf(services.sql, owner, services.config.DEFAULT_TENANT_ID, body);
     const key = c.req.valid("header")["idempotency-key"] ?? null;
-    const acceptTurn = () => submitTurn(services, opening, body, key);
+    const opening = await openingOf(services.sql, place, body).catch(async (error: unknown) => {
+      const earlier = key === null ? null : await earlierResult(services, place.tenant, body, key);
+      if (earlier === null) throw error;
+      return earlier;
+    });
+    // The keys of a tenant are revoked with it. A turn's session is saved before its run is admitted.
+    if (principal.tenant === null) await refuseDeletedTenant(services.sql, place.tenant);
+    await requireWorker(services, "interactive");
+    const acceptTurn = async () => ("is" in opening ? opening : submitTurn(services, opening, body, key));
     const result = await (principal.tenant === null
-      ? withinBodyMemory(c, opening.tenant, acceptTurn)
+      ? withinBodyMemory(c, place.tenant, acceptTurn)
       : acceptTurn());
     if (result.is === "refused") throw refusedError(result);
     if (result.quota) c.set("quota", result.quota);
     if (result.replayed) c.header("Idempotent-Replayed", "true");
-    if (result.waits) await cancelEarlierTurns(services, opening, result.run_id, body);
-    const session = result.replayed ? await sessionOfTurn(services.sql, result.run_id) : opening.session;
+    if (result.waits && !("is" in opening)) await cancelEarlierTurns(services, opening, result.run_id, body);
+    const session =
+      result.replayed || "is" in opening ? await sessionOfTurn(services.sql, result.run_id) : opening.session;
     if (session === null) throw noSession();
     const url = `/api/v2/chat/${session}`;
     const accepted = { session_id: session, turn_id: result.run_id, status: "queued" as const };

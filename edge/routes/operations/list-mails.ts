@@ -24,8 +24,10 @@ const Mail = z
     /** How many tries have failed. */
     failures: z.number().int(),
     last_error: z.string().nullable(),
-    /** The recipients for whom the mail server did not take the mail, when it took it for others; a pending mail is tried again for these. */
+    /** When the mail server took the mail for some recipients: those for whom it refused it for good. */
     refused: z.array(z.string()),
+    /** Then also those for whom it has not taken it yet: a pending mail is tried again for these, and a mail that is `sent` did not reach them in all its tries. */
+    deferred: z.array(z.string()),
     created_at: z.iso.datetime(),
     /** When it is due; while a worker sends it, the time by which that worker must be done. */
     next_at: z.iso.datetime().nullable(),
@@ -73,6 +75,7 @@ export const listMails = (prefix: string) => (api: Api) => {
     linkNext(c, next);
     const mails = rows.map(({ created_at_ms, next_at_ms, done_at_ms, ...row }) => ({
       ...row,
+      refused: row.refused.filter((recipient) => !row.deferred.includes(recipient)),
       outcome: row.outcome ?? ("pending" as const),
       created_at: isoTime(created_at_ms),
       next_at: isoTime(next_at_ms),

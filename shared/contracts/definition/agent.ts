@@ -24,7 +24,7 @@ export const AgentDocument = z.object({
   orchestration_id: orNull(DefinitionId),
   /** The orchestrations that the agent may start with `spawn_run`. */
   orchestration_ids: orDefault(z.array(DefinitionId).max(limits.tools).default([])),
-  /** Characters of a conversation beyond which its oldest messages become a summary; null: by the model. */
+  /** The size of a conversation beyond which its oldest messages become a summary, in bytes of UTF-8: one for each letter of English. Null: by the model. */
   compact_at_chars: orNull(z.number().int().min(10_000).max(10_000_000)),
   /** The agents to which this one may give tasks. */
   delegate_agent_ids: orDefault(z.array(DefinitionId).max(limits.delegates).default([])),

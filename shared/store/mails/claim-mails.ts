@@ -32,8 +32,8 @@ export type MailClaim = z.input<typeof MailClaim>;
 
 /**
  * A mail to be sent now. `tries`: the number of this claim, the fence. `failures`: its failed tries. `refused`: after a try
- * in which the server took the mail for some recipients, the other recipients, for whom it is sent now; empty: it is sent for all. Null: the claim
- * went through an edge of an earlier version, which does not save them.
+ * in which the server took the mail for some recipients, the other recipients; empty: there was no such try. `deferred`: those of them
+ * for whom it is sent now. Null: an edge, or a worker, of an earlier version has not saved them.
  * `server`: the mail server of its tenant, with the sealed URL; null: the operator's. `reports_end`: `endMail` is called before its end is
  * sent; false: the claim went through an edge that does not have that verb.
  */
@@ -46,6 +46,7 @@ export const DueMail = z.object({
   content: MailContent,
   refused: z.array(z.string()).nullable().default(null),
   reports_end: z.boolean().default(false),
+  deferred: z.array(z.string()).nullable().default(null),
   server: z.object({ smtp_url: z.string(), smtp_from: z.string() }).nullable().default(null),
 });
 export type DueMail = z.infer<typeof DueMail>;
@@ -101,11 +102,12 @@ export async function claimMails(
       update mails m set tries = m.tries + 1, sending = true, end_reported = case when ${reportsEnd} then false end,
         next_at = now() + ${leaseMs}::float8 * interval '1 millisecond'
       from locked l where m.message_id = l.message_id
-      returning m.message_id, m.tenant_id, m.run_id, m.tries, m.failures, m.content, m.refused, m.end_reported
+      returning m.message_id, m.tenant_id, m.run_id, m.tries, m.failures, m.content, m.refused, m.deferred, m.end_reported
     )
     select coalesce((
         select json_agg(json_build_object('message_id', c.message_id, 'tenant_id', c.tenant_id, 'run_id', c.run_id,
-          'tries', c.tries, 'failures', c.failures, 'content', c.content, 'refused', coalesce(c.refused, '[]')::json, 'reports_end', c.end_reported is not null,
+          'tries', c.tries, 'failures', c.failures, 'content', c.content, 'refused', coalesce(c.refused, '[]')::json, 'deferred', c.deferred::json,
+          'reports_end', c.end_reported is not null,
           'server', case when s.tenant_id is not null
           then json_build_object('smtp_url', s.smtp_url, 'smtp_from', s.smtp_from) end))
         from claimed c left join mail_servers s on s.tenant_id = c.tenant_id), '[]')::text as mails,

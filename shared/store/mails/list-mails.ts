@@ -7,7 +7,11 @@ import type { Sql } from "../sql.ts";
 
 const ms = z.number().nullable();
 
-/** A mail as operators see it: its texts are left out. */
+const Recipients = jsonText(z.array(z.string()))
+  .nullable()
+  .transform((list) => list ?? []);
+
+/** A mail as operators see it: its texts are left out. `refused` and `deferred` as in a MailTry. */
 const MailRow = z.object({
   message_id: z.string(),
   tenant_id: z.string(),
@@ -18,9 +22,8 @@ const MailRow = z.object({
   outcome: MailOutcome.nullable(),
   failures: z.number(),
   last_error: z.string().nullable(),
-  refused: jsonText(z.array(z.string()))
-    .nullable()
-    .transform((list) => list ?? []),
+  refused: Recipients,
+  deferred: Recipients,
   created_at_ms: z.number(),
   next_at_ms: ms,
   done_at_ms: ms,
@@ -43,7 +46,7 @@ export async function listMails(
   limit: number,
 ): Promise<MailRow[]> {
   const rows = await sql`
-    select message_id, tenant_id, run_id, priority, outcome, failures, last_error, refused,
+    select message_id, tenant_id, run_id, priority, outcome, failures, last_error, refused, deferred,
       content::json ->> 'to' as recipients, content::json ->> 'subject' as subject,
       extract(epoch from created_at)::float8 * 1000 as created_at_ms,
       extract(epoch from next_at)::float8 * 1000 as next_at_ms, extract(epoch from done_at)::float8 * 1000 as done_at_ms

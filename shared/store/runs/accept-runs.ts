@@ -141,4 +141,4 @@ export async function findIdempotent(
  * `skipped`: the request started no run, because `run_id` had its singleton key. `unanswered`: the run `run_id` does not exist: it was
  * skipped, and the answer is not recorded yet. Both are read by one statement, so an answer that is recorded meanwhile is not missed.
  */
-type IdempotentAnswer = { run_id: RunId; request_hash: string; skipped: boolean; unanswered: boolean };
+export type IdempotentAnswer = { run_id: RunId; request_hash: string; skipped: boolean; unanswered: boolean };

@@ -109,7 +109,7 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
         + (select count(*) from deleted_answers) + (select count(*) from deleted_keys) as deleted
     ), purged as (
       -- These limits hold for a tenant that is created anew under this id. Until then its maxima are 0.
-      update tenants t set purged_at = now(), objects_before = now(), objects_after = null, name = '', weight = 1, retention = '{}',
+      update tenants t set purged_at = now(), objects_before = now(), objects_after = null, objects_left = false, name = '', weight = 1, retention = '{}',
         max_artifact_bytes = ${DEFAULT_FILE_BYTES}::bigint, max_total_artifact_bytes = default, runs_per_minute = default, max_open_streams = default,
         enabled_concurrent_runs = 100, enabled_queued_runs = 1000
       from counted

@@ -131,6 +131,23 @@ describe("a chat turn", () => {
     expect((await bodyOf(next))["detail"]).toMatch(/agent brief of this session was deleted/);
   });
 
+  // Fails when a client that repeats a request after a lost response learns that the agent is gone, and not that its turn was accepted.
+  test("with an Idempotency-Key is answered as before also when its agent was deleted meanwhile", async () => {
+    await app.call("PUT", "/api/v2/agents/gone", { body: { name: "Gone", system_prompt: "help" } });
+    const headers = { "idempotency-key": "chat-gone" };
+    const sent = { message: "hi", agent: "gone" };
+    const first = await post(sent, { headers });
+    expect(first.status).toBe(202);
+    await app.call("DELETE", "/api/v2/agents/gone");
+    const repeated = await post(sent, { headers });
+    expect([repeated.status, repeated.headers.get("idempotent-replayed")]).toEqual([202, "true"]);
+    expect(await bodyOf(repeated)).toEqual(await bodyOf(first));
+    const other = await post({ ...sent, message: "other" }, { headers });
+    expect(await failsWith(other)).toEqual([409, "idempotency_conflict"]);
+    const fresh = await post(sent, { headers: { "idempotency-key": "chat-fresh" } });
+    expect(await failsWith(fresh)).toEqual([404, "not_found"]);
+  });
+
   test("is refused with the field that is wrong", async () => {
     const wrong: [JsonObject, string][] = [
       [{}, "message"],

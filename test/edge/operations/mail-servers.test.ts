@@ -165,6 +165,7 @@ describe("the list of mails", () => {
         priority: 3,
         failures: 0,
         refused: [],
+        deferred: [],
         done_at: null,
       }),
     ]);

@@ -443,6 +443,23 @@ describe("a tenant that is deleted", () => {
     await app.stores.sql`update tenants set objects_before = null`;
   });
 
+  // Fails when a pass with an error begins again at its first page, or when its end counts although objects are left.
+  test("loses the objects behind twenty pages that the store refuses to delete, and these when the store deletes again", async () => {
+    await addPurged("held");
+    const held = Array.from({ length: 20 }, (_, n) => `held/run/a${n + 10}`);
+    const objects = [...held, "held/run/b"].map((key) => ({ key, storedMs: 0 }));
+    let isHeld = true;
+    const bucket = bucketOf(objects, (key) => isHeld && held.includes(key));
+    const pass = () => deleteObjectsOfTenants(app.stores.sql, [bucket]);
+    await expect(pass()).rejects.toThrow("locked");
+    await pass();
+    expect(bucket.keys()).toEqual(held);
+    expect(await unpurged()).toEqual(["held"]);
+    isHeld = false;
+    await pass();
+    expect([bucket.keys(), await unpurged()]).toEqual([[], []]);
+  });
+
   // Fails when each pass reads the same pages: 20 of them, of younger objects, would hide the others for ever.
   test("loses its objects in a later pass when a new tenant with the same id has pages of objects before them", async () => {
     await addPurged("again");

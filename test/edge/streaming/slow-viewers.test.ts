@@ -131,6 +131,18 @@ test("2,000 viewers that take nothing hold at most 24 KiB of live entries each",
   expect(Math.max(...held)).toBeLessThan(24 * KIB);
 });
 
+// Fails when each wait for room ends a timer of its own: workerd keeps each cleared timer for as long as the object lives.
+test("a viewer that is slower than a long journal clears no timer", async () => {
+  const { relay } = relayOn(upTo(12).map((seq) => ({ seq, events_n: 1, events: line(40 * KIB) })));
+  const slow = join(relay);
+  const clear = vi.spyOn(globalThis, "clearTimeout");
+  expect(await take(slow.reader, 12)).toEqual(upTo(12));
+  const cleared = clear.mock.calls.length;
+  clear.mockRestore();
+  slow.leaving.abort();
+  expect(cleared).toBe(0);
+});
+
 test("a slow viewer of a long journal reads each page again from where it is, and gets every event once", async () => {
   const entries = upTo(12).map((seq) => ({ seq, events_n: 1, events: line(20 * KIB) }));
   const { relay, reads } = relayOn(entries);

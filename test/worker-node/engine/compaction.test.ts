@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { compactAtChars, windowTokens } from "../../../shared/contracts/model-window.ts";
+import { compactAtBytes, windowTokens } from "../../../shared/contracts/model-window.ts";
 import { RequestTooLong, TerminalError } from "../../../worker-node/engine/step-errors.ts";
 import { fakeContext, run, step } from "./context.ts";
 import type { FakeAnswer, FakeContext } from "./context.ts";
@@ -129,8 +129,21 @@ describe("a conversation beyond its limit", () => {
     ["ollama/gemini-3-flash", 7_373],
     ["ollama/gpt-oss:120b-cloud", 230_400],
     ["no such name", 230_400],
-  ])("has the limit of its model where the agent has none: %s", async (model, chars) => {
-    expect(compactAtChars(await windowTokens(model, async () => null))).toBe(chars);
+  ])("has the limit of its model where the agent has none: %s", async (model, bytes) => {
+    expect(compactAtBytes(await windowTokens(model, async () => null))).toBe(bytes);
+  });
+
+  // Fails when a character counts the same in every language: a token has four of English, and about one of Japanese.
+  test("counts bytes, so that it is summarized before Chinese or Japanese fill the window", async () => {
+    const callsWith = async (letter: string): Promise<string[]> => {
+      const written = { search: () => letter.repeat(700) };
+      const replies = [search(1), search(2), search(3), "About owls.", "Done."];
+      const fake = fakeContext({ agents, tools: written, answers: replies });
+      await run(step(fields), fake.context);
+      return fake.modelCalls.map(({ effectKey }) => effectKey.replace("run_1:s:1:", ""));
+    };
+    expect(await callsWith("x")).not.toContain("summary.1");
+    expect(await callsWith("梟")).toContain("summary.1");
   });
 
   test("has the limit of the window that the operator has set for its model", async () => {
@@ -139,7 +152,7 @@ describe("a conversation beyond its limit", () => {
       askedModels.push(name);
       return 32_768;
     });
-    expect([compactAtChars(tokens), askedModels]).toEqual([
+    expect([compactAtBytes(tokens), askedModels]).toEqual([
       58_982,
       [{ provider: "ollama", model: "llama3" }],
     ]);
@@ -162,6 +175,16 @@ describe("a conversation beyond its limit", () => {
     await run(step(fields), fake.context);
     const results = fake.modelCalls[1]?.messages.flatMap((m) => (m.role === "tool" ? [m.content] : [])) ?? [];
     expect(results.map(({ length }) => length).every((chars) => chars < 4_000)).toBe(true);
+    const japanese = { search: () => "梟".repeat(50_000) };
+    const other = fakeContext({
+      agents,
+      tools: japanese,
+      answers: [search(1), "Done."],
+      windowTokens: 4_096,
+    });
+    await run(step(fields), other.context);
+    const first = other.modelCalls[1]?.messages.find(({ role }) => role === "tool")?.content ?? "";
+    expect(first.split("梟")).toHaveLength(Math.floor(3_686 / 3) + 1 + 1);
     // The shortened result says that something is left out.
     expect(results[0]).toMatch(/[^x]/);
   });

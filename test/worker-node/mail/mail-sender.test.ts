@@ -96,7 +96,7 @@ function startSender(
 
 const row = async (message_id: string) => {
   const [mail] = await store.sql`
-    select outcome, last_error, failures, refused, sending, tries,
+    select outcome, last_error, failures, refused, deferred, sending, tries,
       extract(epoch from next_at - now())::float8 as due_in from mails where message_id = ${message_id}`;
   return mail;
 };
@@ -179,7 +179,9 @@ describe("the sender of mails", () => {
       outcome: null,
       failures: 1,
       sending: false,
-      last_error: expect.stringContaining("for 2 of its recipients now (450)"),
+      last_error: expect.stringContaining("for 1 of its recipients now (450)"),
+      refused: JSON.stringify(["bob@example.com", "cat@example.com"]),
+      deferred: JSON.stringify(["bob@example.com"]),
     });
     expect(server.messages).toHaveLength(1);
     server.received.length = 0;
@@ -193,19 +195,28 @@ describe("the sender of mails", () => {
     await untilRow(id, { outcome: null, failures: 2, sending: false });
     server.replies = { [cat]: "550 no such user" };
     await dueNow();
-    await untilRow(id, { outcome: "sent", refused: JSON.stringify(["cat@example.com"]) });
-    expect(server.received.filter((line) => line.startsWith("RCPT"))).toEqual([bob, cat]);
+    await untilRow(id, { outcome: "sent", refused: JSON.stringify(["cat@example.com"]), deferred: null });
+    expect(server.received.filter((line) => line.startsWith("RCPT"))).toEqual([bob]);
     expect(server.messages[1]).toContain("To: ann@example.com, bob@example.com, cat@example.com");
   });
 
-  test("lists recipients for whom the server does not take a mail to the end as refused, and the mail as sent", async () => {
-    server.replies = { "RCPT TO:<bob@example.com>": "450 later" };
-    const id = await queue(await runOf(acme), { to: ["ann@example.com", "bob@example.com"] });
-    startSender({ attempts: 2, first_backoff_seconds: 0 });
+  // Fails when nobody can see which recipient a later mail may reach, and which none.
+  test("tells recipients for whom the server does not take a mail to the end from those that it refuses, and lists the mail as sent", async () => {
+    const [bob, cat] = ["RCPT TO:<bob@example.com>", "RCPT TO:<cat@example.com>"];
+    server.replies = { [bob]: "450 later", [cat]: "450 later" };
+    const id = await queue(await runOf(acme), {
+      to: ["ann@example.com", "bob@example.com", "cat@example.com"],
+    });
+    const sender = startSender({ attempts: 2 });
+    await untilRow(id, { outcome: null, failures: 1, sending: false });
+    server.replies = { [bob]: "450 later", [cat]: "550 no such user" };
+    await store.sql`update mails set next_at = now() where message_id = ${id}`;
+    sender.wake();
     await untilRow(id, {
       outcome: "sent",
       failures: 2,
-      refused: JSON.stringify(["bob@example.com"]),
+      refused: JSON.stringify(["bob@example.com", "cat@example.com"]),
+      deferred: JSON.stringify(["bob@example.com"]),
       last_error: expect.stringContaining("try 2 of 2"),
     });
     expect(server.messages).toHaveLength(1);
@@ -342,7 +353,15 @@ describe("a queued mail", () => {
     await lapse();
     expect((await claim()).mails).toEqual([]);
     expect(await row(id)).toMatchObject({ outcome: "unknown", last_error: expect.stringContaining("died") });
-    const late = { message_id: id, tries, failed: false, retry_ms: 0, error: null, refused: [] };
+    const late = {
+      message_id: id,
+      tries,
+      failed: false,
+      retry_ms: 0,
+      error: null,
+      refused: [],
+      deferred: [],
+    };
     expect(await saveMailTry(store.sql, { ...late, outcome: null })).toBe("superseded");
     expect(await saveMailTry(store.sql, { ...late, tries: tries - 1, outcome: "sent" })).toBe("superseded");
     expect(await saveMailTry(store.sql, { ...late, outcome: "sent" })).toBe("sent");
@@ -413,7 +432,14 @@ describe("a tenant with a mail server of its own", () => {
     expect((await claim()).mails).toEqual([]);
     const [first] = mails.filter(({ tenant_id }) => tenant_id === acme);
     const { message_id = "", tries = 0 } = first ?? {};
-    const sent = { outcome: "sent" as const, failed: false, retry_ms: 0, error: null, refused: [] };
+    const sent = {
+      outcome: "sent" as const,
+      failed: false,
+      retry_ms: 0,
+      error: null,
+      refused: [],
+      deferred: [],
+    };
     await saveMailTry(store.sql, { message_id, tries, ...sent });
     expect((await claim()).mails).toHaveLength(1);
   });

@@ -1,5 +1,6 @@
 /** The protocol of Upstash's documentation, byte by byte, without a client library. */
 import { request } from "node:http";
+import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { z } from "zod";
 import { newKey, startFront, type Front } from "./front.ts";
@@ -320,12 +321,42 @@ describe("a request", () => {
     });
   });
 
-  test.each(["DELETE", "PATCH", "OPTIONS"])("with the method %s is a 405", async (method) => {
-    const response = await front.call("/ping", undefined, { method });
-    expect([response.status, response.json]).toEqual([
-      405,
-      { error: expect.stringContaining("not allowed") },
+  // Fails when the caller reads only that Redis is away, and makes the same request again.
+  test("whose script replies arrays nested thousands of levels deep is a 503 that names the cause, and the next one is answered", async () => {
+    const script = "local t = {} for i = 1, 3000 do t = {t} end return t";
+    const response = await front.call("/", ["EVAL", script, 0]);
+    expect([response.status, response.json]).toEqual([503, { error: expect.stringContaining("nested") }]);
+    await expect.poll(async () => (await front.call("/", ["PING"])).status).toBe(200);
+  });
+
+  test.each(["DELETE", "PATCH", "OPTIONS"])(
+    "with the method %s is a 405 that names the right ones",
+    async (method) => {
+      const response = await front.call("/ping", undefined, { method });
+      expect([response.status, response.json]).toEqual([
+        405,
+        { error: expect.stringContaining("not allowed") },
+      ]);
+      expect(response.headers.get("allow")).toBe("GET, HEAD, POST, PUT");
+    },
+  );
+
+  // Fails when the compressed bytes are stored as the value.
+  test("with a compressed body is a 415, and stores nothing", async () => {
+    const key = newKey();
+    const init = auth({ "content-encoding": "gzip" });
+    const response = await front.call(`/set/${key}`, undefined, { ...init, body: gzipSync("value") });
+    expect([response.status, response.json, response.headers.get("accept-encoding")]).toEqual([
+      415,
+      { error: expect.stringContaining("Content-Encoding") },
+      "identity",
     ]);
+    expect((await front.call("/", ["EXISTS", key])).json).toEqual({ result: 0 });
+    const plain = await front.call(`/set/${key}`, undefined, {
+      ...auth({ "content-encoding": "identity" }),
+      body: "value",
+    });
+    expect(plain.status).toBe(200);
   });
 
   test("with a body over 10 MiB is a 413 that names the limit, with and without a Content-Length", async () => {

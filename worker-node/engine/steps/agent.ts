@@ -1,8 +1,8 @@
 import { DELEGATE_TOOL, toolsInBoth } from "../../../shared/contracts/definition/index.ts";
 import { modelOf } from "../../../shared/contracts/model-name.ts";
-import { compactAtChars } from "../../../shared/contracts/model-window.ts";
+import { compactAtBytes } from "../../../shared/contracts/model-window.ts";
 import { workOn } from "../agent-work.ts";
-import { resultChars } from "../call-tool.ts";
+import { resultBytes } from "../call-tool.ts";
 import { openChat } from "../chat.ts";
 import { childResult } from "../child-result.ts";
 import { Conversation } from "../conversation.ts";
@@ -57,8 +57,8 @@ async function converse(
     context,
     conversation,
     model,
-    compactAtChars: definition.compact_at_chars ?? compactAtChars(window),
-    resultChars: resultChars(window),
+    compactAtBytes: definition.compact_at_chars ?? compactAtBytes(window),
+    resultBytes: resultBytes(window),
     maxTurns: Math.min(step.max_turns, definition.max_turns ?? step.max_turns),
     schema: step.output_schema,
     isDelegated: false,
