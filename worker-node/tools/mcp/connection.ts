@@ -217,7 +217,7 @@ export class ServerConnection {
     const lost = Promise.withResolvers<never>();
     const loseAnswer = this.#lose;
     this.#lose = lost.reject;
-    const losses: LossObserver = { exchange: () => this.#exchange, lose: (error) => this.#lose(error) };
+    const losses: LossObserver = { exchange: () => this.#exchange, loserOfUse: () => this.#lose };
     if (transport instanceof StreamableHTTPClientTransport) observeStreams(transport, losses);
     if (transport instanceof SSEClientTransport) observeStream(transport, losses);
     // Gateways such as supergateway send each answer to all their clients, which tell them apart by the ids of their requests alone.
