@@ -66,9 +66,18 @@ export function observeStreams(
 
 const Request = z.looseObject({ method: z.string(), id: z.union([z.string(), z.number()]) });
 
+const Notification = z.looseObject({ method: z.string().startsWith("notifications/") });
+
 /** Whether a message of the library is a request, which has an answer. */
 export function isRequest({ body }: RequestInit): boolean {
   return typeof body === "string" && Request.safeParse(JSON.parse(body)).success;
+}
+
+/** Whether a message of the library is a notification, which has no answer. */
+export function isNotification({ method, body }: RequestInit): boolean {
+  if (method !== "POST" || typeof body !== "string") return false;
+  const json: unknown = JSON.parse(body);
+  return Notification.safeParse(json).success && !Request.safeParse(json).success;
 }
 
 /**
