@@ -15,7 +15,14 @@ import { guardedFetch } from "../../outbound/guarded-fetch.ts";
 import type { GuardedFetch } from "../../outbound/guarded-fetch.ts";
 import type { TenantConnections } from "../../outbound/kept-connections.ts";
 import { keepDigits } from "./kept-digits.ts";
-import { LostAnswer, endedStream, isRequest, observeStream, observeStreams } from "./lost-answers.ts";
+import {
+  LostAnswer,
+  endedStream,
+  isNotification,
+  isRequest,
+  observeStream,
+  observeStreams,
+} from "./lost-answers.ts";
 import type { LossObserver } from "./lost-answers.ts";
 import { readable } from "./readable-messages.ts";
 import { readableResponse } from "./readable-response.ts";
@@ -192,7 +199,7 @@ export class ServerConnection {
         await this.#connect(streamable(), options, "legacy");
       }
     } catch (error) {
-      if (!refusesPost(error)) throw error;
+      if (!(error instanceof SdkHttpError) || !refusesPost(error)) throw error;
       // Servers of this transport are older than protocol 2026-07-28, and many never answer the question for it.
       await this.#connect(new SSEClientTransport(this.#url, this.#options()), options, "legacy");
     }
@@ -217,7 +224,7 @@ export class ServerConnection {
     const lost = Promise.withResolvers<never>();
     const loseAnswer = this.#lose;
     this.#lose = lost.reject;
-    const losses: LossObserver = { exchange: () => this.#exchange, lose: (error) => this.#lose(error) };
+    const losses: LossObserver = { exchange: () => this.#exchange, loserOfUse: () => this.#lose };
     if (transport instanceof StreamableHTTPClientTransport) observeStreams(transport, losses);
     if (transport instanceof SSEClientTransport) observeStream(transport, losses);
     // Gateways such as supergateway send each answer to all their clients, which tell them apart by the ids of their requests alone.
@@ -270,6 +277,11 @@ export class ServerConnection {
     const sentAs = { mayRepeat: mayRepeat(init) };
     if (url.origin === this.#url.origin) {
       const response = await exchange.fetch(url, request, sentAs);
+      // A server that refuses a notification may answer the next request. If it has lost the session, it refuses that too.
+      if (refusesPost(response) && isNotification(init)) return drained(response, 202);
+      // The library repeats a POST within its origin as 308 says. After 301 and 302 the server has not read it either.
+      if ((response.status === 301 || response.status === 302) && init.method === "POST")
+        return drained(response, 308);
       const isAccepted = response.status === 202 && this.#transport instanceof StreamableHTTPClientTransport;
       if (isAccepted && isRequest(init) && !(await this.#hasStream)) return endedStream(response);
       return init.method === "POST" ? readableResponse(response) : keepDigits(response);
@@ -309,8 +321,14 @@ function isProbeWithoutVerdict(error: unknown): boolean {
 }
 
 /** Servers that only know the older transport answer a POST to their address with one of these. */
-function refusesPost(error: unknown): boolean {
-  return error instanceof SdkHttpError && [400, 404, 405].includes(error.status);
+function refusesPost({ status }: { status?: number | undefined }): boolean {
+  return status === 400 || status === 404 || status === 405;
+}
+
+/** The response without its body, and with another status. */
+async function drained({ body, headers }: Response, status: number): Promise<Response> {
+  await body?.cancel();
+  return new Response(null, { status, headers });
 }
 
 /** Whether a request opens a stream that outlives the call during which it is sent. */

@@ -1,3 +1,4 @@
+import { parseJson } from "../../engine/parse-json.ts";
 import { withLongIntegersAsText } from "../../../shared/contracts/long-integers.ts";
 import type { JsonPath } from "../../../shared/contracts/long-integers.ts";
 import { withReadableMembers } from "./readable-members.ts";
@@ -34,10 +35,26 @@ function ofWhole(): TransformStream<string, string> {
   });
 }
 
-/** Changes the JSON of each event, which may have several lines of data. Each line is read once. */
+/** How often the end of a chunk is taken for the end of an event. */
+const MAX_TRIES = 8;
+
+/**
+ * Changes the JSON of each event, which may have several lines of data. Each line is read once. Some servers leave out the empty line that
+ * ends an event, or the end of its last line, and keep the connection open: an event whose data are whole JSON ends with its chunk.
+ */
 function ofEvents(): TransformStream<string, string> {
   let rest = "";
   let data = "";
+  let tries = 0;
+  const ended = (): string => {
+    const lines = data + rest;
+    if (!lines.startsWith("data:")) return "";
+    tries += 1;
+    if (parseJson(jsonOf(lines)) === undefined) return "";
+    data = rest = "";
+    tries = 0;
+    return `${withDigitsInData(`${lines.trimEnd()}\n`)}\n`;
+  };
   const changed = (line: string): string => {
     // A chunk may end between the two characters of a line's end.
     if (line.startsWith("data:") || (line === "\n" && data.endsWith("\r"))) {
@@ -46,35 +63,37 @@ function ofEvents(): TransformStream<string, string> {
     }
     const before = withDigitsInData(data);
     data = "";
+    tries = 0;
     return before + line;
   };
   return new TransformStream({
     transform(chunk, controller) {
       const end = Math.max(chunk.lastIndexOf("\n"), chunk.lastIndexOf("\r")) + 1;
-      if (end === 0) {
-        rest += chunk;
-        return;
-      }
-      const lines = rest + chunk.slice(0, end);
-      rest = chunk.slice(end);
+      const lines = end === 0 ? "" : rest + chunk.slice(0, end);
+      rest = end === 0 ? rest + chunk : chunk.slice(end);
       controller.enqueue(lines.replaceAll(/[^\r\n]*(?:\r\n|\n|\r)/g, changed));
+      if (tries < MAX_TRIES && /[}\]]\s*$/.test(chunk.slice(-10))) controller.enqueue(ended());
     },
     flush(controller) {
-      controller.enqueue(changed(rest) + withDigitsInData(data));
+      controller.enqueue(ended() + changed(rest) + withDigitsInData(data));
     },
   });
 }
 
 /** @param data consecutive lines of data, each with its end */
 function withDigitsInData(data: string): string {
-  const json = data
-    .split(/\r\n|\n|\r/)
-    .map((line) => line.replace(/^data: ?/, ""))
-    .join("\n");
+  const json = jsonOf(data);
   const kept = readableJson(json);
   if (kept === json) return data;
   // JSON that was written anew has no end of a line, without which the event would have no end.
   return `${kept.replace(/\n$/, "").replaceAll(/[^\n]+/g, "data: $&")}\n`;
+}
+
+function jsonOf(data: string): string {
+  return data
+    .split(/\r\n|\n|\r/)
+    .map((line) => line.replace(/^data: ?/, ""))
+    .join("\n");
 }
 
 /** The JSON of a message as the library can read it. What is no JSON stays as it is. */

@@ -20,17 +20,21 @@ export class LostAnswer extends Error {
 export type LossObserver = {
   /** The exchange of the use that is under way. */
   exchange(): GuardedFetch;
-  lose(error: LostAnswer): void;
+  /** Ends the use that is under way when this is called. */
+  loserOfUse(): (error: LostAnswer) => void;
 };
 
 /**
  * Observes Streamable HTTP before a client connects over it. A stream that ends or breaks without the answer, and cannot be resumed, loses
  * the answer; so does one that is too large, which the library would request again. The library reports neither to the request, which
  * would wait for the whole time of a call.
+ *
+ * Only the use that has sent the request loses its answer: the library takes the answer to its first request (`server/discover`) by itself,
+ * and the stream of that ends during the next use.
  */
 export function observeStreams(
   transport: StreamableHTTPClientTransport,
-  { exchange, lose }: LossObserver,
+  { exchange, loserOfUse }: LossObserver,
 ): void {
   const awaited = new Set<string | number>();
   let unreadable: Error | null = null;
@@ -40,6 +44,7 @@ export function observeStreams(
     if (id === undefined || ("method" in message && message.method === WITHOUT_ANSWER))
       return send(message, options);
     awaited.add(id);
+    const lose = loserOfUse();
     const onRequestStreamEnd = (): void => {
       options?.onRequestStreamEnd?.();
       if (awaited.delete(id)) lose(new LostAnswer(unreadable));
@@ -54,15 +59,25 @@ export function observeStreams(
   // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the library has callbacks, and no events
   transport.onerror = (error) => {
     if (isUnreadable(error)) unreadable = error;
-    if (exchange().failure instanceof TerminalError && awaited.size > 0) lose(new LostAnswer(unreadable));
+    if (exchange().failure instanceof TerminalError && awaited.size > 0)
+      loserOfUse()(new LostAnswer(unreadable));
   };
 }
 
 const Request = z.looseObject({ method: z.string(), id: z.union([z.string(), z.number()]) });
 
+const Notification = z.looseObject({ method: z.string().startsWith("notifications/") });
+
 /** Whether a message of the library is a request, which has an answer. */
 export function isRequest({ body }: RequestInit): boolean {
   return typeof body === "string" && Request.safeParse(JSON.parse(body)).success;
+}
+
+/** Whether a message of the library is a notification, which has no answer. */
+export function isNotification({ method, body }: RequestInit): boolean {
+  if (method !== "POST" || typeof body !== "string") return false;
+  const json: unknown = JSON.parse(body);
+  return Notification.safeParse(json).success && !Request.safeParse(json).success;
 }
 
 /**
@@ -80,7 +95,7 @@ export async function endedStream({ body, headers }: Response): Promise<Response
  * Observes the older transport, whose one stream has all answers: a stream that breaks, or that cannot be read, loses them. A stream that
  * cannot be opened is an error of the connection, before the first message.
  */
-export function observeStream(transport: SSEClientTransport, { lose }: LossObserver): void {
+export function observeStream(transport: SSEClientTransport, { loserOfUse }: LossObserver): void {
   let isOpen = false;
   const send = transport.send.bind(transport);
   transport.send = async (message) => {
@@ -89,7 +104,7 @@ export function observeStream(transport: SSEClientTransport, { lose }: LossObser
   };
   // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the library has callbacks, and no events
   transport.onerror = (error) => {
-    if (isOpen) lose(new LostAnswer(isUnreadable(error) ? error : null));
+    if (isOpen) loserOfUse()(new LostAnswer(isUnreadable(error) ? error : null));
   };
 }
 

@@ -2,7 +2,7 @@ import { z } from "zod";
 
 /** What a message must have before it is parsed for odd members: nearly all have none of these. */
 const SUSPECT =
-  /"(?:result|params|_meta)"\s*:\s*null|"error"\s*:\s*[n"{]|"nextCursor"\s*:\s*-?\d|"protocolVersion"\s*:/s;
+  /"(?:result|params|_meta)"\s*:\s*null|"error"\s*:\s*[n"{]|"nextCursor"\s*:\s*-?\d|"(?:protocolVersion|supportedVersions)"\s*:/s;
 
 /** The code of JSON-RPC for an error that has none of its own: an internal error. */
 const INTERNAL_ERROR = -32_603;
@@ -15,7 +15,7 @@ const Members = z.looseObject({});
  *   any member of the answer to `initialize`. Null means something in other places, such as a tool's result or a schema, and stays there.
  * - an error without an integer as its code, or that is a text
  * - a number as the cursor of the next page
- * - a server that does not say its name or its version
+ * - a server that does not say its name or its version, or declares what it has in another form than a table
  */
 export function withReadableMembers(json: string): string {
   if (!SUSPECT.test(json)) return json;
@@ -47,7 +47,9 @@ function cleaned(message: unknown): unknown {
 function cleanedResult(result: unknown): unknown {
   const members = Members.safeParse(result);
   if (!members.success) return result;
-  if (Object.hasOwn(members.data, "protocolVersion")) return withServerInfo(setMembers(members.data));
+  const { protocolVersion, supportedVersions } = members.data;
+  if (protocolVersion !== undefined) return initialized(setMembers(members.data));
+  if (supportedVersions !== undefined) return withCapabilities(setMembers(members.data));
   const { _meta: meta, nextCursor, ...rest } = members.data;
   return {
     ...rest,
@@ -73,24 +75,36 @@ function textOf(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-/** The answer to `initialize`: the name and the version of a server are for people, and this client uses neither. */
-function withServerInfo(result: Record<string, unknown>): unknown {
-  const info = Members.safeParse(result["serverInfo"]).data ?? {};
+/** The answer to `initialize`, of which this client uses the protocol and the capabilities. The library demands a name and a version. */
+function initialized({ protocolVersion, capabilities, serverInfo }: Record<string, unknown>): unknown {
+  const info = Members.safeParse(serverInfo).data ?? {};
   const text = (value: unknown) => (typeof value === "string" ? value : "");
-  const serverInfo = { ...info, name: text(info["name"]), version: text(info["version"]) };
-  return withoutNulls({ ...result, serverInfo });
+  const named = { name: text(info["name"]), version: text(info["version"]) };
+  return withCapabilities({ protocolVersion, capabilities, serverInfo: named });
+}
+
+/** Of the capabilities this client uses two. PHP writes an empty table as a list, and some servers have their tools there. */
+function withCapabilities(result: Record<string, unknown>): unknown {
+  const { tools, tasks: ofTasks } = Members.safeParse(result["capabilities"]).data ?? {};
+  const tasks = tableOf(ofTasks);
+  const listChanged = Members.safeParse(tools).data?.["listChanged"] === true;
+  const capabilities = {
+    ...(tableOf(tools) !== undefined && { tools: { listChanged } }),
+    ...(tasks !== undefined && { tasks }),
+  };
+  return { ...result, capabilities };
+}
+
+/** What a server declares, each part a table; undefined: it declares nothing. */
+function tableOf(value: unknown): Record<string, unknown> | undefined {
+  if (value === true || Array.isArray(value)) return {};
+  const members = Members.safeParse(value);
+  if (!members.success) return undefined;
+  const parts = Object.entries(members.data).map(([name, inner]) => [name, tableOf(inner)] as const);
+  return Object.fromEntries(parts.filter(([, inner]) => inner !== undefined));
 }
 
 /** The members of an object that are not null. */
 export function setMembers(members: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== null));
-}
-
-function withoutNulls(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(withoutNulls);
-  const members = Members.safeParse(value);
-  if (!members.success) return value;
-  return Object.fromEntries(
-    Object.entries(setMembers(members.data)).map(([name, inner]) => [name, withoutNulls(inner)]),
-  );
 }

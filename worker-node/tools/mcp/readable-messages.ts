@@ -11,7 +11,8 @@ const Fields = z.looseObject({});
 const WithTools = z.looseObject({
   result: z.looseObject({ tools: z.union([z.array(z.unknown()), z.null()]) }),
 });
-const Content = z.union([z.array(z.unknown()), z.null()]);
+/** Some servers write one part, or its text, in place of a list of parts. */
+const Content = z.union([z.array(z.unknown()), z.null(), z.string(), z.looseObject({ type: z.string() })]);
 const OfTool = z.looseObject({
   result: z.union([
     z.looseObject({ content: Content }),
@@ -33,7 +34,13 @@ export function readable<Message extends JSONRPCMessage>(message: Message): Mess
   const answer = OfTool.safeParse(message);
   if (!answer.success) return message;
   const { content, ...rest } = answer.data.result;
-  const result = { ...withReadableStructure(setMembers(rest)), content: (content ?? []).map(readablePart) };
+  const parts = Array.isArray(content) ? content : [content ?? []].flat();
+  const { isError, ...set } = withReadableStructure(setMembers(rest));
+  const result = {
+    ...set,
+    ...(isError !== undefined && { isError: isError === true || isError === "true" }),
+    content: parts.map(readablePart),
+  };
   return { ...message, result };
 }
 

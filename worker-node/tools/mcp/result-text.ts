@@ -21,7 +21,7 @@ export const STRUCTURED_IN_META = "synapse-edge/structuredContent";
 export function valueOfResult(result: CallToolResult, server: McpServer): Json {
   const text = result.content.map((part) => textOfPart(part)).join("\n");
   if (result.isError === true) throw rejectionOf(text, result, server);
-  const structured = structureOf(result, text);
+  const structured = structureOf(result, text) ?? ownResultOf(result);
   const answer = withoutCredentials(structured === undefined ? text : JSON.stringify(structured), server);
   return parseJson(answer) ?? answer;
 }
@@ -31,6 +31,25 @@ function structureOf({ structuredContent, _meta }: CallToolResult, text: string)
   if (_meta !== undefined && Object.hasOwn(_meta, STRUCTURED_IN_META)) return _meta[STRUCTURED_IN_META];
   return text !== "" && EmptyTable.safeParse(structuredContent).success ? undefined : structuredContent;
 }
+
+/**
+ * A result without the members of the protocol is the tool's own; the first protocol had it in `toolResult`. The library adds an empty
+ * list of parts to it.
+ */
+function ownResultOf(result: CallToolResult): unknown {
+  const members = Object.entries(result).filter(([name]) => !OF_PROTOCOL.has(name));
+  if (result.content.length > 0 || members.length === 0) return undefined;
+  const own: Record<string, unknown> = Object.fromEntries(members);
+  return own["toolResult"] ?? own;
+}
+
+const OF_PROTOCOL: ReadonlySet<string> = new Set([
+  "content",
+  "structuredContent",
+  "isError",
+  "_meta",
+  "resultType",
+]);
 
 /** Structured content has what the text of an error leaves out, such as the fields that are wrong. Servers often repeat it as text. */
 function rejectionOf(text: string, { structuredContent }: CallToolResult, server: McpServer): ToolRejection {

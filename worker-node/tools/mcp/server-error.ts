@@ -85,13 +85,16 @@ export function errorOfServer(server: McpServer, error: unknown, exchange: Guard
     return new TerminalError("tool_unauthorized", message, { cause: error });
   }
   if (error instanceof UnauthorizedError || status === 401 || status === 403) {
-    const message = hasCredentials(server)
+    const refused = hasCredentials(server)
       ? `${name} does not accept the credentials (HTTP ${status || 401})`
       : `${name} refuses a request without credentials (HTTP ${status || 401}): its definition has no token, headers or oauth`;
+    const message = answered === null ? refused : `${refused}: ${quote(server, answered.message)}`;
     return new TerminalError("tool_unauthorized", message, { cause: error });
   }
   if (status >= 300 && status < 400) {
-    const message = `${name} answered HTTP ${status}: redirects to other servers are not followed`;
+    const to = URL.parse(refusal?.headers.get("location") ?? "", server.url);
+    const where = to === null ? "" : ` to ${quote(server, to.origin + to.pathname)}`;
+    const message = `${name} answered HTTP ${status}${where}: redirects to other servers are not followed`;
     return new TerminalError("tool_redirected", message, { cause: error });
   }
   if (isUnavailable(status)) {

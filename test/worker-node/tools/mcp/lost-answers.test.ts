@@ -165,3 +165,32 @@ function answeringApart(): Promise<TestServer> {
 test("a call that is answered with HTTP 202 has the answer that comes over the stream of notices", async () => {
   expect(await called(answeringApart())).toBe("from the other stream");
 });
+
+// Fails when the end of an answered request's stream loses the answer to the next request. The framework tmcp streams each answer.
+test("a call is not lost with the stream of an earlier answer", async () => {
+  const earlier: ServerResponse[] = [];
+  const server = rawServer(
+    {
+      "server/discover": () => ({
+        supportedVersions: ["2026-07-28"],
+        capabilities: { tools: {} },
+        resultType: "complete",
+        ttlMs: 0,
+        cacheScope: "private",
+        _meta: { "io.modelcontextprotocol/serverInfo": { name: "streaming", version: "1" } },
+      }),
+      "tools/call": () => ({ resultType: "complete", content: [{ type: "text", text: "the answer" }] }),
+    },
+    (response, answer) => {
+      const data = `data: ${JSON.stringify(answer)}\n\n`;
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      const first = earlier.pop();
+      if (first === undefined) {
+        earlier.push(response);
+        return void response.write(data);
+      }
+      first.end(() => response.end(data));
+    },
+  );
+  expect(await called(server)).toBe("the answer");
+});

@@ -8,6 +8,7 @@ import { toolName } from "../../../../worker-node/tools/mcp/list-tools.ts";
 import { refusingStore } from "../../fakes.ts";
 import { listen, newServer, oldServer, sseServer } from "./servers.ts";
 import { started } from "./close-after-test.ts";
+import { forward } from "./guarded-server.ts";
 
 /** A worker's MCP tools and one stored server. */
 function clientOf(url: string, options: { allow?: string; timeoutMs?: number; server?: JsonObject } = {}) {
@@ -134,8 +135,25 @@ describe("a server that cannot be used", () => {
     expect(server.received).toEqual([]);
     // A redirect to the same origin passes the guard again; to another origin it is not followed.
     const away = await started(refusing(307, { location: "http://169.254.169.254/latest" }));
-    await expect(clientOf(away.url).list()).rejects.toMatchObject({ code: "tool_redirected" });
+    await expect(clientOf(away.url).list()).rejects.toMatchObject({
+      code: "tool_redirected",
+      message: expect.stringContaining("HTTP 307 to http://169.254.169.254/latest"),
+    });
   });
+
+  test.each([301, 302, 307, 308])(
+    "at its url without a slash, HTTP %i, is used at the other one",
+    async (status) => {
+      const inner = await started(newServer());
+      const server = await started(
+        listen((request, response) => {
+          if (request.url === "/mcp/") return forward(request, response, inner.url);
+          response.writeHead(status, { location: "/mcp/" }).end();
+        }),
+      );
+      expect(await clientOf(server.url).list()).not.toEqual([]);
+    },
+  );
 
   test.each([
     [401, "TerminalError", "tool_unauthorized", undefined],

@@ -386,6 +386,42 @@ describe("the answer of a call", () => {
     expect(await clientOf(server.url).call()).toEqual(value);
   });
 
+  // Fails when a call that has been carried out has the result "", or none, because its form is not that of the protocol.
+  test.each<[string, object, Json]>([
+    ["an object of its own", { sum: 5, list: [1] }, { sum: 5, list: [1] }],
+    ["that of the first protocol", { toolResult: { sum: 5 } }, { sum: 5 }],
+    ["a text in place of the parts", { content: "one" }, "one"],
+    ["a part in place of the parts", { content: { type: "text", text: "one" } }, "one"],
+    ["nothing", {}, ""],
+    ["a success in words", { content: [{ type: "text", text: "one" }], isError: "false" }, "one"],
+  ])("whose result is %s is read", async (_, result, value) => {
+    const server = await answering(result);
+    expect(await clientOf(server.url).call()).toEqual(value);
+  });
+
+  test("that is a failure in words is one", async () => {
+    const server = await answering({ content: [{ type: "text", text: "no" }], isError: "true" });
+    await expect(clientOf(server.url).call()).rejects.toMatchObject({ name: "ToolRejection", message: "no" });
+  });
+
+  // Fails when the library waits for the empty line that ends an event.
+  test.each<[string, (response: ServerResponse, data: string) => void]>([
+    ["ends without the end of its line", (response, data) => void response.end(data)],
+    ["ends without an empty line", (response, data) => void response.end(`${data}\n`)],
+    ["stays open without an empty line", (response, data) => void response.write(`${data}\n`)],
+    ["stays open without the end of its line", (response, data) => void response.write(data)],
+    [
+      "comes in two parts and stays open",
+      (response, data) => void response.write(data.slice(0, 40), () => response.write(data.slice(40))),
+    ],
+  ])("as an event that %s is read", async (_, write) => {
+    const server = await answering({ structuredContent: { a: 1 } }, (response, answer) => {
+      response.writeHead(200, SSE);
+      write(response, `event: message\ndata: ${JSON.stringify(answer)}`);
+    });
+    expect(await clientOf(server.url).call()).toEqual({ a: 1 });
+  });
+
   // Fails when the library gets `_meta` or `error` of null, for which it refuses the whole message.
   test.each<[string, object, object]>([
     ["_meta of the result", { _meta: null, structuredContent: { a: null } }, {}],
@@ -395,6 +431,22 @@ describe("the answer of a call", () => {
       writeJson(response, { ...answer, ...("result" in answer && members) }),
     );
     expect(await clientOf(server.url).call()).toEqual({ a: null });
+  });
+
+  // PHP writes an empty table as a list. Some servers list their tools there.
+  test.each<[string, object]>([
+    ["as empty lists", { tools: [], logging: [], experimental: [] }],
+    ["as true", { tools: true, resources: false }],
+    ["as the tools themselves", { tools: [{ name: "a" }], prompts: ["b"] }],
+  ])("to initialize may declare its capabilities %s", async (_, capabilities) => {
+    const initialize = () => ({
+      protocolVersion: "2025-06-18",
+      capabilities,
+      serverInfo: { name: "x", version: "1", icons: "none", title: 1 },
+      instructions: ["use it"],
+    });
+    const server = await started(rawServer({ initialize, "tools/list": () => ({ tools: [] }) }));
+    expect(await clientOf(server.url).list()).toEqual({ tools: [], left_out: [] });
   });
 
   test("to initialize may have null for all that is not set", async () => {
@@ -440,7 +492,7 @@ describe("the answer of a call", () => {
 
   // Fails when the error has all that the library's schemas find wrong, as JSON of many lines.
   test("that the protocol does not have is reported with its first fault", async () => {
-    const server = await answering({ content: "just text" });
+    const server = await answering({ content: 5 });
     await expect(clientOf(server.url).call()).rejects.toMatchObject({
       code: "mcp_answer",
       message: expect.stringMatching(/no MCP: Invalid result for tools\/call: content [^[{\n]+$/),
@@ -585,6 +637,12 @@ describe("the answer of a call", () => {
       list: ["9007199254740993", 7, "9007199254740993"],
     });
   });
+});
+
+// Fails when the connection is given up, or taken for one of the oldest transport.
+test.each([400, 404, 405])("a server that refuses notifications with HTTP %i is used", async (status) => {
+  const server = await started(rawServer({ "tools/call": () => ({ content: [] }) }, writeJson, status));
+  expect(await clientOf(server.url).call()).toBe("");
 });
 
 // Fails when a message of a megabyte holds a worker, and the runs of all tenants on it, for a minute.

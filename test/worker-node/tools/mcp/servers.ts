@@ -232,6 +232,7 @@ type RawAnswers = { [method: string]: (params: Record<string, unknown>) => unkno
 export function rawServer(
   answers: RawAnswers,
   write: (response: ServerResponse, answer: object) => void = writeJson,
+  statusOfNotifications = 202,
 ): Promise<TestServer> {
   const Rpc = z.looseObject({
     id: z.unknown().optional(),
@@ -246,7 +247,7 @@ export function rawServer(
   const respond = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     if (request.method !== "POST") return void response.writeHead(405).end();
     const { id, method, params } = Rpc.parse(await bodyOf(request));
-    if (id === undefined) return void response.writeHead(202).end();
+    if (id === undefined) return void response.writeHead(statusOfNotifications).end();
     const all: RawAnswers = { initialize, ...answers };
     const result = all[method]?.(params);
     const error = { code: -32_601, message: "Method not found" };
