@@ -10,7 +10,12 @@ import type { Row } from "../shared/store/sql.ts";
 import { originList } from "../shared/contracts/origin.ts";
 import { collector, onOff, secretText, settingSchemas, wholeNumber } from "../shared/contracts/setting.ts";
 import type { OpenSettings } from "../shared/contracts/setting.ts";
-import { exportHeaders, resourceAttributes } from "../shared/tracing/otel-variables.ts";
+import {
+  exportHeaders,
+  resourceAttributes,
+  sampler,
+  samplerRatio,
+} from "../shared/tracing/otel-variables.ts";
 import { bothSet, masterKey, masterKeys } from "../shared/security/master-keys.ts";
 
 /** The intake object of a queue shard, as requests call it. The results are in the order of the runs. */
@@ -105,6 +110,9 @@ const Config = Secrets.extend({
   /** Attributes that all spans of this edge have, and the name of the service. */
   OTEL_RESOURCE_ATTRIBUTES: resourceAttributes().optional(),
   OTEL_SERVICE_NAME: z.string().optional(),
+  /** Which traces are sent. */
+  OTEL_TRACES_SAMPLER: sampler(),
+  OTEL_TRACES_SAMPLER_ARG: samplerRatio(),
   /** 0: a request that starts a run is answered when the run has ended (docs/protocol.md 5.24). */
   SCALE_MODE: settingSchemas.SCALE_MODE.default(true),
   RATE_LIMIT_PER_TENANT_RPS: settingSchemas.RATE_LIMIT_PER_TENANT_RPS.default(1000),

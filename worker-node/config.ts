@@ -8,7 +8,12 @@ import { messageOf } from "../shared/log.ts";
 import { mailSenderAddress, parseMailServerUrl } from "../shared/contracts/mail-server.ts";
 import { collector, metricsToken } from "../shared/contracts/setting.ts";
 import { bothSet, masterKey, masterKeys } from "../shared/security/master-keys.ts";
-import { exportHeaders, resourceAttributes } from "../shared/tracing/otel-variables.ts";
+import {
+  exportHeaders,
+  resourceAttributes,
+  sampler,
+  samplerRatio,
+} from "../shared/tracing/otel-variables.ts";
 import { postgresUrl } from "./clients/postgres-url.ts";
 import { RedisEnv } from "./clients/redis-url.ts";
 
@@ -115,6 +120,8 @@ const Env = RedisEnv.extend({
   OTEL_EXPORTER_OTLP_HEADERS: exportHeaders("OTEL_EXPORTER_OTLP_HEADERS ").optional(),
   OTEL_RESOURCE_ATTRIBUTES: resourceAttributes("OTEL_RESOURCE_ATTRIBUTES ").optional(),
   OTEL_SERVICE_NAME: z.string().optional(),
+  OTEL_TRACES_SAMPLER: sampler("OTEL_TRACES_SAMPLER "),
+  OTEL_TRACES_SAMPLER_ARG: samplerRatio("OTEL_TRACES_SAMPLER_ARG "),
   /** Whether spans hold what models and tools are sent and say. */
   OTLP_CONTENT: z
     .enum(["on", "off"], "OTLP_CONTENT must be on or off")

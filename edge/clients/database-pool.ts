@@ -1,5 +1,10 @@
 import type { Sql } from "../../shared/store/sql.ts";
-import { NeverSentError, isDatabaseUnreachable, isStandby, sqlState } from "../../shared/store/unreachable.ts";
+import {
+  NeverSentError,
+  isDatabaseUnreachable,
+  isStandby,
+  sqlState,
+} from "../../shared/store/unreachable.ts";
 import { POSTGRES_STANDBY_PAUSE_MS } from "../../shared/timing.ts";
 import { loginTimes } from "./login-times.ts";
 import { TICK_MS, afterOwnTime, closeDatabase, openDatabase } from "./postgres.ts";

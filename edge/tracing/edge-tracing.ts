@@ -45,7 +45,7 @@ async function open(collector: Collector, variables: Config): Opened["tracing"] 
   const { EdgeExporter } = await import("./edge-exporter.ts");
   const exporter = new EdgeExporter(collector);
   return {
-    tracer: openTracer(resourceOf("synapse-edge", variables), exporter.buffer),
+    tracer: openTracer(resourceOf("synapse-edge", variables), exporter.buffer, variables),
     flush: (waitUntil) => exporter.flush(waitUntil),
     moveTo: (other) => exporter.moveTo(other),
   };

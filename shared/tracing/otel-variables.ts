@@ -41,6 +41,30 @@ export const resourceAttributes = (prefix = "") =>
     (name) => name !== "",
   );
 
+/** The values of OTEL_TRACES_SAMPLER. `parentbased_…`: a trace that a caller began is sent when the caller sends it. */
+export const samplerNames = [
+  "parentbased_always_on",
+  "parentbased_always_off",
+  "parentbased_traceidratio",
+  "always_on",
+  "always_off",
+  "traceidratio",
+] as const;
+export type SamplerName = (typeof samplerNames)[number];
+
+/** Which traces are sent. The argument is the share of traces that a sampler with a ratio sends. */
+export type Sampling = { OTEL_TRACES_SAMPLER: SamplerName; OTEL_TRACES_SAMPLER_ARG: number };
+
+/** @param prefix as of `exportHeaders` */
+export const sampler = (prefix = "") =>
+  z.enum(samplerNames, `${prefix}must be one of ${samplerNames.join(", ")}`).default("parentbased_always_on");
+
+/** @param prefix as of `exportHeaders` */
+export const samplerRatio = (prefix = "") => {
+  const rule = `${prefix}must be a number from 0 to 1, the share of the traces that are sent`;
+  return z.coerce.number(rule).min(0, rule).max(1, rule).default(1);
+};
+
 /** The variables that say what spans come from. */
 export type ResourceVariables = {
   OTEL_SERVICE_NAME?: string | undefined;

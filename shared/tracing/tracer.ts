@@ -2,8 +2,16 @@ import { ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from "@opentelemetry/ap
 import type { Context, Link } from "@opentelemetry/api";
 import { parseTraceParent } from "@opentelemetry/core";
 import { resourceFromAttributes } from "@opentelemetry/resources";
-import { RandomIdGenerator, TracerProvider } from "@opentelemetry/sdk-trace";
-import type { IdGenerator, SpanProcessor } from "@opentelemetry/sdk-trace";
+import {
+  AlwaysOffSampler,
+  AlwaysOnSampler,
+  ParentBasedSampler,
+  RandomIdGenerator,
+  TraceIdRatioBasedSampler,
+  TracerProvider,
+} from "@opentelemetry/sdk-trace";
+import type { IdGenerator, Sampler, SpanProcessor } from "@opentelemetry/sdk-trace";
+import type { Sampling } from "./otel-variables.ts";
 import type { Attributes, Span, SpanOptions, Tracer } from "./span.ts";
 import { traceparentOf } from "./traceparent.ts";
 
@@ -19,17 +27,18 @@ const kinds = {
 const LIMITS = { attributeCountLimit: 64, linkCountLimit: 64, attributeValueLengthLimit: 64 * 1024 };
 
 /**
- * A tracer of OpenTelemetry's SDK. A span of a sampled parent is recorded, as is a span without a parent.
+ * A tracer of OpenTelemetry's SDK.
  *
  * This module and what it imports are loaded only where tracing is on.
  * @param resource the attributes of the process: `service.name` and others
- * @param processor gets each span that has ended
+ * @param processor gets each span of a sampled trace that has ended
  */
-export function openTracer(resource: Attributes, processor: SpanProcessor): Tracer {
+export function openTracer(resource: Attributes, processor: SpanProcessor, sampling: Sampling): Tracer {
   const ids = new ChosenIds();
   const provider = new TracerProvider({
     resource: resourceFromAttributes(copyOf(resource)),
     idGenerator: ids,
+    sampler: samplerOf(sampling),
     spanLimits: LIMITS,
     spanProcessors: [processor],
   });
@@ -61,6 +70,16 @@ export function openTracer(resource: Attributes, processor: SpanProcessor): Trac
       } satisfies Span;
     },
   };
+}
+
+/** The ratio decides by the trace's id, so all processes decide alike. */
+function samplerOf({ OTEL_TRACES_SAMPLER: name, OTEL_TRACES_SAMPLER_ARG: ratio }: Sampling): Sampler {
+  const root = name.endsWith("always_on")
+    ? new AlwaysOnSampler()
+    : name.endsWith("always_off")
+      ? new AlwaysOffSampler()
+      : new TraceIdRatioBasedSampler(ratio);
+  return name.startsWith("parentbased_") ? new ParentBasedSampler({ root }) : root;
 }
 
 function contextOf(traceparent: string | null): Context {

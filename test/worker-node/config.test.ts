@@ -25,6 +25,16 @@ test.each([
   ["OTLP_ENDPOINT", "collector:4317", COLLECTOR_SENTENCE],
   ["OTLP_ENDPOINT", "https://user:password@collector:4317", COLLECTOR_SENTENCE],
   ["S3_ENDPOINT", "minio:9000", "S3_ENDPOINT must be a URL like https://account.r2.cloudflarestorage.com"],
+  [
+    "OTEL_TRACES_SAMPLER",
+    "jaeger_remote",
+    "OTEL_TRACES_SAMPLER must be one of parentbased_always_on, parentbased_always_off, parentbased_traceidratio, always_on, always_off, traceidratio",
+  ],
+  [
+    "OTEL_TRACES_SAMPLER_ARG",
+    "10%",
+    "OTEL_TRACES_SAMPLER_ARG must be a number from 0 to 1, the share of the traces that are sent",
+  ],
   ["METRICS_TOKEN", "too-short", "METRICS_TOKEN must be at least 16 characters long"],
   [
     "METRICS_TOKEN",

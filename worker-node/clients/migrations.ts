@@ -15,6 +15,9 @@ const NO_RIGHT = "42501";
 const REMEDY =
   "The role must own the tables of the database and may create others: alter database … owner to …, or grant create on schema public to …";
 
+/** The encodings that hold every text. SQL_ASCII, which Debian takes on a machine without a locale, holds the bytes as they are sent. */
+const ENCODINGS: ReadonlySet<string> = new Set(["UTF8", "SQL_ASCII"]);
+
 /**
  * Migrates a database to the newest schema. Any number of processes may run it at once, and through a pooler: everything
  * happens in one transaction under a transaction-level lock, so the migrations are applied whole or not at all.
@@ -28,9 +31,16 @@ export async function migrate(postgresUrl: string): Promise<void> {
     prepare: false,
   });
   try {
-    await sql`select 1`.catch((cause: unknown) => {
+    const [server] = await sql<
+      { encoding: string }[]
+    >`select current_setting('server_encoding') as encoding`.catch((cause: unknown) => {
       throw new Error(`The database of ${VARIABLE} cannot be used: ${messageOf(cause)}`, { cause });
     });
+    if (server && !ENCODINGS.has(server.encoding)) {
+      throw new Error(
+        `The database of ${VARIABLE} has the encoding ${server.encoding}, which cannot hold all texts: create database … template template0 encoding 'UTF8'`,
+      );
+    }
     await sql.begin(applyMigrations).catch((cause: unknown) => {
       const remedy = sqlState(cause) === NO_RIGHT ? `. ${REMEDY}` : "";
       throw new Error(`The database of ${VARIABLE} cannot be migrated: ${messageOf(cause)}${remedy}`, {
@@ -65,7 +75,8 @@ async function applyMigrations(sql: TransactionSql): Promise<void> {
  * workers: a poll of a feed over some days of the journal took 16 ms with two of them, and 3 ms without.
  *
  * What statements mean does not depend on the settings of the server or the database. Positions of scans are times as text, which another
- * date style reads as other times; and a count under a lock has to see what the holder before has committed.
+ * date style reads as other times; a count under a lock has to see what the holder before has committed; and lists with nulls are sent
+ * as text, in which `array_nulls = off` reads the word NULL.
  */
 async function setUpRole(sql: TransactionSql): Promise<void> {
   const settings = {
@@ -78,11 +89,17 @@ async function setUpRole(sql: TransactionSql): Promise<void> {
     timezone: "UTC",
     datestyle: "ISO, MDY",
     intervalstyle: "postgres",
+    array_nulls: "on",
+    standard_conforming_strings: "on",
+    bytea_output: "hex",
+    extra_float_digits: "1",
   };
-  const [current] = await sql<{ role: string; database: string }[]>`
-    select current_user as role, current_database() as database`;
+  const [current] = await sql<{ role: string; database: string; commits: string }[]>`
+    select current_user as role, current_database() as database, current_setting('synchronous_commit') as commits`;
   if (!current) throw new Error("a select without from returned no row");
-  for (const [name, value] of Object.entries(settings)) {
+  // A crash must take no commit back. The other values wait for the disk too, and some also for a standby.
+  const commits = current.commits === "off" ? { synchronous_commit: "on" } : {};
+  for (const [name, value] of Object.entries({ ...settings, ...commits })) {
     await sql`alter role ${sql(current.role)} in database ${sql(current.database)} set ${sql(name)} = ${sql.unsafe(`'${value}'`)}`;
   }
 }

@@ -20,7 +20,7 @@ export function startTracing(settings: {
   const { OTLP_CONTENT: hasContent } = config;
   const sender = new SpanSender(openGrpcExport(collector));
   const resource = resourceOf("synapse-worker", config, { [ATTR_SERVICE_INSTANCE_ID]: instance });
-  const tracer = openTracer(resource, sender.buffer);
+  const tracer = openTracer(resource, sender.buffer, config);
   const executions = new ExecutionSpans(tracer);
   sender.start();
   return {

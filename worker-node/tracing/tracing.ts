@@ -1,7 +1,7 @@
 import type { ClaimedRun } from "../../shared/store/runs/claim-runs.ts";
 import type { Span, Tracer } from "../../shared/tracing/span.ts";
 import { headersTo } from "../../shared/tracing/otel-variables.ts";
-import type { Collector, ResourceVariables } from "../../shared/tracing/otel-variables.ts";
+import type { Collector, ResourceVariables, Sampling } from "../../shared/tracing/otel-variables.ts";
 import { log } from "../../shared/log.ts";
 import type { Config } from "../config.ts";
 import type { Models, Tools } from "../engine/ports.ts";
@@ -41,7 +41,8 @@ export function inCurrentStoreSpan<Result>(
 
 /** The variables of tracing. */
 export type TracingConfig = Pick<Config, "OTLP_ENDPOINT" | "OTLP_CONTENT" | "OTEL_EXPORTER_OTLP_HEADERS"> &
-  ResourceVariables;
+  ResourceVariables &
+  Sampling;
 
 /** The tracing of a worker, which begins, ends and changes its collector while the worker runs: docs/protocol.md 7.19. */
 export class LiveTracing {

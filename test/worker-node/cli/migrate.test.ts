@@ -73,14 +73,29 @@ test("the error of a role that may not create tables names the right that it lac
   ]);
 });
 
+// Fails when the first migration refuses one of its own texts, in words that name no remedy.
+test("a database whose encoding cannot hold all texts is refused, with the statement that makes another", async () => {
+  const latin = `${name}_latin`;
+  await server`create database ${server(latin)} template template0 encoding 'LATIN1' locale 'C'`;
+  await expect(migrate(new URL(`/${latin}`, url).href)).rejects.toThrow(
+    /^The database of SCALE_POSTGRES_URL .* has the encoding LATIN1, .*create database … template template0 encoding 'UTF8'$/,
+  );
+});
+
 // Fails when statements depend on settings that an operator may give the database or the server: with another date style the cursors of
-// scans name other times, and with another isolation a count under a lock does not see what the holder before committed.
+// scans name other times, with another isolation a count under a lock does not see what the holder before committed, and without nulls in
+// arrays no entry of a journal could be stored.
 test("statements have the same settings whatever the database's own are", async () => {
   for (const [setting, value] of Object.entries({
     timezone: "Asia/Kolkata",
     datestyle: "SQL, DMY",
     intervalstyle: "sql_standard",
     default_transaction_isolation: "repeatable read",
+    array_nulls: "off",
+    standard_conforming_strings: "off",
+    bytea_output: "escape",
+    extra_float_digits: "0",
+    synchronous_commit: "off",
   })) {
     await server`alter database ${server(name)} set ${server(setting)} = ${server.unsafe(`'${value}'`)}`;
   }
@@ -89,11 +104,17 @@ test("statements have the same settings whatever the database's own are", async 
   try {
     const [row] = await sql`
       select '2026-02-01T12:00:00Z'::timestamptz::text as time, '90 s'::interval::text as interval,
-        current_setting('transaction_isolation') as isolation`;
+        current_setting('transaction_isolation') as isolation, current_setting('synchronous_commit') as commits, ('{NULL}'::text[])[1] as element,
+        ${sql.unsafe(String.raw`'\\d'`)} as backslash, '\\x00ff'::bytea as bytes, 0.1::float8 + 0.2::float8 as sum`;
     expect(row).toEqual({
       time: "2026-02-01 12:00:00+00",
       interval: "00:01:30",
       isolation: "read committed",
+      commits: "on",
+      element: null,
+      backslash: String.raw`\\d`,
+      bytes: Buffer.from([0, 255]),
+      sum: 0.1 + 0.2,
     });
   } finally {
     await sql.end({ timeout: 1 });

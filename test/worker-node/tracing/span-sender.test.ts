@@ -5,7 +5,7 @@ import { addressOf, openGrpcExport } from "../../../worker-node/tracing/grpc-exp
 import { SpanSender } from "../../../worker-node/tracing/span-sender.ts";
 import { startCollector } from "../../services/otlp/collector.ts";
 import type { Collector } from "../../services/otlp/collector.ts";
-import { endSpans } from "../../services/otlp/spans.ts";
+import { allTraces, endSpans } from "../../services/otlp/spans.ts";
 import { until } from "../../services/waiting.ts";
 
 let collector: Collector;
@@ -153,6 +153,7 @@ test("a worker's exports have the headers and its spans the attributes of the va
       OTEL_EXPORTER_OTLP_HEADERS: { "X-Api-Key": "secret" },
       OTEL_RESOURCE_ATTRIBUTES: { team: "a" },
       OTEL_SERVICE_NAME: "mine",
+      ...allTraces,
     },
     "w#1",
   );

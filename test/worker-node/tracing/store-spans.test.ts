@@ -6,6 +6,7 @@ import { openTracer } from "../../../shared/tracing/tracer.ts";
 import { ExecutionSpans } from "../../../worker-node/tracing/execution-spans.ts";
 import { inStoreSpan } from "../../../worker-node/tracing/store-spans.ts";
 import type { StoreCall } from "../../../worker-node/tracing/tracing.ts";
+import { allTraces } from "../../services/otlp/spans.ts";
 import { slowPeer } from "../../services/waiting.ts";
 import { FakeStore } from "../fake-store.ts";
 
@@ -20,7 +21,7 @@ type Work = [StoreCall, () => Promise<unknown>];
 /** The spans of these calls during an execution of each run, and of the executions. */
 async function executed(runs: ClaimedRun[], calls: Work[]) {
   const buffer = new SpanBuffer();
-  const tracer = openTracer({ "service.name": "test" }, buffer);
+  const tracer = openTracer({ "service.name": "test" }, buffer, allTraces);
   const executions = new ExecutionSpans(tracer);
   const spans = runs.map((run) => executions.begin(run));
   for (const [call, work] of calls) await inStoreSpan(tracer, executions, call, work).catch(() => {});
