@@ -59,11 +59,16 @@ export function unknownModel(name: string): string {
     return `"${name}" is a program on the predecessor's machine, which is not started here: name its provider's model, such as anthropic/claude-sonnet-4-6`;
   }
   const nearest = nearestModel(name);
-  const hint =
-    nearest === null
-      ? `write provider/model, such as openai/gpt-4.1-mini; the providers are ${[...PROVIDER_BY_SLASH.keys()].join(", ")}`
-      : `did you mean "${nearest}"?`;
-  return `"${name}" names no model: ${hint}`;
+  return `"${name}" names no model: ${nearest === null ? withProvider(name) : `did you mean "${nearest}"?`}`;
+}
+
+/** What to write for a name without a known provider: the predecessor takes most of them for models of Ollama. */
+function withProvider(name: string): string {
+  if (name.includes("/")) {
+    return `write provider/model, such as openai/gpt-4.1-mini; the providers are ${[...PROVIDER_BY_SLASH.keys()].join(", ")}`;
+  }
+  const own = name.replace(/^(?:bedrock|hf)\./, "");
+  return `write ollama/${own} where Ollama has it, or openai-compatible/${own} for a server with OpenAI's API (its URL is OPENAI_COMPATIBLE_BASE_URL of the workers, or base_url of the tenant's provider key)`;
 }
 
 function nearestModel(name: string): string | null {

@@ -21,6 +21,9 @@ export function isBadPort(port: string): boolean {
   return port !== "" && BAD_PORTS.has(Number(port));
 }
 
+/** The addresses of `localhost`. */
+const LOOPBACK = ["127.0.0.1", "::1"];
+
 const ENTRY_RULE =
   "must be a host name (tools.internal), an address (10.1.2.3) or a range (10.0.0.0/8): no scheme, no port, no *";
 
@@ -28,7 +31,10 @@ const ENTRY_RULE =
 export type EgressPolicy = {
   /** Whether this address may be connected to. */
   allows(address: string): boolean;
-  /** Whether the operator has listed this host of a URL, an address or a name. False for a public host that is not in the list. */
+  /**
+   * Whether the operator has listed this host of a URL, an address or a name. False for a public host that is not in the list.
+   * `localhost` is listed where 127.0.0.1 or ::1 is: no other machine has this name (RFC 6761).
+   */
   lists(host: string): boolean;
   /** Whether this host name (not an address) is allowed, whatever address it resolves to. */
   allowsName(name: string): boolean;
@@ -72,8 +78,9 @@ export function egressPolicyOf(allow: string): EgressPolicy {
   return {
     allows,
     lists(host) {
-      const text = host.replace(/^\[|\]$/g, "");
-      return isAddress(text) ? isListed(ipaddr.process(text)) : names.has(text.toLowerCase());
+      const text = host.replace(/^\[|\]$/g, "").toLowerCase();
+      const addresses = text === "localhost" ? LOOPBACK : [text].filter(isAddress);
+      return names.has(text) || addresses.some((address) => isListed(ipaddr.process(address)));
     },
     allowsName: (name) => names.has(name.toLowerCase()),
     refuses(host) {

@@ -5,22 +5,26 @@
  * - `kept`: for editors and people. GET gives it back as it was saved, and no run reads it.
  * - `record`: what the predecessor, or our own answer, wrote about the definition. It is accepted and not kept.
  * - `ignored`: a setting of the predecessor that has no effect here, whatever its value is. It is accepted and not kept.
- * - `later`: it would change a run and is not built yet. It is refused with `not_yet`, unless it is empty or has a value of
- *   `noEffect`, which asks for what the engine does anyway. `instead`: what to write in its place.
+ * - `later`: it would change a run and is not built yet. It is refused with `not_yet` and with what to do `instead`, unless it is empty
+ *   or has a value of `noEffect`, which asks for what the engine does anyway.
  */
 export type FieldClass =
   | "read"
   | "kept"
   | "record"
   | "ignored"
-  | { later: true; noEffect: readonly unknown[]; instead?: string };
+  | { later: true; noEffect: readonly unknown[]; instead: string };
 
 type Table = { readonly [field: string]: FieldClass };
 
 const all = (fieldClass: FieldClass, fields: string): Table =>
   Object.fromEntries(fields.split(" ").map((field) => [field, fieldClass]));
 
-const later = (...noEffect: readonly unknown[]): FieldClass => ({ later: true, noEffect });
+const later = (instead: string, ...noEffect: readonly unknown[]): FieldClass => ({
+  later: true,
+  noEffect,
+  instead,
+});
 
 const STDIO_INSTEAD =
   "name an entry of the operator's MCP_STDIO_ALLOW as command, which holds the whole command line, or start it behind a gateway that speaks Streamable HTTP, and save the URL of that as a server of type remote";
@@ -51,12 +55,16 @@ export const fieldClasses = {
     ...all("read", "switch_expression switch_cases switch_default_step_id print_content"),
     ...all("read", "orchestration_id input child_state on_child_error"),
     ...all("read", "cache_responses_enabled cache_response_ttl_seconds background"),
-    cache_semantic_enabled: later(false),
-    cache_response_threshold: later(0.95),
-    // The predecessor does not cache the calls of tools either.
-    ...all("ignored", "cache_tools_enabled"),
-    cache_tool_ttl_seconds: later(3_600),
-    include_full_history: later(true),
+    cache_semantic_enabled: later(
+      "leave it out; cache_responses_enabled takes the answer to an earlier request that is the same",
+      false,
+    ),
+    // A part of cache_semantic_enabled, which is refused. The predecessor does not cache the calls of tools either.
+    ...all("ignored", "cache_response_threshold cache_tools_enabled cache_tool_ttl_seconds"),
+    include_full_history: later(
+      "leave it out; a step that runs again has the newest value of its output_key, and a transform can collect the earlier ones under another key",
+      false,
+    ),
   },
   retry: all("read", "attempts base_seconds max_seconds"),
   humanField: all(
@@ -73,7 +81,8 @@ export const fieldClasses = {
     ...all("record", "version created_at updated_at"),
     // An agent has no tools but those that it names.
     ...all("ignored", "skip_default_tools"),
-    ...all(later(), "repos db_configs"),
+    repos: later("give it tools that read the code, such as those of an MCP server"),
+    db_configs: later("give it a tool of type sql"),
   },
   tool: {
     ...all(
@@ -91,22 +100,17 @@ export const fieldClasses = {
     ),
     ...all("kept", "label"),
     ...all("record", "id version created_at updated_at listing status"),
-    enabled: later(true),
-    ...all({ later: true, noEffect: [], instead: STDIO_INSTEAD }, "args env"),
+    enabled: later("leave the server out, or delete it", true),
+    ...all(later(STDIO_INSTEAD), "args env"),
   },
   oauthClient: all("read", "issuer client_id client_secret scope"),
 } satisfies { [record: string]: Table };
-
-/** Whether the value of a field asks for what is not built yet. */
-export function asksForLater(fieldClass: FieldClass | undefined, value: unknown): boolean {
-  return typeof fieldClass === "object" && asksForSomething(value, fieldClass.noEffect);
-}
 
 /**
  * Whether the value of a field that is not built yet asks for something. A null or empty value means that the field is
  * absent, and a value of `noEffect` asks for what happens anyway.
  */
-function asksForSomething(value: unknown, noEffect: readonly unknown[]): boolean {
+export function asksForSomething(value: unknown, noEffect: readonly unknown[]): boolean {
   if (value === null || value === "" || value === undefined) return false;
   if (typeof value === "object") return Object.keys(value).length > 0;
   return !noEffect.includes(value);

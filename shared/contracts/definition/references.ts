@@ -6,6 +6,7 @@ import { coversTool, isToolPattern, TOOL_NAME } from "./tool-names.ts";
 import { DELEGATE_TOOL } from "./agent.ts";
 import type { FieldError } from "../../errors.ts";
 import type { AgentDocument } from "./agent.ts";
+import type { BuiltInName } from "./built-in-tools.ts";
 import type { Orchestration, OrchestrationDocument } from "./orchestration.ts";
 
 /** A definition that another one names, and the field that names it. `one`: the name must stand for one tool, not for all of a server (`server__*`). */
@@ -63,6 +64,22 @@ export function impossibleReferences(references: readonly Reference[]): FieldErr
     .map(({ path, id }) => ({ path, message: `no tool can have the name ${JSON.stringify(id)}` }));
 }
 
+const likeBuiltIn = (name: BuiltInName): string => `${name} is the built-in one that does the like`;
+
+/** What takes the place of tools that the predecessor has by itself. */
+const IN_PLACE: ReadonlyMap<string, string> = new Map([
+  ["vault_create", likeBuiltIn("artifact_write")],
+  ["vault_write", likeBuiltIn("artifact_write")],
+  ["vault_patch", likeBuiltIn("artifact_write")],
+  ["vault_read", likeBuiltIn("artifact_read")],
+  ["vault_list", likeBuiltIn("artifact_list")],
+  ["execute_python", likeBuiltIn("run_javascript")],
+  ["scrape_url", likeBuiltIn("http_request")],
+  ["run_sql_query", "save one of type sql under this name"],
+  ["spawn_subtask", "delegate_agent_ids names agents to which an agent gives tasks"],
+  [DELEGATE_TOOL, "an agent with delegate_agent_ids has it without naming it"],
+]);
+
 /** A warning for each definition that is not stored: it may come later, and until then the step that needs it fails. */
 export function missingReferences(references: readonly Reference[], known: Known): FieldError[] {
   const suggest = suggestions();
@@ -70,8 +87,13 @@ export function missingReferences(references: readonly Reference[], known: Known
     .filter(({ kind, id }) => !known[kind].has(id))
     .map(({ path, kind, id }) => ({
       path,
-      message: `there is no ${kind.slice(0, -1)} "${id}" yet${suggest(id, known.suggest[kind])}`,
+      message: `there is no ${kind.slice(0, -1)} "${id}" yet${insteadOf(kind, id) ?? suggest(id, known.suggest[kind])}`,
     }));
+}
+
+function insteadOf(kind: ReferenceKind, id: string): string | null {
+  const inPlace = kind === "tools" ? IN_PLACE.get(id) : undefined;
+  return inPlace === undefined ? null : `: ${inPlace}`;
 }
 
 /** Warnings about agents that exist and cannot do what a step asks of them as they are stored now. */

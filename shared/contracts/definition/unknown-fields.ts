@@ -1,7 +1,7 @@
 import type { z } from "zod";
 import { likelyName, nearestName } from "../../text/nearest-name.ts";
 import type { FieldError } from "../../errors.ts";
-import { asksForLater, fieldClasses } from "./field-classes.ts";
+import { asksForSomething, fieldClasses } from "./field-classes.ts";
 import { stepShapes } from "./step.ts";
 import { toolShapes } from "./tool.ts";
 import type { FieldClass } from "./field-classes.ts";
@@ -76,9 +76,8 @@ export function unknownFields(kind: DefinitionKind, json: unknown): FieldError[]
 export function laterFields(kind: DefinitionKind, json: unknown): FieldError[] {
   return collect(json, kinds[kind], (name, value, { classes }) => {
     const fieldClass = classOf(classes, name);
-    if (!asksForLater(fieldClass, value)) return null;
-    const instead = typeof fieldClass === "object" ? fieldClass.instead : undefined;
-    return `is not available yet${instead === undefined ? "" : `: ${instead}`}`;
+    const isLater = typeof fieldClass === "object" && asksForSomething(value, fieldClass.noEffect);
+    return isLater ? `is not available yet: ${fieldClass.instead}` : null;
   });
 }
 

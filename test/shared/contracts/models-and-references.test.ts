@@ -39,7 +39,10 @@ describe("the model of a step", () => {
     ["gtp-4.1-mini", 'did you mean "gpt-4.1-mini"?'],
     ["cluade-haiku-4-5", 'did you mean "claude-haiku-4-5"?'],
     ["openai/", "write provider/model"],
-    ["mistral-large", "write provider/model"],
+    ["mistral", "write ollama/mistral where Ollama has it"],
+    ["grok-3", "or openai-compatible/grok-3 for a server with OpenAI's API"],
+    ["hf.phi-4", "write ollama/phi-4 where"],
+    ["cli.codex.gpt-5", "a program on the predecessor's machine"],
     ["meta/llama-3", "the providers are openai"],
     ["openai/gpt 4.1", "a name has no spaces"],
   ])("%s, which no worker can call, is refused at PUT: %s", (model, text) => {
@@ -193,6 +196,16 @@ describe("a warning", () => {
         path: "steps[3].orchestration_id",
         message: 'there is no orchestration "summry" yet: did you mean "summary"?',
       },
+    ]);
+  });
+
+  test("names what takes the place of the predecessor's own tools", () => {
+    const reference = (id: string) => ({ path: "tools[0]", kind: "tools" as const, id });
+    const messages = missingReferences(["vault_read", "spawn_subtask", "parse_pdf"].map(reference), known);
+    expect(messages.map(({ message }) => message)).toEqual([
+      'there is no tool "vault_read" yet: artifact_read is the built-in one that does the like',
+      'there is no tool "spawn_subtask" yet: delegate_agent_ids names agents to which an agent gives tasks',
+      'there is no tool "parse_pdf" yet',
     ]);
   });
 
