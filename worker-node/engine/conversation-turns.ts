@@ -94,10 +94,10 @@ const OfBackground = z.object({ background: Background.exactOptional() });
 export function inCallOrder(messages: readonly Appended[]): Appended[] {
   const ordered: Appended[] = [];
   let results: Extract<Appended, { role: "tool" }>[] = [];
-  let calls: string[] = [];
+  let calls: ReadonlyMap<string, number> = new Map();
   const place = (): void => {
     ordered.push(
-      ...results.toSorted((a, b) => calls.indexOf(a.tool_call_id) - calls.indexOf(b.tool_call_id)),
+      ...results.toSorted((a, b) => (calls.get(a.tool_call_id) ?? -1) - (calls.get(b.tool_call_id) ?? -1)),
     );
     results = [];
   };
@@ -108,8 +108,13 @@ export function inCallOrder(messages: readonly Appended[]): Appended[] {
     }
     place();
     ordered.push(message);
-    if (message.role === "assistant") calls = message.tool_calls.map(({ id }) => id);
+    if (message.role === "assistant") calls = placesOf(message.tool_calls);
   }
   place();
   return ordered;
+}
+
+/** The place of each call among the calls of its answer; the first, if a model gave two calls the same id. */
+function placesOf(calls: readonly { id: string }[]): ReadonlyMap<string, number> {
+  return new Map(calls.map(({ id }, place) => [id, place] as const).toReversed());
 }

@@ -126,7 +126,9 @@ class SchemaCheck {
     const { minProperties, maxProperties, propertyNames, additionalProperties } = schema;
     const names = Object.keys(value);
     const properties = objectOf(schema["properties"]);
-    const patterns = Object.entries(objectOf(schema["patternProperties"]));
+    const patterns = this.#entries(schema["patternProperties"]);
+    const neededNames = this.#entries(schema["dependentRequired"]);
+    const neededForms = this.#entries(schema["dependentSchemas"]);
     const faults = between(
       names.length,
       minProperties,
@@ -142,15 +144,15 @@ class SchemaCheck {
       }
     };
     demand(schema["required"]);
-    for (const [field, required] of Object.entries(objectOf(schema["dependentRequired"]))) {
+    for (const [field, required] of neededNames) {
       if (Object.hasOwn(value, field)) demand(required);
     }
-    for (const [field, form] of Object.entries(objectOf(schema["dependentSchemas"]))) {
+    for (const [field, form] of neededForms) {
       if (Object.hasOwn(value, field)) faults.push(...inner(form));
     }
     for (const [field, item] of Object.entries(value)) {
       const path = pathOf(at, field);
-      this.#spend(patterns.length);
+      this.#spend(patterns.length * (1 + field.length / CHARS_OF_UNIT));
       const own = Object.hasOwn(properties, field);
       const fitting = patterns.filter(([pattern]) => this.#matches(pattern, field));
       if (own) faults.push(...inner(properties[field], item, path));
@@ -160,6 +162,13 @@ class SchemaCheck {
         faults.push(`${subjectOf(path)} has a name that does not fit ${this.#brief(propertyNames)}`);
     }
     return faults;
+  }
+
+  /** The entries of a table of the schema, which each object of a list goes through. */
+  #entries(table: Json | undefined): [string, Json][] {
+    const entries = Object.entries(objectOf(table));
+    this.#spend(entries.length / 10);
+    return entries;
   }
 
   #ofValue(value: Json, schema: JsonObject, at: string): string[] {

@@ -45,9 +45,14 @@ export function hasType(value: Json, type: string): boolean {
 }
 
 /** The types that a schema names; none: it takes any. */
-export function typesIn({ type }: JsonObject): string[] {
-  return [type ?? []].flat().filter((each) => typeof each === "string");
+export function typesIn({ type }: JsonObject): readonly string[] {
+  if (!Array.isArray(type)) return typeof type === "string" ? [type] : [];
+  const known = typesOfLists.get(type) ?? [...new Set(type.filter((each) => typeof each === "string"))];
+  typesOfLists.set(type, known);
+  return known;
 }
+
+const typesOfLists = new WeakMap<Json[], readonly string[]>();
 
 /** The type of a value, as JSON Schema names it. */
 export function typeOf(value: Json): string {

@@ -1,5 +1,5 @@
 import { ANSWER_TOOL, answerArguments } from "../../shared/contracts/definition/index.ts";
-import { isObject, objectOf } from "../../shared/contracts/json.ts";
+import { isObject, listOf, objectOf } from "../../shared/contracts/json.ts";
 import { textOf } from "./model-call.ts";
 import { findJson } from "./find-json.ts";
 import { schemaFaults, SchemaTooComplex } from "./schema-check.ts";
@@ -108,21 +108,24 @@ function onlyFieldOf(object: JsonObject): Json | undefined {
  * checks the value with the results that are known, and takes patterns without a result for a match.
  */
 async function faultsOf(value: Json, schema: JsonObject, sandbox: Sandbox): Promise<string[]> {
-  const known = new Map<string, boolean>();
-  const keyOf = (pattern: string, text: string): string => JSON.stringify([pattern, text]);
+  // By the pattern, then the text: a pattern may have 30 KiB, and 10,000 texts.
+  const known = new Map<string, Map<string, boolean>>();
   try {
     for (let round = 1; round <= MAX_PATTERN_ROUNDS; round++) {
-      const asked = new Map<string, [string, string]>();
+      const asked = new Map<string, Set<string>>();
       const faults = schemaFaults(value, schema, (pattern, text) => {
-        const key = keyOf(pattern, text);
-        const result = known.get(key);
-        if (result === undefined) asked.set(key, [pattern, text]);
+        const result = known.get(pattern)?.get(text);
+        if (result === undefined) asked.set(pattern, (asked.get(pattern) ?? new Set()).add(text));
         return result ?? true;
       });
       if (asked.size === 0) return faults;
-      const results = await sandbox.transform(MATCH_ALL, {}, { pairs: [...asked.values()] });
-      for (const [i, key] of [...asked.keys()].entries())
-        known.set(key, Array.isArray(results) && results[i] === true);
+      const questions = Array.from(asked, ([pattern, texts]) => ({ pattern, texts: [...texts] }));
+      const results = listOf(await sandbox.transform(MATCH_ALL, {}, { questions }));
+      for (const [i, { pattern, texts }] of questions.entries()) {
+        const ofPattern = known.get(pattern) ?? new Map<string, boolean>();
+        known.set(pattern, ofPattern);
+        for (const [k, text] of texts.entries()) ofPattern.set(text, listOf(results[i])[k] === true);
+      }
     }
   } catch (error) {
     if (error instanceof SchemaTooComplex) throw unchecked("the schema is too complex", error);
@@ -132,7 +135,10 @@ async function faultsOf(value: Json, schema: JsonObject, sandbox: Sandbox): Prom
   throw unchecked(`its patterns depend on each other over ${MAX_PATTERN_ROUNDS} rounds`);
 }
 
-const MATCH_ALL = "result = pairs.map(([pattern, text]) => new RegExp(pattern, 'u').test(text));";
+const MATCH_ALL = `result = questions.map(({ pattern, texts }) => {
+  const form = new RegExp(pattern, "u");
+  return texts.map((text) => form.test(text));
+});`;
 
 function unchecked(why: string, cause?: unknown): TerminalError {
   return new TerminalError("output_invalid", `the answer cannot be checked by output_schema: ${why}`, {

@@ -94,6 +94,9 @@ export function missingArguments(args: JsonObject, schema: JsonObject): string[]
  * server checks too.
  */
 const MAX_LOOKS = 20_000;
+/** To compare so many characters, or to look for so many names, counts as one look. */
+const CHARS_OF_LOOK = 100;
+const NAMES_OF_LOOK = 100;
 /** Nested schemas. A reference that leads to itself never ends. */
 const MAX_DEPTH = 400;
 
@@ -126,7 +129,7 @@ class ArgumentCheck {
     const { $ref } = schema;
     if (typeof $ref === "string") this.look(value, targetOf(this.#root, $ref), path);
     for (const form of listOf(schema["allOf"])) this.look(value, form, path);
-    this.#lookAtForms(value, [...listOf(schema["anyOf"]), ...listOf(schema["oneOf"])], path);
+    this.#lookAtForms(value, [listOf(schema["anyOf"]), listOf(schema["oneOf"])], path);
     const subject = path === "" ? "the arguments" : `the argument ${path}`;
     // A word that is no type of JSON Schema, such as `any`, refuses no value.
     const types = typesIn(schema);
@@ -138,47 +141,56 @@ class ArgumentCheck {
       this.errors.push(`${subject} must be of type ${types.join(" or ")}, and is ${typeOf(value)}`);
       return;
     }
-    const choices = Array.isArray(schema["enum"])
-      ? schema["enum"]
-      : Object.hasOwn(schema, "const")
-        ? [schema["const"] ?? null]
-        : null;
-    if (choices !== null && !choices.some((choice) => isSame(choice, value))) {
-      this.errors.push(`${subject} must be one of ${JSON.stringify(choices).slice(0, 300)}`);
-    }
+    const { choices } = rulesOf(schema);
+    if (choices !== null && !this.#isOneOf(choices, value))
+      this.errors.push(`${subject} must be one of ${choices.quoted}`);
     if (Array.isArray(value)) {
       for (const [i, item] of value.entries()) this.look(item, schema["items"], `${path}[${i}]`);
     } else if (isObject(value)) this.#lookAtProperties(value, schema, path);
   }
 
+  /** Lists and objects are compared as texts, which takes time where the value is large. */
+  #isOneOf({ plain, nested }: Choices, value: Json): boolean {
+    if (typeof value !== "object" || value === null) return plain.has(value);
+    if (nested.size === 0) return false;
+    const text = JSON.stringify(value);
+    this.#looks += text.length / CHARS_OF_LOOK;
+    return nested.has(text);
+  }
+
   /** A value fits one of the forms, or has the errors of the form that it is nearest to. */
-  #lookAtForms(value: Json, forms: readonly Json[], path: string): void {
+  #lookAtForms(value: Json, lists: readonly Json[][], path: string): void {
     let nearest: string[] | null = null;
-    for (const form of forms) {
-      const tried = new ArgumentCheck(this.#root, { looks: this.#looks, depth: this.#depth });
-      tried.look(value, form, path);
-      this.#looks = tried.#looks;
-      if (tried.isTooLong) this.#depth = tried.#depth;
-      if (tried.errors.length === 0) return;
-      if (nearest === null || isNearer(tried.errors, nearest)) nearest = tried.errors;
+    for (const forms of lists) {
+      for (const form of forms) {
+        const tried = new ArgumentCheck(this.#root, { looks: this.#looks, depth: this.#depth });
+        tried.look(value, form, path);
+        this.#looks = tried.#looks;
+        if (tried.isTooLong) this.#depth = tried.#depth;
+        if (tried.errors.length === 0) return;
+        if (nearest === null || isNearer(tried.errors, nearest)) nearest = tried.errors;
+      }
     }
     this.errors.push(...(nearest ?? []));
   }
 
   #lookAtProperties(value: JsonObject, schema: JsonObject, path: string): void {
     const at = (name: string): string => (path === "" ? name : `${path}.${name}`);
-    for (const name of missingArguments(value, schema))
-      this.errors.push(`the argument ${at(name)} is missing`);
+    const { required } = rulesOf(schema);
+    this.#looks += required.size / NAMES_OF_LOOK;
+    for (const name of required) {
+      if (this.errors.length >= MAX_ERRORS) return;
+      if (!Object.hasOwn(value, name)) this.errors.push(`the argument ${at(name)} is missing`);
+    }
     const properties = isObject(schema["properties"]) ? schema["properties"] : {};
     for (const [name, inner] of Object.entries(value)) {
+      if (this.errors.length >= MAX_ERRORS) return;
       if (Object.hasOwn(properties, name)) {
-        const isOptional = !requiredBy(schema).includes(name);
+        const isOptional = !required.has(name);
         // Models write null for an optional argument that they do not use.
         if (inner !== null || !isOptional) this.look(inner, properties[name], at(name));
       } else if (schema["additionalProperties"] === false) {
-        this.errors.push(
-          `there is no argument ${at(name)}: they are ${Object.keys(properties).join(", ") || "none"}`,
-        );
+        this.errors.push(`there is no argument ${at(name)}: they are ${listed(Object.keys(properties))}`);
       }
     }
   }
@@ -194,6 +206,38 @@ function isNearer(errors: readonly string[], than: readonly string[]): boolean {
 export function requiredBy(schema: JsonObject): string[] {
   const { required } = schema;
   return Array.isArray(required) ? required.filter((name) => typeof name === "string") : [];
+}
+
+/** What a schema says of each value, in the form in which it is looked up: a list has thousands of values. */
+type Rules = { required: ReadonlySet<string>; choices: Choices | null };
+type Choices = { plain: ReadonlySet<Json>; nested: ReadonlySet<string>; quoted: string };
+
+const known = new WeakMap<JsonObject, Rules>();
+
+function rulesOf(schema: JsonObject): Rules {
+  const rules = known.get(schema) ?? { required: new Set(requiredBy(schema)), choices: choicesOf(schema) };
+  known.set(schema, rules);
+  return rules;
+}
+
+function choicesOf(schema: JsonObject): Choices | null {
+  const only = Object.hasOwn(schema, "const") ? [schema["const"] ?? null] : null;
+  const choices = Array.isArray(schema["enum"]) ? schema["enum"] : only;
+  if (choices === null) return null;
+  const nested = choices.filter((choice) => typeof choice === "object" && choice !== null);
+  return {
+    plain: new Set(choices),
+    nested: new Set(nested.map((choice) => JSON.stringify(choice))),
+    quoted: JSON.stringify(choices).slice(0, 300),
+  };
+}
+
+/** So many names are shown of a long list. */
+const MAX_LISTED = 100;
+
+function listed(names: readonly string[]): string {
+  if (names.length <= MAX_LISTED) return names.join(", ") || "none";
+  return `${names.slice(0, MAX_LISTED).join(", ")} and ${names.length - MAX_LISTED} more`;
 }
 
 function isSame(a: Json, b: Json): boolean {

@@ -53,8 +53,9 @@ function typed(value: Json, schema: Json | undefined, root: JsonObject): Json {
 /** Whether a value fits the fields that tell this form from others, such as `kind`: those with a list of allowed values. */
 function names(value: Json, { properties }: JsonObject): boolean {
   if (!isObject(value) || !isObject(properties)) return true;
-  return Object.entries(properties).every(([name, inner]) => {
-    if (!isObject(inner) || !Object.hasOwn(value, name)) return true;
+  return Object.keys(value).every((name) => {
+    const inner = Object.hasOwn(properties, name) ? properties[name] : undefined;
+    if (!isObject(inner)) return true;
     const { const: only, enum: choices = only === undefined ? null : [only] } = inner;
     return !Array.isArray(choices) || choices.includes(value[name] ?? null);
   });
@@ -95,15 +96,16 @@ function formsOf(schema: Json | undefined, root: JsonObject): JsonObject[] {
     const next = open.shift();
     if (!isObject(next) || looks === MAX_FORMS) return [{}];
     const { $ref, anyOf, oneOf } = next;
-    const choices = [...listOf(anyOf), ...listOf(oneOf)];
+    const choices = listOf(anyOf).length + listOf(oneOf).length;
+    if (looks + open.length + choices >= MAX_FORMS) return [{}];
     if (typeof $ref === "string") open.push(targetOf(root, $ref));
-    else if (choices.length > 0) open.push(...choices);
+    else if (choices > 0) open.push(...listOf(anyOf), ...listOf(oneOf));
     else forms.push(next);
   }
   return forms;
 }
 
-function typesOf(schema: JsonObject): string[] {
+function typesOf(schema: JsonObject): readonly string[] {
   const types = typesIn(schema);
   return schema["nullable"] === true && types.length > 0 ? [...types, "null"] : types;
 }

@@ -1,3 +1,4 @@
+import { limits } from "./fields.ts";
 import { suggestions } from "../../text/nearest-name.ts";
 import { isObject, objectOf } from "../json.ts";
 import { expressionError } from "./code.ts";
@@ -147,6 +148,9 @@ function argumentsIn(url: string, properties: readonly string[]): string[] {
 
 /** What is wrong with the headers of requests to the outside. */
 export function headerErrors(headers: Readonly<Record<string, string>>): FieldError[] {
+  // Each answer of the tool is searched for the values of all headers.
+  if (Object.keys(headers).length > limits.keys)
+    return [{ path: "headers", message: `may have at most ${limits.keys} entries` }];
   const first = new Map<string, string>();
   return Object.entries(headers).flatMap(([name, value]) => {
     const twin = first.get(name.toLowerCase());

@@ -42,6 +42,16 @@ function inlined(schema: JsonObject): JsonObject {
 
 /** The schema that a local `$ref` names; undefined: there is none. */
 export function targetOf(root: JsonObject, ref: string): Json | undefined {
+  const known = targets.get(root) ?? new Map<string, Json | undefined>();
+  targets.set(root, known);
+  if (!known.has(ref)) known.set(ref, found(root, ref));
+  return known.get(ref);
+}
+
+/** Each reference of a schema is followed once: a list has a hundred thousand items, and the reference of each may have as many parts. */
+const targets = new WeakMap<JsonObject, Map<string, Json | undefined>>();
+
+function found(root: JsonObject, ref: string): Json | undefined {
   if (ref === "#") return root;
   if (!ref.startsWith("#/")) return undefined;
   return ref

@@ -204,3 +204,10 @@ function refusalOf(check: () => unknown): string {
     throw error;
   }
 }
+
+test("a tool with more than 100 headers is refused: each of its answers is searched for the values of all", () => {
+  const body = tool({}, { headers: table(names("h", 101), "x") });
+  expect(() => checkDefinition("tools", body, parseNewTool, false)).toThrow(
+    expect.objectContaining({ fields: [{ path: "headers", message: "may have at most 100 entries" }] }),
+  );
+});
