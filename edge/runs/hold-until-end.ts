@@ -18,6 +18,12 @@ import { endedRun } from "./ended-run.ts";
 
 /** White space at this interval keeps proxies from closing the response while the run goes on. JSON allows it before a value. */
 const WHITE_SPACE_MS = 15_000;
+/** Proxies pass the white space on as it comes. Otherwise nginx keeps it back until the end, and so does HAProxy while it compresses. */
+const HEADERS = {
+  "content-type": "application/json",
+  "cache-control": "no-store, no-transform",
+  "x-accel-buffering": "no",
+};
 /** The pause after a read that failed. */
 const RETRY_MS = 1_000;
 /** The most entries of a page of events. */
@@ -54,7 +60,7 @@ export function heldResponse(c: Context<ApiEnv>, run: RunId, more: { turn_id?: s
   writer.closed.catch(() => left.abort());
   const signal = AbortSignal.any([c.req.raw.signal, left.signal]);
   c.get("services").waitUntil(write(c, run, more, writer, signal));
-  return new Response(readable, { status: 200, headers: { "content-type": "application/json" } });
+  return new Response(readable, { status: 200, headers: HEADERS });
 }
 
 async function write(

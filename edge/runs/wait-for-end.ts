@@ -20,6 +20,12 @@ const Accepted = z
   );
 
 /**
+ * The longest wait. nginx and other proxies end a response of which nothing came for 60 s, and the client would get their 504 without the
+ * id of its run. The preference is an upper bound (RFC 7240, 4.3), so an earlier 202 honours it.
+ */
+const MAX_WAIT_MS = 59_000;
+
+/**
  * `Prefer: wait=N` of a request that starts a run: the response waits until the run has ended, or for N seconds. It is then the 200
  * with the result, for which the key needs `runs:read`, or the 202. A committed run never becomes an error: when the edge cannot
  * wait for it, the 202 is sent at once, without `Preference-Applied`.
@@ -47,7 +53,10 @@ async function hold(c: Context<ApiEnv>): Promise<void> {
 async function waitAtMost(c: Context<ApiEnv>, seconds: number): Promise<void> {
   try {
     const { run, more } = Accepted.parse(await c.res.clone().json());
-    const signal = AbortSignal.any([c.req.raw.signal, AbortSignal.timeout(seconds * 1_000)]);
+    const signal = AbortSignal.any([
+      c.req.raw.signal,
+      AbortSignal.timeout(Math.min(seconds * 1_000, MAX_WAIT_MS)),
+    ]);
     const ended = await endedRun(c, run, signal);
     if (ended !== null) c.res = Response.json({ ...(await resultOf(c.get("services"), ended)), ...more });
     preferenceApplied(c.res.headers, `wait=${seconds}`);

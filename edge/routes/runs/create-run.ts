@@ -29,7 +29,7 @@ const route = createRoute({
   summary: "Start a run",
   description:
     "After a 202 the run is committed and will reach an end. With `Prefer: wait=N` the answer comes when the run has ended, " +
-    `with 200 and its result, or after N seconds (at most ${MAX_WAIT_SECONDS}) with the 202; \`Preference-Applied\` has the ` +
+    `with 200 and its result, or after N seconds (at most ${MAX_WAIT_SECONDS}, which ends after 59) with the 202; \`Preference-Applied\` has the ` +
     "preferences that were honoured. A request that waits takes a seat of the run's viewers; without a free seat the 202 " +
     "comes at once, without that header. With scale mode off (`PATCH /scale/config`) the answer is always the 200, however " +
     "long the run takes: white space comes every 15 s before the JSON, which then has the `events` too, and the key needs `runs:read`.",

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { z } from "zod";
 import { bodyOf, RUN, runPath, startApp, type TestApp } from "../app.ts";
 import { FakeJournalWriter } from "../test-stores.ts";
@@ -67,6 +67,19 @@ describe("Prefer: wait=N of a request that starts a run", () => {
       "true",
     ]);
     expect(await bodyOf(repeated)).toMatchObject({ run_id, status: "completed" });
+  });
+
+  // nginx and others close a connection on which nothing comes for 60 s, and the client would get their 504 in place of the run's id.
+  test("of 60 s ends after 59", async () => {
+    const timeout = vi.spyOn(AbortSignal, "timeout");
+    try {
+      const { answer, run } = post("wait=60");
+      await endRun(await run());
+      expect(applied(await answer)).toBe("wait=60");
+      expect(Math.max(...timeout.mock.calls.map(([ms]) => ms))).toBe(59_000);
+    } finally {
+      timeout.mockRestore();
+    }
   });
 
   test("is honoured together with handling=lenient, and in any spelling of a Prefer header", async () => {
