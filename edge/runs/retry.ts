@@ -30,6 +30,7 @@ import { noRun } from "./run-view.ts";
  * results, or with `fromStep` the results before that step's latest visit. Its events continue the same log. The journal of an
  * archived run is brought back to Postgres first.
  *
+ * @param letter the unresolved dead letter for which the run is retried, by its number; null: for none
  * @throws AppError `not_found`; `run_not_finished`; `run_finished` for a run that completed; `conflict` when another
  *   request was first; `invalid` for a step that the run cannot go back to; `artifacts_away`; the refusals of `admit`
  */
@@ -38,6 +39,7 @@ export async function retry(
   tenant: TenantId | null,
   runId: RunId,
   fromStep: string | null,
+  letter: number | null = null,
 ): Promise<void> {
   const { sql, queue, config, waitUntil } = services;
   const run = await readRetriableRun(sql, tenant, runId);
@@ -53,14 +55,14 @@ export async function retry(
   const { quotaCheckedBy, reserved } = admission;
   if (quotaCheckedBy === "postgres" && !reserved) await queue.invalidateCountsOf([run.tenant_id]);
   const event = writeLine({ type: "run_retried", from_step_id: fromStep }, new Date(), run.correlation_id);
-  const rewind = { ...run, known_seq: run.event_seq, output: JSON.stringify({ keep_seq }), event };
+  const rewind = { ...run, known_seq: run.event_seq, output: JSON.stringify({ keep_seq }), event, letter };
   const queued = await retryRun(sql, rewind, quotaCheckedBy);
   if (!queued) {
     // The reservation stays: it belongs to the run, so the request that was first may need it. An unused reservation lapses.
     const refusal = quotaCheckedBy === "postgres" ? await quotaRefusal(sql, run, admitDeps) : null;
     throw refusal
       ? refusedError(refusal)
-      : new AppError("conflict", "Another request retried the run first.");
+      : new AppError("conflict", "Another request retried the run first, or dismissed its dead letter.");
   }
 
   const name = jobOf({ ...run, queued_at_ms: queued.queued_at_ms });

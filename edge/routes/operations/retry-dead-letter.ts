@@ -35,7 +35,7 @@ export const retryDeadLetter = (prefix: string) => (api: Api) => {
     if (letter.resolved_at_ms !== null) {
       throw new AppError("conflict", "This dead letter was already retried or dismissed.");
     }
-    await retry(services, tenant, run_id, null);
+    await retry(services, tenant, run_id, null, seq);
     return c.json(acceptedOf(run_id), 202);
   });
 };

@@ -65,13 +65,11 @@ export const retryDeadLetters = (prefix: string) => (api: Api) => {
       cursor === "" ? null : parseDeadLetterId(cursor),
       limit,
     );
-    const results = await applyToEach(
-      letters.map((letter) => letter.run_id),
-      async (run) => {
-        await retry(services, filter.tenant, run, null);
-        return "queued";
-      },
-    );
+    const letterOf = new Map(letters.map(({ run_id, seq }) => [run_id, seq]));
+    const results = await applyToEach([...letterOf.keys()], async (run) => {
+      await retry(services, filter.tenant, run, null, letterOf.get(run));
+      return "queued";
+    });
     const next_cursor = nextCursor(letters, limit, deadLetterIdOf);
     return c.json({ dry_run, matched: letters.length, results, next_cursor }, 200);
   });

@@ -49,24 +49,29 @@ export type RewindEntry = {
   output: string;
   /** One event line. */
   event: string;
+  /** The dead letter for which the run is retried, by its number; absent or null: for none. */
+  letter?: number | null;
 };
 
 /**
  * Queues a failed or cancelled run again, with its rewind, and resolves its dead letter: one statement
  * (docs/protocol.md 5.8). Its time limit begins anew: the run time of the last life does not count.
  * @returns null when the run is neither failed nor cancelled, has changed since it was read (of two retries at once one
- * gets null), or, with `quotaCheckedBy: "postgres"`, its tenant's queue is full. Else the time at which it was queued,
+ * gets null), `letter` is resolved, or, with `quotaCheckedBy: "postgres"`, its tenant's queue is full. Else the time at which it was queued,
  * in milliseconds since 1970.
  */
 export async function retryRun(
   sql: Sql,
-  { run_id, tenant_id, known_seq, output, event }: RewindEntry,
+  { run_id, tenant_id, known_seq, output, event, letter = null }: RewindEntry,
   quotaCheckedBy: QuotaCheckedBy = "queue",
 ): Promise<{ queued_at_ms: number; event_seq: number } | null> {
   const room = quotaCheckedBy === "postgres" ? sql`select queue_room(${tenant_id}) as n` : sql`select 1 as n`;
   const [row] = await sql<{ queued_at_ms: number; event_seq: number }[]>`
     with room as (
       ${room}
+    ), letter as materialized (
+      -- A request that dismisses the letter at this moment comes first, or waits for this statement.
+      select from dead_letters where run_id = ${run_id} and seq = ${letter}::int and resolved_at is null for update
     ), requeued as (
       update runs set status = 'queued', wake_at = now(), queued_at = now(), started_at = null, ended_at = null,
         paused_at = null, paused_for = '0',
@@ -74,6 +79,7 @@ export async function retryRun(
         journal_bytes = journal_bytes + octet_length(${event}::text) + octet_length(${output}::text)
       where run_id = ${run_id} and tenant_id = ${tenant_id} and status in ('failed', 'cancelled')
         and event_seq = ${known_seq} and archive_segment is null and (select n from room) > 0
+        and (${letter}::int is null or exists (select from letter))
       returning run_id, event_seq, attempt, floor(extract(epoch from queued_at) * 1000)::float8 as queued_at_ms
     ), written as (
       insert into journal (run_id, seq, events_n, attempt, kind, output, events)

@@ -12,7 +12,8 @@ const BATCH_BYTES = 64 * 1024 * 1024;
  * Deletes a part of what belongs to tenants whose deletion was requested, and marks those of which nothing is left
  * (docs/protocol.md 7.8).
  *
- * A worker that executes a run which is deleted here is fenced: its next flush finds no run. A run that was admitted before
+ * A worker that executes a run which is deleted here is fenced: its next flush finds no run. A run that changed between the snapshot of
+ * the statement and its lock is left to the next call: the snapshot does not show what was written with the change. A run that was admitted before
  * the request may be committed after it, so a tenant is marked a minute after its request at the earliest.
  * @returns true when something was deleted, so that more may be left
  */
@@ -24,14 +25,15 @@ export async function deleteOfTenants(sql: Sql): Promise<boolean> {
       select tenant_id from tenants where deleted_at is not null and purged_at is null order by deleted_at limit 10
     ), locked as (
       -- Rows are compared, and the limit is a literal: see list-runs.ts.
-      select r.run_id, r.journal_bytes from deleting d cross join lateral (
-        select run_id, journal_bytes from runs
+      select r.run_id, r.journal_bytes, r.version from deleting d cross join lateral (
+        select run_id, journal_bytes, xmin as version from runs
         where (tenant_id, run_id) > (d.tenant_id, '') and tenant_id <= d.tenant_id
         order by tenant_id, run_id limit 1000 for update skip locked
       ) r
     ), doomed as materialized (
       select run_id from (
-        select run_id, sum(journal_bytes) over (order by run_id) - journal_bytes as bytes_before from locked
+        select run_id, sum(l.journal_bytes) over (order by run_id) - l.journal_bytes as bytes_before
+        from locked l join runs as_seen using (run_id) where as_seen.xmin = l.version
       ) r where bytes_before < ${BATCH_BYTES} limit ${BATCH}
     ), ${deleteRuns(sql)}, deleted_usage as (delete from usage where run_id in (select run_id from doomed)
     ), deleted_older_usage as (

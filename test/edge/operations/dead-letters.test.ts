@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import { bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
+import { untilLockWait } from "../../services/waiting.ts";
 import { FAILED_AT, FakeWorker, failRun } from "../fake-workers.ts";
 
 let app: TestApp;
@@ -114,6 +115,20 @@ describe("a retry", () => {
     const worker = await FakeWorker.claim(app.stores.sql, run);
     await worker.end("failed");
     expect((await listed("tenant_id=retried")).map((letter) => letter.id)).toEqual([`${run}.${worker.seq}`]);
+  });
+
+  // Fails when the letter is read before the statement that queues the run: both requests would succeed.
+  test("of a dead letter that is dismissed at the same moment is 409, and the run stays failed", async () => {
+    const { sql } = app.stores;
+    const { run, id } = await deadLetter("dismissed-meanwhile");
+    let retrying: Promise<Response> | undefined;
+    await sql.begin(async (tx) => {
+      await tx`update dead_letters set resolved_at = now() where run_id = ${run}`;
+      retrying = app.call("POST", `${DLQ}/${id}/retry`);
+      await untilLockWait(sql);
+    });
+    expect((await retrying)?.status).toBe(409);
+    expect(await bodyOf(await app.call("GET", runPath(run, "status")))).toMatchObject({ status: "failed" });
   });
 
   test("of many takes a filter, or `all: true`; each run has its own result", async () => {

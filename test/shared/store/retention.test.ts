@@ -16,6 +16,7 @@ import { retryRun } from "../../../shared/store/runs/requeue-for-retry.ts";
 import { deleteOfTenants } from "../../../shared/store/tenants/delete-tenants.ts";
 import { changeTenant, requestTenantDeletion } from "../../../shared/store/tenants/tenant-rows.ts";
 import { newRun } from "../../services/new-run.ts";
+import { untilLockWait } from "../../services/waiting.ts";
 import { MemoryBucket } from "../../services/memory-bucket.ts";
 import { ageEnd, archivePass } from "../../services/archive.ts";
 import { acme, globex, openStore, saveEmptyOrchestration, stepEntry } from "./store-fixture.ts";
@@ -318,6 +319,34 @@ test("a deleted tenant loses the usage of runs that were deleted before", async 
   await requestTenantDeletion(store.sql, acme);
   while (await deleteOfTenants(store.sql));
   expect(await idsIn("usage")).toEqual([]);
+});
+
+// Fails when a run is deleted with the rows that the snapshot of the statement shows: an entry that its worker commits after the snapshot
+// and before the lock would stay for ever.
+test("a deleted tenant loses what a worker commits while its runs are being deleted", async () => {
+  const { sql } = store;
+  const run = await store.startRun();
+  await requestTenantDeletion(sql, acme);
+  // The statement has its snapshot when it reads the tenants, and has not locked the runs yet.
+  await sql`alter table tenants rename to all_tenants`;
+  await sql`
+    create function pause_deletion() returns boolean language plpgsql volatile as $$ begin
+      if current_query() like '%doomed%' then perform pg_advisory_xact_lock(1); end if;
+      return true;
+    end $$`;
+  await sql`create view tenants as select * from all_tenants where pause_deletion()`;
+  let deleting: Promise<boolean> | undefined;
+  await sql.begin(async (tx) => {
+    await tx`select pg_advisory_xact_lock(1)`;
+    deleting = deleteOfTenants(sql);
+    await untilLockWait(sql);
+    expect(await flush(sql, [stepEntry(run)])).toHaveLength(1);
+  });
+  await deleting;
+  while (await deleteOfTenants(sql));
+  const [left] =
+    await sql`select (select count(*) from runs)::int as runs, (select count(*) from journal)::int as entries`;
+  expect(left).toEqual({ runs: 0, entries: 0 });
 });
 
 // Fails when keys that are rotated every day pile up for ever.
