@@ -134,7 +134,7 @@ function requestHashOf(tenant: TenantId, body: ChatRequest, config: Config): Pro
  */
 export async function cancelEarlierTurns(
   services: Services,
-  { tenant, session }: Opening,
+  { tenant, session }: Pick<Opening, "tenant" | "session">,
   turn: RunId,
   { on_busy }: ChatRequest,
 ): Promise<void> {

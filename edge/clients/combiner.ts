@@ -1,3 +1,4 @@
+import { elapsedMs } from "../../shared/tasks/elapsed-ms.ts";
 import { FairQueue } from "./fair-queue.ts";
 import type { Sized } from "./fair-queue.ts";
 
@@ -70,15 +71,15 @@ export class Combiner<Item, Result> {
 
   /** Makes calls, the first for `own` and all that wait, until no request waits or another one leads. Never throws. */
   async #leadFrom(own: Called<Item, Result>, call: (items: Item[]) => Promise<Result[]>): Promise<void> {
-    const beganMs = Date.now();
+    const beganMs = elapsedMs();
     const lead = { calledMs: beganMs };
     this.#lead = lead;
     let batch: Called<Item, Result>[] = [own, ...this.#followers.takeBatch(own.bytes)];
     for (let calls = 1; batch.length > 0; calls++) {
-      lead.calledMs = Date.now();
+      lead.calledMs = elapsedMs();
       const hasFailed = !(await callFor(batch, call));
       if (this.#lead !== lead) return;
-      if (hasFailed || calls === LED_CALLS || Date.now() - beganMs >= LED_MS) return this.#appointLeader();
+      if (hasFailed || calls === LED_CALLS || elapsedMs() - beganMs >= LED_MS) return this.#appointLeader();
       batch = this.#followers.takeBatch();
     }
     this.#lead = null;
@@ -86,21 +87,21 @@ export class Combiner<Item, Result> {
 
   #appointLeader(): void {
     const next = this.#followers.takeNext();
-    this.#lead = next ? { calledMs: Date.now() } : null;
+    this.#lead = next ? { calledMs: elapsedMs() } : null;
     next?.resolve("lead");
   }
 
   #isLed(): boolean {
-    return this.#lead !== null && Date.now() - this.#lead.calledMs < LEADER_GONE_MS;
+    return this.#lead !== null && elapsedMs() - this.#lead.calledMs < LEADER_GONE_MS;
   }
 
   async #follow(item: Item): Promise<FollowerOutcome<Result>> {
     const { promise, resolve, reject } = Promise.withResolvers<FollowerOutcome<Result>>();
     const own = { item, resolve, reject, ...this.#sizeOf(item) };
     if (!this.#followers.add(own)) throw new Error("too much waits for this call");
-    const deadlineMs = Date.now() + WAIT_MS;
+    const deadlineMs = elapsedMs() + WAIT_MS;
     const timer = setInterval(() => {
-      const isLate = Date.now() > deadlineMs;
+      const isLate = elapsedMs() > deadlineMs;
       if (!isLate && this.#isLed()) return;
       // An item that no longer waits is part of a call: a second call with it might do the work twice.
       const waits = this.#followers.remove(own);

@@ -4,6 +4,7 @@ import { AppError } from "../../shared/errors.ts";
 import type { Row, Sql } from "../../shared/store/sql.ts";
 import { sqlState } from "../../shared/store/unreachable.ts";
 import { POSTGRES_READ_MS } from "../../shared/timing.ts";
+import { elapsedMs } from "../../shared/tasks/elapsed-ms.ts";
 import { DatabasePool } from "./database-pool.ts";
 import { connectionMoved, sizeOfStatement } from "./database.ts";
 import type { DatabaseObject, Env, LateReply, StatementCall, StatementReply } from "../env.ts";
@@ -88,7 +89,7 @@ class LateReplies {
   readonly #replies = new Map<string, { reply: Promise<StatementReply>; addedMs: number }>();
 
   add(reply: Promise<StatementReply>): LateReply {
-    const nowMs = Date.now();
+    const nowMs = elapsedMs();
     // The map is in the order of additions, so the oldest replies come first.
     for (const [late, { addedMs }] of this.#replies) {
       if (nowMs - addedMs < COLLECT_MS) break;

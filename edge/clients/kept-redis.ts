@@ -3,6 +3,7 @@ import { log, messageOf } from "../../shared/log.ts";
 import { isUnknownScript } from "../../shared/queue/scripts.ts";
 import type { RedisCommands } from "../../shared/queue/scripts.ts";
 import { REDIS_REQUEST_MS } from "../../shared/timing.ts";
+import { elapsedMs } from "../../shared/tasks/elapsed-ms.ts";
 import { inRedisSpan, redisAway } from "./redis.ts";
 
 /** After a failure the next try to connect waits this long; meanwhile commands go over REST. */
@@ -31,13 +32,13 @@ export function keptCommands(open: () => Redis, rest: RedisCommands): RedisComma
   ): Promise<unknown> => {
     const redis = connection.use();
     if (redis === null) return overRest();
-    const sentMs = Date.now();
+    const sentMs = elapsedMs();
     try {
       return await connection.inTime(sentMs, overTcp(redis));
     } catch (error) {
       if (isUnknownScript(error)) throw error;
       connection.fail(redis, error);
-      if (Date.now() - sentMs >= REDIS_REQUEST_MS) throw redisAway(error);
+      if (elapsedMs() - sentMs >= REDIS_REQUEST_MS) throw redisAway(error);
       return overRest();
     }
   };
@@ -76,7 +77,7 @@ class KeptConnection {
 
   /** The connection, if it is open; else null, and it is opened for later calls. */
   use(): Redis | null {
-    const nowMs = Date.now();
+    const nowMs = elapsedMs();
     this.#usedMs = nowMs;
     if (this.#redis === null && nowMs >= this.#againMs) this.#connect(nowMs);
     return this.#redis?.status === "ready" ? this.#redis : null;
@@ -98,7 +99,7 @@ class KeptConnection {
   fail(redis: Redis, error?: unknown): void {
     if (this.#redis !== redis) return;
     log.info("intake.redis_connection_failed", { ...(error !== undefined && { message: messageOf(error) }) });
-    this.#againMs = Date.now() + AGAIN_MS;
+    this.#againMs = elapsedMs() + AGAIN_MS;
     this.#redis = null;
     redis.disconnect();
     for (const { giveUp } of this.#sent) giveUp(error);
@@ -121,7 +122,7 @@ class KeptConnection {
 
   /** Closes the connection when nothing uses it, when it is not open in time, or when a command has no reply in time. */
   #closeWhenLate(redis: Redis, openedMs: number): void {
-    const nowMs = Date.now();
+    const nowMs = elapsedMs();
     const [oldest] = this.#sent;
     const sinceMs = redis.status === "ready" ? oldest?.ms : openedMs;
     if (sinceMs !== undefined && nowMs - sinceMs >= REDIS_REQUEST_MS) {

@@ -7,6 +7,7 @@ import { readLiveValues } from "../../shared/store/settings.ts";
 import type { EdgeLimits } from "../../shared/store/settings.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { LIVE_VALUES_MS } from "../../shared/timing.ts";
+import { elapsedMs } from "../../shared/tasks/elapsed-ms.ts";
 import { withSettings } from "../env.ts";
 import type { Config } from "../env.ts";
 
@@ -69,7 +70,7 @@ export class LiveValues {
     tenant: TenantId | null,
     waitUntil: (work: Promise<unknown>) => void,
   ): Promise<void> {
-    const nowMs = Date.now();
+    const nowMs = elapsedMs();
     const known = tenant === null ? undefined : this.#tenants.get(tenant);
     if (known) known.usedMs = nowMs;
     const oldestMs = Math.min(this.#readMs, tenant === null ? Infinity : (known?.readMs ?? -Infinity));
@@ -81,7 +82,7 @@ export class LiveValues {
 
   /** Reads the values. Never throws: after a failure the values stay as they are, and a later request reads them. */
   async #read(query: Query, tenant: TenantId | null): Promise<void> {
-    const beganMs = Date.now();
+    const beganMs = elapsedMs();
     this.#beganMs = beganMs;
     const tenants = this.#recent(beganMs);
     if (tenant !== null && !tenants.includes(tenant)) tenants.push(tenant);

@@ -3,6 +3,7 @@ import postgres from "postgres";
 import { connectionOptions } from "../../shared/store/sql.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { POSTGRES_CONNECT_MS } from "../../shared/timing.ts";
+import { elapsedMs } from "../../shared/tasks/elapsed-ms.ts";
 import { readConfig } from "../env.ts";
 import type { Env } from "../env.ts";
 import { loginTimes } from "./login-times.ts";
@@ -31,7 +32,7 @@ export function openDatabase(
   max: number,
   { isFirst = false, onlogin = () => {}, onclose = () => {} }: ConnectionEvents = {},
 ): Sql {
-  let begunMs = performance.now();
+  let begunMs = elapsedMs();
   const limitMs = isFirst ? POSTGRES_CONNECT_MS : loginTimes.limitMs(CONNECT_MS);
   const stopTimer = afterOwnTime(limitMs, () => void closeDatabase(sql));
   let isLoggedIn = false;
@@ -48,12 +49,12 @@ export function openDatabase(
     onparameter: () => {
       stopTimer();
       // Only the first login counts: it begins when the pool is opened, or when its connection was closed. The beginnings of later logins are unknown.
-      if (!isLoggedIn) loginTimes.add(performance.now() - begunMs);
+      if (!isLoggedIn) loginTimes.add(elapsedMs() - begunMs);
       isLoggedIn = true;
       onlogin();
     },
     onclose: () => {
-      begunMs = performance.now();
+      begunMs = elapsedMs();
       onclose();
     },
   };

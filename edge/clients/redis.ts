@@ -4,6 +4,7 @@ import { isUnknownScript } from "../../shared/queue/scripts.ts";
 import type { RedisCommands } from "../../shared/queue/scripts.ts";
 import { REDIS_REQUEST_MS } from "../../shared/timing.ts";
 import { redisAttributes } from "../../shared/tracing/store-attributes.ts";
+import { elapsedMs } from "../../shared/tasks/elapsed-ms.ts";
 import type { Config } from "../env.ts";
 import { inChildSpan } from "../tracing/current-span.ts";
 
@@ -61,13 +62,13 @@ export function inRedisSpan(verb: string, work: () => Promise<unknown>): Promise
 function failFast(): (command: () => Promise<unknown>) => Promise<unknown> {
   let timedOutMs = -Infinity;
   return async (command) => {
-    const sentMs = Date.now();
+    const sentMs = elapsedMs();
     if (sentMs - timedOutMs < FAIL_FAST_MS) throw redisAway(null);
     try {
       return await command();
     } catch (cause) {
       if (isOurFault(cause)) throw cause;
-      if (Date.now() - sentMs >= REDIS_REQUEST_MS) timedOutMs = Date.now();
+      if (elapsedMs() - sentMs >= REDIS_REQUEST_MS) timedOutMs = elapsedMs();
       throw redisAway(cause);
     }
   };

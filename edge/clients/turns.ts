@@ -1,4 +1,5 @@
 import { AppError } from "../../shared/errors.ts";
+import { elapsedMs } from "../../shared/tasks/elapsed-ms.ts";
 import { FairQueue } from "./fair-queue.ts";
 import type { Sized } from "./fair-queue.ts";
 
@@ -55,7 +56,7 @@ export class Turns {
     const own: Waiting = {
       tenant,
       bytes,
-      sinceMs: Date.now(),
+      sinceMs: elapsedMs(),
       begin: () => (end(), resolve()),
       refuse: (error) => (end(), reject(error)),
     };
@@ -67,7 +68,7 @@ export class Turns {
   }
 
   #refuseLate(): void {
-    const lateMs = Date.now() - WAIT_MS;
+    const lateMs = elapsedMs() - WAIT_MS;
     for (const waiting of this.#byAge) {
       if (waiting.sinceMs > lateMs) break;
       waiting.refuse(tooMany());

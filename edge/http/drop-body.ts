@@ -1,6 +1,7 @@
 import { createMiddleware } from "hono/factory";
 import type { ApiEnv } from "./api.ts";
 import { withinOrNull } from "../../shared/tasks/within-or-null.ts";
+import { elapsedMs } from "../../shared/tasks/elapsed-ms.ts";
 
 /** A body up to this size is dropped. Of a larger one the connection is closed while the client still sends. */
 const MAX_DROPPED_BYTES = 32 * 1024 * 1024;
@@ -25,10 +26,10 @@ export const dropRefusedBody = createMiddleware<ApiEnv>(async (c, next) => {
 
 async function drop(body: ReadableStream<Uint8Array>): Promise<void> {
   const reader = body.getReader();
-  const endMs = Date.now() + MAX_DROP_MS;
+  const endMs = elapsedMs() + MAX_DROP_MS;
   let leftBytes = MAX_DROPPED_BYTES;
   try {
-    while (leftBytes >= 0 && Date.now() < endMs) {
+    while (leftBytes >= 0 && elapsedMs() < endMs) {
       const part = await withinOrNull(reader.read(), MAX_PAUSE_MS);
       if (part === null || part.done) return;
       leftBytes -= part.value.byteLength;

@@ -2,6 +2,7 @@ import type { TenantId } from "../../shared/contracts/ids.ts";
 import { requestsState } from "../../shared/contracts/quota.ts";
 import type { QuotaState } from "../../shared/contracts/quota.ts";
 import { AppError } from "../../shared/errors.ts";
+import { elapsedMs } from "../../shared/tasks/elapsed-ms.ts";
 
 /** The most tenants whose buckets an isolate keeps. A dropped bucket begins full again: its tenant gains one second's requests at most. */
 const MAX_BUCKETS = 10_000;
@@ -18,7 +19,7 @@ export class RequestRates {
   readonly #buckets = new Map<TenantId, Bucket>();
 
   /** Counts one request of a tenant that may make `perSecond` a second. @returns what is left @throws AppError `rate_limited` */
-  take(tenant: TenantId, perSecond: number, nowMs = Date.now()): QuotaState {
+  take(tenant: TenantId, perSecond: number, nowMs = elapsedMs()): QuotaState {
     const most = perSecond * 1_000;
     const { left: before, atMs } = this.#buckets.get(tenant) ?? { left: most, atMs: nowMs };
     const left = Math.min(most, before + Math.max(0, nowMs - atMs) * perSecond);

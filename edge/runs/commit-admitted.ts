@@ -5,6 +5,7 @@ import { acceptRuns, findAccepted } from "../../shared/store/runs/accept-runs.ts
 import type { AcceptedRuns, QuotaCheckedBy } from "../../shared/store/runs/accept-runs.ts";
 import { ensureTenant } from "../../shared/store/tenants/tenant-rows.ts";
 import { isNotCommitted } from "../../shared/store/unreachable.ts";
+import { elapsedMs } from "../../shared/tasks/elapsed-ms.ts";
 import type { AdmitDeps, Admission } from "./admit.ts";
 
 export type Admissions = ReadonlyMap<RunId, Admission>;
@@ -59,10 +60,10 @@ async function commit(
   outcome: CommitOutcome,
 ): Promise<void> {
   if (runs.length === 0) return;
-  const startedMs = Date.now();
+  const startedMs = elapsedMs();
   const attempt = () => tryCommit(deps, runs, quotaCheckedBy, admissions, outcome);
   if ((await attempt()) || !(await lookUp(deps, runs, outcome))) return;
-  if (Date.now() - startedMs >= BROKEN_WITHIN_MS) return;
+  if (elapsedMs() - startedMs >= BROKEN_WITHIN_MS) return;
   await attempt();
   await lookUp(deps, runs, outcome);
 }

@@ -6,6 +6,7 @@ import type { ReadStored } from "../../shared/journal/fold.ts";
 import { readArchivePlace } from "../../shared/store/archive/archive-journals.ts";
 import { beginRestore, finishRestore, restoreRows } from "../../shared/store/archive/restore-journal.ts";
 import { clientPage, readEntries, readStoredPage } from "../../shared/store/journal/read-journal.ts";
+import { elapsedMs } from "../../shared/tasks/elapsed-ms.ts";
 import type { Services } from "../services.ts";
 
 /** The stores of journals: Postgres, and the archive for runs that ended long ago (docs/protocol.md 7.14). */
@@ -50,7 +51,7 @@ const RESTORE_MS = 120_000;
 export async function restoreJournal({ sql, artifacts }: JournalStores, run: RunId): Promise<void> {
   const place = await readArchivePlace(sql, run);
   if (place === null || !(await beginRestore(sql, place))) return;
-  const startedMs = performance.now();
+  const startedMs = elapsedMs();
   let after = 0;
   for (;;) {
     const rows = await archivedRows(artifacts.readBytes, place, after);
@@ -58,7 +59,7 @@ export async function restoreJournal({ sql, artifacts }: JournalStores, run: Run
     if (last === undefined) break;
     await restoreRows(sql, place, rows);
     after = last.seq;
-    if (performance.now() - startedMs > RESTORE_MS)
+    if (elapsedMs() - startedMs > RESTORE_MS)
       throw new AppError(
         "artifacts_away",
         "The archived journal of this run is read too slowly; try again later.",

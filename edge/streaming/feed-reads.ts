@@ -1,4 +1,5 @@
 import type { FeedPage, FeedPosition, TimedEntry } from "../../shared/store/journal/read-journal.ts";
+import { elapsedMs } from "../../shared/tasks/elapsed-ms.ts";
 import { pause } from "../http/pause.ts";
 
 /** One query covers at most this many microseconds: otherwise a page from the distant past would sort all entries after it. */
@@ -73,11 +74,11 @@ export class FeedReads {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#pace = promise;
     await before;
-    const startedMs = performance.now();
+    const startedMs = elapsedMs();
     try {
       return await query();
     } finally {
-      void pause(performance.now() - startedMs, this.#signal).then(resolve);
+      void pause(elapsedMs() - startedMs, this.#signal).then(resolve);
     }
   }
 }

@@ -1,5 +1,6 @@
 import { log, messageOf } from "../../shared/log.ts";
 import { KEY_CHECK_MS } from "../../shared/timing.ts";
+import { elapsedMs } from "../../shared/tasks/elapsed-ms.ts";
 import type { Grant } from "./viewer-join.ts";
 
 type WatchedKey = { viewers: Map<() => void, number | null>; checkedAtMs: number };
@@ -39,7 +40,7 @@ export class KeyWatch {
   }
 
   async #checkDue(): Promise<void> {
-    const startedMs = performance.now();
+    const startedMs = elapsedMs();
     const due = [...this.#keys].filter(([, key]) => startedMs - key.checkedAtMs >= KEY_CHECK_MS);
     if (due.length === 0) return;
     this.#isChecking = true;

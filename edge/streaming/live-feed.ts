@@ -4,6 +4,7 @@ import { readLive } from "../../shared/events/live.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { log } from "../../shared/log.ts";
 import { LIVE_BLOCK_MS, LIVE_DEAD_MS } from "../../shared/timing.ts";
+import { elapsedMs } from "../../shared/tasks/elapsed-ms.ts";
 import { pause } from "../http/pause.ts";
 
 const RECONNECT_MS = 500;
@@ -40,7 +41,7 @@ export class LiveFeed {
   /** The command without a reply: when it was sent, and what ends the wait for its reply. */
   #sent: { ms: number; giveUp(error: unknown): void } | null = null;
   /** When the last entry was received, or this connection was last given up for its silence. */
-  #receivedMs = performance.now();
+  #receivedMs = elapsedMs();
   readonly #silentMs: number;
 
   /**
@@ -88,8 +89,8 @@ export class LiveFeed {
    * it may lead to the former master, which answers and gets no entries any more. A single publish that was lost reconnects no busy feed.
    */
   missed(): void {
-    if (performance.now() - this.#receivedMs < this.#silentMs) return;
-    this.#receivedMs = performance.now();
+    if (elapsedMs() - this.#receivedMs < this.#silentMs) return;
+    this.#receivedMs = elapsedMs();
     this.#redis?.disconnect();
   }
 
@@ -109,7 +110,7 @@ export class LiveFeed {
       cursorIsValid = reply !== null;
       for (const [id, fields] of reply?.[0]?.[1] ?? []) {
         this.#cursor = id;
-        this.#receivedMs = performance.now();
+        this.#receivedMs = elapsedMs();
         const entry = readLive(fields);
         if (entry) this.#listener.onEntry(entry);
       }
@@ -130,14 +131,14 @@ export class LiveFeed {
   #limitReplies(redis: Redis): void {
     const timer = setInterval(() => {
       if (this.#redis !== redis || this.#stopping.signal.aborted) clearInterval(timer);
-      else if (this.#sent !== null && performance.now() - this.#sent.ms >= LIVE_DEAD_MS)
+      else if (this.#sent !== null && elapsedMs() - this.#sent.ms >= LIVE_DEAD_MS)
         this.#sent.giveUp(new Error(`Redis did not reply within ${LIVE_DEAD_MS} ms`));
     }, LOOK_MS);
   }
 
   async #inTime<Value>(reply: Promise<Value>): Promise<Value> {
     const { promise: late, reject } = Promise.withResolvers<never>();
-    this.#sent = { ms: performance.now(), giveUp: reject };
+    this.#sent = { ms: elapsedMs(), giveUp: reject };
     try {
       return await Promise.race([reply, late]);
     } finally {

@@ -3,6 +3,7 @@ import type { EntryLines } from "../../shared/events/lines.ts";
 import type { LiveEntry } from "../../shared/events/live.ts";
 import { VIEWER_AWAY_CHECK_MS, VIEWER_CHECK_MS } from "../../shared/timing.ts";
 import { log } from "../../shared/log.ts";
+import { elapsedMs } from "../../shared/tasks/elapsed-ms.ts";
 import { SseWriter, liveAheadBytes, toBytes } from "./sse-writer.ts";
 import { Viewer } from "./viewer.ts";
 import type { Position, Send } from "./viewer.ts";
@@ -80,7 +81,7 @@ export class Relay {
       this.#remove(subscription);
       onClosed();
     });
-    const nowMs = performance.now();
+    const nowMs = elapsedMs();
     const subscription: Subscription = {
       viewer,
       tenant,
@@ -122,7 +123,7 @@ export class Relay {
    * @param following whether the live feed receives entries now
    */
   tick(following: boolean): void {
-    const nowMs = performance.now();
+    const nowMs = elapsedMs();
     const due: Subscription[] = [];
     for (const subscription of this.#all()) {
       const isSafe = following && !this.#failed.has(subscription);
@@ -142,7 +143,7 @@ export class Relay {
   /** Reads the positions of live viewers' runs in one query; a viewer that is behind reads the journal again. */
   async #check(subscriptions: readonly Subscription[], onMissed: () => void = () => {}): Promise<void> {
     const live = subscriptions.filter(({ viewer }) => viewer.mode === "live");
-    for (const subscription of subscriptions) subscription.checkedAtMs = performance.now();
+    for (const subscription of subscriptions) subscription.checkedAtMs = elapsedMs();
     if (live.length === 0) return;
     try {
       const positions = await this.#journal.positions([...new Set(live.map(({ viewer }) => viewer.run))]);
@@ -201,7 +202,7 @@ export class Relay {
     while (subscription.begunBytes < bytes.length) {
       if (!(await writer.roomWithin(PAGE_HELD_MS)) || !writer.isOpen) return false;
       subscription.begunBytes += writer.sendPiece(bytes, subscription.begunBytes);
-      subscription.sentAtMs = performance.now();
+      subscription.sentAtMs = elapsedMs();
     }
     subscription.begunBytes = 0;
     viewer.entrySent(entry);
@@ -217,7 +218,7 @@ export class Relay {
     const bytes = encoded.get(send.from) ?? toBytes(viewer.run, send);
     encoded.set(send.from, bytes);
     writer.send(bytes);
-    subscription.sentAtMs = subscription.checkedAtMs = performance.now();
+    subscription.sentAtMs = subscription.checkedAtMs = elapsedMs();
     if (viewer.mode === "ended") writer.close();
   }
 

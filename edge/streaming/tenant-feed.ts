@@ -3,6 +3,7 @@ import type { TimedEntry } from "../../shared/store/journal/read-journal.ts";
 import { isDatabaseUnreachable } from "../../shared/store/unreachable.ts";
 import { LATE_COMMIT_MS, SCAN_OVERLAP_MS } from "../../shared/timing.ts";
 import { log } from "../../shared/log.ts";
+import { elapsedMs } from "../../shared/tasks/elapsed-ms.ts";
 import { FeedLog } from "./feed-log.ts";
 import { FeedReads } from "./feed-reads.ts";
 import type { FeedReader } from "./feed-reads.ts";
@@ -88,7 +89,7 @@ export class TenantFeed {
       place: this.#log.end,
       isLive: false,
       sent: new Map(),
-      sentAtMs: performance.now(),
+      sentAtMs: elapsedMs(),
       wake: () => {},
     };
     this.#viewers.add(viewer);
@@ -205,10 +206,10 @@ export class TenantFeed {
   /** Sends comment lines. They have an id, so that a viewer that reconnects to a quiet feed does not read the quiet time again. */
   #keepAlive(): void {
     for (const viewer of this.#viewers) {
-      if (performance.now() - viewer.sentAtMs < this.#timing.keepaliveMs) continue;
+      if (elapsedMs() - viewer.sentAtMs < this.#timing.keepaliveMs) continue;
       const hasAll = viewer.isLive && viewer.place === this.#log.end;
       const id = hasAll ? `id: ${this.#readToUs}\n` : "";
-      viewer.sentAtMs = performance.now();
+      viewer.sentAtMs = elapsedMs();
       viewer.writer.send(encoder.encode(`: keepalive\n${id}\n`));
     }
   }
@@ -221,7 +222,7 @@ export class TenantFeed {
 
 async function send(viewer: FeedViewer, entry: TimedEntry): Promise<void> {
   await viewer.writer.sendPaced(encoder.encode(framesOf(entry)));
-  viewer.sentAtMs = performance.now();
+  viewer.sentAtMs = elapsedMs();
 }
 
 function nameOf({ run_id, seq }: TimedEntry): string {

@@ -6,6 +6,7 @@ import type { ExportOutcome } from "../../shared/tracing/export-outcome.ts";
 import type { Collector } from "../../shared/tracing/otel-variables.ts";
 import { SpanBuffer } from "../../shared/tracing/span-buffer.ts";
 import type { SpanBatch } from "../../shared/tracing/span-buffer.ts";
+import { elapsedMs } from "../../shared/tasks/elapsed-ms.ts";
 import { pause } from "../http/pause.ts";
 
 /** Spans of requests that end within this time are sent together. */
@@ -45,7 +46,7 @@ export class EdgeExporter {
 
   /** Lets this request send the spans that have ended, unless another request sends. `waitUntil` keeps the request alive. */
   flush(waitUntil: (work: Promise<unknown>) => void): void {
-    const nowMs = Date.now();
+    const nowMs = elapsedMs();
     if (this.buffer.size === 0 || nowMs < this.#sendingUntilMs || nowMs + FLUSH_MS < this.#busyUntilMs)
       return;
     this.#sendingUntilMs = nowMs + FLUSH_MS + REQUEST_MS;
@@ -55,8 +56,8 @@ export class EdgeExporter {
   async #sendAll(deadlineMs: number): Promise<void> {
     await pause(GATHER_MS);
     while (this.buffer.size > 0) {
-      const waitMs = this.#busyUntilMs - Date.now();
-      if (Date.now() + Math.max(0, waitMs) > deadlineMs) return;
+      const waitMs = this.#busyUntilMs - elapsedMs();
+      if (elapsedMs() + Math.max(0, waitMs) > deadlineMs) return;
       if (waitMs > 0) await pause(waitMs);
       await this.#sendOne();
     }
@@ -72,7 +73,7 @@ export class EdgeExporter {
       this.buffer.putBack(batch);
       if (to !== this.#to) return;
       this.#failures += 1;
-      this.#busyUntilMs = Date.now() + waitBeforeRetryMs(outcome.retryAfterMs, this.#failures, Math.random);
+      this.#busyUntilMs = elapsedMs() + waitBeforeRetryMs(outcome.retryAfterMs, this.#failures, Math.random);
       if (this.#failures === 1) log.warn("trace.collector_busy", { why: outcome.why });
       return;
     }

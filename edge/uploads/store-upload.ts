@@ -14,6 +14,7 @@ import { requireDigests } from "../http/content-digest.ts";
 import type { NamedDigest } from "../http/content-digest.ts";
 import { toAppError } from "../http/problem.ts";
 import { withinOrNull } from "../../shared/tasks/within-or-null.ts";
+import { elapsedMs } from "../../shared/tasks/elapsed-ms.ts";
 import type { Services } from "../services.ts";
 
 /** Parts arrive with 4 KiB each. They are joined to this size: each part costs a turn of JavaScript, and uploads took four times as long. */
@@ -74,10 +75,10 @@ export async function storeUpload(
 
 /** @returns a function to call for each part @throws AppError from that function: `request_timeout`, the upload was given up; `database_away` */
 function keeperOf(sql: Services["sql"], upload: NewUpload["upload_id"]): () => Promise<void> {
-  let keptMs = Date.now();
+  let keptMs = elapsedMs();
   return async () => {
-    if (Date.now() - keptMs < KEEP_EVERY_MS) return;
-    keptMs = Date.now();
+    if (elapsedMs() - keptMs < KEEP_EVERY_MS) return;
+    keptMs = elapsedMs();
     const isKept = await keepUpload(sql, upload).catch((error: unknown) => {
       throw toAppError(error);
     });

@@ -7,7 +7,7 @@ import { StallDetector } from "./stall-detector.ts";
 /**
  * docs/protocol.md 7.3, 7.4, 7.10 and 5.10. Guarantees:
  * - a run is queued again 30 s after its worker fell silent, or 30 s after its deadline when its worker beats but does not move it
- * - a chat turn is due once the turns before it have ended
+ * - a chat turn is due once the turns before it have ended, and is cancelled when its session is deleted
  * - a run that waits for a budget is due once that budget has changed
  *
  * These repairs need Postgres alone, so they go on while Redis is unreachable.
@@ -79,7 +79,10 @@ export class Reclaim {
     await this.#notifyQueue(enqueueDue(this.#deps.queue, runs));
   }
 
-  /** Wakes chat turns that wait although no turn is before them: a worker or an edge died between the end of a turn and `wakeTurns`. */
+  /**
+   * Wakes chat turns that wait although no turn is before them, because a worker or an edge died between the end of a turn and `wakeTurns`, and
+   * those that a worker is to end as cancelled.
+   */
   async wakeTurns(): Promise<void> {
     const { store, repairs } = this.#deps;
     const runs = await store.wakeTurns(null);

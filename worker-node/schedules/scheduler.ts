@@ -81,7 +81,8 @@ export class Scheduler {
   }
 
   async #fire(schedule: Schedule, nowMs: number): Promise<FiredSchedule> {
-    const { tenant_id, id, version } = schedule;
+    const { tenant_id, id, version, next_tick_at_ms: claimed_tick_ms } = schedule;
+    const of = { tenant_id, id, version, claimed_tick_ms };
     const { start, missed, next } = dueTicks(schedule, nowMs);
     const ticks: TickRecord[] = [...missed];
     for (const tick of start) {
@@ -89,14 +90,14 @@ export class Scheduler {
       if (outcome.is === "refused") {
         log.info("schedule.tick_refused", { tenant: tenant_id, schedule: id, reason: outcome.reason });
         const retry = { next_tick_ms: tick, try_ms: nowMs + REFUSED_MS, refused: outcome.reason };
-        return { tenant_id, id, version, ticks, ...retry };
+        return { ...of, ticks, ...retry };
       }
       const { run_id, reason } = outcome;
       ticks.push({ tick_ms: tick, outcome: outcome.is, run_id, reason, until_ms: null });
     }
     if (missed.length > 0) log.warn("schedule.ticks_missed", { tenant: tenant_id, schedule: id });
     const try_ms = next === null ? null : startOf(schedule, next);
-    return { tenant_id, id, version, ticks, next_tick_ms: next, try_ms, refused: null };
+    return { ...of, ticks, next_tick_ms: next, try_ms, refused: null };
   }
 
   /** The trace of the run begins with its tick. */

@@ -1,5 +1,6 @@
 import { log, messageOf } from "../../../shared/log.ts";
 import { markKeysUsed } from "../../../shared/store/tenants/api-keys.ts";
+import { elapsedMs } from "../../../shared/tasks/elapsed-ms.ts";
 import type { Services } from "../../services.ts";
 
 /** One isolate reports a key at most once in this time; Postgres keeps one report a minute from all isolates. */
@@ -20,7 +21,7 @@ let reportingSinceMs = -Infinity;
  * nothing but a later `last_used_at`.
  */
 export function reportKeyUse(services: Services, keyId: string): void {
-  const nowMs = Date.now();
+  const nowMs = elapsedMs();
   if (nowMs - (reportedMs.get(keyId) ?? -Infinity) < PERIOD_MS) return;
   reportedMs.delete(keyId);
   const oldest = reportedMs.keys().next();

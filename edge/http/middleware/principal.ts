@@ -5,6 +5,7 @@ import { ApiKey } from "../../../shared/contracts/tenant.ts";
 import type { Principal, Scope } from "../../../shared/contracts/tenant.ts";
 import { AppError } from "../../../shared/errors.ts";
 import { findPrincipal } from "../../../shared/store/tenants/api-keys.ts";
+import { elapsedMs } from "../../../shared/tasks/elapsed-ms.ts";
 import type { ApiEnv } from "../api.ts";
 import type { Services } from "../../services.ts";
 import { reportKeyUse } from "./key-use.ts";
@@ -77,7 +78,7 @@ export async function principalOf(c: Context<ApiEnv>, key: string): Promise<Prin
 
 async function cachedPrincipal(services: Services, key: string, address: string): Promise<Principal> {
   const known = cache.get(key);
-  const nowMs = Date.now();
+  const nowMs = elapsedMs();
   if (known && known.until > nowMs) {
     if (known.refreshAt <= nowMs) {
       known.refreshAt = known.until;
@@ -110,7 +111,7 @@ async function lookUp(services: Services, key: string): Promise<Principal | null
   const { expires_in_ms, ...principal } = found;
   const oldest = cache.keys().next();
   if (cache.size >= MAX_CACHED_KEYS && !oldest.done) cache.delete(oldest.value);
-  const nowMs = Date.now();
+  const nowMs = elapsedMs();
   const until = nowMs + Math.min(CACHE_MS, expires_in_ms ?? CACHE_MS);
   cache.set(key, { principal, until, refreshAt: nowMs + REFRESH_MS });
   return principal;

@@ -85,10 +85,13 @@ export function createTurn(api: Api): void {
     if (result.is === "refused") throw refusedError(result);
     if (result.quota) c.set("quota", result.quota);
     if (result.replayed) c.header("Idempotent-Replayed", "true");
-    if (result.waits && !("is" in opening)) await cancelEarlierTurns(services, opening, result.run_id, body);
     const session =
       result.replayed || "is" in opening ? await sessionOfTurn(services.sql, result.run_id) : opening.session;
     if (session === null) throw noSession();
+    // The edge may have died before it cancelled the turns that the first request interrupted.
+    const isLeftOver = result.replayed && body.on_busy === "interrupt";
+    if (result.waits || isLeftOver)
+      await cancelEarlierTurns(services, { tenant: place.tenant, session }, result.run_id, body);
     const url = `/api/v2/chat/${session}`;
     const accepted = { session_id: session, turn_id: result.run_id, status: "queued" as const };
     return c.json({ ...accepted, stream_url: `${url}/stream`, status_url: `${url}/status` }, 202);

@@ -7,6 +7,7 @@ import { ColdError } from "../../../shared/queue/scripts.ts";
 import { readStuckCounts } from "../../../shared/store/runs/stuck-counts.ts";
 import { StoreCause, storeFaultOf } from "../../../shared/store/store-cause.ts";
 import { withinOrNull } from "../../../shared/tasks/within-or-null.ts";
+import { elapsedMs } from "../../../shared/tasks/elapsed-ms.ts";
 import type { Config } from "../../env.ts";
 import type { Services } from "../../services.ts";
 
@@ -108,12 +109,12 @@ const checks = new WeakMap<Config, { startedMs: number; health: Promise<Health> 
 async function readHealth(services: Services): Promise<Health> {
   const { config, waitUntil } = services;
   const last = checks.get(config);
-  if (last && Date.now() - last.startedMs < FRESH_MS) {
+  if (last && elapsedMs() - last.startedMs < FRESH_MS) {
     const shared = await withinOrNull(last.health, SHARED_MS);
     if (shared) return shared;
   }
   const check = checkStores(services);
-  checks.set(config, { startedMs: Date.now(), health: check });
+  checks.set(config, { startedMs: elapsedMs(), health: check });
   waitUntil(check);
   return check;
 }

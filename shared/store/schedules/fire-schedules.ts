@@ -97,11 +97,13 @@ function startedAs({ queued_at_ms, delay_ms }: { queued_at_ms: number; delay_ms:
   return { is: "started", queued_at_ms, delay_ms };
 }
 
-/** The decision of a worker about a schedule that it claimed. `version`: that of the schedule when it was claimed. */
+/** The decision of a worker about a schedule that it claimed. `version` and `claimed_tick_ms`: its version and next tick when it was claimed. */
 export const FiredSchedule = z.object({
   tenant_id: TenantId,
   id: z.string(),
   version: z.number(),
+  // A worker of an earlier version does not send it.
+  claimed_tick_ms: z.number().nullable().default(null),
   ticks: z.array(TickRecord),
   /** The next tick, and when a worker looks at the schedule again. Null: it has no tick any more. */
   next_tick_ms: z.number().nullable(),
@@ -110,7 +112,10 @@ export const FiredSchedule = z.object({
 });
 export type FiredSchedule = z.infer<typeof FiredSchedule>;
 
-/** Saves the outcomes of ticks, and the next tick of their schedules. A schedule that was changed meanwhile keeps its own next tick. */
+/**
+ * Saves the outcomes of ticks, and the next tick of their schedules. A schedule keeps its own next tick when it was changed meanwhile, or made
+ * anew, or when another worker has moved it on because the claim had lapsed.
+ */
 export async function saveFired(sql: Sql, fired: readonly FiredSchedule[]): Promise<null> {
   const ticks = fired.flatMap(({ tenant_id, id, ticks: records }) =>
     records.map((record) => ({ tenant_id, id, ...record })),
@@ -119,13 +124,15 @@ export async function saveFired(sql: Sql, fired: readonly FiredSchedule[]): Prom
     with fired as (
       select * from unnest(
         ${pgArray(fired.map((f) => f.tenant_id))}::text[], ${pgArray(fired.map((f) => f.id))}::text[],
-        ${pgArray(fired.map((f) => f.version))}::bigint[], ${pgArray(fired.map((f) => f.next_tick_ms))}::float8[],
+        ${pgArray(fired.map((f) => f.version))}::bigint[], ${pgArray(fired.map((f) => f.claimed_tick_ms))}::float8[],
+        ${pgArray(fired.map((f) => f.next_tick_ms))}::float8[],
         ${pgArray(fired.map((f) => f.try_ms))}::float8[], ${pgArray(fired.map((f) => f.refused))}::text[]
-      ) as f(tenant_id, id, version, next_tick_ms, try_ms, refused)
+      ) as f(tenant_id, id, version, claimed_tick_ms, next_tick_ms, try_ms, refused)
     ), moved as (
       update schedules s set next_tick_at = to_timestamp(f.next_tick_ms / 1000), try_at = to_timestamp(f.try_ms / 1000),
         refused = f.refused, paused = f.next_tick_ms is null
       from fired f where s.tenant_id = f.tenant_id and s.id = f.id and s.version = f.version and not s.paused
+        and (f.claimed_tick_ms is null or s.next_tick_at = to_timestamp(f.claimed_tick_ms / 1000))
     )
     insert into schedule_ticks (tenant_id, schedule_id, tick_at, outcome, run_id, reason, until_at)
     select t.tenant_id, t.id, to_timestamp(t.tick_ms / 1000), t.outcome, t.run_id, t.reason, to_timestamp(t.until_ms / 1000)

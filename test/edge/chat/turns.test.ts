@@ -659,6 +659,24 @@ describe("a message with on_busy interrupt", () => {
     ]);
   });
 
+  // Fails when a client that repeats its request after a death of the edge waits behind the turn that it interrupts.
+  test("ends the turns before it when it is repeated too", async () => {
+    const first = await sendMessage({ message: "one" });
+    await FakeWorker.claim(app.stores.sql, first.turn_id);
+    const again = () =>
+      sendMessage(
+        { message: "two", session_id: first.session_id, on_busy: "interrupt" },
+        { headers: { "idempotency-key": "interrupts" } },
+      );
+    const next = await again();
+    const { sql } = app.stores;
+    await sql`update runs set cancel_requested_at = null where run_id = ${first.turn_id}`;
+    expect(await again()).toMatchObject({ turn_id: next.turn_id });
+    expect(
+      await sql`select from runs where run_id = ${first.turn_id} and cancel_requested_at is not null`,
+    ).toHaveLength(1);
+  });
+
   test("ends no turn of another session, and no later turn", async () => {
     const other = await sendMessage({ message: "other" });
     const sameSession = await sendMessage({ message: "mine" });

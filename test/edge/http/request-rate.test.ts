@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { RequestRates } from "../../../edge/http/request-rate.ts";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import { bodyOf, startApp, type TestApp } from "../app.ts";
@@ -50,6 +50,20 @@ describe("requests of a tenant's key", () => {
     expect(answer.status).toBe(422);
     const left = await app.call("POST", `${LIST}/none/run`, { key, body: { message: "hi" } });
     expect(left.status).toBe(404);
+    expect((await app.call("GET", LIST, { key })).status).toBe(200);
+  });
+
+  // Fails when a tenant without a token gets none until the clock is again where it was.
+  test("are served again within a second after the clock is set back", async () => {
+    await limit("back", 1);
+    const key = await app.stores.key("back");
+    vi.useFakeTimers({ toFake: ["Date"] });
+    onTestFinished(() => void vi.useRealTimers());
+    expect((await app.call("GET", LIST, { key })).status).toBe(200);
+    expect((await app.call("GET", LIST, { key })).status).toBe(429);
+    vi.setSystemTime(Date.now() - 3_600_000);
+    expect((await app.call("GET", LIST, { key })).status).toBe(429);
+    vi.setSystemTime(Date.now() + 1_000);
     expect((await app.call("GET", LIST, { key })).status).toBe(200);
   });
 

@@ -48,6 +48,13 @@ async function finish(run: RunId, session: SessionId, content = "ok"): Promise<v
   expect(await flush(store.sql, [end])).toHaveLength(1);
 }
 
+/** Which of the turns are to be cancelled. */
+async function cancelledOf(turns: readonly NewRun[]): Promise<boolean[]> {
+  const rows = await store.sql<{ run_id: string }[]>`
+    select run_id from runs where cancel_requested_at is not null and chat_session is not null`;
+  return turns.map(({ run_id }) => rows.some((row) => row.run_id === run_id));
+}
+
 describe("a session", () => {
   // Fails when the statement reads the session with a snapshot from before its lock.
   test("takes turns from many statements at once, and only the one with the lowest base does not wait", async () => {
@@ -125,6 +132,31 @@ describe("a session", () => {
     await store.sql`update chat_sessions set deleted_at = now() - interval '2 days' where session_id = ${session}`;
     await deleteExpired(store.sql);
     expect(await store.sql`select 1 from chat_sessions where session_id = ${session}`).toHaveLength(0);
+  });
+
+  // Fails when turns of a deleted session go on, and cost money, because the edge died between its delete and its cancels.
+  test("that is deleted has its open turns cancelled by the reconciler too", async () => {
+    const [session, other] = [newSessionId(), newSessionId()];
+    const [running, waiting, kept] = [await newTurn(session), await newTurn(session), await newTurn(other)];
+    await accept([running, waiting, kept]);
+    await store.claim(await store.addWorker(), running.run_id);
+    await deleteSession(store.sql, acme, session);
+    expect(await wakeTurns(store.sql, null)).toMatchObject([{ run_id: waiting.run_id, status: "queued" }]);
+    expect(await cancelledOf([running, waiting, kept])).toEqual([true, true, false]);
+    expect(await wakeTurns(store.sql, null)).toEqual([]);
+  });
+
+  // Fails when a person's message waits behind a question for as long as the question may, because the edge died before it cancelled it.
+  test("has a turn that waits for a person cancelled when a message came after the question", async () => {
+    const session = newSessionId();
+    const [asking, before, after] = [await newTurn(session), await newTurn(session), await newTurn(session)];
+    await accept([asking, before]);
+    await store.sql`update runs set status = 'paused', wake_at = now() + interval '1 hour' where run_id = ${asking.run_id}`;
+    await store.sql`insert into waits (run_id, wait_id, kind, step_id) values (${asking.run_id}, 'chat:1', 'human', 'chat')`;
+    expect(await wakeTurns(store.sql, null)).toEqual([]);
+    await accept([after]);
+    expect(await wakeTurns(store.sql, null)).toMatchObject([{ run_id: asking.run_id, status: "queued" }]);
+    expect(await cancelledOf([asking, before, after])).toEqual([true, false, false]);
   });
 
   // Fails when the answer is written beside the end: a worker that was fenced would add a second answer.

@@ -252,10 +252,11 @@ describe("a tick while a run of the schedule goes on", () => {
   });
 });
 
-test("a schedule that was paused, changed or deleted while its tick was started keeps that change", async () => {
+test("a schedule that was paused, changed, deleted or made anew while its tick was started keeps that change", async () => {
   const paused = await due(0, { id: "paused" });
   await due(0, { id: "deleted" });
   await due(0, { id: "changed" });
+  const before = await due(0, { id: "anew" });
   const tomorrow = Math.floor(Date.now() / 60_000) * 60_000 + 86_400_000;
   const slow: StateStore = {
     ...state,
@@ -265,6 +266,9 @@ test("a schedule that was paused, changed or deleted while its tick was started 
       const changed = await readSchedule(store.sql, acme, "changed");
       const later = { tick_ms: tomorrow, start_ms: tomorrow };
       if (changed) await saveSchedule(store.sql, { ...changed, cron: "0 0 * * *" }, later);
+      // It has the same version as the one before it.
+      await deleteSchedule(store.sql, acme, "anew");
+      await saveSchedule(store.sql, { ...before, cron: "0 0 * * *" }, later);
       return state.saveFired(fired);
     },
   };
@@ -275,6 +279,29 @@ test("a schedule that was paused, changed or deleted while its tick was started 
   });
   expect(await readSchedule(store.sql, acme, "deleted")).toBeNull();
   expect(await readSchedule(store.sql, acme, "changed")).toMatchObject({ next_tick_at_ms: tomorrow });
+  expect(await readSchedule(store.sql, acme, "anew")).toMatchObject({
+    version: 1,
+    next_tick_at_ms: tomorrow,
+  });
+});
+
+// Fails when the late save of a scheduler that was stopped brings back ticks that others have decided: a skipped one may then start.
+test("a scheduler that is stopped until its claim has lapsed does not move the schedule back", async () => {
+  const { next_tick_at_ms: tick } = await due(0);
+  const stopped: StateStore = {
+    ...state,
+    async saveFired(fired) {
+      await tryAgain();
+      await newScheduler().pass();
+      await store.sql`update schedules set next_tick_at = next_tick_at + interval '5 minutes'`;
+      return state.saveFired(fired);
+    },
+  };
+  await newScheduler({ store: stopped }).pass();
+  expect(await readSchedule(store.sql, acme, "minutely")).toMatchObject({
+    next_tick_at_ms: (tick ?? 0) + 6 * 60_000,
+  });
+  expect(await runs()).toHaveLength(1);
 });
 
 // Fails when a save moves the schedule on without the tick, or when its tick starts a second run.
