@@ -1,7 +1,5 @@
-import type { Context } from "hono";
-import { AppError } from "../shared/errors.ts";
 import { newApi } from "./http/api.ts";
-import type { Api, ApiEnv } from "./http/api.ts";
+import type { Api } from "./http/api.ts";
 import { dropRefusedBody } from "./http/drop-body.ts";
 import { crossOrigin } from "./http/middleware/cross-origin.ts";
 import { documentedRouteOf } from "./http/documented-routes.ts";
@@ -14,6 +12,7 @@ import { rateLimitFields } from "./http/middleware/rate-limit-fields.ts";
 import { requestId } from "./http/middleware/request-id.ts";
 import { signedHead } from "./http/middleware/signed-head.ts";
 import { traced } from "./http/middleware/traced.ts";
+import { assetOf, noRoute } from "./http/no-route.ts";
 import { problemResponse } from "./http/problem.ts";
 import { deleteDefinition } from "./routes/definitions/delete-definition.ts";
 import { deleteOrchestration } from "./routes/definitions/delete-orchestration.ts";
@@ -162,33 +161,6 @@ export function createApp(servicesOf: ServicesOf): Api {
   app.notFound(async (c) => (await assetOf(c)) ?? noRoute(app, c));
   app.onError((error, c) => problemResponse(error, c.get("requestId") ?? ""));
   return app;
-}
-
-/** A static file; null: there is none. The platform serves it before it calls this Worker, so this is for plain workerd. */
-async function assetOf({ env, req }: Context<ApiEnv>): Promise<Response | null> {
-  if (env.ASSETS === undefined || !/^(GET|HEAD)$/.test(req.method)) return null;
-  const response = await env.ASSETS.fetch(req.raw);
-  // The headers of a fetched response are immutable, those of a copy are not.
-  return response.status === 404 ? null : new Response(response.body, response);
-}
-
-const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
-
-/** 405 with the path's methods in `Allow` (RFC 9110, 15.5.6) when the path has another method; else 404. */
-function noRoute(app: Api, c: Context<ApiEnv>): Response {
-  const methods = METHODS.filter((method) =>
-    app.router.match(method, c.req.path)[0].some(([[, route]]) => route.method === method),
-  );
-  if (methods.length === 0) {
-    const why = c.req.path.includes("//") ? "it has // where one slash belongs" : "see /docs";
-    return problemResponse(new AppError("not_found", `There is no such path: ${why}.`), c.get("requestId"));
-  }
-  const error = new AppError("method_not_allowed", `This path takes ${methods.join(", ")}.`);
-  const response = problemResponse(error, c.get("requestId"));
-  // A route for GET also serves HEAD.
-  const allowed = methods.flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]));
-  response.headers.set("allow", allowed.join(", "));
-  return response;
 }
 
 /** Redirects between the places where clients look for the documentation and for the API's document. */

@@ -6,7 +6,7 @@ import { AppError } from "../../shared/errors.ts";
 import { readSession } from "../../shared/store/chat/sessions.ts";
 import type { SessionRow } from "../../shared/store/chat/sessions.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import { isoTime } from "../http/time.ts";
+import { isoTime } from "../../shared/text/iso-time.ts";
 
 /** A chat session as clients see it. */
 export const SessionView = z

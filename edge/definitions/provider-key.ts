@@ -11,7 +11,7 @@ import type { Config } from "../env.ts";
 import type { ApiEnv } from "../http/api.ts";
 import { tenantOf } from "../http/middleware/principal.ts";
 import { outboundUrl } from "../http/outbound-url.ts";
-import { isoTime } from "../http/time.ts";
+import { isoTime } from "../../shared/text/iso-time.ts";
 
 export const ProviderParams = z.object({ provider: KeyProvider });
 

@@ -4,7 +4,7 @@ import { Scope } from "../../shared/contracts/tenant.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { AppError } from "../../shared/errors.ts";
 import type { KeyRow } from "../../shared/store/tenants/api-keys.ts";
-import { isoTime } from "../http/time.ts";
+import { isoTime } from "../../shared/text/iso-time.ts";
 
 const time = z.iso.datetime().nullable();
 

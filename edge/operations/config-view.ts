@@ -12,6 +12,7 @@ import {
 import type { StoredSetting } from "../../shared/contracts/setting.ts";
 import { readConfig, replacedBy, secretNames, variableNames } from "../env.ts";
 import type { Config } from "../env.ts";
+import { variableText } from "./variable-text.ts";
 
 /** A variable of the edge, as operators see it. */
 export const ConfigView = z
@@ -108,9 +109,7 @@ function originOf(
 /** The value of a variable as the environment would write it; null: it has none. */
 function textOf(value: Config[keyof Config] | undefined): string | null {
   if (value === undefined || value === null) return null;
-  if (typeof value === "boolean") return value ? "1" : "0";
-  if (typeof value === "number" || typeof value === "string") return String(value);
-  return Array.isArray(value) ? value.join(",") : "";
+  return typeof value === "object" && !Array.isArray(value) ? "" : variableText(value);
 }
 
 function withoutCredentials(text: string): string {

@@ -9,7 +9,7 @@ import type {
   WholeDeadLetter,
 } from "../../shared/store/runs/dead-letters.ts";
 import { tenantFilterOf } from "../http/middleware/principal.ts";
-import { isoTime } from "../http/time.ts";
+import { isoTime } from "../../shared/text/iso-time.ts";
 
 /** The id of a dead letter: `<run_id>.<number of the event that ended the run>`. */
 export const DeadLetterId = z

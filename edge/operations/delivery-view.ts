@@ -2,7 +2,7 @@ import { z } from "zod";
 import { RunId } from "../../shared/contracts/ids.ts";
 import { DeliveryOutcome, DeliveryType, TEST_TYPE } from "../../shared/contracts/webhook.ts";
 import type { DeliveryRow } from "../../shared/store/webhooks/delivery-rows.ts";
-import { isoTime } from "../http/time.ts";
+import { isoTime } from "../../shared/text/iso-time.ts";
 
 /** A webhook delivery, as operators see it. */
 export const Delivery = z

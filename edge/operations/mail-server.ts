@@ -7,7 +7,7 @@ import { masterKeysOf } from "../../shared/security/master-keys.ts";
 import { seal } from "../../shared/security/seal.ts";
 import type { MailServerRow } from "../../shared/store/mails/mail-servers.ts";
 import type { Config } from "../env.ts";
-import { isoTime } from "../http/time.ts";
+import { isoTime } from "../../shared/text/iso-time.ts";
 
 /** The mail server of a tenant as administrators see it: its whole URL is masked. */
 export const MailServer = z

@@ -3,7 +3,7 @@ import { masterKeysOf } from "../../shared/security/master-keys.ts";
 import { listKeyUses } from "../../shared/store/sealed/sealed-values.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import type { Config } from "../env.ts";
-import { isoTime } from "../http/time.ts";
+import { isoTime } from "../../shared/text/iso-time.ts";
 
 const Key = z.object({
   id: z.string(),

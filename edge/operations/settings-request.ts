@@ -15,6 +15,7 @@ import type { MasterKeys } from "../../shared/security/master-keys.ts";
 import type { Config } from "../env.ts";
 import { invalidFields } from "../http/problem.ts";
 import { endpointFaultOf } from "./s3-test.ts";
+import { variableText } from "./variable-text.ts";
 
 const most = z.number().int().min(1).max(1_000_000_000);
 
@@ -130,17 +131,11 @@ export async function storedSettings(
   const stored: { name: string; value: string | null }[] = [];
   for (const [name, value] of Object.entries(change)) {
     if (value === undefined) continue;
-    const text = value === null ? null : textOf(value);
+    const text = value === null ? null : variableText(value);
     const isSecret = text !== null && SECRET_SETTINGS.has(name);
     stored.push({ name, value: isSecret ? await sealed(name, text, key) : text });
   }
   return stored;
-}
-
-/** The value as a variable of the environment writes it. */
-function textOf(value: boolean | number | string | string[]): string {
-  if (typeof value === "boolean") return value ? "1" : "0";
-  return Array.isArray(value) ? value.join(",") : String(value);
 }
 
 function sealed(name: string, text: string, key: MasterKeys | undefined): Promise<string> {

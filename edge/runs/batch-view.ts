@@ -7,7 +7,7 @@ import { AppError } from "../../shared/errors.ts";
 import { countBatchRuns, listStartedItems, readBatch } from "../../shared/store/runs/batches.ts";
 import type { BatchRow } from "../../shared/store/runs/batches.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import { isoTime } from "../http/time.ts";
+import { isoTime } from "../../shared/text/iso-time.ts";
 
 /** The answer for one item: that of POST …/run for the same body, or the problem that the body would get there. */
 export const ItemAnswer = z.discriminatedUnion("status", [

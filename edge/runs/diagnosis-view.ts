@@ -2,7 +2,7 @@ import { z } from "zod";
 import { RunId } from "../../shared/contracts/ids.ts";
 import { Lane, RunStatus } from "../../shared/contracts/run.ts";
 import type { RunFacts } from "../../shared/store/runs/run-facts.ts";
-import { isoTime } from "../http/time.ts";
+import { isoTime } from "../../shared/text/iso-time.ts";
 
 /** One thing that keeps a run from progressing. */
 const Blocker = z.discriminatedUnion("kind", [

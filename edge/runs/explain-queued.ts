@@ -1,7 +1,7 @@
 import { ParkRecord } from "../../shared/contracts/journal-entry.ts";
 import type { RetryPark } from "../../shared/contracts/journal-entry.ts";
 import type { RunFacts } from "../../shared/store/runs/run-facts.ts";
-import { isoTime } from "../http/time.ts";
+import { isoTime } from "../../shared/text/iso-time.ts";
 import { noWorkerSentence, workersOf } from "./diagnosis-view.ts";
 import type { Blocker, Cause, QueueState } from "./diagnosis-view.ts";
 

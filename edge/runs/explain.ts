@@ -6,7 +6,7 @@ import { pathOfWait } from "../../shared/journal/track.ts";
 import { readPrompt } from "../../shared/store/runs/waits.ts";
 import type { RunFacts } from "../../shared/store/runs/run-facts.ts";
 import { RECLAIM_MS, SILENT_AFTER_MS, TAKEOVER_MS } from "../../shared/timing.ts";
-import { isoTime } from "../http/time.ts";
+import { isoTime } from "../../shared/text/iso-time.ts";
 import { diagnosisOf, noWorkerSentence, workersOf } from "./diagnosis-view.ts";
 import type { Blocker, Cause, Diagnosis, QueueState } from "./diagnosis-view.ts";
 import { notYetDue, ready, retryOf, retryWait } from "./explain-queued.ts";

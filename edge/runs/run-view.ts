@@ -11,7 +11,7 @@ import type { ListedRun } from "../../shared/store/runs/list-runs.ts";
 import type { FoundRun, RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { isQuestion } from "../../shared/store/runs/open-waits.ts";
-import { isoTime } from "../http/time.ts";
+import { isoTime } from "../../shared/text/iso-time.ts";
 import { Child, RunWait, childOf, waitsOf } from "./run-waits.ts";
 import type { Related } from "./run-waits.ts";
 

@@ -11,7 +11,7 @@ import type { OpenWait, Question } from "../../shared/store/runs/open-waits.ts";
 import { listChildren } from "../../shared/store/runs/read-runs.ts";
 import type { ChildRow, FoundRun, RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
-import { isoTime } from "../http/time.ts";
+import { isoTime } from "../../shared/text/iso-time.ts";
 
 const time = z.iso.datetime().nullable();
 

@@ -12,7 +12,7 @@ import { readSchedule } from "../../shared/store/schedules/schedule-rows.ts";
 import type { NextTick } from "../../shared/store/schedules/schedule-rows.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { tenantOf } from "../http/middleware/principal.ts";
-import { isoTime } from "../http/time.ts";
+import { isoTime } from "../../shared/text/iso-time.ts";
 import type { Services } from "../services.ts";
 import { TemplateFields } from "./run-template.ts";
 

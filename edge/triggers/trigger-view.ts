@@ -11,7 +11,7 @@ import { TriggerId, readTrigger, triggerPlace } from "../../shared/store/trigger
 import type { SavedTrigger, Trigger } from "../../shared/store/triggers/trigger-rows.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import type { Config } from "../env.ts";
-import { isoTime } from "../http/time.ts";
+import { isoTime } from "../../shared/text/iso-time.ts";
 import { TemplateFields, templateOf } from "../schedules/run-template.ts";
 
 export const TriggerRequest = z

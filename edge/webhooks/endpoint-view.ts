@@ -3,7 +3,7 @@ import { EndpointEvent } from "../../shared/contracts/webhook-endpoint.ts";
 import type { TenantId } from "../../shared/contracts/ids.ts";
 import { AppError } from "../../shared/errors.ts";
 import type { EndpointRow } from "../../shared/store/webhooks/endpoints.ts";
-import { isoTime } from "../http/time.ts";
+import { isoTime } from "../../shared/text/iso-time.ts";
 
 /** A webhook endpoint as its tenant sees it: without its secrets. */
 export const Endpoint = z

@@ -1,7 +1,10 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { createHmac } from "node:crypto";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { z } from "zod";
 import type { JsonObject } from "../../shared/contracts/json.ts";
 import { bodyOf, runPath } from "../edge/app.ts";
 import { until } from "../services/waiting.ts";
+import { WebhookReceiver } from "../worker-node/webhooks/webhook-receiver.ts";
 import { chunk, DONE, oc, ProviderServer, text } from "../worker-node/models/provider-server.ts";
 import type { ProviderRequest } from "../worker-node/models/provider-server.ts";
 import { startApi, untilEnd } from "./api.ts";
@@ -50,7 +53,7 @@ beforeAll(async () => {
   await define("endless", { type: "agent", agent_id: "again", output_key: "out" });
   await orchestrator("itself", "endless");
   await agent("again", "itself");
-  await api.startWorker("a", { OPENAI_COMPATIBLE_BASE_URL: `${server.url}/v1` });
+  await api.startWorker("a", { EGRESS_ALLOW: "127.0.0.1", OPENAI_COMPATIBLE_BASE_URL: `${server.url}/v1` });
 });
 afterAll(async () => {
   await api.stop();
@@ -63,15 +66,33 @@ const childOf = async (run: string): Promise<string | undefined> => {
   return child === undefined ? undefined : String(child);
 };
 
-// Fails when the run keeps its slot while the innermost delegate waits, or when that delegate's answer does not reach the top.
+// Fails when the run keeps its slot while the innermost delegate waits, when its question does not reach the webhook of the run at the top, or
+// its answer not the agent there.
 test("a delegate of a delegate starts a run that asks a person, and the answer reaches the agent at the top", async () => {
-  const run = await api.start("team");
+  const receiver = await WebhookReceiver.listen();
+  onTestFinished(() => receiver.close());
+  const secret = "of the top";
+  const run = await api.start("team", { webhook_url: receiver.url(), webhook_secret: secret });
   await until("the orchestrator's run exists", async () => (await childOf(run)) !== undefined);
   const child = (await childOf(run)) ?? "";
   await api.until(child, ["paused"]);
   await api.until(run, ["paused"]);
-  await api.call("POST", runPath(child, "resume"), { body: { response: { text: "snowy" } } });
+  const [{ body, headers } = { body: "", headers: {} }] = await receiver.waitForRequests(1);
+  const asked = z.object({
+    run_id: z.string(),
+    root_run_id: z.string(),
+    waiting: z.object({ question_id: z.string() }),
+  });
+  const { run_id, root_run_id, waiting } = asked.parse(JSON.parse(body));
+  expect([run_id, root_run_id]).toEqual([child, run]);
+  expect(headers["x-synapse-signature"]).toBe(
+    `sha256=${createHmac("sha256", secret).update(body).digest("hex")}`,
+  );
+  const answered = { response: { text: "snowy" }, question_id: waiting.question_id };
+  await api.call("POST", runPath(run_id, "resume"), { body: answered });
   expect(await untilEnd(api, run)).toBe("completed");
+  const types = (await receiver.waitForRequests(2)).map((sent) => Object(JSON.parse(sent.body)).type);
+  expect(types).toEqual(["run.waiting", "run.completed"]);
   const { output } = await bodyOf(await api.call("GET", runPath(run, "result")));
   expect(String(output)).toMatch(/^editor: person: .*snowy/s);
 });

@@ -1,4 +1,4 @@
-/** The folder and the settings of a Postgres with the databases of tests. */
+/** Folders of a test run, and the settings of a Postgres with the databases of tests. */
 import { spawn } from "node:child_process";
 import { chmodSync, existsSync, mkdtempSync, rmSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -21,10 +21,17 @@ const DATABASES_BYTES = 8 * 2 ** 30;
 /** More than the processes of a run take beside them. */
 const PROCESSES_BYTES = 4 * 2 ** 30;
 
-/** Makes the folder. It does not outlive this process, also when this process is killed: its files may hold gigabytes of memory. */
-export function databasesFolder(): { folder: string; remove(): void } {
-  const folder = newFolder(databasesFit(inMemory) ? inMemory : tmpdir());
-  // The shell waits for the end of a pipe from this process, and then for the end of Postgres.
+type OwnFolder = { folder: string; remove(): void };
+
+/** Makes the folder of the databases, whose files may hold gigabytes of memory. */
+export function databasesFolder(): OwnFolder {
+  return ownFolder(databasesFit(inMemory) ? inMemory : tmpdir());
+}
+
+/** Makes a folder that does not outlive this process, also when this process is killed. */
+export function ownFolder(parent: string): OwnFolder {
+  const folder = newFolder(parent);
+  // The shell waits for the end of a pipe from this process, and then for the end of the servers.
   const script = `trap '' INT TERM HUP; read -r _; sleep 10; rm -rf -- "$1"`;
   const remover = spawn("/bin/sh", ["-c", script, "remover", folder], {
     detached: true,

@@ -1,6 +1,5 @@
 /** Stores for tests: a database of its own, a Redis of its own. */
 import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { inject } from "vitest";
 import type { Service } from "../../local/processes/child.ts";
@@ -17,7 +16,7 @@ export function freshDatabase(): Promise<string> {
  * @param port the port of an earlier one, to start it at the same address again.
  */
 export async function startRedis(port = 0): Promise<Service> {
-  const dir = mkdtempSync(join(tmpdir(), "synapse-redis-"));
+  const dir = mkdtempSync(join(inject("ownFolder"), "redis-"));
   const redis = await start({ dir, port, args: inMemory });
   const stop = async (): Promise<void> => {
     await redis.stop();

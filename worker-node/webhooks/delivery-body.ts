@@ -4,6 +4,7 @@ import { JsonValue } from "../../shared/contracts/json.ts";
 import { RunError } from "../../shared/contracts/run.ts";
 import { TEST_TYPE } from "../../shared/contracts/webhook.ts";
 import { linesOf } from "../../shared/events/lines.ts";
+import { isoTime } from "../../shared/text/iso-time.ts";
 import type { DueDelivery } from "../../shared/store/webhooks/claim-deliveries.ts";
 
 const questionFields = {
@@ -65,8 +66,8 @@ export function bodyOf(delivery: DueDelivery, events: string | null): string {
     error: error === null ? null : RunError.parse(JSON.parse(error)),
     total_cost_usd: delivery.cost_micro_usd / 1_000_000,
     total_tokens_used: delivery.tokens,
-    started_at: isoTimeOf(delivery.started_at_ms),
-    ended_at: isoTimeOf(delivery.ended_at_ms),
+    started_at: isoTime(delivery.started_at_ms),
+    ended_at: isoTime(delivery.ended_at_ms),
     metadata: delivery.metadata === null ? {} : JSON.parse(delivery.metadata),
     correlation_id: (isWaiting ? questions[0] : complete)?.correlation_id ?? null,
     ...(events === null && { truncated: true }),
@@ -83,7 +84,7 @@ function snapshotOf(events: string | null): DeliverySnapshot[] {
 
 /** The body of the test of an endpoint. `started_at` is the time of the request for it. */
 function testBodyOf({ endpoint_id, tenant_id, started_at_ms }: DueDelivery): string {
-  return JSON.stringify({ type: TEST_TYPE, endpoint_id, tenant_id, requested_at: isoTimeOf(started_at_ms) });
+  return JSON.stringify({ type: TEST_TYPE, endpoint_id, tenant_id, requested_at: isoTime(started_at_ms) });
 }
 
 /** What the delivery of a chat turn quotes of its session. The texts are null when the session has been deleted. */
@@ -121,8 +122,8 @@ function turnBodyOf(delivery: DueDelivery, turn: string, events: string | null):
     error: error === null ? null : RunError.parse(JSON.parse(error)),
     total_cost_usd: cost_micro_usd / 1_000_000,
     total_tokens_used: tokens,
-    started_at: isoTimeOf(started_at_ms),
-    ended_at: isoTimeOf(ended_at_ms),
+    started_at: isoTime(started_at_ms),
+    ended_at: isoTime(ended_at_ms),
     metadata: metadata === null ? {} : JSON.parse(metadata),
     correlation_id: correlationOf(events),
     ...(type === "run.waiting" && {
@@ -154,8 +155,4 @@ function waitingOf(question: QuestionEvent) {
   const level = question.type === "human_escalated" ? { level: question.level } : {};
   const expires = expires_at ? { expires_at } : {};
   return { question_id, step_id, path, prompt, fields, ...expires, ...group, ...level };
-}
-
-function isoTimeOf(ms: number | null): string | null {
-  return ms === null ? null : new Date(ms).toISOString();
 }

@@ -3,7 +3,7 @@ import { findSession, SESSION_PATH, SessionParams } from "../../chat/session-vie
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
-import { isoTime } from "../../http/time.ts";
+import { isoTime } from "../../../shared/text/iso-time.ts";
 import { expiryOf, makeStreamToken, StreamToken } from "../../streaming/token.ts";
 
 const route = createRoute({

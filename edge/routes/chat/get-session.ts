@@ -19,7 +19,7 @@ import {
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
-import { isoTime } from "../../http/time.ts";
+import { isoTime } from "../../../shared/text/iso-time.ts";
 import { PageQuery, badCursor } from "../../http/paging.ts";
 import { RunWait, readRelated, waitsOf } from "../../runs/run-waits.ts";
 import { queryInteger } from "../../http/query-integer.ts";

@@ -6,7 +6,7 @@ import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs, tenantFilterOf } from "../../http/middleware/principal.ts";
 import { PageQuery, nextCursor, readCursor } from "../../http/paging.ts";
-import { isoTime } from "../../http/time.ts";
+import { isoTime } from "../../../shared/text/iso-time.ts";
 
 const AuditList = z
   .object({

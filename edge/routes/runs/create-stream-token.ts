@@ -3,7 +3,7 @@ import { z } from "zod";
 import { json, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { needs } from "../../http/middleware/principal.ts";
-import { isoTime } from "../../http/time.ts";
+import { isoTime } from "../../../shared/text/iso-time.ts";
 import { findRun } from "../../runs/run-view.ts";
 import { expiryOf, makeStreamToken, StreamToken } from "../../streaming/token.ts";
 

@@ -1,6 +1,7 @@
 import { isNode, nodesOf, parseScript } from "./code-nodes.ts";
 import { codeOf, scriptOfCode } from "./code.ts";
 import { WORD_FUNCTIONS } from "./condition.ts";
+import { wrongWord } from "./written-words.ts";
 import type { FieldError } from "../../errors.ts";
 import type { CodeNode } from "./code-nodes.ts";
 import type { OrchestrationDocument } from "./orchestration.ts";
@@ -39,8 +40,12 @@ function similarIds(steps: readonly Step[]): FieldError[] {
 function doubtfulCases(step: Step): FieldError[] {
   if (step.type !== "switch") return [];
   const labels = Object.keys(step.switch_cases);
+  const code = codeOf(step);
+  const whole = code === null ? null : wholeIn(parseScript(scriptOfCode(code).script));
   return labels.flatMap((label, i) => {
     const path = `switch_cases.${label}`;
+    const wrong = wrongWord(whole, label);
+    if (wrong !== null) return [{ path, message: `is no case of switch_expression: ${wrong}` }];
     const plain = label.trim();
     if (plain !== label && plain !== "") {
       const message = `begins or ends with a space: only a value with the same space is this case, and "${plain}" is not`;
@@ -73,14 +78,19 @@ function constantExpression(step: Step): FieldError[] {
   const code = codeOf(step);
   if (code === null || !code.isExpression) return [];
   const script = parseScript(scriptOfCode(code).script);
-  const [statement] = Array.isArray(script["body"]) ? script["body"] : [];
-  const whole: unknown = isNode(statement) ? statement["expression"] : null;
+  const whole = wholeIn(script);
   const isState = isNode(whole) && whole.type === "Identifier" && whole["name"] === "state";
   if (!isState && nodesOf(script).some(isRead)) return [];
   const message = isState
     ? "is the whole state, and the same in every run: name a key, as in state.key"
     : "reads nothing of the run, and is the same in every run: name a key of state, as in state.key";
   return [{ path: code.field, message }];
+}
+
+/** The whole expression of a script that is one. */
+function wholeIn({ body }: CodeNode): unknown {
+  const [statement] = Array.isArray(body) ? body : [];
+  return isNode(statement) ? statement["expression"] : null;
 }
 
 /** Whether a node reads something that is no constant. */

@@ -1,6 +1,8 @@
 import { calledMethod, isNode } from "./code-nodes.ts";
+import { wrongWord } from "./written-words.ts";
 import type { CodeNode } from "./code-nodes.ts";
 
+const EQUALITY = new Set(["==", "!=", "===", "!=="]);
 export const NO_NEGATIVE_INDEX = "reads an item from the end as Python does, and JavaScript finds none";
 
 /** The number in `list[-1]`; null: the node is something else. */
@@ -26,10 +28,23 @@ function idiomIn(node: CodeNode): string | null {
   if (type === "BinaryExpression" && operator === "+" && [left, right].some(isList)) {
     return "+ makes one text of two lists, as JavaScript adds them: write [...one, ...other]";
   }
+  const wrong = type === "BinaryExpression" && EQUALITY.has(String(operator)) ? wordIn(left, right) : null;
+  if (wrong !== null) return `${wrong}: compare with that text`;
   const call = calledMethod(node);
   return call?.name === "split" && isEmpty(node["arguments"])
     ? "split() without an argument divides nothing: write trim().split(/\\s+/)"
     : null;
+}
+
+/** What is wrong with the text of true, false or null on one side; null: nothing is. */
+function wordIn(left: unknown, right: unknown): string | null {
+  return (
+    [wrongWord(left, literalOf(right)), wrongWord(right, literalOf(left))].find((one) => one !== null) ?? null
+  );
+}
+
+function literalOf(value: unknown): unknown {
+  return isNode(value) && value.type === "Literal" ? value["value"] : undefined;
 }
 
 function isList(value: unknown): boolean {

@@ -68,6 +68,13 @@ test.each([
   ["result = state.list[-1]", ["write list.at(-1)"]],
   ["result = state.list + [3] + state.more", ["write [...one, ...other]"]],
   ["result = state.text.split()", ["write trim().split(/\\s+/)"]],
+  ["result = str(state.flag) == 'true'", ['str() makes "True" of that value, and never "true"']],
+  ["result = 'null' !== str(state.flag)", ['str() makes "None" of that value']],
+  ["result = String(state.flag) === 'False'", ['String() makes "false" of that value']],
+  [
+    "result = str(state.n) == 'True' || String(state.n) == 'true' || str(state.n) == '3' || state.n == 'true'",
+    [],
+  ],
   ["result = [state.list[state.n - 1], state.map['-1'], 1 + 2, state.text.split(' '), split()]", []],
 ])("forms that have another value in Python are found in %s", (program, messages) => {
   const found = pythonIdioms(nodesOf(parseScript(program)));

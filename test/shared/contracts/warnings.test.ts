@@ -444,6 +444,17 @@ describe("what is valid and most often a mistake", () => {
     expect(paths(step)).toEqual(["steps[0].switch_cases.refund ", "steps[0].switch_cases.Refund"]);
   });
 
+  // Fails when an author does not learn that `str(True)` is "True": the run would take the default in silence.
+  test("cases that the text of a boolean or null never is get a warning", () => {
+    const casesOf = (switch_expression: string) => {
+      const switch_cases = { true: null, False: null, null: null, other: null };
+      return paths({ type: "switch", switch_expression, switch_cases, switch_default_step_id: "write" });
+    };
+    expect(casesOf("str(state.topic)")).toEqual(["steps[0].switch_cases.true", "steps[0].switch_cases.null"]);
+    expect(casesOf("String(state.topic)")).toEqual(["steps[0].switch_cases.False"]);
+    expect(casesOf("state.topic")).toEqual([]);
+  });
+
   test("ids that differ in letter case only get a warning", () => {
     const steps = [
       { id: "a", type: "print", print_content: "1", next_step_id: "A" },
