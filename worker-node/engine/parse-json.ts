@@ -14,3 +14,9 @@ export function parseJson(text: string): Json | undefined {
     return undefined;
   }
 }
+
+/** The JSON value in a text, which may be null; the text itself where it is none. */
+export function jsonOrText(text: string): Json {
+  const value = parseJson(text);
+  return value === undefined ? text : value;
+}

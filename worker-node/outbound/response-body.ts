@@ -29,6 +29,8 @@ const STREAMS: { [encoding: string]: (first: Uint8Array) => Transform } = {
 };
 /** Words that servers send although the body is not encoded. S3 keeps `aws-chunked`, the encoding in which a body was sent to it. */
 const NONE: ReadonlySet<string> = new Set(["", "identity", "none", "utf-8", "utf8", "binary", "aws-chunked"]);
+/** The part of a text in which it may name its charset, as in HTML. */
+const START_CHARS = 1_024;
 /** The most bytes by which an encoding makes a body longer that cannot be compressed. */
 const OVERHEAD_BYTES = 64 * 1024;
 
@@ -123,7 +125,7 @@ async function* decodedBy(encoding: string, body: AsyncGenerator<Uint8Array>): A
   yield* pipeline(Readable.from(joined(first.value, body), { objectMode: false }), decoder, () => {});
 }
 
-/** A text in the charset that its type or its first bytes name, else UTF-8, else what servers wrote before UTF-8. */
+/** A text in the charset that its type or its first bytes name, else UTF-8, else the one that it names itself, else what servers wrote before UTF-8. */
 function textIn(body: Uint8Array, type: string): string {
   const charset = /charset\s*=\s*["']?([\w.:-]+)/i.exec(type)?.[1] ?? markOf(body);
   const named = charset === undefined ? undefined : decodeAs(charset, body);
@@ -136,8 +138,19 @@ function textIn(body: Uint8Array, type: string): string {
     const what = type === "" ? "no text" : `no text, but ${type.slice(0, 50)}`;
     throw new TerminalError("answer_encoding", `the answer is ${what}`);
   }
+  const own = ownCharset(text);
+  const ownText = own === undefined ? undefined : decodeAs(own, body);
+  if (ownText !== undefined) return ownText;
   // UTF-8 with a character that was cut stays UTF-8.
   return hasOtherChars ? text : (decodeAs("windows-1252", body) ?? text);
+}
+
+/** The charset that XML or a page names at its beginning. */
+function ownCharset(text: string): string | undefined {
+  const start = text.slice(0, START_CHARS);
+  const named =
+    /<\?xml\b[^>]*?\bencoding\s*=\s*["']([\w.:-]+)|<meta\b[^>]*?\bcharset\s*=\s*["']?([\w.:-]+)/i.exec(start);
+  return named?.[1] ?? named?.[2];
 }
 
 /** The charset that a byte order mark stands for. */

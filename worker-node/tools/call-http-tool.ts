@@ -2,7 +2,7 @@ import { credentialsOf, withoutSecrets } from "../../shared/contracts/definition
 import { messageOf } from "../../shared/log.ts";
 import { redact } from "../../shared/security/redact.ts";
 import { isObject } from "../../shared/contracts/json.ts";
-import { parseJson } from "../engine/parse-json.ts";
+import { jsonOrText, parseJson } from "../engine/parse-json.ts";
 import {
   keepingKey,
   RetryableError,
@@ -35,6 +35,7 @@ const READ_CHARS = 10_000;
  * Calls a tool of type `http` and returns the JSON of its response, or the response as text when it is not JSON. Of an object only the
  * properties in `outputSchema` are returned, where the tool has any there. GET and DELETE send the arguments that the URL does
  * not use as a query; the other methods send all arguments as a JSON body, or as a form where the tool's `Content-Type` is that of one.
+ * An answer that only names a place, as after HTTP 201, or 303 to another method than GET, is `{ location }`.
  *
  * A tool with `response: "artifact"` stores what a success returns as a file of the run, as it arrives and as it is, and returns a
  * reference to it.
@@ -60,15 +61,14 @@ export async function callHttpTool(
   },
 ): Promise<Json> {
   const hasBody = tool.method !== "GET" && tool.method !== "DELETE";
+  const { body, type } = hasBody ? await bodyOf(args, tool) : { body: null, type: null };
   const headers = {
     accept: "application/json, text/*;q=0.9, */*;q=0.1",
-    ...(hasBody ? { "content-type": "application/json" } : {}),
     ...(call.traceparent !== undefined && { traceparent: call.traceparent }),
     ...correlationHeader(call.correlationId),
-    ...tool.headers,
+    ...headersOf(tool, type),
     "Idempotency-Key": call.effectKey,
   };
-  const body = hasBody ? bodyOf(args, tool) : null;
   const url = fillUrl(tool.url, args, { withQuery: !hasBody });
   const { egress, signal } = call;
   const timeoutMs = tool.timeout_seconds === null ? call.timeoutMs : tool.timeout_seconds * 1_000;
@@ -92,9 +92,12 @@ export async function callHttpTool(
     throw error instanceof RetryableError ? withNewKey(error) : error;
   });
   if (file !== null) return file;
-  if (response.status >= 200 && response.status < 300) {
-    const answer = redact(response.body, credentialsOf(tool));
-    return pickOutput(parseJson(answer) ?? answer, tool);
+  const isElsewhere = response.status === 303 && tool.method !== "GET";
+  if (isElsewhere || (response.status >= 200 && response.status < 300)) {
+    const { location } = response.headers;
+    const said = isElsewhere ? "" : response.body;
+    if (said === "" && location !== undefined) return { location: redact(location, credentialsOf(tool)) };
+    return pickOutput(jsonOrText(redact(said, credentialsOf(tool))), tool);
   }
   const error = errorOf(response, tool);
   if (!mayRepeat(tool) && !saysNotDone(response)) throw outcomeUnknown(error, tool);
@@ -103,10 +106,32 @@ export async function callHttpTool(
   throw isOpen && error instanceof RetryableError ? keepingKey(error) : error;
 }
 
-function bodyOf(args: JsonObject, { headers, inputSchema }: HttpTool): string {
-  const [, type] = Object.entries(headers).find(([name]) => name.toLowerCase() === "content-type") ?? [];
-  const isForm = type !== undefined && /^application\/x-www-form-urlencoded\b/i.test(type);
-  return isForm ? new URLSearchParams(formFields(args)).toString() : argumentJson(args, inputSchema);
+const CONTENT_TYPE = "content-type";
+
+/** The arguments in the form that the tool's `Content-Type` names. `type`: the type of what is sent, where the tool does not say all of it. */
+async function bodyOf(
+  args: JsonObject,
+  { headers, inputSchema }: HttpTool,
+): Promise<{ body: string; type: string | null }> {
+  const [, type] = Object.entries(headers).find(([name]) => name.toLowerCase() === CONTENT_TYPE) ?? [];
+  if (type !== undefined && /^application\/x-www-form-urlencoded\b/i.test(type))
+    return { body: new URLSearchParams(formFields(args)).toString(), type: null };
+  if (type !== undefined && /^multipart\/form-data\b/i.test(type)) return partsOf(args);
+  return { body: argumentJson(args, inputSchema), type: type === undefined ? "application/json" : null };
+}
+
+/** The type has the boundary that divides the parts. */
+async function partsOf(args: JsonObject): Promise<{ body: string; type: string | null }> {
+  const form = new FormData();
+  for (const [name, text] of formFields(args)) form.append(name, text);
+  const encoded = new Response(form);
+  return { type: encoded.headers.get(CONTENT_TYPE), body: await encoded.text() };
+}
+
+function headersOf({ headers }: HttpTool, type: string | null): Record<string, string> {
+  if (type === null) return headers;
+  const others = Object.entries(headers).filter(([name]) => name.toLowerCase() !== CONTENT_TYPE);
+  return { ...Object.fromEntries(others), [CONTENT_TYPE]: type };
 }
 
 /** With `reconcile` the engine asks the tool before it repeats a call. */
@@ -161,7 +186,11 @@ function errorOf({ status, headers, body }: OutboundResponse, tool: HttpTool): E
   if (status < 300) {
     return new TerminalError("tool_redirected", `${message}: a switch of protocols is not followed`);
   }
-  if (status < 400) return new TerminalError("tool_redirected", `${message}: redirects are not followed`);
+  if (status < 400)
+    return new TerminalError(
+      "tool_redirected",
+      `${message}${toOf(headers, tool)}: redirects are not followed`,
+    );
   if (status >= 500 || status === 408 || status === 425 || isRateLimit) {
     const said = { headers, body: parseJson(body), message: body.slice(0, READ_CHARS), isRateLimit };
     const retryAfterMs = retryHintMs(said, Date.now());
@@ -174,6 +203,12 @@ function errorOf({ status, headers, body }: OutboundResponse, tool: HttpTool): E
     status,
     whole: withQuote(message, body, tool, Infinity),
   });
+}
+
+/** Where a redirect leads, without the query, in which servers repeat keys. */
+function toOf({ location = "" }: OutboundResponse["headers"], tool: HttpTool): string {
+  const to = URL.parse(location, URL.parse(tool.url)?.origin);
+  return to === null ? "" : ` to ${redact(to.origin + to.pathname, quotableOf(tool)).slice(0, QUOTED_CHARS)}`;
 }
 
 /** The message with the beginning of what the tool answered, without the tool's secrets. */

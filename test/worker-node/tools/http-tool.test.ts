@@ -154,6 +154,23 @@ describe("an HTTP tool", () => {
     expect(received[0]?.headers["content-type"]).toBe(headers["Content-Type"]);
   });
 
+  // Fails when the body is JSON, of which a server of forms reads no field.
+  test("sends parts where its Content-Type is multipart/form-data", async () => {
+    respond = json(200, {});
+    const headers = { "content-type": "multipart/form-data" };
+    await call({ method: "POST", headers }, { to: "a b", tags: ["x", "y"], more: { k: "v" } });
+    const [request] = received;
+    const sent = new Response(request?.body ?? "", {
+      headers: { "content-type": request?.headers["content-type"] ?? "" },
+    });
+    expect([...(await sent.formData())]).toEqual([
+      ["to", "a b"],
+      ["tags", "x"],
+      ["tags", "y"],
+      ["more", '{"k":"v"}'],
+    ]);
+  });
+
   test("names itself to servers that refuse a request without a User-Agent, as the tool says or by the product's name", async () => {
     respond = json(200, {});
     await call({});
@@ -197,6 +214,35 @@ describe("an HTTP tool", () => {
   test("returns text when the response is not JSON", async () => {
     respond = (response) => response.end("plain");
     expect(await call({})).toBe("plain");
+  });
+
+  // Fails when null, with which Firebase says that there is no such thing, is the text "null", which is true in a condition.
+  test("returns null when the response is null", async () => {
+    respond = json(200, null);
+    expect(await call({})).toBeNull();
+  });
+
+  // Fails when the run does not learn what it has created, or takes a thing that was created for a failure.
+  test.each([
+    [201, "POST"],
+    [202, "PUT"],
+    [303, "POST"],
+    [303, "DELETE"],
+  ])("returns where the result is, after HTTP %i to a %s without another answer", async (status, method) => {
+    const location = "/things/42?api_key=sesame-1234";
+    respond = (response) => response.writeHead(status, { location }).end();
+    const headers = { "X-Api-Key": "sesame-1234" };
+    expect(await call({ method, headers })).toEqual({ location: "/things/42?api_key=***" });
+    respond = json(201, { id: 42 }, { location });
+    expect(await call({ method, headers })).toEqual({ id: 42 });
+  });
+
+  test("that is redirected names the other address, without what it has of the tool's secrets", async () => {
+    respond = (response) => response.writeHead(301, { location: `${base}/other/sesame-1234/?key=1` }).end();
+    await expect(call({ headers: { "X-Api-Key": "sesame-1234" } })).rejects.toMatchObject({
+      code: "tool_redirected",
+      message: `the tool t answered HTTP 301 to ${base}/other/***/: redirects are not followed`,
+    });
   });
 
   test.each([
@@ -361,6 +407,19 @@ describe("an HTTP tool", () => {
       response.end(body);
     };
     expect(await call({})).toEqual({ n: "Müller" });
+  });
+
+  // Fails when the answer is read in Windows-1252: all its letters are then wrong, without an error.
+  test.each([
+    ["application/xml", '<?xml version="1.0" encoding="Shift_JIS"?><a>'],
+    ["text/html", '<html><head><meta charset="shift_jis"><p>'],
+    ["text/html", '<meta http-equiv="Content-Type" content="text/html; charset=Shift_JIS">'],
+  ])("is read in the charset that itself names: %s, %s", async (type, start) => {
+    respond = (response) => {
+      response.writeHead(200, { "content-type": type });
+      response.end(Buffer.concat([Buffer.from(start), Buffer.from([0x93, 0xfa, 0x96, 0x7b])]));
+    };
+    expect(await call({})).toBe(`${start}日本`);
   });
 
   test("keeps the other letters of UTF-8 in which one was cut", async () => {

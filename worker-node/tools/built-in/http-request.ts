@@ -2,7 +2,7 @@ import { z } from "zod";
 import { headerErrors } from "../../../shared/contracts/definition/tool-request.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { RetryableError, TerminalError, ToolRejection } from "../../engine/step-errors.ts";
-import { parseJson } from "../../engine/parse-json.ts";
+import { jsonOrText, parseJson } from "../../engine/parse-json.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
 import type { TenantConnections } from "../../outbound/kept-connections.ts";
 import { correlationHeader } from "../../outbound/correlation-header.ts";
@@ -80,7 +80,7 @@ function resultOf({ status, headers, body }: OutboundResponse): Json {
     status,
     content_type: headers["content-type"] ?? null,
     ...(headers["location"] !== undefined && { location: headers["location"] }),
-    body: parseJson(body) ?? body,
+    body: jsonOrText(body),
   };
 }
 

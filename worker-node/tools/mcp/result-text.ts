@@ -4,7 +4,7 @@ import { credentialsOf } from "../../../shared/contracts/definition/tool-secrets
 import type { McpServer } from "../../../shared/contracts/definition/index.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
 import { redact } from "../../../shared/security/redact.ts";
-import { parseJson } from "../../engine/parse-json.ts";
+import { jsonOrText, parseJson } from "../../engine/parse-json.ts";
 import { ToolRejection } from "../../engine/step-errors.ts";
 import { quote, withoutWords } from "./server-error.ts";
 
@@ -23,7 +23,7 @@ export function valueOfResult(result: CallToolResult, server: McpServer): Json {
   if (result.isError === true) throw rejectionOf(text, result, server);
   const structured = structureOf(result, text) ?? ownResultOf(result);
   const answer = withoutCredentials(structured === undefined ? text : JSON.stringify(structured), server);
-  return parseJson(answer) ?? answer;
+  return jsonOrText(answer);
 }
 
 /** The structured content; undefined: there is none, or it is empty beside a text, as serializers write a table that is not set. */

@@ -4,7 +4,7 @@ import { parseConnection } from "../../../shared/contracts/definition/sql-tool.t
 import type { SqlConnection } from "../../../shared/contracts/definition/sql-tool.ts";
 import { JsonValue } from "../../../shared/contracts/json.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
-import { parseJson } from "../../engine/parse-json.ts";
+import { jsonOrText } from "../../engine/parse-json.ts";
 import { RetryableError, TerminalError, ToolRejection } from "../../engine/step-errors.ts";
 import { abortable } from "../../execution/stop.ts";
 import type { Egress } from "../../outbound/egress-guard.ts";
@@ -131,7 +131,7 @@ function open({ host, port, tls, ...login }: SqlConnection, { socket }: Connecte
         to: 3802,
         from: [114, 3802],
         serialize: JSON.stringify,
-        parse: (text: string) => parseJson(text) ?? text,
+        parse: (text: string) => jsonOrText(text),
       },
       numbers: {
         to: 701,
