@@ -3,6 +3,7 @@ import { connect } from "cloudflare:sockets";
 import { AbstractConnector, Redis } from "ioredis";
 import type { RedisOptions } from "ioredis";
 import { z } from "zod";
+import { isRefusedSelect } from "../../shared/queue/refused-select.ts";
 import { RuntimeSocket } from "./runtime-socket.ts";
 
 /** What the driver reads out of a URL. */
@@ -12,7 +13,10 @@ const CONNECT_MS = 1_000;
 
 /** Opens Redis over a socket of the runtime, for an object that outlives a request. With `lazyConnect` it connects at `connect()`. */
 export function openDirectRedis(url: string, settings: Omit<RedisOptions, "replyMapping">): Redis {
-  return new Redis(url, { ...settings, Connector: DirectConnector });
+  const redis = new Redis(url, { ...settings, Connector: DirectConnector });
+  return redis.on("error", (error: unknown) => {
+    if (isRefusedSelect(error)) redis.disconnect();
+  });
 }
 
 class DirectConnector extends AbstractConnector {

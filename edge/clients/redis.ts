@@ -58,6 +58,16 @@ export function inRedisSpan(verb: string, work: () => Promise<unknown>): Promise
   return inChildSpan(`redis ${verb}`, options, work);
 }
 
+/**
+ * The error with the reply of Redis alone. The SDK's quotes the command after it: a whole script, and names of a tenant's choice, whose words are
+ * no words of Redis.
+ */
+function withoutCommand(thrown: unknown): unknown {
+  if (!(thrown instanceof Error)) return thrown;
+  const end = thrown.message.indexOf(", command was: ");
+  return end === -1 ? thrown : new Error(thrown.message.slice(0, end));
+}
+
 /** Sends a command. Fails at once when another command has timed out less than FAIL_FAST_MS ago. */
 function failFast(): (command: () => Promise<unknown>) => Promise<unknown> {
   let timedOutMs = -Infinity;
@@ -66,7 +76,8 @@ function failFast(): (command: () => Promise<unknown>) => Promise<unknown> {
     if (sentMs - timedOutMs < FAIL_FAST_MS) throw redisAway(null);
     try {
       return await command();
-    } catch (cause) {
+    } catch (thrown) {
+      const cause = withoutCommand(thrown);
       if (isOurFault(cause)) throw cause;
       if (elapsedMs() - sentMs >= REDIS_REQUEST_MS) timedOutMs = elapsedMs();
       throw redisAway(cause);

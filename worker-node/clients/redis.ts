@@ -1,4 +1,5 @@
 import { Cluster, Redis, type RedisOptions } from "ioredis";
+import { isRefusedSelect } from "../../shared/queue/refused-select.ts";
 import type { RedisCommands } from "../../shared/queue/scripts.ts";
 import { inCurrentStoreSpan, untraced } from "../tracing/tracing.ts";
 import type { CurrentTracing } from "../tracing/tracing.ts";
@@ -47,16 +48,19 @@ export function connectRedis(target: RedisTarget, options: ConnectOptions = {}):
     retryStrategy: reconnectDelayMs,
   } satisfies RedisOptions;
 
-  if (target.kind === "single") return new Redis({ ...singleNode, ...target.node, db: target.db });
+  if (target.kind === "single")
+    return inItsDatabase(new Redis({ ...singleNode, ...target.node, db: target.db }));
   if (target.kind === "sentinel") {
-    return new Redis({
-      ...singleNode,
-      name: target.name,
-      sentinels: target.sentinels,
-      db: target.db,
-      enableTLSForSentinelMode: target.tls,
-      sentinelRetryStrategy: reconnectDelayMs,
-    });
+    return inItsDatabase(
+      new Redis({
+        ...singleNode,
+        name: target.name,
+        sentinels: target.sentinels,
+        db: target.db,
+        enableTLSForSentinelMode: target.tls,
+        sentinelRetryStrategy: reconnectDelayMs,
+      }),
+    );
   }
   return new Cluster(target.nodes, {
     // A node keeps its own short queue: ioredis opens a node's connection with its first command.
@@ -67,6 +71,13 @@ export function connectRedis(target: RedisTarget, options: ConnectOptions = {}):
     maxRedirections: 6,
     // Certificates name hosts, and a cluster with TLS announces host names: resolving them first would break both.
     ...(target.tls && { dnsLookup: (address, done) => done(null, address) }),
+  });
+}
+
+/** The client, which is unreachable for as long as Redis refuses its database. */
+function inItsDatabase(redis: Redis): Redis {
+  return redis.on("error", (error: unknown) => {
+    if (isRefusedSelect(error)) redis.disconnect(true);
   });
 }
 

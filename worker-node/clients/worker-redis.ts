@@ -51,7 +51,7 @@ export function openWorkerRedis(config: Config, owner: Incarnation): WorkerRedis
   };
   const commands = connect("commands", { commandTimeout: COMMAND_TIMEOUT_MS });
   commands.on("error", (error: Error) => log.warn("redis.error", { message: messageOf(error) }));
-  commands.once("ready", () => void warnOfEviction(commands));
+  commands.once("ready", () => void Promise.all([warnOfEviction(commands), reportUnusable(commands)]));
   // A blocked connection serves no other command, so each shard has its own.
   const blocking = Array.from({ length: config.QUEUE_SHARDS }, (_, shard) => connect(`wait-${shard}`));
   const control = connect("control");
@@ -118,4 +118,22 @@ async function warnOfEviction(redis: Redis | Cluster): Promise<void> {
   if (policy !== "noeviction") {
     log.warn("redis.may_evict", { policy, advice: "set maxmemory-policy to noeviction" });
   }
+}
+
+/** A script of the queue's form that changes nothing. */
+const PROBE = "#!lua flags=no-writes\nreturn 1";
+
+/** Logs that this Redis runs no script of the queue, and what it lacks: without the queue runs start late, claimed in Postgres. */
+async function reportUnusable(redis: Redis | Cluster): Promise<void> {
+  const refusal: unknown = await redis.eval(PROBE, 0).then(
+    () => null,
+    (error: unknown) => error,
+  );
+  // Any other error is of the connection, not of Redis.
+  if (!(refusal instanceof Error) || refusal.name !== "ReplyError") return;
+  log.error("redis.unusable", {
+    message: refusal.message,
+    advice:
+      "REDIS_URL needs Redis 7.0 or newer and a user with ~* &* +@all -@dangerous -@admin; EVAL and EVALSHA keep their names",
+  });
 }

@@ -1,7 +1,10 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { RequestListener } from "node:http";
+import { json } from "node:stream/consumers";
+import { inspect } from "node:util";
 import { expect, onTestFinished, test, vi } from "vitest";
+import { z } from "zod";
 import { readConfig } from "../../../edge/env.ts";
 import { EdgeQueue } from "../../../edge/runs/admit.ts";
 import { TenantId, newRunId } from "../../../shared/contracts/ids.ts";
@@ -36,6 +39,24 @@ test.each([
     response.writeHead(400, { "content-type": "application/json" }).end(JSON.stringify({ error }));
   });
   await expect(queue.admit([job()], 10)).rejects.toMatchObject({ code: "redis_away" });
+});
+
+// Fails when the client's error is judged by the command that it quotes: the script and the tenant's name hold such words, so every POST was
+// a 500 while Redis was a replica.
+test("a refusal is judged, and logged, by the words of Redis and not by those of the command", async () => {
+  const reply = (command: unknown) =>
+    command === "evalsha" ? "NOSCRIPT No matching script" : "READONLY You can't write against a replica";
+  const queue = await queueOver((request, response) => {
+    void json(request).then((body) => {
+      const [command] = z.array(z.unknown()).parse(body);
+      response.writeHead(400).end(JSON.stringify({ error: reply(command) }));
+    });
+  });
+  const run = { run: newRunId(Date.now()), tenant: TenantId.parse("WRONGTYPE") };
+  const thrown: unknown = await queue.admit([run], 10).catch((error: unknown) => error);
+  expect(thrown).toMatchObject({ code: "redis_away" });
+  expect(inspect(thrown)).toContain("READONLY You can't write against a replica");
+  expect(inspect(thrown)).not.toContain("WRONGTYPE");
 });
 
 // Fails when every request waits for a Redis that has just timed out.

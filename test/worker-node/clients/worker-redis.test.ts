@@ -1,7 +1,9 @@
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, onTestFinished, test, vi } from "vitest";
 import type { Service } from "../../../local/processes/child.ts";
 import { newIncarnation } from "../../../shared/contracts/ids.ts";
 import { keys } from "../../../shared/keys.ts";
+import { connectRedis } from "../../../worker-node/clients/redis.ts";
+import { parseRedisUrl } from "../../../worker-node/clients/redis-url.ts";
 import { openWorkerRedis } from "../../../worker-node/clients/worker-redis.ts";
 import type { WorkerRedis } from "../../../worker-node/clients/worker-redis.ts";
 import { readConfig } from "../../../worker-node/config.ts";
@@ -21,9 +23,9 @@ afterEach(async () => {
   await service.stop();
 });
 
-function open(id: string): WorkerRedis {
+function open(id: string, url = service.url): WorkerRedis {
   const config = readConfig({
-    REDIS_URL: service.url,
+    REDIS_URL: url,
     SCALE_POSTGRES_URL: "postgres://localhost",
     WORKER_ID: id,
   });
@@ -56,4 +58,35 @@ test("a marker that is pushed after a worker has ended its waits reaches another
   await draining.commands.rpush(keys.wake(0, "default"), "1");
   expect(await Promise.all([ended, woken])).toEqual([false, true]);
   expect(await other.commands.keys("*")).toEqual([]);
+});
+
+// Fails when the driver goes on with database 0, as it does by itself: that may be the queue of another installation.
+test("a worker uses no other database of Redis when the one of its REDIS_URL is refused", async () => {
+  const client = connectRedis(parseRedisUrl({ REDIS_URL: `${service.url}/99` }));
+  onTestFinished(() => client.disconnect());
+  const errors: string[] = [];
+  client.on("error", ({ message }: Error) => errors.push(message));
+  let wasReady = false;
+  client.on("ready", () => (wasReady = true));
+  const refusals = () => errors.filter((message) => message.includes("DB index is out of range")).length;
+  // The second refusal comes after all that follows the first.
+  await expect.poll(refusals).toBeGreaterThan(1);
+  await expect(client.set("x", "1")).rejects.toThrow();
+  expect(wasReady).toBe(false);
+});
+
+// Fails when a Redis that runs none of the queue's scripts is named by nothing but the failures of single repairs.
+test("a worker names what its Redis lacks: the right to run scripts, or scripts of version 7", async () => {
+  const [first] = workers;
+  await first?.commands.call("ACL", "SETUSER", "reader", "on", ">pw", "~*", "&*", "+@all", "-@scripting");
+  const lines = vi.spyOn(console, "error").mockImplementation(() => {});
+  onTestFinished(() => lines.mockRestore());
+  const url = new URL(service.url);
+  Object.assign(url, { username: "reader", password: "pw" });
+  workers.push(open("c", url.href));
+  await expect
+    .poll(() => lines.mock.calls.flat().join())
+    .toMatch(
+      /"event":"redis.unusable","message":"NOPERM [^"]+","advice":"[^"]*Redis 7.0 or newer[^"]*\+@all/,
+    );
 });
