@@ -85,6 +85,7 @@ import { getWorkerHealth } from "./routes/operations/get-worker-health.ts";
 import { removeWorker } from "./routes/operations/remove-worker.ts";
 import { listWorkers, listWorkersAt } from "./routes/operations/list-workers.ts";
 import { openapi } from "./routes/operations/openapi.ts";
+import { retryMail } from "./routes/operations/retry-mail.ts";
 import { redeliver } from "./routes/operations/redeliver-webhook.ts";
 import { retryDeadLetter } from "./routes/operations/retry-dead-letter.ts";
 import { retryDeadLetters } from "./routes/operations/retry-dead-letters.ts";
@@ -284,6 +285,7 @@ const routes: readonly ((api: Api) => void)[] = [
     listRunsAt(prefix),
     listDeliveries(prefix),
     listMails(prefix),
+    retryMail(prefix),
     getMailServer(prefix),
     saveMailServer(prefix),
     deleteMailServer(prefix),

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { newUploadId } from "../../../shared/contracts/artifact.ts";
-import { TenantId } from "../../../shared/contracts/ids.ts";
+import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { beginUpload, completeUpload } from "../../../shared/store/files/uploads.ts";
+import { queueMail } from "../../../shared/store/mails/queue-mail.ts";
 import { newApiKey } from "../../../shared/store/tenants/api-keys.ts";
 import { Scope } from "../../../shared/contracts/tenant.ts";
 import { bodyOf, startApp, startRun, type TestApp } from "../app.ts";
@@ -91,6 +92,10 @@ beforeAll(async () => {
     key: keys.owner,
     body: { name: "n", scopes: ["runs:read"] },
   });
+  const message_id = "<acme-mail@example.org>";
+  const content = { to: ["ann@example.com"], cc: [], subject: "S", text: "t", html: null, reply_to: null };
+  const run_id = RunId.parse(await start());
+  await queueMail(stores.sql, { message_id, run_id, priority: 0, send_at: null, content });
   await FakeWorker.claim(stores.sql, await start());
   // It is offline, so it is not asked for its health; it owns a run, so it is not removed.
   await stores.sql`update workers set beat_at = now() - interval '91 seconds'`;
@@ -111,6 +116,7 @@ beforeAll(async () => {
     "api-keys": String((await bodyOf(createdKey)).id),
     tenants: "acme",
     workers: "w",
+    mails: message_id,
     chat: await startChat(),
   };
   routes = Object.entries(

@@ -4,6 +4,7 @@ import { RunId } from "../../../shared/contracts/ids.ts";
 import { mailServerPlace } from "../../../shared/contracts/mail-server.ts";
 import { masterKey } from "../../../shared/security/master-keys.ts";
 import { unseal } from "../../../shared/security/seal.ts";
+import { claimMails } from "../../../shared/store/mails/claim-mails.ts";
 import { queueMail } from "../../../shared/store/mails/queue-mail.ts";
 import { bodyOf, startApp, startRun, type TestApp } from "../app.ts";
 import { MASTER_KEY } from "../test-stores.ts";
@@ -185,6 +186,44 @@ describe("the list of mails", () => {
     expect(ids(await list(`?outcome=pending&run_id=${run}`))).toEqual(["<a1@example.org>"]);
     expect(ids(await list("?outcome=sent"))).toEqual([]);
     expect((await app.call("GET", "/scale/mails?outcome=lost")).status).toBe(422);
+  });
+
+  const close = (name: string, outcome: string) => app.stores.sql`
+    update mails set outcome = ${outcome}, done_at = now(), next_at = null, failures = 3, last_error = 'lost'
+    where message_id = ${`<${name}@example.org>`}`;
+  const retry = (name: string, key = acme) =>
+    app.call("POST", `/scale/mails/${encodeURIComponent(`<${name}@example.org>`)}/retry`, { key });
+
+  // Fails when a mail that no server took is lost for good, or when its text has to come from the run again.
+  test.each(["rejected", "unknown"])(
+    "lets an operator send one that is %s again, with all its tries",
+    async (outcome) => {
+      await queue(acme, ["a1", "a2"]);
+      await close("a1", outcome);
+      const answer = await retry("a1");
+      expect(answer.status).toBe(202);
+      expect(await bodyOf(answer)).toMatchObject({
+        message_id: "<a1@example.org>",
+        outcome: "pending",
+        failures: 0,
+        last_error: "lost",
+        done_at: null,
+      });
+      const claimed = await claimMails(app.stores.sql, { slots: 5, after: "", leaseMs: 60_000 });
+      expect(claimed.mails.map(({ message_id }) => message_id)).toContain("<a1@example.org>");
+      expect(await (await app.call("GET", "/scale/audit", { key: acme })).text()).toContain("retryMail");
+    },
+  );
+
+  test("sends none again that was sent or waits, that another tenant has, or that does not exist", async () => {
+    await queue(acme, ["a1", "a2", "a3"]);
+    await close("a1", "sent");
+    await close("a3", "rejected");
+    expect((await retry("a1")).status).toBe(409);
+    expect((await retry("a2")).status).toBe(409);
+    expect((await retry("a3", globex)).status).toBe(404);
+    expect((await retry("a4")).status).toBe(404);
+    expect(ids(await list("?outcome=rejected"))).toEqual(["<a3@example.org>"]);
   });
 
   // Fails when a page repeats or leaves out a mail of the same instant.

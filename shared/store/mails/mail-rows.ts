@@ -2,7 +2,7 @@ import { z } from "zod";
 import { jsonText } from "../../contracts/json.ts";
 import { RunId } from "../../contracts/ids.ts";
 import type { TenantId } from "../../contracts/ids.ts";
-import { MailOutcome } from "../../contracts/mail.ts";
+import { MAX_PENDING_MAILS, MailOutcome } from "../../contracts/mail.ts";
 import type { Sql } from "../sql.ts";
 
 const ms = z.number().nullable();
@@ -30,6 +30,12 @@ const MailRow = z.object({
 });
 export type MailRow = z.infer<typeof MailRow>;
 
+const columns = (sql: Sql) => sql`
+  message_id, tenant_id, run_id, priority, outcome, failures, last_error, refused, deferred,
+  content::json ->> 'to' as recipients, content::json ->> 'subject' as subject,
+  extract(epoch from created_at)::float8 * 1000 as created_at_ms,
+  extract(epoch from next_at)::float8 * 1000 as next_at_ms, extract(epoch from done_at)::float8 * 1000 as done_at_ms`;
+
 /** Selects mails. Null: any. `pending`: without an outcome yet. */
 export type MailFilter = {
   /** Null: of any tenant, for a platform key. */
@@ -46,11 +52,7 @@ export async function listMails(
   limit: number,
 ): Promise<MailRow[]> {
   const rows = await sql`
-    select message_id, tenant_id, run_id, priority, outcome, failures, last_error, refused, deferred,
-      content::json ->> 'to' as recipients, content::json ->> 'subject' as subject,
-      extract(epoch from created_at)::float8 * 1000 as created_at_ms,
-      extract(epoch from next_at)::float8 * 1000 as next_at_ms, extract(epoch from done_at)::float8 * 1000 as done_at_ms
-    from mails where true
+    select ${columns(sql)} from mails where true
       ${tenant === null ? sql`` : sql`and tenant_id = ${tenant}`}
       ${run === null ? sql`` : sql`and run_id = ${run}`}
       ${outcome === null ? sql`` : sql`and coalesce(outcome, 'pending') = ${outcome}`}
@@ -61,4 +63,27 @@ export async function listMails(
       }
     order by created_at desc, message_id desc limit ${limit}`;
   return rows.map((row) => MailRow.parse(row));
+}
+
+/** A mail. @param tenant null: of any tenant, for a platform key. @returns null: there is none */
+export async function readMail(sql: Sql, tenant: TenantId | null, id: string): Promise<MailRow | null> {
+  const [row] = await sql`
+    select ${columns(sql)} from mails where message_id = ${id} and (${tenant}::text is null or tenant_id = ${tenant})`;
+  return row ? MailRow.parse(row) : null;
+}
+
+/**
+ * Makes a mail that was rejected, or whose outcome is unknown, due again, with all its tries. It has the Message-ID of the first time.
+ * @param tenant null: of any tenant, for a platform key
+ * @returns null: there is no such mail, it was sent or waits, or too many mails of its tenant wait
+ */
+export async function retryMail(sql: Sql, tenant: TenantId | null, id: string): Promise<MailRow | null> {
+  const [row] = await sql`
+    update mails m set outcome = null, done_at = null, next_at = now(), failures = 0
+    where message_id = ${id} and (${tenant}::text is null or tenant_id = ${tenant}) and outcome in ('rejected', 'unknown')
+      and (select count(*) from (
+        select 1 from mails w where w.tenant_id = m.tenant_id and w.done_at is null limit ${MAX_PENDING_MAILS}) w
+      ) < ${MAX_PENDING_MAILS}
+    returning ${columns(sql)}`;
+  return row ? MailRow.parse(row) : null;
 }
