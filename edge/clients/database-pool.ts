@@ -5,6 +5,7 @@ import {
   isStandby,
   sqlState,
 } from "../../shared/store/unreachable.ts";
+import { elapsedMs } from "../../shared/tasks/elapsed-ms.ts";
 import { POSTGRES_STANDBY_PAUSE_MS } from "../../shared/timing.ts";
 import { loginTimes } from "./login-times.ts";
 import { TICK_MS, afterOwnTime, closeDatabase, openDatabase } from "./postgres.ts";
@@ -213,8 +214,8 @@ export class DatabasePool {
 
   /** Replaces connections to a standby, unless the server may have been read-only for long, as with a full disk. */
   #leaveStandby(sql: Sql): void {
-    if (this.#sql !== sql || performance.now() < this.#standbyUntilMs) return;
-    this.#standbyUntilMs = performance.now() + POSTGRES_STANDBY_PAUSE_MS;
+    if (this.#sql !== sql || elapsedMs() < this.#standbyUntilMs) return;
+    this.#standbyUntilMs = elapsedMs() + POSTGRES_STANDBY_PAUSE_MS;
     this.#retire(sql);
   }
 

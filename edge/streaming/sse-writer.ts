@@ -1,3 +1,4 @@
+import { elapsedMs } from "../../shared/tasks/elapsed-ms.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import { frames } from "../../shared/events/lines.ts";
 import type { Send } from "./viewer.ts";
@@ -134,7 +135,7 @@ export class SseWriter {
   async roomWithin(ms: number): Promise<boolean> {
     if (this.#unsentBytes() < READ_AHEAD_BYTES) return true;
     const { promise, resolve } = Promise.withResolvers<boolean>();
-    const wait = { untilMs: performance.now() + ms, end: resolve };
+    const wait = { untilMs: elapsedMs() + ms, end: resolve };
     this.#wait = wait;
     if (!this.#isWatched) this.#watch(wait.untilMs);
     const hasRoom = await promise;
@@ -148,10 +149,10 @@ export class SseWriter {
     const look = (): void => {
       this.#isWatched = false;
       if (this.#wait === null) return;
-      if (performance.now() >= this.#wait.untilMs) this.#wait.end(false);
+      if (elapsedMs() >= this.#wait.untilMs) this.#wait.end(false);
       else this.#watch(this.#wait.untilMs);
     };
-    setTimeout(look, Math.min(LOOK_MS, untilMs - performance.now()));
+    setTimeout(look, Math.min(LOOK_MS, untilMs - elapsedMs()));
   }
 
   /** Sends a comment line, unless many unsent bytes go before it anyway. */
