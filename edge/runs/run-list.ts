@@ -5,8 +5,9 @@ import { RunStatus } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
 import { listRuns } from "../../shared/store/runs/list-runs.ts";
 import type { RunListFilter } from "../../shared/store/runs/list-runs.ts";
-import { MAX_METADATA_ENTRIES } from "../../shared/store/runs/metadata-filter.ts";
+import { MAX_METADATA_CHARS, MAX_METADATA_ENTRIES } from "../../shared/store/runs/metadata-filter.ts";
 import type { Sql } from "../../shared/store/sql.ts";
+import { firstChars } from "../../shared/text/first-chars.ts";
 import { PageQuery, readCursor } from "../http/paging.ts";
 import { invalidFields } from "../http/problem.ts";
 import { timeRangeOf } from "../http/range.ts";
@@ -80,6 +81,13 @@ function metadataOf(parameters: Record<string, string>): RunListFilter["metadata
   const filters = Object.entries(parameters)
     .filter(([name]) => name.startsWith(METADATA))
     .map(([name, value]) => ({ key: name.slice(METADATA.length), value }));
+  for (const { key, value } of filters) {
+    if (key.length + value.length <= MAX_METADATA_CHARS) continue;
+    const path = `${METADATA}${firstChars(key, 50)}`;
+    throw invalidFields([
+      { path, message: `may have at most ${MAX_METADATA_CHARS} characters, name and value together` },
+    ]);
+  }
   if (filters.length <= MAX_METADATA_ENTRIES) return filters;
   const message = `has ${filters.length} filters: give at most ${MAX_METADATA_ENTRIES}`;
   throw invalidFields([{ path: "metadata", message }]);

@@ -5,7 +5,7 @@ import { ClientTime } from "../../shared/contracts/time.ts";
 import type { RunId } from "../../shared/contracts/ids.ts";
 import type { RunStatus } from "../../shared/contracts/run.ts";
 import type { Principal } from "../../shared/contracts/tenant.ts";
-import { MAX_METADATA_ENTRIES } from "../../shared/store/runs/metadata-filter.ts";
+import { MAX_METADATA_CHARS, MAX_METADATA_ENTRIES } from "../../shared/store/runs/metadata-filter.ts";
 import { EXAMINED_FOR_METADATA, countSelectedRuns, findRuns } from "../../shared/store/runs/run-filter.ts";
 import type { RunFilter } from "../../shared/store/runs/run-filter.ts";
 import type { Sql } from "../../shared/store/sql.ts";
@@ -21,6 +21,13 @@ const MetadataFilter = JsonRecord.refine(
   "must have texts, numbers or truth values, which are compared as texts",
 )
   .refine((entries) => inRange(Object.keys(entries).length), `must have 1 to ${MAX_METADATA_ENTRIES} entries`)
+  .refine(
+    (entries) =>
+      Object.entries(entries).every(
+        ([key, value]) => key.length + String(value).length <= MAX_METADATA_CHARS,
+      ),
+    `must have at most ${MAX_METADATA_CHARS} characters in an entry, name and value together`,
+  )
   .meta({
     id: "MetadataFilter",
     type: "object",

@@ -18,31 +18,40 @@ export function openCallsOf(
   if (last === undefined) return [];
   // Some models give the calls of each answer the same ids.
   const results = messages.slice(messages.lastIndexOf(last));
+  const repeats = repeatsOf(answers, unknown);
   const done = new Set(results.flatMap((message) => (message.role === "tool" ? [message.tool_call_id] : [])));
   return last.tool_calls
     .map((call, i) => ({
       ...call,
-      at: repeated(call, answers, unknown) ?? nameOf(`tool.${answers.length}.${i + 1}`),
+      at: repeats.get(call) ?? nameOf(`tool.${answers.length}.${i + 1}`),
     }))
     .filter(({ id }) => !done.has(id));
 }
 
 /**
- * The name of the newest earlier call of this tool with these arguments, if the outcome of that call is unknown. Only the first such call
- * of an answer repeats the earlier one: another one with the same arguments is a new call.
+ * The calls of the last answer that repeat an earlier call whose outcome is unknown, with the name of that one: the newest earlier call of
+ * this tool with these arguments. Only the first such call of an answer repeats the earlier one: another one with the same arguments is a
+ * new call.
  */
-function repeated(
-  call: ToolCall,
+function repeatsOf(
   answers: readonly Answer[],
   unknown: ReadonlyMap<string, string>,
-): string | undefined {
-  const args = JSON.stringify(call.args);
-  const isSame = (other: ToolCall): boolean =>
-    other.name === call.name && JSON.stringify(other.args) === args;
-  const before = answers
-    .slice(0, -1)
-    .flatMap(({ tool_calls }) => tool_calls)
-    .findLast(isSame);
-  if (before === undefined || answers.at(-1)?.tool_calls.find(isSame)?.id !== call.id) return undefined;
-  return unknown.get(before.id);
+): ReadonlyMap<ToolCall, string> {
+  const repeats = new Map<ToolCall, string>();
+  // The arguments of all earlier calls may have 16 MiB, and become texts only for this comparison.
+  if (unknown.size === 0) return repeats;
+  const earlier = answers.slice(0, -1).flatMap(({ tool_calls }) => tool_calls);
+  const newest = new Map(earlier.map((call) => [textOf(call), call.id]));
+  const seen = new Set<string>();
+  for (const call of answers.at(-1)?.tool_calls ?? []) {
+    const text = textOf(call);
+    const at = seen.has(text) ? undefined : unknown.get(newest.get(text) ?? "");
+    seen.add(text);
+    if (at !== undefined) repeats.set(call, at);
+  }
+  return repeats;
+}
+
+function textOf({ name, args }: ToolCall): string {
+  return JSON.stringify([name, args]);
 }

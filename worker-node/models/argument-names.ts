@@ -1,8 +1,8 @@
 import { INNER, withInnerSchemas } from "../../shared/contracts/definition/tool-schema.ts";
 import { isObject, objectOf } from "../../shared/contracts/json.ts";
-import { percentDecoded } from "../../shared/http/percent-decoded.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
 import { argumentsOf } from "../engine/tool-arguments.ts";
+import { Place } from "./named-places.ts";
 import type { Message, ToolSpec } from "../engine/ports.ts";
 
 /** The names of properties that OpenAI and Anthropic take in a tool's schema; one other name fails every request that offers the tool. */
@@ -10,8 +10,8 @@ const SENDABLE = /^[a-zA-Z0-9_.-]{1,64}$/;
 const MAX_CHARS = 60;
 
 type Names = ReadonlyMap<string, string>;
-/** A tool's own schema, with the own names that providers refuse: with those that are sent for them, and the other way round. */
-type Renamed = { schema: JsonObject; toSent: Names; toOwn: Names };
+/** The arguments of a tool by its own schema, with the own names that providers refuse: with those that are sent for them, and the other way round. */
+type Renamed = { place: Place; toSent: Names; toOwn: Names };
 
 /**
  * Tools whose arguments have names that providers refuse (`$filter`, `start date`), under names that they take. Arguments come back,
@@ -34,7 +34,7 @@ export class ArgumentNames {
   own(tool: string, args: Json): Json {
     const renamed = this.#byTool.get(tool);
     if (renamed === undefined) return args;
-    return withNames(args, [renamed.schema], renamed, "own");
+    return withNames(args, renamed.place, renamed, "own");
   }
 
   /** A message with the arguments of its calls as the model knows them. */
@@ -44,7 +44,7 @@ export class ArgumentNames {
     const tool_calls = message.tool_calls.map((call) => {
       const renamed = this.#byTool.get(call.name);
       if (renamed === undefined) return call;
-      const args = withNames(argumentsOf(call.args) ?? {}, [renamed.schema], renamed, "sent");
+      const args = withNames(argumentsOf(call.args) ?? {}, renamed.place, renamed, "sent");
       return { ...call, args };
     });
     return { ...message, tool_calls };
@@ -70,7 +70,7 @@ function renamedIn(schema: JsonObject): Renamed {
       return [name, sent];
     });
   const toOwn = new Map(pairs.map(([name, sent]) => [sent, name]));
-  return { schema, toSent: new Map(pairs), toOwn };
+  return { place: new Place([schema], schema), toSent: new Map(pairs), toOwn };
 }
 
 /** Collects the names of all properties in a schema. */
@@ -116,48 +116,15 @@ function described(schema: Json, name: string): Json {
  * leaves open is data, and may have any names.
  * @param schemas those that apply to the value @param to the names of the result
  */
-function withNames(value: Json, schemas: readonly JsonObject[], renamed: Renamed, to: "own" | "sent"): Json {
-  const all = schemas.flatMap((schema) => applied(schema, renamed.schema, new Set()));
-  const inner = (each: Json, of: readonly Json[]): Json => withNames(each, of.filter(isObject), renamed, to);
-  if (Array.isArray(value)) {
-    return value.map((each, i) =>
-      inner(
-        each,
-        all.flatMap((schema) => itemSchemas(schema, i)),
-      ),
-    );
-  }
+function withNames(value: Json, place: Place, renamed: Renamed, to: "own" | "sent"): Json {
+  if (Array.isArray(value)) return value.map((each, i) => withNames(each, place.item(i), renamed, to));
   if (!isObject(value)) return value;
   const entries = Object.entries(value).map(([key, each]): [string, Json] => {
     const own = to === "own" ? (renamed.toOwn.get(key) ?? key) : key;
-    const declared = all.flatMap((schema) => objectOf(schema["properties"])[own] ?? []);
-    if (declared.length === 0)
-      return [
-        key,
-        inner(
-          each,
-          all.map(({ additionalProperties = null }) => additionalProperties),
-        ),
-      ];
-    return [to === "own" ? own : (renamed.toSent.get(own) ?? own), inner(each, declared)];
+    const declared = place.property(own);
+    if (declared === null) return [key, withNames(each, place.others, renamed, to)];
+    const name = to === "own" ? own : (renamed.toSent.get(own) ?? own);
+    return [name, withNames(each, declared, renamed, to)];
   });
   return Object.fromEntries(entries);
-}
-
-/** The schema with those that apply to the same value: what it refers to, and its alternatives. `seen` ends a circle of references. */
-function applied(schema: JsonObject, root: JsonObject, seen: Set<JsonObject>): JsonObject[] {
-  if (seen.has(schema)) return [];
-  seen.add(schema);
-  const { $ref, then = null, else: otherwise = null } = schema;
-  const local = typeof $ref === "string" ? /^#\/(\$defs|definitions)\/([^/]+)$/.exec($ref) : null;
-  const [, table = "", name = ""] = local ?? [];
-  const definition = objectOf(root[table])[percentDecoded(name) ?? name] ?? null;
-  const lists = ["allOf", "anyOf", "oneOf"].flatMap((keyword) => schema[keyword] ?? []);
-  const others = [definition, then, otherwise, ...lists].filter(isObject);
-  return [schema, ...others.flatMap((other) => applied(other, root, seen))];
-}
-
-function itemSchemas({ prefixItems, items = null }: JsonObject, index: number): Json[] {
-  const ofPlace = Array.isArray(prefixItems) ? prefixItems[index] : undefined;
-  return [ofPlace ?? items];
 }

@@ -16,7 +16,8 @@ export function toolNameOf(written: string, tools: readonly string[]): string {
   const last = unnumbered.split(/[.:/\\]|__/).at(-1) ?? "";
   const withoutAffix = last.replaceAll(/^(?:tools?|functions?)[_-]|[_-](?:tool|function|call)$/gi, "");
   for (const read of [bare, unnumbered, last, withoutAffix]) {
-    const fitting = tools.filter((tool) => plain(tool) === plain(read));
+    const wanted = plain(read);
+    const fitting = tools.filter((tool) => plain(tool) === wanted);
     if (fitting.length === 1 && fitting[0] !== undefined) return fitting[0];
     if (fitting.length > 1) break;
   }

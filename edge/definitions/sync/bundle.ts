@@ -35,7 +35,7 @@ export const SyncRequest = z
     mcp_servers: Entries,
     agents: Entries,
     orchestrations: Entries,
-    delete: z.array(Deletion).default([]),
+    delete: z.array(Deletion).max(MAX_ENTRIES).default([]),
     dry_run: z.boolean().optional(),
     tenant_id: TenantId.optional(),
     synapse_export: z.literal(true, { error: "must be true, as the predecessor exports it" }).optional(),

@@ -1,5 +1,5 @@
 import { likelyName } from "../../text/nearest-name.ts";
-import { isNode, nodesOf } from "./code-nodes.ts";
+import { addParts, isNode } from "./code-nodes.ts";
 import { WORD_FUNCTIONS } from "./condition.ts";
 import type { CodeNode } from "./code-nodes.ts";
 
@@ -48,15 +48,15 @@ type UnboundName = { name: string; offset: number; nearest(): string | null };
  * The names that a script uses and that neither it nor the sandbox defines: a use of one fails the step. A name counts as
  * defined wherever the script defines or sets it. Uses in `typeof`, and in a `try` with a `catch`, do not count: they may fail.
  *
+ * @param nodes all nodes of the script
  * @param keys keys of state, which code reads as `state.key`: one of them is suggested for a name that is like it
  * @param variables names that this script has besides those of the sandbox
  */
 export function unboundNames(
-  script: CodeNode,
+  { script, nodes }: { script: CodeNode; nodes: readonly CodeNode[] },
   keys: ReadonlySet<string>,
   variables: readonly string[],
 ): UnboundName[] {
-  const nodes = nodesOf(script);
   const mayMakeNames = nodes.some(
     ({ type, name }) => type === "WithStatement" || (type === "Identifier" && NAME_MAKERS.has(String(name))),
   );
@@ -133,11 +133,11 @@ function usedNames(script: CodeNode): { name: string; offset: number }[] {
   const pending: unknown[] = [script];
   while (pending.length > 0) {
     const next = pending.pop();
-    if (Array.isArray(next)) pending.push(...next);
+    if (Array.isArray(next)) addParts(pending, next);
     else if (isNode(next)) {
       if (next.type === "Identifier")
         used.push({ name: String(next["name"]), offset: Number(next["start"]) });
-      else pending.push(...usingParts(next));
+      else addParts(pending, usingParts(next));
     }
   }
   return used;
@@ -145,8 +145,10 @@ function usedNames(script: CodeNode): { name: string; offset: number }[] {
 
 /** The parts of a node in which an identifier is the use of a name. Left out are keys, labels, and code that may fail. */
 function usingParts(node: CodeNode): unknown[] {
-  const without = (...fields: string[]): unknown[] =>
-    Object.entries(node).flatMap(([field, value]) => (fields.includes(field) ? [] : [value]));
+  const without = (field?: string): unknown[] => {
+    const part = field === undefined ? undefined : node[field];
+    return Object.values(node).filter((value) => value !== part || part === undefined);
+  };
   switch (node.type) {
     case "MemberExpression":
       return node["computed"] === true ? without() : without("property");

@@ -14,13 +14,18 @@ export function nodesOf(root: CodeNode, enters: (node: CodeNode) => boolean = ()
   const pending: unknown[] = [root];
   while (pending.length > 0) {
     const next = pending.pop();
-    if (Array.isArray(next)) pending.push(...next);
+    if (Array.isArray(next)) addParts(pending, next);
     else if (isNode(next)) {
       found.push(next);
-      if (enters(next)) pending.push(...Object.values(next));
+      if (enters(next)) addParts(pending, Object.values(next));
     }
   }
   return found;
+}
+
+/** Adds the parts that may be nodes or hold some: most fields of a node are texts and numbers. */
+export function addParts(pending: unknown[], parts: readonly unknown[]): void {
+  for (const part of parts) if (typeof part === "object" && part !== null) pending.push(part);
 }
 
 /** Whether a value is a node of parsed code. */

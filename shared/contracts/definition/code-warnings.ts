@@ -29,9 +29,10 @@ export function codeWarnings(orchestration: OrchestrationDocument): FieldError[]
   return orchestration.steps.flatMap((step, index) => {
     const code = codeOf(step);
     if (code === null) return [];
-    const { script, offsetOf } = scriptOfCode(code);
-    const nodes = parseScript(script);
-    const names = unboundNames(nodes, keys, inLoops.has(step.id) ? OF_LOOPS : [])
+    const { script: text, offsetOf } = scriptOfCode(code);
+    const script = parseScript(text);
+    const nodes = nodesOf(script);
+    const names = unboundNames({ script, nodes }, keys, inLoops.has(step.id) ? OF_LOOPS : [])
       .toSorted((a, b) => a.offset - b.offset)
       .slice(0, MAX_WARNINGS)
       .map(({ name, offset, nearest }) => ({
@@ -43,13 +44,12 @@ export function codeWarnings(orchestration: OrchestrationDocument): FieldError[]
       offset,
       message: `${digits} is read as ${becomes}: write it as text, in quotes`,
     }));
-    const all = nodesOf(nodes);
     const found = [
       ...names,
       ...literals,
-      ...pythonCalls(all),
-      ...pythonIdioms(all),
-      ...localeCalls(all),
+      ...pythonCalls(nodes),
+      ...pythonIdioms(nodes),
+      ...localeCalls(nodes),
     ].toSorted((a, b) => a.offset - b.offset);
     return found.slice(0, MAX_WARNINGS).map(({ offset, message }) => ({
       path: `steps[${index}].${code.field}`,

@@ -1,12 +1,11 @@
-import { nodesOf } from "./code-nodes.ts";
 import type { CodeNode } from "./code-nodes.ts";
 
 /** An integer of a script whose digits a number cannot hold, and what it becomes. */
 type LongLiteral = { digits: string; becomes: string; offset: number };
 
 /** The integers of a script that are read with other digits, or as Infinity. Only integers count: decimals are rounded by design. */
-export function longLiterals(script: CodeNode): LongLiteral[] {
-  return nodesOf(script).flatMap(({ type, value, raw, start }) => {
+export function longLiterals(nodes: readonly CodeNode[]): LongLiteral[] {
+  return nodes.flatMap(({ type, value, raw, start }) => {
     if (type !== "Literal" || typeof value !== "number" || typeof raw !== "string") return [];
     const digits = raw.replaceAll("_", "");
     const isInteger = /^(?:[1-9]\d*|0[xob][\da-f]+)$/i.test(digits);

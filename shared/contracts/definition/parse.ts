@@ -38,11 +38,14 @@ export type Parsed<Definition> =
  * throws.
  */
 export function parseOrchestration(json: unknown): Parsed<Orchestration> {
-  const parsed = OrchestrationDocument.safeParse(json);
-  if (!parsed.success) return invalid(fieldErrorsOf(parsed.error));
-  const errors = validateGraph(parsed.data);
+  return graphOf(OrchestrationDocument.safeParse(json));
+}
+
+function graphOf(document: z.ZodSafeParseResult<OrchestrationDocument>): Parsed<Orchestration> {
+  if (!document.success) return invalid(fieldErrorsOf(document.error));
+  const errors = validateGraph(document.data);
   if (errors.length > 0) return invalid(errors);
-  return { ok: true, definition: parsed.data };
+  return { ok: true, definition: document.data };
 }
 
 const NOT_BY_ITSELF =
@@ -56,7 +59,7 @@ export function parseNewOrchestration(json: unknown, money: MoneyRules = {}): Pa
   const schema = asJsonSchema(json);
   if (schema.length > 0) return invalid(schema);
   const document = OrchestrationDocument.safeParse(json);
-  const parsed = parseOrchestration(json);
+  const parsed = graphOf(document);
   const more = document.success ? newErrors(document.data, money) : [];
   if (parsed.ok)
     more.push(...stepsWithoutEnd(parsed.definition.steps), ...missingItemErrors(parsed.definition));

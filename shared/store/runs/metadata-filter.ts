@@ -8,6 +8,12 @@ export type MetadataEntry = { key: string; value: string };
 /** The most entries of one filter. */
 export const MAX_METADATA_ENTRIES = 5;
 
+/**
+ * The most characters of an entry, name and value together. Postgres compares an entry with the metadata of 2,000 runs in a statement,
+ * each of up to 16 KiB, and where both repeat a character with nearly all of it at each one.
+ */
+export const MAX_METADATA_CHARS = 1_000;
+
 /** Metadata over this size is not searched: it matches no filter. */
 const SEARCHED_BYTES = 16 * 1024;
 

@@ -414,6 +414,7 @@ describe("a request", () => {
       { agents: Array.from({ length: 101 }, () => ({})) },
       { path: "", message: expect.stringContaining("at most 100") },
     ],
+    [{ delete: Array.from({ length: 150_000 }, () => 1) }, { path: "delete" }],
     [{ agent: [] }, { path: "agent", message: expect.stringContaining("did you mean agents") }],
     [{ agents: {} }, { path: "agents" }],
     [

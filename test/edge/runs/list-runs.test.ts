@@ -71,9 +71,10 @@ test.each([
   ["metadata=7", 422, "metadata"],
   ["metadata.a=1&metadata.a=2", 422, "metadata.a"],
   ["metadata.a=1&metadata.b=1&metadata.c=1&metadata.d=1&metadata.e=1&metadata.f=1", 422, "metadata"],
+  [`metadata.a=${"x".repeat(1_000)}`, 422, "metadata.a"],
   ["cursor=run_1", 400, null],
   ["cursor=99.run_1", 400, null],
-])("a request for a list with %s is refused with the reason", async (query, status, path) => {
+])("a request for a list with %.60s is refused with the reason", async (query, status, path) => {
   const answer = await app.call("GET", `${LIST}?${query}`);
   const problem = await bodyOf(answer);
   expect([answer.status, problem.code]).toEqual([status, status === 400 ? "bad_cursor" : "invalid"]);

@@ -304,6 +304,14 @@ describe("evaluator", () => {
     });
   });
 
+  test("takes no route from an answer of more than a thousand values", async () => {
+    const { context, modelCalls } = fakeContext({
+      answers: ['{"route": "Approved"} '.repeat(1_001), choose("stop")],
+    });
+    expect((await run(step(fields), context)).route).toEqual({ target: null });
+    expect(modelCalls).toHaveLength(2);
+  });
+
   test("corrects the model, at most twice, when an answer names no route", async () => {
     const { context, modelCalls, committedTurns } = fakeContext({
       answers: ["hm", choose("nowhere"), choose("stop")],

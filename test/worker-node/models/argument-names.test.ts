@@ -144,3 +144,14 @@ test("names of data that the schema leaves open stay as they are", () => {
   const message: Message = { role: "assistant", content: "", tool_calls: [made] };
   expect(names.sent(message)).toEqual({ ...message, tool_calls: [{ ...made, args: sentArgs }] });
 });
+
+// Fails when the schemas of an item are looked up anew for each item: 13 s of the worker's main thread.
+test("a list of 50,000 items whose schema has 1,000 forms gets its names back in little time", () => {
+  const anyOf = Array.from({ length: 1_000 }, (_, i) => ({ properties: { [`name ${i}`]: {} } }));
+  const ofRows = { type: "object", properties: { rows: { type: "array", items: { anyOf } } } };
+  const names = new ArgumentNames([{ name: "insert", description: "", parameters: ofRows }]);
+  const rows = Array.from({ length: 50_000 }, () => ({ name_7: 1 }));
+  const startedAt = cpuMs();
+  expect(names.own("insert", { rows })).toEqual({ rows: rows.map(() => ({ "name 7": 1 })) });
+  expect(cpuMs() - startedAt).toBeLessThan(1_500);
+});

@@ -15,6 +15,8 @@ import type { Executor, StepResult, ToolSpec } from "../ports.ts";
 
 /** The most answers that a model may give before the step takes the default route, or fails. */
 const MAX_ANSWERS = 3;
+/** An answer with more values than this chooses nothing: 1 MB of text may have a hundred thousand of them. */
+const MAX_CANDIDATES = 1_000;
 const TOOL = "choose_route";
 
 const SYSTEM = `You decide which way a workflow goes on. Call the tool ${TOOL} once. If you cannot call tools, answer with
@@ -133,6 +135,7 @@ function valuesIn(content: string): Json[] {
 }
 
 function choicesIn(candidates: readonly Json[], step: StepOf<"evaluator">): Choice[] {
+  if (candidates.length > MAX_CANDIDATES) return [];
   const labels = Object.keys(step.route_map);
   return candidates.flatMap((candidate) => {
     const isBare = candidate !== null && typeof candidate !== "object";

@@ -19,8 +19,8 @@ export function flattened(schema: JsonObject): { schema: JsonObject; more: strin
   const rest = Object.fromEntries(Object.entries(schema).filter(([name]) => !names.includes(name)));
   const choices = [...listOf(taken["anyOf"]), ...listOf(taken["oneOf"])].filter(isObject);
   const all = listOf(taken["allOf"]).filter(isObject);
-  const [first, ...others] = choices.map(requiredBy);
-  const inEach = (first ?? []).filter((name) => others.every((each) => each.includes(name)));
+  const [first, ...others] = choices.map((choice) => new Set(requiredBy(choice)));
+  const inEach = [...(first ?? [])].filter((name) => others.every((each) => each.has(name)));
   const required = [...new Set([...requiredBy(schema), ...all.flatMap(requiredBy), ...inEach])];
   const properties = Object.assign(
     {},

@@ -12,6 +12,8 @@ import { SCHEMA_IN_META } from "./readable-messages.ts";
 const MAX_TOOLS = 200;
 /** The most characters of one tool as JSON: of its names, description and schema. */
 const MAX_TOOL_CHARS = 32_768;
+/** A longer schema is not read: what is left out of it makes no schema of this length short enough. */
+const MAX_READ_CHARS = 4 * MAX_TOOL_CHARS;
 const MAX_NAME_CHARS = 64;
 
 /**
@@ -69,6 +71,9 @@ function listedTool(
   if (tool === "") return { reason: "it has no name" };
   const given = JsonRecord.safeParse(inputSchema);
   if (!given.success) return { reason: "its inputSchema is no JSON object, or too deep" };
+  const sentChars = JSON.stringify(given.data).length;
+  if (sentChars > MAX_READ_CHARS)
+    return { reason: `its inputSchema has ${sentChars} characters, and the tool may have ${MAX_TOOL_CHARS}` };
   const { schema: flat, more } = flattened(withTables(given.data));
   const schema = argumentSchemaOf(flat);
   if ("error" in schema) return { reason: `its inputSchema ${schema.error}` };

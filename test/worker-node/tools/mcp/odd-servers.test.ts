@@ -190,12 +190,22 @@ describe("the tools of a server", () => {
   });
 
   test("keep apart two names that providers cannot, and leave out one that is too large", async () => {
-    const tools = [tool("a.b"), tool("a_b"), tool("huge", { description: "x".repeat(40_000) })];
+    const required = Array.from({ length: 120_000 }, () => "a");
+    const long = { inputSchema: { type: "object", anyOf: required.map(() => ({})), required } };
+    const tools = [
+      tool("a.b"),
+      tool("a_b"),
+      tool("huge", { description: "x".repeat(40_000) }),
+      tool("long", long),
+    ];
     const server = await started(rawServer({ "tools/list": () => ({ tools }) }));
     const { tools: offered, left_out } = await clientOf(server.url).list();
     const hashed = expect.stringMatching(/^srv__a_b_[0-9a-f]{8}$/);
     expect(offered.map(({ name }) => name)).toEqual(["srv__a_b", hashed]);
-    expect(left_out).toMatchObject([{ tool: "huge", reason: expect.stringContaining("32768") }]);
+    expect(left_out).toMatchObject([
+      { tool: "huge", reason: expect.stringContaining("32768") },
+      { tool: "long", reason: expect.stringContaining("32768") },
+    ]);
   });
 });
 
