@@ -60,7 +60,7 @@ const UNREAD = new Map(
     },
     {
       name: "Idempotency-Key",
-      message: "is not read by this request, which would act twice when it is sent twice: leave it out",
+      message: "is not read by this request, which is executed each time it is sent: leave it out",
       // PUT and DELETE are idempotent by themselves.
       isMeant: ({ req }: Context<ApiEnv>, _value: string, { headers }: DocumentedRoute) =>
         (req.method === "POST" || req.method === "PATCH") && !headers.has("idempotency-key"),

@@ -15,7 +15,9 @@ const route = createRoute({
   operationId: "listChatSessions",
   tags: ["Chat"],
   summary: "List chat sessions",
-  description: "The session with the newest turn first. `next_cursor` is the cursor of the next page.",
+  description:
+    "The session with the newest turn first. `next_cursor` is the cursor of the next page. A session that gets a turn between two pages " +
+    "moves to the front: a client that needs all of them reads the first page again.",
   security: [{ key: ["runs:read"] }],
   middleware: [needs("runs:read")] as const,
   request: {
