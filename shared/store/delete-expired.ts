@@ -21,7 +21,7 @@ const BATCH = 10_000;
  * - after 7 days: the records of ticks and of deleted runs; after a year: audit rows, and API keys that are not valid
  * - after 30 days: batches without runs, and the text of deleted definitions; uses of uploads by runs that do not exist
  * - runs, deliveries and mails that their lanes keep no longer, and kept answers of models after their time
- * - model calls of deleted budgets and of past periods, budgets of single end users whose period is over, what belongs to deleted
+ * - model calls of deleted budgets and of past periods, budgets of single end users whose period is over or whose template is gone, what belongs to deleted
  *   tenants, and what tenants keep for a time of their own
  *
  * It also adds and drops partitions of the journal, and gives back the bytes that were reserved for files which cannot be committed any
@@ -57,12 +57,15 @@ async function deleteExpiredRows(sql: Sql): Promise<boolean> {
         select from budgets b where b.tenant_id = c.tenant_id and b.budget_id = c.budget_id
           and c.period_start >= budget_period_start(b.period))
     ), deleted_user_budgets as (
-      -- Budgets of end users without a call in the current period: the next call makes the row again.
+      -- Budgets of end users without a call in the current period: the next call makes the row again. And those that a call made while
+      -- their template was deleted.
       delete from budgets b where (tenant_id, budget_id) in (
         select tenant_id, budget_id from budgets u where u.template_id is not null
-          and (u.period = 'day' and u.period_start < budget_period_start('day')
+          and ((u.period = 'day' and u.period_start < budget_period_start('day')
             or u.period = 'month' and u.period_start < budget_period_start('month')) and not exists (
             select from budget_calls c where c.tenant_id = u.tenant_id and c.budget_id = u.budget_id)
+          or not exists (
+            select from budgets t where t.tenant_id = u.tenant_id and t.budget_id = u.template_id and t.scope = 'user:*'))
         limit ${BATCH})
     ), deleted_keys as (
       delete from idempotency_keys where (tenant_id, key) in (

@@ -59,10 +59,7 @@ const SavedEndpoint = z.object({ created: z.boolean() });
 
 /**
  * Creates an endpoint, or replaces it. Another URL, and enabling it, begin the count of its failures anew. Null when the tenant
- * has `MAX_ENDPOINTS` others.
- *
- * Requests at the same time may each find room and create more than that; deliveries are inserted for the first
- * `MAX_ENDPOINTS` ids only.
+ * has `MAX_ENDPOINTS` others, also when many are created at the same moment.
  */
 export async function saveEndpoint(
   sql: Sql,
@@ -76,7 +73,7 @@ export async function saveEndpoint(
       disabled_at, disabled_reason)
     select ${tenant}, ${id}, ${endpoint.description}, ${endpoint.url}, ${pgArray(endpoint.events)}::text[], ${endpoint.secret ?? endpoint.new_secret},
       ${endpoint.disable_after_days}::int, case when ${isDisabled} then now() end, case when ${isDisabled} then 'requested' end
-    where (select count(*) from webhook_endpoints where tenant_id = ${tenant} and endpoint_id <> ${id}) < ${MAX_ENDPOINTS}
+    where other_webhook_endpoints(${tenant}, ${id}) < ${MAX_ENDPOINTS}
     on conflict (tenant_id, endpoint_id) do update set
       description = excluded.description, url = excluded.url, events = excluded.events,
       disable_after_days = excluded.disable_after_days, secret = coalesce(${endpoint.secret}::text, e.secret),

@@ -43,9 +43,13 @@ const save = (id: string, limit_usd: number, changes: Partial<BudgetRequest> = {
     downgrade_model: null,
     ...changes,
   });
-const reserve = (run: Run, cost: number, { call = newCall() } = {}): Promise<Reservation> => {
+const reserve = (
+  run: Run,
+  cost: number,
+  { call = newCall(), sql = store.sql } = {},
+): Promise<Reservation> => {
   const { run_id, attempt, owner } = run;
-  return reserveInBudgets(store.sql, { run_id, attempt, owner, call, wait_id: null, cost });
+  return reserveInBudgets(sql, { run_id, attempt, owner, call, wait_id: null, cost });
 };
 const charge = (cost_micro_usd: number, reserved: string): Usage => ({
   call: reserved,
@@ -489,6 +493,24 @@ describe("a budget of each end user", () => {
     await deleteBudget(store.sql, acme, "each");
     expect(await moneyOf("each:ada")).toBeUndefined();
     expect(await reserve(run, 5_000_000)).toEqual({ outcome: "free" });
+  });
+
+  // Fails when only its template's deletion deletes it: a call that is reserved at that moment makes it from the template that it still sees.
+  test("that a call makes while its template is deleted is deleted by retention, and its run goes on", async () => {
+    const { sql } = store;
+    await save("each", 1, { ...everyUser, period: "total" });
+    const run = await store.startRun({ end_user: "ada" });
+    const making = await sql.reserve();
+    await making`begin`;
+    await reserve(run, 900_000, { sql: making });
+    await deleteBudget(sql, acme, "each");
+    await making`commit`;
+    making.release();
+    const refused = await reserve(run, 2_000_000);
+    expect(refused).toMatchObject({ outcome: "refused", budget_id: "each:ada" });
+    await deleteExpired(sql);
+    expect(await moneyOf("each:ada")).toBeUndefined();
+    expect(await reserve(run, 2_000_000)).toEqual({ outcome: "free" });
   });
 
   test("of a past period is deleted by retention, and one of this period is not", async () => {

@@ -17,6 +17,7 @@ import {
   saveEndpoint,
 } from "../../../shared/store/webhooks/endpoints.ts";
 import type { EndpointToSave } from "../../../shared/store/webhooks/endpoints.ts";
+import { untilLockWait } from "../../services/waiting.ts";
 import { endEntry, humanWait, parkEntry } from "./family-fixture.ts";
 import { acme, globex, openStore, saveEmptyOrchestration, stepEntry } from "./store-fixture.ts";
 import type { Store } from "./store-fixture.ts";
@@ -32,17 +33,17 @@ beforeEach(async () => {
 });
 
 const URL_A = "https://a.example.com/hook";
+const TO_SAVE: EndpointToSave = {
+  url: URL_A,
+  description: "",
+  events: EndpointEvent.options,
+  disable_after_days: 5,
+  enabled: null,
+  secret: null,
+  new_secret: "v1.sealed",
+};
 const save = (id: string, changes: Partial<EndpointToSave> = {}, tenant: TenantId = acme) =>
-  saveEndpoint(store.sql, tenant, id, {
-    url: URL_A,
-    description: "",
-    events: EndpointEvent.options,
-    disable_after_days: 5,
-    enabled: null,
-    secret: null,
-    new_secret: "v1.sealed",
-    ...changes,
-  });
+  saveEndpoint(store.sql, tenant, id, { ...TO_SAVE, ...changes });
 const deliveries = () =>
   store.sql`select delivery_id, type, endpoint_id, url, outcome from webhook_deliveries order by delivery_id`;
 const failingSince = (days: number) =>
@@ -62,6 +63,19 @@ async function tryOne(result: Partial<TryResult>): Promise<void> {
     ...result,
   });
 }
+
+// Fails when endpoints are counted before the lock: those beyond the most would be created, and get no delivery.
+test(`of ${MAX_ENDPOINTS} endpoints none is one too many, however many are created at the same moment`, async () => {
+  for (let i = 1; i < MAX_ENDPOINTS; i++) await save(`e${i}`);
+  const first = await store.sql.reserve();
+  await first`begin`;
+  expect(await saveEndpoint(first, acme, "first", TO_SAVE)).not.toBeNull();
+  const second = saveEndpoint(store.sql, acme, "second", TO_SAVE);
+  await Promise.race([untilLockWait(store.sql), second]);
+  await first`commit`;
+  first.release();
+  expect(await second).toBeNull();
+});
 
 describe("the statement that ends or pauses a run", () => {
   // Fails when the filter, the tenant or the switch of an endpoint is not looked at, or the run's own webhook is lost.
