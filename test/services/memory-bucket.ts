@@ -23,10 +23,11 @@ export class MemoryBucket implements FileStore {
     return Uint8Array.from(object.subarray(offset, offset + length));
   };
 
-  async *list(prefix: string): AsyncGenerator<{ key: string; size: number; ageMs: number }[]> {
+  async *list(prefix: string, after = ""): AsyncGenerator<{ key: string; size: number; ageMs: number }[]> {
     this.#reach();
-    const keys = [...this.objects.keys()].filter((key) => key.startsWith(prefix));
-    yield keys.map((key) => ({ key, size: this.objects.get(key)?.length ?? 0, ageMs: 0 }));
+    const keys = [...this.objects.keys()].filter((key) => key.startsWith(prefix) && key > after).toSorted();
+    if (keys.length > 0)
+      yield keys.map((key) => ({ key, size: this.objects.get(key)?.length ?? 0, ageMs: 0 }));
   }
 
   async delete(key: string): Promise<void> {

@@ -235,8 +235,8 @@ export function describeFiles(
       const bucket = bucketOf();
       return {
         ...bucket,
-        async *list(prefix) {
-          for await (const page of bucket.list(prefix)) {
+        async *list(prefix, after) {
+          for await (const page of bucket.list(prefix, after)) {
             yield page.map((object) => ({ ...object, ageMs: object.ageMs + 86_400_000 }));
           }
         },

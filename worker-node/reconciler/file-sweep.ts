@@ -11,14 +11,16 @@ const PERIOD_MS = 6 * 3_600_000;
 /**
  * docs/protocol.md 7.13. Guarantee: the object store keeps nothing that no row of Postgres refers to.
  *
- * Each pass deletes the uploads that are due. Every six hours the sweep reads all keys of the bucket, a page in a pass. It deletes
+ * Each pass deletes the uploads that are due. Every six hours the sweep reads all keys of the bucket, a page in a pass; after a failure it goes
+ * on where it was. It deletes
  * the objects of calls that were never committed, those of runs that retention has deleted, and those that are older than their tenant
  * keeps them. It never deletes an object of a run or an upload that this database does not know: the bucket may serve another
  * database too.
  */
 export class FileSweep {
   readonly #deps: Pick<RepairDeps, "store" | "files" | "repairs">;
-  #pages: AsyncIterator<Page> | null = null;
+  /** The last key that the sweep under way has read; null: no sweep is under way. */
+  #after: string | null = null;
   #nextMs = performance.now() + FIRST_MS;
 
   constructor(deps: Pick<RepairDeps, "store" | "files" | "repairs">) {
@@ -29,17 +31,17 @@ export class FileSweep {
     const files = this.#deps.files();
     if (files === null) return;
     await this.#deleteExpired(files);
-    if (this.#pages === null && performance.now() < this.#nextMs) return;
-    this.#pages ??= files.list("")[Symbol.asyncIterator]();
-    const page = await this.#pages.next().catch((error: unknown) => {
-      // The next pass reads the keys from the first one on.
-      this.#pages = null;
-      throw error;
-    });
-    if (page.done) {
-      this.#pages = null;
+    if (this.#after === null && performance.now() < this.#nextMs) return;
+    const page = await pageAfter(files, this.#after ?? "");
+    const last = page.at(-1);
+    if (last === undefined) {
+      this.#after = null;
       this.#nextMs = performance.now() + PERIOD_MS;
-    } else await this.#deleteOrphans(files, page.value);
+      return;
+    }
+    // Before its orphans are deleted: a page on which that always fails does not stop the sweep.
+    this.#after = last.key;
+    await this.#deleteOrphans(files, page);
   }
 
   async #deleteExpired(files: FileStore): Promise<void> {
@@ -67,3 +69,9 @@ export class FileSweep {
 }
 
 type Page = { key: string; ageMs: number }[];
+
+/** The keys after `after`, a page of them; empty: there are none. */
+async function pageAfter(files: FileStore, after: string): Promise<Page> {
+  for await (const page of files.list("", after)) return page;
+  return [];
+}
