@@ -91,6 +91,7 @@ export class ProviderServer {
   }
 }
 
+/** A model of each format, by the beginning of its provider's name: of a server like OpenAI's, OpenAI, Anthropic and Google. */
 export const oc = "openai-compatible/m1";
 export const oa = "openai/gpt-4.1";
 export const an = "anthropic/claude-haiku-4-5";
