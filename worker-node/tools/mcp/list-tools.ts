@@ -28,7 +28,7 @@ export async function listTools({ access, pool }: ReachedServer): Promise<McpLis
     return client.listTools(undefined, { signal, timeout: timeoutMs });
   });
   const listing: McpListing = { tools: [], left_out: [] };
-  const names = new Set<string>();
+  const tellApart = sharedNames(access.server, [...new Set(tools.map(({ name }) => name))]);
   const known = new Set<string>();
   for (const { name: tool, description = "", execution, ...listedAs } of tools) {
     // A server that lists a tool again means the same one. Providers refuse each request that offers a name twice.
@@ -49,11 +49,18 @@ export async function listTools({ access, pool }: ReachedServer): Promise<McpLis
         listing.left_out.push({ tool: tool.slice(0, 200), reason: reason ?? "" });
       continue;
     }
-    const name = names.has(listed.name) ? toolName(access.server.name, tool, { isTaken: true }) : listed.name;
-    names.add(name);
+    const isTaken = tellApart.has(listed.name) && listed.name !== `${access.server.name}__${tool}`;
+    const name = isTaken ? toolName(access.server.name, tool, { isTaken }) : listed.name;
     listing.tools.push({ ...listed, name });
   }
   return listing;
+}
+
+/** The names that several tools of a server would have. Of these tools the one whose own name it is has it, in whatever order they are listed. */
+function sharedNames({ name: server }: McpServer, tools: readonly string[]): ReadonlySet<string> {
+  const seen = new Set<string>();
+  const names = tools.map((tool) => toolName(server, tool, { isTaken: false }));
+  return new Set(names.filter((name) => seen.size === seen.add(name).size));
 }
 
 function noTools({ name }: McpServer): ToolRejection {

@@ -38,6 +38,11 @@ export function stdioTransport(
   return transport;
 }
 
+/** .NET writes a byte order mark before its first line. */
+function readableLine(line: string): string {
+  return readableJson(line.replace(/^\ufeff/, ""));
+}
+
 /** Splits the output of a process into messages, each of which is a line, and makes each readable for the library: see `keepDigits`. */
 class DigitBuffer extends ReadBuffer {
   #line: Buffer[] = [];
@@ -48,7 +53,7 @@ class DigitBuffer extends ReadBuffer {
     if (end > 0) {
       const lines = Buffer.concat([...this.#line.splice(0), chunk.subarray(0, end)]).toString();
       this.#lineBytes = 0;
-      super.append(Buffer.from(lines.split("\n").map(readableJson).join("\n")));
+      super.append(Buffer.from(lines.split("\n").map(readableLine).join("\n")));
     }
     this.#line.push(chunk.subarray(end));
     this.#lineBytes += chunk.length - end;

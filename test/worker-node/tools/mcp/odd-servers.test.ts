@@ -189,6 +189,18 @@ describe("the tools of a server", () => {
     });
   });
 
+  // Fails when an agent that names a tool gets another one, because the server lists them in another order.
+  test("have the same names in any order of listing", async () => {
+    const tools = ["a.b", "a_b", "a b", "c/d", "c.d"].map((name) => tool(name));
+    const server = await started(rawServer({ "tools/list": () => ({ tools: tools.reverse() }) }));
+    const { list } = clientOf(server.url);
+    const named = (listing: McpListing) =>
+      Object.fromEntries(listing.tools.map((listed) => [listed.tool, listed.name]));
+    const first = named(await list());
+    expect(new Set(Object.values(first)).size).toBe(5);
+    expect(named(await list())).toEqual(first);
+  });
+
   test("keep apart two names that providers cannot, and leave out one that is too large", async () => {
     const required = Array.from({ length: 120_000 }, () => "a");
     const long = { inputSchema: { type: "object", anyOf: required.map(() => ({})), required } };
@@ -201,7 +213,7 @@ describe("the tools of a server", () => {
     const server = await started(rawServer({ "tools/list": () => ({ tools }) }));
     const { tools: offered, left_out } = await clientOf(server.url).list();
     const hashed = expect.stringMatching(/^srv__a_b_[0-9a-f]{8}$/);
-    expect(offered.map(({ name }) => name)).toEqual(["srv__a_b", hashed]);
+    expect(offered.map(({ name }) => name)).toEqual([hashed, "srv__a_b"]);
     expect(left_out).toMatchObject([
       { tool: "huge", reason: expect.stringContaining("32768") },
       { tool: "long", reason: expect.stringContaining("32768") },

@@ -26,6 +26,8 @@ server.experimental.tasks.registerToolTask(
   },
 );
 const write = process.stdout.write.bind(process.stdout);
+// .NET writes a byte order mark before the first message.
+write("\ufeff");
 process.stdout.write = (message, ...others) => {
   const sent = String(message).replace(":77077", ":12345678901234567890");
   // In two pieces, as a pipe may have them.
