@@ -3,6 +3,7 @@ import {
   NeverSentError,
   isDatabaseUnreachable,
   isStandby,
+  lacksRoom,
   sqlState,
 } from "../../shared/store/unreachable.ts";
 import { elapsedMs } from "../../shared/tasks/elapsed-ms.ts";
@@ -41,8 +42,8 @@ type Sent = { sql: Sql; sentMs: number; isSlow: boolean; giveUp(error: Error): v
  * unreachable; queries that are under way on its other connections go on. A slow query proves nothing: queries are given up only when
  * a new connection gets no answer either. Then all waiting queries fail too, because each would try in vain.
  *
- * A write that a standby refused proves that the database answers. It replaces the connections, once in two seconds: after a failover they may
- * still lead to the old primary.
+ * A write that the database refused for want of disk or memory, or as a standby, proves that it answers. That of a standby replaces the
+ * connections, once in two seconds: after a failover they may still lead to the old primary.
  *
  * Ages are measured in the time in which this process could have noticed an answer, as in `afterOwnTime`. Measured by the clock,
  * 60 runs of one batch were `database_away` while the process was busy with the megabytes of another batch, although Postgres had
@@ -126,9 +127,9 @@ export class DatabasePool {
       this.#lastFailed = null;
       return result;
     } catch (error) {
-      if (isStandby(error)) {
+      if (isStandby(error) || lacksRoom(error)) {
         this.#answered += 1;
-        this.#leaveStandby(sql);
+        if (isStandby(error)) this.#leaveStandby(sql);
       } else if (isDatabaseUnreachable(error)) {
         this.#retire(sql);
         // A query whose connection broke at once proves nothing: all connections of one pool may break at the same moment. It counts as

@@ -21,6 +21,11 @@ export function isStandby(error: unknown): boolean {
   return sqlState(error) === "25006";
 }
 
+/** True when a server that answers lacks disk or memory for the statement (53100, 53200, 53400): another connection would change nothing. */
+export function lacksRoom(error: unknown): boolean {
+  return /^53[124]00$/.test(sqlState(error) ?? "");
+}
+
 /** The SQLSTATE of an error, or the code of the driver or the system; undefined: it has none. */
 export function sqlState(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;

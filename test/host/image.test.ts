@@ -85,13 +85,13 @@ test("before its start a program is not healthy, and the edge names each variabl
 // Fails when a program reads its variables without the files that hold secrets.
 test("every program of the image reads secrets from files, and names a file that it cannot read", async () => {
   const file = join(image.tree, "secrets.env");
-  writeFileSync(file, "METRICS_TOKEN_FILE=/run/secrets/absent\n");
+  writeFileSync(file, "SMTP_URL_FILE=/run/secrets/absent\n");
   for (const name of ["worker", "redis-rest", "edge", "healthcheck", "migrate", "create-key", "revoke-key"]) {
     const { code, output, errors } = await image.run("worker", `--env-file=${file}`, `${name}.mjs`);
     expect([name, code, output + errors]).toEqual([
       name,
       1,
-      expect.stringContaining("METRICS_TOKEN_FILE cannot be read: ENOENT"),
+      expect.stringContaining("SMTP_URL_FILE cannot be read: ENOENT"),
     ]);
   }
   rmSync(file);

@@ -15,6 +15,8 @@ const COMMAND_TIMEOUT_MS = 2_000;
 export type WorkerRedis = {
   /** For every command that does not block. */
   commands: Redis | Cluster;
+  /** Rejects when Redis does not run the queue's scripts for this worker. */
+  check(this: void): Promise<unknown>;
   /**
    * Waits for a marker of one of these lanes of the shard, at most `ms`. At most one call per shard at a time.
    * @returns whether it took a marker, which no other worker gets then
@@ -51,7 +53,8 @@ export function openWorkerRedis(config: Config, owner: Incarnation): WorkerRedis
   };
   const commands = connect("commands", { commandTimeout: COMMAND_TIMEOUT_MS });
   commands.on("error", (error: Error) => log.warn("redis.error", { message: messageOf(error) }));
-  commands.once("ready", () => void Promise.all([warnOfEviction(commands), reportUnusable(commands)]));
+  const check = () => commands.eval(PROBE, 0);
+  commands.once("ready", () => void Promise.all([warnOfEviction(commands), reportUnusable(check)]));
   // A blocked connection serves no other command, so each shard has its own.
   const blocking = Array.from({ length: config.QUEUE_SHARDS }, (_, shard) => connect(`wait-${shard}`));
   const control = connect("control");
@@ -66,6 +69,7 @@ export function openWorkerRedis(config: Config, owner: Incarnation): WorkerRedis
 
   return {
     commands,
+    check,
     async waitForWork(shard, { open, spare }, ms) {
       const end = keys.endWait(shard, owner);
       const markers = [
@@ -120,12 +124,12 @@ async function warnOfEviction(redis: Redis | Cluster): Promise<void> {
   }
 }
 
-/** A script of the queue's form that changes nothing. */
-const PROBE = "#!lua flags=no-writes\nreturn 1";
+/** A script with the flags of the queue's, which changes nothing: a replica, a user without rights and a Redis before 7.0 refuse both alike. */
+const PROBE = "#!lua flags=allow-oom\nreturn 1";
 
 /** Logs that this Redis runs no script of the queue, and what it lacks: without the queue runs start late, claimed in Postgres. */
-async function reportUnusable(redis: Redis | Cluster): Promise<void> {
-  const refusal: unknown = await redis.eval(PROBE, 0).then(
+async function reportUnusable(check: () => Promise<unknown>): Promise<void> {
+  const refusal: unknown = await check().then(
     () => null,
     (error: unknown) => error,
   );
@@ -134,6 +138,6 @@ async function reportUnusable(redis: Redis | Cluster): Promise<void> {
   log.error("redis.unusable", {
     message: refusal.message,
     advice:
-      "REDIS_URL needs Redis 7.0 or newer and a user with ~* &* +@all -@dangerous -@admin; EVAL and EVALSHA keep their names",
+      "REDIS_URL needs the master of a Redis 7.0 or newer and a user with ~* &* +@all -@dangerous -@admin; EVAL and EVALSHA keep their names",
   });
 }

@@ -13,6 +13,7 @@ import type { Health } from "./read-health.ts";
  * - `/metrics`: only with the bearer `token`; without a configured token always 401
  *
  * @returns the server, listening
+ * @throws Error that names the variable, when another process has the port
  */
 export async function serveHealth(
   port: number,
@@ -56,7 +57,9 @@ export async function serveHealth(
   });
   server.requestTimeout = 10_000;
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  server.once("error", reject);
+  server.once("error", (cause: Error) =>
+    reject(new Error(`WORKER_HEALTH_PORT cannot be used: ${cause.message}`, { cause })),
+  );
   server.listen(port, resolve);
   await promise;
   return server;

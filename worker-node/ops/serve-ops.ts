@@ -27,7 +27,7 @@ export function healthReader({ store, redis, artifacts, status }: HealthSources)
     const objects = artifacts();
     return readHealth(status, {
       postgres: () => store.readRunSnapshots([]),
-      redis: () => redis.commands.ping(),
+      redis: redis.check,
       objectStore: objects && (() => objects.check()),
     });
   };

@@ -62,7 +62,7 @@ describe("a pool whose server accepts no writes", () => {
     const write = () => own.query((sql) => sql`create table none ()`);
     const read = async () =>
       (await own.query((sql) => sql<{ pid: number }[]>`select pg_backend_pid() as pid`))[0]?.pid ?? 0;
-    return { write, read };
+    return { own, write, read };
   };
 
   // Fails when each write of a failover costs a login: the server may stay read-only for minutes, as with a full disk.
@@ -83,13 +83,25 @@ describe("a pool whose server accepts no writes", () => {
   });
 
   // Fails when a refused write counts as a database that does not answer: the statements that wait for a connection fail with it.
-  test("serves the reads that wait behind refused writes", async () => {
-    const { write, read } = standby();
+  test.each(["25006", "53100"])("serves the reads that wait behind writes refused with %s", async (code) => {
+    const { own, read } = standby();
     await read();
-    const writes = Array.from({ length: 4 }, () => write().then(String, String));
+    const write = () =>
+      own.query((sql) => sql.unsafe(`do $$ begin raise exception using errcode = '${code}'; end $$`));
+    const refused = Array.from({ length: 4 }, () =>
+      write().catch(({ code: state }: { code: string }) => state),
+    );
     const reads = Array.from({ length: 8 }, read);
-    for (const refused of await Promise.all(writes)) expect(refused).toContain("read-only");
+    expect(await Promise.all(refused)).toEqual([code, code, code, code]);
     expect((await Promise.all(reads)).every((pid) => pid > 0)).toBe(true);
+  });
+
+  test("keeps its connections when the disk is full: another connection reaches the same disk", async () => {
+    const { own, read } = standby();
+    const pid = await read();
+    const write = own.query((sql) => sql`do $$ begin raise exception using errcode = '53100'; end $$`);
+    await expect(write).rejects.toMatchObject({ code: "53100" });
+    expect(await read()).toBe(pid);
   });
 });
 

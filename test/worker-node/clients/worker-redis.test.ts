@@ -83,10 +83,14 @@ test("a worker names what its Redis lacks: the right to run scripts, or scripts 
   onTestFinished(() => lines.mockRestore());
   const url = new URL(service.url);
   Object.assign(url, { username: "reader", password: "pw" });
-  workers.push(open("c", url.href));
+  const limited = open("c", url.href);
+  workers.push(limited);
   await expect
     .poll(() => lines.mock.calls.flat().join())
     .toMatch(
       /"event":"redis.unusable","message":"NOPERM [^"]+","advice":"[^"]*Redis 7.0 or newer[^"]*\+@all/,
     );
+  // Health says so too: a ping would succeed.
+  await expect(limited.check()).rejects.toThrow("NOPERM");
+  await expect(first?.check()).resolves.toBe(1);
 });

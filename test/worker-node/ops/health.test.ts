@@ -18,6 +18,13 @@ test("metrics are served to a client with the token", async () => {
   expect([response.status, await response.text()]).toEqual([200, "synapse_slots 10\n"]);
 });
 
+test("a port that another process has is named by its variable", async () => {
+  await scrape(undefined);
+  const metrics = { text: async () => "", contentType: "text/plain", token: () => undefined };
+  const second = serveHealth(portOf(server), () => Promise.reject(new Error("not in this test")), metrics);
+  await expect(second).rejects.toThrow(/^WORKER_HEALTH_PORT cannot be used: listen EADDRINUSE/);
+});
+
 // Fails when a scraper whose configuration writes the scheme in small letters, or names parameters, is refused (RFC 9110, 11.1).
 test("the scheme is read in any case, and a query has no effect", async () => {
   expect((await scrape("a token", "bearer a token")).status).toBe(200);
