@@ -27,6 +27,9 @@ function idiomIn(node: CodeNode): string | null {
     return "+ makes one text of two lists, as JavaScript adds them: write [...one, ...other]";
   }
   const call = calledMethod(node);
+  if (call?.name === "replace" && isText(firstOf(node["arguments"]))) {
+    return "replace() of JavaScript replaces the first one alone, and Python's all of them: write replaceAll for all";
+  }
   return call?.name === "split" && isEmpty(node["arguments"])
     ? "split() without an argument divides nothing: write trim().split(/\\s+/)"
     : null;
@@ -34,6 +37,14 @@ function idiomIn(node: CodeNode): string | null {
 
 function isList(value: unknown): boolean {
   return isNode(value) && value.type === "ArrayExpression";
+}
+
+function firstOf(list: unknown): unknown {
+  return Array.isArray(list) ? list[0] : undefined;
+}
+
+function isText(value: unknown): boolean {
+  return isNode(value) && value.type === "Literal" && typeof value["value"] === "string";
 }
 
 function isEmpty(list: unknown): boolean {
