@@ -165,7 +165,7 @@ function admissionOf(config: Config, { tenant_id }: NamedRun, verdict: Verdict |
     case "disabled":
       return { is: "refused", refusal: disabled(tenant_id), reserved: false };
     case "depth": {
-      const detail = "The system has as many runs queued as it can take.";
+      const detail = "The system is at its capacity: as many runs are queued as it can take.";
       return { is: "full", refusal: refusal("capacity", 10, detail), reserved: false };
     }
     case "cold":

@@ -26,7 +26,7 @@ export function next(definition: Orchestration, progress: Progress, track: Track
   if (progress.resultCount >= definition.max_total_turns) {
     return failed(
       "max_total_turns",
-      `the run has had its ${definition.max_total_turns} turns and is not at its end`,
+      `the run has reached its turn limit of ${definition.max_total_turns} (max_total_turns) and is not at its end`,
     );
   }
   const spent = whenSpent(definition, progress.costMicroUsd);

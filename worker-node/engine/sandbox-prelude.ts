@@ -62,6 +62,39 @@ const FUNCTIONS = `
   globalThis.float = (value) => numberOf("float", value);
 })();`;
 
+/** Methods that texts have in Python, and `count` also of lists: none is enumerable. A wrong argument fails, as in Python. */
+const TEXTS = `
+(() => {
+  const textOf = (name, value) => {
+    if (typeof value === "string") return value;
+    throw new TypeError(name + "() takes a text, and not " + String(JSON.stringify(value)).slice(0, 100));
+  };
+  const strip = (name, text, chars, sides) => {
+    if (chars == null) return sides === "left" ? text.trimStart() : sides === "right" ? text.trimEnd() : text.trim();
+    const dropped = new Set(textOf(name, chars)), kept = [...text];
+    let from = 0, to = kept.length;
+    while (sides !== "right" && from < to && dropped.has(kept[from])) from += 1;
+    while (sides !== "left" && from < to && dropped.has(kept[to - 1])) to -= 1;
+    return kept.slice(from, to).join("");
+  };
+  const methods = {
+    lower() { return this.toLowerCase(); },
+    upper() { return this.toUpperCase(); },
+    startswith(text) { return this.startsWith(textOf("startswith", text)); },
+    endswith(text) { return this.endsWith(textOf("endswith", text)); },
+    strip(chars) { return strip("strip", String(this), chars, "both"); },
+    lstrip(chars) { return strip("lstrip", String(this), chars, "left"); },
+    rstrip(chars) { return strip("rstrip", String(this), chars, "right"); },
+    isdigit() { return /^[0-9]+$/.test(this); },
+    count(text) { return this.split(textOf("count", text)).length - 1; },
+  };
+  for (const [name, value] of Object.entries(methods))
+    Object.defineProperty(String.prototype, name, { value, writable: true });
+  Object.defineProperty(Array.prototype, "count", {
+    value(item) { return this.filter((one) => one === item).length; }, writable: true,
+  });
+})();`;
+
 /** The `get` of Python's dictionaries, which is not enumerable. */
 const GET = `
 Object.defineProperty(Object.prototype, "get", {
@@ -96,6 +129,7 @@ const DIGITS = `
 const PARTS: readonly Part[] = [
   { uses: /\b__(?:is|true|value|in)\b/, text: WORDS },
   { uses: /\b(?:len|str|int|float)\b/, text: FUNCTIONS },
+  { uses: /\b(?:lower|upper|startswith|endswith|[lr]?strip|isdigit|count)\b/, text: TEXTS },
   { uses: /\bget\b/, text: GET },
   { uses: /\bJSON\b/, text: DIGITS },
 ];

@@ -31,6 +31,9 @@ function idiomIn(node: CodeNode): string | null {
   const wrong = type === "BinaryExpression" && EQUALITY.has(String(operator)) ? wordIn(left, right) : null;
   if (wrong !== null) return `${wrong}: compare with that text`;
   const call = calledMethod(node);
+  if (call?.name === "replace" && isText(firstOf(node["arguments"]))) {
+    return "replace() of JavaScript replaces the first one alone, and Python's all of them: write replaceAll for all";
+  }
   return call?.name === "split" && isEmpty(node["arguments"])
     ? "split() without an argument divides nothing: write trim().split(/\\s+/)"
     : null;
@@ -49,6 +52,14 @@ function literalOf(value: unknown): unknown {
 
 function isList(value: unknown): boolean {
   return isNode(value) && value.type === "ArrayExpression";
+}
+
+function firstOf(list: unknown): unknown {
+  return Array.isArray(list) ? list[0] : undefined;
+}
+
+function isText(value: unknown): boolean {
+  return isNode(value) && value.type === "Literal" && typeof value["value"] === "string";
 }
 
 function isEmpty(list: unknown): boolean {

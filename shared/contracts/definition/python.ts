@@ -15,25 +15,17 @@ export function pythonHint(program: string): string {
     : "";
 }
 
-/** Methods that values of JSON have in Python and not in JavaScript, and what to write instead. */
+/** Methods that values of JSON have in Python, and neither in JavaScript nor by the prelude of the sandbox; and what to write instead. */
 const METHODS: ReadonlyMap<string, string> = new Map([
   ["append", "push(value)"],
   ["capitalize", "text[0].toUpperCase() + text.slice(1)"],
   ["copy", "{ ...value } or [...value]"],
-  ["endswith", "endsWith(text)"],
   ["extend", "push(...values)"],
   ["format", "a template literal"],
-  ["isdigit", "/^\\d+$/.test(text)"],
   ["items", "Object.entries(value)"],
-  ["lower", "toLowerCase()"],
-  ["lstrip", "trimStart()"],
-  ["rstrip", "trimEnd()"],
   ["splitlines", 'split("\\n")'],
-  ["startswith", "startsWith(text)"],
-  ["strip", "trim()"],
   ["title", "a function of your own"],
   ["update", "Object.assign(value, other)"],
-  ["upper", "toUpperCase()"],
 ]);
 
 /** The calls of a script that only Python has, as an imported definition may: each fails the step. */

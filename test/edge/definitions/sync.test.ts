@@ -231,7 +231,7 @@ describe("a definition of a bundle that cannot be saved", () => {
 
   // Fails when Python that happens to be JavaScript is found by the first run that comes to it.
   test("is not a definition whose Python compiles as JavaScript: that is saved, with a warning for each call", async () => {
-    const code = 'result = ", ".join(state.user_input.strip().split(" "))';
+    const code = 'result = ", ".join(state.user_input.splitlines()[0].split(" "))';
     const steps = [exportedStep("t", "transform", { transform_code: code })];
     expect(
       await sync(exportedBundle({ orchestrations: [exportedOrchestration("orch_py", steps)] })),
@@ -244,7 +244,7 @@ describe("a definition of a bundle that cannot be saved", () => {
         },
         {
           path: "orchestrations[0].steps[0].transform_code",
-          message: expect.stringContaining("write trim()"),
+          message: expect.stringContaining("write split"),
         },
       ],
     });

@@ -132,7 +132,11 @@ test("a system at its depth limit returns 503 to every tenant", async () => {
     for (const tenant_id of ["a", "b"]) await startRun(small, { body: { tenant_id } });
     const answer = await small.call("POST", RUN, { body: { tenant_id: "c" } });
     expect([answer.status, answer.headers.get("retry-after")]).toEqual([503, "10"]);
-    expect(await bodyOf(answer)).toMatchObject({ code: "capacity" });
+    // Clients of the predecessor look for the word.
+    expect(await bodyOf(answer)).toMatchObject({
+      code: "capacity",
+      detail: expect.stringContaining("capacity"),
+    });
   } finally {
     await small.stop();
   }

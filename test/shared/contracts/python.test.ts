@@ -54,7 +54,11 @@ describe("a program that is no JavaScript", () => {
 });
 
 test.each([
-  ["result = state.name.upper()", ["upper() is a method of Python: write toUpperCase()"]],
+  ["result = state.name.title()", ["title() is a method of Python: write a function of your own"]],
+  [
+    "result = state.name.strip().upper().startswith('A') && state.name.isdigit() && state.name.count('a')",
+    [],
+  ],
   ["const list = []; list.append(1); result = list", ["append() is a method of Python: write push(value)"]],
   ['result = ", ".join(state.items)', ["texts have no join(), as in Python: write list.join(text)"]],
   ["result = state.items.join(', ')", []],
@@ -75,6 +79,11 @@ test.each([
     "result = str(state.n) == 'True' || String(state.n) == 'true' || str(state.n) == '3' || state.n == 'true'",
     [],
   ],
+  [
+    "result = state.text.replace('a', 'b')",
+    ["the first one alone, and Python's all of them: write replaceAll"],
+  ],
+  ["result = state.text.replace(/a/, 'b').replaceAll('c', 'd')", []],
   ["result = [state.list[state.n - 1], state.map['-1'], 1 + 2, state.text.split(' '), split()]", []],
 ])("forms that have another value in Python are found in %s", (program, messages) => {
   const found = pythonIdioms(nodesOf(parseScript(program)));

@@ -175,7 +175,7 @@ describe("a run", () => {
     const steps = [print("a", { next_step_id: "b" }), print("b", { next_step_id: "c" }), print("c")];
     expect(play(orchestration(steps, { max_total_turns: 2 })).end).toMatchObject({
       status: "failed",
-      error: { code: "max_total_turns", step_id: null },
+      error: { code: "max_total_turns", step_id: null, message: expect.stringContaining("turn limit of 2") },
     });
     expect(play(orchestration(steps, { max_total_turns: 3 })).end).toMatchObject({ status: "completed" });
   });
