@@ -37,7 +37,10 @@ export const RunListQuery = PageQuery.extend({
   "metadata.*": z
     .string()
     .optional()
-    .meta({ description: "`metadata.customer=7`: runs with this value in their metadata; up to 5 of them" }),
+    .meta({
+      description:
+        "`metadata.customer=7`: runs with this value in their metadata; up to 5 of them, each of up to 1,000 characters, name and value together",
+    }),
 });
 export type RunListQuery = z.infer<typeof RunListQuery>;
 
