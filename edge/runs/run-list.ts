@@ -34,10 +34,10 @@ export const RunListQuery = PageQuery.extend({
   tenant_id: TenantId.optional(),
   since: time.meta({ description: "Runs that were queued at this time or later" }),
   until: time.meta({ description: "Runs that were queued before this time" }),
-  "metadata.*": z
-    .string()
-    .optional()
-    .meta({ description: "`metadata.customer=7`: runs with this value in their metadata; up to 5 of them" }),
+  "metadata.*": z.string().optional().meta({
+    description:
+      "`metadata.customer=7`: runs with this value in their metadata; up to 5 of them, each of up to 1,000 characters, name and value together",
+  }),
 });
 export type RunListQuery = z.infer<typeof RunListQuery>;
 

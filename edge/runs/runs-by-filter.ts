@@ -54,7 +54,7 @@ export type RunSelection = z.infer<typeof RunSelection>;
 
 /** What the documentation of both requests says about `metadata`. */
 export const METADATA_SENTENCES =
-  '`metadata` selects runs by 1 to 5 entries of theirs, compared as texts as in the list of runs: `{"customer": 7}`. A request examines at most ' +
+  '`metadata` selects runs by 1 to 5 entries of theirs, each of up to 1,000 characters, compared as texts as in the list of runs: `{"customer": 7}`. A request examines at most ' +
   `${EXAMINED_FOR_METADATA} runs for it, so a page may be short, or empty, and have a \`next_cursor\` nevertheless; a dry run examines 100,000. Metadata over 16 KiB, ` +
   "or with U+0000 or half of a surrogate pair in it, matches nothing.";
 
