@@ -66,7 +66,7 @@ export async function claimMails(
 ): Promise<ClaimedMails> {
   const [row] = await sql`
     with recursive lapsed as (
-      update mails m set sending = false, outcome = l.outcome, failures = m.failures + l.is_unsent::int,
+      update mails m set sending = false, end_reported = null, outcome = l.outcome, failures = m.failures + l.is_unsent::int,
         last_error = case when l.is_unsent then ${UNSENT} else ${CUT_OFF} end,
         done_at = case when l.outcome is not null then now() end, next_at = case when l.outcome is null then now() end
       from (

@@ -30,7 +30,7 @@ export type MailState = z.infer<typeof MailState>;
 export async function saveMailTry(sql: Sql, result: MailTry): Promise<MailState> {
   const { message_id, tries, outcome, failed, retry_ms, error, refused, deferred } = result;
   const [row] = await sql<{ outcome: MailOutcome | null }[]>`
-    update mails set sending = false, outcome = ${outcome}, failures = failures + ${failed ? 1 : 0},
+    update mails set sending = false, end_reported = null, outcome = ${outcome}, failures = failures + ${failed ? 1 : 0},
       last_error = ${error?.replaceAll("\0", "\uFFFD") ?? null},
       refused = ${listText(refused)}, deferred = ${listText(deferred)},
       done_at = case when ${outcome}::text is not null then now() end,
