@@ -192,7 +192,8 @@ describe("the tools of a server", () => {
   // Fails when an agent that names a tool gets another one, because the server lists them in another order.
   test("have the same names in any order of listing", async () => {
     const tools = ["a.b", "a_b", "a b", "c/d", "c.d"].map((name) => tool(name));
-    const server = await started(rawServer({ "tools/list": () => ({ tools: tools.reverse() }) }));
+    const orders = [tools, tools.toReversed()];
+    const server = await started(rawServer({ "tools/list": () => ({ tools: orders.pop() }) }));
     const { list } = clientOf(server.url);
     const named = (listing: McpListing) =>
       Object.fromEntries(listing.tools.map((listed) => [listed.tool, listed.name]));
