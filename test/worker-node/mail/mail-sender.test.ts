@@ -381,7 +381,7 @@ describe("a queued mail", () => {
   // Fails when what a worker has recorded of its try counts for a later try of a worker that records nothing.
   test("of a worker of an earlier version is unknown also after a try that was recorded", async () => {
     const ids = [await queue(await runOf(acme)), await queue(await runOf(acme))];
-    const again = { outcome: null, failed: false, retry_ms: 0, error: null, refused: [] };
+    const again = { outcome: null, failed: false, retry_ms: 0, error: null, refused: [], deferred: [] };
     const [first] = (await claim()).mails;
     if (first) await saveMailTry(store.sql, { ...again, message_id: first.message_id, tries: first.tries });
     await lapse();
