@@ -23,14 +23,29 @@ export function publishedEvents(event: RunEvent): RunEvent[] {
   }
 }
 
-/** Halves a text until each part makes an event of at most 32 KiB of JSON. */
+/**
+ * Divides a text into parts each of which makes an event of at most 32 KiB of JSON. The time is linear in the length of the text: a part
+ * is tried with at most twice the characters of the part before it.
+ */
 function divide(text: string, eventOf: (part: string) => RunEvent): string[] {
-  if (text.length < 2 || Buffer.byteLength(JSON.stringify(eventOf(text))) <= INLINE_LIMIT_BYTES)
-    return [text];
-  let middle = Math.floor(text.length / 2);
-  // A text is never divided between the two halves of a character beyond U+FFFF.
-  if (isLowSurrogate(text, middle) && text.length > 2) middle += 1;
-  return [text.slice(0, middle), text.slice(middle)].flatMap((part) => divide(part, eventOf));
+  const room = INLINE_LIMIT_BYTES - jsonBytes(eventOf(""));
+  const parts: string[] = [];
+  let chars = room;
+  for (let from = 0; from < text.length || parts.length === 0;) {
+    let to = Math.min(text.length, from + chars);
+    while (to - from > 2 && jsonBytes(text.slice(from, to)) - 2 > room)
+      to = from + Math.floor((to - from) / 2);
+    // A text is never divided between the two halves of a character beyond U+FFFF.
+    if (isLowSurrogate(text, to) && to - from > 1) to -= 1;
+    parts.push(text.slice(from, to));
+    chars = Math.min(room, 2 * (to - from));
+    from = to;
+  }
+  return parts;
+}
+
+function jsonBytes(value: unknown): number {
+  return Buffer.byteLength(JSON.stringify(value));
 }
 
 function isLowSurrogate(text: string, index: number): boolean {

@@ -4,6 +4,14 @@ import { tokenCount } from "./token-count.ts";
 import type { LimitsLeft } from "./limits-left.ts";
 
 /**
+ * The most bytes of an answer: its texts, its thoughts and the arguments of its calls. The longest answers of models have 128,000 tokens,
+ * about 0.5 MB. All that reads an answer takes time in proportion to it, on the thread that all runs of a worker share.
+ */
+export const MAX_ANSWER_BYTES = 2 * 1024 * 1024;
+/** The most tool calls of an answer. Each is committed, and is read again with every later request. */
+export const MAX_CALLS = 500;
+
+/**
  * What a provider has reported in the stream of one answer, read from its bytes: the SDK drops or renames much of it, and all
  * of it when a stream breaks.
  */
@@ -36,6 +44,8 @@ export type ProviderReport = {
   media: Set<string>;
   /** How many bytes of an answer have come: of texts, thoughts and calls. */
   writtenBytes: number;
+  /** How many bytes of thoughts have come that go back to the provider unchanged. Some servers write a thought in two fields. */
+  thoughtBytes: number;
   /** Anthropic's blocks that have begun, by index: does the SDK know of them? */
   blocks: Map<number, boolean>;
   /** The items of the content, where the provider writes it as a list. */
@@ -88,6 +98,7 @@ export function emptyReport(tools: readonly string[]): ProviderReport {
     tokens: undefined,
     media: new Set(),
     writtenBytes: 0,
+    thoughtBytes: 0,
     blocks: new Map(),
     content: [],
     opaque: {},
@@ -99,6 +110,11 @@ export function emptyReport(tools: readonly string[]): ProviderReport {
     hasSeveralChoices: false,
     chosen: new Map(),
   };
+}
+
+/** Whether more of an answer has come than one may have. */
+export function isTooLarge({ writtenBytes, thoughtBytes }: ProviderReport): boolean {
+  return writtenBytes > MAX_ANSWER_BYTES || thoughtBytes > 2 * MAX_ANSWER_BYTES;
 }
 
 /** Reads the events of one provider's format. */

@@ -1,4 +1,5 @@
 import { EventReader, valuesIn } from "./event-stream.ts";
+import { isTooLarge } from "./provider-report.ts";
 import { isObject } from "../../shared/contracts/json.ts";
 import type { LoopTurns } from "./loop-turns.ts";
 import type { ProviderResponse } from "./call-provider.ts";
@@ -47,6 +48,11 @@ export async function readResponse(
   /** What the next bytes of the source hold for the SDK; null: nothing follows. */
   const next = async (): Promise<string | null> => {
     if (report.done) return null;
+    // What follows would be read for nothing.
+    if (isTooLarge(report)) {
+      cancel();
+      return null;
+    }
     try {
       const { done, value } = await source.next();
       if (done === true && reader.isAtEnd) {

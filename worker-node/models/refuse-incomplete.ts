@@ -13,6 +13,8 @@ export function refuseIncomplete(
   failure: unknown,
 ): void {
   const label = `${name.provider}/${name.model}`;
+  // This side has ended the answer, so what its provider said until then is not the reason.
+  if (failure instanceof TerminalError) throw failure;
   if (report.error !== undefined) throw new ReportedError(report.error);
   if (report.withheld)
     throw new TerminalError("content_filter", `${label}: the provider withheld the answer`);

@@ -1,3 +1,4 @@
+import { TerminalError } from "../engine/step-errors.ts";
 import { argumentsOf } from "../engine/tool-arguments.ts";
 import type { LanguageModelStreamPart } from "ai";
 import type { Json } from "../../shared/contracts/json.ts";
@@ -10,11 +11,14 @@ import { CallStarts, callsAtEnd } from "./call-starts.ts";
 import type { CallsAtEnd } from "./call-starts.ts";
 import { estimatedInput, usageOf } from "./call-usage.ts";
 import { isToolChoiceViolation } from "./model-error.ts";
+import { MAX_ANSWER_BYTES, MAX_CALLS, isTooLarge } from "./provider-report.ts";
 import type { ProviderReport } from "./provider-report.ts";
 import type { RemoteModelName } from "./providers.ts";
 import { leftOut, refuseIncomplete, refuseMedia } from "./refuse-incomplete.ts";
 import { callOfTool } from "./text-calls.ts";
 import { toolNameOf } from "./tool-name.ts";
+
+const LARGE = `is larger than ${MAX_ANSWER_BYTES} bytes`;
 
 /** An answer while it arrives: the parts of the SDK's stream go in, and `finish` returns the whole. */
 export class StreamedAnswer {
@@ -59,7 +63,6 @@ export class StreamedAnswer {
   }
 
   take(part: LanguageModelStreamPart): void {
-    const report = this.#report;
     switch (part.type) {
       case "text-start":
       case "reasoning-start":
@@ -74,8 +77,8 @@ export class StreamedAnswer {
         this.#add(part.id, part.text, part.providerMetadata);
         break;
       case "reasoning-delta":
+        this.#count(part.text);
         this.#parts.text("reasoning", part.id, part.text, part.providerMetadata);
-        report.writtenBytes += Buffer.byteLength(part.text);
         break;
       case "text-end":
       case "reasoning-end":
@@ -83,8 +86,8 @@ export class StreamedAnswer {
         this.#parts.end(part.type === "text-end" ? "text" : "reasoning", part.id, part.providerMetadata);
         break;
       case "tool-input-delta":
+        this.#count(part.delta);
         this.#written.set(part.id, (this.#written.get(part.id) ?? "") + part.delta);
-        report.writtenBytes += Buffer.byteLength(part.delta);
         break;
       case "tool-call":
         this.#takeCall(part);
@@ -98,8 +101,20 @@ export class StreamedAnswer {
   }
 
   #add(id: string, piece: string, metadata?: unknown): void {
-    this.#report.writtenBytes += Buffer.byteLength(piece);
+    this.#count(piece);
     this.#text.add(id, piece, metadata);
+  }
+
+  /** Counts what the model has written. @throws TerminalError when it is more than an answer may have */
+  #count(piece: string): void {
+    this.#report.writtenBytes += Buffer.byteLength(piece);
+    if (isTooLarge(this.#report)) throw this.#excess(LARGE);
+  }
+
+  /** No other try would be better: models write so much when they repeat themselves. */
+  #excess(what: string): TerminalError {
+    const { provider, model } = this.#name;
+    return new TerminalError("answer_too_large", `${provider}/${model}: the answer ${what}`);
   }
 
   #takeCall({
@@ -116,6 +131,7 @@ export class StreamedAnswer {
 
   /** Adds a call, with the arguments under the tool's own names. */
   #addCall(givenId: string, name: string, args: Json, metadata: unknown): void {
+    if (this.#calls.length === MAX_CALLS) throw this.#excess(`has more than ${MAX_CALLS} tool calls`);
     const id = unusedId(givenId, this.#ids);
     this.#parts.call(id, metadata);
     this.#calls.push({ id, name, args: this.names.own(name, argumentsOf(args) ?? args) });
@@ -129,7 +145,9 @@ export class StreamedAnswer {
     for (const { name, args } of textCalls?.calls ?? []) this.#addCall("call00001", name, args, undefined);
     if (textCalls !== null) text.dropFrom(textCalls.at);
     else text.release(text.calls.map(({ args }) => args).join("\n"));
-    refuseIncomplete(this.#name, report, this.#calls, this.#failure);
+    // Reading has stopped there, which the SDK takes for a fault of the provider.
+    const failure = isTooLarge(report) ? this.#excess(LARGE) : this.#failure;
+    refuseIncomplete(this.#name, report, this.#calls, failure);
     if (this.#calls.length === 0 && text.text.trim() === "") refuseMedia(this.#name, report);
     // Steps that force a tool read their text as JSON.
     if (this.#calls.length === 0 && request.toolChoice === "auto") text.release(leftOut(report));

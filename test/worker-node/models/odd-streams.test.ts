@@ -54,6 +54,41 @@ test("an event of many empty lines is read in linear time", async () => {
   expect(cpuMs() - startedMs).toBeLessThan(4_000);
 });
 
+const PIECES = 2_100;
+const KIB = "x".repeat(1_024);
+
+/** More than 2 MiB of an answer in the form of each provider, in pieces. */
+const endless: [string, string, string][] = [
+  ["a text", oc, chunk({ content: KIB }).repeat(PIECES) + chunk({}, "stop") + DONE],
+  ["thoughts", oc, chunk({ reasoning_content: KIB }).repeat(2 * PIECES) + chunk({}, "stop") + DONE],
+  [
+    "arguments",
+    oc,
+    callChunk(`{"q":"`) + callChunk(KIB, { id: undefined }).repeat(PIECES) + chunk({}, "tool_calls"),
+  ],
+  ["a text", an, anthropicStart() + anthropicText(KIB.repeat(PIECES)) + anthropicEnd()],
+  ["a text", go, googleChunk([{ text: KIB }]).repeat(PIECES) + googleChunk([], "STOP")],
+];
+
+describe("an answer of more than 2 MiB", () => {
+  test.each(endless)("of %s from %s ends the run, and is not paid for again", async (_, model, body) => {
+    const result = await runStep(server, { ...ag1, model }, [body]);
+    expect(result).toMatchObject({ status: "failed", code: "answer_too_large", retries: [] });
+    expect(result.message).toContain("larger than 2097152 bytes");
+  });
+});
+
+test("an answer of more than 500 tool calls ends the run, and none of them is made", async () => {
+  const calls = (count: number) =>
+    Array.from({ length: count }, (_, index) => callChunk(`{"q":${index}}`, { index, id: `k${index}` })).join(
+      "",
+    );
+  const answer = (count: number) => calls(count) + chunk({}, "tool_calls") + DONE;
+  const refused = await runStep(server, { ...ag1, model: oc }, [answer(501)]);
+  expect(refused).toMatchObject({ status: "failed", code: "answer_too_large", toolCalls: [], retries: [] });
+  expect(refused.message).toContain("more than 500 tool calls");
+});
+
 describe.each([oc, oa])("%s: an event that carries nothing", (model) => {
   // Fails when an event of another shape than the SDK's throws the answer away.
   test.each(odd)("such as %s loses no answer, wherever it stands", async (_, emptyEvent) => {

@@ -8,7 +8,7 @@ import type { ProviderReport } from "../provider-report.ts";
  * goes back.
  */
 export function noteItems(items: readonly JsonObject[], report: ProviderReport): void {
-  for (const item of items) report.content = joined(report.content, item);
+  for (const item of items) join(report.content, item);
   if (items.some((item) => item["type"] !== "text") || report.opaque["content"] !== undefined)
     report.opaque["content"] = report.content;
 }
@@ -21,29 +21,40 @@ const OPAQUE_LISTS = ["reasoning_details", "thinking_blocks"];
 export function noteOpaque(delta: JsonObject, report: ProviderReport): void {
   for (const name of OPAQUE_TEXTS) {
     const piece = textOf(delta[name]);
-    if (piece !== undefined) report.opaque[name] = (textOf(report.opaque[name]) ?? "") + piece;
+    if (piece === undefined) continue;
+    report.opaque[name] = (textOf(report.opaque[name]) ?? "") + piece;
+    report.thoughtBytes += Buffer.byteLength(piece);
   }
   for (const name of OPAQUE_LISTS) {
-    for (const item of listOf(delta[name])) report.opaque[name] = joined(listOf(report.opaque[name]), item);
+    const items = listOf(delta[name]);
+    if (items.length === 0) continue;
+    const list = listOf(report.opaque[name]);
+    for (const item of items) join(list, item);
+    report.opaque[name] = list;
+    report.thoughtBytes += Buffer.byteLength(JSON.stringify(items));
   }
 }
 
-/** Adds an item to a list, or to its last item when it is a piece of that one. */
-function joined(list: readonly Json[], item: Json): Json[] {
+/**
+ * Adds an item to a list, or to its last item when it is a piece of that one. The list is changed, and the items in it: a copy
+ * for each piece of a long thought would take a time that grows with its square.
+ */
+function join(list: Json[], item: Json): void {
   const last = list.at(-1);
-  if (!isObject(item) || !isObject(last) || !isPieceOf(last, item)) return [...list, item];
-  const merged = { ...last };
+  if (!isObject(item) || !isObject(last) || !isPieceOf(last, item)) {
+    list.push(isObject(item) ? { ...item } : item);
+    return;
+  }
   for (const [name, value] of Object.entries(item)) {
-    const before = merged[name];
+    const before = last[name];
     if (Array.isArray(before) && Array.isArray(value)) {
-      merged[name] = value.reduce<Json[]>(joined, before);
+      for (const each of value) join(before, each);
     } else {
       const isJoined = ["text", "summary", "data", "thinking"].includes(name);
-      merged[name] =
+      last[name] =
         isJoined && typeof before === "string" && typeof value === "string" ? before + value : value;
     }
   }
-  return [...list.slice(0, -1), merged];
 }
 
 /** Pieces of one item carry its `index`, or follow each other: a signature ends an item. */
