@@ -202,6 +202,7 @@ function notAnswered(outcome: AnswerRefusal, person: string | null): AppError {
 function whyTaken({ by }: Extract<AnswerRefusal, { is: "taken" }>): string {
   if (by === CLOSED_BY.deadline) return "The question has expired: no answer came in time.";
   if (by === CLOSED_BY.retry) return "The question is closed: it is from before a retry of the run.";
+  if (by === CLOSED_BY.branch) return "The question is closed: another step of its branch has failed.";
   return "The question already has an answer.";
 }
 

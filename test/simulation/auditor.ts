@@ -169,6 +169,7 @@ function bound(store: Statements): Statements {
     readWaits: (...args) => store.readWaits(...args),
     startChild: (...args) => store.startChild(...args),
     cancelChild: (...args) => store.cancelChild(...args),
+    abandonTrack: (...args) => store.abandonTrack(...args),
     reserveInBudgets: (...args) => store.reserveInBudgets(...args),
     releaseReservation: (...args) => store.releaseReservation(...args),
     wakeBudgetWaits: () => store.wakeBudgetWaits(),

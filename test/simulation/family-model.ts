@@ -4,7 +4,7 @@ import type { SignalledRun } from "../../shared/store/runs/family.ts";
 import { MAX_CHILDREN, MAX_DEPTH } from "../../shared/store/runs/start-child.ts";
 import type { NewChild, ParentFence, StartedChild } from "../../shared/store/runs/start-child.ts";
 import { checkRow } from "./tables.ts";
-import type { RunRow, Tables } from "./tables.ts";
+import type { RunRow, Tables, WaitRow } from "./tables.ts";
 
 type Clocked = { tables: Tables; now: number };
 
@@ -114,6 +114,17 @@ export function cancelChild({ tables, now }: Clocked, parent: RunId, child: RunI
   const row = tables.runs.get(child);
   if (row === undefined || row.parent_run_id !== parent || row.ended_at !== null) return null;
   return cancel(row, now);
+}
+
+export function abandonTrack({ tables, now }: Clocked, run: RunId, prefix: string): SignalledRun[] {
+  const isOpen = ({ kind, answered_by }: WaitRow): boolean => kind !== "child" && answered_by === null;
+  for (const wait of tables.waitsOf(run)) {
+    if (isOpen(wait) && wait.wait_id.startsWith(prefix)) wait.answered_by = "branch";
+  }
+  return [...tables.runs.values()]
+    .filter(({ parent_run_id, ended_at }) => parent_run_id === run && ended_at === null)
+    .filter(({ parent_wait_id }) => parent_wait_id?.startsWith(prefix))
+    .map((child) => cancel(child, now));
 }
 
 /** Whether a claim of this run finds that it is to be cancelled: also when its parent has ended without seeing it. */

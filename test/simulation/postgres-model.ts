@@ -20,7 +20,7 @@ import type { StateStore, VerbName } from "../../shared/store/state.ts";
 import { CLAIM_DEADLINE_MS, SCAN_OVERLAP_MS, SILENCE_MARGIN_MS } from "../../shared/timing.ts";
 import type { Wait } from "../../shared/store/runs/waits.ts";
 import { roomOf } from "./edge-statements.ts";
-import { cancelChild, isCancelled, notifyFamily, startChild } from "./family-model.ts";
+import { abandonTrack, cancelChild, isCancelled, notifyFamily, startChild } from "./family-model.ts";
 import { checkRow, Tables } from "./tables.ts";
 import type { JournalRow, RunRow, TenantRow } from "./tables.ts";
 
@@ -224,6 +224,10 @@ export class PostgresModel implements Statements {
     return cancelChild(this, parent, child);
   }
 
+  abandonTrack(run: RunId, path: string): Answer<"abandonTrack"> {
+    return abandonTrack(this, run, `${path}.`);
+  }
+
   /** The fence of docs/protocol.md 6. */
   isFenceOf(row: RunRow, { attempt, owner, known_seq }: EntryColumns): boolean {
     return row.attempt === attempt && row.owner === owner && row.event_seq === known_seq;
@@ -310,7 +314,7 @@ export class PostgresModel implements Statements {
         const { wait_id, kind, deadline_at, opened_at, answer, level } = wait;
         if (deadline_at !== null && deadline_at <= now) wait.answered_by ??= this.closedBy();
         const { answered_by } = wait;
-        const isClosed = answered_by === "deadline" || answered_by === "retry";
+        const isClosed = ["deadline", "retry", "branch"].includes(answered_by ?? "");
         const state = answered_by === null ? "open" : isClosed ? "expired" : "answered";
         const due_in_ms = deadline_at === null ? null : deadline_at - now;
         return {

@@ -29,6 +29,7 @@ export function storeOverNetwork(
     readWaits: (...args) => call("readWaits", () => store.readWaits(...args)),
     startChild: (...args) => call("startChild", () => store.startChild(...args)),
     cancelChild: (...args) => call("cancelChild", () => store.cancelChild(...args)),
+    abandonTrack: (...args) => call("abandonTrack", () => store.abandonTrack(...args)),
     reserveInBudgets: (...args) => call("reserveInBudgets", () => store.reserveInBudgets(...args)),
     releaseReservation: (...args) => call("releaseReservation", () => store.releaseReservation(...args)),
     wakeBudgetWaits: (...args) => call("wakeBudgetWaits", () => store.wakeBudgetWaits(...args)),

@@ -172,6 +172,7 @@ export class FakeStore {
     readWaits: (...args) => this.#query(() => this.model.readWaits(...args)),
     startChild: (...args) => this.#query(() => this.model.startChild(...args)),
     cancelChild: (...args) => this.#query(() => this.model.cancelChild(...args)),
+    abandonTrack: (...args) => this.#query(() => this.model.abandonTrack(...args)),
     readRunSnapshots: (runs) => this.#query(() => this.model.readRunSnapshots(runs)),
   };
 

@@ -29,6 +29,7 @@ export const refusingStore: StateStore = {
   readWaits: refuse,
   startChild: refuse,
   cancelChild: refuse,
+  abandonTrack: refuse,
   reserveInBudgets: refuse,
   releaseReservation: refuse,
   wakeBudgetWaits: refuse,

@@ -183,5 +183,5 @@ function applyLoopLimits(
 export function finalResponse(progress: Progress, last: Json | undefined): Json {
   if (last !== undefined) return last;
   const value = progress.lastKey === null ? undefined : progress.state[progress.lastKey];
-  return value ?? `Completed after ${progress.resultCount} steps.`;
+  return value === undefined ? `Completed after ${progress.resultCount} steps.` : value;
 }

@@ -60,6 +60,7 @@ export type ExecutionDeps = {
     | "readTurnText"
     | "startChild"
     | "cancelChild"
+    | "abandonTrack"
     | "readRunFiles"
     | "reserveFile"
     | "reserveInBudgets"

@@ -3,12 +3,14 @@ import type { RunEvent } from "../../shared/contracts/event.ts";
 import { getOrCreateTrack, stepPath } from "../../shared/journal/track.ts";
 import type { Fork, Track } from "../../shared/journal/track.ts";
 import { beginTrack, limitOf, runMs } from "./begin-fork.ts";
+import { confirmResults } from "./execution-state.ts";
 import { commitFailure, joinFork } from "./fork-results.ts";
 import { Stop, withTimeout } from "./stop.ts";
 import { chargeStopped } from "./visit.ts";
 import type { Result } from "./visit-result.ts";
-import { trackFailure } from "./track-scope.ts";
+import { ResultRejected, trackFailure } from "./track-scope.ts";
 import type { TrackEnd, TrackFailure, TrackScope } from "./track-scope.ts";
+import { waitForStore } from "./wait-for-store.ts";
 
 /** A track stops because another one of its fork has failed. */
 class Abandoned extends Error {}
@@ -112,17 +114,32 @@ class ForkWalk {
       const track = getOrCreateTrack(this.#at.track, index);
       const beginsLife = this.#at.beginsLife && index === first;
       const end = await this.#walkTrack({ ...this.#at, track, signal: this.#stop.signal, beginsLife, onEnd });
-      if (end.is === "failed") this.#onFailure(track, end, onEnd);
+      if (end.is === "failed") await this.#onFailure(track, end, onEnd);
       index = following;
     }
   }
 
-  #onFailure(track: Track, end: TrackFailure, onEnd: () => RunEvent[]): void {
+  async #onFailure(track: Track, end: TrackFailure, onEnd: () => RunEvent[]): Promise<void> {
     if (this.#step.on_branch_error === "collect" && !end.isOfRun) {
+      const mayHaveOpenWaits = track.fork !== null || track.waitId !== null;
       commitFailure(this.#at, this.#fork, { track, failure: end, onEnd });
+      if (mayHaveOpenWaits) await this.#abandon(track);
       return;
     }
     this.failed ??= { is: "failed", ...end };
     throw new Abandoned("another track of the step has failed");
+  }
+
+  /**
+   * Closes the questions below a track whose failure is to be committed, and cancels the children that it waited for. After the
+   * commit: until then another worker may go on in the track. A death in between leaves them to the end of the run.
+   */
+  async #abandon({ path }: Track): Promise<void> {
+    const { state } = this.#at;
+    const { run, deps } = state;
+    const rejected = await confirmResults(state);
+    if (rejected) throw new ResultRejected(rejected);
+    const { signal } = this.#stop;
+    deps.children.notify(await waitForStore(run, signal, () => deps.store.abandonTrack(run.run_id, path)));
   }
 }

@@ -93,10 +93,10 @@ export const FieldsText = jsonText(z.array(FormField));
 export const VotesText = jsonText(z.array(Vote));
 
 /**
- * `answered_by` of a wait that was closed without an answer: its deadline was read as passed, or a client retried the
- * run. The ids of keys begin with `key_`, so they are never one of these.
+ * `answered_by` of a wait that was closed without an answer: its deadline was read as passed, a client retried the run, or its
+ * branch ended because another part of it failed. The ids of keys begin with `key_`, so they are never one of these.
  */
-export const CLOSED_BY = { deadline: "deadline", retry: "retry" } as const;
+export const CLOSED_BY = { deadline: "deadline", retry: "retry", branch: "branch" } as const;
 
 /** A wait as its run reads it. Times in milliseconds. */
 export const Wait = z.object({
@@ -150,7 +150,7 @@ export async function readWaits(sql: Sql, run: RunId, waitIds: readonly string[]
     select wait_id, kind, child_run_id, answer, answered_by, person, votes::text as votes, level,
       coalesce(prompt, '') as prompt,
       case when answered_at is null then 'open'
-        when answered_by in (${CLOSED_BY.deadline}, ${CLOSED_BY.retry}) then 'expired'
+        when answered_by = any(${pgArray(Object.values(CLOSED_BY))}::text[]) then 'expired'
         else 'answered' end as state,
       extract(epoch from deadline_at - now())::float8 * 1000 as due_in_ms,
       extract(epoch from now() - opened_at)::float8 * 1000 as open_for_ms,

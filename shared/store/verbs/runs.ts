@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { Incarnation, RunId } from "../../contracts/ids.ts";
 import { Lane } from "../../contracts/run.ts";
+import { abandonTrack } from "../runs/abandon-track.ts";
 import {
   ClaimedRun,
   RunToHandBack,
@@ -70,6 +71,12 @@ export function runVerbs(bind: Bind) {
       args: z.tuple([RunId, RunId]),
       result: SignalledRun.nullable(),
       run: cancelChild,
+    }),
+    abandonTrack: bind({
+      name: "abandonTrack",
+      args: z.tuple([RunId, z.string()]),
+      result: z.array(SignalledRun),
+      run: abandonTrack,
     }),
     listSuccessors: bind({
       name: "listSuccessors",

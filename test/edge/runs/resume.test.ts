@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { answerWait } from "../../../shared/store/runs/answer-wait.ts";
-import { readWaits } from "../../../shared/store/runs/waits.ts";
+import { CLOSED_BY, readWaits } from "../../../shared/store/runs/waits.ts";
 import { RUN, bodyOf, runPath, startApp, startRun, type TestApp } from "../app.ts";
 import { FakeWorker } from "../fake-workers.ts";
 
@@ -210,6 +210,12 @@ describe("a run with an open question", () => {
     expect([late.status, (await bodyOf(late)).detail]).toEqual([
       409,
       "The question has expired: no answer came in time.",
+    ]);
+    await app.stores.sql`update waits set answered_by = ${CLOSED_BY.branch} where run_id = ${run}`;
+    const closed = await resume(run, { ...approve, question_id: "ask:1" });
+    expect([closed.status, (await bodyOf(closed)).detail]).toEqual([
+      409,
+      "The question is closed: another step of its branch has failed.",
     ]);
   });
 

@@ -2,11 +2,12 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
+import { abandonTrack } from "../../../shared/store/runs/abandon-track.ts";
 import { retryRun } from "../../../shared/store/runs/requeue-for-retry.ts";
 import { MAX_CHILDREN, MAX_DEPTH, cancelChild, startChild } from "../../../shared/store/runs/start-child.ts";
 import type { NewChild } from "../../../shared/store/runs/start-child.ts";
 import { childRunId } from "../../../worker-node/execution/start-child.ts";
-import { childWait, endEntry, parkEntry, readAllWaits } from "./family-fixture.ts";
+import { childWait, endEntry, humanWait, parkEntry, readAllWaits } from "./family-fixture.ts";
 import type { StartedRun } from "./family-fixture.ts";
 import { openStore, stepEntry } from "./store-fixture.ts";
 import { newRun } from "../../services/new-run.ts";
@@ -219,6 +220,27 @@ describe("the end of a parent", () => {
     await retryRun(store.sql, { ...child, known_seq, output: '{"keep_seq":2}', event: "{}" });
     expect(await store.claim(await store.addWorker(), child.run_id)).toMatchObject({ cancel: false });
   });
+});
+
+// Fails when the names of the waits are compared without the dot after the branch: `a[1]` would close what `a[1]0` asks.
+test("what a failed branch has left open ends: its questions and its children, and no others", async () => {
+  const parent = await store.startRun();
+  const names = ["a[1].b[0].x:1", "a[1].y:1", "a[1]0.x:1", "a[2].x:1", "a%.x:1"];
+  for (const wait_id of names) await start(parent, { wait_id, step_path: wait_id });
+  await start(parent, { wait_id: null, step_path: "a[1].z" });
+  const waits = names.map((name) => humanWait(`${name}?`));
+  await flush(store.sql, [parkEntry(parent, waits)]);
+  const cancelled = await abandonTrack(store.sql, parent.run_id, "a[1]");
+  const ids = names.slice(0, 2).map((name) => childRunId(parent.run_id, name));
+  expect(cancelled.map(({ run_id }) => run_id).toSorted()).toEqual(ids.toSorted());
+  const marked =
+    await store.sql`select run_id from runs where parent_run_id = ${parent.run_id} and cancel_requested_at is not null`;
+  expect(marked.map(({ run_id }) => String(run_id)).toSorted()).toEqual(ids.toSorted());
+  const states = (await readAllWaits(store.sql, parent.run_id)).map((wait) => [wait.wait_id, wait.state]);
+  expect(Object.fromEntries(states)).toEqual(
+    Object.fromEntries(names.map((name, i) => [`${name}?`, i < 2 ? "expired" : "open"])),
+  );
+  expect(await abandonTrack(store.sql, parent.run_id, "a[9]")).toEqual([]);
 });
 
 test("a child is cancelled by its own parent alone, and once it has ended not at all", async () => {

@@ -235,6 +235,12 @@ describe("the end of a run", () => {
     expect(finalResponse(initialProgress({}), undefined)).toBe("Completed after 0 steps.");
   });
 
+  // Fails when null counts as no value: a parent would take the sentence for the answer of its child.
+  test("has a value of null as its response", () => {
+    const empty = play(definition, { a: { set: { out: null } } });
+    expect(finalResponse(empty.progress, undefined)).toBeNull();
+  });
+
   test("has its events in order, with the history and without the engine's own keys", () => {
     const end = { status: "completed" as const, checkpoint: null, response: "value", error: null };
     const events = endEvents(run, end, played.progress);

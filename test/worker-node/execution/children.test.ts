@@ -228,6 +228,33 @@ describe("a run in a branch", () => {
     expect(harness.calls).toHaveLength(1);
   });
 
+  // Fails when the rest of a failed branch is left to the end of the run: persons would answer a question that nothing reads, and
+  // the child would spend money for a response that nothing takes.
+  test("is cancelled when another step of its branch fails, and the questions of that branch are closed", async () => {
+    const human = { type: "human", human_prompt: "Which?" };
+    const parallel = { type: "parallel", on_branch_error: "collect" };
+    harness.definition = steps(
+      { id: "a", ...parallel, parallel_branches: [["b"], ["other", "later"]] },
+      { id: "b", type: "parallel", parallel_branches: [["kid"], ["ask"], ["bad"]] },
+      { id: "kid", ...nested },
+      { id: "ask", ...human },
+      { id: "bad", ...nested },
+      { id: "other", ...nested },
+      { id: "later", ...human },
+    );
+    const { run, ending } = harness.begin();
+    expect(await ending).toMatchObject({ is: "parked", status: "paused" });
+    const idOf = (wait: string) => childRunId(run.run_id, wait);
+    end(idOf("a[0].b[2].bad:1"), "failed");
+    harness.notified.length = 0;
+    expect(await beginAgain(run).ending).toMatchObject({ is: "parked", status: "paused" });
+    const open = childrenOf(run).filter(({ cancel_requested_at: at, ended_at }) => (at ?? ended_at) === null);
+    expect(open.map(({ run_id }) => run_id)).toEqual([idOf("a[1].other:1")]);
+    expect(harness.notified).toEqual([idOf("a[0].b[0].kid:1")]);
+    const asked = harness.store.model.tables.waitsOf(run.run_id).filter(({ kind }) => kind === "human");
+    expect(asked).toMatchObject([{ wait_id: "a[0].b[1].ask:1", answered_by: "branch" }]);
+  });
+
   // Fails when a wait for room names the signals before it: every park would be refused, and sent again at once.
   test("waits for room also when a signal for another branch has come meanwhile", async () => {
     harness.definition = fork([["one"], ["two"]], { id: "one", ...nested }, { id: "two", ...llm });
