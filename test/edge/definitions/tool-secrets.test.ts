@@ -78,6 +78,23 @@ describe("the secrets of a tool", () => {
     expect(await openedOf("between")).toMatchObject(tool({ headers, description: "changed" }));
   });
 
+  // Fails when a save with masks brings back a tool that another request has deleted since the read, with its secrets.
+  test("stay deleted when a delete comes between the read and the write of a save with masks", async () => {
+    const { sql } = app.stores;
+    await put("deleted", tool());
+    const masked = await shownOf("deleted");
+    let both: Promise<[Response, Response]> | undefined;
+    await sql.begin(async (tx) => {
+      await tx`select from tools where id = 'deleted' for update`;
+      const deleting = app.call("DELETE", "/api/v2/tools/deleted");
+      await untilLockWait(sql);
+      both = Promise.all([deleting, put("deleted", masked)]);
+      await untilLockWait(sql, 2);
+    });
+    expect((await both)?.map(({ status }) => status)).toEqual([204, 422]);
+    expect((await app.call("GET", "/api/v2/tools/deleted")).status).toBe(404);
+  });
+
   test("of type sql are its whole connection URL, which a mask keeps", async () => {
     const connection = "postgres://reader:top-secret@db.example.com:5432/shop?sslmode=verify-full";
     const sql = { tool_type: "sql", description: "The shop's orders", connection };
