@@ -6,7 +6,7 @@ import { givenVariables } from "../shared/given-variables.ts";
 import { DEFAULT_SHARDS } from "../shared/keys.ts";
 import { messageOf } from "../shared/log.ts";
 import { mailSenderAddress, parseMailServerUrl } from "../shared/contracts/mail-server.ts";
-import { collector, metricsToken } from "../shared/contracts/setting.ts";
+import { collector, metricsToken, secretText } from "../shared/contracts/setting.ts";
 import { bothSet, masterKey, masterKeys } from "../shared/security/master-keys.ts";
 import {
   exportHeaders,
@@ -82,7 +82,7 @@ const Env = RedisEnv.extend({
   SCALE_POSTGRES_URL: postgresUrl("SCALE_POSTGRES_URL").optional(),
   SCALE_POSTGRES_DIRECT_URL: postgresUrl("SCALE_POSTGRES_DIRECT_URL").optional(),
   STATE_URL: url("STATE_URL", "https://edge.example.com").optional(),
-  STATE_SECRET: z.string().min(32, "STATE_SECRET must have at least 32 characters").optional(),
+  STATE_SECRET: secretText("STATE_SECRET ").optional(),
   S3_ENDPOINT: url("S3_ENDPOINT", "https://account.r2.cloudflarestorage.com").optional(),
   S3_BUCKET: z.string().optional(),
   S3_REGION: z.string().default("auto"),

@@ -2,7 +2,14 @@ import { MASK, withoutSecrets } from "../../shared/contracts/definition/tool-sec
 import type { Owner } from "../../shared/contracts/tenant.ts";
 import type { FieldError } from "../../shared/errors.ts";
 import type { MasterKeys } from "../../shared/security/master-keys.ts";
-import { sealSecret, sealedOf, storedText, withoutSealed } from "../../shared/security/sealed-tool.ts";
+import { keyIdOf, unsealed } from "../../shared/security/seal.ts";
+import {
+  sealSecret,
+  sealedOf,
+  storedText,
+  toolPlace,
+  withoutSealed,
+} from "../../shared/security/sealed-tool.ts";
 import { invalidFields } from "../http/problem.ts";
 
 /** A definition that may hold secrets: a tool or an MCP server. */
@@ -44,8 +51,9 @@ export async function textToStore(
     const secret = value === MASK ? open[path] : value;
     if (value === MASK && publicPaths.has(path.toLowerCase())) {
       wrong.push({ path, message: "is masked and named in public_headers: send the value" });
-    } else if (value === MASK && storedSecret !== undefined) kept.push([path, storedSecret]);
-    else if (secret === undefined || secret === MASK) {
+    } else if (value === MASK && storedSecret !== undefined) {
+      kept.push([path, await keptSecret(key, sealedAs, path, storedSecret)]);
+    } else if (secret === undefined || secret === MASK) {
       wrong.push({
         path,
         message: "is masked or redacted, and no value of it is stored for this server: send the value",
@@ -57,6 +65,22 @@ export async function textToStore(
   }
   if (wrong.length === 0) return storedText(shown, Object.fromEntries(kept));
   throw invalidFields(wrong);
+}
+
+/**
+ * A stored secret under the key that seals. Between the read of the tool and its save a rotation of the master key may replace the stored
+ * value: this save then does not put a value of the old key in its place.
+ */
+async function keptSecret(
+  key: MasterKeys | undefined,
+  sealedAs: { owner: Owner; name: string },
+  path: string,
+  stored: string,
+): Promise<string> {
+  const secret = await unsealed(key ?? null, stored, toolPlace(sealedAs, path));
+  // A worker or a later save may have the key with which it opens.
+  if (key === undefined || secret === null || keyIdOf(stored) === key.writer) return stored;
+  return sealSecret(key, sealedAs, path, secret);
 }
 
 function originOf(url: unknown): string | null {

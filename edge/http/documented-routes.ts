@@ -6,12 +6,13 @@ import type { Api, ApiEnv } from "./api.ts";
 /**
  * What the API's document says of a route.
  *
- * `known`: the names of its query parameters. `lists`: the query parameters that may be sent more than once. `headers`: the names of the
- * documented headers, in lower case. `needsKey`: the route accepts an API key and nothing else. `takesBody`: the route reads a body.
+ * `known`: the names of its query parameters. `lists`: the query parameters that may be sent more than once. `joined`: those that may have
+ * several values, separated by commas. `headers`: the names of the documented headers, in lower case. `needsKey`: the route accepts an API key and nothing else. `takesBody`: the route reads a body.
  */
 export type DocumentedRoute = {
   known: readonly string[];
   lists: ReadonlySet<string>;
+  joined: ReadonlySet<string>;
   headers: ReadonlySet<string>;
   needsKey: boolean;
   takesBody: boolean;
@@ -19,6 +20,7 @@ export type DocumentedRoute = {
 const UNDOCUMENTED: DocumentedRoute = {
   known: [],
   lists: new Set(),
+  joined: new Set(),
   headers: new Set(),
   needsKey: false,
   takesBody: true,
@@ -45,7 +47,11 @@ function documentedRoutes(api: Api): Map<string, DocumentedRoute> {
     if (!(query instanceof z.ZodObject)) throw new Error(`the query of ${path} is no object schema`);
     documented.set(`${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ":$1")}`, {
       known: Object.keys(query.shape),
-      lists: new Set(Object.entries(query.shape).flatMap(([name, schema]) => (isList(schema) ? [name] : []))),
+      lists: namesOf(query.shape, isList),
+      joined: namesOf(
+        query.shape,
+        ({ description }) => description?.includes("separated by commas") === true,
+      ),
       headers: new Set(request?.headers instanceof z.ZodObject ? Object.keys(request.headers.shape) : []),
       needsKey: security.length > 0 && security.every((scheme) => "key" in scheme),
       takesBody: request?.body !== undefined,
@@ -54,7 +60,15 @@ function documentedRoutes(api: Api): Map<string, DocumentedRoute> {
   return documented;
 }
 
+/** The names of the parameters whose schema is such a one. */
+function namesOf(shape: Record<string, unknown>, isSuch: (schema: z.ZodType) => boolean): Set<string> {
+  const entries = Object.entries(shape);
+  return new Set(
+    entries.flatMap(([name, schema]) => (schema instanceof z.ZodType && isSuch(schema) ? [name] : [])),
+  );
+}
+
 /** Whether a parameter's schema takes several values. */
-function isList(schema: unknown): boolean {
-  return schema instanceof z.ZodType && schema.safeParse(["a", "b"]).success;
+function isList(schema: z.ZodType): boolean {
+  return schema.safeParse(["a", "b"]).success;
 }

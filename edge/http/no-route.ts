@@ -14,11 +14,20 @@ export async function assetOf({ env, req }: Context<ApiEnv>): Promise<Response |
 
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
+/**
+ * The methods of a path. A path that a route has word for word has no methods of routes whose parameters it matches too:
+ * `/orchestrations/runs` is no orchestration.
+ */
+function methodsOf(app: Api, path: string): string[] {
+  const routes = METHODS.flatMap((method) => app.router.match(method, path)[0].map(([[, route]]) => route));
+  const own = routes.filter((route) => route.path === path);
+  const served = new Set((own.length > 0 ? own : routes).map(({ method }) => method));
+  return METHODS.filter((method) => served.has(method));
+}
+
 /** 405 with the path's methods in `Allow` (RFC 9110, 15.5.6) when the path has another method; else 404. */
 export function noRoute(app: Api, c: Context<ApiEnv>): Response {
-  const methods = METHODS.filter((method) =>
-    app.router.match(method, c.req.path)[0].some(([[, route]]) => route.method === method),
-  );
+  const methods = methodsOf(app, c.req.path);
   if (methods.length === 0) {
     const why = c.req.path.includes("//") ? "it has // where one slash belongs" : "see /docs";
     return problemResponse(new AppError("not_found", `There is no such path: ${why}.`), c.get("requestId"));

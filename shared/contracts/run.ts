@@ -46,6 +46,9 @@ export const NewTurn = z.object({
 });
 export type NewTurn = z.infer<typeof NewTurn>;
 
+/** What makes a run that of a tick: its schedule, with the version and the next tick that the worker has read. It starts only while these hold. */
+const NewTick = z.object({ schedule: z.string(), version: z.number(), next_tick_ms: z.number() });
+
 /**
  * What becomes of a run whose singleton key another run of its tenant has: it is not started (`skip`), it waits for that
  * run's end (`queue`), or it waits and that run is cancelled (`cancel_previous`).
@@ -88,6 +91,8 @@ export const NewRun = z.object({
   traceparent: z.string().max(55).nullish(),
   /** Absent: the run is no chat turn. */
   turn: NewTurn.exactOptional(),
+  /** Absent: the run is not of a schedule's tick, or a worker of an earlier version starts it. */
+  tick: NewTick.exactOptional(),
 });
 export type NewRun = z.infer<typeof NewRun>;
 

@@ -10,22 +10,41 @@ export async function readSettings(sql: Sql): Promise<StoredSetting[]> {
   return rows.map((row) => StoredSetting.parse(row));
 }
 
-/** Saves settings: all of them or none. `value` null: it is removed, and the variable holds again. */
+/** The id of the change of settings that was saved last; empty: none was. It is read before the settings, for `saveSettings`. */
+export async function readSettingsVersion(sql: Sql): Promise<string> {
+  const [row] = await sql<{ holder: string }[]>`select holder from locks where name = 'settings'`;
+  return row?.holder ?? "";
+}
+
+/**
+ * Saves settings: all of them or none. `value` null: it is removed, and the variable holds again.
+ * @param seen the version beside which the change was checked; null: any
+ * @returns false when another change was saved since `seen`, and this one was not
+ */
 export async function saveSettings(
   sql: Sql,
   changes: readonly { name: string; value: string | null }[],
   keyId: string,
-): Promise<void> {
-  await sql`
-    with changes as (
-      select * from unnest(${pgArray(changes.map(({ name }) => name))}::text[],
+  seen: string | null = null,
+): Promise<boolean> {
+  const rows = await sql`
+    with version as (
+      insert into locks as l (name, holder, until) values ('settings', ${crypto.randomUUID()}, now())
+      on conflict (name) do update set holder = excluded.holder, until = excluded.until
+        where l.holder = coalesce(${seen}, l.holder)
+      returning 1
+    ), changes as (
+      select c.* from version, unnest(${pgArray(changes.map(({ name }) => name))}::text[],
         ${pgArray(changes.map(({ value }) => value))}::text[]) as c(name, value)
     ), removed as (
       delete from settings s using changes c where s.name = c.name and c.value is null
+    ), saved as (
+      insert into settings (name, value, updated_by)
+      select name, value, ${keyId} from changes where value is not null
+      on conflict (name) do update set value = excluded.value, updated_by = excluded.updated_by, updated_at = now()
     )
-    insert into settings (name, value, updated_by)
-    select name, value, ${keyId} from changes where value is not null
-    on conflict (name) do update set value = excluded.value, updated_by = excluded.updated_by, updated_at = now()`;
+    select from version`;
+  return rows.length > 0;
 }
 
 /** The limits of a tenant that the edge enforces itself. */

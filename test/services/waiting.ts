@@ -29,12 +29,12 @@ export async function until(
   }
 }
 
-/** Waits until a statement in the database of `sql` waits for a lock: it does not go on before the transaction ends that has the lock. */
-export async function untilLockWait(sql: Sql): Promise<void> {
-  await until("a statement waits for a lock", async () => {
+/** Waits until so many statements in the database of `sql` wait for a lock: they do not go on before the transaction ends that has the lock. */
+export async function untilLockWait(sql: Sql, statements = 1): Promise<void> {
+  await until(`${statements} statements wait for a lock`, async () => {
     const rows = await sql`
       select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`;
-    return rows.length > 0;
+    return rows.length >= statements;
   });
 }
 

@@ -35,6 +35,7 @@ test.each([
     "10%",
     "OTEL_TRACES_SAMPLER_ARG must be a number from 0 to 1, the share of the traces that are sent",
   ],
+  ["STATE_SECRET", "fifteen letters", "STATE_SECRET must be at least 16 characters long"],
   ["METRICS_TOKEN", "too-short", "METRICS_TOKEN must be at least 16 characters long"],
   [
     "METRICS_TOKEN",

@@ -86,12 +86,19 @@ export class Scheduler {
     const { start, missed, next } = dueTicks(schedule, nowMs);
     const ticks: TickRecord[] = [...missed];
     for (const tick of start) {
-      const outcome = await this.#startInSpan(await runOfTick(schedule, tick));
+      const run = await runOfTick(schedule, tick);
+      const outcome = await this.#startInSpan(
+        claimed_tick_ms === null
+          ? run
+          : { ...run, tick: { schedule: id, version, next_tick_ms: claimed_tick_ms } },
+      );
       if (outcome.is === "refused") {
         log.info("schedule.tick_refused", { tenant: tenant_id, schedule: id, reason: outcome.reason });
         const retry = { next_tick_ms: tick, try_ms: nowMs + REFUSED_MS, refused: outcome.reason };
         return { ...of, ticks, ...retry };
       }
+      // The save leaves the schedule as the client wants it.
+      if (outcome.is === "changed") return { ...of, ticks, next_tick_ms: tick, try_ms: nowMs, refused: null };
       const { run_id, reason } = outcome;
       ticks.push({ tick_ms: tick, outcome: outcome.is, run_id, reason, until_ms: null });
     }
@@ -127,7 +134,7 @@ export class Scheduler {
     const result = await store.startTick(run, isCounted ? "queue" : "postgres");
     if (result.is !== "started") {
       if (isReserved) await this.#updateQueue(queue.giveBack([{ run: run.run_id, tenant: run.tenant_id }]));
-      if (result.is === "refused") return result;
+      if (result.is === "refused" || result.is === "changed") return result;
       if (result.is === "missed") return { is: "missed", run_id: null, reason: result.reason };
       return { is: "skipped", run_id: result.run_id, reason: "overlap" };
     }
@@ -165,6 +172,7 @@ export class Scheduler {
 
 type Outcome =
   | { is: "refused"; reason: string }
+  | { is: "changed" }
   | { is: "started" | "skipped" | "missed"; run_id: string | null; reason: string | null };
 
 /** Why the queue refuses a run; null: it does not, or Postgres has to count. */

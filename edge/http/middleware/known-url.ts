@@ -25,7 +25,7 @@ export function knownUrl(routeOf: (c: Context<ApiEnv>) => DocumentedRoute | null
     if (!c.req.url.includes("?")) return next();
     const route = routeOf(c);
     if (route === null) return next();
-    const { known, lists, needsKey } = route;
+    const { known, lists, joined, needsKey } = route;
     const values = c.req.queries();
     const unknown = Object.keys(values)
       .filter((name) => !known.includes(patternOf(name, known)))
@@ -39,7 +39,7 @@ export function knownUrl(routeOf: (c: Context<ApiEnv>) => DocumentedRoute | null
       await principalOf(c, bearerKey(c));
     }
     if (malformed.length > 0) throw invalidFields(malformed);
-    if (repeated.length > 0) throw repeatedNames(repeated);
+    if (repeated.length > 0) throw repeatedNames(repeated, joined);
     return serveKnown(c, next, { unknown, noun: "query parameter" });
   });
 }
@@ -50,9 +50,14 @@ function patternOf(name: string, known: readonly string[]): string {
   return name.length >= pattern.length && name !== pattern && known.includes(pattern) ? pattern : name;
 }
 
-function repeatedNames(names: readonly string[]): AppError {
-  const message = "is sent more than once, and one value is read: send it once";
-  return invalidFields(names.map((path) => ({ path, message })));
+function repeatedNames(names: readonly string[], joined: ReadonlySet<string>): AppError {
+  const once = "is sent more than once, and one value is read: send it once";
+  return invalidFields(
+    names.map((path) => ({
+      path,
+      message: joined.has(path) ? `${once}, all its values in it, separated by commas` : once,
+    })),
+  );
 }
 
 function malformedParameters(url: string): FieldError[] {

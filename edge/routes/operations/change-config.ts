@@ -1,7 +1,8 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
+import { AppError } from "../../../shared/errors.ts";
 import { masterKeysOf } from "../../../shared/security/master-keys.ts";
-import { readSettings, saveSettings } from "../../../shared/store/settings.ts";
+import { readSettings, readSettingsVersion, saveSettings } from "../../../shared/store/settings.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { audited } from "../../http/middleware/audited.ts";
@@ -12,6 +13,9 @@ import { changedBucketOf, checkBucket } from "../../operations/changed-bucket.ts
 import { SettingsChange, checkSettings, storedSettings } from "../../operations/settings-request.ts";
 
 const NAMES = { put: "saveConfig", patch: "changeConfig" } as const;
+
+/** How often the settings are read again, because another change was saved meanwhile: a change is checked beside the others. */
+const MAX_TRIES = 5;
 
 const routeAt = (prefix: string, method: "put" | "patch") =>
   createRoute({
@@ -33,7 +37,7 @@ const routeAt = (prefix: string, method: "put" | "patch") =>
     request: { body: { required: true, content: { "application/json": { schema: SettingsChange } } } },
     responses: {
       200: json(z.array(ConfigView), "The variables and settings after the change"),
-      ...problems(400, 413, 415, 422),
+      ...problems(400, 409, 413, 415, 422),
     },
   });
 
@@ -42,13 +46,18 @@ export const changeConfig = (prefix: string, method: "put" | "patch") => (api: A
     const { sql, config, expireLiveValues, tryS3 } = c.get("services");
     const change = c.req.valid("json");
     c.set("audit", { target: Object.keys(change).join(" "), tenant: null });
-    const before = await readSettings(sql);
-    checkSettings(change, before, config);
-    const changed = await storedSettings(change, masterKeysOf(config));
-    const bucket = await changedBucketOf(before, changed, masterKeysOf(config));
-    if (bucket !== null) await checkBucket(bucket, tryS3);
-    await saveSettings(sql, changed, c.get("principal").key_id);
-    expireLiveValues();
-    return c.json(configOf(c.env, await readSettings(sql)), 200);
+    const keys = masterKeysOf(config);
+    for (let tries = 0; tries < MAX_TRIES; tries++) {
+      const seen = await readSettingsVersion(sql);
+      const before = await readSettings(sql);
+      checkSettings(change, before, config);
+      const changed = await storedSettings(change, keys);
+      const bucket = await changedBucketOf(before, changed, keys);
+      if (bucket !== null) await checkBucket(bucket, tryS3);
+      if (!(await saveSettings(sql, changed, c.get("principal").key_id, seen))) continue;
+      expireLiveValues();
+      return c.json(configOf(c.env, await readSettings(sql)), 200);
+    }
+    throw new AppError("conflict", "Other requests change the settings at the same time; try again.");
   });
 };

@@ -45,7 +45,10 @@ const route = createRoute({
     "them by `run_id` and `seq`.",
   security: [{ key: ["runs:read"] }, { token: [] }],
   request: {
-    query: StreamQuery.extend({ runs: z.string().optional(), tenant_id: TenantId.optional() }),
+    query: StreamQuery.extend({
+      runs: z.string().optional().meta({ description: "Ids of runs, separated by commas" }),
+      tenant_id: TenantId.optional(),
+    }),
     headers: StreamHeaders,
   },
   responses: {

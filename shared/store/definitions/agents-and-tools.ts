@@ -70,12 +70,13 @@ export async function listDefinitions(
 }
 
 /**
- * Deletes an agent or a tool.
+ * Deletes an agent, a tool or an MCP server. It raises the version, so that a save which has seen the definition before does not bring it
+ * back.
  * @returns false when there is none
  */
 export async function deleteDefinition(sql: Sql, kind: Kind, owner: Owner, id: string): Promise<boolean> {
   const rows = await sql`
-    update ${sql(kind)} set deleted_at = now()
+    update ${sql(kind)} set deleted_at = now(), version = version + 1
     where tenant_id = ${owner} and id = ${id} and deleted_at is null returning 1`;
   return rows.length > 0;
 }

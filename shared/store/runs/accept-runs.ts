@@ -2,7 +2,7 @@ import type { RunId, TenantId } from "../../contracts/ids.ts";
 import type { NewRun } from "../../contracts/run.ts";
 import { pgArray } from "../sql.ts";
 import { insertQuestions, pinnedTurns, takenTurns, withTurn } from "../chat/accept-turns.ts";
-import type { Sql } from "../sql.ts";
+import type { PendingQuery, Row, Sql } from "../sql.ts";
 
 /**
  * Which store has checked that a tenant's queue has room. With `postgres`, for when Redis is unreachable, the statement
@@ -27,15 +27,18 @@ type AcceptedRow = { run_id: RunId; queued_at_ms: number; definition_version: nu
  * - its idempotency key is taken (`findIdempotent` returns the run that has it);
  * - another run has its singleton key, and its policy is `skip` (`findSingletonHolder`);
  * - its tenant's queue is full;
- * - it is a chat turn that its session did not take (`whyNotTaken`).
+ * - it is a chat turn that its session did not take (`whyNotTaken`);
+ * - the condition of the call does not hold.
  *
  * @param runs at most one for each idempotency key, and all with a singleton key have the same one: a statement that locks
  *   several keys could wait for a flush in a circle
+ * @param condition an SQL expression without which none is accepted; null: there is none
  */
 export async function acceptRuns(
   sql: Sql,
   runs: readonly NewRun[],
   quotaCheckedBy: QuotaCheckedBy = "queue",
+  condition: PendingQuery<Row[]> | null = null,
 ): Promise<AcceptedRuns> {
   const hasTurns = runs.some(({ turn }) => turn !== undefined);
   const rows = await sql<AcceptedRow[]>`
@@ -46,6 +49,7 @@ export async function acceptRuns(
         singleton_key text, singleton_policy text, batch_id text, batch_index int,
         idempotency_key text, request_hash text, webhook_url text, webhook_secret text,
         chat_session text, turn_tenant text, turn_version int, rejects_busy boolean, traceparent text)
+      ${condition === null ? sql`` : sql`where ${condition}`}
     ), admitted as (
       ${quotaCheckedBy === "postgres" ? withinQuota(sql) : sql`select * from submitted`}
     ), ${hasTurns ? takenTurns(sql) : sql``} pinned as (

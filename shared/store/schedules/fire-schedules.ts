@@ -7,7 +7,7 @@ import { acceptRuns, findAccepted } from "../runs/accept-runs.ts";
 import type { QuotaCheckedBy } from "../runs/accept-runs.ts";
 import { findSingletonHolder } from "../runs/singletons.ts";
 import { pgArray } from "../sql.ts";
-import type { Sql } from "../sql.ts";
+import type { PendingQuery, Row, Sql } from "../sql.ts";
 import { sqlState } from "../unreachable.ts";
 import { scheduleColumns } from "./schedule-rows.ts";
 
@@ -53,31 +53,41 @@ async function readNextTry(sql: Sql): Promise<Pick<ClaimedSchedules, "now_ms" | 
 
 /**
  * What became of the run of a tick. `started`: it is committed, now or by an earlier try. `skipped`: the run `run_id` of the
- * schedule goes on. `missed`: it can never start. `refused`: Postgres found no room for it.
+ * schedule goes on. `missed`: it can never start. `refused`: Postgres found no room for it. `changed`: the schedule is not as it was
+ * claimed.
  */
 export const TickStart = z.discriminatedUnion("is", [
   z.object({ is: z.literal("started"), queued_at_ms: z.number(), delay_ms: z.number() }),
   z.object({ is: z.literal("skipped"), run_id: RunId.nullable() }),
   z.object({ is: z.literal("missed"), reason: z.string() }),
   z.object({ is: z.literal("refused"), reason: z.string() }),
+  z.object({ is: z.literal("changed") }),
 ]);
 export type TickStart = z.infer<typeof TickStart>;
 
 /** SQLSTATE of a second row with the same key. */
 const UNIQUE_VIOLATION = "23505";
 
-/** Accepts the run of a tick, once, however often it is called. */
+/** Accepts the run of a tick, once, however often it is called, and only while its schedule is as it was claimed. */
 export async function startTick(sql: Sql, run: NewRun, quotaCheckedBy: QuotaCheckedBy): Promise<TickStart> {
   const earlier = await findStarted(sql, run);
   if (earlier) return earlier;
+  const claimed = claimedSchedule(sql, run);
   try {
-    const accepted = (await acceptRuns(sql, [run], quotaCheckedBy)).get(run.run_id);
-    if (accepted) return startedAs(accepted);
+    const accepted = await acceptRuns(
+      sql,
+      [run],
+      quotaCheckedBy,
+      claimed && sql`exists (${claimed} for share)`,
+    );
+    const started = accepted.get(run.run_id);
+    if (started) return startedAs(started);
   } catch (error) {
     const other = sqlState(error) === UNIQUE_VIOLATION ? await findStarted(sql, run) : null;
     if (!other) throw error;
     return other;
   }
+  if (claimed && (await claimed).length === 0) return { is: "changed" };
   const { tenant_id, orchestration_id, singleton } = run;
   if ((await readOrchestration(sql, tenant_id, orchestration_id)) === null)
     return { is: "missed", reason: "not_found" };
@@ -85,6 +95,20 @@ export async function startTick(sql: Sql, run: NewRun, quotaCheckedBy: QuotaChec
   if (singleton?.policy === "skip" && (holder !== null || quotaCheckedBy === "queue"))
     return { is: "skipped", run_id: holder };
   return { is: "refused", reason: "queue_full" };
+}
+
+/**
+ * Selects the schedule of a tick if it is as its worker has claimed it; null: a worker of an earlier version does not say how it was.
+ *
+ * The run is accepted under a lock on this row: a pause, a save or a delete waits for the run, or comes first and is seen here. So no
+ * tick starts after the response to one of these.
+ */
+function claimedSchedule(sql: Sql, { tenant_id, tick }: NewRun): PendingQuery<Row[]> | null {
+  if (tick === undefined) return null;
+  return sql`
+    select 1 from schedules
+    where tenant_id = ${tenant_id} and id = ${tick.schedule} and version = ${tick.version}::bigint
+      and next_tick_at = to_timestamp(${tick.next_tick_ms}::float8 / 1000)`;
 }
 
 /** The start of a tick's run by an earlier call; null: there was none. */

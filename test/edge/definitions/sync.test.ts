@@ -157,7 +157,7 @@ describe("a bundle of the predecessor", () => {
     await sync(bundle());
     await app.call("DELETE", "/api/v2/agents/agent_author", { key: acme });
     expect(await sync(bundle())).toMatchObject({ details: { agents: { created: 1, unchanged: 1 } } });
-    expect(await get("agents/agent_author")).toMatchObject({ status: 200, version: 2 });
+    expect(await get("agents/agent_author")).toMatchObject({ status: 200, version: 3 });
   });
 });
 

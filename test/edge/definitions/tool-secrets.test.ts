@@ -2,8 +2,11 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { doPeriodicWork } from "../../../edge/operations/periodic-work.ts";
 import { sealTools } from "../../../edge/operations/seal-tools.ts";
-import { masterKey } from "../../../shared/security/master-keys.ts";
-import { openTool } from "../../../shared/security/sealed-tool.ts";
+import { maskTool, textToStore } from "../../../edge/definitions/masked-tool.ts";
+import { SHARED } from "../../../shared/contracts/tenant.ts";
+import { masterKey, masterKeys } from "../../../shared/security/master-keys.ts";
+import { keyIdOf } from "../../../shared/security/seal.ts";
+import { openTool, readStoredTool, sealedOf } from "../../../shared/security/sealed-tool.ts";
 import { emptyDeleted } from "../../../shared/store/definitions/empty-deleted.ts";
 import { untilLockWait } from "../../services/waiting.ts";
 import { bodyOf, errorsOf, startApp } from "../app.ts";
@@ -78,6 +81,23 @@ describe("the secrets of a tool", () => {
     expect(await openedOf("between")).toMatchObject(tool({ headers, description: "changed" }));
   });
 
+  // Fails when a save with masks brings back a tool that another request has deleted since the read, with its secrets.
+  test("stay deleted when a delete comes between the read and the write of a save with masks", async () => {
+    const { sql } = app.stores;
+    await put("deleted", tool());
+    const masked = await shownOf("deleted");
+    let both: Promise<[Response, Response]> | undefined;
+    await sql.begin(async (tx) => {
+      await tx`select from tools where id = 'deleted' for update`;
+      const deleting = app.call("DELETE", "/api/v2/tools/deleted");
+      await untilLockWait(sql);
+      both = Promise.all([deleting, put("deleted", masked)]);
+      await untilLockWait(sql, 2);
+    });
+    expect((await both)?.map(({ status }) => status)).toEqual([204, 422]);
+    expect((await app.call("GET", "/api/v2/tools/deleted")).status).toBe(404);
+  });
+
   test("of type sql are its whole connection URL, which a mask keeps", async () => {
     const connection = "postgres://reader:top-secret@db.example.com:5432/shop?sslmode=verify-full";
     const sql = { tool_type: "sql", description: "The shop's orders", connection };
@@ -123,6 +143,18 @@ describe("the secrets of a tool", () => {
       description: "changed",
       headers: { ...tool().headers, "X-Other": "third-value" },
     });
+  });
+
+  // Fails when a save that has read a tool before the rotation puts a value of the old key back after the last look: with the old key it would be lost.
+  test("that masks keep come under the master key that seals", async () => {
+    await put("rotated", tool());
+    const rotation = masterKeys().parse(`next:${"cd".repeat(32)},default:${MASTER_KEY}`);
+    const stored = readStoredTool(await textOf("rotated"));
+    const sealedAs = { owner: SHARED, name: "rotated" } as const;
+    const saved = readStoredTool(await textToStore(maskTool(stored), sealedAs, stored, rotation));
+    const values = Object.values(sealedOf(saved) ?? {});
+    expect(values.map(keyIdOf)).toEqual(["next", "next", "next", "next"]);
+    expect(await openTool(rotation, sealedAs, saved)).toMatchObject(tool());
   });
 
   // Fails when a mask is kept for any URL: a key that may save tools, and does not know the secret, would have it sent to itself.

@@ -191,6 +191,8 @@ describe("a malformed request", () => {
     expect(await allowed("DELETE", RUN)).toBe("POST");
     expect(await allowed("POST", "/api/v2/orchestrations/orch_smoke")).toBe("GET, HEAD, PUT, DELETE");
     expect(await allowed("GET", "/nowhere")).toBeNull();
+    // The path of an orchestration matches this one too, but no orchestration may have that id.
+    expect(await allowed("POST", "/api/v2/orchestrations/runs")).toBe("GET, HEAD");
   });
 
   test("with a malformed Last-Event-ID is 400", async () => {

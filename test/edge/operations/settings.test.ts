@@ -7,6 +7,7 @@ import { beat } from "../../../shared/store/workers/beats.ts";
 import { saveSettings } from "../../../shared/store/settings.ts";
 import { TenantId, newIncarnation } from "../../../shared/contracts/ids.ts";
 import { LIVE_VALUES_MS } from "../../../shared/timing.ts";
+import { untilLockWait } from "../../services/waiting.ts";
 import { bodyOf, startApp, type TestApp } from "../app.ts";
 import { onlineBeat } from "../../shared/store/store-fixture.ts";
 import { MASTER_KEY } from "../test-stores.ts";
@@ -223,6 +224,23 @@ describe("a change of settings", () => {
     expect((await patch({ S3_BUCKET: "other" })).status).toBe(200);
     expect(await missing({ S3_BUCKET: null })).toEqual([422, [isMissing("S3_BUCKET")]]);
     expect(await shown("S3_BUCKET")).toMatchObject({ value: "other" });
+  });
+
+  // Fails when each of two changes is checked beside the settings before both, and both are saved: a bucket without keys would remain.
+  test("of the object store holds together also when two changes come at the same moment", async () => {
+    const { sql } = app.stores;
+    await patch(S3);
+    const none = Object.fromEntries(Object.keys(S3).map((name) => [name, null]));
+    let both: Promise<[Response, Response]> | undefined;
+    await sql.begin(async (tx) => {
+      // Reads go on, and writes wait: both changes have read the settings before one of them is saved.
+      await tx`lock table settings in exclusive mode`;
+      both = Promise.all([patch(none), patch({ S3_BUCKET: "other" })]);
+      await untilLockWait(sql, 2);
+    });
+    const [removal] = (await both) ?? [];
+    expect(removal?.status).toBe(200);
+    expect(await sql`select name from settings`).toEqual([]);
   });
 
   test("of the collector replaces both addresses of the variables, and `off` is shown", () => {

@@ -401,7 +401,7 @@ test.each(["agents", "tools", "mcp_servers"] as const)(
       await deleteExpired(store.sql);
       expect(await text()).toBe(left);
     }
-    expect(await save()).toBe(3);
+    expect(await save()).toBe(4);
   },
 );
 

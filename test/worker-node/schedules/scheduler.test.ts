@@ -19,7 +19,7 @@ import type { StateStore } from "../../../shared/store/state.ts";
 import { scriptCommands } from "../../../worker-node/clients/redis.ts";
 import { Scheduler } from "../../../worker-node/schedules/scheduler.ts";
 import { startRedis } from "../../services/services.ts";
-import { until } from "../../services/waiting.ts";
+import { until, untilLockWait } from "../../services/waiting.ts";
 import { makeQuotaReady } from "../../shared/queue/rebuild-shard.ts";
 import { acme, globex, openStore } from "../../shared/store/store-fixture.ts";
 import type { Store } from "../../shared/store/store-fixture.ts";
@@ -282,6 +282,59 @@ test("a schedule that was paused, changed, deleted or made anew while its tick w
   expect(await readSchedule(store.sql, acme, "anew")).toMatchObject({
     version: 1,
     next_tick_at_ms: tomorrow,
+  });
+});
+
+// Fails when the start of a tick does not look at its schedule again: a run would start after the response to the pause, save or delete.
+describe("a tick of a schedule that a client changes after a scheduler has claimed it", () => {
+  const inAnHour = Date.now() + 3_600_000;
+  const changes: Record<string, (schedule: Schedule) => Promise<unknown>> = {
+    paused: (schedule) => setPaused(store.sql, schedule, null),
+    "saved with other times": (schedule) =>
+      saveSchedule(store.sql, { ...schedule, cron: "0 0 * * *" }, { tick_ms: inAnHour, start_ms: inAnHour }),
+    deleted: ({ tenant_id, id }) => deleteSchedule(store.sql, tenant_id, id),
+  };
+
+  test.each(Object.entries(changes))("starts no run once it is %s", async (_name, change) => {
+    const schedule = await due(0);
+    const startTick: StateStore["startTick"] = async (...args) => {
+      await change(schedule);
+      return state.startTick(...args);
+    };
+    await newScheduler({ store: { ...state, startTick } }).pass();
+    expect(await runs()).toEqual([]);
+    expect(await ticks()).toEqual([]);
+    expect(await queue.stats(0)).toMatchObject({ reserved: 0 });
+  });
+
+  test("waits for the change and sees it, when both come at the same moment", async () => {
+    const schedule = await due(0);
+    let passing: Promise<unknown> | undefined;
+    await store.sql.begin(async (tx) => {
+      const startTick: StateStore["startTick"] = async (...args) => {
+        await tx`update schedules set version = version + 1, paused = true, next_tick_at = null, try_at = null`;
+        return state.startTick(...args);
+      };
+      passing = newScheduler({ store: { ...state, startTick } }).pass();
+      await untilLockWait(store.sql);
+    });
+    await passing;
+    expect(await runs()).toEqual([]);
+    expect(await readSchedule(store.sql, acme, schedule.id)).toMatchObject({ paused: true });
+  });
+
+  test("starts with what a client has saved meanwhile without other times", async () => {
+    const schedule = await due(0);
+    const startTick: StateStore["startTick"] = async (...args) => {
+      const request = schedule.request.replace('"message":""', '"message":"new"');
+      await saveSchedule(store.sql, { ...schedule, request }, { tick_ms: inAnHour, start_ms: inAnHour });
+      return state.startTick(...args);
+    };
+    await newScheduler({ store: { ...state, startTick } }).pass();
+    await newScheduler().pass();
+    expect(await store.sql`select input from runs`).toMatchObject([
+      { input: expect.stringContaining('"message":"new"') },
+    ]);
   });
 });
 
