@@ -64,7 +64,7 @@ export function unknownModel(name: string): string {
 
 /** What to write for a name without a known provider: the predecessor takes most of them for models of Ollama. */
 function withProvider(name: string): string {
-  if (name.includes("/")) {
+  if (!/^[\w.:-]+$/.test(name)) {
     return `write provider/model, such as openai/gpt-4.1-mini; the providers are ${[...PROVIDER_BY_SLASH.keys()].join(", ")}`;
   }
   const own = name.replace(/^(?:bedrock|hf)\./, "");

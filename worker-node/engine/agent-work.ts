@@ -30,9 +30,9 @@ export type AgentWork = {
   toolbox: Toolbox;
   model: string | null;
   maxTurns: number;
-  /** A conversation with more characters is compacted. */
+  /** A conversation with more bytes is compacted. */
   compactAtBytes: number;
-  /** The most characters of a tool's result. */
+  /** The most bytes of a tool's result. */
   resultBytes: number;
   /** The step's `output_schema`; null: the answer is text. */
   schema: JsonObject | null;

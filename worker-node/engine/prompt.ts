@@ -3,14 +3,18 @@ import { firstBytes, firstChars } from "../../shared/text/first-chars.ts";
 import { placeholdersOf } from "../../shared/contracts/definition/index.ts";
 import { templateOf } from "../../shared/contracts/definition/step.ts";
 import { TerminalError } from "./step-errors.ts";
-import { asText, valueAt } from "./run-state.ts";
+import { asText, valueAt, valueOrFileAt } from "./run-state.ts";
 import { renderTemplate } from "./render-template.ts";
 import type { Step } from "../../shared/contracts/definition/index.ts";
 import type { StepContext } from "./ports.ts";
+import type { Way } from "./way.ts";
 
 /** Characters of one value that go into a prompt; a note says how many are left out. */
 const VALUE_CHARS = 50_000;
 const GOAL_CHARS = 2_000;
+/** Characters of an answer or a reason that the step does not name, and the most of those answers: a definition may ask 200 times. */
+const SAID_CHARS = 3_000;
+const MAX_ANSWERS = 20;
 /** The key of state that has the newest answer of a person, whatever step has asked. */
 const NEWEST_ANSWER = "human_response";
 
@@ -35,7 +39,11 @@ export async function composePrompt(
   if (task !== context.message && context.message !== "") {
     sections.push(section("Goal of the workflow", clip(context.message, GOAL_CHARS)));
   }
-  sections.push(...(await decisionsFor(step, context)), ...(await answersFor(step, template, context)));
+  const way = context.way();
+  sections.push(
+    ...(await decisionsFor(step, way, context)),
+    ...(await answersFor(step, template, way, context)),
+  );
   for (const key of new Set(step.input_keys)) {
     const value = await valueText(key, context);
     if (value !== "") sections.push(section(`Input: ${key}`, value));
@@ -58,40 +66,52 @@ export async function composePrompt(
  * The reasons of evaluators: of the one that has led to the step, and of those whose labels the step has as inputs. A label alone does
  * not say what to do better. An evaluator judges by its own prompt, and has only the reasons behind its inputs.
  */
-async function decisionsFor(step: Step, context: StepContext): Promise<string[]> {
-  const { from, done } = context.way();
+async function decisionsFor(step: Step, { from, said }: Way, context: StepContext): Promise<string[]> {
   const sections: string[] = [];
-  for (const { id, name, type, output_key } of done) {
+  for (const evaluator of said) {
+    const { id, type, output_key } = evaluator;
     const leadsHere = id === from?.id && step.type !== "evaluator";
     const isInput = output_key !== null && step.input_keys.includes(output_key);
     if (type !== "evaluator" || !(leadsHere || isInput)) continue;
-    const reason = await valueText(`_routing_reasoning_${id}`, context);
-    const label = await valueText(`_routing_decision_${id}`, context);
-    if (reason !== "") sections.push(section(`Decision of ${name || id}`, `${label}: ${reason}`));
+    const reason = await saidText(`_routing_reasoning_${id}`, context);
+    const label = await saidText(`_routing_decision_${id}`, context);
+    if (reason !== "") sections.push(section(`Decision of ${nameOf(evaluator)}`, `${label}: ${reason}`));
   }
   return sections;
 }
 
 /**
  * What persons have answered in the run, where neither template nor inputs name it: a person that sends a run back says why. An
- * evaluator judges its inputs alone.
+ * evaluator judges its inputs alone. The newest answer is the one in the state: of several branches that ask persons the last one's is
+ * left there, so the step that asked is named only where no other one has asked.
  */
-async function answersFor(step: Step, template: string, context: StepContext): Promise<string[]> {
-  if (step.type === "evaluator") return [];
-  const humans = context.way().done.filter(({ type }) => type === "human");
-  const newest = humans.at(-1);
+async function answersFor(
+  step: Step,
+  template: string,
+  { said }: Way,
+  context: StepContext,
+): Promise<string[]> {
+  const humans = said.filter(({ type }) => type === "human").slice(-MAX_ANSWERS);
+  if (step.type === "evaluator" || humans.length === 0) return [];
   const read = new Set([
     ...step.input_keys,
     ...placeholdersOf(template).flatMap(({ path }) => path.slice(0, 1)),
   ]);
+  const newest = await saidText(NEWEST_ANSWER, context);
+  const isNewestRead = read.has(NEWEST_ANSWER);
+  let isNewestShown = isNewestRead || newest === "";
   const sections: string[] = [];
-  for (const [key, human] of new Map(humans.map((one) => [one.output_key ?? NEWEST_ANSWER, one]))) {
-    const isOverwritten = key === NEWEST_ANSWER && human !== newest;
-    const isRead = read.has(key) || (human === newest && read.has(NEWEST_ANSWER));
-    const answer = isOverwritten || isRead ? "" : await valueText(key, context);
-    if (answer !== "") sections.push(section(`Answer of a person in ${human.name || human.id}`, answer));
+  const keyed = humans.flatMap((one) => (one.output_key === null ? [] : [[one.output_key, one] as const]));
+  for (const [key, human] of new Map(keyed)) {
+    const answer = await saidText(key, context);
+    const isRead = read.has(key) || (isNewestRead && answer === newest);
+    if (answer !== "" && !isRead) sections.push(section(`Answer of a person in ${nameOf(human)}`, answer));
+    isNewestShown ||= answer === newest;
   }
-  return sections;
+  const [only, ...others] = humans;
+  const isCertain = only !== undefined && others.length === 0;
+  const title = isCertain ? `Answer of a person in ${nameOf(only)}` : "Newest answer of a person";
+  return isNewestShown ? sections : [...sections, section(title, newest)];
 }
 
 /** The error of a template that has text, and nothing in it once its placeholders are filled in. */
@@ -106,6 +126,15 @@ export function blankTemplate(field: string): TerminalError {
 async function valueText(key: string, context: StepContext): Promise<string> {
   const value = await valueAt(context.state, [key], context.load);
   return value === undefined ? "" : clip(asText(value), VALUE_CHARS);
+}
+
+/** What an evaluator or a person has said, as far as a prompt that does not name it has it. A file is its reference: it may hold no text. */
+async function saidText(key: string, { state, load }: StepContext): Promise<string> {
+  return clip(asText((await valueOrFileAt(state, [key], load)) ?? null), SAID_CHARS);
+}
+
+function nameOf({ id, name }: Pick<Step, "id" | "name">): string {
+  return name || id;
 }
 
 function section(title: string, text: string): string {

@@ -129,7 +129,8 @@ const DIGITS = `
 const PARTS: readonly Part[] = [
   { uses: /\b__(?:is|true|value|in)\b/, text: WORDS },
   { uses: /\b(?:len|str|int|float)\b/, text: FUNCTIONS },
-  { uses: /\b(?:lower|upper|startswith|endswith|[lr]?strip|isdigit|count)\b/, text: TEXTS },
+  // Only where one of them is called: the property `count` of a list stays undefined for a program that reads it.
+  { uses: /\.\s*(?:lower|upper|startswith|endswith|[lr]?strip|isdigit|count)\s*\(/, text: TEXTS },
   { uses: /\bget\b/, text: GET },
   { uses: /\bJSON\b/, text: DIGITS },
 ];

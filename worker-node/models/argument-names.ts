@@ -22,8 +22,12 @@ export class ArgumentNames {
   readonly tools: readonly ToolSpec[];
 
   constructor(tools: readonly ToolSpec[]) {
-    const renamed = tools.map((tool): [string, Renamed] => [tool.name, renamedIn(tool.parameters)]);
-    this.#byTool = new Map(renamed.filter(([, { toSent }]) => toSent.size > 0));
+    this.#byTool = new Map(
+      tools.flatMap(({ name, parameters }) => {
+        const renamed = renamedIn(parameters);
+        return renamed === null ? [] : [[name, renamed]];
+      }),
+    );
     this.tools = tools.map((tool) => {
       const names = this.#byTool.get(tool.name)?.toSent;
       return names === undefined ? tool : { ...tool, parameters: sentSchema(tool.parameters, names) };
@@ -51,7 +55,8 @@ export class ArgumentNames {
   }
 }
 
-function renamedIn(schema: JsonObject): Renamed {
+/** The names of a schema that providers refuse; null: there are none, as in most schemas of the tools that each call offers. */
+function renamedIn(schema: JsonObject): Renamed | null {
   const own = new Set<string>();
   collect(schema, own);
   const used = new Set(own);
@@ -69,6 +74,7 @@ function renamedIn(schema: JsonObject): Renamed {
       used.add(sent);
       return [name, sent];
     });
+  if (pairs.length === 0) return null;
   const toOwn = new Map(pairs.map(([name, sent]) => [sent, name]));
   return { place: new Place([schema], schema), toSent: new Map(pairs), toOwn };
 }

@@ -45,7 +45,7 @@ function doubtfulCases(step: Step): FieldError[] {
   return labels.flatMap((label, i) => {
     const path = `switch_cases.${label}`;
     const wrong = wrongWord(whole, label);
-    if (wrong !== null) return [{ path, message: `is no case of switch_expression: ${wrong}` }];
+    if (wrong !== null) return [{ path, message: `is no case of true, false or null: ${wrong}` }];
     const plain = label.trim();
     if (plain !== label && plain !== "") {
       const message = `begins or ends with a space: only a value with the same space is this case, and "${plain}" is not`;

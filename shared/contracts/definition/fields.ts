@@ -71,7 +71,6 @@ export function orDefault<Schema extends z.ZodType>(schema: Schema) {
   return defaulted;
 }
 
-/** The id of the next step; null: the run ends there. */
 /** A table of at most `max` entries, which are counted first: each of 50,000 wrong ones would cost as much as a whole step. */
 export function tableOf<Key extends z.core.$ZodRecordKey, Value extends z.ZodType>(
   max: number,
@@ -88,6 +87,7 @@ export function tableOf<Key extends z.core.$ZodRecordKey, Value extends z.ZodTyp
   );
 }
 
+/** The id of the next step; null: the run ends there. */
 const Target = orNull(DefinitionId);
 
 const WrittenTarget = z.preprocess(blankToNull, DefinitionId.nullable());

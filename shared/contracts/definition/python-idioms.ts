@@ -1,3 +1,4 @@
+import { definedBy } from "./code-names.ts";
 import { calledMethod, isNode } from "./code-nodes.ts";
 import { wrongWord } from "./written-words.ts";
 import type { CodeNode } from "./code-nodes.ts";
@@ -15,21 +16,23 @@ export function negativeIndexOf({ type, computed, property }: CodeNode): string 
 
 /** Code that Python and JavaScript both execute, with different values: an imported definition may have it, and no step would fail. */
 export function pythonIdioms(nodes: readonly CodeNode[]): { offset: number; message: string }[] {
+  const defined = new Set(nodes.flatMap(definedBy));
   return nodes.flatMap((node) => {
-    const message = idiomIn(node);
+    const message = idiomIn(node, defined);
     return message === null ? [] : [{ offset: Number(node["start"]), message }];
   });
 }
 
-function idiomIn(node: CodeNode): string | null {
+function idiomIn(node: CodeNode, defined: ReadonlySet<string>): string | null {
   const index = negativeIndexOf(node);
   if (index !== null) return `${NO_NEGATIVE_INDEX}: write list.at(${index})`;
   const { type, operator, left, right } = node;
   if (type === "BinaryExpression" && operator === "+" && [left, right].some(isList)) {
     return "+ makes one text of two lists, as JavaScript adds them: write [...one, ...other]";
   }
-  const wrong = type === "BinaryExpression" && EQUALITY.has(String(operator)) ? wordIn(left, right) : null;
-  if (wrong !== null) return `${wrong}: compare with that text`;
+  if (type === "BinaryExpression" && EQUALITY.has(String(operator))) {
+    return wrongWord(left, literalOf(right), defined) ?? wrongWord(right, literalOf(left), defined);
+  }
   const call = calledMethod(node);
   if (call?.name === "replace" && isText(firstOf(node["arguments"]))) {
     return "replace() of JavaScript replaces the first one alone, and Python's all of them: write replaceAll for all";
@@ -37,13 +40,6 @@ function idiomIn(node: CodeNode): string | null {
   return call?.name === "split" && isEmpty(node["arguments"])
     ? "split() without an argument divides nothing: write trim().split(/\\s+/)"
     : null;
-}
-
-/** What is wrong with the text of true, false or null on one side; null: nothing is. */
-function wordIn(left: unknown, right: unknown): string | null {
-  return (
-    [wrongWord(left, literalOf(right)), wrongWord(right, literalOf(left))].find((one) => one !== null) ?? null
-  );
 }
 
 function literalOf(value: unknown): unknown {

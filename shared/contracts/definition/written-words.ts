@@ -7,12 +7,16 @@ const WORDS: ReadonlyMap<string, ReadonlyMap<string, string>> = new Map([
 ]);
 
 /**
- * What is wrong with a comparison of a value with a text: the value is a call such as `str(x)`, which never makes this text of true, false
+ * What is wrong with a comparison of a value with a text: the value is a call such as `str(x)`, which does not make this text of true, false
  * or null. Null: nothing is.
+ * @param defined the names that the program itself defines: its own `str` makes other texts
  */
-export function wrongWord(value: unknown, text: unknown): string | null {
+export function wrongWord(value: unknown, text: unknown, defined?: ReadonlySet<string>): string | null {
   if (!isNode(value) || value.type !== "CallExpression" || !isNode(value["callee"])) return null;
   const name = String(value["callee"]["name"]);
-  const right = WORDS.get(name)?.get(String(text));
-  return right === undefined ? null : `${name}() makes "${right}" of that value, and never "${String(text)}"`;
+  if (typeof text !== "string" || defined?.has(name)) return null;
+  const right = WORDS.get(name)?.get(text);
+  if (right === undefined) return null;
+  const meant = name === "str" ? text : right;
+  return `${name}() makes "${right}" of ${meant}, and "${text}" of the text "${text}" alone`;
 }

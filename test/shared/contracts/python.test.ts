@@ -72,13 +72,14 @@ test.each([
   ["result = state.list[-1]", ["write list.at(-1)"]],
   ["result = state.list + [3] + state.more", ["write [...one, ...other]"]],
   ["result = state.text.split()", ["write trim().split(/\\s+/)"]],
-  ["result = str(state.flag) == 'true'", ['str() makes "True" of that value, and never "true"']],
-  ["result = 'null' !== str(state.flag)", ['str() makes "None" of that value']],
-  ["result = String(state.flag) === 'False'", ['String() makes "false" of that value']],
+  ["result = str(state.flag) == 'true'", ['str() makes "True" of true, and "true" of the text "true" alone']],
+  ["result = 'null' !== str(state.flag)", ['str() makes "None" of null']],
+  ["result = String(state.flag) === 'False'", ['String() makes "false" of false']],
   [
     "result = str(state.n) == 'True' || String(state.n) == 'true' || str(state.n) == '3' || state.n == 'true'",
     [],
   ],
+  ["const str = (one) => String(one).trim(); result = str(state.flag) == 'true'", []],
   [
     "result = state.text.replace('a', 'b')",
     ["the first one alone, and Python's all of them: write replaceAll"],

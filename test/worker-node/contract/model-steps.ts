@@ -116,6 +116,53 @@ export const llm: StepContract = {
       },
     },
     {
+      that: "has the answers of its own branch, and after the join no name of a person whose answer it cannot tell",
+      steps: [
+        {
+          id: "a",
+          type: "parallel",
+          parallel_branches: [
+            ["ask", "b"],
+            ["check", "c"],
+          ],
+          next_step_id: "d",
+        },
+        { id: "ask", type: "human", human_prompt: "Which tea?", next_step_id: "b" },
+        { id: "b", type: "llm", prompt_template: "B?", output_key: "b" },
+        { id: "check", type: "human", human_prompt: "Which cup?", next_step_id: "c" },
+        { id: "c", type: "llm", prompt_template: "C?", output_key: "c" },
+        { id: "d", type: "llm", prompt_template: "D?", output_key: "d" },
+      ],
+      persons: { "a[0].ask": "green", "a[1].check": "white" },
+      model: { "a[0].b": ["B"], "a[1].c": ["C"], d: ["D"] },
+      gives: {
+        state: { human_response: "white", b: "B", c: "C", d: "D" },
+        prompts: {
+          "a[0].b:1:model.1":
+            "## Goal of the workflow\nhello\n\n## Answer of a person in ask\ngreen\n\n## Your task\nB?",
+          "a[1].c:1:model.1":
+            "## Goal of the workflow\nhello\n\n## Answer of a person in check\nwhite\n\n## Your task\nC?",
+          "d:1:model.1":
+            "## Goal of the workflow\nhello\n\n## Newest answer of a person\nwhite\n\n## Your task\nD?",
+        },
+      },
+    },
+    {
+      that: "has at most 3,000 characters of an answer, and of a reason, that neither its template nor `input_keys` name",
+      steps: [
+        { id: "a", type: "human", human_prompt: "Why?", output_key: "why", next_step_id: "b" },
+        { id: "b", type: "llm", prompt_template: "B?" },
+      ],
+      persons: { a: `${"x".repeat(3_000)}yz` },
+      model: { b: ["B"] },
+      gives: {
+        state: { why: `${"x".repeat(3_000)}yz`, human_response: `${"x".repeat(3_000)}yz` },
+        prompts: {
+          "b:1:model.1": `## Goal of the workflow\nhello\n\n## Answer of a person in a\n${"x".repeat(3_000)}\n[2 characters left out]\n\n## Your task\nB?`,
+        },
+      },
+    },
+    {
       that: "gets the reason of an evaluator also in the branches and iterations to which it has led",
       steps: [
         { id: "a", type: "evaluator", route_map: { more: "fan" } },

@@ -139,7 +139,7 @@ export function fakeContext(options: {
     message: options.message ?? "the message",
     state: options.state ?? {},
     loopVariables: async () => options.loopVariables ?? {},
-    way: () => ({ from: null, done: [] }),
+    way: () => ({ from: null, said: [] }),
     sourceOf: (key) => options.sources?.[key] ?? key,
     load: async (value) => {
       const ref =
