@@ -62,10 +62,12 @@ function secretIn(file: string): string {
   return text;
 }
 
+/** The error has the code of the system alone: its message quotes the name, which may be the secret itself by mistake. */
 function bytesOf(file: string): Buffer {
   try {
     return readFileSync(file);
-  } catch (error) {
-    throw new Error(`cannot be read: ${messageOf(error)}`, { cause: error });
+  } catch (cause) {
+    const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
+    throw new Error(`must name a file that can be read: ${code}`, { cause });
   }
 }

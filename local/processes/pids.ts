@@ -42,7 +42,16 @@ export function startOf(pid: number): string | null {
     const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ") ?? [];
     return fields[0] === ZOMBIE ? null : (fields[19] ?? null);
   } catch {
-    const ps = spawnSync("ps", ["-o", "stat=,lstart=", "-p", String(pid)], { encoding: "utf8" });
-    return ps.status === 0 && !ps.stdout.trim().startsWith(ZOMBIE) ? ps.stdout.trim() : null;
+    return startFromPs(pid);
   }
+}
+
+/**
+ * `startOf` where there is no /proc. Without the state, which changes while the process lives. An option for each column: to the `ps` of BSD and macOS all that
+ * follows the first `=` of an option is a title.
+ */
+export function startFromPs(pid: number): string | null {
+  const ps = spawnSync("ps", ["-o", "stat=", "-o", "lstart=", "-p", String(pid)], { encoding: "utf8" });
+  const [state = "", ...start] = ps.stdout.trim().split(/\s+/);
+  return ps.status !== 0 || state.startsWith(ZOMBIE) ? null : start.join(" ");
 }

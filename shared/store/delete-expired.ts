@@ -10,6 +10,7 @@ import { deleteUnusedUses } from "./files/delete-uses.ts";
 import { deleteBatches } from "./runs/delete-batches.ts";
 import { deleteRunsOfLanes } from "./lanes/delete-lane-runs.ts";
 import { deleteMails } from "./mails/delete-mails.ts";
+import { deleteUserBudgets } from "./money/user-budgets.ts";
 import { deleteDeliveries } from "./webhooks/delete-deliveries.ts";
 
 /** The most rows of each table that one call deletes. */
@@ -36,6 +37,7 @@ export function deleteExpired(sql: Sql): Promise<boolean> {
     ["tenants", () => deleteOfTenants(sql)],
     ["deliveries", () => deleteDeliveries(sql)],
     ["mails", () => deleteMails(sql)],
+    ["user_budgets", () => deleteUserBudgets(sql)],
     ["policies", () => applyRetention(sql)],
     ["files", () => releaseFiles(sql)],
     ["lanes", () => deleteRunsOfLanes(sql)],
@@ -56,17 +58,6 @@ async function deleteExpiredRows(sql: Sql): Promise<boolean> {
       delete from budget_calls c where not exists (
         select from budgets b where b.tenant_id = c.tenant_id and b.budget_id = c.budget_id
           and c.period_start >= budget_period_start(b.period))
-    ), deleted_user_budgets as (
-      -- Budgets of end users without a call in the current period: the next call makes the row again. And those that a call made while
-      -- their template was deleted.
-      delete from budgets b where (tenant_id, budget_id) in (
-        select tenant_id, budget_id from budgets u where u.template_id is not null
-          and ((u.period = 'day' and u.period_start < budget_period_start('day')
-            or u.period = 'month' and u.period_start < budget_period_start('month')) and not exists (
-            select from budget_calls c where c.tenant_id = u.tenant_id and c.budget_id = u.budget_id)
-          or not exists (
-            select from budgets t where t.tenant_id = u.tenant_id and t.budget_id = u.template_id and t.scope = 'user:*'))
-        limit ${BATCH})
     ), deleted_keys as (
       delete from idempotency_keys where (tenant_id, key) in (
         select tenant_id, key from idempotency_keys where created_at < now() - interval '24 hours'

@@ -91,7 +91,7 @@ test("every program of the image reads secrets from files, and names a file that
     expect([name, code, output + errors]).toEqual([
       name,
       1,
-      expect.stringContaining("SMTP_URL_FILE cannot be read: ENOENT"),
+      expect.stringContaining("SMTP_URL_FILE must name a file that can be read: ENOENT"),
     ]);
   }
   rmSync(file);

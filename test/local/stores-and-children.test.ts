@@ -8,7 +8,7 @@ import postgres from "postgres";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
 import { lockFolder } from "../../local/processes/lock.ts";
-import { isRunning, startOf } from "../../local/processes/pids.ts";
+import { isRunning, startFromPs, startOf } from "../../local/processes/pids.ts";
 import { postgresUser } from "../../local/stores/postgres-binaries.ts";
 import { startPostgres } from "../../local/stores/postgres.ts";
 import { startProcess, stopProcess } from "../../local/processes/child.ts";
@@ -186,4 +186,10 @@ describe("a data folder", () => {
       lockFolder(dir)();
     },
   );
+
+  // Fails when a system without /proc gives a process another start time with each of its states: two starts would have one folder.
+  test("is locked by a start time alone, also where only ps tells it", async () => {
+    expect(startFromPs(process.pid)).toMatch(/^\w{3} \w{3} \d+ [\d:]+ \d{4}$/);
+    if (process.platform === "linux") expect(startFromPs(await startZombie())).toBeNull();
+  });
 });

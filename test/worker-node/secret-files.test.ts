@@ -29,23 +29,29 @@ test("an empty variable is not set beside its file", () => {
 
 // Fails when a change of one of the two has no effect, and nobody is told.
 test("a secret that is set as a variable and as a file stops the start, and so does a file without a secret", () => {
-  const absent = join(dir, "absent");
   const env = {
     STREAM_TOKEN_SECRET: "hunter2",
     STREAM_TOKEN_SECRET_FILE: fileOf("hunter3"),
-    REDIS_URL_FILE: absent,
+    REDIS_URL_FILE: join(dir, "absent"),
     SMTP_URL_FILE: fileOf(" \n"),
     OPENAI_API_KEY_FILE: fileOf("x".repeat(MAX_SECRET_BYTES + 1)),
   };
   expect(() => readSecretFiles(env)).toThrow(
     new Error(
       [
-        `REDIS_URL_FILE cannot be read: ENOENT: no such file or directory, open '${absent}'`,
+        "REDIS_URL_FILE must name a file that can be read: ENOENT",
         "STREAM_TOKEN_SECRET and STREAM_TOKEN_SECRET_FILE are both set: leave one of them out",
         "SMTP_URL_FILE names an empty file",
         "OPENAI_API_KEY_FILE names a file of more than 65536 bytes, which is no secret",
       ].join("\n"),
     ),
+  );
+});
+
+// Fails when a secret that was written in the place of its file's name comes into the log.
+test("a NAME_FILE with the secret itself is not quoted", () => {
+  expect(() => readSecretFiles({ OPENAI_API_KEY_FILE: "sk-hunter2" })).toThrow(
+    new Error("OPENAI_API_KEY_FILE must name a file that can be read: ENOENT"),
   );
 });
 

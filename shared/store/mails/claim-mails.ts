@@ -70,13 +70,14 @@ export async function claimMails(
         last_error = case when l.is_unsent then ${UNSENT} else ${CUT_OFF} end,
         done_at = case when l.outcome is not null then now() end, next_at = case when l.outcome is null then now() end
       from (
-        select message_id, end_reported is not distinct from false as is_unsent, case
+        select message_id, end_reported, end_reported is not distinct from false as is_unsent, case
             when end_reported is distinct from false then 'unknown'
             when failures + 1 >= ${attempts}::int then case when refused is null then 'rejected' else 'sent' end
           end as outcome
         from mails where done_at is null and sending and next_at <= now()
       ) l
-      where m.message_id = l.message_id and m.sending and m.next_at <= now()
+      -- Its worker may report the end at this moment: then the next claim ends the lease.
+      where m.message_id = l.message_id and m.sending and m.next_at <= now() and m.end_reported is not distinct from l.end_reported
     ), examined as (
       (select tenant_id, 1 as n from mails where done_at is null and tenant_id > ${after} order by tenant_id limit 1)
       union all

@@ -79,7 +79,7 @@ export async function readMail(sql: Sql, tenant: TenantId | null, id: string): P
  */
 export async function retryMail(sql: Sql, tenant: TenantId | null, id: string): Promise<MailRow | null> {
   const [row] = await sql`
-    update mails m set outcome = null, done_at = null, next_at = now(), failures = 0
+    update mails m set outcome = null, done_at = null, next_at = now(), failures = 0, end_reported = null
     where message_id = ${id} and (${tenant}::text is null or tenant_id = ${tenant}) and outcome in ('rejected', 'unknown')
       and (select count(*) from (
         select 1 from mails w where w.tenant_id = m.tenant_id and w.done_at is null limit ${MAX_PENDING_MAILS}) w

@@ -9,6 +9,7 @@ import { takeExpiredUploads } from "../../../shared/store/files/expired-uploads.
 import { findOrphans } from "../../../shared/store/files/orphans.ts";
 import { deleteUnusedUses } from "../../../shared/store/files/delete-uses.ts";
 import { emptyDeleted } from "../../../shared/store/definitions/empty-deleted.ts";
+import { deleteUserBudgets } from "../../../shared/store/money/user-budgets.ts";
 import { applyRetention } from "../../../shared/store/tenants/retention.ts";
 import { deleteBatches } from "../../../shared/store/runs/delete-batches.ts";
 import { repairSingletons } from "../../../shared/store/runs/singletons.ts";
@@ -167,10 +168,12 @@ test.each<[string, string, (on: Sql) => Promise<unknown>]>([
   ["batches", "batches_by_expiry", (on) => deleteBatches(on)],
   ["uses of uploads", "upload_uses_unchecked", (on) => deleteUnusedUses(on)],
   ["deleted definitions", "agents_deleted", (on) => emptyDeleted(on)],
+  ["budgets of past periods", "budgets_of_users", (on) => deleteUserBudgets(on)],
+  ["budgets of deleted templates", "budgets_of_templates", (on) => deleteUserBudgets(on)],
 ])("retention finds the %s that are due by the index %s", async (_name, index, work) => {
   for (const plan of await plansOf(() => work(sql))) {
-    expect(plan).toMatch(new RegExp(`Index (Only )?Scan using ${index}`));
-    expect(plan).not.toMatch(/Seq Scan on runs/);
+    expect(plan).toMatch(new RegExp(`Index (Only )?Scan (using|on) ${index}`));
+    expect(plan).not.toMatch(/Seq Scan on (runs|budgets u)/);
   }
 });
 

@@ -5,6 +5,7 @@ import type { RunId, TenantId } from "../../../shared/contracts/ids.ts";
 import { claimMails } from "../../../shared/store/mails/claim-mails.ts";
 import { deleteMails } from "../../../shared/store/mails/delete-mails.ts";
 import { endMail } from "../../../shared/store/mails/end-mail.ts";
+import { retryMail } from "../../../shared/store/mails/mail-rows.ts";
 import { queueMail } from "../../../shared/store/mails/queue-mail.ts";
 import { saveMailTry } from "../../../shared/store/mails/save-mail-try.ts";
 import { stateStore } from "../../../shared/store/state.ts";
@@ -20,6 +21,7 @@ import { saveOutcome } from "../../../worker-node/outbound/save-outcome.ts";
 import { MailSender } from "../../../worker-node/mail/mail-sender.ts";
 import { acme, globex, openStore, saveEmptyOrchestration } from "../../shared/store/store-fixture.ts";
 import { newRun } from "../../services/new-run.ts";
+import { untilLockWait } from "../../services/waiting.ts";
 import type { Store } from "../../shared/store/store-fixture.ts";
 import { MASTER_KEY } from "../../edge/test-stores.ts";
 import { freePort } from "../../../local/processes/free-ports.ts";
@@ -368,6 +370,23 @@ describe("a queued mail", () => {
     expect(await row(id)).toMatchObject({ outcome: "sent", last_error: null });
   });
 
+  // Fails when the claim that ends a lease decides by what it read before the report: the mail would be sent twice.
+  test("whose end is reported at the moment at which its lease is ended is not due again", async () => {
+    const id = await queue(await runOf(acme));
+    const [mail] = (await claim()).mails;
+    await lapse();
+    const reporting = await store.sql.reserve();
+    await reporting`begin`;
+    expect(await endMail(reporting, { message_id: id, tries: mail?.tries ?? 0 })).toBe(true);
+    const ending = claim();
+    await untilLockWait(store.sql);
+    await reporting`commit`;
+    reporting.release();
+    await ending;
+    await claim();
+    expect(await row(id)).toMatchObject({ outcome: "unknown", sending: false });
+  });
+
   // Fails when a worker that does not report the end of a message makes a mail due that it may have sent.
   test("of a worker of an earlier version is unknown when that worker has died", async () => {
     const id = await queue(await runOf(acme));
@@ -391,6 +410,19 @@ describe("a queued mail", () => {
     await lapse();
     await claim(1, "zz");
     expect(await Promise.all(ids.map(row))).toMatchObject([{ outcome: "unknown" }, { outcome: "unknown" }]);
+  });
+
+  // Fails when what a dead worker has recorded counts for a try after an operator's retry: the mail would be sent twice.
+  test("of a worker of an earlier version is unknown also after a retry of a mail whose recording worker died", async () => {
+    const id = await queue(await runOf(acme));
+    await claim();
+    // As the statements of the earlier version end the lease, and claim.
+    await store.sql`update mails set outcome = 'unknown', done_at = now(), next_at = null, sending = false`;
+    expect(await retryMail(store.sql, acme, id)).toMatchObject({ outcome: null });
+    await store.sql`update mails set tries = tries + 1, sending = true`;
+    await lapse();
+    await claim(1, "zz");
+    expect(await row(id)).toMatchObject({ outcome: "unknown" });
   });
 
   test("is deleted when its lane keeps it no longer: sent ones after a day, others after seven", async () => {
