@@ -41,3 +41,4 @@ node probe.mjs | tee seen.txt
 grep -qx 'SET: OK' seen.txt
 grep -qx 'events: ERR DB index is out of range, ready' seen.txt
 [ -n "${REDIS_PORT:-}" ] || grep -qx 'changed: order in database 0' seen.txt
+echo "as described"

@@ -11,10 +11,9 @@ import { inChildSpan } from "../tracing/current-span.ts";
 /**
  * Error replies that mean a fault of the edge's request or configuration. Redis was reachable, so they are not `redis_away`. Of those
  * with ERR these are none: a hosted Redis that is full or beyond a limit of its plan (upstash.com/docs/redis/troubleshooting), or whose
- * proxy leads to a replica.
+ * proxy leads to a replica; and `ERR redis …`, with which the REST front says that it has no reply.
  */
-const OUR_FAULT =
-  /\b(NOSCRIPT|WRONGTYPE|CROSSSLOT|SHARDS|ERR (?!redis is not reachable|max|DB capacity|READONLY))/;
+const OUR_FAULT = /\b(NOSCRIPT|WRONGTYPE|CROSSSLOT|SHARDS|ERR (?!redis |max|DB capacity|READONLY))/;
 
 /** Whether this is such a reply: the same command would get it again, on any connection. */
 function isOurFault(error: unknown): error is Error {

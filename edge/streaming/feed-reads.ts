@@ -1,5 +1,6 @@
 import type { FeedPage, FeedPosition, TimedEntry } from "../../shared/store/journal/read-journal.ts";
 import { elapsedMs } from "../../shared/tasks/elapsed-ms.ts";
+import { POSTGRES_READ_MS } from "../../shared/timing.ts";
 import { pause } from "../http/pause.ts";
 
 /** One query covers at most this many microseconds: otherwise a page from the distant past would sort all entries after it. */
@@ -78,7 +79,9 @@ export class FeedReads {
     try {
       return await query();
     } finally {
-      void pause(elapsedMs() - startedMs, this.#signal).then(resolve);
+      // No query takes longer than the limit: a clock that is set forward by an hour stops no feed for an hour.
+      const tookMs = Math.min(elapsedMs() - startedMs, POSTGRES_READ_MS);
+      void pause(tookMs, this.#signal).then(resolve);
     }
   }
 }

@@ -148,7 +148,8 @@ export function resultBytes(tokens: number): number {
   return Math.min(RESULT_BYTES, Math.round(compactAtBytes(tokens) * RESULT_SHARE));
 }
 
-/** A tool's result as a model reads it. */
+/** A tool's result as a model reads it. Null says that there is no such thing, and an empty text nothing. */
 export function textForModel(result: ToolResult, maxBytes = RESULT_BYTES): string {
-  return clipBytes(result.ok ? asText(result.value) : result.reason, maxBytes);
+  if (!result.ok) return clipBytes(result.reason, maxBytes);
+  return result.value === null ? "null" : clipBytes(asText(result.value), maxBytes);
 }

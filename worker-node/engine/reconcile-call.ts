@@ -23,7 +23,7 @@ export function reconciling(
     const { key, wasBegun } = await begin();
     if (wasBegun) {
       const found = await lookUp(stored, reconcile, { args, key, files }, context);
-      if (found !== null) return found;
+      if (found !== null) return found.result;
     }
     const { tenantId, signal } = context;
     return context.tools.call({ tenantId, tool: stored, args, effectKey: key, signal, files });
@@ -36,7 +36,7 @@ async function lookUp(
   { method, url, found }: Reconcile,
   { args, key, files }: { args: JsonObject; key: string; files: Files },
   context: StepContext,
-): Promise<Json> {
+): Promise<{ result: Json } | null> {
   const all = { ...args, [EFFECT_KEY]: key };
   const named = new Set(argumentsOfUrl(url, all));
   const ofUrl = Object.entries(all).filter(([name]) => named.has(name));
@@ -65,7 +65,8 @@ async function lookUp(
   try {
     const answer = await context.tools.call(request);
     const value = await context.sandbox.evaluate(found, {}, { answer });
-    return value === true ? answer : value === false ? null : value;
+    if (value === false || value === null) return null;
+    return { result: value === true ? answer : value };
   } catch (error) {
     if (error instanceof ToolRejection && error.status === 404) return null;
     if (error instanceof RetryableError) throw keepingKey(error);

@@ -145,12 +145,15 @@ function textIn(body: Uint8Array, type: string): string {
   return hasOtherChars ? text : (decodeAs("windows-1252", body) ?? text);
 }
 
-/** The charset that XML or a page names at its beginning. */
+/** The charset that XML or a page names at its beginning. It is neither UTF-8, which was tried, nor UTF-16, whose bytes name none that can be read here. */
 function ownCharset(text: string): string | undefined {
   const start = text.slice(0, START_CHARS);
-  const named =
-    /<\?xml\b[^>]*?\bencoding\s*=\s*["']([\w.:-]+)|<meta\b[^>]*?\bcharset\s*=\s*["']?([\w.:-]+)/i.exec(start);
-  return named?.[1] ?? named?.[2];
+  const [, ofXml, ofPage] =
+    /<\?xml\b[^>]*?\bencoding\s*=\s*["']([\w.:-]+)|<meta\b[^>]*?\bcharset\s*=\s*["']?([\w.:-]+)/i.exec(
+      start,
+    ) ?? [];
+  const named = ofXml ?? ofPage;
+  return named === undefined || /^(?:utf|ucs|unicode)/i.test(named) ? undefined : named;
 }
 
 /** The charset that a byte order mark stands for. */

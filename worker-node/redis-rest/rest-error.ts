@@ -18,6 +18,8 @@ export class RestError extends Error {
   }
 }
 
+// The texts of responses without a reply begin with `ERR redis`, so that an edge reads them as those of a Redis that is away.
+
 /** The response while Redis cannot be reached. The command was not executed, or the connection was lost. */
 export const redisUnreachable = (cause?: unknown) =>
   new RestError(503, "ERR redis is not reachable, try again", { cause });
@@ -37,7 +39,7 @@ const noReply = (cause: unknown) =>
 const tooDeep = (cause: unknown) =>
   new RestError(
     503,
-    "ERR the connection to redis ended at a reply whose arrays are nested thousands of levels deep, which a script can make: " +
+    "ERR redis sent a reply whose arrays are nested thousands of levels deep, as a script can make it, which ended the connection: " +
       "the outcome is unknown, the command may have been executed",
     { cause },
   );

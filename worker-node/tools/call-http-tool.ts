@@ -92,9 +92,9 @@ export async function callHttpTool(
     throw error instanceof RetryableError ? withNewKey(error) : error;
   });
   if (file !== null) return file;
-  const isElsewhere = response.status === 303 && tool.method !== "GET";
+  const { location } = response.headers;
+  const isElsewhere = response.status === 303 && tool.method !== "GET" && location !== undefined && !isFile;
   if (isElsewhere || (response.status >= 200 && response.status < 300)) {
-    const { location } = response.headers;
     const said = isElsewhere ? "" : response.body;
     if (said === "" && location !== undefined) return { location: redact(location, credentialsOf(tool)) };
     return pickOutput(jsonOrText(redact(said, credentialsOf(tool))), tool);
@@ -206,8 +206,8 @@ function errorOf({ status, headers, body }: OutboundResponse, tool: HttpTool): E
 }
 
 /** Where a redirect leads, without the query, in which servers repeat keys. */
-function toOf({ location = "" }: OutboundResponse["headers"], tool: HttpTool): string {
-  const to = URL.parse(location, URL.parse(tool.url)?.origin);
+function toOf({ location }: OutboundResponse["headers"], tool: HttpTool): string {
+  const to = location === undefined ? null : URL.parse(location, tool.url);
   return to === null ? "" : ` to ${redact(to.origin + to.pathname, quotableOf(tool)).slice(0, QUOTED_CHARS)}`;
 }
 

@@ -9,6 +9,7 @@ import { readConfig } from "../../../edge/env.ts";
 import { EdgeQueue } from "../../../edge/runs/admit.ts";
 import { TenantId, newRunId } from "../../../shared/contracts/ids.ts";
 import { REDIS_REQUEST_MS } from "../../../shared/timing.ts";
+import { toRestError } from "../../../worker-node/redis-rest/rest-error.ts";
 
 /** A queue behind a REST front with this listener. */
 async function queueOver(listener: RequestListener): Promise<EdgeQueue> {
@@ -34,7 +35,11 @@ test.each([
   "ERR max requests limit exceeded. Limit: 500000, Usage: 500000",
   "ERR READONLY You can't write against a read only replica",
   "OOM command not allowed when used memory > 'maxmemory'",
-])("a Redis that refuses all writes is away: %s", async (error) => {
+  // Of our REST front, whose connection other clients may use too.
+  toRestError(new RangeError("Maximum call stack size exceeded")).message,
+  toRestError(new Error("Command timed out")).message,
+  toRestError(new Error("Connection is closed.")).message,
+])("a Redis that refuses all writes, or sends no reply, is away: %s", async (error) => {
   const queue = await queueOver((_request, response) => {
     response.writeHead(400, { "content-type": "application/json" }).end(JSON.stringify({ error }));
   });

@@ -1,5 +1,7 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { TenantId } from "../../../shared/contracts/ids.ts";
+import { POSTGRES_READ_MS } from "../../../shared/timing.ts";
+import { FeedReads } from "../../../edge/streaming/feed-reads.ts";
 import { FEED_SEATS } from "../../../edge/streaming/seats.ts";
 import { TenantFeed } from "../../../edge/streaming/tenant-feed.ts";
 import { bodyOf, startApp, startRun, type TestApp } from "../app.ts";
@@ -348,4 +350,21 @@ describe("a feed's viewers", () => {
     await ends.end();
     expect(stays.ended).toBe(false);
   });
+});
+
+// Fails when viewers that catch up wait for the hour by which the clock of the host was set forward during a query.
+test("a clock that is set forward delays the reads of a feed by no more than the longest query", async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const page = vi.fn(async () => {
+    vi.setSystemTime(Date.now() + 3_600_000);
+    return { entries: [], more: false };
+  });
+  const reads = new FeedReads({ clock: async () => 0, page }, new AbortController().signal);
+  const span = { fromUs: 0, toUs: 1, isOpen: () => true, take: async () => {} };
+  await reads.inTurn(span);
+  const second = reads.inTurn(span);
+  await vi.advanceTimersByTimeAsync(POSTGRES_READ_MS);
+  expect(page).toHaveBeenCalledTimes(2);
+  await second;
 });

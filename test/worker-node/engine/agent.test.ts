@@ -48,6 +48,17 @@ describe("an agent", () => {
     expect(JSON.stringify([noted, result.events])).not.toContain("You are secret.");
   });
 
+  // Fails when a model that asked whether there is such a thing reads an empty text.
+  test("reads null where the answer of a tool is null", async () => {
+    const { context, modelCalls } = fakeContext({
+      agents,
+      tools: { ...tools, search: () => null },
+      answers: [search, "ok"],
+    });
+    await run(step(fields), context);
+    expect(modelCalls[1]?.messages.at(-1)).toMatchObject({ role: "tool", content: "null" });
+  });
+
   test("makes all tool calls of one answer, in their order", async () => {
     const twoCalls = {
       calls: [

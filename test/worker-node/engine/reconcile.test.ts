@@ -70,6 +70,14 @@ describe("a call of a tool that can be asked whether it has happened", () => {
     ]);
   });
 
+  test("is not repeated when the tool says that it has happened, and its answer is null", async () => {
+    const before = paying(toolStep, { bank: loseAnswer });
+    await expect(before.result).rejects.toThrow();
+    const bank = (args: JsonObject): Json => (isQuestion(args) ? null : "paid twice");
+    const after = paying(toolStep, { bank, turns: turnsOf(before), evaluate: async () => true });
+    expect(await after.result).toMatchObject({ set: { out: null }, effects: [KEY] });
+  });
+
   test.each<[string, () => Json]>([
     ["says no", () => ({ items: [] })],
     [

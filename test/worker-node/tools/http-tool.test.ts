@@ -409,6 +409,27 @@ describe("an HTTP tool", () => {
     expect(await call({})).toEqual({ n: "Müller" });
   });
 
+  test.each([304, 303])("HTTP %i without another address names none", async (status) => {
+    respond = (response) => response.writeHead(status).end();
+    await expect(call({ method: "POST" })).rejects.toMatchObject({
+      code: "tool_redirected",
+      message: `the tool t answered HTTP ${status}: redirects are not followed`,
+    });
+  });
+
+  // Fails when a charset that the bytes cannot have, and that only the program named which wrote them, is taken for theirs.
+  test.each(["utf-8", "utf-16"])(
+    "is no %s because it says so: Windows-1252 where it is no UTF-8",
+    async (charset) => {
+      const start = `<?xml version="1.0" encoding="${charset}"?><a>`;
+      respond = (response) => {
+        response.writeHead(200, { "content-type": "application/xml" });
+        response.end(Buffer.from(`${start}M\u00fcller</a>`, "latin1"));
+      };
+      expect(await call({})).toBe(`${start}Müller</a>`);
+    },
+  );
+
   // Fails when the answer is read in Windows-1252: all its letters are then wrong, without an error.
   test.each([
     ["application/xml", '<?xml version="1.0" encoding="Shift_JIS"?><a>'],

@@ -277,6 +277,7 @@ export class ServerConnection {
     const sentAs = { mayRepeat: mayRepeat(init) };
     if (url.origin === this.#url.origin) {
       const response = await exchange.fetch(url, request, sentAs);
+      if (isForToken(init, headers)) return response;
       // A server that refuses a notification may answer the next request. If it has lost the session, it refuses that too.
       if (refusesPost(response) && isNotification(init)) return drained(response, 202);
       // The library repeats a POST within its origin as 308 says. After 301 and 302 the server has not read it either.
@@ -323,6 +324,11 @@ function isProbeWithoutVerdict(error: unknown): boolean {
 /** Servers that only know the older transport answer a POST to their address with one of these. */
 function refusesPost({ status }: { status?: number | undefined }): boolean {
   return status === 400 || status === 404 || status === 405;
+}
+
+/** Whether a request is a form for the authorization server, which often has the server's origin, and no message. */
+function isForToken({ method }: RequestInit, headers: Headers): boolean {
+  return method === "POST" && headers.get("content-type") === "application/x-www-form-urlencoded";
 }
 
 /** The response without its body, and with another status. */

@@ -20,6 +20,9 @@ const OfTool = z.looseObject({
   ]),
 });
 
+/** What servers write for `false`. Any other value of `isError` is that of a failure. */
+const False = z.union([z.literal([false, 0]), z.string().regex(/^(?:false|no|0|)$/i)]);
+
 /**
  * A message as the library can read it. It refuses a whole list of tools for one field of one tool, and a whole result for one field of
  * null, which serializers write for what is not set, or for one part that is odd. So it gets of a tool and of a part what this client
@@ -38,7 +41,7 @@ export function readable<Message extends JSONRPCMessage>(message: Message): Mess
   const { isError, ...set } = withReadableStructure(setMembers(rest));
   const result = {
     ...set,
-    ...(isError !== undefined && { isError: isError === true || isError === "true" }),
+    ...(isError !== undefined && { isError: !False.safeParse(isError).success }),
     content: parts.map(readablePart),
   };
   return { ...message, result };

@@ -92,7 +92,8 @@ export function errorOfServer(server: McpServer, error: unknown, exchange: Guard
     return new TerminalError("tool_unauthorized", message, { cause: error });
   }
   if (status >= 300 && status < 400) {
-    const to = URL.parse(refusal?.headers.get("location") ?? "", server.url);
+    const location = refusal?.headers.get("location");
+    const to = location ? URL.parse(location, server.url) : null;
     const where = to === null ? "" : ` to ${quote(server, to.origin + to.pathname)}`;
     const message = `${name} answered HTTP ${status}${where}: redirects to other servers are not followed`;
     return new TerminalError("tool_redirected", message, { cause: error });

@@ -139,6 +139,11 @@ describe("a server that cannot be used", () => {
       code: "tool_redirected",
       message: expect.stringContaining("HTTP 307 to http://169.254.169.254/latest"),
     });
+    const nowhere = await started(listen((_, response) => void response.writeHead(303).end()));
+    await expect(clientOf(nowhere.url).list()).rejects.toMatchObject({
+      code: "tool_redirected",
+      message: expect.stringContaining("HTTP 303: redirects"),
+    });
   });
 
   test.each([301, 302, 307, 308])(

@@ -417,13 +417,15 @@ describe("the answer of a call", () => {
     ["a part in place of the parts", { content: { type: "text", text: "one" } }, "one"],
     ["nothing", {}, ""],
     ["a success in words", { content: [{ type: "text", text: "one" }], isError: "false" }, "one"],
+    ["a success as a number", { content: [{ type: "text", text: "one" }], isError: 0 }, "one"],
   ])("whose result is %s is read", async (_, result, value) => {
     const server = await answering(result);
     expect(await clientOf(server.url).call()).toEqual(value);
   });
 
-  test("that is a failure in words is one", async () => {
-    const server = await answering({ content: [{ type: "text", text: "no" }], isError: "true" });
+  // Fails when a call that has failed is a success, because the server writes a truth value in another form.
+  test.each(["true", "True", 1, "yes"])("whose isError is %j is a failure", async (isError) => {
+    const server = await answering({ content: [{ type: "text", text: "no" }], isError });
     await expect(clientOf(server.url).call()).rejects.toMatchObject({ name: "ToolRejection", message: "no" });
   });
 
