@@ -102,6 +102,7 @@ async function runOfTurn(
       definition_tenant: definition.owner,
       definition_version: definition.version,
       rejects_busy: on_busy === "reject",
+      ...(on_busy === "interrupt" && { interrupts: true as const }),
     },
   };
 }

@@ -43,6 +43,8 @@ export const NewTurn = z.object({
   definition_version: z.number().int(),
   /** True: the turn is refused if another turn of its session has not ended; false: it waits for that turn. */
   rejects_busy: z.boolean(),
+  /** True: all earlier turns of its session are to be cancelled. */
+  interrupts: z.literal(true).exactOptional(),
 });
 export type NewTurn = z.infer<typeof NewTurn>;
 

@@ -1,4 +1,5 @@
 import { foldCounters } from "./metrics/counters.ts";
+import { sweptBefore } from "./files/object-sweep.ts";
 import type { Sql } from "./sql.ts";
 import { applyRetention } from "./tenants/retention.ts";
 import { deleteOfTenants } from "./tenants/delete-tenants.ts";
@@ -81,9 +82,9 @@ async function deleteExpiredRows(sql: Sql): Promise<boolean> {
          where newest_base = '' and created_at < now() - interval '1 day' limit ${BATCH}))
       returning session_id
     ), forgotten_runs as (
-      -- In seven days the sweep of the bucket has passed several times, and has deleted their objects.
+      -- The sweep of the bucket has deleted their objects.
       delete from deleted_runs where run_id in (
-        select run_id from deleted_runs where deleted_at < now() - interval '7 days' order by deleted_at limit ${BATCH})
+        select run_id from deleted_runs where deleted_at < ${sweptBefore(sql)} order by deleted_at limit ${BATCH})
       returning 1
     ), deleted_messages as (
       -- Messages that a turn added while its session was being deleted.

@@ -224,6 +224,8 @@ function bound(store: Statements): Statements {
     saveCounters: (...args) => store.saveCounters(...args),
     readRunFiles: (...args) => store.readRunFiles(...args),
     reserveFile: (...args) => store.reserveFile(...args),
+    readSweep: () => store.readSweep(),
+    saveSweep: (...args) => store.saveSweep(...args),
     findOrphans: (...args) => store.findOrphans(...args),
     takeExpiredObjects: (...args) => store.takeExpiredObjects(...args),
     takeExpiredUploads: () => store.takeExpiredUploads(),

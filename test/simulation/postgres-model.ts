@@ -678,6 +678,14 @@ export class PostgresModel implements Statements {
     return { accepted: false, used: 0, most: 0 };
   }
 
+  readSweep(): null {
+    return null;
+  }
+
+  saveSweep(_page: unknown): null {
+    return null;
+  }
+
   findOrphans(): [] {
     return [];
   }

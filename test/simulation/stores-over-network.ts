@@ -85,6 +85,8 @@ export function storeOverNetwork(
     saveCounters: (...args) => call("saveCounters", () => store.saveCounters(...args)),
     readRunFiles: (...args) => call("readRunFiles", () => store.readRunFiles(...args)),
     reserveFile: (...args) => call("reserveFile", () => store.reserveFile(...args)),
+    readSweep: () => call("readSweep", () => store.readSweep()),
+    saveSweep: (...args) => call("saveSweep", () => store.saveSweep(...args)),
     findOrphans: (...args) => call("findOrphans", () => store.findOrphans(...args)),
     takeExpiredObjects: (...args) => call("takeExpiredObjects", () => store.takeExpiredObjects(...args)),
     takeExpiredUploads: (...args) => call("takeExpiredUploads", () => store.takeExpiredUploads(...args)),

@@ -84,6 +84,8 @@ export const refusingStore: StateStore = {
   saveCounters: refuse,
   readRunFiles: refuse,
   reserveFile: refuse,
+  readSweep: refuse,
+  saveSweep: refuse,
   findOrphans: refuse,
   takeExpiredObjects: refuse,
   takeExpiredUploads: refuse,

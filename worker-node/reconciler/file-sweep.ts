@@ -5,23 +5,17 @@ import type { RepairDeps } from "./reconciler-deps.ts";
 
 /** An object is looked up at this age: it is far beyond every step's time, and beyond every difference of two clocks. */
 const SAFE_AGE_MS = 24 * 3_600_000;
-const FIRST_MS = 60_000;
-const PERIOD_MS = 6 * 3_600_000;
 
 /**
  * docs/protocol.md 7.13. Guarantee: the object store keeps nothing that no row of Postgres refers to.
  *
- * Each pass deletes the uploads that are due. Every six hours the sweep reads all keys of the bucket, a page in a pass; after a failure it goes
- * on where it was. It deletes
- * the objects of calls that were never committed, those of runs that retention has deleted, and those that are older than their tenant
- * keeps them. It never deletes an object of a run or an upload that this database does not know: the bucket may serve another
+ * Each pass deletes the uploads that are due. Every six hours the sweep reads all keys of the bucket, a page in a pass; its position
+ * is stored, so after a failure it goes on where it was, also in another worker. It deletes the objects of calls that were never
+ * committed, those of runs that retention has deleted, and those that are older than their tenant keeps them. It never deletes an object of a run or an upload that this database does not know: the bucket may serve another
  * database too.
  */
 export class FileSweep {
   readonly #deps: Pick<RepairDeps, "store" | "files" | "repairs">;
-  /** The last key that the sweep under way has read; null: no sweep is under way. */
-  #after: string | null = null;
-  #nextMs = performance.now() + FIRST_MS;
 
   constructor(deps: Pick<RepairDeps, "store" | "files" | "repairs">) {
     this.#deps = deps;
@@ -31,17 +25,16 @@ export class FileSweep {
     const files = this.#deps.files();
     if (files === null) return;
     await this.#deleteExpired(files);
-    if (this.#after === null && performance.now() < this.#nextMs) return;
-    const page = await pageAfter(files, this.#after ?? "");
-    const last = page.at(-1);
-    if (last === undefined) {
-      this.#after = null;
-      this.#nextMs = performance.now() + PERIOD_MS;
-      return;
+    const after = await this.#deps.store.readSweep();
+    if (after === null) return;
+    const page = await pageAfter(files, after);
+    const swept = { last: page.at(-1)?.key ?? null, isWhole: false };
+    try {
+      swept.isWhole = await this.#deleteOrphans(files, page);
+    } finally {
+      // After a failure too: a page whose orphans cannot be deleted does not stop the sweep.
+      await this.#deps.store.saveSweep(swept);
     }
-    // Before its orphans are deleted: a page on which that always fails does not stop the sweep.
-    this.#after = last.key;
-    await this.#deleteOrphans(files, page);
   }
 
   async #deleteExpired(files: FileStore): Promise<void> {
@@ -59,12 +52,15 @@ export class FileSweep {
     await store.forgetUploads([...idOf].flatMap(([key, id]) => (deleted.has(key) ? [id] : [])));
   }
 
-  async #deleteOrphans(files: FileStore, page: Page): Promise<void> {
+  /** @returns whether nothing is left of what a tenant's policy or the deletion of its run has ended */
+  async #deleteOrphans(files: FileStore, page: Page): Promise<boolean> {
     const old = page.flatMap(({ key, ageMs }) => (ageMs > SAFE_AGE_MS ? [key] : []));
-    if (old.length === 0) return;
-    await deleteObjects(files, await this.#deps.store.takeExpiredObjects(old));
+    if (old.length === 0) return true;
+    const expired = await this.#deps.store.takeExpiredObjects(old);
+    const deleted = await deleteObjects(files, expired);
     const orphans = await deleteObjects(files, await this.#deps.store.findOrphans(old));
     this.#deps.repairs.orphans += orphans.size;
+    return deleted.size === expired.length;
   }
 }
 

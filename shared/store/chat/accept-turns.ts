@@ -15,6 +15,7 @@ export function withTurn({ turn, ...run }: NewRun) {
     turn_tenant: turn.definition_tenant,
     turn_version: turn.definition_version,
     rejects_busy: turn.rejects_busy,
+    interrupts: turn.interrupts,
   };
 }
 

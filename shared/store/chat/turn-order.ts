@@ -42,8 +42,8 @@ export async function wakeTurns(sql: Sql, session: SessionId | null): Promise<Du
 }
 
 /**
- * Marks turns as to be cancelled that an edge did not cancel before it died: those of deleted sessions, and a turn that waits for a person
- * although a later message came after its question. Their owners end the running ones; the others are due, and the workers that claim them end them.
+ * Marks turns as to be cancelled that an edge did not cancel before it died: those of deleted sessions, those before an open turn that
+ * interrupts, and a turn that waits for a person although a later message came after its question. Their owners end the running ones; the others are due, and the workers that claim them end them.
  * @returns those that are due
  */
 async function markUnwantedTurns(sql: Sql): Promise<DueRun[]> {
@@ -53,6 +53,9 @@ async function markUnwantedTurns(sql: Sql): Promise<DueRun[]> {
       select o.run_id from runs o join chat_sessions s on s.session_id = o.chat_session
       where o.chat_session is not null and o.ended_at is null and o.cancel_requested_at is null and (
         s.deleted_at is not null
+        or exists (
+          select from runs later where later.chat_session = o.chat_session and later.ended_at is null and later.interrupts
+            and right(later.run_id, 13) > right(o.run_id, 13))
         or o.status = 'paused' and exists (
           select from waits q join runs later on later.chat_session = o.chat_session
           where q.run_id = o.run_id and q.kind = 'human' and q.answered_at is null and later.ended_at is null

@@ -48,7 +48,8 @@ export async function acceptRuns(
         session_id text, triggered_by text, input text, metadata text, end_user text, delay_ms float8, starts_at timestamptz,
         singleton_key text, singleton_policy text, batch_id text, batch_index int,
         idempotency_key text, request_hash text, webhook_url text, webhook_secret text,
-        chat_session text, turn_tenant text, turn_version int, rejects_busy boolean, traceparent text)
+        chat_session text, turn_tenant text, turn_version int, rejects_busy boolean, interrupts boolean,
+        traceparent text)
       ${condition === null ? sql`` : sql`where ${condition}`}
     ), admitted as (
       ${quotaCheckedBy === "postgres" ? withinQuota(sql) : sql`select * from submitted`}
@@ -75,11 +76,11 @@ export async function acceptRuns(
     insert into runs (
       run_id, tenant_id, orchestration_id, definition_tenant, definition_version, wake_at, lane, priority,
       correlation_id, session_id, triggered_by, input, metadata, end_user, webhook_url, webhook_secret,
-      chat_session, starts_at, singleton_key, singleton_policy, batch_id, batch_index, traceparent)
+      chat_session, interrupts, starts_at, singleton_key, singleton_policy, batch_id, batch_index, traceparent)
     select a.run_id, a.tenant_id, a.orchestration_id, p.definition_tenant, p.version,
       greatest(now() + p.delay_ms * interval '1 millisecond', a.starts_at), a.lane, a.priority,
       a.correlation_id, a.session_id, a.triggered_by, a.input, a.metadata, a.end_user, a.webhook_url, a.webhook_secret,
-      a.chat_session,
+      a.chat_session, a.interrupts,
       case when a.delay_ms > 0 or a.starts_at is not null
         then greatest(now() + a.delay_ms * interval '1 millisecond', a.starts_at) end,
       a.singleton_key, a.singleton_policy, a.batch_id, a.batch_index, a.traceparent

@@ -4,6 +4,7 @@ import { RunId } from "../../contracts/ids.ts";
 import { forgetUploads, takeExpiredUploads } from "../files/expired-uploads.ts";
 import { takeExpiredObjects } from "../files/expired-objects.ts";
 import { findOrphans } from "../files/orphans.ts";
+import { readSweep, saveSweep } from "../files/object-sweep.ts";
 import { BytesRoom, StoredFile, reserveFile } from "../files/file-bytes.ts";
 import { RunFileList, readRunFiles } from "../files/run-files.ts";
 import type { Bind } from "./verb.ts";
@@ -22,6 +23,18 @@ export function fileVerbs(bind: Bind) {
       args: z.tuple([StoredFile]),
       result: BytesRoom,
       run: reserveFile,
+    }),
+    readSweep: bind({
+      name: "readSweep",
+      args: z.tuple([]),
+      result: z.string().nullable(),
+      run: readSweep,
+    }),
+    saveSweep: bind({
+      name: "saveSweep",
+      args: z.tuple([z.object({ last: z.string().nullable(), isWhole: z.boolean() })]),
+      result: z.null(),
+      run: saveSweep,
     }),
     findOrphans: bind({
       name: "findOrphans",

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { baseOf, newRunId, newSessionId } from "../../../shared/contracts/ids.ts";
 import type { RunId, SessionId } from "../../../shared/contracts/ids.ts";
-import type { NewRun } from "../../../shared/contracts/run.ts";
+import type { NewRun, NewTurn } from "../../../shared/contracts/run.ts";
 import { deleteExpired } from "../../../shared/store/delete-expired.ts";
 import { flush } from "../../../shared/store/journal/flush.ts";
 import { readMessages } from "../../../shared/store/chat/messages.ts";
@@ -25,12 +25,12 @@ const definition = { owner: "acme", id: "chat:a", version: 1, definition: "{}" }
 async function newTurn(
   session: SessionId,
   changes: Partial<NewRun> = {},
-  rejects_busy = false,
+  policy: Partial<Pick<NewTurn, "rejects_busy" | "interrupts">> = {},
 ): Promise<NewRun> {
   const opened = { session, tenant: acme, agent: "a", title: "t", definition, base: "1800000000000" };
   const base = await reserveBase(store.sql, opened);
   if (base === null) throw new Error("the session is deleted");
-  const turn = { session, definition_tenant: "acme", definition_version: 1, rejects_busy };
+  const turn = { session, definition_tenant: "acme", definition_version: 1, rejects_busy: false, ...policy };
   return newRun({ run_id: newRunId(Number(base)), orchestration_id: "chat:a", turn, ...changes });
 }
 
@@ -69,7 +69,7 @@ describe("a session", () => {
   // Fails when a turn that was refused because its session was busy counts as one of an unknown definition once the session is idle.
   test("was busy for a turn that was not to wait, also when the turn before it has ended since", async () => {
     const session = newSessionId();
-    const [first, refused] = [await newTurn(session), await newTurn(session, {}, true)];
+    const [first, refused] = [await newTurn(session), await newTurn(session, {}, { rejects_busy: true })];
     await accept([first]);
     expect(await accept([refused])).toEqual([]);
     const { turn } = refused;
@@ -98,10 +98,10 @@ describe("a session", () => {
 
   test("takes a turn that is not to wait only when no other one is open", async () => {
     const session = newSessionId();
-    const [first] = await accept([await newTurn(session, {}, true)]);
-    expect(await accept([await newTurn(session, {}, true)])).toEqual([]);
+    const [first] = await accept([await newTurn(session, {}, { rejects_busy: true })]);
+    expect(await accept([await newTurn(session, {}, { rejects_busy: true })])).toEqual([]);
     if (first) await finish(first.run, session);
-    expect(await accept([await newTurn(session, {}, true)])).toHaveLength(1);
+    expect(await accept([await newTurn(session, {}, { rejects_busy: true })])).toHaveLength(1);
   });
 
   // Fails when neither the accept nor the end sees the other's commit: the turn would wait a day, for its last resort.
@@ -157,6 +157,20 @@ describe("a session", () => {
     await accept([after]);
     expect(await wakeTurns(store.sql, null)).toMatchObject([{ run_id: asking.run_id, status: "queued" }]);
     expect(await cancelledOf([asking, before, after])).toEqual([true, false, false]);
+  });
+
+  // Fails when a message that interrupts waits behind all turns before it, because the edge died before it cancelled them.
+  test("has the turns before a message that interrupts cancelled by the reconciler too", async () => {
+    const session = newSessionId();
+    const turns = [await newTurn(session), await newTurn(session)];
+    const [next, after] = [await newTurn(session, {}, { interrupts: true }), await newTurn(session)];
+    await accept([...turns, next, after]);
+    const [running, waiting] = turns;
+    if (!running || !waiting) throw new Error("there are two turns");
+    await store.claim(await store.addWorker(), running.run_id);
+    expect(await wakeTurns(store.sql, null)).toMatchObject([{ run_id: waiting.run_id, status: "queued" }]);
+    expect(await cancelledOf([...turns, next, after])).toEqual([true, true, false, false]);
+    expect(await wakeTurns(store.sql, null)).toEqual([]);
   });
 
   // Fails when the answer is written beside the end: a worker that was fenced would add a second answer.
