@@ -1,4 +1,6 @@
 import type { Step } from "../../shared/contracts/definition/index.ts";
+import { codeOf, scriptOfCode } from "../../shared/contracts/definition/code.ts";
+import { stateKeysReachedBy } from "../../shared/contracts/definition/state-keys.ts";
 import { FileReference } from "../../shared/contracts/artifact.ts";
 import { Reference } from "../../shared/contracts/journal-entry.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
@@ -35,18 +37,31 @@ function textOf(found: Json | undefined, load: Load): Found {
 }
 
 /**
- * State with the values of its references, also of those in lists that loops have made, for code that may read any of it. Files stay
- * references.
+ * The part of state that the code of a step can reach, with the values of its references, also of those in lists that loops have made.
+ * Files stay references. What the code cannot reach is neither loaded nor written as JSON for the sandbox: that takes this thread 5 ms
+ * for each MB, and a state may have 16.
  */
-export async function loadAll(
-  state: Readonly<JsonObject>,
-  load: (value: Json) => Promise<Json>,
+export async function stateForCode(
+  step: Step,
+  { state, load }: { state: Readonly<JsonObject>; load: Load },
 ): Promise<JsonObject> {
-  const entries = Object.entries(state).map(async ([key, value]): Promise<[string, Json]> => [
-    key,
-    await loaded(value, load),
-  ]);
+  const reached = keysReachedBy(step);
+  const entries = Object.entries(state)
+    .filter(([key]) => reached?.has(key) ?? true)
+    .map(async ([key, value]): Promise<[string, Json]> => [key, await loaded(value, load)]);
   return Object.fromEntries(await Promise.all(entries));
+}
+
+/** By the step, because a definition is kept, and code of 64 KiB takes milliseconds to parse. */
+const reachedKeys = new WeakMap<Step, ReadonlySet<string> | null>();
+
+function keysReachedBy(step: Step): ReadonlySet<string> | null {
+  const known = reachedKeys.get(step);
+  if (known !== undefined) return known;
+  const code = codeOf(step);
+  const keys = code === null ? null : stateKeysReachedBy(scriptOfCode(code).script);
+  reachedKeys.set(step, keys);
+  return keys;
 }
 
 async function loaded(value: Json, load: (value: Json) => Promise<Json>): Promise<Json> {

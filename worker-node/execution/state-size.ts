@@ -106,9 +106,19 @@ function sum(sizes: readonly Size[]): Size {
   });
 }
 
-/** The bytes of a value as JSON, or of the value behind a reference. */
-export function sizeOf(value: Json): number {
-  return sizesOf(value).bytes;
+const turnSizes = new WeakMap<object, number>();
+
+/**
+ * The bytes of a turn of a step as JSON. It is measured once, as no turn changes: a step may have 16 MiB of turns, and all of them count
+ * again with each further one.
+ */
+export function sizeOfTurn(turn: Json): number {
+  if (typeof turn !== "object" || turn === null) return sizesOf(turn).bytes;
+  const known = turnSizes.get(turn);
+  if (known !== undefined) return known;
+  const { bytes } = sizesOf(turn);
+  turnSizes.set(turn, bytes);
+  return bytes;
 }
 
 function sizesOf(value: Json): Size {

@@ -25,7 +25,7 @@ import { paidModels } from "./paid-models.ts";
 import { publishedEvents } from "./published-events.ts";
 import type { Visit } from "./execution-state.ts";
 import { loadValue } from "./large-values.ts";
-import { sizeOf } from "./state-size.ts";
+import { sizeOfTurn } from "./state-size.ts";
 import { turnEntry } from "./turn-entry.ts";
 import { waitForStore } from "./wait-for-store.ts";
 
@@ -166,7 +166,7 @@ async function appendTurn(
 ): Promise<void> {
   const { state, track, step } = visit;
   signal.throwIfAborted();
-  const heldBytes = [...turns, data].reduce<number>((sum, turn) => sum + sizeOf(turn), state.size.bytes);
+  const heldBytes = [...turns, data].reduce<number>((sum, turn) => sum + sizeOfTurn(turn), state.size.bytes);
   const what = `the state of the run with the turns of step "${step.id}"`;
   const tooLarge = whenStateTooLarge(what, heldBytes);
   if (tooLarge) throw new TerminalError(tooLarge.code, tooLarge.message);

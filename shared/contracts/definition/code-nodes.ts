@@ -1,15 +1,26 @@
 import { parse } from "acorn";
+import { keptInJob } from "./kept-in-job.ts";
 
 /** A part of parsed code: its `type` and its fields, as ESTree names them. */
 export type CodeNode = { type: string; [field: string]: unknown };
 
-/** The parser of all code of definitions. @throws SyntaxError, RangeError for what is nested too deep */
-export function parseScript(script: string): CodeNode {
-  return { ...parse(script, { ecmaVersion: 2025, sourceType: "script" }) };
-}
+/** The parser of all code of definitions. The tree is shared: nothing changes it. @throws SyntaxError, RangeError for what is nested too deep */
+export const parseScript = keptInJob<CodeNode>((script) => ({
+  ...parse(script, { ecmaVersion: 2025, sourceType: "script" }),
+}));
+
+/** All nodes of a whole script, by its tree. */
+const nodesOfTree = new WeakMap<CodeNode, readonly CodeNode[]>();
 
 /** All nodes of a script, in no order. `enters` returns whether the nodes inside of a node are included. */
-export function nodesOf(root: CodeNode, enters: (node: CodeNode) => boolean = () => true): CodeNode[] {
+export function nodesOf(root: CodeNode, enters?: (node: CodeNode) => boolean): readonly CodeNode[] {
+  if (enters) return nodesIn(root, enters);
+  const nodes = nodesOfTree.get(root) ?? nodesIn(root, () => true);
+  nodesOfTree.set(root, nodes);
+  return nodes;
+}
+
+function nodesIn(root: CodeNode, enters: (node: CodeNode) => boolean): CodeNode[] {
   const found: CodeNode[] = [];
   const pending: unknown[] = [root];
   while (pending.length > 0) {

@@ -1,3 +1,5 @@
+import { keptInJob } from "./kept-in-job.ts";
+
 /**
  * One word, string, number, comment or operator of an expression; the name of a property is a part of its dot, so that `state.in` has no
  * word of Python. A string that nothing closes reaches to the end of its line, so that no character is read twice.
@@ -38,7 +40,7 @@ type Bracket = { around: Term; slot: number; after: string; hasComma: boolean };
  * `state.get("x")`). To `and`, `or` and `not` an empty list or object is false, as in Python. A condition without these words stays as
  * it is. Linear in the length of the condition.
  */
-export function scriptOf(condition: string): ConditionScript {
+export const scriptOf = keptInJob((condition: string): ConditionScript => {
   const tokens = tokensOf(condition);
   const isPython = tokens.some((token) => PYTHON_WORDS.has(token));
   const pieces = isPython ? convert(tokens) : [{ text: condition, from: 0 }];
@@ -47,7 +49,7 @@ export function scriptOf(condition: string): ConditionScript {
     script: `(${pieces.map(({ text }) => text).join("")}\n)`,
     offsetOf: (offset) => Math.min(condition.length, sourceOffset(pieces, offset - 1)),
   };
-}
+});
 
 function sourceOffset(pieces: readonly Piece[], offset: number): number {
   let end = 0;

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { RetryableError, TerminalError, ToolRejection } from "../../../worker-node/engine/step-errors.ts";
+import type { JsonObject } from "../../../shared/contracts/json.ts";
 import { run, step, fakeContext } from "./context.ts";
 
 describe("print", () => {
@@ -17,6 +18,44 @@ describe("print", () => {
 test("an end step ends the run and has an event", async () => {
   const result = await run(step({ type: "end" }), fakeContext({}).context);
   expect(result).toMatchObject({ ends: true, events: [{ type: "orchestration_end", orch_step_id: "s" }] });
+});
+
+describe("code", () => {
+  const reference = {
+    $ref: "acme/run/v/1.1/set.large",
+    size: 40_000,
+    content_type: "application/json",
+    preview: "x",
+    url: "/x",
+  };
+  const steps = (code: string) => [
+    { type: "if_else", if_condition: code, if_true_step_id: "s", if_false_step_id: null },
+    { type: "switch", switch_expression: code, switch_default_step_id: "s" },
+    { type: "transform", transform_code: `result = ${code}` },
+  ];
+
+  // Fails when each expression gets the whole state: that of a run with 12 MB held up the worker for 66 ms at each condition.
+  test.each([
+    ["state.small > 1", ["small"], 0],
+    ["state.get('large').length", ["large"], 1],
+    ["Object.keys(state).length", ["small", "large", "other"], 1],
+  ])("%s gets what it can reach of state, and loads no more: %j", async (code, keys, loads) => {
+    for (const fields of steps(code)) {
+      const seen: string[][] = [];
+      const look = async (_: string, state: JsonObject) => {
+        seen.push(Object.keys(state));
+        return 1;
+      };
+      let loaded = 0;
+      const { context } = fakeContext({
+        state: { small: 2, large: reference, other: "x" },
+        evaluate: look,
+        transform: look,
+      });
+      await run(step(fields), { ...context, load: async () => `${(loaded += 1)}` });
+      expect({ seen, loaded }).toEqual({ seen: [keys], loaded: loads });
+    }
+  });
 });
 
 describe("if_else", () => {
@@ -74,7 +113,7 @@ describe("if_else", () => {
       blobs: { big: "loaded" },
       evaluate: async (_, state) => (seen.push(state), true),
     });
-    await run(step(fields), context);
+    await run(step({ ...fields, if_condition: "state.big" }), context);
     expect(seen).toEqual([{ big: "loaded" }]);
   });
 });

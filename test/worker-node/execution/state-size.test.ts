@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { rootTrack } from "../../../shared/journal/track.ts";
-import { StateSize } from "../../../worker-node/execution/state-size.ts";
+import { StateSize, sizeOfTurn } from "../../../worker-node/execution/state-size.ts";
 
 test("a reference counts as the value behind it, and in memory as itself", () => {
   const held: number[] = [];
@@ -18,4 +18,17 @@ test("a reference counts as the value behind it, and in memory as itself", () =>
   expect([size.bytes, held.at(-1)]).toEqual([5_000_004, own + 4]);
   size.set(track, { large: "" });
   expect([size.bytes, held.at(-1)]).toEqual([6, 6]);
+});
+
+// Fails when each turn of a step is written as JSON again with every later turn: the last of 16 MiB held up the worker for 0.1 s each.
+test("a turn is measured once, however many follow it", () => {
+  let reads = 0;
+  const turn = {
+    get text() {
+      reads += 1;
+      return "four";
+    },
+  };
+  expect([sizeOfTurn(turn), sizeOfTurn(turn)]).toEqual([15, 15]);
+  expect(reads).toBe(1);
 });

@@ -1,6 +1,6 @@
 import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
-import { loadAll, outputOf } from "../run-state.ts";
+import { outputOf, stateForCode } from "../run-state.ts";
 import type { PureExecutor } from "../ports.ts";
 
 /**
@@ -10,7 +10,7 @@ import type { PureExecutor } from "../ports.ts";
 export const ifElse: PureExecutor<"if_else"> = async (step, context) => {
   const value = await context.sandbox.evaluate(
     step.if_condition,
-    await loadAll(context.state, context.load),
+    await stateForCode(step, context),
     await context.loopVariables(),
   );
   const decision = isTrue(value);

@@ -1,7 +1,7 @@
 import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
 import { clip } from "../prompt.ts";
-import { loadAll, outputOf } from "../run-state.ts";
+import { outputOf, stateForCode } from "../run-state.ts";
 import { textOrJson } from "../../../shared/contracts/json.ts";
 import type { Json } from "../../../shared/contracts/json.ts";
 import type { PureExecutor } from "../ports.ts";
@@ -16,7 +16,7 @@ const SHOWN_CHARS = 100;
 export const switchStep: PureExecutor<"switch"> = async (step, context) => {
   const value = await context.sandbox.evaluate(
     step.switch_expression,
-    await loadAll(context.state, context.load),
+    await stateForCode(step, context),
     await context.loopVariables(),
   );
   const name = caseName(value, step.switch_cases);
