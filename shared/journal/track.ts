@@ -32,6 +32,8 @@ export type Track = {
   budgetWait: string | null;
   /** The key that its last step with an `output_key` has written. */
   lastKey: string | null;
+  /** The id of the step that has written each key of `own`, for the lists of a loop: two of its steps may write one key. */
+  writers: Map<string, string>;
   /** The keys whose value is a list with an item for each branch of a parallel step, and the id of that step. */
   merged: Map<string, string>;
   /** The tracks of the current visit, if its step divides this track. */
@@ -51,9 +53,13 @@ export type Fork = ForkRecord & {
   readonly carried: JsonObject;
 };
 
-/** What is left of a track that has ended. `kept`: the keys that the join needs. `output`: the value of its last `output_key`; null: none. */
+/**
+ * What is left of a track that has ended. `kept`: the keys that the join needs. `writers`: of an iteration, the id of the step that has
+ * written each of them. `output`: the value of its last `output_key`; null: none.
+ */
 export type EndedTrack = {
   kept: JsonObject;
+  writers: Readonly<Record<string, string>>;
   output: Json;
   error: { code: string; message: string; step_id: string } | null;
 };
@@ -78,6 +84,7 @@ function newTrack(place: readonly number[], path: string, state: JsonObject): Tr
     waitId: null,
     budgetWait: null,
     lastKey: null,
+    writers: new Map(),
     merged: new Map(),
     fork: null,
   };
@@ -155,7 +162,10 @@ export function applyToTrack(root: Track, checkpoint: Checkpoint): void {
   track.retry = null;
   track.waitId = null;
   track.budgetWait = null;
-  for (const key of Object.keys(written)) track.merged.delete(key);
+  for (const key of Object.keys(written)) {
+    track.writers.set(key, step);
+    track.merged.delete(key);
+  }
   for (const key of track.fork?.merged ?? []) {
     if (Object.hasOwn(joined, key) && !Object.hasOwn(set, key)) track.merged.set(key, step);
   }
@@ -178,9 +188,15 @@ function endTrack(parent: Track, index: number, error: EndedTrack["error"]): voi
   if (fork.in === "rounds") Object.assign(fork.carried, track.own);
   const keeps = fork.in === "branches" ? () => true : isOutput;
   const kept = error === null ? Object.entries(track.own).filter(([key]) => keeps(key)) : [];
+  const writers = fork.in === "branches" ? [] : [...track.writers].filter(([key]) => isOutput(key));
   const output = track.lastKey === null ? null : (track.own[track.lastKey] ?? null);
   fork.tracks.delete(index);
-  fork.ended[index] = { kept: Object.fromEntries(kept), output: error === null ? output : null, error };
+  fork.ended[index] = {
+    kept: Object.fromEntries(kept),
+    writers: Object.fromEntries(writers),
+    output: error === null ? output : null,
+    error,
+  };
   fork.endedCount += 1;
 }
 

@@ -1,7 +1,9 @@
+import { isFork } from "../../shared/contracts/definition/index.ts";
 import type { ForkStep } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import { getOrCreateTrack, stepPath } from "../../shared/journal/track.ts";
 import type { Fork, Track } from "../../shared/journal/track.ts";
+import { isPure } from "../engine/steps/index.ts";
 import { beginTrack, limitOf, runMs } from "./begin-fork.ts";
 import { confirmResults } from "./execution-state.ts";
 import { commitFailure, joinFork } from "./fork-results.ts";
@@ -121,9 +123,8 @@ class ForkWalk {
 
   async #onFailure(track: Track, end: TrackFailure, onEnd: () => RunEvent[]): Promise<void> {
     if (this.#step.on_branch_error === "collect" && !end.isOfRun) {
-      const mayHaveOpenWaits = track.fork !== null || track.waitId !== null;
       commitFailure(this.#at, this.#fork, { track, failure: end, onEnd });
-      if (mayHaveOpenWaits) await this.#abandon(track);
+      if (isFork(end.step) || !isPure(end.step)) await this.#abandon(track);
       return;
     }
     this.failed ??= { is: "failed", ...end };

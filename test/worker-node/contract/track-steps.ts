@@ -148,6 +148,41 @@ export const loop: StepContract = {
       gives: { state: { rare: [null] } },
     },
     {
+      that: "has each value in the list of the step that wrote it last, where two steps write one key",
+      steps: [
+        {
+          id: "a",
+          type: "loop",
+          for_each: "state.teas",
+          loop_step_ids: ["plain", "choose", "rare"],
+          output_key: "lists",
+          next_step_id: "b",
+        },
+        { id: "plain", type: "print", print_content: "plain {item.name}", output_key: "note" },
+        {
+          id: "choose",
+          type: "if_else",
+          if_condition: "item.rare",
+          if_true_step_id: "rare",
+          if_false_step_id: "b",
+        },
+        { id: "rare", type: "print", print_content: "rare {item.name}", output_key: "note" },
+        { id: "b", type: "end" },
+      ],
+      state: {
+        teas: [
+          { name: "green", rare: false },
+          { name: "white", rare: true },
+        ],
+      },
+      gives: {
+        state: {
+          note: ["plain green", "rare white"],
+          lists: { plain: ["plain green", null], rare: [null, "rare white"] },
+        },
+      },
+    },
+    {
       that: "ends an iteration where a decision leads to the step after the loop",
       steps: [
         {

@@ -2,8 +2,9 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { EndRecord } from "../../../shared/contracts/journal-entry.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
+import type { ToolCall } from "../../../worker-node/engine/ports.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
-import { RetryableError } from "../../../worker-node/engine/step-errors.ts";
+import { RetryableError, TerminalError } from "../../../worker-node/engine/step-errors.ts";
 import { childRunId } from "../../../worker-node/execution/start-child.ts";
 import { notifyFamily } from "../../simulation/family-model.ts";
 import { ExecutionHarness, llm, print, steps, usage } from "./execution-harness.ts";
@@ -317,6 +318,43 @@ describe("an agent that starts two runs in one answer", () => {
       /result of a:1:tool.1.1.*result of a:1:tool.1.2/,
     );
     expect(childrenOf(run)).toHaveLength(2);
+  });
+});
+
+describe("a run that one of two delegates of an agent has started", () => {
+  // Fails when only runs of a step that has parked are cancelled: this step fails in the execution that has started the run.
+  test("is cancelled when the other delegate fails the step, and the run goes on without its branch", async () => {
+    const named = (id: string, fields: object) => harness.named.set(id, { id, name: id, ...fields });
+    named("lead", { system_prompt: "lead", delegate_agent_ids: ["spawner", "broken"] });
+    named("spawner", { system_prompt: "spawner", tools: ["spawn_run"], orchestration_ids: ["child"] });
+    named("broken", { system_prompt: "broken" });
+    const task = (agent_id: string) => ({
+      id: agent_id,
+      name: "delegate_to_agent",
+      args: { agent_id, task: "go" },
+    });
+    const calls: Record<string, ToolCall[]> = {
+      lead: [task("spawner"), task("broken")],
+      spawner: [{ id: "1", name: "spawn_run", args: { orchestration_id: "child", message: "go" } }],
+    };
+    harness.models = {
+      generate: async ({ messages }) => {
+        const agent = String(messages[0]?.content);
+        if (agent === "broken") throw new TerminalError("model_refused", "the model refuses");
+        return { text: "", tool_calls: calls[agent] ?? [], usage };
+      },
+    };
+    harness.definition = steps(
+      { id: "a", type: "parallel", on_branch_error: "collect", parallel_branches: [["b"], ["c"]] },
+      { id: "b", type: "agent", agent_id: "lead" },
+      { id: "c", ...nested },
+    );
+    const { run, ending } = harness.begin();
+    expect(await ending).toMatchObject({ is: "parked", status: "paused" });
+    const spawned = childRunId(run.run_id, "a[0].b:1:tool.1.1.tool.1.1");
+    const cancelled = childrenOf(run).filter(({ cancel_requested_at }) => cancel_requested_at !== null);
+    expect(childrenOf(run)).toHaveLength(2);
+    expect(cancelled.map(({ run_id }) => run_id)).toEqual([spawned]);
   });
 });
 

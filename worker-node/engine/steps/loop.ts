@@ -1,12 +1,11 @@
 import { limits } from "../../../shared/contracts/definition/fields.ts";
 import { pathInState, readsItem } from "../../../shared/contracts/definition/index.ts";
-import { joinedKeys } from "../../../shared/journal/track.ts";
 import { namesOf } from "../events.ts";
 import { outputOf, valueAt } from "../run-state.ts";
 import { TerminalError } from "../step-errors.ts";
 import type { Step, StepOf } from "../../../shared/contracts/definition/index.ts";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
-import type { Fork } from "../../../shared/journal/track.ts";
+import type { EndedTrack, Fork } from "../../../shared/journal/track.ts";
 import type { Forker, StepContext } from "../ports.ts";
 
 /** The name of the list of errors beside the lists of the steps. */
@@ -74,16 +73,20 @@ export async function itemsOf(
 
 /** The lists of a loop by the names of its steps, with the errors of failed iterations (null where one succeeded), if any did. */
 function listsOf(step: StepOf<"loop">, fork: Fork, steps: readonly Step[]): JsonObject {
-  const lists = joinedKeys(fork);
-  const own = steps.filter(
-    ({ id, output_key: key }) => step.loop_step_ids.includes(id) && key !== null && lists[key] !== undefined,
-  );
-  const named = own.map((one) => [nameIn(own, one), lists[one.output_key ?? ""] ?? null]);
+  const own = steps.filter(({ id, output_key }) => step.loop_step_ids.includes(id) && output_key !== null);
+  const named = own.map((one) => [nameIn(own, one), listOf(one, fork)]);
   const failed = fork.ended.some(({ error }) => error !== null);
   const errors = failed
     ? { [ERRORS]: fork.ended.map(({ error }): Json => (error === null ? null : { ...error })) }
     : {};
   return { ...Object.fromEntries(named), ...errors };
+}
+
+/** What a step has written in each iteration; null where it did not run, or where another step has replaced its value. */
+function listOf({ id, output_key }: Step, { count, ended }: Fork): Json[] {
+  const key = output_key ?? "";
+  const valueIn = (track: EndedTrack | undefined) => (track?.writers[key] === id ? track.kept[key] : null);
+  return Array.from({ length: count }, (_, index) => valueIn(ended[index]) ?? null);
 }
 
 /** The name of a step's list: the step's name, or its id where it has none; name and id where another list has that name too. */
