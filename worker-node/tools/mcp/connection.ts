@@ -6,7 +6,7 @@ import {
   StreamableHTTPClientTransport,
 } from "@modelcontextprotocol/client";
 import type { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
-import type { AuthProvider, JSONRPCMessage } from "@modelcontextprotocol/client";
+import type { AuthProvider, JSONRPCMessage, Transport as AnyTransport } from "@modelcontextprotocol/client";
 import type { McpServer } from "../../../shared/contracts/definition/index.ts";
 import { log, messageOf } from "../../../shared/log.ts";
 import { abortable } from "../../execution/stop.ts";
@@ -33,8 +33,8 @@ import { withTaskAsResult } from "./protocol.ts";
 
 /** The most bytes of the notices of one connection. A notice only says that the tools have changed. */
 const MAX_NOTICE_BYTES = 256 * 1024;
-/** The limit of the request that ends a session at its server. */
-const END_SESSION_MS = 1_000;
+/** The limit of each message that ends something at the server: a call, or the session. */
+const LAST_MESSAGE_MS = 1_000;
 /**
  * A client that declares no capabilities when it connects: an older server that asks for samples, roots or answers of people gets an
  * error, not silence. Protocol 2026-07-28 declares capabilities with each request.
@@ -104,6 +104,8 @@ export class ServerConnection {
   #client: Client | null = null;
   #transport: Transport | null = null;
   #isConnected = false;
+  /** Resolves when the server has the notice that a call is cancelled, or does not take it. */
+  #cancellation: Promise<void> = Promise.resolve();
   #isLeftOpen = false;
   /** The library has closed the client: the process of the server has ended. */
   #isClientClosed = false;
@@ -160,18 +162,27 @@ export class ServerConnection {
     );
   }
 
-  /** Ends the session, where there is one, and the connection. A refusal by the server changes nothing. */
+  /**
+   * Ends the session, where there is one, and the connection, after the server has the notice of a cancelled call. A refusal by the server
+   * changes nothing.
+   */
   async close(): Promise<void> {
     const transport = this.#transport;
     const hasSession =
       transport instanceof StreamableHTTPClientTransport && transport.sessionId !== undefined;
+    await this.#cancellation;
     if (hasSession && !this.#isLeftOpen) {
-      const limit = AbortSignal.timeout(END_SESSION_MS);
-      this.#exchange = guardedFetch(this.#deps, MAX_NOTICE_BYTES, limit);
-      await abortable(limit, transport.terminateSession()).catch(() => {});
+      await this.#lastMessage(() => transport.terminateSession());
     }
     this.#closing.abort(new Error("the connection is closed"));
     await this.#client?.close().catch(() => {});
+  }
+
+  /** Sends a message in a time of its own, because that of the call may be over. A failure changes nothing. */
+  async #lastMessage(send: () => Promise<void>): Promise<void> {
+    const limit = AbortSignal.timeout(LAST_MESSAGE_MS);
+    this.#exchange = guardedFetch(this.#deps, MAX_NOTICE_BYTES, limit);
+    await abortable(limit, send()).catch(() => {});
   }
 
   #leaveOpen(): string | null {
@@ -234,9 +245,25 @@ export class ServerConnection {
     } finally {
       this.#lose = loseAnswer;
     }
+    // The stream of the older transport belongs to the call, and its end is the end of the server's session.
+    if (!(transport instanceof SSEClientTransport)) this.#keepCancellations(transport);
     const deliver = transport.onmessage;
     // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the library has callbacks, and no events
     transport.onmessage = (message: JSONRPCMessage) => deliver?.(readable(withTaskAsResult(message)));
+  }
+
+  /**
+   * Lets the notice that a call is cancelled reach the server. The library sends it when the signal of the call is aborted, which also ends
+   * the exchanges of the call. Without the notice an older server works on: to it, a closed connection is no cancel.
+   */
+  #keepCancellations(transport: AnyTransport): void {
+    const send = transport.send.bind(transport);
+    transport.send = (message, options) => {
+      const isCancellation = "method" in message && message.method === "notifications/cancelled";
+      if (!isCancellation) return send(message, options);
+      this.#cancellation = this.#lastMessage(() => send(message, options));
+      return this.#cancellation;
+    };
   }
 
   /** Protocol 2026-07-28 sends notices to clients that ask for them; older servers send them unasked. */

@@ -5,9 +5,13 @@ import type { McpTools } from "../../../../worker-node/tools/mcp/mcp-tools.ts";
 /** The effect key of a test's calls. */
 const KEY = "run_1:s:1:tool.1";
 
-/** The value of a call that neither asks nor becomes a task. */
-export async function valueOf(tools: McpTools, tool: JsonObject, args: JsonObject): Promise<Json> {
-  const signal = new AbortController().signal;
+/** The value of a call that neither asks nor becomes a task. `signal`: ends the call when it is aborted. */
+export async function valueOf(
+  tools: McpTools,
+  tool: JsonObject,
+  args: JsonObject,
+  signal: AbortSignal = new AbortController().signal,
+): Promise<Json> {
   const request = {
     runId: RunId.parse("run_2483e1773407_1780499750067"),
     tenantId: TenantId.parse("acme"),

@@ -97,7 +97,7 @@ describe("an older MCP server", () => {
   test("with sessions gets the end of each", async () => {
     const server = await started(oldServer());
     const { call, list, close } = clientOf(server.url);
-    expect((await list()).map(({ name }) => name)).toEqual(["srv__add", "srv__ask"]);
+    expect((await list()).map(({ name }) => name)).toEqual(["srv__add", "srv__ask", "srv__hang"]);
     expect(await call("add", { a: 2, b: 3 })).toEqual({ sum: 5 });
     await close();
     expect(server.begun).toHaveLength(2);

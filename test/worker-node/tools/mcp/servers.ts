@@ -122,12 +122,29 @@ export async function newServer(): Promise<
   return { ...server, seen, change };
 }
 
+/** What becomes of the tool `hang`, which never answers. `begins`: the first call has begun. `reasons`: those of the cancelled calls. */
+type Hanging = { begins: Promise<void>; reasons: unknown[] };
+
+function hangingTool(): Hanging & { register(server: OldServer): void } {
+  const { promise: begins, resolve } = Promise.withResolvers<void>();
+  const reasons: unknown[] = [];
+  const register = (server: OldServer): void => {
+    server.registerTool("hang", {}, ({ signal }) => {
+      resolve();
+      signal.addEventListener("abort", () => reasons.push(signal.reason));
+      return new Promise(() => {});
+    });
+  };
+  return { begins, reasons, register };
+}
+
 /**
  * A server of protocol 2025-11-25 with sessions. `forgetAfter`: methods at which the session is lost, as by a restart. `begun`: the ids of all
  * sessions. `servers`: what serves each of them.
  */
 export async function oldServer(): Promise<
   TestServer & {
+    hanging: Hanging;
     sessions: Map<string, unknown>;
     forgetAfter: Set<string>;
     begun: string[];
@@ -138,6 +155,7 @@ export async function oldServer(): Promise<
   const forgetAfter = new Set<string>();
   const begun: string[] = [];
   const servers: OldServer[] = [];
+  const hanging = hangingTool();
   const server = await listen((request, response) => void respond(request, response));
   const respond = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const id = request.headers["mcp-session-id"];
@@ -157,6 +175,7 @@ export async function oldServer(): Promise<
       return;
     }
     const own = withTools();
+    hanging.register(own);
     const transport = new StreamableHTTPServerTransport({
       sessionIdGenerator: () => randomUUID(),
       onsessioninitialized: (session) => {
@@ -169,7 +188,7 @@ export async function oldServer(): Promise<
     await own.connect(transport);
     await transport.handleRequest(request, response, body);
   };
-  return { ...server, sessions, forgetAfter, begun, servers };
+  return { ...server, hanging, sessions, forgetAfter, begun, servers };
 }
 
 /**

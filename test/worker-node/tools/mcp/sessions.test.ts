@@ -29,10 +29,16 @@ function worker(rows: McpServerVersion[] = []) {
     },
   });
   closeAfterTest(tools);
-  const call = (url: string, name: string, args: JsonObject = {}, fields: JsonObject = {}): Promise<Json> => {
+  const call = (
+    url: string,
+    name: string,
+    args: JsonObject = {},
+    fields: JsonObject = {},
+    signal?: AbortSignal,
+  ): Promise<Json> => {
     const server = { name: "srv", server_type: "remote", url, owner: "acme", version: 1, ...fields };
     const tool = { tool_type: "mcp", name: `srv__${name}`, tool: name, description: "", server };
-    return valueOf(tools, { ...tool, inputSchema: { type: "object" } }, args);
+    return valueOf(tools, { ...tool, inputSchema: { type: "object" } }, args, signal);
   };
   const add = (url: string, fields: JsonObject = {}) => call(url, "add", { a: 2, b: 3 }, fields);
   const listedTools = () =>
@@ -41,6 +47,17 @@ function worker(rows: McpServerVersion[] = []) {
     );
   return { tools, call, add, saved, listedTools };
 }
+
+// The reason is that of the notice: a session that only ends has another one.
+test("a call that is aborted is cancelled at its server of protocol 2025-11-25", async () => {
+  const { url, hanging } = await started(oldServer());
+  const cancelling = new AbortController();
+  const called = worker().call(url, "hang", {}, {}, cancelling.signal);
+  await hanging.begins;
+  cancelling.abort(new Error("the run is cancelled"));
+  await expect(called).rejects.toThrow("the run is cancelled");
+  expect(hanging.reasons).toEqual(["Error: the run is cancelled"]);
+});
 
 describe("the calls of a worker to a server with sessions", () => {
   test("use one session after the other calls have ended, and two beside each other", async () => {
@@ -129,7 +146,7 @@ describe("a server whose tools change", () => {
     // Registering a tool sends the notice.
     server.servers[0]?.registerTool("late", {}, async () => ({ content: [] }));
     await until("the server is listed", () => listedTools().length > 0);
-    expect(listedTools()[0]).toEqual(["add", "ask", "late"]);
+    expect(listedTools()[0]).toEqual(["add", "ask", "hang", "late"]);
   });
 
   test("of protocol 2026-07-28 is listed again at its notice, and a call to a removed tool fails with the name of the tool", async () => {
