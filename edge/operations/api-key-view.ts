@@ -65,3 +65,8 @@ export function requireScopes({ scopes }: Principal, wanted: readonly Scope[]): 
 export function noKey(): AppError {
   return new AppError("not_found", "There is no such key.");
 }
+
+/** The error for a key that makes another one, and that Postgres knows to be revoked or expired. */
+export function notValid(): AppError {
+  return new AppError("unauthorized", "This API key is expired or revoked.");
+}

@@ -1,13 +1,25 @@
 import { createRoute } from "@hono/zod-openapi";
 import { z } from "zod";
 import { AppError } from "../../../shared/errors.ts";
-import { newApiKey, readApiKey, rotateApiKey as rotate } from "../../../shared/store/tenants/api-keys.ts";
+import {
+  findValidKeys,
+  newApiKey,
+  readApiKey,
+  rotateApiKey as rotate,
+} from "../../../shared/store/tenants/api-keys.ts";
 import { json, operationIdAt, problems } from "../../http/api.ts";
 import type { Api } from "../../http/api.ts";
 import { audited } from "../../http/middleware/audited.ts";
 import { jsonBody } from "../../http/middleware/json-body.ts";
 import { needs } from "../../http/middleware/principal.ts";
-import { KeyId, NewApiKey, keyViewOf, noKey, requireScopes } from "../../operations/api-key-view.ts";
+import {
+  KeyId,
+  NewApiKey,
+  notValid,
+  keyViewOf,
+  noKey,
+  requireScopes,
+} from "../../operations/api-key-view.ts";
 
 const Request = z
   .object({
@@ -55,7 +67,8 @@ export const rotateApiKey = (prefix: string) => (api: Api) => {
     c.set("audit", { target: id, tenant: old.tenant_id });
     requireScopes(principal, old.scopes);
     const key = newApiKey();
-    const row = await rotate(sql, id, key, overlap_seconds);
+    const row = await rotate(sql, id, key, overlap_seconds, principal.key_id);
+    if (!row && !(await findValidKeys(sql, [principal.key_id])).has(principal.key_id)) throw notValid();
     if (!row) throw new AppError("conflict", "This key is revoked, has expired, or was rotated before.");
     return c.json({ ...keyViewOf(row), key }, 201);
   });

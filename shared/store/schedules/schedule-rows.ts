@@ -98,7 +98,7 @@ export async function deleteSchedule(sql: Sql, tenant: TenantId, id: string): Pr
   return rows.length > 0;
 }
 
-/** The newest ticks of a schedule, the newest first. */
+/** The newest ticks of a schedule, the newest first. Those of an earlier schedule with this id, whose delete a worker saw late, are not of it. */
 export async function listTicks(
   sql: Sql,
   tenant: TenantId,
@@ -108,7 +108,10 @@ export async function listTicks(
   const rows = await sql`
     select (extract(epoch from tick_at) * 1000)::float8 as tick_ms, outcome, run_id, reason,
       (extract(epoch from until_at) * 1000)::float8 as until_ms
-    from schedule_ticks where tenant_id = ${tenant} and schedule_id = ${id} order by tick_at desc limit ${limit}`;
+    from schedule_ticks
+    where tenant_id = ${tenant} and schedule_id = ${id}
+      and recorded_at >= (select created_at from schedules where tenant_id = ${tenant} and id = ${id})
+    order by tick_at desc limit ${limit}`;
   return rows.map((row) => TickRecord.parse(row));
 }
 

@@ -42,6 +42,34 @@ export async function saveApiKey(
   return row?.key_id ?? keyId;
 }
 
+/**
+ * Stores a new key for the key `by`. A process that has cached the principal of `by` serves it for 30 s after its revocation: the keys
+ * that it makes do not outlive it so.
+ * @returns null: `by` is revoked or has expired
+ */
+export async function insertApiKey(
+  sql: Sql,
+  key: string,
+  { tenant, name, scopes, expiresAt }: NewKey,
+  by: string,
+): Promise<KeyRow | null> {
+  const [row] = await sql`
+    insert into api_keys (key_hash, key_id, tenant_id, name, prefix, scopes, expires_at)
+    select decode(${await digestOf("SHA-256", key)}, 'hex'), ${newKeyId()}, ${tenant}, ${name}, ${key.slice(0, 12)},
+      string_to_array(${scopes.join(",")}, ','), ${expiresAt ?? null}::timestamptz
+    where ${isValid(sql, by)}
+    returning ${columns(sql)}`;
+  return row ? KeyRow.parse(row) : null;
+}
+
+/** The condition that a key is valid. It locks the key: a revocation waits for the statement, or comes first and is seen. */
+function isValid(sql: Sql, keyId: string) {
+  return sql`exists (
+    select from api_keys v
+    where v.key_id = ${keyId} and v.revoked_at is null and (v.expires_at is null or v.expires_at > now())
+    for no key update)`;
+}
+
 /** A principal, and for how long its key is valid by Postgres' clock; null: it does not expire. */
 const FoundPrincipal = Principal.extend({ expires_in_ms: z.number().nullable() });
 type FoundPrincipal = z.infer<typeof FoundPrincipal>;
@@ -132,21 +160,22 @@ export async function readApiKey(sql: Sql, tenant: TenantId | null, keyId: strin
 }
 
 /**
- * Stores a key that replaces another one: with its tenant, name, scopes and expiry. The old key stays valid for
+ * Stores a key that replaces another one, for the key `by`: with its tenant, name, scopes and expiry. The old key stays valid for
  * `overlapSeconds`. Of several rotations of one key at the same time one succeeds.
- * @returns the new key; null when the old one is unknown, revoked, expired, or was rotated before
+ * @returns the new key; null when the old one is unknown, revoked, expired, or was rotated before, or `by` is not valid
  */
 export async function rotateApiKey(
   sql: Sql,
   oldKeyId: string,
   key: string,
   overlapSeconds: number,
+  by: string,
 ): Promise<KeyRow | null> {
   const [row] = await sql`
     with old as (
       select * from api_keys
       where key_id = ${oldKeyId} and rotated_to is null
-        and revoked_at is null and (expires_at is null or expires_at > now())
+        and revoked_at is null and (expires_at is null or expires_at > now()) and ${isValid(sql, by)}
       for update
     ), made as (
       insert into api_keys (key_hash, key_id, tenant_id, name, prefix, scopes, expires_at)

@@ -57,7 +57,7 @@ export async function saveDeliveryTry(sql: Sql, result: TryResult): Promise<Deli
         from webhook_deliveries where delivery_id = ${delivery_id}
       ) v
       where d.delivery_id = v.delivery_id and d.tries = ${tries} and d.sending and d.done_at is null
-      returning d.outcome, d.tenant_id, d.endpoint_id, d.type
+      returning d.outcome, d.tenant_id, d.endpoint_id, d.type, d.url
     )${result.sender_failed ? sql`` : countForEndpoint(sql, outcome === "delivered", delivery_id)}
     select outcome from saved`;
   return row ? (row.outcome ?? "pending") : "superseded";
@@ -65,11 +65,12 @@ export async function saveDeliveryTry(sql: Sql, result: TryResult): Promise<Deli
 
 /**
  * The CTEs with which a try counts for its endpoint. The endpoint's row changes only with the first failure after a success, with the first
- * success after a failure, and when it is disabled: tries of one endpoint do not wait for each other. Tests do not count.
+ * success after a failure, and when it is disabled: tries of one endpoint do not wait for each other. Tests do
+ * not count, nor does a try that went to another URL than the endpoint has now.
  */
 function countForEndpoint(sql: Sql, delivered: boolean, delivery: string) {
   const isOfSaved = sql`from saved s
-      where e.tenant_id = s.tenant_id and e.endpoint_id = s.endpoint_id and s.type <> ${TEST_TYPE}`;
+      where e.tenant_id = s.tenant_id and e.endpoint_id = s.endpoint_id and e.url = s.url and s.type <> ${TEST_TYPE}`;
   if (delivered) {
     return sql`, recovered as (
       update webhook_endpoints e set failing_since = null ${isOfSaved} and e.failing_since is not null

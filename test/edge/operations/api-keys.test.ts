@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test, onTestFinished, vi } from 
 import { z } from "zod";
 import { TenantId } from "../../../shared/contracts/ids.ts";
 import { deleteOfTenants } from "../../../shared/store/tenants/delete-tenants.ts";
-import { markKeysUsed } from "../../../shared/store/tenants/api-keys.ts";
+import { markKeysUsed, revokeApiKey } from "../../../shared/store/tenants/api-keys.ts";
 import { bodyOf, startApp, type TestApp } from "../app.ts";
 
 let app: TestApp;
@@ -149,6 +149,20 @@ test("a revoked key is refused, and stays in the list; another tenant cannot see
   expect(await worksWith(key)).toBe(false);
   expect((await listOf(acme)).data.find((each) => each.id === id)).toMatchObject({ status: "revoked" });
   expect((await app.call("POST", `${KEYS}/${id}/rotate`, { key: acme })).status).toBe(409);
+});
+
+// Fails when an isolate lets a key that it has cached make keys: a thief of the key would go on with a new one.
+test("a key makes and rotates no key once it is revoked, also where it is cached", async () => {
+  const { id, key } = await made(create({ name: "n", scopes: ["admin", "runs:read"] }));
+  const other = await made(create({ name: "o", scopes: ["runs:read"] }));
+  expect(await worksWith(key)).toBe(true);
+  // As another edge revokes it.
+  await revokeApiKey(app.stores.sql, id);
+  expect(await worksWith(key)).toBe(true);
+  expect((await create({ name: "later", scopes: ["runs:read"] }, key)).status).toBe(401);
+  for (const rotated of [id, other.id])
+    expect((await app.call("POST", `${KEYS}/${rotated}/rotate`, { key })).status).toBe(401);
+  expect((await listOf(acme)).data).not.toContainEqual(expect.objectContaining({ name: "later" }));
 });
 
 test("the list has each key once, page by page", async () => {

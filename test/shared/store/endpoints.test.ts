@@ -230,6 +230,21 @@ describe("an endpoint", () => {
     await store.sql`truncate audit`;
   });
 
+  // Fails when a request that was under way to the URL before begins or ends the count of the new one: the first failure there could disable it.
+  test.each([
+    ["failure", { outcome: null, status: 500, error: "no" }, null],
+    ["success", { outcome: "delivered" as const, status: 200, error: null }, expect.any(Number)],
+  ])("does not count a %s of the URL that it had before", async (_name, result, expected) => {
+    await save("e");
+    await flush(store.sql, [endEntry(await store.startRun())]);
+    const [sent] = await claim();
+    await save("e", { url: "https://b.example.com/hook" });
+    if (expected !== null) await failingSince(1);
+    const { delivery_id = "", tries = 0 } = sent ?? {};
+    await saveDeliveryTry(store.sql, { delivery_id, tries, retry_ms: 1_000, ...result });
+    expect(await readEndpoint(store.sql, acme, "e")).toMatchObject({ failing_since_ms: expected });
+  });
+
   // Fails when two workers that see failures at the same time both record that they disabled it.
   test("is disabled once by failures at the same time", async () => {
     await save("e");

@@ -338,6 +338,23 @@ describe("a tick of a schedule that a client changes after a scheduler has claim
   });
 });
 
+// Fails when a save that comes after the delete leaves its ticks to the next schedule with this id.
+test("a schedule that is made anew does not show the ticks of the one before it", async () => {
+  const before = await due(0);
+  const slow: StateStore = {
+    ...state,
+    async saveFired(fired) {
+      await deleteSchedule(store.sql, acme, before.id);
+      return state.saveFired(fired);
+    },
+  };
+  await newScheduler({ store: slow }).pass();
+  expect(await runs()).toHaveLength(1);
+  const tomorrow = Date.now() + 86_400_000;
+  await saveSchedule(store.sql, before, { tick_ms: tomorrow, start_ms: tomorrow });
+  expect(await ticks()).toEqual([]);
+});
+
 // Fails when the late save of a scheduler that was stopped brings back ticks that others have decided: a skipped one may then start.
 test("a scheduler that is stopped until its claim has lapsed does not move the schedule back", async () => {
   const { next_tick_at_ms: tick } = await due(0);
