@@ -62,7 +62,10 @@ export async function retry(
     const refusal = quotaCheckedBy === "postgres" ? await quotaRefusal(sql, run, admitDeps) : null;
     throw refusal
       ? refusedError(refusal)
-      : new AppError("conflict", "Another request retried the run first, or dismissed its dead letter.");
+      : new AppError(
+          "conflict",
+          `Another request retried the run first${letter === null ? "" : ", or dismissed its dead letter"}.`,
+        );
   }
 
   const name = jobOf({ ...run, queued_at_ms: queued.queued_at_ms });

@@ -18,16 +18,21 @@ export function findJson(...texts: string[]): Json[] {
   const answers = texts.map(withoutThoughts);
   const answer = parseJson(answers.join("\n\n").trim());
   if (answer !== undefined) return [answer];
-  return answers.flatMap(valuesIn);
+  const found = answers.map(valuesIn);
+  const isBesideValue = found.some(({ values, inProse }) => !inProse && values.some(isValue));
+  return found.flatMap(({ values, inProse }) => {
+    if (!inProse) return values;
+    return isBesideValue ? values.filter((one) => isFull(one) && !isCitation(one)) : withoutProse(values);
+  });
 }
 
-function valuesIn(text: string): Json[] {
+/** The values of one text. `inProse`: they stand between words, so some may be no values of the text. */
+function valuesIn(text: string): { values: Json[]; inProse: boolean } {
   const whole = parseJson(text.trim());
-  if (typeof whole === "object" && whole !== null) return [whole];
+  if (typeof whole === "object" && whole !== null) return { values: [whole], inProse: false };
   const fenced = parseAll(fencedIn(text));
-  return fenced.length > 0
-    ? fenced
-    : withoutProse(parseAll(jsonRangesIn(text).map((range) => jsonAt(text, range))));
+  if (fenced.length > 0) return { values: fenced, inProse: false };
+  return { values: parseAll(jsonRangesIn(text).map((range) => jsonAt(text, range))), inProse: true };
 }
 
 /** The fenced blocks of a text that are JSON. */
@@ -55,10 +60,18 @@ function parseAll(texts: readonly string[]): Json[] {
  * a list of something else than numbers. Alone they are the value that the text has.
  */
 function withoutProse(values: Json[]): Json[] {
-  const full = values.filter((value) => typeof value === "object" && Object.keys(value ?? {}).length > 0);
+  const full = values.filter(isFull);
   if (full.length === 0) return values;
-  const others = full.filter((value) => !isCitation(value));
-  return others.some((value) => !isNumbers(value)) ? others : full;
+  return full.some(isValue) ? full.filter((value) => !isCitation(value)) : full;
+}
+
+function isFull(value: Json): boolean {
+  return typeof value === "object" && Object.keys(value ?? {}).length > 0;
+}
+
+/** An object or a list that holds something else than numbers. */
+function isValue(value: Json): boolean {
+  return isFull(value) && !isNumbers(value);
 }
 
 function isCitation(value: Json): boolean {

@@ -48,6 +48,13 @@ describe("JSON in text", () => {
     ],
     [["7", 'It is {"a": 1}.', "true"], [{ a: 1 }]],
     [['{"a":', "1}"], [{ a: 1 }]],
+    // Fails when the citations of one text stand beside the value of another, or a text that is a list counts as one.
+    [["Tea is old [1], [2, 3].", '```json\n{"a":1}\n```'], [{ a: 1 }]],
+    [
+      ["[2]", '```json\n{"a":1}\n```'],
+      [[2], { a: 1 }],
+    ],
+    [["Tea is old [1].", "So it is."], [[1]]],
   ])("is found in each of several texts, whatever form it has in the others: %j", (texts, values) => {
     expect(findJson(...texts)).toEqual(values);
   });

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { RetryableError, TerminalError, ToolRejection } from "../../../worker-node/engine/step-errors.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
 import { run, step, fakeContext } from "./context.ts";
@@ -479,5 +480,38 @@ describe("tool", () => {
 
   test("fails when its tool does not exist", async () => {
     await expect(run(step(fields), fakeContext({}).context)).rejects.toMatchObject({ code: "unknown_tool" });
+  });
+});
+
+describe("the answers of persons in a prompt", () => {
+  const asks = (i: number) => step({ id: `ask${i}`, type: "human", human_prompt: "?", output_key: `k${i}` });
+  const promptOf = async (state: JsonObject, load?: () => Promise<Json>): Promise<string> => {
+    const { context, modelCalls } = fakeContext({ state, answers: ["Done."] });
+    const said = Object.keys(state).map((_, i) => asks(i));
+    const seen = { ...context, ...(load && { load }), way: () => ({ from: null, said }) };
+    await run(step({ type: "llm", prompt_template: "Write." }), seen);
+    return modelCalls[0]?.messages.at(-1)?.content ?? "";
+  };
+
+  // Fails when a step that does not name an answer reads it as text: a picture holds none, and the run would fail.
+  test("are the names of files, whose text is not read", async () => {
+    const file = {
+      $ref: "acme/uploads/1",
+      name: "cat.png",
+      size: 3,
+      content_type: "image/png",
+      sha256: "",
+      preview: "",
+    };
+    const prompt = await promptOf({ k0: file }, () =>
+      Promise.reject(new TerminalError("file", "is no text")),
+    );
+    expect(prompt).toContain("## Answer of a person in Step\n{");
+    expect(prompt).toContain('"name":"cat.png"');
+  });
+
+  test("are the newest 20", async () => {
+    const state = Object.fromEntries(Array.from({ length: 25 }, (_, i) => [`k${i}`, `answer ${i}.`]));
+    expect((await promptOf(state)).match(/answer \d+\./g)).toEqual(Object.values(state).slice(5));
   });
 });
