@@ -145,12 +145,13 @@ function textIn(body: Uint8Array, type: string): string {
   return hasOtherChars ? text : (decodeAs("windows-1252", body) ?? text);
 }
 
-/** The charset that XML or a page names at its beginning. */
+/** The charset that XML or a page, which is not in UTF-8, names at its beginning. In UTF-16 this beginning could not be read. */
 function ownCharset(text: string): string | undefined {
   const start = text.slice(0, START_CHARS);
   const named =
     /<\?xml\b[^>]*?\bencoding\s*=\s*["']([\w.:-]+)|<meta\b[^>]*?\bcharset\s*=\s*["']?([\w.:-]+)/i.exec(start);
-  return named?.[1] ?? named?.[2];
+  const name = named?.[1] ?? named?.[2];
+  return name !== undefined && /^utf/i.test(name) ? undefined : name;
 }
 
 /** The charset that a byte order mark stands for. */
