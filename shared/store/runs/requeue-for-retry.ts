@@ -69,9 +69,12 @@ export async function retryRun(
   const [row] = await sql<{ queued_at_ms: number; event_seq: number }[]>`
     with room as (
       ${room}
+    ), run as materialized (
+      -- The run before the letter, as all statements lock that change both.
+      select run_id from runs where run_id = ${run_id} for update
     ), letter as materialized (
       -- A request that dismisses the letter at this moment comes first, or waits for this statement.
-      select from dead_letters where run_id = ${run_id} and seq = ${letter}::int and resolved_at is null for update
+      select from run join dead_letters d using (run_id) where d.seq = ${letter}::int and d.resolved_at is null for update of d
     ), requeued as (
       update runs set status = 'queued', wake_at = now(), queued_at = now(), started_at = null, ended_at = null,
         paused_at = null, paused_for = '0',

@@ -1,7 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Json, JsonObject } from "../../../shared/contracts/json.ts";
 import { RetryableError, TerminalError, ToolRejection } from "../../../worker-node/engine/step-errors.ts";
-import type { JsonObject } from "../../../shared/contracts/json.ts";
 import { run, step, fakeContext } from "./context.ts";
 
 describe("print", () => {
