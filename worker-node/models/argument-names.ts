@@ -120,7 +120,7 @@ function described(schema: Json, name: string): Json {
 /**
  * Renames the properties of a value that the schemas declare, into or from the names that are sent. Other keys stay: what a schema
  * leaves open is data, and may have any names.
- * @param schemas those that apply to the value @param to the names of the result
+ * @param place that of the value @param to the names of the result
  */
 function withNames(value: Json, place: Place, renamed: Renamed, to: "own" | "sent"): Json {
   if (Array.isArray(value)) return value.map((each, i) => withNames(each, place.item(i), renamed, to));

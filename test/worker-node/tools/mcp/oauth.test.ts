@@ -232,15 +232,18 @@ describe("a server behind OAuth", () => {
   });
 
   // Fails when the form of the request is read as a message of MCP, because the issuer has the server's origin.
-  test.each([400, 404])("whose issuer refuses the client with HTTP %i is not called again", async (status) => {
-    const refuses = { status, body: { error: "invalid_scope" }, headers: {} };
-    const { server, issuer } = await guarded("sesame-1234", { refuses });
-    const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "all" };
-    await expect(clientOf(server.url, { oauth }).add()).rejects.toMatchObject({
-      code: "tool_unauthorized",
-      message: "there is no access token for the MCP server srv: invalid_scope",
-    });
-  });
+  test.each([400, 404])(
+    "whose issuer refuses the client with HTTP %i is not called again",
+    async (status) => {
+      const refuses = { status, body: { error: "invalid_scope" }, headers: {} };
+      const { server, issuer } = await guarded("sesame-1234", { refuses });
+      const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "all" };
+      await expect(clientOf(server.url, { oauth }).add()).rejects.toMatchObject({
+        code: "tool_unauthorized",
+        message: "there is no access token for the MCP server srv: invalid_scope",
+      });
+    },
+  );
 
   // Fails when only the secrets of the definition are taken out of what a server quotes.
   test("that quotes its access token does not show it", async () => {
