@@ -26,6 +26,21 @@ export function findJson(...texts: string[]): Json[] {
   });
 }
 
+/** The most characters of an answer in which JSON is searched for: that takes up to 0.3 s for a million characters. */
+const MAX_SEARCHED_CHARS = 256 * 1024;
+
+/** The JSON values in an answer of a model, as `findJson` finds them. A longer answer is JSON as a whole, in a fence or not, or has none. */
+export function jsonOfAnswer(text: string): Json[] {
+  if (text.length <= MAX_SEARCHED_CHARS) return findJson(text);
+  const whole = parseJson(
+    text
+      .trim()
+      .replace(/^```[^\n`]*\n/, "")
+      .replace(/```$/, ""),
+  );
+  return whole === undefined ? [] : [whole];
+}
+
 /** The values of one text. `inProse`: they stand between words, so some may be no values of the text. */
 function valuesIn(text: string): { values: Json[]; inProse: boolean } {
   const whole = parseJson(text.trim());

@@ -155,7 +155,7 @@ function token(text: string, at: number, open: Open): number | null {
   if (isKey && char !== '"') return null;
   const end = char === '"' ? stringEnd(text, at) : endOf(SCALAR, text, at);
   if (end === null) return null;
-  open.hasSlip ||= CONTROL.test(text.slice(at, end));
+  open.hasSlip ||= char === '"' && CONTROL.test(text.slice(at, end));
   open.expected = isKey ? "colon" : "comma";
   return end;
 }

@@ -1,8 +1,8 @@
 import { parseJson } from "./parse-json.ts";
 import type { Json } from "../../shared/contracts/json.ts";
 
-/** Each match consumes what it has looked at, so that the time is linear: a string to its end, a comma, or what is neither. */
-const PIECE = /"(?:[^"\\]|\\[^])*(?:"|\\?$)|,\s*([}\]])|,\s*|[^",]+/g;
+/** A string to its end, or a comma before a closing bracket. Linear: white space is read from the comma before it alone. */
+const PIECE = /"(?:[^"\\]|\\[^])*(?:"|\\?$)|,\s*([}\]])/g;
 
 /** The value of JSON with slips that `mendedText` mends. Undefined: it has other faults. */
 export function mendedJson(text: string): Json | undefined {
@@ -14,10 +14,10 @@ export function mendedJson(text: string): Json | undefined {
  * string, and a comma before a closing bracket.
  */
 export function mendedText(text: string): string {
-  return text.replaceAll(PIECE, (piece, bracket?: string) => {
-    if (bracket !== undefined) return bracket;
-    return piece.startsWith('"') ? piece.replaceAll(/\p{Cc}/gu, escaped) : piece;
-  });
+  return text.replaceAll(
+    PIECE,
+    (piece, bracket?: string) => bracket ?? piece.replaceAll(/\p{Cc}/gu, escaped),
+  );
 }
 
 function escaped(char: string): string {

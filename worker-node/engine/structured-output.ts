@@ -1,7 +1,7 @@
 import { ANSWER_TOOL, answerArguments } from "../../shared/contracts/definition/index.ts";
 import { isObject, listOf, objectOf } from "../../shared/contracts/json.ts";
 import { textOf } from "./model-call.ts";
-import { findJson } from "./find-json.ts";
+import { jsonOfAnswer } from "./find-json.ts";
 import { schemaFaults, SchemaTooComplex } from "./schema-check.ts";
 import { TerminalError, ToolRejection } from "./step-errors.ts";
 import { argumentsInCall, argumentsOf } from "./tool-arguments.ts";
@@ -77,7 +77,7 @@ function valueIn(answer: Answer, isInside: boolean): { value: Json } | { fault: 
     const { value = onlyFieldOf(args) } = args;
     return value === undefined ? { fault: "the argument value is missing" } : { value };
   }
-  const [written, ...more] = findJson(textOf(answer));
+  const [written, ...more] = jsonOfAnswer(textOf(answer));
   if (written === undefined || more.length > 0)
     return { fault: `the text holds ${more.length === 0 ? "no JSON" : "more than one JSON value"}` };
   const value = argumentsInCall(written, ANSWER_TOOL) ?? written;

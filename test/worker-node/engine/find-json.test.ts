@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { findJson } from "../../../worker-node/engine/find-json.ts";
+import { mendedText } from "../../../worker-node/engine/mended-json.ts";
+import { findJson, jsonOfAnswer } from "../../../worker-node/engine/find-json.ts";
 import { cpuMs } from "../../services/cpu-time.ts";
 
 describe("JSON in text", () => {
@@ -184,5 +185,32 @@ describe("brackets of prose", () => {
     const startedMs = cpuMs();
     expect(findJson(`${"[".repeat(70)}"${'\\"'.repeat(20_000)}`)).toEqual([]);
     expect(cpuMs() - startedMs).toBeLessThan(1_000);
+  });
+});
+
+// Fails when a text with a slip is rewritten piece by piece, the numbers and commas between its slips too: a MiB took 0.3 s of the worker.
+test("a slip in a long list is mended in the time that its texts and slips take", () => {
+  const items = 1_500_000;
+  const startedMs = cpuMs();
+  expect(mendedText(`[${"1,".repeat(items)}]`)).toBe(`[${"1,".repeat(items).slice(0, -1)}]`);
+  expect(cpuMs() - startedMs).toBeLessThan(400);
+});
+
+describe("an answer of more than 262,144 characters", () => {
+  const long = JSON.stringify({ text: "x".repeat(300_000) });
+
+  test.each([
+    ["as it is", `${long}\n`],
+    ["in a fence", `\`\`\`json\n${long}\n\`\`\``],
+  ])("is read where all of it is JSON: %s", (_, text) => {
+    expect(jsonOfAnswer(text)).toEqual([JSON.parse(long)]);
+  });
+
+  // Fails when JSON is searched for in an answer of any length: 2 MiB of brackets held up the worker for 0.5 s.
+  test.each(["[] ", '{"', '{"a":1} ', "text "])("is not searched for JSON: %j", (piece) => {
+    const startedMs = cpuMs();
+    expect(jsonOfAnswer(piece.repeat(2_000_000 / piece.length))).toEqual([]);
+    expect(cpuMs() - startedMs).toBeLessThan(200);
+    expect(jsonOfAnswer(`text {"a":1} ${"x ".repeat(100_000)}`)).toEqual([{ a: 1 }]);
   });
 });

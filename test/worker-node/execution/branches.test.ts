@@ -311,7 +311,7 @@ describe("a loop", () => {
   test("goes on with the state of the round before, and its keys are lists afterwards", async () => {
     harness.definition = steps(
       { id: "a", type: "loop", loop_count: 3, loop_step_ids: ["x", "y"], output_key: "lists" },
-      { id: "x", type: "transform", transform_code: "result = 1", output_key: "n" },
+      { id: "x", type: "transform", transform_code: "result = (state.n ?? 0) + 1", output_key: "n" },
       print("y", { name: "Why", print_content: "{index}: {state.n}" }),
     );
     harness.transform = async (_code, state) => Number(state["n"] ?? 0) + 1;

@@ -3,7 +3,7 @@ import { modelOf } from "../../../shared/contracts/model-name.ts";
 import { Conversation } from "../conversation.ts";
 import { TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
-import { findJson } from "../find-json.ts";
+import { jsonOfAnswer } from "../find-json.ts";
 import { trimMarks } from "../trim-marks.ts";
 import { withoutThoughts } from "../without-thoughts.ts";
 import { argumentsInCall } from "../tool-arguments.ts";
@@ -128,7 +128,7 @@ function choiceOf(
 }
 
 function valuesIn(content: string): Json[] {
-  const values = findJson(content);
+  const values = jsonOfAnswer(content);
   return values.length > 0
     ? values
     : [trimMarks(withoutThoughts(content), { start: "*_`'\"", end: "*_`'\"." })];

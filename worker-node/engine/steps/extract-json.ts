@@ -3,7 +3,7 @@ import { TextBudget } from "../bounded-text.ts";
 import { Conversation } from "../conversation.ts";
 import { namesOf } from "../events.ts";
 import { TerminalError } from "../step-errors.ts";
-import { findJson } from "../find-json.ts";
+import { findJson, jsonOfAnswer } from "../find-json.ts";
 import { parseJson } from "../parse-json.ts";
 import { asText, outputOf, valueAt } from "../run-state.ts";
 import type { StepOf } from "../../../shared/contracts/definition/index.ts";
@@ -33,7 +33,7 @@ export const extractJson: Executor<"extract_json"> = async (step, context) => {
     tools: [],
     toolChoice: "auto",
   });
-  const repaired = findJson(content);
+  const repaired = jsonOfAnswer(content);
   if (repaired.length === 0) {
     // The call is charged with the failure: it is in the usage of the try.
     throw noJson(step, "there is no JSON in the text, and none in what a model made of it");

@@ -3,7 +3,7 @@ import { modelOf } from "../../../shared/contracts/model-name.ts";
 import { Conversation } from "../conversation.ts";
 import { CallIsOpen, TerminalError } from "../step-errors.ts";
 import { namesOf } from "../events.ts";
-import { findJson } from "../find-json.ts";
+import { jsonOfAnswer } from "../find-json.ts";
 import { composePrompt } from "../prompt.ts";
 import { asText, outputOf, valueAt } from "../run-state.ts";
 import { argumentsInCall } from "../tool-arguments.ts";
@@ -148,7 +148,7 @@ function callOf(
 ): ToolCall | null {
   const native = answer.tool_calls.find((call) => call.name === step.forced_tool);
   if (native !== undefined) return native;
-  const [written = null, ...others] = answer.tool_calls.length === 0 ? findJson(answer.content) : [];
+  const [written = null, ...others] = answer.tool_calls.length === 0 ? jsonOfAnswer(answer.content) : [];
   const args = argumentsInCall(written, step.forced_tool);
   return args === null || others.length > 0 ? null : { id: "text", name: step.forced_tool, args };
 }
