@@ -9,7 +9,7 @@ import { AppError } from "../../shared/errors.ts";
 import type { FieldError } from "../../shared/errors.ts";
 import { log, messageOf } from "../../shared/log.ts";
 import { jobOf } from "../../shared/queue/job.ts";
-import type { RunRow } from "../../shared/store/runs/read-runs.ts";
+import type { FoundRun, RunRow } from "../../shared/store/runs/read-runs.ts";
 import type { Sql } from "../../shared/store/sql.ts";
 import { answerWait, readAnswerRefusal } from "../../shared/store/runs/answer-wait.ts";
 import type { AnswerRefusal } from "../../shared/store/runs/answer-wait.ts";
@@ -72,7 +72,7 @@ export async function answer(
 /** The open question that a request names, or why it is not open. */
 async function findQuestion(
   sql: Sql,
-  run: RunRow,
+  run: FoundRun,
   to: WaitFilter,
   person: string | null,
 ): Promise<Question | AnswerRefusal> {
@@ -95,14 +95,17 @@ async function findQuestion(
 function chooseQuestion(
   questions: readonly Question[],
   { questionId, stepId }: WaitFilter,
-  run: RunRow,
+  run: FoundRun,
 ): Question | null {
   const [question, second] = questions;
   if (questionId !== null) return question ?? null;
   if (TERMINAL.has(run.status)) throw finished(run);
   if (!question) {
     const ofStep = stepId === null ? "" : ` of step ${stepId}`;
-    throw new AppError("not_waiting", `The run has no open question${ofStep} at this moment.`);
+    const ofChild = run.has_children
+      ? " What its child runs ask is answered at these: see waits in its status."
+      : "";
+    throw new AppError("not_waiting", `The run has no open question${ofStep} at this moment.${ofChild}`);
   }
   if (second) {
     const ids = questions.map(({ wait_id }) => wait_id).join(", ");

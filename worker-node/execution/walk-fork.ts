@@ -3,6 +3,7 @@ import type { ForkStep } from "../../shared/contracts/definition/index.ts";
 import type { RunEvent } from "../../shared/contracts/event.ts";
 import { getOrCreateTrack, stepPath } from "../../shared/journal/track.ts";
 import type { Fork, Track } from "../../shared/journal/track.ts";
+import { isUnknownVerb } from "../clients/http-state.ts";
 import { isPure } from "../engine/steps/index.ts";
 import { beginTrack, limitOf, runMs } from "./begin-fork.ts";
 import { confirmResults } from "./execution-state.ts";
@@ -140,7 +141,13 @@ class ForkWalk {
     const { run, deps } = state;
     const rejected = await confirmResults(state);
     if (rejected) throw new ResultRejected(rejected);
-    const { signal } = this.#stop;
-    deps.children.notify(await waitForStore(run, signal, () => deps.store.abandonTrack(run.run_id, path)));
+    const abandon = () => deps.store.abandonTrack(run.run_id, path).catch(nothingOfOldEdge);
+    deps.children.notify(await waitForStore(run, this.#stop.signal, abandon));
   }
+}
+
+/** Workers are deployed before edges: an edge of an earlier version leaves what is open to the end of the run. */
+function nothingOfOldEdge(error: unknown): [] {
+  if (isUnknownVerb(error)) return [];
+  throw error;
 }

@@ -219,6 +219,19 @@ describe("a run with an open question", () => {
     ]);
   });
 
+  // Fails when a client that answers at the parent is not told where the question of its child is answered.
+  test("of a child is answered at the child, as the parent says", async () => {
+    const { run } = await runWithQuestions();
+    const parent = await startRun(app);
+    const detailOf = async () => (await bodyOf(await resume(parent, approve))).detail;
+    expect(await detailOf()).toBe("The run has no open question at this moment.");
+    await app.stores.sql`update runs set parent_run_id = ${parent} where run_id = ${run}`;
+    await app.stores.sql`update runs set attempt = 1 where run_id = ${parent}`;
+    expect(await detailOf()).toBe(
+      "The run has no open question at this moment. What its child runs ask is answered at these: see waits in its status.",
+    );
+  });
+
   // Fails when an answer names a wait that is not an open question with a form, and is accepted.
   test("accepts no answer to a wait that is not a question", async () => {
     const { run } = await runWithQuestions();

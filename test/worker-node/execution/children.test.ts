@@ -1,9 +1,13 @@
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { Server } from "node:http";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { EndRecord } from "../../../shared/contracts/journal-entry.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
 import type { ToolCall } from "../../../worker-node/engine/ports.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
+import { edgeStateStore } from "../../../worker-node/clients/http-state.ts";
 import { RetryableError, TerminalError } from "../../../worker-node/engine/step-errors.ts";
 import { childRunId } from "../../../worker-node/execution/start-child.ts";
 import { notifyFamily } from "../../simulation/family-model.ts";
@@ -356,6 +360,23 @@ describe("a run that one of two delegates of an agent has started", () => {
     expect(childrenOf(run)).toHaveLength(2);
     expect(cancelled.map(({ run_id }) => run_id)).toEqual([spawned]);
   });
+});
+
+// Fails when the worker asks again until the edge is deployed: the run would keep its slot for so long.
+test("a branch fails also behind an edge of an earlier version, which does not know how to end what it left open", async () => {
+  const edge: Server = createServer((_request, response) => response.writeHead(404).end("{}"));
+  await once(edge.listen(0, "127.0.0.1"), "listening");
+  const address = edge.address();
+  if (address === null || typeof address === "string") throw new Error("no port");
+  const { abandonTrack } = edgeStateStore(`http://127.0.0.1:${address.port}`, "secret");
+  harness.store.store.abandonTrack = abandonTrack;
+  harness.definition = steps(
+    { id: "a", type: "parallel", on_branch_error: "collect", parallel_branches: [["b"], ["c"]] },
+    { id: "b", type: "orchestration", orchestration_id: "nothing" },
+    { id: "c", ...print },
+  );
+  expect(await harness.begin().ending).toEqual({ is: "ended" });
+  edge.close();
 });
 
 describe("an agent in a branch that waits for a run while another branch moves", () => {
