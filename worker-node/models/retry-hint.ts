@@ -1,4 +1,4 @@
-import { parseRetryAfterMs } from "../../shared/http/retry-after.ts";
+import { parseRetryAfterMs, serverTimeMs } from "../../shared/http/retry-after.ts";
 import { isObject, listOf } from "../../shared/contracts/json.ts";
 import { textOf } from "./json-fields.ts";
 import type { Json, JsonObject } from "../../shared/contracts/json.ts";
@@ -18,8 +18,9 @@ type Refusal = {
  */
 export function retryHintMs(
   { headers, body, message, isRateLimit }: Refusal,
-  nowMs: number,
+  ownMs: number,
 ): number | undefined {
+  const nowMs = serverTimeMs(headers, ownMs);
   const report = [
     // Some servers write the header with a unit.
     parseRetryAfterMs(headers, nowMs) ?? timeMs(headers["retry-after"], nowMs),

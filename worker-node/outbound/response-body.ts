@@ -217,9 +217,10 @@ function unknownEncoding(encoding: string): TerminalError {
 }
 
 function notEncoded(encoding: string, cause: unknown): TerminalError {
-  return new TerminalError("answer_encoding", `the answer says it is encoded as ${encoding}, and it is not`, {
-    cause,
-  });
+  const isCut = cause instanceof Error && "code" in cause && cause.code === "Z_BUF_ERROR";
+  const fault = isCut ? "ends before its end" : "it is not";
+  const message = `the answer says it is encoded as ${encoding}, and ${fault}`;
+  return new TerminalError("answer_encoding", message, { cause });
 }
 
 function tooLarge(maxBytes: number): TerminalError {

@@ -6,6 +6,9 @@ test.each([
   [{ "retry-after-ms": "1500", "retry-after": "7" }, 1_500],
   [{ "retry-after": "Thu, 01 Jan 1970 00:00:30 GMT" }, 20_000],
   [{ "retry-after": "Thu, 01 Jan 1970 00:00:01 GMT" }, 0],
+  // The clock of this server is an hour ahead, and the clock of the next one says nothing.
+  [{ "retry-after": "Thu, 01 Jan 1970 01:00:30 GMT", date: "Thu, 01 Jan 1970 01:00:10 GMT" }, 20_000],
+  [{ "retry-after": "Thu, 01 Jan 1970 00:00:30 GMT", date: "today" }, 20_000],
   [{ "retry-after": "1000000040" }, 1_000_000_030_000],
   [{ "retry-after": "soon" }, undefined],
   [{ "retry-after": "in 5" }, undefined],

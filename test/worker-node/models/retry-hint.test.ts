@@ -13,6 +13,7 @@ describe("the wait of a rate limit", () => {
     [{ "retry-after": "Sun, 29 Nov 2026 12:01:00 GMT" }, 60_000],
     [{ "retry-after-ms": "250", "retry-after": "1" }, 250],
     [{ "retry-after": "PT5S" }, 5_000],
+    [{ "x-retry-after": "Sun, 29 Nov 2026 11:00:07 GMT", date: "Sun, 29 Nov 2026 11:00:00 GMT" }, 7_000],
     [{ "retry-after": "PT1M2.5S" }, 62_500],
     [{ "retry-after": "P1DT1H" }, 90_000_000],
     [{ "retry-after": "1m30s" }, 90_000],

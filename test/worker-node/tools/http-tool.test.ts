@@ -338,20 +338,23 @@ describe("an HTTP tool", () => {
   });
 
   test.each([
-    ["compress", Buffer.from("x")],
-    ["gzip", Buffer.from('{"answer":"plain"}')],
-    ["gzip", zlib.gzipSync("x".repeat(5_000)).subarray(0, 20)],
-  ])("fails with a code and the name of an encoding that cannot be read: %s", async (encoding, body) => {
-    respond = (response) => {
-      response.writeHead(200, { "content-encoding": encoding });
-      response.end(body);
-    };
-    await expect(call({})).rejects.toMatchObject({
-      name: "ToolRejection",
-      code: "answer_encoding",
-      message: expect.stringContaining(encoding),
-    });
-  });
+    ["compress", Buffer.from("x"), "is not known"],
+    ["gzip", Buffer.from('{"answer":"plain"}'), "and it is not"],
+    ["gzip", zlib.gzipSync("x".repeat(5_000)).subarray(0, 20), "ends before its end"],
+  ])(
+    "fails with a code and the fault of an encoding that cannot be read: %s",
+    async (encoding, body, fault) => {
+      respond = (response) => {
+        response.writeHead(200, { "content-encoding": encoding });
+        response.end(body);
+      };
+      await expect(call({})).rejects.toMatchObject({
+        name: "ToolRejection",
+        code: "answer_encoding",
+        message: expect.stringMatching(new RegExp(`${encoding}.*${fault}`)),
+      });
+    },
+  );
 
   test("limits a decoded answer to 1 MiB, and its encoded form to no size", async () => {
     const send = (body: Uint8Array) => {

@@ -2,12 +2,13 @@ import { z } from "zod";
 
 /** What a message must have before it is parsed for odd members: nearly all have none of these. */
 const SUSPECT =
-  /"(?:result|params|_meta)"\s*:\s*null|"error"\s*:\s*[n"{]|"nextCursor"\s*:\s*-?\d|"(?:protocolVersion|supportedVersions)"\s*:/s;
+  /"(?:result|params|_meta)"\s*:\s*null|"result"\s*:\s*["[]|"error"\s*:\s*[n"{]|"nextCursor"\s*:\s*-?\d|"(?:protocolVersion|supportedVersions)"\s*:/s;
 
 /** The code of JSON-RPC for an error that has none of its own: an internal error. */
 const INTERNAL_ERROR = -32_603;
 
 const Members = z.looseObject({});
+const Parts = z.array(z.looseObject({ type: z.string() })).min(1);
 
 /**
  * The JSON of a message whose members the library can read. It refuses a whole message for one of them, however plain the meaning is:
@@ -15,6 +16,7 @@ const Members = z.looseObject({});
  *   any member of the answer to `initialize`. Null means something in other places, such as a tool's result or a schema, and stays there.
  * - an error without an integer as its code, or that is a text
  * - a number as the cursor of the next page
+ * - a result that is a text or a list, in place of an object with it
  * - a server that does not say its name or its version, or declares what it has in another form than a table
  */
 export function withReadableMembers(json: string): string {
@@ -45,6 +47,9 @@ function cleaned(message: unknown): unknown {
 }
 
 function cleanedResult(result: unknown): unknown {
+  if (typeof result === "string") return { content: [{ type: "text", text: result }] };
+  if (Array.isArray(result))
+    return Parts.safeParse(result).success ? { content: result } : { toolResult: result };
   const members = Members.safeParse(result);
   if (!members.success) return result;
   const { protocolVersion, supportedVersions } = members.data;

@@ -1,6 +1,7 @@
 import { tmpdir } from "node:os";
 import { ReadBuffer } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
+import type { StdioServerParameters } from "@modelcontextprotocol/client/stdio";
 import type { McpServer } from "../../../shared/contracts/definition/index.ts";
 import { TerminalError } from "../../engine/step-errors.ts";
 import { readableJson } from "./kept-digits.ts";
@@ -26,17 +27,30 @@ export function stdioTransport(
     const message = `the MCP server ${name} is the command "${of}", which MCP_STDIO_ALLOW of this worker does not have`;
     throw new TerminalError("mcp_stdio_refused", message);
   }
-  const transport = new StdioClientTransport({
+  return new ReadableTransport({
     command,
     args,
     stderr: "ignore",
     cwd: tmpdir(),
     maxBufferSize: MAX_BYTES,
   });
-  // The library has no other place where the text of a message can be changed, and takes no subclass of the transport for its probe.
-  Object.assign(transport, { _readBuffer: new DigitBuffer({ maxBufferSize: MAX_BYTES }) });
-  return transport;
 }
+
+/** The library's transport, which reads through `DigitBuffer`: there is no other place where the text of a message can be changed. */
+class ReadableTransport extends StdioClientTransport {
+  constructor(parameters: StdioServerParameters) {
+    super(parameters);
+    Object.assign(this, { _readBuffer: new DigitBuffer({ maxBufferSize: MAX_BYTES }) });
+  }
+}
+// The library asks a process of its own for protocol 2026-07-28, because some older servers end at the question. It starts that process with
+// this class only where the prototype has the member by which it ends the process.
+const ENDS_PROCESS = "_dispose";
+Object.defineProperty(
+  ReadableTransport.prototype,
+  ENDS_PROCESS,
+  Object.getOwnPropertyDescriptor(StdioClientTransport.prototype, ENDS_PROCESS) ?? {},
+);
 
 /** .NET writes a byte order mark before its first line. */
 function readableLine(line: string): string {

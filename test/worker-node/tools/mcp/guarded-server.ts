@@ -108,14 +108,18 @@ function isClient(authorization: string | undefined, client: string[], decodes: 
   return parts.length === 2 && parts.every((part, i) => part === client[i]);
 }
 
-/** Passes a request on to another server of the test, and its answer back as it arrives. */
+/** Passes a request on to another server of the test, with its path, and its answer back as it arrives. */
 export function forward(request: IncomingMessage, response: ServerResponse, url: string): void {
   const headers = { ...request.headers, host: new URL(url).host };
-  const onward = http.request(url, { method: request.method, headers }, (answer) => {
-    response.writeHead(answer.statusCode ?? 500, answer.headers);
-    response.flushHeaders();
-    answer.pipe(response);
-  });
+  const onward = http.request(
+    new URL(request.url ?? "/", url),
+    { method: request.method, headers },
+    (answer) => {
+      response.writeHead(answer.statusCode ?? 500, answer.headers);
+      response.flushHeaders();
+      answer.pipe(response);
+    },
+  );
   onward.on("error", () => response.destroy());
   response.on("close", () => onward.destroy());
   request.pipe(onward);

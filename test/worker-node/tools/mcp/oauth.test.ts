@@ -7,7 +7,7 @@ import { valueOf } from "./call.ts";
 import { refusingStore } from "../../fakes.ts";
 import { forward, guardedServer } from "./guarded-server.ts";
 import type { Guard } from "./guarded-server.ts";
-import { listen, newServer, rawServer, writeJson } from "./servers.ts";
+import { listen, newServer, rawServer, sseServer, writeJson } from "./servers.ts";
 import type { TestServer } from "./servers.ts";
 import { closeAfterTest, started } from "./close-after-test.ts";
 
@@ -45,6 +45,19 @@ describe("a server behind OAuth", () => {
       "srv__add",
     );
     expect(tokenRequests).toHaveLength(1);
+  });
+
+  // Fails when one of the stream and the messages is without the token, or a new token does not reach both.
+  test("of the transport SSE gets one token, and a new one after it has refused that", async () => {
+    const inner = await started(sseServer());
+    const { url, issuer, tokenRequests, revoke } = await started(guardedServer(inner.url, "sesame-1234"));
+    const oauth = { issuer, client_id: "me", client_secret: "sesame-1234", scope: "" };
+    const { add } = clientOf(url, { oauth });
+    expect([await add(), await add()]).toEqual([{ sum: 5 }, { sum: 5 }]);
+    expect(tokenRequests).toHaveLength(1);
+    revoke();
+    expect(await add()).toEqual({ sum: 5 });
+    expect(tokenRequests).toHaveLength(2);
   });
 
   // Fails when the library sends the tenant's headers for the MCP server to an authorization server.

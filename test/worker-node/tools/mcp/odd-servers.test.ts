@@ -358,7 +358,7 @@ describe("an older server is used whatever it replies to the question for protoc
 });
 
 describe("the answer of a call", () => {
-  const answering = (result: object, write = writeJson) =>
+  const answering = (result: unknown, write = writeJson) =>
     started(rawServer({ "tools/call": () => result }, write));
 
   test("is text where there is text, and names what is not kept", async () => {
@@ -421,6 +421,23 @@ describe("the answer of a call", () => {
   ])("whose result is %s is read", async (_, result, value) => {
     const server = await answering(result);
     expect(await clientOf(server.url).call()).toEqual(value);
+  });
+
+  // Fails when the library refuses the result: the call has been carried out, and its result is lost.
+  test.each<[string, unknown, unknown]>([
+    ["a text", "three rows", "three rows"],
+    ["a list of values", [1, { a: null }], [1, { a: null }]],
+    [
+      "a list of parts",
+      [
+        { type: "text", text: "one" },
+        { type: "text", text: "two" },
+      ],
+      "one\ntwo",
+    ],
+    ["an empty list", [], []],
+  ])("that is %s in place of an object is read", async (_, result, expected) => {
+    expect(await clientOf((await answering(result)).url).call()).toEqual(expected);
   });
 
   // Fails when a call that has failed is a success, because the server writes a truth value in another form.

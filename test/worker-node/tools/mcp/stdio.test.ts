@@ -15,7 +15,8 @@ const Who = z.object({ pid: z.number(), env: z.array(z.string()) });
 function worker() {
   const tools = new McpTools({
     egress: createEgress(""),
-    timeoutMs: 120_000,
+    // A process whose answer to the question for protocol 2026-07-28 is not read would wait for half of this.
+    timeoutMs: 3_600_000,
     masterKey: null,
     stdio: { who: [process.execPath, script], broken: ["/no/such/command"] },
     store: refusingStore,
