@@ -99,9 +99,9 @@ async function answersFor(
   ]);
   const newest = await saidText(NEWEST_ANSWER, context);
   const isNewestRead = read.has(NEWEST_ANSWER);
-  let isNewestShown = isNewestRead || newest === "";
   const sections: string[] = [];
   const keyed = humans.flatMap((one) => (one.output_key === null ? [] : [[one.output_key, one] as const]));
+  let isNewestShown = isNewestRead || newest === "" || keyed.length === humans.length;
   for (const [key, human] of new Map(keyed)) {
     const answer = await saidText(key, context);
     const isRead = read.has(key) || (isNewestRead && answer === newest);

@@ -486,7 +486,7 @@ describe("the answers of persons in a prompt", () => {
   const asks = (i: number) => step({ id: `ask${i}`, type: "human", human_prompt: "?", output_key: `k${i}` });
   const promptOf = async (state: JsonObject, load?: () => Promise<Json>): Promise<string> => {
     const { context, modelCalls } = fakeContext({ state, answers: ["Done."] });
-    const said = Object.keys(state).map((_, i) => asks(i));
+    const said = Object.keys(state).flatMap((key, i) => (key === "human_response" ? [] : [asks(i)]));
     const seen = { ...context, ...(load && { load }), way: () => ({ from: null, said }) };
     await run(step({ type: "llm", prompt_template: "Write." }), seen);
     return modelCalls[0]?.messages.at(-1)?.content ?? "";
@@ -507,6 +507,12 @@ describe("the answers of persons in a prompt", () => {
     );
     expect(prompt).toContain("## Answer of a person in Step\n{");
     expect(prompt).toContain('"name":"cat.png"');
+  });
+
+  // Fails when the list that a loop makes of the answers of its rounds is taken for another answer than the newest.
+  test("are not repeated as the newest one where each has a key", async () => {
+    const prompt = await promptOf({ k0: ["green", "white"], human_response: "white" });
+    expect(prompt.match(/white/g)).toHaveLength(1);
   });
 
   test("are the newest 20", async () => {
