@@ -5,9 +5,10 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { wranglerEnvironment, wranglerFile, type EdgeBuild } from "./build.ts";
+import { startCron } from "./cron.ts";
 import { openPostgresRoute } from "./postgres-route.ts";
 import { simulatorFolders } from "./simulators.ts";
-import { durableObjectsFolder, edgeName, workerdConfig, type EdgeSettings } from "./workerd-config.ts";
+import { CRON, durableObjectsFolder, workerdConfig, type EdgeSettings } from "./workerd-config.ts";
 import type { Command } from "../processes/child.ts";
 import { startLimitMs, tooLate } from "../processes/start-limit.ts";
 import { projectFolder, startProgram, startUntilEvent, type Program } from "../processes/programs.ts";
@@ -22,6 +23,7 @@ export type S3Facts = {
 
 export type RunningEdges = Program & { bases: string[] };
 
+const CronSocket = z.object({ port: z.int() });
 const Workerd = z.object({ default: z.string() });
 
 /** Starts one process of workerd with an edge on each of `settings.ports`. The edges listen when it resolves. */
@@ -35,6 +37,7 @@ export async function startEdgeProcess(
     const { command, lastSocket } = edgeCommand(build, settings, route.address);
     const program = await startUntilEvent("listen", "edge", command, signal, { socket: lastSocket });
     void program.ended.then(() => route.close());
+    startCron(`http://127.0.0.1:${CronSocket.parse(program.event).port}/`, program.ended);
     return { ...program, bases: settings.ports.map(baseOf) };
   } catch (error) {
     route.close();
@@ -66,7 +69,7 @@ export function edgeCommand(
       // After SIGTERM workerd would wait for the streams of its viewers. SIGKILL is safe: its files are SQLite's, which survive it.
       stopSignal: "SIGKILL",
     },
-    lastSocket: edgeName(settings.ports.length - 1),
+    lastSocket: CRON,
   };
 }
 

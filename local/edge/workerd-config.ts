@@ -45,20 +45,25 @@ export function workerdConfig(build: EdgeBuild, settings: EdgeSettings, postgres
       { name: "postgres", external: { address: postgres, tcp: {} } },
       { name: "internet", network: { allow: ["public", "private", "240.0.0.0/4"], tlsOptions: trusted() } },
       ...assetServices(),
+      cronService(),
       ...simulatorServices(data),
       ...(bucket ? [s3Service(bucket.id, settings.s3)] : []),
     ],
     sockets: [
       ...(bucket ? [socket(settings, "s3", settings.s3Port, "r2:s3")] : []),
       ...ports.map((port, index) => socket(settings, edgeName(index), port, edgeName(index))),
+      { name: CRON, address: "127.0.0.1:0", service: { name: CRON }, http: {} },
     ],
     extensions: simulatorExtensions,
   };
   return `using Workerd = import "/workerd/workerd.capnp";\nconst config :Workerd.Config = ${capnpText(config)};\n`;
 }
 
+/** The name of the service that runs the cron trigger of the first edge, and of its socket, which is the last one. Its port is a free one. */
+export const CRON = "cron";
+
 /** The name of an edge and of its socket: the first is `edge-1`. */
-export function edgeName(index: number): string {
+function edgeName(index: number): string {
   return `edge-${index + 1}`;
 }
 
@@ -119,6 +124,18 @@ function assetServices(): Capnp[] {
       },
     },
   ];
+}
+
+function cronService(): Capnp {
+  return {
+    name: CRON,
+    worker: {
+      modules: [{ name: "cron.js", esModule: new Embed(join(projectFolder, "local/edge/cron.worker.mjs")) }],
+      compatibilityDate: "2026-10-23",
+      compatibilityFlags: ["service_binding_extra_handlers"],
+      bindings: [{ name: "EDGE", service: { name: edgeName(0) } }],
+    },
+  };
 }
 
 /** User and password have the escapes of the URL, because workerd writes them into the binding's `connectionString` as they are. */

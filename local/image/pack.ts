@@ -23,7 +23,13 @@ const programs = {
   "revoke-key": "worker-node/cli/revoke-key.ts",
 };
 
-const files = ["migrations", "edge/assets", "local/edge/assets.worker.mjs", "LICENSE"];
+const files = [
+  "migrations",
+  "edge/assets",
+  "local/edge/assets.worker.mjs",
+  "local/edge/cron.worker.mjs",
+  "LICENSE",
+];
 
 async function pack(tree: string): Promise<void> {
   rmSync(tree, { recursive: true, force: true });

@@ -3,12 +3,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { convertV4MiniflareOptions, Miniflare } from "miniflare";
-import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
+import { z } from "zod";
 import { buildEdge, type EdgeBuild } from "../../local/edge/build.ts";
 import { startEdgeProcess, type RunningEdges } from "../../local/edge/process.ts";
 import type { EdgeSettings } from "../../local/edge/workerd-config.ts";
 import { readEdgeSettings } from "../../local/image/edge-settings.ts";
 import { freePort } from "../../local/processes/free-ports.ts";
+import { until } from "../services/waiting.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "synapse-edge-"));
 const sources = { config: join(dir, "source/wrangler.toml"), folders: [join(dir, "source")] };
@@ -103,6 +105,24 @@ test("an edge has the bucket that Miniflare wrote into its data folder", async (
   onTestFinished(() => other.stop());
   const answer = await fetch(`http://127.0.0.1:${ports[0]}/`);
   expect(await answer.json()).toMatchObject({ greeting: "from Miniflare" });
+});
+
+// Fails when nothing runs the cron trigger outside of Cloudflare: the objects of a deleted tenant would stay for ever.
+test("the cron trigger of the edge runs a minute after the start", async () => {
+  const ports = [await freePort(0)];
+  const data = join(dir, "cron");
+  vi.useFakeTimers({ toFake: ["setTimeout", "setInterval"] });
+  onTestFinished(() => void vi.useRealTimers());
+  const other = await startEdgeProcess(build, { ...settings, data, ports, s3Port: await freePort(0) });
+  onTestFinished(() => other.stop());
+  vi.advanceTimersByTime(60_000);
+  vi.useRealTimers();
+  await until("the edge has done its periodic work", async () => {
+    const answer = await fetch(`http://127.0.0.1:${ports[0]}/`);
+    return (
+      z.object({ greeting: z.string().nullable() }).parse(await answer.json()).greeting === "good evening"
+    );
+  });
 });
 
 test("S3 refuses a wrong secret", async () => {
