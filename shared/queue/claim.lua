@@ -108,8 +108,9 @@ end
 
 -- Whether the worker may take one more run of the tenant in the lane, past the tenants that were passed over there. While `passed`
 -- does not change, an answer `false` holds for the rest of this call: the worker's slots only become fewer, and the runs that it
--- holds of a tenant only become more. A run with a lapsed lease uses its tenant's slot already and waits for no turn, so it goes
--- past no tenant.
+-- holds of a tenant only become more. A tenant that was passed over and then gets a run in another lane counts as it was, so the next
+-- claim, for which there is a marker, takes what may go past it then. A run with a lapsed lease uses its tenant's slot already and
+-- waits for no turn, so it goes past no tenant.
 local function may_take(tenant, lane)
   return slots > 0 and (caps[lane] or 0) > 0
     and (open > 0 or is_within_share(tenant, "", slots, least_in(lane, "")))

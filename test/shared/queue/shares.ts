@@ -1,6 +1,6 @@
 /** The slots of a worker as its tenants share them: how many jobs of each tenant a claim may take. */
 import type { TenantId } from "../../../shared/contracts/ids.ts";
-import type { Lane } from "../../../shared/contracts/run.ts";
+import { Lane } from "../../../shared/contracts/run.ts";
 import type { HeldRuns, Room } from "../../../shared/queue/claim.ts";
 
 type WeightOf = (tenant: TenantId) => number;
@@ -11,7 +11,8 @@ export class WorkerRoom {
   #open: number;
   readonly #lanes: Partial<Record<Lane, number>>;
   readonly #openLanes: Partial<Record<Lane, number>>;
-  readonly #held: { tenant: TenantId; lane: Lane; count: number }[] = [];
+  readonly #held: HeldRuns[] = [];
+  readonly #heldBefore: readonly HeldRuns[];
 
   constructor(
     { slots, lanes, shares = { open: slots, openLanes: lanes, held: [] } }: Room,
@@ -23,6 +24,7 @@ export class WorkerRoom {
     this.#lanes = { ...lanes };
     this.#openLanes = { ...shares.openLanes };
     this.#held.push(...shares.held);
+    this.#heldBefore = shares.held;
   }
 
   /** Whether the worker has a slot for the lane. */
@@ -32,24 +34,22 @@ export class WorkerRoom {
 
   /**
    * Whether the worker may take one more job of the tenant in the lane, past tenants that are at their share (`past`). Without
-   * them its turn comes first.
+   * them its turn comes first. Of those tenants the runs before the claim count: a claim may pass one over and then take
+   * a run of it in another lane, and leaves what could go past it now to the next claim.
    */
   mayTake({ tenant, lane }: { tenant: TenantId; lane: Lane }, past: readonly TenantId[] = []): boolean {
     if (!this.hasRoom(lane)) return false;
-    const heldInLane = this.#held.filter((held) => held.lane === lane);
-    const isBelowShare = this.#open > 0 || this.#isWithin(tenant, this.#held, this.#slots, past);
+    const isBelowShare = this.#open > 0 || this.#isWithin(tenant, Lane.options, this.#slots, past);
     const isBelowShareOfLane =
-      (this.#openLanes[lane] ?? 0) > 0 || this.#isWithin(tenant, heldInLane, this.#lanes[lane] ?? 0, past);
+      (this.#openLanes[lane] ?? 0) > 0 || this.#isWithin(tenant, [lane], this.#lanes[lane] ?? 0, past);
     return isBelowShare && isBelowShareOfLane;
   }
 
-  #isWithin(tenant: TenantId, held: readonly HeldRuns[], free: number, past: readonly TenantId[]): boolean {
-    const countOf = (holder: TenantId): number =>
-      held.filter((each) => each.tenant === holder).reduce((sum, { count }) => sum + count, 0);
-    const own = countOf(tenant);
+  #isWithin(tenant: TenantId, lanes: readonly Lane[], free: number, past: readonly TenantId[]): boolean {
+    const own = countOf(this.#held, tenant, lanes);
     if (own === 0) return true;
     const isAhead = (other: TenantId): boolean =>
-      (own + 1) / this.#weightOf(tenant) > countOf(other) / this.#weightOf(other);
+      (own + 1) / this.#weightOf(tenant) > countOf(this.#heldBefore, other, lanes) / this.#weightOf(other);
     return own < free && !past.some((other) => other !== tenant && isAhead(other));
   }
 
@@ -60,4 +60,11 @@ export class WorkerRoom {
     this.#openLanes[lane] = (this.#openLanes[lane] ?? 0) - 1;
     this.#held.push({ tenant, lane, count: 1 });
   }
+}
+
+function countOf(held: readonly HeldRuns[], holder: TenantId, lanes: readonly Lane[]): number {
+  return held.reduce(
+    (sum, { tenant, lane, count }) => (tenant === holder && lanes.includes(lane) ? sum + count : sum),
+    0,
+  );
 }

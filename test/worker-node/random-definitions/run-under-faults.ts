@@ -2,6 +2,7 @@
 import { z } from "zod";
 import type { EndRecord, StoredEntry } from "../../../shared/contracts/journal-entry.ts";
 import type { RunId } from "../../../shared/contracts/ids.ts";
+import { TERMINAL } from "../../../shared/contracts/run.ts";
 import type { JsonObject } from "../../../shared/contracts/json.ts";
 import type { ClaimedRun } from "../../../shared/store/runs/claim-runs.ts";
 import type { SharedSandbox } from "../../../worker-node/engine/sandbox.ts";
@@ -52,7 +53,9 @@ export async function runUnderFaults(
     if (repeatedCalls.length > 0)
       violations.push(`worker ${n} makes committed calls again: ${repeatedCalls.join(", ")}`);
     calls.push(...worker.calls);
-    if (ending === "ended") return outcomeOf(store, run.run_id, violations);
+    // No worker claims a run whose end is committed, although the worker that died has not heard of its commit.
+    const hasEnded = TERMINAL.has(store.row(run.run_id).status);
+    if (ending === "ended" || hasEnded) return outcomeOf(store, run.run_id, violations);
     if (ending === "parked") endWaits(store, run.run_id);
   }
   throw new Error(`the run has not ended after ${MAX_LIVES} workers`);
